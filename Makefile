@@ -1,0 +1,76 @@
+# make demo and make test work on a fresh machine with Python 3.11 or later; PYTHON=... names another one.
+PYTHON ?= python3
+VENV := .venv
+ORACLE_VENV := .venv-oracle
+# The last OpenCV line that still reads Darknet networks.
+ORACLE_OPENCV := 4.14.0.94
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+SITE_PACKAGES := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+RUNNING := $(VENV)/.installed
+TESTING := $(VENV)/.installed-test
+ORACLE := $(ORACLE_VENV)/.installed
+
+# The plain OpenCV wheel needs the system's libGL, which servers and containers often lack.
+define install
+$(PIP) install -c constraints.txt -e '$(1)'
+@$(VENV)/bin/python -c 'import cv2' 2>/dev/null || { \
+	echo "opencv-python does not load here (no libGL?): taking its headless build" && \
+	$(PIP) uninstall --yes opencv-python opencv-python-headless && \
+	$(PIP) install -c constraints.txt --no-deps opencv-python-headless && \
+	$(VENV)/bin/python -c 'import cv2'; }
+endef
+
+.PHONY: help demo test test-all lint style clean
+
+help:
+	@echo "make demo      install into $(VENV) and show the program on pictures it draws itself"
+	@echo "make test      run the tests that take seconds"
+	@echo "make test-all  run every test, also the slow ones and those against OpenCV $(ORACLE_OPENCV)"
+	@echo "make lint      ruff, mypy and the limits of style; make style: the limits alone"
+	@echo "make clean     remove what make installed and built; results in runs/ stay"
+
+demo: $(RUNNING)
+	$(VENV)/bin/yolor info cfg/yolor_nano.cfg
+	$(VENV)/bin/python tools/demo.py
+
+test: $(TESTING)
+	$(VENV)/bin/python -m pytest -q -m "not slow and not oracle"
+
+test-all: $(TESTING) $(ORACLE)
+	$(VENV)/bin/python -m pytest -q -m "not oracle"
+	$(ORACLE_VENV)/bin/python -m pytest -q -m oracle
+
+lint: $(TESTING)
+	$(VENV)/bin/python -m ruff check yolor_cfg tools tests
+	$(VENV)/bin/python -m mypy
+	$(VENV)/bin/python tools/style_check.py
+
+# Needs no installation: the checker uses the standard library alone.
+style:
+	$(PYTHON) tools/style_check.py
+
+clean:
+	rm -rf $(VENV) $(ORACLE_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find yolor_cfg tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNNING): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"Python 3.11 or later is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): PyTorch alone is 200 MB or more, the first time takes minutes"
+	$(call install,.)
+	@touch $@
+
+$(TESTING): $(RUNNING)
+	$(call install,.[test])
+	@touch $@
+
+# Only OpenCV differs from $(VENV): what this environment lacks is read from there, its own OpenCV comes first.
+$(ORACLE): $(TESTING)
+	$(VENV)/bin/python -m venv $(ORACLE_VENV)
+	$(ORACLE_VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps \
+		opencv-python-headless==$(ORACLE_OPENCV)
+	@own=$$($(ORACLE_VENV)/bin/python $(SITE_PACKAGES)) && other=$$($(VENV)/bin/python $(SITE_PACKAGES)) && \
+		echo "import site; site.addsitedir('$$other')" > "$$own/other.pth"
+	$(ORACLE_VENV)/bin/python -c 'import cv2; cv2.dnn.readNetFromDarknet'
+	@touch $@

@@ -1,0 +1,1 @@
+"""An exact interpreter for Darknet and YOLOR cfg networks."""

@@ -1,0 +1,111 @@
+"""The user's faults: one text format, one exit code each. Our own faults are assertions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict, Unpack
+
+
+class Details(TypedDict, total=False):
+    """Where a fault is and what would be right; every part may be absent."""
+
+    path: str
+    line: int
+    section: str
+    number: int | None
+    key: str
+    found: str
+    allowed: str | Sequence[str]
+    hint: str
+
+
+class YolorError(Exception):
+    """What is wrong and where, as `path:line: [section #n] key: message` with found, allowed and hint below
+    it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, **details: Unpack[Details]) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = details.get("path", "")
+        self.line = details.get("line", 0)
+        self.section = details.get("section", "")
+        self.number = details.get("number")
+        self.key = details.get("key", "")
+        self.found = details.get("found", "")
+        allowed = details.get("allowed", "")
+        self.allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
+        self.hint = details.get("hint", "")
+
+    def __str__(self) -> str:
+        return "\n".join([self._place() + self.message, *self._details()])
+
+    def _place(self) -> str:
+        where = self.path + (f":{self.line}" if self.line else "")
+        title = self.section if self.number is None else f"{self.section} #{self.number}"
+        parts = [
+            f"{where}: " if where else "",
+            f"[{title}] " if title else "",
+            f"{self.key}: " if self.key else "",
+        ]
+        return "".join(parts)
+
+    def _details(self) -> list[str]:
+        rows = [("found:  ", self.found), ("allowed:", self.allowed), ("hint:   ", self.hint)]
+        return [f"  {label} {text}" for label, text in rows if text]
+
+
+class CfgError(YolorError):
+    """The cfg text cannot be what its author meant."""
+
+    exit_code = 2
+
+
+class CfgFaults(CfgError):
+    """All key faults of one file, sorted by line; at most `SHOWN` are printed, then their number."""
+
+    SHOWN = 20
+
+    def __init__(self, faults: Sequence[CfgError], path: str) -> None:
+        self.faults = tuple(sorted(faults, key=lambda fault: fault.line))
+        first = self.faults[0]
+        super().__init__(
+            first.message,
+            path=path,
+            line=first.line,
+            section=first.section,
+            number=first.number,
+            key=first.key,
+            found=first.found,
+            allowed=first.allowed,
+            hint=first.hint,
+        )
+
+    def __str__(self) -> str:
+        texts = [str(fault) for fault in self.faults[: self.SHOWN]]
+        if len(self.faults) > 1:
+            texts.append(f"{len(self.faults)} faults in {self.path}")
+        return "\n".join(texts)
+
+
+class DataError(YolorError):
+    """An image, a video, a label or a list of them cannot be used."""
+
+    exit_code = 3
+
+
+class WeightsError(YolorError):
+    """A weights file or a checkpoint does not fit the network, or is not what its name says."""
+
+    exit_code = 4
+
+
+class MissingExtra(YolorError):
+    """An optional library is needed; the message is the pip line that installs it."""
+
+    exit_code = 5
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"pip install 'yolor-cfg[{extra}]'")
+        self.extra = extra

@@ -1,0 +1,128 @@
+"""The two dialects of the cfg language: the few facts that differ, and how one tells which a file is written
+in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from yolor_cfg.errors import CfgError
+
+BOTH = ("darknet", "yolor")
+
+
+class Dialect(NamedTuple):
+    """What every section may ask; differences of one section alone stand in that section."""
+
+    name: str
+    bn_eps: float
+    first_key_wins: bool  # Darknet's option list is searched from the front; PyTorch's dict keeps the last
+    forgiving: bool  # a bare line, an empty value or an unknown activation is a warning, as in Darknet
+
+    @property
+    def is_yolor(self) -> bool:
+        """True for the dialect of YOLOR's PyTorch code."""
+        return self.name == "yolor"
+
+
+DARKNET = Dialect("darknet", bn_eps=1e-5, first_key_wins=True, forgiving=True)
+YOLOR = Dialect("yolor", bn_eps=1e-4, first_key_wins=False, forgiving=False)
+DIALECTS = {dialect.name: dialect for dialect in (DARKNET, YOLOR)}
+
+# Activation names and the dialects that know them. silu is YOLOR's word for swish.
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "linear": BOTH,
+    "leaky": BOTH,
+    "mish": BOTH,
+    "swish": BOTH,
+    "logistic": BOTH,
+    "silu": ("yolor",),
+    **dict.fromkeys(
+        (
+            "relu",
+            "relu6",
+            "relie",
+            "ramp",
+            "elu",
+            "selu",
+            "gelu",
+            "tanh",
+            "loggy",
+            "plse",
+            "hardtan",
+            "lhtan",
+            "stair",
+            "revleaky",
+            "hard_mish",
+            "normalize_channels",
+            "normalize_channels_softmax",
+            "normalize_channels_softmax_maxval",
+        ),
+        ("darknet",),
+    ),
+}
+
+# The keys that YOLOR's parser lets pass outside [net]; any other known key shows a Darknet file.
+YOLOR_KEYS = frozenset(
+    "batch_normalize filters size stride pad activation layers groups from mask anchors classes num jitter "
+    "ignore_thresh truth_thresh random stride_x stride_y weights_type weights_normalization scale_x_y "
+    "beta_nms nms_kind iou_loss iou_normalizer cls_normalizer iou_thresh atoms probability".split()
+)
+
+
+class Evidence(NamedTuple):
+    """A line that only one dialect has; weak evidence (silu) counts only where nothing else speaks."""
+
+    dialect: str
+    line: int
+    what: str
+    weak: bool = False
+
+
+class Told(NamedTuple):
+    """A dialect and whether it was only assumed, because nothing in the file speaks for one."""
+
+    dialect: Dialect
+    assumed: bool = False
+
+
+def tell(
+    stated: str | None, evidence: Iterable[Evidence], *, otherwise: str = "darknet", path: str = ""
+) -> Told:
+    """The dialect stated (option, checkpoint, `[net] dialect=`), else the one the evidence shows, else
+    `otherwise`."""
+    if stated is not None:
+        return Told(named(stated, path))
+    seen: dict[str, Evidence] = {}
+    weak: list[Evidence] = []
+    for clue in evidence:
+        if clue.weak:
+            weak.append(clue)
+        else:
+            seen.setdefault(clue.dialect, clue)
+    if len(seen) == 2:
+        raise _contradiction(*(seen[name] for name in BOTH), path=path)
+    shown = next(iter(seen), weak[0].dialect if weak else None)
+    return Told(DIALECTS[shown or otherwise], assumed=shown is None)
+
+
+def named(name: str, path: str = "") -> Dialect:
+    """The dialect of that name; raises CfgError for any other word."""
+    if name not in DIALECTS:
+        raise CfgError(
+            "unknown dialect", path=path, section="net", key="dialect", found=name, allowed=sorted(DIALECTS)
+        )
+    return DIALECTS[name]
+
+
+def _contradiction(darknet: Evidence, yolor: Evidence, *, path: str) -> CfgError:
+    return CfgError(
+        "this file speaks both dialects",
+        path=path,
+        line=max(darknet.line, yolor.line),
+        section="net",
+        found=f"{darknet.what} (line {darknet.line}: only darknet) and "
+        f"{yolor.what} (line {yolor.line}: only yolor)",
+        allowed="words of one dialect",
+        hint="say which one is meant: --dialect darknet or --dialect yolor",
+    )

@@ -1,0 +1,270 @@
+"""Typed keys: the one place where the text of a value becomes a value, with bounds and help.
+
+A key is declared on a section class; on an instance it gives the value. Numbers are read as C's atoi and atof
+read them: the longest number at the front counts, and what follows is reported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from yolor_cfg.lang.dialect import ACTIVATIONS, Dialect
+
+T = TypeVar("T")
+WHOLE = re.compile(r"[+-]?[0-9]+")
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+INT32 = 2**31 - 1
+GLUED = re.compile(r"[0-9.]\s+[-+.0-9]")
+
+
+class BadValue(Exception):
+    """A text that is no value of its key: what is wrong, what is allowed, a hint."""
+
+    def __init__(self, message: str, allowed: str | Sequence[str] = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.allowed, self.hint = message, allowed, hint
+
+
+class Reading(NamedTuple):
+    """A value and, where the text was odd, what to tell its author."""
+
+    value: Any
+    warning: str = ""
+    hint: str = ""
+
+
+class Key(Generic[T]):
+    """One key of a section. `default` is a value or a function of the section; `wanted` marks keys that a
+    section needs in practice, so that a misspelt one is an error and not just an unknown key."""
+
+    def __init__(self, default: T | Callable[[Any], T], *, help: str = "", wanted: bool = False) -> None:
+        self.default, self.help, self.wanted = default, help, wanted
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name.rstrip("_")  # `from` is a word of Python's, so the attribute is `from_`
+
+    def __get__(self, section: Any, owner: type | None = None) -> T:
+        if section is None:
+            return self  # type: ignore[return-value]
+        if self.name in section.values:
+            return section.values[self.name]  # type: ignore[no-any-return]
+        return self.default(section) if callable(self.default) else self.default
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """The value of `text`; raises BadValue when it is none."""
+        raise BadValue(f"{type(self).__name__} cannot be read from {text!r}")
+
+    @property
+    def allowed(self) -> str:
+        """Type and bounds in words, for messages and documentation."""
+        return ""
+
+
+class Bounded(Key[T]):
+    """A number with bounds."""
+
+    word = "number"
+
+    def __init__(
+        self,
+        default: Any,
+        *,
+        least: float = -math.inf,
+        most: float = math.inf,
+        help: str = "",
+        wanted: bool = False,
+    ) -> None:
+        super().__init__(default, help=help, wanted=wanted)
+        self.least, self.most = least, most
+
+    @property
+    def allowed(self) -> str:
+        """`1 or more`, `0 to 9`, `9 or less` or the kind of number."""
+        if self.least > -math.inf and self.most < math.inf:
+            return f"{self.least} to {self.most}"
+        if self.least > -math.inf:
+            return f"{self.least} or more"
+        return f"{self.most} or less" if self.most < math.inf else self.word
+
+    def _bounded(self, value: Any, warning: str) -> Reading:
+        if not self.least <= value <= self.most:
+            raise BadValue("out of bounds", self.allowed)
+        return Reading(value, warning)
+
+
+class Int(Bounded[int]):
+    """A whole number."""
+
+    word = "whole number"
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """atoi: digits at the front; `6.9` is 6 with a warning (an error in the yolor dialect)."""
+        digits, warning = _front(WHOLE, text, word=self.word, dialect=dialect)
+        value = int(digits[:20])
+        if abs(value) > INT32:
+            raise BadValue("out of bounds", self.allowed)
+        return self._bounded(value, warning)
+
+
+class Flag(Key[bool]):
+    """0 or 1; any other number counts as 1."""
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """True unless the number is 0."""
+        digits, warning = _front(WHOLE, text, word="0, 1", dialect=dialect)
+        return Reading(int(digits[:20]) != 0, warning)
+
+    @property
+    def allowed(self) -> str:
+        """The two values."""
+        return "0, 1"
+
+
+class Float(Bounded[float]):
+    """A decimal number."""
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """atof: the number at the front (`.5`, `1e-3`); what follows is a warning."""
+        digits, warning = _front(DECIMAL, text, word=self.word, dialect=dialect)
+        value = float(digits)
+        if not math.isfinite(value):
+            raise BadValue("out of bounds", self.allowed)
+        return self._bounded(value, warning)
+
+
+class Text(Key[str]):
+    """A word or a path, without its blanks."""
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """The text without blanks, as Darknet stores it."""
+        return Reading(re.sub(r"\s", "", text))
+
+    @property
+    def allowed(self) -> str:
+        """Anything."""
+        return "text"
+
+
+class Choice(Key[str]):
+    """One word of several. `fallback` is what Darknet takes for a word it does not know (a warning then)."""
+
+    def __init__(self, default: str, options: Sequence[str], *, fallback: str = "", help: str = "") -> None:
+        super().__init__(default, help=help)
+        self.options, self.fallback = tuple(options), fallback
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """The word; an unknown one is an error, or the fallback in the forgiving dialect."""
+        word = re.sub(r"\s", "", text)
+        if word in self.options:
+            return Reading(word)
+        bare = uncommented(word)
+        if bare in self.options and not dialect.forgiving:
+            return Reading(bare, "an inline comment")
+        hint = closest(bare, self.options)
+        if self.fallback and dialect.forgiving:
+            return Reading(self.fallback, f"unknown value, runs as {self.fallback}, as in Darknet", hint)
+        raise BadValue("unknown value", sorted(self.options), hint)
+
+    @property
+    def allowed(self) -> str:
+        """The words, sorted."""
+        return ", ".join(sorted(self.options))
+
+
+class Activation(Choice):
+    """The name of an activation function; all names of both dialects, an unknown one runs as relu in
+    Darknet."""
+
+    def __init__(self, default: str, *, help: str = "what is applied to each output") -> None:
+        super().__init__(default, sorted(ACTIVATIONS), fallback="relu", help=help)
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """As Choice; `silu` is always swish, and in the darknet dialect the reader is told so."""
+        reading = super().read(text, dialect)
+        if reading.value != "silu":
+            return reading
+        note = "silu is not a name of C Darknet's, which would run relu; it runs as swish here"
+        return Reading("silu", note if dialect.forgiving else "")
+
+
+class Numbers(Key[tuple[T, ...]]):
+    """A list with commas. In the forgiving dialect a missing comma glues two numbers and an empty place is 0,
+    as in Darknet, each with a warning; in the other both are errors."""
+
+    number: re.Pattern[str] = WHOLE
+    word = "whole numbers with commas"
+    convert: Callable[[str], Any] = int
+
+    def read(self, text: str, dialect: Dialect) -> Reading:
+        """The numbers in order; a comma at the end adds none."""
+        clean = uncommented(text)
+        warnings = ["an inline comment"] if clean != text else []
+        if GLUED.search(clean):
+            warnings.append("a comma is missing: Darknet glues the two numbers together")
+        parts = re.sub(r"\s", "", clean).split(",")
+        if parts[-1] == "" and len(parts) > 1:
+            parts.pop()
+            warnings.append("a comma at the end")
+        if "" in parts:
+            warnings.append("an empty place between commas: Darknet reads 0")
+        if warnings and not dialect.forgiving and warnings != ["an inline comment"]:
+            raise BadValue(warnings[-1], self.word, "put one comma between two numbers")
+        return Reading(tuple(self._one(part, dialect) for part in parts), "; ".join(warnings))
+
+    def _one(self, part: str, dialect: Dialect) -> Any:
+        digits, _ = _front(self.number, part or "0", word=self.word, dialect=dialect)
+        return type(self).convert(digits[:40])
+
+    @property
+    def allowed(self) -> str:
+        """The form in words."""
+        return self.word
+
+
+class Ints(Numbers[int]):
+    """Whole numbers with commas."""
+
+
+class Refs(Ints):
+    """Numbers of sections: negative ones count back from this section, others from the first after [net]."""
+
+    word = "section numbers with commas"
+
+
+class Floats(Numbers[float]):
+    """Decimal numbers with commas."""
+
+    number = DECIMAL
+    word = "numbers with commas"
+    convert = float
+
+
+def closest(word: str, options: Sequence[str]) -> str:
+    """`did you mean x?` for the closest option, or nothing."""
+    matches = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    return f"did you mean {matches[0]}?" if matches else ""
+
+
+def uncommented(text: str) -> str:
+    """The value without an inline `# comment` or `; comment`."""
+    return re.split(r"[#;]", text, maxsplit=1)[0].strip()
+
+
+def _front(pattern: re.Pattern[str], text: str, *, word: str, dialect: Dialect) -> tuple[str, str]:
+    """The number at the front of `text` and a warning about what follows it."""
+    glued = re.sub(r"\s", "", text)
+    match = pattern.match(glued)
+    if match is None:
+        raise BadValue(f"not a {word}" if word[0] not in "01" else "not a flag", word)
+    number = match.group()
+    if number == glued:
+        return number, ""
+    comment = glued[len(number)] in "#;"
+    if not (dialect.forgiving or comment):
+        raise BadValue(f"not a {word}", word, f"write {number}?")
+    return number, f"{'an inline comment: ' if comment else ''}read as {number}, as C's atoi reads it"

@@ -1,0 +1,209 @@
+"""Cfg text to raw sections and back. Every line is kept as it stands, so writing gives back what was read.
+
+A line is a header when it starts with `[`, a comment when it starts with `#` or `;`, else `key = value` split
+at the first `=`; blanks inside a line mean nothing (Darknet's parser.c removes them). Values are not looked
+at here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from yolor_cfg.errors import CfgError
+
+BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "bare"
+MERGE_MARKERS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+# Only the line ends that C's fgets or an old Mac knows: str.splitlines would also cut at form feeds and
+# U+2028.
+LINES = re.compile(r"[^\n]*\n|[^\n]+")
+LINES_OF_OLD_MACS = re.compile(r"[^\r]*\r|[^\r]+")
+
+
+class Line(NamedTuple):
+    """One line of the file: `text` verbatim with its ending; `key` and `value` without surrounding blanks."""
+
+    number: int
+    text: str
+    kind: str
+    key: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class RawSection:
+    """One `[name]` with the lines below it; `lines` starts with the header and runs to the next one."""
+
+    name: str
+    line: int
+    lines: tuple[Line, ...]
+
+    @property
+    def entries(self) -> tuple[Line, ...]:
+        """The `key = value` lines, in order."""
+        return tuple(line for line in self.lines if line.kind == ENTRY)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed cfg: what stands before the first header, then the sections; `encoding` is how it goes back to
+    bytes."""
+
+    path: str
+    prelude: tuple[Line, ...]
+    sections: tuple[RawSection, ...]
+    encoding: str = "utf-8"
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """All lines of the file in order."""
+        return self.prelude + tuple(line for section in self.sections for line in section.lines)
+
+    @property
+    def text(self) -> str:
+        """The whole text as it stands."""
+        return write(self)
+
+
+def parse(text: str, path: str = "<text>") -> Document:
+    """The sections of `text`; raises CfgError for what no dialect could read (merge markers, prose, no
+    [net])."""
+    lines = [_line(number, line) for number, line in enumerate(_split(text), start=1)]
+    _refuse_merge_markers(lines, path)
+    starts = [i for i, line in enumerate(lines) if line.kind == HEADER]
+    prelude = tuple(lines[: starts[0]] if starts else lines)
+    _refuse_prose(prelude, path)
+    ends = [*starts[1:], len(lines)]
+    sections = tuple(_section(lines[start:end], path) for start, end in zip(starts, ends, strict=True))
+    _refuse_a_start_without_net(sections, path)
+    return Document(path, prelude, sections)
+
+
+def parse_bytes(data: bytes, path: str = "<bytes>") -> Document:
+    """As `parse`, from the bytes of a file: UTF-8 (with or without BOM), else Latin-1, which loses no
+    byte."""
+    if b"\0" in data:
+        raise CfgError(
+            "this is not a text file", path=path, found="zero bytes", hint="give the .cfg file, as UTF-8"
+        )
+    try:
+        return parse(data.decode("utf-8"), path)
+    except UnicodeDecodeError:
+        return replace(parse(data.decode("latin-1"), path), encoding="latin-1")
+
+
+def write(document: Document) -> str:
+    """The text that was read, to the byte (after edits: with just the edited lines changed)."""
+    return "".join(line.text for line in document.lines)
+
+
+def normal(document: Document) -> str:
+    """The normal form: `key=value`, comments kept, one blank line between sections, LF line ends."""
+    blocks = [
+        _normal_lines(document.prelude),
+        *(_normal_lines(section.lines) for section in document.sections),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _normal_lines(lines: Iterable[Line]) -> list[str]:
+    texts = {
+        ENTRY: lambda line: f"{line.key}={line.value}",
+        HEADER: lambda line: line.value,
+        COMMENT: lambda line: line.value,
+        BARE: lambda line: line.value,
+    }
+    return [texts[line.kind](line) for line in lines if line.kind != BLANK]
+
+
+def _split(text: str) -> list[str]:
+    # A lone CR ends a line only where there is no LF at all; elsewhere it is a blank, as for Darknet.
+    return (LINES if "\n" in text or "\r" not in text else LINES_OF_OLD_MACS).findall(text)
+
+
+def _line(number: int, text: str) -> Line:
+    stripped = text.strip("\ufeff" + " \t\r\n") if number == 1 else text.strip(" \t\r\n")
+    if not stripped:
+        return Line(number, text, BLANK)
+    if stripped[0] in "#;":
+        return Line(number, text, COMMENT, value=stripped)
+    if stripped[0] == "[":
+        return Line(number, text, HEADER, value=stripped)
+    key, equals, value = stripped.partition("=")
+    if equals:
+        return Line(number, text, ENTRY, re.sub(r"\s", "", key), value.strip(" \t\r\n"))
+    return Line(number, text, BARE, value=stripped)
+
+
+def _section(lines: list[Line], path: str) -> RawSection:
+    header = lines[0]
+    name, bracket, _ = header.value[1:].partition("]")
+    if not bracket:
+        raise CfgError(
+            "a section header without ]",
+            path=path,
+            line=header.number,
+            section="section",
+            found=header.value,
+            hint="write [name] on a line of its own",
+        )
+    return RawSection(re.sub(r"\s", "", name), header.number, tuple(lines))
+
+
+def _refuse_merge_markers(lines: list[Line], path: str) -> None:
+    for line in lines:
+        if line.text.strip().startswith(MERGE_MARKERS):
+            raise CfgError(
+                "a merge-conflict marker",
+                path=path,
+                line=line.number,
+                section="section",
+                found=line.text.strip(),
+                hint="keep one side of the conflict and delete the three marker lines",
+            )
+
+
+def _refuse_prose(prelude: tuple[Line, ...], path: str) -> None:
+    for line in prelude:
+        if line.kind == ENTRY:
+            raise CfgError(
+                "a key before any section",
+                path=path,
+                line=line.number,
+                section="section",
+                found=line.text.strip()[:60],
+                hint="the file must start with [net]",
+            )
+        if line.kind == BARE:
+            raise CfgError(
+                "text that is no cfg before the first section",
+                path=path,
+                line=line.number,
+                section="section",
+                found=line.value[:60],
+                hint="delete it: the file must start with [net]",
+            )
+
+
+def _refuse_a_start_without_net(sections: tuple[RawSection, ...], path: str) -> None:
+    if not sections:
+        raise CfgError(
+            "there is no section in this file",
+            path=path,
+            line=1,
+            section="section",
+            allowed="[net] first, then the layers",
+            hint="is this the right file?",
+        )
+    if sections[0].name not in ("net", "network"):
+        raise CfgError(
+            "the first section must be [net]",
+            path=path,
+            line=sections[0].line,
+            section=sections[0].name,
+            found=f"[{sections[0].name}]",
+            allowed="[net], [network]",
+            hint="put [net] with width, height and channels at the top",
+        )

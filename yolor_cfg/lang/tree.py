@@ -1,0 +1,64 @@
+"""The tree of classes that `tree=` names: one line `name parent` a class, parents by line number, -1 for a root."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from yolor_cfg.errors import CfgError
+
+LINE = re.compile(r"\s*(\S+)\s+(-?[0-9]+)")
+
+
+class Tree(NamedTuple):
+    """Classes in file order. `parents` are class numbers or -1; `group_sizes` are the lengths of the runs of classes
+    with equal parent, in order: the classes of one run exclude each other and share one softmax."""
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    group_sizes: tuple[int, ...]
+
+    @property
+    def is_leaf(self) -> tuple[bool, ...]:
+        """For each class whether no other has it for a parent."""
+        inner = set(self.parents)
+        return tuple(number not in inner for number in range(len(self.names)))
+
+
+def beside(name: str, cfg: str) -> Path:
+    """The file that a cfg names: from the folder of the cfg, else from the current folder."""
+    near = Path(cfg).parent / name
+    return near if near.is_file() else Path(name)
+
+
+def read_tree(path: str | Path) -> Tree:
+    """The tree in a file; raises CfgError when there is none or a line is none of a tree."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as fault:
+        raise CfgError(f"the tree cannot be read: {(fault.strerror or str(fault)).lower()}", path=str(path)) from None
+    return parse_tree(text, str(path))
+
+
+def parse_tree(text: str, path: str = "<text>") -> Tree:
+    """The tree in `text`; a parent must stand before its children, as Darknet needs it."""
+    names: list[str] = []
+    parents: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        match = LINE.match(line)
+        if match is None or not -1 <= int(match[2]) < len(names):
+            raise CfgError("not a line of a tree", path=path, line=number, found=line.strip()[:60],
+                           allowed=f"name parent, the parent from -1 to {len(names) - 1}")
+        names.append(match[1])
+        parents.append(int(match[2]))
+    return Tree(tuple(names), tuple(parents), tuple(_runs(parents)))
+
+
+def _runs(parents: list[int]) -> list[int]:
+    """Lengths of the runs of equal numbers."""
+    changes = [i for i in range(1, len(parents)) if parents[i] != parents[i - 1]]
+    starts = [0, *changes] if parents else []
+    return [end - start for start, end in zip(starts, [*starts[1:], len(parents)], strict=True)]

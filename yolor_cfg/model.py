@@ -1,0 +1,152 @@
+"""A Graph with tensors in it: the runner. No section is named here.
+
+N images, C channels, H W cells; a value between sections is always [N, C, H, W].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolor_cfg.errors import CfgError, DataError
+from yolor_cfg.graph import IMAGE, Graph, Node
+
+State = tuple[Tensor, ...]
+
+
+class Predictions(NamedTuple):
+    """What the heads say of each image, all heads joined: boxes_xywh [N, B, 4] (centre and size in input
+    pixels), objectness [N, B], scores [N, B, K] (class probabilities, not multiplied by objectness)."""
+
+    boxes_xywh: Tensor
+    objectness: Tensor
+    scores: Tensor
+
+
+class Network(nn.Module):
+    """The network of a graph. `module_list[i]` computes node i; state-dict names are those of official
+    checkpoints."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.module_list = nn.ModuleList(node.section.module(*node.inputs) for node in graph.nodes)
+        for node in graph.nodes:
+            lender = node.section.lender()
+            if lender is not None:
+                self.module_list[node.index].borrow(self.module_list[lender])  # type: ignore[operator]
+        self._states: dict[int, State] = {}
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The raw map of each head in cfg order: yolo kinds and region [N, A, H, W, V] before any activation,
+        other heads their output. images [N, C, H, W], float32 RGB in 0..1. Recurrent state is kept for the
+        next call."""
+        values, self._states = self._run(self._checked(images), self.states(images), keep=self.graph.outputs)
+        return [values[index] for index in self.graph.outputs]
+
+    def step(self, images: Tensor, states: dict[int, State]) -> tuple[list[Tensor], dict[int, State]]:
+        """As `forward`, with the recurrent state given and returned: what export traces."""
+        values, after = self._run(self._checked(images), states, keep=self.graph.outputs)
+        return [values[index] for index in self.graph.outputs], after
+
+    def trace(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
+        """The values of these layers by index: in the darknet dialect what C Darknet stores there (heads
+        activated, its layouts), in the yolor dialect raw maps at heads."""
+        keep = tuple(layers)
+        unknown = [index for index in keep if not 0 <= index < len(self.graph.nodes)]
+        if unknown:
+            raise CfgError(
+                "no such layer",
+                path=self.graph.path,
+                found=str(unknown[0]),
+                allowed=f"0..{len(self.graph.nodes) - 1}",
+            )
+        values, self._states = self._run(self._checked(images), self.states(images), keep=keep)
+        if self.graph.dialect.is_yolor:
+            return {index: values[index] for index in keep}
+        return {index: stored(self.module_list[index], values[index]) for index in keep}
+
+    def decode(self, raws: Sequence[Tensor]) -> Predictions:
+        """Boxes and scores of the raw maps that `forward` returned; heads without boxes are an error."""
+        heads = [self.module_list[index] for index in self.graph.outputs]
+        blind = [
+            node for node, head in zip(self.graph.heads, heads, strict=True) if not hasattr(head, "decode")
+        ]
+        if blind:
+            raise blind[0].section.error(
+                "", "predicts no boxes", hint="decode is for detectors; use the raw output"
+            )
+        parts = [head.decode(raw) for head, raw in zip(heads, raws, strict=True)]  # type: ignore[operator]
+        return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
+
+    def reset(self) -> None:
+        """Forget the recurrent state: the next call starts from zero."""
+        self._states = {}
+
+    def states(self, images: Tensor) -> dict[int, State]:
+        """The recurrent state by layer: what the last call left, zeros after `reset` or for another batch
+        size."""
+        fresh = {}
+        for index, layer in enumerate(self.module_list):
+            if hasattr(layer, "initial_state"):
+                kept = self._states.get(index)
+                same = (
+                    kept is not None and kept[0].shape[0] == images.shape[0] and kept[0].dtype == images.dtype
+                )
+                fresh[index] = kept if same else layer.initial_state(images)  # type: ignore[operator]
+        return fresh
+
+    def _run(
+        self, images: Tensor, states: dict[int, State], *, keep: Sequence[int]
+    ) -> tuple[dict[int, Tensor], dict[int, State]]:
+        values: dict[int, Any] = {IMAGE: images}
+        after: dict[int, State] = {}
+        kept = set(keep)
+        raw_heads: dict[int, Tensor] = {}
+        for node, layer in zip(self.graph.nodes, self.module_list, strict=True):
+            inputs = [values[source] for source in node.sources]
+            if node.index in states:
+                values[node.index], after[node.index] = layer(*inputs, states[node.index])
+            else:
+                values[node.index] = layer(*inputs)
+            del inputs
+            if node.section.is_head:
+                raw_heads[node.index] = values[node.index]
+                values[node.index] = self._read_by_others(node, layer, values[node.index])
+            for index in node.frees:
+                if index not in kept:
+                    del values[index]
+        return {**values, **raw_heads}, after
+
+    def _read_by_others(self, node: Node, layer: nn.Module, raw: Tensor) -> Tensor:
+        """What later sections see of a head: the map [N, C, H, W] that Darknet stores, raw in the yolor
+        dialect."""
+        if node.index not in self._read_heads:
+            return raw
+        seen = raw if self.graph.dialect.is_yolor else stored(layer, raw)
+        return seen.reshape(raw.shape[0], *node.shape)
+
+    @property
+    def _read_heads(self) -> frozenset[int]:
+        return frozenset(source for node in self.graph.nodes for source in node.sources)
+
+    def _checked(self, images: Tensor) -> Tensor:
+        channels = self.graph.image.channels
+        if images.ndim == 2 and self.graph.image.area == 1:
+            images = images[:, :, None, None]  # a network on vectors takes [N, inputs] too
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise DataError(
+                "the images do not fit the network",
+                path=self.graph.path,
+                found=f"{tuple(images.shape)}",
+                allowed=f"(N, {channels}, height, width)",
+            )
+        return images
+
+
+def stored(layer: nn.Module, value: Tensor) -> Tensor:
+    """What C Darknet keeps as this layer's output, where that is not what the layer returns here."""
+    return layer.stored(value) if hasattr(layer, "stored") else value  # type: ignore[operator, no-any-return]

@@ -1,0 +1,1 @@
+"""Plain tensor functions and small named modules."""

@@ -1,0 +1,10 @@
+"""The section families; importing this fills the table SECTIONS from header name to class."""
+
+from yolor_cfg.sections import (
+    convolution,
+    net,
+)
+from yolor_cfg.sections.base import SECTIONS, Section, Stored
+from yolor_cfg.sections.net import Net
+
+__all__ = ["SECTIONS", "Net", "Section", "Stored", "convolution", "net"]
