@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "yolor_cfg"
 # From the bottom to the top; a name stands for `name.py` or for every file in the folder `name/`.
 FLOORS = (
-    ("errors", "shape"),
+    ("errors", "shape", "files"),
     ("lang", "ops"),
     ("sections",),
-    ("graph", "count", "edit"),
+    ("graph", "count", "layout", "fitting", "edit"),
     ("model", "fold"),
-    ("weights", "checkpoint", "engines", "export"),
+    ("weights", "unpickle", "pickled", "safetensors_io", "checkpoint", "loading", "engines", "export"),
     ("data",),
     ("detect", "evaluate"),
     ("train",),

@@ -1,1 +1,38 @@
-"""An exact interpreter for Darknet and YOLOR cfg networks."""
+"""An exact interpreter for Darknet and YOLOR cfg networks.
+
+The public names are looked up when they are first used, so that importing the package loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yolor_cfg.detect.pipeline import Detector
+    from yolor_cfg.errors import CfgError
+    from yolor_cfg.loading import load
+
+    __version__: str
+
+__all__ = ["CfgError", "Detector", "__version__", "load"]
+
+_HOMES = {
+    "CfgError": "yolor_cfg.errors",
+    "Detector": "yolor_cfg.detect.pipeline",
+    "load": "yolor_cfg.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public object of that name; `__version__` is that of the installed distribution."""
+    if name == "__version__":
+        return metadata.version("yolor-cfg")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

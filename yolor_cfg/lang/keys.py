@@ -6,10 +6,10 @@ read them: the longest number at the front counts, and what follows is reported.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from yolor_cfg.lang.dialect import ACTIVATIONS, Dialect
@@ -19,6 +19,9 @@ WHOLE = re.compile(r"[+-]?[0-9]+")
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 INT32 = 2**31 - 1
 GLUED = re.compile(r"[0-9.]\s+[-+.0-9]")
+LONGEST_WORD = 60  # of which a closest match is looked for
+ALLOWED = {"flag": "0, 1"}  # in words where they differ from the kind
+MOST_DIGITS = 4000  # of a whole number; Python itself refuses to read more than 4300
 
 
 class BadValue(Exception):
@@ -52,7 +55,7 @@ class Key(Generic[T]):
         if section is None:
             return self  # type: ignore[return-value]
         if self.name in section.values:
-            return section.values[self.name]  # type: ignore[no-any-return]
+            return section.values[self.name]
         return self.default(section) if callable(self.default) else self.default
 
     def read(self, text: str, dialect: Dialect) -> Reading:
@@ -105,10 +108,7 @@ class Int(Bounded[int]):
     def read(self, text: str, dialect: Dialect) -> Reading:
         """atoi: digits at the front; `6.9` is 6 with a warning (an error in the yolor dialect)."""
         digits, warning = _front(WHOLE, text, word=self.word, dialect=dialect)
-        value = int(digits[:20])
-        if abs(value) > INT32:
-            raise BadValue("out of bounds", self.allowed)
-        return self._bounded(value, warning)
+        return self._bounded(_whole(digits), warning)
 
 
 class Flag(Key[bool]):
@@ -116,8 +116,8 @@ class Flag(Key[bool]):
 
     def read(self, text: str, dialect: Dialect) -> Reading:
         """True unless the number is 0."""
-        digits, warning = _front(WHOLE, text, word="0, 1", dialect=dialect)
-        return Reading(int(digits[:20]) != 0, warning)
+        digits, warning = _front(WHOLE, text, word="flag", dialect=dialect)
+        return Reading(_whole(digits) != 0, warning)
 
     @property
     def allowed(self) -> str:
@@ -131,10 +131,7 @@ class Float(Bounded[float]):
     def read(self, text: str, dialect: Dialect) -> Reading:
         """atof: the number at the front (`.5`, `1e-3`); what follows is a warning."""
         digits, warning = _front(DECIMAL, text, word=self.word, dialect=dialect)
-        value = float(digits)
-        if not math.isfinite(value):
-            raise BadValue("out of bounds", self.allowed)
-        return self._bounded(value, warning)
+        return self._bounded(_decimal(digits), warning)
 
 
 class Text(Key[str]):
@@ -166,6 +163,8 @@ class Choice(Key[str]):
         if bare in self.options and not dialect.forgiving:
             return Reading(bare, "an inline comment")
         hint = closest(bare, self.options)
+        if bare in self.options:
+            hint = "for Darknet the comment is part of the word: put it on a line of its own"
         if self.fallback and dialect.forgiving:
             return Reading(self.fallback, f"unknown value, runs as {self.fallback}, as in Darknet", hint)
         raise BadValue("unknown value", sorted(self.options), hint)
@@ -197,57 +196,64 @@ class Numbers(Key[tuple[T, ...]]):
     as in Darknet, each with a warning; in the other both are errors."""
 
     number: re.Pattern[str] = WHOLE
-    word = "whole numbers with commas"
-    convert: Callable[[str], Any] = int
+    word = "list of whole numbers"
+    convert: Callable[[str], Any]
 
     def read(self, text: str, dialect: Dialect) -> Reading:
         """The numbers in order; a comma at the end adds none."""
         clean = uncommented(text)
-        warnings = ["an inline comment"] if clean != text else []
-        if GLUED.search(clean):
-            warnings.append("a comma is missing: Darknet glues the two numbers together")
-        parts = re.sub(r"\s", "", clean).split(",")
-        if parts[-1] == "" and len(parts) > 1:
-            parts.pop()
-            warnings.append("a comma at the end")
-        if "" in parts:
-            warnings.append("an empty place between commas: Darknet reads 0")
-        if warnings and not dialect.forgiving and warnings != ["an inline comment"]:
-            raise BadValue(warnings[-1], self.word, "put one comma between two numbers")
-        return Reading(tuple(self._one(part, dialect) for part in parts), "; ".join(warnings))
+        odd = self._odd(clean)
+        if odd and not dialect.forgiving:
+            raise BadValue(odd[0], self.allowed, "put one comma between two numbers")
+        parts = re.sub(r"\s", "", clean).removesuffix(",").split(",")
+        read = [_front(self.number, part or "0", word=self.word, dialect=dialect) for part in parts]
+        odd += sorted({warning for _, warning in read if warning})
+        if clean != text:
+            odd.append("an inline comment")
+        return Reading(tuple(type(self).convert(digits) for digits, _ in read), "; ".join(odd))
 
-    def _one(self, part: str, dialect: Dialect) -> Any:
-        digits, _ = _front(self.number, part or "0", word=self.word, dialect=dialect)
-        return type(self).convert(digits[:40])
+    @staticmethod
+    def _odd(text: str) -> list[str]:
+        found = {
+            "a comma is missing: Darknet glues the two numbers together": GLUED.search(text),
+            "an empty place between commas: Darknet reads 0": re.search(r"(^|,)\s*,", text),
+            "a comma at the end": re.search(r"[^,\s]\s*,$", text),
+        }
+        return [what for what, match in found.items() if match]
 
     @property
     def allowed(self) -> str:
         """The form in words."""
-        return self.word
+        return f"{self.word}, with commas"
 
 
 class Ints(Numbers[int]):
     """Whole numbers with commas."""
 
+    convert = staticmethod(lambda digits: _whole(digits))
+
 
 class Refs(Ints):
     """Numbers of sections: negative ones count back from this section, others from the first after [net]."""
 
-    word = "section numbers with commas"
+    word = "list of section numbers"
 
 
 class Floats(Numbers[float]):
     """Decimal numbers with commas."""
 
     number = DECIMAL
-    word = "numbers with commas"
-    convert = float
+    word = "list of numbers"
+    convert = staticmethod(lambda digits: _decimal(digits))
 
 
-def closest(word: str, options: Sequence[str]) -> str:
-    """`did you mean x?` for the closest option, or nothing."""
-    matches = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    return f"did you mean {matches[0]}?" if matches else ""
+def closest(word: str, options: Iterable[str]) -> str:
+    """`did you mean x?` for the closest option, upper and lower case alike, or nothing."""
+    import difflib  # only messages need it, and it would cost every start a millisecond
+
+    spelled = {option.casefold(): option for option in options}
+    matches = difflib.get_close_matches(word[:LONGEST_WORD].casefold(), spelled, n=1, cutoff=0.6)
+    return f"did you mean {spelled[matches[0]]}?" if matches else ""
 
 
 def uncommented(text: str) -> str:
@@ -260,11 +266,30 @@ def _front(pattern: re.Pattern[str], text: str, *, word: str, dialect: Dialect) 
     glued = re.sub(r"\s", "", text)
     match = pattern.match(glued)
     if match is None:
-        raise BadValue(f"not a {word}" if word[0] not in "01" else "not a flag", word)
+        raise BadValue(f"not a {word}", ALLOWED.get(word, word))
     number = match.group()
-    if number == glued:
-        return number, ""
-    comment = glued[len(number)] in "#;"
-    if not (dialect.forgiving or comment):
-        raise BadValue(f"not a {word}", word, f"write {number}?")
-    return number, f"{'an inline comment: ' if comment else ''}read as {number}, as C's atoi reads it"
+    split = GLUED.search(uncommented(text)) is not None
+    rest = glued[len(number) :]
+    if (rest[:1] not in ("", "#", ";") or split) and not dialect.forgiving:
+        raise BadValue(f"not a {word}", ALLOWED.get(word, word), f"write {number}?")
+    if split:
+        return number, f"blanks inside a number: read as {number}, as Darknet does"
+    if rest[:1] in "#;" and rest:
+        return number, f"an inline comment: read as {number}"
+    return number, f"read as {number}, as C reads it" if rest else ""
+
+
+def _whole(digits: str) -> int:
+    """The number, at most 31 bits as in C."""
+    value = int(digits[:MOST_DIGITS])
+    if abs(value) > INT32:
+        raise BadValue("out of bounds", f"-{INT32} to {INT32}")
+    return value
+
+
+def _decimal(digits: str) -> float:
+    """The number, as far as floats go."""
+    value = float(digits)
+    if not math.isfinite(value):
+        raise BadValue("out of bounds", f"-{sys.float_info.max:.2g} to {sys.float_info.max:.2g}")
+    return value

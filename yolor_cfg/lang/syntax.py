@@ -15,7 +15,11 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError
 
 BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "bare"
-MERGE_MARKERS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+NET = ("net", "network")
+IMAGE_KEYS = ("width", "height", "channels")
+SHOWN = 60  # characters of a line that a message quotes
+# git writes exactly seven; a longer row of = is somebody's ornament.
+MERGE_MARKER = re.compile(r"([<>|])\1{6}(\s|$)|={7}$")
 # Only the line ends that C's fgets or an old Mac knows: str.splitlines would also cut at form feeds and
 # U+2028.
 LINES = re.compile(r"[^\n]*\n|[^\n]+")
@@ -45,6 +49,11 @@ class RawSection:
         """The `key = value` lines, in order."""
         return tuple(line for line in self.lines if line.kind == ENTRY)
 
+    @property
+    def after_name(self) -> str:
+        """What the header line says behind its `]`; only a comment gets past the parser."""
+        return self.lines[0].value.partition("]")[2].strip()
+
 
 @dataclass(frozen=True)
 class Document:
@@ -65,6 +74,29 @@ class Document:
     def text(self) -> str:
         """The whole text as it stands."""
         return write(self)
+
+    @property
+    def starts_with_net(self) -> bool:
+        """False for Darknet's earliest format, whose first layer names the image's size."""
+        return self.sections[0].name in NET
+
+    @property
+    def net(self) -> RawSection:
+        """[net]; in the earliest format one with the image's keys of the first layer."""
+        first = self.sections[0]
+        if self.starts_with_net:
+            return first
+        sizes = tuple(line for line in first.entries if line.key in IMAGE_KEYS)
+        return RawSection("net", first.line, (first.lines[0], *sizes))
+
+    @property
+    def layers(self) -> tuple[RawSection, ...]:
+        """The sections after [net], which bear the numbers 0, 1, ..."""
+        first, *others = self.sections
+        if self.starts_with_net:
+            return tuple(others)
+        own = tuple(line for line in first.lines if line.key not in IMAGE_KEYS)
+        return (RawSection(first.name, first.line, own), *others)
 
 
 def parse(text: str, path: str = "<text>") -> Document:
@@ -108,10 +140,17 @@ def normal(document: Document) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
+def shown(text: str) -> str:
+    """As much of `text` as a message quotes, on one line and without characters that a terminal obeys."""
+    line = re.sub(r"\s+", " ", text.replace("\ufeff", "")).strip()
+    line = "".join(char if char.isprintable() else "?" for char in line)
+    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
+
+
 def _normal_lines(lines: Iterable[Line]) -> list[str]:
     texts = {
         ENTRY: lambda line: f"{line.key}={line.value}",
-        HEADER: lambda line: line.value,
+        HEADER: lambda line: f"[{section_name(line)}]{line.value.partition(']')[2]}",
         COMMENT: lambda line: line.value,
         BARE: lambda line: line.value,
     }
@@ -124,7 +163,7 @@ def _split(text: str) -> list[str]:
 
 
 def _line(number: int, text: str) -> Line:
-    stripped = text.strip("\ufeff" + " \t\r\n") if number == 1 else text.strip(" \t\r\n")
+    stripped = text.removeprefix("\ufeff").strip() if number == 1 else text.strip()
     if not stripped:
         return Line(number, text, BLANK)
     if stripped[0] in "#;":
@@ -132,78 +171,63 @@ def _line(number: int, text: str) -> Line:
     if stripped[0] == "[":
         return Line(number, text, HEADER, value=stripped)
     key, equals, value = stripped.partition("=")
-    if equals:
-        return Line(number, text, ENTRY, re.sub(r"\s", "", key), value.strip(" \t\r\n"))
+    if equals and key:
+        return Line(number, text, ENTRY, re.sub(r"\s", "", key), value.strip())
     return Line(number, text, BARE, value=stripped)
+
+
+def section_name(header: Line) -> str:
+    """What stands between the brackets, without blanks."""
+    return re.sub(r"\s", "", header.value[1:].partition("]")[0])
 
 
 def _section(lines: list[Line], path: str) -> RawSection:
     header = lines[0]
-    name, bracket, _ = header.value[1:].partition("]")
+    name = section_name(header)
+    _, bracket, rest = header.value.partition("]")
     if not bracket:
-        raise CfgError(
-            "a section header without ]",
-            path=path,
-            line=header.number,
-            section="section",
-            found=header.value,
-            hint="write [name] on a line of its own",
-        )
-    return RawSection(re.sub(r"\s", "", name), header.number, tuple(lines))
+        hint = "write [name] on a line of its own"
+        raise _fault("a section header without ]", header, path=path, hint=hint)
+    if not name:
+        raise _fault("a section header without a name", header, path=path)
+    if rest.strip() and rest.strip()[0] not in "#;":
+        raise _fault("text behind a section header", header, path=path, hint="put it on a line of its own")
+    return RawSection(name, header.number, tuple(lines))
 
 
 def _refuse_merge_markers(lines: list[Line], path: str) -> None:
     for line in lines:
-        if line.text.strip().startswith(MERGE_MARKERS):
-            raise CfgError(
-                "a merge-conflict marker",
-                path=path,
-                line=line.number,
-                section="section",
-                found=line.text.strip(),
-                hint="keep one side of the conflict and delete the three marker lines",
-            )
+        if MERGE_MARKER.match(line.text.strip()):
+            hint = "keep one side of the conflict and delete the three marker lines"
+            raise _fault("a merge-conflict marker", line, path=path, hint=hint)
 
 
 def _refuse_prose(prelude: tuple[Line, ...], path: str) -> None:
     for line in prelude:
-        if line.kind == ENTRY:
-            raise CfgError(
-                "a key before any section",
-                path=path,
-                line=line.number,
-                section="section",
-                found=line.text.strip()[:60],
-                hint="the file must start with [net]",
-            )
-        if line.kind == BARE:
-            raise CfgError(
-                "text that is no cfg before the first section",
-                path=path,
-                line=line.number,
-                section="section",
-                found=line.value[:60],
-                hint="delete it: the file must start with [net]",
-            )
+        words = line.text.partition("=")[0].split()
+        if line.text.lstrip().startswith("<"):
+            raise _fault("this is a web page and no cfg", line, path=path, hint="download the raw file")
+        if line.kind == ENTRY and len(words) < 3:
+            hint = "the file must start with [net]"
+            raise _fault("a key before any section", line, path=path, hint=hint)
+        if line.kind in (BARE, ENTRY):
+            hint = "delete it: the file must start with [net]"
+            raise _fault("text that is no cfg before the first section", line, path=path, hint=hint)
 
 
 def _refuse_a_start_without_net(sections: tuple[RawSection, ...], path: str) -> None:
     if not sections:
-        raise CfgError(
-            "there is no section in this file",
-            path=path,
-            line=1,
-            section="section",
-            allowed="[net] first, then the layers",
-            hint="is this the right file?",
-        )
-    if sections[0].name not in ("net", "network"):
-        raise CfgError(
-            "the first section must be [net]",
-            path=path,
-            line=sections[0].line,
-            section=sections[0].name,
-            found=f"[{sections[0].name}]",
-            allowed="[net], [network]",
-            hint="put [net] with width, height and channels at the top",
-        )
+        raise CfgError("there is no section in this file", path=path, line=1, section="section",
+                       allowed="[net] first, then the layers", hint="is this the right file?")
+    first = sections[0]
+    sized = {line.key for line in first.entries}.issuperset(IMAGE_KEYS)  # Darknet's earliest format
+    if first.name not in NET and not sized:
+        raise CfgError("the first section must be [net]", path=path, line=first.line, section=first.name,
+                       found=f"[{shown(first.name)}]", allowed="[net], [network]",
+                       hint="put [net] with width, height and channels at the top")
+
+
+def _fault(message: str, line: Line, *, path: str, hint: str = "") -> CfgError:
+    return CfgError(
+        message, path=path, line=line.number, section="section", found=shown(line.text), hint=hint
+    )

@@ -1,8 +1,9 @@
-"""The tree of classes that `tree=` names: one line `name parent` a class, parents by line number, -1 for a root."""
+"""The tree of classes that `tree=` names: a line `name parent` each, parents by number, -1 for a root."""
 
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,11 @@ LINE = re.compile(r"\s*(\S+)\s+(-?[0-9]+)")
 
 
 class Tree(NamedTuple):
-    """Classes in file order. `parents` are class numbers or -1; `group_sizes` are the lengths of the runs of classes
-    with equal parent, in order: the classes of one run exclude each other and share one softmax."""
+    """Classes in file order; `parents` are class numbers or -1.
+
+    `group_sizes` are the lengths of the runs of classes with equal parent, in order: the classes of one run
+    exclude each other and share one softmax.
+    """
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
@@ -37,7 +41,8 @@ def read_tree(path: str | Path) -> Tree:
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as fault:
-        raise CfgError(f"the tree cannot be read: {(fault.strerror or str(fault)).lower()}", path=str(path)) from None
+        reason = (fault.strerror or str(fault)).lower()
+        raise CfgError(f"the tree cannot be read: {reason}", path=str(path)) from None
     return parse_tree(text, str(path))
 
 
@@ -54,11 +59,7 @@ def parse_tree(text: str, path: str = "<text>") -> Tree:
                            allowed=f"name parent, the parent from -1 to {len(names) - 1}")
         names.append(match[1])
         parents.append(int(match[2]))
-    return Tree(tuple(names), tuple(parents), tuple(_runs(parents)))
-
-
-def _runs(parents: list[int]) -> list[int]:
-    """Lengths of the runs of equal numbers."""
-    changes = [i for i in range(1, len(parents)) if parents[i] != parents[i - 1]]
-    starts = [0, *changes] if parents else []
-    return [end - start for start, end in zip(starts, [*starts[1:], len(parents)], strict=True)]
+    if not names:
+        raise CfgError("the tree has no classes", path=path, line=1, allowed="lines `name parent`")
+    runs = tuple(len(list(run)) for _, run in groupby(parents))
+    return Tree(tuple(names), tuple(parents), runs)

@@ -1,4 +1,4 @@
-"""Modules of convolution, batch norm and activation. Children bear the names of the official YOLOR checkpoints.
+"""Modules of convolution, batch norm and activation; children are named as in the official YOLOR checkpoints.
 
 N images, C channels, H W cells.
 """
@@ -9,32 +9,115 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolor_cfg.ops.activations import activate
+from yolor_cfg.ops.activations import activate, activate_
+from yolor_cfg.ops.binary import binary_conv2d
+from yolor_cfg.ops.geometry import Geometry
+from yolor_cfg.ops.pooling import Blur
+from yolor_cfg.ops.resampling import space_to_depth_by_columns
+
+
+def fresh_batch_norm(channels: int, *, eps: float, yolor: bool) -> nn.BatchNorm2d:
+    """A fresh batch norm whose running statistics follow at the pace of the dialect's own training."""
+    return nn.BatchNorm2d(channels, eps=eps, momentum=0.03 if yolor else 0.1)
 
 
 def normalised(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Batch norm of x [N, C, H, W]. Where nothing is learned x itself is overwritten, which halves the peak memory."""
+    """Batch norm of x [N, C, H, W]; x is overwritten where no gradient is wanted: half the peak memory."""
     if norm.training or torch.is_grad_enabled():
-        return norm(x)  # type: ignore[no-any-return]
+        return norm(x)
+    assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
     return x.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
-class ConvBlock(nn.Module):
-    """Convolution, batch norm (or bias) and activation; children Conv2d and BatchNorm2d."""
+class _Block(nn.Module):
+    """What stands around a convolution: space-to-depth before it if asked for, activation and blur after."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, activation: str) -> None:
+    def __init__(self, activation: str, *, focus: bool, blur: Blur | None) -> None:
         super().__init__()
-        self.Conv2d = conv
+        self.activation = activation
+        self.focus = focus
+        self.blur = blur
+
+    def _begun(self, x: Tensor) -> Tensor:
+        return space_to_depth_by_columns(x) if self.focus else x
+
+    def _ended(self, x: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
+        """x, which nobody else reads, normalised, activated and blurred."""
+        if norm is not None:
+            x = normalised(x, norm)
+        x = activate_(x, self.activation)
+        return x if self.blur is None else self.blur(x)
+
+
+class ConvBlock(_Block):
+    """Convolution, batch norm (or bias), activation; children: the convolution by its name, BatchNorm2d."""
+
+    def __init__(self, conv: nn.Module, norm: nn.BatchNorm2d | None, activation: str, *,
+                 name: str = "Conv2d", focus: bool = False, blur: Blur | None = None) -> None:
+        super().__init__(activation, focus=focus, blur=blur)
+        self.conv_name = name
+        self.add_module(name, conv)
         if norm is not None:
             self.BatchNorm2d = norm
         self.has_norm = norm is not None
-        self.activation = activation
+
+    @property
+    def norm(self) -> nn.BatchNorm2d | None:
+        """The batch norm, as long as there is one."""
+        return self.BatchNorm2d if self.has_norm else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, filters, H', W']."""
-        x = self.Conv2d(x)
-        if self.has_norm:
-            x = normalised(x, self.BatchNorm2d)
-        return activate(x, self.activation)
+        return self._ended(getattr(self, self.conv_name)(self._begun(x)), self.norm)
+
+
+class BorrowingBlock(_Block):
+    """A ConvBlock with the tensors of another one, but its own geometry and activation."""
+
+    def __init__(self, geometry: Geometry, activation: str, *,
+                 binary: bool = False, focus: bool = False, blur: Blur | None = None) -> None:
+        super().__init__(activation, focus=focus, blur=blur)
+        self.geometry = geometry
+        self.binary = binary
+        self._lender: tuple[ConvBlock, ...] = ()
+
+    def borrow(self, lender: ConvBlock) -> None:
+        """Use the tensors of `lender` from now on, also after they have been folded or moved."""
+        self._lender = (lender,)  # in a tuple, so that its tensors are not counted and saved twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, filters, H', W']."""
+        (lender,) = self._lender
+        x = self._convolved(self._begun(x), lender.Conv2d)  # type: ignore[arg-type]
+        return self._ended(x, lender.norm)
+
+    def _convolved(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        if self.binary:
+            return binary_conv2d(x, conv.weight, conv.bias, geometry=self.geometry)
+        return F.conv2d(x, conv.weight, conv.bias, *self.geometry)
+
+
+class MixConv2d(nn.Module):
+    """Kernels of several sizes side by side, each of which makes some of the output channels."""
+
+    def __init__(self, convolutions: list[nn.Conv2d]) -> None:
+        super().__init__()
+        self.m = nn.ModuleList(convolutions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, sum of their filters, H', W']."""
+        return torch.cat([convolution(x) for convolution in self.m], dim=1)
+
+
+class Activation(nn.Module):
+    """An activation by itself."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> the same size; x is not written to."""
+        return activate(x, self.name)

@@ -1,8 +1,20 @@
 """The section families; importing this fills the table SECTIONS from header name to class."""
 
 from yolor_cfg.sections import (
+    channels,
+    combining,
     convolution,
+    dense,
+    detection,
+    heads,
+    implicit,
+    losses,
     net,
+    normalization,
+    pooling,
+    recurrent,
+    region,
+    resampling,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, Stored
 from yolor_cfg.sections.net import Net

@@ -4,12 +4,12 @@ default."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Unpack
 
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, Details
 from yolor_cfg.lang.dialect import BOTH, Dialect
 from yolor_cfg.lang.keys import BadValue, Flag, Float, Int, Key, closest
-from yolor_cfg.lang.syntax import Line, RawSection
+from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, shown
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Stored(NamedTuple):
     shape.
 
     `trained` is False for running statistics, which are no parameters. `transposable` marks the matrices that
-    old files (transpose flag in the header) keep the other way round.
+    old files (transpose flag in the header) keep the other way round; `flipped` the kernels [n, c, k, k] that
+    a file which is read keeps as [c, k, k, n].
     """
 
     role: str
@@ -93,6 +94,9 @@ class Section:
         self.warnings: list[CfgError] = []
         self.values: dict[str, Any] = {}
         self.lines: dict[str, Line] = {}
+        if raw.after_name:
+            hint = "C Darknet does not know this header: put the comment on a line of its own"
+            self.warn("", "a comment behind the header", found=shown(raw.after_name), hint=hint)
         for line in raw.lines[1:]:
             self._take(line)
         for name, line in self.lines.items():
@@ -162,34 +166,24 @@ class Section:
                 raise self._outside(ref, key)
         return resolved
 
-    def error(
-        self, key: str, message: str, *, found: str = "", allowed: str | Sequence[str] = "", hint: str = ""
-    ) -> CfgError:
-        """A CfgError at this key (at the header when the key is absent or empty)."""
-        line = self.lines[key].number if key in self.lines else self.line
-        return CfgError(
-            message,
-            path=self.path,
-            line=line,
-            section=self.raw.name,
-            number=self._number,
-            key=key,
-            found=found,
-            allowed=allowed,
-            hint=hint,
-        )
+    def error(self, key: str, message: str, /, **details: Unpack[Details]) -> CfgError:
+        """A CfgError at this key; at the header when the key is absent or empty."""
+        place: Details = {
+            "path": self.path,
+            "line": self.lines[key].number if key in self.lines else self.line,
+            "section": shown(self.raw.name),
+            "number": self.index if self.index >= 0 else None,
+            "key": shown(key),
+        }
+        return CfgError(message, **place | details)
 
-    def fault(
-        self, key: str, message: str, *, found: str = "", allowed: str | Sequence[str] = "", hint: str = ""
-    ) -> None:
+    def fault(self, key: str, message: str, /, **details: Unpack[Details]) -> None:
         """Note an error; all of a file are told together."""
-        self.faults.append(self.error(key, message, found=found, allowed=allowed, hint=hint))
+        self.faults.append(self.error(key, message, **details))
 
-    def warn(
-        self, key: str, message: str, *, found: str = "", allowed: str | Sequence[str] = "", hint: str = ""
-    ) -> None:
+    def warn(self, key: str, message: str, /, **details: Unpack[Details]) -> None:
         """Note what is odd but has a meaning; `--strict` makes it an error."""
-        self.warnings.append(self.error(key, message, found=found, allowed=allowed, hint=hint))
+        self.warnings.append(self.error(key, message, **details))
 
     def needs(self, *names: str) -> None:
         """A fault for each of these keys that is absent."""
@@ -197,10 +191,6 @@ class Section:
             if name not in self.values:
                 key = self.keys[name]
                 self.fault(name, "missing key", allowed=key.allowed, hint=key.help)
-
-    @property
-    def _number(self) -> int | None:
-        return self.index if self.index >= 0 else None
 
     def _outside(self, reference: int, key: str) -> CfgError:
         allowed = (
@@ -218,43 +208,25 @@ class Section:
 
     def _take(self, line: Line) -> None:
         """Keep the line of each key that counts: the first or the last of two, by the dialect."""
-        if line.kind == "bare":
-            self._odd_line(line, "a line without =", found=line.value, hint="expected `key = value`")
-        elif line.kind == "entry" and not line.value:
-            self._odd_line(
-                line,
-                f"{line.key}: no value after =",
-                found=line.text.strip(),
-                hint="the key counts as absent",
-            )
-        elif line.kind == "entry":
-            earlier = self.lines.get(line.key)
-            if earlier is not None and earlier.value != line.value:
-                self._given_twice(earlier, line)
-            if earlier is None or not self.dialect.first_key_wins:
-                self.lines[line.key] = line
+        if line.kind == BARE:
+            without = "without a key" if "=" in line.value else "without ="
+            self._odd_line("", f"a line {without}", line, hint="expected `key = value`")
+        if line.kind != ENTRY:
+            return
+        if not line.value:
+            self._odd_line(line.key, "no value after =", line, hint="without one the key counts as absent")
+            return
+        earlier = self.lines.get(line.key)
+        if earlier is not None and "".join(earlier.value.split()) != "".join(line.value.split()):
+            counts = "first" if self.dialect.first_key_wins else "last"
+            both = ", ".join(f"{shown(entry.value)} (line {entry.number})" for entry in (earlier, line))
+            self.warn(line.key, f"given twice: the {counts} counts", line=line.number, found=both)
+        if earlier is None or not self.dialect.first_key_wins:
+            self.lines[line.key] = line
 
-    def _given_twice(self, earlier: Line, later: Line) -> None:
-        counts = "first" if self.dialect.first_key_wins else "last"
-        self.lines[later.key] = later
-        self.warn(
-            later.key,
-            f"given twice: the {counts} counts",
-            found=f"{earlier.value} (line {earlier.number}), {later.value} (line {later.number})",
-        )
-        self.lines[later.key] = earlier
-
-    def _odd_line(self, line: Line, message: str, *, found: str, hint: str) -> None:
-        fault = CfgError(
-            message,
-            path=self.path,
-            line=line.number,
-            section=self.raw.name,
-            number=self._number,
-            found=found[:60],
-            hint=hint,
-        )
-        (self.warnings if self.dialect.forgiving else self.faults).append(fault)
+    def _odd_line(self, key: str, message: str, line: Line, *, hint: str) -> None:
+        tell = self.warn if self.dialect.forgiving else self.fault
+        tell(key, message, line=line.number, found=shown(line.text), hint=hint)
 
     def _read(self, name: str, line: Line) -> None:
         key = self.keys.get(name)
@@ -265,26 +237,26 @@ class Section:
         try:
             reading = key.read(line.value, self.dialect)
         except BadValue as bad:
-            self.fault(
-                name, bad.message, found=line.value, allowed=bad.allowed, hint=bad.hint or _help(bad, key)
-            )
+            hint = bad.hint or _help(bad, key)
+            self.fault(name, bad.message, found=shown(line.value), allowed=bad.allowed, hint=hint)
             return
         self.values[name] = reading.value
         if reading.warning:
-            self.warn(name, reading.warning, found=line.value, allowed=key.allowed, hint=reading.hint)
+            found = shown(line.value)
+            self.warn(name, reading.warning, found=found, allowed=key.allowed, hint=reading.hint)
 
     def _unknown(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored})
-        hint = closest(name, known) or self._belongs(name)
+        hint = self._belongs(name) or closest(name, [*known, *Section.keys])
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn
-        tell(name, "unknown key", found=name, allowed=known, hint=hint)
+        tell(name, "unknown key", found=shown(name), allowed=known, hint=hint)
 
     @staticmethod
     def _belongs(name: str) -> str:
-        owners = sorted({cls.names[0] for cls in SECTIONS.values() if name in cls.own_keys()})
-        return f"belongs to [{owners[0]}]" if len(owners) == 1 else ""
+        owners = {cls.names[0] for cls in SECTIONS.values() if name in cls.own_keys() or name in cls.ignored}
+        return f"belongs to [{owners.pop()}]" if len(owners) == 1 else ""
 
     @classmethod
     def own_keys(cls) -> tuple[str, ...]:

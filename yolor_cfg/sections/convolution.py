@@ -1,80 +1,289 @@
-"""[convolutional]: the section that holds nearly all weights and work."""
+"""[convolutional], [focus] and [deformableconvolutional]: they hold nearly all weights and work."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.keys import Activation, Flag, Int, Ints, Refs
+from yolor_cfg.lang.keys import Activation, Flag, Int, Ints
+from yolor_cfg.ops.geometry import Geometry
 from yolor_cfg.sections.base import Section, Stored
+from yolor_cfg.sections.kernels import Kernel, can_share, next_sharable, side_by_side
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
+MIXABLE = frozenset("filters size stride stride_x stride_y pad batch_normalize activation".split())
+"""The keys that mean something when `size` is a list."""
 
-def batch_norm(count: int, prefix: str = "BatchNorm2d.") -> list[Stored]:
+WARPS = ("sway", "rotate", "stretch", "stretch_sway")
+"""The keys with which C Darknet's GPU code, and only that, changes the kernels."""
+
+
+def batch_norm(channels: int, prefix: str = "BatchNorm2d.") -> list[Stored]:
     """The four tensors of a batch norm in the order in which Darknet's convolutions store them."""
     return [
-        Stored("bias", f"{prefix}bias", (count,)),
-        Stored("scale", f"{prefix}weight", (count,)),
-        Stored("mean", f"{prefix}running_mean", (count,), trained=False),
-        Stored("variance", f"{prefix}running_var", (count,), trained=False),
+        Stored("bias", f"{prefix}bias", (channels,)),
+        Stored("scale", f"{prefix}weight", (channels,)),
+        Stored("mean", f"{prefix}running_mean", (channels,), trained=False),
+        Stored("variance", f"{prefix}running_var", (channels,), trained=False),
     ]
 
 
-class Convolutional(Section, names="convolutional conv"):
-    """Correlate with learned kernels, normalise (or add a bias), then activate."""
+def new_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
+    """A fresh batch norm with the epsilon and the pace of the section's dialect."""
+    from yolor_cfg.ops.blocks import fresh_batch_norm
+    return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)
 
-    examples = (
+
+class Convolutional(Section, names="convolutional conv"):
+    """Correlate with learned kernels, normalise (or add a bias), then activate.
+
+    With a list of sizes (yolor) each kernel size makes some of the output channels.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
         "[convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=leaky",
         "[convolutional]\nfilters=6\nsize=3\nstride_x=2\nstride_y=1\npadding=2\ngroups=2\nactivation=mish",
+        "[convolutional]\nfilters=6\nsize=3\npadding=1\ndilation=2\ncbn=1\nflipped=1\nactivation=swish",
+        "[convolutional]\nfilters=6\nsize=5\nstride=2\npad=1\nantialiasing=1\nactivation=relu",
+        "[convolutional]\nfilters=8\nsize=3\npad=1\nxnor=1\nbin_output=1\nbatch_normalize=1\nactivation=elu",
+        "[convolutional]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n"
+        "[convolutional]\nfilters=8\nsize=3\nstride=2\npad=1\nactivation=linear\nshare_index=-1",
+        "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=yolor\n"
+        "[convolutional]\nfilters=28\nsize=3,5,7\nstride=2\npad=1\nactivation=silu",
     )
-    ignored = {}
+    ignored = {
+        "binary": "has no effect in C Darknet's CPU code (default 0)",
+        "assisted_excitation": "adds the true boxes to the map in C Darknet's training (default 0)",
+        "angle": "of sway and rotate, in degrees (default 15)",
+        "reverse": "of C Darknet's GPU training (default 0)",
+        "dot": "of C Darknet's GPU training (default 0)",
+        "grad_centr": "centres gradients in C Darknet's GPU training (default 0)",
+        "coordconv": "of C Darknet's GPU training (default 0)",
+        "stream": "the CUDA stream in C Darknet (default none)",
+        "wait_stream": "the CUDA stream that C Darknet waits for (default none)",
+    }
 
     filters = Int(1, least=1, wanted=True, help="channels of the output")
-    size = Ints((1,), help="height and width of the kernel")
+    size = Ints((1,), help="height and width of the kernel; a list for several kernels side by side (yolor)")
     stride = Int(1, least=1, help="pixels between two positions")
-    stride_x = Int(lambda section: section.stride, least=1, help="stride across; replaces stride")
-    stride_y = Int(lambda section: section.stride, least=1, help="stride down; replaces stride")
-    pad = Flag(False, help="1: zeros of size/2 all around")
+    stride_x = Int(-1, help="stride across in place of `stride`, where 1 or more")
+    stride_y = Int(-1, help="stride down in place of `stride`, where 1 or more")
+    pad = Flag(False, help="1: zeros of size/2 all around, in place of `padding`")
     padding = Int(0, least=0, help="zeros all around, in pixels")
     groups = Int(1, least=1, help="input and output channels split into so many independent parts")
-    dilation = Int(1, least=1, help="pixels between two kernel elements")
+    dilation = Int(1, least=1, help="pixels from one kernel element to the next; grows the zeros around too")
     batch_normalize = Flag(False, help="batch norm in place of a bias")
+    cbn = Flag(False, help="as batch_normalize; C Darknet trains it with the statistics of several batches")
     activation = Activation("logistic")
-    share_index = Refs((), help="the section whose weights this one uses")
+    antialiasing = Int(0, least=0, most=2, help="1, 2: move by 1, then blur 3x3 or 2x2 with the stride")
+    share_index = Int(None, help="the section whose tensors this one uses in place of its own")
+    flipped = Flag(False, help="the file that is read has the filters last")
+    xnor = Flag(False, help="compute with the signs of inputs and weights")
+    bin_output = Flag(False, help="with xnor: no activation, since the next section takes signs")
+    sway = Flag(False, help="turns the kernels by some degrees in C Darknet's GPU code")
+    rotate = Flag(False, help="turns the kernels in C Darknet's GPU code")
+    stretch = Flag(False, help="stretches the kernels in C Darknet's GPU code")
+    stretch_sway = Flag(False, help="stretches and turns the kernels in C Darknet's GPU code")
+
+    focuses: ClassVar[bool] = False  # four pixels are made one cell first
+
+    def check(self) -> None:
+        if self.dialect.is_yolor:
+            self.needs("filters")
+        if min(self.size) < 1:
+            self.fault("size", "out of bounds", found=self.lines["size"].value, allowed="1 or more")
+        elif len(self.size) > 1:
+            check_list(self)
+        if self.xnor and self.groups > 1:
+            self.warn("groups", "counts as 1 with xnor, as in Darknet")
+        elif self.filters % self.groups:
+            self.fault("groups", "does not divide the filters",
+                       found=f"{self.filters} filters, groups={self.groups}")
+        for key in WARPS:
+            if getattr(self, key):
+                self.warn(key, f"{self.keys[key].help}; not applied here")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
-        if x.channels % self.groups:
-            raise self.error("groups", "does not divide the channels", found=f"{x.channels} channels, groups={self.groups}")
-        return Shape(self.filters, self._along(x.height, self.stride_y), self._along(x.width, self.stride_x))
-
-    def _pads(self) -> int:
-        return self.size[0] // 2 if self.pad else self.padding
-
-    def _along(self, length: int, stride: int) -> int:
-        return (length + 2 * self._pads() - self.size[0]) // stride + 1
+        seen, geometry = self._seen(x), self._geometry()
+        if seen.channels % geometry.groups:
+            raise self.error("groups", "does not divide the channels",
+                             found=f"{seen.channels} channels, groups={self.groups}")
+        height, width = geometry.positions(self.size[0], seen.height, seen.width)
+        if self.antialiasing:  # a 2x2 mean without zeros around, or a 3x3 blur with them
+            blur = Geometry(self._strides, padding=2 - self.antialiasing)
+            height, width = blur.positions(4 - self.antialiasing, height, width)
+        return Shape(self.filters, height, width)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from torch import nn
+        from yolor_cfg.ops.blocks import Blur, BorrowingBlock, ConvBlock, MixConv2d
+        activation = "linear" if self.xnor and self.bin_output else self.activation
+        blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None
+        if self.share_index is not None:
+            geometry = self._geometry()
+            return BorrowingBlock(geometry, activation, binary=self.xnor, focus=self.focuses, blur=blur)
+        norm = new_batch_norm(self, self.filters) if self._normalises else None
+        parts = [self._convolution(kernel, self._seen(x).channels) for kernel in self._kernels]
+        if len(parts) > 1:
+            return ConvBlock(MixConv2d(parts), norm, activation, name="MixConv2d")
+        return ConvBlock(parts[0], norm, activation, focus=self.focuses, blur=blur)
 
-        from yolor_cfg.ops.blocks import ConvBlock
-        conv = nn.Conv2d(x.channels, self.filters, self.size[0], (self.stride_y, self.stride_x), self._pads(),
-                         groups=self.groups, bias=not self.batch_normalize)
-        norm = nn.BatchNorm2d(self.filters, eps=self.dialect.bn_eps) if self.batch_normalize else None
-        return ConvBlock(conv, norm, self.activation)
+    def lender(self) -> int | None:
+        if self.share_index is None:
+            return None
+        return self.absolute((self.share_index,), "share_index")[0]
+
+    def fit(self, lent: Sequence[Stored], *inputs: Shape) -> None:
+        wanted = self._own_tensors(*inputs)
+        if [(one.name, one.shape) for one in lent] != [(one.name, one.shape) for one in wanted]:
+            raise self.error("share_index", "that section has no tensors that fit here", found=listed(lent),
+                             allowed=listed(wanted), hint="name a convolution that has as large ones")
 
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
-        return out.size * (x.channels // self.groups) * self.size[0] ** 2
+        seen = self._seen(x)
+        height, width = self._geometry().positions(self.size[0], seen.height, seen.width)
+        return sum(tensor.size for tensor in self._own_tensors(x) if tensor.role == "weight") * height * width
 
-    def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
-        return 2 * self.macs(out, x) / 1e9
+    def bflops(self, out: Shape, x: Shape) -> float | None:  # type: ignore[override]
+        return 2 * self.macs(out, x) / 1e9 / (32 if self.xnor else 1)
 
     def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
-        weight = Stored("weight", "Conv2d.weight", (self.filters, x.channels // self.groups, self.size[0], self.size[0]))
-        offsets = batch_norm(self.filters) if self.batch_normalize else [Stored("bias", "Conv2d.bias", (self.filters,))]
-        return [*offsets, weight]
+        return self._own_tensors(x) if self.share_index is None else []
 
     def decayed(self) -> tuple[str, ...]:
-        return ("Conv2d.weight",)
+        return tuple(f"{kernel.name}.weight" for kernel in self._kernels) if self.share_index is None else ()
+
+    def differs_by_dialect(self) -> bool:
+        return len(self.size) > 1
+
+    @property
+    def _normalises(self) -> bool:
+        return self.batch_normalize or self.cbn
+
+    @property
+    def _strides(self) -> tuple[int, int]:
+        """Down and across."""
+        down, across = (step if step >= 1 else self.stride for step in (self.stride_y, self.stride_x))
+        return down, across
+
+    @property
+    def _kernels(self) -> list[Kernel]:
+        return side_by_side(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
+
+    def _seen(self, x: Shape) -> Shape:
+        """What the convolution itself sees."""
+        if not self.focuses:
+            return x
+        if x.height % 2 or x.width % 2:
+            raise self.error("", "width and height must be even", found=f"input {x}")
+        return Shape(4 * x.channels, x.height // 2, x.width // 2)
+
+    def _geometry(self, size: int = 0) -> Geometry:
+        """How a kernel of that size (the first by default) moves."""
+        size = size or self.size[0]
+        dilation = 1 if size == 1 else self.dilation
+        zeros = size // 2 if self.pad or self._kernels[1:] else self.padding
+        return Geometry((1, 1) if self.antialiasing else self._strides, zeros * dilation, dilation,
+                        1 if self.xnor else self.groups)
+
+    def _convolution(self, kernel: Kernel, channels: int) -> nn.Conv2d:
+        from torch import nn
+
+        from yolor_cfg.ops.binary import BinaryConv2d
+        kind = BinaryConv2d if self.xnor else nn.Conv2d
+        geometry = self._geometry(kernel.size)
+        return kind(channels, kernel.filters, kernel.size, *geometry, bias=not self._normalises)
+
+    def _own_tensors(self, x: Shape) -> list[Stored]:
+        channels = self._seen(x).channels // self._geometry().groups
+        norm = batch_norm(self.filters) if self._normalises else [kernel.bias() for kernel in self._kernels]
+        return norm + [kernel.weight(channels, flipped=self.flipped) for kernel in self._kernels]
+
+
+class Focus(Convolutional, names="focus"):
+    """Make one cell of four pixels, with four times the channels, then do as [convolutional]."""
+
+    dialects = ("yolor",)
+    examples: ClassVar[tuple[str, ...]] = (
+        "[focus]\nfilters=8\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
+        "[focus]\nfilters=8\ngroups=2\nstride_x=2\nstride_y=1\nactivation=mish",
+    )
+
+    focuses = True
+
+    def bflops(self, out: Shape, x: Shape) -> None:  # type: ignore[override]
+        return None
+
+
+class DeformableConvolutional(Section, names="deformableconvolutional"):
+    """A convolution whose kernel elements look where two small convolutions send them."""
+
+    dialects = ("yolor",)
+    examples = (
+        "[deformableconvolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
+        "[deformableconvolutional]\nfilters=6\nsize=5\nactivation=leaky",
+    )
+    ignored = {"pad": "the map always has zeros around it here (default 0)"}
+
+    filters = Int(1, least=1, wanted=True, help="channels of the output")
+    size = Int(1, least=1, wanted=True, help="height and width of the kernel")
+    stride = Int(1, least=1, help="pixels between two positions")
+    batch_normalize = Flag(False, help="batch norm in place of a bias")
+    activation = Activation("linear")
+
+    def check(self) -> None:
+        self.needs("filters", "size")
+
+    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+        return Shape(self.filters, (x.height - 1) // self.stride + 1, (x.width - 1) // self.stride + 1)
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.blocks import ConvBlock
+        from yolor_cfg.ops.deformable import DeformConv2d
+        bias = not self.batch_normalize
+        conv = DeformConv2d(x.channels, self.filters, self.size, stride=self.stride, bias=bias)
+        norm = None if bias else new_batch_norm(self, self.filters)
+        return ConvBlock(conv, norm, self.activation, name="DeformConv2d")
+
+    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+        return out.area * sum(tensor.size for tensor in self.tensors(x) if tensor.role == "weight")
+
+    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
+        kernel, offsets, scales = self._kernels
+        norm = batch_norm(self.filters) if self.batch_normalize else [kernel.bias()]
+        return [*norm, kernel.weight(x.channels), offsets.weight(x.channels), offsets.bias(),
+                scales.weight(x.channels), scales.bias()]
+
+    def decayed(self) -> tuple[str, ...]:
+        return ("DeformConv2d.conv.weight",)
+
+    @property
+    def _kernels(self) -> tuple[Kernel, Kernel, Kernel]:
+        """The kernel itself, what moves its elements, what weighs them."""
+        elements = self.size**2
+        return (Kernel("DeformConv2d.conv", self.size, self.filters),
+                Kernel("DeformConv2d.p_conv", 3, 2 * elements), Kernel("DeformConv2d.m_conv", 3, elements))
+
+
+def check_list(section: Convolutional) -> None:
+    """Faults of a convolution with several sizes; C Darknet reads the first size alone."""
+    sizes, filters = section.size, section.filters
+    if not section.dialect.is_yolor:
+        section.warn("size", f"a list: read as {sizes[0]}, as in Darknet", found=section.lines["size"].value,
+                     hint="--dialect yolor makes one kernel of each size")
+        return
+    for key in sorted(section.values.keys() & set(section.own_keys()) - MIXABLE):
+        section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXABLE))
+    if not all(size % 2 for size in sizes):
+        section.fault("size", "an even size in a list", found=f"{sizes}", allowed="odd sizes")
+    if not can_share(sizes, filters):
+        section.fault("filters", "cannot be shared out with equally many weights a size", found=f"{filters}",
+                      hint=f"{next_sharable(sizes, filters)} can be shared")
+
+
+def listed(tensors: Sequence[Stored]) -> str:
+    """`bias 6, weight 6x3x3x3` for a message."""
+    sizes = [f"{tensor.role} {'x'.join(map(str, tensor.shape))}" for tensor in tensors]
+    return ", ".join(sizes) or "none"

@@ -1,0 +1,159 @@
+"""`yolor cfg check` and `yolor cfg format`."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from yolor_cfg.cli import main
+
+GOOD = "[net]\nwidth=8\nheight=8\nchannels=1\n\n[convolutional]\nfilters=1\nactivation=linear\n"
+LOOSE = "# mine\n[net] \n width = 8\r\nheight= 8\nchannels =1\n\n\n\n[convolutional]\n; one\nfilters=1 \nactivation=linear"
+TIDY = "# mine\n\n[net]\nwidth=8\nheight=8\nchannels=1\n\n[convolutional]\n; one\nfilters=1\nactivation=linear\n"
+
+
+def yolor(*args: object) -> Result:
+    return CliRunner().invoke(main, ["cfg", *(str(arg) for arg in args)])
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.cfg"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A warning on line 9, an error of its value on line 8."""
+    path = tmp_path / "bad.cfg"
+    path.write_text(GOOD.replace("activation=linear", "stride=none\ncolour=red"))
+    return path
+
+
+@pytest.fixture
+def loose(tmp_path: Path) -> Path:
+    path = tmp_path / "loose.cfg"
+    path.write_bytes(LOOSE.encode())
+    return path
+
+
+def test_a_good_file_is_one_line(good: Path) -> None:
+    result = yolor("check", good)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{good}: ok\n", "")
+
+
+def test_errors_and_warnings_are_told_together_by_line(bad: Path) -> None:
+    result = yolor("check", bad)
+    assert (result.exit_code, result.stdout) == (2, "")
+    first, second = (result.stderr.index(f"{bad}:{line}: ") for line in (8, 9))
+    assert first < second
+    assert result.stderr.endswith(f"2 faults in {bad}\n")
+
+
+def test_a_warning_alone_is_a_fault(good: Path) -> None:
+    good.write_text(GOOD + "colour=red\n")
+    result = yolor("check", good)
+    assert result.exit_code == 2 and "unknown key" in result.stderr
+
+
+def test_a_warning_does_not_hide_faults_of_wiring(good: Path) -> None:
+    good.write_text(GOOD + "colour=red\n[route]\nlayers=-5\n")
+    told = json.loads(yolor("check", good, "--json").stdout)
+    assert [(fault["line"], fault["message"]) for fault in told] == [
+        (9, "unknown key"), (11, "points outside the sections before this one")]
+
+
+def test_every_file_is_checked_and_one_bad_one_is_enough(good: Path, bad: Path) -> None:
+    result = yolor("check", bad, good, "nowhere.cfg")
+    assert result.exit_code == 2
+    assert f"{good}: ok" in result.stdout
+    assert "nowhere.cfg: the cfg cannot be read" in result.stderr
+
+
+def test_json_lists_each_fault_once(bad: Path, good: Path) -> None:
+    told = json.loads(yolor("check", bad, good, "--json").stdout)
+    assert [(fault["path"], fault["line"], fault["key"]) for fault in told] == [
+        (str(bad), 8, "stride"), (str(bad), 9, "colour")]
+    assert set(told[0]) == {"path", "line", "section", "number", "key", "message", "found", "allowed", "hint"}
+
+
+def test_the_dialect_decides_what_is_a_fault(good: Path) -> None:
+    good.write_text(GOOD.replace("linear", "silu"))
+    assert yolor("check", good, "--dialect", "darknet").exit_code == 2
+    assert yolor("check", good, "--dialect", "yolor").exit_code == 0
+
+
+def test_check_wants_a_file() -> None:
+    assert yolor("check").exit_code == 2
+
+
+def test_format_prints_the_normal_form_and_changes_nothing(loose: Path) -> None:
+    result = yolor("format", loose)
+    assert (result.exit_code, result.stdout) == (0, TIDY)
+    assert loose.read_bytes() == LOOSE.encode()
+
+
+def test_format_in_place_replaces_the_file_and_leaves_nothing_beside_it(loose: Path) -> None:
+    assert yolor("format", loose, "--in-place").exit_code == 0
+    assert loose.read_text() == TIDY
+    assert os.listdir(loose.parent) == [loose.name]
+
+
+def test_the_normal_form_is_its_own_normal_form(loose: Path) -> None:
+    yolor("format", loose, "--in-place")
+    assert yolor("format", loose).stdout == TIDY
+
+
+def test_format_keeps_the_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "old.cfg"
+    path.write_bytes("# gr\u00fcn\n".encode("latin-1") + GOOD.encode())
+    result = yolor("format", path)
+    assert result.stdout_bytes == "# gr\u00fcn\n\n".encode("latin-1") + GOOD.encode()
+
+
+def test_format_writes_elsewhere_but_replaces_only_with_force(loose: Path) -> None:
+    out = loose.with_name("out.cfg")
+    assert yolor("format", loose, "-o", out).exit_code == 0
+    assert out.read_text() == TIDY
+    out.write_text("precious")
+    refused = yolor("format", loose, "-o", out)
+    assert refused.exit_code == 1 and "--force" in refused.stderr
+    assert out.read_text() == "precious"
+    assert yolor("format", loose, "-o", out, "--force").exit_code == 0
+    assert out.read_text() == TIDY
+
+
+def test_format_takes_one_place_to_write_to(loose: Path) -> None:
+    assert yolor("format", loose, "-o", "x.cfg", "--in-place").exit_code == 2
+
+
+def test_a_folder_that_is_not_there_is_one_message(loose: Path) -> None:
+    result = yolor("format", loose, "-o", loose.parent / "missing" / "x.cfg")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(str(loose.parent / "missing" / "x.cfg"))
+
+
+def test_what_is_no_cfg_is_not_formatted(tmp_path: Path) -> None:
+    path = tmp_path / "chat.cfg"
+    path.write_text("hello\n[net]\n")
+    result = yolor("format", path, "--in-place")
+    assert result.exit_code == 2
+    assert path.read_text() == "hello\n[net]\n"
+
+
+def test_formatting_keeps_what_a_cfg_says(shared: Path) -> None:
+    from yolor_cfg.lang.syntax import parse, parse_bytes
+    changed = []
+    for path in sorted((shared / "corpus" / "cfg").glob("*.cfg")):
+        result = yolor("format", path)
+        if result.exit_code:
+            continue
+        before, after = parse_bytes(path.read_bytes()), parse_bytes(result.stdout_bytes)
+        said = [[(s.name, [(e.key, e.value) for e in s.entries]) for s in document.sections]
+                for document in (before, after)]
+        if said[0] != said[1] or not parse(result.stdout).sections:
+            changed.append(path.name)
+    assert changed == []

@@ -1,0 +1,199 @@
+"""How long the command takes to start and a network to be filled, against torch and numpy on the same machine.
+
+    python tools/bench_startup.py [--runs 7]
+
+Every time is that of a whole process, or inside a fresh one; the two sides of a row run in turn (A B A B), and the
+ratio is the median over the pairs. Exit code 1 when a ratio is above its limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from make_cfgs import FAMILY, cfg_text
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGE = "yolov4_p7"  # 366 sections
+HEAVY = "yolov4_p5"  # 283 MB of weights
+PAGE_FLOATS = 1024  # one float of each page of 4096 bytes
+
+
+class Row(NamedTuple):
+    """One measurement: medians of both sides (with their unit) and the median ratio."""
+
+    what: str
+    ours: float
+    theirs: float
+    ratio: float
+    limit: float
+    unit: str
+
+    @property
+    def is_met(self) -> bool:
+        """True when the ratio keeps the limit."""
+        return self.ratio <= self.limit
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--runs", default=7, show_default=True, help="pairs of runs for each row")
+def main(runs: int) -> None:
+    """Measure, print a table, exit 1 on a miss."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [*_starting(Path(folder), runs), *_filling(Path(folder), runs)]
+    click.echo(f"{'':44}{'ours':>9}  {'against':>9}        ratio  limit")
+    for row in rows:
+        mark = "ok" if row.is_met else "MISS"
+        click.echo(f"{row.what:44}{row.ours:9.3f}  {row.theirs:9.3f} {row.unit:3}  {row.ratio:8.3f}  {row.limit:5.2f}  {mark}")
+    sys.exit(not all(row.is_met for row in rows))
+
+
+def _starting(folder: Path, runs: int) -> list[Row]:
+    """Whole processes against `python -c 'import torch'`."""
+    cfg = _written(folder, LARGE)
+    torch = [sys.executable, "-c", "import torch"]
+    return [
+        _paired(what, _process([*_command(), *arguments]), _process(torch), limit=limit, runs=runs)
+        for what, arguments, limit in (
+            ("yolor --help, against import torch", ["--help"], 0.15),
+            ("yolor info, 366 sections, against import torch", ["-q", "info", str(cfg)], 0.25),
+        )
+    ]
+
+
+def _filling(folder: Path, runs: int) -> list[Row]:
+    """A built network filled from a file in the page cache, against np.fromfile; each in a fresh process."""
+    cfg = _written(folder, HEAVY)
+    weights = folder / "heavy.weights"
+    size = _random_weights(cfg, weights)
+    rows = []
+    for kind in ("untouched", "initialised"):
+        fills = [(_child("fill", cfg, weights, kind), _child("fromfile", cfg, weights, kind)) for _ in range(runs)]
+        ours, theirs = ([pair[side]["seconds"] for pair in fills] for side in (0, 1))
+        what = f"filling {size >> 20} MiB, {kind} memory"
+        rows.append(_row(f"{what}, against np.fromfile", ours, theirs, limit=1.3))
+        grown = [pair[0]["grown"] / 2**20 for pair in fills]
+        rows.append(_row(f"{what}: peak RSS growth", grown, [size / 2**20] * runs, limit=1.1)._replace(unit="MiB"))
+    return rows
+
+
+def _command() -> list[str]:
+    script = Path(sys.executable).with_name("yolor")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "yolor_cfg"]
+
+
+def _written(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.cfg"
+    path.write_text(cfg_text(name, FAMILY[name]))
+    return path
+
+
+def _process(command: Sequence[str]) -> Callable[[], float]:
+    """A function that runs the command once and returns its seconds."""
+    def run() -> float:
+        start = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+    return run
+
+
+def _paired(what: str, ours: Callable[[], float], theirs: Callable[[], float], *, limit: float, runs: int) -> Row:
+    ours(), theirs()  # the first runs read the disk
+    pairs = [(ours(), theirs()) for _ in range(runs)]
+    return _row(what, [pair[0] for pair in pairs], [pair[1] for pair in pairs], limit=limit)
+
+
+def _row(what: str, ours: Sequence[float], theirs: Sequence[float], *, limit: float) -> Row:
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    return Row(what, statistics.median(ours), statistics.median(theirs), ratio, limit, "s")
+
+
+def _random_weights(cfg: Path, path: Path) -> int:
+    """Write small random numbers as the network's weights; returns the bytes."""
+    import numpy as np
+
+    from yolor_cfg.count import count
+    from yolor_cfg.graph import load
+    from yolor_cfg.layout import WeightsHeader
+    size = count(load(cfg)).weights_bytes
+    header = WeightsHeader().to_bytes()
+    numbers = np.random.default_rng(0).random((size - len(header)) // 4, np.float32)
+    path.write_bytes(header + numbers.tobytes())
+    return size
+
+
+# ------------------------------------------------------------------------------------------ in a process of its own
+
+
+def _child(what: str, cfg: Path, weights: Path, kind: str) -> dict[str, float]:
+    """What `fill` or `fromfile` below print, run in a fresh process."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
+    code = f"import sys, bench_startup; bench_startup.{what}(*sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, str(cfg), str(weights), kind], check=True, text=True,
+                          stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths})
+    told: dict[str, float] = json.loads(done.stdout)
+    return told
+
+
+def fill(cfg: str, weights: str, kind: str) -> None:
+    """Fill the built network, touch every page; print seconds and by how many bytes resident memory rose at most.
+
+    `untouched` memory is allocated and not yet written, so the system has to find the pages while it is filled.
+    """
+    import torch
+
+    from yolor_cfg.graph import load
+    from yolor_cfg.model import Network
+    from yolor_cfg.weights import read_weights
+    with torch.device("meta" if kind == "untouched" else "cpu"):
+        network = Network(load(cfg))
+    if kind == "untouched":
+        network.to_empty(device="cpu")
+    before = _resident()
+    start = time.perf_counter()
+    read_weights(network, weights)
+    touched = sum(float(tensor.view(-1)[::PAGE_FLOATS].sum()) for tensor in network.state_dict().values())
+    _tell(time.perf_counter() - start, before, touched)
+
+
+def fromfile(cfg: str, weights: str, kind: str) -> None:
+    """The same file by np.fromfile, every page touched."""
+    import numpy as np
+    before = _resident()
+    start = time.perf_counter()
+    numbers = np.fromfile(weights, np.float32)
+    touched = float(numbers[::PAGE_FLOATS].sum())
+    _tell(time.perf_counter() - start, before, touched)
+
+
+def _tell(seconds: float, before: int, touched: float) -> None:
+    print(json.dumps({"seconds": seconds, "grown": _peak_resident() - before, "touched": touched}))
+
+
+def _resident() -> int:
+    """Bytes resident now; the high-water mark starts anew from here (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _peak_resident() -> int:
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    """A field of /proc/self/status in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
+
+
+if __name__ == "__main__":
+    main()

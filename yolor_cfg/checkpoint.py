@@ -1,0 +1,288 @@
+"""Checkpoints: our own written and read, others' read; always tensors by name, never objects.
+
+Ours is a dict that `torch.load(weights_only=True)` reads: `cfg` (the text), `dialect`, `names`, `bn_eps`,
+`model` (the tensors by state-dict name) and `numbers`. YOLOR's .pt files have the same names below `model`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolor_cfg.errors import WeightsError
+from yolor_cfg.files import replace_whole, what_is
+from yolor_cfg.fitting import FileStart, checked_cutoff, cutoff_note, file_start
+from yolor_cfg.graph import Graph
+from yolor_cfg.lang.dialect import DIALECTS
+from yolor_cfg.layout import class_hint, class_tensors, file_layout
+from yolor_cfg.model import Network
+from yolor_cfg.pickled import module_state, read_pt
+from yolor_cfg.safetensors_io import read_metadata, read_safetensors, write_safetensors
+from yolor_cfg.unpickle import Opaque
+from yolor_cfg.weights import is_finite, not_finite
+
+SHOWN = 8  # mismatches that a message lists before it only counts them
+FORMAT = "yolor-cfg 1"
+# No result hangs on these: a counter of batch norm, constant filters of the peer's wavelet library.
+NEEDLESS = re.compile(r"\.(num_batches_tracked|h[01]_(col|row))$")
+LAYER = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
+HOLDERS = ("model", "state_dict", "ema")  # where programs keep the state dict in their checkpoint
+OTHER_NAMES = (
+    "checkpoints of YOLOR's paper branch and of other programs have names that no cfg has: "
+    "take one of YOLOR's main branch, or a .weights file"
+)
+PICKLE_START = b"\x80\x02"  # torch files from before the zip format
+
+
+class Checkpoint(NamedTuple):
+    """Tensors by state-dict name and what stands beside them; others' files have no `cfg` and no `dialect`."""
+
+    tensors: dict[str, Tensor]
+    cfg: str | None = None
+    dialect: str | None = None
+    names: tuple[str, ...] = ()
+    bn_eps: float | None = None
+    numbers: dict[str, float] = {}
+
+    @property
+    def is_foreign(self) -> bool:
+        """True where another program wrote the file."""
+        return self.dialect is None
+
+
+def is_checkpoint(file: FileStart) -> bool:
+    """True for torch and safetensors files, whatever their name is."""
+    return what_is(file.head) in ("a zip archive", "a safetensors file") or file.head.startswith(PICKLE_START)
+
+
+def save_checkpoint(
+    network: Network,
+    path: str | Path,
+    *,
+    names: Sequence[str] = (),
+    numbers: Mapping[str, float] | None = None,
+    force: bool = False,
+) -> None:
+    """Write the network with its cfg: one file, complete or absent, that says all that detection needs.
+
+    The ending .safetensors gives that format, any other torch's. `numbers` (step, size ...) are kept.
+    """
+    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    beside = {
+        "cfg": network.graph.document.text,
+        "dialect": network.graph.dialect.name,
+        "names": list(names),
+        "bn_eps": bn_eps(network.graph),
+        "numbers": dict(numbers or {}),
+    }
+    if Path(path).suffix == ".safetensors":
+        texts = {"format": FORMAT, "yolor": json.dumps(beside)}
+        write_safetensors(path, tensors, texts=texts, force=force)
+        return
+    content = {"format": FORMAT, **beside, "model": {name: t.contiguous() for name, t in tensors.items()}}
+    replace_whole(path, lambda file: torch.save(content, file), fault=WeightsError, force=force)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """The tensors of a checkpoint by name, read without running anything in the file.
+
+    Reads ours, YOLOR's dicts with a state dict under `model`, plain state dicts, and safetensors.
+    """
+    try:
+        if what_is(file_start(path).head) == "a safetensors file":
+            texts = read_metadata(path).get("yolor", "{}")
+            return _of_parts(read_safetensors(path), beside=_json_object(texts))
+        content = read_pt(path)
+        return _of_parts(_state(content), beside=content if isinstance(content, dict) else {})
+    except WeightsError as fault:
+        fault.path = fault.path or str(path)
+        raise
+
+
+def load_tensors(
+    network: Network, tensors: Mapping[str, Tensor], *, path: str = "", cutoff: int | None = None
+) -> tuple[str, ...]:
+    """Copy the tensors into the network by name, all or none; the notes are what its user should know.
+
+    Raises one WeightsError with every name that is missing, unexpected or of another shape. With `cutoff` the
+    layers from there on keep what they have. Half precision becomes the network's own.
+    """
+    checked_cutoff(network.graph, cutoff)
+    state = network.state_dict()
+    wanted = {name: tensor for name, tensor in state.items() if _before(name, cutoff)}
+    given = {name: tensor for name, tensor in tensors.items() if _before(name, cutoff)}
+    faults = _mismatches(network.graph, wanted, given)
+    if faults:
+        raise _mismatch(network.graph, faults, given=given, path=path)
+    with torch.no_grad():
+        for name in wanted.keys() & given.keys():
+            wanted[name].copy_(given[name])
+    network.reset()
+    odd = [int(match[1]) for name in wanted if (match := LAYER.match(name)) and not is_finite(wanted[name])]
+    return (*filter(None, [cutoff_note(network.graph, cutoff)]), *not_finite(network.graph, odd))
+
+
+def bn_eps(graph: Graph) -> float:
+    """The epsilon of the graph's batch norms: the cfg's own, else the dialect's."""
+    return graph.net.bn_eps or graph.dialect.bn_eps
+
+
+# ---------------------------------------------------------------------------------- what a file may look like
+
+
+def _state(content: Any) -> dict[str, Tensor]:
+    """The state dict in what a .pt file holds: under one of `HOLDERS`, or the whole."""
+    if isinstance(content, Opaque):
+        return _of_module(content)
+    if not isinstance(content, dict):
+        raise WeightsError(
+            "holds no weights", found=type(content).__name__, allowed="a dict of tensors by name"
+        )
+    held = next((content[key] for key in HOLDERS if content.get(key) is not None), content)
+    if isinstance(held, Opaque):
+        return _of_module(held)
+    named = (
+        {name: value for name, value in held.items() if isinstance(value, Tensor)} if _is_dict(held) else {}
+    )
+    if named and any(LAYER.match(name) for name in named if isinstance(name, str)):
+        return {str(name): tensor for name, tensor in named.items()}
+    raise WeightsError(
+        "holds no weights by the names of a cfg's sections",
+        found=", ".join(str(name) for name in [*(named or content)][:4])[:200] or "nothing",
+        allowed="tensors named module_list.<section>..., alone or under `model`",
+        hint=OTHER_NAMES if named else "",
+    )
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _of_module(module: Opaque) -> dict[str, Tensor]:
+    """The state of a pickled module, if its layers are numbered as the sections of a cfg are."""
+    state = module_state(module)
+    if any(LAYER.match(name) for name in state):
+        return state
+    raise WeightsError(
+        "this is a pickled module, not a state dict",
+        found=f"{module.kind.module}.{module.kind.name} with "
+        f"{len(state)} tensors, first {next(iter(state), 'none')}",
+        allowed="tensors named module_list.<section>...",
+        hint=OTHER_NAMES,
+    )
+
+
+def _of_parts(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) -> Checkpoint:
+    """A checkpoint from its tensors and what stands beside them; other people's entries are left out."""
+    if tensors and all(name.startswith("module.") for name in tensors):  # the name that torch's wrappers add
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    odd = [name for name, tensor in tensors.items() if tensor.is_complex() or tensor.layout != torch.strided]
+    if odd:
+        raise WeightsError(
+            "holds a tensor that is no plain array of numbers", found=f"{odd[0]} ({tensors[odd[0]].dtype})"
+        )
+    if beside.get("dialect") not in [*DIALECTS] or not isinstance(beside.get("cfg"), str):
+        return Checkpoint(tensors)
+    names, numbers, eps = beside.get("names"), beside.get("numbers"), beside.get("bn_eps")
+    return Checkpoint(
+        tensors,
+        beside["cfg"],
+        beside["dialect"],
+        tuple(str(name) for name in names) if isinstance(names, list) else (),
+        eps if isinstance(eps, float) and eps > 0 else None,
+        numbers if isinstance(numbers, dict) else {},
+    )
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+# ---------------------------------------------------------------------------------------- what does not match
+
+
+def _before(name: str, cutoff: int | None) -> bool:
+    match = LAYER.match(name)
+    return cutoff is None or match is None or int(match[1]) < cutoff
+
+
+def _mismatches(graph: Graph, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """One line for each name that is missing, of another shape, or unexpected, in the order of the layers."""
+    return [
+        *(
+            f"missing: {name} {_size(wanted[name].shape)}{_line(graph, name)}"
+            for name in wanted
+            if name not in given and not NEEDLESS.search(name)
+        ),
+        *(
+            f"{name}: {_size(given[name].shape)} in the file, {_size(wanted[name].shape)} in the network"
+            f"{_line(graph, name)}"
+            for name in wanted
+            if name in given and given[name].shape != wanted[name].shape
+        ),
+        *(
+            f"unexpected: {name} {_size(given[name].shape)}{_line(graph, name)}"
+            for name in given
+            if name not in wanted and not NEEDLESS.search(name)
+        ),
+    ]
+
+
+def _mismatch(graph: Graph, faults: Sequence[str], *, given: Mapping[str, Tensor], path: str) -> WeightsError:
+    more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+    found = "\n           ".join([*faults[:SHOWN], *more])
+    message = f"the checkpoint does not fit {graph.path}: {len(faults)} tensors differ"
+    return WeightsError(
+        message.replace("1 tensors differ", "1 tensor differs"),
+        path=path,
+        found=found,
+        hint=_class_hint(graph, given) or "give the cfg that the checkpoint was trained with",
+    )
+
+
+def _class_hint(graph: Graph, given: Mapping[str, Tensor]) -> str:
+    """The class count with which every tensor before a head would be as in the file; empty if none."""
+    heads = class_tensors(graph)
+    shapes = {place.name: place.stored.shape for place in file_layout(graph) if place.name in heads}
+    if not shapes or not shapes.keys() <= given.keys():
+        return ""
+    counts = {
+        heads[name].classes_for(_other_length(given[name].shape, shape, heads[name].channels))
+        for name, shape in shapes.items()
+    }
+    classes = counts.pop()
+    fits = (
+        not counts
+        and classes is not None
+        and any(given[name].shape != shape for name, shape in shapes.items())
+    )
+    return class_hint(heads, classes) if fits and classes is not None else ""
+
+
+def _other_length(found: Sequence[int], wanted: Sequence[int], channels: int) -> int:
+    """The length in the file of the dimension that is `channels` here; 0 where the shapes differ in more."""
+    place = list(wanted).index(channels)
+    same = len(found) == len(wanted) and all(
+        a == b for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if i != place
+    )
+    return found[place] if same else 0
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(str(length) for length in shape) or "a number"
+
+
+def _line(graph: Graph, name: str) -> str:
+    match = LAYER.match(name)
+    known = match is not None and int(match[1]) < len(graph.nodes)
+    return f" (line {graph.nodes[int(match[1])].line})" if match is not None and known else ""

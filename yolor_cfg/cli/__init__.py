@@ -1,0 +1,84 @@
+"""The command `yolor`. The file of a command is imported when it is called or listed; torch is not."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from yolor_cfg.cli.options import failure, global_options, is_on
+from yolor_cfg.errors import YolorError
+
+COMMANDS = {
+    "info": "yolor_cfg.cli.info:info",
+    "detect": "yolor_cfg.cli.detect:detect",
+    "convert": "yolor_cfg.cli.convert:convert",
+    "cfg": "yolor_cfg.cli.cfg:cfg",
+}
+ALIASES = {"predict": "detect"}
+Resolved = tuple[str | None, click.Command | None, list[str]]
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name only, and the one place where errors become messages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the table, without aliases."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name or alias, imported now."""
+        place = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        _add_global_options(command)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Resolved:
+        """As click's, with the closest name for one that does not exist."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from yolor_cfg.lang.keys import closest
+            hint = closest(args[0], [*COMMANDS, *ALIASES])
+            ctx.fail(f"no such command: {args[0]}" + (f"; {hint}" if hint else ""))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; the user's errors become a message and an exit code. Closed pipes are click's."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (YolorError, OSError, KeyboardInterrupt) as fault:
+            if is_on("debug"):
+                import traceback
+                traceback.print_exception(fault)
+            raise failure(fault) from None
+
+
+def _add_global_options(command: click.Command) -> None:
+    """Let -q, -v and --debug stand behind the command's name too; also for the commands of a group."""
+    if not any(param.name == "debug" for param in command.params):
+        command.params.extend(global_options(hidden=True))
+    for member in getattr(command, "commands", {}).values():
+        _add_global_options(member)
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import PackageNotFoundError, version
+        try:
+            click.echo(f"yolor {version('yolor-cfg')}")
+        except PackageNotFoundError:
+            click.echo("yolor, version unknown: the package is not installed")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]},
+             params=list(global_options(hidden=False)))
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+              help="Print the version.")
+def main() -> None:
+    """Darknet and YOLOR cfg networks: what they are, what they cost, what they see."""

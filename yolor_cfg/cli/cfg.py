@@ -1,0 +1,81 @@
+"""`yolor cfg`: work on the text of a cfg."""
+
+from __future__ import annotations
+
+import click
+
+from yolor_cfg.cli.options import cfg_argument, dialect_option, json_option, print_json, say
+from yolor_cfg.errors import CfgError, CfgFaults, YolorError
+
+CFG_FAULT = 2
+
+
+@click.group()
+def cfg() -> None:
+    """Check and format cfg files."""
+
+
+@cfg.command()
+@click.argument("cfgs", nargs=-1, required=True, type=click.Path(), metavar="CFG...")
+@dialect_option
+@json_option
+def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
+    """Tell everything that is wrong or odd in each CFG.
+
+    Warnings count as errors here. A good file is one line `CFG: ok`; the exit code is 2 when any is not good.
+    """
+    findings = {path: _findings(path, dialect) for path in cfgs}
+    if as_json:
+        print_json([_as_json(fault) for faults in findings.values() for fault in faults])
+    else:
+        _report(findings)
+    if any(findings.values()):
+        raise click.exceptions.Exit(CFG_FAULT)
+
+
+@cfg.command("format")
+@cfg_argument
+@click.option("-o", "--output", type=click.Path(), help="Write here and not to standard output.")
+@click.option("--in-place", is_flag=True, help="Replace CFG itself.")
+@click.option("--force", is_flag=True, help="Let -o replace a file that exists.")
+def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
+    """Print CFG in its normal form: `key=value`, one blank line between sections, comments kept."""
+    from yolor_cfg.files import replace_whole
+    from yolor_cfg.graph import read_document
+    from yolor_cfg.lang.syntax import normal
+    if output and in_place:
+        raise click.UsageError("--in-place and -o name two places to write to")
+    document = read_document(cfg)
+    data = normal(document).encode(document.encoding)
+    if output or in_place:
+        replace_whole(output or cfg, lambda file: file.write(data), fault=YolorError, force=force or in_place)
+    else:
+        click.echo(data, nl=False)
+
+
+def _findings(path: str, dialect: str | None) -> list[CfgError]:
+    """Errors and warnings by line. The file is read twice: strict reading stops after the keys, the other one
+    drops its warnings when it fails."""
+    from yolor_cfg.graph import Reading, load
+    found: list[CfgError] = []
+    for strict in (False, True):
+        try:
+            found += load(path, Reading(dialect=dialect, strict=strict)).warnings
+        except CfgFaults as faults:
+            found += faults.faults
+        except CfgError as fault:
+            found.append(fault)
+    return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.line)
+
+
+def _report(findings: dict[str, list[CfgError]]) -> None:
+    for path, faults in findings.items():
+        if faults:
+            say(str(CfgFaults(faults, path)), "red")
+        else:
+            click.echo(f"{path}: ok")
+
+
+def _as_json(fault: CfgError) -> dict[str, str | int | None]:
+    names = ("path", "line", "section", "number", "key", "message", "found", "allowed", "hint")
+    return {name: getattr(fault, name) for name in names}

@@ -1,0 +1,186 @@
+"""`yolor info`: what a cfg describes and costs. No torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.cli.language import language
+from yolor_cfg.cli.options import (
+    columns,
+    dialect_option,
+    json_option,
+    print_json,
+    size_option,
+    strict_option,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from yolor_cfg.count import Count, NodeCount, Peak
+    from yolor_cfg.graph import Graph, Node
+    from yolor_cfg.sections import Section
+    from yolor_cfg.shape import Shape
+
+HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "output", "parameters", "MACs",
+           "BFLOPs", "memory")
+WORDS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
+LARGEST = 5
+
+
+@click.command()
+@click.argument("cfg", nargs=-1, type=click.Path())
+@size_option
+@dialect_option
+@strict_option
+@click.option("--memory", is_flag=True, help="The peak of the activation memory: where it is, what it holds.")
+@click.option("--sections", is_flag=True, help="List all sections; with names in place of CFG, their keys.")
+@json_option
+def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str | None, strict: bool,
+         memory: bool, sections: bool, as_json: bool) -> None:
+    """Print what CFG describes: sections, shapes, parameters, MACs, memory.
+
+    One MAC is a multiply-add, a FLOP half of one; BFLOPs are those that Darknet prints. Memory is that of the
+    outputs of one image in float32. `yolor info --sections` lists the language, `yolor info --sections
+    convolutional` the keys of one section.
+    """
+    if sections:
+        return language(cfg, as_json)
+    from yolor_cfg.count import count, peak_activation
+    from yolor_cfg.graph import Reading, load
+    if len(cfg) != 1:
+        raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
+    graph = load(cfg[0], Reading(dialect=dialect, size=size, strict=strict))
+    tell(graph.warnings, graph.notes)
+    counted, peak = count(graph), peak_activation(graph) if memory else None
+    if as_json:
+        return print_json(_as_json(graph, counted, peak))
+    peak_lines = _peak_lines(graph, peak) if peak else []
+    return click.echo("\n".join([*_table(graph, counted), "", *_totals(graph, counted), *peak_lines]))
+
+
+def _as_json(graph: Graph, counted: Count, peak: Peak | None) -> dict[str, Any]:
+    layers = [
+        {"index": node.index, "line": node.line, "type": node.section.type, "sources": list(node.sources),
+         "shape": list(node.shape), "parameters": cost.parameters, "macs": cost.macs, "bflops": cost.bflops}
+        for node, cost in zip(graph.nodes, counted.nodes, strict=True)
+    ]
+    return {
+        "dialect": graph.dialect.name, "layers": layers, "parameters": counted.parameters,
+        "parameters_folded": counted.parameters_folded, "macs": counted.macs, "gflops": counted.gflops,
+        "weights_bytes": counted.weights_bytes, **({"peak_activation_bytes": peak.bytes} if peak else {}),
+    }
+
+
+def _table(graph: Graph, counted: Count) -> list[str]:
+    rows = [_row(node, cost) for node, cost in zip(graph.nodes, counted.nodes, strict=True)]
+    return columns([HEADERS, *rows], words=WORDS)
+
+
+def _row(node: Node, cost: NodeCount) -> tuple[str, ...]:
+    keys = node.section.keys
+    filters = str(node.shape.channels) if "filters" in keys or "output" in keys else ""
+    bflops = "-" if cost.bflops is None else f"{cost.bflops:.3f}" if cost.bflops else ""
+    memory = _bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
+    return (
+        str(node.index), str(node.line), node.section.type, filters, _geometry(node), _origin(node),
+        _inputs(node.inputs), str(node.shape), f"{cost.parameters:,}" if cost.parameters else "",
+        _count(cost.macs), bflops, memory,
+    )
+
+
+def _geometry(node: Node) -> str:
+    """`3x3/2` with groups and dilation where they are not 1; `x2` for what makes the map larger."""
+    section = node.section
+    size, stride = _size(section), _stride(section)
+    grows = node.inputs and node.shape.height > node.inputs[0].height
+    parts = [size + ("" if not stride else f"x{stride}" if grows else f"/{stride}")]
+    for key, mark in (("groups", "g"), ("group_id", "id"), ("dilation", "d")):
+        if key in section.values and section.values[key] != section.keys[key].default:
+            parts.append(f"{mark}{section.values[key]}")
+    return " ".join(part for part in parts if part)
+
+
+def _size(section: Section) -> str:
+    """`3x3`, or all sizes of a convolution that mixes kernels."""
+    size = getattr(section, "size", "")
+    sides = size if isinstance(size, tuple) else (size,)
+    return f"{sides[0]}x{sides[0]}" if len(sides) == 1 and size else ",".join(map(str, sides))
+
+
+def _stride(section: Section) -> str:
+    """`2`, or down x across where they differ; a stride below 1 stands for `stride`."""
+    steps = [getattr(section, name, 0) for name in ("stride_y", "stride_x", "stride")]
+    down, across = (step if step >= 1 else steps[-1] for step in steps[:2])
+    return f"{down}x{across}" if down != across else str(down or "")
+
+
+def _origin(node: Node) -> str:
+    """Absolute numbers of the sections read, when they are not just the one before."""
+    if node.sources == (node.index - 1,):
+        return ""
+    return ",".join("image" if source < 0 else str(source) for source in node.sources) or "nothing"
+
+
+def _inputs(shapes: Sequence[Shape]) -> str:
+    """One shape, `2 * 64x19x19` for equal ones, `128+256x38x38` for equal maps, else how many."""
+    if not shapes:
+        return ""
+    first = shapes[0]
+    if len(set(shapes)) == 1:
+        return str(first) if len(shapes) == 1 else f"{len(shapes)} * {first}"
+    channels = "+".join(str(shape.channels) for shape in shapes)
+    if len({shape[1:] for shape in shapes}) == 1 and len(channels) < 16:
+        return f"{channels}x{first.height}x{first.width}"
+    return f"{first}, {shapes[1]}" if len(shapes) == 2 else f"{len(shapes)} inputs"
+
+
+def _totals(graph: Graph, counted: Count) -> list[str]:
+    folded = f"{counted.parameters_folded:,} after folding batch norm"
+    weights = counted.weights_bytes
+    return _labelled([
+        ("dialect", graph.dialect.name),
+        ("image", str(graph.image)),
+        ("sections", f"{len(graph.nodes)}, heads: {sum(node.section.is_head for node in graph.nodes)}"),
+        ("parameters", f"{counted.parameters:,} ({folded})"),
+        ("MACs", f"{counted.macs:,} ({counted.gflops:.3f} GFLOPs)"),
+        ("BFLOPs", f"{counted.bflops:.3f} as Darknet prints them"),
+        ("weights file", f"{_bytes(weights)} ({weights:,} bytes)"),
+    ])
+
+
+def _peak_lines(graph: Graph, peak: Peak) -> list[str]:
+    node = graph.nodes[peak.number]
+    largest = sorted(peak.values, key=lambda value: -value.bytes)[:LARGEST]
+    rows = [(_bytes(value.bytes), _place(graph, value.number)) for value in largest]
+    head = f"{_bytes(peak.bytes)} ({peak.bytes:,} bytes) at {_place(graph, node.index)}, line {node.line}"
+    return _labelled([("peak memory", head)]) + ["  " + line for line in columns(rows, words=[1])]
+
+
+def _place(graph: Graph, number: int) -> str:
+    if number < 0:
+        return f"image {graph.image}"
+    node = graph.nodes[number]
+    return f"[{node.section.type} #{number}] {node.shape}"
+
+
+def _labelled(rows: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"{label:<13} {text}" for label, text in rows]
+
+
+def _count(number: int) -> str:
+    """`1.70 G`; nothing for 0."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.2f} {unit}"
+    return str(number) if number else ""
+
+
+def _bytes(number: int) -> str:
+    """`11.28 MiB`."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number >= size:
+            return f"{number / size:.2f} {unit}"
+    return f"{number} B"

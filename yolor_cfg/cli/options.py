@@ -1,0 +1,123 @@
+"""What the commands share: options, and how they speak to people (stderr) and to programs (stdout)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from yolor_cfg.errors import YolorError
+from yolor_cfg.lang.dialect import DIALECTS
+
+SHOWN = 20  # warnings; -v shows all
+INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+
+
+class Size(click.ParamType):
+    """`416` is a square, `416x320` is height x width, in pixels."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """An int for a square, else (height, width)."""
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"\s*([1-9][0-9]{0,4})(?:\s*[xX\u00d7]\s*([1-9][0-9]{0,4}))?\s*", value)
+        if match is None:
+            self.fail(f"{value!r} is no image size: 416 for a square, 416x320 for height x width", param, ctx)
+        height, width = match.groups()
+        return (int(height), int(width)) if width else int(height)
+
+
+class Failure(click.ClickException):
+    """An error of the user's: its text on stderr, without a traceback, and its exit code."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+
+    def show(self, file: Any = None) -> None:
+        """The text as it stands."""
+        say(self.message, "red")
+
+
+cfg_argument = click.argument("cfg", type=click.Path())
+dialect_option = click.option("--dialect", type=click.Choice(sorted(DIALECTS)),
+                              help="In which dialect the cfg is written, where the file does not tell.")
+strict_option = click.option("--strict", is_flag=True, help="Warnings about the cfg are errors.")
+size_option = click.option("--img-size", "--img", "--imgsz", "size", type=Size(), metavar="N|HxW",
+                           help="Image size: N pixels square, or height x width; default: the cfg's own.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+def global_options(*, hidden: bool) -> Iterator[click.Option]:
+    """Fresh -q, -v and --debug; a command takes them before or after its name."""
+    for names, text in (
+        (("-q", "--quiet"), "No warnings and notes."),
+        (("-v", "--verbose"), f"Every warning, not only the first {SHOWN}."),
+        (("--debug",), "Tracebacks of errors."),
+    ):
+        yield click.Option([*names], is_flag=True, expose_value=False, callback=_remember, help=text,
+                           hidden=hidden)
+
+
+def is_on(name: str) -> bool:
+    """Whether `quiet`, `verbose` or `debug` was asked for, before or after the command's name."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(f"yolor_cfg.{name}"))
+
+
+def failure(fault: BaseException) -> Failure:
+    """What people see: the one format, a line for what the system refuses, a word when interrupted."""
+    if isinstance(fault, YolorError):
+        return Failure(str(fault), fault.exit_code)
+    if isinstance(fault, OSError):
+        return Failure(_of_system(fault), 1)
+    return Failure("interrupted", INTERRUPTED)
+
+
+def tell(warnings: Sequence[YolorError], notes: Iterable[str] = ()) -> None:
+    """Warnings in their format, then notes, on stderr; nothing with -q, all with -v."""
+    if is_on("quiet"):
+        return
+    shown = len(warnings) if is_on("verbose") else SHOWN
+    for warning in warnings[:shown]:
+        say(str(warning), "yellow")
+    if len(warnings) > shown:
+        say(f"{len(warnings)} warnings in {warnings[0].path}, -v shows all", "yellow")
+    for note in notes:
+        say(f"note: {note}", "yellow")
+
+
+def say(text: str, colour: str) -> None:
+    """Lines on stderr, coloured on a terminal unless NO_COLOR is set; indented ones stay plain."""
+    lines = [line if line.startswith("  ") else click.style(line, fg=colour) for line in text.split("\n")]
+    click.echo("\n".join(lines), err=True, color=False if os.environ.get("NO_COLOR") else None)
+
+
+def print_json(value: Any) -> None:
+    """The one document on standard output."""
+    import json
+    click.echo(json.dumps(value, indent=2))
+
+
+def columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> list[str]:
+    """Rows as lines with columns of equal width; those in `words` stand at the left, numbers at the right."""
+    padded = []
+    for i, column in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, column))
+        padded.append([cell.ljust(width) if i in words else cell.rjust(width) for cell in column])
+    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[f"yolor_cfg.{param.name}"] = True  # shared by the contexts of group and command
+
+
+def _of_system(fault: OSError) -> str:
+    reason = (fault.strerror or str(fault) or type(fault).__name__).lower()
+    return f"{fault.filename}: {reason}" if fault.filename else reason

@@ -1,0 +1,1 @@
+"""From a picture, a folder or a video to boxes on disk."""

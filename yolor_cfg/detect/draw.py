@@ -1,0 +1,187 @@
+"""Boxes with names and scores, drawn onto a copy of the picture."""
+
+from __future__ import annotations
+
+import colorsys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT_HEIGHT = 0.022
+"""Height of a capital letter by the geometric mean of the picture's sides."""
+SMALLEST_TEXT = 8
+"""Pixels a capital letter needs to be readable."""
+DRAWS_UNICODE = int(cv2.__version__.partition(".")[0]) >= 5
+"""OpenCV 4 draws a question mark for every byte beyond ASCII."""
+SPELT_OUT = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d"})
+
+
+class Detected(Protocol):
+    """What is drawn and written: boxes_xyxy [M, 4] in pixels, scores [M], classes [M], all names."""
+
+    @property
+    def boxes_xyxy(self) -> Any: ...
+    @property
+    def scores(self) -> Any: ...
+    @property
+    def classes(self) -> Any: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
+class Found(NamedTuple):
+    """One detection in plain numbers; the box is left, top, right, bottom in pixels."""
+
+    label: int
+    name: str
+    score: float
+    box_xyxy: tuple[float, float, float, float]
+
+
+def each(detections: Detected) -> Iterator[Found]:
+    """The detections one by one, in their order; a class without a name is called by its number."""
+    parts = detections.boxes_xyxy, detections.scores, detections.classes
+    for box, score, label in zip(*(np.asarray(part).tolist() for part in parts), strict=True):
+        name = detections.names[label] if label < len(detections.names) else str(label)
+        yield Found(label, name, score, tuple(box))
+
+
+def draw(image: Image, detections: Detected) -> Image:
+    """A copy of the RGB picture [H, W, 3] with a frame and a label for each detection; the best lie on top.
+
+    A picture of one channel becomes RGB, of more than three keeps the first three. Labels stay inside the
+    picture and off each other where there is room; on a picture too small for text there are none.
+    """
+    canvas = rgb_of(image)
+    finite = (one for one in each(detections) if np.isfinite(one.box_xyxy).all())
+    found = sorted(finite, key=lambda one: one.score)
+    height, width = canvas.shape[:2]
+    line = max(1, round((height * width) ** 0.5 / 300))
+    for one in found:
+        left, top, right, bottom = _inside(one.box_xyxy, height, width)
+        cv2.rectangle(canvas, (left, top), (right, bottom), colour_of(one.label), line)
+    plates: list[Plate] = []
+    for one in reversed(found):
+        plate = _plate(one, canvas.shape[:2], line=line, taken=plates)
+        if plate is not None:
+            plates.append(plate)
+    for plate in reversed(plates):
+        plate.draw(canvas)
+    return canvas
+
+
+def colour_of(label: int) -> Colour:
+    """The colour of a class, always the same; neighbours are far apart in hue, and every second is darker."""
+    hue = (0.58 + label * 0.61803398875) % 1  # the golden ratio never comes near an earlier hue for long
+    lightness, saturation = ((0.50, 0.90), (0.38, 0.85), (0.62, 0.80))[label % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def drawable(name: str, label: int, *, unicode: bool = DRAWS_UNICODE) -> str:
+    """The name as OpenCV can draw it; where that knows ASCII only, without accents, or else `class 3`."""
+    name = " ".join(name.split())
+    if unicode or name.isascii():
+        return name
+    apart = unicodedata.normalize("NFKD", name.translate(SPELT_OUT))  # letters, then their accents
+    plain = apart.encode("ascii", "ignore").decode().strip()
+    return plain if any(letter.isalnum() for letter in plain) else f"class {label}"
+
+
+class Plate(NamedTuple):
+    """A filled plate with text; its corner is the upper left one."""
+
+    text: str
+    corner: tuple[int, int]
+    size: tuple[int, int]
+    baseline: int
+    scale: float
+    thickness: int
+    colour: Colour
+
+    def draw(self, canvas: Image) -> None:
+        """Fill the plate and write in black or white, whichever is easier to read on it."""
+        (left, top), (width, height) = self.corner, self.size
+        cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), self.colour, cv2.FILLED)
+        ink = (0, 0, 0) if np.dot(self.colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
+        padding = (width - self.text_width) // 2
+        place = left + padding, top + height - self.baseline
+        cv2.putText(canvas, self.text, place, FONT, self.scale, ink, self.thickness, cv2.LINE_AA)
+
+    @property
+    def text_width(self) -> int:
+        """Pixels that the text takes."""
+        return cv2.getTextSize(self.text, FONT, self.scale, self.thickness)[0][0]
+
+    def hidden(self, others: Sequence[Plate]) -> int:
+        """Pixels that it covers of the others."""
+        if not others:
+            return 0
+        corners = np.array([plate.corner for plate in others])
+        sizes = np.array([plate.size for plate in others])
+        ends = np.minimum(corners + sizes, np.add(self.corner, self.size))
+        return int((ends - np.maximum(corners, self.corner)).clip(0).prod(axis=1).sum())
+
+
+def rgb_of(image: Image) -> Image:
+    """A copy [H, W, 3] of a picture: one channel is repeated, of many the first three stay."""
+    pixels = image.reshape(*image.shape[:2], -1)
+    if pixels.shape[2] < 3:
+        return np.ascontiguousarray(np.repeat(pixels[..., :1], 3, axis=2))
+    return pixels[..., :3].copy(order="C")
+
+
+def _inside(box_xyxy: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
+    """Whole pixels of a box cut off at the picture's borders."""
+    left, top, right, bottom = (round(side) for side in box_xyxy)
+    return (
+        min(max(left, 0), width - 1), min(max(top, 0), height - 1),
+        min(max(right, 0), width - 1), min(max(bottom, 0), height - 1),
+    )  # fmt: skip
+
+
+def _plate(one: Found, size: tuple[int, int], *, line: int, taken: Sequence[Plate]) -> Plate | None:
+    """The label of one detection where it hides least of those there are; None if it cannot fit."""
+    height, width = size
+    letters = max(SMALLEST_TEXT, round((height * width) ** 0.5 * TEXT_HEIGHT))
+    thickness = max(1, round(letters / 12))
+    scale = cv2.getFontScaleFromHeight(FONT, letters, thickness)
+    text = f"{drawable(one.name, one.label)} {one.score:.2f}"
+    (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, thickness)
+    margin = max(2, letters // 3)
+    plate = text_width + 2 * margin, text_height + 2 * margin
+    if plate[0] > width or plate[1] > height:
+        return None
+    made = (
+        Plate(text, corner, plate, margin, scale, thickness, colour_of(one.label))
+        for corner in _corners(_inside(one.box_xyxy, height, width), plate, line=line)
+    )
+    return min((_shifted(plate, size) for plate in made), key=lambda plate: plate.hidden(taken))
+
+
+def _corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -> Iterator[tuple[int, int]]:
+    """Where a label may go, best first: above, inside at the top, below, at the bottom; left, then right."""
+    left, top, right, bottom = box
+    width, height = plate
+    half = line // 2
+    low, high = top - half, bottom + half + 1
+    for x in (left - half, right + half + 1 - width):
+        for y in (low - height, low, high, high - height):
+            yield x, y
+
+
+def _shifted(plate: Plate, size: tuple[int, int]) -> Plate:
+    """The plate moved into the picture."""
+    height, width = size
+    left, top = plate.corner
+    return plate._replace(
+        corner=(min(max(left, 0), width - plate.size[0]), min(max(top, 0), height - plate.size[1]))
+    )

@@ -1,0 +1,194 @@
+"""A picture made to fit the network's input, and the boxes brought back.
+
+Legend: h w image, H W input, C channels, B boxes. Every function takes an image [h, w, C] uint8 (RGB, or any
+number of channels; [h, w] is one channel) and gives the input [C, H, W] float32 in 0..1 with a `Placement`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.floating]
+Size = tuple[int, int]
+"""Height, width in pixels."""
+
+DARKNET_FILL = 0.5
+YOLOR_FILL = 114
+
+
+class Placement(NamedTuple):
+    """Where the image lies in the input: both sizes, input pixels per image pixel, padding, clipping."""
+
+    image_size: Size
+    input_size: Size
+    gain_xy: tuple[float, float]
+    padding_xy: tuple[float, float]
+    clips: bool = False
+
+    def to_image(self, boxes_xywh: Floats) -> Floats:
+        """Corners [B, 4] in image pixels of boxes [B, 4], centre and size in input pixels.
+
+        C Darknet's boxes may reach beyond the image, YOLOR's are clipped to it.
+        """
+        centre, half = boxes_xywh[..., :2], boxes_xywh[..., 2:] / 2
+        corners = np.concatenate([centre - half, centre + half], axis=-1)
+        corners = (corners - np.tile(self.padding_xy, 2)) / np.tile(self.gain_xy, 2)
+        if self.clips:
+            corners = corners.clip(0, np.tile(self.image_size[::-1], 2))
+        return corners.astype(boxes_xywh.dtype)
+
+
+class Prepared(NamedTuple):
+    """The network's input [C, H, W] float32 in 0..1, and how to get back from it."""
+
+    pixels: NDArray[np.float32]
+    placement: Placement
+
+
+def stretch(image: Image, size: Size) -> Prepared:
+    """C Darknet's usual way: the whole input is the image, its aspect is not kept."""
+    gain = size[1] / image.shape[1], size[0] / image.shape[0]
+    return Prepared(resized(image, size), Placement(image.shape[:2], size, gain, (0.0, 0.0)))
+
+
+def letterbox(image: Image, size: Size) -> Prepared:
+    """C Darknet's `letter_box`: aspect kept, in the middle of grey 0.5.
+
+    The image starts at a whole pixel, half the padding rounded down, but the boxes are moved back by the
+    unrounded half. Both are Darknet's (letterbox_image, correct_yolo_boxes).
+    """
+    inner = fitted(image.shape[:2], size)
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    canvas = np.full((channels_of(image), *size), DARKNET_FILL, dtype=np.float32)
+    canvas[:, top : top + inner[0], left : left + inner[1]] = resized(image, inner)
+    gain = inner[1] / image.shape[1], inner[0] / image.shape[0]
+    padding = (size[1] - inner[1]) / 2, (size[0] - inner[0]) / 2
+    return Prepared(canvas, Placement(image.shape[:2], size, gain, padding))
+
+
+def fitted(image_size: Size, size: Size) -> Size:
+    """The largest size of the image's aspect inside `size`, by C Darknet's whole-number division."""
+    (h, w), (height, width) = image_size, size
+    if np.float32(width) / np.float32(w) < np.float32(height) / np.float32(h):
+        return max(1, h * width // w), width
+    return height, max(1, w * height // h)
+
+
+def resized(image: Image, size: Size) -> NDArray[np.float32]:
+    """[C, H, W] float32 in 0..1, interpolated as C Darknet does: first and last pixels meet, no antialiasing.
+
+    Only the rows and columns that are used are gathered, so the cost follows `size`, not the image.
+    In C, rounding leaves the bottom row almost black for one pair of heights in twenty (1280 from 51, say);
+    here it is always the last row.
+    """
+    pixels = image.reshape(*image.shape[:2], -1)
+    (top, bottom, dy), (left, right, dx) = (_taps(pixels.shape[axis], size[axis]) for axis in (0, 1))
+    dy = dy[:, None, None]
+    dx = dx[:, None]
+
+    def across(rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        chosen = pixels[rows]
+        return _fraction(chosen[:, left]) * (1 - dx) + _fraction(chosen[:, right]) * dx
+
+    return np.ascontiguousarray((across(top) * (1 - dy) + across(bottom) * dy).transpose(2, 0, 1))
+
+
+def _taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """For each of `new` places: the pixel before it, the pixel after it, and how far it is between them."""
+    step = np.float32(old - 1) / np.float32(max(1, new - 1))
+    place = np.arange(new, dtype=np.float32) * step
+    place[-1] = old - 1
+    before = np.minimum(place.astype(np.intp), old - 1)
+    return before, np.minimum(before + 1, old - 1), place - before.astype(np.float32)
+
+
+def _fraction(pixels: Image) -> NDArray[np.float32]:
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+class YolorFit(NamedTuple):
+    """How YOLOR's letterbox fits: `multiple`, the largest stride, pads only up to one of its multiples.
+
+    `enlarges` False leaves small images their size; `fills` stretches; `averages` shrinks by area, as YOLOR
+    does where it reads images for a test, not for detection.
+    """
+
+    multiple: int | None = None
+    enlarges: bool = True
+    fills: bool = False
+    averages: bool = False
+
+
+FULL = YolorFit()
+
+
+class Geometry(NamedTuple):
+    """Size of the image in the input, input pixels per image pixel, half the padding before it is rounded."""
+
+    inner: Size
+    gain_xy: tuple[float, float]
+    padding_xy: tuple[float, float]
+
+
+def yolor_letterbox(image: Image, size: Size, *, fit: YolorFit = FULL) -> Prepared:
+    """YOLOR's way: aspect kept, padded evenly with grey 114/255; the input can be smaller than `size`."""
+    inner, gain, padding = yolor_geometry(image.shape[:2], size, fit=fit)
+    (left, right), (top, bottom) = (_halves(pad) for pad in padding)
+    height, width = input_size = inner[0] + top + bottom, inner[1] + left + right
+    canvas = np.full((height, width, channels_of(image)), YOLOR_FILL, np.uint8)
+    canvas[top : height - bottom, left : width - right] = _rescaled(image, inner, averages=fit.averages)
+    pixels = np.ascontiguousarray(_fraction(canvas).transpose(2, 0, 1))
+    if fit.enlarges and not fit.fills:
+        return Prepared(pixels, centred(image.shape[:2], input_size))
+    return Prepared(pixels, Placement(image.shape[:2], input_size, gain, padding, clips=True))
+
+
+def yolor_geometry(image_size: Size, size: Size, *, fit: YolorFit) -> Geometry:
+    """What YOLOR's letterbox does to an image of `image_size`."""
+    gains = size[1] / image_size[1], size[0] / image_size[0]
+    if fit.fills:
+        return Geometry(size, gains, (0.0, 0.0))
+    gain = min(gains) if fit.enlarges else min(*gains, 1.0)
+    inner = max(1, round(image_size[0] * gain)), max(1, round(image_size[1] * gain))
+    spare_y, spare_x = size[0] - inner[0], size[1] - inner[1]
+    if fit.multiple:
+        spare_y, spare_x = spare_y % fit.multiple, spare_x % fit.multiple
+    return Geometry(inner, (gain, gain), (spare_x / 2, spare_y / 2))
+
+
+def centred(image_size: Size, input_size: Size) -> Placement:
+    """How YOLOR brings boxes back from the two sizes alone: one gain, unrounded halves of padding, clipped.
+
+    True to within the rounding of the padding for a fitted image; not for one filled or not enlarged.
+    """
+    gain = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
+    padding = (input_size[1] - image_size[1] * gain) / 2, (input_size[0] - image_size[0] * gain) / 2
+    return Placement(image_size, input_size, (gain, gain), padding, clips=True)
+
+
+def _halves(padding: float) -> tuple[int, int]:
+    """Before and after: of an odd padding the larger half comes after."""
+    return round(padding - 0.1), round(padding + 0.1)
+
+
+def _rescaled(image: Image, size: Size, *, averages: bool) -> Image:
+    """[H, W, C] uint8 by OpenCV's half-pixel rule; unchanged if the size is right already."""
+    pixels = image.reshape(*image.shape[:2], -1)
+    if pixels.shape[:2] == size:
+        return pixels
+    smaller = size[0] < pixels.shape[0]
+    how = cv2.INTER_AREA if averages and smaller else cv2.INTER_LINEAR
+    # OpenCV resizes at most four channels at a time and drops the last axis of one.
+    groups = [pixels[..., i : i + 4] for i in range(0, pixels.shape[2], 4)]
+    parts = [cv2.resize(group, size[::-1], interpolation=how) for group in groups]
+    return np.concatenate([part.reshape(*size, -1) for part in parts], axis=-1)
+
+
+def channels_of(image: Image) -> int:
+    """How many values a pixel has."""
+    return 1 if image.ndim == 2 else image.shape[2]

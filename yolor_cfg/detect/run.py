@@ -1,0 +1,53 @@
+"""One run over many pictures: read, detect in batches, hand each result on, skip what cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from yolor_cfg.detect.pipeline import Detections, Detector
+from yolor_cfg.detect.preprocess import Prepared
+from yolor_cfg.detect.sources import Frame, Unreadable
+from yolor_cfg.errors import DataError
+
+Found = Callable[[Frame, Detections], None]
+Skipped = Callable[[Unreadable], None]
+
+
+def run(detector: Detector, frames: Iterable[Frame | Unreadable], *, found: Found, skipped: Skipped) -> int:
+    """Call `found` for every picture in order and `skipped` for what gave none; the number of pictures."""
+    waiting: list[tuple[Frame, Prepared]] = []
+    done = 0
+    for frame in frames:
+        item = None if isinstance(frame, Unreadable) else detector.prepare(frame.image)
+        if waiting and (item is None or not _joins(item, waiting, detector.batch_size)):
+            done += _flush(detector, waiting, found)
+        if isinstance(frame, Unreadable):
+            skipped(frame)
+        elif item is not None:
+            waiting.append((frame, item))
+    return done + _flush(detector, waiting, found)
+
+
+def refuse_nothing_read(done: int, unreadable: list[Unreadable]) -> None:
+    """Raise DataError when not one picture could be read: an empty result would look like a good one."""
+    if done == 0:
+        first = unreadable[0] if unreadable else None
+        raise DataError(
+            "not one picture could be read",
+            found=f"{first.source}: {first.reason}" if first else "no frame",
+            hint=f"{len(unreadable)} sources failed" if len(unreadable) > 1 else "",
+        )
+
+
+def _joins(item: Prepared, waiting: list[tuple[Frame, Prepared]], most: int) -> bool:
+    return len(waiting) < most and item.pixels.shape == waiting[0][1].pixels.shape
+
+
+def _flush(detector: Detector, waiting: list[tuple[Frame, Prepared]], found: Found) -> int:
+    count = len(waiting)
+    if waiting:
+        results = detector.detect([item for _, item in waiting])
+        for (frame, _), detections in zip(waiting, results, strict=True):
+            found(frame, detections)
+        waiting.clear()
+    return count

@@ -1,0 +1,310 @@
+"""What a run leaves behind: a fresh folder with drawn media, labels, crops, detections.jsonl, summary.json.
+
+Nothing is overwritten, and a file is there whole or not at all: it is written under a hidden name, then
+renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.detect.draw import Detected, Found, draw, each, rgb_of
+from yolor_cfg.detect.sources import Frame, Unreadable, quiet
+from yolor_cfg.errors import DataError
+
+Image = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+KEPT_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Pictures of other kinds are written as .jpg."""
+USUAL_FPS = 25.0
+"""For a video that does not tell its own."""
+LONGEST_NAME = 220
+"""Bytes; disks allow 255, and a suffix and a number must still fit."""
+SHORTENED = 50
+"""Characters kept of a name that is too long or made from an address; four bytes each at most."""
+
+
+class Wanted(NamedTuple):
+    """What to write besides summary.json; `scores` adds the score to each line of the labels."""
+
+    media: bool = True
+    labels: bool = False
+    scores: bool = False
+    crops: bool = False
+    records: bool = False
+
+
+def new_folder(project: str | Path, name: str) -> Path:
+    """A folder that was not there before: project/name, project/name2, project/name3, ...
+
+    Two programs that ask at the same time get two folders. Raises DataError where none can be made.
+    """
+    number = 1
+    with _told(Path(project)):
+        Path(project).mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = Path(project) / (name if number == 1 else f"{name}{number}")
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                number += 1
+
+
+def record(frame: Frame, detections: Detected) -> dict[str, Any]:
+    """One line of detections.jsonl: boxes in pixels of the picture, as found, so they may reach beyond it."""
+    height, width = frame.image.shape[:2]
+    found = [
+        {
+            "class": one.label,
+            "name": one.name,
+            "score": round(one.score, 6),
+            "box_xyxy": [round(side, 4) for side in one.box_xyxy],
+        }
+        for one in each(detections)
+    ]
+    moment = {} if frame.index is None else {"frame": frame.index}
+    return {"source": frame.source, **moment, "width": width, "height": height, "detections": found}
+
+
+def label_lines(frame: Frame, detections: Detected, *, scores: bool = False) -> str:
+    """`class cx cy w h [score]` a line, as fractions of the picture; boxes are cut off at its borders."""
+    height, width = frame.image.shape[:2]
+    lines = []
+    for one, (left, top, right, bottom) in _visible(frame.image, detections):
+        numbers = [(left + right) / 2 / width, (top + bottom) / 2 / height]
+        numbers += [(right - left) / width, (bottom - top) / height, *([one.score] if scores else [])]
+        lines.append(" ".join([str(one.label), *(f"{number:.6f}" for number in numbers)]) + "\n")
+    return "".join(lines)
+
+
+def save_text(path: Path, text: str) -> None:
+    """The text in a file, whole or not at all."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def save_image(path: Path, image: Image) -> None:
+    """The RGB picture in a file of the kind that the suffix says, whole or not at all."""
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb_of(image), cv2.COLOR_RGB2BGR))
+    assert done, path
+    with whole(path) as part:
+        part.write_bytes(data.tobytes())
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path` to write to; renamed when all went well, else removed."""
+    part = _part(path)
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class Results:
+    """The files of one run. In `with` it finishes what is open at the end, after an interruption too."""
+
+    def __init__(self, folder: Path, wanted: Wanted) -> None:
+        """`folder` as `new_folder` made it."""
+        self.folder = folder
+        self._wanted = wanted
+        self._stems: set[str] = set()
+        self._clip: Clip | None = None
+        self._records: IO[str] | None = None
+        self._sources: set[str] = set()
+        self._frames = 0
+        self._found: Counter[str] = Counter()
+        self._unreadable: list[Unreadable] = []
+
+    def add(self, frame: Frame, detections: Detected) -> None:
+        """Write all that is wanted of one frame; frames of one video come one after the other."""
+        self._sources.add(frame.source)
+        self._frames += 1
+        self._found.update(one.name for one in each(detections))
+        stem = self._picture(frame, detections) if frame.index is None else self._moment(frame, detections)
+        if self._wanted.labels:
+            text = label_lines(frame, detections, scores=self._wanted.scores)
+            save_text(self.folder / "labels" / f"{stem}.txt", text)
+        if self._wanted.crops:
+            self._crop(frame, detections, stem=stem)
+        if self._wanted.records:
+            self._record(frame, detections)
+
+    def skip(self, item: Unreadable) -> None:
+        """Name a source in the summary that gave no picture."""
+        self._unreadable.append(item)
+
+    def close(self, *, complete: bool = True) -> None:
+        """Finish the video and detections.jsonl and write summary.json."""
+        self._finish_clip()
+        if self._records is not None:
+            self._records.close()
+            with _told(self.folder):
+                _part(self.folder / "detections.jsonl").replace(self.folder / "detections.jsonl")
+        save_text(self.folder / "summary.json", json.dumps(self.summary(complete=complete), indent=1) + "\n")
+
+    def summary(self, *, complete: bool = True) -> dict[str, Any]:
+        """Counts of the run so far, and the sources that could not be read."""
+        return {
+            "sources": len(self._sources),
+            "frames": self._frames,
+            "detections": sum(self._found.values()),
+            "classes": dict(self._found.most_common()),
+            "unreadable": [{"source": item.source, "reason": item.reason} for item in self._unreadable],
+            "complete": complete,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(complete=kind is None)
+
+    def _picture(self, frame: Frame, detections: Detected) -> str:
+        """Draw a picture; the stem of its files, which no other source has."""
+        self._finish_clip()
+        stem = self._fresh(stem_of(frame.source))
+        if self._wanted.media:
+            suffix = Path(frame.source).suffix.lower()
+            name = stem + (suffix if suffix in KEPT_SUFFIXES else ".jpg")
+            save_image(self.folder / name, draw(frame.image, detections))
+        return stem
+
+    def _moment(self, frame: Frame, detections: Detected) -> str:
+        """Draw a frame of a video; the stem of its files."""
+        assert frame.index is not None
+        if self._clip is None or not self._clip.continues(frame):
+            self._finish_clip()
+            self._clip = Clip(self.folder / f"{self._fresh(stem_of(frame.source))}.mp4", frame)
+        if self._wanted.media:
+            self._clip.write(draw(frame.image, detections))
+        self._clip.index = frame.index
+        return self._fresh(f"{self._clip.path.stem}_{frame.index:06d}")
+
+    def _finish_clip(self) -> None:
+        if self._clip is not None:
+            self._clip.close()
+            self._clip = None
+
+    def _crop(self, frame: Frame, detections: Detected, *, stem: str) -> None:
+        for number, (one, box) in enumerate(_visible(frame.image, detections)):
+            left, top, right, bottom = (int(side) for side in (*np.floor(box[:2]), *np.ceil(box[2:])))
+            folder = self.folder / "crops" / _as_name(one.name)
+            save_image(folder / f"{stem}_{number}.jpg", frame.image[top:bottom, left:right])
+
+    def _record(self, frame: Frame, detections: Detected) -> None:
+        path = self.folder / "detections.jsonl"
+        with _told(path):
+            if self._records is None:
+                self._records = _part(path).open("w", encoding="utf-8")
+            self._records.write(json.dumps(record(frame, detections)) + "\n")
+            self._records.flush()
+
+    def _fresh(self, stem: str) -> str:
+        """The stem, with _2, _3, ... if another has it; to some disks capital letters make no difference."""
+        number, fresh = 1, stem
+        while fresh.casefold() in self._stems:
+            number += 1
+            fresh = f"{stem}_{number}"
+        self._stems.add(fresh.casefold())
+        return fresh
+
+
+class Clip:
+    """A drawn video, written under a hidden name until it is closed."""
+
+    def __init__(self, path: Path, first: Frame) -> None:
+        self.path = path
+        self.index = -1
+        self._source = first.source
+        self._fps = first.fps or USUAL_FPS
+        self._size = (first.image.shape[1], first.image.shape[0])
+        self._video: cv2.VideoWriter | None = None
+
+    def continues(self, frame: Frame) -> bool:
+        """True if the frame is a later one of the same video."""
+        return frame.source == self._source and frame.index is not None and frame.index > self.index
+
+    def write(self, image: Image) -> None:
+        """Append an RGB picture; one of another size, as a stream may send, is resized to the first."""
+        if self._video is None:
+            self._video = self._opened()
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if (pixels.shape[1], pixels.shape[0]) != self._size:
+            pixels = cv2.resize(pixels, self._size)
+        with quiet:
+            self._video.write(pixels)
+
+    def close(self) -> None:
+        """End the video and give it its name."""
+        if self._video is not None:
+            with quiet:
+                self._video.release()
+            with _told(self.path):
+                _part(self.path).replace(self.path)
+
+    def _opened(self) -> cv2.VideoWriter:
+        with quiet:
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            video = cv2.VideoWriter(str(_part(self.path)), code, self._fps, self._size)
+        if not video.isOpened():
+            raise DataError("no video can be written here", path=str(self.path), hint="space? permission?")
+        return video
+
+
+def stem_of(source: str) -> str:
+    """What the files of a source are called: its name without suffix; of an address host and path."""
+    if source.isdecimal():
+        return f"camera{source}"
+    if "://" in source:
+        return _as_name(source.partition("://")[2].rpartition("@")[2])  # never a password
+    stem = Path(source).stem
+    return stem if len(os.fsencode(stem)) <= LONGEST_NAME else stem[:SHORTENED]
+
+
+def _as_name(text: str) -> str:
+    """The text as the name of a file or folder: one part, not hidden, not too long."""
+    return re.sub(r"[^\w.+=@()\[\] -]+", "_", text)[:SHORTENED].strip(". ") or "unnamed"
+
+
+def _visible(image: Image, detections: Detected) -> Iterator[tuple[Found, Box]]:
+    """Each detection that reaches into the picture, with its box cut off at the borders."""
+    height, width = image.shape[:2]
+    for one in each(detections):
+        left, top, right, bottom = np.clip(one.box_xyxy, 0, (width, height, width, height)).tolist()
+        if right > left and bottom > top:
+            yield one, (left, top, right, bottom)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".part-{path.name}")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses becomes a DataError about `path`."""
+    try:
+        yield
+    except OSError as fault:
+        reason = (fault.strerror or str(fault)).lower()
+        hint = "choose another place with --project"
+        raise DataError(f"cannot be written: {reason}", path=str(path), hint=hint) from None

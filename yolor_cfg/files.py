@@ -1,0 +1,120 @@
+"""Writing files that are complete or absent, and telling what a file is from its first bytes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from yolor_cfg.errors import YolorError
+
+HEAD_BYTES = 512
+
+# What a file can be that is given as weights by mistake, and what to do about it.
+HINTS = {
+    "an empty file": "the download or the copy did not finish: fetch the file again",
+    "an HTML page": "the download failed and its error page was saved: open the file in a browser to see why",
+    "a Git LFS pointer": "run `git lfs pull` where the file came from",
+    "a picture": "the pictures come after the weights on the command line",
+    "a video": "the videos come after the weights on the command line",
+    "a cfg": "the weights come after the cfg on the command line",
+    "a PDF document": "fetch the weights again",
+    "a gzip archive": "unpack it first",
+    "a tar archive": "unpack it first; torch files from before version 0.2 are not read",
+    "an HDF5 file": "Keras weights are not read",
+    "a zip archive": "torch checkpoints are zip archives: give them the ending .pt",
+    "a safetensors file": "give it the ending .safetensors",
+}
+
+# (offset, first bytes, what it is); none can begin a Darknet .weights file, which starts with its version.
+_MAGIC = (
+    (0, b"version https://git-lfs", "a Git LFS pointer"),
+    (0, b"\xff\xd8\xff", "a picture"),
+    (0, b"\x89PNG\r\n\x1a\n", "a picture"),
+    (0, b"GIF8", "a picture"),
+    (0, b"II*\0", "a picture"),
+    (0, b"MM\0*", "a picture"),
+    (8, b"WEBP", "a picture"),
+    (8, b"AVI ", "a video"),
+    (4, b"ftyp", "a video"),
+    (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"\x1f\x8b\x08", "a gzip archive"),
+    (257, b"ustar", "a tar archive"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"PK\x05\x06", "a zip archive"),
+    (8, b'{"', "a safetensors file"),
+)
+_TEXT = (
+    (b"<!doctype", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<head", "an HTML page"),
+    (b"[net", "a cfg"),
+)
+
+
+def what_is(data_head: bytes) -> str | None:
+    """A key of `HINTS` for a file that starts like this (`HEAD_BYTES` are enough); None for all others."""
+    if not data_head:
+        return "an empty file"
+    text = data_head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    starts = [kind for start, kind in _TEXT if text.startswith(start)]
+    magic = [kind for offset, start, kind in _MAGIC if data_head.startswith(start, offset)]
+    return next(iter(starts + magic), None)
+
+
+def replace_whole(
+    path: str | Path, write: Callable[[BinaryIO], object], *, fault: type[YolorError], force: bool = False
+) -> None:
+    """The file holds all that `write` gave, or is as it was before; what prevents it is raised as `fault`.
+
+    `write` gets a binary file in the same folder that takes the place of `path` at the end. A symbolic link
+    stays and its target is replaced. An existing file needs `force`; a folder or a device is never replaced.
+    """
+    target = Path(os.path.realpath(path))
+    _may_replace(target, fault, force)
+    partial = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(partial, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except OSError as cause:
+        raise _unwritable(target, cause, fault) from cause
+    finally:
+        _remove(partial)
+
+
+def _may_replace(target: Path, fault: type[YolorError], force: bool) -> None:
+    try:
+        found = target.exists()
+    except OSError as cause:
+        raise _unwritable(target, cause, fault) from cause
+    if found and not target.is_file():
+        kind = "a folder" if target.is_dir() else "a device"
+        raise fault("is not a file that can be written", path=str(target), found=kind, allowed="a file name")
+    if found and not force:
+        raise fault("exists already", path=str(target), hint="give --force to overwrite it, or another name")
+
+
+def _remove(partial: Path) -> None:
+    """What prevents the removal is what prevented the writing, so it is not told a second time."""
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _unwritable(target: Path, cause: OSError, fault: type[YolorError]) -> YolorError:
+    hints = {
+        PermissionError: "choose a folder that you may write to",
+        FileNotFoundError: f"make the folder {target.parent} first",
+        NotADirectoryError: f"{target.parent} is not a folder",
+    }
+    message = "no permission to write" if isinstance(cause, PermissionError) else "cannot be written"
+    found = cause.strerror or str(cause)
+    return fault(message, path=str(target), found=found, hint=hints.get(type(cause), ""))

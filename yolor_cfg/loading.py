@@ -1,0 +1,128 @@
+"""A cfg and its weights to a network that is ready to run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple, TypedDict, Unpack
+
+import torch
+from torch import nn
+
+from yolor_cfg import graph as graphs
+from yolor_cfg.checkpoint import Checkpoint, bn_eps, is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.errors import CfgError
+from yolor_cfg.fitting import FileStart, file_start, plan_reading
+from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.model import Network
+from yolor_cfg.weights import WeightsHeader, fill
+
+LOG = logging.getLogger("yolor_cfg")
+
+
+class Opened(NamedTuple):
+    """A network in evaluation mode, the class names of its checkpoint, what its user should know, and the
+    header of its `.weights` file."""
+
+    network: Network
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    header: WeightsHeader | None = None
+
+
+class More(TypedDict, total=False):
+    """What few callers need: `cutoff`, where the file holds only the layers before it; `strict` turns the
+    warnings about a cfg into errors."""
+
+    cutoff: int | None
+    strict: bool
+
+
+def load(
+    cfg: str | Path,
+    weights: str | Path | None = None,
+    *,
+    dialect: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    device: str | torch.device = "cpu",
+    **more: Unpack[More],
+) -> Network:
+    """The network of a cfg file in evaluation mode on the device, with its weights where a file is given.
+
+    `size` (an int or (height, width)) replaces the cfg's. Warnings and notes go to the logger `yolor_cfg`.
+    """
+    reading = Reading(dialect, size, strict=more.get("strict", False))
+    opened = open_network(cfg, weights, reading=reading, device=device, cutoff=more.get("cutoff"))
+    for warning in opened.network.graph.warnings:
+        LOG.warning("%s", warning)
+    for note in opened.notes:
+        LOG.info("%s", note)
+    return opened.network
+
+
+def open_network(
+    cfg: str | Path,
+    weights: str | Path | None = None,
+    *,
+    reading: Reading = graphs.AS_WRITTEN,
+    device: str | torch.device = "cpu",
+    cutoff: int | None = None,
+) -> Opened:
+    """As `load`, with all that was learned on the way; nothing is logged. Raises CfgError or WeightsError.
+
+    The dialect is the one that `reading` states, else that of our own checkpoint, else what the cfg says or
+    shows; with nothing to go by the cfg of a foreign checkpoint is YOLOR's and any other Darknet's.
+    """
+    where = checked_device(device)
+    file = None if weights is None else file_start(weights)
+    if file is not None and is_checkpoint(file):
+        opened = _with_checkpoint(cfg, file.path, reading=reading, cutoff=cutoff)
+    else:
+        opened = _with_weights(graphs.load(cfg, reading), file, cutoff)
+    return opened._replace(network=opened.network.eval().to(where))
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The torch device of that name; raises CfgError when there is none on this machine."""
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as fault:
+        raise CfgError(
+            "no such device here",
+            found=str(device),
+            allowed="cpu, or cuda where torch finds one",
+            hint=str(fault).splitlines()[0][:200],
+        ) from fault
+    return where
+
+
+def _with_weights(graph: Graph, file: FileStart | None, cutoff: int | None) -> Opened:
+    """The network of the graph, filled from a `.weights` file where there is one."""
+    if file is None:
+        return Opened(Network(graph), notes=graph.notes)
+    plan = plan_reading(graph, file, cutoff=cutoff)  # refuses before the network costs any memory
+    network = Network(graph)
+    loaded = fill(network, plan)
+    return Opened(network, notes=(*graph.notes, *loaded.notes), header=loaded.header)
+
+
+def _with_checkpoint(cfg: str | Path, path: str, *, reading: Reading, cutoff: int | None) -> Opened:
+    """The network of the cfg in the checkpoint's dialect and with its epsilon, filled from it by name."""
+    checkpoint = read_checkpoint(path)
+    dialect = reading.dialect or checkpoint.dialect
+    graph = graphs.load(cfg, reading._replace(dialect=dialect, otherwise="yolor"))
+    network = Network(graph)
+    notes = load_tensors(network, checkpoint.tensors, path=path, cutoff=cutoff)
+    return Opened(network, checkpoint.names, (*graph.notes, *notes, *_take_eps(network, checkpoint)))
+
+
+def _take_eps(network: Network, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Give batch norms the epsilon that the checkpoint was trained with, unless the cfg names one itself."""
+    eps, here = checkpoint.bn_eps, bn_eps(network.graph)
+    if eps is None or eps == here or network.graph.net.bn_eps:
+        return ()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.eps == here:
+            module.eps = eps
+    return (f"batch norm epsilon {eps:g}, as in the checkpoint ({here:g} would be the dialect's)",)

@@ -1,0 +1,128 @@
+"""Several values into one. Legend: N images, C channels, H W cells, S sources.
+
+A value that does not depend on the image may have N = 1; it is then spread over the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yolor_cfg.ops.activations import activate
+
+DARKNET_EPSILON = 1e-4
+"""What C Darknet adds to the sum by which it divides the weights of a shortcut (shortcut_layer.c)."""
+
+
+def concatenated(parts: Sequence[Tensor]) -> Tensor:
+    """The channels of all parts one after another; parts of one image are repeated for each of the others."""
+    images = max(part.shape[0] for part in parts)
+    spread = [part if part.shape[0] == images else part.expand(images, -1, -1, -1) for part in parts]
+    return torch.cat(spread, dim=1)
+
+
+def added(total: Tensor, source: Tensor, *, fresh: bool) -> Tensor:
+    """total + source [N, C, H, W], C that of `total`: missing channels are zeros, further ones are left out.
+
+    A `fresh` total belongs to the caller and is overwritten where nothing is learned.
+    """
+    missing = total.shape[1] - source.shape[1]
+    source = F.pad(source, (0, 0, 0, 0, 0, missing)) if missing else source  # a negative pad cuts off
+    if fresh and not torch.is_grad_enabled() and total.shape == source.shape:
+        return total.add_(source)
+    return total + source
+
+
+def relu_shares(weights: Tensor) -> Tensor:
+    """weights [S, ...] -> their positive parts, as shares of the sum over the sources."""
+    positive = weights.clamp(min=0)
+    return positive / (DARKNET_EPSILON + positive.sum(0))
+
+
+def softmax_shares(weights: Tensor) -> Tensor:
+    """weights [S, ...] -> softmax over the sources, with Darknet's epsilon in the denominator."""
+    grown = (weights - weights.amax(0)).exp()
+    return grown / (DARKNET_EPSILON + grown.sum(0))
+
+
+def sigmoid_shares(weights: Tensor) -> Tensor:
+    """weights [S, ...] -> sigmoid x 2 / S: each is 1 / S where nothing is learned yet."""
+    return weights.sigmoid() * (2 / weights.shape[0])
+
+
+class Part(NamedTuple):
+    """Which channels of each source to take: the `number`-th of `groups` equal runs."""
+
+    groups: int = 1
+    number: int = 0
+
+    def of(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C/groups, H, W], a view."""
+        count = x.shape[1] // self.groups
+        return x if self.groups == 1 else x.narrow(1, self.number * count, count)
+
+
+class Concatenate(nn.Module):
+    """The channels of all inputs in order, or one part of them; the last `detached` get no gradient."""
+
+    def __init__(self, part: Part, detached: int) -> None:
+        super().__init__()
+        self.part, self.detached = part, detached
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """inputs [N, C_i, H, W] -> [N, sum of C_i / groups, H, W]; a single input is handed on as it is."""
+        learning = len(inputs) - self.detached
+        parts = [self.part.of(x if i < learning else x.detach()) for i, x in enumerate(inputs)]
+        return parts[0] if len(parts) == 1 else concatenated(parts)
+
+
+class Add(nn.Module):
+    """The sum of the input and its sources, then the activation; the first input says how many channels."""
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
+        """x [N, C, H, W], sources [N, any, H, W] -> [N, C, H, W]."""
+        return activate(self.total(x, sources), self.activation)
+
+    def total(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
+        """The sum, always a new tensor."""
+        for i, source in enumerate(sources):
+            x = added(x, source, fresh=i > 0)
+        return x
+
+
+class WeightedAdd(Add):
+    """As Add with a learned weight for each input (and channel): `w` [S] or [S, C], the input first."""
+
+    def __init__(self, activation: str, weights: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(activation)
+        self.w = nn.Parameter(weights)
+        self.shares = shares
+
+    def total(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
+        """The weighted sum; a source with fewer channels than the input uses the first of the weights."""
+        shares = self.shares(self.w).reshape(len(self.w), -1, 1, 1)  # [S, 1 or C, 1, 1]
+        total = x * shares[0]
+        for share, source in zip(shares[1:], sources, strict=True):
+            count = min(source.shape[1], total.shape[1])
+            total = added(total, source[:, :count] * share[:count], fresh=True)
+        return total
+
+
+class Multiply(nn.Module):
+    """The product of both inputs, spread over the larger, then the activation."""
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x and y [N, C or 1, H or 1, W or 1] -> [N, C, H, W]."""
+        return activate(x * y, self.activation)

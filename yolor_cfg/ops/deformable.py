@@ -1,0 +1,55 @@
+"""Modulated deformable convolution (DCN v2): each kernel element looks where two small convolutions send it.
+
+N images, C channels, H W cells in, h w cells out, k kernel side.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DeformConv2d(nn.Module):
+    """`p_conv` says how far each of the k x k elements moves (rows first, then columns), `m_conv` how much it
+    counts, `conv` holds the kernel. With both at zero it is half a convolution with zeros outside."""
+
+    def __init__(self, channels: int, filters: int, size: int, *, stride: int, bias: bool) -> None:
+        super().__init__()
+        self.size = size
+        self.stride = stride
+        self.conv = nn.Conv2d(channels, filters, size, stride=size, bias=bias)
+        self.p_conv = nn.Conv2d(channels, 2 * size**2, 3, stride=stride, padding=1)
+        self.m_conv = nn.Conv2d(channels, size**2, 3, stride=stride, padding=1)
+        for small in (self.p_conv, self.m_conv):
+            nn.init.zeros_(small.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, filters, h, w] with h = (H - 1) // stride + 1."""
+        rows, columns = self._positions(self.p_conv(x))
+        seen = self._sampled(x, self._tiled(rows), self._tiled(columns))
+        return self.conv(seen * self._tiled(self.m_conv(x).sigmoid())[:, None])
+
+    def _positions(self, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets [N, 2kk, h, w] -> row and column of the input [N, kk, h, w] at which each element looks."""
+        *_, h, w = offsets.shape
+        k = self.size
+        element = torch.arange(k, dtype=offsets.dtype, device=offsets.device) - k // 2
+        row = torch.arange(h, dtype=offsets.dtype, device=offsets.device) * self.stride
+        column = torch.arange(w, dtype=offsets.dtype, device=offsets.device) * self.stride
+        rows = element.repeat_interleave(k)[:, None, None] + row[:, None]  # [kk, h, 1]
+        columns = element.repeat(k)[:, None, None] + column  # [kk, 1, w]
+        return offsets[:, : k * k] + rows, offsets[:, k * k :] + columns
+
+    def _tiled(self, x: Tensor) -> Tensor:
+        """[N, kk, h, w] -> [N, hk, wk]: the elements of a cell become a tile of k x k."""
+        N, _, h, w = x.shape
+        k = self.size
+        return x.reshape(N, k, k, h, w).permute(0, 3, 1, 4, 2).reshape(N, h * k, w * k)
+
+    @staticmethod
+    def _sampled(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """x [N, C, H, W] at rows, columns [N, a, b] -> [N, C, a, b]; linear between pixels, zero outside."""
+        *_, H, W = x.shape
+        grid = torch.stack([(2 * columns + 1) / W - 1, (2 * rows + 1) / H - 1], dim=-1)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

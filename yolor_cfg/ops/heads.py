@@ -1,0 +1,245 @@
+"""What the head sections compute: raw maps, what C Darknet stores of them, and boxes.
+
+N images, A anchors, H W cells, V values of an anchor in a cell, K classes, B boxes. A raw map is
+[N, A, H, W, V] before any activation; boxes come in its order: anchors outermost, then rows, then columns.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolor_cfg.ops.losses import softmax_in_runs
+
+Boxes = tuple[Tensor, Tensor, Tensor]
+"""boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not multiplied by objectness."""
+
+
+def anchor_maps(x: Tensor, anchors: int) -> Tensor:
+    """Channels in anchor-major order [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
+    return x.unflatten(1, (anchors, -1)).permute(0, 1, 3, 4, 2)
+
+
+def channel_maps(values: Tensor) -> Tensor:
+    """The inverse of `anchor_maps`: [N, A, H, W, V] -> [N, A*V, H, W]."""
+    return values.permute(0, 1, 4, 2, 3).flatten(1, 2)
+
+
+def cell_corners(raw: Tensor) -> Tensor:
+    """Column and row of each cell of a raw map, [H, W, 2]."""
+    rows = torch.arange(raw.shape[2], dtype=raw.dtype, device=raw.device)
+    columns = torch.arange(raw.shape[3], dtype=raw.dtype, device=raw.device)
+    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+
+
+class Grid(NamedTuple):
+    """Where a head's boxes lie: `anchors` (width, height) and `stride` (pixels per cell across, down)."""
+
+    anchors: tuple[tuple[float, float], ...]
+    stride: tuple[float, float]
+
+    def centres(self, offsets: Tensor) -> Tensor:
+        """Centres in input pixels of offsets [N, A, H, W, 2] in cells."""
+        return (offsets + cell_corners(offsets)) * offsets.new_tensor(self.stride)
+
+    def sizes(self, factors: Tensor) -> Tensor:
+        """Widths and heights [N, A, H, W, 2] in the unit of the anchors."""
+        return factors * factors.new_tensor(self.anchors)[:, None, None]
+
+
+class YoloRules(NamedTuple):
+    """How the values of a yolo head are read: `activated` raw values pass the logistic (else the convolution
+    before did that), `squared` sizes are (2v)^2 (else exp), `spread` stretches centres beyond their cell."""
+
+    activated: bool = True
+    squared: bool = False
+    spread: float = 1.0
+
+
+def spread_out(value: Tensor, spread: float) -> Tensor:
+    """0..1 -> (1-spread)/2 .. (1+spread)/2."""
+    return value * spread - (spread - 1) / 2
+
+
+class YoloHead(nn.Module):
+    """[yolo] of both dialects: V is x, y, w, h, objectness and K classes."""
+
+    def __init__(self, grid: Grid, rules: YoloRules) -> None:
+        super().__init__()
+        self.grid, self.rules = grid, rules
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
+        return anchor_maps(x, len(self.grid.anchors))
+
+    def stored(self, raw: Tensor) -> Tensor:
+        """C Darknet's output [N, A*V, H, W]: everything activated but w and h."""
+        values = self._activated(raw)
+        centre = spread_out(values[..., :2], self.rules.spread)
+        return channel_maps(torch.cat([centre, raw[..., 2:4], values[..., 4:]], dim=-1))
+
+    def decode(self, raw: Tensor) -> Boxes:
+        """Boxes of a raw map, whatever its height and width."""
+        values = self._activated(raw)
+        centre = self.grid.centres(spread_out(values[..., :2], self.rules.spread))
+        factors = (2 * values[..., 2:4]).square() if self.rules.squared else raw[..., 2:4].exp()
+        boxes = torch.cat([centre, self.grid.sizes(factors)], dim=-1)
+        return boxes.flatten(1, 3), values[..., 4].flatten(1), values[..., 5:].flatten(1, 3)
+
+    def _activated(self, raw: Tensor) -> Tensor:
+        return raw.sigmoid() if self.rules.activated else raw
+
+
+class GaussianHead(nn.Module):
+    """[Gaussian_yolo]: V is x, y, w, h, each followed by its deviation, then objectness and K classes.
+
+    `corner` says which point of the box x, y is: 0 the centre, 1 the left top, -1 the right bottom.
+    """
+
+    def __init__(self, grid: Grid, *, spread: float, corner: int) -> None:
+        super().__init__()
+        self.grid, self.spread, self.corner = grid, spread, corner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
+        return anchor_maps(x, len(self.grid.anchors))
+
+    def stored(self, raw: Tensor) -> Tensor:
+        """C Darknet's output [N, A*V, H, W]: everything activated but w and h."""
+        values = raw.sigmoid()
+        x, y = (spread_out(values[..., i : i + 1], self.spread) for i in (0, 2))
+        w, h = raw[..., 4:5], raw[..., 6:7]
+        parts = [x, values[..., 1:2], y, values[..., 3:4], w, values[..., 5:6], h, values[..., 7:]]
+        return channel_maps(torch.cat(parts, dim=-1))
+
+    def decode(self, raw: Tensor) -> Boxes:
+        """Boxes of a raw map; scores are lowered by the mean of the four deviations."""
+        values = raw.sigmoid()
+        size = self.grid.sizes(raw[..., 4:8:2].exp())
+        centre = self.grid.centres(spread_out(values[..., 0:4:2], self.spread)) + self.corner * size / 2
+        certainty = 1 - values[..., 1:8:2].mean(dim=-1, keepdim=True)
+        scores = values[..., 9:] * certainty
+        boxes = torch.cat([centre, size], dim=-1)
+        return boxes.flatten(1, 3), values[..., 8].flatten(1), scores.flatten(1, 3)
+
+
+class Hierarchy(NamedTuple):
+    """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the roots,
+    level by level downwards, each level as (classes, their parents)."""
+
+    runs: tuple[int, ...]
+    levels: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+
+    @staticmethod
+    def of(parents: tuple[int, ...], runs: tuple[int, ...]) -> Hierarchy:
+        """From each class's parent (-1: none; parents come first) and the lengths of the softmax groups."""
+        depths: list[int] = []
+        for parent in parents:
+            depths.append(depths[parent] + 1 if parent >= 0 else 0)
+        levels = [tuple(k for k, depth in enumerate(depths) if depth == level) for level in range(max(depths) + 1)]
+        return Hierarchy(runs, tuple((level, tuple(parents[k] for k in level)) for level in levels[1:]))
+
+    def conditional(self, logits: Tensor) -> Tensor:
+        """The probability of each class of [..., K] given its parent."""
+        return softmax_in_runs(logits, self.runs)
+
+    def absolute(self, conditional: Tensor) -> Tensor:
+        """Each probability of [..., K] times those of all its ancestors."""
+        product = conditional
+        for classes, parents in self.levels:
+            below = torch.tensor(classes, device=product.device)
+            above = torch.tensor(parents, device=product.device)
+            product = product.index_copy(-1, below, product[..., below] * product[..., above])
+        return product
+
+
+class RegionRules(NamedTuple):
+    """How the classes of a region head are read: tree of classes, softmax, or as they are; `dropped` is the
+    objectness below which a box counts as empty."""
+
+    softmax: bool = False
+    tree: Hierarchy | None = None
+    dropped: float = 0.0
+
+
+class RegionHead(nn.Module):
+    """[region] (YOLOv2): V is x, y, w, h, objectness and K classes; anchors count in cells."""
+
+    def __init__(self, grid: Grid, rules: RegionRules) -> None:
+        super().__init__()
+        self.grid, self.rules = grid, rules
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
+        return anchor_maps(x, len(self.grid.anchors))
+
+    def stored(self, raw: Tensor) -> Tensor:
+        """C Darknet's output [N, H, W, A, V]: objectness and classes activated (a tree's given their parents)."""
+        values = torch.cat([raw[..., :4], raw[..., 4:5].sigmoid(), self._classes(raw)], dim=-1)
+        return values.permute(0, 2, 3, 1, 4)
+
+    def decode(self, raw: Tensor) -> Boxes:
+        """Boxes of a raw map. Darknet reports objectness 1 and multiplied scores: the products are equal."""
+        centre = self.grid.centres(raw[..., :2].sigmoid())
+        size = self.grid.sizes(raw[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
+        objectness = raw[..., 4].sigmoid()
+        objectness = torch.where(objectness < self.rules.dropped, 0, objectness)
+        scores = self._classes(raw)
+        if self.rules.tree is not None:
+            scores = self.rules.tree.absolute(scores)
+        boxes = torch.cat([centre, size], dim=-1)
+        return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
+
+    def _classes(self, raw: Tensor) -> Tensor:
+        classes = raw[..., 5:]
+        if self.rules.tree is not None:
+            return self.rules.tree.conditional(classes)
+        return classes.softmax(dim=-1) if self.rules.softmax else classes
+
+
+class DetectionRules(NamedTuple):
+    """The numbers of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is width and
+    height in pixels; `root`: widths and heights are square roots."""
+
+    side: int
+    classes: int
+    num: int
+    image: tuple[int, int]
+    softmax: bool = False
+    root: bool = False
+
+
+class DetectionHead(nn.Module):
+    """[detection] (YOLOv1): classes of all cells, then objectness of all boxes, then the boxes."""
+
+    def __init__(self, rules: DetectionRules) -> None:
+        super().__init__()
+        self.rules = rules
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x, flattened to [N, n] -> [N, n, 1, 1], the classes of each cell through a softmax if there is one."""
+        flat = x.flatten(1)
+        if self.rules.softmax:
+            length = self.rules.side**2 * self.rules.classes
+            cells = flat[:, :length].unflatten(1, (-1, self.rules.classes)).softmax(dim=-1)
+            flat = torch.cat([cells.flatten(1), flat[:, length:]], dim=1)
+        return flat[:, :, None, None]
+
+    def stored(self, value: Tensor) -> Tensor:
+        """[N, n]."""
+        return value.flatten(1)
+
+    def decode(self, raw: Tensor) -> Boxes:
+        """Boxes cell by cell, rows outermost; all boxes of a cell share its scores."""
+        side, classes, num = self.rules.side, self.rules.classes, self.rules.num
+        cells = side**2
+        lengths = [cells * classes, cells * num, cells * num * 4]
+        probabilities, objectness, boxes = raw.flatten(1).split(lengths, dim=1)
+        boxes = boxes.unflatten(1, (side, side, num, 4))  # [N, H, W, A, 4]
+        corners = cell_corners(boxes.permute(0, 3, 1, 2, 4))[:, :, None]  # [H, W, 1, 2]
+        size = boxes[..., 2:].square() if self.rules.root else boxes[..., 2:]
+        fractions = torch.cat([(boxes[..., :2] + corners) / side, size], dim=-1)
+        scores = probabilities.unflatten(1, (cells, 1, classes)).expand(-1, -1, num, -1).flatten(1, 2)
+        return (fractions * raw.new_tensor(self.rules.image * 2)).flatten(1, 3), objectness, scores

@@ -1,0 +1,130 @@
+"""Pooling with the windows of both dialects. Legend: N images, C channels, H W cells.
+
+A window of `size` moves by `strides` (down, across); `padding` is what both borders of an axis have together,
+of which the odd cell is at the right and at the bottom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Window(NamedTuple):
+    """Where a pooling looks: outputs = (length + padding - size) // stride + 1 along each axis."""
+
+    size: int
+    strides: tuple[int, int]
+    padding: int
+
+    @property
+    def borders(self) -> tuple[int, int]:
+        """Cells before the first and after the last one of an axis."""
+        return self.padding // 2, self.padding - self.padding // 2
+
+    @property
+    def symmetric(self) -> bool:
+        """True where torch's own padding says the same."""
+        return self.padding % 2 == 0 and self._torch_pads
+
+    @property
+    def rounded_up(self) -> bool:
+        """True where torch's own padding with ceil_mode says the same: an odd padding at stride 2."""
+        last_starts_inside = self.padding // 2 + 1 < self.size
+        return self.padding % 2 == 1 and self.strides == (2, 2) and self._torch_pads and last_starts_inside
+
+    @property
+    def _torch_pads(self) -> bool:
+        return self.padding // 2 <= self.size // 2
+
+
+def max_pool(x: Tensor, window: Window) -> Tensor:
+    """The greatest value of each window [N, C, H', W']; cells outside the map never win."""
+    if window.symmetric or window.rounded_up:
+        return F.max_pool2d(x, window.size, window.strides, window.borders[0], ceil_mode=window.rounded_up)
+    padded = F.pad(x, window.borders * 2, value=-math.inf)
+    return F.max_pool2d(padded, window.size, window.strides)
+
+
+def average_pool(x: Tensor, window: Window) -> Tensor:
+    """The mean of the cells of each window that lie inside the map [N, C, H', W']."""
+    if window.symmetric or window.rounded_up:
+        return F.avg_pool2d(x, window.size, window.strides, window.borders[0], ceil_mode=window.rounded_up,
+                            count_include_pad=False)
+    inside = F.pad(torch.ones_like(x[:1, :1]), window.borders * 2)
+    share = F.avg_pool2d(inside, window.size, window.strides)  # [1, 1, H', W'] of each window that is inside
+    return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides) / share
+
+
+def max_pool_over_zeros(x: Tensor, window: Window) -> Tensor:
+    """The greatest value of each window, where the border is zeros."""
+    return F.max_pool2d(F.pad(x, window.borders * 2), window.size, window.strides)
+
+
+def average_pool_over_zeros(x: Tensor, window: Window) -> Tensor:
+    """The mean of each window, where the border is zeros that count."""
+    if window.symmetric:
+        return F.avg_pool2d(x, window.size, window.strides, window.borders[0])
+    return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides)
+
+
+class Pool(nn.Module):
+    """One of the functions above with its window."""
+
+    def __init__(self, function: Callable[[Tensor, Window], Tensor], window: Window) -> None:
+        super().__init__()
+        self.function, self.window = function, window
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C, H', W']."""
+        return self.function(x, self.window)
+
+
+class DepthMaxPool(nn.Module):
+    """The greatest value of every `channels`-th channel: output g is the maximum over g, g + channels, ..."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, channels, H, W]."""
+        missing = -x.shape[1] % self.channels
+        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=-math.inf) if missing else x
+        return x.unflatten(1, (-1, self.channels)).amax(1)
+
+
+def blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
+    """Anti-aliasing before a stride: [N, C, H, W] -> [N, C, H', W'].
+
+    Size 3 weighs with [1 2 1] x [1 2 1] / 16 and has a border of zeros, size 2 is the mean and has none.
+    """
+    # [1 2 1] / 4 is the mean of two neighbours, taken twice.
+    if size == 3:
+        x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 2, 1)
+    return F.avg_pool2d(x, 2, strides)
+
+
+class Blur(nn.Module):
+    """`blur` as the last step of a section with antialiasing: 1 is size 3, 2 is size 2."""
+
+    def __init__(self, size: int, strides: tuple[int, int]) -> None:
+        super().__init__()
+        self.size, self.strides = size, strides
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C, H', W']."""
+        return blur(x, self.size, self.strides)
+
+
+class GlobalAverage(nn.Module):
+    """The mean of each channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C, 1, 1]."""
+        return x.mean((2, 3), keepdim=True)

@@ -1,0 +1,179 @@
+"""Recurrent cells: pure functions of an input and a state, which the caller keeps. Parts bear Darknet's names.
+
+N images, C channels, H W cells. A vector of n numbers is [N, n, 1, 1], so that one cell serves vectors and maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yolor_cfg.ops.activations import activate, activate_
+from yolor_cfg.shape import Shape
+
+State = tuple[Tensor, ...]
+
+
+class LinearBlock(nn.Module):
+    """Matrix, batch norm (or bias) and activation; children Linear and BatchNorm1d."""
+
+    def __init__(self, linear: nn.Linear, norm: nn.BatchNorm1d | None, activation: str) -> None:
+        super().__init__()
+        self.Linear = linear
+        if norm is not None:
+            self.BatchNorm1d = norm
+        self.has_norm = norm is not None
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W], flattened -> [N, outputs, 1, 1]."""
+        x = self.Linear(x.flatten(1))
+        if self.has_norm:
+            x = self.BatchNorm1d(x)
+        return activate_(x, self.activation)[:, :, None, None]
+
+
+class StateSize(NamedTuple):
+    """How big a state is for images of the size `image`; None: for images of any size."""
+
+    shape: Shape
+    image: Shape | None = None
+
+    def zeros(self, images: Tensor) -> Tensor:
+        """The state [N, C, H, W] before the first step; for another size in proportion, rounded up."""
+        channels, height, width = self.shape
+        if self.image is not None:
+            height = -(-images.shape[2] * height // self.image.height)
+            width = -(-images.shape[3] * width // self.image.width)
+        return images.new_zeros(images.shape[0], channels, height, width)
+
+
+class Cell(nn.Module):
+    """What every recurrent cell has: named parts, and a state that is zero at first."""
+
+    def __init__(self, parts: Mapping[str, nn.Module], states: tuple[StateSize, ...]) -> None:
+        super().__init__()
+        self.states = states
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def initial_state(self, images: Tensor) -> State:
+        """Zeros, one tensor per state; batch, type and device of `images`."""
+        return tuple(state.zeros(images) for state in self.states)
+
+
+class RnnCell(Cell):
+    """state' = input(x) + self(state), plus the state itself with `shortcut`; y = output(state')."""
+
+    input: nn.Module
+    self: nn.Module
+    output: nn.Module
+
+    def __init__(self, parts: Mapping[str, nn.Module], state: StateSize, *, shortcut: bool) -> None:
+        super().__init__(parts, (state,))
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """x [N, C, H, W], state ([N, hidden, H, W],) -> y [N, output, H, W] and the next state."""
+        (hidden,) = state
+        after = self.input(x) + self.self(hidden)
+        if self.shortcut:
+            after = after + hidden
+        return self.output(after), (after,)
+
+
+class GruCell(Cell):
+    """Gated unit, its candidate through a logistic (not tanh) as C Darknet is built; y is the next state."""
+
+    input_z: nn.Module
+    input_r: nn.Module
+    input_h: nn.Module
+    state_z: nn.Module
+    state_r: nn.Module
+    state_h: nn.Module
+
+    def __init__(self, parts: Mapping[str, nn.Module], state: StateSize) -> None:
+        super().__init__(parts, (state,))
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """x [N, C, H, W], state ([N, output, 1, 1],) -> y [N, output, 1, 1] and the next state."""
+        (hidden,) = state
+        keep = torch.sigmoid(self.input_z(x) + self.state_z(hidden))
+        reset = torch.sigmoid(self.input_r(x) + self.state_r(hidden))
+        candidate = torch.sigmoid(self.input_h(x) + self.state_h(reset * hidden))
+        after = keep * hidden + (1 - keep) * candidate
+        return after, (after,)
+
+    def stored(self, value: Tensor) -> Tensor:
+        """[N, output]."""
+        return value.flatten(1)
+
+
+class LstmRules(NamedTuple):
+    """What varies between the long short-term memories: `peephole` lets the gates see the cell, `bottleneck` mixes
+    state and input first (and `shortcut` then adds the first half of that mixture to the output), `limit` bounds
+    the cell that is kept (0: no bound), `activation` squashes candidate and cell."""
+
+    peephole: bool = False
+    bottleneck: bool = False
+    shortcut: bool = False
+    limit: float = 0.0
+    activation: str = "tanh"
+
+
+class LstmCell(Cell):
+    """Long short-term memory of vectors or maps: w* see the state, u* the input, v* the cell."""
+
+    wf: nn.Module
+
+    def __init__(self, parts: Mapping[str, nn.Module], state: StateSize, rules: LstmRules = LstmRules()) -> None:
+        super().__init__(parts, (state, state))
+        self.rules = rules
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """x [N, C, H, W], state (output, cell) each [N, output, H, W] -> y [N, output, H, W] and the next state."""
+        seen, cell = state
+        if self.rules.bottleneck:
+            x = activate(self.wf(torch.cat([seen, x], dim=1)), self.rules.activation)
+        forget = torch.sigmoid(self._sum("f", x, seen=seen, cell=cell))
+        accept = torch.sigmoid(self._sum("i", x, seen=seen, cell=cell))
+        candidate = activate(self._sum("g", x, seen=seen, cell=None), self.rules.activation)
+        cell = forget * cell + accept * candidate
+        emit = torch.sigmoid(self._sum("o", x, seen=seen, cell=cell))
+        after = emit * activate(cell, self.rules.activation)
+        y = after + _first_half(x) if self.rules.bottleneck and self.rules.shortcut else after
+        return y, (after, self._bounded(cell))
+
+    def _sum(self, gate: str, x: Tensor, *, seen: Tensor, cell: Tensor | None) -> Tensor:
+        total = getattr(self, f"u{gate}")(x)
+        if not self.rules.bottleneck:
+            total = getattr(self, f"w{gate}")(seen) + total
+        if self.rules.peephole and cell is not None:
+            total = total + getattr(self, f"v{gate}")(cell)
+        return total
+
+    def _bounded(self, cell: Tensor) -> Tensor:
+        return cell.clamp(-self.rules.limit, self.rules.limit) if self.rules.limit else cell
+
+
+class History(nn.Module):
+    """Room for `frames` maps, of which C Darknet, given one at a time, fills the first; the rest stays zero."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, frames*C, H, W]."""
+        return F.pad(x, (0, 0, 0, 0, 0, x.shape[1] * (self.frames - 1)))
+
+
+def _first_half(x: Tensor) -> Tensor:
+    """The first half of the numbers of each image, zeros in the other half: Darknet halves the buffer."""
+    flat = x.flatten(1)
+    half = flat.shape[1] // 2
+    return F.pad(flat[:, :half], (0, flat.shape[1] - half)).view_as(x)

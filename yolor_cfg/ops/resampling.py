@@ -1,0 +1,134 @@
+"""Maps made larger, smaller or reordered. Legend: N images, C channels, H W cells, s the stride."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def space_to_depth(x: Tensor, stride: int) -> Tensor:
+    """[N, C, H, W] -> [N, s*s*C, H/s, W/s]: all C channels at offset (dy, dx) = (0, 0), then (0, 1), ..."""
+    N, C, H, W = x.shape
+    cells = x.reshape(N, C, H // stride, stride, W // stride, stride)
+    return cells.permute(0, 3, 5, 1, 2, 4).reshape(N, C * stride**2, H // stride, W // stride)
+
+
+def depth_to_space(x: Tensor, stride: int) -> Tensor:
+    """[N, s*s*C, H, W] -> [N, C, s*H, s*W]: undoes `space_to_depth`."""
+    N, C, H, W = x.shape
+    cells = x.reshape(N, stride, stride, C // stride**2, H, W)
+    return cells.permute(0, 3, 4, 1, 5, 2).reshape(N, C // stride**2, H * stride, W * stride)
+
+
+def space_to_depth_by_columns(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, 4*C, H/2, W/2]: as `space_to_depth`, (dy, dx) in the order 00, 10, 01, 11."""
+    return torch.cat([x[:, :, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], dim=1)
+
+
+def reorg(x: Tensor, stride: int) -> Tensor:
+    """[N, C, H, W] -> [N, s*s*C, H/s, W/s] as YOLOv2 does it; C % (s*s) == 0.
+
+    It takes the numbers for a map that is s times larger and has s*s times fewer channels, reorders that one,
+    and takes the result for the small map.
+    """
+    N, C, H, W = x.shape
+    seen_as = x.reshape(N, C // stride**2, H * stride, W * stride)
+    return space_to_depth(seen_as, stride).reshape(N, C * stride**2, H // stride, W // stride)
+
+
+def reorg3d_reverse(x: Tensor, stride: int) -> Tensor:
+    """[N, C, H, W] -> [N, C/(s*s), s*H, s*W] as Darknet does it; C % s**4 == 0.
+
+    It takes the numbers for a map of the output's size and makes depth to space of that once more:
+    this does not undo `space_to_depth`.
+    """
+    N, C, H, W = x.shape
+    large = (N, C // stride**2, H * stride, W * stride)
+    return depth_to_space(x.reshape(large), stride).reshape(large)
+
+
+def wavelets(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, 4*C, H/2, W/2]: means of 2x2 blocks, then three differences for each channel.
+
+    They are upper - lower, left - right, one diagonal - the other, each divided by 4 and moved by 0.5.
+    """
+    a, b, c, d = (x[:, :, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1))
+    details = torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=2)  # [N, C, 3, H/2, W/2]
+    return torch.cat([(a + b + c + d) / 4, details.flatten(1, 2) / 4 + 0.5], dim=1)
+
+
+class Reorder(nn.Module):
+    """One of the functions above with its stride."""
+
+    def __init__(self, function: Callable[[Tensor, int], Tensor], stride: int) -> None:
+        super().__init__()
+        self.function, self.stride = function, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C', H', W'] with the same numbers in another order."""
+        return self.function(x, self.stride)
+
+
+class ColumnsFirst(nn.Module):
+    """`space_to_depth_by_columns`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, 4*C, H/2, W/2]."""
+        return space_to_depth_by_columns(x)
+
+
+class Wavelets(nn.Module):
+    """`wavelets`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, 4*C, H/2, W/2]."""
+        return wavelets(x)
+
+
+EXACT_STRIDES = 40
+"""Up to here torch's nearest neighbour, which multiplies by 1 / stride in float32, finds the right pixel."""
+
+
+class Repeat(nn.Module):
+    """Each pixel `stride` times both ways, times `scale`."""
+
+    def __init__(self, stride: int, scale: float) -> None:
+        super().__init__()
+        self.stride, self.scale = stride, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C, s*H, s*W]."""
+        x = x if self.scale == 1 else x * self.scale
+        if self.stride > EXACT_STRIDES:
+            return x.repeat_interleave(self.stride, 2).repeat_interleave(self.stride, 3)
+        return F.interpolate(x, scale_factor=float(self.stride), mode="nearest")
+
+
+class BlockSum(nn.Module):
+    """The sum (not the mean) of each block of `stride` x `stride` pixels, times `scale`."""
+
+    def __init__(self, stride: int, scale: float) -> None:
+        super().__init__()
+        self.stride, self.scale = stride, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C, H/s, W/s]."""
+        total = F.avg_pool2d(x, self.stride, divisor_override=1)
+        return total if self.scale == 1 else total * self.scale
+
+
+class CentreCrop(nn.Module):
+    """The middle of the map, then scale * x + shift."""
+
+    def __init__(self, size: tuple[int, int], scale: float, shift: float) -> None:
+        super().__init__()
+        self.size, self.scale, self.shift = size, scale, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C, height, width]."""
+        height, width = self.size
+        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+        return x[:, :, top : top + height, left : left + width] * self.scale + self.shift

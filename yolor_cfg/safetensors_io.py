@@ -1,0 +1,65 @@
+"""Tensors and texts in the safetensors format, through the library of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from yolor_cfg.errors import MissingExtra, WeightsError
+from yolor_cfg.files import HEAD_BYTES, HINTS, replace_whole, what_is
+
+
+def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of the file on the CPU, by name."""
+    return _read(path)[0]
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts that were written beside the tensors; empty when there are none."""
+    return _read(path)[1]
+
+
+def write_safetensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    texts: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> None:
+    """The tensors, and `texts` as the metadata, in one file; each view is written out in full."""
+    torch_side = _library().torch
+    # The format knows no shared memory, and the library refuses tensors that have it.
+    apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    data = torch_side.save(apart, metadata=dict(texts or {}))
+    replace_whole(path, lambda file: file.write(data), fault=WeightsError, force=force)
+
+
+def _library() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError as cause:
+        raise MissingExtra("safetensors") from cause
+    return safetensors
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    library = _library()
+    try:
+        with open(path, "rb") as file:
+            kind = what_is(file.read(HEAD_BYTES))
+        with library.safe_open(str(path), framework="pt") as content:
+            return {name: content.get_tensor(name) for name in content.keys()}, content.metadata() or {}
+    except OSError as cause:
+        raise WeightsError("cannot be read", path=str(path), found=cause.strerror or str(cause)) from cause
+    except library.SafetensorError as cause:
+        raise WeightsError(
+            "is not a safetensors file", path=str(path), found=kind or str(cause), hint=_hint(kind)
+        ) from cause
+
+
+def _hint(kind: str | None) -> str:
+    known = HINTS.get(kind or "", "")
+    return "the file is damaged or cut short" if kind in (None, "a safetensors file") else known

@@ -1,0 +1,292 @@
+"""[route], [shortcut], [sam], [scale_channels] and their kin: several values into one. [empty], [dropout]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from yolor_cfg.lang.keys import Activation, Choice, Flag, Float, Int, Refs
+from yolor_cfg.sections.base import Section, Stored
+from yolor_cfg.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def named(source: int, shape: Shape) -> str:
+    """`16x16 (#3)`: height, width and whose they are."""
+    return f"{shape.height}x{shape.width} ({'the image' if source < 0 else f'#{source}'})"
+
+
+def same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
+    """Complain at this key unless all inputs have the height and width of the first."""
+    places = list(zip(section.sources(), inputs, strict=True))
+    for place in places[1:]:
+        if place[1][1:] != inputs[0][1:]:
+            raise section.error(key, "inputs differ in size", allowed="equal sizes",
+                                found=f"{named(*places[0])} and {named(*place)}")
+
+
+def one_source(section: Section, references: tuple[int, ...]) -> None:
+    """A fault unless the key `from` names exactly one section."""
+    section.needs("from")
+    if len(references) > 1:
+        section.fault("from", "takes one section", found=f"{len(references)} sections", allowed="one number")
+
+
+def without_activation(section: Section) -> None:
+    """A warning where YOLOR's code passes over an activation that Darknet applies."""
+    activation = section.values.get("activation", "linear")
+    if section.dialect.is_yolor and activation != "linear":
+        section.warn("activation", "has no effect in the yolor dialect", found=activation)
+
+
+class Concatenation(Section):
+    """The channels of the sections in `layers`, in the order written."""
+
+    detached: ClassVar[int] = 0  # how many of the last sources get no gradient
+
+    layers = Refs((), wanted=True, help="the sections whose channels are put one after another")
+
+    def check(self) -> None:
+        self.needs("layers")
+        if self.detached and self.layers and len(self.layers) != self.detached + 1:
+            self.fault("layers", "the wrong number of sections", found=str(len(self.layers)),
+                       allowed=str(self.detached + 1))
+
+    def sources(self) -> tuple[int, ...]:
+        return self.absolute(self.layers, "layers")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """How many groups the channels of each source are split into, and the number of the one to take."""
+        return 1, 0
+
+    def shape(self, *inputs: Shape) -> Shape:
+        same_size(self, "layers", inputs)
+        groups, _ = self.part
+        for source, x in zip(self.sources(), inputs, strict=True):
+            if x.channels < groups:
+                raise self.error("layers", "too few channels to split", found=f"{x.channels} (#{source})",
+                                 allowed=f"{groups} or more")
+        return inputs[0]._replace(channels=sum(x.channels // groups for x in inputs))
+
+    def module(self, *inputs: Shape) -> nn.Module:
+        from yolor_cfg.ops.combining import Concatenate, Part
+        return Concatenate(Part(*self.part), self.detached)
+
+
+class Route(Concatenation, names="route"):
+    """Concatenate channels; with `groups` only one group of each source."""
+
+    examples = (
+        "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
+        "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
+    )
+    ignored = {
+        "stream": "which CUDA stream runs this section (default -1)",
+        "wait_stream": "which CUDA stream to wait for (default -1)",
+    }
+
+    groups = Int(1, least=1, help="the channels of each source are split into so many equal groups")
+    group_id = Int(0, least=0, help="which of the groups is taken; the first is 0")
+
+    @property
+    def aliases_input(self) -> bool:  # type: ignore[override]
+        """True for a single whole source, which is handed on as it is."""
+        return len(self.layers) == 1 and self.groups == 1
+
+    def check(self) -> None:
+        super().check()
+        if self.group_id >= self.groups:
+            allowed = f"0 to {self.groups - 1}"
+            self.fault("group_id", "out of bounds", found=str(self.group_id), allowed=allowed)
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """As the keys say."""
+        return self.groups, self.group_id
+
+    def shape(self, *inputs: Shape) -> Shape:
+        for source, x in zip(self.sources(), inputs, strict=True):
+            if x.channels % self.groups:
+                found = f"{x.channels} channels (#{source})"
+                raise self.error("groups", "does not divide the channels", found=found,
+                                 allowed=f"a multiple of {self.groups}")
+        return super().shape(*inputs)
+
+
+class RouteFirstHalf(Concatenation, names="route_lhalf"):
+    """Concatenate the first half of the channels of each source."""
+
+    dialects = ("yolor",)
+    examples = ("[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route_lhalf]\nlayers=-1,0",)
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """The first of two."""
+        return 2, 0
+
+
+class Route2(Concatenation, names="route2"):
+    """Concatenate two sources; no gradient flows back into the second."""
+
+    dialects = ("yolor",)
+    examples = ("[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route2]\nlayers=-1,0",)
+    detached = 1
+
+
+class Route3(Concatenation, names="route3"):
+    """Concatenate three sources; no gradient flows back into the second and the third."""
+
+    dialects = ("yolor",)
+    examples = ("[maxpool]\nsize=3\n[maxpool]\nsize=5\n[route3]\nlayers=-1,-2,0",)
+    detached = 2
+
+
+class Shortcut(Section, names="shortcut"):
+    """Add sections to the one before, each with a learned weight if asked.
+
+    Channels that the input lacks are left out, channels that a source lacks count as zero.
+    """
+
+    examples = (
+        "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=-2\nactivation=leaky",
+        "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[shortcut]\nfrom=-2,0\n"
+        "weights_type=per_channel\nweights_normalization=relu",
+        "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=0\n"
+        "weights_type=per_feature\nweights_normalization=softmax",
+    )
+
+    from_ = Refs((), wanted=True, help="the sections to add to the one before")
+    activation = Activation("linear")
+    weights_type = Choice("none", ("none", "per_feature", "per_layer", "per_channel"),
+                          help="a weight for each source (per_feature, per_layer) and channel (per_channel)")
+    weights_normalization = Choice("none", ("none", "relu", "avg_relu", "softmax"),
+                                   help="how the weights become shares (yolor: always sigmoid x 2 / sources)")
+
+    def check(self) -> None:
+        self.needs("from")
+        without_activation(self)
+        if not self.dialect.is_yolor and self.weighted and self.weights_normalization == "none":
+            self.fault("weights_normalization", "missing key: weights_type needs it", allowed="relu, softmax")
+
+    @property
+    def weighted(self) -> bool:
+        """True where each source has a weight; in the yolor dialect the key says so, whatever its value."""
+        return "weights_type" in self.values if self.dialect.is_yolor else self.weights_type != "none"
+
+    def sources(self) -> tuple[int, ...]:
+        return (self.index - 1, *self.absolute(self.from_, "from"))
+
+    def shape(self, *inputs: Shape) -> Shape:
+        same_size(self, "from", inputs)
+        return inputs[0]
+
+    def module(self, x: Shape, *sources: Shape) -> nn.Module:  # type: ignore[override]
+        import torch
+
+        from yolor_cfg.ops import combining as ops
+        activation = "linear" if self.dialect.is_yolor else self.activation
+        if not self.weighted:
+            return ops.Add(activation)
+        size = self._weights(x)
+        if self.dialect.is_yolor:
+            return ops.WeightedAdd(activation, torch.zeros(size), ops.sigmoid_shares)
+        shares = ops.softmax_shares if self.weights_normalization == "softmax" else ops.relu_shares
+        return ops.WeightedAdd(activation, torch.ones(size), shares)
+
+    def _weights(self, x: Shape) -> tuple[int, ...]:
+        count = len(self.from_) + 1
+        by_channel = self.weights_type == "per_channel" and not self.dialect.is_yolor
+        return (count, x.channels) if by_channel else (count,)
+
+    def bflops(self, out: Shape, *inputs: Shape) -> float:
+        return out.size * len(self.from_) * (2 if self.weighted else 1) / 1e9
+
+    def tensors(self, x: Shape, *sources: Shape) -> list[Stored]:  # type: ignore[override]
+        return [Stored("weight", "w", self._weights(x))] if self.weighted else []
+
+    def differs_by_dialect(self) -> bool:
+        return self.weighted or self.activation != "linear"
+
+
+class _Product(Section):
+    """The section before times the one in `from`."""
+
+    from_ = Refs((), wanted=True, help="the section to multiply with")
+    activation = Activation("linear")
+
+    def check(self) -> None:
+        one_source(self, self.from_)
+        without_activation(self)
+
+    def sources(self) -> tuple[int, ...]:
+        return (self.index - 1, *self.absolute(self.from_, "from"))
+
+    def module(self, *inputs: Shape) -> nn.Module:
+        from yolor_cfg.ops.combining import Multiply
+        return Multiply("linear" if self.dialect.is_yolor else self.activation)
+
+    def differs_by_dialect(self) -> bool:
+        return self.activation != "linear"
+
+
+class Sam(_Product, names="sam"):
+    """The element-wise product of the section before (an attention map) and `from`."""
+
+    examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
+
+    def shape(self, x: Shape, y: Shape) -> Shape:  # type: ignore[override]
+        same_size(self, "from", (x, y))
+        if x.channels != y.channels:
+            raise self.error("from", "channel counts differ", found=str(y.channels), allowed=str(x.channels))
+        return x
+
+
+class ScaleChannels(_Product, names="scale_channels"):
+    """Multiply the map in `from` by the section before: one number a channel (scale_wh: a pixel)."""
+
+    examples = (
+        "[maxpool]\nsize=3\n[avgpool]\n[scale_channels]\nfrom=-2\nactivation=leaky",
+        "[maxpool]\nsize=3\n[convolutional]\nfilters=1\n[scale_channels]\nfrom=-2\nscale_wh=1",
+    )
+
+    scale_wh = Flag(False, help="1: the section before has a number for each pixel in place of each channel")
+
+    def shape(self, scale: Shape, x: Shape) -> Shape:  # type: ignore[override]
+        wanted = Shape(1, x.height, x.width) if self.scale_wh else Shape(x.channels, 1, 1)
+        if scale != wanted and not (self.dialect.is_yolor and self._spreads(scale, x)):
+            raise self.error("from", "the section before does not fit as a scale", found=str(scale),
+                             allowed=str(wanted), hint=f"`from` is {x}")
+        return x
+
+    @staticmethod
+    def _spreads(scale: Shape, x: Shape) -> bool:
+        return all(one in (1, other) for one, other in zip(scale, x, strict=True))
+
+
+class Empty(Section, names="empty silence"):
+    """The section before once more."""
+
+    examples = ("[silence]",)
+    aliases_input = True
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from torch import nn
+        return nn.Identity()
+
+
+class Dropout(Section, names="dropout"):
+    """In training a random part of the numbers is zero and the others grow; else nothing happens."""
+
+    examples = ("[dropout]\nprobability=.3",)
+    aliases_input = True
+
+    probability = Float(0.2, least=0, most=1, help="which part of the numbers training drops")
+    dropblock = Flag(False, help="1: training drops square blocks in place of single numbers")
+    dropblock_size_rel = Float(0, least=0, most=1, help="side of the blocks as a part of the map")
+    dropblock_size_abs = Int(0, least=0, help="side of the blocks in pixels (7 if neither side is given)")
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from torch import nn
+        return nn.Dropout(self.probability)

@@ -1,0 +1,96 @@
+"""[connected] and [local]: weights for every pair of numbers, kernels for every place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yolor_cfg.lang.keys import Activation, Flag, Int
+from yolor_cfg.ops.geometry import Geometry
+from yolor_cfg.sections.base import Section, Stored
+from yolor_cfg.sections.convolution import batch_norm
+from yolor_cfg.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Connected(Section, names="connected conn"):
+    """Every input times a weight for every output, normalised (or with a bias), then activated."""
+
+    dialects = ("darknet",)
+    examples = (
+        "[connected]\noutput=5\nactivation=leaky",
+        "[connected]\noutput=5\nbatch_normalize=1\nactivation=mish",
+    )
+
+    output = Int(1, least=1, wanted=True, help="length of the output")
+    batch_normalize = Flag(False, help="batch norm in place of a bias")
+    activation = Activation("logistic")
+
+    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+        return Shape(self.output, 1, 1)
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from torch import nn
+
+        from yolor_cfg.ops.recurrent import LinearBlock
+        linear = nn.Linear(x.size, self.output, bias=not self.batch_normalize)
+        norm = nn.BatchNorm1d(self.output, eps=self.dialect.bn_eps) if self.batch_normalize else None
+        return LinearBlock(linear, norm, self.activation)
+
+    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+        return out.size * x.size
+
+    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
+        weight = Stored("weight", "Linear.weight", (self.output, x.size), transposable=True)
+        if not self.batch_normalize:
+            return [Stored("bias", "Linear.bias", (self.output,)), weight]
+        # Unlike in a convolution the weights stand between the shift and the rest of the batch norm.
+        bias, *statistics = batch_norm(self.output, "BatchNorm1d.")
+        return [bias, weight, *statistics]
+
+    def decayed(self) -> tuple[str, ...]:
+        return ("Linear.weight",)
+
+
+class Local(Section, names="local"):
+    """A convolution with kernels and biases of its own for every place of the output."""
+
+    dialects = ("darknet",)
+    examples = (
+        "[local]\nfilters=5\nsize=3\nstride=2\npad=1\nactivation=leaky",
+        "[local]\nfilters=5\nsize=2\nactivation=linear",
+    )
+
+    filters = Int(1, least=1, wanted=True, help="channels of the output")
+    size = Int(1, least=1, help="height and width of the kernels")
+    stride = Int(1, least=1, help="pixels between two positions")
+    pad = Int(0, least=0, help="zeros all around, in pixels: 0, or 1 with size 3")
+    activation = Activation("logistic")
+
+    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+        height, width = Geometry((self.stride, self.stride), self.pad).positions(self.size, x.height, x.width)
+        # Darknet sizes the output by whether there is padding, but fills it by how much; both must agree.
+        reach = 1 if self.pad else self.size
+        announced = (x.height - reach) // self.stride + 1, (x.width - reach) // self.stride + 1
+        if announced != (height, width):
+            raise self.error("pad", "does not go with size", found=f"pad={self.pad}, size={self.size}",
+                             allowed=f"0, {self.size // 2}" if self.size % 2 else "0")
+        return Shape(self.filters, height, width)
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.local import LocallyConnected
+        bias, weight = self.tensors(x)
+        return LocallyConnected(weight.shape, bias.shape, self.activation,
+                                stride=self.stride, padding=self.pad)
+
+    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+        return out.size * x.channels * self.size**2
+
+    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
+        out = self.shape(x)
+        kernels = (out.area, self.filters, x.channels, self.size, self.size)
+        return [Stored("bias", "bias", tuple(out)), Stored("weight", "weight", kernels)]
+
+    def decayed(self) -> tuple[str, ...]:
+        return ("weight",)

@@ -1,0 +1,172 @@
+"""[yolo] [Gaussian_yolo] [jde]: heads whose every cell of a map predicts one box per anchor.
+
+Most keys matter to training or suppression alone; the map itself depends on `mask`, `anchors` and `classes`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from yolor_cfg.lang.keys import Choice, Flag, Float, Floats, Int, Ints, Text
+from yolor_cfg.sections.base import Section
+from yolor_cfg.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from yolor_cfg.ops.heads import Grid
+    from yolor_cfg.sections.region import Region
+
+IOU_KINDS = ("iou", "giou", "diou", "ciou")
+NMS_KINDS = ("default", "greedynms", "diounms")
+UNNAMED_ANCHOR = 0.5  # what Darknet takes for an anchor that the cfg does not give
+
+
+def pairs(numbers: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:
+    """The first `count` (width, height) of a flat list; what is missing counts as Darknet's 0.5."""
+    padded = numbers + (UNNAMED_ANCHOR,) * (2 * count - len(numbers))
+    return tuple((padded[2 * i], padded[2 * i + 1]) for i in range(count))
+
+
+def check_channels(head: AnchorHead | Region, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
+    """Raise CfgError unless the channels are those of `anchors` boxes, each of `numbers` and one per class."""
+    wanted = anchors * (head.classes + numbers)
+    if x.channels == wanted:
+        return
+    fitting, rest = divmod(x.channels, anchors)
+    fits = rest == 0 and fitting > numbers
+    raise head.error("classes", "the section before has the wrong number of channels",
+                     found=f"filters={x.channels}", allowed=f"filters={wanted}",
+                     hint=f"filters = {count} * (classes + {numbers})"
+                     + (f"; classes={fitting - numbers} would fit" if fits else ""))
+
+
+class AnchorHead(Section):
+    """What the heads with masked anchors have in common."""
+
+    is_head = True
+    box_values: ClassVar[int] = 5  # numbers of one box besides its classes
+
+    classes = Int(20, least=1, wanted=True, help="how many classes there are")
+    num = Int(1, least=1, help="how many anchors the whole network has")
+    mask = Ints(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
+    anchors = Floats(lambda section: (UNNAMED_ANCHOR,) * 2 * section.num,
+                     help="width, height of every anchor of the network, in input pixels")
+    scale_x_y = Float(1, help="how far centres reach beyond their cell: 1 not at all, 2 half a cell each way")
+    max = Int(200, least=0, help="how many objects an image may have in training")
+    jitter = Float(0.2, help="random crop in training, as a fraction of the image")
+    resize = Float(1, help="random zoom in training")
+    random = Float(0, help="1: training changes the image size now and then")
+    ignore_thresh = Float(0.5, help="no objectness loss for boxes with more IoU than this")
+    truth_thresh = Float(1, help="boxes with more IoU than this also learn their object")
+    iou_thresh = Float(1, help="further anchors with more IoU than this also learn an object")
+    iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", help="what the box loss measures")
+    iou_thresh_kind = Choice("iou", IOU_KINDS, fallback="iou", help="which IoU `iou_thresh` means")
+    iou_normalizer = Float(0.75, help="weight of the box loss")
+    obj_normalizer = Float(1, help="weight of the objectness loss")
+    cls_normalizer = Float(1, help="weight of the class loss")
+    delta_normalizer = Float(1, help="weight of all losses of this head")
+    max_delta = Float(math.inf, help="bound on one gradient of the box")
+    label_smooth_eps = Float(0, help="label smoothing")
+    objectness_smooth = Flag(False, help="objectness learns the IoU in place of 1")
+    focal_loss = Flag(False, help="focal loss for classes")
+    counters_per_class = Ints((), help="objects of each class in the training set, to balance the loss")
+    nms_kind = Choice("default", NMS_KINDS, fallback="default", help="which suppression the network was trained for")
+    beta_nms = Float(0.6, help="exponent of the distance in diounms")
+    map = Text("", help="file that maps classes to those of another data set")
+
+    def check(self) -> None:
+        known = len(self.anchors) // 2
+        self._check_mask(known)
+        if len(self.anchors) % 2:
+            self._tell_odd("anchors", "an odd count of numbers", str(len(self.anchors)), "width, height of each anchor")
+        if known > self.num:
+            self.warn("anchors", "more anchors than num", found=f"{known} anchors, num={self.num}",
+                      hint=f"num={known}")
+
+    def _check_mask(self, known: int) -> None:
+        missing = [index for index in self.mask if index >= known]
+        if not self.mask or min(self.mask) < 0:
+            self.fault("mask", "not a list of anchors", found=",".join(map(str, self.mask)), allowed=f"0 to {known - 1}")
+        elif missing:
+            self._tell_odd("mask", "points beyond the anchors", ",".join(map(str, missing)), f"0 to {known - 1}")
+
+    def _tell_odd(self, key: str, message: str, found: str, allowed: str) -> None:
+        """An error; where Darknet goes on, a warning: it takes 0.5 for every number that is missing."""
+        tell = self.warn if self.dialect.forgiving else self.fault
+        hint = f"Darknet takes {UNNAMED_ANCHOR} for each number that is missing" if self.dialect.forgiving else ""
+        tell(key, message, found=found, allowed=allowed, hint=hint)
+
+    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+        check_channels(self, x, anchors=len(self.mask), numbers=self.box_values, count="len(mask)")
+        return x
+
+    @property
+    def masked_anchors(self) -> tuple[tuple[float, float], ...]:
+        """Width and height in input pixels of each of this head's anchors."""
+        every = pairs(self.anchors, max(self.mask) + 1)
+        return tuple(every[index] for index in self.mask)
+
+    def grid(self, x: Shape) -> Grid:
+        """Anchors and strides; the strides are measured: image over map."""
+        from yolor_cfg.ops.heads import Grid
+        return Grid(self.masked_anchors, (self.image.width / x.width, self.image.height / x.height))
+
+
+class Yolo(AnchorHead, names="yolo"):
+    """Boxes of YOLOv3 and later: centres in cells, sizes in anchors, a probability for each class."""
+
+    examples = ("[yolo]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
+                "[convolutional]\nfilters=18\nactivation=logistic\n[yolo]\nmask=1,2\nclasses=4\nnum=3\n"
+                "anchors=4,5, 7,6, 9,9\nscale_x_y=2\nnew_coords=1")
+
+    new_coords = Flag(False, help="1: the convolution before has a logistic, sizes are (2v)^2 anchors")
+    show_details = Flag(True, help="training prints each head's losses")
+    track_history_size = Int(5, help="frames that tracking looks back")
+    sim_thresh = Float(0.8, help="similarity at which two detections are one track")
+    dets_for_track = Int(1, help="detections from which on a track counts")
+    dets_for_show = Int(1, help="detections from which on a track is shown")
+    track_ciou_norm = Float(0.01, help="weight of the overlap in tracking")
+    embedding_layer = Int(None, help="section whose output describes an object for tracking")
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.heads import YoloHead, YoloRules
+        if self.dialect.is_yolor:  # whatever the keys say
+            return YoloHead(self.grid(x), YoloRules(squared=True, spread=2.0))
+        rules = YoloRules(activated=not self.new_coords, squared=self.new_coords, spread=self.scale_x_y)
+        return YoloHead(self.grid(x), rules)
+
+    def differs_by_dialect(self) -> bool:
+        return True
+
+
+class GaussianYolo(AnchorHead, names="Gaussian_yolo"):
+    """[yolo] that also predicts how sure it is of each of the four numbers of a box."""
+
+    dialects = ("darknet",)
+    examples = ("[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\nanchors=4,5, 7,6, 9,9\n"
+                "scale_x_y=1.1\nyolo_point=left_top",)
+    box_values = 9
+
+    nms_kind = Choice("default", (*NMS_KINDS, "cornersnms"), fallback="default",
+                      help="which suppression the network was trained for")
+    uc_normalizer = Float(1, help="weight of the deviations' loss")
+    yolo_point = Choice("center", ("center", "left_top", "right_bottom"), fallback="center",
+                        help="which point of the box x and y are")
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.heads import GaussianHead
+        corner = {"center": 0, "left_top": 1, "right_bottom": -1}[self.yolo_point]
+        return GaussianHead(self.grid(x), spread=self.scale_x_y, corner=corner)
+
+
+class Jde(AnchorHead, names="jde"):
+    """[yolo] of joint detection and embedding; the boxes alone are read."""
+
+    dialects = ("yolor",)
+    examples = ("[jde]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",)
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.heads import YoloHead, YoloRules
+        return YoloHead(self.grid(x), YoloRules(squared=True, spread=2.0))

@@ -1,0 +1,67 @@
+"""[batchnorm], [BatchNorm2d], [normalization] and [activation]: the size stays, the numbers change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yolor_cfg.lang.keys import Activation as ActivationName
+from yolor_cfg.lang.keys import Float, Int
+from yolor_cfg.sections.base import Section, Stored
+from yolor_cfg.sections.convolution import batch_norm, new_batch_norm
+from yolor_cfg.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class BatchNormalisation(Section):
+    """Batch norm of the input, without an activation."""
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        return new_batch_norm(self, x.channels)
+
+    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
+        return batch_norm(x.channels, prefix="")
+
+
+class Batchnorm(BatchNormalisation, names="batchnorm"):
+    """Batch norm of the input, C Darknet's name."""
+
+    dialects = ("darknet",)
+    examples = ("[batchnorm]",)
+
+
+class BatchNorm2d(BatchNormalisation, names="BatchNorm2d"):
+    """Batch norm of the input, YOLOR's name."""
+
+    dialects = ("yolor",)
+    examples = ("[BatchNorm2d]",)
+
+
+class Normalization(Section, names="normalization lrn"):
+    """Divide each number by a power of the sum of squares in the channels around it, as C Darknet sums."""
+
+    dialects = ("darknet",)
+    examples = ("[lrn]\nalpha=0.002\nsize=5", "[normalization]\nalpha=0.01\nbeta=0.5\nkappa=2\nsize=4")
+
+    size = Int(5, least=1, help="channels that are summed")
+    alpha = Float(1e-4, help="factor on the sum")
+    beta = Float(0.75, help="the power")
+    kappa = Float(1, help="added to the sum")
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.local import DarknetLrn
+        return DarknetLrn(self.size, alpha=self.alpha, beta=self.beta, kappa=self.kappa)
+
+
+class Activation(Section, names="activation"):
+    """An activation by itself."""
+
+    dialects = ("darknet",)
+    examples = ("[activation]\nactivation=mish",)
+
+    activation = ActivationName("linear")
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.blocks import Activation as ActivationModule
+        return ActivationModule(self.activation)

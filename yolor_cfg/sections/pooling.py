@@ -1,0 +1,139 @@
+"""[maxpool], [local_avgpool] and [avgpool]: a window moves over the map and keeps one number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from yolor_cfg.lang.keys import Flag, Int
+from yolor_cfg.sections.base import Section
+from yolor_cfg.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from yolor_cfg.ops.pooling import Window
+
+BLUR_SIZES = {1: 3, 2: 2}  # antialiasing= -> the blur's kernel
+
+
+class _Pooling(Section):
+    """What a moving window has in common, whatever it keeps."""
+
+    stride = Int(1, least=1, help="pixels between two windows")
+    stride_x = Int(lambda section: section.stride, least=1, help="stride across; replaces stride")
+    stride_y = Int(lambda section: section.stride, least=1, help="stride down; replaces stride")
+    size = Int(lambda section: section.stride, least=1, help="height and width of the window")
+    padding = Int(lambda section: section.size - 1, least=0,
+                  help="border of an axis, both ends together; an odd pixel is at the right and the bottom")
+
+    def check(self) -> None:
+        if self.dialect.is_yolor and "padding" in self.values:
+            self.warn("padding", "has no effect in the yolor dialect", found=str(self.padding))
+
+    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+        return self.pooled(x, self.strides)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Down and across."""
+        return self.stride_y, self.stride_x
+
+    @property
+    def border(self) -> int:
+        """The padding of an axis, both ends together."""
+        if not self.dialect.is_yolor:
+            return self.padding
+        return 1 if (self.size, *self.strides) == (2, 1, 1) else (self.size - 1) // 2 * 2
+
+    def pooled(self, x: Shape, strides: tuple[int, int]) -> Shape:
+        """The size after the window has moved by these strides."""
+        height, width = ((length + self.border - self.size) // stride + 1
+                         for length, stride in zip((x.height, x.width), strides, strict=True))
+        return Shape(x.channels, height, width)
+
+    def pool(self, function: Callable[[Tensor, Window], Tensor], strides: tuple[int, int]) -> nn.Module:
+        """The module that applies this function of ops.pooling to each window."""
+        from yolor_cfg.ops.pooling import Pool, Window
+        return Pool(function, Window(self.size, strides, self.border))
+
+    def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
+        return self.size**2 * x.channels * out.area / 1e9
+
+    def differs_by_dialect(self) -> bool:
+        return self.size % 2 == 0
+
+
+class MaxPool(_Pooling, names="maxpool max"):
+    """Keep the greatest value of each window; outside the map is nothing (yolor, size 2 stride 1: zeros)."""
+
+    examples = (
+        "[maxpool]\nsize=2\nstride=2",
+        "[maxpool]\nsize=3\nstride_x=2\nstride_y=1\npadding=1",
+        "[maxpool]\nmaxpool_depth=1\nout_channels=3",
+        "[maxpool]\nsize=3\nstride=2\nantialiasing=1",
+    )
+    ignored = {"maxpool_zero_nonmax": "training on the GPU: gradient to the greatest value alone (default 0)"}
+
+    maxpool_depth = Flag(False, help="1: over channels in place of pixels")
+    out_channels = Int(1, least=1, help="with maxpool_depth: how many channels are left; output g is the "
+                       "greatest of channels g, g+out_channels, ...")
+    antialiasing = Int(0, least=0, most=2, help="1, 2: pool at stride 1, then blur by 3x3, 2x2 and stride")
+
+    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+        if self.maxpool_depth:
+            if self.out_channels > x.channels:
+                raise self.error("out_channels", "more than the input has", found=str(self.out_channels),
+                                 allowed=f"1 to {x.channels}")
+            return Shape(self.out_channels, x.height, x.width)
+        return self._blurred(self.pooled(x, (1, 1))) if self.antialiasing else self.pooled(x, self.strides)
+
+    def _blurred(self, x: Shape) -> Shape:
+        kernel = BLUR_SIZES[self.antialiasing]
+        border = 2 if kernel == 3 else 0
+        return Shape(x.channels, (x.height + border - kernel) // self.stride_y + 1,
+                     (x.width + border - kernel) // self.stride_x + 1)
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from torch import nn
+
+        from yolor_cfg.ops.pooling import Blur, DepthMaxPool, max_pool, max_pool_over_zeros
+        if self.maxpool_depth:
+            return DepthMaxPool(self.out_channels)
+        zeros = self.dialect.is_yolor and self.border % 2 == 1
+        function = max_pool_over_zeros if zeros else max_pool
+        if not self.antialiasing:
+            return self.pool(function, self.strides)
+        return nn.Sequential(self.pool(function, (1, 1)), Blur(BLUR_SIZES[self.antialiasing], self.strides))
+
+    def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
+        return super().bflops(self.pooled(x, (1, 1)) if self.antialiasing else out, x)
+
+
+class LocalAveragePool(_Pooling, names="local_avgpool local_avg"):
+    """Keep the mean of each window: of what is inside the map (darknet), or with a border of zeros."""
+
+    examples = (
+        "[local_avgpool]\nsize=2\nstride=2",
+        "[local_avgpool]\nsize=3\nstride_x=2\nstride_y=1\npadding=1",
+    )
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.pooling import average_pool, average_pool_over_zeros
+        return self.pool(average_pool_over_zeros if self.dialect.is_yolor else average_pool, self.strides)
+
+    def differs_by_dialect(self) -> bool:
+        return self.size > 1
+
+
+class AveragePool(Section, names="avgpool avg"):
+    """The mean of each channel over the whole map."""
+
+    examples = ("[avgpool]",)
+
+    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+        return Shape(x.channels, 1, 1)
+
+    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops.pooling import GlobalAverage
+        return GlobalAverage()

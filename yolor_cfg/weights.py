@@ -1,0 +1,143 @@
+"""`.weights` files into a network and back; a file's length is held against the network before it is read."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolor_cfg.errors import WeightsError
+from yolor_cfg.files import replace_whole
+from yolor_cfg.fitting import Plan, checked_cutoff, file_start, plan_reading
+from yolor_cfg.graph import Graph
+from yolor_cfg.layout import FLOAT_BYTES, Place, WeightsHeader, file_layout
+from yolor_cfg.model import Network
+
+LOG = logging.getLogger("yolor_cfg")
+
+
+class Loaded(NamedTuple):
+    """What was read beside the tensors: the header (None for a checkpoint) and what the user should know."""
+
+    header: WeightsHeader | None
+    notes: tuple[str, ...] = ()
+
+
+def read_weights(network: Network, path: str | Path, *, cutoff: int | None = None) -> Loaded:
+    """Fill the network from a `.weights` file, with `cutoff` from one that holds just the layers before it.
+
+    Raises WeightsError, before any tensor is changed, when the file is not what the network needs.
+    """
+    return fill(network, plan_reading(network.graph, file_start(path), cutoff=cutoff))
+
+
+def fill(network: Network, plan: Plan) -> Loaded:
+    """Read the planned tensors straight into the memory of the network's own."""
+    targets = _tensors(network, plan.places)
+    try:
+        with open(plan.path, "rb") as file:
+            file.seek(plan.header.size_bytes)
+            odd = [
+                place.index
+                for place, target in targets
+                if not _read_one(file, place, target=target, header=plan.header)
+            ]
+    except OSError as fault:
+        raise WeightsError(
+            "the weights cannot be read", path=plan.path, found=fault.strerror or str(fault)
+        ) from fault
+    network.reset()
+    return Loaded(plan.header, (*plan.notes, *not_finite(network.graph, odd)))
+
+
+def write_weights(
+    network: Network,
+    path: str | Path,
+    *,
+    header: WeightsHeader | None = None,
+    upto: int | None = None,
+    force: bool = False,
+) -> None:
+    """Write the tensors (those of the layers before `upto` where it is given) so that Darknet can read them.
+
+    With the header that was read the file that was read comes out again. Kernels that `flipped=1` turned
+    round on reading are written as they are used, as C Darknet does.
+    """
+    checked_cutoff(network.graph, upto)
+    head = header or WeightsHeader()
+    targets = _tensors(network, file_layout(network.graph, end=upto))
+    if any(place.stored.flipped for place, _ in targets):
+        LOG.warning("%s: kernels are written unflipped: delete flipped=1 from the cfg that reads them", path)
+
+    def write(file: BinaryIO) -> None:
+        file.write(head.to_bytes())
+        for place, tensor in targets:
+            _write_one(file, place, tensor=tensor, header=head)
+
+    replace_whole(path, write, fault=WeightsError, force=force)
+
+
+def _tensors(network: Network, places: tuple[Place, ...] | list[Place]) -> list[tuple[Place, Tensor]]:
+    """Each place with the network's tensor for it."""
+    state = network.state_dict()
+    strangers = [p.name for p in places if p.name not in state or state[p.name].numel() != p.stored.size]
+    if strangers:
+        raise WeightsError(
+            "the network no longer has the tensors of its cfg",
+            path=network.graph.path,
+            found=strangers[0],
+            hint="read and write weights before folding batch norms or implicits",
+        )
+    return [(place, state[place.name]) for place in places]
+
+
+def _read_one(file: BinaryIO, place: Place, *, target: Tensor, header: WeightsHeader) -> bool:
+    """Fill one tensor from where the file stands; False when not all of its numbers are finite."""
+    turned = place.stored.flipped or (place.stored.transposable and header.transposed)
+    plain = target.dtype == torch.float32 and target.device.type == "cpu" and target.is_contiguous()
+    if plain and not turned and sys.byteorder == "little":
+        _read_into(file, target.view(-1).numpy(), place)
+        return is_finite(target)
+    numbers = np.empty(place.stored.size, "<f4")
+    _read_into(file, numbers, place)
+    read = torch.from_numpy(numbers.astype(np.float32, copy=False))
+    if turned:
+        read = read.view(-1, place.stored.shape[0]).T
+    target.copy_(read.reshape(target.shape))
+    return is_finite(read)
+
+
+def _read_into(file: BinaryIO, numbers: np.ndarray, place: Place) -> None:
+    count = file.readinto(numbers.view(np.uint8))  # type: ignore[attr-defined]
+    if count != FLOAT_BYTES * place.stored.size:
+        raise OSError(f"the file became shorter while it was read, at {place.name}")
+
+
+def is_finite(numbers: Tensor) -> bool:
+    """True when no number is NaN or infinite."""
+    # A sum is finite unless a number is not, or they are very large: one pass decides nearly always.
+    return bool(torch.isfinite(numbers.sum())) or bool(torch.isfinite(numbers).all())
+
+
+def not_finite(graph: Graph, indices: list[int]) -> Iterator[str]:
+    """The note about layers with NaN or infinity among their weights; nothing when there are none."""
+    if indices:
+        node = graph.nodes[indices[0]]
+        place = f"[{node.section.raw.name} #{node.index}] (line {node.line} of {graph.path})"
+        yield (
+            f"NaN or infinity in the weights of {len(set(indices))} layers, the first {place}: "
+            "the training that wrote them had failed, or the cfg is another"
+        )
+
+
+def _write_one(file: BinaryIO, place: Place, *, tensor: Tensor, header: WeightsHeader) -> None:
+    numbers = tensor.detach().to("cpu", torch.float32).reshape(place.stored.shape)
+    if place.stored.transposable and header.transposed:
+        numbers = numbers.T
+    file.write(numbers.numpy().astype("<f4", copy=False).tobytes())
