@@ -1,7 +1,7 @@
-"""The building blocks of the YOLOv4-CSP and YOLOR family as cfg sections, from the architecture tables of the papers.
+"""The building blocks of the YOLOv4-CSP and YOLOR family as cfg sections, from the papers' tables.
 
-Every block is a function of a `Writer` that appends sections and returns the index of its last one. References
-inside a block count back from the section that holds them; references between blocks are absolute.
+Every block is a function of a `Writer` that appends sections and returns the index of its last one.
+References inside a block count back from the section that holds them; references between blocks are absolute.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 
 class Style(NamedTuple):
-    """What is the same in a whole network: its activation, and whether it is the paper branch's variant, which
-    normalises and activates the dense branch of CSPF, rCSP and CSPSPP a second time before it is concatenated."""
+    """What is the same in a whole network: its activation, and whether it is the paper branch's variant,
+    which normalises and activates the dense branch of CSPF, rCSP and CSPSPP a second time before it is
+    concatenated."""
 
     activation: str
     paper: bool = False
@@ -46,8 +47,15 @@ class Writer:
 
     def conv(self, size: int, filters: int, *, stride: int = 1) -> int:
         """A convolution with batch norm and the network's activation."""
-        return self.add("convolutional", batch_normalize=1, filters=filters, size=size, stride=stride, pad=1,
-                        activation=self.style.activation)
+        return self.add(
+            "convolutional",
+            batch_normalize=1,
+            filters=filters,
+            size=size,
+            stride=stride,
+            pad=1,
+            activation=self.style.activation,
+        )
 
     def route(self, *layers: int) -> int:
         """The concatenation of other sections."""
@@ -58,7 +66,8 @@ class Writer:
         return self.add("shortcut", from_=-3, activation="linear")
 
     def second_norm(self) -> int:
-        """What the paper branch puts on a dense branch before it is concatenated; returns the sections added."""
+        """What the paper branch puts on a dense branch before it is concatenated; returns the sections
+        added."""
         if not self.style.paper:
             return 0
         self.add("BatchNorm2d")
@@ -122,7 +131,8 @@ def rcsp(w: Writer, filters: int, repeats: int) -> int:
 
 
 def csp_spp(w: Writer, filters: int, *, pairs: int = 1) -> int:
-    """Spatial pyramid pooling on the dense branch; `pairs` of 1x1 and 3x3 follow it (2 in the CSP-X models)."""
+    """Spatial pyramid pooling on the dense branch; `pairs` of 1x1 and 3x3 follow it (2 in the CSP-X
+    models)."""
     w.conv(1, filters)
     w.route(-2)
     w.conv(1, filters)
@@ -187,5 +197,11 @@ def predict(w: Writer, head: Head, *, shift: int | None = None, control: int | N
     w.add("convolutional", size=1, stride=1, pad=1, filters=head.filters, activation="linear")
     if control is not None:
         w.add("control_channels", from_=control)
-    return w.add("yolo", mask=",".join(map(str, head.mask)), anchors=head.anchors, classes=head.classes,
-                 num=head.anchors.count(",") // 2 + 1, scale_x_y=1.05)
+    return w.add(
+        "yolo",
+        mask=",".join(map(str, head.mask)),
+        anchors=head.anchors,
+        classes=head.classes,
+        num=head.anchors.count(",") // 2 + 1,
+        scale_x_y=1.05,
+    )

@@ -1,0 +1,68 @@
+"""`yolor convert`: weights from one file format to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from yolor_cfg.cli.options import dialect_option, say, strict_option, tell
+
+if TYPE_CHECKING:
+    from yolor_cfg.loading import Opened
+
+FORMATS = (".weights", ".pt", ".safetensors")
+
+
+@click.command()
+@click.argument("source", metavar="IN", type=click.Path())
+@click.argument("target", metavar="OUT", type=click.Path())
+@click.option("--cfg", required=True, type=click.Path(), help="The cfg of the network.")
+@dialect_option
+@strict_option
+@click.option("--cutoff", type=click.IntRange(1), metavar="N", help="IN holds layers 0 to N-1 only.")
+@click.option("--upto", type=click.IntRange(1), metavar="N", help="Write layers 0 to N-1 only (.weights).")
+@click.option("--names", type=click.Path(), help="Class names to keep in OUT: a .names or .data file.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+def convert(source: str, target: str, cfg: str, dialect: str | None, strict: bool, cutoff: int | None,
+            upto: int | None, names: str | None, force: bool) -> None:
+    """Read the weights IN and write them as OUT: .weights, .pt or .safetensors, by the suffix.
+
+    IN is told by its content. Implicit parameters are kept in every format; a .weights file that is read and
+    written again is the same to the byte.
+    """
+    from yolor_cfg.graph import Reading
+    from yolor_cfg.loading import open_network
+
+    _check_formats(target, upto)
+    opened = open_network(cfg, source, reading=Reading(dialect, strict=strict), cutoff=cutoff)
+    tell(opened.network.graph.warnings, opened.notes)
+    if Path(target).suffix == ".weights":
+        _to_weights(opened, target, upto=upto, force=force)
+    else:
+        _to_checkpoint(opened, target, names=names, force=force)
+    say(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
+
+
+def _check_formats(target: str, upto: int | None) -> None:
+    suffix = Path(target).suffix
+    if suffix not in FORMATS:
+        raise click.UsageError(f"OUT must end in {', '.join(FORMATS)}; it ends in {suffix or 'no suffix'}")
+    if upto is not None and suffix != ".weights":
+        raise click.UsageError("--upto is for .weights files; a checkpoint holds the whole network")
+
+
+def _to_weights(opened: Opened, target: str, *, upto: int | None, force: bool) -> None:
+    from yolor_cfg.weights import write_weights
+
+    write_weights(opened.network, target, header=opened.header, upto=upto, force=force)
+
+
+def _to_checkpoint(opened: Opened, target: str, *, names: str | None, force: bool) -> None:
+    from yolor_cfg.checkpoint import save_checkpoint
+    from yolor_cfg.detect.pipeline import class_names
+
+    listed = class_names(opened.network.graph, names) if names else opened.names
+    numbers = {"seen": opened.header.seen} if opened.header else {}
+    save_checkpoint(opened.network, target, names=listed, numbers=numbers, force=force)
