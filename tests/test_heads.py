@@ -1,4 +1,4 @@
-"""The heads: their keys, their raw maps, and their boxes against formulas written out and against C Darknet's."""
+"""The heads: their keys, raw maps and boxes, against formulas written out and against C Darknet's boxes."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from yolor_cfg.graph import Reading, build
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.lang.tree import parse_tree
 from yolor_cfg.model import Network
-from yolor_cfg.ops.heads import Hierarchy
+from yolor_cfg.ops.heads import Hierarchy, deepest
 
 NET = "[net]\nwidth=64\nheight=32\nchannels={}\n"
 WITH_BOXES = ("m_yolo", "m_yolo_new", "m_yolo_xy", "m_gaussian", "m_region", "m_detection")
@@ -31,11 +31,11 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def decoded_cell(text: str, values: list[float], *, channels: int, row: int, column: int, dialect: str = "darknet"):
-    """The first anchor's box, objectness and scores in one cell (row, column) whose logits are `values`."""
-    network = network_of(text, channels=channels, dialect=dialect)
-    images = torch.zeros(2, channels, 32, 64, dtype=torch.float64)
-    images[1, : len(values), row, column] = torch.tensor(values, dtype=torch.float64)
+def decoded_cell(text: str, values: list[float], *, row: int, column: int, dialect: str = "darknet"):
+    """The box, objectness and scores of a head with one anchor in the cell whose logits are `values`."""
+    network = network_of(text, channels=len(values), dialect=dialect)
+    images = torch.zeros(2, len(values), 32, 64, dtype=torch.float64)
+    images[1, :, row, column] = torch.tensor(values, dtype=torch.float64)
     raws = network.double()(images)
     boxes, objectness, scores = network.decode(raws)
     at = row * 64 + column
@@ -44,7 +44,7 @@ def decoded_cell(text: str, values: list[float], *, channels: int, row: int, col
 
 def test_a_yolo_box_is_its_cell_plus_a_logistic_and_its_anchor_times_an_exponential():
     text = "[yolo]\nmask=1\nclasses=2\nnum=2\nanchors=1,1, 10,14\nscale_x_y=1.2"
-    got = decoded_cell(text, [0.3, -0.7, 0.2, -0.4, 1.5, -1.0, 2.0], channels=7, row=5, column=9)
+    got = decoded_cell(text, [0.3, -0.7, 0.2, -0.4, 1.5, -1.0, 2.0], row=5, column=9)
     centre = [9 + 1.2 * sigmoid(0.3) - 0.1, 5 + 1.2 * sigmoid(-0.7) - 0.1]
     assert got[0] == pytest.approx([*centre, 10 * math.exp(0.2), 14 * math.exp(-0.4)])
     assert got[1] == pytest.approx(sigmoid(1.5))
@@ -53,14 +53,14 @@ def test_a_yolo_box_is_its_cell_plus_a_logistic_and_its_anchor_times_an_exponent
 
 def test_new_coords_take_the_values_as_they_are_and_square_the_sizes():
     text = "[yolo]\nmask=0\nclasses=1\nnum=1\nanchors=10,14\nscale_x_y=2\nnew_coords=1"
-    got = decoded_cell(text, [0.3, 0.6, 0.7, 0.4, 0.9, 0.8], channels=6, row=1, column=2)
+    got = decoded_cell(text, [0.3, 0.6, 0.7, 0.4, 0.9, 0.8], row=1, column=2)
     assert got[0] == pytest.approx([2 + 2 * 0.3 - 0.5, 1 + 2 * 0.6 - 0.5, 10 * 1.4**2, 14 * 0.8**2])
     assert got[1:] == (pytest.approx(0.9), pytest.approx([0.8]))
 
 
 def test_the_yolor_dialect_decodes_in_one_way_whatever_the_keys_say():
     text = "[yolo]\nmask=0\nclasses=1\nnum=1\nanchors=10,14\nscale_x_y=1.05"
-    got = decoded_cell(text, [0.3, -0.7, 0.2, -0.4, 1.5, -1.0], channels=6, row=5, column=9, dialect="yolor")
+    got = decoded_cell(text, [0.3, -0.7, 0.2, -0.4, 1.5, -1.0], row=5, column=9, dialect="yolor")
     centre = [2 * sigmoid(0.3) - 0.5 + 9, 2 * sigmoid(-0.7) - 0.5 + 5]
     assert got[0] == pytest.approx([*centre, 10 * (2 * sigmoid(0.2)) ** 2, 14 * (2 * sigmoid(-0.4)) ** 2])
     assert got[1:] == (pytest.approx(sigmoid(1.5)), pytest.approx([sigmoid(-1.0)]))
@@ -70,7 +70,7 @@ def test_the_yolor_dialect_decodes_in_one_way_whatever_the_keys_say():
 def test_a_gaussian_box_is_less_certain_by_the_mean_of_its_deviations(point, shift):
     text = f"[Gaussian_yolo]\nmask=0\nclasses=1\nnum=1\nanchors=10,14\nyolo_point={point}"
     values = [0.3, 0.1, -0.7, -0.2, 0.2, 0.5, -0.4, -0.9, 1.5, -1.0]
-    box, objectness, scores = decoded_cell(text, values, channels=10, row=5, column=9)
+    box, objectness, scores = decoded_cell(text, values, row=5, column=9)
     width, height = 10 * math.exp(0.2), 14 * math.exp(-0.4)
     centre = [9 + sigmoid(0.3) + shift * width, 5 + sigmoid(-0.7) + shift * height]
     deviation = sum(sigmoid(values[i]) for i in (1, 3, 5, 7)) / 4
@@ -88,7 +88,8 @@ def test_a_region_box_counts_its_anchor_in_cells_and_shares_a_softmax():
     boxes, objectness, scores = network.decode(network(images))
     at = 2 * 16 + 5
     centre = [4 * (5 + sigmoid(0.3)), 4 * (2 + sigmoid(-0.7))]
-    assert boxes[0, at].tolist() == pytest.approx([*centre, 4 * 1.5 * math.exp(0.2), 4 * 2.5 * math.exp(-0.4)])
+    size = [4 * 1.5 * math.exp(0.2), 4 * 2.5 * math.exp(-0.4)]
+    assert boxes[0, at].tolist() == pytest.approx([*centre, *size])
     assert objectness[0, at].item() == pytest.approx(sigmoid(1.5))
     assert scores[0, at].tolist() == pytest.approx([1 / (1 + math.exp(3)), 1 / (1 + math.exp(-3))])
 
@@ -99,9 +100,11 @@ def test_a_detection_head_reads_classes_then_objectness_then_boxes(root):
     graph = build(parse(text, "t.cfg"), Reading(dialect="darknet"))
     values = torch.arange(1.0, 45.0) / 44
     boxes, objectness, scores = Network(graph).decode([values[None, :, None, None]])
-    x, y, width, height = values[12 + 5 * 4 : 12 + 6 * 4].tolist()  # the second box of the cell at row 1, column 0
+    # The second box of the cell at row 1, column 0 follows 12 numbers and 5 boxes.
+    x, y, width, height = values[12 + 5 * 4 : 12 + 6 * 4].tolist()
     # The image of a vector of 44 numbers is one pixel.
-    assert boxes[0, 5].tolist() == pytest.approx([x / 2, (y + 1) / 2, *((width, height), (width**2, height**2))[root]])
+    size = [width**2, height**2] if root else [width, height]
+    assert boxes[0, 5].tolist() == pytest.approx([x / 2, (y + 1) / 2, *size])
     assert objectness[0, 5].item() == values[4 + 5]
     assert scores[0].flatten().tolist() == values[[0, 0, 1, 1, 2, 2, 3, 3]].tolist()
 
@@ -136,7 +139,8 @@ def test_filters_that_do_not_fit_are_told_in_numbers():
      "filters = len(mask) * (classes + 5); classes=3 would fit"),
     ("[convolutional]\nfilters=36\n[Gaussian_yolo]\nmask=0,1,2\nnum=3\nclasses=80",
      "filters = len(mask) * (classes + 9); classes=3 would fit"),
-    ("[convolutional]\nfilters=16\n[region]\nnum=2\nclasses=80", "filters = num * (classes + 5); classes=3 would fit"),
+    ("[convolutional]\nfilters=16\n[region]\nnum=2\nclasses=80",
+     "filters = num * (classes + 5); classes=3 would fit"),
     ("[connected]\noutput=10\n[detection]\nnum=2\nclasses=80\ncoords=4",
      "output = side * side * (num * (coords + 1) + classes)"),
 ])
@@ -149,7 +153,8 @@ def test_a_class_count_that_would_fit_is_offered(text, hint):
 def test_masks_beyond_the_anchors_count_as_a_half_in_darknet():
     graph = graph_of("[yolo]\nmask=0,2\nclasses=1\nnum=3\nanchors=10,14, 20,28", channels=12)
     assert graph.nodes[0].section.masked_anchors == ((10, 14), (0.5, 0.5))
-    assert [(w.key, w.message, w.found) for w in graph.warnings] == [("mask", "points beyond the anchors", "2")]
+    (warning,) = graph.warnings
+    assert (warning.key, warning.message, warning.found) == ("mask", "points beyond the anchors", "2")
 
 
 def test_masks_beyond_the_anchors_are_an_error_in_yolor():
@@ -192,9 +197,9 @@ def test_a_region_of_a_tree_reads_the_file_beside_the_cfg(tmp_path):
     (tmp_path / "t.tree").write_text(TREE)
     text = NET.format(12) + "[region]\nclasses=7\nnum=1\nanchors=1,1\ntree=t.tree"
     network = Network(build(parse(text, str(tmp_path / "t.cfg")), Reading(dialect="darknet")))
-    scores = network.decode(network(torch.randn(1, 12, 32, 64))).scores
-    torch.testing.assert_close(scores[..., [0, 1]].sum(-1), torch.ones(1, 32 * 64))
-    torch.testing.assert_close(scores[..., [5, 6]].sum(-1), scores[..., 3])
+    given = network.trace(torch.randn(1, 12, 32, 64), [0])[0][..., 5:]
+    for siblings in ([0, 1], [2, 3], [4], [5, 6]):
+        torch.testing.assert_close(given[..., siblings].sum(-1), torch.ones(1, 32, 64, 1))
 
 
 def test_a_tree_of_another_number_of_classes_is_refused(tmp_path):
@@ -212,7 +217,7 @@ def test_a_head_exports_and_decodes_what_the_network_does():
 
 
 def reported(predictions, image: int, *, thresh: float, nms: float, size: tuple[int, int]) -> np.ndarray:
-    """What C Darknet reports of one image: rows x, y, w, h (of the image), class, probability; greedy, per class."""
+    """What C Darknet reports of one image: rows x, y, w, h (fractions), class, probability."""
     boxes, objectness, scores = (tensor[image].double().numpy() for tensor in predictions)
     boxes = boxes / np.array([size[1], size[0]] * 2)
     chances = objectness[:, None] * scores
@@ -222,8 +227,8 @@ def reported(predictions, image: int, *, thresh: float, nms: float, size: tuple[
     for k in np.flatnonzero(chances.any(axis=0)):
         order = [i for i in np.argsort(-chances[:, k], kind="stable") if chances[i, k] > 0]
         for place, i in enumerate(order):
-            suppressed = [j for j in order[place + 1 :] if chances[i, k] > 0 and iou(boxes[i], boxes[j]) > nms]
-            chances[suppressed, k] = 0
+            if chances[i, k] > 0:
+                chances[[j for j in order[place + 1 :] if iou(boxes[i], boxes[j]) > nms], k] = 0
     kept = np.flatnonzero(chances.any(axis=1))
     best = chances[kept].argmax(axis=1)
     rows = np.column_stack([boxes[kept], best, chances[kept, best]])
@@ -232,8 +237,9 @@ def reported(predictions, image: int, *, thresh: float, nms: float, size: tuple[
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boxes given by centre and size."""
-    sides = [min(a[i] + a[i + 2] / 2, b[i] + b[i + 2] / 2) - max(a[i] - a[i + 2] / 2, b[i] - b[i + 2] / 2) for i in (0, 1)]
-    shared = max(sides[0], 0) * max(sides[1], 0)
+    low = np.maximum(a[:2] - a[2:4] / 2, b[:2] - b[2:4] / 2)
+    high = np.minimum(a[:2] + a[2:4] / 2, b[:2] + b[2:4] / 2)
+    shared = np.prod(np.maximum(high - low, 0))
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
@@ -257,3 +263,9 @@ def test_the_boxes_are_those_of_c_darknet(shared, name):
     case = next(case for case in golden.micro_cases() if case.name == name)
     assert json.loads(case.meta.read_text())["boxes"]["count"] > 0
     check_boxes(case)
+
+
+def test_of_a_tree_only_the_deepest_class_above_one_half_is_reported():
+    absolute = torch.tensor([[0.9, 0.1, 0.7, 0.2], [0.4, 0.6, 0.1, 0.3], [0.5, 0.2, 0.1, 0.1]])
+    expected = torch.tensor([[0.0, 0.0, 0.7, 0.0], [0.0, 0.6, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(deepest(absolute), expected)

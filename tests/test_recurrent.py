@@ -32,7 +32,8 @@ def network_of(text: str) -> Network:
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point():
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) * 1.4 - (0.0 if "var" in name else 0.7))
+                low = 0.1 if "var" in name else -0.7  # variances are positive
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) * 1.4 + low)
     return network
 
 
@@ -68,9 +69,11 @@ def test_an_lstm_is_torchs_lstm_cell():
 
 
 @pytest.mark.parametrize("shortcut", [0, 1])
-@pytest.mark.parametrize(("logistic", "own"), [(0, torch.relu), (1, torch.sigmoid), (2, lambda x: 2 * torch.sigmoid(x) - 1)])
+@pytest.mark.parametrize(
+    ("logistic", "own"), [(0, torch.relu), (1, torch.sigmoid), (2, lambda x: 2 * torch.sigmoid(x) - 1)])
 def test_an_rnn_adds_what_it_sees_and_what_it_remembers(shortcut, logistic, own):
-    network = network_of(VECTOR + f"[rnn]\noutput=3\nhidden=5\nactivation=relu\nlogistic={logistic}\nshortcut={shortcut}")
+    keys = f"output=3\nhidden=5\nactivation=relu\nlogistic={logistic}\nshortcut={shortcut}"
+    network = network_of(VECTOR + "[rnn]\n" + keys)
     inputs, hidden = inputs_of(network), torch.zeros(2, 5, dtype=torch.float64)
     for x, got in zip(inputs, outputs_of(network, inputs), strict=True):
         new = torch.relu(matrix(network, "input")(x.flatten(1))) + own(matrix(network, "self")(hidden))
@@ -107,7 +110,8 @@ def test_a_cell_of_maps_with_1x1_kernels_is_the_cell_of_vectors_in_every_pixel(m
 
 
 def test_the_gates_of_a_peephole_see_the_cell_and_the_last_one_the_new_cell():
-    network = network_of(MAP + "[conv_lstm]\noutput=3\npad=1\npeephole=1\ngroups=1\ndilation=2\nlstm_activation=logistic")
+    keys = "output=3\npad=1\npeephole=1\ndilation=2\nlstm_activation=logistic"
+    network = network_of(MAP + "[conv_lstm]\n" + keys)
     layer = network.module_list[0]
 
     def see(part: str, x: torch.Tensor) -> torch.Tensor:
@@ -117,8 +121,9 @@ def test_the_gates_of_a_peephole_see_the_cell_and_the_last_one_the_new_cell():
     inputs = inputs_of(network)
     output = cell = torch.zeros(2, 3, 5, 7, dtype=torch.float64)
     for x, got in zip(inputs, outputs_of(network, inputs), strict=True):
-        forget, accept = (torch.sigmoid(see(f"w{g}", output) + see(f"u{g}", x) + see(f"v{g}", cell)) for g in "fi")
-        cell = forget * cell + accept * torch.sigmoid(see("wg", output) + see("ug", x))
+        forget, accept = (see(f"w{g}", output) + see(f"u{g}", x) + see(f"v{g}", cell) for g in "fi")
+        candidate = torch.sigmoid(see("wg", output) + see("ug", x))
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(accept) * candidate
         output = torch.sigmoid(see("wo", output) + see("uo", x) + see("vo", cell)) * torch.sigmoid(cell)
         torch.testing.assert_close(got, output)
 
@@ -195,7 +200,8 @@ def test_the_stored_tensors_are_those_of_the_module(name):
     module = {key: tuple(tensor.shape) for key, tensor in Network(graph).module_list[0].state_dict().items()
               if not key.endswith("num_batches_tracked")}
     assert {tensor.name: tensor.shape for tensor in node.section.tensors(*node.inputs)} == module
-    assert set(node.section.decayed()) == {key for key in module if key.endswith(("Linear.weight", "Conv2d.weight"))}
+    kernels = {key for key in module if key.endswith(("Linear.weight", "Conv2d.weight"))}
+    assert set(node.section.decayed()) == kernels
 
 
 def test_the_order_of_the_parts_is_the_file_format():
@@ -218,7 +224,8 @@ def test_matrices_are_stored_between_bias_and_scale_and_may_be_transposed():
 
 
 def test_a_state_of_another_image_size_is_in_proportion():
-    network = network_of("[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nsize=3\nstride=2\npad=1\nfilters=4\n"
+    network = network_of("[net]\nwidth=32\nheight=32\nchannels=3\n"
+                         "[convolutional]\nsize=3\nstride=2\npad=1\nfilters=4\n"
                          "[crnn]\noutput=3\nhidden=5\npad=1\nactivation=leaky")
     images = torch.zeros(2, 3, 48, 30, dtype=torch.float64)
     assert network.module_list[1].initial_state(images)[0].shape == (2, 5, 24, 15)
@@ -231,8 +238,9 @@ def test_a_state_of_another_image_size_is_in_proportion():
     ("[conv_lstm]\nsize=4\npad=1", "size", "the state would not keep its size"),
     ("[conv_lstm]\nsize=3", "size", "the state would not keep its size"),
     ("[crnn]\npad=1\ngroups=2\nhidden=3", "groups", "does not divide the channels"),
-    ("[crnn]\npad=1\nxnor=1", "xnor", "binary convolutions inside a recurrent section are missing here"),
-    ("[conv_lstm]\npad=1\nbottleneck=1\noutput=3", "bottleneck", "state and input must have the same number of channels"),
+    ("[crnn]\npad=1\nxnor=1", "xnor", "binary convolutions inside a recurrent section are missing"),
+    ("[conv_lstm]\npad=1\nbottleneck=1\noutput=3", "bottleneck",
+     "state and input must have the same number of channels"),
 ])
 def test_what_cannot_run_is_said_at_its_key(text, key, message):
     with pytest.raises(CfgError) as caught:

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.graph import Graph, Reading, build
+from yolor_cfg.graph import Graph, Reading, build, load
 from yolor_cfg.lang.syntax import parse
-from yolor_cfg.layout import WeightsHeader, file_layout, floats, read
+from yolor_cfg.layout import WeightsHeader, file_layout, floats, kept_by_yolor, read
 from yolor_cfg.model import Network
 from yolor_cfg.weights import read_weights, write_weights
 
@@ -38,7 +38,8 @@ IMPLICIT = (
     NET
     + CONV
     + "[implicit_add]\nfilters=4\n[route]\nlayers=0\n[shift_channels]\nfrom=1\n"
-    + "[convolutional]\nfilters=24\nsize=1\nactivation=linear\n[implicit_mul]\nfilters=24\n[route]\nlayers=4\n"
+    + "[convolutional]\nfilters=24\nsize=1\nactivation=linear\n"
+    + "[implicit_mul]\nfilters=24\n[route]\nlayers=4\n"
     + "[control_channels]\nfrom=5\n[yolo]\nmask=0,1,2\nclasses=3\nnum=3\nanchors=4,5, 7,6, 9,9\n"
 )
 
@@ -104,7 +105,7 @@ def loaded(
     return Outcome(network, read_weights(network, folder / "x.weights", cutoff=cutoff).notes)
 
 
-# ------------------------------------------------------------------------------------------------- round trips
+# ----------------------------------------------------------------------------------------------- round trips
 
 
 @pytest.mark.parametrize("case", golden.micro_cases(), ids=lambda case: case.name)
@@ -201,7 +202,20 @@ def test_memory_in_another_order_is_filled_rightly(tmp_path: Path) -> None:
     ]
 
 
-# ------------------------------------------------------------------------------- what the header or the cfg changes
+@pytest.mark.parametrize(("name", "size_bytes"), [("yolov3-tiny", 35434956), ("yolov4-tiny", 24251276)])
+def test_the_length_is_that_of_the_published_file(name: str, size_bytes: int, shared: Path) -> None:
+    graph = load(shared / f"golden/darknet/{name}.cfg")
+    assert 20 + 4 * floats(file_layout(graph)) == size_bytes
+
+
+def test_yolor_csp_has_2557_implicit_numbers_more_than_yolors_own_file() -> None:
+    graph = load(Path(__file__).parents[1] / "cfg/yolor_csp.cfg")
+    # Measured with YOLOR's own code: 52986205 numbers in its file, implicit parameters not among them.
+    assert floats(file_layout(graph, kept_by_yolor)) == 52986205
+    assert floats(file_layout(graph)) == 52986205 + 2557
+
+
+# ------------------------------------------------------------------------ what the header or the cfg changes
 
 
 def test_old_files_keep_matrices_the_other_way_round(tmp_path: Path) -> None:
@@ -216,7 +230,7 @@ def test_old_files_keep_matrices_the_other_way_round(tmp_path: Path) -> None:
 
 
 def test_flipped_kernels_are_turned_on_reading_and_written_as_used(tmp_path: Path) -> None:
-    text = "[net]\nwidth=4\nheight=4\nchannels=3\n[convolutional]\nfilters=2\nsize=1\nactivation=linear\nflipped=1\n"
+    text = NET + "[convolutional]\nfilters=2\nsize=1\nactivation=linear\nflipped=1\n"
     outcome = loaded(text, content(8), tmp_path)
     assert outcome.state["module_list.0.Conv2d.weight"].flatten().tolist() == [3, 5, 7, 4, 6, 8]
     write_weights(outcome.network, tmp_path / "out.weights")
@@ -253,7 +267,7 @@ def test_a_layer_that_shares_weights_stores_none() -> None:
     assert size_of(twice + "share_index=0\n") == size_of(twice) // 2
 
 
-# --------------------------------------------------------------------------------------- files that are not right
+# ---------------------------------------------------------------------------------- files that are not right
 
 
 @pytest.mark.parametrize(
@@ -353,7 +367,7 @@ def test_the_wrong_version_in_the_header_is_told(tmp_path: Path) -> None:
     )
 
 
-# ---------------------------------------------------------------------------------------------- parts of a network
+# ---------------------------------------------------------------------------------------- parts of a network
 
 
 def test_a_backbone_is_recognised_and_its_cutoff_told(tmp_path: Path) -> None:
@@ -437,7 +451,7 @@ def test_large_finite_weights_are_not_taken_for_infinity(tmp_path: Path) -> None
     assert loaded(NET + CONV, data, tmp_path).notes == ()
 
 
-# ---------------------------------------------------------------------------------------------- writing and chance
+# ---------------------------------------------------------------------------------------- writing and chance
 
 
 def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> None:

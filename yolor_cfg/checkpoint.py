@@ -25,7 +25,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.pickled import module_state, read_pt
 from yolor_cfg.safetensors_io import read_metadata, read_safetensors, write_safetensors
 from yolor_cfg.unpickle import Opaque
-from yolor_cfg.weights import is_finite, not_finite
+from yolor_cfg.weights import not_finite
 
 SHOWN = 8  # mismatches that a message lists before it only counts them
 FORMAT = "yolor-cfg 1"
@@ -41,7 +41,7 @@ PICKLE_START = b"\x80\x02"  # torch files from before the zip format
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by state-dict name and what stands beside them; others' files have no `cfg` and no `dialect`."""
+    """Tensors by state-dict name and what stands beside them; others' files have no `cfg` or `dialect`."""
 
     tensors: dict[str, Tensor]
     cfg: str | None = None
@@ -124,8 +124,9 @@ def load_tensors(
         for name in wanted.keys() & given.keys():
             wanted[name].copy_(given[name])
     network.reset()
-    odd = [int(match[1]) for name in wanted if (match := LAYER.match(name)) and not is_finite(wanted[name])]
-    return (*filter(None, [cutoff_note(network.graph, cutoff)]), *not_finite(network.graph, odd))
+    places = file_layout(network.graph, end=cutoff)
+    notes = not_finite(network.graph, [(place, state[place.name]) for place in places])
+    return (*filter(None, [cutoff_note(network.graph, cutoff)]), *notes)
 
 
 def bn_eps(graph: Graph) -> float:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
-from yolor_cfg.lang.dialect import ACTIVATIONS, YOLOR_KEYS, Dialect, Evidence, tell
-from yolor_cfg.lang.keys import closest, uncommented
-from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes
+from yolor_cfg.lang.dialect import ACTIVATIONS, Dialect, Evidence, Told, named, tell
+from yolor_cfg.lang.keys import INT32, closest, uncommented
+from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, shown
 from yolor_cfg.sections import SECTIONS, Net, Section
 from yolor_cfg.shape import Shape
 
 IMAGE = -1  # the index under which the image is known
+STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # by which a size that does not fit is rounded
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class Graph:
     @property
     def largest_stride(self) -> int:
         """The largest whole down-sampling of any map: what an image's sides should be multiples of."""
-        maps = [node.shape for node in self.nodes if node.shape.area > 1]
-        return max((round(self.image.width / shape.width) for shape in maps), default=1)
+        return _largest_stride(self.nodes, self.image)
 
 
 class Reading(NamedTuple):
@@ -105,61 +105,77 @@ def build(document: Document, reading: Reading = AS_WRITTEN) -> Graph:
     told = tell(stated, evidence(document), otherwise=reading.otherwise, path=document.path)
     net, sections = _sections(document, told.dialect, strict=reading.strict)
     image = net.input_shape(reading.size)
-    for section in sections:
-        section.image = image
-    nodes = _with_last_uses(list(_wired(sections, image, net)), image)
+    try:
+        nodes = _with_last_uses(_wired(sections, image))
+    except CfgError as fault:
+        raise _fault_of_size(fault, sections, net) or fault from None
+    warnings = _warnings(net, *sections)
+    if reading.strict and warnings:
+        raise CfgFaults(warnings, document.path)
     outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
-    warnings = tuple(warning for section in (net, *sections) for warning in section.warnings)
-    notes = _notes(sections) if told.assumed and told.dialect.name == "darknet" else ()
-    return Graph(document, told.dialect, net, image, nodes, outputs, warnings, notes)
+    return Graph(document, told.dialect, net, image, nodes, outputs, warnings, _notes(sections, told))
 
 
 def evidence(document: Document) -> Iterator[Evidence]:
     """The sections, keys and activations of a cfg that only one dialect has."""
-    for raw in document.sections[1:]:
+    for raw in document.layers:
         section = SECTIONS.get(raw.name)
         if section is None:
             continue
         if len(section.dialects) == 1:
             yield Evidence(section.dialects[0], raw.line, f"[{raw.name}]")
             continue
-        yield from _evidence_of_keys(raw, section)
+        yield from _evidence_of_keys(raw, section.darknet_keys)
 
 
-def _evidence_of_keys(raw: RawSection, section: type[Section]) -> Iterator[Evidence]:
+def _evidence_of_keys(raw: RawSection, darknet_keys: frozenset[str]) -> Iterator[Evidence]:
     for entry in raw.entries:
         if entry.key == "activation":
             word = uncommented(entry.value)
             names = ACTIVATIONS.get(word, ())
             if len(names) == 1:
                 yield Evidence(names[0], entry.number, f"activation={word}", weak=names[0] == "yolor")
-        known = entry.key in section.own_keys() or entry.key in section.ignored
-        if known and entry.key not in YOLOR_KEYS and entry.value:
+        if entry.key in darknet_keys and entry.value:
             yield Evidence("darknet", entry.number, f"{entry.key}=")
 
 
 def _stated(document: Document) -> str | None:
-    values = [line.value for line in document.sections[0].entries if line.key == "dialect"]
-    return uncommented(values[0]) if values else None
+    """The name in `[net] dialect=`, if it is there."""
+    for entry in document.net.entries:
+        word = uncommented(entry.value)
+        if entry.key == "dialect" and word:
+            return named(word, path=document.path, line=entry.number).name
+    return None
 
 
 def _sections(document: Document, dialect: Dialect, *, strict: bool) -> tuple[Net, list[Section]]:
     """Every section with its keys read; raises CfgFaults with all that is wrong with them."""
-    net = Net(document.sections[0], index=IMAGE, dialect=dialect, path=document.path)
+    net = Net(document.net, index=IMAGE, dialect=dialect, path=document.path)
+    if not document.starts_with_net:
+        tell_it = net.warn if dialect.forgiving else net.fault
+        tell_it("", "the file starts without [net]", found=f"[{shown(document.sections[0].name)}]",
+                hint="put [net] with width, height and channels at the top")
     told = dialect._replace(bn_eps=net.bn_eps or dialect.bn_eps)
     sections: list[Section] = []
-    faults = list(net.faults) + (net.warnings if strict else [])
-    for index, raw in enumerate(document.sections[1:]):
+    faults: list[CfgError] = []
+    for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is Net:
             faults.append(_unknown_section(raw, index, document.path))
-            continue
-        section = kind(raw, index=index, dialect=told, path=document.path)
-        faults += section.faults + (section.warnings if strict else [])
-        sections.append(section)
+        else:
+            sections.append(kind(raw, index=index, dialect=told, path=document.path))
+    faults += [fault for section in (net, *sections) for fault in section.faults]
+    if strict:
+        faults += _warnings(net, *sections)
+    if not document.layers:
+        faults.append(net.error("", "there is no layer in this file", hint="only [net] stands in it"))
     if faults:
         raise CfgFaults(faults, document.path) if len(faults) > 1 else faults[0]
     return net, sections
+
+
+def _warnings(*sections: Section) -> tuple[CfgError, ...]:
+    return tuple(warning for section in sections for warning in section.warnings)
 
 
 def _unknown_section(raw: RawSection, index: int, path: str) -> CfgError:
@@ -177,49 +193,90 @@ def _unknown_section(raw: RawSection, index: int, path: str) -> CfgError:
         "unknown section",
         path=path,
         line=raw.line,
-        section=raw.name,
+        section=shown(raw.name),
         number=index,
-        found=f"[{raw.name}]",
-        hint=f"{hint} (yolor info --sections lists all)",
+        found=f"[{shown(raw.name)}]",
+        allowed=sorted(SECTIONS),
+        hint=hint,
     )
 
 
-def _wired(sections: Sequence[Section], image: Shape, net: Net) -> Iterator[Node]:
+def _wired(sections: Sequence[Section], image: Shape) -> list[Node]:
     shapes: dict[int, Shape] = {IMAGE: image}
     nodes: list[Node] = []
     for section in sections:
+        section.image = image
         sources = section.sources()
         inputs = tuple(shapes[source] for source in sources)
-        shape = _sized(section, inputs, net)
+        shape = section.shape(*inputs)
+        _refuse_absurd_sizes(section, inputs, shape)
         lender = section.lender()
         if lender is not None:
             section.fit(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
         shapes[section.index] = shape
         nodes.append(Node(section.index, section, sources, inputs, shape))
-        yield nodes[-1]
+    return nodes
 
 
-def _sized(section: Section, inputs: tuple[Shape, ...], net: Net) -> Shape:
-    """The section's shape; a size that no longer divides is said in terms of the image, where it can be
-    mended."""
-    try:
-        shape = section.shape(*inputs)
-    except CfgError as fault:
-        if fault.message == "inputs differ in size" and not fault.hint:
-            fault.hint = net.fitting_sizes(section.image)
-        raise
+def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Shape) -> None:
     if min(shape) < 1:
-        raise section.error(
-            "",
-            "nothing is left of the image here",
-            found=f"output {shape} of input {inputs[0]}",
-            hint=net.fitting_sizes(section.image) or "a larger width and height in [net], or fewer strides",
-        )
-    return shape
+        raise section.error("", "nothing is left of the image here", found=_grown(shape, inputs),
+                            hint="a larger width and height in [net], or fewer strides")
+    largest = max([shape.size, *(tensor.size for tensor in section.tensors(*inputs))])
+    if largest > INT32:  # C Darknet counts with 32 bits; nor would such a tensor fit anywhere
+        found = f"{largest} numbers: {_grown(shape, inputs)}"
+        raise section.error("", "too large", found=found, allowed=f"{INT32} numbers in one tensor")
 
 
-def _with_last_uses(nodes: list[Node], image: Shape) -> tuple[Node, ...]:
-    last_use = {source: node.index for node in nodes for source in node.sources}
+def _grown(shape: Shape, inputs: Sequence[Shape]) -> str:
+    return f"output {shape}" + (f" of input {inputs[0]}" if inputs else "")
+
+
+def _fault_of_size(fault: CfgError, sections: Sequence[Section], net: Net) -> CfgError | None:
+    """The fault in terms of the image's size, where that can be mended: when a size nearby fits."""
+    image = sections[0].image
+    tries = STRIDES if image.area > 1 else ()
+    stride = next((stride for stride in tries if _fits(sections, _rounded(image, stride))), 0)
+    if not stride:
+        return None
+    rounded = _rounded(image, stride)
+    largest = _largest_stride(_wired(sections, rounded), rounded)
+    stride = largest if largest % stride == 0 else stride
+    odd = [name for name in ("width", "height") if getattr(image, name) % stride]
+    near = {getattr(image, name) // stride * stride + more for name in odd for more in (0, stride)}
+    rest = _rounded(image, stride)
+    fitting = [n for n in sorted(near) if n and _fits(sections, rest._replace(**dict.fromkeys(odd, n)))]
+    return net.error(
+        odd[0],
+        "the size does not divide" if any(n < max(image[1:]) for n in fitting) else "the image is too small",
+        found=", ".join(f"{name}={getattr(image, name)}" for name in odd),
+        allowed=[str(size) for size in fitting],
+        hint=f"a multiple of {stride}, the largest stride; else line {fault.line}: {fault.message}",
+    )
+
+
+def _rounded(image: Shape, stride: int) -> Shape:
+    """Height and width rounded up to multiples of the stride."""
+    height, width = (-(-length // stride) * stride for length in (image.height, image.width))
+    return image._replace(height=height, width=width)
+
+
+def _fits(sections: Sequence[Section], image: Shape) -> bool:
+    try:
+        _wired(sections, image)
+    except CfgError:
+        return False
+    return True
+
+
+def _largest_stride(nodes: Iterable[Node], image: Shape) -> int:
+    maps = [node.shape for node in nodes if node.shape.area > 1]
+    return max((round(max(image.height / x.height, image.width / x.width)) for x in maps), default=1)
+
+
+def _with_last_uses(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    last_use = {node.index: node.index for node in nodes}  # what nobody reads is freed where it was made
+    last_use |= {source: node.index for node in nodes for source in node.sources}
     freed: dict[int, list[int]] = {}
     for source, user in last_use.items():
         freed.setdefault(user, []).append(source)
@@ -233,12 +290,17 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
     return tuple(node.index for node in nodes if not node.section.is_loss)[-1:]
 
 
-def _notes(sections: Sequence[Section]) -> tuple[str, ...]:
-    """What differs between the dialects in this file, when darknet was only assumed."""
-    differs = sorted({f"[{section.raw.name}]" for section in sections if section.differs_by_dialect()})
-    if not differs:
+def _notes(sections: Sequence[Section], told: Told) -> tuple[str, ...]:
+    """What people should know of a file in the darknet dialect: what differs from the other dialect, where
+    this one was only assumed; a word of the other dialect that is understood."""
+    if told.dialect.is_yolor:
         return ()
-    return (
-        f"read as darknet dialect, in which {', '.join(differs)} differ from YOLOR's; "
-        "--dialect yolor for the other",
-    )
+    notes = []
+    differs = sorted({f"[{section.raw.name}]" for section in sections if section.differs_by_dialect()})
+    if told.assumed and differs:
+        names = ", ".join(differs)
+        notes.append(f"read as darknet dialect; {names} differ in YOLOR's: --dialect yolor for that")
+    foreign = sum("silu" in map(str, section.values.values()) for section in sections)
+    if foreign:
+        notes.append(f"silu runs as swish ({foreign} times); C Darknet does not know it and would run relu")
+    return tuple(notes)

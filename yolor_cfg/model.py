@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import IMAGE, Graph, Node
+from yolor_cfg.ops.heads import channel_maps
 
 State = tuple[Tensor, ...]
 
@@ -38,6 +39,7 @@ class Network(nn.Module):
             lender = node.section.lender()
             if lender is not None:
                 self.module_list[node.index].borrow(self.module_list[lender])  # type: ignore[operator]
+        self._read = frozenset(source for node in graph.nodes for source in node.sources)
         self._states: dict[int, State] = {}
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -89,14 +91,15 @@ class Network(nn.Module):
     def states(self, images: Tensor) -> dict[int, State]:
         """The recurrent state by layer: what the last call left, zeros after `reset` or for another batch
         size."""
-        fresh = {}
+        fresh: dict[int, State] = {}
         for index, layer in enumerate(self.module_list):
             if hasattr(layer, "initial_state"):
-                kept = self._states.get(index)
-                same = (
-                    kept is not None and kept[0].shape[0] == images.shape[0] and kept[0].dtype == images.dtype
-                )
-                fresh[index] = kept if same else layer.initial_state(images)  # type: ignore[operator]
+                zeros: State = layer.initial_state(images)  # type: ignore[operator]
+                kept = self._states.get(index, ())
+                same = [(t.shape, t.dtype, t.device) for t in kept] == [
+                    (t.shape, t.dtype, t.device) for t in zeros
+                ]
+                fresh[index] = kept if same else zeros
         return fresh
 
     def _run(
@@ -124,14 +127,11 @@ class Network(nn.Module):
     def _read_by_others(self, node: Node, layer: nn.Module, raw: Tensor) -> Tensor:
         """What later sections see of a head: the map [N, C, H, W] that Darknet stores, raw in the yolor
         dialect."""
-        if node.index not in self._read_heads:
+        if node.index not in self._read:
             return raw
-        seen = raw if self.graph.dialect.is_yolor else stored(layer, raw)
-        return seen.reshape(raw.shape[0], *node.shape)
-
-    @property
-    def _read_heads(self) -> frozenset[int]:
-        return frozenset(source for node in self.graph.nodes for source in node.sources)
+        if self.graph.dialect.is_yolor and raw.ndim == 5:
+            return channel_maps(raw)
+        return stored(layer, raw).reshape(raw.shape[0], *node.shape)
 
     def _checked(self, images: Tensor) -> Tensor:
         channels = self.graph.image.channels

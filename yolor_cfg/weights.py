@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -43,17 +43,14 @@ def fill(network: Network, plan: Plan) -> Loaded:
     try:
         with open(plan.path, "rb") as file:
             file.seek(plan.header.size_bytes)
-            odd = [
-                place.index
-                for place, target in targets
-                if not _read_one(file, place, target=target, header=plan.header)
-            ]
+            for place, target in targets:
+                _read_one(file, place, target=target, header=plan.header)
     except OSError as fault:
         raise WeightsError(
             "the weights cannot be read", path=plan.path, found=fault.strerror or str(fault)
         ) from fault
     network.reset()
-    return Loaded(plan.header, (*plan.notes, *not_finite(network.graph, odd)))
+    return Loaded(plan.header, (*plan.notes, *not_finite(network.graph, targets)))
 
 
 def write_weights(
@@ -83,7 +80,7 @@ def write_weights(
     replace_whole(path, write, fault=WeightsError, force=force)
 
 
-def _tensors(network: Network, places: tuple[Place, ...] | list[Place]) -> list[tuple[Place, Tensor]]:
+def _tensors(network: Network, places: Sequence[Place]) -> list[tuple[Place, Tensor]]:
     """Each place with the network's tensor for it."""
     state = network.state_dict()
     strangers = [p.name for p in places if p.name not in state or state[p.name].numel() != p.stored.size]
@@ -97,20 +94,19 @@ def _tensors(network: Network, places: tuple[Place, ...] | list[Place]) -> list[
     return [(place, state[place.name]) for place in places]
 
 
-def _read_one(file: BinaryIO, place: Place, *, target: Tensor, header: WeightsHeader) -> bool:
-    """Fill one tensor from where the file stands; False when not all of its numbers are finite."""
+def _read_one(file: BinaryIO, place: Place, *, target: Tensor, header: WeightsHeader) -> None:
+    """Fill one tensor from where the file stands."""
     turned = place.stored.flipped or (place.stored.transposable and header.transposed)
     plain = target.dtype == torch.float32 and target.device.type == "cpu" and target.is_contiguous()
     if plain and not turned and sys.byteorder == "little":
         _read_into(file, target.view(-1).numpy(), place)
-        return is_finite(target)
+        return
     numbers = np.empty(place.stored.size, "<f4")
     _read_into(file, numbers, place)
     read = torch.from_numpy(numbers.astype(np.float32, copy=False))
     if turned:
         read = read.view(-1, place.stored.shape[0]).T
     target.copy_(read.reshape(target.shape))
-    return is_finite(read)
 
 
 def _read_into(file: BinaryIO, numbers: np.ndarray, place: Place) -> None:
@@ -119,19 +115,22 @@ def _read_into(file: BinaryIO, numbers: np.ndarray, place: Place) -> None:
         raise OSError(f"the file became shorter while it was read, at {place.name}")
 
 
-def is_finite(numbers: Tensor) -> bool:
-    """True when no number is NaN or infinite."""
-    # A sum is finite unless a number is not, or they are very large: one pass decides nearly always.
-    return bool(torch.isfinite(numbers.sum())) or bool(torch.isfinite(numbers).all())
+def not_finite(graph: Graph, tensors: Iterable[tuple[Place, Tensor]]) -> Iterator[str]:
+    """The note about layers with NaN or infinity among their weights; nothing when there are none.
 
-
-def not_finite(graph: Graph, indices: list[int]) -> Iterator[str]:
-    """The note about layers with NaN or infinity among their weights; nothing when there are none."""
-    if indices:
-        node = graph.nodes[indices[0]]
-        place = f"[{node.section.raw.name} #{node.index}] (line {node.line} of {graph.path})"
+    Only vectors (biases, scales, statistics) are looked at: training that fails spoils them too, and going
+    through every kernel would take as long as reading it.
+    """
+    vectors = [(place, tensor) for place, tensor in tensors if place.stored.size == max(place.stored.shape)]
+    # A sum is finite unless a number is not, or they are very large.
+    if not vectors or bool(torch.stack([tensor.float().sum() for _, tensor in vectors]).isfinite().all()):
+        return
+    odd = {place.index: None for place, tensor in vectors if not tensor.isfinite().all()}
+    for index in list(odd)[:1]:
+        node = graph.nodes[index]
+        place = f"[{node.section.raw.name} #{index}] (line {node.line} of {graph.path})"
         yield (
-            f"NaN or infinity in the weights of {len(set(indices))} layers, the first {place}: "
+            f"NaN or infinity in the weights of {len(odd)} layers, the first {place}: "
             "the training that wrote them had failed, or the cfg is another"
         )
 

@@ -106,11 +106,17 @@ def tell(
     return Told(DIALECTS[shown or otherwise], assumed=shown is None)
 
 
-def named(name: str, path: str = "") -> Dialect:
+def named(name: str, path: str = "", *, line: int = 0) -> Dialect:
     """The dialect of that name; raises CfgError for any other word."""
     if name not in DIALECTS:
         raise CfgError(
-            "unknown dialect", path=path, section="net", key="dialect", found=name, allowed=sorted(DIALECTS)
+            "unknown value",
+            path=path,
+            line=line,
+            section="net" if line else "",
+            key="dialect",
+            found=name,
+            allowed=sorted(DIALECTS),
         )
     return DIALECTS[name]
 
@@ -120,7 +126,6 @@ def _contradiction(darknet: Evidence, yolor: Evidence, *, path: str) -> CfgError
         "this file speaks both dialects",
         path=path,
         line=max(darknet.line, yolor.line),
-        section="net",
         found=f"{darknet.what} (line {darknet.line}: only darknet) and "
         f"{yolor.what} (line {yolor.line}: only yolor)",
         allowed="words of one dialect",

@@ -20,7 +20,6 @@ DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 INT32 = 2**31 - 1
 GLUED = re.compile(r"[0-9.]\s+[-+.0-9]")
 LONGEST_WORD = 60  # of which a closest match is looked for
-ALLOWED = {"flag": "0, 1"}  # in words where they differ from the kind
 MOST_DIGITS = 4000  # of a whole number; Python itself refuses to read more than 4300
 
 
@@ -38,6 +37,7 @@ class Reading(NamedTuple):
     value: Any
     warning: str = ""
     hint: str = ""
+    allowed: Sequence[str] = ()
 
 
 class Key(Generic[T]):
@@ -108,7 +108,10 @@ class Int(Bounded[int]):
     def read(self, text: str, dialect: Dialect) -> Reading:
         """atoi: digits at the front; `6.9` is 6 with a warning (an error in the yolor dialect)."""
         digits, warning = _front(WHOLE, text, word=self.word, dialect=dialect)
-        return self._bounded(_whole(digits), warning)
+        value = int(digits[:MOST_DIGITS])
+        if abs(value) > INT32 and dialect.forgiving:
+            value, warning = max(-INT32, min(value, INT32)), "does not fit into the 32 bits of C's int"
+        return self._bounded(value, warning)
 
 
 class Flag(Key[bool]):
@@ -116,7 +119,7 @@ class Flag(Key[bool]):
 
     def read(self, text: str, dialect: Dialect) -> Reading:
         """True unless the number is 0."""
-        digits, warning = _front(WHOLE, text, word="flag", dialect=dialect)
+        digits, warning = _front(WHOLE, text, word="flag", allowed=self.allowed, dialect=dialect)
         return Reading(_whole(digits) != 0, warning)
 
     @property
@@ -166,7 +169,8 @@ class Choice(Key[str]):
         if bare in self.options:
             hint = "for Darknet the comment is part of the word: put it on a line of its own"
         if self.fallback and dialect.forgiving:
-            return Reading(self.fallback, f"unknown value, runs as {self.fallback}, as in Darknet", hint)
+            what = f"unknown value, runs as {self.fallback}, as in Darknet"
+            return Reading(self.fallback, what, hint, sorted(self.options))
         raise BadValue("unknown value", sorted(self.options), hint)
 
     @property
@@ -182,14 +186,6 @@ class Activation(Choice):
     def __init__(self, default: str, *, help: str = "what is applied to each output") -> None:
         super().__init__(default, sorted(ACTIVATIONS), fallback="relu", help=help)
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
-        """As Choice; `silu` is always swish, and in the darknet dialect the reader is told so."""
-        reading = super().read(text, dialect)
-        if reading.value != "silu":
-            return reading
-        note = "silu is not a name of C Darknet's, which would run relu; it runs as swish here"
-        return Reading("silu", note if dialect.forgiving else "")
-
 
 class Numbers(Key[tuple[T, ...]]):
     """A list with commas. In the forgiving dialect a missing comma glues two numbers and an empty place is 0,
@@ -204,13 +200,16 @@ class Numbers(Key[tuple[T, ...]]):
         clean = uncommented(text)
         odd = self._odd(clean)
         if odd and not dialect.forgiving:
-            raise BadValue(odd[0], self.allowed, "put one comma between two numbers")
+            raise BadValue(odd[0].partition(":")[0], self.allowed, "put one comma between two numbers")
         parts = re.sub(r"\s", "", clean).removesuffix(",").split(",")
-        read = [_front(self.number, part or "0", word=self.word, dialect=dialect) for part in parts]
+        read = [self._one(part or "0", dialect) for part in parts]
         odd += sorted({warning for _, warning in read if warning})
         if clean != text:
             odd.append("an inline comment")
         return Reading(tuple(type(self).convert(digits) for digits, _ in read), "; ".join(odd))
+
+    def _one(self, part: str, dialect: Dialect) -> tuple[str, str]:
+        return _front(self.number, part, word=self.word, allowed=self.allowed, dialect=dialect)
 
     @staticmethod
     def _odd(text: str) -> list[str]:
@@ -252,7 +251,7 @@ def closest(word: str, options: Iterable[str]) -> str:
     import difflib  # only messages need it, and it would cost every start a millisecond
 
     spelled = {option.casefold(): option for option in options}
-    matches = difflib.get_close_matches(word[:LONGEST_WORD].casefold(), spelled, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(word[:LONGEST_WORD].casefold(), spelled, n=1, cutoff=0.7)
     return f"did you mean {spelled[matches[0]]}?" if matches else ""
 
 
@@ -261,17 +260,21 @@ def uncommented(text: str) -> str:
     return re.split(r"[#;]", text, maxsplit=1)[0].strip()
 
 
-def _front(pattern: re.Pattern[str], text: str, *, word: str, dialect: Dialect) -> tuple[str, str]:
+def _front(
+    pattern: re.Pattern[str], text: str, *, word: str, dialect: Dialect, allowed: str = ""
+) -> tuple[str, str]:
     """The number at the front of `text` and a warning about what follows it."""
+    if pattern.fullmatch(text):
+        return text, ""
     glued = re.sub(r"\s", "", text)
     match = pattern.match(glued)
     if match is None:
-        raise BadValue(f"not a {word}", ALLOWED.get(word, word))
+        raise BadValue(f"not a {word}", allowed or word)
     number = match.group()
     split = GLUED.search(uncommented(text)) is not None
     rest = glued[len(number) :]
     if (rest[:1] not in ("", "#", ";") or split) and not dialect.forgiving:
-        raise BadValue(f"not a {word}", ALLOWED.get(word, word), f"write {number}?")
+        raise BadValue(f"not a {word}", allowed or word, f"write {number}?")
     if split:
         return number, f"blanks inside a number: read as {number}, as Darknet does"
     if rest[:1] in "#;" and rest:

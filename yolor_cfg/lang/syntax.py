@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError
@@ -19,7 +20,7 @@ NET = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
 SHOWN = 60  # characters of a line that a message quotes
 # git writes exactly seven; a longer row of = is somebody's ornament.
-MERGE_MARKER = re.compile(r"([<>|])\1{6}(\s|$)|={7}$")
+MERGE_MARKER = re.compile(r"\s*(([<>|])\2{6}(\s|$)|={7}\s*$)")
 # Only the line ends that C's fgets or an old Mac knows: str.splitlines would also cut at form feeds and
 # U+2028.
 LINES = re.compile(r"[^\n]*\n|[^\n]+")
@@ -107,8 +108,7 @@ def parse(text: str, path: str = "<text>") -> Document:
     starts = [i for i, line in enumerate(lines) if line.kind == HEADER]
     prelude = tuple(lines[: starts[0]] if starts else lines)
     _refuse_prose(prelude, path)
-    ends = [*starts[1:], len(lines)]
-    sections = tuple(_section(lines[start:end], path) for start, end in zip(starts, ends, strict=True))
+    sections = tuple(_section(lines[start:end], path) for start, end in pairwise([*starts, len(lines)]))
     _refuse_a_start_without_net(sections, path)
     return Document(path, prelude, sections)
 
@@ -197,7 +197,7 @@ def _section(lines: list[Line], path: str) -> RawSection:
 
 def _refuse_merge_markers(lines: list[Line], path: str) -> None:
     for line in lines:
-        if MERGE_MARKER.match(line.text.strip()):
+        if MERGE_MARKER.match(line.text):
             hint = "keep one side of the conflict and delete the three marker lines"
             raise _fault("a merge-conflict marker", line, path=path, hint=hint)
 
@@ -217,17 +217,16 @@ def _refuse_prose(prelude: tuple[Line, ...], path: str) -> None:
 
 def _refuse_a_start_without_net(sections: tuple[RawSection, ...], path: str) -> None:
     if not sections:
-        raise CfgError("there is no section in this file", path=path, line=1, section="section",
+        raise CfgError("there is no section in this file", path=path, line=1,
                        allowed="[net] first, then the layers", hint="is this the right file?")
     first = sections[0]
     sized = {line.key for line in first.entries}.issuperset(IMAGE_KEYS)  # Darknet's earliest format
     if first.name not in NET and not sized:
-        raise CfgError("the first section must be [net]", path=path, line=first.line, section=first.name,
-                       found=f"[{shown(first.name)}]", allowed="[net], [network]",
+        name = shown(first.name)
+        raise CfgError("the first section must be [net]", path=path, line=first.line, section=name,
+                       found=f"[{name}]", allowed="[net], [network]",
                        hint="put [net] with width, height and channels at the top")
 
 
 def _fault(message: str, line: Line, *, path: str, hint: str = "") -> CfgError:
-    return CfgError(
-        message, path=path, line=line.number, section="section", found=shown(line.text), hint=hint
-    )
+    return CfgError(message, path=path, line=line.number, found=shown(line.text), hint=hint)

@@ -19,7 +19,7 @@ def signs(x: Tensor) -> Tensor:
 
 
 def binary_weight(weight: Tensor) -> Tensor:
-    """Signs of kernels [filters, C, k, k] times the mean size in each filter; the gradient passes as it is."""
+    """Signs of kernels [filters, C, k, k] times the mean size in a filter; the gradient passes unchanged."""
     scale = weight.abs().mean(dim=(1, 2, 3), keepdim=True)
     return torch.where(weight > 0, scale, -scale).detach() + (weight - weight.detach())
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolor_cfg.ops.activations import activate
+from yolor_cfg.ops.activations import activate_
 
 DARKNET_EPSILON = 1e-4
 """What C Darknet adds to the sum by which it divides the weights of a shortcut (shortcut_layer.c)."""
@@ -80,16 +80,28 @@ class Concatenate(nn.Module):
         return parts[0] if len(parts) == 1 else concatenated(parts)
 
 
-class Add(nn.Module):
-    """The sum of the input and its sources, then the activation; the first input says how many channels."""
+class Sum(NamedTuple):
+    """How a shortcut adds: what is applied to the sum; for each source n where every n-th pixel counts."""
 
-    def __init__(self, activation: str) -> None:
+    activation: str
+    steps: tuple[int, ...]
+
+    def thinned(self, sources: Sequence[Tensor]) -> list[Tensor]:
+        """The sources [N, C, H*step, W*step] -> [N, C, H, W] each."""
+        pairs = zip(sources, self.steps, strict=True)
+        return [x if step == 1 else x[:, :, ::step, ::step] for x, step in pairs]
+
+
+class Add(nn.Module):
+    """The sum of the input and its sources, then the activation; the input says how many channels."""
+
+    def __init__(self, sum_of: Sum) -> None:
         super().__init__()
-        self.activation = activation
+        self.sum_of = sum_of
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
         """x [N, C, H, W], sources [N, any, H, W] -> [N, C, H, W]."""
-        return activate(self.total(x, sources), self.activation)
+        return activate_(self.total(x, self.sum_of.thinned(sources)), self.sum_of.activation)
 
     def total(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
         """The sum, always a new tensor."""
@@ -101,8 +113,8 @@ class Add(nn.Module):
 class WeightedAdd(Add):
     """As Add with a learned weight for each input (and channel): `w` [S] or [S, C], the input first."""
 
-    def __init__(self, activation: str, weights: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(activation)
+    def __init__(self, sum_of: Sum, weights: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(sum_of)
         self.w = nn.Parameter(weights)
         self.shares = shares
 
@@ -125,4 +137,4 @@ class Multiply(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x and y [N, C or 1, H or 1, W or 1] -> [N, C, H, W]."""
-        return activate(x * y, self.activation)
+        return activate_(x * y, self.activation)

@@ -126,8 +126,8 @@ class GaussianHead(nn.Module):
 
 
 class Hierarchy(NamedTuple):
-    """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the roots,
-    level by level downwards, each level as (classes, their parents)."""
+    """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the
+    roots, level by level downwards, each level as (classes, their parents)."""
 
     runs: tuple[int, ...]
     levels: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
@@ -138,8 +138,11 @@ class Hierarchy(NamedTuple):
         depths: list[int] = []
         for parent in parents:
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        levels = [tuple(k for k, depth in enumerate(depths) if depth == level) for level in range(max(depths) + 1)]
-        return Hierarchy(runs, tuple((level, tuple(parents[k] for k in level)) for level in levels[1:]))
+        levels: list[list[int]] = [[] for _ in range(max(depths) + 1)]
+        for k, depth in enumerate(depths):
+            levels[depth].append(k)
+        below = (tuple(level) for level in levels[1:])
+        return Hierarchy(runs, tuple((level, tuple(parents[k] for k in level)) for level in below))
 
     def conditional(self, logits: Tensor) -> Tensor:
         """The probability of each class of [..., K] given its parent."""
@@ -153,6 +156,13 @@ class Hierarchy(NamedTuple):
             above = torch.tensor(parents, device=product.device)
             product = product.index_copy(-1, below, product[..., below] * product[..., above])
         return product
+
+
+def deepest(absolute: Tensor) -> Tensor:
+    """[..., K] with the last class above .5 alone: C Darknet reports one of a tree, and parents come first."""
+    likely = absolute > 0.5
+    from_here_on = likely.flip(-1).cumsum(-1).flip(-1)
+    return absolute * (likely & (from_here_on == 1))
 
 
 class RegionRules(NamedTuple):
@@ -176,7 +186,7 @@ class RegionHead(nn.Module):
         return anchor_maps(x, len(self.grid.anchors))
 
     def stored(self, raw: Tensor) -> Tensor:
-        """C Darknet's output [N, H, W, A, V]: objectness and classes activated (a tree's given their parents)."""
+        """C Darknet's output [N, H, W, A, V]: objectness and classes activated; a tree conditional."""
         values = torch.cat([raw[..., :4], raw[..., 4:5].sigmoid(), self._classes(raw)], dim=-1)
         return values.permute(0, 2, 3, 1, 4)
 
@@ -188,7 +198,7 @@ class RegionHead(nn.Module):
         objectness = torch.where(objectness < self.rules.dropped, 0, objectness)
         scores = self._classes(raw)
         if self.rules.tree is not None:
-            scores = self.rules.tree.absolute(scores)
+            scores = deepest(self.rules.tree.absolute(scores))
         boxes = torch.cat([centre, size], dim=-1)
         return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
 
@@ -200,8 +210,8 @@ class RegionHead(nn.Module):
 
 
 class DetectionRules(NamedTuple):
-    """The numbers of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is width and
-    height in pixels; `root`: widths and heights are square roots."""
+    """The numbers of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is width
+    and height in pixels; `root`: widths and heights are square roots."""
 
     side: int
     classes: int
@@ -219,7 +229,7 @@ class DetectionHead(nn.Module):
         self.rules = rules
 
     def forward(self, x: Tensor) -> Tensor:
-        """x, flattened to [N, n] -> [N, n, 1, 1], the classes of each cell through a softmax if there is one."""
+        """x, flattened to [N, n] -> [N, n, 1, 1], the classes of a cell through a softmax if asked for."""
         flat = x.flatten(1)
         if self.rules.softmax:
             length = self.rules.side**2 * self.rules.classes

@@ -1,6 +1,6 @@
-"""Recurrent cells: pure functions of an input and a state, which the caller keeps. Parts bear Darknet's names.
+"""Recurrent cells: pure functions of an input and a state that the caller keeps; parts bear Darknet's names.
 
-N images, C channels, H W cells. A vector of n numbers is [N, n, 1, 1], so that one cell serves vectors and maps.
+N images, C channels, H W cells. A vector of n numbers is [N, n, 1, 1]: one cell serves vectors and maps.
 """
 
 from __future__ import annotations
@@ -114,9 +114,12 @@ class GruCell(Cell):
 
 
 class LstmRules(NamedTuple):
-    """What varies between the long short-term memories: `peephole` lets the gates see the cell, `bottleneck` mixes
-    state and input first (and `shortcut` then adds the first half of that mixture to the output), `limit` bounds
-    the cell that is kept (0: no bound), `activation` squashes candidate and cell."""
+    """What varies between the long short-term memories.
+
+    `peephole` lets the gates see the cell; `bottleneck` mixes state and input first, and `shortcut` then adds
+    the first half of that mixture to the output; `limit` bounds the cell that is kept (0: no bound);
+    `activation` squashes candidate and cell.
+    """
 
     peephole: bool = False
     bottleneck: bool = False
@@ -125,17 +128,20 @@ class LstmRules(NamedTuple):
     activation: str = "tanh"
 
 
+PLAIN = LstmRules()
+
+
 class LstmCell(Cell):
     """Long short-term memory of vectors or maps: w* see the state, u* the input, v* the cell."""
 
     wf: nn.Module
 
-    def __init__(self, parts: Mapping[str, nn.Module], state: StateSize, rules: LstmRules = LstmRules()) -> None:
+    def __init__(self, parts: Mapping[str, nn.Module], state: StateSize, rules: LstmRules = PLAIN) -> None:
         super().__init__(parts, (state, state))
         self.rules = rules
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """x [N, C, H, W], state (output, cell) each [N, output, H, W] -> y [N, output, H, W] and the next state."""
+        """x [N, C, H, W], state (y, cell), each [N, output, H, W] -> y [N, output, H, W], next state."""
         seen, cell = state
         if self.rules.bottleneck:
             x = activate(self.wf(torch.cat([seen, x], dim=1)), self.rules.activation)
@@ -161,7 +167,7 @@ class LstmCell(Cell):
 
 
 class History(nn.Module):
-    """Room for `frames` maps, of which C Darknet, given one at a time, fills the first; the rest stays zero."""
+    """Room for `frames` maps, of which Darknet, given one at a time, fills the first; the rest stays zero."""
 
     def __init__(self, frames: int) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Unpack
 
 from yolor_cfg.errors import CfgError, Details
-from yolor_cfg.lang.dialect import BOTH, Dialect
+from yolor_cfg.lang.dialect import BOTH, YOLOR_KEYS, Dialect
 from yolor_cfg.lang.keys import BadValue, Flag, Float, Int, Key, closest
 from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, shown
 from yolor_cfg.shape import Shape
@@ -53,6 +53,7 @@ class Section:
 
     names: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[dict[str, Key[Any]]] = {}
+    darknet_keys: ClassVar[frozenset[str]] = frozenset()  # those that YOLOR's parser refuses
     dialects: ClassVar[tuple[str, ...]] = BOTH
     examples: ClassVar[tuple[str, ...]] = ()
     ignored: ClassVar[dict[str, str]] = {}
@@ -78,6 +79,7 @@ class Section:
             for key in vars(base).values()
             if isinstance(key, Key)
         }
+        cls.darknet_keys = frozenset(cls.keys).union(cls.ignored) - YOLOR_KEYS
         if not names:
             return
         cls.names = tuple(names.split())
@@ -214,7 +216,8 @@ class Section:
         if line.kind != ENTRY:
             return
         if not line.value:
-            self._odd_line(line.key, "no value after =", line, hint="without one the key counts as absent")
+            hint = "the key counts as absent" if self.dialect.forgiving else "give one, or delete the line"
+            self._odd_line(line.key, "no value after =", line, hint=hint)
             return
         earlier = self.lines.get(line.key)
         if earlier is not None and "".join(earlier.value.split()) != "".join(line.value.split()):
@@ -243,7 +246,7 @@ class Section:
         self.values[name] = reading.value
         if reading.warning:
             found = shown(line.value)
-            self.warn(name, reading.warning, found=found, allowed=key.allowed, hint=reading.hint)
+            self.warn(name, reading.warning, found=found, allowed=reading.allowed, hint=reading.hint)
 
     def _unknown(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored})

@@ -178,22 +178,39 @@ class Shortcut(Section, names="shortcut"):
     def sources(self) -> tuple[int, ...]:
         return (self.index - 1, *self.absolute(self.from_, "from"))
 
-    def shape(self, *inputs: Shape) -> Shape:
-        same_size(self, "from", inputs)
-        return inputs[0]
+    def shape(self, x: Shape, *sources: Shape) -> Shape:  # type: ignore[override]
+        steps = self._steps(x, *sources)
+        thinned = (x if step > 1 else y for step, y in zip(steps, sources, strict=True))
+        same_size(self, "from", (x, *thinned))
+        if max(steps) > 1:
+            self.warn("from", "inputs differ in size: of the larger one every n-th pixel is added",
+                      found=f"{x} and {', '.join(map(str, sources))}",
+                      hint="the first Darknet runs this, AlexeyAB's stops here")
+        return x
+
+    def _steps(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
+        """For each source how many times larger than x it is both ways; 1 where that is no whole number.
+
+        The first Darknet takes every n-th pixel of a larger map (shortcut_cpu in blas.c); its ResNets need it.
+        """
+        if self.dialect.is_yolor or x.area == 1:
+            return (1,) * len(sources)
+        steps = [max(1, y.height // x.height) for y in sources]
+        return tuple(step if y[1:] == (x.height * step, x.width * step) else 1
+                     for step, y in zip(steps, sources, strict=True))
 
     def module(self, x: Shape, *sources: Shape) -> nn.Module:  # type: ignore[override]
         import torch
 
         from yolor_cfg.ops import combining as ops
-        activation = "linear" if self.dialect.is_yolor else self.activation
+        sum_of = ops.Sum("linear" if self.dialect.is_yolor else self.activation, self._steps(x, *sources))
         if not self.weighted:
-            return ops.Add(activation)
+            return ops.Add(sum_of)
         size = self._weights(x)
         if self.dialect.is_yolor:
-            return ops.WeightedAdd(activation, torch.zeros(size), ops.sigmoid_shares)
+            return ops.WeightedAdd(sum_of, torch.zeros(size), ops.sigmoid_shares)
         shares = ops.softmax_shares if self.weights_normalization == "softmax" else ops.relu_shares
-        return ops.WeightedAdd(activation, torch.ones(size), shares)
+        return ops.WeightedAdd(sum_of, torch.ones(size), shares)
 
     def _weights(self, x: Shape) -> tuple[int, ...]:
         count = len(self.from_) + 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Detection(Section, names="detection"):
-    """Boxes of YOLOv1: a grid of side x side cells, each with one set of class probabilities and num boxes."""
+    """Boxes of YOLOv1: side x side cells, each with one set of class probabilities and num boxes."""
 
     dialects = ("darknet",)
     is_head = True

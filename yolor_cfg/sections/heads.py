@@ -30,7 +30,7 @@ def pairs(numbers: tuple[float, ...], count: int) -> tuple[tuple[float, float], 
 
 
 def check_channels(head: AnchorHead | Region, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
-    """Raise CfgError unless the channels are those of `anchors` boxes, each of `numbers` and one per class."""
+    """Raise CfgError unless the channels are those of `anchors` boxes of `numbers` and one per class."""
     wanted = anchors * (head.classes + numbers)
     if x.channels == wanted:
         return
@@ -72,7 +72,7 @@ class AnchorHead(Section):
     objectness_smooth = Flag(False, help="objectness learns the IoU in place of 1")
     focal_loss = Flag(False, help="focal loss for classes")
     counters_per_class = Ints((), help="objects of each class in the training set, to balance the loss")
-    nms_kind = Choice("default", NMS_KINDS, fallback="default", help="which suppression the network was trained for")
+    nms_kind = Choice("default", NMS_KINDS, fallback="default", help="which suppression the network wants")
     beta_nms = Float(0.6, help="exponent of the distance in diounms")
     map = Text("", help="file that maps classes to those of another data set")
 
@@ -80,22 +80,25 @@ class AnchorHead(Section):
         known = len(self.anchors) // 2
         self._check_mask(known)
         if len(self.anchors) % 2:
-            self._tell_odd("anchors", "an odd count of numbers", str(len(self.anchors)), "width, height of each anchor")
+            self._tell_odd("anchors", "an odd count of numbers", found=str(len(self.anchors)),
+                           allowed="two for each anchor")
         if known > self.num:
             self.warn("anchors", "more anchors than num", found=f"{known} anchors, num={self.num}",
                       hint=f"num={known}")
 
     def _check_mask(self, known: int) -> None:
         missing = [index for index in self.mask if index >= known]
+        allowed = f"0 to {known - 1}"
         if not self.mask or min(self.mask) < 0:
-            self.fault("mask", "not a list of anchors", found=",".join(map(str, self.mask)), allowed=f"0 to {known - 1}")
+            self.fault("mask", "not a list of anchors", found=",".join(map(str, self.mask)), allowed=allowed)
         elif missing:
-            self._tell_odd("mask", "points beyond the anchors", ",".join(map(str, missing)), f"0 to {known - 1}")
+            self._tell_odd("mask", "points beyond the anchors", found=",".join(map(str, missing)),
+                           allowed=allowed)
 
-    def _tell_odd(self, key: str, message: str, found: str, allowed: str) -> None:
+    def _tell_odd(self, key: str, message: str, *, found: str, allowed: str) -> None:
         """An error; where Darknet goes on, a warning: it takes 0.5 for every number that is missing."""
         tell = self.warn if self.dialect.forgiving else self.fault
-        hint = f"Darknet takes {UNNAMED_ANCHOR} for each number that is missing" if self.dialect.forgiving else ""
+        hint = f"Darknet takes {UNNAMED_ANCHOR} for what is missing" if self.dialect.forgiving else ""
         tell(key, message, found=found, allowed=allowed, hint=hint)
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
@@ -145,12 +148,12 @@ class GaussianYolo(AnchorHead, names="Gaussian_yolo"):
     """[yolo] that also predicts how sure it is of each of the four numbers of a box."""
 
     dialects = ("darknet",)
-    examples = ("[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\nanchors=4,5, 7,6, 9,9\n"
-                "scale_x_y=1.1\nyolo_point=left_top",)
+    examples = ("[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
+                "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",)
     box_values = 9
 
     nms_kind = Choice("default", (*NMS_KINDS, "cornersnms"), fallback="default",
-                      help="which suppression the network was trained for")
+                      help="which suppression the network wants")
     uc_normalizer = Float(1, help="weight of the deviations' loss")
     yolo_point = Choice("center", ("center", "left_top", "right_bottom"), fallback="center",
                         help="which point of the box x and y are")

@@ -6,9 +6,6 @@ from yolor_cfg.lang.keys import Choice, Flag, Float, Floats, Int, Ints, Text
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
-USUAL_STRIDES = (32, 64, 128)
-"""What detectors divide the image by: three, four and five levels of heads."""
-
 POLICIES = ("constant", "random", "poly", "step", "steps", "exp", "sigmoid", "sgdr")
 
 
@@ -119,12 +116,3 @@ class Net(Section, names="net network"):
         missing = [name for name in ("width", "height", "channels") if not getattr(self, name)]
         needs = "[net] needs width, height and channels (or inputs); missing: "
         raise self.error(missing[0], "missing key", allowed="1 or more", hint=needs + ", ".join(missing))
-
-    def fitting_sizes(self, image: Shape) -> str:
-        """A hint when the image is no multiple of a usual stride, with the nearest sizes that are."""
-        for stride in USUAL_STRIDES:
-            for name, length in (("width", image.width), ("height", image.height)):
-                if length % stride:
-                    below = max(length // stride, 1) * stride
-                    return f"{name}={length} is no multiple of {stride}: try {below} or {below + stride}"
-        return ""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ANY = Shape(1, 1, 1)  # where only the names of the parts are asked for
+RESIZED = "the state would not keep its size"
 LOGISTIC_OF_RNN = {1: "logistic", 2: "loggy"}
 
 
@@ -79,14 +80,17 @@ class Rnn(ConnectedCell, names="rnn"):
 
     hidden = Int(1, least=1, wanted=True, help="length of the hidden vector")
     activation = Activation("logistic")
-    logistic = Int(0, help="activation of the hidden vector's own sub-layer: 1 logistic, 2 loggy, else `activation`")
+    logistic = Int(0, help="what the hidden vector's own sub-layer applies: 1 logistic, 2 loggy")
     shortcut = Flag(False, help="the hidden vector is also added to its renewal")
 
     def parts(self, x: Shape) -> dict[str, Part]:
         """input, self, output."""
         own = LOGISTIC_OF_RNN.get(self.logistic, self.activation)
-        return {"input": Part(x.size, self.hidden, self.activation), "self": Part(self.hidden, self.hidden, own),
-                "output": Part(self.hidden, self.output, self.activation)}
+        return {
+            "input": Part(x.size, self.hidden, self.activation),
+            "self": Part(self.hidden, self.hidden, own),
+            "output": Part(self.hidden, self.output, self.activation),
+        }
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
@@ -102,7 +106,7 @@ class Gru(ConnectedCell, names="gru"):
 
     def check(self) -> None:
         if self.tanh:
-            self.warn("tanh", "has no effect: the candidate goes through a logistic, as in C Darknet", found="tanh=1")
+            self.warn("tanh", "has no effect: the candidate is logistic, as in C Darknet", found="tanh=1")
 
     def parts(self, x: Shape) -> dict[str, Part]:
         """What sees the input (update, reset, candidate), then what sees the state."""
@@ -146,8 +150,8 @@ class ConvolutionalCell(Section):
 
     def check(self) -> None:
         if self.xnor:
-            self.fault("xnor", "binary convolutions inside a recurrent section are missing here", found="xnor=1",
-                       hint="leave xnor out: the weights file is the same, the convolutions then run in float")
+            self.fault("xnor", "binary convolutions inside a recurrent section are missing", found="xnor=1",
+                       hint="leave xnor out: the same weights file fits, the convolutions run in float")
 
     def parts(self, x: Shape) -> dict[str, Part]:
         """The convolutions in the order in which they are stored."""
@@ -164,9 +168,9 @@ class ConvolutionalCell(Section):
     def _check_size(self) -> None:
         pads = self.size // 2 if self.pad else self.padding
         if self.stride != 1:
-            raise self.error("stride", "the state would not keep its size", found=str(self.stride), allowed="1")
+            raise self.error("stride", RESIZED, found=str(self.stride), allowed="1")
         if 2 * pads != self.size - 1:
-            raise self.error("size", "the state would not keep its size", found=f"size={self.size}, {pads} zeros around",
+            raise self.error("size", RESIZED, found=f"size={self.size}, {pads} zeros around",
                              allowed="an odd size with pad=1")
 
     def blocks(self, x: Shape) -> dict[str, nn.Module]:
@@ -216,7 +220,8 @@ class Crnn(ConvolutionalCell, names="crnn"):
     def parts(self, x: Shape) -> dict[str, Part]:
         """input, self, output."""
         steps = (x.channels, self.hidden), (self.hidden, self.hidden), (self.hidden, self.output)
-        return {name: Part(*step, self.activation) for name, step in zip(("input", "self", "output"), steps)}
+        names = "input", "self", "output"
+        return {name: Part(*step, self.activation) for name, step in zip(names, steps, strict=True)}
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
@@ -225,8 +230,8 @@ class Crnn(ConvolutionalCell, names="crnn"):
 
 
 class ConvLstm(ConvolutionalCell, names="conv_lstm"):
-    """A long short-term memory of maps; where C Darknet's CPU and GPU differ (`lstm_activation`, `bottleneck`), the
-    GPU's."""
+    """A long short-term memory of maps; of C Darknet's two the GPU's, as its CPU's knows neither
+    `lstm_activation` nor `bottleneck`."""
 
     examples = ("[conv_lstm]\noutput=6\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
                 "[conv_lstm]\noutput=4\nsize=1\npeephole=1\nlstm_activation=logistic\nstate_constrain=1",
@@ -242,7 +247,7 @@ class ConvLstm(ConvolutionalCell, names="conv_lstm"):
     time_normalizer = Float(1, help="factor on gradients through time in training")
 
     def parts(self, x: Shape) -> dict[str, Part]:
-        """v* see the cell, w* the state, u* the input (or, with bottleneck, what wf makes of state and input)."""
+        """v* see the cell, w* the state, u* the input (with bottleneck: what wf makes of both)."""
         own, seen = self.output, self.output if self.bottleneck else x.channels
         parts = {f"v{gate}": Part(own, own, self.activation) for gate in ("fio" if self.peephole else "")}
         if self.bottleneck:
@@ -269,7 +274,7 @@ class ConvLstm(ConvolutionalCell, names="conv_lstm"):
 
 
 class HistorySection(Section, names="history"):
-    """Room for the last maps; given one frame at a time, as here, the first is filled and the rest is zero."""
+    """Room for the last maps; given one frame at a time, as here, all but the first are zero."""
 
     dialects = ("darknet",)
     examples = ("[history]\nhistory_size=3",)
