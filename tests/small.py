@@ -32,7 +32,7 @@ def numbers(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def applied(text: str, *inputs: np.ndarray, dialect: str = "darknet") -> np.ndarray:
-    """What the last section of `text` computes from these inputs [N, C, H, W]; the first has the image's size."""
+    """What the last section computes from these inputs [N, C, H, W]; the first has the image's size."""
     node = last_node(text, dialect=dialect, image=inputs[0].shape[1:])
     module = node.section.module(*node.inputs).double().eval()
     with torch.no_grad():

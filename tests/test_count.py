@@ -115,7 +115,7 @@ def test_memory_grows_with_the_batch() -> None:
 
 
 def published() -> list[tuple[Path, dict[str, str]]]:
-    """Our cfgs with the counts that were measured with YOLOR's own code; none where the shared data is absent."""
+    """Our cfgs with the counts measured with YOLOR's own code; none where the shared data is absent."""
     table = SHARED / "reference" / "networks-counts.tsv"
     rows = [line.split("\t") for line in table.read_text().splitlines()] if table.is_file() else []
     counts = [dict(zip(rows[0], row, strict=True)) for row in rows if row[0] == "generated cfg"]

@@ -50,7 +50,7 @@ def test_reorg3d_moves_blocks_of_pixels_into_channels_row_first(s):
 
 
 def small_side(x: np.ndarray, s: int, size: tuple[int, int, int]):
-    """Pairs of flat indices: of a map of this size, of the s times larger one with s*s times fewer channels."""
+    """Pairs of flat indices: of a map of this size, of the s times larger one with fewer channels."""
     K, H, W = size
     for k, j, i in product(range(K), range(H), range(W)):
         c, o = k % (K // s**2), k // (K // s**2)
@@ -139,7 +139,8 @@ def test_an_input_that_does_not_fit_is_named_at_the_key(text, shape, key):
     section = last_node(text, image=(16, 16, 16)).section
     with pytest.raises(CfgError) as told:
         section.shape(shape)
-    assert told.value.key == key and told.value.line == 4 + text.split("\n").index(f"{key}={getattr(section, key)}")
+    line = 5 + text.split("\n").index(f"{key}={getattr(section, key)}")  # [net] has four lines
+    assert (told.value.key, told.value.line) == (key, line)
 
 
 @pytest.mark.parametrize("kind", ["reorg", "dwt"])

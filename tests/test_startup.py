@@ -17,7 +17,8 @@ def loaded(*args: str) -> set[str]:
             "try: main(sys.argv[1:])\n"
             "except SystemExit as end: assert not end.code, end.code\n"
             "print(*sys.modules, sep='\\n', file=sys.stderr)")
-    done = subprocess.run([sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True,
+                          check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
     return set(done.stderr.split())

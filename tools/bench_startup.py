@@ -1,9 +1,9 @@
-"""How long the command takes to start and a network to be filled, against torch and numpy on the same machine.
+"""How long the command takes to start and a network to be filled, against torch and numpy.
 
     python tools/bench_startup.py [--runs 7]
 
-Every time is that of a whole process, or inside a fresh one; the two sides of a row run in turn (A B A B), and the
-ratio is the median over the pairs. Exit code 1 when a ratio is above its limit.
+Every time is that of a whole process, or taken inside a fresh one; the two sides of a row run in turn
+(A B A B), and the ratio is the median over the pairs. Exit code 1 when a ratio is above its limit.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def main(runs: int) -> None:
     """Measure, print a table, exit 1 on a miss."""
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_starting(Path(folder), runs), *_filling(Path(folder), runs)]
-    click.echo(f"{'':44}{'ours':>9}  {'against':>9}        ratio  limit")
+    click.echo(f"{'':58}{'ours':>9}{'against':>9}{'':5}{'ratio':>6}  limit")
     for row in rows:
-        mark = "ok" if row.is_met else "MISS"
-        click.echo(f"{row.what:44}{row.ours:9.3f}  {row.theirs:9.3f} {row.unit:3}  {row.ratio:8.3f}  {row.limit:5.2f}  {mark}")
+        numbers = f"{row.ours:9.3f}{row.theirs:9.3f} {row.unit:4}{row.ratio:6.3f}  {row.limit:5.2f}"
+        click.echo(f"{row.what:58}{numbers}  {'ok' if row.is_met else 'MISS'}")
     sys.exit(not all(row.is_met for row in rows))
 
 
@@ -62,7 +62,7 @@ def _starting(folder: Path, runs: int) -> list[Row]:
     cfg = _written(folder, LARGE)
     torch = [sys.executable, "-c", "import torch"]
     return [
-        _paired(what, _process([*_command(), *arguments]), _process(torch), limit=limit, runs=runs)
+        _paired(what, (_process([*_command(), *arguments]), _process(torch)), limit=limit, runs=runs)
         for what, arguments, limit in (
             ("yolor --help, against import torch", ["--help"], 0.15),
             ("yolor info, 366 sections, against import torch", ["-q", "info", str(cfg)], 0.25),
@@ -77,12 +77,14 @@ def _filling(folder: Path, runs: int) -> list[Row]:
     size = _random_weights(cfg, weights)
     rows = []
     for kind in ("untouched", "initialised"):
-        fills = [(_child("fill", cfg, weights, kind), _child("fromfile", cfg, weights, kind)) for _ in range(runs)]
-        ours, theirs = ([pair[side]["seconds"] for pair in fills] for side in (0, 1))
+        fill, fromfile = ([code, str(cfg), str(weights), kind] for code in ("fill", "fromfile"))
+        pairs = [(_child(fill), _child(fromfile)) for _ in range(runs)]
+        ours, theirs = ([pair[side]["seconds"] for pair in pairs] for side in (0, 1))
         what = f"filling {size >> 20} MiB, {kind} memory"
         rows.append(_row(f"{what}, against np.fromfile", ours, theirs, limit=1.3))
-        grown = [pair[0]["grown"] / 2**20 for pair in fills]
-        rows.append(_row(f"{what}: peak RSS growth", grown, [size / 2**20] * runs, limit=1.1)._replace(unit="MiB"))
+        grown = [pair[0]["grown"] / 2**20 for pair in pairs]
+        growth = _row(f"{what}, RSS against the file", grown, [size / 2**20] * runs, limit=1.1)
+        rows.append(growth._replace(unit="MiB"))
     return rows
 
 
@@ -106,9 +108,8 @@ def _process(command: Sequence[str]) -> Callable[[], float]:
     return run
 
 
-def _paired(what: str, ours: Callable[[], float], theirs: Callable[[], float], *, limit: float, runs: int) -> Row:
-    ours(), theirs()  # the first runs read the disk
-    pairs = [(ours(), theirs()) for _ in range(runs)]
+def _paired(what: str, sides: Sequence[Callable[[], float]], *, limit: float, runs: int) -> Row:
+    pairs = [[side() for side in sides] for _ in range(runs + 1)][1:]  # the first runs read the disk
     return _row(what, [pair[0] for pair in pairs], [pair[1] for pair in pairs], limit=limit)
 
 
@@ -131,23 +132,20 @@ def _random_weights(cfg: Path, path: Path) -> int:
     return size
 
 
-# ------------------------------------------------------------------------------------------ in a process of its own
-
-
-def _child(what: str, cfg: Path, weights: Path, kind: str) -> dict[str, float]:
-    """What `fill` or `fromfile` below print, run in a fresh process."""
+def _child(call: Sequence[str]) -> dict[str, float]:
+    """What the function `call[0]` below prints for its arguments `call[1:]`, in a fresh process."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
-    code = f"import sys, bench_startup; bench_startup.{what}(*sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, str(cfg), str(weights), kind], check=True, text=True,
+    code = f"import sys, bench_startup; bench_startup.{call[0]}(*sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, *call[1:]], check=True, text=True,
                           stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths})
     told: dict[str, float] = json.loads(done.stdout)
     return told
 
 
 def fill(cfg: str, weights: str, kind: str) -> None:
-    """Fill the built network, touch every page; print seconds and by how many bytes resident memory rose at most.
+    """Fill the built network, touch every page; print seconds and by how many bytes the resident set rose.
 
-    `untouched` memory is allocated and not yet written, so the system has to find the pages while it is filled.
+    `untouched` memory is allocated and not yet written: the system has to find its pages while it is filled.
     """
     import torch
 

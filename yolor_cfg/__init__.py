@@ -6,7 +6,6 @@ The public names are looked up when they are first used, so that importing the p
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """The public object of that name; `__version__` is that of the installed distribution."""
     if name == "__version__":
-        return metadata.version("yolor-cfg")
+        return importlib.import_module("importlib.metadata").version("yolor-cfg")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

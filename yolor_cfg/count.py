@@ -15,8 +15,11 @@ HEADER_BYTES = 20  # of a .weights file: three int32 and a uint64
 
 
 class NodeCount(NamedTuple):
-    """What one node costs for one image: `parameters` are trained numbers, `stored_floats` those that a weights
-    file keeps (running statistics too), `bflops` what C Darknet prints, None where it has no such section."""
+    """What one node costs for one image.
+
+    `parameters` are trained numbers, `stored_floats` those that a weights file keeps, running statistics too.
+    `bflops` is what C Darknet prints, None where it has no such section.
+    """
 
     number: int
     parameters: int

@@ -242,6 +242,7 @@ def _fault_of_size(fault: CfgError, sections: Sequence[Section], net: Net) -> Cf
     rounded = _rounded(image, stride)
     largest = _largest_stride(_wired(sections, rounded), rounded)
     stride = largest if largest % stride == 0 else stride
+    multiple = f"a multiple of {stride}" + (", the largest stride" if stride == largest else "")
     odd = [name for name in ("width", "height") if getattr(image, name) % stride]
     near = {getattr(image, name) // stride * stride + more for name in odd for more in (0, stride)}
     rest = _rounded(image, stride)
@@ -251,7 +252,7 @@ def _fault_of_size(fault: CfgError, sections: Sequence[Section], net: Net) -> Cf
         "the size does not divide" if any(n < max(image[1:]) for n in fitting) else "the image is too small",
         found=", ".join(f"{name}={getattr(image, name)}" for name in odd),
         allowed=[str(size) for size in fitting],
-        hint=f"a multiple of {stride}, the largest stride; else line {fault.line}: {fault.message}",
+        hint=f"{multiple}; else line {fault.line}: {fault.message}",
     )
 
 

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 FORMATS = (".weights", ".pt", ".safetensors")
 
 
-@click.command()
+EXAMPLES = """\b
+Examples:
+  yolor convert yolov4.weights yolov4.pt --cfg yolov4.cfg --names coco.names
+  yolor convert yolor_p6.pt yolor_p6.weights --cfg yolor_p6.cfg
+  yolor convert yolov4.weights yolov4.conv.137 --cfg yolov4.cfg --upto 137"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.argument("source", metavar="IN", type=click.Path())
 @click.argument("target", metavar="OUT", type=click.Path())
 @click.option("--cfg", required=True, type=click.Path(), help="The cfg of the network.")

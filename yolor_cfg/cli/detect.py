@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from yolor_cfg.detect.write import Results
 
 
+MOST_CLASSES = 8  # that the last line names
+
+
 class Numbers(click.ParamType):
     """`0,2,5`: class numbers with commas."""
 
@@ -31,85 +34,60 @@ class Numbers(click.ParamType):
         return tuple(int(part) for part in value.split(","))
 
 
+def _fraction(*names: str, default: float, text: str) -> Any:
+    kind = click.FloatRange(0, 1)
+    return click.option(*names, default=default, show_default=True, type=kind, metavar="0..1", help=text)
+
+
+def _whole(*names: str, default: int | None, text: str) -> Any:
+    kind = click.IntRange(1)
+    return click.option(*names, default=default, show_default=True, type=kind, metavar="N", help=text)
+
+
 NETWORK = (
     size_option,
+    click.option("--preprocess", type=click.Choice(["stretch", "letterbox"]),
+                 help="Stretch a picture to the image size, or keep its aspect and fill the rest with grey; "
+                 "default: stretch in the darknet dialect (letterbox where the cfg says letter_box=1), "
+                 "letterbox in the yolor dialect."),
+    click.option("--names", type=click.Path(), metavar="FILE",
+                 help="Class names, one a line (.names), or a .data file that leads to them; default: those "
+                 "in the checkpoint, else numbers."),
+    click.option("--device", default="cpu", show_default=True,
+                 help="Where to compute: cpu, cuda, cuda:1 ..."),
+    _whole("--batch-size", default=1, text="Pictures of one size that are computed together."),
     dialect_option,
     strict_option,
-    click.option(
-        "--cutoff", type=click.IntRange(1), metavar="N", help="The weights hold layers 0 to N-1 only."
-    ),
-    click.option(
-        "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1 ..."
-    ),
-    click.option(
-        "--batch-size",
-        default=1,
-        show_default=True,
-        type=click.IntRange(1),
-        help="Pictures of one size that are computed together.",
-    ),
-    click.option(
-        "--preprocess",
-        type=click.Choice(["stretch", "letterbox"]),
-        help="How a picture is made to fit; default: stretch in the darknet dialect (letterbox where the "
-        "cfg says letter_box=1), letterbox in the yolor dialect.",
-    ),
+    _whole("--cutoff", default=None, text="The weights hold layers 0 to N-1 only."),
 )
 RULES = (
-    click.option(
-        "--conf-thres",
-        "--conf",
-        "conf",
-        default=0.25,
-        show_default=True,
-        type=click.FloatRange(0, 1),
-        help="Report what is at least this probable.",
-    ),
-    click.option(
-        "--iou-thres",
-        "--iou",
-        "iou",
-        default=0.45,
-        show_default=True,
-        type=click.FloatRange(0, 1),
-        help="Two boxes that overlap more are one object.",
-    ),
-    click.option(
-        "--nms",
-        type=click.Choice(["default", "greedynms", "diounms", "yolor"]),
-        help="How overlaps are measured; default: the cfg's nms_kind, yolor in the yolor dialect.",
-    ),
-    click.option(
-        "--max-det", default=300, show_default=True, type=click.IntRange(1), help="Most boxes a picture."
-    ),
-    click.option("--classes", type=Numbers(), metavar="0,2", help="Report these classes only."),
-    click.option(
-        "--agnostic-nms", "agnostic", is_flag=True, help="Overlaps of different classes are one object."
-    ),
-    click.option(
-        "--multi-label/--best-label",
-        "multi_label",
-        default=None,
-        help="Report every class of a box, or its best; default: every one in the yolor dialect.",
-    ),
-    click.option("--names", type=click.Path(), help="Class names: a .names or .data file."),
+    _fraction("--conf-thres", "--conf", "conf", default=0.25, text="Report what is more probable than this."),
+    _fraction("--iou-thres", "--iou", "iou", default=0.45,
+              text="Of two boxes whose shared area is more than this part of their joint area the better stays."),
+    click.option("--nms", type=click.Choice(["default", "greedynms", "diounms", "yolor"]),
+                 help="How overlaps are measured; default: the cfg's nms_kind, yolor in the yolor dialect."),
+    _whole("--max-det", default=300, text="Report at most so many objects of a picture, the best."),
+    click.option("--classes", type=Numbers(), metavar="0,2", help="Report these classes only, by number."),
+    click.option("--agnostic-nms", "agnostic", is_flag=True,
+                 help="Boxes of different classes suppress each other too."),
+    click.option("--multi-label/--best-label", "multi_label", default=None,
+                 help="Report every class of a box, or its best; default: every one in the yolor dialect."),
 )
 OUTPUT = (
-    click.option("--save-txt", is_flag=True, help="Write labels/*.txt: class cx cy w h, as fractions."),
-    click.option("--save-conf", is_flag=True, help="Add the score to each line of the labels."),
-    click.option("--save-crop", is_flag=True, help="Write each object as a picture, by class."),
-    click.option("--save-json", is_flag=True, help="Write detections.jsonl."),
-    click.option("--nosave", is_flag=True, help="Draw nothing."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON line a picture on standard output."),
-    click.option(
-        "--vid-stride", default=1, show_default=True, type=click.IntRange(1), help="Every n-th frame."
-    ),
-    click.option(
-        "--project", default="runs/detect", show_default=True, help="Where the folders of runs are."
-    ),
-    click.option(
-        "--name", default="exp", show_default=True, help="Folder of this run; exp2, exp3 ... if it is there."
-    ),
+    click.option("--save-txt", is_flag=True, help="Write labels/*.txt: class, centre x y, width height, as "
+                 "fractions of the picture."),
+    click.option("--save-conf", is_flag=True, help="As --save-txt, with the score at the end of each line."),
+    click.option("--save-crop", is_flag=True, help="Write each object as a picture: crops/CLASS/*.jpg."),
+    click.option("--save-json", is_flag=True, help="Write the lines of --json to detections.jsonl."),
+    click.option("--nosave", is_flag=True, help="Draw nothing: no pictures and videos in the results."),
+    click.option("--json", "as_json", is_flag=True,
+                 help="Print a JSON line for each picture on standard output, nothing else: source, width, "
+                 "height, detections with class, name, score, box_xyxy in pixels."),
+    _whole("--vid-stride", default=1, text="Take every N-th frame of a video."),
+    click.option("--project", default="runs/detect", show_default=True, metavar="FOLDER",
+                 help="Where the folders of results are."),
+    click.option("--name", default="exp", show_default=True,
+                 help="Folder of these results; exp2, exp3 ... if it is there: nothing is overwritten."),
 )
 
 
@@ -119,7 +97,16 @@ def _options(function: Any) -> Any:
     return function
 
 
-@click.command()
+EXAMPLES = """\b
+Examples:
+  yolor detect yolov4.cfg yolov4.weights street.jpg --names coco.names
+  yolor detect yolov4.cfg yolov4.weights photos/ 'more/*.png' --conf 0.5 --save-txt
+  yolor detect yolov4.cfg yolov4.weights drive.mp4 --vid-stride 2 --classes 0,2
+  yolor detect yolov4.cfg yolov4.weights 0              (the first camera; Ctrl-C ends it)
+  yolor detect yolov4.cfg yolov4.weights list.txt --json --nosave > found.jsonl"""
+
+
+@click.command(epilog=EXAMPLES)
 @cfg_argument
 @click.argument("weights", type=click.Path())
 @click.argument("source", nargs=-1, required=True)
@@ -127,8 +114,11 @@ def _options(function: Any) -> Any:
 def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> None:
     """Find objects in SOURCE with the network CFG and its WEIGHTS.
 
-    A SOURCE is a picture, a folder, a glob, a list of paths (.txt, or - for standard input), a video, a camera
-    number or a stream's address. WEIGHTS are a Darknet .weights file, a .pt or a .safetensors file.
+    A SOURCE is a picture, a folder, a glob, a list of paths (.txt, or - for standard input), a video, a
+    camera's number or a stream's address. WEIGHTS are a Darknet .weights file, a .pt or a .safetensors file.
+
+    The pictures and videos with the objects drawn on them, and a summary.json, are in runs/detect/exp
+    afterwards. What cannot be read is named and skipped; the exit code is 3 if nothing could be read.
     """
     from yolor_cfg.detect.sources import open_sources
     from yolor_cfg.detect.write import Results, new_folder
@@ -154,8 +144,12 @@ def _detector(cfg: str, weights: str, options: dict[str, Any]) -> Detector:
     from yolor_cfg.detect.pipeline import Detector
 
     detector = Detector(cfg, weights, **options)
-    graph = detector.network.graph
-    tell(graph.warnings, detector.notes)
+    notes = list(detector.notes)
+    if all(name.isdecimal() for name in detector.names):
+        notes.append("the classes have numbers only; --names FILE gives them names")
+    if detector.recurrent and options["batch_size"] > 1:
+        notes.append("a recurrent network takes its pictures one by one; --batch-size is 1")
+    tell(detector.network.graph.warnings, notes)
     return detector
 
 
@@ -198,11 +192,14 @@ def _say_summary(results: Results, folder: Path) -> None:
         return
     summary = results.summary()
     skipped = len(summary["unreadable"])
-    classes = ", ".join(f"{count} {name}" for name, count in list(summary["classes"].items())[:8])
-    click.echo(
-        f"{summary['frames']} pictures, {summary['detections']} objects"
-        + (f": {classes}" if classes else "")
-        + (f"; {skipped} unreadable" if skipped else ""),
-        err=True,
-    )
+    most = list(summary["classes"].items())[:MOST_CLASSES]
+    classes = ", ".join(f"{count} {f'of class {name}' if name.isdecimal() else name}" for name, count in most)
+    more = ", ..." if len(summary["classes"]) > MOST_CLASSES else ""
+    text = f"{_counted(summary['frames'], 'picture')}, {_counted(summary['detections'], 'object')}"
+    text += f": {classes}{more}" if classes else ""
+    click.echo(text + (f"; {skipped} unreadable" if skipped else ""), err=True)
     click.echo(f"results in {folder}", err=True)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -40,9 +40,9 @@ LARGEST = 5
 @json_option
 def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str | None, strict: bool,
          memory: bool, sections: bool, as_json: bool) -> None:
-    """Print what CFG describes: sections, shapes, parameters, MACs, memory.
+    """Print the sections of CFG and what they cost.
 
-    One MAC is a multiply-add, a FLOP half of one; BFLOPs are those that Darknet prints. Memory is that of the
+    One MAC is a multiply-add, that is two FLOPs; BFLOPs are those that Darknet prints. Memory is that of the
     outputs of one image in float32. `yolor info --sections` lists the language, `yolor info --sections
     convolutional` the keys of one section.
     """

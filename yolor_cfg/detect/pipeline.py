@@ -5,7 +5,8 @@ Legend: N images, B boxes, K classes, M detections.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +17,20 @@ from torch import Tensor
 
 from yolor_cfg.detect.preprocess import Placement, Prepared, YolorFit, letterbox, stretch, yolor_letterbox
 from yolor_cfg.detect.sources import read_image
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import CfgError, DataError, YolorError
 from yolor_cfg.graph import Graph, Reading
 from yolor_cfg.loading import open_network
-from yolor_cfg.model import Predictions
+from yolor_cfg.model import Network, Predictions
 from yolor_cfg.ops.boxes import to_xywh
 from yolor_cfg.ops.nms import YolorRules, darknet_nms, yolor_nms
 
 Image = NDArray[np.uint8]
 NMS_KINDS = ("default", "greedynms", "diounms", "yolor")
+FITS = ("stretch", "letterbox")
+FEW = 20_000
+"""Pairs of a box and a class that are compared first; a low threshold lets a million through."""
+FARTHEST = 1e9
+"""Input pixels; a box that reaches further is an overflow of exp."""
 
 
 class Detections(NamedTuple):
@@ -53,12 +59,13 @@ class Rules(NamedTuple):
 
 
 class Detector:
-    """A network with its preprocessing, decoding and suppression. Images are paths or RGB arrays [H, W, 3]
-    uint8.
+    """A network with its preprocessing, decoding and suppression; called with a list of images, which are
+    paths or RGB arrays [H, W, 3] uint8.
 
     Everything left at None comes from the cfg: the size, stretch or letterbox, the kind of suppression. In
     the yolor dialect every class of a box above `conf` is reported (`multi_label`), in the darknet dialect
-    the best one.
+    the best one. A recurrent network takes its images one by one, as frames that follow each other, until
+    `network.reset()`.
     """
 
     def __init__(
@@ -85,40 +92,42 @@ class Detector:
         reading = Reading(dialect, size, strict=strict)
         opened = open_network(cfg, weights, reading=reading, device=device, cutoff=cutoff)
         self.network, self.notes = opened.network, opened.notes
+        refuse_without_boxes(self.network)
         graph = self.network.graph
+        self.names = class_names(graph, opened.names if names is None else names)
         head = graph.heads[-1].section
         kind, beta = getattr(head, "nms_kind", "default"), getattr(head, "beta_nms", 0.6)
         yolor = graph.dialect.is_yolor
         self.rules = Rules(
             conf,
             iou,
-            nms or ("yolor" if yolor else kind),
+            one_of(nms or ("yolor" if yolor else kind), NMS_KINDS),
             beta,
             yolor if multi_label is None else multi_label,
             agnostic,
             max_det,
-            None if classes is None else tuple(classes),
+            None if classes is None else known_classes(classes, len(self.names)),
         )
-        self.preprocess = preprocess or default_preprocess(graph)
-        self.names = class_names(graph, opened.names if names is None else names)
-        self.batch_size = batch_size
+        self.preprocess = one_of(preprocess or default_preprocess(graph), FITS)
+        self.recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
+        self.batch_size = 1 if self.recurrent else batch_size
         self.device = torch.device(device)
 
     def __call__(self, images: Sequence[str | Path | Image]) -> list[Detections]:
         """The detections of each image, in order; raises DataError for an image that cannot be read."""
-        prepared = [self.prepare(image) for image in images]
-        return [found for batch in self._batches(prepared) for found in self.detect(batch)]
+        inputs = (self.prepare(image) for image in listed(images))
+        return [found for batch in self._batches(inputs) for found in self.detect(batch)]
 
     def prepare(self, image: str | Path | Image) -> Prepared:
         """The network's input for one image."""
-        pixels = image if isinstance(image, np.ndarray) else read_image(image, channels=self.channels)
+        if isinstance(image, (str, os.PathLike)):
+            image = read_image(image, channels=self.channels)
+        pixels = np.asarray(image)
         return prepared(checked(pixels, self.channels), self.network.graph, how=self.preprocess)
 
     def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
         """The detections of prepared images of one size."""
-        images = torch.from_numpy(np.stack([item.pixels for item in batch])).to(self.device)
-        with torch.inference_mode():
-            predictions = self.network.decode(self.network(images))
+        predictions = self._predicted(np.stack([item.pixels for item in batch]))
         placements = [item.placement for item in batch]
         return [
             Detections(*found, self.names) for found in suppressed(predictions, placements, rules=self.rules)
@@ -129,7 +138,21 @@ class Detector:
         """Channels of the images that the network takes."""
         return self.network.graph.image.channels
 
-    def _batches(self, prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+    def _predicted(self, pixels: NDArray[np.float32]) -> Predictions:
+        try:
+            with torch.inference_mode():
+                return self.network.decode(self.network(torch.from_numpy(pixels).to(self.device)))
+        except (MemoryError, RuntimeError) as fault:
+            if not is_out_of_memory(fault):
+                raise
+            count, _, height, width = pixels.shape
+            raise YolorError(
+                "not enough memory for the network",
+                found=f"{count} x {height}x{width} pixels",
+                hint="a smaller --batch-size or --img-size",
+            ) from fault
+
+    def _batches(self, prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
         batch: list[Prepared] = []
         for item in prepared:
             if batch and (len(batch) == self.batch_size or item.pixels.shape != batch[0].pixels.shape):
@@ -138,6 +161,54 @@ class Detector:
             batch.append(item)
         if batch:
             yield batch
+
+
+def refuse_without_boxes(network: Network) -> None:
+    """Raise CfgError for a network that finds no boxes, or whose heads do not count the same classes."""
+    nodes = network.graph.heads
+    for node in nodes:
+        if not hasattr(network.module_list[node.index], "decode"):
+            raise node.section.error(
+                "", "predicts no boxes", hint="is it a classifier or a backbone? detection needs a detector"
+            )
+    counts = [getattr(node.section, "classes", 0) for node in nodes]
+    for node, count in zip(nodes, counts, strict=True):
+        if count != counts[0]:
+            raise node.section.error(
+                "classes", "heads differ in their classes", found=str(count), allowed=str(counts[0])
+            )
+
+
+def one_of(word: str, allowed: Sequence[str]) -> str:
+    """The word if it is allowed; raises CfgError otherwise."""
+    if word not in allowed:
+        raise CfgError("unknown value", found=word, allowed=allowed)
+    return word
+
+
+def known_classes(classes: Sequence[int], count: int) -> tuple[int, ...]:
+    """The class numbers as a tuple; raises CfgError for one that the network does not have."""
+    strange = [label for label in classes if not 0 <= label < count]
+    if strange:
+        raise CfgError("no such class in this network", found=str(strange[0]), allowed=f"0..{count - 1}")
+    return tuple(classes)
+
+
+def listed(images: Sequence[str | Path | Image]) -> Sequence[str | Path | Image]:
+    """The images; raises DataError for one alone, whose letters or rows would each count as an image."""
+    if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise DataError(
+            "one image is not a list of images",
+            found=str(images.shape if isinstance(images, np.ndarray) else images),
+            hint="put it in a list: detector([image])[0]",
+        )
+    return images
+
+
+def is_out_of_memory(fault: Exception) -> bool:
+    """True for what Python or torch raise when no memory is left; torch's own class for it is the GPU's only."""
+    words = str(fault).lower()
+    return isinstance(fault, MemoryError) or ("memory" in words and ("alloc" in words or "out of" in words))
 
 
 def default_preprocess(graph: Graph) -> str:
@@ -181,7 +252,14 @@ def suppressed(
     """boxes_xyxy [M, 4] in image pixels, scores [M] and classes [M] of each image, best first."""
     way = of_yolor if rules.kind == "yolor" else of_darknet
     for number, placement in enumerate(placements):
-        yield way(Predictions(*(part[number].float().cpu() for part in predictions)), placement, rules=rules)
+        one = Predictions(*(part[number].float().cpu() for part in predictions))
+        yield way(_within_reach(one), placement, rules=rules)
+
+
+def _within_reach(one: Predictions) -> Predictions:
+    """The predictions without boxes that are not numbers or endless: JSON has no word for those."""
+    near = (one.boxes_xywh.abs() < FARTHEST).all(dim=1)
+    return one if near.all() else Predictions(*(part[near] for part in one))
 
 
 def of_yolor(one: Predictions, placement: Placement, *, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,65 +276,89 @@ def of_yolor(one: Predictions, placement: Placement, *, rules: Rules) -> tuple[T
 def of_darknet(one: Predictions, placement: Placement, *, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
     """C Darknet's suppression, on boxes that are already fractions of the image; `one` as in `of_yolor`.
 
-    Only the product of objectness and class decides: [yolo] asks for objectness first, but there no class exceeds
-    1; [region] and [detection] do not ask, and theirs may.
+    Only the product of objectness and class decides: [yolo] asks for objectness first, but there no class
+    exceeds 1; [region] and [detection] do not ask, and theirs may.
     """
     products = one.scores * one.objectness[:, None]
     likely = (products > rules.conf).any(dim=1)
     corners = torch.from_numpy(placement.to_image(one.boxes_xywh[likely].numpy()))
-    probabilities = _counting(products[likely], rules)
+    probabilities = products[likely] * (products[likely] > rules.conf)
     height, width = placement.image_size
     fractions = to_xywh(corners) / torch.tensor([width, height, width, height])
+    for least in _floors(probabilities):
+        left = _survivors(fractions, probabilities * (probabilities >= least), rules=rules)
+        if (left > 0).sum() >= rules.max_det:
+            break
+    box, label = left.nonzero(as_tuple=True)
+    order = left[box, label].argsort(descending=True, stable=True)[: rules.max_det]
+    return corners[box[order]], left[box, label][order], label[order]
+
+
+def _floors(probabilities: Tensor) -> Iterator[float]:
+    """Ever lower limits that let ever more pairs through, at last all of them, which is 0.
+
+    Only better pairs suppress a pair, so what is decided among the best is decided.
+    """
+    pairs = probabilities[probabilities > 0]
+    many = FEW
+    while many < len(pairs):
+        yield float(pairs.kthvalue(len(pairs) - many + 1).values)
+        many *= 8
+    yield 0.0
+
+
+def _survivors(fractions: Tensor, probabilities: Tensor, *, rules: Rules) -> Tensor:
+    """[B, K] the probabilities that no better box suppresses and that are asked for, else 0."""
     contested = probabilities.amax(dim=1, keepdim=True) if rules.agnostic else probabilities
     left = darknet_nms(fractions, contested, iou=rules.iou, kind=rules.kind, beta=rules.beta)
     if rules.agnostic:
         left = probabilities * (left > 0)
     if not rules.multi_label:
         left = left * torch.nn.functional.one_hot(left.argmax(dim=1), left.shape[1])
-    box, label = left.nonzero(as_tuple=True)
-    order = left[box, label].argsort(descending=True, stable=True)[: rules.max_det]
-    return corners[box[order]], left[box, label][order], label[order]
-
-
-def _counting(probabilities: Tensor, rules: Rules) -> Tensor:
-    """[B, K] with 0 for what is not above the threshold or of a class that is not asked for."""
-    counts = probabilities > rules.conf
-    if rules.classes is not None:
-        asked = torch.zeros(probabilities.shape[1], dtype=torch.bool)
-        asked[[label for label in rules.classes if label < len(asked)]] = True
-        counts = counts & asked
-    return probabilities * counts
+    if rules.classes is None:
+        return left
+    asked = torch.zeros(left.shape[1], dtype=torch.bool)
+    asked[list(rules.classes)] = True
+    return left * asked
 
 
 def class_names(graph: Graph, names: Sequence[str] | str | Path) -> tuple[str, ...]:
-    """The class names, from a list or a file; plain numbers for an empty list; DataError when the count is wrong."""
+    """The class names, from a list or a file; plain numbers for an empty list; raises DataError when their
+    number is wrong."""
     count = max((getattr(node.section, "classes", 0) for node in graph.heads), default=0)
-    listed = read_names(names) if isinstance(names, (str, Path)) else tuple(names)
-    if not isinstance(names, (str, Path)) and not listed:
+    given = read_names(names) if isinstance(names, (str, Path)) else tuple(names)
+    if not isinstance(names, (str, Path)) and not given:
         return tuple(str(number) for number in range(count))
-    if len(listed) != count:
+    if len(given) != count:
         raise DataError(
             "the number of names is not the number of classes",
             path=str(names) if isinstance(names, (str, Path)) else "",
-            found=f"{len(listed)} names",
+            found=f"{len(given)} names",
             allowed=f"{count} names",
         )
-    return listed
+    return given
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
     """One name a line, as in Darknet's .names files; a .data file leads to its `names=`."""
+    lines = _lines(path)
+    if Path(path).suffix == ".data":
+        entries = dict(line.split("=", 1) for line in lines if "=" in line)
+        entry = next((value.strip() for key, value in entries.items() if key.strip() == "names"), None)
+        if entry is None:
+            raise DataError("no names= in this .data file", path=str(path), allowed="names = file.names")
+        beside = Path(path).parent / entry
+        lines = _lines(beside if beside.exists() else entry)
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _lines(path: str | Path) -> list[str]:
     try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        data = Path(path).read_bytes()
     except OSError as fault:
         raise DataError(
             f"the names cannot be read: {(fault.strerror or str(fault)).lower()}", path=str(path)
         ) from None
-    if Path(path).suffix == ".data":
-        entries = dict(line.split("=", 1) for line in lines if "=" in line)
-        listed = next((value.strip() for key, value in entries.items() if key.strip() == "names"), None)
-        if listed is None:
-            raise DataError("no names= in this .data file", path=str(path), allowed="names = file.names")
-        beside = Path(path).parent / listed
-        return read_names(beside if beside.exists() else listed)
-    return tuple(line.strip() for line in lines if line.strip())
+    if b"\0" in data:
+        raise DataError("this is no list of names", path=str(path), allowed="a text file, one name a line")
+    return data.decode("utf-8-sig", errors="replace").splitlines()

@@ -14,17 +14,23 @@ Skipped = Callable[[Unreadable], None]
 
 
 def run(detector: Detector, frames: Iterable[Frame | Unreadable], *, found: Found, skipped: Skipped) -> int:
-    """Call `found` for every picture in order and `skipped` for what gave none; the number of pictures."""
+    """Call `found` for every picture in order and `skipped` for what gave none; the number of pictures.
+
+    A recurrent network starts anew with each picture and each video.
+    """
     waiting: list[tuple[Frame, Prepared]] = []
     done = 0
     for frame in frames:
-        item = None if isinstance(frame, Unreadable) else detector.prepare(frame.image)
-        if waiting and (item is None or not _joins(item, waiting, detector.batch_size)):
-            done += _flush(detector, waiting, found)
         if isinstance(frame, Unreadable):
+            done += _flush(detector, waiting, found)
             skipped(frame)
-        elif item is not None:
-            waiting.append((frame, item))
+            continue
+        item = detector.prepare(frame.image)
+        if waiting and not _joins(item, waiting, detector.batch_size):
+            done += _flush(detector, waiting, found)
+        if not frame.index:
+            detector.network.reset()
+        waiting.append((frame, item))
     return done + _flush(detector, waiting, found)
 
 

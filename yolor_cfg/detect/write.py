@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from yolor_cfg.detect.draw import Detected, Found, draw, each, rgb_of
 from yolor_cfg.detect.sources import Frame, Unreadable, quiet
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import YolorError
 
 Image = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
 def new_folder(project: str | Path, name: str) -> Path:
     """A folder that was not there before: project/name, project/name2, project/name3, ...
 
-    Two programs that ask at the same time get two folders. Raises DataError where none can be made.
+    Two programs that ask at the same time get two folders. Raises YolorError where none can be made.
     """
     number = 1
     with _told(Path(project)):
@@ -267,7 +267,7 @@ class Clip:
             code = cv2.VideoWriter.fourcc(*"mp4v")
             video = cv2.VideoWriter(str(_part(self.path)), code, self._fps, self._size)
         if not video.isOpened():
-            raise DataError("no video can be written here", path=str(self.path), hint="space? permission?")
+            raise YolorError("no video can be written here", path=str(self.path), hint="space? permission?")
         return video
 
 
@@ -301,10 +301,10 @@ def _part(path: Path) -> Path:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """What the system refuses becomes a DataError about `path`."""
+    """What the system refuses becomes a YolorError about `path`."""
     try:
         yield
     except OSError as fault:
         reason = (fault.strerror or str(fault)).lower()
         hint = "choose another place with --project"
-        raise DataError(f"cannot be written: {reason}", path=str(path), hint=hint) from None
+        raise YolorError(f"cannot be written: {reason}", path=str(path), hint=hint) from None

@@ -191,7 +191,7 @@ class Shortcut(Section, names="shortcut"):
     def _steps(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
         """For each source how many times larger than x it is both ways; 1 where that is no whole number.
 
-        The first Darknet takes every n-th pixel of a larger map (shortcut_cpu in blas.c); its ResNets need it.
+        The first Darknet takes every n-th pixel of a larger map (shortcut_cpu in blas.c): ResNets need it.
         """
         if self.dialect.is_yolor or x.area == 1:
             return (1,) * len(sources)

@@ -209,6 +209,8 @@ class Focus(Convolutional, names="focus"):
     examples: ClassVar[tuple[str, ...]] = (
         "[focus]\nfilters=8\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
         "[focus]\nfilters=8\ngroups=2\nstride_x=2\nstride_y=1\nactivation=mish",
+        "[focus]\nfilters=8\nsize=3\npadding=1\ndilation=2\ncbn=1\nflipped=1\nactivation=leaky",
+        "[focus]\nfilters=8\nsize=5\nstride=2\npad=1\nantialiasing=1\nxnor=1\nbin_output=1\nactivation=linear",
     )
 
     focuses = True

@@ -69,7 +69,7 @@ class MaxPool(_Pooling, names="maxpool max"):
 
     examples = (
         "[maxpool]\nsize=2\nstride=2",
-        "[maxpool]\nsize=3\nstride_x=2\nstride_y=1\npadding=1",
+        "[maxpool]\nsize=3\nstride_x=2\nstride_y=3\npadding=1",
         "[maxpool]\nmaxpool_depth=1\nout_channels=3",
         "[maxpool]\nsize=3\nstride=2\nantialiasing=1",
     )
@@ -115,7 +115,7 @@ class LocalAveragePool(_Pooling, names="local_avgpool local_avg"):
 
     examples = (
         "[local_avgpool]\nsize=2\nstride=2",
-        "[local_avgpool]\nsize=3\nstride_x=2\nstride_y=1\npadding=1",
+        "[local_avgpool]\nsize=3\nstride_x=2\nstride_y=3\npadding=1",
     )
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]

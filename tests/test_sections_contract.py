@@ -1,0 +1,239 @@
+"""The contract that every section class keeps, shown on its own examples; a new section needs no new test.
+
+An example is a fragment of a cfg; its last section is the one examined. N = 2 images throughout.
+"""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from yolor_cfg.errors import CfgError
+from yolor_cfg.graph import Graph, Node, Reading, build
+from yolor_cfg.lang.keys import Choice, Flag, Float, Floats, Int, Ints, Key
+from yolor_cfg.lang.syntax import Document, parse
+from yolor_cfg.model import Network
+from yolor_cfg.sections import SECTIONS, Net, Section
+from yolor_cfg.weights import read_weights, write_weights
+
+NET = "[net]\nwidth=24\nheight=16\nchannels=8\n"
+IMAGES = 2
+CLASSES = sorted(set(SECTIONS.values()) - {Net}, key=lambda kind: kind.names)
+# Other values of a key, by its kind, that are tried to see whether the key changes anything.
+OTHERS: dict[type[Key[Any]], tuple[str, ...]] = {
+    Int: ("0", "1", "2", "3", "4", "6", "-1", "-2"),
+    Flag: ("0", "1"),
+    Float: ("0", "0.5", "2"),
+    Ints: ("0", "1", "2", "3", "0,1", "-2"),
+    Floats: ("1,1", "2,3", "1,1,2,2"),
+}
+
+
+class Case(NamedTuple):
+    """One example in one dialect, without the lines that are `without`."""
+
+    kind: type[Section]
+    number: int
+    dialect: str
+    without: str = ""
+
+    @property
+    def text(self) -> str:
+        example = self.kind.examples[self.number]
+        lines = (example if example.startswith("[net]") else NET + example).split("\n")
+        return "\n".join(line for line in lines if line != self.without)
+
+    def graph(self) -> Graph:
+        return build(parse(self.text), Reading(dialect=self.dialect))
+
+
+class Made(NamedTuple):
+    """An example as a network; the node examined with its module, what goes in and what came out."""
+
+    network: Network
+    node: Node
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    output: Tensor
+
+
+def dialects_of(kind: type[Section], example: str) -> tuple[str, ...]:
+    """An example that names its dialect is read in that one alone."""
+    return tuple(name for name in kind.dialects if f"dialect={name}" in example or "dialect=" not in example)
+
+
+def cases() -> Iterator[Case]:
+    """Every example in every dialect of its section in which it can be read."""
+    for kind in CLASSES:
+        for number, example in enumerate(kind.examples):
+            for dialect in dialects_of(kind, example):
+                case = Case(kind, number, dialect)
+                try:
+                    case.graph()
+                except CfgError:
+                    continue
+                yield case
+
+
+CASES = list(cases())
+per_case = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.kind.names[0]}-{c.number}-{c.dialect}")
+per_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.names[0])
+
+
+def made(case: Case, dtype: torch.dtype = torch.float32) -> Made:
+    """The example run once on random images, in evaluation mode."""
+    torch.manual_seed(0)
+    graph = case.graph()
+    network = Network(graph).eval().to(dtype)
+    seen: dict[str, Any] = {}
+    module = network.module_list[-1]
+    module.register_forward_hook(lambda _, inputs, output: seen.update(inputs=inputs, output=output))
+    with torch.no_grad():
+        network(torch.rand(IMAGES, *graph.image, dtype=dtype))
+    module._forward_hooks.clear()
+    output = seen["output"][0] if isinstance(seen["output"], tuple) else seen["output"]
+    return Made(network, graph.nodes[-1], module, seen["inputs"], output)
+
+
+@per_class
+def test_a_section_has_a_sentence_and_examples_in_each_of_its_dialects(kind: type[Section]) -> None:
+    sentence = (vars(kind).get("__doc__") or "").strip()
+    assert sentence.split("\n\n")[0].endswith((".", ":")), kind
+    assert {case.dialect for case in CASES if case.kind is kind} == set(kind.dialects)
+    assert {case.number for case in CASES if case.kind is kind} == set(range(len(kind.examples)))
+
+
+@per_class
+def test_every_key_of_a_section_has_a_help(kind: type[Section]) -> None:
+    assert [name for name, key in kind.keys.items() if not key.help] == []
+    assert [name for name, text in kind.ignored.items() if not text] == []
+
+
+@per_case
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_inferred_shape_is_the_real_one(case: Case, dtype: torch.dtype) -> None:
+    run = made(case, dtype)
+    shape = tuple(run.output.shape)
+    if run.node.section.is_head and len(shape) == 5:
+        images, anchors, height, width, numbers = shape
+        shape = images, anchors * numbers, height, width
+    alone = 1 if not run.node.sources else IMAGES  # what depends on no image is computed once
+    assert shape == (alone, *run.node.shape)
+    assert run.output.dtype == dtype
+
+
+@per_case
+def test_two_macs_are_what_torch_counts(case: Case) -> None:
+    run = made(case)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run.module(*run.inputs)
+    assert 2 * run.node.section.macs(run.node.shape, *run.node.inputs) * IMAGES == counter.get_total_flops()
+
+
+@per_case
+def test_every_tensor_of_the_state_is_in_tensors_with_its_shape(case: Case) -> None:
+    run = made(case)
+    state = {name: tuple(tensor.shape) for name, tensor in run.module.state_dict().items()}
+    told = {tensor.name: tensor.shape for tensor in run.node.section.tensors(*run.node.inputs)}
+    assert told == {name: shape for name, shape in state.items() if not name.endswith("num_batches_tracked")}
+    trained = {name for name, _ in run.module.named_parameters()}
+    stored = run.node.section.tensors(*run.node.inputs)
+    assert {tensor.name for tensor in stored if tensor.trained} == trained
+    assert set(run.node.section.decayed()) <= trained
+
+
+@per_case
+def test_weights_written_read_and_written_are_the_same_bytes(case: Case, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.weights", tmp_path / "second.weights"
+    network = made(case).network
+    write_weights(network, first)
+    # What is written is never flipped, so it is read by the cfg without that key.
+    again = Network(case._replace(without="flipped=1").graph()).eval()
+    read_weights(again, first)
+    write_weights(again, second)
+    assert second.read_bytes() == first.read_bytes()
+    stored = [tensor for node in network.graph.nodes for tensor in node.section.tensors(*node.inputs)]
+    assert first.stat().st_size == 20 + 4 * sum(tensor.size for tensor in stored)
+
+
+@per_case
+def test_a_section_traces_for_export(case: Case) -> None:
+    run = made(case)
+    traced = torch.export.export(run.module, run.inputs).module()
+    with torch.no_grad():
+        wanted, got = run.module(*run.inputs), traced(*run.inputs)
+    torch.testing.assert_close(got, wanted)
+
+
+@per_case
+def test_a_section_writes_into_none_of_its_inputs(case: Case) -> None:
+    run = made(case)
+    before = [x.clone() for x in run.inputs if isinstance(x, Tensor)]
+    with torch.no_grad():
+        run.module(*run.inputs)
+    assert all(torch.equal(x, y) for x, y in zip(before, run.inputs, strict=False))
+
+
+@per_case
+def test_a_section_that_takes_a_state_has_an_initial_one(case: Case) -> None:
+    run = made(case)
+    takes_state = "state" in inspect.signature(run.module.forward).parameters
+    assert takes_state == hasattr(run.module, "initial_state")
+    if takes_state:
+        *inputs, state = run.inputs
+        assert isinstance(state, tuple) and all(part.shape[0] == IMAGES for part in state)
+        assert all(not part.any() for part in state), "the first state is zero"
+        _, after = run.module(*inputs, state)
+        assert [part.shape for part in after] == [part.shape for part in state]
+
+
+@per_class
+def test_the_examples_give_every_key_that_matters_another_value_than_its_default(kind: type[Section]) -> None:
+    ours = [case for case in CASES if case.kind is kind]
+    mattering = {name for case in ours for name in kind.own_keys() if matters(case, kind.keys[name])}
+    given = {name for case in ours for name in mattering if is_changed(case, kind.keys[name])}
+    assert mattering - given == set()
+
+
+def matters(case: Case, key: Key[Any]) -> bool:
+    """Whether another value of the key gives another shape, other MACs or other tensors."""
+    found = [measured(case, key.name, text) for text in others(key)]
+    return any(other not in (None, measured(case)) for other in found)
+
+
+def others(key: Key[Any]) -> tuple[str, ...]:
+    if isinstance(key, Choice):
+        return key.options
+    return next((texts for kind, texts in OTHERS.items() if isinstance(key, kind)), ())
+
+
+def measured(case: Case, name: str = "", text: str = "") -> object:
+    """Shape, MACs and tensors of the example, with a key set to `text`; None where that cannot be."""
+    try:
+        graph = build(changed(case, name, text), Reading(case.dialect)) if name else case.graph()
+    except CfgError:
+        return None
+    node = graph.nodes[-1]
+    section = node.section
+    return node.shape, section.macs(node.shape, *node.inputs), section.tensors(*node.inputs)
+
+
+def changed(case: Case, name: str, text: str) -> Document:
+    """The example with this value for that key of its last section."""
+    before, bracket, last = case.text.rpartition("[")
+    lines = [line for line in last.split("\n") if line.partition("=")[0].strip() != name]
+    return parse("\n".join([before + bracket + lines[0], *lines[1:], f"{name}={text}"]))
+
+
+def is_changed(case: Case, key: Key[Any]) -> bool:
+    """Whether the example gives the key another value than its default."""
+    section = case.graph().nodes[-1].section
+    if key.name not in section.values:
+        return False
+    default = key.default(section) if callable(key.default) else key.default
+    return bool(section.values[key.name] != default)
