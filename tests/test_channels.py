@@ -184,3 +184,103 @@ def test_the_gradient_of_a_shift_is_the_sum_over_images_and_cells():
     (out * pull).sum().backward()
     gradient = network.module_list[1].implicit.grad[0, :, 0, 0]
     np.testing.assert_allclose(gradient, pull.sum((0, 2, 3)), atol=1e-12)
+
+
+# One box of each anchor: x y w h, objectness, 3 classes; two anchors in the map.
+BOXES = "[convolutional]\nfilters=16\nactivation=linear\n"
+PARTS = {"xy": [0, 1], "wh": [2, 3], "obj": [4], "classes": [5, 6, 7]}
+NEUTRAL = {"shift_channels": 0.0, "control_channels": 1.0, "select_channels": np.inf}
+
+
+@pytest.mark.parametrize("form", ["", "_2d"])
+@pytest.mark.parametrize("kind", NEUTRAL)
+@pytest.mark.parametrize("part", PARTS)
+def test_only_some_values_of_each_anchor_are_changed(part, kind, form):
+    which = np.concatenate([np.array(PARTS[part]), 8 + np.array(PARTS[part])])
+    x, z = numbers(3, 16, 6, 8), numbers(1, len(which), 1, 1, seed=1)
+    text = BOXES + VECTOR.format(len(which)) + "[route]\nlayers=0\n"
+    text += f"[{kind}{form}]\nfrom=1\nanchors=2\nonly={part}"
+    full = np.full((1, 16, 1, 1), NEUTRAL[kind])
+    full[:, which] = z
+    np.testing.assert_allclose(computed(text, x, z), FORMULAS[kind](x, full), atol=1e-12)
+    rest = np.setdiff1d(np.arange(16), which)
+    np.testing.assert_array_equal(computed(text, x, z)[:, rest], x[:, rest])
+
+
+def test_of_a_vector_for_all_channels_only_the_part_counts():
+    x, z = numbers(3, 16, 6, 8), numbers(1, 16, 1, 1, seed=1)
+    text = BOXES + VECTOR.format(16) + "[route]\nlayers=0\n[control_channels]\nfrom=1\nanchors=2\nonly=wh"
+    want = x.copy()
+    for channel in (2, 3, 10, 11):
+        want[:, channel] *= z[0, channel]
+    np.testing.assert_allclose(computed(text, x, z), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", NEUTRAL)
+def test_a_group_is_an_anchors_share_of_the_channels(kind):
+    x, z = numbers(3, 6, 6, 8), numbers(1, 3, 1, 1, seed=1)
+    text = MAP + VECTOR.format(3) + f"[route]\nlayers=0\n[{kind}]\nfrom=1\ngroup=anchors"
+    np.testing.assert_allclose(computed(text, x, z), FORMULAS[kind](x, z.repeat(2, axis=1)), atol=1e-12)
+
+
+def test_channels_that_cannot_be_shared_out_evenly_go_to_the_nearest_anchor():
+    x, z = numbers(1, 16, 6, 8), numbers(1, 3, 1, 1, seed=1)
+    text = BOXES + VECTOR.format(3) + "[route]\nlayers=0\n[control_channels]\nfrom=1\ngroup=anchors"
+    want = x * z[:, [channel * 3 // 16 for channel in range(16)]]
+    np.testing.assert_allclose(computed(text, x, z), want, atol=1e-12)
+
+
+def test_one_number_an_anchor_may_be_for_its_sizes_alone():
+    x, z = numbers(2, 16, 6, 8), numbers(1, 2, 1, 1, seed=1)
+    text = BOXES + VECTOR.format(2) + "[route]\nlayers=0\n"
+    text += "[control_channels]\nfrom=1\nanchors=2\nonly=wh\ngroup=anchors"
+    want = x.copy()
+    want[:, 2:4] *= z[0, 0]
+    want[:, 10:12] *= z[0, 1]
+    np.testing.assert_allclose(computed(text, x, z), want, atol=1e-12)
+
+
+@pytest.mark.parametrize(("keys", "filters", "key", "message"), [
+    ("only=wh\nanchors=2", 5, "from", "channel counts differ"),
+    ("only=wh\nanchors=5", 6, "only", "the map holds no boxes of that many anchors"),
+    ("only=wh\nanchors=4", 8, "only", "the map holds no boxes of that many anchors"),
+    ("group=anchors", 4, "from", "channel counts differ"),
+    ("group=anchors\nanchors=17", 17, "anchors", "more anchors than channels"),
+    ("only=sizes", 4, "only", "unknown value"),
+    ("group=levels", 4, "group", "unknown value"),
+])
+def test_a_part_that_does_not_fit_is_told(keys, filters, key, message):
+    with pytest.raises(CfgError, match=message) as told:
+        graph_of(BOXES + VECTOR.format(filters) + f"[route]\nlayers=0\n[control_channels]\nfrom=1\n{keys}",
+                 dialect="yolor")
+    assert told.value.key == key
+
+
+def test_alternate_channels_has_no_part():
+    text = BOXES + VECTOR.format(4) + "[route]\nlayers=0\n[alternate_channels]\nfrom=1\nonly=wh"
+    assert [warning.key for warning in graph_of(text, dialect="yolor").warnings] == ["only"]
+
+
+PROJECTED = "[route]\nlayers=0\n[project_channels]\nfrom=1\nfilters=3"
+
+
+@pytest.mark.parametrize("source", [VECTOR.format(18), MATRIX.format(3, 6)])
+def test_a_projection_is_a_pointwise_convolution_by_the_vectors(source):
+    x, z = torch.randn(2, 6, 6, 8).double(), torch.randn(1, 18, 1, 1).double()
+    node = last_node(MAP + source + PROJECTED, dialect="yolor")
+    got = node.section.module(*node.inputs)(x, z.reshape(1, *node.inputs[1]))
+    torch.testing.assert_close(got, torch.nn.functional.conv2d(x, z.reshape(3, 6, 1, 1)))
+    assert node.section.macs(node.shape, *node.inputs) == 3 * 6 * 6 * 8
+
+
+def test_an_image_may_bring_vectors_of_its_own():
+    x, z = torch.randn(2, 6, 6, 8).double(), torch.randn(2, 18, 1, 1).double()
+    node = last_node(MAP + VECTOR.format(18) + PROJECTED, dialect="yolor")
+    want = torch.einsum("nkc,nchw->nkhw", z.reshape(2, 3, 6), x)
+    torch.testing.assert_close(node.section.module(*node.inputs)(x, z), want)
+
+
+def test_a_projection_needs_as_many_numbers_as_its_vectors_have():
+    with pytest.raises(CfgError, match="z does not hold that many vectors") as told:
+        graph_of(MAP + VECTOR.format(12) + PROJECTED, dialect="yolor")
+    assert (told.value.key, told.value.found, told.value.allowed) == ("from", "12 numbers in z", "18")

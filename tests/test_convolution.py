@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, build
-from yolor_cfg.lang.syntax import parse_bytes
+from yolor_cfg.graph import Graph, Reading, build
+from yolor_cfg.lang.syntax import parse, parse_bytes
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Net
 
@@ -441,3 +442,13 @@ def test_every_key_that_files_have_in_net_is_known(shared) -> None:
         used |= set(re.findall(r"^\s*([A-Za-z]\w*)\s*=", found.group(1), re.MULTILINE)) if found else set()
     assert len(used) > 50
     assert used - set(Net.keys) - set(Net.ignored) == set()
+
+
+def test_channels_that_groups_do_not_divide_are_left_out_as_in_c_darknet():
+    text = "[net]\nwidth=4\nheight=4\nchannels=7\n[convolutional]\nfilters=6\ngroups=3\nactivation=linear"
+    graph = build(parse(text), Reading(dialect="darknet"))
+    network, x = Network(graph), torch.randn(2, 7, 4, 4)
+    conv = network.module_list[0].Conv2d
+    assert conv.weight.shape == (6, 2, 1, 1)
+    torch.testing.assert_close(network(x)[0], F.conv2d(x[:, :6], conv.weight, conv.bias, groups=3))
+    assert "the last ones are not read" in str(graph.warnings[0])

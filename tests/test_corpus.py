@@ -30,7 +30,7 @@ class Count(NamedTuple):
 
 
 # These may rise and never fall.
-EVERYBODY = Count(files=244, built=222)
+EVERYBODY = Count(files=244, built=224)
 ALEXEYAB = Count(files=84, built=82)
 
 

@@ -27,7 +27,7 @@ from yolor_cfg.detect.write import (
     stem_of,
     whole,
 )
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import YolorError
 
 ALL = Wanted(media=True, labels=True, scores=True, crops=True, records=True)
 
@@ -179,7 +179,7 @@ def test_folders_asked_for_at_the_same_time_are_all_different(tmp_path: Path) ->
 
 def test_a_place_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(YolorError) as raised:
         new_folder(tmp_path / "file/runs", "exp")
     assert str(raised.value) == (
         f"{tmp_path}/file/runs: cannot be written: not a directory\n"
@@ -190,7 +190,7 @@ def test_a_place_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Pat
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0o500)
-    with pytest.raises(DataError, match="permission denied"):
+    with pytest.raises(YolorError, match="permission denied"):
         new_folder(tmp_path / "shut", "exp")
 
 

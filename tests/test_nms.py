@@ -4,7 +4,7 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -180,13 +180,22 @@ def test_boxes_that_are_not_numbers_suppress_nothing() -> None:
     assert (left > 0)[:, 0].tolist() == [True, True, True, False]
 
 
-def test_a_thousand_candidates_in_eighty_classes_take_two_seconds_at_most() -> None:
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that wait for a busy machine count as work, so times are those of one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_thousand_candidates_in_eighty_classes_take_two_seconds_at_most(one_thread: None) -> None:
     """Usual are 40 ms; a loop over pairs would take minutes."""
     rng = torch.Generator().manual_seed(0)
     boxes = torch.rand(50, 4, generator=rng).repeat(20, 1) + torch.rand(1000, 4, generator=rng) * 0.02
-    start = time.process_time()
+    start = time.thread_time()
     darknet_nms(boxes, torch.rand(1000, 80, generator=rng), iou=0.45, kind="greedynms")
-    assert time.process_time() - start < 2
+    assert time.thread_time() - start < 2
 
 
 def test_overlap_of_two_boxes_is_shared_area_by_joint_area() -> None:

@@ -11,7 +11,8 @@ import torch
 pytestmark = [
     pytest.mark.oracle,
     pytest.mark.skipif(
-        not hasattr(cv2.dnn, "readNetFromDarknet"), reason="needs OpenCV 4: make test-all runs this in a venv of its own"
+        not hasattr(cv2.dnn, "readNetFromDarknet"),
+        reason="needs OpenCV 4: make test-all runs this in a venv of its own",
     ),
 ]
 NAMES = ("yolov3-tiny", "yolov4-tiny", "yolov4-csp")
@@ -25,7 +26,10 @@ def test_opencv_finds_the_same_boxes_and_objectness(name, shared, tmp_path):
     network, (x,), meta, _ = golden.darknet_layers(case)
     with torch.no_grad():
         raws = network(x)
-        ours = [_as_opencv_orders(network, index, raw) for index, raw in zip(network.graph.outputs, raws, strict=True)]
+        ours = [
+            _as_opencv_orders(network, index, raw)
+            for index, raw in zip(network.graph.outputs, raws, strict=True)
+        ]
     theirs = _opencv_rows(case, meta, x.numpy(), tmp_path)
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
@@ -35,8 +39,13 @@ def test_opencv_finds_the_same_boxes_and_objectness(name, shared, tmp_path):
 def _as_opencv_orders(network, index, raw):
     """Rows x, y, w, h (fractions of the image), objectness; cells first, then anchors."""
     boxes, objectness, _ = network.module_list[index].decode(raw)
-    rows = torch.cat([boxes[0] / torch.tensor([network.graph.image.width, network.graph.image.height] * 2),
-                      objectness[0, :, None]], dim=1)
+    rows = torch.cat(
+        [
+            boxes[0] / torch.tensor([network.graph.image.width, network.graph.image.height] * 2),
+            objectness[0, :, None],
+        ],
+        dim=1,
+    )
     _, anchors, height, width, _ = raw.shape
     return rows.reshape(anchors, height, width, 5).permute(1, 2, 0, 3).reshape(-1, 5).numpy()
 
@@ -64,6 +73,8 @@ def _resized(line, size):
 
 def _weights_with_variances_raised(meta):
     maker = golden.module_at(golden.GOLDEN / "darknet" / "make_weights.py")
-    raised = [array + np.float32(EPSILON_DIFFERENCE) if entry["role"] == "variance" else array
-              for entry, array in maker.arrays(json.loads(json.dumps(meta)))]
+    raised = [
+        array + np.float32(EPSILON_DIFFERENCE) if entry["role"] == "variance" else array
+        for entry, array in maker.arrays(json.loads(json.dumps(meta)))
+    ]
     return maker.header(meta) + b"".join(array.astype("<f4").tobytes() for array in raised)

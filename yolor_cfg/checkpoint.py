@@ -78,7 +78,7 @@ def save_checkpoint(
         "cfg": network.graph.document.text,
         "dialect": network.graph.dialect.name,
         "names": list(names),
-        "bn_eps": bn_eps(network.graph),
+        "bn_eps": network.graph.dialect.bn_eps,
         "numbers": dict(numbers or {}),
     }
     if Path(path).suffix == ".safetensors":
@@ -127,14 +127,6 @@ def load_tensors(
     places = file_layout(network.graph, end=cutoff)
     notes = not_finite(network.graph, [(place, state[place.name]) for place in places])
     return (*filter(None, [cutoff_note(network.graph, cutoff)]), *notes)
-
-
-def bn_eps(graph: Graph) -> float:
-    """The epsilon of the graph's batch norms: the cfg's own, else the dialect's."""
-    return graph.net.bn_eps or graph.dialect.bn_eps
-
-
-# ---------------------------------------------------------------------------------- what a file may look like
 
 
 def _state(content: Any) -> dict[str, Tensor]:

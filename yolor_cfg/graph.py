@@ -73,13 +73,14 @@ class Graph:
 
 
 class Reading(NamedTuple):
-    """How a cfg is to be read: the dialect stated (if any) and assumed otherwise, another size,
-    strictness."""
+    """How a cfg is to be read: the dialect stated (if any) and assumed otherwise, another size, strictness,
+    and the batch norm epsilon where the cfg names none (a checkpoint knows its own)."""
 
     dialect: str | None = None
     size: int | tuple[int, int] | None = None
     otherwise: str = "darknet"
     strict: bool = False
+    bn_eps: float | None = None
 
 
 AS_WRITTEN = Reading()
@@ -103,7 +104,9 @@ def build(document: Document, reading: Reading = AS_WRITTEN) -> Graph:
     """The graph of a parsed cfg. All key faults are told together; of wiring and sizes the first."""
     stated = reading.dialect or _stated(document)
     told = tell(stated, evidence(document), otherwise=reading.otherwise, path=document.path)
-    net, sections = _sections(document, told.dialect, strict=reading.strict)
+    eps = reading.bn_eps or told.dialect.bn_eps
+    net, sections = _sections(document, told.dialect._replace(bn_eps=eps), strict=reading.strict)
+    dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
     image = net.input_shape(reading.size)
     try:
         nodes = _with_last_uses(_wired(sections, image))
@@ -113,7 +116,7 @@ def build(document: Document, reading: Reading = AS_WRITTEN) -> Graph:
     if reading.strict and warnings:
         raise CfgFaults(warnings, document.path)
     outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
-    return Graph(document, told.dialect, net, image, nodes, outputs, warnings, _notes(sections, told))
+    return Graph(document, dialect, net, image, nodes, outputs, warnings, _notes(sections, told))
 
 
 def evidence(document: Document) -> Iterator[Evidence]:
@@ -301,7 +304,6 @@ def _notes(sections: Sequence[Section], told: Told) -> tuple[str, ...]:
     if told.assumed and differs:
         names = ", ".join(differs)
         notes.append(f"read as darknet dialect; {names} differ in YOLOR's: --dialect yolor for that")
-    foreign = sum("silu" in map(str, section.values.values()) for section in sections)
-    if foreign:
-        notes.append(f"silu runs as swish ({foreign} times); C Darknet does not know it and would run relu")
+    if any("silu" in map(str, section.values.values()) for section in sections):
+        notes.append("silu runs as swish; C Darknet does not know the name and would run relu")
     return tuple(notes)

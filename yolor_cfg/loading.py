@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
 
 import torch
-from torch import nn
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.checkpoint import Checkpoint, bn_eps, is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.checkpoint import is_checkpoint, load_tensors, read_checkpoint
 from yolor_cfg.errors import CfgError
 from yolor_cfg.fitting import FileStart, file_start, plan_reading
 from yolor_cfg.graph import Graph, Reading
@@ -86,8 +85,8 @@ def checked_device(device: str | torch.device) -> torch.device:
     """The torch device of that name; raises CfgError when there is none on this machine."""
     try:
         where = torch.device(device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as fault:
+        torch.zeros(1, device=where).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as fault:
         raise CfgError(
             "no such device here",
             found=str(device),
@@ -108,21 +107,10 @@ def _with_weights(graph: Graph, file: FileStart | None, cutoff: int | None) -> O
 
 
 def _with_checkpoint(cfg: str | Path, path: str, *, reading: Reading, cutoff: int | None) -> Opened:
-    """The network of the cfg in the checkpoint's dialect and with its epsilon, filled from it by name."""
+    """The network of the cfg in the checkpoint's dialect and, unless the cfg names one, with its epsilon."""
     checkpoint = read_checkpoint(path)
-    dialect = reading.dialect or checkpoint.dialect
-    graph = graphs.load(cfg, reading._replace(dialect=dialect, otherwise="yolor"))
+    dialect, eps = reading.dialect or checkpoint.dialect, reading.bn_eps or checkpoint.bn_eps
+    graph = graphs.load(cfg, reading._replace(dialect=dialect, otherwise="yolor", bn_eps=eps))
     network = Network(graph)
     notes = load_tensors(network, checkpoint.tensors, path=path, cutoff=cutoff)
-    return Opened(network, checkpoint.names, (*graph.notes, *notes, *_take_eps(network, checkpoint)))
-
-
-def _take_eps(network: Network, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Give batch norms the epsilon that the checkpoint was trained with, unless the cfg names one itself."""
-    eps, here = checkpoint.bn_eps, bn_eps(network.graph)
-    if eps is None or eps == here or network.graph.net.bn_eps:
-        return ()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.eps == here:
-            module.eps = eps
-    return (f"batch norm epsilon {eps:g}, as in the checkpoint ({here:g} would be the dialect's)",)
+    return Opened(network, checkpoint.names, (*graph.notes, *notes))

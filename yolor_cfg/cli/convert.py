@@ -12,7 +12,7 @@ from yolor_cfg.cli.options import dialect_option, say, strict_option, tell
 if TYPE_CHECKING:
     from yolor_cfg.loading import Opened
 
-FORMATS = (".weights", ".pt", ".safetensors")
+CHECKPOINTS = (".pt", ".safetensors")
 
 
 EXAMPLES = """\b
@@ -37,39 +37,54 @@ def convert(source: str, target: str, cfg: str, dialect: str | None, strict: boo
     """Read the weights IN and write them as OUT: .weights, .pt or .safetensors, by the suffix.
 
     IN is told by its content. Implicit parameters are kept in every format; a .weights file that is read and
-    written again is the same to the byte.
+    written again is the same to the byte. With --upto OUT is a .weights file whatever its suffix.
     """
     from yolor_cfg.graph import Reading
     from yolor_cfg.loading import open_network
 
-    _check_formats(target, upto)
+    as_weights = upto is not None or Path(target).suffix == ".weights"
+    _check_format(target, as_weights=as_weights, upto=upto, names=names)
     opened = open_network(cfg, source, reading=Reading(dialect, strict=strict), cutoff=cutoff)
     tell(opened.network.graph.warnings, opened.notes)
-    if Path(target).suffix == ".weights":
-        _to_weights(opened, target, upto=upto, force=force)
+    numbers = _numbers(opened, source)
+    if as_weights:
+        _to_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
-        _to_checkpoint(opened, target, names=names, force=force)
+        _to_checkpoint(opened, target, numbers=numbers, names=names, force=force)
     say(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
 
 
-def _check_formats(target: str, upto: int | None) -> None:
+def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
     suffix = Path(target).suffix
-    if suffix not in FORMATS:
-        raise click.UsageError(f"OUT must end in {', '.join(FORMATS)}; it ends in {suffix or 'no suffix'}")
-    if upto is not None and suffix != ".weights":
-        raise click.UsageError("--upto is for .weights files; a checkpoint holds the whole network")
+    if not as_weights and suffix not in CHECKPOINTS:
+        formats = ", ".join([".weights", *CHECKPOINTS])
+        raise click.UsageError(f"OUT must end in {formats}; it ends in {suffix or 'no suffix'}")
+    if upto is not None and suffix in CHECKPOINTS:
+        raise click.UsageError(f"--upto is for .weights files; a {suffix} file holds the whole network")
+    if names is not None and as_weights:
+        raise click.UsageError("--names is for .pt and .safetensors files; a .weights file has no names")
 
 
-def _to_weights(opened: Opened, target: str, *, upto: int | None, force: bool) -> None:
-    from yolor_cfg.weights import write_weights
+def _numbers(opened: Opened, source: str) -> dict[str, float]:
+    """What IN counts beside its tensors: the pictures seen in training, and what else a checkpoint knows."""
+    from yolor_cfg.checkpoint import read_checkpoint
 
-    write_weights(opened.network, target, header=opened.header, upto=upto, force=force)
+    return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers
 
 
-def _to_checkpoint(opened: Opened, target: str, *, names: str | None, force: bool) -> None:
+def _to_weights(opened: Opened, target: str, *, numbers: dict[str, float], upto: int | None,
+                force: bool) -> None:
+    from yolor_cfg.weights import WeightsHeader, write_weights
+
+    seen = numbers.get("seen", 0)
+    header = opened.header or WeightsHeader(seen=seen if isinstance(seen, int) and seen > 0 else 0)
+    write_weights(opened.network, target, header=header, upto=upto, force=force)
+
+
+def _to_checkpoint(opened: Opened, target: str, *, numbers: dict[str, float], names: str | None,
+                   force: bool) -> None:
     from yolor_cfg.checkpoint import save_checkpoint
     from yolor_cfg.detect.pipeline import class_names
 
-    listed = class_names(opened.network.graph, names) if names else opened.names
-    numbers = {"seen": opened.header.seen} if opened.header else {}
-    save_checkpoint(opened.network, target, names=listed, numbers=numbers, force=force)
+    given = class_names(opened.network.graph, names) if names else opened.names
+    save_checkpoint(opened.network, target, names=given, numbers=numbers, force=force)

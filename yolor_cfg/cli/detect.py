@@ -63,7 +63,7 @@ NETWORK = (
 RULES = (
     _fraction("--conf-thres", "--conf", "conf", default=0.25, text="Report what is more probable than this."),
     _fraction("--iou-thres", "--iou", "iou", default=0.45,
-              text="Of two boxes whose shared area is more than this part of their joint area the better stays."),
+              text="Of two boxes whose IoU (shared by joint area) is above this the better one stays."),
     click.option("--nms", type=click.Choice(["default", "greedynms", "diounms", "yolor"]),
                  help="How overlaps are measured; default: the cfg's nms_kind, yolor in the yolor dialect."),
     _whole("--max-det", default=300, text="Report at most so many objects of a picture, the best."),

@@ -121,12 +121,9 @@ class Plate(NamedTuple):
         """Pixels that the text takes."""
         return cv2.getTextSize(self.text, FONT, self.scale, self.thickness)[0][0]
 
-    def hidden(self, others: Sequence[Plate]) -> int:
-        """Pixels that it covers of the others."""
-        if not others:
-            return 0
-        corners = np.array([plate.corner for plate in others])
-        sizes = np.array([plate.size for plate in others])
+    def hidden(self, taken: NDArray[np.int64]) -> int:
+        """Pixels that it covers of others, which lie at left, top and have width, height [P, 4]."""
+        corners, sizes = taken[:, :2], taken[:, 2:]
         ends = np.minimum(corners + sizes, np.add(self.corner, self.size))
         return int((ends - np.maximum(corners, self.corner)).clip(0).prod(axis=1).sum())
 
@@ -164,7 +161,8 @@ def _plate(one: Found, size: tuple[int, int], *, line: int, taken: Sequence[Plat
         Plate(text, corner, plate, margin, scale, thickness, colour_of(one.label))
         for corner in _corners(_inside(one.box_xyxy, height, width), plate, line=line)
     )
-    return min((_shifted(plate, size) for plate in made), key=lambda plate: plate.hidden(taken))
+    places = np.array([(*other.corner, *other.size) for other in taken], np.int64).reshape(-1, 4)
+    return min((_shifted(plate, size) for plate in made), key=lambda plate: plate.hidden(places))
 
 
 def _corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -> Iterator[tuple[int, int]]:

@@ -27,7 +27,7 @@ from yolor_cfg.ops.nms import YolorRules, darknet_nms, yolor_nms
 Image = NDArray[np.uint8]
 NMS_KINDS = ("default", "greedynms", "diounms", "yolor")
 FITS = ("stretch", "letterbox")
-FEW = 20_000
+FEW = 1_000
 """Pairs of a box and a class that are compared first; a low threshold lets a million through."""
 FARTHEST = 1e9
 """Input pixels; a box that reaches further is an overflow of exp."""
@@ -206,7 +206,7 @@ def listed(images: Sequence[str | Path | Image]) -> Sequence[str | Path | Image]
 
 
 def is_out_of_memory(fault: Exception) -> bool:
-    """True for what Python or torch raise when no memory is left; torch's own class for it is the GPU's only."""
+    """True for what Python and torch raise when no memory is left; torch has a class for it on GPUs only."""
     words = str(fault).lower()
     return isinstance(fault, MemoryError) or ("memory" in words and ("alloc" in words or "out of" in words))
 

@@ -88,14 +88,12 @@ def resized(image: Image, size: Size) -> NDArray[np.float32]:
     """
     pixels = image.reshape(*image.shape[:2], -1)
     (top, bottom, dy), (left, right, dx) = (_taps(pixels.shape[axis], size[axis]) for axis in (0, 1))
-    dy = dy[:, None, None]
-    dx = dx[:, None]
-
-    def across(rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        chosen = pixels[rows]
-        return _fraction(chosen[:, left]) * (1 - dx) + _fraction(chosen[:, right]) * dx
-
-    return np.ascontiguousarray((across(top) * (1 - dy) + across(bottom) * dy).transpose(2, 0, 1))
+    dy, dx = dy[:, None, None], dx[:, None]
+    used, place = np.unique(np.concatenate([top, bottom]), return_inverse=True)
+    rows = pixels[used]
+    across = _fraction(rows[:, left]) * (1 - dx) + _fraction(rows[:, right]) * dx
+    above, below = across[place[: size[0]]], across[place[size[0] :]]
+    return np.ascontiguousarray((above * (1 - dy) + below * dy).transpose(2, 0, 1))
 
 
 def _taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:

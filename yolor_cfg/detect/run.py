@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from yolor_cfg.detect.pipeline import Detections, Detector
 from yolor_cfg.detect.preprocess import Prepared
@@ -34,15 +34,11 @@ def run(detector: Detector, frames: Iterable[Frame | Unreadable], *, found: Foun
     return done + _flush(detector, waiting, found)
 
 
-def refuse_nothing_read(done: int, unreadable: list[Unreadable]) -> None:
+def refuse_nothing_read(done: int, unreadable: Sequence[Unreadable]) -> None:
     """Raise DataError when not one picture could be read: an empty result would look like a good one."""
     if done == 0:
-        first = unreadable[0] if unreadable else None
-        raise DataError(
-            "not one picture could be read",
-            found=f"{first.source}: {first.reason}" if first else "no frame",
-            hint=f"{len(unreadable)} sources failed" if len(unreadable) > 1 else "",
-        )
+        count = f"{len(unreadable)} unreadable source" + ("s" if len(unreadable) > 1 else "")
+        raise DataError("not one picture could be read", found=count)
 
 
 def _joins(item: Prepared, waiting: list[tuple[Frame, Prepared]], most: int) -> bool:

@@ -266,7 +266,7 @@ def _listed(data: bytes, origin: str, folder: Path) -> list[Item]:
 def _line_item(line: str, folder: Path) -> Item:
     if STREAM.match(line):
         return Video(line, live=True)
-    beside = os.path.join(folder, line)
+    beside = str(folder / line)
     return _item(beside if os.path.exists(beside) else line)
 
 

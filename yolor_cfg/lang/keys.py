@@ -108,8 +108,10 @@ class Int(Bounded[int]):
     def read(self, text: str, dialect: Dialect) -> Reading:
         """atoi: digits at the front; `6.9` is 6 with a warning (an error in the yolor dialect)."""
         digits, warning = _front(WHOLE, text, word=self.word, dialect=dialect)
+        if not dialect.forgiving:
+            return self._bounded(_whole(digits), warning)
         value = int(digits[:MOST_DIGITS])
-        if abs(value) > INT32 and dialect.forgiving:
+        if abs(value) > INT32:
             value, warning = max(-INT32, min(value, INT32)), "does not fit into the 32 bits of C's int"
         return self._bounded(value, warning)
 
@@ -141,8 +143,9 @@ class Text(Key[str]):
     """A word or a path, without its blanks."""
 
     def read(self, text: str, dialect: Dialect) -> Reading:
-        """The text without blanks, as Darknet stores it."""
-        return Reading(re.sub(r"\s", "", text))
+        """The text without blanks, as Darknet stores it, and without an inline comment."""
+        clean = uncommented(text)
+        return Reading(re.sub(r"\s", "", clean), "" if clean == text else "an inline comment")
 
     @property
     def allowed(self) -> str:
@@ -198,6 +201,8 @@ class Numbers(Key[tuple[T, ...]]):
     def read(self, text: str, dialect: Dialect) -> Reading:
         """The numbers in order; a comma at the end adds none."""
         clean = uncommented(text)
+        if not clean:
+            raise BadValue(f"not a {self.word}", self.allowed)
         odd = self._odd(clean)
         if odd and not dialect.forgiving:
             raise BadValue(odd[0].partition(":")[0], self.allowed, "put one comma between two numbers")

@@ -73,6 +73,19 @@ class ConvBlock(_Block):
         return self._ended(getattr(self, self.conv_name)(self._begun(x)), self.norm)
 
 
+class FirstChannels(ConvBlock):
+    """A ConvBlock that reads only the first of the channels it is given."""
+
+    def __init__(self, block: ConvBlock, channels: int) -> None:
+        conv, norm, activation = block.Conv2d, block.norm, block.activation
+        super().__init__(conv, norm, activation, blur=block.blur)  # type: ignore[arg-type]
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, filters, H', W']."""
+        return super().forward(x[:, : self.channels])
+
+
 class BorrowingBlock(_Block):
     """A ConvBlock with the tensors of another one, but its own geometry and activation."""
 

@@ -159,7 +159,7 @@ class Hierarchy(NamedTuple):
 
 
 def deepest(absolute: Tensor) -> Tensor:
-    """[..., K] with the last class above .5 alone: C Darknet reports one of a tree, and parents come first."""
+    """[..., K] with the last class above .5 alone: C Darknet reports one, and parents come first."""
     likely = absolute > 0.5
     from_here_on = likely.flip(-1).cumsum(-1).flip(-1)
     return absolute * (likely & (from_here_on == 1))

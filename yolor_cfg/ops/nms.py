@@ -112,7 +112,7 @@ def _candidates(scores: Tensor, wanted: Tensor) -> _Candidates:
 class Overlaps:
     """Which boxes a box lets live: worked out in blocks when first asked for, then kept for other classes."""
 
-    BLOCK = 65536
+    BLOCK = 16384
     """Pairs at a time: enough to hide the cost of a call, few enough to stay in the cache."""
 
     def __init__(self, boxes_xywh: Tensor, *, iou: float, exponent: float | None = None) -> None:

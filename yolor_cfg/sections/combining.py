@@ -12,18 +12,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def named(source: int, shape: Shape) -> str:
-    """`16x16 (#3)`: height, width and whose they are."""
-    return f"{shape.height}x{shape.width} ({'the image' if source < 0 else f'#{source}'})"
-
-
 def same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
     """Complain at this key unless all inputs have the height and width of the first."""
-    places = list(zip(section.sources(), inputs, strict=True))
-    for place in places[1:]:
-        if place[1][1:] != inputs[0][1:]:
-            raise section.error(key, "inputs differ in size", allowed="equal sizes",
-                                found=f"{named(*places[0])} and {named(*place)}")
+    names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
+    sizes = [f"{x.height}x{x.width}" for x in inputs]
+    for name, size in zip(names, sizes, strict=True):
+        if size != sizes[0]:
+            raise section.error(key, "inputs differ in size", found=f"{sizes[0]} and {size}",
+                                allowed="equal sizes", hint=f"{names[0]} is {sizes[0]}, {name} is {size}")
 
 
 def one_source(section: Section, references: tuple[int, ...]) -> None:

@@ -110,7 +110,11 @@ class Convolutional(Section, names="convolutional conv"):
         seen, geometry = self._seen(x), self._geometry()
         if seen.channels % geometry.groups:
             raise self.error("groups", "does not divide the channels",
-                             found=f"{seen.channels} channels, groups={self.groups}")
+                             found=f"{seen.channels} channels, groups={self.groups}",
+                             hint="the channels must be a multiple of groups")
+        if seen.channels < x.channels:
+            self.warn("groups", "does not divide the channels: the last ones are not read, as in Darknet",
+                      found=f"{x.channels} channels, groups={self.groups}", allowed=f"{seen.channels} channels")
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
         if self.antialiasing:  # a 2x2 mean without zeros around, or a 3x3 blur with them
             blur = Geometry(self._strides, padding=2 - self.antialiasing)
@@ -118,7 +122,7 @@ class Convolutional(Section, names="convolutional conv"):
         return Shape(self.filters, height, width)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.blocks import Blur, BorrowingBlock, ConvBlock, MixConv2d
+        from yolor_cfg.ops.blocks import Blur, BorrowingBlock, ConvBlock, FirstChannels, MixConv2d
         activation = "linear" if self.xnor and self.bin_output else self.activation
         blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None
         if self.share_index is not None:
@@ -128,7 +132,8 @@ class Convolutional(Section, names="convolutional conv"):
         parts = [self._convolution(kernel, self._seen(x).channels) for kernel in self._kernels]
         if len(parts) > 1:
             return ConvBlock(MixConv2d(parts), norm, activation, name="MixConv2d")
-        return ConvBlock(parts[0], norm, activation, focus=self.focuses, blur=blur)
+        block = ConvBlock(parts[0], norm, activation, focus=self.focuses, blur=blur)
+        return FirstChannels(block, self._seen(x).channels) if self._drops_channels(x) else block
 
     def lender(self) -> int | None:
         if self.share_index is None:
@@ -174,11 +179,18 @@ class Convolutional(Section, names="convolutional conv"):
 
     def _seen(self, x: Shape) -> Shape:
         """What the convolution itself sees."""
+        if self._drops_channels(x):
+            return x._replace(channels=x.channels - x.channels % self.groups)
         if not self.focuses:
             return x
         if x.height % 2 or x.width % 2:
             raise self.error("", "width and height must be even", found=f"input {x}")
         return Shape(4 * x.channels, x.height // 2, x.width // 2)
+
+    def _drops_channels(self, x: Shape) -> bool:
+        """Whether C Darknet's whole-number division of channels by groups leaves some out."""
+        spare = x.channels % self._geometry().groups
+        return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.focuses)
 
     def _geometry(self, size: int = 0) -> Geometry:
         """How a kernel of that size (the first by default) moves."""
@@ -210,7 +222,7 @@ class Focus(Convolutional, names="focus"):
         "[focus]\nfilters=8\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
         "[focus]\nfilters=8\ngroups=2\nstride_x=2\nstride_y=1\nactivation=mish",
         "[focus]\nfilters=8\nsize=3\npadding=1\ndilation=2\ncbn=1\nflipped=1\nactivation=leaky",
-        "[focus]\nfilters=8\nsize=5\nstride=2\npad=1\nantialiasing=1\nxnor=1\nbin_output=1\nactivation=linear",
+        "[focus]\nfilters=8\nsize=5\nstride=2\npad=1\nantialiasing=1\nxnor=1\nbin_output=1\nactivation=mish",
     )
 
     focuses = True

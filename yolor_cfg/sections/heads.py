@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
+MOST_ANCHORS = 10_000  # lists of that length are made of `num` alone; no cfg has as many
 UNNAMED_ANCHOR = 0.5  # what Darknet takes for an anchor that the cfg does not give
 
 
@@ -49,7 +50,7 @@ class AnchorHead(Section):
     box_values: ClassVar[int] = 5  # numbers of one box besides its classes
 
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
-    num = Int(1, least=1, help="how many anchors the whole network has")
+    num = Int(1, least=1, most=MOST_ANCHORS, help="how many anchors the whole network has")
     mask = Ints(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
     anchors = Floats(lambda section: (UNNAMED_ANCHOR,) * 2 * section.num,
                      help="width, height of every anchor of the network, in input pixels")
@@ -108,8 +109,9 @@ class AnchorHead(Section):
     @property
     def masked_anchors(self) -> tuple[tuple[float, float], ...]:
         """Width and height in input pixels of each of this head's anchors."""
-        every = pairs(self.anchors, max(self.mask) + 1)
-        return tuple(every[index] for index in self.mask)
+        known = pairs(self.anchors, (len(self.anchors) + 1) // 2)
+        unnamed = (UNNAMED_ANCHOR, UNNAMED_ANCHOR)
+        return tuple(known[index] if index < len(known) else unnamed for index in self.mask)
 
     def grid(self, x: Shape) -> Grid:
         """Anchors and strides; the strides are measured: image over map."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.keys import Flag, Float, Floats, Int, Text
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.heads import UNNAMED_ANCHOR, check_channels, pairs
+from yolor_cfg.sections.heads import MOST_ANCHORS, UNNAMED_ANCHOR, check_channels, pairs
 from yolor_cfg.sections.losses import tree_of
 from yolor_cfg.shape import Shape
 
@@ -27,7 +27,7 @@ class Region(Section, names="region"):
 
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
     coords = Int(4, least=BOX, most=BOX, help="numbers of a box")
-    num = Int(1, least=1, help="how many anchors there are")
+    num = Int(1, least=1, most=MOST_ANCHORS, help="how many anchors there are")
     anchors = Floats(lambda section: (UNNAMED_ANCHOR,) * 2 * section.num,
                      help="width, height of each anchor, in cells")
     softmax = Flag(False, help="1: the classes exclude each other")

@@ -1,0 +1,123 @@
+"""Rates, accumulation and the running average equal the numbers of YOLOR's own training loop."""
+
+import json
+import math
+
+import golden
+import pytest
+import torch
+
+from yolor_cfg.graph import build, load
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.train.optim import Average, ema_decay, optimizer_for, parameter_groups, set_rates
+from yolor_cfg.train.schedule import Cosine, CosineRecipe, Policy
+
+PATH = golden.GOLDEN / "yolor" / "schedules.json"
+TABLE = json.loads(PATH.read_text()) if PATH.exists() else {"training": [], "ema": {"values": {}}}
+RUNS = TABLE["training"]
+BIG = "[net]\nwidth=32\nheight=32\nchannels=3\n"
+
+
+def schedule_of(run):
+    return Cosine(
+        CosineRecipe(**run["hyp"]),
+        epochs=run["epochs"],
+        batches=run["nb"],
+        batch_size=run["total_batch_size"],
+    )
+
+
+def test_the_reference_is_there(shared):
+    assert len(RUNS) == 5
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"batch{run['total_batch_size']}")
+def test_rates_equal_yolors_and_have_no_lag(run):
+    schedule = schedule_of(run)
+    assert schedule.warmup == run["nw"]
+    assert schedule.weight_decay() == pytest.approx(run["weight_decay_scaled"], rel=1e-6)
+    for epoch, factor in run["cosine"].items():
+        assert schedule.factor(int(epoch)) == pytest.approx(factor, rel=1e-6)
+    for row in run["iterations"]:
+        rates = schedule(row["ni"])
+        want = row.get("lr_without_lag", row["lr_other"])
+        bias = row.get("lr_without_lag", row["lr_bias"])
+        assert (rates.other, rates.bias) == (pytest.approx(want, rel=1e-6), pytest.approx(bias, rel=1e-6))
+        assert rates.momentum == pytest.approx(row["momentum"], rel=1e-6)
+        assert rates.accumulate == row["accumulate"]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"batch{run['total_batch_size']}")
+def test_the_original_is_an_epoch_late_after_its_warm_up(run):
+    late = [row for row in run["iterations"] if row.get("lr_without_lag", row["lr_other"]) != row["lr_other"]]
+    schedule = schedule_of(run)
+    for row in late:
+        assert row["lr_other"] == pytest.approx(
+            run["hyp"]["lr0"] * schedule.factor(row["epoch"] - 1), rel=1e-6
+        )
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"batch{run['total_batch_size']}")
+def test_steps_fall_on_the_same_batches(run):
+    schedule = schedule_of(run)
+    steps, rows = 0, {row["ni"]: row for row in run["iterations"]}
+    for batch in range(max(rows) + 1):
+        stepped = batch % schedule(batch).accumulate == 0
+        steps += stepped
+        if batch in rows:
+            assert (stepped, steps) == (rows[batch]["optimizer_step"], rows[batch]["steps_so_far"])
+
+
+def test_the_average_decays_as_yolors():
+    for updates, decay in TABLE["ema"]["values"].items():
+        assert ema_decay(int(updates)) == pytest.approx(decay, rel=1e-6)
+
+
+def test_the_average_of_a_known_walk_is_yolors():
+    network = Network(build(parse(BIG + "[convolutional]\nfilters=1\nactivation=linear")))
+    conv = network.module_list[0].Conv2d
+    torch.nn.init.constant_(conv.weight, 1.0)
+    torch.nn.init.constant_(conv.bias, 0.0)
+    average, rows = (
+        Average(network),
+        {row[0]: row[1:] for row in TABLE["ema"]["trace"]["rows_update_weight_bias"]},
+    )
+    mean = average.network.module_list[0].Conv2d
+    for k in range(1, max(rows) + 1):
+        with torch.no_grad():
+            conv.weight.fill_(1 + 0.1 * k)
+            conv.bias.fill_(-0.2 * k)
+        average.update(network)
+        if k in rows:
+            assert [mean.weight[0, 0, 0, 0].item(), mean.bias.item()] == pytest.approx(rows[k], rel=1e-6)
+
+
+def test_the_groups_of_yolor_csp_are_yolors():
+    groups = parameter_groups(Network(load("cfg/yolor_csp.cfg")))
+    assert (len(groups.others), len(groups.decayed), len(groups.biases)) == (118, 115, 115)
+
+
+def test_rates_reach_the_optimizer_by_group():
+    network = Network(build(parse(BIG + "[convolutional]\nbatch_normalize=1\nfilters=2\nactivation=linear")))
+    rates = Cosine(CosineRecipe(), epochs=10, batches=10, batch_size=8)(5)
+    for kind in ("sgd", "adam", "adamw"):
+        optimizer = optimizer_for(parameter_groups(network), kind=kind, weight_decay=0.1, momentum=0.9)
+        set_rates(optimizer, rates)
+        got = {group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
+        assert got == {"others": (rates.other, 0), "decayed": (rates.other, 0.1), "biases": (rates.bias, 0)}
+
+
+@pytest.mark.parametrize(("policy", "step", "factor"), [
+    ("policy=constant", 700, 1.0),
+    ("policy=steps\nsteps=100,600,900\nscales=.1,.5,.1", 700, 0.05),
+    ("policy=step\nstep=200\nscale=.5", 700, 0.125),
+    ("policy=poly\npower=2\nmax_batches=1000", 700, 0.3**2),
+    ("policy=exp\ngamma=.999", 700, 0.999**700),
+    ("policy=sigmoid\ngamma=.01\nstep=600", 700, 1 / (1 + math.exp(1))),
+    ("policy=sgdr\nmax_batches=400\nlearning_rate_min=0", 500, (1 + math.cos(math.pi * 100 / 800)) / 2),
+    ("policy=steps\nsteps=100\nscales=.1\nburn_in=1000\npower=4", 700, 0.7**4),
+])  # fmt: skip
+def test_a_policy_is_its_formula(policy, step, factor):
+    net = build(parse(BIG + f"learning_rate=.02\n{policy}\n[avgpool]")).net
+    assert Policy(net).rate(step) == pytest.approx(0.02 * factor)

@@ -1,0 +1,148 @@
+"""Learning rate, momentum and accumulation at each batch: YOLOR's warm-up and cosine, and the policies of a
+cfg.
+
+A batch is what one forward pass sees of the whole training (all processes together); a step updates the
+weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+from yolor_cfg.sections.net import Net
+
+NOMINAL_BATCH = 64  # images for which YOLOR's rates and weight decay are meant
+
+
+class Rates(NamedTuple):
+    """What holds for one batch: learning rates of biases and of the others, momentum, batches in a step."""
+
+    bias: float
+    other: float
+    momentum: float
+    accumulate: int
+
+
+class Schedule(Protocol):
+    """Says what holds at batch number `batch` (from 0)."""
+
+    def __call__(self, batch: int) -> Rates: ...
+
+
+class CosineRecipe(NamedTuple):
+    """YOLOR's numbers (hyp.scratch.*.yaml): rates, momentum and the warm-up from which they come."""
+
+    lr0: float = 0.01
+    lrf: float = 0.2
+    momentum: float = 0.937
+    weight_decay: float = 0.0005
+    warmup_epochs: float = 3.0
+    warmup_momentum: float = 0.8
+    warmup_bias_lr: float = 0.1
+    least_warmup: int = 1000
+
+
+class Cosine:
+    """YOLOR's schedule without its lag: every epoch has the rate that the cosine gives for it, where the
+    original is one epoch late after the warm-up. During the warm-up biases fall from their own rate, the
+    others rise from 0, momentum and accumulation rise to their final values."""
+
+    def __init__(self, recipe: CosineRecipe, *, epochs: int, batches: int, batch_size: int) -> None:
+        """`batches` in an epoch, of `batch_size` images."""
+        self.recipe, self.epochs, self.batches, self.batch_size = recipe, epochs, batches, batch_size
+        self.warmup = max(round(recipe.warmup_epochs * batches), recipe.least_warmup)
+
+    def __call__(self, batch: int) -> Rates:
+        """What holds at this batch."""
+        recipe, nominal = self.recipe, NOMINAL_BATCH / self.batch_size
+        rate = recipe.lr0 * self.factor(batch // self.batches)
+        if batch > self.warmup:
+            return Rates(rate, rate, recipe.momentum, max(round(nominal), 1))
+        part = batch / self.warmup
+        return Rates(
+            bias=_between(recipe.warmup_bias_lr, rate, part),
+            other=_between(0.0, rate, part),
+            momentum=_between(recipe.warmup_momentum, recipe.momentum, part),
+            accumulate=max(round(_between(1.0, nominal, part)), 1),
+        )
+
+    def factor(self, epoch: int) -> float:
+        """Half a cosine from 1 to lrf over all epochs."""
+        return (1 + math.cos(epoch * math.pi / self.epochs)) / 2 * (1 - self.recipe.lrf) + self.recipe.lrf
+
+    def weight_decay(self) -> float:
+        """Weight decay for steps of this many images."""
+        accumulate = max(round(NOMINAL_BATCH / self.batch_size), 1)
+        return self.recipe.weight_decay * self.batch_size * accumulate / NOMINAL_BATCH
+
+
+class Policy:
+    """The learning rate that the cfg's [net] asks for (get_current_rate in network.c): burn_in, then
+    `policy`.
+
+    `subdivisions` become the batches of one step. The policy `random` draws nothing here: its mean is taken.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+
+    def __call__(self, batch: int) -> Rates:
+        """What holds at this batch; the cfg counts in steps."""
+        rate = self.rate(batch // self.net.subdivisions)
+        return Rates(rate, rate, self.net.momentum, self.net.subdivisions)
+
+    def rate(self, step: int) -> float:
+        """The learning rate at this step."""
+        net = self.net
+        if step < net.burn_in:
+            return net.learning_rate * (step / net.burn_in) ** net.power
+        return net.learning_rate * POLICIES[net.policy](net, step)
+
+
+def _constant(net: Net, step: int) -> float:
+    return 1.0
+
+
+def _random(net: Net, step: int) -> float:
+    return 1 / (net.power + 1)
+
+
+def _poly(net: Net, step: int) -> float:
+    return max(0.0, 1 - step / max(net.max_batches, 1)) ** net.power
+
+
+def _step(net: Net, step: int) -> float:
+    return net.scale ** (step // net.step)
+
+
+def _steps(net: Net, step: int) -> float:
+    return math.prod(scale for at, scale in zip(net.steps, net.scales, strict=False) if at <= step)
+
+
+def _exp(net: Net, step: int) -> float:
+    return net.gamma**step
+
+
+def _sigmoid(net: Net, step: int) -> float:
+    return 1 / (1 + math.exp(min(net.gamma * (step - net.step), 700.0)))
+
+
+def _sgdr(net: Net, step: int) -> float:
+    """Cosines from 1 to learning_rate_min / learning_rate, each `sgdr_mult` times as long as the last."""
+    cycle = max(net.sgdr_cycle, 1)
+    while step >= cycle:
+        step -= cycle
+        cycle *= max(net.sgdr_mult, 1)
+    least = net.learning_rate_min / net.learning_rate
+    return least + (1 - least) * (1 + math.cos(step * math.pi / cycle)) / 2
+
+
+POLICIES = {
+    "constant": _constant, "random": _random, "poly": _poly, "step": _step, "steps": _steps, "exp": _exp,
+    "sigmoid": _sigmoid, "sgdr": _sgdr,
+}  # fmt: skip
+
+
+def _between(start: float, end: float, part: float) -> float:
+    return start + (end - start) * part
