@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from yolor_cfg.cli import COMMANDS, main
+from yolor_cfg.cli.info import COUNTINGS as CHOICES
 from yolor_cfg.cli.options import Size
+from yolor_cfg.count import COUNTINGS
 from yolor_cfg.sections import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +80,56 @@ def test_json_types_are_canonical_and_lines_are_those_of_the_headers(tmp_path: P
     path.write_text("# a comment\n[net]\nwidth=8\nheight=8\nchannels=1\n[conv]\nfilters=1\n")
     layer = json.loads(yolor("info", path, "--json").stdout)["layers"][0]
     assert (layer["type"], layer["line"]) == ("convolutional", 6)
+
+
+FLOPS = {
+    "exact": 2 * MACS,
+    "darknet": 2 * MACS,
+    # one batch norm element for each output, which the paper counts twice and thop four times
+    "paper": 2 * (MACS + 2 * (4 * 4 * 8 + 4 * 2 * 4)),
+    "thop": 2 * (MACS + 4 * (4 * 4 * 8 + 4 * 2 * 4) + 4 * 4 * 8),
+}
+
+
+@pytest.mark.parametrize("counting", FLOPS)
+def test_json_of_a_counting_has_its_parameters_and_flops_of_layers_and_of_all(
+    cfg: Path, counting: str
+) -> None:
+    plain = json.loads(yolor("info", cfg, "--json").stdout)
+    told = json.loads(yolor("info", cfg, "--json", "--counting", counting).stdout)
+    assert [*plain, "counting", "flops", "mflops"] == list(told)
+    assert (told["counting"], told["parameters"], told["macs"]) == (counting, PARAMETERS, MACS)
+    flops = pytest.approx(FLOPS[counting])
+    assert (told["flops"], sum(layer["flops"] for layer in told["layers"])) == (flops, flops)
+    assert (told["mflops"] * 1e6, told["gflops"] * 1e9) == (flops, flops)
+
+
+def test_the_papers_figures_are_printed_to_the_last_digit() -> None:
+    without, implicit = ("52,908,989", "117517.2952"), ("52,911,546", "117519.4372")
+    for name, (parameters, mflops) in {"yolov4_csp_fast": without, "yolor_csp_fast": implicit}.items():
+        printed = yolor("info", ROOT / "cfg" / f"{name}.cfg", "--counting", "paper").stdout.splitlines()
+        assert f"parameters    {parameters}" in printed
+        assert any(line.startswith("FLOPs") and f"({mflops} MFLOPs)" in line for line in printed)
+
+
+def test_a_counting_names_itself_and_has_one_column_of_flops(cfg: Path) -> None:
+    table = yolor("info", cfg, "--counting", "thop")
+    assert row(table, 2)[-1] == f"{2 * 4 * 4 * 8}"
+    assert table.stdout.split("\n")[0].split()[-2:] == ["parameters", "FLOPs"]
+    assert "counting      thop: FLOPs are 2 x what thop 0.1.1 counts" in table.stdout
+
+
+def test_what_a_counting_does_not_know_is_a_dash(tmp_path: Path) -> None:
+    path = tmp_path / "implicit.cfg"
+    path.write_text("[net]\nwidth=8\nheight=8\nchannels=1\n[implicit_add]\nfilters=4\n")
+    assert row(yolor("info", path, "--counting", "darknet"), 0)[-2:] == ["4", "-"]
+    layer = json.loads(yolor("info", path, "--counting", "darknet", "--json").stdout)["layers"][0]
+    assert layer["flops"] is None
+
+
+def test_the_countings_of_the_command_are_those_that_exist(cfg: Path) -> None:
+    assert tuple(COUNTINGS) == CHOICES
+    assert "'neper' is not one of" in yolor("info", cfg, "--counting", "neper").stderr
 
 
 def test_memory_adds_the_peak(cfg: Path) -> None:

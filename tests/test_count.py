@@ -1,15 +1,25 @@
 """Counting against formulas written out, C Darknet's printed BFLOPs and file sizes, and published counts."""
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import thop
+import torch
 from golden import SHARED, Case, darknet_cases, darknet_graph, micro_cases
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from yolor_cfg.count import Count, activation_bytes, count, peak_activation
+from yolor_cfg.count import COUNTINGS, Count, Tally, activation_bytes, count, peak_activation, tally
 from yolor_cfg.graph import Graph, Reading, build, load
 from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.pooling import GlobalAverage
+from yolor_cfg.ops.resampling import ColumnsFirst, Repeat
 
 NET = "[net]\nwidth=8\nheight=6\nchannels=2\n"
 CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n"
@@ -129,6 +139,174 @@ def test_our_networks_cost_what_yolors_own_code_counts(path: Path, row: dict[str
     assert counted.parameters == int(row["params"])
     assert counted.parameters_folded == int(row["params_fused"])
     assert counted.gflops * 1000 == pytest.approx(float(row["flopcounter640"]), abs=5e-5)
+
+
+@pytest.mark.parametrize(("path", "row"), [pytest.param(*pair, id=pair[0].stem) for pair in published()])
+@pytest.mark.parametrize("size", [640, 1280])
+def test_the_papers_counting_is_the_old_thop_and_each_refined_prediction(
+    path: Path, row: dict[str, str], size: int
+) -> None:
+    """The measured figures are those of thop 0.0.31, which counts no prediction."""
+    graph = load(path, Reading(size=size))
+    refined = sum(n.shape.size for n in graph.nodes if n.section.type == "control_channels")
+    tallied = tally(graph, "paper")
+    assert f"{(tallied.flops - refined) / 1e6:.4f}" == row[f"MFLOPs{size}_unfused"]
+    assert tallied.parameters == int(row["params"])
+
+
+CFGS = sorted((ROOT / "cfg").glob("*.cfg"))
+per_cfg = pytest.mark.parametrize("path", CFGS, ids=lambda path: path.stem)
+
+
+def on_meta(graph: Graph) -> Network:
+    """The network without numbers in it."""
+    with torch.device("meta"):
+        return Network(graph).eval()
+
+
+def image_of(graph: Graph) -> torch.Tensor:
+    return torch.empty(1, *graph.image, device="meta")
+
+
+def torchs_own(module: nn.Module) -> nn.Module:
+    """The modules of torch that compute the same: thop knows no others, and sees only calls of modules."""
+    if isinstance(module, ConvBlock):
+        return nn.Sequential(*[ColumnsFirst()] * module.focus, *module.children())
+    if isinstance(module, Repeat):
+        return nn.Upsample(scale_factor=module.stride)
+    return nn.AdaptiveAvgPool2d(1) if isinstance(module, GlobalAverage) else module
+
+
+Rules = dict[type[nn.Module], Callable[..., None]]
+
+
+def profiled(graph: Graph, rules: Rules | None = None) -> tuple[float, float]:
+    """thop's operations and parameters of a deep copy of the network."""
+    twin = copy.deepcopy(on_meta(graph))
+    twin.module_list = nn.ModuleList(map(torchs_own, twin.module_list))
+    operations, parameters = thop.profile(twin, (image_of(graph),), rules, verbose=False)
+    return operations, parameters
+
+
+def of_2020() -> Rules:
+    """The rules of thop 0.0.31 where they differ from today's, and as the paper's figures need them: poolings
+    count nothing."""
+    def convolution(module: nn.Conv2d, _: object, y: torch.Tensor) -> None:
+        weights = module.weight[0].numel() + (module.bias is not None)
+        module.total_ops += y.numel() * weights
+
+    def batch_norm(module: nn.Module, inputs: tuple[torch.Tensor], _: object) -> None:
+        module.total_ops += 2 * inputs[0].numel()
+
+    def nothing(module: nn.Module, *_: object) -> None:
+        module.total_ops += 0
+
+    return {nn.Conv2d: convolution, nn.BatchNorm2d: batch_norm, nn.Upsample: nothing,
+            nn.AdaptiveAvgPool2d: nothing}
+
+
+@per_cfg
+def test_exact_flops_are_those_of_torchs_counter_on_the_meta_device(path: Path) -> None:
+    graph = load(path)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        on_meta(graph)(image_of(graph))
+    assert counter.get_total_flops() == tally(graph, "exact").flops == 2 * count(graph).macs
+
+
+@per_cfg
+def test_thops_counting_is_what_thop_counts_in_a_copy(path: Path) -> None:
+    graph = load(path)
+    operations, parameters = profiled(graph)
+    tallied = tally(graph, "thop")
+    assert (tallied.flops, tallied.parameters) == (2 * operations, parameters)
+
+
+UNPUBLISHED = [path for path in CFGS if path not in [published for published, _ in published()]]
+
+
+@pytest.mark.parametrize("path", UNPUBLISHED, ids=lambda path: path.stem)
+def test_the_papers_counting_is_what_thop_counts_under_the_rules_of_2020(path: Path) -> None:
+    graph = load(path)
+    operations, _ = profiled(graph, of_2020())
+    refined = sum(n.shape.size for n in graph.nodes if n.section.type == "control_channels")
+    assert tally(graph, "paper").flops == 2 * operations + refined
+
+
+POOLED = "[maxpool]\nsize=2\nstride=2\n"
+SECTIONS = {
+    "bias": CONV,
+    "groups": NORMED.replace("filters", "groups=2\nfilters"),
+    "stride": NORMED + "stride=2\n",
+    "alone": NORMED + "[shortcut]\nfrom=-1\n",
+    "upsample": CONV + POOLED + "[upsample]\nstride=2\n",
+    "average": NORMED + "[avgpool]\n",
+    "norm": CONV + "[BatchNorm2d]\n",
+    "matrix": CONV + "[connected]\noutput=5\nactivation=linear\n",
+    "implicit": CONV + "[implicit_add]\nfilters=4\n[route]\nlayers=0\n[shift_channels]\nfrom=1\n",
+    "weighted": CONV * 2 + "[shortcut]\nfrom=-2\nweights_type=per_channel\nweights_normalization=relu\n",
+    "local": CONV + "[local]\nfilters=2\nsize=3\npad=1\n",
+}
+
+
+@pytest.mark.parametrize("text", SECTIONS.values(), ids=SECTIONS)
+@pytest.mark.parametrize("counting", ["paper", "thop"])
+def test_each_kind_of_section_counts_as_in_thop(text: str, counting: str) -> None:
+    graph = graph_of(text)
+    operations, parameters = profiled(graph, of_2020() if counting == "paper" else None)
+    tallied = tally(graph, counting)
+    assert tallied.flops == 2 * operations
+    assert counting == "paper" or tallied.parameters == parameters
+
+
+def tallied(text: str, counting: str) -> Tally:
+    return tally(graph_of(text), counting)
+
+
+def test_a_bias_and_a_batch_norm_count_for_the_paper_by_their_formulas() -> None:
+    macs, outputs = (3 * 3 * 2 * 4) * (6 * 8), 4 * 6 * 8
+    assert tallied(CONV, "paper").flops == 2 * (macs + outputs)
+    assert tallied(NORMED, "paper").flops == 2 * (macs + 2 * outputs)
+    assert tallied(NORMED, "thop").flops == 2 * (macs + 4 * outputs)
+
+
+def test_softmax_and_means_count_for_thop_by_their_formulas() -> None:
+    means = "[local_avgpool]\nsize=2\nstride=2\n"
+    assert tallied(means, "thop").flops == 2 * (2 * 3 * 4)
+    assert tallied("[softmax]\n", "thop").flops == 2 * (3 * 96 - 1)
+    assert tallied("[softmax]\ngroups=4\n", "thop").flops == 2 * 4 * (3 * 24 - 1)
+
+
+def test_implicit_knowledge_has_parameters_in_every_counting_but_thops() -> None:
+    text = CONV + "[implicit_add]\nfilters=4\n"
+    assert {name: tallied(text, name).nodes[1].parameters for name in COUNTINGS} == {
+        "exact": 4, "darknet": 4, "paper": 4, "thop": 0,
+    }  # fmt: skip
+
+
+def test_the_work_that_makes_an_implicit_vector_counts_in_ours_alone() -> None:
+    text = CONV + "[implicit_add]\nfilters=4\nmodel=network\n"
+    found = {name: tallied(text, name).nodes[1].flops for name in COUNTINGS}
+    assert found["exact"] and not (found["darknet"] or found["paper"] or found["thop"])
+
+
+def test_only_a_product_that_a_head_reads_is_a_refined_prediction() -> None:
+    features = "[implicit_mul]\nfilters=4\n[route]\nlayers=0\n[control_channels]\nfrom=1\n"
+    head = CONV.replace("filters=4", "filters=18") + "[implicit_mul]\nfilters=18\n[route]\nlayers=-2\n"
+    yolo = "[control_channels]\nfrom=-2\n[yolo]\nclasses=1\nnum=3\nmask=0,1,2\nanchors=1,1, 2,2, 3,3\n"
+    nodes = tallied(CONV + features + head + yolo, "paper").nodes
+    assert [node.flops for node in nodes if node.number in (3, 7)] == [0, 18 * 6 * 8]
+
+
+def test_darknets_counting_is_its_bflops_and_knows_nothing_of_other_sections() -> None:
+    darknet = tallied(POOLED + "[implicit_add]\nfilters=2\n", "darknet")
+    assert [node.flops for node in darknet.nodes] == [pytest.approx(2 * 2 * 2 * 3 * 4), None]
+    assert darknet.gflops == pytest.approx(96e-9)
+
+
+def test_a_batch_norm_that_is_lent_counts_where_it_is_used() -> None:
+    text = NORMED.replace("filters=4", "filters=2") * 2 + "share_index=0\n"
+    first, second = tallied(text, "paper").nodes
+    assert (first.flops, second.parameters) == (second.flops, 0)
 
 
 def bflops_of(case: Case) -> tuple[list[float | None], np.ndarray]:

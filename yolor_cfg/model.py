@@ -54,9 +54,10 @@ class Network(nn.Module):
         values, after = self._run(self._checked(images), states, keep=self.graph.outputs)
         return [values[index] for index in self.graph.outputs], after
 
+    @torch.no_grad()
     def trace(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
         """The values of these layers by index: in the darknet dialect what C Darknet stores there (heads
-        activated, its layouts), in the yolor dialect raw maps at heads."""
+        activated, its layouts), in the yolor dialect raw maps at heads. Without gradients."""
         keep = tuple(layers)
         unknown = [index for index in keep if not 0 <= index < len(self.graph.nodes)]
         if unknown:

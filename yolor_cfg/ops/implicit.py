@@ -1,29 +1,71 @@
-"""Implicit knowledge: values that are learned and the same for every image; and a map combined with a vector.
+"""Implicit knowledge: values that are learned and the same for every image; and a map combined with one.
 
-Legend: N images, C channels, A atoms, H W cells. N = 1 stands for every image.
+Legend: N images, C channels, A atoms or anchors, H W cells, K basis vectors, P numbers of a prior.
+N = 1 stands for every image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from yolor_cfg.ops.activations import activate
 from yolor_cfg.ops.combining import concatenated
 
 Combine = Callable[[Tensor, Tensor], Tensor]
+LINK = 0.1  # what a chain adds at the start, in standard deviations of the value itself
 
 
-class Implicit(nn.Module):
-    """A learned tensor `implicit` [1, C, H, W] for all images."""
+class Start(NamedTuple):
+    """The shape (C, H, W) of a value, the mean and the standard deviation with which training begins."""
+
+    shape: tuple[int, ...]
+    mean: float
+    sigma: float
+
+
+class Constant(nn.Module):
+    """A learned value [1, C, H, W] for all images; each model makes its `own`, to which a chain may add."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("link", None)
+
+    def chained(self, link: Tensor) -> Constant:
+        """Itself with the matrix `link` [numbers of the value, numbers of another task's value]."""
+        self.link = nn.Parameter(link)
+        return self
+
+    def forward(self, *before: Tensor) -> Tensor:
+        """A new tensor [1, C, H, W]: the model's own, plus link @ `before` where a chain brings one."""
+        own = self.own()
+        if self.link is None:
+            return own
+        return own + F.linear(before[0].flatten(1), self.link).reshape(-1, *own.shape[1:])
+
+    def own(self) -> Tensor:
+        """What the model itself says, as a new tensor [1, C, H, W]."""
+        raise AssertionError(f"{type(self).__name__} makes no value")
+
+    def penalty(self) -> Tensor | None:
+        """What this model adds to the loss; None where it adds nothing."""
+        return None
+
+
+class Implicit(Constant):
+    """Eq. 6 of YOLOR: the tensor `implicit` [1, C, H, W] itself."""
 
     def __init__(self, start: Tensor) -> None:
         super().__init__()
         self.implicit = nn.Parameter(start)
 
-    def forward(self) -> Tensor:
-        """A copy of the tensor [1, C, H, W]: whoever gets it cannot change what was learned."""
+    def own(self) -> Tensor:
+        """A copy: whoever gets it cannot change what was learned."""
         return self.implicit.clone()
 
 
@@ -33,6 +75,85 @@ class ImplicitOfEach(Implicit):
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
         """images [N, ...], of which only N counts -> copies [N, C, H, W]."""
         return self.implicit.repeat(images.shape[0], 1, 1, 1)
+
+
+class ImplicitNetwork(Constant):
+    """Eq. 7, W z: a prior z through one matrix or several, the activation between two of them.
+
+    Each of A rows (1 for a vector) has a prior z [P] of its own; the matrices are common. With h [A, n] what
+    reaches the last matrix, W ~ N(0, sigma^2 / mean |h|^2) makes every number of W h normally distributed
+    around 0 with exactly sigma, whatever the layers and the activation before it. The mean is added: training
+    shall begin at 1 for a factor, and a W with that mean in it would learn much faster along it than across.
+    """
+
+    def __init__(self, start: Start, widths: Sequence[int], activation: str) -> None:
+        """`widths` are P, the hidden layers and the numbers of a row."""
+        super().__init__()
+        self.start, self.activation = start, activation
+        rows = math.prod(start.shape) // widths[-1]
+        self.prior = nn.Parameter(normal((rows, widths[0]), 0, start.sigma or 1))  # N(0, sigma), section 4.3
+        self.weights = nn.ParameterList()
+        hidden: Tensor = self.prior.detach()
+        for before, width in zip(widths, widths[1:-1], strict=False):
+            self.weights.append(livelier(normal((width, before), 0, before**-0.5), hidden, activation))
+            hidden = activate(F.linear(hidden, self.weights[-1].detach()), activation)
+        length = hidden.square().sum(1).mean().sqrt()
+        self.weights.append(normal((widths[-1], widths[-2]), 0, 1) * (start.sigma / length))
+
+    def own(self) -> Tensor:
+        """mean + W act(... W z)."""
+        *hidden, last = self.weights
+        h: Tensor = self.prior  # [A, P]
+        for weight in hidden:
+            h = activate(F.linear(h, weight), self.activation)
+        return (F.linear(h, last) + self.start.mean).reshape(1, *self.start.shape)
+
+
+class ImplicitFactors(Constant):
+    """Eq. 8, Z^T c: K basis vectors Z [K, C] mixed by coefficients c [A, K], one row for each atom.
+
+    Training begins with |c| = 1 and Z ~ N(0, sigma), so that each number of Z^T c ~ N(0, sigma). If nothing
+    may be negative, |Z| and |c| take their places. |Z| of Z ~ N(0, s) has the mean s sqrt(2 / pi) and the
+    variance s^2 (1 - 2 / pi): with c = 1 / sqrt(K) and s^2 = sigma^2 / (1 - 2 / pi) the spread is sigma
+    again, and the mean sigma sqrt(2 K / (pi - 2)) is taken off. Only so far below its mean the value can go.
+    """
+
+    def __init__(self, start: Start, sizes: tuple[int, int], *, nonnegative: bool, sparse: float) -> None:
+        """`sizes` are K and the numbers of a basis vector."""
+        super().__init__()
+        (rank, width), self.start = sizes, start
+        self.nonnegative, self.sparse = nonnegative, sparse
+        rows = math.prod(start.shape) // width
+        coefficients = torch.ones(rows, rank) if nonnegative else normal((rows, rank), 0, 1)
+        self.coefficients = nn.Parameter(coefficients / coefficients.norm(dim=1, keepdim=True))
+        spread = start.sigma / math.sqrt(1 - 2 / math.pi) if nonnegative else start.sigma
+        self.basis = nn.Parameter(normal((rank, width), 0, spread))
+        level = start.sigma * math.sqrt(2 * rank / (math.pi - 2)) if nonnegative else 0.0
+        self.offset = start.mean - level
+
+    def own(self) -> Tensor:
+        """offset + Z^T c."""
+        factors = self.coefficients, self.basis
+        c, basis = (factor.abs() for factor in factors) if self.nonnegative else factors
+        return (c @ basis + self.offset).reshape(1, *self.start.shape)
+
+    def penalty(self) -> Tensor | None:
+        """`sparse` times the sum of |c|, which draws coefficients to 0."""
+        return self.sparse * self.coefficients.abs().sum() if self.sparse else None
+
+
+def livelier(weight: Tensor, x: Tensor, activation: str) -> Tensor:
+    """The weight [D, C] or its negative, whichever lets more of x [A, C] through the activation: so that no
+    network begins with all of its units dead."""
+    there, back = (activate(F.linear(x, sign * weight), activation).norm() for sign in (1, -1))
+    return torch.where(there >= back, weight, -weight)
+
+
+def link(start: Start, before: tuple[int, ...]) -> Tensor:
+    """The matrix of a chain: it begins so small that a value around 1 adds a tenth of sigma (half a percent
+    of the value's spread), and not at 0, so that the other task hears of this one from the first step."""
+    numbers = math.prod(before)
+    return normal((math.prod(start.shape), numbers), 0, LINK * start.sigma / math.sqrt(numbers))
 
 
 def normal(shape: tuple[int, ...], mean: float, std: float) -> Tensor:
@@ -65,14 +186,62 @@ def alternate(x: Tensor, z: Tensor) -> Tensor:
     return concatenated([z.expand(-1, -1, *x.shape[2:]), x])
 
 
-class WithVector(nn.Module):
-    """A map combined with a vector by one of the functions above; `flat` takes any z as a vector first."""
+# The z that changes nothing: what channels get that are left out. The sigmoid of infinity is 1.
+NEUTRAL: dict[Combine, float] = {shift: 0.0, control: 1.0, select: math.inf}
 
-    def __init__(self, combine: Combine, flat: bool) -> None:
+
+class Placing(NamedTuple):
+    """Where the numbers of z go among the channels: `grouped` one to each anchor's share of them; with a
+    `part` (first, end) to those of each anchor's channels alone."""
+
+    channels: int
+    anchors: int
+    part: tuple[int, int] | None
+    grouped: bool
+
+    def spread(self, z: Tensor, rest: float) -> Tensor:
+        """z [N, C, A or A x part; H, W] -> [N, C, H, W], with `rest` where no number goes."""
+        if self.grouped:  # channel i belongs to anchor floor(i A / C): equal shares, or one more
+            z = torch.cat([z[:, anchor : anchor + 1].expand(-1, share, -1, -1)
+                           for anchor, share in enumerate(self._shares)], dim=1)
+        if self.part is None:
+            return z
+        first, end = self.part
+        each = z.unflatten(1, (self.anchors, -1))  # [N, A, values or values of the part, H, W]
+        values = self.channels // self.anchors
+        each = each[:, :, first:end] if each.shape[2] == values else each
+        return F.pad(each, (0, 0, 0, 0, first, values - end), value=rest).flatten(1, 2)
+
+    @property
+    def _shares(self) -> list[int]:
+        bounds = [-(-anchor * self.channels // self.anchors) for anchor in range(self.anchors + 1)]
+        return [end - first for first, end in zip(bounds, bounds[1:], strict=False)]
+
+
+class WithVector(nn.Module):
+    """A map combined with a vector by one of the functions above; `flat` takes any z as a vector first,
+    `placing` sends its numbers to some channels."""
+
+    def __init__(self, combine: Combine, flat: bool, placing: Placing | None = None) -> None:
         super().__init__()
-        self.combine, self.flat = combine, flat
+        self.combine, self.flat, self.placing = combine, flat, placing
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """x [N, C, H, W], z [N, D, 1 or H, 1 or W] (flat: D numbers) -> [N, C or D + C, H, W]."""
         z = z.reshape(z.shape[0], -1, 1, 1) if self.flat else z
+        if self.placing is not None:
+            z = self.placing.spread(z, NEUTRAL[self.combine])
         return self.combine(x, z)
+
+
+class Projection(nn.Module):
+    """The inner products of each cell with implicit vectors: a 1x1 convolution by them."""
+
+    def __init__(self, filters: int) -> None:
+        super().__init__()
+        self.filters = filters
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """x [N, C, H, W], z [1 or N, ...] of D x C numbers, vector after vector -> [N, D, H, W]."""
+        vectors = z.reshape(z.shape[0], self.filters, x.shape[1])
+        return (vectors @ x.flatten(2)).unflatten(2, x.shape[2:])

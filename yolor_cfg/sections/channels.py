@@ -1,10 +1,25 @@
-"""YOLOR's sections that change each channel of a map by one number of a vector z, implicit or computed."""
+"""YOLOR's sections that combine a map with a vector z, implicit or computed.
+
+Where the paper (arXiv 2105.04206) uses them:
+
+| section of the paper | use | here |
+|---|---|---|
+| 3.1 | projection onto a manifold: inner products | [project_channels] |
+| 3.2 | kernel space moved; scaled; rotated | [shift_channels]; [control_channels]; [project_channels] |
+| 3.3 | offset of box centres | [shift_channels] only=xy after the prediction |
+| 3.3 | anchors found by learning (iPR* in 5.5) | [control_channels] only=wh after the prediction |
+| 3.3 | choice of features for a task | [select_channels] |
+| 3.3 | conditions for what follows | [alternate_channels] |
+| 5.2, 5.5 | feature alignment (iFA; iFA*) | [shift_channels]; [control_channels] group=anchors, before it |
+| 5.3 | prediction refinement (iPR) | [shift_channels] or [control_channels] after it |
+| 5.4 | an own branch of a task | [shift_channels] at its start; 4.2: `chain` in its [implicit_add] |
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.keys import Refs
+from yolor_cfg.lang.keys import Choice, Int, Refs
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.combining import one_source
 from yolor_cfg.shape import Shape
@@ -12,8 +27,20 @@ from yolor_cfg.shape import Shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from yolor_cfg.ops.implicit import Placing
+
 VECTOR = "[implicit_add]\nfilters=8\n[route]\nlayers=0\n"
 MATRIX = "[implicit_add_2d]\natoms=4\nfilters=2\n[route]\nlayers=0\n"
+SIZES = "[maxpool]\nsize=3\n[implicit_mul]\nfilters=2\n[route]\nlayers=0\n[{}]\nfrom=1\nonly=wh\nanchors=1"
+FACTORS = "[maxpool]\nsize=3\n[implicit_mul]\nfilters=3\n[route]\nlayers=0\n[{}]\nfrom=1\ngroup=anchors"
+# The values of one anchor are x y w h, objectness, classes; None is their end.
+PARTS: dict[str, tuple[int, int | None]] = {"xy": (0, 2), "wh": (2, 4), "obj": (4, 5), "classes": (5, None)}
+
+
+def shown(name: str) -> tuple[str, ...]:
+    """Examples of a section with a vector, for all channels, for those of the sizes and for each anchor."""
+    vector = MATRIX if name.endswith("2d") else VECTOR
+    return f"[maxpool]\nsize=3\n{vector}[{name}]\nfrom=1", SIZES.format(name), FACTORS.format(name)
 
 
 class _WithVector(Section):
@@ -36,37 +63,87 @@ class _WithVector(Section):
         if z[1:] not in ((1, 1), x[1:]):
             raise self.error("from", "inputs differ in size", found=f"{z.height}x{z.width}",
                              allowed=["1x1", f"{x.height}x{x.width}"])
-        if self.combine == "alternate":
-            return x._replace(channels=z.channels + x.channels)
-        if z.channels != x.channels:
-            found = f"{z.channels} in z, {x.channels} in the map"
-            raise self.error("from", "channel counts differ", found=found, allowed=str(x.channels),
-                             hint=f"give the section in `from` filters={x.channels}")
-        return x
+        return self.combined(x, z)
+
+    def combined(self, x: Shape, z: Shape) -> Shape:
+        """The output for a z that is one number a channel or as large as the map."""
+        return x._replace(channels=z.channels + x.channels)
 
     def module(self, x: Shape, z: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops import implicit as ops
-        return ops.WithVector(getattr(ops, self.combine), self.flat)
+        return ops.WithVector(getattr(ops, self.combine), self.flat, self.placing(x))
+
+    def placing(self, x: Shape) -> Placing | None:
+        """Which channels of x the numbers of z are for; None where there is one for each."""
+        return None
 
 
-class ShiftChannels(_WithVector, names="shift_channels"):
+class _PerChannel(_WithVector):
+    """One number of z for each channel of x; with `only` for some values of each anchor's boxes, with `group`
+    one for all that belong to an anchor. The channels left out stay as they are."""
+
+    only = Choice("", tuple(PARTS), help="the values of each anchor that z is for; z has as many numbers as "
+                  "they are, or one for each channel of which the others count for nothing")
+    group = Choice("", ("anchors",), help="anchors: the channels are shared out among the anchors, "
+                   "and z has one number for each")
+    anchors = Int(3, least=1, help="how many anchors have their values in the map, for `only` and `group`")
+
+    def combined(self, x: Shape, z: Shape) -> Shape:
+        fitting = self._fitting(x)
+        if z.channels not in fitting:
+            found = f"{z.channels} in z, {x.channels} in the map"
+            hint = f"give the section in `from` filters={fitting[0]}"
+            hint += ", or say how many anchors there are" if self.only or self.group else ""
+            raise self.error("from", "channel counts differ", found=found, allowed=[str(n) for n in fitting],
+                             hint=hint)
+        return x
+
+    def placing(self, x: Shape) -> Placing | None:
+        if not self.only and not self.group:
+            return None
+        from yolor_cfg.ops.implicit import Placing
+        part = self._part(x) if self.only else None
+        return Placing(x.channels, self.anchors, part, grouped=bool(self.group))
+
+    def _fitting(self, x: Shape) -> list[int]:
+        """How many numbers z may have."""
+        first, end = self._part(x) if self.only else (0, 0)
+        if self.group:
+            if self.anchors > x.channels:
+                raise self.error("anchors", "more anchors than channels", found=str(self.anchors),
+                                 allowed=f"1 to {x.channels}")
+            return [self.anchors]
+        return [self.anchors * (end - first), x.channels] if self.only else [x.channels]
+
+    def _part(self, x: Shape) -> tuple[int, int]:
+        """The first of an anchor's values that z is for, and the first after them."""
+        values, rest = divmod(x.channels, self.anchors)
+        first, end = PARTS[self.only]
+        if rest or values <= max(first, 4):
+            raise self.error("only", "the map holds no boxes of that many anchors",
+                             found=f"{x.channels} channels, anchors={self.anchors}",
+                             allowed="anchors * (classes + 5) channels")
+        return first, values if end is None else end
+
+
+class ShiftChannels(_PerChannel, names="shift_channels"):
     """x + z."""
 
-    examples = ("[maxpool]\nsize=3\n" + VECTOR + "[shift_channels]\nfrom=1",)
+    examples = shown("shift_channels")
     combine = "shift"
 
 
-class ControlChannels(_WithVector, names="control_channels"):
+class ControlChannels(_PerChannel, names="control_channels"):
     """x times z."""
 
-    examples = ("[maxpool]\nsize=3\n" + VECTOR + "[control_channels]\nfrom=1",)
+    examples = shown("control_channels")
     combine = "control"
 
 
-class SelectChannels(_WithVector, names="select_channels"):
+class SelectChannels(_PerChannel, names="select_channels"):
     """x times the sigmoid of z."""
 
-    examples = ("[maxpool]\nsize=3\n" + VECTOR + "[select_channels]\nfrom=1",)
+    examples = shown("select_channels")
     combine = "select"
 
 
@@ -77,26 +154,26 @@ class AlternateChannels(_WithVector, names="alternate_channels"):
     combine = "alternate"
 
 
-class ShiftChannels2d(_WithVector, names="shift_channels_2d"):
+class ShiftChannels2d(_PerChannel, names="shift_channels_2d"):
     """x + z, where z is a matrix read as a vector."""
 
-    examples = ("[maxpool]\nsize=3\n" + MATRIX + "[shift_channels_2d]\nfrom=1",)
+    examples = shown("shift_channels_2d")
     combine = "shift"
     flat = True
 
 
-class ControlChannels2d(_WithVector, names="control_channels_2d"):
+class ControlChannels2d(_PerChannel, names="control_channels_2d"):
     """x times z, where z is a matrix read as a vector."""
 
-    examples = ("[maxpool]\nsize=3\n" + MATRIX + "[control_channels_2d]\nfrom=1",)
+    examples = shown("control_channels_2d")
     combine = "control"
     flat = True
 
 
-class SelectChannels2d(_WithVector, names="select_channels_2d"):
+class SelectChannels2d(_PerChannel, names="select_channels_2d"):
     """x times the sigmoid of z, where z is a matrix read as a vector."""
 
-    examples = ("[maxpool]\nsize=3\n" + MATRIX + "[select_channels_2d]\nfrom=1",)
+    examples = shown("select_channels_2d")
     combine = "select"
     flat = True
 
@@ -107,3 +184,35 @@ class AlternateChannels2d(_WithVector, names="alternate_channels_2d"):
     examples = ("[maxpool]\nsize=3\n" + MATRIX + "[alternate_channels_2d]\nfrom=1",)
     combine = "alternate"
     flat = True
+
+
+class ProjectChannels(_WithVector, names="project_channels"):
+    """The inner product of every cell of x with each of `filters` vectors, which z holds one after another:
+    x projected onto what they span (Figure 3)."""
+
+    examples = (
+        "[maxpool]\nsize=3\n[implicit_add]\nfilters=24\n[route]\nlayers=0\n"
+        "[project_channels]\nfrom=1\nfilters=3",
+        "[maxpool]\nsize=3\n[implicit_add_2d]\natoms=5\nfilters=8\n[route]\nlayers=0\n"
+        "[project_channels]\nfrom=1\nfilters=5",
+    )
+
+    filters = Int(1, least=1, wanted=True, help="how many vectors there are, and channels of the output")
+
+    def check(self) -> None:
+        one_source(self, self.from_)
+        self.needs("filters")
+
+    def shape(self, x: Shape, z: Shape) -> Shape:  # type: ignore[override]
+        if z.size != self.filters * x.channels:
+            raise self.error("from", "z does not hold that many vectors", found=f"{z.size} numbers in z",
+                             allowed=f"{self.filters * x.channels}",
+                             hint=f"filters vectors of {x.channels} numbers, one for each channel of the map")
+        return x._replace(channels=self.filters)
+
+    def module(self, x: Shape, z: Shape) -> nn.Module:  # type: ignore[override]
+        from yolor_cfg.ops import implicit as ops
+        return ops.Projection(self.filters)
+
+    def macs(self, out: Shape, x: Shape, z: Shape) -> int:  # type: ignore[override]
+        return out.size * x.channels

@@ -17,6 +17,7 @@ class Detection(Section, names="detection"):
 
     dialects = ("darknet",)
     is_head = True
+    loss_kind = "detection"  # which loss trains this head
     nms_kind, beta_nms = "default", 0.6
     examples = ("[net]\ninputs=44\n[detection]\nclasses=1\ncoords=4\nside=2\nnum=2",
                 "[net]\ninputs=117\n[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1")

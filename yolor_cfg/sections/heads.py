@@ -48,6 +48,7 @@ class AnchorHead(Section):
 
     is_head = True
     box_values: ClassVar[int] = 5  # numbers of one box besides its classes
+    darknet_loss: ClassVar[str] = "yolo"  # which loss C Darknet trains it with
 
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
     num = Int(1, least=1, most=MOST_ANCHORS, help="how many anchors the whole network has")
@@ -107,6 +108,11 @@ class AnchorHead(Section):
         return x
 
     @property
+    def loss_kind(self) -> str:
+        """Which loss trains this head: its dialect's."""
+        return "yolor" if self.dialect.is_yolor else self.darknet_loss
+
+    @property
     def masked_anchors(self) -> tuple[tuple[float, float], ...]:
         """Width and height in input pixels of each of this head's anchors."""
         known = pairs(self.anchors, (len(self.anchors) + 1) // 2)
@@ -153,6 +159,7 @@ class GaussianYolo(AnchorHead, names="Gaussian_yolo"):
     examples = ("[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
                 "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",)
     box_values = 9
+    darknet_loss = "gaussian"
 
     nms_kind = Choice("default", (*NMS_KINDS, "cornersnms"), fallback="default",
                       help="which suppression the network wants")

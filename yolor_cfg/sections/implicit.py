@@ -1,15 +1,39 @@
-"""Implicit knowledge: sections whose output is learned and is the same for every image."""
+"""Implicit knowledge: sections whose output is learned and is the same for every image.
+
+What a value is made of is its model (YOLOR, section 4.2): a vector, a network or a factorization. Which
+operator it is meant for decides the mean it starts with (section 4.3): 1 for a factor, else 0.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.keys import Float, Int
+from yolor_cfg.lang.keys import Activation, Choice, Flag, Float, Int, Ints, Refs
 from yolor_cfg.sections.base import Section, Stored
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
+
+# The keys that mean something to one model or another.
+MODELS: dict[str, frozenset[str]] = {
+    "vector": frozenset(),
+    "network": frozenset(("prior", "hidden", "activation")),
+    "factorization": frozenset(("prior", "rank", "sparse", "nonnegative")),
+}
+MEAN = "mean of the numbers at the start; other models than vector learn what differs from it"
+
+
+def shown(name: str, size: str) -> tuple[str, ...]:
+    """Examples of an implicit section of that size: every model, and a chain."""
+    section = f"[{name}]\n{size}"
+    return (
+        f"{section}\nmean=.5\nsigma=.1",
+        f"{section}\nmodel=network\nprior=5\nhidden=4,7\nactivation=silu",
+        f"{section}\nmodel=factorization\nprior=9",
+        f"{section}\nmodel=factorization\nrank=3\nnonnegative=1\nsparse=.001",
+        f"[implicit_add]\nfilters=4\n{section}\nchain=0",
+    )
 
 
 class DarknetImplicit(Section, names="implicit"):
@@ -41,78 +65,139 @@ class DarknetImplicit(Section, names="implicit"):
 
 
 class _Implicit(Section):
-    """YOLOR's: a learned tensor [1, C, H, W] in the place of a value; it starts normally distributed."""
+    """YOLOR's: a learned tensor [1, C, H, W] in the place of a value."""
 
     dialects = ("yolor",)
     needed: ClassVar[tuple[str, ...]] = ("filters",)
 
     filters = Int(1, least=1, wanted=True, help="how many numbers (of each atom)")
-    mean = Float(0, help="mean of the numbers at the start")
-    std = Float(0.02, least=0, help="standard deviation of the numbers at the start")
+    model = Choice("vector", tuple(MODELS), help="what makes the numbers: they alone, W z, Z^T c (Eq. 6-8)")
+    mean = Float(0, help=MEAN)
+    std = Float(0.02, least=0, help="the word for sigma in C Darknet's [implicit]")
+    sigma = Float(lambda section: section.std, least=0,
+                  help="standard deviation of the numbers at the start; nonnegative numbers stay above "
+                  "mean - 1.32 sigma sqrt(rank)")
+    prior = Int(lambda section: 2 * section.filters, least=1,
+                help="numbers in the prior z of a network, or in c of a factorization (default 2 x filters)")
+    hidden = Ints((), help="widths of the network's hidden layers, from the prior on")
+    activation = Activation("linear", help="what is applied to the network's hidden layers")
+    rank = Int(lambda section: section.prior, least=1,
+               help="basis vectors of the factorization (default prior)")
+    sparse = Float(0, least=0, help="weight in the loss of the sum of |c|, which makes coefficients 0")
+    nonnegative = Flag(False, help="1: nothing in Z and c counts as negative")
+    chain = Refs((), help="the implicit section of another task: a learned matrix times its value is added")
 
     def check(self) -> None:
         self.needs(*self.needed)
+        if min(self.hidden, default=1) < 1:
+            self.fault("hidden", "out of bounds", found=self.lines["hidden"].value, allowed="1 or more")
+        if len(self.chain) > 1:
+            found = f"{len(self.chain)} sections"
+            self.fault("chain", "takes one section", found=found, allowed="one number")
+        meant = frozenset.union(*MODELS.values())
+        for key in sorted(self.values.keys() & meant - MODELS[self.model]):
+            models = [f"model={model}" for model, keys in MODELS.items() if key in keys]
+            self.warn(key, "has no effect with this model", found=f"model={self.model}", allowed=models)
+        if self.model == "network" and "activation" in self.values and not self.hidden:
+            self.warn("activation", "has no effect without hidden layers", hint="hidden=... makes some")
 
     def sources(self) -> tuple[int, ...]:
-        return ()
+        return self.absolute(self.chain, "chain")
 
-    def shape(self) -> Shape:  # type: ignore[override]
+    def shape(self, *before: Shape) -> Shape:
+        for value in before:
+            if value.width > 1:
+                raise self.error("chain", "that section gives a map", found=f"{value.height}x{value.width}",
+                                 allowed="an implicit section")
         return Shape(self.filters, 1, 1)
 
-    def module(self) -> nn.Module:  # type: ignore[override]
+    def module(self, *before: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
-        return ops.Implicit(ops.normal((1, *self.shape()), self.mean, self.std))
+        start = ops.Start(tuple(self.shape(*before)), self.mean, self.sigma)
+        module: ops.Constant
+        if self.model == "network":
+            module = ops.ImplicitNetwork(start, self._widths, self.activation)
+        elif self.model == "factorization":
+            module = ops.ImplicitFactors(start, (self.rank, self.filters), nonnegative=self.nonnegative,
+                                         sparse=self.sparse)
+        else:
+            module = ops.Implicit(ops.normal((1, *start.shape), self.mean, self.sigma))
+        return module.chained(ops.link(start, before[0])) if before else module
 
-    def tensors(self) -> list[Stored]:  # type: ignore[override]
-        return [Stored("implicit", "implicit", (1, *self.shape()))]
+    def macs(self, out: Shape, *before: Shape) -> int:
+        products = sum(tensor.size for tensor in self._own(out) if tensor.role in ("layer", "basis"))
+        return products * (out.size // self.filters) + sum(out.size * value.size for value in before)
+
+    def tensors(self, *before: Shape) -> list[Stored]:
+        out = self.shape(*before)
+        return self._own(out) + [Stored("link", "link", (out.size, value.size)) for value in before]
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """The prior, the hidden layers, the numbers."""
+        return (self.prior, *self.hidden, self.filters)
+
+    def _own(self, out: Shape) -> list[Stored]:
+        """The model's tensors; all but a vector have one row of numbers for each atom."""
+        rows = out.size // self.filters
+        if self.model == "network":
+            widths = enumerate(zip(self._widths[1:], self._widths, strict=False))
+            layers = [Stored("layer", f"weights.{number}", sizes) for number, sizes in widths]
+            return [Stored("prior", "prior", (rows, self.prior)), *layers]
+        if self.model == "factorization":
+            coefficients = Stored("coefficients", "coefficients", (rows, self.rank))
+            return [coefficients, Stored("basis", "basis", (self.rank, self.filters))]
+        return [Stored("implicit", "implicit", (1, *out))]
 
 
 class _Implicit2d(_Implicit):
-    """`atoms` rows of `filters` numbers; atoms count as channels, so that a 1x1 convolution mixes them."""
+    """`atoms` rows of `filters` numbers; atoms count as channels, so that a 1x1 convolution mixes them. The
+    rows have priors or coefficients of their own, matrices and basis vectors are common."""
 
     needed = ("atoms", "filters")
 
     atoms = Int(1, least=1, wanted=True, help="rows of the matrix")
 
-    def shape(self) -> Shape:  # type: ignore[override]
+    def shape(self, *before: Shape) -> Shape:
+        super().shape(*before)
         return Shape(self.atoms, self.filters, 1)
 
 
 class ImplicitAdd(_Implicit, names="implicit_add"):
     """A learned vector to be added: starts around 0."""
 
-    examples = ("[implicit_add]\nfilters=6\nmean=.5\nstd=.1",)
+    examples = shown("implicit_add", "filters=6")
 
 
 class ImplicitMul(_Implicit, names="implicit_mul"):
     """A learned vector to multiply by: starts around 1."""
 
-    examples = ("[implicit_mul]\nfilters=6\nmean=.5\nstd=.1",)
+    examples = shown("implicit_mul", "filters=6")
 
-    mean = Float(1, help="mean of the numbers at the start")
+    mean = Float(1, help=MEAN)
 
 
 class ImplicitCat(_Implicit, names="implicit_cat"):
     """A learned vector to be concatenated: starts around 0."""
 
-    examples = ("[implicit_cat]\nfilters=6\nmean=.5\nstd=.1",)
+    examples = shown("implicit_cat", "filters=6")
 
 
 class ImplicitAdd2d(_Implicit2d, names="implicit_add_2d"):
     """A learned matrix to be added: starts around 0."""
 
-    examples = ("[implicit_add_2d]\natoms=3\nfilters=6\nmean=.5\nstd=.1",)
+    examples = shown("implicit_add_2d", "atoms=3\nfilters=6")
 
 
 class ImplicitMul2d(_Implicit2d, names="implicit_mul_2d"):
     """A learned matrix to multiply by: starts around 1."""
 
-    examples = ("[implicit_mul_2d]\natoms=3\nfilters=6\nmean=.5\nstd=.1",)
+    examples = shown("implicit_mul_2d", "atoms=3\nfilters=6")
 
-    mean = Float(1, help="mean of the numbers at the start")
+    mean = Float(1, help=MEAN)
 
 
 class ImplicitCat2d(_Implicit2d, names="implicit_cat_2d"):
     """A learned matrix to be concatenated: starts around 0."""
 
-    examples = ("[implicit_cat_2d]\natoms=3\nfilters=6\nmean=.5\nstd=.1",)
+    examples = shown("implicit_cat_2d", "atoms=3\nfilters=6")

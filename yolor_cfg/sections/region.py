@@ -21,6 +21,7 @@ class Region(Section, names="region"):
 
     dialects = ("darknet",)
     is_head = True
+    loss_kind = "region"  # which loss trains this head
     nms_kind, beta_nms = "default", 0.6
     examples = ("[region]\nclasses=3\nnum=1\nanchors=1.1,1.2\nsoftmax=1",
                 "[convolutional]\nfilters=18\n[region]\nclasses=4\nnum=2\nanchors=1.1,1.2, 3.3,4.4")

@@ -1,0 +1,470 @@
+"""Folding: the same outputs with fewer sections, and a reason for each one that stays."""
+
+import copy
+from pathlib import Path
+
+import folding
+import golden
+import pytest
+import torch
+from folding import apart, lived_in, pictures
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import graph_of
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from yolor_cfg.count import count
+from yolor_cfg.fold import Folded, fold
+from yolor_cfg.graph import Graph, Reading, build, load
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.weights import read_weights, write_weights
+
+CFG = Path(__file__).parents[1] / "cfg"
+NAMES = sorted(path.stem for path in CFG.glob("*.cfg"))
+LARGE = 20_000_000  # parameters from which on a test takes more than a few seconds
+BOUND = 1e-10
+SMALLEST = 64
+IMPLICIT = ("implicit_", "shift_", "control_", "select_", "alternate_")
+
+
+def shipped(*, slow: bool = True):
+    for name in NAMES:
+        large = count(load(CFG / f"{name}.cfg")).parameters > LARGE
+        if slow or not large:
+            yield pytest.param(name, marks=[pytest.mark.slow] if large else [])
+
+
+def graph_at(name: str, at_least: int = SMALLEST) -> Graph:
+    """The graph of a shipped network at the smallest size from `at_least` on that its strides allow."""
+    stride = load(CFG / f"{name}.cfg").largest_stride
+    return load(CFG / f"{name}.cfg", Reading(size=-(-at_least // stride) * stride))
+
+
+def both(network: Network, folded: Network):
+    """The outputs of the two for the same images, of the network's type."""
+    dtype = next(network.parameters()).dtype
+    images = pictures(network.graph, 2).to(dtype)
+    with torch.no_grad():
+        return network(images), folded(images)
+
+
+def types(graph: Graph) -> list[str]:
+    return [node.section.type for node in graph.nodes]
+
+
+def implicit_sections(graph: Graph) -> list[str]:
+    return [name for name in types(graph) if name.startswith(IMPLICIT)]
+
+
+def checked(network: Network, **options: bool) -> Folded:
+    """The folded network, once its outputs are found equal."""
+    folded = fold(network, **options)
+    assert apart(*both(network, folded.network)) <= BOUND
+    return folded
+
+
+def yolor_net(text: str, *, image: tuple[int, int, int] = (4, 6, 8), seed: int = 0) -> Network:
+    return lived_in(graph_of(text, dialect="yolor", image=image), seed=seed)
+
+
+# The shipped networks
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_network_folds_to_the_same_numbers_without_implicit_sections(name):
+    network = lived_in(graph_at(name))
+    folded = checked(network)
+    assert implicit_sections(folded.network.graph) == []
+    assert count(folded.network.graph).macs == count(network.graph).macs
+    assert all("batch_normalize=1" not in line.text for line in folded.network.graph.document.lines)
+    standing = types(network.graph).count("BatchNorm2d")
+    assert len(folded.notes) == types(folded.network.graph).count("BatchNorm2d") == standing
+
+
+@pytest.mark.parametrize("size", [192, 320])
+@pytest.mark.parametrize("name", ["yolor_nano", "yolor_micro", "yolor_csp_ssss_dwt"])
+def test_so_it_does_at_other_sizes(name, size):
+    checked(lived_in(graph_at(name, size)))
+
+
+@pytest.mark.parametrize(("name", "baseline"), [("yolor_csp_sss", "yolov4_csp_sss"), ("yolor_csp_ssss_dwt", "yolov4_csp_ssss_dwt"),
+                                                ("yolor_csp", "yolov4_csp_silu")])
+def test_a_folded_yolor_network_is_section_for_section_the_one_without_implicit_knowledge(name, baseline):
+    folded, plain = (fold(Network(graph_at(stem))).network.graph for stem in (name, baseline))
+    assert types(folded) == types(plain)
+    assert [node.sources for node in folded.nodes] == [node.sources for node in plain.nodes]
+    assert count(folded) == count(plain)
+
+
+@pytest.mark.parametrize("name", shipped(slow=False))
+def test_float32_folded_is_no_worse_than_ten_times_float32_unfolded(name):
+    network = lived_in(graph_at(name))
+    exact, _ = both(network, network)
+    single = copy.deepcopy(network).float()
+    of_network, of_folded = both(single, fold(single).network)
+    bound = 10 * apart(exact, [raw.double() for raw in of_network])
+    assert apart(exact, [raw.double() for raw in of_folded]) <= bound
+
+
+@pytest.mark.parametrize("options", [{"norms": False}, {"implicit": False}])
+def test_either_half_can_be_left_out(options):
+    network = lived_in(graph_at("yolor_nano"))
+    folded = checked(network, **options).network
+    has_norms = any(isinstance(module, _BatchNorm) for module in folded.modules())
+    assert has_norms is ("norms" in options)
+    assert (implicit_sections(folded.graph) == []) is ("norms" in options)
+
+
+# The golden networks: every operator, matrix and network and factorisation as models of z
+
+
+@pytest.mark.parametrize("case", golden.yolor_cases(), ids=lambda case: case.name)
+def test_a_golden_network_still_gives_yolors_numbers(case):
+    run = golden.yolor_network(case)
+    folded = fold(run.network).network
+    with torch.no_grad():
+        for number, raw in enumerate(folded(run.images)):
+            golden.check_samples(f"head{number}_raw", raw, run.want, atol=2e-6, rtol=2e-6)
+    checked(run.network)
+
+
+@pytest.mark.parametrize("name", ["implicit2", "t6_vector", "t6_network", "t6_factor"])
+def test_the_paper_forms_leave_nothing(name, shared):
+    folded = fold(lived_in(load(shared / "golden/yolor/cfg" / f"{name}.cfg")))
+    assert implicit_sections(folded.network.graph) == []
+    assert folded.notes == ()
+
+
+# Every way out, by hand
+
+
+HEAD = "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n"
+
+
+def test_control_after_a_linear_convolution_scales_its_filters():
+    network = yolor_net("[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=linear\n"
+                        "[implicit_mul]\nfilters=5\n[route]\nlayers=0\n[control_channels]\nfrom=1\n")
+    folded = fold(network).network
+    z = network.module_list[1].implicit.flatten()
+    own, new = network.module_list[0].Conv2d, folded.module_list[0].Conv2d
+    torch.testing.assert_close(new.weight, own.weight * z[:, None, None, None])
+    torch.testing.assert_close(new.bias, own.bias * z)
+
+
+def test_shift_before_a_pointwise_convolution_moves_its_bias():
+    network = yolor_net("[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=silu\n[implicit_add]\nfilters=5\n"
+                        "[route]\nlayers=0\n[shift_channels]\nfrom=1\n"
+                        "[convolutional]\nfilters=7\nsize=1\npad=1\nactivation=leaky\n")
+    folded = fold(network).network
+    z = network.module_list[1].implicit.flatten()
+    own, new = network.module_list[4].Conv2d, folded.module_list[2].Conv2d
+    torch.testing.assert_close(new.weight, own.weight)
+    torch.testing.assert_close(new.bias, own.bias + own.weight[:, :, 0, 0] @ z)
+
+
+def test_concatenated_constants_become_a_bias_and_their_inputs_go():
+    network = yolor_net("[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=silu\n[implicit_cat]\nfilters=3\n"
+                        "[route]\nlayers=0\n[alternate_channels]\nfrom=1\n"
+                        "[convolutional]\nfilters=7\nsize=1\nactivation=leaky\n")
+    folded = checked(network).network
+    own, new = network.module_list[4].Conv2d, folded.module_list[2].Conv2d
+    torch.testing.assert_close(new.weight, own.weight[:, 3:])
+    assert count(folded.graph).macs == count(network.graph).macs - 7 * 3 * 48
+
+
+def one_after(reading: str, *, kind: str = "add", operator: str = "shift") -> Network:
+    """silu convolution, then the operator with a vector of 6, then `reading`."""
+    return yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
+                     f"[implicit_{kind}]\nfilters=6\n[route]\nlayers=0\n[{operator}_channels]\nfrom=1\n{reading}")
+
+
+POINTWISE = "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n"
+PADDED = "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=leaky\n"
+VALID = "[convolutional]\nfilters=6\nsize=3\npad=0\nactivation=leaky\n"
+GROUPS = "[convolutional]\nfilters=6\nsize=3\npad=0\ngroups=3\nactivation=leaky\n"
+
+
+@pytest.mark.parametrize(("operator", "kind", "reading"), [
+    ("shift", "add", POINTWISE),
+    ("shift", "add", VALID),
+    ("shift", "add", GROUPS),
+    ("shift", "add", f"{POINTWISE}[route]\nlayers=3\n{VALID}[route]\nlayers=-3\n"),
+    ("shift", "add", f"[silence]\n[dropout]\n[upsample]\nstride=2\n{POINTWISE}"),
+    ("shift", "add", f"[upsample]\nstride=2\nscale=.5\n{POINTWISE}"),
+    ("shift", "add", f"[maxpool]\nsize=3\nstride=2\n{POINTWISE}"),
+    ("shift", "add", f"[avgpool]\n{POINTWISE}"),
+    ("shift", "add", f"[reorg]\n{POINTWISE}"),
+    ("shift", "add", f"[route]\nlayers=-1,0,-1\n{POINTWISE}"),
+    ("shift", "add", f"[shortcut]\nfrom=0\n{POINTWISE}"),
+    ("shift", "add", f"[shortcut]\nfrom=-1\n{POINTWISE}"),
+    ("shift", "add", f"[shortcut]\nfrom=0\n[shortcut]\nfrom=3\n{POINTWISE}"),
+    ("shift", "add", f"[shortcut]\nfrom=0\nweights_type=per_feature\n{POINTWISE}"),
+    ("shift", "add", f"[route_lhalf]\nlayers=-1\n{POINTWISE}"),
+    ("shift", "add", f"[BatchNorm2d]\n{PADDED}"),
+    ("shift", "add", "[focus]\nfilters=4\nsize=1\nactivation=silu\n"),
+    ("control", "mul", PADDED),
+    ("control", "mul", f"{PADDED}[route]\nlayers=3\n{GROUPS}[route]\nlayers=0\n"),
+    ("control", "mul", f"[route]\nlayers=0,-1\n{PADDED}"),
+    ("control", "mul", f"[shortcut]\nfrom=-1\n{PADDED}"),
+    ("control", "mul", "[convolutional]\nfilters=20\nsize=3,5\npad=1\nactivation=mish\n"),
+    ("control", "mul", "[deformableconvolutional]\nfilters=5\nsize=3\nbatch_normalize=1\nactivation=silu\n"),
+    ("control", "mul", "[focus]\nfilters=4\nsize=3\npad=1\nactivation=silu\n"),
+    ("select", "mul", PADDED),
+    ("alternate", "cat", f"{POINTWISE}[route]\nlayers=3\n{VALID}"),
+    ("alternate", "cat", f"[silence]\n[route]\nlayers=0,-1\n{POINTWISE}"),
+    ("alternate", "cat", f"[upsample]\nstride=2\n{VALID}"),
+])
+def test_this_folds(operator, kind, reading):
+    folded = checked(one_after(reading, kind=kind, operator=operator))
+    assert implicit_sections(folded.network.graph) == []
+    assert folded.notes == ()
+
+
+@pytest.mark.parametrize(("operator", "kind", "reading", "reason"), [
+    ("shift", "add", PADDED, "zeros around its input"),
+    ("shift", "add", "[dwt]\n" + POINTWISE, "what reads it is no convolution ([dwt #4])"),
+    ("shift", "add", "", "its value leaves the network"),
+    ("shift", "add", f"[activation]\nactivation=silu\n{POINTWISE}", "([activation #4])"),
+    ("shift", "add", f"[local_avgpool]\nsize=3\nstride=1\n{POINTWISE}", "a pooling stands between"),
+    ("control", "mul", f"[shortcut]\nfrom=0\n{POINTWISE}", "a sum has other parts that are not scaled"),
+    ("control", "mul", f"{POINTWISE}[route]\nlayers=3\n[dwt]\n", "([dwt #6])"),
+    ("control", "mul", "[yolo]\nmask=0\nanchors=2,3\nclasses=1\nnum=1\n", "([yolo #4])"),
+    ("alternate", "cat", "[convolutional]\nfilters=6\nsize=1\ngroups=3\nactivation=silu\n", "has groups"),
+    ("alternate", "cat", f"[shortcut]\nfrom=-1\n{POINTWISE}", "a sum has other parts"),
+    ("alternate", "cat", f"[silence]\n[route]\nlayers=3,4\n{POINTWISE}", "on two ways"),
+])
+def test_this_stays_with_a_reason(operator, kind, reading, reason):
+    network = one_after(reading, kind=kind, operator=operator)
+    folded = checked(network)
+    assert len(implicit_sections(folded.network.graph)) == 2
+    assert len(folded.notes) == 1
+    assert folded.notes[0].startswith(f"[{operator}_channels #3] (line ")
+    assert reason in folded.notes[0]
+
+
+def test_what_stays_is_reduced_to_one_tensor():
+    network = yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n[implicit_add]\nfilters=12\n"
+                        "[convolutional]\nfilters=6\nsize=1\nbatch_normalize=1\nactivation=leaky\n"
+                        f"[route]\nlayers=0\n[shift_channels]\nfrom=2\n{PADDED}")
+    folded = checked(network).network
+    assert types(folded.graph) == ["convolutional", "implicit_add", "route", "shift_channels", "convolutional"]
+    with torch.no_grad():
+        z = network.trace(pictures(network.graph), [2])[2]
+    torch.testing.assert_close(folded.module_list[1].implicit.data, z)
+
+
+def test_a_matrix_that_stays_keeps_its_shape():
+    network = yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n[implicit_add_2d]\natoms=4\nfilters=2\n"
+                        "[convolutional]\nfilters=3\nsize=1\nactivation=linear\n"
+                        f"[route]\nlayers=0\n[shift_channels_2d]\nfrom=2\n{PADDED}")
+    folded = checked(network).network
+    assert types(folded.graph)[1] == "implicit_add_2d"
+    assert folded.module_list[1].implicit.shape == (1, 3, 2, 1)
+
+
+def test_several_in_a_row_all_fold():
+    network = yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
+                        "[implicit_add]\nfilters=6\n[implicit_mul]\nfilters=6\n[implicit_mul]\nfilters=6\n[route]\nlayers=0\n"
+                        "[shift_channels]\nfrom=1\n[control_channels]\nfrom=2\n[select_channels]\nfrom=3\n[shift_channels]\nfrom=1\n"
+                        f"{POINTWISE}{HEAD}")
+    folded = checked(network)
+    assert implicit_sections(folded.network.graph) == []
+    assert len(folded.network.graph.nodes) == 5
+
+
+def test_a_constant_that_nobody_reads_goes():
+    network = yolor_net(f"[convolutional]\nfilters=6\nsize=1\nactivation=silu\n[implicit_add]\nfilters=6\n[route]\nlayers=0\n{HEAD}")
+    assert implicit_sections(checked(network).network.graph) == []
+
+
+# Batch norms
+
+
+def test_a_batch_norm_alone_folds_into_its_neighbours():
+    network = yolor_net(f"[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=linear\n[BatchNorm2d]\n[BatchNorm2d]\n{PADDED}"
+                        f"[BatchNorm2d]\n{POINTWISE}")
+    folded = checked(network)
+    assert types(folded.network.graph) == ["convolutional"] * 3
+    assert folded.notes == ()
+
+
+def test_lent_weights_are_folded_for_lender_and_borrower():
+    text = ("[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
+            "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=mish\nshare_index=0\n")
+    network = lived_in(graph_of(text))
+    folded = checked(network).network
+    assert [node.section.batch_normalize for node in folded.graph.nodes] == [False, False]
+    assert not any(isinstance(module, _BatchNorm) for module in folded.modules())
+
+
+def test_implicit_knowledge_does_not_move_into_lent_weights():
+    network = yolor_net("[convolutional]\nfilters=4\nsize=1\nactivation=linear\n[implicit_mul]\nfilters=4\n[route]\nlayers=0\n"
+                        "[control_channels]\nfrom=1\n[convolutional]\nfilters=4\nsize=1\nactivation=linear\nshare_index=0\n")
+    folded = checked(network)
+    assert "shares its weights" in folded.notes[0]
+
+
+@pytest.mark.parametrize("text", [
+    "[connected]\noutput=7\nbatch_normalize=1\nactivation=leaky\n",
+    "[convolutional]\nfilters=6\nsize=3\npad=1\nstride=2\nantialiasing=1\nbatch_normalize=1\nactivation=leaky\n",
+    "[convolutional]\nfilters=6\nsize=3\npad=1\nxnor=1\nbatch_normalize=1\nactivation=leaky\n",
+    "[convolutional]\nfilters=6\nsize=3\npad=1\ncbn=1\nactivation=relu\n",
+    "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[batchnorm]\n[connected]\noutput=3\nactivation=linear\n[batchnorm]\n",
+    "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n[batchnorm]\n[connected]\noutput=3\nbatch_normalize=1\nactivation=tanh\n",
+    "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n[implicit]\nfilters=6\n[scale_channels]\nfrom=0\n"
+    "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=leaky\n",
+])
+def test_darknets_own_sections_fold_too(text):
+    folded = checked(lived_in(graph_of(text)))
+    assert folded.notes == ()
+    assert not any(isinstance(module, _BatchNorm) for module in folded.network.modules())
+    assert not {"implicit", "scale_channels"} & set(types(folded.network.graph))
+
+
+def test_a_kernel_of_signs_with_zeros_keeps_its_batch_norm():
+    network = lived_in(graph_of("[convolutional]\nfilters=6\nsize=3\nxnor=1\nbatch_normalize=1\nactivation=leaky\n"))
+    network.module_list[0].Conv2d.weight.data[0, 0] = 0
+    folded = checked(network)
+    assert folded.notes == ("[convolutional #0] (line 5) keeps its batch norm: "
+                            "a kernel of signs has zeros, whose sign would change",)
+
+
+def test_recurrent_sections_keep_their_batch_norms_and_say_so():
+    network = lived_in(graph_of("[crnn]\noutput=3\nhidden=3\nbatch_normalize=1\nactivation=leaky\n"))
+    assert checked(network).notes == ("[crnn #0] (line 5) keeps its batch norms: it is recurrent",)
+
+
+# What comes out
+
+
+def test_the_network_given_stays_as_it_was():
+    network = lived_in(graph_at("yolor_micro"))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    folded = fold(network).network
+    for tensor in folded.state_dict().values():
+        tensor.zero_()
+    assert list(before) == list(network.state_dict())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_folding_twice_changes_nothing_more():
+    once = fold(lived_in(graph_at("yolor_micro"))).network
+    twice = fold(once).network
+    assert twice.graph.document.text == once.graph.document.text
+    assert all(torch.equal(tensor, once.state_dict()[name]) for name, tensor in twice.state_dict().items())
+
+
+def test_the_text_of_a_folded_network_alone_builds_it_again(tmp_path):
+    folded = fold(lived_in(graph_at("yolor_micro")).float()).network
+    write_weights(folded, tmp_path / "folded.weights")
+    again = Network(build(parse(folded.graph.document.text), Reading(size=64))).eval()
+    read_weights(again, tmp_path / "folded.weights")
+    images = pictures(folded.graph).float()
+    with torch.no_grad():
+        assert apart(folded(images), again(images)) == 0
+
+
+def test_comments_and_the_keys_of_net_are_kept():
+    text = fold(Network(graph_at("yolor_nano"))).network.graph.document.text
+    assert "\n# head P3, stride 8\n" in text
+    assert "\nlearning_rate=.01\n" in text
+    assert text.count("\n# head P") == 3
+
+
+def test_an_epsilon_of_the_checkpoint_is_folded_and_kept():
+    network = lived_in(graph_at("yolor_micro"))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.01
+    checked(network)
+    kept = checked(network, norms=False).network
+    assert kept.graph.net.bn_eps == 0.01
+
+
+# Small graphs at random
+
+
+@st.composite
+def programs(draw) -> str:
+    """The sections of a small YOLOR program with constants in odd places; every value is 6 wide and 4 high,
+    or twice that."""
+    made: list[str] = []
+    values: list[tuple[int, int, int]] = []  # number, channels, zoom
+
+    def add(text: str, channels: int, zoom: int = 1) -> None:
+        made.append(text)
+        values.append((len(made) - 1, channels, zoom))
+
+    def back_to(number: int) -> None:
+        made.append(f"[route]\nlayers={number}\n")
+
+    def constant(channels: int) -> int:
+        made.append(f"[implicit_{draw(st.sampled_from(['add', 'mul']))}]\nfilters={channels}\n")
+        if draw(st.booleans()):
+            made[-1] = f"[implicit_add]\nfilters={draw(st.integers(1, 3))}\n"
+            made.append(f"[convolutional]\nfilters={channels}\nsize=1\nactivation={draw(ACTIVATION)}\n")
+        return len(made) - 1
+
+    add(convolution(draw, 4), 6)
+    made[-1] = made[-1].replace("filters=4", "filters=6")
+    for _ in range(draw(st.integers(3, 9))):
+        number, channels, zoom = draw(st.sampled_from(values[-4:]))
+        step = draw(st.sampled_from(["convolution", "shift", "control", "select", "alternate", "route", "shortcut",
+                                     "upsample", "pass", "norm", "pool"]))
+        if step in ("shift", "control", "select", "alternate"):
+            wide = draw(st.integers(1, 3)) if step == "alternate" else channels
+            z = constant(wide)
+            back_to(number)
+            add(f"[{step}_channels]\nfrom={z}\n", channels + wide * (step == "alternate"), zoom)
+            continue
+        same = [value for value in values if value[2] == zoom]
+        if step == "route":
+            chosen = draw(st.lists(st.sampled_from(same), min_size=1, max_size=3))
+            add(f"[route]\nlayers={','.join(str(one[0]) for one in chosen)}\n", sum(one[1] for one in chosen), zoom)
+            continue
+        back_to(number)
+        if step == "shortcut":
+            weighted = draw(st.sampled_from(["", "weights_type=per_feature\n"]))
+            add(f"[shortcut]\nfrom={draw(st.sampled_from(same))[0]}\n{weighted}", channels, zoom)
+        elif step == "convolution":
+            add(convolution(draw, channels), 6, zoom)
+            made[-1] = made[-1].replace(f"filters={channels}\n", "filters=6\n")
+        elif step == "upsample" and zoom == 1:
+            add("[upsample]\nstride=2\n", channels, 2)
+        else:
+            text = {"norm": "[BatchNorm2d]\n", "pool": "[maxpool]\nsize=3\nstride=1\n"}.get(step, "[silence]\n")
+            add(text, channels, zoom)
+    made.append("[convolutional]\nfilters=4\nsize=1\nactivation=linear\n")
+    return "".join(made)
+
+
+ACTIVATION = st.sampled_from(["linear", "linear", "silu", "leaky"])
+
+
+def convolution(draw, channels: int) -> str:
+    size, norm = draw(st.sampled_from([1, 1, 3])), draw(st.integers(0, 1))
+    groups = draw(st.sampled_from([1, 1, 3])) if channels % 3 == 0 else 1
+    return (f"[convolutional]\nfilters={channels}\nsize={size}\npad=1\ngroups={groups}\nbatch_normalize={norm}\n"
+            f"activation={draw(ACTIVATION)}\n")
+
+
+@settings(max_examples=150)
+@given(programs(), st.integers(0, 3))
+def test_any_small_program_folds_to_the_same_numbers(text, seed):
+    network = yolor_net(text, image=(4, 4, 6), seed=seed)
+    folded = checked(network)
+    assert count(folded.network.graph).macs <= count(network.graph).macs
+    staying = [name for name in types(folded.network.graph) if name in STAYING]
+    assert len(staying) == len(folded.notes)
+
+
+STAYING = ("shift_channels", "control_channels", "select_channels", "alternate_channels", "BatchNorm2d")
+
+
+def test_the_helper_draws_variances_from_the_whole_range():
+    norms = [module for module in lived_in(graph_at("yolor_csp_sss")).modules() if isinstance(module, _BatchNorm)]
+    variances = torch.cat([norm.running_var for norm in norms])
+    assert folding.LEAST <= variances.min() < 2e-4
+    assert 9 < variances.max() <= folding.MOST

@@ -1,0 +1,272 @@
+"""Writes the networks of the ablations in the YOLOR paper (arXiv 2105.04206, Tables 1 to 7), one cfg for each
+row: `python tools/paper_cfgs.py table4 mul-iPR [--base yolor_micro] [--out DIR]`, `--list` for all of them.
+
+A variant is a network of `make_cfgs.FAMILY` without implicit knowledge, and what the row says put in: before
+the prediction of each level (feature alignment, iFA), behind it (prediction refinement, iPR), and at the
+start of each task's branch (Table 3).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import make_cfgs
+
+from yolor_cfg.graph import Graph, build
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.sections import Section
+
+FAST, CSP, LIGHT = "yolov4_csp_fast", "yolov4_csp", "yolov4_p6_light"
+# The paper does not say how long its embeddings are; 512 is the length in the work it takes the task from
+# (Towards Real-Time Multi-Object Tracking, arXiv 1909.12605).
+EMBEDDING = 512
+
+
+class Operator(NamedTuple):
+    """The implicit section that an operator starts from, and the one that combines it with a map."""
+
+    implicit: str
+    combine: str
+
+
+OPERATORS = {
+    "+": Operator("implicit_add", "shift_channels"),
+    "×": Operator("implicit_mul", "control_channels"),
+    "⊕": Operator("implicit_cat", "alternate_channels"),
+}
+
+
+class Variant(NamedTuple):
+    """One row: as the paper calls it, the network it starts from, the operators of iFA and iPR ("" for none),
+    the model of iFA's z, whether they are the starred ones (one factor for each anchor's share of the
+    features; width and height alone), the second task, whether that has implicit knowledge of its own, and
+    whether a Markov chain leads to it from the detector's (section 4.2)."""
+
+    label: str
+    base: str = FAST
+    align: str = ""
+    refine: str = ""
+    model: str = "vector"
+    starred: bool = False
+    task: str = ""
+    own: bool = False
+    chain: bool = False
+
+
+class Level(NamedTuple):
+    """One level of a network without implicit knowledge: its number from the finest, its first section, its
+    prediction, its head; the channels of what the prediction reads and makes, and the anchors in it."""
+
+    number: int
+    first: int
+    prediction: int
+    head: int
+    features: int
+    predictions: int
+    anchors: int
+
+
+BASELINE = Variant("baseline")
+IFA = Variant("+ iFA", align="+")
+CLASSIFIED = Variant("JDC", CSP, task="classification")
+EMBEDDED = Variant("JDE", CSP, task="embedding")
+TABLES: dict[str, dict[str, Variant]] = {
+    "table1": {"baseline": BASELINE, "iFA": IFA},
+    "table2": {"baseline": BASELINE, "iPR": Variant("+ iPR", refine="+")},
+    "table3": {
+        "baseline": Variant("baseline", CSP),
+        "JDC": CLASSIFIED,
+        "iJDC": CLASSIFIED._replace(label="+ iJDC", align="+", own=True),
+        "iJDC-chain": CLASSIFIED._replace(label="+ iJDC, chained", align="+", own=True, chain=True),
+        "JDE": EMBEDDED,
+        "iJDE": EMBEDDED._replace(label="+ iJDE", align="+", own=True),
+        "iJDE-chain": EMBEDDED._replace(label="+ iJDE, chained", align="+", own=True, chain=True),
+    },
+    "table4": {
+        "baseline": BASELINE,
+        "add-iFA": IFA,
+        "mul-iFA": Variant("× iFA", align="×"),
+        "cat-iFA": Variant("⊕ iFA", align="⊕"),
+        "add-iPR": Variant("+ iPR", refine="+"),
+        "mul-iPR": Variant("× iPR", refine="×"),
+    },
+    "table5": {
+        "baseline": BASELINE,
+        "mul-iFA-star": Variant("× iFA*", align="×", starred=True),
+        "mul-iPR-star": Variant("× iPR*", refine="×", starred=True),
+    },
+    "table6": {
+        "baseline": BASELINE,
+        "iFA": IFA,
+        "wiFA": Variant("+ wiFA", align="+", model="network"),
+        "icFA": Variant("+ icFA", align="+", model="factorization"),
+    },
+    "table7": {
+        "baseline1": Variant("baseline 1"),
+        "implicit1": Variant("implicit 1", align="+", refine="×"),
+        "baseline2": Variant("baseline 2", LIGHT),
+        "implicit2": Variant("implicit 2", LIGHT, align="+", refine="×"),
+    },
+}
+
+
+class _Cfg:
+    """Cfg text in the making; `count` sections follow [net] so far."""
+
+    def __init__(self, text: str, count: int) -> None:
+        self.text, self.count = text, count
+
+    def note(self, comment: str) -> None:
+        """A comment of its own, after a blank line."""
+        self.text += f"\n# {comment}\n"
+
+    def add(self, name: str, **keys: object) -> int:
+        """Append a section (`from_` is the key `from`); returns its index."""
+        lines = [f"{key.rstrip('_')}={value}" for key, value in keys.items()]
+        self.text += "\n".join([f"\n[{name}]", *lines]) + "\n"
+        self.count += 1
+        return self.count - 1
+
+    def copy(self, section: Section) -> int:
+        """Append a section as it stands elsewhere; returns its index."""
+        return self.add(section.raw.name, **{line.key: line.value for line in section.raw.entries})
+
+
+class _Implicit(NamedTuple):
+    """The implicit sections of each level, fine to coarse: of the alignment, the refinement, and the second
+    task's branches."""
+
+    align: list[int]
+    refine: list[int]
+    own: list[int]
+
+
+def variant_text(table: str, row: str, *, base: str = "", classes: int = 80) -> str:
+    """The whole cfg of that row, of another network than the paper's where `base` names one."""
+    variant = TABLES[table][row]
+    base = base or variant.base
+    plain = make_cfgs.FAMILY[base]._replace(implicit=False)
+    graph = build(parse(make_cfgs.cfg_text(base, plain, classes=classes)))
+    title = f"# Table {table[5:]}, {variant.label} ({base}): written by tools/paper_cfgs.py.\n\n"
+    levels = _levels(graph)
+    w = _Cfg(title + _body(graph, levels[0].first), levels[0].first)
+    implicit = _implicit(w, variant, levels)
+    features = [_head(w, variant, level, graph=graph, implicit=implicit) for level in levels]
+    if variant.task == "classification":
+        _classification(w, features, implicit.own, classes=classes)
+    elif variant.task == "embedding":
+        _embedding(w, features, implicit.own)
+    return w.text
+
+
+def _levels(graph: Graph) -> list[Level]:
+    """What the network itself says of its levels. Its heads stand at its end, one like the other."""
+    ends = [head.index for head in graph.heads]
+    length = ends[1] - ends[0]
+    assert all(after - before == length for before, after in pairwise(ends)), ends
+    levels = []
+    for number, head in enumerate(graph.heads):
+        prediction = graph.nodes[head.sources[0]]
+        anchors = len(head.section.values["mask"])
+        levels.append(Level(number, head.index - length + 1, prediction.index, head.index,
+                            prediction.inputs[0].channels, prediction.shape.channels, anchors))
+    return levels
+
+
+def _body(graph: Graph, end: int) -> str:
+    """[net] and all sections before that one, with their comments."""
+    last = graph.nodes[end - 1].section.raw.entries[-1].number
+    first = graph.document.net.line
+    return "".join(line.text for line in graph.document.lines if first <= line.number <= last)
+
+
+def _implicit(w: _Cfg, variant: Variant, levels: list[Level]) -> _Implicit:
+    """All that is learned of the constants stands together, behind the neck."""
+    if variant.align or variant.refine:
+        w.note("implicit knowledge, for each level from the finest")
+    align, refine = [], []
+    if variant.align:
+        keys = {} if variant.model == "vector" else {"model": variant.model}
+        sizes = [level.anchors if variant.starred else level.features for level in levels]
+        align = [w.add(OPERATORS[variant.align].implicit, filters=size, **keys) for size in sizes]
+    if variant.refine:
+        sizes = [2 * level.anchors if variant.starred else level.predictions for level in levels]
+        refine = [w.add(OPERATORS[variant.refine].implicit, filters=size) for size in sizes]
+    branches = levels[-1:] if variant.task == "classification" else levels
+    own = [w.add("implicit_add", filters=level.features,
+                 **({"chain": align[level.number]} if variant.chain else {}))
+           for level in branches if variant.own]
+    return _Implicit(align, refine, own)
+
+
+def _head(w: _Cfg, variant: Variant, level: Level, *, graph: Graph, implicit: _Implicit) -> int:
+    """One level's head with its implicit knowledge; returns the section of its features."""
+    w.note(f"head {level.number}, stride {graph.stride(level.head)[0]:.0f}")
+    features = level.first - 1
+    for node in graph.nodes[level.first : level.prediction]:
+        features = w.copy(node.section)
+    if implicit.align:
+        keys = {"group": "anchors", "anchors": level.anchors} if variant.starred else {}
+        w.add(OPERATORS[variant.align].combine, from_=implicit.align[level.number], **keys)
+    w.copy(graph.nodes[level.prediction].section)
+    if implicit.refine:
+        keys = {"only": "wh", "anchors": level.anchors} if variant.starred else {}
+        w.add(OPERATORS[variant.refine].combine, from_=implicit.refine[level.number], **keys)
+    w.copy(graph.nodes[level.head].section)
+    return features
+
+
+def _classification(w: _Cfg, features: list[int], own: list[int], *, classes: int) -> None:
+    """Which classes are in the image (several may be): from the coarsest level's features."""
+    w.note("joint classification: a probability for each class of the whole image")
+    w.add("route", layers=features[-1])
+    if own:
+        w.add("shift_channels", from_=own[0])
+    w.add("avgpool")
+    w.add("convolutional", size=1, stride=1, pad=1, filters=classes, activation="logistic")
+
+
+def _embedding(w: _Cfg, features: list[int], own: list[int]) -> None:
+    """A vector for each cell of each level, by which objects are told apart."""
+    for number, source in enumerate(features):
+        w.note(f"joint embedding, level {number}: a vector of {EMBEDDING} for each cell")
+        w.add("route", layers=source)
+        if own:
+            w.add("shift_channels", from_=own[number])
+        w.add("convolutional", size=1, stride=1, pad=1, filters=EMBEDDING, activation="linear")
+
+
+def found(table: str, word: str) -> str:
+    """The row of that name, or that the paper writes so (`+iFA`, `×iPR*`, blanks as you like)."""
+    for row, variant in TABLES[table].items():
+        if word.replace(" ", "") in (row, variant.label.replace(" ", "")):
+            return row
+    raise click.UsageError(f"unknown row {word} of {table}; known: {', '.join(TABLES[table])}")
+
+
+@click.command()
+@click.argument("table", type=click.Choice(list(TABLES)), required=False)
+@click.argument("rows", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("."), help="folder that is written to")
+@click.option("--base", type=click.Choice(list(make_cfgs.FAMILY)), help="network in place of the paper's")
+@click.option("--classes", default=80, show_default=True, help="number of classes")
+@click.option("--list", "listed", is_flag=True, help="name all rows and write nothing")
+def main(table: str | None, rows: tuple[str, ...], **options: object) -> None:
+    """Write the networks of TABLE: those of ROWS, or all of its rows."""
+    if options["listed"] or table is None:
+        for name in [table] if table else TABLES:
+            for row, variant in TABLES[name].items():
+                click.echo(f"{name} {row:14} {variant.label:16} {variant.base}")
+        return
+    out = Path(str(options["out"]))
+    out.mkdir(parents=True, exist_ok=True)
+    for row in [found(table, word) for word in rows] or TABLES[table]:
+        text = variant_text(table, row, base=str(options["base"] or ""), classes=int(str(options["classes"])))
+        (out / f"{table}_{row}.cfg").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Affine maps of channels and how they pass through modules: what folding is made of.
+
+N images, C and D channels, H W cells. Everything here is float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolor_cfg.ops.combining import Add, Concatenate, WeightedAdd
+from yolor_cfg.ops.pooling import GlobalAverage, Pool, max_pool
+from yolor_cfg.ops.resampling import BlockSum, ColumnsFirst, Repeat
+
+
+class Obstacle(Exception):
+    """Why a map cannot be moved, in words for people."""
+
+
+class ChannelMap(NamedTuple):
+    """Each of D channels from one of C: scale * x[source] + shift, or the shift alone where source is -1.
+
+    `channels` is C; the three tensors have D elements.
+    """
+
+    source: Tensor
+    scale: Tensor
+    shift: Tensor
+    channels: int
+
+    @staticmethod
+    def diagonal(scale: Tensor, shift: Tensor) -> ChannelMap:
+        """Every channel for itself: scale * x + shift."""
+        return ChannelMap(torch.arange(len(scale)), scale, shift, len(scale))
+
+    @staticmethod
+    def identity(channels: int) -> ChannelMap:
+        """The map that changes nothing."""
+        ones = torch.ones(channels, dtype=torch.float64)
+        return ChannelMap.diagonal(ones, torch.zeros_like(ones))
+
+    @staticmethod
+    def joined(maps: Sequence[ChannelMap]) -> ChannelMap:
+        """The maps side by side, for channels that are put one after another."""
+        starts = [sum(one.channels for one in maps[:i]) for i in range(len(maps))]
+        moved = [torch.where(one.source < 0, -1, one.source + start)
+                 for one, start in zip(maps, starts, strict=True)]
+        return ChannelMap(torch.cat(moved), torch.cat([one.scale for one in maps]),
+                          torch.cat([one.shift for one in maps]), sum(one.channels for one in maps))
+
+    @property
+    def is_diagonal(self) -> bool:
+        """True where every channel depends on itself alone."""
+        return len(self.source) == self.channels and torch.equal(self.source, torch.arange(self.channels))
+
+    @property
+    def shifts(self) -> bool:
+        """True where something is added."""
+        return bool(self.shift.any())
+
+    def run(self, start: int, count: int) -> ChannelMap:
+        """The map of so many channels from `start` on, alone; for diagonal maps."""
+        end = start + count
+        return ChannelMap.diagonal(self.scale[start:end], self.shift[start:end])
+
+    def scaled(self, factor: float) -> ChannelMap:
+        """The map with its shift times a factor."""
+        return self._replace(shift=self.shift * factor)
+
+    def spread(self, cells: int) -> ChannelMap:
+        """The map of flattened maps of so many cells: each number of a channel for itself."""
+        source, scale, shift = (part.repeat_interleave(cells) for part in self[:3])
+        cell = torch.arange(len(source)) % cells
+        source = torch.where(source < 0, -1, source * cells + cell)
+        return ChannelMap(source, scale, shift, self.channels * cells)
+
+    def repeated(self, times: int) -> ChannelMap:
+        """The map side by side with itself."""
+        return ChannelMap.joined([self] * times)
+
+
+def channel_map(matrix: Tensor, shift: Tensor) -> ChannelMap | None:
+    """matrix [D, C] and shift [D] as a ChannelMap; None where an output mixes several channels."""
+    used = matrix != 0
+    if bool((used.sum(1) > 1).any()):
+        return None
+    outputs, channels = matrix.shape
+    if outputs == channels and torch.equal(used, used & torch.eye(channels, dtype=torch.bool)):
+        return ChannelMap.diagonal(matrix.diagonal().clone(), shift)
+    source = torch.where(used.any(1), used.int().argmax(1), -1)
+    return ChannelMap(source, matrix.sum(1), shift, channels)
+
+
+# Downwards: which map of the output do maps of the inputs become?
+
+
+@singledispatch
+def through(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap | None:
+    """The map M with module(map_0(x_0), map_1(x_1), ...) = M(module(x_0, x_1, ...)); None for modules that
+    nothing passes. Raises Obstacle where just these maps do not pass."""
+    return None
+
+
+@through.register(nn.Identity)
+@through.register(nn.Dropout)
+@through.register(GlobalAverage)
+def _(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap:
+    return maps[0]
+
+
+@through.register
+def _(module: Concatenate, maps: Sequence[ChannelMap]) -> ChannelMap:
+    groups, number = module.part
+    if groups == 1:
+        return ChannelMap.joined(maps)
+    if not all(one.is_diagonal for one in maps):
+        raise Obstacle("a route takes a part of the channels")
+    return ChannelMap.joined([one.run(number * (one.channels // groups), one.channels // groups)
+                              for one in maps])
+
+
+@through.register
+def _(module: ColumnsFirst, maps: Sequence[ChannelMap]) -> ChannelMap:
+    return maps[0].repeated(4)
+
+
+@through.register
+def _(module: Repeat, maps: Sequence[ChannelMap]) -> ChannelMap:
+    return maps[0].scaled(module.scale)
+
+
+@through.register
+def _(module: BlockSum, maps: Sequence[ChannelMap]) -> ChannelMap:
+    return maps[0].scaled(module.scale * module.stride**2)
+
+
+@through.register
+def _(module: Pool, maps: Sequence[ChannelMap]) -> ChannelMap:
+    if module.function is not max_pool or bool((maps[0].scale < 0).any()):
+        raise Obstacle("a pooling stands between")
+    return maps[0]
+
+
+@through.register
+def _(module: Add, maps: Sequence[ChannelMap]) -> ChannelMap:
+    return _through_sum(module, maps, torch.ones(len(maps), 1, dtype=torch.float64))
+
+
+@through.register
+def _(module: WeightedAdd, maps: Sequence[ChannelMap]) -> ChannelMap:
+    shares = module.shares(module.w.detach().double().cpu())
+    return _through_sum(module, maps, shares.reshape(len(maps), -1))
+
+
+def _through_sum(module: Add, maps: Sequence[ChannelMap], shares: Tensor) -> ChannelMap:
+    """shares [S, C or 1]. The first input says how many channels; of a wider source the first ones count."""
+    if module.sum_of.activation != "linear":
+        raise Obstacle("an activation stands between")
+    first = maps[0]
+    shift = torch.zeros_like(first.shift)
+    for one, share in zip(maps, shares.expand(-1, len(shift)), strict=True):
+        count = min(len(one.scale), len(shift))
+        if not one.is_diagonal or not torch.equal(one.scale[:count], first.scale[:count]):
+            raise Obstacle("a sum has other parts that are not scaled")
+        shift[:count] += share[:count] * one.shift[:count]
+    return ChannelMap.diagonal(first.scale, shift)
+
+
+# Upwards: which maps of the inputs give that map of the output?
+
+
+@singledispatch
+def wanted(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap] | None:
+    """Maps with module(map_0(x_0), ...) = out(module(x_0, ...)) for inputs of so many channels and a diagonal
+    `out`; None for modules that nothing passes upwards. Raises Obstacle."""
+    return None
+
+
+@wanted.register(nn.Identity)
+@wanted.register(nn.Dropout)
+@wanted.register(GlobalAverage)
+def _(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
+    return [out]
+
+
+@wanted.register
+def _(module: Concatenate, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
+    if module.part.groups > 1:
+        raise Obstacle("a route takes a part of the channels")
+    return [out.run(sum(channels[:i]), count) for i, count in enumerate(channels)]
+
+
+@wanted.register
+def _(module: Repeat, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
+    if module.scale == 0:
+        raise Obstacle("an upsampling by the factor 0 stands between")
+    return [out.scaled(1 / module.scale)]
+
+
+@wanted.register
+def _(module: Add, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
+    if module.sum_of.activation != "linear" or type(module) is not Add or len(set(channels)) > 1:
+        raise Obstacle("a sum of unlike parts stands between")
+    others = ChannelMap.diagonal(out.scale, torch.zeros_like(out.shift))
+    return [out] + [others] * (len(channels) - 1)

@@ -1,0 +1,176 @@
+"""How well two boxes overlap, as losses measure it: IoU, GIoU, DIoU, CIoU and C Darknet's slopes of them.
+
+Boxes are centre and size [..., 4] in any one unit; leading dimensions broadcast. Boxes without width or
+height are safe: every value and every gradient is finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolor_cfg.ops.boxes import to_xyxy
+
+EPS = 1e-9  # YOLOR's: on heights, unions and enclosing sizes
+DARKNET_EPS = 1e-6  # C Darknet's, in the weight of CIoU's shape term
+
+
+def iou(pred: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union [...], 0..1."""
+    shared, union = _areas(pred, truth)
+    return shared / union
+
+
+def giou(pred: Tensor, truth: Tensor) -> Tensor:
+    """IoU less the part of the box around both that neither covers [...], -1..1 (arXiv 1902.09630)."""
+    shared, union = _areas(pred, truth)
+    hull = _hull(pred, truth).prod(-1) + EPS
+    return shared / union - (hull - union) / hull
+
+
+def diou(pred: Tensor, truth: Tensor) -> Tensor:
+    """IoU less squared distance of the centres over squared diagonal of the box around both [...]
+    (arXiv 1911.08287)."""
+    return iou(pred, truth) - _distance(pred, truth)
+
+
+def ciou(pred: Tensor, truth: Tensor) -> Tensor:
+    """DIoU less a term for the difference in shape [...]; the weight of that term takes no gradient."""
+    overlap = iou(pred, truth)
+    angles = (torch.atan(box[..., 2] / (box[..., 3] + EPS)) for box in (truth, pred))
+    shape = 4 / math.pi**2 * (next(angles) - next(angles)).square()
+    with torch.no_grad():
+        weight = shape / (1 + EPS - overlap + shape)
+    return overlap - _distance(pred, truth) - weight * shape
+
+
+OVERLAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "iou": iou, "giou": giou, "diou": diou, "ciou": ciou,
+}
+
+
+def _areas(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection and union [...]."""
+    ours, theirs = to_xyxy(pred), to_xyxy(truth)
+    low = torch.maximum(ours[..., :2], theirs[..., :2])
+    high = torch.minimum(ours[..., 2:], theirs[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = [box[..., 2] * (box[..., 3] + EPS) for box in (pred, truth)]
+    return shared, areas[0] + areas[1] - shared + EPS
+
+
+def _hull(pred: Tensor, truth: Tensor) -> Tensor:
+    """Width and height [..., 2] of the box around both."""
+    ours, theirs = to_xyxy(pred), to_xyxy(truth)
+    low = torch.minimum(ours[..., :2], theirs[..., :2])
+    return torch.maximum(ours[..., 2:], theirs[..., 2:]) - low
+
+
+def _distance(pred: Tensor, truth: Tensor) -> Tensor:
+    apart = (pred[..., :2] - truth[..., :2]).square().sum(-1)
+    return apart / (_hull(pred, truth).square().sum(-1) + EPS)
+
+
+class _Sides(NamedTuple):
+    """The slopes [..., 2] of a quantity along the low (left, top) and the high (right, bottom) sides."""
+
+    low: Tensor
+    high: Tensor
+
+    def plus(self, other: _Sides) -> _Sides:
+        return _Sides(self.low + other.low, self.high + other.high)
+
+    def times(self, factor: Tensor) -> _Sides:
+        return _Sides(self.low * factor[..., None], self.high * factor[..., None])
+
+
+class _Pair(NamedTuple):
+    """What the slopes are made of; each [..., 2] across and down."""
+
+    pred: Tensor
+    truth: Tensor
+    low_inside: Tensor  # our low side lies inside theirs
+    high_inside: Tensor
+    low_outside: Tensor
+    high_outside: Tensor
+    overlap: Tensor  # negative where the boxes are apart
+    hull: Tensor
+
+    @staticmethod
+    def of(pred: Tensor, truth: Tensor) -> _Pair:
+        ours, theirs = to_xyxy(pred), to_xyxy(truth)
+        low, high, low2, high2 = ours[..., :2], ours[..., 2:], theirs[..., :2], theirs[..., 2:]
+        overlap = torch.minimum(high, high2) - torch.maximum(low, low2)
+        return _Pair(pred, truth, low > low2, high < high2, low < low2, high > high2, overlap,
+                     torch.maximum(high, high2) - torch.minimum(low, low2))
+
+
+def darknet_slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
+    """What C Darknet moves x, y, w, h by [..., 4] to raise the overlap of `kind`.
+
+    They are written by hand there and are no exact gradient. Against d overlap / d (x, y, w, h): sizes count
+    twice (the difference of the slopes of two sides, not its half), but for the distance term of DIoU and
+    CIoU, which counts once; in that term the slope of the enclosing diagonal along x, y has the other sign;
+    CIoU's shape term lacks its 1 / (w^2 + h^2); boxes that are apart take the second term alone.
+    """
+    pair = _Pair.of(pred, truth)
+    shared, union = _signed_areas(pair)
+    inner, outer = _area_slopes(pair)
+    apart = (pair.overlap <= 0).any(-1)[..., None]
+    first = inner.times(union).plus(outer.times(-shared)).times(1 / union.square())
+    slopes = _Sides(*(torch.where(union[..., None] > 0, side, 0) for side in first))
+    if kind == "giou":
+        second = _hull_slopes(pair, union, outer)
+        slopes = _Sides(*(torch.where(apart, b, a + b) for a, b in zip(slopes, second, strict=True)))
+    along = torch.cat([slopes.low + slopes.high, slopes.high - slopes.low], dim=-1)
+    if kind in ("diou", "ciou"):
+        second_along = _distance_slopes(pair)
+        if kind == "ciou":
+            second_along = second_along + _shape_slopes(pair, shared / union)
+        along = torch.where(apart, second_along, along + second_along)
+    return along
+
+
+def _signed_areas(pair: _Pair) -> tuple[Tensor, Tensor]:
+    """Intersection and union from overlaps that may be negative."""
+    shared = pair.overlap.prod(-1)
+    return shared, pair.pred[..., 2:].prod(-1) + pair.truth[..., 2:].prod(-1) - shared
+
+
+def _area_slopes(pair: _Pair) -> tuple[_Sides, _Sides]:
+    """The slopes of the intersection and of the union."""
+    across, size = pair.overlap.flip(-1), pair.pred[..., 2:].flip(-1)
+    inner = _Sides(-across * pair.low_inside, across * pair.high_inside)
+    return inner, _Sides(-size - inner.low, size - inner.high)
+
+
+def _hull_slopes(pair: _Pair, union: Tensor, outer: _Sides) -> _Sides:
+    """The slopes of union / hull."""
+    hull, across = pair.hull.prod(-1), pair.hull.flip(-1)
+    grown = _Sides(-across * pair.low_outside, across * pair.high_outside)
+    return outer.times(hull).plus(grown.times(-union)).times(1 / hull.square())
+
+
+def _distance_slopes(pair: _Pair) -> Tensor:
+    diagonal = pair.hull.square().sum(-1, keepdim=True)
+    gap = pair.truth[..., :2] - pair.pred[..., :2]
+    distance = gap.square().sum(-1, keepdim=True)
+    low, high = pair.low_outside.to(gap.dtype), pair.high_outside.to(gap.dtype)
+    centre = 2 * gap * diagonal - 2 * pair.hull * (high - low) * distance
+    size = pair.hull * (high + low) * distance
+    return torch.cat([centre, size], dim=-1) / diagonal.square()
+
+
+def _shape_slopes(pair: _Pair, overlap: Tensor) -> Tensor:
+    turn = torch.atan(pair.truth[..., 2] / pair.truth[..., 3]) - torch.atan(
+        pair.pred[..., 2] / pair.pred[..., 3]
+    )
+    shape = 4 / math.pi**2 * turn.square()
+    weight = shape / (1 - overlap + shape + DARKNET_EPS)
+    push = weight * 8 / math.pi**2 * turn
+    none = torch.zeros_like(push)
+    return torch.stack([none, none, push * pair.pred[..., 3], -push * pair.pred[..., 2]], dim=-1)
