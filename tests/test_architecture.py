@@ -19,7 +19,7 @@ FLOORS = (
     ("lang", "ops"),
     ("sections",),
     ("graph", "count", "layout", "fitting", "edit"),
-    ("model", "fold"),
+    ("model", "rewrite", "fold", "plain"),
     ("weights", "unpickle", "pickled", "safetensors_io", "checkpoint", "loading", "engines", "export"),
     ("data",),
     ("detect", "evaluate"),

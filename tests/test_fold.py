@@ -72,7 +72,7 @@ def yolor_net(text: str, *, image: tuple[int, int, int] = (4, 6, 8), seed: int =
 # The shipped networks
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", list(shipped()))
 def test_a_shipped_network_folds_to_the_same_numbers_without_implicit_sections(name):
     network = lived_in(graph_at(name))
     folded = checked(network)
@@ -98,7 +98,7 @@ def test_a_folded_yolor_network_is_section_for_section_the_one_without_implicit_
     assert count(folded) == count(plain)
 
 
-@pytest.mark.parametrize("name", shipped(slow=False))
+@pytest.mark.parametrize("name", list(shipped(slow=False)))
 def test_float32_folded_is_no_worse_than_ten_times_float32_unfolded(name):
     network = lived_in(graph_at(name))
     exact, _ = both(network, network)
@@ -202,7 +202,7 @@ GROUPS = "[convolutional]\nfilters=6\nsize=3\npad=0\ngroups=3\nactivation=leaky\
     ("shift", "add", f"[shortcut]\nfrom=0\n[shortcut]\nfrom=3\n{POINTWISE}"),
     ("shift", "add", f"[shortcut]\nfrom=0\nweights_type=per_feature\n{POINTWISE}"),
     ("shift", "add", f"[route_lhalf]\nlayers=-1\n{POINTWISE}"),
-    ("shift", "add", f"[BatchNorm2d]\n{PADDED}"),
+    ("shift", "add", f"[BatchNorm2d]\n{POINTWISE}"),
     ("shift", "add", "[focus]\nfilters=4\nsize=1\nactivation=silu\n"),
     ("control", "mul", PADDED),
     ("control", "mul", f"{PADDED}[route]\nlayers=3\n{GROUPS}[route]\nlayers=0\n"),
@@ -288,6 +288,12 @@ def test_a_batch_norm_alone_folds_into_its_neighbours():
     folded = checked(network)
     assert types(folded.network.graph) == ["convolutional"] * 3
     assert folded.notes == ()
+
+
+def test_a_shift_folds_into_a_batch_norm_that_has_to_stay():
+    folded = checked(one_after(f"[BatchNorm2d]\n{PADDED}"))
+    assert implicit_sections(folded.network.graph) == []
+    assert [note.split(" ")[0] for note in folded.notes] == ["[BatchNorm2d"]
 
 
 def test_lent_weights_are_folded_for_lender_and_borrower():

@@ -1,11 +1,13 @@
 """The building blocks of the YOLOv4-CSP and YOLOR family as cfg sections, from the papers' tables.
 
 Every block is a function of a `Writer` that appends sections and returns the index of its last one.
-References inside a block count back from the section that holds them; references between blocks are absolute.
+References inside a block count back from the section that holds them; references between blocks are absolute,
+and the cfg says above each of them what is read there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -18,37 +20,66 @@ class Style(NamedTuple):
     paper: bool = False
 
 
+class Merge(NamedTuple):
+    """Where a cross stage partial block joins its two branches: the kind of block (csp, csp_first, rcsp,
+    csp_spp, c3), the channels of each branch, the index of its [route]."""
+
+    kind: str
+    width: int
+    route: int
+
+
 class Writer:
-    """Cfg text in the making; `count` is the index that the next section gets."""
+    """Cfg text in the making; `count` is the index that the next section gets, `merges` are the cross stage
+    partial blocks written so far."""
 
     def __init__(self, style: Style) -> None:
         self.style = style
         self.count = 0
-        self._lines: list[str] = []
+        self.merges: list[Merge] = []
+        self._head: list[str] = []
+        self._parts: list[tuple[int, str, list[str]]] = []  # first section, what it is, lines
+        self._names: dict[int, str] = {}
 
     @property
     def text(self) -> str:
-        """All that was written."""
-        return "\n".join(self._lines) + "\n"
+        """All that was written, each part below the numbers of its sections."""
+        lines = list(self._head)
+        ends = [first for first, _, _ in self._parts[1:]] + [self.count]
+        for (first, what, body), end in zip(self._parts, ends, strict=True):
+            numbers = f"section {first}" if end == first + 1 else f"sections {first}..{end - 1}"
+            lines += ["", f"# {numbers}: {what}", *body]
+        return "\n".join(lines) + "\n"
 
-    def note(self, comment: str) -> None:
-        """A comment of its own, after a blank line."""
-        self._lines += ["", f"# {comment}"]
+    def title(self, *lines: str) -> None:
+        """Comments at the top of the file."""
+        self._head += [f"# {line}" for line in lines]
 
     def net(self, **values: object) -> None:
         """The [net] section."""
-        self._lines += ["[net]", *_entries(values)]
+        self._head += ["[net]", *_entries(values)]
 
-    def add(self, name: str, **values: object) -> int:
-        """Append a section; `from_` stands for the key `from`. Returns its index."""
-        self._lines += ["", f"[{name}]", *_entries(values)]
+    def part(self, what: str) -> None:
+        """From here to the next part the sections are `what`."""
+        self._parts.append((self.count, what, []))
+
+    def name(self, index: int, what: str) -> int:
+        """Say what the section of that index is, for comments where others read it; returns the index."""
+        self._names[index] = what
+        return index
+
+    def add(self, name: str, *, reads: Sequence[int] = (), **values: object) -> int:
+        """Append a section and return its index; `from_` stands for the key `from`. `reads` are the absolute
+        references among its values."""
+        comments = [f"# {index} is {self._names[index]}" for index in reads if index >= 0]
+        self._parts[-1][2].extend(["", *comments, f"[{name}]", *_entries(values)])
         self.count += 1
         return self.count - 1
 
-    def conv(self, size: int, filters: int, *, stride: int = 1) -> int:
+    def conv(self, size: int, filters: int, *, stride: int = 1, kind: str = "convolutional") -> int:
         """A convolution with batch norm and the network's activation."""
         return self.add(
-            "convolutional",
+            kind,
             batch_normalize=1,
             filters=filters,
             size=size,
@@ -59,20 +90,21 @@ class Writer:
 
     def route(self, *layers: int) -> int:
         """The concatenation of other sections."""
-        return self.add("route", layers=",".join(map(str, layers)))
+        return self.add("route", reads=layers, layers=",".join(map(str, layers)))
 
     def shortcut(self) -> int:
         """The sum with what came in before the last two convolutions."""
         return self.add("shortcut", from_=-3, activation="linear")
 
-    def second_norm(self) -> int:
-        """What the paper branch puts on a dense branch before it is concatenated; returns the sections
-        added."""
-        if not self.style.paper:
-            return 0
-        self.add("BatchNorm2d")
-        self.add("activation", activation=self.style.activation)
-        return 2
+    def merge(self, kind: str, width: int, back: int) -> int:
+        """Join the dense branch, which ends here, and the cross branch, which ended `back` sections ago."""
+        added = 0
+        if self.style.paper and kind != "csp":
+            self.add("BatchNorm2d")
+            self.add("activation", activation=self.style.activation)
+            added = 2
+        self.merges.append(Merge(kind, width, self.route(-1, -(back + added))))
+        return self.merges[-1].route
 
 
 def _entries(values: dict[str, object]) -> list[str]:
@@ -92,29 +124,31 @@ def csp(w: Writer, filters: int, repeats: int) -> int:
     w.conv(1, half)
     w.route(-2)
     w.conv(1, half)
-    _residuals(w, half, repeats)
+    _pairs(w, half, repeats, residual=True)
     w.conv(1, half)
-    w.route(-1, -(3 * repeats + 4))
+    w.merge("csp", half, 3 * repeats + 4)
     return w.conv(1, filters)
 
 
-def csp_first(w: Writer, filters: int, repeats: int) -> int:
+def csp_first(
+    w: Writer, filters: int, repeats: int, *, kind: str = "csp_first", residual: bool = True
+) -> int:
     """CSPF: as `csp` without the transition (fusion first)."""
     half = filters // 2
     w.conv(1, half)
     w.route(-2)
     w.conv(1, half)
-    _residuals(w, half, repeats)
-    added = w.second_norm()
-    w.route(-1, -(3 * repeats + 3 + added))
+    _pairs(w, half, repeats, residual=residual)
+    w.merge(kind, half, (3 if residual else 2) * repeats + 3)
     return w.conv(1, filters)
 
 
-def _residuals(w: Writer, filters: int, repeats: int) -> None:
+def _pairs(w: Writer, filters: int, repeats: int, *, residual: bool) -> None:
     for _ in range(repeats):
         w.conv(1, filters)
         w.conv(3, filters)
-        w.shortcut()
+        if residual:
+            w.shortcut()
 
 
 def rcsp(w: Writer, filters: int, repeats: int) -> int:
@@ -122,11 +156,8 @@ def rcsp(w: Writer, filters: int, repeats: int) -> int:
     w.conv(1, filters)
     w.conv(1, filters)
     w.route(-2)
-    for _ in range(repeats):
-        w.conv(1, filters)
-        w.conv(3, filters)
-    added = w.second_norm()
-    w.route(-1, -(2 * repeats + 2 + added))
+    _pairs(w, filters, repeats, residual=False)
+    w.merge("rcsp", filters, 2 * repeats + 2)
     return w.conv(1, filters)
 
 
@@ -138,18 +169,19 @@ def csp_spp(w: Writer, filters: int, *, pairs: int = 1) -> int:
     w.conv(1, filters)
     w.conv(3, filters)
     w.conv(1, filters)
-    w.add("maxpool", stride=1, size=5)
-    w.route(-2)
-    w.add("maxpool", stride=1, size=9)
-    w.route(-4)
-    w.add("maxpool", stride=1, size=13)
+    pools(w, (5, 9, 13))
     w.route(-1, -3, -5, -6)
-    for _ in range(pairs):
-        w.conv(1, filters)
-        w.conv(3, filters)
-    added = w.second_norm()
-    w.route(-1, -(11 + 2 * pairs + added))
+    _pairs(w, filters, pairs, residual=False)
+    w.merge("csp_spp", filters, 11 + 2 * pairs)
     return w.conv(1, filters)
+
+
+def pools(w: Writer, sizes: Sequence[int]) -> None:
+    """Max-pooling of one map at stride 1 by each size; between them routes back to that map."""
+    for number, size in enumerate(sizes):
+        if number:
+            w.route(-2 * number)
+        w.add("maxpool", stride=1, size=size)
 
 
 def down(w: Writer, filters: int) -> int:
@@ -177,31 +209,65 @@ def top_down(w: Writer, filters: int, *, lateral: int, repeats: int) -> int:
     return rcsp(w, filters, repeats)
 
 
-class Head(NamedTuple):
-    """One detection head: its anchors among all of the network, and the filters of its prediction."""
+class Heads(NamedTuple):
+    """The heads of a network, fine to coarse: `widths` are the channels of the maps on which they predict;
+    `convs` says that a 3x3 convolution makes these maps of the neck's."""
 
-    mask: tuple[int, ...]
+    widths: tuple[int, ...]
     anchors: str
     classes: int
+    implicit: bool
+    convs: bool = True
+
+    @property
+    def each(self) -> int:
+        """Anchors of one head; all have equally many."""
+        return (self.anchors.count(",") + 1) // 2 // len(self.widths)
 
     @property
     def filters(self) -> int:
         """Box, objectness and classes for each anchor."""
-        return len(self.mask) * (5 + self.classes)
+        return self.each * (5 + self.classes)
 
 
-def predict(w: Writer, head: Head, *, shift: int | None = None, control: int | None = None) -> int:
-    """The prediction of one level and its [yolo]; `shift` (iFA) and `control` (iPR) are implicit sections."""
-    if shift is not None:
-        w.add("shift_channels", from_=shift)
-    w.add("convolutional", size=1, stride=1, pad=1, filters=head.filters, activation="linear")
-    if control is not None:
-        w.add("control_channels", from_=control)
+def write_heads(w: Writer, heads: Heads, tips: Sequence[int]) -> None:
+    """One head on each of the neck's maps `tips`, P3 first; before them all that is implicit."""
+    shifts, controls = _implicit(w, heads) if heads.implicit else ([], [])
+    for level, tip in enumerate(tips):
+        w.part(f"head P{level + 3}, stride {8 << level}: {heads.each} anchors, {heads.classes} classes")
+        w.route(tip)
+        if heads.convs:
+            w.conv(3, heads.widths[level])
+        if heads.implicit:
+            w.add("shift_channels", reads=[shifts[level]], from_=shifts[level])
+        w.add("convolutional", size=1, stride=1, pad=1, filters=heads.filters, activation="linear")
+        if heads.implicit:
+            w.add("control_channels", reads=[controls[level]], from_=controls[level])
+        _yolo(w, heads, level)
+
+
+def _implicit(w: Writer, heads: Heads) -> tuple[list[int], list[int]]:
+    """All additions, then all multiplications, fine to coarse; their indices."""
+    w.part("implicit knowledge, feature alignment: is added before the predictions of P3, P4, ...")
+    shifts = [
+        w.name(w.add("implicit_add", filters=width), f"the implicit vector of P{level}'s features")
+        for level, width in enumerate(heads.widths, start=3)
+    ]
+    w.part("implicit knowledge, prediction refinement: multiplies the predictions of P3, P4, ...")
+    controls = [
+        w.name(w.add("implicit_mul", filters=heads.filters), f"the implicit vector of P{level}'s predictions")
+        for level, _ in enumerate(heads.widths, start=3)
+    ]
+    return shifts, controls
+
+
+def _yolo(w: Writer, heads: Heads, level: int) -> int:
+    mask = range(level * heads.each, (level + 1) * heads.each)
     return w.add(
         "yolo",
-        mask=",".join(map(str, head.mask)),
-        anchors=head.anchors,
-        classes=head.classes,
-        num=head.anchors.count(",") // 2 + 1,
+        mask=",".join(map(str, mask)),
+        anchors=heads.anchors,
+        classes=heads.classes,
+        num=heads.each * len(heads.widths),
         scale_x_y=1.05,
     )

@@ -1,12 +1,13 @@
 """What a network costs, from its Graph alone: parameters, multiply-adds, Darknet's BFLOPs, activation memory.
 
 One MAC is one multiply-add; a FLOP is half of one: gflops = 2 * macs / 1e9. Nothing here needs torch.
+`tally` counts as others do, so that their figures can be met to the digit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from yolor_cfg.graph import Graph, Node
 
@@ -152,3 +153,153 @@ def _last_uses(graph: Graph, owners: dict[int, int]) -> dict[int, int]:
         for read in (node.index, *node.sources):
             last_uses[owners[read]] = node.index
     return last_uses
+
+
+class NodeTally(NamedTuple):
+    """What one node costs as somebody counts: parameters, and FLOPs for one image, None where the convention
+    has nothing to say of such a section."""
+
+    number: int
+    parameters: int
+    flops: float | None
+
+
+class Tally(NamedTuple):
+    """The costs of every node under one convention, and their sums."""
+
+    counting: str
+    nodes: tuple[NodeTally, ...]
+
+    @property
+    def parameters(self) -> int:
+        """The numbers that this convention takes for parameters."""
+        return sum(node.parameters for node in self.nodes)
+
+    @property
+    def flops(self) -> float:
+        """What this convention calls FLOPs, for one image."""
+        return sum(node.flops or 0 for node in self.nodes)
+
+    @property
+    def mflops(self) -> float:
+        """Millions of FLOPs."""
+        return self.flops / 1e6
+
+    @property
+    def gflops(self) -> float:
+        """Billions of FLOPs."""
+        return self.flops / 1e9
+
+
+def tally(graph: Graph, counting: str) -> Tally:
+    """The costs of every node as `counting` has them, one of COUNTINGS."""
+    rule = COUNTINGS[counting].rule
+    return Tally(counting, tuple(rule(graph, node, cost) for node, cost in
+                                 zip(graph.nodes, count(graph).nodes, strict=True)))
+
+
+CONVOLUTION, MATRIX = 4, 2  # dimensions of their weights
+
+
+class Work(NamedTuple):
+    """What the tensors of a node do to one image: numbers that get the bias of a convolution, numbers that a
+    batch norm scales. `known` says that the weights are those of convolutions or matrices: what others
+    count."""
+
+    biased: int
+    normalised: int
+    known: bool
+
+
+def work(graph: Graph, node: Node) -> Work:
+    """The work of a node, with the tensors of its lender where it has one."""
+    lender = node.section.lender()
+    owner = node if lender is None else graph.nodes[lender]
+    tensors = owner.section.tensors(*owner.inputs)
+    sizes = {role: sum(tensor.size for tensor in tensors if tensor.role == role)
+             for role in ("weight", "scale", "bias")}
+    macs = node.section.macs(node.shape, *node.inputs)
+    if not macs or not sizes["weight"]:  # a batch norm by itself, or nothing that anybody else counts
+        return Work(0, node.shape.size if sizes["scale"] else 0, known=not macs and not sizes["weight"])
+    positions = macs // sizes["weight"]
+    kinds = {len(tensor.shape) for tensor in tensors if tensor.role == "weight"}
+    # A batch norm brings a bias of its own, so what is left over belongs to the convolutions.
+    biased = (sizes["bias"] - sizes["scale"]) * positions if kinds == {CONVOLUTION} else 0
+    return Work(biased, sizes["scale"] * positions, known=kinds <= {CONVOLUTION, MATRIX})
+
+
+def _exact(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
+    return NodeTally(node.index, cost.parameters, 2 * cost.macs)
+
+
+def _darknet(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
+    flops = None if cost.bflops is None else cost.bflops * 1e9
+    return NodeTally(node.index, cost.parameters, flops)
+
+
+def _paper(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
+    done = work(graph, node)
+    flops = 2 * (cost.macs + done.biased + 2 * done.normalised) if done.known else 0
+    return NodeTally(node.index, cost.parameters, flops + _refined(graph, node))
+
+
+def _refined(graph: Graph, node: Node) -> int:
+    """The predictions that this node multiplies by implicit knowledge: it does so right before a head."""
+    multiplies = node.section.type in ("control_channels", "control_channels_2d")
+    before_head = any(head.sources == (node.index,) for head in graph.heads)
+    return node.shape.size if multiplies and before_head else 0
+
+
+def _thop(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
+    done = work(graph, node)
+    if not done.known:
+        return NodeTally(node.index, 0, 0)
+    tensors = node.section.tensors(*node.inputs)
+    parameters = sum(tensor.size for tensor in tensors if tensor.role in ("weight", "scale", "bias"))
+    moved = THOP_RULES.get(node.section.type, _nothing)(node)
+    return NodeTally(node.index, parameters, 2 * (cost.macs + 4 * done.normalised + moved))
+
+
+def _nothing(node: Node) -> int:
+    return 0
+
+
+def _repeated(node: Node) -> int:
+    return node.shape.size if node.section.values.get("stride", 2) > 0 else 0
+
+
+def _averaged(node: Node) -> int:
+    return (node.inputs[0].area + 1) * node.shape.size
+
+
+def _softmax(node: Node) -> int:
+    """exp, sum and division over each group; a tree of classes is no softmax that thop knows."""
+    section: Any = node.section
+    return 0 if section.tree else 3 * node.shape.size - section.groups
+
+
+# thop 0.1.1, vision/basic_hooks.py: what is counted besides weights and batch norms.
+THOP_RULES: Mapping[str, Callable[[Node], int]] = {
+    "upsample": _repeated,
+    "avgpool": _averaged,
+    "local_avgpool": lambda node: node.shape.size,
+    "softmax": _softmax,
+}
+
+
+class Convention(NamedTuple):
+    """A way of counting: in words, and node by node."""
+
+    says: str
+    rule: Callable[[Graph, Node, NodeCount], NodeTally]
+
+
+COUNTINGS: Mapping[str, Convention] = {
+    "exact": Convention("2 a multiply-add", _exact),
+    "darknet": Convention("as C Darknet prints them", _darknet),
+    # Tables 7, A1 to A3 of arXiv 2105.04206: thop 0.0.31 of 2020, and 1 for each refined prediction.
+    "paper": Convention(
+        "2 x (multiply-adds + biases added + 2 x numbers normalised) + predictions multiplied", _paper
+    ),
+    "thop": Convention("2 x what thop 0.1.1 counts; its parameters are without implicit ones", _thop),
+}

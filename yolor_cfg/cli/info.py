@@ -19,13 +19,14 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.count import Count, NodeCount, Peak
+    from yolor_cfg.count import Count, NodeCount, NodeTally, Peak, Tally
     from yolor_cfg.graph import Graph, Node
     from yolor_cfg.sections import Section
     from yolor_cfg.shape import Shape
 
-HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "output", "parameters", "MACs",
-           "BFLOPs", "memory")
+HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "output", "parameters")
+COSTS = ("MACs", "BFLOPs", "memory")
+COUNTINGS = ("exact", "darknet", "paper", "thop")
 WORDS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
 LARGEST = 5
 
@@ -35,30 +36,50 @@ LARGEST = 5
 @size_option
 @dialect_option
 @strict_option
+@click.option("--counting", type=click.Choice(COUNTINGS), help="Whose parameters and FLOPs: ours (exact; the "
+              "default), C Darknet's, those of YOLOR's paper, or thop 0.1.1's.")
 @click.option("--memory", is_flag=True, help="The peak of the activation memory: where it is, what it holds.")
 @click.option("--sections", is_flag=True, help="List all sections; with names in place of CFG, their keys.")
 @json_option
 def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str | None, strict: bool,
-         memory: bool, sections: bool, as_json: bool) -> None:
+         counting: str | None, memory: bool, sections: bool, as_json: bool) -> None:
     """Print the sections of CFG and what they cost.
 
     One MAC is a multiply-add, that is two FLOPs; BFLOPs are those that Darknet prints. Memory is that of the
-    outputs of one image in float32. `yolor info --sections` lists the language, `yolor info --sections
-    convolutional` the keys of one section.
+    outputs of one image in float32. With --counting, parameters and FLOPs are as others count them: the paper
+    counts a bias and twice a batch norm besides the multiply-adds, and one for each prediction that implicit
+    knowledge multiplies. `yolor info --sections` lists the language, `yolor info --sections convolutional`
+    the keys of one section.
     """
     if sections:
         return language(cfg, as_json)
-    from yolor_cfg.count import count, peak_activation
+    from yolor_cfg.count import count, peak_activation, tally
     from yolor_cfg.graph import Reading, load
     if len(cfg) != 1:
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
     graph = load(cfg[0], Reading(dialect=dialect, size=size, strict=strict))
     tell(graph.warnings, graph.notes)
     counted, peak = count(graph), peak_activation(graph) if memory else None
+    tallied = tally(graph, counting) if counting else None
     if as_json:
-        return print_json(_as_json(graph, counted, peak))
+        return print_json(_tallied_json(_as_json(graph, counted, peak), tallied))
     peak_lines = _peak_lines(graph, peak) if peak else []
-    return click.echo("\n".join([*_table(graph, counted), "", *_totals(graph, counted), *peak_lines]))
+    table, totals = _table(graph, counted, tallied), _totals(graph, counted, tallied)
+    return click.echo("\n".join([*table, "", *totals, *peak_lines]))
+
+
+def _tallied_json(document: dict[str, Any], tallied: Tally | None) -> dict[str, Any]:
+    """The document with what the convention counts: parameters and FLOPs of each layer and of all."""
+    if tallied is None:
+        return document
+    layers = [
+        {**layer, "parameters": cost.parameters, "flops": cost.flops}
+        for layer, cost in zip(document["layers"], tallied.nodes, strict=True)
+    ]
+    return {
+        **document, "layers": layers, "counting": tallied.counting, "parameters": tallied.parameters,
+        "flops": tallied.flops, "mflops": tallied.mflops, "gflops": tallied.gflops,
+    }
 
 
 def _as_json(graph: Graph, counted: Count, peak: Peak | None) -> dict[str, Any]:
@@ -74,21 +95,34 @@ def _as_json(graph: Graph, counted: Count, peak: Peak | None) -> dict[str, Any]:
     }
 
 
-def _table(graph: Graph, counted: Count) -> list[str]:
-    rows = [_row(node, cost) for node, cost in zip(graph.nodes, counted.nodes, strict=True)]
-    return columns([HEADERS, *rows], words=WORDS)
+def _table(graph: Graph, counted: Count, tallied: Tally | None) -> list[str]:
+    """The sections with what they cost, or with what a convention says that they cost."""
+    if tallied is None:
+        rows = [_row(node, cost.parameters) + _costs(cost)
+                for node, cost in zip(graph.nodes, counted.nodes, strict=True)]
+        return columns([HEADERS + COSTS, *rows], words=WORDS)
+    rows = [(*_row(node, cost.parameters), _flops(cost))
+            for node, cost in zip(graph.nodes, tallied.nodes, strict=True)]
+    return columns([(*HEADERS, "FLOPs"), *rows], words=WORDS)
 
 
-def _row(node: Node, cost: NodeCount) -> tuple[str, ...]:
+def _row(node: Node, parameters: int) -> tuple[str, ...]:
     keys = node.section.keys
     filters = str(node.shape.channels) if "filters" in keys or "output" in keys else ""
-    bflops = "-" if cost.bflops is None else f"{cost.bflops:.3f}" if cost.bflops else ""
-    memory = _bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
     return (
         str(node.index), str(node.line), node.section.type, filters, _geometry(node), _origin(node),
-        _inputs(node.inputs), str(node.shape), f"{cost.parameters:,}" if cost.parameters else "",
-        _count(cost.macs), bflops, memory,
+        _inputs(node.inputs), str(node.shape), f"{parameters:,}" if parameters else "",
     )
+
+
+def _costs(cost: NodeCount) -> tuple[str, ...]:
+    bflops = "-" if cost.bflops is None else f"{cost.bflops:.3f}" if cost.bflops else ""
+    memory = _bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
+    return _count(cost.macs), bflops, memory
+
+
+def _flops(cost: NodeTally) -> str:
+    return "-" if cost.flops is None else f"{cost.flops:,.0f}" if cost.flops else ""
 
 
 def _geometry(node: Node) -> str:
@@ -137,18 +171,33 @@ def _inputs(shapes: Sequence[Shape]) -> str:
     return f"{first}, {shapes[1]}" if len(shapes) == 2 else f"{len(shapes)} inputs"
 
 
-def _totals(graph: Graph, counted: Count) -> list[str]:
-    folded = f"{counted.parameters_folded:,} after folding batch norm"
+def _totals(graph: Graph, counted: Count, tallied: Tally | None) -> list[str]:
     weights = counted.weights_bytes
     return _labelled([
         ("dialect", graph.dialect.name),
         ("image", str(graph.image)),
         ("sections", f"{len(graph.nodes)}, heads: {sum(node.section.is_head for node in graph.nodes)}"),
+        *(_sums(counted) if tallied is None else _tallied_sums(tallied)),
+        ("weights file", f"{_bytes(weights)} ({weights:,} bytes)"),
+    ])
+
+
+def _sums(counted: Count) -> list[tuple[str, str]]:
+    folded = f"{counted.parameters_folded:,} after folding batch norm"
+    return [
         ("parameters", f"{counted.parameters:,} ({folded})"),
         ("MACs", f"{counted.macs:,} ({counted.gflops:.3f} GFLOPs)"),
         ("BFLOPs", f"{counted.bflops:.3f} as Darknet prints them"),
-        ("weights file", f"{_bytes(weights)} ({weights:,} bytes)"),
-    ])
+    ]
+
+
+def _tallied_sums(tallied: Tally) -> list[tuple[str, str]]:
+    from yolor_cfg.count import COUNTINGS
+    return [
+        ("counting", f"{tallied.counting}: FLOPs are {COUNTINGS[tallied.counting].says}"),
+        ("parameters", f"{tallied.parameters:,}"),
+        ("FLOPs", f"{tallied.flops:,.0f} ({tallied.mflops:.4f} MFLOPs)"),
+    ]
 
 
 def _peak_lines(graph: Graph, peak: Peak) -> list[str]:

@@ -1,0 +1,102 @@
+"""How long the labels of a large data set take to be read and checked, and the memory that it takes.
+
+    python tools/bench_data.py [--count 100000]
+
+The data set is generated in a temporary folder: text labels of COCO's usual number of boxes, and pictures that
+are whole to the reader of sizes but hold a few bytes. It is opened twice in fresh processes, the second time
+with the remembered sizes. Exit code 1 when the first takes 60 s or more, or either 500 MB or more.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+SECONDS, MEGABYTES = 60, 500
+CLASSES = 80
+BOXES = 7
+# Start of image, application segment, frame header with height and width to be filled in, end of image.
+HEAD = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xc0\x00\x11\x08"
+REST = b"\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--count", default=100_000, show_default=True, help="pictures")
+@click.option("--measure", type=click.Path(exists=True), hidden=True)
+def main(count: int, measure: str | None) -> None:
+    """Print seconds and peak memory of both scans as JSON."""
+    if measure:
+        click.echo(json.dumps(scan(measure)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        description = generate(Path(folder), count)
+        result = {"count": count, "generated_s": round(time.perf_counter() - started, 1)}
+        first, second = (in_process(description) for _ in range(2))
+    click.echo(json.dumps({**result, "first": first, "remembered": second}))
+    fits = first["seconds"] < SECONDS and max(first["megabytes"], second["megabytes"]) < MEGABYTES
+    sys.exit(not fits)
+
+
+def generate(folder: Path, count: int) -> Path:
+    """The .data file of `count` pictures."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    counts = rng.poisson(BOXES, count)
+    for number, boxes in enumerate(counts.tolist()):
+        height, width = rng.integers(200, 640, 2).tolist()
+        size = struct.pack(">HH", height, width)
+        (folder / "images" / f"{number:012d}.jpg").write_bytes(HEAD + size + REST)
+        (folder / "labels" / f"{number:012d}.txt").write_text(labels(rng, boxes))
+    (folder / "train.txt").write_text("".join(f"images/{number:012d}.jpg\n" for number in range(count)))
+    (folder / "many.names").write_text("".join(f"class{number}\n" for number in range(CLASSES)))
+    description = folder / "many.data"
+    description.write_text(f"classes={CLASSES}\ntrain=train.txt\nvalid=train.txt\nnames=many.names\n")
+    return description
+
+
+def labels(rng: np.random.Generator, boxes: int) -> str:
+    size = rng.uniform(0.01, 0.5, (boxes, 2))
+    centre = rng.uniform(size / 2, 1 - size / 2)
+    rows = np.concatenate([centre, size], axis=1).tolist()
+    classes = rng.integers(0, CLASSES, boxes).tolist()
+    return "".join(f"{label} " + " ".join(f"{value:.6f}" for value in row) + "\n"
+                   for label, row in zip(classes, rows, strict=True))  # fmt: skip
+
+
+def in_process(description: Path) -> dict[str, float]:
+    """What a fresh process measures, so that the memory is that of the scan and its imports."""
+    command = [sys.executable, __file__, "--measure", str(description)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def scan(description: str) -> dict[str, float]:
+    """Seconds and peak resident memory (MB) of opening the data set, with what it held."""
+    from yolor_cfg.data.sources import open_data
+
+    started = time.perf_counter()
+    data = open_data(description)
+    seconds = time.perf_counter() - started
+    # Linux counts the peak in KiB.
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    boxes = sum(len(sample.classes) for sample in data.samples)
+    return {
+        "seconds": round(seconds, 2),
+        "megabytes": round(megabytes),
+        "pictures": len(data.samples),
+        "boxes": boxes,
+    }
+
+
+if __name__ == "__main__":
+    main()
