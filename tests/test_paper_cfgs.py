@@ -81,7 +81,7 @@ def test_a_row_runs_and_ends_in_its_heads_and_the_branches_of_its_second_task(ta
 
 @pytest.mark.parametrize(("table", "row"), [key for key in EXTRA if key[1] not in ("JDC", "JDE")])
 def test_all_that_is_implicit_in_a_row_learns(table, row):
-    network = network_of(table, row)
+    network = network_of(table, row).train()
     values = network.trace(torch.rand(2, 3, 64, 64), ends_of(network))
     sum((value * torch.randn_like(value)).mean() for value in values.values()).backward()
     nodes = [node for node in network.graph.nodes if node.section.type.startswith("implicit")]

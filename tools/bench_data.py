@@ -2,9 +2,9 @@
 
     python tools/bench_data.py [--count 100000]
 
-The data set is generated in a temporary folder: text labels of COCO's usual number of boxes, and pictures that
-are whole to the reader of sizes but hold a few bytes. It is opened twice in fresh processes, the second time
-with the remembered sizes. Exit code 1 when the first takes 60 s or more, or either 500 MB or more.
+The data set is generated in a temporary folder: text labels of COCO's usual number of boxes, and pictures
+that are whole to the reader of sizes but hold a few bytes. It is opened twice in fresh processes, the second
+time with the remembered sizes. Exit code 1 when the first takes 60 s or more, or either 500 MB or more.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from yolor_cfg.checkpoint import is_checkpoint, load_tensors, read_checkpoint
 from yolor_cfg.errors import CfgError
 from yolor_cfg.fitting import FileStart, file_start, plan_reading
 from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.model import Network
 from yolor_cfg.weights import WeightsHeader, fill
 
@@ -85,8 +86,8 @@ def checked_device(device: str | torch.device) -> torch.device:
     """The torch device of that name; raises CfgError when there is none on this machine."""
     try:
         where = torch.device(device)
-        torch.zeros(1, device=where).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as fault:
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as fault:
         raise CfgError(
             "no such device here",
             found=str(device),
@@ -113,4 +114,11 @@ def _with_checkpoint(cfg: str | Path, path: str, *, reading: Reading, cutoff: in
     graph = graphs.load(cfg, reading._replace(dialect=dialect, otherwise="yolor", bn_eps=eps))
     network = Network(graph)
     notes = load_tensors(network, checkpoint.tensors, path=path, cutoff=cutoff)
-    return Opened(network, checkpoint.names, (*graph.notes, *notes))
+    return Opened(network, checkpoint.names, (*graph.notes, *notes, *_note_of_eps(graph, eps)))
+
+
+def _note_of_eps(graph: Graph, eps: float | None) -> tuple[str, ...]:
+    usual = DIALECTS[graph.dialect.name].bn_eps
+    if eps in (None, usual) or graph.net.bn_eps:
+        return ()
+    return (f"batch norm epsilon {eps:g}, as in the checkpoint ({usual:g} would be the dialect's)",)

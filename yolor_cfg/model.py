@@ -54,10 +54,10 @@ class Network(nn.Module):
         values, after = self._run(self._checked(images), states, keep=self.graph.outputs)
         return [values[index] for index in self.graph.outputs], after
 
-    @torch.no_grad()
     def trace(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
         """The values of these layers by index: in the darknet dialect what C Darknet stores there (heads
-        activated, its layouts), in the yolor dialect raw maps at heads. Without gradients."""
+        activated, its layouts), in the yolor dialect raw maps at heads. In evaluation mode it keeps no
+        gradients."""
         keep = tuple(layers)
         unknown = [index for index in keep if not 0 <= index < len(self.graph.nodes)]
         if unknown:
@@ -67,7 +67,8 @@ class Network(nn.Module):
                 found=str(unknown[0]),
                 allowed=f"0..{len(self.graph.nodes) - 1}",
             )
-        values, self._states = self._run(self._checked(images), self.states(images), keep=keep)
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            values, self._states = self._run(self._checked(images), self.states(images), keep=keep)
         if self.graph.dialect.is_yolor:
             return {index: values[index] for index in keep}
         return {index: stored(self.module_list[index], values[index]) for index in keep}
@@ -151,4 +152,4 @@ class Network(nn.Module):
 
 def stored(layer: nn.Module, value: Tensor) -> Tensor:
     """What C Darknet keeps as this layer's output, where that is not what the layer returns here."""
-    return layer.stored(value) if hasattr(layer, "stored") else value  # type: ignore[operator, no-any-return]
+    return layer.stored(value) if hasattr(layer, "stored") else value  # type: ignore[operator]

@@ -13,10 +13,12 @@ from yolor_cfg.errors import YolorError
 COMMANDS = {
     "info": "yolor_cfg.cli.info:info",
     "detect": "yolor_cfg.cli.detect:detect",
+    "test": "yolor_cfg.cli.test:test",
     "convert": "yolor_cfg.cli.convert:convert",
     "cfg": "yolor_cfg.cli.cfg:cfg",
+    "data": "yolor_cfg.cli.data:data",
 }
-ALIASES = {"predict": "detect"}
+ALIASES = {"predict": "detect", "val": "test", "map": "test"}
 Resolved = tuple[str | None, click.Command | None, list[str]]
 
 

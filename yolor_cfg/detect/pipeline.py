@@ -93,6 +93,8 @@ class Detector:
         opened = open_network(cfg, weights, reading=reading, device=device, cutoff=cutoff)
         self.network, self.notes = opened.network, opened.notes
         refuse_without_boxes(self.network)
+        if torch.device(device).type == "meta":
+            raise CfgError("no such device here", found="meta", allowed="one that computes")
         graph = self.network.graph
         self.names = class_names(graph, opened.names if names is None else names)
         head = graph.heads[-1].section

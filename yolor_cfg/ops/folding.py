@@ -34,6 +34,17 @@ def norm_of(block: Block) -> _BatchNorm | None:
     return getattr(block, "BatchNorm2d", None) or getattr(block, "BatchNorm1d", None)
 
 
+def norms_in(module: nn.Module) -> list[_BatchNorm]:
+    """All batch norms of a module, itself included."""
+    return [part for part in module.modules() if isinstance(part, _BatchNorm)]
+
+
+def statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """The running mean and variance themselves."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
 def makers(block: Block) -> list[Kernels]:
     """The kernels that make the output channels, in their order."""
     if isinstance(block, LinearBlock):
@@ -59,7 +70,7 @@ def _(module: ConvBlock, of_input: ChannelMap) -> ConvBlock:
         raise Obstacle("the convolution that reads it has zeros around its input, where nothing is added")
     if not seen.is_diagonal and any(conv.groups > 1 for conv in convolutions):
         raise Obstacle("the convolution that reads it has groups")
-    added = {conv: _take_input(conv, seen) for conv in convolutions}
+    added: dict[nn.Module, Tensor] = {conv: _take_input(conv, seen) for conv in convolutions}
     _add(block, torch.cat([added[conv] for conv in makers(block)]))
     return block
 
@@ -77,7 +88,7 @@ def _(module: _BatchNorm, of_input: ChannelMap) -> _BatchNorm:
     if not of_input.is_diagonal or bool((of_input.scale == 0).any()):
         raise Obstacle("a batch norm stands between")
     norm = in_float64(module)
-    norm.running_mean.sub_(of_input.shift).div_(of_input.scale)
+    statistics(norm)[0].sub_(of_input.shift).div_(of_input.scale)
     norm.weight.mul_(of_input.scale)
     return norm
 
@@ -129,11 +140,18 @@ def _(module: Block) -> Block | None:
         raise Obstacle("a kernel of signs has zeros, whose sign would change")
     norm = norm_of(block)
     assert norm is not None
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     delattr(block, "BatchNorm1d" if isinstance(block, LinearBlock) else "BatchNorm2d")
     block.has_norm = False
-    scale_outputs(block, ChannelMap.diagonal(scale, norm.bias - norm.running_mean * scale))
+    scale_outputs(block, map_of_norm(norm))
     return block
+
+
+def map_of_norm(module: _BatchNorm) -> ChannelMap:
+    """What a batch norm does to its channels in inference."""
+    norm = in_float64(module)
+    mean, variance = statistics(norm)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return ChannelMap.diagonal(scale, norm.bias - mean * scale)
 
 
 def scale_outputs(block: Block, of_output: ChannelMap) -> None:
@@ -176,8 +194,9 @@ def _add(block: Block, added: Tensor) -> None:
     """Add numbers [O] to what the kernels of a block give, before its batch norm."""
     norm = norm_of(block)
     if norm is not None:
-        norm.running_mean.sub_(added)
+        statistics(norm)[0].sub_(added)
         return
     parts: Sequence[Tensor] = added.split([len(kernels.weight) for kernels in makers(block)])
     for kernels, part in zip(makers(block), parts, strict=True):
+        assert kernels.bias is not None, "a convolution has a batch norm or a bias"
         kernels.bias.add_(part)

@@ -44,7 +44,7 @@ def ciou(pred: Tensor, truth: Tensor) -> Tensor:
     angles = (torch.atan(box[..., 2] / (box[..., 3] + EPS)) for box in (truth, pred))
     shape = 4 / math.pi**2 * (next(angles) - next(angles)).square()
     with torch.no_grad():
-        weight = shape / (1 + EPS - overlap + shape)
+        weight = shape / ((1 - overlap).clamp(min=0) + shape + EPS)
     return overlap - _distance(pred, truth) - weight * shape
 
 

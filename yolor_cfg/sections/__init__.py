@@ -19,4 +19,23 @@ from yolor_cfg.sections import (
 from yolor_cfg.sections.base import SECTIONS, Section, Stored
 from yolor_cfg.sections.net import Net
 
-__all__ = ["SECTIONS", "Net", "Section", "Stored", "convolution", "net"]
+__all__ = [
+    "SECTIONS",
+    "Net",
+    "Section",
+    "Stored",
+    "channels",
+    "combining",
+    "convolution",
+    "dense",
+    "detection",
+    "heads",
+    "implicit",
+    "losses",
+    "net",
+    "normalization",
+    "pooling",
+    "recurrent",
+    "region",
+    "resampling",
+]

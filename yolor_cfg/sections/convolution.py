@@ -114,7 +114,8 @@ class Convolutional(Section, names="convolutional conv"):
                              hint="the channels must be a multiple of groups")
         if seen.channels < x.channels:
             self.warn("groups", "does not divide the channels: the last ones are not read, as in Darknet",
-                      found=f"{x.channels} channels, groups={self.groups}", allowed=f"{seen.channels} channels")
+                      found=f"{x.channels} channels, groups={self.groups}",
+                      allowed=f"{seen.channels} channels")
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
         if self.antialiasing:  # a 2x2 mean without zeros around, or a 3x3 blur with them
             blur = Geometry(self._strides, padding=2 - self.antialiasing)

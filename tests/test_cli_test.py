@@ -1,0 +1,155 @@
+"""`yolor test`: what it prints, what it writes and how it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_detector as tiny
+from click.testing import Result
+
+from yolor_cfg import cli
+from yolor_cfg.data.shapes import NAMES
+from yolor_cfg.data.write_shapes import write_shapes
+from yolor_cfg.evaluate.coco import NUMBERS
+
+FILES = {
+    "metrics.json", "predictions.json", "per_class.csv", "confusion_matrix.png",
+    "PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "test", "yolor_cfg.cli.test:test")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[tiny.Files, Path]:
+    """A tiny network and a drawn data set of its classes."""
+    folder = tmp_path_factory.mktemp("network")
+    data = write_shapes(folder / "shapes", count=20, size=(120, 160))
+    return tiny.write(folder, tiny.text(classes=len(NAMES))), data
+
+
+def run(*args: object) -> Result:
+    return tiny.yolor("test", *args)
+
+
+def on_files(shared: Path, *args: object, name: str = "val") -> Result:
+    folder = shared / "eval/coco_mini"
+    truth = folder / f"gt_{name}.json"
+    return run("--predictions", folder / f"results_{name}.json", "--annotations", truth, *args)
+
+
+@pytest.mark.parametrize(
+    ("results", "truth", "expected", "key"),
+    [
+        ("coco_mini/results_val.json", "coco_mini/gt_val.json", "coco_mini/expected_val.json", "stats"),
+        ("coco_mini/results_train.json", "coco_mini/gt_train.json", "coco_mini/expected_train.json", "stats"),
+        ("fakebbox100/results.json", "fakebbox100/gt.json", "fakebbox100/expected.json",
+         "expected_with_area_wh"),
+    ],
+)
+def test_results_made_elsewhere_give_the_12_numbers(
+    shared: Path, results: str, truth: str, expected: str, key: str
+) -> None:
+    folder = shared / "eval"
+    result = run("--predictions", folder / results, "--annotations", folder / truth, "--json")
+    assert result.exit_code == 0, result.output
+    value, wanted = json.loads(result.stdout), json.loads((folder / expected).read_text())
+    assert tuple(value["coco"]) == NUMBERS
+    assert value["coco"] == pytest.approx(wanted[key], abs=5e-7)
+    assert len(wanted["per_category_AP_AP50"]) > 70
+    for category, pair in wanted["per_category_AP_AP50"].items():
+        row = value["per_category"][category]
+        assert [row["AP"], row["AP50"]] == pytest.approx(pair, abs=5e-7)
+    assert not Path("runs").exists()
+
+
+def test_the_tables_show_cocos_lines_and_each_class_on_demand(shared: Path) -> None:
+    result = on_files(shared)
+    assert result.exit_code == 0
+    assert "AP    0.50:0.95  all            100  0.466" in result.stdout
+    assert "bicycle" not in result.stdout
+    assert "bicycle" in on_files(shared, "--per-class").stdout
+
+
+def test_scores_of_files_are_written_on_demand(shared: Path) -> None:
+    assert on_files(shared, "--save").exit_code == 0
+    assert {path.name for path in Path("runs/test/exp").iterdir()} == FILES
+
+
+def test_no_detections_score_0_and_it_is_said(shared: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.json"
+    empty.write_text("[]")
+    truth = shared / "eval/coco_mini/gt_val.json"
+    result = run("--predictions", empty, "--annotations", truth, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["coco"]["AP"] == 0
+    assert "no detections" in result.stderr
+
+
+def test_results_of_other_images_are_refused_with_exit_code_3(shared: Path) -> None:
+    folder = shared / "eval"
+    result = run("--predictions", folder / "coco_mini/results_train.json",
+                 "--annotations", folder / "coco_mini/gt_val.json")  # fmt: skip
+    assert result.exit_code == 3
+    assert "no such image" in result.stderr and "results_train.json" in result.stderr
+
+
+def test_files_that_are_not_there_or_not_json_are_refused(shared: Path, tmp_path: Path) -> None:
+    truth = shared / "eval/coco_mini/gt_val.json"
+    (tmp_path / "broken.json").write_text("{")
+    for pair in (("absent.json", truth), ("broken.json", truth), (truth, truth), (truth, "no.json")):
+        result = run("--predictions", pair[0], "--annotations", pair[1])
+        assert result.exit_code == 3, result.output
+        assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(), ("a.cfg",), ("a.cfg", "a.weights"), ("--predictions", "r.json"), ("--annotations", "g.json"),
+     ("a.cfg", "--predictions", "r.json", "--annotations", "g.json"),
+     ("--predictions", "r.json", "--annotations", "g.json", "--data", "d.data")],
+)
+def test_half_a_question_is_a_usage_error(args: tuple[str, ...]) -> None:
+    result = run(*args)
+    assert result.exit_code == 2
+    assert "--predictions and --annotations" in result.stderr
+
+
+@pytest.mark.parametrize("dialect", ["darknet", "yolor"])
+def test_a_network_is_tested_and_its_files_give_the_same_numbers_again(
+    network: tuple[tiny.Files, Path], dialect: str
+) -> None:
+    files, data = network
+    result = run(*files, "--data", data, "--dialect", dialect, "--json")
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert value["images"] == 4 and value["detections"] > 0
+    assert min(value["speed_ms"].values()) > 0
+    folder = Path("runs/test/exp")
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert json.loads((folder / "metrics.json").read_text()) == value
+    assert (folder / "per_class.csv").read_text().count("\n") == 1 + len(NAMES)
+    again = run("--predictions", folder / "predictions.json", "--annotations", data, "--json")
+    assert json.loads(again.stdout)["coco"] == value["coco"]
+
+
+def test_nothing_is_overwritten_and_the_tables_tell_the_speed(network: tuple[tiny.Files, Path]) -> None:
+    files, data = network
+    for _ in range(2):
+        result = run(*files, "--data", data, "--points", "101")
+        assert result.exit_code == 0, result.output
+    assert "ms an image: pre" in result.stdout
+    assert (Path("runs/test/exp") / "metrics.json").exists() and Path("runs/test/exp2").is_dir()
+    assert run(*files, "--data", data, "--no-save").exit_code == 0
+    assert not Path("runs/test/exp3").exists()
+
+
+def test_a_network_of_other_classes_is_refused(network: tuple[tiny.Files, Path], tmp_path: Path) -> None:
+    other = tiny.write(tmp_path, tiny.text(classes=2))
+    result = run(*other, "--data", network[1])
+    assert result.exit_code == 3
+    assert "Traceback" not in result.output

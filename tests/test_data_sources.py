@@ -1,0 +1,332 @@
+"""Four formats, one type: what each says about the same pictures is the same."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from yolor_cfg.data.cache import cache_files, load_known, save_known
+from yolor_cfg.data.headers import picture_facts
+from yolor_cfg.data.sources import open_data
+from yolor_cfg.data.stacks import read_channels
+from yolor_cfg.data.types import LabelChecks
+from yolor_cfg.errors import DataError
+
+NAMES = ("cat", "dog", "owl")
+SIZES = ((20, 40), (60, 30), (32, 32))
+# Class, left, top, width, height in pixels, of the three pictures; the last has no object.
+BOXES = ([(0, 4, 2, 10, 8), (2, 20, 10, 20, 10)], [(1, 0, 0, 30, 60)], [])
+
+
+def write_pictures(folder: Path, ending: str = ".png") -> list[str]:
+    folder.mkdir(parents=True)
+    for number, size in enumerate(SIZES):
+        cv2.imwrite(str(folder / f"{number}{ending}"), np.full((*size, 3), 40 * number, np.uint8))
+    return [f"{number}{ending}" for number in range(len(SIZES))]
+
+
+def write_text_labels(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number, ((height, width), boxes) in enumerate(zip(SIZES, BOXES, strict=True)):
+        lines = [
+            f"{c} {(x + w / 2) / width} {(y + h / 2) / height} {w / width} {h / height}"
+            for c, x, y, w, h in boxes
+        ]
+        (folder / f"{number}.txt").write_text("\n".join(lines))
+
+
+def darknet(root: Path) -> Path:
+    names = write_pictures(root / "images")
+    write_text_labels(root / "labels")
+    (root / "train.txt").write_text("\r\n".join(f"images/{name}" for name in names))
+    (root / "x.names").write_text("\n".join(NAMES) + "\n\n")
+    (root / "x.data").write_text("# mine\nclasses = 3\ntrain=train.txt\nvalid =train.txt\nnames=x.names\n")
+    return root / "x.data"
+
+
+def yolo_list(root: Path) -> Path:
+    write_pictures(root / "set" / "images" / "train")
+    write_text_labels(root / "set" / "labels" / "train")
+    (root / "x.yaml").write_text(
+        "path: set\ntrain: [images/train]\nval: images/train\nnames: [cat, dog, owl]\n"
+    )
+    return root / "x.yaml"
+
+
+def yolo_map(root: Path) -> Path:
+    names = write_pictures(root / "images")
+    write_text_labels(root / "labels")
+    (root / "train.txt").write_text("\n".join(f"./images/{name}" for name in names))
+    (root / "x.yml").write_text("train: train.txt\nval: train.txt\nnc: 3\nnames: {2: owl, 0: cat, 1: dog}\n")
+    return root / "x.yml"
+
+
+def coco(root: Path) -> Path:
+    names = write_pictures(root / "images")
+    images = [
+        {"id": 10 + n, "file_name": name, "height": SIZES[n][0], "width": SIZES[n][1]}
+        for n, name in enumerate(names)
+    ]
+    notes = [
+        {
+            "id": 100 * n + i,
+            "image_id": 10 + n,
+            "category_id": (3, 7, 90)[c],
+            "bbox": [x, y, w, h],
+            "area": w * h,
+        }
+        for n, boxes in enumerate(BOXES)
+        for i, (c, x, y, w, h) in enumerate(boxes)
+    ]
+    categories = [{"id": 90, "name": "owl"}, {"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    (root / "annotations").mkdir()
+    file = root / "annotations" / "instances_train.json"
+    file.write_text(json.dumps({"images": images, "annotations": notes, "categories": categories}))
+    return file
+
+
+def voc(root: Path) -> Path:
+    write_pictures(root / "JPEGImages")
+    (root / "Annotations").mkdir()
+    for number, boxes in enumerate(BOXES):
+        objects = "".join(
+            f"<object><name>{NAMES[c]}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>"
+            f"<xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>"
+            for c, x, y, w, h in boxes
+        )
+        (root / "Annotations" / f"{number}.xml").write_text(f"<annotation>{objects}</annotation>")
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n2\n")
+    return root
+
+
+def voc_folder(root: Path) -> Path:
+    voc(root)
+    for file in [*(root / "Annotations").iterdir(), *(root / "JPEGImages").iterdir()]:
+        file.rename(root / file.name)
+    for folder in ("ImageSets/Main", "ImageSets", "Annotations", "JPEGImages"):
+        for file in (root / folder).iterdir():
+            file.unlink()
+        (root / folder).rmdir()
+    return root
+
+
+def folder(root: Path) -> Path:
+    write_pictures(root / "train" / "images", ".bmp")
+    write_text_labels(root / "train" / "labels")
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    return root
+
+
+FORMATS = {
+    "darknet": darknet, "yolo": yolo_list, "yolo with a map": yolo_map, "coco": coco, "voc": voc,
+    "voc in one folder": voc_folder, "folder": folder,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_samples(name: str, tmp_path: Path) -> None:
+    data = open_data(FORMATS[name](tmp_path), caches=False)
+    assert data.format == name.split()[0]
+    assert data.names == NAMES
+    assert [sample.size for sample in data.samples] == list(SIZES)
+    for sample, boxes in zip(data.samples, BOXES, strict=True):
+        scale = np.array([*sample.size[::-1]] * 2)
+        expected = [((x + w / 2), (y + h / 2), w, h) for _, x, y, w, h in boxes]
+        np.testing.assert_allclose(sample.boxes_xywh * scale, np.array(expected).reshape(-1, 4), atol=1e-4)
+        assert sample.classes.tolist() == [box[0] for box in boxes]
+        np.testing.assert_allclose(sample.areas, [w * h for *_, w, h in boxes], rtol=1e-5)
+        assert not sample.crowd.any() and (sample.identities == -1).all()
+
+
+@pytest.mark.parametrize("name", ["darknet", "yolo", "voc", "coco"])
+def test_a_folder_stands_for_what_describes_it(name: str, tmp_path: Path) -> None:
+    FORMATS[name](tmp_path)
+    assert open_data(tmp_path, caches=False).format == name
+
+
+def test_lists_start_from_the_folder_of_the_data_file_wherever_one_is(tmp_path: Path, monkeypatch) -> None:
+    darknet(tmp_path / "deep")
+    monkeypatch.chdir(tmp_path)
+    assert len(open_data("deep/x.data", caches=False).samples) == 3
+    text = (tmp_path / "deep" / "train.txt").read_text().replace("images", "deep/images")
+    (tmp_path / "deep" / "train.txt").write_text(text)
+    assert len(open_data("deep/x.data", caches=False).samples) == 3
+
+
+def test_a_picture_listed_twice_counts_twice_in_training_and_once_in_a_test(tmp_path: Path) -> None:
+    description = darknet(tmp_path)
+    (tmp_path / "train.txt").write_text("images/0.png\nimages/0.png\nimages/1.png\n")
+    counts = [len(open_data(description, split=split, caches=False).samples) for split in ("train", "val")]
+    assert counts == [3, 2]
+
+
+def test_coco_json_keeps_crowds_true_areas_and_pictures_without_boxes(shared: Path) -> None:
+    file = shared / "data" / "coco_mini" / "annotations" / "instances_val.json"
+    data, peer = open_data(file, split="val", caches=False), COCO(str(file))
+    assert [sample.image_id for sample in data.samples] == list(peer.imgs)
+    assert data.category_ids == tuple(sorted(peer.getCatIds()))
+    for sample in data.samples:
+        notes = peer.imgToAnns[sample.image_id]
+        np.testing.assert_allclose(sample.areas, [note["area"] for note in notes], rtol=1e-6)
+        assert sample.crowd.tolist() == [bool(note["iscrowd"]) for note in notes]
+        assert [data.category_ids[label] for label in sample.classes] == [
+            note["category_id"] for note in notes
+        ]
+        corner_and_size = sample.boxes_xywh * np.tile(sample.size[::-1], 2)
+        corner_and_size[:, :2] -= corner_and_size[:, 2:] / 2
+        expected = np.array([note["bbox"] for note in notes]).reshape(-1, 4)
+        np.testing.assert_allclose(corner_and_size, expected, atol=1e-3)
+    assert sum(sample.crowd.sum() for sample in data.samples) > 0
+
+
+def test_darknet_and_json_of_the_same_photographs_agree(shared: Path) -> None:
+    root = shared / "data" / "bccd"
+    text = open_data(root / "bccd.data", split="val", caches=False)
+    coco = open_data(root / "annotations" / "instances_val.json", split="val", caches=False)
+    assert (len(text.samples), text.names) == (87, coco.names)
+    by_path = {sample.image: sample for sample in coco.samples}
+    for sample in text.samples:
+        np.testing.assert_allclose(sample.boxes_xywh, by_path[sample.image].boxes_xywh, atol=2e-6)
+        assert sample.classes.tolist() == by_path[sample.image].classes.tolist()
+
+
+def test_a_difficult_object_of_voc_counts_as_a_crowd(tmp_path: Path) -> None:
+    file = voc(tmp_path) / "Annotations" / "0.xml"
+    file.write_text(file.read_text().replace("</name>", "</name><difficult>1</difficult>", 1))
+    assert open_data(tmp_path, caches=False).samples[0].crowd.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train=train.txt\nnames=x.names\nclasses=4\n", "classes and names differ in number"),
+        ("train=train.txt\nnames=y.names\nclasses=3\n", "names: no such file or folder"),
+        ("valid=train.txt\nnames=x.names\nclasses=3\n", "nothing for train"),
+        ("train train.txt\n", "a line without ="),
+        ("train=none.txt\nnames=x.names\n", "train: no such file or folder"),
+    ],
+)
+def test_a_wrong_data_file_is_told_with_what_was_looked_for(text: str, message: str, tmp_path: Path) -> None:
+    description = darknet(tmp_path)
+    description.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        open_data(description, caches=False)
+    assert str(description) in str(caught.value)
+
+
+def test_data_for_another_number_of_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="differ in their number of classes") as caught:
+        open_data(darknet(tmp_path), classes=80, caches=False)
+    assert "set-classes 3" in caught.value.hint
+
+
+def test_unreadable_pictures_are_named_left_out_and_counted_or_an_error(tmp_path: Path) -> None:
+    description = darknet(tmp_path)
+    whole = (tmp_path / "images" / "1.png").read_bytes()
+    (tmp_path / "images" / "1.png").write_bytes(whole[:-20])
+    (tmp_path / "images" / "2.png").unlink()
+    data = open_data(description, caches=False)
+    assert len(data.samples) == 1
+    reasons = [
+        (Path(problem.path).name, problem.reason) for problem in data.problems if problem.kind == "image"
+    ]
+    assert [name for name, _ in reasons] == ["1.png", "2.png"]
+    assert "truncated" in reasons[0][1] and reasons[1][1] == "no such file or directory"
+    with pytest.raises(DataError, match="truncated"):
+        open_data(description, checks=LabelChecks(strict=True), caches=False)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".gif", ".webp", ".tiff", ".ppm"])
+def test_sizes_from_headers_are_those_of_the_decoded_picture(ending: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    path = str(tmp_path / f"a{ending}")
+    assert cv2.imwrite(path, noise)
+    assert picture_facts(path).size == (37, 53)
+
+
+@pytest.mark.parametrize("ending", [".tiff", ".npy"])
+def test_twelve_channels_come_from_the_pages_of_a_tiff_or_from_an_array(ending: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 12), np.uint8)
+    path = str(tmp_path / f"a{ending}")
+    if ending == ".npy":
+        np.save(path, pixels)
+    else:
+        assert cv2.imwritemulti(path, list(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+    assert picture_facts(path).size == (9, 7)
+    np.testing.assert_array_equal(read_channels(path, 12), pixels)
+    with pytest.raises(DataError, match="has 12 channels, not 5"):
+        read_channels(path, 5)
+
+
+def test_an_array_of_objects_is_refused_unread(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.npy")
+    np.save(path, np.array([[{}]], object), allow_pickle=True)
+    with pytest.raises(DataError, match="not an array that can be read"):
+        read_channels(path, 3)
+
+
+def test_sizes_of_photographs_are_those_that_opencv_decodes(shared: Path) -> None:
+    for path in sorted((shared / "data" / "coco_mini" / "images").glob("*.jpg")):
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        assert picture_facts(str(path)).size == pixels.shape[:2]
+
+
+def test_remembered_sizes_hold_only_while_the_file_is_the_same(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
+    paths = [str(tmp_path / name) for name in write_pictures(tmp_path / "a")]
+    paths = [str(tmp_path / "a" / Path(path).name) for path in paths]
+    origin = str(tmp_path / "x.data")
+    file = save_known(origin, {path: picture_facts(path) for path in paths})
+    assert file == cache_files(origin)[0] and file.is_file()
+    known = load_known(origin)
+    assert [known[path].size for path in paths] == list(SIZES)
+    assert picture_facts(paths[0], known[paths[0]]) is known[paths[0]]
+    cv2.imwrite(paths[0], np.zeros((5, 6, 3), np.uint8))
+    assert picture_facts(paths[0], known[paths[0]]).size == (5, 6)
+
+
+def test_what_was_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
+    paths = [str(tmp_path / "a" / name) for name in write_pictures(tmp_path / "a")]
+    save_known(str(tmp_path / "x"), {path: picture_facts(path) for path in paths})
+    assert load_known(str(tmp_path / "x")) == {}
+
+
+def test_a_damaged_memory_counts_as_absent_and_a_second_place_is_used(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    beside, home = cache_files(str(tmp_path / "x.data"))
+    beside.mkdir()
+    assert save_known(str(tmp_path / "x.data"), {}) == home
+    home.write_bytes(b"\x80\x04 no archive")
+    assert load_known(str(tmp_path / "x.data")) == {}
+
+
+def test_no_damage_to_the_memory_is_more_than_a_loss(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
+    path = str(tmp_path / "a" / write_pictures(tmp_path / "a")[0])
+    file = save_known(str(tmp_path / "x"), {path: picture_facts(path)})
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    for _ in range(400):
+        data = bytearray(whole[: rng.integers(len(whole) // 2, len(whole) + 1)])
+        data[rng.integers(len(data))] = rng.integers(256)
+        file.write_bytes(data)
+        assert set(load_known(str(tmp_path / "x"))) <= {path}
+
+
+def test_a_large_set_is_remembered_and_a_corrected_label_is_seen(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("yolor_cfg.data.scan.LEAST", 1)
+    monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
+    description = darknet(tmp_path)
+    first = open_data(description)
+    assert len(load_known(str(description))) == 3
+    label = tmp_path / "labels" / "1.txt"
+    status = label.stat()
+    label.write_text(label.read_text().replace("1 0.5", "2 0.5", 1))
+    os.utime(label, ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = open_data(description)
+    assert (first.samples[1].classes.tolist(), second.samples[1].classes.tolist()) == ([1], [2])
+    assert [sample.size for sample in second.samples] == list(SIZES)

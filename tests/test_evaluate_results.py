@@ -1,0 +1,111 @@
+"""Detections made elsewhere: what is read, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from truths import found, truth
+
+from yolor_cfg.errors import DataError
+from yolor_cfg.evaluate.coco import coco_scores
+from yolor_cfg.evaluate.results import of_coco_results, read_results, to_coco_results
+
+GROUND = truth([(0, 0, 10, 10, 20, 20), (1, 1, 30, 30, 40, 20)], images=2)  # ids 10, 11; categories 1, 2
+GOOD = {"image_id": 11, "category_id": 2, "bbox": [30, 30, 40, 20], "score": 0.5}
+
+
+def test_results_are_rows_in_the_numbers_of_the_truth() -> None:
+    assert of_coco_results([GOOD], GROUND, path="r").tolist() == [[1, 30, 30, 40, 20, 0.5, 1]]
+
+
+def test_ids_may_be_words() -> None:
+    ground = GROUND._replace(image_ids=("000010", "b"))
+    rows = [GOOD | {"image_id": "b"}, GOOD | {"image_id": "000010", "category_id": "1"}]
+    assert of_coco_results(rows, ground, path="r")[:, [0, 6]].tolist() == [[1, 1], [0, 0]]
+
+
+def test_what_is_written_is_read_again() -> None:
+    rows = found([(0, 1, 0.123456, 1.23456, 2, 3, 4), (1, 0, 0.9, 5, 6, 7, 8)])
+    again = of_coco_results(json.loads(json.dumps(to_coco_results(rows, GROUND))), GROUND, path="r")
+    expected = found([(0, 1, 0.12346, 1.235, 2, 3, 4), (1, 0, 0.9, 5, 6, 7, 8)])
+    np.testing.assert_allclose(again, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_id": 12}, ["no such image", "12"]),
+        ({"image_id": None}, ["no such image", "None"]),
+        ({"image_id": [11]}, ["no such image"]),
+        ({"category_id": 0}, ["no such category", "1..2", "from 0"]),
+        ({"category_id": 80}, ["no such category", "80"]),
+        ({"bbox": [1, 2, 3]}, ["result 1", "left, top, width, height"]),
+        ({"bbox": [9, 9, -3, 4]}, ["result 1", "two corners"]),
+        ({"bbox": [1, 2, float("nan"), 4]}, ["result 1"]),
+        ({"score": "high"}, ["result 1", "score high"]),
+        ({"score": float("nan")}, ["result 1"]),
+    ],
+)
+def test_a_faulty_result_is_named(change: dict, words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        of_coco_results([GOOD, GOOD | change], GROUND, path="results.json")
+    assert [word for word in ("results.json", *words) if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("document", [{"annotations": []}, [GOOD, [1, 2]], [{"image_id": 11}], "text", [7]])
+def test_what_is_no_result_is_refused(document: object) -> None:
+    with pytest.raises(DataError):
+        of_coco_results(document, GROUND, path="r")
+
+
+def darknet_line(name: str, score: float, box_ltwh: tuple[float, ...]) -> str:
+    """As `detector valid` prints a box inside its image: 1 is added to every side."""
+    left, top, width, height = box_ltwh
+    return f"{name} {score:f} {left + 1:f} {top + 1:f} {left + width + 1:f} {top + height + 1:f}\n"
+
+
+def test_files_of_darknet_valid_are_read_by_class(tmp_path: Path) -> None:
+    (tmp_path / "comp4_det_test_a.txt").write_text(darknet_line("p0", 0.9, (10, 10, 20, 20)))
+    (tmp_path / "comp4_det_test_b.txt").write_text(darknet_line("p1", 0.8, (30, 30, 40, 20)) + "\n")
+    (tmp_path / "notes.txt").write_text("not a class\n")
+    rows = read_results(tmp_path, GROUND)
+    np.testing.assert_allclose(rows, found([(0, 0, 0.9, 10, 10, 20, 20), (1, 1, 0.8, 30, 30, 40, 20)]))
+    assert coco_scores(GROUND, rows).numbers["AP"] == pytest.approx(1)
+    one = read_results(tmp_path / "comp4_det_test_b.txt", GROUND)
+    np.testing.assert_allclose(one, rows[1:])
+
+
+def test_names_of_images_may_hold_spaces_and_the_longest_class_counts(tmp_path: Path) -> None:
+    ground = GROUND._replace(files=("x/my dog.jpg", "x/b.jpg"), names=("dog", "hot dog"))
+    (tmp_path / "comp4_det_test_hot dog.txt").write_text(darknet_line("my dog", 0.5, (1, 2, 3, 4)))
+    np.testing.assert_allclose(read_results(tmp_path, ground), found([(0, 1, 0.5, 1, 2, 3, 4)]))
+    ground = ground._replace(names=("dog", "hot_dog"))
+    (tmp_path / "one").mkdir()
+    path = tmp_path / "one" / "comp4_det_test_hot_dog.txt"
+    path.write_text(darknet_line("b", 0.5, (1, 2, 3, 4)))
+    assert read_results(path, ground)[0, 6] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("p0 0.9 1 2 3\n", ["comp4_det_test_a.txt:1", "detector valid"]),
+     ("\np0 0.9 1 2 3 x\n", ["comp4_det_test_a.txt:2"]), ("p7 0.9 1 2 3 4\n", ["no such image", "p7"])],
+)
+def test_a_faulty_line_of_darknets_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "comp4_det_test_a.txt").write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_results(tmp_path, GROUND)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_files_of_no_known_class_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "comp4_det_test_zebra.txt"
+    path.write_text("")
+    for place in (tmp_path, path):
+        with pytest.raises(DataError, match="named after a class"):
+            read_results(place, GROUND)
+    path.rename(tmp_path / "comp4_det_test_a.txt")
+    assert read_results(tmp_path, GROUND).shape == (0, 7)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_results(tmp_path / "absent.json", GROUND)

@@ -1,0 +1,182 @@
+"""A network over a data set, in one process and in two."""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_detector as tiny
+import torch
+
+from yolor_cfg.data.types import Dataset, Sample
+from yolor_cfg.detect.pipeline import Detector
+from yolor_cfg.errors import DataError
+from yolor_cfg.evaluate.batches import Plan, prepare
+from yolor_cfg.evaluate.run import Settings, collect, evaluate
+from yolor_cfg.loading import load
+from yolor_cfg.model import Network
+
+SIZES = ((50, 70), (64, 96), (90, 40), (120, 130), (33, 90))
+NAMES = ("a", "b", "c")
+HERE = Path(__file__).parent
+TRUE_ABOVE = 0.3
+NOTHING = [np.zeros((0, 6))] * len(SIZES)
+SQUARE = "height=96\nwidth=96\n"
+# What each of the processes runs.
+TWO = f"""
+import json, pickle, sys
+sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
+import torch
+torch.set_num_threads(1)
+from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.evaluate.run import Settings, evaluate
+from yolor_cfg.loading import load
+folder, cfg, weights = sys.argv[1:]
+dataset = pickle.load(open(folder + "/dataset.pickle", "rb"))
+with joined("cpu") as rank:
+    network = load(cfg, weights, dialect="yolor")
+    scores = evaluate(network, dataset, settings=Settings(batch_size=2, darknet=True))
+    open(f"{{folder}}/scores{{rank.number}}.pickle", "wb").write(pickle.dumps(scores))
+"""
+
+
+def pictures(folder: Path) -> list[Path]:
+    return [tiny.save(folder / f"p{i}.png", tiny.photo(*size, seed=i)) for i, size in enumerate(SIZES)]
+
+
+def self_made(folder: Path, detector: Detector) -> Dataset:
+    """Pictures whose true boxes are what the detector itself is sure of."""
+    paths = pictures(folder)
+    rows = []
+    for path in paths:
+        found = detector([path])[0]
+        corner, far = found.boxes_xyxy.double().numpy()[:, :2], found.boxes_xyxy.double().numpy()[:, 2:]
+        rows.append(np.column_stack([corner, far - corner, found.scores, found.classes]))
+    return with_truth(paths, rows, above=TRUE_ABOVE)
+
+
+def with_truth(paths: Sequence[Path], found: Sequence[np.ndarray], *, above: float) -> Dataset:
+    """The pictures with all that was found above a score: left, top, width, height, score, class.
+
+    YOLOR cuts boxes off at the picture, and what nothing is left of overlaps nothing, so it is no truth.
+    """
+    samples = []
+    for path, rows, (height, width) in zip(paths, found, SIZES, strict=True):
+        sure = rows[(rows[:, 4] > above) & (rows[:, 2:4] > 0.05).all(1)]
+        boxes = np.concatenate([sure[:, :2] + sure[:, 2:4] / 2, sure[:, 2:4]], axis=1)
+        fractions = (boxes / [width, height, width, height]).astype(np.float32)
+        count = len(sure)
+        samples.append(Sample(str(path), fractions, sure[:, 5].astype(int), np.full(count, -1),
+                              np.zeros(count, bool), sure[:, 2:4].prod(1), path.stem, (height, width)))
+    return Dataset(NAMES, tuple(samples), "made here", "test")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tiny.Files:
+    torch.set_num_threads(2)
+    return tiny.write(tmp_path, tiny.text())
+
+
+@pytest.mark.parametrize("dialect", ["darknet", "yolor"])
+def test_a_network_that_is_the_truth_itself_scores_1(files: tiny.Files, tmp_path: Path, dialect: str) -> None:
+    detector = Detector(*files, dialect=dialect, conf=0.001, iou=0.65, multi_label=True)
+    dataset = self_made(tmp_path, detector)
+    assert sum(len(sample.classes) for sample in dataset.samples) > 20
+    settings = Settings(rectangles=False, batch_size=3)
+    scores = evaluate(load(*files, dialect=dialect), dataset, settings=settings)
+    assert scores.coco.numbers["AR100"] == pytest.approx(1, abs=1e-6)
+    if dialect == "darknet":  # whose boxes are not cut off at the picture
+        assert scores.ap == pytest.approx(1, abs=1e-6)
+        assert scores.classes.mean.map50 > 0.99
+    assert scores.images == len(SIZES)
+    assert scores.speed is not None and min(scores.speed) > 0
+
+
+def test_all_modules_are_afterwards_in_the_mode_they_were_in(files: tiny.Files, tmp_path: Path) -> None:
+    dataset = self_made(tmp_path, Detector(*files, dialect="darknet"))
+    network = load(*files, dialect="darknet").train()
+    network.module_list[0].eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    evaluate(network, dataset)
+    assert network.training and not network.module_list[0].training and network.module_list[1].training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_batch_size_changes_nothing_without_rectangles(files: tiny.Files, tmp_path: Path) -> None:
+    dataset = self_made(tmp_path, Detector(*files, dialect="yolor"))
+    network = load(*files, dialect="yolor")
+    one, many = (collect(network, dataset, settings=Settings(batch_size=n, rectangles=False)) for n in (1, 5))
+    assert one is not None and many is not None
+    np.testing.assert_allclose(one.detections, many.detections, atol=2e-3)
+
+
+def test_what_cannot_be_read_is_named_and_counts_neither_way(files: tiny.Files, tmp_path: Path) -> None:
+    detector = Detector(*files, dialect="darknet", conf=0.001, iou=0.65, multi_label=True)
+    dataset = self_made(tmp_path, detector)
+    path = Path(dataset.samples[1].image)
+    path.write_bytes(path.read_bytes()[:100])
+    scores = evaluate(load(*files, dialect="darknet"), dataset)
+    assert scores.ap == pytest.approx(1, abs=1e-6)
+    assert scores.images == len(SIZES) - 1
+    assert len(scores.skipped) == 1 and str(path) in scores.skipped[0]
+    for sample in dataset.samples:
+        Path(sample.image).unlink()
+    with pytest.raises(DataError, match="not one image"):
+        evaluate(load(*files, dialect="darknet"), dataset)
+
+
+def test_a_data_set_of_other_classes_is_refused(files: tiny.Files, tmp_path: Path) -> None:
+    dataset = self_made(tmp_path, Detector(*files, dialect="darknet"))._replace(names=("a", "b"))
+    with pytest.raises(DataError, match="other classes"):
+        evaluate(load(*files, dialect="darknet"), dataset)
+
+
+def square_network(folder: Path) -> tuple[tiny.Files, Network]:
+    (folder / "square").mkdir()
+    files = tiny.write(folder / "square", tiny.text().replace("height=64\nwidth=96\n", SQUARE))
+    return files, load(*files, dialect="yolor")
+
+
+@pytest.mark.parametrize("size", [(50, 70), (200, 90), (31, 32)])
+def test_a_box_in_the_rectangle_is_brought_back(tmp_path: Path, size: tuple[int, int]) -> None:
+    _, network = square_network(tmp_path)
+    image = np.zeros((*size, 3), np.uint8)
+    top, bottom, left, right = 10, 30, 12, 28
+    image[top:bottom, left:right] = 255
+    path = tiny.save(tmp_path / "box.png", image)
+    sample = Sample(str(path), np.zeros((0, 4), np.float32), *[np.zeros(0, int)] * 3, np.zeros(0), 1, size)
+    inputs = (128, 192) if size[0] < size[1] else (192, 128)
+    item = prepare(sample, network.graph, plan=Plan(0, inputs), how="letterbox")
+    assert item.pixels.shape == (3, *inputs)
+    rows, columns = (np.flatnonzero((item.pixels[0] > 0.6).any(axis=axis)) for axis in (1, 0))
+    corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=float)
+    centre, extent = (corners[:2] + corners[2:]) / 2, corners[2:] - corners[:2]
+    back = item.placement.to_image(np.concatenate([centre, extent])[None])[0]
+    np.testing.assert_allclose(back, [left, top, right, bottom], atol=1.6 * max(size) / 96)
+
+
+def test_two_processes_give_the_scores_of_one(tmp_path: Path) -> None:
+    files, network = square_network(tmp_path)
+    settings = Settings(batch_size=2, darknet=True)
+    first = collect(network, with_truth(paths := pictures(tmp_path), NOTHING, above=1), settings=settings)
+    assert first is not None
+    found = [first.detections[first.detections[:, 0] == image, 1:] for image in range(len(SIZES))]
+    dataset = with_truth(paths, found, above=float(np.quantile(first.detections[:, 5], 0.95)))
+    (tmp_path / "dataset.pickle").write_bytes(pickle.dumps(dataset))
+    alone = evaluate(network, dataset, settings=settings)
+    assert alone.coco.numbers["AR100"] == pytest.approx(1, abs=1e-6)
+    assert alone.objects > 20 and 0 < alone.darknet.map < 1
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [str(script), str(tmp_path), *map(str, files)]
+    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for number in (0, 1):
+        scores = pickle.loads((tmp_path / f"scores{number}.pickle").read_bytes())
+        assert scores.coco.numbers == pytest.approx(alone.coco.numbers, abs=1e-6)
+        assert scores.darknet.map == pytest.approx(alone.darknet.map, abs=1e-6)
+        assert (scores.images, scores.detections) == (alone.images, alone.detections)

@@ -1,0 +1,138 @@
+"""Every kind of head learns eight pictures by heart."""
+
+import numpy as np
+import pytest
+import torch
+
+from yolor_cfg.graph import Reading, build
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
+from yolor_cfg.train.loss import LossRules, detection_loss, initialise_biases
+
+SIZE, CLASSES, PICTURES = 64, 3, 8
+COLOURS = ((1.0, 0.1, 0.1), (0.1, 1.0, 0.2), (0.2, 0.3, 1.0))
+CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation=leaky\n"
+TRUNK = CONV.format(16, 2) + CONV.format(32, 2) + CONV.format(32, 2) + CONV.format(48, 1)
+ANCHORS = "mask=0,1,2\nnum=3\nclasses=3\nanchors=12,12, 20,14, 16,24\n"
+LINEAR = "[convolutional]\nfilters={}\nsize=1\nactivation={}\n"
+
+HEADS = {
+    "yolor": ("yolor", LINEAR.format(24, "linear") + "[yolo]\n" + ANCHORS),
+    "yolo v3": ("darknet", LINEAR.format(24, "linear") + "[yolo]\nignore_thresh=.7\n" + ANCHORS),
+    "yolo v4 new_coords": (
+        "darknet",
+        LINEAR.format(24, "logistic")
+        + "[yolo]\nnew_coords=1\nscale_x_y=2\niou_loss=ciou\niou_normalizer=.05\n"
+        "obj_normalizer=.4\ncls_normalizer=.5\niou_thresh=.2\nignore_thresh=.7\nmax_delta=2\n" + ANCHORS,
+    ),
+    "yolo giou": (
+        "darknet",
+        LINEAR.format(24, "linear") + "[yolo]\nscale_x_y=1.05\niou_loss=giou\niou_normalizer=.5\n" + ANCHORS,
+    ),
+    "Gaussian_yolo": (
+        "darknet",
+        LINEAR.format(36, "linear")
+        + "[Gaussian_yolo]\nignore_thresh=.7\nuc_normalizer=.02\nmax_delta=2\n"
+        + ANCHORS,
+    ),
+    "Gaussian_yolo giou": (
+        "darknet",
+        LINEAR.format(36, "linear")
+        + "[Gaussian_yolo]\niou_loss=giou\niou_normalizer=.5\nuc_normalizer=.5\n"
+        + ANCHORS,
+    ),
+    "region": (
+        "darknet",
+        LINEAR.format(24, "linear") + "[region]\nclasses=3\nnum=3\nanchors=1.5,1.5, 2.5,1.7, 2,3\nsoftmax=1\n"
+        "bias_match=1\nrescore=1\nobject_scale=5\nthresh=.6\n",
+    ),
+    "detection": (
+        "darknet",
+        "[connected]\noutput=208\nactivation=linear\n[detection]\nclasses=3\ncoords=4\nside=4\nnum=2\n"
+        "sqrt=1\nrescore=1\nnoobject_scale=.5\ncoord_scale=5\n",
+    ),
+}
+
+
+def pictures(seed=0):
+    """Rectangles, the colour tells the class: images [8, 3, 64, 64], targets [T, 6]."""
+    rng = np.random.default_rng(seed)
+    images, targets = rng.uniform(0, 0.2, (PICTURES, 3, SIZE, SIZE)), []
+    for picture in range(PICTURES):
+        for corner in ((0, 0), (32, 30)):
+            w, h = rng.integers(10, 26, 2)
+            x, y = corner[0] + rng.integers(0, 6), corner[1] + rng.integers(0, 6)
+            kind = rng.integers(CLASSES)
+            images[picture, :, y : y + h, x : x + w] = np.array(COLOURS[kind])[:, None, None]
+            targets.append([picture, kind, *(np.array([x + w / 2, y + h / 2, w, h]) / SIZE)])
+    return torch.tensor(images, dtype=torch.float32), torch.tensor(targets, dtype=torch.float32)
+
+
+def survivors(boxes, scores):
+    """Greedy suppression at IoU 0.5 of boxes [B, 4] of one class: kept indices, best first."""
+    order = scores.argsort(descending=True).tolist()
+    overlap, kept = iou_matrix(boxes, boxes), []
+    for index in order:
+        if all(overlap[index, other] <= 0.5 for other in kept):
+            kept.append(index)
+    return kept
+
+
+def average_precision(network, images, targets):
+    """Mean over classes of the area under the curve of precision over recall, boxes at IoU 0.5."""
+    with torch.no_grad():
+        boxes, objectness, scores = network.decode(network.eval()(images))
+    truths = to_xyxy(targets[:, 2:] * SIZE)
+    areas = []
+    for kind in range(CLASSES):
+        found, of_kind = [], targets[:, 1] == kind
+        for picture in range(PICTURES):
+            score = objectness[picture] * scores[picture, :, kind]
+            likely = (score > 0.01).nonzero()[:, 0]
+            candidates = to_xyxy(boxes[picture, likely])
+            mine = truths[of_kind & (targets[:, 0] == picture)]
+            free = set(range(len(mine)))
+            for index in survivors(candidates, score[likely]):
+                hits = [t for t in free if iou_matrix(candidates[index][None], mine[t][None]) >= 0.5]
+                free -= set(hits[:1])
+                found.append((score[likely[index]].item(), bool(hits)))
+        found.sort(reverse=True)
+        right = np.cumsum([hit for _, hit in found])
+        precision = right / np.arange(1, len(found) + 1)
+        highest = np.maximum.accumulate(precision[::-1])[::-1]
+        areas.append((highest * [hit for _, hit in found]).sum() / int(of_kind.sum()))
+    return float(np.mean(areas))
+
+
+def trained(kind, *, steps=400):
+    dialect, head = HEADS[kind]
+    torch.manual_seed(0)
+    text = f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n" + TRUNK + head
+    network = Network(build(parse(text, "overfit.cfg"), Reading(dialect=dialect))).train()
+    initialise_biases(network)
+    images, targets = pictures()
+    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 4e-3 * (1 - step / steps) + 1e-4
+        loss = detection_loss(network(images), targets, network, rules=LossRules())
+        optimizer.zero_grad(set_to_none=True)
+        (loss.total / PICTURES).backward()
+        optimizer.step()
+    return average_precision(network, images, targets), loss
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So small maps gain nothing from threads, and lose much where other programs want the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_learns_eight_pictures_by_heart(kind):
+    score, loss = trained(kind)
+    assert score >= 0.99, (score, loss)

@@ -1,0 +1,110 @@
+"""`yolor data`: look at a data set before anything is trained on it, and write it in another format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.cli.options import columns, is_on, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from yolor_cfg.data.types import Dataset, Fix, Split
+
+DATA_FAULT = 3
+SHOWN = 20
+SPLITS = ("train", "val", "test")
+FIXES = ("clip", "drop")
+
+data_argument = click.argument("path", metavar="DATA", type=click.Path())
+fix_option = click.option("--fix-labels", "fix", type=click.Choice(FIXES), help="Mend faulty labels.")
+
+
+@click.group()
+def data() -> None:
+    """Check and convert data sets: Darknet .data, YOLO YAML, COCO JSON, Pascal VOC, plain folders."""
+
+
+@data.command()
+@data_argument
+@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Which part.")
+@click.option("--classes", type=click.IntRange(1), help="How many classes the network has.")
+@json_option
+def check(path: str, split: Split, classes: int | None, as_json: bool) -> None:
+    """Tell what is in DATA and everything that is wrong with it; the exit code is 3 when anything is."""
+    from yolor_cfg.data.sources import open_data
+    from yolor_cfg.data.types import LabelChecks
+    opened = open_data(path, split=split, classes=classes, checks=LabelChecks("drop"))
+    faults = [str(problem) for problem in opened.problems if problem.kind != "note"]
+    notes = [str(problem) for problem in opened.problems if problem.kind == "note"]
+    summary = _summary(opened)
+    if as_json:
+        print_json({**summary, "faults": faults, "notes": notes})
+    else:
+        _report(summary, faults=faults, notes=notes)
+    if faults:
+        raise click.exceptions.Exit(DATA_FAULT)
+
+
+@data.command()
+@data_argument
+@click.argument("out", type=click.Path())
+@click.option("--split", type=click.Choice(SPLITS), multiple=True, help="Which part; default: train and val.")
+@fix_option
+@click.option("--force", is_flag=True, help="Overwrite OUT (.json).")
+def convert(path: str, out: str, split: tuple[Split, ...], fix: Fix | None, force: bool) -> None:
+    """Write DATA as OUT: COCO's JSON of one part if it ends so, else a folder for Darknet and YOLO."""
+    from yolor_cfg.data.convert import write_coco, write_darknet
+    from yolor_cfg.data.sources import open_data
+    from yolor_cfg.data.types import LabelChecks
+    as_coco = out.lower().endswith(".json")
+    if as_coco and len(split) > 1:
+        raise click.UsageError("a JSON holds one part: give --split once")
+    parts: tuple[Split, ...] = split or (("train",) if as_coco else ("train", "val"))
+    opened = {part: open_data(path, split=part, checks=LabelChecks(fix)) for part in parts}
+    if as_coco:
+        write_coco(opened[parts[0]], out, force=force)
+    else:
+        out = str(write_darknet(opened, out))
+    say(f"{out}: {sum(len(part.samples) for part in opened.values()):,} pictures", "green")
+
+
+def _summary(opened: Dataset) -> dict[str, Any]:
+    """Counts of pictures and boxes, boxes by class, the range of sizes."""
+    samples = opened.samples
+    counts = dict.fromkeys(opened.names, 0)
+    for sample in samples:
+        for label in sample.classes.tolist():
+            counts[opened.names[label]] += 1
+    heights, widths = zip(*(sample.size for sample in samples), strict=True)
+    return {
+        "format": opened.format,
+        "pictures": len(samples),
+        "without_boxes": sum(len(sample.classes) == 0 for sample in samples),
+        "boxes": sum(counts.values()),
+        "crowds": sum(int(sample.crowd.sum()) for sample in samples),
+        "heights": [min(heights), max(heights)],
+        "widths": [min(widths), max(widths)],
+        "classes": counts,
+    }
+
+
+def _report(summary: dict[str, Any], *, faults: list[str], notes: list[str]) -> None:
+    for note in notes:
+        say(f"note: {note}", "yellow")
+    counts = summary.pop("classes")
+    rows = [(key.replace("_", " "), _shown(value)) for key, value in summary.items()]
+    click.echo("\n".join(columns(rows, words={0})))
+    click.echo("\n".join(["", *columns([(name, f"{count:,}") for name, count in counts.items()], words={0})]))
+    shown = len(faults) if is_on("verbose") else SHOWN
+    for fault in faults[:shown]:
+        say(fault, "red")
+    if faults:
+        say(f"{len(faults)} faults" + (", -v shows all" if len(faults) > shown else ""), "red")
+
+
+def _shown(value: object) -> str:
+    """A range as low-high, a number with its thousands."""
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

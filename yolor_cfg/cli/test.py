@@ -1,0 +1,242 @@
+"""`yolor test`: how good a network is on a data set, or detections that were made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.cli.options import (
+    columns,
+    dialect_option,
+    is_on,
+    json_option,
+    print_json,
+    say,
+    size_option,
+    strict_option,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from yolor_cfg.data.types import Dataset
+    from yolor_cfg.evaluate.ground import Floats, Ground
+    from yolor_cfg.evaluate.run import Collected, Settings
+    from yolor_cfg.evaluate.scores import Counting, Scores
+    from yolor_cfg.loading import Opened
+
+AVERAGES = {"area": 0, "11": 11, "101": 101}
+
+DATA = (
+    click.option("--data", type=click.Path(), metavar="FILE|FOLDER",
+                 help="The data set: a Darknet .data file, a YOLO .yaml, COCO's .json, a Pascal VOC folder."),
+    click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True,
+                 help="Which part of the data set."),
+    click.option("--fix-labels", type=click.Choice(["clip", "drop"]),
+                 help="Mend or drop faulty labels; default: they are an error."),
+    click.option("--predictions", type=click.Path(), metavar="FILE|FOLDER",
+                 help="Score these detections instead of a network: COCO results (.json), or the files of "
+                 "Darknet's `detector valid` (their folder)."),
+    click.option("--annotations", type=click.Path(), metavar="FILE",
+                 help="The truth for --predictions: COCO's .json, or a data set as for --data."),
+)
+RUN = (
+    click.option("--conf-thres", "--conf", "conf", default=0.001, show_default=True, metavar="0..1",
+                 type=click.FloatRange(0, 1), help="Take detections that are more probable than this."),
+    click.option("--iou-thres", "--iou", "iou", default=0.65, show_default=True, metavar="0..1",
+                 type=click.FloatRange(0, 1), help="Of two boxes that overlap more the better one stays."),
+    click.option("--max-det", default=300, show_default=True, metavar="N", type=click.IntRange(1),
+                 help="Detections of an image at most, the best. COCO's figures look at 100."),
+    click.option("--batch-size", default=16, show_default=True, metavar="N", type=click.IntRange(1),
+                 help="Images that are computed together."),
+    size_option,
+    click.option("--preprocess", type=click.Choice(["stretch", "letterbox"]),
+                 help="How images are fitted; default: as `yolor detect`, in rectangles if yolor."),
+    click.option("--no-rect", is_flag=True, help="The network's own size for all images, no rectangles."),
+    click.option("--device", default="cpu", show_default=True,
+                 help="Where to compute: cpu, cuda, cuda:1 ...; `cuda` under torchrun: each its own."),
+    click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32",
+                 show_default=True, help="The numbers that the network computes with."),
+    dialect_option,
+    strict_option,
+    click.option("--cutoff", type=click.IntRange(1), metavar="N",
+                 help="The weights hold layers 0 to N-1 only."),
+)
+FIGURES = (
+    click.option("--per-class/--no-per-class", default=None,
+                 help="A row for each class; default: up to 30 classes."),
+    click.option("--points", type=click.Choice(list(AVERAGES)), default="area", show_default=True,
+                 help="How Darknet's mAP is averaged: area (-points 0), 11 (VOC), 101 (COCO)."),
+    click.option("--scorer", type=click.Choice(["auto", "pycocotools", "faster"]), default="auto",
+                 show_default=True, help="Who counts COCO's figures; auto: faster-coco-eval if installed."),
+    click.option("--save/--no-save", default=None,
+                 help="Write metrics.json, predictions.json, per_class.csv, curves and the confusion matrix; "
+                 "default: when a network is tested."),
+    click.option("--project", default="runs/test", show_default=True, metavar="FOLDER",
+                 help="Where the folders of results are."),
+    click.option("--name", default="exp", show_default=True,
+                 help="Folder of these results; exp2, exp3 ... if it is there: nothing is overwritten."),
+    json_option,
+)
+MOST_ROWS = 30
+EXAMPLES = """\b
+Examples:
+  yolor test yolor_p6.cfg yolor_p6.pt --data coco.yaml
+  yolor test yolov4.cfg yolov4.weights --data coco.data --points 101
+  yolor test --predictions results.json --annotations instances_val2017.json --json
+  yolor test --predictions results/ --annotations voc.data       (of darknet detector valid)"""
+
+
+def _options(function: Any) -> Any:
+    for option in reversed(DATA + RUN + FIGURES):
+        function = option(function)
+    return function
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("cfg", required=False, type=click.Path())
+@click.argument("weights", required=False, type=click.Path())
+@_options
+def test(cfg: str | None, weights: str | None, **options: Any) -> None:
+    """Test the network CFG with its WEIGHTS on a data set, or score detections made elsewhere.
+
+    Prints COCO's 12 numbers; P, R, F1 (at confidence 0.1), AP50 and AP as YOLOR counts them; the AP50 of
+    Darknet's `detector map`; and the milliseconds an image takes. Images of the truth without detections
+    count too. What cannot be read is named and left out.
+    """
+    if options["predictions"] or options["annotations"]:
+        _of_file(cfg, options)
+    else:
+        _of_network(cfg, weights, options)
+
+
+def _of_file(cfg: str | None, options: dict[str, Any]) -> None:
+    """Score detections made elsewhere; neither a network nor torch is needed."""
+    if cfg or options["data"] or not (options["predictions"] and options["annotations"]):
+        raise click.UsageError("give --predictions and --annotations, or CFG WEIGHTS and --data")
+    from yolor_cfg.evaluate.results import read_results
+    from yolor_cfg.evaluate.scores import score
+
+    ground = _ground(options)
+    detections = read_results(options["predictions"], ground)
+    if not len(detections):
+        say(f"{options['predictions']}: holds no detections, so AP is 0", "yellow")
+    scores = score(ground, detections, counting=_counting(options))
+    _report(scores, ground, detections=detections, options=options, saves=bool(options["save"]))
+
+
+def _ground(options: dict[str, Any]) -> Ground:
+    from yolor_cfg.evaluate.ground import of_coco, of_dataset
+
+    if options["annotations"].lower().endswith(".json"):
+        return of_coco(options["annotations"])
+    return of_dataset(_dataset(options["annotations"], options, classes=None))
+
+
+def _dataset(path: str, options: dict[str, Any], *, classes: int | None) -> Dataset:
+    from yolor_cfg.data.sources import open_data
+    from yolor_cfg.data.types import LabelChecks
+
+    checks = LabelChecks(options["fix_labels"], options["strict"])
+    dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
+    tell((), [str(problem) for problem in dataset.problems])
+    return dataset
+
+
+def _counting(options: dict[str, Any]) -> Counting:
+    from yolor_cfg.evaluate.scores import Counting
+
+    return Counting(options["scorer"], AVERAGES[options["points"]])
+
+
+def _of_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -> None:
+    if not (cfg and weights and options["data"]):
+        raise click.UsageError("give CFG WEIGHTS and --data, or --predictions and --annotations")
+    from yolor_cfg.evaluate.ground import of_dataset
+    from yolor_cfg.evaluate.ranks import joined, own_device
+    from yolor_cfg.evaluate.run import scored
+
+    with joined(options["device"]):
+        opened = _opened(cfg, weights, options, device=own_device(options["device"]))
+        graph = opened.network.graph
+        classes = max((getattr(node.section, "classes", 0) for node in graph.heads), default=0)
+        dataset = _dataset(options["data"], options, classes=classes or None)
+        tell(graph.warnings, opened.notes)
+        collected = _collected(opened, dataset, _settings(options))
+    if collected is None:
+        return
+    ground = of_dataset(dataset)
+    scores = scored(ground, collected, counting=_counting(options))
+    for reason in scores.skipped:
+        say(f"left out: {reason}", "yellow")
+    saves = options["save"] is not False
+    _report(scores, ground, detections=collected.detections, options=options, saves=saves)
+
+
+def _opened(cfg: str, weights: str, options: dict[str, Any], *, device: str) -> Opened:
+    from yolor_cfg.graph import Reading
+    from yolor_cfg.loading import open_network
+
+    reading = Reading(options["dialect"], options["size"], strict=options["strict"])
+    return open_network(cfg, weights, reading=reading, device=device, cutoff=options["cutoff"])
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    from yolor_cfg.evaluate.run import Settings
+
+    same = ("batch_size", "conf", "iou", "max_det", "preprocess", "precision")
+    return Settings(**{name: options[name] for name in same}, rectangles=not options["no_rect"], darknet=True)
+
+
+def _collected(opened: Opened, dataset: Dataset, settings: Settings) -> Collected | None:
+    from tqdm import tqdm
+
+    from yolor_cfg.evaluate.ranks import rank
+    from yolor_cfg.evaluate.run import collect
+
+    hidden = True if is_on("quiet") or rank().number else None
+    with tqdm(total=len(dataset.samples) // rank().world, unit="img", disable=hidden) as bar:
+
+        def progress(done: int) -> None:
+            bar.update(done - bar.n)
+
+        return collect(opened.network, dataset, settings=settings, progress=progress)
+
+
+def _report(
+    scores: Scores, ground: Ground, *, detections: Floats, options: dict[str, Any], saves: bool
+) -> None:
+    """The document or the tables on standard output; the files where they are wanted."""
+    from yolor_cfg.evaluate.scores import document
+
+    metrics = document(scores, ground)
+    if options["as_json"]:
+        print_json(metrics)
+    else:
+        _print_tables(scores, ground, every=options["per_class"])
+    if saves:
+        from yolor_cfg.detect.write import new_folder
+        from yolor_cfg.report.files import save_test
+
+        folder = new_folder(options["project"], options["name"])
+        save_test(folder, scores, ground=ground, detections=detections, metrics=metrics)
+        if not is_on("quiet"):
+            click.echo(f"results in {folder}", err=True)
+
+
+def _print_tables(scores: Scores, ground: Ground, *, every: bool | None) -> None:
+    from yolor_cfg.report.tables import class_table, coco_rows
+
+    every = len(ground.names) <= MOST_ROWS if every is None else every
+    _print(class_table(scores, ground, every=every), words=(0,))
+    _print(coco_rows(scores.coco), words=(0, 1, 2))
+    if scores.speed:
+        stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
+        click.echo("ms an image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
+
+
+def _print(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:
+    for line in columns(rows, words=words):
+        click.echo(line)
+    click.echo()

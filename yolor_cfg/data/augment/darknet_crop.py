@@ -1,0 +1,125 @@
+"""Which part of a picture C Darknet shows the network, and which part of that goes into a mosaic.
+
+Pixels are cut to whole numbers towards 0 and reckoned in 32 bits wherever C does so.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from yolor_cfg.data.types import Size
+
+Area = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
+
+
+class CropRules(NamedTuple):
+    """`jitter`: how far each side moves, as a part of the picture; `resize`: up to which factor the picture
+    is zoomed both ways, or below 1 only made smaller."""
+
+    jitter: float = 0.2
+    resize: float = 1.0
+    letter_box: bool = False
+
+
+class Chances(NamedTuple):
+    """Random numbers from 0 to 1: one for each side (left, right, top, bottom), and for the zoom one that
+    left and top share, one that right and bottom share."""
+
+    sides: tuple[float, float, float, float]
+    zooms: tuple[float, float]
+
+
+class Margins(NamedTuple):
+    """Pixels of the picture cut off at each side; negative ones are added."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+    def area(self, image_size: Size) -> Area:
+        """What remains, in pixels of the picture: at least one pixel, where C Darknet fails."""
+        right, bottom = image_size[1] - self.right, image_size[0] - self.bottom
+        return self.left, self.top, max(right, self.left + 1), max(bottom, self.top + 1)
+
+    def mirrored(self) -> Margins:
+        """The same seen in the mirror."""
+        return self._replace(left=self.right, right=self.left)
+
+    def gathered(self, place: int, *, mirrored: bool) -> Margins:
+        """For quarter `place` of a mosaic: all that is cut off comes off the two sides on which the mosaic
+        cuts least, so that most of the picture stays."""
+        across, down = self.left + self.right, self.top + self.bottom
+        left, right = (0, across) if (place % 2 == 0) != mirrored else (across, 0)
+        top, bottom = (0, down) if place < 2 else (down, 0)
+        return Margins(left, right, top, bottom)
+
+
+def margins(image_size: Size, size: Size, rules: CropRules, *, chances: Chances) -> Margins:
+    """The margins of a picture for an input of `size`, which counts with `letter_box` alone."""
+    height, width = image_size
+    left, right = _axis(width, rules, sides=chances.sides[:2], zooms=chances.zooms)
+    top, bottom = _axis(height, rules, sides=chances.sides[2:], zooms=chances.zooms)
+    if not rules.letter_box:
+        return Margins(left, right, top, bottom)
+    aspect = np.float32(size[1]) / np.float32(size[0])
+    if np.float32(width) / np.float32(height) / aspect > 1:
+        spare = (width / aspect - height) / 2
+        return Margins(left, right, int(top - spare), int(bottom - spare))
+    spare = (height * aspect - width) / 2
+    return Margins(int(left - spare), int(right - spare), top, bottom)
+
+
+def _axis(length: int, rules: CropRules, *, sides: tuple[float, ...], zooms: tuple[float, ...]) -> list[int]:
+    """The margins at both ends of one axis."""
+    reach = int(np.float32(rules.jitter) * length)
+    resize = np.float32(rules.resize)
+    farther, closer = min(resize, 1 / resize), max(resize, np.float32(1))
+    low, high = (int(length * (1 - 1 / zoom) / 2) for zoom in (farther, closer))
+    return [
+        int(int(between(-reach, reach, side)) + between(low, high, zoom))
+        for side, zoom in zip(sides, zooms, strict=True)
+    ]
+
+
+def between(first: float, second: float, part: float) -> float:
+    """The point at `part` of the way from the smaller to the larger."""
+    low, high = min(first, second), max(first, second)
+    return part * (high - low) + low
+
+
+class Quarter(NamedTuple):
+    """A quarter of a mosaic: the part `target` of the mosaic that it fills, and the corner left, top of what
+    it shows there in its own picture."""
+
+    target: Area
+    source: tuple[int, int]
+
+
+def quarter(place: int, cut: tuple[int, int], *, spare: Area, size: Size) -> Quarter:
+    """Quarter `place` in reading order of a mosaic cut at x, y; `spare` pixels of padding at each side of its
+    picture (left, top, right, bottom) are not shown if it can be."""
+    right, below = place % 2 == 1, place >= 2
+    x, left, end = _span(cut[0], size[1], spare[0] if right else spare[2], later=right)
+    y, top, bottom = _span(cut[1], size[0], spare[1] if below else spare[3], later=below)
+    return Quarter((left, top, end, bottom), (x, y))
+
+
+def _span(cut: int, length: int, spare: int, *, later: bool) -> tuple[int, int, int]:
+    """Where to read from, where to write from and to, on one axis."""
+    if later:
+        return min(cut, spare), cut, length
+    return length - cut - min(length - cut, spare), 0, cut
+
+
+def padding(cuts: Margins, image_size: Size, size: Size) -> Area:
+    """Padding in pixels of the input as C Darknet reckons it for mosaics: by the whole picture's size, which
+    is too much by what the padding itself adds to it."""
+    height, width = size
+    added = [max(0, -cut) for cut in (cuts.left, cuts.top, cuts.right, cuts.bottom)]
+    left, top, right, bottom = added
+    return (left * width // image_size[1], top * height // image_size[0],
+            right * width // image_size[1], bottom * height // image_size[0])  # fmt: skip

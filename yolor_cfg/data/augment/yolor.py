@@ -1,0 +1,265 @@
+"""YOLOR's recipe: mosaics of 4 or 9 pictures, a random affine map, mixup, colours, flips.
+
+Legend: B boxes, H W size of the input, s side of a square one. Every function that draws takes its generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.data.augment.colour import COLOURS, blended, recoloured, yolor_tables
+from yolor_cfg.data.augment.geometry import (
+    Boxes,
+    Matrix,
+    Scene,
+    grey,
+    joined,
+    laid,
+    mirrored,
+    moved,
+    pasted,
+    scene_of,
+    warped,
+)
+from yolor_cfg.data.types import Fetch, Item, Picture, Size
+from yolor_cfg.errors import DataError
+
+Generator = np.random.Generator
+NINE = 9
+MIXUP_SHAPE = 8.0
+LEAST_SIDE, LEAST_PART, MOST_ASPECT = 2, 0.1, 20
+TINY = 1e-16
+
+
+class YolorRecipe(NamedTuple):
+    """The numbers of YOLOR's hyp files under their names there; those that nothing here uses are for the
+    training itself. Sides of ranges: degrees of rotation and shear, parts of the input for translate, of 1
+    for scale and hsv; mosaic, mixup and flips are chances."""
+
+    lr0: float = 0.01
+    lrf: float = 0.2
+    warmup_epochs: float = 3.0
+    warmup_momentum: float = 0.8
+    warmup_bias_lr: float = 0.1
+    momentum: float = 0.937
+    weight_decay: float = 0.0005
+    box: float = 0.05
+    cls: float = 0.5
+    cls_pw: float = 1.0
+    obj: float = 1.0
+    obj_pw: float = 1.0
+    iou_t: float = 0.2
+    anchor_t: float = 4.0
+    fl_gamma: float = 0.0
+    hsv_h: float = 0.015
+    hsv_s: float = 0.7
+    hsv_v: float = 0.4
+    degrees: float = 0.0
+    translate: float = 0.5
+    scale: float = 0.5
+    shear: float = 0.0
+    perspective: float = 0.0
+    flipud: float = 0.0
+    fliplr: float = 0.5
+    mosaic: float = 1.0
+    mixup: float = 0.0
+
+
+SCRATCH_1280 = YolorRecipe()
+RECIPES: Mapping[str, YolorRecipe] = {
+    "scratch640": YolorRecipe(cls=0.3, obj=0.7, translate=0.1, scale=0.9),
+    "scratch1280": SCRATCH_1280,
+    "finetune1280": SCRATCH_1280._replace(scale=0.8, mixup=0.2),
+    "paper": SCRATCH_1280._replace(translate=0.1),
+}
+
+
+def recipe_from(values: Mapping[str, object], path: str = "") -> YolorRecipe:
+    """The recipe of a hyp file that has been read; what it leaves out is as in scratch1280."""
+    unknown = [name for name in values if name not in YolorRecipe._fields]
+    if unknown:
+        raise DataError(
+            "unknown hyperparameter",
+            path=path,
+            found=", ".join(map(str, unknown)),
+            allowed=sorted(YolorRecipe._fields),
+        )
+    numbers = {name: value for name, value in values.items()
+               if isinstance(value, (int, float)) and math.isfinite(value)}  # fmt: skip
+    for name in values.keys() - numbers.keys():
+        raise DataError("not a number", path=path, key=name, found=str(values[name]))
+    return YolorRecipe(**numbers)
+
+
+@dataclass(frozen=True)
+class YolorTraining:
+    """Makes the items of an epoch over `count` pictures; mosaics are of `tiles` pictures, 4 or 9.
+
+    A rectangular input has mosaics too; YOLOR's rectangular batches are had with mosaic=0.
+    """
+
+    recipe: YolorRecipe
+    size: Size
+    count: int
+    tiles: int = 4
+
+    def at(self, size: Size) -> YolorTraining:
+        """The same for another input size."""
+        return replace(self, size=size)
+
+    def __call__(self, index: int, rng: Generator, fetch: Fetch) -> Item:
+        recipe = self.recipe
+        if rng.random() < recipe.mosaic:
+            scene = self.mosaic(index, rng, fetch)
+            if rng.random() < recipe.mixup:
+                other = self.mosaic(int(rng.integers(self.count)), rng, fetch)
+                scene = mixed(scene, other, ratio=float(rng.beta(MIXUP_SHAPE, MIXUP_SHAPE)))
+        else:
+            scene = random_affine(letterboxed(fetch(index), self.size), recipe, size=self.size, rng=rng)
+        return flipped(recolour(scene, recipe, rng), recipe, rng).item()
+
+    def mosaic(self, index: int, rng: Generator, fetch: Fetch) -> Scene:
+        """Picture `index` and others drawn at random on a canvas twice as large, then warped to the size."""
+        others = rng.integers(self.count, size=self.tiles - 1).tolist()
+        pictures = [fetch(number) for number in (index, *others)]
+        make = mosaic9 if self.tiles == NINE else mosaic4
+        return random_affine(make(pictures, self.size, rng), self.recipe, size=self.size, rng=rng)
+
+
+def fitted(picture: Picture, size: Size) -> Scene:
+    """The picture as large as it can be in `size`, in whole pixels rounded down."""
+    height, width = picture.image.shape[:2]
+    ratio = min(size[0] / height, size[1] / width)
+    return scene_of(picture, (max(1, int(height * ratio)), max(1, int(width * ratio))))
+
+
+def letterboxed(picture: Picture, size: Size) -> Scene:
+    """The picture as large as it can be in the middle of grey; of odd padding the larger half comes after.
+
+    The boxes are moved by the unrounded half, as YOLOR does.
+    """
+    scene = fitted(picture, size)
+    top, left = ((whole - part) / 2 for whole, part in zip(size, scene.size, strict=True))
+    canvas = grey(size, scene.image.shape[2])
+    patch = laid(scene, (round(left - 0.1), round(top - 0.1)), size)
+    boxes = scene.boxes_xyxy + (left, top, left, top)
+    return pasted(canvas, scene, patch)._replace(boxes_xyxy=boxes)
+
+
+def mosaic4(pictures: Sequence[Picture], size: Size, rng: Generator) -> Scene:
+    """Four pictures that meet in a point of the middle half of a grey canvas [2H, 2W]; in reading order.
+
+    Boxes are cut off at the canvas, not where the next picture begins: no picture overlaps another.
+    """
+    height, width = size
+    y, x = int(rng.uniform(height / 2, height * 3 / 2)), int(rng.uniform(width / 2, width * 3 / 2))
+    canvas = grey((2 * height, 2 * width), pictures[0].image.shape[2])
+    scenes = []
+    for place, picture in enumerate(pictures):
+        scene = fitted(picture, size)
+        below, after = divmod(place, 2)
+        origin = x if after else x - scene.size[1], y if below else y - scene.size[0]
+        scenes.append(pasted(canvas, scene, laid(scene, origin, (2 * height, 2 * width))))
+    return cut(joined(canvas, scenes))
+
+
+def mosaic9(pictures: Sequence[Picture], size: Size, rng: Generator) -> Scene:
+    """One picture with eight around it; of that canvas [3H, 3W] a random part [2H, 2W].
+
+    Each picture is laid against the one before, clockwise from the top, so later ones may cover earlier ones,
+    whose boxes stay: both are YOLOR's.
+    """
+    height, width = size
+    scenes = [fitted(picture, size) for picture in pictures]
+    canvas = grey((3 * height, 3 * width), scenes[0].image.shape[2])
+    placed = [pasted(canvas, scene, laid(scene, origin, (3 * height, 3 * width)))
+              for scene, origin in zip(scenes, ring(scenes, size), strict=True)]  # fmt: skip
+    y, x = int(rng.uniform(0, height)), int(rng.uniform(0, width))
+    window = canvas[y : y + 2 * height, x : x + 2 * width]
+    whole = joined(window, placed)
+    return cut(whole._replace(boxes_xyxy=whole.boxes_xyxy - (x, y, x, y)))
+
+
+def ring(scenes: Sequence[Scene], size: Size) -> Iterator[tuple[int, int]]:
+    """Left, top of the nine: the first at W, H; then top, top right, right and so on around it."""
+    (top, left), (h0, w0) = size, scenes[0].size
+    bottom, right = top + h0, left + w0
+    yield left, top
+    hp, wp = h0, w0
+    for place, (h, w) in enumerate(scene.size for scene in scenes[1:]):
+        yield (
+            (left, top - h), (left + wp, top - h), (right, top), (right, top + hp),
+            (right - w, bottom), (right - wp - w, bottom),
+            (left - w, bottom - h), (left - w, bottom - hp - h),
+        )[place]  # fmt: skip
+        hp, wp = h, w
+
+
+def cut(scene: Scene) -> Scene:
+    """Boxes cut off at the borders of the picture; those outside become empty."""
+    height, width = scene.size
+    return scene._replace(boxes_xyxy=scene.boxes_xyxy.clip(0, (width, height, width, height)))
+
+
+def random_affine(scene: Scene, recipe: YolorRecipe, *, size: Size, rng: Generator) -> Scene:
+    """The picture scaled, turned, sheared and moved about its middle, and what of it lies in `size`."""
+    matrix, scale = affine_matrix(scene.size, size, recipe, rng=rng)
+    image = warped(scene.image, matrix, size)
+    boxes = moved(scene.boxes_xyxy, matrix).clip(0, (size[1], size[0], size[1], size[0]))
+    kept = candidates(scene.boxes_xyxy * scale, boxes)
+    return Scene(image, boxes[kept], scene.classes[kept])
+
+
+def affine_matrix(source: Size, size: Size, recipe: YolorRecipe, *, rng: Generator) -> tuple[Matrix, float]:
+    """The matrix [3, 3] from the pixels of a canvas to those of the input, and the scale that is in it.
+
+    Applied in the order: middle to the origin, perspective, rotation with scale, shear, translation.
+    """
+    centre, perspective, rotation, shear, translation = (np.eye(3) for _ in range(5))
+    centre[:2, 2] = -source[1] / 2, -source[0] / 2
+    perspective[2, :2] = rng.uniform(-recipe.perspective, recipe.perspective, 2)
+    angle = math.radians(rng.uniform(-recipe.degrees, recipe.degrees))
+    scale = float(rng.uniform(1 - recipe.scale, 1 + recipe.scale))
+    along, across = scale * math.cos(angle), scale * math.sin(angle)
+    rotation[:2, :2] = (along, across), (-across, along)  # against the clock, as y runs down
+    shear[0, 1], shear[1, 0] = np.tan(np.radians(rng.uniform(-recipe.shear, recipe.shear, 2)))
+    shares = rng.uniform(0.5 - recipe.translate, 0.5 + recipe.translate, 2)
+    translation[:2, 2] = shares * (size[1], size[0])
+    return translation @ shear @ rotation @ perspective @ centre, scale
+
+
+def candidates(before_xyxy: Boxes, after_xyxy: Boxes) -> NDArray[np.bool_]:
+    """Which boxes are still worth learning [B]: wider and higher than 2 pixels, more than a tenth of the area
+    before, less than 20 times as long as wide."""
+    (w, h), (w0, h0) = ((boxes[:, 2:] - boxes[:, :2]).T for boxes in (after_xyxy, before_xyxy))
+    aspect = np.maximum(w / (h + TINY), h / (w + TINY))
+    seen = w * h / (w0 * h0 + TINY) > LEAST_PART
+    return np.asarray((w > LEAST_SIDE) & (h > LEAST_SIDE) & seen & (aspect < MOST_ASPECT))
+
+
+def mixed(first: Scene, second: Scene, *, ratio: float) -> Scene:
+    """Two pictures of one size blended, with the boxes of both."""
+    return joined(blended(first.image, second.image, ratio), (first, second))
+
+
+def recolour(scene: Scene, recipe: YolorRecipe, rng: Generator) -> Scene:
+    """Hue, saturation and value by random factors; pictures that are not RGB stay as they are."""
+    ranges = recipe.hsv_h, recipe.hsv_s, recipe.hsv_v
+    gains = rng.uniform(-1, 1, 3) * ranges + 1
+    if scene.image.shape[2] != COLOURS or not any(ranges):
+        return scene
+    return scene._replace(image=recoloured(scene.image, yolor_tables(gains.tolist())))
+
+
+def flipped(scene: Scene, recipe: YolorRecipe, rng: Generator) -> Scene:
+    """Upside down and mirrored, each by its chance."""
+    for axis, chance in ((0, recipe.flipud), (1, recipe.fliplr)):
+        if rng.random() < chance:
+            scene = mirrored(scene, axis=axis)
+    return scene

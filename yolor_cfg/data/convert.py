@@ -1,0 +1,111 @@
+"""A data set written in another format: COCO's JSON, or a folder in Darknet's and YOLO's layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolor_cfg.data.types import Dataset, Sample, Split
+from yolor_cfg.errors import DataError
+from yolor_cfg.files import replace_whole
+
+LISTS: dict[Split, str] = {"train": "train", "val": "valid", "test": "test"}
+
+
+def as_coco(data: Dataset) -> dict[str, Any]:
+    """COCO's document: boxes in pixels, areas, crowds and identities (track_id) kept.
+
+    Ids of pictures are theirs where they are numbers, else counted from 1; paths are absolute.
+    """
+    category_ids = data.category_ids or tuple(range(1, len(data.names) + 1))
+    numbered = all(isinstance(sample.image_id, int) for sample in data.samples)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, sample in enumerate(data.samples, 1):
+        image_id = sample.image_id if numbered else number
+        height, width = sample.size
+        file = os.path.abspath(sample.image)
+        images.append({"id": image_id, "file_name": file, "height": height, "width": width})
+        for index in range(len(sample.classes)):
+            fields = {"id": len(annotations) + 1, "image_id": image_id}
+            annotations.append(fields | _annotation(sample, index, category_ids=category_ids))
+    categories = [{"id": id, "name": name} for id, name in zip(category_ids, data.names, strict=True)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _annotation(sample: Sample, index: int, *, category_ids: tuple[int, ...]) -> dict[str, Any]:
+    height, width = sample.size
+    x, y, w, h = (sample.boxes_xywh[index].astype(np.float64) * (width, height, width, height)).tolist()
+    made = {
+        "category_id": category_ids[sample.classes[index]],
+        "bbox": [round(value, 3) for value in (x - w / 2, y - h / 2, w, h)],
+        "area": round(float(sample.areas[index]), 3),
+        "iscrowd": int(sample.crowd[index]),
+    }
+    identity = int(sample.identities[index])
+    return made | ({"track_id": identity} if identity >= 0 else {})
+
+
+def write_coco(data: Dataset, path: str | Path, *, force: bool = False) -> None:
+    """The document as a file."""
+    text = json.dumps(as_coco(data))
+    replace_whole(path, lambda file: file.write(text.encode()), fault=DataError, force=force)
+
+
+def write_darknet(splits: Mapping[Split, Dataset], folder: str | Path) -> Path:
+    """The .data file of a new folder: images/ and labels/, a list for each split, and the names.
+
+    Pictures are linked, or copied where links cannot be made; crowds, which text labels cannot say, are left
+    out. Labels have six columns where any object has an identity.
+    """
+    root = Path(folder)
+    if root.exists() and any(root.iterdir()):
+        raise DataError("is not empty", path=str(root), hint="give a new folder")
+    (names,) = {data.names for data in splits.values()}
+    for split, data in splits.items():
+        lines = [_write_one(root, split, number, sample=sample) for number, sample in enumerate(data.samples)]
+        (root / f"{split}.txt").write_text("".join(lines))
+    (root / "classes.names").write_text("\n".join(names) + "\n")
+    lists = "".join(f"{LISTS[split]} = {split}.txt\n" for split in splits)
+    description = root / "converted.data"
+    description.write_text(f"classes = {len(names)}\n{lists}names = classes.names\n")
+    return description
+
+
+def _write_one(root: Path, split: Split, number: int, *, sample: Sample) -> str:
+    """Picture and labels; the line of the list. Names that stand twice are kept apart by the number."""
+    source = Path(os.path.abspath(sample.image))
+    folder = root / "images" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / source.name
+    if target.is_symlink() or target.exists():
+        target = folder / f"{number:06d}_{source.name}"
+    _link(source, target)
+    label = root / "labels" / split / f"{target.stem}.txt"
+    label.parent.mkdir(parents=True, exist_ok=True)
+    label.write_text(_text(sample))
+    return f"images/{split}/{target.name}\n"
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _text(sample: Sample) -> str:
+    """Six columns only if an object has an identity: a file is read so when all its lines have them."""
+    identified = bool((sample.identities >= 0).any())
+    lines = []
+    for index in np.flatnonzero(~sample.crowd):
+        who = [str(sample.identities[index])] if identified else []
+        box = [f"{value:.7f}" for value in sample.boxes_xywh[index]]
+        lines.append(" ".join([str(sample.classes[index]), *who, *box]) + "\n")
+    return "".join(lines)

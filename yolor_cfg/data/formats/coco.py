@@ -1,0 +1,109 @@
+"""COCO's JSON of instances: true areas, crowds, pictures without boxes, category ids with gaps."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from yolor_cfg.data.labels import NO_AREA, Lines, Row, sorted_out
+from yolor_cfg.data.listing import Listing, existing, read_text
+from yolor_cfg.data.types import Size, Split
+from yolor_cfg.errors import DataError
+
+Object = Mapping[str, Any]
+
+
+def listing(path: str, split: Split) -> Listing:
+    """All pictures that the JSON names, whatever the split; the classes are the categories by rising id."""
+    content = _content(path)
+    categories = sorted(content.get("categories", []), key=lambda one: _value(one, "id", path))
+    class_of = {one["id"]: number for number, one in enumerate(categories)}
+    images: Sequence[Object] = content["images"]
+    objects: dict[Any, list[Object]] = defaultdict(list)
+    for annotation in content["annotations"]:
+        objects[_value(annotation, "image_id", path)].append(annotation)
+    ids = [_value(one, "id", path) for one in images]
+    _refuse_strangers(objects, ids, path)
+
+    def read(index: int, size: Size) -> Lines:
+        return _lines(objects.get(ids[index], ()), class_of, size=_same(images[index], size), path=path)
+
+    names = tuple(str(one.get("name", one["id"])) for one in categories)
+    return Listing("coco", names, _places(images, path), read, lambda index: (path,), ids,
+                   category_ids=tuple(class_of))  # fmt: skip
+
+
+def _content(path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as fault:
+        raise DataError("not valid JSON", path=path, line=fault.lineno, found=fault.msg) from None
+    wanted = ("images", "annotations") if isinstance(content, dict) else ()
+    lists = [key for key in wanted if isinstance(content.get(key), list)]
+    if len(lists) < 2:
+        raise DataError("not COCO's JSON of instances", path=path, found=", ".join(lists),
+                        allowed="an object with the lists images, annotations, categories")  # fmt: skip
+    return content
+
+
+def _value(one: Object, key: str, path: str) -> Any:
+    if key not in one:
+        raise DataError(f"an entry without {key}", path=path, found=json.dumps(one)[:80])
+    return one[key]
+
+
+def _refuse_strangers(objects: Mapping[Any, object], ids: Sequence[Any], path: str) -> None:
+    strangers = sorted(map(str, set(objects) - set(ids)))
+    if strangers:
+        found = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
+        raise DataError("annotations of pictures that the JSON does not name", path=path, found=found)
+
+
+def _places(images: Sequence[Object], path: str) -> list[str]:
+    """Where the pictures are: the folder that has the first of them is asked first for all."""
+    bases = _bases(path)
+    names = [str(_value(one, "file_name", path)) for one in images]
+    if names and existing(names[0], bases) is None:
+        tried = ", ".join(os.path.join(base, names[0]) for base in bases)
+        raise DataError("the pictures are not found", path=path, found=names[0], hint=f"looked for {tried}")
+    bases.sort(key=lambda base: not os.path.exists(os.path.join(base, *names[:1])))
+    return [existing(name, bases) or os.path.join(bases[0], name) for name in names]
+
+
+def _bases(path: str) -> list[str]:
+    """The JSON's folder, those beside and above it, and the folder that its name speaks of (val2017)."""
+    folder = os.path.dirname(os.path.abspath(path))
+    above = os.path.dirname(folder)
+    part = os.path.splitext(os.path.basename(path))[0].rpartition("_")[2]
+    below = ((), ("images",), (part,), ("images", part))
+    return [os.path.join(root, *rest) for root in (folder, above) for rest in below] + ["."]
+
+
+def _same(image: Object, size: Size) -> Size:
+    """The size that the JSON's pixels are counted in: its own where it has one."""
+    height, width = image.get("height"), image.get("width")
+    return (int(height), int(width)) if height and width else size
+
+
+def _lines(objects: Sequence[Object], class_of: Mapping[Any, int], *, size: Size, path: str) -> Lines:
+    return sorted_out(
+        path, [(f"annotation {one.get('id', '?')}", _row(one, class_of, size)) for one in objects]
+    )
+
+
+def _row(one: Object, class_of: Mapping[Any, int], size: Size) -> Row | str:
+    label = class_of.get(one.get("category_id"))
+    if label is None:
+        return f"category {one.get('category_id')} is not among the categories"
+    try:
+        left, top, width, height = map(float, one["bbox"])
+        area = float(one.get("area", NO_AREA))
+    except (KeyError, TypeError, ValueError):
+        return "bbox is not four numbers (left, top, width, height)"
+    rows, columns = size
+    centre = (left + width / 2) / columns, (top + height / 2) / rows
+    return Row(0, label, float(one.get("track_id", -1)), *centre, width / columns, height / rows,
+               float(bool(one.get("iscrowd", 0))), area)  # fmt: skip

@@ -1,0 +1,84 @@
+"""A YOLO YAML file: `path`; `train`, `val`, `test` as folder, list or several; `names` as list or map."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import yaml
+
+from yolor_cfg.data.listing import Listing, distinct, found, pictures_of, read_text, with_text_labels
+from yolor_cfg.data.types import Split
+from yolor_cfg.errors import DataError
+
+KEYS: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "val", "valid"),
+}
+
+
+def listing(path: str, split: Split) -> Listing:
+    """The pictures of one split; paths start from `path:`, else from the file's folder, else from here."""
+    content = _content(path)
+    bases = _bases(content, path)
+    key = next((key for key in KEYS[split] if content.get(key)), None)
+    if key is None:
+        given = ", ".join(map(str, content)) or "no key"
+        raise DataError(f"nothing for {split}", path=path, found=given, allowed=KEYS[split])
+    texts = content[key] if isinstance(content[key], list) else [content[key]]
+    places = [_place(str(text), bases, key=key, path=path) for text in texts]
+    images = [image for place in places for image in pictures_of(place, bases)]
+    return with_text_labels("yolo", _names(content, path), distinct(images, split))
+
+
+def _content(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        line, what = mark.line + 1 if mark else 0, str(getattr(fault, "problem", ""))
+        raise DataError("not valid YAML", path=path, line=line, found=what) from None
+    if not isinstance(content, dict):
+        raise DataError("holds no keys", path=path, allowed="path, train, val, test, nc, names")
+    return content
+
+
+def _bases(content: dict[str, Any], path: str) -> list[str]:
+    folder = os.path.dirname(path) or "."
+    root = content.get("path")
+    return [*([os.path.join(folder, str(root)), str(root)] if root else []), folder, "."]
+
+
+def _place(text: str, bases: list[str], *, key: str, path: str) -> str:
+    """Roboflow writes ../train/images for what lies beside the YAML file, so that is tried too."""
+    inside = [text.removeprefix("../")] if text.startswith("../") else []
+    for other in inside:
+        if not any(os.path.exists(os.path.join(base, text)) for base in bases):
+            return found(other, bases, what=f"{key}: {text}", path=path)
+    return found(text, bases, what=key, path=path)
+
+
+def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
+    """A list in order, or a map from every number 0..K-1; `nc` must agree and can stand alone."""
+    given, count = content.get("names"), content.get("nc")
+    if isinstance(given, dict):
+        given = _by_number(given, path)
+    if given is None:
+        given = range(int(count)) if isinstance(count, int) else ()
+    if not isinstance(given, list | range | tuple):
+        raise DataError("not a list of names", path=path, key="names", found=str(given)[:60])
+    names = tuple(str(name) for name in given)
+    if isinstance(count, int) and count != len(names):
+        given_text = f"nc={count}, {len(names)} names"
+        raise DataError("nc and names differ in number", path=path, key="nc", found=given_text)
+    return names
+
+
+def _by_number(given: dict[Any, Any], path: str) -> list[Any]:
+    numbers = sorted(number for number in given if isinstance(number, int))
+    if numbers != list(range(len(given))):
+        allowed = f"0..{len(given) - 1}, each once"
+        given_text = str(list(given))[:60]
+        raise DataError("numbers of names", path=path, key="names", found=given_text, allowed=allowed)
+    return [given[number] for number in numbers]

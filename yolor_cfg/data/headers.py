@@ -1,0 +1,135 @@
+"""The size of a picture from the first bytes of its file, and whether the file ends as its format says.
+
+Nothing is decoded, so a hundred thousand pictures take seconds. Sizes are those of the pixels as stored: an
+EXIF rotation is ignored, as it is where pictures are read. A format that is not known here is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+from yolor_cfg.data.stacks import size_of_array
+from yolor_cfg.data.types import Size
+from yolor_cfg.detect.sources import decode_image
+from yolor_cfg.errors import DataError
+
+HEAD_BYTES = 64
+TAIL_BYTES = 12
+JPEG_LIMIT = 2**24
+"""Bytes of marker segments (thumbnails, colour profiles) before the size that are looked through."""
+# Start-of-frame markers: C4, C8 and CC lie in their range and mean something else (ITU T.81, table B.1).
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+class Facts(NamedTuple):
+    """Size of the picture in a file of so many bytes, whose content and entry last changed at these times."""
+
+    size: Size
+    file_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    def holds_for(self, status: os.stat_result) -> bool:
+        """True if the file is still the one that was read."""
+        return self[1:] == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def picture_facts(path: str, known: Facts | None = None) -> Facts:
+    """The facts of one file, the known ones while it has not changed; DataError if it is no whole picture."""
+    try:
+        if known is not None and known.holds_for(os.stat(path)):
+            return known
+        with open(path, "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            size = size_of(file, status.st_size)
+    except OSError as fault:
+        raise DataError((fault.strerror or str(fault)).lower(), path=path) from None
+    return Facts(size, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def size_of(file: BinaryIO, length: int) -> Size:
+    """Height and width of the picture in a file of `length` bytes."""
+    head = file.read(HEAD_BYTES)
+    if not head:
+        raise DataError("the file is empty")
+    for magic, read in READERS:
+        if head.startswith(magic):
+            size = read(file, head, length)
+            return size if size is not None and min(size) > 0 else _decoded(file)
+    return _decoded(file)
+
+
+def _decoded(file: BinaryIO) -> Size:
+    """The sure way, for what is unusual; raises for a truncated or damaged file."""
+    file.seek(0)
+    height, width, _ = decode_image(file.read(), channels=3).shape
+    return height, width
+
+
+def _ends_with(file: BinaryIO, length: int, end: bytes) -> bool:
+    file.seek(max(0, length - TAIL_BYTES))
+    return end in file.read(TAIL_BYTES)
+
+
+def _jpeg(file: BinaryIO, head: bytes, length: int) -> Size | None:
+    """From the frame header that follows the other marker segments."""
+    at = 2
+    while at < min(length, JPEG_LIMIT):
+        file.seek(at)
+        part = file.read(9)
+        if len(part) < 9 or part[0] != 0xFF:
+            return None
+        if part[1] in FRAMES:
+            height, width = struct.unpack(">HH", part[5:9])
+            return (height, width) if _ends_with(file, length, b"\xff\xd9") else None
+        fill = part[1] == 0xFF
+        at += 1 if fill else 2 + int.from_bytes(part[2:4], "big")
+    return None
+
+
+def _png(file: BinaryIO, head: bytes, length: int) -> Size | None:
+    if head[12:16] != b"IHDR" or not _ends_with(file, length, b"IEND"):
+        return None
+    width, height = struct.unpack(">II", head[16:24])
+    return height, width
+
+
+def _bmp(file: BinaryIO, head: bytes, length: int) -> Size | None:
+    """A negative height says that the rows go down."""
+    if len(head) < 26 or length < int.from_bytes(head[2:6], "little"):
+        return None
+    width, height = struct.unpack("<ii", head[18:26])
+    return abs(height), width
+
+
+def _gif(file: BinaryIO, head: bytes, length: int) -> Size | None:
+    width, height = struct.unpack("<HH", head[6:10])
+    return (height, width) if _ends_with(file, length, b"\x3b") else None
+
+
+def _webp(file: BinaryIO, head: bytes, length: int) -> Size | None:
+    """Only the lossy kind has its size at a plain place; the others are decoded."""
+    whole = length >= 8 + int.from_bytes(head[4:8], "little")
+    if head[8:16] != b"WEBPVP8 " or head[23:26] != b"\x9d\x01\x2a" or not whole:
+        return None
+    width, height = struct.unpack("<HH", head[26:30])
+    return height & 0x3FFF, width & 0x3FFF
+
+
+def _npy(file: BinaryIO, head: bytes, length: int) -> Size | None:
+    file.seek(0)
+    return size_of_array(file)
+
+
+# First bytes of a file, and what reads the size: None means that the file is to be decoded to be sure.
+READERS: tuple[tuple[bytes, Callable[[BinaryIO, bytes, int], Size | None]], ...] = (
+    (b"\xff\xd8", _jpeg),
+    (b"\x89PNG\r\n\x1a\n", _png),
+    (b"BM", _bmp),
+    (b"GIF8", _gif),
+    (b"RIFF", _webp),
+    (b"\x93NUMPY", _npy),
+)

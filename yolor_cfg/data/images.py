@@ -1,0 +1,68 @@
+"""The decoded pictures of a data set: read when asked for, kept as far as memory is granted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from yolor_cfg.data.stacks import read_channels
+from yolor_cfg.data.types import Image, Picture, Sample
+from yolor_cfg.errors import DataError
+
+
+class Pictures:
+    """Gives picture `index` with its boxes; serves as the `fetch` of recipes, from any number of threads.
+
+    `cache_bytes` of decoded pictures are kept, the first ones asked for. A picture that cannot be read is
+    noted in `skipped` and raises DataError; with `substitutes` the next readable one takes its place instead,
+    so that batches to train on stay full. `strict` raises for the first such picture, whatever else is
+    said.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], *, channels: int = 3, cache_bytes: int = 0,
+        substitutes: bool = False, strict: bool = False,
+    ) -> None:  # fmt: skip
+        self.samples = samples
+        self.channels = channels
+        self.skipped: dict[str, str] = {}
+        self.strict = strict
+        self.substitutes = substitutes and not strict
+        self._room = cache_bytes
+        self._kept: dict[int, Image] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, index: int) -> Picture:
+        index = self.readable(index)
+        sample = self.samples[index]
+        try:
+            image = self._image(index)
+        except DataError as fault:
+            self.skipped[sample.image] = fault.message
+            if self.samples[self.readable(index)].image in self.skipped:
+                raise
+            return self(index)
+        alone = ~sample.crowd
+        return Picture(image, sample.boxes_xywh[alone], sample.classes[alone])
+
+    def readable(self, index: int) -> int:
+        """The picture that stands for this one: itself, or the next that is not known to be unreadable."""
+        count = len(self.samples)
+        if not self.substitutes or not self.skipped:
+            return index
+        order = ((index + step) % count for step in range(count))
+        return next((i for i in order if self.samples[i].image not in self.skipped), index)
+
+    def _image(self, index: int) -> Image:
+        image = self._kept.get(index)
+        if image is None:
+            image = read_channels(self.samples[index].image, self.channels)
+            image.flags.writeable = False
+            self._keep(index, image)
+        return image
+
+    def _keep(self, index: int, image: Image) -> None:
+        with self._lock:
+            if image.nbytes <= self._room and index not in self._kept:
+                self._room -= image.nbytes
+                self._kept[index] = image

@@ -1,0 +1,81 @@
+"""Which pictures make up each batch of an epoch: a function of the seed and the epoch, of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.data.rect import RectRules, rect_batches
+from yolor_cfg.data.types import Integers, Size
+
+ORDER = 0x0D4E
+"""Keeps the order's random numbers apart from those of the samples, which are keyed (seed, epoch, index)."""
+
+
+class Planned(NamedTuple):
+    """One global batch: numbers of its pictures, and its size where the sizes of batches differ."""
+
+    indices: Integers
+    size: Size | None = None
+
+
+class Plan(Protocol):
+    """Gives the global batches of an epoch, of all ranks together."""
+
+    def batches(self, epoch: int) -> Sequence[Planned]: ...
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Full batches in random order: the last one is filled up from the start of the same order.
+
+    So every step has the same shape, on every rank, and no picture is left out. `size_of(epoch, number)`
+    gives the sizes of batches where they change.
+    """
+
+    count: int
+    batch_size: int
+    seed: int = 0
+    size_of: Callable[[int, int], Size] | None = None
+
+    def batches(self, epoch: int) -> Sequence[Planned]:
+        order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self.count)
+        steps = -(-self.count // self.batch_size)
+        rows = np.resize(order, (steps, self.batch_size))
+        return [
+            Planned(row, self.size_of(epoch, step) if self.size_of else None) for step, row in enumerate(rows)
+        ]
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """All pictures once, as the data list them; the last batch may be smaller."""
+
+    count: int
+    batch_size: int
+
+    def batches(self, epoch: int) -> Sequence[Planned]:
+        starts = range(0, self.count, self.batch_size)
+        return [Planned(np.arange(start, min(start + self.batch_size, self.count))) for start in starts]
+
+
+@dataclass(frozen=True)
+class Rect:
+    """YOLOR's rectangular batches; with a seed they come in random order, each as full as it is."""
+
+    sizes: NDArray[np.int32]
+    batch_size: int
+    rules: RectRules
+    seed: int | None = None
+
+    def batches(self, epoch: int) -> Sequence[Planned]:
+        made = rect_batches(self.sizes, batch_size=self.batch_size, rules=self.rules)
+        planned = [Planned(batch.indices, batch.size) for batch in made]
+        if self.seed is None:
+            return planned
+        order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(len(planned))
+        return [planned[number] for number in order]

@@ -1,0 +1,83 @@
+"""Recipes without chance: a picture made to fit the input, as it is in a test.
+
+Legend: B boxes of one image, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from yolor_cfg.data.rect import loaded_size, scaled
+from yolor_cfg.data.types import Fetch, Floats, Image, Item, Size
+from yolor_cfg.detect.preprocess import YOLOR_FILL, Placement, Prepared
+
+
+def moved(boxes_xywh: Floats, placement: Placement) -> Floats:
+    """Boxes [B, 4], fractions of the picture, as fractions of the input."""
+    height, width = placement.image_size
+    gain = np.array([width * placement.gain_xy[0], height * placement.gain_xy[1]])
+    scale = 1 / np.array(placement.input_size[::-1], np.float64)
+    centre = (boxes_xywh[:, :2] * gain + placement.padding_xy) * scale
+    return np.concatenate([centre, boxes_xywh[:, 2:] * gain * scale], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class YolorPlain:
+    """YOLOR's test picture: long side scaled to that of `long_side` or of the input, grey around it, uint8.
+
+    The picture starts at a whole pixel, boxes are moved by the unrounded half of the padding: both are
+    YOLOR's.
+    """
+
+    size: Size
+    long_side: int | None = None
+
+    def at(self, size: Size) -> YolorPlain:
+        """The same for a batch of another size."""
+        return replace(self, size=size)
+
+    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> Item:
+        picture = fetch(index)
+        canvas, placement = padded(picture.image, self.size, long_side=self.long_side)
+        return Item(canvas, moved(picture.boxes_xywh, placement), picture.classes, placement)
+
+
+def padded(image: Image, size: Size, *, long_side: int | None = None) -> tuple[Image, Placement]:
+    """The picture [H, W, C] uint8 in the middle of grey 114, and where it lies there."""
+    original = image.shape[0], image.shape[1]
+    inner = _inner(original, size, long_side)
+    spare_y, spare_x = size[0] - inner[0], size[1] - inner[1]
+    top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
+    canvas = np.full((*size, image.shape[2]), YOLOR_FILL, np.uint8)
+    canvas[top : top + inner[0], left : left + inner[1]] = scaled(image, inner)
+    gain = inner[1] / original[1], inner[0] / original[0]
+    return canvas, Placement(original, size, gain, (spare_x / 2, spare_y / 2), clips=True)
+
+
+def _inner(original: Size, size: Size, long_side: int | None) -> Size:
+    """The size of the picture in the input; one that does not fit is shrunk until it does."""
+    inner = loaded_size(original, long_side or max(size))
+    gain = min(size[0] / inner[0], size[1] / inner[1])
+    return inner if gain >= 1 else (max(1, round(inner[0] * gain)), max(1, round(inner[1] * gain)))
+
+
+@dataclass(frozen=True)
+class DarknetPlain:
+    """C Darknet's test picture, float32, by `preprocess.stretch` or `preprocess.letterbox`."""
+
+    size: Size
+    fit: Callable[[Image, Size], Prepared]
+
+    def at(self, size: Size) -> DarknetPlain:
+        """The same for a batch of another size."""
+        return replace(self, size=size)
+
+    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> Item:
+        picture = fetch(index)
+        pixels, placement = self.fit(picture.image, self.size)
+        return Item(
+            pixels.transpose(1, 2, 0), moved(picture.boxes_xywh, placement), picture.classes, placement
+        )

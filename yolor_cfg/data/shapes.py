@@ -1,0 +1,279 @@
+"""A data set drawn by this file alone: coloured shapes on shaded, noisy grounds, seeded, with exact boxes.
+
+A shape is a signed distance in its own coordinates: points [2, H, W] with x to the right, y down, the shape
+inside the unit circle; negative inside. From it come its edge without steps, its rim and its texture.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.data.types import Floats, Image, Integers, Size
+
+Grid = NDArray[np.float32]
+Generator = np.random.Generator
+
+IDENTITIES = 120
+"""Looks in the gallery: an identity keeps its class, colours and texture; its pose and light vary."""
+MOST = 8
+"""Objects in a picture."""
+RADII = (0.05, 0.24)
+"""Of the shorter side of the picture; never less than `LEAST_RADIUS`."""
+LEAST_RADIUS = 6.0
+LEAST_SEEN = 0.5
+"""The share of an object that others may not hide: a smaller rest would not show what it is."""
+EMPTY = 0.04
+"""The share of pictures without objects."""
+TRIES = 12
+
+
+def _disc(p: Grid) -> Grid:
+    return np.hypot(p[0], p[1]) - 0.95
+
+
+def _ring(p: Grid) -> Grid:
+    return np.abs(np.hypot(p[0], p[1]) - 0.72) - 0.22
+
+
+def _square(p: Grid) -> Grid:
+    return np.maximum(np.abs(p[0]), np.abs(p[1])) - 0.78
+
+
+def _triangle(p: Grid) -> Grid:
+    return np.maximum(np.abs(p[0]) * math.sqrt(0.75) - p[1] * 0.5, p[1]) - 0.5
+
+
+def _cross(p: Grid) -> Grid:
+    wide, high = np.abs(p[0]), np.abs(p[1])
+    return np.minimum(np.maximum(wide - 0.95, high - 0.3), np.maximum(wide - 0.3, high - 0.95))
+
+
+def _star(p: Grid) -> Grid:
+    """Five points: all ten edges are one once the angle is folded; inner corners lie at 0.42."""
+    tenth = math.pi / 5
+    angle = np.abs(np.mod(np.arctan2(p[0], -p[1]), 2 * tenth) - tenth)
+    across, along = 0.42 * math.sin(tenth), 1 - 0.42 * math.cos(tenth)
+    radius, edge = np.hypot(p[0], p[1]), math.hypot(across, along)
+    return (radius * (np.cos(tenth - angle) * across + np.sin(tenth - angle) * along) - across) / edge
+
+
+SHAPES: dict[str, Callable[[Grid], Grid]] = {
+    "disc": _disc,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "ring": _ring,
+    "cross": _cross,
+}
+NAMES = tuple(SHAPES)
+
+# Where the second colour of a texture is, in the coordinates of the shape: 0..1.
+TEXTURES: tuple[Callable[[Grid], Grid], ...] = (
+    lambda p: np.zeros_like(p[0]),
+    lambda p: np.clip(0.5 + 6 * np.sin(p[0] * 9), 0, 1),
+    lambda p: np.clip(0.5 + 9 * np.sin(p[0] * 7) * np.sin(p[1] * 7), 0, 1),
+    lambda p: np.clip(4 * (np.cos(p[0] * 9) + np.cos(p[1] * 9) - 0.7), 0, 1),
+    lambda p: np.clip(0.5 + 6 * np.sin(np.hypot(p[0], p[1]) * 13), 0, 1),
+    lambda p: np.clip(0.5 + p[1] * 0.7, 0, 1),
+)
+
+
+class Look(NamedTuple):
+    """What an identity looks like: class, two colours (RGB 0..1), texture, how dark its rim is."""
+
+    label: int
+    colours: tuple[Grid, Grid]
+    texture: int
+    rim: float
+
+
+class Placed(NamedTuple):
+    """One object of a picture: whose look, centre and radius in pixels, angle, where the light is."""
+
+    identity: int
+    centre_xy: tuple[float, float]
+    radius: float
+    angle: float
+    light: tuple[float, float]
+
+
+class Drawing(NamedTuple):
+    """A picture [H, W, 3] uint8 RGB and its objects: the box [B, 4] of the visible part, in fractions."""
+
+    image: Image
+    boxes_xywh: Floats
+    classes: Integers
+    identities: Integers
+
+
+def _colour(hue: float, saturation: float, value: float) -> Grid:
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
+
+
+def look_of(identity: int) -> Look:
+    """The look of one identity of the gallery, the same in every data set; classes take turns."""
+    rng = np.random.default_rng([0x5A4E, identity])
+    hue = rng.random()
+    first = _colour(hue, rng.uniform(0.55, 1), rng.uniform(0.65, 1))
+    second = _colour(hue + rng.uniform(0.12, 0.88), rng.uniform(0.2, 0.9), rng.uniform(0.25, 1))
+    texture = int(rng.integers(len(TEXTURES)))
+    return Look(identity % len(NAMES), (first, second), texture, float(rng.choice([1.0, 0.75, 0.5])))
+
+
+def draw_shapes(rng: Generator, size: Size) -> Drawing:
+    """One picture of this height and width; equal generators give equal pictures.
+
+    Of every object at least half is seen, and boxes enclose the pixels that it covers by half or more.
+    """
+    canvas = _ground(rng, size)
+    owner = np.full(size, -1, np.int16)
+    placed = _arranged(rng, size) if rng.random() >= EMPTY else []
+    for number, one in enumerate(placed):
+        _paint(canvas, owner, one, number=number)
+    shaded = canvas * _shade(rng, size, 0.18)[..., None] + rng.normal(0, rng.uniform(0.004, 0.03), (*size, 3))
+    image = np.asarray((shaded.clip(0, 1) * 255).round(), np.uint8)
+    boxes = [_box(owner == number) for number in range(len(placed))]
+    looks = [look_of(one.identity) for one in placed]
+    return Drawing(
+        image,
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array([look.label for look in looks], np.int64),
+        np.array([one.identity for one in placed], np.int64),
+    )
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Centre and size of the true pixels, as fractions."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    centre = (left + right) / 2 / width, (top + bottom) / 2 / height
+    return *centre, (right - left) / width, (bottom - top) / height
+
+
+def _shade(rng: Generator, size: Size, depth: float) -> Grid:
+    """[H, W] around 1: light that falls off to one side, and clouds."""
+    angle = rng.uniform(0, 2 * math.pi)
+    rows, columns = np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1])
+    slope = rows[:, None] * math.sin(angle) + columns[None] * math.cos(angle)
+    return np.asarray(1 + depth * (slope * 0.7 + _clouds(rng, size, int(rng.integers(2, 6)))), np.float32)
+
+
+def _clouds(rng: Generator, size: Size, cells: int) -> Grid:
+    """[H, W] smooth noise of about -1..1, `cells` waves along each side."""
+    coarse = rng.normal(0, 0.5, (cells, cells)).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _ground(rng: Generator, size: Size) -> Grid:
+    """[H, W, 3] in 0..1: two muted colours that run into one another, with grain, sometimes with planks."""
+    hue = rng.random()
+    first = _colour(hue, rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
+    second = _colour(hue + rng.normal(0, 0.08), rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
+    large, small = int(rng.integers(2, 5)), int(rng.integers(12, 40))
+    mix = 0.5 + 0.5 * _clouds(rng, size, large) + 0.12 * _clouds(rng, size, small)
+    if rng.random() < 0.35:
+        mix = mix + 0.25 * _planks(rng, size)
+    mix = mix.clip(0, 1)[..., None]
+    return np.asarray(first * (1 - mix) + second * mix, np.float32)
+
+
+def _planks(rng: Generator, size: Size) -> Grid:
+    """[H, W] of -1..1: soft parallel bands in some direction."""
+    angle, waves = rng.uniform(0, math.pi), rng.uniform(4, 14)
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32) / max(size)
+    return np.sin((x * math.cos(angle) + y * math.sin(angle)) * waves * 2 * math.pi)
+
+
+def _arranged(rng: Generator, size: Size) -> list[Placed]:
+    """Objects from back to front; one that would hide too much of another, or of itself, is not placed."""
+    placed: list[Placed] = []
+    owner = np.full(size, -1, np.int16)
+    full: list[int] = []
+    wanted = int(rng.integers(1, MOST + 1))
+    for _ in range(wanted * TRIES):
+        if len(placed) == wanted:
+            break
+        one = _random(rng, size)
+        tried, area = owner.copy(), _cover(owner, one)[1]
+        _mark(tried, one, len(placed))
+        seen = np.bincount(tried[tried >= 0], minlength=len(placed) + 1)
+        if (seen >= LEAST_SEEN * np.array([*full, area])).all():
+            placed, owner, full = [*placed, one], tried, [*full, area]
+    return placed
+
+
+def _random(rng: Generator, size: Size) -> Placed:
+    """Sizes are spread evenly in the logarithm, so small objects are as frequent as large ones."""
+    low, high = (math.log(share * min(size)) for share in RADII)
+    radius = max(LEAST_RADIUS, math.exp(rng.uniform(low, max(low, high))))
+    centre = rng.uniform(0, size[1]), rng.uniform(0, size[0])
+    light = rng.uniform(0, 2 * math.pi)
+    identity = int(rng.integers(IDENTITIES))
+    return Placed(identity, centre, radius, rng.uniform(0, 2 * math.pi), (math.cos(light), math.sin(light)))
+
+
+def _points(rows: slice, columns: slice, one: Placed) -> Grid:
+    """[2, h, w] pixel centres of a window in the coordinates of the object."""
+    y, x = np.mgrid[rows, columns].astype(np.float32) + 0.5
+    x, y = (x - one.centre_xy[0]) / one.radius, (y - one.centre_xy[1]) / one.radius
+    cos, sin = math.cos(one.angle), math.sin(one.angle)
+    return np.stack([x * cos + y * sin, y * cos - x * sin])
+
+
+def _window(size: Size, one: Placed, *, reach: float) -> tuple[slice, slice]:
+    """Rows and columns of the picture within `reach` radii of the object, and a pixel more."""
+    (x, y), extent = one.centre_xy, one.radius * reach + 1
+    rows = slice(max(0, int(y - extent)), max(0, min(size[0], int(y + extent) + 1)))
+    return rows, slice(max(0, int(x - extent)), max(0, min(size[1], int(x + extent) + 1)))
+
+
+def _cover(owner: NDArray[np.int16], one: Placed) -> tuple[NDArray[np.bool_], int]:
+    """The pixels of its window that the object covers by half; its area in pixels, that outside included."""
+    distance = SHAPES[NAMES[look_of(one.identity).label]]
+    inside = distance(_points(*_window(owner.shape, one, reach=1), one)) < 0
+    reach = int(one.radius) + 2
+    left, top = (int(value) - reach for value in one.centre_xy)
+    all_of_it = distance(_points(slice(top, top + 2 * reach), slice(left, left + 2 * reach), one)) < 0
+    return inside, int(all_of_it.sum())
+
+
+def _mark(owner: NDArray[np.int16], one: Placed, number: int) -> None:
+    inside, _ = _cover(owner, one)
+    owner[_window(owner.shape, one, reach=1)][inside] = number
+
+
+def _paint(canvas: Grid, owner: NDArray[np.int16], one: Placed, *, number: int) -> None:
+    """Shadow first, then the object, into the canvas [H, W, 3]; its pixels become `number` in owner."""
+    look = look_of(one.identity)
+    distance = SHAPES[NAMES[look.label]]
+    shift = 0.12 * one.radius
+    x, y = one.centre_xy
+    behind = one._replace(centre_xy=(x - one.light[0] * shift, y - one.light[1] * shift))
+    window = _window(owner.shape, behind, reach=1.3)
+    shadow = np.clip(0.5 - distance(_points(*window, behind)) * 5, 0, 1)
+    canvas[window] *= 1 - 0.4 * shadow[..., None]
+    window = _window(owner.shape, one, reach=1.1)
+    points = _points(*window, one)
+    edge = distance(points)
+    cover = np.clip(0.5 - edge * one.radius, 0, 1)[..., None]
+    canvas[window] = canvas[window] * (1 - cover) + _surface(points, edge, look=look, one=one) * cover
+    _mark(owner, one, number)
+
+
+def _surface(points: Grid, edge: Grid, *, look: Look, one: Placed) -> Grid:
+    """[h, w, 3]: texture, a darker rim, and light from one side."""
+    mix = TEXTURES[look.texture](points)[..., None]
+    colour = look.colours[0] * (1 - mix) + look.colours[1] * mix
+    rim = np.where(edge > -0.1, look.rim, 1.0)
+    cos, sin = math.cos(one.angle), math.sin(one.angle)
+    x, y = points[0] * cos - points[1] * sin, points[0] * sin + points[1] * cos
+    light = 1 + 0.22 * (x * one.light[0] + y * one.light[1])
+    return np.asarray((colour * (rim * light)[..., None]).clip(0, 1), np.float32)

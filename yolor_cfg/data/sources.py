@@ -1,0 +1,104 @@
+"""One way to open a data set, whatever its format: that is detected, never asked for."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable
+
+from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
+from yolor_cfg.data.listing import Listing
+from yolor_cfg.data.scan import scan
+from yolor_cfg.data.types import Dataset, LabelChecks, Split
+from yolor_cfg.errors import DataError
+
+KINDS = (
+    "a Darknet .data file, a YOLO .yaml file, COCO's .json, a Pascal VOC folder, "
+    "a folder with images/ and labels/, a .txt list of pictures"
+)
+STRICT = LabelChecks()
+Reader = Callable[[str, Split], Listing]
+ENDINGS: dict[str, Reader] = {
+    ".data": darknet.listing,
+    ".yaml": yolo.listing,
+    ".yml": yolo.listing,
+    ".json": coco.listing,
+    ".txt": folder.list_listing,
+}
+# What describes a folder, in the order in which it is believed where there are several.
+DESCRIPTIONS = ("*.data", "data.y*ml", "*.yaml", "*.yml")
+INSTANCES = {"train": ("train", "trn"), "val": ("val", "valid"), "test": ("test", "val", "valid")}
+
+
+def open_data(
+    path: str | os.PathLike[str], *, split: Split = "train", classes: int | None = None,
+    checks: LabelChecks = STRICT, caches: bool = True,
+) -> Dataset:  # fmt: skip
+    """The pictures and labels of one split, read and checked.
+
+    `classes` is how many the network has: data that name another number are refused. `caches` False neither
+    reads nor writes remembered sizes of pictures.
+    """
+    origin = os.fspath(path)
+    reader, place = _reader(origin, split)
+    listing = reader(place, split)
+    if classes is not None and listing.names and len(listing.names) != classes:
+        raise DataError(
+            "the data and the network differ in their number of classes",
+            path=place,
+            found=f"{len(listing.names)} in the data",
+            allowed=f"{classes} as in the network",
+            hint=f"yolor cfg set-classes {len(listing.names)} makes a network for these data",
+        )
+    return scan(listing, place, checks=checks, classes=classes, caches=caches)
+
+
+def _reader(path: str, split: Split) -> tuple[Reader, str]:
+    """How to read it, and what: a folder may hold a file that describes it."""
+    if os.path.isdir(path):
+        return _of_folder(path, split)
+    if not os.path.exists(path):
+        raise DataError("no such file or folder", path=path, allowed=KINDS)
+    ending = os.path.splitext(path)[1].lower()
+    return ENDINGS.get(ending) or _by_content(path), path
+
+
+def _of_folder(path: str, split: Split) -> tuple[Reader, str]:
+    for pattern in DESCRIPTIONS:
+        files = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
+        if len(files) == 1:
+            return _reader(files[0], split)
+        if files:
+            raise DataError(
+                "several files describe this folder",
+                path=path,
+                found=", ".join(files),
+                hint="give the one that is meant",
+            )
+    instances = _instances(path, split)
+    if instances:
+        return coco.listing, instances
+    return (voc.listing if voc.is_voc(path) else folder.listing), path
+
+
+def _instances(path: str, split: Split) -> str | None:
+    """COCO's file for the split in annotations/, or Roboflow's in the folder of the split."""
+    for word in INSTANCES[split]:
+        for pattern in (f"annotations/instances_{word}*.json", f"{word}/_annotations.coco.json"):
+            files = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
+            if files:
+                return files[0]
+    return None
+
+
+def _by_content(path: str) -> Reader:
+    """For a file whose ending says nothing: by the first line that has something to say."""
+    with open(path, "rb") as file:
+        lines = file.read(4096).decode("utf-8-sig", "replace").splitlines()
+    first = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+    if first.startswith("{"):
+        return coco.listing
+    for sign, reader in (("=", darknet.listing), (":", yolo.listing)):
+        if sign in first:
+            return reader
+    raise DataError("not a description of a data set", path=path, found=first[:60], allowed=KINDS)

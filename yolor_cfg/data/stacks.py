@@ -1,0 +1,75 @@
+"""Pictures of any number of channels: what OpenCV reads, TIFF files with a page a channel, .npy arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+
+from yolor_cfg.data.types import Image, Size
+from yolor_cfg.detect.sources import PICTURES, quiet, read_image
+from yolor_cfg.errors import DataError
+
+ARRAYS = ".npy"
+ENDINGS = (*PICTURES, ARRAYS)
+PAGED = (".tif", ".tiff")
+FROM_OPENCV = (1, 3, 4)
+
+
+def read_channels(path: str, channels: int) -> Image:
+    """The picture [H, W, C] uint8; as `read_image` for 1, 3 and 4 channels, else in the order of the file.
+
+    An array is [H, W, C] or [H, W] uint8 and holds that number of channels.
+    """
+    ending = Path(path).suffix.lower()
+    if ending == ARRAYS:
+        return _checked(_array(path), channels, path)
+    if ending in PAGED and channels not in FROM_OPENCV:
+        return _checked(_pages(path), channels, path)
+    return read_image(path, channels=channels)
+
+
+def size_of_array(file: BinaryIO) -> Size:
+    """Height and width from the header of a .npy file."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, _ = read(file)
+    except ValueError as fault:
+        raise DataError(f"not an array that can be read: {fault}") from None
+    if len(shape) not in (2, 3):
+        raise DataError(f"an array of the shape {shape}, not [H, W, C]")
+    return shape[0], shape[1]
+
+
+def _array(path: str) -> Image:
+    """Objects are never unpickled."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as fault:
+        raise DataError(f"not an array that can be read: {fault}", path=path) from None
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise DataError(
+            f"an array of {array.dtype} and the shape {array.shape}, not uint8 [H, W, C]", path=path
+        )
+    return np.ascontiguousarray(array.reshape(*array.shape[:2], -1))
+
+
+def _pages(path: str) -> Image:
+    with quiet:
+        done, pages = cv2.imreadmulti(path, flags=cv2.IMREAD_UNCHANGED)
+    if not done or not pages:
+        raise DataError("not a picture, or a damaged one", path=path)
+    if any(page.dtype != np.uint8 or page.shape[:2] != pages[0].shape[:2] for page in pages):
+        raise DataError("the pages differ in size or are not of 8 bits", path=path)
+    return np.concatenate([page.reshape(*page.shape[:2], -1) for page in pages], axis=2)
+
+
+def _checked(image: Image, channels: int, path: str) -> Image:
+    if image.shape[2] != channels:
+        raise DataError(f"the picture has {image.shape[2]} channels, not {channels}", path=path)
+    return image

@@ -1,0 +1,93 @@
+"""The drawn data set as files: pictures, text labels, Darknet's .data and .names, COCO's JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolor_cfg.data.shapes import NAMES, Drawing, draw_shapes
+from yolor_cfg.data.types import Size
+from yolor_cfg.errors import DataError
+from yolor_cfg.files import replace_whole
+
+HELD_BACK = 5
+"""One picture in so many is for testing."""
+QUALITY = 92
+
+
+def write_shapes(
+    folder: str | Path, *, count: int, seed: int = 0, size: Size = (320, 320), identities: bool = False
+) -> Path:
+    """The .data file of a new data set of `count` pictures, the last fifth of them for val.
+
+    Picture i depends on (seed, i, size) alone. With `identities` the labels have six columns, as JDE's; the
+    JSON has them anyway, as track_id. A folder that already holds such a data set is left alone: DataError.
+    """
+    assert count >= 2, count
+    root = Path(folder)
+    description = root / "shapes.data"
+    if description.exists():
+        raise DataError("exists already", path=str(description), hint="give a new folder")
+    for name in ("images", "labels", "annotations"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    drawings = [_write_one(root, f"shape{i:06d}", np.random.default_rng([seed, i]), size=size,
+                           identities=identities) for i in range(count)]  # fmt: skip
+    held = max(1, count // HELD_BACK)
+    for split, part in (("train", drawings[: count - held]), ("val", drawings[count - held :])):
+        _write(root / f"{split}.txt", "".join(f"images/{name}.jpg\n" for name, _ in part))
+        _write(root / "annotations" / f"instances_{split}.json", json.dumps(_instances(part, size)))
+    _write(root / "shapes.names", "\n".join(NAMES) + "\n")
+    lines = (f"classes = {len(NAMES)}", "train = train.txt", "valid = val.txt", "names = shapes.names")
+    _write(description, "\n".join(lines) + "\n")
+    return description
+
+
+def _write_one(
+    root: Path, name: str, rng: np.random.Generator, *, size: Size, identities: bool
+) -> tuple[str, Drawing]:
+    """The picture and its labels, and what was drawn without its pixels."""
+    drawing = draw_shapes(rng, size)
+    bgr = cv2.cvtColor(drawing.image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    assert done, name
+    (root / "images" / f"{name}.jpg").write_bytes(data.tobytes())
+    (root / "labels" / f"{name}.txt").write_text("".join(_lines(drawing, identities)))
+    return name, drawing._replace(image=np.empty((0, 0, 3), np.uint8))
+
+
+def _lines(drawing: Drawing, identities: bool) -> Iterator[str]:
+    for label, identity, box in zip(drawing.classes, drawing.identities, drawing.boxes_xywh, strict=True):
+        who = f"{identity} " if identities else ""
+        yield f"{label} {who}" + " ".join(f"{value:.7f}" for value in box) + "\n"
+
+
+def _instances(part: Sequence[tuple[str, Drawing]], size: Size) -> dict[str, Any]:
+    """COCO's document: ids from 1, boxes in whole pixels."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (name, drawing) in enumerate(part, 1):
+        file = f"images/{name}.jpg"
+        images.append({"id": number, "file_name": file, "height": size[0], "width": size[1]})
+        for one in _annotations(drawing, size):
+            annotations.append({"id": len(annotations) + 1, "image_id": number, **one})
+    categories = [{"id": number, "name": name} for number, name in enumerate(NAMES, 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _annotations(drawing: Drawing, size: Size) -> Iterator[dict[str, Any]]:
+    scale = np.array([size[1], size[0], size[1], size[0]])
+    for label, identity, box in zip(drawing.classes, drawing.identities, drawing.boxes_xywh, strict=True):
+        x, y, width, height = (box * scale).tolist()
+        bbox = [float(round(value)) for value in (x - width / 2, y - height / 2, width, height)]
+        yield {"category_id": int(label) + 1, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0,
+               "track_id": int(identity)}  # fmt: skip
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all; the .data file comes last, so a broken run leaves none."""
+    replace_whole(path, lambda file: file.write(text.encode()), fault=DataError, force=True)

@@ -1,0 +1,121 @@
+"""The images of a test as the network takes them: YOLOR's rectangles of similar aspect, or one fixed size.
+
+Legend: N images, H W input.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.data.plain import padded
+from yolor_cfg.data.rect import RectRules, rect_batches
+from yolor_cfg.data.types import Sample
+from yolor_cfg.detect.pipeline import checked, prepared
+from yolor_cfg.detect.preprocess import Placement, Prepared, Size
+from yolor_cfg.detect.sources import read_image
+from yolor_cfg.errors import DataError
+from yolor_cfg.graph import Graph
+
+YOLOR_MULTIPLE = 64
+"""YOLOR's rectangles are multiples of it, whatever the strides of the network."""
+
+
+class Plan(NamedTuple):
+    """Which image is prepared how: its number in the data set and the size of its input, None for the one
+    that the network has."""
+
+    image: int
+    size: Size | None
+
+
+class Group(NamedTuple):
+    """Images of one input size: pixels [N, C, H, W] float32 in 0..1, their numbers, where they lie."""
+
+    pixels: NDArray[np.float32]
+    images: tuple[int, ...]
+    placements: tuple[Placement, ...]
+
+
+class Loaded(NamedTuple):
+    """A batch by input size, the images that could not be read with the reason, and the seconds it took."""
+
+    groups: tuple[Group, ...]
+    skipped: tuple[tuple[int, str], ...]
+    seconds: float
+
+
+def rectangles(sizes: NDArray[np.int32], *, batch_size: int, rules: RectRules) -> list[Plan]:
+    """All images [N, 2] by aspect, those of a batch in the smallest rectangle for them, as YOLOR tests.
+
+    The rectangle of an image does not depend on how the images are then dealt to processes.
+    """
+    batches = rect_batches(sizes, batch_size=batch_size, rules=rules)
+    return [Plan(int(image), batch.size) for batch in batches for image in batch.indices]
+
+
+def rectangle_multiple(graph: Graph) -> int:
+    """What the sides of rectangles are multiples of: 64, more where the network's largest stride needs it."""
+    return int(np.lcm(YOLOR_MULTIPLE, graph.largest_stride))
+
+
+def split(plans: Sequence[Plan], batch_size: int) -> Iterator[list[Plan]]:
+    """Batches of neighbours that have one size."""
+    batch: list[Plan] = []
+    for plan in plans:
+        if batch and (len(batch) == batch_size or plan.size != batch[0].size):
+            yield batch
+            batch = []
+        batch.append(plan)
+    if batch:
+        yield batch
+
+
+def prepare(sample: Sample, graph: Graph, *, plan: Plan, how: str) -> Prepared:
+    """The network's input for one image of a data set."""
+    channels = graph.image.channels
+    image = checked(read_image(sample.image, channels=channels), channels)
+    if plan.size is None:
+        return prepared(image, graph, how=how)
+    canvas, placement = padded(image, plan.size, long_side=graph.image.width)
+    return Prepared(canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255), placement)
+
+
+def load(samples: Sequence[Sample], graph: Graph, *, batch: Sequence[Plan], how: str) -> Loaded:
+    """The batch; an image that cannot be read is left out and named."""
+    start = time.perf_counter()
+    items: dict[int, Prepared] = {}
+    skipped = []
+    for plan in batch:
+        try:
+            items[plan.image] = prepare(samples[plan.image], graph, plan=plan, how=how)
+        except DataError as fault:
+            skipped.append((plan.image, str(fault).splitlines()[0]))
+    return Loaded(tuple(by_size(items)), tuple(skipped), time.perf_counter() - start)
+
+
+def by_size(items: Mapping[int, Prepared]) -> Iterator[Group]:
+    """The images, by number, in groups of one input size."""
+    for shape in dict.fromkeys(item.pixels.shape for item in items.values()):
+        same = {image: item for image, item in items.items() if item.pixels.shape == shape}
+        pixels = np.stack([item.pixels for item in same.values()])
+        yield Group(pixels, tuple(same), tuple(item.placement for item in same.values()))
+
+
+def loaded(
+    samples: Sequence[Sample], graph: Graph, *, batches: Sequence[Sequence[Plan]], how: str
+) -> Iterator[Loaded]:
+    """The batches in order, each prepared in a thread while the one before is looked at."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = None
+        for batch in batches:
+            current, coming = coming, thread.submit(load, samples, graph, batch=batch, how=how)
+            if current is not None:
+                yield current.result()
+        if coming is not None:
+            yield coming.result()

@@ -1,0 +1,112 @@
+"""COCO's 12 numbers and the AP of each category, by pycocotools or by faster-coco-eval, from arrays.
+
+Legend: N images, K classes, D detections; in `precision` T IoUs, R recalls, A areas, M limits of detections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.errors import CfgError, MissingExtra
+from yolor_cfg.evaluate.ground import Floats, Ground
+
+NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+CATEGORY_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+ENGINES = ("auto", "pycocotools", "faster")
+ABSENT = -1.0
+"""What COCO's tools say where the truth has no such boxes."""
+ANY_AREA, MOST_DETECTIONS = 0, 2
+"""Places in pycocotools' tables: boxes of all sizes; the 100 best of an image."""
+
+
+class CocoScores(NamedTuple):
+    """`numbers` by name; `categories` [K, 6] has a column for each of CATEGORY_NUMBERS. -1 stands where the
+    truth has no such boxes. `engine` is who counted."""
+
+    numbers: dict[str, float]
+    categories: Floats
+    engine: str
+
+
+def coco_scores(ground: Ground, detections: Floats, *, engine: str = "auto") -> CocoScores:
+    """The scores of detections [D, 7] over all images of the truth, those without detections too.
+
+    Nothing is printed and no file is written. `auto` takes the faster engine where it is installed; its
+    figures are the same.
+    """
+    engine = chosen(engine)
+    home = import_module("faster_coco_eval" if engine == "faster" else "pycocotools.coco")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = _truth(home.COCO(), ground)
+        results = _results(truth, home.COCO(), detections=detections)
+        judge = _judge(engine)(truth, results, "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    values = [float(value) for value in judge.stats[: len(NUMBERS)]]
+    return CocoScores(dict(zip(NUMBERS, values, strict=True)), _by_category(judge.eval["precision"]), engine)
+
+
+def chosen(engine: str) -> str:
+    """`pycocotools` or `faster`; raises MissingExtra where the faster one is asked for and not installed."""
+    if engine not in ENGINES:
+        raise CfgError("unknown engine", found=engine, allowed=ENGINES)
+    installed = find_spec("faster_coco_eval") is not None
+    if engine == "faster" and not installed:
+        raise MissingExtra("eval")
+    return "pycocotools" if engine == "pycocotools" or not installed else "faster"
+
+
+def _judge(engine: str) -> Any:
+    if engine == "faster":
+        return import_module("faster_coco_eval").COCOeval_faster
+    return import_module("pycocotools.cocoeval").COCOeval
+
+
+def _truth(coco: Any, ground: Ground) -> Any:
+    """The truth as COCO's object. Numbers start at 1: to its matching an annotation 0 is no annotation."""
+    columns = (ground.images, ground.classes, ground.boxes_ltwh, ground.areas, ground.crowd)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    coco.dataset = {
+        "images": [{"id": i + 1, "height": h, "width": w} for i, (h, w) in enumerate(ground.sizes.tolist())],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(ground.names)],
+        "annotations": [
+            {"id": i + 1, "image_id": image + 1, "category_id": label + 1, "bbox": box, "area": area,
+             "iscrowd": int(crowd)}
+            for i, (image, label, box, area, crowd) in enumerate(rows)
+        ],
+    }
+    coco.createIndex()
+    return coco
+
+
+def _results(truth: Any, empty: Any, *, detections: Floats) -> Any:
+    """The detections as COCO's object; `loadRes` of pycocotools fails where there are none."""
+    if len(detections):
+        return truth.loadRes(detections + np.array([1, 0, 0, 0, 0, 0, 1]))
+    empty.dataset = {**truth.dataset, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def _by_category(precision: NDArray[np.float64]) -> Floats:
+    """[K, 6] from precision [T, R, K, A, M]; IoUs are 0.5, 0.55 ... 0.95."""
+    best = precision[..., MOST_DETECTIONS]
+    all_areas = best[..., ANY_AREA]
+    tables = [all_areas, all_areas[0:1], all_areas[5:6], best[..., 1], best[..., 2], best[..., 3]]
+    return np.stack([_means(table) for table in tables], axis=1)
+
+
+def _means(table: NDArray[np.float64]) -> Floats:
+    """[K] means of [T, R, K] without the -1 of what is absent."""
+    there = table > ABSENT
+    count = there.sum(axis=(0, 1))
+    total = np.where(there, table, 0).sum(axis=(0, 1))
+    return np.where(count > 0, total / np.maximum(count, 1), ABSENT)

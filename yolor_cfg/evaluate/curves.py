@@ -1,0 +1,108 @@
+"""Precision and recall as YOLOR counts them: by class, against confidence, and their AP.
+
+Legend: K classes, D detections of one class, I IoU thresholds, X places on an axis of confidence or recall.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from yolor_cfg.evaluate.ground import Flags, Floats, Ground, Integers
+from yolor_cfg.evaluate.matching import best_matches, by_score, flags_at
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+AXIS = np.linspace(0, 1, 1001)
+RECALLS = np.linspace(0, 1, 101)
+CONFIDENCE = 0.1
+"""Where YOLOR reads precision and recall."""
+TAIL = 1e-3
+"""How far beyond the last recall YOLOR's curve falls to 0."""
+
+
+class Curves(NamedTuple):
+    """Figures of each class; NaN where the truth has none of it.
+
+    images, labels [K] how many images and true boxes; precision, recall, f1 [K, X] against the confidence in
+    AXIS; envelope [K, X] the best precision at a recall of AXIS or more, at IoU 0.5; ap [K, I] at THRESHOLDS.
+    """
+
+    images: Integers
+    labels: Integers
+    precision: Floats
+    recall: Floats
+    f1: Floats
+    envelope: Floats
+    ap: Floats
+
+    def at(self, confidence: float) -> tuple[Floats, Floats, Floats]:
+        """Precision, recall and F1 [K] of the detections above the confidence."""
+        place = round(float(np.interp(confidence, AXIS, np.arange(len(AXIS)))))
+        return self.precision[:, place], self.recall[:, place], self.f1[:, place]
+
+    @property
+    def mean(self) -> Means:
+        """Means over the classes that are there, P, R and F1 at YOLOR's confidence; zeros if none is."""
+        there = self.labels > 0
+        if not there.any():
+            return Means(0.0, 0.0, 0.0, 0.0, 0.0)
+        p, r, f1 = (float(values[there].mean()) for values in self.at(CONFIDENCE))
+        return Means(p, r, f1, float(self.ap[there, 0].mean()), float(self.ap[there].mean()))
+
+
+class Means(NamedTuple):
+    """What YOLOR prints in its row `all`, and F1."""
+
+    precision: float
+    recall: float
+    f1: float
+    map50: float
+    map: float
+
+
+def curves(ground: Ground, detections: Floats) -> Curves:
+    """YOLOR's figures of detections [D, 7]; crowds count nowhere."""
+    ground = ground.boxes_at(~ground.crowd)
+    order = by_score(detections)
+    right = flags_at(best_matches(ground, detections), order, THRESHOLDS)[order]
+    labels, scores = detections[order, 6].astype(np.int64), detections[order, 5]
+    count = len(ground.names)
+    boxes = np.bincount(ground.classes, minlength=count)
+    places = np.unique(np.stack([ground.images, ground.classes], axis=1), axis=0)[:, 1]
+    rows = [_of_class(right[labels == k], scores[labels == k], int(boxes[k])) for k in range(count)]
+    stacked = (np.stack(column) for column in zip(*rows, strict=True))
+    return Curves(np.bincount(places, minlength=count), boxes, *stacked)
+
+
+def _of_class(right: Flags, scores: Floats, boxes: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """precision, recall, f1, envelope [X], ap [I] of one class; right [D, I] and scores [D], best first."""
+    if not boxes:
+        nothing = np.full(len(AXIS), np.nan)
+        return nothing, nothing, nothing, nothing, np.full(len(THRESHOLDS), np.nan)
+    if not len(scores):
+        nothing = np.zeros(len(AXIS))
+        return nothing, nothing, nothing, nothing, np.zeros(len(THRESHOLDS))
+    found = right.cumsum(axis=0)
+    recall, precision = found / boxes, found / np.arange(1, len(scores) + 1)[:, None]
+    # Above the best score nothing is detected: recall is 0; precision stays that of the best one.
+    r = np.interp(-AXIS, -scores, recall[:, 0], left=0)
+    p = np.interp(-AXIS, -scores, precision[:, 0])
+    f1 = np.divide(2 * p * r, p + r, out=np.zeros_like(p), where=p + r > 0)
+    ap = np.array([average_precision(*columns) for columns in zip(recall.T, precision.T, strict=True)])
+    return p, r, f1, envelope(recall[:, 0], precision[:, 0], AXIS), ap
+
+
+def envelope(recall: Floats, precision: Floats, places: Floats) -> Floats:
+    """The precision at these recalls, linear between the points of the curve once it never rises."""
+    end = min(float(recall[-1]) + TAIL, 1.0)
+    steps = np.concatenate([[0.0], recall, [end]])
+    heights = np.concatenate([[0.0], precision, [0.0]])
+    falling = np.flip(np.maximum.accumulate(np.flip(heights)))
+    return np.interp(places, steps, falling)
+
+
+def average_precision(recall: Floats, precision: Floats) -> float:
+    """The area below the envelope at 101 recalls, by trapezoids; recall and precision [D], best first."""
+    heights = envelope(recall, precision, RECALLS)
+    return float(((heights[1:] + heights[:-1]) / 2 * np.diff(RECALLS)).sum())

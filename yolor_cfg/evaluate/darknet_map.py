@@ -1,0 +1,85 @@
+"""C Darknet's own mean average precision (`detector map`), with its counts at a threshold.
+
+Legend: K classes, D detections [D, 7] as in `ground.ROW`, T true boxes. A detection belongs to the true box
+of its class that it overlaps most, if above the threshold; the best of those that share a box is right.
+Every class counts in the mean, with 0 if the truth has none of it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from yolor_cfg.evaluate.ground import Flags, Floats, Ground, Integers
+from yolor_cfg.evaluate.matching import best_matches, by_score, first_claims
+
+POINTS = {"area": 0, "voc": 11, "coco": 101}
+"""How Darknet averages: the area under the curve, or precision at so many recalls."""
+CONF = 0.005
+IOU = 0.45
+"""What `detector map` detects with; the network's own kind of suppression."""
+REPORTED = 0.25
+"""The score above which it counts true and false positives."""
+
+
+class DarknetScores(NamedTuple):
+    """`ap` [K], their mean, and at `reported`: right and wrong detections [K], true boxes not found,
+    precision, recall, F1 and the mean IoU over all detections, wrong ones as 0."""
+
+    ap: Floats
+    map: float
+    true_positives: Integers
+    false_positives: Integers
+    false_negatives: int
+    precision: float
+    recall: float
+    f1: float
+    average_iou: float
+
+
+def darknet_scores(
+    ground: Ground, detections: Floats, *, points: int = 0, iou: float = 0.5, reported: float = REPORTED
+) -> DarknetScores:
+    """What C Darknet's `detector map -points N -iou_thresh IOU -thresh REPORTED` says.
+
+    Counts above `reported` go to the best detection of a box. Darknet takes them in the order of its last
+    class, which can give a box to a second detection; its AP does not depend on that.
+    """
+    ground = ground.boxes_at(~ground.crowd)
+    count = len(ground.names)
+    boxes = np.bincount(ground.classes, minlength=count)
+    best = best_matches(ground, detections)
+    order = by_score(detections)
+    right = first_claims(best, order, above=iou)
+    labels = detections[:, 6].astype(np.int64)
+    ap = np.array([_ap(right[order][labels[order] == k], int(boxes[k]), points) for k in range(count)])
+    likely = detections[:, 5] > reported
+    tp = np.bincount(labels[likely & right], minlength=count)
+    fp = np.bincount(labels[likely & ~right], minlength=count)
+    p, r = _ratio(tp.sum(), tp.sum() + fp.sum()), _ratio(tp.sum(), boxes.sum())
+    shared = _ratio(best.overlaps[likely & right].sum(), likely.sum())
+    mean = float(ap.mean()) if count else 0.0
+    missed = int(boxes.sum() - tp.sum())
+    return DarknetScores(ap, mean, tp, fp, missed, p, r, _ratio(2 * p * r, p + r), shared)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+def _ap(right: Flags, boxes: int, points: int) -> float:
+    """Average precision of one class; right [D], best first."""
+    if not boxes or not len(right):
+        return 0.0
+    found = right.cumsum()
+    recall, precision = found / boxes, found / np.arange(1, len(right) + 1)
+    if points:
+        wanted = np.arange(points) / (points - 1)
+        best_from = np.flip(np.maximum.accumulate(np.flip(precision)))
+        place = np.searchsorted(recall, wanted)  # the first rank that reaches the recall
+        return float(np.append(best_from, 0)[place].sum() / points)
+    # Between two ranks Darknet takes the best precision from the earlier one on, so its curve runs a little
+    # above that of the VOC kit; before the first rank precision and recall are 0.
+    heights = np.flip(np.maximum.accumulate(np.flip(np.concatenate([[0.0], precision]))))
+    return float((np.diff(np.concatenate([[0.0], recall])) * heights[:-1]).sum())

@@ -1,0 +1,144 @@
+"""The truth that detections are compared with, as arrays, from a Dataset or from a COCO JSON file.
+
+Legend: N images, T true boxes, K classes, D detections.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.data.types import Dataset
+from yolor_cfg.errors import DataError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+ROW = 7
+"""Values of a detection: number of the image, left, top, width, height in its pixels, score, class."""
+
+
+class Ground(NamedTuple):
+    """The true boxes of all images: boxes_ltwh [T, 4] left, top, width, height in pixels, and of each box the
+    number of its image, its class, its area in pixels^2 as annotated, and whether it is a crowd.
+
+    Images and classes have numbers from 0; `image_ids` and `category_ids` are what files call them.
+    `sizes` [N, 2] are height, width.
+    """
+
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    image_ids: tuple[int | str, ...]
+    files: tuple[str, ...]
+    sizes: Integers
+    images: Integers
+    boxes_ltwh: Floats
+    classes: Integers
+    areas: Floats
+    crowd: Flags
+
+    def boxes_at(self, rows: Flags | Integers) -> Ground:
+        """The same images with only those boxes."""
+        return self._replace(images=self.images[rows], boxes_ltwh=self.boxes_ltwh[rows],
+                             classes=self.classes[rows], areas=self.areas[rows], crowd=self.crowd[rows])
+
+    def without(self, images: Sequence[int]) -> Ground:
+        """The images keep their numbers, but those given have no true boxes: they could not be looked at."""
+        return self.boxes_at(~np.isin(self.images, list(images)))
+
+
+def no_detections() -> Floats:
+    """[0, 7]."""
+    return np.zeros((0, ROW))
+
+
+def of_dataset(dataset: Dataset) -> Ground:
+    """The truth of a Dataset, with its true areas and crowds; where it has no COCO ids, classes go by their
+    number."""
+    samples = tuple(dataset.samples)
+    sizes = np.array([sample.size for sample in samples], dtype=np.int64).reshape(-1, 2)
+    counts = [len(sample.classes) for sample in samples]
+    images = np.repeat(np.arange(len(samples)), counts)
+    fractions = _joined([sample.boxes_xywh for sample in samples], np.float64).reshape(-1, 4)
+    height, width = sizes[images].T
+    scale = np.stack([width, height, width, height], axis=1)
+    centre, size = fractions[:, :2], fractions[:, 2:]
+    return Ground(
+        tuple(dataset.names),
+        tuple(dataset.category_ids) or tuple(range(len(dataset.names))),
+        tuple(sample.image_id for sample in samples),
+        tuple(sample.image for sample in samples),
+        sizes,
+        images,
+        np.concatenate([centre - size / 2, size], axis=1) * scale,
+        _joined([sample.classes for sample in samples], np.int64),
+        _joined([sample.areas for sample in samples], np.float64),
+        _joined([sample.crowd for sample in samples], np.bool_),
+    )
+
+
+def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, kind), *(np.asarray(part, kind).reshape(-1) for part in parts)])
+
+
+def of_coco(path: str | Path) -> Ground:
+    """The truth in a COCO JSON file. All its images count, those without boxes too; boxes of images or
+    categories that it does not list count nowhere, as in pycocotools."""
+    document = read_json(path)
+    if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
+        raise DataError("this is no COCO ground truth", path=str(path), found=described(document),
+                        allowed="an object with images, annotations, categories")
+    try:
+        return _of_document(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise DataError("this COCO ground truth cannot be read", path=str(path),
+                        found=f"{type(fault).__name__}: {fault}") from None
+
+
+def _of_document(document: dict[str, Any]) -> Ground:
+    categories = sorted({int(one["id"]): str(one["name"]) for one in document["categories"]}.items())
+    listed = {one["id"]: one for one in document["images"]}
+    number = {key: i for i, key in enumerate(listed)}
+    label = {key: i for i, (key, _) in enumerate(categories)}
+    boxes = [one for one in document["annotations"]
+             if one["image_id"] in number and one["category_id"] in label]
+    corners = np.array([one["bbox"] for one in boxes], dtype=np.float64).reshape(-1, 4)
+    areas = [one.get("area", one["bbox"][2] * one["bbox"][3]) for one in boxes]
+    return Ground(
+        tuple(name for _, name in categories),
+        tuple(key for key, _ in categories),
+        tuple(listed),
+        tuple(str(one.get("file_name", one["id"])) for one in listed.values()),
+        np.array([(one.get("height", 0), one.get("width", 0)) for one in listed.values()],
+                 dtype=np.int64).reshape(-1, 2),
+        np.array([number[one["image_id"]] for one in boxes], dtype=np.int64),
+        corners,
+        np.array([label[one["category_id"]] for one in boxes], dtype=np.int64),
+        np.array(areas, dtype=np.float64),
+        np.array([bool(one.get("iscrowd", 0)) for one in boxes], dtype=np.bool_),
+    )
+
+
+def read_json(path: str | Path) -> Any:
+    """What the file holds; raises DataError when it is not there or is no JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as fault:
+        raise DataError(f"cannot be read: {(fault.strerror or str(fault)).lower()}", path=str(path)) from None
+    except json.JSONDecodeError as fault:
+        found = fault.msg.lower()
+        raise DataError("this is no JSON", path=str(path), line=fault.lineno, found=found) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise DataError("this is no JSON", path=str(path), found="not text, or nested too deep") from None
+
+
+def described(value: Any) -> str:
+    """What a JSON value is, in a few words."""
+    if isinstance(value, dict):
+        return f"an object with {', '.join(list(value)[:5]) or 'nothing'}"
+    return f"a list of {len(value)}" if isinstance(value, list) else type(value).__name__

@@ -1,0 +1,63 @@
+"""What the processes of one run share. With torch.distributed not initialised there is one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import distributed
+
+
+class Rank(NamedTuple):
+    """Which of how many processes this is."""
+
+    number: int = 0
+    world: int = 1
+
+
+def rank() -> Rank:
+    """This process."""
+    if distributed.is_available() and distributed.is_initialized():
+        return Rank(distributed.get_rank(), distributed.get_world_size())
+    return Rank()
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all processes in process 0, an empty list in the others."""
+    here = rank()
+    if here.world == 1:
+        return [value]
+    values: list[Any] | None = [None] * here.world if here.number == 0 else None
+    distributed.gather_object(value, values, dst=0)
+    return values or []
+
+
+def shared(value: Any) -> Any:
+    """The value that process 0 has, in every process."""
+    if rank().world == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Rank]:
+    """This process among those that torchrun, SLURM and others started, by WORLD_SIZE and RANK; a process
+    group that is there already is used and left alone."""
+    if rank().world > 1 or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield rank()
+        return
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield rank()
+    finally:
+        distributed.destroy_process_group()
+
+
+def own_device(device: str) -> str:
+    """`cuda` as this process's own GPU where there are several processes on the machine."""
+    local = os.environ.get("LOCAL_RANK", "")
+    return f"cuda:{local}" if device == "cuda" and local else device

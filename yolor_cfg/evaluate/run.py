@@ -1,0 +1,246 @@
+"""A network over a data set: the detections in every image, and the scores of them.
+
+Legend: N images, D detections [D, 7] as in `ground.ROW`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolor_cfg.data.rect import RectRules
+from yolor_cfg.data.types import Dataset
+from yolor_cfg.detect.pipeline import (
+    FITS,
+    NMS_KINDS,
+    Rules,
+    default_preprocess,
+    one_of,
+    refuse_without_boxes,
+    suppressed,
+)
+from yolor_cfg.errors import DataError
+from yolor_cfg.evaluate import darknet_map
+from yolor_cfg.evaluate.batches import Group, Plan, loaded, rectangle_multiple, rectangles, split
+from yolor_cfg.evaluate.ground import Floats, Ground, no_detections, of_dataset
+from yolor_cfg.evaluate.ranks import gathered, rank, shared
+from yolor_cfg.evaluate.results import rounded
+from yolor_cfg.evaluate.scores import USUAL, Counting, Scores, Speed, score
+from yolor_cfg.graph import Graph
+from yolor_cfg.model import Network, Predictions
+
+DARKNET_MOST = 1000
+"""Detections of an image that Darknet's figures look at; it has no limit itself, but an untrained network has
+a million candidates."""
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Settings(NamedTuple):
+    """How a network is tested; YOLOR's way as it stands.
+
+    `preprocess` and `nms` None are those of the network's dialect. `rectangles` lets the letterboxes of the
+    yolor dialect follow the aspect of the images, with `padding` multiples around (YOLOR's training tests
+    with 0). `darknet` suppresses a second time, by Darknet's rules, for its mAP.
+    """
+
+    batch_size: int = 16
+    conf: float = 0.001
+    iou: float = 0.65
+    max_det: int = 300
+    preprocess: str | None = None
+    nms: str | None = None
+    rectangles: bool = True
+    padding: float = 0.5
+    precision: str = "fp32"
+    darknet: bool = False
+    counting: Counting = USUAL
+
+
+YOLOR_WAY = Settings()
+Progress = Callable[[int], None]
+
+
+class Collected(NamedTuple):
+    """What a network found: detections [D, 7] as a results file holds them, those of Darknet's rules, the
+    images that could not be read with the reason, and the speed."""
+
+    detections: Floats
+    darknet: Floats | None
+    skipped: tuple[tuple[int, str], ...]
+    speed: Speed
+
+
+class _Part(NamedTuple):
+    """What one process found: images looked at, detections, skipped, seconds by stage."""
+
+    images: int
+    detections: Floats
+    darknet: Floats
+    skipped: tuple[tuple[int, str], ...]
+    seconds: Floats
+
+
+def evaluate(network: Network, dataset: Dataset, *, settings: Settings = YOLOR_WAY) -> Scores:
+    """The scores of a network on a data set; no file is written, and the network is left in the mode it was
+    in. Of several processes each looks at its share, process 0 scores, and all get the scores."""
+    collected = collect(network, dataset, settings=settings)
+    scores = collected and scored(of_dataset(dataset), collected, counting=settings.counting)
+    everywhere: Scores = shared(scores)
+    return everywhere
+
+
+def scored(ground: Ground, collected: Collected, *, counting: Counting = USUAL) -> Scores:
+    """The scores of what a network found; images that could not be read count neither way."""
+    seen = ground.without([image for image, _ in collected.skipped])
+    scores = score(seen, collected.detections, darknet=collected.darknet, counting=counting)
+    skipped = tuple(reason for _, reason in collected.skipped)
+    return scores._replace(speed=collected.speed, skipped=skipped, images=scores.images - len(skipped))
+
+
+def collect(
+    network: Network, dataset: Dataset, *, settings: Settings = YOLOR_WAY, progress: Progress | None = None
+) -> Collected | None:
+    """The detections in all images of the data set; None in all processes but the first. `progress` is called
+    with the number of images done."""
+    refuse_without_boxes(network)
+    _refuse_other_classes(network, dataset)
+    one_of(settings.precision, tuple(PRECISIONS))
+    plans, settings = _planned(network, dataset, settings)
+    part = _looked_at(network, dataset, plans=plans, settings=settings, progress=progress)
+    parts: list[_Part] = gathered(part)
+    if not parts:
+        return None
+    images = max(1, sum(part.images for part in parts))
+    speed = Speed(*(np.sum([part.seconds for part in parts], axis=0) / images * 1000).tolist())
+    skipped = tuple(sorted(pair for part in parts for pair in part.skipped))
+    if len(skipped) == len(dataset.samples):
+        found = skipped[0][1] if skipped else "no images"
+        raise DataError("not one image could be read", path=dataset.origin, found=found)
+    detections = rounded(_in_order([part.detections for part in parts]))
+    darknet = _in_order([part.darknet for part in parts]) if settings.darknet else None
+    return Collected(detections, darknet, skipped, speed)
+
+
+def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
+    count = max(getattr(node.section, "classes", 0) for node in network.graph.heads)
+    if count != len(dataset.names):
+        raise DataError("the data set has other classes than the network", path=dataset.origin,
+                        found=f"{len(dataset.names)} names",
+                        allowed=f"{count} classes, as in {network.graph.path}")
+
+
+def _planned(network: Network, dataset: Dataset, settings: Settings) -> tuple[list[Plan], Settings]:
+    """This process's share of the images, with the settings that the network leaves no choice in."""
+    graph = network.graph
+    how = one_of(settings.preprocess or default_preprocess(graph), FITS)
+    if is_recurrent(network):
+        settings = settings._replace(batch_size=1)
+    sizes = np.array([sample.size for sample in dataset.samples], np.int32).reshape(-1, 2)
+    square = graph.image.height == graph.image.width
+    if settings.rectangles and graph.dialect.is_yolor and how == "letterbox" and square:
+        rules = RectRules(graph.image.width, rectangle_multiple(graph), settings.padding)
+        plans = rectangles(sizes, batch_size=settings.batch_size, rules=rules)
+    else:
+        # In the yolor dialect a fixed letterbox has padding up to one stride only, so sizes differ.
+        plans = [Plan(image, None) for image in range(len(sizes))]
+    here = rank()
+    return plans[here.number :: here.world], settings._replace(preprocess=how)
+
+
+def is_recurrent(network: Network) -> bool:
+    """Whether it keeps something from one image to the next."""
+    return any(hasattr(layer, "initial_state") for layer in network.module_list)
+
+
+def _looked_at(network: Network, dataset: Dataset, *, plans: Sequence[Plan], settings: Settings,
+               progress: Progress | None) -> _Part:  # fmt: skip
+    assert settings.preprocess is not None
+    kinds = rules_of(network.graph, settings)
+    found, darknet = [no_detections()], [no_detections()]
+    skipped: list[tuple[int, str]] = []
+    seconds, images = np.zeros(3), 0
+    batches = list(split(plans, settings.batch_size))
+    with evaluating(network), torch.inference_mode():
+        for batch in loaded(dataset.samples, network.graph, batches=batches, how=settings.preprocess):
+            for group in batch.groups:
+                outcome = _in_group(network, group, kinds=kinds, precision=settings.precision)
+                found.append(outcome.detections)
+                darknet.append(outcome.darknet)
+                seconds += outcome.seconds
+                images += len(group.images)
+            skipped += batch.skipped
+            seconds[0] += batch.seconds
+            if progress:
+                progress(images + len(skipped))
+    return _Part(images, np.concatenate(found), np.concatenate(darknet), tuple(skipped), seconds)
+
+
+def _in_group(network: Network, group: Group, *, kinds: Sequence[Rules], precision: str) -> _Part:
+    """The detections by each kind of suppression; only the first is timed."""
+    start = time.perf_counter()
+    predictions = predict(network, torch.from_numpy(group.pixels), precision=precision)
+    middle = time.perf_counter()
+    found = _rows(predictions, group, kinds[0])
+    seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
+    darknet = _rows(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
+    return _Part(len(group.images), found, darknet, (), seconds)
+
+
+def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Predictions:
+    """What the network says of images [N, C, H, W], in float32 on the CPU; it starts from zero state."""
+    device = next(network.parameters()).device
+    kind = PRECISIONS[precision]
+    network.reset()
+    with torch.autocast(device.type, dtype=kind, enabled=kind is not None):
+        raws = network(images.to(device))
+    predictions = network.decode([raw.float() for raw in raws])
+    network.reset()
+    return Predictions(*(part.float().cpu() for part in predictions))
+
+
+def rules_of(graph: Graph, settings: Settings) -> list[Rules]:
+    """What counts as a detection: by the network's dialect, every class of a box; where Darknet's figures are
+    wanted, also what `detector map` takes."""
+    head = graph.heads[-1].section
+    kind, beta = getattr(head, "nms_kind", "default"), getattr(head, "beta_nms", 0.6)
+    usual = one_of(settings.nms or ("yolor" if graph.dialect.is_yolor else kind), NMS_KINDS)
+    rules = [Rules(settings.conf, settings.iou, usual, beta, multi_label=True, max_det=settings.max_det)]
+    if settings.darknet:
+        least, most = darknet_map.CONF, DARKNET_MOST
+        rules.append(Rules(least, darknet_map.IOU, kind, beta, multi_label=True, max_det=most))
+    return rules
+
+
+def _rows(predictions: Predictions, group: Group, rules: Rules) -> Floats:
+    """[D, 7] of the images of a group; boxes in pixels of the image."""
+    rows = [no_detections()]
+    images = suppressed(predictions, group.placements, rules=rules)
+    for image, found in zip(group.images, images, strict=True):
+        boxes_xyxy, scores, classes = (part.double().numpy() for part in found)
+        corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+        rows.append(np.column_stack([np.full(len(scores), image), corner, size.clip(0), scores, classes]))
+    return np.concatenate(rows)
+
+
+def _in_order(parts: Sequence[Floats]) -> Floats:
+    """The detections by image, so that equal scores rank as if one process had found them."""
+    rows = np.concatenate(parts)
+    return rows[np.argsort(rows[:, 0], kind="stable")]
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[None]:
+    """The network in evaluation mode; afterwards each module is in the mode it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,63 @@
+"""Figures of a test as text for people and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from yolor_cfg.evaluate.coco import ABSENT, CocoScores
+from yolor_cfg.evaluate.ground import Ground
+from yolor_cfg.evaluate.scores import Scores, class_rows
+
+COCO_WORDS = {
+    "AP": ("AP", "0.50:0.95", "all", 100),
+    "AP50": ("AP", "0.50", "all", 100), "AP75": ("AP", "0.75", "all", 100),
+    "APs": ("AP", "0.50:0.95", "small", 100), "APm": ("AP", "0.50:0.95", "medium", 100),
+    "APl": ("AP", "0.50:0.95", "large", 100), "AR1": ("AR", "0.50:0.95", "all", 1),
+    "AR10": ("AR", "0.50:0.95", "all", 10), "AR100": ("AR", "0.50:0.95", "all", 100),
+    "ARs": ("AR", "0.50:0.95", "small", 100), "ARm": ("AR", "0.50:0.95", "medium", 100),
+    "ARl": ("AR", "0.50:0.95", "large", 100),
+}  # fmt: skip
+"""Of each of COCO's numbers: precision or recall, at which IoU, for which sizes, of how many detections."""
+HEADERS = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "Darknet AP50", "COCO AP50", "COCO AP")
+
+
+def coco_rows(coco: CocoScores) -> list[tuple[str, ...]]:
+    """COCO's 12 numbers, one a row, as their tools print them."""
+    head = ("COCO", "IoU", "area", "detections", "")
+    return [head, *((word, iou, area, str(most), _digits(coco.numbers[name]))
+                    for name, (word, iou, area, most) in COCO_WORDS.items())]  # fmt: skip
+
+
+def class_table(scores: Scores, ground: Ground, *, every: bool) -> list[tuple[str, ...]]:
+    """A header, the row of all classes, and with `every` a row for each class that the truth has.
+
+    P, R, F1 at YOLOR's confidence, AP50 and AP by its rule; then Darknet's and COCO's. A dash: not there.
+    """
+    mean, coco = scores.classes.mean, scores.coco.numbers
+    ours = (mean.precision, mean.recall, mean.f1, mean.map50, mean.map)
+    means = (*ours, scores.darknet.map, coco["AP50"], coco["AP"])
+    total = ("all", str(scores.images), str(int(scores.classes.labels.sum())), *map(_digits, means))
+    rows = [_class_row(row) for row in class_rows(scores, ground) if every and row["labels"]]
+    return [HEADERS, total, *rows]
+
+
+def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
+    figures = ("P", "R", "F1", "yolor_AP50", "yolor_AP", "darknet_AP50", "AP50", "AP")
+    return (row["name"], str(row["images"]), str(row["labels"]), *(_digits(row[name]) for name in figures))
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None or value == ABSENT else f"{value:.3f}"
+
+
+def classes_csv(scores: Scores, ground: Ground) -> str:
+    """All figures of each class; an empty cell where the truth has none of it."""
+    rows = class_rows(scores, ground)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["id", "name"], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value in (None, ABSENT) else value for key, value in row.items()})
+    return text.getvalue()

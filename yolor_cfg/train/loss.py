@@ -1,0 +1,143 @@
+"""The loss of a network's raw maps: each head says which loss is its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolor_cfg.errors import YolorError
+from yolor_cfg.model import Network
+from yolor_cfg.train.losses import LOSSES
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+
+__all__ = ["Loss", "LossRules", "NonFiniteLoss", "detection_loss", "initialise_biases"]
+
+OBJECTS_PER_IMAGE, IMAGE_SIDE = 8, 640  # what YOLOR's first biases expect
+CLASS_PRIOR, NEARLY_ONE = 0.6, 0.99
+
+
+class NonFiniteLoss(YolorError):
+    """A loss is infinite or no number: there is nothing to learn from this batch."""
+
+    exit_code = 6
+
+
+class Loss(NamedTuple):
+    """`total` has the gradients and is the sum over the images: what is averaged over a batch is up to the
+    loop (YOLOR does not, C Darknet divides by the batch). `box`, `objectness`, `classes` are its weighted
+    parts by image, without gradients: total = images * (box + objectness + classes), images those of all
+    processes, over which totals and parts add up. `heads` are the totals by head, as sums over the images.
+    """
+
+    total: Tensor
+    box: Tensor
+    objectness: Tensor
+    classes: Tensor
+    heads: tuple[HeadLoss, ...]
+
+
+def detection_loss(raws: Sequence[Tensor], targets: Tensor, network: Network, *, rules: LossRules) -> Loss:
+    """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
+    the batch, class, centre and size as fractions of the input.
+
+    Computed in float32 at least, also under autocast; raises NonFiniteLoss naming batch and head.
+    """
+    nodes = network.graph.heads
+    layers = [network.module_list[node.index] for node in nodes]
+    with torch.autocast(raws[0].device.type, enabled=False):
+        heads = [HeadOutput(*each) for each in zip(nodes, layers, map(_widened, raws), strict=True)]
+        images = rules.counted(torch.tensor([float(len(raws[0]))], device=raws[0].device))[0]
+        losses = _losses(heads, LossInputs((), targets.to(raws[0].device), rules, images))
+        total = _sum([loss.total for loss in losses])
+    if not torch.isfinite(total):
+        raise _not_finite(heads, losses, rules.batch)
+    detached = tuple(_detached(loss) for loss in losses)
+    box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
+    return Loss(total, box, objectness, classes, detached)
+
+
+def _losses(heads: Sequence[HeadOutput], inputs: LossInputs) -> list[HeadLoss]:
+    """The loss of each head in order; those of one kind are computed together."""
+    kinds = [head.kind for head in heads]
+    found: dict[int, HeadLoss] = {}
+    for kind in dict.fromkeys(kinds):
+        places = [place for place, its in enumerate(kinds) if its == kind]
+        if kind not in LOSSES:
+            raise heads[places[0]].section.error("", "has no loss for detection",
+                                                 allowed="yolo, Gaussian_yolo, region, detection")
+        members = tuple(heads[place] for place in places)
+        found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
+    return [found[place] for place in range(len(heads))]
+
+
+def _widened(raw: Tensor) -> Tensor:
+    return raw if raw.dtype == torch.float64 else raw.float()
+
+
+def _detached(loss: HeadLoss) -> HeadLoss:
+    return HeadLoss(loss.box.detach(), loss.objectness.detach(), loss.classes.detach(), loss.matches)
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum()
+
+
+def _not_finite(heads: Sequence[HeadOutput], losses: Sequence[HeadLoss], batch: str) -> NonFiniteLoss:
+    head, loss = next(
+        ((head, loss) for head, loss in zip(heads, losses, strict=True) if not torch.isfinite(loss.total)),
+        (heads[0], losses[0]),
+    )
+    parts = zip(loss._fields, loss[:3], strict=False)
+    section = head.section
+    found = ", ".join(f"{name} {part.item():g}" for name, part in parts)
+    return NonFiniteLoss(
+        "the loss is not a finite number", path=section.path, line=section.line, section=section.type,
+        number=section.index, found=found + (f" in {batch}" if batch else ""),
+        hint="a lower learning rate, a longer warm-up, or full precision")
+
+
+def initialise_biases(network: Network) -> tuple[str, ...]:
+    """Start YOLOR's heads with the beliefs that an image has 8 objects and a class is as likely as any.
+
+    Adds log(8 / (640 / stride)^2) to the objectness biases and log(.6 / (K - .99)) to the class biases of the
+    convolution that the head reads, whatever channel-wise sections stand between them. Returns the heads,
+    as `[name] #index`, for which there is none with biases.
+    """
+    left = []
+    for node in network.graph.heads:
+        if getattr(node.section, "loss_kind", "") != "yolor":
+            continue
+        bias = _bias_before(network, node.index)
+        if bias is None:
+            left.append(f"[{node.section.type}] #{node.index}")
+            continue
+        layer: Any = network.module_list[node.index]
+        _believe(bias, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
+    return tuple(left)
+
+
+def _bias_before(network: Network, index: int) -> nn.Parameter | None:
+    """The biases of the nearest convolution before a head, reached along sections that keep the shape."""
+    nodes = network.graph.nodes
+    source = nodes[index].sources[0]
+    while source >= 0 and nodes[source].shape == nodes[index].shape:
+        convolution = getattr(network.module_list[source], "Conv2d", None)
+        if convolution is not None:
+            return convolution.bias
+        if not nodes[source].sources:
+            return None
+        source = nodes[source].sources[0]
+    return None
+
+
+def _believe(bias: nn.Parameter, *, anchors: int, stride: tuple[float, float]) -> None:
+    with torch.no_grad():
+        values = bias.view(anchors, -1)  # [A, V]
+        classes = values.shape[1] - 5
+        cells = (IMAGE_SIDE / stride[0]) * (IMAGE_SIDE / stride[1])
+        values[:, 4] += math.log(OBJECTS_PER_IMAGE / cells)
+        values[:, 5:] += math.log(CLASS_PRIOR / (classes - NEARLY_ONE))

@@ -1,0 +1,16 @@
+"""One file a kind of loss; a head section names its kind in `loss_kind`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from yolor_cfg.train.losses import detection, gaussian, region, yolo, yolor
+from yolor_cfg.train.losses.base import HeadLoss, LossInputs
+
+LOSSES: dict[str, Callable[[LossInputs], list[HeadLoss]]] = {
+    "yolor": yolor.losses,
+    "yolo": yolo.losses,
+    "gaussian": gaussian.losses,
+    "region": region.losses,
+    "detection": detection.losses,
+}

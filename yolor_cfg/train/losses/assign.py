@@ -1,0 +1,178 @@
+"""Which predictions learn which object in C Darknet's [yolo] and [Gaussian_yolo].
+
+C Darknet writes its deltas one after the other, cell by cell and then object by object; here each such write
+is a row, in that order. Legend: N images, A anchors, H W cells, P = N*A*H*W predictions, T objects, R rows,
+K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
+from yolor_cfg.ops.iou_losses import OVERLAPS
+from yolor_cfg.sections.heads import pairs
+from yolor_cfg.train.losses.base import HeadOutput, first_of_each, last_of_each
+
+LIKELY = 0.25  # predictions without a class above this are not spared by `ignore_thresh`
+
+
+class Truths(NamedTuple):
+    """The objects of a batch, image by image in their order: `image` [T], `boxes` [T, 4] as fractions,
+    `classes` [T]."""
+
+    image: Tensor
+    boxes: Tensor
+    classes: Tensor
+
+    @staticmethod
+    def of(targets: Tensor, section: Any) -> Truths:
+        """Those of the targets [T, 6] that the section can learn: known classes, sizes above 0, the first
+        `max` of each image (C Darknet's labels hold no more)."""
+        image, classes = targets[:, :2].long().unbind(1)
+        known = (classes >= 0) & (classes < section.classes) & (targets[:, 4:] > 0).all(1)
+        order = image.argsort(stable=True)
+        order = order[known[order]]
+        ranks = torch.arange(len(order), device=order.device)
+        starts = torch.searchsorted(image[order], image[order])
+        order = order[ranks - starts < section.max]
+        return Truths(image[order], targets[order, 2:], classes[order])
+
+
+class Best(NamedTuple):
+    """The object that each prediction overlaps most, all [P]: by how much (0: none), and which."""
+
+    overlap: Tensor
+    truth: Tensor
+
+    @staticmethod
+    def of(boxes: Tensor, truths: Truths) -> Best:
+        """boxes [N, A*H*W, 4] as fractions."""
+        overlap, truth = boxes.new_zeros(boxes.shape[:2]), truths.image.new_zeros(boxes.shape[:2])
+        for image in range(len(boxes)):
+            mine = (truths.image == image).nonzero()[:, 0]
+            if len(mine):
+                theirs = iou_matrix(to_xyxy(boxes[image]), to_xyxy(truths.boxes[mine]))
+                overlap[image], best = theirs.max(dim=1)
+                truth[image] = mine[best]
+        return Best(overlap.flatten(), truth.flatten())
+
+
+class Rows(NamedTuple):
+    """Writes in their order: `place` of the prediction and number of the object [R]."""
+
+    place: Tensor
+    truth: Tensor
+
+    @staticmethod
+    def joined(*parts: Rows) -> Rows:
+        return Rows(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def anchor_rows(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Rows:
+    """Each object at the cell of its centre (of its left top with `corner` 1, right bottom with -1): the
+    anchor most like it, and those more like it than `iou_thresh`, as far as they are this head's."""
+    section = head.section
+    anchors, slots, columns = _anchors(head, truths.boxes)
+    _, count, height, width = head.raw.shape[:4]
+    sizes = torch.cat([torch.zeros_like(truths.boxes[:, :2]), truths.boxes[:, 2:]], dim=1)[:, None]
+    taken = torch.zeros(len(truths.image), len(anchors), dtype=torch.bool, device=slots.device)
+    taken.scatter_(1, OVERLAPS["iou"](anchors, sizes).argmax(1, keepdim=True), True)
+    if section.iou_thresh < 1:
+        taken |= OVERLAPS[section.iou_thresh_kind](anchors, sizes) > section.iou_thresh
+    truth, member = taken[:, columns].nonzero(as_tuple=True)
+    point = truths.boxes[truth, :2] - corner * truths.boxes[truth, 2:] / 2
+    cell = (point * point.new_tensor([width, height])).long().clamp(min=0)
+    column, row = torch.minimum(cell, cell.new_tensor([width - 1, height - 1])).unbind(1)
+    place = ((truths.image[truth] * count + slots[member]) * height + row) * width + column
+    return Rows(place, truth)
+
+
+def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All anchors of the network as boxes at the origin [num, 4], fractions of the input; which of this
+    head's slots hold them, and which anchors those are (a second mention in `mask` counts for nothing)."""
+    section = head.section
+    known = max(section.num, 1 + max(section.mask))
+    sizes = like.new_tensor(pairs(section.anchors, known)) / net_size(head, like)
+    firsts = {anchor: slot for slot, anchor in reversed(list(enumerate(section.mask)))}
+    slots = torch.tensor(list(firsts.values()), device=like.device)
+    columns = torch.tensor(list(firsts), device=like.device)
+    return torch.cat([torch.zeros_like(sizes), sizes], dim=1), slots, columns
+
+
+def net_size(head: HeadOutput, like: Tensor) -> Tensor:
+    """Width and height [2] of the images in pixels."""
+    across, down = head.grid.stride
+    return like.new_tensor([across * head.raw.shape[3], down * head.raw.shape[2]])
+
+
+def fractions(head: HeadOutput) -> Tensor:
+    """The predicted boxes [N, A*H*W, 4] as fractions of the image; call without gradients."""
+    boxes: Tensor = head.layer.decode(head.raw)[0]
+    return boxes / net_size(head, boxes).repeat(2)
+
+
+def multipliers(section: Any, like: Tensor) -> Tensor:
+    """How much each class [K] weighs: the most frequent over its own count in `counters_per_class`."""
+    if not section.counters_per_class:
+        return like.new_ones(section.classes)
+    counts = [max(count, 1) for count in section.counters_per_class]
+    if len(counts) != section.classes:
+        raise section.error("counters_per_class", "not one number for each class", found=str(len(counts)),
+                            allowed=str(section.classes))
+    return (max(counts) / like.new_tensor(counts)).clamp(max=section.max_delta)
+
+
+class ClassWrites(NamedTuple):
+    """Writes of a class in their order, all [R]: the first at a prediction says no to all other classes, each
+    further one sets its own class alone to its `aim`; `again` marks firsts that do so too."""
+
+    place: Tensor
+    classes: Tensor
+    aim: Tensor
+    again: Tensor
+
+
+class ClassTargets(NamedTuple):
+    """What the classes of the predictions at `place` [U] learn [U, K], and how much it counts [U, K]."""
+
+    place: Tensor
+    wanted: Tensor
+    weight: Tensor
+
+
+def class_targets(section: Any, scores: Tensor, writes: ClassWrites, *, focal: bool) -> ClassTargets:
+    """Fold the writes of a head whose class probabilities are `scores` [P, K].
+
+    As in C Darknet `cls_normalizer` counts only with `counters_per_class`, and only for first writes.
+    """
+    first = first_of_each(writes.place)
+    place, chosen = writes.place[first], writes.classes[first]
+    factors = multipliers(section, scores)
+    yes = torch.zeros_like(scores[place])
+    yes.scatter_(1, chosen[:, None], 1)
+    if focal:
+        wanted, weight = yes, focal_weight(scores[place, chosen])[:, None].repeat(1, section.classes)
+    else:
+        wanted = yes * (1 - section.label_smooth_eps) + section.label_smooth_eps / 2
+        gain = factors * section.cls_normalizer if section.counters_per_class else factors
+        weight = torch.where(yes > 0, gain, 1)
+    later = writes.again.clone()
+    later |= torch.ones_like(later).index_fill(0, first, False)
+    rows = later.nonzero()[:, 0]
+    at = torch.searchsorted(place, writes.place[rows])
+    last = last_of_each(at * section.classes + writes.classes[rows])
+    at, rows = at[last], rows[last]
+    wanted[at, writes.classes[rows]] = writes.aim[rows]
+    weight[at, writes.classes[rows]] = factors[writes.classes[rows]]
+    return ClassTargets(place, wanted, weight)
+
+
+def focal_weight(probability: Tensor) -> Tensor:
+    """C Darknet's factor on all classes, by the probability of the right one (focal loss, gamma 2, alpha .5;
+    exact behind a softmax)."""
+    p = probability + 1e-15
+    return -0.5 * (1 - p) * (2 * p * p.log() + p - 1)

@@ -1,0 +1,100 @@
+"""C Darknet's loss of [detection] (YOLOv1): squared errors; behind a softmax of classes cross entropy, as its
+delta there is the slope before the softmax. Legend: N images, C = side^2 cells, A boxes of a cell, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolor_cfg.ops.boxes import iou, to_xyxy
+from yolor_cfg.train.losses.assign import Truths
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, first_of_each
+
+SMALL, FIRST, SECOND = 0.1, 0, 1  # `forced`: an object smaller than that takes the second box, else the first
+
+
+class Cells(NamedTuple):
+    """The map cell by cell: classes [N*C, K], objectness [N*C, A], boxes [N*C, A, 4]."""
+
+    classes: Tensor
+    objectness: Tensor
+    boxes: Tensor
+
+    @staticmethod
+    def of(raw: Tensor, section: Any) -> Cells:
+        """raw [N, n, 1, 1]: the classes of all cells, then their objectness, then their boxes."""
+        cells, num = section.side**2, section.num
+        parts = raw.flatten(1).split([cells * section.classes, cells * num, cells * num * 4], dim=1)
+        classes, objectness, boxes = (part.unflatten(1, (cells, -1)).flatten(0, 1) for part in parts)
+        return Cells(classes, objectness, boxes.unflatten(1, (num, 4)))
+
+
+class Objects(NamedTuple):
+    """The object of each cell that has one [U]: of several the first. `boxes` [U, 4]: centre in the cell,
+    width and height as fractions of the image."""
+
+    cell: Tensor
+    boxes: Tensor
+    classes: Tensor
+
+
+def losses(inputs: LossInputs) -> list[HeadLoss]:
+    """The loss of each head by itself."""
+    return [_head_loss(head, inputs.targets) for head in inputs.heads]
+
+
+def _head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+    section = head.section
+    cells = Cells.of(head.raw, section)
+    objects = _objects(section, targets.to(head.raw.dtype))
+    boxes = cells.boxes[objects.cell]  # [U, A, 4]
+    with torch.no_grad():
+        overlap, chosen = _chosen(section, boxes, objects.boxes)
+    wanted = torch.zeros_like(cells.objectness)
+    weight = torch.full_like(wanted, section.noobject_scale)
+    wanted[objects.cell, chosen] = overlap if section.rescore else 1.0
+    weight[objects.cell, chosen] = section.object_scale
+    objectness = ((cells.objectness - wanted).square() * weight).sum() / 2
+    aim = objects.boxes
+    if section.sqrt:
+        aim = torch.cat([aim[:, :2], aim[:, 2:].sqrt()], dim=1)
+    mine = boxes.gather(1, chosen[:, None, None].expand(-1, 1, 4))[:, 0]
+    box = (mine - aim).square().sum() / 2 * section.coord_scale
+    return HeadLoss(box, objectness, _classes(section, cells, objects), len(objects.cell))
+
+
+def _objects(section: Any, targets: Tensor) -> Objects:
+    truths, side = Truths.of(targets, section), section.side
+    inside = truths.boxes[:, :2] * side
+    column, row = inside.long().clamp(0, side - 1).unbind(1)
+    cell = (truths.image * side + row) * side + column
+    first = first_of_each(cell)
+    centre = inside - torch.stack([column, row], dim=1)
+    return Objects(cell[first], torch.cat([centre, truths.boxes[:, 2:]], dim=1)[first], truths.classes[first])
+
+
+def _chosen(section: Any, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """The overlap of each object [U] with its box, and which box that is: the one that overlaps it most; the
+    nearest in all four numbers where none does."""
+    scale = boxes.new_tensor([1 / section.side, 1 / section.side, 1, 1])
+    size = boxes[..., 2:].square() if section.sqrt else boxes[..., 2:]
+    ours, theirs = torch.cat([boxes[..., :2], size], dim=-1) * scale, (truth * scale)[:, None]
+    overlap = iou(to_xyxy(ours), to_xyxy(theirs))  # [U, A]
+    apart = (ours - theirs).square().sum(-1)
+    chosen = torch.where(overlap.amax(1) > 0, overlap.argmax(1), apart.argmin(1))
+    if section.forced:
+        area = theirs[:, 0, 2:].prod(-1)
+        chosen = torch.where(area < SMALL, SECOND, FIRST).clamp(max=section.num - 1)
+    return overlap.gather(1, chosen[:, None])[:, 0], chosen
+
+
+def _classes(section: Any, cells: Cells, objects: Objects) -> Tensor:
+    scores = cells.classes[objects.cell]  # [U, K]
+    if section.softmax:
+        right = scores.gather(1, objects.classes[:, None]).clamp(min=torch.finfo(scores.dtype).tiny)
+        return -right.log().sum() * section.class_scale
+    wanted = torch.zeros_like(scores).scatter_(1, objects.classes[:, None], 1)
+    return (scores - wanted).square().sum() / 2 * section.class_scale

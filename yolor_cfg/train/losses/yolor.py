@@ -1,0 +1,93 @@
+"""The loss of YOLOR: CIoU, objectness that learns the overlap, and classes. Legend: N images, A anchors,
+H W cells, V = 5 + K values, M matches.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolor_cfg.ops.iou_losses import ciou
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_of_each
+from yolor_cfg.train.targets import Matches, matched
+
+GAINS_BY_CLASSES = 80  # the class gain is given for so many
+FOCAL_ALPHA = 0.25
+MANY_LEVELS, THEIR_GAIN = 4, 1.4
+
+
+def balance(levels: int) -> tuple[float, ...]:
+    """How much the objectness of each head weighs, in cfg order, by the number of heads."""
+    weights = (4.0, 1.0, 0.5, 0.4, 0.1) if levels == 5 else (4.0, 1.0, 0.4, 0.1)
+    return (weights + (weights[-1],) * levels)[:levels]
+
+
+def losses(inputs: LossInputs) -> list[HeadLoss]:
+    """The loss of each head; box and classes are means over the matches of a head in the whole batch."""
+    found = [_matches(head, inputs) for head in inputs.heads]
+    counts = torch.tensor([float(len(matches.image)) for matches in found], device=inputs.targets.device)
+    divisors = inputs.rules.counted(counts).clamp(min=1) / inputs.images
+    weights = balance(len(found))
+    parts = zip(inputs.heads, found, divisors, weights, strict=True)
+    gain = 3 / len(found)
+    many = THEIR_GAIN if len(found) >= MANY_LEVELS else 1.0
+    rules = inputs.rules._replace(box=inputs.rules.box * gain, classes=inputs.rules.classes * gain)
+    return [
+        _head_loss(head, matches, divisor, rules=rules._replace(
+            objectness=inputs.rules.objectness * gain * many * weight))
+        for head, matches, divisor, weight in parts
+    ]
+
+
+def _matches(head: HeadOutput, inputs: LossInputs) -> Matches:
+    targets = inputs.targets.to(head.raw.dtype)
+    anchors = targets.new_tensor(head.grid.anchors) / targets.new_tensor(head.grid.stride)
+    height, width = head.raw.shape[2:4]
+    return matched(targets, anchors, (height, width), ratio=inputs.rules.anchor_ratio)
+
+
+def _head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, rules: LossRules) -> HeadLoss:
+    """`divisor` is the number of matches for each image of the batch."""
+    raw, classes = head.raw, head.raw.shape[-1] - 5
+    values = raw[matches.where]  # [M, V]
+    overlap = ciou(_boxes(head, matches, values), matches.boxes)
+    box = (1 - overlap).sum() / divisor * rules.box
+    objectness = _entropy(raw[..., 4], _objectness(raw, matches, overlap, rules=rules), rules=rules,
+                          weight=rules.object_weight) / raw[0, ..., 4].numel() * rules.objectness
+    wanted = torch.full_like(values[:, 5:], rules.label_smoothing / 2)
+    wanted.scatter_(1, matches.classes[:, None], 1 - rules.label_smoothing / 2)
+    entropy = _entropy(values[:, 5:], wanted, rules=rules, weight=rules.class_weight)
+    gain = rules.classes / GAINS_BY_CLASSES if classes > 1 else 0.0  # the mean over classes, times classes
+    return HeadLoss(box, objectness, entropy / divisor * gain, len(matches.image))
+
+
+def _boxes(head: HeadOutput, matches: Matches, values: Tensor) -> Tensor:
+    """Predicted boxes [M, 4]: centre relative to the cell, and size; in cells."""
+    anchors = values.new_tensor(head.grid.anchors) / values.new_tensor(head.grid.stride)
+    reach = 2 * values[:, :4].sigmoid()
+    return torch.cat([reach[:, :2] - 0.5, reach[:, 2:].square() * anchors[matches.anchor]], dim=1)
+
+
+def _objectness(raw: Tensor, matches: Matches, overlap: Tensor, *, rules: LossRules) -> Tensor:
+    """What the objectness of each cell [N, A, H, W] learns: the overlap of its last match, else 0.
+
+    Only that match is written (found by a stable sort), so no device can choose another.
+    """
+    wanted = torch.zeros_like(raw[..., 4])
+    last = last_of_each(matches.cells(raw.shape))
+    value = 1 - rules.iou_ratio + rules.iou_ratio * overlap.detach().clamp(min=0)
+    wanted[tuple(index[last] for index in matches.where)] = value[last]
+    return wanted
+
+
+def _entropy(logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: float) -> Tensor:
+    """The sum of binary cross entropies; focal (arXiv 1708.02002) where `focal_gamma` is above 0."""
+    entropy = F.binary_cross_entropy_with_logits(
+        logits, wanted, pos_weight=logits.new_tensor(weight), reduction="none")
+    if rules.focal_gamma > 0:
+        probability = logits.sigmoid()
+        right = wanted * probability + (1 - wanted) * (1 - probability)
+        alpha = wanted * FOCAL_ALPHA + (1 - wanted) * (1 - FOCAL_ALPHA)
+        entropy = entropy * alpha * (1 - right) ** rules.focal_gamma
+    return entropy.sum()
