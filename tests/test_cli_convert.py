@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import make_cfgs
 import pytest
 import torch
 from tiny_detector import Files, photo, save, text, write, yolor
@@ -165,7 +166,54 @@ def test_the_examples_in_the_help_are_commands_that_the_parser_takes() -> None:
     assert command is not None
     lines = [line.strip() for line in command.get_help(click.Context(command)).splitlines()]
     examples = [line.split() for line in lines if line.startswith("yolor convert ")]
-    assert len(examples) == 3
+    assert len(examples) == 4
     for words in examples:
         with command.make_context("convert", words[2:]) as context:
             assert context.params["cfg"].endswith(".cfg")
+
+
+@pytest.fixture(scope="module")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """yolor_micro with seeded weights, at its smallest size."""
+    folder = tmp_path_factory.mktemp("micro")
+    cfg = folder / "micro.cfg"
+    cfg.write_text(make_cfgs.cfg_text("yolor_micro", make_cfgs.FAMILY["yolor_micro"]._replace(size=64)))
+    torch.manual_seed(0)
+    write_weights(load(cfg), folder / "micro.weights")
+    return Files(cfg, folder / "micro.weights")
+
+
+@pytest.mark.parametrize("option", ["--fuse", "--fold-implicit"])
+def test_a_folded_network_finds_the_same_boxes_in_files_of_its_own(
+    micro: Files, option: str, tmp_path: Path
+) -> None:
+    convert(micro, micro.weights, tmp_path / "out.weights", option)
+    before, after = load(*micro), load(tmp_path / "out.cfg", tmp_path / "out.weights")
+    assert after.graph.dialect.name == ("darknet" if option == "--fold-implicit" else "yolor")
+    assert not any(node.section.type.startswith("implicit") for node in after.graph.nodes)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        for mine, theirs in zip(before.decode(before(images)), after.decode(after(images)), strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-4)
+
+
+def test_plain_darknet_gets_its_suffixes_and_can_keep_batch_norms(micro: Files, tmp_path: Path) -> None:
+    told = convert(micro, micro.weights, tmp_path / "plain", "--fold-implicit", "--keep-bn")
+    assert f"{tmp_path / 'plain.cfg'}: " in told
+    text = (tmp_path / "plain.cfg").read_text()
+    assert "batch_normalize=1" in text and "new_coords=1" in text and "[implicit" not in text
+
+
+def test_a_cfg_is_never_written_over(micro: Files, tmp_path: Path) -> None:
+    (tmp_path / "out.cfg").write_text("mine")
+    assert "is there already" in convert(micro, micro.weights, tmp_path / "out.weights", "--fuse", code=2)
+    assert (tmp_path / "out.cfg").read_text() == "mine" and not (tmp_path / "out.weights").exists()
+    beside = micro.cfg.with_suffix(".weights")
+    assert "is the cfg that is read" in convert(micro, micro.weights, beside, "--fuse", "--force", code=2)
+
+
+@pytest.mark.parametrize("words", [("--keep-bn",), ("--fuse", "--upto", "3")])
+def test_options_that_do_not_go_together_are_a_usage_error(
+    micro: Files, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    convert(micro, micro.weights, tmp_path / "out.weights", *words, code=2)

@@ -44,8 +44,8 @@ def fold(network: Network, *, norms: bool = True, implicit: bool = True) -> Fold
     with torch.no_grad():
         program = Program(network)
         notes = fold_program(program, norms=norms, implicit=implicit)
-        what = " and ".join(["implicit knowledge"] * implicit + ["batch norms"] * norms)
-        program.add_comment(f"# folded: {what} are in the convolutions")
+        what = " and ".join(["batch norms"] * norms + ["implicit knowledge"] * implicit)
+        program.add_comment(f"# folded into the convolutions: {what}")
         return Folded(program.built(), tuple(notes))
 
 

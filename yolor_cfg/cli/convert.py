@@ -19,7 +19,8 @@ EXAMPLES = """\b
 Examples:
   yolor convert yolov4.weights yolov4.pt --cfg yolov4.cfg --names coco.names
   yolor convert yolor_p6.pt yolor_p6.weights --cfg yolor_p6.cfg
-  yolor convert yolov4.weights yolov4.conv.137 --cfg yolov4.cfg --upto 137"""
+  yolor convert yolov4.weights yolov4.conv.137 --cfg yolov4.cfg --upto 137
+  yolor convert yolor_p6.pt plain.weights --cfg yolor_p6.cfg --fold-implicit"""
 
 
 @click.command(epilog=EXAMPLES)
@@ -31,9 +32,14 @@ Examples:
 @click.option("--cutoff", type=click.IntRange(1), metavar="N", help="IN holds layers 0 to N-1 only.")
 @click.option("--upto", type=click.IntRange(1), metavar="N", help="Write layers 0 to N-1 only (.weights).")
 @click.option("--names", type=click.Path(), help="Class names to keep in OUT: a .names or .data file.")
+@click.option("--fuse", is_flag=True, help="Fold batch norms and implicit knowledge into the convolutions; the "
+              "cfg of the result goes beside OUT.")
+@click.option("--fold-implicit", "plain", is_flag=True, help="The same as plain Darknet, which C Darknet and "
+              "OpenCV 4 read: OUT.weights and OUT.cfg.")
+@click.option("--keep-bn", is_flag=True, help="With --fold-implicit: keep batch norms, for C Darknet's epsilon.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 def convert(source: str, target: str, cfg: str, dialect: str | None, strict: bool, cutoff: int | None,
-            upto: int | None, names: str | None, force: bool) -> None:
+            upto: int | None, names: str | None, fuse: bool, plain: bool, keep_bn: bool, force: bool) -> None:
     """Read the weights IN and write them as OUT: .weights, .pt or .safetensors, by the suffix.
 
     IN is told by its content. Implicit parameters are kept in every format; a .weights file that is read and
@@ -42,16 +48,25 @@ def convert(source: str, target: str, cfg: str, dialect: str | None, strict: boo
     from yolor_cfg.graph import Reading
     from yolor_cfg.loading import open_network
 
+    if plain and Path(target).suffix != ".weights":
+        target += ".weights"
     as_weights = upto is not None or Path(target).suffix == ".weights"
     _check_format(target, as_weights=as_weights, upto=upto, names=names)
+    _check_folding(target, cfg, folds=fuse or plain, upto=upto, force=force)
+    if keep_bn and not plain:
+        raise click.UsageError("--keep-bn goes with --fold-implicit")
     opened = open_network(cfg, source, reading=Reading(dialect, strict=strict), cutoff=cutoff)
     tell(opened.network.graph.warnings, opened.notes)
     numbers = _numbers(opened, source)
+    if fuse or plain:
+        opened = _folded(opened, plain=plain, keep_bn=keep_bn)
     if as_weights:
         _to_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
         _to_checkpoint(opened, target, numbers=numbers, names=names, force=force)
     say(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
+    if fuse or plain:
+        _write_cfg(opened, target, force=force)
 
 
 def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
@@ -63,6 +78,45 @@ def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str
         raise click.UsageError(f"--upto is for .weights files; a {suffix} file holds the whole network")
     if names is not None and as_weights:
         raise click.UsageError("--names is for .pt and .safetensors files; a .weights file has no names")
+
+
+def _cfg_beside(target: str) -> Path:
+    return Path(target).with_suffix(".cfg")
+
+
+def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, force: bool) -> None:
+    """Refuse what could leave one file of two, or write over the cfg that is read."""
+    if not folds:
+        return
+    beside = _cfg_beside(target)
+    if upto is not None:
+        raise click.UsageError("--upto counts the layers of the cfg as it is: it does not go with folding")
+    if beside.exists() and beside.samefile(cfg):
+        raise click.UsageError(f"{beside} is the cfg that is read: give OUT another name")
+    if beside.exists() and not force:
+        raise click.UsageError(f"{beside} is there already: give OUT another name, or --force")
+
+
+def _folded(opened: Opened, *, plain: bool, keep_bn: bool) -> Opened:
+    """The network with batch norms and implicit knowledge in its convolutions; what stays is told."""
+    from yolor_cfg.fold import fold
+    from yolor_cfg.plain import to_plain_darknet
+
+    if plain:
+        return opened._replace(network=to_plain_darknet(opened.network, keep_bn=keep_bn))
+    folded = fold(opened.network)
+    tell((), folded.notes)
+    return opened._replace(network=folded.network)
+
+
+def _write_cfg(opened: Opened, target: str, *, force: bool) -> None:
+    from yolor_cfg.errors import CfgError
+    from yolor_cfg.files import replace_whole
+
+    document, beside = opened.network.graph.document, _cfg_beside(target)
+    data = document.text.encode(document.encoding)
+    replace_whole(beside, lambda file: file.write(data), fault=CfgError, force=force)
+    say(f"{beside}: {len(opened.network.graph.nodes)} sections", "green")
 
 
 def _numbers(opened: Opened, source: str) -> dict[str, float]:

@@ -38,11 +38,13 @@ LARGEST = 5
 @strict_option
 @click.option("--counting", type=click.Choice(COUNTINGS), help="Whose parameters and FLOPs: ours (exact; the "
               "default), C Darknet's, those of YOLOR's paper, or thop 0.1.1's.")
+@click.option("--folded", is_flag=True, help="The network with batch norms and implicit knowledge folded into "
+              "its convolutions, and what cannot be.")
 @click.option("--memory", is_flag=True, help="The peak of the activation memory: where it is, what it holds.")
 @click.option("--sections", is_flag=True, help="List all sections; with names in place of CFG, their keys.")
 @json_option
 def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str | None, strict: bool,
-         counting: str | None, memory: bool, sections: bool, as_json: bool) -> None:
+         counting: str | None, folded: bool, memory: bool, sections: bool, as_json: bool) -> None:
     """Print the sections of CFG and what they cost.
 
     One MAC is a multiply-add, that is two FLOPs; BFLOPs are those that Darknet prints. Memory is that of the
@@ -59,6 +61,8 @@ def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str 
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
     graph = load(cfg[0], Reading(dialect=dialect, size=size, strict=strict))
     tell(graph.warnings, graph.notes)
+    if folded:
+        graph = _folded(graph)
     counted, peak = count(graph), peak_activation(graph) if memory else None
     tallied = tally(graph, counting) if counting else None
     if as_json:
@@ -66,6 +70,15 @@ def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str 
     peak_lines = _peak_lines(graph, peak) if peak else []
     table, totals = _table(graph, counted, tallied), _totals(graph, counted, tallied)
     return click.echo("\n".join([*table, "", *totals, *peak_lines]))
+
+
+def _folded(graph: Graph) -> Graph:
+    """The graph after folding; what stays, and why, is told. This alone needs torch."""
+    from yolor_cfg.fold import fold
+    from yolor_cfg.model import Network
+    network, notes = fold(Network(graph).eval())
+    tell((), notes)
+    return network.graph
 
 
 def _tallied_json(document: dict[str, Any], tallied: Tally | None) -> dict[str, Any]:
