@@ -1,7 +1,8 @@
 """Checkpoints: our own written and read, others' read; always tensors by name, never objects.
 
 Ours is a dict that `torch.load(weights_only=True)` reads: `cfg` (the text), `dialect`, `names`, `bn_eps`,
-`model` (the tensors by state-dict name) and `numbers`. YOLOR's .pt files have the same names below `model`.
+`model` (the tensors by state-dict name) and `numbers`. YOLOR's .pt files have the same names below `model`,
+those of its paper branch the modules themselves.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.layout import class_hint, class_tensors, file_layout
 from yolor_cfg.model import Network
+from yolor_cfg.official import NEEDLESS, is_paper, paper_tensors
 from yolor_cfg.pickled import module_state, read_pt
 from yolor_cfg.safetensors_io import read_metadata, read_safetensors, write_safetensors
 from yolor_cfg.unpickle import Opaque
@@ -29,13 +31,11 @@ from yolor_cfg.weights import not_finite
 
 SHOWN = 8  # mismatches that a message lists before it only counts them
 FORMAT = "yolor-cfg 1"
-# No result hangs on these: a counter of batch norm, constant filters of the peer's wavelet library.
-NEEDLESS = re.compile(r"\.(num_batches_tracked|h[01]_(col|row))$")
 LAYER = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
 HOLDERS = ("model", "state_dict", "ema")  # where programs keep the state dict in their checkpoint
 OTHER_NAMES = (
-    "checkpoints of YOLOR's paper branch and of other programs have names that no cfg has: "
-    "take one of YOLOR's main branch, or a .weights file"
+    "whole networks of YOLOR's paper branch load into the cfgs named _paper; checkpoints of other programs "
+    "have names that no cfg has: take one of YOLOR's, or a .weights file"
 )
 PICKLE_START = b"\x80\x02"  # torch files from before the zip format
 
@@ -92,7 +92,8 @@ def save_checkpoint(
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """The tensors of a checkpoint by name, read without running anything in the file.
 
-    Reads ours, YOLOR's dicts with a state dict under `model`, plain state dicts, and safetensors.
+    Reads ours, YOLOR's dicts with a state dict or a pickled module under `model`, plain state dicts, and
+    safetensors.
     """
     try:
         if what_is(file_start(path).head) == "a safetensors file":
@@ -111,9 +112,13 @@ def load_tensors(
     """Copy the tensors into the network by name, all or none; the notes are what its user should know.
 
     Raises one WeightsError with every name that is missing, unexpected or of another shape. With `cutoff` the
-    layers from there on keep what they have. Half precision becomes the network's own.
+    layers from there on keep what they have. Half precision becomes the network's own. The names of YOLOR's
+    paper branch are mapped by structure.
     """
     checked_cutoff(network.graph, cutoff)
+    remarks: tuple[str, ...] = ()
+    if is_paper(tensors):
+        tensors, remarks = _of_paper(network.graph, tensors, path=path)
     state = network.state_dict()
     wanted = {name: tensor for name, tensor in state.items() if _before(name, cutoff)}
     given = {name: tensor for name, tensor in tensors.items() if _before(name, cutoff)}
@@ -126,7 +131,18 @@ def load_tensors(
     network.reset()
     places = file_layout(network.graph, end=cutoff)
     notes = not_finite(network.graph, [(place, state[place.name]) for place in places])
-    return (*filter(None, [cutoff_note(network.graph, cutoff)]), *notes)
+    return (*filter(None, [cutoff_note(network.graph, cutoff)]), *remarks, *notes)
+
+
+def _of_paper(
+    graph: Graph, tensors: Mapping[str, Tensor], *, path: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """As `paper_tensors`, faults with the path of the file."""
+    try:
+        return paper_tensors(graph, tensors)
+    except WeightsError as fault:
+        fault.path = fault.path or path
+        raise
 
 
 def _state(content: Any) -> dict[str, Tensor]:
@@ -143,7 +159,7 @@ def _state(content: Any) -> dict[str, Tensor]:
     named = (
         {name: value for name, value in held.items() if isinstance(value, Tensor)} if _is_dict(held) else {}
     )
-    if named and any(LAYER.match(name) for name in named if isinstance(name, str)):
+    if named and (is_paper(named) or any(LAYER.match(name) for name in named if isinstance(name, str))):
         return {str(name): tensor for name, tensor in named.items()}
     raise WeightsError(
         "holds no weights by the names of a cfg's sections",
@@ -158,9 +174,10 @@ def _is_dict(value: Any) -> bool:
 
 
 def _of_module(module: Opaque) -> dict[str, Tensor]:
-    """The state of a pickled module, if its layers are numbered as the sections of a cfg are."""
+    """The state of a pickled module, if its layers are numbered as the sections of a cfg or as the modules of
+    YOLOR's paper branch."""
     state = module_state(module)
-    if any(LAYER.match(name) for name in state):
+    if is_paper(state) or any(LAYER.match(name) for name in state):
         return state
     raise WeightsError(
         "this is a pickled module, not a state dict",

@@ -1,0 +1,271 @@
+"""Checkpoints of YOLOR's paper branch: the tensors of a pickled module under the names of a `_paper` cfg.
+
+Such a file numbers blocks (`model.5.cv1.conv.weight`), a cfg numbers sections; the convolutions come in the
+same order, so both are walked side by side. Three things differ. A block has one batch norm over the
+concatenation of its dense and its cross branch; in the cfg each branch has its half. Pooled maps are
+concatenated from small to large. The 3x3 convolution of a head follows the map that it reads; in the cfg it
+stands with the head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolor_cfg.errors import WeightsError
+from yolor_cfg.graph import Graph, Node
+
+# No result hangs on these: a counter of batch norm, constant filters of the peer's wavelet library.
+NEEDLESS = re.compile(r"\.(num_batches_tracked|h[01]_(col|row))$")
+WAVELET = re.compile(r"model\.[0-9]{1,6}\..*\bh[01]_(col|row)$")
+PREDICTION = re.compile(r"(?:module\.)?model\.[0-9]{1,6}\.m\.0\.weight")
+BLOCK = re.compile(r"model\.([0-9]{1,6})\.([^.]+)")
+NORM = ("weight", "bias", "running_mean", "running_var")
+HEAD_PARTS = ("ia", "m", "im")  # added to a head's map, its convolution, a factor on the predictions
+HINT = "files of YOLOR's paper branch are for the cfgs named _paper, each for its own network"
+
+# The parts of a block in the order of a cfg's sections, by the names of the block's children. `cv2:cross` is
+# a plain convolution with the cross branch's half of the batch norm, `:dense` the other half alone, `m` are
+# bottlenecks.
+BLOCKS = {
+    "bn conv": ("",),
+    "cv1 cv2": ("cv1", "cv2"),
+    "cv1 cv2 cv3": ("cv1", "cv2", "cv3"),
+    "bn cv1 cv2 cv3 cv4 m": ("cv2:cross", "cv1", "m", "cv3:dense", "cv4"),
+    "bn cv1 cv2 cv4 m": ("cv2:cross", "cv1", "m", ":dense", "cv4"),
+    "bn cv1 cv2 cv3 m": ("cv1", "cv2:cross", "m", ":dense", "cv3"),
+    "bn cv1 cv2 cv3 cv4 cv5 cv6 cv7": ("cv2:cross", "cv1", "cv3", "cv4", "cv5", "cv6", ":dense", "cv7"),
+}
+
+
+class Piece(NamedTuple):
+    """Tensors of the file that belong to one section, by their names below it; `name` is the file's own name
+    of the first."""
+
+    name: str
+    tensors: dict[str, Tensor]
+
+
+class Slot(NamedTuple):
+    """A section that wants tensors: their shapes by their names below it."""
+
+    node: Node
+    shapes: dict[str, tuple[int, ...]]
+
+
+def is_paper(names: Iterable[object]) -> bool:
+    """True for the names of a network whose last numbered module predicts, as those of the paper branch."""
+    return any(isinstance(name, str) and PREDICTION.fullmatch(name) for name in names)
+
+
+def paper_tensors(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of a paper-branch file by our state-dict names, each used once; notes for the user.
+
+    Raises WeightsError at the first that does not fit. Only the sizes of the heads' tensors are not looked
+    at: who loads them knows what another class count means.
+    """
+    held = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    file = File(held)
+    heads = [_branch(graph, head) for head in graph.heads]
+    last = max(file.blocks())
+    found: dict[str, Tensor] = {}
+    for slot, piece in zip_longest(_body(graph, heads), file.pieces(last)):
+        found |= _fitted(graph, slot, piece)
+    for level, (_, nodes) in enumerate(heads):
+        predicting = [slot for slot in _slots(graph, reversed(nodes)) if not _is_normed(slot)]
+        for slot, piece in zip_longest(predicting, file.level(last, level)):
+            found |= _fitted(graph, slot, piece, sized=False)
+    notes = [_wavelet_note(graph, held), _anchor_note(graph, file.anchors(last))]
+    if file.left:
+        raise _misfit(graph, "holds more than the network has", found=next(iter(file.left)))
+    return found, tuple(filter(None, notes))
+
+
+class File:
+    """The tensors of a file that are not used yet, `left`, and what they make up."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.left = {name: tensor for name, tensor in tensors.items() if not NEEDLESS.search(name)}
+
+    def blocks(self) -> dict[int, set[str]]:
+        """The names of the children of each numbered module that holds tensors."""
+        found: dict[int, set[str]] = {}
+        for match in filter(None, map(BLOCK.match, self.left)):
+            found.setdefault(int(match[1]), set()).add(match[2])
+        return found
+
+    def pieces(self, end: int) -> Iterator[Piece]:
+        """The tensors of the blocks before `end`, in the order of a cfg's sections."""
+        for number, children in sorted(self.blocks().items()):
+            if number < end:
+                kind = " ".join(sorted(children))
+                if kind not in BLOCKS:
+                    raise WeightsError(
+                        "holds a block of an unknown kind",
+                        found=f"model.{number} of {kind}"[:200],
+                        allowed="the blocks of YOLOR's paper branch",
+                        hint=HINT,
+                    )
+                yield from self._block(f"model.{number}.", BLOCKS[kind])
+
+    def level(self, number: int, level: int) -> Iterator[Piece]:
+        """The tensors of a head, in the order in which they are applied."""
+        for part in HEAD_PARTS:
+            name = f"model.{number}.{part}.{level}"
+            if part == "m":
+                parts = {f"Conv2d.{key}": self._take(f"{name}.{key}") for key in ("weight", "bias")}
+                yield Piece(f"{name}.weight", parts)
+            elif f"{name}.implicit" in self.left:
+                yield Piece(f"{name}.implicit", {"implicit": self._take(f"{name}.implicit")})
+
+    def anchors(self, number: int) -> Tensor | None:
+        """All anchors in pixels, float32 [A, 2], fine to coarse; the same in cells of the maps is dropped."""
+        self.left.pop(f"model.{number}.anchors", None)
+        pixels = self.left.pop(f"model.{number}.anchor_grid", None)
+        return None if pixels is None or pixels.numel() % 2 else pixels.float().reshape(-1, 2)
+
+    def _block(self, prefix: str, parts: Sequence[str]) -> Iterator[Piece]:
+        if any(":" in part for part in parts):
+            self._halve(f"{prefix}bn")
+        for part in parts:
+            name, _, branch = part.partition(":")
+            if name == "m":
+                yield from self._bottlenecks(prefix)
+            elif branch:
+                norm = self._norm(f"{prefix}bn", f" ({branch} half)")
+                yield self._with_norm(f"{prefix}{name}", norm) if name else Piece(f"{prefix}bn.weight", norm)
+            else:
+                yield self._conv(f"{prefix}{name}".rstrip("."))
+
+    def _bottlenecks(self, prefix: str) -> Iterator[Piece]:
+        start = f"{prefix}m."
+        numbers = {name.removeprefix(start).split(".")[0] for name in self.left if name.startswith(start)}
+        for number in range(len(numbers)):
+            yield from (self._conv(f"{prefix}m.{number}.{child}") for child in ("cv1", "cv2"))
+
+    def _conv(self, name: str) -> Piece:
+        return self._with_norm(f"{name}.conv", self._norm(f"{name}.bn"))
+
+    def _with_norm(self, name: str, norm: Mapping[str, Tensor]) -> Piece:
+        weight = {"Conv2d.weight": self._take(f"{name}.weight")}
+        normed = {f"BatchNorm2d.{key}": tensor for key, tensor in norm.items()}
+        return Piece(f"{name}.weight", weight | normed)
+
+    def _norm(self, name: str, half: str = "") -> dict[str, Tensor]:
+        return {key: self._take(f"{name}.{key}{half}") for key in NORM}
+
+    def _halve(self, name: str) -> None:
+        for key in NORM:
+            both = self._take(f"{name}.{key}").flatten()
+            middle = both.numel() // 2
+            self.left[f"{name}.{key} (dense half)"] = both[:middle]
+            self.left[f"{name}.{key} (cross half)"] = both[middle:]
+
+    def _take(self, name: str) -> Tensor:
+        if name not in self.left:
+            raise WeightsError("lacks a tensor of one of its modules", found=f"no {name}", hint=HINT)
+        return self.left.pop(name)
+
+
+# ----------------------------------------------------------------------------------------- the network's side
+
+
+def _branch(graph: Graph, head: Node) -> tuple[int, list[Node]]:
+    """The map that a head starts from and the nodes from the head back to it."""
+    found: list[Node] = []
+    index = head.sources[0] if head.sources else -1
+    while index >= 0 and graph.nodes[index].section.type != "route":
+        found.append(graph.nodes[index])
+        index = found[-1].sources[0] if found[-1].sources else -1
+    sources = graph.nodes[index].sources if index >= 0 else (-1,)
+    return sources[0] if len(sources) == 1 else index, found
+
+
+def _body(graph: Graph, heads: Sequence[tuple[int, list[Node]]]) -> list[Slot]:
+    """All that is normalised, in the file's order: what a head does comes right after the map it reads."""
+    after = {node.index: tip for tip, nodes in heads for node in nodes}
+    slots = [slot for slot in _slots(graph, graph.nodes) if _is_normed(slot)]
+    return sorted(slots, key=lambda slot: (after.get(slot.node.index, slot.node.index), slot.node.index))
+
+
+def _slots(graph: Graph, nodes: Iterable[Node]) -> list[Slot]:
+    """The nodes that have tensors; before each node the implicit vectors that it combines with its map."""
+    found = []
+    for node in nodes:
+        vectors = [graph.nodes[index] for index in node.sources[1:] if not graph.nodes[index].sources]
+        for each in (*vectors, node):
+            stored = each.section.tensors(*each.inputs)
+            found += [Slot(each, {tensor.name: tensor.shape for tensor in stored})] if stored else []
+    return found
+
+
+def _is_normed(slot: Slot) -> bool:
+    return any(name.endswith("running_var") for name in slot.shapes)
+
+
+def _fitted(
+    graph: Graph, slot: Slot | None, piece: Piece | None, *, sized: bool = True
+) -> dict[str, Tensor]:
+    """The piece under the names of the slot; raises WeightsError when they are not of one kind and size."""
+    if slot is None or piece is None or slot.shapes.keys() != piece.tensors.keys():
+        raise _misfit(graph, "the modules do not fit", slot, found=piece.name if piece else "nothing more")
+    for name, tensor in piece.tensors.items():
+        if sized and tuple(tensor.shape) != slot.shapes[name]:
+            found = f"{piece.name}: {name} {'x'.join(map(str, tensor.shape)) or 'a number'}"
+            raise _misfit(graph, "a module is of another size", slot, found=found, name=name)
+    pooled = _pooling_order(graph, slot.node)
+    tensors = dict(piece.tensors)
+    if pooled:
+        blocks = tensors["Conv2d.weight"].chunk(len(pooled), dim=1)
+        tensors["Conv2d.weight"] = torch.cat([blocks[number] for number in pooled], dim=1)
+    return {f"module_list.{slot.node.index}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _misfit(
+    graph: Graph, message: str, slot: Slot | None = None, *, found: str, name: str = ""
+) -> WeightsError:
+    """The fault; of the section it tells the tensor `name`, else its largest."""
+    allowed = "nothing more"
+    if slot is not None:
+        name = name or max(slot.shapes, key=lambda name: len(slot.shapes[name]))
+        shape = "x".join(map(str, slot.shapes[name]))
+        allowed = f"module_list.{slot.node.index}.{name} {shape} (line {slot.node.line})"
+    return WeightsError(f"{message}: {graph.path}", found=found, allowed=allowed, hint=HINT)
+
+
+def _pooling_order(graph: Graph, node: Node) -> list[int]:
+    """The place in the file of each map in the concatenation that the node reads; empty without pooling."""
+    joined = graph.nodes[node.sources[0]].sources if node.sources and node.sources[0] >= 0 else ()
+    sections = [graph.nodes[index].section for index in joined if index >= 0]
+    sizes = [getattr(section, "size", 0) if section.type == "maxpool" else 0 for section in sections]
+    return [sorted(sizes).index(size) for size in sizes] if len(set(sizes)) > 1 else []
+
+
+def _wavelet_note(graph: Graph, tensors: Mapping[str, Tensor]) -> str:
+    """What the filters of the wavelet library tell of the stem; raises WeightsError if it is another one."""
+    held = {name.rpartition(".")[0] for name in tensors if WAVELET.match(name)}
+    wanted = sum(node.section.type == "dwt" for node in graph.nodes)
+    if held and len(held) != wanted:
+        raise WeightsError(
+            f"the stem is another one: {graph.path}",
+            found=f"{len(held)} wavelet transforms",
+            allowed=f"{wanted} [dwt]",
+            hint="all tensors would fit, but the network would be another one",
+        )
+    doubt = "the file holds no wavelet filters: it may be of a network with [reorg] in place of [dwt]"
+    return doubt if wanted and not held else ""
+
+
+def _anchor_note(graph: Graph, anchors: Tensor | None) -> str:
+    """Says so when the file was trained with other anchors than the cfg has."""
+    here = [pair for head in graph.heads for pair in getattr(head.section, "masked_anchors", ())]
+    if anchors is None or not here:
+        return ""
+    same = anchors.shape == (len(here), 2) and torch.allclose(anchors, torch.tensor(here), rtol=2e-3)
+    listed = ", ".join(f"{width:g},{height:g}" for width, height in anchors.tolist()[:40])
+    return "" if same else f"the file was trained with other anchors than the cfg's: anchors={listed}"
