@@ -32,11 +32,11 @@ Examples:
 @click.option("--cutoff", type=click.IntRange(1), metavar="N", help="IN holds layers 0 to N-1 only.")
 @click.option("--upto", type=click.IntRange(1), metavar="N", help="Write layers 0 to N-1 only (.weights).")
 @click.option("--names", type=click.Path(), help="Class names to keep in OUT: a .names or .data file.")
-@click.option("--fuse", is_flag=True, help="Fold batch norms and implicit knowledge into the convolutions; the "
-              "cfg of the result goes beside OUT.")
-@click.option("--fold-implicit", "plain", is_flag=True, help="The same as plain Darknet, which C Darknet and "
-              "OpenCV 4 read: OUT.weights and OUT.cfg.")
-@click.option("--keep-bn", is_flag=True, help="With --fold-implicit: keep batch norms, for C Darknet's epsilon.")
+@click.option("--fuse", is_flag=True, help="Fold batch norms and implicit knowledge into the convolutions; "
+              "the cfg of the result goes beside OUT.")
+@click.option("--fold-implicit", "plain", is_flag=True, help="The same as plain Darknet, for C Darknet and "
+              "OpenCV 4: OUT.weights and OUT.cfg.")
+@click.option("--keep-bn", is_flag=True, help="With --fold-implicit: keep batch norms, for C's epsilon.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 def convert(source: str, target: str, cfg: str, dialect: str | None, strict: bool, cutoff: int | None,
             upto: int | None, names: str | None, fuse: bool, plain: bool, keep_bn: bool, force: bool) -> None:

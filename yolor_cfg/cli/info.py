@@ -38,8 +38,8 @@ LARGEST = 5
 @strict_option
 @click.option("--counting", type=click.Choice(COUNTINGS), help="Whose parameters and FLOPs: ours (exact; the "
               "default), C Darknet's, those of YOLOR's paper, or thop 0.1.1's.")
-@click.option("--folded", is_flag=True, help="The network with batch norms and implicit knowledge folded into "
-              "its convolutions, and what cannot be.")
+@click.option("--folded", is_flag=True, help="The network with batch norms and implicit knowledge folded "
+              "into its convolutions, and what cannot be.")
 @click.option("--memory", is_flag=True, help="The peak of the activation memory: where it is, what it holds.")
 @click.option("--sections", is_flag=True, help="List all sections; with names in place of CFG, their keys.")
 @json_option
