@@ -217,3 +217,11 @@ def test_options_that_do_not_go_together_are_a_usage_error(
     micro: Files, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     convert(micro, micro.weights, tmp_path / "out.weights", *words, code=2)
+
+
+def test_a_folded_checkpoint_still_says_what_was_learned(micro: Files, tmp_path: Path) -> None:
+    convert(micro, micro.weights, tmp_path / "folded.pt", "--fuse")
+    before = yolor("implicit", micro.cfg, micro.weights)
+    after = yolor("implicit", tmp_path / "folded.cfg", tmp_path / "folded.pt")
+    assert before.exit_code == after.exit_code == 0, after.stderr
+    assert before.stdout == after.stdout and "implicit_add" in after.stdout

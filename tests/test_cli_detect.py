@@ -65,8 +65,6 @@ def test_the_command_finds_in_a_photograph_what_c_darknet_finds(name: str, here:
         case["nms"],
         "--preprocess",
         case["preprocess"],
-        "--nms",
-        "default",
     ]
     (line,) = detect(seeded(case["network"], here), folder / case["image"], *options)
     width, height = case["image_size_wh"]

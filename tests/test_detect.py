@@ -65,7 +65,7 @@ def test_the_detector_sees_the_input_and_the_boxes_of_c_darknet(name: str, tmp_p
     case = json.loads((folder / f"{name}.json").read_text())
     want = np.load(folder / f"{name}.npz")
     detector = Detector(
-        *seeded(case["network"], tmp_path), preprocess=case["preprocess"], nms="default", conf=case["thresh"],
+        *seeded(case["network"], tmp_path), preprocess=case["preprocess"], conf=case["thresh"],
         iou=case["nms"],
     )  # fmt: skip
     pixels = detector.prepare(folder / case["image"]).pixels
@@ -209,7 +209,7 @@ def test_heads_of_other_class_counts_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"nms": "soft"}, "unknown value\n  found:   soft\n  allowed: default, greedynms, diounms, yolor"),
+        ({"nms": "soft"}, "unknown value\n  found:   soft\n  allowed: default, greedynms, diounms, cfg, yolor"),
         ({"preprocess": "crop"}, "unknown value\n  found:   crop\n  allowed: stretch, letterbox"),
         ({"classes": [0, 3]}, "no such class in this network\n  found:   3\n  allowed: 0..2"),
     ],
@@ -428,3 +428,12 @@ def test_a_recurrent_network_starts_anew_with_each_picture_and_each_video(
 def test_an_array_in_rgb_order_is_what_the_file_is(tiny: Files, shared: Path) -> None:
     path = shared / "data/samples/dog.jpg"
     equal(*Detector(*tiny)([path, read_image(path)]))
+
+
+def test_the_kind_that_the_cfg_names_is_used_when_asked_for_and_told_otherwise(tmp_path: Path) -> None:
+    cfg = tmp_path / "named.cfg"
+    cfg.write_text(text().replace("[yolo]\n", "[yolo]\nnms_kind=diounms\nbeta_nms=.7\n"))
+    plain, own = Detector(cfg, None), Detector(cfg, None, nms="cfg")
+    assert (plain.rules.kind, own.rules.kind, own.rules.beta) == ("default", "diounms", 0.7)
+    assert any("nms_kind=diounms: --nms cfg" in note for note in plain.notes)
+    assert not any("nms_kind" in note for note in own.notes)

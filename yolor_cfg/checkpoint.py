@@ -67,11 +67,13 @@ def save_checkpoint(
     *,
     names: Sequence[str] = (),
     numbers: Mapping[str, float] | None = None,
+    implicit: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
     """Write the network with its cfg: one file, complete or absent, that says all that detection needs.
 
-    The ending .safetensors gives that format, any other torch's. `numbers` (step, size ...) are kept.
+    The ending .safetensors gives that format, any other torch's. `numbers` (step, size ...) are kept, and so is
+    the record of `implicit` knowledge that a folded network no longer has.
     """
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     beside = {
@@ -80,6 +82,7 @@ def save_checkpoint(
         "names": list(names),
         "bn_eps": network.graph.dialect.bn_eps,
         "numbers": dict(numbers or {}),
+        **({"implicit": dict(implicit)} if implicit else {}),
     }
     if Path(path).suffix == ".safetensors":
         texts = {"format": FORMAT, "yolor": json.dumps(beside)}
@@ -251,9 +254,9 @@ def _mismatches(graph: Graph, wanted: Mapping[str, Tensor], given: Mapping[str, 
 def _mismatch(graph: Graph, faults: Sequence[str], *, given: Mapping[str, Tensor], path: str) -> WeightsError:
     more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
     found = "\n           ".join([*faults[:SHOWN], *more])
-    message = f"the checkpoint does not fit {graph.path}: {len(faults)} tensors differ"
+    differ = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
     return WeightsError(
-        message.replace("1 tensors differ", "1 tensor differs"),
+        f"the checkpoint does not fit {graph.path}: {differ}",
         path=path,
         found=found,
         hint=_class_hint(graph, given) or "give the cfg that the checkpoint was trained with",

@@ -15,6 +15,7 @@ COMMANDS = {
     "detect": "yolor_cfg.cli.detect:detect",
     "test": "yolor_cfg.cli.test:test",
     "convert": "yolor_cfg.cli.convert:convert",
+    "implicit": "yolor_cfg.cli.implicit:implicit",
     "cfg": "yolor_cfg.cli.cfg:cfg",
     "data": "yolor_cfg.cli.data:data",
 }

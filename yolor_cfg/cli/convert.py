@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,12 +58,14 @@ def convert(source: str, target: str, cfg: str, dialect: str | None, strict: boo
     opened = open_network(cfg, source, reading=Reading(dialect, strict=strict), cutoff=cutoff)
     tell(opened.network.graph.warnings, opened.notes)
     numbers = _numbers(opened, source)
+    record = _record(opened) if fuse else None
     if fuse or plain:
         opened = _folded(opened, plain=plain, keep_bn=keep_bn)
     if as_weights:
         _to_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
-        _to_checkpoint(opened, target, numbers=numbers, names=names, force=force)
+        kept = {"numbers": numbers, "implicit": record}
+        _to_checkpoint(opened, target, kept=kept, names=names, force=force)
     say(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
     if fuse or plain:
         _write_cfg(opened, target, force=force)
@@ -95,6 +97,15 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
         raise click.UsageError(f"{beside} is the cfg that is read: give OUT another name")
     if beside.exists() and not force:
         raise click.UsageError(f"{beside} is there already: give OUT another name, or --force")
+
+
+def _record(opened: Opened) -> dict[str, Any] | None:
+    """What a folded checkpoint keeps for `yolor implicit`; None without implicit knowledge."""
+    from yolor_cfg.implicit import knowledge
+    from yolor_cfg.report.knowledge import to_record
+
+    types = (node.section.type for node in opened.network.graph.nodes)
+    return to_record(knowledge(opened.network)) if any(t.startswith("implicit") for t in types) else None
 
 
 def _folded(opened: Opened, *, plain: bool, keep_bn: bool) -> Opened:
@@ -135,10 +146,10 @@ def _to_weights(opened: Opened, target: str, *, numbers: dict[str, float], upto:
     write_weights(opened.network, target, header=header, upto=upto, force=force)
 
 
-def _to_checkpoint(opened: Opened, target: str, *, numbers: dict[str, float], names: str | None,
+def _to_checkpoint(opened: Opened, target: str, *, kept: dict[str, Any], names: str | None,
                    force: bool) -> None:
     from yolor_cfg.checkpoint import save_checkpoint
     from yolor_cfg.detect.pipeline import class_names
 
     given = class_names(opened.network.graph, names) if names else opened.names
-    save_checkpoint(opened.network, target, names=given, numbers=numbers, force=force)
+    save_checkpoint(opened.network, target, names=given, force=force, **kept)

@@ -25,7 +25,7 @@ from yolor_cfg.ops.boxes import to_xywh
 from yolor_cfg.ops.nms import YolorRules, darknet_nms, yolor_nms
 
 Image = NDArray[np.uint8]
-NMS_KINDS = ("default", "greedynms", "diounms", "yolor")
+NMS_KINDS = ("default", "greedynms", "diounms", "cfg", "yolor")
 FITS = ("stretch", "letterbox")
 FEW = 1_000
 """Pairs of a box and a class that are compared first; a low threshold lets a million through."""
@@ -97,15 +97,15 @@ class Detector:
             raise CfgError("no such device here", found="meta", allowed="one that computes")
         graph = self.network.graph
         self.names = class_names(graph, opened.names if names is None else names)
-        head = graph.heads[-1].section
-        kind, beta = getattr(head, "nms_kind", "default"), getattr(head, "beta_nms", 0.6)
-        yolor = graph.dialect.is_yolor
+        kind, beta = suppression(graph, nms)
+        if nms is None:
+            self.notes += note_of_own_kind(graph)
         self.rules = Rules(
             conf,
             iou,
-            one_of(nms or ("yolor" if yolor else kind), NMS_KINDS),
+            kind,
             beta,
-            yolor if multi_label is None else multi_label,
+            graph.dialect.is_yolor if multi_label is None else multi_label,
             agnostic,
             max_det,
             None if classes is None else known_classes(classes, len(self.names)),
@@ -211,6 +211,26 @@ def is_out_of_memory(fault: Exception) -> bool:
     """True for what Python and torch raise when no memory is left; torch has a class for it on GPUs only."""
     words = str(fault).lower()
     return isinstance(fault, MemoryError) or ("memory" in words and ("alloc" in words or "out of" in words))
+
+
+def suppression(graph: Graph, asked: str | None) -> tuple[str, float]:
+    """Kind and exponent of suppression: what is asked for, where `cfg` is the kind that the last head names; else
+    YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference boxes."""
+    kind = one_of(asked or ("yolor" if graph.dialect.is_yolor else "default"), NMS_KINDS)
+    return (own_kind(graph) if kind == "cfg" else kind), getattr(graph.heads[-1].section, "beta_nms", 0.6)
+
+
+def own_kind(graph: Graph) -> str:
+    """The `nms_kind` of the last head, which C Darknet's own `detector test` goes by."""
+    return str(getattr(graph.heads[-1].section, "nms_kind", "default"))
+
+
+def note_of_own_kind(graph: Graph) -> tuple[str, ...]:
+    """What to tell people whose cfg names another kind than the one that is used without being asked."""
+    own = own_kind(graph)
+    if graph.dialect.is_yolor or own == "default":
+        return ()
+    return (f"overlaps are measured by plain IoU; the cfg says nms_kind={own}: --nms cfg goes by it",)
 
 
 def default_preprocess(graph: Graph) -> str:

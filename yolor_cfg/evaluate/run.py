@@ -18,12 +18,12 @@ from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.pipeline import (
     FITS,
-    NMS_KINDS,
     Rules,
     default_preprocess,
     one_of,
     refuse_without_boxes,
     suppressed,
+    suppression,
 )
 from yolor_cfg.errors import DataError
 from yolor_cfg.evaluate import darknet_map
@@ -207,9 +207,8 @@ def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Pre
 def rules_of(graph: Graph, settings: Settings) -> list[Rules]:
     """What counts as a detection: by the network's dialect, every class of a box; where Darknet's figures are
     wanted, also what `detector map` takes."""
-    head = graph.heads[-1].section
-    kind, beta = getattr(head, "nms_kind", "default"), getattr(head, "beta_nms", 0.6)
-    usual = one_of(settings.nms or ("yolor" if graph.dialect.is_yolor else kind), NMS_KINDS)
+    kind, beta = suppression(graph, "cfg")
+    usual, _ = suppression(graph, settings.nms)
     rules = [Rules(settings.conf, settings.iou, usual, beta, multi_label=True, max_det=settings.max_det)]
     if settings.darknet:
         least, most = darknet_map.CONF, DARKNET_MOST

@@ -1,0 +1,158 @@
+"""`yolor implicit`: what implicit knowledge learned, as a table, JSON, arrays and a picture."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.cli.options import (
+    cfg_argument,
+    columns,
+    dialect_option,
+    json_option,
+    print_json,
+    say,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from yolor_cfg.implicit import Anchor, Knowledge, Learned, Refinement, Similarity
+
+PICTURES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
+NUMBERS = ("mean", "std", "min", "max", "norm", "from start")
+HEADERS = ("#", "line", "kind", "model", "numbers", *NUMBERS, "place")
+WORDS = [HEADERS.index(header) for header in ("kind", "model", "place")]
+ANCHORS = ("anchor", "size", "z of w", "z of h", "at rest", "without z", "for -1", "for 0", "for 1")
+SAID = """Sizes are width x height in input pixels, as the head computes them for an anchor a. In the yolor
+dialect that is a (2 s(t))^2, s the logistic, t = z u or u + z with the convolution's u: multiplied, z is
+d ln(size) / du at u = 0; added, it is another anchor, a (2 s(z))^2. At rest all features are 0 and u is
+the bias (with what is added to the features); without z the same but for z; then u is -1, 0 and 1."""
+
+KEYS = """\b
+The keys of --json:
+  layers      index, line, kind, model, shape, start (the number it started around), whole (false:
+              a chain from the image is left out), mean, std, min, max, norm (L2), distance (L2,
+              from the start), coefficients (how many), places: index, line, type, text, levels
+  anchors     layer, place, head, level, number (in the cfg's list), size, z, at_rest, without,
+              at_units (for -1, 0 and 1): pairs of width and height; null: not refined
+  similarity  layers, anchors: a, b, cosine (of the values), of_change (of values - start)
+  folded      true: from the record that folding left
+The names in --npz: INDEX (a value, [filters] or [atoms, filters]), INDEX_coefficients,
+INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
+
+
+@click.command(epilog=KEYS)
+@cfg_argument
+@click.argument("weights", type=click.Path())
+@json_option
+@click.option("--npz", type=click.Path(), metavar="FILE", help="Write all values, coefficients and bases.")
+@click.option("--plot", type=click.Path(), metavar="FILE.png", help="Draw them.")
+@dialect_option
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def implicit(cfg: str, weights: str, as_json: bool, npz: str | None, plot: str | None, dialect: str | None,
+             force: bool) -> None:
+    """Show what the implicit sections of CFG learned, and the anchors that follow from it.
+
+    A value counts as its model makes it: W z of a network, Z^T c of a factorization, with what a chain adds.
+    Of a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
+    """
+    from yolor_cfg.report.knowledge import document
+    if plot and Path(plot).suffix not in PICTURES:
+        raise click.UsageError(f"--plot must end in {', '.join(PICTURES)}; it ends in "
+                               f"{Path(plot).suffix or 'no suffix'}")
+    found, folded = _found(cfg, weights, dialect)
+    if npz:
+        _save_arrays(found, npz, force=force)
+    if plot:
+        _save_picture(found, plot, force=force)
+    if as_json:
+        return print_json({**document(found), "folded": folded})
+    return click.echo("\n".join([*_table(found), *_anchors(found), *_similar(found)]))
+
+
+def _found(cfg: str, weights: str, dialect: str | None) -> tuple[Knowledge, bool]:
+    """The implicit knowledge, and whether it is a folded checkpoint's record."""
+    from yolor_cfg.graph import Reading
+    from yolor_cfg.implicit import knowledge
+    from yolor_cfg.loading import open_network
+    from yolor_cfg.report.knowledge import from_record, record_in
+    opened = open_network(cfg, weights, reading=Reading(dialect))
+    record = record_in(weights)
+    notes = ["from the record in the checkpoint, whose network is folded"] if record is not None else []
+    tell(opened.network.graph.warnings, [*opened.notes, *notes])
+    if record is not None:
+        return from_record(record, path=weights), True
+    return knowledge(opened.network), False
+
+
+def _save_arrays(found: Knowledge, path: str, *, force: bool) -> None:
+    import numpy as np
+
+    from yolor_cfg.errors import YolorError
+    from yolor_cfg.files import replace_whole
+    from yolor_cfg.report.knowledge import arrays
+    content: dict[str, Any] = {**arrays(found)}
+    replace_whole(path, lambda file: np.savez_compressed(file, **content), fault=YolorError, force=force)
+    say(f"{path}: {len(content)} arrays", "green")
+
+
+def _save_picture(found: Knowledge, path: str, *, force: bool) -> None:
+    import cv2
+
+    from yolor_cfg.errors import YolorError
+    from yolor_cfg.files import replace_whole
+    from yolor_cfg.report.implicit import picture
+    image = picture(found)
+    done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert done, path
+    replace_whole(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
+    say(f"{path}: {image.shape[1]} x {image.shape[0]} pixels", "green")
+
+
+def _table(found: Knowledge) -> list[str]:
+    return columns([HEADERS, *(row for layer in found.layers for row in _rows(layer))], words=WORDS)
+
+
+def _rows(layer: Learned) -> list[tuple[str, ...]]:
+    """A layer's row, and one for each further place."""
+    size = "x".join(map(str, layer.values.shape))
+    facts = (str(layer.index), str(layer.line), layer.kind, layer.model, size)
+    numbers = [f"{number:.4f}" for number in layer.numbers.values()]
+    texts = [place.text for place in layer.places] or ["nothing reads it"]
+    texts[0] += "" if layer.whole else " (without its chain, which depends on the image)"
+    blank = ("",) * (len(HEADERS) - 1)
+    return [(*facts, *numbers, texts[0]), *((*blank, text) for text in texts[1:])]
+
+
+def _anchors(found: Knowledge) -> list[str]:
+    """The anchors whose sizes are refined."""
+    rows = [_anchor_row(one, anchor) for one in found.refinements for anchor in one.sizes]
+    if not rows:
+        return []
+    return ["", *columns([ANCHORS, *rows], words=[0]), *SAID.split("\n")]
+
+
+def _anchor_row(one: Refinement, anchor: Anchor) -> tuple[str, ...]:
+    pairs = (anchor.at_rest, anchor.without, *anchor.at_units)
+    sizes = [f"{width:.1f} x {height:.1f}" for width, height in pairs]
+    width, height = anchor.size
+    z = [f"{number:.4f}" for number in anchor.z]
+    return (f"{one.level} #{anchor.number}", f"{width:g} x {height:g}", *z, *sizes)
+
+
+def _similar(found: Knowledge) -> list[str]:
+    """Values of equal length; what is said of single anchors is in the picture and in --json."""
+    from yolor_cfg.implicit import between_layers
+    pairs = between_layers(found.layers)
+    if not pairs:
+        return []
+    rows = [_similar_row(pair) for pair in pairs]
+    return ["", *columns([("similarity", "cosine", "of what changed"), *rows], words=[0])]
+
+
+def _similar_row(pair: Similarity) -> tuple[str, ...]:
+    cosines = ["-" if math.isnan(number) else f"{number:.4f}" for number in (pair.cosine, pair.of_change)]
+    return (f"{pair.a} and {pair.b}", *cosines)

@@ -1,0 +1,209 @@
+"""`yolor train`: a network learns a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.cli.options import (
+    INTERRUPTED,
+    Failure,
+    dialect_option,
+    is_on,
+    json_option,
+    print_json,
+    say,
+    size_option,
+    strict_option,
+)
+
+if TYPE_CHECKING:
+    from yolor_cfg.train.run import Drawing, Outcome
+    from yolor_cfg.train.settings import Options
+
+TERMINATED = 143
+NEWEST = "newest"
+
+WHAT = (
+    click.option("--data", type=click.Path(), metavar="FILE|FOLDER",
+                 help="The data set: a Darknet .data file, a YOLO .yaml, COCO's .json, a Pascal VOC folder."),
+    click.option("--weights", type=click.Path(), metavar="FILE",
+                 help="Start from these weights: layers that fit, classes by name."),
+    click.option("--cutoff", type=click.IntRange(1), metavar="N",
+                 help="The weights hold layers 0 to N-1 only."),
+    click.option("--resume", is_flag=False, flag_value=NEWEST, metavar="[RUN]",
+                 help="Go on with the run in this folder, or the newest one; exactly as if it had not "
+                 "stopped."),
+    click.option("--fix-labels", type=click.Choice(["clip", "drop"]),
+                 help="Mend or drop faulty labels; default: they are an error."),
+    dialect_option,
+    strict_option,
+)
+LENGTH = (
+    click.option("--epochs", type=click.IntRange(1), metavar="N",
+                 help="Times through the data; default: the cfg's max_batches, else 300."),
+    click.option("--max-batches", type=click.IntRange(1), metavar="N",
+                 help="Updates of the weights instead, as Darknet counts them."),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N",
+                 help="Images of a forward pass, all processes together; default: the cfg's "
+                 "batch / subdivisions."),
+    click.option("--update-batch", type=click.IntRange(1), metavar="N",
+                 help="Images from one update of the weights to the next; default: 64 in YOLOR's recipe, "
+                 "[net] batch in Darknet's."),
+    click.option("--patience", type=click.IntRange(0), default=0, metavar="N",
+                 help="End when AP has not risen for N epochs; 0: never."),
+    click.option("--val-period", type=click.IntRange(0), default=1, show_default=True, metavar="N",
+                 help="Test every N epochs; 0: at the end only."),
+    click.option("--save-period", type=click.IntRange(0), default=0, metavar="N",
+                 help="Keep a checkpoint of its own every N epochs."),
+    click.option("--save-steps", type=click.IntRange(0), default=0, metavar="N",
+                 help="Write last.pt every N updates, not only after each epoch."),
+)
+HOW = (
+    size_option,
+    click.option("--recipe", type=click.Choice(["yolor", "darknet", "paper"]),
+                 help="Augmentation, schedule and batch: YOLOR's, Darknet's by [net], YOLOR's paper; "
+                 "default: by dialect."),
+    click.option("--hyp", metavar="NAME|FILE",
+                 help="YOLOR's numbers: scratch640, scratch1280, finetune1280, or a .yaml file."),
+    click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]),
+                 help="Default: sgd, or what the cfg says."),
+    click.option("--freeze", type=click.IntRange(0), default=0, metavar="N",
+                 help="The first N layers do not learn."),
+    click.option("--multi-scale", is_flag=True, help="Sizes of batches vary by half."),
+    click.option("--rect", is_flag=True, help="Rectangular batches of pictures of like shape, no mosaics."),
+    click.option("--ema/--no-ema", default=None,
+                 help="Test and keep a running average; default: yes, in Darknet's recipe if ema_alpha."),
+)
+MACHINE = (
+    click.option("--device", default="cpu", show_default=True,
+                 help="Where to compute: cpu, cuda, cuda:1 ...; `cuda` under torchrun: each its own."),
+    click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32",
+                 show_default=True, help="The numbers that the network computes with; fp16 on CUDA only."),
+    click.option("--workers", type=click.IntRange(0), default=2, show_default=True, metavar="N",
+                 help="Threads that prepare pictures."),
+    click.option("--cache", is_flag=False, flag_value=1000.0, default=0.0, type=click.FloatRange(0),
+                 metavar="[GB]", help="Keep decoded pictures in memory: all, or so many gigabytes."),
+    click.option("--sync-bn", is_flag=True, help="Batch norm over the images of all processes."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+                 help="Of all random numbers; two runs with one seed are equal on a CPU."),
+    click.option("--deterministic", is_flag=True, help="The same on a GPU, where it costs time."),
+    click.option("--project", default="runs/train", show_default=True, metavar="FOLDER",
+                 help="Where the folders of runs are."),
+    click.option("--name", default="exp", show_default=True,
+                 help="Folder of this run; exp2, exp3 ... if it is there: nothing is overwritten."),
+    click.option("--dry-run", is_flag=True, help="Write the first batches as pictures and stop."),
+    json_option,
+)
+EXAMPLES = """\b
+Examples:
+  yolor train cfg/yolor_micro.cfg --data shapes.data --epochs 30 --batch-size 16
+  yolor train yolov4.cfg --data voc.data --weights yolov4.conv.137 --cutoff 137
+  yolor train --resume runs/train/exp
+  torchrun --standalone --nproc-per-node=2 -m yolor_cfg train my.cfg --data my.yaml --sync-bn"""
+OUTSIDE = ("resume", "project", "name", "dry_run", "as_json", "size")
+
+
+def _options(function: Any) -> Any:
+    for option in reversed(WHAT + LENGTH + HOW + MACHINE):
+        function = option(function)
+    return function
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("cfg", required=False, type=click.Path())
+@_options
+def train(cfg: str | None, **options: Any) -> None:
+    """Train the network CFG on a data set.
+
+    The cfg's [net] gives what no option does. The results are in a new folder: weights/best.pt is the best
+    network by AP, weights/last.pt goes on with --resume. SIGINT and SIGTERM end the run after the batch, with
+    all saved.
+    """
+    from yolor_cfg.evaluate.ranks import joined
+
+    if not options["resume"] and not (cfg and options["data"]):
+        raise click.UsageError("give CFG and --data, or --resume RUN")
+    with joined(options["device"]):
+        if options["dry_run"]:
+            _dry_run(_said(cfg, options), options)
+            return
+        outcome = _outcome(cfg, options)
+    _end(outcome, as_json=options["as_json"])
+
+
+def _said(cfg: str | None, options: dict[str, Any]) -> Options:
+    from yolor_cfg.train.settings import Options
+
+    if not cfg:
+        raise click.UsageError("give CFG and --data")
+    same = {name: value for name, value in options.items() if name not in OUTSIDE}
+    return Options(cfg=cfg, img_size=options["size"], **same)
+
+
+def _outcome(cfg: str | None, options: dict[str, Any]) -> Outcome:
+    from yolor_cfg.train.run import begin, resume
+
+    drawing = _drawing()
+    if options["resume"]:
+        folder = _run_folder(options["resume"], options["project"])
+        return resume(folder, drawing=drawing, say=_say)
+    said = _said(cfg, options)
+    return begin(said, project=options["project"], name=options["name"], drawing=drawing, say=_say)
+
+
+def _run_folder(run: str, project: str) -> Path:
+    """The folder that is named, or that in which a state was written last."""
+    from yolor_cfg.errors import DataError
+
+    if run != NEWEST:
+        return Path(run)
+    states = sorted(Path(project).glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        raise DataError("no run to go on with", path=project)
+    return states[-1].parents[1]
+
+
+def _drawing() -> Drawing:
+    from yolor_cfg.report.pictures import contact_sheet
+    from yolor_cfg.report.training import results_picture
+    from yolor_cfg.train.run import Drawing
+
+    return Drawing(contact_sheet, results_picture)
+
+
+def _say(text: str) -> None:
+    from yolor_cfg.evaluate.ranks import rank
+
+    if not is_on("quiet") and rank().number == 0:
+        click.echo(text, err=True)
+
+
+def _dry_run(said: Options, options: dict[str, Any]) -> None:
+    from yolor_cfg.detect.write import new_folder
+    from yolor_cfg.train.run import dry_run
+
+    folder = new_folder(options["project"], options["name"])
+    job = dry_run(said, folder=folder, drawing=_drawing())
+    _say(f"{job.per_epoch} batches of {job.batch_size} images in an epoch, {job.epochs} epochs; "
+         f"the first ones in {folder}")  # fmt: skip
+
+
+def _end(outcome: Outcome, *, as_json: bool) -> None:
+    """The last word: what came out, or how to go on."""
+    state, folder = outcome.state, outcome.folder
+    if outcome.ending.reason in ("interrupted", "terminated"):
+        text = f"stopped after update {state.updates}; go on with: yolor train --resume {folder}"
+        raise Failure(text, INTERRUPTED if outcome.ending.reason == "interrupted" else TERMINATED)
+    from yolor_cfg.evaluate.ranks import rank
+
+    if rank().number:
+        return
+    if outcome.ending.reason == "patience":
+        say(f"AP has not risen since epoch {state.best_epoch + 1}", "yellow")
+    if as_json:
+        print_json({"folder": str(folder), "best_epoch": state.best_epoch, "best_AP": state.best_ap,
+                    "updates": state.updates, "rows": state.rows})  # fmt: skip
+    _say(f"results in {folder}")

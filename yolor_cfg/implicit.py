@@ -1,0 +1,367 @@
+"""What implicit knowledge has learned: each value by itself, where it is read, what it does to the anchors.
+
+What the factors of widths and heights say of the anchors (section 3.3 of the paper). A head of the yolor
+dialect makes a width a (2 s(t))^2 of the anchor's width a and a number t, s being the logistic. With u for
+what the convolution says:
+
+- multiplied, t = z u: at u = 0 the width is a, whatever z is, and d ln w / du = z there (2 z (1 - s(z u))
+  elsewhere): z is how fast sizes leave the anchor's.
+- added, t = u + z: at u = 0 the width is a (2 s(z))^2, and d ln w / du = 2 (1 - s(z)): z is another anchor.
+- either way it stays between 0 and 4 a.
+
+So the size that was learned for an anchor is the one at rest: where the features are 0 and u is the bias of
+the convolution (and what is added to the features gives), a (2 s(z u))^2 or a (2 s(u + z))^2. Heads of other
+rules are asked in the same way, since it is the head itself that computes the size.
+
+Legend: C channels, R rows of a matrix, A anchors of a head, V values of a box, K coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from yolor_cfg.errors import CfgError
+from yolor_cfg.graph import IMAGE, Graph, Node
+from yolor_cfg.model import Network
+from yolor_cfg.ops.folding import in_float64
+from yolor_cfg.ops.implicit import Constant, ImplicitFactors, ImplicitOfEach
+
+Floats = NDArray[np.float64]
+Pair = tuple[float, float]
+
+SIDE = 7
+"""Cells of the map of zeros in which a prediction is made: its middle sees no border up to 7x7 kernels."""
+UNITS = (-1.0, 0.0, 1.0)
+VALUES = {
+    5: ("x", "y", "w", "h", "obj"),
+    9: ("x", "dx", "y", "dy", "w", "dw", "h", "dh", "obj"),
+}
+"""The names of a box's values before its classes; the deviations are Gaussian_yolo's."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A section that reads a value; `text` says what it does where, `levels` names the heads that follow."""
+
+    index: int
+    line: int
+    type: str
+    text: str
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """An implicit section's value [C] or [R, C], and the number it started around; a factorization's
+    coefficients [R, K] and basis [K, C]. Without `whole` a chain from the image is left out."""
+
+    index: int
+    line: int
+    kind: str
+    model: str
+    start: float
+    values: Floats
+    places: tuple[Place, ...] = ()
+    coefficients: Floats | None = None
+    basis: Floats | None = None
+    whole: bool = True
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Mean, standard deviation, extremes, L2 norm, and L2 distance from the start."""
+        z = self.values
+        ends = {"min": float(z.min()), "max": float(z.max())}
+        lengths = {"norm": float(np.linalg.norm(z)), "distance": float(np.linalg.norm(z - self.start))}
+        return {"mean": float(z.mean()), "std": float(z.std()), **ends, **lengths}
+
+    @property
+    def level(self) -> str:
+        """The levels that it reaches, in one word."""
+        return "+".join(dict.fromkeys(level for place in self.places for level in place.levels))
+
+
+class Anchor(NamedTuple):
+    """One anchor of a head: its number and size in the cfg, its z for width and height (NaN: none); the size
+    at rest with z and `without` it; the sizes for what z is put to being -1, 0 and 1. In input pixels."""
+
+    number: int
+    size: Pair
+    z: Pair
+    at_rest: Pair
+    without: Pair
+    at_units: tuple[Pair, Pair, Pair]
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """What the section `place` does with a value to the prediction of a head: `table` [A, V] holds the
+    numbers as they meet the values of each anchor, NaN where none does."""
+
+    index: int
+    place: int
+    type: str
+    head: int
+    level: str
+    start: float
+    labels: tuple[str, ...]
+    table: Floats
+    anchors: tuple[Anchor, ...]
+
+    @property
+    def sizes(self) -> tuple[Anchor, ...]:
+        """The anchors, where z meets their widths and heights."""
+        return tuple(anchor for anchor in self.anchors if not any(map(math.isnan, anchor.z)))
+
+
+class Similarity(NamedTuple):
+    """The cosine of two things' values, and of how far they went from their starts; NaN where one is 0."""
+
+    a: str
+    b: str
+    cosine: float
+    of_change: float
+
+
+class Knowledge(NamedTuple):
+    """All implicit knowledge of a network."""
+
+    layers: tuple[Learned, ...]
+    refinements: tuple[Refinement, ...]
+
+
+def knowledge(network: Network) -> Knowledge:
+    """The implicit knowledge of a network; raises CfgError where there is none."""
+    constants = _Constants(network)
+    modules = network.module_list
+    nodes = [node for node in network.graph.nodes if isinstance(modules[node.index], Constant)]
+    if not nodes:
+        raise CfgError("there is no implicit section in this network", path=network.graph.path,
+                       hint="folding leaves none: give the cfg and the weights from before it")
+    layers = tuple(_learned(constants, node) for node in nodes)
+    found = [_refinement(constants, layer, place) for layer in layers for place in layer.places]
+    return Knowledge(layers, tuple(one for one in found if one is not None))
+
+
+# What does not depend on the image, and what follows from it
+
+
+class _Constants:
+    """The values [1, C, H, W] of a network that do not depend on the image, in float64."""
+
+    def __init__(self, network: Network) -> None:
+        self.graph, self.modules = network.graph, network.module_list
+        self.values: dict[int, Tensor] = {}
+        for node in network.graph.nodes:
+            if self._is_constant(node):
+                inputs = [self.values.get(source, torch.zeros(1, 1, 1, 1)) for source in node.sources]
+                self.values[node.index] = self.run(node.index, *inputs)
+
+    def _is_constant(self, node: Node) -> bool:
+        module = self.modules[node.index]
+        if node.section.is_head or node.section.is_loss or hasattr(module, "initial_state"):
+            return False
+        # C Darknet's implicit section reads the images, but only to know how many there are.
+        return isinstance(module, ImplicitOfEach) or all(source in self.values for source in node.sources)
+
+    @torch.no_grad()
+    def run(self, index: int, *inputs: Tensor) -> Tensor:
+        """What the module of that section makes of these, in float64."""
+        out: Tensor = in_float64(self.modules[index])(*(x.double() for x in inputs))
+        return out
+
+    def reads(self, index: int) -> bool:
+        """True for a section that reads a constant beside its map."""
+        return index != IMAGE and any(source in self.values for source in self.graph.nodes[index].sources)
+
+    def prediction(self, index: int, *, without: int | None = None) -> Tensor:
+        """The map at that section where the features are 0, with the section `without` taken out."""
+        sources = self.graph.nodes[index].sources
+        if index == without:
+            return self.prediction(next(source for source in sources if source not in self.values),
+                                   without=without)
+        if self.reads(index):
+            inputs = [self.values[source] if source in self.values
+                      else self.prediction(source, without=without) for source in sources]
+            return self.run(index, *inputs)
+        if hasattr(self.modules[index], "initial_state"):
+            return self.zeros(index)
+        return self.run(index, *map(self.features, sources))
+
+    def features(self, index: int) -> Tensor:
+        """Zeros, or what a section that reads constants makes of zeros."""
+        if not self.reads(index):
+            return self.values[index] if index in self.values else self.zeros(index)
+        sources = self.graph.nodes[index].sources
+        return self.run(index, *(self.values[source] if source in self.values else self.zeros(source)
+                                 for source in sources))
+
+    def zeros(self, index: int) -> Tensor:
+        """A small map with the channels of that section."""
+        shape = self.graph.image if index == IMAGE else self.graph.nodes[index].shape
+        return torch.zeros(1, shape.channels, SIDE, SIDE, dtype=torch.float64)
+
+    def sizes(self, head: int, x: Tensor) -> list[Pair]:
+        """Width and height in pixels that the head gives each anchor in the middle cell of x [1, C, H, W]."""
+        middle = x[:, :, x.shape[2] // 2, x.shape[3] // 2][:, :, None, None]
+        module = in_float64(self.modules[head])
+        with torch.no_grad():
+            boxes, _, _ = module.decode(module(middle))  # type: ignore[operator]
+        return [(float(w), float(h)) for w, h in boxes[0, :, 2:4].tolist()]
+
+
+def _learned(constants: _Constants, node: Node) -> Learned:
+    module = constants.modules[node.index]
+    value = constants.values.get(node.index)
+    if value is None:
+        with torch.no_grad():
+            value = in_float64(module).own()  # type: ignore[operator]
+    places = tuple(_place(constants.graph, reader) for reader in _readers(constants.graph, node.index))
+    model = node.section.values.get("model", "vector")
+    start = float(node.section.mean)  # type: ignore[attr-defined]
+    coefficients, basis = _factors(module)
+    return Learned(node.index, node.line, node.section.type, model, start, _matrix(value), places,
+                   coefficients, basis, whole=node.index in constants.values)
+
+
+def _matrix(value: Tensor) -> Floats:
+    """[1, C, H, 1] -> [C] or, of a matrix, [C, H]."""
+    rows: Floats = value[0].flatten(1).cpu().double().numpy()
+    return rows[:, 0] if rows.shape[1] == 1 else rows
+
+
+def _factors(module: nn.Module) -> tuple[Floats | None, Floats | None]:
+    """Coefficients and basis as they count: nothing in a nonnegative factorization is below 0."""
+    if not isinstance(module, ImplicitFactors):
+        return None, None
+    factors = [tensor.detach().cpu().double() for tensor in (module.coefficients, module.basis)]
+    coefficients, basis = (factor.abs() if module.nonnegative else factor for factor in factors)
+    return coefficients.numpy(), basis.numpy()
+
+
+# Where a value is read
+
+
+def _readers(graph: Graph, index: int) -> list[Node]:
+    return [node for node in graph.nodes if index in node.sources]
+
+
+def _place(graph: Graph, node: Node) -> Place:
+    """`control only=wh before [yolo #12], P3, anchors 0,1,2`."""
+    section = node.section
+    word = section.type.removesuffix("_2d").removesuffix("_channels")
+    ways = [f"{key}={section.values[key]}" for key in ("only", "group") if section.values.get(key)]
+    after = _readers(graph, node.index) if word != section.type else []
+    action = " ".join([word, *ways]) if after else f"read by {_title(node)}"
+    before = f" before {_title(after[0])}" if after else ""
+    more = f" and {len(after) - 1} more" if after[1:] else ""
+    levels = tuple(_level(graph, head) for head in _heads_behind(graph, node))
+    masks = [head.section.values["mask"] for head in after[:1] if "mask" in head.section.keys]
+    anchors = [f"anchors {','.join(map(str, mask))}" for mask in masks]
+    text = ", ".join([action + before + more, *[" ".join(levels)] * bool(levels), *anchors])
+    return Place(node.index, node.line, section.type, text, levels)
+
+
+def _title(node: Node) -> str:
+    return f"[{node.section.type} #{node.index}]"
+
+
+def _heads_behind(graph: Graph, node: Node) -> list[Node]:
+    """The heads that the node's value comes to, in cfg order."""
+    reached = {node.index}
+    for later in graph.nodes[node.index + 1 :]:
+        if reached.intersection(later.sources):
+            reached.add(later.index)
+    return [graph.nodes[index] for index in sorted(reached) if graph.nodes[index].section.is_head]
+
+
+def _level(graph: Graph, head: Node) -> str:
+    """`P3` for a stride of 2^3; others by their stride."""
+    stride = graph.stride(head.index)[0]
+    level = math.log2(stride) if head.shape.area > 1 or stride > 1 else 0.5
+    return f"P{level:.0f}" if level.is_integer() else f"stride {stride:.4g}"
+
+
+# What it does to the anchors
+
+
+def _refinement(constants: _Constants, layer: Learned, place: Place) -> Refinement | None:
+    """None where the section does not stand between a prediction and a head with anchors."""
+    graph = constants.graph
+    heads = [node for node in _readers(graph, place.index) if hasattr(node.section, "mask")]
+    z = constants.values.get(layer.index)
+    two = len(graph.nodes[place.index].sources) == 2
+    if not heads or z is None or not two or place.index in constants.values:
+        return None
+    head = heads[0]
+    section: Any = head.section
+    table = _by_anchor(constants.modules[place.index], z, anchors=len(section.mask))
+    width = head.inputs[0].channels // len(table)
+    if table.shape[1] != width:
+        return None
+    names = VALUES[section.box_values]
+    labels = (*names, *(str(k) for k in range(width - len(names))))
+    columns = [labels.index(name) for name in ("w", "h")]
+    anchors = _anchors(constants, place.index, head, pairs=table[:, columns])
+    return Refinement(layer.index, place.index, place.type, head.index, _level(graph, head), layer.start,
+                      labels, table, anchors)
+
+
+def _by_anchor(module: nn.Module, z: Tensor, *, anchors: int) -> Floats:
+    """The numbers of z as they meet the values of each anchor, [A, V], NaN where none does."""
+    z = z.reshape(1, -1, 1, 1)
+    placing = getattr(module, "placing", None)
+    spread = placing.spread(z, math.nan) if placing is not None else z
+    table: Floats = spread.flatten().numpy()
+    return table.reshape(anchors, -1) if len(table) % anchors == 0 else np.empty((anchors, 0))
+
+
+def _anchors(constants: _Constants, place: int, head: Node, *, pairs: Floats) -> tuple[Anchor, ...]:
+    rest = constants.sizes(head.index, constants.prediction(place))
+    without = constants.sizes(head.index, constants.prediction(place, without=place))
+    sources = constants.graph.nodes[place].sources
+    units = []
+    for unit in UNITS:
+        inputs = [constants.values.get(source, constants.zeros(source) + unit) for source in sources]
+        units.append(constants.sizes(head.index, constants.run(place, *inputs)))
+    section: Any = head.section
+    return tuple(
+        Anchor(number, size, (float(z[0]), float(z[1])), rest[i], without[i],
+               (units[0][i], units[1][i], units[2][i]))
+        for i, (number, size, z) in enumerate(zip(section.mask, section.masked_anchors, pairs, strict=True))
+    )
+
+
+# Similarity
+
+
+def similar(a: Floats, b: Floats) -> float:
+    """The cosine of two vectors over the numbers that both have; NaN where one is 0."""
+    both = ~(np.isnan(a) | np.isnan(b))
+    lengths = np.linalg.norm(a[both]) * np.linalg.norm(b[both])
+    return float(a[both] @ b[both] / lengths) if lengths > 0 else math.nan
+
+
+def between_layers(layers: Sequence[Learned]) -> list[Similarity]:
+    """Every two values of one kind and equal length."""
+    pairs = [(a, b) for a, b in combinations(layers, 2)
+             if a.kind == b.kind and a.values.shape == b.values.shape]
+    return [Similarity(f"#{a.index}", f"#{b.index}", similar(a.values.ravel(), b.values.ravel()),
+                       similar(a.values.ravel() - a.start, b.values.ravel() - b.start)) for a, b in pairs]
+
+
+def between_anchors(refinements: Sequence[Refinement]) -> list[Similarity]:
+    """Every two anchors, also of different levels, whose values are refined in the same way."""
+    rows = [(one, anchor.number, row) for one in refinements
+            for anchor, row in zip(one.anchors, one.table, strict=True)]
+    pairs = [(a, b) for a, b in combinations(rows, 2) if a[0].type == b[0].type and len(a[2]) == len(b[2])]
+    return [Similarity(f"{a.level}/{i}", f"{b.level}/{j}", similar(x, y), similar(x - a.start, y - b.start))
+            for (a, i, x), (b, j, y) in pairs]
