@@ -209,7 +209,10 @@ def test_heads_of_other_class_counts_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"nms": "soft"}, "unknown value\n  found:   soft\n  allowed: default, greedynms, diounms, cfg, yolor"),
+        (
+            {"nms": "soft"},
+            "unknown value\n  found:   soft\n  allowed: default, greedynms, diounms, cfg, yolor",
+        ),
         ({"preprocess": "crop"}, "unknown value\n  found:   crop\n  allowed: stretch, letterbox"),
         ({"classes": [0, 3]}, "no such class in this network\n  found:   3\n  allowed: 0..2"),
     ],

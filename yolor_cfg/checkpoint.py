@@ -72,8 +72,8 @@ def save_checkpoint(
 ) -> None:
     """Write the network with its cfg: one file, complete or absent, that says all that detection needs.
 
-    The ending .safetensors gives that format, any other torch's. `numbers` (step, size ...) are kept, and so is
-    the record of `implicit` knowledge that a folded network no longer has.
+    The ending .safetensors gives that format, any other torch's. `numbers` (step, size ...) are kept, and so
+    is the record of `implicit` knowledge that a folded network no longer has.
     """
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     beside = {

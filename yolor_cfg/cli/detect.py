@@ -64,9 +64,10 @@ RULES = (
     _fraction("--conf-thres", "--conf", "conf", default=0.25, text="Report what is more probable than this."),
     _fraction("--iou-thres", "--iou", "iou", default=0.45,
               text="Of two boxes whose IoU (shared by joint area) is above this the better one stays."),
-    click.option("--nms", type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
-                 help="How overlaps are measured: by plain IoU (default), less a term of distance (greedynms, "
-                 "diounms), as the cfg's nms_kind says (cfg), or as YOLOR does (its dialect's own)."),
+    click.option("--nms", metavar="KIND",
+                 type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
+                 help="How overlaps are measured: by plain IoU (default), less a term of distance "
+                 "(greedynms, diounms), as the cfg's nms_kind says (cfg), or YOLOR's way (its dialect's own)."),
     _whole("--max-det", default=300, text="Report at most so many objects of a picture, the best."),
     click.option("--classes", type=Numbers(), metavar="0,2", help="Report these classes only, by number."),
     click.option("--agnostic-nms", "agnostic", is_flag=True,

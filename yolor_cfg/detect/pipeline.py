@@ -214,8 +214,9 @@ def is_out_of_memory(fault: Exception) -> bool:
 
 
 def suppression(graph: Graph, asked: str | None) -> tuple[str, float]:
-    """Kind and exponent of suppression: what is asked for, where `cfg` is the kind that the last head names; else
-    YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference boxes."""
+    """Kind and exponent of suppression: what is asked for, where `cfg` is the kind that the last head names;
+    else YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference
+    boxes."""
     kind = one_of(asked or ("yolor" if graph.dialect.is_yolor else "default"), NMS_KINDS)
     return (own_kind(graph) if kind == "cfg" else kind), getattr(graph.heads[-1].section, "beta_nms", 0.6)
 
