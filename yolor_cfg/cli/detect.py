@@ -67,7 +67,7 @@ RULES = (
     click.option("--nms", metavar="KIND",
                  type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
                  help="How overlaps are measured: by plain IoU (default), less a term of distance "
-                 "(greedynms, diounms), as the cfg's nms_kind says (cfg), or YOLOR's way (its dialect's own)."),
+                 "(greedynms, diounms), as the cfg's nms_kind says (cfg), or YOLOR's way (yolor)."),
     _whole("--max-det", default=300, text="Report at most so many objects of a picture, the best."),
     click.option("--classes", type=Numbers(), metavar="0,2", help="Report these classes only, by number."),
     click.option("--agnostic-nms", "agnostic", is_flag=True,
