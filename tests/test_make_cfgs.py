@@ -173,3 +173,14 @@ def test_every_network_is_read_at_other_sizes_that_its_strides_divide():
     for name in make_cfgs.FAMILY:
         graph = load(CFG / f"{name}.cfg", Reading(size=(256, 384)))
         assert 256 % graph.largest_stride == 384 % graph.largest_stride == 0
+
+
+def test_a_row_of_the_papers_tables_is_a_name_too(tmp_path):
+    code, told = run("table9/x", "--out", tmp_path)
+    assert code == 2 and "no row table9/x" in told
+    code, told = run("table4/mul-iPR", "--size", 320, "--out", tmp_path)
+    assert code == 2 and "takes --classes alone" in told
+    assert run("table4/mul-iPR", "--classes", 3, "--out", tmp_path) == (0, "")
+    graph = load(tmp_path / "table4_mul-iPR.cfg")
+    assert [node.section.type for node in graph.nodes].count("control_channels") == 3
+    assert {head.section.classes for head in graph.heads} == {3}

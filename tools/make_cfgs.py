@@ -240,16 +240,18 @@ def cfg_text(name: str, row: Row | U5Row, *, classes: int = 80) -> str:
 def main(names: tuple[str, ...], out: Path | None, check: bool, **variant: object) -> None:
     """Write the networks NAMES (all of them when none is given).
 
-    With --classes, --size or --activation they are variants, which need an --out of their own.
+    With --classes, --size or --activation they are variants, which need an --out of their own. A name such as
+    table4/mul-iPR is a row of the paper's Tables 1 to 7; tools/paper_cfgs.py --list names all of them.
     """
-    unknown = [name for name in names if name not in FAMILY]
+    unknown = [name for name in names if name not in FAMILY and "/" not in name]
     if unknown:
         raise click.UsageError(f"unknown network {unknown[0]}; known: {', '.join(FAMILY)}")
     changes = {key: value for key, value in variant.items() if value is not None}
-    if changes and (check or out is None):
+    changed = bool(changes) or any("/" in name for name in names)
+    if changed and (check or out is None):
         raise click.UsageError("a variant needs --out FOLDER; cfg/ holds the table's own networks")
     folder = out or Path(__file__).parents[1] / "cfg"
-    texts = {folder / f"{name}.cfg": _text(name, changes) for name in names or FAMILY}
+    texts = {folder / f"{name.replace('/', '_')}.cfg": _text(name, changes) for name in names or FAMILY}
     if check:
         sys.exit(_stale(texts))
     folder.mkdir(parents=True, exist_ok=True)
@@ -259,6 +261,8 @@ def main(names: tuple[str, ...], out: Path | None, check: bool, **variant: objec
 
 def _text(name: str, changes: dict[str, object]) -> str:
     """The cfg of that name with these changes; what makes no network is told as for any other cfg."""
+    if "/" in name:
+        return _row_of_the_paper(name, changes)
     classes = changes.get("classes", 80)
     fields = {key: value for key, value in changes.items() if key != "classes"}
     row = FAMILY[name]._replace(**fields)  # type: ignore[arg-type]
@@ -268,6 +272,18 @@ def _text(name: str, changes: dict[str, object]) -> str:
     except CfgError as fault:
         raise click.UsageError(str(fault)) from None
     return text
+
+
+def _row_of_the_paper(name: str, changes: dict[str, object]) -> str:
+    """The cfg of a row such as table4/mul-iPR."""
+    from paper_cfgs import TABLES, variant_text  # it builds upon this table
+
+    table, _, row = name.partition("/")
+    if row not in TABLES.get(table, {}):
+        raise click.UsageError(f"no row {name}; tools/paper_cfgs.py --list names all of them")
+    if changes.keys() - {"classes"}:
+        raise click.UsageError(f"{name} takes --classes alone")
+    return variant_text(table, row, classes=int(str(changes.get("classes", 80))))
 
 
 def _stale(texts: dict[Path, str]) -> str | int:
