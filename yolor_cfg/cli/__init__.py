@@ -13,6 +13,7 @@ from yolor_cfg.errors import YolorError
 COMMANDS = {
     "info": "yolor_cfg.cli.info:info",
     "detect": "yolor_cfg.cli.detect:detect",
+    "train": "yolor_cfg.cli.train:train",
     "test": "yolor_cfg.cli.test:test",
     "convert": "yolor_cfg.cli.convert:convert",
     "implicit": "yolor_cfg.cli.implicit:implicit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from yolor_cfg.train.run import Drawing, Outcome
     from yolor_cfg.train.settings import Options
 
-TERMINATED = 143
+INTERRUPTIONS = {"interrupted": INTERRUPTED, "terminated": 143}
+"""Exit codes of runs that a signal ended."""
 NEWEST = "newest"
 
 WHAT = (
@@ -122,7 +124,7 @@ def train(cfg: str | None, **options: Any) -> None:
     network by AP, weights/last.pt goes on with --resume. SIGINT and SIGTERM end the run after the batch, with
     all saved.
     """
-    from yolor_cfg.evaluate.ranks import joined
+    from yolor_cfg.evaluate.ranks import joined, rank
 
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
@@ -131,7 +133,9 @@ def train(cfg: str | None, **options: Any) -> None:
             _dry_run(_said(cfg, options), options)
             return
         outcome = _outcome(cfg, options)
-    _end(outcome, as_json=options["as_json"])
+        _draw_end(outcome)
+        first = rank().number == 0
+    _end(outcome, first=first, as_json=options["as_json"])
 
 
 def _said(cfg: str | None, options: dict[str, Any]) -> Options:
@@ -147,11 +151,26 @@ def _outcome(cfg: str | None, options: dict[str, Any]) -> Outcome:
     from yolor_cfg.train.run import begin, resume
 
     drawing = _drawing()
-    if options["resume"]:
-        folder = _run_folder(options["resume"], options["project"])
+    # torchrun starts all processes anew when one of them failed, with the same command line.
+    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    run = options["resume"] or (NEWEST if again else None)
+    if run and not (again and not _states(options["project"])):
+        folder = _run_folder(run, options["project"])
         return resume(folder, drawing=drawing, say=_say)
     said = _said(cfg, options)
     return begin(said, project=options["project"], name=options["name"], drawing=drawing, say=_say)
+
+
+def _draw_end(outcome: Outcome) -> None:
+    """Curves and pictures of a run that came to its end."""
+    from yolor_cfg.detect.write import save_image
+    from yolor_cfg.evaluate.ranks import rank
+    from yolor_cfg.report.training import labels_picture, save_best
+
+    if outcome.ending.reason not in INTERRUPTIONS:
+        save_best(outcome.folder, outcome.job)
+        if rank().number == 0:
+            save_image(outcome.folder / "labels.png", labels_picture(outcome.job.dataset))
 
 
 def _run_folder(run: str, project: str) -> Path:
@@ -160,10 +179,15 @@ def _run_folder(run: str, project: str) -> Path:
 
     if run != NEWEST:
         return Path(run)
-    states = sorted(Path(project).glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime)
+    states = _states(project)
     if not states:
         raise DataError("no run to go on with", path=project)
     return states[-1].parents[1]
+
+
+def _states(project: str) -> list[Path]:
+    """The states of runs there, the newest last."""
+    return sorted(Path(project).glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime)
 
 
 def _drawing() -> Drawing:
@@ -191,15 +215,13 @@ def _dry_run(said: Options, options: dict[str, Any]) -> None:
          f"the first ones in {folder}")  # fmt: skip
 
 
-def _end(outcome: Outcome, *, as_json: bool) -> None:
+def _end(outcome: Outcome, *, first: bool, as_json: bool) -> None:
     """The last word: what came out, or how to go on."""
     state, folder = outcome.state, outcome.folder
-    if outcome.ending.reason in ("interrupted", "terminated"):
+    if outcome.ending.reason in INTERRUPTIONS:
         text = f"stopped after update {state.updates}; go on with: yolor train --resume {folder}"
-        raise Failure(text, INTERRUPTED if outcome.ending.reason == "interrupted" else TERMINATED)
-    from yolor_cfg.evaluate.ranks import rank
-
-    if rank().number:
+        raise Failure(text, INTERRUPTIONS[outcome.ending.reason])
+    if not first:
         return
     if outcome.ending.reason == "patience":
         say(f"AP has not risen since epoch {state.best_epoch + 1}", "yellow")

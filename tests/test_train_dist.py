@@ -1,0 +1,130 @@
+"""Two processes train as one does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import training
+import yaml
+
+from yolor_cfg.train.dist import SyncedBatchNorm, synchronise_norms
+from yolor_cfg.train.run import LAST
+
+TESTS = Path(__file__).parent
+PROGRAM = f"""
+import json, sys, torch, yaml
+from pathlib import Path
+torch.set_num_threads(1)
+sys.path.insert(0, {str(TESTS)!r})
+import training
+from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.train.run import Journal
+from yolor_cfg.train.settings import Options
+losses = []
+noted = Journal.batch
+def batch(self, state, batch, values):
+    losses.append(values)
+    noted(self, state, batch, values)
+Journal.batch = batch
+said = Options.of(yaml.safe_load(Path(sys.argv[1]).read_text()))
+with joined("cpu") as rank:
+    outcome = training.run(said, Path(sys.argv[2]), sys.argv[3])
+    if rank.number == 0:
+        (outcome.folder / "losses.json").write_text(json.dumps(losses))
+"""
+NORMS = """
+import sys, torch
+torch.set_num_threads(1)
+from torch import distributed
+from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.train.dist import SyncedBatchNorm
+x, y = (torch.randn(6, 3, 5, 4, generator=torch.Generator().manual_seed(seed)).double() for seed in (0, 1))
+plain, synced = torch.nn.BatchNorm2d(3).double(), SyncedBatchNorm(3).double()
+for norm in (plain, synced):
+    torch.nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(2))
+whole = x.clone().requires_grad_()
+(plain(whole) * y).pow(2).sum().backward()
+with joined("cpu") as rank:
+    mine = slice(0, 2) if rank.number == 0 else slice(2, 6)
+    part = x[mine].clone().requires_grad_()
+    (synced(part) * y[mine]).pow(2).sum().backward()
+    for parameter in synced.parameters():
+        distributed.all_reduce(parameter.grad)
+    torch.testing.assert_close(part.grad, whole.grad[mine], rtol=1e-5, atol=1e-5)
+    for one, other in zip(synced.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-5)
+    for one, other in zip(synced.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.shapes(tmp_path_factory.mktemp("data"), count=24)
+
+
+def processes(program: str, *args: object, world: int) -> None:
+    """Run the program in so many processes; each must end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    usual = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, *map(str, args)], cwd=TESTS.parent, text=True,
+                         env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for rank in range(world)
+    ]  # fmt: skip
+    texts = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * world, texts
+
+
+def relative(found: list[float], wanted: list[float]) -> float:
+    pairs = zip(found, wanted, strict=True)
+    return max(abs(a - b) / abs(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("dialect", ["yolor", pytest.param("darknet", marks=pytest.mark.slow)])
+def test_two_processes_with_synchronised_norms_train_as_one(tmp_path, data, dialect):
+    darknet = training.darknet_text("batch=8\nlearning_rate=.0001\n")
+    text = training.yolor_text() if dialect == "yolor" else darknet
+    said = training.options(tmp_path, data, text=text, batch_size=4, epochs=2, sync_bn=True, val_period=2)
+    args = tmp_path / "args.yaml"
+    args.write_text(yaml.safe_dump(said.plain()))
+    for world in (1, 2):
+        processes(PROGRAM, args, tmp_path / "runs", f"of{world}", world=world)
+    folders = [tmp_path / f"runs/of{world}" for world in (1, 2)]
+    losses = [json.loads((folder / "losses.json").read_text()) for folder in folders]
+    assert len(losses[0]) == len(losses[1]) == 10
+    for part in range(4):
+        assert relative(*[[step[part] for step in steps] for steps in losses[::-1]]) < 1e-5
+    one, two = (training.weights_of(folder / LAST) for folder in folders)
+    for name in [name for name in two if not name.startswith("optimizer.")]:
+        tensor = two[name]
+        torch.testing.assert_close(tensor, one[name], rtol=1e-4, atol=1e-4, msg=name)
+    rows = [json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]) for folder in folders]
+    assert rows[1]["AP"] == pytest.approx(rows[0]["AP"], abs=1e-4)
+    assert rows[0]["updates"] == rows[1]["updates"] > 4
+
+
+def test_synchronised_norms_equal_torchs_over_all_images_forward_backward_and_statistics():
+    processes(NORMS, world=2)
+
+
+def test_a_swapped_norm_has_the_same_tensors_and_in_one_process_the_same_result():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, eps=1e-4, momentum=0.03))
+    plain, before = network[1], dict(network.state_dict())
+    synchronise_norms(network)
+    swapped = network[1]
+    assert type(swapped) is SyncedBatchNorm
+    assert (swapped.eps, swapped.momentum) == (1e-4, 0.03)
+    after = network.state_dict(keep_vars=False)
+    assert before.keys() == after.keys()
+    assert all(before[name].data_ptr() == after[name].data_ptr() for name in before)
+    x = torch.rand(2, 4, 3, 3)
+    assert torch.equal(plain.eval()(x), swapped.eval()(x))

@@ -1,0 +1,269 @@
+"""What the training loop does to the weights, against steps written out, and what it writes."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import training
+import yaml
+
+from yolor_cfg.checkpoint import read_checkpoint
+from yolor_cfg.data.shapes import NAMES
+from yolor_cfg.errors import CfgError, DataError, WeightsError
+from yolor_cfg.graph import load
+from yolor_cfg.loading import open_network
+from yolor_cfg.model import Network
+from yolor_cfg.train import loop
+from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialise_biases
+from yolor_cfg.train.run import fresh
+from yolor_cfg.train.setup import cosine_recipe, hyperparameters, prepare
+from yolor_cfg.train.transfer import transfer
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.shapes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def test_two_runs_with_one_seed_are_bit_equal_whatever_the_number_of_workers(tmp_path, data):
+    said = training.options(tmp_path, data, precision="bf16")
+    first = training.run(said, tmp_path / "runs")
+    second = training.run(said._replace(workers=2), tmp_path / "runs")
+    third = training.run(said._replace(seed=1), tmp_path / "runs")
+    paths = [outcome.folder / "weights/last.pt" for outcome in (first, second, third)]
+    assert training.different(paths[0], paths[1]) == []
+    assert training.different(paths[0], paths[2])
+    assert [outcome.folder.name for outcome in (first, second, third)] == ["exp", "exp2", "exp3"]
+
+
+def written_out(said):
+    """YOLOR's training in its simplest form: sums of losses, torch's own SGD, steps at whole multiples."""
+    torch.manual_seed(said.seed)
+    job = prepare(said)
+    network = Network(load(said.cfg)).train()
+    initialise_biases(network)
+    network = network.to(memory_format=torch.channels_last)
+    hyp = hyperparameters(said, job.graph)
+    named = dict(network.named_parameters())
+    kernels = [p for name, p in named.items() if name.endswith("Conv2d.weight")]
+    biases = [p for name, p in named.items() if name.endswith("bias")]
+    gains = [p for name, p in named.items() if name.endswith("BatchNorm2d.weight")]
+    assert len(kernels) + len(biases) + len(gains) == len(named)
+    images = 4 * max(round(said.update_batch / 4), 1)
+    decay = hyp.weight_decay * images / said.update_batch
+    groups = [{"params": gains}, {"params": kernels, "weight_decay": decay}, {"params": biases}]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+    rules = LossRules(hyp.box, hyp.obj, hyp.cls)
+    count = 0
+    for epoch in range(said.epochs):
+        for batch in job.phases[0].loader.epoch(epoch):
+            rates = job.phases[0].schedule(count)
+            by_group = rates.other, rates.other, rates.bias
+            for group, rate in zip(optimizer.param_groups, by_group, strict=True):
+                group["lr"], group["momentum"] = rate, rates.momentum
+            raws = network((batch.images / 255).contiguous(memory_format=torch.channels_last))
+            detection_loss(raws, batch.targets, network, rules=rules).total.backward()
+            if count % rates.accumulate == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+            count += 1
+    return network
+
+
+def test_the_loop_equals_its_steps_written_out(tmp_path, data):
+    said = training.options(tmp_path, data)
+    outcome = training.run(said, tmp_path / "runs")
+    wanted = written_out(said).state_dict()
+    for name, tensor in outcome.state.network.state_dict().items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+
+
+def test_darknets_gradient_is_the_mean_over_the_images_of_an_update(tmp_path, data):
+    said = training.options(tmp_path, data, text=training.darknet_text(), epochs=None, update_batch=None)
+    job = prepare(said)
+    rates = job.phases[0].schedule(0)
+    assert (rates.accumulate, job.count, job.batch_size) == (2, 12, 4)
+    assert loop.share_of_update(job, rates) == 1 / 8
+    assert [job.updates_at(batch, rates) for batch in range(4)] == [False, True, False, True]
+    outcome = training.run(said, tmp_path / "runs")
+    assert (outcome.state.count, outcome.state.updates) == (12, 6)
+    assert not any(group["nesterov"] for group in outcome.state.optimizer.param_groups)
+
+
+def test_a_warm_up_is_at_most_a_third_of_the_training(tmp_path, data):
+    job = prepare(training.options(tmp_path, data, epochs=6))
+    assert job.count == 24
+    assert job.phases[0].schedule.warmup == 8
+    hyp = hyperparameters(job.options, job.graph)
+    long = cosine_recipe(hyp, batches=30_000, per_epoch=100)
+    assert (long.warmup_epochs, long.least_warmup) == (3.0, 1000)
+
+
+def test_the_paper_trains_a_third_of_its_epochs_on_mosaics_of_nine(tmp_path, data):
+    job = prepare(training.options(tmp_path, data, recipe="paper", epochs=None))
+    assert job.epochs == 450
+    tiles = [job.phase(epoch).loader.recipe.tiles for epoch in (0, 299, 300, 449)]
+    assert tiles == [4, 4, 9, 9]
+
+
+def test_a_run_leaves_its_files(tmp_path, data):
+    said = training.options(tmp_path, data, val_period=1, save_period=1)
+    folder = training.run(said, tmp_path / "runs").folder
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {
+        "args.yaml", "env.json", "model.cfg", "results.csv", "metrics.jsonl", "results.png",
+        "train_batch0.jpg", "train_batch1.jpg", "train_batch2.jpg",
+        "weights/last.pt", "weights/best.pt", "weights/best.weights",
+        "weights/epoch1.pt", "weights/epoch2.pt",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert len((folder / "results.csv").read_text().splitlines()) == 3
+    assert yaml.safe_load((folder / "args.yaml").read_text())["batch_size"] == 4
+    assert (folder / "model.cfg").read_text() == training.yolor_text()
+    for name in ("results.png", "train_batch0.jpg"):
+        assert training.is_picture(cv2.imread(str(folder / name)))
+
+
+def test_the_three_kept_files_of_the_best_network_give_the_same_maps(tmp_path, data):
+    folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps = []
+    for name in ("last.pt", "best.pt", "best.weights"):
+        opened = open_network(folder / "model.cfg", folder / "weights" / name)
+        assert opened.names == (() if name == "best.weights" else NAMES)
+        with torch.no_grad():
+            maps.append(opened.network(x)[0])
+    torch.testing.assert_close(maps[1], maps[0])
+    torch.testing.assert_close(maps[2], maps[0])
+
+
+def test_the_losses_in_the_table_fall_while_a_network_learns(tmp_path, data):
+    hyp = tmp_path / "hyp.yaml"
+    hyp.write_text("lr0: 0.01\nmosaic: 0\nscale: 0\ntranslate: 0\nhsv_h: 0\nhsv_s: 0\nhsv_v: 0\n")
+    said = training.options(tmp_path, data, epochs=40, hyp=str(hyp), optimizer="adam", update_batch=4)
+    rows = training.run(said, tmp_path / "runs").state.rows
+    boxes = [row["box"] for row in rows]
+    assert boxes[-1] < 0.75 * boxes[0]
+
+
+def test_frozen_layers_keep_every_bit(tmp_path, data):
+    said = training.options(tmp_path, data, freeze=2, epochs=1)
+    torch.manual_seed(said.seed)
+    before = {name: tensor.clone() for name, tensor in Network(load(said.cfg)).state_dict().items()}
+    after = training.run(said, tmp_path / "runs").state.network.state_dict()
+    for name, tensor in after.items():
+        layer = int(name.split(".")[1])
+        assert torch.equal(tensor, before[name]) == (layer < 2), name
+
+
+def test_sizes_vary_in_whole_strides_with_multi_scale(tmp_path, data):
+    job = prepare(training.options(tmp_path, data, multi_scale=True, epochs=4))
+    sizes = {batch.images.shape[2:] for epoch in range(4) for batch in job.phases[0].loader.epoch(epoch)}
+    assert len(sizes) > 3
+    assert all(32 <= side <= 96 and side % 8 == 0 for size in sizes for side in size)
+
+
+def test_a_loss_that_is_no_number_names_its_place_and_the_last_good_state(tmp_path, data, monkeypatch):
+    said = training.options(tmp_path, data, epochs=3)
+    original = loop.pixels
+
+    def spoilt(images, device):
+        spoilt.count += 1
+        return original(images, device) * (float("nan") if spoilt.count == 6 else 1.0)
+
+    spoilt.count = 0
+    monkeypatch.setattr(loop, "pixels", spoilt)
+    with pytest.raises(NonFiniteLoss) as caught:
+        training.run(said, tmp_path / "runs")
+    assert "batch 1 of epoch 1" in str(caught.value)
+    assert "[yolo #5]" in str(caught.value)
+    last = tmp_path / "runs/exp/weights/last.pt"
+    assert str(last) in str(caught.value)
+    assert all(tensor.isfinite().all() for tensor in read_checkpoint(last).tensors.values())
+
+
+def test_training_ends_when_nothing_becomes_better(tmp_path, data, monkeypatch):
+    said = training.options(tmp_path, data, epochs=9, patience=2, val_period=1)
+    monkeypatch.setattr(loop, "is_tested", lambda job, epoch, last: epoch == 1)
+    outcome = training.run(said, tmp_path / "runs")
+    assert (outcome.ending.reason, outcome.state.best_epoch, outcome.state.epoch) == ("patience", 1, 4)
+
+
+def test_classes_are_taken_by_name_and_the_rest_by_layer(tmp_path, data):
+    folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
+    path = folder / "weights/best.pt"
+    old = read_checkpoint(path).tensors
+    cfg = tmp_path / "other.cfg"
+    cfg.write_text(training.yolor_text(classes=3))
+    network = Network(load(cfg))
+    fresh_rows = network.state_dict()["module_list.4.Conv2d.weight"].clone().view(3, 8, 32)
+    taken = transfer(network, path, names=("new", NAMES[4], NAMES[0]))
+    assert taken.classes == (NAMES[4], NAMES[0])
+    assert taken.by_rows == ("module_list.4.Conv2d.weight", "module_list.4.Conv2d.bias")
+    rows = network.state_dict()["module_list.4.Conv2d.weight"].view(3, 8, 32)
+    before = old["module_list.4.Conv2d.weight"].view(3, 5 + len(NAMES), 32)
+    assert torch.equal(rows[:, :5], before[:, :5])
+    assert torch.equal(rows[:, 6], before[:, 5 + 4])
+    assert torch.equal(rows[:, 7], before[:, 5])
+    assert torch.equal(rows[:, 5], fresh_rows[:, 5])
+    first = "module_list.0.Conv2d.weight"
+    assert torch.equal(network.state_dict()[first], old[first])
+    assert any(NAMES[4] in line for line in taken.lines())
+
+
+def test_weights_without_a_common_layer_are_refused(tmp_path, data):
+    folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
+    cfg = tmp_path / "other.cfg"
+    cfg.write_text("[net]\nheight=64\nwidth=64\nchannels=3\n[convolutional]\nfilters=5\nsize=5\n")
+    with pytest.raises(WeightsError):
+        transfer(Network(load(cfg)), folder / "weights/best.pt", names=NAMES)
+
+
+def test_penalties_of_implicit_models_are_added(tmp_path):
+    layer = torch.nn.Module()
+    layer.penalty = lambda: torch.tensor(2.5)
+    assert loop.penalties(torch.nn.Sequential(layer, torch.nn.Linear(1, 1))).item() == 2.5
+
+
+def test_contradictions_are_refused_before_anything_is_written(tmp_path, data):
+    with pytest.raises(CfgError, match="fp16"):
+        training.run(training.options(tmp_path, data, precision="fp16"), tmp_path / "runs")
+    with pytest.raises(CfgError, match="not both"):
+        training.run(training.options(tmp_path, data, max_batches=3), tmp_path / "runs")
+    hyp = tmp_path / "hyp.yaml"
+    hyp.write_text("lr: 1\n")
+    with pytest.raises(DataError, match="unknown hyperparameter"):
+        training.run(training.options(tmp_path, data, hyp=str(hyp)), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_rectangular_batches_hold_every_picture_once(tmp_path, data):
+    job = prepare(training.options(tmp_path, data, rect=True))
+    batches = list(job.phases[0].loader.epoch(0))
+    paths = [sample.image for batch in batches for sample in batch.samples]
+    assert sorted(paths) == sorted(sample.image for sample in job.dataset.samples)
+    assert np.array_equal([batch.images.shape[2:] for batch in batches], [(64, 64)] * len(batches))
+
+
+def test_images_and_kernels_have_their_channels_last(tmp_path, data):
+    job = prepare(training.options(tmp_path, data))
+    state = fresh(job, say=lambda text: None)
+    batch = next(iter(job.phases[0].loader.epoch(0)))
+    images = loop.pixels(batch.images, torch.device("cpu"))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images.max() <= 1
+    kernel = state.network.module_list[1].Conv2d.weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last)

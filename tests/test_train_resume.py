@@ -1,0 +1,127 @@
+"""A run that stops at any moment goes on as if it had not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import training
+import yaml
+
+from yolor_cfg.errors import DataError, WeightsError
+from yolor_cfg.train import run
+from yolor_cfg.train.loop import Ending
+from yolor_cfg.train.run import Journal, options_of, resume
+
+PROGRAM = """
+import sys, torch, yaml
+from pathlib import Path
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+import training
+from yolor_cfg.train.run import begin
+from yolor_cfg.train.settings import Options
+said = Options.of(yaml.safe_load(Path(sys.argv[1]).read_text()))
+begin(said, project=sys.argv[2], name="killed", drawing=training.DRAWING, say=print)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.shapes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def goes_on(folder: Path):
+    return resume(folder, drawing=training.DRAWING, say=lambda text: None)
+
+
+def rows_of(folder: Path) -> list[str]:
+    return (folder / "metrics.jsonl").read_text().splitlines()
+
+
+def stopped_after(monkeypatch, batches: int) -> None:
+    """From now on a run is asked to stop after so many batches."""
+    noted = Journal.batch
+
+    def batch(self, state, batch, losses):
+        noted(self, state, batch, losses)
+        if state.count == batches:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Journal, "batch", batch)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("batches", [3, 4, 6])
+def test_a_run_stopped_at_any_batch_ends_bit_equal(tmp_path, data, monkeypatch, batches, optimizer):
+    said = training.options(tmp_path, data, epochs=3, optimizer=optimizer, update_batch=12, val_period=2)
+    whole = training.run(said, tmp_path / "runs", "whole")
+    with monkeypatch.context() as patch:
+        stopped_after(patch, batches - 1)
+        parts = training.run(said, tmp_path / "runs", "parts")
+    assert parts.ending == Ending("terminated")
+    assert parts.state.count == batches  # the signal comes after the look, so one batch more
+    ended = goes_on(parts.folder)
+    assert (ended.ending.reason, ended.state.count) == ("done", whole.state.count)
+    assert training.different(whole.folder / run.LAST, parts.folder / run.LAST) == []
+    assert rows_of(whole.folder) == rows_of(parts.folder)
+
+
+def test_a_killed_run_ends_bit_equal(tmp_path, data):
+    said = training.options(tmp_path, data, epochs=6, save_steps=1)
+    args = tmp_path / "args.yaml"
+    args.write_text(yaml.safe_dump(said.plain()))
+    program = PROGRAM.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", program, str(args), str(tmp_path / "runs")],
+                               stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])  # fmt: skip
+    last = tmp_path / "runs/killed" / run.LAST
+    deadline = time.monotonic() + 60
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.random() * 0.4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert last.exists()
+    goes_on(last.parents[1])
+    whole = training.run(said, tmp_path / "runs", "whole")
+    assert training.different(whole.folder / run.LAST, last) == []
+    assert rows_of(whole.folder) == rows_of(last.parents[1])
+
+
+def test_the_options_of_a_run_are_read_back(tmp_path, data):
+    said = training.options(tmp_path, data, epochs=1, img_size=(64, 96))
+    folder = training.run(said, tmp_path / "runs").folder
+    assert options_of(folder) == said
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(DataError, match="not the folder of a training"):
+        goes_on(tmp_path)
+
+
+def test_weights_alone_are_refused(tmp_path, data):
+    folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
+    (folder / run.LAST).write_bytes((folder / run.BEST).read_bytes())
+    with pytest.raises(WeightsError, match="weights only"):
+        goes_on(folder)
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path, data):
+    folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
+    before = (folder / run.LAST).read_bytes()
+    assert goes_on(folder).ending.reason == "done"
+    assert (folder / run.LAST).read_bytes() == before

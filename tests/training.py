@@ -1,0 +1,74 @@
+"""A network that trains in seconds, drawn data for it, and runs of the command on both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tiny_detector as tiny
+import torch
+
+from yolor_cfg.data.shapes import NAMES
+from yolor_cfg.data.types import Image
+from yolor_cfg.data.write_shapes import write_shapes
+from yolor_cfg.report.pictures import contact_sheet
+from yolor_cfg.report.training import results_picture
+from yolor_cfg.train.run import Drawing, Outcome, begin
+from yolor_cfg.train.settings import Options
+
+CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation=silu\n"
+DRAWING = Drawing(contact_sheet, results_picture)
+
+
+def yolor_text(*, classes: int = len(NAMES), net: str = "batch=8\nsubdivisions=2\n") -> str:
+    """Four convolutions and one head of the yolor dialect for 64 x 64."""
+    body = "".join(CONV.format(filters, 2) for filters in (8, 16, 24, 32)[:3]) + CONV.format(32, 1)
+    head = f"[convolutional]\nfilters={3 * (5 + classes)}\nsize=1\nactivation=linear\n"
+    anchors = "[yolo]\nmask=0,1,2\nnum=3\nanchors=8,8, 14,14, 24,24\nclasses="
+    return f"[net]\ndialect=yolor\nheight=64\nwidth=64\nchannels=3\n{net}{body}{head}{anchors}{classes}\n"
+
+
+def darknet_text(net: str = "batch=8\nsubdivisions=2\nmax_batches=6\n") -> str:
+    """The tiny detector of the darknet dialect."""
+    return tiny.text(classes=len(NAMES), net=net)
+
+
+def shapes(folder: Path, *, count: int = 20) -> Path:
+    """Pictures of 64 x 64, a fifth of them held back."""
+    return write_shapes(folder / "shapes", count=count, size=(64, 64))
+
+
+def options(folder: Path, data: Path, *, text: str | None = None, **more: object) -> Options:
+    """The options of a short run; the cfg is written into the folder."""
+    cfg = folder / "small.cfg"
+    cfg.write_text(text or yolor_text())
+    usual = {"epochs": 2, "batch_size": 4, "update_batch": 8, "workers": 0, "val_period": 0}
+    return Options(str(cfg), str(data), **{**usual, **more})
+
+
+def run(said: Options, project: Path, name: str = "exp") -> Outcome:
+    """A whole run in silence."""
+    return begin(said, project=str(project), name=name, drawing=DRAWING, say=lambda text: None)
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    """Live weights, average and momentum by name."""
+    content = torch.load(path, weights_only=True)
+    training = content["training"]
+    found = {f"average.{name}": tensor for name, tensor in content["model"].items()}
+    found |= {f"network.{name}": tensor for name, tensor in training["network"].items()}
+    for number, slots in training["optimizer"]["state"].items():
+        found |= {f"optimizer.{number}.{name}": v for name, v in slots.items() if isinstance(v, torch.Tensor)}
+    return found
+
+
+def different(one: Path, other: Path) -> list[str]:
+    """The names of the tensors that are not bit-equal in two states."""
+    first, second = weights_of(one), weights_of(other)
+    assert first.keys() == second.keys()
+    return [name for name in first if not torch.equal(first[name], second[name])]
+
+
+def is_picture(image: Image) -> bool:
+    """More than one colour."""
+    return bool(np.ptp(image) > 0)

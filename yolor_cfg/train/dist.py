@@ -1,0 +1,140 @@
+"""What the processes of one training do together: gradients, sums, and batch norm over all of their images.
+
+Who takes part is said by `evaluate.ranks`. Legend: N images, C channels, H W cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from yolor_cfg.errors import YolorError
+from yolor_cfg.evaluate.ranks import rank
+from yolor_cfg.graph import Graph
+from yolor_cfg.model import Network
+
+
+def added(values: Tensor) -> Tensor:
+    """The sum of the values of all processes, without gradients; the same tensor where there is one
+    process."""
+    if rank().world == 1:
+        return values
+    everywhere = values.detach().clone()
+    distributed.all_reduce(everywhere)
+    return everywhere
+
+
+class _Added(torch.autograd.Function):
+    """The sum over the processes; what it is for all losses together is its gradient in each process."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return added(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return added(gradient)
+
+
+def own_share(batch_size: int) -> int:
+    """The images of a global batch for this process; the processes must be able to share them evenly."""
+    world = rank().world
+    if batch_size % world:
+        raise YolorError("the batch cannot be shared out evenly", found=f"--batch-size {batch_size}",
+                         allowed=f"multiples of {world}, the number of processes")
+    return batch_size // world
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the images of all processes, on any device; in evaluation as any other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> the same size and dtype."""
+        if not self.training or rank().world == 1:
+            return super().forward(x)
+        wide = x if x.dtype == torch.float64 else x.float()
+        count = wide.new_tensor([x.numel() / x.shape[1]])
+        sums: Tensor = _Added.apply(torch.cat([wide.sum((0, 2, 3)), count]))  # [C + 1]
+        total = sums[-1].detach()
+        centred = wide - (sums[:-1] / total)[:, None, None]
+        variance: Tensor = _Added.apply(centred.square().sum((0, 2, 3))) / total  # [C]
+        self._follow(sums[:-1].detach() / total, variance.detach() * total / (total - 1).clamp(min=1))
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.momentum is not None
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+def synchronise_norms(network: nn.Module) -> None:
+    """Put a SyncedBatchNorm with the same tensors in the place of every batch norm."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                setattr(parent, name, _synced(child))
+
+
+def _synced(norm: nn.BatchNorm2d) -> SyncedBatchNorm:
+    new = SyncedBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    new.weight, new.bias = norm.weight, norm.bias
+    for name, buffer in norm.named_buffers():
+        new.register_buffer(name, buffer)
+    new.train(norm.training)
+    return new
+
+
+def in_parallel(network: Network) -> nn.Module:
+    """The network whose gradients are means over the processes; itself where there is one process."""
+    if rank().world == 1:
+        return network
+    unused = len(read_nodes(network.graph)) < len(network.graph.nodes)
+    return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=unused)
+
+
+def read_nodes(graph: Graph) -> set[int]:
+    """The nodes that what the network returns depends on."""
+    found: set[int] = set()
+    waiting = list(graph.outputs)
+    while waiting:
+        index = waiting.pop()
+        if index >= 0 and index not in found:
+            found.add(index)
+            waiting += graph.nodes[index].sources
+    return found
+
+
+@contextmanager
+def exchanging(model: nn.Module, now: bool) -> Iterator[None]:
+    """Gradients of what goes forward in here are exchanged only if the weights are updated `now`."""
+    if now or not isinstance(model, DistributedDataParallel):
+        yield
+        return
+    with model.no_sync():
+        yield
+
+
+def share_statistics(network: nn.Module) -> None:
+    """Give every process the buffers of process 0: without synchronised norms their statistics differ."""
+    if rank().world > 1:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, src=0)
+
+
+def pending_gradients(network: nn.Module) -> dict[str, Tensor]:
+    """The gradients that wait for the next update, as means over the processes; empty right after one."""
+    found = {}
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None:
+            found[name] = added(parameter.grad) / rank().world
+    return found

@@ -1,0 +1,255 @@
+"""A training with its folder: what was asked for, results by epoch, pictures of batches, weights.
+
+In it: args.yaml, env.json, model.cfg, results.csv, metrics.jsonl, results.png, train_batch*.jpg and
+weights/{last.pt, best.pt, best.weights}. last.pt holds all that is needed to go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import yaml
+
+from yolor_cfg import graph as graphs
+from yolor_cfg.checkpoint import save_checkpoint
+from yolor_cfg.data.types import Batch, Image
+from yolor_cfg.detect.write import new_folder, save_image, save_text
+from yolor_cfg.errors import DataError
+from yolor_cfg.evaluate.ranks import own_device, rank, shared
+from yolor_cfg.evaluate.scores import Scores
+from yolor_cfg.graph import Reading
+from yolor_cfg.layout import WeightsHeader
+from yolor_cfg.loading import checked_device
+from yolor_cfg.model import Network
+from yolor_cfg.train.dist import synchronise_norms
+from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
+from yolor_cfg.train.loss import NonFiniteLoss, initialise_biases
+from yolor_cfg.train.optim import Average, optimizer_for, parameter_groups
+from yolor_cfg.train.settings import Options
+from yolor_cfg.train.setup import Job, deterministic, frozen_layers, prepare
+from yolor_cfg.train.state import Row, State, load_state, save_state
+from yolor_cfg.train.transfer import transfer
+from yolor_cfg.weights import write_weights
+
+SHEETS = 3
+"""Batches of which a picture is kept."""
+LAST, BEST = "weights/last.pt", "weights/best.pt"
+COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
+Say = Callable[[str], None]
+
+
+class Drawing(NamedTuple):
+    """Who draws: a batch with its boxes, and the curves of the results by epoch."""
+
+    batch: Callable[[Batch, Sequence[str]], Image]
+    results: Callable[[Sequence[Row]], Image]
+
+
+class Outcome(NamedTuple):
+    """Where the results are, how it ended, and the state it ended in."""
+
+    folder: Path
+    ending: Ending
+    state: State
+    job: Job
+
+
+class Stop:
+    """Becomes true at SIGINT or SIGTERM; a second one ends the program as it always would."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals are noted in here and have their old meaning afterwards."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        old = {kind: signal.signal(kind, self._note) for kind in kinds}
+        try:
+            yield
+        finally:
+            for kind, handler in old.items():
+                signal.signal(kind, handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+
+class Journal:
+    """Keeps in the folder what happens, and says it; only the first process does either."""
+
+    def __init__(self, folder: Path, job: Job, *, drawing: Drawing, say: Say, stop: Stop) -> None:
+        self.folder, self.job, self.drawing, self.say, self.stop = folder, job, drawing, say, stop
+        self.first = rank().number == 0
+        self.began = time.perf_counter()
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether a signal came."""
+        return bool(self.stop.signal)
+
+    def batch(self, state: State, batch: Batch, losses: list[float]) -> None:
+        """A picture of each of the first batches."""
+        number = state.count - 1
+        if self.first and number < SHEETS:
+            sheet = self.drawing.batch(batch, self.job.dataset.names)
+            save_image(self.folder / f"train_batch{number}.jpg", sheet)
+
+    def epoch(self, state: State, scores: Scores | None, *, best: bool) -> None:
+        """The table and the curves so far; the best network; one line for people."""
+        if not self.first:
+            return
+        save_rows(self.folder, state.rows)
+        save_image(self.folder / "results.png", self.drawing.results(state.rows))
+        if best:
+            self._keep_network(state, "best")
+            write_weights(state.tested, self.folder / "weights/best.weights", force=True,
+                          header=WeightsHeader(seen=state.count * self.job.batch_size))  # fmt: skip
+        period = self.job.options.save_period
+        if period and state.epoch % period == 0:
+            self._keep_network(state, f"epoch{state.epoch}")
+        self.say(self._line(state.rows[-1]))
+
+    def keep(self, state: State) -> None:
+        """last.pt, complete or as it was before."""
+        save_state(state, self.folder / LAST, names=self.job.dataset.names)
+
+    def _keep_network(self, state: State, name: str) -> None:
+        save_checkpoint(state.tested, self.folder / f"weights/{name}.pt", names=self.job.dataset.names,
+                        numbers=state.rows[-1], force=True)  # fmt: skip
+
+    def _line(self, row: Row) -> str:
+        seconds = time.perf_counter() - self.began
+        parts = [f"epoch {row['epoch'] + 1:.0f}/{self.job.epochs}", f"{seconds:.0f} s"]
+        parts += [f"{name} {row[name]:.4g}" for name in COLUMNS[2:] if name in row]
+        return "  ".join(parts)
+
+
+def save_rows(folder: Path, rows: Sequence[Row]) -> None:
+    """results.csv and metrics.jsonl, a line for each epoch; an empty cell where nothing was tested."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    save_text(folder / "results.csv", text.getvalue())
+    save_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def begin(options: Options, *, project: str, name: str, drawing: Drawing, say: Say) -> Outcome:
+    """Train anew, in a folder of its own."""
+    options = options._replace(device=own_device(options.device))
+    torch.manual_seed(options.seed)
+    deterministic(options)
+    job = prepare(options)
+    state = fresh(job, say=say)
+    folder = Path(shared(str(new_folder(project, name)) if rank().number == 0 else ""))
+    if rank().number == 0:
+        describe(folder, job)
+    return _trained(folder, job, state, drawing=drawing, say=say)
+
+
+def resume(folder: Path, *, drawing: Drawing, say: Say) -> Outcome:
+    """Go on in the folder of a run where it stopped, with the options it was begun with."""
+    options = options_of(folder)
+    torch.manual_seed(options.seed)
+    deterministic(options)
+    reading = Reading(options.dialect, options.img_size, strict=options.strict)
+    job = prepare(options, graph=graphs.load(folder / "model.cfg", reading))
+    state = fresh(job, say=say, starts=False)
+    load_state(state, folder / LAST)
+    say(f"going on in {folder} after batch {state.batch} of epoch {state.epoch + 1}")
+    return _trained(folder, job, state, drawing=drawing, say=say)
+
+
+def options_of(folder: Path) -> Options:
+    """What a run was begun with."""
+    try:
+        values = yaml.safe_load((folder / "args.yaml").read_text(encoding="utf-8"))
+        return Options.of(values)
+    except (OSError, TypeError, yaml.YAMLError) as fault:
+        raise DataError("is not the folder of a training", path=str(folder), found=str(fault)[:200],
+                        hint="give the folder that has args.yaml and weights/last.pt") from None
+
+
+def fresh(job: Job, *, say: Say, starts: bool = True) -> State:
+    """The state before the first batch; `starts` False where another state is put in its place anyway."""
+    options = job.options
+    network = Network(job.graph)
+    if starts:
+        _start(network, job, say)
+    network.to(checked_device(options.device), memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    if options.sync_bn:
+        synchronise_norms(network)
+    frozen_layers(list(network.module_list), options.freeze)
+    optimizer = optimizer_for(parameter_groups(network), **job.optimizer)
+    if job.is_darknet:
+        for group in optimizer.param_groups:
+            group.update({"nesterov": False} if "nesterov" in group else {})
+    device = next(network.parameters()).device
+    scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+    return State(network, Average(network) if job.ema else None, optimizer, scaler)
+
+
+def _start(network: Network, job: Job, say: Say) -> None:
+    """YOLOR's first biases, then the weights that were given."""
+    initialise_biases(network)
+    if job.options.weights:
+        names = job.dataset.names
+        taken = transfer(network, job.options.weights, names=names, cutoff=job.options.cutoff)
+        for line in taken.lines():
+            say(f"{job.options.weights}: {line}")
+
+
+def describe(folder: Path, job: Job) -> None:
+    """args.yaml, env.json and the cfg."""
+    (folder / "weights").mkdir(exist_ok=True)
+    save_text(folder / "args.yaml", yaml.safe_dump(job.options.plain(), sort_keys=False))
+    save_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
+    save_text(folder / "model.cfg", job.graph.document.text)
+
+
+def environment() -> dict[str, Any]:
+    """On what a run was computed."""
+    return {
+        "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+        "opencv": cv2.__version__, "machine": platform.machine(), "system": platform.system(),
+        "threads": torch.get_num_threads(), "processes": rank().world,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }  # fmt: skip
+
+
+def _trained(folder: Path, job: Job, state: State, *, drawing: Drawing, say: Say) -> Outcome:
+    stop = Stop()
+    journal = Journal(folder, job, drawing=drawing, say=say, stop=stop)
+    try:
+        with stop.listening():
+            ending = train(job, state, journal)
+    except NonFiniteLoss as fault:
+        kept = (folder / LAST).exists()
+        fault.hint += f"; the last good state is {folder / LAST}" if kept else ""
+        raise
+    if ending.reason == "interrupted" and stop.signal == signal.SIGTERM:
+        ending = Ending("terminated")
+    return Outcome(folder, ending, state, job)
+
+
+def dry_run(options: Options, *, folder: Path, drawing: Drawing) -> Job:
+    """Prepare everything and draw the first batches; nothing is trained."""
+    job = prepare(options)
+    fresh(job, say=lambda text: None)
+    for number, batch in zip(range(SHEETS), job.phases[0].loader.epoch(0), strict=False):
+        save_image(folder / f"train_batch{number}.jpg", drawing.batch(batch, job.dataset.names))
+    return job

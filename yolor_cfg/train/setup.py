@@ -1,0 +1,276 @@
+"""From what the user says and the cfg to all that the loop goes through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+
+from yolor_cfg import graph as graphs
+from yolor_cfg.data.augment.darknet import DarknetTraining, last_head, recipe_of, sizes_of
+from yolor_cfg.data.augment.sizes import RandomSizes
+from yolor_cfg.data.augment.yolor import NINE, RECIPES, YolorRecipe, YolorTraining, recipe_from
+from yolor_cfg.data.images import Pictures
+from yolor_cfg.data.loader import Loader, Share
+from yolor_cfg.data.order import Plan, Rect, Shuffled
+from yolor_cfg.data.rect import RectRules
+from yolor_cfg.data.sources import open_data
+from yolor_cfg.data.types import Dataset, LabelChecks, Recipe, Size, Split
+from yolor_cfg.errors import CfgError, DataError
+from yolor_cfg.evaluate.ranks import rank
+from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.train.dist import added, own_share
+from yolor_cfg.train.loss import LossRules
+from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, CosineRecipe, Policy, Rates, Schedule
+from yolor_cfg.train.settings import Options
+
+USUAL_EPOCHS = 300
+PAPER_FIRST, PAPER_ALL = 300, 450
+WARM_PART = 3
+"""The warm-up takes at most this part of a training: of short ones its least of 1000 batches would be all."""
+MULTI_SCALE = 0.5
+SIZES = 0x517E
+"""Keeps the random sizes apart from other random numbers."""
+GIGABYTE = 10**9
+
+
+class Phase(NamedTuple):
+    """From epoch `start` on batches come from here, and the rates from there."""
+
+    start: int
+    loader: Loader
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training does. `count` batches in all, `per_epoch` in an epoch, `batch_size` images in each,
+    over all processes. `averages_loss` as Darknet does: gradients are means over the images of an update."""
+
+    options: Options
+    graph: Graph
+    dataset: Dataset
+    holdout: Dataset
+    phases: tuple[Phase, ...]
+    rules: LossRules
+    batch_size: int
+    per_epoch: int
+    count: int
+    is_darknet: bool
+    averages_loss: bool
+    optimizer: dict[str, Any]
+    ema: bool
+
+    @property
+    def epochs(self) -> int:
+        """The last of them may be a part of one."""
+        return math.ceil(self.count / self.per_epoch)
+
+    def phase(self, epoch: int) -> Phase:
+        """What holds in this epoch."""
+        return [phase for phase in self.phases if phase.start <= epoch][-1]
+
+    def updates_at(self, batch: int, rates: Rates) -> bool:
+        """Whether the weights are updated after this batch: YOLOR's when its number is a multiple, the first
+        one therefore; Darknet's when all of its parts are done."""
+        return (batch + self.is_darknet) % rates.accumulate == 0
+
+
+class Basis(NamedTuple):
+    """What both recipes start from."""
+
+    options: Options
+    graph: Graph
+    pictures: Pictures
+    sizes: np.ndarray
+    batch_size: int
+
+    @property
+    def size(self) -> Size:
+        """Of the input."""
+        return self.graph.image.height, self.graph.image.width
+
+    @property
+    def pictured(self) -> int:
+        """How many pictures there are."""
+        return len(self.pictures.samples)
+
+
+def prepare(options: Options, *, graph: Graph | None = None) -> Job:
+    """The whole job; every fault of the user's shows here, before any time is spent."""
+    graph = graph or graphs.load(options.cfg, Reading(options.dialect, options.img_size,
+                                                      strict=options.strict))  # fmt: skip
+    _refuse_contradictions(options)
+    last_head(graph)
+    dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
+    if not len(dataset.samples):
+        raise DataError("no pictures to train on", path=dataset.origin)
+    batch_size = options.batch_size or max(1, graph.net.batch // graph.net.subdivisions)
+    own_share(batch_size)
+    pictures = Pictures(dataset.samples, channels=graph.image.channels, substitutes=True,
+                        strict=options.strict, cache_bytes=int(options.cache * GIGABYTE))  # fmt: skip
+    sizes = np.array([sample.size for sample in dataset.samples], np.int32)
+    basis = Basis(options, graph, pictures, sizes, batch_size)
+    kind = options.recipe or ("yolor" if graph.dialect.is_yolor else "darknet")
+    parts = (_darknet if kind == "darknet" else _yolor)(basis)
+    ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
+    return Job(
+        options, graph, dataset, holdout, batch_size=batch_size, is_darknet=kind == "darknet",
+        averages_loss=getattr(graph.heads[-1].section, "loss_kind", "") != "yolor", ema=ema, **parts,
+    )  # fmt: skip
+
+
+def _refuse_contradictions(options: Options) -> None:
+    if options.precision == "fp16" and not options.device.startswith("cuda"):
+        raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
+    if options.rect and rank().world > 1:
+        raise CfgError("rectangular batches are not all of one length, so one process must have them",
+                       found=f"--rect with {rank().world} processes")
+    if options.epochs and options.max_batches:
+        raise CfgError("give --epochs or --max-batches, not both")
+
+
+def _data(options: Options, graph: Graph, split: Split) -> Dataset:
+    classes = max((getattr(node.section, "classes", 0) for node in graph.heads), default=0)
+    checks = LabelChecks(options.fix_labels, options.strict)  # type: ignore[arg-type]
+    return open_data(options.data, split=split, classes=classes or None, checks=checks)
+
+
+def hyperparameters(options: Options, graph: Graph) -> YolorRecipe:
+    """By the name of a recipe, from a file, or by the size of the input where neither is given."""
+    if options.hyp and options.hyp in RECIPES:
+        return RECIPES[options.hyp]
+    if options.hyp:
+        with open(options.hyp, encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+        if not isinstance(values, dict):
+            raise DataError("not a file of hyperparameters", path=options.hyp, allowed="name: number")
+        return recipe_from(values, options.hyp)
+    if options.recipe == "paper":
+        return RECIPES["paper"]
+    return RECIPES["scratch1280" if graph.image.width > 640 else "scratch640"]
+
+
+def _yolor(basis: Basis) -> dict[str, Any]:
+    """YOLOR's way: mosaics, cosine, updates of 64 images.
+
+    Its loss is a sum over them, so that with fewer images in an update the step becomes smaller as well.
+    """
+    options = basis.options
+    images = options.update_batch or NOMINAL_BATCH
+    hyp = hyperparameters(options, basis.graph)
+    if options.rect:
+        hyp = hyp._replace(mosaic=0.0)
+    paper = options.recipe == "paper"
+    plan = _plan(basis, partial_size(basis))
+    per_epoch = len(plan.batches(0))
+    nominal = max(round(images / basis.batch_size), 1)
+    epochs = options.epochs or (PAPER_ALL if paper else USUAL_EPOCHS)
+    count = options.max_batches * nominal if options.max_batches else epochs * per_epoch
+    epochs = math.ceil(count / per_epoch)
+    spans = ((0, 4, epochs),)
+    if paper:
+        first = round(epochs * PAPER_FIRST / PAPER_ALL)
+        spans = ((0, 4, max(first, 1)), (first, NINE, epochs))  # type: ignore[assignment]
+    as_if = max(1, round(basis.batch_size * NOMINAL_BATCH / images))  # the schedule's updates have 64
+    phases = []
+    for start, tiles, end in spans:
+        recipe = YolorTraining(hyp, basis.size, basis.pictured, tiles)
+        schedule = Cosine(cosine_recipe(hyp, batches=count, per_epoch=per_epoch), epochs=end,
+                          batches=per_epoch, batch_size=as_if)
+        phases.append(Phase(start, _loader(basis, recipe, plan), schedule))
+    rules = LossRules(hyp.box, hyp.obj, hyp.cls, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma,
+                      counted=added)  # fmt: skip
+    decay = schedule.weight_decay()
+    return {"phases": tuple(phases), "rules": rules, "per_epoch": per_epoch, "count": count,
+            "optimizer": {"kind": options.optimizer or "sgd", "weight_decay": decay,
+                          "momentum": hyp.momentum}}  # fmt: skip
+
+
+def cosine_recipe(hyp: YolorRecipe, *, batches: int, per_epoch: int) -> CosineRecipe:
+    """The recipe's rates; its warm-up of 3 epochs and 1000 batches at least is cut down to a third of all
+    batches."""
+    most = batches // WARM_PART
+    recipe = CosineRecipe(hyp.lr0, hyp.lrf, hyp.momentum, hyp.weight_decay, hyp.warmup_epochs,
+                          hyp.warmup_momentum, hyp.warmup_bias_lr)  # fmt: skip
+    return recipe._replace(warmup_epochs=min(hyp.warmup_epochs, most / per_epoch),
+                           least_warmup=max(1, min(recipe.least_warmup, most)))  # fmt: skip
+
+
+def _darknet(basis: Basis) -> dict[str, Any]:
+    """C Darknet's way: the augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
+    options, net = basis.options, basis.graph.net
+    parts = max(1, round((options.update_batch or net.batch) / basis.batch_size))
+    per_epoch = math.ceil(basis.pictured / basis.batch_size)
+    updates = options.max_batches or (0 if options.epochs else net.max_batches)
+    count = updates * parts if updates else (options.epochs or USUAL_EPOCHS) * per_epoch
+    # The policies count in these, so they are put where the policies look for them.
+    net.values.update(subdivisions=parts, max_batches=math.ceil(count / parts))
+    sizes = sizes_of(basis.graph, parts=parts, seed=options.seed)
+    by_number = partial_size(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
+    plan = _plan(basis, by_number)
+    per_epoch = len(plan.batches(0))
+    recipe = DarknetTraining(recipe_of(basis.graph), basis.size, basis.pictured)
+    phase = Phase(0, _loader(basis, recipe, plan), Policy(net))
+    momentum = net.B1 if net.adam else net.momentum
+    return {"phases": (phase,), "rules": LossRules(counted=added), "per_epoch": per_epoch, "count": count,
+            "optimizer": {"kind": options.optimizer or ("adam" if net.adam else "sgd"),
+                          "weight_decay": net.decay, "momentum": momentum}}  # fmt: skip
+
+
+SizeOf = Callable[[int, int], Size] | None
+
+
+def _darknet_sizes(sizes: RandomSizes, per_epoch: int) -> SizeOf:
+    return lambda epoch, number: sizes.at_part(epoch * per_epoch + number)
+
+
+def partial_size(basis: Basis) -> SizeOf:
+    """With --multi-scale a size for each batch from half to one and a half of the input, in whole strides."""
+    if not basis.options.multi_scale:
+        return None
+    stride, seed = basis.graph.largest_stride, basis.options.seed
+
+    def size_of(epoch: int, number: int) -> Size:
+        rng = np.random.default_rng([SIZES, seed, epoch, number])
+        gain = rng.uniform(1 - MULTI_SCALE, 1 + MULTI_SCALE)
+        height, width = (max(stride, round(side * gain / stride) * stride) for side in basis.size)
+        return height, width
+
+    return size_of
+
+
+def _plan(basis: Basis, size_of: SizeOf) -> Plan:
+    options = basis.options
+    if options.rect:
+        rules = RectRules(max(basis.size), basis.graph.largest_stride, pad=0.0)
+        return Rect(basis.sizes, basis.batch_size, rules, options.seed)
+    return Shuffled(basis.pictured, basis.batch_size, options.seed, size_of)
+
+
+def _loader(basis: Basis, recipe: Recipe, plan: Plan) -> Loader:
+    here = rank()
+    return Loader(basis.pictures, recipe, plan, basis.options.seed, Share(here.number, here.world),
+                  basis.options.workers)  # fmt: skip
+
+
+def deterministic(options: Options) -> None:
+    """Make torch's own sums come in one order: always on the CPU, on a GPU when it is asked for.
+
+    On the CPU this costs nothing that can be measured; a GPU becomes slower.
+    """
+    asked = options.deterministic or not options.device.startswith("cuda")
+    torch.use_deterministic_algorithms(asked, warn_only=not options.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def frozen_layers(layers: Sequence[torch.nn.Module], count: int) -> Sequence[torch.nn.Module]:
+    """The first `count` layers, whose parameters learn nothing from now on."""
+    for layer in layers[:count]:
+        layer.requires_grad_(False)
+    return layers[:count]

@@ -1,0 +1,127 @@
+"""All that a training is made of between two batches, kept so that it goes on as if it had never stopped.
+
+The file is a checkpoint as any other (its `model` is the running average, if there is one) with an entry
+`training`: tensors and plain numbers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from yolor_cfg.checkpoint import FORMAT
+from yolor_cfg.errors import WeightsError
+from yolor_cfg.evaluate.ranks import rank
+from yolor_cfg.files import replace_whole
+from yolor_cfg.model import Network
+from yolor_cfg.train.dist import pending_gradients
+from yolor_cfg.train.optim import Average
+
+Row = dict[str, float]
+PLACE = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
+
+
+@dataclass
+class State:
+    """`batch` is the place in the epoch, `count` the batches and `updates` the updates since the beginning.
+
+    `sums` are the sums of the losses (total, box, objectness, classes) and of the batches of this epoch;
+    `rows` are the results of the finished epochs.
+    """
+
+    network: Network
+    average: Average | None
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    epoch: int = 0
+    batch: int = 0
+    count: int = 0
+    updates: int = 0
+    best_ap: float = -1.0
+    best_epoch: int = -1
+    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def tested(self) -> Network:
+        """The network that is tested and kept."""
+        return self.network if self.average is None else self.average.network
+
+    def updated(self) -> None:
+        """Count an update of the weights, and let the average follow."""
+        self.updates += 1
+        if self.average is not None:
+            self.average.update(self.network)
+
+
+def save_state(state: State, path: Path, *, names: Sequence[str]) -> None:
+    """Write the whole state, complete or not at all; all processes call it, the first one writes."""
+    gradients = pending_gradients(state.network)
+    if rank().number:
+        return
+    graph = state.network.graph
+    training = {
+        "network": state.network.state_dict(),
+        "average_updates": -1 if state.average is None else state.average.updates,
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "gradients": gradients,
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "sums": list(state.sums),
+        "rows": [dict(row) for row in state.rows],
+        **{name: getattr(state, name) for name in PLACE},
+    }
+    content = {
+        "format": FORMAT,
+        "cfg": graph.document.text,
+        "dialect": graph.dialect.name,
+        "names": list(names),
+        "bn_eps": graph.dialect.bn_eps,
+        "numbers": {"epoch": state.epoch, "updates": state.updates, "AP": state.best_ap},
+        "model": dict(state.tested.state_dict()),
+        "training": training,
+    }
+    replace_whole(path, lambda file: torch.save(content, file), fault=WeightsError, force=True)
+
+
+def load_state(state: State, path: Path) -> None:
+    """Bring the state, made as at the beginning, to where the file says; what fits not is an error."""
+    content = _read(path)
+    training = content["training"]
+    averaged = training["average_updates"] >= 0
+    if averaged != (state.average is not None):
+        raise WeightsError("was trained otherwise", path=str(path), found=f"running average: {averaged}")
+    state.network.load_state_dict(training["network"])
+    if state.average is not None:
+        state.average.network.load_state_dict(content["model"])
+        state.average.updates = training["average_updates"]
+    state.optimizer.load_state_dict(training["optimizer"])
+    state.scaler.load_state_dict(training["scaler"])
+    for name, parameter in state.network.named_parameters():
+        gradient = training["gradients"].get(name)
+        parameter.grad = None if gradient is None else gradient.to(parameter.device)
+    for name in (*PLACE, "sums", "rows"):
+        setattr(state, name, training[name])
+    torch.set_rng_state(training["random"])
+    if training["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(training["random_cuda"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError("there is nothing to go on from", path=str(path),
+                           hint="the run ended before its first checkpoint: start it anew") from None
+    except (OSError, RuntimeError, ValueError) as fault:
+        raise WeightsError("cannot be read", path=str(path), found=str(fault)[:200]) from fault
+    if not isinstance(content, dict) or "training" not in content:
+        raise WeightsError("holds weights only, not the state of a training", path=str(path),
+                           hint="give it with --weights to start anew from them")
+    return content
