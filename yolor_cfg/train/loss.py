@@ -23,8 +23,6 @@ CLASS_PRIOR, NEARLY_ONE = 0.6, 0.99
 class NonFiniteLoss(YolorError):
     """A loss is infinite or no number: there is nothing to learn from this batch."""
 
-    exit_code = 6
-
 
 class Loss(NamedTuple):
     """`total` has the gradients and is the sum over the images: what is averaged over a batch is up to the
