@@ -54,7 +54,10 @@ def test_the_built_in_recipes_are_those_of_the_hyp_files() -> None:
         "scratch1280": {},
         "finetune1280": {"scale": 0.8, "mixup": 0.2},
         "paper": {"translate": 0.1},
-    }
+        "small": {"lr0": 0.003, "lrf": 0.02, "warmup_epochs": 1, "warmup_bias_lr": 0.003,
+                  "weight_decay": 0.05, "box": 0.1, "cls": 4.0, "translate": 0.1, "scale": 0.3,
+                  "mosaic": 0.5, "hsv_s": 0.4, "hsv_v": 0.3},
+    }  # fmt: skip
 
 
 def test_a_hyp_file_changes_what_it_names_and_a_misspelt_name_is_an_error() -> None:

@@ -20,6 +20,7 @@ from cfg_blocks import Writer, write_heads
 from cfg_u5r5 import U5Row
 from cfg_yolor import Row
 
+from yolor_cfg.data.types import Size
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import build
 from yolor_cfg.lang.dialect import ACTIVATIONS
@@ -209,8 +210,8 @@ FAMILY: dict[str, Row | U5Row] = {
 }
 
 
-def written(name: str, row: Row | U5Row, *, classes: int = 80) -> Writer:
-    """One row as a cfg: `.text`, and `.merges`, its cross stage partial blocks."""
+def written(name: str, row: Row | U5Row, *, classes: int = 80, size: Size | None = None) -> Writer:
+    """One row as a cfg, of another `size` if given: `.text`, and `.merges`, its cross stage partial parts."""
     w = Writer(row.style)
     w.title(
         f"{name}: written by tools/make_cfgs.py from one row of its table; change the row, not this file.",
@@ -218,23 +219,32 @@ def written(name: str, row: Row | U5Row, *, classes: int = 80) -> Writer:
     )
     eps = {"bn_eps": row.bn_eps} if row.bn_eps else {}
     schedule = {"learning_rate": ".01", "momentum": ".937", "decay": ".0005"}
-    image = {"width": row.size, "height": row.size, "channels": 3}
+    height, width = size or (row.size, row.size)
+    image = {"width": width, "height": height, "channels": 3}
     w.net(dialect="yolor", **image, **eps, batch=64, subdivisions=8, **schedule)
     tips = row.body(w)
     write_heads(w, row.heads(classes), tips)
     return w
 
 
-def cfg_text(name: str, row: Row | U5Row, *, classes: int = 80) -> str:
+def cfg_text(name: str, row: Row | U5Row, *, classes: int = 80, size: Size | None = None) -> str:
     """The whole cfg of one row."""
-    return written(name, row, classes=classes).text
+    return written(name, row, classes=classes, size=size).text
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> Size | None:
+    """Height and width of `640` or `480x640`."""
+    sides = (value or "").lower().split("x")
+    if value and not (len(sides) <= 2 and all(side.isdecimal() and int(side) for side in sides)):
+        raise click.BadParameter(f"{value!r} is neither N nor HxW, as in 640 or 480x640")
+    return (int(sides[0]), int(sides[-1])) if value else None
 
 
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), help="folder that is written to; default: cfg")
 @click.option("--classes", type=click.IntRange(1), help="number of classes; default: 80")
-@click.option("--size", type=click.IntRange(1), help="width and height of the image; anchors stay, in pixels")
+@click.option("--size", callback=_size, metavar="N|HxW", help="size of the image; anchors stay, in pixels")
 @click.option("--activation", type=click.Choice(sorted(ACTIVATIONS)), help="activation of every convolution")
 @click.option("--check", is_flag=True, help="write nothing; exit 1 if a file differs from the table")
 def main(names: tuple[str, ...], out: Path | None, check: bool, **variant: object) -> None:
@@ -263,10 +273,10 @@ def _text(name: str, changes: dict[str, object]) -> str:
     """The cfg of that name with these changes; what makes no network is told as for any other cfg."""
     if "/" in name:
         return _row_of_the_paper(name, changes)
-    classes = changes.get("classes", 80)
-    fields = {key: value for key, value in changes.items() if key != "classes"}
+    fields = {key: changes[key] for key in changes.keys() - {"classes", "size"}}
     row = FAMILY[name]._replace(**fields)  # type: ignore[arg-type]
-    text = cfg_text(name, row, classes=int(str(classes)))
+    others = {key: changes[key] for key in changes.keys() & {"classes", "size"}}
+    text = cfg_text(name, row, **others)  # type: ignore[arg-type]
     try:
         build(parse(text, f"{name}.cfg"))
     except CfgError as fault:

@@ -77,7 +77,11 @@ RECIPES: Mapping[str, YolorRecipe] = {
     "scratch1280": SCRATCH_1280,
     "finetune1280": SCRATCH_1280._replace(scale=0.8, mixup=0.2),
     "paper": SCRATCH_1280._replace(translate=0.1),
-}
+    # Our own: some hundred pictures of a few classes from nothing, for --optimizer adamw.
+    "small": SCRATCH_1280._replace(lr0=0.003, lrf=0.02, warmup_epochs=1.0, warmup_bias_lr=0.003,
+                                   weight_decay=0.05, box=0.1, cls=4.0, translate=0.1, scale=0.3,
+                                   mosaic=0.5, hsv_s=0.4, hsv_v=0.3),
+}  # fmt: skip
 
 
 def recipe_from(values: Mapping[str, object], path: str = "") -> YolorRecipe:
