@@ -9,7 +9,7 @@ from click.testing import Result
 
 from yolor_cfg import cli
 from yolor_cfg.data.shapes import NAMES
-from yolor_cfg.data.write_shapes import write_shapes
+from yolor_cfg.data.write_shapes import DrawnData, write_shapes
 from yolor_cfg.evaluate.coco import NUMBERS
 
 FILES = {
@@ -28,7 +28,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[tiny.Files, Path]:
     """A tiny network and a drawn data set of its classes."""
     folder = tmp_path_factory.mktemp("network")
-    data = write_shapes(folder / "shapes", count=20, size=(120, 160))
+    data = write_shapes(folder / "shapes", DrawnData(20, (120, 160)))
     return tiny.write(folder, tiny.text(classes=len(NAMES))), data
 
 
@@ -153,3 +153,30 @@ def test_a_network_of_other_classes_is_refused(network: tuple[tiny.Files, Path],
     result = run(*other, "--data", network[1])
     assert result.exit_code == 3
     assert "Traceback" not in result.output
+
+
+def test_each_option_reaches_the_test(network: tuple[tiny.Files, Path]) -> None:
+    files, data = network
+
+    def document(*args: object, command: str = "test") -> dict:
+        result = tiny.yolor(command, *files, "--data", data, "--no-save", "--json", *args)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout) | {"speed_ms": None}
+
+    usual = document()
+    assert usual["images"] == 4 and document("--split", "train")["images"] == 16
+    few = usual["detections"]
+    assert document("--conf", 0.2)["detections"] < few
+    assert document("--iou", 0.05)["detections"] < few
+    assert document("--max-det", 3)["detections"] == 3 * 4
+    for alias in ("val", "map"):
+        assert document(command=alias) == usual
+    one = document("--batch-size", 1)
+    assert one["coco"] == pytest.approx(usual["coco"], abs=1e-3)
+
+
+def test_a_row_for_each_class_is_shown_or_not(network: tuple[tiny.Files, Path]) -> None:
+    files, data = network
+    for flag, shown in ((), True), (("--per-class",), True), (("--no-per-class",), False):
+        result = run(*files, "--data", data, "--no-save", *flag)
+        assert (NAMES[0] in result.stdout) == shown, flag

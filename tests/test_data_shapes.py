@@ -7,7 +7,7 @@ import pytest
 
 from yolor_cfg.data.shapes import IDENTITIES, LEAST_SEEN, NAMES, SHAPES, draw_shapes, look_of
 from yolor_cfg.data.sources import open_data
-from yolor_cfg.data.write_shapes import write_shapes
+from yolor_cfg.data.write_shapes import DrawnData, write_shapes
 from yolor_cfg.errors import DataError
 
 AREAS = {
@@ -75,7 +75,7 @@ def test_a_box_encloses_just_what_is_seen_of_its_object(monkeypatch) -> None:
     monkeypatch.setattr("yolor_cfg.data.shapes._shade", lambda rng, size, depth: np.ones(size, np.float32))
     painted: list[int] = []
 
-    def surface(points, edge, *, look, one):
+    def surface(points, edge, one):
         painted.append(len(painted))
         return np.broadcast_to(code(painted[-1]), (*edge.shape, 3)).astype(np.float32)
 
@@ -125,7 +125,7 @@ def test_an_identity_looks_the_same_in_every_data_set() -> None:
 def test_what_is_written_reads_back_alike_from_darknet_and_from_coco(
     identities: bool, tmp_path: Path
 ) -> None:
-    description = write_shapes(tmp_path / "a", count=10, seed=1, size=(96, 128), identities=identities)
+    description = write_shapes(tmp_path / "a", DrawnData(10, (96, 128), identities=identities), seed=1)
     for split, count in (("train", 8), ("val", 2)):
         text = open_data(description, split=split, caches=False)
         coco = open_data(tmp_path / "a" / "annotations" / f"instances_{split}.json", caches=False)
@@ -144,9 +144,9 @@ def test_what_is_written_reads_back_alike_from_darknet_and_from_coco(
 
 def test_two_writings_with_one_seed_are_equal_to_the_byte_and_nothing_is_overwritten(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_shapes(tmp_path / name, count=3, seed=2, size=(64, 64))
+        write_shapes(tmp_path / name, DrawnData(3, (64, 64)), seed=2)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     assert len(files) == 3 + 3 + 2 + 2 + 2
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
     with pytest.raises(DataError, match="exists already"):
-        write_shapes(tmp_path / "a", count=3)
+        write_shapes(tmp_path / "a", DrawnData(3))

@@ -10,7 +10,7 @@ import torch
 
 from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.data.types import Image
-from yolor_cfg.data.write_shapes import write_shapes
+from yolor_cfg.data.write_shapes import DrawnData, write_shapes
 from yolor_cfg.report.pictures import contact_sheet
 from yolor_cfg.report.training import results_picture
 from yolor_cfg.train.run import Drawing, Outcome, begin
@@ -35,7 +35,7 @@ def darknet_text(net: str = "batch=8\nsubdivisions=2\nmax_batches=6\n") -> str:
 
 def shapes(folder: Path, *, count: int = 20) -> Path:
     """Pictures of 64 x 64, a fifth of them held back."""
-    return write_shapes(folder / "shapes", count=count, size=(64, 64))
+    return write_shapes(folder / "shapes", DrawnData(count, (64, 64)))
 
 
 def options(folder: Path, data: Path, *, text: str | None = None, **more: object) -> Options:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.options import columns, is_on, json_option, print_json, say
+from yolor_cfg.cli.options import Size, columns, is_on, json_option, print_json, say
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, Fix, Split
@@ -15,6 +15,7 @@ DATA_FAULT = 3
 SHOWN = 20
 SPLITS = ("train", "val", "test")
 FIXES = ("clip", "drop")
+KINDS = ("mixed", "coloured")
 
 data_argument = click.argument("path", metavar="DATA", type=click.Path())
 fix_option = click.option("--fix-labels", "fix", type=click.Choice(FIXES), help="Mend faulty labels.")
@@ -22,7 +23,7 @@ fix_option = click.option("--fix-labels", "fix", type=click.Choice(FIXES), help=
 
 @click.group()
 def data() -> None:
-    """Check and convert data sets: Darknet .data, YOLO YAML, COCO JSON, Pascal VOC, plain folders."""
+    """Check, convert and draw data sets: Darknet .data, YOLO YAML, COCO JSON, Pascal VOC, plain folders."""
 
 
 @data.command()
@@ -67,6 +68,36 @@ def convert(path: str, out: str, split: tuple[Split, ...], fix: Fix | None, forc
     else:
         out = str(write_darknet(opened, out))
     say(f"{out}: {sum(len(part.samples) for part in opened.values()):,} pictures", "green")
+
+
+@data.command()
+@click.argument("out", type=click.Path())
+@click.option("--count", default=1000, show_default=True, type=click.IntRange(2), help="How many pictures.")
+@click.option("--size", default="320", show_default=True, type=Size(), metavar="N|HxW",
+              help="Of the pictures: N pixels square, or height x width.")
+@click.option("--kind", type=click.Choice(KINDS), default="mixed", show_default=True,
+              help="mixed: the shape alone tells the class; coloured: each class has its own colours too.")
+@click.option("--held", type=click.IntRange(0), metavar="N",
+              help="How many of them are for testing, the last ones; default: a fifth.")
+@click.option("--identities", is_flag=True, help="Labels of six columns that tell who is who, as JDE's.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
+              help="Another seed draws other pictures.")
+def draw(out: str, **options: Any) -> None:
+    """Draw a data set of coloured shapes into the new folder OUT: Darknet's files and COCO's JSON.
+
+    Six classes with textures, occlusion and small objects; nothing is downloaded, and the same seed draws
+    the same pictures.
+    """
+    from yolor_cfg.data.shapes import KINDS as objects
+    from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+
+    count, held, size = options["count"], options["held"], options["size"]
+    if held is not None and held > count:
+        raise click.BadParameter(f"{held} of {count} pictures", param_hint="--held")
+    size = size if isinstance(size, tuple) else (size, size)
+    wanted = DrawnData(count, size, objects[options["kind"]], held, options["identities"])
+    description = write_shapes(out, wanted, seed=options["seed"])
+    say(f"{description}: {count:,} pictures", "green")
 
 
 def _summary(opened: Dataset) -> dict[str, Any]:

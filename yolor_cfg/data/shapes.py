@@ -22,11 +22,8 @@ Generator = np.random.Generator
 
 IDENTITIES = 120
 """Looks in the gallery: an identity keeps its class, colours and texture; its pose and light vary."""
-MOST = 8
-"""Objects in a picture."""
-RADII = (0.05, 0.24)
-"""Of the shorter side of the picture; never less than `LEAST_RADIUS`."""
 LEAST_RADIUS = 6.0
+"""Pixels, however small the picture is."""
 LEAST_SEEN = 0.5
 """The share of an object that others may not hide: a smaller rest would not show what it is."""
 EMPTY = 0.04
@@ -85,6 +82,23 @@ TEXTURES: tuple[Callable[[Grid], Grid], ...] = (
 )
 
 
+class Objects(NamedTuple):
+    """How large objects are, as radii in parts of the shorter side; how many of them a picture has at most;
+    and whether each class has colours of its own, which a network learns in minutes. Else the shape alone
+    tells the class."""
+
+    radii: tuple[float, float] = (0.05, 0.24)
+    most: int = 8
+    coloured: bool = False
+
+
+MIXED = Objects()
+KINDS = {"mixed": MIXED, "coloured": Objects(coloured=True)}
+OWN_HUES, HUE_SPREAD = 0.6, 0.03
+"""Of coloured objects: the part of a class's share of the circle of hues that is used, so that classes stay
+apart; and how much the second hue of an object differs from its first."""
+
+
 class Look(NamedTuple):
     """What an identity looks like: class, two colours (RGB 0..1), texture, how dark its rim is."""
 
@@ -95,9 +109,11 @@ class Look(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """One object of a picture: whose look, centre and radius in pixels, angle, where the light is."""
+    """One object of a picture: who it is and how it looks, centre and radius in pixels, angle, where the
+    light is."""
 
     identity: int
+    look: Look
     centre_xy: tuple[float, float]
     radius: float
     angle: float
@@ -117,34 +133,36 @@ def _colour(hue: float, saturation: float, value: float) -> Grid:
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
 
-def look_of(identity: int) -> Look:
+def look_of(identity: int, *, coloured: bool = False) -> Look:
     """The look of one identity of the gallery, the same in every data set; classes take turns."""
     rng = np.random.default_rng([0x5A4E, identity])
-    hue = rng.random()
+    label, hue = identity % len(NAMES), rng.random()
+    if coloured:
+        hue = (label + hue * OWN_HUES) / len(NAMES)
     first = _colour(hue, rng.uniform(0.55, 1), rng.uniform(0.65, 1))
-    second = _colour(hue + rng.uniform(0.12, 0.88), rng.uniform(0.2, 0.9), rng.uniform(0.25, 1))
+    other = rng.uniform(-HUE_SPREAD, HUE_SPREAD) if coloured else rng.uniform(0.12, 0.88)
+    second = _colour(hue + other, rng.uniform(0.2, 0.9), rng.uniform(0.25, 1))
     texture = int(rng.integers(len(TEXTURES)))
-    return Look(identity % len(NAMES), (first, second), texture, float(rng.choice([1.0, 0.75, 0.5])))
+    return Look(label, (first, second), texture, float(rng.choice([1.0, 0.75, 0.5])))
 
 
-def draw_shapes(rng: Generator, size: Size) -> Drawing:
+def draw_shapes(rng: Generator, size: Size, objects: Objects = MIXED) -> Drawing:
     """One picture of this height and width; equal generators give equal pictures.
 
     Of every object at least half is seen, and boxes enclose the pixels that it covers by half or more.
     """
     canvas = _ground(rng, size)
     owner = np.full(size, -1, np.int16)
-    placed = _arranged(rng, size) if rng.random() >= EMPTY else []
+    placed = _arranged(rng, size, objects) if rng.random() >= EMPTY else []
     for number, one in enumerate(placed):
         _paint(canvas, owner, one, number=number)
     shaded = canvas * _shade(rng, size, 0.18)[..., None] + rng.normal(0, rng.uniform(0.004, 0.03), (*size, 3))
     image = np.asarray((shaded.clip(0, 1) * 255).round(), np.uint8)
     boxes = [_box(owner == number) for number in range(len(placed))]
-    looks = [look_of(one.identity) for one in placed]
     return Drawing(
         image,
         np.array(boxes, np.float32).reshape(-1, 4),
-        np.array([look.label for look in looks], np.int64),
+        np.array([one.look.label for one in placed], np.int64),
         np.array([one.identity for one in placed], np.int64),
     )
 
@@ -192,16 +210,16 @@ def _planks(rng: Generator, size: Size) -> Grid:
     return np.sin((x * math.cos(angle) + y * math.sin(angle)) * waves * 2 * math.pi)
 
 
-def _arranged(rng: Generator, size: Size) -> list[Placed]:
+def _arranged(rng: Generator, size: Size, objects: Objects) -> list[Placed]:
     """Objects from back to front; one that would hide too much of another, or of itself, is not placed."""
     placed: list[Placed] = []
     owner = np.full(size, -1, np.int16)
     full: list[int] = []
-    wanted = int(rng.integers(1, MOST + 1))
+    wanted = int(rng.integers(1, objects.most + 1))
     for _ in range(wanted * TRIES):
         if len(placed) == wanted:
             break
-        one = _random(rng, size)
+        one = _random(rng, size, objects)
         tried, area = owner.copy(), _cover(owner, one)[1]
         _mark(tried, one, len(placed))
         seen = np.bincount(tried[tried >= 0], minlength=len(placed) + 1)
@@ -210,14 +228,16 @@ def _arranged(rng: Generator, size: Size) -> list[Placed]:
     return placed
 
 
-def _random(rng: Generator, size: Size) -> Placed:
+def _random(rng: Generator, size: Size, objects: Objects) -> Placed:
     """Sizes are spread evenly in the logarithm, so small objects are as frequent as large ones."""
-    low, high = (math.log(share * min(size)) for share in RADII)
+    low, high = (math.log(share * min(size)) for share in objects.radii)
     radius = max(LEAST_RADIUS, math.exp(rng.uniform(low, max(low, high))))
     centre = rng.uniform(0, size[1]), rng.uniform(0, size[0])
     light = rng.uniform(0, 2 * math.pi)
     identity = int(rng.integers(IDENTITIES))
-    return Placed(identity, centre, radius, rng.uniform(0, 2 * math.pi), (math.cos(light), math.sin(light)))
+    look = look_of(identity, coloured=objects.coloured)
+    angle = rng.uniform(0, 2 * math.pi)
+    return Placed(identity, look, centre, radius, angle, (math.cos(light), math.sin(light)))
 
 
 def _points(rows: slice, columns: slice, one: Placed) -> Grid:
@@ -237,7 +257,7 @@ def _window(size: Size, one: Placed, *, reach: float) -> tuple[slice, slice]:
 
 def _cover(owner: NDArray[np.int16], one: Placed) -> tuple[NDArray[np.bool_], int]:
     """The pixels of its window that the object covers by half; its area in pixels, that outside included."""
-    distance = SHAPES[NAMES[look_of(one.identity).label]]
+    distance = SHAPES[NAMES[one.look.label]]
     inside = distance(_points(*_window(owner.shape, one, reach=1), one)) < 0
     reach = int(one.radius) + 2
     left, top = (int(value) - reach for value in one.centre_xy)
@@ -252,8 +272,7 @@ def _mark(owner: NDArray[np.int16], one: Placed, number: int) -> None:
 
 def _paint(canvas: Grid, owner: NDArray[np.int16], one: Placed, *, number: int) -> None:
     """Shadow first, then the object, into the canvas [H, W, 3]; its pixels become `number` in owner."""
-    look = look_of(one.identity)
-    distance = SHAPES[NAMES[look.label]]
+    distance = SHAPES[NAMES[one.look.label]]
     shift = 0.12 * one.radius
     x, y = one.centre_xy
     behind = one._replace(centre_xy=(x - one.light[0] * shift, y - one.light[1] * shift))
@@ -264,12 +283,13 @@ def _paint(canvas: Grid, owner: NDArray[np.int16], one: Placed, *, number: int) 
     points = _points(*window, one)
     edge = distance(points)
     cover = np.clip(0.5 - edge * one.radius, 0, 1)[..., None]
-    canvas[window] = canvas[window] * (1 - cover) + _surface(points, edge, look=look, one=one) * cover
+    canvas[window] = canvas[window] * (1 - cover) + _surface(points, edge, one) * cover
     _mark(owner, one, number)
 
 
-def _surface(points: Grid, edge: Grid, *, look: Look, one: Placed) -> Grid:
+def _surface(points: Grid, edge: Grid, one: Placed) -> Grid:
     """[h, w, 3]: texture, a darker rim, and light from one side."""
+    look = one.look
     mix = TEXTURES[look.texture](points)[..., None]
     colour = look.colours[0] * (1 - mix) + look.colours[1] * mix
     rim = np.where(edge > -0.1, look.rim, 1.0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from yolor_cfg.data.shapes import NAMES, Drawing, draw_shapes
+from yolor_cfg.data.shapes import MIXED, NAMES, Drawing, Objects, draw_shapes
 from yolor_cfg.data.types import Size
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import replace_whole
@@ -20,43 +20,56 @@ HELD_BACK = 5
 QUALITY = 92
 
 
-def write_shapes(
-    folder: str | Path, *, count: int, seed: int = 0, size: Size = (320, 320), identities: bool = False
-) -> Path:
-    """The .data file of a new data set of `count` pictures, the last fifth of them for val.
+class DrawnData(NamedTuple):
+    """What is drawn: how many pictures, of which height and width, with what objects; how many of them are
+    held back for testing (None: a fifth); whether labels name identities too, in six columns as JDE's."""
 
-    Picture i depends on (seed, i, size) alone. With `identities` the labels have six columns, as JDE's; the
-    JSON has them anyway, as track_id. A folder that already holds such a data set is left alone: DataError.
+    pictures: int
+    size: Size = (320, 320)
+    objects: Objects = MIXED
+    held: int | None = None
+    identities: bool = False
+
+    @property
+    def training(self) -> int:
+        """The number of pictures to train on; they come first."""
+        held = max(1, self.pictures // HELD_BACK) if self.held is None else self.held
+        return self.pictures - held
+
+
+def write_shapes(folder: str | Path, wanted: DrawnData, *, seed: int = 0) -> Path:
+    """The .data file of a new data set.
+
+    Picture i depends on (seed, i, size, objects) alone. The JSON has identities as track_id. A folder that
+    already holds such a data set is left alone: DataError.
     """
-    assert count >= 2, count
+    assert 0 <= wanted.training <= wanted.pictures, wanted
     root = Path(folder)
     description = root / "shapes.data"
     if description.exists():
         raise DataError("exists already", path=str(description), hint="give a new folder")
     for name in ("images", "labels", "annotations"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    drawings = [_write_one(root, f"shape{i:06d}", np.random.default_rng([seed, i]), size=size,
-                           identities=identities) for i in range(count)]  # fmt: skip
-    held = max(1, count // HELD_BACK)
-    for split, part in (("train", drawings[: count - held]), ("val", drawings[count - held :])):
+    drawings = [_write_one(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
+                for i in range(wanted.pictures)]  # fmt: skip
+    first = wanted.training
+    for split, part in (("train", drawings[:first]), ("val", drawings[first:])):
         _write(root / f"{split}.txt", "".join(f"images/{name}.jpg\n" for name, _ in part))
-        _write(root / "annotations" / f"instances_{split}.json", json.dumps(_instances(part, size)))
+        _write(root / "annotations" / f"instances_{split}.json", json.dumps(_instances(part, wanted.size)))
     _write(root / "shapes.names", "\n".join(NAMES) + "\n")
     lines = (f"classes = {len(NAMES)}", "train = train.txt", "valid = val.txt", "names = shapes.names")
     _write(description, "\n".join(lines) + "\n")
     return description
 
 
-def _write_one(
-    root: Path, name: str, rng: np.random.Generator, *, size: Size, identities: bool
-) -> tuple[str, Drawing]:
+def _write_one(root: Path, name: str, rng: np.random.Generator, *, wanted: DrawnData) -> tuple[str, Drawing]:
     """The picture and its labels, and what was drawn without its pixels."""
-    drawing = draw_shapes(rng, size)
+    drawing = draw_shapes(rng, wanted.size, wanted.objects)
     bgr = cv2.cvtColor(drawing.image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     assert done, name
     (root / "images" / f"{name}.jpg").write_bytes(data.tobytes())
-    (root / "labels" / f"{name}.txt").write_text("".join(_lines(drawing, identities)))
+    (root / "labels" / f"{name}.txt").write_text("".join(_lines(drawing, wanted.identities)))
     return name, drawing._replace(image=np.empty((0, 0, 3), np.uint8))
 
 
