@@ -1,16 +1,13 @@
 """Two processes train as one does."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import training
 import yaml
+from launching import processes
 
 from yolor_cfg.train.dist import SyncedBatchNorm, synchronise_norms
 from yolor_cfg.train.run import LAST
@@ -66,22 +63,6 @@ with joined("cpu") as rank:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training.shapes(tmp_path_factory.mktemp("data"), count=24)
-
-
-def processes(program: str, *args: object, world: int) -> None:
-    """Run the program in so many processes; each must end well."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    usual = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
-    running = [
-        subprocess.Popen([sys.executable, "-c", program, *map(str, args)], cwd=TESTS.parent, text=True,
-                         env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for rank in range(world)
-    ]  # fmt: skip
-    texts = [process.communicate(timeout=120)[0] for process in running]
-    assert [process.returncode for process in running] == [0] * world, texts
 
 
 def relative(found: list[float], wanted: list[float]) -> float:

@@ -102,10 +102,10 @@ def test_darknets_gradient_is_the_mean_over_the_images_of_an_update(tmp_path, da
     assert not any(group["nesterov"] for group in outcome.state.optimizer.param_groups)
 
 
-def test_a_warm_up_is_at_most_a_third_of_the_training(tmp_path, data):
-    job = prepare(training.options(tmp_path, data, epochs=6))
-    assert job.count == 24
-    assert job.phases[0].schedule.warmup == 8
+def test_a_warm_up_is_at_most_a_tenth_of_the_training(tmp_path, data):
+    job = prepare(training.options(tmp_path, data, epochs=10))
+    assert job.count == 40
+    assert job.phases[0].schedule.warmup == 4
     hyp = hyperparameters(job.options, job.graph)
     long = cosine_recipe(hyp, batches=30_000, per_epoch=100)
     assert (long.warmup_epochs, long.least_warmup) == (3.0, 1000)

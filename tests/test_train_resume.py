@@ -13,10 +13,14 @@ import torch
 import training
 import yaml
 
+from yolor_cfg.checkpoint import read_checkpoint
 from yolor_cfg.errors import DataError, WeightsError
 from yolor_cfg.train import run
+from yolor_cfg.train.dist import mean_gradients
 from yolor_cfg.train.loop import Ending
-from yolor_cfg.train.run import Journal, options_of, resume
+from yolor_cfg.train.run import Journal, fresh, options_of, resume
+from yolor_cfg.train.setup import prepare
+from yolor_cfg.train.state import load_state, save_state
 
 PROGRAM = """
 import sys, torch, yaml
@@ -89,7 +93,7 @@ def test_a_killed_run_ends_bit_equal(tmp_path, data):
     process = subprocess.Popen([sys.executable, "-c", program, str(args), str(tmp_path / "runs")],
                                stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])  # fmt: skip
     last = tmp_path / "runs/killed" / run.LAST
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(random.random() * 0.4)
@@ -125,3 +129,70 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, data):
     before = (folder / run.LAST).read_bytes()
     assert goes_on(folder).ending.reason == "done"
     assert (folder / run.LAST).read_bytes() == before
+
+
+@pytest.mark.parametrize("batches", [6, 8, 9])
+def test_the_papers_recipe_goes_on_exactly_on_both_sides_of_its_border(tmp_path, data, monkeypatch, batches):
+    said = training.options(tmp_path, data, epochs=3, recipe="paper", update_batch=12)
+    job = prepare(said)
+    assert [job.phase(epoch).loader.recipe.tiles for epoch in range(3)] == [4, 4, 9]
+    assert job.per_epoch == 4  # the last mosaic of four pictures is in batch 8
+    whole = training.run(said, tmp_path / "runs", "whole")
+    with monkeypatch.context() as patch:
+        stopped_after(patch, batches - 1)
+        parts = training.run(said, tmp_path / "runs", "parts")
+    assert parts.state.count == batches
+    assert goes_on(parts.folder).ending.reason == "done"
+    assert training.different(whole.folder / run.LAST, parts.folder / run.LAST) == []
+    assert rows_of(whole.folder) == rows_of(parts.folder)
+
+
+def test_a_run_killed_while_it_keeps_the_results_of_an_epoch_finds_its_best_network_again(
+    tmp_path, data, monkeypatch
+):
+    said = training.options(tmp_path, data, epochs=3, val_period=2)
+    whole = training.run(said, tmp_path / "runs", "whole")
+    assert whole.state.best_epoch == 1
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_between_what_an_epoch_keeps(patch, epoch=2)
+        training.run(said, tmp_path / "runs", "parts")
+    parts = tmp_path / "runs/parts"
+    goes_on(parts)
+    best = [read_checkpoint(folder / run.BEST).tensors for folder in (whole.folder, parts)]
+    assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
+    assert training.different(whole.folder / run.LAST, parts / run.LAST) == []
+
+
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
+def killed_between_what_an_epoch_keeps(monkeypatch, *, epoch: int) -> None:
+    """Of the state and the results, whichever is written first, the second one is not."""
+    came = []
+
+    def spoilt(kept):
+        def call(self, state, *args, **more):
+            came.extend([kept] if state.epoch == epoch else [])
+            if len(came) == 2:
+                raise Killed
+            kept(self, state, *args, **more)
+        return call
+
+    for name in ("keep", "epoch"):
+        monkeypatch.setattr(Journal, name, spoilt(getattr(Journal, name)))
+
+
+def test_another_number_of_processes_goes_on_with_the_mean_of_the_gradients(tmp_path, data):
+    said = training.options(tmp_path, data)
+    state = fresh(prepare(said), say=lambda text: None)
+    save_state(state, tmp_path / "last.pt", names=("a",))
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    names = [name for name, _ in state.network.named_parameters()][:2]
+    each = [{name: torch.full_like(content["model"][name], float(k)) for name in names} for k in (1, 2, 6)]
+    content["training"] |= {"gradients": mean_gradients(each), "gradients_of_each": each}
+    torch.save(content, tmp_path / "last.pt")
+    load_state(state, tmp_path / "last.pt")
+    found = {name: p.grad for name, p in state.network.named_parameters() if p.grad is not None}
+    assert list(found) == names
+    assert all((gradient == 3).all() for gradient in found.values())

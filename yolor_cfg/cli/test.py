@@ -137,10 +137,11 @@ def _ground(options: dict[str, Any]) -> Ground:
 def _dataset(path: str, options: dict[str, Any], *, classes: int | None) -> Dataset:
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
+    from yolor_cfg.evaluate.ground import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
     dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
-    tell((), [str(problem) for problem in dataset.problems])
+    tell((), problem_lines(dataset))
     return dataset
 
 
@@ -163,7 +164,7 @@ def _of_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -
         classes = max((getattr(node.section, "classes", 0) for node in graph.heads), default=0)
         dataset = _dataset(options["data"], options, classes=classes or None)
         tell(graph.warnings, opened.notes)
-        collected = _collected(opened, dataset, _settings(options))
+        collected = _collected(opened, dataset, options)
     if collected is None:
         return
     ground = of_dataset(dataset)
@@ -189,19 +190,20 @@ def _settings(options: dict[str, Any]) -> Settings:
     return Settings(**{name: options[name] for name in same}, rectangles=not options["no_rect"], darknet=True)
 
 
-def _collected(opened: Opened, dataset: Dataset, settings: Settings) -> Collected | None:
+def _collected(opened: Opened, dataset: Dataset, options: dict[str, Any]) -> Collected | None:
     from tqdm import tqdm
 
     from yolor_cfg.evaluate.ranks import rank
     from yolor_cfg.evaluate.run import collect
 
-    hidden = True if is_on("quiet") or rank().number else None
+    # None: hidden where standard error is no terminal.
+    hidden = True if is_on("quiet") or options["as_json"] or rank().number else None
     with tqdm(total=len(dataset.samples) // rank().world, unit="img", disable=hidden) as bar:
 
         def progress(done: int) -> None:
             bar.update(done - bar.n)
 
-        return collect(opened.network, dataset, settings=settings, progress=progress)
+        return collect(opened.network, dataset, settings=_settings(options), progress=progress)
 
 
 def _report(

@@ -74,6 +74,8 @@ HOW = (
                  help="Default: sgd, or what the cfg says."),
     click.option("--freeze", type=click.IntRange(0), default=0, metavar="N",
                  help="The first N layers do not learn."),
+    click.option("--train-only", type=click.Choice(["implicit"]),
+                 help="Only implicit knowledge learns; all else, statistics included, stays as it is."),
     click.option("--multi-scale", is_flag=True, help="Sizes of batches vary by half."),
     click.option("--rect", is_flag=True, help="Rectangular batches of pictures of like shape, no mosaics."),
     click.option("--ema/--no-ema", default=None,
@@ -128,11 +130,12 @@ def train(cfg: str | None, **options: Any) -> None:
 
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
-    with joined(options["device"]):
+    folder = _folder_to_go_on_in(cfg, options)
+    with joined(_device(folder, options)):
         if options["dry_run"]:
             _dry_run(_said(cfg, options), options)
             return
-        outcome = _outcome(cfg, options)
+        outcome = _outcome(cfg, folder, options)
         _draw_end(outcome)
         first = rank().number == 0
     _end(outcome, first=first, as_json=options["as_json"])
@@ -147,18 +150,54 @@ def _said(cfg: str | None, options: dict[str, Any]) -> Options:
     return Options(cfg=cfg, img_size=options["size"], **same)
 
 
-def _outcome(cfg: str | None, options: dict[str, Any]) -> Outcome:
+def _outcome(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> Outcome:
     from yolor_cfg.train.run import begin, resume
 
-    drawing = _drawing()
+    bar = _Bar(hidden=is_on("quiet") or options["as_json"])
+    drawing = _drawing()._replace(progress=bar.show)
+    try:
+        if folder is not None:
+            _tell_unused(cfg, folder, options)
+            return resume(folder, drawing=drawing, say=bar.say)
+        said = _said(cfg, options)
+        return begin(said, project=options["project"], name=options["name"], drawing=drawing, say=bar.say)
+    finally:
+        bar.close()
+
+
+def _folder_to_go_on_in(cfg: str | None, options: dict[str, Any]) -> Path | None:
+    """The folder of the run that is asked for; None for a new run."""
+    from yolor_cfg.train.run import options_of
+
+    if options["resume"]:
+        return _run_folder(options["resume"], options["project"])
     # torchrun starts all processes anew when one of them failed, with the same command line.
-    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    run = options["resume"] or (NEWEST if again else None)
-    if run and not (again and not _states(options["project"])):
-        folder = _run_folder(run, options["project"])
-        return resume(folder, drawing=drawing, say=_say)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return None
     said = _said(cfg, options)
-    return begin(said, project=options["project"], name=options["name"], drawing=drawing, say=_say)
+    folders = [state.parents[1] for state in _states(options["project"])]
+    return next((folder for folder in reversed(folders) if options_of(folder) == said), None)
+
+
+def _device(folder: Path | None, options: dict[str, Any]) -> str:
+    from yolor_cfg.train.run import options_of
+
+    return str(options["device"]) if folder is None else options_of(folder).device
+
+
+def _tell_unused(cfg: str | None, folder: Path, options: dict[str, Any]) -> None:
+    """A run goes on as it was begun: what else stands beside --resume counts for nothing."""
+    from click.core import ParameterSource
+
+    from yolor_cfg.train.run import options_of
+
+    begun, source = options_of(folder), click.get_current_context().get_parameter_source
+    said = _said(cfg or begun.cfg, options)
+    given = [name for name in said._fields
+             if source("size" if name == "img_size" else name) is ParameterSource.COMMANDLINE]  # fmt: skip
+    unused = [name.replace("_", "-") for name in given if getattr(said, name) != getattr(begun, name)]
+    if unused:
+        _say(f"note: not used: {', '.join(unused)}; the run goes on as {folder}/args.yaml has it")
 
 
 def _draw_end(outcome: Outcome) -> None:
@@ -198,6 +237,36 @@ def _drawing() -> Drawing:
     return Drawing(contact_sheet, results_picture)
 
 
+class _Bar:
+    """On a terminal, how far an epoch is; what is said takes its place."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        self.hidden = True if hidden else None  # None: where standard error is no terminal
+        self.bar: Any = None
+
+    def show(self, done: int, of: int, loss: float) -> None:
+        """After a batch."""
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=of, initial=done - 1, unit="batch", leave=False, disable=self.hidden)
+        self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+        self.bar.update(done - self.bar.n)
+        if done == of:
+            self.close()
+
+    def say(self, text: str) -> None:
+        """A line for people in the bar's place; the next batch shows it again."""
+        self.close()
+        _say(text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None
+
+
 def _say(text: str) -> None:
     from yolor_cfg.evaluate.ranks import rank
 
@@ -220,7 +289,8 @@ def _end(outcome: Outcome, *, first: bool, as_json: bool) -> None:
     state, folder = outcome.state, outcome.folder
     if outcome.ending.reason in INTERRUPTIONS:
         text = f"stopped after update {state.updates}; go on with: yolor train --resume {folder}"
-        raise Failure(text, INTERRUPTIONS[outcome.ending.reason])
+        code = INTERRUPTIONS[outcome.ending.reason]
+        raise Failure(text, code) if first else click.exceptions.Exit(code)
     if not first:
         return
     if outcome.ending.reason == "patience":

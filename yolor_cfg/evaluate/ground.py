@@ -19,6 +19,7 @@ from yolor_cfg.errors import DataError
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+MOST_PROBLEMS = 20
 ROW = 7
 """Values of a detection: number of the image, left, top, width, height in its pixels, score, class."""
 
@@ -55,6 +56,14 @@ class Ground(NamedTuple):
 def no_detections() -> Floats:
     """[0, 7]."""
     return np.zeros((0, ROW))
+
+
+def problem_lines(dataset: Dataset) -> list[str]:
+    """What was wrong with labels and pictures, and what was put right: the first ones, then how many."""
+    lines = [str(problem) for problem in dataset.problems]
+    if len(lines) <= MOST_PROBLEMS:
+        return lines
+    return [*lines[:MOST_PROBLEMS], f"{dataset.origin}: {len(lines)} in all, yolor data check -v shows them"]
 
 
 def of_dataset(dataset: Dataset) -> Ground:

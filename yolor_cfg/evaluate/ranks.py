@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
+
+from yolor_cfg.loading import checked_device
 
 
 class Rank(NamedTuple):
@@ -50,7 +54,13 @@ def joined(device: str) -> Iterator[Rank]:
     if rank().world > 1 or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield rank()
         return
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    if device.startswith("cuda"):
+        torch.cuda.set_device(checked_device(own_device(device)))  # where NCCL puts what it is to exchange
+    store, number, world = next(rendezvous("env://"))
+    # torchrun keeps the store when it starts the processes anew, with the addresses of those that are gone.
+    store = distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, store=store, rank=number, world_size=world)
     try:
         yield rank()
     finally:

@@ -17,7 +17,7 @@ from yolor_cfg.detect.draw import colour_of, drawable
 from yolor_cfg.detect.write import save_image
 from yolor_cfg.evaluate.ground import of_dataset
 from yolor_cfg.evaluate.matching import confusion_matrix
-from yolor_cfg.evaluate.ranks import shared
+from yolor_cfg.evaluate.ranks import own_device, shared
 from yolor_cfg.evaluate.run import Collected, Settings, collect, scored
 from yolor_cfg.graph import Reading
 from yolor_cfg.loading import open_network
@@ -82,7 +82,8 @@ def save_best(folder: Path, job: Job) -> None:
         return
     options = job.options
     reading = Reading(options.dialect, options.img_size)
-    network = open_network(folder / "model.cfg", best, reading=reading, device=options.device).network
+    device = own_device(options.device)
+    network = open_network(folder / "model.cfg", best, reading=reading, device=device).network
     collected = collect(network, job.holdout, settings=Settings(batch_size=job.batch_size))
     if collected is None:
         return

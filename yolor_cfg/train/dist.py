@@ -5,7 +5,8 @@ Who takes part is said by `evaluate.ranks`. Legend: N images, C channels, H W ce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +15,13 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.evaluate.ranks import rank
+from yolor_cfg.evaluate.ranks import gathered, rank
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
+
+# Since torch 2.13 the option that leaves buffers alone has another name.
+BUFFERS = next(name for name in ("forward_sync_buffers", "broadcast_buffers")
+               if name in inspect.signature(DistributedDataParallel).parameters)  # fmt: skip
 
 
 def added(values: Tensor) -> Tensor:
@@ -94,12 +99,17 @@ def _synced(norm: nn.BatchNorm2d) -> SyncedBatchNorm:
     return new
 
 
-def in_parallel(network: Network) -> nn.Module:
-    """The network whose gradients are means over the processes; itself where there is one process."""
+def in_parallel(network: Network, *, exact: bool = False) -> nn.Module:
+    """The network whose gradients are means over the processes; itself where there is one process.
+
+    torch adds up gradients in other groups from the second update on, so that three processes or more that go
+    on from a state add in another order; not so if `exact`, for which each batch takes a look at all layers.
+    """
     if rank().world == 1:
         return network
     unused = len(read_nodes(network.graph)) < len(network.graph.nodes)
-    return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=unused)
+    buffers: dict[str, Any] = {BUFFERS: False}
+    return DistributedDataParallel(network, find_unused_parameters=exact or unused, **buffers)
 
 
 def read_nodes(graph: Graph) -> set[int]:
@@ -131,10 +141,15 @@ def share_statistics(network: nn.Module) -> None:
             distributed.broadcast(buffer, src=0)
 
 
-def pending_gradients(network: nn.Module) -> dict[str, Tensor]:
-    """The gradients that wait for the next update, as means over the processes; empty right after one."""
-    found = {}
-    for name, parameter in network.named_parameters():
-        if parameter.grad is not None:
-            found[name] = added(parameter.grad) / rank().world
-    return found
+def pending_gradients(network: nn.Module) -> list[dict[str, Tensor]]:
+    """Of each process, in process 0, the gradients that wait for the next update; empty right after one.
+
+    Each is kept: a mean of them would give the update other last digits than if it had not been broken off.
+    """
+    named = network.named_parameters()
+    return gathered({name: own.grad.cpu() for name, own in named if own.grad is not None})
+
+
+def mean_gradients(each: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What stands for them in any other number of processes."""
+    return {name: torch.stack([own[name] for own in each]).mean(0) for name in each[0]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from yolor_cfg.data.types import Batch
 from yolor_cfg.evaluate.ranks import rank
@@ -16,7 +16,8 @@ from yolor_cfg.train.dist import added, exchanging, in_parallel, share_statistic
 from yolor_cfg.train.loss import Loss, LossRules, NonFiniteLoss, detection_loss
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.schedule import Rates
-from yolor_cfg.train.setup import Job
+from yolor_cfg.train.settings import Options
+from yolor_cfg.train.setup import Job, frozen_layers
 from yolor_cfg.train.state import Row, State
 
 CHANNELS_LAST = torch.channels_last
@@ -51,8 +52,8 @@ def train(job: Job, state: State, watcher: Watcher) -> Ending:
     """Go on from the state to the end of the job, or until nothing becomes better, or until asked to stop."""
     options = job.options
     device = next(state.network.parameters()).device
-    model = in_parallel(state.network)
-    learning(state.network, options.freeze)
+    model = in_parallel(state.network, exact=options.deterministic)
+    learning(state.network, options)
     for epoch in range(state.epoch, job.epochs):
         phase = job.phase(epoch)
         for batch in phase.loader.epoch(epoch, start=state.batch):
@@ -89,7 +90,7 @@ def train(job: Job, state: State, watcher: Watcher) -> Ending:
                 break
         # ------------------------------------------------------------------------------------- test and keep
         finish_epoch(job, state, watcher)
-        learning(state.network, options.freeze)
+        learning(state.network, options)
         if options.patience and state.epoch - state.best_epoch > options.patience:
             return Ending("patience")
     return Ending("done")
@@ -105,8 +106,9 @@ def finish_epoch(job: Job, state: State, watcher: Watcher) -> None:
         state.best_ap, state.best_epoch = scores.ap, epoch
     state.rows = [*state.rows, row_of(job, state, scores)]
     state.epoch, state.batch, state.sums = epoch + 1, 0, [0.0] * len(state.sums)
-    watcher.keep(state)
     watcher.epoch(state, scores, best=best)
+    # Last: who is killed before this comes to this end of the epoch, and to its best network, once more.
+    watcher.keep(state)
 
 
 def is_tested(job: Job, epoch: int, *, last: bool) -> bool:
@@ -136,10 +138,10 @@ def row_of(job: Job, state: State, scores: Scores | None) -> Row:
     return {name: float(value) for name, value in row.items()}
 
 
-def learning(network: nn.Module, frozen: int) -> None:
+def learning(network: Network, options: Options) -> None:
     """Training mode but for the frozen layers, whose statistics stay as well."""
     network.train()
-    for layer in network.module_list[:frozen]:  # type: ignore[index]
+    for layer in frozen_layers(network, options):
         layer.eval()
 
 

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from yolor_cfg.model import Network
@@ -78,14 +78,36 @@ class Average:
         self.updates = updates
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
+        self._followed: nn.Module | None = None
+        self._pairs = Pairs([], [], [])
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Once after each step; everything that is a floating number is averaged, counters are copied."""
+        """Once after each step; everything that is a floating number is averaged (what is frozen keeps every
+        bit), counters are copied.
+
+        Tensors are looked up when a network comes for the first time: from then on it keeps its tensors.
+        """
+        if network is not self._followed:
+            self._followed, self._pairs = network, pairs_of(self.network, network)
         self.updates += 1
-        decay = ema_decay(self.updates)
-        for mine, live in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if mine.dtype.is_floating_point:
-                mine.mul_(decay).add_(live.detach(), alpha=1 - decay)
-            else:
-                mine.copy_(live)
+        torch._foreach_lerp_(self._pairs.mine, self._pairs.live, 1 - ema_decay(self.updates))
+        for mine, live in self._pairs.counters:
+            mine.copy_(live)
+
+
+class Pairs(NamedTuple):
+    """The floating numbers of an average and of the network that it follows, in one order, and the counters
+    of both."""
+
+    mine: list[Tensor]
+    live: list[Tensor]
+    counters: list[tuple[Tensor, Tensor]]
+
+
+def pairs_of(average: nn.Module, network: nn.Module) -> Pairs:
+    """All that both state dicts hold."""
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    numbers = [pair for pair in pairs if pair[0].dtype.is_floating_point]
+    counters = [pair for pair in pairs if not pair[0].dtype.is_floating_point]
+    return Pairs([mine for mine, _ in numbers], [live for _, live in numbers], counters)

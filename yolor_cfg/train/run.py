@@ -27,6 +27,7 @@ from yolor_cfg.checkpoint import save_checkpoint
 from yolor_cfg.data.types import Batch, Image
 from yolor_cfg.detect.write import new_folder, save_image, save_text
 from yolor_cfg.errors import DataError
+from yolor_cfg.evaluate.ground import problem_lines
 from yolor_cfg.evaluate.ranks import own_device, rank, shared
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.graph import Reading
@@ -36,25 +37,30 @@ from yolor_cfg.model import Network
 from yolor_cfg.train.dist import synchronise_norms
 from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialise_biases
+from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import Average, optimizer_for, parameter_groups
 from yolor_cfg.train.settings import Options
-from yolor_cfg.train.setup import Job, deterministic, frozen_layers, prepare
+from yolor_cfg.train.setup import Job, deterministic, freeze, prepare
 from yolor_cfg.train.state import Row, State, load_state, save_state
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.weights import write_weights
 
 SHEETS = 3
 """Batches of which a picture is kept."""
+MOST_TOLD = 20
+"""Warnings about the cfg that are told."""
 LAST, BEST = "weights/last.pt", "weights/best.pt"
 COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
 Say = Callable[[str], None]
 
 
 class Drawing(NamedTuple):
-    """Who draws: a batch with its boxes, and the curves of the results by epoch."""
+    """Who draws: a batch with its boxes, and the curves of the results by epoch; and who shows how far an
+    epoch is: batches done, of how many, the loss of an image."""
 
     batch: Callable[[Batch, Sequence[str]], Image]
     results: Callable[[Sequence[Row]], Image]
+    progress: Callable[[int, int, float], None] = lambda done, of, loss: None
 
 
 class Outcome(NamedTuple):
@@ -95,6 +101,7 @@ class Journal:
         self.folder, self.job, self.drawing, self.say, self.stop = folder, job, drawing, say, stop
         self.first = rank().number == 0
         self.began = time.perf_counter()
+        self.unreadable = 0
 
     @property
     def asked_to_stop(self) -> bool:
@@ -102,9 +109,12 @@ class Journal:
         return bool(self.stop.signal)
 
     def batch(self, state: State, batch: Batch, losses: list[float]) -> None:
-        """A picture of each of the first batches."""
-        number = state.count - 1
-        if self.first and number < SHEETS:
+        """A picture of each of the first batches, and how far the epoch is."""
+        if not self.first:
+            return
+        number, left = state.count - 1, self.job.count - self.job.per_epoch * state.epoch
+        self.drawing.progress(state.batch, min(self.job.per_epoch, left), losses[0])
+        if number < SHEETS:
             sheet = self.drawing.batch(batch, self.job.dataset.names)
             save_image(self.folder / f"train_batch{number}.jpg", sheet)
 
@@ -121,6 +131,7 @@ class Journal:
         period = self.job.options.save_period
         if period and state.epoch % period == 0:
             self._keep_network(state, f"epoch{state.epoch}")
+        self._tell_unreadable()
         self.say(self._line(state.rows[-1]))
 
     def keep(self, state: State) -> None:
@@ -130,6 +141,15 @@ class Journal:
     def _keep_network(self, state: State, name: str) -> None:
         save_checkpoint(state.tested, self.folder / f"weights/{name}.pt", names=self.job.dataset.names,
                         numbers=state.rows[-1], force=True)  # fmt: skip
+
+    def _tell_unreadable(self) -> None:
+        """Name the pictures for which others had to stand since the last epoch."""
+        skipped = self.job.phases[0].loader.pictures.skipped
+        for path, reason in list(skipped.items())[self.unreadable :]:
+            self.say(f"{path}: {reason}; the next picture stands for it")
+        if len(skipped) > self.unreadable:
+            self.say(f"pictures that cannot be read: {len(skipped)}")
+        self.unreadable = len(skipped)
 
     def _line(self, row: Row) -> str:
         seconds = time.perf_counter() - self.began
@@ -150,10 +170,11 @@ def save_rows(folder: Path, rows: Sequence[Row]) -> None:
 
 def begin(options: Options, *, project: str, name: str, drawing: Drawing, say: Say) -> Outcome:
     """Train anew, in a folder of its own."""
-    options = options._replace(device=own_device(options.device))
+    keep_freed_memory()
     torch.manual_seed(options.seed)
     deterministic(options)
     job = prepare(options)
+    tell_faults(job, say)
     state = fresh(job, say=say)
     folder = Path(shared(str(new_folder(project, name)) if rank().number == 0 else ""))
     if rank().number == 0:
@@ -163,6 +184,7 @@ def begin(options: Options, *, project: str, name: str, drawing: Drawing, say: S
 
 def resume(folder: Path, *, drawing: Drawing, say: Say) -> Outcome:
     """Go on in the folder of a run where it stopped, with the options it was begun with."""
+    keep_freed_memory()
     options = options_of(folder)
     torch.manual_seed(options.seed)
     deterministic(options)
@@ -184,21 +206,30 @@ def options_of(folder: Path) -> Options:
                         hint="give the folder that has args.yaml and weights/last.pt") from None
 
 
+def tell_faults(job: Job, say: Say) -> None:
+    """What is odd in the cfg, and what was wrong with labels and pictures."""
+    warnings = [str(warning) for warning in job.graph.warnings]
+    more = [f"{len(warnings)} warnings in all, yolor cfg check shows them"] if warnings[MOST_TOLD:] else []
+    problems = [line for dataset in (job.dataset, job.holdout) for line in problem_lines(dataset)]
+    for line in [*warnings[:MOST_TOLD], *more, *problems]:
+        say(line)
+
+
 def fresh(job: Job, *, say: Say, starts: bool = True) -> State:
     """The state before the first batch; `starts` False where another state is put in its place anyway."""
     options = job.options
     network = Network(job.graph)
     if starts:
         _start(network, job, say)
-    network.to(checked_device(options.device), memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    device = checked_device(own_device(options.device))
+    network.to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
     if options.sync_bn:
         synchronise_norms(network)
-    frozen_layers(list(network.module_list), options.freeze)
+    freeze(network, options)
     optimizer = optimizer_for(parameter_groups(network), **job.optimizer)
     if job.is_darknet:
         for group in optimizer.param_groups:
             group.update({"nesterov": False} if "nesterov" in group else {})
-    device = next(network.parameters()).device
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     return State(network, Average(network) if job.ema else None, optimizer, scaler)
 

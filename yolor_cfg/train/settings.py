@@ -9,11 +9,11 @@ class Options(NamedTuple):
     """None: as the cfg says, or as its dialect has it.
 
     `batch_size` counts the images of one forward pass over all processes, `update_batch` those of an update.
-    `max_batches` counts updates of the
-    weights by the nominal accumulation, as Darknet does. `freeze` is how many of the first layers do not
-    learn. `cache` keeps so many gigabytes of decoded pictures. `save_steps` keeps the state every so many
-    updates, `save_period` a network every so many epochs, `val_period` tests every so many; 0: never but at
-    the end.
+    `max_batches` counts updates of the weights by the nominal accumulation, as Darknet does. `freeze` is how
+    many of the first layers do not learn; `train_only` "implicit": of the others those with implicit
+    knowledge alone do. `cache` keeps so many gigabytes of decoded pictures. `save_steps` keeps the state
+    every so many updates, `save_period` a network every so many epochs, `val_period` tests every so many; 0:
+    never but at the end.
     """
 
     cfg: str
@@ -29,6 +29,7 @@ class Options(NamedTuple):
     recipe: str | None = None
     optimizer: str | None = None
     freeze: int = 0
+    train_only: str | None = None
     multi_scale: bool = False
     rect: bool = False
     cache: float = 0.0

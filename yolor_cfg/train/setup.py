@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +24,8 @@ from yolor_cfg.data.types import Dataset, LabelChecks, Recipe, Size, Split
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.evaluate.ranks import rank
 from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.model import Network
+from yolor_cfg.ops.implicit import Constant
 from yolor_cfg.train.dist import added, own_share
 from yolor_cfg.train.loss import LossRules
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, CosineRecipe, Policy, Rates, Schedule
@@ -31,7 +33,7 @@ from yolor_cfg.train.settings import Options
 
 USUAL_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
-WARM_PART = 3
+WARM_PART = 10
 """The warm-up takes at most this part of a training: of short ones its least of 1000 batches would be all."""
 MULTI_SCALE = 0.5
 SIZES = 0x517E
@@ -193,7 +195,7 @@ def _yolor(basis: Basis) -> dict[str, Any]:
 
 
 def cosine_recipe(hyp: YolorRecipe, *, batches: int, per_epoch: int) -> CosineRecipe:
-    """The recipe's rates; its warm-up of 3 epochs and 1000 batches at least is cut down to a third of all
+    """The recipe's rates; its warm-up of 3 epochs and 1000 batches at least is cut down to a tenth of all
     batches."""
     most = batches // WARM_PART
     recipe = CosineRecipe(hyp.lr0, hyp.lrf, hyp.momentum, hyp.weight_decay, hyp.warmup_epochs,
@@ -269,8 +271,23 @@ def deterministic(options: Options) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def frozen_layers(layers: Sequence[torch.nn.Module], count: int) -> Sequence[torch.nn.Module]:
-    """The first `count` layers, whose parameters learn nothing from now on."""
-    for layer in layers[:count]:
+def frozen_layers(network: Network, options: Options) -> list[torch.nn.Module]:
+    """The layers that do not learn, nor change their statistics: the first ones, and where implicit knowledge
+    alone is trained all that hold none."""
+    alone = options.train_only == "implicit"
+    return [layer for number, layer in enumerate(network.module_list)
+            if number < options.freeze or (alone and not isinstance(layer, Constant))]  # fmt: skip
+
+
+def freeze(network: Network, options: Options) -> None:
+    """Take the parameters of the frozen layers out of the training; an error where none is left."""
+    for layer in frozen_layers(network, options):
         layer.requires_grad_(False)
-    return layers[:count]
+    if any(parameter.requires_grad for parameter in network.parameters()):
+        return
+    path, layers = network.graph.path, network.module_list
+    if options.train_only and not any(isinstance(layer, Constant) for layer in layers):
+        raise CfgError("there is no implicit section in this network", path=path,
+                       found=f"--train-only {options.train_only}")
+    raise CfgError("nothing is left to learn", path=path, found=f"--freeze {options.freeze}",
+                   allowed=f"fewer than the {len(layers)} layers, so that some with parameters are left")

@@ -19,7 +19,7 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.evaluate.ranks import rank
 from yolor_cfg.files import replace_whole
 from yolor_cfg.model import Network
-from yolor_cfg.train.dist import pending_gradients
+from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.optim import Average
 
 Row = dict[str, float]
@@ -61,7 +61,7 @@ class State:
 
 def save_state(state: State, path: Path, *, names: Sequence[str]) -> None:
     """Write the whole state, complete or not at all; all processes call it, the first one writes."""
-    gradients = pending_gradients(state.network)
+    each = pending_gradients(state.network)
     if rank().number:
         return
     graph = state.network.graph
@@ -70,7 +70,8 @@ def save_state(state: State, path: Path, *, names: Sequence[str]) -> None:
         "average_updates": -1 if state.average is None else state.average.updates,
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
-        "gradients": gradients,
+        "gradients": mean_gradients(each),
+        "gradients_of_each": each if len(each) > 1 else [],
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "sums": list(state.sums),
@@ -103,9 +104,11 @@ def load_state(state: State, path: Path) -> None:
         state.average.updates = training["average_updates"]
     state.optimizer.load_state_dict(training["optimizer"])
     state.scaler.load_state_dict(training["scaler"])
+    here, each = rank(), training.get("gradients_of_each", [])
+    gradients = each[here.number] if len(each) == here.world else training["gradients"]
     for name, parameter in state.network.named_parameters():
-        gradient = training["gradients"].get(name)
-        parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        gradient = gradients.get(name)
+        parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
     for name in (*PLACE, "sums", "rows"):
         setattr(state, name, training[name])
     torch.set_rng_state(training["random"])

@@ -1,0 +1,38 @@
+"""Where each of several processes computes."""
+
+import pytest
+import torch
+import training
+
+from yolor_cfg.errors import CfgError
+from yolor_cfg.evaluate.ranks import joined, own_device
+from yolor_cfg.train import run
+from yolor_cfg.train.setup import prepare
+
+
+@pytest.mark.parametrize(("device", "local", "own"), [
+    ("cuda", "3", "cuda:3"), ("cuda", "", "cuda"), ("cuda:1", "3", "cuda:1"), ("cpu", "3", "cpu"),
+])  # fmt: skip
+def test_cuda_is_each_process_own_gpu(monkeypatch, device, local, own):
+    monkeypatch.setenv("LOCAL_RANK", local)
+    assert own_device(device) == own
+
+
+def test_what_is_kept_of_a_run_is_the_device_that_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    asked = []
+    monkeypatch.setattr(run, "checked_device", lambda device: asked.append(device) or torch.device("cpu"))
+    said = training.options(tmp_path, training.shapes(tmp_path, count=6), device="cuda", precision="bf16")
+    job = prepare(said)
+    run.fresh(job, say=lambda text: None)
+    run.describe(tmp_path, job)
+    assert asked == ["cuda:3"]
+    assert run.options_of(tmp_path).device == "cuda"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_several_processes_for_gpus_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(CfgError, match="no such device"), joined("cuda"):
+        pass

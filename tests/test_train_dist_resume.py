@@ -1,0 +1,129 @@
+"""A run of several processes that stops at any moment goes on as if it had not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import training
+import yaml
+from launching import ROOT, processes
+
+from yolor_cfg.train.run import LAST
+
+# In one start of the processes, since starting takes longer than training: a run that is not broken; one that
+# is stopped after a batch by a signal to the last process alone; one that breaks between two checkpoints, as
+# by SIGKILL: nothing is saved. Both then go on.
+PROGRAM = f"""
+import json, os, signal, sys, torch, yaml
+from pathlib import Path
+torch.set_num_threads(1)
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import training
+from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.train import run
+from yolor_cfg.train.settings import Options
+
+class Broken(Exception):
+    pass
+
+noted = run.Journal.batch
+ends = {{}}
+
+def after(batches, what):
+    def batch(self, state, batch, losses):
+        noted(self, state, batch, losses)
+        if state.count == batches:
+            what()
+    run.Journal.batch = batch
+
+def break_off():
+    raise Broken
+
+def go_on(name):
+    run.Journal.batch = noted
+    torch.distributed.barrier()  # until the first process has written the state
+    outcome = run.resume(project / name, drawing=training.DRAWING, say=lambda text: None)
+    ends[name].append([outcome.ending.reason, outcome.state.count])
+
+said = Options.of(yaml.safe_load(Path(sys.argv[1]).read_text()))
+project, stop, broken = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+with joined("cpu") as rank:
+    training.run(said, project, "whole")
+    after(stop - 1, lambda: rank.number == rank.world - 1 and os.kill(os.getpid(), signal.SIGTERM))
+    outcome = training.run(said, project, "stopped")
+    ends["stopped"] = [[outcome.ending.reason, outcome.state.count]]
+    go_on("stopped")
+    after(broken, break_off)
+    try:
+        training.run(said, project, "broken")
+    except Broken:
+        ends["broken"] = []
+    go_on("broken")
+    (project / f"ends{{rank.number}}.json").write_text(json.dumps(ends))
+"""
+# `yolor train` itself; at its first start, and if so asked, the second process is killed after its 6th batch.
+COMMAND = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+from yolor_cfg.cli import main
+from yolor_cfg.train import run
+
+noted = run.Journal.batch
+def batch(self, state, batch, losses):
+    noted(self, state, batch, losses)
+    if "kill" in os.environ["NAME"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        if state.count == 6 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+run.Journal.batch = batch
+main(["train", *sys.argv[1:], "--name", os.environ["NAME"]])
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training.shapes(tmp_path_factory.mktemp("data"), count=24)
+
+
+@pytest.mark.parametrize("more", [
+    {}, pytest.param({"sync_bn": True}, marks=pytest.mark.slow),
+    pytest.param({"world": 3, "deterministic": True}, marks=pytest.mark.slow),
+], ids=str)  # fmt: skip
+def test_several_processes_stopped_or_broken_off_end_bit_equal(tmp_path, data, more):
+    world = more.get("world", 2)
+    more = {name: value for name, value in more.items() if name != "world"}
+    said = training.options(tmp_path, data, epochs=3, batch_size=2 * world, update_batch=6 * world,
+                            val_period=2, save_steps=1, **more)  # fmt: skip
+    args, project = tmp_path / "args.yaml", tmp_path / "runs"
+    args.write_text(yaml.safe_dump(said.plain()))
+    stop, broken = 8, 11
+    processes(PROGRAM, args, project, stop, broken, world=world)
+    for number in range(world):
+        ends = json.loads((project / f"ends{number}.json").read_text())
+        assert ends["stopped"][0] == ["interrupted" if number < world - 1 else "terminated", stop]
+        assert ends["stopped"][1] == ends["broken"][0]
+    for name in ("stopped", "broken"):
+        assert training.different(project / "whole" / LAST, project / name / LAST) == [], name
+        rows = [(project / run / "metrics.jsonl").read_text() for run in ("whole", name)]
+        assert rows[0] == rows[1], name
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_killed_run_anew_and_it_goes_on_by_itself(tmp_path, data):
+    said = training.options(tmp_path, data)
+    script, project = tmp_path / "command.py", tmp_path / "runs"
+    script.write_text(COMMAND)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+              "--max-restarts=1", str(script)]  # fmt: skip
+    options = {"epochs": 3, "batch-size": 4, "update-batch": 12, "workers": 0, "val-period": 0,
+               "save-steps": 1, "project": project}  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    for name in ("whole", "killed"):
+        done = subprocess.run([*launch, said.cfg, "--data", str(data), *words], cwd=ROOT, text=True,
+                              env={**os.environ, "NAME": name}, capture_output=True, timeout=600)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert ("going on in" in done.stderr) == (name == "killed")
+    assert sorted(folder.name for folder in project.iterdir()) == ["killed", "whole"]
+    assert training.different(project / "whole" / LAST, project / "killed" / LAST) == []
