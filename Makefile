@@ -30,8 +30,8 @@ help:
 	@echo "make clean     remove what make installed and built; results in runs/ stay"
 
 demo: $(RUNNING)
-	$(VENV)/bin/yolor info cfg/yolor_nano.cfg
-	$(VENV)/bin/python tools/demo.py
+	$(VENV)/bin/yolor info weights/yolor_nano_shapes.cfg
+	$(VENV)/bin/yolor demo
 
 test: $(TESTING)
 	$(VENV)/bin/python -m pytest -q -m "not slow and not oracle"

@@ -17,8 +17,10 @@ COMMANDS = {
     "test": "yolor_cfg.cli.test:test",
     "convert": "yolor_cfg.cli.convert:convert",
     "implicit": "yolor_cfg.cli.implicit:implicit",
+    "anchors": "yolor_cfg.cli.anchors:anchors",
     "cfg": "yolor_cfg.cli.cfg:cfg",
     "data": "yolor_cfg.cli.data:data",
+    "demo": "yolor_cfg.cli.demo:demo",
 }
 ALIASES = {"predict": "detect", "val": "test", "map": "test"}
 Resolved = tuple[str | None, click.Command | None, list[str]]

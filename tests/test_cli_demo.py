@@ -1,0 +1,68 @@
+"""`yolor demo` and `yolor data draw`: what they are made of, and that the pictures are as asked for."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from yolor_cfg.cli import main
+from yolor_cfg.cli.demo import bundled
+from yolor_cfg.data.shapes import KINDS, NAMES, look_of
+from yolor_cfg.errors import WeightsError
+
+
+def run(*args: object):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def test_drawn_pictures_have_the_size_the_count_and_the_parts_that_were_asked_for(tmp_path: Path) -> None:
+    done = run("data", "draw", tmp_path / "d", "--count", 6, "--size", "48x80", "--held", 2, "--seed", 3)
+    assert done.exit_code == 0, done.output
+    lists = {part: (tmp_path / "d" / f"{part}.txt").read_text().split() for part in ("train", "val")}
+    assert {part: len(names) for part, names in lists.items()} == {"train": 4, "val": 2}
+    for name in lists["train"] + lists["val"]:
+        assert cv2.imread(str(tmp_path / "d" / name)).shape == (48, 80, 3)
+    again = run("data", "draw", tmp_path / "d")
+    assert again.exit_code == 3
+    assert "exists already" in again.output
+
+
+def test_more_pictures_held_back_than_drawn_is_a_fault_of_usage(tmp_path: Path) -> None:
+    done = run("data", "draw", tmp_path / "d", "--count", 6, "--held", 7)
+    assert done.exit_code == 2
+    assert not (tmp_path / "d").exists()
+
+
+def test_each_class_of_coloured_pictures_has_a_sixth_of_the_hues() -> None:
+    assert KINDS["coloured"].coloured and not KINDS["mixed"].coloured
+    for identity in range(60):
+        look = look_of(identity, coloured=True)
+        rgb = (np.array(look.colours[0]) * 255).astype(np.uint8)[None, None]
+        hue = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV_FULL)[0, 0, 0] / 256  # of 0..1
+        assert look.label == identity % len(NAMES)
+        assert -0.01 < hue - look.label / len(NAMES) < 0.6 / len(NAMES) + 0.01
+
+
+def test_the_demo_shows_its_commands_and_finds_the_shapes(tmp_path: Path) -> None:
+    done = run("demo", "--pictures", 40, "--seed", 77, "--project", tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    shown = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("$ yolor ")]
+    assert shown == ["data", "test", "detect"]
+    assert json.loads(done.stdout)["coco"]["AP50"] >= 0.93
+    drawn = sorted(path.name for path in (tmp_path / "exp" / "found").glob("shape*"))
+    assert drawn == [f"shape{number:06d}.jpg" for number in range(10)]
+
+
+@pytest.mark.slow
+def test_the_demo_trains_a_network_from_nothing(tmp_path: Path) -> None:
+    done = run("demo", "--train", "--project", tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["coco"]["AP50"] >= 0.80
+
+
+def test_a_missing_network_is_told_with_the_places_where_it_may_be() -> None:
+    with pytest.raises(WeightsError, match=r"nothing\.pt: the demo's network is not there\n  found: .*w"):
+        bundled("nothing.pt")

@@ -1,0 +1,179 @@
+"""How well a set of anchors fits the boxes of a data set, and the search for a set that fits better.
+
+Legend: B boxes, A anchors. Shapes are pairs of width and height, [B, 2] or [A, 2], in pixels of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from yolor_cfg.data.types import Sample, Size
+
+Shapes = NDArray[np.float64]
+Rank = tuple[float, float]
+
+RATIO = 4.0
+"""An anchor fits a box when both sides differ by less than this factor (YOLOR's anchor_t)."""
+LEAST_SIDE = 2.0
+"""Pixels; boxes with a shorter side do not count, as YOLOR's training drops them."""
+MOST_SEARCHED = 20_000
+"""Boxes that the search looks at; of more it takes a sample."""
+ROUNDS = 100
+"""After so many a k-means ends though boxes still change their cluster."""
+CHANCE = 0.3
+"""With which a mutation changes a number."""
+STEPS = (0.002, 0.2)
+"""The smallest and the largest spread of a mutation, in the logarithm of a side."""
+
+
+class Fit(NamedTuple):
+    """How well anchors fit boxes, three shares of 1.
+
+    `recall` is the best possible recall: the share of boxes that some anchor fits, which means that the
+    larger of w/aw, aw/w, h/ah and ah/h is below `RATIO`. `fitness` is the mean over the boxes of the smallest
+    of those four for the anchor where it is largest, 0 where no anchor fits. `mean_iou` is the mean over the
+    boxes of the largest IoU with an anchor of the same centre.
+    """
+
+    recall: float
+    fitness: float
+    mean_iou: float
+
+
+class Goal(NamedTuple):
+    """What a better set is. In Darknet every box learns from its most similar anchor, so with `by_iou` the
+    mean IoU decides. Else fitness does, after the best possible recall as far as `recall`, the old set's."""
+
+    by_iou: bool
+    recall: float
+
+    def rank(self, boxes: Shapes, anchors: Shapes) -> Rank:
+        """Larger is better."""
+        if self.by_iou:
+            return 0.0, float(ious(boxes, anchors).max(axis=0).mean())
+        recall, fitness = _by_ratio(boxes, anchors)
+        return min(recall, self.recall), fitness
+
+
+class Search(NamedTuple):
+    """How many anchors, from how many k-means the best is taken, and how many mutations follow."""
+
+    number: int
+    runs: int = 10
+    generations: int = 1000
+
+
+def box_shapes(samples: Iterable[Sample], size: Size, *, stretched: bool) -> Shapes:
+    """Shapes [B, 2] of all boxes but crowds as the network sees them in its input of `size`.
+
+    One scale for both sides (letterbox), else each side its own (`stretched`, as C Darknet does).
+    """
+    parts = [np.zeros((0, 2))]
+    for sample in samples:
+        original, whole = np.array(sample.size[::-1], np.float64), np.array(size[::-1], np.float64)
+        inner = whole if stretched else original * (whole / original).min()
+        parts.append(sample.boxes_xywh[~sample.crowd, 2:] * inner)
+    return np.concatenate(parts)
+
+
+def ious(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
+    """[A, B] IoU of each anchor with each box when their centres are the same."""
+    table = np.empty((len(anchors), len(boxes)))
+    w, h = np.ascontiguousarray(boxes.T)
+    areas = w * h
+    for (aw, ah), row in zip(anchors, table, strict=True):  # rows stay in the processor's cache
+        overlap = np.minimum(w, aw) * np.minimum(h, ah)
+        np.divide(overlap, areas + aw * ah - overlap, out=row)
+    return table
+
+
+def ratios(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
+    """[A, B] the smallest of w/aw, aw/w, h/ah and ah/h: 1 for equal shapes."""
+    table = np.empty((len(anchors), len(boxes)))
+    w, h = np.ascontiguousarray(boxes.T)
+    for (aw, ah), row in zip(anchors, table, strict=True):
+        across = np.minimum(w, aw) / np.maximum(w, aw)
+        down = np.minimum(h, ah) / np.maximum(h, ah)
+        np.minimum(across, down, out=row)
+    return table
+
+
+def fit_of(boxes: Shapes, anchors: Shapes) -> Fit:
+    """All three figures of a set."""
+    return Fit(*_by_ratio(boxes, anchors), float(ious(boxes, anchors).max(axis=0).mean()))
+
+
+def _by_ratio(boxes: Shapes, anchors: Shapes) -> tuple[float, float]:
+    best = ratios(boxes, anchors).max(axis=0)
+    fits = best > 1 / RATIO
+    return float(fits.mean()), float((best * fits).mean())
+
+
+def search(boxes: Shapes, own: Shapes, wanted: Search, *, goal: Goal, rng: Generator,
+           progress: Callable[[], object] = lambda: None) -> Shapes:  # fmt: skip
+    """The best anchors [A, 2] found, by area: k-means, then evolution of its result; where the old set `own`
+    has as many anchors, it is evolved too, so that nothing good is lost. `progress` is called after each
+    mutation."""
+    seen = boxes
+    if len(boxes) > MOST_SEARCHED:
+        seen = boxes[rng.choice(len(boxes), MOST_SEARCHED, replace=False)]
+    clusters = [kmeans(seen, wanted.number, rng=rng) for _ in range(wanted.runs)]
+    starts = [max(clusters, key=lambda anchors: goal.rank(seen, anchors))]
+    if len(own) == wanted.number:
+        starts.append(own)
+    found = [evolved(seen, start, generations=wanted.generations, goal=goal, rng=rng, progress=progress)
+             for start in starts]  # fmt: skip
+    best = max(found, key=lambda anchors: goal.rank(boxes, anchors))
+    return best[np.argsort(best.prod(axis=1), kind="stable")]
+
+
+def kmeans(boxes: Shapes, count: int, *, rng: Generator) -> Shapes:
+    """[A, 2] the mean shapes of `count` clusters of boxes, 1 - IoU being the distance.
+
+    Clusters start at boxes that are far from each other (k-means++); one that loses all its boxes stays where
+    it is.
+    """
+    centres = _apart(boxes, count, rng)
+    before = np.full(len(boxes), -1)
+    for _ in range(ROUNDS):
+        nearest = ious(boxes, centres).argmax(axis=0)
+        if (nearest == before).all():
+            break
+        before = nearest
+        sizes = np.bincount(nearest, minlength=count)[:, None]
+        sums = np.stack([np.bincount(nearest, side, minlength=count) for side in boxes.T], axis=1)
+        centres = np.where(sizes > 0, sums / np.maximum(sizes, 1), centres)
+    return centres
+
+
+def _apart(boxes: Shapes, count: int, rng: Generator) -> Shapes:
+    """[A, 2] boxes, each drawn with a chance that grows with its squared distance from those before it."""
+    chosen = [int(rng.integers(len(boxes)))]
+    far = np.ones(len(boxes))
+    while len(chosen) < count:
+        far = np.minimum(far, 1 - ious(boxes, boxes[chosen[-1:]])[0])
+        chance = far**2
+        even = chance.sum() <= 0  # fewer different shapes than anchors
+        chosen.append(int(rng.choice(len(boxes), p=None if even else chance / chance.sum())))
+    return boxes[chosen]
+
+
+def evolved(boxes: Shapes, anchors: Shapes, *, generations: int, goal: Goal, rng: Generator,
+            progress: Callable[[], object] = lambda: None) -> Shapes:  # fmt: skip
+    """The anchors after so many mutations, which make some sides longer or shorter by chance and are kept
+    when they rank higher."""
+    rank = goal.rank(boxes, anchors)
+    for _ in range(generations):
+        spread = np.exp(rng.uniform(*np.log(STEPS)))
+        changes = rng.normal(0, spread, anchors.shape) * (rng.random(anchors.shape) < CHANCE)
+        child = anchors * np.exp(changes)
+        childs_rank = goal.rank(boxes, child)
+        if childs_rank > rank:
+            anchors, rank = child, childs_rank
+        progress()
+    return anchors
