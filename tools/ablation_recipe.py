@@ -1,0 +1,150 @@
+"""What `tools/ablation.py` trains: the recipe that all runs share, and the networks that are compared.
+
+A run is a variant and a seed. Whatever its fingerprint holds defines it; two runs of one seed and recipe see
+the same pictures in the same order with the same random numbers, and start with the same weights up to the
+neck, since implicit knowledge stands behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from paper_cfgs import FAST, TABLES, Variant, variant_text
+
+from yolor_cfg.data.shapes import KINDS, NAMES
+from yolor_cfg.graph import Graph, build
+from yolor_cfg.lang.syntax import parse
+
+NETWORK = "yolor_micro"
+TRAIN_PICTURES, TEST_PICTURES = 600, 200
+EPOCHS, BATCH = 10, 8
+# Width, height in pixels of the 128 px input, found with the cfg and the pictures that a run leaves in
+# runs/ablation by: yolor anchors CFG --data SHAPES.data
+ANCHORS = "12,12, 15,15, 19,19, 23,23, 34,21, 30,30, 26,40, 39,39, 48,48"
+
+
+class Recipe(NamedTuple):
+    """All that is the same in every run.
+
+    Pictures are drawn with `picture` pixels a side and trained and tested with `size`: the areas that COCO
+    calls small, medium and large are those of the drawn pictures, which have all three. `objects` is one of
+    the shapes' KINDS. `hyp` are numbers of YOLOR's recipe that are not as in scratch1280; `val_every` is how
+    many epochs lie between two tests.
+    """
+
+    train_pictures: int = TRAIN_PICTURES
+    test_pictures: int = TEST_PICTURES
+    picture: int = 320
+    objects: str = "coloured"
+    data_seed: int = 2021
+    size: int = 128
+    anchors: str = ANCHORS
+    epochs: int = EPOCHS
+    batch: int = BATCH
+    update_batch: int = 8
+    val_every: int = 2
+    optimizer: str = "adamw"
+    precision: str = "fp32"
+    hyp: Mapping[str, float] = {
+        "lr0": 0.005, "lrf": 0.02, "warmup_epochs": 0.3, "warmup_bias_lr": 0.005, "weight_decay": 0.05,
+        "box": 0.1, "cls": 4.0, "translate": 0.1, "scale": 0.25, "mosaic": 0.0, "hsv_s": 0.3, "hsv_v": 0.3,
+    }  # fmt: skip
+
+
+RECIPE = Recipe()
+ADJUSTABLE = ("train_pictures", "test_pictures", "epochs")
+"""What the command line may say otherwise."""
+
+
+class Run(NamedTuple):
+    """A variant by its place in the paper, `table1/iFA`, and the seed of all its random numbers."""
+
+    variant: str
+    seed: int
+
+
+def _variants() -> dict[str, list[str]]:
+    """Each network once, by its first place in the paper, with all of its places. Those of other bases are
+    left out: Table 3, whose second tasks are not detection, and Table 7's second pair."""
+    found: dict[Variant, list[str]] = {}
+    for table, rows in TABLES.items():
+        for row, variant in rows.items():
+            if variant.base == FAST:
+                found.setdefault(variant._replace(label=""), []).append(f"{table}/{row}")
+    return {places[0]: places for places in found.values()}
+
+
+VARIANTS = _variants()
+BASELINE, IMPLICIT = "table1/baseline", "table7/implicit1"
+USUAL = (BASELINE, "table1/iFA", "table2/iPR", "table4/mul-iPR", IMPLICIT, "table6/wiFA", "table6/icFA")
+"""The variants that are trained when none are named."""
+
+
+def found(word: str) -> str | None:
+    """The variant of that name: its place, or the row alone."""
+    names = {name: variant for variant, places in VARIANTS.items() for place in places
+             for name in (place, place.partition("/")[2])}
+    return names.get(word)
+
+
+def label_of(variant: str) -> str:
+    """As the paper writes it."""
+    table, _, row = variant.partition("/")
+    return "+ iFA, × iPR" if variant == IMPLICIT else TABLES[table][row].label
+
+
+def cfg_text(variant: str, recipe: Recipe) -> str:
+    """The variant of the micro network for the recipe's input and anchors."""
+    table, _, row = variant.partition("/")
+    text = variant_text(table, row, base=NETWORK, classes=len(NAMES))
+    text = re.sub(r"(?m)^(width|height)=.*$", rf"\1={recipe.size}", text)
+    # Only a head's anchors are a list; those of a starred operator are their number.
+    return re.sub(r"(?m)^anchors=.*,.*$", f"anchors={recipe.anchors}", text)
+
+
+def graph_of(variant: str, recipe: Recipe) -> Graph:
+    """The variant, wired and sized."""
+    return build(parse(cfg_text(variant, recipe)))
+
+
+def fingerprint(variant: str, recipe: Recipe) -> str:
+    """Ten digits that differ when anything of the recipe or of the network does; comments do not count."""
+    document = parse(cfg_text(variant, recipe))
+    sections = [[raw.name, [[line.key, line.value] for line in raw.entries]]
+                for raw in (document.net, *document.layers)]
+    said: list[Any] = [sorted(plain(recipe).items()), sections]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def fingerprints(variants: Iterable[str], recipe: Recipe) -> dict[str, str]:
+    """Of each of these variants."""
+    return {variant: fingerprint(variant, recipe) for variant in variants}
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON holds it."""
+    return {**recipe._asdict(), "hyp": dict(recipe.hyp)}
+
+
+def runs_of(variants: tuple[str, ...], seeds: tuple[int, ...]) -> list[Run]:
+    """Seed by seed, so that what is there at any time can be compared."""
+    return [Run(variant, seed) for seed, variant in product(seeds, variants)]
+
+
+def data_of(recipe: Recipe, work: Path) -> Path:
+    """The .data file of the recipe's pictures, drawn when they are asked for the first time."""
+    from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+
+    trained, tested, side = recipe.train_pictures, recipe.test_pictures, recipe.picture
+    folder = work / f"shapes-{recipe.objects}-{trained}-{tested}-{side}px-{recipe.data_seed}"
+    description = folder / "shapes.data"  # written last, so where it is all the rest is
+    if not description.exists():
+        wanted = DrawnData(trained + tested, (side, side), KINDS[recipe.objects], tested)
+        write_shapes(folder, wanted, seed=recipe.data_seed)
+    return description

@@ -1,0 +1,241 @@
+"""The document and the chart of `tools/ablation.py`, from the rows of one recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import NamedTuple
+
+import numpy as np
+from ablation_recipe import (
+    ADJUSTABLE,
+    BASELINE,
+    IMPLICIT,
+    NETWORK,
+    RECIPE,
+    VARIANTS,
+    Recipe,
+    fingerprints,
+    graph_of,
+    label_of,
+    plain,
+)
+from ablation_table import (
+    BETTER,
+    NOISE,
+    SCORES,
+    WORSE,
+    Mean,
+    Row,
+    difference,
+    mean_of,
+    means_by_epoch,
+    score_of,
+)
+from paper_cfgs import TABLES
+
+from yolor_cfg.count import tally
+from yolor_cfg.data.types import Image
+from yolor_cfg.detect.write import save_image, save_text
+from yolor_cfg.report.plots import FAINT, TICKS, Axes, Colour, Curve, chart
+
+TITLES = {
+    "table1": "Table 1: feature alignment (iFA)",
+    "table2": "Table 2: prediction refinement (iPR)",
+    "table4": "Table 4: operators",
+    "table5": "Table 5: operators, starred",
+    "table6": "Table 6: models of z (iFA: vector, wiFA: neural network, icFA: matrix factorization)",
+}
+WIDTH = 110
+COLUMNS = ("model", "n", "AP", "AP50", "AP75", "APS", "APM", "APL", "AP − baseline", "verdict")
+LINES: dict[str, tuple[str, Colour, Colour]] = {
+    BASELINE: ("baseline", (200, 60, 30), (238, 190, 178)),
+    IMPLICIT: ("+ iFA, x iPR", (20, 70, 200), (175, 192, 236)),
+}
+"""Of the chart's two networks: the name in letters that it can draw, the colours of the mean and of a run."""
+
+
+class Results(NamedTuple):
+    """The rows of each variant that was run with this recipe, and how many rows have another one."""
+
+    recipe: Recipe
+    rows: dict[str, list[Row]]
+    others: int
+
+    @property
+    def base(self) -> list[Row]:
+        """The rows of the baseline."""
+        return self.rows.get(BASELINE, [])
+
+    @property
+    def differences(self) -> dict[str, Mean]:
+        """Of each other variant that was run: AP - baseline."""
+        return {key: difference(rows, self.base) for key, rows in self.rows.items() if key != BASELINE}
+
+
+def results_of(rows: Sequence[Row], recipe: Recipe) -> Results:
+    """The rows sorted by variant, in the order of the paper, and by seed."""
+    prints = fingerprints({row.variant for row in rows} & VARIANTS.keys(), recipe)
+    ours = [row for row in rows if prints.get(row.variant) == row.fingerprint]
+    sorted_rows = {variant: sorted(row for row in ours if row.variant == variant) for variant in VARIANTS}
+    return Results(recipe, {key: some for key, some in sorted_rows.items() if some}, len(rows) - len(ours))
+
+
+def save_report(results: Results, folder: Path) -> None:
+    """ablation.md and ablation.png."""
+    save_image(folder / "ablation.png", picture(results))
+    save_text(folder / "ablation.md", "\n".join(document(results)) + "\n")
+
+
+def document(results: Results) -> Iterator[str]:
+    """The lines of the document."""
+    yield from ("# What implicit knowledge does at small scale", "")
+    yield "Written by `tools/ablation.py` from `ablation.csv`; the command that adds what is missing there:"
+    yield from ("", f"    {command(results.recipe)}", "")
+    yield _how(results.recipe)
+    yield from ("", "## What came out", "", summary(results))
+    for table, title in TITLES.items():
+        yield from _table(title, table, results)
+    yield from _costs(results)
+    yield from ("", "## AP by epoch, as Figure 11", "", "![AP by epoch](ablation.png)", "")
+    yield "Thick: the mean over the seeds; thin: single runs."
+    yield from _remarks(results)
+
+
+def command(recipe: Recipe) -> str:
+    """How runs of this recipe are made, with the options that are not the usual ones."""
+    words = {name: getattr(recipe, name) for name in ADJUSTABLE
+             if getattr(recipe, name) != getattr(RECIPE, name)}
+    options = [f"--{name.replace('_', '-')} {value}" for name, value in words.items()]
+    return " ".join(["python tools/ablation.py", *options])
+
+
+def _how(recipe: Recipe) -> str:
+    """What is compared and how, for a recipe."""
+    side = f"{recipe.size} x {recipe.size}"
+    return "\n\n".join(fill(text, WIDTH) for text in (
+        f"The network is {NETWORK} without implicit knowledge (baseline), and with what a row of the YOLOR"
+        f" paper's ablations says, at {side} pixels. It learns the drawn data set \"shapes\" from nothing:"
+        f" {recipe.train_pictures} pictures, {recipe.epochs} epochs. Tested are the averaged weights after"
+        f" the last epoch on {recipe.test_pictures} other pictures; no epoch is chosen by its AP. APS, APM"
+        f" and APL are by COCO's areas in pictures of {recipe.picture} pixels.",
+        "Figures are percent, mean ± standard deviation over n seeds. Runs of one seed have the same pictures"
+        " in the same order, the same augmentation, and the same first weights up to the neck. So `AP −"
+        " baseline` is the mean of the differences between runs of one seed, ± its standard error. The"
+        f" verdict is `{BETTER}` or `{WORSE}` where 0 lies outside the 95 % interval of Student's t for these"
+        f" n differences (4.3 standard errors for n = 3), else `{NOISE}`. Where nothing has any effect, one"
+        " verdict in twenty says that something has.",
+    ))  # fmt: skip
+
+
+def summary(results: Results) -> str:
+    """How many variants came out how, and the one with the highest mean."""
+    found = results.differences
+    judged = {key: mean for key, mean in found.items() if mean.seeds > 1}
+    if not judged:
+        return "Too few runs are there to compare anything."
+    verdicts = [mean.verdict for mean in judged.values()]
+    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in (BETTER, WORSE, NOISE))
+    best = max(judged, key=lambda key: judged[key].mean)
+    return fill(f"Of {len(judged)} variants against the baseline: {counts}. The highest mean difference is"
+                f" that of {label_of(best)}: {difference_text(judged[best])}.", WIDTH)
+
+
+def _table(title: str, table: str, results: Results) -> Iterator[str]:
+    """A table of the paper with the rows that were run; nothing where that is the baseline alone."""
+    places = [(variant, place) for place in (f"{table}/{row}" for row in TABLES[table])
+              for variant, all_places in VARIANTS.items() if place in all_places and variant in results.rows]
+    if any(variant != BASELINE for variant, _ in places):
+        yield from ("", f"## {title}", "", *_header(COLUMNS))
+        for variant, place in places:
+            yield _line(_scores(variant, label_of(place), results))
+
+
+def _scores(variant: str, label: str, results: Results) -> Iterator[str]:
+    rows = results.rows[variant]
+    yield from (label, str(len(rows)))
+    yield from (mean_text(mean_of([score_of(row, name) for row in rows])) for name in SCORES)
+    yield from _against(variant, results)
+
+
+def _against(variant: str, results: Results) -> tuple[str, str]:
+    if variant == BASELINE:
+        return "", ""
+    found = results.differences[variant]
+    return difference_text(found), found.verdict
+
+
+def _costs(results: Results) -> Iterator[str]:
+    """Table 7: what the knowledge costs, of every variant that was run."""
+    yield from ("", "## Table 7: with and without implicit knowledge", "")
+    yield "MFLOPs are counted as the paper counts them."
+    yield from ("", *_header(("model", "AP", "AP − baseline", "verdict", "parameters", "MFLOPs")))
+    variants = dict.fromkeys((BASELINE, *results.rows))
+    costs = {variant: tally(graph_of(variant, results.recipe), "paper") for variant in variants}
+    base = costs[BASELINE]
+    for variant, rows in results.rows.items():
+        ours = costs[variant]
+        yield _line((label_of(variant), mean_text(mean_of([score_of(row, "AP") for row in rows])),
+                     *_against(variant, results),
+                     f"{rows[0].parameters} ({rows[0].parameters / base.parameters - 1:+.3%})",
+                     f"{ours.mflops:.4f} ({ours.mflops / base.mflops - 1:+.3%})"))
+
+
+def _remarks(results: Results) -> Iterator[str]:
+    """How long runs took, what was not run, and the recipe."""
+    seconds = mean_of([row.seconds for rows in results.rows.values() for row in rows])
+    missing = [f"`{variant}`" for variant in VARIANTS if variant not in results.rows]
+    yield from ("", "## Runs", "")
+    each = f", {seconds.mean:.0f} s each by the clock with one thread" if seconds.seeds else ""
+    yield f"{seconds.seeds} runs{each}."
+    if missing:
+        yield f"Not run: {', '.join(missing)}."
+    if results.others:
+        yield f"{results.others} rows of the file have another recipe and are counted nowhere here."
+    yield from ("", "The recipe:", "", *_header(("", "")))
+    for name, value in plain(results.recipe).items():
+        told = ", ".join(f"{key} {number}" for key, number in value.items()) if name == "hyp" else value
+        yield _line((name, str(told)))
+
+
+def mean_text(mean: Mean) -> str:
+    """`47.8 ± 0.3`; a dash where there is nothing."""
+    if not mean.seeds:
+        return "–"
+    return f"{mean.mean:.1f}" + ("" if math.isnan(mean.spread) else f" ± {mean.spread:.1f}")
+
+
+def difference_text(mean: Mean) -> str:
+    """`+0.42 ± 0.15`, the second its standard error."""
+    if not mean.seeds:
+        return "–"
+    return f"{mean.mean:+.2f}" + ("" if math.isnan(mean.error) else f" ± {mean.error:.2f}")
+
+
+def _header(names: Sequence[str]) -> tuple[str, str]:
+    return _line(names), _line(["---"] * len(names))
+
+
+def _line(cells: Iterator[str] | Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def picture(results: Results) -> Image:
+    """AP by epoch with and without implicit knowledge: thin lines for runs, thick ones for their means."""
+    thin, thick = [], []
+    for variant, (name, colour, pale) in LINES.items():
+        rows = results.rows.get(variant, [])
+        thin += [_curve([row], "", colour=pale, width=1) for row in rows]
+        thick += [_curve(rows, f"{name}, n = {len(rows)}", colour=colour, width=3)] if rows else []
+    curves = [*thin, *thick] or [Curve(np.zeros(0), np.zeros(0), "no runs yet", FAINT)]
+    highest = max([1.0, *(float(curve.y.max(initial=0)) for curve in curves)])
+    # Multiples of the number of ticks, so that these stand at whole numbers.
+    ends = [(0.0, float(TICKS * math.ceil(value / TICKS))) for value in (results.recipe.epochs, highest)]
+    return chart(curves, Axes("AP on held-out pictures", "epoch", "AP in %", *ends))
+
+
+def _curve(rows: Sequence[Row], name: str, *, colour: Colour, width: int) -> Curve:
+    x, y = np.array(means_by_epoch(rows), np.float64).reshape(-1, 2).T
+    return Curve(x, y, name, colour, width)
