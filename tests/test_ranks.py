@@ -3,6 +3,7 @@
 import pytest
 import torch
 import training
+from launching import processes
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.evaluate.ranks import joined, own_device
@@ -36,3 +37,27 @@ def test_several_processes_for_gpus_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(CfgError, match="no such device"), joined("cuda"):
         pass
+
+
+WAITING = """
+import os
+import torch
+from torch import distributed
+from yolor_cfg.errors import YolorError
+from yolor_cfg.evaluate.ranks import joined
+
+try:
+    with joined("cpu") as rank:
+        distributed.barrier()
+        if rank.number == 1:
+            os._exit(0)
+        distributed.all_reduce(torch.ones(1))
+except YolorError as fault:
+    assert "another process of this run has ended" in str(fault), fault
+else:
+    raise AssertionError("nobody was missed")
+"""
+
+
+def test_a_process_whose_partner_is_gone_says_so():
+    processes(WAITING, world=2)

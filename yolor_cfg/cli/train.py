@@ -69,7 +69,8 @@ HOW = (
                  help="Augmentation, schedule and batch: YOLOR's, Darknet's by [net], YOLOR's paper; "
                  "default: by dialect."),
     click.option("--hyp", metavar="NAME|FILE",
-                 help="YOLOR's numbers: scratch640, scratch1280, finetune1280, or a .yaml file."),
+                 help="Numbers of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few pictures of few "
+                 "classes), or a .yaml file."),
     click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]),
                  help="Default: sgd, or what the cfg says."),
     click.option("--freeze", type=click.IntRange(0), default=0, metavar="N",
@@ -103,7 +104,7 @@ MACHINE = (
 )
 EXAMPLES = """\b
 Examples:
-  yolor train cfg/yolor_micro.cfg --data shapes.data --epochs 30 --batch-size 16
+  yolor train my.cfg --data my.data --hyp small --optimizer adamw --batch-size 8 --update-batch 8
   yolor train yolov4.cfg --data voc.data --weights yolov4.conv.137 --cutoff 137
   yolor train --resume runs/train/exp
   torchrun --standalone --nproc-per-node=2 -m yolor_cfg train my.cfg --data my.yaml --sync-bn"""

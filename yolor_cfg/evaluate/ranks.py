@@ -11,7 +11,11 @@ import torch
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
+from yolor_cfg.errors import YolorError
 from yolor_cfg.loading import checked_device
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
+"""What torch says where a process that is waited for is gone; gloo has no error class of its own."""
 
 
 class Rank(NamedTuple):
@@ -63,6 +67,10 @@ def joined(device: str) -> Iterator[Rank]:
     distributed.init_process_group(backend, store=store, rank=number, world_size=world)
     try:
         yield rank()
+    except RuntimeError as fault:
+        if not any(word in str(fault) for word in LOST):
+            raise
+        raise YolorError("another process of this run has ended", hint="its own message says why") from fault
     finally:
         distributed.destroy_process_group()
 
