@@ -142,6 +142,11 @@ def test_a_variant_has_the_classes_the_size_and_the_activation_asked_for_and_its
     ]
 
 
+def test_a_size_of_two_numbers_is_height_by_width(tmp_path):
+    assert run("yolor_micro", "--size", "96x160", "--out", tmp_path)[0] == 0
+    assert load(tmp_path / "yolor_micro.cfg").image == (3, 96, 160)
+
+
 @pytest.mark.parametrize(
     ("args", "what"),
     [
@@ -149,6 +154,7 @@ def test_a_variant_has_the_classes_the_size_and_the_activation_asked_for_and_its
         (("yolor_csp", "--classes", "3"), "--out"),
         (("yolor_csp", "--classes", "3", "--check"), "--out"),
         (("yolor_p6", "--size", "1000", "--out", "never"), "allowed: 960, 1024"),
+        (("yolor_p6", "--size", "64x", "--out", "never"), "'64x' is no image size"),
         (("yolor_p6", "--activation", "silly", "--out", "never"), "'silly' is not one of"),
         (("yolor_p6", "--classes", "0", "--out", "never"), "0 is not in the range"),
     ],

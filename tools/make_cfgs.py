@@ -20,7 +20,7 @@ from cfg_blocks import Writer, write_heads
 from cfg_u5r5 import U5Row
 from cfg_yolor import Row
 
-from yolor_cfg.data.types import Size
+from yolor_cfg.cli.options import Size
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import build
 from yolor_cfg.lang.dialect import ACTIVATIONS
@@ -161,6 +161,9 @@ U5_S6 = U5_S._replace(
     size=1280,
 )
 
+Pixels = int | tuple[int, int]
+"""A square, or height and width."""
+
 FAMILY: dict[str, Row | U5Row] = {
     # topology 1
     "yolov4_csp": CSP._replace(activation="mish"),
@@ -210,7 +213,7 @@ FAMILY: dict[str, Row | U5Row] = {
 }
 
 
-def written(name: str, row: Row | U5Row, *, classes: int = 80, size: Size | None = None) -> Writer:
+def written(name: str, row: Row | U5Row, *, classes: int = 80, size: Pixels | None = None) -> Writer:
     """One row as a cfg, of another `size` if given: `.text`, and `.merges`, its cross stage partial parts."""
     w = Writer(row.style)
     w.title(
@@ -219,7 +222,8 @@ def written(name: str, row: Row | U5Row, *, classes: int = 80, size: Size | None
     )
     eps = {"bn_eps": row.bn_eps} if row.bn_eps else {}
     schedule = {"learning_rate": ".01", "momentum": ".937", "decay": ".0005"}
-    height, width = size or (row.size, row.size)
+    size = size or row.size
+    height, width = size if isinstance(size, tuple) else (size, size)
     image = {"width": width, "height": height, "channels": 3}
     w.net(dialect="yolor", **image, **eps, batch=64, subdivisions=8, **schedule)
     tips = row.body(w)
@@ -227,24 +231,16 @@ def written(name: str, row: Row | U5Row, *, classes: int = 80, size: Size | None
     return w
 
 
-def cfg_text(name: str, row: Row | U5Row, *, classes: int = 80, size: Size | None = None) -> str:
+def cfg_text(name: str, row: Row | U5Row, *, classes: int = 80, size: Pixels | None = None) -> str:
     """The whole cfg of one row."""
     return written(name, row, classes=classes, size=size).text
-
-
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> Size | None:
-    """Height and width of `640` or `480x640`."""
-    sides = (value or "").lower().split("x")
-    if value and not (len(sides) <= 2 and all(side.isdecimal() and int(side) for side in sides)):
-        raise click.BadParameter(f"{value!r} is neither N nor HxW, as in 640 or 480x640")
-    return (int(sides[0]), int(sides[-1])) if value else None
 
 
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), help="folder that is written to; default: cfg")
 @click.option("--classes", type=click.IntRange(1), help="number of classes; default: 80")
-@click.option("--size", callback=_size, metavar="N|HxW", help="size of the image; anchors stay, in pixels")
+@click.option("--size", type=Size(), metavar="N|HxW", help="size of the image; anchors stay, in pixels")
 @click.option("--activation", type=click.Choice(sorted(ACTIVATIONS)), help="activation of every convolution")
 @click.option("--check", is_flag=True, help="write nothing; exit 1 if a file differs from the table")
 def main(names: tuple[str, ...], out: Path | None, check: bool, **variant: object) -> None:
