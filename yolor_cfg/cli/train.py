@@ -69,8 +69,8 @@ HOW = (
                  help="Augmentation, schedule and batch: YOLOR's, Darknet's by [net], YOLOR's paper; "
                  "default: by dialect."),
     click.option("--hyp", metavar="NAME|FILE",
-                 help="Numbers of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few pictures of "
-                 "few classes), or a .yaml file."),
+                 help="Numbers of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few pictures "
+                 "of few classes), or a .yaml file."),
     click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]),
                  help="Default: sgd, or what the cfg says."),
     click.option("--freeze", type=click.IntRange(0), default=0, metavar="N",
