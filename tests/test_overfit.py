@@ -10,6 +10,8 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
 from yolor_cfg.train.loss import LossRules, detection_loss, initialise_biases
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE, CLASSES, PICTURES = 64, 3, 8
 COLOURS = ((1.0, 0.1, 0.1), (0.1, 1.0, 0.2), (0.2, 0.3, 1.0))
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation=leaky\n"
@@ -121,15 +123,6 @@ def trained(kind, *, steps=400):
         (loss.total / PICTURES).backward()
         optimizer.step()
     return average_precision(network, images, targets), loss
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So small maps gain nothing from threads, and lose much where other programs want the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kind", HEADS)

@@ -1,7 +1,6 @@
 """What the training loop does to the weights, against steps written out, and what it writes."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,19 +21,7 @@ from yolor_cfg.train.run import fresh
 from yolor_cfg.train.setup import cosine_recipe, hyperparameters, prepare
 from yolor_cfg.train.transfer import transfer
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.shapes(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_two_runs_with_one_seed_are_bit_equal_whatever_the_number_of_workers(tmp_path, data):

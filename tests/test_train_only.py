@@ -1,6 +1,5 @@
 """Implicit knowledge trained alone: everything else keeps every bit, in the network and in its average."""
 
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +13,8 @@ from yolor_cfg.model import Network
 from yolor_cfg.train.loop import learning
 from yolor_cfg.train.run import fresh
 from yolor_cfg.train.setup import prepare
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 IMPLICIT = (4, 5, 6)
 VALUES = 3 * (5 + len(NAMES))
@@ -30,20 +31,6 @@ def text() -> str:
     )
     places = f"[route]\nlayers=3\n[shift_channels]\nfrom=4\n[convolutional]{convolution}"
     return f"{body}{knowledge}{places}[control_channels]\nfrom=5\n[shift_channels]\nfrom=6\n[yolo]{yolo}"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.shapes(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:

@@ -22,6 +22,8 @@ from yolor_cfg.train.run import Journal, fresh, options_of, resume
 from yolor_cfg.train.setup import prepare
 from yolor_cfg.train.state import load_state, save_state
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PROGRAM = """
 import sys, torch, yaml
 from pathlib import Path
@@ -33,20 +35,6 @@ from yolor_cfg.train.settings import Options
 said = Options.of(yaml.safe_load(Path(sys.argv[1]).read_text()))
 begin(said, project=sys.argv[2], name="killed", drawing=training.DRAWING, say=print)
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training.shapes(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def goes_on(folder: Path):
