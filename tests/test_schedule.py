@@ -93,6 +93,24 @@ def test_the_average_of_a_known_walk_is_yolors():
             assert [mean.weight[0, 0, 0, 0].item(), mean.bias.item()] == pytest.approx(rows[k], rel=1e-6)
 
 
+def test_statistics_are_averaged_too_and_counters_are_copied():
+    text = BIG + "[convolutional]\nbatch_normalize=1\nfilters=2\nactivation=silu\n"
+    network = Network(build(parse(text))).train()
+    average = Average(network)
+    expected = {name: tensor.double() for name, tensor in network.state_dict().items()}
+    for update in (1, 2, 3):
+        network(torch.rand(2, 3, 32, 32))
+        average.update(network)
+        share = 0.9999 * (1 - math.exp(-update / 2000))
+        for name, live in network.state_dict().items():
+            expected[name] = share * expected[name] + (1 - share) * live.double()
+    for name, mean in average.network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            assert mean == 3
+        else:
+            torch.testing.assert_close(mean.double(), expected[name], rtol=1e-6, atol=1e-7)
+
+
 def test_the_groups_of_yolor_csp_are_yolors():
     groups = parameter_groups(Network(load("cfg/yolor_csp.cfg")))
     assert (len(groups.others), len(groups.decayed), len(groups.biases)) == (118, 115, 115)

@@ -15,7 +15,7 @@ SIDE = 192
 """Height and width of the pictures to test on, in pixels."""
 SMALL_SIDE, PICTURES, HELD = 128, 1000, 200
 """Of the pictures that `--train` draws; the last ones are held back for the test."""
-EPOCHS = 15
+EPOCHS = 8
 SHOWN = "shape00000?.jpg"
 Command = tuple[str, ...]
 
@@ -59,7 +59,7 @@ def _with_training(folder: Path, seed: int) -> Iterator[Command]:
     cfg, hyp = bundled("yolor_micro_shapes.cfg"), bundled("yolor_micro_shapes.yaml")
     yield _draw(folder, seed, count=PICTURES, held=HELD, side=SMALL_SIDE)
     yield ("train", cfg, "--data", _data(folder), "--hyp", hyp, "--optimizer", "adamw",
-           "--epochs", str(EPOCHS), "--batch-size", "8", "--update-batch", "8", "--val-period", "5",
+           "--epochs", str(EPOCHS), "--batch-size", "8", "--update-batch", "8", "--val-period", "0",
            "--cache", "--project", str(folder), "--name", "train")  # fmt: skip
     yield from _used(folder, (cfg, str(folder / "train" / "weights" / "best.pt")))
 

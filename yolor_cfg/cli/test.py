@@ -195,7 +195,9 @@ def _collected(opened: Opened, dataset: Dataset, options: dict[str, Any]) -> Col
 
     from yolor_cfg.evaluate.ranks import rank
     from yolor_cfg.evaluate.run import collect
+    from yolor_cfg.train.memory import keep_freed_memory
 
+    keep_freed_memory()
     # None: hidden where standard error is no terminal.
     hidden = True if is_on("quiet") or options["as_json"] or rank().number else None
     with tqdm(total=len(dataset.samples) // rank().world, unit="img", disable=hidden) as bar:

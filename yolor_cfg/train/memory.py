@@ -1,7 +1,7 @@
-"""Freed memory that stays with the process: a training frees and takes the same large tensors in each step.
+"""Freed memory that stays with the process: every batch frees large tensors and takes as large ones again.
 
-By default glibc gives every freed block of some size back to the system, which then has to clear its pages
-for the next tensor; that took a quarter of a training step.
+By default glibc gives such blocks back to the system, which has to clear their pages before it hands them out
+once more. That took a fifth to a quarter of a training step.
 """
 
 from __future__ import annotations

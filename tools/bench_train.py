@@ -1,0 +1,214 @@
+"""Images per second of our training loop over those of a plain one: eager, fp32, NCHW, without our measures.
+
+    python tools/bench_train.py [--cfg yolor_nano] [--img-size 256x320] [--batch-size 16] [--precision fp32]
+
+Both loops (tools/bench_train_loops.py) train the same network on the same drawn pictures, in processes of
+their own, for what one of them asks of the allocator must not serve the other. They run in turn, some steps
+each, which is first alternates, and of each pair the ratio is taken; printed are its median and quartiles.
+The first steps of a turn do not count: our loader has worked ahead while the other loop ran. A long run of a
+small network shows whether memory grows. Exit code 1 when a bound is missed: 1.3 times as fast in fp32, and
+2.2 times in bf16 where the processor computes with it; less than a tenth of a step spent waiting for
+pictures; no more than 8 MiB of growth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+import make_cfgs
+
+from yolor_cfg.cli.options import Size
+
+if TYPE_CHECKING:
+    from bench_train_loops import Step
+
+ROOT = Path(__file__).resolve().parents[1]
+BOUNDS = {"fp32": 1.3, "bf16": 2.2}
+MOST_WAITING, MOST_GROWTH = 0.10, 8.0
+SETTLING = 3
+EPOCH_BATCHES = 50
+SMALL = ("yolor_micro", (64, 64), 4)
+# x86 names it in two flags, Arm in one.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+ALLOCATOR = ("MALLOC_", "GLIBC_TUNABLES")
+"""What names of variables begin with that would change the allocator of both."""
+
+
+class Case(NamedTuple):
+    """What is trained: a network of the table of tools/make_cfgs.py, and batches of this size."""
+
+    cfg: str
+    size: tuple[int, int]
+    batch_size: int
+    precision: str = "fp32"
+
+
+class Pair(NamedTuple):
+    """The steps of two turns that followed each other."""
+
+    ours: list[Step]
+    plain: list[Step]
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ours is."""
+        return seconds(self.plain) / seconds(self.ours)
+
+
+class Row(NamedTuple):
+    """Images per second of both, the ratio with its quartiles, and the part of our steps spent waiting."""
+
+    ours: float
+    plain: float
+    below: float
+    ratio: float
+    above: float
+    waiting: float
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--cfg", default="yolor_nano", show_default=True, type=click.Choice(list(make_cfgs.FAMILY)),
+              metavar="NAME", help="network of the table of tools/make_cfgs.py")
+@click.option("--img-size", "size", type=Size(), default="256x320", show_default=True, help="N or HxW")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="images of a step")
+@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="steps of a turn")
+@click.option("--pairs", type=click.IntRange(2), default=8, show_default=True, help="turns of each loop")
+@click.option("--precision", type=click.Choice(list(BOUNDS)),
+              help="of our loop; default: fp32, and bf16 where the processor computes with it")
+@click.option("--memory-steps", type=click.IntRange(0), default=2000, show_default=True,
+              help="steps of the run that shows whether memory grows; 0: no such run")
+def main(cfg: str, size: int | tuple[int, int], batch_size: int, steps: int, pairs: int,
+         precision: str | None, memory_steps: int) -> None:
+    """Print a line for each precision, and one for memory."""
+    case = Case(cfg, size if isinstance(size, tuple) else (size, size), batch_size)
+    able = computes_bf16(_processor())
+    misses = []
+    click.echo(f"{cfg} at {case.size[0]}x{case.size[1]}, batches of {batch_size}; images per second")
+    click.echo(f"{'':4s} {'ours':>9s} {'plain':>9s} {'ratio':>7s} {'quartiles':>15s} {'waiting':>8s}")
+    for kind in [precision] if precision else list(BOUNDS)[: 1 + able]:
+        row = summary(compared(case._replace(precision=kind), steps=steps, pairs=pairs), batch_size)
+        click.echo(f"{kind:4s} {row.ours:9.2f} {row.plain:9.2f} {row.ratio:7.2f} {row.below:7.2f}"
+                   f" {row.above:7.2f} {row.waiting:8.1%}")
+        misses += faults(row, BOUNDS[kind] if able or kind != "bf16" else None)
+    if not able:
+        click.echo("bf16: this processor has no instructions for it, so its bound is not judged here")
+    if memory_steps:
+        grown = growth(_residents(memory_steps))
+        click.echo(f"memory grows by {grown:.1f} MiB from step {memory_steps // 4} to step {memory_steps}")
+        misses += [f"memory grows by more than {MOST_GROWTH:g} MiB"] * (grown > MOST_GROWTH)
+    for miss in misses:
+        click.echo(f"MISS: {miss}")
+    sys.exit(bool(misses))
+
+
+def computes_bf16(processor: str) -> bool:
+    """Whether the text of /proc/cpuinfo names instructions for bf16."""
+    return not BF16_FLAGS.isdisjoint(processor.split())
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
+def seconds(steps: Sequence[Step]) -> float:
+    """What the steps took that count."""
+    return sum(step.seconds for step in steps[SETTLING:])
+
+
+def compared(case: Case, *, steps: int, pairs: int) -> list[Pair]:
+    """Both loops in turn; a first turn of each warms it up."""
+    count = steps + SETTLING
+    found = []
+    with _prepared(case) as said, _running("ours", said) as ours, _running("plain", said) as plain:
+        for loop in (ours, plain):
+            loop.turn(SETTLING)
+        for number in range(pairs):
+            turns = {loop: loop.turn(count) for loop in ((ours, plain) if number % 2 else (plain, ours))}
+            found.append(Pair(turns[ours], turns[plain]))
+    return found
+
+
+def summary(pairs: Sequence[Pair], batch_size: int) -> Row:
+    """Medians over the turns."""
+    counted = len(pairs[0].ours) - SETTLING
+    ours, plain = (counted * batch_size / statistics.median(map(seconds, turns))
+                   for turns in zip(*pairs, strict=True))  # fmt: skip
+    steps = [step for pair in pairs for step in pair.ours[SETTLING:]]
+    waiting = sum(step.waited for step in steps) / sum(step.seconds for step in steps)
+    return Row(ours, plain, *statistics.quantiles([pair.ratio for pair in pairs], n=4), waiting)
+
+
+def faults(row: Row, bound: float | None) -> list[str]:
+    """The bounds that a row misses; None: its speed is not judged."""
+    slow = [f"{row.ratio:.2f} times as fast, not {bound}"] if bound and row.ratio < bound else []
+    late = [f"{row.waiting:.0%} of a step spent waiting"] if row.waiting >= MOST_WAITING else []
+    return slow + late
+
+
+def growth(resident: Sequence[float]) -> float:
+    """By how much memory grows from the end of the first quarter on, along the line that fits best."""
+    later = resident[len(resident) // 4 :]
+    return statistics.linear_regression(range(len(later)), later).slope * (len(later) - 1)
+
+
+def _residents(steps: int) -> list[float]:
+    with _prepared(Case(*SMALL)) as said, _running("ours", said) as loop:
+        return [step.resident for step in loop.turn(max(steps, 4))]
+
+
+class Loop:
+    """A loop in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def turn(self, steps: int) -> list[Step]:
+        """Let it go on for so many steps."""
+        from bench_train_loops import Step
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise click.ClickException("a loop ended before its time")
+        return [Step(*values) for values in json.loads(line)]
+
+
+@contextmanager
+def _running(name: str, said: dict[str, object]) -> Iterator[Loop]:
+    """A process with the loop of this name, which has its network ready and waits for its turn."""
+    usual = {key: value for key, value in os.environ.items() if not key.startswith(ALLOCATOR)}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
+    command = [sys.executable, str(ROOT / "tools" / "bench_train_loops.py"), name, json.dumps(said)]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          env={**usual, "PYTHONPATH": paths}) as process:  # fmt: skip
+        yield Loop(process)
+
+
+@contextmanager
+def _prepared(case: Case) -> Iterator[dict[str, object]]:
+    """What `yolor train` would be told, with a cfg and pictures that are there as long as they are needed."""
+    from yolor_cfg.data.shapes import NAMES
+    from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = Path(folder) / f"{case.cfg}.cfg"
+        cfg.write_text(make_cfgs.cfg_text(case.cfg, make_cfgs.FAMILY[case.cfg], classes=len(NAMES)))
+        wanted = DrawnData(EPOCH_BATCHES * case.batch_size + 1, case.size, held=1)
+        data = write_shapes(Path(folder) / "shapes", wanted)
+        yield {"cfg": str(cfg), "data": str(data), "img_size": case.size, "batch_size": case.batch_size,
+               "precision": case.precision, "val_period": 0}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The two loops that tools/bench_train.py compares, each in a process of its own, a turn of steps at a time.
+
+`ours` is the loop of `yolor train`. `plain` is what one would write without our measures: values [N, C, H, W]
+as torch makes them, float32, torch's usual settings, an optimizer and a running average that go from tensor
+to tensor, and pictures prepared before each step by the thread that computes. Network, first weights,
+pictures, their random numbers and the loss are the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolor_cfg.data.loader import Loader
+from yolor_cfg.data.types import Batch
+from yolor_cfg.evaluate.scores import Scores
+from yolor_cfg.model import Network
+from yolor_cfg.train.loop import LARGEST_BYTE, penalties, train
+from yolor_cfg.train.loss import detection_loss, initialise_biases
+from yolor_cfg.train.memory import keep_freed_memory
+from yolor_cfg.train.optim import ema_decay, optimizer_for, parameter_groups, set_rates
+from yolor_cfg.train.run import fresh
+from yolor_cfg.train.settings import Options
+from yolor_cfg.train.setup import Job, deterministic, prepare
+from yolor_cfg.train.state import State
+
+MIB = 2**20
+
+
+class Step(NamedTuple):
+    """Seconds of a step, those of them spent waiting for pictures, loss of an image, MiB then resident."""
+
+    seconds: float
+    waited: float
+    loss: float
+    resident: float
+
+
+class Over(Exception):
+    """There is no turn any more."""
+
+
+class Pace:
+    """Lets a loop go on for a turn of so many steps, and tells what they took, again and again."""
+
+    def __init__(self, turns: Iterator[int], tell: Callable[[list[Step]], None]) -> None:
+        self.turns, self.tell = turns, tell
+        self.steps: list[Step] = []
+        self.left, self.waited, self.last = 0, 0.0, 0.0
+
+    def wait(self) -> None:
+        """Until the next turn begins; Over where there is none."""
+        self.steps, self.left = [], next(self.turns, 0)
+        if not self.left:
+            raise Over
+        self.waited, self.last = 0.0, time.perf_counter()
+
+    def step(self, loss: float) -> None:
+        """At the end of each step; after the last one of a turn it waits."""
+        now = time.perf_counter()
+        self.steps.append(Step(now - self.last, self.waited, loss, resident()))
+        self.waited, self.last, self.left = 0.0, now, self.left - 1
+        if not self.left:
+            self.tell(self.steps)
+            self.wait()
+
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches; what is waited for them counts."""
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+
+def resident() -> float:
+    """MiB of this process that are in memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+class Timed(NamedTuple):
+    """A loader whose batches are timed."""
+
+    loader: Loader
+    pace: Pace
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """As the loader's own."""
+        return self.pace.timed(self.loader.epoch(epoch, start))
+
+
+class Watching(NamedTuple):
+    """Looks on at our loop and keeps nothing."""
+
+    pace: Pace
+    asked_to_stop: bool = False
+
+    def batch(self, state: State, batch: Batch, losses: list[float]) -> None:
+        """A step is done."""
+        self.pace.step(losses[0])
+
+    def epoch(self, state: State, scores: Scores | None, *, best: bool) -> None:
+        """Nothing is shown."""
+
+    def keep(self, state: State) -> None:
+        """Nothing is written."""
+
+
+def ours(options: Options, pace: Pace) -> None:
+    """What `yolor train` does, as far as its loop goes."""
+    keep_freed_memory()
+    torch.manual_seed(options.seed)
+    deterministic(options)
+    job = prepare(options)
+    state = fresh(job, say=lambda text: None)
+    phases = tuple(phase._replace(loader=Timed(phase.loader, pace)) for phase in job.phases)  # type: ignore
+    pace.wait()
+    train(dataclasses.replace(job, phases=phases), state, Watching(pace))
+
+
+class Plain(Network):
+    """The same network with all values [N, C, H, W] in this order in memory too."""
+
+    def _checked(self, images: Tensor) -> Tensor:
+        return images
+
+
+def plain(options: Options, pace: Pace) -> None:
+    """The plain loop; it computes in float32 whatever the options say."""
+    torch.manual_seed(options.seed)
+    job = prepare(options)
+    network = Plain(job.graph).train()
+    initialise_biases(network)
+    pace.wait()
+    repeat(job, network, pace)
+
+
+def repeat(job: Job, network: Plain, pace: Pace) -> None:
+    """Step after step."""
+    phase = job.phases[0]
+    loader = dataclasses.replace(phase.loader, workers=0)
+    optimizer = optimizer_for(parameter_groups(network), **job.optimizer)
+    for group in optimizer.param_groups:
+        group["foreach"] = False
+    average = copy.deepcopy(network).eval()
+    count = updates = 0
+    for epoch in range(job.epochs):
+        for batch in pace.timed(loader.epoch(epoch)):
+            rates = phase.schedule(count)
+            set_rates(optimizer, rates)
+            images = ordered_pixels(batch.images)
+            loss = detection_loss(network(images), batch.targets, network, rules=job.rules).total
+            (loss + penalties(network) * len(images)).backward()
+            if job.updates_at(count, rates):
+                optimizer.step()
+                optimizer.zero_grad()
+                updates += 1
+                follow(average, network, ema_decay(updates))
+            count += 1
+            pace.step(loss.item() / len(images))
+
+
+def ordered_pixels(images: Tensor) -> Tensor:
+    """[N, C, H, W] float32 in 0..1, in this order in memory."""
+    ordered = images.contiguous()
+    return ordered.float() / LARGEST_BYTE if ordered.dtype == torch.uint8 else ordered
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """The running average, tensor by tensor."""
+    for mine, live in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mine.dtype.is_floating_point:
+            mine.mul_(decay).add_(live, alpha=1 - decay)
+        else:
+            mine.copy_(live)
+
+
+LOOPS = {"ours": ours, "plain": plain}
+
+
+def main(loop: str, said: dict[str, Any]) -> None:
+    """Run a loop: each line that comes in is a number of steps, for which a line of JSON goes out."""
+    pace = Pace(map(int, sys.stdin), lambda steps: print(json.dumps(steps), flush=True))
+    try:
+        LOOPS[loop](Options.of(said), pace)
+    except Over:
+        return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))
