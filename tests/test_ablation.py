@@ -25,7 +25,7 @@ SMALL = RECIPE._replace(train_pictures=8, test_pictures=4, picture=64, size=64, 
 CHANGED = {
     "train_pictures": 601, "test_pictures": 201, "picture": 321, "data_seed": 1, "size": 160, "epochs": 25,
     "anchors": RECIPE.anchors.replace("48,48", "48,50"), "batch": 17, "update_batch": 32, "val_every": 3,
-    "objects": "coloured", "optimizer": "sgd", "precision": "bf16", "hyp": {**RECIPE.hyp, "lr0": 0.5},
+    "objects": "mixed", "optimizer": "sgd", "precision": "bf16", "hyp": {**RECIPE.hyp, "lr0": 0.5},
 }  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def average_precision(network, images, targets):
     return float(np.mean(areas))
 
 
-def trained(kind, *, steps=400):
+def trained(kind, *, steps=600):
     dialect, head = HEADS[kind]
     torch.manual_seed(0)
     text = f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n" + TRUNK + head
