@@ -4,7 +4,9 @@ import golden
 import numpy as np
 import pytest
 
-from yolor_cfg.anchors import (
+from yolor_cfg.analysis.anchor_edit import anchored_heads, used_places, with_anchors
+from yolor_cfg.analysis.anchor_plot import shapes_picture
+from yolor_cfg.analysis.anchors import (
     MOST_SEARCHED,
     Goal,
     Search,
@@ -17,11 +19,9 @@ from yolor_cfg.anchors import (
     search,
 )
 from yolor_cfg.data.types import Sample
-from yolor_cfg.edit import anchored_heads, used_places, with_anchors
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, Reading, build, load
 from yolor_cfg.lang.syntax import parse
-from yolor_cfg.report.anchors import shapes_picture
 
 CORPUS = golden.SHARED / "corpus" / "cfg"
 CENTRES = np.array([[10.0, 20.0], [60.0, 30.0], [150.0, 200.0]])

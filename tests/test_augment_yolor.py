@@ -27,8 +27,8 @@ from yolor_cfg.data.augment.yolor import (
     recolour,
     ring,
 )
-from yolor_cfg.detect.preprocess import yolor_letterbox
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.preprocess import yolor_letterbox
 
 STILL = YolorRecipe(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0, fliplr=0)
 WILD = RECIPES["finetune1280"]._replace(

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.checkpoint import load_tensors, read_checkpoint, save_checkpoint
 from yolor_cfg.errors import MissingExtra, WeightsError
 from yolor_cfg.graph import Reading, build
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint, save_checkpoint
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
 

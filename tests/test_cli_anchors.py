@@ -9,7 +9,7 @@ import pytest
 import tiny_detector as tiny
 from click.testing import Result
 
-from yolor_cfg.edit import anchored_heads, used_places
+from yolor_cfg.analysis.anchor_edit import anchored_heads, used_places
 from yolor_cfg.graph import load
 
 ROOT = Path(__file__).resolve().parents[1]

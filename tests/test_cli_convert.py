@@ -10,7 +10,7 @@ from tiny_detector import Files, photo, save, text, write, yolor
 
 from yolor_cfg import Detector, load
 from yolor_cfg.cli import main
-from yolor_cfg.weights import WeightsHeader, write_weights
+from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 
 IMPLICIT = "[implicit_add]\nfilters=24\n[route]\nlayers=-2\n[shift_channels]\nfrom=4\n"
 

@@ -20,7 +20,8 @@ from tiny_detector import Files, close, detect, photo, save, seeded, text, write
 
 from yolor_cfg import Detector
 from yolor_cfg.cli import main
-from yolor_cfg.detect.sources import open_sources, read_image
+from yolor_cfg.detect.sources import open_sources
+from yolor_cfg.images.read import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = sorted(path.stem for path in (golden.GOLDEN / "darknet/images").glob("*.json"))

@@ -12,12 +12,12 @@ import torch
 from click.testing import Result
 
 from yolor_cfg import cli
-from yolor_cfg.checkpoint import save_checkpoint
-from yolor_cfg.fold import fold
-from yolor_cfg.implicit import knowledge
+from yolor_cfg.analysis.implicit import knowledge
+from yolor_cfg.analysis.implicit_record import to_record
 from yolor_cfg.model import Network
-from yolor_cfg.report.knowledge import to_record
-from yolor_cfg.safetensors_io import read_metadata, read_safetensors, write_safetensors
+from yolor_cfg.rewrite.fold import fold
+from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.safetensors_file import read_metadata, read_safetensors, write_safetensors
 
 PARTS = {"layers", "anchors", "similarity", "folded"}
 

@@ -16,8 +16,8 @@ from yolor_cfg.data.plain import DarknetPlain, YolorPlain, moved, padded
 from yolor_cfg.data.rect import RectRules, rect_batches
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import Batch, Dataset, Fetch, Item
-from yolor_cfg.detect.preprocess import letterbox, stretch, yolor_letterbox
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.preprocess import letterbox, stretch, yolor_letterbox
 
 COUNT = 11
 

@@ -10,11 +10,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from yolor_cfg.data.cache import cache_files, load_known, save_known
-from yolor_cfg.data.headers import picture_facts
 from yolor_cfg.data.sources import open_data
-from yolor_cfg.data.stacks import read_channels
 from yolor_cfg.data.types import LabelChecks
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.headers import picture_facts
+from yolor_cfg.images.stacks import read_channels
 
 NAMES = ("cat", "dog", "owl")
 SIZES = ((20, 40), (60, 30), (32, 32))

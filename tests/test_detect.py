@@ -14,11 +14,13 @@ from tiny_detector import Files, photo, save, seeded, text, write
 
 from yolor_cfg import Detector
 from yolor_cfg.detect import pipeline
-from yolor_cfg.detect.pipeline import Detections, Rules, suppressed
-from yolor_cfg.detect.preprocess import Placement
+from yolor_cfg.detect.nms import Rules, suppressed
+from yolor_cfg.detect.pipeline import Detections
 from yolor_cfg.detect.run import run
-from yolor_cfg.detect.sources import Frame, open_sources, read_image
+from yolor_cfg.detect.sources import Frame, open_sources
 from yolor_cfg.errors import CfgError, DataError, YolorError
+from yolor_cfg.images.preprocess import Placement
+from yolor_cfg.images.read import read_image
 from yolor_cfg.model import Predictions
 from yolor_cfg.ops.boxes import iou_matrix
 

@@ -14,20 +14,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolor_cfg.detect.draw import colour_of, draw, drawable
-from yolor_cfg.detect.sources import Frame, Unreadable, open_sources, read_image
+from yolor_cfg.detect.sources import Frame, Unreadable, open_sources
 from yolor_cfg.detect.write import (
     Results,
     Wanted,
     label_lines,
-    new_folder,
     record,
-    save_image,
-    save_text,
     stem_of,
-    whole,
 )
 from yolor_cfg.errors import YolorError
+from yolor_cfg.images.draw import colour_of, draw, drawable
+from yolor_cfg.images.read import read_image
+from yolor_cfg.runs import (
+    new_folder,
+    save_image,
+    save_text,
+    whole,
+)
 
 ALL = Wanted(media=True, labels=True, scores=True, crops=True, records=True)
 

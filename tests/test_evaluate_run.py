@@ -16,8 +16,8 @@ from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import DataError
 from yolor_cfg.evaluate.batches import Plan, prepare
 from yolor_cfg.evaluate.run import Settings, collect, evaluate
-from yolor_cfg.loading import load
 from yolor_cfg.model import Network
+from yolor_cfg.weights.loading import load
 
 SIZES = ((50, 70), (64, 96), (90, 40), (120, 130), (33, 90))
 NAMES = ("a", "b", "c")
@@ -31,9 +31,9 @@ import json, pickle, sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 import torch
 torch.set_num_threads(1)
-from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.parallel import joined
 from yolor_cfg.evaluate.run import Settings, evaluate
-from yolor_cfg.loading import load
+from yolor_cfg.weights.loading import load
 folder, cfg, weights = sys.argv[1:]
 dataset = pickle.load(open(folder + "/dataset.pickle", "rb"))
 with joined("cpu") as rank:

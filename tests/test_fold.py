@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.count import count
-from yolor_cfg.fold import Folded, fold
 from yolor_cfg.graph import Graph, Reading, build, load
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.weights import read_weights, write_weights
+from yolor_cfg.rewrite.fold import Folded, fold
+from yolor_cfg.weights.darknet import read_weights, write_weights
 
 CFG = Path(__file__).parents[1] / "cfg"
 NAMES = sorted(path.stem for path in CFG.glob("*.cfg"))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from yolor_cfg.detect.pipeline import Rules, suppressed
-from yolor_cfg.detect.preprocess import Placement
+from yolor_cfg.detect.nms import Rules, suppressed
+from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.ops.boxes import to_xywh
 
 MICRO = golden.micro_cases()

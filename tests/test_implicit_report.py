@@ -8,12 +8,12 @@ import pytest
 import torch
 from small import network_of
 
+from yolor_cfg.analysis.implicit import between_anchors, between_layers, knowledge
+from yolor_cfg.analysis.implicit_plots import Scale, picture
+from yolor_cfg.analysis.implicit_record import arrays, document, from_record, to_record
 from yolor_cfg.errors import CfgError, WeightsError
-from yolor_cfg.fold import fold
-from yolor_cfg.implicit import between_anchors, between_layers, knowledge
 from yolor_cfg.model import Network
-from yolor_cfg.report.implicit import Scale, picture
-from yolor_cfg.report.knowledge import arrays, document, from_record, to_record
+from yolor_cfg.rewrite.fold import fold
 
 ANCHORS = [(10.0, 14.0), (23.0, 27.0)]
 HEAD = "[yolo]\nmask=0,1\nnum=3\nclasses=2\nanchors=10,14, 23,27, 37,58\n"

@@ -15,11 +15,11 @@ import torch
 
 import yolor_cfg
 from yolor_cfg import CfgError, load
-from yolor_cfg.checkpoint import save_checkpoint
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Reading
-from yolor_cfg.loading import open_network
-from yolor_cfg.weights import WeightsHeader, write_weights
+from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.darknet import WeightsHeader, write_weights
+from yolor_cfg.weights.loading import open_network
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"

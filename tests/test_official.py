@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolor_cfg import load
-from yolor_cfg.checkpoint import load_tensors, read_checkpoint
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import build
 from yolor_cfg.lang.syntax import parse
-from yolor_cfg.loading import open_network
 from yolor_cfg.model import Network
+from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint
+from yolor_cfg.weights.loading import open_network
 
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 CLASSES = 3

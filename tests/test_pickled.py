@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.pickled import module_state, read_pt
-from yolor_cfg.unpickle import Opaque
+from yolor_cfg.weights.pickle_machine import Opaque
+from yolor_cfg.weights.torch_file import module_state, read_pt
 
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
 FUZZ = settings(

@@ -15,7 +15,7 @@ from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, Reading, build, load
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.plain import to_plain_darknet
+from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.sections import SECTIONS
 
 CFG = Path(__file__).parents[1] / "cfg"

@@ -14,10 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from yolor_cfg import graph as graphs
 from yolor_cfg.graph import Reading
 from yolor_cfg.lang.syntax import parse
-from yolor_cfg.loading import load
 from yolor_cfg.model import Network
-from yolor_cfg.plain import to_plain_darknet
-from yolor_cfg.weights import write_weights
+from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import load
 
 pytestmark = [
     pytest.mark.oracle,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolor_cfg.detect.preprocess import (
+from yolor_cfg.images.preprocess import (
     Placement,
     YolorFit,
     centred,

@@ -6,7 +6,7 @@ import training
 from launching import processes
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.evaluate.ranks import joined, own_device
+from yolor_cfg.parallel import joined, own_device
 from yolor_cfg.train import run
 from yolor_cfg.train.setup import prepare
 
@@ -44,7 +44,7 @@ import os
 import torch
 from torch import distributed
 from yolor_cfg.errors import YolorError
-from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.parallel import joined
 
 try:
     with joined("cpu") as rank:

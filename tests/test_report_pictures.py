@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from yolor_cfg.data.types import Batch
-from yolor_cfg.detect.draw import colour_of
+from yolor_cfg.images.draw import colour_of
 from yolor_cfg.report.pictures import GAP, contact_sheet, pixels_of
 
 NAMES = ("cat", "dog")

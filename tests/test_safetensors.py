@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from yolor_cfg.errors import MissingExtra, WeightsError
-from yolor_cfg.safetensors_io import read_metadata, read_safetensors, write_safetensors
+from yolor_cfg.weights.safetensors_file import read_metadata, read_safetensors, write_safetensors
 
 
 def test_without_its_library_the_extra_is_named(tmp_path: Path, monkeypatch) -> None:

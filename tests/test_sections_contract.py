@@ -19,7 +19,7 @@ from yolor_cfg.lang.keys import Choice, Flag, Float, Floats, Int, Ints, Key
 from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS, Net, Section
-from yolor_cfg.weights import read_weights, write_weights
+from yolor_cfg.weights.darknet import read_weights, write_weights
 
 NET = "[net]\nwidth=24\nheight=16\nchannels=8\n"
 IMAGES = 2

@@ -12,16 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolor_cfg.detect.sources import (
+from yolor_cfg.detect.sources import Frame, Unreadable, open_sources
+from yolor_cfg.errors import DataError
+from yolor_cfg.images.read import (
     PICTURES,
-    Frame,
-    Unreadable,
     decode_image,
-    open_sources,
     quiet,
     read_image,
 )
-from yolor_cfg.errors import DataError
 
 RED = np.full((4, 6, 3), (0, 0, 255), np.uint8)  # in OpenCV's order
 

@@ -19,7 +19,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, {str(TESTS)!r})
 import training
-from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.parallel import joined
 from yolor_cfg.train.run import Journal
 from yolor_cfg.train.settings import Options
 losses = []
@@ -38,7 +38,7 @@ NORMS = """
 import sys, torch
 torch.set_num_threads(1)
 from torch import distributed
-from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.parallel import joined
 from yolor_cfg.train.dist import SyncedBatchNorm
 x, y = (torch.randn(6, 3, 5, 4, generator=torch.Generator().manual_seed(seed)).double() for seed in (0, 1))
 plain, synced = torch.nn.BatchNorm2d(3).double(), SyncedBatchNorm(3).double()

@@ -22,7 +22,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import training
-from yolor_cfg.evaluate.ranks import joined
+from yolor_cfg.parallel import joined
 from yolor_cfg.train import run
 from yolor_cfg.train.settings import Options
 

@@ -9,17 +9,17 @@ import torch
 import training
 import yaml
 
-from yolor_cfg.checkpoint import read_checkpoint
 from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.errors import CfgError, DataError, WeightsError
 from yolor_cfg.graph import load
-from yolor_cfg.loading import open_network
 from yolor_cfg.model import Network
 from yolor_cfg.train import loop
 from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialise_biases
 from yolor_cfg.train.run import fresh
 from yolor_cfg.train.setup import cosine_recipe, hyperparameters, prepare
 from yolor_cfg.train.transfer import transfer
+from yolor_cfg.weights.checkpoint import read_checkpoint
+from yolor_cfg.weights.loading import open_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,11 +8,11 @@ import training
 from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import load
-from yolor_cfg.loading import open_network
 from yolor_cfg.model import Network
 from yolor_cfg.train.loop import learning
 from yolor_cfg.train.run import fresh
 from yolor_cfg.train.setup import prepare
+from yolor_cfg.weights.loading import open_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,6 @@ import torch
 import training
 import yaml
 
-from yolor_cfg.checkpoint import read_checkpoint
 from yolor_cfg.errors import DataError, WeightsError
 from yolor_cfg.train import run
 from yolor_cfg.train.dist import mean_gradients
@@ -21,6 +20,7 @@ from yolor_cfg.train.loop import Ending
 from yolor_cfg.train.run import Journal, fresh, options_of, resume
 from yolor_cfg.train.setup import prepare
 from yolor_cfg.train.state import load_state, save_state
+from yolor_cfg.weights.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, Reading, build, load
 from yolor_cfg.lang.syntax import parse
-from yolor_cfg.layout import WeightsHeader, file_layout, floats, kept_by_yolor, read
 from yolor_cfg.model import Network
-from yolor_cfg.weights import read_weights, write_weights
+from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.layout import WeightsHeader, file_layout, floats, kept_by_yolor, read
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from yolor_cfg.cli import main
 from yolor_cfg.graph import load
 from yolor_cfg.model import Network
-from yolor_cfg.weights import write_weights
+from yolor_cfg.weights.darknet import write_weights
 
 STRIDE = 16
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=2\npad=1\nactivation=leaky\n"

@@ -9,8 +9,8 @@ import tiny_detector as tiny
 import torch
 
 from yolor_cfg.data.shapes import NAMES
-from yolor_cfg.data.types import Image
 from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+from yolor_cfg.images.types import Image
 from yolor_cfg.report.pictures import contact_sheet
 from yolor_cfg.report.training import results_picture
 from yolor_cfg.train.run import Drawing, Outcome, begin

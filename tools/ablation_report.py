@@ -37,9 +37,9 @@ from ablation_table import (
 from paper_cfgs import TABLES
 
 from yolor_cfg.count import tally
-from yolor_cfg.data.types import Image
-from yolor_cfg.detect.write import save_image, save_text
+from yolor_cfg.images.types import Image
 from yolor_cfg.report.plots import FAINT, TICKS, Axes, Colour, Curve, chart
+from yolor_cfg.runs import save_image, save_text
 
 TITLES = {
     "table1": "Table 1: feature alignment (iFA)",

@@ -49,7 +49,7 @@ def main(size: int, count: int, threads: int, names: tuple[str, ...]) -> None:
     """Print a line for each of the networks NAMES (default: all of the table)."""
     import torch
 
-    from yolor_cfg.fold import fold
+    from yolor_cfg.rewrite.fold import fold
     torch.set_num_threads(threads)
     click.echo(f"{'network':16s} {'ms':>8s} {'baseline':>17s} {'ms':>8s} {'ratio':>7s} {'quartiles':>15s}"
                f" {'unfolded':>9s}")

@@ -124,7 +124,7 @@ def _random_weights(cfg: Path, path: Path) -> int:
 
     from yolor_cfg.count import count
     from yolor_cfg.graph import load
-    from yolor_cfg.layout import WeightsHeader
+    from yolor_cfg.weights.layout import WeightsHeader
     size = count(load(cfg)).weights_bytes
     header = WeightsHeader().to_bytes()
     numbers = np.random.default_rng(0).random((size - len(header)) // 4, np.float32)
@@ -151,7 +151,7 @@ def fill(cfg: str, weights: str, kind: str) -> None:
 
     from yolor_cfg.graph import load
     from yolor_cfg.model import Network
-    from yolor_cfg.weights import read_weights
+    from yolor_cfg.weights.darknet import read_weights
     with torch.device("meta" if kind == "untouched" else "cpu"):
         network = Network(load(cfg))
     if kind == "untouched":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from yolor_cfg.detect.pipeline import Detector
     from yolor_cfg.errors import CfgError
-    from yolor_cfg.loading import load
+    from yolor_cfg.weights.loading import load
 
     __version__: str
 
@@ -20,7 +20,7 @@ __all__ = ["CfgError", "Detector", "__version__", "load"]
 _HOMES = {
     "CfgError": "yolor_cfg.errors",
     "Detector": "yolor_cfg.detect.pipeline",
-    "load": "yolor_cfg.loading",
+    "load": "yolor_cfg.weights.loading",
 }
 
 

@@ -109,3 +109,10 @@ class MissingExtra(YolorError):
     def __init__(self, extra: str) -> None:
         super().__init__(f"pip install 'yolor-cfg[{extra}]'")
         self.extra = extra
+
+
+def one_of(word: str, allowed: Sequence[str]) -> str:
+    """The word if it is allowed; raises CfgError otherwise."""
+    if word not in allowed:
+        raise CfgError("unknown value", found=word, allowed=allowed)
+    return word

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from yolor_cfg.errors import YolorError
+
+StrPath = str | os.PathLike[str]
 
 HEAD_BYTES = 512
 
@@ -56,6 +59,11 @@ _TEXT = (
 )
 
 
+def reason_of(fault: OSError) -> str:
+    """What the system says of an error, in lower case."""
+    return (fault.strerror or str(fault)).lower()
+
+
 def what_is(data_head: bytes) -> str | None:
     """A key of `HINTS` for a file that starts like this (`HEAD_BYTES` are enough); None for all others."""
     if not data_head:
@@ -66,27 +74,34 @@ def what_is(data_head: bytes) -> str | None:
     return next(iter(starts + magic), None)
 
 
-def replace_whole(
-    path: str | Path, write: Callable[[BinaryIO], object], *, fault: type[YolorError], force: bool = False
-) -> None:
-    """The file holds all that `write` gave, or is as it was before; what prevents it is raised as `fault`.
+@contextmanager
+def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -> Iterator[Path]:
+    """The name of a partial file in the same folder, to be written to; it takes the place of `path` when all
+    went well and is removed otherwise, so that `path` is complete or as it was before.
 
-    `write` gets a binary file in the same folder that takes the place of `path` at the end. A symbolic link
-    stays and its target is replaced. An existing file needs `force`; a folder or a device is never replaced.
+    A symbolic link stays and its target is replaced. An existing file needs `force`; a folder or a device is
+    never replaced. What the system refuses is raised as `fault`.
     """
     target = Path(os.path.realpath(path))
     _may_replace(target, fault, force)
-    partial = target.with_name(f".{secrets.token_hex(8)}.part")
+    partial = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")
     try:
-        with open(partial, "xb") as file:
-            write(file)
-            file.flush()
+        yield partial
+        with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)
     except OSError as cause:
         raise _unwritable(target, cause, fault) from cause
     finally:
         _remove(partial)
+
+
+def replace_whole(
+    path: StrPath, write: Callable[[BinaryIO], object], *, fault: type[YolorError], force: bool = False
+) -> None:
+    """As `whole_file`, for a function that writes to an open binary file."""
+    with whole_file(path, fault=fault, force=force) as partial, open(partial, "xb") as file:
+        write(file)
 
 
 def _may_replace(target: Path, fault: type[YolorError], force: bool) -> None:

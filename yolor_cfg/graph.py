@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
+from yolor_cfg.files import reason_of
 from yolor_cfg.lang.dialect import ACTIVATIONS, Dialect, Evidence, Told, named, tell
 from yolor_cfg.lang.keys import INT32, closest, uncommented
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, shown
@@ -67,6 +68,11 @@ class Graph:
         return self.image.height / shape.height, self.image.width / shape.width
 
     @property
+    def classes(self) -> int:
+        """How many classes the heads know; 0 where none has classes."""
+        return max((getattr(node.section, "classes", 0) for node in self.heads), default=0)
+
+    @property
     def largest_stride(self) -> int:
         """The largest whole down-sampling of any map: what an image's sides should be multiples of."""
         return _largest_stride(self.nodes, self.image)
@@ -96,8 +102,7 @@ def read_document(path: str | Path) -> Document:
     try:
         return parse_bytes(Path(path).read_bytes(), str(path))
     except OSError as fault:
-        reason = fault.strerror or str(fault)
-        raise CfgError(f"the cfg cannot be read: {reason.lower()}", path=str(path)) from None
+        raise CfgError(f"the cfg cannot be read: {reason_of(fault)}", path=str(path)) from None
 
 
 def build(document: Document, reading: Reading = AS_WRITTEN) -> Graph:

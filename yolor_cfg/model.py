@@ -153,3 +153,34 @@ class Network(nn.Module):
 def stored(layer: nn.Module, value: Tensor) -> Tensor:
     """What C Darknet keeps as this layer's output, where that is not what the layer returns here."""
     return layer.stored(value) if hasattr(layer, "stored") else value  # type: ignore[operator]
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The torch device of that name; raises CfgError when there is none on this machine."""
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as fault:
+        raise CfgError(
+            "no such device here",
+            found=str(device),
+            allowed="cpu, or cuda where torch finds one",
+            hint=str(fault).splitlines()[0][:200],
+        ) from fault
+    return where
+
+
+def refuse_without_boxes(network: Network) -> None:
+    """Raise CfgError for a network that finds no boxes, or whose heads do not count the same classes."""
+    nodes = network.graph.heads
+    for node in nodes:
+        if not hasattr(network.module_list[node.index], "decode"):
+            raise node.section.error(
+                "", "predicts no boxes", hint="is it a classifier or a backbone? detection needs a detector"
+            )
+    counts = [getattr(node.section, "classes", 0) for node in nodes]
+    for node, count in zip(nodes, counts, strict=True):
+        if count != counts[0]:
+            raise node.section.error(
+                "classes", "heads differ in their classes", found=str(count), allowed=str(counts[0])
+            )

@@ -21,7 +21,7 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.anchors import Fit, Goal, Search, Shapes
+    from yolor_cfg.analysis.anchors import Fit, Goal, Search, Shapes
     from yolor_cfg.data.types import Fix
     from yolor_cfg.graph import Graph
 
@@ -92,8 +92,8 @@ def anchors(cfg: str, data: str, count: int | None, runs: int, generations: int,
 
     Small anchors go to fine heads. Nothing is written when the new set is not better.
     """
-    from yolor_cfg.anchors import Search
-    from yolor_cfg.edit import anchored_heads, share_of, used_places
+    from yolor_cfg.analysis.anchor_edit import anchored_heads, share_of, used_places
+    from yolor_cfg.analysis.anchors import Search
     from yolor_cfg.graph import Reading, load
     if plot and Path(plot).suffix not in PICTURES:
         raise click.UsageError(f"--plot must end in {', '.join(PICTURES)}")
@@ -121,11 +121,11 @@ def anchors(cfg: str, data: str, count: int | None, runs: int, generations: int,
 
 def _boxes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
     """The shapes in the input that count, and how many do not."""
-    from yolor_cfg.anchors import LEAST_SIDE, MOST_SEARCHED, box_shapes
+    from yolor_cfg.analysis.anchors import LEAST_SIDE, MOST_SEARCHED, box_shapes
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
-    from yolor_cfg.detect.pipeline import default_preprocess
     from yolor_cfg.errors import DataError
+    from yolor_cfg.images.fit import default_preprocess
     dataset = open_data(data, checks=LabelChecks(fix))
     size = graph.image.height, graph.image.width
     shapes = box_shapes(dataset.samples, size, stretched=default_preprocess(graph) == "stretch")
@@ -145,8 +145,8 @@ def _boxes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
 
 def _found(graph: Graph, boxes: Shapes, small: int, *, wanted: Search, seed: int) -> Found:
     """The search, its result as the new cfg rounds it, and both sets measured on all boxes."""
-    from yolor_cfg.anchors import Goal, fit_of
-    from yolor_cfg.edit import with_anchors
+    from yolor_cfg.analysis.anchor_edit import with_anchors
+    from yolor_cfg.analysis.anchors import Goal, fit_of
     from yolor_cfg.graph import Reading, build
     from yolor_cfg.lang.syntax import parse
     old = _set(graph)
@@ -165,7 +165,7 @@ def _set(graph: Graph) -> Shapes:
     """Width and height in pixels of the anchors that heads use."""
     import numpy as np
 
-    from yolor_cfg.edit import anchored_heads, used_places
+    from yolor_cfg.analysis.anchor_edit import anchored_heads, used_places
     return np.array([place.pixels for place in used_places(anchored_heads(graph))], np.float64)
 
 
@@ -173,7 +173,7 @@ def _searched(boxes: Shapes, old: Shapes, wanted: Search, *, goal: Goal, seed: i
     import numpy as np
     from tqdm import tqdm
 
-    from yolor_cfg.anchors import search
+    from yolor_cfg.analysis.anchors import search
     total = wanted.generations * (2 if len(old) == wanted.number else 1)
     hidden = True if is_on("quiet") else None
     with tqdm(total=total, unit="mutation", delay=PATIENCE_S, disable=hidden) as bar:
@@ -190,7 +190,7 @@ def _document(found: Found) -> dict[str, Any]:
 
 def _heads(found: Found) -> list[dict[str, Any]]:
     """What becomes of each head's anchors."""
-    from yolor_cfg.edit import anchored_heads
+    from yolor_cfg.analysis.anchor_edit import anchored_heads
     return [{"section": old.node.index, "line": old.node.line, "stride": list(old.stride),
              "before": [list(place.pixels) for place in old.places],
              "after": [list(place.pixels) for place in new.places]}
@@ -220,9 +220,9 @@ def _shown(pair: list[float]) -> str:
 def _save_picture(found: Found, path: str, *, force: bool) -> None:
     import cv2
 
+    from yolor_cfg.analysis.anchor_plot import shapes_picture
     from yolor_cfg.errors import YolorError
     from yolor_cfg.files import replace_whole
-    from yolor_cfg.report.anchors import shapes_picture
     drawn = shapes_picture(found.boxes, *found.sets)
     _, data = cv2.imencode(Path(path).suffix, drawn[..., ::-1])
     replace_whole(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)

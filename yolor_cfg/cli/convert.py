@@ -10,7 +10,7 @@ import click
 from yolor_cfg.cli.options import dialect_option, say, strict_option, tell
 
 if TYPE_CHECKING:
-    from yolor_cfg.loading import Opened
+    from yolor_cfg.weights.loading import Opened
 
 CHECKPOINTS = (".pt", ".safetensors")
 
@@ -46,7 +46,7 @@ def convert(source: str, target: str, cfg: str, dialect: str | None, strict: boo
     written again is the same to the byte. With --upto OUT is a .weights file whatever its suffix.
     """
     from yolor_cfg.graph import Reading
-    from yolor_cfg.loading import open_network
+    from yolor_cfg.weights.loading import open_network
 
     if plain and Path(target).suffix != ".weights":
         target += ".weights"
@@ -101,8 +101,8 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
 
 def _record(opened: Opened) -> dict[str, Any] | None:
     """What a folded checkpoint keeps for `yolor implicit`; None without implicit knowledge."""
-    from yolor_cfg.implicit import knowledge
-    from yolor_cfg.report.knowledge import to_record
+    from yolor_cfg.analysis.implicit import knowledge
+    from yolor_cfg.analysis.implicit_record import to_record
 
     types = (node.section.type for node in opened.network.graph.nodes)
     return to_record(knowledge(opened.network)) if any(t.startswith("implicit") for t in types) else None
@@ -110,8 +110,8 @@ def _record(opened: Opened) -> dict[str, Any] | None:
 
 def _folded(opened: Opened, *, plain: bool, keep_bn: bool) -> Opened:
     """The network with batch norms and implicit knowledge in its convolutions; what stays is told."""
-    from yolor_cfg.fold import fold
-    from yolor_cfg.plain import to_plain_darknet
+    from yolor_cfg.rewrite.fold import fold
+    from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 
     if plain:
         return opened._replace(network=to_plain_darknet(opened.network, keep_bn=keep_bn))
@@ -132,14 +132,14 @@ def _write_cfg(opened: Opened, target: str, *, force: bool) -> None:
 
 def _numbers(opened: Opened, source: str) -> dict[str, float]:
     """What IN counts beside its tensors: the pictures seen in training, and what else a checkpoint knows."""
-    from yolor_cfg.checkpoint import read_checkpoint
+    from yolor_cfg.weights.checkpoint import read_checkpoint
 
     return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers
 
 
 def _to_weights(opened: Opened, target: str, *, numbers: dict[str, float], upto: int | None,
                 force: bool) -> None:
-    from yolor_cfg.weights import WeightsHeader, write_weights
+    from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 
     seen = numbers.get("seen", 0)
     header = opened.header or WeightsHeader(seen=seen if isinstance(seen, int) and seen > 0 else 0)
@@ -148,8 +148,8 @@ def _to_weights(opened: Opened, target: str, *, numbers: dict[str, float], upto:
 
 def _to_checkpoint(opened: Opened, target: str, *, kept: dict[str, Any], names: str | None,
                    force: bool) -> None:
-    from yolor_cfg.checkpoint import save_checkpoint
-    from yolor_cfg.detect.pipeline import class_names
+    from yolor_cfg.names import class_names
+    from yolor_cfg.weights.checkpoint import save_checkpoint
 
-    given = class_names(opened.network.graph, names) if names else opened.names
+    given = class_names(names, count=opened.network.graph.classes) if names else opened.names
     save_checkpoint(opened.network, target, names=given, force=force, **kept)

@@ -36,7 +36,7 @@ def demo(trains: bool, pictures: int, seed: int, project: str, as_json: bool) ->
 
     Every step is a command that is shown, so that you can go on from there with your own data.
     """
-    from yolor_cfg.detect.write import new_folder
+    from yolor_cfg.runs import new_folder
 
     folder = new_folder(project, "exp")
     steps = _with_training(folder, seed) if trains else _with_trained(folder, seed, pictures)

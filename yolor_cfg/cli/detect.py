@@ -123,7 +123,8 @@ def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> N
     afterwards. What cannot be read is named and skipped; the exit code is 3 if nothing could be read.
     """
     from yolor_cfg.detect.sources import open_sources
-    from yolor_cfg.detect.write import Results, new_folder
+    from yolor_cfg.detect.write import Results
+    from yolor_cfg.runs import new_folder
 
     output = {name: options.pop(name) for name in _names(OUTPUT)}
     detector = _detector(cfg, weights, options)

@@ -19,7 +19,7 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.implicit import Anchor, Knowledge, Learned, Refinement, Similarity
+    from yolor_cfg.analysis.implicit import Anchor, Knowledge, Learned, Refinement, Similarity
 
 PICTURES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
 NUMBERS = ("mean", "std", "min", "max", "norm", "from start")
@@ -59,7 +59,7 @@ def implicit(cfg: str, weights: str, as_json: bool, npz: str | None, plot: str |
     A value counts as its model makes it: W z of a network, Z^T c of a factorization, with what a chain adds.
     Of a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
     """
-    from yolor_cfg.report.knowledge import document
+    from yolor_cfg.analysis.implicit_record import document
     if plot and Path(plot).suffix not in PICTURES:
         raise click.UsageError(f"--plot must end in {', '.join(PICTURES)}; it ends in "
                                f"{Path(plot).suffix or 'no suffix'}")
@@ -75,10 +75,10 @@ def implicit(cfg: str, weights: str, as_json: bool, npz: str | None, plot: str |
 
 def _found(cfg: str, weights: str, dialect: str | None) -> tuple[Knowledge, bool]:
     """The implicit knowledge, and whether it is a folded checkpoint's record."""
+    from yolor_cfg.analysis.implicit import knowledge
+    from yolor_cfg.analysis.implicit_record import from_record, record_in
     from yolor_cfg.graph import Reading
-    from yolor_cfg.implicit import knowledge
-    from yolor_cfg.loading import open_network
-    from yolor_cfg.report.knowledge import from_record, record_in
+    from yolor_cfg.weights.loading import open_network
     opened = open_network(cfg, weights, reading=Reading(dialect))
     record = record_in(weights)
     notes = ["from the record in the checkpoint, whose network is folded"] if record is not None else []
@@ -91,9 +91,9 @@ def _found(cfg: str, weights: str, dialect: str | None) -> tuple[Knowledge, bool
 def _save_arrays(found: Knowledge, path: str, *, force: bool) -> None:
     import numpy as np
 
+    from yolor_cfg.analysis.implicit_record import arrays
     from yolor_cfg.errors import YolorError
     from yolor_cfg.files import replace_whole
-    from yolor_cfg.report.knowledge import arrays
     content: dict[str, Any] = {**arrays(found)}
     replace_whole(path, lambda file: np.savez_compressed(file, **content), fault=YolorError, force=force)
     say(f"{path}: {len(content)} arrays", "green")
@@ -102,9 +102,9 @@ def _save_arrays(found: Knowledge, path: str, *, force: bool) -> None:
 def _save_picture(found: Knowledge, path: str, *, force: bool) -> None:
     import cv2
 
+    from yolor_cfg.analysis.implicit_plots import picture
     from yolor_cfg.errors import YolorError
     from yolor_cfg.files import replace_whole
-    from yolor_cfg.report.implicit import picture
     image = picture(found)
     done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done, path
@@ -145,7 +145,7 @@ def _anchor_row(one: Refinement, anchor: Anchor) -> tuple[str, ...]:
 
 def _similar(found: Knowledge) -> list[str]:
     """Values of equal length; what is said of single anchors is in the picture and in --json."""
-    from yolor_cfg.implicit import between_layers
+    from yolor_cfg.analysis.implicit import between_layers
     pairs = between_layers(found.layers)
     if not pairs:
         return []

@@ -74,8 +74,8 @@ def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str 
 
 def _folded(graph: Graph) -> Graph:
     """The graph after folding; what stays, and why, is told. This alone needs torch."""
-    from yolor_cfg.fold import fold
     from yolor_cfg.model import Network
+    from yolor_cfg.rewrite.fold import fold
     network, notes = fold(Network(graph).eval())
     tell((), notes)
     return network.graph

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from yolor_cfg.evaluate.ground import Floats, Ground
     from yolor_cfg.evaluate.run import Collected, Settings
     from yolor_cfg.evaluate.scores import Counting, Scores
-    from yolor_cfg.loading import Opened
+    from yolor_cfg.weights.loading import Opened
 
 AVERAGES = {"area": 0, "11": 11, "101": 101}
 
@@ -155,14 +155,13 @@ def _of_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -
     if not (cfg and weights and options["data"]):
         raise click.UsageError("give CFG WEIGHTS and --data, or --predictions and --annotations")
     from yolor_cfg.evaluate.ground import of_dataset
-    from yolor_cfg.evaluate.ranks import joined, own_device
     from yolor_cfg.evaluate.run import scored
+    from yolor_cfg.parallel import joined, own_device
 
     with joined(options["device"]):
         opened = _opened(cfg, weights, options, device=own_device(options["device"]))
         graph = opened.network.graph
-        classes = max((getattr(node.section, "classes", 0) for node in graph.heads), default=0)
-        dataset = _dataset(options["data"], options, classes=classes or None)
+        dataset = _dataset(options["data"], options, classes=graph.classes or None)
         tell(graph.warnings, opened.notes)
         collected = _collected(opened, dataset, options)
     if collected is None:
@@ -177,7 +176,7 @@ def _of_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -
 
 def _opened(cfg: str, weights: str, options: dict[str, Any], *, device: str) -> Opened:
     from yolor_cfg.graph import Reading
-    from yolor_cfg.loading import open_network
+    from yolor_cfg.weights.loading import open_network
 
     reading = Reading(options["dialect"], options["size"], strict=options["strict"])
     return open_network(cfg, weights, reading=reading, device=device, cutoff=options["cutoff"])
@@ -193,8 +192,8 @@ def _settings(options: dict[str, Any]) -> Settings:
 def _collected(opened: Opened, dataset: Dataset, options: dict[str, Any]) -> Collected | None:
     from tqdm import tqdm
 
-    from yolor_cfg.evaluate.ranks import rank
     from yolor_cfg.evaluate.run import collect
+    from yolor_cfg.parallel import rank
     from yolor_cfg.train.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -220,8 +219,8 @@ def _report(
     else:
         _print_tables(scores, ground, every=options["per_class"])
     if saves:
-        from yolor_cfg.detect.write import new_folder
         from yolor_cfg.report.files import save_test
+        from yolor_cfg.runs import new_folder
 
         folder = new_folder(options["project"], options["name"])
         save_test(folder, scores, ground=ground, detections=detections, metrics=metrics)

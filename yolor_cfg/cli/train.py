@@ -127,7 +127,7 @@ def train(cfg: str | None, **options: Any) -> None:
     network by AP, weights/last.pt goes on with --resume. SIGINT and SIGTERM end the run after the batch, with
     all saved.
     """
-    from yolor_cfg.evaluate.ranks import joined, rank
+    from yolor_cfg.parallel import joined, rank
 
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
@@ -203,9 +203,9 @@ def _tell_unused(cfg: str | None, folder: Path, options: dict[str, Any]) -> None
 
 def _draw_end(outcome: Outcome) -> None:
     """Curves and pictures of a run that came to its end."""
-    from yolor_cfg.detect.write import save_image
-    from yolor_cfg.evaluate.ranks import rank
+    from yolor_cfg.parallel import rank
     from yolor_cfg.report.training import labels_picture, save_best
+    from yolor_cfg.runs import save_image
 
     if outcome.ending.reason not in INTERRUPTIONS:
         save_best(outcome.folder, outcome.job)
@@ -269,14 +269,14 @@ class _Bar:
 
 
 def _say(text: str) -> None:
-    from yolor_cfg.evaluate.ranks import rank
+    from yolor_cfg.parallel import rank
 
     if not is_on("quiet") and rank().number == 0:
         click.echo(text, err=True)
 
 
 def _dry_run(said: Options, options: dict[str, Any]) -> None:
-    from yolor_cfg.detect.write import new_folder
+    from yolor_cfg.runs import new_folder
     from yolor_cfg.train.run import dry_run
 
     folder = new_folder(options["project"], options["name"])

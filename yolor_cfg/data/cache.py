@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from yolor_cfg.data.headers import Facts
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import replace_whole
+from yolor_cfg.images.headers import Facts
 
 VERSION = 1
 LEAST = 1000

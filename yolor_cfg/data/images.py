@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from yolor_cfg.data.stacks import read_channels
-from yolor_cfg.data.types import Image, Picture, Sample
+from yolor_cfg.data.types import Picture, Sample
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.stacks import read_channels
+from yolor_cfg.images.types import Image
 
 
 class Pictures:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.data.labels import Lines, read_lines
 from yolor_cfg.data.pairs import first_label_path, label_paths
-from yolor_cfg.data.stacks import ENDINGS
-from yolor_cfg.data.types import Problem, Size, Split
-from yolor_cfg.errors import DataError
+from yolor_cfg.data.types import Problem, Split
+from yolor_cfg.files import reason_of
+from yolor_cfg.images.stacks import ENDINGS
+from yolor_cfg.images.types import Size
+from yolor_cfg.names import first_existing, read_text
 
 
 class Listing(NamedTuple):
@@ -50,7 +52,7 @@ def _text_labels(image: str) -> Lines:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as fault:
-            return Lines(path, faults=[(0, (fault.strerror or str(fault)).lower())])
+            return Lines(path, faults=[(0, reason_of(fault))])
     return Lines("")
 
 
@@ -62,29 +64,10 @@ def _tried_in_turn(image: str) -> Iterator[str]:
     yield from label_paths(image)
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a small file of a data set, whatever its line ends; a byte order mark is left out."""
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as fault:
-        raise DataError((fault.strerror or str(fault)).lower(), path=str(path)) from None
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", path=str(path)) from None
 
 
-def existing(text: str, bases: Iterable[str | Path]) -> str | None:
-    """The first place where `text`, read from one of the folders, is; None if it is nowhere."""
-    places = (os.path.normpath(os.path.join(base, text)) for base in bases)
-    return next((place for place in places if os.path.exists(place)), None)
 
 
-def found(text: str, bases: Sequence[str | Path], *, what: str, path: str) -> str:
-    """As `existing`; raises DataError that names the places."""
-    place = existing(text, bases)
-    if place is None:
-        tried = ", ".join(os.path.normpath(os.path.join(base, text)) for base in bases)
-        raise DataError(f"{what}: no such file or folder", path=path, found=text, hint=f"looked for {tried}")
-    return place
 
 
 def pictures_of(place: str, bases: Sequence[str | Path]) -> list[str]:
@@ -119,7 +102,7 @@ def _listed(path: str, bases: Sequence[str | Path]) -> list[str]:
 
 
 def _place(line: str, bases: Sequence[str]) -> str:
-    return existing(line, bases) or os.path.normpath(os.path.join(bases[0], line))
+    return first_existing(line, bases) or os.path.normpath(os.path.join(bases[0], line))
 
 
 def ids_of(images: Sequence[str]) -> list[int | str]:
@@ -129,12 +112,3 @@ def ids_of(images: Sequence[str]) -> list[int | str]:
     return ids if len(set(ids)) == len(set(images)) else list(images)
 
 
-def names_in(path: str) -> tuple[str, ...]:
-    """One class a line; empty lines at the end do not count, one between two names is a fault."""
-    names = [line.strip() for line in read_text(path).rstrip().splitlines()]
-    if not any(names):
-        raise DataError("the file of class names is empty", path=path, allowed="one name a line")
-    if "" in names:
-        line = names.index("") + 1
-        raise DataError("a class without a name", path=path, line=line, allowed="one name a line")
-    return tuple(names)

@@ -20,9 +20,16 @@ import torch
 
 from yolor_cfg.data.images import Pictures
 from yolor_cfg.data.order import Plan, Planned
-from yolor_cfg.data.types import Batch, Item, Recipe, Sample, Size, SizedRecipe
-from yolor_cfg.detect.preprocess import Placement
+from yolor_cfg.data.types import (
+    Batch,
+    Item,
+    Recipe,
+    Sample,
+    SizedRecipe,
+)
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.preprocess import Placement
+from yolor_cfg.images.types import Size
 
 
 class Share(NamedTuple):

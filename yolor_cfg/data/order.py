@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.rect import RectRules, rect_batches
-from yolor_cfg.data.types import Integers, Size
+from yolor_cfg.data.types import Integers
+from yolor_cfg.images.types import Size
 
 ORDER = 0x0D4E
 """Keeps the order's random numbers apart from those of the samples, which are keyed (seed, epoch, index)."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from yolor_cfg.data.rect import loaded_size, scaled
-from yolor_cfg.data.types import Fetch, Floats, Image, Item, Size
-from yolor_cfg.detect.preprocess import YOLOR_FILL, Placement, Prepared
+from yolor_cfg.data.types import Fetch, Floats, Item
+from yolor_cfg.images.preprocess import YOLOR_FILL, Placement, Prepared
+from yolor_cfg.images.types import Image, Size
 
 
 def moved(boxes_xywh: Floats, placement: Placement) -> Floats:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.types import Image, Integers, Size
+from yolor_cfg.data.types import Integers
+from yolor_cfg.images.types import Image, Size
 
 LONG_SIDE_UNCHANGED = 1.0
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.cache import LEAST, Known, load_known, save_known
-from yolor_cfg.data.headers import Facts, picture_facts
 from yolor_cfg.data.labels import DataFaults, Lines, Row, check_rows
 from yolor_cfg.data.listing import Listing, ids_of
 from yolor_cfg.data.types import Columns, Dataset, LabelChecks, Problem, Samples
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.headers import Facts, picture_facts
 
 CHUNK = 512
 WIDTH = len(Row._fields)

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.types import Floats, Image, Integers, Size
+from yolor_cfg.data.types import Floats, Integers
+from yolor_cfg.images.types import Image, Size
 
 Grid = NDArray[np.float32]
 Generator = np.random.Generator

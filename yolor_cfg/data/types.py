@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.detect.preprocess import Placement
+from yolor_cfg.images.preprocess import Placement
+from yolor_cfg.images.types import Image, Size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Image = NDArray[np.uint8]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-Size = tuple[int, int]
-"""Height, width in pixels."""
 Split = Literal["train", "val", "test"]
 Fix = Literal["clip", "drop"]
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from yolor_cfg.data.shapes import MIXED, NAMES, Drawing, Objects, draw_shapes
-from yolor_cfg.data.types import Size
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import replace_whole
+from yolor_cfg.images.types import Size
 
 HELD_BACK = 5
 """One picture in so many is for testing."""

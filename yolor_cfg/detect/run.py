@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from yolor_cfg.detect.pipeline import Detections, Detector
-from yolor_cfg.detect.preprocess import Prepared
 from yolor_cfg.detect.sources import Frame, Unreadable
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.preprocess import Prepared
 
 Found = Callable[[Frame, Detections], None]
 Skipped = Callable[[Unreadable], None]

@@ -12,7 +12,6 @@ import glob
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,20 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 from cv2.typing import MatLike
-from numpy.typing import NDArray
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import HEAD_BYTES, what_is
+from yolor_cfg.files import StrPath, reason_of
+from yolor_cfg.images.read import PICTURES, bytes_of, quiet, read_image, to_rgb
+from yolor_cfg.images.types import Image
 
-Image = NDArray[np.uint8]
-StrPath = str | os.PathLike[str]
-
-PICTURES = (
-    ".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".tif", ".tiff", ".webp",
-)  # fmt: skip
 VIDEOS = (
     ".asf", ".avi", ".flv", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv",
 )  # fmt: skip
@@ -44,44 +36,10 @@ KINDS = (
 STREAM = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 
 
-class Quiet:
-    """While it is entered nothing reaches standard error, where codecs write past OpenCV's log level.
-
-    It counts its users, so that several threads may be in it at once.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._saved = -1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._saved = _silenced()
-
-    def __exit__(self, *fault: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0 and self._saved >= 0:
-                os.dup2(self._saved, 2)
-                os.close(self._saved)
 
 
-def _silenced() -> int:
-    """A copy of standard error, which now leads nowhere; -1 where there is none."""
-    try:
-        saved = os.dup(2)
-    except OSError:
-        return -1
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    return saved
 
 
-quiet = Quiet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +103,7 @@ class Video:
             fps = max(0.0, capture.get(cv2.CAP_PROP_FPS)) / reading.vid_stride
             index = -1
             for index, pixels in _every(capture, reading.vid_stride):
-                yield Frame(self.address, index, _rgb(pixels, reading.channels), fps)
+                yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps)
             if index < 0:
                 yield Unreadable(self.address, self._fault(capture.isOpened()))
         finally:
@@ -217,7 +175,7 @@ def _items(text: str) -> list[Item]:
     if path.is_dir():
         return _in_folder(path)
     if path.is_file() and path.suffix.lower() == ".txt":
-        return _listed(_bytes_of(path), text, path.parent)
+        return _listed(bytes_of(path), text, path.parent)
     if path.exists():
         return [_item(text)]
     if text.isdecimal():
@@ -235,7 +193,7 @@ def _in_folder(folder: Path) -> list[Item]:
     try:
         paths = sorted(str(path) for path in folder.iterdir() if path.is_file())
     except OSError as fault:
-        raise DataError(f"the folder cannot be read: {_reason(fault)}", path=str(folder)) from None
+        raise DataError(f"the folder cannot be read: {reason_of(fault)}", path=str(folder)) from None
     return _known(paths, str(folder))
 
 
@@ -278,97 +236,24 @@ def _close(path: Path) -> str:
     return f"did you mean {path.parent / near[0]}?" if near else ""
 
 
-def read_image(path: StrPath, *, channels: int = 3) -> Image:
-    """The picture [H, W, C] uint8 in a file: RGB (grey repeated, alpha dropped), or grey for 1 channel.
-
-    Any other number must be the file's own. Raises DataError when the file is missing, truncated, no picture.
-    """
-    try:
-        return decode_image(_bytes_of(Path(path)), channels=channels)
-    except DataError as fault:
-        where = os.fspath(path)
-        raise DataError(fault.message, path=where, found=fault.found, allowed=fault.allowed) from None
 
 
-def decode_image(data: bytes, *, channels: int = 3) -> Image:
-    """The picture [H, W, C] uint8 in the bytes of a file; as `read_image`."""
-    if not data:
-        raise DataError("the file is empty")
-    if _is_truncated(data):
-        raise DataError("the file is truncated: it ends before the picture does")
-    flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
-    try:
-        with quiet:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as fault:
-        raise DataError(f"the picture cannot be decoded: {fault.err}") from None
-    if pixels is None:
-        raise DataError(_instead(what_is(data[:HEAD_BYTES])))
-    return _rgb(_eight_bits(pixels), channels)
 
 
-def _instead(kind: str | None) -> str:
-    return "not a picture, or a damaged one" if kind in (None, "a picture") else f"{kind}, not a picture"
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as fault:
-        raise DataError(_reason(fault), path=str(path)) from None
 
 
-def _reason(fault: OSError) -> str:
-    return (fault.strerror or str(fault)).lower()
 
 
-def _is_truncated(data: bytes) -> bool:
-    """True if the format says where the picture ends and the bytes end before; OpenCV would fill in grey."""
-    if data.startswith(b"\xff\xd8"):
-        return not _jpeg_ends(data)
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return not _png_ends(data)
-    if data.startswith(b"RIFF"):
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return data.startswith(b"BM") and len(data) < int.from_bytes(data[2:6], "little")
 
 
-def _jpeg_ends(data: bytes) -> bool:
-    """True if an end marker follows the first scan; one before it would be that of an embedded thumbnail."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        fill = data[at + 1] == 0xFF
-        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(b"\xff\xd9", at) >= 0
 
 
-def _png_ends(data: bytes) -> bool:
-    """True if the chunks, each length, name, content, checksum, lead to IEND."""
-    at = 8
-    while at + 8 <= len(data):
-        if data[at + 4 : at + 8] == b"IEND":
-            return True
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return False
 
 
-def _eight_bits(pixels: MatLike) -> Image:
-    if pixels.dtype == np.uint16:
-        return (pixels // 256).astype(np.uint8)
-    if pixels.dtype != np.uint8:
-        raise DataError(f"the picture has values of {pixels.dtype}, not of 8 or 16 bits")
-    return np.asarray(pixels, np.uint8)
 
 
-def _rgb(pixels: MatLike, channels: int) -> Image:
-    """[H, W, C] from what OpenCV gives: [H, W], BGR or BGRA; five and more channels stay in their order."""
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if channels == 1 and pixels.shape[2] == 3:
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None], np.uint8)
-    if pixels.shape[2] != channels:
-        raise DataError(f"the picture has {pixels.shape[2]} channels, not {channels}")
-    order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}.get(channels)
-    return np.asarray(pixels if order is None else cv2.cvtColor(pixels, order), np.uint8)
 
 
 def _every(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, MatLike]]:

@@ -11,20 +11,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from yolor_cfg.detect.draw import Detected, Found, draw, each, rgb_of
-from yolor_cfg.detect.sources import Frame, Unreadable, quiet
+from yolor_cfg.detect.sources import Frame, Unreadable
 from yolor_cfg.errors import YolorError
+from yolor_cfg.images.draw import Detected, Found, draw, each, rgb_of
+from yolor_cfg.images.read import quiet
+from yolor_cfg.images.types import Image
+from yolor_cfg.runs import new_file, save_image, save_text, writing
 
-Image = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 KEPT_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -47,21 +48,6 @@ class Wanted(NamedTuple):
     records: bool = False
 
 
-def new_folder(project: str | Path, name: str) -> Path:
-    """A folder that was not there before: project/name, project/name2, project/name3, ...
-
-    Two programs that ask at the same time get two folders. Raises YolorError where none can be made.
-    """
-    number = 1
-    with _told(Path(project)):
-        Path(project).mkdir(parents=True, exist_ok=True)
-        while True:
-            folder = Path(project) / (name if number == 1 else f"{name}{number}")
-            try:
-                folder.mkdir(parents=True)
-                return folder
-            except FileExistsError:
-                number += 1
 
 
 def record(frame: Frame, detections: Detected) -> dict[str, Any]:
@@ -91,31 +77,10 @@ def label_lines(frame: Frame, detections: Detected, *, scores: bool = False) -> 
     return "".join(lines)
 
 
-def save_text(path: Path, text: str) -> None:
-    """The text in a file, whole or not at all."""
-    with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
-def save_image(path: Path, image: Image) -> None:
-    """The RGB picture in a file of the kind that the suffix says, whole or not at all."""
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb_of(image), cv2.COLOR_RGB2BGR))
-    assert done, path
-    with whole(path) as part:
-        part.write_bytes(data.tobytes())
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path` to write to; renamed when all went well, else removed."""
-    part = _part(path)
-    with _told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield part
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class Results:
@@ -128,6 +93,7 @@ class Results:
         self._stems: set[str] = set()
         self._clip: Clip | None = None
         self._records: IO[str] | None = None
+        self._open = ExitStack()
         self._sources: set[str] = set()
         self._frames = 0
         self._found: Counter[str] = Counter()
@@ -154,10 +120,7 @@ class Results:
     def close(self, *, complete: bool = True) -> None:
         """Finish the video and detections.jsonl and write summary.json."""
         self._finish_clip()
-        if self._records is not None:
-            self._records.close()
-            with _told(self.folder):
-                _part(self.folder / "detections.jsonl").replace(self.folder / "detections.jsonl")
+        self._open.close()
         save_text(self.folder / "summary.json", json.dumps(self.summary(complete=complete), indent=1) + "\n")
 
     def summary(self, *, complete: bool = True) -> dict[str, Any]:
@@ -209,13 +172,14 @@ class Results:
         for number, (one, box) in enumerate(_visible(frame.image, detections)):
             left, top, right, bottom = (int(side) for side in (*np.floor(box[:2]), *np.ceil(box[2:])))
             folder = self.folder / "crops" / _as_name(one.name)
-            save_image(folder / f"{stem}_{number}.jpg", frame.image[top:bottom, left:right])
+            save_image(folder / f"{stem}_{number}.jpg", rgb_of(frame.image[top:bottom, left:right]))
 
     def _record(self, frame: Frame, detections: Detected) -> None:
         path = self.folder / "detections.jsonl"
-        with _told(path):
+        with writing(path):
             if self._records is None:
-                self._records = _part(path).open("w", encoding="utf-8")
+                partial = self._open.enter_context(new_file(path))
+                self._records = self._open.enter_context(partial.open("w", encoding="utf-8"))
             self._records.write(json.dumps(record(frame, detections)) + "\n")
             self._records.flush()
 
@@ -239,6 +203,7 @@ class Clip:
         self._fps = first.fps or USUAL_FPS
         self._size = (first.image.shape[1], first.image.shape[0])
         self._video: cv2.VideoWriter | None = None
+        self._open = ExitStack()
 
     def continues(self, frame: Frame) -> bool:
         """True if the frame is a later one of the same video."""
@@ -259,13 +224,13 @@ class Clip:
         if self._video is not None:
             with quiet:
                 self._video.release()
-            with _told(self.path):
-                _part(self.path).replace(self.path)
+            self._open.close()
 
     def _opened(self) -> cv2.VideoWriter:
         with quiet:
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            video = cv2.VideoWriter(str(_part(self.path)), code, self._fps, self._size)
+            partial = self._open.enter_context(new_file(self.path))
+            video = cv2.VideoWriter(str(partial), code, self._fps, self._size)
         if not video.isOpened():
             raise YolorError("no video can be written here", path=str(self.path), hint="space? permission?")
         return video
@@ -295,16 +260,5 @@ def _visible(image: Image, detections: Detected) -> Iterator[tuple[Found, Box]]:
             yield one, (left, top, right, bottom)
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(f".part-{path.name}")
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the system refuses becomes a YolorError about `path`."""
-    try:
-        yield
-    except OSError as fault:
-        reason = (fault.strerror or str(fault)).lower()
-        hint = "choose another place with --project"
-        raise YolorError(f"cannot be written: {reason}", path=str(path), hint=hint) from None

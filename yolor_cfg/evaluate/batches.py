@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from yolor_cfg.data.plain import padded
 from yolor_cfg.data.rect import RectRules, rect_batches
 from yolor_cfg.data.types import Sample
-from yolor_cfg.detect.pipeline import checked, prepared
-from yolor_cfg.detect.preprocess import Placement, Prepared, Size
-from yolor_cfg.detect.sources import read_image
 from yolor_cfg.errors import DataError
 from yolor_cfg.graph import Graph
+from yolor_cfg.images.fit import checked, prepared
+from yolor_cfg.images.preprocess import Placement, Prepared
+from yolor_cfg.images.read import read_image
+from yolor_cfg.images.types import Size
 
 YOLOR_MULTIPLE = 64
 """YOLOR's rectangles are multiples of it, whatever the strides of the network."""

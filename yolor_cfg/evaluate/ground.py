@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.errors import DataError
+from yolor_cfg.files import reason_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -138,7 +139,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as fault:
-        raise DataError(f"cannot be read: {(fault.strerror or str(fault)).lower()}", path=str(path)) from None
+        raise DataError(f"cannot be read: {reason_of(fault)}", path=str(path)) from None
     except json.JSONDecodeError as fault:
         found = fault.msg.lower()
         raise DataError("this is no JSON", path=str(path), line=fault.lineno, found=found) from None

@@ -14,6 +14,7 @@ import numpy as np
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.evaluate.ground import Floats, Ground, described, no_detections, read_json
+from yolor_cfg.files import reason_of
 
 FIELDS = ("image_id", "bbox", "score", "category_id")
 SHOWN = 10
@@ -167,7 +168,7 @@ def _rows(path: Path) -> _Rows:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as fault:
-        raise DataError(f"cannot be read: {(fault.strerror or str(fault)).lower()}", path=str(path)) from None
+        raise DataError(f"cannot be read: {reason_of(fault)}", path=str(path)) from None
     rows = _Rows([], [])
     for number, line in enumerate(text.splitlines(), start=1):
         name, *values = line.rsplit(maxsplit=DARKNET_FIELDS - 1) or [""]

@@ -16,24 +16,17 @@ from torch import Tensor
 
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
-from yolor_cfg.detect.pipeline import (
-    FITS,
-    Rules,
-    default_preprocess,
-    one_of,
-    refuse_without_boxes,
-    suppressed,
-    suppression,
-)
-from yolor_cfg.errors import DataError
+from yolor_cfg.detect.nms import Rules, suppressed, suppression
+from yolor_cfg.errors import DataError, one_of
 from yolor_cfg.evaluate import darknet_map
 from yolor_cfg.evaluate.batches import Group, Plan, loaded, rectangle_multiple, rectangles, split
 from yolor_cfg.evaluate.ground import Floats, Ground, no_detections, of_dataset
-from yolor_cfg.evaluate.ranks import gathered, rank, shared
 from yolor_cfg.evaluate.results import rounded
 from yolor_cfg.evaluate.scores import USUAL, Counting, Scores, Speed, score
 from yolor_cfg.graph import Graph
-from yolor_cfg.model import Network, Predictions
+from yolor_cfg.images.fit import FITS, default_preprocess
+from yolor_cfg.model import Network, Predictions, refuse_without_boxes
+from yolor_cfg.parallel import gathered, rank, shared
 
 DARKNET_MOST = 1000
 """Detections of an image that Darknet's figures look at; it has no limit itself, but an untrained network has
@@ -128,7 +121,7 @@ def collect(
 
 
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
-    count = max(getattr(node.section, "classes", 0) for node in network.graph.heads)
+    count = network.graph.classes
     if count != len(dataset.names):
         raise DataError("the data set has other classes than the network", path=dataset.origin,
                         found=f"{len(dataset.names)} names",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError
+from yolor_cfg.files import reason_of
 
 LINE = re.compile(r"\s*(\S+)\s+(-?[0-9]+)")
 
@@ -41,7 +42,7 @@ def read_tree(path: str | Path) -> Tree:
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as fault:
-        reason = (fault.strerror or str(fault)).lower()
+        reason = reason_of(fault)
         raise CfgError(f"the tree cannot be read: {reason}", path=str(path)) from None
     return parse_tree(text, str(path))
 

@@ -9,7 +9,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolor_cfg.report.plots import BLACK, FAINT, FONT, GREY, PALE, WHITE, Colour, Floats, Image
+from yolor_cfg.images.types import Image
+from yolor_cfg.report.plots import (
+    BLACK,
+    FAINT,
+    FONT,
+    GREY,
+    PALE,
+    WHITE,
+    Colour,
+    Floats,
+)
 
 WIDTH, LEFT, RIGHT = 1280, 190, 1255
 WIDEST = 54

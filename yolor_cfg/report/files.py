@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from yolor_cfg.detect.write import save_image, save_text
 from yolor_cfg.evaluate.curves import AXIS, Curves
 from yolor_cfg.evaluate.ground import Floats, Ground
 from yolor_cfg.evaluate.matching import confusion_matrix
@@ -14,6 +13,7 @@ from yolor_cfg.evaluate.results import to_coco_results
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.report.plots import Axes, chart, matrix, of_classes
 from yolor_cfg.report.tables import classes_csv
+from yolor_cfg.runs import save_image, save_text
 
 
 def save_test(

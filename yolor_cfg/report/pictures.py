@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import torch
 
-from yolor_cfg.data.types import Batch, Floats, Image, Size
-from yolor_cfg.detect.draw import FONT, colour_of, drawable, rgb_of
+from yolor_cfg.data.types import Batch, Floats
+from yolor_cfg.images.draw import FONT, colour_of, drawable, rgb_of
+from yolor_cfg.images.types import Image, Size
 
 MOST, LONG_SIDE, GAP = 16, 1920, 2
 LETTERS = 9

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.detect.draw import colour_of, drawable
+from yolor_cfg.images.draw import colour_of, drawable
+from yolor_cfg.images.types import Image
 
-Image = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 Colour = tuple[int, int, int]
 

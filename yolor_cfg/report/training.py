@@ -12,20 +12,21 @@ from yolor_cfg.data.images import Pictures
 from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.order import InOrder
 from yolor_cfg.data.plain import YolorPlain, moved
-from yolor_cfg.data.types import Batch, Dataset, Image
-from yolor_cfg.detect.draw import colour_of, drawable
-from yolor_cfg.detect.write import save_image
+from yolor_cfg.data.types import Batch, Dataset
 from yolor_cfg.evaluate.ground import of_dataset
 from yolor_cfg.evaluate.matching import confusion_matrix
-from yolor_cfg.evaluate.ranks import own_device, shared
 from yolor_cfg.evaluate.run import Collected, Settings, collect, scored
 from yolor_cfg.graph import Reading
-from yolor_cfg.loading import open_network
+from yolor_cfg.images.draw import colour_of, drawable
+from yolor_cfg.images.types import Image
+from yolor_cfg.parallel import own_device, shared
 from yolor_cfg.report.files import save_curves
 from yolor_cfg.report.pictures import MOST, contact_sheet
 from yolor_cfg.report.plots import MOST_NAMED, Axes, Curve, chart, matrix
+from yolor_cfg.runs import save_image
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import Row
+from yolor_cfg.weights.loading import open_network
 
 COLOURS = ((20, 70, 200), (200, 60, 30), (30, 140, 60), (150, 60, 170))
 LOSSES = ("loss", "box", "objectness", "classes")

@@ -13,7 +13,6 @@ from yolor_cfg.sections import (
     normalization,
     pooling,
     recurrent,
-    region,
     resampling,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, Stored
@@ -36,6 +35,5 @@ __all__ = [
     "normalization",
     "pooling",
     "recurrent",
-    "region",
     "resampling",
 ]

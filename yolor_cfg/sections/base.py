@@ -10,7 +10,17 @@ from yolor_cfg.errors import CfgError, Details
 from yolor_cfg.lang.dialect import BOTH, YOLOR_KEYS, Dialect
 from yolor_cfg.lang.keys import BadValue, Flag, Float, Int, Key, closest
 from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, shown
+from yolor_cfg.lang.tree import Tree, beside, read_tree
 from yolor_cfg.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -272,3 +282,45 @@ Section.keys = {key.name: key for key in vars(Section).values() if isinstance(ke
 
 def _help(bad: BadValue, key: Key[Any]) -> str:
     return key.help if bad.message.startswith(("not a", "out of")) else ""
+
+
+def one_source(section: Section, references: tuple[int, ...]) -> None:
+    """A fault unless the key `from` names exactly one section."""
+    section.needs("from")
+    if len(references) > 1:
+        section.fault("from", "takes one section", found=f"{len(references)} sections", allowed="one number")
+
+
+def batch_norm(channels: int, prefix: str = "BatchNorm2d.") -> list[Stored]:
+    """The four tensors of a batch norm in the order in which Darknet's convolutions store them."""
+    return [
+        Stored("bias", f"{prefix}bias", (channels,)),
+        Stored("scale", f"{prefix}weight", (channels,)),
+        Stored("mean", f"{prefix}running_mean", (channels,), trained=False),
+        Stored("variance", f"{prefix}running_var", (channels,), trained=False),
+    ]
+
+
+def new_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
+    """A fresh batch norm with the epsilon and the pace of the section's dialect."""
+    from yolor_cfg.ops.blocks import fresh_batch_norm
+    return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)
+
+
+def tree_of(section: Section, name: str, classes: int) -> Tree:
+    """The tree that the key `tree` names, from the folder of the cfg or the current one.
+
+    Raises CfgError at the key when it cannot be read or has not this many classes.
+    """
+    path = beside(name, section.path)
+    try:
+        tree = read_tree(path)
+    except CfgError as fault:
+        place = f"{path}:{fault.line}" if fault.line else str(path)
+        found = f"{place} {fault.found}".strip()
+        hint = "a path is tried from the folder of the cfg, then from the current one"
+        raise section.error("tree", fault.message, found=found, allowed=fault.allowed, hint=hint) from None
+    if len(tree.names) != classes:
+        raise section.error("tree", "another number of classes than the section has", allowed=str(classes),
+                            found=f"{len(tree.names)} in {path}")
+    return tree

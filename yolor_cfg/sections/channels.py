@@ -20,8 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.keys import Choice, Int, Refs
-from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.combining import one_source
+from yolor_cfg.sections.base import Section, one_source
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:

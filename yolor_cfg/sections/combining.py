@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.keys import Activation, Choice, Flag, Float, Int, Refs
-from yolor_cfg.sections.base import Section, Stored
+from yolor_cfg.sections.base import Section, Stored, one_source
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ def same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
                                 allowed="equal sizes", hint=f"{names[0]} is {sizes[0]}, {name} is {size}")
 
 
-def one_source(section: Section, references: tuple[int, ...]) -> None:
-    """A fault unless the key `from` names exactly one section."""
-    section.needs("from")
-    if len(references) > 1:
-        section.fault("from", "takes one section", found=f"{len(references)} sections", allowed="one number")
 
 
 def without_activation(section: Section) -> None:

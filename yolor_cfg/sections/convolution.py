@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from itertools import count
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from yolor_cfg.lang.keys import Activation, Flag, Int, Ints
 from yolor_cfg.ops.geometry import Geometry
-from yolor_cfg.sections.base import Section, Stored
-from yolor_cfg.sections.kernels import Kernel, can_share, next_sharable, side_by_side
+from yolor_cfg.sections.base import Section, Stored, batch_norm, new_batch_norm
 from yolor_cfg.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,20 +24,8 @@ WARPS = ("sway", "rotate", "stretch", "stretch_sway")
 """The keys with which C Darknet's GPU code, and only that, changes the kernels."""
 
 
-def batch_norm(channels: int, prefix: str = "BatchNorm2d.") -> list[Stored]:
-    """The four tensors of a batch norm in the order in which Darknet's convolutions store them."""
-    return [
-        Stored("bias", f"{prefix}bias", (channels,)),
-        Stored("scale", f"{prefix}weight", (channels,)),
-        Stored("mean", f"{prefix}running_mean", (channels,), trained=False),
-        Stored("variance", f"{prefix}running_var", (channels,), trained=False),
-    ]
 
 
-def new_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
-    """A fresh batch norm with the epsilon and the pace of the section's dialect."""
-    from yolor_cfg.ops.blocks import fresh_batch_norm
-    return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)
 
 
 class Convolutional(Section, names="convolutional conv"):
@@ -302,3 +293,45 @@ def listed(tensors: Sequence[Stored]) -> str:
     """`bias 6, weight 6x3x3x3` for a message."""
     sizes = [f"{tensor.role} {'x'.join(map(str, tensor.shape))}" for tensor in tensors]
     return ", ".join(sizes) or "none"
+
+
+class Kernel(NamedTuple):
+    """Equal kernels: the state-dict name of their convolution, their side, the output channels they make."""
+
+    name: str
+    size: int
+    filters: int
+
+    def weight(self, channels: int, *, flipped: bool = False) -> Stored:
+        """The stored kernels [filters, channels, size, size]; channels are those of one group."""
+        shape = (self.filters, channels, self.size, self.size)
+        return Stored("weight", f"{self.name}.weight", shape, flipped=flipped)
+
+    def bias(self) -> Stored:
+        """The stored biases [filters]."""
+        return Stored("bias", f"{self.name}.bias", (self.filters,))
+
+
+def side_by_side(sizes: Sequence[int], filters: int) -> list[Kernel]:
+    """The kernels of each size; several sizes share the filters so that all have about as many weights."""
+    if len(sizes) == 1:
+        return [Kernel("Conv2d", sizes[0], filters)]
+    parts = enumerate(zip(sizes, equal_weights(sizes, filters), strict=True))
+    return [Kernel(f"MixConv2d.m.{number}", size, share) for number, (size, share) in parts]
+
+
+def equal_weights(sizes: Sequence[int], filters: int) -> list[int]:
+    """The filters of each size when all have as many weights, rounded; their sum may be one off."""
+    whole = sum(size**-2 for size in sizes)
+    return [round(filters * size**-2 / whole) for size in sizes]
+
+
+def can_share(sizes: Sequence[int], filters: int) -> bool:
+    """True where the rounded shares give every size something and `filters` in all."""
+    shares = equal_weights(sizes, filters)
+    return sum(shares) == filters and min(shares) > 0
+
+
+def next_sharable(sizes: Sequence[int], filters: int) -> int:
+    """The smallest larger number of filters that these sizes can share."""
+    return next(more for more in count(filters + 1) if can_share(sizes, more))

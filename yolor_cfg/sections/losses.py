@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Refs, Text
-from yolor_cfg.lang.tree import Tree, beside, read_tree
-from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.base import Section, tree_of
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def tree_of(section: Section, name: str, classes: int) -> Tree:
-    """The tree that the key `tree` names, from the folder of the cfg or the current one.
-
-    Raises CfgError at the key when it cannot be read or has not this many classes.
-    """
-    path = beside(name, section.path)
-    try:
-        tree = read_tree(path)
-    except CfgError as fault:
-        place = f"{path}:{fault.line}" if fault.line else str(path)
-        found = f"{place} {fault.found}".strip()
-        hint = "a path is tried from the folder of the cfg, then from the current one"
-        raise section.error("tree", fault.message, found=found, allowed=fault.allowed, hint=hint) from None
-    if len(tree.names) != classes:
-        raise section.error("tree", "another number of classes than the section has", allowed=str(classes),
-                            found=f"{len(tree.names)} in {path}")
-    return tree
 
 
 class Softmax(Section, names="softmax soft"):

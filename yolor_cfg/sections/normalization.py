@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.keys import Activation as ActivationName
 from yolor_cfg.lang.keys import Float, Int
-from yolor_cfg.sections.base import Section, Stored
-from yolor_cfg.sections.convolution import batch_norm, new_batch_norm
+from yolor_cfg.sections.base import Section, Stored, batch_norm, new_batch_norm
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:

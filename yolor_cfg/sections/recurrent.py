@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from yolor_cfg.lang.keys import Activation, Flag, Float, Int
-from yolor_cfg.sections.base import Section, Stored
-from yolor_cfg.sections.convolution import batch_norm
+from yolor_cfg.sections.base import Section, Stored, batch_norm
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:

@@ -11,48 +11,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from yolor_cfg.errors import YolorError
-from yolor_cfg.evaluate.ranks import gathered, rank
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
+from yolor_cfg.parallel import _Added, gathered, rank
 
 # Since torch 2.13 the option that leaves buffers alone has another name.
 BUFFERS = next(name for name in ("forward_sync_buffers", "broadcast_buffers")
                if name in inspect.signature(DistributedDataParallel).parameters)  # fmt: skip
 
 
-def added(values: Tensor) -> Tensor:
-    """The sum of the values of all processes, without gradients; the same tensor where there is one
-    process."""
-    if rank().world == 1:
-        return values
-    everywhere = values.detach().clone()
-    distributed.all_reduce(everywhere)
-    return everywhere
 
 
-class _Added(torch.autograd.Function):
-    """The sum over the processes; what it is for all losses together is its gradient in each process."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return added(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return added(gradient)
 
 
-def own_share(batch_size: int) -> int:
-    """The images of a global batch for this process; the processes must be able to share them evenly."""
-    world = rank().world
-    if batch_size % world:
-        raise YolorError("the batch cannot be shared out evenly", found=f"--batch-size {batch_size}",
-                         allowed=f"multiples of {world}, the number of processes")
-    return batch_size // world
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -134,11 +108,6 @@ def exchanging(model: nn.Module, now: bool) -> Iterator[None]:
         yield
 
 
-def share_statistics(network: nn.Module) -> None:
-    """Give every process the buffers of process 0: without synchronised norms their statistics differ."""
-    if rank().world > 1:
-        for buffer in network.buffers():
-            distributed.broadcast(buffer, src=0)
 
 
 def pending_gradients(network: nn.Module) -> list[dict[str, Tensor]]:

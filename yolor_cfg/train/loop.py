@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.data.types import Batch
-from yolor_cfg.evaluate.ranks import rank
 from yolor_cfg.evaluate.run import PRECISIONS, Settings, evaluate
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.model import Network
-from yolor_cfg.train.dist import added, exchanging, in_parallel, share_statistics
+from yolor_cfg.parallel import added, rank, share_statistics
+from yolor_cfg.train.dist import exchanging, in_parallel
 from yolor_cfg.train.loss import Loss, LossRules, NonFiniteLoss, detection_loss
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.schedule import Rates

@@ -47,7 +47,8 @@ def detection_loss(raws: Sequence[Tensor], targets: Tensor, network: Network, *,
     nodes = network.graph.heads
     layers = [network.module_list[node.index] for node in nodes]
     with torch.autocast(raws[0].device.type, enabled=False):
-        heads = [HeadOutput(*each) for each in zip(nodes, layers, map(_widened, raws), strict=True)]
+        sections = [node.section for node in nodes]
+        heads = [HeadOutput(*each) for each in zip(sections, layers, map(_widened, raws), strict=True)]
         images = rules.counted(torch.tensor([float(len(raws[0]))], device=raws[0].device))[0]
         losses = _losses(heads, LossInputs((), targets.to(raws[0].device), rules, images))
         total = _sum([loss.total for loss in losses])

@@ -23,17 +23,15 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.checkpoint import save_checkpoint
-from yolor_cfg.data.types import Batch, Image
-from yolor_cfg.detect.write import new_folder, save_image, save_text
+from yolor_cfg.data.types import Batch
 from yolor_cfg.errors import DataError
 from yolor_cfg.evaluate.ground import problem_lines
-from yolor_cfg.evaluate.ranks import own_device, rank, shared
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.graph import Reading
-from yolor_cfg.layout import WeightsHeader
-from yolor_cfg.loading import checked_device
-from yolor_cfg.model import Network
+from yolor_cfg.images.types import Image
+from yolor_cfg.model import Network, checked_device
+from yolor_cfg.parallel import own_device, rank, shared
+from yolor_cfg.runs import new_folder, save_image, save_text
 from yolor_cfg.train.dist import synchronise_norms
 from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialise_biases
@@ -43,7 +41,9 @@ from yolor_cfg.train.settings import Options
 from yolor_cfg.train.setup import Job, deterministic, freeze, prepare
 from yolor_cfg.train.state import Row, State, load_state, save_state
 from yolor_cfg.train.transfer import transfer
-from yolor_cfg.weights import write_weights
+from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.layout import WeightsHeader
 
 SHEETS = 3
 """Batches of which a picture is kept."""

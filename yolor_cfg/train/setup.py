@@ -20,13 +20,18 @@ from yolor_cfg.data.loader import Loader, Share
 from yolor_cfg.data.order import Plan, Rect, Shuffled
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.sources import open_data
-from yolor_cfg.data.types import Dataset, LabelChecks, Recipe, Size, Split
+from yolor_cfg.data.types import (
+    Dataset,
+    LabelChecks,
+    Recipe,
+    Split,
+)
 from yolor_cfg.errors import CfgError, DataError
-from yolor_cfg.evaluate.ranks import rank
 from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import Constant
-from yolor_cfg.train.dist import added, own_share
+from yolor_cfg.parallel import added, own_share, rank
 from yolor_cfg.train.loss import LossRules
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, CosineRecipe, Policy, Rates, Schedule
 from yolor_cfg.train.settings import Options
@@ -138,9 +143,8 @@ def _refuse_contradictions(options: Options) -> None:
 
 
 def _data(options: Options, graph: Graph, split: Split) -> Dataset:
-    classes = max((getattr(node.section, "classes", 0) for node in graph.heads), default=0)
     checks = LabelChecks(options.fix_labels, options.strict)  # type: ignore[arg-type]
-    return open_data(options.data, split=split, classes=classes or None, checks=checks)
+    return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
 
 
 def hyperparameters(options: Options, graph: Graph) -> YolorRecipe:

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from yolor_cfg.checkpoint import FORMAT
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.evaluate.ranks import rank
 from yolor_cfg.files import replace_whole
 from yolor_cfg.model import Network
+from yolor_cfg.parallel import rank
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.optim import Average
+from yolor_cfg.weights.checkpoint import FORMAT
 
 Row = dict[str, float]
 PLACE = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolor_cfg.checkpoint import is_checkpoint, load_tensors, read_checkpoint
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.fitting import file_start
-from yolor_cfg.layout import ClassTensor, class_tensors
 from yolor_cfg.model import Network
-from yolor_cfg.weights import read_weights
+from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.weights.darknet import read_weights
+from yolor_cfg.weights.fitting import file_start
+from yolor_cfg.weights.layout import ClassTensor, class_tensors
 
 
 class Taken(NamedTuple):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.types import Image
+from yolor_cfg.images.types import Image
 
 Table = NDArray[np.uint8]
 Generator = np.random.Generator

@@ -37,9 +37,10 @@ from yolor_cfg.data.augment.darknet_crop import (
 )
 from yolor_cfg.data.augment.geometry import by_channels, cropped, resized
 from yolor_cfg.data.augment.sizes import USUAL_FACTOR, RandomSizes
-from yolor_cfg.data.types import Fetch, Image, Item, Picture, Size
+from yolor_cfg.data.types import Fetch, Item, Picture
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph
+from yolor_cfg.images.types import Image, Size
 
 Generator = np.random.Generator
 MIXUP, CUTMIX, MOSAIC, BOTH = 1, 2, 3, 4

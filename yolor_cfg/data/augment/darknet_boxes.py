@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.augment.darknet_crop import Area, Quarter
-from yolor_cfg.data.types import Floats, Integers, Picture, Size
+from yolor_cfg.data.types import Floats, Integers, Picture
+from yolor_cfg.images.types import Size
 
 Generator = np.random.Generator
 Choice = NDArray[Any] | np.bool_ | slice

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.data.types import Size
+from yolor_cfg.images.types import Size
 
 Area = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.types import Image, Integers, Item, Picture, Size
-from yolor_cfg.detect.preprocess import YOLOR_FILL
+from yolor_cfg.data.types import Integers, Item, Picture
+from yolor_cfg.images.preprocess import YOLOR_FILL
+from yolor_cfg.images.types import Image, Size
 
 Boxes = NDArray[np.floating]
 Matrix = NDArray[np.float64]

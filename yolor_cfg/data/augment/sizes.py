@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.data.types import Size
+from yolor_cfg.images.types import Size
 
 USUAL_FACTOR = 1.4
 SPELL, LAST = 10, 100

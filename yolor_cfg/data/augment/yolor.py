@@ -27,8 +27,9 @@ from yolor_cfg.data.augment.geometry import (
     scene_of,
     warped,
 )
-from yolor_cfg.data.types import Fetch, Item, Picture, Size
+from yolor_cfg.data.types import Fetch, Item, Picture
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.types import Size
 
 Generator = np.random.Generator
 NINE = 9

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yolor_cfg.data.labels import NO_AREA, Lines, Row, sorted_out
-from yolor_cfg.data.listing import Listing, existing, read_text
-from yolor_cfg.data.types import Size, Split
+from yolor_cfg.data.listing import Listing
+from yolor_cfg.data.types import Split
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.types import Size
+from yolor_cfg.names import first_existing, read_text
 
 Object = Mapping[str, Any]
 
@@ -66,11 +68,11 @@ def _places(images: Sequence[Object], path: str) -> list[str]:
     """Where the pictures are: the folder that has the first of them is asked first for all."""
     bases = _bases(path)
     names = [str(_value(one, "file_name", path)) for one in images]
-    if names and existing(names[0], bases) is None:
+    if names and first_existing(names[0], bases) is None:
         tried = ", ".join(os.path.join(base, names[0]) for base in bases)
         raise DataError("the pictures are not found", path=path, found=names[0], hint=f"looked for {tried}")
     bases.sort(key=lambda base: not os.path.exists(os.path.join(base, *names[:1])))
-    return [existing(name, bases) or os.path.join(bases[0], name) for name in names]
+    return [first_existing(name, bases) or os.path.join(bases[0], name) for name in names]
 
 
 def _bases(path: str) -> list[str]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 
-from yolor_cfg.data.listing import Listing, distinct, names_in, pictures_of, with_text_labels
+from yolor_cfg.data.listing import (
+    Listing,
+    distinct,
+    pictures_of,
+    with_text_labels,
+)
 from yolor_cfg.data.types import Split
 from yolor_cfg.errors import DataError
+from yolor_cfg.names import read_names
 
 SPLITS: dict[Split, tuple[str, ...]] = {
     "train": ("train", "train2017", "training"),
@@ -51,5 +57,5 @@ def _names(folder: str) -> tuple[str, ...]:
     for name in [*NAMES_FILES, *others]:
         place = os.path.join(folder, name)
         if os.path.isfile(place):
-            return names_in(place)
+            return read_names(place)
     return ()

@@ -9,10 +9,12 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from yolor_cfg.data.labels import Lines, Row, sorted_out
-from yolor_cfg.data.listing import Listing, names_in, read_text
-from yolor_cfg.data.stacks import ENDINGS
-from yolor_cfg.data.types import Size, Split
+from yolor_cfg.data.listing import Listing
+from yolor_cfg.data.types import Split
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.stacks import ENDINGS
+from yolor_cfg.images.types import Size
+from yolor_cfg.names import read_names, read_text
 
 SPLITS: dict[Split, tuple[str, ...]] = {
     "train": ("train", "trainval"),
@@ -91,7 +93,7 @@ def _names(folder: str, files: Sequence[str]) -> tuple[str, ...]:
     for name in NAMES_FILES:
         place = os.path.join(folder, name)
         if os.path.exists(place):
-            return names_in(place)
+            return read_names(place)
     with ThreadPoolExecutor(4) as pool:
         return tuple(sorted({name for names in pool.map(_names_of, files) for name in names}))
 

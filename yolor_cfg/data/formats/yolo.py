@@ -7,9 +7,15 @@ from typing import Any
 
 import yaml
 
-from yolor_cfg.data.listing import Listing, distinct, found, pictures_of, read_text, with_text_labels
+from yolor_cfg.data.listing import (
+    Listing,
+    distinct,
+    pictures_of,
+    with_text_labels,
+)
 from yolor_cfg.data.types import Split
 from yolor_cfg.errors import DataError
+from yolor_cfg.names import locate, read_text
 
 KEYS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -55,8 +61,8 @@ def _place(text: str, bases: list[str], *, key: str, path: str) -> str:
     inside = [text.removeprefix("../")] if text.startswith("../") else []
     for other in inside:
         if not any(os.path.exists(os.path.join(base, text)) for base in bases):
-            return found(other, bases, what=f"{key}: {text}", path=path)
-    return found(text, bases, what=key, path=path)
+            return locate(other, bases, what=f"{key}: {text}", path=path)
+    return locate(text, bases, what=key, path=path)
 
 
 def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolor_cfg.graph import Node
-
 
 def as_it_is(counts: Tensor) -> Tensor:
     """The counts of the one process there is."""
@@ -40,16 +38,12 @@ class LossRules(NamedTuple):
 
 
 class HeadOutput(NamedTuple):
-    """A head, the module that decodes it, and its raw map with gradients on."""
+    """A head's section, whose keys are the settings of its loss, the module that decodes it, and its raw map
+    with gradients on."""
 
-    node: Node
+    section: Any
     layer: Any
     raw: Tensor
-
-    @property
-    def section(self) -> Any:
-        """The head's section, whose keys are the settings of its loss."""
-        return self.node.section
 
     @property
     def kind(self) -> str:

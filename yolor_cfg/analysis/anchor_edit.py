@@ -1,4 +1,4 @@
-"""Changes to the text of a cfg that keep every other character of it: new anchors for its heads.
+"""New anchors for the heads of a cfg, written into its text.
 
 Heads with `mask` hold pixels of the input in their lists, [region] holds cells; here all anchors are pixels.
 """
@@ -10,13 +10,10 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, Node
-from yolor_cfg.lang.keys import uncommented
-from yolor_cfg.lang.syntax import Document
+from yolor_cfg.lang.edit import Edits, edited
 
 Pair = tuple[float, float]
 """Across, down: a width and a height, or the strides of a map."""
-Edits = dict[int, str]
-"""New values by the number of the line."""
 PIXELS: Pair = (1.0, 1.0)
 
 
@@ -124,17 +121,6 @@ def with_anchors(graph: Graph, anchors: Sequence[Pair]) -> str:
     else:
         edits = _shared_out(graph, heads, anchors=anchors)
     return edited(graph.document, edits)
-
-
-def edited(document: Document, edits: Edits) -> str:
-    """The text with new values in these lines; blanks, comments and line ends stay."""
-    texts = []
-    for line in document.lines:
-        key, equals, rest = line.text.partition("=")
-        if line.number in edits:
-            rest = rest.replace(uncommented(line.value), edits[line.number], 1)
-        texts.append(key + equals + rest)
-    return "".join(texts)
 
 
 def _in_place(heads: Sequence[AnchoredHead], new: dict[Place, Pair]) -> Edits:

@@ -20,10 +20,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from yolor_cfg.errors import CfgError
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
-from yolor_cfg.ops.channel_maps import ChannelMap, Obstacle, channel_map, through, wanted
-from yolor_cfg.ops.folding import absorb_after, absorb_before, in_float64, map_of_norm, norms_in, without_norm
 from yolor_cfg.ops.implicit import Implicit, ImplicitOfEach
-from yolor_cfg.rewrite import Program, Step
+from yolor_cfg.rewrite.absorb import (
+    absorb_after,
+    absorb_before,
+    in_float64,
+    map_of_norm,
+    norms_in,
+    without_norm,
+)
+from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle, channel_map, through, wanted
+from yolor_cfg.rewrite.program import Program, Step
 from yolor_cfg.shape import Shape
 
 Absorb = Callable[[nn.Module, ChannelMap], nn.Module]

@@ -16,8 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.ops.binary import BinaryConv2d
 from yolor_cfg.ops.blocks import ConvBlock
-from yolor_cfg.ops.channel_maps import ChannelMap, Obstacle
 from yolor_cfg.ops.recurrent import LinearBlock
+from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle
 
 Block = ConvBlock | LinearBlock
 Kernels = nn.Conv2d | nn.Linear

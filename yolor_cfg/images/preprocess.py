@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from yolor_cfg.images.types import Image, Size
+
 Floats = NDArray[np.floating]
-Size = tuple[int, int]
-"""Height, width in pixels."""
 
 DARKNET_FILL = 0.5
 YOLOR_FILL = 114

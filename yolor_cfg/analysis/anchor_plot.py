@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolor_cfg.anchors import Shapes
-from yolor_cfg.data.types import Image
+from yolor_cfg.analysis.anchors import Shapes
+from yolor_cfg.images.types import Image
 from yolor_cfg.report.plots import BLUE, FAINT, Axes, Colour, Curve, chart
 
 RED: Colour = (200, 60, 30)

@@ -11,10 +11,11 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
-from yolor_cfg.data.stacks import size_of_array
-from yolor_cfg.data.types import Size
-from yolor_cfg.detect.sources import decode_image
 from yolor_cfg.errors import DataError
+from yolor_cfg.files import reason_of
+from yolor_cfg.images.read import decode_image
+from yolor_cfg.images.stacks import size_of_array
+from yolor_cfg.images.types import Size
 
 HEAD_BYTES = 64
 TAIL_BYTES = 12
@@ -46,7 +47,7 @@ def picture_facts(path: str, known: Facts | None = None) -> Facts:
             status = os.fstat(file.fileno())
             size = size_of(file, status.st_size)
     except OSError as fault:
-        raise DataError((fault.strerror or str(fault)).lower(), path=path) from None
+        raise DataError(reason_of(fault), path=path) from None
     return Facts(size, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

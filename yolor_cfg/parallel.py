@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.loading import checked_device
+from yolor_cfg.model import checked_device
 
 LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 """What torch says where a process that is waited for is gone; gloo has no error class of its own."""
@@ -79,3 +79,41 @@ def own_device(device: str) -> str:
     """`cuda` as this process's own GPU where there are several processes on the machine."""
     local = os.environ.get("LOCAL_RANK", "")
     return f"cuda:{local}" if device == "cuda" and local else device
+
+
+def added(values: Tensor) -> Tensor:
+    """The sum of the values of all processes, without gradients; the same tensor where there is one
+    process."""
+    if rank().world == 1:
+        return values
+    everywhere = values.detach().clone()
+    distributed.all_reduce(everywhere)
+    return everywhere
+
+
+class _Added(torch.autograd.Function):
+    """The sum over the processes; what it is for all losses together is its gradient in each process."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return added(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return added(gradient)
+
+
+def own_share(batch_size: int) -> int:
+    """The images of a global batch for this process; the processes must be able to share them evenly."""
+    world = rank().world
+    if batch_size % world:
+        raise YolorError("the batch cannot be shared out evenly", found=f"--batch-size {batch_size}",
+                         allowed=f"multiples of {world}, the number of processes")
+    return batch_size // world
+
+
+def share_statistics(network: nn.Module) -> None:
+    """Give every process the buffers of process 0: without synchronised norms their statistics differ."""
+    if rank().world > 1:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, src=0)

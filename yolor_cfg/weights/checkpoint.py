@@ -18,16 +18,21 @@ from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.files import replace_whole, what_is
-from yolor_cfg.fitting import FileStart, checked_cutoff, cutoff_note, file_start
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
-from yolor_cfg.layout import class_hint, class_tensors, file_layout
 from yolor_cfg.model import Network
-from yolor_cfg.official import NEEDLESS, is_paper, paper_tensors
-from yolor_cfg.pickled import module_state, read_pt
-from yolor_cfg.safetensors_io import read_metadata, read_safetensors, write_safetensors
-from yolor_cfg.unpickle import Opaque
-from yolor_cfg.weights import not_finite
+from yolor_cfg.weights.finite import not_finite
+from yolor_cfg.weights.fitting import (
+    FileStart,
+    checked_cutoff,
+    cutoff_note,
+    file_start,
+)
+from yolor_cfg.weights.layout import class_hint, class_tensors, file_layout
+from yolor_cfg.weights.official import NEEDLESS, is_paper, paper_tensors
+from yolor_cfg.weights.pickle_machine import Opaque
+from yolor_cfg.weights.safetensors_file import read_metadata, read_safetensors, write_safetensors
+from yolor_cfg.weights.torch_file import module_state, read_pt
 
 SHOWN = 8  # mismatches that a message lists before it only counts them
 FORMAT = "yolor-cfg 1"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.files import HEAD_BYTES, HINTS, what_is
-from yolor_cfg.unpickle import Machine, Opaque, damaged
+from yolor_cfg.weights.pickle_machine import Machine, Opaque, damaged
 
 _MOST_MODULES = 100_000
 _MOST_LEVELS = 100

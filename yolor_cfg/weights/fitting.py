@@ -12,7 +12,7 @@ from typing import NamedTuple
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.files import HEAD_BYTES, HINTS, what_is
 from yolor_cfg.graph import Graph
-from yolor_cfg.layout import (
+from yolor_cfg.weights.layout import (
     FLOAT_BYTES,
     Held,
     Place,
@@ -226,3 +226,5 @@ def _count(number: float) -> str:
 
 def _bytes(number: int) -> str:
     return f"{number} bytes"
+
+

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.fold import constants, drop_constants, find_maps, fold, pointwise
 from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
-from yolor_cfg.ops.channel_maps import ChannelMap
-from yolor_cfg.ops.folding import in_float64, makers, norms_in, statistics, without_norm
-from yolor_cfg.rewrite import Program, Step, route
+from yolor_cfg.rewrite.absorb import in_float64, makers, norms_in, statistics, without_norm
+from yolor_cfg.rewrite.channel_maps import ChannelMap
+from yolor_cfg.rewrite.fold import constants, drop_constants, find_maps, fold, pointwise
+from yolor_cfg.rewrite.program import Program, Step, route
 
 Handler = Callable[[Program, Step], None]
 

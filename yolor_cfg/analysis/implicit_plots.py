@@ -15,7 +15,7 @@ from itertools import groupby
 import cv2
 import numpy as np
 
-from yolor_cfg.implicit import (
+from yolor_cfg.analysis.implicit import (
     Anchor,
     Floats,
     Knowledge,
@@ -25,6 +25,7 @@ from yolor_cfg.implicit import (
     between_anchors,
     between_layers,
 )
+from yolor_cfg.images.types import Image
 from yolor_cfg.report.bars import (
     ABOVE,
     BELOW,
@@ -46,7 +47,14 @@ from yolor_cfg.report.bars import (
     told,
     write,
 )
-from yolor_cfg.report.plots import BLACK, FAINT, GREY, PALE, WHITE, Colour, Image
+from yolor_cfg.report.plots import (
+    BLACK,
+    FAINT,
+    GREY,
+    PALE,
+    WHITE,
+    Colour,
+)
 
 ROW, PAD = 96, 16
 """Height of a row of bars, and the part above and below them for numbers."""

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import IMAGE, Graph, Node
 from yolor_cfg.model import Network
-from yolor_cfg.ops.folding import in_float64
 from yolor_cfg.ops.implicit import Constant, ImplicitFactors, ImplicitOfEach
+from yolor_cfg.rewrite.absorb import in_float64
 
 Floats = NDArray[np.float64]
 Pair = tuple[float, float]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from yolor_cfg.data.types import Sample, Size
+from yolor_cfg.data.types import Sample
+from yolor_cfg.images.types import Size
 
 Shapes = NDArray[np.float64]
 Rank = tuple[float, float]

@@ -9,13 +9,12 @@ from typing import NamedTuple, TypedDict, Unpack
 import torch
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.checkpoint import is_checkpoint, load_tensors, read_checkpoint
-from yolor_cfg.errors import CfgError
-from yolor_cfg.fitting import FileStart, file_start, plan_reading
 from yolor_cfg.graph import Graph, Reading
 from yolor_cfg.lang.dialect import DIALECTS
-from yolor_cfg.model import Network
-from yolor_cfg.weights import WeightsHeader, fill
+from yolor_cfg.model import Network, checked_device
+from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.weights.darknet import WeightsHeader, fill
+from yolor_cfg.weights.fitting import FileStart, file_start, plan_reading
 
 LOG = logging.getLogger("yolor_cfg")
 
@@ -82,19 +81,6 @@ def open_network(
     return opened._replace(network=opened.network.eval().to(where))
 
 
-def checked_device(device: str | torch.device) -> torch.device:
-    """The torch device of that name; raises CfgError when there is none on this machine."""
-    try:
-        where = torch.device(device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as fault:
-        raise CfgError(
-            "no such device here",
-            found=str(device),
-            allowed="cpu, or cuda where torch finds one",
-            hint=str(fault).splitlines()[0][:200],
-        ) from fault
-    return where
 
 
 def _with_weights(graph: Graph, file: FileStart | None, cutoff: int | None) -> Opened:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -14,10 +14,15 @@ from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.files import replace_whole
-from yolor_cfg.fitting import Plan, checked_cutoff, file_start, plan_reading
-from yolor_cfg.graph import Graph
-from yolor_cfg.layout import FLOAT_BYTES, Place, WeightsHeader, file_layout
 from yolor_cfg.model import Network
+from yolor_cfg.weights.finite import not_finite
+from yolor_cfg.weights.fitting import (
+    Plan,
+    checked_cutoff,
+    file_start,
+    plan_reading,
+)
+from yolor_cfg.weights.layout import FLOAT_BYTES, Place, WeightsHeader, file_layout
 
 LOG = logging.getLogger("yolor_cfg")
 
@@ -115,24 +120,6 @@ def _read_into(file: BinaryIO, numbers: np.ndarray, place: Place) -> None:
         raise OSError(f"the file became shorter while it was read, at {place.name}")
 
 
-def not_finite(graph: Graph, tensors: Iterable[tuple[Place, Tensor]]) -> Iterator[str]:
-    """The note about layers with NaN or infinity among their weights; nothing when there are none.
-
-    Only vectors (biases, scales, statistics) are looked at: training that fails spoils them too, and going
-    through every kernel would take as long as reading it.
-    """
-    vectors = [(place, tensor) for place, tensor in tensors if place.stored.size == max(place.stored.shape)]
-    # A sum is finite unless a number is not, or they are very large.
-    if not vectors or bool(torch.stack([tensor.float().sum() for _, tensor in vectors]).isfinite().all()):
-        return
-    odd = {place.index: None for place, tensor in vectors if not tensor.isfinite().all()}
-    for index in list(odd)[:1]:
-        node = graph.nodes[index]
-        place = f"[{node.section.raw.name} #{index}] (line {node.line} of {graph.path})"
-        yield (
-            f"NaN or infinity in the weights of {len(odd)} layers, the first {place}: "
-            "the training that wrote them had failed, or the cfg is another"
-        )
 
 
 def _write_one(file: BinaryIO, place: Place, *, tensor: Tensor, header: WeightsHeader) -> None:

@@ -8,9 +8,9 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from yolor_cfg.data.types import Image, Size
-from yolor_cfg.detect.sources import PICTURES, quiet, read_image
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.read import PICTURES, quiet, read_image
+from yolor_cfg.images.types import Image, Size
 
 ARRAYS = ".npy"
 ENDINGS = (*PICTURES, ARRAYS)

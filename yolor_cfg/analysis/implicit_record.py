@@ -11,11 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from yolor_cfg.checkpoint import is_checkpoint
-from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import what_is
-from yolor_cfg.fitting import file_start
-from yolor_cfg.implicit import (
+from yolor_cfg.analysis.implicit import (
     Anchor,
     Floats,
     Knowledge,
@@ -26,8 +22,12 @@ from yolor_cfg.implicit import (
     between_anchors,
     between_layers,
 )
-from yolor_cfg.pickled import read_pt
-from yolor_cfg.safetensors_io import read_metadata
+from yolor_cfg.errors import WeightsError
+from yolor_cfg.files import what_is
+from yolor_cfg.weights.checkpoint import is_checkpoint
+from yolor_cfg.weights.fitting import file_start
+from yolor_cfg.weights.safetensors_file import read_metadata
+from yolor_cfg.weights.torch_file import read_pt
 
 
 def arrays(found: Knowledge) -> dict[str, Floats]:

@@ -1,0 +1,1 @@
+"""What a network learned, and what would suit its data better."""

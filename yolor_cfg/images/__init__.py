@@ -1,0 +1,1 @@
+"""Images: read, measured, fitted to a network's input, drawn upon."""

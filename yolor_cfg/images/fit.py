@@ -1,0 +1,49 @@
+"""An image made to fit the network: the geometry that the dialect and the cfg ask for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from yolor_cfg.errors import DataError
+from yolor_cfg.graph import Graph
+from yolor_cfg.images.preprocess import Prepared, YolorFit, letterbox, stretch, yolor_letterbox
+from yolor_cfg.images.types import Image
+
+FITS = ("stretch", "letterbox")
+
+
+
+
+def default_preprocess(graph: Graph) -> str:
+    """`letterbox` in the yolor dialect and where the cfg says letter_box=1, else `stretch`."""
+    return "letterbox" if graph.dialect.is_yolor or graph.net.letter_box else "stretch"
+
+
+def prepared(image: Image, graph: Graph, *, how: str) -> Prepared:
+    """The input of a network for one image [H, W, C]: Darknet's or YOLOR's geometry, by the dialect."""
+    size = (graph.image.height, graph.image.width)
+    if how == "stretch":
+        return stretch(image, size)
+    if graph.dialect.is_yolor:
+        return yolor_letterbox(image, size, fit=YolorFit(multiple=graph.largest_stride))
+    return letterbox(image, size)
+
+
+def checked(image: Image, channels: int) -> Image:
+    """The image as [H, W, C] with the network's channels; grey is repeated for RGB; raises DataError
+    otherwise."""
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
+        raise DataError(
+            "this array is no image",
+            found=f"{image.dtype} {image.shape}",
+            allowed=f"uint8 (height, width, {channels}) in RGB order",
+        )
+    if image.shape[2] == 1 and channels == 3:
+        return np.repeat(image, 3, axis=2)
+    if image.shape[2] != channels:
+        raise DataError(
+            "the image has the wrong number of channels", found=str(image.shape[2]), allowed=str(channels)
+        )
+    return image

@@ -1,0 +1,147 @@
+"""Images from files and bytes, as RGB arrays, and why one cannot be read."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+from cv2.typing import MatLike
+
+from yolor_cfg.errors import DataError
+from yolor_cfg.files import HEAD_BYTES, StrPath, reason_of, what_is
+from yolor_cfg.images.types import Image
+
+PICTURES = (
+    ".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".tif", ".tiff", ".webp",
+)  # fmt: skip
+
+
+class Quiet:
+    """While it is entered nothing reaches standard error, where codecs write past OpenCV's log level.
+
+    It counts its users, so that several threads may be in it at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._saved = -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._saved = _silenced()
+
+    def __exit__(self, *fault: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._saved >= 0:
+                os.dup2(self._saved, 2)
+                os.close(self._saved)
+
+
+def _silenced() -> int:
+    """A copy of standard error, which now leads nowhere; -1 where there is none."""
+    try:
+        saved = os.dup(2)
+    except OSError:
+        return -1
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return saved
+quiet = Quiet()
+
+
+def read_image(path: StrPath, *, channels: int = 3) -> Image:
+    """The picture [H, W, C] uint8 in a file: RGB (grey repeated, alpha dropped), or grey for 1 channel.
+
+    Any other number must be the file's own. Raises DataError when the file is missing, truncated, no picture.
+    """
+    try:
+        return decode_image(bytes_of(Path(path)), channels=channels)
+    except DataError as fault:
+        where = os.fspath(path)
+        raise DataError(fault.message, path=where, found=fault.found, allowed=fault.allowed) from None
+
+
+def decode_image(data: bytes, *, channels: int = 3) -> Image:
+    """The picture [H, W, C] uint8 in the bytes of a file; as `read_image`."""
+    if not data:
+        raise DataError("the file is empty")
+    if _is_truncated(data):
+        raise DataError("the file is truncated: it ends before the picture does")
+    flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
+    try:
+        with quiet:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as fault:
+        raise DataError(f"the picture cannot be decoded: {fault.err}") from None
+    if pixels is None:
+        raise DataError(_instead(what_is(data[:HEAD_BYTES])))
+    return to_rgb(_eight_bits(pixels), channels)
+
+
+def _instead(kind: str | None) -> str:
+    return "not a picture, or a damaged one" if kind in (None, "a picture") else f"{kind}, not a picture"
+
+
+def bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as fault:
+        raise DataError(reason_of(fault), path=str(path)) from None
+
+
+def _is_truncated(data: bytes) -> bool:
+    """True if the format says where the picture ends and the bytes end before; OpenCV would fill in grey."""
+    if data.startswith(b"\xff\xd8"):
+        return not _jpeg_ends(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return not _png_ends(data)
+    if data.startswith(b"RIFF"):
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return data.startswith(b"BM") and len(data) < int.from_bytes(data[2:6], "little")
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """True if an end marker follows the first scan; one before it would be that of an embedded thumbnail."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+        fill = data[at + 1] == 0xFF
+        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data.find(b"\xff\xd9", at) >= 0
+
+
+def _png_ends(data: bytes) -> bool:
+    """True if the chunks, each length, name, content, checksum, lead to IEND."""
+    at = 8
+    while at + 8 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
+
+
+def _eight_bits(pixels: MatLike) -> Image:
+    if pixels.dtype == np.uint16:
+        return (pixels // 256).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise DataError(f"the picture has values of {pixels.dtype}, not of 8 or 16 bits")
+    return np.asarray(pixels, np.uint8)
+
+
+def to_rgb(pixels: MatLike, channels: int) -> Image:
+    """[H, W, C] from what OpenCV gives: [H, W], BGR or BGRA; five and more channels stay in their order."""
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if channels == 1 and pixels.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None], np.uint8)
+    if pixels.shape[2] != channels:
+        raise DataError(f"the picture has {pixels.shape[2]} channels, not {channels}")
+    order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}.get(channels)
+    return np.asarray(pixels if order is None else cv2.cvtColor(pixels, order), np.uint8)

@@ -1,0 +1,11 @@
+"""What images are: the types that every room above shares."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""Pixels [H, W, C], 0 to 255; RGB where C is 3."""
+Size = tuple[int, int]
+"""Height, width in pixels."""

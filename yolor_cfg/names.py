@@ -1,0 +1,120 @@
+"""Class names, and the `.names` and `.data` files of Darknet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from yolor_cfg.errors import DataError
+from yolor_cfg.files import StrPath, reason_of
+
+
+def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...]:
+    """The names of `count` classes, from a list or a file; plain numbers for an empty list.
+
+    Raises DataError when their number is not that of the classes.
+    """
+    path = os.fspath(names) if isinstance(names, (str, os.PathLike)) else ""
+    given = read_names(path) if path else tuple(names)  # type: ignore[arg-type]
+    if not path and not given:
+        return tuple(str(number) for number in range(count))
+    if len(given) != count:
+        message = "the number of names is not the number of classes"
+        raise DataError(message, path=path, found=f"{len(given)} names", allowed=f"{count} names")
+    return given
+
+
+def read_names(path: StrPath) -> tuple[str, ...]:
+    """One name a line, as in Darknet's .names files; a .data file leads to its `names=`.
+
+    Empty lines at the end do not count; one between two names is an error, since it would shift the classes.
+    """
+    if Path(path).suffix == ".data":
+        return _names_of_data(path)
+    names = [line.strip() for line in _names_text(path).rstrip().splitlines()]
+    if not any(names):
+        raise DataError("the file of class names is empty", path=str(path), allowed="one name a line")
+    if "" in names:
+        line = names.index("") + 1
+        raise DataError("a class without a name", path=str(path), line=line, allowed="one name a line")
+    return tuple(names)
+
+
+def _names_of_data(path: StrPath) -> tuple[str, ...]:
+    options = read_options(path)
+    if "names" not in options:
+        raise DataError("no names= in this .data file", path=str(path), allowed="names = file.names")
+    return read_names(locate(options["names"], data_folders(path), what="names", path=path))
+
+
+def _names_text(path: StrPath) -> str:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as fault:
+        raise DataError(f"the names cannot be read: {reason_of(fault)}", path=str(path)) from None
+    if b"\0" in data:
+        raise DataError("this is no list of names", path=str(path), allowed="a text file, one name a line")
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def read_options(path: StrPath) -> dict[str, str]:
+    """The keys of a .data file; the first of two equal ones counts, as in Darknet."""
+    options: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        text = line.strip()
+        if not text or text[0] in "#;":
+            continue
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise DataError("a line without =", path=str(path), line=number, found=text, hint="key = value")
+        options.setdefault(key.strip(), value.strip())
+    return options
+
+
+def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
+    """The class names of a .data file with these options, or numbers as names where it gives no file."""
+    text = options.get("classes", "")
+    if text and not text.isdecimal():
+        raise DataError("not a whole number", path=str(path), key="classes", found=text)
+    if "names" not in options:
+        return tuple(str(number) for number in range(int(text or 0)))
+    place = locate(options["names"], data_folders(path), what="names", path=path)
+    names = read_names(place)
+    if text and len(names) != int(text):
+        hint = f"let classes= in {path} and the lines of {place} agree"
+        found = f"classes={text}, {len(names)} names"
+        message = "classes and names differ in number"
+        raise DataError(message, path=str(path), key="classes", found=found, hint=hint)
+    return names
+
+
+def data_folders(path: StrPath) -> list[str]:
+    """Where the paths in a .data file start from: its own folder, else the current one."""
+    return [os.path.dirname(path) or ".", "."]
+
+
+def read_text(path: StrPath) -> str:
+    """The text of a small file of a data set, whatever its line ends; a byte order mark is left out."""
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as fault:
+        raise DataError(reason_of(fault), path=str(path)) from None
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", path=str(path)) from None
+
+
+def first_existing(text: str, folders: Iterable[StrPath]) -> str | None:
+    """The first place where `text`, read from one of the folders, is; None if it is nowhere."""
+    places = (os.path.normpath(os.path.join(folder, text)) for folder in folders)
+    return next((place for place in places if os.path.exists(place)), None)
+
+
+def locate(text: str, folders: Sequence[StrPath], *, what: str, path: StrPath) -> str:
+    """As `first_existing`; raises DataError that names the places."""
+    place = first_existing(text, folders)
+    if place is None:
+        tried = ", ".join(os.path.normpath(os.path.join(folder, text)) for folder in folders)
+        message = f"{what}: no such file or folder"
+        raise DataError(message, path=str(path), found=text, hint=f"looked for {tried}")
+    return place

@@ -1,0 +1,1 @@
+"""Networks taken apart and built again: folding, plain Darknet."""

@@ -1,0 +1,66 @@
+"""What a run leaves behind: a folder of its own, and files that are complete or absent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.errors import YolorError
+from yolor_cfg.files import reason_of, whole_file
+
+ELSEWHERE = "choose another place with --project"
+
+
+def new_folder(project: str | Path, name: str) -> Path:
+    """A folder that was not there before: project/name, project/name2, project/name3, ...
+
+    Two programs that ask at the same time get two folders. Raises YolorError where none can be made.
+    """
+    number = 1
+    with writing(Path(project)):
+        Path(project).mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = Path(project) / (name if number == 1 else f"{name}{number}")
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                number += 1
+
+
+def save_text(path: Path, text: str) -> None:
+    """The text in a file, whole or not at all."""
+    with new_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def save_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """The RGB image [H, W, 3] in a file of the kind that the suffix says, whole or not at all."""
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert done, path
+    with new_file(path) as partial:
+        partial.write_bytes(data.tobytes())
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """As `files.whole_file`; the folder is made where it is missing, and what is there is replaced."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, fault=YolorError, force=True) as partial:
+        yield partial
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses becomes a YolorError about `path`."""
+    try:
+        yield
+    except OSError as fault:
+        message = f"cannot be written: {reason_of(fault)}"
+        raise YolorError(message, path=str(path), hint=ELSEWHERE) from None

@@ -1,0 +1,1 @@
+"""Tensors from and to files: Darknet's `.weights`, checkpoints, official YOLOR files."""
