@@ -18,11 +18,16 @@ def processes(program: str, *args: object, world: int) -> None:
         port = str(free.getsockname()[1])
     usual = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
     running = [
-        subprocess.Popen([sys.executable, "-c", program, *map(str, args)], cwd=ROOT, text=True,
-                         env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, args)],
+            cwd=ROOT,
+            text=True,
+            env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         for rank in range(world)
-    ]  # fmt: skip
+    ]
     try:
         texts = [process.communicate(timeout=600)[0] for process in running]
     finally:

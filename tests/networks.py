@@ -131,8 +131,16 @@ class Sections:
         return self.last
 
     def conv(self, size: int, filters: int, stride: int = 1, kind: str = "convolutional") -> int:
-        return self.add(kind, self.last, filters=filters, size=(size,), stride=stride, pad=True,
-                        batch_normalize=True, activation=self.activation)
+        return self.add(
+            kind,
+            self.last,
+            filters=filters,
+            size=(size,),
+            stride=stride,
+            pad=True,
+            batch_normalize=True,
+            activation=self.activation,
+        )
 
     def join(self, *sources: int) -> int:
         return self.add("route", *sources)
@@ -217,8 +225,10 @@ class Sections:
         return self.rcsp(filters, repeats)
 
     def heads(self, tips: list[int], widths: list[int], anchors: str, *, implicit: bool, convs: bool) -> None:
-        levels = [[tuple(map(float, pair.split(","))) for pair in line.split()]
-                  for line in ANCHORS[anchors].splitlines()]
+        levels = [
+            [tuple(map(float, pair.split(","))) for pair in line.split()]
+            for line in ANCHORS[anchors].splitlines()
+        ]
         filters = len(levels[0]) * (CLASSES + 5)
         shifts = [self.add("implicit_add", filters=width) for width in widths] if implicit else []
         controls = [self.add("implicit_mul", filters=filters) for _ in widths] if implicit else []
@@ -228,8 +238,15 @@ class Sections:
                 self.conv(3, widths[level])
             if implicit:
                 self.add("shift_channels", self.last, shifts[level])
-            self.add("convolutional", self.last, filters=filters, size=(1,), stride=1, batch_normalize=False,
-                     activation="linear")
+            self.add(
+                "convolutional",
+                self.last,
+                filters=filters,
+                size=(1,),
+                stride=1,
+                batch_normalize=False,
+                activation="linear",
+            )
             if implicit:
                 self.add("control_channels", self.last, controls[level])
             self.add("yolo", self.last, classes=CLASSES, chosen=levels[level])

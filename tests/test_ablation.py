@@ -20,21 +20,52 @@ from yolor_cfg.errors import DataError
 from yolor_cfg.model import Network
 from yolor_cfg.train.setup import prepare
 
-SMALL = RECIPE._replace(train_pictures=8, test_pictures=4, picture=64, size=64, epochs=1, batch=4,
-                        anchors="8,8, 10,10, 12,12, 14,14, 16,16, 18,18, 20,20, 24,24, 28,28")  # fmt: skip
+SMALL = RECIPE._replace(
+    train_pictures=8,
+    test_pictures=4,
+    picture=64,
+    size=64,
+    epochs=1,
+    batch=4,
+    anchors="8,8, 10,10, 12,12, 14,14, 16,16, 18,18, 20,20, 24,24, 28,28",
+)
 CHANGED = {
-    "train_pictures": 601, "test_pictures": 201, "picture": 321, "data_seed": 1, "size": 160, "epochs": 25,
-    "anchors": RECIPE.anchors.replace("48,48", "48,50"), "batch": 17, "update_batch": 32, "val_every": 3,
-    "objects": "mixed", "optimizer": "sgd", "precision": "bf16", "hyp": {**RECIPE.hyp, "lr0": 0.5},
-}  # fmt: skip
+    "train_pictures": 601,
+    "test_pictures": 201,
+    "picture": 321,
+    "data_seed": 1,
+    "size": 160,
+    "epochs": 25,
+    "anchors": RECIPE.anchors.replace("48,48", "48,50"),
+    "batch": 17,
+    "update_batch": 32,
+    "val_every": 3,
+    "objects": "mixed",
+    "optimizer": "sgd",
+    "precision": "bf16",
+    "hyp": {**RECIPE.hyp, "lr0": 0.5},
+}
 
 
 def row_of(variant=BASELINE, seed=0, *, ap=0.25, recipe=RECIPE, curve=None, **more):
     """A row with plain figures; `curve` are the APs of the last epochs."""
     known = (ap,) if curve is None else curve
     epochs = (math.nan,) * (recipe.epochs - len(known)) + tuple(known)
-    row = Row(variant, seed, fingerprint(variant, recipe), recipe.epochs, ap, 0.5, 0.25, 0.125, 0.375, 0.5,
-              400_000, 100.0, epochs)  # fmt: skip
+    row = Row(
+        variant,
+        seed,
+        fingerprint(variant, recipe),
+        recipe.epochs,
+        ap,
+        0.5,
+        0.25,
+        0.125,
+        0.375,
+        0.5,
+        400_000,
+        100.0,
+        epochs,
+    )
     return row._replace(**more)
 
 
@@ -75,8 +106,11 @@ def test_a_variant_has_the_inputs_size_and_the_anchors_of_the_recipe(variant):
     assert tuple(graph.image) == (3, 128, 128)
     expected = [float(number) for number in RECIPE.anchors.replace(",", " ").split()]
     assert [np.ravel(head.section.anchors).tolist() for head in graph.heads] == [expected] * 3
-    starred = [node.section.values["anchors"] for node in graph.nodes if "channels" in node.section.type
-               and node.section.values.get("anchors")]  # fmt: skip
+    starred = [
+        node.section.values["anchors"]
+        for node in graph.nodes
+        if "channels" in node.section.type and node.section.values.get("anchors")
+    ]
     assert starred == ([3, 3, 3] if variant.endswith("star") else [])
 
 
@@ -173,8 +207,17 @@ def test_a_row_that_was_cut_anywhere_is_refused_with_its_line(tmp_path):
     assert len(read_rows(path)) == 2
 
 
-@pytest.mark.parametrize(("column", "cell"), [("seed", "x"), ("AP", "nan"), ("AP", "25"), ("AP50", ""),
-                                              ("seconds", "inf"), ("AP_by_epoch", "0.1;0.2")])
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("seed", "x"),
+        ("AP", "nan"),
+        ("AP", "25"),
+        ("AP50", ""),
+        ("seconds", "inf"),
+        ("AP_by_epoch", "0.1;0.2"),
+    ],
+)
 def test_a_value_that_cannot_be_is_refused_with_its_column(tmp_path, column, cell):
     cells = row_of().line.rstrip().split(",")
     cells[Row._fields.index(column)] = cell
@@ -223,17 +266,27 @@ def test_a_figure_that_is_absent_counts_nowhere():
 def test_the_points_of_t_leave_a_twentieth_outside():
     """Student's density integrated; its scale does not matter, so the far end does only for one degree."""
     for degrees, point in enumerate(T95, start=1):
-        inside, whole = (np.trapezoid((1 + x**2 / degrees) ** (-(degrees + 1) / 2), x)
-                         for x in (np.linspace(0, point, 20_001), np.sinh(np.linspace(0, 15, 200_001))))
+        inside, whole = (
+            np.trapezoid((1 + x**2 / degrees) ** (-(degrees + 1) / 2), x)
+            for x in (np.linspace(0, point, 20_001), np.sinh(np.linspace(0, 15, 200_001)))
+        )
         assert inside / whole == pytest.approx(0.95, abs=1e-4), degrees
 
 
-@pytest.mark.parametrize(("differences", "verdict"), [
-    ([0.9, 1.0, 1.1], "better"), ([-0.9, -1.0, -1.1], "worse"), ([0.0, 1.0, 2.0], "within the noise"),
-    ([0.0, 0.0], "within the noise"), ([1.0, 1.0], "better"), ([5.0], "one seed says nothing"),
-    # The standard error is 1 / sqrt(3): 4.303 of them are 2.484.
-    ([1.48, 2.48, 3.48], "within the noise"), ([1.49, 2.49, 3.49], "better"),
-])
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([0.9, 1.0, 1.1], "better"),
+        ([-0.9, -1.0, -1.1], "worse"),
+        ([0.0, 1.0, 2.0], "within the noise"),
+        ([0.0, 0.0], "within the noise"),
+        ([1.0, 1.0], "better"),
+        ([5.0], "one seed says nothing"),
+        # The standard error is 1 / sqrt(3): 4.303 of them are 2.484.
+        ([1.48, 2.48, 3.48], "within the noise"),
+        ([1.49, 2.49, 3.49], "better"),
+    ],
+)
 def test_the_verdict_follows_the_interval(differences, verdict):
     assert mean_of(differences).verdict == verdict
 
@@ -266,8 +319,9 @@ def test_the_tables_show_means_spreads_and_differences():
         "| + iFA | 3 | 22.0 ± 1.0 | 50.0 ± 0.0 | 25.0 ± 0.0 | 12.5 ± 0.0 | 37.5 ± 0.0 | 50.0 ± 0.0 |"
         " +1.00 ± 0.00 | better |",
     ]
-    assert any("Of 1 variants against the baseline: 1 better, 0 worse, 0 within the noise" in line
-               for line in lines)  # fmt: skip
+    assert any(
+        "Of 1 variants against the baseline: 1 better, 0 worse, 0 within the noise" in line for line in lines
+    )
     assert not any(line.startswith("## Table 2") for line in lines)
     assert any(line.startswith("## Table 4") for line in lines)
 
@@ -301,8 +355,11 @@ def test_the_parameters_of_table_7_are_the_networks():
 
 
 def test_the_chart_has_both_means_and_without_runs_neither():
-    rows = [row_of(variant, seed, curve=np.linspace(0, most + 0.1 * seed, RECIPE.epochs))
-            for variant, most in ((BASELINE, 0.2), (IMPLICIT, 0.6)) for seed in (0, 1)]
+    rows = [
+        row_of(variant, seed, curve=np.linspace(0, most + 0.1 * seed, RECIPE.epochs))
+        for variant, most in ((BASELINE, 0.2), (IMPLICIT, 0.6))
+        for seed in (0, 1)
+    ]
     full, empty = picture(results_of(rows, RECIPE)), picture(results_of([], RECIPE))
     assert full.shape == empty.shape
     for colour in ((200, 60, 30), (20, 70, 200)):
@@ -337,7 +394,11 @@ def test_the_list_says_what_is_there(tmp_path):
     ran = command(tmp_path, "--variants", "baseline,mul-iPR", "--seeds", "0,1", "--list")
     lines = ran.output.splitlines()
     assert [line.split()[0] + line[-7:] for line in lines] == [
-        "table1/baselineAP 23.4", "table4/mul-iPR  to do", "table1/baseline  to do", "table4/mul-iPR  to do"]
+        "table1/baselineAP 23.4",
+        "table4/mul-iPR  to do",
+        "table1/baseline  to do",
+        "table4/mul-iPR  to do",
+    ]
     assert not (tmp_path / "ablation.md").exists()
 
 
@@ -380,8 +441,9 @@ def test_a_run_that_fails_leaves_no_row_and_the_others_go_on(tmp_path, monkeypat
 
 def test_no_run_begins_after_the_end_and_ctrl_c_ends_those_in_progress(tmp_path, monkeypatch):
     running = []
-    monkeypatch.setattr(ablation, "started",
-                        lambda task: running.append(script("import time; time.sleep(60)")) or running[-1])
+    monkeypatch.setattr(
+        ablation, "started", lambda task: running.append(script("import time; time.sleep(60)")) or running[-1]
+    )
     assert ablation.side_by_side([task_of()], tmp_path / "a.csv", jobs=1, end=0.0) == 0
     assert not running
 

@@ -61,11 +61,14 @@ def two_heads(first: str, second: str, *, net: str = "width=64\nheight=64\n", di
 
 def test_iou_and_ratio_of_two_shapes_are_those_by_hand() -> None:
     boxes, anchors = np.array([[10.0, 20.0], [4.0, 4.0]]), np.array([[20.0, 10.0], [5.0, 40.0], [1.0, 4.0]])
-    np.testing.assert_allclose(ious(boxes, anchors), [
-        [100 / (200 + 200 - 100), 16 / 200],
-        [100 / (200 + 200 - 100), 16 / 200],
-        [4 / 200, 4 / 16],
-    ])  # fmt: skip
+    np.testing.assert_allclose(
+        ious(boxes, anchors),
+        [
+            [100 / (200 + 200 - 100), 16 / 200],
+            [100 / (200 + 200 - 100), 16 / 200],
+            [4 / 200, 4 / 16],
+        ],
+    )
     np.testing.assert_allclose(ratios(boxes, anchors), [[1 / 2, 1 / 5], [1 / 2, 1 / 10], [1 / 10, 1 / 4]])
 
 
@@ -149,8 +152,10 @@ def test_recall_counts_before_fitness_as_far_as_the_old_set_had_it() -> None:
 
 def test_the_search_is_as_its_seed_and_sorted_by_area() -> None:
     boxes, own = random_shapes(400), random_shapes(6, seed=9)
-    one, same, other = (search(boxes, own, Search(6, 3, 50), goal=FITNESS, rng=np.random.default_rng(seed))
-                        for seed in (4, 4, 5))  # fmt: skip
+    one, same, other = (
+        search(boxes, own, Search(6, 3, 50), goal=FITNESS, rng=np.random.default_rng(seed))
+        for seed in (4, 4, 5)
+    )
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
     assert (np.diff(one.prod(axis=1)) >= 0).all()
@@ -171,8 +176,14 @@ def test_of_many_boxes_a_sample_is_searched() -> None:
 
 def test_every_mutation_is_reported() -> None:
     done: list[int] = []
-    search(clouds(), CENTRES, Search(3, 2, 7), goal=FITNESS, rng=np.random.default_rng(0),
-           progress=lambda: done.append(1))  # fmt: skip
+    search(
+        clouds(),
+        CENTRES,
+        Search(3, 2, 7),
+        goal=FITNESS,
+        rng=np.random.default_rng(0),
+        progress=lambda: done.append(1),
+    )
     assert len(done) == 7 * 2  # of k-means and of the old set
 
 
@@ -212,8 +223,10 @@ def test_anchors_that_no_head_uses_stay() -> None:
 
 
 def test_a_region_head_gets_cells() -> None:
-    text = f"[net]\nwidth=96\nheight=64\nchannels=3\n{CONV.format(4, 32)}{CONV.format(12, 1)}" \
-           "[region]\nanchors = 1.5,1, 2,2.5  # cells\nnum=2\nclasses=1\n"
+    text = (
+        f"[net]\nwidth=96\nheight=64\nchannels=3\n{CONV.format(4, 32)}{CONV.format(12, 1)}"
+        "[region]\nanchors = 1.5,1, 2,2.5  # cells\nnum=2\nclasses=1\n"
+    )
     graph = graph_of(text, "darknet")
     assert [place.pixels for place in used_places(anchored_heads(graph))] == [(48, 32), (64, 80)]
     changed = with_anchors(graph, [(10.0, 20.0), (33.0, 64.0)])
@@ -222,8 +235,11 @@ def test_a_region_head_gets_cells() -> None:
 
 def test_comments_blanks_and_line_ends_stay() -> None:
     listed = "1,1,  2,2, 3,3"
-    text = two_heads("; above\r\n[yolo]\r\n mask = 0,1,2\n\tanchors =  " + listed + "   # pixels\r\nnum=3\n"
-                     "classes=1\n# anchors=9,9\n", "")  # fmt: skip
+    text = two_heads(
+        "; above\r\n[yolo]\r\n mask = 0,1,2\n\tanchors =  " + listed + "   # pixels\r\nnum=3\n"
+        "classes=1\n# anchors=9,9\n",
+        "",
+    )
     changed = with_anchors(graph_of(text, "darknet"), [(4, 4), (5, 5), (6, 6)])
     assert changed == text.replace(listed, "4,4, 5,5, 6,6")
 
@@ -255,8 +271,10 @@ def test_implicit_values_before_a_head_follow_its_filters() -> None:
 
 
 def test_a_region_head_can_have_another_number() -> None:
-    text = f"[net]\nwidth=96\nheight=64\nchannels=3\n{CONV.format(4, 32)}{CONV.format(12, 1)}" \
-           "[region]\nanchors=1,1, 2,2\nnum=2\nclasses=1\n"
+    text = (
+        f"[net]\nwidth=96\nheight=64\nchannels=3\n{CONV.format(4, 32)}{CONV.format(12, 1)}"
+        "[region]\nanchors=1,1, 2,2\nnum=2\nclasses=1\n"
+    )
     changed = with_anchors(graph_of(text, "darknet"), [(32.0, 32.0), (64.0, 32.0), (64.0, 96.0)])
     want = text.replace("1,1, 2,2", "1,1, 2,1, 2,3").replace("num=2", "num=3")
     assert changed == want.replace("filters=12", "filters=18")

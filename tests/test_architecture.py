@@ -15,22 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "yolor_cfg"
 # From the bottom to the top; a name stands for `name.py` or for every file in the folder `name/`.
 FLOORS = (
-    ("errors", "shape", "files"),
+    ("errors", "files", "shape", "runs"),
     ("lang", "ops"),
     ("sections",),
-    ("graph", "count", "layout", "fitting", "edit"),
-    ("model", "rewrite", "fold", "plain"),
-    ("weights", "unpickle", "pickled", "safetensors_io", "official", "checkpoint", "loading"),
-    ("engines", "export"),
-    ("detect",),
-    ("data",),
+    ("graph", "count", "model"),
+    ("weights", "rewrite", "images", "parallel", "names"),
+    ("detect", "data"),
     ("evaluate",),
     ("train",),
-    ("anchors", "implicit", "compare", "report"),
+    ("report", "analysis"),
     ("cli", "__init__", "__main__"),
 )
 ORDER = [part for floor in FLOORS for part in floor]
-WITHOUT_TORCH = {"errors", "shape", "lang", "sections", "graph", "count", "edit", "cli", "__init__"}
+WITHOUT_TORCH = {"errors", "files", "shape", "runs", "lang", "sections", "graph", "count", "cli", "__init__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -80,6 +77,10 @@ def test_every_file_has_a_floor() -> None:
 def test_every_folder_of_code_is_a_package_that_gets_installed() -> None:
     folders = {path.parent for path in FILES}
     assert [folder.name for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_every_floor_names_rooms_that_exist() -> None:
+    assert sorted(ORDER) == sorted({part_of(path) for path in FILES})
 
 
 def test_imports_go_down() -> None:

@@ -54,25 +54,42 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def graph_of(net: str = "", yolo: str = "") -> Graph:
-    return build(parse(f"""[net]\nwidth=64\nheight=32\nchannels=3\n{net}
+    return build(
+        parse(
+            f"""[net]\nwidth=64\nheight=32\nchannels=3\n{net}
 [convolutional]\nfilters=18\nactivation=linear\n[yolo]\nmask=0\nnum=1\nanchors=9,9\nclasses=13\njitter=.9
 [convolutional]\nfilters=18\nactivation=linear\n[yolo]\nmask=0\nnum=1\nanchors=9,9\nclasses=13\n{yolo}
-""", "x.cfg"))  # fmt: skip
+""",
+            "x.cfg",
+        )
+    )
 
 
 def test_the_recipe_is_read_from_net_and_from_the_last_head() -> None:
     net = "hue=.1\nsaturation=1.5\nexposure=0\nflip=0\nblur=5\ngaussian_noise=7\nletter_box=1\nmosaic_bound=1"
     assert recipe_of(graph_of(net, "jitter=.3\nresize=1.5\nmax=90")) == DarknetRecipe(
-        CropRules(0.3, 1.5, True), Shade(0.1, 1.5, 1.0), False, 5, 7, 0, True, 90)  # fmt: skip
+        CropRules(0.3, 1.5, True), Shade(0.1, 1.5, 1.0), False, 5, 7, 0, True, 90
+    )
     assert recipe_of(graph_of()) == DarknetRecipe()
     with pytest.raises(CfgError, match=r"resize: not above 0\n  found:   0"):
         recipe_of(graph_of("", "resize=0"))
 
 
-@pytest.mark.parametrize(("keys", "mixing"), [
-    ("", 0), ("mixup=1", 1), ("mixup=3", 3), ("mosaic=1", 3), ("mixup=1\nmosaic=1", 3),
-    ("cutmix=1", 0), ("mixup=1\ncutmix=1", 0), ("mixup=2", 0), ("mosaic=1\ncutmix=1", 3), ("mixup=4", 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keys", "mixing"),
+    [
+        ("", 0),
+        ("mixup=1", 1),
+        ("mixup=3", 3),
+        ("mosaic=1", 3),
+        ("mixup=1\nmosaic=1", 3),
+        ("cutmix=1", 0),
+        ("mixup=1\ncutmix=1", 0),
+        ("mixup=2", 0),
+        ("mosaic=1\ncutmix=1", 3),
+        ("mixup=4", 3),
+    ],
+)
 def test_mosaic_wins_over_mixup_and_cutmix_counts_for_nothing(keys: str, mixing: int) -> None:
     assert recipe_of(graph_of(keys)).mixing == mixing
 
@@ -85,11 +102,14 @@ def test_jitter_moves_each_side_by_its_own_chance() -> None:
     assert cut(0.26, 0.74, NONE, NONE) == Margins(left=-9, right=9, top=-10, bottom=-10)  # 9.6 towards 0
 
 
-@pytest.mark.parametrize(("resize", "farthest", "closest"), [
-    (1.0, 0, 0),
-    (1.5, -25, 16),  # 100 (1 - 1.5) / 2 and 100 (1 - 1 / 1.5) / 2
-    (0.5, -50, 0),  # only smaller: 100 (1 - 2) / 2
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("resize", "farthest", "closest"),
+    [
+        (1.0, 0, 0),
+        (1.5, -25, 16),  # 100 (1 - 1.5) / 2 and 100 (1 - 1 / 1.5) / 2
+        (0.5, -50, 0),  # only smaller: 100 (1 - 2) / 2
+    ],
+)
 def test_resize_zooms_with_one_chance_for_left_and_top_one_for_right_and_bottom(
     resize: float, farthest: int, closest: int
 ) -> None:
@@ -103,12 +123,15 @@ def test_resize_zooms_with_one_chance_for_left_and_top_one_for_right_and_bottom(
     assert cut(ALL, NONE) == Margins(closest, farthest, twice[closest], twice[farthest])
 
 
-@pytest.mark.parametrize(("image", "size", "area"), [
-    ((100, 200), (64, 64), (0, -50, 200, 150)),
-    ((200, 100), (64, 64), (-50, 0, 150, 200)),
-    ((100, 200), (32, 64), (0, 0, 200, 100)),
-    ((100, 100), (32, 96), (-100, 0, 200, 100)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("image", "size", "area"),
+    [
+        ((100, 200), (64, 64), (0, -50, 200, 150)),
+        ((200, 100), (64, 64), (-50, 0, 150, 200)),
+        ((100, 200), (32, 64), (0, 0, 200, 100)),
+        ((100, 100), (32, 96), (-100, 0, 200, 100)),
+    ],
+)
 def test_letter_box_adds_padding_until_the_aspect_is_that_of_the_input(image, size, area) -> None:
     rules = CropRules(0, 1, letter_box=True)
     assert margins(image, size, rules, chances=Chances((HALF,) * 4, (HALF, HALF))).area(image) == area

@@ -124,11 +124,14 @@ def test_a_crop_inside_the_picture_copies_nothing_and_one_off_it_shows_no_pixel(
 def test_yolors_tables_are_the_formula_for_every_pixel(hue: float, saturation: float, value: float) -> None:
     rgb = pixels(7, 16, 16, 3)
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV).astype(np.float64)
-    wanted = np.stack([
-        np.floor(np.fmod(hsv[..., 0] * hue, 180)),
-        np.floor(np.minimum(hsv[..., 1] * saturation, 255)),
-        np.floor(np.minimum(hsv[..., 2] * value, 255)),
-    ], axis=-1).astype(np.uint8)  # fmt: skip
+    wanted = np.stack(
+        [
+            np.floor(np.fmod(hsv[..., 0] * hue, 180)),
+            np.floor(np.minimum(hsv[..., 1] * saturation, 255)),
+            np.floor(np.minimum(hsv[..., 2] * value, 255)),
+        ],
+        axis=-1,
+    ).astype(np.uint8)
     found = recoloured(rgb, yolor_tables((hue, saturation, value)))
     np.testing.assert_array_equal(found, cv2.cvtColor(wanted, cv2.COLOR_HSV2RGB))
 
@@ -151,8 +154,10 @@ def test_a_hue_below_zero_stays_zero_and_one_above_the_circle_goes_round() -> No
     red = np.array([[[200, 43, 43]]], np.uint8)  # hue 0
     pink = cv2.cvtColor(np.array([[[170, 200, 200]]], np.uint8), cv2.COLOR_HSV2RGB)
     assert shaded(red, Shade(-0.3)).tolist() == red.tolist()
-    assert shaded(pink, Shade(0.1)).tolist() == cv2.cvtColor(
-        np.array([[[170 + 18 - 180, 200, 200]]], np.uint8), cv2.COLOR_HSV2RGB).tolist()  # fmt: skip
+    assert (
+        shaded(pink, Shade(0.1)).tolist()
+        == cv2.cvtColor(np.array([[[170 + 18 - 180, 200, 200]]], np.uint8), cv2.COLOR_HSV2RGB).tolist()
+    )
 
 
 def test_only_rgb_has_a_hue_and_grey_only_an_exposure() -> None:

@@ -44,20 +44,38 @@ def test_the_built_in_recipes_are_those_of_the_hyp_files() -> None:
     scratch = RECIPES["scratch1280"]
     assert (scratch.hsv_h, scratch.hsv_s, scratch.hsv_v) == (0.015, 0.7, 0.4)
     assert (scratch.translate, scratch.scale, scratch.fliplr, scratch.mosaic, scratch.mixup) == (
-        0.5, 0.5, 0.5, 1, 0)  # fmt: skip
+        0.5,
+        0.5,
+        0.5,
+        1,
+        0,
+    )
     assert (scratch.lr0, scratch.lrf, scratch.momentum, scratch.weight_decay) == (0.01, 0.2, 0.937, 5e-4)
     assert (scratch.box, scratch.cls, scratch.obj) == (0.05, 0.5, 1.0)
-    changes = {name: {key: value for key, value in recipe._asdict().items() if value != getattr(scratch, key)}
-               for name, recipe in RECIPES.items()}  # fmt: skip
+    changes = {
+        name: {key: value for key, value in recipe._asdict().items() if value != getattr(scratch, key)}
+        for name, recipe in RECIPES.items()
+    }
     assert changes == {
         "scratch640": {"cls": 0.3, "obj": 0.7, "translate": 0.1, "scale": 0.9},
         "scratch1280": {},
         "finetune1280": {"scale": 0.8, "mixup": 0.2},
         "paper": {"translate": 0.1},
-        "small": {"lr0": 0.003, "lrf": 0.02, "warmup_epochs": 1, "warmup_bias_lr": 0.003,
-                  "weight_decay": 0.05, "box": 0.1, "cls": 4.0, "translate": 0.1, "scale": 0.3,
-                  "mosaic": 0.5, "hsv_s": 0.4, "hsv_v": 0.3},
-    }  # fmt: skip
+        "small": {
+            "lr0": 0.003,
+            "lrf": 0.02,
+            "warmup_epochs": 1,
+            "warmup_bias_lr": 0.003,
+            "weight_decay": 0.05,
+            "box": 0.1,
+            "cls": 4.0,
+            "translate": 0.1,
+            "scale": 0.3,
+            "mosaic": 0.5,
+            "hsv_s": 0.4,
+            "hsv_v": 0.3,
+        },
+    }
 
 
 def test_a_hyp_file_changes_what_it_names_and_a_misspelt_name_is_an_error() -> None:

@@ -155,8 +155,10 @@ def test_darknets_control_of_channels_is_an_implicit_scale():
 
 
 def test_what_an_implicit_returns_is_not_the_learned_tensor():
-    for text, dialect, inputs in (("[implicit_add]\nfilters=4", "yolor", ()),
-                                  ("[implicit]\nfilters=4", "darknet", (torch.zeros(1, 4, 6, 8),))):
+    for text, dialect, inputs in (
+        ("[implicit_add]\nfilters=4", "yolor", ()),
+        ("[implicit]\nfilters=4", "darknet", (torch.zeros(1, 4, 6, 8),)),
+    ):
         node = last_node(text, dialect=dialect)
         module = node.section.module(*node.inputs)
         kept = module.implicit.detach().clone()
@@ -240,19 +242,24 @@ def test_one_number_an_anchor_may_be_for_its_sizes_alone():
     np.testing.assert_allclose(computed(text, x, z), want, atol=1e-12)
 
 
-@pytest.mark.parametrize(("keys", "filters", "key", "message"), [
-    ("only=wh\nanchors=2", 5, "from", "channel counts differ"),
-    ("only=wh\nanchors=5", 6, "only", "the map holds no boxes of that many anchors"),
-    ("only=wh\nanchors=4", 8, "only", "the map holds no boxes of that many anchors"),
-    ("group=anchors", 4, "from", "channel counts differ"),
-    ("group=anchors\nanchors=17", 17, "anchors", "more anchors than channels"),
-    ("only=sizes", 4, "only", "unknown value"),
-    ("group=levels", 4, "group", "unknown value"),
-])
+@pytest.mark.parametrize(
+    ("keys", "filters", "key", "message"),
+    [
+        ("only=wh\nanchors=2", 5, "from", "channel counts differ"),
+        ("only=wh\nanchors=5", 6, "only", "the map holds no boxes of that many anchors"),
+        ("only=wh\nanchors=4", 8, "only", "the map holds no boxes of that many anchors"),
+        ("group=anchors", 4, "from", "channel counts differ"),
+        ("group=anchors\nanchors=17", 17, "anchors", "more anchors than channels"),
+        ("only=sizes", 4, "only", "unknown value"),
+        ("group=levels", 4, "group", "unknown value"),
+    ],
+)
 def test_a_part_that_does_not_fit_is_told(keys, filters, key, message):
     with pytest.raises(CfgError, match=message) as told:
-        graph_of(BOXES + VECTOR.format(filters) + f"[route]\nlayers=0\n[control_channels]\nfrom=1\n{keys}",
-                 dialect="yolor")
+        graph_of(
+            BOXES + VECTOR.format(filters) + f"[route]\nlayers=0\n[control_channels]\nfrom=1\n{keys}",
+            dialect="yolor",
+        )
     assert told.value.key == key
 
 

@@ -179,8 +179,17 @@ def test_anchors_for_another_size_are_told_to_be_so() -> None:
 def test_a_nano_network_gets_fitting_anchors_for_blood_cells(shared: Path) -> None:
     text = (ROOT / "cfg/yolor_nano.cfg").read_text()
     Path("nano.cfg").write_text(text.replace("classes=80", "classes=3").replace("filters=255", "filters=24"))
-    result = run("nano.cfg", "--data", shared / "data/bccd/bccd.data", "--img-size", "256x320", "--json",
-                 "--write", "out.cfg", *QUICK)  # fmt: skip
+    result = run(
+        "nano.cfg",
+        "--data",
+        shared / "data/bccd/bccd.data",
+        "--img-size",
+        "256x320",
+        "--json",
+        "--write",
+        "out.cfg",
+        *QUICK,
+    )
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert value["before"]["fitness"] < 0.73 and value["after"]["fitness"] > 0.9

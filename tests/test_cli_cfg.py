@@ -85,7 +85,9 @@ def test_a_warning_does_not_hide_faults_of_wiring(good: Path) -> None:
     good.write_text(GOOD + "colour=red\n[route]\nlayers=-5\n")
     told = json.loads(yolor("check", good, "--json").stdout)
     assert [(fault["line"], fault["message"]) for fault in told] == [
-        (9, "unknown key"), (11, "points outside the sections before this one")]
+        (9, "unknown key"),
+        (11, "points outside the sections before this one"),
+    ]
 
 
 def test_every_file_is_checked_and_one_bad_one_is_enough(good: Path, bad: Path) -> None:
@@ -98,7 +100,9 @@ def test_every_file_is_checked_and_one_bad_one_is_enough(good: Path, bad: Path) 
 def test_json_lists_each_fault_once(bad: Path, good: Path) -> None:
     told = json.loads(yolor("check", bad, good, "--json").stdout)
     assert [(fault["path"], fault["line"], fault["key"]) for fault in told] == [
-        (str(bad), 8, "stride"), (str(bad), 9, "colour")]
+        (str(bad), 8, "stride"),
+        (str(bad), 9, "colour"),
+    ]
     assert set(told[0]) == {"path", "line", "section", "number", "key", "message", "found", "allowed", "hint"}
 
 
@@ -169,14 +173,17 @@ def test_what_is_no_cfg_is_not_formatted(tmp_path: Path) -> None:
 
 def test_formatting_keeps_what_a_cfg_says(shared: Path) -> None:
     from yolor_cfg.lang.syntax import parse, parse_bytes
+
     changed = []
     for path in sorted((shared / "corpus" / "cfg").glob("*.cfg")):
         result = yolor("format", path)
         if result.exit_code:
             continue
         before, after = parse_bytes(path.read_bytes()), parse_bytes(result.stdout_bytes)
-        said = [[(s.name, [(e.key, e.value) for e in s.entries]) for s in document.sections]
-                for document in (before, after)]
+        said = [
+            [(s.name, [(e.key, e.value) for e in s.entries]) for s in document.sections]
+            for document in (before, after)
+        ]
         if said[0] != said[1] or not parse(result.stdout).sections:
             changed.append(path.name)
     assert changed == []

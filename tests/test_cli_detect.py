@@ -132,9 +132,15 @@ def test_everything_that_can_be_saved_is_saved(tiny: Files, here: Path) -> None:
     folder = here / "runs/detect/exp"
     files = results(here)
     assert [name for name in files if "crops" not in name] == [
-        "exp/0.png", "exp/1.png", "exp/2.png", "exp/detections.jsonl",
-        "exp/labels/0.txt", "exp/labels/1.txt", "exp/labels/2.txt", "exp/summary.json",
-    ]  # fmt: skip
+        "exp/0.png",
+        "exp/1.png",
+        "exp/2.png",
+        "exp/detections.jsonl",
+        "exp/labels/0.txt",
+        "exp/labels/1.txt",
+        "exp/labels/2.txt",
+        "exp/summary.json",
+    ]
     assert [json.loads(line) for line in (folder / "detections.jsonl").read_text().splitlines()] == lines
     crops = [
         f"exp/crops/{one['name']}/{Path(line['source']).stem}_{number}.jpg"

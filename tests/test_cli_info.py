@@ -238,10 +238,12 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(order: tuple[str, str
         (OSError(errno.ENOSPC, "No space left on device"), 1, "no space left on device\n"),
     ],
 )
-def test_what_the_system_refuses_is_one_line(fault: BaseException, code: int, text: str, cfg: Path,
-                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_system_refuses_is_one_line(
+    fault: BaseException, code: int, text: str, cfg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise fault
+
     monkeypatch.setattr("yolor_cfg.graph.load", refuse)
     result = yolor("info", cfg)
     assert (result.exit_code, result.stderr) == (code, text)

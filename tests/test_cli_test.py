@@ -13,9 +13,15 @@ from yolor_cfg.data.write_shapes import DrawnData, write_shapes
 from yolor_cfg.evaluate.coco import NUMBERS
 
 FILES = {
-    "metrics.json", "predictions.json", "per_class.csv", "confusion_matrix.png",
-    "PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png",
-}  # fmt: skip
+    "metrics.json",
+    "predictions.json",
+    "per_class.csv",
+    "confusion_matrix.png",
+    "PR_curve.png",
+    "P_curve.png",
+    "R_curve.png",
+    "F1_curve.png",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +53,12 @@ def on_files(shared: Path, *args: object, name: str = "val") -> Result:
     [
         ("coco_mini/results_val.json", "coco_mini/gt_val.json", "coco_mini/expected_val.json", "stats"),
         ("coco_mini/results_train.json", "coco_mini/gt_train.json", "coco_mini/expected_train.json", "stats"),
-        ("fakebbox100/results.json", "fakebbox100/gt.json", "fakebbox100/expected.json",
-         "expected_with_area_wh"),
+        (
+            "fakebbox100/results.json",
+            "fakebbox100/gt.json",
+            "fakebbox100/expected.json",
+            "expected_with_area_wh",
+        ),
     ],
 )
 def test_results_made_elsewhere_give_the_12_numbers(
@@ -92,8 +102,12 @@ def test_no_detections_score_0_and_it_is_said(shared: Path, tmp_path: Path) -> N
 
 def test_results_of_other_images_are_refused_with_exit_code_3(shared: Path) -> None:
     folder = shared / "eval"
-    result = run("--predictions", folder / "coco_mini/results_train.json",
-                 "--annotations", folder / "coco_mini/gt_val.json")  # fmt: skip
+    result = run(
+        "--predictions",
+        folder / "coco_mini/results_train.json",
+        "--annotations",
+        folder / "coco_mini/gt_val.json",
+    )
     assert result.exit_code == 3
     assert "no such image" in result.stderr and "results_train.json" in result.stderr
 
@@ -109,9 +123,15 @@ def test_files_that_are_not_there_or_not_json_are_refused(shared: Path, tmp_path
 
 @pytest.mark.parametrize(
     "args",
-    [(), ("a.cfg",), ("a.cfg", "a.weights"), ("--predictions", "r.json"), ("--annotations", "g.json"),
-     ("a.cfg", "--predictions", "r.json", "--annotations", "g.json"),
-     ("--predictions", "r.json", "--annotations", "g.json", "--data", "d.data")],
+    [
+        (),
+        ("a.cfg",),
+        ("a.cfg", "a.weights"),
+        ("--predictions", "r.json"),
+        ("--annotations", "g.json"),
+        ("a.cfg", "--predictions", "r.json", "--annotations", "g.json"),
+        ("--predictions", "r.json", "--annotations", "g.json", "--data", "d.data"),
+    ],
 )
 def test_half_a_question_is_a_usage_error(args: tuple[str, ...]) -> None:
     result = run(*args)

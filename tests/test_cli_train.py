@@ -22,12 +22,27 @@ from yolor_cfg.cli.train import _Bar
 from yolor_cfg.train.run import Journal, begin
 
 FILES = {
-    "args.yaml", "env.json", "model.cfg", "results.csv", "metrics.jsonl", "results.png", "labels.png",
-    "train_batch0.jpg", "train_batch1.jpg", "train_batch2.jpg",
-    "val_batch0_labels.jpg", "val_batch0_pred.jpg",
-    "P_curve.png", "R_curve.png", "F1_curve.png", "PR_curve.png", "confusion_matrix.png",
-    "weights/last.pt", "weights/best.pt", "weights/best.weights",
-}  # fmt: skip
+    "args.yaml",
+    "env.json",
+    "model.cfg",
+    "results.csv",
+    "metrics.jsonl",
+    "results.png",
+    "labels.png",
+    "train_batch0.jpg",
+    "train_batch1.jpg",
+    "train_batch2.jpg",
+    "val_batch0_labels.jpg",
+    "val_batch0_pred.jpg",
+    "P_curve.png",
+    "R_curve.png",
+    "F1_curve.png",
+    "PR_curve.png",
+    "confusion_matrix.png",
+    "weights/last.pt",
+    "weights/best.pt",
+    "weights/best.weights",
+}
 
 
 class Terminal(io.StringIO):
@@ -177,14 +192,17 @@ def test_weights_of_another_run_are_told(cfg, data):
     assert "tensors were taken as they are" in result.stderr
 
 
-@pytest.mark.parametrize(("args", "code", "text"), [
-    (["small.cfg"], 2, "give CFG and --data"),
-    (["--resume"], 3, "no run to go on with"),
-    (["small.cfg", "--data", "nothing.data"], 3, "no such file"),
-    (["nothing.cfg", "--data", "DATA"], 2, "cannot be read"),
-    (["small.cfg", "--data", "DATA", "--weights", "nothing.pt"], 4, "nothing.pt"),
-    (["small.cfg", "--data", "DATA", "--hyp", "nothing.yaml"], 1, "nothing.yaml"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "code", "text"),
+    [
+        (["small.cfg"], 2, "give CFG and --data"),
+        (["--resume"], 3, "no run to go on with"),
+        (["small.cfg", "--data", "nothing.data"], 3, "no such file"),
+        (["nothing.cfg", "--data", "DATA"], 2, "cannot be read"),
+        (["small.cfg", "--data", "DATA", "--weights", "nothing.pt"], 4, "nothing.pt"),
+        (["small.cfg", "--data", "DATA", "--hyp", "nothing.yaml"], 1, "nothing.yaml"),
+    ],
+)
 def test_faults_are_one_message_and_an_exit_code(cfg, data, args, code, text):
     result = run(*[data if arg == "DATA" else arg for arg in args])
     assert result.exit_code == code, result.output

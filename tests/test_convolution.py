@@ -328,8 +328,11 @@ def test_a_deformable_convolution_looks_where_its_offsets_say(stride: int) -> No
     text = f"[deformableconvolutional]\nfilters=3\nsize=3\nstride={stride}\npad=1\nactivation=linear"
     network, x = network_of(text, YOLOR), image()
     own, pixels = arrays(network), image().numpy()
-    small = {name: correlated(pixels, own[f"DeformConv2d.{name}.weight"], strides=(stride, stride), pad=1)
-             + each(own[f"DeformConv2d.{name}.bias"]) for name in ("p_conv", "m_conv")}
+    small = {
+        name: correlated(pixels, own[f"DeformConv2d.{name}.weight"], strides=(stride, stride), pad=1)
+        + each(own[f"DeformConv2d.{name}.bias"])
+        for name in ("p_conv", "m_conv")
+    }
     offsets, amounts = small["p_conv"], 1 / (1 + np.exp(-small["m_conv"]))
     padded = np.pad(pixels, [(0, 0), (0, 0), (1, 1), (1, 1)])
     expected = np.zeros((2, 3, *offsets.shape[2:]))

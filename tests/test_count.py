@@ -191,6 +191,7 @@ def profiled(graph: Graph, rules: Rules | None = None) -> tuple[float, float]:
 def of_2020() -> Rules:
     """The rules of thop 0.0.31 where they differ from today's, and as the paper's figures need them: poolings
     count nothing."""
+
     def convolution(module: nn.Conv2d, _: object, y: torch.Tensor) -> None:
         weights = module.weight[0].numel() + (module.bias is not None)
         module.total_ops += y.numel() * weights
@@ -201,8 +202,12 @@ def of_2020() -> Rules:
     def nothing(module: nn.Module, *_: object) -> None:
         module.total_ops += 0
 
-    return {nn.Conv2d: convolution, nn.BatchNorm2d: batch_norm, nn.Upsample: nothing,
-            nn.AdaptiveAvgPool2d: nothing}
+    return {
+        nn.Conv2d: convolution,
+        nn.BatchNorm2d: batch_norm,
+        nn.Upsample: nothing,
+        nn.AdaptiveAvgPool2d: nothing,
+    }
 
 
 @per_cfg
@@ -279,8 +284,11 @@ def test_softmax_and_means_count_for_thop_by_their_formulas() -> None:
 def test_implicit_knowledge_has_parameters_in_every_counting_but_thops() -> None:
     text = CONV + "[implicit_add]\nfilters=4\n"
     assert {name: tallied(text, name).nodes[1].parameters for name in COUNTINGS} == {
-        "exact": 4, "darknet": 4, "paper": 4, "thop": 0,
-    }  # fmt: skip
+        "exact": 4,
+        "darknet": 4,
+        "paper": 4,
+        "thop": 0,
+    }
 
 
 def test_the_work_that_makes_an_implicit_vector_counts_in_ours_alone() -> None:

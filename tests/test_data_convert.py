@@ -25,8 +25,10 @@ def assert_alike(left: Dataset, right: Dataset) -> None:
         np.testing.assert_allclose(one.boxes_xywh, other.boxes_xywh, atol=2e-5)
         np.testing.assert_allclose(one.areas, other.areas, rtol=1e-3)
         assert [one.classes.tolist(), one.identities.tolist(), one.size] == [
-            other.classes.tolist(), other.identities.tolist(), other.size,
-        ]  # fmt: skip
+            other.classes.tolist(),
+            other.identities.tolist(),
+            other.size,
+        ]
         assert Path(one.image).read_bytes() == Path(other.image).read_bytes()
 
 

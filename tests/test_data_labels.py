@@ -145,11 +145,13 @@ def test_checking_agrees_with_each_rule_written_out() -> None:
     rows[:, 1], rows[:, 2] = rng.integers(-1, 5, 4000), -1
     rows[:, 3:7] = rng.uniform(-0.2, 1.2, (4000, 4))
     expected = [
-        0 <= row[1] < 3 and row[5] > 0 and row[6] > 0
+        0 <= row[1] < 3
+        and row[5] > 0
+        and row[6] > 0
         and min(row[3] - row[5] / 2, row[4] - row[6] / 2) >= -1e-3
         and max(row[3] + row[5] / 2, row[4] + row[6] / 2) <= 1 + 1e-3
         for row in rows
-    ]  # fmt: skip
+    ]
     checked = check_rows(rows, classes=3, fix="drop")
     assert 20 < sum(expected) < 3980
     assert checked.kept.tolist() == expected

@@ -83,8 +83,11 @@ def test_an_epoch_goes_on_at_any_batch_as_if_never_broken(data: Dataset) -> None
 
 
 def test_epochs_and_seeds_differ_in_order_and_in_chance(data: Dataset) -> None:
-    orders = {tuple(np.concatenate([b.indices for b in Shuffled(COUNT, 4, seed).batches(epoch)]).tolist())
-              for seed in (0, 1) for epoch in (0, 1)}  # fmt: skip
+    orders = {
+        tuple(np.concatenate([b.indices for b in Shuffled(COUNT, 4, seed).batches(epoch)]).tolist())
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
     assert len(orders) == 4
     first, second = (next(iter(loader(data).epoch(epoch))) for epoch in (0, 1))
     assert not torch.equal(first.images, second.images)

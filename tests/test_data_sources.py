@@ -123,9 +123,14 @@ def folder(root: Path) -> Path:
 
 
 FORMATS = {
-    "darknet": darknet, "yolo": yolo_list, "yolo with a map": yolo_map, "coco": coco, "voc": voc,
-    "voc in one folder": voc_folder, "folder": folder,
-}  # fmt: skip
+    "darknet": darknet,
+    "yolo": yolo_list,
+    "yolo with a map": yolo_map,
+    "coco": coco,
+    "voc": voc,
+    "voc in one folder": voc_folder,
+    "folder": folder,
+}
 
 
 @pytest.mark.parametrize("name", FORMATS)

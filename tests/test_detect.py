@@ -67,9 +67,11 @@ def test_the_detector_sees_the_input_and_the_boxes_of_c_darknet(name: str, tmp_p
     case = json.loads((folder / f"{name}.json").read_text())
     want = np.load(folder / f"{name}.npz")
     detector = Detector(
-        *seeded(case["network"], tmp_path), preprocess=case["preprocess"], conf=case["thresh"],
+        *seeded(case["network"], tmp_path),
+        preprocess=case["preprocess"],
+        conf=case["thresh"],
         iou=case["nms"],
-    )  # fmt: skip
+    )
     pixels = detector.prepare(folder / case["image"]).pixels
     np.testing.assert_allclose(pixels.ravel()[want["tensor_idx"]], want["tensor_val"], atol=1e-5)
     (found,) = detector([folder / case["image"]])

@@ -87,8 +87,13 @@ YOLO = "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nmask=0\nclasses=1
 
 @pytest.mark.parametrize(
     ("section", "differs"),
-    [(YOLO, "[yolo]"), ("[convolutional]\nfilters=4\n[reorg]\nstride=2\n", "[reorg]"),
-     ("[maxpool]\nsize=2\nstride=2\n", "[maxpool]"), ("[maxpool]\nsize=3\nstride=2\n", ""), (CONV, "")],
+    [
+        (YOLO, "[yolo]"),
+        ("[convolutional]\nfilters=4\n[reorg]\nstride=2\n", "[reorg]"),
+        ("[maxpool]\nsize=2\nstride=2\n", "[maxpool]"),
+        ("[maxpool]\nsize=3\nstride=2\n", ""),
+        (CONV, ""),
+    ],
 )
 def test_a_note_tells_what_differs_where_darknet_was_only_assumed(section: str, differs: str) -> None:
     notes = read(NET + section).notes

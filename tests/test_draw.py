@@ -219,8 +219,14 @@ def test_results_of_pictures_are_media_labels_crops_records_and_a_summary(tmp_pa
         results.add(frame("in/y.gif"), boxes())
         results.skip(Unreadable("in/z.jpg", "the file is empty"))
     assert files(tmp_path) == [
-        "crops/a_.._cat/x_1.jpg", "crops/dog/x_0.jpg", "detections.jsonl", "labels/x.txt", "labels/y.txt",
-        "summary.json", "x.png", "y.jpg",
+        "crops/a_.._cat/x_1.jpg",
+        "crops/dog/x_0.jpg",
+        "detections.jsonl",
+        "labels/x.txt",
+        "labels/y.txt",
+        "summary.json",
+        "x.png",
+        "y.jpg",
     ]
     assert read_image(tmp_path / "crops/dog/x_0.jpg").shape == (40, 100, 3)
     assert len((tmp_path / "labels/x.txt").read_text().splitlines()) == 2

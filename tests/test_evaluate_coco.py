@@ -18,13 +18,25 @@ from yolor_cfg.evaluate.scores import Counting, document, score
 
 REFERENCES = {
     "val": ("coco_mini/gt_val.json", "coco_mini/results_val.json", "coco_mini/expected_val.json", "stats"),
-    "train": ("coco_mini/gt_train.json", "coco_mini/results_train.json", "coco_mini/expected_train.json",
-              "stats"),
-    "fakebbox100": ("fakebbox100/gt.json", "fakebbox100/results.json", "fakebbox100/expected.json",
-                    "expected_with_area_wh"),
+    "train": (
+        "coco_mini/gt_train.json",
+        "coco_mini/results_train.json",
+        "coco_mini/expected_train.json",
+        "stats",
+    ),
+    "fakebbox100": (
+        "fakebbox100/gt.json",
+        "fakebbox100/results.json",
+        "fakebbox100/expected.json",
+        "expected_with_area_wh",
+    ),
 }
-FASTER = pytest.param("faster", marks=pytest.mark.skipif(
-    coco.find_spec("faster_coco_eval") is None, reason="needs faster-coco-eval (the extra `eval`)"))
+FASTER = pytest.param(
+    "faster",
+    marks=pytest.mark.skipif(
+        coco.find_spec("faster_coco_eval") is None, reason="needs faster-coco-eval (the extra `eval`)"
+    ),
+)
 
 
 def reference(shared: Path, name: str) -> tuple:
@@ -55,7 +67,8 @@ def test_fakebbox100_gives_the_official_rows_that_do_not_depend_on_area(shared: 
     rows = expected["official_rows_that_must_match"]
     assert len(rows) == 6
     assert {row: round(scores.numbers[row], 3) for row in rows} == {
-        row: expected["official_3_digits"][row] for row in rows}
+        row: expected["official_3_digits"][row] for row in rows
+    }
 
 
 @pytest.mark.parametrize("engine", ["pycocotools", FASTER])
@@ -111,9 +124,18 @@ def test_a_data_set_gives_the_numbers_of_the_json_it_came_from(shared: Path) -> 
         rows = ground.images == i
         corner, size = ground.boxes_ltwh[rows, :2], ground.boxes_ltwh[rows, 2:]
         boxes = np.concatenate([corner + size / 2, size], axis=1) / [width, height, width, height]
-        samples.append(Sample(ground.files[i], boxes.astype(np.float32), ground.classes[rows],
-                              np.full(rows.sum(), -1), ground.crowd[rows],
-                              ground.areas[rows].astype(np.float32), ground.image_ids[i], (height, width)))
+        samples.append(
+            Sample(
+                ground.files[i],
+                boxes.astype(np.float32),
+                ground.classes[rows],
+                np.full(rows.sum(), -1),
+                ground.crowd[rows],
+                ground.areas[rows].astype(np.float32),
+                ground.image_ids[i],
+                (height, width),
+            )
+        )
     again = of_dataset(Dataset(ground.names, tuple(samples), "made here", "coco", (), ground.category_ids))
     assert again.category_ids == ground.category_ids
     assert coco_scores(again, detections).numbers == pytest.approx(numbers, abs=1e-6)
@@ -149,9 +171,17 @@ def test_the_document_is_json_without_nan_and_names_every_number() -> None:
 
 @pytest.mark.parametrize(
     ("text", "word"),
-    [("{", "no JSON"), ("[]", "no COCO ground truth"), ('{"images": [], "annotations": []}', "no COCO"),
-     ('{"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}], "annotations": [{"image_id": 1}]}',
-      "cannot be read"), ("\x80", "no JSON")],
+    [
+        ("{", "no JSON"),
+        ("[]", "no COCO ground truth"),
+        ('{"images": [], "annotations": []}', "no COCO"),
+        (
+            '{"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}],'
+            ' "annotations": [{"image_id": 1}]}',
+            "cannot be read",
+        ),
+        ("\x80", "no JSON"),
+    ],
 )
 def test_a_file_that_is_no_truth_is_refused(tmp_path: Path, text: str, word: str) -> None:
     path = tmp_path / "gt.json"
@@ -164,9 +194,11 @@ def test_a_file_that_is_no_truth_is_refused(tmp_path: Path, text: str, word: str
 def test_scoring_files_needs_no_torch(shared: Path) -> None:
     import subprocess
 
-    code = ("import sys; from yolor_cfg.evaluate import ground, results, scores\n"
-            "import yolor_cfg.report.tables, yolor_cfg.cli.test\n"
-            f"g = ground.of_coco({str(shared / 'eval/fakebbox100/gt.json')!r})\n"
-            f"d = results.read_results({str(shared / 'eval/fakebbox100/results.json')!r}, g)\n"
-            "scores.document(scores.score(g, d), g)\nassert 'torch' not in sys.modules")
+    code = (
+        "import sys; from yolor_cfg.evaluate import ground, results, scores\n"
+        "import yolor_cfg.report.tables, yolor_cfg.cli.test\n"
+        f"g = ground.of_coco({str(shared / 'eval/fakebbox100/gt.json')!r})\n"
+        f"d = results.read_results({str(shared / 'eval/fakebbox100/results.json')!r}, g)\n"
+        "scores.document(scores.score(g, d), g)\nassert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -77,8 +77,9 @@ def test_darknet_counts_classes_that_are_not_there_as_0() -> None:
 
 def test_darknets_counts_are_those_above_its_threshold() -> None:
     ground = truth([(0, 0, *NEAR), (0, 1, 50, 50, 20, 20), (0, 1, 80, 80, 10, 10)])
-    detections = found([(0, 0, 0.9, *NEAR), (0, 0, 0.8, *NEAR),
-                        (0, 1, 0.7, 50, 50, 20, 15), (0, 1, 0.2, 80, 80, 10, 10)])
+    detections = found(
+        [(0, 0, 0.9, *NEAR), (0, 0, 0.8, *NEAR), (0, 1, 0.7, 50, 50, 20, 15), (0, 1, 0.2, 80, 80, 10, 10)]
+    )
     scores = darknet_scores(ground, detections)
     assert (scores.true_positives.tolist(), scores.false_positives.tolist()) == ([1, 1], [1, 0])
     assert scores.false_negatives == 1
@@ -159,11 +160,13 @@ def test_overlaps_are_intersection_over_union() -> None:
 
 def test_the_confusion_matrix_counts_every_box_and_every_likely_detection_once() -> None:
     ground = truth([(0, 0, *NEAR), (0, 1, 50, 50, 20, 20), (1, 1, 0, 0, 10, 10)], images=3)
-    detections = found([
-        (0, 0, 0.9, *NEAR),  # right
-        (0, 0, 0.8, 50, 50, 20, 20),  # the wrong class
-        (0, 1, 0.7, 10, 10, 20, 19),  # on a box that is taken
-        (2, 1, 0.9, 5, 5, 9, 9),  # on nothing
-        (1, 1, 0.2, 0, 0, 10, 10),  # not likely
-    ])
+    detections = found(
+        [
+            (0, 0, 0.9, *NEAR),  # right
+            (0, 0, 0.8, 50, 50, 20, 20),  # the wrong class
+            (0, 1, 0.7, 10, 10, 20, 19),  # on a box that is taken
+            (2, 1, 0.9, 5, 5, 9, 9),  # on nothing
+            (1, 1, 0.2, 0, 0, 10, 10),  # not likely
+        ]
+    )
     assert confusion_matrix(ground, detections).tolist() == [[1, 0, 0], [1, 0, 1], [0, 2, 0]]

@@ -89,8 +89,11 @@ def test_names_of_images_may_hold_spaces_and_the_longest_class_counts(tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("p0 0.9 1 2 3\n", ["comp4_det_test_a.txt:1", "detector valid"]),
-     ("\np0 0.9 1 2 3 x\n", ["comp4_det_test_a.txt:2"]), ("p7 0.9 1 2 3 4\n", ["no such image", "p7"])],
+    [
+        ("p0 0.9 1 2 3\n", ["comp4_det_test_a.txt:1", "detector valid"]),
+        ("\np0 0.9 1 2 3 x\n", ["comp4_det_test_a.txt:2"]),
+        ("p7 0.9 1 2 3 4\n", ["no such image", "p7"]),
+    ],
 )
 def test_a_faulty_line_of_darknets_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
     (tmp_path / "comp4_det_test_a.txt").write_text(text)

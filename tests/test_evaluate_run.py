@@ -69,8 +69,18 @@ def with_truth(paths: Sequence[Path], found: Sequence[np.ndarray], *, above: flo
         boxes = np.concatenate([sure[:, :2] + sure[:, 2:4] / 2, sure[:, 2:4]], axis=1)
         fractions = (boxes / [width, height, width, height]).astype(np.float32)
         count = len(sure)
-        samples.append(Sample(str(path), fractions, sure[:, 5].astype(int), np.full(count, -1),
-                              np.zeros(count, bool), sure[:, 2:4].prod(1), path.stem, (height, width)))
+        samples.append(
+            Sample(
+                str(path),
+                fractions,
+                sure[:, 5].astype(int),
+                np.full(count, -1),
+                np.zeros(count, bool),
+                sure[:, 2:4].prod(1),
+                path.stem,
+                (height, width),
+            )
+        )
     return Dataset(NAMES, tuple(samples), "made here", "test")
 
 

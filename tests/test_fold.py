@@ -90,11 +90,14 @@ def test_so_it_does_at_other_sizes(name, size):
     checked(lived_in(graph_at(name, size)))
 
 
-@pytest.mark.parametrize(("name", "baseline"), [
-    ("yolor_csp", "yolov4_csp_silu"),
-    ("yolor_csp_sss", "yolov4_csp_sss"),
-    ("yolor_csp_ssss_dwt", "yolov4_csp_ssss_dwt"),
-])
+@pytest.mark.parametrize(
+    ("name", "baseline"),
+    [
+        ("yolor_csp", "yolov4_csp_silu"),
+        ("yolor_csp_sss", "yolov4_csp_sss"),
+        ("yolor_csp_ssss_dwt", "yolov4_csp_ssss_dwt"),
+    ],
+)
 def test_a_folded_yolor_network_is_section_for_section_the_one_without_implicit_knowledge(name, baseline):
     folded, plain = (fold(Network(graph_at(stem))).network.graph for stem in (name, baseline))
     assert types(folded) == types(plain)
@@ -170,8 +173,10 @@ HEAD = f"[convolutional]\nfilters=16\nsize=1\nactivation=linear\n{YOLO}"
 
 
 def test_control_after_a_linear_convolution_scales_its_filters():
-    network = yolor_net("[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=linear\n"
-                        "[implicit_mul]\nfilters=5\n[route]\nlayers=0\n[control_channels]\nfrom=1\n")
+    network = yolor_net(
+        "[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=linear\n"
+        "[implicit_mul]\nfilters=5\n[route]\nlayers=0\n[control_channels]\nfrom=1\n"
+    )
     folded = fold(network).network
     z = network.module_list[1].implicit.flatten()
     own, new = network.module_list[0].Conv2d, folded.module_list[0].Conv2d
@@ -180,10 +185,12 @@ def test_control_after_a_linear_convolution_scales_its_filters():
 
 
 def test_shift_before_a_pointwise_convolution_moves_its_bias():
-    network = yolor_net("[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=silu\n"
-                        "[implicit_add]\nfilters=5\n"
-                        "[route]\nlayers=0\n[shift_channels]\nfrom=1\n"
-                        "[convolutional]\nfilters=7\nsize=1\npad=1\nactivation=leaky\n")
+    network = yolor_net(
+        "[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=silu\n"
+        "[implicit_add]\nfilters=5\n"
+        "[route]\nlayers=0\n[shift_channels]\nfrom=1\n"
+        "[convolutional]\nfilters=7\nsize=1\npad=1\nactivation=leaky\n"
+    )
     folded = fold(network).network
     z = network.module_list[1].implicit.flatten()
     own, new = network.module_list[4].Conv2d, folded.module_list[2].Conv2d
@@ -192,10 +199,12 @@ def test_shift_before_a_pointwise_convolution_moves_its_bias():
 
 
 def test_concatenated_constants_become_a_bias_and_their_inputs_go():
-    network = yolor_net("[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=silu\n"
-                        "[implicit_cat]\nfilters=3\n"
-                        "[route]\nlayers=0\n[alternate_channels]\nfrom=1\n"
-                        "[convolutional]\nfilters=7\nsize=1\nactivation=leaky\n")
+    network = yolor_net(
+        "[convolutional]\nfilters=5\nsize=3\npad=1\nactivation=silu\n"
+        "[implicit_cat]\nfilters=3\n"
+        "[route]\nlayers=0\n[alternate_channels]\nfrom=1\n"
+        "[convolutional]\nfilters=7\nsize=1\nactivation=leaky\n"
+    )
     folded = checked(network).network
     own, new = network.module_list[4].Conv2d, folded.module_list[2].Conv2d
     torch.testing.assert_close(new.weight, own.weight[:, 3:])
@@ -204,9 +213,11 @@ def test_concatenated_constants_become_a_bias_and_their_inputs_go():
 
 def one_after(reading: str, *, kind: str = "add", operator: str = "shift") -> Network:
     """silu convolution, then the operator with a vector of 6, then `reading`."""
-    return yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
-                     f"[implicit_{kind}]\nfilters=6\n[route]\nlayers=0\n"
-                     f"[{operator}_channels]\nfrom=1\n{reading}")
+    return yolor_net(
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
+        f"[implicit_{kind}]\nfilters=6\n[route]\nlayers=0\n"
+        f"[{operator}_channels]\nfrom=1\n{reading}"
+    )
 
 
 POINTWISE = "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n"
@@ -215,57 +226,67 @@ VALID = "[convolutional]\nfilters=6\nsize=3\npad=0\nactivation=leaky\n"
 GROUPS = "[convolutional]\nfilters=6\nsize=3\npad=0\ngroups=3\nactivation=leaky\n"
 
 
-@pytest.mark.parametrize(("operator", "kind", "reading"), [
-    ("shift", "add", POINTWISE),
-    ("shift", "add", VALID),
-    ("shift", "add", GROUPS),
-    ("shift", "add", f"{POINTWISE}[route]\nlayers=3\n{VALID}[route]\nlayers=-3\n"),
-    ("shift", "add", f"[silence]\n[dropout]\n[upsample]\nstride=2\n{POINTWISE}"),
-    ("shift", "add", f"[upsample]\nstride=2\nscale=.5\n{POINTWISE}"),
-    ("shift", "add", f"[maxpool]\nsize=3\nstride=2\n{POINTWISE}"),
-    ("shift", "add", f"[avgpool]\n{POINTWISE}"),
-    ("shift", "add", f"[reorg]\n{POINTWISE}"),
-    ("shift", "add", f"[route]\nlayers=-1,0,-1\n{POINTWISE}"),
-    ("shift", "add", f"[shortcut]\nfrom=0\n{POINTWISE}"),
-    ("shift", "add", f"[shortcut]\nfrom=-1\n{POINTWISE}"),
-    ("shift", "add", f"[shortcut]\nfrom=0\n[shortcut]\nfrom=3\n{POINTWISE}"),
-    ("shift", "add", f"[shortcut]\nfrom=0\nweights_type=per_feature\n{POINTWISE}"),
-    ("shift", "add", f"[route_lhalf]\nlayers=-1\n{POINTWISE}"),
-    ("shift", "add", f"[BatchNorm2d]\n{POINTWISE}"),
-    ("shift", "add", "[focus]\nfilters=4\nsize=1\nactivation=silu\n"),
-    ("control", "mul", PADDED),
-    ("control", "mul", f"{PADDED}[route]\nlayers=3\n{GROUPS}[route]\nlayers=0\n"),
-    ("control", "mul", f"[route]\nlayers=0,-1\n{PADDED}"),
-    ("control", "mul", f"[shortcut]\nfrom=-1\n{PADDED}"),
-    ("control", "mul", "[convolutional]\nfilters=20\nsize=3,5\npad=1\nactivation=mish\n"),
-    ("control", "mul", "[deformableconvolutional]\nfilters=5\nsize=3\nbatch_normalize=1\nactivation=silu\n"),
-    ("control", "mul", "[focus]\nfilters=4\nsize=3\npad=1\nactivation=silu\n"),
-    ("select", "mul", PADDED),
-    ("control", "mul", f"[project_channels]\nfilters=1\nfrom=1\n{PADDED}"),
-    ("shift", "add", f"[project_channels]\nfilters=1\nfrom=1\n{PADDED}"),
-    ("alternate", "cat", f"{POINTWISE}[route]\nlayers=3\n{VALID}"),
-    ("alternate", "cat", f"[silence]\n[route]\nlayers=0,-1\n{POINTWISE}"),
-    ("alternate", "cat", f"[upsample]\nstride=2\n{VALID}"),
-])
+@pytest.mark.parametrize(
+    ("operator", "kind", "reading"),
+    [
+        ("shift", "add", POINTWISE),
+        ("shift", "add", VALID),
+        ("shift", "add", GROUPS),
+        ("shift", "add", f"{POINTWISE}[route]\nlayers=3\n{VALID}[route]\nlayers=-3\n"),
+        ("shift", "add", f"[silence]\n[dropout]\n[upsample]\nstride=2\n{POINTWISE}"),
+        ("shift", "add", f"[upsample]\nstride=2\nscale=.5\n{POINTWISE}"),
+        ("shift", "add", f"[maxpool]\nsize=3\nstride=2\n{POINTWISE}"),
+        ("shift", "add", f"[avgpool]\n{POINTWISE}"),
+        ("shift", "add", f"[reorg]\n{POINTWISE}"),
+        ("shift", "add", f"[route]\nlayers=-1,0,-1\n{POINTWISE}"),
+        ("shift", "add", f"[shortcut]\nfrom=0\n{POINTWISE}"),
+        ("shift", "add", f"[shortcut]\nfrom=-1\n{POINTWISE}"),
+        ("shift", "add", f"[shortcut]\nfrom=0\n[shortcut]\nfrom=3\n{POINTWISE}"),
+        ("shift", "add", f"[shortcut]\nfrom=0\nweights_type=per_feature\n{POINTWISE}"),
+        ("shift", "add", f"[route_lhalf]\nlayers=-1\n{POINTWISE}"),
+        ("shift", "add", f"[BatchNorm2d]\n{POINTWISE}"),
+        ("shift", "add", "[focus]\nfilters=4\nsize=1\nactivation=silu\n"),
+        ("control", "mul", PADDED),
+        ("control", "mul", f"{PADDED}[route]\nlayers=3\n{GROUPS}[route]\nlayers=0\n"),
+        ("control", "mul", f"[route]\nlayers=0,-1\n{PADDED}"),
+        ("control", "mul", f"[shortcut]\nfrom=-1\n{PADDED}"),
+        ("control", "mul", "[convolutional]\nfilters=20\nsize=3,5\npad=1\nactivation=mish\n"),
+        (
+            "control",
+            "mul",
+            "[deformableconvolutional]\nfilters=5\nsize=3\nbatch_normalize=1\nactivation=silu\n",
+        ),
+        ("control", "mul", "[focus]\nfilters=4\nsize=3\npad=1\nactivation=silu\n"),
+        ("select", "mul", PADDED),
+        ("control", "mul", f"[project_channels]\nfilters=1\nfrom=1\n{PADDED}"),
+        ("shift", "add", f"[project_channels]\nfilters=1\nfrom=1\n{PADDED}"),
+        ("alternate", "cat", f"{POINTWISE}[route]\nlayers=3\n{VALID}"),
+        ("alternate", "cat", f"[silence]\n[route]\nlayers=0,-1\n{POINTWISE}"),
+        ("alternate", "cat", f"[upsample]\nstride=2\n{VALID}"),
+    ],
+)
 def test_this_folds(operator, kind, reading):
     folded = checked(one_after(reading, kind=kind, operator=operator))
     assert implicit_sections(folded.network.graph) == []
     assert folded.notes == ()
 
 
-@pytest.mark.parametrize(("operator", "kind", "reading", "reason"), [
-    ("shift", "add", PADDED, "zeros around its input"),
-    ("shift", "add", "[dwt]\n" + POINTWISE, "what reads it is no convolution ([dwt #4])"),
-    ("shift", "add", "", "its value leaves the network"),
-    ("shift", "add", f"[activation]\nactivation=silu\n{POINTWISE}", "([activation #4])"),
-    ("shift", "add", f"[local_avgpool]\nsize=3\nstride=1\n{POINTWISE}", "a pooling stands between"),
-    ("control", "mul", f"[shortcut]\nfrom=0\n{POINTWISE}", "a sum has other parts that are not scaled"),
-    ("control", "mul", f"{POINTWISE}[route]\nlayers=3\n[dwt]\n", "([dwt #6])"),
-    ("control", "mul", "[yolo]\nmask=0\nanchors=2,3\nclasses=1\nnum=1\n", "([yolo #4])"),
-    ("alternate", "cat", "[convolutional]\nfilters=6\nsize=1\ngroups=3\nactivation=silu\n", "has groups"),
-    ("alternate", "cat", f"[shortcut]\nfrom=-1\n{POINTWISE}", "a sum has other parts"),
-    ("alternate", "cat", f"[silence]\n[route]\nlayers=3,4\n{POINTWISE}", "on two ways"),
-])
+@pytest.mark.parametrize(
+    ("operator", "kind", "reading", "reason"),
+    [
+        ("shift", "add", PADDED, "zeros around its input"),
+        ("shift", "add", "[dwt]\n" + POINTWISE, "what reads it is no convolution ([dwt #4])"),
+        ("shift", "add", "", "its value leaves the network"),
+        ("shift", "add", f"[activation]\nactivation=silu\n{POINTWISE}", "([activation #4])"),
+        ("shift", "add", f"[local_avgpool]\nsize=3\nstride=1\n{POINTWISE}", "a pooling stands between"),
+        ("control", "mul", f"[shortcut]\nfrom=0\n{POINTWISE}", "a sum has other parts that are not scaled"),
+        ("control", "mul", f"{POINTWISE}[route]\nlayers=3\n[dwt]\n", "([dwt #6])"),
+        ("control", "mul", "[yolo]\nmask=0\nanchors=2,3\nclasses=1\nnum=1\n", "([yolo #4])"),
+        ("alternate", "cat", "[convolutional]\nfilters=6\nsize=1\ngroups=3\nactivation=silu\n", "has groups"),
+        ("alternate", "cat", f"[shortcut]\nfrom=-1\n{POINTWISE}", "a sum has other parts"),
+        ("alternate", "cat", f"[silence]\n[route]\nlayers=3,4\n{POINTWISE}", "on two ways"),
+    ],
+)
 def test_this_stays_with_a_reason(operator, kind, reading, reason):
     network = one_after(reading, kind=kind, operator=operator)
     folded = checked(network)
@@ -278,10 +299,12 @@ def test_this_stays_with_a_reason(operator, kind, reading, reason):
 @pytest.mark.parametrize("places", ["only=xy", "only=wh", "only=classes", "group=anchors"])
 @pytest.mark.parametrize("operator", ["shift", "control", "select"])
 def test_vectors_for_some_values_of_each_anchor_fold_into_the_prediction(operator, places):
-    network = yolor_net("[convolutional]\nfilters=16\nsize=1\nactivation=linear\n"
-                        f"[implicit_mul]\nfilters={NUMBERS[places]}\n[route]\nlayers=0\n"
-                        f"[{operator}_channels]\nfrom=1\nanchors=2\n{places}\n"
-                        "[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n")
+    network = yolor_net(
+        "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n"
+        f"[implicit_mul]\nfilters={NUMBERS[places]}\n[route]\nlayers=0\n"
+        f"[{operator}_channels]\nfrom=1\nanchors=2\n{places}\n"
+        "[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n"
+    )
     folded = checked(network)
     assert types(folded.network.graph) == ["convolutional", "route", "yolo"]
 
@@ -290,9 +313,11 @@ NUMBERS = {"only=xy": 4, "only=wh": 4, "only=classes": 6, "group=anchors": 2}
 
 
 def test_a_projection_becomes_a_convolution_of_its_vectors():
-    network = yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
-                        "[implicit_add]\nfilters=18\nmodel=factorization\n[route]\nlayers=0\n"
-                        "[project_channels]\nfrom=1\nfilters=3\n")
+    network = yolor_net(
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
+        "[implicit_add]\nfilters=18\nmodel=factorization\n[route]\nlayers=0\n"
+        "[project_channels]\nfrom=1\nfilters=3\n"
+    )
     folded = checked(network).network
     assert types(folded.graph) == ["convolutional", "route", "convolutional"]
     with torch.no_grad():
@@ -303,58 +328,75 @@ def test_a_projection_becomes_a_convolution_of_its_vectors():
 
 
 def test_a_chain_to_something_that_sees_the_image_is_no_constant():
-    network = yolor_net("[convolutional]\nfilters=6\nsize=1\nactivation=silu\n[avgpool]\n"
-                        "[implicit_mul]\nfilters=6\nchain=1\n"
-                        f"[route]\nlayers=0\n[control_channels]\nfrom=2\n{POINTWISE}")
+    network = yolor_net(
+        "[convolutional]\nfilters=6\nsize=1\nactivation=silu\n[avgpool]\n"
+        "[implicit_mul]\nfilters=6\nchain=1\n"
+        f"[route]\nlayers=0\n[control_channels]\nfrom=2\n{POINTWISE}"
+    )
     assert types(checked(network).network.graph) == types(network.graph)
 
 
 def test_batch_norms_alone_leave_the_models_of_z_as_they_are():
-    network = yolor_net("[convolutional]\nfilters=6\nsize=1\nbatch_normalize=1\nactivation=silu\n"
-                        "[implicit_add]\nfilters=3\n"
-                        "[implicit_mul]\nfilters=6\nmodel=network\nhidden=4\nactivation=silu\nchain=1\n"
-                        f"[route]\nlayers=0\n[control_channels]\nfrom=2\n{POINTWISE}")
+    network = yolor_net(
+        "[convolutional]\nfilters=6\nsize=1\nbatch_normalize=1\nactivation=silu\n"
+        "[implicit_add]\nfilters=3\n"
+        "[implicit_mul]\nfilters=6\nmodel=network\nhidden=4\nactivation=silu\nchain=1\n"
+        f"[route]\nlayers=0\n[control_channels]\nfrom=2\n{POINTWISE}"
+    )
     assert types(checked(network, implicit=False).network.graph) == types(network.graph)
 
 
 def test_what_stays_is_reduced_to_one_tensor():
-    network = yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
-                        "[implicit_add]\nfilters=12\n"
-                        "[convolutional]\nfilters=6\nsize=1\nbatch_normalize=1\nactivation=leaky\n"
-                        f"[route]\nlayers=0\n[shift_channels]\nfrom=2\n{PADDED}")
+    network = yolor_net(
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
+        "[implicit_add]\nfilters=12\n"
+        "[convolutional]\nfilters=6\nsize=1\nbatch_normalize=1\nactivation=leaky\n"
+        f"[route]\nlayers=0\n[shift_channels]\nfrom=2\n{PADDED}"
+    )
     folded = checked(network).network
-    assert types(folded.graph) == ["convolutional", "implicit_add", "route", "shift_channels",
-                                   "convolutional"]
+    assert types(folded.graph) == [
+        "convolutional",
+        "implicit_add",
+        "route",
+        "shift_channels",
+        "convolutional",
+    ]
     with torch.no_grad():
         z = network.trace(pictures(network.graph), [2])[2]
     torch.testing.assert_close(folded.module_list[1].implicit.data, z)
 
 
 def test_a_matrix_that_stays_keeps_its_shape():
-    network = yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
-                        "[implicit_add_2d]\natoms=4\nfilters=2\n"
-                        "[convolutional]\nfilters=3\nsize=1\nactivation=linear\n"
-                        f"[route]\nlayers=0\n[shift_channels_2d]\nfrom=2\n{PADDED}")
+    network = yolor_net(
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
+        "[implicit_add_2d]\natoms=4\nfilters=2\n"
+        "[convolutional]\nfilters=3\nsize=1\nactivation=linear\n"
+        f"[route]\nlayers=0\n[shift_channels_2d]\nfrom=2\n{PADDED}"
+    )
     folded = checked(network).network
     assert types(folded.graph)[1] == "implicit_add_2d"
     assert folded.module_list[1].implicit.shape == (1, 3, 2, 1)
 
 
 def test_several_in_a_row_all_fold():
-    network = yolor_net("[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
-                        "[implicit_add]\nfilters=6\n[implicit_mul]\nfilters=6\n"
-                        "[implicit_mul]\nfilters=6\n[route]\nlayers=0\n"
-                        "[shift_channels]\nfrom=1\n[control_channels]\nfrom=2\n"
-                        "[select_channels]\nfrom=3\n[shift_channels]\nfrom=1\n"
-                        f"{POINTWISE}{HEAD}")
+    network = yolor_net(
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=silu\n"
+        "[implicit_add]\nfilters=6\n[implicit_mul]\nfilters=6\n"
+        "[implicit_mul]\nfilters=6\n[route]\nlayers=0\n"
+        "[shift_channels]\nfrom=1\n[control_channels]\nfrom=2\n"
+        "[select_channels]\nfrom=3\n[shift_channels]\nfrom=1\n"
+        f"{POINTWISE}{HEAD}"
+    )
     folded = checked(network)
     assert implicit_sections(folded.network.graph) == []
     assert len(folded.network.graph.nodes) == 5
 
 
 def test_a_constant_that_nobody_reads_goes():
-    network = yolor_net(f"[convolutional]\nfilters=6\nsize=1\nactivation=silu\n"
-                        f"[implicit_add]\nfilters=6\n[route]\nlayers=0\n{HEAD}")
+    network = yolor_net(
+        f"[convolutional]\nfilters=6\nsize=1\nactivation=silu\n"
+        f"[implicit_add]\nfilters=6\n[route]\nlayers=0\n{HEAD}"
+    )
     assert implicit_sections(checked(network).network.graph) == []
 
 
@@ -362,9 +404,11 @@ def test_a_constant_that_nobody_reads_goes():
 
 
 def test_a_batch_norm_alone_folds_into_its_neighbours():
-    network = yolor_net(f"[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=linear\n[BatchNorm2d]\n"
-                        f"[BatchNorm2d]\n{PADDED}"
-                        f"[BatchNorm2d]\n{POINTWISE}")
+    network = yolor_net(
+        f"[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=linear\n[BatchNorm2d]\n"
+        f"[BatchNorm2d]\n{PADDED}"
+        f"[BatchNorm2d]\n{POINTWISE}"
+    )
     folded = checked(network)
     assert types(folded.network.graph) == ["convolutional"] * 3
     assert folded.notes == ()
@@ -384,8 +428,10 @@ def test_a_shift_folds_into_a_batch_norm_that_has_to_stay():
 
 
 def test_lent_weights_are_folded_for_lender_and_borrower():
-    text = ("[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
-            "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=mish\nshare_index=0\n")
+    text = (
+        "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
+        "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=mish\nshare_index=0\n"
+    )
     network = lived_in(graph_of(text))
     folded = checked(network).network
     assert [node.section.batch_normalize for node in folded.graph.nodes] == [False, False]
@@ -393,26 +439,32 @@ def test_lent_weights_are_folded_for_lender_and_borrower():
 
 
 def test_implicit_knowledge_does_not_move_into_lent_weights():
-    network = yolor_net("[convolutional]\nfilters=4\nsize=1\nactivation=linear\n"
-                        "[implicit_mul]\nfilters=4\n[route]\nlayers=0\n"
-                        "[control_channels]\nfrom=1\n"
-                        "[convolutional]\nfilters=4\nsize=1\nactivation=linear\nshare_index=0\n")
+    network = yolor_net(
+        "[convolutional]\nfilters=4\nsize=1\nactivation=linear\n"
+        "[implicit_mul]\nfilters=4\n[route]\nlayers=0\n"
+        "[control_channels]\nfrom=1\n"
+        "[convolutional]\nfilters=4\nsize=1\nactivation=linear\nshare_index=0\n"
+    )
     folded = checked(network)
     assert "shares its weights" in folded.notes[0]
 
 
-@pytest.mark.parametrize("text", [
-    "[connected]\noutput=7\nbatch_normalize=1\nactivation=leaky\n",
-    "[convolutional]\nfilters=6\nsize=3\npad=1\nantialiasing=1\nbatch_normalize=1\nactivation=leaky\n",
-    "[convolutional]\nfilters=6\nsize=3\npad=1\nxnor=1\nbatch_normalize=1\nactivation=leaky\n",
-    "[convolutional]\nfilters=6\nsize=3\npad=1\ncbn=1\nactivation=relu\n",
-    "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[batchnorm]\n"
-    "[connected]\noutput=3\nactivation=linear\n[batchnorm]\n",
-    "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n[batchnorm]\n"
-    "[connected]\noutput=3\nbatch_normalize=1\nactivation=tanh\n",
-    "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n[implicit]\nfilters=6\n[scale_channels]\nfrom=0\n"
-    "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=leaky\n",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[connected]\noutput=7\nbatch_normalize=1\nactivation=leaky\n",
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nantialiasing=1\nbatch_normalize=1\nactivation=leaky\n",
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nxnor=1\nbatch_normalize=1\nactivation=leaky\n",
+        "[convolutional]\nfilters=6\nsize=3\npad=1\ncbn=1\nactivation=relu\n",
+        "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[batchnorm]\n"
+        "[connected]\noutput=3\nactivation=linear\n[batchnorm]\n",
+        "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n[batchnorm]\n"
+        "[connected]\noutput=3\nbatch_normalize=1\nactivation=tanh\n",
+        "[convolutional]\nfilters=6\nsize=1\nactivation=leaky\n[implicit]\nfilters=6\n"
+        "[scale_channels]\nfrom=0\n"
+        "[convolutional]\nfilters=6\nsize=3\npad=1\nactivation=leaky\n",
+    ],
+)
 def test_darknets_own_sections_fold_too(text):
     folded = checked(lived_in(graph_of(text)))
     assert folded.notes == ()
@@ -425,8 +477,10 @@ def test_a_kernel_of_signs_with_zeros_keeps_its_batch_norm():
     network = lived_in(graph_of(text))
     network.module_list[0].Conv2d.weight.data[0, 0] = 0
     folded = checked(network)
-    assert folded.notes == ("[convolutional #0] (line 5) keeps its batch norm: "
-                            "a kernel of signs has zeros, whose sign would change",)
+    assert folded.notes == (
+        "[convolutional #0] (line 5) keeps its batch norm: "
+        "a kernel of signs has zeros, whose sign would change",
+    )
 
 
 def test_recurrent_sections_keep_their_batch_norms_and_say_so():
@@ -465,15 +519,21 @@ def test_the_text_of_a_folded_network_alone_builds_it_again(tmp_path):
 
 
 def test_comments_move_with_their_sections_and_name_their_new_numbers():
-    network = yolor_net("# sections 0..1: start\n\n[convolutional]\nfilters=6\nactivation=silu\n"
-                        "[implicit_add]\nfilters=6\n"
-                        "# sections 2..5: head\n# 0 is the start\n\n"
-                        "[route]\nlayers=0\n# 1 is the vector\n[shift_channels]\nfrom=1\n"
-                        f"# what counts\n{HEAD}")
+    network = yolor_net(
+        "# sections 0..1: start\n\n[convolutional]\nfilters=6\nactivation=silu\n"
+        "[implicit_add]\nfilters=6\n"
+        "# sections 2..5: head\n# 0 is the start\n\n"
+        "[route]\nlayers=0\n# 1 is the vector\n[shift_channels]\nfrom=1\n"
+        f"# what counts\n{HEAD}"
+    )
     document = fold(network).network.graph.document
     comments = [line.value for line in document.lines if line.kind == "comment"]
-    assert comments[1:] == ["# sections 0..0: start", "# sections 1..3: head", "# 0 is the start",
-                            "# what counts"]
+    assert comments[1:] == [
+        "# sections 0..0: start",
+        "# sections 1..3: head",
+        "# 0 is the start",
+        "# what counts",
+    ]
 
 
 def test_the_keys_of_net_are_kept():
@@ -545,8 +605,19 @@ def programs(draw) -> str:
     return "".join(made)
 
 
-STEPS = ("convolution", "shift", "control", "select", "alternate", "route", "shortcut", "upsample", "pass",
-         "norm", "pool")
+STEPS = (
+    "convolution",
+    "shift",
+    "control",
+    "select",
+    "alternate",
+    "route",
+    "shortcut",
+    "upsample",
+    "pass",
+    "norm",
+    "pool",
+)
 UNCHANGED = {"norm": "[BatchNorm2d]\n", "pool": "[maxpool]\nsize=3\nstride=1\n"}
 ACTIVATION = st.sampled_from(["linear", "linear", "silu", "leaky"])
 
@@ -554,8 +625,10 @@ ACTIVATION = st.sampled_from(["linear", "linear", "silu", "leaky"])
 def convolution(draw, channels: int) -> str:
     size, norm = draw(st.sampled_from([1, 1, 3])), draw(st.integers(0, 1))
     groups = draw(st.sampled_from([1, 1, 3])) if channels % 3 == 0 else 1
-    return (f"[convolutional]\nfilters=6\nsize={size}\npad=1\ngroups={groups}\n"
-            f"batch_normalize={norm}\nactivation={draw(ACTIVATION)}\n")
+    return (
+        f"[convolutional]\nfilters=6\nsize={size}\npad=1\ngroups={groups}\n"
+        f"batch_normalize={norm}\nactivation={draw(ACTIVATION)}\n"
+    )
 
 
 @settings(max_examples=150)

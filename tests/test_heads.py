@@ -131,19 +131,31 @@ def test_filters_that_do_not_fit_are_told_in_numbers():
         graph_of(text, channels=3)
     assert str(caught.value) == (
         "t.cfg:9: [yolo #1] classes: the section before has the wrong number of channels\n"
-        "  found:   filters=8\n  allowed: filters=255\n  hint:    filters = len(mask) * (classes + 5)")
+        "  found:   filters=8\n  allowed: filters=255\n  hint:    filters = len(mask) * (classes + 5)"
+    )
 
 
-@pytest.mark.parametrize(("text", "hint"), [
-    ("[convolutional]\nfilters=24\n[yolo]\nmask=0,1,2\nnum=3\nclasses=80",
-     "filters = len(mask) * (classes + 5); classes=3 would fit"),
-    ("[convolutional]\nfilters=36\n[Gaussian_yolo]\nmask=0,1,2\nnum=3\nclasses=80",
-     "filters = len(mask) * (classes + 9); classes=3 would fit"),
-    ("[convolutional]\nfilters=16\n[region]\nnum=2\nclasses=80",
-     "filters = num * (classes + 5); classes=3 would fit"),
-    ("[connected]\noutput=10\n[detection]\nnum=2\nclasses=80\ncoords=4",
-     "output = side * side * (num * (coords + 1) + classes)"),
-])
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            "[convolutional]\nfilters=24\n[yolo]\nmask=0,1,2\nnum=3\nclasses=80",
+            "filters = len(mask) * (classes + 5); classes=3 would fit",
+        ),
+        (
+            "[convolutional]\nfilters=36\n[Gaussian_yolo]\nmask=0,1,2\nnum=3\nclasses=80",
+            "filters = len(mask) * (classes + 9); classes=3 would fit",
+        ),
+        (
+            "[convolutional]\nfilters=16\n[region]\nnum=2\nclasses=80",
+            "filters = num * (classes + 5); classes=3 would fit",
+        ),
+        (
+            "[connected]\noutput=10\n[detection]\nnum=2\nclasses=80\ncoords=4",
+            "output = side * side * (num * (coords + 1) + classes)",
+        ),
+    ],
+)
 def test_a_class_count_that_would_fit_is_offered(text, hint):
     with pytest.raises(CfgError, match="wrong number of") as caught:
         graph_of(text, channels=3)

@@ -77,8 +77,9 @@ def test_a_chain_leaves_the_start_within_the_five_percent(source):
     torch.manual_seed(0)
     before, after = graph.nodes
     with torch.no_grad():
-        values = torch.cat([after.section.module(*after.inputs)(before.section.module()())
-                            for _ in range(DRAWS)]).double()
+        values = torch.cat(
+            [after.section.module(*after.inputs)(before.section.module()()) for _ in range(DRAWS)]
+        ).double()
     assert values.mean().item() == pytest.approx(0, abs=0.0017)
     assert values.std().item() == pytest.approx(0.02, rel=0.05)
 
@@ -147,11 +148,16 @@ def test_every_tensor_of_every_model_is_learned(model):
 
 SIZES = {
     # 2 x filters numbers in the prior, filters of them out; as many basis vectors and coefficients.
-    "": 10, "model=network": 20 + 20 * 10, "model=factorization": 20 + 20 * 10,
-    "model=network\nprior=5": 5 + 5 * 10, "model=network\nprior=5\nhidden=4,7": 5 + 5 * 4 + 4 * 7 + 7 * 10,
-    "model=factorization\nrank=3": 3 + 3 * 10, "model=factorization\nprior=4": 4 + 4 * 10,
-    "chain=0": 10 + 10 * 4, "model=factorization\nrank=3\nchain=0": 3 + 3 * 10 + 10 * 4,
-}  # fmt: skip
+    "": 10,
+    "model=network": 20 + 20 * 10,
+    "model=factorization": 20 + 20 * 10,
+    "model=network\nprior=5": 5 + 5 * 10,
+    "model=network\nprior=5\nhidden=4,7": 5 + 5 * 4 + 4 * 7 + 7 * 10,
+    "model=factorization\nrank=3": 3 + 3 * 10,
+    "model=factorization\nprior=4": 4 + 4 * 10,
+    "chain=0": 10 + 10 * 4,
+    "model=factorization\nrank=3\nchain=0": 3 + 3 * 10 + 10 * 4,
+}
 
 
 def behind_another(keys: str) -> Graph:
@@ -162,8 +168,11 @@ def behind_another(keys: str) -> Graph:
 def test_parameters_and_multiplications_of_a_model(keys):
     graph = behind_another(keys)
     node, cost = graph.nodes[1], count(graph).nodes[1]
-    vectors = [tensor.size for tensor in node.section.tensors(*node.inputs)
-               if tensor.role in ("implicit", "prior", "coefficients")]
+    vectors = [
+        tensor.size
+        for tensor in node.section.tensors(*node.inputs)
+        if tensor.role in ("implicit", "prior", "coefficients")
+    ]
     assert cost.parameters == SIZES[keys]
     assert cost.macs == SIZES[keys] - sum(vectors), "each matrix is multiplied by one vector"
     assert node.section.decayed() == ()
@@ -206,17 +215,20 @@ def test_a_chain_teaches_the_task_it_comes_from():
     assert network.module_list[1].link.grad.abs().min() > 0
 
 
-@pytest.mark.parametrize(("keys", "key", "message", "allowed"), [
-    ("model=matrix", "model", "unknown value", "factorization, network, vector"),
-    ("model=network\nprior=0", "prior", "out of bounds", "1 or more"),
-    ("model=network\nhidden=4,0", "hidden", "out of bounds", "1 or more"),
-    ("model=network\nhidden=4\nactivation=sulky", "activation", "unknown value", None),
-    ("model=factorization\nrank=0", "rank", "out of bounds", "1 or more"),
-    ("model=factorization\nsparse=-1", "sparse", "out of bounds", "0 or more"),
-    ("sigma=-1", "sigma", "out of bounds", "0 or more"),
-    ("chain=0,0", "chain", "takes one section", "one number"),
-    ("chain=1", "chain", "points outside the sections before this one", None),
-])
+@pytest.mark.parametrize(
+    ("keys", "key", "message", "allowed"),
+    [
+        ("model=matrix", "model", "unknown value", "factorization, network, vector"),
+        ("model=network\nprior=0", "prior", "out of bounds", "1 or more"),
+        ("model=network\nhidden=4,0", "hidden", "out of bounds", "1 or more"),
+        ("model=network\nhidden=4\nactivation=sulky", "activation", "unknown value", None),
+        ("model=factorization\nrank=0", "rank", "out of bounds", "1 or more"),
+        ("model=factorization\nsparse=-1", "sparse", "out of bounds", "0 or more"),
+        ("sigma=-1", "sigma", "out of bounds", "0 or more"),
+        ("chain=0,0", "chain", "takes one section", "one number"),
+        ("chain=1", "chain", "points outside the sections before this one", None),
+    ],
+)
 def test_a_key_out_of_range_is_told(keys, key, message, allowed):
     with pytest.raises(CfgError, match=message) as told:
         behind_another(keys)
@@ -230,12 +242,15 @@ def test_a_chain_from_a_map_is_refused():
     assert (told.value.key, told.value.found) == ("chain", "6x8")
 
 
-@pytest.mark.parametrize(("keys", "useless"), [
-    ("rank=4", ["rank"]),
-    ("model=network\nrank=4\nsparse=.1", ["rank", "sparse"]),
-    ("model=factorization\nhidden=4\nactivation=silu\nprior=3", ["activation", "hidden"]),
-    ("model=network\nactivation=silu", ["activation"]),
-    ("model=network\nhidden=3\nactivation=silu\nprior=3", []),
-])
+@pytest.mark.parametrize(
+    ("keys", "useless"),
+    [
+        ("rank=4", ["rank"]),
+        ("model=network\nrank=4\nsparse=.1", ["rank", "sparse"]),
+        ("model=factorization\nhidden=4\nactivation=silu\nprior=3", ["activation", "hidden"]),
+        ("model=network\nactivation=silu", ["activation"]),
+        ("model=network\nhidden=3\nactivation=silu\nprior=3", []),
+    ],
+)
 def test_keys_of_another_model_are_told(keys, useless):
     assert [warning.key for warning in behind_another(keys).warnings] == useless

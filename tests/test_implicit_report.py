@@ -8,9 +8,10 @@ import pytest
 import torch
 from small import network_of
 
-from yolor_cfg.analysis.implicit import between_anchors, between_layers, knowledge
+from yolor_cfg.analysis.implicit import knowledge
 from yolor_cfg.analysis.implicit_plots import Scale, picture
 from yolor_cfg.analysis.implicit_record import arrays, document, from_record, to_record
+from yolor_cfg.analysis.similarity import between_anchors, between_layers
 from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.fold import fold
@@ -19,7 +20,8 @@ ANCHORS = [(10.0, 14.0), (23.0, 27.0)]
 HEAD = "[yolo]\nmask=0,1\nnum=3\nclasses=2\nanchors=10,14, 23,27, 37,58\n"
 CONV = "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n"
 # The features of #0 get a shift (#1), the prediction #5 is refined by #2.
-TEXT = """[convolutional]
+TEXT = (
+    """[convolutional]
 filters=4
 size=3
 pad=1
@@ -32,13 +34,21 @@ filters={filters}
 layers=0
 [shift_channels]
 from=1
-""" + CONV + "[{combine}]\nfrom=2\n{keys}\n" + HEAD
+"""
+    + CONV
+    + "[{combine}]\nfrom=2\n{keys}\n"
+    + HEAD
+)
 FORMS = {
     "multiplied": {"implicit": "implicit_mul", "filters": 14, "combine": "control_channels", "keys": ""},
-    "sizes alone": {"implicit": "implicit_mul", "filters": 4, "combine": "control_channels",
-                    "keys": "only=wh\nanchors=2"},
+    "sizes alone": {
+        "implicit": "implicit_mul",
+        "filters": 4,
+        "combine": "control_channels",
+        "keys": "only=wh\nanchors=2",
+    },
     "added": {"implicit": "implicit_add", "filters": 14, "combine": "shift_channels", "keys": ""},
-}  # fmt: skip
+}
 
 
 def of_text(text: str, seed: int = 0) -> Network:
@@ -63,11 +73,16 @@ def test_the_numbers_of_a_value_are_numpys():
     network = detector("multiplied")
     _, layer = knowledge(network).layers
     z = values_of(network, 2)
-    assert layer.numbers == pytest.approx({
-        "mean": z.sum() / 14, "std": math.sqrt(((z - z.mean()) ** 2).sum() / 14),
-        "min": min(z), "max": max(z), "norm": math.sqrt((z**2).sum()),
-        "distance": math.sqrt(((z - 1) ** 2).sum()),
-    })
+    assert layer.numbers == pytest.approx(
+        {
+            "mean": z.sum() / 14,
+            "std": math.sqrt(((z - z.mean()) ** 2).sum() / 14),
+            "min": min(z),
+            "max": max(z),
+            "norm": math.sqrt((z**2).sum()),
+            "distance": math.sqrt(((z - 1) ** 2).sum()),
+        }
+    )
     assert (layer.index, layer.kind, layer.model, layer.start) == (2, "implicit_mul", "vector", 1)
 
 
@@ -195,10 +210,17 @@ def test_a_record_of_plain_values_gives_everything_back(form):
         np.testing.assert_array_equal(arrays(back)[name], array)
 
 
-@pytest.mark.parametrize("damage", [
-    None, [], {}, {"layers": [{}], "refinements": []}, {"layers": 3, "refinements": []},
-    {"layers": [], "refinements": [{"anchors": [], "labels": ["x"], "table": []}]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        [],
+        {},
+        {"layers": [{}], "refinements": []},
+        {"layers": 3, "refinements": []},
+        {"layers": [], "refinements": [{"anchors": [], "labels": ["x"], "table": []}]},
+    ],
+)
 def test_a_damaged_record_is_refused(damage):
     with pytest.raises(WeightsError, match="record of implicit knowledge is damaged"):
         from_record(damage, path="a.pt")

@@ -17,28 +17,60 @@ OUR_OWN = {"yolor_nano", "yolor_micro"}
 OF_THE_PAPERS = [line.split()[0] for line in TABLE.splitlines() if line] + [*VARIANTS, *U5R5]
 # Sections without [net] and parameters, unfolded: counted on the networks' original programs.
 COUNTS = {
-    "yolov4_csp": (176, 52921437), "yolor_csp": (188, 52923994), "yolov4_csp_fast": (176, 52908989),
-    "yolor_csp_fast": (188, 52911546), "yolov4_csp_x": (204, 99751053), "yolor_csp_x": (216, 99754058),
-    "yolov4_csp_sss": (122, 9297981), "yolor_csp_sss": (134, 9299642), "yolov4_csp_ssss": (113, 9213309),
-    "yolor_csp_ssss": (125, 9214970), "yolov4_p6_light": (219, 37262204), "yolor_p6": (235, 37265016),
-    "yolor_w6": (235, 79873400), "yolor_e6": (275, 115899960), "yolor_d6": (347, 151773240),
-    "yolov4_p5": (244, 70830684), "yolov4_p6": (305, 127585200), "yolov4_p7": (366, 287566300),
-}  # fmt: skip
+    "yolov4_csp": (176, 52921437),
+    "yolor_csp": (188, 52923994),
+    "yolov4_csp_fast": (176, 52908989),
+    "yolor_csp_fast": (188, 52911546),
+    "yolov4_csp_x": (204, 99751053),
+    "yolor_csp_x": (216, 99754058),
+    "yolov4_csp_sss": (122, 9297981),
+    "yolor_csp_sss": (134, 9299642),
+    "yolov4_csp_ssss": (113, 9213309),
+    "yolor_csp_ssss": (125, 9214970),
+    "yolov4_p6_light": (219, 37262204),
+    "yolor_p6": (235, 37265016),
+    "yolor_w6": (235, 79873400),
+    "yolor_e6": (275, 115899960),
+    "yolor_d6": (347, 151773240),
+    "yolov4_p5": (244, 70830684),
+    "yolov4_p6": (305, 127585200),
+    "yolov4_p7": (366, 287566300),
+}
 PAPER_BRANCH = {
-    "yolor_p6_paper": 37270264, "yolor_w6_paper": 79880952, "yolor_e6_paper": 115909400,
-    "yolor_d6_paper": 151782680, "yolor_csp_sss_paper": 9301306, "yolor_csp_ssss_paper": 9216634,
+    "yolor_p6_paper": 37270264,
+    "yolor_w6_paper": 79880952,
+    "yolor_e6_paper": 115909400,
+    "yolor_d6_paper": 151782680,
+    "yolor_csp_sss_paper": 9301306,
+    "yolor_csp_ssss_paper": 9216634,
     "yolor_csp_ssss_dwt_paper": 9216634,
-}  # fmt: skip
+}
 FOLDED = {
-    "u5r5_s": 7266973, "yolor_u5r5_s": 7268634, "u5r5_s6": 12653596, "u5r5_m6": 35889612,
-    "u5r5_l6": 77218620, "u5r5_x6": 141755500,
-}  # fmt: skip
+    "u5r5_s": 7266973,
+    "yolor_u5r5_s": 7268634,
+    "u5r5_s6": 12653596,
+    "u5r5_m6": 35889612,
+    "u5r5_l6": 77218620,
+    "u5r5_x6": 141755500,
+}
 # Width and height at which each is trained and tested.
 SIZES = {
-    "yolov4_p5": 896, "yolov4_p6": 1280, "yolov4_p7": 1536, "yolov4_p6_light": 1280, "yolor_p6": 1280,
-    "yolor_w6": 1280, "yolor_e6": 1280, "yolor_d6": 1280, "u5r5_s6": 1280, "u5r5_x6": 1280, "u5r5_s": 640,
-    "yolov4_csp": 640, "yolor_csp_x": 640, "yolor_csp_ssss": 640, "yolor_s": 640,
-}  # fmt: skip
+    "yolov4_p5": 896,
+    "yolov4_p6": 1280,
+    "yolov4_p7": 1536,
+    "yolov4_p6_light": 1280,
+    "yolor_p6": 1280,
+    "yolor_w6": 1280,
+    "yolor_e6": 1280,
+    "yolor_d6": 1280,
+    "u5r5_s6": 1280,
+    "u5r5_x6": 1280,
+    "u5r5_s": 640,
+    "yolov4_csp": 640,
+    "yolor_csp_x": 640,
+    "yolor_csp_ssss": 640,
+    "yolor_s": 640,
+}
 
 
 def run(*args: object) -> tuple[int, str]:

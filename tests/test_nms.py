@@ -107,7 +107,8 @@ def test_yolor_keeps_what_the_written_out_loop_keeps(
         (row[label] * seen[i], i, label)
         for i, row in enumerate(rows)
         for label in range(3)
-        if seen[i] > 0.2 and row[label] * seen[i] > 0.2
+        if seen[i] > 0.2
+        and row[label] * seen[i] > 0.2
         and (multi_label or label == row.index(max(row)))
         and (wanted is None or label in wanted)
     ]
@@ -137,7 +138,11 @@ def test_yolor_finds_the_golden_detections(name: str, shared: Path, made: Module
     images = torch.from_numpy(made.make_decoded(**case["decoded"]))
     args = case["args"]
     rules = YolorRules(
-        args["conf_thres"], args["iou_thres"], args["multi_label"], args["agnostic"], args["max_det"],
+        args["conf_thres"],
+        args["iou_thres"],
+        args["multi_label"],
+        args["agnostic"],
+        args["max_det"],
         None if args["classes"] is None else tuple(args["classes"]),
     )
     golden = np.load(shared / f"golden/yolor/nms/{name}.npz")

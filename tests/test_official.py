@@ -477,11 +477,15 @@ SMALL = {
 @pytest.mark.parametrize(
     ("name", "last", "parameters"),
     [
-        ("yolor_p6_paper", 41, 37270264), ("yolor_w6_paper", 41, 79880952), ("yolor_e6_paper", 41, 115909400),
-        ("yolor_d6_paper", 41, 151782680), ("yolor_csp_sss_paper", 29, 9301306),
-        ("yolor_csp_ssss_paper", 28, 9216634), ("yolor_csp_ssss_dwt_paper", 28, 9216634),
+        ("yolor_p6_paper", 41, 37270264),
+        ("yolor_w6_paper", 41, 79880952),
+        ("yolor_e6_paper", 41, 115909400),
+        ("yolor_d6_paper", 41, 151782680),
+        ("yolor_csp_sss_paper", 29, 9301306),
+        ("yolor_csp_ssss_paper", 28, 9216634),
+        ("yolor_csp_ssss_dwt_paper", 28, 9216634),
     ],
-)  # fmt: skip
+)
 def test_the_modules_here_are_those_of_the_branch(name: str, last: int, parameters: int) -> None:
     with torch.device("meta"):
         model = Model(make_cfgs.FAMILY[name], 80)
@@ -639,9 +643,7 @@ def test_other_anchors_in_the_file_are_told() -> None:
     state = small_state("sss")
     state["model.29.anchor_grid"][0, 0, 1] += 2
     (note,) = load_tensors(network_of("sss"), state)
-    assert note.endswith(
-        "anchors=12,16, 21,38, 40,28, 36,75, 76,55, 72,146, 142,110, 192,243, 459,401"
-    )
+    assert note.endswith("anchors=12,16, 21,38, 40,28, 36,75, 76,55, 72,146, 142,110, 192,243, 459,401")
 
 
 @pytest.mark.usefixtures("branch")

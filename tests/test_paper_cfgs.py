@@ -21,20 +21,27 @@ FEATURES, PREDICTIONS = (40, 56, 80), 24
 ALIGN, REFINE = sum(FEATURES), 3 * PREDICTIONS
 JDC, JDE = 80 * 3 + 3, sum(512 * channels + 512 for channels in FEATURES)
 EXTRA = {
-    ("table1", "iFA"): ALIGN, ("table2", "iPR"): REFINE,
-    ("table3", "JDC"): JDC, ("table3", "iJDC"): JDC + ALIGN + 80,
+    ("table1", "iFA"): ALIGN,
+    ("table2", "iPR"): REFINE,
+    ("table3", "JDC"): JDC,
+    ("table3", "iJDC"): JDC + ALIGN + 80,
     ("table3", "iJDC-chain"): JDC + ALIGN + 80 + 80 * 80,
-    ("table3", "JDE"): JDE, ("table3", "iJDE"): JDE + 2 * ALIGN,
+    ("table3", "JDE"): JDE,
+    ("table3", "iJDE"): JDE + 2 * ALIGN,
     ("table3", "iJDE-chain"): JDE + 2 * ALIGN + sum(channels**2 for channels in FEATURES),
-    ("table4", "add-iFA"): ALIGN, ("table4", "mul-iFA"): ALIGN,
+    ("table4", "add-iFA"): ALIGN,
+    ("table4", "mul-iFA"): ALIGN,
     ("table4", "cat-iFA"): ALIGN + PREDICTIONS * ALIGN,  # the predictions read the constants too
-    ("table4", "add-iPR"): REFINE, ("table4", "mul-iPR"): REFINE,
-    ("table5", "mul-iFA-star"): 3 * 3, ("table5", "mul-iPR-star"): 3 * 3 * 2,
+    ("table4", "add-iPR"): REFINE,
+    ("table4", "mul-iPR"): REFINE,
+    ("table5", "mul-iFA-star"): 3 * 3,
+    ("table5", "mul-iPR-star"): 3 * 3 * 2,
     ("table6", "iFA"): ALIGN,
     ("table6", "wiFA"): sum(2 * channels + 2 * channels * channels for channels in FEATURES),
     ("table6", "icFA"): sum(2 * channels + 2 * channels * channels for channels in FEATURES),
-    ("table7", "implicit1"): ALIGN + REFINE, ("table7", "implicit2"): ALIGN + REFINE,
-}  # fmt: skip
+    ("table7", "implicit1"): ALIGN + REFINE,
+    ("table7", "implicit2"): ALIGN + REFINE,
+}
 
 
 def text_of(table: str, row: str) -> str:
@@ -92,26 +99,44 @@ def test_all_that_is_implicit_in_a_row_learns(table, row):
             assert parameter.grad.abs().max() > 0, (node.index, name)
 
 
-@pytest.mark.parametrize(("row", "base"), [("implicit1", "yolor_micro"), ("implicit1", "yolor_csp_fast"),
-                                           ("implicit2", "yolor_p6"), ("implicit1", "yolor_csp")])
+@pytest.mark.parametrize(
+    ("row", "base"),
+    [
+        ("implicit1", "yolor_micro"),
+        ("implicit1", "yolor_csp_fast"),
+        ("implicit2", "yolor_p6"),
+        ("implicit1", "yolor_csp"),
+    ],
+)
 def test_alignment_and_refinement_together_are_the_shipped_networks(row, base):
     """Section by section; the shipped ones may stand in another activation and have comments."""
+
     def sections(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
         return [(raw.name, [(line.key, line.value) for line in raw.entries]) for raw in parse(text).layers]
+
     shipped = make_cfgs.cfg_text(base, make_cfgs.FAMILY[base])
     assert sections(paper_cfgs.variant_text("table7", row, base=base)) == sections(shipped)
 
 
-@pytest.mark.parametrize(("row", "parameters"), [("baseline1", 52908989), ("implicit1", 52911546),
-                                                 ("baseline2", 37262204), ("implicit2", 37265016)])
+@pytest.mark.parametrize(
+    ("row", "parameters"),
+    [("baseline1", 52908989), ("implicit1", 52911546), ("baseline2", 37262204), ("implicit2", 37265016)],
+)
 def test_the_parameters_of_table_7(row, parameters):
     assert count(build(parse(paper_cfgs.variant_text("table7", row)))).parameters == parameters
 
 
-@pytest.mark.parametrize(("table", "word", "row"), [
-    ("table1", "iFA", "iFA"), ("table1", "+iFA", "iFA"), ("table4", "× iFA", "mul-iFA"),
-    ("table4", "⊕iFA", "cat-iFA"), ("table5", "×iPR*", "mul-iPR-star"), ("table3", "+ iJDC", "iJDC"),
-])
+@pytest.mark.parametrize(
+    ("table", "word", "row"),
+    [
+        ("table1", "iFA", "iFA"),
+        ("table1", "+iFA", "iFA"),
+        ("table4", "× iFA", "mul-iFA"),
+        ("table4", "⊕iFA", "cat-iFA"),
+        ("table5", "×iPR*", "mul-iPR-star"),
+        ("table3", "+ iJDC", "iJDC"),
+    ],
+)
 def test_a_row_may_be_named_as_the_paper_does(table, word, row):
     assert paper_cfgs.found(table, word) == row
 
@@ -122,7 +147,8 @@ def test_the_command_writes_the_rows_asked_for(tmp_path):
     rows = paper_cfgs.TABLES["table5"]
     assert {path.name for path in tmp_path.iterdir()} == {f"table5_{row}.cfg" for row in rows}
     assert (tmp_path / "table5_mul-iPR-star.cfg").read_text(encoding="utf-8") == paper_cfgs.variant_text(
-        "table5", "mul-iPR-star", base="yolor_micro")
+        "table5", "mul-iPR-star", base="yolor_micro"
+    )
 
 
 def test_an_unknown_row_is_refused_with_those_there_are():

@@ -23,13 +23,25 @@ PRINTED = """
 """.split()
 # The yamls of the paper branch and of Scaled-YOLOv4, their derivatives; and what of them is in our table.
 YAMLS = {
-    "yolor-p6": "yolor_p6", "yolor-w6": "yolor_w6", "yolor-e6": "yolor_e6", "yolor-d6": "yolor_d6",
-    "yolor-ssss-s2d": "yolor_csp_ssss", "yolor-ssss-dwt": "yolor_csp_ssss_dwt", "yolor-s": "yolor_s",
-    "yolor-sss": "yolor_csp_sss", "yolor-csp": "yolor_csp", "yolor-csp-fast": "yolor_csp_fast",
-    "y4-csp-fast": "yolov4_csp_fast", "y4-csp-sss": "yolov4_csp_sss", "y4-csp-ssss": "yolov4_csp_ssss",
-    "base-p6": "yolov4_p6_light", "yolov4-csp": "yolov4_csp", "yolov4-p5": "yolov4_p5",
-    "yolov4-p6": "yolov4_p6", "yolov4-p7": "yolov4_p7",
-}  # fmt: skip
+    "yolor-p6": "yolor_p6",
+    "yolor-w6": "yolor_w6",
+    "yolor-e6": "yolor_e6",
+    "yolor-d6": "yolor_d6",
+    "yolor-ssss-s2d": "yolor_csp_ssss",
+    "yolor-ssss-dwt": "yolor_csp_ssss_dwt",
+    "yolor-s": "yolor_s",
+    "yolor-sss": "yolor_csp_sss",
+    "yolor-csp": "yolor_csp",
+    "yolor-csp-fast": "yolor_csp_fast",
+    "y4-csp-fast": "yolov4_csp_fast",
+    "y4-csp-sss": "yolov4_csp_sss",
+    "y4-csp-ssss": "yolov4_csp_ssss",
+    "base-p6": "yolov4_p6_light",
+    "yolov4-csp": "yolov4_csp",
+    "yolov4-p5": "yolov4_p5",
+    "yolov4-p6": "yolov4_p6",
+    "yolov4-p7": "yolov4_p7",
+}
 PREDICTIONS = {3: 80 * 80 + 40 * 40 + 20 * 20, 4: 80 * 80 + 40 * 40 + 20 * 20 + 10 * 10}  # cells at 640
 
 

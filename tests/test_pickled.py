@@ -130,10 +130,17 @@ def test_the_state_of_an_optimizer_comes_back_whole(read, is_zip: bool) -> None:
 @pytest.mark.parametrize(
     "dtype",
     [
-        torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8,
-        torch.uint8, torch.bool,
+        torch.float16,
+        torch.bfloat16,
+        torch.float64,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
     ],
-)  # fmt: skip
+)
 def test_every_number_type_keeps_its_type_and_values(read, dtype: torch.dtype, is_zip: bool) -> None:
     tensor = torch.arange(-3, 4).to(dtype)
     assert_equal(read(saved({"a": tensor, "type": dtype}, is_zip)), {"a": tensor, "type": dtype})
@@ -159,11 +166,18 @@ def test_views_of_one_storage_stay_views_of_one_storage(read, is_zip: bool) -> N
 @FORMATS
 def test_containers_numbers_and_texts_come_back_as_they_were(read, is_zip: bool) -> None:
     tree = {
-        "tuple": (1, 2.5, "three", None, True), "deep": [[[{}]], (), b"bytes\xff"], "big": -(1 << 80),
-        "set": {1, "a"}, "size": torch.Size([2, 3]), "device": torch.device("cuda:1"),
-        "empty": torch.zeros(0, 3), "array": np.arange(6).reshape(2, 3).T,
-        "half": np.float16(0.5), "int": np.int64(-5), "bool": np.bool_(True),
-    }  # fmt: skip
+        "tuple": (1, 2.5, "three", None, True),
+        "deep": [[[{}]], (), b"bytes\xff"],
+        "big": -(1 << 80),
+        "set": {1, "a"},
+        "size": torch.Size([2, 3]),
+        "device": torch.device("cuda:1"),
+        "empty": torch.zeros(0, 3),
+        "array": np.arange(6).reshape(2, 3).T,
+        "half": np.float16(0.5),
+        "int": np.int64(-5),
+        "bool": np.bool_(True),
+    }
     assert_equal(read(saved(tree, is_zip)), tree)
 
 
@@ -320,12 +334,14 @@ def attacks(sentinel: Path) -> dict[str, tuple[bytes, str]]:
         ),
         "partial": (pickle.dumps(Calls(functools.partial(os.system, shell)), 2), "functools.partial"),
         "method caller": (
-            pickle.dumps(Calls(Calls(operator.methodcaller, "system", shell), 1), 2), "operator.methodcaller",
+            pickle.dumps(Calls(Calls(operator.methodcaller, "system", shell), 1), 2),
+            "operator.methodcaller",
         ),
         "hub": (pickle.dumps(Calls(torch.hub.load, str(sentinel.parent), "a"), 2), "torch.hub.load"),
         "torch load": (pickle.dumps(Calls(torch.load, "x"), 2), "torch.serialization.load"),
         "nested bytes": (
-            pickle.dumps(Calls(torch.storage._load_from_bytes, inner), 2), "torch.storage._load_from_bytes",
+            pickle.dumps(Calls(torch.storage._load_from_bytes, inner), 2),
+            "torch.storage._load_from_bytes",
         ),
         "numpy load": (b"cnumpy\nload\n" + text(str(sentinel)) + b"\x85R.", "numpy.load"),
         "numpy exec": (b"cnumpy.testing\nrunstring\n.", "numpy.testing.runstring"),
@@ -337,7 +353,8 @@ def attacks(sentinel: Path) -> dict[str, tuple[bytes, str]]:
         "call of a dtype": (b"ctorch\nfloat32\n)R.", "a call of a dtype"),
         "call of a storage": (b"ctorch\nFloatStorage\n)R.", "a call of torch.FloatStorage"),
         "rebuilt by another": (
-            b"ctorch._tensor\n_rebuild_from_type_v2\n(c_codecs\nencode\nctorch\nTensor\n)NtR.", "encode",
+            b"ctorch._tensor\n_rebuild_from_type_v2\n(c_codecs\nencode\nctorch\nTensor\n)NtR.",
+            "encode",
         ),
         "extension": (b"\x80\x02\x82\x01.", "EXT1"),
         "keyword arguments": (b"\x80\x04cmodels\nA\n)}\x92.", "NEWOBJ_EX"),
@@ -347,7 +364,7 @@ def attacks(sentinel: Path) -> dict[str, tuple[bytes, str]]:
             b"(" + text("storage") + b"cposix\nsystem\n" + text("0") + text("cpu") + b"K\x01tQ.",
             "posix.system",
         ),
-    }  # fmt: skip
+    }
 
 
 NAMES = tuple(attacks(Path("sentinel")))
@@ -410,14 +427,24 @@ FOUR = np.arange(4, dtype="<f4").tobytes()
 @pytest.mark.parametrize(
     ("offset", "size", "stride"),
     [
-        (1, (4,), (1,)), (0, (5,), (1,)), (0, (2, 3), (2, 1)), (4, (1,), (1,)), (5, (0,), (1,)),
+        (1, (4,), (1,)),
+        (0, (5,), (1,)),
+        (0, (2, 3), (2, 1)),
+        (4, (1,), (1,)),
+        (5, (0,), (1,)),
         (-1, (1,), (1,)),
-        (0, (-1,), (1,)), (3, (2,), (-1,)), (0, (2,), (4,)), (0, (1 << 40,), (0,)),
+        (0, (-1,), (1,)),
+        (3, (2,), (-1,)),
+        (0, (2,), (4,)),
+        (0, (1 << 40,), (0,)),
         (0, (1 << 61, 1 << 61), (0, 0)),
-        (0, (1 << 80,), (1,)), (0, (0, 1 << 61), (1, 1)), (1 << 61, (1,), (1,)), (0, (2, 2), (1,)),
+        (0, (1 << 80,), (1,)),
+        (0, (0, 1 << 61), (1, 1)),
+        (1 << 61, (1,), (1,)),
+        (0, (2, 2), (1,)),
         (0, (1,) * 40, (1,) * 40),
     ],
-)  # fmt: skip
+)
 def test_a_tensor_outside_its_storage_is_refused(refusal, offset, size, stride) -> None:
     assert "damaged" in refusal(torch_zip(tensor_program(offset, size, stride), s0=FOUR)).message
 
@@ -446,10 +473,19 @@ def test_a_missing_storage_is_refused(refusal) -> None:
         b"I" + b"9" * 100_000 + b"\n.",
         b"(" + b"(" * 100_000 + b"t" * 100_000 + b"\x94",
         b"}" + b")" + b"\x86\x94h\x00" * 3 + b"K\x01s.",
-        b"", b".", b"(", b"0.", b"h\x05.", b"]K\x01K\x02s.", b"}(K\x01u.", b"K\x01R.", b"Na.",
-        b"](K\x01\x90.", b"}(Nt",
+        b"",
+        b".",
+        b"(",
+        b"0.",
+        b"h\x05.",
+        b"]K\x01K\x02s.",
+        b"}(K\x01u.",
+        b"K\x01R.",
+        b"Na.",
+        b"](K\x01\x90.",
+        b"}(Nt",
     ],
-)  # fmt: skip
+)
 def test_a_pickle_that_makes_no_sense_is_refused(refusal, program: bytes) -> None:
     messages = ("is a damaged torch file", "asks for something that no checkpoint needs")
     assert refusal(torch_zip(program)).message in messages

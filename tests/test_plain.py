@@ -23,8 +23,17 @@ NAMES = sorted(path.stem for path in CFG.glob("*.cfg"))
 LARGE = 20_000_000
 BOUND = 1e-10
 # What OpenCV's importer has code for.
-OPENCV = {"convolutional", "maxpool", "avgpool", "route", "shortcut", "upsample", "yolo", "scale_channels",
-          "sam"}
+OPENCV = {
+    "convolutional",
+    "maxpool",
+    "avgpool",
+    "route",
+    "shortcut",
+    "upsample",
+    "yolo",
+    "scale_channels",
+    "sam",
+}
 START = "[convolutional]\nfilters=6\nsize=3\npad=1\nbatch_normalize=1\nactivation=silu\n"
 YOLO = "[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n"
 HEAD = f"[convolutional]\nfilters=16\nsize=1\nactivation=linear\n{YOLO}"
@@ -113,57 +122,66 @@ def test_a_golden_network_is_said_or_refused_by_name(case):
         checked(network)
 
 
-@pytest.mark.parametrize("text", [
-    f"[reorg]\n{START}{HEAD}",
-    f"[dwt]\n{START}{HEAD}",
-    f"[focus]\nfilters=6\nsize=3\npad=1\nbatch_normalize=1\nactivation=silu\n{HEAD}",
-    f"{START}[convolutional]\nfilters=20\nsize=3,5\nstride=2\npad=1\nactivation=mish\n{HEAD}",
-    f"[convolutional]\nfilters=28\nsize=3,5,7\npad=1\nbatch_normalize=1\nactivation=silu\n{HEAD}",
-    f"{START}[silence]\n[dropout]\n[reorg3d]\n[route]\nlayers=-1,0\n{HEAD}",
-    f"[silence]\n{START}{HEAD}",
-    f"{START}{START}[route_lhalf]\nlayers=-1,-2\n{HEAD}",
-    f"{START}{START}[route2]\nlayers=-1,0\n[route3]\nlayers=-1,0,1\n{HEAD}",
-    f"{START}{START}{START}[shortcut]\nfrom=-2,0\nactivation=leaky\n{HEAD}",
-    f"{START}{START}{START}[shortcut]\nfrom=-2,0\nweights_type=per_feature\n{HEAD}",
-    f"{START}[convolutional]\nfilters=4\nactivation=silu\n[shortcut]\nfrom=0\n{HEAD}",
-    f"{START}[maxpool]\nsize=2\nstride=2\n{HEAD}",
-    f"{START}[maxpool]\nsize=4\nstride=2\npadding=1\n{HEAD}",
-    f"{START}[maxpool]\nsize=5\nstride=1\n{HEAD}",
-    f"{START}[local_avgpool]\nsize=2\nstride=2\n{HEAD}",
-    f"{START}[local_avgpool]\nsize=3\nstride=1\n{HEAD}",
-    f"{START}[local_avgpool]\nsize=3\nstride_x=2\nstride_y=1\n{HEAD}",
-    f"{START}[avgpool]\n[scale_channels]\nfrom=0\nactivation=leaky\n{HEAD}",
-    f"{START}{START}[sam]\nfrom=0\nactivation=leaky\n{HEAD}",
-    f"{START}[upsample]\nstride=2\n{HEAD}",
-    f"{START}[avgpool]\n[route]\nlayers=0\n[control_channels]\nfrom=1\n{HEAD}",
-    f"{START}[avgpool]\n[route]\nlayers=0\n[select_channels]\nfrom=1\n{HEAD}",
-    f"{START}{START}[control_channels]\nfrom=0\n[shift_channels]\nfrom=0\n"
-    f"[alternate_channels]\nfrom=0\n{HEAD}",
-    f"{START}[implicit_add]\nfilters=6\n[route]\nlayers=0\n[shift_channels]\nfrom=1\n{START}{HEAD}",
-    f"{START}[implicit_cat]\nfilters=2\n[route]\nlayers=0\n[alternate_channels]\nfrom=1\n{START}{HEAD}",
-    f"{START}[BatchNorm2d]\n[activation]\nactivation=silu\n{HEAD}",
-    f"{START}{HEAD}[route]\nlayers=0\n[convolutional]\nfilters=8\nsize=1\nactivation=linear\n"
-    "[jde]\nmask=0\nanchors=2,3\nclasses=3\nnum=1\n",
-    f"{START}[convolutional]\nfilters=16\nsize=1\nactivation=leaky\n"
-    f"[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n",
-    f"{START}{HEAD}[route]\nlayers=1\n[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n",
-    f"{START}[implicit_mul]\nfilters=16\n[route]\nlayers=0\n"
-    f"[convolutional]\nfilters=16\nsize=1\nactivation=silu\n"
-    "[control_channels]\nfrom=1\n[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n",
-    START,
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[reorg]\n{START}{HEAD}",
+        f"[dwt]\n{START}{HEAD}",
+        f"[focus]\nfilters=6\nsize=3\npad=1\nbatch_normalize=1\nactivation=silu\n{HEAD}",
+        f"{START}[convolutional]\nfilters=20\nsize=3,5\nstride=2\npad=1\nactivation=mish\n{HEAD}",
+        f"[convolutional]\nfilters=28\nsize=3,5,7\npad=1\nbatch_normalize=1\nactivation=silu\n{HEAD}",
+        f"{START}[silence]\n[dropout]\n[reorg3d]\n[route]\nlayers=-1,0\n{HEAD}",
+        f"[silence]\n{START}{HEAD}",
+        f"{START}{START}[route_lhalf]\nlayers=-1,-2\n{HEAD}",
+        f"{START}{START}[route2]\nlayers=-1,0\n[route3]\nlayers=-1,0,1\n{HEAD}",
+        f"{START}{START}{START}[shortcut]\nfrom=-2,0\nactivation=leaky\n{HEAD}",
+        f"{START}{START}{START}[shortcut]\nfrom=-2,0\nweights_type=per_feature\n{HEAD}",
+        f"{START}[convolutional]\nfilters=4\nactivation=silu\n[shortcut]\nfrom=0\n{HEAD}",
+        f"{START}[maxpool]\nsize=2\nstride=2\n{HEAD}",
+        f"{START}[maxpool]\nsize=4\nstride=2\npadding=1\n{HEAD}",
+        f"{START}[maxpool]\nsize=5\nstride=1\n{HEAD}",
+        f"{START}[local_avgpool]\nsize=2\nstride=2\n{HEAD}",
+        f"{START}[local_avgpool]\nsize=3\nstride=1\n{HEAD}",
+        f"{START}[local_avgpool]\nsize=3\nstride_x=2\nstride_y=1\n{HEAD}",
+        f"{START}[avgpool]\n[scale_channels]\nfrom=0\nactivation=leaky\n{HEAD}",
+        f"{START}{START}[sam]\nfrom=0\nactivation=leaky\n{HEAD}",
+        f"{START}[upsample]\nstride=2\n{HEAD}",
+        f"{START}[avgpool]\n[route]\nlayers=0\n[control_channels]\nfrom=1\n{HEAD}",
+        f"{START}[avgpool]\n[route]\nlayers=0\n[select_channels]\nfrom=1\n{HEAD}",
+        f"{START}{START}[control_channels]\nfrom=0\n[shift_channels]\nfrom=0\n"
+        f"[alternate_channels]\nfrom=0\n{HEAD}",
+        f"{START}[implicit_add]\nfilters=6\n[route]\nlayers=0\n[shift_channels]\nfrom=1\n{START}{HEAD}",
+        f"{START}[implicit_cat]\nfilters=2\n[route]\nlayers=0\n[alternate_channels]\nfrom=1\n{START}{HEAD}",
+        f"{START}[BatchNorm2d]\n[activation]\nactivation=silu\n{HEAD}",
+        f"{START}{HEAD}[route]\nlayers=0\n[convolutional]\nfilters=8\nsize=1\nactivation=linear\n"
+        "[jde]\nmask=0\nanchors=2,3\nclasses=3\nnum=1\n",
+        f"{START}[convolutional]\nfilters=16\nsize=1\nactivation=leaky\n"
+        f"[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n",
+        f"{START}{HEAD}[route]\nlayers=1\n[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n",
+        f"{START}[implicit_mul]\nfilters=16\n[route]\nlayers=0\n"
+        f"[convolutional]\nfilters=16\nsize=1\nactivation=silu\n"
+        "[control_channels]\nfrom=1\n[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n",
+        START,
+    ],
+)
 def test_this_has_a_twin_that_opencv_reads_too(text):
     assert set(types(checked(yolor_net(text)))) <= OPENCV
 
 
-@pytest.mark.parametrize(("text", "place"), [
-    (f"{START}[maxpool]\nsize=2\nstride=1\n{HEAD}", "[maxpool #1]"),
-    (f"{START}[local_avgpool]\nsize=2\nstride=1\n{HEAD}", "[local_avgpool #1]"),
-    (f"{START}[deformableconvolutional]\nfilters=4\nsize=3\n{HEAD}", "[deformableconvolutional #1]"),
-    (f"{START}[avgpool]\n[route]\nlayers=0\n[shift_channels]\nfrom=1\n{HEAD}", "[shift_channels #3]"),
-    ("[convolutional]\nfilters=7\nactivation=silu\n[route_lhalf]\nlayers=-1\n" + HEAD, "[route_lhalf #1]"),
-    (f"{START}{HEAD}{HEAD}", "[yolo #2]"),
-])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"{START}[maxpool]\nsize=2\nstride=1\n{HEAD}", "[maxpool #1]"),
+        (f"{START}[local_avgpool]\nsize=2\nstride=1\n{HEAD}", "[local_avgpool #1]"),
+        (f"{START}[deformableconvolutional]\nfilters=4\nsize=3\n{HEAD}", "[deformableconvolutional #1]"),
+        (f"{START}[avgpool]\n[route]\nlayers=0\n[shift_channels]\nfrom=1\n{HEAD}", "[shift_channels #3]"),
+        (
+            "[convolutional]\nfilters=7\nactivation=silu\n[route_lhalf]\nlayers=-1\n" + HEAD,
+            "[route_lhalf #1]",
+        ),
+        (f"{START}{HEAD}{HEAD}", "[yolo #2]"),
+    ],
+)
 def test_what_has_no_twin_is_refused_at_its_line(text, place):
     with pytest.raises(CfgError, match="plain Darknet has nothing that computes this") as refused:
         to_plain_darknet(yolor_net(text))

@@ -21,12 +21,18 @@ from yolor_cfg.weights.loading import load
 
 pytestmark = [
     pytest.mark.oracle,
-    pytest.mark.skipif(not hasattr(cv2.dnn, "readNetFromDarknet"),
-                       reason="needs OpenCV 4: make test-all runs this in a venv of its own"),
+    pytest.mark.skipif(
+        not hasattr(cv2.dnn, "readNetFromDarknet"),
+        reason="needs OpenCV 4: make test-all runs this in a venv of its own",
+    ),
 ]
 # Height and width: multiples of the largest stride.
-CASES = {"yolor_csp": (160, 96), "yolor_p6": (128, 192), "yolor_csp_ssss_dwt": (96, 160),
-         "yolor_csp_ssss_dwt_paper": (96, 64)}
+CASES = {
+    "yolor_csp": (160, 96),
+    "yolor_p6": (128, 192),
+    "yolor_csp_ssss_dwt": (96, 160),
+    "yolor_csp_ssss_dwt_paper": (96, 64),
+}
 # OpenCV's importer adds 1e-6 to a variance, C Darknet 1e-5.
 EPSILON_DIFFERENCE = 9e-6
 

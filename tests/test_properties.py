@@ -16,8 +16,15 @@ from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS
 
 KEYS = sorted({name for kind in SECTIONS.values() for name in (*kind.keys, *kind.ignored)})
-WORDS = sorted({word for kind in SECTIONS.values() for key in kind.keys.values() if isinstance(key, Choice)
-                for word in key.options})
+WORDS = sorted(
+    {
+        word
+        for kind in SECTIONS.values()
+        for key in kind.keys.values()
+        if isinstance(key, Choice)
+        for word in key.options
+    }
+)
 quick = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 # Pieces of text that stand in a cfg or might.
@@ -149,26 +156,47 @@ def check_shapes(graph: Graph) -> None:
 
 references = st.integers(1, 4).map(lambda back: -back)
 layers = st.one_of(
-    st.builds("[convolutional]\nfilters={}\nsize={}\nstride={}\npad={}\nactivation={}".format,
-              st.integers(1, 6), st.integers(1, 5), st.integers(1, 2), st.integers(0, 1),
-              st.sampled_from(["leaky", "mish", "linear\nbatch_normalize=1"])),
+    st.builds(
+        "[convolutional]\nfilters={}\nsize={}\nstride={}\npad={}\nactivation={}".format,
+        st.integers(1, 6),
+        st.integers(1, 5),
+        st.integers(1, 2),
+        st.integers(0, 1),
+        st.sampled_from(["leaky", "mish", "linear\nbatch_normalize=1"]),
+    ),
     st.builds("[maxpool]\nsize={}\nstride={}".format, st.integers(1, 5), st.integers(1, 2)),
     st.builds("[local_avgpool]\nsize={}\nstride={}".format, st.integers(1, 5), st.integers(1, 2)),
     st.builds("[upsample]\nstride={}".format, st.sampled_from([1, 2, -2])),
-    st.builds("[route]\nlayers={}".format, st.lists(references, min_size=1, max_size=3)
-              .map(lambda items: ",".join(map(str, items)))),
+    st.builds(
+        "[route]\nlayers={}".format,
+        st.lists(references, min_size=1, max_size=3).map(lambda items: ",".join(map(str, items))),
+    ),
     st.builds("[shortcut]\nfrom={}\nactivation=linear".format, references),
     st.builds("[sam]\nfrom={}".format, references),
-    st.sampled_from(["[avgpool]", "[dropout]", "[reorg]\nstride=2", "[reorg3d]\nstride=2", "[batchnorm]",
-                     "[scale_channels]\nfrom=-2", "[connected]\noutput=5", "[softmax]",
-                     "[implicit]\nfilters=4\natoms=2", "[implicit_add]\nfilters=6",
-                     "[shift_channels]\nfrom=-2"]),
+    st.sampled_from(
+        [
+            "[avgpool]",
+            "[dropout]",
+            "[reorg]\nstride=2",
+            "[reorg3d]\nstride=2",
+            "[batchnorm]",
+            "[scale_channels]\nfrom=-2",
+            "[connected]\noutput=5",
+            "[softmax]",
+            "[implicit]\nfilters=4\natoms=2",
+            "[implicit_add]\nfilters=6",
+            "[shift_channels]\nfrom=-2",
+        ]
+    ),
 )
 
 
 @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(layers, min_size=1, max_size=7), st.tuples(st.integers(1, 20), st.integers(1, 20)),
-       st.sampled_from(sorted(DIALECTS)))
+@given(
+    st.lists(layers, min_size=1, max_size=7),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.sampled_from(sorted(DIALECTS)),
+)
 def test_random_graphs_have_the_shapes_that_were_inferred(
     sections: list[str], size: tuple[int, int], dialect: str
 ) -> None:
@@ -179,15 +207,24 @@ def test_random_graphs_have_the_shapes_that_were_inferred(
             check_shapes(graph)
 
 
-@pytest.mark.parametrize("key", ["filters=2000000000", "size=2000000000\npad=1", "groups=2000000000",
-                                 "padding=2000000000"])
+@pytest.mark.parametrize(
+    "key", ["filters=2000000000", "size=2000000000\npad=1", "groups=2000000000", "padding=2000000000"]
+)
 def test_absurd_sizes_are_refused_before_anything_is_allocated(key: str) -> None:
     assert read(f"[net]\nwidth=416\nheight=416\nchannels=3\n[convolutional]\n{key}\n") is None
 
 
-@pytest.mark.parametrize("section", ["[yolo]\nnum=2000000000", "[region]\nnum=2000000000\nanchors=1,1",
-                                     "[history]\nhistory_size=2000000000", "[upsample]\nstride=2000000000",
-                                     "[softmax]\ngroups=2000000000", "[detection]\nside=2000000000\ncoords=4",
-                                     "[implicit_add_2d]\natoms=2000000000\nfilters=2000000000"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        "[yolo]\nnum=2000000000",
+        "[region]\nnum=2000000000\nanchors=1,1",
+        "[history]\nhistory_size=2000000000",
+        "[upsample]\nstride=2000000000",
+        "[softmax]\ngroups=2000000000",
+        "[detection]\nside=2000000000\ncoords=4",
+        "[implicit_add_2d]\natoms=2000000000\nfilters=2000000000",
+    ],
+)
 def test_absurd_counts_are_refused_before_anything_is_allocated(section: str) -> None:
     assert read(f"[net]\nwidth=416\nheight=416\nchannels=3\n{section}\n") is None

@@ -11,9 +11,15 @@ from yolor_cfg.train import run
 from yolor_cfg.train.setup import prepare
 
 
-@pytest.mark.parametrize(("device", "local", "own"), [
-    ("cuda", "3", "cuda:3"), ("cuda", "", "cuda"), ("cuda:1", "3", "cuda:1"), ("cpu", "3", "cpu"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("device", "local", "own"),
+    [
+        ("cuda", "3", "cuda:3"),
+        ("cuda", "", "cuda"),
+        ("cuda:1", "3", "cuda:1"),
+        ("cpu", "3", "cpu"),
+    ],
+)
 def test_cuda_is_each_process_own_gpu(monkeypatch, device, local, own):
     monkeypatch.setenv("LOCAL_RANK", local)
     assert own_device(device) == own

@@ -70,7 +70,8 @@ def test_an_lstm_is_torchs_lstm_cell():
 
 @pytest.mark.parametrize("shortcut", [0, 1])
 @pytest.mark.parametrize(
-    ("logistic", "own"), [(0, torch.relu), (1, torch.sigmoid), (2, lambda x: 2 * torch.sigmoid(x) - 1)])
+    ("logistic", "own"), [(0, torch.relu), (1, torch.sigmoid), (2, lambda x: 2 * torch.sigmoid(x) - 1)]
+)
 def test_an_rnn_adds_what_it_sees_and_what_it_remembers(shortcut, logistic, own):
     keys = f"output=3\nhidden=5\nactivation=relu\nlogistic={logistic}\nshortcut={shortcut}"
     network = network_of(VECTOR + "[rnn]\n" + keys)
@@ -92,15 +93,22 @@ def test_the_candidate_of_a_gru_is_logistic():
         torch.testing.assert_close(got.flatten(1), hidden)
 
 
-@pytest.mark.parametrize(("maps", "vectors"), [
-    ("[crnn]\noutput=3\nhidden=5\nsize=1\nactivation=leaky\nbatch_normalize=1",
-     "[rnn]\noutput=3\nhidden=5\nactivation=leaky\nbatch_normalize=1"),
-    ("[conv_lstm]\noutput=3\nsize=1", "[lstm]\noutput=3"),
-])
+@pytest.mark.parametrize(
+    ("maps", "vectors"),
+    [
+        (
+            "[crnn]\noutput=3\nhidden=5\nsize=1\nactivation=leaky\nbatch_normalize=1",
+            "[rnn]\noutput=3\nhidden=5\nactivation=leaky\nbatch_normalize=1",
+        ),
+        ("[conv_lstm]\noutput=3\nsize=1", "[lstm]\noutput=3"),
+    ],
+)
 def test_a_cell_of_maps_with_1x1_kernels_is_the_cell_of_vectors_in_every_pixel(maps, vectors):
     on_maps, on_vectors = network_of(MAP + maps), network_of("[net]\ninputs=4\n" + vectors)
-    state = {name.replace("Linear", "Conv2d").replace("BatchNorm1d", "BatchNorm2d"): tensor
-             for name, tensor in on_vectors.state_dict().items()}
+    state = {
+        name.replace("Linear", "Conv2d").replace("BatchNorm1d", "BatchNorm2d"): tensor
+        for name, tensor in on_vectors.state_dict().items()
+    }
     shapes = {name: tensor.shape for name, tensor in on_maps.state_dict().items()}
     on_maps.load_state_dict({name: tensor.reshape(shapes[name]) for name, tensor in state.items()})
     inputs = inputs_of(on_maps)
@@ -197,8 +205,11 @@ def test_a_cell_exports_with_its_state_given_and_returned(name):
 def test_the_stored_tensors_are_those_of_the_module(name):
     graph = graph_of(CELLS[name])
     node = graph.nodes[0]
-    module = {key: tuple(tensor.shape) for key, tensor in Network(graph).module_list[0].state_dict().items()
-              if not key.endswith("num_batches_tracked")}
+    module = {
+        key: tuple(tensor.shape)
+        for key, tensor in Network(graph).module_list[0].state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
     assert {tensor.name: tensor.shape for tensor in node.section.tensors(*node.inputs)} == module
     kernels = {key for key in module if key.endswith(("Linear.weight", "Conv2d.weight"))}
     assert set(node.section.decayed()) == kernels
@@ -224,24 +235,32 @@ def test_matrices_are_stored_between_bias_and_scale_and_may_be_transposed():
 
 
 def test_a_state_of_another_image_size_is_in_proportion():
-    network = network_of("[net]\nwidth=32\nheight=32\nchannels=3\n"
-                         "[convolutional]\nsize=3\nstride=2\npad=1\nfilters=4\n"
-                         "[crnn]\noutput=3\nhidden=5\npad=1\nactivation=leaky")
+    network = network_of(
+        "[net]\nwidth=32\nheight=32\nchannels=3\n"
+        "[convolutional]\nsize=3\nstride=2\npad=1\nfilters=4\n"
+        "[crnn]\noutput=3\nhidden=5\npad=1\nactivation=leaky"
+    )
     images = torch.zeros(2, 3, 48, 30, dtype=torch.float64)
     assert network.module_list[1].initial_state(images)[0].shape == (2, 5, 24, 15)
     with torch.no_grad():
         assert network(images)[0].shape == (2, 3, 24, 15)
 
 
-@pytest.mark.parametrize(("text", "key", "message"), [
-    ("[crnn]\npad=1\nstride=2", "stride", "the state would not keep its size"),
-    ("[conv_lstm]\nsize=4\npad=1", "size", "the state would not keep its size"),
-    ("[conv_lstm]\nsize=3", "size", "the state would not keep its size"),
-    ("[crnn]\npad=1\ngroups=2\nhidden=3", "groups", "does not divide the channels"),
-    ("[crnn]\npad=1\nxnor=1", "xnor", "binary convolutions inside a recurrent section are missing"),
-    ("[conv_lstm]\npad=1\nbottleneck=1\noutput=3", "bottleneck",
-     "state and input must have the same number of channels"),
-])
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("[crnn]\npad=1\nstride=2", "stride", "the state would not keep its size"),
+        ("[conv_lstm]\nsize=4\npad=1", "size", "the state would not keep its size"),
+        ("[conv_lstm]\nsize=3", "size", "the state would not keep its size"),
+        ("[crnn]\npad=1\ngroups=2\nhidden=3", "groups", "does not divide the channels"),
+        ("[crnn]\npad=1\nxnor=1", "xnor", "binary convolutions inside a recurrent section are missing"),
+        (
+            "[conv_lstm]\npad=1\nbottleneck=1\noutput=3",
+            "bottleneck",
+            "state and input must have the same number of channels",
+        ),
+    ],
+)
 def test_what_cannot_run_is_said_at_its_key(text, key, message):
     with pytest.raises(CfgError) as caught:
         graph_of(MAP + text)

@@ -29,9 +29,13 @@ def path(tmp_path: Path) -> Path:
 def test_tensors_and_texts_come_back_as_they_were(path: Path) -> None:
     base = torch.arange(6.0)
     tensors = {
-        "half": torch.tensor([0.5, 2]).half(), "count": torch.tensor(7), "view": base.view(2, 3).t(),
-        "shared": base, "empty": torch.zeros(0, 3), "bfloat": torch.ones(2, dtype=torch.bfloat16),
-    }  # fmt: skip
+        "half": torch.tensor([0.5, 2]).half(),
+        "count": torch.tensor(7),
+        "view": base.view(2, 3).t(),
+        "shared": base,
+        "empty": torch.zeros(0, 3),
+        "bfloat": torch.ones(2, dtype=torch.bfloat16),
+    }
     write_safetensors(path, tensors, texts={"cfg": "[net]\nwidth=32\n"})
     ours = read_safetensors(path)
     assert set(ours) == set(tensors)

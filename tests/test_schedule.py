@@ -126,16 +126,19 @@ def test_rates_reach_the_optimizer_by_group():
         assert got == {"others": (rates.other, 0), "decayed": (rates.other, 0.1), "biases": (rates.bias, 0)}
 
 
-@pytest.mark.parametrize(("policy", "step", "factor"), [
-    ("policy=constant", 700, 1.0),
-    ("policy=steps\nsteps=100,600,900\nscales=.1,.5,.1", 700, 0.05),
-    ("policy=step\nstep=200\nscale=.5", 700, 0.125),
-    ("policy=poly\npower=2\nmax_batches=1000", 700, 0.3**2),
-    ("policy=exp\ngamma=.999", 700, 0.999**700),
-    ("policy=sigmoid\ngamma=.01\nstep=600", 700, 1 / (1 + math.exp(1))),
-    ("policy=sgdr\nmax_batches=400\nlearning_rate_min=0", 500, (1 + math.cos(math.pi * 100 / 800)) / 2),
-    ("policy=steps\nsteps=100\nscales=.1\nburn_in=1000\npower=4", 700, 0.7**4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("policy", "step", "factor"),
+    [
+        ("policy=constant", 700, 1.0),
+        ("policy=steps\nsteps=100,600,900\nscales=.1,.5,.1", 700, 0.05),
+        ("policy=step\nstep=200\nscale=.5", 700, 0.125),
+        ("policy=poly\npower=2\nmax_batches=1000", 700, 0.3**2),
+        ("policy=exp\ngamma=.999", 700, 0.999**700),
+        ("policy=sigmoid\ngamma=.01\nstep=600", 700, 1 / (1 + math.exp(1))),
+        ("policy=sgdr\nmax_batches=400\nlearning_rate_min=0", 500, (1 + math.cos(math.pi * 100 / 800)) / 2),
+        ("policy=steps\nsteps=100\nscales=.1\nburn_in=1000\npower=4", 700, 0.7**4),
+    ],
+)
 def test_a_policy_is_its_formula(policy, step, factor):
     net = build(parse(BIG + f"learning_rate=.02\n{policy}\n[avgpool]")).net
     assert Policy(net).rate(step) == pytest.approx(0.02 * factor)

@@ -13,12 +13,15 @@ CFG = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=2\nsize=
 
 def loaded(*args: str) -> set[str]:
     """The modules of a process after this command."""
-    code = ("import sys; from yolor_cfg.cli import main\n"
-            "try: main(sys.argv[1:])\n"
-            "except SystemExit as end: assert not end.code, end.code\n"
-            "print(*sys.modules, sep='\\n', file=sys.stderr)")
-    done = subprocess.run([sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
+    code = (
+        "import sys; from yolor_cfg.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout
     return set(done.stderr.split())

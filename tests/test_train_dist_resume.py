@@ -87,15 +87,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training.shapes(tmp_path_factory.mktemp("data"), count=24)
 
 
-@pytest.mark.parametrize("more", [
-    {}, pytest.param({"sync_bn": True}, marks=pytest.mark.slow),
-    pytest.param({"world": 3, "deterministic": True}, marks=pytest.mark.slow),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        pytest.param({"sync_bn": True}, marks=pytest.mark.slow),
+        pytest.param({"world": 3, "deterministic": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_several_processes_stopped_or_broken_off_end_bit_equal(tmp_path, data, more):
     world = more.get("world", 2)
     more = {name: value for name, value in more.items() if name != "world"}
-    said = training.options(tmp_path, data, epochs=3, batch_size=2 * world, update_batch=6 * world,
-                            val_period=2, save_steps=1, **more)  # fmt: skip
+    said = training.options(
+        tmp_path,
+        data,
+        epochs=3,
+        batch_size=2 * world,
+        update_batch=6 * world,
+        val_period=2,
+        save_steps=1,
+        **more,
+    )
     args, project = tmp_path / "args.yaml", tmp_path / "runs"
     args.write_text(yaml.safe_dump(said.plain()))
     stop, broken = 8, 11
@@ -115,14 +128,34 @@ def test_torchrun_starts_a_killed_run_anew_and_it_goes_on_by_itself(tmp_path, da
     said = training.options(tmp_path, data)
     script, project = tmp_path / "command.py", tmp_path / "runs"
     script.write_text(COMMAND)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-              "--max-restarts=1", str(script)]  # fmt: skip
-    options = {"epochs": 3, "batch-size": 4, "update-batch": 12, "workers": 0, "val-period": 0,
-               "save-steps": 1, "project": project}  # fmt: skip
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "--max-restarts=1",
+        str(script),
+    ]
+    options = {
+        "epochs": 3,
+        "batch-size": 4,
+        "update-batch": 12,
+        "workers": 0,
+        "val-period": 0,
+        "save-steps": 1,
+        "project": project,
+    }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     for name in ("whole", "killed"):
-        done = subprocess.run([*launch, said.cfg, "--data", str(data), *words], cwd=ROOT, text=True,
-                              env={**os.environ, "NAME": name}, capture_output=True, timeout=600)  # fmt: skip
+        done = subprocess.run(
+            [*launch, said.cfg, "--data", str(data), *words],
+            cwd=ROOT,
+            text=True,
+            env={**os.environ, "NAME": name},
+            capture_output=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr
         assert ("going on in" in done.stderr) == (name == "killed")
     assert sorted(folder.name for folder in project.iterdir()) == ["killed", "whole"]

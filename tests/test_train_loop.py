@@ -110,11 +110,21 @@ def test_a_run_leaves_its_files(tmp_path, data):
     folder = training.run(said, tmp_path / "runs").folder
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
-        "args.yaml", "env.json", "model.cfg", "results.csv", "metrics.jsonl", "results.png",
-        "train_batch0.jpg", "train_batch1.jpg", "train_batch2.jpg",
-        "weights/last.pt", "weights/best.pt", "weights/best.weights",
-        "weights/epoch1.pt", "weights/epoch2.pt",
-    }  # fmt: skip
+        "args.yaml",
+        "env.json",
+        "model.cfg",
+        "results.csv",
+        "metrics.jsonl",
+        "results.png",
+        "train_batch0.jpg",
+        "train_batch1.jpg",
+        "train_batch2.jpg",
+        "weights/last.pt",
+        "weights/best.pt",
+        "weights/best.weights",
+        "weights/epoch1.pt",
+        "weights/epoch2.pt",
+    }
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1]
     assert len((folder / "results.csv").read_text().splitlines()) == 3

@@ -29,8 +29,13 @@ with_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C
 
 def page_faults(call: str) -> int:
     """Pages that a fresh process had to be given for fifty tensors of one size, one after the other."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(call=call)], check=True, text=True,
-                          stdout=subprocess.PIPE, cwd=ROOT)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(call=call)],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
     return int(done.stdout)
 
 

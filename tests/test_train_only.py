@@ -1,6 +1,5 @@
 """Implicit knowledge trained alone: everything else keeps every bit, in the network and in its average."""
 
-
 import pytest
 import torch
 import training
@@ -69,8 +68,14 @@ def test_what_is_frozen_is_in_evaluation_mode_and_unknown_to_the_optimizer(tmp_p
 def test_darknets_own_implicit_section_counts(tmp_path, data):
     body, head = training.darknet_text().rsplit("[convolutional]", 1)
     implicit = "[implicit]\nfilters=24\nmean=1\n[scale_channels]\nfrom=-2\n"
-    said = training.options(tmp_path, data, text=f"{body}{implicit}[convolutional]{head}", epochs=1,
-                            train_only="implicit", update_batch=4)  # fmt: skip
+    said = training.options(
+        tmp_path,
+        data,
+        text=f"{body}{implicit}[convolutional]{head}",
+        epochs=1,
+        train_only="implicit",
+        update_batch=4,
+    )
     torch.manual_seed(said.seed)
     before = Network(load(said.cfg)).state_dict()
     after = training.run(said, tmp_path / "runs").state.network.state_dict()

@@ -78,8 +78,11 @@ def test_a_killed_run_ends_bit_equal(tmp_path, data):
     args = tmp_path / "args.yaml"
     args.write_text(yaml.safe_dump(said.plain()))
     program = PROGRAM.format(tests=str(Path(__file__).parent))
-    process = subprocess.Popen([sys.executable, "-c", program, str(args), str(tmp_path / "runs")],
-                               stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(args), str(tmp_path / "runs")],
+        stdout=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[1],
+    )
     last = tmp_path / "runs/killed" / run.LAST
     deadline = time.monotonic() + 300
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -165,6 +168,7 @@ def killed_between_what_an_epoch_keeps(monkeypatch, *, epoch: int) -> None:
             if len(came) == 2:
                 raise Killed
             kept(self, state, *args, **more)
+
         return call
 
     for name in ("keep", "epoch"):

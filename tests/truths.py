@@ -11,10 +11,16 @@ def truth(boxes: Sequence[tuple], *, images: int = 1, classes: int = 2, size: in
     """boxes: image, class, left, top, width, height, and 1 at the end for a crowd."""
     rows = np.array([(*box, 0)[:7] for box in boxes], dtype=float).reshape(-1, 7)
     return Ground(
-        tuple("abcdefgh"[:classes]), tuple(range(1, classes + 1)), tuple(range(10, 10 + images)),
+        tuple("abcdefgh"[:classes]),
+        tuple(range(1, classes + 1)),
+        tuple(range(10, 10 + images)),
         tuple(f"pictures/p{i}.jpg" for i in range(images)),
-        np.full((images, 2), size), rows[:, 0].astype(int),
-        rows[:, 2:6], rows[:, 1].astype(int), rows[:, 4] * rows[:, 5], rows[:, 6].astype(bool),
+        np.full((images, 2), size),
+        rows[:, 0].astype(int),
+        rows[:, 2:6],
+        rows[:, 1].astype(int),
+        rows[:, 4] * rows[:, 5],
+        rows[:, 6].astype(bool),
     )
 
 
@@ -26,8 +32,10 @@ def found(rows: Sequence[tuple]) -> np.ndarray:
 def random_case(seed: int, *, images: int = 6, classes: int = 3) -> tuple[Ground, np.ndarray]:
     """Boxes and detections around them, some doubled, some of the wrong class, with equal scores."""
     rng = np.random.default_rng(seed)
-    boxes = [(rng.integers(images), rng.integers(classes), *rng.uniform(0, 50, 2), *rng.uniform(8, 40, 2))
-             for _ in range(25)]
+    boxes = [
+        (rng.integers(images), rng.integers(classes), *rng.uniform(0, 50, 2), *rng.uniform(8, 40, 2))
+        for _ in range(25)
+    ]
     rows = []
     for box in boxes * 2:
         label = box[1] if rng.random() < 0.8 else rng.integers(classes)

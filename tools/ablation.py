@@ -100,19 +100,34 @@ class Seeds(click.ParamType):
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--variants", type=Keys(), default=USUAL, help="names with commas, or all; default: Tables"
-              " 1, 2, 6, 7 and × iPR of Table 4")
+@click.option(
+    "--variants",
+    type=Keys(),
+    default=USUAL,
+    help="names with commas, or all; default: Tables 1, 2, 6, 7 and × iPR of Table 4",
+)
 @click.option("--seeds", type=Seeds(), default="0,1,2", show_default=True, help="numbers with commas")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
-              help="runs side by side, each on one core")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="runs side by side, each on one core"
+)
 @click.option("--minutes", type=click.FloatRange(0), help="begin no run after so many minutes")
 @click.option("--train-pictures", type=click.IntRange(1), default=RECIPE.train_pictures, show_default=True)
 @click.option("--test-pictures", type=click.IntRange(1), default=RECIPE.test_pictures, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=RECIPE.epochs, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True,
-              help="folder of ablation.csv, .md and .png")
-@click.option("--work", type=click.Path(path_type=Path), default=Path("runs/ablation"), show_default=True,
-              help="folder of the drawn pictures and of the runs")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("docs"),
+    show_default=True,
+    help="folder of ablation.csv, .md and .png",
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("runs/ablation"),
+    show_default=True,
+    help="folder of the drawn pictures and of the runs",
+)
 @click.option("--list", "listed", is_flag=True, help="say which runs are there, and train nothing")
 @click.option("--report", is_flag=True, help="write document and chart anew, and train nothing")
 @click.option("--task", hidden=True)
@@ -262,10 +277,16 @@ def measured(task: Task) -> Row:
     settings = Settings(batch_size=job.batch_size, padding=0.0, precision=task.recipe.precision)
     numbers = evaluate(state.tested, job.holdout, settings=settings).coco.numbers
     seconds = time.perf_counter() - began
-    return Row(task.variant, task.seed, fingerprint(task.variant, task.recipe), task.recipe.epochs,
-               **{name: numbers[name] for name in SCORES},
-               parameters=sum(parameter.numel() for parameter in state.network.parameters()),
-               seconds=seconds, AP_by_epoch=tuple(row.get("AP", math.nan) for row in state.rows))
+    return Row(
+        task.variant,
+        task.seed,
+        fingerprint(task.variant, task.recipe),
+        task.recipe.epochs,
+        **{name: numbers[name] for name in SCORES},
+        parameters=sum(parameter.numel() for parameter in state.network.parameters()),
+        seconds=seconds,
+        AP_by_epoch=tuple(row.get("AP", math.nan) for row in state.rows),
+    )
 
 
 def trained(task: Task) -> Any:
@@ -278,8 +299,13 @@ def trained(task: Task) -> Any:
     cfg, hyp = folder / f"{name_of(task)}.cfg", folder / f"{name_of(task)}.hyp.yaml"
     cfg.write_text(cfg_text(task.variant, task.recipe), encoding="utf-8")
     hyp.write_text(json.dumps(dict(task.recipe.hyp)))  # JSON is YAML
-    return begin(options_of(task, cfg, hyp), project=task.folder, name=name_of(task),
-                 drawing=Drawing(contact_sheet, results_picture), say=lambda text: click.echo(text, err=True))
+    return begin(
+        options_of(task, cfg, hyp),
+        project=task.folder,
+        name=name_of(task),
+        drawing=Drawing(contact_sheet, results_picture),
+        say=lambda text: click.echo(text, err=True),
+    )
 
 
 def options_of(task: Task, cfg: Path, hyp: Path) -> Any:
@@ -287,9 +313,20 @@ def options_of(task: Task, cfg: Path, hyp: Path) -> Any:
     from yolor_cfg.train.settings import Options
 
     recipe = task.recipe
-    return Options(str(cfg), task.data, epochs=recipe.epochs, batch_size=recipe.batch,
-                   update_batch=recipe.update_batch, hyp=str(hyp), optimizer=recipe.optimizer, cache=CACHE,
-                   workers=1, precision=recipe.precision, seed=task.seed, val_period=recipe.val_every)
+    return Options(
+        str(cfg),
+        task.data,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch,
+        update_batch=recipe.update_batch,
+        hyp=str(hyp),
+        optimizer=recipe.optimizer,
+        cache=CACHE,
+        workers=1,
+        precision=recipe.precision,
+        seed=task.seed,
+        val_period=recipe.val_every,
+    )
 
 
 if __name__ == "__main__":

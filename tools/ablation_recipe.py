@@ -52,9 +52,19 @@ class Recipe(NamedTuple):
     optimizer: str = "adamw"
     precision: str = "fp32"
     hyp: Mapping[str, float] = {
-        "lr0": 0.005, "lrf": 0.02, "warmup_epochs": 0.3, "warmup_bias_lr": 0.005, "weight_decay": 0.05,
-        "box": 0.1, "cls": 4.0, "translate": 0.1, "scale": 0.25, "mosaic": 0.0, "hsv_s": 0.3, "hsv_v": 0.3,
-    }  # fmt: skip
+        "lr0": 0.005,
+        "lrf": 0.02,
+        "warmup_epochs": 0.3,
+        "warmup_bias_lr": 0.005,
+        "weight_decay": 0.05,
+        "box": 0.1,
+        "cls": 4.0,
+        "translate": 0.1,
+        "scale": 0.25,
+        "mosaic": 0.0,
+        "hsv_s": 0.3,
+        "hsv_v": 0.3,
+    }
 
 
 RECIPE = Recipe()
@@ -88,8 +98,12 @@ USUAL = (BASELINE, "table1/iFA", "table2/iPR", "table4/mul-iPR", IMPLICIT, "tabl
 
 def found(word: str) -> str | None:
     """The variant of that name: its place, or the row alone."""
-    names = {name: variant for variant, places in VARIANTS.items() for place in places
-             for name in (place, place.partition("/")[2])}
+    names = {
+        name: variant
+        for variant, places in VARIANTS.items()
+        for place in places
+        for name in (place, place.partition("/")[2])
+    }
     return names.get(word)
 
 
@@ -116,8 +130,10 @@ def graph_of(variant: str, recipe: Recipe) -> Graph:
 def fingerprint(variant: str, recipe: Recipe) -> str:
     """Ten digits that differ when anything of the recipe or of the network does; comments do not count."""
     document = parse(cfg_text(variant, recipe))
-    sections = [[raw.name, [[line.key, line.value] for line in raw.entries]]
-                for raw in (document.net, *document.layers)]
+    sections = [
+        [raw.name, [[line.key, line.value] for line in raw.entries]]
+        for raw in (document.net, *document.layers)
+    ]
     said: list[Any] = [sorted(plain(recipe).items()), sections]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:10]
 

@@ -106,8 +106,9 @@ def document(results: Results) -> Iterator[str]:
 
 def command(recipe: Recipe) -> str:
     """How runs of this recipe are made, with the options that are not the usual ones."""
-    words = {name: getattr(recipe, name) for name in ADJUSTABLE
-             if getattr(recipe, name) != getattr(RECIPE, name)}
+    words = {
+        name: getattr(recipe, name) for name in ADJUSTABLE if getattr(recipe, name) != getattr(RECIPE, name)
+    }
     options = [f"--{name.replace('_', '-')} {value}" for name, value in words.items()]
     return " ".join(["python tools/ablation.py", *options])
 
@@ -115,19 +116,22 @@ def command(recipe: Recipe) -> str:
 def _how(recipe: Recipe) -> str:
     """What is compared and how, for a recipe."""
     side = f"{recipe.size} x {recipe.size}"
-    return "\n\n".join(fill(text, WIDTH) for text in (
-        f"The network is {NETWORK} without implicit knowledge (baseline), and with what a row of the YOLOR"
-        f" paper's ablations says, at {side} pixels. It learns the drawn data set \"shapes\" from nothing:"
-        f" {recipe.train_pictures} pictures, {recipe.epochs} epochs. Tested are the averaged weights after"
-        f" the last epoch on {recipe.test_pictures} other pictures; no epoch is chosen by its AP. APS, APM"
-        f" and APL are by COCO's areas in pictures of {recipe.picture} pixels.",
-        "Figures are percent, mean ± standard deviation over n seeds. Runs of one seed have the same pictures"
-        " in the same order, the same augmentation, and the same first weights up to the neck. So `AP −"
-        " baseline` is the mean of the differences between runs of one seed, ± its standard error. The"
-        f" verdict is `{BETTER}` or `{WORSE}` where 0 lies outside the 95 % interval of Student's t for these"
-        f" n differences (4.3 standard errors for n = 3), else `{NOISE}`. Where nothing has any effect, one"
-        " verdict in twenty says that something has.",
-    ))  # fmt: skip
+    return "\n\n".join(
+        fill(text, WIDTH)
+        for text in (
+            f"The network is {NETWORK} without implicit knowledge (baseline), and with what a row of the"
+            f' YOLOR paper\'s ablations says, at {side} pixels. It learns the drawn data set "shapes" from'
+            f" nothing: {recipe.train_pictures} pictures, {recipe.epochs} epochs. Tested are the averaged"
+            f" weights after the last epoch on {recipe.test_pictures} other pictures; no epoch is chosen by its"
+            f" AP. APS, APM and APL are by COCO's areas in pictures of {recipe.picture} pixels.",
+            "Figures are percent, mean ± standard deviation over n seeds. Runs of one seed have the same"
+            " pictures in the same order, the same augmentation, and the same first weights up to the neck. So"
+            " `AP − baseline` is the mean of the differences between runs of one seed, ± its standard error."
+            f" The verdict is `{BETTER}` or `{WORSE}` where 0 lies outside the 95 % interval of Student's t for"
+            f" these n differences (4.3 standard errors for n = 3), else `{NOISE}`. Where nothing has any"
+            " effect, one verdict in twenty says that something has.",
+        )
+    )
 
 
 def summary(results: Results) -> str:
@@ -139,14 +143,21 @@ def summary(results: Results) -> str:
     verdicts = [mean.verdict for mean in judged.values()]
     counts = ", ".join(f"{verdicts.count(word)} {word}" for word in (BETTER, WORSE, NOISE))
     best = max(judged, key=lambda key: judged[key].mean)
-    return fill(f"Of {len(judged)} variants against the baseline: {counts}. The highest mean difference is"
-                f" that of {label_of(best)}: {difference_text(judged[best])}.", WIDTH)
+    return fill(
+        f"Of {len(judged)} variants against the baseline: {counts}. The highest mean difference is"
+        f" that of {label_of(best)}: {difference_text(judged[best])}.",
+        WIDTH,
+    )
 
 
 def _table(title: str, table: str, results: Results) -> Iterator[str]:
     """A table of the paper with the rows that were run; nothing where that is the baseline alone."""
-    places = [(variant, place) for place in (f"{table}/{row}" for row in TABLES[table])
-              for variant, all_places in VARIANTS.items() if place in all_places and variant in results.rows]
+    places = [
+        (variant, place)
+        for place in (f"{table}/{row}" for row in TABLES[table])
+        for variant, all_places in VARIANTS.items()
+        if place in all_places and variant in results.rows
+    ]
     if any(variant != BASELINE for variant, _ in places):
         yield from ("", f"## {title}", "", *_header(COLUMNS))
         for variant, place in places:
@@ -177,10 +188,15 @@ def _costs(results: Results) -> Iterator[str]:
     base = costs[BASELINE]
     for variant, rows in results.rows.items():
         ours = costs[variant]
-        yield _line((label_of(variant), mean_text(mean_of([score_of(row, "AP") for row in rows])),
-                     *_against(variant, results),
-                     f"{rows[0].parameters} ({rows[0].parameters / base.parameters - 1:+.3%})",
-                     f"{ours.mflops:.4f} ({ours.mflops / base.mflops - 1:+.3%})"))
+        yield _line(
+            (
+                label_of(variant),
+                mean_text(mean_of([score_of(row, "AP") for row in rows])),
+                *_against(variant, results),
+                f"{rows[0].parameters} ({rows[0].parameters / base.parameters - 1:+.3%})",
+                f"{ours.mflops:.4f} ({ours.mflops / base.mflops - 1:+.3%})",
+            )
+        )
 
 
 def _remarks(results: Results) -> Iterator[str]:

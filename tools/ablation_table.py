@@ -84,9 +84,13 @@ def _curve(text: str) -> tuple[float, ...]:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    "seed": int, "epochs": int, "parameters": int, "seconds": _amount, "AP_by_epoch": _curve,
+    "seed": int,
+    "epochs": int,
+    "parameters": int,
+    "seconds": _amount,
+    "AP_by_epoch": _curve,
     **dict.fromkeys(SCORES, _score),
-}  # fmt: skip
+}
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -96,17 +100,28 @@ def read_rows(path: Path) -> list[Row]:
         return []
     header, *lines = path.read_text(encoding="utf-8").split("\n")
     if header != HEADER:
-        raise DataError("not a table of these runs", path=str(path), line=1, found=header[:80],
-                        allowed=HEADER)
+        raise DataError(
+            "not a table of these runs", path=str(path), line=1, found=header[:80], allowed=HEADER
+        )
     if not lines or lines[-1]:
-        raise DataError("the last line does not end", path=str(path), line=len(lines) + 1,
-                        found=(lines or [""])[-1][-80:], hint=REMEDY)
+        raise DataError(
+            "the last line does not end",
+            path=str(path),
+            line=len(lines) + 1,
+            found=(lines or [""])[-1][-80:],
+            hint=REMEDY,
+        )
     rows: dict[tuple[str, int, str], Row] = {}
     for number, line in enumerate(lines[:-1], start=2):
         row = row_of(line, str(path), number)
         if rows.setdefault(row.run, row) is not row:
-            raise DataError("this run stands here twice", path=str(path), line=number,
-                            found=f"{row.variant}, seed {row.seed}", hint="remove one of the lines")
+            raise DataError(
+                "this run stands here twice",
+                path=str(path),
+                line=number,
+                found=f"{row.variant}, seed {row.seed}",
+                hint="remove one of the lines",
+            )
     return list(rows.values())
 
 
@@ -114,14 +129,28 @@ def row_of(line: str, path: str = "", number: int = 0) -> Row:
     """The row of a line without its end; raises DataError for what is no whole row."""
     cells = line.split(",")
     if len(cells) != len(Row._fields):
-        raise DataError("not a whole row", path=path, line=number, found=f"{len(cells)} cells",
-                        allowed=f"{len(Row._fields)} cells", hint=REMEDY)
-    values = {name: _value(name, cell, path=path, number=number)
-              for name, cell in zip(Row._fields, cells, strict=True)}
+        raise DataError(
+            "not a whole row",
+            path=path,
+            line=number,
+            found=f"{len(cells)} cells",
+            allowed=f"{len(Row._fields)} cells",
+            hint=REMEDY,
+        )
+    values = {
+        name: _value(name, cell, path=path, number=number)
+        for name, cell in zip(Row._fields, cells, strict=True)
+    }
     row = Row(**values)
     if len(row.AP_by_epoch) != row.epochs or math.isnan(row.AP_by_epoch[-1]):
-        raise DataError("not an AP for each epoch", path=path, line=number, found=cells[-1][-80:],
-                        allowed=f"{row.epochs} numbers or blanks, the last a number", hint=REMEDY)
+        raise DataError(
+            "not an AP for each epoch",
+            path=path,
+            line=number,
+            found=cells[-1][-80:],
+            allowed=f"{row.epochs} numbers or blanks, the last a number",
+            hint=REMEDY,
+        )
     return row
 
 
@@ -129,8 +158,9 @@ def _value(name: str, cell: str, *, path: str, number: int) -> Any:
     try:
         return READERS.get(name, str)(cell)
     except ValueError:
-        raise DataError("not a value of this column", path=path, line=number, key=name, found=cell[:80],
-                        hint=REMEDY) from None
+        raise DataError(
+            "not a value of this column", path=path, line=number, key=name, found=cell[:80], hint=REMEDY
+        ) from None
 
 
 def append(path: Path, row: Row) -> bool:

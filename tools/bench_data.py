@@ -70,8 +70,10 @@ def labels(rng: np.random.Generator, boxes: int) -> str:
     centre = rng.uniform(size / 2, 1 - size / 2)
     rows = np.concatenate([centre, size], axis=1).tolist()
     classes = rng.integers(0, CLASSES, boxes).tolist()
-    return "".join(f"{label} " + " ".join(f"{value:.6f}" for value in row) + "\n"
-                   for label, row in zip(classes, rows, strict=True))  # fmt: skip
+    return "".join(
+        f"{label} " + " ".join(f"{value:.6f}" for value in row) + "\n"
+        for label, row in zip(classes, rows, strict=True)
+    )
 
 
 def in_process(description: Path) -> dict[str, float]:

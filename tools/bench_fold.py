@@ -50,22 +50,28 @@ def main(size: int, count: int, threads: int, names: tuple[str, ...]) -> None:
     import torch
 
     from yolor_cfg.rewrite.fold import fold
+
     torch.set_num_threads(threads)
-    click.echo(f"{'network':16s} {'ms':>8s} {'baseline':>17s} {'ms':>8s} {'ratio':>7s} {'quartiles':>15s}"
-               f" {'unfolded':>9s}")
+    click.echo(
+        f"{'network':16s} {'ms':>8s} {'baseline':>17s} {'ms':>8s} {'ratio':>7s} {'quartiles':>15s}"
+        f" {'unfolded':>9s}"
+    )
     for name, baseline in PAIRS:
         if not names or name in names:
             networks = [_network(text, size) for text in _texts(name, baseline)]
             unfolded = _compared(networks, size=size, count=count)
             folded = _compared([fold(network).network for network in networks], size=size, count=count)
-            click.echo(f"{name:16s} {1e3 * folded.yolor:8.1f} {baseline or 'without implicit':>17s}"
-                       f" {1e3 * folded.baseline:8.1f} {folded.median:7.3f}"
-                       f" {folded.below:7.3f} {folded.above:7.3f} {unfolded.median:9.3f}")
+            click.echo(
+                f"{name:16s} {1e3 * folded.yolor:8.1f} {baseline or 'without implicit':>17s}"
+                f" {1e3 * folded.baseline:8.1f} {folded.median:7.3f}"
+                f" {folded.below:7.3f} {folded.above:7.3f} {unfolded.median:9.3f}"
+            )
 
 
 def _compared(networks: list[Network], *, size: int, count: int) -> Ratio:
     """Both networks in turn, `count` times after two passes to warm up; which is first alternates."""
     import torch
+
     image = torch.rand(1, 3, size, size)
     seconds: list[list[float]] = [[], []]
     with torch.inference_mode():
@@ -93,6 +99,7 @@ def _network(text: str, size: int) -> Network:
     from yolor_cfg.graph import Reading, build
     from yolor_cfg.lang.syntax import parse
     from yolor_cfg.model import Network
+
     torch.manual_seed(0)
     return Network(build(parse(text), Reading(size=size))).eval()
 

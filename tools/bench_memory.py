@@ -39,6 +39,7 @@ def main(cfg: str, size: int | tuple[int, int] | None, dialect: str | None, runs
     """Print both figures and their ratio for one image, float32, without gradients."""
     from yolor_cfg.count import peak_activation
     from yolor_cfg.graph import Reading, load
+
     graph = load(cfg, Reading(dialect=dialect, size=size))
     peak = peak_activation(graph)
     asked = json.dumps({"cfg": cfg, "dialect": graph.dialect.name, "size": size})
@@ -57,8 +58,13 @@ def _measured(asked: str, env: dict[str, str]) -> int:
     """Bytes by which the resident set of a fresh process rises."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     code = "import sys, bench_memory; bench_memory.measure(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", code, asked], check=True, text=True, stdout=subprocess.PIPE,
-                          env={**os.environ, "PYTHONPATH": paths, **env})
+    done = subprocess.run(
+        [sys.executable, "-c", code, asked],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths, **env},
+    )
     return int(done.stdout)
 
 
@@ -67,6 +73,7 @@ def measure(asked: str) -> None:
     import torch
 
     from yolor_cfg import load
+
     told = json.loads(asked)
     size = tuple(told["size"]) if isinstance(told["size"], list) else told["size"]
     network = load(told["cfg"], dialect=told["dialect"], size=size)

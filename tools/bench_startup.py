@@ -101,10 +101,12 @@ def _written(folder: Path, name: str) -> Path:
 
 def _process(command: Sequence[str]) -> Callable[[], float]:
     """A function that runs the command once and returns its seconds."""
+
     def run() -> float:
         start = time.perf_counter()
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - start
+
     return run
 
 
@@ -125,6 +127,7 @@ def _random_weights(cfg: Path, path: Path) -> int:
     from yolor_cfg.count import count
     from yolor_cfg.graph import load
     from yolor_cfg.weights.layout import WeightsHeader
+
     size = count(load(cfg)).weights_bytes
     header = WeightsHeader().to_bytes()
     numbers = np.random.default_rng(0).random((size - len(header)) // 4, np.float32)
@@ -136,8 +139,13 @@ def _child(call: Sequence[str]) -> dict[str, float]:
     """What the function `call[0]` below prints for its arguments `call[1:]`, in a fresh process."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     code = f"import sys, bench_startup; bench_startup.{call[0]}(*sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, *call[1:]], check=True, text=True,
-                          stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths})
+    done = subprocess.run(
+        [sys.executable, "-c", code, *call[1:]],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
     told: dict[str, float] = json.loads(done.stdout)
     return told
 
@@ -152,6 +160,7 @@ def fill(cfg: str, weights: str, kind: str) -> None:
     from yolor_cfg.graph import load
     from yolor_cfg.model import Network
     from yolor_cfg.weights.darknet import read_weights
+
     with torch.device("meta" if kind == "untouched" else "cpu"):
         network = Network(load(cfg))
     if kind == "untouched":
@@ -166,6 +175,7 @@ def fill(cfg: str, weights: str, kind: str) -> None:
 def fromfile(cfg: str, weights: str, kind: str) -> None:
     """The same file by np.fromfile, every page touched."""
     import numpy as np
+
     before = _resident()
     start = time.perf_counter()
     numbers = np.fromfile(weights, np.float32)

@@ -77,18 +77,39 @@ class Row(NamedTuple):
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--cfg", default="yolor_nano", show_default=True, type=click.Choice(list(make_cfgs.FAMILY)),
-              metavar="NAME", help="network of the table of tools/make_cfgs.py")
+@click.option(
+    "--cfg",
+    default="yolor_nano",
+    show_default=True,
+    type=click.Choice(list(make_cfgs.FAMILY)),
+    metavar="NAME",
+    help="network of the table of tools/make_cfgs.py",
+)
 @click.option("--img-size", "size", type=Size(), default="256x320", show_default=True, help="N or HxW")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="images of a step")
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="steps of a turn")
 @click.option("--pairs", type=click.IntRange(2), default=8, show_default=True, help="turns of each loop")
-@click.option("--precision", type=click.Choice(list(BOUNDS)),
-              help="of our loop; default: fp32, and bf16 where the processor computes with it")
-@click.option("--memory-steps", type=click.IntRange(0), default=2000, show_default=True,
-              help="steps of the run that shows whether memory grows; 0: no such run")
-def main(cfg: str, size: int | tuple[int, int], batch_size: int, steps: int, pairs: int,
-         precision: str | None, memory_steps: int) -> None:
+@click.option(
+    "--precision",
+    type=click.Choice(list(BOUNDS)),
+    help="of our loop; default: fp32, and bf16 where the processor computes with it",
+)
+@click.option(
+    "--memory-steps",
+    type=click.IntRange(0),
+    default=2000,
+    show_default=True,
+    help="steps of the run that shows whether memory grows; 0: no such run",
+)
+def main(
+    cfg: str,
+    size: int | tuple[int, int],
+    batch_size: int,
+    steps: int,
+    pairs: int,
+    precision: str | None,
+    memory_steps: int,
+) -> None:
     """Print a line for each precision, and one for memory."""
     case = Case(cfg, size if isinstance(size, tuple) else (size, size), batch_size)
     able = computes_bf16(_processor())
@@ -97,8 +118,10 @@ def main(cfg: str, size: int | tuple[int, int], batch_size: int, steps: int, pai
     click.echo(f"{'':4s} {'ours':>9s} {'plain':>9s} {'ratio':>7s} {'quartiles':>15s} {'waiting':>8s}")
     for kind in [precision] if precision else list(BOUNDS)[: 1 + able]:
         row = summary(compared(case._replace(precision=kind), steps=steps, pairs=pairs), batch_size)
-        click.echo(f"{kind:4s} {row.ours:9.2f} {row.plain:9.2f} {row.ratio:7.2f} {row.below:7.2f}"
-                   f" {row.above:7.2f} {row.waiting:8.1%}")
+        click.echo(
+            f"{kind:4s} {row.ours:9.2f} {row.plain:9.2f} {row.ratio:7.2f} {row.below:7.2f}"
+            f" {row.above:7.2f} {row.waiting:8.1%}"
+        )
         misses += faults(row, BOUNDS[kind] if able or kind != "bf16" else None)
     if not able:
         click.echo("bf16: this processor has no instructions for it, so its bound is not judged here")
@@ -142,8 +165,9 @@ def compared(case: Case, *, steps: int, pairs: int) -> list[Pair]:
 def summary(pairs: Sequence[Pair], batch_size: int) -> Row:
     """Medians over the turns."""
     counted = len(pairs[0].ours) - SETTLING
-    ours, plain = (counted * batch_size / statistics.median(map(seconds, turns))
-                   for turns in zip(*pairs, strict=True))  # fmt: skip
+    ours, plain = (
+        counted * batch_size / statistics.median(map(seconds, turns)) for turns in zip(*pairs, strict=True)
+    )
     steps = [step for pair in pairs for step in pair.ours[SETTLING:]]
     waiting = sum(step.waited for step in steps) / sum(step.seconds for step in steps)
     return Row(ours, plain, *statistics.quantiles([pair.ratio for pair in pairs], n=4), waiting)
@@ -176,6 +200,7 @@ class Loop:
     def turn(self, steps: int) -> list[Step]:
         """Let it go on for so many steps."""
         from bench_train_loops import Step
+
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
@@ -191,8 +216,9 @@ def _running(name: str, said: dict[str, object]) -> Iterator[Loop]:
     usual = {key: value for key, value in os.environ.items() if not key.startswith(ALLOCATOR)}
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     command = [sys.executable, str(ROOT / "tools" / "bench_train_loops.py"), name, json.dumps(said)]
-    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          env={**usual, "PYTHONPATH": paths}) as process:  # fmt: skip
+    with subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**usual, "PYTHONPATH": paths}
+    ) as process:
         yield Loop(process)
 
 
@@ -201,13 +227,20 @@ def _prepared(case: Case) -> Iterator[dict[str, object]]:
     """What `yolor train` would be told, with a cfg and pictures that are there as long as they are needed."""
     from yolor_cfg.data.shapes import NAMES
     from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+
     with tempfile.TemporaryDirectory() as folder:
         cfg = Path(folder) / f"{case.cfg}.cfg"
         cfg.write_text(make_cfgs.cfg_text(case.cfg, make_cfgs.FAMILY[case.cfg], classes=len(NAMES)))
         wanted = DrawnData(EPOCH_BATCHES * case.batch_size + 1, case.size, held=1)
         data = write_shapes(Path(folder) / "shapes", wanted)
-        yield {"cfg": str(cfg), "data": str(data), "img_size": case.size, "batch_size": case.batch_size,
-               "precision": case.precision, "val_period": 0}  # fmt: skip
+        yield {
+            "cfg": str(cfg),
+            "data": str(data),
+            "img_size": case.size,
+            "batch_size": case.batch_size,
+            "precision": case.precision,
+            "val_period": 0,
+        }
 
 
 if __name__ == "__main__":

@@ -171,8 +171,17 @@ def _levels(graph: Graph) -> list[Level]:
     for number, head in enumerate(graph.heads):
         prediction = graph.nodes[head.sources[0]]
         anchors = len(head.section.values["mask"])
-        levels.append(Level(number, head.index - length + 1, prediction.index, head.index,
-                            prediction.inputs[0].channels, prediction.shape.channels, anchors))
+        levels.append(
+            Level(
+                number,
+                head.index - length + 1,
+                prediction.index,
+                head.index,
+                prediction.inputs[0].channels,
+                prediction.shape.channels,
+                anchors,
+            )
+        )
     return levels
 
 
@@ -196,9 +205,15 @@ def _implicit(w: _Cfg, variant: Variant, levels: list[Level]) -> _Implicit:
         sizes = [2 * level.anchors if variant.starred else level.predictions for level in levels]
         refine = [w.add(OPERATORS[variant.refine].implicit, filters=size) for size in sizes]
     branches = levels[-1:] if variant.task == "classification" else levels
-    own = [w.add("implicit_add", filters=level.features,
-                 **({"chain": align[level.number]} if variant.chain else {}))
-           for level in branches if variant.own]
+    own = [
+        w.add(
+            "implicit_add",
+            filters=level.features,
+            **({"chain": align[level.number]} if variant.chain else {}),
+        )
+        for level in branches
+        if variant.own
+    ]
     return _Implicit(align, refine, own)
 
 

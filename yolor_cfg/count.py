@@ -194,8 +194,10 @@ class Tally(NamedTuple):
 def tally(graph: Graph, counting: str) -> Tally:
     """The costs of every node as `counting` has them, one of COUNTINGS."""
     rule = COUNTINGS[counting].rule
-    return Tally(counting, tuple(rule(graph, node, cost) for node, cost in
-                                 zip(graph.nodes, count(graph).nodes, strict=True)))
+    return Tally(
+        counting,
+        tuple(rule(graph, node, cost) for node, cost in zip(graph.nodes, count(graph).nodes, strict=True)),
+    )
 
 
 CONVOLUTION, MATRIX = 4, 2  # dimensions of their weights
@@ -216,8 +218,10 @@ def work(graph: Graph, node: Node) -> Work:
     lender = node.section.lender()
     owner = node if lender is None else graph.nodes[lender]
     tensors = owner.section.tensors(*owner.inputs)
-    sizes = {role: sum(tensor.size for tensor in tensors if tensor.role == role)
-             for role in ("weight", "scale", "bias")}
+    sizes = {
+        role: sum(tensor.size for tensor in tensors if tensor.role == role)
+        for role in ("weight", "scale", "bias")
+    }
     macs = node.section.macs(node.shape, *node.inputs)
     if not macs or not sizes["weight"]:  # a batch norm by itself, or nothing that anybody else counts
         return Work(0, node.shape.size if sizes["scale"] else 0, known=not macs and not sizes["weight"])

@@ -161,8 +161,12 @@ def _sections(document: Document, dialect: Dialect, *, strict: bool) -> tuple[Ne
     net = Net(document.net, index=IMAGE, dialect=dialect, path=document.path)
     if not document.starts_with_net:
         tell_it = net.warn if dialect.forgiving else net.fault
-        tell_it("", "the file starts without [net]", found=f"[{shown(document.sections[0].name)}]",
-                hint="put [net] with width, height and channels at the top")
+        tell_it(
+            "",
+            "the file starts without [net]",
+            found=f"[{shown(document.sections[0].name)}]",
+            hint="put [net] with width, height and channels at the top",
+        )
     told = dialect._replace(bn_eps=net.bn_eps or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
@@ -228,8 +232,12 @@ def _wired(sections: Sequence[Section], image: Shape) -> list[Node]:
 
 def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Shape) -> None:
     if min(shape) < 1:
-        raise section.error("", "nothing is left of the image here", found=_grown(shape, inputs),
-                            hint="a larger width and height in [net], or fewer strides")
+        raise section.error(
+            "",
+            "nothing is left of the image here",
+            found=_grown(shape, inputs),
+            hint="a larger width and height in [net], or fewer strides",
+        )
     largest = max([shape.size, *(tensor.size for tensor in section.tensors(*inputs))])
     if largest > INT32:  # C Darknet counts with 32 bits; nor would such a tensor fit anywhere
         found = f"{largest} numbers: {_grown(shape, inputs)}"

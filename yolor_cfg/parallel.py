@@ -107,8 +107,11 @@ def own_share(batch_size: int) -> int:
     """The images of a global batch for this process; the processes must be able to share them evenly."""
     world = rank().world
     if batch_size % world:
-        raise YolorError("the batch cannot be shared out evenly", found=f"--batch-size {batch_size}",
-                         allowed=f"multiples of {world}, the number of processes")
+        raise YolorError(
+            "the batch cannot be shared out evenly",
+            found=f"--batch-size {batch_size}",
+            allowed=f"multiples of {world}, the number of processes",
+        )
     return batch_size // world
 
 

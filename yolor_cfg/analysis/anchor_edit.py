@@ -82,8 +82,11 @@ def anchored_heads(graph: Graph) -> tuple[AnchoredHead, ...]:
     few."""
     nodes = [node for node in graph.heads if hasattr(node.section, "anchors")]
     if not nodes:
-        raise CfgError("no head of this network has anchors", path=graph.path,
-                       allowed="[yolo], [Gaussian_yolo], [jde], [region]")
+        raise CfgError(
+            "no head of this network has anchors",
+            path=graph.path,
+            allowed="[yolo], [Gaussian_yolo], [jde], [region]",
+        )
     heads = []
     for node in nodes:
         down, across = graph.stride(node.index)
@@ -95,8 +98,12 @@ def anchored_heads(graph: Graph) -> tuple[AnchoredHead, ...]:
 def _refuse_unnamed(head: AnchoredHead) -> None:
     named, needed = len(head.section.anchors), 2 * (max(head.mask) + 1)
     if "anchors" not in head.section.lines or named < needed:
-        raise head.section.error("anchors", "the cfg does not give all anchors of this head",
-                                 allowed=f"{needed} numbers", hint="write them out, whatever they are")
+        raise head.section.error(
+            "anchors",
+            "the cfg does not give all anchors of this head",
+            allowed=f"{needed} numbers",
+            hint="write them out, whatever they are",
+        )
 
 
 def used_places(heads: Sequence[AnchoredHead]) -> tuple[Place, ...]:
@@ -144,8 +151,12 @@ def share_of(heads: Sequence[AnchoredHead], count: int) -> int:
     """
     groups = len({head.places for head in heads})
     if count % groups:
-        raise CfgError("the anchors cannot be shared out evenly among the heads", path=heads[0].section.path,
-                       found=f"{count} anchors", allowed=f"a multiple of {groups}, the number of heads")
+        raise CfgError(
+            "the anchors cannot be shared out evenly among the heads",
+            path=heads[0].section.path,
+            found=f"{count} anchors",
+            allowed=f"a multiple of {groups}, the number of heads",
+        )
     return count // groups
 
 
@@ -158,7 +169,8 @@ def _shared_out(graph: Graph, heads: Sequence[AnchoredHead], *, anchors: Sequenc
         own = range(first, first + share)
         listed = range(len(anchors)) if head.masked else own
         edits[_line(head.section, "anchors")] = ", ".join(
-            head.listed[0].text(anchors[index]) for index in listed)  # fmt: skip
+            head.listed[0].text(anchors[index]) for index in listed
+        )
         edits[_line(head.section, "num")] = str(len(listed))
         if head.masked:
             edits[_line(head.section, "mask")] = ",".join(map(str, own))

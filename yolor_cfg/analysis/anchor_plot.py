@@ -24,8 +24,10 @@ def shapes_picture(boxes: Shapes, before: Shapes, after: Shapes) -> Image:
         Curve(*_crosses(before, end), f"{len(before)} anchors before", BLUE, 2),
         Curve(*_crosses(after, end), f"{len(after)} anchors after", RED, 2),
     ]
-    return chart(curves, Axes("sizes of boxes and anchors", "width in pixels", "height in pixels",
-                              (0.0, end), (0.0, end)))  # fmt: skip
+    return chart(
+        curves,
+        Axes("sizes of boxes and anchors", "width in pixels", "height in pixels", (0.0, end), (0.0, end)),
+    )
 
 
 def _crosses(anchors: Shapes, end: float) -> tuple[Shapes, Shapes]:

@@ -115,8 +115,15 @@ def _by_ratio(boxes: Shapes, anchors: Shapes) -> tuple[float, float]:
     return float(fits.mean()), float((best * fits).mean())
 
 
-def search(boxes: Shapes, own: Shapes, wanted: Search, *, goal: Goal, rng: Generator,
-           progress: Callable[[], object] = lambda: None) -> Shapes:  # fmt: skip
+def search(
+    boxes: Shapes,
+    own: Shapes,
+    wanted: Search,
+    *,
+    goal: Goal,
+    rng: Generator,
+    progress: Callable[[], object] = lambda: None,
+) -> Shapes:
     """The best anchors [A, 2] found, by area: k-means, then evolution of its result; where the old set `own`
     has as many anchors, it is evolved too, so that nothing good is lost. `progress` is called after each
     mutation."""
@@ -127,8 +134,10 @@ def search(boxes: Shapes, own: Shapes, wanted: Search, *, goal: Goal, rng: Gener
     starts = [max(clusters, key=lambda anchors: goal.rank(seen, anchors))]
     if len(own) == wanted.number:
         starts.append(own)
-    found = [evolved(seen, start, generations=wanted.generations, goal=goal, rng=rng, progress=progress)
-             for start in starts]  # fmt: skip
+    found = [
+        evolved(seen, start, generations=wanted.generations, goal=goal, rng=rng, progress=progress)
+        for start in starts
+    ]
     best = max(found, key=lambda anchors: goal.rank(boxes, anchors))
     return best[np.argsort(best.prod(axis=1), kind="stable")]
 
@@ -164,8 +173,15 @@ def _apart(boxes: Shapes, count: int, rng: Generator) -> Shapes:
     return boxes[chosen]
 
 
-def evolved(boxes: Shapes, anchors: Shapes, *, generations: int, goal: Goal, rng: Generator,
-            progress: Callable[[], object] = lambda: None) -> Shapes:  # fmt: skip
+def evolved(
+    boxes: Shapes,
+    anchors: Shapes,
+    *,
+    generations: int,
+    goal: Goal,
+    rng: Generator,
+    progress: Callable[[], object] = lambda: None,
+) -> Shapes:
     """The anchors after so many mutations, which make some sides longer or shorter by chance and are kept
     when they rank higher."""
     rank = goal.rank(boxes, anchors)

@@ -19,9 +19,7 @@ Legend: C channels, R rows of a matrix, A anchors of a head, V values of a box, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,15 +120,6 @@ class Refinement:
         return tuple(anchor for anchor in self.anchors if not any(map(math.isnan, anchor.z)))
 
 
-class Similarity(NamedTuple):
-    """The cosine of two things' values, and of how far they went from their starts; NaN where one is 0."""
-
-    a: str
-    b: str
-    cosine: float
-    of_change: float
-
-
 class Knowledge(NamedTuple):
     """All implicit knowledge of a network."""
 
@@ -144,8 +133,11 @@ def knowledge(network: Network) -> Knowledge:
     modules = network.module_list
     nodes = [node for node in network.graph.nodes if isinstance(modules[node.index], Constant)]
     if not nodes:
-        raise CfgError("there is no implicit section in this network", path=network.graph.path,
-                       hint="folding leaves none: give the cfg and the weights from before it")
+        raise CfgError(
+            "there is no implicit section in this network",
+            path=network.graph.path,
+            hint="folding leaves none: give the cfg and the weights from before it",
+        )
     layers = tuple(_learned(constants, node) for node in nodes)
     found = [_refinement(constants, layer, place) for layer in layers for place in layer.places]
     return Knowledge(layers, tuple(one for one in found if one is not None))
@@ -186,11 +178,14 @@ class _Constants:
         """The map at that section where the features are 0, with the section `without` taken out."""
         sources = self.graph.nodes[index].sources
         if index == without:
-            return self.prediction(next(source for source in sources if source not in self.values),
-                                   without=without)
+            return self.prediction(
+                next(source for source in sources if source not in self.values), without=without
+            )
         if self.reads(index):
-            inputs = [self.values[source] if source in self.values
-                      else self.prediction(source, without=without) for source in sources]
+            inputs = [
+                self.values[source] if source in self.values else self.prediction(source, without=without)
+                for source in sources
+            ]
             return self.run(index, *inputs)
         if hasattr(self.modules[index], "initial_state"):
             return self.zeros(index)
@@ -201,8 +196,10 @@ class _Constants:
         if not self.reads(index):
             return self.values[index] if index in self.values else self.zeros(index)
         sources = self.graph.nodes[index].sources
-        return self.run(index, *(self.values[source] if source in self.values else self.zeros(source)
-                                 for source in sources))
+        return self.run(
+            index,
+            *(self.values[source] if source in self.values else self.zeros(source) for source in sources),
+        )
 
     def zeros(self, index: int) -> Tensor:
         """A small map with the channels of that section."""
@@ -228,8 +225,18 @@ def _learned(constants: _Constants, node: Node) -> Learned:
     model = node.section.values.get("model", "vector")
     start = float(node.section.mean)  # type: ignore[attr-defined]
     coefficients, basis = _factors(module)
-    return Learned(node.index, node.line, node.section.type, model, start, _matrix(value), places,
-                   coefficients, basis, whole=node.index in constants.values)
+    return Learned(
+        node.index,
+        node.line,
+        node.section.type,
+        model,
+        start,
+        _matrix(value),
+        places,
+        coefficients,
+        basis,
+        whole=node.index in constants.values,
+    )
 
 
 def _matrix(value: Tensor) -> Floats:
@@ -311,8 +318,17 @@ def _refinement(constants: _Constants, layer: Learned, place: Place) -> Refineme
     labels = (*names, *(str(k) for k in range(width - len(names))))
     columns = [labels.index(name) for name in ("w", "h")]
     anchors = _anchors(constants, place.index, head, pairs=table[:, columns])
-    return Refinement(layer.index, place.index, place.type, head.index, _level(graph, head), layer.start,
-                      labels, table, anchors)
+    return Refinement(
+        layer.index,
+        place.index,
+        place.type,
+        head.index,
+        _level(graph, head),
+        layer.start,
+        labels,
+        table,
+        anchors,
+    )
 
 
 def _by_anchor(module: nn.Module, z: Tensor, *, anchors: int) -> Floats:
@@ -334,34 +350,16 @@ def _anchors(constants: _Constants, place: int, head: Node, *, pairs: Floats) ->
         units.append(constants.sizes(head.index, constants.run(place, *inputs)))
     section: Any = head.section
     return tuple(
-        Anchor(number, size, (float(z[0]), float(z[1])), rest[i], without[i],
-               (units[0][i], units[1][i], units[2][i]))
+        Anchor(
+            number,
+            size,
+            (float(z[0]), float(z[1])),
+            rest[i],
+            without[i],
+            (units[0][i], units[1][i], units[2][i]),
+        )
         for i, (number, size, z) in enumerate(zip(section.mask, section.masked_anchors, pairs, strict=True))
     )
 
 
 # Similarity
-
-
-def similar(a: Floats, b: Floats) -> float:
-    """The cosine of two vectors over the numbers that both have; NaN where one is 0."""
-    both = ~(np.isnan(a) | np.isnan(b))
-    lengths = np.linalg.norm(a[both]) * np.linalg.norm(b[both])
-    return float(a[both] @ b[both] / lengths) if lengths > 0 else math.nan
-
-
-def between_layers(layers: Sequence[Learned]) -> list[Similarity]:
-    """Every two values of one kind and equal length."""
-    pairs = [(a, b) for a, b in combinations(layers, 2)
-             if a.kind == b.kind and a.values.shape == b.values.shape]
-    return [Similarity(f"#{a.index}", f"#{b.index}", similar(a.values.ravel(), b.values.ravel()),
-                       similar(a.values.ravel() - a.start, b.values.ravel() - b.start)) for a, b in pairs]
-
-
-def between_anchors(refinements: Sequence[Refinement]) -> list[Similarity]:
-    """Every two anchors, also of different levels, whose values are refined in the same way."""
-    rows = [(one, anchor.number, row) for one in refinements
-            for anchor, row in zip(one.anchors, one.table, strict=True)]
-    pairs = [(a, b) for a, b in combinations(rows, 2) if a[0].type == b[0].type and len(a[2]) == len(b[2])]
-    return [Similarity(f"{a.level}/{i}", f"{b.level}/{j}", similar(x, y), similar(x - a.start, y - b.start))
-            for (a, i, x), (b, j, y) in pairs]

@@ -21,10 +21,8 @@ from yolor_cfg.analysis.implicit import (
     Knowledge,
     Learned,
     Refinement,
-    Similarity,
-    between_anchors,
-    between_layers,
 )
+from yolor_cfg.analysis.similarity import Similarity, between_anchors, between_layers
 from yolor_cfg.images.types import Image
 from yolor_cfg.report.bars import (
     ABOVE,
@@ -64,9 +62,14 @@ FOOT = 36
 FEW = 16
 """So many numbers are also written out."""
 SPAN = 46
-DONE = {"shift": "added (0 changes nothing)", "control": "multiplied (1 changes nothing)",
-        "scale": "multiplied (1 changes nothing)",
-        "select": "its sigmoid multiplied", "alternate": "concatenated", "project": "as vectors"}
+DONE = {
+    "shift": "added (0 changes nothing)",
+    "control": "multiplied (1 changes nothing)",
+    "scale": "multiplied (1 changes nothing)",
+    "select": "its sigmoid multiplied",
+    "alternate": "concatenated",
+    "project": "as vectors",
+}
 LARGEST_MATRIX, CELL = 580, 46
 
 
@@ -108,8 +111,9 @@ def _refinements(kind: str, ones: Sequence[Refinement]) -> list[Image]:
     for one in ones:
         text = f"{one.level}, head #{one.head}: value #{one.index}, applied by [{kind} #{one.place}]"
         strips.append(line_of_text(text))
-        strips += [_anchor(one, anchor, row, scale=scale)
-                   for anchor, row in zip(one.anchors, one.table, strict=True)]
+        strips += [
+            _anchor(one, anchor, row, scale=scale) for anchor, row in zip(one.anchors, one.table, strict=True)
+        ]
         strips.append(_foot(one))
     return strips
 
@@ -128,8 +132,14 @@ def _anchor(one: Refinement, anchor: Anchor, values: Floats, *, scale: Scale) ->
     bars(canvas, boxes, values[:first], scale=scale, share=0.7)
     told(canvas, boxes, values[:first], scale=scale)
     if np.isnan(values[first:]).all():
-        write(canvas, "not refined", ((classes.left + classes.right) // 2, classes.middle), size=0.45,
-              colour=FAINT, side=0.5)
+        write(
+            canvas,
+            "not refined",
+            ((classes.left + classes.right) // 2, classes.middle),
+            size=0.45,
+            colour=FAINT,
+            side=0.5,
+        )
     else:
         frame(canvas, classes, scale, ticks=False)
         bars(canvas, classes, values[first:], scale=scale)
@@ -154,7 +164,7 @@ def _foot(one: Refinement) -> Image:
     for x, name in zip(places(boxes, len(names)), names, strict=True):
         write(canvas, name, (round(x), 8), size=0.45, side=0.5)
     count = len(one.labels) - len(names)
-    if count and not np.isnan(one.table[:, len(names):]).all():
+    if count and not np.isnan(one.table[:, len(names) :]).all():
         numbers_below(canvas, classes, count, y=6)
         write(canvas, "classes", ((classes.left + classes.right) // 2, 24), size=0.45, side=0.5)
     return canvas
@@ -165,8 +175,12 @@ def _sizes(refinements: Sequence[Refinement]) -> list[Image]:
     rows = [(one, anchor) for one in refinements for anchor in one.sizes]
     if not rows:
         return []
-    lengths = [length for _, anchor in rows for pair in (anchor.at_rest, anchor.without, *anchor.at_units)
-               for length in pair]
+    lengths = [
+        length
+        for _, anchor in rows
+        for pair in (anchor.at_rest, anchor.without, *anchor.at_units)
+        for length in pair
+    ]
     axis = Axis(math.floor(math.log2(max(min(lengths), 1e-3))), math.ceil(math.log2(max(*lengths, 1e-3))))
     strips = [plain_heading("Anchors: sizes in input pixels"), _legend()]
     strips += [_spans(f"{one.level}, anchor {anchor.number}", anchor, axis) for one, anchor in rows]
@@ -265,8 +279,10 @@ def _run(values: Floats, lines: Sequence[str], *, scale: Scale) -> Image:
 
 def _similarities(found: Knowledge) -> list[Image]:
     """Matrices side by side: anchors, levels."""
-    pairs = [("between anchors", between_anchors(found.refinements)),
-             ("between values of equal length", between_layers(found.layers))]
+    pairs = [
+        ("between anchors", between_anchors(found.refinements)),
+        ("between values of equal length", between_layers(found.layers)),
+    ]
     drawn = [_matrix(title, pair) for title, pair in pairs if pair]
     if not drawn:
         return []

@@ -19,9 +19,8 @@ from yolor_cfg.analysis.implicit import (
     Pair,
     Place,
     Refinement,
-    between_anchors,
-    between_layers,
 )
+from yolor_cfg.analysis.similarity import between_anchors, between_layers
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.files import what_is
 from yolor_cfg.weights.checkpoint import is_checkpoint
@@ -34,9 +33,12 @@ def arrays(found: Knowledge) -> dict[str, Floats]:
     """By layer index the value [C] or [R, C]; `<index>_coefficients` [R, K] and `<index>_basis` [K, C] of a
     factorization; `<index>_anchors` [A, V] of a refinement."""
     values = {str(layer.index): layer.values for layer in found.layers}
-    factors = {f"{layer.index}_{name}": array for layer in found.layers
-               for name, array in (("coefficients", layer.coefficients), ("basis", layer.basis))
-               if array is not None}
+    factors = {
+        f"{layer.index}_{name}": array
+        for layer in found.layers
+        for name, array in (("coefficients", layer.coefficients), ("basis", layer.basis))
+        if array is not None
+    }
     return {**values, **factors, **{f"{one.index}_anchors": one.table for one in found.refinements}}
 
 
@@ -67,8 +69,11 @@ def from_record(record: Any, *, path: str = "") -> Knowledge:
         layers = tuple(_layer_of(entry) for entry in record["layers"])
         refinements = tuple(_refinement_of(entry) for entry in record["refinements"])
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
-        raise WeightsError("its record of implicit knowledge is damaged", path=path,
-                           found=f"{type(cause).__name__}: {cause}"[:200]) from cause
+        raise WeightsError(
+            "its record of implicit knowledge is damaged",
+            path=path,
+            found=f"{type(cause).__name__}: {cause}"[:200],
+        ) from cause
     return Knowledge(layers, refinements)
 
 
@@ -96,8 +101,14 @@ def _layer_of(entry: dict[str, Any]) -> Learned:
 
 def _refinement_of(entry: dict[str, Any]) -> Refinement:
     anchors = tuple(
-        Anchor(anchor["number"], _pair(anchor["size"]), _pair(anchor["z"]), _pair(anchor["at_rest"]),
-               _pair(anchor["without"]), _units(anchor["at_units"]))
+        Anchor(
+            anchor["number"],
+            _pair(anchor["size"]),
+            _pair(anchor["z"]),
+            _pair(anchor["at_rest"]),
+            _pair(anchor["without"]),
+            _units(anchor["at_units"]),
+        )
         for anchor in entry["anchors"]
     )
     table = np.array(entry["table"], np.float64)  # None becomes NaN
@@ -120,16 +131,28 @@ def document(found: Knowledge) -> dict[str, Any]:
     """The tables as JSON knows them: `layers`, `anchors`, `similarity` (between `layers`, `anchors`)."""
     return {
         "layers": [_summary(layer) for layer in found.layers],
-        "anchors": [{"layer": one.index, "place": one.place, "head": one.head, "level": one.level,
-                     **plain(anchor)} for one in found.refinements for anchor in one.anchors],
-        "similarity": {"layers": plain(between_layers(found.layers)),
-                       "anchors": plain(between_anchors(found.refinements))},
+        "anchors": [
+            {"layer": one.index, "place": one.place, "head": one.head, "level": one.level, **plain(anchor)}
+            for one in found.refinements
+            for anchor in one.anchors
+        ],
+        "similarity": {
+            "layers": plain(between_layers(found.layers)),
+            "anchors": plain(between_anchors(found.refinements)),
+        },
     }
 
 
 def _summary(layer: Learned) -> dict[str, Any]:
     """A row of the table."""
-    facts = {"index": layer.index, "line": layer.line, "kind": layer.kind, "model": layer.model,
-             "shape": list(layer.values.shape), "start": layer.start, "whole": layer.whole}
+    facts = {
+        "index": layer.index,
+        "line": layer.line,
+        "kind": layer.kind,
+        "model": layer.model,
+        "shape": list(layer.values.shape),
+        "start": layer.start,
+        "whole": layer.whole,
+    }
     terms = 0 if layer.coefficients is None else layer.coefficients.shape[1]
     return {**facts, **layer.numbers, "coefficients": terms, "places": plain(layer.places)}

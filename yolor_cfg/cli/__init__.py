@@ -47,6 +47,7 @@ class LazyGroup(click.Group):
         """As click's, with the closest name for one that does not exist."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from yolor_cfg.lang.keys import closest
+
             hint = closest(args[0], [*COMMANDS, *ALIASES])
             ctx.fail(f"no such command: {args[0]}" + (f"; {hint}" if hint else ""))
         return super().resolve_command(ctx, args)
@@ -60,6 +61,7 @@ class LazyGroup(click.Group):
         except (YolorError, OSError, KeyboardInterrupt) as fault:
             if is_on("debug"):
                 import traceback
+
                 traceback.print_exception(fault)
             raise failure(fault) from None
 
@@ -75,6 +77,7 @@ def _add_global_options(command: click.Command) -> None:
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from importlib.metadata import PackageNotFoundError, version
+
         try:
             click.echo(f"yolor {version('yolor-cfg')}")
         except PackageNotFoundError:
@@ -82,9 +85,13 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]},
-             params=list(global_options(hidden=False)))
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
-              help="Print the version.")
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=list(global_options(hidden=False)),
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
 def main() -> None:
     """Darknet and YOLOR cfg networks: what they are, what they cost, what they see."""

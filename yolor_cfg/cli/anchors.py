@@ -69,14 +69,34 @@ class Found(NamedTuple):
 
 @click.command(epilog=MEANING)
 @cfg_argument
-@click.option("--data", required=True, type=click.Path(), metavar="FILE|FOLDER",
-              help="The data set, whose part for training counts.")
-@click.option("-n", "count", type=click.IntRange(1), metavar="N",
-              help="How many anchors for all heads together; default: as many as they have.")
-@click.option("--runs", type=click.IntRange(1), default=10, show_default=True,
-              help="How many times k-means starts anew; the best one counts.")
-@click.option("--generations", type=click.IntRange(0), default=1000, show_default=True,
-              help="How many mutations follow.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(),
+    metavar="FILE|FOLDER",
+    help="The data set, whose part for training counts.",
+)
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many anchors for all heads together; default: as many as they have.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How many times k-means starts anew; the best one counts.",
+)
+@click.option(
+    "--generations",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="How many mutations follow.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers.")
 @click.option("--write", type=click.Path(), metavar="OUT.cfg", help="Write CFG with the new anchors here.")
 @click.option("--plot", type=click.Path(), metavar="FILE.png", help="Draw boxes and anchors.")
@@ -85,9 +105,21 @@ class Found(NamedTuple):
 @dialect_option
 @json_option
 @click.option("--force", is_flag=True, help="Overwrite OUT.cfg and FILE.png.")
-def anchors(cfg: str, data: str, count: int | None, runs: int, generations: int, seed: int,
-            write: str | None, plot: str | None, fix: Fix | None, size: Any, dialect: str | None,
-            as_json: bool, force: bool) -> None:  # fmt: skip
+def anchors(
+    cfg: str,
+    data: str,
+    count: int | None,
+    runs: int,
+    generations: int,
+    seed: int,
+    write: str | None,
+    plot: str | None,
+    fix: Fix | None,
+    size: Any,
+    dialect: str | None,
+    as_json: bool,
+    force: bool,
+) -> None:
     """Find anchors for the boxes in DATA, by k-means and evolution, and put them into a copy of CFG.
 
     Small anchors go to fine heads. Nothing is written when the new set is not better.
@@ -95,6 +127,7 @@ def anchors(cfg: str, data: str, count: int | None, runs: int, generations: int,
     from yolor_cfg.analysis.anchor_edit import anchored_heads, share_of, used_places
     from yolor_cfg.analysis.anchors import Search
     from yolor_cfg.graph import Reading, load
+
     if plot and Path(plot).suffix not in PICTURES:
         raise click.UsageError(f"--plot must end in {', '.join(PICTURES)}")
     graph = load(cfg, Reading(dialect, size))
@@ -126,6 +159,7 @@ def _boxes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.errors import DataError
     from yolor_cfg.images.fit import default_preprocess
+
     dataset = open_data(data, checks=LabelChecks(fix))
     size = graph.image.height, graph.image.width
     shapes = box_shapes(dataset.samples, size, stretched=default_preprocess(graph) == "stretch")
@@ -138,8 +172,11 @@ def _boxes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
         notes.append(f"the search looks at {MOST_SEARCHED:,} of {counts.sum():,} boxes, the table at all")
     tell((), notes)
     if not counts.any():
-        raise DataError("there are no boxes in the part for training", path=dataset.origin,
-                        found=f"{len(dataset.samples)} pictures, {small} boxes that are too small")
+        raise DataError(
+            "there are no boxes in the part for training",
+            path=dataset.origin,
+            found=f"{len(dataset.samples)} pictures, {small} boxes that are too small",
+        )
     return shapes[counts], small
 
 
@@ -149,6 +186,7 @@ def _found(graph: Graph, boxes: Shapes, small: int, *, wanted: Search, seed: int
     from yolor_cfg.analysis.anchors import Goal, fit_of
     from yolor_cfg.graph import Reading, build
     from yolor_cfg.lang.syntax import parse
+
     old = _set(graph)
     before = fit_of(boxes, old)
     goal = Goal(by_iou=not graph.dialect.is_yolor, recall=before.recall)
@@ -166,6 +204,7 @@ def _set(graph: Graph) -> Shapes:
     import numpy as np
 
     from yolor_cfg.analysis.anchor_edit import anchored_heads, used_places
+
     return np.array([place.pixels for place in used_places(anchored_heads(graph))], np.float64)
 
 
@@ -174,6 +213,7 @@ def _searched(boxes: Shapes, old: Shapes, wanted: Search, *, goal: Goal, seed: i
     from tqdm import tqdm
 
     from yolor_cfg.analysis.anchors import search
+
     total = wanted.generations * (2 if len(old) == wanted.number else 1)
     hidden = True if is_on("quiet") else None
     with tqdm(total=total, unit="mutation", delay=PATIENCE_S, disable=hidden) as bar:
@@ -181,28 +221,48 @@ def _searched(boxes: Shapes, old: Shapes, wanted: Search, *, goal: Goal, seed: i
 
 
 def _document(found: Found) -> dict[str, Any]:
-    before, after = ({**fit._asdict(), "anchors": anchors.tolist()}
-                     for fit, anchors in zip(found.fits, found.sets, strict=True))  # fmt: skip
+    before, after = (
+        {**fit._asdict(), "anchors": anchors.tolist()}
+        for fit, anchors in zip(found.fits, found.sets, strict=True)
+    )
     image = found.graphs[0].image
-    return {"size": [image.height, image.width], "boxes": len(found.boxes), "small": found.small,
-            "before": before, "after": after, "heads": _heads(found), "better": found.better}
+    return {
+        "size": [image.height, image.width],
+        "boxes": len(found.boxes),
+        "small": found.small,
+        "before": before,
+        "after": after,
+        "heads": _heads(found),
+        "better": found.better,
+    }
 
 
 def _heads(found: Found) -> list[dict[str, Any]]:
     """What becomes of each head's anchors."""
     from yolor_cfg.analysis.anchor_edit import anchored_heads
-    return [{"section": old.node.index, "line": old.node.line, "stride": list(old.stride),
-             "before": [list(place.pixels) for place in old.places],
-             "after": [list(place.pixels) for place in new.places]}
-            for old, new in zip(*map(anchored_heads, found.graphs), strict=True)]  # fmt: skip
+
+    return [
+        {
+            "section": old.node.index,
+            "line": old.node.line,
+            "stride": list(old.stride),
+            "before": [list(place.pixels) for place in old.places],
+            "after": [list(place.pixels) for place in new.places],
+        }
+        for old, new in zip(*map(anchored_heads, found.graphs), strict=True)
+    ]
 
 
 def _table(found: Found) -> list[str]:
     """The figures before and after, then the anchors of each head, all in pixels."""
-    figures = [(name, *(f"{number:.4f}" for number in pair))
-               for name, *pair in zip(FIGURES, *found.fits, strict=True)]  # fmt: skip
-    rows = [(f"stride {_of_stride(head['stride'])}", *(" ".join(map(_shown, head[when])) for when in SETS))
-            for head in sorted(_heads(found), key=lambda head: head["stride"])]  # fmt: skip
+    figures = [
+        (name, *(f"{number:.4f}" for number in pair))
+        for name, *pair in zip(FIGURES, *found.fits, strict=True)
+    ]
+    rows = [
+        (f"stride {_of_stride(head['stride'])}", *(" ".join(map(_shown, head[when])) for when in SETS))
+        for head in sorted(_heads(found), key=lambda head: head["stride"])
+    ]
     title = f"{len(found.boxes):,} boxes in {found.size}"
     return columns([(title, *SETS), *figures, *rows], words=range(3))
 
@@ -223,6 +283,7 @@ def _save_picture(found: Found, path: str, *, force: bool) -> None:
     from yolor_cfg.analysis.anchor_plot import shapes_picture
     from yolor_cfg.errors import YolorError
     from yolor_cfg.files import replace_whole
+
     drawn = shapes_picture(found.boxes, *found.sets)
     _, data = cv2.imencode(Path(path).suffix, drawn[..., ::-1])
     replace_whole(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
@@ -231,6 +292,7 @@ def _save_picture(found: Found, path: str, *, force: bool) -> None:
 def _save_cfg(found: Found, path: str, *, force: bool) -> None:
     from yolor_cfg.errors import YolorError
     from yolor_cfg.files import replace_whole
+
     old, new = (graph.document for graph in found.graphs)
     data = new.text.encode(old.encoding)
     replace_whole(path, lambda file: file.write(data), fault=YolorError, force=force)
@@ -240,9 +302,17 @@ def _save_cfg(found: Found, path: str, *, force: bool) -> None:
 def _say_so(found: Found, write: str | None) -> None:
     """That the set is not better, with the figures; where it was to be written, an error."""
     from yolor_cfg.errors import YolorError
+
     if not write:
         return say("the new anchors are not better", "yellow")
-    before, after = (", ".join(f"{name} {number:.6f}" for name, number in zip(FIGURES, fit, strict=True))
-                     for fit in found.fits)  # fmt: skip
-    raise YolorError("the new anchors are not better, so nothing is written", path=write, found=after,
-                     allowed=f"better than {before}", hint="more --generations, or another --seed")
+    before, after = (
+        ", ".join(f"{name} {number:.6f}" for name, number in zip(FIGURES, fit, strict=True))
+        for fit in found.fits
+    )
+    raise YolorError(
+        "the new anchors are not better, so nothing is written",
+        path=write,
+        found=after,
+        allowed=f"better than {before}",
+        hint="more --generations, or another --seed",
+    )

@@ -43,6 +43,7 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
     from yolor_cfg.files import replace_whole
     from yolor_cfg.graph import read_document
     from yolor_cfg.lang.syntax import normal
+
     if output and in_place:
         raise click.UsageError("--in-place and -o name two places to write to")
     document = read_document(cfg)
@@ -57,6 +58,7 @@ def _findings(path: str, dialect: str | None) -> list[CfgError]:
     """Errors and warnings by line. The file is read twice: strict reading stops after the keys, the other one
     drops its warnings when it fails."""
     from yolor_cfg.graph import Reading, load
+
     found: list[CfgError] = []
     for strict in (False, True):
         try:

@@ -32,14 +32,34 @@ Examples:
 @click.option("--cutoff", type=click.IntRange(1), metavar="N", help="IN holds layers 0 to N-1 only.")
 @click.option("--upto", type=click.IntRange(1), metavar="N", help="Write layers 0 to N-1 only (.weights).")
 @click.option("--names", type=click.Path(), help="Class names to keep in OUT: a .names or .data file.")
-@click.option("--fuse", is_flag=True, help="Fold batch norms and implicit knowledge into the convolutions; "
-              "the cfg of the result goes beside OUT.")
-@click.option("--fold-implicit", "plain", is_flag=True, help="The same as plain Darknet, for C Darknet and "
-              "OpenCV 4: OUT.weights and OUT.cfg.")
+@click.option(
+    "--fuse",
+    is_flag=True,
+    help="Fold batch norms and implicit knowledge into the convolutions; "
+    "the cfg of the result goes beside OUT.",
+)
+@click.option(
+    "--fold-implicit",
+    "plain",
+    is_flag=True,
+    help="The same as plain Darknet, for C Darknet and OpenCV 4: OUT.weights and OUT.cfg.",
+)
 @click.option("--keep-bn", is_flag=True, help="With --fold-implicit: keep batch norms, for C's epsilon.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
-def convert(source: str, target: str, cfg: str, dialect: str | None, strict: bool, cutoff: int | None,
-            upto: int | None, names: str | None, fuse: bool, plain: bool, keep_bn: bool, force: bool) -> None:
+def convert(
+    source: str,
+    target: str,
+    cfg: str,
+    dialect: str | None,
+    strict: bool,
+    cutoff: int | None,
+    upto: int | None,
+    names: str | None,
+    fuse: bool,
+    plain: bool,
+    keep_bn: bool,
+    force: bool,
+) -> None:
     """Read the weights IN and write them as OUT: .weights, .pt or .safetensors, by the suffix.
 
     IN is told by its content. Implicit parameters are kept in every format; a .weights file that is read and
@@ -137,8 +157,9 @@ def _numbers(opened: Opened, source: str) -> dict[str, float]:
     return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers
 
 
-def _to_weights(opened: Opened, target: str, *, numbers: dict[str, float], upto: int | None,
-                force: bool) -> None:
+def _to_weights(
+    opened: Opened, target: str, *, numbers: dict[str, float], upto: int | None, force: bool
+) -> None:
     from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 
     seen = numbers.get("seen", 0)
@@ -146,8 +167,9 @@ def _to_weights(opened: Opened, target: str, *, numbers: dict[str, float], upto:
     write_weights(opened.network, target, header=header, upto=upto, force=force)
 
 
-def _to_checkpoint(opened: Opened, target: str, *, kept: dict[str, Any], names: str | None,
-                   force: bool) -> None:
+def _to_checkpoint(
+    opened: Opened, target: str, *, kept: dict[str, Any], names: str | None, force: bool
+) -> None:
     from yolor_cfg.names import class_names
     from yolor_cfg.weights.checkpoint import save_checkpoint
 

@@ -35,6 +35,7 @@ def check(path: str, split: Split, classes: int | None, as_json: bool) -> None:
     """Tell what is in DATA and everything that is wrong with it; the exit code is 3 when anything is."""
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
+
     opened = open_data(path, split=split, classes=classes, checks=LabelChecks("drop"))
     faults = [str(problem) for problem in opened.problems if problem.kind != "note"]
     notes = [str(problem) for problem in opened.problems if problem.kind == "note"]
@@ -58,6 +59,7 @@ def convert(path: str, out: str, split: tuple[Split, ...], fix: Fix | None, forc
     from yolor_cfg.data.convert import write_coco, write_darknet
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
+
     as_coco = out.lower().endswith(".json")
     if as_coco and len(split) > 1:
         raise click.UsageError("a JSON holds one part: give --split once")
@@ -73,15 +75,31 @@ def convert(path: str, out: str, split: tuple[Split, ...], fix: Fix | None, forc
 @data.command()
 @click.argument("out", type=click.Path())
 @click.option("--count", default=1000, show_default=True, type=click.IntRange(2), help="How many pictures.")
-@click.option("--size", default="320", show_default=True, type=Size(), metavar="N|HxW",
-              help="Of the pictures: N pixels square, or height x width.")
-@click.option("--kind", type=click.Choice(KINDS), default="mixed", show_default=True,
-              help="mixed: the shape alone tells the class; coloured: each class has its own colours too.")
-@click.option("--held", type=click.IntRange(0), metavar="N",
-              help="How many of them are for testing, the last ones; default: a fifth.")
+@click.option(
+    "--size",
+    default="320",
+    show_default=True,
+    type=Size(),
+    metavar="N|HxW",
+    help="Of the pictures: N pixels square, or height x width.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="mixed",
+    show_default=True,
+    help="mixed: the shape alone tells the class; coloured: each class has its own colours too.",
+)
+@click.option(
+    "--held",
+    type=click.IntRange(0),
+    metavar="N",
+    help="How many of them are for testing, the last ones; default: a fifth.",
+)
 @click.option("--identities", is_flag=True, help="Labels of six columns that tell who is who, as JDE's.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
-              help="Another seed draws other pictures.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed draws other pictures."
+)
 def draw(out: str, **options: Any) -> None:
     """Draw a data set of coloured shapes into the new folder OUT: Darknet's files and COCO's JSON.
 

@@ -21,15 +21,34 @@ Command = tuple[str, ...]
 
 
 @click.command()
-@click.option("--train", "trains", is_flag=True,
-              help="First train a micro network from nothing: some three minutes on two cores.")
-@click.option("--pictures", default=100, show_default=True, type=click.IntRange(10), metavar="N",
-              help="How many pictures to draw for the test; with --train they are 1000, a fifth of them for "
-              "the test.")  # fmt: skip
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0),
-              help="Another seed draws other pictures; the network that comes along saw those of seed 0.")
-@click.option("--project", default="runs/demo", show_default=True, metavar="FOLDER",
-              help="Where the folders of demos are.")
+@click.option(
+    "--train",
+    "trains",
+    is_flag=True,
+    help="First train a micro network from nothing: some three minutes on two cores.",
+)
+@click.option(
+    "--pictures",
+    default=100,
+    show_default=True,
+    type=click.IntRange(10),
+    metavar="N",
+    help="How many pictures to draw for the test; with --train they are 1000, a fifth of them for the test.",
+)
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Another seed draws other pictures; the network that comes along saw those of seed 0.",
+)
+@click.option(
+    "--project",
+    default="runs/demo",
+    show_default=True,
+    metavar="FOLDER",
+    help="Where the folders of demos are.",
+)
 @json_option
 def demo(trains: bool, pictures: int, seed: int, project: str, as_json: bool) -> None:
     """Draw pictures, find the shapes in them with a small network, and tell how well it did.
@@ -43,8 +62,9 @@ def demo(trains: bool, pictures: int, seed: int, project: str, as_json: bool) ->
     for step in steps:
         _run((*step, "--json") if as_json and step[0] == "test" else step)
     if not is_on("quiet"):
-        click.echo(f"drawn pictures: {folder / 'shapes'}; with what was found in them: {folder / 'found'}",
-                   err=True)
+        click.echo(
+            f"drawn pictures: {folder / 'shapes'}; with what was found in them: {folder / 'found'}", err=True
+        )
 
 
 def _with_trained(folder: Path, seed: int, pictures: int) -> Iterator[Command]:
@@ -58,15 +78,48 @@ def _with_training(folder: Path, seed: int) -> Iterator[Command]:
     """The same from nothing."""
     cfg, hyp = bundled("yolor_micro_shapes.cfg"), bundled("yolor_micro_shapes.yaml")
     yield _draw(folder, seed, count=PICTURES, held=HELD, side=SMALL_SIDE)
-    yield ("train", cfg, "--data", _data(folder), "--hyp", hyp, "--optimizer", "adamw",
-           "--epochs", str(EPOCHS), "--batch-size", "8", "--update-batch", "8", "--val-period", "0",
-           "--cache", "--project", str(folder), "--name", "train")  # fmt: skip
+    yield (
+        "train",
+        cfg,
+        "--data",
+        _data(folder),
+        "--hyp",
+        hyp,
+        "--optimizer",
+        "adamw",
+        "--epochs",
+        str(EPOCHS),
+        "--batch-size",
+        "8",
+        "--update-batch",
+        "8",
+        "--val-period",
+        "0",
+        "--cache",
+        "--project",
+        str(folder),
+        "--name",
+        "train",
+    )
     yield from _used(folder, (cfg, str(folder / "train" / "weights" / "best.pt")))
 
 
 def _draw(folder: Path, seed: int, *, count: int, held: int, side: int) -> Command:
-    return ("data", "draw", str(folder / "shapes"), "--kind", "coloured", "--count", str(count),
-            "--held", str(held), "--size", str(side), "--seed", str(seed))  # fmt: skip
+    return (
+        "data",
+        "draw",
+        str(folder / "shapes"),
+        "--kind",
+        "coloured",
+        "--count",
+        str(count),
+        "--held",
+        str(held),
+        "--size",
+        str(side),
+        "--seed",
+        str(seed),
+    )
 
 
 def _used(folder: Path, network: tuple[str, str]) -> Iterator[Command]:
@@ -99,5 +152,9 @@ def bundled(name: str) -> str:
     for place in places:
         if (place / name).is_file():
             return str(place / name)
-    raise WeightsError("the demo's network is not there", path=name,
-                       found=", ".join(map(str, places)), hint="install yolor-cfg with its weights/")
+    raise WeightsError(
+        "the demo's network is not there",
+        path=name,
+        found=", ".join(map(str, places)),
+        hint="install yolor-cfg with its weights/",
+    )

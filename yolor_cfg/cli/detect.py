@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.options import cfg_argument, dialect_option, is_on, say, size_option, strict_option, tell
+from yolor_cfg.cli.options import (
+    cfg_argument,
+    device_option,
+    dialect_option,
+    folder_options,
+    is_on,
+    say,
+    size_option,
+    strict_option,
+    tell,
+)
 
 if TYPE_CHECKING:
     from yolor_cfg.detect.pipeline import Detections, Detector
@@ -46,15 +56,21 @@ def _whole(*names: str, default: int | None, text: str) -> Any:
 
 NETWORK = (
     size_option,
-    click.option("--preprocess", type=click.Choice(["stretch", "letterbox"]),
-                 help="Stretch a picture to the image size, or keep its aspect and fill the rest with grey; "
-                 "default: stretch in the darknet dialect (letterbox where the cfg says letter_box=1), "
-                 "letterbox in the yolor dialect."),
-    click.option("--names", type=click.Path(), metavar="FILE",
-                 help="Class names, one a line (.names), or a .data file that leads to them; default: those "
-                 "in the checkpoint, else numbers."),
-    click.option("--device", default="cpu", show_default=True,
-                 help="Where to compute: cpu, cuda, cuda:1 ..."),
+    click.option(
+        "--preprocess",
+        type=click.Choice(["stretch", "letterbox"]),
+        help="Stretch a picture to the image size, or keep its aspect and fill the rest with grey; "
+        "default: stretch in the darknet dialect (letterbox where the cfg says letter_box=1), "
+        "letterbox in the yolor dialect.",
+    ),
+    click.option(
+        "--names",
+        type=click.Path(),
+        metavar="FILE",
+        help="Class names, one a line (.names), or a .data file that leads to them; default: those "
+        "in the checkpoint, else numbers.",
+    ),
+    device_option,
     _whole("--batch-size", default=1, text="Pictures of one size that are computed together."),
     dialect_option,
     strict_option,
@@ -62,34 +78,51 @@ NETWORK = (
 )
 RULES = (
     _fraction("--conf-thres", "--conf", "conf", default=0.25, text="Report what is more probable than this."),
-    _fraction("--iou-thres", "--iou", "iou", default=0.45,
-              text="Of two boxes whose IoU (shared by joint area) is above this the better one stays."),
-    click.option("--nms", metavar="KIND",
-                 type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
-                 help="How overlaps are measured: by plain IoU (default), less a term of distance "
-                 "(greedynms, diounms), as the cfg's nms_kind says (cfg), or YOLOR's way (yolor)."),
+    _fraction(
+        "--iou-thres",
+        "--iou",
+        "iou",
+        default=0.45,
+        text="Of two boxes whose IoU (shared by joint area) is above this the better one stays.",
+    ),
+    click.option(
+        "--nms",
+        metavar="KIND",
+        type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
+        help="How overlaps are measured: by plain IoU (default), less a term of distance "
+        "(greedynms, diounms), as the cfg's nms_kind says (cfg), or YOLOR's way (yolor).",
+    ),
     _whole("--max-det", default=300, text="Report at most so many objects of a picture, the best."),
     click.option("--classes", type=Numbers(), metavar="0,2", help="Report these classes only, by number."),
-    click.option("--agnostic-nms", "agnostic", is_flag=True,
-                 help="Boxes of different classes suppress each other too."),
-    click.option("--multi-label/--best-label", "multi_label", default=None,
-                 help="Report every class of a box, or its best; default: every one in the yolor dialect."),
+    click.option(
+        "--agnostic-nms", "agnostic", is_flag=True, help="Boxes of different classes suppress each other too."
+    ),
+    click.option(
+        "--multi-label/--best-label",
+        "multi_label",
+        default=None,
+        help="Report every class of a box, or its best; default: every one in the yolor dialect.",
+    ),
 )
 OUTPUT = (
-    click.option("--save-txt", is_flag=True, help="Write labels/*.txt: class, centre x y, width height, as "
-                 "fractions of the picture."),
+    click.option(
+        "--save-txt",
+        is_flag=True,
+        help="Write labels/*.txt: class, centre x y, width height, as fractions of the picture.",
+    ),
     click.option("--save-conf", is_flag=True, help="As --save-txt, with the score at the end of each line."),
     click.option("--save-crop", is_flag=True, help="Write each object as a picture: crops/CLASS/*.jpg."),
     click.option("--save-json", is_flag=True, help="Write the lines of --json to detections.jsonl."),
     click.option("--nosave", is_flag=True, help="Draw nothing: no pictures and videos in the results."),
-    click.option("--json", "as_json", is_flag=True,
-                 help="Print a JSON line for each picture on standard output, nothing else: source, width, "
-                 "height, detections with class, name, score, box_xyxy in pixels."),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print a JSON line for each picture on standard output, nothing else: source, width, "
+        "height, detections with class, name, score, box_xyxy in pixels.",
+    ),
     _whole("--vid-stride", default=1, text="Take every N-th frame of a video."),
-    click.option("--project", default="runs/detect", show_default=True, metavar="FOLDER",
-                 help="Where the folders of results are."),
-    click.option("--name", default="exp", show_default=True,
-                 help="Folder of these results; exp2, exp3 ... if it is there: nothing is overwritten."),
+    *folder_options("runs/detect"),
 )
 
 

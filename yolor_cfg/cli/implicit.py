@@ -19,7 +19,13 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.analysis.implicit import Anchor, Knowledge, Learned, Refinement, Similarity
+    from yolor_cfg.analysis.implicit import (
+        Anchor,
+        Knowledge,
+        Learned,
+        Refinement,
+    )
+    from yolor_cfg.analysis.similarity import Similarity
 
 PICTURES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
 NUMBERS = ("mean", "std", "min", "max", "norm", "from start")
@@ -52,17 +58,20 @@ INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
 @click.option("--plot", type=click.Path(), metavar="FILE.png", help="Draw them.")
 @dialect_option
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
-def implicit(cfg: str, weights: str, as_json: bool, npz: str | None, plot: str | None, dialect: str | None,
-             force: bool) -> None:
+def implicit(
+    cfg: str, weights: str, as_json: bool, npz: str | None, plot: str | None, dialect: str | None, force: bool
+) -> None:
     """Show what the implicit sections of CFG learned, and the anchors that follow from it.
 
     A value counts as its model makes it: W z of a network, Z^T c of a factorization, with what a chain adds.
     Of a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
     """
     from yolor_cfg.analysis.implicit_record import document
+
     if plot and Path(plot).suffix not in PICTURES:
-        raise click.UsageError(f"--plot must end in {', '.join(PICTURES)}; it ends in "
-                               f"{Path(plot).suffix or 'no suffix'}")
+        raise click.UsageError(
+            f"--plot must end in {', '.join(PICTURES)}; it ends in {Path(plot).suffix or 'no suffix'}"
+        )
     found, folded = _found(cfg, weights, dialect)
     if npz:
         _save_arrays(found, npz, force=force)
@@ -79,6 +88,7 @@ def _found(cfg: str, weights: str, dialect: str | None) -> tuple[Knowledge, bool
     from yolor_cfg.analysis.implicit_record import from_record, record_in
     from yolor_cfg.graph import Reading
     from yolor_cfg.weights.loading import open_network
+
     opened = open_network(cfg, weights, reading=Reading(dialect))
     record = record_in(weights)
     notes = ["from the record in the checkpoint, whose network is folded"] if record is not None else []
@@ -94,6 +104,7 @@ def _save_arrays(found: Knowledge, path: str, *, force: bool) -> None:
     from yolor_cfg.analysis.implicit_record import arrays
     from yolor_cfg.errors import YolorError
     from yolor_cfg.files import replace_whole
+
     content: dict[str, Any] = {**arrays(found)}
     replace_whole(path, lambda file: np.savez_compressed(file, **content), fault=YolorError, force=force)
     say(f"{path}: {len(content)} arrays", "green")
@@ -105,6 +116,7 @@ def _save_picture(found: Knowledge, path: str, *, force: bool) -> None:
     from yolor_cfg.analysis.implicit_plots import picture
     from yolor_cfg.errors import YolorError
     from yolor_cfg.files import replace_whole
+
     image = picture(found)
     done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done, path
@@ -145,7 +157,8 @@ def _anchor_row(one: Refinement, anchor: Anchor) -> tuple[str, ...]:
 
 def _similar(found: Knowledge) -> list[str]:
     """Values of equal length; what is said of single anchors is in the picture and in --json."""
-    from yolor_cfg.analysis.implicit import between_layers
+    from yolor_cfg.analysis.similarity import between_layers
+
     pairs = between_layers(found.layers)
     if not pairs:
         return []

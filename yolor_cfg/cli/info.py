@@ -36,15 +36,32 @@ LARGEST = 5
 @size_option
 @dialect_option
 @strict_option
-@click.option("--counting", type=click.Choice(COUNTINGS), help="Whose parameters and FLOPs: ours (exact; the "
-              "default), C Darknet's, those of YOLOR's paper, or thop 0.1.1's.")
-@click.option("--folded", is_flag=True, help="The network with batch norms and implicit knowledge folded "
-              "into its convolutions, and what cannot be.")
+@click.option(
+    "--counting",
+    type=click.Choice(COUNTINGS),
+    help="Whose parameters and FLOPs: ours (exact; the "
+    "default), C Darknet's, those of YOLOR's paper, or thop 0.1.1's.",
+)
+@click.option(
+    "--folded",
+    is_flag=True,
+    help="The network with batch norms and implicit knowledge folded "
+    "into its convolutions, and what cannot be.",
+)
 @click.option("--memory", is_flag=True, help="The peak of the activation memory: where it is, what it holds.")
 @click.option("--sections", is_flag=True, help="List all sections; with names in place of CFG, their keys.")
 @json_option
-def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str | None, strict: bool,
-         counting: str | None, folded: bool, memory: bool, sections: bool, as_json: bool) -> None:
+def info(
+    cfg: tuple[str, ...],
+    size: int | tuple[int, int] | None,
+    dialect: str | None,
+    strict: bool,
+    counting: str | None,
+    folded: bool,
+    memory: bool,
+    sections: bool,
+    as_json: bool,
+) -> None:
     """Print the sections of CFG and what they cost.
 
     One MAC is a multiply-add, that is two FLOPs; BFLOPs are those that Darknet prints. Memory is that of the
@@ -57,6 +74,7 @@ def info(cfg: tuple[str, ...], size: int | tuple[int, int] | None, dialect: str 
         return language(cfg, as_json)
     from yolor_cfg.count import count, peak_activation, tally
     from yolor_cfg.graph import Reading, load
+
     if len(cfg) != 1:
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
     graph = load(cfg[0], Reading(dialect=dialect, size=size, strict=strict))
@@ -76,6 +94,7 @@ def _folded(graph: Graph) -> Graph:
     """The graph after folding; what stays, and why, is told. This alone needs torch."""
     from yolor_cfg.model import Network
     from yolor_cfg.rewrite.fold import fold
+
     network, notes = fold(Network(graph).eval())
     tell((), notes)
     return network.graph
@@ -90,32 +109,54 @@ def _tallied_json(document: dict[str, Any], tallied: Tally | None) -> dict[str, 
         for layer, cost in zip(document["layers"], tallied.nodes, strict=True)
     ]
     return {
-        **document, "layers": layers, "counting": tallied.counting, "parameters": tallied.parameters,
-        "flops": tallied.flops, "mflops": tallied.mflops, "gflops": tallied.gflops,
+        **document,
+        "layers": layers,
+        "counting": tallied.counting,
+        "parameters": tallied.parameters,
+        "flops": tallied.flops,
+        "mflops": tallied.mflops,
+        "gflops": tallied.gflops,
     }
 
 
 def _as_json(graph: Graph, counted: Count, peak: Peak | None) -> dict[str, Any]:
     layers = [
-        {"index": node.index, "line": node.line, "type": node.section.type, "sources": list(node.sources),
-         "shape": list(node.shape), "parameters": cost.parameters, "macs": cost.macs, "bflops": cost.bflops}
+        {
+            "index": node.index,
+            "line": node.line,
+            "type": node.section.type,
+            "sources": list(node.sources),
+            "shape": list(node.shape),
+            "parameters": cost.parameters,
+            "macs": cost.macs,
+            "bflops": cost.bflops,
+        }
         for node, cost in zip(graph.nodes, counted.nodes, strict=True)
     ]
     return {
-        "dialect": graph.dialect.name, "layers": layers, "parameters": counted.parameters,
-        "parameters_folded": counted.parameters_folded, "macs": counted.macs, "gflops": counted.gflops,
-        "weights_bytes": counted.weights_bytes, **({"peak_activation_bytes": peak.bytes} if peak else {}),
+        "dialect": graph.dialect.name,
+        "layers": layers,
+        "parameters": counted.parameters,
+        "parameters_folded": counted.parameters_folded,
+        "macs": counted.macs,
+        "gflops": counted.gflops,
+        "weights_bytes": counted.weights_bytes,
+        **({"peak_activation_bytes": peak.bytes} if peak else {}),
     }
 
 
 def _table(graph: Graph, counted: Count, tallied: Tally | None) -> list[str]:
     """The sections with what they cost, or with what a convention says that they cost."""
     if tallied is None:
-        rows = [_row(node, cost.parameters) + _costs(cost)
-                for node, cost in zip(graph.nodes, counted.nodes, strict=True)]
+        rows = [
+            _row(node, cost.parameters) + _costs(cost)
+            for node, cost in zip(graph.nodes, counted.nodes, strict=True)
+        ]
         return columns([HEADERS + COSTS, *rows], words=WORDS)
-    rows = [(*_row(node, cost.parameters), _flops(cost))
-            for node, cost in zip(graph.nodes, tallied.nodes, strict=True)]
+    rows = [
+        (*_row(node, cost.parameters), _flops(cost))
+        for node, cost in zip(graph.nodes, tallied.nodes, strict=True)
+    ]
     return columns([(*HEADERS, "FLOPs"), *rows], words=WORDS)
 
 
@@ -123,8 +164,15 @@ def _row(node: Node, parameters: int) -> tuple[str, ...]:
     keys = node.section.keys
     filters = str(node.shape.channels) if "filters" in keys or "output" in keys else ""
     return (
-        str(node.index), str(node.line), node.section.type, filters, _geometry(node), _origin(node),
-        _inputs(node.inputs), str(node.shape), f"{parameters:,}" if parameters else "",
+        str(node.index),
+        str(node.line),
+        node.section.type,
+        filters,
+        _geometry(node),
+        _origin(node),
+        _inputs(node.inputs),
+        str(node.shape),
+        f"{parameters:,}" if parameters else "",
     )
 
 
@@ -186,13 +234,15 @@ def _inputs(shapes: Sequence[Shape]) -> str:
 
 def _totals(graph: Graph, counted: Count, tallied: Tally | None) -> list[str]:
     weights = counted.weights_bytes
-    return _labelled([
-        ("dialect", graph.dialect.name),
-        ("image", str(graph.image)),
-        ("sections", f"{len(graph.nodes)}, heads: {sum(node.section.is_head for node in graph.nodes)}"),
-        *(_sums(counted) if tallied is None else _tallied_sums(tallied)),
-        ("weights file", f"{_bytes(weights)} ({weights:,} bytes)"),
-    ])
+    return _labelled(
+        [
+            ("dialect", graph.dialect.name),
+            ("image", str(graph.image)),
+            ("sections", f"{len(graph.nodes)}, heads: {sum(node.section.is_head for node in graph.nodes)}"),
+            *(_sums(counted) if tallied is None else _tallied_sums(tallied)),
+            ("weights file", f"{_bytes(weights)} ({weights:,} bytes)"),
+        ]
+    )
 
 
 def _sums(counted: Count) -> list[tuple[str, str]]:
@@ -206,6 +256,7 @@ def _sums(counted: Count) -> list[tuple[str, str]]:
 
 def _tallied_sums(tallied: Tally) -> list[tuple[str, str]]:
     from yolor_cfg.count import COUNTINGS
+
     return [
         ("counting", f"{tallied.counting}: FLOPs are {COUNTINGS[tallied.counting].says}"),
         ("parameters", f"{tallied.parameters:,}"),

@@ -19,6 +19,7 @@ WIDEST = 40  # letters of a cell in the table of keys
 def language(names: Sequence[str], as_json: bool) -> None:
     """The sections of the language: all with a sentence each, or those named with their keys."""
     from yolor_cfg.sections import SECTIONS
+
     wanted = [_named(name, SECTIONS) for name in names]
     kinds = wanted or sorted(set(SECTIONS.values()), key=lambda kind: kind.names)
     if as_json:
@@ -33,6 +34,7 @@ def _named(name: str, known: dict[str, type[Section]]) -> type[Section]:
     bare = name.strip("[]")
     if bare not in known:
         from yolor_cfg.lang.keys import closest
+
         hint = closest(bare, sorted(known)) or "--sections lists all"
         raise click.UsageError(f"no such section: {name}; {hint}")
     return known[bare]
@@ -41,6 +43,7 @@ def _named(name: str, known: dict[str, type[Section]]) -> type[Section]:
 def _manual(kind: type[Section]) -> str:
     """One section for a reader: names, sentence, keys with default, bounds and help, an example."""
     from yolor_cfg.sections import Section
+
     title = f"[{']  ['.join(kind.names)}]  {_only(kind)}".rstrip()
     common = ", ".join(name for name in kind.keys if name in Section.keys)
     example = [f"    {line}" for line in "\n".join(kind.examples[:1]).splitlines()]
@@ -62,16 +65,27 @@ def _key_lines(kind: type[Section]) -> list[str]:
 
 
 def _section_as_json(kind: type[Section]) -> dict[str, Any]:
-    return {"names": list(kind.names), "dialects": list(kind.dialects), "sentence": _sentence(kind),
-            "head": kind.is_head, "keys": [_key_as_json(key) for key in kind.keys.values()],
-            "ignored": kind.ignored, "examples": list(kind.examples)}
+    return {
+        "names": list(kind.names),
+        "dialects": list(kind.dialects),
+        "sentence": _sentence(kind),
+        "head": kind.is_head,
+        "keys": [_key_as_json(key) for key in kind.keys.values()],
+        "ignored": kind.ignored,
+        "examples": list(kind.examples),
+    }
 
 
 def _key_as_json(key: Key[Any]) -> dict[str, Any]:
     """`default` is null where it comes from other keys."""
     default = None if callable(key.default) else key.default
-    return {"name": key.name, "type": type(key).__name__.lower(), "default": default, "allowed": key.allowed,
-            "help": key.help}
+    return {
+        "name": key.name,
+        "type": type(key).__name__.lower(),
+        "default": default,
+        "allowed": key.allowed,
+        "help": key.help,
+    }
 
 
 def _sentence(kind: type[Section]) -> str:

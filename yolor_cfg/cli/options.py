@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -45,12 +45,66 @@ class Failure(click.ClickException):
 
 
 cfg_argument = click.argument("cfg", type=click.Path())
-dialect_option = click.option("--dialect", type=click.Choice(sorted(DIALECTS)),
-                              help="In which dialect the cfg is written, where the file does not tell.")
+dialect_option = click.option(
+    "--dialect",
+    type=click.Choice(sorted(DIALECTS)),
+    help="In which dialect the cfg is written, where the file does not tell.",
+)
 strict_option = click.option("--strict", is_flag=True, help="Warnings about the cfg are errors.")
-size_option = click.option("--img-size", "--img", "--imgsz", "size", type=Size(), metavar="N|HxW",
-                           help="Image size: N pixels square, or height x width; default: the cfg's own.")
+size_option = click.option(
+    "--img-size",
+    "--img",
+    "--imgsz",
+    "size",
+    type=Size(),
+    metavar="N|HxW",
+    help="Image size: N pixels square, or height x width; default: the cfg's own.",
+)
+data_option = click.option(
+    "--data",
+    type=click.Path(),
+    metavar="FILE|FOLDER",
+    help="The data set: a Darknet .data file, a YOLO .yaml, COCO's .json, a Pascal VOC folder.",
+)
+fix_labels_option = click.option(
+    "--fix-labels",
+    type=click.Choice(["clip", "drop"]),
+    help="Mend or drop faulty labels; default: they are an error.",
+)
+cutoff_option = click.option(
+    "--cutoff", type=click.IntRange(1), metavar="N", help="The weights hold layers 0 to N-1 only."
+)
+device_option = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Where to compute: cpu, cuda, cuda:1 ...; `cuda` under torchrun: each its own.",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="The numbers that the network computes with; fp16 on CUDA only.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+def folder_options(project: str) -> Iterator[Callable[[Any], Any]]:
+    """--project and --name: the folder of the results."""
+    yield click.option(
+        "--project",
+        default=project,
+        show_default=True,
+        metavar="FOLDER",
+        help="Where the folders of results are.",
+    )
+    yield click.option(
+        "--name",
+        default="exp",
+        show_default=True,
+        help="Folder of these results; exp2, exp3 ... if it is there: nothing is overwritten.",
+    )
 
 
 def global_options(*, hidden: bool) -> Iterator[click.Option]:
@@ -60,8 +114,9 @@ def global_options(*, hidden: bool) -> Iterator[click.Option]:
         (("-v", "--verbose"), f"Every warning, not only the first {SHOWN}."),
         (("--debug",), "Tracebacks of errors."),
     ):
-        yield click.Option([*names], is_flag=True, expose_value=False, callback=_remember, help=text,
-                           hidden=hidden)
+        yield click.Option(
+            [*names], is_flag=True, expose_value=False, callback=_remember, help=text, hidden=hidden
+        )
 
 
 def is_on(name: str) -> bool:
@@ -101,6 +156,7 @@ def say(text: str, colour: str) -> None:
 def print_json(value: Any) -> None:
     """The one document on standard output."""
     import json
+
     click.echo(json.dumps(value, indent=2))
 
 

@@ -11,9 +11,15 @@ import click
 from yolor_cfg.cli.options import (
     INTERRUPTED,
     Failure,
+    cutoff_option,
+    data_option,
+    device_option,
     dialect_option,
+    fix_labels_option,
+    folder_options,
     is_on,
     json_option,
+    precision_option,
     print_json,
     say,
     size_option,
@@ -29,76 +35,144 @@ INTERRUPTIONS = {"interrupted": INTERRUPTED, "terminated": 143}
 NEWEST = "newest"
 
 WHAT = (
-    click.option("--data", type=click.Path(), metavar="FILE|FOLDER",
-                 help="The data set: a Darknet .data file, a YOLO .yaml, COCO's .json, a Pascal VOC folder."),
-    click.option("--weights", type=click.Path(), metavar="FILE",
-                 help="Start from these weights: layers that fit, classes by name."),
-    click.option("--cutoff", type=click.IntRange(1), metavar="N",
-                 help="The weights hold layers 0 to N-1 only."),
-    click.option("--resume", is_flag=False, flag_value=NEWEST, metavar="[RUN]",
-                 help="Go on with the run in this folder, or the newest one; exactly as if it had not "
-                 "stopped."),
-    click.option("--fix-labels", type=click.Choice(["clip", "drop"]),
-                 help="Mend or drop faulty labels; default: they are an error."),
+    data_option,
+    click.option(
+        "--weights",
+        type=click.Path(),
+        metavar="FILE",
+        help="Start from these weights: layers that fit, classes by name.",
+    ),
+    cutoff_option,
+    click.option(
+        "--resume",
+        is_flag=False,
+        flag_value=NEWEST,
+        metavar="[RUN]",
+        help="Go on with the run in this folder, or the newest one; exactly as if it had not stopped.",
+    ),
+    fix_labels_option,
     dialect_option,
     strict_option,
 )
 LENGTH = (
-    click.option("--epochs", type=click.IntRange(1), metavar="N",
-                 help="Times through the data; default: the cfg's max_batches, else 300."),
-    click.option("--max-batches", type=click.IntRange(1), metavar="N",
-                 help="Updates of the weights instead, as Darknet counts them."),
-    click.option("--batch-size", type=click.IntRange(1), metavar="N",
-                 help="Images of a forward pass, all processes together; default: the cfg's "
-                 "batch / subdivisions."),
-    click.option("--update-batch", type=click.IntRange(1), metavar="N",
-                 help="Images from one update of the weights to the next; default: 64 in YOLOR's recipe, "
-                 "[net] batch in Darknet's."),
-    click.option("--patience", type=click.IntRange(0), default=0, metavar="N",
-                 help="End when AP has not risen for N epochs; 0: never."),
-    click.option("--val-period", type=click.IntRange(0), default=1, show_default=True, metavar="N",
-                 help="Test every N epochs; 0: at the end only."),
-    click.option("--save-period", type=click.IntRange(0), default=0, metavar="N",
-                 help="Keep a checkpoint of its own every N epochs."),
-    click.option("--save-steps", type=click.IntRange(0), default=0, metavar="N",
-                 help="Write last.pt every N updates, not only after each epoch."),
+    click.option(
+        "--epochs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Times through the data; default: the cfg's max_batches, else 300.",
+    ),
+    click.option(
+        "--max-batches",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Updates of the weights instead, as Darknet counts them.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Images of a forward pass, all processes together; default: the cfg's batch / subdivisions.",
+    ),
+    click.option(
+        "--update-batch",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Images from one update of the weights to the next; default: 64 in YOLOR's recipe, "
+        "[net] batch in Darknet's.",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="End when AP has not risen for N epochs; 0: never.",
+    ),
+    click.option(
+        "--val-period",
+        type=click.IntRange(0),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Test every N epochs; 0: at the end only.",
+    ),
+    click.option(
+        "--save-period",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Keep a checkpoint of its own every N epochs.",
+    ),
+    click.option(
+        "--save-steps",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Write last.pt every N updates, not only after each epoch.",
+    ),
 )
 HOW = (
     size_option,
-    click.option("--recipe", type=click.Choice(["yolor", "darknet", "paper"]),
-                 help="Augmentation, schedule and batch: YOLOR's, Darknet's by [net], YOLOR's paper; "
-                 "default: by dialect."),
-    click.option("--hyp", metavar="NAME|FILE",
-                 help="Numbers of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few pictures "
-                 "of few classes), or a .yaml file."),
-    click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]),
-                 help="Default: sgd, or what the cfg says."),
-    click.option("--freeze", type=click.IntRange(0), default=0, metavar="N",
-                 help="The first N layers do not learn."),
-    click.option("--train-only", type=click.Choice(["implicit"]),
-                 help="Only implicit knowledge learns; all else, statistics included, stays as it is."),
+    click.option(
+        "--recipe",
+        type=click.Choice(["yolor", "darknet", "paper"]),
+        help="Augmentation, schedule and batch: YOLOR's, Darknet's by [net], YOLOR's paper; "
+        "default: by dialect.",
+    ),
+    click.option(
+        "--hyp",
+        metavar="NAME|FILE",
+        help="Numbers of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few pictures "
+        "of few classes), or a .yaml file.",
+    ),
+    click.option(
+        "--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Default: sgd, or what the cfg says."
+    ),
+    click.option(
+        "--freeze", type=click.IntRange(0), default=0, metavar="N", help="The first N layers do not learn."
+    ),
+    click.option(
+        "--train-only",
+        type=click.Choice(["implicit"]),
+        help="Only implicit knowledge learns; all else, statistics included, stays as it is.",
+    ),
     click.option("--multi-scale", is_flag=True, help="Sizes of batches vary by half."),
     click.option("--rect", is_flag=True, help="Rectangular batches of pictures of like shape, no mosaics."),
-    click.option("--ema/--no-ema", default=None,
-                 help="Test and keep a running average; default: yes, in Darknet's recipe if ema_alpha."),
+    click.option(
+        "--ema/--no-ema",
+        default=None,
+        help="Test and keep a running average; default: yes, in Darknet's recipe if ema_alpha.",
+    ),
 )
 MACHINE = (
-    click.option("--device", default="cpu", show_default=True,
-                 help="Where to compute: cpu, cuda, cuda:1 ...; `cuda` under torchrun: each its own."),
-    click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32",
-                 show_default=True, help="The numbers that the network computes with; fp16 on CUDA only."),
-    click.option("--workers", type=click.IntRange(0), default=2, show_default=True, metavar="N",
-                 help="Threads that prepare pictures."),
-    click.option("--cache", is_flag=False, flag_value=1000.0, default=0.0, type=click.FloatRange(0),
-                 metavar="[GB]", help="Keep decoded pictures in memory: all, or so many gigabytes."),
+    device_option,
+    precision_option,
+    click.option(
+        "--workers",
+        type=click.IntRange(0),
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="Threads that prepare pictures.",
+    ),
+    click.option(
+        "--cache",
+        is_flag=False,
+        flag_value=1000.0,
+        default=0.0,
+        type=click.FloatRange(0),
+        metavar="[GB]",
+        help="Keep decoded pictures in memory: all, or so many gigabytes.",
+    ),
     click.option("--sync-bn", is_flag=True, help="Batch norm over the images of all processes."),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                 help="Of all random numbers; two runs with one seed are equal on a CPU."),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Of all random numbers; two runs with one seed are equal on a CPU.",
+    ),
     click.option("--deterministic", is_flag=True, help="The same on a GPU, where it costs time."),
-    click.option("--project", default="runs/train", show_default=True, metavar="FOLDER",
-                 help="Where the folders of runs are."),
-    click.option("--name", default="exp", show_default=True,
-                 help="Folder of this run; exp2, exp3 ... if it is there: nothing is overwritten."),
+    *folder_options("runs/train"),
     click.option("--dry-run", is_flag=True, help="Write the first batches as pictures and stop."),
     json_option,
 )
@@ -194,8 +268,11 @@ def _tell_unused(cfg: str | None, folder: Path, options: dict[str, Any]) -> None
 
     begun, source = options_of(folder), click.get_current_context().get_parameter_source
     said = _said(cfg or begun.cfg, options)
-    given = [name for name in said._fields
-             if source("size" if name == "img_size" else name) is ParameterSource.COMMANDLINE]  # fmt: skip
+    given = [
+        name
+        for name in said._fields
+        if source("size" if name == "img_size" else name) is ParameterSource.COMMANDLINE
+    ]
     unused = [name.replace("_", "-") for name in given if getattr(said, name) != getattr(begun, name)]
     if unused:
         _say(f"note: not used: {', '.join(unused)}; the run goes on as {folder}/args.yaml has it")
@@ -281,8 +358,10 @@ def _dry_run(said: Options, options: dict[str, Any]) -> None:
 
     folder = new_folder(options["project"], options["name"])
     job = dry_run(said, folder=folder, drawing=_drawing())
-    _say(f"{job.per_epoch} batches of {job.batch_size} images in an epoch, {job.epochs} epochs; "
-         f"the first ones in {folder}")  # fmt: skip
+    _say(
+        f"{job.per_epoch} batches of {job.batch_size} images in an epoch, {job.epochs} epochs; "
+        f"the first ones in {folder}"
+    )
 
 
 def _end(outcome: Outcome, *, first: bool, as_json: bool) -> None:
@@ -297,6 +376,13 @@ def _end(outcome: Outcome, *, first: bool, as_json: bool) -> None:
     if outcome.ending.reason == "patience":
         say(f"AP has not risen since epoch {state.best_epoch + 1}", "yellow")
     if as_json:
-        print_json({"folder": str(folder), "best_epoch": state.best_epoch, "best_AP": state.best_ap,
-                    "updates": state.updates, "rows": state.rows})  # fmt: skip
+        print_json(
+            {
+                "folder": str(folder),
+                "best_epoch": state.best_epoch,
+                "best_AP": state.best_ap,
+                "updates": state.updates,
+                "rows": state.rows,
+            }
+        )
     _say(f"results in {folder}")

@@ -21,9 +21,14 @@ class Pictures:
     """
 
     def __init__(
-        self, samples: Sequence[Sample], *, channels: int = 3, cache_bytes: int = 0,
-        substitutes: bool = False, strict: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        samples: Sequence[Sample],
+        *,
+        channels: int = 3,
+        cache_bytes: int = 0,
+        substitutes: bool = False,
+        strict: bool = False,
+    ) -> None:
         self.samples = samples
         self.channels = channels
         self.skipped: dict[str, str] = {}

@@ -64,12 +64,6 @@ def _tried_in_turn(image: str) -> Iterator[str]:
     yield from label_paths(image)
 
 
-
-
-
-
-
-
 def pictures_of(place: str, bases: Sequence[str | Path]) -> list[str]:
     """All pictures of a folder, folders below it included, in order; or those that a list names."""
     if os.path.isdir(place):
@@ -110,5 +104,3 @@ def ids_of(images: Sequence[str]) -> list[int | str]:
     stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
     ids: list[int | str] = [int(stem) if stem.isascii() and stem.isdecimal() else stem for stem in stems]
     return ids if len(set(ids)) == len(set(images)) else list(images)
-
-

@@ -86,8 +86,16 @@ def _part(listing: Listing, start: int, rules: Rules) -> Part:
         facts.append(fact)
         lines.append(listing.read(index, fact.size))
     counts, rows = _checked(lines, rules, problems)
-    return Part(indices, facts, counts, rows, problems, sum(bool(one.place) for one in lines),
-                sum(one.polygons for one in lines), sum(one.duplicates for one in lines))  # fmt: skip
+    return Part(
+        indices,
+        facts,
+        counts,
+        rows,
+        problems,
+        sum(bool(one.place) for one in lines),
+        sum(one.polygons for one in lines),
+        sum(one.duplicates for one in lines),
+    )
 
 
 def _checked(

@@ -31,9 +31,13 @@ INSTANCES = {"train": ("train", "trn"), "val": ("val", "valid"), "test": ("test"
 
 
 def open_data(
-    path: str | os.PathLike[str], *, split: Split = "train", classes: int | None = None,
-    checks: LabelChecks = STRICT, caches: bool = True,
-) -> Dataset:  # fmt: skip
+    path: str | os.PathLike[str],
+    *,
+    split: Split = "train",
+    classes: int | None = None,
+    checks: LabelChecks = STRICT,
+    caches: bool = True,
+) -> Dataset:
     """The pictures and labels of one split, read and checked.
 
     `classes` is how many the network has: data that name another number are refused. `caches` False neither

@@ -71,8 +71,15 @@ class Samples(Sequence[Sample]):
     A hundred thousand samples are a few arrays, not half a million. What it hands out are views of them.
     """
 
-    def __init__(self, paths: Sequence[str], ids: Sequence[int | str], sizes: NDArray[np.int32],
-                 *, starts: Integers, columns: Columns) -> None:  # fmt: skip
+    def __init__(
+        self,
+        paths: Sequence[str],
+        ids: Sequence[int | str],
+        sizes: NDArray[np.int32],
+        *,
+        starts: Integers,
+        columns: Columns,
+    ) -> None:
         self.paths = paths
         self.ids = ids
         self.sizes = sizes

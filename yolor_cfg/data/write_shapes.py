@@ -50,8 +50,10 @@ def write_shapes(folder: str | Path, wanted: DrawnData, *, seed: int = 0) -> Pat
         raise DataError("exists already", path=str(description), hint="give a new folder")
     for name in ("images", "labels", "annotations"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    drawings = [_write_one(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
-                for i in range(wanted.pictures)]  # fmt: skip
+    drawings = [
+        _write_one(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
+        for i in range(wanted.pictures)
+    ]
     first = wanted.training
     for split, part in (("train", drawings[:first]), ("val", drawings[first:])):
         _write(root / f"{split}.txt", "".join(f"images/{name}.jpg\n" for name, _ in part))
@@ -97,8 +99,13 @@ def _annotations(drawing: Drawing, size: Size) -> Iterator[dict[str, Any]]:
     for label, identity, box in zip(drawing.classes, drawing.identities, drawing.boxes_xywh, strict=True):
         x, y, width, height = (box * scale).tolist()
         bbox = [float(round(value)) for value in (x - width / 2, y - height / 2, width, height)]
-        yield {"category_id": int(label) + 1, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0,
-               "track_id": int(identity)}  # fmt: skip
+        yield {
+            "category_id": int(label) + 1,
+            "bbox": bbox,
+            "area": bbox[2] * bbox[3],
+            "iscrowd": 0,
+            "track_id": int(identity),
+        }
 
 
 def _write(path: Path, text: str) -> None:

@@ -42,8 +42,6 @@ class Detections(NamedTuple):
     names: tuple[str, ...]
 
 
-
-
 class Detector:
     """A network with its preprocessing, decoding and suppression; called with a list of images, which are
     paths or RGB arrays [H, W, 3] uint8.
@@ -151,10 +149,6 @@ class Detector:
             yield batch
 
 
-
-
-
-
 def known_classes(classes: Sequence[int], count: int) -> tuple[int, ...]:
     """The class numbers as a tuple; raises CfgError for one that the network does not have."""
     strange = [label for label in classes if not 0 <= label < count]
@@ -178,33 +172,3 @@ def is_out_of_memory(fault: Exception) -> bool:
     """True for what Python and torch raise when no memory is left; torch has a class for it on GPUs only."""
     words = str(fault).lower()
     return isinstance(fault, MemoryError) or ("memory" in words and ("alloc" in words or "out of" in words))
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -27,19 +27,25 @@ from yolor_cfg.images.read import PICTURES, bytes_of, quiet, read_image, to_rgb
 from yolor_cfg.images.types import Image
 
 VIDEOS = (
-    ".asf", ".avi", ".flv", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv",
-)  # fmt: skip
+    ".asf",
+    ".avi",
+    ".flv",
+    ".m4v",
+    ".mjpeg",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".ts",
+    ".webm",
+    ".wmv",
+)
 KINDS = (
     "a picture, a video, a folder, a glob, a list of paths (.txt), - for a list on standard input, "
     "a camera number, an rtsp:// or http:// address"
 )
 STREAM = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.IGNORECASE)
-
-
-
-
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,26 +240,6 @@ def _close(path: Path) -> str:
         return f"there is no folder {path.parent}"
     near = difflib.get_close_matches(path.name, sorted(other.name for other in path.parent.iterdir()), n=1)
     return f"did you mean {path.parent / near[0]}?" if near else ""
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def _every(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, MatLike]]:

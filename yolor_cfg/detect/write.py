@@ -48,8 +48,6 @@ class Wanted(NamedTuple):
     records: bool = False
 
 
-
-
 def record(frame: Frame, detections: Detected) -> dict[str, Any]:
     """One line of detections.jsonl: boxes in pixels of the picture, as found, so they may reach beyond it."""
     height, width = frame.image.shape[:2]
@@ -75,12 +73,6 @@ def label_lines(frame: Frame, detections: Detected, *, scores: bool = False) -> 
         numbers += [(right - left) / width, (bottom - top) / height, *([one.score] if scores else [])]
         lines.append(" ".join([str(one.label), *(f"{number:.6f}" for number in numbers)]) + "\n")
     return "".join(lines)
-
-
-
-
-
-
 
 
 class Results:
@@ -258,7 +250,3 @@ def _visible(image: Image, detections: Detected) -> Iterator[tuple[Found, Box]]:
         left, top, right, bottom = np.clip(one.box_xyxy, 0, (width, height, width, height)).tolist()
         if right > left and bottom > top:
             yield one, (left, top, right, bottom)
-
-
-
-

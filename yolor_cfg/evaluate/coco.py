@@ -78,8 +78,14 @@ def _truth(coco: Any, ground: Ground) -> Any:
         "images": [{"id": i + 1, "height": h, "width": w} for i, (h, w) in enumerate(ground.sizes.tolist())],
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(ground.names)],
         "annotations": [
-            {"id": i + 1, "image_id": image + 1, "category_id": label + 1, "bbox": box, "area": area,
-             "iscrowd": int(crowd)}
+            {
+                "id": i + 1,
+                "image_id": image + 1,
+                "category_id": label + 1,
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(crowd),
+            }
             for i, (image, label, box, area, crowd) in enumerate(rows)
         ],
     }

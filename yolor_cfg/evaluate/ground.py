@@ -46,8 +46,13 @@ class Ground(NamedTuple):
 
     def boxes_at(self, rows: Flags | Integers) -> Ground:
         """The same images with only those boxes."""
-        return self._replace(images=self.images[rows], boxes_ltwh=self.boxes_ltwh[rows],
-                             classes=self.classes[rows], areas=self.areas[rows], crowd=self.crowd[rows])
+        return self._replace(
+            images=self.images[rows],
+            boxes_ltwh=self.boxes_ltwh[rows],
+            classes=self.classes[rows],
+            areas=self.areas[rows],
+            crowd=self.crowd[rows],
+        )
 
     def without(self, images: Sequence[int]) -> Ground:
         """The images keep their numbers, but those given have no true boxes: they could not be looked at."""
@@ -101,13 +106,18 @@ def of_coco(path: str | Path) -> Ground:
     categories that it does not list count nowhere, as in pycocotools."""
     document = read_json(path)
     if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
-        raise DataError("this is no COCO ground truth", path=str(path), found=described(document),
-                        allowed="an object with images, annotations, categories")
+        raise DataError(
+            "this is no COCO ground truth",
+            path=str(path),
+            found=described(document),
+            allowed="an object with images, annotations, categories",
+        )
     try:
         return _of_document(document)
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise DataError("this COCO ground truth cannot be read", path=str(path),
-                        found=f"{type(fault).__name__}: {fault}") from None
+        raise DataError(
+            "this COCO ground truth cannot be read", path=str(path), found=f"{type(fault).__name__}: {fault}"
+        ) from None
 
 
 def _of_document(document: dict[str, Any]) -> Ground:
@@ -115,8 +125,9 @@ def _of_document(document: dict[str, Any]) -> Ground:
     listed = {one["id"]: one for one in document["images"]}
     number = {key: i for i, key in enumerate(listed)}
     label = {key: i for i, (key, _) in enumerate(categories)}
-    boxes = [one for one in document["annotations"]
-             if one["image_id"] in number and one["category_id"] in label]
+    boxes = [
+        one for one in document["annotations"] if one["image_id"] in number and one["category_id"] in label
+    ]
     corners = np.array([one["bbox"] for one in boxes], dtype=np.float64).reshape(-1, 4)
     areas = [one.get("area", one["bbox"][2] * one["bbox"][3]) for one in boxes]
     return Ground(
@@ -124,8 +135,9 @@ def _of_document(document: dict[str, Any]) -> Ground:
         tuple(key for key, _ in categories),
         tuple(listed),
         tuple(str(one.get("file_name", one["id"])) for one in listed.values()),
-        np.array([(one.get("height", 0), one.get("width", 0)) for one in listed.values()],
-                 dtype=np.int64).reshape(-1, 2),
+        np.array(
+            [(one.get("height", 0), one.get("width", 0)) for one in listed.values()], dtype=np.int64
+        ).reshape(-1, 2),
         np.array([number[one["image_id"]] for one in boxes], dtype=np.int64),
         corners,
         np.array([label[one["category_id"]] for one in boxes], dtype=np.int64),

@@ -38,15 +38,29 @@ def of_coco_results(document: Any, ground: Ground, *, path: str) -> Floats:
     """The detections of a list of {"image_id", "bbox", "score", "category_id"}, boxes as left, top, width,
     height in pixels."""
     if not isinstance(document, list):
-        raise DataError("these are no COCO results", path=path, found=described(document),
-                        allowed=f"a list of objects with {', '.join(FIELDS)}")
+        raise DataError(
+            "these are no COCO results",
+            path=path,
+            found=described(document),
+            allowed=f"a list of objects with {', '.join(FIELDS)}",
+        )
     for i, one in enumerate(document):
         if not isinstance(one, dict) or not set(FIELDS) <= one.keys():
             raise _wrong(path, i, found=described(one), allowed=f"an object with {', '.join(FIELDS)}")
-    images = _numbers([one["image_id"] for one in document], _by_name(ground.image_ids), path=path,
-                      what="image", hint="do the results belong to these annotations?")
-    classes = _numbers([one["category_id"] for one in document], _by_name(ground.category_ids), path=path,
-                       what="category", hint=_class_hint([one["category_id"] for one in document], ground))
+    images = _numbers(
+        [one["image_id"] for one in document],
+        _by_name(ground.image_ids),
+        path=path,
+        what="image",
+        hint="do the results belong to these annotations?",
+    )
+    classes = _numbers(
+        [one["category_id"] for one in document],
+        _by_name(ground.category_ids),
+        path=path,
+        what="category",
+        hint=_class_hint([one["category_id"] for one in document], ground),
+    )
     rows = [[*_box(one, i, path), _score(one, i, path)] for i, one in enumerate(document)]
     if not rows:
         return no_detections()
@@ -57,8 +71,12 @@ def to_coco_results(detections: Floats, ground: Ground) -> list[dict[str, Any]]:
     """The detections [D, 7] as COCO results, with boxes to 1/1000 pixel and scores to 5 decimals."""
     rows = rounded(detections).tolist()
     return [
-        {"image_id": ground.image_ids[int(image)], "category_id": ground.category_ids[int(label)],
-         "bbox": box, "score": score}
+        {
+            "image_id": ground.image_ids[int(image)],
+            "category_id": ground.category_ids[int(label)],
+            "bbox": box,
+            "score": score,
+        }
         for image, *box, score, label in rows
     ]
 
@@ -74,8 +92,13 @@ def _box(one: Mapping[str, Any], number: int, path: str) -> Sequence[float]:
     if not (isinstance(box, list) and len(box) == 4 and all(_is_finite(side) for side in box)):
         raise _wrong(path, number, found=f"bbox {box}", allowed="[left, top, width, height] in pixels")
     if box[2] < 0 or box[3] < 0:
-        raise _wrong(path, number, found=f"bbox {box}", allowed="a width and height of 0 or more",
-                     hint="a bbox is left, top, width, height, not two corners")
+        raise _wrong(
+            path,
+            number,
+            found=f"bbox {box}",
+            allowed="a width and height of 0 or more",
+            hint="a bbox is left, top, width, height, not two corners",
+        )
     return box
 
 
@@ -105,8 +128,12 @@ def _numbers(
     strange = sorted({str(key) for key in keys if isinstance(key, (list, dict)) or key not in table})
     if strange:
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
-        raise DataError(f"the ground truth has no such {what}", path=path,
-                        found=", ".join(strange[:SHOWN]) + more, hint=hint)
+        raise DataError(
+            f"the ground truth has no such {what}",
+            path=path,
+            found=", ".join(strange[:SHOWN]) + more,
+            hint=hint,
+        )
     return [table[key] for key in keys]
 
 
@@ -125,27 +152,34 @@ class _Rows(NamedTuple):
 
 def _of_folder(folder: Path, ground: Ground) -> Floats:
     """All files of the folder whose names end with a class of the truth."""
-    files = {label: path for path in sorted(folder.glob("*.txt"))
-             if (label := _label(path, ground)) is not None}
+    files = {
+        label: path for path in sorted(folder.glob("*.txt")) if (label := _label(path, ground)) is not None
+    }
     if not files:
-        raise DataError("no file here is named after a class of the truth", path=str(folder),
-                        allowed=", ".join(f"comp4_det_test_{name}.txt" for name in ground.names[:3]) + " ...",
-                        hint="these are the files that `darknet detector valid` leaves in results/")
+        raise DataError(
+            "no file here is named after a class of the truth",
+            path=str(folder),
+            allowed=", ".join(f"comp4_det_test_{name}.txt" for name in ground.names[:3]) + " ...",
+            hint="these are the files that `darknet detector valid` leaves in results/",
+        )
     return _joined([_of_text(path, ground, label) for label, path in files.items()])
 
 
 def _label(path: Path, ground: Ground) -> int | None:
     """The class that the file is named after, whatever prefix `-out` gave; of two the longer."""
-    fits = [i for i, name in enumerate(ground.names)
-            if path.stem == name or path.stem.endswith("_" + name)]
+    fits = [i for i, name in enumerate(ground.names) if path.stem == name or path.stem.endswith("_" + name)]
     return max(fits, key=lambda i: len(ground.names[i]), default=None)
 
 
 def _class_of(path: Path, ground: Ground) -> int:
     label = _label(path, ground)
     if label is None:
-        raise DataError("this file is not named after a class of the truth", path=str(path),
-                        allowed=", ".join(ground.names[:SHOWN]), hint="comp4_det_test_NAME.txt")
+        raise DataError(
+            "this file is not named after a class of the truth",
+            path=str(path),
+            allowed=", ".join(ground.names[:SHOWN]),
+            hint="comp4_det_test_NAME.txt",
+        )
     return label
 
 
@@ -156,8 +190,13 @@ def _of_text(path: Path, ground: Ground, label: int) -> Floats:
     if not rows.images:
         return no_detections()
     table = _by_stem(ground)
-    images = _numbers(rows.images, table, path=str(path), what="image",
-                      hint="Darknet writes the name of the image without its suffix")
+    images = _numbers(
+        rows.images,
+        table,
+        path=str(path),
+        what="image",
+        hint="Darknet writes the name of the image without its suffix",
+    )
     values = np.array(rows.values)
     corner, far = values[:, 1:3], values[:, 3:5]
     size = np.maximum(far - corner, 0)
@@ -175,8 +214,13 @@ def _rows(path: Path) -> _Rows:
         if not line.strip():
             continue
         if len(values) != DARKNET_FIELDS - 1 or not all(_is_number(value) for value in values):
-            raise DataError("not a line of `detector valid`", path=str(path), line=number, found=line[:80],
-                            allowed="image score left top right bottom")
+            raise DataError(
+                "not a line of `detector valid`",
+                path=str(path),
+                line=number,
+                found=line[:80],
+                allowed="image score left top right bottom",
+            )
         rows.images.append(name)
         rows.values.append([float(value) for value in values])
     return rows

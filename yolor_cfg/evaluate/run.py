@@ -123,9 +123,12 @@ def collect(
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
     count = network.graph.classes
     if count != len(dataset.names):
-        raise DataError("the data set has other classes than the network", path=dataset.origin,
-                        found=f"{len(dataset.names)} names",
-                        allowed=f"{count} classes, as in {network.graph.path}")
+        raise DataError(
+            "the data set has other classes than the network",
+            path=dataset.origin,
+            found=f"{len(dataset.names)} names",
+            allowed=f"{count} classes, as in {network.graph.path}",
+        )
 
 
 def _planned(network: Network, dataset: Dataset, settings: Settings) -> tuple[list[Plan], Settings]:
@@ -151,8 +154,14 @@ def is_recurrent(network: Network) -> bool:
     return any(hasattr(layer, "initial_state") for layer in network.module_list)
 
 
-def _looked_at(network: Network, dataset: Dataset, *, plans: Sequence[Plan], settings: Settings,
-               progress: Progress | None) -> _Part:  # fmt: skip
+def _looked_at(
+    network: Network,
+    dataset: Dataset,
+    *,
+    plans: Sequence[Plan],
+    settings: Settings,
+    progress: Progress | None,
+) -> _Part:
     assert settings.preprocess is not None
     kinds = rules_of(network.graph, settings)
     found, darknet = [no_detections()], [no_detections()]

@@ -80,10 +80,14 @@ def document(scores: Scores, ground: Ground) -> dict[str, Any]:
         "coco": scores.coco.numbers,
         "yolor": {**mean._asdict(), "confidence": CONFIDENCE},
         "darknet": {
-            "mAP50": judged.map, "mAP50_of_classes_there": _of_those_there(scores),
+            "mAP50": judged.map,
+            "mAP50_of_classes_there": _of_those_there(scores),
             "true_positives": int(judged.true_positives.sum()),
-            "false_positives": int(judged.false_positives.sum()), "false_negatives": judged.false_negatives,
-            "precision": judged.precision, "recall": judged.recall, "f1": judged.f1,
+            "false_positives": int(judged.false_positives.sum()),
+            "false_negatives": judged.false_negatives,
+            "precision": judged.precision,
+            "recall": judged.recall,
+            "f1": judged.f1,
             "average_iou": judged.average_iou,
         },
         "speed_ms": None if scores.speed is None else scores.speed._asdict(),
@@ -98,8 +102,14 @@ def class_rows(scores: Scores, ground: Ground) -> list[dict[str, Any]]:
     rows = []
     for k, (key, name) in enumerate(zip(ground.category_ids, ground.names, strict=True)):
         coco = dict(zip(CATEGORY_NUMBERS, scores.coco.categories[k].tolist(), strict=True))
-        ours = {"P": precision[k], "R": recall[k], "F1": f1[k], "yolor_AP50": scores.classes.ap[k, 0],
-                "yolor_AP": scores.classes.ap[k].mean(), "darknet_AP50": scores.darknet.ap[k]}
+        ours = {
+            "P": precision[k],
+            "R": recall[k],
+            "F1": f1[k],
+            "yolor_AP50": scores.classes.ap[k, 0],
+            "yolor_AP": scores.classes.ap[k].mean(),
+            "darknet_AP50": scores.darknet.ap[k],
+        }
         counts = {"images": int(scores.classes.images[k]), "labels": int(scores.classes.labels[k])}
         others = {word: _plain(value) for word, value in ours.items()}
         rows.append({"id": key, "name": name, **counts, **coco, **others})

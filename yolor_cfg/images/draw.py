@@ -141,9 +141,11 @@ def _inside(box_xyxy: Sequence[float], height: int, width: int) -> tuple[int, in
     """Whole pixels of a box cut off at the picture's borders."""
     left, top, right, bottom = (round(side) for side in box_xyxy)
     return (
-        min(max(left, 0), width - 1), min(max(top, 0), height - 1),
-        min(max(right, 0), width - 1), min(max(bottom, 0), height - 1),
-    )  # fmt: skip
+        min(max(left, 0), width - 1),
+        min(max(top, 0), height - 1),
+        min(max(right, 0), width - 1),
+        min(max(bottom, 0), height - 1),
+    )
 
 
 def _plate(one: Found, size: tuple[int, int], *, line: int, taken: Sequence[Plate]) -> Plate | None:

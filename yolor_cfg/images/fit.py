@@ -12,8 +12,6 @@ from yolor_cfg.images.types import Image
 FITS = ("stretch", "letterbox")
 
 
-
-
 def default_preprocess(graph: Graph) -> str:
     """`letterbox` in the yolor dialect and where the cfg says letter_box=1, else `stretch`."""
     return "letterbox" if graph.dialect.is_yolor or graph.net.letter_box else "stretch"

@@ -15,9 +15,23 @@ from yolor_cfg.files import HEAD_BYTES, StrPath, reason_of, what_is
 from yolor_cfg.images.types import Image
 
 PICTURES = (
-    ".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".tif", ".tiff", ".webp",
-)  # fmt: skip
+    ".avif",
+    ".bmp",
+    ".dib",
+    ".gif",
+    ".jp2",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pgm",
+    ".png",
+    ".pnm",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
 
 
 class Quiet:
@@ -55,6 +69,8 @@ def _silenced() -> int:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     return saved
+
+
 quiet = Quiet()
 
 

@@ -217,15 +217,26 @@ def _refuse_prose(prelude: tuple[Line, ...], path: str) -> None:
 
 def _refuse_a_start_without_net(sections: tuple[RawSection, ...], path: str) -> None:
     if not sections:
-        raise CfgError("there is no section in this file", path=path, line=1,
-                       allowed="[net] first, then the layers", hint="is this the right file?")
+        raise CfgError(
+            "there is no section in this file",
+            path=path,
+            line=1,
+            allowed="[net] first, then the layers",
+            hint="is this the right file?",
+        )
     first = sections[0]
     sized = {line.key for line in first.entries}.issuperset(IMAGE_KEYS)  # Darknet's earliest format
     if first.name not in NET and not sized:
         name = shown(first.name)
-        raise CfgError("the first section must be [net]", path=path, line=first.line, section=name,
-                       found=f"[{name}]", allowed="[net], [network]",
-                       hint="put [net] with width, height and channels at the top")
+        raise CfgError(
+            "the first section must be [net]",
+            path=path,
+            line=first.line,
+            section=name,
+            found=f"[{name}]",
+            allowed="[net], [network]",
+            hint="put [net] with width, height and channels at the top",
+        )
 
 
 def _fault(message: str, line: Line, *, path: str, hint: str = "") -> CfgError:

@@ -56,8 +56,13 @@ def parse_tree(text: str, path: str = "<text>") -> Tree:
             continue
         match = LINE.match(line)
         if match is None or not -1 <= int(match[2]) < len(names):
-            raise CfgError("not a line of a tree", path=path, line=number, found=line.strip()[:60],
-                           allowed=f"name parent, the parent from -1 to {len(names) - 1}")
+            raise CfgError(
+                "not a line of a tree",
+                path=path,
+                line=number,
+                found=line.strip()[:60],
+                allowed=f"name parent, the parent from -1 to {len(names) - 1}",
+            )
         names.append(match[1])
         parents.append(int(match[2]))
     if not names:

@@ -54,8 +54,16 @@ class _Block(nn.Module):
 class ConvBlock(_Block):
     """Convolution, batch norm (or bias), activation; children: the convolution by its name, BatchNorm2d."""
 
-    def __init__(self, conv: nn.Module, norm: nn.BatchNorm2d | None, activation: str, *,
-                 name: str = "Conv2d", focus: bool = False, blur: Blur | None = None) -> None:
+    def __init__(
+        self,
+        conv: nn.Module,
+        norm: nn.BatchNorm2d | None,
+        activation: str,
+        *,
+        name: str = "Conv2d",
+        focus: bool = False,
+        blur: Blur | None = None,
+    ) -> None:
         super().__init__(activation, focus=focus, blur=blur)
         self.conv_name = name
         self.add_module(name, conv)
@@ -89,8 +97,15 @@ class FirstChannels(ConvBlock):
 class BorrowingBlock(_Block):
     """A ConvBlock with the tensors of another one, but its own geometry and activation."""
 
-    def __init__(self, geometry: Geometry, activation: str, *,
-                 binary: bool = False, focus: bool = False, blur: Blur | None = None) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        activation: str,
+        *,
+        binary: bool = False,
+        focus: bool = False,
+        blur: Blur | None = None,
+    ) -> None:
         super().__init__(activation, focus=focus, blur=blur)
         self.geometry = geometry
         self.binary = binary

@@ -202,8 +202,13 @@ class Placing(NamedTuple):
     def spread(self, z: Tensor, rest: float) -> Tensor:
         """z [N, C, A or A x part; H, W] -> [N, C, H, W], with `rest` where no number goes."""
         if self.grouped:  # channel i belongs to anchor floor(i A / C): equal shares, or one more
-            z = torch.cat([z[:, anchor : anchor + 1].expand(-1, share, -1, -1)
-                           for anchor, share in enumerate(self._shares)], dim=1)
+            z = torch.cat(
+                [
+                    z[:, anchor : anchor + 1].expand(-1, share, -1, -1)
+                    for anchor, share in enumerate(self._shares)
+                ],
+                dim=1,
+            )
         if self.part is None:
             return z
         first, end = self.part

@@ -49,7 +49,10 @@ def ciou(pred: Tensor, truth: Tensor) -> Tensor:
 
 
 OVERLAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "iou": iou, "giou": giou, "diou": diou, "ciou": ciou,
+    "iou": iou,
+    "giou": giou,
+    "diou": diou,
+    "ciou": ciou,
 }
 
 
@@ -105,8 +108,16 @@ class _Pair(NamedTuple):
         ours, theirs = to_xyxy(pred), to_xyxy(truth)
         low, high, low2, high2 = ours[..., :2], ours[..., 2:], theirs[..., :2], theirs[..., 2:]
         overlap = torch.minimum(high, high2) - torch.maximum(low, low2)
-        return _Pair(pred, truth, low > low2, high < high2, low < low2, high > high2, overlap,
-                     torch.maximum(high, high2) - torch.minimum(low, low2))
+        return _Pair(
+            pred,
+            truth,
+            low > low2,
+            high < high2,
+            low < low2,
+            high > high2,
+            overlap,
+            torch.maximum(high, high2) - torch.minimum(low, low2),
+        )
 
 
 def darknet_slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:

@@ -15,8 +15,9 @@ from yolor_cfg.ops.activations import activate_
 class LocallyConnected(nn.Module):
     """Kernels that differ from place to place: weight [L, filters, C, k, k], bias [filters, h, w]."""
 
-    def __init__(self, weight: tuple[int, ...], bias: tuple[int, ...], activation: str, *,
-                 stride: int, padding: int) -> None:
+    def __init__(
+        self, weight: tuple[int, ...], bias: tuple[int, ...], activation: str, *, stride: int, padding: int
+    ) -> None:
         super().__init__()
         bound = (weight[2] * weight[3] * weight[4]) ** -0.5
         self.weight = nn.Parameter(torch.empty(weight).uniform_(-bound, bound))

@@ -54,8 +54,14 @@ def max_pool(x: Tensor, window: Window) -> Tensor:
 def average_pool(x: Tensor, window: Window) -> Tensor:
     """The mean of the cells of each window that lie inside the map [N, C, H', W']."""
     if window.symmetric or window.rounded_up:
-        return F.avg_pool2d(x, window.size, window.strides, window.borders[0], ceil_mode=window.rounded_up,
-                            count_include_pad=False)
+        return F.avg_pool2d(
+            x,
+            window.size,
+            window.strides,
+            window.borders[0],
+            ceil_mode=window.rounded_up,
+            count_include_pad=False,
+        )
     inside = F.pad(torch.ones_like(x[:1, :1]), window.borders * 2)
     share = F.avg_pool2d(inside, window.size, window.strides)  # [1, 1, H', W'] of each window that is inside
     return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides) / share

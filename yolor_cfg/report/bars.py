@@ -79,8 +79,10 @@ class Scale(NamedTuple):
         """Grey at the centre, blue below, red above."""
         share = self.share(value)
         end = ABOVE if share > 0 else BELOW
-        red, green, blue = (round(low + (high - low) * min(1.0, 0.15 + abs(share)))
-                            for low, high in zip(EVEN, end, strict=True))
+        red, green, blue = (
+            round(low + (high - low) * min(1.0, 0.15 + abs(share)))
+            for low, high in zip(EVEN, end, strict=True)
+        )
         return red, green, blue
 
 
@@ -109,8 +111,14 @@ def frame(canvas: Image, box: Box, scale: Scale, *, ticks: bool = True) -> None:
         cv2.line(canvas, (box.left, y), (box.right, y), colour, 1)
     if ticks:
         for y, side in ((box.top, 1), (box.middle, 0), (box.bottom, -1)):
-            write(canvas, f"{scale.centre + side * scale.reach:.4g}", (box.left - 6, y), size=0.36,
-                  colour=GREY, side=1)
+            write(
+                canvas,
+                f"{scale.centre + side * scale.reach:.4g}",
+                (box.left - 6, y),
+                size=0.36,
+                colour=GREY,
+                side=1,
+            )
 
 
 def told(canvas: Image, box: Box, values: Floats, *, scale: Scale) -> None:
@@ -162,8 +170,9 @@ def blank(height: int, width: int = WIDTH) -> Image:
     return np.full((height, width, 3), WHITE, np.uint8)
 
 
-def write(canvas: Image, text: str, at: tuple[int, int], *, size: float, colour: Colour = BLACK,
-          side: float = 0) -> None:
+def write(
+    canvas: Image, text: str, at: tuple[int, int], *, size: float, colour: Colour = BLACK, side: float = 0
+) -> None:
     """Text around a row; `side` is the part of it that stands left of the column: 0, a half, 1."""
     (width, height), _ = cv2.getTextSize(text, FONT, size, 1)
     corner = round(at[0] - side * width), at[1] + height // 2

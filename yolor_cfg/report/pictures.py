@@ -57,8 +57,12 @@ def labelled(image: Image, targets: Floats, names: Sequence[str]) -> Image:
         targets[:, 1].astype(int).tolist(), places.tolist(), strict=True
     ):
         cv2.rectangle(image, (left, top), (right, bottom), colour_of(label), 1)
-        _write(image, drawable(names[label], label) if label < len(names) else str(label), label,
-               corner=(left, top))  # fmt: skip
+        _write(
+            image,
+            drawable(names[label], label) if label < len(names) else str(label),
+            label,
+            corner=(left, top),
+        )
     return image
 
 

@@ -12,13 +12,18 @@ from yolor_cfg.evaluate.scores import Scores, class_rows
 
 COCO_WORDS = {
     "AP": ("AP", "0.50:0.95", "all", 100),
-    "AP50": ("AP", "0.50", "all", 100), "AP75": ("AP", "0.75", "all", 100),
-    "APs": ("AP", "0.50:0.95", "small", 100), "APm": ("AP", "0.50:0.95", "medium", 100),
-    "APl": ("AP", "0.50:0.95", "large", 100), "AR1": ("AR", "0.50:0.95", "all", 1),
-    "AR10": ("AR", "0.50:0.95", "all", 10), "AR100": ("AR", "0.50:0.95", "all", 100),
-    "ARs": ("AR", "0.50:0.95", "small", 100), "ARm": ("AR", "0.50:0.95", "medium", 100),
+    "AP50": ("AP", "0.50", "all", 100),
+    "AP75": ("AP", "0.75", "all", 100),
+    "APs": ("AP", "0.50:0.95", "small", 100),
+    "APm": ("AP", "0.50:0.95", "medium", 100),
+    "APl": ("AP", "0.50:0.95", "large", 100),
+    "AR1": ("AR", "0.50:0.95", "all", 1),
+    "AR10": ("AR", "0.50:0.95", "all", 10),
+    "AR100": ("AR", "0.50:0.95", "all", 100),
+    "ARs": ("AR", "0.50:0.95", "small", 100),
+    "ARm": ("AR", "0.50:0.95", "medium", 100),
     "ARl": ("AR", "0.50:0.95", "large", 100),
-}  # fmt: skip
+}
 """Of each of COCO's numbers: precision or recall, at which IoU, for which sizes, of how many detections."""
 HEADERS = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "Darknet AP50", "COCO AP50", "COCO AP")
 
@@ -26,8 +31,13 @@ HEADERS = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "Darknet A
 def coco_rows(coco: CocoScores) -> list[tuple[str, ...]]:
     """COCO's 12 numbers, one a row, as their tools print them."""
     head = ("COCO", "IoU", "area", "detections", "")
-    return [head, *((word, iou, area, str(most), _digits(coco.numbers[name]))
-                    for name, (word, iou, area, most) in COCO_WORDS.items())]  # fmt: skip
+    return [
+        head,
+        *(
+            (word, iou, area, str(most), _digits(coco.numbers[name]))
+            for name, (word, iou, area, most) in COCO_WORDS.items()
+        ),
+    ]
 
 
 def class_table(scores: Scores, ground: Ground, *, every: bool) -> list[tuple[str, ...]]:

@@ -39,10 +39,12 @@ SURE = 0.25
 def results_picture(rows: Sequence[Row]) -> Image:
     """Losses above, scores below; epochs counted from 1."""
     highest = max([row["loss"] for row in rows if np.isfinite(row["loss"])], default=1.0)
-    return np.concatenate([
-        _panel(rows, LOSSES, title="loss of an image", top=max(highest, 1e-9)),
-        _panel(rows, SCORES, title="held-out pictures", top=1.0),
-    ])  # fmt: skip
+    return np.concatenate(
+        [
+            _panel(rows, LOSSES, title="loss of an image", top=max(highest, 1e-9)),
+            _panel(rows, SCORES, title="held-out pictures", top=1.0),
+        ]
+    )
 
 
 def _panel(rows: Sequence[Row], names: Sequence[str], *, title: str, top: float) -> Image:
@@ -62,17 +64,27 @@ def labels_picture(dataset: Dataset) -> Image:
     classes = np.concatenate([sample.classes for sample in dataset.samples])
     boxes = np.concatenate([sample.boxes_xywh for sample in dataset.samples])
     counts = np.bincount(classes, minlength=len(dataset.names))
-    bars = [Curve(np.array([k, k], np.float64), np.array([0, count], np.float64),
-                  f"{drawable(name, k)} {count}" if k < MOST_NAMED else "", colour_of(k), 6)
-            for k, (name, count) in enumerate(zip(dataset.names, counts.tolist(), strict=True))]  # fmt: skip
+    bars = [
+        Curve(
+            np.array([k, k], np.float64),
+            np.array([0, count], np.float64),
+            f"{drawable(name, k)} {count}" if k < MOST_NAMED else "",
+            colour_of(k),
+            6,
+        )
+        for k, (name, count) in enumerate(zip(dataset.names, counts.tolist(), strict=True))
+    ]
     ends = (-1.0, float(len(counts))), (0.0, float(max(counts.max(initial=0), 1)))
     sizes = zip(classes[:MOST_POINTS].tolist(), boxes[:MOST_POINTS, 2:].tolist(), strict=True)
-    points = [Curve(np.array([w, w + DOT]), np.array([h, h]), "", colour_of(label), 3)
-              for label, (w, h) in sizes]  # fmt: skip
-    return np.concatenate([
-        chart(bars, Axes("boxes of each class", "class", "boxes", *ends)),
-        chart(points, Axes("sizes of boxes", "width", "height")),
-    ])  # fmt: skip
+    points = [
+        Curve(np.array([w, w + DOT]), np.array([h, h]), "", colour_of(label), 3) for label, (w, h) in sizes
+    ]
+    return np.concatenate(
+        [
+            chart(bars, Axes("boxes of each class", "class", "boxes", *ends)),
+            chart(points, Axes("sizes of boxes", "width", "height")),
+        ]
+    )
 
 
 def save_best(folder: Path, job: Job) -> None:

@@ -47,10 +47,16 @@ class ChannelMap(NamedTuple):
     def joined(maps: Sequence[ChannelMap]) -> ChannelMap:
         """The maps side by side, for channels that are put one after another."""
         starts = [sum(one.channels for one in maps[:i]) for i in range(len(maps))]
-        moved = [torch.where(one.source < 0, -1, one.source + start)
-                 for one, start in zip(maps, starts, strict=True)]
-        return ChannelMap(torch.cat(moved), torch.cat([one.scale for one in maps]),
-                          torch.cat([one.shift for one in maps]), sum(one.channels for one in maps))
+        moved = [
+            torch.where(one.source < 0, -1, one.source + start)
+            for one, start in zip(maps, starts, strict=True)
+        ]
+        return ChannelMap(
+            torch.cat(moved),
+            torch.cat([one.scale for one in maps]),
+            torch.cat([one.shift for one in maps]),
+            sum(one.channels for one in maps),
+        )
 
     @property
     def is_diagonal(self) -> bool:
@@ -119,8 +125,9 @@ def _(module: Concatenate, maps: Sequence[ChannelMap]) -> ChannelMap:
         return ChannelMap.joined(maps)
     if not all(one.is_diagonal for one in maps):
         raise Obstacle("a route takes a part of the channels")
-    return ChannelMap.joined([one.run(number * (one.channels // groups), one.channels // groups)
-                              for one in maps])
+    return ChannelMap.joined(
+        [one.run(number * (one.channels // groups), one.channels // groups) for one in maps]
+    )
 
 
 @through.register

@@ -222,8 +222,9 @@ class _Plan:
         if step in self.program.outputs or not readers:
             raise Obstacle("its value leaves the network")
         for reader in readers:
-            inputs = [out if source is step else ChannelMap.identity(source.channels)
-                      for source in reader.sources]
+            inputs = [
+                out if source is step else ChannelMap.identity(source.channels) for source in reader.sources
+            ]
             passed = through(reader.module, inputs)
             self._meet_once(reader, out)
             if passed is None:
@@ -324,5 +325,3 @@ def _fold_norms(program: Program) -> Iterator[str]:
         if step in folded or any(lender in folded for lender in lenders):
             step.keys.pop("cbn", None)
             step.keys["batch_normalize"] = "0"
-
-

@@ -190,8 +190,15 @@ def _step(node: Node, module: nn.Module, by_index: dict[int, Step]) -> Step:
     """The step of a node whose sources are known."""
     section = node.section
     keys = {name: uncommented(line.value) for name, line in section.lines.items()}
-    step = Step(section.raw.name, module, keys, [by_index[index] for index in node.sources],
-                channels=node.shape.channels, node=node, origin=node.index)
+    step = Step(
+        section.raw.name,
+        module,
+        keys,
+        [by_index[index] for index in node.sources],
+        channels=node.shape.channels,
+        node=node,
+        origin=node.index,
+    )
     for name, key in section.keys.items():
         if not isinstance(key, Refs) or name not in section.values:
             continue

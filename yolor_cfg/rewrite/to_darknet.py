@@ -72,8 +72,11 @@ def _as_darknet_reads(program: Program, step: Step) -> None:
         _, variance = statistics(norm)
         variance.add_(norm.eps - DARKNET.bn_eps)
         if bool((variance < 0).any()):
-            raise step.error("a variance is too small for C Darknet's epsilon", allowed="folded batch norms",
-                             found=f"a variance below {DARKNET.bn_eps - norm.eps:g}")
+            raise step.error(
+                "a variance is too small for C Darknet's epsilon",
+                allowed="folded batch norms",
+                found=f"a variance below {DARKNET.bn_eps - norm.eps:g}",
+            )
 
 
 def _unsayable(step: Step, what: str = "", *, hint: str = "") -> CfgError:
@@ -102,8 +105,9 @@ def _as_convolution(of_channels: ChannelMap, source: Step) -> Step:
     return pointwise(matrix, of_channels.shift, source=source)
 
 
-def _depthwise(source: Step, scale: Tensor, shift: Tensor | None = None, *,
-               activation: str = "linear") -> Step:
+def _depthwise(
+    source: Step, scale: Tensor, shift: Tensor | None = None, *, activation: str = "linear"
+) -> Step:
     """Each channel times a number plus a number, then the activation."""
     kernels = scale[:, None, None, None]
     shift = torch.zeros_like(scale) if shift is None else shift
@@ -116,8 +120,13 @@ def _fixed(source: Step, weight: Tensor, bias: Tensor, *, activation: str = "lin
     convolution = nn.Conv2d(channels * keys.get("groups", 1), filters, size, groups=keys.get("groups", 1))
     convolution.weight, convolution.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
     texts = {"filters": filters, "size": size, "stride": 1, "pad": 0, **keys, "activation": activation}
-    return Step("convolutional", ConvBlock(convolution, None, activation),
-                {key: str(value) for key, value in texts.items()}, [source], channels=filters)
+    return Step(
+        "convolutional",
+        ConvBlock(convolution, None, activation),
+        {key: str(value) for key, value in texts.items()},
+        [source],
+        channels=filters,
+    )
 
 
 def _ones(source: Step) -> Tensor:
@@ -138,6 +147,7 @@ def _blocks_of_four(program: Program, step: Step) -> None:
 
 def _focus(program: Program, step: Step) -> None:
     from yolor_cfg.ops.resampling import ColumnsFirst
+
     reorg = Step("reorg", ColumnsFirst(), sources=step.sources, channels=4 * step.sources[0].channels)
     step.sources = [program.insert(reorg, before=step)]
     step.name = "convolutional"
@@ -155,8 +165,9 @@ def _mixed_sizes(program: Program, step: Step) -> None:
     for conv in makers(block):  # type: ignore[arg-type]
         filters, _, size, _ = conv.weight.shape
         keys = {**step.keys, "size": str(size), "filters": str(filters), "pad": "1", "batch_normalize": "0"}
-        parts.append(Step("convolutional", ConvBlock(conv, None, "linear"), keys, list(step.sources),
-                          channels=filters))
+        parts.append(
+            Step("convolutional", ConvBlock(conv, None, "linear"), keys, list(step.sources), channels=filters)
+        )
     _put(program, step, route(*parts), *parts)
 
 
@@ -167,8 +178,11 @@ def _local_average(program: Program, step: Step) -> None:
         raise _unsayable(step, f"size={size}, stride={down}: zeros on two sides alone")
     weight = torch.full((step.channels, 1, size, size), size**-2, dtype=torch.float64)
     keys = {"stride": down} if down == across else {"stride_x": across, "stride_y": down}
-    _put(program, step, _fixed(step.sources[0], weight, 0 * _ones(step), groups=step.channels,
-                               padding=border // 2, **keys))
+    _put(
+        program,
+        step,
+        _fixed(step.sources[0], weight, 0 * _ones(step), groups=step.channels, padding=border // 2, **keys),
+    )
 
 
 # Sections that Darknet says in other words
@@ -186,8 +200,11 @@ def _max_pool(program: Program, step: Step) -> None:
     if step.section.maxpool_depth:
         return
     if border % 2:
-        raise _unsayable(step, f"size={size}: a zero at the right and the bottom counts as a value",
-                         hint="the first Darknet has no maximum with zeros; size=3 is symmetric")
+        raise _unsayable(
+            step,
+            f"size={size}: a zero at the right and the bottom counts as a value",
+            hint="the first Darknet has no maximum with zeros; size=3 is symmetric",
+        )
     step.keys.pop("padding", None)
     if border != size - 1:
         step.keys["padding"] = str(border)
@@ -215,12 +232,21 @@ def _shortcut(program: Program, step: Step) -> None:
     first, *others = step.sources
     if weighted:
         shares = step.module.shares(step.module.w.double().cpu())  # type: ignore[operator]
-        made = [_depthwise(source, share * _ones(source))
-                for source, share in zip(step.sources, shares, strict=True)]
+        made = [
+            _depthwise(source, share * _ones(source))
+            for source, share in zip(step.sources, shares, strict=True)
+        ]
         first, *others = made
     for other in others:
-        first = Step("shortcut", nn.Identity(), {"activation": "linear"}, [first, other], "from",
-                     channels=step.channels, relative=(True,))
+        first = Step(
+            "shortcut",
+            nn.Identity(),
+            {"activation": "linear"},
+            [first, other],
+            "from",
+            channels=step.channels,
+            relative=(True,),
+        )
         made.append(first)
     _put(program, step, first, *made[:-1])
 

@@ -304,6 +304,7 @@ def batch_norm(channels: int, prefix: str = "BatchNorm2d.") -> list[Stored]:
 def new_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
     """A fresh batch norm with the epsilon and the pace of the section's dialect."""
     from yolor_cfg.ops.blocks import fresh_batch_norm
+
     return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)
 
 
@@ -321,6 +322,10 @@ def tree_of(section: Section, name: str, classes: int) -> Tree:
         hint = "a path is tried from the folder of the cfg, then from the current one"
         raise section.error("tree", fault.message, found=found, allowed=fault.allowed, hint=hint) from None
     if len(tree.names) != classes:
-        raise section.error("tree", "another number of classes than the section has", allowed=str(classes),
-                            found=f"{len(tree.names)} in {path}")
+        raise section.error(
+            "tree",
+            "another number of classes than the section has",
+            allowed=str(classes),
+            found=f"{len(tree.names)} in {path}",
+        )
     return tree

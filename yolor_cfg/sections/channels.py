@@ -60,8 +60,12 @@ class _WithVector(Section):
     def shape(self, x: Shape, z: Shape) -> Shape:  # type: ignore[override]
         z = Shape(z.size, 1, 1) if self.flat else z
         if z[1:] not in ((1, 1), x[1:]):
-            raise self.error("from", "inputs differ in size", found=f"{z.height}x{z.width}",
-                             allowed=["1x1", f"{x.height}x{x.width}"])
+            raise self.error(
+                "from",
+                "inputs differ in size",
+                found=f"{z.height}x{z.width}",
+                allowed=["1x1", f"{x.height}x{x.width}"],
+            )
         return self.combined(x, z)
 
     def combined(self, x: Shape, z: Shape) -> Shape:
@@ -70,6 +74,7 @@ class _WithVector(Section):
 
     def module(self, x: Shape, z: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops import implicit as ops
+
         return ops.WithVector(getattr(ops, self.combine), self.flat, self.placing(x))
 
     def placing(self, x: Shape) -> Placing | None:
@@ -81,10 +86,17 @@ class _PerChannel(_WithVector):
     """One number of z for each channel of x; with `only` for some values of each anchor's boxes, with `group`
     one for all that belong to an anchor. The channels left out stay as they are."""
 
-    only = Choice("", tuple(PARTS), help="the values of each anchor that z is for; z has as many numbers as "
-                  "they are, or one for each channel of which the others count for nothing")
-    group = Choice("", ("anchors",), help="anchors: the channels are shared out among the anchors, "
-                   "and z has one number for each")
+    only = Choice(
+        "",
+        tuple(PARTS),
+        help="the values of each anchor that z is for; z has as many numbers as "
+        "they are, or one for each channel of which the others count for nothing",
+    )
+    group = Choice(
+        "",
+        ("anchors",),
+        help="anchors: the channels are shared out among the anchors, and z has one number for each",
+    )
     anchors = Int(3, least=1, help="how many anchors have their values in the map, for `only` and `group`")
 
     def combined(self, x: Shape, z: Shape) -> Shape:
@@ -93,14 +105,16 @@ class _PerChannel(_WithVector):
             found = f"{z.channels} in z, {x.channels} in the map"
             hint = f"give the section in `from` filters={fitting[0]}"
             hint += ", or say how many anchors there are" if self.only or self.group else ""
-            raise self.error("from", "channel counts differ", found=found, allowed=[str(n) for n in fitting],
-                             hint=hint)
+            raise self.error(
+                "from", "channel counts differ", found=found, allowed=[str(n) for n in fitting], hint=hint
+            )
         return x
 
     def placing(self, x: Shape) -> Placing | None:
         if not self.only and not self.group:
             return None
         from yolor_cfg.ops.implicit import Placing
+
         part = self._part(x) if self.only else None
         return Placing(x.channels, self.anchors, part, grouped=bool(self.group))
 
@@ -109,8 +123,12 @@ class _PerChannel(_WithVector):
         first, end = self._part(x) if self.only else (0, 0)
         if self.group:
             if self.anchors > x.channels:
-                raise self.error("anchors", "more anchors than channels", found=str(self.anchors),
-                                 allowed=f"1 to {x.channels}")
+                raise self.error(
+                    "anchors",
+                    "more anchors than channels",
+                    found=str(self.anchors),
+                    allowed=f"1 to {x.channels}",
+                )
             return [self.anchors]
         return [self.anchors * (end - first), x.channels] if self.only else [x.channels]
 
@@ -119,9 +137,12 @@ class _PerChannel(_WithVector):
         values, rest = divmod(x.channels, self.anchors)
         first, end = PARTS[self.only]
         if rest or values <= max(first, 4):
-            raise self.error("only", "the map holds no boxes of that many anchors",
-                             found=f"{x.channels} channels, anchors={self.anchors}",
-                             allowed="anchors * (classes + 5) channels")
+            raise self.error(
+                "only",
+                "the map holds no boxes of that many anchors",
+                found=f"{x.channels} channels, anchors={self.anchors}",
+                allowed="anchors * (classes + 5) channels",
+            )
         return first, values if end is None else end
 
 
@@ -204,13 +225,18 @@ class ProjectChannels(_WithVector, names="project_channels"):
 
     def shape(self, x: Shape, z: Shape) -> Shape:  # type: ignore[override]
         if z.size != self.filters * x.channels:
-            raise self.error("from", "z does not hold that many vectors", found=f"{z.size} numbers in z",
-                             allowed=f"{self.filters * x.channels}",
-                             hint=f"filters vectors of {x.channels} numbers, one for each channel of the map")
+            raise self.error(
+                "from",
+                "z does not hold that many vectors",
+                found=f"{z.size} numbers in z",
+                allowed=f"{self.filters * x.channels}",
+                hint=f"filters vectors of {x.channels} numbers, one for each channel of the map",
+            )
         return x._replace(channels=self.filters)
 
     def module(self, x: Shape, z: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops import implicit as ops
+
         return ops.Projection(self.filters)
 
     def macs(self, out: Shape, x: Shape, z: Shape) -> int:  # type: ignore[override]

@@ -18,10 +18,13 @@ def same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
     sizes = [f"{x.height}x{x.width}" for x in inputs]
     for name, size in zip(names, sizes, strict=True):
         if size != sizes[0]:
-            raise section.error(key, "inputs differ in size", found=f"{sizes[0]} and {size}",
-                                allowed="equal sizes", hint=f"{names[0]} is {sizes[0]}, {name} is {size}")
-
-
+            raise section.error(
+                key,
+                "inputs differ in size",
+                found=f"{sizes[0]} and {size}",
+                allowed="equal sizes",
+                hint=f"{names[0]} is {sizes[0]}, {name} is {size}",
+            )
 
 
 def without_activation(section: Section) -> None:
@@ -41,8 +44,12 @@ class Concatenation(Section):
     def check(self) -> None:
         self.needs("layers")
         if self.detached and self.layers and len(self.layers) != self.detached + 1:
-            self.fault("layers", "the wrong number of sections", found=str(len(self.layers)),
-                       allowed=str(self.detached + 1))
+            self.fault(
+                "layers",
+                "the wrong number of sections",
+                found=str(len(self.layers)),
+                allowed=str(self.detached + 1),
+            )
 
     def sources(self) -> tuple[int, ...]:
         return self.absolute(self.layers, "layers")
@@ -57,12 +64,17 @@ class Concatenation(Section):
         groups, _ = self.part
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels < groups:
-                raise self.error("layers", "too few channels to split", found=f"{x.channels} (#{source})",
-                                 allowed=f"{groups} or more")
+                raise self.error(
+                    "layers",
+                    "too few channels to split",
+                    found=f"{x.channels} (#{source})",
+                    allowed=f"{groups} or more",
+                )
         return inputs[0]._replace(channels=sum(x.channels // groups for x in inputs))
 
     def module(self, *inputs: Shape) -> nn.Module:
         from yolor_cfg.ops.combining import Concatenate, Part
+
         return Concatenate(Part(*self.part), self.detached)
 
 
@@ -101,8 +113,12 @@ class Route(Concatenation, names="route"):
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels % self.groups:
                 found = f"{x.channels} channels (#{source})"
-                raise self.error("groups", "does not divide the channels", found=found,
-                                 allowed=f"a multiple of {self.groups}")
+                raise self.error(
+                    "groups",
+                    "does not divide the channels",
+                    found=found,
+                    allowed=f"a multiple of {self.groups}",
+                )
         return super().shape(*inputs)
 
 
@@ -150,10 +166,16 @@ class Shortcut(Section, names="shortcut"):
 
     from_ = Refs((), wanted=True, help="the sections to add to the one before")
     activation = Activation("linear")
-    weights_type = Choice("none", ("none", "per_feature", "per_layer", "per_channel"),
-                          help="a weight for each source (per_feature, per_layer) and channel (per_channel)")
-    weights_normalization = Choice("none", ("none", "relu", "avg_relu", "softmax"),
-                                   help="how the weights become shares (yolor: always sigmoid x 2 / sources)")
+    weights_type = Choice(
+        "none",
+        ("none", "per_feature", "per_layer", "per_channel"),
+        help="a weight for each source (per_feature, per_layer) and channel (per_channel)",
+    )
+    weights_normalization = Choice(
+        "none",
+        ("none", "relu", "avg_relu", "softmax"),
+        help="how the weights become shares (yolor: always sigmoid x 2 / sources)",
+    )
 
     def check(self) -> None:
         self.needs("from")
@@ -174,9 +196,12 @@ class Shortcut(Section, names="shortcut"):
         thinned = (x if step > 1 else y for step, y in zip(steps, sources, strict=True))
         same_size(self, "from", (x, *thinned))
         if max(steps) > 1:
-            self.warn("from", "inputs differ in size: of the larger one every n-th pixel is added",
-                      found=f"{x} and {', '.join(map(str, sources))}",
-                      hint="the first Darknet runs this, AlexeyAB's stops here")
+            self.warn(
+                "from",
+                "inputs differ in size: of the larger one every n-th pixel is added",
+                found=f"{x} and {', '.join(map(str, sources))}",
+                hint="the first Darknet runs this, AlexeyAB's stops here",
+            )
         return x
 
     def _steps(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
@@ -187,13 +212,16 @@ class Shortcut(Section, names="shortcut"):
         if self.dialect.is_yolor or x.area == 1:
             return (1,) * len(sources)
         steps = [max(1, y.height // x.height) for y in sources]
-        return tuple(step if y[1:] == (x.height * step, x.width * step) else 1
-                     for step, y in zip(steps, sources, strict=True))
+        return tuple(
+            step if y[1:] == (x.height * step, x.width * step) else 1
+            for step, y in zip(steps, sources, strict=True)
+        )
 
     def module(self, x: Shape, *sources: Shape) -> nn.Module:  # type: ignore[override]
         import torch
 
         from yolor_cfg.ops import combining as ops
+
         sum_of = ops.Sum("linear" if self.dialect.is_yolor else self.activation, self._steps(x, *sources))
         if not self.weighted:
             return ops.Add(sum_of)
@@ -233,6 +261,7 @@ class _Product(Section):
 
     def module(self, *inputs: Shape) -> nn.Module:
         from yolor_cfg.ops.combining import Multiply
+
         return Multiply("linear" if self.dialect.is_yolor else self.activation)
 
     def differs_by_dialect(self) -> bool:
@@ -264,8 +293,13 @@ class ScaleChannels(_Product, names="scale_channels"):
     def shape(self, scale: Shape, x: Shape) -> Shape:  # type: ignore[override]
         wanted = Shape(1, x.height, x.width) if self.scale_wh else Shape(x.channels, 1, 1)
         if scale != wanted and not (self.dialect.is_yolor and self._spreads(scale, x)):
-            raise self.error("from", "the section before does not fit as a scale", found=str(scale),
-                             allowed=str(wanted), hint=f"`from` is {x}")
+            raise self.error(
+                "from",
+                "the section before does not fit as a scale",
+                found=str(scale),
+                allowed=str(wanted),
+                hint=f"`from` is {x}",
+            )
         return x
 
     @staticmethod
@@ -281,6 +315,7 @@ class Empty(Section, names="empty silence"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from torch import nn
+
         return nn.Identity()
 
 
@@ -297,4 +332,5 @@ class Dropout(Section, names="dropout"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from torch import nn
+
         return nn.Dropout(self.probability)

@@ -24,10 +24,6 @@ WARPS = ("sway", "rotate", "stretch", "stretch_sway")
 """The keys with which C Darknet's GPU code, and only that, changes the kernels."""
 
 
-
-
-
-
 class Convolutional(Section, names="convolutional conv"):
     """Correlate with learned kernels, normalise (or add a bias), then activate.
 
@@ -91,8 +87,9 @@ class Convolutional(Section, names="convolutional conv"):
         if self.xnor and self.groups > 1:
             self.warn("groups", "counts as 1 with xnor, as in Darknet")
         elif self.filters % self.groups:
-            self.fault("groups", "does not divide the filters",
-                       found=f"{self.filters} filters, groups={self.groups}")
+            self.fault(
+                "groups", "does not divide the filters", found=f"{self.filters} filters, groups={self.groups}"
+            )
         for key in WARPS:
             if getattr(self, key):
                 self.warn(key, f"{self.keys[key].help}; not applied here")
@@ -100,13 +97,19 @@ class Convolutional(Section, names="convolutional conv"):
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         seen, geometry = self._seen(x), self._geometry()
         if seen.channels % geometry.groups:
-            raise self.error("groups", "does not divide the channels",
-                             found=f"{seen.channels} channels, groups={self.groups}",
-                             hint="the channels must be a multiple of groups")
+            raise self.error(
+                "groups",
+                "does not divide the channels",
+                found=f"{seen.channels} channels, groups={self.groups}",
+                hint="the channels must be a multiple of groups",
+            )
         if seen.channels < x.channels:
-            self.warn("groups", "does not divide the channels: the last ones are not read, as in Darknet",
-                      found=f"{x.channels} channels, groups={self.groups}",
-                      allowed=f"{seen.channels} channels")
+            self.warn(
+                "groups",
+                "does not divide the channels: the last ones are not read, as in Darknet",
+                found=f"{x.channels} channels, groups={self.groups}",
+                allowed=f"{seen.channels} channels",
+            )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
         if self.antialiasing:  # a 2x2 mean without zeros around, or a 3x3 blur with them
             blur = Geometry(self._strides, padding=2 - self.antialiasing)
@@ -115,6 +118,7 @@ class Convolutional(Section, names="convolutional conv"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.blocks import Blur, BorrowingBlock, ConvBlock, FirstChannels, MixConv2d
+
         activation = "linear" if self.xnor and self.bin_output else self.activation
         blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None
         if self.share_index is not None:
@@ -135,8 +139,13 @@ class Convolutional(Section, names="convolutional conv"):
     def fit(self, lent: Sequence[Stored], *inputs: Shape) -> None:
         wanted = self._own_tensors(*inputs)
         if [(one.name, one.shape) for one in lent] != [(one.name, one.shape) for one in wanted]:
-            raise self.error("share_index", "that section has no tensors that fit here", found=listed(lent),
-                             allowed=listed(wanted), hint="name a convolution that has as large ones")
+            raise self.error(
+                "share_index",
+                "that section has no tensors that fit here",
+                found=listed(lent),
+                allowed=listed(wanted),
+                hint="name a convolution that has as large ones",
+            )
 
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
         seen = self._seen(x)
@@ -189,13 +198,18 @@ class Convolutional(Section, names="convolutional conv"):
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
         zeros = size // 2 if self.pad or self._kernels[1:] else self.padding
-        return Geometry((1, 1) if self.antialiasing else self._strides, zeros * dilation, dilation,
-                        1 if self.xnor else self.groups)
+        return Geometry(
+            (1, 1) if self.antialiasing else self._strides,
+            zeros * dilation,
+            dilation,
+            1 if self.xnor else self.groups,
+        )
 
     def _convolution(self, kernel: Kernel, channels: int) -> nn.Conv2d:
         from torch import nn
 
         from yolor_cfg.ops.binary import BinaryConv2d
+
         kind = BinaryConv2d if self.xnor else nn.Conv2d
         geometry = self._geometry(kernel.size)
         return kind(channels, kernel.filters, kernel.size, *geometry, bias=not self._normalises)
@@ -248,6 +262,7 @@ class DeformableConvolutional(Section, names="deformableconvolutional"):
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.blocks import ConvBlock
         from yolor_cfg.ops.deformable import DeformConv2d
+
         bias = not self.batch_normalize
         conv = DeformConv2d(x.channels, self.filters, self.size, stride=self.stride, bias=bias)
         norm = None if bias else new_batch_norm(self, self.filters)
@@ -259,8 +274,14 @@ class DeformableConvolutional(Section, names="deformableconvolutional"):
     def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
         kernel, offsets, scales = self._kernels
         norm = batch_norm(self.filters) if self.batch_normalize else [kernel.bias()]
-        return [*norm, kernel.weight(x.channels), offsets.weight(x.channels), offsets.bias(),
-                scales.weight(x.channels), scales.bias()]
+        return [
+            *norm,
+            kernel.weight(x.channels),
+            offsets.weight(x.channels),
+            offsets.bias(),
+            scales.weight(x.channels),
+            scales.bias(),
+        ]
 
     def decayed(self) -> tuple[str, ...]:
         return ("DeformConv2d.conv.weight",)
@@ -269,24 +290,35 @@ class DeformableConvolutional(Section, names="deformableconvolutional"):
     def _kernels(self) -> tuple[Kernel, Kernel, Kernel]:
         """The kernel itself, what moves its elements, what weighs them."""
         elements = self.size**2
-        return (Kernel("DeformConv2d.conv", self.size, self.filters),
-                Kernel("DeformConv2d.p_conv", 3, 2 * elements), Kernel("DeformConv2d.m_conv", 3, elements))
+        return (
+            Kernel("DeformConv2d.conv", self.size, self.filters),
+            Kernel("DeformConv2d.p_conv", 3, 2 * elements),
+            Kernel("DeformConv2d.m_conv", 3, elements),
+        )
 
 
 def check_list(section: Convolutional) -> None:
     """Faults of a convolution with several sizes; C Darknet reads the first size alone."""
     sizes, filters = section.size, section.filters
     if not section.dialect.is_yolor:
-        section.warn("size", f"a list: read as {sizes[0]}, as in Darknet", found=section.lines["size"].value,
-                     hint="--dialect yolor makes one kernel of each size")
+        section.warn(
+            "size",
+            f"a list: read as {sizes[0]}, as in Darknet",
+            found=section.lines["size"].value,
+            hint="--dialect yolor makes one kernel of each size",
+        )
         return
     for key in sorted(section.values.keys() & set(section.own_keys()) - MIXABLE):
         section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXABLE))
     if not all(size % 2 for size in sizes):
         section.fault("size", "an even size in a list", found=f"{sizes}", allowed="odd sizes")
     if not can_share(sizes, filters):
-        section.fault("filters", "cannot be shared out with equally many weights a size", found=f"{filters}",
-                      hint=f"{next_sharable(sizes, filters)} can be shared")
+        section.fault(
+            "filters",
+            "cannot be shared out with equally many weights a size",
+            found=f"{filters}",
+            hint=f"{next_sharable(sizes, filters)} can be shared",
+        )
 
 
 def listed(tensors: Sequence[Stored]) -> str:

@@ -33,6 +33,7 @@ class Connected(Section, names="connected conn"):
         from torch import nn
 
         from yolor_cfg.ops.recurrent import LinearBlock
+
         linear = nn.Linear(x.size, self.output, bias=not self.batch_normalize)
         norm = nn.BatchNorm1d(self.output, eps=self.dialect.bn_eps) if self.batch_normalize else None
         return LinearBlock(linear, norm, self.activation)
@@ -73,15 +74,21 @@ class Local(Section, names="local"):
         reach = 1 if self.pad else self.size
         announced = (x.height - reach) // self.stride + 1, (x.width - reach) // self.stride + 1
         if announced != (height, width):
-            raise self.error("pad", "does not go with size", found=f"pad={self.pad}, size={self.size}",
-                             allowed=f"0, {self.size // 2}" if self.size % 2 else "0")
+            raise self.error(
+                "pad",
+                "does not go with size",
+                found=f"pad={self.pad}, size={self.size}",
+                allowed=f"0, {self.size // 2}" if self.size % 2 else "0",
+            )
         return Shape(self.filters, height, width)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.local import LocallyConnected
+
         bias, weight = self.tensors(x)
-        return LocallyConnected(weight.shape, bias.shape, self.activation,
-                                stride=self.stride, padding=self.pad)
+        return LocallyConnected(
+            weight.shape, bias.shape, self.activation, stride=self.stride, padding=self.pad
+        )
 
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
         return out.size * x.channels * self.size**2

@@ -19,8 +19,10 @@ class Detection(Section, names="detection"):
     is_head = True
     loss_kind = "detection"  # which loss trains this head
     nms_kind, beta_nms = "default", 0.6
-    examples = ("[net]\ninputs=44\n[detection]\nclasses=1\ncoords=4\nside=2\nnum=2",
-                "[net]\ninputs=117\n[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1")
+    examples = (
+        "[net]\ninputs=44\n[detection]\nclasses=1\ncoords=4\nside=2\nnum=2",
+        "[net]\ninputs=117\n[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1",
+    )
 
     classes = Int(1, least=1, wanted=True, help="how many classes there are")
     coords = Int(1, help="numbers of a box; only 4 makes boxes")
@@ -47,13 +49,18 @@ class Detection(Section, names="detection"):
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         wanted = self.side**2 * (self.num * (self.coords + 1) + self.classes)
         if x.size != wanted:
-            raise self.error("classes", "the section before has the wrong number of outputs",
-                             found=f"output={x.size}", allowed=f"output={wanted}",
-                             hint="output = side * side * (num * (coords + 1) + classes)")
+            raise self.error(
+                "classes",
+                "the section before has the wrong number of outputs",
+                found=f"output={x.size}",
+                allowed=f"output={wanted}",
+                hint="output = side * side * (num * (coords + 1) + classes)",
+            )
         return Shape(x.size, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.heads import DetectionHead, DetectionRules
+
         image = self.image.width, self.image.height
         rules = DetectionRules(self.side, self.classes, self.num, image, softmax=self.softmax, root=self.sqrt)
         return DetectionHead(rules)

@@ -48,10 +48,14 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
         return
     fitting, rest = divmod(x.channels, anchors)
     fits = rest == 0 and fitting > numbers
-    raise head.error("classes", "the section before has the wrong number of channels",
-                     found=f"filters={x.channels}", allowed=f"filters={wanted}",
-                     hint=f"filters = {count} * (classes + {numbers})"
-                     + (f"; classes={fitting - numbers} would fit" if fits else ""))
+    raise head.error(
+        "classes",
+        "the section before has the wrong number of channels",
+        found=f"filters={x.channels}",
+        allowed=f"filters={wanted}",
+        hint=f"filters = {count} * (classes + {numbers})"
+        + (f"; classes={fitting - numbers} would fit" if fits else ""),
+    )
 
 
 class AnchorHead(Section):
@@ -64,8 +68,10 @@ class AnchorHead(Section):
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
     num = Int(1, least=1, most=MOST_ANCHORS, help="how many anchors the whole network has")
     mask = Ints(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
-    anchors = Floats(lambda section: (UNNAMED_ANCHOR,) * 2 * section.num,
-                     help="width, height of every anchor of the network, in input pixels")
+    anchors = Floats(
+        lambda section: (UNNAMED_ANCHOR,) * 2 * section.num,
+        help="width, height of every anchor of the network, in input pixels",
+    )
     scale_x_y = Float(1, help="how far centres reach beyond their cell: 1 not at all, 2 half a cell each way")
     max = Int(200, least=0, help="how many objects an image may have in training")
     jitter = Float(0.2, help="random crop in training, as a fraction of the image")
@@ -93,11 +99,19 @@ class AnchorHead(Section):
         known = len(self.anchors) // 2
         self._check_mask(known)
         if len(self.anchors) % 2:
-            self._tell_odd("anchors", "an odd count of numbers", found=str(len(self.anchors)),
-                           allowed="two for each anchor")
+            self._tell_odd(
+                "anchors",
+                "an odd count of numbers",
+                found=str(len(self.anchors)),
+                allowed="two for each anchor",
+            )
         if known > self.num:
-            self.warn("anchors", "more anchors than num", found=f"{known} anchors, num={self.num}",
-                      hint=f"num={known}")
+            self.warn(
+                "anchors",
+                "more anchors than num",
+                found=f"{known} anchors, num={self.num}",
+                hint=f"num={known}",
+            )
 
     def _check_mask(self, known: int) -> None:
         missing = [index for index in self.mask if index >= known]
@@ -105,8 +119,9 @@ class AnchorHead(Section):
         if not self.mask or min(self.mask) < 0:
             self.fault("mask", "not a list of anchors", found=",".join(map(str, self.mask)), allowed=allowed)
         elif missing:
-            self._tell_odd("mask", "points beyond the anchors", found=",".join(map(str, missing)),
-                           allowed=allowed)
+            self._tell_odd(
+                "mask", "points beyond the anchors", found=",".join(map(str, missing)), allowed=allowed
+            )
 
     def _tell_odd(self, key: str, message: str, *, found: str, allowed: str) -> None:
         """An error; where Darknet goes on, a warning: it takes 0.5 for every number that is missing."""
@@ -133,15 +148,18 @@ class AnchorHead(Section):
     def grid(self, x: Shape) -> Grid:
         """Anchors and strides; the strides are measured: image over map."""
         from yolor_cfg.ops.heads import Grid
+
         return Grid(self.masked_anchors, (self.image.width / x.width, self.image.height / x.height))
 
 
 class Yolo(AnchorHead, names="yolo"):
     """Boxes of YOLOv3 and later: centres in cells, sizes in anchors, a probability for each class."""
 
-    examples = ("[yolo]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
-                "[convolutional]\nfilters=18\nactivation=logistic\n[yolo]\nmask=1,2\nclasses=4\nnum=3\n"
-                "anchors=4,5, 7,6, 9,9\nscale_x_y=2\nnew_coords=1")
+    examples = (
+        "[yolo]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
+        "[convolutional]\nfilters=18\nactivation=logistic\n[yolo]\nmask=1,2\nclasses=4\nnum=3\n"
+        "anchors=4,5, 7,6, 9,9\nscale_x_y=2\nnew_coords=1",
+    )
 
     new_coords = Flag(False, help="1: the convolution before has a logistic, sizes are (2v)^2 anchors")
     show_details = Flag(True, help="training prints each head's losses")
@@ -154,6 +172,7 @@ class Yolo(AnchorHead, names="yolo"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.heads import YoloHead, YoloRules
+
         if self.dialect.is_yolor:  # whatever the keys say
             return YoloHead(self.grid(x), YoloRules(squared=True, spread=2.0))
         rules = YoloRules(activated=not self.new_coords, squared=self.new_coords, spread=self.scale_x_y)
@@ -167,19 +186,27 @@ class GaussianYolo(AnchorHead, names="Gaussian_yolo"):
     """[yolo] that also predicts how sure it is of each of the four numbers of a box."""
 
     dialects = ("darknet",)
-    examples = ("[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
-                "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",)
+    examples = (
+        "[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
+        "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",
+    )
     box_values = 9
     darknet_loss = "gaussian"
 
-    nms_kind = Choice("default", (*NMS_KINDS, "cornersnms"), fallback="default",
-                      help="which suppression the network wants")
+    nms_kind = Choice(
+        "default", (*NMS_KINDS, "cornersnms"), fallback="default", help="which suppression the network wants"
+    )
     uc_normalizer = Float(1, help="weight of the deviations' loss")
-    yolo_point = Choice("center", ("center", "left_top", "right_bottom"), fallback="center",
-                        help="which point of the box x and y are")
+    yolo_point = Choice(
+        "center",
+        ("center", "left_top", "right_bottom"),
+        fallback="center",
+        help="which point of the box x and y are",
+    )
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.heads import GaussianHead
+
         corner = {"center": 0, "left_top": 1, "right_bottom": -1}[self.yolo_point]
         return GaussianHead(self.grid(x), spread=self.scale_x_y, corner=corner)
 
@@ -192,7 +219,10 @@ class Jde(AnchorHead, names="jde"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.heads import YoloHead, YoloRules
+
         return YoloHead(self.grid(x), YoloRules(squared=True, spread=2.0))
+
+
 BOX = 4
 
 
@@ -203,14 +233,17 @@ class Region(Section, names="region"):
     is_head = True
     loss_kind = "region"  # which loss trains this head
     nms_kind, beta_nms = "default", 0.6
-    examples = ("[region]\nclasses=3\nnum=1\nanchors=1.1,1.2\nsoftmax=1",
-                "[convolutional]\nfilters=18\n[region]\nclasses=4\nnum=2\nanchors=1.1,1.2, 3.3,4.4")
+    examples = (
+        "[region]\nclasses=3\nnum=1\nanchors=1.1,1.2\nsoftmax=1",
+        "[convolutional]\nfilters=18\n[region]\nclasses=4\nnum=2\nanchors=1.1,1.2, 3.3,4.4",
+    )
 
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
     coords = Int(4, least=BOX, most=BOX, help="numbers of a box")
     num = Int(1, least=1, most=MOST_ANCHORS, help="how many anchors there are")
-    anchors = Floats(lambda section: (UNNAMED_ANCHOR,) * 2 * section.num,
-                     help="width, height of each anchor, in cells")
+    anchors = Floats(
+        lambda section: (UNNAMED_ANCHOR,) * 2 * section.num, help="width, height of each anchor, in cells"
+    )
     softmax = Flag(False, help="1: the classes exclude each other")
     tree = Text("", help="file of the tree of classes: one softmax per group of siblings")
     map = Text("", help="file that maps classes to those of another data set")
@@ -235,9 +268,13 @@ class Region(Section, names="region"):
     def check(self) -> None:
         given = len(self.anchors)
         if given != 2 * self.num:
-            self.warn("anchors", "not two numbers for each of num", found=f"{given} numbers, num={self.num}",
-                      allowed=f"{2 * self.num} numbers",
-                      hint=f"Darknet leaves out what is too much, takes {UNNAMED_ANCHOR} for what is missing")
+            self.warn(
+                "anchors",
+                "not two numbers for each of num",
+                found=f"{given} numbers, num={self.num}",
+                allowed=f"{2 * self.num} numbers",
+                hint=f"Darknet leaves out what is too much, takes {UNNAMED_ANCHOR} for what is missing",
+            )
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         check_channels(self, x, anchors=self.num, numbers=BOX + 1, count="num")
@@ -245,6 +282,7 @@ class Region(Section, names="region"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.heads import Grid, Hierarchy, RegionHead, RegionRules
+
         stride = self.image.width / x.width, self.image.height / x.height
         tree = tree_of(self, self.tree, self.classes) if self.tree else None
         hierarchy = Hierarchy.of(tree.parents, tree.group_sizes) if tree else None

@@ -55,6 +55,7 @@ class DarknetImplicit(Section, names="implicit"):
 
     def module(self, image: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops import implicit as ops
+
         return ops.ImplicitOfEach(ops.uniform((1, self.filters, self.atoms, 1), self.mean, self.std))
 
     def tensors(self, image: Shape) -> list[Stored]:  # type: ignore[override]
@@ -74,15 +75,22 @@ class _Implicit(Section):
     model = Choice("vector", tuple(MODELS), help="what makes the numbers: they alone, W z, Z^T c (Eq. 6-8)")
     mean = Float(0, help=MEAN)
     std = Float(0.02, least=0, help="the word for sigma in C Darknet's [implicit]")
-    sigma = Float(lambda section: section.std, least=0,
-                  help="standard deviation of the numbers at the start; nonnegative numbers stay above "
-                  "mean - 1.32 sigma sqrt(rank)")
-    prior = Int(lambda section: 2 * section.filters, least=1,
-                help="numbers in the prior z of a network, or in c of a factorization (default 2 x filters)")
+    sigma = Float(
+        lambda section: section.std,
+        least=0,
+        help="standard deviation of the numbers at the start; nonnegative numbers stay above "
+        "mean - 1.32 sigma sqrt(rank)",
+    )
+    prior = Int(
+        lambda section: 2 * section.filters,
+        least=1,
+        help="numbers in the prior z of a network, or in c of a factorization (default 2 x filters)",
+    )
     hidden = Ints((), help="widths of the network's hidden layers, from the prior on")
     activation = Activation("linear", help="what is applied to the network's hidden layers")
-    rank = Int(lambda section: section.prior, least=1,
-               help="basis vectors of the factorization (default prior)")
+    rank = Int(
+        lambda section: section.prior, least=1, help="basis vectors of the factorization (default prior)"
+    )
     sparse = Float(0, least=0, help="weight in the loss of the sum of |c|, which makes coefficients 0")
     nonnegative = Flag(False, help="1: nothing in Z and c counts as negative")
     chain = Refs((), help="the implicit section of another task: a learned matrix times its value is added")
@@ -107,19 +115,25 @@ class _Implicit(Section):
     def shape(self, *before: Shape) -> Shape:
         for value in before:
             if value.width > 1:
-                raise self.error("chain", "that section gives a map", found=f"{value.height}x{value.width}",
-                                 allowed="an implicit section")
+                raise self.error(
+                    "chain",
+                    "that section gives a map",
+                    found=f"{value.height}x{value.width}",
+                    allowed="an implicit section",
+                )
         return Shape(self.filters, 1, 1)
 
     def module(self, *before: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
+
         start = ops.Start(tuple(self.shape(*before)), self.mean, self.sigma)
         module: ops.Constant
         if self.model == "network":
             module = ops.ImplicitNetwork(start, self._widths, self.activation)
         elif self.model == "factorization":
-            module = ops.ImplicitFactors(start, (self.rank, self.filters), nonnegative=self.nonnegative,
-                                         sparse=self.sparse)
+            module = ops.ImplicitFactors(
+                start, (self.rank, self.filters), nonnegative=self.nonnegative, sparse=self.sparse
+            )
         else:
             module = ops.Implicit(ops.normal((1, *start.shape), self.mean, self.sigma))
         return module.chained(ops.link(start, before[0])) if before else module

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-
-
 class Softmax(Section, names="softmax soft"):
     """Class probabilities: softmax over all numbers, over equal groups, or over the siblings in a tree."""
 
@@ -39,6 +37,7 @@ class Softmax(Section, names="softmax soft"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.losses import Softmax as Probabilities
+
         if self.tree:
             return Probabilities(tree_of(self, self.tree, x.size).group_sizes, self.temperature)
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
@@ -55,6 +54,7 @@ class _Loss(Section):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.losses import Zeros
+
         return Zeros()
 
 
@@ -63,8 +63,12 @@ class Cost(_Loss, names="cost"):
 
     examples = ("[cost]\ntype=sse",)
 
-    type_ = Choice("sse", ("sse", "masked", "smooth", "L1", "seg", "wgan"), fallback="sse",
-                   help="which difference from the truth")
+    type_ = Choice(
+        "sse",
+        ("sse", "masked", "smooth", "L1", "seg", "wgan"),
+        fallback="sse",
+        help="which difference from the truth",
+    )
     scale = Float(1, help="factor on the loss")
     ratio = Float(0, help="which part of the smallest differences counts for nothing")
 

@@ -100,9 +100,12 @@ class Net(Section, names="net network"):
 
     def check(self) -> None:
         if self.policy == "steps" and len(self.steps) != len(self.scales):
-            self.warn("scales" if self.scales else "steps", "steps and scales differ in number",
-                      found=f"{len(self.steps)} steps, {len(self.scales)} scales",
-                      hint="give one scale for each step")
+            self.warn(
+                "scales" if self.scales else "steps",
+                "steps and scales differ in number",
+                found=f"{len(self.steps)} steps, {len(self.scales)} scales",
+                hint="give one scale for each step",
+            )
 
     def input_shape(self, size: int | tuple[int, int] | None) -> Shape:
         """The shape of the input; `size` (an int or (height, width)) replaces the cfg's own."""

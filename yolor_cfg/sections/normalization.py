@@ -50,6 +50,7 @@ class Normalization(Section, names="normalization lrn"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.local import DarknetLrn
+
         return DarknetLrn(self.size, alpha=self.alpha, beta=self.beta, kappa=self.kappa)
 
 
@@ -63,4 +64,5 @@ class Activation(Section, names="activation"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.blocks import Activation as ActivationModule
+
         return ActivationModule(self.activation)

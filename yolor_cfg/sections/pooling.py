@@ -24,8 +24,11 @@ class _Pooling(Section):
     stride_x = Int(lambda section: section.stride, least=1, help="stride across; replaces stride")
     stride_y = Int(lambda section: section.stride, least=1, help="stride down; replaces stride")
     size = Int(lambda section: section.stride, least=1, help="height and width of the window")
-    padding = Int(lambda section: section.size - 1, least=0,
-                  help="border of an axis, both ends together; an odd pixel is at the right and the bottom")
+    padding = Int(
+        lambda section: section.size - 1,
+        least=0,
+        help="border of an axis, both ends together; an odd pixel is at the right and the bottom",
+    )
 
     def check(self) -> None:
         if self.dialect.is_yolor and "padding" in self.values:
@@ -48,13 +51,16 @@ class _Pooling(Section):
 
     def pooled(self, x: Shape, strides: tuple[int, int]) -> Shape:
         """The size after the window has moved by these strides."""
-        height, width = ((length + self.border - self.size) // stride + 1
-                         for length, stride in zip((x.height, x.width), strides, strict=True))
+        height, width = (
+            (length + self.border - self.size) // stride + 1
+            for length, stride in zip((x.height, x.width), strides, strict=True)
+        )
         return Shape(x.channels, height, width)
 
     def pool(self, function: Callable[[Tensor, Window], Tensor], strides: tuple[int, int]) -> nn.Module:
         """The module that applies this function of ops.pooling to each window."""
         from yolor_cfg.ops.pooling import Pool, Window
+
         return Pool(function, Window(self.size, strides, self.border))
 
     def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
@@ -76,28 +82,40 @@ class MaxPool(_Pooling, names="maxpool max"):
     ignored = {"maxpool_zero_nonmax": "training on the GPU: gradient to the greatest value alone (default 0)"}
 
     maxpool_depth = Flag(False, help="1: over channels in place of pixels")
-    out_channels = Int(1, least=1, help="with maxpool_depth: how many channels are left; output g is the "
-                       "greatest of channels g, g+out_channels, ...")
+    out_channels = Int(
+        1,
+        least=1,
+        help="with maxpool_depth: how many channels are left; output g is the "
+        "greatest of channels g, g+out_channels, ...",
+    )
     antialiasing = Int(0, least=0, most=2, help="1, 2: pool at stride 1, then blur by 3x3, 2x2 and stride")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         if self.maxpool_depth:
             if self.out_channels > x.channels:
-                raise self.error("out_channels", "more than the input has", found=str(self.out_channels),
-                                 allowed=f"1 to {x.channels}")
+                raise self.error(
+                    "out_channels",
+                    "more than the input has",
+                    found=str(self.out_channels),
+                    allowed=f"1 to {x.channels}",
+                )
             return Shape(self.out_channels, x.height, x.width)
         return self._blurred(self.pooled(x, (1, 1))) if self.antialiasing else self.pooled(x, self.strides)
 
     def _blurred(self, x: Shape) -> Shape:
         kernel = BLUR_SIZES[self.antialiasing]
         border = 2 if kernel == 3 else 0
-        return Shape(x.channels, (x.height + border - kernel) // self.stride_y + 1,
-                     (x.width + border - kernel) // self.stride_x + 1)
+        return Shape(
+            x.channels,
+            (x.height + border - kernel) // self.stride_y + 1,
+            (x.width + border - kernel) // self.stride_x + 1,
+        )
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from torch import nn
 
         from yolor_cfg.ops.pooling import Blur, DepthMaxPool, max_pool, max_pool_over_zeros
+
         if self.maxpool_depth:
             return DepthMaxPool(self.out_channels)
         zeros = self.dialect.is_yolor and self.border % 2 == 1
@@ -120,6 +138,7 @@ class LocalAveragePool(_Pooling, names="local_avgpool local_avg"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.pooling import average_pool, average_pool_over_zeros
+
         return self.pool(average_pool_over_zeros if self.dialect.is_yolor else average_pool, self.strides)
 
     def differs_by_dialect(self) -> bool:
@@ -136,4 +155,5 @@ class AveragePool(Section, names="avgpool avg"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.pooling import GlobalAverage
+
         return GlobalAverage()

@@ -50,6 +50,7 @@ class ConnectedCell(Section):
         from torch import nn
 
         from yolor_cfg.ops.recurrent import LinearBlock
+
         linear = nn.Linear(part.inputs, part.outputs, bias=not self.batch_normalize)
         norm = nn.BatchNorm1d(part.outputs, eps=self.dialect.bn_eps) if self.batch_normalize else None
         return LinearBlock(linear, norm, part.activation)
@@ -74,8 +75,10 @@ class ConnectedCell(Section):
 class Rnn(ConnectedCell, names="rnn"):
     """A hidden vector that each call renews from the input and from itself; the output is read off it."""
 
-    examples = ("[rnn]\noutput=5\nhidden=7\nactivation=leaky\nbatch_normalize=1",
-                "[rnn]\noutput=5\nhidden=7\nlogistic=1\nshortcut=1\nactivation=tanh")
+    examples = (
+        "[rnn]\noutput=5\nhidden=7\nactivation=leaky\nbatch_normalize=1",
+        "[rnn]\noutput=5\nhidden=7\nlogistic=1\nshortcut=1\nactivation=tanh",
+    )
 
     hidden = Int(1, least=1, wanted=True, help="length of the hidden vector")
     activation = Activation("logistic")
@@ -93,6 +96,7 @@ class Rnn(ConnectedCell, names="rnn"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
+
         return RnnCell(self.blocks(x), StateSize(Shape(self.hidden, 1, 1)), shortcut=self.shortcut)
 
 
@@ -114,6 +118,7 @@ class Gru(ConnectedCell, names="gru"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import GruCell, StateSize
+
         return GruCell(self.blocks(x), StateSize(Shape(self.output, 1, 1)))
 
 
@@ -129,6 +134,7 @@ class Lstm(ConnectedCell, names="lstm"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import LstmCell, StateSize
+
         return LstmCell(self.blocks(x), StateSize(Shape(self.output, 1, 1)))
 
 
@@ -149,8 +155,12 @@ class ConvolutionalCell(Section):
 
     def check(self) -> None:
         if self.xnor:
-            self.fault("xnor", "binary convolutions inside a recurrent section are missing", found="xnor=1",
-                       hint="leave xnor out: the same weights file fits, the convolutions run in float")
+            self.fault(
+                "xnor",
+                "binary convolutions inside a recurrent section are missing",
+                found="xnor=1",
+                hint="leave xnor out: the same weights file fits, the convolutions run in float",
+            )
 
     def parts(self, x: Shape) -> dict[str, Part]:
         """The convolutions in the order in which they are stored."""
@@ -160,8 +170,11 @@ class ConvolutionalCell(Section):
         self._check_size()
         for part in self.parts(x).values():
             if part.inputs % self.groups or part.outputs % self.groups:
-                raise self.error("groups", "does not divide the channels",
-                                 found=f"{part.inputs} to {part.outputs} channels, groups={self.groups}")
+                raise self.error(
+                    "groups",
+                    "does not divide the channels",
+                    found=f"{part.inputs} to {part.outputs} channels, groups={self.groups}",
+                )
         return Shape(self.output, x.height, x.width)
 
     def _check_size(self) -> None:
@@ -169,8 +182,12 @@ class ConvolutionalCell(Section):
         if self.stride != 1:
             raise self.error("stride", RESIZED, found=str(self.stride), allowed="1")
         if 2 * pads != self.size - 1:
-            raise self.error("size", RESIZED, found=f"size={self.size}, {pads} zeros around",
-                             allowed="an odd size with pad=1")
+            raise self.error(
+                "size",
+                RESIZED,
+                found=f"size={self.size}, {pads} zeros around",
+                allowed="an odd size with pad=1",
+            )
 
     def blocks(self, x: Shape) -> dict[str, nn.Module]:
         """The modules of the convolutions."""
@@ -180,8 +197,16 @@ class ConvolutionalCell(Section):
         from torch import nn
 
         from yolor_cfg.ops.blocks import ConvBlock, fresh_batch_norm
-        conv = nn.Conv2d(part.inputs, part.outputs, self.size, padding=self.size // 2 * self.dilation,
-                         dilation=self.dilation, groups=self.groups, bias=not self.batch_normalize)
+
+        conv = nn.Conv2d(
+            part.inputs,
+            part.outputs,
+            self.size,
+            padding=self.size // 2 * self.dilation,
+            dilation=self.dilation,
+            groups=self.groups,
+            bias=not self.batch_normalize,
+        )
         eps = self.dialect.bn_eps
         norm = fresh_batch_norm(part.outputs, eps=eps, yolor=False) if self.batch_normalize else None
         return ConvBlock(conv, norm, part.activation)
@@ -209,8 +234,10 @@ class ConvolutionalCell(Section):
 class Crnn(ConvolutionalCell, names="crnn"):
     """[rnn] on maps: three convolutions in place of three matrices."""
 
-    examples = ("[crnn]\noutput=6\nhidden=4\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
-                "[crnn]\noutput=5\nhidden=4\nsize=5\npadding=2\ndilation=2\nshortcut=1\nactivation=tanh")
+    examples = (
+        "[crnn]\noutput=6\nhidden=4\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
+        "[crnn]\noutput=5\nhidden=4\nsize=5\npadding=2\ndilation=2\nshortcut=1\nactivation=tanh",
+    )
 
     hidden = Int(1, least=1, wanted=True, help="channels of the hidden map")
     activation = Activation("logistic")
@@ -224,6 +251,7 @@ class Crnn(ConvolutionalCell, names="crnn"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
+
         state = StateSize(Shape(self.hidden, x.height, x.width), self.image)
         return RnnCell(self.blocks(x), state, shortcut=self.shortcut)
 
@@ -232,9 +260,11 @@ class ConvLstm(ConvolutionalCell, names="conv_lstm"):
     """A long short-term memory of maps; of C Darknet's two the GPU's, as its CPU's knows neither
     `lstm_activation` nor `bottleneck`."""
 
-    examples = ("[conv_lstm]\noutput=6\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
-                "[conv_lstm]\noutput=4\nsize=1\npeephole=1\nlstm_activation=logistic\nstate_constrain=1",
-                "[conv_lstm]\noutput=8\nsize=5\npadding=2\ndilation=2\nbottleneck=1\nshortcut=1")
+    examples = (
+        "[conv_lstm]\noutput=6\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
+        "[conv_lstm]\noutput=4\nsize=1\npeephole=1\nlstm_activation=logistic\nstate_constrain=1",
+        "[conv_lstm]\noutput=8\nsize=5\npadding=2\ndilation=2\nbottleneck=1\nshortcut=1",
+    )
 
     activation = Activation("linear", help="what is applied to the output of each convolution")
     peephole = Flag(False, help="the gates also see the cell")
@@ -257,14 +287,24 @@ class ConvLstm(ConvolutionalCell, names="conv_lstm"):
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         if self.bottleneck and x.channels != self.output:
-            raise self.error("bottleneck", "state and input must have the same number of channels",
-                             found=f"{self.output} and {x.channels}", allowed=f"output={x.channels}")
+            raise self.error(
+                "bottleneck",
+                "state and input must have the same number of channels",
+                found=f"{self.output} and {x.channels}",
+                allowed=f"output={x.channels}",
+            )
         return super().shape(x)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import LstmCell, LstmRules, StateSize
-        rules = LstmRules(self.peephole, self.bottleneck, self.shortcut, limit=self.state_constrain,
-                          activation=self.lstm_activation)
+
+        rules = LstmRules(
+            self.peephole,
+            self.bottleneck,
+            self.shortcut,
+            limit=self.state_constrain,
+            activation=self.lstm_activation,
+        )
         return LstmCell(self.blocks(x), StateSize(Shape(self.output, x.height, x.width), self.image), rules)
 
     def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
@@ -285,4 +325,5 @@ class HistorySection(Section, names="history"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import History
+
         return History(self.history_size)

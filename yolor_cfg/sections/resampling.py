@@ -31,6 +31,7 @@ class Upsample(Section, names="upsample"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.resampling import BlockSum, Repeat
+
         return BlockSum(-self.stride, self.scale) if self.stride < 0 else Repeat(self.stride, self.scale)
 
 
@@ -43,8 +44,12 @@ class _Reordering(Section):
     def smaller(self, x: Shape, stride: int) -> Shape:
         """The size after space to depth."""
         if x.height % stride or x.width % stride:
-            raise self.error("stride", "does not divide the map", found=f"stride={stride}, input {x}",
-                             hint=f"height and width must be multiples of {stride}")
+            raise self.error(
+                "stride",
+                "does not divide the map",
+                found=f"stride={stride}, input {x}",
+                hint=f"height and width must be multiples of {stride}",
+            )
         return Shape(x.channels * stride**2, x.height // stride, x.width // stride)
 
     def larger(self, x: Shape) -> Shape:
@@ -54,8 +59,12 @@ class _Reordering(Section):
     def divides(self, x: Shape, divisor: int) -> None:
         """Complain unless the channels are a multiple of `divisor`."""
         if x.channels % divisor:
-            raise self.error("stride", "does not fit the channels", found=f"stride={self.stride}, input {x}",
-                             hint=f"the channels must be a multiple of {divisor}")
+            raise self.error(
+                "stride",
+                "does not fit the channels",
+                found=f"stride={self.stride}, input {x}",
+                hint=f"the channels must be a multiple of {divisor}",
+            )
 
 
 class Reorg(_Reordering, names="reorg"):
@@ -71,8 +80,11 @@ class Reorg(_Reordering, names="reorg"):
     )
     ignored = {"extra": "a key of the first Darknet; reorders nothing (default 0)"}
 
-    stride = Int(lambda section: 2 if section.dialect.is_yolor else 1, least=1,
-                 help="side of the blocks of pixels that become channels (yolor: always 2)")
+    stride = Int(
+        lambda section: 2 if section.dialect.is_yolor else 1,
+        least=1,
+        help="side of the blocks of pixels that become channels (yolor: always 2)",
+    )
 
     def check(self) -> None:
         if self.dialect.is_yolor and self.stride != 2:
@@ -86,6 +98,7 @@ class Reorg(_Reordering, names="reorg"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.resampling import ColumnsFirst, Reorder, depth_to_space, reorg
+
         if self.dialect.is_yolor:
             return ColumnsFirst()
         return Reorder(depth_to_space if self.reverse else reorg, self.stride)
@@ -119,6 +132,7 @@ class Reorg3d(_Reordering, names="reorg3d"):
         from torch import nn
 
         from yolor_cfg.ops.resampling import Reorder, reorg3d_reverse, space_to_depth
+
         if self.dialect.is_yolor:
             return nn.Identity()
         return Reorder(reorg3d_reverse if self.reverse else space_to_depth, self.stride)
@@ -140,6 +154,7 @@ class WaveletTransform(Section, names="dwt"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.resampling import Wavelets
+
         return Wavelets()
 
 
@@ -167,5 +182,6 @@ class Crop(Section, names="crop"):
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.resampling import CentreCrop
+
         scale, shift = (1.0, 0.0) if self.noadjust else (2.0, -1.0)
         return CentreCrop((self.crop_height, self.crop_width), scale, shift)

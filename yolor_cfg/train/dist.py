@@ -19,14 +19,11 @@ from yolor_cfg.model import Network
 from yolor_cfg.parallel import _Added, gathered, rank
 
 # Since torch 2.13 the option that leaves buffers alone has another name.
-BUFFERS = next(name for name in ("forward_sync_buffers", "broadcast_buffers")
-               if name in inspect.signature(DistributedDataParallel).parameters)  # fmt: skip
-
-
-
-
-
-
+BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -106,8 +103,6 @@ def exchanging(model: nn.Module, now: bool) -> Iterator[None]:
         return
     with model.no_sync():
         yield
-
-
 
 
 def pending_gradients(network: nn.Module) -> list[dict[str, Tensor]]:

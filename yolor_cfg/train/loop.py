@@ -121,8 +121,9 @@ def tested(job: Job, state: State) -> Scores:
     """The scores on the held-out pictures; as in YOLOR's training without padding around its rectangles."""
     if state.average is not None:
         share_statistics(state.average.network)
-    settings = Settings(batch_size=max(1, job.batch_size // rank().world), padding=0.0,
-                        precision=job.options.precision)  # fmt: skip
+    settings = Settings(
+        batch_size=max(1, job.batch_size // rank().world), padding=0.0, precision=job.options.precision
+    )
     return evaluate(state.tested, job.holdout, settings=settings)
 
 
@@ -198,6 +199,12 @@ def refuse_infinite_gradients(state: State, rules: LossRules) -> None:
         return
     name = next((name for name, gradient in named if not gradient.isfinite().all()), named[0][0])
     section = state.network.graph.nodes[int(name.split(".")[1])].section
-    raise NonFiniteLoss("the gradient is not a finite number", path=section.path, line=section.line,
-                        section=section.type, number=section.index, found=f"{name} in {rules.batch}",
-                        hint="a lower learning rate, a longer warm-up, or full precision")  # fmt: skip
+    raise NonFiniteLoss(
+        "the gradient is not a finite number",
+        path=section.path,
+        line=section.line,
+        section=section.type,
+        number=section.index,
+        found=f"{name} in {rules.batch}",
+        hint="a lower learning rate, a longer warm-up, or full precision",
+    )

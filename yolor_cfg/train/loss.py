@@ -66,8 +66,9 @@ def _losses(heads: Sequence[HeadOutput], inputs: LossInputs) -> list[HeadLoss]:
     for kind in dict.fromkeys(kinds):
         places = [place for place, its in enumerate(kinds) if its == kind]
         if kind not in LOSSES:
-            raise heads[places[0]].section.error("", "has no loss for detection",
-                                                 allowed="yolo, Gaussian_yolo, region, detection")
+            raise heads[places[0]].section.error(
+                "", "has no loss for detection", allowed="yolo, Gaussian_yolo, region, detection"
+            )
         members = tuple(heads[place] for place in places)
         found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
     return [found[place] for place in range(len(heads))]
@@ -94,9 +95,14 @@ def _not_finite(heads: Sequence[HeadOutput], losses: Sequence[HeadLoss], batch: 
     section = head.section
     found = ", ".join(f"{name} {part.item():g}" for name, part in parts)
     return NonFiniteLoss(
-        "the loss is not a finite number", path=section.path, line=section.line, section=section.type,
-        number=section.index, found=found + (f" in {batch}" if batch else ""),
-        hint="a lower learning rate, a longer warm-up, or full precision")
+        "the loss is not a finite number",
+        path=section.path,
+        line=section.line,
+        section=section.type,
+        number=section.index,
+        found=found + (f" in {batch}" if batch else ""),
+        hint="a lower learning rate, a longer warm-up, or full precision",
+    )
 
 
 def initialise_biases(network: Network) -> tuple[str, ...]:

@@ -126,8 +126,12 @@ class Journal:
         save_image(self.folder / "results.png", self.drawing.results(state.rows))
         if best:
             self._keep_network(state, "best")
-            write_weights(state.tested, self.folder / "weights/best.weights", force=True,
-                          header=WeightsHeader(seen=state.count * self.job.batch_size))  # fmt: skip
+            write_weights(
+                state.tested,
+                self.folder / "weights/best.weights",
+                force=True,
+                header=WeightsHeader(seen=state.count * self.job.batch_size),
+            )
         period = self.job.options.save_period
         if period and state.epoch % period == 0:
             self._keep_network(state, f"epoch{state.epoch}")
@@ -139,8 +143,13 @@ class Journal:
         save_state(state, self.folder / LAST, names=self.job.dataset.names)
 
     def _keep_network(self, state: State, name: str) -> None:
-        save_checkpoint(state.tested, self.folder / f"weights/{name}.pt", names=self.job.dataset.names,
-                        numbers=state.rows[-1], force=True)  # fmt: skip
+        save_checkpoint(
+            state.tested,
+            self.folder / f"weights/{name}.pt",
+            names=self.job.dataset.names,
+            numbers=state.rows[-1],
+            force=True,
+        )
 
     def _tell_unreadable(self) -> None:
         """Name the pictures for which others had to stand since the last epoch."""
@@ -202,8 +211,12 @@ def options_of(folder: Path) -> Options:
         values = yaml.safe_load((folder / "args.yaml").read_text(encoding="utf-8"))
         return Options.of(values)
     except (OSError, TypeError, yaml.YAMLError) as fault:
-        raise DataError("is not the folder of a training", path=str(folder), found=str(fault)[:200],
-                        hint="give the folder that has args.yaml and weights/last.pt") from None
+        raise DataError(
+            "is not the folder of a training",
+            path=str(folder),
+            found=str(fault)[:200],
+            hint="give the folder that has args.yaml and weights/last.pt",
+        ) from None
 
 
 def tell_faults(job: Job, say: Say) -> None:
@@ -255,11 +268,16 @@ def describe(folder: Path, job: Job) -> None:
 def environment() -> dict[str, Any]:
     """On what a run was computed."""
     return {
-        "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-        "opencv": cv2.__version__, "machine": platform.machine(), "system": platform.system(),
-        "threads": torch.get_num_threads(), "processes": rank().world,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "threads": torch.get_num_threads(),
+        "processes": rank().world,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
-    }  # fmt: skip
+    }
 
 
 def _trained(folder: Path, job: Job, state: State, *, drawing: Drawing, say: Say) -> Outcome:

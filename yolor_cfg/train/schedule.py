@@ -139,9 +139,15 @@ def _sgdr(net: Net, step: int) -> float:
 
 
 POLICIES = {
-    "constant": _constant, "random": _random, "poly": _poly, "step": _step, "steps": _steps, "exp": _exp,
-    "sigmoid": _sigmoid, "sgdr": _sgdr,
-}  # fmt: skip
+    "constant": _constant,
+    "random": _random,
+    "poly": _poly,
+    "step": _step,
+    "steps": _steps,
+    "exp": _exp,
+    "sigmoid": _sigmoid,
+    "sgdr": _sgdr,
+}
 
 
 def _between(start: float, end: float, part: float) -> float:

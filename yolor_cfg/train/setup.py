@@ -110,8 +110,9 @@ class Basis(NamedTuple):
 
 def prepare(options: Options, *, graph: Graph | None = None) -> Job:
     """The whole job; every fault of the user's shows here, before any time is spent."""
-    graph = graph or graphs.load(options.cfg, Reading(options.dialect, options.img_size,
-                                                      strict=options.strict))  # fmt: skip
+    graph = graph or graphs.load(
+        options.cfg, Reading(options.dialect, options.img_size, strict=options.strict)
+    )
     _refuse_contradictions(options)
     last_head(graph)
     dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
@@ -119,25 +120,39 @@ def prepare(options: Options, *, graph: Graph | None = None) -> Job:
         raise DataError("no pictures to train on", path=dataset.origin)
     batch_size = options.batch_size or max(1, graph.net.batch // graph.net.subdivisions)
     own_share(batch_size)
-    pictures = Pictures(dataset.samples, channels=graph.image.channels, substitutes=True,
-                        strict=options.strict, cache_bytes=int(options.cache * GIGABYTE))  # fmt: skip
+    pictures = Pictures(
+        dataset.samples,
+        channels=graph.image.channels,
+        substitutes=True,
+        strict=options.strict,
+        cache_bytes=int(options.cache * GIGABYTE),
+    )
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
     basis = Basis(options, graph, pictures, sizes, batch_size)
     kind = options.recipe or ("yolor" if graph.dialect.is_yolor else "darknet")
     parts = (_darknet if kind == "darknet" else _yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
     return Job(
-        options, graph, dataset, holdout, batch_size=batch_size, is_darknet=kind == "darknet",
-        averages_loss=getattr(graph.heads[-1].section, "loss_kind", "") != "yolor", ema=ema, **parts,
-    )  # fmt: skip
+        options,
+        graph,
+        dataset,
+        holdout,
+        batch_size=batch_size,
+        is_darknet=kind == "darknet",
+        averages_loss=getattr(graph.heads[-1].section, "loss_kind", "") != "yolor",
+        ema=ema,
+        **parts,
+    )
 
 
 def _refuse_contradictions(options: Options) -> None:
     if options.precision == "fp16" and not options.device.startswith("cuda"):
         raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
     if options.rect and rank().world > 1:
-        raise CfgError("rectangular batches are not all of one length, so one process must have them",
-                       found=f"--rect with {rank().world} processes")
+        raise CfgError(
+            "rectangular batches are not all of one length, so one process must have them",
+            found=f"--rect with {rank().world} processes",
+        )
     if options.epochs and options.max_batches:
         raise CfgError("give --epochs or --max-batches, not both")
 
@@ -187,25 +202,43 @@ def _yolor(basis: Basis) -> dict[str, Any]:
     phases = []
     for start, tiles, end in spans:
         recipe = YolorTraining(hyp, basis.size, basis.pictured, tiles)
-        schedule = Cosine(cosine_recipe(hyp, batches=count, per_epoch=per_epoch), epochs=end,
-                          batches=per_epoch, batch_size=as_if)
+        schedule = Cosine(
+            cosine_recipe(hyp, batches=count, per_epoch=per_epoch),
+            epochs=end,
+            batches=per_epoch,
+            batch_size=as_if,
+        )
         phases.append(Phase(start, _loader(basis, recipe, plan), schedule))
-    rules = LossRules(hyp.box, hyp.obj, hyp.cls, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma,
-                      counted=added)  # fmt: skip
+    rules = LossRules(
+        hyp.box, hyp.obj, hyp.cls, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma, counted=added
+    )
     decay = schedule.weight_decay()
-    return {"phases": tuple(phases), "rules": rules, "per_epoch": per_epoch, "count": count,
-            "optimizer": {"kind": options.optimizer or "sgd", "weight_decay": decay,
-                          "momentum": hyp.momentum}}  # fmt: skip
+    return {
+        "phases": tuple(phases),
+        "rules": rules,
+        "per_epoch": per_epoch,
+        "count": count,
+        "optimizer": {"kind": options.optimizer or "sgd", "weight_decay": decay, "momentum": hyp.momentum},
+    }
 
 
 def cosine_recipe(hyp: YolorRecipe, *, batches: int, per_epoch: int) -> CosineRecipe:
     """The recipe's rates; its warm-up of 3 epochs and 1000 batches at least is cut down to a tenth of all
     batches."""
     most = batches // WARM_PART
-    recipe = CosineRecipe(hyp.lr0, hyp.lrf, hyp.momentum, hyp.weight_decay, hyp.warmup_epochs,
-                          hyp.warmup_momentum, hyp.warmup_bias_lr)  # fmt: skip
-    return recipe._replace(warmup_epochs=min(hyp.warmup_epochs, most / per_epoch),
-                           least_warmup=max(1, min(recipe.least_warmup, most)))  # fmt: skip
+    recipe = CosineRecipe(
+        hyp.lr0,
+        hyp.lrf,
+        hyp.momentum,
+        hyp.weight_decay,
+        hyp.warmup_epochs,
+        hyp.warmup_momentum,
+        hyp.warmup_bias_lr,
+    )
+    return recipe._replace(
+        warmup_epochs=min(hyp.warmup_epochs, most / per_epoch),
+        least_warmup=max(1, min(recipe.least_warmup, most)),
+    )
 
 
 def _darknet(basis: Basis) -> dict[str, Any]:
@@ -224,9 +257,17 @@ def _darknet(basis: Basis) -> dict[str, Any]:
     recipe = DarknetTraining(recipe_of(basis.graph), basis.size, basis.pictured)
     phase = Phase(0, _loader(basis, recipe, plan), Policy(net))
     momentum = net.B1 if net.adam else net.momentum
-    return {"phases": (phase,), "rules": LossRules(counted=added), "per_epoch": per_epoch, "count": count,
-            "optimizer": {"kind": options.optimizer or ("adam" if net.adam else "sgd"),
-                          "weight_decay": net.decay, "momentum": momentum}}  # fmt: skip
+    return {
+        "phases": (phase,),
+        "rules": LossRules(counted=added),
+        "per_epoch": per_epoch,
+        "count": count,
+        "optimizer": {
+            "kind": options.optimizer or ("adam" if net.adam else "sgd"),
+            "weight_decay": net.decay,
+            "momentum": momentum,
+        },
+    }
 
 
 SizeOf = Callable[[int, int], Size] | None
@@ -261,8 +302,14 @@ def _plan(basis: Basis, size_of: SizeOf) -> Plan:
 
 def _loader(basis: Basis, recipe: Recipe, plan: Plan) -> Loader:
     here = rank()
-    return Loader(basis.pictures, recipe, plan, basis.options.seed, Share(here.number, here.world),
-                  basis.options.workers)  # fmt: skip
+    return Loader(
+        basis.pictures,
+        recipe,
+        plan,
+        basis.options.seed,
+        Share(here.number, here.world),
+        basis.options.workers,
+    )
 
 
 def deterministic(options: Options) -> None:
@@ -279,8 +326,11 @@ def frozen_layers(network: Network, options: Options) -> list[torch.nn.Module]:
     """The layers that do not learn, nor change their statistics: the first ones, and where implicit knowledge
     alone is trained all that hold none."""
     alone = options.train_only == "implicit"
-    return [layer for number, layer in enumerate(network.module_list)
-            if number < options.freeze or (alone and not isinstance(layer, Constant))]  # fmt: skip
+    return [
+        layer
+        for number, layer in enumerate(network.module_list)
+        if number < options.freeze or (alone and not isinstance(layer, Constant))
+    ]
 
 
 def freeze(network: Network, options: Options) -> None:
@@ -291,7 +341,14 @@ def freeze(network: Network, options: Options) -> None:
         return
     path, layers = network.graph.path, network.module_list
     if options.train_only and not any(isinstance(layer, Constant) for layer in layers):
-        raise CfgError("there is no implicit section in this network", path=path,
-                       found=f"--train-only {options.train_only}")
-    raise CfgError("nothing is left to learn", path=path, found=f"--freeze {options.freeze}",
-                   allowed=f"fewer than the {len(layers)} layers, so that some with parameters are left")
+        raise CfgError(
+            "there is no implicit section in this network",
+            path=path,
+            found=f"--train-only {options.train_only}",
+        )
+    raise CfgError(
+        "nothing is left to learn",
+        path=path,
+        found=f"--freeze {options.freeze}",
+        allowed=f"fewer than the {len(layers)} layers, so that some with parameters are left",
+    )

@@ -120,11 +120,17 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise WeightsError("there is nothing to go on from", path=str(path),
-                           hint="the run ended before its first checkpoint: start it anew") from None
+        raise WeightsError(
+            "there is nothing to go on from",
+            path=str(path),
+            hint="the run ended before its first checkpoint: start it anew",
+        ) from None
     except (OSError, RuntimeError, ValueError) as fault:
         raise WeightsError("cannot be read", path=str(path), found=str(fault)[:200]) from fault
     if not isinstance(content, dict) or "training" not in content:
-        raise WeightsError("holds weights only, not the state of a training", path=str(path),
-                           hint="give it with --weights to start anew from them")
+        raise WeightsError(
+            "holds weights only, not the state of a training",
+            path=str(path),
+            hint="give it with --weights to start anew from them",
+        )
     return content

@@ -39,9 +39,7 @@ class Taken(NamedTuple):
             yield f"{len(self.fresh)} tensors start anew, the first {self.fresh[0]}"
 
 
-def transfer(
-    network: Network, path: str | Path, *, names: Sequence[str], cutoff: int | None = None
-) -> Taken:
+def transfer(network: Network, path: str | Path, *, names: Sequence[str], cutoff: int | None = None) -> Taken:
     """Fill the network, whose classes are `names`, from a checkpoint or a `.weights` file.
 
     A `.weights` file says nothing of its layers, so it fits whole, or up to the `cutoff`, or not at all.
@@ -52,8 +50,9 @@ def transfer(
         return _all(network, cutoff)
     checkpoint = read_checkpoint(path)
     state = network.state_dict()
-    same = all(state[name].shape == tensor.shape for name, tensor in checkpoint.tensors.items()
-               if name in state)  # fmt: skip
+    same = all(
+        state[name].shape == tensor.shape for name, tensor in checkpoint.tensors.items() if name in state
+    )
     foreign = not checkpoint.tensors.keys() & state.keys()
     if cutoff is not None or foreign or (same and _named_alike(checkpoint.names, names)):
         load_tensors(network, checkpoint.tensors, path=str(path), cutoff=cutoff)
@@ -89,8 +88,11 @@ def _by_layer(
         else:
             fresh.append(name)
     if not whole:
-        raise WeightsError("has no layer in common with the network", found=f"{len(tensors)} tensors",
-                           allowed=f"those of {network.graph.path}")
+        raise WeightsError(
+            "has no layer in common with the network",
+            found=f"{len(tensors)} tensors",
+            allowed=f"those of {network.graph.path}",
+        )
     return Taken(whole, tuple(rows), tuple(after[new] for new in pairs), tuple(fresh))
 
 

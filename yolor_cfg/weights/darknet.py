@@ -120,8 +120,6 @@ def _read_into(file: BinaryIO, numbers: np.ndarray, place: Place) -> None:
         raise OSError(f"the file became shorter while it was read, at {place.name}")
 
 
-
-
 def _write_one(file: BinaryIO, place: Place, *, tensor: Tensor, header: WeightsHeader) -> None:
     numbers = tensor.detach().to("cpu", torch.float32).reshape(place.stored.shape)
     if place.stored.transposable and header.transposed:

@@ -226,5 +226,3 @@ def _count(number: float) -> str:
 
 def _bytes(number: int) -> str:
     return f"{number} bytes"
-
-

@@ -81,8 +81,6 @@ def open_network(
     return opened._replace(network=opened.network.eval().to(where))
 
 
-
-
 def _with_weights(graph: Graph, file: FileStart | None, cutoff: int | None) -> Opened:
     """The network of the graph, filled from a `.weights` file where there is one."""
     if file is None:

@@ -208,9 +208,7 @@ def _is_normed(slot: Slot) -> bool:
     return any(name.endswith("running_var") for name in slot.shapes)
 
 
-def _fitted(
-    graph: Graph, slot: Slot | None, piece: Piece | None, *, sized: bool = True
-) -> dict[str, Tensor]:
+def _fitted(graph: Graph, slot: Slot | None, piece: Piece | None, *, sized: bool = True) -> dict[str, Tensor]:
     """The piece under the names of the slot; raises WeightsError when they are not of one kind and size."""
     if slot is None or piece is None or slot.shapes.keys() != piece.tensors.keys():
         raise _misfit(graph, "the modules do not fit", slot, found=piece.name if piece else "nothing more")

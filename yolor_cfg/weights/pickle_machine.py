@@ -55,10 +55,17 @@ _DTYPES = {
     for name in "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
 }
 _STORAGES = {
-    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool, "UntypedStorage": torch.uint8,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "UntypedStorage": torch.uint8,
 }
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
@@ -73,7 +80,8 @@ def damaged(found: str, allowed: str) -> WeightsError:
 
 def _refused(found: str) -> WeightsError:
     return WeightsError(
-        "asks for something that no checkpoint needs", found=found,
+        "asks for something that no checkpoint needs",
+        found=found,
         allowed="tensors, numbers, texts, containers and the modules of torch.nn, models and utils",
         hint="the file asks to run code; it is not loaded",
     )

@@ -26,8 +26,18 @@ _LEGACY_PROTOCOL = 1001
 
 # What a damaged file can make the standard library and torch raise while its parts are taken apart.
 _DAMAGE = (
-    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
-    RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -44,7 +54,9 @@ def read_pt(path: str | Path) -> Any:
         raise
     except _DAMAGE as cause:
         raise WeightsError(
-            "is a damaged torch file", path=str(path), found=str(cause) or type(cause).__name__,
+            "is a damaged torch file",
+            path=str(path),
+            found=str(cause) or type(cause).__name__,
             hint="the download or the copy did not finish: fetch the file again",
         ) from cause
 
@@ -130,7 +142,8 @@ def _read_zip(file: _Bounded) -> Any:
         tops = [name.removesuffix("data.pkl") for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
         if len(tops) != 1 or len(names) != len(set(names)):
             raise WeightsError(
-                "is a zip archive but not a torch file", found=", ".join(names[:3]) or "an empty archive",
+                "is a zip archive but not a torch file",
+                found=", ".join(names[:3]) or "an empty archive",
                 allowed="one folder with data.pkl in it",
                 hint="if the checkpoint is packed inside, unpack it first",
             )

@@ -34,8 +34,9 @@ class Tables(NamedTuple):
 def yolor_tables(gains: Sequence[float]) -> Tables:
     """All three multiplied and rounded down; hue goes round the circle, the others stop at 255."""
     hue, saturation, value = (LEVELS * gain for gain in gains)
-    return Tables((hue % HUES).astype(np.uint8), *(each.clip(0, 255).astype(np.uint8)
-                                                   for each in (saturation, value)))  # fmt: skip
+    return Tables(
+        (hue % HUES).astype(np.uint8), *(each.clip(0, 255).astype(np.uint8) for each in (saturation, value))
+    )
 
 
 class Shade(NamedTuple):
@@ -50,11 +51,16 @@ class Shade(NamedTuple):
         """Rounded to the nearest. A hue below 0 stays 0 and does not go round, one above 179 does: both are
         C Darknet's, whose sum stops at 0 and 255."""
         levels = LEVELS.astype(np.float32)
-        return Tables(*(np.rint(each).clip(0, 255).astype(np.uint8) for each in (
-            levels + np.float32((HUES - 1) * self.hue),
-            levels * np.float32(self.saturation),
-            levels * np.float32(self.exposure),
-        )))  # fmt: skip
+        return Tables(
+            *(
+                np.rint(each).clip(0, 255).astype(np.uint8)
+                for each in (
+                    levels + np.float32((HUES - 1) * self.hue),
+                    levels * np.float32(self.saturation),
+                    levels * np.float32(self.exposure),
+                )
+            )
+        )
 
 
 def recoloured(image: Image, tables: Tables) -> Image:

@@ -92,8 +92,9 @@ def sizes_of(graph: Graph, *, parts: int = 1, seed: int = 0) -> RandomSizes | No
     if not chance:
         return None
     size = graph.image.height, graph.image.width
-    return RandomSizes(size, USUAL_FACTOR if chance == 1 else chance, net.resize_step, net.max_batches,
-                       parts, seed)  # fmt: skip
+    return RandomSizes(
+        size, USUAL_FACTOR if chance == 1 else chance, net.resize_step, net.max_batches, parts, seed
+    )
 
 
 def last_head(graph: Graph) -> Any:

@@ -121,5 +121,9 @@ def padding(cuts: Margins, image_size: Size, size: Size) -> Area:
     height, width = size
     added = [max(0, -cut) for cut in (cuts.left, cuts.top, cuts.right, cuts.bottom)]
     left, top, right, bottom = added
-    return (left * width // image_size[1], top * height // image_size[0],
-            right * width // image_size[1], bottom * height // image_size[0])  # fmt: skip
+    return (
+        left * width // image_size[1],
+        top * height // image_size[0],
+        right * width // image_size[1],
+        bottom * height // image_size[0],
+    )

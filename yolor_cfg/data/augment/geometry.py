@@ -144,10 +144,16 @@ def warped(image: Image, matrix: Matrix, size: Size) -> Image:
     if image.shape[:2] == size and np.array_equal(matrix, np.eye(3)):
         return image
     if np.array_equal(matrix[2], (0, 0, 1)):
-        return by_channels(image, lambda part: cv2.warpAffine(
-            part, matrix[:2], size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill))  # fmt: skip
-    return by_channels(image, lambda part: cv2.warpPerspective(
-        part, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill))  # fmt: skip
+        return by_channels(
+            image,
+            lambda part: cv2.warpAffine(
+                part, matrix[:2], size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill
+            ),
+        )
+    return by_channels(
+        image,
+        lambda part: cv2.warpPerspective(part, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill),
+    )
 
 
 def moved(boxes_xyxy: Boxes, matrix: Matrix) -> Boxes:

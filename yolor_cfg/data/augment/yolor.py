@@ -79,10 +79,21 @@ RECIPES: Mapping[str, YolorRecipe] = {
     "finetune1280": SCRATCH_1280._replace(scale=0.8, mixup=0.2),
     "paper": SCRATCH_1280._replace(translate=0.1),
     # Our own: some hundred pictures of a few classes from nothing, for --optimizer adamw.
-    "small": SCRATCH_1280._replace(lr0=0.003, lrf=0.02, warmup_epochs=1.0, warmup_bias_lr=0.003,
-                                   weight_decay=0.05, box=0.1, cls=4.0, translate=0.1, scale=0.3,
-                                   mosaic=0.5, hsv_s=0.4, hsv_v=0.3),
-}  # fmt: skip
+    "small": SCRATCH_1280._replace(
+        lr0=0.003,
+        lrf=0.02,
+        warmup_epochs=1.0,
+        warmup_bias_lr=0.003,
+        weight_decay=0.05,
+        box=0.1,
+        cls=4.0,
+        translate=0.1,
+        scale=0.3,
+        mosaic=0.5,
+        hsv_s=0.4,
+        hsv_v=0.3,
+    ),
+}
 
 
 def recipe_from(values: Mapping[str, object], path: str = "") -> YolorRecipe:
@@ -95,8 +106,11 @@ def recipe_from(values: Mapping[str, object], path: str = "") -> YolorRecipe:
             found=", ".join(map(str, unknown)),
             allowed=sorted(YolorRecipe._fields),
         )
-    numbers = {name: value for name, value in values.items()
-               if isinstance(value, (int, float)) and math.isfinite(value)}  # fmt: skip
+    numbers = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
     for name in values.keys() - numbers.keys():
         raise DataError("not a number", path=path, key=name, found=str(values[name]))
     return YolorRecipe(**numbers)
@@ -183,8 +197,10 @@ def mosaic9(pictures: Sequence[Picture], size: Size, rng: Generator) -> Scene:
     height, width = size
     scenes = [fitted(picture, size) for picture in pictures]
     canvas = grey((3 * height, 3 * width), scenes[0].image.shape[2])
-    placed = [pasted(canvas, scene, laid(scene, origin, (3 * height, 3 * width)))
-              for scene, origin in zip(scenes, ring(scenes, size), strict=True)]  # fmt: skip
+    placed = [
+        pasted(canvas, scene, laid(scene, origin, (3 * height, 3 * width)))
+        for scene, origin in zip(scenes, ring(scenes, size), strict=True)
+    ]
     y, x = int(rng.uniform(0, height)), int(rng.uniform(0, width))
     window = canvas[y : y + 2 * height, x : x + 2 * width]
     whole = joined(window, placed)
@@ -199,10 +215,15 @@ def ring(scenes: Sequence[Scene], size: Size) -> Iterator[tuple[int, int]]:
     hp, wp = h0, w0
     for place, (h, w) in enumerate(scene.size for scene in scenes[1:]):
         yield (
-            (left, top - h), (left + wp, top - h), (right, top), (right, top + hp),
-            (right - w, bottom), (right - wp - w, bottom),
-            (left - w, bottom - h), (left - w, bottom - hp - h),
-        )[place]  # fmt: skip
+            (left, top - h),
+            (left + wp, top - h),
+            (right, top),
+            (right, top + hp),
+            (right - w, bottom),
+            (right - wp - w, bottom),
+            (left - w, bottom - h),
+            (left - w, bottom - hp - h),
+        )[place]
         hp, wp = h, w
 
 

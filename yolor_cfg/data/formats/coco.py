@@ -34,8 +34,9 @@ def listing(path: str, split: Split) -> Listing:
         return _lines(objects.get(ids[index], ()), class_of, size=_same(images[index], size), path=path)
 
     names = tuple(str(one.get("name", one["id"])) for one in categories)
-    return Listing("coco", names, _places(images, path), read, lambda index: (path,), ids,
-                   category_ids=tuple(class_of))  # fmt: skip
+    return Listing(
+        "coco", names, _places(images, path), read, lambda index: (path,), ids, category_ids=tuple(class_of)
+    )
 
 
 def _content(path: str) -> dict[str, Any]:
@@ -46,8 +47,12 @@ def _content(path: str) -> dict[str, Any]:
     wanted = ("images", "annotations") if isinstance(content, dict) else ()
     lists = [key for key in wanted if isinstance(content.get(key), list)]
     if len(lists) < 2:
-        raise DataError("not COCO's JSON of instances", path=path, found=", ".join(lists),
-                        allowed="an object with the lists images, annotations, categories")  # fmt: skip
+        raise DataError(
+            "not COCO's JSON of instances",
+            path=path,
+            found=", ".join(lists),
+            allowed="an object with the lists images, annotations, categories",
+        )
     return content
 
 
@@ -107,5 +112,13 @@ def _row(one: Object, class_of: Mapping[Any, int], size: Size) -> Row | str:
         return "bbox is not four numbers (left, top, width, height)"
     rows, columns = size
     centre = (left + width / 2) / columns, (top + height / 2) / rows
-    return Row(0, label, float(one.get("track_id", -1)), *centre, width / columns, height / rows,
-               float(bool(one.get("iscrowd", 0))), area)  # fmt: skip
+    return Row(
+        0,
+        label,
+        float(one.get("track_id", -1)),
+        *centre,
+        width / columns,
+        height / rows,
+        float(bool(one.get("iscrowd", 0))),
+        area,
+    )

@@ -33,7 +33,3 @@ def listing(path: str, split: Split) -> Listing:
     place = locate(options[key], bases, what=key, path=path)
     images = distinct(pictures_of(place, bases), split)
     return with_text_labels("darknet", data_names(options, path), images)
-
-
-
-

@@ -141,5 +141,12 @@ def _row(one: Found, class_of: Mapping[str, int], size: Size) -> Row | str:
     height, width = size
     left, top = max(0.0, left - 1), max(0.0, top - 1)
     centre = (left + right) / 2 / width, (top + bottom) / 2 / height
-    return Row(0, class_of[one.name], -1.0, *centre, (right - left) / width, (bottom - top) / height,
-               float(one.difficult))  # fmt: skip
+    return Row(
+        0,
+        class_of[one.name],
+        -1.0,
+        *centre,
+        (right - left) / width,
+        (bottom - top) / height,
+        float(one.difficult),
+    )

@@ -121,8 +121,12 @@ def multipliers(section: Any, like: Tensor) -> Tensor:
         return like.new_ones(section.classes)
     counts = [max(count, 1) for count in section.counters_per_class]
     if len(counts) != section.classes:
-        raise section.error("counters_per_class", "not one number for each class", found=str(len(counts)),
-                            allowed=str(section.classes))
+        raise section.error(
+            "counters_per_class",
+            "not one number for each class",
+            found=str(len(counts)),
+            allowed=str(section.classes),
+        )
     return (max(counts) / like.new_tensor(counts)).clamp(max=section.max_delta)
 
 

@@ -45,8 +45,12 @@ def _head_loss(head: HeadOutput, inputs: LossInputs) -> HeadLoss:
         last = last_of_each(every.place)
         rows = Rows(every.place[last], every.truth[last])
         plan = Plan(truths, boxes.flatten(0, 1), Best.of(boxes, truths), rows, every)
-    return HeadLoss(_box(head, values, plan, rules=inputs.rules), _objectness(head.section, values, plan),
-                    _classes(head, values, plan), len(every.place))
+    return HeadLoss(
+        _box(head, values, plan, rules=inputs.rules),
+        _objectness(head.section, values, plan),
+        _classes(head, values, plan),
+        len(every.place),
+    )
 
 
 def _rows(head: HeadOutput, truths: Truths, boxes: Tensor) -> Rows:

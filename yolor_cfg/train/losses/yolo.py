@@ -67,8 +67,9 @@ def _head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
         outputs = values if section.new_coords else values.sigmoid()
         plan = planned(head, targets.to(values.dtype), outputs[:, 5:])
         confidence = _confidence(section, outputs[:, 4], plan)
-        classes = class_targets(section, outputs[:, 5:], class_writes(section, plan),
-                                focal=section.focal_loss)
+        classes = class_targets(
+            section, outputs[:, 5:], class_writes(section, plan), focal=section.focal_loss
+        )
         share = _share(section, outputs, plan, confidence=confidence, classes=classes)
     boxes = Rows.joined(plan.early, plan.rows)
     loss = _squares if section.iou_loss == "mse" else _overlaps
@@ -77,8 +78,14 @@ def _head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
     return joined(head, box, confidence=confidence, classes=classes, entropy=entropy)
 
 
-def joined(head: HeadOutput, box: Tensor, *, confidence: Confidence, classes: ClassTargets,
-           entropy: Callable[[Tensor, Tensor], Tensor]) -> HeadLoss:
+def joined(
+    head: HeadOutput,
+    box: Tensor,
+    *,
+    confidence: Confidence,
+    classes: ClassTargets,
+    entropy: Callable[[Tensor, Tensor], Tensor],
+) -> HeadLoss:
     """The loss of a head from that of its boxes and from what objectness and classes learn."""
     values, first = head.raw.flatten(0, 3), head.section.box_values
     objectness = (entropy(values[:, first - 1], confidence.wanted) * confidence.weight).sum()
@@ -140,8 +147,9 @@ def _confidence(section: Any, objectness: Tensor, plan: Plan) -> Confidence:
     return Confidence(wanted, weight, count)
 
 
-def _share(section: Any, outputs: Tensor, plan: Plan, *, confidence: Confidence,
-           classes: ClassTargets) -> Tensor:
+def _share(
+    section: Any, outputs: Tensor, plan: Plan, *, confidence: Confidence, classes: ClassTargets
+) -> Tensor:
     """One over how many classes each prediction [P] is pulled up for: C Darknet averages so when
     `iou_thresh` lets several objects meet in one."""
     if section.iou_thresh >= 1:
@@ -235,5 +243,3 @@ def slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
 def bounded(delta: Tensor, most: float) -> Tensor:
     """Deltas within +-most; what is no number or infinite is 0, as in C Darknet."""
     return torch.where(torch.isfinite(delta), delta, 0).clamp(-most, most)
-
-

@@ -34,8 +34,12 @@ def losses(inputs: LossInputs) -> list[HeadLoss]:
     many = THEIR_GAIN if len(found) >= MANY_LEVELS else 1.0
     rules = inputs.rules._replace(box=inputs.rules.box * gain, classes=inputs.rules.classes * gain)
     return [
-        _head_loss(head, matches, divisor, rules=rules._replace(
-            objectness=inputs.rules.objectness * gain * many * weight))
+        _head_loss(
+            head,
+            matches,
+            divisor,
+            rules=rules._replace(objectness=inputs.rules.objectness * gain * many * weight),
+        )
         for head, matches, divisor, weight in parts
     ]
 
@@ -53,8 +57,16 @@ def _head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, rules: Lo
     values = raw[matches.where]  # [M, V]
     overlap = ciou(_boxes(head, matches, values), matches.boxes)
     box = (1 - overlap).sum() / divisor * rules.box
-    objectness = _entropy(raw[..., 4], _objectness(raw, matches, overlap, rules=rules), rules=rules,
-                          weight=rules.object_weight) / raw[0, ..., 4].numel() * rules.objectness
+    objectness = (
+        _entropy(
+            raw[..., 4],
+            _objectness(raw, matches, overlap, rules=rules),
+            rules=rules,
+            weight=rules.object_weight,
+        )
+        / raw[0, ..., 4].numel()
+        * rules.objectness
+    )
     wanted = torch.full_like(values[:, 5:], rules.label_smoothing / 2)
     wanted.scatter_(1, matches.classes[:, None], 1 - rules.label_smoothing / 2)
     entropy = _entropy(values[:, 5:], wanted, rules=rules, weight=rules.class_weight)
@@ -84,7 +96,8 @@ def _objectness(raw: Tensor, matches: Matches, overlap: Tensor, *, rules: LossRu
 def _entropy(logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: float) -> Tensor:
     """The sum of binary cross entropies; focal (arXiv 1708.02002) where `focal_gamma` is above 0."""
     entropy = F.binary_cross_entropy_with_logits(
-        logits, wanted, pos_weight=logits.new_tensor(weight), reduction="none")
+        logits, wanted, pos_weight=logits.new_tensor(weight), reduction="none"
+    )
     if rules.focal_gamma > 0:
         probability = logits.sigmoid()
         right = wanted * probability + (1 - wanted) * (1 - probability)

@@ -1,0 +1,56 @@
+"""How alike what layers and anchors learned is: cosines between implicit vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Similarity(NamedTuple):
+    """The cosine of two things' values, and of how far they went from their starts; NaN where one is 0."""
+
+    a: str
+    b: str
+    cosine: float
+    of_change: float
+
+
+def similar(a: Floats, b: Floats) -> float:
+    """The cosine of two vectors over the numbers that both have; NaN where one is 0."""
+    both = ~(np.isnan(a) | np.isnan(b))
+    lengths = np.linalg.norm(a[both]) * np.linalg.norm(b[both])
+    return float(a[both] @ b[both] / lengths) if lengths > 0 else math.nan
+
+
+def between_layers(layers: Sequence[Learned]) -> list[Similarity]:
+    """Every two values of one kind and equal length."""
+    pairs = [
+        (a, b) for a, b in combinations(layers, 2) if a.kind == b.kind and a.values.shape == b.values.shape
+    ]
+    return [
+        Similarity(
+            f"#{a.index}",
+            f"#{b.index}",
+            similar(a.values.ravel(), b.values.ravel()),
+            similar(a.values.ravel() - a.start, b.values.ravel() - b.start),
+        )
+        for a, b in pairs
+    ]
+
+
+def between_anchors(refinements: Sequence[Refinement]) -> list[Similarity]:
+    """Every two anchors, also of different levels, whose values are refined in the same way."""
+    rows = [
+        (one, anchor.number, row)
+        for one in refinements
+        for anchor, row in zip(one.anchors, one.table, strict=True)
+    ]
+    pairs = [(a, b) for a, b in combinations(rows, 2) if a[0].type == b[0].type and len(a[2]) == len(b[2])]
+    return [
+        Similarity(f"{a.level}/{i}", f"{b.level}/{j}", similar(x, y), similar(x - a.start, y - b.start))
+        for (a, i, x), (b, j, y) in pairs
+    ]
