@@ -19,7 +19,7 @@ FLOORS = (
     ("lang", "ops"),
     ("sections",),
     ("graph", "count", "model"),
-    ("weights", "rewrite", "images", "parallel", "names"),
+    ("weights", "rewrite", "images", "parallel", "names", "networks"),
     ("detect", "data"),
     ("evaluate",),
     ("train",),

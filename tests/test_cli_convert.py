@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import click
-import make_cfgs
 import pytest
 import torch
 from tiny_detector import Files, photo, save, text, write, yolor
 
 from yolor_cfg import Detector, load
 from yolor_cfg.cli import main
+from yolor_cfg.networks import family
 from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 
 IMPLICIT = "[implicit_add]\nfilters=24\n[route]\nlayers=-2\n[shift_channels]\nfrom=4\n"
@@ -177,7 +177,7 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """yolor_micro with seeded weights, at its smallest size."""
     folder = tmp_path_factory.mktemp("micro")
     cfg = folder / "micro.cfg"
-    cfg.write_text(make_cfgs.cfg_text("yolor_micro", make_cfgs.FAMILY["yolor_micro"]._replace(size=64)))
+    cfg.write_text(family.cfg_text("yolor_micro", family.FAMILY["yolor_micro"]._replace(size=64)))
     torch.manual_seed(0)
     write_weights(load(cfg), folder / "micro.weights")
     return Files(cfg, folder / "micro.weights")

@@ -9,9 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from yolor_cfg.cli import main
-from yolor_cfg.cli.demo import bundled
 from yolor_cfg.data.shapes import KINDS, NAMES, look_of
-from yolor_cfg.errors import WeightsError
 
 
 def run(*args: object):
@@ -61,8 +59,3 @@ def test_the_demo_trains_a_network_from_nothing(tmp_path: Path) -> None:
     done = run("demo", "--train", "--project", tmp_path, "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["coco"]["AP50"] >= 0.80
-
-
-def test_a_missing_network_is_told_with_the_places_where_it_may_be() -> None:
-    with pytest.raises(WeightsError, match=r"nothing\.pt: the demo's network is not there\n  found: .*w"):
-        bundled("nothing.pt")

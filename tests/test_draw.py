@@ -26,10 +26,10 @@ from yolor_cfg.errors import YolorError
 from yolor_cfg.images.draw import colour_of, draw, drawable
 from yolor_cfg.images.read import read_image
 from yolor_cfg.runs import (
+    new_file,
     new_folder,
     save_image,
     save_text,
-    whole,
 )
 
 ALL = Wanted(media=True, labels=True, scores=True, crops=True, records=True)
@@ -199,7 +199,7 @@ def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_fails_half_way_is_absent_and_the_old_one_stays(tmp_path: Path) -> None:
     save_text(tmp_path / "a.txt", "old")
-    with pytest.raises(RuntimeError), whole(tmp_path / "a.txt") as part:
+    with pytest.raises(RuntimeError), new_file(tmp_path / "a.txt") as part:
         part.write_text("ne")
         raise RuntimeError
     assert files(tmp_path) == ["a.txt"]

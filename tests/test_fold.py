@@ -5,7 +5,6 @@ from pathlib import Path
 
 import folding
 import golden
-import paper_cfgs
 import pytest
 import torch
 from folding import apart, lived_in, pictures
@@ -19,6 +18,7 @@ from yolor_cfg.count import count
 from yolor_cfg.graph import Graph, Reading, build, load
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.networks import paper
 from yolor_cfg.rewrite.fold import Folded, fold
 from yolor_cfg.weights.darknet import read_weights, write_weights
 
@@ -144,12 +144,12 @@ def test_the_paper_forms_leave_nothing(name, shared):
     assert folded.notes == ()
 
 
-ROWS = [(table, row) for table, rows in paper_cfgs.TABLES.items() for row in rows]
+ROWS = [(table, row) for table, rows in paper.TABLES.items() for row in rows]
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS)
 def test_every_row_of_the_papers_tables_folds_to_its_last_constant(table, row):
-    text = paper_cfgs.variant_text(table, row, base="yolor_micro", classes=3)
+    text = paper.ablation_text(table, row, base="yolor_micro", classes=3)
     network = lived_in(build(parse(text), Reading(size=64)))
     folded = fold(network)
     assert implicit_sections(folded.network.graph) == []

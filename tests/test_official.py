@@ -17,11 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import make_cfgs
 import numpy as np
 import pytest
 import torch
-from cfg_yolor import STEMS, Row
 from tiny_detector import photo, save, yolor
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,6 +29,8 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import build
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.networks import family
+from yolor_cfg.networks.yolor import STEMS, Row
 from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint
 from yolor_cfg.weights.loading import open_network
 
@@ -41,7 +41,7 @@ CLASSES = 3
 def written(folder: Path, row: Row, *, classes: int = CLASSES) -> Path:
     """The cfg of a row in a file."""
     path = folder / "net.cfg"
-    path.write_text(make_cfgs.cfg_text("net", row, classes=classes))
+    path.write_text(family.cfg_text("net", row, classes=classes))
     return path
 
 
@@ -141,7 +141,7 @@ def test_our_networks_have_the_tensors_of_the_main_branchs_files(name: str) -> N
 @pytest.mark.parametrize("stepped", [False, True], ids=["stripped", "with optimizer"])
 @pytest.mark.parametrize("name", MAIN)
 def test_files_of_the_main_branch_load_by_name(name: str, stepped: bool, half: bool, tmp_path: Path) -> None:
-    cfg = written(tmp_path, eighth(make_cfgs.FAMILY[name]))
+    cfg = written(tmp_path, eighth(family.FAMILY[name]))
     check_main(cfg, tmp_path, stepped=stepped, half=half)
 
 
@@ -462,7 +462,7 @@ def paper_file(model: Model, folder: Path) -> Path:
 
 
 P6, E6, SSSS, SSSS_DWT, SSS = (
-    make_cfgs.FAMILY[f"yolor_{name}_paper"] for name in ("p6", "e6", "csp_ssss", "csp_ssss_dwt", "csp_sss")
+    family.FAMILY[f"yolor_{name}_paper"] for name in ("p6", "e6", "csp_ssss", "csp_ssss_dwt", "csp_sss")
 )
 SMALL = {
     "p6": eighth(P6)._replace(stem="D, micro"),
@@ -488,7 +488,7 @@ SMALL = {
 )
 def test_the_modules_here_are_those_of_the_branch(name: str, last: int, parameters: int) -> None:
     with torch.device("meta"):
-        model = Model(make_cfgs.FAMILY[name], 80)
+        model = Model(family.FAMILY[name], 80)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     assert f"model.{last}.ia.0.implicit" in model.state_dict()
 
@@ -545,7 +545,7 @@ def small_state(name: str = "p6", **changes: Any) -> dict[str, Tensor]:
 
 
 def network_of(name: str = "p6", **changes: Any) -> Network:
-    return Network(build(parse(make_cfgs.cfg_text("net", SMALL[name]._replace(**changes), classes=CLASSES))))
+    return Network(build(parse(family.cfg_text("net", SMALL[name]._replace(**changes), classes=CLASSES))))
 
 
 def test_a_state_dict_of_the_branch_and_one_of_a_wrapper_load_too(tmp_path: Path) -> None:
@@ -628,7 +628,7 @@ def test_a_network_with_a_level_more_is_refused() -> None:
 
 
 def test_another_class_count_is_told_with_the_one_that_fits() -> None:
-    graph = build(parse(make_cfgs.cfg_text("net", SMALL["p6"], classes=7)))
+    graph = build(parse(family.cfg_text("net", SMALL["p6"], classes=7)))
     assert "classes=3 would fit (filters=24 before the head)" in refusal(Network(graph), small_state()).hint
 
 

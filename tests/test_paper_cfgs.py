@@ -1,17 +1,15 @@
 """The networks of the YOLOR paper's ablations: each can be built, run and trained in all that is implicit."""
 
-import make_cfgs
-import paper_cfgs
 import pytest
 import torch
-from click.testing import CliRunner
 
 from yolor_cfg.count import count
 from yolor_cfg.graph import Reading, build
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.networks import family, paper
 
-ROWS = [(table, row) for table, rows in paper_cfgs.TABLES.items() for row in rows]
+ROWS = [(table, row) for table, rows in paper.TABLES.items() for row in rows]
 CLASSES = 3
 # The rows of each table; those with a chain are section 4.2's.
 PAPER = {"table1": 2, "table2": 2, "table3": 5, "table4": 6, "table5": 3, "table6": 4, "table7": 4}
@@ -45,7 +43,7 @@ EXTRA = {
 
 
 def text_of(table: str, row: str) -> str:
-    return paper_cfgs.variant_text(table, row, base="yolor_micro", classes=CLASSES)
+    return paper.ablation_text(table, row, base="yolor_micro", classes=CLASSES)
 
 
 def network_of(table: str, row: str) -> Network:
@@ -60,7 +58,7 @@ def ends_of(network: Network) -> list[int]:
 
 
 def test_every_row_of_the_tables_is_there():
-    rows = {table: [row for row in rows if "chain" not in row] for table, rows in paper_cfgs.TABLES.items()}
+    rows = {table: [row for row in rows if "chain" not in row] for table, rows in paper.TABLES.items()}
     assert {table: len(rows) for table, rows in rows.items()} == PAPER
 
 
@@ -114,8 +112,8 @@ def test_alignment_and_refinement_together_are_the_shipped_networks(row, base):
     def sections(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
         return [(raw.name, [(line.key, line.value) for line in raw.entries]) for raw in parse(text).layers]
 
-    shipped = make_cfgs.cfg_text(base, make_cfgs.FAMILY[base])
-    assert sections(paper_cfgs.variant_text("table7", row, base=base)) == sections(shipped)
+    shipped = family.cfg_text(base, family.FAMILY[base])
+    assert sections(paper.ablation_text("table7", row, base=base)) == sections(shipped)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +121,7 @@ def test_alignment_and_refinement_together_are_the_shipped_networks(row, base):
     [("baseline1", 52908989), ("implicit1", 52911546), ("baseline2", 37262204), ("implicit2", 37265016)],
 )
 def test_the_parameters_of_table_7(row, parameters):
-    assert count(build(parse(paper_cfgs.variant_text("table7", row)))).parameters == parameters
+    assert count(build(parse(paper.ablation_text("table7", row)))).parameters == parameters
 
 
 @pytest.mark.parametrize(
@@ -138,24 +136,4 @@ def test_the_parameters_of_table_7(row, parameters):
     ],
 )
 def test_a_row_may_be_named_as_the_paper_does(table, word, row):
-    assert paper_cfgs.found(table, word) == row
-
-
-def test_the_command_writes_the_rows_asked_for(tmp_path):
-    run = CliRunner().invoke(paper_cfgs.main, ["table5", "--base", "yolor_micro", "--out", str(tmp_path)])
-    assert run.exit_code == 0, run.output
-    rows = paper_cfgs.TABLES["table5"]
-    assert {path.name for path in tmp_path.iterdir()} == {f"table5_{row}.cfg" for row in rows}
-    assert (tmp_path / "table5_mul-iPR-star.cfg").read_text(encoding="utf-8") == paper_cfgs.variant_text(
-        "table5", "mul-iPR-star", base="yolor_micro"
-    )
-
-
-def test_an_unknown_row_is_refused_with_those_there_are():
-    run = CliRunner().invoke(paper_cfgs.main, ["table1", "iXX"])
-    assert run.exit_code == 2 and "baseline, iFA" in run.output
-
-
-def test_the_list_names_every_row():
-    lines = CliRunner().invoke(paper_cfgs.main, ["--list"]).output.splitlines()
-    assert [tuple(line.split()[:2]) for line in lines] == ROWS
+    assert paper.row_named(table, word) == row

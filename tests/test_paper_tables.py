@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import make_cfgs
 import paper_tables
 import pytest
 import readme_tables
@@ -12,6 +11,7 @@ from paper_counts import CFG, CFG_FUSED, YAML, YAML_FUSED, Convention, counts
 
 from yolor_cfg.count import count
 from yolor_cfg.graph import load
+from yolor_cfg.networks import family
 
 CFGS = Path(__file__).resolve().parents[1] / "cfg"
 # Every count of Tables 7, A1, A2 and A3 that follows from a network.
@@ -57,8 +57,8 @@ def all_cells() -> list[dict[str, str]]:
 @pytest.fixture
 def narrower(monkeypatch: pytest.MonkeyPatch) -> None:
     """YOLOv4-CSP-SSS with its neck's finest level 8 channels narrower."""
-    row = make_cfgs.FAMILY["yolov4_csp_sss"]
-    monkeypatch.setitem(make_cfgs.FAMILY, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
+    row = family.FAMILY["yolov4_csp_sss"]
+    monkeypatch.setitem(family.FAMILY, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
 
 
 def test_every_printed_count_that_a_network_gives_is_met_to_the_last_digit() -> None:
@@ -104,14 +104,14 @@ def test_the_yaml_columns_move_with_the_width_by_their_rule(
         return yaml.parameters - cfg.parameters, yaml.flops - cfg.flops
 
     before = difference()
-    row = make_cfgs.FAMILY["yolov4_csp_sss"]
-    monkeypatch.setitem(make_cfgs.FAMILY, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
+    row = family.FAMILY["yolov4_csp_sss"]
+    monkeypatch.setitem(family.FAMILY, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
     after = difference()
     assert before[0] - after[0] == rule * 8
     assert before[1] - after[1] == 2 * rule * 8 * 80 * 80
 
 
-@pytest.mark.parametrize("name", [name for name in make_cfgs.FAMILY if name.endswith("_paper")])
+@pytest.mark.parametrize("name", [name for name in family.FAMILY if name.endswith("_paper")])
 def test_yaml_unfused_has_the_parameters_of_the_paper_branchs_cfg(name: str) -> None:
     parameters = count(load(CFGS / f"{name}.cfg")).parameters
     assert counts(name.removesuffix("_paper"), YAML, 640).parameters == parameters
@@ -125,8 +125,8 @@ def test_yaml_columns_are_those_measured_with_the_original_code(shared: Path) ->
     for model, name in YAMLS.items():
         for convention, word in ((YAML, "unfused"), (YAML_FUSED, "fused")):
             ours = counts(name, convention, 640)
-            implicit = make_cfgs.FAMILY[name].implicit
-            levels = len(make_cfgs.FAMILY[name].heads(80).widths)
+            implicit = family.FAMILY[name].implicit
+            levels = len(family.FAMILY[name].heads(80).widths)
             refined = 255 * PREDICTIONS[levels] if implicit else 0
             told = (ours.parameters, f"{(ours.flops - refined) / 1e6:.4f}")
             wanted = rows[model]["params" if word == "unfused" else "params_fused"]

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import cv2
 import folding
-import make_cfgs
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from yolor_cfg import graph as graphs
 from yolor_cfg.graph import Reading
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.networks import family
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import load
@@ -75,7 +75,7 @@ def test_kept_batch_norms_need_the_difference_between_the_epsilons(tmp_path):
 
 def yolor_network(name: str, classes: int) -> Network:
     """The shipped network with that many classes, in float32, its activations of order 1."""
-    text = make_cfgs.cfg_text(name, make_cfgs.FAMILY[name], classes=classes)
+    text = family.cfg_text(name, family.FAMILY[name], classes=classes)
     network = folding.lived_in(graphs.build(parse(text), Reading(size=CASES[name])))
     return network.float()
 

@@ -15,11 +15,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paper_cfgs import FAST, TABLES, Variant, variant_text
-
 from yolor_cfg.data.shapes import KINDS, NAMES
 from yolor_cfg.graph import Graph, build
 from yolor_cfg.lang.syntax import parse
+from yolor_cfg.networks.paper import FAST, TABLES, Ablation, ablation_text
 
 NETWORK = "yolor_micro"
 TRAIN_PICTURES, TEST_PICTURES = 600, 200
@@ -82,7 +81,7 @@ class Run(NamedTuple):
 def _variants() -> dict[str, list[str]]:
     """Each network once, by its first place in the paper, with all of its places. Those of other bases are
     left out: Table 3, whose second tasks are not detection, and Table 7's second pair."""
-    found: dict[Variant, list[str]] = {}
+    found: dict[Ablation, list[str]] = {}
     for table, rows in TABLES.items():
         for row, variant in rows.items():
             if variant.base == FAST:
@@ -116,7 +115,7 @@ def label_of(variant: str) -> str:
 def cfg_text(variant: str, recipe: Recipe) -> str:
     """The variant of the micro network for the recipe's input and anchors."""
     table, _, row = variant.partition("/")
-    text = variant_text(table, row, base=NETWORK, classes=len(NAMES))
+    text = ablation_text(table, row, base=NETWORK, classes=len(NAMES))
     text = re.sub(r"(?m)^(width|height)=.*$", rf"\1={recipe.size}", text)
     # Only a head's anchors are a list; those of a starred operator are their number.
     return re.sub(r"(?m)^anchors=.*,.*$", f"anchors={recipe.anchors}", text)

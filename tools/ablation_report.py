@@ -34,10 +34,10 @@ from ablation_table import (
     means_by_epoch,
     score_of,
 )
-from paper_cfgs import TABLES
 
 from yolor_cfg.count import tally
 from yolor_cfg.images.types import Image
+from yolor_cfg.networks.paper import TABLES
 from yolor_cfg.report.plots import FAINT, TICKS, Axes, Colour, Curve, chart
 from yolor_cfg.runs import save_image, save_text
 
@@ -122,14 +122,14 @@ def _how(recipe: Recipe) -> str:
             f"The network is {NETWORK} without implicit knowledge (baseline), and with what a row of the"
             f' YOLOR paper\'s ablations says, at {side} pixels. It learns the drawn data set "shapes" from'
             f" nothing: {recipe.train_pictures} pictures, {recipe.epochs} epochs. Tested are the averaged"
-            f" weights after the last epoch on {recipe.test_pictures} other pictures; no epoch is chosen by its"
-            f" AP. APS, APM and APL are by COCO's areas in pictures of {recipe.picture} pixels.",
+            f" weights after the last epoch on {recipe.test_pictures} other pictures; no epoch is chosen by"
+            f" its AP. APS, APM and APL are by COCO's areas in pictures of {recipe.picture} pixels.",
             "Figures are percent, mean ± standard deviation over n seeds. Runs of one seed have the same"
-            " pictures in the same order, the same augmentation, and the same first weights up to the neck. So"
-            " `AP − baseline` is the mean of the differences between runs of one seed, ± its standard error."
-            f" The verdict is `{BETTER}` or `{WORSE}` where 0 lies outside the 95 % interval of Student's t for"
-            f" these n differences (4.3 standard errors for n = 3), else `{NOISE}`. Where nothing has any"
-            " effect, one verdict in twenty says that something has.",
+            " pictures in the same order, the same augmentation, and the same first weights up to the neck."
+            " So `AP − baseline` is the mean of the differences between runs of one seed, ± its standard"
+            f" error. The verdict is `{BETTER}` or `{WORSE}` where 0 lies outside the 95 % interval of"
+            f" Student's t for these n differences (4.3 standard errors for n = 3), else"
+            f" `{NOISE}`. Where nothing has any effect, one verdict in twenty says that something has.",
         )
     )
 

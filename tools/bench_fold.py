@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
-import make_cfgs
+
+from yolor_cfg.networks import family
 
 if TYPE_CHECKING:
     from yolor_cfg.model import Network
@@ -88,8 +89,8 @@ def _compared(networks: list[Network], *, size: int, count: int) -> Ratio:
 
 def _texts(name: str, baseline: str) -> list[str]:
     """The cfgs of the network and of its baseline; without one, of itself without implicit knowledge."""
-    row = make_cfgs.FAMILY[name]._replace(implicit=False)
-    other = (CFG / f"{baseline}.cfg").read_text() if baseline else make_cfgs.cfg_text(name, row)
+    row = family.FAMILY[name]._replace(implicit=False)
+    other = (CFG / f"{baseline}.cfg").read_text() if baseline else family.cfg_text(name, row)
     return [(CFG / f"{name}.cfg").read_text(), other]
 
 

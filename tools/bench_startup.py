@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from make_cfgs import FAMILY, cfg_text
+
+from yolor_cfg.networks.family import FAMILY, cfg_text
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = "yolov4_p7"  # 366 sections

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
-import make_cfgs
 
 from yolor_cfg.cli.options import Size
+from yolor_cfg.networks import family
 
 if TYPE_CHECKING:
     from bench_train_loops import Step
@@ -45,7 +45,7 @@ ALLOCATOR = ("MALLOC_", "GLIBC_TUNABLES")
 
 
 class Case(NamedTuple):
-    """What is trained: a network of the table of tools/make_cfgs.py, and batches of this size."""
+    """What is trained: a network of the family, and batches of this size."""
 
     cfg: str
     size: tuple[int, int]
@@ -81,9 +81,9 @@ class Row(NamedTuple):
     "--cfg",
     default="yolor_nano",
     show_default=True,
-    type=click.Choice(list(make_cfgs.FAMILY)),
+    type=click.Choice(list(family.FAMILY)),
     metavar="NAME",
-    help="network of the table of tools/make_cfgs.py",
+    help="network of the family",
 )
 @click.option("--img-size", "size", type=Size(), default="256x320", show_default=True, help="N or HxW")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="images of a step")
@@ -230,7 +230,7 @@ def _prepared(case: Case) -> Iterator[dict[str, object]]:
 
     with tempfile.TemporaryDirectory() as folder:
         cfg = Path(folder) / f"{case.cfg}.cfg"
-        cfg.write_text(make_cfgs.cfg_text(case.cfg, make_cfgs.FAMILY[case.cfg], classes=len(NAMES)))
+        cfg.write_text(family.cfg_text(case.cfg, family.FAMILY[case.cfg], classes=len(NAMES)))
         wanted = DrawnData(EPOCH_BATCHES * case.batch_size + 1, case.size, held=1)
         data = write_shapes(Path(folder) / "shapes", wanted)
         yield {

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of the networks in `make_cfgs` as YOLOR's paper (arXiv 2105.04206) counts them.
+"""Parameters and FLOPs of the networks in `networks.family` as YOLOR's paper (arXiv 2105.04206) counts them.
 
 The paper mixes two codes and two states. `cfg`: a batch norm at each convolution but those of the heads, the
 code of the main branch. `yaml`: the code of the paper branch, where one batch norm over the concatenation of
@@ -11,13 +11,12 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-import make_cfgs
-from cfg_u5r5 import U5Row
-from cfg_yolor import Row
-
 from yolor_cfg.count import count, tally, work
 from yolor_cfg.graph import Reading, build
 from yolor_cfg.lang.syntax import parse
+from yolor_cfg.networks import family
+from yolor_cfg.networks.u5r5 import U5Row
+from yolor_cfg.networks.yolor import Row
 
 
 class Convention(NamedTuple):
@@ -52,12 +51,12 @@ class Counts(NamedTuple):
 
 def counts(name: str, convention: Convention, size: int) -> Counts:
     """What the network of that name in the table costs for a square image of that size."""
-    return _counts(make_cfgs.FAMILY[name], convention, size)
+    return _counts(family.FAMILY[name], convention, size)
 
 
 @cache
 def _counts(row: Row | U5Row, convention: Convention, size: int) -> Counts:
-    written = make_cfgs.written("", row)
+    written = family.write_cfg("", row)
     graph = build(parse(written.text), Reading(size=size))
     counted, tallied = count(graph), tally(graph, "paper")
     parameters, flops = counted.parameters, int(tallied.flops)

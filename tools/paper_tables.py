@@ -1,5 +1,5 @@
 """Prints Tables 7, A1, A2 and the count columns of A3 of YOLOR's paper (arXiv 2105.04206) beside what the
-networks of `make_cfgs` cost: `python tools/paper_tables.py [--json]`.
+networks of `networks.family` cost: `python tools/paper_tables.py [--json]`.
 
 Exits 1 if a cell that a network gives is not met to the last digit.
 """

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import click
-from make_cfgs import FAMILY
 
 from yolor_cfg.count import count, peak_activation
 from yolor_cfg.graph import load
+from yolor_cfg.networks.family import FAMILY
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- networks -->", "<!-- /networks -->"
@@ -26,7 +26,7 @@ activations (float32) are for one image of the size in the cfg.
 
 
 def table() -> str:
-    """The table of all networks that are shipped, in the order of `make_cfgs`."""
+    """The table of all networks that are shipped, in the order of `networks.family`."""
     return HEAD + "".join(f"{_row(name)}\n" for name in FAMILY)
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolor_cfg.analysis.implicit import Floats, Learned, Refinement
+
 
 class Similarity(NamedTuple):
     """The cosine of two things' values, and of how far they went from their starts; NaN where one is 0."""

@@ -11,6 +11,7 @@ from yolor_cfg.cli.options import failure, global_options, is_on
 from yolor_cfg.errors import YolorError
 
 COMMANDS = {
+    "new": "yolor_cfg.cli.new:new",
     "info": "yolor_cfg.cli.info:info",
     "detect": "yolor_cfg.cli.detect:detect",
     "train": "yolor_cfg.cli.train:train",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,14 +68,14 @@ def demo(trains: bool, pictures: int, seed: int, project: str, as_json: bool) ->
 
 def _with_trained(folder: Path, seed: int, pictures: int) -> Iterator[Command]:
     """With the network that comes along, on pictures that it never saw."""
-    network = bundled("yolor_nano_shapes.cfg"), bundled("yolor_nano_shapes.pt")
+    network = _shipped("yolor_nano_shapes.cfg"), _shipped("yolor_nano_shapes.pt")
     yield _draw(folder, seed, count=pictures, held=pictures, side=SIDE)
     yield from _used(folder, network)
 
 
 def _with_training(folder: Path, seed: int) -> Iterator[Command]:
     """The same from nothing."""
-    cfg, hyp = bundled("yolor_micro_shapes.cfg"), bundled("yolor_micro_shapes.yaml")
+    cfg, hyp = _shipped("yolor_micro_shapes.cfg"), _shipped("yolor_micro_shapes.yaml")
     yield _draw(folder, seed, count=PICTURES, held=HELD, side=SMALL_SIDE)
     yield (
         "train",
@@ -142,19 +141,7 @@ def _run(command: Command) -> None:
     main.main(args=[*(["--quiet"] if quiet else []), *command], standalone_mode=False)
 
 
-def bundled(name: str) -> str:
-    """The path of a file in weights/: beside the package where it is run from its sources, else where an
-    installation puts it."""
-    from yolor_cfg.errors import WeightsError
+def _shipped(name: str) -> str:
+    from yolor_cfg.networks.catalog import shipped_weights
 
-    beside = Path(__file__).resolve().parents[2] / "weights"
-    places = (beside, Path(sysconfig.get_path("data")) / "share" / "yolor-cfg" / "weights")
-    for place in places:
-        if (place / name).is_file():
-            return str(place / name)
-    raise WeightsError(
-        "the demo's network is not there",
-        path=name,
-        found=", ".join(map(str, places)),
-        hint="install yolor-cfg with its weights/",
-    )
+    return str(shipped_weights(name))

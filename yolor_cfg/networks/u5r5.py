@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from cfg_blocks import Heads, Style, Writer, csp_first, down, pools
+from yolor_cfg.networks.blocks import Heads, Style, Writer, csp_first, down, pools
 
 
 class U5Row(NamedTuple):

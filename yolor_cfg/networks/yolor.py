@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cfg_blocks import (
+from yolor_cfg.networks.blocks import (
     Heads,
     Style,
     Writer,

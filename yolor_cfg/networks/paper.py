@@ -1,7 +1,7 @@
-"""Writes the networks of the ablations in the YOLOR paper (arXiv 2105.04206, Tables 1 to 7), one cfg for each
-row: `python tools/paper_cfgs.py table4 mul-iPR [--base yolor_micro] [--out DIR]`, `--list` for all of them.
+"""The networks of the ablations in the YOLOR paper (arXiv 2105.04206, Tables 1 to 7), one cfg for each row:
+`yolor new table4/mul-iPR` writes it.
 
-A variant is a network of `make_cfgs.FAMILY` without implicit knowledge, and what the row says put in: before
+A row starts from a network of `FAMILY` without implicit knowledge, and what the row says put in: before
 the prediction of each level (feature alignment, iFA), behind it (prediction refinement, iPR), and at the
 start of each task's branch (Table 3).
 """
@@ -9,14 +9,12 @@ start of each task's branch (Table 3).
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
-import click
-import make_cfgs
-
+from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, build
 from yolor_cfg.lang.syntax import parse
+from yolor_cfg.networks.family import FAMILY, cfg_text
 from yolor_cfg.sections import Section
 
 FAST, CSP, LIGHT = "yolov4_csp_fast", "yolov4_csp", "yolov4_p6_light"
@@ -39,7 +37,7 @@ OPERATORS = {
 }
 
 
-class Variant(NamedTuple):
+class Ablation(NamedTuple):
     """One row: as the paper calls it, the network it starts from, the operators of iFA and iPR ("" for none),
     the model of iFA's z, whether they are the starred ones (one factor for each anchor's share of the
     features; width and height alone), the second task, whether that has implicit knowledge of its own, and
@@ -69,15 +67,15 @@ class Level(NamedTuple):
     anchors: int
 
 
-BASELINE = Variant("baseline")
-IFA = Variant("+ iFA", align="+")
-CLASSIFIED = Variant("JDC", CSP, task="classification")
-EMBEDDED = Variant("JDE", CSP, task="embedding")
-TABLES: dict[str, dict[str, Variant]] = {
+BASELINE = Ablation("baseline")
+IFA = Ablation("+ iFA", align="+")
+CLASSIFIED = Ablation("JDC", CSP, task="classification")
+EMBEDDED = Ablation("JDE", CSP, task="embedding")
+TABLES: dict[str, dict[str, Ablation]] = {
     "table1": {"baseline": BASELINE, "iFA": IFA},
-    "table2": {"baseline": BASELINE, "iPR": Variant("+ iPR", refine="+")},
+    "table2": {"baseline": BASELINE, "iPR": Ablation("+ iPR", refine="+")},
     "table3": {
-        "baseline": Variant("baseline", CSP),
+        "baseline": Ablation("baseline", CSP),
         "JDC": CLASSIFIED,
         "iJDC": CLASSIFIED._replace(label="+ iJDC", align="+", own=True),
         "iJDC-chain": CLASSIFIED._replace(label="+ iJDC, chained", align="+", own=True, chain=True),
@@ -88,27 +86,27 @@ TABLES: dict[str, dict[str, Variant]] = {
     "table4": {
         "baseline": BASELINE,
         "add-iFA": IFA,
-        "mul-iFA": Variant("× iFA", align="×"),
-        "cat-iFA": Variant("⊕ iFA", align="⊕"),
-        "add-iPR": Variant("+ iPR", refine="+"),
-        "mul-iPR": Variant("× iPR", refine="×"),
+        "mul-iFA": Ablation("× iFA", align="×"),
+        "cat-iFA": Ablation("⊕ iFA", align="⊕"),
+        "add-iPR": Ablation("+ iPR", refine="+"),
+        "mul-iPR": Ablation("× iPR", refine="×"),
     },
     "table5": {
         "baseline": BASELINE,
-        "mul-iFA-star": Variant("× iFA*", align="×", starred=True),
-        "mul-iPR-star": Variant("× iPR*", refine="×", starred=True),
+        "mul-iFA-star": Ablation("× iFA*", align="×", starred=True),
+        "mul-iPR-star": Ablation("× iPR*", refine="×", starred=True),
     },
     "table6": {
         "baseline": BASELINE,
         "iFA": IFA,
-        "wiFA": Variant("+ wiFA", align="+", model="network"),
-        "icFA": Variant("+ icFA", align="+", model="factorization"),
+        "wiFA": Ablation("+ wiFA", align="+", model="network"),
+        "icFA": Ablation("+ icFA", align="+", model="factorization"),
     },
     "table7": {
-        "baseline1": Variant("baseline 1"),
-        "implicit1": Variant("implicit 1", align="+", refine="×"),
-        "baseline2": Variant("baseline 2", LIGHT),
-        "implicit2": Variant("implicit 2", LIGHT, align="+", refine="×"),
+        "baseline1": Ablation("baseline 1"),
+        "implicit1": Ablation("implicit 1", align="+", refine="×"),
+        "baseline2": Ablation("baseline 2", LIGHT),
+        "implicit2": Ablation("implicit 2", LIGHT, align="+", refine="×"),
     },
 }
 
@@ -144,20 +142,20 @@ class _Implicit(NamedTuple):
     own: list[int]
 
 
-def variant_text(table: str, row: str, *, base: str = "", classes: int = 80) -> str:
+def ablation_text(table: str, row: str, *, base: str = "", classes: int = 80) -> str:
     """The whole cfg of that row, of another network than the paper's where `base` names one."""
-    variant = TABLES[table][row]
-    base = base or variant.base
-    plain = make_cfgs.FAMILY[base]._replace(implicit=False)
-    graph = build(parse(make_cfgs.cfg_text(base, plain, classes=classes)))
-    title = f"# Table {table[5:]}, {variant.label} ({base}): written by tools/paper_cfgs.py.\n\n"
+    ablation = TABLES[table][row]
+    base = base or ablation.base
+    plain = FAMILY[base]._replace(implicit=False)
+    graph = build(parse(cfg_text(base, plain, classes=classes)))
+    title = f"# Table {table[5:]}, {ablation.label} ({base}): a row of the ablations in the YOLOR paper.\n\n"
     levels = _levels(graph)
     w = _Cfg(title + _body(graph, levels[0].first), levels[0].first)
-    implicit = _implicit(w, variant, levels)
-    features = [_head(w, variant, level, graph=graph, implicit=implicit) for level in levels]
-    if variant.task == "classification":
+    implicit = _implicit(w, ablation, levels)
+    features = [_head(w, ablation, level, graph=graph, implicit=implicit) for level in levels]
+    if ablation.task == "classification":
         _classification(w, features, implicit.own, classes=classes)
-    elif variant.task == "embedding":
+    elif ablation.task == "embedding":
         _embedding(w, features, implicit.own)
     return w.text
 
@@ -192,44 +190,44 @@ def _body(graph: Graph, end: int) -> str:
     return "".join(line.text for line in graph.document.lines if first <= line.number <= last)
 
 
-def _implicit(w: _Cfg, variant: Variant, levels: list[Level]) -> _Implicit:
+def _implicit(w: _Cfg, ablation: Ablation, levels: list[Level]) -> _Implicit:
     """All that is learned of the constants stands together, behind the neck."""
-    if variant.align or variant.refine:
+    if ablation.align or ablation.refine:
         w.note("implicit knowledge, for each level from the finest")
     align, refine = [], []
-    if variant.align:
-        keys = {} if variant.model == "vector" else {"model": variant.model}
-        sizes = [level.anchors if variant.starred else level.features for level in levels]
-        align = [w.add(OPERATORS[variant.align].implicit, filters=size, **keys) for size in sizes]
-    if variant.refine:
-        sizes = [2 * level.anchors if variant.starred else level.predictions for level in levels]
-        refine = [w.add(OPERATORS[variant.refine].implicit, filters=size) for size in sizes]
-    branches = levels[-1:] if variant.task == "classification" else levels
+    if ablation.align:
+        keys = {} if ablation.model == "vector" else {"model": ablation.model}
+        sizes = [level.anchors if ablation.starred else level.features for level in levels]
+        align = [w.add(OPERATORS[ablation.align].implicit, filters=size, **keys) for size in sizes]
+    if ablation.refine:
+        sizes = [2 * level.anchors if ablation.starred else level.predictions for level in levels]
+        refine = [w.add(OPERATORS[ablation.refine].implicit, filters=size) for size in sizes]
+    branches = levels[-1:] if ablation.task == "classification" else levels
     own = [
         w.add(
             "implicit_add",
             filters=level.features,
-            **({"chain": align[level.number]} if variant.chain else {}),
+            **({"chain": align[level.number]} if ablation.chain else {}),
         )
         for level in branches
-        if variant.own
+        if ablation.own
     ]
     return _Implicit(align, refine, own)
 
 
-def _head(w: _Cfg, variant: Variant, level: Level, *, graph: Graph, implicit: _Implicit) -> int:
+def _head(w: _Cfg, ablation: Ablation, level: Level, *, graph: Graph, implicit: _Implicit) -> int:
     """One level's head with its implicit knowledge; returns the section of its features."""
     w.note(f"head {level.number}, stride {graph.stride(level.head)[0]:.0f}")
     features = level.first - 1
     for node in graph.nodes[level.first : level.prediction]:
         features = w.copy(node.section)
     if implicit.align:
-        keys = {"group": "anchors", "anchors": level.anchors} if variant.starred else {}
-        w.add(OPERATORS[variant.align].combine, from_=implicit.align[level.number], **keys)
+        keys = {"group": "anchors", "anchors": level.anchors} if ablation.starred else {}
+        w.add(OPERATORS[ablation.align].combine, from_=implicit.align[level.number], **keys)
     w.copy(graph.nodes[level.prediction].section)
     if implicit.refine:
-        keys = {"only": "wh", "anchors": level.anchors} if variant.starred else {}
-        w.add(OPERATORS[variant.refine].combine, from_=implicit.refine[level.number], **keys)
+        keys = {"only": "wh", "anchors": level.anchors} if ablation.starred else {}
+        w.add(OPERATORS[ablation.refine].combine, from_=implicit.refine[level.number], **keys)
     w.copy(graph.nodes[level.head].section)
     return features
 
@@ -254,34 +252,12 @@ def _embedding(w: _Cfg, features: list[int], own: list[int]) -> None:
         w.add("convolutional", size=1, stride=1, pad=1, filters=EMBEDDING, activation="linear")
 
 
-def found(table: str, word: str) -> str:
-    """The row of that name, or that the paper writes so (`+iFA`, `×iPR*`, blanks as you like)."""
-    for row, variant in TABLES[table].items():
-        if word.replace(" ", "") in (row, variant.label.replace(" ", "")):
+def row_named(table: str, word: str) -> str:
+    """The row of that name, or that the paper writes so (`+iFA`, `×iPR*`, blanks as you like).
+
+    Raises CfgError for a row that the table does not have.
+    """
+    for row, ablation in TABLES[table].items():
+        if word.replace(" ", "") in (row, ablation.label.replace(" ", "")):
             return row
-    raise click.UsageError(f"unknown row {word} of {table}; known: {', '.join(TABLES[table])}")
-
-
-@click.command()
-@click.argument("table", type=click.Choice(list(TABLES)), required=False)
-@click.argument("rows", nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("."), help="folder that is written to")
-@click.option("--base", type=click.Choice(list(make_cfgs.FAMILY)), help="network in place of the paper's")
-@click.option("--classes", default=80, show_default=True, help="number of classes")
-@click.option("--list", "listed", is_flag=True, help="name all rows and write nothing")
-def main(table: str | None, rows: tuple[str, ...], **options: object) -> None:
-    """Write the networks of TABLE: those of ROWS, or all of its rows."""
-    if options["listed"] or table is None:
-        for name in [table] if table else TABLES:
-            for row, variant in TABLES[name].items():
-                click.echo(f"{name} {row:14} {variant.label:16} {variant.base}")
-        return
-    out = Path(str(options["out"]))
-    out.mkdir(parents=True, exist_ok=True)
-    for row in [found(table, word) for word in rows] or TABLES[table]:
-        text = variant_text(table, row, base=str(options["base"] or ""), classes=int(str(options["classes"])))
-        (out / f"{table}_{row}.cfg").write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    raise CfgError(f"no such row in {table}", found=word, allowed=list(TABLES[table]))

@@ -11,6 +11,7 @@ from networks import TABLE, U5R5, VARIANTS, described, expected
 from yolor_cfg.count import count
 from yolor_cfg.graph import Reading, build, load
 from yolor_cfg.lang.syntax import parse
+from yolor_cfg.networks import family
 
 CFG = Path(__file__).parents[1] / "cfg"
 OUR_OWN = {"yolor_nano", "yolor_micro"}
@@ -73,22 +74,17 @@ SIZES = {
 }
 
 
-def run(*args: object) -> tuple[int, str]:
-    result = CliRunner().invoke(make_cfgs.main, [str(arg) for arg in args])
-    return result.exit_code, result.output
-
-
-@pytest.mark.parametrize("name", make_cfgs.FAMILY)
+@pytest.mark.parametrize("name", family.FAMILY)
 def test_the_shipped_file_is_what_the_table_gives(name):
-    assert (CFG / f"{name}.cfg").read_text() == make_cfgs.cfg_text(name, make_cfgs.FAMILY[name])
+    assert (CFG / f"{name}.cfg").read_text() == family.cfg_text(name, family.FAMILY[name])
 
 
 def test_no_file_is_shipped_that_the_table_does_not_know():
-    assert {path.stem for path in CFG.glob("*.cfg")} == set(make_cfgs.FAMILY)
+    assert {path.stem for path in CFG.glob("*.cfg")} == set(family.FAMILY)
 
 
 def test_every_network_of_the_papers_is_shipped():
-    assert set(make_cfgs.FAMILY) == {*OF_THE_PAPERS, *OUR_OWN}
+    assert set(family.FAMILY) == {*OF_THE_PAPERS, *OUR_OWN}
 
 
 @pytest.mark.parametrize("name", OF_THE_PAPERS)
@@ -134,10 +130,10 @@ def test_the_small_ones_are_small_and_have_all_of_the_implicit_machinery(name, m
     assert all(types.count(kind) == 3 for kind in machinery)
 
 
-@pytest.mark.parametrize("name", make_cfgs.FAMILY)
+@pytest.mark.parametrize("name", family.FAMILY)
 def test_another_class_count_changes_the_heads_alone(name):
-    row = make_cfgs.FAMILY[name]
-    graphs = [build(parse(make_cfgs.cfg_text(name, row, classes=classes))) for classes in (80, 3)]
+    row = family.FAMILY[name]
+    graphs = [build(parse(family.cfg_text(name, row, classes=classes))) for classes in (80, 3)]
     pairs = list(zip(*(graph.nodes for graph in graphs), strict=True))
     changed = {three.section.type for eighty, three in pairs if eighty.shape != three.shape}
     graph = graphs[1]
@@ -148,7 +144,7 @@ def test_another_class_count_changes_the_heads_alone(name):
     assert [graph.stride(head.index)[0] for head in graph.heads] == [8 << i for i in range(len(graph.heads))]
 
 
-@pytest.mark.parametrize("name", make_cfgs.FAMILY)
+@pytest.mark.parametrize("name", family.FAMILY)
 def test_comments_name_every_section_once_and_every_distant_one_that_is_read(name):
     lines = (CFG / f"{name}.cfg").read_text().splitlines()
     nodes = load(CFG / f"{name}.cfg").nodes
@@ -163,62 +159,20 @@ def test_comments_name_every_section_once_and_every_distant_one_that_is_read(nam
             assert [ref for ref in stated if not any(line.startswith(f"# {ref} is ") for line in above)] == []
 
 
-def test_a_variant_has_the_classes_the_size_and_the_activation_asked_for_and_its_anchors(tmp_path):
-    variant = ("--classes", 3, "--size", 320, "--activation", "leaky")
-    assert run("yolor_csp", *variant, "--out", tmp_path)[0] == 0
-    graph, shipped = load(tmp_path / "yolor_csp.cfg"), load(CFG / "yolor_csp.cfg")
-    activations = {n.section.activation for n in graph.nodes if n.section.values.get("batch_normalize")}
-    assert (graph.image, activations) == ((3, 320, 320), {"leaky"})
-    assert [(h.section.classes, h.section.anchors) for h in graph.heads] == [
-        (3, head.section.anchors) for head in shipped.heads
-    ]
-
-
-def test_a_size_of_two_numbers_is_height_by_width(tmp_path):
-    assert run("yolor_micro", "--size", "96x160", "--out", tmp_path)[0] == 0
-    assert load(tmp_path / "yolor_micro.cfg").image == (3, 96, 160)
-
-
-@pytest.mark.parametrize(
-    ("args", "what"),
-    [
-        (("yolor_csq",), "unknown network yolor_csq"),
-        (("yolor_csp", "--classes", "3"), "--out"),
-        (("yolor_csp", "--classes", "3", "--check"), "--out"),
-        (("yolor_p6", "--size", "1000", "--out", "never"), "allowed: 960, 1024"),
-        (("yolor_p6", "--size", "64x", "--out", "never"), "'64x' is no image size"),
-        (("yolor_p6", "--activation", "silly", "--out", "never"), "'silly' is not one of"),
-        (("yolor_p6", "--classes", "0", "--out", "never"), "0 is not in the range"),
-    ],
-)
-def test_what_makes_no_network_is_a_usage_error_and_writes_nothing(args, what, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, output = run(*args)
-    assert code == 2 and what in output
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_check_names_the_files_that_differ_and_leaves_them_alone(tmp_path):
-    assert run("yolor_nano", "yolor_micro", "--out", tmp_path)[0] == 0
-    assert run("yolor_nano", "yolor_micro", "--out", tmp_path, "--check")[0] == 0
+    def make(*args):
+        result = CliRunner().invoke(make_cfgs.main, ["--out", str(tmp_path), *args])
+        return result.exit_code, result.output
+
+    assert make() == (0, "")
+    assert make("--check") == (0, "")
     (tmp_path / "yolor_nano.cfg").write_text("[net]\n")
-    code, output = run("yolor_nano", "yolor_micro", "--out", tmp_path, "--check")
+    code, output = make("--check")
     assert code == 1 and "yolor_nano.cfg" in output and "yolor_micro.cfg" not in output
     assert (tmp_path / "yolor_nano.cfg").read_text() == "[net]\n"
 
 
 def test_every_network_is_read_at_other_sizes_that_its_strides_divide():
-    for name in make_cfgs.FAMILY:
+    for name in family.FAMILY:
         graph = load(CFG / f"{name}.cfg", Reading(size=(256, 384)))
         assert 256 % graph.largest_stride == 384 % graph.largest_stride == 0
-
-
-def test_a_row_of_the_papers_tables_is_a_name_too(tmp_path):
-    code, told = run("table9/x", "--out", tmp_path)
-    assert code == 2 and "no row table9/x" in told
-    code, told = run("table4/mul-iPR", "--size", 320, "--out", tmp_path)
-    assert code == 2 and "takes --classes alone" in told
-    assert run("table4/mul-iPR", "--classes", 3, "--out", tmp_path) == (0, "")
-    graph = load(tmp_path / "table4_mul-iPR.cfg")
-    assert [node.section.type for node in graph.nodes].count("control_channels") == 3
-    assert {head.section.classes for head in graph.heads} == {3}

@@ -1,0 +1,90 @@
+"""`yolor new`: a cfg of the family that comes with the package, made for your classes and size."""
+
+from __future__ import annotations
+
+import click
+
+from yolor_cfg.cli.options import Size, columns, is_on, json_option, print_json, say
+from yolor_cfg.errors import YolorError
+from yolor_cfg.lang.dialect import ACTIVATIONS
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="The file; default: NAME.cfg.")
+@click.option("--classes", type=click.IntRange(1), metavar="N", help="Number of classes; default: 80.")
+@click.option(
+    "--size",
+    "--img-size",
+    "size",
+    type=Size(),
+    metavar="N|HxW",
+    help="Image size: N pixels square, or height x width; anchors stay as they are, in pixels.",
+)
+@click.option(
+    "--activation",
+    type=click.Choice(sorted(ACTIVATIONS)),
+    metavar="NAME",
+    help="Activation of every convolution.",
+)
+@click.option("--base", metavar="NAME", help="For a row of the paper: a network in place of the paper's.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@click.option("--list", "lists", is_flag=True, help="Show every network with its parameters and GFLOPs.")
+@json_option
+def new(
+    name: str | None, output: str | None, force: bool, lists: bool, as_json: bool, **changes: object
+) -> None:
+    """Write the network NAME as a cfg file of your own.
+
+    \b
+    yolor new --list                                       every network
+    yolor new yolor_nano --classes 3 --size 288x384 -o my.cfg
+    yolor new table4/mul-iPR                               a row of the paper's Tables 1 to 7
+    """
+    if lists:
+        _list(as_json=as_json)
+        return
+    if name is None:
+        raise click.UsageError("give the NAME of a network; --list shows them")
+    from yolor_cfg.files import replace_whole
+    from yolor_cfg.networks.catalog import Changes, new_cfg
+
+    path = output or f"{name.replace('/', '_')}.cfg"
+    text = new_cfg(name, Changes(**changes))  # type: ignore[arg-type]
+    replace_whole(path, lambda file: file.write(text.encode()), fault=YolorError, force=force)
+    if as_json:
+        print_json({"name": name, "cfg": path})
+    elif not is_on("quiet"):
+        say(f"{path}: written; `yolor info {path}` shows what it is", "green")
+
+
+def _list(*, as_json: bool) -> None:
+    from yolor_cfg.networks.catalog import entries
+    from yolor_cfg.networks.paper import TABLES
+
+    found = list(entries())
+    rows = {f"{table}/{row}": one for table, rows in TABLES.items() for row, one in rows.items()}
+    if as_json:
+        networks = [{**one._asdict(), "image": list(one.image)} for one in found]
+        ablations = [{"name": name, "label": one.label, "base": one.base} for name, one in rows.items()]
+        print_json({"networks": networks, "ablations": ablations})
+        return
+    head = ("network", "height x width", "parameters", "GFLOPs", "what it is")
+    table = [
+        (
+            one.name,
+            f"{one.image[0]} x {one.image[1]}",
+            f"{one.parameters:,}",
+            f"{one.gflops:.1f}",
+            one.summary,
+        )
+        for one in found
+    ]
+    for line in columns([head, *table], words={0, 4}):
+        click.echo(line)
+    click.echo("\nRows of the paper's ablations:")
+    for line in columns(
+        [("name", "in the paper", "network"), *((n, a.label, a.base) for n, a in rows.items())],
+        words={0, 1, 2},
+    ):
+        click.echo(line)
