@@ -60,7 +60,7 @@ class AnchoredHead(NamedTuple):
         return mask
 
     @property
-    def listed(self) -> tuple[Place, ...]:
+    def list_slots(self) -> tuple[Place, ...]:
         """Every place of its list."""
         numbers, unit = self.section.anchors, PIXELS if self.masked else self.stride
         return tuple(Place(numbers, unit, number) for number in range(len(numbers) // 2))
@@ -68,7 +68,7 @@ class AnchoredHead(NamedTuple):
     @property
     def places(self) -> tuple[Place, ...]:
         """The places of its anchors."""
-        listed = self.listed
+        listed = self.list_slots
         return tuple(listed[number] for number in self.mask)
 
     @property
@@ -134,7 +134,7 @@ def _in_place(heads: Sequence[AnchoredHead], new: dict[Place, Pair]) -> Edits:
     """Only the lists, the same number of anchors in each."""
     edits = {}
     for head in heads:
-        texts = [place.text(new[place]) if place in new else _as_it_is(place) for place in head.listed]
+        texts = [place.text(new[place]) if place in new else _as_it_is(place) for place in head.list_slots]
         edits[_line(head.section, "anchors")] = ", ".join(texts)
     return edits
 
@@ -169,7 +169,7 @@ def _shared_out(graph: Graph, heads: Sequence[AnchoredHead], *, anchors: Sequenc
         own = range(first, first + share)
         listed = range(len(anchors)) if head.masked else own
         edits[_line(head.section, "anchors")] = ", ".join(
-            head.listed[0].text(anchors[index]) for index in listed
+            head.list_slots[0].text(anchors[index]) for index in listed
         )
         edits[_line(head.section, "num")] = str(len(listed))
         if head.masked:
