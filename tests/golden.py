@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
 
 SHARED = Path(os.environ.get("YOLOR_SHARED", Path(__file__).parents[2] / "shared"))
@@ -67,7 +67,7 @@ def darknet_graph(case: Case) -> Graph:
     """The graph of a Darknet case at the size at which the reference ran it."""
     meta = json.loads(case.meta.read_text())
     size = tuple(meta["input"]["shape"][2:]) if meta["input"]["size_override"] else None
-    return graphs.load(case.cfg, Reading(dialect="darknet", size=size))
+    return graphs.load_graph(case.cfg, ReadOptions(dialect="darknet", size=size))
 
 
 def filled(graph: Graph, meta: dict[str, Any]) -> Network:
@@ -141,7 +141,7 @@ def yolor_network(case: Case) -> Yolor:
     maker = module_at(GOLDEN / "yolor" / "make_state.py")
     state = {name: torch.from_numpy(np.asarray(array)) for name, array in maker.make_state(meta).items()}
     shape = meta["input"]["shape"]
-    graph = graphs.load(case.cfg, Reading(dialect="yolor", size=(shape[2], shape[3])))
+    graph = graphs.load_graph(case.cfg, ReadOptions(dialect="yolor", size=(shape[2], shape[3])))
     network = Network(graph).eval()
     network.load_state_dict(state, strict=True)
     images = torch.from_numpy(maker.make_input(**meta["input"])).double()

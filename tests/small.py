@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from yolor_cfg.graph import Graph, Node, Reading, build
+from yolor_cfg.graph import Graph, Node, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 
@@ -13,7 +13,7 @@ from yolor_cfg.model import Network
 def graph_of(text: str, *, dialect: str = "darknet", image: tuple[int, int, int] = (4, 6, 8)) -> Graph:
     """The graph of the sections in `text` behind a [net] for an image (channels, height, width)."""
     net = "[net]\nchannels={}\nheight={}\nwidth={}\n".format(*image)
-    return build(parse(net + text, "small.cfg"), Reading(dialect=dialect))
+    return build_graph(parse(net + text, "small.cfg"), ReadOptions(dialect=dialect))
 
 
 def last_node(text: str, *, dialect: str = "darknet", image: tuple[int, int, int] = (4, 6, 8)) -> Node:

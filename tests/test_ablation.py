@@ -10,15 +10,34 @@ import ablation_recipe
 import numpy as np
 import pytest
 import torch
-from ablation_recipe import BASELINE, IMPLICIT, RECIPE, VARIANTS, Run, cfg_text, fingerprint, graph_of
-from ablation_report import document, picture, results_of
-from ablation_table import HEADER, T95, Mean, Row, append, difference, mean_of, means_by_epoch, read_rows
+from ablation_recipe import (
+    BASELINE,
+    IMPLICIT,
+    RECIPE,
+    VARIANTS,
+    AblationRun,
+    ablation_graph,
+    cfg_text,
+    fingerprint,
+)
+from ablation_report import draw_chart, report_lines, select_results
+from ablation_table import (
+    HEADER,
+    T95,
+    RunRow,
+    SeedMean,
+    append_row,
+    compute_mean,
+    difference,
+    means_by_epoch,
+    read_rows,
+)
 from click.testing import CliRunner
 
-from yolor_cfg.count import count
+from yolor_cfg.count import count_costs
 from yolor_cfg.errors import DataError
 from yolor_cfg.model import Network
-from yolor_cfg.train.setup import prepare
+from yolor_cfg.train.setup import prepare_job
 
 SMALL = RECIPE._replace(
     train_pictures=8,
@@ -51,7 +70,7 @@ def row_of(variant=BASELINE, seed=0, *, ap=0.25, recipe=RECIPE, curve=None, **mo
     """A row with plain figures; `curve` are the APs of the last epochs."""
     known = (ap,) if curve is None else curve
     epochs = (math.nan,) * (recipe.epochs - len(known)) + tuple(known)
-    row = Row(
+    row = RunRow(
         variant,
         seed,
         fingerprint(variant, recipe),
@@ -102,7 +121,7 @@ def test_the_fingerprint_changes_with_the_network_but_not_with_comments(monkeypa
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_has_the_inputs_size_and_the_anchors_of_the_recipe(variant):
-    graph = graph_of(variant, RECIPE)
+    graph = ablation_graph(variant, RECIPE)
     assert tuple(graph.image) == (3, 128, 128)
     expected = [float(number) for number in RECIPE.anchors.replace(",", " ").split()]
     assert [np.ravel(head.section.anchors).tolist() for head in graph.heads] == [expected] * 3
@@ -116,24 +135,24 @@ def test_a_variant_has_the_inputs_size_and_the_anchors_of_the_recipe(variant):
 
 def test_a_network_of_several_tables_is_one_variant():
     assert VARIANTS["table1/iFA"] == ["table1/iFA", "table4/add-iFA", "table6/iFA"]
-    assert ablation_recipe.found("add-iFA") == "table1/iFA"
-    assert ablation_recipe.found("table6/baseline") == BASELINE
-    assert ablation_recipe.found("implicit2") is None
+    assert ablation_recipe.find_variant("add-iFA") == "table1/iFA"
+    assert ablation_recipe.find_variant("table6/baseline") == BASELINE
+    assert ablation_recipe.find_variant("implicit2") is None
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
-    ablation_recipe.data_of(SMALL, folder)
+    ablation_recipe.prepare_data(SMALL, folder)
     return folder
 
 
 def job_of(variant, seed, work):
-    task = task_of(variant, seed, recipe=SMALL, folder=work, data=ablation_recipe.data_of(SMALL, work))
+    task = task_of(variant, seed, recipe=SMALL, folder=work, data=ablation_recipe.prepare_data(SMALL, work))
     cfg, hyp = work / "v.cfg", work / "v.yaml"
     cfg.write_text(cfg_text(variant, SMALL))
     hyp.write_text("lr0: 0.01\n")
-    return prepare(ablation.options_of(task, cfg, hyp))
+    return prepare_job(ablation.train_options(task, cfg, hyp))
 
 
 def test_runs_of_one_seed_see_the_same_pictures_and_those_of_another_do_not(work):
@@ -149,7 +168,7 @@ def test_runs_of_one_seed_begin_with_the_same_weights_up_to_the_neck():
     states = []
     for variant in VARIANTS:
         torch.manual_seed(5)
-        states.append((graph_of(variant, SMALL), Network(graph_of(variant, SMALL)).state_dict()))
+        states.append((ablation_graph(variant, SMALL), Network(ablation_graph(variant, SMALL)).state_dict()))
     base = states[0][1]
     shared = min(node.index for graph, _ in states for node in graph.nodes if "implicit" in node.section.type)
     assert shared > 80
@@ -158,11 +177,11 @@ def test_runs_of_one_seed_begin_with_the_same_weights_up_to_the_neck():
 
 
 def test_pictures_are_drawn_once_and_split_as_the_recipe_says(work):
-    description = ablation_recipe.data_of(SMALL, work)
+    description = ablation_recipe.prepare_data(SMALL, work)
     names = {part: (description.parent / f"{part}.txt").read_text().split() for part in ("train", "val")}
     assert {part: len(lines) for part, lines in names.items()} == {"train": 8, "val": 4}
     before = description.stat().st_mtime_ns
-    assert ablation_recipe.data_of(SMALL, work) == description
+    assert ablation_recipe.prepare_data(SMALL, work) == description
     assert description.stat().st_mtime_ns == before
 
 
@@ -171,7 +190,7 @@ def test_pictures_are_drawn_once_and_split_as_the_recipe_says(work):
 
 def test_a_row_reads_as_it_was_written(tmp_path):
     row = row_of(curve=(0.1, math.nan, 0.25), APl=-1.0)
-    assert append(tmp_path / "a.csv", row)
+    assert append_row(tmp_path / "a.csv", row)
     (again,) = read_rows(tmp_path / "a.csv")
     assert again[:-1] == row[:-1]
     np.testing.assert_array_equal(again.AP_by_epoch, row.AP_by_epoch)
@@ -179,17 +198,17 @@ def test_a_row_reads_as_it_was_written(tmp_path):
 
 def test_a_present_run_is_not_written_again(tmp_path):
     path = tmp_path / "a.csv"
-    assert append(path, row_of(ap=0.25))
+    assert append_row(path, row_of(ap=0.25))
     before = path.read_bytes()
-    assert not append(path, row_of(ap=0.5))
+    assert not append_row(path, row_of(ap=0.5))
     assert path.read_bytes() == before
-    assert append(path, row_of(seed=1))
+    assert append_row(path, row_of(seed=1))
 
 
 def test_rows_written_at_the_same_time_are_all_there(tmp_path):
     rows = [row_of(seed=seed) for seed in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda row: append(tmp_path / "a.csv", row), rows))
+        assert all(pool.map(lambda row: append_row(tmp_path / "a.csv", row), rows))
     assert sorted(row.seed for row in read_rows(tmp_path / "a.csv")) == list(range(24))
 
 
@@ -220,7 +239,7 @@ def test_a_row_that_was_cut_anywhere_is_refused_with_its_line(tmp_path):
 )
 def test_a_value_that_cannot_be_is_refused_with_its_column(tmp_path, column, cell):
     cells = row_of().line.rstrip().split(",")
-    cells[Row._fields.index(column)] = cell
+    cells[RunRow._fields.index(column)] = cell
     (tmp_path / "a.csv").write_text(f"{HEADER}\n{','.join(cells)}\n")
     with pytest.raises(DataError, match="a.csv:2: ") as fault:
         read_rows(tmp_path / "a.csv")
@@ -241,11 +260,11 @@ def test_a_run_that_stands_twice_and_another_table_are_refused(tmp_path):
 
 
 def test_means_and_spreads_are_those_computed_by_hand():
-    found = mean_of([1.0, math.nan, 2.0, 6.0])
+    found = compute_mean([1.0, math.nan, 2.0, 6.0])
     assert found.seeds == 3 and found.mean == 3.0
-    assert found.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert found.std == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert found.error == pytest.approx(math.sqrt(7) / math.sqrt(3))
-    assert math.isnan(mean_of([4.0]).spread) and math.isnan(mean_of([]).mean)
+    assert math.isnan(compute_mean([4.0]).std) and math.isnan(compute_mean([]).mean)
 
 
 def test_differences_are_between_runs_of_one_seed():
@@ -254,7 +273,7 @@ def test_differences_are_between_runs_of_one_seed():
     found = difference(other, base)
     assert found.seeds == 3
     assert found.mean == pytest.approx((1 + 3 + 2) / 3)
-    assert found.spread == pytest.approx(1.0)
+    assert found.std == pytest.approx(1.0)
 
 
 def test_a_figure_that_is_absent_counts_nowhere():
@@ -288,12 +307,12 @@ def test_the_points_of_t_leave_a_twentieth_outside():
     ],
 )
 def test_the_verdict_follows_the_interval(differences, verdict):
-    assert mean_of(differences).verdict == verdict
+    assert compute_mean(differences).verdict == verdict
 
 
 def test_many_seeds_are_judged_by_the_last_point():
-    assert Mean(2.262, math.sqrt(100.0), 100).verdict == "within the noise"
-    assert Mean(2.263, math.sqrt(100.0), 100).verdict == "better"
+    assert SeedMean(2.262, math.sqrt(100.0), 100).verdict == "within the noise"
+    assert SeedMean(2.263, math.sqrt(100.0), 100).verdict == "better"
 
 
 def test_the_curve_is_the_mean_over_runs_where_something_was_tested():
@@ -306,7 +325,7 @@ def test_the_curve_is_the_mean_over_runs_where_something_was_tested():
 
 
 def lines_of(rows, recipe=RECIPE):
-    return list(document(results_of(rows, recipe)))
+    return list(report_lines(select_results(rows, recipe)))
 
 
 def test_the_tables_show_means_spreads_and_differences():
@@ -339,11 +358,15 @@ def test_rows_of_another_recipe_are_counted_nowhere():
 def test_the_order_of_the_rows_does_not_matter():
     rows = [*rows_of("table1/iFA", (0.3, 0.1)), *rows_of(BASELINE, (0.2, 0.4)), *rows_of(IMPLICIT, (0.2,))]
     assert lines_of(rows) == lines_of(rows[::-1])
-    assert np.array_equal(picture(results_of(rows, RECIPE)), picture(results_of(rows[::-1], RECIPE)))
+    assert np.array_equal(
+        draw_chart(select_results(rows, RECIPE)), draw_chart(select_results(rows[::-1], RECIPE))
+    )
 
 
 def test_the_parameters_of_table_7_are_the_networks():
-    base, implicit = (count(graph_of(variant, RECIPE)).parameters for variant in (BASELINE, IMPLICIT))
+    base, implicit = (
+        count_costs(ablation_graph(variant, RECIPE)).parameters for variant in (BASELINE, IMPLICIT)
+    )
     rows = [row_of(BASELINE, parameters=base), row_of(IMPLICIT, parameters=implicit)]
     lines = lines_of(rows)
     # iFA's vectors for 40, 56 and 80 features, iPR's for 3 anchors x (5 + 6) predictions of three levels.
@@ -360,7 +383,7 @@ def test_the_chart_has_both_means_and_without_runs_neither():
         for variant, most in ((BASELINE, 0.2), (IMPLICIT, 0.6))
         for seed in (0, 1)
     ]
-    full, empty = picture(results_of(rows, RECIPE)), picture(results_of([], RECIPE))
+    full, empty = draw_chart(select_results(rows, RECIPE)), draw_chart(select_results([], RECIPE))
     assert full.shape == empty.shape
     for colour in ((200, 60, 30), (20, 70, 200)):
         assert (full == colour).all(axis=2).sum() > 500
@@ -377,20 +400,20 @@ def command(tmp_path, *words):
 
 def test_a_present_run_is_skipped_and_nothing_is_started(tmp_path, monkeypatch):
     for row in [*rows_of(BASELINE, (0.2, 0.3)), *rows_of("table1/iFA", (0.2, 0.3))]:
-        append(tmp_path / "ablation.csv", row)
-    monkeypatch.setattr(ablation, "started", lambda task: pytest.fail("it was there"))
+        append_row(tmp_path / "ablation.csv", row)
+    monkeypatch.setattr(ablation, "start_task", lambda task: pytest.fail("it was there"))
     ran = command(tmp_path, "--variants", "baseline,iFA", "--seeds", "0,1")
     assert ran.exit_code == 0, ran.output
     assert "4 of 4 runs are there" in ran.output
     assert (tmp_path / "ablation.md").exists() and (tmp_path / "ablation.png").exists()
     rows = read_rows(tmp_path / "ablation.csv")
-    wanted = [Run(variant, seed) for seed in (0, 1, 2) for variant in (BASELINE, "table1/iFA")]
-    assert ablation.missing(wanted, rows, RECIPE) == wanted[4:]
-    assert ablation.missing(wanted, rows, RECIPE._replace(epochs=3)) == wanted
+    wanted = [AblationRun(variant, seed) for seed in (0, 1, 2) for variant in (BASELINE, "table1/iFA")]
+    assert ablation.missing_runs(wanted, rows, RECIPE) == wanted[4:]
+    assert ablation.missing_runs(wanted, rows, RECIPE._replace(epochs=3)) == wanted
 
 
 def test_the_list_says_what_is_there(tmp_path):
-    append(tmp_path / "ablation.csv", row_of(ap=0.234))
+    append_row(tmp_path / "ablation.csv", row_of(ap=0.234))
     ran = command(tmp_path, "--variants", "baseline,mul-iPR", "--seeds", "0,1", "--list")
     lines = ran.output.splitlines()
     assert [line.split()[0] + line[-7:] for line in lines] == [
@@ -422,19 +445,19 @@ def test_runs_go_side_by_side_and_each_leaves_its_row(tmp_path, monkeypatch):
         most.append(sum(process.poll() is None for process in running))
         return running[-1]
 
-    monkeypatch.setattr(ablation, "started", started)
+    monkeypatch.setattr(ablation, "start_task", started)
     tasks = [task_of(seed=seed) for seed in range(4)]
-    assert ablation.side_by_side(tasks, tmp_path / "a.csv", jobs=2, end=math.inf) == 0
+    assert ablation.run_tasks(tasks, tmp_path / "a.csv", jobs=2, end=math.inf) == 0
     assert sorted(row.seed for row in read_rows(tmp_path / "a.csv")) == [0, 1, 2, 3]
     assert max(most) == 2
 
 
 def test_a_run_that_fails_leaves_no_row_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     lines = {0: "import sys; sys.exit(1)", 1: f"print({row_of(seed=1).line.rstrip()!r})"}
-    monkeypatch.setattr(ablation, "started", lambda task: script(lines[task.seed]))
+    monkeypatch.setattr(ablation, "start_task", lambda task: script(lines[task.seed]))
     tasks = [task_of(seed=seed, folder=tmp_path) for seed in (0, 1)]
-    ablation.log_of(tasks[0]).write_text("loss is not a finite number\n")
-    assert ablation.side_by_side(tasks, tmp_path / "a.csv", jobs=1, end=math.inf) == 1
+    ablation.log_path(tasks[0]).write_text("loss is not a finite number\n")
+    assert ablation.run_tasks(tasks, tmp_path / "a.csv", jobs=1, end=math.inf) == 1
     assert [row.seed for row in read_rows(tmp_path / "a.csv")] == [1]
     assert "seed 0 failed:\nloss is not a finite number" in capsys.readouterr().err
 
@@ -442,9 +465,11 @@ def test_a_run_that_fails_leaves_no_row_and_the_others_go_on(tmp_path, monkeypat
 def test_no_run_begins_after_the_end_and_ctrl_c_ends_those_in_progress(tmp_path, monkeypatch):
     running = []
     monkeypatch.setattr(
-        ablation, "started", lambda task: running.append(script("import time; time.sleep(60)")) or running[-1]
+        ablation,
+        "start_task",
+        lambda task: running.append(script("import time; time.sleep(60)")) or running[-1],
     )
-    assert ablation.side_by_side([task_of()], tmp_path / "a.csv", jobs=1, end=0.0) == 0
+    assert ablation.run_tasks([task_of()], tmp_path / "a.csv", jobs=1, end=0.0) == 0
     assert not running
 
     def interrupted(seconds):
@@ -452,20 +477,20 @@ def test_no_run_begins_after_the_end_and_ctrl_c_ends_those_in_progress(tmp_path,
 
     monkeypatch.setattr(ablation.time, "sleep", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ablation.side_by_side([task_of()], tmp_path / "a.csv", jobs=2, end=math.inf)
+        ablation.run_tasks([task_of()], tmp_path / "a.csv", jobs=2, end=math.inf)
     assert [process.poll() is None for process in running] == [False]
     assert read_rows(tmp_path / "a.csv") == []
 
 
 def test_a_real_run_leaves_a_row_of_finite_numbers(tmp_path, work):
-    data = ablation_recipe.data_of(SMALL, work)
+    data = ablation_recipe.prepare_data(SMALL, work)
     task = task_of("table4/mul-iPR", 1, recipe=SMALL, folder=tmp_path / "runs", data=data)
     table = tmp_path / "a.csv"
-    failed = ablation.side_by_side([task], table, jobs=1, end=math.inf)
-    assert not failed, ablation.log_of(task).read_text()
+    failed = ablation.run_tasks([task], table, jobs=1, end=math.inf)
+    assert not failed, ablation.log_path(task).read_text()
     (row,) = read_rows(table)
     assert row[:4] == ("table4/mul-iPR", 1, fingerprint("table4/mul-iPR", SMALL), 1)
     assert all(math.isfinite(value) for value in row[4:-1])
     assert row.AP_by_epoch == (pytest.approx(row.AP, abs=5e-5),)
-    assert row.parameters == count(graph_of("table4/mul-iPR", SMALL)).parameters
-    assert ablation.missing([Run(*row[:2])], [row], SMALL) == []
+    assert row.parameters == count_costs(ablation_graph("table4/mul-iPR", SMALL)).parameters
+    assert ablation.missing_runs([AblationRun(*row[:2])], [row], SMALL) == []

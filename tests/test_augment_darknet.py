@@ -9,42 +9,42 @@ from augmented import black, corners, equal, fetching, inked, marked, noise_pict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolor_cfg.data.augment.colour import Shade, blurred_behind
+from yolor_cfg.data.augment.color import ColorJitter, blur_background
 from yolor_cfg.data.augment.darknet import (
-    DarknetRecipe,
-    DarknetTraining,
-    draw,
-    factor,
-    finished,
-    recipe_of,
-    sizes_of,
-    softened,
+    DarknetAugmentation,
+    DarknetTransform,
+    blur_tile,
+    draw_params,
+    finish_tile,
+    random_factor,
+    read_augmentation,
+    read_random_sizes,
 )
 from yolor_cfg.data.augment.darknet_boxes import (
-    Labels,
-    Shown,
-    cropped_labels,
+    BoxLabels,
+    CropView,
+    crop_labels,
     least_side,
     mosaic_labels,
-    shuffled,
+    shuffle_labels,
 )
 from yolor_cfg.data.augment.darknet_crop import (
     Chances,
     CropRules,
     Margins,
     Quarter,
-    margins,
-    padding,
-    quarter,
+    compute_margins,
+    find_quarter,
+    mosaic_padding,
 )
 from yolor_cfg.data.augment.sizes import RandomSizes
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, build
+from yolor_cfg.graph import Graph, build_graph
 from yolor_cfg.lang.syntax import parse
 
 NONE, ALL, HALF = 0.0, 1.0, 0.5
-STILL = DarknetRecipe(CropRules(0, 1), flip=False)
-WILD = DarknetRecipe(CropRules(0.3, 1.5), Shade(0.1, 1.5, 1.5), blur=9, gaussian_noise=20)
+STILL = DarknetAugmentation(CropRules(0, 1), flip=False)
+WILD = DarknetAugmentation(CropRules(0.3, 1.5), ColorJitter(0.1, 1.5, 1.5), blur=9, gaussian_noise=20)
 CHANCE = st.floats(0, 1, width=32)
 PLACES = (0, 1, 2, 3)
 
@@ -54,7 +54,7 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def graph_of(net: str = "", yolo: str = "") -> Graph:
-    return build(
+    return build_graph(
         parse(
             f"""[net]\nwidth=64\nheight=32\nchannels=3\n{net}
 [convolutional]\nfilters=18\nactivation=linear\n[yolo]\nmask=0\nnum=1\nanchors=9,9\nclasses=13\njitter=.9
@@ -67,12 +67,12 @@ def graph_of(net: str = "", yolo: str = "") -> Graph:
 
 def test_the_recipe_is_read_from_net_and_from_the_last_head() -> None:
     net = "hue=.1\nsaturation=1.5\nexposure=0\nflip=0\nblur=5\ngaussian_noise=7\nletter_box=1\nmosaic_bound=1"
-    assert recipe_of(graph_of(net, "jitter=.3\nresize=1.5\nmax=90")) == DarknetRecipe(
-        CropRules(0.3, 1.5, True), Shade(0.1, 1.5, 1.0), False, 5, 7, 0, True, 90
+    assert read_augmentation(graph_of(net, "jitter=.3\nresize=1.5\nmax=90")) == DarknetAugmentation(
+        CropRules(0.3, 1.5, True), ColorJitter(0.1, 1.5, 1.0), False, 5, 7, 0, True, 90
     )
-    assert recipe_of(graph_of()) == DarknetRecipe()
+    assert read_augmentation(graph_of()) == DarknetAugmentation()
     with pytest.raises(CfgError, match=r"resize: not above 0\n  found:   0"):
-        recipe_of(graph_of("", "resize=0"))
+        read_augmentation(graph_of("", "resize=0"))
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_the_recipe_is_read_from_net_and_from_the_last_head() -> None:
     ],
 )
 def test_mosaic_wins_over_mixup_and_cutmix_counts_for_nothing(keys: str, mixing: int) -> None:
-    assert recipe_of(graph_of(keys)).mixing == mixing
+    assert read_augmentation(graph_of(keys)).mixing == mixing
 
 
 def test_jitter_moves_each_side_by_its_own_chance() -> None:
     def cut(*sides: float) -> Margins:
-        return margins((50, 100), (64, 64), CropRules(0.2), chances=Chances(sides, (HALF, HALF)))
+        return compute_margins((50, 100), (64, 64), CropRules(0.2), chances=Chances(sides, (HALF, HALF)))
 
     assert cut(NONE, ALL, HALF, ALL) == Margins(left=-20, right=20, top=0, bottom=10)
     assert cut(0.26, 0.74, NONE, NONE) == Margins(left=-9, right=9, top=-10, bottom=-10)  # 9.6 towards 0
@@ -114,7 +114,7 @@ def test_resize_zooms_with_one_chance_for_left_and_top_one_for_right_and_bottom(
     resize: float, farthest: int, closest: int
 ) -> None:
     def cut(first: float, last: float) -> Margins:
-        return margins(
+        return compute_margins(
             (200, 100), (64, 64), CropRules(0, resize), chances=Chances((HALF,) * 4, (first, last))
         )
 
@@ -134,7 +134,7 @@ def test_resize_zooms_with_one_chance_for_left_and_top_one_for_right_and_bottom(
 )
 def test_letter_box_adds_padding_until_the_aspect_is_that_of_the_input(image, size, area) -> None:
     rules = CropRules(0, 1, letter_box=True)
-    assert margins(image, size, rules, chances=Chances((HALF,) * 4, (HALF, HALF))).area(image) == area
+    assert compute_margins(image, size, rules, chances=Chances((HALF,) * 4, (HALF, HALF))).area(image) == area
 
 
 def test_a_crop_of_nothing_becomes_one_of_a_pixel() -> None:
@@ -145,8 +145,8 @@ def test_a_crop_of_nothing_becomes_one_of_a_pixel() -> None:
 @pytest.mark.parametrize("seed", range(15))
 def test_boxes_of_a_crop_lie_where_their_pixels_lie(seed: int, letter_box: bool) -> None:
     picture = marked(black(150, 220), (70, 40, 150, 110))
-    recipe = DarknetRecipe(CropRules(0.2, 1.4, letter_box))
-    made = DarknetTraining(recipe, (128, 96), 1)(0, generator(seed), lambda _: picture)
+    recipe = DarknetAugmentation(CropRules(0.2, 1.4, letter_box))
+    made = DarknetTransform(recipe, (128, 96), 1)(0, generator(seed), lambda _: picture)
     np.testing.assert_allclose(corners(made)[0], inked(made.image), atol=1.2)
 
 
@@ -163,7 +163,9 @@ def test_cropped_boxes_are_the_formula_one_by_one(seed: int, cuts: tuple, flip: 
         x0, x1, y0, y1 = (min(max(side, 0), 1) for side in (x0, x1, y0, y1))
         if x1 - x0 >= 1 / 96 and y1 - y0 >= 1 / 64:
             expected.append(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, label))
-    found = cropped_labels(Labels(picture.boxes_xywh, picture.classes), image_size, Shown(area, flip, size))
+    found = crop_labels(
+        BoxLabels(picture.boxes_xywh, picture.classes), image_size, CropView(area, flip, size)
+    )
     assert found.boxes_xywh.dtype == np.float32
     np.testing.assert_allclose(found.boxes_xywh, np.reshape(expected, (-1, 5))[:, :4], atol=1e-5)
     assert found.classes.tolist() == [row[4] for row in expected]
@@ -173,17 +175,17 @@ def test_boxes_below_one_pixel_or_outside_the_picture_are_left_out() -> None:
     boxes = np.array(
         [[0.5, 0.5, 0.0156, 0.1], [0.5, 0.5, 0.0157, 0.1], [1.2, 0.5, 0.3, 0.1], [0, 0, 0.2, 0.2]]
     )
-    shown = Shown((-50, -50, 150, 150), False, (64, 128))  # half the size: 1 / 128 of the input is 1 / 64
-    found = cropped_labels(Labels(boxes.astype(np.float32), np.arange(4)), (100, 100), shown)
+    shown = CropView((-50, -50, 150, 150), False, (64, 128))  # half the size: 1 / 128 of the input is 1 / 64
+    found = crop_labels(BoxLabels(boxes.astype(np.float32), np.arange(4)), (100, 100), shown)
     assert found.classes.tolist() == [1]
 
 
 def test_no_more_than_max_boxes_are_taken_in_random_order() -> None:
     picture = noise_picture(0, boxes=30)._replace(classes=np.arange(30))
-    orders = [shuffled(picture, 10, generator(seed)).classes for seed in range(40)]
+    orders = [shuffle_labels(picture, 10, generator(seed)).classes for seed in range(40)]
     assert all(len(set(order.tolist())) == 10 for order in orders)
     assert set(np.concatenate(orders).tolist()) == set(range(30))
-    labels = shuffled(picture, 99, generator(0))
+    labels = shuffle_labels(picture, 99, generator(0))
     np.testing.assert_array_equal(labels.boxes_xywh, picture.boxes_xywh[labels.classes])
 
 
@@ -191,7 +193,7 @@ def test_no_more_than_max_boxes_are_taken_in_random_order() -> None:
 @given(st.integers(10, 30), st.integers(8, 24), st.tuples(*[st.integers(0, 60)] * 4))
 def test_a_quarter_shows_the_pixels_that_darknets_copying_shows(place: int, x: int, y: int, spare) -> None:
     height, width = 32, 40
-    part = quarter(place, (x, y), spare=spare, size=(height, width))
+    part = find_quarter(place, (x, y), spare=spare, size=(height, width))
     shift_left, shift_top = min(x, spare[0]), min(y, spare[1])
     shift_right, shift_bottom = min(width - x, spare[2]), min(height - y, spare[3])
     (left, top, right, bottom), (from_x, from_y) = part
@@ -245,11 +247,11 @@ def test_boxes_of_a_mosaic_are_the_formula_one_by_one(
 ) -> None:
     size = (32, 40)
     picture = noise_picture(seed, boxes=8)
-    part = quarter(place, (x, y), spare=(3, 0, 5, 7), size=size)
+    part = find_quarter(place, (x, y), spare=(3, 0, 5, 7), size=size)
     shift = tuple(np.subtract(part.target[:2], part.source).tolist())
     bounds = part.target if bound else None
     wanted = [mosaic_box(box, shift, bounds, size=size) for box in picture.boxes_xywh.tolist()]
-    found = mosaic_labels(Labels(picture.boxes_xywh, picture.classes), part, size=size, bound=bound)
+    found = mosaic_labels(BoxLabels(picture.boxes_xywh, picture.classes), part, size=size, bound=bound)
     kept = [box for box in wanted if box]
     np.testing.assert_allclose(found.boxes_xywh, np.reshape(kept, (-1, 4)), atol=1e-6)
     assert found.classes.tolist() == [
@@ -260,7 +262,7 @@ def test_boxes_of_a_mosaic_are_the_formula_one_by_one(
 @pytest.mark.parametrize("seed", range(12))
 def test_four_plain_pictures_fill_their_quarters_cut_between_a_fifth_and_four_fifths(seed: int) -> None:
     levels = iter([10, 60, 180, 240])
-    training = DarknetTraining(STILL._replace(mixing=3), (50, 100), 9)
+    training = DarknetTransform(STILL._replace(mixing=3), (50, 100), 9)
     made = training(0, generator(_mosaic_seed(seed)), lambda _: plain(next(levels), 30, 70)).image[..., 0]
     x, y = (np.argmax(made == 240) % 100, np.argmax((made == 240).any(axis=1)))
     assert 20 <= x <= 80 and 10 <= y <= 40
@@ -274,7 +276,7 @@ def _mosaic_seed(seed: int) -> int:
 
 
 def test_half_of_the_items_are_single_pictures_and_cuts_are_uniform() -> None:
-    training = DarknetTraining(STILL._replace(mixing=3), (50, 100), 9)
+    training = DarknetTransform(STILL._replace(mixing=3), (50, 100), 9)
     counts, cuts = [], []
     for seed in range(800):
         asked: list[int] = []
@@ -293,11 +295,11 @@ def test_half_of_the_items_are_single_pictures_and_cuts_are_uniform() -> None:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("seed", range(10))
 def test_bound_boxes_of_a_mosaic_lie_where_their_pixels_lie(place: int, seed: int) -> None:
-    recipe = DarknetRecipe(CropRules(0.25, 1.3), mixing=3, mosaic_bound=True)
+    recipe = DarknetAugmentation(CropRules(0.25, 1.3), mixing=3, mosaic_bound=True)
     pictures = iter(
         [marked(black(80, 80), (20, 25, 60, 50)) if n == place else plain(0, 60, 90) for n in range(4)]
     )
-    made = DarknetTraining(recipe, (100, 100), 5)(0, generator(_mosaic_seed(seed)), lambda _: next(pictures))
+    made = DarknetTransform(recipe, (100, 100), 5)(0, generator(_mosaic_seed(seed)), lambda _: next(pictures))
     if len(made.classes):
         np.testing.assert_allclose(corners(made)[0], inked(made.image), atol=2)
     elif (made.image > 127).any():
@@ -307,32 +309,37 @@ def test_bound_boxes_of_a_mosaic_lie_where_their_pixels_lie(place: int, seed: in
 
 def test_for_half_of_a_mosaics_pictures_all_cutting_comes_off_the_sides_cut_least() -> None:
     cuts = Margins(left=10, right=-4, top=3, bottom=5)
-    assert cuts.gathered(0, mirrored=False) == Margins(0, 6, 0, 8)
-    assert cuts.gathered(1, mirrored=False) == Margins(6, 0, 0, 8)
-    assert cuts.gathered(2, mirrored=False) == Margins(0, 6, 8, 0)
-    assert cuts.gathered(3, mirrored=False) == Margins(6, 0, 8, 0)
+    assert cuts.shift_for_mosaic(0, flip=False) == Margins(0, 6, 0, 8)
+    assert cuts.shift_for_mosaic(1, flip=False) == Margins(6, 0, 0, 8)
+    assert cuts.shift_for_mosaic(2, flip=False) == Margins(0, 6, 8, 0)
+    assert cuts.shift_for_mosaic(3, flip=False) == Margins(6, 0, 8, 0)
     for place in PLACES:
-        assert cuts.gathered(place, mirrored=True).mirrored() == cuts.gathered(place, mirrored=False)
+        assert cuts.shift_for_mosaic(place, flip=True).flip() == cuts.shift_for_mosaic(place, flip=False)
 
 
 def test_half_of_a_mosaics_pictures_are_gathered_so_that_a_quarter_is_padded_on_one_side() -> None:
-    training = DarknetTraining(DarknetRecipe(CropRules(0.3, 1)), (90, 160), 1)
+    training = DarknetTransform(DarknetAugmentation(CropRules(0.3, 1)), (90, 160), 1)
     picture = plain(9, 180, 320)
     for place, expected in ((None, (0.5, 0.5)), (0, (0.25, 0.25)), (1, (0.5, 0.25)), (2, (0.25, 0.5))):
-        tiles = [training._tile(picture, generator(seed), place=place) for seed in range(800)]
+        tiles = [training._make_tile(picture, generator(seed), place=place) for seed in range(800)]
         padded = np.mean([(tile.padding[0] > 0, tile.padding[1] > 0) for tile in tiles], axis=0)
         np.testing.assert_allclose(padded, expected, atol=0.05)
 
 
 def test_padding_counts_in_pixels_of_the_input_by_the_size_of_the_picture() -> None:
-    assert padding(Margins(-10, 5, -7, -50), (100, 200), (64, 96)) == (4, 4, 0, 32)  # 10 96 / 200, 7 64 / 100
+    assert mosaic_padding(Margins(-10, 5, -7, -50), (100, 200), (64, 96)) == (
+        4,
+        4,
+        0,
+        32,
+    )  # 10 96 / 200, 7 64 / 100
 
 
 def test_mixup_is_half_of_each_picture_with_the_boxes_of_both_up_to_max() -> None:
     pictures = {0: marked(np.full((20, 20, 3), 100, np.uint8), (2, 2, 8, 8), ink=100)}
     other = marked(np.full((20, 20, 3), 201, np.uint8), (5, 5, 9, 9), (3, 3, 7, 9), ink=201)
     for most, count in ((200, 3), (2, 2), (1, 1)):
-        training = DarknetTraining(STILL._replace(mixing=1, most=most), (20, 20), 1)
+        training = DarknetTransform(STILL._replace(mixing=1, most=most), (20, 20), 1)
         fetched = iter([pictures[0], other])
         made = training(0, generator(_mosaic_seed(0)), lambda _, them=fetched: next(them))
         assert (made.image == 150).all()  # 150.5 to the even neighbour
@@ -341,7 +348,7 @@ def test_mixup_is_half_of_each_picture_with_the_boxes_of_both_up_to_max() -> Non
 
 
 def test_colour_factors_are_as_often_below_one_as_above() -> None:
-    drawn = np.array([factor(1.5, generator(seed)) for seed in range(2000)])
+    drawn = np.array([random_factor(1.5, generator(seed)) for seed in range(2000)])
     above = np.where(drawn < 1, 1 / drawn, drawn)
     assert abs((drawn > 1).mean() - 0.5) < 0.04
     assert above.max() <= 1.5 and abs(above.mean() - 1.25) < 0.01
@@ -349,57 +356,57 @@ def test_colour_factors_are_as_often_below_one_as_above() -> None:
 
 
 def test_flips_noise_hue_and_blur_are_drawn_evenly() -> None:
-    drawn = [draw(WILD, generator(seed)) for seed in range(3000)]
+    drawn = [draw_params(WILD, generator(seed)) for seed in range(3000)]
     assert abs(np.mean([one.flip for one in drawn]) - 0.5) < 0.03
     assert {one.noise for one in drawn} == {0, 20} and abs(np.mean([one.noise for one in drawn]) - 10) < 0.6
     blurs = np.array([one.blur for one in drawn])
     assert set(blurs.tolist()) == {0, 1, 9} and all(
         abs((blurs == blur).mean() - 1 / 3) < 0.03 for blur in (0, 1, 9)
     )
-    hues = np.array([one.shade.hue for one in drawn])
+    hues = np.array([one.color.hue for one in drawn])
     assert (
         np.abs(hues).max() <= 0.1
         and abs(hues.mean()) < 0.005
         and abs(hues.std() - 0.2 / math.sqrt(12)) < 0.003
     )
-    assert not any(draw(STILL, generator(seed)).flip for seed in range(20))
+    assert not any(draw_params(STILL, generator(seed)).flip for seed in range(20))
 
 
 @pytest.mark.parametrize(("side", "blur"), [(50, 6), (48, 6), (47, 5), (100, 9), (15, 1), (7, 0), (None, 0)])
 def test_the_blur_is_no_larger_than_an_eighth_of_the_shortest_side(side: int | None, blur: int) -> None:
     boxes = [(0, 0, side, 120)] if side else []
     picture = marked(black(128, 128), *boxes)
-    training = DarknetTraining(STILL._replace(blur=9), (128, 128), 1)
-    blurred = [seed for seed in range(30) if draw(training.recipe, generator(seed)).blur == 9]
-    assert training._tile(picture, generator(blurred[0])).draw.blur == blur
-    labels = Labels(picture.boxes_xywh, picture.classes)
+    training = DarknetTransform(STILL._replace(blur=9), (128, 128), 1)
+    blurred = [seed for seed in range(30) if draw_params(training.augmentation, generator(seed)).blur == 9]
+    assert training._make_tile(picture, generator(blurred[0])).params.blur == blur
+    labels = BoxLabels(picture.boxes_xywh, picture.classes)
     assert least_side(labels, (128, 128)) == (side or 0)
 
 
 def test_kernels_are_odd_and_boxes_stay_sharp_when_the_blur_is_behind_them() -> None:
     image = noise_picture(3).image[:20, :19].repeat(3, 0)
-    labels = Labels(np.array([[0.5, 0.5, 0.4, 0.3]], np.float32), np.zeros(1, np.int64))
+    labels = BoxLabels(np.array([[0.5, 0.5, 0.4, 0.3]], np.float32), np.zeros(1, np.int64))
     for blur, kernel in ((6, 7), (7, 7), (8, 9)):
         np.testing.assert_array_equal(
-            softened(image, labels, blur), cv2.GaussianBlur(image, (kernel,) * 2, 0)
+            blur_tile(image, labels, blur), cv2.GaussianBlur(image, (kernel,) * 2, 0)
         )
     height, width = image.shape[:2]
     left, top = int(0.3 * width), int(0.35 * height)
     box = np.array([[left, top, left + int(0.4 * width), top + int(0.3 * height)]])
-    np.testing.assert_array_equal(softened(image, labels, 1), blurred_behind(image, box))
+    np.testing.assert_array_equal(blur_tile(image, labels, 1), blur_background(image, box))
 
 
 def test_padding_is_known_on_the_side_where_it_is_seen() -> None:
     picture = marked(np.random.default_rng(0).integers(0, 2, (80, 90, 3), dtype=np.uint8) * 255)
-    training = DarknetTraining(DarknetRecipe(CropRules(0.3, 1)), (64, 64), 1)
+    training = DarknetTransform(DarknetAugmentation(CropRules(0.3, 1)), (64, 64), 1)
     flips = set()
     for seed in range(30):
-        tile = training._tile(picture, generator(seed))
+        tile = training._make_tile(picture, generator(seed))
         edges = tile.image[:, 0], tile.image[0], tile.image[:, -1], tile.image[-1]
         plain_edges = [bool((edge == edge[len(edge) // 2]).all()) for edge in edges]
         if all(count != 1 for count in tile.padding):  # a pixel or less may be interpolated
             assert plain_edges == [count > 0 for count in tile.padding]
-        flips.add(tile.draw.flip)
+        flips.add(tile.params.flip)
     assert flips == {True, False}
 
 
@@ -408,16 +415,16 @@ def test_a_box_as_wide_as_the_mosaic_is_left_out() -> None:
     part = Quarter((0, 0, 100, 100), (0, 0))
     for bound in (False, True):
         assert mosaic_labels(
-            Labels(boxes, np.arange(2)), part, size=(100, 100), bound=bound
+            BoxLabels(boxes, np.arange(2)), part, size=(100, 100), bound=bound
         ).classes.tolist() == [1]
 
 
 def test_a_window_of_a_finished_tile_is_what_finishing_the_window_gives() -> None:
-    training = DarknetTraining(WILD._replace(gaussian_noise=0), (64, 64), 1)
+    training = DarknetTransform(WILD._replace(gaussian_noise=0), (64, 64), 1)
     window = slice(10, 50), slice(3, 20)
     for seed in range(12):
-        tile = training._tile(noise_picture(seed), generator(seed))
-        found, wanted = finished(tile, generator(0), window), finished(tile, generator(0))[window]
+        tile = training._make_tile(noise_picture(seed), generator(seed))
+        found, wanted = finish_tile(tile, generator(0), window), finish_tile(tile, generator(0))[window]
         # OpenCV rounds the last colours of a row otherwise than those it takes eight at a time.
         assert np.abs(found.astype(int) - wanted).max() <= 1
 
@@ -426,7 +433,9 @@ def test_a_window_of_a_finished_tile_is_what_finishing_the_window_gives() -> Non
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 4, 12]), st.sampled_from([0, 1, 3]), st.booleans())
 def test_every_item_is_whole(seed: int, channels: int, mixing: int, letter_box: bool) -> None:
     recipe = WILD._replace(mixing=mixing, crop=CropRules(0.4, 1.6, letter_box), mosaic_bound=seed % 2 == 0)
-    made = DarknetTraining(recipe, (32, 32), 20).at((48, 64))(seed % 20, generator(seed), fetching(channels))
+    made = DarknetTransform(recipe, (32, 32), 20).replace_size((48, 64))(
+        seed % 20, generator(seed), fetching(channels)
+    )
     assert made.image.shape == (48, 64, channels) and made.image.dtype == np.uint8
     assert made.boxes_xywh.dtype == np.float32 and made.boxes_xywh.shape == (len(made.classes), 4)
     assert ((made.boxes_xywh[:, :2] > 0) & (made.boxes_xywh[:, :2] < 1)).all()
@@ -436,31 +445,33 @@ def test_every_item_is_whole(seed: int, channels: int, mixing: int, letter_box: 
 
 
 def test_one_generator_gives_one_item() -> None:
-    training = DarknetTraining(WILD._replace(mixing=3), (64, 64), 20)
+    training = DarknetTransform(WILD._replace(mixing=3), (64, 64), 20)
     items = [training(3, generator(seed), fetching()) for seed in (5, 5, 6)]
     assert equal(items[0], items[1]) and not equal(items[0], items[2])
 
 
 def test_pictures_without_boxes_are_kept() -> None:
     for mixing in (0, 1, 3):
-        training = DarknetTraining(WILD._replace(mixing=mixing), (64, 64), 3)
+        training = DarknetTransform(WILD._replace(mixing=mixing), (64, 64), 3)
         made = training(0, generator(_mosaic_seed(0)), lambda index: plain(40 * index, 30, 50))
         assert made.boxes_xywh.shape == (0, 4) and made.classes.shape == (0,)
 
 
 def test_random_sizes_change_every_ten_updates_and_start_with_the_largest() -> None:
-    sizes = RandomSizes((416, 416), batches=5000, parts=4, seed=1)
-    drawn = [sizes.at_part(number) for number in range(0, 2000)]
+    sizes = RandomSizes((416, 416), batches=5000, subdivisions=4, seed=1)
+    drawn = [sizes.input_size(number) for number in range(0, 2000)]
     assert set(drawn[:40]) == {(608, 608)}  # round(1.4 * 416 / 32 + 1) * 32
     spells = [drawn[start : start + 40] for start in range(0, 2000, 40)]
     assert all(len(set(spell)) == 1 for spell in spells) and len({spell[0] for spell in spells}) > 5
-    assert {sizes.at_part(number) for number in range(4 * 4910, 4 * 5000)} == {(608, 608)}
-    assert sizes.at_part(1234) == RandomSizes((416, 416), batches=5000, parts=4, seed=1).at_part(1234)
+    assert {sizes.input_size(number) for number in range(4 * 4910, 4 * 5000)} == {(608, 608)}
+    assert sizes.input_size(1234) == RandomSizes((416, 416), batches=5000, subdivisions=4, seed=1).input_size(
+        1234
+    )
 
 
 def test_random_sizes_are_those_of_the_formula() -> None:
     sizes = RandomSizes((320, 416), step=32)
-    found = {sizes.drawn(generator(seed), batch=10) for seed in range(3000)}
+    found = {sizes.draw_size(generator(seed), batch=10) for seed in range(3000)}
     wanted = set()
     for gain in [*np.linspace(1, 1.4, 20001), *(1 / np.linspace(1, 1.4, 20001))]:
         height, width = (math.floor(gain * side / 32 + 1.5) * 32 for side in (320, 416))
@@ -470,8 +481,8 @@ def test_random_sizes_are_those_of_the_formula() -> None:
 
 
 def test_random_says_by_how_much_and_zero_that_sizes_stay() -> None:
-    assert sizes_of(graph_of()) is None
-    sizes = sizes_of(graph_of("max_batches=700\nresize_step=16", "random=1"), parts=2, seed=5)
+    assert read_random_sizes(graph_of()) is None
+    sizes = read_random_sizes(graph_of("max_batches=700\nresize_step=16", "random=1"), subdivisions=2, seed=5)
     assert sizes == RandomSizes((32, 64), 1.4, 16, 700, 2, 5)
-    double = sizes_of(graph_of("", "random=2"))
-    assert double is not None and double.at_part(0) == (96, 160)  # 2 32 / 32 + 1, 2 64 / 32 + 1
+    double = read_random_sizes(graph_of("", "random=2"))
+    assert double is not None and double.input_size(0) == (96, 160)  # 2 32 / 32 + 1, 2 64 / 32 + 1

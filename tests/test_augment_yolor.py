@@ -9,29 +9,29 @@ from augmented import black, corners, equal, fetching, inked, marked, noise_pict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolor_cfg.data.augment.geometry import scene_of
+from yolor_cfg.data.augment.geometry import to_scene
 from yolor_cfg.data.augment.yolor import (
-    RECIPES,
-    YolorRecipe,
-    YolorTraining,
+    HYP_PRESETS,
+    YolorHyperparameters,
+    YolorTransform,
     affine_matrix,
-    candidates,
-    fitted,
-    flipped,
-    letterboxed,
-    mixed,
+    augment_hsv,
+    box_candidates,
+    fit_scene,
+    letterbox_scene,
+    mixup_scenes,
     mosaic4,
     mosaic9,
+    mosaic9_origins,
+    parse_hyperparameters,
     random_affine,
-    recipe_from,
-    recolour,
-    ring,
+    random_flip,
 )
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.preprocess import yolor_letterbox
 
-STILL = YolorRecipe(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0, fliplr=0)
-WILD = RECIPES["finetune1280"]._replace(
+STILL = YolorHyperparameters(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0, fliplr=0)
+WILD = HYP_PRESETS["finetune1280"]._replace(
     degrees=30, shear=10, perspective=0.001, mosaic=0.5, mixup=0.5, flipud=0.5
 )
 
@@ -41,7 +41,7 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def test_the_built_in_recipes_are_those_of_the_hyp_files() -> None:
-    scratch = RECIPES["scratch1280"]
+    scratch = HYP_PRESETS["scratch1280"]
     assert (scratch.hsv_h, scratch.hsv_s, scratch.hsv_v) == (0.015, 0.7, 0.4)
     assert (scratch.translate, scratch.scale, scratch.fliplr, scratch.mosaic, scratch.mixup) == (
         0.5,
@@ -54,7 +54,7 @@ def test_the_built_in_recipes_are_those_of_the_hyp_files() -> None:
     assert (scratch.box, scratch.cls, scratch.obj) == (0.05, 0.5, 1.0)
     changes = {
         name: {key: value for key, value in recipe._asdict().items() if value != getattr(scratch, key)}
-        for name, recipe in RECIPES.items()
+        for name, recipe in HYP_PRESETS.items()
     }
     assert changes == {
         "scratch640": {"cls": 0.3, "obj": 0.7, "translate": 0.1, "scale": 0.9},
@@ -79,13 +79,13 @@ def test_the_built_in_recipes_are_those_of_the_hyp_files() -> None:
 
 
 def test_a_hyp_file_changes_what_it_names_and_a_misspelt_name_is_an_error() -> None:
-    assert recipe_from({"scale": 0.9, "mixup": 1}) == YolorRecipe(scale=0.9, mixup=1)
+    assert parse_hyperparameters({"scale": 0.9, "mixup": 1}) == YolorHyperparameters(scale=0.9, mixup=1)
     with pytest.raises(
         DataError, match=r"h\.yaml: unknown hyperparameter\n  found:   scal\n  allowed: anchor_t"
     ):
-        recipe_from({"scal": 0.9}, "h.yaml")
+        parse_hyperparameters({"scal": 0.9}, "h.yaml")
     with pytest.raises(DataError, match="scale: not a number\n  found:   wide"):
-        recipe_from({"scale": "wide"})
+        parse_hyperparameters({"scale": "wide"})
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -152,8 +152,8 @@ def test_nine_equal_pictures_lie_clockwise_around_the_first_and_a_random_part_of
 
 def test_each_of_nine_pictures_is_laid_against_the_one_before() -> None:
     sizes = [(20, 30), (10, 12), (13, 30), (30, 9), (30, 11), (8, 30), (30, 30), (22, 14), (30, 17)]
-    scenes = [scene_of(plain(0, *size)) for size in sizes]
-    places = list(ring(scenes, (30, 30)))
+    scenes = [to_scene(plain(0, *size)) for size in sizes]
+    places = list(mosaic9_origins(scenes, (30, 30)))
     edges = [(x, y, x + w, y + h) for (x, y), (h, w) in zip(places, sizes, strict=True)]
     centre, top, top_right, right, low_right, low, low_left, left, top_left = edges
     assert centre == (30, 30, 60, 50)
@@ -177,7 +177,7 @@ def test_the_middle_of_the_canvas_lands_within_the_range_of_translate(seed: int)
 
 
 def test_rotation_scale_and_shear_are_uniform_in_their_ranges() -> None:
-    turned = YolorRecipe(degrees=20, scale=0.4)
+    turned = YolorHyperparameters(degrees=20, scale=0.4)
     drawn = [affine_matrix((100, 100), (50, 50), turned, rng=generator(seed)) for seed in range(600)]
     angles = np.array([math.degrees(math.atan2(matrix[0, 1], matrix[0, 0])) for matrix, _ in drawn])
     scales = np.array([math.hypot(matrix[0, 0], matrix[0, 1]) for matrix, _ in drawn])
@@ -201,7 +201,7 @@ def test_rotation_turns_against_the_clock_as_opencvs_matrix_does() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_affine_map_moves_boxes_with_their_pixels(seed: int) -> None:
-    scene = scene_of(marked(black(160, 160), (60, 50, 110, 100)))
+    scene = to_scene(marked(black(160, 160), (60, 50, 110, 100)))
     recipe = STILL._replace(translate=0.05, scale=0.3, perspective=0.0005)
     moved = random_affine(scene, recipe, size=(160, 160), rng=generator(seed))
     np.testing.assert_allclose(inked(moved.image), moved.boxes_xyxy[0], atol=2)
@@ -210,7 +210,7 @@ def test_the_affine_map_moves_boxes_with_their_pixels(seed: int) -> None:
 def test_boxes_are_kept_above_two_pixels_a_tenth_of_the_area_and_below_twenty_to_one() -> None:
     def kept(width: float, height: float, area: float) -> bool:
         before = np.array([[0, 0, area, 1.0]])
-        return bool(candidates(before, np.array([[7, 9, 7 + width, 9 + height]]))[0])
+        return bool(box_candidates(before, np.array([[7, 9, 7 + width, 9 + height]]))[0])
 
     assert kept(2.1, 2.1, 4) and not kept(2, 9, 18) and not kept(9, 2, 18)
     assert kept(5, 5, 249) and not kept(5, 5, 250)
@@ -219,7 +219,7 @@ def test_boxes_are_kept_above_two_pixels_a_tenth_of_the_area_and_below_twenty_to
 
 
 def test_the_area_before_counts_in_the_size_after_scaling() -> None:
-    scene = scene_of(marked(black(100, 100), (30, 30, 70, 70)))
+    scene = to_scene(marked(black(100, 100), (30, 30, 70, 70)))
     recipe = STILL._replace(scale=0.8)
     scales = [affine_matrix((100, 100), (100, 100), recipe, rng=generator(seed))[1] for seed in range(20)]
     assert min(scales) ** 2 < 0.1  # a tenth of the area, if scaling counted
@@ -232,7 +232,7 @@ def test_a_letterboxed_picture_is_that_of_detection() -> None:
         picture = marked(
             noise_picture(1).image[:1, :1].repeat(height, 0).repeat(width, 1), (3, 4, 20, 15), ink=9
         )
-        scene = letterboxed(picture, (64, 64))
+        scene = letterbox_scene(picture, (64, 64))
         prepared = yolor_letterbox(picture.image, (64, 64))
         np.testing.assert_allclose(scene.image / 255, prepared.pixels.transpose(1, 2, 0), atol=1e-6)
         back = prepared.placement.to_image(picture.boxes_xywh[0] * np.array([width, height] * 2))
@@ -245,7 +245,7 @@ def test_a_letterboxed_picture_is_that_of_detection() -> None:
 def test_a_picture_is_loaded_so_that_its_long_side_fits_rounded_down() -> None:
     for height, width, side in ((480, 640, 416), (333, 500, 640), (49, 49, 640), (1000, 3, 64)):
         ratio = side / max(height, width)
-        assert fitted(plain(0, height, width), (side, side)).size == (
+        assert fit_scene(plain(0, height, width), (side, side)).size == (
             int(height * ratio),
             max(1, int(width * ratio)),
         )
@@ -253,36 +253,39 @@ def test_a_picture_is_loaded_so_that_its_long_side_fits_rounded_down() -> None:
 
 def test_without_mosaic_and_ranges_an_item_is_the_letterboxed_picture() -> None:
     picture = marked(black(50, 100), (10, 10, 60, 40))
-    made = YolorTraining(STILL._replace(mosaic=0), (100, 100), 1)(0, generator(0), lambda _: picture)
-    np.testing.assert_array_equal(made.image, letterboxed(picture, (100, 100)).image)
+    made = YolorTransform(STILL._replace(mosaic=0), (100, 100), 1)(0, generator(0), lambda _: picture)
+    np.testing.assert_array_equal(made.image, letterbox_scene(picture, (100, 100)).image)
     np.testing.assert_allclose(made.boxes_xywh, [[0.35, 0.5, 0.5, 0.3]], atol=1e-6)
 
 
 def test_flips_happen_by_their_chances_and_move_boxes() -> None:
-    scene = scene_of(marked(black(30, 40), (2, 3, 12, 9)))
-    recipe = YolorRecipe(flipud=0.25, fliplr=0.5)
-    found = [inked(flipped(scene, recipe, generator(seed)).image) for seed in range(800)]
+    scene = to_scene(marked(black(30, 40), (2, 3, 12, 9)))
+    recipe = YolorHyperparameters(flipud=0.25, fliplr=0.5)
+    found = [inked(random_flip(scene, recipe, generator(seed)).image) for seed in range(800)]
     assert {box[0] for box in found} == {2, 28} and {box[1] for box in found} == {3, 21}
     assert abs(np.mean([box[0] == 28 for box in found]) - 0.5) < 0.05
     assert abs(np.mean([box[1] == 21 for box in found]) - 0.25) < 0.05
-    both = flipped(scene, YolorRecipe(flipud=1, fliplr=1), generator(0))
+    both = random_flip(scene, YolorHyperparameters(flipud=1, fliplr=1), generator(0))
     np.testing.assert_allclose(both.boxes_xyxy, [[28, 21, 38, 27]], atol=1e-5)
 
 
 def test_values_are_changed_evenly_within_their_range() -> None:
-    scene = scene_of(plain(100, 4, 4))
-    levels = [recolour(scene, YolorRecipe(hsv_v=0.4), generator(seed)).image[0, 0, 0] for seed in range(1000)]
+    scene = to_scene(plain(100, 4, 4))
+    levels = [
+        augment_hsv(scene, YolorHyperparameters(hsv_v=0.4), generator(seed)).image[0, 0, 0]
+        for seed in range(1000)
+    ]
     assert min(levels) >= 60 and max(levels) <= 140
     assert abs(np.mean(levels) - 99.5) < 2 and abs(np.std(levels) - 80 / math.sqrt(12)) < 1
 
 
 def test_mixup_has_the_boxes_of_both_and_weights_of_beta_eight_eight() -> None:
-    first, second = (scene_of(noise_picture(seed)) for seed in (1, 2))
+    first, second = (to_scene(noise_picture(seed)) for seed in (1, 2))
     second = second._replace(image=np.resize(second.image, first.image.shape))
-    both = mixed(first, second, ratio=0.4)
+    both = mixup_scenes(first, second, ratio=0.4)
     assert both.classes.tolist() == [*first.classes, *second.classes]
     weights = []
-    training = YolorTraining(STILL._replace(mixup=1), (20, 20), 5)
+    training = YolorTransform(STILL._replace(mixup=1), (20, 20), 5)
     for seed in range(500):
         levels = iter([0, 0, 0, 0, 250, 250, 250, 250])
         made = training(0, generator(seed), lambda _, levels=levels: plain(next(levels), 20, 20))
@@ -299,7 +302,7 @@ def test_an_item_takes_as_many_pictures_as_its_recipe_says(
     tiles: int, mosaic: int, mixup: int, fetches: int
 ) -> None:
     asked: list[int] = []
-    training = YolorTraining(WILD._replace(mosaic=mosaic, mixup=mixup), (32, 32), 50, tiles=tiles)
+    training = YolorTransform(WILD._replace(mosaic=mosaic, mixup=mixup), (32, 32), 50, tiles=tiles)
     training(7, generator(0), lambda index: (asked.append(index), noise_picture(index))[1])
     assert len(asked) == fetches and asked[0] == 7 and all(0 <= index < 50 for index in asked)
     assert mixup == 0 or mosaic == 0 or len(set(asked)) > 4
@@ -313,7 +316,7 @@ def test_an_item_takes_as_many_pictures_as_its_recipe_says(
     st.sampled_from([(64, 64), (48, 80)]),
 )
 def test_every_item_is_whole(seed: int, channels: int, tiles: int, size: tuple[int, int]) -> None:
-    made = YolorTraining(WILD, (32, 32), 20, tiles=tiles).at(size)(
+    made = YolorTransform(WILD, (32, 32), 20, tiles=tiles).replace_size(size)(
         seed % 20, generator(seed), fetching(channels)
     )
     assert made.image.shape == (*size, channels) and made.image.dtype == np.uint8
@@ -324,11 +327,11 @@ def test_every_item_is_whole(seed: int, channels: int, tiles: int, size: tuple[i
 
 
 def test_one_generator_gives_one_item() -> None:
-    training = YolorTraining(WILD, (64, 64), 20)
+    training = YolorTransform(WILD, (64, 64), 20)
     items = [training(3, generator(seed), fetching()) for seed in (5, 5, 6)]
     assert equal(items[0], items[1]) and not equal(items[0], items[2])
 
 
 def test_pictures_without_boxes_are_kept() -> None:
-    made = YolorTraining(WILD, (64, 64), 3)(0, generator(1), lambda index: plain(40 * index, 30, 50))
+    made = YolorTransform(WILD, (64, 64), 3)(0, generator(1), lambda index: plain(40 * index, 30, 50))
     assert made.boxes_xywh.shape == (0, 4) and made.classes.shape == (0,)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import MissingExtra, WeightsError
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint, save_checkpoint
@@ -35,7 +35,7 @@ def text_of(classes: int = 3) -> str:
 
 
 def network_of(text: str | None = None, dialect: str = "yolor") -> Network:
-    return Network(build(parse(text or text_of(), "net.cfg"), Reading(dialect=dialect)))
+    return Network(build_graph(parse(text or text_of(), "net.cfg"), ReadOptions(dialect=dialect)))
 
 
 def state_of(network: Network) -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ def test_checkpoints_as_yolor_writes_them_load_by_name(case: golden.Case, tmp_pa
         "wandb_id": None,
     }
     checkpoint = read_checkpoint(saved(content, tmp_path))
-    network = Network(build(parse(case.cfg.read_text()), Reading(dialect="yolor")))
+    network = Network(build_graph(parse(case.cfg.read_text()), ReadOptions(dialect="yolor")))
     assert checkpoint.is_foreign
     assert load_tensors(network, checkpoint.tensors) == ()
     assert same(state_of(network), state)

@@ -9,8 +9,8 @@ import pytest
 import tiny_detector as tiny
 from click.testing import Result
 
-from yolor_cfg.analysis.anchor_edit import anchored_heads, used_places
-from yolor_cfg.graph import load
+from yolor_cfg.analysis.anchor_edit import find_head_anchors, used_slots
+from yolor_cfg.graph import load_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {20: 30, 24: 30, 40: 30}
@@ -46,7 +46,7 @@ def run(*args: object) -> Result:
 
 
 def written(path: str) -> list[tuple[float, float]]:
-    return [place.pixels for place in used_places(anchored_heads(load(path)))]
+    return [place.pixels for place in used_slots(find_head_anchors(load_graph(path)))]
 
 
 def test_the_boxes_become_the_anchors_of_a_copy_that_differs_in_them_alone() -> None:
@@ -123,7 +123,7 @@ def test_fitness_decides_in_the_yolor_dialect_and_iou_in_the_darknet_dialect() -
 def test_another_number_is_written_with_its_filters() -> None:
     result = run(cfg("90,90, 91,91, 92,92"), "--data", data(), "-n", 2, "--write", "out.cfg", *QUICK)
     assert result.exit_code == 0, result.output
-    head = load("out.cfg").heads[0]
+    head = load_graph("out.cfg").heads[0]
     assert head.section.mask == (0, 1) and head.section.num == 2 and head.inputs[0].channels == 2 * (5 + 3)
 
 

@@ -177,7 +177,7 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """yolor_micro with seeded weights, at its smallest size."""
     folder = tmp_path_factory.mktemp("micro")
     cfg = folder / "micro.cfg"
-    cfg.write_text(family.cfg_text("yolor_micro", family.FAMILY["yolor_micro"]._replace(size=64)))
+    cfg.write_text(family.cfg_text("yolor_micro", family.NETWORKS["yolor_micro"]._replace(size=64)))
     torch.manual_seed(0)
     write_weights(load(cfg), folder / "micro.weights")
     return Files(cfg, folder / "micro.weights")

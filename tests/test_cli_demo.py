@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from yolor_cfg.cli import main
-from yolor_cfg.data.shapes import KINDS, NAMES, look_of
+from yolor_cfg.data.shapes import KINDS, NAMES, identity_look
 
 
 def run(*args: object):
@@ -35,13 +35,13 @@ def test_more_pictures_held_back_than_drawn_is_a_fault_of_usage(tmp_path: Path) 
 
 
 def test_each_class_of_coloured_pictures_has_a_sixth_of_the_hues() -> None:
-    assert KINDS["coloured"].coloured and not KINDS["mixed"].coloured
+    assert KINDS["coloured"].has_class_colors and not KINDS["mixed"].has_class_colors
     for identity in range(60):
-        look = look_of(identity, coloured=True)
-        rgb = (np.array(look.colours[0]) * 255).astype(np.uint8)[None, None]
+        look = identity_look(identity, has_class_colors=True)
+        rgb = (np.array(look.colors[0]) * 255).astype(np.uint8)[None, None]
         hue = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV_FULL)[0, 0, 0] / 256  # of 0..1
-        assert look.label == identity % len(NAMES)
-        assert -0.01 < hue - look.label / len(NAMES) < 0.6 / len(NAMES) + 0.01
+        assert look.class_id == identity % len(NAMES)
+        assert -0.01 < hue - look.class_id / len(NAMES) < 0.6 / len(NAMES) + 0.01
 
 
 def test_the_demo_shows_its_commands_and_finds_the_shapes(tmp_path: Path) -> None:

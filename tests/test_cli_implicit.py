@@ -12,7 +12,7 @@ import torch
 from click.testing import Result
 
 from yolor_cfg import cli
-from yolor_cfg.analysis.implicit import knowledge
+from yolor_cfg.analysis.implicit import collect_knowledge
 from yolor_cfg.analysis.implicit_record import to_record
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.fold import fold
@@ -112,7 +112,7 @@ def test_a_folded_checkpoints_record_is_shown_as_the_network_was(suffix: str) ->
     before = json.loads(run(*saved(network, "before"), "--json").stdout)
     cfg, weights = saved(fold(network).network, "folded", suffix)
     assert run(cfg, weights).exit_code == 2
-    add_record(weights, to_record(knowledge(network)))
+    add_record(weights, to_record(collect_knowledge(network)))
     result = run(cfg, weights, "--json", "--plot", "a.png")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {**before, "folded": True}

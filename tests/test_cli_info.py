@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from yolor_cfg.cli import COMMANDS, main
 from yolor_cfg.cli.info import COUNTINGS as CHOICES
-from yolor_cfg.cli.options import Size
+from yolor_cfg.cli.options import SizeParam
 from yolor_cfg.count import COUNTINGS
 from yolor_cfg.sections import SECTIONS
 
@@ -166,7 +166,7 @@ def test_other_sizes_are_usage_errors(cfg: Path, text: str) -> None:
 
 
 def test_a_size_is_read_from_text_once() -> None:
-    assert Size().convert((4, 5), None, None) == (4, 5)
+    assert SizeParam().convert((4, 5), None, None) == (4, 5)
 
 
 def test_warnings_go_to_stderr_at_most_twenty_and_then_their_number(odd_cfg: Path) -> None:
@@ -244,7 +244,7 @@ def test_what_the_system_refuses_is_one_line(
     def refuse(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr("yolor_cfg.graph.load", refuse)
+    monkeypatch.setattr("yolor_cfg.graph.load_graph", refuse)
     result = yolor("info", cfg)
     assert (result.exit_code, result.stderr) == (code, text)
 

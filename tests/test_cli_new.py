@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from yolor_cfg.cli import main
-from yolor_cfg.graph import load
+from yolor_cfg.graph import load_graph
 from yolor_cfg.networks import family, paper
 
 CFG = Path(__file__).parents[1] / "cfg"
@@ -24,7 +24,7 @@ def test_a_network_has_the_classes_the_size_and_the_activation_asked_for_and_its
 ) -> None:
     path = tmp_path / "my.cfg"
     assert run("yolor_csp", "--classes", 3, "--size", 320, "--activation", "leaky", "-o", path)[0] == 0
-    graph, shipped = load(path), load(CFG / "yolor_csp.cfg")
+    graph, shipped = load_graph(path), load_graph(CFG / "yolor_csp.cfg")
     activations = {n.section.activation for n in graph.nodes if n.section.values.get("batch_normalize")}
     assert (graph.image, activations) == ((3, 320, 320), {"leaky"})
     assert [(h.section.classes, h.section.anchors) for h in graph.heads] == [
@@ -35,7 +35,7 @@ def test_a_network_has_the_classes_the_size_and_the_activation_asked_for_and_its
 
 def test_a_size_of_two_numbers_is_height_by_width(tmp_path: Path) -> None:
     assert run("yolor_micro", "--size", "96x160", "-o", tmp_path / "a.cfg")[0] == 0
-    assert load(tmp_path / "a.cfg").image == (3, 96, 160)
+    assert load_graph(tmp_path / "a.cfg").image == (3, 96, 160)
 
 
 def test_the_file_is_called_as_the_network_where_no_name_is_given(
@@ -97,7 +97,7 @@ def test_the_list_names_every_network_with_its_costs_and_every_row_of_the_paper(
     code, output = run("--list", "--json")
     assert code == 0
     shown = json.loads(output)
-    assert [one["name"] for one in shown["networks"]] == list(family.FAMILY)
+    assert [one["name"] for one in shown["networks"]] == list(family.NETWORKS)
     csp = next(one for one in shown["networks"] if one["name"] == "yolor_csp")
     assert (csp["image"], csp["parameters"], round(csp["gflops"], 1)) == ([640, 640], 52923994, 120.2)
     assert [one["name"] for one in shown["ablations"]] == ROWS
@@ -107,6 +107,6 @@ def test_the_list_names_every_network_with_its_costs_and_every_row_of_the_paper(
 
 def test_a_row_of_the_paper_has_its_operators_and_the_classes_asked_for(tmp_path: Path) -> None:
     assert run("table4/mul-iPR", "--classes", 3, "-o", tmp_path / "row.cfg")[0] == 0
-    graph = load(tmp_path / "row.cfg")
+    graph = load_graph(tmp_path / "row.cfg")
     assert [node.section.type for node in graph.nodes].count("control_channels") == 3
     assert {head.section.classes for head in graph.heads} == {3}

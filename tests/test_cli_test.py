@@ -9,8 +9,8 @@ from click.testing import Result
 
 from yolor_cfg import cli
 from yolor_cfg.data.shapes import NAMES
-from yolor_cfg.data.write_shapes import DrawnData, write_shapes
-from yolor_cfg.evaluate.coco import NUMBERS
+from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
+from yolor_cfg.evaluate.coco import METRICS
 
 FILES = {
     "metrics.json",
@@ -34,7 +34,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[tiny.Files, Path]:
     """A tiny network and a drawn data set of its classes."""
     folder = tmp_path_factory.mktemp("network")
-    data = write_shapes(folder / "shapes", DrawnData(20, (120, 160)))
+    data = write_shapes(folder / "shapes", ShapesOptions(20, (120, 160)))
     return tiny.write(folder, tiny.text(classes=len(NAMES))), data
 
 
@@ -68,7 +68,7 @@ def test_results_made_elsewhere_give_the_12_numbers(
     result = run("--predictions", folder / results, "--annotations", folder / truth, "--json")
     assert result.exit_code == 0, result.output
     value, wanted = json.loads(result.stdout), json.loads((folder / expected).read_text())
-    assert tuple(value["coco"]) == NUMBERS
+    assert tuple(value["coco"]) == METRICS
     assert value["coco"] == pytest.approx(wanted[key], abs=5e-7)
     assert len(wanted["per_category_AP_AP50"]) > 70
     for category, pair in wanted["per_category_AP_AP50"].items():

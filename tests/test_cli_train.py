@@ -18,8 +18,8 @@ import yaml
 from click.testing import Result
 
 from yolor_cfg import cli
-from yolor_cfg.cli.train import _Bar
-from yolor_cfg.train.run import Journal, begin
+from yolor_cfg.cli.train import _ProgressBar
+from yolor_cfg.train.run import RunLogger, start_run
 
 FILES = {
     "args.yaml",
@@ -112,7 +112,7 @@ def test_a_dry_run_draws_the_first_batches_and_trains_nothing(cfg, data):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(cfg, data, monkeypatch, number, code):
-    noted = Journal.batch
+    noted = RunLogger.log_batch
 
     def batch(self, state, batch, losses):
         noted(self, state, batch, losses)
@@ -120,7 +120,7 @@ def test_a_signal_saves_and_says_how_to_go_on(cfg, data, monkeypatch, number, co
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "batch", batch)
+        patch.setattr(RunLogger, "batch", batch)
         result = run(cfg, "--data", data, "--epochs", 2, "--workers", 0)
     assert result.exit_code == code, result.output
     assert "go on with: yolor train --resume runs/train/exp" in result.stderr
@@ -163,8 +163,8 @@ def test_mended_labels_and_pictures_that_cannot_be_read_are_named(cfg, data, tmp
 def test_progress_is_told_by_batch_in_each_epoch(tmp_path, data):
     said = training.options(tmp_path, data, epochs=None, max_batches=3)  # 3 updates of 2 batches, 4 an epoch
     told = []
-    drawing = training.DRAWING._replace(progress=lambda *progress: told.append(progress))
-    state = begin(said, project="runs", name="exp", drawing=drawing, say=lambda text: None).state
+    drawing = training.DRAWING._replace(show_progress=lambda *progress: told.append(progress))
+    state = start_run(said, project="runs", name="exp", drawing=drawing, say=lambda text: None).state
     assert [progress[:2] for progress in told] == [(1, 4), (2, 4), (3, 4), (4, 4), (1, 2), (2, 2)]
     losses = [loss for *_, loss in told]
     assert sum(losses[:4]) / 4 == pytest.approx(state.rows[0]["loss"])
@@ -173,7 +173,7 @@ def test_progress_is_told_by_batch_in_each_epoch(tmp_path, data):
 def test_a_bar_shows_how_far_an_epoch_is_on_a_terminal_and_nowhere_else(monkeypatch):
     for hidden, terminal in ((False, Terminal()), (True, Terminal()), (False, io.StringIO())):
         monkeypatch.setattr(sys, "stderr", terminal)
-        bar = _Bar(hidden=hidden)
+        bar = _ProgressBar(hidden=hidden)
         bar.show(3, 8, 1.25)
         bar.say("a word")
         text = terminal.getvalue()

@@ -53,9 +53,9 @@ def test_route_takes_one_group_of_each_source(group):
 def test_a_route_to_one_whole_section_hands_it_on():
     x = torch.ones(1, 6, 6, 8)
     assert module_of(TWO + "[route]\nlayers=1")(x) is x
-    assert last_node(TWO + "[route]\nlayers=1").section.aliases_input
-    assert not last_node(TWO + "[route]\nlayers=1\ngroups=2").section.aliases_input
-    assert not last_node(TWO + "[route]\nlayers=0,1").section.aliases_input
+    assert last_node(TWO + "[route]\nlayers=1").section.is_alias
+    assert not last_node(TWO + "[route]\nlayers=1\ngroups=2").section.is_alias
+    assert not last_node(TWO + "[route]\nlayers=0,1").section.is_alias
 
 
 def test_a_route_spreads_a_value_of_one_image_over_the_others():
@@ -264,7 +264,7 @@ def test_empty_hands_on_its_input(name):
     x = torch.ones(1, 4, 6, 8)
     node = last_node(f"[{name}]")
     assert node.section.module(*node.inputs)(x) is x
-    assert node.section.aliases_input and node.section.type == "empty"
+    assert node.section.is_alias and node.section.type == "empty"
 
 
 def test_dropout_does_nothing_but_in_training():

@@ -9,17 +9,17 @@ import torch
 from torch.nn import functional as F
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, Reading, build
+from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse, parse_bytes
 from yolor_cfg.model import Network
-from yolor_cfg.sections import Net
+from yolor_cfg.sections import NetSection
 
 NET = "[net]\nwidth=9\nheight=7\nchannels=4\n"
 YOLOR = NET + "dialect=yolor\n"
 
 
 def graph_of(text: str, net: str = NET) -> Graph:
-    return build(parse_bytes((net + text).encode(), "test.cfg"))
+    return build_graph(parse_bytes((net + text).encode(), "test.cfg"))
 
 
 def network_of(text: str, net: str = NET) -> Network:
@@ -444,12 +444,12 @@ def test_every_key_that_files_have_in_net_is_known(shared) -> None:
         found = re.match(r"[^\[]*\[net(?:work)?\]([^\[]*)", path.read_text(errors="replace"))
         used |= set(re.findall(r"^\s*([A-Za-z]\w*)\s*=", found.group(1), re.MULTILINE)) if found else set()
     assert len(used) > 50
-    assert used - set(Net.keys) - set(Net.ignored) == set()
+    assert used - set(NetSection.keys) - set(NetSection.ignored_keys) == set()
 
 
 def test_channels_that_groups_do_not_divide_are_left_out_as_in_c_darknet():
     text = "[net]\nwidth=4\nheight=4\nchannels=7\n[convolutional]\nfilters=6\ngroups=3\nactivation=linear"
-    graph = build(parse(text), Reading(dialect="darknet"))
+    graph = build_graph(parse(text), ReadOptions(dialect="darknet"))
     network, x = Network(graph), torch.randn(2, 7, 4, 4)
     conv = network.module_list[0].Conv2d
     assert conv.weight.shape == (6, 2, 1, 1)

@@ -12,8 +12,8 @@ from golden import SHARED
 from torch import Tensor
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, Node, build
-from yolor_cfg.lang.syntax import Document, normal, parse, parse_bytes, write
+from yolor_cfg.graph import Graph, Node, build_graph
+from yolor_cfg.lang.syntax import Document, format_document, normalize_document, parse, parse_bytes
 from yolor_cfg.model import Network
 
 FILES = sorted((SHARED / "corpus" / "cfg").glob("*"))
@@ -44,7 +44,7 @@ def document_of(path: Path) -> Document:
 
 def graph_of(path: Path) -> Graph | None:
     try:
-        return build(document_of(path))
+        return build_graph(document_of(path))
     except CfgError:
         return None
 
@@ -69,7 +69,7 @@ def test_so_many_cfgs_build(shared: Path) -> None:
 @pytest.mark.parametrize("path", BUILDING, ids=name_of)
 def test_inferred_shapes_are_the_real_ones(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SHARED / "golden" / "darknet")  # one names data/9k.tree
-    graph = build(document_of(path))
+    graph = build_graph(document_of(path))
     with torch.device("meta"), torch.no_grad():
         network = Network(graph).eval()
         shapes: dict[int, tuple[int, ...]] = {}
@@ -84,14 +84,14 @@ def test_inferred_shapes_are_the_real_ones(path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("name", "lines"), REFUSED["private"].items())
 def test_private_sections_of_forks_are_named(name: str, lines: list[str], shared: Path) -> None:
     with pytest.raises(CfgError) as caught:
-        build(document_of(shared / "corpus" / "cfg" / name))
+        build_graph(document_of(shared / "corpus" / "cfg" / name))
     assert [line for line in str(caught.value).splitlines() if line[0] != " "] == lines
 
 
 @pytest.mark.parametrize(("name", "lines"), REFUSED["damaged"].items())
 def test_damaged_cfgs_are_refused_with_the_reason(name: str, lines: list[str], shared: Path) -> None:
     with pytest.raises(CfgError) as caught:
-        build(document_of(shared / "corpus" / "cfg" / name))
+        build_graph(document_of(shared / "corpus" / "cfg" / name))
     assert str(caught.value).splitlines() == lines
 
 
@@ -103,15 +103,15 @@ def test_what_is_read_is_written_to_the_byte(path: Path) -> None:
             document_of(path)
         return
     document = document_of(path)
-    assert write(document).encode(document.encoding) == data
+    assert format_document(document).encode(document.encoding) == data
 
 
 @pytest.mark.parametrize("path", BUILDING, ids=name_of)
 def test_the_normal_form_means_the_same(path: Path) -> None:
     document = document_of(path)
-    again = build(parse(normal(document), path.name))
-    assert normal(again.document) == normal(document)
-    graph = build(document)
+    again = build_graph(parse(normalize_document(document), path.name))
+    assert normalize_document(again.document) == normalize_document(document)
+    graph = build_graph(document)
     assert again.net.values == graph.net.values
     assert [(node.section.type, node.section.values, node.shape) for node in again.nodes] == [
         (node.section.type, node.section.values, node.shape) for node in graph.nodes

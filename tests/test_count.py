@@ -13,13 +13,21 @@ from golden import SHARED, Case, darknet_cases, darknet_graph, micro_cases
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from yolor_cfg.count import COUNTINGS, Count, Tally, activation_bytes, count, peak_activation, tally
-from yolor_cfg.graph import Graph, Reading, build, load
+from yolor_cfg.count import (
+    COUNTINGS,
+    ConventionCosts,
+    GraphCosts,
+    activation_bytes,
+    count_by_convention,
+    count_costs,
+    peak_activation,
+)
+from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
-from yolor_cfg.ops.pooling import GlobalAverage
-from yolor_cfg.ops.resampling import ColumnsFirst, Repeat
+from yolor_cfg.ops.pooling import GlobalAvgPool
+from yolor_cfg.ops.resampling import ColumnsFirst, RepeatUpsample
 
 NET = "[net]\nwidth=8\nheight=6\nchannels=2\n"
 CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n"
@@ -31,11 +39,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def graph_of(text: str) -> Graph:
-    return build(parse(NET + text))
+    return build_graph(parse(NET + text))
 
 
-def counted(text: str) -> Count:
-    return count(graph_of(text))
+def counted(text: str) -> GraphCosts:
+    return count_costs(graph_of(text))
 
 
 def test_a_convolution_costs_its_weights_once_per_output_pixel() -> None:
@@ -135,7 +143,7 @@ def published() -> list[tuple[Path, dict[str, str]]]:
 
 @pytest.mark.parametrize(("path", "row"), [pytest.param(*pair, id=pair[0].stem) for pair in published()])
 def test_our_networks_cost_what_yolors_own_code_counts(path: Path, row: dict[str, str]) -> None:
-    counted = count(load(path, Reading(size=640)))
+    counted = count_costs(load_graph(path, ReadOptions(size=640)))
     assert counted.parameters == int(row["params"])
     assert counted.parameters_folded == int(row["params_fused"])
     assert counted.gflops * 1000 == pytest.approx(float(row["flopcounter640"]), abs=5e-5)
@@ -147,9 +155,9 @@ def test_the_papers_counting_is_the_old_thop_and_each_refined_prediction(
     path: Path, row: dict[str, str], size: int
 ) -> None:
     """The measured figures are those of thop 0.0.31, which counts no prediction."""
-    graph = load(path, Reading(size=size))
+    graph = load_graph(path, ReadOptions(size=size))
     refined = sum(n.shape.size for n in graph.nodes if n.section.type == "control_channels")
-    tallied = tally(graph, "paper")
+    tallied = count_by_convention(graph, "paper")
     assert f"{(tallied.flops - refined) / 1e6:.4f}" == row[f"MFLOPs{size}_unfused"]
     assert tallied.parameters == int(row["params"])
 
@@ -172,9 +180,9 @@ def torchs_own(module: nn.Module) -> nn.Module:
     """The modules of torch that compute the same: thop knows no others, and sees only calls of modules."""
     if isinstance(module, ConvBlock):
         return nn.Sequential(*[ColumnsFirst()] * module.focus, *module.children())
-    if isinstance(module, Repeat):
+    if isinstance(module, RepeatUpsample):
         return nn.Upsample(scale_factor=module.stride)
-    return nn.AdaptiveAvgPool2d(1) if isinstance(module, GlobalAverage) else module
+    return nn.AdaptiveAvgPool2d(1) if isinstance(module, GlobalAvgPool) else module
 
 
 Rules = dict[type[nn.Module], Callable[..., None]]
@@ -212,17 +220,19 @@ def of_2020() -> Rules:
 
 @per_cfg
 def test_exact_flops_are_those_of_torchs_counter_on_the_meta_device(path: Path) -> None:
-    graph = load(path)
+    graph = load_graph(path)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         on_meta(graph)(image_of(graph))
-    assert counter.get_total_flops() == tally(graph, "exact").flops == 2 * count(graph).macs
+    assert (
+        counter.get_total_flops() == count_by_convention(graph, "exact").flops == 2 * count_costs(graph).macs
+    )
 
 
 @per_cfg
 def test_thops_counting_is_what_thop_counts_in_a_copy(path: Path) -> None:
-    graph = load(path)
+    graph = load_graph(path)
     operations, parameters = profiled(graph)
-    tallied = tally(graph, "thop")
+    tallied = count_by_convention(graph, "thop")
     assert (tallied.flops, tallied.parameters) == (2 * operations, parameters)
 
 
@@ -231,10 +241,10 @@ UNPUBLISHED = [path for path in CFGS if path not in [published for published, _ 
 
 @pytest.mark.parametrize("path", UNPUBLISHED, ids=lambda path: path.stem)
 def test_the_papers_counting_is_what_thop_counts_under_the_rules_of_2020(path: Path) -> None:
-    graph = load(path)
+    graph = load_graph(path)
     operations, _ = profiled(graph, of_2020())
     refined = sum(n.shape.size for n in graph.nodes if n.section.type == "control_channels")
-    assert tally(graph, "paper").flops == 2 * operations + refined
+    assert count_by_convention(graph, "paper").flops == 2 * operations + refined
 
 
 POOLED = "[maxpool]\nsize=2\nstride=2\n"
@@ -258,13 +268,13 @@ SECTIONS = {
 def test_each_kind_of_section_counts_as_in_thop(text: str, counting: str) -> None:
     graph = graph_of(text)
     operations, parameters = profiled(graph, of_2020() if counting == "paper" else None)
-    tallied = tally(graph, counting)
+    tallied = count_by_convention(graph, counting)
     assert tallied.flops == 2 * operations
     assert counting == "paper" or tallied.parameters == parameters
 
 
-def tallied(text: str, counting: str) -> Tally:
-    return tally(graph_of(text), counting)
+def tallied(text: str, counting: str) -> ConventionCosts:
+    return count_by_convention(graph_of(text), counting)
 
 
 def test_a_bias_and_a_batch_norm_count_for_the_paper_by_their_formulas() -> None:
@@ -319,7 +329,7 @@ def test_a_batch_norm_that_is_lent_counts_where_it_is_used() -> None:
 
 def bflops_of(case: Case) -> tuple[list[float | None], np.ndarray]:
     with np.load(case.numbers) as numbers:
-        return [node.bflops for node in count(darknet_graph(case)).nodes], numbers["bflops"]
+        return [node.bflops for node in count_costs(darknet_graph(case)).nodes], numbers["bflops"]
 
 
 @pytest.mark.parametrize("case", darknet_cases() + micro_cases(), ids=lambda case: case.name)
@@ -333,4 +343,4 @@ def test_bflops_are_those_that_darknet_prints(case: Case) -> None:
 def test_the_weights_file_has_the_size_that_darknet_writes(case: Case) -> None:
     arrays = json.loads(case.meta.read_text())["weights"]["arrays"]
     stored = sum(int(np.prod(array["shape"])) for array in arrays)
-    assert count(darknet_graph(case)).weights_bytes == 20 + 4 * stored
+    assert count_costs(darknet_graph(case)).weights_bytes == 20 + 4 * stored

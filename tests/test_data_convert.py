@@ -10,13 +10,13 @@ from yolor_cfg.cli.data import data as command
 from yolor_cfg.data.convert import write_coco, write_darknet
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import Dataset
-from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.errors import DataError
 
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shapes(tmp_path_factory.mktemp("s") / "a", DrawnData(6, (64, 96), identities=True))
+    return write_shapes(tmp_path_factory.mktemp("s") / "a", ShapesOptions(6, (64, 96), identities=True))
 
 
 def assert_alike(left: Dataset, right: Dataset) -> None:
@@ -61,7 +61,7 @@ def test_cocos_ids_areas_and_crowds_survive(shared: Path, tmp_path: Path) -> Non
 def test_check_tells_the_counts_and_every_fault_with_exit_code_3(shapes: Path, tmp_path: Path) -> None:
     good = CliRunner().invoke(command, ["check", str(shapes), "--json"])
     assert good.exit_code == 0 and '"format": "darknet"' in good.stdout
-    write_shapes(tmp_path / "b", DrawnData(6, (64, 96)))
+    write_shapes(tmp_path / "b", ShapesOptions(6, (64, 96)))
     label = tmp_path / "b" / "labels" / "shape000000.txt"
     label.write_text("17 .5 .5 .1 .1\n")
     bad = CliRunner().invoke(command, ["check", str(tmp_path / "b")])

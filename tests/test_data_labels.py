@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolor_cfg.data.labels import DataFaults, check_rows, read_lines
-from yolor_cfg.data.pairs import label_paths
+from yolor_cfg.data.label_files import label_paths
+from yolor_cfg.data.labels import DataFaults, check_rows, parse_labels
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import Dataset, LabelChecks
 from yolor_cfg.errors import DataError
@@ -118,7 +118,7 @@ def test_six_columns_in_every_line_hold_an_identity(tmp_path: Path) -> None:
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_no_bytes_break_the_reader_and_what_it_accepts_is_a_box(lines: list[bytes]) -> None:
-    read = read_lines(b"\n".join(lines), "a.txt")
+    read = parse_labels(b"\n".join(lines), "a.txt")
     rows = np.array(read.rows, np.float64).reshape(-1, 9)
     kept = check_rows(rows, classes=None, fix="clip").rows
     assert np.isfinite(kept[:, 1:7]).all() and (kept[:, 5:7] > 0).all()
@@ -135,8 +135,8 @@ def test_a_class_beyond_reason_is_a_fault_where_nothing_names_the_classes(tmp_pa
 
 
 def test_byte_order_mark_and_line_ends_of_windows_do_not_matter() -> None:
-    lines = read_lines(b"\xef\xbb\xbf0 .5 .5 .2 .2\r\n\r\n1 .5 .5 .2 .2\r\n", "a.txt")
-    assert [(row.line, row.label) for row in lines.rows] == [(1, 0), (3, 1)]
+    lines = parse_labels(b"\xef\xbb\xbf0 .5 .5 .2 .2\r\n\r\n1 .5 .5 .2 .2\r\n", "a.txt")
+    assert [(row.line, row.class_id) for row in lines.rows] == [(1, 0), (3, 1)]
 
 
 def test_checking_agrees_with_each_rule_written_out() -> None:

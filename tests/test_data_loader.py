@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from yolor_cfg.data.images import Pictures
-from yolor_cfg.data.loader import Loader, Share
-from yolor_cfg.data.order import InOrder, Rect, Shuffled
-from yolor_cfg.data.plain import DarknetPlain, YolorPlain, moved, padded
+from yolor_cfg.data.eval_transforms import (
+    DarknetEvalTransform,
+    YolorEvalTransform,
+    boxes_to_input,
+    letterbox_image,
+)
+from yolor_cfg.data.images import ImageStore
+from yolor_cfg.data.loader import Loader, Shard
 from yolor_cfg.data.rect import RectRules, rect_batches
+from yolor_cfg.data.samplers import RectBatchSampler, SequentialBatchSampler, ShuffledBatchSampler
 from yolor_cfg.data.sources import open_data
-from yolor_cfg.data.types import Batch, Dataset, Fetch, Item
+from yolor_cfg.data.types import Batch, BatchItem, Dataset, Fetch
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.preprocess import letterbox, stretch, yolor_letterbox
 
@@ -25,11 +30,11 @@ COUNT = 11
 class Noisy:
     """A recipe with chance: a fetched picture, another one, and what the generator says."""
 
-    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> Item:
+    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItem:
         image, boxes, classes = fetch(index)
         other = fetch(int(rng.integers(COUNT)))
         mixed = cv2.resize(image, (32, 32)) // 2 + cv2.resize(other.image, (32, 32)) // 2
-        return Item(mixed + rng.integers(0, 9, mixed.shape, np.uint8), boxes, classes)
+        return BatchItem(mixed + rng.integers(0, 9, mixed.shape, np.uint8), boxes, classes)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +55,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_data(root, caches=False)
 
 
-def loader(data: Dataset, workers: int = 0, share: Share | None = None, cache_bytes: int = 0) -> Loader:
-    share = share or Share()
-    pictures = Pictures(data.samples, cache_bytes=cache_bytes)
-    return Loader(pictures, Noisy(), Shuffled(COUNT, 4, seed=5), seed=5, share=share, workers=workers)
+def loader(data: Dataset, workers: int = 0, share: Shard | None = None, cache_bytes: int = 0) -> Loader:
+    share = share or Shard()
+    pictures = ImageStore(data.samples, cache_bytes=cache_bytes)
+    return Loader(
+        pictures, Noisy(), ShuffledBatchSampler(COUNT, 4, seed=5), seed=5, shard=share, workers=workers
+    )
 
 
 def assert_equal(left: list[Batch], right: list[Batch]) -> None:
@@ -71,7 +78,7 @@ def test_any_number_of_workers_makes_the_same_batches(data: Dataset, workers: in
 
 def test_ranks_share_one_global_batch_item_by_item(data: Dataset) -> None:
     alone = list(loader(data).epoch(1))
-    ranks = [list(loader(data, 2, Share(rank, 2)).epoch(1)) for rank in (0, 1)]
+    ranks = [list(loader(data, 2, Shard(rank, 2)).epoch(1)) for rank in (0, 1)]
     for number, batch in enumerate(alone):
         for rank in (0, 1):
             assert torch.equal(ranks[rank][number].images, batch.images[rank::2])
@@ -84,7 +91,9 @@ def test_an_epoch_goes_on_at_any_batch_as_if_never_broken(data: Dataset) -> None
 
 def test_epochs_and_seeds_differ_in_order_and_in_chance(data: Dataset) -> None:
     orders = {
-        tuple(np.concatenate([b.indices for b in Shuffled(COUNT, 4, seed).batches(epoch)]).tolist())
+        tuple(
+            np.concatenate([b.indices for b in ShuffledBatchSampler(COUNT, 4, seed).batches(epoch)]).tolist()
+        )
         for seed in (0, 1)
         for epoch in (0, 1)
     }
@@ -94,20 +103,27 @@ def test_epochs_and_seeds_differ_in_order_and_in_chance(data: Dataset) -> None:
 
 
 def test_shuffled_batches_are_full_and_leave_no_picture_out() -> None:
-    rows = [batch.indices for batch in Shuffled(COUNT, 4).batches(0)]
+    rows = [batch.indices for batch in ShuffledBatchSampler(COUNT, 4).batches(0)]
     assert [len(row) for row in rows] == [4, 4, 4]
     assert set(np.concatenate(rows).tolist()) == set(range(COUNT))
     assert rows[2].tolist()[3] == rows[0].tolist()[0]
 
 
 def test_more_pictures_in_a_batch_than_there_are_repeat_the_order() -> None:
-    (only,) = Shuffled(3, 8).batches(0)
+    (only,) = ShuffledBatchSampler(3, 8).batches(0)
     assert sorted(only.indices[:3].tolist()) == [0, 1, 2] and len(only.indices) == 8
 
 
 def test_targets_name_their_image_and_images_stay_uint8_channels_last(data: Dataset) -> None:
     batch = next(
-        iter(Loader(Pictures(data.samples), YolorPlain((64, 96)), InOrder(COUNT, 5), workers=0).epoch(0))
+        iter(
+            Loader(
+                ImageStore(data.samples),
+                YolorEvalTransform((64, 96)),
+                SequentialBatchSampler(COUNT, 5),
+                workers=0,
+            ).epoch(0)
+        )
     )
     assert (batch.images.dtype, tuple(batch.images.shape)) == (torch.uint8, (5, 3, 64, 96))
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -117,15 +133,25 @@ def test_targets_name_their_image_and_images_stay_uint8_channels_last(data: Data
 
 
 def test_in_order_every_picture_comes_once_and_the_last_batch_is_short(data: Dataset) -> None:
-    batches = list(Loader(Pictures(data.samples), YolorPlain((64, 64)), InOrder(COUNT, 4)).epoch(0))
+    batches = list(
+        Loader(
+            ImageStore(data.samples), YolorEvalTransform((64, 64)), SequentialBatchSampler(COUNT, 4)
+        ).epoch(0)
+    )
     assert [len(batch.samples) for batch in batches] == [4, 4, 3]
     assert [s.image for batch in batches for s in batch.samples] == [s.image for s in data.samples]
 
 
 def test_placements_bring_targets_back_to_the_boxes_of_the_picture(data: Dataset) -> None:
-    recipes = (YolorPlain((64, 96)), DarknetPlain((64, 96), stretch), DarknetPlain((64, 96), letterbox))
+    recipes = (
+        YolorEvalTransform((64, 96)),
+        DarknetEvalTransform((64, 96), stretch),
+        DarknetEvalTransform((64, 96), letterbox),
+    )
     for recipe in recipes:
-        for batch in Loader(Pictures(data.samples), recipe, InOrder(COUNT, 1), workers=0).epoch(0):
+        for batch in Loader(
+            ImageStore(data.samples), recipe, SequentialBatchSampler(COUNT, 1), workers=0
+        ).epoch(0):
             (sample,), (placement,) = batch.samples, batch.placements
             corners = placement.to_image(batch.targets[:, 2:].double().numpy() * np.tile((96, 64), 2))
             centre, half = sample.boxes_xywh[:, :2], sample.boxes_xywh[:, 2:] / 2
@@ -135,7 +161,7 @@ def test_placements_bring_targets_back_to_the_boxes_of_the_picture(data: Dataset
 
 def test_the_plain_yolor_picture_is_that_of_detection_when_whole_pixels_agree(data: Dataset) -> None:
     image = np.random.default_rng(0).integers(0, 256, (30, 60, 3), np.uint8)
-    canvas, _ = padded(image, (128, 128))
+    canvas, _ = letterbox_image(image, (128, 128))
     expected = (yolor_letterbox(image, (128, 128)).pixels.transpose(1, 2, 0) * 255).round()
     np.testing.assert_array_equal(canvas, expected)
 
@@ -161,17 +187,17 @@ def test_labels_and_gains_in_rectangular_batches_are_those_of_yolor(shared: Path
     for case in golden["cases"]:
         for item in case["items"]:
             image = np.zeros((*golden["image_hw"][item["image"]], 1), np.uint8)
-            canvas, place = padded(image, tuple(item["tensor_hw"]), long_side=case["img_size"])
+            canvas, place = letterbox_image(image, tuple(item["tensor_hw"]), long_side=case["img_size"])
             assert list(canvas.shape[:2]) == item["tensor_hw"]
             np.testing.assert_allclose(place.gain_xy[::-1], item["ratio_hw"], rtol=1e-6)
             assert list(place.padding_xy) == item["half_pad_wh"]
             expected = np.array(item["labels"])[:, 1:]
-            np.testing.assert_allclose(moved(boxes, place), expected, rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(boxes_to_input(boxes, place), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_rectangular_batches_give_each_batch_its_own_size(data: Dataset) -> None:
-    plan = Rect(data.samples.sizes, 4, RectRules(64, 32, 0.5))
-    batches = list(Loader(Pictures(data.samples), YolorPlain((64, 64), 64), plan).epoch(0))
+    plan = RectBatchSampler(data.samples.sizes, 4, RectRules(64, 32, 0.5))
+    batches = list(Loader(ImageStore(data.samples), YolorEvalTransform((64, 64), 64), plan).epoch(0))
     assert [tuple(b.images.shape[2:]) for b in batches] == [p.size for p in plan.batches(0)]
     assert len({tuple(b.images.shape) for b in batches}) > 1
 
@@ -182,8 +208,16 @@ def test_any_number_of_channels_reaches_the_batch(channels: int, tmp_path: Path)
     np.save(tmp_path / "a.npy", pixels)
     (tmp_path / "a.txt").write_text("0 .5 .5 .5 .5\n")
     samples = open_data(tmp_path, caches=False).samples
-    for recipe in (YolorPlain((32, 32)), YolorPlain((48, 64)), DarknetPlain((32, 32), stretch)):
-        batch = next(iter(Loader(Pictures(samples, channels=channels), recipe, InOrder(1, 1)).epoch(0)))
+    for recipe in (
+        YolorEvalTransform((32, 32)),
+        YolorEvalTransform((48, 64)),
+        DarknetEvalTransform((32, 32), stretch),
+    ):
+        batch = next(
+            iter(
+                Loader(ImageStore(samples, channels=channels), recipe, SequentialBatchSampler(1, 1)).epoch(0)
+            )
+        )
         assert tuple(batch.images.shape) == (1, channels, *recipe.size)
     np.testing.assert_allclose(batch.images[0].numpy().transpose(1, 2, 0), pixels / 255, atol=1e-6)
 
@@ -198,22 +232,26 @@ def broken(data: Dataset, tmp_path: Path) -> list:
 
 
 def test_a_picture_that_breaks_later_is_left_out_named_and_counted(data: Dataset, tmp_path: Path) -> None:
-    pictures = Pictures(broken(data, tmp_path))
-    batches = list(Loader(pictures, YolorPlain((64, 64)), InOrder(COUNT, 4)).epoch(0))
+    pictures = ImageStore(broken(data, tmp_path))
+    batches = list(Loader(pictures, YolorEvalTransform((64, 64)), SequentialBatchSampler(COUNT, 4)).epoch(0))
     assert [len(batch.samples) for batch in batches] == [3, 4, 3]
     assert list(pictures.skipped) == [str(tmp_path / "bad.png")]
     with pytest.raises(DataError, match="bad.png"):
         list(
             Loader(
-                Pictures(broken(data, tmp_path), strict=True), YolorPlain((64, 64)), InOrder(COUNT, 4)
+                ImageStore(broken(data, tmp_path), strict=True),
+                YolorEvalTransform((64, 64)),
+                SequentialBatchSampler(COUNT, 4),
             ).epoch(0)
         )
 
 
 @pytest.mark.parametrize("workers", [0, 3])
 def test_in_training_the_next_picture_takes_its_place(data: Dataset, tmp_path: Path, workers: int) -> None:
-    pictures = Pictures(broken(data, tmp_path), substitutes=True)
-    (batch,) = Loader(pictures, YolorPlain((64, 64)), InOrder(5, 5), workers=workers).epoch(0)
+    pictures = ImageStore(broken(data, tmp_path), substitutes=True)
+    (batch,) = Loader(
+        pictures, YolorEvalTransform((64, 64)), SequentialBatchSampler(5, 5), workers=workers
+    ).epoch(0)
     assert [Path(sample.image).name for sample in batch.samples] == [
         "00.png",
         "01.png",
@@ -227,12 +265,18 @@ def test_in_training_the_next_picture_takes_its_place(data: Dataset, tmp_path: P
 def test_where_no_picture_can_be_read_training_stops_with_the_reason(tmp_path: Path, data: Dataset) -> None:
     samples = [data.samples[0]._replace(image=str(tmp_path / "none.png"))] * 3
     with pytest.raises(DataError, match="no such file"):
-        list(Loader(Pictures(samples, substitutes=True), YolorPlain((64, 64)), Shuffled(3, 2)).epoch(0))
+        list(
+            Loader(
+                ImageStore(samples, substitutes=True),
+                YolorEvalTransform((64, 64)),
+                ShuffledBatchSampler(3, 2),
+            ).epoch(0)
+        )
 
 
 def test_crowds_are_not_trained_on(data: Dataset) -> None:
     sample = data.samples[4]._replace(crowd=np.array([True, False, True, False]))
-    assert len(Pictures([sample])(0).classes) == 2
+    assert len(ImageStore([sample])(0).classes) == 2
 
 
 def test_a_picture_is_decoded_once_as_far_as_memory_is_granted(data: Dataset, monkeypatch) -> None:
@@ -244,7 +288,7 @@ def test_a_picture_is_decoded_once_as_far_as_memory_is_granted(data: Dataset, mo
         return np.zeros((10, 10, channels), np.uint8)
 
     monkeypatch.setattr(images, "read_channels", counted)
-    pictures = Pictures(data.samples, cache_bytes=3 * 300)
+    pictures = ImageStore(data.samples, cache_bytes=3 * 300)
     for _ in range(2):
         for index in range(COUNT):
             assert not pictures(index).image.flags.writeable
@@ -262,7 +306,9 @@ def test_a_loader_that_is_left_early_stops_its_threads(data: Dataset) -> None:
 
 
 def test_memory_stays_flat_over_epochs(data: Dataset) -> None:
-    made = Loader(Pictures(data.samples), YolorPlain((320, 320)), Shuffled(COUNT, 8), workers=2)
+    made = Loader(
+        ImageStore(data.samples), YolorEvalTransform((320, 320)), ShuffledBatchSampler(COUNT, 8), workers=2
+    )
 
     def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

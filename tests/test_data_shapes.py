@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolor_cfg.data.shapes import IDENTITIES, LEAST_SEEN, NAMES, SHAPES, draw_shapes, look_of
+from yolor_cfg.data.shapes import IDENTITIES, LEAST_SEEN, NAMES, SHAPES, draw_shapes, identity_look
 from yolor_cfg.data.sources import open_data
-from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.errors import DataError
 
 AREAS = {
@@ -71,8 +71,12 @@ def code(number: int) -> np.ndarray:
 
 def test_a_box_encloses_just_what_is_seen_of_its_object(monkeypatch) -> None:
     """On black ground, in even light, without grain, every object in a colour of its own: to 2 pixels."""
-    monkeypatch.setattr("yolor_cfg.data.shapes._ground", lambda rng, size: np.zeros((*size, 3), np.float32))
-    monkeypatch.setattr("yolor_cfg.data.shapes._shade", lambda rng, size, depth: np.ones(size, np.float32))
+    monkeypatch.setattr(
+        "yolor_cfg.data.shapes._background", lambda rng, size: np.zeros((*size, 3), np.float32)
+    )
+    monkeypatch.setattr(
+        "yolor_cfg.data.shapes._illumination", lambda rng, size, depth: np.ones(size, np.float32)
+    )
     painted: list[int] = []
 
     def surface(points, edge, one):
@@ -117,15 +121,15 @@ def test_objects_overlap_but_half_of_each_is_seen() -> None:
 
 
 def test_an_identity_looks_the_same_in_every_data_set() -> None:
-    assert look_of(7).colours[0].tolist() == look_of(7).colours[0].tolist()
-    assert len({look_of(i).colours[0].tobytes() for i in range(IDENTITIES)}) == IDENTITIES
+    assert identity_look(7).colors[0].tolist() == identity_look(7).colors[0].tolist()
+    assert len({identity_look(i).colors[0].tobytes() for i in range(IDENTITIES)}) == IDENTITIES
 
 
 @pytest.mark.parametrize("identities", [False, True])
 def test_what_is_written_reads_back_alike_from_darknet_and_from_coco(
     identities: bool, tmp_path: Path
 ) -> None:
-    description = write_shapes(tmp_path / "a", DrawnData(10, (96, 128), identities=identities), seed=1)
+    description = write_shapes(tmp_path / "a", ShapesOptions(10, (96, 128), identities=identities), seed=1)
     for split, count in (("train", 8), ("val", 2)):
         text = open_data(description, split=split, caches=False)
         coco = open_data(tmp_path / "a" / "annotations" / f"instances_{split}.json", caches=False)
@@ -144,9 +148,9 @@ def test_what_is_written_reads_back_alike_from_darknet_and_from_coco(
 
 def test_two_writings_with_one_seed_are_equal_to_the_byte_and_nothing_is_overwritten(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_shapes(tmp_path / name, DrawnData(3, (64, 64)), seed=2)
+        write_shapes(tmp_path / name, ShapesOptions(3, (64, 64)), seed=2)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     assert len(files) == 3 + 3 + 2 + 2 + 2
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
     with pytest.raises(DataError, match="exists already"):
-        write_shapes(tmp_path / "a", DrawnData(3))
+        write_shapes(tmp_path / "a", ShapesOptions(3))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from yolor_cfg.data.cache import cache_files, load_known, save_known
+from yolor_cfg.data.cache import cache_files, load_size_cache, save_size_cache
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import LabelChecks
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.headers import picture_facts
+from yolor_cfg.images.headers import read_image_info
 from yolor_cfg.images.stacks import read_channels
 
 NAMES = ("cat", "dog", "owl")
@@ -251,7 +251,7 @@ def test_sizes_from_headers_are_those_of_the_decoded_picture(ending: str, tmp_pa
     noise = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
     path = str(tmp_path / f"a{ending}")
     assert cv2.imwrite(path, noise)
-    assert picture_facts(path).size == (37, 53)
+    assert read_image_info(path).size == (37, 53)
 
 
 @pytest.mark.parametrize("ending", [".tiff", ".npy"])
@@ -262,7 +262,7 @@ def test_twelve_channels_come_from_the_pages_of_a_tiff_or_from_an_array(ending: 
         np.save(path, pixels)
     else:
         assert cv2.imwritemulti(path, list(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
-    assert picture_facts(path).size == (9, 7)
+    assert read_image_info(path).size == (9, 7)
     np.testing.assert_array_equal(read_channels(path, 12), pixels)
     with pytest.raises(DataError, match="has 12 channels, not 5"):
         read_channels(path, 5)
@@ -278,7 +278,7 @@ def test_an_array_of_objects_is_refused_unread(tmp_path: Path) -> None:
 def test_sizes_of_photographs_are_those_that_opencv_decodes(shared: Path) -> None:
     for path in sorted((shared / "data" / "coco_mini" / "images").glob("*.jpg")):
         pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        assert picture_facts(str(path)).size == pixels.shape[:2]
+        assert read_image_info(str(path)).size == pixels.shape[:2]
 
 
 def test_remembered_sizes_hold_only_while_the_file_is_the_same(tmp_path: Path, monkeypatch) -> None:
@@ -286,40 +286,40 @@ def test_remembered_sizes_hold_only_while_the_file_is_the_same(tmp_path: Path, m
     paths = [str(tmp_path / name) for name in write_pictures(tmp_path / "a")]
     paths = [str(tmp_path / "a" / Path(path).name) for path in paths]
     origin = str(tmp_path / "x.data")
-    file = save_known(origin, {path: picture_facts(path) for path in paths})
+    file = save_size_cache(origin, {path: read_image_info(path) for path in paths})
     assert file == cache_files(origin)[0] and file.is_file()
-    known = load_known(origin)
+    known = load_size_cache(origin)
     assert [known[path].size for path in paths] == list(SIZES)
-    assert picture_facts(paths[0], known[paths[0]]) is known[paths[0]]
+    assert read_image_info(paths[0], known[paths[0]]) is known[paths[0]]
     cv2.imwrite(paths[0], np.zeros((5, 6, 3), np.uint8))
-    assert picture_facts(paths[0], known[paths[0]]).size == (5, 6)
+    assert read_image_info(paths[0], known[paths[0]]).size == (5, 6)
 
 
 def test_what_was_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
     paths = [str(tmp_path / "a" / name) for name in write_pictures(tmp_path / "a")]
-    save_known(str(tmp_path / "x"), {path: picture_facts(path) for path in paths})
-    assert load_known(str(tmp_path / "x")) == {}
+    save_size_cache(str(tmp_path / "x"), {path: read_image_info(path) for path in paths})
+    assert load_size_cache(str(tmp_path / "x")) == {}
 
 
 def test_a_damaged_memory_counts_as_absent_and_a_second_place_is_used(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     beside, home = cache_files(str(tmp_path / "x.data"))
     beside.mkdir()
-    assert save_known(str(tmp_path / "x.data"), {}) == home
+    assert save_size_cache(str(tmp_path / "x.data"), {}) == home
     home.write_bytes(b"\x80\x04 no archive")
-    assert load_known(str(tmp_path / "x.data")) == {}
+    assert load_size_cache(str(tmp_path / "x.data")) == {}
 
 
 def test_no_damage_to_the_memory_is_more_than_a_loss(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
     path = str(tmp_path / "a" / write_pictures(tmp_path / "a")[0])
-    file = save_known(str(tmp_path / "x"), {path: picture_facts(path)})
+    file = save_size_cache(str(tmp_path / "x"), {path: read_image_info(path)})
     whole, rng = file.read_bytes(), np.random.default_rng(0)
     for _ in range(400):
         data = bytearray(whole[: rng.integers(len(whole) // 2, len(whole) + 1)])
         data[rng.integers(len(data))] = rng.integers(256)
         file.write_bytes(data)
-        assert set(load_known(str(tmp_path / "x"))) <= {path}
+        assert set(load_size_cache(str(tmp_path / "x"))) <= {path}
 
 
 def test_a_large_set_is_remembered_and_a_corrected_label_is_seen(tmp_path: Path, monkeypatch) -> None:
@@ -327,7 +327,7 @@ def test_a_large_set_is_remembered_and_a_corrected_label_is_seen(tmp_path: Path,
     monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
     description = darknet(tmp_path)
     first = open_data(description)
-    assert len(load_known(str(description))) == 3
+    assert len(load_size_cache(str(description))) == 3
     label = tmp_path / "labels" / "1.txt"
     status = label.stat()
     label.write_text(label.read_text().replace("1 0.5", "2 0.5", 1))

@@ -13,10 +13,10 @@ import torch
 from tiny_detector import Files, photo, save, seeded, text, write
 
 from yolor_cfg import Detector
-from yolor_cfg.detect import pipeline
-from yolor_cfg.detect.nms import Rules, suppressed
+from yolor_cfg.detect import nms
+from yolor_cfg.detect.nms import NmsRules, apply_nms
 from yolor_cfg.detect.pipeline import Detections
-from yolor_cfg.detect.run import run
+from yolor_cfg.detect.run import detect_frames
 from yolor_cfg.detect.sources import Frame, open_sources
 from yolor_cfg.errors import CfgError, DataError, YolorError
 from yolor_cfg.images.preprocess import Placement
@@ -47,8 +47,8 @@ def predictions(boxes: int, classes: int, *, seed: int = 0) -> Predictions:
     )
 
 
-def one(found: Predictions, rules: Rules) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    (result,) = suppressed(found, [WHOLE], rules=rules)
+def one(found: Predictions, rules: NmsRules) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    (result,) = apply_nms(found, [WHOLE], rules=rules)
     return result
 
 
@@ -318,12 +318,12 @@ def test_looking_at_the_best_candidates_first_changes_nothing(
 ) -> None:
     found = predictions(120, 6)
     for most, classes in ((1, None), (15, None), (60, (0, 3)), (10**6, None)):
-        rules = Rules(
+        rules = NmsRules(
             0.05, 0.3, kind, multi_label=multi_label, agnostic=agnostic, max_det=most, classes=classes
         )
-        monkeypatch.setattr(pipeline, "FEW", 10**9)
+        monkeypatch.setattr(nms, "FIRST_PAIRS", 10**9)
         at_once = one(found, rules)
-        monkeypatch.setattr(pipeline, "FEW", 3)
+        monkeypatch.setattr(nms, "FIRST_PAIRS", 3)
         for got, want in zip(one(found, rules), at_once, strict=True):
             assert torch.equal(got, want)
 
@@ -331,7 +331,7 @@ def test_looking_at_the_best_candidates_first_changes_nothing(
 @pytest.mark.parametrize("kind", ["default", "diounms", "yolor"])
 @pytest.mark.parametrize("multi_label", [True, False])
 def test_the_classes_asked_for_are_those_of_the_full_report(kind: str, multi_label: bool) -> None:
-    found, rules = predictions(150, 6), Rules(0.05, 0.4, kind, multi_label=multi_label, max_det=10**6)
+    found, rules = predictions(150, 6), NmsRules(0.05, 0.4, kind, multi_label=multi_label, max_det=10**6)
     boxes, scores, classes = one(found, rules)
     asked = (classes == 1) | (classes == 4)
     got = one(found, rules._replace(classes=(1, 4)))
@@ -343,7 +343,7 @@ def test_the_classes_asked_for_are_those_of_the_full_report(kind: str, multi_lab
 @pytest.mark.parametrize("kind", ["default", "yolor"])
 def test_agnostic_leaves_no_two_boxes_that_overlap(kind: str) -> None:
     """In the ordinary report boxes of different classes do overlap."""
-    rules = Rules(0.05, 0.3, kind, agnostic=True, max_det=10**6)
+    rules = NmsRules(0.05, 0.3, kind, agnostic=True, max_det=10**6)
     boxes, _, _ = one(predictions(150, 6), rules)
     overlaps = iou_matrix(boxes, boxes).fill_diagonal_(0)
     assert len(boxes) > 10 and overlaps.max() <= 0.3
@@ -353,7 +353,7 @@ def test_agnostic_leaves_no_two_boxes_that_overlap(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["default", "yolor"])
 def test_the_most_that_is_reported_is_the_best_of_all(kind: str) -> None:
-    found, rules = predictions(150, 6), Rules(0.05, 0.4, kind, multi_label=True, max_det=10**6)
+    found, rules = predictions(150, 6), NmsRules(0.05, 0.4, kind, multi_label=True, max_det=10**6)
     boxes, scores, classes = one(found, rules)
     for got, want in zip(
         one(found, rules._replace(max_det=7)), (boxes[:7], scores[:7], classes[:7]), strict=True
@@ -365,7 +365,7 @@ def test_the_distance_of_centres_saves_boxes_from_suppression() -> None:
     """It is taken off the overlap, so greedynms and diounms keep a superset, here a larger one."""
     found = predictions(150, 2)
     kept = {
-        kind: set(one(found, Rules(0.05, 0.3, kind, max_det=10**6))[1].tolist())
+        kind: set(one(found, NmsRules(0.05, 0.3, kind, max_det=10**6))[1].tolist())
         for kind in ("default", "greedynms", "diounms")
     }
     assert len(kept["default"]) < len(kept["greedynms"])
@@ -378,7 +378,7 @@ def test_boxes_without_end_or_number_are_left_out(kind: str) -> None:
         [[[50.0, 50, 10, 10], [50, 50, torch.inf, 9], [torch.nan, 1, 2, 3], [1, 1, 1e30, 1]]]
     )
     found = Predictions(boxes, torch.full((1, 4), 0.9), torch.full((1, 4, 1), 0.9))
-    assert one(found, Rules(kind=kind))[0].tolist() == [[45, 45, 55, 55]]
+    assert one(found, NmsRules(kind=kind))[0].tolist() == [[45, 45, 55, 55]]
 
 
 @pytest.fixture
@@ -395,7 +395,7 @@ def test_a_million_candidates_take_two_seconds_at_most(kind: str, one_thread: No
     """22743 boxes are those of three heads at 608; usual are 0.1 to 0.4 s."""
     found = predictions(22743, 80)
     assert (found.scores[0] * found.objectness[0, :, None] > 0.001).sum() > 10**6
-    rules = Rules(0.001, 0.45, kind, multi_label=True)
+    rules = NmsRules(0.001, 0.45, kind, multi_label=True)
     start = time.thread_time()
     assert len(one(found, rules)[1]) == 300
     assert time.thread_time() - start < 2
@@ -419,7 +419,7 @@ def test_a_recurrent_network_starts_anew_with_each_picture_and_each_video(
     video = shared / "data/samples/cards_pan.mp4"
     found: list[tuple[Frame, Detections]] = []
     sources = open_sources([path, video, video, path], vid_stride=15)
-    assert run(detector, sources, found=lambda *pair: found.append(pair), skipped=pytest.fail) == 8
+    assert detect_frames(detector, sources, found=lambda *pair: found.append(pair), skipped=pytest.fail) == 8
     alone, films = [pair[1] for pair in (found[0], found[7])], [pair[1] for pair in found[1:7]]
     equal(*alone)
     for first, second in zip(films[:3], films[3:], strict=True):

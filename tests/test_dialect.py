@@ -3,7 +3,7 @@
 import pytest
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, Reading, build
+from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.dialect import ACTIVATIONS, DARKNET, YOLOR, YOLOR_KEYS
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.sections import SECTIONS
@@ -15,7 +15,7 @@ ONLY_DARKNET = "[connected]\noutput=4\n"
 
 
 def read(text: str, dialect: str | None = None, *, otherwise: str = "darknet") -> Graph:
-    return build(parse(text), Reading(dialect=dialect, otherwise=otherwise))
+    return build_graph(parse(text), ReadOptions(dialect=dialect, default_dialect=otherwise))
 
 
 def told(text: str, dialect: str | None = None, *, otherwise: str = "darknet") -> str:
@@ -127,4 +127,4 @@ def test_what_darknet_forgives_is_an_error_in_yolor(line: str) -> None:
 def test_strict_reading_makes_warnings_errors_in_either_dialect() -> None:
     for name in ("darknet", "yolor"):
         with pytest.raises(CfgError, match="given twice"):
-            build(parse(NET + CONV + "filters=9\n"), Reading(dialect=name, strict=True))
+            build_graph(parse(NET + CONV + "filters=9\n"), ReadOptions(dialect=name, strict=True))

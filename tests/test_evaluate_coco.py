@@ -11,10 +11,10 @@ from truths import found, random_case, truth
 from yolor_cfg.data.types import Dataset, Sample
 from yolor_cfg.errors import CfgError, DataError, MissingExtra
 from yolor_cfg.evaluate import coco
-from yolor_cfg.evaluate.coco import NUMBERS, coco_scores
-from yolor_cfg.evaluate.ground import no_detections, of_coco, of_dataset
+from yolor_cfg.evaluate.coco import METRICS, score_coco
+from yolor_cfg.evaluate.ground_truth import coco_ground_truth, dataset_ground_truth, no_detections
 from yolor_cfg.evaluate.results import read_results
-from yolor_cfg.evaluate.scores import Counting, document, score
+from yolor_cfg.evaluate.scores import MetricOptions, score_detections, scores_to_dict
 
 REFERENCES = {
     "val": ("coco_mini/gt_val.json", "coco_mini/results_val.json", "coco_mini/expected_val.json", "stats"),
@@ -41,7 +41,7 @@ FASTER = pytest.param(
 
 def reference(shared: Path, name: str) -> tuple:
     truths, results, expected, key = (REFERENCES[name][i] for i in range(4))
-    ground = of_coco(shared / "eval" / truths)
+    ground = coco_ground_truth(shared / "eval" / truths)
     wanted = json.loads((shared / "eval" / expected).read_text())
     detections = read_results(shared / "eval" / results, ground)
     return ground, detections, wanted[key], wanted["per_category_AP_AP50"]
@@ -51,7 +51,7 @@ def reference(shared: Path, name: str) -> tuple:
 @pytest.mark.parametrize("name", REFERENCES)
 def test_the_numbers_of_the_references_come_out(shared: Path, name: str, engine: str) -> None:
     ground, detections, numbers, categories = reference(shared, name)
-    scores = coco_scores(ground, detections, engine=engine)
+    scores = score_coco(ground, detections, engine=engine)
     assert scores.engine == engine
     assert scores.numbers == pytest.approx(numbers, abs=1e-9)
     assert len(categories) == len(ground.category_ids)
@@ -63,7 +63,7 @@ def test_the_numbers_of_the_references_come_out(shared: Path, name: str, engine:
 def test_fakebbox100_gives_the_official_rows_that_do_not_depend_on_area(shared: Path) -> None:
     ground, detections, _, _ = reference(shared, "fakebbox100")
     expected = json.loads((shared / "eval/fakebbox100/expected.json").read_text())
-    scores = coco_scores(ground, detections)
+    scores = score_coco(ground, detections)
     rows = expected["official_rows_that_must_match"]
     assert len(rows) == 6
     assert {row: round(scores.numbers[row], 3) for row in rows} == {
@@ -73,14 +73,14 @@ def test_fakebbox100_gives_the_official_rows_that_do_not_depend_on_area(shared: 
 
 @pytest.mark.parametrize("engine", ["pycocotools", FASTER])
 def test_scoring_prints_nothing(engine: str, capfd: pytest.CaptureFixture) -> None:
-    coco_scores(*random_case(0), engine=engine)
+    score_coco(*random_case(0), engine=engine)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("engine", ["pycocotools", FASTER])
 def test_perfect_detections_score_1(engine: str) -> None:
     box = (0, 0, 10.0, 10.0, 20.0, 20.0)
-    scores = coco_scores(truth([box]), found([(0, 0, 0.9, *box[2:])]), engine=engine)
+    scores = score_coco(truth([box]), found([(0, 0, 0.9, *box[2:])]), engine=engine)
     assert scores.numbers["AP"] == pytest.approx(1)
     assert scores.numbers["APl"] == -1
     assert scores.categories[:, 0].tolist() == pytest.approx([1, -1])
@@ -89,9 +89,9 @@ def test_perfect_detections_score_1(engine: str) -> None:
 @pytest.mark.parametrize("engine", ["pycocotools", FASTER])
 def test_without_detections_ap_is_0_and_without_boxes_there_is_none(engine: str) -> None:
     some = truth([(0, 0, 10, 10, 20, 20)])
-    scores = coco_scores(some, no_detections(), engine=engine)
+    scores = score_coco(some, no_detections(), engine=engine)
     assert (scores.numbers["AP"], scores.numbers["AR100"]) == (0, 0)
-    nothing = coco_scores(truth([]), found([(0, 0, 0.9, 1, 1, 5, 5)]), engine=engine)
+    nothing = score_coco(truth([]), found([(0, 0, 0.9, 1, 1, 5, 5)]), engine=engine)
     assert set(nothing.numbers.values()) == {-1}
     assert nothing.categories.tolist() == [[-1] * 6] * 2
 
@@ -100,21 +100,21 @@ def test_images_without_detections_count() -> None:
     boxes = [(0, 0, 10, 10, 20, 20), (1, 0, 10, 10, 20, 20)]
     detections = found([(0, 0, 0.9, 10, 10, 20, 20)])
     # Recall reaches 0.5, so the precision is 1 at 51 of the 101 recalls.
-    assert coco_scores(truth(boxes, images=2), detections).numbers["AP50"] == pytest.approx(51 / 101)
+    assert score_coco(truth(boxes, images=2), detections).numbers["AP50"] == pytest.approx(51 / 101)
 
 
 def test_a_detection_in_a_crowd_is_no_error() -> None:
     boxes = [(0, 0, 10, 10, 20, 20), (0, 0, 50, 50, 40, 40, 1)]
     detections = found([(0, 0, 0.95, 55, 55, 20, 20), (0, 0, 0.9, 10, 10, 20, 20)])
-    assert coco_scores(truth(boxes), detections).numbers["AP"] == pytest.approx(1)
+    assert score_coco(truth(boxes), detections).numbers["AP"] == pytest.approx(1)
 
 
 def test_true_areas_decide_what_is_small() -> None:
     ground = truth([(0, 0, 0, 0, 40, 40)])
     detections = found([(0, 0, 0.9, 0, 0, 40, 40)])
-    assert coco_scores(ground, detections).numbers["APs"] == -1
+    assert score_coco(ground, detections).numbers["APs"] == -1
     slim = ground._replace(areas=np.array([900.0]))
-    assert coco_scores(slim, detections).numbers["APs"] == pytest.approx(1)
+    assert score_coco(slim, detections).numbers["APs"] == pytest.approx(1)
 
 
 def test_a_data_set_gives_the_numbers_of_the_json_it_came_from(shared: Path) -> None:
@@ -136,24 +136,26 @@ def test_a_data_set_gives_the_numbers_of_the_json_it_came_from(shared: Path) -> 
                 (height, width),
             )
         )
-    again = of_dataset(Dataset(ground.names, tuple(samples), "made here", "coco", (), ground.category_ids))
+    again = dataset_ground_truth(
+        Dataset(ground.names, tuple(samples), "made here", "coco", (), ground.category_ids)
+    )
     assert again.category_ids == ground.category_ids
-    assert coco_scores(again, detections).numbers == pytest.approx(numbers, abs=1e-6)
+    assert score_coco(again, detections).numbers == pytest.approx(numbers, abs=1e-6)
 
 
 def test_the_faster_engine_must_be_installed_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coco, "find_spec", lambda name: None)
-    assert coco.chosen("auto") == "pycocotools"
+    assert coco.choose_engine("auto") == "pycocotools"
     with pytest.raises(MissingExtra, match="eval"):
-        coco.chosen("faster")
+        coco.choose_engine("faster")
     with pytest.raises(CfgError, match="engine"):
-        coco.chosen("slow")
+        coco.choose_engine("slow")
 
 
 def test_both_engines_give_the_same() -> None:
     pytest.importorskip("faster_coco_eval")
     for seed in range(5):
-        slow, fast = (coco_scores(*random_case(seed), engine=engine) for engine in ("pycocotools", "faster"))
+        slow, fast = (score_coco(*random_case(seed), engine=engine) for engine in ("pycocotools", "faster"))
         assert fast.numbers == pytest.approx(slow.numbers, abs=1e-6)
         np.testing.assert_allclose(fast.categories, slow.categories, atol=1e-6)
 
@@ -161,9 +163,9 @@ def test_both_engines_give_the_same() -> None:
 def test_the_document_is_json_without_nan_and_names_every_number() -> None:
     ground, detections = random_case(1)
     ground = ground._replace(names=(*ground.names, "never"), category_ids=(*ground.category_ids, 99))
-    scores = score(ground, detections, counting=Counting("pycocotools"))
-    value = json.loads(json.dumps(document(scores, ground), allow_nan=False))
-    assert tuple(value["coco"]) == NUMBERS
+    scores = score_detections(ground, detections, metric_options=MetricOptions("pycocotools"))
+    value = json.loads(json.dumps(scores_to_dict(scores, ground), allow_nan=False))
+    assert tuple(value["coco"]) == METRICS
     assert value["per_category"]["99"]["AP"] == -1
     assert value["per_category"]["99"]["P"] is None
     assert value["images"] == 6 and value["objects"] == 25 and value["detections"] == 50
@@ -187,7 +189,7 @@ def test_a_file_that_is_no_truth_is_refused(tmp_path: Path, text: str, word: str
     path = tmp_path / "gt.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=word) as caught:
-        of_coco(path)
+        coco_ground_truth(path)
     assert caught.value.path == str(path)
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from truths import found, random_case, truth
 
-from yolor_cfg.evaluate.curves import AXIS, THRESHOLDS, average_precision, curves
-from yolor_cfg.evaluate.darknet_map import darknet_scores
-from yolor_cfg.evaluate.ground import Ground, no_detections
-from yolor_cfg.evaluate.matching import confusion_matrix, overlaps
+from yolor_cfg.evaluate.curves import AXIS, THRESHOLDS, average_precision, compute_curves
+from yolor_cfg.evaluate.darknet_map import score_darknet
+from yolor_cfg.evaluate.ground_truth import GroundTruth, no_detections
+from yolor_cfg.evaluate.matching import confusion_matrix, iou_matrix
 
 NEAR = (10.0, 10.0, 20.0, 20.0)
 
@@ -19,7 +19,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
-def best_box(ground: Ground, row: np.ndarray, above: float) -> int:
+def best_box(ground: GroundTruth, row: np.ndarray, above: float) -> int:
     best, place = above, -1
     for j, box in enumerate(ground.boxes_ltwh):
         mine = ground.images[j] == row[0] and ground.classes[j] == row[6]
@@ -28,7 +28,7 @@ def best_box(ground: Ground, row: np.ndarray, above: float) -> int:
     return place
 
 
-def as_in_c(ground: Ground, detections: np.ndarray, points: int) -> list[float]:
+def as_in_c(ground: GroundTruth, detections: np.ndarray, points: int) -> list[float]:
     """The AP of each class, rank by rank over all classes, as `detector map` keeps its table."""
     order = np.argsort(-detections[:, 5], kind="stable")
     count = len(ground.names)
@@ -62,7 +62,7 @@ def class_ap(ranks: list[tuple[float, float]], points: int) -> float:
 @pytest.mark.parametrize("seed", range(4))
 def test_darknets_ap_is_that_of_its_table_of_ranks(seed: int, points: int) -> None:
     ground, detections = random_case(seed)
-    scores = darknet_scores(ground, detections, points=points)
+    scores = score_darknet(ground, detections, points=points)
     expected = as_in_c(ground, detections, points)
     assert min(expected) > 0.1
     assert scores.ap.tolist() == pytest.approx(expected, abs=1e-9)
@@ -70,7 +70,7 @@ def test_darknets_ap_is_that_of_its_table_of_ranks(seed: int, points: int) -> No
 
 
 def test_darknet_counts_classes_that_are_not_there_as_0() -> None:
-    scores = darknet_scores(truth([(0, 0, *NEAR)], classes=4), found([(0, 0, 0.9, *NEAR)]))
+    scores = score_darknet(truth([(0, 0, *NEAR)], classes=4), found([(0, 0, 0.9, *NEAR)]))
     assert scores.ap.tolist() == [1, 0, 0, 0]
     assert scores.map == 0.25
 
@@ -80,7 +80,7 @@ def test_darknets_counts_are_those_above_its_threshold() -> None:
     detections = found(
         [(0, 0, 0.9, *NEAR), (0, 0, 0.8, *NEAR), (0, 1, 0.7, 50, 50, 20, 15), (0, 1, 0.2, 80, 80, 10, 10)]
     )
-    scores = darknet_scores(ground, detections)
+    scores = score_darknet(ground, detections)
     assert (scores.true_positives.tolist(), scores.false_positives.tolist()) == ([1, 1], [1, 0])
     assert scores.false_negatives == 1
     assert (scores.precision, scores.recall) == pytest.approx((2 / 3, 2 / 3))
@@ -90,13 +90,13 @@ def test_darknets_counts_are_those_above_its_threshold() -> None:
 
 def test_nothing_found_scores_0_by_every_rule() -> None:
     ground = truth([(0, 0, *NEAR)])
-    judged = darknet_scores(ground, no_detections())
+    judged = score_darknet(ground, no_detections())
     assert (judged.map, judged.precision, judged.recall, judged.f1, judged.average_iou) == (0, 0, 0, 0, 0)
-    assert tuple(curves(ground, no_detections()).mean) == (0, 0, 0, 0, 0)
-    assert tuple(curves(truth([]), no_detections()).mean) == (0, 0, 0, 0, 0)
+    assert tuple(compute_curves(ground, no_detections()).mean) == (0, 0, 0, 0, 0)
+    assert tuple(compute_curves(truth([]), no_detections()).mean) == (0, 0, 0, 0, 0)
 
 
-def yolor_ap(ground: Ground, detections: np.ndarray, label: int) -> list[float]:
+def yolor_ap(ground: GroundTruth, detections: np.ndarray, label: int) -> list[float]:
     """YOLOR's rule: the box overlapped most, claimed above 0.5 once, right at each threshold it exceeds."""
     rows = detections[detections[:, 6] == label]
     rows = rows[np.argsort(-rows[:, 5], kind="stable")]
@@ -121,7 +121,7 @@ def yolor_ap(ground: Ground, detections: np.ndarray, label: int) -> list[float]:
 @pytest.mark.parametrize("seed", range(3))
 def test_yolors_ap_is_the_trapezoids_below_its_envelope(seed: int) -> None:
     ground, detections = random_case(seed)
-    ours = curves(ground, detections)
+    ours = compute_curves(ground, detections)
     for label in range(len(ground.names)):
         assert ours.ap[label].tolist() == pytest.approx(yolor_ap(ground, detections, label), abs=1e-9)
     assert ours.mean.map50 == pytest.approx(ours.ap[:, 0].mean())
@@ -135,8 +135,8 @@ def test_yolors_ap_of_perfect_detections_ends_at_0995() -> None:
 def test_precision_and_recall_are_those_of_the_detections_above_the_confidence() -> None:
     ground = truth([(0, 0, *NEAR), (0, 0, 50, 50, 20, 20)], classes=2)
     detections = found([(0, 0, 0.9, *NEAR), (0, 0, 0.5, 80, 0, 9, 9), (0, 0, 0.05, 50, 50, 20, 20)])
-    ours = curves(ground, detections)
-    p, r, f1 = ours.at(0.5)
+    ours = compute_curves(ground, detections)
+    p, r, f1 = ours.precision_recall_f1(0.5)
     assert (p[0], r[0], f1[0]) == pytest.approx((1 / 2, 1 / 2, 1 / 2))
     assert np.isnan(p[1]) and np.isnan(ours.ap[1]).all()
     assert (ours.images.tolist(), ours.labels.tolist()) == ([1, 0], [2, 0])
@@ -146,16 +146,16 @@ def test_precision_and_recall_are_those_of_the_detections_above_the_confidence()
 def test_crowds_are_no_objects_to_yolor_and_darknet() -> None:
     ground = truth([(0, 0, *NEAR), (0, 0, 50, 50, 40, 40, 1)])
     detections = found([(0, 0, 0.9, *NEAR)])
-    assert curves(ground, detections).labels.tolist() == [1, 0]
-    assert darknet_scores(ground, detections).recall == 1
+    assert compute_curves(ground, detections).labels.tolist() == [1, 0]
+    assert score_darknet(ground, detections).recall == 1
 
 
 def test_overlaps_are_intersection_over_union() -> None:
     rng = np.random.default_rng(0)
     first, second = (rng.uniform(1, 30, (5, 4)) for _ in range(2))
     expected = [[iou(a, b) for b in second] for a in first]
-    np.testing.assert_allclose(overlaps(first, second), expected, atol=1e-12)
-    assert overlaps(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [[0]]
+    np.testing.assert_allclose(iou_matrix(first, second), expected, atol=1e-12)
+    assert iou_matrix(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [[0]]
 
 
 def test_the_confusion_matrix_counts_every_box_and_every_likely_detection_once() -> None:

@@ -8,26 +8,26 @@ import pytest
 from truths import found, truth
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.evaluate.coco import coco_scores
-from yolor_cfg.evaluate.results import of_coco_results, read_results, to_coco_results
+from yolor_cfg.evaluate.coco import score_coco
+from yolor_cfg.evaluate.results import parse_coco_results, read_results, to_coco_results
 
 GROUND = truth([(0, 0, 10, 10, 20, 20), (1, 1, 30, 30, 40, 20)], images=2)  # ids 10, 11; categories 1, 2
 GOOD = {"image_id": 11, "category_id": 2, "bbox": [30, 30, 40, 20], "score": 0.5}
 
 
 def test_results_are_rows_in_the_numbers_of_the_truth() -> None:
-    assert of_coco_results([GOOD], GROUND, path="r").tolist() == [[1, 30, 30, 40, 20, 0.5, 1]]
+    assert parse_coco_results([GOOD], GROUND, path="r").tolist() == [[1, 30, 30, 40, 20, 0.5, 1]]
 
 
 def test_ids_may_be_words() -> None:
     ground = GROUND._replace(image_ids=("000010", "b"))
     rows = [GOOD | {"image_id": "b"}, GOOD | {"image_id": "000010", "category_id": "1"}]
-    assert of_coco_results(rows, ground, path="r")[:, [0, 6]].tolist() == [[1, 1], [0, 0]]
+    assert parse_coco_results(rows, ground, path="r")[:, [0, 6]].tolist() == [[1, 1], [0, 0]]
 
 
 def test_what_is_written_is_read_again() -> None:
     rows = found([(0, 1, 0.123456, 1.23456, 2, 3, 4), (1, 0, 0.9, 5, 6, 7, 8)])
-    again = of_coco_results(json.loads(json.dumps(to_coco_results(rows, GROUND))), GROUND, path="r")
+    again = parse_coco_results(json.loads(json.dumps(to_coco_results(rows, GROUND))), GROUND, path="r")
     expected = found([(0, 1, 0.12346, 1.235, 2, 3, 4), (1, 0, 0.9, 5, 6, 7, 8)])
     np.testing.assert_allclose(again, expected, atol=1e-12)
 
@@ -49,14 +49,14 @@ def test_what_is_written_is_read_again() -> None:
 )
 def test_a_faulty_result_is_named(change: dict, words: list[str]) -> None:
     with pytest.raises(DataError) as caught:
-        of_coco_results([GOOD, GOOD | change], GROUND, path="results.json")
+        parse_coco_results([GOOD, GOOD | change], GROUND, path="results.json")
     assert [word for word in ("results.json", *words) if word not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize("document", [{"annotations": []}, [GOOD, [1, 2]], [{"image_id": 11}], "text", [7]])
 def test_what_is_no_result_is_refused(document: object) -> None:
     with pytest.raises(DataError):
-        of_coco_results(document, GROUND, path="r")
+        parse_coco_results(document, GROUND, path="r")
 
 
 def darknet_line(name: str, score: float, box_ltwh: tuple[float, ...]) -> str:
@@ -71,7 +71,7 @@ def test_files_of_darknet_valid_are_read_by_class(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a class\n")
     rows = read_results(tmp_path, GROUND)
     np.testing.assert_allclose(rows, found([(0, 0, 0.9, 10, 10, 20, 20), (1, 1, 0.8, 30, 30, 40, 20)]))
-    assert coco_scores(GROUND, rows).numbers["AP"] == pytest.approx(1)
+    assert score_coco(GROUND, rows).numbers["AP"] == pytest.approx(1)
     one = read_results(tmp_path / "comp4_det_test_b.txt", GROUND)
     np.testing.assert_allclose(one, rows[1:])
 

@@ -14,8 +14,8 @@ import torch
 from yolor_cfg.data.types import Dataset, Sample
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import DataError
-from yolor_cfg.evaluate.batches import Plan, prepare
-from yolor_cfg.evaluate.run import Settings, collect, evaluate
+from yolor_cfg.evaluate.batches import ImagePlan, prepare
+from yolor_cfg.evaluate.run import EvalSettings, collect_detections, evaluate
 from yolor_cfg.model import Network
 from yolor_cfg.weights.loading import load
 
@@ -31,15 +31,15 @@ import json, pickle, sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 import torch
 torch.set_num_threads(1)
-from yolor_cfg.parallel import joined
-from yolor_cfg.evaluate.run import Settings, evaluate
+from yolor_cfg.parallel import process_group
+from yolor_cfg.evaluate.run import EvalSettings, evaluate
 from yolor_cfg.weights.loading import load
 folder, cfg, weights = sys.argv[1:]
 dataset = pickle.load(open(folder + "/dataset.pickle", "rb"))
-with joined("cpu") as rank:
+with process_group("cpu") as rank:
     network = load(cfg, weights, dialect="yolor")
-    scores = evaluate(network, dataset, settings=Settings(batch_size=2, darknet=True))
-    open(f"{{folder}}/scores{{rank.number}}.pickle", "wb").write(pickle.dumps(scores))
+    scores = evaluate(network, dataset, settings=EvalSettings(batch_size=2, darknet=True))
+    open(f"{{folder}}/scores{{rank.rank}}.pickle", "wb").write(pickle.dumps(scores))
 """
 
 
@@ -95,7 +95,7 @@ def test_a_network_that_is_the_truth_itself_scores_1(files: tiny.Files, tmp_path
     detector = Detector(*files, dialect=dialect, conf=0.001, iou=0.65, multi_label=True)
     dataset = self_made(tmp_path, detector)
     assert sum(len(sample.classes) for sample in dataset.samples) > 20
-    settings = Settings(rectangles=False, batch_size=3)
+    settings = EvalSettings(rectangles=False, batch_size=3)
     scores = evaluate(load(*files, dialect=dialect), dataset, settings=settings)
     assert scores.coco.numbers["AR100"] == pytest.approx(1, abs=1e-6)
     if dialect == "darknet":  # whose boxes are not cut off at the picture
@@ -118,7 +118,10 @@ def test_all_modules_are_afterwards_in_the_mode_they_were_in(files: tiny.Files, 
 def test_the_batch_size_changes_nothing_without_rectangles(files: tiny.Files, tmp_path: Path) -> None:
     dataset = self_made(tmp_path, Detector(*files, dialect="yolor"))
     network = load(*files, dialect="yolor")
-    one, many = (collect(network, dataset, settings=Settings(batch_size=n, rectangles=False)) for n in (1, 5))
+    one, many = (
+        collect_detections(network, dataset, settings=EvalSettings(batch_size=n, rectangles=False))
+        for n in (1, 5)
+    )
     assert one is not None and many is not None
     np.testing.assert_allclose(one.detections, many.detections, atol=2e-3)
 
@@ -159,7 +162,7 @@ def test_a_box_in_the_rectangle_is_brought_back(tmp_path: Path, size: tuple[int,
     path = tiny.save(tmp_path / "box.png", image)
     sample = Sample(str(path), np.zeros((0, 4), np.float32), *[np.zeros(0, int)] * 3, np.zeros(0), 1, size)
     inputs = (128, 192) if size[0] < size[1] else (192, 128)
-    item = prepare(sample, network.graph, plan=Plan(0, inputs), how="letterbox")
+    item = prepare(sample, network.graph, plan=ImagePlan(0, inputs), how="letterbox")
     assert item.pixels.shape == (3, *inputs)
     rows, columns = (np.flatnonzero((item.pixels[0] > 0.6).any(axis=axis)) for axis in (1, 0))
     corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=float)
@@ -170,8 +173,10 @@ def test_a_box_in_the_rectangle_is_brought_back(tmp_path: Path, size: tuple[int,
 
 def test_two_processes_give_the_scores_of_one(tmp_path: Path) -> None:
     files, network = square_network(tmp_path)
-    settings = Settings(batch_size=2, darknet=True)
-    first = collect(network, with_truth(paths := pictures(tmp_path), NOTHING, above=1), settings=settings)
+    settings = EvalSettings(batch_size=2, darknet=True)
+    first = collect_detections(
+        network, with_truth(paths := pictures(tmp_path), NOTHING, above=1), settings=settings
+    )
     assert first is not None
     found = [first.detections[first.detections[:, 0] == image, 1:] for image in range(len(SIZES))]
     dataset = with_truth(paths, found, above=float(np.quantile(first.detections[:, 5], 0.95)))

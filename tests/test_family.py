@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 from networks import TABLE, U5R5, VARIANTS, described, expected
 
-from yolor_cfg.count import count
-from yolor_cfg.graph import Reading, build, load
+from yolor_cfg.count import count_costs
+from yolor_cfg.graph import ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.networks import family
 
@@ -74,22 +74,22 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", family.FAMILY)
+@pytest.mark.parametrize("name", family.NETWORKS)
 def test_the_shipped_file_is_what_the_table_gives(name):
-    assert (CFG / f"{name}.cfg").read_text() == family.cfg_text(name, family.FAMILY[name])
+    assert (CFG / f"{name}.cfg").read_text() == family.cfg_text(name, family.NETWORKS[name])
 
 
 def test_no_file_is_shipped_that_the_table_does_not_know():
-    assert {path.stem for path in CFG.glob("*.cfg")} == set(family.FAMILY)
+    assert {path.stem for path in CFG.glob("*.cfg")} == set(family.NETWORKS)
 
 
 def test_every_network_of_the_papers_is_shipped():
-    assert set(family.FAMILY) == {*OF_THE_PAPERS, *OUR_OWN}
+    assert set(family.NETWORKS) == {*OF_THE_PAPERS, *OUR_OWN}
 
 
 @pytest.mark.parametrize("name", OF_THE_PAPERS)
 def test_section_by_section_a_network_is_that_of_the_papers_tables(name):
-    nodes, steps = load(CFG / f"{name}.cfg").nodes, expected(name)
+    nodes, steps = load_graph(CFG / f"{name}.cfg").nodes, expected(name)
     assert [(n.index, n.section.type, n.sources) for n in nodes] == [
         (index, step.type, step.sources) for index, step in enumerate(steps)
     ]
@@ -99,41 +99,41 @@ def test_section_by_section_a_network_is_that_of_the_papers_tables(name):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_sections_and_parameters_are_those_of_the_original(name):
-    graph = load(CFG / f"{name}.cfg")
-    assert (len(graph.nodes), count(graph).parameters) == COUNTS[name]
+    graph = load_graph(CFG / f"{name}.cfg")
+    assert (len(graph.nodes), count_costs(graph).parameters) == COUNTS[name]
 
 
 @pytest.mark.parametrize("name", PAPER_BRANCH)
 def test_the_paper_variants_have_the_published_parameters(name):
-    graph = load(CFG / f"{name}.cfg")
-    assert count(graph).parameters == PAPER_BRANCH[name]
+    graph = load_graph(CFG / f"{name}.cfg")
+    assert count_costs(graph).parameters == PAPER_BRANCH[name]
     assert graph.net.bn_eps == 1e-3
 
 
 @pytest.mark.parametrize("name", FOLDED)
 def test_the_u5r5_networks_have_the_published_parameters_with_batch_norm_folded(name):
-    assert count(load(CFG / f"{name}.cfg")).parameters_folded == FOLDED[name]
+    assert count_costs(load_graph(CFG / f"{name}.cfg")).parameters_folded == FOLDED[name]
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_image_is_the_one_of_the_papers(name):
-    graph = load(CFG / f"{name}.cfg")
+    graph = load_graph(CFG / f"{name}.cfg")
     assert (graph.dialect.name, graph.image) == ("yolor", (3, SIZES[name], SIZES[name]))
 
 
 @pytest.mark.parametrize(("name", "most"), [("yolor_nano", 2_000_000), ("yolor_micro", 500_000)])
 def test_the_small_ones_are_small_and_have_all_of_the_implicit_machinery(name, most):
-    graph = load(CFG / f"{name}.cfg")
+    graph = load_graph(CFG / f"{name}.cfg")
     types = [node.section.type for node in graph.nodes]
     machinery = ("implicit_add", "implicit_mul", "shift_channels", "control_channels")
-    assert count(graph).parameters < most
+    assert count_costs(graph).parameters < most
     assert all(types.count(kind) == 3 for kind in machinery)
 
 
-@pytest.mark.parametrize("name", family.FAMILY)
+@pytest.mark.parametrize("name", family.NETWORKS)
 def test_another_class_count_changes_the_heads_alone(name):
-    row = family.FAMILY[name]
-    graphs = [build(parse(family.cfg_text(name, row, classes=classes))) for classes in (80, 3)]
+    row = family.NETWORKS[name]
+    graphs = [build_graph(parse(family.cfg_text(name, row, classes=classes))) for classes in (80, 3)]
     pairs = list(zip(*(graph.nodes for graph in graphs), strict=True))
     changed = {three.section.type for eighty, three in pairs if eighty.shape != three.shape}
     graph = graphs[1]
@@ -144,10 +144,10 @@ def test_another_class_count_changes_the_heads_alone(name):
     assert [graph.stride(head.index)[0] for head in graph.heads] == [8 << i for i in range(len(graph.heads))]
 
 
-@pytest.mark.parametrize("name", family.FAMILY)
+@pytest.mark.parametrize("name", family.NETWORKS)
 def test_comments_name_every_section_once_and_every_distant_one_that_is_read(name):
     lines = (CFG / f"{name}.cfg").read_text().splitlines()
-    nodes = load(CFG / f"{name}.cfg").nodes
+    nodes = load_graph(CFG / f"{name}.cfg").nodes
     parts = [line for line in lines if line.startswith(("# sections ", "# section "))]
     spans = [line.split(":")[0].split()[2] for line in parts]
     covered = [i for span in spans for i in range(int(span.split("..")[0]), int(span.split("..")[-1]) + 1)]
@@ -173,6 +173,6 @@ def test_check_names_the_files_that_differ_and_leaves_them_alone(tmp_path):
 
 
 def test_every_network_is_read_at_other_sizes_that_its_strides_divide():
-    for name in family.FAMILY:
-        graph = load(CFG / f"{name}.cfg", Reading(size=(256, 384)))
+    for name in family.NETWORKS:
+        graph = load_graph(CFG / f"{name}.cfg", ReadOptions(size=(256, 384)))
         assert 256 % graph.largest_stride == 384 % graph.largest_stride == 0

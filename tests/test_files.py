@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from yolor_cfg.errors import DataError, WeightsError
-from yolor_cfg.files import HEAD_BYTES, HINTS, replace_whole, what_is
+from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, replace_file
 
 
 def picture(ending: str) -> bytes:
@@ -49,20 +49,20 @@ def tarred() -> bytes:
     ],
 )
 def test_a_mistaken_file_is_recognised_and_has_a_hint(data: bytes, kind: str) -> None:
-    assert what_is(data[:HEAD_BYTES]) == kind
-    assert HINTS[kind]
+    assert find_file_kind(data[:HEAD_BYTES]) == kind
+    assert FILE_KIND_HINTS[kind]
 
 
 @pytest.mark.parametrize("version", [(0, 1, 0), (0, 2, 0), (0, 2, 5)])
 def test_a_weights_file_is_never_mistaken_for_something_else(version: tuple[int, int, int]) -> None:
     seen = struct.pack("<Q", int.from_bytes(b'{"{"{"{"', "little"))
-    assert what_is(struct.pack("<3i", *version) + seen + np.ones(200, "<f4").tobytes()) is None
+    assert find_file_kind(struct.pack("<3i", *version) + seen + np.ones(200, "<f4").tobytes()) is None
 
 
 def test_a_written_file_has_the_bytes_the_permissions_of_any_new_file_and_no_neighbour(
     tmp_path: Path,
 ) -> None:
-    replace_whole(tmp_path / "ours", lambda file: file.write(b"data"), fault=WeightsError)
+    replace_file(tmp_path / "ours", lambda file: file.write(b"data"), fault=WeightsError)
     (tmp_path / "plain").write_bytes(b"data")
     assert (tmp_path / "ours").read_bytes() == b"data"
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -73,10 +73,10 @@ def test_an_existing_file_needs_force_and_the_hint_says_so(tmp_path: Path) -> No
     target = tmp_path / "a.weights"
     target.write_bytes(b"old")
     with pytest.raises(WeightsError, match="exists already") as caught:
-        replace_whole(target, lambda file: file.write(b"new"), fault=WeightsError)
+        replace_file(target, lambda file: file.write(b"new"), fault=WeightsError)
     assert "--force" in caught.value.hint
     assert target.read_bytes() == b"old"
-    replace_whole(target, lambda file: file.write(b"new"), fault=WeightsError, force=True)
+    replace_file(target, lambda file: file.write(b"new"), fault=WeightsError, force=True)
     assert target.read_bytes() == b"new"
 
 
@@ -92,7 +92,7 @@ def test_a_write_that_stops_half_way_leaves_the_old_file_and_nothing_else(tmp_pa
         raise error
 
     with pytest.raises((KeyboardInterrupt, ValueError, DataError)):
-        replace_whole(target, half, fault=DataError, force=True)
+        replace_file(target, half, fault=DataError, force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["a.weights"]
     assert target.read_bytes() == b"old"
 
@@ -102,14 +102,14 @@ def test_a_full_disk_is_told_in_the_words_of_the_system(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DataError, match="a.weights: cannot be written\n.*No space left on device"):
-        replace_whole(tmp_path / "a.weights", full, fault=DataError)
+        replace_file(tmp_path / "a.weights", full, fault=DataError)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_a_folder_without_permission_is_a_clear_fault(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(DataError, match="no permission to write"):
-        replace_whole(tmp_path / "a", lambda file: file.write(b""), fault=DataError)
+        replace_file(tmp_path / "a", lambda file: file.write(b""), fault=DataError)
     tmp_path.chmod(0o700)
 
 
@@ -119,7 +119,7 @@ def test_a_refused_replacement_is_a_clear_fault_and_leaves_nothing(tmp_path: Pat
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(DataError, match="no permission to write") as caught:
-        replace_whole(tmp_path / "a", lambda file: file.write(b"data"), fault=DataError)
+        replace_file(tmp_path / "a", lambda file: file.write(b"data"), fault=DataError)
     assert (caught.value.found, caught.value.hint) == (
         "Permission denied",
         "choose a folder that you may write to",
@@ -129,31 +129,31 @@ def test_a_refused_replacement_is_a_clear_fault_and_leaves_nothing(tmp_path: Pat
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written") as caught:
-        replace_whole(tmp_path / "none" / "a", lambda file: file.write(b""), fault=DataError)
+        replace_file(tmp_path / "none" / "a", lambda file: file.write(b""), fault=DataError)
     assert str(tmp_path / "none") in caught.value.hint
 
 
 def test_a_file_used_as_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match="file is not a folder"):
-        replace_whole(tmp_path / "file" / "a", lambda file: file.write(b""), fault=DataError)
+        replace_file(tmp_path / "file" / "a", lambda file: file.write(b""), fault=DataError)
 
 
 def test_neither_a_folder_nor_a_device_is_replaced(tmp_path: Path) -> None:
     for path, kind in [(tmp_path, "a folder"), (Path(os.devnull), "a device")]:
         with pytest.raises(WeightsError, match="is not a file") as caught:
-            replace_whole(path, lambda file: file.write(b""), fault=WeightsError, force=True)
+            replace_file(path, lambda file: file.write(b""), fault=WeightsError, force=True)
         assert caught.value.found == kind
 
 
 def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    replace_whole(tmp_path / "link", lambda file: file.write(b"data"), fault=WeightsError)
+    replace_file(tmp_path / "link", lambda file: file.write(b"data"), fault=WeightsError)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_bytes() == b"data"
 
 
 def test_the_longest_file_name_can_be_written(tmp_path: Path) -> None:
     name = "n" * os.pathconf(tmp_path, "PC_NAME_MAX")
-    replace_whole(tmp_path / name, lambda file: file.write(b"data"), fault=WeightsError)
+    replace_file(tmp_path / name, lambda file: file.write(b"data"), fault=WeightsError)
     assert (tmp_path / name).read_bytes() == b"data"

@@ -14,12 +14,12 @@ from small import graph_of
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from yolor_cfg.count import count
-from yolor_cfg.graph import Graph, Reading, build, load
+from yolor_cfg.count import count_costs
+from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import paper
-from yolor_cfg.rewrite.fold import Folded, fold
+from yolor_cfg.rewrite.fold import FoldResult, fold
 from yolor_cfg.weights.darknet import read_weights, write_weights
 
 CFG = Path(__file__).parents[1] / "cfg"
@@ -32,15 +32,15 @@ IMPLICIT = ("implicit_", "shift_", "control_", "select_", "alternate_", "project
 
 def shipped(*, slow: bool = True):
     for name in NAMES:
-        large = count(load(CFG / f"{name}.cfg")).parameters > LARGE
+        large = count_costs(load_graph(CFG / f"{name}.cfg")).parameters > LARGE
         if slow or not large:
             yield pytest.param(name, marks=[pytest.mark.slow] if large else [])
 
 
 def graph_at(name: str, at_least: int = SMALLEST) -> Graph:
     """The graph of a shipped network at the smallest size from `at_least` on that its strides allow."""
-    stride = load(CFG / f"{name}.cfg").largest_stride
-    return load(CFG / f"{name}.cfg", Reading(size=-(-at_least // stride) * stride))
+    stride = load_graph(CFG / f"{name}.cfg").largest_stride
+    return load_graph(CFG / f"{name}.cfg", ReadOptions(size=-(-at_least // stride) * stride))
 
 
 def both(network: Network, folded: Network):
@@ -59,7 +59,7 @@ def implicit_sections(graph: Graph) -> list[str]:
     return [name for name in types(graph) if name.startswith(IMPLICIT)]
 
 
-def checked(network: Network, **options: bool) -> Folded:
+def checked(network: Network, **options: bool) -> FoldResult:
     """The folded network, once its outputs are found equal."""
     folded = fold(network, **options)
     assert apart(*both(network, folded.network)) <= BOUND
@@ -78,7 +78,7 @@ def test_a_shipped_network_folds_to_the_same_numbers_without_implicit_sections(n
     network = lived_in(graph_at(name))
     folded = checked(network)
     assert implicit_sections(folded.network.graph) == []
-    assert count(folded.network.graph).macs == count(network.graph).macs
+    assert count_costs(folded.network.graph).macs == count_costs(network.graph).macs
     assert all("batch_normalize=1" not in line.text for line in folded.network.graph.document.lines)
     standing = types(network.graph).count("BatchNorm2d")
     assert len(folded.notes) == types(folded.network.graph).count("BatchNorm2d") == standing
@@ -102,7 +102,7 @@ def test_a_folded_yolor_network_is_section_for_section_the_one_without_implicit_
     folded, plain = (fold(Network(graph_at(stem))).network.graph for stem in (name, baseline))
     assert types(folded) == types(plain)
     assert [node.sources for node in folded.nodes] == [node.sources for node in plain.nodes]
-    assert count(folded) == count(plain)
+    assert count_costs(folded) == count_costs(plain)
 
 
 @pytest.mark.parametrize("name", list(shipped(slow=False)))
@@ -139,7 +139,7 @@ def test_a_golden_network_still_gives_yolors_numbers(case):
 
 @pytest.mark.parametrize("name", ["implicit2", "t6_vector", "t6_network", "t6_factor"])
 def test_the_paper_forms_leave_nothing(name, shared):
-    folded = fold(lived_in(load(shared / "golden/yolor/cfg" / f"{name}.cfg")))
+    folded = fold(lived_in(load_graph(shared / "golden/yolor/cfg" / f"{name}.cfg")))
     assert implicit_sections(folded.network.graph) == []
     assert folded.notes == ()
 
@@ -150,7 +150,7 @@ ROWS = [(table, row) for table, rows in paper.TABLES.items() for row in rows]
 @pytest.mark.parametrize(("table", "row"), ROWS)
 def test_every_row_of_the_papers_tables_folds_to_its_last_constant(table, row):
     text = paper.ablation_text(table, row, base="yolor_micro", classes=3)
-    network = lived_in(build(parse(text), Reading(size=64)))
+    network = lived_in(build_graph(parse(text), ReadOptions(size=64)))
     folded = fold(network)
     assert implicit_sections(folded.network.graph) == []
     assert folded.notes == ()
@@ -208,7 +208,7 @@ def test_concatenated_constants_become_a_bias_and_their_inputs_go():
     folded = checked(network).network
     own, new = network.module_list[4].Conv2d, folded.module_list[2].Conv2d
     torch.testing.assert_close(new.weight, own.weight[:, 3:])
-    assert count(folded.graph).macs == count(network.graph).macs - 7 * 3 * 48
+    assert count_costs(folded.graph).macs == count_costs(network.graph).macs - 7 * 3 * 48
 
 
 def one_after(reading: str, *, kind: str = "add", operator: str = "shift") -> Network:
@@ -324,7 +324,7 @@ def test_a_projection_becomes_a_convolution_of_its_vectors():
         z = network.trace(pictures(network.graph), [1])[1]
     torch.testing.assert_close(folded.module_list[2].Conv2d.weight.data, z.reshape(3, 6, 1, 1))
     graph = network.graph
-    assert count(folded.graph).macs == count(graph).macs - count(graph).nodes[1].macs
+    assert count_costs(folded.graph).macs == count_costs(graph).macs - count_costs(graph).nodes[1].macs
 
 
 def test_a_chain_to_something_that_sees_the_image_is_no_constant():
@@ -511,7 +511,7 @@ def test_folding_twice_changes_nothing_more():
 def test_the_text_of_a_folded_network_alone_builds_it_again(tmp_path):
     folded = fold(lived_in(graph_at("yolor_micro")).float()).network
     write_weights(folded, tmp_path / "folded.weights")
-    again = Network(build(parse(folded.graph.document.text), Reading(size=64))).eval()
+    again = Network(build_graph(parse(folded.graph.document.text), ReadOptions(size=64))).eval()
     read_weights(again, tmp_path / "folded.weights")
     images = pictures(folded.graph).float()
     with torch.no_grad():
@@ -636,7 +636,7 @@ def convolution(draw, channels: int) -> str:
 def test_any_small_program_folds_to_the_same_numbers(text, seed):
     network = yolor_net(text, image=(4, 4, 6), seed=seed)
     folded = checked(network)
-    assert count(folded.network.graph).macs <= count(network.graph).macs
+    assert count_costs(folded.network.graph).macs <= count_costs(network.graph).macs
     staying = [name for name in types(folded.network.graph) if name in STAYING]
     assert len(staying) == len(folded.notes)
 

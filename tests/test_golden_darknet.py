@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolor_cfg.detect.nms import Rules, suppressed
+from yolor_cfg.detect.nms import NmsRules, apply_nms
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.ops.boxes import to_xywh
 
@@ -37,7 +37,7 @@ def test_the_boxes_after_suppression_are_c_darknets(case):
         for x in inputs:
             raws = network(x)
         predictions = network.decode(raws)
-    rules = Rules(meta["boxes"]["thresh"], meta["boxes"]["nms"], multi_label=False, max_det=10**6)
+    rules = NmsRules(meta["boxes"]["thresh"], meta["boxes"]["nms"], multi_label=False, max_det=10**6)
     _check_boxes(network, predictions, want["boxes"], rules)
     _check_pairs(network, predictions, want, rules._replace(multi_label=True))
     if "boxes_b1" in want.files:
@@ -58,7 +58,7 @@ def _found(network, predictions, rules):
     size = (network.graph.image.height, network.graph.image.width)
     whole = Placement(size, size, (1.0, 1.0), (0.0, 0.0))
     first = predictions._make(part[:1] for part in predictions)
-    boxes, scores, classes = next(suppressed(first, [whole], rules=rules))
+    boxes, scores, classes = next(apply_nms(first, [whole], rules=rules))
     fractions = to_xywh(boxes) / torch.tensor([size[1], size[0]] * 2)
     return torch.cat([fractions, classes[:, None], scores[:, None]], dim=1).double().numpy()
 

@@ -9,22 +9,24 @@ import pytest
 import torch
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.lang.tree import parse_tree
 from yolor_cfg.model import Network
-from yolor_cfg.ops.heads import Hierarchy, deepest
+from yolor_cfg.ops.heads import ClassTree, keep_deepest_class
 
 NET = "[net]\nwidth=64\nheight=32\nchannels={}\n"
 WITH_BOXES = ("m_yolo", "m_yolo_new", "m_yolo_xy", "m_gaussian", "m_region", "m_detection")
 
 
 def network_of(text: str, *, channels: int, dialect: str = "darknet") -> Network:
-    return Network(build(parse(NET.format(channels) + text, "t.cfg"), Reading(dialect=dialect))).eval()
+    return Network(
+        build_graph(parse(NET.format(channels) + text, "t.cfg"), ReadOptions(dialect=dialect))
+    ).eval()
 
 
 def graph_of(text: str, *, channels: int, dialect: str = "darknet"):
-    return build(parse(NET.format(channels) + text, "t.cfg"), Reading(dialect=dialect))
+    return build_graph(parse(NET.format(channels) + text, "t.cfg"), ReadOptions(dialect=dialect))
 
 
 def sigmoid(x: float) -> float:
@@ -97,7 +99,7 @@ def test_a_region_box_counts_its_anchor_in_cells_and_shares_a_softmax():
 @pytest.mark.parametrize("root", [0, 1])
 def test_a_detection_head_reads_classes_then_objectness_then_boxes(root):
     text = f"[net]\ninputs=44\n[detection]\nclasses=1\ncoords=4\nside=2\nnum=2\nsqrt={root}"
-    graph = build(parse(text, "t.cfg"), Reading(dialect="darknet"))
+    graph = build_graph(parse(text, "t.cfg"), ReadOptions(dialect="darknet"))
     values = torch.arange(1.0, 45.0) / 44
     boxes, objectness, scores = Network(graph).decode([values[None, :, None, None]])
     # The second box of the cell at row 1, column 0 follows 12 numbers and 5 boxes.
@@ -195,12 +197,12 @@ TREE = "animal -1\nthing -1\ncat 0\ndog 0\ncar 1\npuppy 3\nold_dog 3\n"
 
 def test_siblings_share_a_softmax_and_add_up_to_their_parent():
     tree = parse_tree(TREE)
-    hierarchy = Hierarchy.of(tree.parents, tree.group_sizes)
+    hierarchy = ClassTree.from_parents(tree.parents, tree.group_sizes)
     logits = torch.randn(3, 5, 7, dtype=torch.float64)
-    given = hierarchy.conditional(logits)
+    given = hierarchy.conditional_probabilities(logits)
     for siblings in ([0, 1], [2, 3], [4], [5, 6]):
         torch.testing.assert_close(given[..., siblings], logits[..., siblings].softmax(-1))
-    total = hierarchy.absolute(given)
+    total = hierarchy.absolute_probabilities(given)
     torch.testing.assert_close(total[..., 6], given[..., 6] * given[..., 3] * given[..., 0])
     torch.testing.assert_close(total[..., [2, 3]].sum(-1), total[..., 0])
 
@@ -208,7 +210,7 @@ def test_siblings_share_a_softmax_and_add_up_to_their_parent():
 def test_a_region_of_a_tree_reads_the_file_beside_the_cfg(tmp_path):
     (tmp_path / "t.tree").write_text(TREE)
     text = NET.format(12) + "[region]\nclasses=7\nnum=1\nanchors=1,1\ntree=t.tree"
-    network = Network(build(parse(text, str(tmp_path / "t.cfg")), Reading(dialect="darknet")))
+    network = Network(build_graph(parse(text, str(tmp_path / "t.cfg")), ReadOptions(dialect="darknet")))
     given = network.trace(torch.randn(1, 12, 32, 64), [0])[0][..., 5:]
     for siblings in ([0, 1], [2, 3], [4], [5, 6]):
         torch.testing.assert_close(given[..., siblings].sum(-1), torch.ones(1, 32, 64, 1))
@@ -218,7 +220,7 @@ def test_a_tree_of_another_number_of_classes_is_refused(tmp_path):
     (tmp_path / "t.tree").write_text(TREE)
     text = NET.format(8) + "[region]\nclasses=3\nnum=1\nanchors=1,1\ntree=t.tree"
     with pytest.raises(CfgError, match="tree: another number of classes"):
-        Network(build(parse(text, str(tmp_path / "t.cfg")), Reading(dialect="darknet")))
+        Network(build_graph(parse(text, str(tmp_path / "t.cfg")), ReadOptions(dialect="darknet")))
 
 
 def test_a_head_exports_and_decodes_what_the_network_does():
@@ -280,4 +282,4 @@ def test_the_boxes_are_those_of_c_darknet(shared, name):
 def test_of_a_tree_only_the_deepest_class_above_one_half_is_reported():
     absolute = torch.tensor([[0.9, 0.1, 0.7, 0.2], [0.4, 0.6, 0.1, 0.3], [0.5, 0.2, 0.1, 0.1]])
     expected = torch.tensor([[0.0, 0.0, 0.7, 0.0], [0.0, 0.6, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(deepest(absolute), expected)
+    torch.testing.assert_close(keep_deepest_class(absolute), expected)

@@ -8,7 +8,7 @@ import torch
 from small import graph_of, last_node, network_of
 from torch.nn import functional as F
 
-from yolor_cfg.count import count
+from yolor_cfg.count import count_costs
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, Node
 
@@ -167,7 +167,7 @@ def behind_another(keys: str) -> Graph:
 @pytest.mark.parametrize("keys", SIZES)
 def test_parameters_and_multiplications_of_a_model(keys):
     graph = behind_another(keys)
-    node, cost = graph.nodes[1], count(graph).nodes[1]
+    node, cost = graph.nodes[1], count_costs(graph).nodes[1]
     vectors = [
         tensor.size
         for tensor in node.section.tensors(*node.inputs)
@@ -180,7 +180,7 @@ def test_parameters_and_multiplications_of_a_model(keys):
 
 def test_rows_of_a_matrix_cost_their_own_priors_and_products():
     text = "[implicit_add_2d]\natoms=3\nfilters=10\nmodel=network\nprior=5"
-    cost = count(graph_of(text, dialect="yolor")).nodes[0]
+    cost = count_costs(graph_of(text, dialect="yolor")).nodes[0]
     assert (cost.parameters, cost.macs) == (3 * 5 + 5 * 10, 3 * 5 * 10)
 
 
@@ -191,7 +191,7 @@ def test_a_chain_adds_a_matrix_times_the_other_tasks_value():
     with torch.no_grad():
         values = network.trace(torch.zeros(3, 4, 6, 8).double(), [0, 1])
     module = network.module_list[1]
-    want = module.own()[0, :, 0, 0] + module.link @ values[0][0, :, 0, 0]
+    want = module.compute_value()[0, :, 0, 0] + module.link @ values[0][0, :, 0, 0]
     torch.testing.assert_close(values[1][0, :, 0, 0], want)
     assert tuple(values[1].shape) == (1, 6, 1, 1)
 

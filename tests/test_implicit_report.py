@@ -8,10 +8,10 @@ import pytest
 import torch
 from small import network_of
 
-from yolor_cfg.analysis.implicit import knowledge
-from yolor_cfg.analysis.implicit_plots import Scale, picture
-from yolor_cfg.analysis.implicit_record import arrays, document, from_record, to_record
-from yolor_cfg.analysis.similarity import between_anchors, between_layers
+from yolor_cfg.analysis.implicit import collect_knowledge
+from yolor_cfg.analysis.implicit_plots import ColorScale, plot_knowledge
+from yolor_cfg.analysis.implicit_record import from_record, to_arrays, to_json_document, to_record
+from yolor_cfg.analysis.similarity import anchor_similarities, layer_similarities
 from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.fold import fold
@@ -71,7 +71,7 @@ def values_of(network: Network, index: int) -> np.ndarray:
 
 def test_the_numbers_of_a_value_are_numpys():
     network = detector("multiplied")
-    _, layer = knowledge(network).layers
+    _, layer = collect_knowledge(network).layers
     z = values_of(network, 2)
     assert layer.numbers == pytest.approx(
         {
@@ -87,7 +87,7 @@ def test_the_numbers_of_a_value_are_numpys():
 
 
 def test_a_place_says_what_is_done_before_what_of_which_head():
-    first, second = knowledge(detector("sizes alone")).layers
+    first, second = collect_knowledge(detector("sizes alone")).layers
     assert [place.text for place in first.places] == ["shift before [convolutional #5], P0"]
     assert [place.text for place in second.places] == ["control only=wh before [yolo #7], P0, anchors 0,1"]
 
@@ -95,10 +95,10 @@ def test_a_place_says_what_is_done_before_what_of_which_head():
 @pytest.mark.parametrize("keys", ["model=network\nhidden=5\nactivation=silu", "model=factorization\nrank=3"])
 def test_a_value_is_what_its_model_and_its_chain_make(keys):
     network = of_text(f"[implicit_add]\nfilters=3\n[implicit_add]\nfilters=6\nchain=0\n{keys}")
-    layer = knowledge(network).layers[1]
+    layer = collect_knowledge(network).layers[1]
     module = network.module_list[1]
     with torch.no_grad():
-        want = module.own().flatten() + module.link @ network.module_list[0].implicit.flatten()
+        want = module.compute_value().flatten() + module.link @ network.module_list[0].implicit.flatten()
     np.testing.assert_allclose(layer.values, want.numpy(), atol=1e-12)
 
 
@@ -106,8 +106,8 @@ def test_a_factorization_tells_its_coefficients_and_basis():
     text = "[implicit_mul_2d]\natoms=2\nfilters=5\nmodel=factorization\nrank=3\nnonnegative={}"
     for nonnegative in (0, 1):
         network = of_text(text.format(nonnegative))
-        found = knowledge(network)
-        named = arrays(found)
+        found = collect_knowledge(network)
+        named = to_arrays(found)
         module = network.module_list[0]
         assert named["0_coefficients"].shape == (2, 3) and named["0_basis"].shape == (3, 5)
         product = named["0_coefficients"] @ named["0_basis"] + module.offset
@@ -122,7 +122,7 @@ def logistic(t: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("form", FORMS)
 def test_an_anchor_at_rest_is_the_size_for_the_bias_and_what_is_added_to_the_features(form):
     network = detector(form)
-    (refined,) = knowledge(network).refinements
+    (refined,) = collect_knowledge(network).refinements
     convolution = network.module_list[5].Conv2d
     weight, bias = (tensor.detach().numpy() for tensor in (convolution.weight[:, :, 0, 0], convolution.bias))
     u = (bias + weight @ values_of(network, 1)).reshape(2, 7)[:, 2:4]
@@ -149,7 +149,7 @@ def test_a_factor_is_how_fast_sizes_leave_the_anchor():
 
 def test_the_sizes_at_rest_are_those_that_the_network_predicts_for_black_features():
     network = detector("multiplied")
-    (refined,) = knowledge(network).refinements
+    (refined,) = collect_knowledge(network).refinements
     with torch.no_grad():
         network.module_list[0].Conv2d.weight.zero_()
         network.module_list[0].Conv2d.bias.zero_()
@@ -161,7 +161,7 @@ def test_the_sizes_at_rest_are_those_that_the_network_predicts_for_black_feature
 
 def test_numbers_that_meet_nothing_are_left_out_of_the_table():
     network = detector("sizes alone")
-    (refined,) = knowledge(network).refinements
+    (refined,) = collect_knowledge(network).refinements
     assert refined.labels == ("x", "y", "w", "h", "obj", "0", "1")
     np.testing.assert_array_equal(np.isnan(refined.table), [[True] * 2 + [False] * 2 + [True] * 3] * 2)
     np.testing.assert_array_equal(refined.table[:, 2:4].ravel(), values_of(network, 2))
@@ -170,13 +170,13 @@ def test_numbers_that_meet_nothing_are_left_out_of_the_table():
 def test_a_refinement_without_sizes_refines_no_anchor():
     keys = FORMS["sizes alone"] | {"keys": "only=obj\nanchors=2", "filters": 2}
     network = of_text(TEXT.format(**keys))
-    (refined,) = knowledge(network).refinements
+    (refined,) = collect_knowledge(network).refinements
     assert len(refined.anchors) == 2 and refined.sizes == ()
 
 
 def test_similarity_is_the_cosine_of_the_values_and_of_their_change():
     network = of_text("[implicit_mul]\nfilters=5\n[implicit_mul]\nfilters=5\n[implicit_mul]\nfilters=4")
-    (pair,) = between_layers(knowledge(network).layers)
+    (pair,) = layer_similarities(collect_knowledge(network).layers)
     a, b = values_of(network, 0), values_of(network, 1)
     assert (pair.a, pair.b) == ("#0", "#1")
     assert pair.cosine == pytest.approx(a @ b / math.sqrt((a @ a) * (b @ b)))
@@ -186,7 +186,7 @@ def test_similarity_is_the_cosine_of_the_values_and_of_their_change():
 
 def test_anchors_are_compared_over_what_is_refined():
     network = detector("sizes alone")
-    (pair,) = between_anchors(knowledge(network).refinements)
+    (pair,) = anchor_similarities(collect_knowledge(network).refinements)
     (a, b), (c, d) = values_of(network, 2).reshape(2, 2)
     assert (pair.a, pair.b) == ("P0/0", "P0/1")
     assert pair.cosine == pytest.approx((a * c + b * d) / (math.hypot(a, b) * math.hypot(c, d)))
@@ -196,18 +196,18 @@ def test_what_has_not_changed_is_similar_to_nothing():
     network = of_text("[implicit_mul]\nfilters=5\n[implicit_mul]\nfilters=5")
     with torch.no_grad():
         network.module_list[0].implicit.fill_(1)
-    (pair,) = between_layers(knowledge(network).layers)
+    (pair,) = layer_similarities(collect_knowledge(network).layers)
     assert math.isnan(pair.of_change)
-    assert document(knowledge(network))["similarity"]["layers"][0]["of_change"] is None
+    assert to_json_document(collect_knowledge(network))["similarity"]["layers"][0]["of_change"] is None
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_record_of_plain_values_gives_everything_back(form):
-    found = knowledge(detector(form))
+    found = collect_knowledge(detector(form))
     back = from_record(json.loads(json.dumps(to_record(found), allow_nan=False)))
-    assert document(back) == document(found)
-    for name, array in arrays(found).items():
-        np.testing.assert_array_equal(arrays(back)[name], array)
+    assert to_json_document(back) == to_json_document(found)
+    for name, array in to_arrays(found).items():
+        np.testing.assert_array_equal(to_arrays(back)[name], array)
 
 
 @pytest.mark.parametrize(
@@ -229,19 +229,19 @@ def test_a_damaged_record_is_refused(damage):
 def test_a_folded_network_has_nothing_left_to_show():
     network = detector("multiplied")
     with pytest.raises(CfgError, match="no implicit section") as told:
-        knowledge(fold(network).network)
+        collect_knowledge(fold(network).network)
     assert told.value.exit_code == 2
 
 
 def test_a_prediction_of_constants_alone_refines_nothing():
     text = TEXT.format(**FORMS["added"]).replace("[route]\nlayers=0\n", "[route]\nlayers=1\n")
-    found = knowledge(of_text(text))
+    found = collect_knowledge(of_text(text))
     assert len(found.layers) == 2 and found.refinements == ()
 
 
 def test_a_chain_from_the_image_is_left_out_and_told():
     network = of_text("[avgpool]\n[implicit_add]\nfilters=6\nchain=0")
-    (layer,) = knowledge(network).layers
+    (layer,) = collect_knowledge(network).layers
     assert not layer.whole
     np.testing.assert_array_equal(layer.values, values_of(network, 1))
 
@@ -249,7 +249,7 @@ def test_a_chain_from_the_image_is_left_out_and_told():
 def test_in_darknets_dialect_sizes_at_rest_follow_its_own_rule():
     text = CONV + "[implicit]\nfilters=14\nmean=1\nstd=.5\n[scale_channels]\nfrom=0\n" + HEAD
     network = network_of(text, dialect="darknet", image=(4, 8, 8))
-    found = knowledge(network)
+    found = collect_knowledge(network)
     (layer,), (refined,) = found.layers, found.refinements
     np.testing.assert_allclose(layer.values, values_of(network, 1))
     assert (layer.kind, layer.start) == ("implicit", 1)
@@ -260,12 +260,12 @@ def test_in_darknets_dialect_sizes_at_rest_follow_its_own_rule():
 
 
 def test_a_scale_reaches_as_far_up_as_down():
-    scale = Scale.over([np.array([0.7, 1.1, np.nan])], 1.0)
+    scale = ColorScale.fit_values([np.array([0.7, 1.1, np.nan])], 1.0)
     assert scale == (1.0, pytest.approx(0.3))
-    assert scale.share(0.7) == pytest.approx(-1) and scale.share(1.15) == pytest.approx(0.5)
-    red, _, blue = scale.colour(1.3)
+    assert scale.normalize(0.7) == pytest.approx(-1) and scale.normalize(1.15) == pytest.approx(0.5)
+    red, _, blue = scale.color(1.3)
     assert red > blue
-    red, _, blue = scale.colour(0.7)
+    red, _, blue = scale.color(0.7)
     assert blue > red
 
 
@@ -276,7 +276,7 @@ def test_a_picture_has_a_bar_for_each_value_on_the_side_of_its_sign(form):
     with torch.no_grad():
         network.module_list[1].implicit.zero_()
         network.module_list[2].implicit.fill_(neutral + 0.2)
-    up = picture(knowledge(network))
+    up = plot_knowledge(collect_knowledge(network))
     assert up.shape[1:] == (1280, 3) and up.dtype == np.uint8
     first = up[58 + 26 :][:96, 190 : 190 + 5 * 54]  # the row of the first anchor, its x y w h obj
     reddish = (first[..., 0].astype(int) - first[..., 2] > 60).any(axis=1)
@@ -288,5 +288,8 @@ def test_a_picture_has_a_bar_for_each_value_on_the_side_of_its_sign(form):
 
 def test_the_picture_of_a_factorization_shows_its_coefficients():
     text = "[implicit_add]\nfilters=5\nmodel={}"
-    heights = [len(picture(knowledge(of_text(text.format(model))))) for model in ("vector", "factorization")]
+    heights = [
+        len(plot_knowledge(collect_knowledge(of_text(text.format(model)))))
+        for model in ("vector", "factorization")
+    ]
     assert heights[1] - heights[0] == 58 + 26 + 112  # a heading, a line, a row of bars

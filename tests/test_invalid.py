@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse_bytes
 from yolor_cfg.model import Network
 
@@ -29,14 +29,16 @@ MESSAGE_AT |= {"tell": 1, "tell_it": 1, "_odd_line": 1, "_tell_odd": 1}
 def test_a_faulty_cfg_gives_its_message(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FOLDER)  # trees are named relative to the cfg
     with pytest.raises(CfgError) as caught, torch.device("meta"):
-        Network(build(parse_bytes(path.read_bytes(), path.name), Reading(strict="strict" in path.stem)))
+        Network(
+            build_graph(parse_bytes(path.read_bytes(), path.name), ReadOptions(strict="strict" in path.stem))
+        )
     assert str(caught.value) + "\n" == path.with_suffix(".err").read_text(encoding="utf-8")
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("path", ODD, ids=lambda path: path.stem)
 def test_what_only_strict_reading_refuses_is_a_warning_otherwise(path: Path) -> None:
-    warnings = build(parse_bytes(path.read_bytes(), path.name)).warnings
+    warnings = build_graph(parse_bytes(path.read_bytes(), path.name)).warnings
     told = path.with_suffix(".err").read_text(encoding="utf-8")
     assert warnings and all(str(warning) in told for warning in warnings)
 

@@ -16,7 +16,7 @@ import torch
 import yolor_cfg
 from yolor_cfg import CfgError, load
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.graph import Reading
+from yolor_cfg.graph import ReadOptions
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 from yolor_cfg.weights.loading import open_network
@@ -206,7 +206,7 @@ def test_warnings_and_notes_are_logged(cfg: Path, caplog: pytest.LogCaptureFixtu
 def test_notes_come_back_without_being_logged(cfg: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="yolor_cfg"):
         (note,) = open_network(cfg).notes
-        assert open_network(cfg, reading=Reading("darknet")).notes == ()
+        assert open_network(cfg, reading=ReadOptions("darknet")).notes == ()
     assert "read as darknet dialect" in note
     assert not caplog.records
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.train.loss import LossRules, detection_loss
@@ -21,7 +21,7 @@ RULES = LossRules(seen=20000)
 
 def network_of(section, *, filters):
     text = NET.format(filters) + section
-    return Network(build(parse(text, "loss.cfg"), Reading(dialect="darknet"))).double()
+    return Network(build_graph(parse(text, "loss.cfg"), ReadOptions(dialect="darknet"))).double()
 
 
 def yolo(keys="", *, name="yolo", values=5):
@@ -37,7 +37,7 @@ def region(keys="", *, classes=4):
 def detection(keys=""):
     head = f"[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\n{keys}"
     text = "[net]\nwidth=6\nheight=6\nchannels=3\n[connected]\noutput=117\nactivation=linear\n" + head
-    return Network(build(parse(text, "loss.cfg"), Reading(dialect="darknet"))).double()
+    return Network(build_graph(parse(text, "loss.cfg"), ReadOptions(dialect="darknet"))).double()
 
 
 def raw_of(network, *, seed=0, images=2, spread=1.0):

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialise_biases
-from yolor_cfg.train.losses.base import last_of_each
-from yolor_cfg.train.targets import matched
+from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialize_biases
+from yolor_cfg.train.losses.base import last_occurrences
+from yolor_cfg.train.targets import match_targets
 
 CASES = ("borders_3x1", "empty_4x3", "overlap_4x3", "random_3x80")
 RELATIVE = 1e-5
@@ -38,7 +38,7 @@ def cfg_of(anchors, *, classes, strides, size):
 
 def network_of(anchors, *, classes, strides, size):
     text = cfg_of(anchors, classes=classes, strides=strides, size=size)
-    return Network(build(parse(text, "loss.cfg"), Reading(dialect="yolor")))
+    return Network(build_graph(parse(text, "loss.cfg"), ReadOptions(dialect="yolor")))
 
 
 class Case:
@@ -100,8 +100,8 @@ def test_the_matches_equal_yolors(shared, name):
         zip(case.meta["anchors_px"], case.meta["strides"], strict=True)
     ):
         shape = tuple(case.raws[number].shape[2:4])
-        found = matched(case.targets, torch.tensor(anchors) / stride, shape, ratio=4.0)
-        rows = torch.stack([*found.where, found.classes], dim=1).numpy()
+        found = match_targets(case.targets, torch.tensor(anchors) / stride, shape, ratio=4.0)
+        rows = torch.stack([*found.indices, found.classes], dim=1).numpy()
         boxes = found.boxes.numpy()
         order = np.lexsort((*boxes.T[::-1], *rows.T[::-1]))
         np.testing.assert_array_equal(rows[order], case.want[f"head{number}_match"])
@@ -116,8 +116,8 @@ def test_of_several_matches_in_one_cell_the_last_is_learned(shared):
 
 
 def test_the_last_occurrence_of_each_key_is_found():
-    assert last_of_each(torch.tensor([3, 1, 3, 2, 1])).tolist() == [4, 3, 2]
-    assert last_of_each(torch.zeros(0, dtype=torch.long)).tolist() == []
+    assert last_occurrences(torch.tensor([3, 1, 3, 2, 1])).tolist() == [4, 3, 2]
+    assert last_occurrences(torch.zeros(0, dtype=torch.long)).tolist() == []
 
 
 def test_totals_and_gradients_of_two_processes_add_up_to_those_of_one(shared):
@@ -130,7 +130,7 @@ def test_totals_and_gradients_of_two_processes_add_up_to_those_of_one(shared):
         mine = half.targets[half.targets[:, 0] == image].clone()
         mine[:, 0] = 0
         answers = iter(sums)  # first the images, then the matches by head
-        rules = half.rules._replace(counted=lambda counts, answers=answers: next(answers))
+        rules = half.rules._replace(all_reduce=lambda counts, answers=answers: next(answers))
         raws = [raw[image : image + 1] for raw in half.raws]
         parts.append(detection_loss(raws, mine, half.network, rules=rules))
         parts[-1].total.backward()
@@ -236,16 +236,16 @@ def test_targets_on_borders_of_cells_and_image_stay_inside_and_finite(rows):
     loss = detection_loss(raws, targets, network, rules=LossRules())
     assert all(torch.isfinite(grad).all() for grad in torch.autograd.grad(loss.total, raws))
     for raw, anchors in zip(raws, ([[1, 1], [1.5, 2.5]], [[1.5, 1], [2, 2.5]]), strict=True):
-        found = matched(targets, torch.tensor(anchors), tuple(raw.shape[2:4]), ratio=4.0)
+        found = match_targets(targets, torch.tensor(anchors), tuple(raw.shape[2:4]), ratio=4.0)
         assert len(found.image) <= 3 * len(anchors) * len(targets)
         offsets = found.boxes[:, :2]
         assert ((offsets >= -0.5) & (offsets <= 1.5)).all()
-        assert raw[found.where].shape == (len(found.image), 7)
+        assert raw[found.indices].shape == (len(found.image), 7)
 
 
 def test_targets_without_a_size_match_nothing():
     targets = torch.tensor([[0, 0, 0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5, 0, 0.2]])
-    assert len(matched(targets, torch.tensor([[1.0, 1.0]]), (4, 4), ratio=4.0).image) == 0
+    assert len(match_targets(targets, torch.tensor([[1.0, 1.0]]), (4, 4), ratio=4.0).image) == 0
 
 
 def test_half_precision_maps_are_widened_even_under_autocast():
@@ -271,7 +271,7 @@ def test_a_loss_that_is_no_number_names_batch_and_head():
 
 def test_a_classifier_has_no_loss_for_boxes():
     text = "[net]\nwidth=4\nheight=4\nchannels=3\n[avgpool]\n[softmax]"
-    network = Network(build(parse(text, "c.cfg"), Reading(dialect="darknet")))
+    network = Network(build_graph(parse(text, "c.cfg"), ReadOptions(dialect="darknet")))
     with pytest.raises(Exception, match="no loss for detection"):
         detection_loss([torch.zeros(1, 3, 1, 1)], TARGETS[:0], network, rules=LossRules())
 
@@ -286,10 +286,10 @@ def test_first_biases_say_eight_objects_an_image_and_any_class(between):
         + between
         + "[yolo]\nmask=0,1\nclasses=2\nnum=2\nanchors=4,5, 6,7"
     )
-    network = Network(build(parse(text, "b.cfg"), Reading(dialect="yolor")))
+    network = Network(build_graph(parse(text, "b.cfg"), ReadOptions(dialect="yolor")))
     bias = network.module_list[0].Conv2d.bias
     before = bias.detach().clone().view(2, 7)
-    assert initialise_biases(network) == ()
+    assert initialize_biases(network) == ()
     added = bias.detach().view(2, 7) - before
     torch.testing.assert_close(added[:, :4], torch.zeros(2, 4))
     torch.testing.assert_close(added[:, 4], torch.full((2,), math.log(8 / (640 / 16) ** 2)))
@@ -299,4 +299,6 @@ def test_first_biases_say_eight_objects_an_image_and_any_class(between):
 def test_a_head_without_a_biased_convolution_before_it_is_named():
     text = "[net]\nwidth=8\nheight=8\nchannels=6\n[maxpool]\nsize=3\n[yolo]\nmask=0\n"
     text += "classes=1\nnum=1\nanchors=4,5"
-    assert initialise_biases(Network(build(parse(text, "b.cfg"), Reading(dialect="yolor")))) == ("[yolo] #1",)
+    assert initialize_biases(Network(build_graph(parse(text, "b.cfg"), ReadOptions(dialect="yolor")))) == (
+        "[yolo] #1",
+    )

@@ -57,7 +57,7 @@ def test_a_tree_says_parents_leaves_and_runs_of_siblings():
     tree = parse_tree(TREE)
     assert tree.parents == (-1, -1, 0, 0, 0, 3, 3, 1)
     assert tree.group_sizes == (2, 3, 2, 1)
-    leaves = [name for name, leaf in zip(tree.names, tree.is_leaf, strict=True) if leaf]
+    leaves = [name for name, leaf in zip(tree.names, tree.leaf_flags, strict=True) if leaf]
     assert leaves == ["cat", "bird", "poodle", "pug", "cup"]
 
 
@@ -80,7 +80,7 @@ def module_of_tree(cfg_folder, name: str) -> None:
 
     cfg = cfg_folder / "x.cfg"
     cfg.write_text(f"[net]\nchannels=8\nheight=1\nwidth=1\n[softmax]\ntree={name}")
-    node = graph.load(cfg).nodes[-1]
+    node = graph.load_graph(cfg).nodes[-1]
     node.section.module(*node.inputs)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import distance_term, iou, iou_matrix, to_xywh, to_xyxy
-from yolor_cfg.ops.nms import YolorRules, darknet_nms, yolor_nms
+from yolor_cfg.ops.nms import YolorNmsRules, darknet_nms, yolor_nms
 
 Box = tuple[float, float, float, float]
 
@@ -101,7 +101,7 @@ def test_yolor_keeps_what_the_written_out_loop_keeps(
         tensor_of(boxes),
         torch.tensor(rows, dtype=torch.float64),
         objectness=torch.tensor(seen, dtype=torch.float64),
-        rules=YolorRules(0.2, 0.3, multi_label, agnostic, most, wanted),
+        rules=YolorNmsRules(0.2, 0.3, multi_label, agnostic, most, wanted),
     )
     pairs = [
         (row[label] * seen[i], i, label)
@@ -137,7 +137,7 @@ def test_yolor_finds_the_golden_detections(name: str, shared: Path, made: Module
     case = json.loads((shared / f"golden/yolor/nms/{name}.json").read_text())
     images = torch.from_numpy(made.make_decoded(**case["decoded"]))
     args = case["args"]
-    rules = YolorRules(
+    rules = YolorNmsRules(
         args["conf_thres"],
         args["iou_thres"],
         args["multi_label"],
@@ -167,13 +167,13 @@ def test_the_golden_boxes_of_a_cfgs_own_kind_survive_it_but_not_plain_nms(name: 
 def test_classes_stay_apart_where_an_offset_of_4096_pixels_would_merge_them() -> None:
     boxes = torch.tensor([[4196.0, 50, 80, 80], [100.0, 50, 80, 80]])
     kept = yolor_nms(
-        boxes, torch.tensor([[0.9, 0.0], [0.0, 0.8]]), objectness=torch.ones(2), rules=YolorRules(0.1, 0.5)
+        boxes, torch.tensor([[0.9, 0.0], [0.0, 0.8]]), objectness=torch.ones(2), rules=YolorNmsRules(0.1, 0.5)
     )
     assert kept.classes.tolist() == [0, 1]
 
 
 def test_no_box_gives_no_detection_and_keeps_the_shapes() -> None:
-    rules = YolorRules(0.1, 0.5)
+    rules = YolorNmsRules(0.1, 0.5)
     kept = yolor_nms(torch.zeros(0, 4), torch.zeros(0, 80), objectness=torch.zeros(0), rules=rules)
     assert [tuple(values.shape) for values in kept] == [(0, 4), (0,), (0,)]
     assert darknet_nms(torch.zeros(0, 4), torch.zeros(0, 80), iou=0.5).shape == (0, 80)

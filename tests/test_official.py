@@ -26,11 +26,11 @@ from torch.nn import functional as F
 
 from yolor_cfg import load
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.graph import build
+from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import family
-from yolor_cfg.networks.yolor import STEMS, Row
+from yolor_cfg.networks.yolor import STEMS, YolorRow
 from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint
 from yolor_cfg.weights.loading import open_network
 
@@ -38,14 +38,14 @@ CFG = Path(__file__).resolve().parents[1] / "cfg"
 CLASSES = 3
 
 
-def written(folder: Path, row: Row, *, classes: int = CLASSES) -> Path:
+def written(folder: Path, row: YolorRow, *, classes: int = CLASSES) -> Path:
     """The cfg of a row in a file."""
     path = folder / "net.cfg"
     path.write_text(family.cfg_text("net", row, classes=classes))
     return path
 
 
-def eighth(row: Row, *, deepest: int = 2) -> Row:
+def eighth(row: YolorRow, *, deepest: int = 2) -> YolorRow:
     """The row with an eighth of its channels behind the stem and at most so many bottlenecks in a block."""
     stages = tuple((channels // 8, min(repeats, deepest)) for channels, repeats in row.stages)
     neck, head = (tuple(width // 8 for width in widths) for widths in (row.neck, row.head))
@@ -132,7 +132,7 @@ def main_file(state: dict[str, Tensor], *, stepped: bool = False) -> dict[str, A
 def test_our_networks_have_the_tensors_of_the_main_branchs_files(name: str) -> None:
     text = (CFG / f"{name}.cfg").read_text()
     with torch.device("meta"):
-        ours, theirs = Network(build(parse(text))).state_dict(), main_state(text)
+        ours, theirs = Network(build_graph(parse(text))).state_dict(), main_state(text)
     assert {key: tensor.shape for key, tensor in ours.items()} == {k: t.shape for k, t in theirs.items()}
     assert len(theirs) == ENTRIES.get(name, len(theirs))
 
@@ -141,7 +141,7 @@ def test_our_networks_have_the_tensors_of_the_main_branchs_files(name: str) -> N
 @pytest.mark.parametrize("stepped", [False, True], ids=["stripped", "with optimizer"])
 @pytest.mark.parametrize("name", MAIN)
 def test_files_of_the_main_branch_load_by_name(name: str, stepped: bool, half: bool, tmp_path: Path) -> None:
-    cfg = written(tmp_path, eighth(family.FAMILY[name]))
+    cfg = written(tmp_path, eighth(family.NETWORKS[name]))
     check_main(cfg, tmp_path, stepped=stepped, half=half)
 
 
@@ -364,7 +364,7 @@ class Head(nn.Module):
 class Model(nn.Module):
     """A numbered list of modules, each with the numbers that it reads in `f` (-1: the one before)."""
 
-    def __init__(self, row: Row, classes: int) -> None:
+    def __init__(self, row: YolorRow, classes: int) -> None:
         super().__init__()
         self.model, self.widths = nn.Sequential(), []
         self.names = [f"class {number}" for number in range(classes)]
@@ -383,12 +383,12 @@ class Model(nn.Module):
     def conv(self, filters: int, size: int = 1, stride: int = 1, source: int = -1) -> int:
         return self.add(Conv(self.widths[source], filters, size, stride), filters, source)
 
-    def down(self, row: Row, filters: int, source: int = -1) -> int:
-        if row.csp_downs:
+    def down(self, row: YolorRow, filters: int, source: int = -1) -> int:
+        if row.has_csp_downsampling:
             return self.add(Down(self.widths[source], filters), filters, source)
         return self.conv(filters, 3, 2, source)
 
-    def stem(self, row: Row) -> None:
+    def stem(self, row: YolorRow) -> None:
         for step in STEMS[row.stem].split():
             width = self.widths[-1] if self.widths else 3
             if step in ("reorg", "dwt"):
@@ -398,7 +398,7 @@ class Model(nn.Module):
             else:
                 self.conv(int(step[1:].removesuffix("/2")), 3, 2 if step.endswith("/2") else 1)
 
-    def backbone(self, row: Row) -> list[int]:
+    def backbone(self, row: YolorRow) -> list[int]:
         block, stages = FusionFirst if row.block == "csp_first" else FusionLast, []
         for number, (filters, repeats) in enumerate(row.stages):
             if number:
@@ -406,7 +406,7 @@ class Model(nn.Module):
             stages.append(self.add(block(self.widths[-1], filters, repeats), filters))
         return stages[-len(row.head) :]
 
-    def neck(self, row: Row, laterals: list[int]) -> list[int]:
+    def neck(self, row: YolorRow, laterals: list[int]) -> list[int]:
         tips = [self.add(Pyramid(self.widths[-1], row.spp), row.spp)]
         for filters, lateral in zip(row.neck[-2::-1], laterals[-2::-1], strict=True):
             self.conv(filters)
@@ -424,7 +424,7 @@ class Model(nn.Module):
     def joined(self, *sources: int) -> int:
         return self.add(Concat(), sum(self.widths[source] for source in sources), *sources)
 
-    def reversed(self, row: Row, filters: int) -> int:
+    def reversed(self, row: YolorRow, filters: int) -> int:
         return self.add(Reversed(self.widths[-1], filters, row.repeats), filters)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -449,7 +449,7 @@ def branch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def paper_model(row: Row, *, classes: int = CLASSES) -> Model:
+def paper_model(row: YolorRow, *, classes: int = CLASSES) -> Model:
     model = Model(row, classes).eval()
     fixed = ("anchors", "anchor_grid", "h0_col", "h0_row", "h1_col", "h1_row")
     seeded({name: t for name, t in model.state_dict().items() if not name.endswith(fixed)})
@@ -462,7 +462,7 @@ def paper_file(model: Model, folder: Path) -> Path:
 
 
 P6, E6, SSSS, SSSS_DWT, SSS = (
-    family.FAMILY[f"yolor_{name}_paper"] for name in ("p6", "e6", "csp_ssss", "csp_ssss_dwt", "csp_sss")
+    family.NETWORKS[f"yolor_{name}_paper"] for name in ("p6", "e6", "csp_ssss", "csp_ssss_dwt", "csp_sss")
 )
 SMALL = {
     "p6": eighth(P6)._replace(stem="D, micro"),
@@ -470,7 +470,7 @@ SMALL = {
     "ssss": eighth(SSSS),
     "ssss_dwt": eighth(SSSS_DWT),
     "sss": eighth(SSS),
-    "csp_first_dwt": eighth(SSSS_DWT)._replace(block="csp_first", repeats=2, csp_downs=True),
+    "csp_first_dwt": eighth(SSSS_DWT)._replace(block="csp_first", repeats=2, has_csp_downsampling=True),
 }
 
 
@@ -488,7 +488,7 @@ SMALL = {
 )
 def test_the_modules_here_are_those_of_the_branch(name: str, last: int, parameters: int) -> None:
     with torch.device("meta"):
-        model = Model(family.FAMILY[name], 80)
+        model = Model(family.NETWORKS[name], 80)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     assert f"model.{last}.ia.0.implicit" in model.state_dict()
 
@@ -545,7 +545,9 @@ def small_state(name: str = "p6", **changes: Any) -> dict[str, Tensor]:
 
 
 def network_of(name: str = "p6", **changes: Any) -> Network:
-    return Network(build(parse(family.cfg_text("net", SMALL[name]._replace(**changes), classes=CLASSES))))
+    return Network(
+        build_graph(parse(family.cfg_text("net", SMALL[name]._replace(**changes), classes=CLASSES)))
+    )
 
 
 def test_a_state_dict_of_the_branch_and_one_of_a_wrapper_load_too(tmp_path: Path) -> None:
@@ -628,7 +630,7 @@ def test_a_network_with_a_level_more_is_refused() -> None:
 
 
 def test_another_class_count_is_told_with_the_one_that_fits() -> None:
-    graph = build(parse(family.cfg_text("net", SMALL["p6"], classes=7)))
+    graph = build_graph(parse(family.cfg_text("net", SMALL["p6"], classes=7)))
     assert "classes=3 would fit (filters=24 before the head)" in refusal(Network(graph), small_state()).hint
 
 

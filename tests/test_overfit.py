@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
-from yolor_cfg.train.loss import LossRules, detection_loss, initialise_biases
+from yolor_cfg.train.loss import LossRules, detection_loss, initialize_biases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -111,8 +111,8 @@ def trained(kind, *, steps=600):
     dialect, head = HEADS[kind]
     torch.manual_seed(0)
     text = f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n" + TRUNK + head
-    network = Network(build(parse(text, "overfit.cfg"), Reading(dialect=dialect))).train()
-    initialise_biases(network)
+    network = Network(build_graph(parse(text, "overfit.cfg"), ReadOptions(dialect=dialect))).train()
+    initialize_biases(network)
     images, targets = pictures()
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
     for step in range(steps):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from yolor_cfg.count import count
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.count import count_costs
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import family, paper
@@ -48,7 +48,7 @@ def text_of(table: str, row: str) -> str:
 
 def network_of(table: str, row: str) -> Network:
     torch.manual_seed(0)
-    return Network(build(parse(text_of(table, row)), Reading(size=64)))
+    return Network(build_graph(parse(text_of(table, row)), ReadOptions(size=64)))
 
 
 def ends_of(network: Network) -> list[int]:
@@ -64,8 +64,10 @@ def test_every_row_of_the_tables_is_there():
 
 @pytest.mark.parametrize(("table", "row"), ROWS)
 def test_a_row_adds_the_parameters_that_its_description_says(table, row):
-    baseline = count(build(parse(text_of("table1", "baseline")))).parameters
-    assert count(build(parse(text_of(table, row)))).parameters - baseline == EXTRA.get((table, row), 0)
+    baseline = count_costs(build_graph(parse(text_of("table1", "baseline")))).parameters
+    assert count_costs(build_graph(parse(text_of(table, row)))).parameters - baseline == EXTRA.get(
+        (table, row), 0
+    )
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS)
@@ -112,7 +114,7 @@ def test_alignment_and_refinement_together_are_the_shipped_networks(row, base):
     def sections(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
         return [(raw.name, [(line.key, line.value) for line in raw.entries]) for raw in parse(text).layers]
 
-    shipped = family.cfg_text(base, family.FAMILY[base])
+    shipped = family.cfg_text(base, family.NETWORKS[base])
     assert sections(paper.ablation_text("table7", row, base=base)) == sections(shipped)
 
 
@@ -121,7 +123,7 @@ def test_alignment_and_refinement_together_are_the_shipped_networks(row, base):
     [("baseline1", 52908989), ("implicit1", 52911546), ("baseline2", 37262204), ("implicit2", 37265016)],
 )
 def test_the_parameters_of_table_7(row, parameters):
-    assert count(build(parse(paper.ablation_text("table7", row)))).parameters == parameters
+    assert count_costs(build_graph(parse(paper.ablation_text("table7", row)))).parameters == parameters
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import paper_tables
 import pytest
 import readme_tables
 from click.testing import CliRunner, Result
-from paper_counts import CFG, CFG_FUSED, YAML, YAML_FUSED, Convention, counts
+from paper_counts import CFG, CFG_FUSED, YAML, YAML_FUSED, PaperConvention, count_network
 
-from yolor_cfg.count import count
-from yolor_cfg.graph import load
+from yolor_cfg.count import count_costs
+from yolor_cfg.graph import load_graph
 from yolor_cfg.networks import family
 
 CFGS = Path(__file__).resolve().parents[1] / "cfg"
@@ -57,8 +57,8 @@ def all_cells() -> list[dict[str, str]]:
 @pytest.fixture
 def narrower(monkeypatch: pytest.MonkeyPatch) -> None:
     """YOLOv4-CSP-SSS with its neck's finest level 8 channels narrower."""
-    row = family.FAMILY["yolov4_csp_sss"]
-    monkeypatch.setitem(family.FAMILY, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
+    row = family.NETWORKS["yolov4_csp_sss"]
+    monkeypatch.setitem(family.NETWORKS, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
 
 
 def test_every_printed_count_that_a_network_gives_is_met_to_the_last_digit() -> None:
@@ -94,27 +94,27 @@ def test_another_width_moves_the_cells_and_fails(narrower: None) -> None:
 
 @pytest.mark.parametrize(("convention", "rule"), [(YAML, 2), (YAML_FUSED, 3)])
 def test_the_yaml_columns_move_with_the_width_by_their_rule(
-    convention: Convention, rule: int, monkeypatch: pytest.MonkeyPatch
+    convention: PaperConvention, rule: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of P3's only rCSP 8 channels go, on 80 x 80 cells: yaml then has `rule` numbers less a channel."""
     plain = CFG_FUSED if convention.fused else CFG
 
     def difference() -> tuple[int, int]:
-        yaml, cfg = (counts("yolov4_csp_sss", which, 640) for which in (convention, plain))
+        yaml, cfg = (count_network("yolov4_csp_sss", which, 640) for which in (convention, plain))
         return yaml.parameters - cfg.parameters, yaml.flops - cfg.flops
 
     before = difference()
-    row = family.FAMILY["yolov4_csp_sss"]
-    monkeypatch.setitem(family.FAMILY, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
+    row = family.NETWORKS["yolov4_csp_sss"]
+    monkeypatch.setitem(family.NETWORKS, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
     after = difference()
     assert before[0] - after[0] == rule * 8
     assert before[1] - after[1] == 2 * rule * 8 * 80 * 80
 
 
-@pytest.mark.parametrize("name", [name for name in family.FAMILY if name.endswith("_paper")])
+@pytest.mark.parametrize("name", [name for name in family.NETWORKS if name.endswith("_paper")])
 def test_yaml_unfused_has_the_parameters_of_the_paper_branchs_cfg(name: str) -> None:
-    parameters = count(load(CFGS / f"{name}.cfg")).parameters
-    assert counts(name.removesuffix("_paper"), YAML, 640).parameters == parameters
+    parameters = count_costs(load_graph(CFGS / f"{name}.cfg")).parameters
+    assert count_network(name.removesuffix("_paper"), YAML, 640).parameters == parameters
 
 
 def test_yaml_columns_are_those_measured_with_the_original_code(shared: Path) -> None:
@@ -124,9 +124,9 @@ def test_yaml_columns_are_those_measured_with_the_original_code(shared: Path) ->
     rows = {row["model"].removesuffix(".yaml"): row for row in measured if row["model"].endswith(".yaml")}
     for model, name in YAMLS.items():
         for convention, word in ((YAML, "unfused"), (YAML_FUSED, "fused")):
-            ours = counts(name, convention, 640)
-            implicit = family.FAMILY[name].implicit
-            levels = len(family.FAMILY[name].heads(80).widths)
+            ours = count_network(name, convention, 640)
+            implicit = family.NETWORKS[name].implicit
+            levels = len(family.NETWORKS[name].heads_config(80).widths)
             refined = 255 * PREDICTIONS[levels] if implicit else 0
             told = (ours.parameters, f"{(ours.flops - refined) / 1e6:.4f}")
             wanted = rows[model]["params" if word == "unfused" else "params_fused"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.weights.pickle_machine import Opaque
-from yolor_cfg.weights.torch_file import module_state, read_pt
+from yolor_cfg.weights.torch_file import module_state_dict, read_pt
 
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
 FUZZ = settings(
@@ -257,7 +257,7 @@ def test_a_pickled_module_gives_the_state_dict_without_its_classes(
     assert type(tree["model"]) is Opaque
     assert tree["model"].kind == ("models.yolo", "Model")
     assert (tree["model"].state["names"], tree["epoch"]) == (["person"], -1)
-    assert_equal(module_state(tree["model"]), dict(paper_model.state_dict()))
+    assert_equal(module_state_dict(tree["model"]), dict(paper_model.state_dict()))
     assert "models.yolo" not in sys.modules
 
 
@@ -267,7 +267,7 @@ def test_modules_inside_themselves_are_refused(read) -> None:
     tree = read(saved(outer))
     tree.state["_modules"]["inner"].state["_modules"]["outer"] = tree
     with pytest.raises(WeightsError, match="modules inside each other"):
-        module_state(tree)
+        module_state_dict(tree)
 
 
 def test_what_is_no_module_is_told_so(read) -> None:
@@ -277,7 +277,7 @@ def test_what_is_no_module_is_told_so(read) -> None:
         Opaque(read(saved(nn.ReLU())).kind, ()),
     ):
         with pytest.raises(WeightsError, match="is not a module"):
-            module_state(value)
+            module_state_dict(value)
 
 
 # Files that ask to run something.

@@ -10,9 +10,9 @@ from folding import apart, lived_in, pictures
 from small import graph_of
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from yolor_cfg.count import count
+from yolor_cfg.count import count_costs
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, Reading, build, load
+from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
@@ -40,13 +40,13 @@ HEAD = f"[convolutional]\nfilters=16\nsize=1\nactivation=linear\n{YOLO}"
 
 
 def shipped() -> list[object]:
-    large = {name: count(load(CFG / f"{name}.cfg")).parameters > LARGE for name in NAMES}
+    large = {name: count_costs(load_graph(CFG / f"{name}.cfg")).parameters > LARGE for name in NAMES}
     return [pytest.param(name, marks=[pytest.mark.slow] if large[name] else []) for name in NAMES]
 
 
 def graph_at(name: str) -> Graph:
-    stride = load(CFG / f"{name}.cfg").largest_stride
-    return load(CFG / f"{name}.cfg", Reading(size=-(-64 // stride) * stride))
+    stride = load_graph(CFG / f"{name}.cfg").largest_stride
+    return load_graph(CFG / f"{name}.cfg", ReadOptions(size=-(-64 // stride) * stride))
 
 
 def types(network: Network) -> list[str]:
@@ -60,7 +60,7 @@ def checked(network: Network, *, keep_bn: bool = False) -> Network:
     assert "activation=silu" not in plain.graph.document.text
     assert all("darknet" in SECTIONS[name].dialects for name in types(plain))
     # The text alone must say which dialect it is in.
-    assert not build(parse(plain.graph.document.text)).dialect.is_yolor
+    assert not build_graph(parse(plain.graph.document.text)).dialect.is_yolor
     images = pictures(network.graph, 2)
     with torch.no_grad():
         before, after = network(images), plain(images)

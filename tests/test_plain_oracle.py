@@ -11,7 +11,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.graph import Reading
+from yolor_cfg.graph import ReadOptions
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import family
@@ -75,8 +75,8 @@ def test_kept_batch_norms_need_the_difference_between_the_epsilons(tmp_path):
 
 def yolor_network(name: str, classes: int) -> Network:
     """The shipped network with that many classes, in float32, its activations of order 1."""
-    text = family.cfg_text(name, family.FAMILY[name], classes=classes)
-    network = folding.lived_in(graphs.build(parse(text), Reading(size=CASES[name])))
+    text = family.cfg_text(name, family.NETWORKS[name], classes=classes)
+    network = folding.lived_in(graphs.build_graph(parse(text), ReadOptions(size=CASES[name])))
     return network.float()
 
 

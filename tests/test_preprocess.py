@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolor_cfg.images.preprocess import (
+    LetterboxOptions,
     Placement,
-    YolorFit,
-    centred,
     letterbox,
-    resized,
+    placement_from_sizes,
+    resize_darknet,
     stretch,
     yolor_geometry,
     yolor_letterbox,
@@ -45,7 +45,7 @@ def test_the_input_is_what_c_darknet_makes_of_the_photograph(name: str, prepare,
 @given(SIDE, SIDE, SIDE, SIDE)
 def test_resizing_puts_corner_on_corner_and_interpolates(h: int, w: int, height: int, width: int) -> None:
     image = picture(h, w, seed=h * 10 + w)
-    found = resized(image, (height, width))
+    found = resize_darknet(image, (height, width))
     for y in range(height):
         for x in range(width):
             row = h - 1 if y == height - 1 else y * (h - 1) / (height - 1)
@@ -62,12 +62,12 @@ def test_the_last_row_is_the_last_row_where_c_would_round_it_to_black() -> None:
     """16 rows on 416: in float32, 415 x (15 / 415) is less than 15."""
     step = np.float32(15) / np.float32(415)
     assert step * np.float32(415) < 15
-    assert (resized(np.full((16, 16, 3), 255, np.uint8), (416, 416)) == 1).all()
+    assert (resize_darknet(np.full((16, 16, 3), 255, np.uint8), (416, 416)) == 1).all()
 
 
 def test_resizing_to_the_same_size_changes_nothing() -> None:
     image = picture(7, 5)
-    np.testing.assert_array_equal(resized(image, (7, 5)), image.transpose(2, 0, 1) / np.float32(255))
+    np.testing.assert_array_equal(resize_darknet(image, (7, 5)), image.transpose(2, 0, 1) / np.float32(255))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
@@ -118,11 +118,11 @@ def geometry_cases(shared: Path) -> list[dict]:
     return json.loads((shared / "golden/yolor/geometry.json").read_text())["letterbox"]
 
 
-def fit_of(case: dict) -> tuple[tuple[int, int], YolorFit]:
+def fit_of(case: dict) -> tuple[tuple[int, int], LetterboxOptions]:
     target = case["target"]
     size = tuple(target) if isinstance(target, list) else (target, target)
     multiple = case["auto_size"] if case["auto"] else None
-    return size, YolorFit(multiple, enlarges=case["scaleup"], fills=case["scale_fill"])
+    return size, LetterboxOptions(multiple, scaleup=case["scaleup"], scale_fill=case["scale_fill"])
 
 
 def xywh(boxes_xyxy: list[list[float]]) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_yolors_letterbox_has_the_golden_geometry(shared: Path) -> None:
 
 def test_yolors_boxes_come_back_as_in_the_golden_cases(shared: Path) -> None:
     for case in geometry_cases(shared):
-        placement = centred(tuple(case["image_hw"]), tuple(case["output_hw"]))
+        placement = placement_from_sizes(tuple(case["image_hw"]), tuple(case["output_hw"]))
         found = placement.to_image(xywh(case["boxes_in"]))
         np.testing.assert_allclose(found, case["boxes_scaled"], rtol=1e-6, atol=1e-6)
 
@@ -156,8 +156,8 @@ def test_the_letterbox_hands_over_the_placement_of_its_own_geometry(shared: Path
     for case in geometry_cases(shared):
         size, fit = fit_of(case)
         placement = yolor_letterbox(np.zeros((*case["image_hw"], 3), np.uint8), size, fit=fit).placement
-        expected = case["boxes_scaled" if fit.enlarges else "boxes_scaled_with_ratio_pad"]
-        if fit.fills:
+        expected = case["boxes_scaled" if fit.scaleup else "boxes_scaled_with_ratio_pad"]
+        if fit.scale_fill:
             h, w = case["image_hw"]
             scale = np.array([w / 512, h / 512] * 2)
             expected = (np.array(case["boxes_in"]) * scale).clip(0, [w, h, w, h])
@@ -167,7 +167,7 @@ def test_the_letterbox_hands_over_the_placement_of_its_own_geometry(shared: Path
 def test_yolors_pixels_are_opencvs_linear_resize_or_its_area_mean() -> None:
     image = picture(40, 60)
     for averages, how in [(False, cv2.INTER_LINEAR), (True, cv2.INTER_AREA)]:
-        pixels = yolor_letterbox(image, (30, 30), fit=YolorFit(averages=averages)).pixels
+        pixels = yolor_letterbox(image, (30, 30), fit=LetterboxOptions(antialias=averages)).pixels
         expected = cv2.resize(image, (30, 20), interpolation=how).transpose(2, 0, 1) / np.float32(255)
         np.testing.assert_allclose(pixels[:, 5:25], expected, atol=1e-6)
 
@@ -177,7 +177,7 @@ def test_forty_megapixels_are_resized_from_a_few_rows_alone() -> None:
     row = picture(1, 8000)
     huge = np.broadcast_to(row, (5000, 8000, 3))
     pixels, _ = stretch(huge, (64, 64))
-    np.testing.assert_allclose(pixels[:, 0], resized(row, (1, 64))[:, 0], atol=1e-6)
+    np.testing.assert_allclose(pixels[:, 0], resize_darknet(row, (1, 64))[:, 0], atol=1e-6)
 
 
 def test_a_placement_keeps_the_form_of_the_number() -> None:

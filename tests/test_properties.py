@@ -8,14 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, Reading, build
+from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.dialect import ACTIVATIONS, DIALECTS
-from yolor_cfg.lang.keys import Choice, Ints, Refs
-from yolor_cfg.lang.syntax import Document, normal, parse, parse_bytes, write
+from yolor_cfg.lang.keys import Choice, IntList, RefList
+from yolor_cfg.lang.syntax import Document, format_document, normalize_document, parse, parse_bytes
 from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS
 
-KEYS = sorted({name for kind in SECTIONS.values() for name in (*kind.keys, *kind.ignored)})
+KEYS = sorted({name for kind in SECTIONS.values() for name in (*kind.keys, *kind.ignored_keys)})
 WORDS = sorted(
     {
         word
@@ -51,7 +51,7 @@ dialects = st.sampled_from([None, *DIALECTS])
 def read(text: str, dialect: str | None = None, *, strict: bool = False) -> Graph | None:
     """The graph of a text; None where it is refused. Any other error than CfgError is a failure."""
     try:
-        return build(parse(text), Reading(dialect=dialect, strict=strict))
+        return build_graph(parse(text), ReadOptions(dialect=dialect, strict=strict))
     except CfgError as fault:
         assert str(fault).startswith("<text>"), "every message names the file"
         assert all(line.isprintable() for line in str(fault).split("\n")), "messages are safe to print"
@@ -76,7 +76,7 @@ def test_any_text_is_read_or_refused(text: str, dialect: str | None, strict: boo
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with contextlib.suppress(CfgError):
         document = parse_bytes(b"[net]\n" + data)
-        assert write(document).encode(document.encoding) == b"[net]\n" + data
+        assert format_document(document).encode(document.encoding) == b"[net]\n" + data
 
 
 @quick
@@ -84,8 +84,8 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 def test_writing_gives_back_what_was_read(text: str) -> None:
     document = parsed(text)
     if document is not None:
-        assert write(document) == text
-        assert parse(write(document)) == document
+        assert format_document(document) == text
+        assert parse(format_document(document)) == document
 
 
 @quick
@@ -93,8 +93,8 @@ def test_writing_gives_back_what_was_read(text: str) -> None:
 def test_the_normal_form_is_normal_and_has_the_same_sections_and_keys(text: str) -> None:
     document = parsed(text)
     if document is not None:
-        again = parse(normal(document))
-        assert normal(again) == normal(document)
+        again = parse(normalize_document(document))
+        assert normalize_document(again) == normalize_document(document)
         assert [(raw.name, [(line.key, line.value) for line in raw.entries]) for raw in again.sections] == [
             (raw.name, [(line.key, line.value) for line in raw.entries]) for raw in document.sections
         ]
@@ -112,8 +112,8 @@ def value_of(name: str, key: str) -> st.SearchStrategy[str]:
     descriptor = SECTIONS[name].keys[key]
     if isinstance(descriptor, Choice):
         return st.sampled_from(descriptor.options)
-    if isinstance(descriptor, Ints):
-        least = -3 if isinstance(descriptor, Refs) else 0
+    if isinstance(descriptor, IntList):
+        least = -3 if isinstance(descriptor, RefList) else 0
         return st.lists(st.integers(least, 4), min_size=1, max_size=3).map(listed)
     odd = st.sampled_from(["0", "-1", "0.5", "12", "18", "2000000000"])
     return st.one_of(st.integers(1, 4).map(str), odd)

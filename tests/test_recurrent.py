@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 
@@ -22,7 +22,7 @@ CELLS = {
 
 
 def graph_of(text: str):
-    return build(parse(text, "t.cfg"), Reading(dialect="darknet"))
+    return build_graph(parse(text, "t.cfg"), ReadOptions(dialect="darknet"))
 
 
 def network_of(text: str) -> Network:

@@ -102,8 +102,8 @@ def test_yolors_reorg_takes_the_odd_rows_before_the_odd_columns():
 def test_yolors_reorg3d_does_nothing():
     x = numbers(2, 3, 4, 6)
     np.testing.assert_array_equal(applied("[reorg3d]", x, dialect="yolor"), x)
-    assert last_node("[reorg3d]", dialect="yolor").section.aliases_input
-    assert not last_node("[reorg3d]").section.aliases_input
+    assert last_node("[reorg3d]", dialect="yolor").section.is_alias
+    assert not last_node("[reorg3d]").section.is_alias
 
 
 def test_dwt_gives_means_then_three_differences_for_each_channel():

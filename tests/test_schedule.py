@@ -7,11 +7,11 @@ import golden
 import pytest
 import torch
 
-from yolor_cfg.graph import build, load
+from yolor_cfg.graph import build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.train.optim import Average, ema_decay, optimizer_for, parameter_groups, set_rates
-from yolor_cfg.train.schedule import Cosine, CosineRecipe, Policy
+from yolor_cfg.train.optim import ModelEMA, build_optimizer, ema_decay, parameter_groups, set_rates
+from yolor_cfg.train.schedule import Cosine, CosineHyperparameters, Policy
 
 PATH = golden.GOLDEN / "yolor" / "schedules.json"
 TABLE = json.loads(PATH.read_text()) if PATH.exists() else {"training": [], "ema": {"values": {}}}
@@ -21,7 +21,7 @@ BIG = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 
 def schedule_of(run):
     return Cosine(
-        CosineRecipe(**run["hyp"]),
+        CosineHyperparameters(**run["hyp"]),
         epochs=run["epochs"],
         batches=run["nb"],
         batch_size=run["total_batch_size"],
@@ -75,12 +75,12 @@ def test_the_average_decays_as_yolors():
 
 
 def test_the_average_of_a_known_walk_is_yolors():
-    network = Network(build(parse(BIG + "[convolutional]\nfilters=1\nactivation=linear")))
+    network = Network(build_graph(parse(BIG + "[convolutional]\nfilters=1\nactivation=linear")))
     conv = network.module_list[0].Conv2d
     torch.nn.init.constant_(conv.weight, 1.0)
     torch.nn.init.constant_(conv.bias, 0.0)
     average, rows = (
-        Average(network),
+        ModelEMA(network),
         {row[0]: row[1:] for row in TABLE["ema"]["trace"]["rows_update_weight_bias"]},
     )
     mean = average.network.module_list[0].Conv2d
@@ -95,8 +95,8 @@ def test_the_average_of_a_known_walk_is_yolors():
 
 def test_statistics_are_averaged_too_and_counters_are_copied():
     text = BIG + "[convolutional]\nbatch_normalize=1\nfilters=2\nactivation=silu\n"
-    network = Network(build(parse(text))).train()
-    average = Average(network)
+    network = Network(build_graph(parse(text))).train()
+    average = ModelEMA(network)
     expected = {name: tensor.double() for name, tensor in network.state_dict().items()}
     for update in (1, 2, 3):
         network(torch.rand(2, 3, 32, 32))
@@ -112,15 +112,17 @@ def test_statistics_are_averaged_too_and_counters_are_copied():
 
 
 def test_the_groups_of_yolor_csp_are_yolors():
-    groups = parameter_groups(Network(load("cfg/yolor_csp.cfg")))
+    groups = parameter_groups(Network(load_graph("cfg/yolor_csp.cfg")))
     assert (len(groups.others), len(groups.decayed), len(groups.biases)) == (118, 115, 115)
 
 
 def test_rates_reach_the_optimizer_by_group():
-    network = Network(build(parse(BIG + "[convolutional]\nbatch_normalize=1\nfilters=2\nactivation=linear")))
-    rates = Cosine(CosineRecipe(), epochs=10, batches=10, batch_size=8)(5)
+    network = Network(
+        build_graph(parse(BIG + "[convolutional]\nbatch_normalize=1\nfilters=2\nactivation=linear"))
+    )
+    rates = Cosine(CosineHyperparameters(), epochs=10, batches=10, batch_size=8)(5)
     for kind in ("sgd", "adam", "adamw"):
-        optimizer = optimizer_for(parameter_groups(network), kind=kind, weight_decay=0.1, momentum=0.9)
+        optimizer = build_optimizer(parameter_groups(network), kind=kind, weight_decay=0.1, momentum=0.9)
         set_rates(optimizer, rates)
         got = {group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
         assert got == {"others": (rates.other, 0), "decayed": (rates.other, 0.1), "biases": (rates.bias, 0)}
@@ -140,5 +142,5 @@ def test_rates_reach_the_optimizer_by_group():
     ],
 )
 def test_a_policy_is_its_formula(policy, step, factor):
-    net = build(parse(BIG + f"learning_rate=.02\n{policy}\n[avgpool]")).net
+    net = build_graph(parse(BIG + f"learning_rate=.02\n{policy}\n[avgpool]")).net
     assert Policy(net).rate(step) == pytest.approx(0.02 * factor)

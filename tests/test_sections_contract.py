@@ -14,23 +14,23 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, Node, Reading, build
-from yolor_cfg.lang.keys import Choice, Flag, Float, Floats, Int, Ints, Key
+from yolor_cfg.graph import Graph, Node, ReadOptions, build_graph
+from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Key
 from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network
-from yolor_cfg.sections import SECTIONS, Net, Section
+from yolor_cfg.sections import SECTIONS, NetSection, Section
 from yolor_cfg.weights.darknet import read_weights, write_weights
 
 NET = "[net]\nwidth=24\nheight=16\nchannels=8\n"
 IMAGES = 2
-CLASSES = sorted(set(SECTIONS.values()) - {Net}, key=lambda kind: kind.names)
+CLASSES = sorted(set(SECTIONS.values()) - {NetSection}, key=lambda kind: kind.names)
 # Other values of a key, by its kind, that are tried to see whether the key changes anything.
 OTHERS: dict[type[Key[Any]], tuple[str, ...]] = {
     Int: ("0", "1", "2", "3", "4", "6", "-1", "-2"),
     Flag: ("0", "1"),
     Float: ("0", "0.5", "2"),
-    Ints: ("0", "1", "2", "3", "0,1", "-2"),
-    Floats: ("1,1", "2,3", "1,1,2,2"),
+    IntList: ("0", "1", "2", "3", "0,1", "-2"),
+    FloatList: ("1,1", "2,3", "1,1,2,2"),
 }
 
 
@@ -49,7 +49,7 @@ class Case(NamedTuple):
         return "\n".join(line for line in lines if line != self.without)
 
     def graph(self) -> Graph:
-        return build(parse(self.text), Reading(dialect=self.dialect))
+        return build_graph(parse(self.text), ReadOptions(dialect=self.dialect))
 
 
 class Made(NamedTuple):
@@ -111,7 +111,7 @@ def test_a_section_has_a_sentence_and_examples_in_each_of_its_dialects(kind: typ
 @per_class
 def test_every_key_of_a_section_has_a_help(kind: type[Section]) -> None:
     assert [name for name, key in kind.keys.items() if not key.help] == []
-    assert [name for name, text in kind.ignored.items() if not text] == []
+    assert [name for name, text in kind.ignored_keys.items() if not text] == []
 
 
 @per_case
@@ -145,7 +145,7 @@ def test_every_tensor_of_the_state_is_in_tensors_with_its_shape(case: Case) -> N
     assert told == {name: shape for name, shape in state.items() if not name.endswith("num_batches_tracked")}
     trained = {name for name, _ in run.module.named_parameters()}
     stored = run.node.section.tensors(*run.node.inputs)
-    assert {tensor.name for tensor in stored if tensor.trained} == trained
+    assert {tensor.name for tensor in stored if tensor.is_parameter} == trained
     assert set(run.node.section.decayed()) <= trained
 
 
@@ -217,7 +217,7 @@ def others(key: Key[Any]) -> tuple[str, ...]:
 def measured(case: Case, name: str = "", text: str = "") -> object:
     """Shape, MACs and tensors of the example, with a key set to `text`; None where that cannot be."""
     try:
-        graph = build(changed(case, name, text), Reading(case.dialect)) if name else case.graph()
+        graph = build_graph(changed(case, name, text), ReadOptions(case.dialect)) if name else case.graph()
     except CfgError:
         return None
     node = graph.nodes[-1]

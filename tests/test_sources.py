@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolor_cfg.detect.sources import Frame, Unreadable, open_sources
+from yolor_cfg.detect.sources import Frame, UnreadableSource, open_sources
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.read import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     decode_image,
-    quiet,
     read_image,
+    silence_stderr,
 )
 
 RED = np.full((4, 6, 3), (0, 0, 255), np.uint8)  # in OpenCV's order
@@ -40,7 +40,7 @@ def names(*args: object, **options: int) -> list[str]:
     return [os.path.basename(item.source) for item in open_sources([str(arg) for arg in args], **options)]
 
 
-def only(path: object, **options: int) -> Frame | Unreadable:
+def only(path: object, **options: int) -> Frame | UnreadableSource:
     (item,) = open_sources([str(path)], **options)
     return item
 
@@ -89,8 +89,8 @@ def test_a_list_counts_from_its_folder_then_from_the_working_directory(
     (tmp_path / "data/list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
     monkeypatch.chdir(tmp_path / "work")
     sources = open_sources([tmp_path / "data/list.txt"])
-    assert [type(item) for item in sources] == [Frame, Frame, Frame, Unreadable]
-    assert list(sources)[-1] == Unreadable("nowhere.png", "no such file or directory")
+    assert [type(item) for item in sources] == [Frame, Frame, Frame, UnreadableSource]
+    assert list(sources)[-1] == UnreadableSource("nowhere.png", "no such file or directory")
     assert sources.total == 4
 
 
@@ -139,7 +139,7 @@ def test_a_stream_and_a_camera_do_not_tell_their_length() -> None:
 
 def test_a_missing_camera_is_reported_as_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert only("9876") == Unreadable("9876", "no such camera or stream, or no permission to use it")
+    assert only("9876") == UnreadableSource("9876", "no such camera or stream, or no permission to use it")
 
 
 def test_a_file_named_like_a_camera_is_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_a_folder_without_pictures_is_an_error_that_lists_the_suffixes(
         (tmp_path / name).write_text("x")
     text = message(tmp_path)
     assert text.splitlines()[:2] == [f"{tmp_path}: no picture and no video here", f"  found:   {found}"]
-    assert all(suffix in text for suffix in PICTURES)
+    assert all(suffix in text for suffix in IMAGE_SUFFIXES)
 
 
 def test_a_glob_that_matches_nothing_is_an_error_with_the_glob(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_bad_file_is_reported_with_the_reason_and_the_others_are_read(
     (tmp_path / name).write_bytes(data)
     save(tmp_path / "zz.png")
     bad, good = open_sources([tmp_path])
-    assert bad == Unreadable(str(tmp_path / name), reason)
+    assert bad == UnreadableSource(str(tmp_path / name), reason)
     assert isinstance(good, Frame)
 
 
@@ -270,8 +270,8 @@ def test_damaged_files_and_missing_cameras_leave_standard_error_empty(shared: Pa
 
 
 def test_standard_error_is_back_after_nested_silence(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet:
-        with quiet:
+    with silence_stderr:
+        with silence_stderr:
             os.write(2, b"lost")
         os.write(2, b"lost")
     os.write(2, b"seen")

@@ -7,8 +7,8 @@ from time import process_time
 import pytest
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, build
-from yolor_cfg.lang.syntax import normal, parse, parse_bytes, shown, write
+from yolor_cfg.graph import Graph, build_graph
+from yolor_cfg.lang.syntax import format_document, normalize_document, parse, parse_bytes, quote_text
 
 FOLDER = Path(__file__).parent / "data" / "valid"
 CFGS = sorted(FOLDER.glob("*.cfg"))
@@ -17,7 +17,7 @@ NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 
 
 def graph_of(path: Path) -> Graph:
-    return build(parse_bytes(path.read_bytes(), path.name))
+    return build_graph(parse_bytes(path.read_bytes(), path.name))
 
 
 def test_each_valid_cfg_has_its_meaning_beside_it() -> None:
@@ -45,16 +45,16 @@ def test_a_valid_cfg_means_what_stands_beside_it(path: Path) -> None:
 @per_cfg
 def test_what_was_read_is_written_to_the_byte(path: Path) -> None:
     document = parse_bytes(path.read_bytes(), path.name)
-    assert write(document).encode(document.encoding) == path.read_bytes()
-    assert document.text == write(document)
+    assert format_document(document).encode(document.encoding) == path.read_bytes()
+    assert document.text == format_document(document)
 
 
 @per_cfg
 def test_the_normal_form_means_the_same(path: Path) -> None:
     graph = graph_of(path)
-    text = normal(graph.document)
-    again = build(parse(text, path.name))
-    assert normal(again.document) == text
+    text = normalize_document(graph.document)
+    again = build_graph(parse(text, path.name))
+    assert normalize_document(again.document) == text
     assert again.net.values == graph.net.values
     assert [node.section.values for node in again.nodes] == [node.section.values for node in graph.nodes]
     assert [node.shape for node in again.nodes] == [node.shape for node in graph.nodes]
@@ -64,7 +64,7 @@ def test_the_normal_form_has_no_blanks_one_empty_line_between_sections_and_all_c
     first = "# top\r\n\r\n [ net ]  # x\r\n width = 32\r\n\r\n\r\n"
     text = first + "[convolutional]\r\n\tfilters=\t8 # eight\r\n; end"
     wanted = "# top\n\n[net]  # x\nwidth=32\n\n[convolutional]\nfilters=8 # eight\n; end\n"
-    assert normal(parse(text)) == wanted
+    assert normalize_document(parse(text)) == wanted
 
 
 def test_lines_are_numbered_as_an_editor_does() -> None:
@@ -93,7 +93,7 @@ def test_bytes_that_are_no_utf8_come_back_as_they_were() -> None:
     data = b"[net]\n# \xe9\xff\x80\nwidth=1\n"
     document = parse_bytes(data)
     assert document.encoding == "latin-1"
-    assert write(document).encode(document.encoding) == data
+    assert format_document(document).encode(document.encoding) == data
 
 
 def test_a_row_of_equals_signs_is_a_merge_marker_only_when_it_has_seven() -> None:
@@ -111,19 +111,19 @@ def test_the_earliest_format_has_its_net_in_the_first_layer() -> None:
 
 
 def test_a_quoted_line_is_short_and_safe_to_print() -> None:
-    assert shown("a\x1b[31m\tb\r\n") == "a?[31m b"
-    assert len(shown("x" * 1000)) == 60
+    assert quote_text("a\x1b[31m\tb\r\n") == "a?[31m b"
+    assert len(quote_text("x" * 1000)) == 60
 
 
 def test_a_cfg_of_350_sections_is_read_in_some_tens_of_milliseconds() -> None:
     section = "[convolutional]\nbatch_normalize=1\nfilters=32\nsize=3\nstride=1\npad=1\nactivation=leaky\n\n"
     text = NET + section * 350
-    build(parse(text))
+    build_graph(parse(text))
     assert min(timed(text) for _ in range(5)) < 0.15
 
 
 def timed(text: str) -> float:
     """Processor seconds for reading the text."""
     start = process_time()
-    build(parse(text))
+    build_graph(parse(text))
     return process_time() - start

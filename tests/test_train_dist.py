@@ -9,7 +9,7 @@ import training
 import yaml
 from launching import processes
 
-from yolor_cfg.train.dist import SyncedBatchNorm, synchronise_norms
+from yolor_cfg.train.dist import SyncBatchNorm2d, convert_sync_batchnorm
 from yolor_cfg.train.run import LAST
 
 TESTS = Path(__file__).parent
@@ -19,35 +19,35 @@ from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, {str(TESTS)!r})
 import training
-from yolor_cfg.parallel import joined
-from yolor_cfg.train.run import Journal
-from yolor_cfg.train.settings import Options
+from yolor_cfg.parallel import process_group
+from yolor_cfg.train.run import RunLogger
+from yolor_cfg.train.settings import TrainOptions
 losses = []
-noted = Journal.batch
+noted = RunLogger.log_batch
 def batch(self, state, batch, values):
     losses.append(values)
     noted(self, state, batch, values)
-Journal.batch = batch
-said = Options.of(yaml.safe_load(Path(sys.argv[1]).read_text()))
-with joined("cpu") as rank:
+RunLogger.log_batch = batch
+said = TrainOptions.from_dict(yaml.safe_load(Path(sys.argv[1]).read_text()))
+with process_group("cpu") as rank:
     outcome = training.run(said, Path(sys.argv[2]), sys.argv[3])
-    if rank.number == 0:
+    if rank.rank == 0:
         (outcome.folder / "losses.json").write_text(json.dumps(losses))
 """
 NORMS = """
 import sys, torch
 torch.set_num_threads(1)
 from torch import distributed
-from yolor_cfg.parallel import joined
-from yolor_cfg.train.dist import SyncedBatchNorm
+from yolor_cfg.parallel import process_group
+from yolor_cfg.train.dist import SyncBatchNorm2d
 x, y = (torch.randn(6, 3, 5, 4, generator=torch.Generator().manual_seed(seed)).double() for seed in (0, 1))
-plain, synced = torch.nn.BatchNorm2d(3).double(), SyncedBatchNorm(3).double()
+plain, synced = torch.nn.BatchNorm2d(3).double(), SyncBatchNorm2d(3).double()
 for norm in (plain, synced):
     torch.nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(2))
 whole = x.clone().requires_grad_()
 (plain(whole) * y).pow(2).sum().backward()
-with joined("cpu") as rank:
-    mine = slice(0, 2) if rank.number == 0 else slice(2, 6)
+with process_group("cpu") as rank:
+    mine = slice(0, 2) if rank.rank == 0 else slice(2, 6)
     part = x[mine].clone().requires_grad_()
     (synced(part) * y[mine]).pow(2).sum().backward()
     for parameter in synced.parameters():
@@ -76,7 +76,7 @@ def test_two_processes_with_synchronised_norms_train_as_one(tmp_path, data, dial
     text = training.yolor_text() if dialect == "yolor" else darknet
     said = training.options(tmp_path, data, text=text, batch_size=4, epochs=2, sync_bn=True, val_period=2)
     args = tmp_path / "args.yaml"
-    args.write_text(yaml.safe_dump(said.plain()))
+    args.write_text(yaml.safe_dump(said.to_dict()))
     for world in (1, 2):
         processes(PROGRAM, args, tmp_path / "runs", f"of{world}", world=world)
     folders = [tmp_path / f"runs/of{world}" for world in (1, 2)]
@@ -100,9 +100,9 @@ def test_synchronised_norms_equal_torchs_over_all_images_forward_backward_and_st
 def test_a_swapped_norm_has_the_same_tensors_and_in_one_process_the_same_result():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, eps=1e-4, momentum=0.03))
     plain, before = network[1], dict(network.state_dict())
-    synchronise_norms(network)
+    convert_sync_batchnorm(network)
     swapped = network[1]
-    assert type(swapped) is SyncedBatchNorm
+    assert type(swapped) is SyncBatchNorm2d
     assert (swapped.eps, swapped.momentum) == (1e-4, 0.03)
     after = network.state_dict(keep_vars=False)
     assert before.keys() == after.keys()

@@ -22,14 +22,14 @@ from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import training
-from yolor_cfg.parallel import joined
+from yolor_cfg.parallel import process_group
 from yolor_cfg.train import run
-from yolor_cfg.train.settings import Options
+from yolor_cfg.train.settings import TrainOptions
 
 class Broken(Exception):
     pass
 
-noted = run.Journal.batch
+noted = run.RunLogger.log_batch
 ends = {{}}
 
 def after(batches, what):
@@ -37,22 +37,22 @@ def after(batches, what):
         noted(self, state, batch, losses)
         if state.count == batches:
             what()
-    run.Journal.batch = batch
+    run.RunLogger.log_batch = batch
 
 def break_off():
     raise Broken
 
 def go_on(name):
-    run.Journal.batch = noted
+    run.RunLogger.log_batch = noted
     torch.distributed.barrier()  # until the first process has written the state
-    outcome = run.resume(project / name, drawing=training.DRAWING, say=lambda text: None)
+    outcome = run.resume_run(project / name, drawing=training.DRAWING, say=lambda text: None)
     ends[name].append([outcome.ending.reason, outcome.state.count])
 
-said = Options.of(yaml.safe_load(Path(sys.argv[1]).read_text()))
+said = TrainOptions.from_dict(yaml.safe_load(Path(sys.argv[1]).read_text()))
 project, stop, broken = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-with joined("cpu") as rank:
+with process_group("cpu") as rank:
     training.run(said, project, "whole")
-    after(stop - 1, lambda: rank.number == rank.world - 1 and os.kill(os.getpid(), signal.SIGTERM))
+    after(stop - 1, lambda: rank.rank == rank.world_size - 1 and os.kill(os.getpid(), signal.SIGTERM))
     outcome = training.run(said, project, "stopped")
     ends["stopped"] = [[outcome.ending.reason, outcome.state.count]]
     go_on("stopped")
@@ -62,7 +62,7 @@ with joined("cpu") as rank:
     except Broken:
         ends["broken"] = []
     go_on("broken")
-    (project / f"ends{{rank.number}}.json").write_text(json.dumps(ends))
+    (project / f"ends{{rank.rank}}.json").write_text(json.dumps(ends))
 """
 # `yolor train` itself; at its first start, and if so asked, the second process is killed after its 6th batch.
 COMMAND = """
@@ -71,13 +71,13 @@ torch.set_num_threads(1)
 from yolor_cfg.cli import main
 from yolor_cfg.train import run
 
-noted = run.Journal.batch
+noted = run.RunLogger.log_batch
 def batch(self, state, batch, losses):
     noted(self, state, batch, losses)
     if "kill" in os.environ["NAME"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         if state.count == 6 and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGKILL)
-run.Journal.batch = batch
+run.RunLogger.log_batch = batch
 main(["train", *sys.argv[1:], "--name", os.environ["NAME"]])
 """
 
@@ -110,7 +110,7 @@ def test_several_processes_stopped_or_broken_off_end_bit_equal(tmp_path, data, m
         **more,
     )
     args, project = tmp_path / "args.yaml", tmp_path / "runs"
-    args.write_text(yaml.safe_dump(said.plain()))
+    args.write_text(yaml.safe_dump(said.to_dict()))
     stop, broken = 8, 11
     processes(PROGRAM, args, project, stop, broken, world=world)
     for number in range(world):

@@ -11,12 +11,12 @@ import yaml
 
 from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.errors import CfgError, DataError, WeightsError
-from yolor_cfg.graph import load
+from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
 from yolor_cfg.train import loop
-from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialise_biases
-from yolor_cfg.train.run import fresh
-from yolor_cfg.train.setup import cosine_recipe, hyperparameters, prepare
+from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialize_biases
+from yolor_cfg.train.run import build_state
+from yolor_cfg.train.setup import hyperparameters, limit_warmup, prepare_job
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.weights.checkpoint import read_checkpoint
 from yolor_cfg.weights.loading import open_network
@@ -38,9 +38,9 @@ def test_two_runs_with_one_seed_are_bit_equal_whatever_the_number_of_workers(tmp
 def written_out(said):
     """YOLOR's training in its simplest form: sums of losses, torch's own SGD, steps at whole multiples."""
     torch.manual_seed(said.seed)
-    job = prepare(said)
-    network = Network(load(said.cfg)).train()
-    initialise_biases(network)
+    job = prepare_job(said)
+    network = Network(load_graph(said.cfg)).train()
+    initialize_biases(network)
     network = network.to(memory_format=torch.channels_last)
     hyp = hyperparameters(said, job.graph)
     named = dict(network.named_parameters())
@@ -79,29 +79,29 @@ def test_the_loop_equals_its_steps_written_out(tmp_path, data):
 
 def test_darknets_gradient_is_the_mean_over_the_images_of_an_update(tmp_path, data):
     said = training.options(tmp_path, data, text=training.darknet_text(), epochs=None, update_batch=None)
-    job = prepare(said)
+    job = prepare_job(said)
     rates = job.phases[0].schedule(0)
     assert (rates.accumulate, job.count, job.batch_size) == (2, 12, 4)
-    assert loop.share_of_update(job, rates) == 1 / 8
-    assert [job.updates_at(batch, rates) for batch in range(4)] == [False, True, False, True]
+    assert loop.loss_factor(job, rates) == 1 / 8
+    assert [job.is_update_due(batch, rates) for batch in range(4)] == [False, True, False, True]
     outcome = training.run(said, tmp_path / "runs")
     assert (outcome.state.count, outcome.state.updates) == (12, 6)
     assert not any(group["nesterov"] for group in outcome.state.optimizer.param_groups)
 
 
 def test_a_warm_up_is_at_most_a_tenth_of_the_training(tmp_path, data):
-    job = prepare(training.options(tmp_path, data, epochs=10))
+    job = prepare_job(training.options(tmp_path, data, epochs=10))
     assert job.count == 40
     assert job.phases[0].schedule.warmup == 4
     hyp = hyperparameters(job.options, job.graph)
-    long = cosine_recipe(hyp, batches=30_000, per_epoch=100)
+    long = limit_warmup(hyp, batches=30_000, per_epoch=100)
     assert (long.warmup_epochs, long.least_warmup) == (3.0, 1000)
 
 
 def test_the_paper_trains_a_third_of_its_epochs_on_mosaics_of_nine(tmp_path, data):
-    job = prepare(training.options(tmp_path, data, recipe="paper", epochs=None))
+    job = prepare_job(training.options(tmp_path, data, recipe="paper", epochs=None))
     assert job.epochs == 450
-    tiles = [job.phase(epoch).loader.recipe.tiles for epoch in (0, 299, 300, 449)]
+    tiles = [job.find_phase(epoch).loader.transform.tiles for epoch in (0, 299, 300, 449)]
     assert tiles == [4, 4, 9, 9]
 
 
@@ -159,7 +159,7 @@ def test_the_losses_in_the_table_fall_while_a_network_learns(tmp_path, data):
 def test_frozen_layers_keep_every_bit(tmp_path, data):
     said = training.options(tmp_path, data, freeze=2, epochs=1)
     torch.manual_seed(said.seed)
-    before = {name: tensor.clone() for name, tensor in Network(load(said.cfg)).state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in Network(load_graph(said.cfg)).state_dict().items()}
     after = training.run(said, tmp_path / "runs").state.network.state_dict()
     for name, tensor in after.items():
         layer = int(name.split(".")[1])
@@ -167,7 +167,7 @@ def test_frozen_layers_keep_every_bit(tmp_path, data):
 
 
 def test_sizes_vary_in_whole_strides_with_multi_scale(tmp_path, data):
-    job = prepare(training.options(tmp_path, data, multi_scale=True, epochs=4))
+    job = prepare_job(training.options(tmp_path, data, multi_scale=True, epochs=4))
     sizes = {batch.images.shape[2:] for epoch in range(4) for batch in job.phases[0].loader.epoch(epoch)}
     assert len(sizes) > 3
     assert all(32 <= side <= 96 and side % 8 == 0 for size in sizes for side in size)
@@ -175,14 +175,14 @@ def test_sizes_vary_in_whole_strides_with_multi_scale(tmp_path, data):
 
 def test_a_loss_that_is_no_number_names_its_place_and_the_last_good_state(tmp_path, data, monkeypatch):
     said = training.options(tmp_path, data, epochs=3)
-    original = loop.pixels
+    original = loop.normalize_images
 
     def spoilt(images, device):
         spoilt.count += 1
         return original(images, device) * (float("nan") if spoilt.count == 6 else 1.0)
 
     spoilt.count = 0
-    monkeypatch.setattr(loop, "pixels", spoilt)
+    monkeypatch.setattr(loop, "normalize_images", spoilt)
     with pytest.raises(NonFiniteLoss) as caught:
         training.run(said, tmp_path / "runs")
     assert "batch 1 of epoch 1" in str(caught.value)
@@ -205,11 +205,11 @@ def test_classes_are_taken_by_name_and_the_rest_by_layer(tmp_path, data):
     old = read_checkpoint(path).tensors
     cfg = tmp_path / "other.cfg"
     cfg.write_text(training.yolor_text(classes=3))
-    network = Network(load(cfg))
+    network = Network(load_graph(cfg))
     fresh_rows = network.state_dict()["module_list.4.Conv2d.weight"].clone().view(3, 8, 32)
     taken = transfer(network, path, names=("new", NAMES[4], NAMES[0]))
     assert taken.classes == (NAMES[4], NAMES[0])
-    assert taken.by_rows == ("module_list.4.Conv2d.weight", "module_list.4.Conv2d.bias")
+    assert taken.partial == ("module_list.4.Conv2d.weight", "module_list.4.Conv2d.bias")
     rows = network.state_dict()["module_list.4.Conv2d.weight"].view(3, 8, 32)
     before = old["module_list.4.Conv2d.weight"].view(3, 5 + len(NAMES), 32)
     assert torch.equal(rows[:, :5], before[:, :5])
@@ -218,7 +218,7 @@ def test_classes_are_taken_by_name_and_the_rest_by_layer(tmp_path, data):
     assert torch.equal(rows[:, 5], fresh_rows[:, 5])
     first = "module_list.0.Conv2d.weight"
     assert torch.equal(network.state_dict()[first], old[first])
-    assert any(NAMES[4] in line for line in taken.lines())
+    assert any(NAMES[4] in line for line in taken.describe())
 
 
 def test_weights_without_a_common_layer_are_refused(tmp_path, data):
@@ -226,13 +226,13 @@ def test_weights_without_a_common_layer_are_refused(tmp_path, data):
     cfg = tmp_path / "other.cfg"
     cfg.write_text("[net]\nheight=64\nwidth=64\nchannels=3\n[convolutional]\nfilters=5\nsize=5\n")
     with pytest.raises(WeightsError):
-        transfer(Network(load(cfg)), folder / "weights/best.pt", names=NAMES)
+        transfer(Network(load_graph(cfg)), folder / "weights/best.pt", names=NAMES)
 
 
 def test_penalties_of_implicit_models_are_added(tmp_path):
     layer = torch.nn.Module()
     layer.penalty = lambda: torch.tensor(2.5)
-    assert loop.penalties(torch.nn.Sequential(layer, torch.nn.Linear(1, 1))).item() == 2.5
+    assert loop.implicit_penalty(torch.nn.Sequential(layer, torch.nn.Linear(1, 1))).item() == 2.5
 
 
 def test_contradictions_are_refused_before_anything_is_written(tmp_path, data):
@@ -248,7 +248,7 @@ def test_contradictions_are_refused_before_anything_is_written(tmp_path, data):
 
 
 def test_rectangular_batches_hold_every_picture_once(tmp_path, data):
-    job = prepare(training.options(tmp_path, data, rect=True))
+    job = prepare_job(training.options(tmp_path, data, rect=True))
     batches = list(job.phases[0].loader.epoch(0))
     paths = [sample.image for batch in batches for sample in batch.samples]
     assert sorted(paths) == sorted(sample.image for sample in job.dataset.samples)
@@ -256,10 +256,10 @@ def test_rectangular_batches_hold_every_picture_once(tmp_path, data):
 
 
 def test_images_and_kernels_have_their_channels_last(tmp_path, data):
-    job = prepare(training.options(tmp_path, data))
-    state = fresh(job, say=lambda text: None)
+    job = prepare_job(training.options(tmp_path, data))
+    state = build_state(job, say=lambda text: None)
     batch = next(iter(job.phases[0].loader.epoch(0)))
-    images = loop.pixels(batch.images, torch.device("cpu"))
+    images = loop.normalize_images(batch.images, torch.device("cpu"))
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert images.max() <= 1
     kernel = state.network.module_list[1].Conv2d.weight

@@ -6,11 +6,11 @@ import training
 
 from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import load
+from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
-from yolor_cfg.train.loop import learning
-from yolor_cfg.train.run import fresh
-from yolor_cfg.train.setup import prepare
+from yolor_cfg.train.loop import set_train_mode
+from yolor_cfg.train.run import build_state
+from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.weights.loading import open_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,14 +51,14 @@ def test_only_implicit_knowledge_changes_bit_for_bit(tmp_path, data, freeze, lay
     assert state.updates >= 4
     wanted = of_layers(before, layers)
     assert len(wanted) == count
-    for network in (state.network, state.tested):
+    for network in (state.network, state.eval_network):
         assert changed(before, network.state_dict()) == wanted
 
 
 def test_what_is_frozen_is_in_evaluation_mode_and_unknown_to_the_optimizer(tmp_path, data):
     said = training.options(tmp_path, data, text=text(), train_only="implicit")
-    state = fresh(prepare(said), say=lambda line: None)
-    learning(state.network, said)
+    state = build_state(prepare_job(said), say=lambda line: None)
+    set_train_mode(state.network, said)
     modes = [number for number, layer in enumerate(state.network.module_list) if layer.training]
     assert modes == list(IMPLICIT)
     known = sum(len(group["params"]) for group in state.optimizer.param_groups)
@@ -77,7 +77,7 @@ def test_darknets_own_implicit_section_counts(tmp_path, data):
         update_batch=4,
     )
     torch.manual_seed(said.seed)
-    before = Network(load(said.cfg)).state_dict()
+    before = Network(load_graph(said.cfg)).state_dict()
     after = training.run(said, tmp_path / "runs").state.network.state_dict()
     assert changed(before, after) == {"module_list.4.implicit"}
 

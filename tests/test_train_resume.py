@@ -17,8 +17,8 @@ from yolor_cfg.errors import DataError, WeightsError
 from yolor_cfg.train import run
 from yolor_cfg.train.dist import mean_gradients
 from yolor_cfg.train.loop import Ending
-from yolor_cfg.train.run import Journal, fresh, options_of, resume
-from yolor_cfg.train.setup import prepare
+from yolor_cfg.train.run import RunLogger, build_state, load_options, resume_run
+from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.train.state import load_state, save_state
 from yolor_cfg.weights.checkpoint import read_checkpoint
 
@@ -30,15 +30,15 @@ from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 import training
-from yolor_cfg.train.run import begin
-from yolor_cfg.train.settings import Options
-said = Options.of(yaml.safe_load(Path(sys.argv[1]).read_text()))
-begin(said, project=sys.argv[2], name="killed", drawing=training.DRAWING, say=print)
+from yolor_cfg.train.run import start_run
+from yolor_cfg.train.settings import TrainOptions
+said = TrainOptions.from_dict(yaml.safe_load(Path(sys.argv[1]).read_text()))
+start_run(said, project=sys.argv[2], name="killed", drawing=training.DRAWING, say=print)
 """
 
 
 def goes_on(folder: Path):
-    return resume(folder, drawing=training.DRAWING, say=lambda text: None)
+    return resume_run(folder, drawing=training.DRAWING, say=lambda text: None)
 
 
 def rows_of(folder: Path) -> list[str]:
@@ -47,14 +47,14 @@ def rows_of(folder: Path) -> list[str]:
 
 def stopped_after(monkeypatch, batches: int) -> None:
     """From now on a run is asked to stop after so many batches."""
-    noted = Journal.batch
+    noted = RunLogger.log_batch
 
     def batch(self, state, batch, losses):
         noted(self, state, batch, losses)
         if state.count == batches:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Journal, "batch", batch)
+    monkeypatch.setattr(RunLogger, "log_batch", batch)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -76,7 +76,7 @@ def test_a_run_stopped_at_any_batch_ends_bit_equal(tmp_path, data, monkeypatch, 
 def test_a_killed_run_ends_bit_equal(tmp_path, data):
     said = training.options(tmp_path, data, epochs=6, save_steps=1)
     args = tmp_path / "args.yaml"
-    args.write_text(yaml.safe_dump(said.plain()))
+    args.write_text(yaml.safe_dump(said.to_dict()))
     program = PROGRAM.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(args), str(tmp_path / "runs")],
@@ -100,7 +100,7 @@ def test_a_killed_run_ends_bit_equal(tmp_path, data):
 def test_the_options_of_a_run_are_read_back(tmp_path, data):
     said = training.options(tmp_path, data, epochs=1, img_size=(64, 96))
     folder = training.run(said, tmp_path / "runs").folder
-    assert options_of(folder) == said
+    assert load_options(folder) == said
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -125,8 +125,8 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, data):
 @pytest.mark.parametrize("batches", [6, 8, 9])
 def test_the_papers_recipe_goes_on_exactly_on_both_sides_of_its_border(tmp_path, data, monkeypatch, batches):
     said = training.options(tmp_path, data, epochs=3, recipe="paper", update_batch=12)
-    job = prepare(said)
-    assert [job.phase(epoch).loader.recipe.tiles for epoch in range(3)] == [4, 4, 9]
+    job = prepare_job(said)
+    assert [job.find_phase(epoch).loader.transform.tiles for epoch in range(3)] == [4, 4, 9]
     assert job.per_epoch == 4  # the last mosaic of four pictures is in batch 8
     whole = training.run(said, tmp_path / "runs", "whole")
     with monkeypatch.context() as patch:
@@ -172,12 +172,12 @@ def killed_between_what_an_epoch_keeps(monkeypatch, *, epoch: int) -> None:
         return call
 
     for name in ("keep", "epoch"):
-        monkeypatch.setattr(Journal, name, spoilt(getattr(Journal, name)))
+        monkeypatch.setattr(RunLogger, name, spoilt(getattr(RunLogger, name)))
 
 
 def test_another_number_of_processes_goes_on_with_the_mean_of_the_gradients(tmp_path, data):
     said = training.options(tmp_path, data)
-    state = fresh(prepare(said), say=lambda text: None)
+    state = build_state(prepare_job(said), say=lambda text: None)
     save_state(state, tmp_path / "last.pt", names=("a",))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
     names = [name for name, _ in state.network.named_parameters()][:2]

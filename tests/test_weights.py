@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.graph import Graph, Reading, build, load
+from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.weights.darknet import read_weights, write_weights
-from yolor_cfg.weights.layout import WeightsHeader, file_layout, floats, kept_by_yolor, read
+from yolor_cfg.weights.layout import WeightsHeader, count_floats, file_layout, loadable_tensors, yolor_tensors
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
@@ -48,7 +48,7 @@ SEEN_64 = WeightsHeader(seen=64)
 
 
 def graph_of(text: str, dialect: str = "darknet") -> Graph:
-    return build(parse(text, "net.cfg"), Reading(dialect=dialect))
+    return build_graph(parse(text, "net.cfg"), ReadOptions(dialect=dialect))
 
 
 def network_of(text: str, dialect: str = "darknet") -> Network:
@@ -61,7 +61,7 @@ def content(count: int, header: WeightsHeader = SEEN_64) -> bytes:
 
 
 def size_of(text: str, dialect: str = "darknet") -> int:
-    return floats(file_layout(graph_of(text, dialect), read))
+    return count_floats(file_layout(graph_of(text, dialect), loadable_tensors))
 
 
 def snapshot(network: Network) -> dict[str, torch.Tensor]:
@@ -123,7 +123,7 @@ def test_every_case_of_c_darknet_is_there(shared: Path) -> None:
 
 @pytest.mark.parametrize("case", golden.yolor_cases(), ids=lambda case: case.name)
 def test_networks_of_yolor_come_back_from_their_own_file(case: golden.Case, tmp_path: Path) -> None:
-    graph = build(parse(case.cfg.read_text()), Reading(dialect="yolor"))
+    graph = build_graph(parse(case.cfg.read_text()), ReadOptions(dialect="yolor"))
     first, second = Network(graph), Network(graph)
     write_weights(first, tmp_path / "a.weights")
     read_weights(second, tmp_path / "a.weights")
@@ -204,15 +204,15 @@ def test_memory_in_another_order_is_filled_rightly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "size_bytes"), [("yolov3-tiny", 35434956), ("yolov4-tiny", 24251276)])
 def test_the_length_is_that_of_the_published_file(name: str, size_bytes: int, shared: Path) -> None:
-    graph = load(shared / f"golden/darknet/{name}.cfg")
-    assert 20 + 4 * floats(file_layout(graph)) == size_bytes
+    graph = load_graph(shared / f"golden/darknet/{name}.cfg")
+    assert 20 + 4 * count_floats(file_layout(graph)) == size_bytes
 
 
 def test_yolor_csp_has_2557_implicit_numbers_more_than_yolors_own_file() -> None:
-    graph = load(Path(__file__).parents[1] / "cfg/yolor_csp.cfg")
+    graph = load_graph(Path(__file__).parents[1] / "cfg/yolor_csp.cfg")
     # Measured with YOLOR's own code: 52986205 numbers in its file, implicit parameters not among them.
-    assert floats(file_layout(graph, kept_by_yolor)) == 52986205
-    assert floats(file_layout(graph)) == 52986205 + 2557
+    assert count_floats(file_layout(graph, yolor_tensors)) == 52986205
+    assert count_floats(file_layout(graph)) == 52986205 + 2557
 
 
 # ------------------------------------------------------------------------ what the header or the cfg changes

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from yolor_cfg.cli import main
-from yolor_cfg.graph import load
+from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
 from yolor_cfg.weights.darknet import write_weights
 
@@ -43,7 +43,7 @@ def write(folder: Path, cfg: str, *, seed: int = 0) -> Files:
     """The cfg and seeded weights in files; every class of every box is likely somewhere."""
     files = Files(folder / "tiny.cfg", folder / "tiny.weights")
     files.cfg.write_text(cfg)
-    network = Network(load(files.cfg))
+    network = Network(load_graph(files.cfg))
     rng = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
         if name.endswith("Conv2d.weight"):

@@ -9,15 +9,15 @@ import tiny_detector as tiny
 import torch
 
 from yolor_cfg.data.shapes import NAMES
-from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.images.types import Image
-from yolor_cfg.report.pictures import contact_sheet
-from yolor_cfg.report.training import results_picture
-from yolor_cfg.train.run import Drawing, Outcome, begin
-from yolor_cfg.train.settings import Options
+from yolor_cfg.report.batch_sheet import contact_sheet
+from yolor_cfg.report.training import plot_results
+from yolor_cfg.train.run import TrainDrawing, TrainResult, start_run
+from yolor_cfg.train.settings import TrainOptions
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation=silu\n"
-DRAWING = Drawing(contact_sheet, results_picture)
+DRAWING = TrainDrawing(contact_sheet, plot_results)
 
 
 def yolor_text(*, classes: int = len(NAMES), net: str = "batch=8\nsubdivisions=2\n") -> str:
@@ -35,20 +35,20 @@ def darknet_text(net: str = "batch=8\nsubdivisions=2\nmax_batches=6\n") -> str:
 
 def shapes(folder: Path, *, count: int = 20) -> Path:
     """Pictures of 64 x 64, a fifth of them held back."""
-    return write_shapes(folder / "shapes", DrawnData(count, (64, 64)))
+    return write_shapes(folder / "shapes", ShapesOptions(count, (64, 64)))
 
 
-def options(folder: Path, data: Path, *, text: str | None = None, **more: object) -> Options:
+def options(folder: Path, data: Path, *, text: str | None = None, **more: object) -> TrainOptions:
     """The options of a short run; the cfg is written into the folder."""
     cfg = folder / "small.cfg"
     cfg.write_text(text or yolor_text())
     usual = {"epochs": 2, "batch_size": 4, "update_batch": 8, "workers": 0, "val_period": 0}
-    return Options(str(cfg), str(data), **{**usual, **more})
+    return TrainOptions(str(cfg), str(data), **{**usual, **more})
 
 
-def run(said: Options, project: Path, name: str = "exp") -> Outcome:
+def run(said: TrainOptions, project: Path, name: str = "exp") -> TrainResult:
     """A whole run in silence."""
-    return begin(said, project=str(project), name=name, drawing=DRAWING, say=lambda text: None)
+    return start_run(said, project=str(project), name=name, drawing=DRAWING, say=lambda text: None)
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:

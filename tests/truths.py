@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yolor_cfg.evaluate.ground import Ground
+from yolor_cfg.evaluate.ground_truth import GroundTruth
 
 
-def truth(boxes: Sequence[tuple], *, images: int = 1, classes: int = 2, size: int = 100) -> Ground:
+def truth(boxes: Sequence[tuple], *, images: int = 1, classes: int = 2, size: int = 100) -> GroundTruth:
     """boxes: image, class, left, top, width, height, and 1 at the end for a crowd."""
     rows = np.array([(*box, 0)[:7] for box in boxes], dtype=float).reshape(-1, 7)
-    return Ground(
+    return GroundTruth(
         tuple("abcdefgh"[:classes]),
         tuple(range(1, classes + 1)),
         tuple(range(10, 10 + images)),
@@ -29,7 +29,7 @@ def found(rows: Sequence[tuple]) -> np.ndarray:
     return np.array([(row[0], *row[3:7], row[2], row[1]) for row in rows], dtype=float).reshape(-1, 7)
 
 
-def random_case(seed: int, *, images: int = 6, classes: int = 3) -> tuple[Ground, np.ndarray]:
+def random_case(seed: int, *, images: int = 6, classes: int = 3) -> tuple[GroundTruth, np.ndarray]:
     """Boxes and detections around them, some doubled, some of the wrong class, with equal scores."""
     rng = np.random.default_rng(seed)
     boxes = [

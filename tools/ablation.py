@@ -24,29 +24,29 @@ from typing import Any, NamedTuple
 import click
 from ablation_recipe import (
     ADJUSTABLE,
+    DEFAULT_VARIANTS,
     RECIPE,
-    USUAL,
     VARIANTS,
-    Recipe,
-    Run,
+    AblationRecipe,
+    AblationRun,
     cfg_text,
-    data_of,
+    find_variant,
     fingerprint,
     fingerprints,
-    found,
-    label_of,
-    plain,
-    runs_of,
+    plan_runs,
+    prepare_data,
+    recipe_dict,
+    variant_label,
 )
-from ablation_table import SCORES, Row, append, read_rows, row_of
+from ablation_table import SCORES, RunRow, append_row, parse_row, read_rows
 
-from yolor_cfg.cli.options import failure
+from yolor_cfg.cli.options import to_command_error
 from yolor_cfg.errors import YolorError
 
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 CACHE = 1.0  # gigabytes of decoded pictures; 600 of 320 px have 0.2
 PAUSE = 0.2  # seconds between two looks at the runs
-SHOWN = 6  # lines of a failed run's own words
+LOG_LINES = 6  # lines of a failed run's own words
 
 
 class Task(NamedTuple):
@@ -54,23 +54,23 @@ class Task(NamedTuple):
 
     variant: str
     seed: int
-    recipe: Recipe
+    recipe: AblationRecipe
     data: str
     folder: str
 
     @property
     def text(self) -> str:
         """As JSON."""
-        return json.dumps({**self._asdict(), "recipe": plain(self.recipe)})
+        return json.dumps({**self._asdict(), "recipe": recipe_dict(self.recipe)})
 
     @staticmethod
-    def of(text: str) -> Task:
+    def from_json(text: str) -> Task:
         """The task of that JSON."""
         values = json.loads(text)
-        return Task(**{**values, "recipe": Recipe(**values["recipe"])})
+        return Task(**{**values, "recipe": AblationRecipe(**values["recipe"])})
 
 
-class Keys(click.ParamType):
+class VariantNames(click.ParamType):
     """Names of variants with commas between them; `all` are all of them."""
 
     name = "names"
@@ -79,11 +79,11 @@ class Keys(click.ParamType):
         if not isinstance(value, str):
             return value
         if value == "all":
-            return tuple(dict.fromkeys([*USUAL, *VARIANTS]))
+            return tuple(dict.fromkeys([*DEFAULT_VARIANTS, *VARIANTS]))
         for word in value.split(","):
-            if found(word) is None:
+            if find_variant(word) is None:
                 self.fail(f"no variant {word}; --list names all of them", param, ctx)
-        return tuple(dict.fromkeys(str(found(word)) for word in value.split(",")))
+        return tuple(dict.fromkeys(str(find_variant(word)) for word in value.split(",")))
 
 
 class Seeds(click.ParamType):
@@ -102,8 +102,8 @@ class Seeds(click.ParamType):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--variants",
-    type=Keys(),
-    default=USUAL,
+    type=VariantNames(),
+    default=DEFAULT_VARIANTS,
     help="names with commas, or all; default: Tables 1, 2, 6, 7 and × iPR of Table 4",
 )
 @click.option("--seeds", type=Seeds(), default="0,1,2", show_default=True, help="numbers with commas")
@@ -135,46 +135,48 @@ def main(variants: tuple[str, ...], seeds: tuple[int, ...], task: str | None, **
     """Train what is missing and write the tables."""
     try:
         if task:
-            click.echo(measured(Task.of(task)).line, nl=False)
+            click.echo(measure_task(Task.from_json(task)).line, nl=False)
         else:
-            answer(runs_of(variants, seeds), options)
+            execute(plan_runs(variants, seeds), options)
     except YolorError as fault:
-        raise failure(fault) from None
+        raise to_command_error(fault) from None
 
 
-def answer(runs: Sequence[Run], options: dict[str, Any]) -> None:
+def execute(runs: Sequence[AblationRun], options: dict[str, Any]) -> None:
     """Do what the options ask for."""
     recipe = RECIPE._replace(**{name: options[name] for name in ADJUSTABLE})
     out = options["out"]
     if options["listed"]:
-        click.echo("\n".join(listing(runs, read_rows(out / "ablation.csv"), recipe)))
+        click.echo("\n".join(run_lines(runs, read_rows(out / "ablation.csv"), recipe)))
     else:
         out.mkdir(parents=True, exist_ok=True)
-        failed = 0 if options["report"] else continued(runs, recipe, options=options)
+        failed = 0 if options["report"] else train_missing(runs, recipe, options=options)
         report(out, recipe)
         sys.exit(failed > 0)
 
 
-def report(out: Path, recipe: Recipe) -> None:
+def report(out: Path, recipe: AblationRecipe) -> None:
     """Document and chart from the rows that are there."""
-    from ablation_report import results_of, save_report
+    from ablation_report import save_report, select_results
 
-    save_report(results_of(read_rows(out / "ablation.csv"), recipe), out)
+    save_report(select_results(read_rows(out / "ablation.csv"), recipe), out)
 
 
-def listing(runs: Sequence[Run], rows: Sequence[Row], recipe: Recipe) -> Iterator[str]:
+def run_lines(runs: Sequence[AblationRun], rows: Sequence[RunRow], recipe: AblationRecipe) -> Iterator[str]:
     """A line for each run: its name, the paper's, the seed, and the AP if it is there."""
-    there = {row.run: row.AP for row in rows}
+    there = {row.run_key: row.AP for row in rows}
     prints = fingerprints({run.variant for run in runs}, recipe)
     for run in runs:
         ap = there.get((*run, prints[run.variant]))
         told = "to do" if ap is None else f"AP {100 * ap:.1f}"
-        yield f"{run.variant:20} {label_of(run.variant):14} seed {run.seed}  {told}"
+        yield f"{run.variant:20} {variant_label(run.variant):14} seed {run.seed}  {told}"
 
 
-def missing(runs: Sequence[Run], rows: Sequence[Row], recipe: Recipe) -> list[Run]:
+def missing_runs(
+    runs: Sequence[AblationRun], rows: Sequence[RunRow], recipe: AblationRecipe
+) -> list[AblationRun]:
     """The runs that have no row of this recipe."""
-    there = {row.run for row in rows}
+    there = {row.run_key for row in rows}
     prints = fingerprints({run.variant for run in runs}, recipe)
     return [run for run in runs if (*run, prints[run.variant]) not in there]
 
@@ -182,28 +184,28 @@ def missing(runs: Sequence[Run], rows: Sequence[Row], recipe: Recipe) -> list[Ru
 # ------------------------------------------------------------------------------- the program that starts them
 
 
-def continued(runs: Sequence[Run], recipe: Recipe, *, options: dict[str, Any]) -> int:
+def train_missing(runs: Sequence[AblationRun], recipe: AblationRecipe, *, options: dict[str, Any]) -> int:
     """Do what is missing, some runs at a time; the number of those that failed. When interrupted, the runs in
     progress end and leave no row."""
     table, work = options["out"] / "ablation.csv", options["work"]
-    todo = missing(runs, read_rows(table), recipe)
+    todo = missing_runs(runs, read_rows(table), recipe)
     click.echo(f"{len(runs) - len(todo)} of {len(runs)} runs are there", err=True)
     if not todo:
         return 0
-    data = data_of(recipe, work).resolve()
+    data = prepare_data(recipe, work).resolve()
     end = math.inf if options["minutes"] is None else time.monotonic() + 60 * options["minutes"]
     folder = work.resolve() / "runs"
     tasks = [Task(*run, recipe, str(data), str(folder)) for run in todo]
     # Whoever ends this program in the usual way ends its runs too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return side_by_side(tasks, table, jobs=options["jobs"], end=end)
+        return run_tasks(tasks, table, jobs=options["jobs"], end=end)
     except KeyboardInterrupt:
         click.echo("interrupted; the same command continues", err=True)
         sys.exit(INTERRUPTED)
 
 
-def side_by_side(tasks: Sequence[Task], table: Path, *, jobs: int, end: float) -> int:
+def run_tasks(tasks: Sequence[Task], table: Path, *, jobs: int, end: float) -> int:
     """Run the tasks, `jobs` at a time, beginning none after `end`; the number of those that failed."""
     waiting, failed = list(tasks), 0
     active: dict[subprocess.Popen[str], Task] = {}
@@ -211,10 +213,10 @@ def side_by_side(tasks: Sequence[Task], table: Path, *, jobs: int, end: float) -
         while active or (waiting and time.monotonic() < end):
             while waiting and len(active) < jobs and time.monotonic() < end:
                 task = waiting.pop(0)
-                active[started(task)] = task
+                active[start_task(task)] = task
             time.sleep(PAUSE)
             for process in [process for process in active if process.poll() is not None]:
-                failed += not kept(process, active.pop(process), table)
+                failed += not finish_task(process, active.pop(process), table)
     finally:
         for process in active:
             process.terminate()
@@ -223,35 +225,35 @@ def side_by_side(tasks: Sequence[Task], table: Path, *, jobs: int, end: float) -
     return failed
 
 
-def started(task: Task) -> subprocess.Popen[str]:
+def start_task(task: Task) -> subprocess.Popen[str]:
     """Its process, on one core: runs side by side do not disturb one another."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--task", task.text]
-    log = log_of(task)
+    log = log_path(task)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as words:
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=words, text=True)
 
 
-def log_of(task: Task) -> Path:
+def log_path(task: Task) -> Path:
     """Where the run says how it goes."""
-    return Path(task.folder) / f"{name_of(task)}.log"
+    return Path(task.folder) / f"{task_name(task)}.log"
 
 
-def name_of(task: Task) -> str:
+def task_name(task: Task) -> str:
     """A file name for this run and no other."""
     return f"{task.variant.replace('/', '_')}-s{task.seed}-{fingerprint(task.variant, task.recipe)}"
 
 
-def kept(process: subprocess.Popen[str], task: Task, table: Path) -> bool:
+def finish_task(process: subprocess.Popen[str], task: Task, table: Path) -> bool:
     """Whether the run went well; then its row is in the table."""
     line, _ = process.communicate()
     if process.returncode:
-        words = log_of(task).read_text(encoding="utf-8").splitlines()[-SHOWN:]
+        words = log_path(task).read_text(encoding="utf-8").splitlines()[-LOG_LINES:]
         click.echo("\n".join([f"{task.variant} seed {task.seed} failed:", *words]), err=True)
         return False
-    row = row_of(line.rstrip())
-    append(table, row)
+    row = parse_row(line.rstrip())
+    append_row(table, row)
     click.echo(f"{task.variant} seed {task.seed}: AP {100 * row.AP:.1f} in {row.seconds:.0f} s", err=True)
     return True
 
@@ -259,25 +261,25 @@ def kept(process: subprocess.Popen[str], task: Task, table: Path) -> bool:
 # ---------------------------------------------------------------------------------------- a run's own process
 
 
-def measured(task: Task) -> Row:
+def measure_task(task: Task) -> RunRow:
     """Train the variant on one thread and test its averaged weights after the last epoch."""
     import cv2
     import torch
 
-    from yolor_cfg.evaluate.run import Settings, evaluate
+    from yolor_cfg.evaluate.run import EvalSettings, evaluate
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     began = time.perf_counter()
-    outcome = trained(task)
+    outcome = train_task(task)
     if outcome.ending.reason != "done":
         sys.exit(INTERRUPTED)
     state, job = outcome.state, outcome.job
     # As training itself tests, so that the figures are those of the last point of the curve.
-    settings = Settings(batch_size=job.batch_size, padding=0.0, precision=task.recipe.precision)
-    numbers = evaluate(state.tested, job.holdout, settings=settings).coco.numbers
+    settings = EvalSettings(batch_size=job.batch_size, padding=0.0, precision=task.recipe.precision)
+    numbers = evaluate(state.eval_network, job.holdout, settings=settings).coco.numbers
     seconds = time.perf_counter() - began
-    return Row(
+    return RunRow(
         task.variant,
         task.seed,
         fingerprint(task.variant, task.recipe),
@@ -289,31 +291,31 @@ def measured(task: Task) -> Row:
     )
 
 
-def trained(task: Task) -> Any:
+def train_task(task: Task) -> Any:
     """What `yolor train` makes of it."""
-    from yolor_cfg.report.pictures import contact_sheet
-    from yolor_cfg.report.training import results_picture
-    from yolor_cfg.train.run import Drawing, begin
+    from yolor_cfg.report.batch_sheet import contact_sheet
+    from yolor_cfg.report.training import plot_results
+    from yolor_cfg.train.run import TrainDrawing, start_run
 
     folder = Path(task.folder)
-    cfg, hyp = folder / f"{name_of(task)}.cfg", folder / f"{name_of(task)}.hyp.yaml"
+    cfg, hyp = folder / f"{task_name(task)}.cfg", folder / f"{task_name(task)}.hyp.yaml"
     cfg.write_text(cfg_text(task.variant, task.recipe), encoding="utf-8")
     hyp.write_text(json.dumps(dict(task.recipe.hyp)))  # JSON is YAML
-    return begin(
-        options_of(task, cfg, hyp),
+    return start_run(
+        train_options(task, cfg, hyp),
         project=task.folder,
-        name=name_of(task),
-        drawing=Drawing(contact_sheet, results_picture),
+        name=task_name(task),
+        drawing=TrainDrawing(contact_sheet, plot_results),
         say=lambda text: click.echo(text, err=True),
     )
 
 
-def options_of(task: Task, cfg: Path, hyp: Path) -> Any:
+def train_options(task: Task, cfg: Path, hyp: Path) -> Any:
     """The recipe in the words of `yolor train`."""
-    from yolor_cfg.train.settings import Options
+    from yolor_cfg.train.settings import TrainOptions
 
     recipe = task.recipe
-    return Options(
+    return TrainOptions(
         str(cfg),
         task.data,
         epochs=recipe.epochs,

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolor_cfg.data.shapes import KINDS, NAMES
-from yolor_cfg.graph import Graph, build
+from yolor_cfg.graph import Graph, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.networks.paper import FAST, TABLES, Ablation, ablation_text
 
 NETWORK = "yolor_micro"
-TRAIN_PICTURES, TEST_PICTURES = 600, 200
+TRAIN_IMAGES, TEST_IMAGES = 600, 200
 EPOCHS, BATCH = 10, 8
 # Width, height in pixels of the 128 px input, found with the cfg and the pictures that a run leaves in
 # runs/ablation by: yolor anchors CFG --data SHAPES.data
 ANCHORS = "12,12, 15,15, 19,19, 23,23, 34,21, 30,30, 26,40, 39,39, 48,48"
 
 
-class Recipe(NamedTuple):
+class AblationRecipe(NamedTuple):
     """All that is the same in every run.
 
     Pictures are drawn with `picture` pixels a side and trained and tested with `size`: the areas that COCO
@@ -37,8 +37,8 @@ class Recipe(NamedTuple):
     many epochs lie between two tests.
     """
 
-    train_pictures: int = TRAIN_PICTURES
-    test_pictures: int = TEST_PICTURES
+    train_pictures: int = TRAIN_IMAGES
+    test_pictures: int = TEST_IMAGES
     picture: int = 320
     objects: str = "coloured"
     data_seed: int = 2021
@@ -66,12 +66,12 @@ class Recipe(NamedTuple):
     }
 
 
-RECIPE = Recipe()
+RECIPE = AblationRecipe()
 ADJUSTABLE = ("train_pictures", "test_pictures", "epochs")
 """What the command line may say otherwise."""
 
 
-class Run(NamedTuple):
+class AblationRun(NamedTuple):
     """A variant by its place in the paper, `table1/iFA`, and the seed of all its random numbers."""
 
     variant: str
@@ -85,17 +85,25 @@ def _variants() -> dict[str, list[str]]:
     for table, rows in TABLES.items():
         for row, variant in rows.items():
             if variant.base == FAST:
-                found.setdefault(variant._replace(label=""), []).append(f"{table}/{row}")
+                found.setdefault(variant._replace(paper_name=""), []).append(f"{table}/{row}")
     return {places[0]: places for places in found.values()}
 
 
 VARIANTS = _variants()
 BASELINE, IMPLICIT = "table1/baseline", "table7/implicit1"
-USUAL = (BASELINE, "table1/iFA", "table2/iPR", "table4/mul-iPR", IMPLICIT, "table6/wiFA", "table6/icFA")
+DEFAULT_VARIANTS = (
+    BASELINE,
+    "table1/iFA",
+    "table2/iPR",
+    "table4/mul-iPR",
+    IMPLICIT,
+    "table6/wiFA",
+    "table6/icFA",
+)
 """The variants that are trained when none are named."""
 
 
-def found(word: str) -> str | None:
+def find_variant(word: str) -> str | None:
     """The variant of that name: its place, or the row alone."""
     names = {
         name: variant
@@ -106,13 +114,13 @@ def found(word: str) -> str | None:
     return names.get(word)
 
 
-def label_of(variant: str) -> str:
+def variant_label(variant: str) -> str:
     """As the paper writes it."""
     table, _, row = variant.partition("/")
-    return "+ iFA, × iPR" if variant == IMPLICIT else TABLES[table][row].label
+    return "+ iFA, × iPR" if variant == IMPLICIT else TABLES[table][row].paper_name
 
 
-def cfg_text(variant: str, recipe: Recipe) -> str:
+def cfg_text(variant: str, recipe: AblationRecipe) -> str:
     """The variant of the micro network for the recipe's input and anchors."""
     table, _, row = variant.partition("/")
     text = ablation_text(table, row, base=NETWORK, classes=len(NAMES))
@@ -121,45 +129,45 @@ def cfg_text(variant: str, recipe: Recipe) -> str:
     return re.sub(r"(?m)^anchors=.*,.*$", f"anchors={recipe.anchors}", text)
 
 
-def graph_of(variant: str, recipe: Recipe) -> Graph:
+def ablation_graph(variant: str, recipe: AblationRecipe) -> Graph:
     """The variant, wired and sized."""
-    return build(parse(cfg_text(variant, recipe)))
+    return build_graph(parse(cfg_text(variant, recipe)))
 
 
-def fingerprint(variant: str, recipe: Recipe) -> str:
+def fingerprint(variant: str, recipe: AblationRecipe) -> str:
     """Ten digits that differ when anything of the recipe or of the network does; comments do not count."""
     document = parse(cfg_text(variant, recipe))
     sections = [
         [raw.name, [[line.key, line.value] for line in raw.entries]]
         for raw in (document.net, *document.layers)
     ]
-    said: list[Any] = [sorted(plain(recipe).items()), sections]
+    said: list[Any] = [sorted(recipe_dict(recipe).items()), sections]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def fingerprints(variants: Iterable[str], recipe: Recipe) -> dict[str, str]:
+def fingerprints(variants: Iterable[str], recipe: AblationRecipe) -> dict[str, str]:
     """Of each of these variants."""
     return {variant: fingerprint(variant, recipe) for variant in variants}
 
 
-def plain(recipe: Recipe) -> dict[str, Any]:
+def recipe_dict(recipe: AblationRecipe) -> dict[str, Any]:
     """The recipe as JSON holds it."""
     return {**recipe._asdict(), "hyp": dict(recipe.hyp)}
 
 
-def runs_of(variants: tuple[str, ...], seeds: tuple[int, ...]) -> list[Run]:
+def plan_runs(variants: tuple[str, ...], seeds: tuple[int, ...]) -> list[AblationRun]:
     """Seed by seed, so that what is there at any time can be compared."""
-    return [Run(variant, seed) for seed, variant in product(seeds, variants)]
+    return [AblationRun(variant, seed) for seed, variant in product(seeds, variants)]
 
 
-def data_of(recipe: Recipe, work: Path) -> Path:
+def prepare_data(recipe: AblationRecipe, work: Path) -> Path:
     """The .data file of the recipe's pictures, drawn when they are asked for the first time."""
-    from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+    from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 
     trained, tested, side = recipe.train_pictures, recipe.test_pictures, recipe.picture
     folder = work / f"shapes-{recipe.objects}-{trained}-{tested}-{side}px-{recipe.data_seed}"
     description = folder / "shapes.data"  # written last, so where it is all the rest is
     if not description.exists():
-        wanted = DrawnData(trained + tested, (side, side), KINDS[recipe.objects], tested)
+        wanted = ShapesOptions(trained + tested, (side, side), KINDS[recipe.objects], tested)
         write_shapes(folder, wanted, seed=recipe.data_seed)
     return description

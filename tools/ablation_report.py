@@ -16,29 +16,29 @@ from ablation_recipe import (
     NETWORK,
     RECIPE,
     VARIANTS,
-    Recipe,
+    AblationRecipe,
+    ablation_graph,
     fingerprints,
-    graph_of,
-    label_of,
-    plain,
+    recipe_dict,
+    variant_label,
 )
 from ablation_table import (
     BETTER,
     NOISE,
     SCORES,
     WORSE,
-    Mean,
-    Row,
+    RunRow,
+    SeedMean,
+    compute_mean,
     difference,
-    mean_of,
     means_by_epoch,
-    score_of,
+    score_percent,
 )
 
-from yolor_cfg.count import tally
+from yolor_cfg.count import count_by_convention
 from yolor_cfg.images.types import Image
 from yolor_cfg.networks.paper import TABLES
-from yolor_cfg.report.plots import FAINT, TICKS, Axes, Colour, Curve, chart
+from yolor_cfg.report.plots import FAINT, TICK_COUNT, Axes, Color, Curve, plot_curves
 from yolor_cfg.runs import save_image, save_text
 
 TITLES = {
@@ -50,61 +50,65 @@ TITLES = {
 }
 WIDTH = 110
 COLUMNS = ("model", "n", "AP", "AP50", "AP75", "APS", "APM", "APL", "AP − baseline", "verdict")
-LINES: dict[str, tuple[str, Colour, Colour]] = {
+LINES: dict[str, tuple[str, Color, Color]] = {
     BASELINE: ("baseline", (200, 60, 30), (238, 190, 178)),
     IMPLICIT: ("+ iFA, x iPR", (20, 70, 200), (175, 192, 236)),
 }
 """Of the chart's two networks: the name in letters that it can draw, the colours of the mean and of a run."""
 
 
-class Results(NamedTuple):
+class AblationResults(NamedTuple):
     """The rows of each variant that was run with this recipe, and how many rows have another one."""
 
-    recipe: Recipe
-    rows: dict[str, list[Row]]
-    others: int
+    recipe: AblationRecipe
+    rows: dict[str, list[RunRow]]
+    other_count: int
 
     @property
-    def base(self) -> list[Row]:
+    def baseline_rows(self) -> list[RunRow]:
         """The rows of the baseline."""
         return self.rows.get(BASELINE, [])
 
     @property
-    def differences(self) -> dict[str, Mean]:
+    def differences(self) -> dict[str, SeedMean]:
         """Of each other variant that was run: AP - baseline."""
-        return {key: difference(rows, self.base) for key, rows in self.rows.items() if key != BASELINE}
+        return {
+            key: difference(rows, self.baseline_rows) for key, rows in self.rows.items() if key != BASELINE
+        }
 
 
-def results_of(rows: Sequence[Row], recipe: Recipe) -> Results:
+def select_results(rows: Sequence[RunRow], recipe: AblationRecipe) -> AblationResults:
     """The rows sorted by variant, in the order of the paper, and by seed."""
     prints = fingerprints({row.variant for row in rows} & VARIANTS.keys(), recipe)
     ours = [row for row in rows if prints.get(row.variant) == row.fingerprint]
     sorted_rows = {variant: sorted(row for row in ours if row.variant == variant) for variant in VARIANTS}
-    return Results(recipe, {key: some for key, some in sorted_rows.items() if some}, len(rows) - len(ours))
+    return AblationResults(
+        recipe, {key: some for key, some in sorted_rows.items() if some}, len(rows) - len(ours)
+    )
 
 
-def save_report(results: Results, folder: Path) -> None:
+def save_report(results: AblationResults, folder: Path) -> None:
     """ablation.md and ablation.png."""
-    save_image(folder / "ablation.png", picture(results))
-    save_text(folder / "ablation.md", "\n".join(document(results)) + "\n")
+    save_image(folder / "ablation.png", draw_chart(results))
+    save_text(folder / "ablation.md", "\n".join(report_lines(results)) + "\n")
 
 
-def document(results: Results) -> Iterator[str]:
+def report_lines(results: AblationResults) -> Iterator[str]:
     """The lines of the document."""
     yield from ("# What implicit knowledge does at small scale", "")
     yield "Written by `tools/ablation.py` from `ablation.csv`; the command that adds what is missing there:"
-    yield from ("", f"    {command(results.recipe)}", "")
-    yield _how(results.recipe)
+    yield from ("", f"    {report_command(results.recipe)}", "")
+    yield _method_text(results.recipe)
     yield from ("", "## What came out", "", summary(results))
     for table, title in TITLES.items():
-        yield from _table(title, table, results)
+        yield from _paper_table(title, table, results)
     yield from _costs(results)
     yield from ("", "## AP by epoch, as Figure 11", "", "![AP by epoch](ablation.png)", "")
     yield "Thick: the mean over the seeds; thin: single runs."
     yield from _remarks(results)
 
 
-def command(recipe: Recipe) -> str:
+def report_command(recipe: AblationRecipe) -> str:
     """How runs of this recipe are made, with the options that are not the usual ones."""
     words = {
         name: getattr(recipe, name) for name in ADJUSTABLE if getattr(recipe, name) != getattr(RECIPE, name)
@@ -113,7 +117,7 @@ def command(recipe: Recipe) -> str:
     return " ".join(["python tools/ablation.py", *options])
 
 
-def _how(recipe: Recipe) -> str:
+def _method_text(recipe: AblationRecipe) -> str:
     """What is compared and how, for a recipe."""
     side = f"{recipe.size} x {recipe.size}"
     return "\n\n".join(
@@ -134,7 +138,7 @@ def _how(recipe: Recipe) -> str:
     )
 
 
-def summary(results: Results) -> str:
+def summary(results: AblationResults) -> str:
     """How many variants came out how, and the one with the highest mean."""
     found = results.differences
     judged = {key: mean for key, mean in found.items() if mean.seeds > 1}
@@ -145,12 +149,12 @@ def summary(results: Results) -> str:
     best = max(judged, key=lambda key: judged[key].mean)
     return fill(
         f"Of {len(judged)} variants against the baseline: {counts}. The highest mean difference is"
-        f" that of {label_of(best)}: {difference_text(judged[best])}.",
+        f" that of {variant_label(best)}: {difference_text(judged[best])}.",
         WIDTH,
     )
 
 
-def _table(title: str, table: str, results: Results) -> Iterator[str]:
+def _paper_table(title: str, table: str, results: AblationResults) -> Iterator[str]:
     """A table of the paper with the rows that were run; nothing where that is the baseline alone."""
     places = [
         (variant, place)
@@ -161,69 +165,71 @@ def _table(title: str, table: str, results: Results) -> Iterator[str]:
     if any(variant != BASELINE for variant, _ in places):
         yield from ("", f"## {title}", "", *_header(COLUMNS))
         for variant, place in places:
-            yield _line(_scores(variant, label_of(place), results))
+            yield _table_line(_score_cells(variant, variant_label(place), results))
 
 
-def _scores(variant: str, label: str, results: Results) -> Iterator[str]:
+def _score_cells(variant: str, label: str, results: AblationResults) -> Iterator[str]:
     rows = results.rows[variant]
     yield from (label, str(len(rows)))
-    yield from (mean_text(mean_of([score_of(row, name) for row in rows])) for name in SCORES)
-    yield from _against(variant, results)
+    yield from (mean_text(compute_mean([score_percent(row, name) for row in rows])) for name in SCORES)
+    yield from _baseline_cells(variant, results)
 
 
-def _against(variant: str, results: Results) -> tuple[str, str]:
+def _baseline_cells(variant: str, results: AblationResults) -> tuple[str, str]:
     if variant == BASELINE:
         return "", ""
     found = results.differences[variant]
     return difference_text(found), found.verdict
 
 
-def _costs(results: Results) -> Iterator[str]:
+def _costs(results: AblationResults) -> Iterator[str]:
     """Table 7: what the knowledge costs, of every variant that was run."""
     yield from ("", "## Table 7: with and without implicit knowledge", "")
     yield "MFLOPs are counted as the paper counts them."
     yield from ("", *_header(("model", "AP", "AP − baseline", "verdict", "parameters", "MFLOPs")))
     variants = dict.fromkeys((BASELINE, *results.rows))
-    costs = {variant: tally(graph_of(variant, results.recipe), "paper") for variant in variants}
+    costs = {
+        variant: count_by_convention(ablation_graph(variant, results.recipe), "paper") for variant in variants
+    }
     base = costs[BASELINE]
     for variant, rows in results.rows.items():
         ours = costs[variant]
-        yield _line(
+        yield _table_line(
             (
-                label_of(variant),
-                mean_text(mean_of([score_of(row, "AP") for row in rows])),
-                *_against(variant, results),
+                variant_label(variant),
+                mean_text(compute_mean([score_percent(row, "AP") for row in rows])),
+                *_baseline_cells(variant, results),
                 f"{rows[0].parameters} ({rows[0].parameters / base.parameters - 1:+.3%})",
                 f"{ours.mflops:.4f} ({ours.mflops / base.mflops - 1:+.3%})",
             )
         )
 
 
-def _remarks(results: Results) -> Iterator[str]:
+def _remarks(results: AblationResults) -> Iterator[str]:
     """How long runs took, what was not run, and the recipe."""
-    seconds = mean_of([row.seconds for rows in results.rows.values() for row in rows])
+    seconds = compute_mean([row.seconds for rows in results.rows.values() for row in rows])
     missing = [f"`{variant}`" for variant in VARIANTS if variant not in results.rows]
     yield from ("", "## Runs", "")
     each = f", {seconds.mean:.0f} s each by the clock with one thread" if seconds.seeds else ""
     yield f"{seconds.seeds} runs{each}."
     if missing:
         yield f"Not run: {', '.join(missing)}."
-    if results.others:
-        yield f"{results.others} rows of the file have another recipe and are counted nowhere here."
+    if results.other_count:
+        yield f"{results.other_count} rows of the file have another recipe and are counted nowhere here."
     yield from ("", "The recipe:", "", *_header(("", "")))
-    for name, value in plain(results.recipe).items():
+    for name, value in recipe_dict(results.recipe).items():
         told = ", ".join(f"{key} {number}" for key, number in value.items()) if name == "hyp" else value
-        yield _line((name, str(told)))
+        yield _table_line((name, str(told)))
 
 
-def mean_text(mean: Mean) -> str:
+def mean_text(mean: SeedMean) -> str:
     """`47.8 ± 0.3`; a dash where there is nothing."""
     if not mean.seeds:
         return "–"
-    return f"{mean.mean:.1f}" + ("" if math.isnan(mean.spread) else f" ± {mean.spread:.1f}")
+    return f"{mean.mean:.1f}" + ("" if math.isnan(mean.std) else f" ± {mean.std:.1f}")
 
 
-def difference_text(mean: Mean) -> str:
+def difference_text(mean: SeedMean) -> str:
     """`+0.42 ± 0.15`, the second its standard error."""
     if not mean.seeds:
         return "–"
@@ -231,27 +237,29 @@ def difference_text(mean: Mean) -> str:
 
 
 def _header(names: Sequence[str]) -> tuple[str, str]:
-    return _line(names), _line(["---"] * len(names))
+    return _table_line(names), _table_line(["---"] * len(names))
 
 
-def _line(cells: Iterator[str] | Sequence[str]) -> str:
+def _table_line(cells: Iterator[str] | Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def picture(results: Results) -> Image:
+def draw_chart(results: AblationResults) -> Image:
     """AP by epoch with and without implicit knowledge: thin lines for runs, thick ones for their means."""
     thin, thick = [], []
     for variant, (name, colour, pale) in LINES.items():
         rows = results.rows.get(variant, [])
-        thin += [_curve([row], "", colour=pale, width=1) for row in rows]
-        thick += [_curve(rows, f"{name}, n = {len(rows)}", colour=colour, width=3)] if rows else []
+        thin += [_mean_curve([row], "", colour=pale, width=1) for row in rows]
+        thick += [_mean_curve(rows, f"{name}, n = {len(rows)}", colour=colour, width=3)] if rows else []
     curves = [*thin, *thick] or [Curve(np.zeros(0), np.zeros(0), "no runs yet", FAINT)]
     highest = max([1.0, *(float(curve.y.max(initial=0)) for curve in curves)])
     # Multiples of the number of ticks, so that these stand at whole numbers.
-    ends = [(0.0, float(TICKS * math.ceil(value / TICKS))) for value in (results.recipe.epochs, highest)]
-    return chart(curves, Axes("AP on held-out pictures", "epoch", "AP in %", *ends))
+    ends = [
+        (0.0, float(TICK_COUNT * math.ceil(value / TICK_COUNT))) for value in (results.recipe.epochs, highest)
+    ]
+    return plot_curves(curves, Axes("AP on held-out pictures", "epoch", "AP in %", *ends))
 
 
-def _curve(rows: Sequence[Row], name: str, *, colour: Colour, width: int) -> Curve:
+def _mean_curve(rows: Sequence[RunRow], name: str, *, colour: Color, width: int) -> Curve:
     x, y = np.array(means_by_epoch(rows), np.float64).reshape(-1, 2).T
     return Curve(x, y, name, colour, width)

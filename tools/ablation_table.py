@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import replace_whole
+from yolor_cfg.files import replace_file
 
 SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 ABSENT = -1.0
@@ -27,7 +27,7 @@ T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within the noise", "one seed says nothing"
 
 
-class Row(NamedTuple):
+class RunRow(NamedTuple):
     """A finished run: which one, COCO's figures of its last network, what it cost, and the AP after each
     epoch, NaN where nothing was tested."""
 
@@ -46,54 +46,54 @@ class Row(NamedTuple):
     AP_by_epoch: tuple[float, ...]
 
     @property
-    def run(self) -> tuple[str, int, str]:
+    def run_key(self) -> tuple[str, int, str]:
         """What makes it one run and no other."""
         return self.variant, self.seed, self.fingerprint
 
     @property
     def line(self) -> str:
         """As it stands in the file."""
-        return ",".join(map(_cell, self)) + "\n"
+        return ",".join(map(_format_cell, self)) + "\n"
 
 
-HEADER = ",".join(Row._fields)
+HEADER = ",".join(RunRow._fields)
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if isinstance(value, tuple):
         return ";".join("" if math.isnan(ap) else f"{ap:.4f}" for ap in value)
     return f"{value:.5f}" if isinstance(value, float) else str(value)
 
 
-def _score(text: str) -> float:
+def _parse_score(text: str) -> float:
     value = float(text)
     if not (0 <= value <= 1 or value == ABSENT):
         raise ValueError(text)
     return value
 
 
-def _amount(text: str) -> float:
+def _parse_amount(text: str) -> float:
     value = float(text)
     if not 0 <= value < math.inf:
         raise ValueError(text)
     return value
 
 
-def _curve(text: str) -> tuple[float, ...]:
-    return tuple(_score(ap) if ap else math.nan for ap in text.split(";"))
+def _parse_curve(text: str) -> tuple[float, ...]:
+    return tuple(_parse_score(ap) if ap else math.nan for ap in text.split(";"))
 
 
 READERS: dict[str, Callable[[str], Any]] = {
     "seed": int,
     "epochs": int,
     "parameters": int,
-    "seconds": _amount,
-    "AP_by_epoch": _curve,
-    **dict.fromkeys(SCORES, _score),
+    "seconds": _parse_amount,
+    "AP_by_epoch": _parse_curve,
+    **dict.fromkeys(SCORES, _parse_score),
 }
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[RunRow]:
     """All rows of the file, none where it is not there yet. Raises DataError for a line that is no whole row
     and for a run that stands there twice."""
     if not path.exists():
@@ -111,10 +111,10 @@ def read_rows(path: Path) -> list[Row]:
             found=(lines or [""])[-1][-80:],
             hint=REMEDY,
         )
-    rows: dict[tuple[str, int, str], Row] = {}
+    rows: dict[tuple[str, int, str], RunRow] = {}
     for number, line in enumerate(lines[:-1], start=2):
-        row = row_of(line, str(path), number)
-        if rows.setdefault(row.run, row) is not row:
+        row = parse_row(line, str(path), number)
+        if rows.setdefault(row.run_key, row) is not row:
             raise DataError(
                 "this run stands here twice",
                 path=str(path),
@@ -125,23 +125,23 @@ def read_rows(path: Path) -> list[Row]:
     return list(rows.values())
 
 
-def row_of(line: str, path: str = "", number: int = 0) -> Row:
+def parse_row(line: str, path: str = "", number: int = 0) -> RunRow:
     """The row of a line without its end; raises DataError for what is no whole row."""
     cells = line.split(",")
-    if len(cells) != len(Row._fields):
+    if len(cells) != len(RunRow._fields):
         raise DataError(
             "not a whole row",
             path=path,
             line=number,
             found=f"{len(cells)} cells",
-            allowed=f"{len(Row._fields)} cells",
+            allowed=f"{len(RunRow._fields)} cells",
             hint=REMEDY,
         )
     values = {
-        name: _value(name, cell, path=path, number=number)
-        for name, cell in zip(Row._fields, cells, strict=True)
+        name: _parse_value(name, cell, path=path, number=number)
+        for name, cell in zip(RunRow._fields, cells, strict=True)
     }
-    row = Row(**values)
+    row = RunRow(**values)
     if len(row.AP_by_epoch) != row.epochs or math.isnan(row.AP_by_epoch[-1]):
         raise DataError(
             "not an AP for each epoch",
@@ -154,7 +154,7 @@ def row_of(line: str, path: str = "", number: int = 0) -> Row:
     return row
 
 
-def _value(name: str, cell: str, *, path: str, number: int) -> Any:
+def _parse_value(name: str, cell: str, *, path: str, number: int) -> Any:
     try:
         return READERS.get(name, str)(cell)
     except ValueError:
@@ -163,20 +163,20 @@ def _value(name: str, cell: str, *, path: str, number: int) -> Any:
         ) from None
 
 
-def append(path: Path, row: Row) -> bool:
+def append_row(path: Path, row: RunRow) -> bool:
     """Put the row at the end of the file, whole or not at all; False where its run is there already. Several
     programs may do so at a time."""
-    with _alone(path.parent):
-        if row.run in [there.run for there in read_rows(path)]:
+    with _lock_folder(path.parent):
+        if row.run_key in [there.run_key for there in read_rows(path)]:
             return False
         before = path.read_text(encoding="utf-8") if path.exists() else HEADER + "\n"
         text = before + row.line
-        replace_whole(path, lambda file: file.write(text.encode()), fault=DataError, force=True)
+        replace_file(path, lambda file: file.write(text.encode()), fault=DataError, force=True)
     return True
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     """Nobody else is in here for the same folder; the lock goes with the program that holds it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -186,17 +186,17 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-class Mean(NamedTuple):
+class SeedMean(NamedTuple):
     """The mean over n seeds and their sample standard deviation, NaN for fewer than two."""
 
     mean: float
-    spread: float
+    std: float
     seeds: int
 
     @property
     def error(self) -> float:
         """The standard error of the mean."""
-        return self.spread / math.sqrt(self.seeds) if self.seeds else math.nan
+        return self.std / math.sqrt(self.seeds) if self.seeds else math.nan
 
     @property
     def verdict(self) -> str:
@@ -209,26 +209,26 @@ class Mean(NamedTuple):
         return BETTER if self.mean > 0 else WORSE
 
 
-def mean_of(values: Sequence[float]) -> Mean:
+def compute_mean(values: Sequence[float]) -> SeedMean:
     """Of the numbers that are there."""
     there = [value for value in values if not math.isnan(value)]
     spread = statistics.stdev(there) if len(there) > 1 else math.nan
-    return Mean(statistics.fmean(there) if there else math.nan, spread, len(there))
+    return SeedMean(statistics.fmean(there) if there else math.nan, spread, len(there))
 
 
-def score_of(row: Row, name: str) -> float:
+def score_percent(row: RunRow, name: str) -> float:
     """A figure in percent, NaN where it is not there."""
     value = getattr(row, name)
     return math.nan if value == ABSENT else 100 * value
 
 
-def difference(rows: Sequence[Row], base: Sequence[Row], name: str = "AP") -> Mean:
+def difference(rows: Sequence[RunRow], base: Sequence[RunRow], name: str = "AP") -> SeedMean:
     """How much higher a figure is than that of the baseline with the same seed, in points of percent."""
-    before = {row.seed: score_of(row, name) for row in base}
-    return mean_of([score_of(row, name) - before[row.seed] for row in rows if row.seed in before])
+    before = {row.seed: score_percent(row, name) for row in base}
+    return compute_mean([score_percent(row, name) - before[row.seed] for row in rows if row.seed in before])
 
 
-def means_by_epoch(rows: Sequence[Row]) -> list[tuple[int, float]]:
+def means_by_epoch(rows: Sequence[RunRow]) -> list[tuple[int, float]]:
     """The mean AP in percent after each epoch, from 1, that was tested in every run; rows of one recipe."""
     columns = zip(*(row.AP_by_epoch for row in rows), strict=True)
     means = [(number, 100 * statistics.fmean(column)) for number, column in enumerate(columns, start=1)]

@@ -26,7 +26,7 @@ CLASSES = 80
 BOXES = 7
 # Start of image, application segment, frame header with height and width to be filled in, end of image.
 HEAD = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xc0\x00\x11\x08"
-REST = b"\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
+TAIL = b"\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +41,7 @@ def main(count: int, measure: str | None) -> None:
         started = time.perf_counter()
         description = generate(Path(folder), count)
         result = {"count": count, "generated_s": round(time.perf_counter() - started, 1)}
-        first, second = (in_process(description) for _ in range(2))
+        first, second = (run_scan(description) for _ in range(2))
     click.echo(json.dumps({**result, "first": first, "remembered": second}))
     fits = first["seconds"] < SECONDS and max(first["megabytes"], second["megabytes"]) < MEGABYTES
     sys.exit(not fits)
@@ -56,8 +56,8 @@ def generate(folder: Path, count: int) -> Path:
     for number, boxes in enumerate(counts.tolist()):
         height, width = rng.integers(200, 640, 2).tolist()
         size = struct.pack(">HH", height, width)
-        (folder / "images" / f"{number:012d}.jpg").write_bytes(HEAD + size + REST)
-        (folder / "labels" / f"{number:012d}.txt").write_text(labels(rng, boxes))
+        (folder / "images" / f"{number:012d}.jpg").write_bytes(HEAD + size + TAIL)
+        (folder / "labels" / f"{number:012d}.txt").write_text(label_text(rng, boxes))
     (folder / "train.txt").write_text("".join(f"images/{number:012d}.jpg\n" for number in range(count)))
     (folder / "many.names").write_text("".join(f"class{number}\n" for number in range(CLASSES)))
     description = folder / "many.data"
@@ -65,7 +65,7 @@ def generate(folder: Path, count: int) -> Path:
     return description
 
 
-def labels(rng: np.random.Generator, boxes: int) -> str:
+def label_text(rng: np.random.Generator, boxes: int) -> str:
     size = rng.uniform(0.01, 0.5, (boxes, 2))
     centre = rng.uniform(size / 2, 1 - size / 2)
     rows = np.concatenate([centre, size], axis=1).tolist()
@@ -76,7 +76,7 @@ def labels(rng: np.random.Generator, boxes: int) -> str:
     )
 
 
-def in_process(description: Path) -> dict[str, float]:
+def run_scan(description: Path) -> dict[str, float]:
     """What a fresh process measures, so that the memory is that of the scan and its imports."""
     command = [sys.executable, __file__, "--measure", str(description)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -31,7 +31,7 @@ PAIRS = (
 )
 
 
-class Ratio(NamedTuple):
+class FoldTiming(NamedTuple):
     """Seconds of the two networks (medians), and the median and quartiles of the ratios of the pairs."""
 
     yolor: float
@@ -59,9 +59,11 @@ def main(size: int, count: int, threads: int, names: tuple[str, ...]) -> None:
     )
     for name, baseline in PAIRS:
         if not names or name in names:
-            networks = [_network(text, size) for text in _texts(name, baseline)]
-            unfolded = _compared(networks, size=size, count=count)
-            folded = _compared([fold(network).network for network in networks], size=size, count=count)
+            networks = [_build_network(text, size) for text in _cfg_texts(name, baseline)]
+            unfolded = _compare_networks(networks, size=size, count=count)
+            folded = _compare_networks(
+                [fold(network).network for network in networks], size=size, count=count
+            )
             click.echo(
                 f"{name:16s} {1e3 * folded.yolor:8.1f} {baseline or 'without implicit':>17s}"
                 f" {1e3 * folded.baseline:8.1f} {folded.median:7.3f}"
@@ -69,7 +71,7 @@ def main(size: int, count: int, threads: int, names: tuple[str, ...]) -> None:
             )
 
 
-def _compared(networks: list[Network], *, size: int, count: int) -> Ratio:
+def _compare_networks(networks: list[Network], *, size: int, count: int) -> FoldTiming:
     """Both networks in turn, `count` times after two passes to warm up; which is first alternates."""
     import torch
 
@@ -84,25 +86,25 @@ def _compared(networks: list[Network], *, size: int, count: int) -> Ratio:
     kept = [taken[2:] for taken in seconds]
     ratios = [one / other for one, other in zip(*kept, strict=True)]
     below, median, above = statistics.quantiles(ratios, n=4)
-    return Ratio(statistics.median(kept[0]), statistics.median(kept[1]), below, median, above)
+    return FoldTiming(statistics.median(kept[0]), statistics.median(kept[1]), below, median, above)
 
 
-def _texts(name: str, baseline: str) -> list[str]:
+def _cfg_texts(name: str, baseline: str) -> list[str]:
     """The cfgs of the network and of its baseline; without one, of itself without implicit knowledge."""
-    row = family.FAMILY[name]._replace(implicit=False)
+    row = family.NETWORKS[name]._replace(implicit=False)
     other = (CFG / f"{baseline}.cfg").read_text() if baseline else family.cfg_text(name, row)
     return [(CFG / f"{name}.cfg").read_text(), other]
 
 
-def _network(text: str, size: int) -> Network:
+def _build_network(text: str, size: int) -> Network:
     import torch
 
-    from yolor_cfg.graph import Reading, build
+    from yolor_cfg.graph import ReadOptions, build_graph
     from yolor_cfg.lang.syntax import parse
     from yolor_cfg.model import Network
 
     torch.manual_seed(0)
-    return Network(build(parse(text), Reading(size=size))).eval()
+    return Network(build_graph(parse(text), ReadOptions(size=size))).eval()
 
 
 if __name__ == "__main__":

@@ -22,28 +22,30 @@ from pathlib import Path
 
 import click
 
-from yolor_cfg.cli.options import Size, dialect_option
+from yolor_cfg.cli.options import SizeParam, dialect_option
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 1.3
 MIB = 2**20
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
+NO_CACHE_ENV = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("cfg", type=click.Path(exists=True))
-@click.option("--img-size", "size", type=Size(), help="N or HxW; default: the cfg's own")
+@click.option("--img-size", "size", type=SizeParam(), help="N or HxW; default: the cfg's own")
 @dialect_option
 @click.option("--runs", default=3, show_default=True, help="processes; the median counts")
 def main(cfg: str, size: int | tuple[int, int] | None, dialect: str | None, runs: int) -> None:
     """Print both figures and their ratio for one image, float32, without gradients."""
     from yolor_cfg.count import peak_activation
-    from yolor_cfg.graph import Reading, load
+    from yolor_cfg.graph import ReadOptions, load_graph
 
-    graph = load(cfg, Reading(dialect=dialect, size=size))
+    graph = load_graph(cfg, ReadOptions(dialect=dialect, size=size))
     peak = peak_activation(graph)
     asked = json.dumps({"cfg": cfg, "dialect": graph.dialect.name, "size": size})
-    real, cached = (statistics.median(_measured(asked, env) for _ in range(runs)) for env in (GIVES_BACK, {}))
+    real, cached = (
+        statistics.median(_measure_rise(asked, env) for _ in range(runs)) for env in (NO_CACHE_ENV, {})
+    )
     node = graph.nodes[peak.number]
     ratio = real / peak.bytes
     click.echo(f"{cfg} at {graph.image}")
@@ -54,7 +56,7 @@ def main(cfg: str, size: int | tuple[int, int] | None, dialect: str | None, runs
     sys.exit(ratio > LIMIT)
 
 
-def _measured(asked: str, env: dict[str, str]) -> int:
+def _measure_rise(asked: str, env: dict[str, str]) -> int:
     """Bytes by which the resident set of a fresh process rises."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     code = "import sys, bench_memory; bench_memory.measure(sys.argv[1])"
@@ -69,7 +71,7 @@ def _measured(asked: str, env: dict[str, str]) -> int:
 
 
 def measure(asked: str) -> None:
-    """Print the rise of the resident set during one forward pass of the network that `load` gives."""
+    """Print the rise of the resident set during one forward pass of the network that `load_graph` gives."""
     import torch
 
     from yolor_cfg import load
@@ -79,19 +81,19 @@ def measure(asked: str) -> None:
     network = load(told["cfg"], dialect=told["dialect"], size=size)
     image = network.graph.image
     with torch.no_grad():
-        network(torch.zeros(1, image.channels, *_tiny(image[1:], network.graph.largest_stride)))
+        network(torch.zeros(1, image.channels, *_smallest_size(image[1:], network.graph.largest_stride)))
         network.reset()
-        before = _resident()
+        before = _resident_bytes()
         network(torch.rand(1, *image))
     print(_status("VmHWM") - before)
 
 
-def _tiny(sides: tuple[int, ...], stride: int) -> list[int]:
+def _smallest_size(sides: tuple[int, ...], stride: int) -> list[int]:
     """The smallest image that the network takes: one cell of its coarsest map each way."""
     return [min(side, stride) for side in sides]
 
 
-def _resident() -> int:
+def _resident_bytes() -> int:
     """Bytes resident now, freed memory given back first; the high-water mark starts anew from here."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")

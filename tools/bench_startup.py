@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import click
 
-from yolor_cfg.networks.family import FAMILY, cfg_text
+from yolor_cfg.networks.family import NETWORKS, cfg_text
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = "yolov4_p7"  # 366 sections
@@ -29,7 +29,7 @@ HEAVY = "yolov4_p5"  # 283 MB of weights
 PAGE_FLOATS = 1024  # one float of each page of 4096 bytes
 
 
-class Row(NamedTuple):
+class Comparison(NamedTuple):
     """One measurement: medians of both sides (with their unit) and the median ratio."""
 
     what: str
@@ -50,7 +50,7 @@ class Row(NamedTuple):
 def main(runs: int) -> None:
     """Measure, print a table, exit 1 on a miss."""
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*_starting(Path(folder), runs), *_filling(Path(folder), runs)]
+        rows = [*_measure_startup(Path(folder), runs), *_measure_filling(Path(folder), runs)]
     click.echo(f"{'':58}{'ours':>9}{'against':>9}{'':5}{'ratio':>6}  limit")
     for row in rows:
         numbers = f"{row.ours:9.3f}{row.theirs:9.3f} {row.unit:4}{row.ratio:6.3f}  {row.limit:5.2f}"
@@ -58,12 +58,17 @@ def main(runs: int) -> None:
     sys.exit(not all(row.is_met for row in rows))
 
 
-def _starting(folder: Path, runs: int) -> list[Row]:
+def _measure_startup(folder: Path, runs: int) -> list[Comparison]:
     """Whole processes against `python -c 'import torch'`."""
-    cfg = _written(folder, LARGE)
+    cfg = _write_cfg(folder, LARGE)
     torch = [sys.executable, "-c", "import torch"]
     return [
-        _paired(what, (_process([*_command(), *arguments]), _process(torch)), limit=limit, runs=runs)
+        _measure_pairs(
+            what,
+            (_process_timer([*_yolor_command(), *arguments]), _process_timer(torch)),
+            limit=limit,
+            runs=runs,
+        )
         for what, arguments, limit in (
             ("yolor --help, against import torch", ["--help"], 0.15),
             ("yolor info, 366 sections, against import torch", ["-q", "info", str(cfg)], 0.25),
@@ -71,36 +76,36 @@ def _starting(folder: Path, runs: int) -> list[Row]:
     ]
 
 
-def _filling(folder: Path, runs: int) -> list[Row]:
+def _measure_filling(folder: Path, runs: int) -> list[Comparison]:
     """A built network filled from a file in the page cache, against np.fromfile; each in a fresh process."""
-    cfg = _written(folder, HEAVY)
+    cfg = _write_cfg(folder, HEAVY)
     weights = folder / "heavy.weights"
     size = _random_weights(cfg, weights)
     rows = []
     for kind in ("untouched", "initialised"):
         fill, fromfile = ([code, str(cfg), str(weights), kind] for code in ("fill", "fromfile"))
-        pairs = [(_child(fill), _child(fromfile)) for _ in range(runs)]
+        pairs = [(_run_child(fill), _run_child(fromfile)) for _ in range(runs)]
         ours, theirs = ([pair[side]["seconds"] for pair in pairs] for side in (0, 1))
         what = f"filling {size >> 20} MiB, {kind} memory"
-        rows.append(_row(f"{what}, against np.fromfile", ours, theirs, limit=1.3))
+        rows.append(_summarize(f"{what}, against np.fromfile", ours, theirs, limit=1.3))
         grown = [pair[0]["grown"] / 2**20 for pair in pairs]
-        growth = _row(f"{what}, RSS against the file", grown, [size / 2**20] * runs, limit=1.1)
+        growth = _summarize(f"{what}, RSS against the file", grown, [size / 2**20] * runs, limit=1.1)
         rows.append(growth._replace(unit="MiB"))
     return rows
 
 
-def _command() -> list[str]:
+def _yolor_command() -> list[str]:
     script = Path(sys.executable).with_name("yolor")
     return [str(script)] if script.exists() else [sys.executable, "-m", "yolor_cfg"]
 
 
-def _written(folder: Path, name: str) -> Path:
+def _write_cfg(folder: Path, name: str) -> Path:
     path = folder / f"{name}.cfg"
-    path.write_text(cfg_text(name, FAMILY[name]))
+    path.write_text(cfg_text(name, NETWORKS[name]))
     return path
 
 
-def _process(command: Sequence[str]) -> Callable[[], float]:
+def _process_timer(command: Sequence[str]) -> Callable[[], float]:
     """A function that runs the command once and returns its seconds."""
 
     def run() -> float:
@@ -111,32 +116,32 @@ def _process(command: Sequence[str]) -> Callable[[], float]:
     return run
 
 
-def _paired(what: str, sides: Sequence[Callable[[], float]], *, limit: float, runs: int) -> Row:
+def _measure_pairs(what: str, sides: Sequence[Callable[[], float]], *, limit: float, runs: int) -> Comparison:
     pairs = [[side() for side in sides] for _ in range(runs + 1)][1:]  # the first runs read the disk
-    return _row(what, [pair[0] for pair in pairs], [pair[1] for pair in pairs], limit=limit)
+    return _summarize(what, [pair[0] for pair in pairs], [pair[1] for pair in pairs], limit=limit)
 
 
-def _row(what: str, ours: Sequence[float], theirs: Sequence[float], *, limit: float) -> Row:
+def _summarize(what: str, ours: Sequence[float], theirs: Sequence[float], *, limit: float) -> Comparison:
     ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-    return Row(what, statistics.median(ours), statistics.median(theirs), ratio, limit, "s")
+    return Comparison(what, statistics.median(ours), statistics.median(theirs), ratio, limit, "s")
 
 
 def _random_weights(cfg: Path, path: Path) -> int:
     """Write small random numbers as the network's weights; returns the bytes."""
     import numpy as np
 
-    from yolor_cfg.count import count
-    from yolor_cfg.graph import load
+    from yolor_cfg.count import count_costs
+    from yolor_cfg.graph import load_graph
     from yolor_cfg.weights.layout import WeightsHeader
 
-    size = count(load(cfg)).weights_bytes
+    size = count_costs(load_graph(cfg)).weights_bytes
     header = WeightsHeader().to_bytes()
     numbers = np.random.default_rng(0).random((size - len(header)) // 4, np.float32)
     path.write_bytes(header + numbers.tobytes())
     return size
 
 
-def _child(call: Sequence[str]) -> dict[str, float]:
+def _run_child(call: Sequence[str]) -> dict[str, float]:
     """What the function `call[0]` below prints for its arguments `call[1:]`, in a fresh process."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     code = f"import sys, bench_startup; bench_startup.{call[0]}(*sys.argv[1:])"
@@ -158,43 +163,43 @@ def fill(cfg: str, weights: str, kind: str) -> None:
     """
     import torch
 
-    from yolor_cfg.graph import load
+    from yolor_cfg.graph import load_graph
     from yolor_cfg.model import Network
     from yolor_cfg.weights.darknet import read_weights
 
     with torch.device("meta" if kind == "untouched" else "cpu"):
-        network = Network(load(cfg))
+        network = Network(load_graph(cfg))
     if kind == "untouched":
         network.to_empty(device="cpu")
-    before = _resident()
+    before = _resident_bytes()
     start = time.perf_counter()
     read_weights(network, weights)
     touched = sum(float(tensor.view(-1)[::PAGE_FLOATS].sum()) for tensor in network.state_dict().values())
-    _tell(time.perf_counter() - start, before, touched)
+    _print_result(time.perf_counter() - start, before, touched)
 
 
 def fromfile(cfg: str, weights: str, kind: str) -> None:
     """The same file by np.fromfile, every page touched."""
     import numpy as np
 
-    before = _resident()
+    before = _resident_bytes()
     start = time.perf_counter()
     numbers = np.fromfile(weights, np.float32)
     touched = float(numbers[::PAGE_FLOATS].sum())
-    _tell(time.perf_counter() - start, before, touched)
+    _print_result(time.perf_counter() - start, before, touched)
 
 
-def _tell(seconds: float, before: int, touched: float) -> None:
-    print(json.dumps({"seconds": seconds, "grown": _peak_resident() - before, "touched": touched}))
+def _print_result(seconds: float, before: int, touched: float) -> None:
+    print(json.dumps({"seconds": seconds, "grown": _peak_resident_bytes() - before, "touched": touched}))
 
 
-def _resident() -> int:
+def _resident_bytes() -> int:
     """Bytes resident now; the high-water mark starts anew from here (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
 
-def _peak_resident() -> int:
+def _peak_resident_bytes() -> int:
     return _status("VmHWM")
 
 

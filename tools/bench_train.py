@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from yolor_cfg.cli.options import Size
+from yolor_cfg.cli.options import SizeParam
 from yolor_cfg.networks import family
 
 if TYPE_CHECKING:
-    from bench_train_loops import Step
+    from bench_train_loops import StepStats
 
 ROOT = Path(__file__).resolve().parents[1]
 BOUNDS = {"fp32": 1.3, "bf16": 2.2}
 MOST_WAITING, MOST_GROWTH = 0.10, 8.0
-SETTLING = 3
+WARMUP_STEPS = 3
 EPOCH_BATCHES = 50
 SMALL = ("yolor_micro", (64, 64), 4)
 # x86 names it in two flags, Arm in one.
@@ -53,11 +53,11 @@ class Case(NamedTuple):
     precision: str = "fp32"
 
 
-class Pair(NamedTuple):
+class TurnPair(NamedTuple):
     """The steps of two turns that followed each other."""
 
-    ours: list[Step]
-    plain: list[Step]
+    ours: list[StepStats]
+    plain: list[StepStats]
 
     @property
     def ratio(self) -> float:
@@ -65,7 +65,7 @@ class Pair(NamedTuple):
         return seconds(self.plain) / seconds(self.ours)
 
 
-class Row(NamedTuple):
+class SpeedSummary(NamedTuple):
     """Images per second of both, the ratio with its quartiles, and the part of our steps spent waiting."""
 
     ours: float
@@ -73,7 +73,7 @@ class Row(NamedTuple):
     below: float
     ratio: float
     above: float
-    waiting: float
+    wait_share: float
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,11 +81,11 @@ class Row(NamedTuple):
     "--cfg",
     default="yolor_nano",
     show_default=True,
-    type=click.Choice(list(family.FAMILY)),
+    type=click.Choice(list(family.NETWORKS)),
     metavar="NAME",
     help="network of the family",
 )
-@click.option("--img-size", "size", type=Size(), default="256x320", show_default=True, help="N or HxW")
+@click.option("--img-size", "size", type=SizeParam(), default="256x320", show_default=True, help="N or HxW")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="images of a step")
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="steps of a turn")
 @click.option("--pairs", type=click.IntRange(2), default=8, show_default=True, help="turns of each loop")
@@ -112,21 +112,21 @@ def main(
 ) -> None:
     """Print a line for each precision, and one for memory."""
     case = Case(cfg, size if isinstance(size, tuple) else (size, size), batch_size)
-    able = computes_bf16(_processor())
+    able = can_compute_bf16(_cpu_info())
     misses = []
     click.echo(f"{cfg} at {case.size[0]}x{case.size[1]}, batches of {batch_size}; images per second")
     click.echo(f"{'':4s} {'ours':>9s} {'plain':>9s} {'ratio':>7s} {'quartiles':>15s} {'waiting':>8s}")
     for kind in [precision] if precision else list(BOUNDS)[: 1 + able]:
-        row = summary(compared(case._replace(precision=kind), steps=steps, pairs=pairs), batch_size)
+        row = summarize(compare_loops(case._replace(precision=kind), steps=steps, pairs=pairs), batch_size)
         click.echo(
             f"{kind:4s} {row.ours:9.2f} {row.plain:9.2f} {row.ratio:7.2f} {row.below:7.2f}"
-            f" {row.above:7.2f} {row.waiting:8.1%}"
+            f" {row.above:7.2f} {row.wait_share:8.1%}"
         )
         misses += faults(row, BOUNDS[kind] if able or kind != "bf16" else None)
     if not able:
         click.echo("bf16: this processor has no instructions for it, so its bound is not judged here")
     if memory_steps:
-        grown = growth(_residents(memory_steps))
+        grown = growth(_resident_sizes(memory_steps))
         click.echo(f"memory grows by {grown:.1f} MiB from step {memory_steps // 4} to step {memory_steps}")
         misses += [f"memory grows by more than {MOST_GROWTH:g} MiB"] * (grown > MOST_GROWTH)
     for miss in misses:
@@ -134,49 +134,53 @@ def main(
     sys.exit(bool(misses))
 
 
-def computes_bf16(processor: str) -> bool:
+def can_compute_bf16(processor: str) -> bool:
     """Whether the text of /proc/cpuinfo names instructions for bf16."""
     return not BF16_FLAGS.isdisjoint(processor.split())
 
 
-def _processor() -> str:
+def _cpu_info() -> str:
     path = Path("/proc/cpuinfo")
     return path.read_text() if path.exists() else ""
 
 
-def seconds(steps: Sequence[Step]) -> float:
+def seconds(steps: Sequence[StepStats]) -> float:
     """What the steps took that count."""
-    return sum(step.seconds for step in steps[SETTLING:])
+    return sum(step.seconds for step in steps[WARMUP_STEPS:])
 
 
-def compared(case: Case, *, steps: int, pairs: int) -> list[Pair]:
+def compare_loops(case: Case, *, steps: int, pairs: int) -> list[TurnPair]:
     """Both loops in turn; a first turn of each warms it up."""
-    count = steps + SETTLING
+    count = steps + WARMUP_STEPS
     found = []
-    with _prepared(case) as said, _running("ours", said) as ours, _running("plain", said) as plain:
+    with (
+        _prepare_options(case) as said,
+        _start_loop("ours", said) as ours,
+        _start_loop("plain", said) as plain,
+    ):
         for loop in (ours, plain):
-            loop.turn(SETTLING)
+            loop.turn(WARMUP_STEPS)
         for number in range(pairs):
             turns = {loop: loop.turn(count) for loop in ((ours, plain) if number % 2 else (plain, ours))}
-            found.append(Pair(turns[ours], turns[plain]))
+            found.append(TurnPair(turns[ours], turns[plain]))
     return found
 
 
-def summary(pairs: Sequence[Pair], batch_size: int) -> Row:
+def summarize(pairs: Sequence[TurnPair], batch_size: int) -> SpeedSummary:
     """Medians over the turns."""
-    counted = len(pairs[0].ours) - SETTLING
+    counted = len(pairs[0].ours) - WARMUP_STEPS
     ours, plain = (
         counted * batch_size / statistics.median(map(seconds, turns)) for turns in zip(*pairs, strict=True)
     )
-    steps = [step for pair in pairs for step in pair.ours[SETTLING:]]
-    waiting = sum(step.waited for step in steps) / sum(step.seconds for step in steps)
-    return Row(ours, plain, *statistics.quantiles([pair.ratio for pair in pairs], n=4), waiting)
+    steps = [step for pair in pairs for step in pair.ours[WARMUP_STEPS:]]
+    waiting = sum(step.wait_seconds for step in steps) / sum(step.seconds for step in steps)
+    return SpeedSummary(ours, plain, *statistics.quantiles([pair.ratio for pair in pairs], n=4), waiting)
 
 
-def faults(row: Row, bound: float | None) -> list[str]:
+def faults(row: SpeedSummary, bound: float | None) -> list[str]:
     """The bounds that a row misses; None: its speed is not judged."""
     slow = [f"{row.ratio:.2f} times as fast, not {bound}"] if bound and row.ratio < bound else []
-    late = [f"{row.waiting:.0%} of a step spent waiting"] if row.waiting >= MOST_WAITING else []
+    late = [f"{row.wait_share:.0%} of a step spent waiting"] if row.wait_share >= MOST_WAITING else []
     return slow + late
 
 
@@ -186,9 +190,9 @@ def growth(resident: Sequence[float]) -> float:
     return statistics.linear_regression(range(len(later)), later).slope * (len(later) - 1)
 
 
-def _residents(steps: int) -> list[float]:
-    with _prepared(Case(*SMALL)) as said, _running("ours", said) as loop:
-        return [step.resident for step in loop.turn(max(steps, 4))]
+def _resident_sizes(steps: int) -> list[float]:
+    with _prepare_options(Case(*SMALL)) as said, _start_loop("ours", said) as loop:
+        return [step.resident_mib for step in loop.turn(max(steps, 4))]
 
 
 class Loop:
@@ -197,9 +201,9 @@ class Loop:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
-    def turn(self, steps: int) -> list[Step]:
+    def turn(self, steps: int) -> list[StepStats]:
         """Let it go on for so many steps."""
-        from bench_train_loops import Step
+        from bench_train_loops import StepStats
 
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(f"{steps}\n")
@@ -207,11 +211,11 @@ class Loop:
         line = self.process.stdout.readline()
         if not line:
             raise click.ClickException("a loop ended before its time")
-        return [Step(*values) for values in json.loads(line)]
+        return [StepStats(*values) for values in json.loads(line)]
 
 
 @contextmanager
-def _running(name: str, said: dict[str, object]) -> Iterator[Loop]:
+def _start_loop(name: str, said: dict[str, object]) -> Iterator[Loop]:
     """A process with the loop of this name, which has its network ready and waits for its turn."""
     usual = {key: value for key, value in os.environ.items() if not key.startswith(ALLOCATOR)}
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
@@ -223,15 +227,15 @@ def _running(name: str, said: dict[str, object]) -> Iterator[Loop]:
 
 
 @contextmanager
-def _prepared(case: Case) -> Iterator[dict[str, object]]:
+def _prepare_options(case: Case) -> Iterator[dict[str, object]]:
     """What `yolor train` would be told, with a cfg and pictures that are there as long as they are needed."""
     from yolor_cfg.data.shapes import NAMES
-    from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+    from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 
     with tempfile.TemporaryDirectory() as folder:
         cfg = Path(folder) / f"{case.cfg}.cfg"
-        cfg.write_text(family.cfg_text(case.cfg, family.FAMILY[case.cfg], classes=len(NAMES)))
-        wanted = DrawnData(EPOCH_BATCHES * case.batch_size + 1, case.size, held=1)
+        cfg.write_text(family.cfg_text(case.cfg, family.NETWORKS[case.cfg], classes=len(NAMES)))
+        wanted = ShapesOptions(EPOCH_BATCHES * case.batch_size + 1, case.size, val_count=1)
         data = write_shapes(Path(folder) / "shapes", wanted)
         yield {
             "cfg": str(cfg),

@@ -1,6 +1,7 @@
 """The two loops that tools/bench_train.py compares, each in a process of its own, a turn of steps at a time.
 
-`ours` is the loop of `yolor train`. `plain` is what one would write without our measures: values [N, C, H, W]
+`run_yolor_loop` is the loop of `yolor train`. `run_plain_loop` is what one would write without our measures:
+values [N, C, H, W]
 as torch makes them, float32, torch's usual settings, an optimizer and a running average that go from tensor
 to tensor, and pictures prepared before each step by the thread that computes. Network, first weights,
 pictures, their random numbers and the loss are the same.
@@ -25,73 +26,73 @@ from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.types import Batch
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.model import Network
-from yolor_cfg.train.loop import LARGEST_BYTE, penalties, train
-from yolor_cfg.train.loss import detection_loss, initialise_biases
+from yolor_cfg.train.loop import LARGEST_BYTE, implicit_penalty, train
+from yolor_cfg.train.loss import detection_loss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
-from yolor_cfg.train.optim import ema_decay, optimizer_for, parameter_groups, set_rates
-from yolor_cfg.train.run import fresh
-from yolor_cfg.train.settings import Options
-from yolor_cfg.train.setup import Job, deterministic, prepare
-from yolor_cfg.train.state import State
+from yolor_cfg.train.optim import build_optimizer, ema_decay, parameter_groups, set_rates
+from yolor_cfg.train.run import build_state
+from yolor_cfg.train.settings import TrainOptions
+from yolor_cfg.train.setup import Job, prepare_job, set_deterministic
+from yolor_cfg.train.state import TrainState
 
 MIB = 2**20
 
 
-class Step(NamedTuple):
+class StepStats(NamedTuple):
     """Seconds of a step, those of them spent waiting for pictures, loss of an image, MiB then resident."""
 
     seconds: float
-    waited: float
+    wait_seconds: float
     loss: float
-    resident: float
+    resident_mib: float
 
 
-class Over(Exception):
+class NoMoreTurns(Exception):
     """There is no turn any more."""
 
 
 class Pace:
     """Lets a loop go on for a turn of so many steps, and tells what they took, again and again."""
 
-    def __init__(self, turns: Iterator[int], tell: Callable[[list[Step]], None]) -> None:
+    def __init__(self, turns: Iterator[int], tell: Callable[[list[StepStats]], None]) -> None:
         self.turns, self.tell = turns, tell
-        self.steps: list[Step] = []
-        self.left, self.waited, self.last = 0, 0.0, 0.0
+        self.steps: list[StepStats] = []
+        self.left, self.wait_seconds, self.last = 0, 0.0, 0.0
 
     def wait(self) -> None:
         """Until the next turn begins; Over where there is none."""
         self.steps, self.left = [], next(self.turns, 0)
         if not self.left:
-            raise Over
-        self.waited, self.last = 0.0, time.perf_counter()
+            raise NoMoreTurns
+        self.wait_seconds, self.last = 0.0, time.perf_counter()
 
-    def step(self, loss: float) -> None:
+    def end_step(self, loss: float) -> None:
         """At the end of each step; after the last one of a turn it waits."""
         now = time.perf_counter()
-        self.steps.append(Step(now - self.last, self.waited, loss, resident()))
-        self.waited, self.last, self.left = 0.0, now, self.left - 1
+        self.steps.append(StepStats(now - self.last, self.wait_seconds, loss, resident_mib()))
+        self.wait_seconds, self.last, self.left = 0.0, now, self.left - 1
         if not self.left:
             self.tell(self.steps)
             self.wait()
 
-    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def time_batches(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches; what is waited for them counts."""
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
-            self.waited += time.perf_counter() - start
+            self.wait_seconds += time.perf_counter() - start
             if batch is None:
                 return
             yield batch
 
 
-def resident() -> float:
+def resident_mib() -> float:
     """MiB of this process that are in memory (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
-class Timed(NamedTuple):
+class TimedLoader(NamedTuple):
     """A loader whose batches are timed."""
 
     loader: Loader
@@ -99,78 +100,79 @@ class Timed(NamedTuple):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """As the loader's own."""
-        return self.pace.timed(self.loader.epoch(epoch, start))
+        return self.pace.time_batches(self.loader.epoch(epoch, start))
 
 
-class Watching(NamedTuple):
+class TimingCallback(NamedTuple):
     """Looks on at our loop and keeps nothing."""
 
     pace: Pace
-    asked_to_stop: bool = False
+    is_stop_requested: bool = False
 
-    def batch(self, state: State, batch: Batch, losses: list[float]) -> None:
+    def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
         """A step is done."""
-        self.pace.step(losses[0])
+        self.pace.end_step(losses[0])
 
-    def epoch(self, state: State, scores: Scores | None, *, best: bool) -> None:
+    def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
         """Nothing is shown."""
 
-    def keep(self, state: State) -> None:
+    def save(self, state: TrainState) -> None:
         """Nothing is written."""
 
 
-def ours(options: Options, pace: Pace) -> None:
+def run_yolor_loop(options: TrainOptions, pace: Pace) -> None:
     """What `yolor train` does, as far as its loop goes."""
     keep_freed_memory()
     torch.manual_seed(options.seed)
-    deterministic(options)
-    job = prepare(options)
-    state = fresh(job, say=lambda text: None)
-    phases = tuple(phase._replace(loader=Timed(phase.loader, pace)) for phase in job.phases)  # type: ignore
+    set_deterministic(options)
+    job = prepare_job(options)
+    state = build_state(job, say=lambda text: None)
+    loaders: list[Any] = [TimedLoader(phase.loader, pace) for phase in job.phases]
+    phases = tuple(phase._replace(loader=loader) for phase, loader in zip(job.phases, loaders, strict=True))
     pace.wait()
-    train(dataclasses.replace(job, phases=phases), state, Watching(pace))
+    train(dataclasses.replace(job, phases=phases), state, TimingCallback(pace))
 
 
-class Plain(Network):
+class PlainNetwork(Network):
     """The same network with all values [N, C, H, W] in this order in memory too."""
 
-    def _checked(self, images: Tensor) -> Tensor:
+    def _check_images(self, images: Tensor) -> Tensor:
         return images
 
 
-def plain(options: Options, pace: Pace) -> None:
+def run_plain_loop(options: TrainOptions, pace: Pace) -> None:
     """The plain loop; it computes in float32 whatever the options say."""
     torch.manual_seed(options.seed)
-    job = prepare(options)
-    network = Plain(job.graph).train()
-    initialise_biases(network)
+    job = prepare_job(options)
+    network = PlainNetwork(job.graph).train()
+    initialize_biases(network)
     pace.wait()
-    repeat(job, network, pace)
+    train_plain(job, network, pace)
 
 
-def repeat(job: Job, network: Plain, pace: Pace) -> None:
+def train_plain(job: Job, network: PlainNetwork, pace: Pace) -> None:
     """Step after step."""
     phase = job.phases[0]
     loader = dataclasses.replace(phase.loader, workers=0)
-    optimizer = optimizer_for(parameter_groups(network), **job.optimizer)
+    optimizer = build_optimizer(parameter_groups(network), **job.optimizer)
     for group in optimizer.param_groups:
         group["foreach"] = False
     average = copy.deepcopy(network).eval()
     count = updates = 0
     for epoch in range(job.epochs):
-        for batch in pace.timed(loader.epoch(epoch)):
+        for batch in pace.time_batches(loader.epoch(epoch)):
             rates = phase.schedule(count)
             set_rates(optimizer, rates)
             images = ordered_pixels(batch.images)
             loss = detection_loss(network(images), batch.targets, network, rules=job.rules).total
-            (loss + penalties(network) * len(images)).backward()
-            if job.updates_at(count, rates):
+            (loss + implicit_penalty(network) * len(images)).backward()
+            if job.is_update_due(count, rates):
                 optimizer.step()
                 optimizer.zero_grad()
                 updates += 1
-                follow(average, network, ema_decay(updates))
+                update_ema(average, network, ema_decay(updates))
             count += 1
-            pace.step(loss.item() / len(images))
+            pace.end_step(loss.item() / len(images))
 
 
 def ordered_pixels(images: Tensor) -> Tensor:
@@ -180,24 +182,24 @@ def ordered_pixels(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
     """The running average, tensor by tensor."""
-    for mine, live in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+    for mine, live in zip(ema.state_dict().values(), network.state_dict().values(), strict=True):
         if mine.dtype.is_floating_point:
             mine.mul_(decay).add_(live, alpha=1 - decay)
         else:
             mine.copy_(live)
 
 
-LOOPS = {"ours": ours, "plain": plain}
+LOOPS = {"ours": run_yolor_loop, "plain": run_plain_loop}
 
 
 def main(loop: str, said: dict[str, Any]) -> None:
     """Run a loop: each line that comes in is a number of steps, for which a line of JSON goes out."""
     pace = Pace(map(int, sys.stdin), lambda steps: print(json.dumps(steps), flush=True))
     try:
-        LOOPS[loop](Options.of(said), pace)
-    except Over:
+        LOOPS[loop](TrainOptions.from_dict(said), pace)
+    except NoMoreTurns:
         return
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from yolor_cfg.networks.family import FAMILY, cfg_text
+from yolor_cfg.networks.family import NETWORKS, cfg_text
 
 CFG = Path(__file__).resolve().parents[1] / "cfg"
 
@@ -17,7 +17,7 @@ CFG = Path(__file__).resolve().parents[1] / "cfg"
 @click.option("--out", type=click.Path(path_type=Path), default=CFG, help="folder in place of cfg/")
 def main(check: bool, out: Path) -> None:
     """Write all networks of the table; `yolor new` writes one, for your classes and size."""
-    texts = {out / f"{name}.cfg": cfg_text(name, row) for name, row in FAMILY.items()}
+    texts = {out / f"{name}.cfg": cfg_text(name, row) for name, row in NETWORKS.items()}
     stale = [path.name for path, text in texts.items() if not path.exists() or path.read_text() != text]
     if check:
         sys.exit(f"differs from the table: {', '.join(stale)}; run python tools/make_cfgs.py" if stale else 0)

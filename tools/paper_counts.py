@@ -11,15 +11,15 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from yolor_cfg.count import count, tally, work
-from yolor_cfg.graph import Reading, build
+from yolor_cfg.count import count_by_convention, count_costs, count_work
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.networks import family
-from yolor_cfg.networks.u5r5 import U5Row
-from yolor_cfg.networks.yolor import Row
+from yolor_cfg.networks.u5r5 import U5R5Row
+from yolor_cfg.networks.yolor import YolorRow
 
 
-class Convention(NamedTuple):
+class PaperConvention(NamedTuple):
     """Whose code, and in which state."""
 
     yaml: bool
@@ -29,19 +29,19 @@ class Convention(NamedTuple):
         return f"{'yaml' if self.yaml else 'cfg'}, {'fused' if self.fused else 'unfused'}"
 
 
-CFG, CFG_FUSED = Convention(yaml=False, fused=False), Convention(yaml=False, fused=True)
-YAML, YAML_FUSED = Convention(yaml=True, fused=False), Convention(yaml=True, fused=True)
+CFG, CFG_FUSED = PaperConvention(yaml=False, fused=False), PaperConvention(yaml=False, fused=True)
+YAML, YAML_FUSED = PaperConvention(yaml=True, fused=False), PaperConvention(yaml=True, fused=True)
 CONVENTIONS = (CFG, CFG_FUSED, YAML, YAML_FUSED)
 
 # U5R5 is of another code: its blocks have no yaml, and asking for it is a KeyError.
 # Numbers that yaml has more than cfg, for each channel of a branch. Unfused: where fusion comes first, the
 # dense branch is normalised a second time (2); else the shared norm replaces two others. Fused: the shared
 # norm of both branches stays (4), but what it replaces has no bias of its own (1, or 2 with a transition).
-MORE_UNFUSED = {"csp": 0, "csp_first": 2, "rcsp": 2, "csp_spp": 2}
-MORE_FUSED = {"csp": 2, "csp_first": 3, "rcsp": 3, "csp_spp": 3}
+EXTRA_UNFUSED = {"csp": 0, "csp_first": 2, "rcsp": 2, "csp_spp": 2}
+EXTRA_FUSED = {"csp": 2, "csp_first": 3, "rcsp": 3, "csp_spp": 3}
 
 
-class Counts(NamedTuple):
+class PaperCounts(NamedTuple):
     """Parameters, and FLOPs for one image: 2 x (multiply-adds + biases added + 2 x numbers normalised) and 1
     for each prediction that implicit knowledge multiplies."""
 
@@ -49,25 +49,25 @@ class Counts(NamedTuple):
     flops: int
 
 
-def counts(name: str, convention: Convention, size: int) -> Counts:
+def count_network(name: str, convention: PaperConvention, size: int) -> PaperCounts:
     """What the network of that name in the table costs for a square image of that size."""
-    return _counts(family.FAMILY[name], convention, size)
+    return _count_row(family.NETWORKS[name], convention, size)
 
 
 @cache
-def _counts(row: Row | U5Row, convention: Convention, size: int) -> Counts:
+def _count_row(row: YolorRow | U5R5Row, convention: PaperConvention, size: int) -> PaperCounts:
     written = family.write_cfg("", row)
-    graph = build(parse(written.text), Reading(size=size))
-    counted, tallied = count(graph), tally(graph, "paper")
+    graph = build_graph(parse(written.text), ReadOptions(size=size))
+    counted, tallied = count_costs(graph), count_by_convention(graph, "paper")
     parameters, flops = counted.parameters, int(tallied.flops)
     if convention.fused:
         parameters = counted.parameters_folded
-        flops -= 2 * sum(work(graph, node).normalised for node in graph.nodes)
+        flops -= 2 * sum(count_work(graph, node).normalized_count for node in graph.nodes)
     if convention.yaml:
-        more = MORE_FUSED if convention.fused else MORE_UNFUSED
+        more = EXTRA_FUSED if convention.fused else EXTRA_UNFUSED
         for merge in written.merges:
             numbers = more[merge.kind] * merge.width
             parameters += numbers
             # Each of these numbers does something to each pixel, and an operation counts twice.
             flops += 2 * numbers * graph.nodes[merge.route].shape.area
-    return Counts(parameters, flops)
+    return PaperCounts(parameters, flops)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from yolor_cfg.count import count, peak_activation
-from yolor_cfg.graph import load
-from yolor_cfg.networks.family import FAMILY
+from yolor_cfg.count import count_costs, peak_activation
+from yolor_cfg.graph import load_graph
+from yolor_cfg.networks.family import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- networks -->", "<!-- /networks -->"
-HEAD = """\
+TABLE_HEAD = """\
 Parameters are as trained and with batch norm folded; GFLOPs (two a multiply-add) and the peak memory of the
 activations (float32) are for one image of the size in the cfg.
 
@@ -25,14 +25,14 @@ activations (float32) are for one image of the size in the cfg.
 """
 
 
-def table() -> str:
+def networks_table() -> str:
     """The table of all networks that are shipped, in the order of `networks.family`."""
-    return HEAD + "".join(f"{_row(name)}\n" for name in FAMILY)
+    return TABLE_HEAD + "".join(f"{_table_row(name)}\n" for name in NETWORKS)
 
 
-def _row(name: str) -> str:
-    graph = load(ROOT / "cfg" / f"{name}.cfg")
-    counted = count(graph)
+def _table_row(name: str) -> str:
+    graph = load_graph(ROOT / "cfg" / f"{name}.cfg")
+    counted = count_costs(graph)
     cells = (
         f"[{name}](cfg/{name}.cfg)",
         f"{graph.image.width} x {graph.image.height}",
@@ -44,13 +44,13 @@ def _row(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def with_table(text: str) -> str:
+def replace_table(text: str) -> str:
     """The README with a fresh table; exits where it has no place for one."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         sys.exit(f"the README has no {BEGIN} followed by {END}")
-    return f"{before}{BEGIN}\n{table()}{END}{after}"
+    return f"{before}{BEGIN}\n{networks_table()}{END}{after}"
 
 
 @click.command()
@@ -59,7 +59,7 @@ def with_table(text: str) -> str:
 def main(readme: Path, check: bool) -> None:
     """Write the table of the networks into the README."""
     text = readme.read_text(encoding="utf-8")
-    fresh = with_table(text)
+    fresh = replace_table(text)
     if check and fresh != text:
         sys.exit(f"the networks in {readme.name} are out of date; run python tools/readme_tables.py")
     if fresh != text:

@@ -1,5 +1,5 @@
-"""What names must not be: a participle for a function, one name for two types, a type and a function that differ
-by case alone."""
+"""What names must not be: a participle for a function, one name for two types, a type and a function that
+differ by case alone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import NamedTuple
 
 NO_PARTICIPLES = frozenset("embed feed need proceed seed shed speed".split())
 IRREGULAR = frozenset(
-    "begun bought bound broken built caught chosen cut done drawn driven fed felt found frozen given gone grown "
-    "held hidden kept known laid led left lent lost made meant met paid proven read said seen sent shown sold "
-    "spent split spoken stood sought taken taught thought thrown told torn understood worn wound written".split()
+    "begun bought bound broken built caught chosen cut done drawn driven fed felt found frozen given gone "
+    "grown held hidden kept known laid led left lent lost made meant met paid proven read said seen sent "
+    "shown sold spent split spoken stood sought taken taught thought thrown told torn understood worn wound "
+    "written".split()
 )
+KEPT = frozenset({"decayed"})
+"""The Section contract says it so."""
 VERBS_TOO = frozenset("cut put read set split".split())
 PREPOSITIONS = frozenset("as at behind between by in of on with without".split())
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Name(NamedTuple):
+class Definition(NamedTuple):
     """A name with the place where it is defined."""
 
     text: str
@@ -31,6 +34,8 @@ class Name(NamedTuple):
 def function_name_fault(name: str) -> str:
     """Why the name of a function is no verb and no noun; empty where nothing speaks against it."""
     words = name.strip("_").split("_")
+    if name in KEPT:
+        return ""
     if words[0] in PREPOSITIONS:
         return f"{name} starts with a preposition: name the verb, or what it returns"
     if len(words) == 1 and is_participle(words[0]):
@@ -51,15 +56,15 @@ def is_named_freely(function: Function) -> bool:
     return function.name.startswith("__") or bool(decorators & {"property", "cached_property"})
 
 
-def type_names(path: str, tree: ast.Module) -> Iterator[Name]:
+def type_names(path: str, tree: ast.Module) -> Iterator[Definition]:
     """The classes of a file and the aliases that it gives to types, on its top level."""
     for node in tree.body:
         match node:
             case ast.ClassDef(name=name):
-                yield Name(name, path, node.lineno)
+                yield Definition(name, path, node.lineno)
             case ast.Assign(targets=[ast.Name(id=name)]) if _is_type(node.value) and name[:1].isupper():
                 if not name.isupper():
-                    yield Name(name, path, node.lineno)
+                    yield Definition(name, path, node.lineno)
 
 
 def _is_type(value: ast.expr) -> bool:
@@ -67,19 +72,17 @@ def _is_type(value: ast.expr) -> bool:
     return isinstance(value, ast.Subscript | ast.BinOp)
 
 
-def twin_faults(types: Iterable[Name], functions: Iterable[Name]) -> Iterator[tuple[Name, str]]:
-    """Each type whose name another type has, or a function but for its case and underscores."""
-    by_name: dict[str, list[Name]] = defaultdict(list)
+def twin_faults(
+    types: Iterable[Definition], functions: Iterable[Definition]
+) -> Iterator[tuple[Definition, str]]:
+    """Each type whose name another type has, or a function of a module but for its case."""
+    by_name: dict[str, list[Definition]] = defaultdict(list)
     for name in types:
         by_name[name.text].append(name)
-    called = {_plain(name.text): name for name in functions}
+    called = {name.text.lower(): name for name in functions}
     for names in by_name.values():
         for other in names[1:]:
             yield other, f"{other.text} is a type in {names[0].path}:{names[0].line} too"
-        twin = called.get(_plain(names[0].text))
+        twin = called.get(names[0].text.lower())
         if twin is not None:
             yield names[0], f"{names[0].text} and the function {twin.text} ({twin.path}) differ by case alone"
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", "").lower()

@@ -1,7 +1,7 @@
 """What a network costs, from its Graph alone: parameters, multiply-adds, Darknet's BFLOPs, activation memory.
 
 One MAC is one multiply-add; a FLOP is half of one: gflops = 2 * macs / 1e9. Nothing here needs torch.
-`tally` counts as others do, so that their figures can be met to the digit.
+`count_by_convention` counts as others do, so that their figures can be met to the digit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FLOAT_BYTES = 4
 HEADER_BYTES = 20  # of a .weights file: three int32 and a uint64
 
 
-class NodeCount(NamedTuple):
+class NodeCosts(NamedTuple):
     """What one node costs for one image.
 
     `parameters` are trained numbers, `stored_floats` those that a weights file keeps, running statistics too.
@@ -31,10 +31,10 @@ class NodeCount(NamedTuple):
     activation_floats: int  # 0 where the output is the input's own memory
 
 
-class Count(NamedTuple):
+class GraphCosts(NamedTuple):
     """The costs of every node, in order, and their sums."""
 
-    nodes: tuple[NodeCount, ...]
+    nodes: tuple[NodeCosts, ...]
 
     @property
     def parameters(self) -> int:
@@ -68,18 +68,18 @@ class Count(NamedTuple):
         return HEADER_BYTES + FLOAT_BYTES * sum(node.stored_floats for node in self.nodes)
 
 
-class Value(NamedTuple):
+class NodeMemory(NamedTuple):
     """The output of node `number` (-1: the image) and the memory it takes."""
 
     number: int
     bytes: int
 
 
-class Peak(NamedTuple):
+class PeakMemory(NamedTuple):
     """The moment at which a forward pass holds most: while node `number` runs, these values are alive."""
 
     number: int
-    values: tuple[Value, ...]
+    values: tuple[NodeMemory, ...]
 
     @property
     def bytes(self) -> int:
@@ -87,29 +87,31 @@ class Peak(NamedTuple):
         return sum(value.bytes for value in self.values)
 
 
-def count(graph: Graph) -> Count:
+def count_costs(graph: Graph) -> GraphCosts:
     """The costs of every node of the graph, for one image of its size."""
-    return Count(tuple(_count_node(node) for node in graph.nodes))
+    return GraphCosts(tuple(_count_node(node) for node in graph.nodes))
 
 
-def peak_activation(graph: Graph, *, batch: int = 1) -> Peak:
+def peak_activation(graph: Graph, *, batch: int = 1) -> PeakMemory:
     """The most that a forward pass without gradients keeps alive: a node's inputs, its output and what later
     nodes still need. float32; what an operator needs for itself while it runs is not counted."""
-    return max(_moments(graph, batch), key=lambda moment: moment.bytes)
+    return max(_memory_steps(graph, batch), key=lambda moment: moment.bytes)
 
 
-def activation_bytes(graph: Graph, *, batch: int = 1) -> tuple[Value, ...]:
+def activation_bytes(graph: Graph, *, batch: int = 1) -> tuple[NodeMemory, ...]:
     """The memory of each node's output, float32; 0 where it is the input's own."""
-    return tuple(Value(node.index, _activation_floats(node) * FLOAT_BYTES * batch) for node in graph.nodes)
+    return tuple(
+        NodeMemory(node.index, _activation_floats(node) * FLOAT_BYTES * batch) for node in graph.nodes
+    )
 
 
-def _count_node(node: Node) -> NodeCount:
+def _count_node(node: Node) -> NodeCosts:
     section = node.section
     tensors = section.tensors(*node.inputs)
     has_weights = any(tensor.role == "weight" for tensor in tensors)
     scales = sum(tensor.size for tensor in tensors if tensor.role == "scale" and has_weights)
-    parameters = sum(tensor.size for tensor in tensors if tensor.trained)
-    return NodeCount(
+    parameters = sum(tensor.size for tensor in tensors if tensor.is_parameter)
+    return NodeCosts(
         number=node.index,
         parameters=parameters,
         parameters_folded=parameters - scales,
@@ -121,12 +123,12 @@ def _count_node(node: Node) -> NodeCount:
 
 
 def _activation_floats(node: Node) -> int:
-    return 0 if node.section.aliases_input else node.shape.size
+    return 0 if node.section.is_alias else node.shape.size
 
 
-def _moments(graph: Graph, batch: int) -> Iterator[Peak]:
+def _memory_steps(graph: Graph, batch: int) -> Iterator[PeakMemory]:
     """What is alive while each node runs, in order."""
-    owners = _owners(graph)
+    owners = _memory_owners(graph)
     last_uses = _last_uses(graph, owners)
     kept = {owners[index] for index in graph.outputs}
     sizes = {-1: graph.image.size * FLOAT_BYTES * batch, **dict(activation_bytes(graph, batch=batch))}
@@ -134,15 +136,15 @@ def _moments(graph: Graph, batch: int) -> Iterator[Peak]:
     for node in graph.nodes:
         if owners[node.index] == node.index:
             alive.append(node.index)
-        yield Peak(node.index, tuple(Value(index, sizes[index]) for index in alive))
+        yield PeakMemory(node.index, tuple(NodeMemory(index, sizes[index]) for index in alive))
         alive = [index for index in alive if last_uses[index] > node.index or index in kept]
 
 
-def _owners(graph: Graph) -> dict[int, int]:
+def _memory_owners(graph: Graph) -> dict[int, int]:
     """Whose memory the value of each node is: its own, or that of the node it passes on."""
     owners = {-1: -1}
     for node in graph.nodes:
-        owners[node.index] = owners[node.sources[0]] if node.section.aliases_input else node.index
+        owners[node.index] = owners[node.sources[0]] if node.section.is_alias else node.index
     return owners
 
 
@@ -155,7 +157,7 @@ def _last_uses(graph: Graph, owners: dict[int, int]) -> dict[int, int]:
     return last_uses
 
 
-class NodeTally(NamedTuple):
+class NodeConventionCosts(NamedTuple):
     """What one node costs as somebody counts: parameters, and FLOPs for one image, None where the convention
     has nothing to say of such a section."""
 
@@ -164,11 +166,11 @@ class NodeTally(NamedTuple):
     flops: float | None
 
 
-class Tally(NamedTuple):
+class ConventionCosts(NamedTuple):
     """The costs of every node under one convention, and their sums."""
 
     counting: str
-    nodes: tuple[NodeTally, ...]
+    nodes: tuple[NodeConventionCosts, ...]
 
     @property
     def parameters(self) -> int:
@@ -191,31 +193,33 @@ class Tally(NamedTuple):
         return self.flops / 1e9
 
 
-def tally(graph: Graph, counting: str) -> Tally:
+def count_by_convention(graph: Graph, counting: str) -> ConventionCosts:
     """The costs of every node as `counting` has them, one of COUNTINGS."""
     rule = COUNTINGS[counting].rule
-    return Tally(
+    return ConventionCosts(
         counting,
-        tuple(rule(graph, node, cost) for node, cost in zip(graph.nodes, count(graph).nodes, strict=True)),
+        tuple(
+            rule(graph, node, cost) for node, cost in zip(graph.nodes, count_costs(graph).nodes, strict=True)
+        ),
     )
 
 
 CONVOLUTION, MATRIX = 4, 2  # dimensions of their weights
 
 
-class Work(NamedTuple):
+class NodeWork(NamedTuple):
     """What the tensors of a node do to one image: numbers that get the bias of a convolution, numbers that a
     batch norm scales. `known` says that the weights are those of convolutions or matrices: what others
     count."""
 
-    biased: int
-    normalised: int
-    known: bool
+    biased_count: int
+    normalized_count: int
+    is_known: bool
 
 
-def work(graph: Graph, node: Node) -> Work:
+def count_work(graph: Graph, node: Node) -> NodeWork:
     """The work of a node, with the tensors of its lender where it has one."""
-    lender = node.section.lender()
+    lender = node.section.weight_source()
     owner = node if lender is None else graph.nodes[lender]
     tensors = owner.section.tensors(*owner.inputs)
     sizes = {
@@ -224,59 +228,61 @@ def work(graph: Graph, node: Node) -> Work:
     }
     macs = node.section.macs(node.shape, *node.inputs)
     if not macs or not sizes["weight"]:  # a batch norm by itself, or nothing that anybody else counts
-        return Work(0, node.shape.size if sizes["scale"] else 0, known=not macs and not sizes["weight"])
+        return NodeWork(
+            0, node.shape.size if sizes["scale"] else 0, is_known=not macs and not sizes["weight"]
+        )
     positions = macs // sizes["weight"]
     kinds = {len(tensor.shape) for tensor in tensors if tensor.role == "weight"}
     # A batch norm brings a bias of its own, so what is left over belongs to the convolutions.
     biased = (sizes["bias"] - sizes["scale"]) * positions if kinds == {CONVOLUTION} else 0
-    return Work(biased, sizes["scale"] * positions, known=kinds <= {CONVOLUTION, MATRIX})
+    return NodeWork(biased, sizes["scale"] * positions, is_known=kinds <= {CONVOLUTION, MATRIX})
 
 
-def _exact(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
-    return NodeTally(node.index, cost.parameters, 2 * cost.macs)
+def _count_exact(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCosts:
+    return NodeConventionCosts(node.index, cost.parameters, 2 * cost.macs)
 
 
-def _darknet(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
+def _count_darknet(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCosts:
     flops = None if cost.bflops is None else cost.bflops * 1e9
-    return NodeTally(node.index, cost.parameters, flops)
+    return NodeConventionCosts(node.index, cost.parameters, flops)
 
 
-def _paper(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
-    done = work(graph, node)
-    flops = 2 * (cost.macs + done.biased + 2 * done.normalised) if done.known else 0
-    return NodeTally(node.index, cost.parameters, flops + _refined(graph, node))
+def _count_paper(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCosts:
+    done = count_work(graph, node)
+    flops = 2 * (cost.macs + done.biased_count + 2 * done.normalized_count) if done.is_known else 0
+    return NodeConventionCosts(node.index, cost.parameters, flops + _count_refined_predictions(graph, node))
 
 
-def _refined(graph: Graph, node: Node) -> int:
+def _count_refined_predictions(graph: Graph, node: Node) -> int:
     """The predictions that this node multiplies by implicit knowledge: it does so right before a head."""
     multiplies = node.section.type in ("control_channels", "control_channels_2d")
     before_head = any(head.sources == (node.index,) for head in graph.heads)
     return node.shape.size if multiplies and before_head else 0
 
 
-def _thop(graph: Graph, node: Node, cost: NodeCount) -> NodeTally:
-    done = work(graph, node)
-    if not done.known:
-        return NodeTally(node.index, 0, 0)
+def _count_thop(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCosts:
+    done = count_work(graph, node)
+    if not done.is_known:
+        return NodeConventionCosts(node.index, 0, 0)
     tensors = node.section.tensors(*node.inputs)
     parameters = sum(tensor.size for tensor in tensors if tensor.role in ("weight", "scale", "bias"))
-    moved = THOP_RULES.get(node.section.type, _nothing)(node)
-    return NodeTally(node.index, parameters, 2 * (cost.macs + 4 * done.normalised + moved))
+    moved = THOP_RULES.get(node.section.type, _count_nothing)(node)
+    return NodeConventionCosts(node.index, parameters, 2 * (cost.macs + 4 * done.normalized_count + moved))
 
 
-def _nothing(node: Node) -> int:
+def _count_nothing(node: Node) -> int:
     return 0
 
 
-def _repeated(node: Node) -> int:
+def _count_upsample(node: Node) -> int:
     return node.shape.size if node.section.values.get("stride", 2) > 0 else 0
 
 
-def _averaged(node: Node) -> int:
+def _count_average_pool(node: Node) -> int:
     return (node.inputs[0].area + 1) * node.shape.size
 
 
-def _softmax(node: Node) -> int:
+def _count_softmax(node: Node) -> int:
     """exp, sum and division over each group; a tree of classes is no softmax that thop knows."""
     section: Any = node.section
     return 0 if section.tree else 3 * node.shape.size - section.groups
@@ -284,26 +290,28 @@ def _softmax(node: Node) -> int:
 
 # thop 0.1.1, vision/basic_hooks.py: what is counted besides weights and batch norms.
 THOP_RULES: Mapping[str, Callable[[Node], int]] = {
-    "upsample": _repeated,
-    "avgpool": _averaged,
+    "upsample": _count_upsample,
+    "avgpool": _count_average_pool,
     "local_avgpool": lambda node: node.shape.size,
-    "softmax": _softmax,
+    "softmax": _count_softmax,
 }
 
 
-class Convention(NamedTuple):
+class CountingConvention(NamedTuple):
     """A way of counting: in words, and node by node."""
 
-    says: str
-    rule: Callable[[Graph, Node, NodeCount], NodeTally]
+    description: str
+    rule: Callable[[Graph, Node, NodeCosts], NodeConventionCosts]
 
 
-COUNTINGS: Mapping[str, Convention] = {
-    "exact": Convention("2 a multiply-add", _exact),
-    "darknet": Convention("as C Darknet prints them", _darknet),
+COUNTINGS: Mapping[str, CountingConvention] = {
+    "exact": CountingConvention("2 a multiply-add", _count_exact),
+    "darknet": CountingConvention("as C Darknet prints them", _count_darknet),
     # Tables 7, A1 to A3 of arXiv 2105.04206: thop 0.0.31 of 2020, and 1 for each refined prediction.
-    "paper": Convention(
-        "2 x (multiply-adds + biases added + 2 x numbers normalised) + predictions multiplied", _paper
+    "paper": CountingConvention(
+        "2 x (multiply-adds + biases added + 2 x numbers normalised) + predictions multiplied", _count_paper
     ),
-    "thop": Convention("2 x what thop 0.1.1 counts; its parameters are without implicit ones", _thop),
+    "thop": CountingConvention(
+        "2 x what thop 0.1.1 counts; its parameters are without implicit ones", _count_thop
+    ),
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
 
-class Details(TypedDict, total=False):
+class ErrorDetails(TypedDict, total=False):
     """Where a fault is and what would be right; every part may be absent."""
 
     path: str
@@ -25,7 +25,7 @@ class YolorError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, **details: Unpack[Details]) -> None:
+    def __init__(self, message: str, **details: Unpack[ErrorDetails]) -> None:
         super().__init__(message)
         self.message = message
         self.path = details.get("path", "")
@@ -39,9 +39,9 @@ class YolorError(Exception):
         self.hint = details.get("hint", "")
 
     def __str__(self) -> str:
-        return "\n".join([self._place() + self.message, *self._details()])
+        return "\n".join([self._format_location() + self.message, *self._format_details()])
 
-    def _place(self) -> str:
+    def _format_location(self) -> str:
         where = self.path + (f":{self.line}" if self.line else "")
         title = self.section if self.number is None else f"{self.section} #{self.number}"
         parts = [
@@ -51,7 +51,7 @@ class YolorError(Exception):
         ]
         return "".join(parts)
 
-    def _details(self) -> list[str]:
+    def _format_details(self) -> list[str]:
         rows = [("found:  ", self.found), ("allowed:", self.allowed), ("hint:   ", self.hint)]
         return [f"  {label} {text}" for label, text in rows if text]
 
@@ -65,7 +65,7 @@ class CfgError(YolorError):
 class CfgFaults(CfgError):
     """All key faults of one file, sorted by line; at most `SHOWN` are printed, then their number."""
 
-    SHOWN = 20
+    MAX_PRINTED = 20
 
     def __init__(self, faults: Sequence[CfgError], path: str) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.line))
@@ -83,7 +83,7 @@ class CfgFaults(CfgError):
         )
 
     def __str__(self) -> str:
-        texts = [str(fault) for fault in self.faults[: self.SHOWN]]
+        texts = [str(fault) for fault in self.faults[: self.MAX_PRINTED]]
         if len(self.faults) > 1:
             texts.append(f"{len(self.faults)} faults in {self.path}")
         return "\n".join(texts)
@@ -111,7 +111,7 @@ class MissingExtra(YolorError):
         self.extra = extra
 
 
-def one_of(word: str, allowed: Sequence[str]) -> str:
+def check_choice(word: str, allowed: Sequence[str]) -> str:
     """The word if it is allowed; raises CfgError otherwise."""
     if word not in allowed:
         raise CfgError("unknown value", found=word, allowed=allowed)

@@ -16,7 +16,7 @@ StrPath = str | os.PathLike[str]
 HEAD_BYTES = 512
 
 # What a file can be that is given as weights by mistake, and what to do about it.
-HINTS = {
+FILE_KIND_HINTS = {
     "an empty file": "the download or the copy did not finish: fetch the file again",
     "an HTML page": "the download failed and its error page was saved: open the file in a browser to see why",
     "a Git LFS pointer": "run `git lfs pull` where the file came from",
@@ -32,7 +32,7 @@ HINTS = {
 }
 
 # (offset, first bytes, what it is); none can begin a Darknet .weights file, which starts with its version.
-_MAGIC = (
+_MAGIC_BYTES = (
     (0, b"version https://git-lfs", "a Git LFS pointer"),
     (0, b"\xff\xd8\xff", "a picture"),
     (0, b"\x89PNG\r\n\x1a\n", "a picture"),
@@ -51,7 +51,7 @@ _MAGIC = (
     (0, b"PK\x05\x06", "a zip archive"),
     (8, b'{"', "a safetensors file"),
 )
-_TEXT = (
+_TEXT_STARTS = (
     (b"<!doctype", "an HTML page"),
     (b"<html", "an HTML page"),
     (b"<head", "an HTML page"),
@@ -64,13 +64,13 @@ def reason_of(fault: OSError) -> str:
     return (fault.strerror or str(fault)).lower()
 
 
-def what_is(data_head: bytes) -> str | None:
-    """A key of `HINTS` for a file that starts like this (`HEAD_BYTES` are enough); None for all others."""
+def find_file_kind(data_head: bytes) -> str | None:
+    """A key of `FILE_KIND_HINTS` for a file that starts like this (`HEAD_BYTES` are enough), else None."""
     if not data_head:
         return "an empty file"
     text = data_head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    starts = [kind for start, kind in _TEXT if text.startswith(start)]
-    magic = [kind for offset, start, kind in _MAGIC if data_head.startswith(start, offset)]
+    starts = [kind for start, kind in _TEXT_STARTS if text.startswith(start)]
+    magic = [kind for offset, start, kind in _MAGIC_BYTES if data_head.startswith(start, offset)]
     return next(iter(starts + magic), None)
 
 
@@ -83,7 +83,7 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
     never replaced. What the system refuses is raised as `fault`.
     """
     target = Path(os.path.realpath(path))
-    _may_replace(target, fault, force)
+    _check_replaceable(target, fault, force)
     partial = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")
     try:
         yield partial
@@ -91,12 +91,12 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
             os.fsync(file.fileno())
         os.replace(partial, target)
     except OSError as cause:
-        raise _unwritable(target, cause, fault) from cause
+        raise _write_error(target, cause, fault) from cause
     finally:
-        _remove(partial)
+        _remove_partial(partial)
 
 
-def replace_whole(
+def replace_file(
     path: StrPath, write: Callable[[BinaryIO], object], *, fault: type[YolorError], force: bool = False
 ) -> None:
     """As `whole_file`, for a function that writes to an open binary file."""
@@ -104,11 +104,11 @@ def replace_whole(
         write(file)
 
 
-def _may_replace(target: Path, fault: type[YolorError], force: bool) -> None:
+def _check_replaceable(target: Path, fault: type[YolorError], force: bool) -> None:
     try:
         found = target.exists()
     except OSError as cause:
-        raise _unwritable(target, cause, fault) from cause
+        raise _write_error(target, cause, fault) from cause
     if found and not target.is_file():
         kind = "a folder" if target.is_dir() else "a device"
         raise fault("is not a file that can be written", path=str(target), found=kind, allowed="a file name")
@@ -116,7 +116,7 @@ def _may_replace(target: Path, fault: type[YolorError], force: bool) -> None:
         raise fault("exists already", path=str(target), hint="give --force to overwrite it, or another name")
 
 
-def _remove(partial: Path) -> None:
+def _remove_partial(partial: Path) -> None:
     """What prevents the removal is what prevented the writing, so it is not told a second time."""
     try:
         partial.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def _remove(partial: Path) -> None:
         return
 
 
-def _unwritable(target: Path, cause: OSError, fault: type[YolorError]) -> YolorError:
+def _write_error(target: Path, cause: OSError, fault: type[YolorError]) -> YolorError:
     hints = {
         PermissionError: "choose a folder that you may write to",
         FileNotFoundError: f"make the folder {target.parent} first",

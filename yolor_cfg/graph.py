@@ -9,14 +9,21 @@ from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import reason_of
-from yolor_cfg.lang.dialect import ACTIVATIONS, Dialect, Evidence, Told, named, tell
-from yolor_cfg.lang.keys import INT32, closest, uncommented
-from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, shown
-from yolor_cfg.sections import SECTIONS, Net, Section
+from yolor_cfg.lang.dialect import (
+    ACTIVATIONS,
+    Dialect,
+    DialectChoice,
+    DialectEvidence,
+    choose_dialect,
+    find_dialect,
+)
+from yolor_cfg.lang.keys import INT32_MAX, strip_comment, suggest_word
+from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
+from yolor_cfg.sections import SECTIONS, NetSection, Section
 from yolor_cfg.shape import Shape
 
-IMAGE = -1  # the index under which the image is known
-STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # by which a size that does not fit is rounded
+IMAGE_INDEX = -1  # the index under which the image is known
+COMMON_STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # by which a size that does not fit is rounded
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Node:
     sources: tuple[int, ...]
     inputs: tuple[Shape, ...]
     shape: Shape
-    frees: tuple[int, ...] = ()
+    freed_sources: tuple[int, ...] = ()
 
     @property
     def line(self) -> int:
@@ -45,7 +52,7 @@ class Graph:
 
     document: Document
     dialect: Dialect
-    net: Net
+    net: NetSection
     image: Shape
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
@@ -78,23 +85,23 @@ class Graph:
         return _largest_stride(self.nodes, self.image)
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How a cfg is to be read: the dialect stated (if any) and assumed otherwise, another size, strictness,
     and the batch norm epsilon where the cfg names none (a checkpoint knows its own)."""
 
     dialect: str | None = None
     size: int | tuple[int, int] | None = None
-    otherwise: str = "darknet"
+    default_dialect: str = "darknet"
     strict: bool = False
     bn_eps: float | None = None
 
 
-AS_WRITTEN = Reading()
+DEFAULT_OPTIONS = ReadOptions()
 
 
-def load(path: str | Path, reading: Reading = AS_WRITTEN) -> Graph:
+def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
     """The graph of a cfg file; raises CfgError with file and line for everything that is wrong with it."""
-    return build(read_document(path), reading)
+    return build_graph(read_document(path), reading)
 
 
 def read_document(path: str | Path) -> Document:
@@ -105,66 +112,72 @@ def read_document(path: str | Path) -> Document:
         raise CfgError(f"the cfg cannot be read: {reason_of(fault)}", path=str(path)) from None
 
 
-def build(document: Document, reading: Reading = AS_WRITTEN) -> Graph:
+def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
     """The graph of a parsed cfg. All key faults are told together; of wiring and sizes the first."""
-    stated = reading.dialect or _stated(document)
-    told = tell(stated, evidence(document), otherwise=reading.otherwise, path=document.path)
+    stated = reading.dialect or _stated_dialect(document)
+    told = choose_dialect(
+        stated, find_dialect_evidence(document), default_dialect=reading.default_dialect, path=document.path
+    )
     eps = reading.bn_eps or told.dialect.bn_eps
-    net, sections = _sections(document, told.dialect._replace(bn_eps=eps), strict=reading.strict)
+    net, sections = _parse_sections(document, told.dialect._replace(bn_eps=eps), strict=reading.strict)
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
     image = net.input_shape(reading.size)
     try:
-        nodes = _with_last_uses(_wired(sections, image))
+        nodes = _add_freed_sources(_connect_sections(sections, image))
     except CfgError as fault:
-        raise _fault_of_size(fault, sections, net) or fault from None
-    warnings = _warnings(net, *sections)
+        raise _size_error(fault, sections, net) or fault from None
+    warnings = _collect_warnings(net, *sections)
     if reading.strict and warnings:
         raise CfgFaults(warnings, document.path)
     outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
-    return Graph(document, dialect, net, image, nodes, outputs, warnings, _notes(sections, told))
+    return Graph(document, dialect, net, image, nodes, outputs, warnings, _dialect_notes(sections, told))
 
 
-def evidence(document: Document) -> Iterator[Evidence]:
+def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
     """The sections, keys and activations of a cfg that only one dialect has."""
     for raw in document.layers:
         section = SECTIONS.get(raw.name)
         if section is None:
             continue
         if len(section.dialects) == 1:
-            yield Evidence(section.dialects[0], raw.line, f"[{raw.name}]")
+            yield DialectEvidence(section.dialects[0], raw.line, f"[{raw.name}]")
             continue
-        yield from _evidence_of_keys(raw, section.darknet_keys)
+        yield from _find_key_evidence(raw, section.darknet_keys)
 
 
-def _evidence_of_keys(raw: RawSection, darknet_keys: frozenset[str]) -> Iterator[Evidence]:
+def _find_key_evidence(raw: RawSection, darknet_keys: frozenset[str]) -> Iterator[DialectEvidence]:
     for entry in raw.entries:
         if entry.key == "activation":
-            word = uncommented(entry.value)
+            word = strip_comment(entry.value)
             names = ACTIVATIONS.get(word, ())
             if len(names) == 1:
-                yield Evidence(names[0], entry.number, f"activation={word}", weak=names[0] == "yolor")
+                yield DialectEvidence(
+                    names[0], entry.number, f"activation={word}", is_weak=names[0] == "yolor"
+                )
         if entry.key in darknet_keys and entry.value:
-            yield Evidence("darknet", entry.number, f"{entry.key}=")
+            yield DialectEvidence("darknet", entry.number, f"{entry.key}=")
 
 
-def _stated(document: Document) -> str | None:
+def _stated_dialect(document: Document) -> str | None:
     """The name in `[net] dialect=`, if it is there."""
     for entry in document.net.entries:
-        word = uncommented(entry.value)
+        word = strip_comment(entry.value)
         if entry.key == "dialect" and word:
-            return named(word, path=document.path, line=entry.number).name
+            return find_dialect(word, path=document.path, line=entry.number).name
     return None
 
 
-def _sections(document: Document, dialect: Dialect, *, strict: bool) -> tuple[Net, list[Section]]:
+def _parse_sections(
+    document: Document, dialect: Dialect, *, strict: bool
+) -> tuple[NetSection, list[Section]]:
     """Every section with its keys read; raises CfgFaults with all that is wrong with them."""
-    net = Net(document.net, index=IMAGE, dialect=dialect, path=document.path)
-    if not document.starts_with_net:
-        tell_it = net.warn if dialect.forgiving else net.fault
+    net = NetSection(document.net, index=IMAGE_INDEX, dialect=dialect, path=document.path)
+    if not document.has_net:
+        tell_it = net.warn if dialect.is_forgiving else net.fault
         tell_it(
             "",
             "the file starts without [net]",
-            found=f"[{shown(document.sections[0].name)}]",
+            found=f"[{quote_text(document.sections[0].name)}]",
             hint="put [net] with width, height and channels at the top",
         )
     told = dialect._replace(bn_eps=net.bn_eps or dialect.bn_eps)
@@ -172,13 +185,13 @@ def _sections(document: Document, dialect: Dialect, *, strict: bool) -> tuple[Ne
     faults: list[CfgError] = []
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
-        if kind is None or kind is Net:
-            faults.append(_unknown_section(raw, index, document.path))
+        if kind is None or kind is NetSection:
+            faults.append(_unknown_section_error(raw, index, document.path))
         else:
             sections.append(kind(raw, index=index, dialect=told, path=document.path))
     faults += [fault for section in (net, *sections) for fault in section.faults]
     if strict:
-        faults += _warnings(net, *sections)
+        faults += _collect_warnings(net, *sections)
     if not document.layers:
         faults.append(net.error("", "there is no layer in this file", hint="only [net] stands in it"))
     if faults:
@@ -186,12 +199,12 @@ def _sections(document: Document, dialect: Dialect, *, strict: bool) -> tuple[Ne
     return net, sections
 
 
-def _warnings(*sections: Section) -> tuple[CfgError, ...]:
+def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
     return tuple(warning for section in sections for warning in section.warnings)
 
 
-def _unknown_section(raw: RawSection, index: int, path: str) -> CfgError:
-    if SECTIONS.get(raw.name) is Net:
+def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
+    if SECTIONS.get(raw.name) is NetSection:
         return CfgError(
             "a second [net]",
             path=path,
@@ -200,21 +213,21 @@ def _unknown_section(raw: RawSection, index: int, path: str) -> CfgError:
             number=index,
             hint="one file describes one network: [net] stands once, at the top",
         )
-    hint = closest(raw.name, sorted(SECTIONS)) or "it may be a private section of a fork"
+    hint = suggest_word(raw.name, sorted(SECTIONS)) or "it may be a private section of a fork"
     return CfgError(
         "unknown section",
         path=path,
         line=raw.line,
-        section=shown(raw.name),
+        section=quote_text(raw.name),
         number=index,
-        found=f"[{shown(raw.name)}]",
+        found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
         hint=hint,
     )
 
 
-def _wired(sections: Sequence[Section], image: Shape) -> list[Node]:
-    shapes: dict[int, Shape] = {IMAGE: image}
+def _connect_sections(sections: Sequence[Section], image: Shape) -> list[Node]:
+    shapes: dict[int, Shape] = {IMAGE_INDEX: image}
     nodes: list[Node] = []
     for section in sections:
         section.image = image
@@ -222,9 +235,9 @@ def _wired(sections: Sequence[Section], image: Shape) -> list[Node]:
         inputs = tuple(shapes[source] for source in sources)
         shape = section.shape(*inputs)
         _refuse_absurd_sizes(section, inputs, shape)
-        lender = section.lender()
+        lender = section.weight_source()
         if lender is not None:
-            section.fit(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
+            section.check_shared_weights(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
         shapes[section.index] = shape
         nodes.append(Node(section.index, section, sources, inputs, shape))
     return nodes
@@ -235,34 +248,36 @@ def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Sha
         raise section.error(
             "",
             "nothing is left of the image here",
-            found=_grown(shape, inputs),
+            found=_format_output(shape, inputs),
             hint="a larger width and height in [net], or fewer strides",
         )
     largest = max([shape.size, *(tensor.size for tensor in section.tensors(*inputs))])
-    if largest > INT32:  # C Darknet counts with 32 bits; nor would such a tensor fit anywhere
-        found = f"{largest} numbers: {_grown(shape, inputs)}"
-        raise section.error("", "too large", found=found, allowed=f"{INT32} numbers in one tensor")
+    if largest > INT32_MAX:  # C Darknet counts with 32 bits; nor would such a tensor fit anywhere
+        found = f"{largest} numbers: {_format_output(shape, inputs)}"
+        raise section.error("", "too large", found=found, allowed=f"{INT32_MAX} numbers in one tensor")
 
 
-def _grown(shape: Shape, inputs: Sequence[Shape]) -> str:
+def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
     return f"output {shape}" + (f" of input {inputs[0]}" if inputs else "")
 
 
-def _fault_of_size(fault: CfgError, sections: Sequence[Section], net: Net) -> CfgError | None:
+def _size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -> CfgError | None:
     """The fault in terms of the image's size, where that can be mended: when a size nearby fits."""
     image = sections[0].image
-    tries = STRIDES if image.area > 1 else ()
-    stride = next((stride for stride in tries if _fits(sections, _rounded(image, stride))), 0)
+    tries = COMMON_STRIDES if image.area > 1 else ()
+    stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
     if not stride:
         return None
-    rounded = _rounded(image, stride)
-    largest = _largest_stride(_wired(sections, rounded), rounded)
+    rounded = _round_up(image, stride)
+    largest = _largest_stride(_connect_sections(sections, rounded), rounded)
     stride = largest if largest % stride == 0 else stride
     multiple = f"a multiple of {stride}" + (", the largest stride" if stride == largest else "")
     odd = [name for name in ("width", "height") if getattr(image, name) % stride]
     near = {getattr(image, name) // stride * stride + more for name in odd for more in (0, stride)}
-    rest = _rounded(image, stride)
-    fitting = [n for n in sorted(near) if n and _fits(sections, rest._replace(**dict.fromkeys(odd, n)))]
+    rest = _round_up(image, stride)
+    fitting = [
+        n for n in sorted(near) if n and _is_valid_size(sections, rest._replace(**dict.fromkeys(odd, n)))
+    ]
     return net.error(
         odd[0],
         "the size does not divide" if any(n < max(image[1:]) for n in fitting) else "the image is too small",
@@ -272,15 +287,15 @@ def _fault_of_size(fault: CfgError, sections: Sequence[Section], net: Net) -> Cf
     )
 
 
-def _rounded(image: Shape, stride: int) -> Shape:
+def _round_up(image: Shape, stride: int) -> Shape:
     """Height and width rounded up to multiples of the stride."""
     height, width = (-(-length // stride) * stride for length in (image.height, image.width))
     return image._replace(height=height, width=width)
 
 
-def _fits(sections: Sequence[Section], image: Shape) -> bool:
+def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
     try:
-        _wired(sections, image)
+        _connect_sections(sections, image)
     except CfgError:
         return False
     return True
@@ -291,7 +306,7 @@ def _largest_stride(nodes: Iterable[Node], image: Shape) -> int:
     return max((round(max(image.height / x.height, image.width / x.width)) for x in maps), default=1)
 
 
-def _with_last_uses(nodes: Sequence[Node]) -> tuple[Node, ...]:
+def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
     last_use = {node.index: node.index for node in nodes}  # what nobody reads is freed where it was made
     last_use |= {source: node.index for node in nodes for source in node.sources}
     freed: dict[int, list[int]] = {}
@@ -307,14 +322,14 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
     return tuple(node.index for node in nodes if not node.section.is_loss)[-1:]
 
 
-def _notes(sections: Sequence[Section], told: Told) -> tuple[str, ...]:
+def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
     """What people should know of a file in the darknet dialect: what differs from the other dialect, where
     this one was only assumed; a word of the other dialect that is understood."""
     if told.dialect.is_yolor:
         return ()
     notes = []
-    differs = sorted({f"[{section.raw.name}]" for section in sections if section.differs_by_dialect()})
-    if told.assumed and differs:
+    differs = sorted({f"[{section.raw.name}]" for section in sections if section.has_dialect_variants()})
+    if told.is_assumed and differs:
         names = ", ".join(differs)
         notes.append(f"read as darknet dialect; {names} differ in YOLOR's: --dialect yolor for that")
     if any("silu" in map(str, section.values.values()) for section in sections):

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import CfgError, DataError
-from yolor_cfg.graph import IMAGE, Graph, Node
+from yolor_cfg.graph import IMAGE_INDEX, Graph, Node
 from yolor_cfg.ops.heads import channel_maps
 
-State = tuple[Tensor, ...]
+RecurrentState = tuple[Tensor, ...]
 
 
 class Predictions(NamedTuple):
@@ -36,22 +36,26 @@ class Network(nn.Module):
         self.graph = graph
         self.module_list = nn.ModuleList(node.section.module(*node.inputs) for node in graph.nodes)
         for node in graph.nodes:
-            lender = node.section.lender()
+            lender = node.section.weight_source()
             if lender is not None:
-                self.module_list[node.index].borrow(self.module_list[lender])  # type: ignore[operator]
-        self._read = frozenset(source for node in graph.nodes for source in node.sources)
-        self._states: dict[int, State] = {}
+                self.module_list[node.index].share_weights(self.module_list[lender])  # type: ignore[operator]
+        self._read_indices = frozenset(source for node in graph.nodes for source in node.sources)
+        self._states: dict[int, RecurrentState] = {}
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The raw map of each head in cfg order: yolo kinds and region [N, A, H, W, V] before any activation,
         other heads their output. images [N, C, H, W], float32 RGB in 0..1. Recurrent state is kept for the
         next call."""
-        values, self._states = self._run(self._checked(images), self.states(images), keep=self.graph.outputs)
+        values, self._states = self._run(
+            self._check_images(images), self.states(images), keep=self.graph.outputs
+        )
         return [values[index] for index in self.graph.outputs]
 
-    def step(self, images: Tensor, states: dict[int, State]) -> tuple[list[Tensor], dict[int, State]]:
+    def step(
+        self, images: Tensor, states: dict[int, RecurrentState]
+    ) -> tuple[list[Tensor], dict[int, RecurrentState]]:
         """As `forward`, with the recurrent state given and returned: what export traces."""
-        values, after = self._run(self._checked(images), states, keep=self.graph.outputs)
+        values, after = self._run(self._check_images(images), states, keep=self.graph.outputs)
         return [values[index] for index in self.graph.outputs], after
 
     def trace(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
@@ -68,10 +72,10 @@ class Network(nn.Module):
                 allowed=f"0..{len(self.graph.nodes) - 1}",
             )
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            values, self._states = self._run(self._checked(images), self.states(images), keep=keep)
+            values, self._states = self._run(self._check_images(images), self.states(images), keep=keep)
         if self.graph.dialect.is_yolor:
             return {index: values[index] for index in keep}
-        return {index: stored(self.module_list[index], values[index]) for index in keep}
+        return {index: darknet_output(self.module_list[index], values[index]) for index in keep}
 
     def decode(self, raws: Sequence[Tensor]) -> Predictions:
         """Boxes and scores of the raw maps that `forward` returned; heads without boxes are an error."""
@@ -90,13 +94,13 @@ class Network(nn.Module):
         """Forget the recurrent state: the next call starts from zero."""
         self._states = {}
 
-    def states(self, images: Tensor) -> dict[int, State]:
+    def states(self, images: Tensor) -> dict[int, RecurrentState]:
         """The recurrent state by layer: what the last call left, zeros after `reset` or for another batch
         size."""
-        fresh: dict[int, State] = {}
+        fresh: dict[int, RecurrentState] = {}
         for index, layer in enumerate(self.module_list):
             if hasattr(layer, "initial_state"):
-                zeros: State = layer.initial_state(images)  # type: ignore[operator]
+                zeros: RecurrentState = layer.initial_state(images)  # type: ignore[operator]
                 kept = self._states.get(index, ())
                 same = [(t.shape, t.dtype, t.device) for t in kept] == [
                     (t.shape, t.dtype, t.device) for t in zeros
@@ -105,10 +109,10 @@ class Network(nn.Module):
         return fresh
 
     def _run(
-        self, images: Tensor, states: dict[int, State], *, keep: Sequence[int]
-    ) -> tuple[dict[int, Tensor], dict[int, State]]:
-        values: dict[int, Any] = {IMAGE: images}
-        after: dict[int, State] = {}
+        self, images: Tensor, states: dict[int, RecurrentState], *, keep: Sequence[int]
+    ) -> tuple[dict[int, Tensor], dict[int, RecurrentState]]:
+        values: dict[int, Any] = {IMAGE_INDEX: images}
+        after: dict[int, RecurrentState] = {}
         kept = set(keep)
         raw_heads: dict[int, Tensor] = {}
         for node, layer in zip(self.graph.nodes, self.module_list, strict=True):
@@ -120,22 +124,22 @@ class Network(nn.Module):
             del inputs
             if node.section.is_head:
                 raw_heads[node.index] = values[node.index]
-                values[node.index] = self._read_by_others(node, layer, values[node.index])
-            for index in node.frees:
+                values[node.index] = self._output_for_sections(node, layer, values[node.index])
+            for index in node.freed_sources:
                 if index not in kept:
                     del values[index]
         return {**values, **raw_heads}, after
 
-    def _read_by_others(self, node: Node, layer: nn.Module, raw: Tensor) -> Tensor:
+    def _output_for_sections(self, node: Node, layer: nn.Module, raw: Tensor) -> Tensor:
         """What later sections see of a head: the map [N, C, H, W] that Darknet stores, raw in the yolor
         dialect."""
-        if node.index not in self._read:
+        if node.index not in self._read_indices:
             return raw
         if self.graph.dialect.is_yolor and raw.ndim == 5:
             return channel_maps(raw)
-        return stored(layer, raw).reshape(raw.shape[0], *node.shape)
+        return darknet_output(layer, raw).reshape(raw.shape[0], *node.shape)
 
-    def _checked(self, images: Tensor) -> Tensor:
+    def _check_images(self, images: Tensor) -> Tensor:
         channels = self.graph.image.channels
         if images.ndim == 2 and self.graph.image.area == 1:
             images = images[:, :, None, None]  # a network on vectors takes [N, inputs] too
@@ -150,12 +154,13 @@ class Network(nn.Module):
         return images.contiguous(memory_format=torch.channels_last)
 
 
-def stored(layer: nn.Module, value: Tensor) -> Tensor:
+def darknet_output(layer: nn.Module, value: Tensor) -> Tensor:
     """What C Darknet keeps as this layer's output, where that is not what the layer returns here."""
-    return layer.stored(value) if hasattr(layer, "stored") else value  # type: ignore[operator]
+    output = getattr(layer, "darknet_output", None)
+    return value if output is None else output(value)
 
 
-def checked_device(device: str | torch.device) -> torch.device:
+def find_device(device: str | torch.device) -> torch.device:
     """The torch device of that name; raises CfgError when there is none on this machine."""
     try:
         where = torch.device(device)
@@ -170,7 +175,7 @@ def checked_device(device: str | torch.device) -> torch.device:
     return where
 
 
-def refuse_without_boxes(network: Network) -> None:
+def check_heads(network: Network) -> None:
     """Raise CfgError for a network that finds no boxes, or whose heads do not count the same classes."""
     nodes = network.graph.heads
     for node in nodes:

@@ -12,39 +12,39 @@ from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.model import checked_device
+from yolor_cfg.model import find_device
 
-LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
+CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 """What torch says where a process that is waited for is gone; gloo has no error class of its own."""
 
 
-class Rank(NamedTuple):
+class ProcessInfo(NamedTuple):
     """Which of how many processes this is."""
 
-    number: int = 0
-    world: int = 1
+    rank: int = 0
+    world_size: int = 1
 
 
-def rank() -> Rank:
+def this_process() -> ProcessInfo:
     """This process."""
     if distributed.is_available() and distributed.is_initialized():
-        return Rank(distributed.get_rank(), distributed.get_world_size())
-    return Rank()
+        return ProcessInfo(distributed.get_rank(), distributed.get_world_size())
+    return ProcessInfo()
 
 
-def gathered(value: Any) -> list[Any]:
+def gather_objects(value: Any) -> list[Any]:
     """The values of all processes in process 0, an empty list in the others."""
-    here = rank()
-    if here.world == 1:
+    here = this_process()
+    if here.world_size == 1:
         return [value]
-    values: list[Any] | None = [None] * here.world if here.number == 0 else None
+    values: list[Any] | None = [None] * here.world_size if here.rank == 0 else None
     distributed.gather_object(value, values, dst=0)
     return values or []
 
 
-def shared(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """The value that process 0 has, in every process."""
-    if rank().world == 1:
+    if this_process().world_size == 1:
         return value
     box = [value]
     distributed.broadcast_object_list(box, src=0)
@@ -52,60 +52,60 @@ def shared(value: Any) -> Any:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Rank]:
+def process_group(device: str) -> Iterator[ProcessInfo]:
     """This process among those that torchrun, SLURM and others started, by WORLD_SIZE and RANK; a process
     group that is there already is used and left alone."""
-    if rank().world > 1 or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield rank()
+    if this_process().world_size > 1 or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield this_process()
         return
     if device.startswith("cuda"):
-        torch.cuda.set_device(checked_device(own_device(device)))  # where NCCL puts what it is to exchange
+        torch.cuda.set_device(find_device(local_device(device)))  # where NCCL puts what it is to exchange
     store, number, world = next(rendezvous("env://"))
     # torchrun keeps the store when it starts the processes anew, with the addresses of those that are gone.
     store = distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "nccl" if device.startswith("cuda") else "gloo"
     distributed.init_process_group(backend, store=store, rank=number, world_size=world)
     try:
-        yield rank()
+        yield this_process()
     except RuntimeError as fault:
-        if not any(word in str(fault) for word in LOST):
+        if not any(word in str(fault) for word in CONNECTION_LOST):
             raise
         raise YolorError("another process of this run has ended", hint="its own message says why") from fault
     finally:
         distributed.destroy_process_group()
 
 
-def own_device(device: str) -> str:
+def local_device(device: str) -> str:
     """`cuda` as this process's own GPU where there are several processes on the machine."""
     local = os.environ.get("LOCAL_RANK", "")
     return f"cuda:{local}" if device == "cuda" and local else device
 
 
-def added(values: Tensor) -> Tensor:
+def all_reduce(values: Tensor) -> Tensor:
     """The sum of the values of all processes, without gradients; the same tensor where there is one
     process."""
-    if rank().world == 1:
+    if this_process().world_size == 1:
         return values
     everywhere = values.detach().clone()
     distributed.all_reduce(everywhere)
     return everywhere
 
 
-class _Added(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """The sum over the processes; what it is for all losses together is its gradient in each process."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        return added(values)
+        return all_reduce(values)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return added(gradient)
+        return all_reduce(gradient)
 
 
-def own_share(batch_size: int) -> int:
+def local_batch_size(batch_size: int) -> int:
     """The images of a global batch for this process; the processes must be able to share them evenly."""
-    world = rank().world
+    world = this_process().world_size
     if batch_size % world:
         raise YolorError(
             "the batch cannot be shared out evenly",
@@ -115,8 +115,8 @@ def own_share(batch_size: int) -> int:
     return batch_size // world
 
 
-def share_statistics(network: nn.Module) -> None:
+def broadcast_buffers(network: nn.Module) -> None:
     """Give every process the buffers of process 0: without synchronised norms their statistics differ."""
-    if rank().world > 1:
+    if this_process().world_size > 1:
         for buffer in network.buffers():
             distributed.broadcast(buffer, src=0)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+WidthHeight = tuple[float, float]
+"""Across, down: a width and a height, or the strides of a map."""
+
 
 class Shape(NamedTuple):
     """Channels, height and width; a vector of n numbers is Shape(n, 1, 1)."""

@@ -10,38 +10,37 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, Node
-from yolor_cfg.lang.edit import Edits, edited
+from yolor_cfg.lang.edit import LineEdits, apply_edits
+from yolor_cfg.shape import WidthHeight
 
-Pair = tuple[float, float]
-"""Across, down: a width and a height, or the strides of a map."""
-PIXELS: Pair = (1.0, 1.0)
+PIXEL_UNIT: WidthHeight = (1.0, 1.0)
 
 
-class Place(NamedTuple):
+class AnchorSlot(NamedTuple):
     """A place in a list of anchors. Heads with equal lists share it; `unit` is in pixels."""
 
-    listed: tuple[float, ...]
-    unit: Pair
+    entries: tuple[float, ...]
+    unit: WidthHeight
     number: int
 
     @property
-    def pixels(self) -> Pair:
+    def size_in_pixels(self) -> WidthHeight:
         """Width and height of the anchor that stands there."""
-        width, height = self.listed[2 * self.number : 2 * self.number + 2]
+        width, height = self.entries[2 * self.number : 2 * self.number + 2]
         return width * self.unit[0], height * self.unit[1]
 
-    def text(self, anchor: Pair) -> str:
+    def text(self, anchor: WidthHeight) -> str:
         """An anchor in pixels as it stands in the list: whole pixels, five digits of cells."""
-        if self.unit == PIXELS:
+        if self.unit == PIXEL_UNIT:
             return ",".join(str(max(1, round(side))) for side in anchor)
         return ",".join(f"{side / unit:.5g}" for side, unit in zip(anchor, self.unit, strict=True))
 
 
-class AnchoredHead(NamedTuple):
+class HeadAnchors(NamedTuple):
     """A head with anchors and the pixels of one of its cells."""
 
     node: Node
-    stride: Pair
+    stride: WidthHeight
 
     @property
     def section(self) -> Any:
@@ -49,35 +48,35 @@ class AnchoredHead(NamedTuple):
         return self.node.section
 
     @property
-    def masked(self) -> bool:
+    def has_mask(self) -> bool:
         """False for [region], whose list is its own."""
         return hasattr(self.section, "mask")
 
     @property
     def mask(self) -> tuple[int, ...]:
         """Which anchors of the list are this head's."""
-        mask: tuple[int, ...] = self.section.mask if self.masked else tuple(range(self.section.num))
+        mask: tuple[int, ...] = self.section.mask if self.has_mask else tuple(range(self.section.num))
         return mask
 
     @property
-    def list_slots(self) -> tuple[Place, ...]:
+    def list_slots(self) -> tuple[AnchorSlot, ...]:
         """Every place of its list."""
-        numbers, unit = self.section.anchors, PIXELS if self.masked else self.stride
-        return tuple(Place(numbers, unit, number) for number in range(len(numbers) // 2))
+        numbers, unit = self.section.anchors, PIXEL_UNIT if self.has_mask else self.stride
+        return tuple(AnchorSlot(numbers, unit, number) for number in range(len(numbers) // 2))
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def head_slots(self) -> tuple[AnchorSlot, ...]:
         """The places of its anchors."""
         listed = self.list_slots
         return tuple(listed[number] for number in self.mask)
 
     @property
-    def area(self) -> float:
+    def cell_area(self) -> float:
         """Pixels of a cell: the finer the head, the fewer."""
         return self.stride[0] * self.stride[1]
 
 
-def anchored_heads(graph: Graph) -> tuple[AnchoredHead, ...]:
+def find_head_anchors(graph: Graph) -> tuple[HeadAnchors, ...]:
     """The heads with anchors in the order of the cfg; raises CfgError where there are none or one names too
     few."""
     nodes = [node for node in graph.heads if hasattr(node.section, "anchors")]
@@ -90,12 +89,12 @@ def anchored_heads(graph: Graph) -> tuple[AnchoredHead, ...]:
     heads = []
     for node in nodes:
         down, across = graph.stride(node.index)
-        heads.append(AnchoredHead(node, (across, down)))
-        _refuse_unnamed(heads[-1])
+        heads.append(HeadAnchors(node, (across, down)))
+        _refuse_missing_anchors(heads[-1])
     return tuple(heads)
 
 
-def _refuse_unnamed(head: AnchoredHead) -> None:
+def _refuse_missing_anchors(head: HeadAnchors) -> None:
     named, needed = len(head.section.anchors), 2 * (max(head.mask) + 1)
     if "anchors" not in head.section.lines or named < needed:
         raise head.section.error(
@@ -106,50 +105,52 @@ def _refuse_unnamed(head: AnchoredHead) -> None:
         )
 
 
-def used_places(heads: Sequence[AnchoredHead]) -> tuple[Place, ...]:
+def used_slots(heads: Sequence[HeadAnchors]) -> tuple[AnchorSlot, ...]:
     """The places of all anchors that heads use, those of finer heads first. A shared one is the finer's."""
-    finest: dict[Place, float] = {}
-    for head in sorted(heads, key=lambda head: head.area):
-        for place in head.places:
-            finest.setdefault(place, head.area)
+    finest: dict[AnchorSlot, float] = {}
+    for head in sorted(heads, key=lambda head: head.cell_area):
+        for place in head.head_slots:
+            finest.setdefault(place, head.cell_area)
     return tuple(sorted(finest, key=lambda place: (finest[place], place.number)))
 
 
-def with_anchors(graph: Graph, anchors: Sequence[Pair]) -> str:
+def replace_anchors(graph: Graph, anchors: Sequence[WidthHeight]) -> str:
     """The text of the cfg with these anchors (pixels, by area), the smaller ones for the finer heads.
 
     As many as the heads use now: only `anchors` change, and places that no head uses stay. Another number:
     every head gets an equal share; `num`, `mask` and the `filters` before the heads change too.
     """
-    heads = anchored_heads(graph)
-    used = used_places(heads)
+    heads = find_head_anchors(graph)
+    used = used_slots(heads)
     if len(anchors) == len(used):
-        edits = _in_place(heads, dict(zip(used, anchors, strict=True)))
+        edits = _edit_anchor_lists(heads, dict(zip(used, anchors, strict=True)))
     else:
-        edits = _shared_out(graph, heads, anchors=anchors)
-    return edited(graph.document, edits)
+        edits = _edit_anchor_counts(graph, heads, anchors=anchors)
+    return apply_edits(graph.document, edits)
 
 
-def _in_place(heads: Sequence[AnchoredHead], new: dict[Place, Pair]) -> Edits:
+def _edit_anchor_lists(heads: Sequence[HeadAnchors], new: dict[AnchorSlot, WidthHeight]) -> LineEdits:
     """Only the lists, the same number of anchors in each."""
     edits = {}
     for head in heads:
-        texts = [place.text(new[place]) if place in new else _as_it_is(place) for place in head.list_slots]
-        edits[_line(head.section, "anchors")] = ", ".join(texts)
+        texts = [
+            place.text(new[place]) if place in new else _format_unchanged(place) for place in head.list_slots
+        ]
+        edits[_line_number(head.section, "anchors")] = ", ".join(texts)
     return edits
 
 
-def _as_it_is(place: Place) -> str:
-    numbers = place.listed[2 * place.number : 2 * place.number + 2]
+def _format_unchanged(place: AnchorSlot) -> str:
+    numbers = place.entries[2 * place.number : 2 * place.number + 2]
     return ",".join(f"{number:.12g}" for number in numbers)
 
 
-def share_of(heads: Sequence[AnchoredHead], count: int) -> int:
+def anchors_per_head(heads: Sequence[HeadAnchors], count: int) -> int:
     """How many anchors each head gets of `count`; raises CfgError when they do not come out even.
 
     Heads with the same anchors, as training heads beside the others have them, count once.
     """
-    groups = len({head.places for head in heads})
+    groups = len({head.head_slots for head in heads})
     if count % groups:
         raise CfgError(
             "the anchors cannot be shared out evenly among the heads",
@@ -160,27 +161,29 @@ def share_of(heads: Sequence[AnchoredHead], count: int) -> int:
     return count // groups
 
 
-def _shared_out(graph: Graph, heads: Sequence[AnchoredHead], *, anchors: Sequence[Pair]) -> Edits:
-    share = share_of(heads, len(anchors))
-    groups = list(dict.fromkeys(head.places for head in sorted(heads, key=lambda head: head.area)))
-    edits: Edits = {}
+def _edit_anchor_counts(
+    graph: Graph, heads: Sequence[HeadAnchors], *, anchors: Sequence[WidthHeight]
+) -> LineEdits:
+    share = anchors_per_head(heads, len(anchors))
+    groups = list(dict.fromkeys(head.head_slots for head in sorted(heads, key=lambda head: head.cell_area)))
+    edits: LineEdits = {}
     for head in heads:
-        first = groups.index(head.places) * share
+        first = groups.index(head.head_slots) * share
         own = range(first, first + share)
-        listed = range(len(anchors)) if head.masked else own
-        edits[_line(head.section, "anchors")] = ", ".join(
+        listed = range(len(anchors)) if head.has_mask else own
+        edits[_line_number(head.section, "anchors")] = ", ".join(
             head.list_slots[0].text(anchors[index]) for index in listed
         )
-        edits[_line(head.section, "num")] = str(len(listed))
-        if head.masked:
-            edits[_line(head.section, "mask")] = ",".join(map(str, own))
+        edits[_line_number(head.section, "num")] = str(len(listed))
+        if head.has_mask:
+            edits[_line_number(head.section, "mask")] = ",".join(map(str, own))
         channels = head.node.inputs[0].channels
-        for section in _makers(graph, head.node.sources[0], channels=channels):
-            edits[_line(section, "filters")] = str(channels // len(head.mask) * share)
+        for section in _filter_sections(graph, head.node.sources[0], channels=channels):
+            edits[_line_number(section, "filters")] = str(channels // len(head.mask) * share)
     return edits
 
 
-def _makers(graph: Graph, index: int, *, channels: int) -> Iterator[Any]:
+def _filter_sections(graph: Graph, index: int, *, channels: int) -> Iterator[Any]:
     """The sections whose `filters` give this node, and what is combined with it, its channels."""
     node = graph.nodes[index]
     if "filters" in node.section.lines:
@@ -188,10 +191,10 @@ def _makers(graph: Graph, index: int, *, channels: int) -> Iterator[Any]:
         return
     for source in node.sources:
         if source >= 0 and graph.nodes[source].shape.channels == channels:
-            yield from _makers(graph, source, channels=channels)
+            yield from _filter_sections(graph, source, channels=channels)
 
 
-def _line(section: Any, key: str) -> int:
+def _line_number(section: Any, key: str) -> int:
     """The number of the line of a key; raises CfgError where the section has none."""
     if key not in section.lines:
         raise section.error(key, "missing key", hint=f"write {key}= out to change the number of anchors")

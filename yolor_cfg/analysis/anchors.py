@@ -16,29 +16,29 @@ from yolor_cfg.data.types import Sample
 from yolor_cfg.images.types import Size
 
 Shapes = NDArray[np.float64]
-Rank = tuple[float, float]
+FitRank = tuple[float, float]
 
-RATIO = 4.0
+ANCHOR_T = 4.0
 """An anchor fits a box when both sides differ by less than this factor (YOLOR's anchor_t)."""
 LEAST_SIDE = 2.0
 """Pixels; boxes with a shorter side do not count, as YOLOR's training drops them."""
 MOST_SEARCHED = 20_000
 """Boxes that the search looks at; of more it takes a sample."""
-ROUNDS = 100
+KMEANS_ROUNDS = 100
 """After so many a k-means ends though boxes still change their cluster."""
-CHANCE = 0.3
+MUTATION_CHANCE = 0.3
 """With which a mutation changes a number."""
-STEPS = (0.002, 0.2)
+MUTATION_SPREADS = (0.002, 0.2)
 """The smallest and the largest spread of a mutation, in the logarithm of a side."""
 
 
-class Fit(NamedTuple):
+class AnchorFit(NamedTuple):
     """How well anchors fit boxes, three shares of 1.
 
     `recall` is the best possible recall: the share of boxes that some anchor fits, which means that the
-    larger of w/aw, aw/w, h/ah and ah/h is below `RATIO`. `fitness` is the mean over the boxes of the smallest
-    of those four for the anchor where it is largest, 0 where no anchor fits. `mean_iou` is the mean over the
-    boxes of the largest IoU with an anchor of the same centre.
+    larger of w/aw, aw/w, h/ah and ah/h is below `ANCHOR_T`. `fitness` is the mean over the boxes of the
+    smallest of those four for the anchor where it is largest, 0 where no anchor fits. `mean_iou` is the mean
+    over the boxes of the largest IoU with an anchor of the same centre.
     """
 
     recall: float
@@ -50,18 +50,18 @@ class Goal(NamedTuple):
     """What a better set is. In Darknet every box learns from its most similar anchor, so with `by_iou` the
     mean IoU decides. Else fitness does, after the best possible recall as far as `recall`, the old set's."""
 
-    by_iou: bool
+    uses_iou: bool
     recall: float
 
-    def rank(self, boxes: Shapes, anchors: Shapes) -> Rank:
+    def rank(self, boxes: Shapes, anchors: Shapes) -> FitRank:
         """Larger is better."""
-        if self.by_iou:
-            return 0.0, float(ious(boxes, anchors).max(axis=0).mean())
-        recall, fitness = _by_ratio(boxes, anchors)
+        if self.uses_iou:
+            return 0.0, float(wh_iou(boxes, anchors).max(axis=0).mean())
+        recall, fitness = _recall_and_fitness(boxes, anchors)
         return min(recall, self.recall), fitness
 
 
-class Search(NamedTuple):
+class SearchOptions(NamedTuple):
     """How many anchors, from how many k-means the best is taken, and how many mutations follow."""
 
     number: int
@@ -82,7 +82,7 @@ def box_shapes(samples: Iterable[Sample], size: Size, *, stretched: bool) -> Sha
     return np.concatenate(parts)
 
 
-def ious(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
+def wh_iou(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
     """[A, B] IoU of each anchor with each box when their centres are the same."""
     table = np.empty((len(anchors), len(boxes)))
     w, h = np.ascontiguousarray(boxes.T)
@@ -93,7 +93,7 @@ def ious(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
     return table
 
 
-def ratios(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
+def wh_ratios(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
     """[A, B] the smallest of w/aw, aw/w, h/ah and ah/h: 1 for equal shapes."""
     table = np.empty((len(anchors), len(boxes)))
     w, h = np.ascontiguousarray(boxes.T)
@@ -104,21 +104,21 @@ def ratios(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
     return table
 
 
-def fit_of(boxes: Shapes, anchors: Shapes) -> Fit:
+def measure_fit(boxes: Shapes, anchors: Shapes) -> AnchorFit:
     """All three figures of a set."""
-    return Fit(*_by_ratio(boxes, anchors), float(ious(boxes, anchors).max(axis=0).mean()))
+    return AnchorFit(*_recall_and_fitness(boxes, anchors), float(wh_iou(boxes, anchors).max(axis=0).mean()))
 
 
-def _by_ratio(boxes: Shapes, anchors: Shapes) -> tuple[float, float]:
-    best = ratios(boxes, anchors).max(axis=0)
-    fits = best > 1 / RATIO
+def _recall_and_fitness(boxes: Shapes, anchors: Shapes) -> tuple[float, float]:
+    best = wh_ratios(boxes, anchors).max(axis=0)
+    fits = best > 1 / ANCHOR_T
     return float(fits.mean()), float((best * fits).mean())
 
 
-def search(
+def search_anchors(
     boxes: Shapes,
     own: Shapes,
-    wanted: Search,
+    wanted: SearchOptions,
     *,
     goal: Goal,
     rng: Generator,
@@ -135,7 +135,7 @@ def search(
     if len(own) == wanted.number:
         starts.append(own)
     found = [
-        evolved(seen, start, generations=wanted.generations, goal=goal, rng=rng, progress=progress)
+        evolve_anchors(seen, start, generations=wanted.generations, goal=goal, rng=rng, progress=progress)
         for start in starts
     ]
     best = max(found, key=lambda anchors: goal.rank(boxes, anchors))
@@ -148,10 +148,10 @@ def kmeans(boxes: Shapes, count: int, *, rng: Generator) -> Shapes:
     Clusters start at boxes that are far from each other (k-means++); one that loses all its boxes stays where
     it is.
     """
-    centres = _apart(boxes, count, rng)
+    centres = _kmeans_plus_plus(boxes, count, rng)
     before = np.full(len(boxes), -1)
-    for _ in range(ROUNDS):
-        nearest = ious(boxes, centres).argmax(axis=0)
+    for _ in range(KMEANS_ROUNDS):
+        nearest = wh_iou(boxes, centres).argmax(axis=0)
         if (nearest == before).all():
             break
         before = nearest
@@ -161,19 +161,19 @@ def kmeans(boxes: Shapes, count: int, *, rng: Generator) -> Shapes:
     return centres
 
 
-def _apart(boxes: Shapes, count: int, rng: Generator) -> Shapes:
+def _kmeans_plus_plus(boxes: Shapes, count: int, rng: Generator) -> Shapes:
     """[A, 2] boxes, each drawn with a chance that grows with its squared distance from those before it."""
     chosen = [int(rng.integers(len(boxes)))]
     far = np.ones(len(boxes))
     while len(chosen) < count:
-        far = np.minimum(far, 1 - ious(boxes, boxes[chosen[-1:]])[0])
+        far = np.minimum(far, 1 - wh_iou(boxes, boxes[chosen[-1:]])[0])
         chance = far**2
         even = chance.sum() <= 0  # fewer different shapes than anchors
         chosen.append(int(rng.choice(len(boxes), p=None if even else chance / chance.sum())))
     return boxes[chosen]
 
 
-def evolved(
+def evolve_anchors(
     boxes: Shapes,
     anchors: Shapes,
     *,
@@ -186,8 +186,8 @@ def evolved(
     when they rank higher."""
     rank = goal.rank(boxes, anchors)
     for _ in range(generations):
-        spread = np.exp(rng.uniform(*np.log(STEPS)))
-        changes = rng.normal(0, spread, anchors.shape) * (rng.random(anchors.shape) < CHANCE)
+        spread = np.exp(rng.uniform(*np.log(MUTATION_SPREADS)))
+        changes = rng.normal(0, spread, anchors.shape) * (rng.random(anchors.shape) < MUTATION_CHANCE)
         child = anchors * np.exp(changes)
         childs_rank = goal.rank(boxes, child)
         if childs_rank > rank:

@@ -24,22 +24,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import IMAGE, Graph, Node
+from yolor_cfg.evaluate.ground_truth import Doubles
+from yolor_cfg.graph import IMAGE_INDEX, Graph, Node
 from yolor_cfg.model import Network
-from yolor_cfg.ops.implicit import Constant, ImplicitFactors, ImplicitOfEach
-from yolor_cfg.rewrite.absorb import in_float64
+from yolor_cfg.ops.implicit import BatchedImplicit, ImplicitFactors, ImplicitModel
+from yolor_cfg.rewrite.absorb import to_float64
+from yolor_cfg.shape import WidthHeight
 
-Floats = NDArray[np.float64]
-Pair = tuple[float, float]
-
-SIDE = 7
+MAP_SIDE = 7
 """Cells of the map of zeros in which a prediction is made: its middle sees no border up to 7x7 kernels."""
-UNITS = (-1.0, 0.0, 1.0)
-VALUES = {
+UNIT_INPUTS = (-1.0, 0.0, 1.0)
+VALUE_NAMES = {
     5: ("x", "y", "w", "h", "obj"),
     9: ("x", "dx", "y", "dy", "w", "dw", "h", "dh", "obj"),
 }
@@ -47,7 +45,7 @@ VALUES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class ValueReader:
     """A section that reads a value; `text` says what it does where, `levels` names the heads that follow."""
 
     index: int
@@ -58,7 +56,7 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class LearnedValue:
     """An implicit section's value [C] or [R, C], and the number it started around; a factorization's
     coefficients [R, K] and basis [K, C]. Without `whole` a chain from the image is left out."""
 
@@ -67,10 +65,10 @@ class Learned:
     kind: str
     model: str
     start: float
-    values: Floats
-    places: tuple[Place, ...] = ()
-    coefficients: Floats | None = None
-    basis: Floats | None = None
+    values: Doubles
+    places: tuple[ValueReader, ...] = ()
+    coefficients: Doubles | None = None
+    basis: Doubles | None = None
     whole: bool = True
 
     @property
@@ -87,20 +85,20 @@ class Learned:
         return "+".join(dict.fromkeys(level for place in self.places for level in place.levels))
 
 
-class Anchor(NamedTuple):
+class AnchorRefinement(NamedTuple):
     """One anchor of a head: its number and size in the cfg, its z for width and height (NaN: none); the size
     at rest with z and `without` it; the sizes for what z is put to being -1, 0 and 1. In input pixels."""
 
     number: int
-    size: Pair
-    z: Pair
-    at_rest: Pair
-    without: Pair
-    at_units: tuple[Pair, Pair, Pair]
+    size: WidthHeight
+    z: WidthHeight
+    at_rest: WidthHeight
+    without: WidthHeight
+    at_units: tuple[WidthHeight, WidthHeight, WidthHeight]
 
 
 @dataclass(frozen=True, eq=False)
-class Refinement:
+class HeadRefinement:
     """What the section `place` does with a value to the prediction of a head: `table` [A, V] holds the
     numbers as they meet the values of each anchor, NaN where none does."""
 
@@ -111,42 +109,42 @@ class Refinement:
     level: str
     start: float
     labels: tuple[str, ...]
-    table: Floats
-    anchors: tuple[Anchor, ...]
+    table: Doubles
+    anchors: tuple[AnchorRefinement, ...]
 
     @property
-    def sizes(self) -> tuple[Anchor, ...]:
+    def sizes(self) -> tuple[AnchorRefinement, ...]:
         """The anchors, where z meets their widths and heights."""
         return tuple(anchor for anchor in self.anchors if not any(map(math.isnan, anchor.z)))
 
 
-class Knowledge(NamedTuple):
+class ImplicitKnowledge(NamedTuple):
     """All implicit knowledge of a network."""
 
-    layers: tuple[Learned, ...]
-    refinements: tuple[Refinement, ...]
+    layers: tuple[LearnedValue, ...]
+    refinements: tuple[HeadRefinement, ...]
 
 
-def knowledge(network: Network) -> Knowledge:
+def collect_knowledge(network: Network) -> ImplicitKnowledge:
     """The implicit knowledge of a network; raises CfgError where there is none."""
-    constants = _Constants(network)
+    constants = _ConstantValues(network)
     modules = network.module_list
-    nodes = [node for node in network.graph.nodes if isinstance(modules[node.index], Constant)]
+    nodes = [node for node in network.graph.nodes if isinstance(modules[node.index], ImplicitModel)]
     if not nodes:
         raise CfgError(
             "there is no implicit section in this network",
             path=network.graph.path,
             hint="folding leaves none: give the cfg and the weights from before it",
         )
-    layers = tuple(_learned(constants, node) for node in nodes)
-    found = [_refinement(constants, layer, place) for layer in layers for place in layer.places]
-    return Knowledge(layers, tuple(one for one in found if one is not None))
+    layers = tuple(_describe_value(constants, node) for node in nodes)
+    found = [_find_refinement(constants, layer, place) for layer in layers for place in layer.places]
+    return ImplicitKnowledge(layers, tuple(one for one in found if one is not None))
 
 
 # What does not depend on the image, and what follows from it
 
 
-class _Constants:
+class _ConstantValues:
     """The values [1, C, H, W] of a network that do not depend on the image, in float64."""
 
     def __init__(self, network: Network) -> None:
@@ -155,24 +153,26 @@ class _Constants:
         for node in network.graph.nodes:
             if self._is_constant(node):
                 inputs = [self.values.get(source, torch.zeros(1, 1, 1, 1)) for source in node.sources]
-                self.values[node.index] = self.run(node.index, *inputs)
+                self.values[node.index] = self.run_module(node.index, *inputs)
 
     def _is_constant(self, node: Node) -> bool:
         module = self.modules[node.index]
         if node.section.is_head or node.section.is_loss or hasattr(module, "initial_state"):
             return False
         # C Darknet's implicit section reads the images, but only to know how many there are.
-        return isinstance(module, ImplicitOfEach) or all(source in self.values for source in node.sources)
+        return isinstance(module, BatchedImplicit) or all(source in self.values for source in node.sources)
 
     @torch.no_grad()
-    def run(self, index: int, *inputs: Tensor) -> Tensor:
+    def run_module(self, index: int, *inputs: Tensor) -> Tensor:
         """What the module of that section makes of these, in float64."""
-        out: Tensor = in_float64(self.modules[index])(*(x.double() for x in inputs))
+        out: Tensor = to_float64(self.modules[index])(*(x.double() for x in inputs))
         return out
 
-    def reads(self, index: int) -> bool:
+    def has_constant_source(self, index: int) -> bool:
         """True for a section that reads a constant beside its map."""
-        return index != IMAGE and any(source in self.values for source in self.graph.nodes[index].sources)
+        return index != IMAGE_INDEX and any(
+            source in self.values for source in self.graph.nodes[index].sources
+        )
 
     def prediction(self, index: int, *, without: int | None = None) -> Tensor:
         """The map at that section where the features are 0, with the section `without` taken out."""
@@ -181,57 +181,59 @@ class _Constants:
             return self.prediction(
                 next(source for source in sources if source not in self.values), without=without
             )
-        if self.reads(index):
+        if self.has_constant_source(index):
             inputs = [
                 self.values[source] if source in self.values else self.prediction(source, without=without)
                 for source in sources
             ]
-            return self.run(index, *inputs)
+            return self.run_module(index, *inputs)
         if hasattr(self.modules[index], "initial_state"):
             return self.zeros(index)
-        return self.run(index, *map(self.features, sources))
+        return self.run_module(index, *map(self.features, sources))
 
     def features(self, index: int) -> Tensor:
         """Zeros, or what a section that reads constants makes of zeros."""
-        if not self.reads(index):
+        if not self.has_constant_source(index):
             return self.values[index] if index in self.values else self.zeros(index)
         sources = self.graph.nodes[index].sources
-        return self.run(
+        return self.run_module(
             index,
             *(self.values[source] if source in self.values else self.zeros(source) for source in sources),
         )
 
     def zeros(self, index: int) -> Tensor:
         """A small map with the channels of that section."""
-        shape = self.graph.image if index == IMAGE else self.graph.nodes[index].shape
-        return torch.zeros(1, shape.channels, SIDE, SIDE, dtype=torch.float64)
+        shape = self.graph.image if index == IMAGE_INDEX else self.graph.nodes[index].shape
+        return torch.zeros(1, shape.channels, MAP_SIDE, MAP_SIDE, dtype=torch.float64)
 
-    def sizes(self, head: int, x: Tensor) -> list[Pair]:
+    def sizes(self, head: int, x: Tensor) -> list[WidthHeight]:
         """Width and height in pixels that the head gives each anchor in the middle cell of x [1, C, H, W]."""
         middle = x[:, :, x.shape[2] // 2, x.shape[3] // 2][:, :, None, None]
-        module = in_float64(self.modules[head])
+        module = to_float64(self.modules[head])
         with torch.no_grad():
             boxes, _, _ = module.decode(module(middle))  # type: ignore[operator]
         return [(float(w), float(h)) for w, h in boxes[0, :, 2:4].tolist()]
 
 
-def _learned(constants: _Constants, node: Node) -> Learned:
+def _describe_value(constants: _ConstantValues, node: Node) -> LearnedValue:
     module = constants.modules[node.index]
     value = constants.values.get(node.index)
     if value is None:
         with torch.no_grad():
-            value = in_float64(module).own()  # type: ignore[operator]
-    places = tuple(_place(constants.graph, reader) for reader in _readers(constants.graph, node.index))
+            value = to_float64(module).compute_value()  # type: ignore[operator]
+    places = tuple(
+        _describe_reader(constants.graph, reader) for reader in _readers(constants.graph, node.index)
+    )
     model = node.section.values.get("model", "vector")
     start = float(node.section.mean)  # type: ignore[attr-defined]
     coefficients, basis = _factors(module)
-    return Learned(
+    return LearnedValue(
         node.index,
         node.line,
         node.section.type,
         model,
         start,
-        _matrix(value),
+        _to_matrix(value),
         places,
         coefficients,
         basis,
@@ -239,13 +241,13 @@ def _learned(constants: _Constants, node: Node) -> Learned:
     )
 
 
-def _matrix(value: Tensor) -> Floats:
+def _to_matrix(value: Tensor) -> Doubles:
     """[1, C, H, 1] -> [C] or, of a matrix, [C, H]."""
-    rows: Floats = value[0].flatten(1).cpu().double().numpy()
+    rows: Doubles = value[0].flatten(1).cpu().double().numpy()
     return rows[:, 0] if rows.shape[1] == 1 else rows
 
 
-def _factors(module: nn.Module) -> tuple[Floats | None, Floats | None]:
+def _factors(module: nn.Module) -> tuple[Doubles | None, Doubles | None]:
     """Coefficients and basis as they count: nothing in a nonnegative factorization is below 0."""
     if not isinstance(module, ImplicitFactors):
         return None, None
@@ -261,27 +263,27 @@ def _readers(graph: Graph, index: int) -> list[Node]:
     return [node for node in graph.nodes if index in node.sources]
 
 
-def _place(graph: Graph, node: Node) -> Place:
+def _describe_reader(graph: Graph, node: Node) -> ValueReader:
     """`control only=wh before [yolo #12], P3, anchors 0,1,2`."""
     section = node.section
     word = section.type.removesuffix("_2d").removesuffix("_channels")
     ways = [f"{key}={section.values[key]}" for key in ("only", "group") if section.values.get(key)]
     after = _readers(graph, node.index) if word != section.type else []
-    action = " ".join([word, *ways]) if after else f"read by {_title(node)}"
-    before = f" before {_title(after[0])}" if after else ""
+    action = " ".join([word, *ways]) if after else f"read by {_format_node(node)}"
+    before = f" before {_format_node(after[0])}" if after else ""
     more = f" and {len(after) - 1} more" if after[1:] else ""
-    levels = tuple(_level(graph, head) for head in _heads_behind(graph, node))
+    levels = tuple(_format_level(graph, head) for head in _reached_heads(graph, node))
     masks = [head.section.values["mask"] for head in after[:1] if "mask" in head.section.keys]
     anchors = [f"anchors {','.join(map(str, mask))}" for mask in masks]
     text = ", ".join([action + before + more, *[" ".join(levels)] * bool(levels), *anchors])
-    return Place(node.index, node.line, section.type, text, levels)
+    return ValueReader(node.index, node.line, section.type, text, levels)
 
 
-def _title(node: Node) -> str:
+def _format_node(node: Node) -> str:
     return f"[{node.section.type} #{node.index}]"
 
 
-def _heads_behind(graph: Graph, node: Node) -> list[Node]:
+def _reached_heads(graph: Graph, node: Node) -> list[Node]:
     """The heads that the node's value comes to, in cfg order."""
     reached = {node.index}
     for later in graph.nodes[node.index + 1 :]:
@@ -290,7 +292,7 @@ def _heads_behind(graph: Graph, node: Node) -> list[Node]:
     return [graph.nodes[index] for index in sorted(reached) if graph.nodes[index].section.is_head]
 
 
-def _level(graph: Graph, head: Node) -> str:
+def _format_level(graph: Graph, head: Node) -> str:
     """`P3` for a stride of 2^3; others by their stride."""
     stride = graph.stride(head.index)[0]
     level = math.log2(stride) if head.shape.area > 1 or stride > 1 else 0.5
@@ -300,7 +302,9 @@ def _level(graph: Graph, head: Node) -> str:
 # What it does to the anchors
 
 
-def _refinement(constants: _Constants, layer: Learned, place: Place) -> Refinement | None:
+def _find_refinement(
+    constants: _ConstantValues, layer: LearnedValue, place: ValueReader
+) -> HeadRefinement | None:
     """None where the section does not stand between a prediction and a head with anchors."""
     graph = constants.graph
     heads = [node for node in _readers(graph, place.index) if hasattr(node.section, "mask")]
@@ -310,20 +314,20 @@ def _refinement(constants: _Constants, layer: Learned, place: Place) -> Refineme
         return None
     head = heads[0]
     section: Any = head.section
-    table = _by_anchor(constants.modules[place.index], z, anchors=len(section.mask))
+    table = _anchor_table(constants.modules[place.index], z, anchors=len(section.mask))
     width = head.inputs[0].channels // len(table)
     if table.shape[1] != width:
         return None
-    names = VALUES[section.box_values]
+    names = VALUE_NAMES[section.box_values]
     labels = (*names, *(str(k) for k in range(width - len(names))))
     columns = [labels.index(name) for name in ("w", "h")]
-    anchors = _anchors(constants, place.index, head, pairs=table[:, columns])
-    return Refinement(
+    anchors = _refine_anchors(constants, place.index, head, pairs=table[:, columns])
+    return HeadRefinement(
         layer.index,
         place.index,
         place.type,
         head.index,
-        _level(graph, head),
+        _format_level(graph, head),
         layer.start,
         labels,
         table,
@@ -331,26 +335,28 @@ def _refinement(constants: _Constants, layer: Learned, place: Place) -> Refineme
     )
 
 
-def _by_anchor(module: nn.Module, z: Tensor, *, anchors: int) -> Floats:
+def _anchor_table(module: nn.Module, z: Tensor, *, anchors: int) -> Doubles:
     """The numbers of z as they meet the values of each anchor, [A, V], NaN where none does."""
     z = z.reshape(1, -1, 1, 1)
     placing = getattr(module, "placing", None)
-    spread = placing.spread(z, math.nan) if placing is not None else z
-    table: Floats = spread.flatten().numpy()
+    spread = placing.expand(z, math.nan) if placing is not None else z
+    table: Doubles = spread.flatten().numpy()
     return table.reshape(anchors, -1) if len(table) % anchors == 0 else np.empty((anchors, 0))
 
 
-def _anchors(constants: _Constants, place: int, head: Node, *, pairs: Floats) -> tuple[Anchor, ...]:
+def _refine_anchors(
+    constants: _ConstantValues, place: int, head: Node, *, pairs: Doubles
+) -> tuple[AnchorRefinement, ...]:
     rest = constants.sizes(head.index, constants.prediction(place))
     without = constants.sizes(head.index, constants.prediction(place, without=place))
     sources = constants.graph.nodes[place].sources
     units = []
-    for unit in UNITS:
+    for unit in UNIT_INPUTS:
         inputs = [constants.values.get(source, constants.zeros(source) + unit) for source in sources]
-        units.append(constants.sizes(head.index, constants.run(place, *inputs)))
+        units.append(constants.sizes(head.index, constants.run_module(place, *inputs)))
     section: Any = head.section
     return tuple(
-        Anchor(
+        AnchorRefinement(
             number,
             size,
             (float(z[0]), float(z[1])),

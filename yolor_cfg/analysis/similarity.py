@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.analysis.implicit import Floats, Learned, Refinement
+from yolor_cfg.analysis.implicit import HeadRefinement, LearnedValue
+from yolor_cfg.evaluate.ground_truth import Doubles
 
 
 class Similarity(NamedTuple):
@@ -21,14 +22,14 @@ class Similarity(NamedTuple):
     of_change: float
 
 
-def similar(a: Floats, b: Floats) -> float:
+def cosine_similarity(a: Doubles, b: Doubles) -> float:
     """The cosine of two vectors over the numbers that both have; NaN where one is 0."""
     both = ~(np.isnan(a) | np.isnan(b))
     lengths = np.linalg.norm(a[both]) * np.linalg.norm(b[both])
     return float(a[both] @ b[both] / lengths) if lengths > 0 else math.nan
 
 
-def between_layers(layers: Sequence[Learned]) -> list[Similarity]:
+def layer_similarities(layers: Sequence[LearnedValue]) -> list[Similarity]:
     """Every two values of one kind and equal length."""
     pairs = [
         (a, b) for a, b in combinations(layers, 2) if a.kind == b.kind and a.values.shape == b.values.shape
@@ -37,14 +38,14 @@ def between_layers(layers: Sequence[Learned]) -> list[Similarity]:
         Similarity(
             f"#{a.index}",
             f"#{b.index}",
-            similar(a.values.ravel(), b.values.ravel()),
-            similar(a.values.ravel() - a.start, b.values.ravel() - b.start),
+            cosine_similarity(a.values.ravel(), b.values.ravel()),
+            cosine_similarity(a.values.ravel() - a.start, b.values.ravel() - b.start),
         )
         for a, b in pairs
     ]
 
 
-def between_anchors(refinements: Sequence[Refinement]) -> list[Similarity]:
+def anchor_similarities(refinements: Sequence[HeadRefinement]) -> list[Similarity]:
     """Every two anchors, also of different levels, whose values are refined in the same way."""
     rows = [
         (one, anchor.number, row)
@@ -53,6 +54,11 @@ def between_anchors(refinements: Sequence[Refinement]) -> list[Similarity]:
     ]
     pairs = [(a, b) for a, b in combinations(rows, 2) if a[0].type == b[0].type and len(a[2]) == len(b[2])]
     return [
-        Similarity(f"{a.level}/{i}", f"{b.level}/{j}", similar(x, y), similar(x - a.start, y - b.start))
+        Similarity(
+            f"{a.level}/{i}",
+            f"{b.level}/{j}",
+            cosine_similarity(x, y),
+            cosine_similarity(x - a.start, y - b.start),
+        )
         for (a, i, x), (b, j, y) in pairs
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yolor_cfg.cli.options import failure, global_options, is_on
+from yolor_cfg.cli.options import global_options, is_on, to_command_error
 from yolor_cfg.errors import YolorError
 
 COMMANDS = {
@@ -24,7 +24,7 @@ COMMANDS = {
     "demo": "yolor_cfg.cli.demo:demo",
 }
 ALIASES = {"predict": "detect", "val": "test", "map": "test"}
-Resolved = tuple[str | None, click.Command | None, list[str]]
+ResolvedCommand = tuple[str | None, click.Command | None, list[str]]
 
 
 class LazyGroup(click.Group):
@@ -44,12 +44,12 @@ class LazyGroup(click.Group):
         _add_global_options(command)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Resolved:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> ResolvedCommand:
         """As click's, with the closest name for one that does not exist."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from yolor_cfg.lang.keys import closest
+            from yolor_cfg.lang.keys import suggest_word
 
-            hint = closest(args[0], [*COMMANDS, *ALIASES])
+            hint = suggest_word(args[0], [*COMMANDS, *ALIASES])
             ctx.fail(f"no such command: {args[0]}" + (f"; {hint}" if hint else ""))
         return super().resolve_command(ctx, args)
 
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
                 import traceback
 
                 traceback.print_exception(fault)
-            raise failure(fault) from None
+            raise to_command_error(fault) from None
 
 
 def _add_global_options(command: click.Command) -> None:
@@ -75,7 +75,7 @@ def _add_global_options(command: click.Command) -> None:
         _add_global_options(member)
 
 
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from importlib.metadata import PackageNotFoundError, version
 
@@ -92,7 +92,12 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     params=list(global_options(hidden=False)),
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
 )
 def main() -> None:
     """Darknet and YOLOR cfg networks: what they are, what they cost, what they see."""

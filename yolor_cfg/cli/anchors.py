@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from yolor_cfg.cli.implicit import PICTURES
+from yolor_cfg.cli.implicit import PLOT_SUFFIXES
 from yolor_cfg.cli.options import (
     cfg_argument,
-    columns,
     dialect_option,
+    format_columns,
     is_on,
     json_option,
     print_json,
-    say,
+    print_stderr,
+    report_warnings,
     size_option,
-    tell,
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.analysis.anchors import Fit, Goal, Search, Shapes
+    from yolor_cfg.analysis.anchors import AnchorFit, Goal, SearchOptions, Shapes
     from yolor_cfg.data.types import Fix
     from yolor_cfg.graph import Graph
 
-PATIENCE_S = 1.0
+PROGRESS_DELAY_S = 1.0
 """Seconds before the progress bar appears."""
-FIGURES = ("best possible recall", "fitness", "mean IoU")
-SETS = ("before", "after")
-MEANING = """\b
+METRIC_NAMES = ("best possible recall", "fitness", "mean IoU")
+ANCHOR_SETS = ("before", "after")
+OUTPUT_HELP = """\b
 What is printed, before and after:
   best possible recall  the share of boxes that some anchor fits: the sides of both within a
                         factor of 4, as YOLOR's training asks
@@ -50,15 +50,15 @@ The keys of --json:
   written         the new cfg, or null"""
 
 
-class Found(NamedTuple):
+class AnchorSearchResult(NamedTuple):
     """The cfg before and after, the boxes that count, and what was found of them."""
 
     graphs: tuple[Graph, Graph]
     boxes: Shapes
-    small: int
-    sets: tuple[Shapes, Shapes]
-    fits: tuple[Fit, Fit]
-    better: bool
+    small_count: int
+    anchor_sets: tuple[Shapes, Shapes]
+    fits: tuple[AnchorFit, AnchorFit]
+    is_better: bool
 
     @property
     def size(self) -> str:
@@ -67,7 +67,7 @@ class Found(NamedTuple):
         return f"{image.height}x{image.width}"
 
 
-@click.command(epilog=MEANING)
+@click.command(epilog=OUTPUT_HELP)
 @cfg_argument
 @click.option(
     "--data",
@@ -124,35 +124,37 @@ def anchors(
 
     Small anchors go to fine heads. Nothing is written when the new set is not better.
     """
-    from yolor_cfg.analysis.anchor_edit import anchored_heads, share_of, used_places
-    from yolor_cfg.analysis.anchors import Search
-    from yolor_cfg.graph import Reading, load
+    from yolor_cfg.analysis.anchor_edit import anchors_per_head, find_head_anchors, used_slots
+    from yolor_cfg.analysis.anchors import SearchOptions
+    from yolor_cfg.graph import ReadOptions, load_graph
 
-    if plot and Path(plot).suffix not in PICTURES:
-        raise click.UsageError(f"--plot must end in {', '.join(PICTURES)}")
-    graph = load(cfg, Reading(dialect, size))
-    heads = anchored_heads(graph)
-    own = len(used_places(heads))
+    if plot and Path(plot).suffix not in PLOT_SUFFIXES:
+        raise click.UsageError(f"--plot must end in {', '.join(PLOT_SUFFIXES)}")
+    graph = load_graph(cfg, ReadOptions(dialect, size))
+    heads = find_head_anchors(graph)
+    own = len(used_slots(heads))
     if count not in (None, own):
-        share_of(heads, count or own)
-    tell(graph.warnings, graph.notes)
-    boxes, small = _boxes(graph, data, fix)
-    found = _found(graph, boxes, small, wanted=Search(count or own, runs, generations), seed=seed)
+        anchors_per_head(heads, count or own)
+    report_warnings(graph.warnings, graph.notes)
+    boxes, small = _read_box_shapes(graph, data, fix)
+    found = _find_anchors(
+        graph, boxes, small, wanted=SearchOptions(count or own, runs, generations), seed=seed
+    )
     if plot:
-        _save_picture(found, plot, force=force)
-    if write and found.better:
+        _save_plot(found, plot, force=force)
+    if write and found.is_better:
         _save_cfg(found, write, force=force)
         notes = [] if size is None else [f"train with --img-size {found.size}: the anchors are made for it"]
-        tell((), notes)
+        report_warnings((), notes)
     if as_json:
-        print_json({**_document(found), "written": write if found.better else None})
+        print_json({**_to_json(found), "written": write if found.is_better else None})
     else:
-        click.echo("\n".join(_table(found)))
-    if not found.better:
-        _say_so(found, write)
+        click.echo("\n".join(_format_table(found)))
+    if not found.is_better:
+        _report_no_gain(found, write)
 
 
-def _boxes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
+def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
     """The shapes in the input that count, and how many do not."""
     from yolor_cfg.analysis.anchors import LEAST_SIDE, MOST_SEARCHED, box_shapes
     from yolor_cfg.data.sources import open_data
@@ -170,7 +172,7 @@ def _boxes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
         notes.append(f"{small:,} boxes do not count: a side is below {LEAST_SIDE:g} pixels in the input")
     if counts.sum() > MOST_SEARCHED:
         notes.append(f"the search looks at {MOST_SEARCHED:,} of {counts.sum():,} boxes, the table at all")
-    tell((), notes)
+    report_warnings((), notes)
     if not counts.any():
         raise DataError(
             "there are no boxes in the part for training",
@@ -180,133 +182,142 @@ def _boxes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
     return shapes[counts], small
 
 
-def _found(graph: Graph, boxes: Shapes, small: int, *, wanted: Search, seed: int) -> Found:
+def _find_anchors(
+    graph: Graph, boxes: Shapes, small: int, *, wanted: SearchOptions, seed: int
+) -> AnchorSearchResult:
     """The search, its result as the new cfg rounds it, and both sets measured on all boxes."""
-    from yolor_cfg.analysis.anchor_edit import with_anchors
-    from yolor_cfg.analysis.anchors import Goal, fit_of
-    from yolor_cfg.graph import Reading, build
+    from yolor_cfg.analysis.anchor_edit import replace_anchors
+    from yolor_cfg.analysis.anchors import Goal, measure_fit
+    from yolor_cfg.graph import ReadOptions, build_graph
     from yolor_cfg.lang.syntax import parse
 
-    old = _set(graph)
-    before = fit_of(boxes, old)
-    goal = Goal(by_iou=not graph.dialect.is_yolor, recall=before.recall)
-    best = _searched(boxes, old, wanted, goal=goal, seed=seed)
-    text = with_anchors(graph, [(float(w), float(h)) for w, h in best])
-    reading = Reading(graph.dialect.name, (graph.image.height, graph.image.width))
-    changed = build(parse(text, graph.path), reading)
-    new = _set(changed)
+    old = _used_anchors(graph)
+    before = measure_fit(boxes, old)
+    goal = Goal(uses_iou=not graph.dialect.is_yolor, recall=before.recall)
+    best = _run_search(boxes, old, wanted, goal=goal, seed=seed)
+    text = replace_anchors(graph, [(float(w), float(h)) for w, h in best])
+    reading = ReadOptions(graph.dialect.name, (graph.image.height, graph.image.width))
+    changed = build_graph(parse(text, graph.path), reading)
+    new = _used_anchors(changed)
     better = goal.rank(boxes, new) > goal.rank(boxes, old)
-    return Found((graph, changed), boxes, small, (old, new), (before, fit_of(boxes, new)), better)
+    return AnchorSearchResult(
+        (graph, changed), boxes, small, (old, new), (before, measure_fit(boxes, new)), better
+    )
 
 
-def _set(graph: Graph) -> Shapes:
+def _used_anchors(graph: Graph) -> Shapes:
     """Width and height in pixels of the anchors that heads use."""
     import numpy as np
 
-    from yolor_cfg.analysis.anchor_edit import anchored_heads, used_places
+    from yolor_cfg.analysis.anchor_edit import find_head_anchors, used_slots
 
-    return np.array([place.pixels for place in used_places(anchored_heads(graph))], np.float64)
+    return np.array([place.size_in_pixels for place in used_slots(find_head_anchors(graph))], np.float64)
 
 
-def _searched(boxes: Shapes, old: Shapes, wanted: Search, *, goal: Goal, seed: int) -> Shapes:
+def _run_search(boxes: Shapes, old: Shapes, wanted: SearchOptions, *, goal: Goal, seed: int) -> Shapes:
     import numpy as np
     from tqdm import tqdm
 
-    from yolor_cfg.analysis.anchors import search
+    from yolor_cfg.analysis.anchors import search_anchors
 
     total = wanted.generations * (2 if len(old) == wanted.number else 1)
     hidden = True if is_on("quiet") else None
-    with tqdm(total=total, unit="mutation", delay=PATIENCE_S, disable=hidden) as bar:
-        return search(boxes, old, wanted, goal=goal, rng=np.random.default_rng(seed), progress=bar.update)
+    with tqdm(total=total, unit="mutation", delay=PROGRESS_DELAY_S, disable=hidden) as bar:
+        return search_anchors(
+            boxes, old, wanted, goal=goal, rng=np.random.default_rng(seed), progress=bar.update
+        )
 
 
-def _document(found: Found) -> dict[str, Any]:
+def _to_json(found: AnchorSearchResult) -> dict[str, Any]:
     before, after = (
         {**fit._asdict(), "anchors": anchors.tolist()}
-        for fit, anchors in zip(found.fits, found.sets, strict=True)
+        for fit, anchors in zip(found.fits, found.anchor_sets, strict=True)
     )
     image = found.graphs[0].image
     return {
         "size": [image.height, image.width],
         "boxes": len(found.boxes),
-        "small": found.small,
+        "small": found.small_count,
         "before": before,
         "after": after,
-        "heads": _heads(found),
-        "better": found.better,
+        "heads": _head_entries(found),
+        "better": found.is_better,
     }
 
 
-def _heads(found: Found) -> list[dict[str, Any]]:
+def _head_entries(found: AnchorSearchResult) -> list[dict[str, Any]]:
     """What becomes of each head's anchors."""
-    from yolor_cfg.analysis.anchor_edit import anchored_heads
+    from yolor_cfg.analysis.anchor_edit import find_head_anchors
 
     return [
         {
             "section": old.node.index,
             "line": old.node.line,
             "stride": list(old.stride),
-            "before": [list(place.pixels) for place in old.places],
-            "after": [list(place.pixels) for place in new.places],
+            "before": [list(place.size_in_pixels) for place in old.head_slots],
+            "after": [list(place.size_in_pixels) for place in new.head_slots],
         }
-        for old, new in zip(*map(anchored_heads, found.graphs), strict=True)
+        for old, new in zip(*map(find_head_anchors, found.graphs), strict=True)
     ]
 
 
-def _table(found: Found) -> list[str]:
+def _format_table(found: AnchorSearchResult) -> list[str]:
     """The figures before and after, then the anchors of each head, all in pixels."""
     figures = [
         (name, *(f"{number:.4f}" for number in pair))
-        for name, *pair in zip(FIGURES, *found.fits, strict=True)
+        for name, *pair in zip(METRIC_NAMES, *found.fits, strict=True)
     ]
     rows = [
-        (f"stride {_of_stride(head['stride'])}", *(" ".join(map(_shown, head[when])) for when in SETS))
-        for head in sorted(_heads(found), key=lambda head: head["stride"])
+        (
+            f"stride {_format_stride(head['stride'])}",
+            *(" ".join(map(_format_pair, head[when])) for when in ANCHOR_SETS),
+        )
+        for head in sorted(_head_entries(found), key=lambda head: head["stride"])
     ]
     title = f"{len(found.boxes):,} boxes in {found.size}"
-    return columns([(title, *SETS), *figures, *rows], words=range(3))
+    return format_columns([(title, *ANCHOR_SETS), *figures, *rows], words=range(3))
 
 
-def _of_stride(pair: list[float]) -> str:
+def _format_stride(pair: list[float]) -> str:
     """Across, down; one number where they are equal."""
-    return _shown(pair[: len(set(pair))])
+    return _format_pair(pair[: len(set(pair))])
 
 
-def _shown(pair: list[float]) -> str:
+def _format_pair(pair: list[float]) -> str:
     """Width, height in pixels."""
     return ",".join(f"{number:.4g}" for number in pair)
 
 
-def _save_picture(found: Found, path: str, *, force: bool) -> None:
+def _save_plot(found: AnchorSearchResult, path: str, *, force: bool) -> None:
     import cv2
 
-    from yolor_cfg.analysis.anchor_plot import shapes_picture
+    from yolor_cfg.analysis.anchor_plot import plot_anchors
     from yolor_cfg.errors import YolorError
-    from yolor_cfg.files import replace_whole
+    from yolor_cfg.files import replace_file
 
-    drawn = shapes_picture(found.boxes, *found.sets)
+    drawn = plot_anchors(found.boxes, *found.anchor_sets)
     _, data = cv2.imencode(Path(path).suffix, drawn[..., ::-1])
-    replace_whole(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
+    replace_file(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
 
 
-def _save_cfg(found: Found, path: str, *, force: bool) -> None:
+def _save_cfg(found: AnchorSearchResult, path: str, *, force: bool) -> None:
     from yolor_cfg.errors import YolorError
-    from yolor_cfg.files import replace_whole
+    from yolor_cfg.files import replace_file
 
     old, new = (graph.document for graph in found.graphs)
     data = new.text.encode(old.encoding)
-    replace_whole(path, lambda file: file.write(data), fault=YolorError, force=force)
-    say(f"{path}: written", "green")
+    replace_file(path, lambda file: file.write(data), fault=YolorError, force=force)
+    print_stderr(f"{path}: written", "green")
 
 
-def _say_so(found: Found, write: str | None) -> None:
+def _report_no_gain(found: AnchorSearchResult, write: str | None) -> None:
     """That the set is not better, with the figures; where it was to be written, an error."""
     from yolor_cfg.errors import YolorError
 
     if not write:
-        return say("the new anchors are not better", "yellow")
+        return print_stderr("the new anchors are not better", "yellow")
     before, after = (
-        ", ".join(f"{name} {number:.6f}" for name, number in zip(FIGURES, fit, strict=True))
+        ", ".join(f"{name} {number:.6f}" for name, number in zip(METRIC_NAMES, fit, strict=True))
         for fit in found.fits
     )
     raise YolorError(

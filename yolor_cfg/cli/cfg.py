@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from yolor_cfg.cli.options import cfg_argument, dialect_option, json_option, print_json, say
+from yolor_cfg.cli.options import cfg_argument, dialect_option, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError
 
-CFG_FAULT = 2
+CFG_FAULT_CODE = 2
 
 
 @click.group()
@@ -24,13 +24,13 @@ def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
 
     Warnings count as errors here. A good file is one line `CFG: ok`; the exit code is 2 when any is not good.
     """
-    findings = {path: _findings(path, dialect) for path in cfgs}
+    findings = {path: _find_faults(path, dialect) for path in cfgs}
     if as_json:
-        print_json([_as_json(fault) for faults in findings.values() for fault in faults])
+        print_json([_to_json(fault) for faults in findings.values() for fault in faults])
     else:
-        _report(findings)
+        _report_faults(findings)
     if any(findings.values()):
-        raise click.exceptions.Exit(CFG_FAULT)
+        raise click.exceptions.Exit(CFG_FAULT_CODE)
 
 
 @cfg.command("format")
@@ -40,29 +40,29 @@ def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Let -o replace a file that exists.")
 def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
     """Print CFG in its normal form: `key=value`, one blank line between sections, comments kept."""
-    from yolor_cfg.files import replace_whole
+    from yolor_cfg.files import replace_file
     from yolor_cfg.graph import read_document
-    from yolor_cfg.lang.syntax import normal
+    from yolor_cfg.lang.syntax import normalize_document
 
     if output and in_place:
         raise click.UsageError("--in-place and -o name two places to write to")
     document = read_document(cfg)
-    data = normal(document).encode(document.encoding)
+    data = normalize_document(document).encode(document.encoding)
     if output or in_place:
-        replace_whole(output or cfg, lambda file: file.write(data), fault=YolorError, force=force or in_place)
+        replace_file(output or cfg, lambda file: file.write(data), fault=YolorError, force=force or in_place)
     else:
         click.echo(data, nl=False)
 
 
-def _findings(path: str, dialect: str | None) -> list[CfgError]:
+def _find_faults(path: str, dialect: str | None) -> list[CfgError]:
     """Errors and warnings by line. The file is read twice: strict reading stops after the keys, the other one
     drops its warnings when it fails."""
-    from yolor_cfg.graph import Reading, load
+    from yolor_cfg.graph import ReadOptions, load_graph
 
     found: list[CfgError] = []
     for strict in (False, True):
         try:
-            found += load(path, Reading(dialect=dialect, strict=strict)).warnings
+            found += load_graph(path, ReadOptions(dialect=dialect, strict=strict)).warnings
         except CfgFaults as faults:
             found += faults.faults
         except CfgError as fault:
@@ -70,14 +70,14 @@ def _findings(path: str, dialect: str | None) -> list[CfgError]:
     return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.line)
 
 
-def _report(findings: dict[str, list[CfgError]]) -> None:
+def _report_faults(findings: dict[str, list[CfgError]]) -> None:
     for path, faults in findings.items():
         if faults:
-            say(str(CfgFaults(faults, path)), "red")
+            print_stderr(str(CfgFaults(faults, path)), "red")
         else:
             click.echo(f"{path}: ok")
 
 
-def _as_json(fault: CfgError) -> dict[str, str | int | None]:
+def _to_json(fault: CfgError) -> dict[str, str | int | None]:
     names = ("path", "line", "section", "number", "key", "message", "found", "allowed", "hint")
     return {name: getattr(fault, name) for name in names}

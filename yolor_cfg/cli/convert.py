@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.options import dialect_option, say, strict_option, tell
+from yolor_cfg.cli.options import dialect_option, print_stderr, report_warnings, strict_option
 
 if TYPE_CHECKING:
-    from yolor_cfg.weights.loading import Opened
+    from yolor_cfg.weights.loading import LoadedNetwork
 
-CHECKPOINTS = (".pt", ".safetensors")
+CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
 
 
 EXAMPLES = """\b
@@ -65,7 +65,7 @@ def convert(
     IN is told by its content. Implicit parameters are kept in every format; a .weights file that is read and
     written again is the same to the byte. With --upto OUT is a .weights file whatever its suffix.
     """
-    from yolor_cfg.graph import Reading
+    from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
 
     if plain and Path(target).suffix != ".weights":
@@ -75,34 +75,34 @@ def convert(
     _check_folding(target, cfg, folds=fuse or plain, upto=upto, force=force)
     if keep_bn and not plain:
         raise click.UsageError("--keep-bn goes with --fold-implicit")
-    opened = open_network(cfg, source, reading=Reading(dialect, strict=strict), cutoff=cutoff)
-    tell(opened.network.graph.warnings, opened.notes)
-    numbers = _numbers(opened, source)
-    record = _record(opened) if fuse else None
+    opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
+    report_warnings(opened.network.graph.warnings, opened.notes)
+    numbers = _checkpoint_numbers(opened, source)
+    record = _implicit_record(opened) if fuse else None
     if fuse or plain:
-        opened = _folded(opened, plain=plain, keep_bn=keep_bn)
+        opened = _fold_network(opened, plain=plain, keep_bn=keep_bn)
     if as_weights:
-        _to_weights(opened, target, numbers=numbers, upto=upto, force=force)
+        _save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
         kept = {"numbers": numbers, "implicit": record}
-        _to_checkpoint(opened, target, kept=kept, names=names, force=force)
-    say(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
+        _save_checkpoint(opened, target, kept=kept, names=names, force=force)
+    print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
     if fuse or plain:
         _write_cfg(opened, target, force=force)
 
 
 def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
     suffix = Path(target).suffix
-    if not as_weights and suffix not in CHECKPOINTS:
-        formats = ", ".join([".weights", *CHECKPOINTS])
+    if not as_weights and suffix not in CHECKPOINT_SUFFIXES:
+        formats = ", ".join([".weights", *CHECKPOINT_SUFFIXES])
         raise click.UsageError(f"OUT must end in {formats}; it ends in {suffix or 'no suffix'}")
-    if upto is not None and suffix in CHECKPOINTS:
+    if upto is not None and suffix in CHECKPOINT_SUFFIXES:
         raise click.UsageError(f"--upto is for .weights files; a {suffix} file holds the whole network")
     if names is not None and as_weights:
         raise click.UsageError("--names is for .pt and .safetensors files; a .weights file has no names")
 
 
-def _cfg_beside(target: str) -> Path:
+def _target_cfg_path(target: str) -> Path:
     return Path(target).with_suffix(".cfg")
 
 
@@ -110,7 +110,7 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
     """Refuse what could leave one file of two, or write over the cfg that is read."""
     if not folds:
         return
-    beside = _cfg_beside(target)
+    beside = _target_cfg_path(target)
     if upto is not None:
         raise click.UsageError("--upto counts the layers of the cfg as it is: it does not go with folding")
     if beside.exists() and beside.samefile(cfg):
@@ -119,16 +119,18 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
         raise click.UsageError(f"{beside} is there already: give OUT another name, or --force")
 
 
-def _record(opened: Opened) -> dict[str, Any] | None:
+def _implicit_record(opened: LoadedNetwork) -> dict[str, Any] | None:
     """What a folded checkpoint keeps for `yolor implicit`; None without implicit knowledge."""
-    from yolor_cfg.analysis.implicit import knowledge
+    from yolor_cfg.analysis.implicit import collect_knowledge
     from yolor_cfg.analysis.implicit_record import to_record
 
     types = (node.section.type for node in opened.network.graph.nodes)
-    return to_record(knowledge(opened.network)) if any(t.startswith("implicit") for t in types) else None
+    return (
+        to_record(collect_knowledge(opened.network)) if any(t.startswith("implicit") for t in types) else None
+    )
 
 
-def _folded(opened: Opened, *, plain: bool, keep_bn: bool) -> Opened:
+def _fold_network(opened: LoadedNetwork, *, plain: bool, keep_bn: bool) -> LoadedNetwork:
     """The network with batch norms and implicit knowledge in its convolutions; what stays is told."""
     from yolor_cfg.rewrite.fold import fold
     from yolor_cfg.rewrite.to_darknet import to_plain_darknet
@@ -136,29 +138,29 @@ def _folded(opened: Opened, *, plain: bool, keep_bn: bool) -> Opened:
     if plain:
         return opened._replace(network=to_plain_darknet(opened.network, keep_bn=keep_bn))
     folded = fold(opened.network)
-    tell((), folded.notes)
+    report_warnings((), folded.notes)
     return opened._replace(network=folded.network)
 
 
-def _write_cfg(opened: Opened, target: str, *, force: bool) -> None:
+def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
     from yolor_cfg.errors import CfgError
-    from yolor_cfg.files import replace_whole
+    from yolor_cfg.files import replace_file
 
-    document, beside = opened.network.graph.document, _cfg_beside(target)
+    document, beside = opened.network.graph.document, _target_cfg_path(target)
     data = document.text.encode(document.encoding)
-    replace_whole(beside, lambda file: file.write(data), fault=CfgError, force=force)
-    say(f"{beside}: {len(opened.network.graph.nodes)} sections", "green")
+    replace_file(beside, lambda file: file.write(data), fault=CfgError, force=force)
+    print_stderr(f"{beside}: {len(opened.network.graph.nodes)} sections", "green")
 
 
-def _numbers(opened: Opened, source: str) -> dict[str, float]:
+def _checkpoint_numbers(opened: LoadedNetwork, source: str) -> dict[str, float]:
     """What IN counts beside its tensors: the pictures seen in training, and what else a checkpoint knows."""
     from yolor_cfg.weights.checkpoint import read_checkpoint
 
     return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers
 
 
-def _to_weights(
-    opened: Opened, target: str, *, numbers: dict[str, float], upto: int | None, force: bool
+def _save_weights(
+    opened: LoadedNetwork, target: str, *, numbers: dict[str, float], upto: int | None, force: bool
 ) -> None:
     from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 
@@ -167,8 +169,8 @@ def _to_weights(
     write_weights(opened.network, target, header=header, upto=upto, force=force)
 
 
-def _to_checkpoint(
-    opened: Opened, target: str, *, kept: dict[str, Any], names: str | None, force: bool
+def _save_checkpoint(
+    opened: LoadedNetwork, target: str, *, kept: dict[str, Any], names: str | None, force: bool
 ) -> None:
     from yolor_cfg.names import class_names
     from yolor_cfg.weights.checkpoint import save_checkpoint

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.options import Size, columns, is_on, json_option, print_json, say
+from yolor_cfg.cli.options import SizeParam, format_columns, is_on, json_option, print_json, print_stderr
 
 if TYPE_CHECKING:
-    from yolor_cfg.data.types import Dataset, Fix, Split
+    from yolor_cfg.data.types import Dataset, Fix, SplitName
 
-DATA_FAULT = 3
-SHOWN = 20
+DATA_FAULT_CODE = 3
+MAX_FAULTS = 20
 SPLITS = ("train", "val", "test")
 FIXES = ("clip", "drop")
-KINDS = ("mixed", "coloured")
+SHAPE_KINDS = ("mixed", "coloured")
 
 data_argument = click.argument("path", metavar="DATA", type=click.Path())
 fix_option = click.option("--fix-labels", "fix", type=click.Choice(FIXES), help="Mend faulty labels.")
@@ -31,7 +31,7 @@ def data() -> None:
 @click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Which part.")
 @click.option("--classes", type=click.IntRange(1), help="How many classes the network has.")
 @json_option
-def check(path: str, split: Split, classes: int | None, as_json: bool) -> None:
+def check(path: str, split: SplitName, classes: int | None, as_json: bool) -> None:
     """Tell what is in DATA and everything that is wrong with it; the exit code is 3 when anything is."""
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
@@ -43,9 +43,9 @@ def check(path: str, split: Split, classes: int | None, as_json: bool) -> None:
     if as_json:
         print_json({**summary, "faults": faults, "notes": notes})
     else:
-        _report(summary, faults=faults, notes=notes)
+        _report_summary(summary, faults=faults, notes=notes)
     if faults:
-        raise click.exceptions.Exit(DATA_FAULT)
+        raise click.exceptions.Exit(DATA_FAULT_CODE)
 
 
 @data.command()
@@ -54,7 +54,7 @@ def check(path: str, split: Split, classes: int | None, as_json: bool) -> None:
 @click.option("--split", type=click.Choice(SPLITS), multiple=True, help="Which part; default: train and val.")
 @fix_option
 @click.option("--force", is_flag=True, help="Overwrite OUT (.json).")
-def convert(path: str, out: str, split: tuple[Split, ...], fix: Fix | None, force: bool) -> None:
+def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, force: bool) -> None:
     """Write DATA as OUT: COCO's JSON of one part if it ends so, else a folder for Darknet and YOLO."""
     from yolor_cfg.data.convert import write_coco, write_darknet
     from yolor_cfg.data.sources import open_data
@@ -63,13 +63,13 @@ def convert(path: str, out: str, split: tuple[Split, ...], fix: Fix | None, forc
     as_coco = out.lower().endswith(".json")
     if as_coco and len(split) > 1:
         raise click.UsageError("a JSON holds one part: give --split once")
-    parts: tuple[Split, ...] = split or (("train",) if as_coco else ("train", "val"))
+    parts: tuple[SplitName, ...] = split or (("train",) if as_coco else ("train", "val"))
     opened = {part: open_data(path, split=part, checks=LabelChecks(fix)) for part in parts}
     if as_coco:
         write_coco(opened[parts[0]], out, force=force)
     else:
         out = str(write_darknet(opened, out))
-    say(f"{out}: {sum(len(part.samples) for part in opened.values()):,} pictures", "green")
+    print_stderr(f"{out}: {sum(len(part.samples) for part in opened.values()):,} pictures", "green")
 
 
 @data.command()
@@ -79,13 +79,13 @@ def convert(path: str, out: str, split: tuple[Split, ...], fix: Fix | None, forc
     "--size",
     default="320",
     show_default=True,
-    type=Size(),
+    type=SizeParam(),
     metavar="N|HxW",
     help="Of the pictures: N pixels square, or height x width.",
 )
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
+    type=click.Choice(SHAPE_KINDS),
     default="mixed",
     show_default=True,
     help="mixed: the shape alone tells the class; coloured: each class has its own colours too.",
@@ -107,15 +107,15 @@ def draw(out: str, **options: Any) -> None:
     the same pictures.
     """
     from yolor_cfg.data.shapes import KINDS as objects
-    from yolor_cfg.data.write_shapes import DrawnData, write_shapes
+    from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 
     count, held, size = options["count"], options["held"], options["size"]
     if held is not None and held > count:
         raise click.BadParameter(f"{held} of {count} pictures", param_hint="--held")
     size = size if isinstance(size, tuple) else (size, size)
-    wanted = DrawnData(count, size, objects[options["kind"]], held, options["identities"])
+    wanted = ShapesOptions(count, size, objects[options["kind"]], held, options["identities"])
     description = write_shapes(out, wanted, seed=options["seed"])
-    say(f"{description}: {count:,} pictures", "green")
+    print_stderr(f"{description}: {count:,} pictures", "green")
 
 
 def _summary(opened: Dataset) -> dict[str, Any]:
@@ -138,21 +138,23 @@ def _summary(opened: Dataset) -> dict[str, Any]:
     }
 
 
-def _report(summary: dict[str, Any], *, faults: list[str], notes: list[str]) -> None:
+def _report_summary(summary: dict[str, Any], *, faults: list[str], notes: list[str]) -> None:
     for note in notes:
-        say(f"note: {note}", "yellow")
+        print_stderr(f"note: {note}", "yellow")
     counts = summary.pop("classes")
-    rows = [(key.replace("_", " "), _shown(value)) for key, value in summary.items()]
-    click.echo("\n".join(columns(rows, words={0})))
-    click.echo("\n".join(["", *columns([(name, f"{count:,}") for name, count in counts.items()], words={0})]))
-    shown = len(faults) if is_on("verbose") else SHOWN
+    rows = [(key.replace("_", " "), _format_value(value)) for key, value in summary.items()]
+    click.echo("\n".join(format_columns(rows, words={0})))
+    click.echo(
+        "\n".join(["", *format_columns([(name, f"{count:,}") for name, count in counts.items()], words={0})])
+    )
+    shown = len(faults) if is_on("verbose") else MAX_FAULTS
     for fault in faults[:shown]:
-        say(fault, "red")
+        print_stderr(fault, "red")
     if faults:
-        say(f"{len(faults)} faults" + (", -v shows all" if len(faults) > shown else ""), "red")
+        print_stderr(f"{len(faults)} faults" + (", -v shows all" if len(faults) > shown else ""), "red")
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     """A range as low-high, a number with its thousands."""
     if isinstance(value, list):
         return "-".join(map(str, value))

@@ -10,13 +10,13 @@ import click
 
 from yolor_cfg.cli.options import is_on, json_option
 
-SIDE = 192
+TEST_SIDE = 192
 """Height and width of the pictures to test on, in pixels."""
-SMALL_SIDE, PICTURES, HELD = 128, 1000, 200
+TRAIN_SIDE, IMAGE_COUNT, HOLDOUT_COUNT = 128, 1000, 200
 """Of the pictures that `--train` draws; the last ones are held back for the test."""
 EPOCHS = 8
-SHOWN = "shape00000?.jpg"
-Command = tuple[str, ...]
+DETECT_PATTERN = "shape00000?.jpg"
+CommandArgs = tuple[str, ...]
 
 
 @click.command()
@@ -57,31 +57,31 @@ def demo(trains: bool, pictures: int, seed: int, project: str, as_json: bool) ->
     from yolor_cfg.runs import new_folder
 
     folder = new_folder(project, "exp")
-    steps = _with_training(folder, seed) if trains else _with_trained(folder, seed, pictures)
+    steps = _training_steps(folder, seed) if trains else _pretrained_steps(folder, seed, pictures)
     for step in steps:
-        _run((*step, "--json") if as_json and step[0] == "test" else step)
+        _run_command((*step, "--json") if as_json and step[0] == "test" else step)
     if not is_on("quiet"):
         click.echo(
             f"drawn pictures: {folder / 'shapes'}; with what was found in them: {folder / 'found'}", err=True
         )
 
 
-def _with_trained(folder: Path, seed: int, pictures: int) -> Iterator[Command]:
+def _pretrained_steps(folder: Path, seed: int, image_count: int) -> Iterator[CommandArgs]:
     """With the network that comes along, on pictures that it never saw."""
-    network = _shipped("yolor_nano_shapes.cfg"), _shipped("yolor_nano_shapes.pt")
-    yield _draw(folder, seed, count=pictures, held=pictures, side=SIDE)
-    yield from _used(folder, network)
+    network = _weights_file("yolor_nano_shapes.cfg"), _weights_file("yolor_nano_shapes.pt")
+    yield _draw_step(folder, seed, count=image_count, held=image_count, side=TEST_SIDE)
+    yield from _test_and_detect_steps(folder, network)
 
 
-def _with_training(folder: Path, seed: int) -> Iterator[Command]:
+def _training_steps(folder: Path, seed: int) -> Iterator[CommandArgs]:
     """The same from nothing."""
-    cfg, hyp = _shipped("yolor_micro_shapes.cfg"), _shipped("yolor_micro_shapes.yaml")
-    yield _draw(folder, seed, count=PICTURES, held=HELD, side=SMALL_SIDE)
+    cfg, hyp = _weights_file("yolor_micro_shapes.cfg"), _weights_file("yolor_micro_shapes.yaml")
+    yield _draw_step(folder, seed, count=IMAGE_COUNT, held=HOLDOUT_COUNT, side=TRAIN_SIDE)
     yield (
         "train",
         cfg,
         "--data",
-        _data(folder),
+        _data_path(folder),
         "--hyp",
         hyp,
         "--optimizer",
@@ -100,10 +100,10 @@ def _with_training(folder: Path, seed: int) -> Iterator[Command]:
         "--name",
         "train",
     )
-    yield from _used(folder, (cfg, str(folder / "train" / "weights" / "best.pt")))
+    yield from _test_and_detect_steps(folder, (cfg, str(folder / "train" / "weights" / "best.pt")))
 
 
-def _draw(folder: Path, seed: int, *, count: int, held: int, side: int) -> Command:
+def _draw_step(folder: Path, seed: int, *, count: int, held: int, side: int) -> CommandArgs:
     return (
         "data",
         "draw",
@@ -121,18 +121,18 @@ def _draw(folder: Path, seed: int, *, count: int, held: int, side: int) -> Comma
     )
 
 
-def _used(folder: Path, network: tuple[str, str]) -> Iterator[Command]:
+def _test_and_detect_steps(folder: Path, network: tuple[str, str]) -> Iterator[CommandArgs]:
     """Score a network, and let it find objects."""
-    pictures = str(folder / "shapes" / "images" / SHOWN)
-    yield ("test", *network, "--data", _data(folder), "--project", str(folder), "--name", "test")
+    pictures = str(folder / "shapes" / "images" / DETECT_PATTERN)
+    yield ("test", *network, "--data", _data_path(folder), "--project", str(folder), "--name", "test")
     yield "detect", *network, pictures, "--project", str(folder), "--name", "found"
 
 
-def _data(folder: Path) -> str:
+def _data_path(folder: Path) -> str:
     return str(folder / "shapes" / "shapes.data")
 
 
-def _run(command: Command) -> None:
+def _run_command(command: CommandArgs) -> None:
     from yolor_cfg.cli import main
 
     quiet = is_on("quiet")
@@ -141,7 +141,7 @@ def _run(command: Command) -> None:
     main.main(args=[*(["--quiet"] if quiet else []), *command], standalone_mode=False)
 
 
-def _shipped(name: str) -> str:
+def _weights_file(name: str) -> str:
     from yolor_cfg.networks.catalog import shipped_weights
 
     return str(shipped_weights(name))

@@ -15,22 +15,22 @@ from yolor_cfg.cli.options import (
     dialect_option,
     folder_options,
     is_on,
-    say,
+    print_stderr,
+    report_warnings,
     size_option,
     strict_option,
-    tell,
 )
 
 if TYPE_CHECKING:
     from yolor_cfg.detect.pipeline import Detections, Detector
-    from yolor_cfg.detect.sources import Frame, Unreadable
-    from yolor_cfg.detect.write import Results
+    from yolor_cfg.detect.sources import Frame, UnreadableSource
+    from yolor_cfg.detect.write import ResultsWriter
 
 
-MOST_CLASSES = 8  # that the last line names
+MAX_SUMMARY_CLASSES = 8  # that the last line names
 
 
-class Numbers(click.ParamType):
+class ClassIdsParam(click.ParamType):
     """`0,2,5`: class numbers with commas."""
 
     name = "list"
@@ -44,17 +44,17 @@ class Numbers(click.ParamType):
         return tuple(int(part) for part in value.split(","))
 
 
-def _fraction(*names: str, default: float, text: str) -> Any:
+def _fraction_option(*names: str, default: float, text: str) -> Any:
     kind = click.FloatRange(0, 1)
     return click.option(*names, default=default, show_default=True, type=kind, metavar="0..1", help=text)
 
 
-def _whole(*names: str, default: int | None, text: str) -> Any:
+def _integer_option(*names: str, default: int | None, text: str) -> Any:
     kind = click.IntRange(1)
     return click.option(*names, default=default, show_default=True, type=kind, metavar="N", help=text)
 
 
-NETWORK = (
+NETWORK_OPTIONS = (
     size_option,
     click.option(
         "--preprocess",
@@ -71,14 +71,16 @@ NETWORK = (
         "in the checkpoint, else numbers.",
     ),
     device_option,
-    _whole("--batch-size", default=1, text="Pictures of one size that are computed together."),
+    _integer_option("--batch-size", default=1, text="Pictures of one size that are computed together."),
     dialect_option,
     strict_option,
-    _whole("--cutoff", default=None, text="The weights hold layers 0 to N-1 only."),
+    _integer_option("--cutoff", default=None, text="The weights hold layers 0 to N-1 only."),
 )
-RULES = (
-    _fraction("--conf-thres", "--conf", "conf", default=0.25, text="Report what is more probable than this."),
-    _fraction(
+NMS_OPTIONS = (
+    _fraction_option(
+        "--conf-thres", "--conf", "conf", default=0.25, text="Report what is more probable than this."
+    ),
+    _fraction_option(
         "--iou-thres",
         "--iou",
         "iou",
@@ -92,8 +94,10 @@ RULES = (
         help="How overlaps are measured: by plain IoU (default), less a term of distance "
         "(greedynms, diounms), as the cfg's nms_kind says (cfg), or YOLOR's way (yolor).",
     ),
-    _whole("--max-det", default=300, text="Report at most so many objects of a picture, the best."),
-    click.option("--classes", type=Numbers(), metavar="0,2", help="Report these classes only, by number."),
+    _integer_option("--max-det", default=300, text="Report at most so many objects of a picture, the best."),
+    click.option(
+        "--classes", type=ClassIdsParam(), metavar="0,2", help="Report these classes only, by number."
+    ),
     click.option(
         "--agnostic-nms", "agnostic", is_flag=True, help="Boxes of different classes suppress each other too."
     ),
@@ -104,7 +108,7 @@ RULES = (
         help="Report every class of a box, or its best; default: every one in the yolor dialect.",
     ),
 )
-OUTPUT = (
+OUTPUT_OPTIONS = (
     click.option(
         "--save-txt",
         is_flag=True,
@@ -121,13 +125,13 @@ OUTPUT = (
         help="Print a JSON line for each picture on standard output, nothing else: source, width, "
         "height, detections with class, name, score, box_xyxy in pixels.",
     ),
-    _whole("--vid-stride", default=1, text="Take every N-th frame of a video."),
+    _integer_option("--vid-stride", default=1, text="Take every N-th frame of a video."),
     *folder_options("runs/detect"),
 )
 
 
-def _options(function: Any) -> Any:
-    for option in reversed(NETWORK + RULES + OUTPUT):
+def _add_options(function: Any) -> Any:
+    for option in reversed(NETWORK_OPTIONS + NMS_OPTIONS + OUTPUT_OPTIONS):
         function = option(function)
     return function
 
@@ -145,7 +149,7 @@ Examples:
 @cfg_argument
 @click.argument("weights", type=click.Path())
 @click.argument("source", nargs=-1, required=True)
-@_options
+@_add_options
 def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> None:
     """Find objects in SOURCE with the network CFG and its WEIGHTS.
 
@@ -156,19 +160,19 @@ def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> N
     afterwards. What cannot be read is named and skipped; the exit code is 3 if nothing could be read.
     """
     from yolor_cfg.detect.sources import open_sources
-    from yolor_cfg.detect.write import Results
+    from yolor_cfg.detect.write import ResultsWriter
     from yolor_cfg.runs import new_folder
 
-    output = {name: options.pop(name) for name in _names(OUTPUT)}
-    detector = _detector(cfg, weights, options)
+    output = {name: options.pop(name) for name in _param_names(OUTPUT_OPTIONS)}
+    detector = _make_detector(cfg, weights, options)
     frames = open_sources(source, vid_stride=output["vid_stride"], channels=detector.channels)
     folder = new_folder(output["project"], output["name"])
-    with Results(folder, _wanted(output)) as results:
-        _go(detector, frames, results, as_json=output["as_json"])
-    _say_summary(results, folder)
+    with ResultsWriter(folder, _make_output_options(output)) as results:
+        _run_detector(detector, frames, results, as_json=output["as_json"])
+    _print_summary(results, folder)
 
 
-def _names(decorators: tuple[Any, ...]) -> list[str]:
+def _param_names(decorators: tuple[Any, ...]) -> list[str]:
     """The parameter names that these option decorators make."""
     probe = click.command()(lambda **values: None)
     for decorator in decorators:
@@ -176,66 +180,68 @@ def _names(decorators: tuple[Any, ...]) -> list[str]:
     return [str(param.name) for param in probe.params]
 
 
-def _detector(cfg: str, weights: str, options: dict[str, Any]) -> Detector:
+def _make_detector(cfg: str, weights: str, options: dict[str, Any]) -> Detector:
     from yolor_cfg.detect.pipeline import Detector
 
     detector = Detector(cfg, weights, **options)
     notes = list(detector.notes)
     if all(name.isdecimal() for name in detector.names):
         notes.append("the classes have numbers only; --names FILE gives them names")
-    if detector.recurrent and options["batch_size"] > 1:
+    if detector.is_recurrent and options["batch_size"] > 1:
         notes.append("a recurrent network takes its pictures one by one; --batch-size is 1")
-    tell(detector.network.graph.warnings, notes)
+    report_warnings(detector.network.graph.warnings, notes)
     return detector
 
 
-def _wanted(output: dict[str, Any]) -> Any:
-    from yolor_cfg.detect.write import Wanted
+def _make_output_options(output: dict[str, Any]) -> Any:
+    from yolor_cfg.detect.write import OutputOptions
 
     labels = output["save_txt"] or output["save_conf"]
-    return Wanted(not output["nosave"], labels, output["save_conf"], output["save_crop"], output["save_json"])
+    return OutputOptions(
+        not output["nosave"], labels, output["save_conf"], output["save_crop"], output["save_json"]
+    )
 
 
-def _go(detector: Detector, frames: Any, results: Results, *, as_json: bool) -> None:
+def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as_json: bool) -> None:
     """The run with a progress bar; unreadable sources are named as they come."""
     from tqdm import tqdm
 
-    from yolor_cfg.detect.run import refuse_nothing_read, run
-    from yolor_cfg.detect.write import record
+    from yolor_cfg.detect.run import check_any_read, detect_frames
+    from yolor_cfg.detect.write import frame_record
 
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadableSource] = []
     with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
-        def found(frame: Frame, detections: Detections) -> None:
+        def add_detections(frame: Frame, detections: Detections) -> None:
             results.add(frame, detections)
             if as_json:
-                click.echo(json.dumps(record(frame, detections)))
+                click.echo(json.dumps(frame_record(frame, detections)))
             bar.update()
 
-        def skipped(item: Unreadable) -> None:
+        def add_unreadable(item: UnreadableSource) -> None:
             results.skip(item)
             unreadable.append(item)
             bar.clear()
-            say(f"{item.source}: skipped: {item.reason}", "yellow")
+            print_stderr(f"{item.source}: skipped: {item.reason}", "yellow")
             bar.update()
 
-        done = run(detector, frames, found=found, skipped=skipped)
-    refuse_nothing_read(done, unreadable)
+        done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable)
+    check_any_read(done, unreadable)
 
 
-def _say_summary(results: Results, folder: Path) -> None:
+def _print_summary(results: ResultsWriter, folder: Path) -> None:
     if is_on("quiet"):
         return
     summary = results.summary()
     skipped = len(summary["unreadable"])
-    most = list(summary["classes"].items())[:MOST_CLASSES]
+    most = list(summary["classes"].items())[:MAX_SUMMARY_CLASSES]
     classes = ", ".join(f"{count} {f'of class {name}' if name.isdecimal() else name}" for name, count in most)
-    more = ", ..." if len(summary["classes"]) > MOST_CLASSES else ""
-    text = f"{_counted(summary['frames'], 'picture')}, {_counted(summary['detections'], 'object')}"
+    more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
+    text = f"{_format_count(summary['frames'], 'picture')}, {_format_count(summary['detections'], 'object')}"
     text += f": {classes}{more}" if classes else ""
     click.echo(text + (f"; {skipped} unreadable" if skipped else ""), err=True)
     click.echo(f"results in {folder}", err=True)
 
 
-def _counted(number: int, what: str) -> str:
+def _format_count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -10,34 +10,35 @@ import click
 
 from yolor_cfg.cli.options import (
     cfg_argument,
-    columns,
     dialect_option,
+    format_columns,
     json_option,
     print_json,
-    say,
-    tell,
+    print_stderr,
+    report_warnings,
 )
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.implicit import (
-        Anchor,
-        Knowledge,
-        Learned,
-        Refinement,
+        AnchorRefinement,
+        HeadRefinement,
+        ImplicitKnowledge,
+        LearnedValue,
     )
     from yolor_cfg.analysis.similarity import Similarity
 
-PICTURES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
-NUMBERS = ("mean", "std", "min", "max", "norm", "from start")
-HEADERS = ("#", "line", "kind", "model", "numbers", *NUMBERS, "place")
-WORDS = [HEADERS.index(header) for header in ("kind", "model", "place")]
-ANCHORS = ("anchor", "size", "z of w", "z of h", "at rest", "without z", "for -1", "for 0", "for 1")
-SAID = """Sizes are width x height in input pixels, as the head computes them for an anchor a. In the yolor
+PLOT_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
+STATISTICS = ("mean", "std", "min", "max", "norm", "from start")
+HEADERS = ("#", "line", "kind", "model", "numbers", *STATISTICS, "place")
+TEXT_COLUMNS = [HEADERS.index(header) for header in ("kind", "model", "place")]
+ANCHOR_HEADERS = ("anchor", "size", "z of w", "z of h", "at rest", "without z", "for -1", "for 0", "for 1")
+ANCHORS_NOTE = """\
+Sizes are width x height in input pixels, as the head computes them for an anchor a. In the yolor
 dialect that is a (2 s(t))^2, s the logistic, t = z u or u + z with the convolution's u: multiplied, z is
 d ln(size) / du at u = 0; added, it is another anchor, a (2 s(z))^2. At rest all features are 0 and u is
 the bias (with what is added to the features); without z the same but for z; then u is -1, 0 and 1."""
 
-KEYS = """\b
+OUTPUT_HELP = """\b
 The keys of --json:
   layers      index, line, kind, model, shape, start (the number it started around), whole (false:
               a chain from the image is left out), mean, std, min, max, norm (L2), distance (L2,
@@ -50,7 +51,7 @@ The names in --npz: INDEX (a value, [filters] or [atoms, filters]), INDEX_coeffi
 INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
 
 
-@click.command(epilog=KEYS)
+@click.command(epilog=OUTPUT_HELP)
 @cfg_argument
 @click.argument("weights", type=click.Path())
 @json_option
@@ -66,69 +67,73 @@ def implicit(
     A value counts as its model makes it: W z of a network, Z^T c of a factorization, with what a chain adds.
     Of a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
     """
-    from yolor_cfg.analysis.implicit_record import document
+    from yolor_cfg.analysis.implicit_record import to_json_document
 
-    if plot and Path(plot).suffix not in PICTURES:
+    if plot and Path(plot).suffix not in PLOT_SUFFIXES:
         raise click.UsageError(
-            f"--plot must end in {', '.join(PICTURES)}; it ends in {Path(plot).suffix or 'no suffix'}"
+            f"--plot must end in {', '.join(PLOT_SUFFIXES)}; it ends in {Path(plot).suffix or 'no suffix'}"
         )
-    found, folded = _found(cfg, weights, dialect)
+    found, folded = _read_knowledge(cfg, weights, dialect)
     if npz:
         _save_arrays(found, npz, force=force)
     if plot:
-        _save_picture(found, plot, force=force)
+        _save_plot(found, plot, force=force)
     if as_json:
-        return print_json({**document(found), "folded": folded})
-    return click.echo("\n".join([*_table(found), *_anchors(found), *_similar(found)]))
+        return print_json({**to_json_document(found), "folded": folded})
+    return click.echo(
+        "\n".join([*_format_table(found), *_format_anchors(found), *_format_similarities(found)])
+    )
 
 
-def _found(cfg: str, weights: str, dialect: str | None) -> tuple[Knowledge, bool]:
+def _read_knowledge(cfg: str, weights: str, dialect: str | None) -> tuple[ImplicitKnowledge, bool]:
     """The implicit knowledge, and whether it is a folded checkpoint's record."""
-    from yolor_cfg.analysis.implicit import knowledge
-    from yolor_cfg.analysis.implicit_record import from_record, record_in
-    from yolor_cfg.graph import Reading
+    from yolor_cfg.analysis.implicit import collect_knowledge
+    from yolor_cfg.analysis.implicit_record import from_record, read_record
+    from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
 
-    opened = open_network(cfg, weights, reading=Reading(dialect))
-    record = record_in(weights)
+    opened = open_network(cfg, weights, reading=ReadOptions(dialect))
+    record = read_record(weights)
     notes = ["from the record in the checkpoint, whose network is folded"] if record is not None else []
-    tell(opened.network.graph.warnings, [*opened.notes, *notes])
+    report_warnings(opened.network.graph.warnings, [*opened.notes, *notes])
     if record is not None:
         return from_record(record, path=weights), True
-    return knowledge(opened.network), False
+    return collect_knowledge(opened.network), False
 
 
-def _save_arrays(found: Knowledge, path: str, *, force: bool) -> None:
+def _save_arrays(found: ImplicitKnowledge, path: str, *, force: bool) -> None:
     import numpy as np
 
-    from yolor_cfg.analysis.implicit_record import arrays
+    from yolor_cfg.analysis.implicit_record import to_arrays
     from yolor_cfg.errors import YolorError
-    from yolor_cfg.files import replace_whole
+    from yolor_cfg.files import replace_file
 
-    content: dict[str, Any] = {**arrays(found)}
-    replace_whole(path, lambda file: np.savez_compressed(file, **content), fault=YolorError, force=force)
-    say(f"{path}: {len(content)} arrays", "green")
+    content: dict[str, Any] = {**to_arrays(found)}
+    replace_file(path, lambda file: np.savez_compressed(file, **content), fault=YolorError, force=force)
+    print_stderr(f"{path}: {len(content)} arrays", "green")
 
 
-def _save_picture(found: Knowledge, path: str, *, force: bool) -> None:
+def _save_plot(found: ImplicitKnowledge, path: str, *, force: bool) -> None:
     import cv2
 
-    from yolor_cfg.analysis.implicit_plots import picture
+    from yolor_cfg.analysis.implicit_plots import plot_knowledge
     from yolor_cfg.errors import YolorError
-    from yolor_cfg.files import replace_whole
+    from yolor_cfg.files import replace_file
 
-    image = picture(found)
+    image = plot_knowledge(found)
     done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done, path
-    replace_whole(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
-    say(f"{path}: {image.shape[1]} x {image.shape[0]} pixels", "green")
+    replace_file(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
+    print_stderr(f"{path}: {image.shape[1]} x {image.shape[0]} pixels", "green")
 
 
-def _table(found: Knowledge) -> list[str]:
-    return columns([HEADERS, *(row for layer in found.layers for row in _rows(layer))], words=WORDS)
+def _format_table(found: ImplicitKnowledge) -> list[str]:
+    return format_columns(
+        [HEADERS, *(row for layer in found.layers for row in _layer_rows(layer))], words=TEXT_COLUMNS
+    )
 
 
-def _rows(layer: Learned) -> list[tuple[str, ...]]:
+def _layer_rows(layer: LearnedValue) -> list[tuple[str, ...]]:
     """A layer's row, and one for each further place."""
     size = "x".join(map(str, layer.values.shape))
     facts = (str(layer.index), str(layer.line), layer.kind, layer.model, size)
@@ -139,15 +144,15 @@ def _rows(layer: Learned) -> list[tuple[str, ...]]:
     return [(*facts, *numbers, texts[0]), *((*blank, text) for text in texts[1:])]
 
 
-def _anchors(found: Knowledge) -> list[str]:
+def _format_anchors(found: ImplicitKnowledge) -> list[str]:
     """The anchors whose sizes are refined."""
     rows = [_anchor_row(one, anchor) for one in found.refinements for anchor in one.sizes]
     if not rows:
         return []
-    return ["", *columns([ANCHORS, *rows], words=[0]), *SAID.split("\n")]
+    return ["", *format_columns([ANCHOR_HEADERS, *rows], words=[0]), *ANCHORS_NOTE.split("\n")]
 
 
-def _anchor_row(one: Refinement, anchor: Anchor) -> tuple[str, ...]:
+def _anchor_row(one: HeadRefinement, anchor: AnchorRefinement) -> tuple[str, ...]:
     pairs = (anchor.at_rest, anchor.without, *anchor.at_units)
     sizes = [f"{width:.1f} x {height:.1f}" for width, height in pairs]
     width, height = anchor.size
@@ -155,17 +160,17 @@ def _anchor_row(one: Refinement, anchor: Anchor) -> tuple[str, ...]:
     return (f"{one.level} #{anchor.number}", f"{width:g} x {height:g}", *z, *sizes)
 
 
-def _similar(found: Knowledge) -> list[str]:
+def _format_similarities(found: ImplicitKnowledge) -> list[str]:
     """Values of equal length; what is said of single anchors is in the picture and in --json."""
-    from yolor_cfg.analysis.similarity import between_layers
+    from yolor_cfg.analysis.similarity import layer_similarities
 
-    pairs = between_layers(found.layers)
+    pairs = layer_similarities(found.layers)
     if not pairs:
         return []
-    rows = [_similar_row(pair) for pair in pairs]
-    return ["", *columns([("similarity", "cosine", "of what changed"), *rows], words=[0])]
+    rows = [_similarity_row(pair) for pair in pairs]
+    return ["", *format_columns([("similarity", "cosine", "of what changed"), *rows], words=[0])]
 
 
-def _similar_row(pair: Similarity) -> tuple[str, ...]:
+def _similarity_row(pair: Similarity) -> tuple[str, ...]:
     cosines = ["-" if math.isnan(number) else f"{number:.4f}" for number in (pair.cosine, pair.of_change)]
     return (f"{pair.a} and {pair.b}", *cosines)

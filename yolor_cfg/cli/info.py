@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.language import language
+from yolor_cfg.cli.language import print_language
 from yolor_cfg.cli.options import (
-    columns,
     dialect_option,
+    format_columns,
     json_option,
     print_json,
+    report_warnings,
     size_option,
     strict_option,
-    tell,
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.count import Count, NodeCount, NodeTally, Peak, Tally
+    from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, NodeCosts, PeakMemory
     from yolor_cfg.graph import Graph, Node
     from yolor_cfg.sections import Section
     from yolor_cfg.shape import Shape
 
 HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "output", "parameters")
-COSTS = ("MACs", "BFLOPs", "memory")
+COST_HEADERS = ("MACs", "BFLOPs", "memory")
 COUNTINGS = ("exact", "darknet", "paper", "thop")
-WORDS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
-LARGEST = 5
+TEXT_COLUMNS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
+MAX_PEAK_VALUES = 5
 
 
 @click.command()
@@ -71,36 +71,36 @@ def info(
     the keys of one section.
     """
     if sections:
-        return language(cfg, as_json)
-    from yolor_cfg.count import count, peak_activation, tally
-    from yolor_cfg.graph import Reading, load
+        return print_language(cfg, as_json)
+    from yolor_cfg.count import count_by_convention, count_costs, peak_activation
+    from yolor_cfg.graph import ReadOptions, load_graph
 
     if len(cfg) != 1:
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
-    graph = load(cfg[0], Reading(dialect=dialect, size=size, strict=strict))
-    tell(graph.warnings, graph.notes)
+    graph = load_graph(cfg[0], ReadOptions(dialect=dialect, size=size, strict=strict))
+    report_warnings(graph.warnings, graph.notes)
     if folded:
-        graph = _folded(graph)
-    counted, peak = count(graph), peak_activation(graph) if memory else None
-    tallied = tally(graph, counting) if counting else None
+        graph = _fold_graph(graph)
+    counted, peak = count_costs(graph), peak_activation(graph) if memory else None
+    tallied = count_by_convention(graph, counting) if counting else None
     if as_json:
-        return print_json(_tallied_json(_as_json(graph, counted, peak), tallied))
-    peak_lines = _peak_lines(graph, peak) if peak else []
-    table, totals = _table(graph, counted, tallied), _totals(graph, counted, tallied)
+        return print_json(_add_convention_costs(_to_json(graph, counted, peak), tallied))
+    peak_lines = _format_peak(graph, peak) if peak else []
+    table, totals = _format_table(graph, counted, tallied), _format_totals(graph, counted, tallied)
     return click.echo("\n".join([*table, "", *totals, *peak_lines]))
 
 
-def _folded(graph: Graph) -> Graph:
+def _fold_graph(graph: Graph) -> Graph:
     """The graph after folding; what stays, and why, is told. This alone needs torch."""
     from yolor_cfg.model import Network
     from yolor_cfg.rewrite.fold import fold
 
     network, notes = fold(Network(graph).eval())
-    tell((), notes)
+    report_warnings((), notes)
     return network.graph
 
 
-def _tallied_json(document: dict[str, Any], tallied: Tally | None) -> dict[str, Any]:
+def _add_convention_costs(document: dict[str, Any], tallied: ConventionCosts | None) -> dict[str, Any]:
     """The document with what the convention counts: parameters and FLOPs of each layer and of all."""
     if tallied is None:
         return document
@@ -119,7 +119,7 @@ def _tallied_json(document: dict[str, Any], tallied: Tally | None) -> dict[str, 
     }
 
 
-def _as_json(graph: Graph, counted: Count, peak: Peak | None) -> dict[str, Any]:
+def _to_json(graph: Graph, counted: GraphCosts, peak: PeakMemory | None) -> dict[str, Any]:
     layers = [
         {
             "index": node.index,
@@ -145,22 +145,22 @@ def _as_json(graph: Graph, counted: Count, peak: Peak | None) -> dict[str, Any]:
     }
 
 
-def _table(graph: Graph, counted: Count, tallied: Tally | None) -> list[str]:
+def _format_table(graph: Graph, counted: GraphCosts, tallied: ConventionCosts | None) -> list[str]:
     """The sections with what they cost, or with what a convention says that they cost."""
     if tallied is None:
         rows = [
-            _row(node, cost.parameters) + _costs(cost)
+            _node_row(node, cost.parameters) + _cost_cells(cost)
             for node, cost in zip(graph.nodes, counted.nodes, strict=True)
         ]
-        return columns([HEADERS + COSTS, *rows], words=WORDS)
+        return format_columns([HEADERS + COST_HEADERS, *rows], words=TEXT_COLUMNS)
     rows = [
-        (*_row(node, cost.parameters), _flops(cost))
+        (*_node_row(node, cost.parameters), _format_flops(cost))
         for node, cost in zip(graph.nodes, tallied.nodes, strict=True)
     ]
-    return columns([(*HEADERS, "FLOPs"), *rows], words=WORDS)
+    return format_columns([(*HEADERS, "FLOPs"), *rows], words=TEXT_COLUMNS)
 
 
-def _row(node: Node, parameters: int) -> tuple[str, ...]:
+def _node_row(node: Node, parameters: int) -> tuple[str, ...]:
     keys = node.section.keys
     filters = str(node.shape.channels) if "filters" in keys or "output" in keys else ""
     return (
@@ -168,28 +168,28 @@ def _row(node: Node, parameters: int) -> tuple[str, ...]:
         str(node.line),
         node.section.type,
         filters,
-        _geometry(node),
-        _origin(node),
-        _inputs(node.inputs),
+        _format_geometry(node),
+        _format_sources(node),
+        _format_inputs(node.inputs),
         str(node.shape),
         f"{parameters:,}" if parameters else "",
     )
 
 
-def _costs(cost: NodeCount) -> tuple[str, ...]:
+def _cost_cells(cost: NodeCosts) -> tuple[str, ...]:
     bflops = "-" if cost.bflops is None else f"{cost.bflops:.3f}" if cost.bflops else ""
-    memory = _bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
-    return _count(cost.macs), bflops, memory
+    memory = _format_bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
+    return _format_count(cost.macs), bflops, memory
 
 
-def _flops(cost: NodeTally) -> str:
+def _format_flops(cost: NodeConventionCosts) -> str:
     return "-" if cost.flops is None else f"{cost.flops:,.0f}" if cost.flops else ""
 
 
-def _geometry(node: Node) -> str:
+def _format_geometry(node: Node) -> str:
     """`3x3/2` with groups and dilation where they are not 1; `x2` for what makes the map larger."""
     section = node.section
-    size, stride = _size(section), _stride(section)
+    size, stride = _format_size(section), _format_stride(section)
     grows = node.inputs and node.shape.height > node.inputs[0].height
     parts = [size + ("" if not stride else f"x{stride}" if grows else f"/{stride}")]
     for key, mark in (("groups", "g"), ("group_id", "id"), ("dilation", "d")):
@@ -198,28 +198,28 @@ def _geometry(node: Node) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _size(section: Section) -> str:
+def _format_size(section: Section) -> str:
     """`3x3`, or all sizes of a convolution that mixes kernels."""
     size = getattr(section, "size", "")
     sides = size if isinstance(size, tuple) else (size,)
     return f"{sides[0]}x{sides[0]}" if len(sides) == 1 and size else ",".join(map(str, sides))
 
 
-def _stride(section: Section) -> str:
+def _format_stride(section: Section) -> str:
     """`2`, or down x across where they differ; a stride below 1 stands for `stride`."""
     steps = [getattr(section, name, 0) for name in ("stride_y", "stride_x", "stride")]
     down, across = (step if step >= 1 else steps[-1] for step in steps[:2])
     return f"{down}x{across}" if down != across else str(down or "")
 
 
-def _origin(node: Node) -> str:
+def _format_sources(node: Node) -> str:
     """Absolute numbers of the sections read, when they are not just the one before."""
     if node.sources == (node.index - 1,):
         return ""
     return ",".join("image" if source < 0 else str(source) for source in node.sources) or "nothing"
 
 
-def _inputs(shapes: Sequence[Shape]) -> str:
+def _format_inputs(shapes: Sequence[Shape]) -> str:
     """One shape, `2 * 64x19x19` for equal ones, `128+256x38x38` for equal maps, else how many."""
     if not shapes:
         return ""
@@ -232,20 +232,20 @@ def _inputs(shapes: Sequence[Shape]) -> str:
     return f"{first}, {shapes[1]}" if len(shapes) == 2 else f"{len(shapes)} inputs"
 
 
-def _totals(graph: Graph, counted: Count, tallied: Tally | None) -> list[str]:
+def _format_totals(graph: Graph, counted: GraphCosts, tallied: ConventionCosts | None) -> list[str]:
     weights = counted.weights_bytes
-    return _labelled(
+    return _format_rows(
         [
             ("dialect", graph.dialect.name),
             ("image", str(graph.image)),
             ("sections", f"{len(graph.nodes)}, heads: {sum(node.section.is_head for node in graph.nodes)}"),
-            *(_sums(counted) if tallied is None else _tallied_sums(tallied)),
-            ("weights file", f"{_bytes(weights)} ({weights:,} bytes)"),
+            *(_cost_totals(counted) if tallied is None else _convention_totals(tallied)),
+            ("weights file", f"{_format_bytes(weights)} ({weights:,} bytes)"),
         ]
     )
 
 
-def _sums(counted: Count) -> list[tuple[str, str]]:
+def _cost_totals(counted: GraphCosts) -> list[tuple[str, str]]:
     folded = f"{counted.parameters_folded:,} after folding batch norm"
     return [
         ("parameters", f"{counted.parameters:,} ({folded})"),
@@ -254,36 +254,37 @@ def _sums(counted: Count) -> list[tuple[str, str]]:
     ]
 
 
-def _tallied_sums(tallied: Tally) -> list[tuple[str, str]]:
+def _convention_totals(tallied: ConventionCosts) -> list[tuple[str, str]]:
     from yolor_cfg.count import COUNTINGS
 
     return [
-        ("counting", f"{tallied.counting}: FLOPs are {COUNTINGS[tallied.counting].says}"),
+        ("counting", f"{tallied.counting}: FLOPs are {COUNTINGS[tallied.counting].description}"),
         ("parameters", f"{tallied.parameters:,}"),
         ("FLOPs", f"{tallied.flops:,.0f} ({tallied.mflops:.4f} MFLOPs)"),
     ]
 
 
-def _peak_lines(graph: Graph, peak: Peak) -> list[str]:
+def _format_peak(graph: Graph, peak: PeakMemory) -> list[str]:
     node = graph.nodes[peak.number]
-    largest = sorted(peak.values, key=lambda value: -value.bytes)[:LARGEST]
-    rows = [(_bytes(value.bytes), _place(graph, value.number)) for value in largest]
-    head = f"{_bytes(peak.bytes)} ({peak.bytes:,} bytes) at {_place(graph, node.index)}, line {node.line}"
-    return _labelled([("peak memory", head)]) + ["  " + line for line in columns(rows, words=[1])]
+    largest = sorted(peak.values, key=lambda value: -value.bytes)[:MAX_PEAK_VALUES]
+    rows = [(_format_bytes(value.bytes), _format_node(graph, value.number)) for value in largest]
+    place = f"{_format_node(graph, node.index)}, line {node.line}"
+    head = f"{_format_bytes(peak.bytes)} ({peak.bytes:,} bytes) at {place}"
+    return _format_rows([("peak memory", head)]) + ["  " + line for line in format_columns(rows, words=[1])]
 
 
-def _place(graph: Graph, number: int) -> str:
+def _format_node(graph: Graph, number: int) -> str:
     if number < 0:
         return f"image {graph.image}"
     node = graph.nodes[number]
     return f"[{node.section.type} #{number}] {node.shape}"
 
 
-def _labelled(rows: Sequence[tuple[str, str]]) -> list[str]:
+def _format_rows(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{label:<13} {text}" for label, text in rows]
 
 
-def _count(number: int) -> str:
+def _format_count(number: int) -> str:
     """`1.70 G`; nothing for 0."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
@@ -291,7 +292,7 @@ def _count(number: int) -> str:
     return str(number) if number else ""
 
 
-def _bytes(number: int) -> str:
+def _format_bytes(number: int) -> str:
     """`11.28 MiB`."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if number >= size:

@@ -7,76 +7,79 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.options import columns, print_json
+from yolor_cfg.cli.options import format_columns, print_json
 
 if TYPE_CHECKING:
     from yolor_cfg.lang.keys import Key
     from yolor_cfg.sections import Section
 
-WIDEST = 40  # letters of a cell in the table of keys
+MAX_CELL_WIDTH = 40  # letters of a cell in the table of keys
 
 
-def language(names: Sequence[str], as_json: bool) -> None:
+def print_language(names: Sequence[str], as_json: bool) -> None:
     """The sections of the language: all with a sentence each, or those named with their keys."""
     from yolor_cfg.sections import SECTIONS
 
-    wanted = [_named(name, SECTIONS) for name in names]
+    wanted = [_find_section(name, SECTIONS) for name in names]
     kinds = wanted or sorted(set(SECTIONS.values()), key=lambda kind: kind.names)
     if as_json:
-        return print_json([_section_as_json(kind) for kind in kinds])
+        return print_json([_section_to_json(kind) for kind in kinds])
     if wanted:
-        return click.echo("\n\n".join(_manual(kind) for kind in kinds))
-    rows = [(f"[{']  ['.join(kind.names)}]", _only(kind), _sentence(kind)) for kind in kinds]
-    return click.echo("\n".join(columns(rows, words=(0, 1, 2))))
+        return click.echo("\n\n".join(_format_manual(kind) for kind in kinds))
+    rows = [(f"[{']  ['.join(kind.names)}]", _dialect_note(kind), _sentence(kind)) for kind in kinds]
+    return click.echo("\n".join(format_columns(rows, words=(0, 1, 2))))
 
 
-def _named(name: str, known: dict[str, type[Section]]) -> type[Section]:
+def _find_section(name: str, known: dict[str, type[Section]]) -> type[Section]:
     bare = name.strip("[]")
     if bare not in known:
-        from yolor_cfg.lang.keys import closest
+        from yolor_cfg.lang.keys import suggest_word
 
-        hint = closest(bare, sorted(known)) or "--sections lists all"
+        hint = suggest_word(bare, sorted(known)) or "--sections lists all"
         raise click.UsageError(f"no such section: {name}; {hint}")
     return known[bare]
 
 
-def _manual(kind: type[Section]) -> str:
+def _format_manual(kind: type[Section]) -> str:
     """One section for a reader: names, sentence, keys with default, bounds and help, an example."""
     from yolor_cfg.sections import Section
 
-    title = f"[{']  ['.join(kind.names)}]  {_only(kind)}".rstrip()
+    title = f"[{']  ['.join(kind.names)}]  {_dialect_note(kind)}".rstrip()
     common = ", ".join(name for name in kind.keys if name in Section.keys)
     example = [f"    {line}" for line in "\n".join(kind.examples[:1]).splitlines()]
-    lines = [title, f"  {_sentence(kind)}", "", *_key_lines(kind), "", f"  in every section: {common}"]
+    lines = [title, f"  {_sentence(kind)}", "", *_format_keys(kind), "", f"  in every section: {common}"]
     return "\n".join([*lines, *(["  for example:", *example] if example else [])])
 
 
-def _key_lines(kind: type[Section]) -> list[str]:
+def _format_keys(kind: type[Section]) -> list[str]:
     """The table of keys; long lists of words stand below it."""
     own = [kind.keys[name] for name in kind.own_keys()]
-    long = [key for key in own if len(key.allowed) > WIDEST]
+    long = [key for key in own if len(key.allowed) > MAX_CELL_WIDTH]
     allowed = ["see below" if key in long else key.allowed for key in own]
-    rows = [(key.name, _default(key.default), text, key.help) for key, text in zip(own, allowed, strict=True)]
-    rows += [(name, "", "not used", text) for name, text in kind.ignored.items()]
+    rows = [
+        (key.name, _format_default(key.default), text, key.help)
+        for key, text in zip(own, allowed, strict=True)
+    ]
+    rows += [(name, "", "not used", text) for name, text in kind.ignored_keys.items()]
     if not rows:
         return ["  no keys"]
-    table = columns([("key", "default", "allowed", "meaning"), *rows], words=range(4))
+    table = format_columns([("key", "default", "allowed", "meaning"), *rows], words=range(4))
     return [f"  {line}" for line in (*table, *(f"{key.name}: {key.allowed}" for key in long))]
 
 
-def _section_as_json(kind: type[Section]) -> dict[str, Any]:
+def _section_to_json(kind: type[Section]) -> dict[str, Any]:
     return {
         "names": list(kind.names),
         "dialects": list(kind.dialects),
         "sentence": _sentence(kind),
         "head": kind.is_head,
-        "keys": [_key_as_json(key) for key in kind.keys.values()],
-        "ignored": kind.ignored,
+        "keys": [_key_to_json(key) for key in kind.keys.values()],
+        "ignored": kind.ignored_keys,
         "examples": list(kind.examples),
     }
 
 
-def _key_as_json(key: Key[Any]) -> dict[str, Any]:
+def _key_to_json(key: Key[Any]) -> dict[str, Any]:
     """`default` is null where it comes from other keys."""
     default = None if callable(key.default) else key.default
     return {
@@ -92,11 +95,11 @@ def _sentence(kind: type[Section]) -> str:
     return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
-def _only(kind: type[Section]) -> str:
+def _dialect_note(kind: type[Section]) -> str:
     return f"only {kind.dialects[0]}" if len(kind.dialects) == 1 else ""
 
 
-def _default(value: Any) -> str:
+def _format_default(value: Any) -> str:
     """A default as it would stand in a cfg; the callable ones depend on other keys."""
     if callable(value):
         return "from other keys"

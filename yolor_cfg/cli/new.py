@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from yolor_cfg.cli.options import Size, columns, is_on, json_option, print_json, say
+from yolor_cfg.cli.options import SizeParam, format_columns, is_on, json_option, print_json, print_stderr
 from yolor_cfg.errors import YolorError
 from yolor_cfg.lang.dialect import ACTIVATIONS
 
@@ -17,7 +17,7 @@ from yolor_cfg.lang.dialect import ACTIVATIONS
     "--size",
     "--img-size",
     "size",
-    type=Size(),
+    type=SizeParam(),
     metavar="N|HxW",
     help="Image size: N pixels square, or height x width; anchors stay as they are, in pixels.",
 )
@@ -46,16 +46,16 @@ def new(
         return
     if name is None:
         raise click.UsageError("give the NAME of a network; --list shows them")
-    from yolor_cfg.files import replace_whole
+    from yolor_cfg.files import replace_file
     from yolor_cfg.networks.catalog import Changes, new_cfg
 
     path = output or f"{name.replace('/', '_')}.cfg"
     text = new_cfg(name, Changes(**changes))  # type: ignore[arg-type]
-    replace_whole(path, lambda file: file.write(text.encode()), fault=YolorError, force=force)
+    replace_file(path, lambda file: file.write(text.encode()), fault=YolorError, force=force)
     if as_json:
         print_json({"name": name, "cfg": path})
     elif not is_on("quiet"):
-        say(f"{path}: written; `yolor info {path}` shows what it is", "green")
+        print_stderr(f"{path}: written; `yolor info {path}` shows what it is", "green")
 
 
 def _list(*, as_json: bool) -> None:
@@ -66,7 +66,7 @@ def _list(*, as_json: bool) -> None:
     rows = {f"{table}/{row}": one for table, rows in TABLES.items() for row, one in rows.items()}
     if as_json:
         networks = [{**one._asdict(), "image": list(one.image)} for one in found]
-        ablations = [{"name": name, "label": one.label, "base": one.base} for name, one in rows.items()]
+        ablations = [{"name": name, "label": one.paper_name, "base": one.base} for name, one in rows.items()]
         print_json({"networks": networks, "ablations": ablations})
         return
     head = ("network", "height x width", "parameters", "GFLOPs", "what it is")
@@ -80,11 +80,11 @@ def _list(*, as_json: bool) -> None:
         )
         for one in found
     ]
-    for line in columns([head, *table], words={0, 4}):
+    for line in format_columns([head, *table], words={0, 4}):
         click.echo(line)
     click.echo("\nRows of the paper's ablations:")
-    for line in columns(
-        [("name", "in the paper", "network"), *((n, a.label, a.base) for n, a in rows.items())],
+    for line in format_columns(
+        [("name", "in the paper", "network"), *((n, a.paper_name, a.base) for n, a in rows.items())],
         words={0, 1, 2},
     ):
         click.echo(line)

@@ -12,11 +12,11 @@ import click
 from yolor_cfg.errors import YolorError
 from yolor_cfg.lang.dialect import DIALECTS
 
-SHOWN = 20  # warnings; -v shows all
-INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+MAX_WARNINGS = 20  # warnings; -v shows all
+INTERRUPTED_CODE = 130  # as shells say it: 128 + SIGINT
 
 
-class Size(click.ParamType):
+class SizeParam(click.ParamType):
     """`416` is a square, `416x320` is height x width, in pixels."""
 
     name = "size"
@@ -32,7 +32,7 @@ class Size(click.ParamType):
         return (int(height), int(width)) if width else int(height)
 
 
-class Failure(click.ClickException):
+class CommandError(click.ClickException):
     """An error of the user's: its text on stderr, without a traceback, and its exit code."""
 
     def __init__(self, text: str, exit_code: int) -> None:
@@ -41,7 +41,7 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """The text as it stands."""
-        say(self.message, "red")
+        print_stderr(self.message, "red")
 
 
 cfg_argument = click.argument("cfg", type=click.Path())
@@ -56,7 +56,7 @@ size_option = click.option(
     "--img",
     "--imgsz",
     "size",
-    type=Size(),
+    type=SizeParam(),
     metavar="N|HxW",
     help="Image size: N pixels square, or height x width; default: the cfg's own.",
 )
@@ -111,11 +111,11 @@ def global_options(*, hidden: bool) -> Iterator[click.Option]:
     """Fresh -q, -v and --debug; a command takes them before or after its name."""
     for names, text in (
         (("-q", "--quiet"), "No warnings and notes."),
-        (("-v", "--verbose"), f"Every warning, not only the first {SHOWN}."),
+        (("-v", "--verbose"), f"Every warning, not only the first {MAX_WARNINGS}."),
         (("--debug",), "Tracebacks of errors."),
     ):
         yield click.Option(
-            [*names], is_flag=True, expose_value=False, callback=_remember, help=text, hidden=hidden
+            [*names], is_flag=True, expose_value=False, callback=_store_flag, help=text, hidden=hidden
         )
 
 
@@ -125,31 +125,31 @@ def is_on(name: str) -> bool:
     return context is not None and bool(context.meta.get(f"yolor_cfg.{name}"))
 
 
-def failure(fault: BaseException) -> Failure:
+def to_command_error(fault: BaseException) -> CommandError:
     """What people see: the one format, a line for what the system refuses, a word when interrupted."""
     if isinstance(fault, YolorError):
-        return Failure(str(fault), fault.exit_code)
+        return CommandError(str(fault), fault.exit_code)
     if isinstance(fault, OSError):
-        return Failure(_of_system(fault), 1)
-    return Failure("interrupted", INTERRUPTED)
+        return CommandError(_format_os_error(fault), 1)
+    return CommandError("interrupted", INTERRUPTED_CODE)
 
 
-def tell(warnings: Sequence[YolorError], notes: Iterable[str] = ()) -> None:
+def report_warnings(warnings: Sequence[YolorError], notes: Iterable[str] = ()) -> None:
     """Warnings in their format, then notes, on stderr; nothing with -q, all with -v."""
     if is_on("quiet"):
         return
-    shown = len(warnings) if is_on("verbose") else SHOWN
+    shown = len(warnings) if is_on("verbose") else MAX_WARNINGS
     for warning in warnings[:shown]:
-        say(str(warning), "yellow")
+        print_stderr(str(warning), "yellow")
     if len(warnings) > shown:
-        say(f"{len(warnings)} warnings in {warnings[0].path}, -v shows all", "yellow")
+        print_stderr(f"{len(warnings)} warnings in {warnings[0].path}, -v shows all", "yellow")
     for note in notes:
-        say(f"note: {note}", "yellow")
+        print_stderr(f"note: {note}", "yellow")
 
 
-def say(text: str, colour: str) -> None:
+def print_stderr(text: str, color: str) -> None:
     """Lines on stderr, coloured on a terminal unless NO_COLOR is set; indented ones stay plain."""
-    lines = [line if line.startswith("  ") else click.style(line, fg=colour) for line in text.split("\n")]
+    lines = [line if line.startswith("  ") else click.style(line, fg=color) for line in text.split("\n")]
     click.echo("\n".join(lines), err=True, color=False if os.environ.get("NO_COLOR") else None)
 
 
@@ -160,7 +160,7 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> list[str]:
+def format_columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> list[str]:
     """Rows as lines with columns of equal width; those in `words` stand at the left, numbers at the right."""
     padded = []
     for i, column in enumerate(zip(*rows, strict=True)):
@@ -169,11 +169,11 @@ def columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> list[st
     return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+def _store_flag(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         ctx.meta[f"yolor_cfg.{param.name}"] = True  # shared by the contexts of group and command
 
 
-def _of_system(fault: OSError) -> str:
+def _format_os_error(fault: OSError) -> str:
     reason = (fault.strerror or str(fault) or type(fault).__name__).lower()
     return f"{fault.filename}: {reason}" if fault.filename else reason

@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import (
-    columns,
     cutoff_option,
     data_option,
     device_option,
     dialect_option,
     fix_labels_option,
     folder_options,
+    format_columns,
     is_on,
     json_option,
     precision_option,
     print_json,
-    say,
+    print_stderr,
+    report_warnings,
     size_option,
     strict_option,
-    tell,
 )
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset
-    from yolor_cfg.evaluate.ground import Floats, Ground
-    from yolor_cfg.evaluate.run import Collected, Settings
-    from yolor_cfg.evaluate.scores import Counting, Scores
-    from yolor_cfg.weights.loading import Opened
+    from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
+    from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections
+    from yolor_cfg.evaluate.scores import MetricOptions, Scores
+    from yolor_cfg.weights.loading import LoadedNetwork
 
-AVERAGES = {"area": 0, "11": 11, "101": 101}
+AP_POINTS = {"area": 0, "11": 11, "101": 101}
 
-DATA = (
+DATA_OPTIONS = (
     data_option,
     click.option(
         "--split",
@@ -58,7 +58,7 @@ DATA = (
         help="The truth for --predictions: COCO's .json, or a data set as for --data.",
     ),
 )
-RUN = (
+RUN_OPTIONS = (
     click.option(
         "--conf-thres",
         "--conf",
@@ -108,13 +108,13 @@ RUN = (
     strict_option,
     cutoff_option,
 )
-FIGURES = (
+REPORT_OPTIONS = (
     click.option(
         "--per-class/--no-per-class", default=None, help="A row for each class; default: up to 30 classes."
     ),
     click.option(
         "--points",
-        type=click.Choice(list(AVERAGES)),
+        type=click.Choice(list(AP_POINTS)),
         default="area",
         show_default=True,
         help="How Darknet's mAP is averaged: area (-points 0), 11 (VOC), 101 (COCO).",
@@ -135,7 +135,7 @@ FIGURES = (
     *folder_options("runs/test"),
     json_option,
 )
-MOST_ROWS = 30
+MAX_CLASS_ROWS = 30
 EXAMPLES = """\b
 Examples:
   yolor test yolor_p6.cfg yolor_p6.pt --data coco.yaml
@@ -144,8 +144,8 @@ Examples:
   yolor test --predictions results/ --annotations voc.data       (of darknet detector valid)"""
 
 
-def _options(function: Any) -> Any:
-    for option in reversed(DATA + RUN + FIGURES):
+def _add_options(function: Any) -> Any:
+    for option in reversed(DATA_OPTIONS + RUN_OPTIONS + REPORT_OPTIONS):
         function = option(function)
     return function
 
@@ -153,7 +153,7 @@ def _options(function: Any) -> Any:
 @click.command(epilog=EXAMPLES)
 @click.argument("cfg", required=False, type=click.Path())
 @click.argument("weights", required=False, type=click.Path())
-@_options
+@_add_options
 def test(cfg: str | None, weights: str | None, **options: Any) -> None:
     """Test the network CFG with its WEIGHTS on a data set, or score detections made elsewhere.
 
@@ -162,140 +162,146 @@ def test(cfg: str | None, weights: str | None, **options: Any) -> None:
     count too. What cannot be read is named and left out.
     """
     if options["predictions"] or options["annotations"]:
-        _of_file(cfg, options)
+        _test_file(cfg, options)
     else:
-        _of_network(cfg, weights, options)
+        _test_network(cfg, weights, options)
 
 
-def _of_file(cfg: str | None, options: dict[str, Any]) -> None:
+def _test_file(cfg: str | None, options: dict[str, Any]) -> None:
     """Score detections made elsewhere; neither a network nor torch is needed."""
     if cfg or options["data"] or not (options["predictions"] and options["annotations"]):
         raise click.UsageError("give --predictions and --annotations, or CFG WEIGHTS and --data")
     from yolor_cfg.evaluate.results import read_results
-    from yolor_cfg.evaluate.scores import score
+    from yolor_cfg.evaluate.scores import score_detections
 
-    ground = _ground(options)
+    ground = _read_ground_truth(options)
     detections = read_results(options["predictions"], ground)
     if not len(detections):
-        say(f"{options['predictions']}: holds no detections, so AP is 0", "yellow")
-    scores = score(ground, detections, counting=_counting(options))
-    _report(scores, ground, detections=detections, options=options, saves=bool(options["save"]))
+        print_stderr(f"{options['predictions']}: holds no detections, so AP is 0", "yellow")
+    scores = score_detections(ground, detections, metric_options=_make_metric_options(options))
+    _report_scores(scores, ground, detections=detections, options=options, saves=bool(options["save"]))
 
 
-def _ground(options: dict[str, Any]) -> Ground:
-    from yolor_cfg.evaluate.ground import of_coco, of_dataset
+def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
+    from yolor_cfg.evaluate.ground_truth import coco_ground_truth, dataset_ground_truth
 
     if options["annotations"].lower().endswith(".json"):
-        return of_coco(options["annotations"])
-    return of_dataset(_dataset(options["annotations"], options, classes=None))
+        return coco_ground_truth(options["annotations"])
+    return dataset_ground_truth(_open_dataset(options["annotations"], options, classes=None))
 
 
-def _dataset(path: str, options: dict[str, Any], *, classes: int | None) -> Dataset:
+def _open_dataset(path: str, options: dict[str, Any], *, classes: int | None) -> Dataset:
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
-    from yolor_cfg.evaluate.ground import problem_lines
+    from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
     dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
-    tell((), problem_lines(dataset))
+    report_warnings((), problem_lines(dataset))
     return dataset
 
 
-def _counting(options: dict[str, Any]) -> Counting:
-    from yolor_cfg.evaluate.scores import Counting
+def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
+    from yolor_cfg.evaluate.scores import MetricOptions
 
-    return Counting(options["scorer"], AVERAGES[options["points"]])
+    return MetricOptions(options["scorer"], AP_POINTS[options["points"]])
 
 
-def _of_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -> None:
+def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -> None:
     if not (cfg and weights and options["data"]):
         raise click.UsageError("give CFG WEIGHTS and --data, or --predictions and --annotations")
-    from yolor_cfg.evaluate.ground import of_dataset
-    from yolor_cfg.evaluate.run import scored
-    from yolor_cfg.parallel import joined, own_device
+    from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
+    from yolor_cfg.evaluate.run import score_network
+    from yolor_cfg.parallel import local_device, process_group
 
-    with joined(options["device"]):
-        opened = _opened(cfg, weights, options, device=own_device(options["device"]))
+    with process_group(options["device"]):
+        opened = _load_network(cfg, weights, options, device=local_device(options["device"]))
         graph = opened.network.graph
-        dataset = _dataset(options["data"], options, classes=graph.classes or None)
-        tell(graph.warnings, opened.notes)
-        collected = _collected(opened, dataset, options)
+        dataset = _open_dataset(options["data"], options, classes=graph.classes or None)
+        report_warnings(graph.warnings, opened.notes)
+        collected = _collect_detections(opened, dataset, options)
     if collected is None:
         return
-    ground = of_dataset(dataset)
-    scores = scored(ground, collected, counting=_counting(options))
+    ground = dataset_ground_truth(dataset)
+    scores = score_network(ground, collected, metric_options=_make_metric_options(options))
     for reason in scores.skipped:
-        say(f"left out: {reason}", "yellow")
+        print_stderr(f"left out: {reason}", "yellow")
     saves = options["save"] is not False
-    _report(scores, ground, detections=collected.detections, options=options, saves=saves)
+    _report_scores(scores, ground, detections=collected.detections, options=options, saves=saves)
 
 
-def _opened(cfg: str, weights: str, options: dict[str, Any], *, device: str) -> Opened:
-    from yolor_cfg.graph import Reading
+def _load_network(cfg: str, weights: str, options: dict[str, Any], *, device: str) -> LoadedNetwork:
+    from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
 
-    reading = Reading(options["dialect"], options["size"], strict=options["strict"])
+    reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
     return open_network(cfg, weights, reading=reading, device=device, cutoff=options["cutoff"])
 
 
-def _settings(options: dict[str, Any]) -> Settings:
-    from yolor_cfg.evaluate.run import Settings
+def _make_settings(options: dict[str, Any]) -> EvalSettings:
+    from yolor_cfg.evaluate.run import EvalSettings
 
     same = ("batch_size", "conf", "iou", "max_det", "preprocess", "precision")
-    return Settings(**{name: options[name] for name in same}, rectangles=not options["no_rect"], darknet=True)
+    return EvalSettings(
+        **{name: options[name] for name in same}, rectangles=not options["no_rect"], darknet=True
+    )
 
 
-def _collected(opened: Opened, dataset: Dataset, options: dict[str, Any]) -> Collected | None:
+def _collect_detections(
+    opened: LoadedNetwork, dataset: Dataset, options: dict[str, Any]
+) -> NetworkDetections | None:
     from tqdm import tqdm
 
-    from yolor_cfg.evaluate.run import collect
-    from yolor_cfg.parallel import rank
+    from yolor_cfg.evaluate.run import collect_detections
+    from yolor_cfg.parallel import this_process
     from yolor_cfg.train.memory import keep_freed_memory
 
     keep_freed_memory()
     # None: hidden where standard error is no terminal.
-    hidden = True if is_on("quiet") or options["as_json"] or rank().number else None
-    with tqdm(total=len(dataset.samples) // rank().world, unit="img", disable=hidden) as bar:
+    hidden = True if is_on("quiet") or options["as_json"] or this_process().rank else None
+    with tqdm(total=len(dataset.samples) // this_process().world_size, unit="img", disable=hidden) as bar:
 
         def progress(done: int) -> None:
             bar.update(done - bar.n)
 
-        return collect(opened.network, dataset, settings=_settings(options), progress=progress)
+        return collect_detections(
+            opened.network, dataset, settings=_make_settings(options), progress=progress
+        )
 
 
-def _report(
-    scores: Scores, ground: Ground, *, detections: Floats, options: dict[str, Any], saves: bool
+def _report_scores(
+    scores: Scores, ground: GroundTruth, *, detections: Doubles, options: dict[str, Any], saves: bool
 ) -> None:
     """The document or the tables on standard output; the files where they are wanted."""
-    from yolor_cfg.evaluate.scores import document
+    from yolor_cfg.evaluate.scores import scores_to_dict
 
-    metrics = document(scores, ground)
+    metrics = scores_to_dict(scores, ground)
     if options["as_json"]:
         print_json(metrics)
     else:
         _print_tables(scores, ground, every=options["per_class"])
     if saves:
-        from yolor_cfg.report.files import save_test
+        from yolor_cfg.report.files import save_test_results
         from yolor_cfg.runs import new_folder
 
         folder = new_folder(options["project"], options["name"])
-        save_test(folder, scores, ground=ground, detections=detections, metrics=metrics)
+        save_test_results(folder, scores, ground=ground, detections=detections, metrics=metrics)
         if not is_on("quiet"):
             click.echo(f"results in {folder}", err=True)
 
 
-def _print_tables(scores: Scores, ground: Ground, *, every: bool | None) -> None:
+def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None) -> None:
     from yolor_cfg.report.tables import class_table, coco_rows
 
-    every = len(ground.names) <= MOST_ROWS if every is None else every
-    _print(class_table(scores, ground, every=every), words=(0,))
-    _print(coco_rows(scores.coco), words=(0, 1, 2))
+    every = len(ground.names) <= MAX_CLASS_ROWS if every is None else every
+    _print_columns(class_table(scores, ground, every=every), words=(0,))
+    _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
     if scores.speed:
         stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
         click.echo("ms an image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
 
 
-def _print(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:
-    for line in columns(rows, words=words):
+def _print_columns(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:
+    for line in format_columns(rows, words=words):
         click.echo(line)
     click.echo()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import (
-    INTERRUPTED,
-    Failure,
+    INTERRUPTED_CODE,
+    CommandError,
     cutoff_option,
     data_option,
     device_option,
@@ -21,20 +21,20 @@ from yolor_cfg.cli.options import (
     json_option,
     precision_option,
     print_json,
-    say,
+    print_stderr,
     size_option,
     strict_option,
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.train.run import Drawing, Outcome
-    from yolor_cfg.train.settings import Options
+    from yolor_cfg.train.run import TrainDrawing, TrainResult
+    from yolor_cfg.train.settings import TrainOptions
 
-INTERRUPTIONS = {"interrupted": INTERRUPTED, "terminated": 143}
+SIGNAL_EXIT_CODES = {"interrupted": INTERRUPTED_CODE, "terminated": 143}
 """Exit codes of runs that a signal ended."""
-NEWEST = "newest"
+NEWEST_RUN = "newest"
 
-WHAT = (
+DATA_OPTIONS = (
     data_option,
     click.option(
         "--weights",
@@ -46,7 +46,7 @@ WHAT = (
     click.option(
         "--resume",
         is_flag=False,
-        flag_value=NEWEST,
+        flag_value=NEWEST_RUN,
         metavar="[RUN]",
         help="Go on with the run in this folder, or the newest one; exactly as if it had not stopped.",
     ),
@@ -54,7 +54,7 @@ WHAT = (
     dialect_option,
     strict_option,
 )
-LENGTH = (
+DURATION_OPTIONS = (
     click.option(
         "--epochs",
         type=click.IntRange(1),
@@ -110,7 +110,7 @@ LENGTH = (
         help="Write last.pt every N updates, not only after each epoch.",
     ),
 )
-HOW = (
+TRAINING_OPTIONS = (
     size_option,
     click.option(
         "--recipe",
@@ -143,7 +143,7 @@ HOW = (
         help="Test and keep a running average; default: yes, in Darknet's recipe if ema_alpha.",
     ),
 )
-MACHINE = (
+MACHINE_OPTIONS = (
     device_option,
     precision_option,
     click.option(
@@ -182,18 +182,18 @@ Examples:
   yolor train yolov4.cfg --data voc.data --weights yolov4.conv.137 --cutoff 137
   yolor train --resume runs/train/exp
   torchrun --standalone --nproc-per-node=2 -m yolor_cfg train my.cfg --data my.yaml --sync-bn"""
-OUTSIDE = ("resume", "project", "name", "dry_run", "as_json", "size")
+CLI_ONLY_OPTIONS = ("resume", "project", "name", "dry_run", "as_json", "size")
 
 
-def _options(function: Any) -> Any:
-    for option in reversed(WHAT + LENGTH + HOW + MACHINE):
+def _add_options(function: Any) -> Any:
+    for option in reversed(DATA_OPTIONS + DURATION_OPTIONS + TRAINING_OPTIONS + MACHINE_OPTIONS):
         function = option(function)
     return function
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("cfg", required=False, type=click.Path())
-@_options
+@_add_options
 def train(cfg: str | None, **options: Any) -> None:
     """Train the network CFG on a data set.
 
@@ -201,73 +201,73 @@ def train(cfg: str | None, **options: Any) -> None:
     network by AP, weights/last.pt goes on with --resume. SIGINT and SIGTERM end the run after the batch, with
     all saved.
     """
-    from yolor_cfg.parallel import joined, rank
+    from yolor_cfg.parallel import process_group, this_process
 
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
-    folder = _folder_to_go_on_in(cfg, options)
-    with joined(_device(folder, options)):
+    folder = _resume_folder(cfg, options)
+    with process_group(_choose_device(folder, options)):
         if options["dry_run"]:
-            _dry_run(_said(cfg, options), options)
+            _dry_run(_make_options(cfg, options), options)
             return
-        outcome = _outcome(cfg, folder, options)
-        _draw_end(outcome)
-        first = rank().number == 0
-    _end(outcome, first=first, as_json=options["as_json"])
+        outcome = _run_training(cfg, folder, options)
+        _save_final_plots(outcome)
+        first = this_process().rank == 0
+    _report_end(outcome, first=first, as_json=options["as_json"])
 
 
-def _said(cfg: str | None, options: dict[str, Any]) -> Options:
-    from yolor_cfg.train.settings import Options
+def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
+    from yolor_cfg.train.settings import TrainOptions
 
     if not cfg:
         raise click.UsageError("give CFG and --data")
-    same = {name: value for name, value in options.items() if name not in OUTSIDE}
-    return Options(cfg=cfg, img_size=options["size"], **same)
+    same = {name: value for name, value in options.items() if name not in CLI_ONLY_OPTIONS}
+    return TrainOptions(cfg=cfg, img_size=options["size"], **same)
 
 
-def _outcome(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> Outcome:
-    from yolor_cfg.train.run import begin, resume
+def _run_training(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> TrainResult:
+    from yolor_cfg.train.run import resume_run, start_run
 
-    bar = _Bar(hidden=is_on("quiet") or options["as_json"])
-    drawing = _drawing()._replace(progress=bar.show)
+    bar = _ProgressBar(hidden=is_on("quiet") or options["as_json"])
+    drawing = _make_drawing()._replace(show_progress=bar.show)
     try:
         if folder is not None:
-            _tell_unused(cfg, folder, options)
-            return resume(folder, drawing=drawing, say=bar.say)
-        said = _said(cfg, options)
-        return begin(said, project=options["project"], name=options["name"], drawing=drawing, say=bar.say)
+            _warn_unused_options(cfg, folder, options)
+            return resume_run(folder, drawing=drawing, say=bar.say)
+        said = _make_options(cfg, options)
+        return start_run(said, project=options["project"], name=options["name"], drawing=drawing, say=bar.say)
     finally:
         bar.close()
 
 
-def _folder_to_go_on_in(cfg: str | None, options: dict[str, Any]) -> Path | None:
+def _resume_folder(cfg: str | None, options: dict[str, Any]) -> Path | None:
     """The folder of the run that is asked for; None for a new run."""
-    from yolor_cfg.train.run import options_of
+    from yolor_cfg.train.run import load_options
 
     if options["resume"]:
-        return _run_folder(options["resume"], options["project"])
+        return _find_run_folder(options["resume"], options["project"])
     # torchrun starts all processes anew when one of them failed, with the same command line.
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
-    said = _said(cfg, options)
-    folders = [state.parents[1] for state in _states(options["project"])]
-    return next((folder for folder in reversed(folders) if options_of(folder) == said), None)
+    said = _make_options(cfg, options)
+    folders = [state.parents[1] for state in _find_checkpoints(options["project"])]
+    return next((folder for folder in reversed(folders) if load_options(folder) == said), None)
 
 
-def _device(folder: Path | None, options: dict[str, Any]) -> str:
-    from yolor_cfg.train.run import options_of
+def _choose_device(folder: Path | None, options: dict[str, Any]) -> str:
+    from yolor_cfg.train.run import load_options
 
-    return str(options["device"]) if folder is None else options_of(folder).device
+    return str(options["device"]) if folder is None else load_options(folder).device
 
 
-def _tell_unused(cfg: str | None, folder: Path, options: dict[str, Any]) -> None:
+def _warn_unused_options(cfg: str | None, folder: Path, options: dict[str, Any]) -> None:
     """A run goes on as it was begun: what else stands beside --resume counts for nothing."""
     from click.core import ParameterSource
 
-    from yolor_cfg.train.run import options_of
+    from yolor_cfg.train.run import load_options
 
-    begun, source = options_of(folder), click.get_current_context().get_parameter_source
-    said = _said(cfg or begun.cfg, options)
+    begun, source = load_options(folder), click.get_current_context().get_parameter_source
+    said = _make_options(cfg or begun.cfg, options)
     given = [
         name
         for name in said._fields
@@ -275,47 +275,49 @@ def _tell_unused(cfg: str | None, folder: Path, options: dict[str, Any]) -> None
     ]
     unused = [name.replace("_", "-") for name in given if getattr(said, name) != getattr(begun, name)]
     if unused:
-        _say(f"note: not used: {', '.join(unused)}; the run goes on as {folder}/args.yaml has it")
+        _print_first_process(
+            f"note: not used: {', '.join(unused)}; the run goes on as {folder}/args.yaml has it"
+        )
 
 
-def _draw_end(outcome: Outcome) -> None:
+def _save_final_plots(outcome: TrainResult) -> None:
     """Curves and pictures of a run that came to its end."""
-    from yolor_cfg.parallel import rank
-    from yolor_cfg.report.training import labels_picture, save_best
+    from yolor_cfg.parallel import this_process
+    from yolor_cfg.report.training import plot_labels, save_best_plots
     from yolor_cfg.runs import save_image
 
-    if outcome.ending.reason not in INTERRUPTIONS:
-        save_best(outcome.folder, outcome.job)
-        if rank().number == 0:
-            save_image(outcome.folder / "labels.png", labels_picture(outcome.job.dataset))
+    if outcome.ending.reason not in SIGNAL_EXIT_CODES:
+        save_best_plots(outcome.folder, outcome.job)
+        if this_process().rank == 0:
+            save_image(outcome.folder / "labels.png", plot_labels(outcome.job.dataset))
 
 
-def _run_folder(run: str, project: str) -> Path:
+def _find_run_folder(run: str, project: str) -> Path:
     """The folder that is named, or that in which a state was written last."""
     from yolor_cfg.errors import DataError
 
-    if run != NEWEST:
+    if run != NEWEST_RUN:
         return Path(run)
-    states = _states(project)
+    states = _find_checkpoints(project)
     if not states:
         raise DataError("no run to go on with", path=project)
     return states[-1].parents[1]
 
 
-def _states(project: str) -> list[Path]:
+def _find_checkpoints(project: str) -> list[Path]:
     """The states of runs there, the newest last."""
     return sorted(Path(project).glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime)
 
 
-def _drawing() -> Drawing:
-    from yolor_cfg.report.pictures import contact_sheet
-    from yolor_cfg.report.training import results_picture
-    from yolor_cfg.train.run import Drawing
+def _make_drawing() -> TrainDrawing:
+    from yolor_cfg.report.batch_sheet import contact_sheet
+    from yolor_cfg.report.training import plot_results
+    from yolor_cfg.train.run import TrainDrawing
 
-    return Drawing(contact_sheet, results_picture)
+    return TrainDrawing(contact_sheet, plot_results)
 
 
-class _Bar:
+class _ProgressBar:
     """On a terminal, how far an epoch is; what is said takes its place."""
 
     def __init__(self, *, hidden: bool) -> None:
@@ -336,7 +338,7 @@ class _Bar:
     def say(self, text: str) -> None:
         """A line for people in the bar's place; the next batch shows it again."""
         self.close()
-        _say(text)
+        _print_first_process(text)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -345,36 +347,36 @@ class _Bar:
         self.bar = None
 
 
-def _say(text: str) -> None:
-    from yolor_cfg.parallel import rank
+def _print_first_process(text: str) -> None:
+    from yolor_cfg.parallel import this_process
 
-    if not is_on("quiet") and rank().number == 0:
+    if not is_on("quiet") and this_process().rank == 0:
         click.echo(text, err=True)
 
 
-def _dry_run(said: Options, options: dict[str, Any]) -> None:
+def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:
     from yolor_cfg.runs import new_folder
     from yolor_cfg.train.run import dry_run
 
     folder = new_folder(options["project"], options["name"])
-    job = dry_run(said, folder=folder, drawing=_drawing())
-    _say(
+    job = dry_run(said, folder=folder, drawing=_make_drawing())
+    _print_first_process(
         f"{job.per_epoch} batches of {job.batch_size} images in an epoch, {job.epochs} epochs; "
         f"the first ones in {folder}"
     )
 
 
-def _end(outcome: Outcome, *, first: bool, as_json: bool) -> None:
+def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
     """The last word: what came out, or how to go on."""
     state, folder = outcome.state, outcome.folder
-    if outcome.ending.reason in INTERRUPTIONS:
+    if outcome.ending.reason in SIGNAL_EXIT_CODES:
         text = f"stopped after update {state.updates}; go on with: yolor train --resume {folder}"
-        code = INTERRUPTIONS[outcome.ending.reason]
-        raise Failure(text, code) if first else click.exceptions.Exit(code)
+        code = SIGNAL_EXIT_CODES[outcome.ending.reason]
+        raise CommandError(text, code) if first else click.exceptions.Exit(code)
     if not first:
         return
     if outcome.ending.reason == "patience":
-        say(f"AP has not risen since epoch {state.best_epoch + 1}", "yellow")
+        print_stderr(f"AP has not risen since epoch {state.best_epoch + 1}", "yellow")
     if as_json:
         print_json(
             {
@@ -385,4 +387,4 @@ def _end(outcome: Outcome, *, first: bool, as_json: bool) -> None:
                 "rows": state.rows,
             }
         )
-    _say(f"results in {folder}")
+    _print_first_process(f"results in {folder}")

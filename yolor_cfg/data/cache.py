@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import replace_whole
-from yolor_cfg.images.headers import Facts
+from yolor_cfg.files import replace_file
+from yolor_cfg.images.headers import ImageFileInfo
 
 VERSION = 1
 LEAST = 1000
@@ -32,7 +32,7 @@ SETTLED_NS = 2_000_000_000
 # What zipfile and numpy raise for a file that is not what it says; RuntimeError: a method unknown to zipfile.
 DAMAGED = (OSError, KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
-Known = Mapping[str, Facts]
+SizeCache = Mapping[str, ImageFileInfo]
 
 
 def cache_files(origin: str) -> list[Path]:
@@ -43,26 +43,26 @@ def cache_files(origin: str) -> list[Path]:
     return [path.with_name(f".{path.name}.sizes.npz"), home / "yolor-cfg" / f"{key}.npz"]
 
 
-def load_known(origin: str) -> Known:
+def load_size_cache(origin: str) -> SizeCache:
     """What is remembered of the pictures, by path; empty where there is nothing to be trusted."""
     for path in cache_files(origin):
         try:
             with np.load(path, allow_pickle=False) as file:
-                return _known(file["paths"].tobytes(), file["facts"], int(file["version"]))
+                return _parse_size_cache(file["paths"].tobytes(), file["facts"], int(file["version"]))
         except DAMAGED:
             continue
     return {}
 
 
-def _known(paths: bytes, facts: np.ndarray, version: int) -> Known:
+def _parse_size_cache(paths: bytes, facts: np.ndarray, version: int) -> SizeCache:
     names = paths.decode("utf-8", "surrogateescape").split("\0") if paths else []
     if version != VERSION or facts.shape != (len(names), 5) or facts.dtype != np.int64:
         raise ValueError("another version")
     rows = facts.tolist()
-    return {name: Facts((row[0], row[1]), *row[2:]) for name, row in zip(names, rows, strict=True)}
+    return {name: ImageFileInfo((row[0], row[1]), *row[2:]) for name, row in zip(names, rows, strict=True)}
 
 
-def save_known(origin: str, known: Known) -> Path | None:
+def save_size_cache(origin: str, known: SizeCache) -> Path | None:
     """The file in which the facts now are; None where neither place may be written."""
     limit = time.time_ns() - SETTLED_NS
     kept = {path: facts for path, facts in known.items() if max(facts.mtime_ns, facts.ctime_ns) < limit}
@@ -76,7 +76,7 @@ def save_known(origin: str, known: Known) -> Path | None:
     for path in cache_files(origin):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_whole(path, lambda file: np.savez(file, **arrays), fault=DataError, force=True)
+            replace_file(path, lambda file: np.savez(file, **arrays), fault=DataError, force=True)
             return path
         except (OSError, DataError):
             continue

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from yolor_cfg.data.types import Dataset, Sample, Split
+from yolor_cfg.data.types import Dataset, Sample, SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import replace_whole
+from yolor_cfg.files import replace_file
 
-LISTS: dict[Split, str] = {"train": "train", "val": "valid", "test": "test"}
+LISTS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
 
 
-def as_coco(data: Dataset) -> dict[str, Any]:
+def to_coco(data: Dataset) -> dict[str, Any]:
     """COCO's document: boxes in pixels, areas, crowds and identities (track_id) kept.
 
     Ids of pictures are theirs where they are numbers, else counted from 1; paths are absolute.
@@ -54,11 +54,11 @@ def _annotation(sample: Sample, index: int, *, category_ids: tuple[int, ...]) ->
 
 def write_coco(data: Dataset, path: str | Path, *, force: bool = False) -> None:
     """The document as a file."""
-    text = json.dumps(as_coco(data))
-    replace_whole(path, lambda file: file.write(text.encode()), fault=DataError, force=force)
+    text = json.dumps(to_coco(data))
+    replace_file(path, lambda file: file.write(text.encode()), fault=DataError, force=force)
 
 
-def write_darknet(splits: Mapping[Split, Dataset], folder: str | Path) -> Path:
+def write_darknet(splits: Mapping[SplitName, Dataset], folder: str | Path) -> Path:
     """The .data file of a new folder: images/ and labels/, a list for each split, and the names.
 
     Pictures are linked, or copied where links cannot be made; crowds, which text labels cannot say, are left
@@ -69,7 +69,9 @@ def write_darknet(splits: Mapping[Split, Dataset], folder: str | Path) -> Path:
         raise DataError("is not empty", path=str(root), hint="give a new folder")
     (names,) = {data.names for data in splits.values()}
     for split, data in splits.items():
-        lines = [_write_one(root, split, number, sample=sample) for number, sample in enumerate(data.samples)]
+        lines = [
+            _write_sample(root, split, number, sample=sample) for number, sample in enumerate(data.samples)
+        ]
         (root / f"{split}.txt").write_text("".join(lines))
     (root / "classes.names").write_text("\n".join(names) + "\n")
     lists = "".join(f"{LISTS[split]} = {split}.txt\n" for split in splits)
@@ -78,7 +80,7 @@ def write_darknet(splits: Mapping[Split, Dataset], folder: str | Path) -> Path:
     return description
 
 
-def _write_one(root: Path, split: Split, number: int, *, sample: Sample) -> str:
+def _write_sample(root: Path, split: SplitName, number: int, *, sample: Sample) -> str:
     """Picture and labels; the line of the list. Names that stand twice are kept apart by the number."""
     source = Path(os.path.abspath(sample.image))
     folder = root / "images" / split
@@ -89,7 +91,7 @@ def _write_one(root: Path, split: Split, number: int, *, sample: Sample) -> str:
     _link(source, target)
     label = root / "labels" / split / f"{target.stem}.txt"
     label.parent.mkdir(parents=True, exist_ok=True)
-    label.write_text(_text(sample))
+    label.write_text(_label_text(sample))
     return f"images/{split}/{target.name}\n"
 
 
@@ -100,7 +102,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _text(sample: Sample) -> str:
+def _label_text(sample: Sample) -> str:
     """Six columns only if an object has an identity: a file is read so when all its lines have them."""
     identified = bool((sample.identities >= 0).any())
     lines = []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from yolor_cfg.data.types import Picture, Sample
+from yolor_cfg.data.types import LabeledImage, Sample
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
 
 
-class Pictures:
+class ImageStore:
     """Gives picture `index` with its boxes; serves as the `fetch` of recipes, from any number of threads.
 
     `cache_bytes` of decoded pictures are kept, the first ones asked for. A picture that cannot be read is
@@ -34,24 +34,24 @@ class Pictures:
         self.skipped: dict[str, str] = {}
         self.strict = strict
         self.substitutes = substitutes and not strict
-        self._room = cache_bytes
-        self._kept: dict[int, Image] = {}
+        self._free_bytes = cache_bytes
+        self._cache: dict[int, Image] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, index: int) -> Picture:
-        index = self.readable(index)
+    def __call__(self, index: int) -> LabeledImage:
+        index = self.readable_index(index)
         sample = self.samples[index]
         try:
-            image = self._image(index)
+            image = self._read_image(index)
         except DataError as fault:
             self.skipped[sample.image] = fault.message
-            if self.samples[self.readable(index)].image in self.skipped:
+            if self.samples[self.readable_index(index)].image in self.skipped:
                 raise
             return self(index)
         alone = ~sample.crowd
-        return Picture(image, sample.boxes_xywh[alone], sample.classes[alone])
+        return LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
 
-    def readable(self, index: int) -> int:
+    def readable_index(self, index: int) -> int:
         """The picture that stands for this one: itself, or the next that is not known to be unreadable."""
         count = len(self.samples)
         if not self.substitutes or not self.skipped:
@@ -59,8 +59,8 @@ class Pictures:
         order = ((index + step) % count for step in range(count))
         return next((i for i in order if self.samples[i].image not in self.skipped), index)
 
-    def _image(self, index: int) -> Image:
-        image = self._kept.get(index)
+    def _read_image(self, index: int) -> Image:
+        image = self._cache.get(index)
         if image is None:
             image = read_channels(self.samples[index].image, self.channels)
             image.flags.writeable = False
@@ -69,6 +69,6 @@ class Pictures:
 
     def _keep(self, index: int, image: Image) -> None:
         with self._lock:
-            if image.nbytes <= self._room and index not in self._kept:
-                self._room -= image.nbytes
-                self._kept[index] = image
+            if image.nbytes <= self._free_bytes and index not in self._cache:
+                self._free_bytes -= image.nbytes
+                self._cache[index] = image

@@ -19,17 +19,17 @@ from yolor_cfg.errors import DataError
 TOLERANCE = 1e-3
 """How far a box may reach beyond the picture, as a fraction of it: what rounding does to written numbers."""
 BOM = b"\xef\xbb\xbf"
-UNNAMED = 2**16
+MAX_UNNAMED_CLASSES = 2**16
 """Classes that data without names may have: a larger number is a mistake, not a class."""
 NO_AREA = float("nan")
 """The area is not annotated: it is that of the box."""
 
 
-class Row(NamedTuple):
+class LabelRow(NamedTuple):
     """One object as it stands in a file; `line` is 0 where there are none, `what` then says which object."""
 
     line: int
-    label: float
+    class_id: float
     identity: float
     cx: float
     cy: float
@@ -39,18 +39,18 @@ class Row(NamedTuple):
     area: float = NO_AREA
 
 
-class Lines(NamedTuple):
+class ImageLabels(NamedTuple):
     """What the labels of one picture say: `place` is the file, `whats` name the rows that have no line.
 
     `place` is empty where there is no label file. `faults` are (line, reason) of what could not be read.
     """
 
-    place: str
-    rows: Sequence[Row] = ()
+    path: str
+    rows: Sequence[LabelRow] = ()
     faults: Sequence[tuple[int, str]] = ()
     polygons: int = 0
     duplicates: int = 0
-    whats: Sequence[str] = ()
+    row_names: Sequence[str] = ()
 
 
 class DataFaults(DataError):
@@ -69,60 +69,60 @@ class DataFaults(DataError):
         shown = [str(fault) for fault in self.faults[: self.SHOWN]]
         more = f", the first {self.SHOWN} are shown" if count > self.SHOWN else ""
         total = f"{count} fault{'s' if count > 1 else ''} in {self.origin}{more}"
-        return "\n".join([*shown, total, *self._details()])
+        return "\n".join([*shown, total, *self._format_details()])
 
 
-def read_lines(data: bytes, place: str) -> Lines:
+def parse_labels(data: bytes, place: str) -> ImageLabels:
     """The rows of a label file's bytes; equal lines count once."""
     split = [(number, line.split()) for number, line in enumerate(data.removeprefix(BOM).splitlines(), 1)]
     filled = [(number, words) for number, words in split if words]
     identified = all(len(words) == 6 for _, words in filled)
-    rows: dict[tuple[float, ...], Row] = {}
+    rows: dict[tuple[float, ...], LabelRow] = {}
     faults: list[tuple[int, str]] = []
     polygons = read = 0
     for number, words in filled:
-        row = _row(number, words, identified)
+        row = _parse_row(number, words, identified)
         if isinstance(row, str):
             faults.append((number, row))
             continue
         read += 1
         polygons += len(words) > 6
         rows.setdefault(row[1:7], row)
-    return Lines(place, list(rows.values()), faults, polygons, read - len(rows))
+    return ImageLabels(place, list(rows.values()), faults, polygons, read - len(rows))
 
 
-def sorted_out(place: str, rows: Iterable[tuple[str, Row | str]]) -> Lines:
+def separate_faults(place: str, rows: Iterable[tuple[str, LabelRow | str]]) -> ImageLabels:
     """Rows that have names instead of lines, apart from those that are only a reason."""
     named = list(rows)
     good = [(what, row) for what, row in named if not isinstance(row, str)]
     faults = [(0, f"{what}: {row}") for what, row in named if isinstance(row, str)]
-    return Lines(place, [row for _, row in good], faults, whats=[what for what, _ in good])
+    return ImageLabels(place, [row for _, row in good], faults, row_names=[what for what, _ in good])
 
 
-def _row(number: int, words: Sequence[bytes], identified: bool) -> Row | str:
+def _parse_row(number: int, words: Sequence[bytes], identified: bool) -> LabelRow | str:
     """The row of one line, or what is wrong with it."""
     try:
         values = [float(word) for word in words]
     except ValueError:
-        return _not_a_number(words)
+        return _number_fault(words)
     count = len(values)
     if count == 5:
         label, cx, cy, width, height = values
-        return Row(number, label, -1.0, cx, cy, width, height)
+        return LabelRow(number, label, -1.0, cx, cy, width, height)
     if count == 6 and identified:
-        return Row(number, *values)
+        return LabelRow(number, *values)
     if count > 6 and count % 2:
-        return Row(number, values[0], -1.0, *_around(values[1:]))
-    return f"{count} columns, not 5 (class cx cy w h)" + _why(count)
+        return LabelRow(number, values[0], -1.0, *_polygon_box(values[1:]))
+    return f"{count} columns, not 5 (class cx cy w h)" + _columns_hint(count)
 
 
-def _why(count: int) -> str:
+def _columns_hint(count: int) -> str:
     if count == 6:
         return "; 6 columns are class identity cx cy w h and need all lines to have them"
     return "; a polygon has x and y for each of 3 or more points" if count > 6 else ""
 
 
-def _not_a_number(words: Sequence[bytes]) -> str:
+def _number_fault(words: Sequence[bytes]) -> str:
     for word in words:
         try:
             float(word)
@@ -131,7 +131,7 @@ def _not_a_number(words: Sequence[bytes]) -> str:
     raise AssertionError(words)
 
 
-def _around(points: Sequence[float]) -> tuple[float, float, float, float]:
+def _polygon_box(points: Sequence[float]) -> tuple[float, float, float, float]:
     """Centre and size of the box around points x1, y1, x2, y2, ...; what is not finite stays so."""
     xs, ys = points[::2], points[1::2]
     if not np.isfinite(points).all():
@@ -140,38 +140,38 @@ def _around(points: Sequence[float]) -> tuple[float, float, float, float]:
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
-class Checked(NamedTuple):
-    """Rows [T, 9] in the order of `Row` that may stay, which of the given they are, and what was wrong."""
+class CheckedRows(NamedTuple):
+    """Rows [T, 9], ordered as `LabelRow`, that may stay; which of the given they are; what was wrong."""
 
     rows: NDArray[np.float64]
     kept: NDArray[np.bool_]
     faults: list[tuple[int, str]]
 
 
-def check_rows(rows: NDArray[np.float64], *, classes: int | None, fix: Fix | None) -> Checked:
+def check_rows(rows: NDArray[np.float64], *, classes: int | None, fix: Fix | None) -> CheckedRows:
     """Every row [T, 9] looked at: `faults` are (number of the row, reason) in order.
 
     With `fix="clip"` a box that reaches beyond the picture is cut, and stays if something is left of it.
     """
-    wrong = dict(_wrong(rows, classes))
-    outside = _outside(rows)
+    wrong = dict(_find_faults(rows, classes))
+    outside = _is_outside(rows)
     bad = np.zeros(len(rows), bool)
     bad[list(wrong)] = True
     clipped = np.flatnonzero(outside & ~bad)
-    reasons = wrong | {int(i): _beyond(rows[i]) for i in clipped}
+    reasons = wrong | {int(i): _format_outside(rows[i]) for i in clipped}
     if fix == "clip" and len(clipped):
         rows = rows.copy()
-        rows[clipped] = _clipped(rows[clipped])
+        rows[clipped] = _clip_rows(rows[clipped])
         bad[clipped] = (rows[clipped, 5:7] <= 0).any(axis=1)
     else:
         bad[clipped] = True
-    return Checked(rows[~bad], ~bad, sorted(reasons.items()))
+    return CheckedRows(rows[~bad], ~bad, sorted(reasons.items()))
 
 
-def _wrong(rows: NDArray[np.float64], classes: int | None) -> Iterator[tuple[int, str]]:
+def _find_faults(rows: NDArray[np.float64], classes: int | None) -> Iterator[tuple[int, str]]:
     """What no clipping can mend, one reason a row: the last one given for it is the first cause."""
     label, identity, size = rows[:, 1], rows[:, 2], rows[:, 5:7]
-    top = UNNAMED if classes is None else classes
+    top = MAX_UNNAMED_CLASSES if classes is None else classes
     allowed = f"0..{top - 1}"
     with np.errstate(invalid="ignore"):
         empty = np.flatnonzero((size <= 0).any(axis=1))
@@ -190,19 +190,19 @@ def _wrong(rows: NDArray[np.float64], classes: int | None) -> Iterator[tuple[int
         yield int(i), "a value is not finite"
 
 
-def _outside(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _is_outside(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     half = rows[:, 5:7] / 2
     low, high = rows[:, 3:5] - half, rows[:, 3:5] + half
     return np.asarray(((low < -TOLERANCE) | (high > 1 + TOLERANCE)).any(axis=1))
 
 
-def _beyond(row: NDArray[np.float64]) -> str:
+def _format_outside(row: NDArray[np.float64]) -> str:
     left, top = row[3:5] - row[5:7] / 2
     right, bottom = row[3:5] + row[5:7] / 2
     return f"the box is outside 0..1: x {left:.4g}..{right:.4g}, y {top:.4g}..{bottom:.4g}"
 
 
-def _clipped(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _clip_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rows with their boxes cut at the border; an annotated area shrinks with the box."""
     half = rows[:, 5:7] / 2
     low, high = (rows[:, 3:5] - half).clip(0, 1), (rows[:, 3:5] + half).clip(0, 1)

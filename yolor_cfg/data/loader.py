@@ -18,31 +18,31 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 
-from yolor_cfg.data.images import Pictures
-from yolor_cfg.data.order import Plan, Planned
+from yolor_cfg.data.images import ImageStore
+from yolor_cfg.data.samplers import BatchIndices, BatchSampler
 from yolor_cfg.data.types import (
     Batch,
-    Item,
-    Recipe,
+    BatchItem,
     Sample,
-    SizedRecipe,
+    SizedTransform,
+    Transform,
 )
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.images.types import Size
 
 
-class Share(NamedTuple):
+class Shard(NamedTuple):
     """Which of how many processes this one is: it takes every `world`-th picture of each global batch."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
 
-class Ready(NamedTuple):
+class LoadedItem(NamedTuple):
     """One item and the sample that it was made for."""
 
-    item: Item
+    item: BatchItem
     sample: Sample
 
 
@@ -53,11 +53,11 @@ class Loader:
     `prefetch` batches are made ahead. The random numbers of an item depend on (seed, epoch, index) alone.
     """
 
-    pictures: Pictures
-    recipe: Recipe
-    plan: Plan
+    images: ImageStore
+    transform: Transform
+    sampler: BatchSampler
     seed: int = 0
-    share: Share = Share()
+    shard: Shard = Shard()
     workers: int = 2
     prefetch: int = 2
 
@@ -66,30 +66,32 @@ class Loader:
 
         A share of a batch in which there is no readable picture is left out.
         """
-        batches = [self._shared(planned) for planned in self.plan.batches(epoch)[start:]]
-        made = self._ahead(batches, epoch) if self.workers else self._at_once(batches, epoch)
+        batches = [self._shard_batch(planned) for planned in self.sampler.batches(epoch)[start:]]
+        made = (
+            self._prefetched_batches(batches, epoch) if self.workers else self._serial_batches(batches, epoch)
+        )
         return (batch for batch in made if batch is not None)
 
     def steps(self, epoch: int = 0) -> int:
         """How many global batches an epoch has."""
-        return len(self.plan.batches(epoch))
+        return len(self.sampler.batches(epoch))
 
-    def _shared(self, planned: Planned) -> Planned:
-        return planned._replace(indices=planned.indices[self.share.rank :: self.share.world])
+    def _shard_batch(self, planned: BatchIndices) -> BatchIndices:
+        return planned._replace(indices=planned.indices[self.shard.rank :: self.shard.world_size])
 
-    def _at_once(self, batches: Sequence[Planned], epoch: int) -> Iterator[Batch | None]:
+    def _serial_batches(self, batches: Sequence[BatchIndices], epoch: int) -> Iterator[Batch | None]:
         for planned in batches:
-            yield collated([self._ready(index, epoch, planned.size) for index in planned.indices.tolist()])
+            yield collate([self._load_item(index, epoch, planned.size) for index in planned.indices.tolist()])
 
-    def _ahead(self, batches: Sequence[Planned], epoch: int) -> Iterator[Batch | None]:
+    def _prefetched_batches(self, batches: Sequence[BatchIndices], epoch: int) -> Iterator[Batch | None]:
         """A task for every item, then one that joins them: first in, first out, so none waits in vain."""
         waiting: deque[Future[Batch | None]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
         try:
             for planned in batches:
                 indices = planned.indices.tolist()
-                items = [pool.submit(self._ready, index, epoch, planned.size) for index in indices]
-                waiting.append(pool.submit(_joined, items))
+                items = [pool.submit(self._load_item, index, epoch, planned.size) for index in indices]
+                waiting.append(pool.submit(_collate_futures, items))
                 if len(waiting) > self.prefetch:
                     yield waiting.popleft().result()
             while waiting:
@@ -97,24 +99,24 @@ class Loader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _ready(self, index: int, epoch: int, size: Size | None) -> Ready | None:
+    def _load_item(self, index: int, epoch: int, size: Size | None) -> LoadedItem | None:
         """The item, or None for a picture that cannot be read and that nothing stands for."""
-        recipe = self.recipe if size is None else cast(SizedRecipe, self.recipe).at(size)
+        recipe = self.transform if size is None else cast(SizedTransform, self.transform).replace_size(size)
         rng = np.random.default_rng([self.seed, epoch, index])
         try:
-            item = Item(*recipe(index, rng, self.pictures))
+            item = BatchItem(*recipe(index, rng, self.images))
         except DataError:
-            if self.pictures.strict or self.pictures.substitutes:
+            if self.images.strict or self.images.substitutes:
                 raise
             return None
-        return Ready(item, self.pictures.samples[self.pictures.readable(index)])
+        return LoadedItem(item, self.images.samples[self.images.readable_index(index)])
 
 
-def _joined(items: Sequence[Future[Ready | None]]) -> Batch | None:
-    return collated([item.result() for item in items])
+def _collate_futures(items: Sequence[Future[LoadedItem | None]]) -> Batch | None:
+    return collate([item.result() for item in items])
 
 
-def collated(made: Sequence[Ready | None]) -> Batch | None:
+def collate(made: Sequence[LoadedItem | None]) -> Batch | None:
     """One batch of what there is; images [N, C, H, W], channels last in memory where items are [H, W, C]."""
     ready = [one for one in made if one is not None]
     if not ready:
@@ -122,11 +124,11 @@ def collated(made: Sequence[Ready | None]) -> Batch | None:
     images = torch.from_numpy(np.stack([one.item.image for one in ready])).permute(0, 3, 1, 2)
     targets = [_targets(number, one.item) for number, one in enumerate(ready)]
     samples = tuple(one.sample for one in ready)
-    placements = tuple(one.item.placement or whole(one.item) for one in ready)
+    placements = tuple(one.item.placement or identity_placement(one.item) for one in ready)
     return Batch(images, torch.from_numpy(np.concatenate(targets)), samples, placements)
 
 
-def _targets(number: int, item: Item) -> np.ndarray:
+def _targets(number: int, item: BatchItem) -> np.ndarray:
     """[T, 6] float32: number of the image, class, box."""
     targets = np.empty((len(item.classes), 6), np.float32)
     targets[:, 0] = number
@@ -135,7 +137,7 @@ def _targets(number: int, item: Item) -> np.ndarray:
     return targets
 
 
-def whole(item: Item) -> Placement:
+def identity_placement(item: BatchItem) -> Placement:
     """The placement of an item that is a picture of its own: boxes stay in the pixels of the input."""
     size = item.image.shape[0], item.image.shape[1]
     return Placement(size, size, (1.0, 1.0), (0.0, 0.0))

@@ -50,7 +50,7 @@ def _batch_size(aspects: NDArray[np.float64], rules: RectRules) -> Size:
     return height, width
 
 
-def loaded_size(size: Size, long_side: int) -> Size:
+def scaled_size(size: Size, long_side: int) -> Size:
     """Height and width of a picture once its longer side is `long_side`, rounded down."""
     ratio = long_side / max(size)
     if ratio == LONG_SIDE_UNCHANGED:
@@ -58,13 +58,13 @@ def loaded_size(size: Size, long_side: int) -> Size:
     return max(1, int(size[0] * ratio)), max(1, int(size[1] * ratio))
 
 
-def scaled(image: Image, size: Size, *, averages: bool = True) -> Image:
+def resize_image(image: Image, size: Size, *, antialias: bool = True) -> Image:
     """[H, W, C] uint8 at this size by OpenCV; `averages` shrinks by area, for fewer false edges."""
     if image.shape[:2] == size:
         return image
     how = (
         cv2.INTER_AREA
-        if averages and size[0] * size[1] < image.shape[0] * image.shape[1]
+        if antialias and size[0] * size[1] < image.shape[0] * image.shape[1]
         else cv2.INTER_LINEAR
     )
     # OpenCV takes at most four channels at a time here and drops the last axis of one.

@@ -10,96 +10,98 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.cache import LEAST, Known, load_known, save_known
-from yolor_cfg.data.labels import DataFaults, Lines, Row, check_rows
-from yolor_cfg.data.listing import Listing, ids_of
-from yolor_cfg.data.types import Columns, Dataset, LabelChecks, Problem, Samples
+from yolor_cfg.data.cache import LEAST, SizeCache, load_size_cache, save_size_cache
+from yolor_cfg.data.labels import DataFaults, ImageLabels, LabelRow, check_rows
+from yolor_cfg.data.listing import ImageListing, image_ids
+from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, Problem, Samples
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.headers import Facts, picture_facts
+from yolor_cfg.images.headers import ImageFileInfo, read_image_info
 
 CHUNK = 512
-WIDTH = len(Row._fields)
+WIDTH = len(LabelRow._fields)
 LABEL_HINT = "--fix-labels drop leaves faulty labels out, --fix-labels clip cuts boxes at the border"
 IMAGE_HINT = "without --strict they are named and left out"
 
 
-class Rules(NamedTuple):
+class ScanOptions(NamedTuple):
     """How strictly, how many classes (None: any), and what is remembered of the pictures."""
 
     checks: LabelChecks
     classes: int | None
-    known: Known
+    size_cache: SizeCache
 
 
-class Part(NamedTuple):
+class ScannedImages(NamedTuple):
     """What was found for some pictures: `counts` boxes each, the numbers of pictures that could be read."""
 
     indices: list[int]
-    facts: list[Facts]
+    file_infos: list[ImageFileInfo]
     counts: list[int]
     rows: NDArray[np.float64]
     problems: list[Problem]
-    labelled: int
+    labeled_count: int
     polygons: int
     duplicates: int
 
 
-def scan(listing: Listing, origin: str, *, checks: LabelChecks, classes: int | None, caches: bool) -> Dataset:
+def scan(
+    listing: ImageListing, origin: str, *, checks: LabelChecks, classes: int | None, caches: bool
+) -> Dataset:
     """All that the listing names, read and checked; see `LabelChecks` for what a fault does."""
     large = caches and len(listing.images) >= LEAST
-    rules = Rules(checks, len(listing.names) or classes, load_known(origin) if large else {})
-    parts = _parts(listing, rules)
+    rules = ScanOptions(checks, len(listing.names) or classes, load_size_cache(origin) if large else {})
+    parts = _scan_chunks(listing, rules)
     indices = [index for part in parts for index in part.indices]
     paths = [listing.images[index] for index in indices]
-    facts = dict(zip(paths, (fact for part in parts for fact in part.facts), strict=True))
-    if large and any(rules.known.get(path) is not fact for path, fact in facts.items()):
-        save_known(origin, facts)
+    facts = dict(zip(paths, (fact for part in parts for fact in part.file_infos), strict=True))
+    if large and any(rules.size_cache.get(path) is not fact for path, fact in facts.items()):
+        save_size_cache(origin, facts)
     problems = [problem for part in parts for problem in part.problems]
-    _refuse(problems, origin, checks)
-    _refuse_nothing(listing, parts, problems=problems, origin=origin)
-    samples = _samples(listing, parts, indices)
-    names = listing.names or _numbered(samples.columns.classes, classes)
+    _refuse_faults(problems, origin, checks)
+    _refuse_empty(listing, parts, problems=problems, origin=origin)
+    samples = _build_samples(listing, parts, indices)
+    names = listing.names or _default_names(samples.columns.classes, classes)
     notes = [*listing.notes, *_notes(parts, origin)]
     return Dataset(names, samples, origin, listing.format, tuple(problems + notes), listing.category_ids)
 
 
-def _parts(listing: Listing, rules: Rules) -> list[Part]:
+def _scan_chunks(listing: ImageListing, rules: ScanOptions) -> list[ScannedImages]:
     """In chunks, by several threads: they wait for the disk together; Python itself is one at a time."""
     starts = range(0, len(listing.images), CHUNK)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda start: _part(listing, start, rules), starts))
+        return list(pool.map(lambda start: _scan_chunk(listing, start, rules), starts))
 
 
-def _part(listing: Listing, start: int, rules: Rules) -> Part:
+def _scan_chunk(listing: ImageListing, start: int, rules: ScanOptions) -> ScannedImages:
     indices: list[int] = []
-    facts: list[Facts] = []
-    lines: list[Lines] = []
+    facts: list[ImageFileInfo] = []
+    lines: list[ImageLabels] = []
     problems: list[Problem] = []
     for index in range(start, min(start + CHUNK, len(listing.images))):
         path = listing.images[index]
         try:
-            fact = picture_facts(path, rules.known.get(path))
+            fact = read_image_info(path, rules.size_cache.get(path))
         except DataError as fault:
             problems.append(Problem(path, 0, fault.message, "image"))
             continue
         indices.append(index)
         facts.append(fact)
         lines.append(listing.read(index, fact.size))
-    counts, rows = _checked(lines, rules, problems)
-    return Part(
+    counts, rows = _check_labels(lines, rules, problems)
+    return ScannedImages(
         indices,
         facts,
         counts,
         rows,
         problems,
-        sum(bool(one.place) for one in lines),
+        sum(bool(one.path) for one in lines),
         sum(one.polygons for one in lines),
         sum(one.duplicates for one in lines),
     )
 
 
-def _checked(
-    lines: Sequence[Lines], rules: Rules, problems: list[Problem]
+def _check_labels(
+    lines: Sequence[ImageLabels], rules: ScanOptions, problems: list[Problem]
 ) -> tuple[list[int], NDArray[np.float64]]:
     """Boxes each and the rows that stay; what is wrong is added to the problems, file by file."""
     owner = np.repeat(np.arange(len(lines)), [len(one.rows) for one in lines])
@@ -109,15 +111,15 @@ def _checked(
     found = [(number, place, reason) for number, one in enumerate(lines) for place, reason in one.faults]
     for place, reason in checked.faults:
         number = int(owner[place])
-        whats = lines[number].whats
+        whats = lines[number].row_names
         what = f"{whats[place - first[number]]}: " if whats else ""
         found.append((number, int(rows[place, 0]), what + reason))
     found.sort(key=lambda fault: fault[:2])
-    problems += [Problem(lines[number].place, line, reason) for number, line, reason in found]
+    problems += [Problem(lines[number].path, line, reason) for number, line, reason in found]
     return np.bincount(owner[checked.kept], minlength=len(lines)).tolist(), checked.rows
 
 
-def _refuse(problems: Sequence[Problem], origin: str, checks: LabelChecks) -> None:
+def _refuse_faults(problems: Sequence[Problem], origin: str, checks: LabelChecks) -> None:
     labels = [problem for problem in problems if problem.kind == "label"]
     images = [problem for problem in problems if problem.kind == "image"]
     if labels and checks.fix is None:
@@ -126,8 +128,8 @@ def _refuse(problems: Sequence[Problem], origin: str, checks: LabelChecks) -> No
         raise DataFaults(images, origin, hint=IMAGE_HINT)
 
 
-def _refuse_nothing(
-    listing: Listing, parts: Sequence[Part], *, problems: Sequence[Problem], origin: str
+def _refuse_empty(
+    listing: ImageListing, parts: Sequence[ScannedImages], *, problems: Sequence[Problem], origin: str
 ) -> None:
     """Not one picture, or not one label file, is a mistake in a path, so the paths are told."""
     if not listing.images:
@@ -135,36 +137,36 @@ def _refuse_nothing(
     readable = [index for part in parts for index in part.indices]
     if not readable:
         raise DataError("not one picture can be read", path=origin, found=str(problems[0]))
-    if not any(part.labelled for part in parts):
-        tried = "\n           ".join(listing.tries(readable[0]))
+    if not any(part.labeled_count for part in parts):
+        tried = "\n           ".join(listing.find_label_paths(readable[0]))
         first = f"for the first picture {listing.images[readable[0]]} were tried:\n           {tried}"
         found = f"{len(readable)} pictures, no label file"
         raise DataError("no labels found", path=origin, found=found, hint=first)
 
 
-def _samples(listing: Listing, parts: Sequence[Part], indices: Sequence[int]) -> Samples:
+def _build_samples(listing: ImageListing, parts: Sequence[ScannedImages], indices: Sequence[int]) -> Samples:
     rows = np.concatenate([part.rows for part in parts])
     counts = [count for part in parts for count in part.counts]
-    sizes = np.array([fact.size for part in parts for fact in part.facts], np.int32).reshape(-1, 2)
+    sizes = np.array([fact.size for part in parts for fact in part.file_infos], np.int32).reshape(-1, 2)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     paths = [listing.images[index] for index in indices]
-    ids = ids_of(paths) if listing.ids is None else [listing.ids[index] for index in indices]
+    ids = image_ids(paths) if listing.ids is None else [listing.ids[index] for index in indices]
     pixels = np.repeat(sizes.astype(np.float64).prod(axis=1), counts)
     areas = np.where(np.isnan(rows[:, 8]), rows[:, 5] * rows[:, 6] * pixels, rows[:, 8])
     labels, identities = rows[:, 1].astype(np.int64), rows[:, 2].astype(np.int64)
     boxes = rows[:, 3:7].astype(np.float32)
-    columns = Columns(boxes, labels, identities, rows[:, 7] > 0, areas.astype(np.float32))
+    columns = BoxColumns(boxes, labels, identities, rows[:, 7] > 0, areas.astype(np.float32))
     return Samples(paths, ids, sizes, starts=starts, columns=columns)
 
 
-def _numbered(classes: NDArray[np.int64], count: int | None) -> tuple[str, ...]:
+def _default_names(classes: NDArray[np.int64], count: int | None) -> tuple[str, ...]:
     """Numbers as names, for data that name none."""
     return tuple(str(number) for number in range(count or int(classes.max(initial=-1)) + 1))
 
 
-def _notes(parts: Sequence[Part], origin: str) -> list[Problem]:
+def _notes(parts: Sequence[ScannedImages], origin: str) -> list[Problem]:
     read = sum(len(part.indices) for part in parts)
-    bare = read - sum(part.labelled for part in parts)
+    bare = read - sum(part.labeled_count for part in parts)
     told = (
         (bare, f"of {read} pictures have no label file and count as background"),
         (sum(part.polygons for part in parts), "polygons were turned into their boxes"),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from yolor_cfg.data.types import Floats, Integers
 from yolor_cfg.images.types import Image, Size
 
-Grid = NDArray[np.float32]
+PixelGrid = NDArray[np.float32]
 Generator = np.random.Generator
 
 IDENTITIES = 120
@@ -29,31 +29,31 @@ LEAST_SEEN = 0.5
 """The share of an object that others may not hide: a smaller rest would not show what it is."""
 EMPTY = 0.04
 """The share of pictures without objects."""
-TRIES = 12
+MAX_TRIES = 12
 
 
-def _disc(p: Grid) -> Grid:
+def _disc(p: PixelGrid) -> PixelGrid:
     return np.hypot(p[0], p[1]) - 0.95
 
 
-def _ring(p: Grid) -> Grid:
+def _ring(p: PixelGrid) -> PixelGrid:
     return np.abs(np.hypot(p[0], p[1]) - 0.72) - 0.22
 
 
-def _square(p: Grid) -> Grid:
+def _square(p: PixelGrid) -> PixelGrid:
     return np.maximum(np.abs(p[0]), np.abs(p[1])) - 0.78
 
 
-def _triangle(p: Grid) -> Grid:
+def _triangle(p: PixelGrid) -> PixelGrid:
     return np.maximum(np.abs(p[0]) * math.sqrt(0.75) - p[1] * 0.5, p[1]) - 0.5
 
 
-def _cross(p: Grid) -> Grid:
+def _cross(p: PixelGrid) -> PixelGrid:
     wide, high = np.abs(p[0]), np.abs(p[1])
     return np.minimum(np.maximum(wide - 0.95, high - 0.3), np.maximum(wide - 0.3, high - 0.95))
 
 
-def _star(p: Grid) -> Grid:
+def _star(p: PixelGrid) -> PixelGrid:
     """Five points: all ten edges are one once the angle is folded; inner corners lie at 0.42."""
     tenth = math.pi / 5
     angle = np.abs(np.mod(np.arctan2(p[0], -p[1]), 2 * tenth) - tenth)
@@ -62,7 +62,7 @@ def _star(p: Grid) -> Grid:
     return (radius * (np.cos(tenth - angle) * across + np.sin(tenth - angle) * along) - across) / edge
 
 
-SHAPES: dict[str, Callable[[Grid], Grid]] = {
+SHAPES: dict[str, Callable[[PixelGrid], PixelGrid]] = {
     "disc": _disc,
     "square": _square,
     "triangle": _triangle,
@@ -73,7 +73,7 @@ SHAPES: dict[str, Callable[[Grid], Grid]] = {
 NAMES = tuple(SHAPES)
 
 # Where the second colour of a texture is, in the coordinates of the shape: 0..1.
-TEXTURES: tuple[Callable[[Grid], Grid], ...] = (
+TEXTURES: tuple[Callable[[PixelGrid], PixelGrid], ...] = (
     lambda p: np.zeros_like(p[0]),
     lambda p: np.clip(0.5 + 6 * np.sin(p[0] * 9), 0, 1),
     lambda p: np.clip(0.5 + 9 * np.sin(p[0] * 7) * np.sin(p[1] * 7), 0, 1),
@@ -83,45 +83,45 @@ TEXTURES: tuple[Callable[[Grid], Grid], ...] = (
 )
 
 
-class Objects(NamedTuple):
+class ObjectOptions(NamedTuple):
     """How large objects are, as radii in parts of the shorter side; how many of them a picture has at most;
     and whether each class has colours of its own, which a network learns in minutes. Else the shape alone
     tells the class."""
 
     radii: tuple[float, float] = (0.05, 0.24)
     most: int = 8
-    coloured: bool = False
+    has_class_colors: bool = False
 
 
-MIXED = Objects()
-KINDS = {"mixed": MIXED, "coloured": Objects(coloured=True)}
+MIXED = ObjectOptions()
+KINDS = {"mixed": MIXED, "coloured": ObjectOptions(has_class_colors=True)}
 OWN_HUES, HUE_SPREAD = 0.6, 0.03
 """Of coloured objects: the part of a class's share of the circle of hues that is used, so that classes stay
 apart; and how much the second hue of an object differs from its first."""
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """What an identity looks like: class, two colours (RGB 0..1), texture, how dark its rim is."""
 
-    label: int
-    colours: tuple[Grid, Grid]
+    class_id: int
+    colors: tuple[PixelGrid, PixelGrid]
     texture: int
     rim: float
 
 
-class Placed(NamedTuple):
+class PlacedObject(NamedTuple):
     """One object of a picture: who it is and how it looks, centre and radius in pixels, angle, where the
     light is."""
 
     identity: int
-    look: Look
-    centre_xy: tuple[float, float]
+    look: Appearance
+    center_xy: tuple[float, float]
     radius: float
     angle: float
     light: tuple[float, float]
 
 
-class Drawing(NamedTuple):
+class DrawnImage(NamedTuple):
     """A picture [H, W, 3] uint8 RGB and its objects: the box [B, 4] of the visible part, in fractions."""
 
     image: Image
@@ -130,45 +130,47 @@ class Drawing(NamedTuple):
     identities: Integers
 
 
-def _colour(hue: float, saturation: float, value: float) -> Grid:
+def _hsv_to_rgb(hue: float, saturation: float, value: float) -> PixelGrid:
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
 
-def look_of(identity: int, *, coloured: bool = False) -> Look:
+def identity_look(identity: int, *, has_class_colors: bool = False) -> Appearance:
     """The look of one identity of the gallery, the same in every data set; classes take turns."""
     rng = np.random.default_rng([0x5A4E, identity])
     label, hue = identity % len(NAMES), rng.random()
-    if coloured:
+    if has_class_colors:
         hue = (label + hue * OWN_HUES) / len(NAMES)
-    first = _colour(hue, rng.uniform(0.55, 1), rng.uniform(0.65, 1))
-    other = rng.uniform(-HUE_SPREAD, HUE_SPREAD) if coloured else rng.uniform(0.12, 0.88)
-    second = _colour(hue + other, rng.uniform(0.2, 0.9), rng.uniform(0.25, 1))
+    first = _hsv_to_rgb(hue, rng.uniform(0.55, 1), rng.uniform(0.65, 1))
+    other = rng.uniform(-HUE_SPREAD, HUE_SPREAD) if has_class_colors else rng.uniform(0.12, 0.88)
+    second = _hsv_to_rgb(hue + other, rng.uniform(0.2, 0.9), rng.uniform(0.25, 1))
     texture = int(rng.integers(len(TEXTURES)))
-    return Look(label, (first, second), texture, float(rng.choice([1.0, 0.75, 0.5])))
+    return Appearance(label, (first, second), texture, float(rng.choice([1.0, 0.75, 0.5])))
 
 
-def draw_shapes(rng: Generator, size: Size, objects: Objects = MIXED) -> Drawing:
+def draw_shapes(rng: Generator, size: Size, objects: ObjectOptions = MIXED) -> DrawnImage:
     """One picture of this height and width; equal generators give equal pictures.
 
     Of every object at least half is seen, and boxes enclose the pixels that it covers by half or more.
     """
-    canvas = _ground(rng, size)
+    canvas = _background(rng, size)
     owner = np.full(size, -1, np.int16)
-    placed = _arranged(rng, size, objects) if rng.random() >= EMPTY else []
+    placed = _place_objects(rng, size, objects) if rng.random() >= EMPTY else []
     for number, one in enumerate(placed):
         _paint(canvas, owner, one, number=number)
-    shaded = canvas * _shade(rng, size, 0.18)[..., None] + rng.normal(0, rng.uniform(0.004, 0.03), (*size, 3))
+    shaded = canvas * _illumination(rng, size, 0.18)[..., None] + rng.normal(
+        0, rng.uniform(0.004, 0.03), (*size, 3)
+    )
     image = np.asarray((shaded.clip(0, 1) * 255).round(), np.uint8)
-    boxes = [_box(owner == number) for number in range(len(placed))]
-    return Drawing(
+    boxes = [_mask_box(owner == number) for number in range(len(placed))]
+    return DrawnImage(
         image,
         np.array(boxes, np.float32).reshape(-1, 4),
-        np.array([one.look.label for one in placed], np.int64),
+        np.array([one.look.class_id for one in placed], np.int64),
         np.array([one.identity for one in placed], np.int64),
     )
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+def _mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """Centre and size of the true pixels, as fractions."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -177,7 +179,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return *centre, (right - left) / width, (bottom - top) / height
 
 
-def _shade(rng: Generator, size: Size, depth: float) -> Grid:
+def _illumination(rng: Generator, size: Size, depth: float) -> PixelGrid:
     """[H, W] around 1: light that falls off to one side, and clouds."""
     angle = rng.uniform(0, 2 * math.pi)
     rows, columns = np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1])
@@ -185,17 +187,17 @@ def _shade(rng: Generator, size: Size, depth: float) -> Grid:
     return np.asarray(1 + depth * (slope * 0.7 + _clouds(rng, size, int(rng.integers(2, 6)))), np.float32)
 
 
-def _clouds(rng: Generator, size: Size, cells: int) -> Grid:
+def _clouds(rng: Generator, size: Size, cells: int) -> PixelGrid:
     """[H, W] smooth noise of about -1..1, `cells` waves along each side."""
     coarse = rng.normal(0, 0.5, (cells, cells)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _ground(rng: Generator, size: Size) -> Grid:
+def _background(rng: Generator, size: Size) -> PixelGrid:
     """[H, W, 3] in 0..1: two muted colours that run into one another, with grain, sometimes with planks."""
     hue = rng.random()
-    first = _colour(hue, rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
-    second = _colour(hue + rng.normal(0, 0.08), rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
+    first = _hsv_to_rgb(hue, rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
+    second = _hsv_to_rgb(hue + rng.normal(0, 0.08), rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
     large, small = int(rng.integers(2, 5)), int(rng.integers(12, 40))
     mix = 0.5 + 0.5 * _clouds(rng, size, large) + 0.12 * _clouds(rng, size, small)
     if rng.random() < 0.35:
@@ -204,95 +206,95 @@ def _ground(rng: Generator, size: Size) -> Grid:
     return np.asarray(first * (1 - mix) + second * mix, np.float32)
 
 
-def _planks(rng: Generator, size: Size) -> Grid:
+def _planks(rng: Generator, size: Size) -> PixelGrid:
     """[H, W] of -1..1: soft parallel bands in some direction."""
     angle, waves = rng.uniform(0, math.pi), rng.uniform(4, 14)
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32) / max(size)
     return np.sin((x * math.cos(angle) + y * math.sin(angle)) * waves * 2 * math.pi)
 
 
-def _arranged(rng: Generator, size: Size, objects: Objects) -> list[Placed]:
+def _place_objects(rng: Generator, size: Size, objects: ObjectOptions) -> list[PlacedObject]:
     """Objects from back to front; one that would hide too much of another, or of itself, is not placed."""
-    placed: list[Placed] = []
+    placed: list[PlacedObject] = []
     owner = np.full(size, -1, np.int16)
     full: list[int] = []
     wanted = int(rng.integers(1, objects.most + 1))
-    for _ in range(wanted * TRIES):
+    for _ in range(wanted * MAX_TRIES):
         if len(placed) == wanted:
             break
-        one = _random(rng, size, objects)
-        tried, area = owner.copy(), _cover(owner, one)[1]
-        _mark(tried, one, len(placed))
+        one = _random_object(rng, size, objects)
+        tried, area = owner.copy(), _object_mask(owner, one)[1]
+        _mark_owner(tried, one, len(placed))
         seen = np.bincount(tried[tried >= 0], minlength=len(placed) + 1)
         if (seen >= LEAST_SEEN * np.array([*full, area])).all():
             placed, owner, full = [*placed, one], tried, [*full, area]
     return placed
 
 
-def _random(rng: Generator, size: Size, objects: Objects) -> Placed:
+def _random_object(rng: Generator, size: Size, objects: ObjectOptions) -> PlacedObject:
     """Sizes are spread evenly in the logarithm, so small objects are as frequent as large ones."""
     low, high = (math.log(share * min(size)) for share in objects.radii)
     radius = max(LEAST_RADIUS, math.exp(rng.uniform(low, max(low, high))))
     centre = rng.uniform(0, size[1]), rng.uniform(0, size[0])
     light = rng.uniform(0, 2 * math.pi)
     identity = int(rng.integers(IDENTITIES))
-    look = look_of(identity, coloured=objects.coloured)
+    look = identity_look(identity, has_class_colors=objects.has_class_colors)
     angle = rng.uniform(0, 2 * math.pi)
-    return Placed(identity, look, centre, radius, angle, (math.cos(light), math.sin(light)))
+    return PlacedObject(identity, look, centre, radius, angle, (math.cos(light), math.sin(light)))
 
 
-def _points(rows: slice, columns: slice, one: Placed) -> Grid:
+def _points(rows: slice, columns: slice, one: PlacedObject) -> PixelGrid:
     """[2, h, w] pixel centres of a window in the coordinates of the object."""
     y, x = np.mgrid[rows, columns].astype(np.float32) + 0.5
-    x, y = (x - one.centre_xy[0]) / one.radius, (y - one.centre_xy[1]) / one.radius
+    x, y = (x - one.center_xy[0]) / one.radius, (y - one.center_xy[1]) / one.radius
     cos, sin = math.cos(one.angle), math.sin(one.angle)
     return np.stack([x * cos + y * sin, y * cos - x * sin])
 
 
-def _window(size: Size, one: Placed, *, reach: float) -> tuple[slice, slice]:
+def _object_window(size: Size, one: PlacedObject, *, reach: float) -> tuple[slice, slice]:
     """Rows and columns of the picture within `reach` radii of the object, and a pixel more."""
-    (x, y), extent = one.centre_xy, one.radius * reach + 1
+    (x, y), extent = one.center_xy, one.radius * reach + 1
     rows = slice(max(0, int(y - extent)), max(0, min(size[0], int(y + extent) + 1)))
     return rows, slice(max(0, int(x - extent)), max(0, min(size[1], int(x + extent) + 1)))
 
 
-def _cover(owner: NDArray[np.int16], one: Placed) -> tuple[NDArray[np.bool_], int]:
+def _object_mask(owner: NDArray[np.int16], one: PlacedObject) -> tuple[NDArray[np.bool_], int]:
     """The pixels of its window that the object covers by half; its area in pixels, that outside included."""
-    distance = SHAPES[NAMES[one.look.label]]
-    inside = distance(_points(*_window(owner.shape, one, reach=1), one)) < 0
+    distance = SHAPES[NAMES[one.look.class_id]]
+    inside = distance(_points(*_object_window(owner.shape, one, reach=1), one)) < 0
     reach = int(one.radius) + 2
-    left, top = (int(value) - reach for value in one.centre_xy)
+    left, top = (int(value) - reach for value in one.center_xy)
     all_of_it = distance(_points(slice(top, top + 2 * reach), slice(left, left + 2 * reach), one)) < 0
     return inside, int(all_of_it.sum())
 
 
-def _mark(owner: NDArray[np.int16], one: Placed, number: int) -> None:
-    inside, _ = _cover(owner, one)
-    owner[_window(owner.shape, one, reach=1)][inside] = number
+def _mark_owner(owner: NDArray[np.int16], one: PlacedObject, number: int) -> None:
+    inside, _ = _object_mask(owner, one)
+    owner[_object_window(owner.shape, one, reach=1)][inside] = number
 
 
-def _paint(canvas: Grid, owner: NDArray[np.int16], one: Placed, *, number: int) -> None:
+def _paint(canvas: PixelGrid, owner: NDArray[np.int16], one: PlacedObject, *, number: int) -> None:
     """Shadow first, then the object, into the canvas [H, W, 3]; its pixels become `number` in owner."""
-    distance = SHAPES[NAMES[one.look.label]]
+    distance = SHAPES[NAMES[one.look.class_id]]
     shift = 0.12 * one.radius
-    x, y = one.centre_xy
-    behind = one._replace(centre_xy=(x - one.light[0] * shift, y - one.light[1] * shift))
-    window = _window(owner.shape, behind, reach=1.3)
+    x, y = one.center_xy
+    behind = one._replace(center_xy=(x - one.light[0] * shift, y - one.light[1] * shift))
+    window = _object_window(owner.shape, behind, reach=1.3)
     shadow = np.clip(0.5 - distance(_points(*window, behind)) * 5, 0, 1)
     canvas[window] *= 1 - 0.4 * shadow[..., None]
-    window = _window(owner.shape, one, reach=1.1)
+    window = _object_window(owner.shape, one, reach=1.1)
     points = _points(*window, one)
     edge = distance(points)
     cover = np.clip(0.5 - edge * one.radius, 0, 1)[..., None]
     canvas[window] = canvas[window] * (1 - cover) + _surface(points, edge, one) * cover
-    _mark(owner, one, number)
+    _mark_owner(owner, one, number)
 
 
-def _surface(points: Grid, edge: Grid, one: Placed) -> Grid:
+def _surface(points: PixelGrid, edge: PixelGrid, one: PlacedObject) -> PixelGrid:
     """[h, w, 3]: texture, a darker rim, and light from one side."""
     look = one.look
     mix = TEXTURES[look.texture](points)[..., None]
-    colour = look.colours[0] * (1 - mix) + look.colours[1] * mix
+    colour = look.colors[0] * (1 - mix) + look.colors[1] * mix
     rim = np.where(edge > -0.1, look.rim, 1.0)
     cos, sin = math.cos(one.angle), math.sin(one.angle)
     x, y = points[0] * cos - points[1] * sin, points[0] * sin + points[1] * cos

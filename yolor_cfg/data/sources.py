@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 
 from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
-from yolor_cfg.data.listing import Listing
+from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
-from yolor_cfg.data.types import Dataset, LabelChecks, Split
+from yolor_cfg.data.types import Dataset, LabelChecks, SplitName
 from yolor_cfg.errors import DataError
 
 KINDS = (
@@ -17,13 +17,13 @@ KINDS = (
     "a folder with images/ and labels/, a .txt list of pictures"
 )
 STRICT = LabelChecks()
-Reader = Callable[[str, Split], Listing]
-ENDINGS: dict[str, Reader] = {
-    ".data": darknet.listing,
-    ".yaml": yolo.listing,
-    ".yml": yolo.listing,
-    ".json": coco.listing,
-    ".txt": folder.list_listing,
+ListingReader = Callable[[str, SplitName], ImageListing]
+READERS_BY_SUFFIX: dict[str, ListingReader] = {
+    ".data": darknet.list_images,
+    ".yaml": yolo.list_images,
+    ".yml": yolo.list_images,
+    ".json": coco.list_images,
+    ".txt": folder.list_text_file,
 }
 # What describes a folder, in the order in which it is believed where there are several.
 DESCRIPTIONS = ("*.data", "data.y*ml", "*.yaml", "*.yml")
@@ -33,7 +33,7 @@ INSTANCES = {"train": ("train", "trn"), "val": ("val", "valid"), "test": ("test"
 def open_data(
     path: str | os.PathLike[str],
     *,
-    split: Split = "train",
+    split: SplitName = "train",
     classes: int | None = None,
     checks: LabelChecks = STRICT,
     caches: bool = True,
@@ -44,7 +44,7 @@ def open_data(
     reads nor writes remembered sizes of pictures.
     """
     origin = os.fspath(path)
-    reader, place = _reader(origin, split)
+    reader, place = _find_reader(origin, split)
     listing = reader(place, split)
     if classes is not None and listing.names and len(listing.names) != classes:
         raise DataError(
@@ -57,21 +57,21 @@ def open_data(
     return scan(listing, place, checks=checks, classes=classes, caches=caches)
 
 
-def _reader(path: str, split: Split) -> tuple[Reader, str]:
+def _find_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
     """How to read it, and what: a folder may hold a file that describes it."""
     if os.path.isdir(path):
-        return _of_folder(path, split)
+        return _folder_reader(path, split)
     if not os.path.exists(path):
         raise DataError("no such file or folder", path=path, allowed=KINDS)
     ending = os.path.splitext(path)[1].lower()
-    return ENDINGS.get(ending) or _by_content(path), path
+    return READERS_BY_SUFFIX.get(ending) or _detect_reader(path), path
 
 
-def _of_folder(path: str, split: Split) -> tuple[Reader, str]:
+def _folder_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
     for pattern in DESCRIPTIONS:
         files = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
         if len(files) == 1:
-            return _reader(files[0], split)
+            return _find_reader(files[0], split)
         if files:
             raise DataError(
                 "several files describe this folder",
@@ -79,13 +79,13 @@ def _of_folder(path: str, split: Split) -> tuple[Reader, str]:
                 found=", ".join(files),
                 hint="give the one that is meant",
             )
-    instances = _instances(path, split)
+    instances = _find_instances_file(path, split)
     if instances:
-        return coco.listing, instances
-    return (voc.listing if voc.is_voc(path) else folder.listing), path
+        return coco.list_images, instances
+    return (voc.list_images if voc.is_voc(path) else folder.list_images), path
 
 
-def _instances(path: str, split: Split) -> str | None:
+def _find_instances_file(path: str, split: SplitName) -> str | None:
     """COCO's file for the split in annotations/, or Roboflow's in the folder of the split."""
     for word in INSTANCES[split]:
         for pattern in (f"annotations/instances_{word}*.json", f"{word}/_annotations.coco.json"):
@@ -95,14 +95,14 @@ def _instances(path: str, split: Split) -> str | None:
     return None
 
 
-def _by_content(path: str) -> Reader:
+def _detect_reader(path: str) -> ListingReader:
     """For a file whose ending says nothing: by the first line that has something to say."""
     with open(path, "rb") as file:
         lines = file.read(4096).decode("utf-8-sig", "replace").splitlines()
     first = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
     if first.startswith("{"):
-        return coco.listing
-    for sign, reader in (("=", darknet.listing), (":", yolo.listing)):
+        return coco.list_images
+    for sign, reader in (("=", darknet.list_images), (":", yolo.list_images)):
         if sign in first:
             return reader
     raise DataError("not a description of a data set", path=path, found=first[:60], allowed=KINDS)

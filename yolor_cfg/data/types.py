@@ -17,10 +17,10 @@ from yolor_cfg.images.types import Image, Size
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pixels = NDArray[np.uint8] | NDArray[np.float32]
+InputPixels = NDArray[np.uint8] | NDArray[np.float32]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-Split = Literal["train", "val", "test"]
+SplitName = Literal["train", "val", "test"]
 Fix = Literal["clip", "drop"]
 
 
@@ -78,7 +78,7 @@ class Samples(Sequence[Sample]):
         sizes: NDArray[np.int32],
         *,
         starts: Integers,
-        columns: Columns,
+        columns: BoxColumns,
     ) -> None:
         self.paths = paths
         self.ids = ids
@@ -97,13 +97,13 @@ class Samples(Sequence[Sample]):
 
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(index, slice):
-            return tuple(self._sample(i) for i in range(len(self))[index])
-        return self._sample(range(len(self))[index])
+            return tuple(self._sample_at(i) for i in range(len(self))[index])
+        return self._sample_at(range(len(self))[index])
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self._sample(index) for index in range(len(self)))
+        return (self._sample_at(index) for index in range(len(self)))
 
-    def _sample(self, index: int) -> Sample:
+    def _sample_at(self, index: int) -> Sample:
         rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
         boxes, classes, identities, crowd, areas = self.columns
         height, width = self.sizes[index].tolist()
@@ -119,7 +119,7 @@ class Samples(Sequence[Sample]):
         )
 
 
-class Columns(NamedTuple):
+class BoxColumns(NamedTuple):
     """The boxes of all samples, one row each: see `Sample`."""
 
     boxes_xywh: Floats
@@ -140,7 +140,7 @@ class Dataset(NamedTuple):
     category_ids: tuple[int, ...] = ()
 
 
-class Picture(NamedTuple):
+class LabeledImage(NamedTuple):
     """What `fetch` gives: a picture [H, W, C] uint8, not to be written into; its boxes without crowds."""
 
     image: Image
@@ -148,32 +148,32 @@ class Picture(NamedTuple):
     classes: Integers
 
 
-class Item(NamedTuple):
+class BatchItem(NamedTuple):
     """What a recipe gives: pixels [H, W, C], uint8 or float32 in 0..1, and boxes as fractions of them.
 
     `placement` brings boxes back to the picture; None where pixels of several pictures are mixed.
     """
 
-    image: Pixels
+    image: InputPixels
     boxes_xywh: Floats
     classes: Integers
     placement: Placement | None = None
 
 
-Fetch = Callable[[int], Picture]
-Made = Item | tuple[Pixels, Floats, Integers]
+Fetch = Callable[[int], LabeledImage]
+BatchItemLike = BatchItem | tuple[InputPixels, Floats, Integers]
 
 
-class Recipe(Protocol):
+class Transform(Protocol):
     """Makes one item of picture `index`, and of others that it fetches, with the generator it is given."""
 
-    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> Made: ...
+    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItemLike: ...
 
 
-class SizedRecipe(Recipe, Protocol):
+class SizedTransform(Transform, Protocol):
     """A recipe that can be had for another input size, for batches whose sizes differ."""
 
-    def at(self, size: Size) -> Recipe: ...
+    def replace_size(self, size: Size) -> Transform: ...
 
 
 class Batch(NamedTuple):

@@ -10,40 +10,40 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from yolor_cfg.data.shapes import MIXED, NAMES, Drawing, Objects, draw_shapes
+from yolor_cfg.data.shapes import MIXED, NAMES, DrawnImage, ObjectOptions, draw_shapes
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import replace_whole
+from yolor_cfg.files import replace_file
 from yolor_cfg.images.types import Size
 
-HELD_BACK = 5
+VAL_EVERY = 5
 """One picture in so many is for testing."""
-QUALITY = 92
+JPEG_QUALITY = 92
 
 
-class DrawnData(NamedTuple):
+class ShapesOptions(NamedTuple):
     """What is drawn: how many pictures, of which height and width, with what objects; how many of them are
     held back for testing (None: a fifth); whether labels name identities too, in six columns as JDE's."""
 
-    pictures: int
+    image_count: int
     size: Size = (320, 320)
-    objects: Objects = MIXED
-    held: int | None = None
+    objects: ObjectOptions = MIXED
+    val_count: int | None = None
     identities: bool = False
 
     @property
-    def training(self) -> int:
+    def train_count(self) -> int:
         """The number of pictures to train on; they come first."""
-        held = max(1, self.pictures // HELD_BACK) if self.held is None else self.held
-        return self.pictures - held
+        held = max(1, self.image_count // VAL_EVERY) if self.val_count is None else self.val_count
+        return self.image_count - held
 
 
-def write_shapes(folder: str | Path, wanted: DrawnData, *, seed: int = 0) -> Path:
+def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) -> Path:
     """The .data file of a new data set.
 
     Picture i depends on (seed, i, size, objects) alone. The JSON has identities as track_id. A folder that
     already holds such a data set is left alone: DataError.
     """
-    assert 0 <= wanted.training <= wanted.pictures, wanted
+    assert 0 <= wanted.train_count <= wanted.image_count, wanted
     root = Path(folder)
     description = root / "shapes.data"
     if description.exists():
@@ -51,37 +51,41 @@ def write_shapes(folder: str | Path, wanted: DrawnData, *, seed: int = 0) -> Pat
     for name in ("images", "labels", "annotations"):
         (root / name).mkdir(parents=True, exist_ok=True)
     drawings = [
-        _write_one(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
-        for i in range(wanted.pictures)
+        _write_image(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
+        for i in range(wanted.image_count)
     ]
-    first = wanted.training
+    first = wanted.train_count
     for split, part in (("train", drawings[:first]), ("val", drawings[first:])):
-        _write(root / f"{split}.txt", "".join(f"images/{name}.jpg\n" for name, _ in part))
-        _write(root / "annotations" / f"instances_{split}.json", json.dumps(_instances(part, wanted.size)))
-    _write(root / "shapes.names", "\n".join(NAMES) + "\n")
+        _write_text(root / f"{split}.txt", "".join(f"images/{name}.jpg\n" for name, _ in part))
+        _write_text(
+            root / "annotations" / f"instances_{split}.json", json.dumps(_coco_document(part, wanted.size))
+        )
+    _write_text(root / "shapes.names", "\n".join(NAMES) + "\n")
     lines = (f"classes = {len(NAMES)}", "train = train.txt", "valid = val.txt", "names = shapes.names")
-    _write(description, "\n".join(lines) + "\n")
+    _write_text(description, "\n".join(lines) + "\n")
     return description
 
 
-def _write_one(root: Path, name: str, rng: np.random.Generator, *, wanted: DrawnData) -> tuple[str, Drawing]:
+def _write_image(
+    root: Path, name: str, rng: np.random.Generator, *, wanted: ShapesOptions
+) -> tuple[str, DrawnImage]:
     """The picture and its labels, and what was drawn without its pixels."""
     drawing = draw_shapes(rng, wanted.size, wanted.objects)
     bgr = cv2.cvtColor(drawing.image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done, name
     (root / "images" / f"{name}.jpg").write_bytes(data.tobytes())
-    (root / "labels" / f"{name}.txt").write_text("".join(_lines(drawing, wanted.identities)))
+    (root / "labels" / f"{name}.txt").write_text("".join(_label_lines(drawing, wanted.identities)))
     return name, drawing._replace(image=np.empty((0, 0, 3), np.uint8))
 
 
-def _lines(drawing: Drawing, identities: bool) -> Iterator[str]:
+def _label_lines(drawing: DrawnImage, identities: bool) -> Iterator[str]:
     for label, identity, box in zip(drawing.classes, drawing.identities, drawing.boxes_xywh, strict=True):
         who = f"{identity} " if identities else ""
         yield f"{label} {who}" + " ".join(f"{value:.7f}" for value in box) + "\n"
 
 
-def _instances(part: Sequence[tuple[str, Drawing]], size: Size) -> dict[str, Any]:
+def _coco_document(part: Sequence[tuple[str, DrawnImage]], size: Size) -> dict[str, Any]:
     """COCO's document: ids from 1, boxes in whole pixels."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -94,7 +98,7 @@ def _instances(part: Sequence[tuple[str, Drawing]], size: Size) -> dict[str, Any
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _annotations(drawing: Drawing, size: Size) -> Iterator[dict[str, Any]]:
+def _annotations(drawing: DrawnImage, size: Size) -> Iterator[dict[str, Any]]:
     scale = np.array([size[1], size[0], size[1], size[0]])
     for label, identity, box in zip(drawing.classes, drawing.identities, drawing.boxes_xywh, strict=True):
         x, y, width, height = (box * scale).tolist()
@@ -108,6 +112,6 @@ def _annotations(drawing: Drawing, size: Size) -> Iterator[dict[str, Any]]:
         }
 
 
-def _write(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> None:
     """Whole or not at all; the .data file comes last, so a broken run leaves none."""
-    replace_whole(path, lambda file: file.write(text.encode()), fault=DataError, force=True)
+    replace_file(path, lambda file: file.write(text.encode()), fault=DataError, force=True)

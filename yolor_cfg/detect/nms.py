@@ -11,21 +11,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import one_of
+from yolor_cfg.errors import check_choice
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.model import Predictions
 from yolor_cfg.ops.boxes import to_xywh
-from yolor_cfg.ops.nms import YolorRules, darknet_nms, yolor_nms
+from yolor_cfg.ops.nms import YolorNmsRules, darknet_nms, yolor_nms
 
-NMS_KINDS = ("default", "greedynms", "diounms", "cfg", "yolor")
-FEW = 1_000
+NMS_CHOICES = ("default", "greedynms", "diounms", "cfg", "yolor")
+FIRST_PAIRS = 1_000
 """Pairs of a box and a class that are compared first; a low threshold lets a million through."""
-FARTHEST = 1e9
+MAX_COORDINATE = 1e9
 """Input pixels; a box that reaches further is an overflow of exp."""
 
 
-class Rules(NamedTuple):
+class NmsRules(NamedTuple):
     """What counts as a detection. `kind` is C Darknet's default, greedynms (fixed exponent), diounms
     (exponent `beta`), or yolor; `multi_label` reports every class of a box above `conf`, not just the
     best."""
@@ -40,47 +40,49 @@ class Rules(NamedTuple):
     classes: tuple[int, ...] | None = None
 
 
-def suppression(graph: Graph, asked: str | None) -> tuple[str, float]:
+def choose_nms(graph: Graph, asked: str | None) -> tuple[str, float]:
     """Kind and exponent of suppression: what is asked for, where `cfg` is the kind that the last head names;
     else YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference
     boxes."""
-    kind = one_of(asked or ("yolor" if graph.dialect.is_yolor else "default"), NMS_KINDS)
-    return (own_kind(graph) if kind == "cfg" else kind), getattr(graph.heads[-1].section, "beta_nms", 0.6)
+    kind = check_choice(asked or ("yolor" if graph.dialect.is_yolor else "default"), NMS_CHOICES)
+    return (cfg_nms_kind(graph) if kind == "cfg" else kind), getattr(graph.heads[-1].section, "beta_nms", 0.6)
 
 
-def own_kind(graph: Graph) -> str:
+def cfg_nms_kind(graph: Graph) -> str:
     """The `nms_kind` of the last head, which C Darknet's own `detector test` goes by."""
     return str(getattr(graph.heads[-1].section, "nms_kind", "default"))
 
 
-def note_of_own_kind(graph: Graph) -> tuple[str, ...]:
+def nms_notes(graph: Graph) -> tuple[str, ...]:
     """What to tell people whose cfg names another kind than the one that is used without being asked."""
-    own = own_kind(graph)
+    own = cfg_nms_kind(graph)
     if graph.dialect.is_yolor or own == "default":
         return ()
     return (f"overlaps are measured by plain IoU; the cfg says nms_kind={own}: --nms cfg goes by it",)
 
 
-def suppressed(
-    predictions: Predictions, placements: Sequence[Placement], *, rules: Rules
+def apply_nms(
+    predictions: Predictions, placements: Sequence[Placement], *, rules: NmsRules
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """boxes_xyxy [M, 4] in image pixels, scores [M] and classes [M] of each image, best first."""
-    way = of_yolor if rules.kind == "yolor" else of_darknet
+    way = yolor_detections if rules.kind == "yolor" else darknet_detections
     for number, placement in enumerate(placements):
         one = Predictions(*(part[number].float().cpu() for part in predictions))
-        yield way(_within_reach(one), placement, rules=rules)
+        yield way(_drop_overflows(one), placement, rules=rules)
 
 
-def _within_reach(one: Predictions) -> Predictions:
+def _drop_overflows(one: Predictions) -> Predictions:
     """The predictions without boxes that are not numbers or endless: JSON has no word for those."""
-    near = (one.boxes_xywh.abs() < FARTHEST).all(dim=1)
+    near = (one.boxes_xywh.abs() < MAX_COORDINATE).all(dim=1)
     return one if near.all() else Predictions(*(part[near] for part in one))
 
 
-def of_yolor(one: Predictions, placement: Placement, *, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
+def yolor_detections(
+    one: Predictions, placement: Placement, *, rules: NmsRules
+) -> tuple[Tensor, Tensor, Tensor]:
     """YOLOR's suppression, in input pixels; then back to the image. `one` is of one image: [B, 4], [B], [B,
     K]."""
-    goes_by = YolorRules(
+    goes_by = YolorNmsRules(
         rules.conf, rules.iou, rules.multi_label, rules.agnostic, rules.max_det, rules.classes
     )
     kept = yolor_nms(one.boxes_xywh, one.scores, objectness=one.objectness, rules=goes_by)
@@ -88,8 +90,10 @@ def of_yolor(one: Predictions, placement: Placement, *, rules: Rules) -> tuple[T
     return torch.from_numpy(boxes), kept.scores, kept.classes
 
 
-def of_darknet(one: Predictions, placement: Placement, *, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
-    """C Darknet's suppression, on boxes that are already fractions of the image; `one` as in `of_yolor`.
+def darknet_detections(
+    one: Predictions, placement: Placement, *, rules: NmsRules
+) -> tuple[Tensor, Tensor, Tensor]:
+    """C Darknet's NMS, on boxes that are already fractions of the image; `one` as in `yolor_detections`.
 
     Only the product of objectness and class decides: [yolo] asks for objectness first, but there no class
     exceeds 1; [region] and [detection] do not ask, and theirs may.
@@ -100,8 +104,8 @@ def of_darknet(one: Predictions, placement: Placement, *, rules: Rules) -> tuple
     probabilities = products[likely] * (products[likely] > rules.conf)
     height, width = placement.image_size
     fractions = to_xywh(corners) / torch.tensor([width, height, width, height])
-    for least in _floors(probabilities):
-        left = _survivors(fractions, probabilities * (probabilities >= least), rules=rules)
+    for least in _score_thresholds(probabilities):
+        left = _nms_probabilities(fractions, probabilities * (probabilities >= least), rules=rules)
         if (left > 0).sum() >= rules.max_det:
             break
     box, label = left.nonzero(as_tuple=True)
@@ -109,20 +113,20 @@ def of_darknet(one: Predictions, placement: Placement, *, rules: Rules) -> tuple
     return corners[box[order]], left[box, label][order], label[order]
 
 
-def _floors(probabilities: Tensor) -> Iterator[float]:
+def _score_thresholds(probabilities: Tensor) -> Iterator[float]:
     """Ever lower limits that let ever more pairs through, at last all of them, which is 0.
 
     Only better pairs suppress a pair, so what is decided among the best is decided.
     """
     pairs = probabilities[probabilities > 0]
-    many = FEW
+    many = FIRST_PAIRS
     while many < len(pairs):
         yield float(pairs.kthvalue(len(pairs) - many + 1).values)
         many *= 8
     yield 0.0
 
 
-def _survivors(fractions: Tensor, probabilities: Tensor, *, rules: Rules) -> Tensor:
+def _nms_probabilities(fractions: Tensor, probabilities: Tensor, *, rules: NmsRules) -> Tensor:
     """[B, K] the probabilities that no better box suppresses and that are asked for, else 0."""
     contested = probabilities.amax(dim=1, keepdim=True) if rules.agnostic else probabilities
     left = darknet_nms(fractions, contested, iou=rules.iou, kind=rules.kind, beta=rules.beta)

@@ -15,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from yolor_cfg.detect.nms import Rules, note_of_own_kind, suppressed, suppression
-from yolor_cfg.errors import CfgError, DataError, YolorError, one_of
-from yolor_cfg.graph import Reading
+from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms, nms_notes
+from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
+from yolor_cfg.graph import ReadOptions
 from yolor_cfg.images.fit import (
-    FITS,
-    checked,
+    PREPROCESS_CHOICES,
     default_preprocess,
-    prepared,
+    match_channels,
+    preprocess_image,
 )
-from yolor_cfg.images.preprocess import Prepared
+from yolor_cfg.images.preprocess import NetworkInput
 from yolor_cfg.images.read import read_image
 from yolor_cfg.images.types import Image
-from yolor_cfg.model import Predictions, refuse_without_boxes
+from yolor_cfg.model import Predictions, check_heads
 from yolor_cfg.names import class_names
 from yolor_cfg.weights.loading import open_network
 
@@ -73,18 +73,18 @@ class Detector:
         cutoff: int | None = None,
         strict: bool = False,
     ) -> None:
-        reading = Reading(dialect, size, strict=strict)
+        reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, weights, reading=reading, device=device, cutoff=cutoff)
         self.network, self.notes = opened.network, opened.notes
-        refuse_without_boxes(self.network)
+        check_heads(self.network)
         if torch.device(device).type == "meta":
             raise CfgError("no such device here", found="meta", allowed="one that computes")
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
-        kind, beta = suppression(graph, nms)
+        kind, beta = choose_nms(graph, nms)
         if nms is None:
-            self.notes += note_of_own_kind(graph)
-        self.rules = Rules(
+            self.notes += nms_notes(graph)
+        self.rules = NmsRules(
             conf,
             iou,
             kind,
@@ -94,29 +94,31 @@ class Detector:
             max_det,
             None if classes is None else known_classes(classes, len(self.names)),
         )
-        self.preprocess = one_of(preprocess or default_preprocess(graph), FITS)
-        self.recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
-        self.batch_size = 1 if self.recurrent else batch_size
+        self.preprocess = check_choice(preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
+        self.is_recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
+        self.batch_size = 1 if self.is_recurrent else batch_size
         self.device = torch.device(device)
 
     def __call__(self, images: Sequence[str | Path | Image]) -> list[Detections]:
         """The detections of each image, in order; raises DataError for an image that cannot be read."""
-        inputs = (self.prepare(image) for image in listed(images))
+        inputs = (self.prepare(image) for image in check_image_list(images))
         return [found for batch in self._batches(inputs) for found in self.detect(batch)]
 
-    def prepare(self, image: str | Path | Image) -> Prepared:
+    def prepare(self, image: str | Path | Image) -> NetworkInput:
         """The network's input for one image."""
         if isinstance(image, (str, os.PathLike)):
             image = read_image(image, channels=self.channels)
         pixels = np.asarray(image)
-        return prepared(checked(pixels, self.channels), self.network.graph, how=self.preprocess)
+        return preprocess_image(
+            match_channels(pixels, self.channels), self.network.graph, how=self.preprocess
+        )
 
-    def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
+    def detect(self, batch: Sequence[NetworkInput]) -> list[Detections]:
         """The detections of prepared images of one size."""
-        predictions = self._predicted(np.stack([item.pixels for item in batch]))
+        predictions = self._predict(np.stack([item.pixels for item in batch]))
         placements = [item.placement for item in batch]
         return [
-            Detections(*found, self.names) for found in suppressed(predictions, placements, rules=self.rules)
+            Detections(*found, self.names) for found in apply_nms(predictions, placements, rules=self.rules)
         ]
 
     @property
@@ -124,7 +126,7 @@ class Detector:
         """Channels of the images that the network takes."""
         return self.network.graph.image.channels
 
-    def _predicted(self, pixels: NDArray[np.float32]) -> Predictions:
+    def _predict(self, pixels: NDArray[np.float32]) -> Predictions:
         try:
             with torch.inference_mode():
                 return self.network.decode(self.network(torch.from_numpy(pixels).to(self.device)))
@@ -138,8 +140,8 @@ class Detector:
                 hint="a smaller --batch-size or --img-size",
             ) from fault
 
-    def _batches(self, prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
-        batch: list[Prepared] = []
+    def _batches(self, prepared: Iterable[NetworkInput]) -> Iterator[list[NetworkInput]]:
+        batch: list[NetworkInput] = []
         for item in prepared:
             if batch and (len(batch) == self.batch_size or item.pixels.shape != batch[0].pixels.shape):
                 yield batch
@@ -157,7 +159,7 @@ def known_classes(classes: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(classes)
 
 
-def listed(images: Sequence[str | Path | Image]) -> Sequence[str | Path | Image]:
+def check_image_list(images: Sequence[str | Path | Image]) -> Sequence[str | Path | Image]:
     """The images; raises DataError for one alone, whose letters or rows would each count as an image."""
     if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
         raise DataError(

@@ -5,47 +5,55 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from yolor_cfg.detect.pipeline import Detections, Detector
-from yolor_cfg.detect.sources import Frame, Unreadable
+from yolor_cfg.detect.sources import Frame, UnreadableSource
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.preprocess import Prepared
+from yolor_cfg.images.preprocess import NetworkInput
 
-Found = Callable[[Frame, Detections], None]
-Skipped = Callable[[Unreadable], None]
+DetectionsCallback = Callable[[Frame, Detections], None]
+UnreadableCallback = Callable[[UnreadableSource], None]
 
 
-def run(detector: Detector, frames: Iterable[Frame | Unreadable], *, found: Found, skipped: Skipped) -> int:
+def detect_frames(
+    detector: Detector,
+    frames: Iterable[Frame | UnreadableSource],
+    *,
+    found: DetectionsCallback,
+    skipped: UnreadableCallback,
+) -> int:
     """Call `found` for every picture in order and `skipped` for what gave none; the number of pictures.
 
     A recurrent network starts anew with each picture and each video.
     """
-    waiting: list[tuple[Frame, Prepared]] = []
+    waiting: list[tuple[Frame, NetworkInput]] = []
     done = 0
     for frame in frames:
-        if isinstance(frame, Unreadable):
-            done += _flush(detector, waiting, found)
+        if isinstance(frame, UnreadableSource):
+            done += _detect_batch(detector, waiting, found)
             skipped(frame)
             continue
         item = detector.prepare(frame.image)
-        if waiting and not _joins(item, waiting, detector.batch_size):
-            done += _flush(detector, waiting, found)
+        if waiting and not _can_join(item, waiting, detector.batch_size):
+            done += _detect_batch(detector, waiting, found)
         if not frame.index:
             detector.network.reset()
         waiting.append((frame, item))
-    return done + _flush(detector, waiting, found)
+    return done + _detect_batch(detector, waiting, found)
 
 
-def refuse_nothing_read(done: int, unreadable: Sequence[Unreadable]) -> None:
+def check_any_read(done: int, unreadable: Sequence[UnreadableSource]) -> None:
     """Raise DataError when not one picture could be read: an empty result would look like a good one."""
     if done == 0:
         count = f"{len(unreadable)} unreadable source" + ("s" if len(unreadable) > 1 else "")
         raise DataError("not one picture could be read", found=count)
 
 
-def _joins(item: Prepared, waiting: list[tuple[Frame, Prepared]], most: int) -> bool:
+def _can_join(item: NetworkInput, waiting: list[tuple[Frame, NetworkInput]], most: int) -> bool:
     return len(waiting) < most and item.pixels.shape == waiting[0][1].pixels.shape
 
 
-def _flush(detector: Detector, waiting: list[tuple[Frame, Prepared]], found: Found) -> int:
+def _detect_batch(
+    detector: Detector, waiting: list[tuple[Frame, NetworkInput]], found: DetectionsCallback
+) -> int:
     count = len(waiting)
     if waiting:
         results = detector.detect([item for _, item in waiting])

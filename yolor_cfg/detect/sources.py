@@ -23,10 +23,10 @@ from cv2.typing import MatLike
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import StrPath, reason_of
-from yolor_cfg.images.read import PICTURES, bytes_of, quiet, read_image, to_rgb
+from yolor_cfg.images.read import IMAGE_SUFFIXES, bytes_of, read_image, silence_stderr, to_rgb
 from yolor_cfg.images.types import Image
 
-VIDEOS = (
+VIDEO_SUFFIXES = (
     ".asf",
     ".avi",
     ".flv",
@@ -41,11 +41,11 @@ VIDEOS = (
     ".webm",
     ".wmv",
 )
-KINDS = (
+SOURCE_KINDS = (
     "a picture, a video, a folder, a glob, a list of paths (.txt), - for a list on standard input, "
     "a camera number, an rtsp:// or http:// address"
 )
-STREAM = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.IGNORECASE)
+STREAM_URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +60,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadableSource:
     """A source that gave no picture, to be named, counted and skipped."""
 
     source: str
     reason: str
 
 
-class Reading(NamedTuple):
+class SourceOptions(NamedTuple):
     """How to read: every `vid_stride`-th frame of a video, as images of so many channels."""
 
     vid_stride: int = 1
@@ -75,19 +75,19 @@ class Reading(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """A file that holds one picture."""
 
     path: str
 
-    def frames(self, reading: Reading) -> Iterator[Frame | Unreadable]:
+    def frames(self, reading: SourceOptions) -> Iterator[Frame | UnreadableSource]:
         """The picture, or why there is none."""
         try:
             yield Frame(self.path, None, read_image(self.path, channels=reading.channels))
         except DataError as fault:
-            yield Unreadable(self.path, fault.message)
+            yield UnreadableSource(self.path, fault.message)
 
-    def length(self, reading: Reading) -> int | None:
+    def count_frames(self, reading: SourceOptions) -> int | None:
         """How many items `frames` gives: always one."""
         return 1
 
@@ -97,144 +97,146 @@ class Video:
     """A video file, a camera (its number as text) or a stream; a live one does not know its length."""
 
     address: str
-    live: bool = False
+    is_live: bool = False
 
-    def frames(self, reading: Reading) -> Iterator[Frame | Unreadable]:
+    def frames(self, reading: SourceOptions) -> Iterator[Frame | UnreadableSource]:
         """Its frames, or why there are none."""
         if reading.channels not in (1, 3):
-            yield Unreadable(self.address, f"a video has 3 channels, not {reading.channels}")
+            yield UnreadableSource(self.address, f"a video has 3 channels, not {reading.channels}")
             return
-        capture = self._opened()
+        capture = self._open_capture()
         try:
             fps = max(0.0, capture.get(cv2.CAP_PROP_FPS)) / reading.vid_stride
             index = -1
-            for index, pixels in _every(capture, reading.vid_stride):
+            for index, pixels in _iter_frames(capture, reading.vid_stride):
                 yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps)
             if index < 0:
-                yield Unreadable(self.address, self._fault(capture.isOpened()))
+                yield UnreadableSource(self.address, self._unreadable_reason(capture.isOpened()))
         finally:
             capture.release()
 
-    def length(self, reading: Reading) -> int | None:
+    def count_frames(self, reading: SourceOptions) -> int | None:
         """How many items `frames` gives, as far as the file tells; None when it does not."""
-        if self.live:
+        if self.is_live:
             return None
-        capture = self._opened()
+        capture = self._open_capture()
         known = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 1
         capture.release()
         return -(-int(known) // reading.vid_stride) if known > 0 else None
 
-    def _opened(self) -> cv2.VideoCapture:
-        number = self.live and self.address.isdecimal()
-        with quiet:
+    def _open_capture(self) -> cv2.VideoCapture:
+        number = self.is_live and self.address.isdecimal()
+        with silence_stderr:
             capture = cv2.VideoCapture(int(self.address) if number else self.address)
-            if self.live:
+            if self.is_live:
                 capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # else a slow network falls ever further behind
         return capture
 
-    def _fault(self, opened: bool) -> str:
+    def _unreadable_reason(self, opened: bool) -> str:
         if opened:
             return "no frame could be read"
-        if self.live:
+        if self.is_live:
             return "no such camera or stream, or no permission to use it"
         return "not a video that can be read" if os.path.exists(self.address) else "no such file"
 
 
-Item = Picture | Video
+MediaSource = ImageFile | Video
 
 
-class Sources:
+class MediaSources:
     """All frames of all items in order; can be gone through more than once, except for live ones."""
 
-    def __init__(self, items: Sequence[Item], reading: Reading) -> None:
+    def __init__(self, items: Sequence[MediaSource], reading: SourceOptions) -> None:
         self.items = tuple(items)
         self.reading = reading
 
-    def __iter__(self) -> Iterator[Frame | Unreadable]:
+    def __iter__(self) -> Iterator[Frame | UnreadableSource]:
         for item in self.items:
             yield from item.frames(self.reading)
 
     @cached_property
     def total(self) -> int | None:
         """How many frames there will be; None if a source does not tell. Opens every video once."""
-        counts = [item.length(self.reading) for item in self.items]
+        counts = [item.count_frames(self.reading) for item in self.items]
         return None if None in counts else sum(filter(None, counts))
 
 
-def open_sources(args: Sequence[StrPath], *, vid_stride: int = 1, channels: int = 3) -> Sources:
+def open_sources(args: Sequence[StrPath], *, vid_stride: int = 1, channels: int = 3) -> MediaSources:
     """The pictures behind the arguments; raises DataError for one that leads to nothing.
 
-    A picture that cannot be read is no exception: it comes as `Unreadable` when its turn is there.
+    A picture that cannot be read is no exception: it comes as `UnreadableSource` when its turn is there.
     """
     if not args:
-        raise DataError("no source given", allowed=KINDS)
-    items = [item for arg in args for item in _items(os.fspath(arg))]
-    return Sources(items, Reading(max(1, vid_stride), channels))
+        raise DataError("no source given", allowed=SOURCE_KINDS)
+    items = [item for arg in args for item in _find_sources(os.fspath(arg))]
+    return MediaSources(items, SourceOptions(max(1, vid_stride), channels))
 
 
-def _items(text: str) -> list[Item]:
+def _find_sources(text: str) -> list[MediaSource]:
     path = Path(text)
     if text == "-":
-        return _listed(sys.stdin.buffer.read(), text, Path())
-    if STREAM.match(text):
-        return [Video(text, live=True)]
+        return _parse_source_list(sys.stdin.buffer.read(), text, Path())
+    if STREAM_URL.match(text):
+        return [Video(text, is_live=True)]
     if path.is_dir():
-        return _in_folder(path)
+        return _folder_sources(path)
     if path.is_file() and path.suffix.lower() == ".txt":
-        return _listed(bytes_of(path), text, path.parent)
+        return _parse_source_list(bytes_of(path), text, path.parent)
     if path.exists():
-        return [_item(text)]
+        return [_make_source(text)]
     if text.isdecimal():
-        return [Video(text, live=True)]
+        return [Video(text, is_live=True)]
     if glob.has_magic(text):
-        return _matching(text)
-    raise DataError("no such file or folder", path=text, allowed=KINDS, hint=_close(path))
+        return _glob_sources(text)
+    raise DataError("no such file or folder", path=text, allowed=SOURCE_KINDS, hint=_suggest_path(path))
 
 
-def _item(path: str) -> Item:
-    return Video(path) if path.lower().endswith(VIDEOS) else Picture(path)
+def _make_source(path: str) -> MediaSource:
+    return Video(path) if path.lower().endswith(VIDEO_SUFFIXES) else ImageFile(path)
 
 
-def _in_folder(folder: Path) -> list[Item]:
+def _folder_sources(folder: Path) -> list[MediaSource]:
     try:
         paths = sorted(str(path) for path in folder.iterdir() if path.is_file())
     except OSError as fault:
         raise DataError(f"the folder cannot be read: {reason_of(fault)}", path=str(folder)) from None
-    return _known(paths, str(folder))
+    return _filter_media(paths, str(folder))
 
 
-def _matching(pattern: str) -> list[Item]:
+def _glob_sources(pattern: str) -> list[MediaSource]:
     paths = sorted(glob.glob(pattern, recursive=True))
-    return _known([path for path in paths if os.path.isfile(path)], pattern)
+    return _filter_media([path for path in paths if os.path.isfile(path)], pattern)
 
 
-def _known(paths: Sequence[str], origin: str) -> list[Item]:
+def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
     """The pictures and videos among the files, by their suffix; hidden files are left out."""
     shown = [path for path in paths if not os.path.basename(path).startswith(".")]
-    known = [path for path in shown if path.lower().endswith(PICTURES + VIDEOS)]
+    known = [path for path in shown if path.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES)]
     if not known:
         found = f"{len(shown)} files of other kinds" if shown else "no file"
-        raise DataError("no picture and no video here", path=origin, found=found, allowed=PICTURES + VIDEOS)
-    return [_item(path) for path in known]
+        raise DataError(
+            "no picture and no video here", path=origin, found=found, allowed=IMAGE_SUFFIXES + VIDEO_SUFFIXES
+        )
+    return [_make_source(path) for path in known]
 
 
-def _listed(data: bytes, origin: str, folder: Path) -> list[Item]:
+def _parse_source_list(data: bytes, origin: str, folder: Path) -> list[MediaSource]:
     """One path or address a line; a path starts from the list's folder or, failing that, from here."""
     lines = [os.fsdecode(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()]
-    items = [_line_item(line, folder) for line in lines if line]
+    items = [_parse_source_line(line, folder) for line in lines if line]
     if not items:
         raise DataError("the list is empty", path=origin, allowed="one path of a picture or a video a line")
     return items
 
 
-def _line_item(line: str, folder: Path) -> Item:
-    if STREAM.match(line):
-        return Video(line, live=True)
+def _parse_source_line(line: str, folder: Path) -> MediaSource:
+    if STREAM_URL.match(line):
+        return Video(line, is_live=True)
     beside = str(folder / line)
-    return _item(beside if os.path.exists(beside) else line)
+    return _make_source(beside if os.path.exists(beside) else line)
 
 
-def _close(path: Path) -> str:
+def _suggest_path(path: Path) -> str:
     """What the author of a wrong path may have meant."""
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
@@ -242,10 +244,10 @@ def _close(path: Path) -> str:
     return f"did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _every(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, MatLike]]:
+def _iter_frames(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, MatLike]]:
     """Number and pixels (BGR) of every `stride`-th frame; those between are not decoded to pixels."""
     index = 0
-    while _quietly_grabbed(capture):
+    while _grab_frame(capture):
         if index % stride == 0:
             there, pixels = capture.retrieve()
             if not there:
@@ -254,6 +256,6 @@ def _every(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, MatLik
         index += 1
 
 
-def _quietly_grabbed(capture: cv2.VideoCapture) -> bool:
-    with quiet:
+def _grab_frame(capture: cv2.VideoCapture) -> bool:
+    with silence_stderr:
         return capture.grab()

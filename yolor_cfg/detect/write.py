@@ -19,10 +19,10 @@ from typing import IO, Any, NamedTuple, Self
 import cv2
 import numpy as np
 
-from yolor_cfg.detect.sources import Frame, Unreadable
+from yolor_cfg.detect.sources import Frame, UnreadableSource
 from yolor_cfg.errors import YolorError
-from yolor_cfg.images.draw import Detected, Found, draw, each, rgb_of
-from yolor_cfg.images.read import quiet
+from yolor_cfg.images.draw import Detection, DetectionsLike, draw_detections, iter_detections, to_rgb
+from yolor_cfg.images.read import silence_stderr
 from yolor_cfg.images.types import Image
 from yolor_cfg.runs import new_file, save_image, save_text, writing
 
@@ -30,82 +30,86 @@ Box = tuple[float, float, float, float]
 
 KEPT_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Pictures of other kinds are written as .jpg."""
-USUAL_FPS = 25.0
+DEFAULT_FPS = 25.0
 """For a video that does not tell its own."""
-LONGEST_NAME = 220
+MAX_NAME_BYTES = 220
 """Bytes; disks allow 255, and a suffix and a number must still fit."""
-SHORTENED = 50
+SHORT_NAME_LENGTH = 50
 """Characters kept of a name that is too long or made from an address; four bytes each at most."""
 
 
-class Wanted(NamedTuple):
+class OutputOptions(NamedTuple):
     """What to write besides summary.json; `scores` adds the score to each line of the labels."""
 
-    media: bool = True
-    labels: bool = False
-    scores: bool = False
-    crops: bool = False
-    records: bool = False
+    has_media: bool = True
+    has_labels: bool = False
+    has_scores: bool = False
+    has_crops: bool = False
+    has_records: bool = False
 
 
-def record(frame: Frame, detections: Detected) -> dict[str, Any]:
+def frame_record(frame: Frame, detections: DetectionsLike) -> dict[str, Any]:
     """One line of detections.jsonl: boxes in pixels of the picture, as found, so they may reach beyond it."""
     height, width = frame.image.shape[:2]
     found = [
         {
-            "class": one.label,
+            "class": one.class_id,
             "name": one.name,
             "score": round(one.score, 6),
             "box_xyxy": [round(side, 4) for side in one.box_xyxy],
         }
-        for one in each(detections)
+        for one in iter_detections(detections)
     ]
     moment = {} if frame.index is None else {"frame": frame.index}
     return {"source": frame.source, **moment, "width": width, "height": height, "detections": found}
 
 
-def label_lines(frame: Frame, detections: Detected, *, scores: bool = False) -> str:
+def label_lines(frame: Frame, detections: DetectionsLike, *, has_scores: bool = False) -> str:
     """`class cx cy w h [score]` a line, as fractions of the picture; boxes are cut off at its borders."""
     height, width = frame.image.shape[:2]
     lines = []
-    for one, (left, top, right, bottom) in _visible(frame.image, detections):
+    for one, (left, top, right, bottom) in _clip_detections(frame.image, detections):
         numbers = [(left + right) / 2 / width, (top + bottom) / 2 / height]
-        numbers += [(right - left) / width, (bottom - top) / height, *([one.score] if scores else [])]
-        lines.append(" ".join([str(one.label), *(f"{number:.6f}" for number in numbers)]) + "\n")
+        numbers += [(right - left) / width, (bottom - top) / height, *([one.score] if has_scores else [])]
+        lines.append(" ".join([str(one.class_id), *(f"{number:.6f}" for number in numbers)]) + "\n")
     return "".join(lines)
 
 
-class Results:
+class ResultsWriter:
     """The files of one run. In `with` it finishes what is open at the end, after an interruption too."""
 
-    def __init__(self, folder: Path, wanted: Wanted) -> None:
+    def __init__(self, folder: Path, wanted: OutputOptions) -> None:
         """`folder` as `new_folder` made it."""
         self.folder = folder
-        self._wanted = wanted
+        self._options = wanted
         self._stems: set[str] = set()
-        self._clip: Clip | None = None
+        self._clip: VideoClip | None = None
         self._records: IO[str] | None = None
         self._open = ExitStack()
         self._sources: set[str] = set()
         self._frames = 0
-        self._found: Counter[str] = Counter()
-        self._unreadable: list[Unreadable] = []
+        self._class_counts: Counter[str] = Counter()
+        self._unreadable: list[UnreadableSource] = []
 
-    def add(self, frame: Frame, detections: Detected) -> None:
+    def add(self, frame: Frame, detections: DetectionsLike) -> None:
         """Write all that is wanted of one frame; frames of one video come one after the other."""
         self._sources.add(frame.source)
         self._frames += 1
-        self._found.update(one.name for one in each(detections))
-        stem = self._picture(frame, detections) if frame.index is None else self._moment(frame, detections)
-        if self._wanted.labels:
-            text = label_lines(frame, detections, scores=self._wanted.scores)
+        self._class_counts.update(one.name for one in iter_detections(detections))
+        stem = (
+            self._save_image(frame, detections)
+            if frame.index is None
+            else self._write_frame(frame, detections)
+        )
+        if self._options.has_labels:
+            text = label_lines(frame, detections, has_scores=self._options.has_scores)
             save_text(self.folder / "labels" / f"{stem}.txt", text)
-        if self._wanted.crops:
-            self._crop(frame, detections, stem=stem)
-        if self._wanted.records:
-            self._record(frame, detections)
+        if self._options.has_crops:
+            self._save_crops(frame, detections, stem=stem)
+        if self._options.has_records:
+            self._write_record(frame, detections)
 
-    def skip(self, item: Unreadable) -> None:
+    def skip(self, item: UnreadableSource) -> None:
         """Name a source in the summary that gave no picture."""
         self._unreadable.append(item)
 
@@ -120,8 +124,8 @@ class Results:
         return {
             "sources": len(self._sources),
             "frames": self._frames,
-            "detections": sum(self._found.values()),
-            "classes": dict(self._found.most_common()),
+            "detections": sum(self._class_counts.values()),
+            "classes": dict(self._class_counts.most_common()),
             "unreadable": [{"source": item.source, "reason": item.reason} for item in self._unreadable],
             "complete": complete,
         }
@@ -134,48 +138,48 @@ class Results:
     ) -> None:
         self.close(complete=kind is None)
 
-    def _picture(self, frame: Frame, detections: Detected) -> str:
+    def _save_image(self, frame: Frame, detections: DetectionsLike) -> str:
         """Draw a picture; the stem of its files, which no other source has."""
         self._finish_clip()
-        stem = self._fresh(stem_of(frame.source))
-        if self._wanted.media:
+        stem = self._unique_stem(source_stem(frame.source))
+        if self._options.has_media:
             suffix = Path(frame.source).suffix.lower()
             name = stem + (suffix if suffix in KEPT_SUFFIXES else ".jpg")
-            save_image(self.folder / name, draw(frame.image, detections))
+            save_image(self.folder / name, draw_detections(frame.image, detections))
         return stem
 
-    def _moment(self, frame: Frame, detections: Detected) -> str:
+    def _write_frame(self, frame: Frame, detections: DetectionsLike) -> str:
         """Draw a frame of a video; the stem of its files."""
         assert frame.index is not None
-        if self._clip is None or not self._clip.continues(frame):
+        if self._clip is None or not self._clip.can_append(frame):
             self._finish_clip()
-            self._clip = Clip(self.folder / f"{self._fresh(stem_of(frame.source))}.mp4", frame)
-        if self._wanted.media:
-            self._clip.write(draw(frame.image, detections))
+            self._clip = VideoClip(self.folder / f"{self._unique_stem(source_stem(frame.source))}.mp4", frame)
+        if self._options.has_media:
+            self._clip.write(draw_detections(frame.image, detections))
         self._clip.index = frame.index
-        return self._fresh(f"{self._clip.path.stem}_{frame.index:06d}")
+        return self._unique_stem(f"{self._clip.path.stem}_{frame.index:06d}")
 
     def _finish_clip(self) -> None:
         if self._clip is not None:
             self._clip.close()
             self._clip = None
 
-    def _crop(self, frame: Frame, detections: Detected, *, stem: str) -> None:
-        for number, (one, box) in enumerate(_visible(frame.image, detections)):
+    def _save_crops(self, frame: Frame, detections: DetectionsLike, *, stem: str) -> None:
+        for number, (one, box) in enumerate(_clip_detections(frame.image, detections)):
             left, top, right, bottom = (int(side) for side in (*np.floor(box[:2]), *np.ceil(box[2:])))
-            folder = self.folder / "crops" / _as_name(one.name)
-            save_image(folder / f"{stem}_{number}.jpg", rgb_of(frame.image[top:bottom, left:right]))
+            folder = self.folder / "crops" / _to_file_name(one.name)
+            save_image(folder / f"{stem}_{number}.jpg", to_rgb(frame.image[top:bottom, left:right]))
 
-    def _record(self, frame: Frame, detections: Detected) -> None:
+    def _write_record(self, frame: Frame, detections: DetectionsLike) -> None:
         path = self.folder / "detections.jsonl"
         with writing(path):
             if self._records is None:
                 partial = self._open.enter_context(new_file(path))
                 self._records = self._open.enter_context(partial.open("w", encoding="utf-8"))
-            self._records.write(json.dumps(record(frame, detections)) + "\n")
+            self._records.write(json.dumps(frame_record(frame, detections)) + "\n")
             self._records.flush()
 
-    def _fresh(self, stem: str) -> str:
+    def _unique_stem(self, stem: str) -> str:
         """The stem, with _2, _3, ... if another has it; to some disks capital letters make no difference."""
         number, fresh = 1, stem
         while fresh.casefold() in self._stems:
@@ -185,41 +189,41 @@ class Results:
         return fresh
 
 
-class Clip:
+class VideoClip:
     """A drawn video, written under a hidden name until it is closed."""
 
     def __init__(self, path: Path, first: Frame) -> None:
         self.path = path
         self.index = -1
         self._source = first.source
-        self._fps = first.fps or USUAL_FPS
+        self._fps = first.fps or DEFAULT_FPS
         self._size = (first.image.shape[1], first.image.shape[0])
         self._video: cv2.VideoWriter | None = None
         self._open = ExitStack()
 
-    def continues(self, frame: Frame) -> bool:
+    def can_append(self, frame: Frame) -> bool:
         """True if the frame is a later one of the same video."""
         return frame.source == self._source and frame.index is not None and frame.index > self.index
 
     def write(self, image: Image) -> None:
         """Append an RGB picture; one of another size, as a stream may send, is resized to the first."""
         if self._video is None:
-            self._video = self._opened()
+            self._video = self._open_writer()
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if (pixels.shape[1], pixels.shape[0]) != self._size:
             pixels = cv2.resize(pixels, self._size)
-        with quiet:
+        with silence_stderr:
             self._video.write(pixels)
 
     def close(self) -> None:
         """End the video and give it its name."""
         if self._video is not None:
-            with quiet:
+            with silence_stderr:
                 self._video.release()
             self._open.close()
 
-    def _opened(self) -> cv2.VideoWriter:
-        with quiet:
+    def _open_writer(self) -> cv2.VideoWriter:
+        with silence_stderr:
             code = cv2.VideoWriter.fourcc(*"mp4v")
             partial = self._open.enter_context(new_file(self.path))
             video = cv2.VideoWriter(str(partial), code, self._fps, self._size)
@@ -228,25 +232,25 @@ class Clip:
         return video
 
 
-def stem_of(source: str) -> str:
+def source_stem(source: str) -> str:
     """What the files of a source are called: its name without suffix; of an address host and path."""
     if source.isdecimal():
         return f"camera{source}"
     if "://" in source:
-        return _as_name(source.partition("://")[2].rpartition("@")[2])  # never a password
+        return _to_file_name(source.partition("://")[2].rpartition("@")[2])  # never a password
     stem = Path(source).stem
-    return stem if len(os.fsencode(stem)) <= LONGEST_NAME else stem[:SHORTENED]
+    return stem if len(os.fsencode(stem)) <= MAX_NAME_BYTES else stem[:SHORT_NAME_LENGTH]
 
 
-def _as_name(text: str) -> str:
+def _to_file_name(text: str) -> str:
     """The text as the name of a file or folder: one part, not hidden, not too long."""
-    return re.sub(r"[^\w.+=@()\[\] -]+", "_", text)[:SHORTENED].strip(". ") or "unnamed"
+    return re.sub(r"[^\w.+=@()\[\] -]+", "_", text)[:SHORT_NAME_LENGTH].strip(". ") or "unnamed"
 
 
-def _visible(image: Image, detections: Detected) -> Iterator[tuple[Found, Box]]:
+def _clip_detections(image: Image, detections: DetectionsLike) -> Iterator[tuple[Detection, Box]]:
     """Each detection that reaches into the picture, with its box cut off at the borders."""
     height, width = image.shape[:2]
-    for one in each(detections):
+    for one in iter_detections(detections):
         left, top, right, bottom = np.clip(one.box_xyxy, 0, (width, height, width, height)).tolist()
         if right > left and bottom > top:
             yield one, (left, top, right, bottom)

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.plain import padded
+from yolor_cfg.data.eval_transforms import letterbox_image
 from yolor_cfg.data.rect import RectRules, rect_batches
 from yolor_cfg.data.types import Sample
 from yolor_cfg.errors import DataError
 from yolor_cfg.graph import Graph
-from yolor_cfg.images.fit import checked, prepared
-from yolor_cfg.images.preprocess import Placement, Prepared
+from yolor_cfg.images.fit import match_channels, preprocess_image
+from yolor_cfg.images.preprocess import NetworkInput, Placement
 from yolor_cfg.images.read import read_image
 from yolor_cfg.images.types import Size
 
@@ -27,7 +27,7 @@ YOLOR_MULTIPLE = 64
 """YOLOR's rectangles are multiples of it, whatever the strides of the network."""
 
 
-class Plan(NamedTuple):
+class ImagePlan(NamedTuple):
     """Which image is prepared how: its number in the data set and the size of its input, None for the one
     that the network has."""
 
@@ -43,7 +43,7 @@ class Group(NamedTuple):
     placements: tuple[Placement, ...]
 
 
-class Loaded(NamedTuple):
+class LoadedBatch(NamedTuple):
     """A batch by input size, the images that could not be read with the reason, and the seconds it took."""
 
     groups: tuple[Group, ...]
@@ -51,13 +51,13 @@ class Loaded(NamedTuple):
     seconds: float
 
 
-def rectangles(sizes: NDArray[np.int32], *, batch_size: int, rules: RectRules) -> list[Plan]:
+def rectangle_plans(sizes: NDArray[np.int32], *, batch_size: int, rules: RectRules) -> list[ImagePlan]:
     """All images [N, 2] by aspect, those of a batch in the smallest rectangle for them, as YOLOR tests.
 
     The rectangle of an image does not depend on how the images are then dealt to processes.
     """
     batches = rect_batches(sizes, batch_size=batch_size, rules=rules)
-    return [Plan(int(image), batch.size) for batch in batches for image in batch.indices]
+    return [ImagePlan(int(image), batch.size) for batch in batches for image in batch.indices]
 
 
 def rectangle_multiple(graph: Graph) -> int:
@@ -65,9 +65,9 @@ def rectangle_multiple(graph: Graph) -> int:
     return int(np.lcm(YOLOR_MULTIPLE, graph.largest_stride))
 
 
-def split(plans: Sequence[Plan], batch_size: int) -> Iterator[list[Plan]]:
+def split_batches(plans: Sequence[ImagePlan], batch_size: int) -> Iterator[list[ImagePlan]]:
     """Batches of neighbours that have one size."""
-    batch: list[Plan] = []
+    batch: list[ImagePlan] = []
     for plan in plans:
         if batch and (len(batch) == batch_size or plan.size != batch[0].size):
             yield batch
@@ -77,30 +77,32 @@ def split(plans: Sequence[Plan], batch_size: int) -> Iterator[list[Plan]]:
         yield batch
 
 
-def prepare(sample: Sample, graph: Graph, *, plan: Plan, how: str) -> Prepared:
+def prepare(sample: Sample, graph: Graph, *, plan: ImagePlan, how: str) -> NetworkInput:
     """The network's input for one image of a data set."""
     channels = graph.image.channels
-    image = checked(read_image(sample.image, channels=channels), channels)
+    image = match_channels(read_image(sample.image, channels=channels), channels)
     if plan.size is None:
-        return prepared(image, graph, how=how)
-    canvas, placement = padded(image, plan.size, long_side=graph.image.width)
-    return Prepared(canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255), placement)
+        return preprocess_image(image, graph, how=how)
+    canvas, placement = letterbox_image(image, plan.size, long_side=graph.image.width)
+    return NetworkInput(canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255), placement)
 
 
-def load(samples: Sequence[Sample], graph: Graph, *, batch: Sequence[Plan], how: str) -> Loaded:
+def load_batch(
+    samples: Sequence[Sample], graph: Graph, *, batch: Sequence[ImagePlan], how: str
+) -> LoadedBatch:
     """The batch; an image that cannot be read is left out and named."""
     start = time.perf_counter()
-    items: dict[int, Prepared] = {}
+    items: dict[int, NetworkInput] = {}
     skipped = []
     for plan in batch:
         try:
             items[plan.image] = prepare(samples[plan.image], graph, plan=plan, how=how)
         except DataError as fault:
             skipped.append((plan.image, str(fault).splitlines()[0]))
-    return Loaded(tuple(by_size(items)), tuple(skipped), time.perf_counter() - start)
+    return LoadedBatch(tuple(group_by_size(items)), tuple(skipped), time.perf_counter() - start)
 
 
-def by_size(items: Mapping[int, Prepared]) -> Iterator[Group]:
+def group_by_size(items: Mapping[int, NetworkInput]) -> Iterator[Group]:
     """The images, by number, in groups of one input size."""
     for shape in dict.fromkeys(item.pixels.shape for item in items.values()):
         same = {image: item for image, item in items.items() if item.pixels.shape == shape}
@@ -108,14 +110,14 @@ def by_size(items: Mapping[int, Prepared]) -> Iterator[Group]:
         yield Group(pixels, tuple(same), tuple(item.placement for item in same.values()))
 
 
-def loaded(
-    samples: Sequence[Sample], graph: Graph, *, batches: Sequence[Sequence[Plan]], how: str
-) -> Iterator[Loaded]:
+def load_batches(
+    samples: Sequence[Sample], graph: Graph, *, batches: Sequence[Sequence[ImagePlan]], how: str
+) -> Iterator[LoadedBatch]:
     """The batches in order, each prepared in a thread while the one before is looked at."""
     with ThreadPoolExecutor(1) as thread:
         coming = None
         for batch in batches:
-            current, coming = coming, thread.submit(load, samples, graph, batch=batch, how=how)
+            current, coming = coming, thread.submit(load_batch, samples, graph, batch=batch, how=how)
             if current is not None:
                 yield current.result()
         if coming is not None:

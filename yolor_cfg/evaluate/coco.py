@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.errors import CfgError, MissingExtra
-from yolor_cfg.evaluate.ground import Floats, Ground
+from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 
-NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-CATEGORY_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+CATEGORY_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 ENGINES = ("auto", "pycocotools", "faster")
 ABSENT = -1.0
 """What COCO's tools say where the truth has no such boxes."""
@@ -31,30 +31,32 @@ class CocoScores(NamedTuple):
     truth has no such boxes. `engine` is who counted."""
 
     numbers: dict[str, float]
-    categories: Floats
+    categories: Doubles
     engine: str
 
 
-def coco_scores(ground: Ground, detections: Floats, *, engine: str = "auto") -> CocoScores:
+def score_coco(ground: GroundTruth, detections: Doubles, *, engine: str = "auto") -> CocoScores:
     """The scores of detections [D, 7] over all images of the truth, those without detections too.
 
     Nothing is printed and no file is written. `auto` takes the faster engine where it is installed; its
     figures are the same.
     """
-    engine = chosen(engine)
+    engine = choose_engine(engine)
     home = import_module("faster_coco_eval" if engine == "faster" else "pycocotools.coco")
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _truth(home.COCO(), ground)
-        results = _results(truth, home.COCO(), detections=detections)
-        judge = _judge(engine)(truth, results, "bbox")
+        truth = _to_coco_truth(home.COCO(), ground)
+        results = _to_coco_detections(truth, home.COCO(), detections=detections)
+        judge = _evaluator_class(engine)(truth, results, "bbox")
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    values = [float(value) for value in judge.stats[: len(NUMBERS)]]
-    return CocoScores(dict(zip(NUMBERS, values, strict=True)), _by_category(judge.eval["precision"]), engine)
+    values = [float(value) for value in judge.stats[: len(METRICS)]]
+    return CocoScores(
+        dict(zip(METRICS, values, strict=True)), _category_metrics(judge.eval["precision"]), engine
+    )
 
 
-def chosen(engine: str) -> str:
+def choose_engine(engine: str) -> str:
     """`pycocotools` or `faster`; raises MissingExtra where the faster one is asked for and not installed."""
     if engine not in ENGINES:
         raise CfgError("unknown engine", found=engine, allowed=ENGINES)
@@ -64,13 +66,13 @@ def chosen(engine: str) -> str:
     return "pycocotools" if engine == "pycocotools" or not installed else "faster"
 
 
-def _judge(engine: str) -> Any:
+def _evaluator_class(engine: str) -> Any:
     if engine == "faster":
         return import_module("faster_coco_eval").COCOeval_faster
     return import_module("pycocotools.cocoeval").COCOeval
 
 
-def _truth(coco: Any, ground: Ground) -> Any:
+def _to_coco_truth(coco: Any, ground: GroundTruth) -> Any:
     """The truth as COCO's object. Numbers start at 1: to its matching an annotation 0 is no annotation."""
     columns = (ground.images, ground.classes, ground.boxes_ltwh, ground.areas, ground.crowd)
     rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -93,7 +95,7 @@ def _truth(coco: Any, ground: Ground) -> Any:
     return coco
 
 
-def _results(truth: Any, empty: Any, *, detections: Floats) -> Any:
+def _to_coco_detections(truth: Any, empty: Any, *, detections: Doubles) -> Any:
     """The detections as COCO's object; `loadRes` of pycocotools fails where there are none."""
     if len(detections):
         return truth.loadRes(detections + np.array([1, 0, 0, 0, 0, 0, 1]))
@@ -102,15 +104,15 @@ def _results(truth: Any, empty: Any, *, detections: Floats) -> Any:
     return empty
 
 
-def _by_category(precision: NDArray[np.float64]) -> Floats:
+def _category_metrics(precision: NDArray[np.float64]) -> Doubles:
     """[K, 6] from precision [T, R, K, A, M]; IoUs are 0.5, 0.55 ... 0.95."""
     best = precision[..., MOST_DETECTIONS]
     all_areas = best[..., ANY_AREA]
     tables = [all_areas, all_areas[0:1], all_areas[5:6], best[..., 1], best[..., 2], best[..., 3]]
-    return np.stack([_means(table) for table in tables], axis=1)
+    return np.stack([_present_means(table) for table in tables], axis=1)
 
 
-def _means(table: NDArray[np.float64]) -> Floats:
+def _present_means(table: NDArray[np.float64]) -> Doubles:
     """[K] means of [T, R, K] without the -1 of what is absent."""
     there = table > ABSENT
     count = there.sum(axis=(0, 1))

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.evaluate.ground import Flags, Floats, Ground, Integers
-from yolor_cfg.evaluate.matching import best_matches, by_score, flags_at
+from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
+from yolor_cfg.evaluate.matching import best_matches, score_order, true_positive_flags
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AXIS = np.linspace(0, 1, 1001)
@@ -30,13 +30,13 @@ class Curves(NamedTuple):
 
     images: Integers
     labels: Integers
-    precision: Floats
-    recall: Floats
-    f1: Floats
-    envelope: Floats
-    ap: Floats
+    precision: Doubles
+    recall: Doubles
+    f1: Doubles
+    envelope: Doubles
+    ap: Doubles
 
-    def at(self, confidence: float) -> tuple[Floats, Floats, Floats]:
+    def precision_recall_f1(self, confidence: float) -> tuple[Doubles, Doubles, Doubles]:
         """Precision, recall and F1 [K] of the detections above the confidence."""
         place = round(float(np.interp(confidence, AXIS, np.arange(len(AXIS)))))
         return self.precision[:, place], self.recall[:, place], self.f1[:, place]
@@ -47,7 +47,7 @@ class Curves(NamedTuple):
         there = self.labels > 0
         if not there.any():
             return Means(0.0, 0.0, 0.0, 0.0, 0.0)
-        p, r, f1 = (float(values[there].mean()) for values in self.at(CONFIDENCE))
+        p, r, f1 = (float(values[there].mean()) for values in self.precision_recall_f1(CONFIDENCE))
         return Means(p, r, f1, float(self.ap[there, 0].mean()), float(self.ap[there].mean()))
 
 
@@ -61,21 +61,23 @@ class Means(NamedTuple):
     map: float
 
 
-def curves(ground: Ground, detections: Floats) -> Curves:
+def compute_curves(ground: GroundTruth, detections: Doubles) -> Curves:
     """YOLOR's figures of detections [D, 7]; crowds count nowhere."""
-    ground = ground.boxes_at(~ground.crowd)
-    order = by_score(detections)
-    right = flags_at(best_matches(ground, detections), order, THRESHOLDS)[order]
+    ground = ground.select_boxes(~ground.crowd)
+    order = score_order(detections)
+    right = true_positive_flags(best_matches(ground, detections), order, THRESHOLDS)[order]
     labels, scores = detections[order, 6].astype(np.int64), detections[order, 5]
     count = len(ground.names)
     boxes = np.bincount(ground.classes, minlength=count)
     places = np.unique(np.stack([ground.images, ground.classes], axis=1), axis=0)[:, 1]
-    rows = [_of_class(right[labels == k], scores[labels == k], int(boxes[k])) for k in range(count)]
+    rows = [_class_curves(right[labels == k], scores[labels == k], int(boxes[k])) for k in range(count)]
     stacked = (np.stack(column) for column in zip(*rows, strict=True))
     return Curves(np.bincount(places, minlength=count), boxes, *stacked)
 
 
-def _of_class(right: Flags, scores: Floats, boxes: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+def _class_curves(
+    right: Flags, scores: Doubles, boxes: int
+) -> tuple[Doubles, Doubles, Doubles, Doubles, Doubles]:
     """precision, recall, f1, envelope [X], ap [I] of one class; right [D, I] and scores [D], best first."""
     if not boxes:
         nothing = np.full(len(AXIS), np.nan)
@@ -93,7 +95,7 @@ def _of_class(right: Flags, scores: Floats, boxes: int) -> tuple[Floats, Floats,
     return p, r, f1, envelope(recall[:, 0], precision[:, 0], AXIS), ap
 
 
-def envelope(recall: Floats, precision: Floats, places: Floats) -> Floats:
+def envelope(recall: Doubles, precision: Doubles, places: Doubles) -> Doubles:
     """The precision at these recalls, linear between the points of the curve once it never rises."""
     end = min(float(recall[-1]) + TAIL, 1.0)
     steps = np.concatenate([[0.0], recall, [end]])
@@ -102,7 +104,7 @@ def envelope(recall: Floats, precision: Floats, places: Floats) -> Floats:
     return np.interp(places, steps, falling)
 
 
-def average_precision(recall: Floats, precision: Floats) -> float:
+def average_precision(recall: Doubles, precision: Doubles) -> float:
     """The area below the envelope at 101 recalls, by trapezoids; recall and precision [D], best first."""
     heights = envelope(recall, precision, RECALLS)
     return float(((heights[1:] + heights[:-1]) / 2 * np.diff(RECALLS)).sum())

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.evaluate.ground import Flags, Floats, Ground, Integers
-from yolor_cfg.evaluate.matching import best_matches, by_score, first_claims
+from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
+from yolor_cfg.evaluate.matching import best_matches, first_claims, score_order
 
 POINTS = {"area": 0, "voc": 11, "coco": 101}
 """How Darknet averages: the area under the curve, or precision at so many recalls."""
 CONF = 0.005
 IOU = 0.45
 """What `detector map` detects with; the network's own kind of suppression."""
-REPORTED = 0.25
+REPORT_CONF = 0.25
 """The score above which it counts true and false positives."""
 
 
@@ -27,7 +27,7 @@ class DarknetScores(NamedTuple):
     """`ap` [K], their mean, and at `reported`: right and wrong detections [K], true boxes not found,
     precision, recall, F1 and the mean IoU over all detections, wrong ones as 0."""
 
-    ap: Floats
+    ap: Doubles
     map: float
     true_positives: Integers
     false_positives: Integers
@@ -38,33 +38,38 @@ class DarknetScores(NamedTuple):
     average_iou: float
 
 
-def darknet_scores(
-    ground: Ground, detections: Floats, *, points: int = 0, iou: float = 0.5, reported: float = REPORTED
+def score_darknet(
+    ground: GroundTruth,
+    detections: Doubles,
+    *,
+    points: int = 0,
+    iou: float = 0.5,
+    reported: float = REPORT_CONF,
 ) -> DarknetScores:
     """What C Darknet's `detector map -points N -iou_thresh IOU -thresh REPORTED` says.
 
     Counts above `reported` go to the best detection of a box. Darknet takes them in the order of its last
     class, which can give a box to a second detection; its AP does not depend on that.
     """
-    ground = ground.boxes_at(~ground.crowd)
+    ground = ground.select_boxes(~ground.crowd)
     count = len(ground.names)
     boxes = np.bincount(ground.classes, minlength=count)
     best = best_matches(ground, detections)
-    order = by_score(detections)
+    order = score_order(detections)
     right = first_claims(best, order, above=iou)
     labels = detections[:, 6].astype(np.int64)
     ap = np.array([_ap(right[order][labels[order] == k], int(boxes[k]), points) for k in range(count)])
     likely = detections[:, 5] > reported
     tp = np.bincount(labels[likely & right], minlength=count)
     fp = np.bincount(labels[likely & ~right], minlength=count)
-    p, r = _ratio(tp.sum(), tp.sum() + fp.sum()), _ratio(tp.sum(), boxes.sum())
-    shared = _ratio(best.overlaps[likely & right].sum(), likely.sum())
+    p, r = _divide(tp.sum(), tp.sum() + fp.sum()), _divide(tp.sum(), boxes.sum())
+    shared = _divide(best.ious[likely & right].sum(), likely.sum())
     mean = float(ap.mean()) if count else 0.0
     missed = int(boxes.sum() - tp.sum())
-    return DarknetScores(ap, mean, tp, fp, missed, p, r, _ratio(2 * p * r, p + r), shared)
+    return DarknetScores(ap, mean, tp, fp, missed, p, r, _divide(2 * p * r, p + r), shared)
 
 
-def _ratio(part: float, whole: float) -> float:
+def _divide(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0
 
 

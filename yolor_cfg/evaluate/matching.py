@@ -12,96 +12,96 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.evaluate.ground import Flags, Floats, Ground, Integers
+from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
 
-NOBODY = -1
+NO_BOX = -1
 
 
-class Best(NamedTuple):
+class BoxMatches(NamedTuple):
     """Of each detection the true box of its image and class that it overlaps most (NOBODY if none is touched)
     and the IoU: [D] both."""
 
     boxes: Integers
-    overlaps: Floats
+    ious: Doubles
 
 
-class Pairs(NamedTuple):
+class ImageIndices(NamedTuple):
     """Detections and true boxes of one image, by number."""
 
     detections: Integers
     boxes: Integers
 
 
-def by_image(ground: Ground, detections: Floats) -> Iterator[Pairs]:
+def group_by_image(ground: GroundTruth, detections: Doubles) -> Iterator[ImageIndices]:
     """For every image with both: its detections and its true boxes."""
-    found = _grouped(detections[:, 0].astype(np.int64), len(ground.image_ids))
-    true = _grouped(ground.images, len(ground.image_ids))
+    found = _group_indices(detections[:, 0].astype(np.int64), len(ground.image_ids))
+    true = _group_indices(ground.images, len(ground.image_ids))
     for mine, boxes in zip(found, true, strict=True):
         if len(mine) and len(boxes):
-            yield Pairs(mine, boxes)
+            yield ImageIndices(mine, boxes)
 
 
-def _grouped(images: Integers, count: int) -> list[Integers]:
+def _group_indices(images: Integers, count: int) -> list[Integers]:
     order = np.argsort(images, kind="stable")
     return np.split(order, np.searchsorted(images[order], np.arange(1, count)))[:count]
 
 
-def overlaps(first_ltwh: Floats, second_ltwh: Floats) -> Floats:
+def iou_matrix(first_ltwh: Doubles, second_ltwh: Doubles) -> Doubles:
     """IoU [A, B] of boxes [A, 4] and [B, 4] as left, top, width, height; 0 without area."""
     low = np.maximum(first_ltwh[:, None, :2], second_ltwh[None, :, :2])
-    high = np.minimum(_far(first_ltwh)[:, None], _far(second_ltwh)[None])
+    high = np.minimum(_far_corners(first_ltwh)[:, None], _far_corners(second_ltwh)[None])
     shared = (high - low).clip(0).prod(-1)
     union = first_ltwh[:, 2:].prod(-1)[:, None] + second_ltwh[:, 2:].prod(-1)[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _far(boxes_ltwh: Floats) -> Floats:
+def _far_corners(boxes_ltwh: Doubles) -> Doubles:
     return boxes_ltwh[:, :2] + boxes_ltwh[:, 2:]
 
 
-def best_matches(ground: Ground, detections: Floats) -> Best:
+def best_matches(ground: GroundTruth, detections: Doubles) -> BoxMatches:
     """The true box that each detection overlaps most; of two equal ones the first."""
-    best = Best(np.full(len(detections), NOBODY), np.zeros(len(detections)))
+    best = BoxMatches(np.full(len(detections), NO_BOX), np.zeros(len(detections)))
     labels = detections[:, 6].astype(np.int64)
-    for mine, boxes in by_image(ground, detections):
-        table = overlaps(detections[mine, 1:5], ground.boxes_ltwh[boxes])
+    for mine, boxes in group_by_image(ground, detections):
+        table = iou_matrix(detections[mine, 1:5], ground.boxes_ltwh[boxes])
         table[labels[mine][:, None] != ground.classes[boxes][None]] = 0
         place = table.argmax(axis=1)
         most = table[np.arange(len(mine)), place]
-        best.overlaps[mine] = most
-        best.boxes[mine] = np.where(most > 0, boxes[place], NOBODY)
+        best.ious[mine] = most
+        best.boxes[mine] = np.where(most > 0, boxes[place], NO_BOX)
     return best
 
 
-def first_claims(best: Best, order: Integers, *, above: float) -> Flags:
+def first_claims(best: BoxMatches, order: Integers, *, above: float) -> Flags:
     """[D] True for the first detection, in this order, that claims its true box with an IoU above the
     threshold. One whose best box is taken finds nothing, even if it overlaps another."""
-    claims = order[(best.overlaps[order] > above) & (best.boxes[order] != NOBODY)]
+    claims = order[(best.ious[order] > above) & (best.boxes[order] != NO_BOX)]
     _, first = np.unique(best.boxes[claims], return_index=True)
     right = np.zeros(len(order), dtype=np.bool_)
     right[claims[first]] = True
     return right
 
 
-def by_score(detections: Floats) -> Integers:
+def score_order(detections: Doubles) -> Integers:
     """[D] numbers of the detections, best first; equal scores in their order."""
     return np.argsort(-detections[:, 5], kind="stable")
 
 
 def confusion_matrix(
-    ground: Ground, detections: Floats, *, conf: float = 0.25, iou: float = 0.45
+    ground: GroundTruth, detections: Doubles, *, conf: float = 0.25, iou: float = 0.45
 ) -> Integers:
     """Counts [K + 1, K + 1]: row the true class, column the detected one; the last row is what is no object,
     the last column what was not found. Pairs are made from the largest IoU above `iou` down, whatever the
     classes; detections up to `conf` and crowds count nowhere."""
-    ground = ground.boxes_at(~ground.crowd)
+    ground = ground.select_boxes(~ground.crowd)
     detections = detections[detections[:, 5] > conf]
     nothing = len(ground.names)
     seen = np.full(len(ground.classes), nothing)
     true = np.full(len(detections), nothing)
     labels = detections[:, 6].astype(np.int64)
-    for mine, boxes in by_image(ground, detections):
-        for i, j in _greedy(overlaps(detections[mine, 1:5], ground.boxes_ltwh[boxes]), iou):
+    for mine, boxes in group_by_image(ground, detections):
+        for i, j in _greedy_pairs(iou_matrix(detections[mine, 1:5], ground.boxes_ltwh[boxes]), iou):
             seen[boxes[j]] = labels[mine[i]]
             true[mine[i]] = ground.classes[boxes[j]]
     matrix = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
@@ -111,7 +111,7 @@ def confusion_matrix(
     return matrix
 
 
-def _greedy(table: Floats, iou: float) -> Iterator[tuple[int, int]]:
+def _greedy_pairs(table: Doubles, iou: float) -> Iterator[tuple[int, int]]:
     """Row and column of each pair, the largest first; a row and a column are taken once."""
     rows, columns = (table > iou).nonzero()
     taken: tuple[set[int], set[int]] = (set(), set())
@@ -123,8 +123,8 @@ def _greedy(table: Floats, iou: float) -> Iterator[tuple[int, int]]:
             yield i, j
 
 
-def flags_at(best: Best, order: Integers, thresholds: NDArray[np.float64]) -> Flags:
+def true_positive_flags(best: BoxMatches, order: Integers, thresholds: NDArray[np.float64]) -> Flags:
     """[D, I] which detections are right at each threshold, by YOLOR's rule: a true box goes to the first
     detection that claims it above the lowest threshold, and only that one may be right above the others."""
     right = first_claims(best, order, above=float(thresholds.min()))
-    return right[:, None] & (best.overlaps[:, None] > thresholds)
+    return right[:, None] & (best.ious[:, None] > thresholds)

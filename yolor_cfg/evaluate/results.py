@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.evaluate.ground import Floats, Ground, described, no_detections, read_json
+from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, describe_json, no_detections, read_json
 from yolor_cfg.files import reason_of
 
 FIELDS = ("image_id", "bbox", "score", "category_id")
@@ -23,53 +23,55 @@ BOX_DIGITS, SCORE_DIGITS = 3, 5
 """Decimals in predictions.json, as YOLOR writes them."""
 
 
-def read_results(path: str | Path, ground: Ground) -> Floats:
+def read_results(path: str | Path, ground: GroundTruth) -> Doubles:
     """The detections in a .json file, or in a folder of Darknet's .txt files (one a class), or in one such
     file. Raises DataError for what is no result, and for images or classes that the truth does not have."""
     place = Path(path)
     if place.is_dir():
-        return _of_folder(place, ground)
+        return _read_darknet_folder(place, ground)
     if place.suffix.lower() == ".txt":
-        return _joined([_of_text(place, ground, _class_of(place, ground))])
-    return of_coco_results(read_json(path), ground, path=str(path))
+        return _concat([_read_darknet_file(place, ground, _require_class_id(place, ground))])
+    return parse_coco_results(read_json(path), ground, path=str(path))
 
 
-def of_coco_results(document: Any, ground: Ground, *, path: str) -> Floats:
+def parse_coco_results(document: Any, ground: GroundTruth, *, path: str) -> Doubles:
     """The detections of a list of {"image_id", "bbox", "score", "category_id"}, boxes as left, top, width,
     height in pixels."""
     if not isinstance(document, list):
         raise DataError(
             "these are no COCO results",
             path=path,
-            found=described(document),
+            found=describe_json(document),
             allowed=f"a list of objects with {', '.join(FIELDS)}",
         )
     for i, one in enumerate(document):
         if not isinstance(one, dict) or not set(FIELDS) <= one.keys():
-            raise _wrong(path, i, found=described(one), allowed=f"an object with {', '.join(FIELDS)}")
-    images = _numbers(
+            raise _result_error(
+                path, i, found=describe_json(one), allowed=f"an object with {', '.join(FIELDS)}"
+            )
+    images = _find_indices(
         [one["image_id"] for one in document],
-        _by_name(ground.image_ids),
+        _index_by_key(ground.image_ids),
         path=path,
         what="image",
         hint="do the results belong to these annotations?",
     )
-    classes = _numbers(
+    classes = _find_indices(
         [one["category_id"] for one in document],
-        _by_name(ground.category_ids),
+        _index_by_key(ground.category_ids),
         path=path,
         what="category",
         hint=_class_hint([one["category_id"] for one in document], ground),
     )
-    rows = [[*_box(one, i, path), _score(one, i, path)] for i, one in enumerate(document)]
+    rows = [[*_parse_box(one, i, path), _parse_score(one, i, path)] for i, one in enumerate(document)]
     if not rows:
         return no_detections()
     return np.column_stack([images, np.array(rows, dtype=np.float64), classes])
 
 
-def to_coco_results(detections: Floats, ground: Ground) -> list[dict[str, Any]]:
+def to_coco_results(detections: Doubles, ground: GroundTruth) -> list[dict[str, Any]]:
     """The detections [D, 7] as COCO results, with boxes to 1/1000 pixel and scores to 5 decimals."""
-    rows = rounded(detections).tolist()
+    rows = round_detections(detections).tolist()
     return [
         {
             "image_id": ground.image_ids[int(image)],
@@ -81,18 +83,18 @@ def to_coco_results(detections: Floats, ground: Ground) -> list[dict[str, Any]]:
     ]
 
 
-def rounded(detections: Floats) -> Floats:
+def round_detections(detections: Doubles) -> Doubles:
     """The detections [D, 7] as a results file holds them."""
     digits = [0, *[BOX_DIGITS] * 4, SCORE_DIGITS, 0]
     return np.stack([detections[:, i].round(digit) for i, digit in enumerate(digits)], axis=1)
 
 
-def _box(one: Mapping[str, Any], number: int, path: str) -> Sequence[float]:
+def _parse_box(one: Mapping[str, Any], number: int, path: str) -> Sequence[float]:
     box = one["bbox"]
     if not (isinstance(box, list) and len(box) == 4 and all(_is_finite(side) for side in box)):
-        raise _wrong(path, number, found=f"bbox {box}", allowed="[left, top, width, height] in pixels")
+        raise _result_error(path, number, found=f"bbox {box}", allowed="[left, top, width, height] in pixels")
     if box[2] < 0 or box[3] < 0:
-        raise _wrong(
+        raise _result_error(
             path,
             number,
             found=f"bbox {box}",
@@ -102,9 +104,9 @@ def _box(one: Mapping[str, Any], number: int, path: str) -> Sequence[float]:
     return box
 
 
-def _score(one: Mapping[str, Any], number: int, path: str) -> float:
+def _parse_score(one: Mapping[str, Any], number: int, path: str) -> float:
     if not _is_finite(one["score"]):
-        raise _wrong(path, number, found=f"score {one['score']}", allowed="a number")
+        raise _result_error(path, number, found=f"score {one['score']}", allowed="a number")
     return float(one["score"])
 
 
@@ -112,16 +114,16 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def _wrong(path: str, number: int, *, found: str, allowed: str, hint: str = "") -> DataError:
+def _result_error(path: str, number: int, *, found: str, allowed: str, hint: str = "") -> DataError:
     return DataError(f"result {number} cannot be used", path=path, found=found, allowed=allowed, hint=hint)
 
 
-def _by_name(keys: Sequence[int | str]) -> dict[Hashable, int]:
+def _index_by_key(keys: Sequence[int | str]) -> dict[Hashable, int]:
     """The number of each key, also by its text: some files write their ids as words."""
     return {str(key): i for i, key in enumerate(keys)} | {key: i for i, key in enumerate(keys)}
 
 
-def _numbers(
+def _find_indices(
     keys: Sequence[Any], table: Mapping[Hashable, int], *, path: str, what: str, hint: str
 ) -> list[int]:
     """The number of each key; raises DataError that names those which the truth does not have."""
@@ -137,23 +139,25 @@ def _numbers(
     return [table[key] for key in keys]
 
 
-def _class_hint(keys: Sequence[Any], ground: Ground) -> str:
+def _class_hint(keys: Sequence[Any], ground: GroundTruth) -> str:
     least, most = min(ground.category_ids, default=0), max(ground.category_ids, default=0)
     shift = "; these look like class numbers from 0" if 0 in keys and least > 0 else ""
     return f"the categories of the truth are {least}..{most}{shift}"
 
 
-class _Rows(NamedTuple):
+class _DarknetRows(NamedTuple):
     """Of one Darknet file: names of images, and score, left, top, right, bottom of each detection."""
 
     images: list[str]
     values: list[list[float]]
 
 
-def _of_folder(folder: Path, ground: Ground) -> Floats:
+def _read_darknet_folder(folder: Path, ground: GroundTruth) -> Doubles:
     """All files of the folder whose names end with a class of the truth."""
     files = {
-        label: path for path in sorted(folder.glob("*.txt")) if (label := _label(path, ground)) is not None
+        label: path
+        for path in sorted(folder.glob("*.txt"))
+        if (label := _file_class_id(path, ground)) is not None
     }
     if not files:
         raise DataError(
@@ -162,17 +166,17 @@ def _of_folder(folder: Path, ground: Ground) -> Floats:
             allowed=", ".join(f"comp4_det_test_{name}.txt" for name in ground.names[:3]) + " ...",
             hint="these are the files that `darknet detector valid` leaves in results/",
         )
-    return _joined([_of_text(path, ground, label) for label, path in files.items()])
+    return _concat([_read_darknet_file(path, ground, label) for label, path in files.items()])
 
 
-def _label(path: Path, ground: Ground) -> int | None:
+def _file_class_id(path: Path, ground: GroundTruth) -> int | None:
     """The class that the file is named after, whatever prefix `-out` gave; of two the longer."""
     fits = [i for i, name in enumerate(ground.names) if path.stem == name or path.stem.endswith("_" + name)]
     return max(fits, key=lambda i: len(ground.names[i]), default=None)
 
 
-def _class_of(path: Path, ground: Ground) -> int:
-    label = _label(path, ground)
+def _require_class_id(path: Path, ground: GroundTruth) -> int:
+    label = _file_class_id(path, ground)
     if label is None:
         raise DataError(
             "this file is not named after a class of the truth",
@@ -183,14 +187,14 @@ def _class_of(path: Path, ground: Ground) -> int:
     return label
 
 
-def _of_text(path: Path, ground: Ground, label: int) -> Floats:
+def _read_darknet_file(path: Path, ground: GroundTruth, class_id: int) -> Doubles:
     """[D, 7] of one class. Darknet's pixels count from 1: it adds 1 to every side, then limits them to the
     image; width and height are the differences of sides."""
-    rows = _rows(path)
+    rows = _read_rows(path)
     if not rows.images:
         return no_detections()
-    table = _by_stem(ground)
-    images = _numbers(
+    table = _index_by_stem(ground)
+    images = _find_indices(
         rows.images,
         table,
         path=str(path),
@@ -200,15 +204,15 @@ def _of_text(path: Path, ground: Ground, label: int) -> Floats:
     values = np.array(rows.values)
     corner, far = values[:, 1:3], values[:, 3:5]
     size = np.maximum(far - corner, 0)
-    return np.column_stack([images, corner - 1, size, values[:, 0], np.full(len(values), label)])
+    return np.column_stack([images, corner - 1, size, values[:, 0], np.full(len(values), class_id)])
 
 
-def _rows(path: Path) -> _Rows:
+def _read_rows(path: Path) -> _DarknetRows:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as fault:
         raise DataError(f"cannot be read: {reason_of(fault)}", path=str(path)) from None
-    rows = _Rows([], [])
+    rows = _DarknetRows([], [])
     for number, line in enumerate(text.splitlines(), start=1):
         name, *values = line.rsplit(maxsplit=DARKNET_FIELDS - 1) or [""]
         if not line.strip():
@@ -230,10 +234,10 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) is not None
 
 
-def _by_stem(ground: Ground) -> dict[Hashable, int]:
+def _index_by_stem(ground: GroundTruth) -> dict[Hashable, int]:
     """The number of each image by the name of its file without suffix, and by its id."""
-    return _by_name(ground.image_ids) | {Path(file).stem: i for i, file in enumerate(ground.files)}
+    return _index_by_key(ground.image_ids) | {Path(file).stem: i for i, file in enumerate(ground.files)}
 
 
-def _joined(parts: Sequence[Floats]) -> Floats:
+def _concat(parts: Sequence[Doubles]) -> Doubles:
     return np.concatenate([no_detections(), *parts])

@@ -16,25 +16,32 @@ from torch import Tensor
 
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
-from yolor_cfg.detect.nms import Rules, suppressed, suppression
-from yolor_cfg.errors import DataError, one_of
+from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
+from yolor_cfg.errors import DataError, check_choice
 from yolor_cfg.evaluate import darknet_map
-from yolor_cfg.evaluate.batches import Group, Plan, loaded, rectangle_multiple, rectangles, split
-from yolor_cfg.evaluate.ground import Floats, Ground, no_detections, of_dataset
-from yolor_cfg.evaluate.results import rounded
-from yolor_cfg.evaluate.scores import USUAL, Counting, Scores, Speed, score
+from yolor_cfg.evaluate.batches import (
+    Group,
+    ImagePlan,
+    load_batches,
+    rectangle_multiple,
+    rectangle_plans,
+    split_batches,
+)
+from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground_truth, no_detections
+from yolor_cfg.evaluate.results import round_detections
+from yolor_cfg.evaluate.scores import DEFAULT_METRICS, MetricOptions, Scores, Speed, score_detections
 from yolor_cfg.graph import Graph
-from yolor_cfg.images.fit import FITS, default_preprocess
-from yolor_cfg.model import Network, Predictions, refuse_without_boxes
-from yolor_cfg.parallel import gathered, rank, shared
+from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
+from yolor_cfg.model import Network, Predictions, check_heads
+from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
 
-DARKNET_MOST = 1000
+DARKNET_MAX_DET = 1000
 """Detections of an image that Darknet's figures look at; it has no limit itself, but an untrained network has
 a million candidates."""
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Settings(NamedTuple):
+class EvalSettings(NamedTuple):
     """How a network is tested; YOLOR's way as it stands.
 
     `preprocess` and `nms` None are those of the network's dialect. `rectangles` lets the letterboxes of the
@@ -52,61 +59,71 @@ class Settings(NamedTuple):
     padding: float = 0.5
     precision: str = "fp32"
     darknet: bool = False
-    counting: Counting = USUAL
+    metric_options: MetricOptions = DEFAULT_METRICS
 
 
-YOLOR_WAY = Settings()
-Progress = Callable[[int], None]
+YOLOR_SETTINGS = EvalSettings()
+ProgressCallback = Callable[[int], None]
 
 
-class Collected(NamedTuple):
+class NetworkDetections(NamedTuple):
     """What a network found: detections [D, 7] as a results file holds them, those of Darknet's rules, the
     images that could not be read with the reason, and the speed."""
 
-    detections: Floats
-    darknet: Floats | None
+    detections: Doubles
+    darknet: Doubles | None
     skipped: tuple[tuple[int, str], ...]
     speed: Speed
 
 
-class _Part(NamedTuple):
+class _PartialDetections(NamedTuple):
     """What one process found: images looked at, detections, skipped, seconds by stage."""
 
     images: int
-    detections: Floats
-    darknet: Floats
+    detections: Doubles
+    darknet: Doubles
     skipped: tuple[tuple[int, str], ...]
-    seconds: Floats
+    seconds: Doubles
 
 
-def evaluate(network: Network, dataset: Dataset, *, settings: Settings = YOLOR_WAY) -> Scores:
+def evaluate(network: Network, dataset: Dataset, *, settings: EvalSettings = YOLOR_SETTINGS) -> Scores:
     """The scores of a network on a data set; no file is written, and the network is left in the mode it was
     in. Of several processes each looks at its share, process 0 scores, and all get the scores."""
-    collected = collect(network, dataset, settings=settings)
-    scores = collected and scored(of_dataset(dataset), collected, counting=settings.counting)
-    everywhere: Scores = shared(scores)
+    collected = collect_detections(network, dataset, settings=settings)
+    scores = collected and score_network(
+        dataset_ground_truth(dataset), collected, metric_options=settings.metric_options
+    )
+    everywhere: Scores = broadcast_object(scores)
     return everywhere
 
 
-def scored(ground: Ground, collected: Collected, *, counting: Counting = USUAL) -> Scores:
+def score_network(
+    ground: GroundTruth, collected: NetworkDetections, *, metric_options: MetricOptions = DEFAULT_METRICS
+) -> Scores:
     """The scores of what a network found; images that could not be read count neither way."""
-    seen = ground.without([image for image, _ in collected.skipped])
-    scores = score(seen, collected.detections, darknet=collected.darknet, counting=counting)
+    seen = ground.drop_images([image for image, _ in collected.skipped])
+    scores = score_detections(
+        seen, collected.detections, darknet=collected.darknet, metric_options=metric_options
+    )
     skipped = tuple(reason for _, reason in collected.skipped)
     return scores._replace(speed=collected.speed, skipped=skipped, images=scores.images - len(skipped))
 
 
-def collect(
-    network: Network, dataset: Dataset, *, settings: Settings = YOLOR_WAY, progress: Progress | None = None
-) -> Collected | None:
+def collect_detections(
+    network: Network,
+    dataset: Dataset,
+    *,
+    settings: EvalSettings = YOLOR_SETTINGS,
+    progress: ProgressCallback | None = None,
+) -> NetworkDetections | None:
     """The detections in all images of the data set; None in all processes but the first. `progress` is called
     with the number of images done."""
-    refuse_without_boxes(network)
+    check_heads(network)
     _refuse_other_classes(network, dataset)
-    one_of(settings.precision, tuple(PRECISIONS))
-    plans, settings = _planned(network, dataset, settings)
-    part = _looked_at(network, dataset, plans=plans, settings=settings, progress=progress)
-    parts: list[_Part] = gathered(part)
+    check_choice(settings.precision, tuple(PRECISIONS))
+    plans, settings = _plan_images(network, dataset, settings)
+    part = _detect_images(network, dataset, plans=plans, settings=settings, progress=progress)
+    parts: list[_PartialDetections] = gather_objects(part)
     if not parts:
         return None
     images = max(1, sum(part.images for part in parts))
@@ -115,9 +132,9 @@ def collect(
     if len(skipped) == len(dataset.samples):
         found = skipped[0][1] if skipped else "no images"
         raise DataError("not one image could be read", path=dataset.origin, found=found)
-    detections = rounded(_in_order([part.detections for part in parts]))
-    darknet = _in_order([part.darknet for part in parts]) if settings.darknet else None
-    return Collected(detections, darknet, skipped, speed)
+    detections = round_detections(_sort_by_image([part.detections for part in parts]))
+    darknet = _sort_by_image([part.darknet for part in parts]) if settings.darknet else None
+    return NetworkDetections(detections, darknet, skipped, speed)
 
 
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
@@ -131,22 +148,24 @@ def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
         )
 
 
-def _planned(network: Network, dataset: Dataset, settings: Settings) -> tuple[list[Plan], Settings]:
+def _plan_images(
+    network: Network, dataset: Dataset, settings: EvalSettings
+) -> tuple[list[ImagePlan], EvalSettings]:
     """This process's share of the images, with the settings that the network leaves no choice in."""
     graph = network.graph
-    how = one_of(settings.preprocess or default_preprocess(graph), FITS)
+    how = check_choice(settings.preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
     if is_recurrent(network):
         settings = settings._replace(batch_size=1)
     sizes = np.array([sample.size for sample in dataset.samples], np.int32).reshape(-1, 2)
     square = graph.image.height == graph.image.width
     if settings.rectangles and graph.dialect.is_yolor and how == "letterbox" and square:
         rules = RectRules(graph.image.width, rectangle_multiple(graph), settings.padding)
-        plans = rectangles(sizes, batch_size=settings.batch_size, rules=rules)
+        plans = rectangle_plans(sizes, batch_size=settings.batch_size, rules=rules)
     else:
         # In the yolor dialect a fixed letterbox has padding up to one stride only, so sizes differ.
-        plans = [Plan(image, None) for image in range(len(sizes))]
-    here = rank()
-    return plans[here.number :: here.world], settings._replace(preprocess=how)
+        plans = [ImagePlan(image, None) for image in range(len(sizes))]
+    here = this_process()
+    return plans[here.rank :: here.world_size], settings._replace(preprocess=how)
 
 
 def is_recurrent(network: Network) -> bool:
@@ -154,24 +173,24 @@ def is_recurrent(network: Network) -> bool:
     return any(hasattr(layer, "initial_state") for layer in network.module_list)
 
 
-def _looked_at(
+def _detect_images(
     network: Network,
     dataset: Dataset,
     *,
-    plans: Sequence[Plan],
-    settings: Settings,
-    progress: Progress | None,
-) -> _Part:
+    plans: Sequence[ImagePlan],
+    settings: EvalSettings,
+    progress: ProgressCallback | None,
+) -> _PartialDetections:
     assert settings.preprocess is not None
-    kinds = rules_of(network.graph, settings)
+    kinds = choose_rules(network.graph, settings)
     found, darknet = [no_detections()], [no_detections()]
     skipped: list[tuple[int, str]] = []
     seconds, images = np.zeros(3), 0
-    batches = list(split(plans, settings.batch_size))
-    with evaluating(network), torch.inference_mode():
-        for batch in loaded(dataset.samples, network.graph, batches=batches, how=settings.preprocess):
+    batches = list(split_batches(plans, settings.batch_size))
+    with eval_mode(network), torch.inference_mode():
+        for batch in load_batches(dataset.samples, network.graph, batches=batches, how=settings.preprocess):
             for group in batch.groups:
-                outcome = _in_group(network, group, kinds=kinds, precision=settings.precision)
+                outcome = _detect_group(network, group, kinds=kinds, precision=settings.precision)
                 found.append(outcome.detections)
                 darknet.append(outcome.darknet)
                 seconds += outcome.seconds
@@ -180,18 +199,20 @@ def _looked_at(
             seconds[0] += batch.seconds
             if progress:
                 progress(images + len(skipped))
-    return _Part(images, np.concatenate(found), np.concatenate(darknet), tuple(skipped), seconds)
+    return _PartialDetections(images, np.concatenate(found), np.concatenate(darknet), tuple(skipped), seconds)
 
 
-def _in_group(network: Network, group: Group, *, kinds: Sequence[Rules], precision: str) -> _Part:
+def _detect_group(
+    network: Network, group: Group, *, kinds: Sequence[NmsRules], precision: str
+) -> _PartialDetections:
     """The detections by each kind of suppression; only the first is timed."""
     start = time.perf_counter()
     predictions = predict(network, torch.from_numpy(group.pixels), precision=precision)
     middle = time.perf_counter()
-    found = _rows(predictions, group, kinds[0])
+    found = _group_detections(predictions, group, kinds[0])
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
-    darknet = _rows(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
-    return _Part(len(group.images), found, darknet, (), seconds)
+    darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
+    return _PartialDetections(len(group.images), found, darknet, (), seconds)
 
 
 def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Predictions:
@@ -206,22 +227,22 @@ def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Pre
     return Predictions(*(part.float().cpu() for part in predictions))
 
 
-def rules_of(graph: Graph, settings: Settings) -> list[Rules]:
+def choose_rules(graph: Graph, settings: EvalSettings) -> list[NmsRules]:
     """What counts as a detection: by the network's dialect, every class of a box; where Darknet's figures are
     wanted, also what `detector map` takes."""
-    kind, beta = suppression(graph, "cfg")
-    usual, _ = suppression(graph, settings.nms)
-    rules = [Rules(settings.conf, settings.iou, usual, beta, multi_label=True, max_det=settings.max_det)]
+    kind, beta = choose_nms(graph, "cfg")
+    usual, _ = choose_nms(graph, settings.nms)
+    rules = [NmsRules(settings.conf, settings.iou, usual, beta, multi_label=True, max_det=settings.max_det)]
     if settings.darknet:
-        least, most = darknet_map.CONF, DARKNET_MOST
-        rules.append(Rules(least, darknet_map.IOU, kind, beta, multi_label=True, max_det=most))
+        least, most = darknet_map.CONF, DARKNET_MAX_DET
+        rules.append(NmsRules(least, darknet_map.IOU, kind, beta, multi_label=True, max_det=most))
     return rules
 
 
-def _rows(predictions: Predictions, group: Group, rules: Rules) -> Floats:
+def _group_detections(predictions: Predictions, group: Group, rules: NmsRules) -> Doubles:
     """[D, 7] of the images of a group; boxes in pixels of the image."""
     rows = [no_detections()]
-    images = suppressed(predictions, group.placements, rules=rules)
+    images = apply_nms(predictions, group.placements, rules=rules)
     for image, found in zip(group.images, images, strict=True):
         boxes_xyxy, scores, classes = (part.double().numpy() for part in found)
         corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
@@ -229,14 +250,14 @@ def _rows(predictions: Predictions, group: Group, rules: Rules) -> Floats:
     return np.concatenate(rows)
 
 
-def _in_order(parts: Sequence[Floats]) -> Floats:
+def _sort_by_image(parts: Sequence[Doubles]) -> Doubles:
     """The detections by image, so that equal scores rank as if one process had found them."""
     rows = np.concatenate(parts)
     return rows[np.argsort(rows[:, 0], kind="stable")]
 
 
 @contextmanager
-def evaluating(network: Network) -> Iterator[None]:
+def eval_mode(network: Network) -> Iterator[None]:
     """The network in evaluation mode; afterwards each module is in the mode it was in."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

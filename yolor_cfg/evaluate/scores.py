@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from yolor_cfg.evaluate.coco import CATEGORY_NUMBERS, CocoScores, coco_scores
-from yolor_cfg.evaluate.curves import CONFIDENCE, Curves, curves
-from yolor_cfg.evaluate.darknet_map import DarknetScores, darknet_scores
-from yolor_cfg.evaluate.ground import Floats, Ground
+from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
+from yolor_cfg.evaluate.curves import CONFIDENCE, Curves, compute_curves
+from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
+from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 
 
 class Speed(NamedTuple):
@@ -43,31 +43,35 @@ class Scores(NamedTuple):
         return max(0.0, self.coco.numbers["AP50"])
 
 
-class Counting(NamedTuple):
+class MetricOptions(NamedTuple):
     """How figures are made: who counts COCO's, and at how many recalls Darknet averages (0: the area)."""
 
     engine: str = "auto"
     points: int = 0
 
 
-USUAL = Counting()
+DEFAULT_METRICS = MetricOptions()
 
 
-def score(
-    ground: Ground, detections: Floats, *, darknet: Floats | None = None, counting: Counting = USUAL
+def score_detections(
+    ground: GroundTruth,
+    detections: Doubles,
+    *,
+    darknet: Doubles | None = None,
+    metric_options: MetricOptions = DEFAULT_METRICS,
 ) -> Scores:
     """The scores of detections [D, 7]; `darknet` are those that Darknet's rules leave, if they differ."""
     return Scores(
-        coco_scores(ground, detections, engine=counting.engine),
-        curves(ground, detections),
-        darknet_scores(ground, detections if darknet is None else darknet, points=counting.points),
+        score_coco(ground, detections, engine=metric_options.engine),
+        compute_curves(ground, detections),
+        score_darknet(ground, detections if darknet is None else darknet, points=metric_options.points),
         len(ground.image_ids),
         len(ground.classes),
         len(detections),
     )
 
 
-def document(scores: Scores, ground: Ground) -> dict[str, Any]:
+def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
     """The scores as JSON holds them. `coco` and `per_category` (by category id) have -1 where the truth has
     no such boxes, as pycocotools says it; the columns of other rules have null."""
     mean = scores.classes.mean
@@ -81,7 +85,7 @@ def document(scores: Scores, ground: Ground) -> dict[str, Any]:
         "yolor": {**mean._asdict(), "confidence": CONFIDENCE},
         "darknet": {
             "mAP50": judged.map,
-            "mAP50_of_classes_there": _of_those_there(scores),
+            "mAP50_of_classes_there": _present_map50(scores),
             "true_positives": int(judged.true_positives.sum()),
             "false_positives": int(judged.false_positives.sum()),
             "false_negatives": judged.false_negatives,
@@ -96,12 +100,12 @@ def document(scores: Scores, ground: Ground) -> dict[str, Any]:
     }
 
 
-def class_rows(scores: Scores, ground: Ground) -> list[dict[str, Any]]:
+def class_rows(scores: Scores, ground: GroundTruth) -> list[dict[str, Any]]:
     """Of each class its id, name, images, labels, COCO's AP, P, R, F1, YOLOR's AP, Darknet's AP50."""
-    precision, recall, f1 = scores.classes.at(CONFIDENCE)
+    precision, recall, f1 = scores.classes.precision_recall_f1(CONFIDENCE)
     rows = []
     for k, (key, name) in enumerate(zip(ground.category_ids, ground.names, strict=True)):
-        coco = dict(zip(CATEGORY_NUMBERS, scores.coco.categories[k].tolist(), strict=True))
+        coco = dict(zip(CATEGORY_METRICS, scores.coco.categories[k].tolist(), strict=True))
         ours = {
             "P": precision[k],
             "R": recall[k],
@@ -111,16 +115,16 @@ def class_rows(scores: Scores, ground: Ground) -> list[dict[str, Any]]:
             "darknet_AP50": scores.darknet.ap[k],
         }
         counts = {"images": int(scores.classes.images[k]), "labels": int(scores.classes.labels[k])}
-        others = {word: _plain(value) for word, value in ours.items()}
+        others = {word: _nan_to_none(value) for word, value in ours.items()}
         rows.append({"id": key, "name": name, **counts, **coco, **others})
     return rows
 
 
-def _of_those_there(scores: Scores) -> float | None:
+def _present_map50(scores: Scores) -> float | None:
     """Darknet's mean without the zeros of classes that the truth has none of."""
     there = scores.classes.labels > 0
     return float(scores.darknet.ap[there].mean()) if there.any() else None
 
 
-def _plain(value: float) -> float | None:
+def _nan_to_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)

@@ -13,19 +13,21 @@ from numpy.typing import NDArray
 
 from yolor_cfg.images.types import Image
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT_HEIGHT = 0.022
 """Height of a capital letter by the geometric mean of the picture's sides."""
-SMALLEST_TEXT = 8
+MIN_TEXT_PIXELS = 8
 """Pixels a capital letter needs to be readable."""
-DRAWS_UNICODE = int(cv2.__version__.partition(".")[0]) >= 5
+CAN_DRAW_UNICODE = int(cv2.__version__.partition(".")[0]) >= 5
 """OpenCV 4 draws a question mark for every byte beyond ASCII."""
-SPELT_OUT = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d"})
+ASCII_SPELLINGS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d"}
+)
 
 
-class Detected(Protocol):
+class DetectionsLike(Protocol):
     """What is drawn and written: boxes_xyxy [M, 4] in pixels, scores [M], classes [M], all names."""
 
     @property
@@ -38,40 +40,40 @@ class Detected(Protocol):
     def names(self) -> Sequence[str]: ...
 
 
-class Found(NamedTuple):
+class Detection(NamedTuple):
     """One detection in plain numbers; the box is left, top, right, bottom in pixels."""
 
-    label: int
+    class_id: int
     name: str
     score: float
     box_xyxy: tuple[float, float, float, float]
 
 
-def each(detections: Detected) -> Iterator[Found]:
+def iter_detections(detections: DetectionsLike) -> Iterator[Detection]:
     """The detections one by one, in their order; a class without a name is called by its number."""
     parts = detections.boxes_xyxy, detections.scores, detections.classes
     for box, score, label in zip(*(np.asarray(part).tolist() for part in parts), strict=True):
         name = detections.names[label] if label < len(detections.names) else str(label)
-        yield Found(label, name, score, tuple(box))
+        yield Detection(label, name, score, tuple(box))
 
 
-def draw(image: Image, detections: Detected) -> Image:
+def draw_detections(image: Image, detections: DetectionsLike) -> Image:
     """A copy of the RGB picture [H, W, 3] with a frame and a label for each detection; the best lie on top.
 
     A picture of one channel becomes RGB, of more than three keeps the first three. Labels stay inside the
     picture and off each other where there is room; on a picture too small for text there are none.
     """
-    canvas = rgb_of(image)
-    finite = (one for one in each(detections) if np.isfinite(one.box_xyxy).all())
+    canvas = to_rgb(image)
+    finite = (one for one in iter_detections(detections) if np.isfinite(one.box_xyxy).all())
     found = sorted(finite, key=lambda one: one.score)
     height, width = canvas.shape[:2]
     line = max(1, round((height * width) ** 0.5 / 300))
     for one in found:
-        left, top, right, bottom = _inside(one.box_xyxy, height, width)
-        cv2.rectangle(canvas, (left, top), (right, bottom), colour_of(one.label), line)
-    plates: list[Plate] = []
+        left, top, right, bottom = _clip_to_pixels(one.box_xyxy, height, width)
+        cv2.rectangle(canvas, (left, top), (right, bottom), class_color(one.class_id), line)
+    plates: list[Caption] = []
     for one in reversed(found):
-        plate = _plate(one, canvas.shape[:2], line=line, taken=plates)
+        plate = _place_caption(one, canvas.shape[:2], line=line, taken=plates)
         if plate is not None:
             plates.append(plate)
     for plate in reversed(plates):
@@ -79,25 +81,25 @@ def draw(image: Image, detections: Detected) -> Image:
     return canvas
 
 
-def colour_of(label: int) -> Colour:
+def class_color(class_id: int) -> Color:
     """The colour of a class, always the same; neighbours are far apart in hue, and every second is darker."""
-    hue = (0.58 + label * 0.61803398875) % 1  # the golden ratio never comes near an earlier hue for long
-    lightness, saturation = ((0.50, 0.90), (0.38, 0.85), (0.62, 0.80))[label % 3]
+    hue = (0.58 + class_id * 0.61803398875) % 1  # the golden ratio never comes near an earlier hue for long
+    lightness, saturation = ((0.50, 0.90), (0.38, 0.85), (0.62, 0.80))[class_id % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def drawable(name: str, label: int, *, unicode: bool = DRAWS_UNICODE) -> str:
+def drawable_name(name: str, class_id: int, *, unicode: bool = CAN_DRAW_UNICODE) -> str:
     """The name as OpenCV can draw it; where that knows ASCII only, without accents, or else `class 3`."""
     name = " ".join(name.split())
     if unicode or name.isascii():
         return name
-    apart = unicodedata.normalize("NFKD", name.translate(SPELT_OUT))  # letters, then their accents
+    apart = unicodedata.normalize("NFKD", name.translate(ASCII_SPELLINGS))  # letters, then their accents
     plain = apart.encode("ascii", "ignore").decode().strip()
-    return plain if any(letter.isalnum() for letter in plain) else f"class {label}"
+    return plain if any(letter.isalnum() for letter in plain) else f"class {class_id}"
 
 
-class Plate(NamedTuple):
+class Caption(NamedTuple):
     """A filled plate with text; its corner is the upper left one."""
 
     text: str
@@ -106,13 +108,13 @@ class Plate(NamedTuple):
     baseline: int
     scale: float
     thickness: int
-    colour: Colour
+    color: Color
 
     def draw(self, canvas: Image) -> None:
         """Fill the plate and write in black or white, whichever is easier to read on it."""
         (left, top), (width, height) = self.corner, self.size
-        cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), self.colour, cv2.FILLED)
-        ink = (0, 0, 0) if np.dot(self.colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
+        cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), self.color, cv2.FILLED)
+        ink = (0, 0, 0) if np.dot(self.color, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
         padding = (width - self.text_width) // 2
         place = left + padding, top + height - self.baseline
         cv2.putText(canvas, self.text, place, FONT, self.scale, ink, self.thickness, cv2.LINE_AA)
@@ -122,14 +124,14 @@ class Plate(NamedTuple):
         """Pixels that the text takes."""
         return cv2.getTextSize(self.text, FONT, self.scale, self.thickness)[0][0]
 
-    def hidden(self, taken: NDArray[np.int64]) -> int:
+    def covered_area(self, taken: NDArray[np.int64]) -> int:
         """Pixels that it covers of others, which lie at left, top and have width, height [P, 4]."""
         corners, sizes = taken[:, :2], taken[:, 2:]
         ends = np.minimum(corners + sizes, np.add(self.corner, self.size))
         return int((ends - np.maximum(corners, self.corner)).clip(0).prod(axis=1).sum())
 
 
-def rgb_of(image: Image) -> Image:
+def to_rgb(image: Image) -> Image:
     """A copy [H, W, 3] of a picture: one channel is repeated, of many the first three stay."""
     pixels = image.reshape(*image.shape[:2], -1)
     if pixels.shape[2] < 3:
@@ -137,7 +139,7 @@ def rgb_of(image: Image) -> Image:
     return pixels[..., :3].copy(order="C")
 
 
-def _inside(box_xyxy: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
+def _clip_to_pixels(box_xyxy: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
     """Whole pixels of a box cut off at the picture's borders."""
     left, top, right, bottom = (round(side) for side in box_xyxy)
     return (
@@ -148,27 +150,29 @@ def _inside(box_xyxy: Sequence[float], height: int, width: int) -> tuple[int, in
     )
 
 
-def _plate(one: Found, size: tuple[int, int], *, line: int, taken: Sequence[Plate]) -> Plate | None:
+def _place_caption(
+    one: Detection, size: tuple[int, int], *, line: int, taken: Sequence[Caption]
+) -> Caption | None:
     """The label of one detection where it hides least of those there are; None if it cannot fit."""
     height, width = size
-    letters = max(SMALLEST_TEXT, round((height * width) ** 0.5 * TEXT_HEIGHT))
+    letters = max(MIN_TEXT_PIXELS, round((height * width) ** 0.5 * TEXT_HEIGHT))
     thickness = max(1, round(letters / 12))
     scale = cv2.getFontScaleFromHeight(FONT, letters, thickness)
-    text = f"{drawable(one.name, one.label)} {one.score:.2f}"
+    text = f"{drawable_name(one.name, one.class_id)} {one.score:.2f}"
     (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, thickness)
     margin = max(2, letters // 3)
     plate = text_width + 2 * margin, text_height + 2 * margin
     if plate[0] > width or plate[1] > height:
         return None
     made = (
-        Plate(text, corner, plate, margin, scale, thickness, colour_of(one.label))
-        for corner in _corners(_inside(one.box_xyxy, height, width), plate, line=line)
+        Caption(text, corner, plate, margin, scale, thickness, class_color(one.class_id))
+        for corner in _caption_corners(_clip_to_pixels(one.box_xyxy, height, width), plate, line=line)
     )
     places = np.array([(*other.corner, *other.size) for other in taken], np.int64).reshape(-1, 4)
-    return min((_shifted(plate, size) for plate in made), key=lambda plate: plate.hidden(places))
+    return min((_shift_inside(plate, size) for plate in made), key=lambda plate: plate.covered_area(places))
 
 
-def _corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -> Iterator[tuple[int, int]]:
+def _caption_corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -> Iterator[tuple[int, int]]:
     """Where a label may go, best first: above, inside at the top, below, at the bottom; left, then right."""
     left, top, right, bottom = box
     width, height = plate
@@ -179,7 +183,7 @@ def _corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -> Iterat
             yield x, y
 
 
-def _shifted(plate: Plate, size: tuple[int, int]) -> Plate:
+def _shift_inside(plate: Caption, size: tuple[int, int]) -> Caption:
     """The plate moved into the picture."""
     height, width = size
     left, top = plate.corner

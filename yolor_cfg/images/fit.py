@@ -6,10 +6,10 @@ import numpy as np
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.graph import Graph
-from yolor_cfg.images.preprocess import Prepared, YolorFit, letterbox, stretch, yolor_letterbox
+from yolor_cfg.images.preprocess import LetterboxOptions, NetworkInput, letterbox, stretch, yolor_letterbox
 from yolor_cfg.images.types import Image
 
-FITS = ("stretch", "letterbox")
+PREPROCESS_CHOICES = ("stretch", "letterbox")
 
 
 def default_preprocess(graph: Graph) -> str:
@@ -17,17 +17,17 @@ def default_preprocess(graph: Graph) -> str:
     return "letterbox" if graph.dialect.is_yolor or graph.net.letter_box else "stretch"
 
 
-def prepared(image: Image, graph: Graph, *, how: str) -> Prepared:
+def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:
     """The input of a network for one image [H, W, C]: Darknet's or YOLOR's geometry, by the dialect."""
     size = (graph.image.height, graph.image.width)
     if how == "stretch":
         return stretch(image, size)
     if graph.dialect.is_yolor:
-        return yolor_letterbox(image, size, fit=YolorFit(multiple=graph.largest_stride))
+        return yolor_letterbox(image, size, fit=LetterboxOptions(stride=graph.largest_stride))
     return letterbox(image, size)
 
 
-def checked(image: Image, channels: int) -> Image:
+def match_channels(image: Image, channels: int) -> Image:
     """The image as [H, W, C] with the network's channels; grey is repeated for RGB; raises DataError
     otherwise."""
     if image.ndim == 2:

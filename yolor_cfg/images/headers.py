@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
 from yolor_cfg.images.read import decode_image
-from yolor_cfg.images.stacks import size_of_array
+from yolor_cfg.images.stacks import read_array_size
 from yolor_cfg.images.types import Size
 
 HEAD_BYTES = 64
@@ -25,7 +25,7 @@ JPEG_LIMIT = 2**24
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-class Facts(NamedTuple):
+class ImageFileInfo(NamedTuple):
     """Size of the picture in a file of so many bytes, whose content and entry last changed at these times."""
 
     size: Size
@@ -33,25 +33,25 @@ class Facts(NamedTuple):
     mtime_ns: int
     ctime_ns: int
 
-    def holds_for(self, status: os.stat_result) -> bool:
+    def is_unchanged(self, status: os.stat_result) -> bool:
         """True if the file is still the one that was read."""
         return self[1:] == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def picture_facts(path: str, known: Facts | None = None) -> Facts:
+def read_image_info(path: str, known: ImageFileInfo | None = None) -> ImageFileInfo:
     """The facts of one file, the known ones while it has not changed; DataError if it is no whole picture."""
     try:
-        if known is not None and known.holds_for(os.stat(path)):
+        if known is not None and known.is_unchanged(os.stat(path)):
             return known
         with open(path, "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
-            size = size_of(file, status.st_size)
+            size = read_image_size(file, status.st_size)
     except OSError as fault:
         raise DataError(reason_of(fault), path=path) from None
-    return Facts(size, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return ImageFileInfo(size, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def size_of(file: BinaryIO, length: int) -> Size:
+def read_image_size(file: BinaryIO, length: int) -> Size:
     """Height and width of the picture in a file of `length` bytes."""
     head = file.read(HEAD_BYTES)
     if not head:
@@ -59,23 +59,23 @@ def size_of(file: BinaryIO, length: int) -> Size:
     for magic, read in READERS:
         if head.startswith(magic):
             size = read(file, head, length)
-            return size if size is not None and min(size) > 0 else _decoded(file)
-    return _decoded(file)
+            return size if size is not None and min(size) > 0 else _decode_size(file)
+    return _decode_size(file)
 
 
-def _decoded(file: BinaryIO) -> Size:
+def _decode_size(file: BinaryIO) -> Size:
     """The sure way, for what is unusual; raises for a truncated or damaged file."""
     file.seek(0)
     height, width, _ = decode_image(file.read(), channels=3).shape
     return height, width
 
 
-def _ends_with(file: BinaryIO, length: int, end: bytes) -> bool:
+def _has_end(file: BinaryIO, length: int, end: bytes) -> bool:
     file.seek(max(0, length - TAIL_BYTES))
     return end in file.read(TAIL_BYTES)
 
 
-def _jpeg(file: BinaryIO, head: bytes, length: int) -> Size | None:
+def _jpeg_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     """From the frame header that follows the other marker segments."""
     at = 2
     while at < min(length, JPEG_LIMIT):
@@ -85,20 +85,20 @@ def _jpeg(file: BinaryIO, head: bytes, length: int) -> Size | None:
             return None
         if part[1] in FRAMES:
             height, width = struct.unpack(">HH", part[5:9])
-            return (height, width) if _ends_with(file, length, b"\xff\xd9") else None
+            return (height, width) if _has_end(file, length, b"\xff\xd9") else None
         fill = part[1] == 0xFF
         at += 1 if fill else 2 + int.from_bytes(part[2:4], "big")
     return None
 
 
-def _png(file: BinaryIO, head: bytes, length: int) -> Size | None:
-    if head[12:16] != b"IHDR" or not _ends_with(file, length, b"IEND"):
+def _png_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
+    if head[12:16] != b"IHDR" or not _has_end(file, length, b"IEND"):
         return None
     width, height = struct.unpack(">II", head[16:24])
     return height, width
 
 
-def _bmp(file: BinaryIO, head: bytes, length: int) -> Size | None:
+def _bmp_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     """A negative height says that the rows go down."""
     if len(head) < 26 or length < int.from_bytes(head[2:6], "little"):
         return None
@@ -106,12 +106,12 @@ def _bmp(file: BinaryIO, head: bytes, length: int) -> Size | None:
     return abs(height), width
 
 
-def _gif(file: BinaryIO, head: bytes, length: int) -> Size | None:
+def _gif_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     width, height = struct.unpack("<HH", head[6:10])
-    return (height, width) if _ends_with(file, length, b"\x3b") else None
+    return (height, width) if _has_end(file, length, b"\x3b") else None
 
 
-def _webp(file: BinaryIO, head: bytes, length: int) -> Size | None:
+def _webp_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     """Only the lossy kind has its size at a plain place; the others are decoded."""
     whole = length >= 8 + int.from_bytes(head[4:8], "little")
     if head[8:16] != b"WEBPVP8 " or head[23:26] != b"\x9d\x01\x2a" or not whole:
@@ -120,17 +120,17 @@ def _webp(file: BinaryIO, head: bytes, length: int) -> Size | None:
     return height & 0x3FFF, width & 0x3FFF
 
 
-def _npy(file: BinaryIO, head: bytes, length: int) -> Size | None:
+def _npy_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     file.seek(0)
-    return size_of_array(file)
+    return read_array_size(file)
 
 
 # First bytes of a file, and what reads the size: None means that the file is to be decoded to be sure.
 READERS: tuple[tuple[bytes, Callable[[BinaryIO, bytes, int], Size | None]], ...] = (
-    (b"\xff\xd8", _jpeg),
-    (b"\x89PNG\r\n\x1a\n", _png),
-    (b"BM", _bmp),
-    (b"GIF8", _gif),
-    (b"RIFF", _webp),
-    (b"\x93NUMPY", _npy),
+    (b"\xff\xd8", _jpeg_size),
+    (b"\x89PNG\r\n\x1a\n", _png_size),
+    (b"BM", _bmp_size),
+    (b"GIF8", _gif_size),
+    (b"RIFF", _webp_size),
+    (b"\x93NUMPY", _npy_size),
 )

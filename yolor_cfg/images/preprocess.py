@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from yolor_cfg.images.types import Image, Size
 
-Floats = NDArray[np.floating]
+AnyFloats = NDArray[np.floating]
 
 DARKNET_FILL = 0.5
 YOLOR_FILL = 114
@@ -27,9 +27,9 @@ class Placement(NamedTuple):
     input_size: Size
     gain_xy: tuple[float, float]
     padding_xy: tuple[float, float]
-    clips: bool = False
+    is_clipped: bool = False
 
-    def to_image(self, boxes_xywh: Floats) -> Floats:
+    def to_image(self, boxes_xywh: AnyFloats) -> AnyFloats:
         """Corners [B, 4] in image pixels of boxes [B, 4], centre and size in input pixels.
 
         C Darknet's boxes may reach beyond the image, YOLOR's are clipped to it.
@@ -37,40 +37,40 @@ class Placement(NamedTuple):
         centre, half = boxes_xywh[..., :2], boxes_xywh[..., 2:] / 2
         corners = np.concatenate([centre - half, centre + half], axis=-1)
         corners = (corners - np.tile(self.padding_xy, 2)) / np.tile(self.gain_xy, 2)
-        if self.clips:
+        if self.is_clipped:
             corners = corners.clip(0, np.tile(self.image_size[::-1], 2))
         return corners.astype(boxes_xywh.dtype)
 
 
-class Prepared(NamedTuple):
+class NetworkInput(NamedTuple):
     """The network's input [C, H, W] float32 in 0..1, and how to get back from it."""
 
     pixels: NDArray[np.float32]
     placement: Placement
 
 
-def stretch(image: Image, size: Size) -> Prepared:
+def stretch(image: Image, size: Size) -> NetworkInput:
     """C Darknet's usual way: the whole input is the image, its aspect is not kept."""
     gain = size[1] / image.shape[1], size[0] / image.shape[0]
-    return Prepared(resized(image, size), Placement(image.shape[:2], size, gain, (0.0, 0.0)))
+    return NetworkInput(resize_darknet(image, size), Placement(image.shape[:2], size, gain, (0.0, 0.0)))
 
 
-def letterbox(image: Image, size: Size) -> Prepared:
+def letterbox(image: Image, size: Size) -> NetworkInput:
     """C Darknet's `letter_box`: aspect kept, in the middle of grey 0.5.
 
     The image starts at a whole pixel, half the padding rounded down, but the boxes are moved back by the
     unrounded half. Both are Darknet's (letterbox_image, correct_yolo_boxes).
     """
-    inner = fitted(image.shape[:2], size)
+    inner = letterbox_size(image.shape[:2], size)
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    canvas = np.full((channels_of(image), *size), DARKNET_FILL, dtype=np.float32)
-    canvas[:, top : top + inner[0], left : left + inner[1]] = resized(image, inner)
+    canvas = np.full((count_channels(image), *size), DARKNET_FILL, dtype=np.float32)
+    canvas[:, top : top + inner[0], left : left + inner[1]] = resize_darknet(image, inner)
     gain = inner[1] / image.shape[1], inner[0] / image.shape[0]
     padding = (size[1] - inner[1]) / 2, (size[0] - inner[0]) / 2
-    return Prepared(canvas, Placement(image.shape[:2], size, gain, padding))
+    return NetworkInput(canvas, Placement(image.shape[:2], size, gain, padding))
 
 
-def fitted(image_size: Size, size: Size) -> Size:
+def letterbox_size(image_size: Size, size: Size) -> Size:
     """The largest size of the image's aspect inside `size`, by C Darknet's whole-number division."""
     (h, w), (height, width) = image_size, size
     if np.float32(width) / np.float32(w) < np.float32(height) / np.float32(h):
@@ -78,7 +78,7 @@ def fitted(image_size: Size, size: Size) -> Size:
     return height, max(1, w * height // h)
 
 
-def resized(image: Image, size: Size) -> NDArray[np.float32]:
+def resize_darknet(image: Image, size: Size) -> NDArray[np.float32]:
     """[C, H, W] float32 in 0..1, interpolated as C Darknet does: first and last pixels meet, no antialiasing.
 
     Only the rows and columns that are used are gathered, so the cost follows `size`, not the image.
@@ -86,16 +86,18 @@ def resized(image: Image, size: Size) -> NDArray[np.float32]:
     here it is always the last row.
     """
     pixels = image.reshape(*image.shape[:2], -1)
-    (top, bottom, dy), (left, right, dx) = (_taps(pixels.shape[axis], size[axis]) for axis in (0, 1))
+    (top, bottom, dy), (left, right, dx) = (
+        _interpolation_taps(pixels.shape[axis], size[axis]) for axis in (0, 1)
+    )
     dy, dx = dy[:, None, None], dx[:, None]
     used, place = np.unique(np.concatenate([top, bottom]), return_inverse=True)
     rows = pixels[used]
-    across = _fraction(rows[:, left]) * (1 - dx) + _fraction(rows[:, right]) * dx
+    across = _to_unit_range(rows[:, left]) * (1 - dx) + _to_unit_range(rows[:, right]) * dx
     above, below = across[place[: size[0]]], across[place[size[0] :]]
     return np.ascontiguousarray((above * (1 - dy) + below * dy).transpose(2, 0, 1))
 
 
-def _taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+def _interpolation_taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """For each of `new` places: the pixel before it, the pixel after it, and how far it is between them."""
     step = np.float32(old - 1) / np.float32(max(1, new - 1))
     place = np.arange(new, dtype=np.float32) * step
@@ -104,88 +106,90 @@ def _taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArr
     return before, np.minimum(before + 1, old - 1), place - before.astype(np.float32)
 
 
-def _fraction(pixels: Image) -> NDArray[np.float32]:
+def _to_unit_range(pixels: Image) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-class YolorFit(NamedTuple):
+class LetterboxOptions(NamedTuple):
     """How YOLOR's letterbox fits: `multiple`, the largest stride, pads only up to one of its multiples.
 
     `enlarges` False leaves small images their size; `fills` stretches; `averages` shrinks by area, as YOLOR
     does where it reads images for a test, not for detection.
     """
 
-    multiple: int | None = None
-    enlarges: bool = True
-    fills: bool = False
-    averages: bool = False
+    stride: int | None = None
+    scaleup: bool = True
+    scale_fill: bool = False
+    antialias: bool = False
 
 
-FULL = YolorFit()
+DEFAULT_LETTERBOX = LetterboxOptions()
 
 
-class Geometry(NamedTuple):
+class LetterboxGeometry(NamedTuple):
     """Size of the image in the input, input pixels per image pixel, half the padding before it is rounded."""
 
-    inner: Size
+    inner_size: Size
     gain_xy: tuple[float, float]
     padding_xy: tuple[float, float]
 
 
-def yolor_letterbox(image: Image, size: Size, *, fit: YolorFit = FULL) -> Prepared:
+def yolor_letterbox(image: Image, size: Size, *, fit: LetterboxOptions = DEFAULT_LETTERBOX) -> NetworkInput:
     """YOLOR's way: aspect kept, padded evenly with grey 114/255; the input can be smaller than `size`."""
     inner, gain, padding = yolor_geometry(image.shape[:2], size, fit=fit)
-    (left, right), (top, bottom) = (_halves(pad) for pad in padding)
+    (left, right), (top, bottom) = (_split_padding(pad) for pad in padding)
     height, width = input_size = inner[0] + top + bottom, inner[1] + left + right
-    canvas = np.full((height, width, channels_of(image)), YOLOR_FILL, np.uint8)
-    canvas[top : height - bottom, left : width - right] = _rescaled(image, inner, averages=fit.averages)
-    pixels = np.ascontiguousarray(_fraction(canvas).transpose(2, 0, 1))
-    if fit.enlarges and not fit.fills:
-        return Prepared(pixels, centred(image.shape[:2], input_size))
-    return Prepared(pixels, Placement(image.shape[:2], input_size, gain, padding, clips=True))
+    canvas = np.full((height, width, count_channels(image)), YOLOR_FILL, np.uint8)
+    canvas[top : height - bottom, left : width - right] = _resize_opencv(
+        image, inner, antialias=fit.antialias
+    )
+    pixels = np.ascontiguousarray(_to_unit_range(canvas).transpose(2, 0, 1))
+    if fit.scaleup and not fit.scale_fill:
+        return NetworkInput(pixels, placement_from_sizes(image.shape[:2], input_size))
+    return NetworkInput(pixels, Placement(image.shape[:2], input_size, gain, padding, is_clipped=True))
 
 
-def yolor_geometry(image_size: Size, size: Size, *, fit: YolorFit) -> Geometry:
+def yolor_geometry(image_size: Size, size: Size, *, fit: LetterboxOptions) -> LetterboxGeometry:
     """What YOLOR's letterbox does to an image of `image_size`."""
     gains = size[1] / image_size[1], size[0] / image_size[0]
-    if fit.fills:
-        return Geometry(size, gains, (0.0, 0.0))
-    gain = min(gains) if fit.enlarges else min(*gains, 1.0)
+    if fit.scale_fill:
+        return LetterboxGeometry(size, gains, (0.0, 0.0))
+    gain = min(gains) if fit.scaleup else min(*gains, 1.0)
     inner = max(1, round(image_size[0] * gain)), max(1, round(image_size[1] * gain))
     spare_y, spare_x = size[0] - inner[0], size[1] - inner[1]
-    if fit.multiple:
-        spare_y, spare_x = spare_y % fit.multiple, spare_x % fit.multiple
-    return Geometry(inner, (gain, gain), (spare_x / 2, spare_y / 2))
+    if fit.stride:
+        spare_y, spare_x = spare_y % fit.stride, spare_x % fit.stride
+    return LetterboxGeometry(inner, (gain, gain), (spare_x / 2, spare_y / 2))
 
 
-def centred(image_size: Size, input_size: Size) -> Placement:
+def placement_from_sizes(image_size: Size, input_size: Size) -> Placement:
     """How YOLOR brings boxes back from the two sizes alone: one gain, unrounded halves of padding, clipped.
 
     True to within the rounding of the padding for a fitted image; not for one filled or not enlarged.
     """
     gain = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
     padding = (input_size[1] - image_size[1] * gain) / 2, (input_size[0] - image_size[0] * gain) / 2
-    return Placement(image_size, input_size, (gain, gain), padding, clips=True)
+    return Placement(image_size, input_size, (gain, gain), padding, is_clipped=True)
 
 
-def _halves(padding: float) -> tuple[int, int]:
+def _split_padding(padding: float) -> tuple[int, int]:
     """Before and after: of an odd padding the larger half comes after."""
     return round(padding - 0.1), round(padding + 0.1)
 
 
-def _rescaled(image: Image, size: Size, *, averages: bool) -> Image:
+def _resize_opencv(image: Image, size: Size, *, antialias: bool) -> Image:
     """[H, W, C] uint8 by OpenCV's half-pixel rule; unchanged if the size is right already."""
     pixels = image.reshape(*image.shape[:2], -1)
     if pixels.shape[:2] == size:
         return pixels
     smaller = size[0] < pixels.shape[0]
-    how = cv2.INTER_AREA if averages and smaller else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if antialias and smaller else cv2.INTER_LINEAR
     # OpenCV resizes at most four channels at a time and drops the last axis of one.
     groups = [pixels[..., i : i + 4] for i in range(0, pixels.shape[2], 4)]
     parts = [cv2.resize(group, size[::-1], interpolation=how) for group in groups]
     return np.concatenate([part.reshape(*size, -1) for part in parts], axis=-1)
 
 
-def channels_of(image: Image) -> int:
+def count_channels(image: Image) -> int:
     """How many values a pixel has."""
     return 1 if image.ndim == 2 else image.shape[2]

@@ -11,10 +11,10 @@ import numpy as np
 from cv2.typing import MatLike
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import HEAD_BYTES, StrPath, reason_of, what_is
+from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, reason_of
 from yolor_cfg.images.types import Image
 
-PICTURES = (
+IMAGE_SUFFIXES = (
     ".avif",
     ".bmp",
     ".dib",
@@ -34,7 +34,7 @@ PICTURES = (
 )
 
 
-class Quiet:
+class StderrSilencer:
     """While it is entered nothing reaches standard error, where codecs write past OpenCV's log level.
 
     It counts its users, so that several threads may be in it at once.
@@ -49,7 +49,7 @@ class Quiet:
         with self._lock:
             self._users += 1
             if self._users == 1:
-                self._saved = _silenced()
+                self._saved = _redirect_stderr()
 
     def __exit__(self, *fault: object) -> None:
         with self._lock:
@@ -59,7 +59,7 @@ class Quiet:
                 os.close(self._saved)
 
 
-def _silenced() -> int:
+def _redirect_stderr() -> int:
     """A copy of standard error, which now leads nowhere; -1 where there is none."""
     try:
         saved = os.dup(2)
@@ -71,7 +71,7 @@ def _silenced() -> int:
     return saved
 
 
-quiet = Quiet()
+silence_stderr = StderrSilencer()
 
 
 def read_image(path: StrPath, *, channels: int = 3) -> Image:
@@ -94,16 +94,16 @@ def decode_image(data: bytes, *, channels: int = 3) -> Image:
         raise DataError("the file is truncated: it ends before the picture does")
     flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
     try:
-        with quiet:
+        with silence_stderr:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as fault:
         raise DataError(f"the picture cannot be decoded: {fault.err}") from None
     if pixels is None:
-        raise DataError(_instead(what_is(data[:HEAD_BYTES])))
-    return to_rgb(_eight_bits(pixels), channels)
+        raise DataError(_describe_content(find_file_kind(data[:HEAD_BYTES])))
+    return to_rgb(_to_uint8(pixels), channels)
 
 
-def _instead(kind: str | None) -> str:
+def _describe_content(kind: str | None) -> str:
     return "not a picture, or a damaged one" if kind in (None, "a picture") else f"{kind}, not a picture"
 
 
@@ -117,15 +117,15 @@ def bytes_of(path: Path) -> bytes:
 def _is_truncated(data: bytes) -> bool:
     """True if the format says where the picture ends and the bytes end before; OpenCV would fill in grey."""
     if data.startswith(b"\xff\xd8"):
-        return not _jpeg_ends(data)
+        return not _has_jpeg_end(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return not _png_ends(data)
+        return not _has_png_end(data)
     if data.startswith(b"RIFF"):
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     return data.startswith(b"BM") and len(data) < int.from_bytes(data[2:6], "little")
 
 
-def _jpeg_ends(data: bytes) -> bool:
+def _has_jpeg_end(data: bytes) -> bool:
     """True if an end marker follows the first scan; one before it would be that of an embedded thumbnail."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
@@ -134,7 +134,7 @@ def _jpeg_ends(data: bytes) -> bool:
     return data.find(b"\xff\xd9", at) >= 0
 
 
-def _png_ends(data: bytes) -> bool:
+def _has_png_end(data: bytes) -> bool:
     """True if the chunks, each length, name, content, checksum, lead to IEND."""
     at = 8
     while at + 8 <= len(data):
@@ -144,7 +144,7 @@ def _png_ends(data: bytes) -> bool:
     return False
 
 
-def _eight_bits(pixels: MatLike) -> Image:
+def _to_uint8(pixels: MatLike) -> Image:
     if pixels.dtype == np.uint16:
         return (pixels // 256).astype(np.uint8)
     if pixels.dtype != np.uint8:

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.read import PICTURES, quiet, read_image
+from yolor_cfg.images.read import IMAGE_SUFFIXES, read_image, silence_stderr
 from yolor_cfg.images.types import Image, Size
 
-ARRAYS = ".npy"
-ENDINGS = (*PICTURES, ARRAYS)
-PAGED = (".tif", ".tiff")
-FROM_OPENCV = (1, 3, 4)
+ARRAY_SUFFIX = ".npy"
+READABLE_SUFFIXES = (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
+PAGED_SUFFIXES = (".tif", ".tiff")
+OPENCV_CHANNELS = (1, 3, 4)
 
 
 def read_channels(path: str, channels: int) -> Image:
@@ -24,14 +24,14 @@ def read_channels(path: str, channels: int) -> Image:
     An array is [H, W, C] or [H, W] uint8 and holds that number of channels.
     """
     ending = Path(path).suffix.lower()
-    if ending == ARRAYS:
-        return _checked(_array(path), channels, path)
-    if ending in PAGED and channels not in FROM_OPENCV:
-        return _checked(_pages(path), channels, path)
+    if ending == ARRAY_SUFFIX:
+        return _check_channels(_read_array(path), channels, path)
+    if ending in PAGED_SUFFIXES and channels not in OPENCV_CHANNELS:
+        return _check_channels(_read_pages(path), channels, path)
     return read_image(path, channels=channels)
 
 
-def size_of_array(file: BinaryIO) -> Size:
+def read_array_size(file: BinaryIO) -> Size:
     """Height and width from the header of a .npy file."""
     try:
         version = np.lib.format.read_magic(file)
@@ -46,7 +46,7 @@ def size_of_array(file: BinaryIO) -> Size:
     return shape[0], shape[1]
 
 
-def _array(path: str) -> Image:
+def _read_array(path: str) -> Image:
     """Objects are never unpickled."""
     try:
         array = np.load(path, allow_pickle=False)
@@ -59,8 +59,8 @@ def _array(path: str) -> Image:
     return np.ascontiguousarray(array.reshape(*array.shape[:2], -1))
 
 
-def _pages(path: str) -> Image:
-    with quiet:
+def _read_pages(path: str) -> Image:
+    with silence_stderr:
         done, pages = cv2.imreadmulti(path, flags=cv2.IMREAD_UNCHANGED)
     if not done or not pages:
         raise DataError("not a picture, or a damaged one", path=path)
@@ -69,7 +69,7 @@ def _pages(path: str) -> Image:
     return np.concatenate([page.reshape(*page.shape[:2], -1) for page in pages], axis=2)
 
 
-def _checked(image: Image, channels: int, path: str) -> Image:
+def _check_channels(image: Image, channels: int, path: str) -> Image:
     if image.shape[2] != channels:
         raise DataError(f"the picture has {image.shape[2]} channels, not {channels}", path=path)
     return image

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError
 
-BOTH = ("darknet", "yolor")
+DIALECT_NAMES = ("darknet", "yolor")
 
 
 class Dialect(NamedTuple):
@@ -17,7 +17,7 @@ class Dialect(NamedTuple):
     name: str
     bn_eps: float
     first_key_wins: bool  # Darknet's option list is searched from the front; PyTorch's dict keeps the last
-    forgiving: bool  # a bare line, an empty value or an unknown activation is a warning, as in Darknet
+    is_forgiving: bool  # a bare line, an empty value or an unknown activation is a warning, as in Darknet
 
     @property
     def is_yolor(self) -> bool:
@@ -25,17 +25,17 @@ class Dialect(NamedTuple):
         return self.name == "yolor"
 
 
-DARKNET = Dialect("darknet", bn_eps=1e-5, first_key_wins=True, forgiving=True)
-YOLOR = Dialect("yolor", bn_eps=1e-4, first_key_wins=False, forgiving=False)
+DARKNET = Dialect("darknet", bn_eps=1e-5, first_key_wins=True, is_forgiving=True)
+YOLOR = Dialect("yolor", bn_eps=1e-4, first_key_wins=False, is_forgiving=False)
 DIALECTS = {dialect.name: dialect for dialect in (DARKNET, YOLOR)}
 
 # Activation names and the dialects that know them. silu is YOLOR's word for swish.
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "linear": BOTH,
-    "leaky": BOTH,
-    "mish": BOTH,
-    "swish": BOTH,
-    "logistic": BOTH,
+    "linear": DIALECT_NAMES,
+    "leaky": DIALECT_NAMES,
+    "mish": DIALECT_NAMES,
+    "swish": DIALECT_NAMES,
+    "logistic": DIALECT_NAMES,
     "silu": ("yolor",),
     **dict.fromkeys(
         (
@@ -70,43 +70,47 @@ YOLOR_KEYS = frozenset(
 )
 
 
-class Evidence(NamedTuple):
+class DialectEvidence(NamedTuple):
     """A line that only one dialect has; weak evidence (silu) counts only where nothing else speaks."""
 
     dialect: str
     line: int
-    what: str
-    weak: bool = False
+    quote: str
+    is_weak: bool = False
 
 
-class Told(NamedTuple):
+class DialectChoice(NamedTuple):
     """A dialect and whether it was only assumed, because nothing in the file speaks for one."""
 
     dialect: Dialect
-    assumed: bool = False
+    is_assumed: bool = False
 
 
-def tell(
-    stated: str | None, evidence: Iterable[Evidence], *, otherwise: str = "darknet", path: str = ""
-) -> Told:
+def choose_dialect(
+    stated: str | None,
+    evidence: Iterable[DialectEvidence],
+    *,
+    default_dialect: str = "darknet",
+    path: str = "",
+) -> DialectChoice:
     """The dialect stated (option, checkpoint, `[net] dialect=`), else the one the evidence shows, else
     `otherwise`."""
     if stated is not None:
-        return Told(named(stated, path))
-    seen: dict[str, Evidence] = {}
-    weak: list[Evidence] = []
+        return DialectChoice(find_dialect(stated, path))
+    seen: dict[str, DialectEvidence] = {}
+    weak: list[DialectEvidence] = []
     for clue in evidence:
-        if clue.weak:
+        if clue.is_weak:
             weak.append(clue)
         else:
             seen.setdefault(clue.dialect, clue)
     if len(seen) == 2:
-        raise _contradiction(*(seen[name] for name in BOTH), path=path)
+        raise _contradiction_error(*(seen[name] for name in DIALECT_NAMES), path=path)
     shown = next(iter(seen), weak[0].dialect if weak else None)
-    return Told(DIALECTS[shown or otherwise], assumed=shown is None)
+    return DialectChoice(DIALECTS[shown or default_dialect], is_assumed=shown is None)
 
 
-def named(name: str, path: str = "", *, line: int = 0) -> Dialect:
+def find_dialect(name: str, path: str = "", *, line: int = 0) -> Dialect:
     """The dialect of that name; raises CfgError for any other word."""
     if name not in DIALECTS:
         raise CfgError(
@@ -121,13 +125,13 @@ def named(name: str, path: str = "", *, line: int = 0) -> Dialect:
     return DIALECTS[name]
 
 
-def _contradiction(darknet: Evidence, yolor: Evidence, *, path: str) -> CfgError:
+def _contradiction_error(darknet: DialectEvidence, yolor: DialectEvidence, *, path: str) -> CfgError:
     return CfgError(
         "this file speaks both dialects",
         path=path,
         line=max(darknet.line, yolor.line),
-        found=f"{darknet.what} (line {darknet.line}: only darknet) and "
-        f"{yolor.what} (line {yolor.line}: only yolor)",
+        found=f"{darknet.quote} (line {darknet.line}: only darknet) and "
+        f"{yolor.quote} (line {yolor.line}: only yolor)",
         allowed="words of one dialect",
         hint="say which one is meant: --dialect darknet or --dialect yolor",
     )

@@ -15,12 +15,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from yolor_cfg.lang.dialect import ACTIVATIONS, Dialect
 
 T = TypeVar("T")
-WHOLE = re.compile(r"[+-]?[0-9]+")
-DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-INT32 = 2**31 - 1
-GLUED = re.compile(r"[0-9.]\s+[-+.0-9]")
-LONGEST_WORD = 60  # of which a closest match is looked for
-MOST_DIGITS = 4000  # of a whole number; Python itself refuses to read more than 4300
+INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
+DECIMAL_PATTERN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+INT32_MAX = 2**31 - 1
+GLUED_PATTERN = re.compile(r"[0-9.]\s+[-+.0-9]")
+MAX_WORD_LENGTH = 60  # of which a closest match is looked for
+MAX_DIGITS = 4000  # of a whole number; Python itself refuses to read more than 4300
 
 
 class BadValue(Exception):
@@ -31,7 +31,7 @@ class BadValue(Exception):
         self.message, self.allowed, self.hint = message, allowed, hint
 
 
-class Reading(NamedTuple):
+class ParsedValue(NamedTuple):
     """A value and, where the text was odd, what to tell its author."""
 
     value: Any
@@ -58,7 +58,7 @@ class Key(Generic[T]):
             return section.values[self.name]
         return self.default(section) if callable(self.default) else self.default
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """The value of `text`; raises BadValue when it is none."""
         raise AssertionError(f"{type(self).__name__} reads no text")
 
@@ -68,7 +68,7 @@ class Key(Generic[T]):
         return ""
 
 
-class Bounded(Key[T]):
+class NumberKey(Key[T]):
     """A number with bounds."""
 
     word = "number"
@@ -94,35 +94,40 @@ class Bounded(Key[T]):
             return f"{self.least} or more"
         return f"{self.most} or less" if self.most < math.inf else self.word
 
-    def _bounded(self, value: Any, warning: str) -> Reading:
+    def _check_bounds(self, value: Any, warning: str) -> ParsedValue:
         if not self.least <= value <= self.most:
             raise BadValue("out of bounds", self.allowed)
-        return Reading(value, warning)
+        return ParsedValue(value, warning)
 
 
-class Int(Bounded[int]):
+class Int(NumberKey[int]):
     """A whole number."""
 
     word = "whole number"
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """atoi: digits at the front; `6.9` is 6 with a warning (an error in the yolor dialect)."""
-        digits, warning = _front(WHOLE, text, word=self.word, dialect=dialect)
-        if not dialect.forgiving:
-            return self._bounded(_whole(digits), warning)
-        value = int(digits[:MOST_DIGITS])
-        if abs(value) > INT32:
-            value, warning = max(-INT32, min(value, INT32)), "does not fit into the 32 bits of C's int"
-        return self._bounded(value, warning)
+        digits, warning = _leading_number(INTEGER_PATTERN, text, word=self.word, dialect=dialect)
+        if not dialect.is_forgiving:
+            return self._check_bounds(_parse_int(digits), warning)
+        value = int(digits[:MAX_DIGITS])
+        if abs(value) > INT32_MAX:
+            value, warning = (
+                max(-INT32_MAX, min(value, INT32_MAX)),
+                "does not fit into the 32 bits of C's int",
+            )
+        return self._check_bounds(value, warning)
 
 
 class Flag(Key[bool]):
     """0 or 1; any other number counts as 1."""
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """True unless the number is 0."""
-        digits, warning = _front(WHOLE, text, word="flag", allowed=self.allowed, dialect=dialect)
-        return Reading(_whole(digits) != 0, warning)
+        digits, warning = _leading_number(
+            INTEGER_PATTERN, text, word="flag", allowed=self.allowed, dialect=dialect
+        )
+        return ParsedValue(_parse_int(digits) != 0, warning)
 
     @property
     def allowed(self) -> str:
@@ -130,22 +135,22 @@ class Flag(Key[bool]):
         return "0, 1"
 
 
-class Float(Bounded[float]):
+class Float(NumberKey[float]):
     """A decimal number."""
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """atof: the number at the front (`.5`, `1e-3`); what follows is a warning."""
-        digits, warning = _front(DECIMAL, text, word=self.word, dialect=dialect)
-        return self._bounded(_decimal(digits), warning)
+        digits, warning = _leading_number(DECIMAL_PATTERN, text, word=self.word, dialect=dialect)
+        return self._check_bounds(_parse_float(digits), warning)
 
 
 class Text(Key[str]):
     """A word or a path, without its blanks."""
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """The text without blanks, as Darknet stores it, and without an inline comment."""
-        clean = uncommented(text)
-        return Reading(re.sub(r"\s", "", clean), "" if clean == text else "an inline comment")
+        clean = strip_comment(text)
+        return ParsedValue(re.sub(r"\s", "", clean), "" if clean == text else "an inline comment")
 
     @property
     def allowed(self) -> str:
@@ -160,20 +165,20 @@ class Choice(Key[str]):
         super().__init__(default, help=help)
         self.options, self.fallback = tuple(options), fallback
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """The word; an unknown one is an error, or the fallback in the forgiving dialect."""
         word = re.sub(r"\s", "", text)
         if word in self.options:
-            return Reading(word)
-        bare = uncommented(word)
-        if bare in self.options and not dialect.forgiving:
-            return Reading(bare, "an inline comment")
-        hint = closest(bare, self.options)
+            return ParsedValue(word)
+        bare = strip_comment(word)
+        if bare in self.options and not dialect.is_forgiving:
+            return ParsedValue(bare, "an inline comment")
+        hint = suggest_word(bare, self.options)
         if bare in self.options:
             hint = "for Darknet the comment is part of the word: put it on a line of its own"
-        if self.fallback and dialect.forgiving:
+        if self.fallback and dialect.is_forgiving:
             what = f"unknown value, runs as {self.fallback}, as in Darknet"
-            return Reading(self.fallback, what, hint, sorted(self.options))
+            return ParsedValue(self.fallback, what, hint, sorted(self.options))
         raise BadValue("unknown value", sorted(self.options), hint)
 
     @property
@@ -182,7 +187,7 @@ class Choice(Key[str]):
         return ", ".join(sorted(self.options))
 
 
-class Activation(Choice):
+class ActivationKey(Choice):
     """The name of an activation function; all names of both dialects, an unknown one runs as relu in
     Darknet."""
 
@@ -190,36 +195,36 @@ class Activation(Choice):
         super().__init__(default, sorted(ACTIVATIONS), fallback="relu", help=help)
 
 
-class Numbers(Key[tuple[T, ...]]):
+class NumberList(Key[tuple[T, ...]]):
     """A list with commas. In the forgiving dialect a missing comma glues two numbers and an empty place is 0,
     as in Darknet, each with a warning; in the other both are errors."""
 
-    number: re.Pattern[str] = WHOLE
+    number: re.Pattern[str] = INTEGER_PATTERN
     word = "list of whole numbers"
     convert: Callable[[str], Any]
 
-    def read(self, text: str, dialect: Dialect) -> Reading:
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """The numbers in order; a comma at the end adds none."""
-        clean = uncommented(text)
+        clean = strip_comment(text)
         if not clean:
             raise BadValue(f"not a {self.word}", self.allowed)
-        odd = self._odd(clean)
-        if odd and not dialect.forgiving:
+        odd = self._find_oddities(clean)
+        if odd and not dialect.is_forgiving:
             raise BadValue(odd[0].partition(":")[0], self.allowed, "put one comma between two numbers")
         parts = re.sub(r"\s", "", clean).removesuffix(",").split(",")
-        read = [self._one(part or "0", dialect) for part in parts]
+        read = [self._parse_item(part or "0", dialect) for part in parts]
         odd += sorted({warning for _, warning in read if warning})
         if clean != text:
             odd.append("an inline comment")
-        return Reading(tuple(type(self).convert(digits) for digits, _ in read), "; ".join(odd))
+        return ParsedValue(tuple(type(self).convert(digits) for digits, _ in read), "; ".join(odd))
 
-    def _one(self, part: str, dialect: Dialect) -> tuple[str, str]:
-        return _front(self.number, part, word=self.word, allowed=self.allowed, dialect=dialect)
+    def _parse_item(self, part: str, dialect: Dialect) -> tuple[str, str]:
+        return _leading_number(self.number, part, word=self.word, allowed=self.allowed, dialect=dialect)
 
     @staticmethod
-    def _odd(text: str) -> list[str]:
+    def _find_oddities(text: str) -> list[str]:
         found = {
-            "a comma is missing: Darknet glues the two numbers together": GLUED.search(text),
+            "a comma is missing: Darknet glues the two numbers together": GLUED_PATTERN.search(text),
             "an empty place between commas: Darknet reads 0": re.search(r"(^|,)\s*,", text),
             "a comma at the end": re.search(r"[^,\s]\s*,$", text),
         }
@@ -231,41 +236,41 @@ class Numbers(Key[tuple[T, ...]]):
         return f"{self.word}, with commas"
 
 
-class Ints(Numbers[int]):
+class IntList(NumberList[int]):
     """Whole numbers with commas."""
 
-    convert = staticmethod(lambda digits: _whole(digits))
+    convert = staticmethod(lambda digits: _parse_int(digits))
 
 
-class Refs(Ints):
+class RefList(IntList):
     """Numbers of sections: negative ones count back from this section, others from the first after [net]."""
 
     word = "list of section numbers"
 
 
-class Floats(Numbers[float]):
+class FloatList(NumberList[float]):
     """Decimal numbers with commas."""
 
-    number = DECIMAL
+    number = DECIMAL_PATTERN
     word = "list of numbers"
-    convert = staticmethod(lambda digits: _decimal(digits))
+    convert = staticmethod(lambda digits: _parse_float(digits))
 
 
-def closest(word: str, options: Iterable[str]) -> str:
+def suggest_word(word: str, options: Iterable[str]) -> str:
     """`did you mean x?` for the closest option, upper and lower case alike, or nothing."""
     import difflib  # only messages need it, and it would cost every start a millisecond
 
     spelled = {option.casefold(): option for option in options}
-    matches = difflib.get_close_matches(word[:LONGEST_WORD].casefold(), spelled, n=1, cutoff=0.7)
+    matches = difflib.get_close_matches(word[:MAX_WORD_LENGTH].casefold(), spelled, n=1, cutoff=0.7)
     return f"did you mean {spelled[matches[0]]}?" if matches else ""
 
 
-def uncommented(text: str) -> str:
+def strip_comment(text: str) -> str:
     """The value without an inline `# comment` or `; comment`."""
     return re.split(r"[#;]", text, maxsplit=1)[0].strip()
 
 
-def _front(
+def _leading_number(
     pattern: re.Pattern[str], text: str, *, word: str, dialect: Dialect, allowed: str = ""
 ) -> tuple[str, str]:
     """The number at the front of `text` and a warning about what follows it."""
@@ -276,9 +281,9 @@ def _front(
     if match is None:
         raise BadValue(f"not a {word}", allowed or word)
     number = match.group()
-    split = GLUED.search(uncommented(text)) is not None
+    split = GLUED_PATTERN.search(strip_comment(text)) is not None
     rest = glued[len(number) :]
-    if (rest[:1] not in ("", "#", ";") or split) and not dialect.forgiving:
+    if (rest[:1] not in ("", "#", ";") or split) and not dialect.is_forgiving:
         raise BadValue(f"not a {word}", allowed or word, f"write {number}?")
     if split:
         return number, f"blanks inside a number: read as {number}, as Darknet does"
@@ -287,15 +292,15 @@ def _front(
     return number, f"read as {number}, as C reads it" if rest else ""
 
 
-def _whole(digits: str) -> int:
+def _parse_int(digits: str) -> int:
     """The number, at most 31 bits as in C."""
-    value = int(digits[:MOST_DIGITS])
-    if abs(value) > INT32:
-        raise BadValue("out of bounds", f"-{INT32} to {INT32}")
+    value = int(digits[:MAX_DIGITS])
+    if abs(value) > INT32_MAX:
+        raise BadValue("out of bounds", f"-{INT32_MAX} to {INT32_MAX}")
     return value
 
 
-def _decimal(digits: str) -> float:
+def _parse_float(digits: str) -> float:
     """The number, as far as floats go."""
     value = float(digits)
     if not math.isfinite(value):

@@ -16,15 +16,15 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError
 
 BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "bare"
-NET = ("net", "network")
+NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
-SHOWN = 60  # characters of a line that a message quotes
+MAX_QUOTE_LENGTH = 60  # characters of a line that a message quotes
 # git writes exactly seven; a longer row of = is somebody's ornament.
 MERGE_MARKER = re.compile(r"\s*(([<>|])\2{6}(\s|$)|={7}\s*$)")
 # Only the line ends that C's fgets or an old Mac knows: str.splitlines would also cut at form feeds and
 # U+2028.
-LINES = re.compile(r"[^\n]*\n|[^\n]+")
-LINES_OF_OLD_MACS = re.compile(r"[^\r]*\r|[^\r]+")
+LINE_PATTERN = re.compile(r"[^\n]*\n|[^\n]+")
+CR_LINE_PATTERN = re.compile(r"[^\r]*\r|[^\r]+")
 
 
 class Line(NamedTuple):
@@ -51,7 +51,7 @@ class RawSection:
         return tuple(line for line in self.lines if line.kind == ENTRY)
 
     @property
-    def after_name(self) -> str:
+    def header_comment(self) -> str:
         """What the header line says behind its `]`; only a comment gets past the parser."""
         return self.lines[0].value.partition("]")[2].strip()
 
@@ -74,18 +74,18 @@ class Document:
     @property
     def text(self) -> str:
         """The whole text as it stands."""
-        return write(self)
+        return format_document(self)
 
     @property
-    def starts_with_net(self) -> bool:
+    def has_net(self) -> bool:
         """False for Darknet's earliest format, whose first layer names the image's size."""
-        return self.sections[0].name in NET
+        return self.sections[0].name in NET_NAMES
 
     @property
     def net(self) -> RawSection:
         """[net]; in the earliest format one with the image's keys of the first layer."""
         first = self.sections[0]
-        if self.starts_with_net:
+        if self.has_net:
             return first
         sizes = tuple(line for line in first.entries if line.key in IMAGE_KEYS)
         return RawSection("net", first.line, (first.lines[0], *sizes))
@@ -94,7 +94,7 @@ class Document:
     def layers(self) -> tuple[RawSection, ...]:
         """The sections after [net], which bear the numbers 0, 1, ..."""
         first, *others = self.sections
-        if self.starts_with_net:
+        if self.has_net:
             return tuple(others)
         own = tuple(line for line in first.lines if line.key not in IMAGE_KEYS)
         return (RawSection(first.name, first.line, own), *others)
@@ -103,13 +103,13 @@ class Document:
 def parse(text: str, path: str = "<text>") -> Document:
     """The sections of `text`; raises CfgError for what no dialect could read (merge markers, prose, no
     [net])."""
-    lines = [_line(number, line) for number, line in enumerate(_split(text), start=1)]
+    lines = [_parse_line(number, line) for number, line in enumerate(_split_lines(text), start=1)]
     _refuse_merge_markers(lines, path)
     starts = [i for i, line in enumerate(lines) if line.kind == HEADER]
     prelude = tuple(lines[: starts[0]] if starts else lines)
     _refuse_prose(prelude, path)
-    sections = tuple(_section(lines[start:end], path) for start, end in pairwise([*starts, len(lines)]))
-    _refuse_a_start_without_net(sections, path)
+    sections = tuple(_parse_section(lines[start:end], path) for start, end in pairwise([*starts, len(lines)]))
+    _refuse_missing_net(sections, path)
     return Document(path, prelude, sections)
 
 
@@ -126,28 +126,28 @@ def parse_bytes(data: bytes, path: str = "<bytes>") -> Document:
         return replace(parse(data.decode("latin-1"), path), encoding="latin-1")
 
 
-def write(document: Document) -> str:
+def format_document(document: Document) -> str:
     """The text that was read, to the byte (after edits: with just the edited lines changed)."""
     return "".join(line.text for line in document.lines)
 
 
-def normal(document: Document) -> str:
+def normalize_document(document: Document) -> str:
     """The normal form: `key=value`, comments kept, one blank line between sections, LF line ends."""
     blocks = [
-        _normal_lines(document.prelude),
-        *(_normal_lines(section.lines) for section in document.sections),
+        _normalize_lines(document.prelude),
+        *(_normalize_lines(section.lines) for section in document.sections),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def shown(text: str) -> str:
+def quote_text(text: str) -> str:
     """As much of `text` as a message quotes, on one line and without characters that a terminal obeys."""
     line = re.sub(r"\s+", " ", text.replace("\ufeff", "")).strip()
     line = "".join(char if char.isprintable() else "?" for char in line)
-    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
+    return line if len(line) <= MAX_QUOTE_LENGTH else line[: MAX_QUOTE_LENGTH - 3] + "..."
 
 
-def _normal_lines(lines: Iterable[Line]) -> list[str]:
+def _normalize_lines(lines: Iterable[Line]) -> list[str]:
     texts = {
         ENTRY: lambda line: f"{line.key}={line.value}",
         HEADER: lambda line: f"[{section_name(line)}]{line.value.partition(']')[2]}",
@@ -157,12 +157,12 @@ def _normal_lines(lines: Iterable[Line]) -> list[str]:
     return [texts[line.kind](line) for line in lines if line.kind != BLANK]
 
 
-def _split(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     # A lone CR ends a line only where there is no LF at all; elsewhere it is a blank, as for Darknet.
-    return (LINES if "\n" in text or "\r" not in text else LINES_OF_OLD_MACS).findall(text)
+    return (LINE_PATTERN if "\n" in text or "\r" not in text else CR_LINE_PATTERN).findall(text)
 
 
-def _line(number: int, text: str) -> Line:
+def _parse_line(number: int, text: str) -> Line:
     stripped = text.removeprefix("\ufeff").strip() if number == 1 else text.strip()
     if not stripped:
         return Line(number, text, BLANK)
@@ -181,17 +181,19 @@ def section_name(header: Line) -> str:
     return re.sub(r"\s", "", header.value[1:].partition("]")[0])
 
 
-def _section(lines: list[Line], path: str) -> RawSection:
+def _parse_section(lines: list[Line], path: str) -> RawSection:
     header = lines[0]
     name = section_name(header)
     _, bracket, rest = header.value.partition("]")
     if not bracket:
         hint = "write [name] on a line of its own"
-        raise _fault("a section header without ]", header, path=path, hint=hint)
+        raise _line_error("a section header without ]", header, path=path, hint=hint)
     if not name:
-        raise _fault("a section header without a name", header, path=path)
+        raise _line_error("a section header without a name", header, path=path)
     if rest.strip() and rest.strip()[0] not in "#;":
-        raise _fault("text behind a section header", header, path=path, hint="put it on a line of its own")
+        raise _line_error(
+            "text behind a section header", header, path=path, hint="put it on a line of its own"
+        )
     return RawSection(name, header.number, tuple(lines))
 
 
@@ -199,23 +201,23 @@ def _refuse_merge_markers(lines: list[Line], path: str) -> None:
     for line in lines:
         if MERGE_MARKER.match(line.text):
             hint = "keep one side of the conflict and delete the three marker lines"
-            raise _fault("a merge-conflict marker", line, path=path, hint=hint)
+            raise _line_error("a merge-conflict marker", line, path=path, hint=hint)
 
 
 def _refuse_prose(prelude: tuple[Line, ...], path: str) -> None:
     for line in prelude:
         words = line.text.partition("=")[0].split()
         if line.text.lstrip().startswith("<"):
-            raise _fault("this is a web page and no cfg", line, path=path, hint="download the raw file")
+            raise _line_error("this is a web page and no cfg", line, path=path, hint="download the raw file")
         if line.kind == ENTRY and len(words) < 3:
             hint = "the file must start with [net]"
-            raise _fault("a key before any section", line, path=path, hint=hint)
+            raise _line_error("a key before any section", line, path=path, hint=hint)
         if line.kind in (BARE, ENTRY):
             hint = "delete it: the file must start with [net]"
-            raise _fault("text that is no cfg before the first section", line, path=path, hint=hint)
+            raise _line_error("text that is no cfg before the first section", line, path=path, hint=hint)
 
 
-def _refuse_a_start_without_net(sections: tuple[RawSection, ...], path: str) -> None:
+def _refuse_missing_net(sections: tuple[RawSection, ...], path: str) -> None:
     if not sections:
         raise CfgError(
             "there is no section in this file",
@@ -226,8 +228,8 @@ def _refuse_a_start_without_net(sections: tuple[RawSection, ...], path: str) -> 
         )
     first = sections[0]
     sized = {line.key for line in first.entries}.issuperset(IMAGE_KEYS)  # Darknet's earliest format
-    if first.name not in NET and not sized:
-        name = shown(first.name)
+    if first.name not in NET_NAMES and not sized:
+        name = quote_text(first.name)
         raise CfgError(
             "the first section must be [net]",
             path=path,
@@ -239,5 +241,5 @@ def _refuse_a_start_without_net(sections: tuple[RawSection, ...], path: str) -> 
         )
 
 
-def _fault(message: str, line: Line, *, path: str, hint: str = "") -> CfgError:
-    return CfgError(message, path=path, line=line.number, found=shown(line.text), hint=hint)
+def _line_error(message: str, line: Line, *, path: str, hint: str = "") -> CfgError:
+    return CfgError(message, path=path, line=line.number, found=quote_text(line.text), hint=hint)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError
 from yolor_cfg.files import reason_of
 
-LINE = re.compile(r"\s*(\S+)\s+(-?[0-9]+)")
+LINE_PATTERN = re.compile(r"\s*(\S+)\s+(-?[0-9]+)")
 
 
 class Tree(NamedTuple):
@@ -25,13 +25,13 @@ class Tree(NamedTuple):
     group_sizes: tuple[int, ...]
 
     @property
-    def is_leaf(self) -> tuple[bool, ...]:
+    def leaf_flags(self) -> tuple[bool, ...]:
         """For each class whether no other has it for a parent."""
         inner = set(self.parents)
         return tuple(number not in inner for number in range(len(self.names)))
 
 
-def beside(name: str, cfg: str) -> Path:
+def resolve_cfg_path(name: str, cfg: str) -> Path:
     """The file that a cfg names: from the folder of the cfg, else from the current folder."""
     near = Path(cfg).parent / name
     return near if near.is_file() else Path(name)
@@ -54,7 +54,7 @@ def parse_tree(text: str, path: str = "<text>") -> Tree:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        match = LINE.match(line)
+        match = LINE_PATTERN.match(line)
         if match is None or not -1 <= int(match[2]) < len(names):
             raise CfgError(
                 "not a line of a tree",

@@ -1,6 +1,6 @@
 """The building blocks of the YOLOv4-CSP and YOLOR family as cfg sections, from the papers' tables.
 
-Every block is a function of a `Writer` that appends sections and returns the index of its last one.
+Every block is a function of a `CfgWriter` that appends sections and returns the index of its last one.
 References inside a block count back from the section that holds them; references between blocks are absolute,
 and the cfg says above each of them what is read there.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Style(NamedTuple):
+class NetworkStyle(NamedTuple):
     """What is the same in a whole network: its activation, and whether it is the paper branch's variant,
     which normalises and activates the dense branch of CSPF, rCSP and CSPSPP a second time before it is
     concatenated."""
@@ -20,7 +20,7 @@ class Style(NamedTuple):
     paper: bool = False
 
 
-class Merge(NamedTuple):
+class CspMerge(NamedTuple):
     """Where a cross stage partial block joins its two branches: the kind of block (csp, csp_first, rcsp,
     csp_spp, c3), the channels of each branch, the index of its [route]."""
 
@@ -29,14 +29,14 @@ class Merge(NamedTuple):
     route: int
 
 
-class Writer:
+class CfgWriter:
     """Cfg text in the making; `count` is the index that the next section gets, `merges` are the cross stage
     partial blocks written so far."""
 
-    def __init__(self, style: Style) -> None:
+    def __init__(self, style: NetworkStyle) -> None:
         self.style = style
         self.count = 0
-        self.merges: list[Merge] = []
+        self.merges: list[CspMerge] = []
         self._head: list[str] = []
         self._parts: list[tuple[int, str, list[str]]] = []  # first section, what it is, lines
         self._names: dict[int, str] = {}
@@ -51,19 +51,19 @@ class Writer:
             lines += ["", f"# {numbers}: {what}", *body]
         return "\n".join(lines) + "\n"
 
-    def title(self, *lines: str) -> None:
+    def add_title(self, *lines: str) -> None:
         """Comments at the top of the file."""
         self._head += [f"# {line}" for line in lines]
 
-    def net(self, **values: object) -> None:
+    def add_net(self, **values: object) -> None:
         """The [net] section."""
-        self._head += ["[net]", *_entries(values)]
+        self._head += ["[net]", *_format_entries(values)]
 
-    def part(self, what: str) -> None:
+    def start_part(self, what: str) -> None:
         """From here to the next part the sections are `what`."""
         self._parts.append((self.count, what, []))
 
-    def name(self, index: int, what: str) -> int:
+    def name_section(self, index: int, what: str) -> int:
         """Say what the section of that index is, for comments where others read it; returns the index."""
         self._names[index] = what
         return index
@@ -72,7 +72,7 @@ class Writer:
         """Append a section and return its index; `from_` stands for the key `from`. `reads` are the absolute
         references among its values."""
         comments = [f"# {index} is {self._names[index]}" for index in reads if index >= 0]
-        self._parts[-1][2].extend(["", *comments, f"[{name}]", *_entries(values)])
+        self._parts[-1][2].extend(["", *comments, f"[{name}]", *_format_entries(values)])
         self.count += 1
         return self.count - 1
 
@@ -103,47 +103,47 @@ class Writer:
             self.add("BatchNorm2d")
             self.add("activation", activation=self.style.activation)
             added = 2
-        self.merges.append(Merge(kind, width, self.route(-1, -(back + added))))
+        self.merges.append(CspMerge(kind, width, self.route(-1, -(back + added))))
         return self.merges[-1].route
 
 
-def _entries(values: dict[str, object]) -> list[str]:
+def _format_entries(values: dict[str, object]) -> list[str]:
     return [f"{key.rstrip('_')}={value}" for key, value in values.items()]
 
 
-def bottleneck(w: Writer, filters: int) -> int:
+def write_bottleneck(w: CfgWriter, filters: int) -> int:
     """1x1 to half the channels, 3x3 back, plus the input."""
     w.conv(1, filters // 2)
     w.conv(3, filters)
     return w.shortcut()
 
 
-def csp(w: Writer, filters: int, repeats: int) -> int:
+def write_csp(w: CfgWriter, filters: int, repeats: int) -> int:
     """Cross stage partial block, fusion last: the dense branch ends in a transition convolution."""
     half = filters // 2
     w.conv(1, half)
     w.route(-2)
     w.conv(1, half)
-    _pairs(w, half, repeats, residual=True)
+    _write_conv_pairs(w, half, repeats, residual=True)
     w.conv(1, half)
     w.merge("csp", half, 3 * repeats + 4)
     return w.conv(1, filters)
 
 
-def csp_first(
-    w: Writer, filters: int, repeats: int, *, kind: str = "csp_first", residual: bool = True
+def write_csp_first(
+    w: CfgWriter, filters: int, repeats: int, *, kind: str = "csp_first", residual: bool = True
 ) -> int:
-    """CSPF: as `csp` without the transition (fusion first)."""
+    """CSPF: as `write_csp` without the transition (fusion first)."""
     half = filters // 2
     w.conv(1, half)
     w.route(-2)
     w.conv(1, half)
-    _pairs(w, half, repeats, residual=residual)
+    _write_conv_pairs(w, half, repeats, residual=residual)
     w.merge(kind, half, (3 if residual else 2) * repeats + 3)
     return w.conv(1, filters)
 
 
-def _pairs(w: Writer, filters: int, repeats: int, *, residual: bool) -> None:
+def _write_conv_pairs(w: CfgWriter, filters: int, repeats: int, *, residual: bool) -> None:
     for _ in range(repeats):
         w.conv(1, filters)
         w.conv(3, filters)
@@ -151,17 +151,17 @@ def _pairs(w: Writer, filters: int, repeats: int, *, residual: bool) -> None:
             w.shortcut()
 
 
-def rcsp(w: Writer, filters: int, repeats: int) -> int:
+def write_rcsp(w: CfgWriter, filters: int, repeats: int) -> int:
     """The neck's block: as CSPF, without residuals and without halving the channels."""
     w.conv(1, filters)
     w.conv(1, filters)
     w.route(-2)
-    _pairs(w, filters, repeats, residual=False)
+    _write_conv_pairs(w, filters, repeats, residual=False)
     w.merge("rcsp", filters, 2 * repeats + 2)
     return w.conv(1, filters)
 
 
-def csp_spp(w: Writer, filters: int, *, pairs: int = 1) -> int:
+def write_csp_spp(w: CfgWriter, filters: int, *, pairs: int = 1) -> int:
     """Spatial pyramid pooling on the dense branch; `pairs` of 1x1 and 3x3 follow it (2 in the CSP-X
     models)."""
     w.conv(1, filters)
@@ -169,14 +169,14 @@ def csp_spp(w: Writer, filters: int, *, pairs: int = 1) -> int:
     w.conv(1, filters)
     w.conv(3, filters)
     w.conv(1, filters)
-    pools(w, (5, 9, 13))
+    write_max_pools(w, (5, 9, 13))
     w.route(-1, -3, -5, -6)
-    _pairs(w, filters, pairs, residual=False)
+    _write_conv_pairs(w, filters, pairs, residual=False)
     w.merge("csp_spp", filters, 11 + 2 * pairs)
     return w.conv(1, filters)
 
 
-def pools(w: Writer, sizes: Sequence[int]) -> None:
+def write_max_pools(w: CfgWriter, sizes: Sequence[int]) -> None:
     """Max-pooling of one map at stride 1 by each size; between them routes back to that map."""
     for number, size in enumerate(sizes):
         if number:
@@ -184,12 +184,12 @@ def pools(w: Writer, sizes: Sequence[int]) -> None:
         w.add("maxpool", stride=1, size=size)
 
 
-def down(w: Writer, filters: int) -> int:
+def write_downsample(w: CfgWriter, filters: int) -> int:
     """3x3 with stride 2."""
     return w.conv(3, filters, stride=2)
 
 
-def down_csp(w: Writer, filters: int, channels: int) -> int:
+def write_csp_downsample(w: CfgWriter, filters: int, channels: int) -> int:
     """CSP convolution (Figure A1 d): half the output by 3x3/2, half by max-pooling; `channels` come in."""
     w.conv(1, channels)
     w.conv(3, filters // 2, stride=2)
@@ -199,17 +199,17 @@ def down_csp(w: Writer, filters: int, channels: int) -> int:
     return w.route(-4, -1)
 
 
-def top_down(w: Writer, filters: int, *, lateral: int, repeats: int) -> int:
+def write_top_down(w: CfgWriter, filters: int, *, lateral: int, repeats: int) -> int:
     """One level finer: what is above, upsampled, beside the backbone's map `lateral`, then rCSP."""
     w.conv(1, filters)
     w.add("upsample", stride=2)
     w.route(lateral)
     w.conv(1, filters)
     w.route(-1, -3)
-    return rcsp(w, filters, repeats)
+    return write_rcsp(w, filters, repeats)
 
 
-class Heads(NamedTuple):
+class HeadsConfig(NamedTuple):
     """The heads of a network, fine to coarse: `widths` are the channels of the maps on which they predict;
     `convs` says that a 3x3 convolution makes these maps of the neck's."""
 
@@ -217,57 +217,60 @@ class Heads(NamedTuple):
     anchors: str
     classes: int
     implicit: bool
-    convs: bool = True
+    has_convs: bool = True
 
     @property
-    def each(self) -> int:
+    def anchors_per_head(self) -> int:
         """Anchors of one head; all have equally many."""
         return (self.anchors.count(",") + 1) // 2 // len(self.widths)
 
     @property
     def filters(self) -> int:
         """Box, objectness and classes for each anchor."""
-        return self.each * (5 + self.classes)
+        return self.anchors_per_head * (5 + self.classes)
 
 
-def write_heads(w: Writer, heads: Heads, tips: Sequence[int]) -> None:
+def write_heads(w: CfgWriter, heads: HeadsConfig, tips: Sequence[int]) -> None:
     """One head on each of the neck's maps `tips`, P3 first; before them all that is implicit."""
-    shifts, controls = _implicit(w, heads) if heads.implicit else ([], [])
+    shifts, controls = _write_implicit(w, heads) if heads.implicit else ([], [])
     for level, tip in enumerate(tips):
-        w.part(f"head P{level + 3}, stride {8 << level}: {heads.each} anchors, {heads.classes} classes")
+        content = f"{heads.anchors_per_head} anchors, {heads.classes} classes"
+        w.start_part(f"head P{level + 3}, stride {8 << level}: {content}")
         w.route(tip)
-        if heads.convs:
+        if heads.has_convs:
             w.conv(3, heads.widths[level])
         if heads.implicit:
             w.add("shift_channels", reads=[shifts[level]], from_=shifts[level])
         w.add("convolutional", size=1, stride=1, pad=1, filters=heads.filters, activation="linear")
         if heads.implicit:
             w.add("control_channels", reads=[controls[level]], from_=controls[level])
-        _yolo(w, heads, level)
+        _write_yolo(w, heads, level)
 
 
-def _implicit(w: Writer, heads: Heads) -> tuple[list[int], list[int]]:
+def _write_implicit(w: CfgWriter, heads: HeadsConfig) -> tuple[list[int], list[int]]:
     """All additions, then all multiplications, fine to coarse; their indices."""
-    w.part("implicit knowledge, feature alignment: is added before the predictions of P3, P4, ...")
+    w.start_part("implicit knowledge, feature alignment: is added before the predictions of P3, P4, ...")
     shifts = [
-        w.name(w.add("implicit_add", filters=width), f"the implicit vector of P{level}'s features")
+        w.name_section(w.add("implicit_add", filters=width), f"the implicit vector of P{level}'s features")
         for level, width in enumerate(heads.widths, start=3)
     ]
-    w.part("implicit knowledge, prediction refinement: multiplies the predictions of P3, P4, ...")
+    w.start_part("implicit knowledge, prediction refinement: multiplies the predictions of P3, P4, ...")
     controls = [
-        w.name(w.add("implicit_mul", filters=heads.filters), f"the implicit vector of P{level}'s predictions")
+        w.name_section(
+            w.add("implicit_mul", filters=heads.filters), f"the implicit vector of P{level}'s predictions"
+        )
         for level, _ in enumerate(heads.widths, start=3)
     ]
     return shifts, controls
 
 
-def _yolo(w: Writer, heads: Heads, level: int) -> int:
-    mask = range(level * heads.each, (level + 1) * heads.each)
+def _write_yolo(w: CfgWriter, heads: HeadsConfig, level: int) -> int:
+    mask = range(level * heads.anchors_per_head, (level + 1) * heads.anchors_per_head)
     return w.add(
         "yolo",
         mask=",".join(map(str, mask)),
         anchors=heads.anchors,
         classes=heads.classes,
-        num=heads.each * len(heads.widths),
+        num=heads.anchors_per_head * len(heads.widths),
         scale_x_y=1.05,
     )

@@ -7,12 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from yolor_cfg.count import count
+from yolor_cfg.count import count_costs
 from yolor_cfg.errors import CfgError, YolorError
-from yolor_cfg.graph import build
-from yolor_cfg.lang.keys import closest
+from yolor_cfg.graph import build_graph
+from yolor_cfg.lang.keys import suggest_word
 from yolor_cfg.lang.syntax import parse
-from yolor_cfg.networks.family import FAMILY, Pixels, Variant, write_cfg
+from yolor_cfg.networks.family import NETWORKS, ImageSize, Variant, write_cfg
 from yolor_cfg.networks.paper import TABLES, ablation_text, row_named
 
 OWN = "written by `yolor new`; yours to change."
@@ -22,7 +22,7 @@ class Changes(NamedTuple):
     """What the user asks for in place of the row's own: classes, image size, activation, base network."""
 
     classes: int | None = None
-    size: Pixels | None = None
+    size: ImageSize | None = None
     activation: str | None = None
     base: str | None = None
 
@@ -44,17 +44,17 @@ def new_cfg(name: str, changes: Changes = AS_IT_STANDS) -> str:
     """The text of a network with these changes; raises CfgError where there is no such network, or the
     changes make none."""
     text = _ablation(name, changes) if "/" in name else _network(name, changes)
-    build(parse(text, f"{name}.cfg"))
+    build_graph(parse(text, f"{name}.cfg"))
     return text
 
 
 def _network(name: str, changes: Changes) -> str:
-    if name not in FAMILY:
-        hint = closest(name, list(FAMILY)) or "yolor new --list shows all"
-        raise CfgError("no such network", found=name, allowed=list(FAMILY), hint=hint)
+    if name not in NETWORKS:
+        hint = suggest_word(name, list(NETWORKS)) or "yolor new --list shows all"
+        raise CfgError("no such network", found=name, allowed=list(NETWORKS), hint=hint)
     if changes.base:
         raise CfgError("only rows of the paper's tables have a base", found=f"--base {changes.base}")
-    row = FAMILY[name]
+    row = NETWORKS[name]
     if changes.activation:
         row = row._replace(activation=changes.activation)
     return write_cfg(name, row, Variant(changes.classes or 80, changes.size, OWN)).text
@@ -73,24 +73,24 @@ def _ablation(name: str, changes: Changes) -> str:
 
 def entries() -> Iterator[Entry]:
     """Every network of the family with its costs, in the order of the table."""
-    for name, row in FAMILY.items():
-        graph = build(parse(shipped_cfg(name).read_text(encoding="utf-8"), f"{name}.cfg"))
-        counted = count(graph)
+    for name, row in NETWORKS.items():
+        graph = build_graph(parse(shipped_cfg(name).read_text(encoding="utf-8"), f"{name}.cfg"))
+        counted = count_costs(graph)
         image = graph.image.height, graph.image.width
         yield Entry(name, row.summary, image, counted.parameters, counted.gflops)
 
 
 def shipped_cfg(name: str) -> Path:
     """The file of a network of the family."""
-    return _shipped(f"cfg/{name}.cfg")
+    return _package_file(f"cfg/{name}.cfg")
 
 
 def shipped_weights(name: str) -> Path:
     """A file of the trained networks that are installed with the package, by its whole name."""
-    return _shipped(f"weights/{name}")
+    return _package_file(f"weights/{name}")
 
 
-def _shipped(name: str) -> Path:
+def _package_file(name: str) -> Path:
     path = Path(str(files("yolor_cfg.networks"))) / name
     if not path.is_file():
         raise YolorError("a file of the package is missing", path=str(path), hint="install yolor-cfg again")

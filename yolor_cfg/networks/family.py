@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from yolor_cfg.networks.blocks import Writer, write_heads
-from yolor_cfg.networks.u5r5 import U5Row
-from yolor_cfg.networks.yolor import Row
+from yolor_cfg.networks.blocks import CfgWriter, write_heads
+from yolor_cfg.networks.u5r5 import U5R5Row
+from yolor_cfg.networks.yolor import YolorRow
 
 # Anchors in pixels (width,height), fine to coarse; the levels share them out evenly.
 ANCHORS = {
@@ -31,7 +31,7 @@ ANCHORS = {
 }
 
 # Topology 1: the stem halves the image once, B1 follows it.
-CSP = Row(
+CSP = YolorRow(
     stem="A",
     stages=((64, 0), (128, 2), (256, 8), (512, 8), (1024, 4)),
     spp=512,
@@ -87,7 +87,7 @@ P7 = P5._replace(
 # Topology 2: the stem halves it twice, no B1.
 SSS = S._replace(stem="C", stages=S.stages[1:])
 # Topology 3: the stem halves it twice, a sixth stage and a fourth head.
-LIGHT = Row(
+LIGHT = YolorRow(
     stem="D",
     stages=((128, 3), (256, 7), (384, 7), (512, 3), (640, 3)),
     spp=320,
@@ -110,13 +110,13 @@ E6 = LIGHT._replace(
     spp=640,
     neck=(160, 320, 480, 640),
     head=(320, 640, 960, 1280),
-    csp_downs=True,
+    has_csp_downsampling=True,
 )
 D6 = E6._replace(stages=((160, 3), (320, 15), (640, 15), (960, 7), (1280, 7)))
 # Topology 4: the stem halves it three times, neither B1 nor B2.
 SSSS = S._replace(stem="F", stages=S.stages[2:])
 # Two of our own, for CPUs and for teaching: the whole of YOLOR in little, with three heads.
-NANO = Row(
+NANO = YolorRow(
     stem="D, nano",
     stages=((48, 1), (96, 2), (144, 2), (192, 1)),
     spp=96,
@@ -137,7 +137,7 @@ MICRO = NANO._replace(
     size=320,
 )
 # The other networks of Tables A1 and A2.
-U5_S = U5Row(
+U5_S = U5R5Row(
     depth=0.33,
     width=0.50,
     anchors=ANCHORS["U5"],
@@ -152,10 +152,10 @@ U5_S6 = U5_S._replace(
     size=1280,
 )
 
-Pixels = int | tuple[int, int]
+ImageSize = int | tuple[int, int]
 """A square, or height and width."""
 
-FAMILY: dict[str, Row | U5Row] = {
+NETWORKS: dict[str, YolorRow | U5R5Row] = {
     # topology 1
     "yolov4_csp": CSP._replace(activation="mish"),
     "yolov4_csp_silu": CSP,
@@ -211,28 +211,28 @@ class Variant(NamedTuple):
     """What may differ from a network's row: classes, the size in pixels; and where the file comes from."""
 
     classes: int = 80
-    size: Pixels | None = None
+    size: ImageSize | None = None
     origin: str = SHIPPED
 
 
 AS_SHIPPED = Variant()
 
 
-def write_cfg(name: str, row: Row | U5Row, variant: Variant = AS_SHIPPED) -> Writer:
+def write_cfg(name: str, row: YolorRow | U5R5Row, variant: Variant = AS_SHIPPED) -> CfgWriter:
     """One row as a cfg: `.text`, and `.merges`, its cross stage partial parts."""
-    w = Writer(row.style)
-    w.title(f"{name}: {variant.origin}", row.summary)
+    w = CfgWriter(row.style)
+    w.add_title(f"{name}: {variant.origin}", row.summary)
     eps = {"bn_eps": row.bn_eps} if row.bn_eps else {}
     schedule = {"learning_rate": ".01", "momentum": ".937", "decay": ".0005"}
     size = variant.size or row.size
     height, width = size if isinstance(size, tuple) else (size, size)
     image = {"width": width, "height": height, "channels": 3}
-    w.net(dialect="yolor", **image, **eps, batch=64, subdivisions=8, **schedule)
-    tips = row.body(w)
-    write_heads(w, row.heads(variant.classes), tips)
+    w.add_net(dialect="yolor", **image, **eps, batch=64, subdivisions=8, **schedule)
+    tips = row.write_body(w)
+    write_heads(w, row.heads_config(variant.classes), tips)
     return w
 
 
-def cfg_text(name: str, row: Row | U5Row, *, classes: int = 80, size: Pixels | None = None) -> str:
+def cfg_text(name: str, row: YolorRow | U5R5Row, *, classes: int = 80, size: ImageSize | None = None) -> str:
     """The whole cfg of one row."""
     return write_cfg(name, row, Variant(classes, size)).text

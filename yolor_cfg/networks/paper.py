@@ -1,7 +1,7 @@
 """The networks of the ablations in the YOLOR paper (arXiv 2105.04206, Tables 1 to 7), one cfg for each row:
 `yolor new table4/mul-iPR` writes it.
 
-A row starts from a network of `FAMILY` without implicit knowledge, and what the row says put in: before
+A row starts from a network of `NETWORKS` without implicit knowledge, and what the row says put in: before
 the prediction of each level (feature alignment, iFA), behind it (prediction refinement, iPR), and at the
 start of each task's branch (Table 3).
 """
@@ -12,18 +12,18 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, build
+from yolor_cfg.graph import Graph, build_graph
 from yolor_cfg.lang.syntax import parse
-from yolor_cfg.networks.family import FAMILY, cfg_text
+from yolor_cfg.networks.family import NETWORKS, cfg_text
 from yolor_cfg.sections import Section
 
 FAST, CSP, LIGHT = "yolov4_csp_fast", "yolov4_csp", "yolov4_p6_light"
 # The paper does not say how long its embeddings are; 512 is the length in the work it takes the task from
 # (Towards Real-Time Multi-Object Tracking, arXiv 1909.12605).
-EMBEDDING = 512
+EMBEDDING_LENGTH = 512
 
 
-class Operator(NamedTuple):
+class ImplicitOperator(NamedTuple):
     """The implicit section that an operator starts from, and the one that combines it with a map."""
 
     implicit: str
@@ -31,9 +31,9 @@ class Operator(NamedTuple):
 
 
 OPERATORS = {
-    "+": Operator("implicit_add", "shift_channels"),
-    "×": Operator("implicit_mul", "control_channels"),
-    "⊕": Operator("implicit_cat", "alternate_channels"),
+    "+": ImplicitOperator("implicit_add", "shift_channels"),
+    "×": ImplicitOperator("implicit_mul", "control_channels"),
+    "⊕": ImplicitOperator("implicit_cat", "alternate_channels"),
 }
 
 
@@ -43,18 +43,18 @@ class Ablation(NamedTuple):
     features; width and height alone), the second task, whether that has implicit knowledge of its own, and
     whether a Markov chain leads to it from the detector's (section 4.2)."""
 
-    label: str
+    paper_name: str
     base: str = FAST
     align: str = ""
     refine: str = ""
     model: str = "vector"
-    starred: bool = False
+    is_starred: bool = False
     task: str = ""
     own: bool = False
     chain: bool = False
 
 
-class Level(NamedTuple):
+class HeadLevel(NamedTuple):
     """One level of a network without implicit knowledge: its number from the finest, its first section, its
     prediction, its head; the channels of what the prediction reads and makes, and the anchors in it."""
 
@@ -69,19 +69,19 @@ class Level(NamedTuple):
 
 BASELINE = Ablation("baseline")
 IFA = Ablation("+ iFA", align="+")
-CLASSIFIED = Ablation("JDC", CSP, task="classification")
-EMBEDDED = Ablation("JDE", CSP, task="embedding")
+JDC = Ablation("JDC", CSP, task="classification")
+JDE = Ablation("JDE", CSP, task="embedding")
 TABLES: dict[str, dict[str, Ablation]] = {
     "table1": {"baseline": BASELINE, "iFA": IFA},
     "table2": {"baseline": BASELINE, "iPR": Ablation("+ iPR", refine="+")},
     "table3": {
         "baseline": Ablation("baseline", CSP),
-        "JDC": CLASSIFIED,
-        "iJDC": CLASSIFIED._replace(label="+ iJDC", align="+", own=True),
-        "iJDC-chain": CLASSIFIED._replace(label="+ iJDC, chained", align="+", own=True, chain=True),
-        "JDE": EMBEDDED,
-        "iJDE": EMBEDDED._replace(label="+ iJDE", align="+", own=True),
-        "iJDE-chain": EMBEDDED._replace(label="+ iJDE, chained", align="+", own=True, chain=True),
+        "JDC": JDC,
+        "iJDC": JDC._replace(paper_name="+ iJDC", align="+", own=True),
+        "iJDC-chain": JDC._replace(paper_name="+ iJDC, chained", align="+", own=True, chain=True),
+        "JDE": JDE,
+        "iJDE": JDE._replace(paper_name="+ iJDE", align="+", own=True),
+        "iJDE-chain": JDE._replace(paper_name="+ iJDE, chained", align="+", own=True, chain=True),
     },
     "table4": {
         "baseline": BASELINE,
@@ -93,8 +93,8 @@ TABLES: dict[str, dict[str, Ablation]] = {
     },
     "table5": {
         "baseline": BASELINE,
-        "mul-iFA-star": Ablation("× iFA*", align="×", starred=True),
-        "mul-iPR-star": Ablation("× iPR*", refine="×", starred=True),
+        "mul-iFA-star": Ablation("× iFA*", align="×", is_starred=True),
+        "mul-iPR-star": Ablation("× iPR*", refine="×", is_starred=True),
     },
     "table6": {
         "baseline": BASELINE,
@@ -111,13 +111,13 @@ TABLES: dict[str, dict[str, Ablation]] = {
 }
 
 
-class _Cfg:
+class _VariantWriter:
     """Cfg text in the making; `count` sections follow [net] so far."""
 
     def __init__(self, text: str, count: int) -> None:
         self.text, self.count = text, count
 
-    def note(self, comment: str) -> None:
+    def add_note(self, comment: str) -> None:
         """A comment of its own, after a blank line."""
         self.text += f"\n# {comment}\n"
 
@@ -133,7 +133,7 @@ class _Cfg:
         return self.add(section.raw.name, **{line.key: line.value for line in section.raw.entries})
 
 
-class _Implicit(NamedTuple):
+class _ImplicitIndices(NamedTuple):
     """The implicit sections of each level, fine to coarse: of the alignment, the refinement, and the second
     task's branches."""
 
@@ -146,21 +146,23 @@ def ablation_text(table: str, row: str, *, base: str = "", classes: int = 80) ->
     """The whole cfg of that row, of another network than the paper's where `base` names one."""
     ablation = TABLES[table][row]
     base = base or ablation.base
-    plain = FAMILY[base]._replace(implicit=False)
-    graph = build(parse(cfg_text(base, plain, classes=classes)))
-    title = f"# Table {table[5:]}, {ablation.label} ({base}): a row of the ablations in the YOLOR paper.\n\n"
-    levels = _levels(graph)
-    w = _Cfg(title + _body(graph, levels[0].first), levels[0].first)
-    implicit = _implicit(w, ablation, levels)
-    features = [_head(w, ablation, level, graph=graph, implicit=implicit) for level in levels]
+    plain = NETWORKS[base]._replace(implicit=False)
+    graph = build_graph(parse(cfg_text(base, plain, classes=classes)))
+    title = (
+        f"# Table {table[5:]}, {ablation.paper_name} ({base}): a row of the ablations in the YOLOR paper.\n\n"
+    )
+    levels = _find_levels(graph)
+    w = _VariantWriter(title + _body_text(graph, levels[0].first), levels[0].first)
+    implicit = _write_implicit(w, ablation, levels)
+    features = [_write_head(w, ablation, level, graph=graph, implicit=implicit) for level in levels]
     if ablation.task == "classification":
-        _classification(w, features, implicit.own, classes=classes)
+        _write_classification(w, features, implicit.own, classes=classes)
     elif ablation.task == "embedding":
-        _embedding(w, features, implicit.own)
+        _write_embedding(w, features, implicit.own)
     return w.text
 
 
-def _levels(graph: Graph) -> list[Level]:
+def _find_levels(graph: Graph) -> list[HeadLevel]:
     """What the network itself says of its levels. Its heads stand at its end, one like the other."""
     ends = [head.index for head in graph.heads]
     length = ends[1] - ends[0]
@@ -170,7 +172,7 @@ def _levels(graph: Graph) -> list[Level]:
         prediction = graph.nodes[head.sources[0]]
         anchors = len(head.section.values["mask"])
         levels.append(
-            Level(
+            HeadLevel(
                 number,
                 head.index - length + 1,
                 prediction.index,
@@ -183,24 +185,24 @@ def _levels(graph: Graph) -> list[Level]:
     return levels
 
 
-def _body(graph: Graph, end: int) -> str:
+def _body_text(graph: Graph, end: int) -> str:
     """[net] and all sections before that one, with their comments."""
     last = graph.nodes[end - 1].section.raw.entries[-1].number
     first = graph.document.net.line
     return "".join(line.text for line in graph.document.lines if first <= line.number <= last)
 
 
-def _implicit(w: _Cfg, ablation: Ablation, levels: list[Level]) -> _Implicit:
+def _write_implicit(w: _VariantWriter, ablation: Ablation, levels: list[HeadLevel]) -> _ImplicitIndices:
     """All that is learned of the constants stands together, behind the neck."""
     if ablation.align or ablation.refine:
-        w.note("implicit knowledge, for each level from the finest")
+        w.add_note("implicit knowledge, for each level from the finest")
     align, refine = [], []
     if ablation.align:
         keys = {} if ablation.model == "vector" else {"model": ablation.model}
-        sizes = [level.anchors if ablation.starred else level.features for level in levels]
+        sizes = [level.anchors if ablation.is_starred else level.features for level in levels]
         align = [w.add(OPERATORS[ablation.align].implicit, filters=size, **keys) for size in sizes]
     if ablation.refine:
-        sizes = [2 * level.anchors if ablation.starred else level.predictions for level in levels]
+        sizes = [2 * level.anchors if ablation.is_starred else level.predictions for level in levels]
         refine = [w.add(OPERATORS[ablation.refine].implicit, filters=size) for size in sizes]
     branches = levels[-1:] if ablation.task == "classification" else levels
     own = [
@@ -212,29 +214,31 @@ def _implicit(w: _Cfg, ablation: Ablation, levels: list[Level]) -> _Implicit:
         for level in branches
         if ablation.own
     ]
-    return _Implicit(align, refine, own)
+    return _ImplicitIndices(align, refine, own)
 
 
-def _head(w: _Cfg, ablation: Ablation, level: Level, *, graph: Graph, implicit: _Implicit) -> int:
+def _write_head(
+    w: _VariantWriter, ablation: Ablation, level: HeadLevel, *, graph: Graph, implicit: _ImplicitIndices
+) -> int:
     """One level's head with its implicit knowledge; returns the section of its features."""
-    w.note(f"head {level.number}, stride {graph.stride(level.head)[0]:.0f}")
+    w.add_note(f"head {level.number}, stride {graph.stride(level.head)[0]:.0f}")
     features = level.first - 1
     for node in graph.nodes[level.first : level.prediction]:
         features = w.copy(node.section)
     if implicit.align:
-        keys = {"group": "anchors", "anchors": level.anchors} if ablation.starred else {}
+        keys = {"group": "anchors", "anchors": level.anchors} if ablation.is_starred else {}
         w.add(OPERATORS[ablation.align].combine, from_=implicit.align[level.number], **keys)
     w.copy(graph.nodes[level.prediction].section)
     if implicit.refine:
-        keys = {"only": "wh", "anchors": level.anchors} if ablation.starred else {}
+        keys = {"only": "wh", "anchors": level.anchors} if ablation.is_starred else {}
         w.add(OPERATORS[ablation.refine].combine, from_=implicit.refine[level.number], **keys)
     w.copy(graph.nodes[level.head].section)
     return features
 
 
-def _classification(w: _Cfg, features: list[int], own: list[int], *, classes: int) -> None:
+def _write_classification(w: _VariantWriter, features: list[int], own: list[int], *, classes: int) -> None:
     """Which classes are in the image (several may be): from the coarsest level's features."""
-    w.note("joint classification: a probability for each class of the whole image")
+    w.add_note("joint classification: a probability for each class of the whole image")
     w.add("route", layers=features[-1])
     if own:
         w.add("shift_channels", from_=own[0])
@@ -242,14 +246,14 @@ def _classification(w: _Cfg, features: list[int], own: list[int], *, classes: in
     w.add("convolutional", size=1, stride=1, pad=1, filters=classes, activation="logistic")
 
 
-def _embedding(w: _Cfg, features: list[int], own: list[int]) -> None:
+def _write_embedding(w: _VariantWriter, features: list[int], own: list[int]) -> None:
     """A vector for each cell of each level, by which objects are told apart."""
     for number, source in enumerate(features):
-        w.note(f"joint embedding, level {number}: a vector of {EMBEDDING} for each cell")
+        w.add_note(f"joint embedding, level {number}: a vector of {EMBEDDING_LENGTH} for each cell")
         w.add("route", layers=source)
         if own:
             w.add("shift_channels", from_=own[number])
-        w.add("convolutional", size=1, stride=1, pad=1, filters=EMBEDDING, activation="linear")
+        w.add("convolutional", size=1, stride=1, pad=1, filters=EMBEDDING_LENGTH, activation="linear")
 
 
 def row_named(table: str, word: str) -> str:
@@ -258,6 +262,6 @@ def row_named(table: str, word: str) -> str:
     Raises CfgError for a row that the table does not have.
     """
     for row, ablation in TABLES[table].items():
-        if word.replace(" ", "") in (row, ablation.label.replace(" ", "")):
+        if word.replace(" ", "") in (row, ablation.paper_name.replace(" ", "")):
             return row
     raise CfgError(f"no such row in {table}", found=word, allowed=list(TABLES[table]))

@@ -5,10 +5,17 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from yolor_cfg.networks.blocks import Heads, Style, Writer, csp_first, down, pools
+from yolor_cfg.networks.blocks import (
+    CfgWriter,
+    HeadsConfig,
+    NetworkStyle,
+    write_csp_first,
+    write_downsample,
+    write_max_pools,
+)
 
 
-class U5Row(NamedTuple):
+class U5R5Row(NamedTuple):
     """One network: `depth` times the repeats, `width` times the channels (to a multiple of 8) of the stages
     (channels, repeats) P2, P3, ...; `pooling` are the sizes of the coarsest level's pyramid."""
 
@@ -29,91 +36,91 @@ class U5Row(NamedTuple):
         return f"U5R5 of Tables A1 and A2: depth {self.depth}, width {self.width}, heads {heads}{implicit}."
 
     @property
-    def style(self) -> Style:
+    def style(self) -> NetworkStyle:
         """What is the same in all of it."""
-        return Style(self.activation)
+        return NetworkStyle(self.activation)
 
     @property
     def bn_eps(self) -> str:
         """The epsilon of batch norm, as in the paper branch."""
         return ".001"
 
-    def channels(self, channels: int) -> int:
+    def scale_channels(self, channels: int) -> int:
         """So many at width 1, scaled."""
         return ceil(channels * self.width / 8) * 8
 
-    def repeats(self, repeats: int) -> int:
+    def scale_repeats(self, repeats: int) -> int:
         """So many at depth 1, scaled."""
         return max(round(repeats * self.depth), 1)
 
-    def heads(self, classes: int) -> Heads:
+    def heads_config(self, classes: int) -> HeadsConfig:
         """What the heads need to know; they predict on the neck's maps as they are."""
-        widths = tuple(self.channels(channels) for channels, _ in self.stages[1:])
-        return Heads(widths, self.anchors, classes, self.implicit, convs=False)
+        widths = tuple(self.scale_channels(channels) for channels, _ in self.stages[1:])
+        return HeadsConfig(widths, self.anchors, classes, self.implicit, has_convs=False)
 
-    def body(self, w: Writer) -> list[int]:
+    def write_body(self, w: CfgWriter) -> list[int]:
         """Write backbone and neck; the indices of the maps that the heads read, P3 first."""
-        return _bottom_up(w, self, _top_down(w, self, _backbone(w, self)))
+        return _write_bottom_up(w, self, _write_top_down(w, self, _write_backbone(w, self)))
 
 
-def _backbone(w: Writer, row: U5Row) -> list[int]:
+def _write_backbone(w: CfgWriter, row: U5R5Row) -> list[int]:
     """The index of the last section of P3, P4, ..."""
-    stem = row.channels(64)
-    w.part(f"stem: focus, {stem} channels")
+    stem = row.scale_channels(64)
+    w.start_part(f"stem: focus, {stem} channels")
     w.conv(3, stem, kind="focus")
     tips = []
     top = len(row.stages) + 1
     for level, (channels, repeats) in enumerate(row.stages, start=2):
-        filters, repeats = row.channels(channels), row.repeats(repeats)
+        filters, repeats = row.scale_channels(channels), row.scale_repeats(repeats)
         pyramid = "pyramid pooling, " if level == top else ""
         block = f"{pyramid}C3 block of {repeats} bottleneck{'s' if repeats > 1 else ''}"
-        w.part(f"backbone P{level}, stride {1 << level}: 3x3/2, {block}, {filters} channels")
-        down(w, filters)
+        w.start_part(f"backbone P{level}, stride {1 << level}: 3x3/2, {block}, {filters} channels")
+        write_downsample(w, filters)
         if pyramid:
-            _pyramid(w, filters, row.pooling)
-        tip = _c3(w, filters, repeats, residual=not pyramid)
-        tips.append(w.name(tip, f"P{level} of the backbone, {filters} channels"))
+            _write_pyramid_pooling(w, filters, row.pooling)
+        tip = _write_c3(w, filters, repeats, residual=not pyramid)
+        tips.append(w.name_section(tip, f"P{level} of the backbone, {filters} channels"))
     return tips[1:]
 
 
-def _c3(w: Writer, filters: int, repeats: int, *, residual: bool) -> int:
+def _write_c3(w: CfgWriter, filters: int, repeats: int, *, residual: bool) -> int:
     """What these networks call their cross stage partial block: fusion first."""
-    return csp_first(w, filters, repeats, kind="c3", residual=residual)
+    return write_csp_first(w, filters, repeats, kind="c3", residual=residual)
 
 
-def _pyramid(w: Writer, filters: int, sizes: tuple[int, ...]) -> None:
+def _write_pyramid_pooling(w: CfgWriter, filters: int, sizes: tuple[int, ...]) -> None:
     """1x1 to half the channels, beside it its max-poolings, 1x1 back."""
     w.conv(1, filters // 2)
-    pools(w, sizes)
+    write_max_pools(w, sizes)
     w.route(-2 * len(sizes), *range(1 - 2 * len(sizes), 0, 2))
     w.conv(1, filters)
 
 
-def _top_down(w: Writer, row: U5Row, laterals: list[int]) -> list[int]:
+def _write_top_down(w: CfgWriter, row: U5R5Row, laterals: list[int]) -> list[int]:
     """From the coarsest level to P3; the index of the 1x1 of each level above P3, and last P3's tip."""
     narrow = []
     for level in reversed(range(len(laterals) - 1)):
         filters = _neck_channels(row, level)
-        w.part(f"neck, top-down to P{level + 3}: {filters} channels")
-        narrow.append(w.name(w.conv(1, filters), f"P{level + 4} of the way down, {filters} channels"))
+        w.start_part(f"neck, top-down to P{level + 3}: {filters} channels")
+        narrow.append(w.name_section(w.conv(1, filters), f"P{level + 4} of the way down, {filters} channels"))
         w.add("upsample", stride=2)
         w.route(-1, laterals[level])
-        tip = _c3(w, filters, row.repeats(3), residual=False)
-    return [w.name(tip, f"P3 of the way down, {filters} channels"), *reversed(narrow)]
+        tip = _write_c3(w, filters, row.scale_repeats(3), residual=False)
+    return [w.name_section(tip, f"P3 of the way down, {filters} channels"), *reversed(narrow)]
 
 
-def _bottom_up(w: Writer, row: U5Row, ways: list[int]) -> list[int]:
+def _write_bottom_up(w: CfgWriter, row: U5R5Row, ways: list[int]) -> list[int]:
     """From P3 to the coarsest level; `ways` are P3's tip and the 1x1 of each level above."""
     levels = ways[:1]
     for level, narrow in enumerate(ways[1:], start=1):
         filters = _neck_channels(row, level)
-        w.part(f"neck, bottom-up to P{level + 3}: {filters} channels")
-        down(w, _neck_channels(row, level - 1))
+        w.start_part(f"neck, bottom-up to P{level + 3}: {filters} channels")
+        write_downsample(w, _neck_channels(row, level - 1))
         w.route(-1, narrow)
-        tip = _c3(w, filters, row.repeats(3), residual=False)
-        levels.append(w.name(tip, f"P{level + 3} of the way up, {filters} channels"))
+        tip = _write_c3(w, filters, row.scale_repeats(3), residual=False)
+        levels.append(w.name_section(tip, f"P{level + 3} of the way up, {filters} channels"))
     return levels
 
 
-def _neck_channels(row: U5Row, level: int) -> int:
-    return row.channels(row.stages[level + 1][0])
+def _neck_channels(row: U5R5Row, level: int) -> int:
+    return row.scale_channels(row.stages[level + 1][0])

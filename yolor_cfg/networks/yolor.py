@@ -6,17 +6,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from yolor_cfg.networks.blocks import (
-    Heads,
-    Style,
-    Writer,
-    bottleneck,
-    csp,
-    csp_first,
-    csp_spp,
-    down,
-    down_csp,
-    rcsp,
-    top_down,
+    CfgWriter,
+    HeadsConfig,
+    NetworkStyle,
+    write_bottleneck,
+    write_csp,
+    write_csp_downsample,
+    write_csp_first,
+    write_csp_spp,
+    write_downsample,
+    write_rcsp,
+    write_top_down,
 )
 
 # Figure A2 by letter, widths as first used. A step: `c32` is a 3x3 convolution, `c64/2` one of stride 2,
@@ -36,10 +36,10 @@ STEMS = {
     "D, nano": "reorg c24 c48/2",
     "D, micro": "reorg c16 c24/2",
 }
-BLOCKS = {"csp": "CSP block (fusion last)", "csp_first": "CSP block (fusion first)"}
+BLOCK_TITLES = {"csp": "CSP block (fusion last)", "csp_first": "CSP block (fusion first)"}
 
 
-class Row(NamedTuple):
+class YolorRow(NamedTuple):
     """One network. `stem` names one of `STEMS`; `stages` are (channels, repeats) from fine to coarse, the
     first at the stem's own stride, each later one at half the size, repeats 0 a plain bottleneck; `neck` and
     `head` are channels from P3 up; `anchors` are pixels (width,height), P3 first."""
@@ -56,7 +56,7 @@ class Row(NamedTuple):
     implicit: bool = False
     block: str = "csp"
     spp_pairs: int = 1
-    csp_downs: bool = False
+    has_csp_downsampling: bool = False
     paper: bool = False
 
     @property
@@ -75,47 +75,47 @@ class Row(NamedTuple):
         return {1: 1, 3: 4}.get(halvings, 3 if len(self.head) > 3 else 2)
 
     @property
-    def style(self) -> Style:
+    def style(self) -> NetworkStyle:
         """What is the same in all of it."""
-        return Style(self.activation, self.paper)
+        return NetworkStyle(self.activation, self.paper)
 
     @property
     def bn_eps(self) -> str:
         """The epsilon of batch norm where it is not the dialect's."""
         return ".001" if self.paper else ""
 
-    def heads(self, classes: int) -> Heads:
+    def heads_config(self, classes: int) -> HeadsConfig:
         """What the heads need to know."""
-        return Heads(self.head, self.anchors, classes, self.implicit)
+        return HeadsConfig(self.head, self.anchors, classes, self.implicit)
 
-    def body(self, w: Writer) -> list[int]:
+    def write_body(self, w: CfgWriter) -> list[int]:
         """Write stem, backbone and neck; the indices of the maps that the heads read, P3 first."""
-        return _neck(w, self, _backbone(w, self))
+        return _write_neck(w, self, _write_backbone(w, self))
 
 
-def _backbone(w: Writer, row: Row) -> list[int]:
+def _write_backbone(w: CfgWriter, row: YolorRow) -> list[int]:
     """Stem and stages; the index of the last section of each stage from P3 up."""
-    channels, stride = _stem(w, row)
+    channels, stride = _write_stem(w, row)
     tips: list[int] = []
     for number, (filters, repeats) in enumerate(row.stages):
-        step = ("CSP convolution/2, " if row.csp_downs else "3x3/2, ") if number else ""
+        step = ("CSP convolution/2, " if row.has_csp_downsampling else "3x3/2, ") if number else ""
         stride = 2 * stride if number else stride
         level = stride.bit_length() - 1
         repeated = f"{repeats} bottleneck{'s' if repeats > 1 else ''}"
-        block = f"{BLOCKS[row.block]} of {repeated}" if repeats else "bottleneck"
-        w.part(f"backbone P{level}, stride {stride}: {step}{block}, {filters} channels")
+        block = f"{BLOCK_TITLES[row.block]} of {repeated}" if repeats else "bottleneck"
+        w.start_part(f"backbone P{level}, stride {stride}: {step}{block}, {filters} channels")
         if number:
-            _down(w, row, filters, channels=channels)
-        tip = _stage(w, row, filters, repeats=repeats)
-        w.name(tip, f"P{level} of the backbone, {filters} channels")
+            _write_downsample(w, row, filters, channels=channels)
+        tip = _write_stage(w, row, filters, repeats=repeats)
+        w.name_section(tip, f"P{level} of the backbone, {filters} channels")
         tips += [tip] if stride >= 8 else []
         channels = filters
     return tips
 
 
-def _stem(w: Writer, row: Row) -> tuple[int, int]:
+def _write_stem(w: CfgWriter, row: YolorRow) -> tuple[int, int]:
     """The stem; returns its channels and its stride."""
-    w.part(f"stem {row.stem}: {STEMS[row.stem]}")
+    w.start_part(f"stem {row.stem}: {STEMS[row.stem]}")
     channels, stride = 3, 1
     for step in STEMS[row.stem].split():
         if step in ("reorg", "dwt"):
@@ -125,38 +125,46 @@ def _stem(w: Writer, row: Row) -> tuple[int, int]:
         halves = step.endswith("/2")
         filters = int(step[1:].removesuffix("/2"))
         if step[0] == "d":
-            down_csp(w, filters, channels)
+            write_csp_downsample(w, filters, channels)
         else:
             w.conv(3, filters, stride=2 if halves else 1)
         channels, stride = filters, stride * (2 if halves else 1)
     return channels, stride
 
 
-def _stage(w: Writer, row: Row, filters: int, *, repeats: int) -> int:
+def _write_stage(w: CfgWriter, row: YolorRow, filters: int, *, repeats: int) -> int:
     if not repeats:
-        return bottleneck(w, filters)
-    return (csp_first if row.block == "csp_first" else csp)(w, filters, repeats)
+        return write_bottleneck(w, filters)
+    return (write_csp_first if row.block == "csp_first" else write_csp)(w, filters, repeats)
 
 
-def _down(w: Writer, row: Row, filters: int, *, channels: int) -> int:
-    return down_csp(w, filters, channels) if row.csp_downs else down(w, filters)
+def _write_downsample(w: CfgWriter, row: YolorRow, filters: int, *, channels: int) -> int:
+    return (
+        write_csp_downsample(w, filters, channels)
+        if row.has_csp_downsampling
+        else write_downsample(w, filters)
+    )
 
 
-def _neck(w: Writer, row: Row, laterals: list[int]) -> list[int]:
+def _write_neck(w: CfgWriter, row: YolorRow, laterals: list[int]) -> list[int]:
     """SPP on the coarsest level, top-down to P3, bottom-up again; the tips that the heads read, P3 first."""
     top = len(laterals) - 1
-    w.part(f"neck, spatial pyramid pooling on P{top + 3}: {row.spp} channels")
-    tips = {top: w.name(csp_spp(w, row.spp, pairs=row.spp_pairs), f"P{top + 3} after the pyramid pooling")}
+    w.start_part(f"neck, spatial pyramid pooling on P{top + 3}: {row.spp} channels")
+    tips = {
+        top: w.name_section(
+            write_csp_spp(w, row.spp, pairs=row.spp_pairs), f"P{top + 3} after the pyramid pooling"
+        )
+    }
     for level in reversed(range(top)):
         what = f"P{level + 3} of the way down"
-        w.part(f"neck, top-down to P{level + 3}: {row.neck[level]} channels")
-        tip = top_down(w, row.neck[level], lateral=laterals[level], repeats=row.repeats)
-        tips[level] = w.name(tip, f"{what}, {row.neck[level]} channels")
+        w.start_part(f"neck, top-down to P{level + 3}: {row.neck[level]} channels")
+        tip = write_top_down(w, row.neck[level], lateral=laterals[level], repeats=row.repeats)
+        tips[level] = w.name_section(tip, f"{what}, {row.neck[level]} channels")
     levels = [tips[0]]
     for level in range(1, top + 1):
-        w.part(f"neck, bottom-up to P{level + 3}: {row.neck[level]} channels")
-        _down(w, row, row.neck[level], channels=row.neck[level - 1])
+        w.start_part(f"neck, bottom-up to P{level + 3}: {row.neck[level]} channels")
+        _write_downsample(w, row, row.neck[level], channels=row.neck[level - 1])
         w.route(-1, tips[level])
-        tip = rcsp(w, row.neck[level], row.repeats)
-        levels.append(w.name(tip, f"P{level + 3} of the way up, {row.neck[level]} channels"))
+        tip = write_rcsp(w, row.neck[level], row.repeats)
+        levels.append(w.name_section(tip, f"P{level + 3} of the way up, {row.neck[level]} channels"))
     return levels

@@ -97,20 +97,20 @@ def stair(x: Tensor) -> Tensor:
 
 def normalize_channels(x: Tensor) -> Tensor:
     """relu(x) as a share of its sum over the channels of the cell."""
-    return _shares(F.relu(x))
+    return _normalize(F.relu(x))
 
 
 def normalize_channels_softmax(x: Tensor) -> Tensor:
     """e^x as a share of its sum over the channels; large x overflow, as in Darknet."""
-    return _shares(x.exp())
+    return _normalize(x.exp())
 
 
 def normalize_channels_softmax_maxval(x: Tensor) -> Tensor:
     """As normalize_channels_softmax, with the greatest x of the cell taken off first."""
-    return _shares((x - x.amax(1, keepdim=True)).exp())
+    return _normalize((x - x.amax(1, keepdim=True)).exp())
 
 
-def _shares(x: Tensor) -> Tensor:
+def _normalize(x: Tensor) -> Tensor:
     return x / (EPS + x.sum(1, keepdim=True))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolor_cfg.ops.geometry import Geometry
+from yolor_cfg.ops.geometry import ConvGeometry
 
 
 def signs(x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def binary_weight(weight: Tensor) -> Tensor:
     return torch.where(weight > 0, scale, -scale).detach() + (weight - weight.detach())
 
 
-def binary_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, geometry: Geometry) -> Tensor:
+def binary_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, geometry: ConvGeometry) -> Tensor:
     """The convolution of the signs of x [N, C, H, W] with `binary_weight(weight)`.
 
     A bit is never 0, so what lies outside the map counts as -1.
@@ -44,7 +44,7 @@ class BinaryConv2d(nn.Conv2d):
         return binary_conv2d(x, self.weight, self.bias, geometry=self._geometry)
 
     @property
-    def _geometry(self) -> Geometry:
+    def _geometry(self) -> ConvGeometry:
         (down, across), padding, dilation = self.stride, self.padding[0], self.dilation[0]
         assert isinstance(padding, int), padding
-        return Geometry((down, across), padding, dilation, self.groups)
+        return ConvGeometry((down, across), padding, dilation, self.groups)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from yolor_cfg.ops.activations import activate, activate_
 from yolor_cfg.ops.binary import binary_conv2d
-from yolor_cfg.ops.geometry import Geometry
+from yolor_cfg.ops.geometry import ConvGeometry
 from yolor_cfg.ops.pooling import Blur
 from yolor_cfg.ops.resampling import space_to_depth_by_columns
 
@@ -21,7 +21,7 @@ def fresh_batch_norm(channels: int, *, eps: float, yolor: bool) -> nn.BatchNorm2
     return nn.BatchNorm2d(channels, eps=eps, momentum=0.03 if yolor else 0.1)
 
 
-def normalised(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """Batch norm of x [N, C, H, W]; x is overwritten where no gradient is wanted: half the peak memory."""
     if norm.training or torch.is_grad_enabled():
         return norm(x)
@@ -31,7 +31,7 @@ def normalised(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     return x.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
-class _Block(nn.Module):
+class _BaseBlock(nn.Module):
     """What stands around a convolution: space-to-depth before it if asked for, activation and blur after."""
 
     def __init__(self, activation: str, *, focus: bool, blur: Blur | None) -> None:
@@ -40,18 +40,18 @@ class _Block(nn.Module):
         self.focus = focus
         self.blur = blur
 
-    def _begun(self, x: Tensor) -> Tensor:
+    def _preprocess(self, x: Tensor) -> Tensor:
         return space_to_depth_by_columns(x) if self.focus else x
 
-    def _ended(self, x: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
+    def _postprocess(self, x: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
         """x, which nobody else reads, normalised, activated and blurred."""
         if norm is not None:
-            x = normalised(x, norm)
+            x = apply_batch_norm(x, norm)
         x = activate_(x, self.activation)
         return x if self.blur is None else self.blur(x)
 
 
-class ConvBlock(_Block):
+class ConvBlock(_BaseBlock):
     """Convolution, batch norm (or bias), activation; children: the convolution by its name, BatchNorm2d."""
 
     def __init__(
@@ -78,7 +78,7 @@ class ConvBlock(_Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, filters, H', W']."""
-        return self._ended(getattr(self, self.conv_name)(self._begun(x)), self.norm)
+        return self._postprocess(getattr(self, self.conv_name)(self._preprocess(x)), self.norm)
 
 
 class FirstChannels(ConvBlock):
@@ -94,12 +94,12 @@ class FirstChannels(ConvBlock):
         return super().forward(x[:, : self.channels])
 
 
-class BorrowingBlock(_Block):
+class SharedConvBlock(_BaseBlock):
     """A ConvBlock with the tensors of another one, but its own geometry and activation."""
 
     def __init__(
         self,
-        geometry: Geometry,
+        geometry: ConvGeometry,
         activation: str,
         *,
         binary: bool = False,
@@ -109,19 +109,19 @@ class BorrowingBlock(_Block):
         super().__init__(activation, focus=focus, blur=blur)
         self.geometry = geometry
         self.binary = binary
-        self._lender: tuple[ConvBlock, ...] = ()
+        self._weight_source: tuple[ConvBlock, ...] = ()
 
-    def borrow(self, lender: ConvBlock) -> None:
+    def share_weights(self, source: ConvBlock) -> None:
         """Use the tensors of `lender` from now on, also after they have been folded or moved."""
-        self._lender = (lender,)  # in a tuple, so that its tensors are not counted and saved twice
+        self._weight_source = (source,)  # in a tuple, so that its tensors are not counted and saved twice
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, filters, H', W']."""
-        (lender,) = self._lender
-        x = self._convolved(self._begun(x), lender.Conv2d)  # type: ignore[arg-type]
-        return self._ended(x, lender.norm)
+        (lender,) = self._weight_source
+        x = self._convolve(self._preprocess(x), lender.Conv2d)  # type: ignore[arg-type]
+        return self._postprocess(x, lender.norm)
 
-    def _convolved(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+    def _convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
         if self.binary:
             return binary_conv2d(x, conv.weight, conv.bias, geometry=self.geometry)
         return F.conv2d(x, conv.weight, conv.bias, *self.geometry)
@@ -139,7 +139,7 @@ class MixConv2d(nn.Module):
         return torch.cat([convolution(x) for convolution in self.m], dim=1)
 
 
-class Activation(nn.Module):
+class ActivationLayer(nn.Module):
     """An activation by itself."""
 
     def __init__(self, name: str) -> None:

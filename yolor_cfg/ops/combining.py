@@ -18,14 +18,14 @@ DARKNET_EPSILON = 1e-4
 """What C Darknet adds to the sum by which it divides the weights of a shortcut (shortcut_layer.c)."""
 
 
-def concatenated(parts: Sequence[Tensor]) -> Tensor:
+def cat_channels(parts: Sequence[Tensor]) -> Tensor:
     """The channels of all parts one after another; parts of one image are repeated for each of the others."""
     images = max(part.shape[0] for part in parts)
     spread = [part if part.shape[0] == images else part.expand(images, -1, -1, -1) for part in parts]
     return torch.cat(spread, dim=1)
 
 
-def added(total: Tensor, source: Tensor, *, fresh: bool) -> Tensor:
+def add_shortcut(total: Tensor, source: Tensor, *, fresh: bool) -> Tensor:
     """total + source [N, C, H, W], C that of `total`: missing channels are zeros, further ones are left out.
 
     A `fresh` total belongs to the caller and is overwritten where nothing is learned.
@@ -54,13 +54,13 @@ def sigmoid_shares(weights: Tensor) -> Tensor:
     return weights.sigmoid() * (2 / weights.shape[0])
 
 
-class Part(NamedTuple):
+class ChannelGroup(NamedTuple):
     """Which channels of each source to take: the `number`-th of `groups` equal runs."""
 
     groups: int = 1
     number: int = 0
 
-    def of(self, x: Tensor) -> Tensor:
+    def take(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, C/groups, H, W], a view."""
         count = x.shape[1] // self.groups
         return x if self.groups == 1 else x.narrow(1, self.number * count, count)
@@ -69,51 +69,51 @@ class Part(NamedTuple):
 class Concatenate(nn.Module):
     """The channels of all inputs in order, or one part of them; the last `detached` get no gradient."""
 
-    def __init__(self, part: Part, detached: int) -> None:
+    def __init__(self, part: ChannelGroup, detached: int) -> None:
         super().__init__()
         self.part, self.detached = part, detached
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """inputs [N, C_i, H, W] -> [N, sum of C_i / groups, H, W]; a single input is handed on as it is."""
         learning = len(inputs) - self.detached
-        parts = [self.part.of(x if i < learning else x.detach()) for i, x in enumerate(inputs)]
-        return parts[0] if len(parts) == 1 else concatenated(parts)
+        parts = [self.part.take(x if i < learning else x.detach()) for i, x in enumerate(inputs)]
+        return parts[0] if len(parts) == 1 else cat_channels(parts)
 
 
-class Sum(NamedTuple):
+class ShortcutOptions(NamedTuple):
     """How a shortcut adds: what is applied to the sum; for each source n where every n-th pixel counts."""
 
     activation: str
     steps: tuple[int, ...]
 
-    def thinned(self, sources: Sequence[Tensor]) -> list[Tensor]:
+    def subsample(self, sources: Sequence[Tensor]) -> list[Tensor]:
         """The sources [N, C, H*step, W*step] -> [N, C, H, W] each."""
         pairs = zip(sources, self.steps, strict=True)
         return [x if step == 1 else x[:, :, ::step, ::step] for x, step in pairs]
 
 
-class Add(nn.Module):
+class Addition(nn.Module):
     """The sum of the input and its sources, then the activation; the input says how many channels."""
 
-    def __init__(self, sum_of: Sum) -> None:
+    def __init__(self, sum_of: ShortcutOptions) -> None:
         super().__init__()
         self.sum_of = sum_of
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
         """x [N, C, H, W], sources [N, any, H, W] -> [N, C, H, W]."""
-        return activate_(self.total(x, self.sum_of.thinned(sources)), self.sum_of.activation)
+        return activate_(self.total(x, self.sum_of.subsample(sources)), self.sum_of.activation)
 
     def total(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
         """The sum, always a new tensor."""
         for i, source in enumerate(sources):
-            x = added(x, source, fresh=i > 0)
+            x = add_shortcut(x, source, fresh=i > 0)
         return x
 
 
-class WeightedAdd(Add):
+class WeightedAddition(Addition):
     """As Add with a learned weight for each input (and channel): `w` [S] or [S, C], the input first."""
 
-    def __init__(self, sum_of: Sum, weights: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, sum_of: ShortcutOptions, weights: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
         super().__init__(sum_of)
         self.w = nn.Parameter(weights)
         self.shares = shares
@@ -124,7 +124,7 @@ class WeightedAdd(Add):
         total = x * shares[0]
         for share, source in zip(shares[1:], sources, strict=True):
             count = min(source.shape[1], total.shape[1])
-            total = added(total, source[:, :count] * share[:count], fresh=True)
+            total = add_shortcut(total, source[:, :count] * share[:count], fresh=True)
         return total
 
 

@@ -27,8 +27,8 @@ class DeformConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, filters, h, w] with h = (H - 1) // stride + 1."""
         rows, columns = self._positions(self.p_conv(x))
-        seen = self._sampled(x, self._tiled(rows), self._tiled(columns))
-        return self.conv(seen * self._tiled(self.m_conv(x).sigmoid())[:, None])
+        seen = self._sample_pixels(x, self._tile_elements(rows), self._tile_elements(columns))
+        return self.conv(seen * self._tile_elements(self.m_conv(x).sigmoid())[:, None])
 
     def _positions(self, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets [N, 2kk, h, w] -> row and column of the input [N, kk, h, w] at which each element looks."""
@@ -41,14 +41,14 @@ class DeformConv2d(nn.Module):
         columns = element.repeat(k)[:, None, None] + column  # [kk, 1, w]
         return offsets[:, : k * k] + rows, offsets[:, k * k :] + columns
 
-    def _tiled(self, x: Tensor) -> Tensor:
+    def _tile_elements(self, x: Tensor) -> Tensor:
         """[N, kk, h, w] -> [N, hk, wk]: the elements of a cell become a tile of k x k."""
         N, _, h, w = x.shape
         k = self.size
         return x.reshape(N, k, k, h, w).permute(0, 3, 1, 4, 2).reshape(N, h * k, w * k)
 
     @staticmethod
-    def _sampled(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def _sample_pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """x [N, C, H, W] at rows, columns [N, a, b] -> [N, C, a, b]; linear between pixels, zero outside."""
         *_, H, W = x.shape
         grid = torch.stack([(2 * columns + 1) / W - 1, (2 * rows + 1) / H - 1], dim=-1)

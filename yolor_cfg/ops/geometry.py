@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Geometry(NamedTuple):
+class ConvGeometry(NamedTuple):
     """(down, across) steps, zeros on each side, pixels from one kernel element to the next, groups:
     the order of conv2d's arguments."""
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.ops.losses import softmax_in_runs
+from yolor_cfg.ops.losses import grouped_softmax
 
-Boxes = tuple[Tensor, Tensor, Tensor]
+HeadPredictions = tuple[Tensor, Tensor, Tensor]
 """boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not multiplied by objectness."""
 
 
@@ -34,13 +34,13 @@ def cell_corners(raw: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
 
 
-class Grid(NamedTuple):
+class AnchorGrid(NamedTuple):
     """Where a head's boxes lie: `anchors` (width, height) and `stride` (pixels per cell across, down)."""
 
     anchors: tuple[tuple[float, float], ...]
     stride: tuple[float, float]
 
-    def centres(self, offsets: Tensor) -> Tensor:
+    def centers(self, offsets: Tensor) -> Tensor:
         """Centres in input pixels of offsets [N, A, H, W, 2] in cells."""
         return (offsets + cell_corners(offsets)) * offsets.new_tensor(self.stride)
 
@@ -53,12 +53,12 @@ class YoloRules(NamedTuple):
     """How the values of a yolo head are read: `activated` raw values pass the logistic (else the convolution
     before did that), `squared` sizes are (2v)^2 (else exp), `spread` stretches centres beyond their cell."""
 
-    activated: bool = True
-    squared: bool = False
+    has_sigmoid: bool = True
+    has_squared_sizes: bool = False
     spread: float = 1.0
 
 
-def spread_out(value: Tensor, spread: float) -> Tensor:
+def scale_xy(value: Tensor, spread: float) -> Tensor:
     """0..1 -> (1-spread)/2 .. (1+spread)/2."""
     return value * spread - (spread - 1) / 2
 
@@ -66,7 +66,7 @@ def spread_out(value: Tensor, spread: float) -> Tensor:
 class YoloHead(nn.Module):
     """[yolo] of both dialects: V is x, y, w, h, objectness and K classes."""
 
-    def __init__(self, grid: Grid, rules: YoloRules) -> None:
+    def __init__(self, grid: AnchorGrid, rules: YoloRules) -> None:
         super().__init__()
         self.grid, self.rules = grid, rules
 
@@ -74,22 +74,22 @@ class YoloHead(nn.Module):
         """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
         return anchor_maps(x, len(self.grid.anchors))
 
-    def stored(self, raw: Tensor) -> Tensor:
+    def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, A*V, H, W]: everything activated but w and h."""
-        values = self._activated(raw)
-        centre = spread_out(values[..., :2], self.rules.spread)
+        values = self._activate(raw)
+        centre = scale_xy(values[..., :2], self.rules.spread)
         return channel_maps(torch.cat([centre, raw[..., 2:4], values[..., 4:]], dim=-1))
 
-    def decode(self, raw: Tensor) -> Boxes:
+    def decode(self, raw: Tensor) -> HeadPredictions:
         """Boxes of a raw map, whatever its height and width."""
-        values = self._activated(raw)
-        centre = self.grid.centres(spread_out(values[..., :2], self.rules.spread))
-        factors = (2 * values[..., 2:4]).square() if self.rules.squared else raw[..., 2:4].exp()
+        values = self._activate(raw)
+        centre = self.grid.centers(scale_xy(values[..., :2], self.rules.spread))
+        factors = (2 * values[..., 2:4]).square() if self.rules.has_squared_sizes else raw[..., 2:4].exp()
         boxes = torch.cat([centre, self.grid.sizes(factors)], dim=-1)
         return boxes.flatten(1, 3), values[..., 4].flatten(1), values[..., 5:].flatten(1, 3)
 
-    def _activated(self, raw: Tensor) -> Tensor:
-        return raw.sigmoid() if self.rules.activated else raw
+    def _activate(self, raw: Tensor) -> Tensor:
+        return raw.sigmoid() if self.rules.has_sigmoid else raw
 
 
 class GaussianHead(nn.Module):
@@ -98,7 +98,7 @@ class GaussianHead(nn.Module):
     `corner` says which point of the box x, y is: 0 the centre, 1 the left top, -1 the right bottom.
     """
 
-    def __init__(self, grid: Grid, *, spread: float, corner: int) -> None:
+    def __init__(self, grid: AnchorGrid, *, spread: float, corner: int) -> None:
         super().__init__()
         self.grid, self.spread, self.corner = grid, spread, corner
 
@@ -106,26 +106,26 @@ class GaussianHead(nn.Module):
         """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
         return anchor_maps(x, len(self.grid.anchors))
 
-    def stored(self, raw: Tensor) -> Tensor:
+    def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, A*V, H, W]: everything activated but w and h."""
         values = raw.sigmoid()
-        x, y = (spread_out(values[..., i : i + 1], self.spread) for i in (0, 2))
+        x, y = (scale_xy(values[..., i : i + 1], self.spread) for i in (0, 2))
         w, h = raw[..., 4:5], raw[..., 6:7]
         parts = [x, values[..., 1:2], y, values[..., 3:4], w, values[..., 5:6], h, values[..., 7:]]
         return channel_maps(torch.cat(parts, dim=-1))
 
-    def decode(self, raw: Tensor) -> Boxes:
+    def decode(self, raw: Tensor) -> HeadPredictions:
         """Boxes of a raw map; scores are lowered by the mean of the four deviations."""
         values = raw.sigmoid()
         size = self.grid.sizes(raw[..., 4:8:2].exp())
-        centre = self.grid.centres(spread_out(values[..., 0:4:2], self.spread)) + self.corner * size / 2
+        centre = self.grid.centers(scale_xy(values[..., 0:4:2], self.spread)) + self.corner * size / 2
         certainty = 1 - values[..., 1:8:2].mean(dim=-1, keepdim=True)
         scores = values[..., 9:] * certainty
         boxes = torch.cat([centre, size], dim=-1)
         return boxes.flatten(1, 3), values[..., 8].flatten(1), scores.flatten(1, 3)
 
 
-class Hierarchy(NamedTuple):
+class ClassTree(NamedTuple):
     """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the
     roots, level by level downwards, each level as (classes, their parents)."""
 
@@ -133,7 +133,7 @@ class Hierarchy(NamedTuple):
     levels: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
     @staticmethod
-    def of(parents: tuple[int, ...], runs: tuple[int, ...]) -> Hierarchy:
+    def from_parents(parents: tuple[int, ...], runs: tuple[int, ...]) -> ClassTree:
         """From each class's parent (-1: none; parents come first) and the lengths of the softmax groups."""
         depths: list[int] = []
         for parent in parents:
@@ -142,13 +142,13 @@ class Hierarchy(NamedTuple):
         for k, depth in enumerate(depths):
             levels[depth].append(k)
         below = (tuple(level) for level in levels[1:])
-        return Hierarchy(runs, tuple((level, tuple(parents[k] for k in level)) for level in below))
+        return ClassTree(runs, tuple((level, tuple(parents[k] for k in level)) for level in below))
 
-    def conditional(self, logits: Tensor) -> Tensor:
+    def conditional_probabilities(self, logits: Tensor) -> Tensor:
         """The probability of each class of [..., K] given its parent."""
-        return softmax_in_runs(logits, self.runs)
+        return grouped_softmax(logits, self.runs)
 
-    def absolute(self, conditional: Tensor) -> Tensor:
+    def absolute_probabilities(self, conditional: Tensor) -> Tensor:
         """Each probability of [..., K] times those of all its ancestors."""
         product = conditional
         for classes, parents in self.levels:
@@ -158,7 +158,7 @@ class Hierarchy(NamedTuple):
         return product
 
 
-def deepest(absolute: Tensor) -> Tensor:
+def keep_deepest_class(absolute: Tensor) -> Tensor:
     """[..., K] with the last class above .5 alone: C Darknet reports one, and parents come first."""
     likely = absolute > 0.5
     from_here_on = likely.flip(-1).cumsum(-1).flip(-1)
@@ -170,14 +170,14 @@ class RegionRules(NamedTuple):
     objectness below which a box counts as empty."""
 
     softmax: bool = False
-    tree: Hierarchy | None = None
-    dropped: float = 0.0
+    tree: ClassTree | None = None
+    min_objectness: float = 0.0
 
 
 class RegionHead(nn.Module):
     """[region] (YOLOv2): V is x, y, w, h, objectness and K classes; anchors count in cells."""
 
-    def __init__(self, grid: Grid, rules: RegionRules) -> None:
+    def __init__(self, grid: AnchorGrid, rules: RegionRules) -> None:
         super().__init__()
         self.grid, self.rules = grid, rules
 
@@ -185,27 +185,27 @@ class RegionHead(nn.Module):
         """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
         return anchor_maps(x, len(self.grid.anchors))
 
-    def stored(self, raw: Tensor) -> Tensor:
+    def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, H, W, A, V]: objectness and classes activated; a tree conditional."""
         values = torch.cat([raw[..., :4], raw[..., 4:5].sigmoid(), self._classes(raw)], dim=-1)
         return values.permute(0, 2, 3, 1, 4)
 
-    def decode(self, raw: Tensor) -> Boxes:
+    def decode(self, raw: Tensor) -> HeadPredictions:
         """Boxes of a raw map. Darknet reports objectness 1 and multiplied scores: the products are equal."""
-        centre = self.grid.centres(raw[..., :2].sigmoid())
+        centre = self.grid.centers(raw[..., :2].sigmoid())
         size = self.grid.sizes(raw[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
         objectness = raw[..., 4].sigmoid()
-        objectness = torch.where(objectness < self.rules.dropped, 0, objectness)
+        objectness = torch.where(objectness < self.rules.min_objectness, 0, objectness)
         scores = self._classes(raw)
         if self.rules.tree is not None:
-            scores = deepest(self.rules.tree.absolute(scores))
+            scores = keep_deepest_class(self.rules.tree.absolute_probabilities(scores))
         boxes = torch.cat([centre, size], dim=-1)
         return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
 
     def _classes(self, raw: Tensor) -> Tensor:
         classes = raw[..., 5:]
         if self.rules.tree is not None:
-            return self.rules.tree.conditional(classes)
+            return self.rules.tree.conditional_probabilities(classes)
         return classes.softmax(dim=-1) if self.rules.softmax else classes
 
 
@@ -218,7 +218,7 @@ class DetectionRules(NamedTuple):
     num: int
     image: tuple[int, int]
     softmax: bool = False
-    root: bool = False
+    has_root_sizes: bool = False
 
 
 class DetectionHead(nn.Module):
@@ -237,11 +237,11 @@ class DetectionHead(nn.Module):
             flat = torch.cat([cells.flatten(1), flat[:, length:]], dim=1)
         return flat[:, :, None, None]
 
-    def stored(self, value: Tensor) -> Tensor:
+    def darknet_output(self, value: Tensor) -> Tensor:
         """[N, n]."""
         return value.flatten(1)
 
-    def decode(self, raw: Tensor) -> Boxes:
+    def decode(self, raw: Tensor) -> HeadPredictions:
         """Boxes cell by cell, rows outermost; all boxes of a cell share its scores."""
         side, classes, num = self.rules.side, self.rules.classes, self.rules.num
         cells = side**2
@@ -249,7 +249,7 @@ class DetectionHead(nn.Module):
         probabilities, objectness, boxes = raw.flatten(1).split(lengths, dim=1)
         boxes = boxes.unflatten(1, (side, side, num, 4))  # [N, H, W, A, 4]
         corners = cell_corners(boxes.permute(0, 3, 1, 2, 4))[:, :, None]  # [H, W, 1, 2]
-        size = boxes[..., 2:].square() if self.rules.root else boxes[..., 2:]
+        size = boxes[..., 2:].square() if self.rules.has_root_sizes else boxes[..., 2:]
         fractions = torch.cat([(boxes[..., :2] + corners) / side, size], dim=-1)
         scores = probabilities.unflatten(1, (cells, 1, classes)).expand(-1, -1, num, -1).flatten(1, 2)
         return (fractions * raw.new_tensor(self.rules.image * 2)).flatten(1, 3), objectness, scores

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolor_cfg.ops.activations import activate
-from yolor_cfg.ops.combining import concatenated
+from yolor_cfg.ops.combining import cat_channels
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 LINK = 0.1  # what a chain adds at the start, in standard deviations of the value itself
 
 
-class Start(NamedTuple):
+class InitOptions(NamedTuple):
     """The shape (C, H, W) of a value, the mean and the standard deviation with which training begins."""
 
     shape: tuple[int, ...]
@@ -29,26 +29,26 @@ class Start(NamedTuple):
     sigma: float
 
 
-class Constant(nn.Module):
+class ImplicitModel(nn.Module):
     """A learned value [1, C, H, W] for all images; each model makes its `own`, to which a chain may add."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_parameter("link", None)
 
-    def chained(self, link: Tensor) -> Constant:
-        """Itself with the matrix `link` [numbers of the value, numbers of another task's value]."""
+    def add_link(self, link: Tensor) -> ImplicitModel:
+        """Itself with the matrix `initial_link` [numbers of the value, numbers of another task's value]."""
         self.link = nn.Parameter(link)
         return self
 
     def forward(self, *before: Tensor) -> Tensor:
         """A new tensor [1, C, H, W]: the model's own, plus link @ `before` where a chain brings one."""
-        own = self.own()
+        own = self.compute_value()
         if self.link is None:
             return own
         return own + F.linear(before[0].flatten(1), self.link).reshape(-1, *own.shape[1:])
 
-    def own(self) -> Tensor:
+    def compute_value(self) -> Tensor:
         """What the model itself says, as a new tensor [1, C, H, W]."""
         raise AssertionError(f"{type(self).__name__} makes no value")
 
@@ -57,19 +57,19 @@ class Constant(nn.Module):
         return None
 
 
-class Implicit(Constant):
+class ImplicitTensor(ImplicitModel):
     """Eq. 6 of YOLOR: the tensor `implicit` [1, C, H, W] itself."""
 
     def __init__(self, start: Tensor) -> None:
         super().__init__()
         self.implicit = nn.Parameter(start)
 
-    def own(self) -> Tensor:
+    def compute_value(self) -> Tensor:
         """A copy: whoever gets it cannot change what was learned."""
         return self.implicit.clone()
 
 
-class ImplicitOfEach(Implicit):
+class BatchedImplicit(ImplicitTensor):
     """The same, spread over the images of a batch."""
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
@@ -77,7 +77,7 @@ class ImplicitOfEach(Implicit):
         return self.implicit.repeat(images.shape[0], 1, 1, 1)
 
 
-class ImplicitNetwork(Constant):
+class ImplicitNetwork(ImplicitModel):
     """Eq. 7, W z: a prior z through one matrix or several, the activation between two of them.
 
     Each of A rows (1 for a vector) has a prior z [P] of its own; the matrices are common. With h [A, n] what
@@ -86,7 +86,7 @@ class ImplicitNetwork(Constant):
     shall begin at 1 for a factor, and a W with that mean in it would learn much faster along it than across.
     """
 
-    def __init__(self, start: Start, widths: Sequence[int], activation: str) -> None:
+    def __init__(self, start: InitOptions, widths: Sequence[int], activation: str) -> None:
         """`widths` are P, the hidden layers and the numbers of a row."""
         super().__init__()
         self.start, self.activation = start, activation
@@ -95,12 +95,12 @@ class ImplicitNetwork(Constant):
         self.weights = nn.ParameterList()
         hidden: Tensor = self.prior.detach()
         for before, width in zip(widths, widths[1:-1], strict=False):
-            self.weights.append(livelier(normal((width, before), 0, before**-0.5), hidden, activation))
+            self.weights.append(choose_sign(normal((width, before), 0, before**-0.5), hidden, activation))
             hidden = activate(F.linear(hidden, self.weights[-1].detach()), activation)
         length = hidden.square().sum(1).mean().sqrt()
         self.weights.append(normal((widths[-1], widths[-2]), 0, 1) * (start.sigma / length))
 
-    def own(self) -> Tensor:
+    def compute_value(self) -> Tensor:
         """mean + W act(... W z)."""
         *hidden, last = self.weights
         h: Tensor = self.prior  # [A, P]
@@ -109,7 +109,7 @@ class ImplicitNetwork(Constant):
         return (F.linear(h, last) + self.start.mean).reshape(1, *self.start.shape)
 
 
-class ImplicitFactors(Constant):
+class ImplicitFactors(ImplicitModel):
     """Eq. 8, Z^T c: K basis vectors Z [K, C] mixed by coefficients c [A, K], one row for each atom.
 
     Training begins with |c| = 1 and Z ~ N(0, sigma), so that each number of Z^T c ~ N(0, sigma). If nothing
@@ -118,7 +118,9 @@ class ImplicitFactors(Constant):
     again, and the mean sigma sqrt(2 K / (pi - 2)) is taken off. Only so far below its mean the value can go.
     """
 
-    def __init__(self, start: Start, sizes: tuple[int, int], *, nonnegative: bool, sparse: float) -> None:
+    def __init__(
+        self, start: InitOptions, sizes: tuple[int, int], *, nonnegative: bool, sparse: float
+    ) -> None:
         """`sizes` are K and the numbers of a basis vector."""
         super().__init__()
         (rank, width), self.start = sizes, start
@@ -131,7 +133,7 @@ class ImplicitFactors(Constant):
         level = start.sigma * math.sqrt(2 * rank / (math.pi - 2)) if nonnegative else 0.0
         self.offset = start.mean - level
 
-    def own(self) -> Tensor:
+    def compute_value(self) -> Tensor:
         """offset + Z^T c."""
         factors = self.coefficients, self.basis
         c, basis = (factor.abs() for factor in factors) if self.nonnegative else factors
@@ -142,14 +144,14 @@ class ImplicitFactors(Constant):
         return self.sparse * self.coefficients.abs().sum() if self.sparse else None
 
 
-def livelier(weight: Tensor, x: Tensor, activation: str) -> Tensor:
+def choose_sign(weight: Tensor, x: Tensor, activation: str) -> Tensor:
     """The weight [D, C] or its negative, whichever lets more of x [A, C] through the activation: so that no
     network begins with all of its units dead."""
     there, back = (activate(F.linear(x, sign * weight), activation).norm() for sign in (1, -1))
     return torch.where(there >= back, weight, -weight)
 
 
-def link(start: Start, before: tuple[int, ...]) -> Tensor:
+def initial_link(start: InitOptions, before: tuple[int, ...]) -> Tensor:
     """The matrix of a chain: it begins so small that a value around 1 adds a tenth of sigma (half a percent
     of the value's spread), and not at 0, so that the other task hears of this one from the first step."""
     numbers = math.prod(before)
@@ -183,25 +185,25 @@ def select(x: Tensor, z: Tensor) -> Tensor:
 
 def alternate(x: Tensor, z: Tensor) -> Tensor:
     """z [N, D, 1 or H, 1 or W] spread over the map, then x [N, C, H, W]: [N, D + C, H, W]."""
-    return concatenated([z.expand(-1, -1, *x.shape[2:]), x])
+    return cat_channels([z.expand(-1, -1, *x.shape[2:]), x])
 
 
 # The z that changes nothing: what channels get that are left out. The sigmoid of infinity is 1.
 NEUTRAL: dict[Combine, float] = {shift: 0.0, control: 1.0, select: math.inf}
 
 
-class Placing(NamedTuple):
+class ChannelPlacement(NamedTuple):
     """Where the numbers of z go among the channels: `grouped` one to each anchor's share of them; with a
     `part` (first, end) to those of each anchor's channels alone."""
 
     channels: int
     anchors: int
     part: tuple[int, int] | None
-    grouped: bool
+    is_grouped: bool
 
-    def spread(self, z: Tensor, rest: float) -> Tensor:
+    def expand(self, z: Tensor, rest: float) -> Tensor:
         """z [N, C, A or A x part; H, W] -> [N, C, H, W], with `rest` where no number goes."""
-        if self.grouped:  # channel i belongs to anchor floor(i A / C): equal shares, or one more
+        if self.is_grouped:  # channel i belongs to anchor floor(i A / C): equal shares, or one more
             z = torch.cat(
                 [
                     z[:, anchor : anchor + 1].expand(-1, share, -1, -1)
@@ -223,11 +225,11 @@ class Placing(NamedTuple):
         return [end - first for first, end in zip(bounds, bounds[1:], strict=False)]
 
 
-class WithVector(nn.Module):
+class VectorCombine(nn.Module):
     """A map combined with a vector by one of the functions above; `flat` takes any z as a vector first,
     `placing` sends its numbers to some channels."""
 
-    def __init__(self, combine: Combine, flat: bool, placing: Placing | None = None) -> None:
+    def __init__(self, combine: Combine, flat: bool, placing: ChannelPlacement | None = None) -> None:
         super().__init__()
         self.combine, self.flat, self.placing = combine, flat, placing
 
@@ -235,7 +237,7 @@ class WithVector(nn.Module):
         """x [N, C, H, W], z [N, D, 1 or H, 1 or W] (flat: D numbers) -> [N, C or D + C, H, W]."""
         z = z.reshape(z.shape[0], -1, 1, 1) if self.flat else z
         if self.placing is not None:
-            z = self.placing.spread(z, NEUTRAL[self.combine])
+            z = self.placing.expand(z, NEUTRAL[self.combine])
         return self.combine(x, z)
 
 

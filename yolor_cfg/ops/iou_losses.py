@@ -84,14 +84,14 @@ class _Sides(NamedTuple):
     low: Tensor
     high: Tensor
 
-    def plus(self, other: _Sides) -> _Sides:
+    def add_slopes(self, other: _Sides) -> _Sides:
         return _Sides(self.low + other.low, self.high + other.high)
 
-    def times(self, factor: Tensor) -> _Sides:
+    def scale(self, factor: Tensor) -> _Sides:
         return _Sides(self.low * factor[..., None], self.high * factor[..., None])
 
 
-class _Pair(NamedTuple):
+class _BoxPair(NamedTuple):
     """What the slopes are made of; each [..., 2] across and down."""
 
     pred: Tensor
@@ -104,11 +104,11 @@ class _Pair(NamedTuple):
     hull: Tensor
 
     @staticmethod
-    def of(pred: Tensor, truth: Tensor) -> _Pair:
+    def from_boxes(pred: Tensor, truth: Tensor) -> _BoxPair:
         ours, theirs = to_xyxy(pred), to_xyxy(truth)
         low, high, low2, high2 = ours[..., :2], ours[..., 2:], theirs[..., :2], theirs[..., 2:]
         overlap = torch.minimum(high, high2) - torch.maximum(low, low2)
-        return _Pair(
+        return _BoxPair(
             pred,
             truth,
             low > low2,
@@ -128,11 +128,11 @@ def darknet_slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
     CIoU, which counts once; in that term the slope of the enclosing diagonal along x, y has the other sign;
     CIoU's shape term lacks its 1 / (w^2 + h^2); boxes that are apart take the second term alone.
     """
-    pair = _Pair.of(pred, truth)
+    pair = _BoxPair.from_boxes(pred, truth)
     shared, union = _signed_areas(pair)
     inner, outer = _area_slopes(pair)
     apart = (pair.overlap <= 0).any(-1)[..., None]
-    first = inner.times(union).plus(outer.times(-shared)).times(1 / union.square())
+    first = inner.scale(union).add_slopes(outer.scale(-shared)).scale(1 / union.square())
     slopes = _Sides(*(torch.where(union[..., None] > 0, side, 0) for side in first))
     if kind == "giou":
         second = _hull_slopes(pair, union, outer)
@@ -146,27 +146,27 @@ def darknet_slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
     return along
 
 
-def _signed_areas(pair: _Pair) -> tuple[Tensor, Tensor]:
+def _signed_areas(pair: _BoxPair) -> tuple[Tensor, Tensor]:
     """Intersection and union from overlaps that may be negative."""
     shared = pair.overlap.prod(-1)
     return shared, pair.pred[..., 2:].prod(-1) + pair.truth[..., 2:].prod(-1) - shared
 
 
-def _area_slopes(pair: _Pair) -> tuple[_Sides, _Sides]:
+def _area_slopes(pair: _BoxPair) -> tuple[_Sides, _Sides]:
     """The slopes of the intersection and of the union."""
     across, size = pair.overlap.flip(-1), pair.pred[..., 2:].flip(-1)
     inner = _Sides(-across * pair.low_inside, across * pair.high_inside)
     return inner, _Sides(-size - inner.low, size - inner.high)
 
 
-def _hull_slopes(pair: _Pair, union: Tensor, outer: _Sides) -> _Sides:
+def _hull_slopes(pair: _BoxPair, union: Tensor, outer: _Sides) -> _Sides:
     """The slopes of union / hull."""
     hull, across = pair.hull.prod(-1), pair.hull.flip(-1)
     grown = _Sides(-across * pair.low_outside, across * pair.high_outside)
-    return outer.times(hull).plus(grown.times(-union)).times(1 / hull.square())
+    return outer.scale(hull).add_slopes(grown.scale(-union)).scale(1 / hull.square())
 
 
-def _distance_slopes(pair: _Pair) -> Tensor:
+def _distance_slopes(pair: _BoxPair) -> Tensor:
     diagonal = pair.hull.square().sum(-1, keepdim=True)
     gap = pair.truth[..., :2] - pair.pred[..., :2]
     distance = gap.square().sum(-1, keepdim=True)
@@ -176,7 +176,7 @@ def _distance_slopes(pair: _Pair) -> Tensor:
     return torch.cat([centre, size], dim=-1) / diagonal.square()
 
 
-def _shape_slopes(pair: _Pair, overlap: Tensor) -> Tensor:
+def _shape_slopes(pair: _BoxPair, overlap: Tensor) -> Tensor:
     turn = torch.atan(pair.truth[..., 2] / pair.truth[..., 3]) - torch.atan(
         pair.pred[..., 2] / pair.pred[..., 3]
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def softmax_in_runs(x: Tensor, lengths: tuple[int, ...], temperature: float = 1.0) -> Tensor:
+def grouped_softmax(x: Tensor, lengths: tuple[int, ...], temperature: float = 1.0) -> Tensor:
     """x [..., n] -> [..., n], a softmax over each run of the last axis; `lengths` sum to n."""
     longest = max(lengths)
     if lengths == (longest,) * len(lengths):
@@ -15,7 +15,7 @@ def softmax_in_runs(x: Tensor, lengths: tuple[int, ...], temperature: float = 1.
     return torch.cat([run.softmax(-1) for run in runs], dim=-1)
 
 
-class Softmax(nn.Module):
+class SoftmaxLayer(nn.Module):
     """The probabilities of n classes, in groups that sum to 1 each."""
 
     def __init__(self, lengths: tuple[int, ...], temperature: float) -> None:
@@ -24,20 +24,20 @@ class Softmax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, n, 1, 1]."""
-        return softmax_in_runs(x.flatten(1), self.lengths, self.temperature)[:, :, None, None]
+        return grouped_softmax(x.flatten(1), self.lengths, self.temperature)[:, :, None, None]
 
-    def stored(self, value: Tensor) -> Tensor:
+    def darknet_output(self, value: Tensor) -> Tensor:
         """[N, n, 1, 1] -> [N, n]."""
         return value.flatten(1)
 
 
-class Zeros(nn.Module):
+class ZeroOutput(nn.Module):
     """What a loss leaves behind outside training."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> zeros [N, n, 1, 1]."""
         return torch.zeros_like(x).reshape(x.shape[0], -1, 1, 1)
 
-    def stored(self, value: Tensor) -> Tensor:
+    def darknet_output(self, value: Tensor) -> Tensor:
         """[N, n, 1, 1] -> [N, n]."""
         return value.flatten(1)

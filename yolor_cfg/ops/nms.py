@@ -18,7 +18,7 @@ from yolor_cfg.ops.boxes import distance_term, iou_matrix, to_xyxy
 GREEDY_EXPONENT = 0.6
 """What C Darknet's greedynms uses, whatever `beta_nms` says (box_diou in box.c)."""
 
-KINDS = ("default", "greedynms", "diounms", "cornersnms")
+NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 
 
 def darknet_nms(
@@ -30,18 +30,18 @@ def darknet_nms(
     IoU - (d/c)^beta > iou (diounms); of equal scores the earlier box wins. boxes_xywh [B, 4] are centres and
     sizes as fractions of the image: the distance term, unlike the IoU, changes when one axis is stretched.
     """
-    assert kind in KINDS, kind
+    assert kind in NMS_KINDS, kind
     exponent = {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
     boxes = scores.ne(0).any(dim=1).nonzero()[:, 0]
-    candidates = _candidates(scores[boxes], scores[boxes] != 0)
-    overlaps = Overlaps(boxes_xywh[boxes], iou=iou, exponent=exponent)
-    kept = candidates.at(_greedy(candidates, overlaps=overlaps))
+    candidates = _sort_candidates(scores[boxes], scores[boxes] != 0)
+    overlaps = PairwiseOverlaps(boxes_xywh[boxes], iou=iou, exponent=exponent)
+    kept = candidates.select(_greedy_nms(candidates, overlaps=overlaps))
     left = torch.zeros_like(scores)
     left[boxes[kept.boxes], kept.classes] = kept.scores
     return left
 
 
-class YolorRules(NamedTuple):
+class YolorNmsRules(NamedTuple):
     """What YOLOR's suppression goes by; `classes` names the only ones to report."""
 
     conf: float
@@ -52,7 +52,7 @@ class YolorRules(NamedTuple):
     classes: tuple[int, ...] | None = None
 
 
-class Kept(NamedTuple):
+class NmsResult(NamedTuple):
     """What is left of one image, best first: boxes_xyxy [M, 4], scores [M], classes [M] int64."""
 
     boxes_xyxy: Tensor
@@ -60,7 +60,7 @@ class Kept(NamedTuple):
     classes: Tensor
 
 
-def yolor_nms(boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: YolorRules) -> Kept:
+def yolor_nms(boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: YolorNmsRules) -> NmsResult:
     """The detections of one image: boxes_xywh [B, 4], scores [B, K] not yet multiplied by objectness [B].
 
     A box counts if its objectness and then objectness x score exceed `conf`: with `multi_label` once for
@@ -71,14 +71,16 @@ def yolor_nms(boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: 
     """
     likely = (objectness > rules.conf).nonzero()[:, 0]
     boxes, scores = boxes_xywh[likely], scores[likely] * objectness[likely, None]
-    candidates = _candidates(scores, _wanted(scores, rules))
-    overlaps = Overlaps(boxes, iou=rules.iou)
+    candidates = _sort_candidates(scores, _candidate_mask(scores, rules))
+    overlaps = PairwiseOverlaps(boxes, iou=rules.iou)
     groups = torch.zeros_like(candidates.classes) if rules.agnostic else candidates.classes
-    kept = candidates.at(_greedy(candidates._replace(classes=groups), overlaps=overlaps, most=rules.max_det))
-    return Kept(to_xyxy(boxes[kept.boxes]), kept.scores, kept.classes)
+    kept = candidates.select(
+        _greedy_nms(candidates._replace(classes=groups), overlaps=overlaps, most=rules.max_det)
+    )
+    return NmsResult(to_xyxy(boxes[kept.boxes]), kept.scores, kept.classes)
 
 
-def _wanted(scores: Tensor, rules: YolorRules) -> Tensor:
+def _candidate_mask(scores: Tensor, rules: YolorNmsRules) -> Tensor:
     """[B, K] True for the pairs that count."""
     wanted = scores > rules.conf
     numbers = torch.arange(scores.shape[1], device=scores.device)
@@ -96,20 +98,20 @@ class _Candidates(NamedTuple):
     classes: Tensor
     scores: Tensor
 
-    def at(self, positions: list[int]) -> _Candidates:
+    def select(self, positions: list[int]) -> _Candidates:
         """Only those at the positions."""
         index = torch.tensor(positions, dtype=torch.long, device=self.boxes.device)
         return _Candidates(*(values[index] for values in self))
 
 
-def _candidates(scores: Tensor, wanted: Tensor) -> _Candidates:
+def _sort_candidates(scores: Tensor, wanted: Tensor) -> _Candidates:
     """The wanted pairs [B, K] with their scores [B, K], best first."""
     box, label = wanted.nonzero(as_tuple=True)
     order = scores[wanted].argsort(descending=True, stable=True)
     return _Candidates(box[order], label[order], scores[wanted][order])
 
 
-class Overlaps:
+class PairwiseOverlaps:
     """Which boxes a box lets live: worked out in blocks when first asked for, then kept for other classes."""
 
     BLOCK = 16384
@@ -126,15 +128,15 @@ class Overlaps:
     def __len__(self) -> int:
         return len(self._boxes_xyxy)
 
-    def spared(self, box: int) -> np.ndarray:
+    def keep_mask(self, box: int) -> np.ndarray:
         """[B] True where `box` does not suppress; an overlap that is not a number never does."""
         block, row = divmod(box, self._rows)
         if block not in self._blocks:
             first = block * self._rows
-            self._blocks[block] = (~self._suppressed(self._boxes_xyxy[first : first + self._rows])).numpy()
+            self._blocks[block] = (~self._overlap_mask(self._boxes_xyxy[first : first + self._rows])).numpy()
         return self._blocks[block][row]
 
-    def _suppressed(self, some_xyxy: Tensor) -> Tensor:
+    def _overlap_mask(self, some_xyxy: Tensor) -> Tensor:
         """[A, B] True for the boxes that go when one of [A, 4] stays."""
         overlap = iou_matrix(some_xyxy, self._boxes_xyxy)
         suppressed = overlap > self._iou
@@ -145,7 +147,7 @@ class Overlaps:
         return suppressed
 
 
-def _greedy(candidates: _Candidates, *, overlaps: Overlaps, most: int | None = None) -> list[int]:
+def _greedy_nms(candidates: _Candidates, *, overlaps: PairwiseOverlaps, most: int | None = None) -> list[int]:
     """Positions of the candidates that no better one of their class suppresses; stops after `most`."""
     alive: dict[int, bytearray] = {}  # a byte for each box of a class; quicker to read than an array
     kept: list[int] = []
@@ -158,5 +160,5 @@ def _greedy(candidates: _Candidates, *, overlaps: Overlaps, most: int | None = N
         if alive[label][box]:
             kept.append(position)
             everyone = np.frombuffer(alive[label], dtype=bool)
-            np.logical_and(everyone, overlaps.spared(box), out=everyone)
+            np.logical_and(everyone, overlaps.keep_mask(box), out=everyone)
     return kept

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Window(NamedTuple):
+class PoolWindow(NamedTuple):
     """Where a pooling looks: outputs = (length + padding - size) // stride + 1 along each axis."""
 
     size: int
@@ -28,38 +28,38 @@ class Window(NamedTuple):
         return self.padding // 2, self.padding - self.padding // 2
 
     @property
-    def symmetric(self) -> bool:
+    def is_symmetric(self) -> bool:
         """True where torch's own padding says the same."""
-        return self.padding % 2 == 0 and self._torch_pads
+        return self.padding % 2 == 0 and self._can_torch_pad
 
     @property
-    def rounded_up(self) -> bool:
+    def is_ceil_mode(self) -> bool:
         """True where torch's own padding with ceil_mode says the same: an odd padding at stride 2."""
         last_starts_inside = self.padding // 2 + 1 < self.size
-        return self.padding % 2 == 1 and self.strides == (2, 2) and self._torch_pads and last_starts_inside
+        return self.padding % 2 == 1 and self.strides == (2, 2) and self._can_torch_pad and last_starts_inside
 
     @property
-    def _torch_pads(self) -> bool:
+    def _can_torch_pad(self) -> bool:
         return self.padding // 2 <= self.size // 2
 
 
-def max_pool(x: Tensor, window: Window) -> Tensor:
+def max_pool2d(x: Tensor, window: PoolWindow) -> Tensor:
     """The greatest value of each window [N, C, H', W']; cells outside the map never win."""
-    if window.symmetric or window.rounded_up:
-        return F.max_pool2d(x, window.size, window.strides, window.borders[0], ceil_mode=window.rounded_up)
+    if window.is_symmetric or window.is_ceil_mode:
+        return F.max_pool2d(x, window.size, window.strides, window.borders[0], ceil_mode=window.is_ceil_mode)
     padded = F.pad(x, window.borders * 2, value=-math.inf)
     return F.max_pool2d(padded, window.size, window.strides)
 
 
-def average_pool(x: Tensor, window: Window) -> Tensor:
+def avg_pool2d(x: Tensor, window: PoolWindow) -> Tensor:
     """The mean of the cells of each window that lie inside the map [N, C, H', W']."""
-    if window.symmetric or window.rounded_up:
+    if window.is_symmetric or window.is_ceil_mode:
         return F.avg_pool2d(
             x,
             window.size,
             window.strides,
             window.borders[0],
-            ceil_mode=window.rounded_up,
+            ceil_mode=window.is_ceil_mode,
             count_include_pad=False,
         )
     inside = F.pad(torch.ones_like(x[:1, :1]), window.borders * 2)
@@ -67,22 +67,22 @@ def average_pool(x: Tensor, window: Window) -> Tensor:
     return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides) / share
 
 
-def max_pool_over_zeros(x: Tensor, window: Window) -> Tensor:
+def max_pool2d_zero_pad(x: Tensor, window: PoolWindow) -> Tensor:
     """The greatest value of each window, where the border is zeros."""
     return F.max_pool2d(F.pad(x, window.borders * 2), window.size, window.strides)
 
 
-def average_pool_over_zeros(x: Tensor, window: Window) -> Tensor:
+def avg_pool2d_zero_pad(x: Tensor, window: PoolWindow) -> Tensor:
     """The mean of each window, where the border is zeros that count."""
-    if window.symmetric:
+    if window.is_symmetric:
         return F.avg_pool2d(x, window.size, window.strides, window.borders[0])
     return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides)
 
 
-class Pool(nn.Module):
+class PoolLayer(nn.Module):
     """One of the functions above with its window."""
 
-    def __init__(self, function: Callable[[Tensor, Window], Tensor], window: Window) -> None:
+    def __init__(self, function: Callable[[Tensor, PoolWindow], Tensor], window: PoolWindow) -> None:
         super().__init__()
         self.function, self.window = function, window
 
@@ -105,7 +105,7 @@ class DepthMaxPool(nn.Module):
         return x.unflatten(1, (-1, self.channels)).amax(1)
 
 
-def blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
+def blur_pool(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
     """Anti-aliasing before a stride: [N, C, H, W] -> [N, C, H', W'].
 
     Size 3 weighs with [1 2 1] x [1 2 1] / 16 and has a border of zeros, size 2 is the mean and has none.
@@ -117,7 +117,7 @@ def blur(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
 
 
 class Blur(nn.Module):
-    """`blur` as the last step of a section with antialiasing: 1 is size 3, 2 is size 2."""
+    """`blur_pool` as the last step of a section with antialiasing: 1 is size 3, 2 is size 2."""
 
     def __init__(self, size: int, strides: tuple[int, int]) -> None:
         super().__init__()
@@ -125,10 +125,10 @@ class Blur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, C, H', W']."""
-        return blur(x, self.size, self.strides)
+        return blur_pool(x, self.size, self.strides)
 
 
-class GlobalAverage(nn.Module):
+class GlobalAvgPool(nn.Module):
     """The mean of each channel."""
 
     def forward(self, x: Tensor) -> Tensor:

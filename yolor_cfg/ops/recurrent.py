@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from yolor_cfg.ops.activations import activate, activate_
 from yolor_cfg.shape import Shape
 
-State = tuple[Tensor, ...]
+CellState = tuple[Tensor, ...]
 
 
 class LinearBlock(nn.Module):
@@ -52,7 +52,7 @@ class StateSize(NamedTuple):
         return images.new_zeros(images.shape[0], channels, height, width)
 
 
-class Cell(nn.Module):
+class RecurrentCell(nn.Module):
     """What every recurrent cell has: named parts, and a state that is zero at first."""
 
     def __init__(self, parts: Mapping[str, nn.Module], states: tuple[StateSize, ...]) -> None:
@@ -61,12 +61,12 @@ class Cell(nn.Module):
         for name, part in parts.items():
             self.add_module(name, part)
 
-    def initial_state(self, images: Tensor) -> State:
+    def initial_state(self, images: Tensor) -> CellState:
         """Zeros, one tensor per state; batch, type and device of `images`."""
         return tuple(state.zeros(images) for state in self.states)
 
 
-class RnnCell(Cell):
+class RnnCell(RecurrentCell):
     """state' = input(x) + self(state), plus the state itself with `shortcut`; y = output(state')."""
 
     input: nn.Module
@@ -77,7 +77,7 @@ class RnnCell(Cell):
         super().__init__(parts, (state,))
         self.shortcut = shortcut
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """x [N, C, H, W], state ([N, hidden, H, W],) -> y [N, output, H, W] and the next state."""
         (hidden,) = state
         after = self.input(x) + self.self(hidden)
@@ -86,7 +86,7 @@ class RnnCell(Cell):
         return self.output(after), (after,)
 
 
-class GruCell(Cell):
+class GruCell(RecurrentCell):
     """Gated unit, its candidate through a logistic (not tanh) as C Darknet is built; y is the next state."""
 
     input_z: nn.Module
@@ -99,7 +99,7 @@ class GruCell(Cell):
     def __init__(self, parts: Mapping[str, nn.Module], state: StateSize) -> None:
         super().__init__(parts, (state,))
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """x [N, C, H, W], state ([N, output, 1, 1],) -> y [N, output, 1, 1] and the next state."""
         (hidden,) = state
         keep = torch.sigmoid(self.input_z(x) + self.state_z(hidden))
@@ -108,7 +108,7 @@ class GruCell(Cell):
         after = keep * hidden + (1 - keep) * candidate
         return after, (after,)
 
-    def stored(self, value: Tensor) -> Tensor:
+    def darknet_output(self, value: Tensor) -> Tensor:
         """[N, output]."""
         return value.flatten(1)
 
@@ -128,33 +128,35 @@ class LstmRules(NamedTuple):
     activation: str = "tanh"
 
 
-PLAIN = LstmRules()
+PLAIN_LSTM = LstmRules()
 
 
-class LstmCell(Cell):
+class LstmCell(RecurrentCell):
     """Long short-term memory of vectors or maps: w* see the state, u* the input, v* the cell."""
 
     wf: nn.Module
 
-    def __init__(self, parts: Mapping[str, nn.Module], state: StateSize, rules: LstmRules = PLAIN) -> None:
+    def __init__(
+        self, parts: Mapping[str, nn.Module], state: StateSize, rules: LstmRules = PLAIN_LSTM
+    ) -> None:
         super().__init__(parts, (state, state))
         self.rules = rules
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """x [N, C, H, W], state (y, cell), each [N, output, H, W] -> y [N, output, H, W], next state."""
         seen, cell = state
         if self.rules.bottleneck:
             x = activate(self.wf(torch.cat([seen, x], dim=1)), self.rules.activation)
-        forget = torch.sigmoid(self._sum("f", x, seen=seen, cell=cell))
-        accept = torch.sigmoid(self._sum("i", x, seen=seen, cell=cell))
-        candidate = activate(self._sum("g", x, seen=seen, cell=None), self.rules.activation)
+        forget = torch.sigmoid(self._gate_sum("f", x, seen=seen, cell=cell))
+        accept = torch.sigmoid(self._gate_sum("i", x, seen=seen, cell=cell))
+        candidate = activate(self._gate_sum("g", x, seen=seen, cell=None), self.rules.activation)
         cell = forget * cell + accept * candidate
-        emit = torch.sigmoid(self._sum("o", x, seen=seen, cell=cell))
+        emit = torch.sigmoid(self._gate_sum("o", x, seen=seen, cell=cell))
         after = emit * activate(cell, self.rules.activation)
         y = after + _first_half(x) if self.rules.bottleneck and self.rules.shortcut else after
-        return y, (after, self._bounded(cell))
+        return y, (after, self._clamp_cell(cell))
 
-    def _sum(self, gate: str, x: Tensor, *, seen: Tensor, cell: Tensor | None) -> Tensor:
+    def _gate_sum(self, gate: str, x: Tensor, *, seen: Tensor, cell: Tensor | None) -> Tensor:
         total = getattr(self, f"u{gate}")(x)
         if not self.rules.bottleneck:
             total = getattr(self, f"w{gate}")(seen) + total
@@ -162,7 +164,7 @@ class LstmCell(Cell):
             total = total + getattr(self, f"v{gate}")(cell)
         return total
 
-    def _bounded(self, cell: Tensor) -> Tensor:
+    def _clamp_cell(self, cell: Tensor) -> Tensor:
         return cell.clamp(-self.rules.limit, self.rules.limit) if self.rules.limit else cell
 
 

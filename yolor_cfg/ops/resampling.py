@@ -28,7 +28,7 @@ def space_to_depth_by_columns(x: Tensor) -> Tensor:
     return torch.cat([x[:, :, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], dim=1)
 
 
-def reorg(x: Tensor, stride: int) -> Tensor:
+def darknet_reorg(x: Tensor, stride: int) -> Tensor:
     """[N, C, H, W] -> [N, s*s*C, H/s, W/s] as YOLOv2 does it; C % (s*s) == 0.
 
     It takes the numbers for a map that is s times larger and has s*s times fewer channels, reorders that one,
@@ -50,7 +50,7 @@ def reorg3d_reverse(x: Tensor, stride: int) -> Tensor:
     return depth_to_space(x.reshape(large), stride).reshape(large)
 
 
-def wavelets(x: Tensor) -> Tensor:
+def wavelet_transform(x: Tensor) -> Tensor:
     """[N, C, H, W] -> [N, 4*C, H/2, W/2]: means of 2x2 blocks, then three differences for each channel.
 
     They are upper - lower, left - right, one diagonal - the other, each divided by 4 and moved by 0.5.
@@ -81,18 +81,18 @@ class ColumnsFirst(nn.Module):
 
 
 class Wavelets(nn.Module):
-    """`wavelets`."""
+    """`wavelet_transform`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, 4*C, H/2, W/2]."""
-        return wavelets(x)
+        return wavelet_transform(x)
 
 
 EXACT_STRIDES = 40
 """Up to here torch's nearest neighbour, which multiplies by 1 / stride in float32, finds the right pixel."""
 
 
-class Repeat(nn.Module):
+class RepeatUpsample(nn.Module):
     """Each pixel `stride` times both ways, times `scale`."""
 
     def __init__(self, stride: int, scale: float) -> None:
@@ -120,7 +120,7 @@ class BlockSum(nn.Module):
         return total if self.scale == 1 else total * self.scale
 
 
-class CentreCrop(nn.Module):
+class CenterCrop(nn.Module):
     """The middle of the map, then scale * x + shift."""
 
     def __init__(self, size: tuple[int, int], scale: float, shift: float) -> None:

@@ -7,10 +7,10 @@ import io
 from typing import Any
 
 from yolor_cfg.evaluate.coco import ABSENT, CocoScores
-from yolor_cfg.evaluate.ground import Ground
+from yolor_cfg.evaluate.ground_truth import GroundTruth
 from yolor_cfg.evaluate.scores import Scores, class_rows
 
-COCO_WORDS = {
+COCO_DESCRIPTIONS = {
     "AP": ("AP", "0.50:0.95", "all", 100),
     "AP50": ("AP", "0.50", "all", 100),
     "AP75": ("AP", "0.75", "all", 100),
@@ -34,13 +34,13 @@ def coco_rows(coco: CocoScores) -> list[tuple[str, ...]]:
     return [
         head,
         *(
-            (word, iou, area, str(most), _digits(coco.numbers[name]))
-            for name, (word, iou, area, most) in COCO_WORDS.items()
+            (word, iou, area, str(most), _format_score(coco.numbers[name]))
+            for name, (word, iou, area, most) in COCO_DESCRIPTIONS.items()
         ),
     ]
 
 
-def class_table(scores: Scores, ground: Ground, *, every: bool) -> list[tuple[str, ...]]:
+def class_table(scores: Scores, ground: GroundTruth, *, every: bool) -> list[tuple[str, ...]]:
     """A header, the row of all classes, and with `every` a row for each class that the truth has.
 
     P, R, F1 at YOLOR's confidence, AP50 and AP by its rule; then Darknet's and COCO's. A dash: not there.
@@ -48,21 +48,26 @@ def class_table(scores: Scores, ground: Ground, *, every: bool) -> list[tuple[st
     mean, coco = scores.classes.mean, scores.coco.numbers
     ours = (mean.precision, mean.recall, mean.f1, mean.map50, mean.map)
     means = (*ours, scores.darknet.map, coco["AP50"], coco["AP"])
-    total = ("all", str(scores.images), str(int(scores.classes.labels.sum())), *map(_digits, means))
+    total = ("all", str(scores.images), str(int(scores.classes.labels.sum())), *map(_format_score, means))
     rows = [_class_row(row) for row in class_rows(scores, ground) if every and row["labels"]]
     return [HEADERS, total, *rows]
 
 
 def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
     figures = ("P", "R", "F1", "yolor_AP50", "yolor_AP", "darknet_AP50", "AP50", "AP")
-    return (row["name"], str(row["images"]), str(row["labels"]), *(_digits(row[name]) for name in figures))
+    return (
+        row["name"],
+        str(row["images"]),
+        str(row["labels"]),
+        *(_format_score(row[name]) for name in figures),
+    )
 
 
-def _digits(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "-" if value is None or value == ABSENT else f"{value:.3f}"
 
 
-def classes_csv(scores: Scores, ground: Ground) -> str:
+def classes_csv(scores: Scores, ground: GroundTruth) -> str:
     """All figures of each class; an empty cell where the truth has none of it."""
     rows = class_rows(scores, ground)
     text = io.StringIO()

@@ -19,33 +19,33 @@ from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.recurrent import LinearBlock
 from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle
 
-Block = ConvBlock | LinearBlock
-Kernels = nn.Conv2d | nn.Linear
+FoldableBlock = ConvBlock | LinearBlock
+KernelLayer = nn.Conv2d | nn.Linear
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-def in_float64(module: AnyModule) -> AnyModule:
+def to_float64(module: AnyModule) -> AnyModule:
     """A copy on the CPU in float64, for inference."""
     return copy.deepcopy(module).to("cpu", torch.float64).eval()
 
 
-def norm_of(block: Block) -> _BatchNorm | None:
+def find_norm(block: FoldableBlock) -> _BatchNorm | None:
     """The batch norm of a block, where it has one."""
     return getattr(block, "BatchNorm2d", None) or getattr(block, "BatchNorm1d", None)
 
 
-def norms_in(module: nn.Module) -> list[_BatchNorm]:
+def find_norms(module: nn.Module) -> list[_BatchNorm]:
     """All batch norms of a module, itself included."""
     return [part for part in module.modules() if isinstance(part, _BatchNorm)]
 
 
-def statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+def running_stats(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """The running mean and variance themselves."""
     assert norm.running_mean is not None and norm.running_var is not None
     return norm.running_mean, norm.running_var
 
 
-def makers(block: Block) -> list[Kernels]:
+def kernel_layers(block: FoldableBlock) -> list[KernelLayer]:
     """The kernels that make the output channels, in their order."""
     if isinstance(block, LinearBlock):
         return [block.Linear]
@@ -54,61 +54,61 @@ def makers(block: Block) -> list[Kernels]:
 
 
 @singledispatch
-def absorb_before(module: nn.Module, of_input: ChannelMap) -> nn.Module:
+def fold_input_map(module: nn.Module, of_input: ChannelMap) -> nn.Module:
     """A module that computes module(of_input(x)); raises Obstacle where there is none of this kind."""
     raise Obstacle("what reads it is no convolution")
 
 
-@absorb_before.register
+@fold_input_map.register
 def _(module: ConvBlock, of_input: ChannelMap) -> ConvBlock:
-    seen = of_input.repeated(4) if module.focus else of_input
-    block = in_float64(module)
+    seen = of_input.tile(4) if module.focus else of_input
+    block = to_float64(module)
     convolutions = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
     if any(isinstance(conv, BinaryConv2d) for conv in convolutions):
         raise Obstacle("the convolution that reads it computes with signs")
-    if seen.shifts and any(any(conv.padding) for conv in convolutions):
+    if seen.has_shift and any(any(conv.padding) for conv in convolutions):
         raise Obstacle("the convolution that reads it has zeros around its input, where nothing is added")
     if not seen.is_diagonal and any(conv.groups > 1 for conv in convolutions):
         raise Obstacle("the convolution that reads it has groups")
     added: dict[nn.Module, Tensor] = {conv: _take_input(conv, seen) for conv in convolutions}
-    _add(block, torch.cat([added[conv] for conv in makers(block)]))
+    _add_to_output(block, torch.cat([added[conv] for conv in kernel_layers(block)]))
     return block
 
 
-@absorb_before.register
+@fold_input_map.register
 def _(module: LinearBlock, of_input: ChannelMap) -> LinearBlock:
-    block = in_float64(module)
+    block = to_float64(module)
     cells = block.Linear.in_features // len(of_input.source)
-    _add(block, _take_input(block.Linear, of_input.spread(cells)))
+    _add_to_output(block, _take_input(block.Linear, of_input.expand_cells(cells)))
     return block
 
 
-@absorb_before.register
+@fold_input_map.register
 def _(module: _BatchNorm, of_input: ChannelMap) -> _BatchNorm:
     if not of_input.is_diagonal or bool((of_input.scale == 0).any()):
         raise Obstacle("a batch norm stands between")
-    norm = in_float64(module)
-    statistics(norm)[0].sub_(of_input.shift).div_(of_input.scale)
+    norm = to_float64(module)
+    running_stats(norm)[0].sub_(of_input.shift).div_(of_input.scale)
     norm.weight.mul_(of_input.scale)
     return norm
 
 
 @singledispatch
-def absorb_after(module: nn.Module, of_output: ChannelMap) -> nn.Module:
+def fold_output_map(module: nn.Module, of_output: ChannelMap) -> nn.Module:
     """A module that computes of_output(module(x)) for a diagonal map; raises Obstacle where there is none of
     this kind."""
     raise Obstacle("what makes it is no convolution")
 
 
-@absorb_after.register(ConvBlock)
-@absorb_after.register(LinearBlock)
-def _(module: Block, of_output: ChannelMap) -> Block:
+@fold_output_map.register(ConvBlock)
+@fold_output_map.register(LinearBlock)
+def _(module: FoldableBlock, of_output: ChannelMap) -> FoldableBlock:
     if module.activation != "linear":
         raise Obstacle("an activation stands before it")
     if getattr(module, "blur", None) is not None:
         raise Obstacle("a blur stands before it")
-    block = in_float64(module)
-    norm = norm_of(block)
+    block = to_float64(module)
+    norm = find_norm(block)
     if norm is not None:
         _take_output(norm, of_output)
     else:
@@ -116,49 +116,49 @@ def _(module: Block, of_output: ChannelMap) -> Block:
     return block
 
 
-@absorb_after.register
+@fold_output_map.register
 def _(module: _BatchNorm, of_output: ChannelMap) -> _BatchNorm:
-    norm = in_float64(module)
+    norm = to_float64(module)
     _take_output(norm, of_output)
     return norm
 
 
 @singledispatch
-def without_norm(module: nn.Module) -> nn.Module | None:
+def fold_norm(module: nn.Module) -> nn.Module | None:
     """The block with its batch norm in kernels and biases; None for modules that have none to fold."""
     return None
 
 
-@without_norm.register(ConvBlock)
-@without_norm.register(LinearBlock)
-def _(module: Block) -> Block | None:
-    if norm_of(module) is None:
+@fold_norm.register(ConvBlock)
+@fold_norm.register(LinearBlock)
+def _(module: FoldableBlock) -> FoldableBlock | None:
+    if find_norm(module) is None:
         return None
-    block = in_float64(module)
-    signed = [part for part in makers(block) if isinstance(part, BinaryConv2d)]
+    block = to_float64(module)
+    signed = [part for part in kernel_layers(block) if isinstance(part, BinaryConv2d)]
     if any(bool((part.weight == 0).any()) for part in signed):
         raise Obstacle("a kernel of signs has zeros, whose sign would change")
-    norm = norm_of(block)
+    norm = find_norm(block)
     assert norm is not None
     delattr(block, "BatchNorm1d" if isinstance(block, LinearBlock) else "BatchNorm2d")
     block.has_norm = False
-    scale_outputs(block, map_of_norm(norm))
+    scale_outputs(block, norm_map(norm))
     return block
 
 
-def map_of_norm(module: _BatchNorm) -> ChannelMap:
+def norm_map(module: _BatchNorm) -> ChannelMap:
     """What a batch norm does to its channels in inference."""
-    norm = in_float64(module)
-    mean, variance = statistics(norm)
+    norm = to_float64(module)
+    mean, variance = running_stats(norm)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return ChannelMap.diagonal(scale, norm.bias - mean * scale)
 
 
-def scale_outputs(block: Block, of_output: ChannelMap) -> None:
+def scale_outputs(block: FoldableBlock, of_output: ChannelMap) -> None:
     """Put a diagonal map of the output into the kernels and biases that make it."""
     start = 0
-    for kernels in makers(block):
-        part = of_output.run(start, len(kernels.weight))
+    for kernels in kernel_layers(block):
+        part = of_output.narrow(start, len(kernels.weight))
         bias = 0 if kernels.bias is None else kernels.bias * part.scale
         kernels.weight.mul_(part.scale.reshape(-1, *[1] * (kernels.weight.ndim - 1)))
         kernels.bias = nn.Parameter(bias + part.shift)
@@ -170,10 +170,10 @@ def _take_output(norm: _BatchNorm, of_output: ChannelMap) -> None:
     norm.bias.mul_(of_output.scale).add_(of_output.shift)
 
 
-def _take_input(kernels: Kernels, seen: ChannelMap) -> Tensor:
+def _take_input(kernels: KernelLayer, seen: ChannelMap) -> Tensor:
     """Give kernels [O, D, k, k] the inputs before the map, [O, C, k, k]; returns what the shift adds [O]."""
     weight, groups = kernels.weight, getattr(kernels, "groups", 1)
-    shift, scale = (_of_each_filter(part, groups, len(weight)) for part in (seen.shift, seen.scale))
+    shift, scale = (_expand_to_filters(part, groups, len(weight)) for part in (seen.shift, seen.scale))
     ends = [1] * (weight.ndim - 2)
     added = (weight * shift.reshape(*shift.shape, *ends)).flatten(1).sum(1)
     scaled = weight * scale.reshape(*scale.shape, *ends)
@@ -185,18 +185,18 @@ def _take_input(kernels: Kernels, seen: ChannelMap) -> Tensor:
     return added
 
 
-def _of_each_filter(numbers: Tensor, groups: int, filters: int) -> Tensor:
+def _expand_to_filters(numbers: Tensor, groups: int, filters: int) -> Tensor:
     """Numbers of all input channels [groups*C] as each filter sees them, [O, C]."""
     return numbers.reshape(groups, -1).repeat_interleave(filters // groups, dim=0)
 
 
-def _add(block: Block, added: Tensor) -> None:
+def _add_to_output(block: FoldableBlock, added: Tensor) -> None:
     """Add numbers [O] to what the kernels of a block give, before its batch norm."""
-    norm = norm_of(block)
+    norm = find_norm(block)
     if norm is not None:
-        statistics(norm)[0].sub_(added)
+        running_stats(norm)[0].sub_(added)
         return
-    parts: Sequence[Tensor] = added.split([len(kernels.weight) for kernels in makers(block)])
-    for kernels, part in zip(makers(block), parts, strict=True):
+    parts: Sequence[Tensor] = added.split([len(kernels.weight) for kernels in kernel_layers(block)])
+    for kernels, part in zip(kernel_layers(block), parts, strict=True):
         assert kernels.bias is not None, "a convolution has a batch norm or a bias"
         kernels.bias.add_(part)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.ops.combining import Add, Concatenate, WeightedAdd
-from yolor_cfg.ops.pooling import GlobalAverage, Pool, max_pool
-from yolor_cfg.ops.resampling import BlockSum, ColumnsFirst, Repeat
+from yolor_cfg.ops.combining import Addition, Concatenate, WeightedAddition
+from yolor_cfg.ops.pooling import GlobalAvgPool, PoolLayer, max_pool2d
+from yolor_cfg.ops.resampling import BlockSum, ColumnsFirst, RepeatUpsample
 
 
 class Obstacle(Exception):
@@ -44,7 +44,7 @@ class ChannelMap(NamedTuple):
         return ChannelMap.diagonal(ones, torch.zeros_like(ones))
 
     @staticmethod
-    def joined(maps: Sequence[ChannelMap]) -> ChannelMap:
+    def cat(maps: Sequence[ChannelMap]) -> ChannelMap:
         """The maps side by side, for channels that are put one after another."""
         starts = [sum(one.channels for one in maps[:i]) for i in range(len(maps))]
         moved = [
@@ -64,32 +64,32 @@ class ChannelMap(NamedTuple):
         return len(self.source) == self.channels and torch.equal(self.source, torch.arange(self.channels))
 
     @property
-    def shifts(self) -> bool:
+    def has_shift(self) -> bool:
         """True where something is added."""
         return bool(self.shift.any())
 
-    def run(self, start: int, count: int) -> ChannelMap:
+    def narrow(self, start: int, count: int) -> ChannelMap:
         """The map of so many channels from `start` on, alone; for diagonal maps."""
         end = start + count
         return ChannelMap.diagonal(self.scale[start:end], self.shift[start:end])
 
-    def scaled(self, factor: float) -> ChannelMap:
+    def scale_shift(self, factor: float) -> ChannelMap:
         """The map with its shift times a factor."""
         return self._replace(shift=self.shift * factor)
 
-    def spread(self, cells: int) -> ChannelMap:
+    def expand_cells(self, cells: int) -> ChannelMap:
         """The map of flattened maps of so many cells: each number of a channel for itself."""
         source, scale, shift = (part.repeat_interleave(cells) for part in self[:3])
         cell = torch.arange(len(source)) % cells
         source = torch.where(source < 0, -1, source * cells + cell)
         return ChannelMap(source, scale, shift, self.channels * cells)
 
-    def repeated(self, times: int) -> ChannelMap:
+    def tile(self, times: int) -> ChannelMap:
         """The map side by side with itself."""
-        return ChannelMap.joined([self] * times)
+        return ChannelMap.cat([self] * times)
 
 
-def channel_map(matrix: Tensor, shift: Tensor) -> ChannelMap | None:
+def to_channel_map(matrix: Tensor, shift: Tensor) -> ChannelMap | None:
     """matrix [D, C] and shift [D] as a ChannelMap; None where an output mixes several channels."""
     used = matrix != 0
     if bool((used.sum(1) > 1).any()):
@@ -105,65 +105,65 @@ def channel_map(matrix: Tensor, shift: Tensor) -> ChannelMap | None:
 
 
 @singledispatch
-def through(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap | None:
+def propagate_down(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap | None:
     """The map M with module(map_0(x_0), map_1(x_1), ...) = M(module(x_0, x_1, ...)); None for modules that
     nothing passes. Raises Obstacle where just these maps do not pass."""
     return None
 
 
-@through.register(nn.Identity)
-@through.register(nn.Dropout)
-@through.register(GlobalAverage)
+@propagate_down.register(nn.Identity)
+@propagate_down.register(nn.Dropout)
+@propagate_down.register(GlobalAvgPool)
 def _(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap:
     return maps[0]
 
 
-@through.register
+@propagate_down.register
 def _(module: Concatenate, maps: Sequence[ChannelMap]) -> ChannelMap:
     groups, number = module.part
     if groups == 1:
-        return ChannelMap.joined(maps)
+        return ChannelMap.cat(maps)
     if not all(one.is_diagonal for one in maps):
         raise Obstacle("a route takes a part of the channels")
-    return ChannelMap.joined(
-        [one.run(number * (one.channels // groups), one.channels // groups) for one in maps]
+    return ChannelMap.cat(
+        [one.narrow(number * (one.channels // groups), one.channels // groups) for one in maps]
     )
 
 
-@through.register
+@propagate_down.register
 def _(module: ColumnsFirst, maps: Sequence[ChannelMap]) -> ChannelMap:
-    return maps[0].repeated(4)
+    return maps[0].tile(4)
 
 
-@through.register
-def _(module: Repeat, maps: Sequence[ChannelMap]) -> ChannelMap:
-    return maps[0].scaled(module.scale)
+@propagate_down.register
+def _(module: RepeatUpsample, maps: Sequence[ChannelMap]) -> ChannelMap:
+    return maps[0].scale_shift(module.scale)
 
 
-@through.register
+@propagate_down.register
 def _(module: BlockSum, maps: Sequence[ChannelMap]) -> ChannelMap:
-    return maps[0].scaled(module.scale * module.stride**2)
+    return maps[0].scale_shift(module.scale * module.stride**2)
 
 
-@through.register
-def _(module: Pool, maps: Sequence[ChannelMap]) -> ChannelMap:
-    if module.function is not max_pool or bool((maps[0].scale < 0).any()):
+@propagate_down.register
+def _(module: PoolLayer, maps: Sequence[ChannelMap]) -> ChannelMap:
+    if module.function is not max_pool2d or bool((maps[0].scale < 0).any()):
         raise Obstacle("a pooling stands between")
     return maps[0]
 
 
-@through.register
-def _(module: Add, maps: Sequence[ChannelMap]) -> ChannelMap:
-    return _through_sum(module, maps, torch.ones(len(maps), 1, dtype=torch.float64))
+@propagate_down.register
+def _(module: Addition, maps: Sequence[ChannelMap]) -> ChannelMap:
+    return _propagate_sum(module, maps, torch.ones(len(maps), 1, dtype=torch.float64))
 
 
-@through.register
-def _(module: WeightedAdd, maps: Sequence[ChannelMap]) -> ChannelMap:
+@propagate_down.register
+def _(module: WeightedAddition, maps: Sequence[ChannelMap]) -> ChannelMap:
     shares = module.shares(module.w.detach().double().cpu())
-    return _through_sum(module, maps, shares.reshape(len(maps), -1))
+    return _propagate_sum(module, maps, shares.reshape(len(maps), -1))
 
 
-def _through_sum(module: Add, maps: Sequence[ChannelMap], shares: Tensor) -> ChannelMap:
+def _propagate_sum(module: Addition, maps: Sequence[ChannelMap], shares: Tensor) -> ChannelMap:
     """shares [S, C or 1]. The first input says how many channels; of a wider source the first ones count."""
     if module.sum_of.activation != "linear":
         raise Obstacle("an activation stands between")
@@ -181,36 +181,36 @@ def _through_sum(module: Add, maps: Sequence[ChannelMap], shares: Tensor) -> Cha
 
 
 @singledispatch
-def wanted(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap] | None:
+def propagate_up(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap] | None:
     """Maps with module(map_0(x_0), ...) = out(module(x_0, ...)) for inputs of so many channels and a diagonal
     `out`; None for modules that nothing passes upwards. Raises Obstacle."""
     return None
 
 
-@wanted.register(nn.Identity)
-@wanted.register(nn.Dropout)
-@wanted.register(GlobalAverage)
+@propagate_up.register(nn.Identity)
+@propagate_up.register(nn.Dropout)
+@propagate_up.register(GlobalAvgPool)
 def _(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
     return [out]
 
 
-@wanted.register
+@propagate_up.register
 def _(module: Concatenate, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
     if module.part.groups > 1:
         raise Obstacle("a route takes a part of the channels")
-    return [out.run(sum(channels[:i]), count) for i, count in enumerate(channels)]
+    return [out.narrow(sum(channels[:i]), count) for i, count in enumerate(channels)]
 
 
-@wanted.register
-def _(module: Repeat, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
+@propagate_up.register
+def _(module: RepeatUpsample, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
     if module.scale == 0:
         raise Obstacle("an upsampling by the factor 0 stands between")
-    return [out.scaled(1 / module.scale)]
+    return [out.scale_shift(1 / module.scale)]
 
 
-@wanted.register
-def _(module: Add, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
-    if module.sum_of.activation != "linear" or type(module) is not Add or len(set(channels)) > 1:
+@propagate_up.register
+def _(module: Addition, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
+    if module.sum_of.activation != "linear" or type(module) is not Addition or len(set(channels)) > 1:
         raise Obstacle("a sum of unlike parts stands between")
     others = ChannelMap.diagonal(out.scale, torch.zeros_like(out.shift))
     return [out] + [others] * (len(channels) - 1)

@@ -20,32 +20,32 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from yolor_cfg.errors import CfgError
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
-from yolor_cfg.ops.implicit import Implicit, ImplicitOfEach
+from yolor_cfg.ops.implicit import BatchedImplicit, ImplicitTensor
 from yolor_cfg.rewrite.absorb import (
-    absorb_after,
-    absorb_before,
-    in_float64,
-    map_of_norm,
-    norms_in,
-    without_norm,
+    find_norms,
+    fold_input_map,
+    fold_norm,
+    fold_output_map,
+    norm_map,
+    to_float64,
 )
-from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle, channel_map, through, wanted
-from yolor_cfg.rewrite.program import Program, Step
+from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle, propagate_down, propagate_up, to_channel_map
+from yolor_cfg.rewrite.program import Program, ProgramStep
 from yolor_cfg.shape import Shape
 
-Absorb = Callable[[nn.Module, ChannelMap], nn.Module]
-CLOSE = 1e-9
+AbsorbFunction = Callable[[nn.Module, ChannelMap], nn.Module]
+TOLERANCE = 1e-9
 """How near a section must come to the map that was found, relative to its largest output."""
 
 
-class Folded(NamedTuple):
+class FoldResult(NamedTuple):
     """The folded network, and for people what could not be folded and why."""
 
     network: Network
     notes: tuple[str, ...]
 
 
-def fold(network: Network, *, norms: bool = True, implicit: bool = True) -> Folded:
+def fold(network: Network, *, norms: bool = True, implicit: bool = True) -> FoldResult:
     """A network that computes the same with batch norms (`norms`) and implicit knowledge (`implicit`) in its
     convolutions. The one given stays as it is."""
     with torch.no_grad():
@@ -53,135 +53,145 @@ def fold(network: Network, *, norms: bool = True, implicit: bool = True) -> Fold
         notes = fold_program(program, norms=norms, implicit=implicit)
         what = " and ".join(["batch norms"] * norms + ["implicit knowledge"] * implicit)
         program.add_comment(f"# folded into the convolutions: {what}")
-        return Folded(program.built(), tuple(notes))
+        return FoldResult(program.build_network(), tuple(notes))
 
 
 def fold_program(program: Program, *, norms: bool = True, implicit: bool = True) -> list[str]:
     """The same on a program, in place; returns the notes."""
-    values = constants(program) if implicit else {}
+    values = find_constants(program) if implicit else {}
     found = list(find_maps(program, values, norms=norms))
     reasons = _fold_maps(program, found)
-    notes = list(_what_stays(program, values, reasons))
+    notes = list(_remaining_notes(program, values, reasons))
     drop_constants(program, values)
     return notes + (list(_fold_norms(program)) if norms else [])
 
 
-def _what_stays(program: Program, values: dict[Step, Tensor], reasons: dict[Step, str]) -> Iterator[str]:
+def _remaining_notes(
+    program: Program, values: dict[ProgramStep, Tensor], reasons: dict[ProgramStep, str]
+) -> Iterator[str]:
     for step in program.steps:
         if step in reasons or (step not in values and any(source in values for source in step.sources)):
-            yield f"{step.title}{_line(step)} stays: {reasons.get(step, 'not each channel by itself')}"
+            yield f"{step.title}{_format_line(step)} stays: {reasons.get(step, 'not each channel by itself')}"
 
 
-def _line(step: Step) -> str:
+def _format_line(step: ProgramStep) -> str:
     return f" (line {step.section.line})" if step.section else ""
 
 
 # What does not depend on the image
 
 
-def constants(program: Program) -> dict[Step, Tensor]:
+def find_constants(program: Program) -> dict[ProgramStep, Tensor]:
     """The values [1, C, H, W] of the steps that do not depend on the image, in float64."""
-    values: dict[Step, Tensor] = {}
+    values: dict[ProgramStep, Tensor] = {}
     for step in program.steps:
         if _is_constant(step, values):
             inputs = [values.get(source, torch.zeros(1, 1, 1, 1)) for source in step.sources]
-            values[step] = in_float64(step.module)(*inputs)
+            values[step] = to_float64(step.module)(*inputs)
     return values
 
 
-def _is_constant(step: Step, values: dict[Step, Tensor]) -> bool:
+def _is_constant(step: ProgramStep, values: dict[ProgramStep, Tensor]) -> bool:
     assert step.section is not None
     if step.section.is_head or step.section.is_loss or hasattr(step.module, "initial_state"):
         return False
     # C Darknet's implicit section reads the images, but only to know how many there are.
-    return isinstance(step.module, ImplicitOfEach) or all(source in values for source in step.sources)
+    return isinstance(step.module, BatchedImplicit) or all(source in values for source in step.sources)
 
 
-def drop_constants(program: Program, values: dict[Step, Tensor]) -> None:
+def drop_constants(program: Program, values: dict[ProgramStep, Tensor]) -> None:
     """Drop the constants that nobody reads any more; of the others keep the value alone."""
     for step, value in reversed(values.items()):
         readers = [reader for reader in program.readers(step) if reader not in values]
-        if readers and value.shape[3] == 1 and not _is_bare(step, value):
-            program.replace(step, program.insert(_implicit(program, value), before=step))
+        if readers and value.shape[3] == 1 and not _is_plain_value(step, value):
+            program.replace(step, program.insert(_make_implicit(program, value), before=step))
         elif not program.readers(step) and step not in program.outputs:
             program.steps.remove(step)
 
 
-def _is_bare(step: Step, value: Tensor) -> bool:
+def _is_plain_value(step: ProgramStep, value: Tensor) -> bool:
     """True for a section that holds just this tensor."""
     held = list(step.module.state_dict().values())
-    return isinstance(step.module, Implicit) and len(held) == 1 and torch.equal(held[0].cpu().double(), value)
+    return (
+        isinstance(step.module, ImplicitTensor)
+        and len(held) == 1
+        and torch.equal(held[0].cpu().double(), value)
+    )
 
 
-def _implicit(program: Program, value: Tensor) -> Step:
+def _make_implicit(program: Program, value: Tensor) -> ProgramStep:
     """A section that holds a value [1, C, H, 1]."""
     _, channels, height, _ = value.shape
     keys = {"filters": str(channels)} if height == 1 else {"atoms": str(channels), "filters": str(height)}
     name = "implicit_add" if height == 1 else "implicit_add_2d"
     if program.dialect == "yolor":
-        return Step(name, Implicit(value), keys, before=False, channels=channels)
+        return ProgramStep(name, ImplicitTensor(value), keys, before=False, channels=channels)
     keys = {"filters": str(channels), "atoms": str(height)}
-    return Step("implicit", Implicit(value), keys, [program.image], before=False, channels=channels)
+    return ProgramStep(
+        "implicit", ImplicitTensor(value), keys, [program.image], before=False, channels=channels
+    )
 
 
 # What sections with constants do to the value that is left
 
 
-class Found(NamedTuple):
+class FoldableSection(NamedTuple):
     """A section that could be folded: what it does to the channels of one of its sources."""
 
-    step: Step
+    step: ProgramStep
     position: int
-    of_vector: ChannelMap | None = None
+    vector_map: ChannelMap | None = None
 
     @property
     def map(self) -> ChannelMap:
         """The map; that of a batch norm as it is now, since it may have taken in others."""
-        return self.of_vector or map_of_norm(self.step.module)  # type: ignore[arg-type]
+        return self.vector_map or norm_map(self.step.module)  # type: ignore[arg-type]
 
     @property
-    def source(self) -> Step:
+    def source(self) -> ProgramStep:
         """What it reads now."""
         return self.step.sources[self.position]
 
 
-def find_maps(program: Program, values: dict[Step, Tensor], *, norms: bool) -> Iterator[Found]:
+def find_maps(
+    program: Program, values: dict[ProgramStep, Tensor], *, norms: bool
+) -> Iterator[FoldableSection]:
     """The sections that read constants, and batch norms that stand alone; those that mix channels become
     1x1 convolutions at once."""
     for step in list(program.steps):
         places = [i for i, source in enumerate(step.sources) if source not in values]
         if norms and isinstance(step.module, _BatchNorm) and places:
-            yield Found(step, 0)
+            yield FoldableSection(step, 0)
         if step in values or len(places) != 1 or len(step.sources) == 1:
             continue
-        affine = matrix_of(step, values)
-        one_to_one = channel_map(*affine) if affine else None
+        affine = find_matrix(step, values)
+        one_to_one = to_channel_map(*affine) if affine else None
         if one_to_one is not None:
-            yield Found(step, places[0], one_to_one)
+            yield FoldableSection(step, places[0], one_to_one)
         elif affine is not None:
-            convolution = pointwise(*affine, source=step.sources[places[0]])
+            convolution = make_pointwise(*affine, source=step.sources[places[0]])
             convolution.comments = step.comments
             program.replace(step, program.insert(convolution, before=step))
 
 
-def matrix_of(step: Step, values: dict[Step, Tensor]) -> tuple[Tensor, Tensor] | None:
+def find_matrix(step: ProgramStep, values: dict[ProgramStep, Tensor]) -> tuple[Tensor, Tensor] | None:
     """matrix [D, C] and shift [D] with output = matrix @ input + shift at every place of the map; None for
     sections that do anything else."""
     channels = next(source.channels for source in step.sources if source not in values)
     basis = torch.zeros(1, channels, 1, channels + 1, dtype=torch.float64)
     basis[0, :, 0, :channels] = torch.eye(channels, dtype=torch.float64)
     some = torch.randn(1, channels, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    if not all(_fits(step, values, Shape(*x.shape[1:])) for x in (basis, some)):
+    if not all(_keeps_size(step, values, Shape(*x.shape[1:])) for x in (basis, some)):
         return None
-    out = _applied(step, values, basis)[0, :, 0]
+    out = _apply_step(step, values, basis)[0, :, 0]
     matrix, shift = out[:, :channels] - out[:, channels:], out[:, channels]
-    real = _applied(step, values, some)
+    real = _apply_step(step, values, some)
     claimed = torch.einsum("dc,nchw->ndhw", matrix, some) + shift[:, None, None]
-    near = (real - claimed).abs().max() <= CLOSE * real.abs().max().clamp(min=1)
+    near = (real - claimed).abs().max() <= TOLERANCE * real.abs().max().clamp(min=1)
     return (matrix, shift) if near else None
 
 
-def _fits(step: Step, values: dict[Step, Tensor], x: Shape) -> bool:
+def _keeps_size(step: ProgramStep, values: dict[ProgramStep, Tensor], x: Shape) -> bool:
     """True where the section takes a map of this size beside its constants, and keeps the size."""
     assert step.section is not None
     shapes = [Shape(*values[source].shape[1:]) if source in values else x for source in step.sources]
@@ -191,32 +201,34 @@ def _fits(step: Step, values: dict[Step, Tensor], x: Shape) -> bool:
         return False
 
 
-def _applied(step: Step, values: dict[Step, Tensor], x: Tensor) -> Tensor:
-    out: Tensor = in_float64(step.module)(*(values.get(source, x) for source in step.sources))
+def _apply_step(step: ProgramStep, values: dict[ProgramStep, Tensor], x: Tensor) -> Tensor:
+    out: Tensor = to_float64(step.module)(*(values.get(source, x) for source in step.sources))
     return out
 
 
-def pointwise(matrix: Tensor, shift: Tensor, *, source: Step) -> Step:
+def make_pointwise(matrix: Tensor, shift: Tensor, *, source: ProgramStep) -> ProgramStep:
     """The 1x1 convolution that computes matrix [D, C] @ x + shift [D] at every place."""
     convolution = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1)
     convolution.weight = nn.Parameter(matrix[:, :, None, None].clone())
     convolution.bias = nn.Parameter(shift.clone())
     keys = {"filters": str(len(shift)), "size": "1", "stride": "1", "activation": "linear"}
-    return Step("convolutional", ConvBlock(convolution, None, "linear"), keys, [source], channels=len(shift))
+    return ProgramStep(
+        "convolutional", ConvBlock(convolution, None, "linear"), keys, [source], channels=len(shift)
+    )
 
 
 # Moving maps into convolutions
 
 
-class _Plan:
+class _MapMove:
     """The changes that move one map: made all together or not at all."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.modules: dict[Step, nn.Module] = {}
-        self.channels: dict[Step, int] = {}
+        self.modules: dict[ProgramStep, nn.Module] = {}
+        self.channels: dict[ProgramStep, int] = {}
 
-    def push(self, step: Step, out: ChannelMap) -> None:
+    def push(self, step: ProgramStep, out: ChannelMap) -> None:
         """Let all readers of the step compute as if it gave out(its value); raises Obstacle."""
         readers = dict.fromkeys(self.program.readers(step))
         if step in self.program.outputs or not readers:
@@ -225,15 +237,15 @@ class _Plan:
             inputs = [
                 out if source is step else ChannelMap.identity(source.channels) for source in reader.sources
             ]
-            passed = through(reader.module, inputs)
-            self._meet_once(reader, out)
+            passed = propagate_down(reader.module, inputs)
+            self._check_single_path(reader, out)
             if passed is None:
-                self.modules[reader] = self._absorbed(reader, absorb_before, out)
+                self.modules[reader] = self._absorb_map(reader, fold_input_map, out)
             else:
                 self.channels[reader] = passed.channels
                 self.push(reader, passed)
 
-    def pull(self, step: Step, reader: Step, *, out: ChannelMap) -> None:
+    def pull(self, step: ProgramStep, reader: ProgramStep, *, out: ChannelMap) -> None:
         """Let the step itself give out(its value) for a diagonal map; raises Obstacle."""
         if step is self.program.image:
             raise Obstacle("the image stands before it")
@@ -241,21 +253,21 @@ class _Plan:
             raise Obstacle("other channels come out than go in")
         if self.program.readers(step) != [reader] or step in self.program.outputs:
             raise Obstacle(f"others read {step.title} too")
-        inputs = wanted(step.module, out, [source.channels for source in step.sources])
+        inputs = propagate_up(step.module, out, [source.channels for source in step.sources])
         if inputs is None:
-            self.modules[step] = self._absorbed(step, absorb_after, out)
+            self.modules[step] = self._absorb_map(step, fold_output_map, out)
             return
         for source, one in zip(step.sources, inputs, strict=True):
             self.pull(source, step, out=one)
 
-    def carry_out(self) -> None:
+    def apply(self) -> None:
         """Make the changes."""
         for step, module in self.modules.items():
             step.module = module
         for step, channels in self.channels.items():
             step.channels = channels
 
-    def _absorbed(self, step: Step, absorb: Absorb, out: ChannelMap) -> nn.Module:
+    def _absorb_map(self, step: ProgramStep, absorb: AbsorbFunction, out: ChannelMap) -> nn.Module:
         if self.program.shares(step):
             raise Obstacle(f"{step.title} shares its weights")
         try:
@@ -263,40 +275,40 @@ class _Plan:
         except Obstacle as obstacle:
             raise Obstacle(f"{obstacle} ({step.title})") from None
 
-    def _meet_once(self, step: Step, out: ChannelMap) -> None:
+    def _check_single_path(self, step: ProgramStep, out: ChannelMap) -> None:
         if not out.is_diagonal and (step in self.modules or step in self.channels):
             raise Obstacle(f"it reaches {step.title} on two ways")
 
 
-def _fold_maps(program: Program, found: Sequence[Found]) -> dict[Step, str]:
+def _fold_maps(program: Program, found: Sequence[FoldableSection]) -> dict[ProgramStep, str]:
     """Move the maps until none moves any more; returns why those that are left stay."""
     waiting = list(found)
     while True:
-        reasons = {one.step: _moved(program, one) for one in waiting}
+        reasons = {one.step: _move_map(program, one) for one in waiting}
         left = [one for one in waiting if reasons[one.step]]
         if len(left) == len(waiting):
             return reasons
         waiting = left
 
 
-def _moved(program: Program, found: Found) -> str:
+def _move_map(program: Program, found: FoldableSection) -> str:
     """Take the section out of the program; where that is not possible, returns why."""
     try:
-        plan = _Plan(program)
+        plan = _MapMove(program)
         plan.pull(found.source, found.step, out=found.map)
     except Obstacle as before:
-        plan = _Plan(program)
+        plan = _MapMove(program)
         try:
-            _image_stays_readable(program, found)
+            _check_image_reader(program, found)
             plan.push(found.step, found.map)
         except Obstacle as behind:
             return f"{before}; {behind}"
-    plan.carry_out()
+    plan.apply()
     program.replace(found.step, found.source)
     return ""
 
 
-def _image_stays_readable(program: Program, found: Found) -> None:
+def _check_image_reader(program: Program, found: FoldableSection) -> None:
     """Raise Obstacle where another section than the first one would have to read the image."""
     readers = program.readers(found.step)
     if found.source is program.image and (len(readers) != 1 or readers != program.steps[1:2]):
@@ -308,18 +320,18 @@ def _image_stays_readable(program: Program, found: Found) -> None:
 
 def _fold_norms(program: Program) -> Iterator[str]:
     """Fold the batch norm of every convolution; yields why one stays."""
-    folded: set[Step] = set()
+    folded: set[ProgramStep] = set()
     for step in program.steps:
         try:
-            block = without_norm(step.module)
+            block = fold_norm(step.module)
         except Obstacle as obstacle:
-            yield f"{step.title}{_line(step)} keeps its batch norm: {obstacle}"
+            yield f"{step.title}{_format_line(step)} keeps its batch norm: {obstacle}"
             continue
         if block is not None:
             step.module = block.to(program.dtype)
             folded.add(step)
-        elif not isinstance(step.module, _BatchNorm) and norms_in(step.module):
-            yield f"{step.title}{_line(step)} keeps its batch norms: it is recurrent"
+        elif not isinstance(step.module, _BatchNorm) and find_norms(step.module):
+            yield f"{step.title}{_format_line(step)} keeps its batch norms: it is recurrent"
     for step in program.steps:
         lenders = step.links.get("share_index", ())
         if step in folded or any(lender in folded for lender in lenders):

@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Graph, Node, Reading, build
-from yolor_cfg.lang.keys import Refs, uncommented
+from yolor_cfg.graph import Graph, Node, ReadOptions, build_graph
+from yolor_cfg.lang.keys import RefList, strip_comment
 from yolor_cfg.lang.syntax import COMMENT, ENTRY, Line, RawSection, parse
 from yolor_cfg.model import Network
 
 # How our own cfgs speak of sections by number in their comments.
 RANGE_IN_COMMENT = re.compile(r"\bsections (\d+)\.\.(\d+)")
 NUMBER_IN_COMMENT = re.compile(r"^# (\d+) is ")
-NUMBERED = ("share_index", "embedding_layer")  # keys that name a section without reading its value
+UNREAD_REF_KEYS = ("share_index", "embedding_layer")  # keys that name a section without reading its value
 
 
 @dataclass(eq=False)
-class Step:
+class ProgramStep:
     """A section of the program: its name, its keys as text without those that name other sections, its module
     and the steps that it reads. `refs` is the key that lists these; with `before` the first of them is not
     listed, but stands directly before."""
@@ -36,12 +36,12 @@ class Step:
     name: str
     module: nn.Module
     keys: dict[str, str] = field(default_factory=dict)
-    sources: list[Step] = field(default_factory=list)
+    sources: list[ProgramStep] = field(default_factory=list)
     refs: str = ""
     before: bool = True
     channels: int = 0
     comments: tuple[str, ...] = ()
-    links: dict[str, list[Step]] = field(default_factory=dict)  # named by a key, but not read
+    links: dict[str, list[ProgramStep]] = field(default_factory=dict)  # named by a key, but not read
     relative: tuple[bool, ...] = ()  # how the references were written
     node: Node | None = None  # as it was read; None for steps that were made
     origin: int = -1  # the number in the file that was read, of a made step that of the one it replaces
@@ -70,35 +70,37 @@ class Program:
     def __init__(self, network: Network) -> None:
         self.graph: Graph = network.graph
         self.network = network
-        self.image = Step("image", nn.Identity(), channels=self.graph.image.channels)
+        self.image = ProgramStep("image", nn.Identity(), channels=self.graph.image.channels)
         self.dialect = self.graph.dialect.name
-        self.steps: list[Step] = []
+        self.steps: list[ProgramStep] = []
         by_index = {-1: self.image}
-        comments = _after(self.graph.document.sections[0]) if self.graph.document.starts_with_net else ()
+        comments = _trailing_comments(self.graph.document.sections[0]) if self.graph.document.has_net else ()
         for node, module in zip(self.graph.nodes, network.module_list, strict=True):
-            step = _step(node, module, by_index)
-            step.comments, comments = comments, _after(node.section.raw)
+            step = _make_step(node, module, by_index)
+            step.comments, comments = comments, _trailing_comments(node.section.raw)
             by_index[node.index] = step
             self.steps.append(step)
         for step in self.steps:
-            step.links = {key: [by_index[index] for index in found] for key, found in _links(step).items()}
+            step.links = {
+                key: [by_index[index] for index in found] for key, found in _find_links(step).items()
+            }
         self.outputs = [by_index[index] for index in self.graph.outputs]
         self._own = frozenset(network.module_list)
         self.net = _net_lines(self.graph)
         floats = (p.dtype for p in network.parameters() if p.is_floating_point())
         self.dtype = next(floats, torch.float32)
-        self._name_dialect()
+        self._set_dialect()
 
-    def readers(self, step: Step) -> list[Step]:
+    def readers(self, step: ProgramStep) -> list[ProgramStep]:
         """The steps that read this one, in order, each as often as it does."""
         return [reader for reader in self.steps for source in reader.sources if source is step]
 
-    def shares(self, step: Step) -> bool:
+    def shares(self, step: ProgramStep) -> bool:
         """True where a step uses the tensors of another one, or another one uses its."""
         lent = any(step in other.links.get("share_index", ()) for other in self.steps)
         return lent or "share_index" in step.links
 
-    def replace(self, old: Step, new: Step) -> None:
+    def replace(self, old: ProgramStep, new: ProgramStep) -> None:
         """Whoever reads or names `old` does so with `new` from now on; `old` is no longer part of it."""
         for step in self.steps:
             step.sources = [new if source is old else source for source in step.sources]
@@ -109,12 +111,12 @@ class Program:
         if old in self.steps:
             self.steps.remove(old)
 
-    def insert(self, new: Step, *, before: Step) -> Step:
+    def insert(self, new: ProgramStep, *, before: ProgramStep) -> ProgramStep:
         """Put a step directly before another one."""
         self.steps.insert(self.steps.index(before), new)
         return new
 
-    def insert_after(self, new: Step, step: Step) -> Step:
+    def insert_after(self, new: ProgramStep, step: ProgramStep) -> ProgramStep:
         """Put a step directly behind another one (at the start, for the image)."""
         self.steps.insert(0 if step is self.image else self.steps.index(step) + 1, new)
         return new
@@ -132,20 +134,23 @@ class Program:
 
     def text(self) -> str:
         """The program as a cfg."""
-        return "\n\n".join(["\n".join(text for _, text in self.net), *_blocks(self._in_order())]) + "\n"
+        return (
+            "\n\n".join(["\n".join(text for _, text in self.net), *_format_steps(self._ordered_steps())])
+            + "\n"
+        )
 
-    def built(self) -> Network:
+    def build_network(self) -> Network:
         """The network of the program, in evaluation mode. It shares no tensor with the one that was read."""
-        steps = self._in_order()
+        steps = self._ordered_steps()
         size = (self.graph.image.height, self.graph.image.width)
-        reading = Reading(self.dialect, size if self.graph.image.area > 1 else None)
-        graph = build(parse(self.text(), self.graph.path), reading)
+        reading = ReadOptions(self.dialect, size if self.graph.image.area > 1 else None)
+        graph = build_graph(parse(self.text(), self.graph.path), reading)
         with torch.device("meta"):
             network = Network(graph)
         network.load_state_dict(dict(self._tensors(steps)), strict=True, assign=True)
         return network.eval()
 
-    def _tensors(self, steps: Iterable[Step]) -> Iterator[tuple[str, Tensor]]:
+    def _tensors(self, steps: Iterable[ProgramStep]) -> Iterator[tuple[str, Tensor]]:
         """Names and copies of all tensors, in the type and place of the network's own."""
         device = next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
         for index, step in enumerate(steps):
@@ -154,22 +159,22 @@ class Program:
                 unchanged = step.module in self._own
                 yield f"module_list.{index}.{name}", tensor.to(device, dtype, copy=unchanged)
 
-    def _in_order(self) -> list[Step]:
+    def _ordered_steps(self) -> list[ProgramStep]:
         """The steps, with a [route] wherever the step before is not the one that is read, and at the end
         where the last prediction does not stand last."""
-        steps: list[Step] = []
+        steps: list[ProgramStep] = []
         for step in self.steps:
             previous = steps[-1] if steps else self.image
             if step.before and step.sources[0] is not previous:
-                steps.append(route(step.sources[0]))
+                steps.append(make_route(step.sources[0]))
             steps.append(step)
         predictions = [step for step in steps if not (step.section and step.section.is_loss)]
         last = self.outputs[-1]
         if last is not predictions[-1] and not (last.section and last.section.is_head):
-            steps.append(route(last))
+            steps.append(make_route(last))
         return steps
 
-    def _name_dialect(self) -> None:
+    def _set_dialect(self) -> None:
         """State in [net] what the text alone might not show once it is changed."""
         self.set_net("dialect", self.dialect)
         usual = self.graph.net.bn_eps or self.graph.dialect.bn_eps
@@ -180,17 +185,19 @@ class Program:
             self.set_net("bn_eps", repr(eps.pop()))
 
 
-def route(*sources: Step) -> Step:
+def make_route(*sources: ProgramStep) -> ProgramStep:
     """A [route] that puts the channels of the sources one after another."""
     channels = sum(source.channels for source in sources)
-    return Step("route", nn.Identity(), sources=list(sources), refs="layers", before=False, channels=channels)
+    return ProgramStep(
+        "route", nn.Identity(), sources=list(sources), refs="layers", before=False, channels=channels
+    )
 
 
-def _step(node: Node, module: nn.Module, by_index: dict[int, Step]) -> Step:
+def _make_step(node: Node, module: nn.Module, by_index: dict[int, ProgramStep]) -> ProgramStep:
     """The step of a node whose sources are known."""
     section = node.section
-    keys = {name: uncommented(line.value) for name, line in section.lines.items()}
-    step = Step(
+    keys = {name: strip_comment(line.value) for name, line in section.lines.items()}
+    step = ProgramStep(
         section.raw.name,
         module,
         keys,
@@ -200,7 +207,7 @@ def _step(node: Node, module: nn.Module, by_index: dict[int, Step]) -> Step:
         origin=node.index,
     )
     for name, key in section.keys.items():
-        if not isinstance(key, Refs) or name not in section.values:
+        if not isinstance(key, RefList) or name not in section.values:
             continue
         references = section.values[name]
         listed = tuple(ref if ref >= 0 else section.index + ref for ref in references)
@@ -212,19 +219,19 @@ def _step(node: Node, module: nn.Module, by_index: dict[int, Step]) -> Step:
     return step
 
 
-def _links(step: Step) -> dict[str, list[int]]:
+def _find_links(step: ProgramStep) -> dict[str, list[int]]:
     """Keys that name sections which are not read, with these sections' numbers."""
     assert step.section is not None
     named: dict[str, list[int]] = {}
     for name, value in step.section.values.items():
-        if name in NUMBERED or (isinstance(step.section.keys[name], Refs) and name != step.refs):
+        if name in UNREAD_REF_KEYS or (isinstance(step.section.keys[name], RefList) and name != step.refs):
             references = value if isinstance(value, tuple) else (value,)
             named[name] = [ref if ref >= 0 else step.section.index + ref for ref in references]
             step.keys.pop(name, None)
     return named
 
 
-def _after(raw: RawSection) -> tuple[str, ...]:
+def _trailing_comments(raw: RawSection) -> tuple[str, ...]:
     """The comments behind the last entry of a section: they speak of the next one."""
     texts: list[str] = []
     for line in raw.lines[1:]:
@@ -235,17 +242,17 @@ def _after(raw: RawSection) -> tuple[str, ...]:
 def _net_lines(graph: Graph) -> list[tuple[str, str]]:
     """Key and text of each line from the start of the file to the end of [net]."""
     document = graph.document
-    behind = len(_after(document.net))
-    lines = [_net_line(line) for line in document.net.lines[1:] if line.kind in (COMMENT, ENTRY)]
+    behind = len(_trailing_comments(document.net))
+    lines = [_format_net_line(line) for line in document.net.lines[1:] if line.kind in (COMMENT, ENTRY)]
     prelude = [("", line.value) for line in document.prelude if line.kind == COMMENT]
     return [*prelude, ("", "[net]"), *lines[: len(lines) - behind]]
 
 
-def _net_line(line: Line) -> tuple[str, str]:
+def _format_net_line(line: Line) -> tuple[str, str]:
     return (line.key, f"{line.key}={line.value}") if line.kind == ENTRY else ("", line.value)
 
 
-def _blocks(steps: Sequence[Step]) -> Iterator[str]:
+def _format_steps(steps: Sequence[ProgramStep]) -> Iterator[str]:
     """The text of each step."""
     number = {step: i for i, step in enumerate(steps)}
     moved = {step.origin: i for i, step in enumerate(steps) if step.origin >= 0}
@@ -257,11 +264,11 @@ def _blocks(steps: Sequence[Step]) -> Iterator[str]:
             ways = step.relative if len(step.relative) == len(targets) else [False] * len(targets)
             refs = [number[target] - i * way for target, way in zip(targets, ways, strict=True)]
             lines.insert(0, f"{key}={','.join(map(str, refs))}")
-        heading = [text for comment in step.comments for text in _renumbered(comment, moved)]
+        heading = [text for comment in step.comments for text in _renumber_comment(comment, moved)]
         yield "\n".join([*heading, *[""] * bool(heading), f"[{step.name}]", *lines])
 
 
-def _renumbered(comment: str, moved: dict[int, int]) -> Iterator[str]:
+def _renumber_comment(comment: str, moved: dict[int, int]) -> Iterator[str]:
     """The comment with the new numbers of the sections that it speaks of; nothing when none is left."""
     named, span = NUMBER_IN_COMMENT.match(comment), RANGE_IN_COMMENT.search(comment)
     old = range(int(span[1]), int(span[2]) + 1) if span else [int(named[1])] if named else []

@@ -15,14 +15,14 @@ from yolor_cfg.sections import (
     recurrent,
     resampling,
 )
-from yolor_cfg.sections.base import SECTIONS, Section, Stored
-from yolor_cfg.sections.net import Net
+from yolor_cfg.sections.base import SECTIONS, Section, TensorSpec
+from yolor_cfg.sections.net import NetSection
 
 __all__ = [
     "SECTIONS",
-    "Net",
+    "NetSection",
     "Section",
-    "Stored",
+    "TensorSpec",
     "channels",
     "combining",
     "convolution",

@@ -19,43 +19,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.keys import Choice, Int, Refs
-from yolor_cfg.sections.base import Section, one_source
+from yolor_cfg.lang.keys import Choice, Int, RefList
+from yolor_cfg.sections.base import Section, check_one_source
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from yolor_cfg.ops.implicit import Placing
+    from yolor_cfg.ops.implicit import ChannelPlacement
 
-VECTOR = "[implicit_add]\nfilters=8\n[route]\nlayers=0\n"
-MATRIX = "[implicit_add_2d]\natoms=4\nfilters=2\n[route]\nlayers=0\n"
-SIZES = "[maxpool]\nsize=3\n[implicit_mul]\nfilters=2\n[route]\nlayers=0\n[{}]\nfrom=1\nonly=wh\nanchors=1"
-FACTORS = "[maxpool]\nsize=3\n[implicit_mul]\nfilters=3\n[route]\nlayers=0\n[{}]\nfrom=1\ngroup=anchors"
+VECTOR_CFG = "[implicit_add]\nfilters=8\n[route]\nlayers=0\n"
+MATRIX_CFG = "[implicit_add_2d]\natoms=4\nfilters=2\n[route]\nlayers=0\n"
+SIZES_CFG = (
+    "[maxpool]\nsize=3\n[implicit_mul]\nfilters=2\n[route]\nlayers=0\n[{}]\nfrom=1\nonly=wh\nanchors=1"
+)
+FACTORS_CFG = "[maxpool]\nsize=3\n[implicit_mul]\nfilters=3\n[route]\nlayers=0\n[{}]\nfrom=1\ngroup=anchors"
 # The values of one anchor are x y w h, objectness, classes; None is their end.
-PARTS: dict[str, tuple[int, int | None]] = {"xy": (0, 2), "wh": (2, 4), "obj": (4, 5), "classes": (5, None)}
+BOX_SLICES: dict[str, tuple[int, int | None]] = {
+    "xy": (0, 2),
+    "wh": (2, 4),
+    "obj": (4, 5),
+    "classes": (5, None),
+}
 
 
-def shown(name: str) -> tuple[str, ...]:
+def example_cfgs(name: str) -> tuple[str, ...]:
     """Examples of a section with a vector, for all channels, for those of the sizes and for each anchor."""
-    vector = MATRIX if name.endswith("2d") else VECTOR
-    return f"[maxpool]\nsize=3\n{vector}[{name}]\nfrom=1", SIZES.format(name), FACTORS.format(name)
+    vector = MATRIX_CFG if name.endswith("2d") else VECTOR_CFG
+    return f"[maxpool]\nsize=3\n{vector}[{name}]\nfrom=1", SIZES_CFG.format(name), FACTORS_CFG.format(name)
 
 
-class _WithVector(Section):
+class _VectorSection(Section):
     """The section before is the map x, the one in `from` is z; each subclass names what it does with them."""
 
     dialects = ("yolor",)
     combine: ClassVar[str] = ""  # the function in ops.implicit
     flat: ClassVar[bool] = False  # z is a vector of all its numbers, whatever its shape
 
-    from_ = Refs((), wanted=True, help="the section with the vector z")
+    from_ = RefList((), wanted=True, help="the section with the vector z")
 
     def check(self) -> None:
-        one_source(self, self.from_)
+        check_one_source(self, self.from_)
 
     def sources(self) -> tuple[int, ...]:
-        return (self.index - 1, *self.absolute(self.from_, "from"))
+        return (self.index - 1, *self.resolve_refs(self.from_, "from"))
 
     def shape(self, x: Shape, z: Shape) -> Shape:  # type: ignore[override]
         z = Shape(z.size, 1, 1) if self.flat else z
@@ -66,29 +73,29 @@ class _WithVector(Section):
                 found=f"{z.height}x{z.width}",
                 allowed=["1x1", f"{x.height}x{x.width}"],
             )
-        return self.combined(x, z)
+        return self.combined_shape(x, z)
 
-    def combined(self, x: Shape, z: Shape) -> Shape:
+    def combined_shape(self, x: Shape, z: Shape) -> Shape:
         """The output for a z that is one number a channel or as large as the map."""
         return x._replace(channels=z.channels + x.channels)
 
     def module(self, x: Shape, z: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops import implicit as ops
 
-        return ops.WithVector(getattr(ops, self.combine), self.flat, self.placing(x))
+        return ops.VectorCombine(getattr(ops, self.combine), self.flat, self.channel_placement(x))
 
-    def placing(self, x: Shape) -> Placing | None:
+    def channel_placement(self, x: Shape) -> ChannelPlacement | None:
         """Which channels of x the numbers of z are for; None where there is one for each."""
         return None
 
 
-class _PerChannel(_WithVector):
+class _PerChannelSection(_VectorSection):
     """One number of z for each channel of x; with `only` for some values of each anchor's boxes, with `group`
     one for all that belong to an anchor. The channels left out stay as they are."""
 
     only = Choice(
         "",
-        tuple(PARTS),
+        tuple(BOX_SLICES),
         help="the values of each anchor that z is for; z has as many numbers as "
         "they are, or one for each channel of which the others count for nothing",
     )
@@ -99,8 +106,8 @@ class _PerChannel(_WithVector):
     )
     anchors = Int(3, least=1, help="how many anchors have their values in the map, for `only` and `group`")
 
-    def combined(self, x: Shape, z: Shape) -> Shape:
-        fitting = self._fitting(x)
+    def combined_shape(self, x: Shape, z: Shape) -> Shape:
+        fitting = self._allowed_lengths(x)
         if z.channels not in fitting:
             found = f"{z.channels} in z, {x.channels} in the map"
             hint = f"give the section in `from` filters={fitting[0]}"
@@ -110,17 +117,17 @@ class _PerChannel(_WithVector):
             )
         return x
 
-    def placing(self, x: Shape) -> Placing | None:
+    def channel_placement(self, x: Shape) -> ChannelPlacement | None:
         if not self.only and not self.group:
             return None
-        from yolor_cfg.ops.implicit import Placing
+        from yolor_cfg.ops.implicit import ChannelPlacement
 
-        part = self._part(x) if self.only else None
-        return Placing(x.channels, self.anchors, part, grouped=bool(self.group))
+        part = self._value_range(x) if self.only else None
+        return ChannelPlacement(x.channels, self.anchors, part, is_grouped=bool(self.group))
 
-    def _fitting(self, x: Shape) -> list[int]:
+    def _allowed_lengths(self, x: Shape) -> list[int]:
         """How many numbers z may have."""
-        first, end = self._part(x) if self.only else (0, 0)
+        first, end = self._value_range(x) if self.only else (0, 0)
         if self.group:
             if self.anchors > x.channels:
                 raise self.error(
@@ -132,10 +139,10 @@ class _PerChannel(_WithVector):
             return [self.anchors]
         return [self.anchors * (end - first), x.channels] if self.only else [x.channels]
 
-    def _part(self, x: Shape) -> tuple[int, int]:
+    def _value_range(self, x: Shape) -> tuple[int, int]:
         """The first of an anchor's values that z is for, and the first after them."""
         values, rest = divmod(x.channels, self.anchors)
-        first, end = PARTS[self.only]
+        first, end = BOX_SLICES[self.only]
         if rest or values <= max(first, 4):
             raise self.error(
                 "only",
@@ -146,67 +153,67 @@ class _PerChannel(_WithVector):
         return first, values if end is None else end
 
 
-class ShiftChannels(_PerChannel, names="shift_channels"):
+class ShiftChannelsSection(_PerChannelSection, names="shift_channels"):
     """x + z."""
 
-    examples = shown("shift_channels")
+    examples = example_cfgs("shift_channels")
     combine = "shift"
 
 
-class ControlChannels(_PerChannel, names="control_channels"):
+class ControlChannelsSection(_PerChannelSection, names="control_channels"):
     """x times z."""
 
-    examples = shown("control_channels")
+    examples = example_cfgs("control_channels")
     combine = "control"
 
 
-class SelectChannels(_PerChannel, names="select_channels"):
+class SelectChannelsSection(_PerChannelSection, names="select_channels"):
     """x times the sigmoid of z."""
 
-    examples = shown("select_channels")
+    examples = example_cfgs("select_channels")
     combine = "select"
 
 
-class AlternateChannels(_WithVector, names="alternate_channels"):
+class AlternateChannelsSection(_VectorSection, names="alternate_channels"):
     """z spread over the map, then x, as channels."""
 
-    examples = ("[maxpool]\nsize=3\n" + VECTOR + "[alternate_channels]\nfrom=1",)
+    examples = ("[maxpool]\nsize=3\n" + VECTOR_CFG + "[alternate_channels]\nfrom=1",)
     combine = "alternate"
 
 
-class ShiftChannels2d(_PerChannel, names="shift_channels_2d"):
+class ShiftChannels2dSection(_PerChannelSection, names="shift_channels_2d"):
     """x + z, where z is a matrix read as a vector."""
 
-    examples = shown("shift_channels_2d")
+    examples = example_cfgs("shift_channels_2d")
     combine = "shift"
     flat = True
 
 
-class ControlChannels2d(_PerChannel, names="control_channels_2d"):
+class ControlChannels2dSection(_PerChannelSection, names="control_channels_2d"):
     """x times z, where z is a matrix read as a vector."""
 
-    examples = shown("control_channels_2d")
+    examples = example_cfgs("control_channels_2d")
     combine = "control"
     flat = True
 
 
-class SelectChannels2d(_PerChannel, names="select_channels_2d"):
+class SelectChannels2dSection(_PerChannelSection, names="select_channels_2d"):
     """x times the sigmoid of z, where z is a matrix read as a vector."""
 
-    examples = shown("select_channels_2d")
+    examples = example_cfgs("select_channels_2d")
     combine = "select"
     flat = True
 
 
-class AlternateChannels2d(_WithVector, names="alternate_channels_2d"):
+class AlternateChannels2dSection(_VectorSection, names="alternate_channels_2d"):
     """z spread over the map, then x, as channels, where z is a matrix read as a vector."""
 
-    examples = ("[maxpool]\nsize=3\n" + MATRIX + "[alternate_channels_2d]\nfrom=1",)
+    examples = ("[maxpool]\nsize=3\n" + MATRIX_CFG + "[alternate_channels_2d]\nfrom=1",)
     combine = "alternate"
     flat = True
 
 
-class ProjectChannels(_WithVector, names="project_channels"):
+class ProjectChannelsSection(_VectorSection, names="project_channels"):
     """The inner product of every cell of x with each of `filters` vectors, which z holds one after another:
     x projected onto what they span (Figure 3)."""
 
@@ -220,8 +227,8 @@ class ProjectChannels(_WithVector, names="project_channels"):
     filters = Int(1, least=1, wanted=True, help="how many vectors there are, and channels of the output")
 
     def check(self) -> None:
-        one_source(self, self.from_)
-        self.needs("filters")
+        check_one_source(self, self.from_)
+        self.require_keys("filters")
 
     def shape(self, x: Shape, z: Shape) -> Shape:  # type: ignore[override]
         if z.size != self.filters * x.channels:

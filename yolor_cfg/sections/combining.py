@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.keys import Activation, Choice, Flag, Float, Int, Refs
-from yolor_cfg.sections.base import Section, Stored, one_source
+from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, RefList
+from yolor_cfg.sections.base import Section, TensorSpec, check_one_source
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
+def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
     """Complain at this key unless all inputs have the height and width of the first."""
     names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
     sizes = [f"{x.height}x{x.width}" for x in inputs]
@@ -27,41 +27,41 @@ def same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
             )
 
 
-def without_activation(section: Section) -> None:
+def warn_unused_activation(section: Section) -> None:
     """A warning where YOLOR's code passes over an activation that Darknet applies."""
     activation = section.values.get("activation", "linear")
     if section.dialect.is_yolor and activation != "linear":
         section.warn("activation", "has no effect in the yolor dialect", found=activation)
 
 
-class Concatenation(Section):
+class ConcatenationSection(Section):
     """The channels of the sections in `layers`, in the order written."""
 
-    detached: ClassVar[int] = 0  # how many of the last sources get no gradient
+    detached_count: ClassVar[int] = 0  # how many of the last sources get no gradient
 
-    layers = Refs((), wanted=True, help="the sections whose channels are put one after another")
+    layers = RefList((), wanted=True, help="the sections whose channels are put one after another")
 
     def check(self) -> None:
-        self.needs("layers")
-        if self.detached and self.layers and len(self.layers) != self.detached + 1:
+        self.require_keys("layers")
+        if self.detached_count and self.layers and len(self.layers) != self.detached_count + 1:
             self.fault(
                 "layers",
                 "the wrong number of sections",
                 found=str(len(self.layers)),
-                allowed=str(self.detached + 1),
+                allowed=str(self.detached_count + 1),
             )
 
     def sources(self) -> tuple[int, ...]:
-        return self.absolute(self.layers, "layers")
+        return self.resolve_refs(self.layers, "layers")
 
     @property
-    def part(self) -> tuple[int, int]:
+    def groups_and_id(self) -> tuple[int, int]:
         """How many groups the channels of each source are split into, and the number of the one to take."""
         return 1, 0
 
     def shape(self, *inputs: Shape) -> Shape:
-        same_size(self, "layers", inputs)
-        groups, _ = self.part
+        check_same_size(self, "layers", inputs)
+        groups, _ = self.groups_and_id
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels < groups:
                 raise self.error(
@@ -73,19 +73,19 @@ class Concatenation(Section):
         return inputs[0]._replace(channels=sum(x.channels // groups for x in inputs))
 
     def module(self, *inputs: Shape) -> nn.Module:
-        from yolor_cfg.ops.combining import Concatenate, Part
+        from yolor_cfg.ops.combining import ChannelGroup, Concatenate
 
-        return Concatenate(Part(*self.part), self.detached)
+        return Concatenate(ChannelGroup(*self.groups_and_id), self.detached_count)
 
 
-class Route(Concatenation, names="route"):
+class RouteSection(ConcatenationSection, names="route"):
     """Concatenate channels; with `groups` only one group of each source."""
 
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
     )
-    ignored = {
+    ignored_keys = {
         "stream": "which CUDA stream runs this section (default -1)",
         "wait_stream": "which CUDA stream to wait for (default -1)",
     }
@@ -94,7 +94,7 @@ class Route(Concatenation, names="route"):
     group_id = Int(0, least=0, help="which of the groups is taken; the first is 0")
 
     @property
-    def aliases_input(self) -> bool:  # type: ignore[override]
+    def is_alias(self) -> bool:  # type: ignore[override]
         """True for a single whole source, which is handed on as it is."""
         return len(self.layers) == 1 and self.groups == 1
 
@@ -105,7 +105,7 @@ class Route(Concatenation, names="route"):
             self.fault("group_id", "out of bounds", found=str(self.group_id), allowed=allowed)
 
     @property
-    def part(self) -> tuple[int, int]:
+    def groups_and_id(self) -> tuple[int, int]:
         """As the keys say."""
         return self.groups, self.group_id
 
@@ -122,35 +122,35 @@ class Route(Concatenation, names="route"):
         return super().shape(*inputs)
 
 
-class RouteFirstHalf(Concatenation, names="route_lhalf"):
+class RouteFirstHalfSection(ConcatenationSection, names="route_lhalf"):
     """Concatenate the first half of the channels of each source."""
 
     dialects = ("yolor",)
     examples = ("[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route_lhalf]\nlayers=-1,0",)
 
     @property
-    def part(self) -> tuple[int, int]:
+    def groups_and_id(self) -> tuple[int, int]:
         """The first of two."""
         return 2, 0
 
 
-class Route2(Concatenation, names="route2"):
+class Route2Section(ConcatenationSection, names="route2"):
     """Concatenate two sources; no gradient flows back into the second."""
 
     dialects = ("yolor",)
     examples = ("[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route2]\nlayers=-1,0",)
-    detached = 1
+    detached_count = 1
 
 
-class Route3(Concatenation, names="route3"):
+class Route3Section(ConcatenationSection, names="route3"):
     """Concatenate three sources; no gradient flows back into the second and the third."""
 
     dialects = ("yolor",)
     examples = ("[maxpool]\nsize=3\n[maxpool]\nsize=5\n[route3]\nlayers=-1,-2,0",)
-    detached = 2
+    detached_count = 2
 
 
-class Shortcut(Section, names="shortcut"):
+class ShortcutSection(Section, names="shortcut"):
     """Add sections to the one before, each with a learned weight if asked.
 
     Channels that the input lacks are left out, channels that a source lacks count as zero.
@@ -164,8 +164,8 @@ class Shortcut(Section, names="shortcut"):
         "weights_type=per_feature\nweights_normalization=softmax",
     )
 
-    from_ = Refs((), wanted=True, help="the sections to add to the one before")
-    activation = Activation("linear")
+    from_ = RefList((), wanted=True, help="the sections to add to the one before")
+    activation = ActivationKey("linear")
     weights_type = Choice(
         "none",
         ("none", "per_feature", "per_layer", "per_channel"),
@@ -178,23 +178,23 @@ class Shortcut(Section, names="shortcut"):
     )
 
     def check(self) -> None:
-        self.needs("from")
-        without_activation(self)
-        if not self.dialect.is_yolor and self.weighted and self.weights_normalization == "none":
+        self.require_keys("from")
+        warn_unused_activation(self)
+        if not self.dialect.is_yolor and self.is_weighted and self.weights_normalization == "none":
             self.fault("weights_normalization", "missing key: weights_type needs it", allowed="relu, softmax")
 
     @property
-    def weighted(self) -> bool:
+    def is_weighted(self) -> bool:
         """True where each source has a weight; in the yolor dialect the key says so, whatever its value."""
         return "weights_type" in self.values if self.dialect.is_yolor else self.weights_type != "none"
 
     def sources(self) -> tuple[int, ...]:
-        return (self.index - 1, *self.absolute(self.from_, "from"))
+        return (self.index - 1, *self.resolve_refs(self.from_, "from"))
 
     def shape(self, x: Shape, *sources: Shape) -> Shape:  # type: ignore[override]
-        steps = self._steps(x, *sources)
+        steps = self._source_strides(x, *sources)
         thinned = (x if step > 1 else y for step, y in zip(steps, sources, strict=True))
-        same_size(self, "from", (x, *thinned))
+        check_same_size(self, "from", (x, *thinned))
         if max(steps) > 1:
             self.warn(
                 "from",
@@ -204,7 +204,7 @@ class Shortcut(Section, names="shortcut"):
             )
         return x
 
-    def _steps(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
+    def _source_strides(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
         """For each source how many times larger than x it is both ways; 1 where that is no whole number.
 
         The first Darknet takes every n-th pixel of a larger map (shortcut_cpu in blas.c): ResNets need it.
@@ -222,65 +222,67 @@ class Shortcut(Section, names="shortcut"):
 
         from yolor_cfg.ops import combining as ops
 
-        sum_of = ops.Sum("linear" if self.dialect.is_yolor else self.activation, self._steps(x, *sources))
-        if not self.weighted:
-            return ops.Add(sum_of)
-        size = self._weights(x)
+        sum_of = ops.ShortcutOptions(
+            "linear" if self.dialect.is_yolor else self.activation, self._source_strides(x, *sources)
+        )
+        if not self.is_weighted:
+            return ops.Addition(sum_of)
+        size = self._weights_shape(x)
         if self.dialect.is_yolor:
-            return ops.WeightedAdd(sum_of, torch.zeros(size), ops.sigmoid_shares)
+            return ops.WeightedAddition(sum_of, torch.zeros(size), ops.sigmoid_shares)
         shares = ops.softmax_shares if self.weights_normalization == "softmax" else ops.relu_shares
-        return ops.WeightedAdd(sum_of, torch.ones(size), shares)
+        return ops.WeightedAddition(sum_of, torch.ones(size), shares)
 
-    def _weights(self, x: Shape) -> tuple[int, ...]:
+    def _weights_shape(self, x: Shape) -> tuple[int, ...]:
         count = len(self.from_) + 1
         by_channel = self.weights_type == "per_channel" and not self.dialect.is_yolor
         return (count, x.channels) if by_channel else (count,)
 
     def bflops(self, out: Shape, *inputs: Shape) -> float:
-        return out.size * len(self.from_) * (2 if self.weighted else 1) / 1e9
+        return out.size * len(self.from_) * (2 if self.is_weighted else 1) / 1e9
 
-    def tensors(self, x: Shape, *sources: Shape) -> list[Stored]:  # type: ignore[override]
-        return [Stored("weight", "w", self._weights(x))] if self.weighted else []
+    def tensors(self, x: Shape, *sources: Shape) -> list[TensorSpec]:  # type: ignore[override]
+        return [TensorSpec("weight", "w", self._weights_shape(x))] if self.is_weighted else []
 
-    def differs_by_dialect(self) -> bool:
-        return self.weighted or self.activation != "linear"
+    def has_dialect_variants(self) -> bool:
+        return self.is_weighted or self.activation != "linear"
 
 
-class _Product(Section):
+class _ProductSection(Section):
     """The section before times the one in `from`."""
 
-    from_ = Refs((), wanted=True, help="the section to multiply with")
-    activation = Activation("linear")
+    from_ = RefList((), wanted=True, help="the section to multiply with")
+    activation = ActivationKey("linear")
 
     def check(self) -> None:
-        one_source(self, self.from_)
-        without_activation(self)
+        check_one_source(self, self.from_)
+        warn_unused_activation(self)
 
     def sources(self) -> tuple[int, ...]:
-        return (self.index - 1, *self.absolute(self.from_, "from"))
+        return (self.index - 1, *self.resolve_refs(self.from_, "from"))
 
     def module(self, *inputs: Shape) -> nn.Module:
         from yolor_cfg.ops.combining import Multiply
 
         return Multiply("linear" if self.dialect.is_yolor else self.activation)
 
-    def differs_by_dialect(self) -> bool:
+    def has_dialect_variants(self) -> bool:
         return self.activation != "linear"
 
 
-class Sam(_Product, names="sam"):
+class SamSection(_ProductSection, names="sam"):
     """The element-wise product of the section before (an attention map) and `from`."""
 
     examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
 
     def shape(self, x: Shape, y: Shape) -> Shape:  # type: ignore[override]
-        same_size(self, "from", (x, y))
+        check_same_size(self, "from", (x, y))
         if x.channels != y.channels:
             raise self.error("from", "channel counts differ", found=str(y.channels), allowed=str(x.channels))
         return x
 
 
-class ScaleChannels(_Product, names="scale_channels"):
+class ScaleChannelsSection(_ProductSection, names="scale_channels"):
     """Multiply the map in `from` by the section before: one number a channel (scale_wh: a pixel)."""
 
     examples = (
@@ -292,7 +294,7 @@ class ScaleChannels(_Product, names="scale_channels"):
 
     def shape(self, scale: Shape, x: Shape) -> Shape:  # type: ignore[override]
         wanted = Shape(1, x.height, x.width) if self.scale_wh else Shape(x.channels, 1, 1)
-        if scale != wanted and not (self.dialect.is_yolor and self._spreads(scale, x)):
+        if scale != wanted and not (self.dialect.is_yolor and self._can_broadcast(scale, x)):
             raise self.error(
                 "from",
                 "the section before does not fit as a scale",
@@ -303,15 +305,15 @@ class ScaleChannels(_Product, names="scale_channels"):
         return x
 
     @staticmethod
-    def _spreads(scale: Shape, x: Shape) -> bool:
+    def _can_broadcast(scale: Shape, x: Shape) -> bool:
         return all(one in (1, other) for one, other in zip(scale, x, strict=True))
 
 
-class Empty(Section, names="empty silence"):
+class EmptySection(Section, names="empty silence"):
     """The section before once more."""
 
     examples = ("[silence]",)
-    aliases_input = True
+    is_alias = True
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from torch import nn
@@ -319,11 +321,11 @@ class Empty(Section, names="empty silence"):
         return nn.Identity()
 
 
-class Dropout(Section, names="dropout"):
+class DropoutSection(Section, names="dropout"):
     """In training a random part of the numbers is zero and the others grow; else nothing happens."""
 
     examples = ("[dropout]\nprobability=.3",)
-    aliases_input = True
+    is_alias = True
 
     probability = Float(0.2, least=0, most=1, help="which part of the numbers training drops")
     dropblock = Flag(False, help="1: training drops square blocks in place of single numbers")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from yolor_cfg.lang.keys import Activation, Flag, Int, Ints
-from yolor_cfg.ops.geometry import Geometry
-from yolor_cfg.sections.base import Section, Stored, batch_norm, new_batch_norm
+from yolor_cfg.lang.keys import ActivationKey, Flag, Int, IntList
+from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs, build_batch_norm
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from torch import nn
 
-MIXABLE = frozenset("filters size stride stride_x stride_y pad batch_normalize activation".split())
+MIXED_SIZE_KEYS = frozenset("filters size stride stride_x stride_y pad batch_normalize activation".split())
 """The keys that mean something when `size` is a list."""
 
-WARPS = ("sway", "rotate", "stretch", "stretch_sway")
+WARP_KEYS = ("sway", "rotate", "stretch", "stretch_sway")
 """The keys with which C Darknet's GPU code, and only that, changes the kernels."""
 
 
-class Convolutional(Section, names="convolutional conv"):
+class ConvolutionalSection(Section, names="convolutional conv"):
     """Correlate with learned kernels, normalise (or add a bias), then activate.
 
     With a list of sizes (yolor) each kernel size makes some of the output channels.
@@ -41,7 +41,7 @@ class Convolutional(Section, names="convolutional conv"):
         "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=yolor\n"
         "[convolutional]\nfilters=28\nsize=3,5,7\nstride=2\npad=1\nactivation=silu",
     )
-    ignored = {
+    ignored_keys = {
         "binary": "has no effect in C Darknet's CPU code (default 0)",
         "assisted_excitation": "adds the true boxes to the map in C Darknet's training (default 0)",
         "angle": "of sway and rotate, in degrees (default 15)",
@@ -54,7 +54,9 @@ class Convolutional(Section, names="convolutional conv"):
     }
 
     filters = Int(1, least=1, wanted=True, help="channels of the output")
-    size = Ints((1,), help="height and width of the kernel; a list for several kernels side by side (yolor)")
+    size = IntList(
+        (1,), help="height and width of the kernel; a list for several kernels side by side (yolor)"
+    )
     stride = Int(1, least=1, help="pixels between two positions")
     stride_x = Int(-1, help="stride across in place of `stride`, where 1 or more")
     stride_y = Int(-1, help="stride down in place of `stride`, where 1 or more")
@@ -64,7 +66,7 @@ class Convolutional(Section, names="convolutional conv"):
     dilation = Int(1, least=1, help="pixels from one kernel element to the next; grows the zeros around too")
     batch_normalize = Flag(False, help="batch norm in place of a bias")
     cbn = Flag(False, help="as batch_normalize; C Darknet trains it with the statistics of several batches")
-    activation = Activation("logistic")
+    activation = ActivationKey("logistic")
     antialiasing = Int(0, least=0, most=2, help="1, 2: move by 1, then blur 3x3 or 2x2 with the stride")
     share_index = Int(None, help="the section whose tensors this one uses in place of its own")
     flipped = Flag(False, help="the file that is read has the filters last")
@@ -75,27 +77,27 @@ class Convolutional(Section, names="convolutional conv"):
     stretch = Flag(False, help="stretches the kernels in C Darknet's GPU code")
     stretch_sway = Flag(False, help="stretches and turns the kernels in C Darknet's GPU code")
 
-    focuses: ClassVar[bool] = False  # four pixels are made one cell first
+    is_focus: ClassVar[bool] = False  # four pixels are made one cell first
 
     def check(self) -> None:
         if self.dialect.is_yolor:
-            self.needs("filters")
+            self.require_keys("filters")
         if min(self.size) < 1:
             self.fault("size", "out of bounds", found=self.lines["size"].value, allowed="1 or more")
         elif len(self.size) > 1:
-            check_list(self)
+            check_size_list(self)
         if self.xnor and self.groups > 1:
             self.warn("groups", "counts as 1 with xnor, as in Darknet")
         elif self.filters % self.groups:
             self.fault(
                 "groups", "does not divide the filters", found=f"{self.filters} filters, groups={self.groups}"
             )
-        for key in WARPS:
+        for key in WARP_KEYS:
             if getattr(self, key):
                 self.warn(key, f"{self.keys[key].help}; not applied here")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
-        seen, geometry = self._seen(x), self._geometry()
+        seen, geometry = self._conv_input_shape(x), self._geometry()
         if seen.channels % geometry.groups:
             raise self.error(
                 "groups",
@@ -112,60 +114,64 @@ class Convolutional(Section, names="convolutional conv"):
             )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
         if self.antialiasing:  # a 2x2 mean without zeros around, or a 3x3 blur with them
-            blur = Geometry(self._strides, padding=2 - self.antialiasing)
+            blur = ConvGeometry(self._strides, padding=2 - self.antialiasing)
             height, width = blur.positions(4 - self.antialiasing, height, width)
         return Shape(self.filters, height, width)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.blocks import Blur, BorrowingBlock, ConvBlock, FirstChannels, MixConv2d
+        from yolor_cfg.ops.blocks import Blur, ConvBlock, FirstChannels, MixConv2d, SharedConvBlock
 
         activation = "linear" if self.xnor and self.bin_output else self.activation
         blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None
         if self.share_index is not None:
             geometry = self._geometry()
-            return BorrowingBlock(geometry, activation, binary=self.xnor, focus=self.focuses, blur=blur)
-        norm = new_batch_norm(self, self.filters) if self._normalises else None
-        parts = [self._convolution(kernel, self._seen(x).channels) for kernel in self._kernels]
+            return SharedConvBlock(geometry, activation, binary=self.xnor, focus=self.is_focus, blur=blur)
+        norm = build_batch_norm(self, self.filters) if self._has_norm else None
+        parts = [self._build_conv(kernel, self._conv_input_shape(x).channels) for kernel in self._kernels]
         if len(parts) > 1:
             return ConvBlock(MixConv2d(parts), norm, activation, name="MixConv2d")
-        block = ConvBlock(parts[0], norm, activation, focus=self.focuses, blur=blur)
-        return FirstChannels(block, self._seen(x).channels) if self._drops_channels(x) else block
+        block = ConvBlock(parts[0], norm, activation, focus=self.is_focus, blur=blur)
+        return (
+            FirstChannels(block, self._conv_input_shape(x).channels)
+            if self._has_dropped_channels(x)
+            else block
+        )
 
-    def lender(self) -> int | None:
+    def weight_source(self) -> int | None:
         if self.share_index is None:
             return None
-        return self.absolute((self.share_index,), "share_index")[0]
+        return self.resolve_refs((self.share_index,), "share_index")[0]
 
-    def fit(self, lent: Sequence[Stored], *inputs: Shape) -> None:
+    def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Shape) -> None:
         wanted = self._own_tensors(*inputs)
-        if [(one.name, one.shape) for one in lent] != [(one.name, one.shape) for one in wanted]:
+        if [(one.name, one.shape) for one in shared] != [(one.name, one.shape) for one in wanted]:
             raise self.error(
                 "share_index",
                 "that section has no tensors that fit here",
-                found=listed(lent),
-                allowed=listed(wanted),
+                found=format_tensors(shared),
+                allowed=format_tensors(wanted),
                 hint="name a convolution that has as large ones",
             )
 
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
-        seen = self._seen(x)
+        seen = self._conv_input_shape(x)
         height, width = self._geometry().positions(self.size[0], seen.height, seen.width)
         return sum(tensor.size for tensor in self._own_tensors(x) if tensor.role == "weight") * height * width
 
     def bflops(self, out: Shape, x: Shape) -> float | None:  # type: ignore[override]
         return 2 * self.macs(out, x) / 1e9 / (32 if self.xnor else 1)
 
-    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
         return self._own_tensors(x) if self.share_index is None else []
 
     def decayed(self) -> tuple[str, ...]:
         return tuple(f"{kernel.name}.weight" for kernel in self._kernels) if self.share_index is None else ()
 
-    def differs_by_dialect(self) -> bool:
+    def has_dialect_variants(self) -> bool:
         return len(self.size) > 1
 
     @property
-    def _normalises(self) -> bool:
+    def _has_norm(self) -> bool:
         return self.batch_normalize or self.cbn
 
     @property
@@ -175,52 +181,54 @@ class Convolutional(Section, names="convolutional conv"):
         return down, across
 
     @property
-    def _kernels(self) -> list[Kernel]:
-        return side_by_side(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
+    def _kernels(self) -> list[KernelGroup]:
+        return split_kernels(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
 
-    def _seen(self, x: Shape) -> Shape:
+    def _conv_input_shape(self, x: Shape) -> Shape:
         """What the convolution itself sees."""
-        if self._drops_channels(x):
+        if self._has_dropped_channels(x):
             return x._replace(channels=x.channels - x.channels % self.groups)
-        if not self.focuses:
+        if not self.is_focus:
             return x
         if x.height % 2 or x.width % 2:
             raise self.error("", "width and height must be even", found=f"input {x}")
         return Shape(4 * x.channels, x.height // 2, x.width // 2)
 
-    def _drops_channels(self, x: Shape) -> bool:
+    def _has_dropped_channels(self, x: Shape) -> bool:
         """Whether C Darknet's whole-number division of channels by groups leaves some out."""
         spare = x.channels % self._geometry().groups
-        return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.focuses)
+        return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.is_focus)
 
-    def _geometry(self, size: int = 0) -> Geometry:
+    def _geometry(self, size: int = 0) -> ConvGeometry:
         """How a kernel of that size (the first by default) moves."""
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
         zeros = size // 2 if self.pad or self._kernels[1:] else self.padding
-        return Geometry(
+        return ConvGeometry(
             (1, 1) if self.antialiasing else self._strides,
             zeros * dilation,
             dilation,
             1 if self.xnor else self.groups,
         )
 
-    def _convolution(self, kernel: Kernel, channels: int) -> nn.Conv2d:
+    def _build_conv(self, kernel: KernelGroup, channels: int) -> nn.Conv2d:
         from torch import nn
 
         from yolor_cfg.ops.binary import BinaryConv2d
 
         kind = BinaryConv2d if self.xnor else nn.Conv2d
         geometry = self._geometry(kernel.size)
-        return kind(channels, kernel.filters, kernel.size, *geometry, bias=not self._normalises)
+        return kind(channels, kernel.filters, kernel.size, *geometry, bias=not self._has_norm)
 
-    def _own_tensors(self, x: Shape) -> list[Stored]:
-        channels = self._seen(x).channels // self._geometry().groups
-        norm = batch_norm(self.filters) if self._normalises else [kernel.bias() for kernel in self._kernels]
+    def _own_tensors(self, x: Shape) -> list[TensorSpec]:
+        channels = self._conv_input_shape(x).channels // self._geometry().groups
+        norm = (
+            batch_norm_specs(self.filters) if self._has_norm else [kernel.bias() for kernel in self._kernels]
+        )
         return norm + [kernel.weight(channels, flipped=self.flipped) for kernel in self._kernels]
 
 
-class Focus(Convolutional, names="focus"):
+class FocusSection(ConvolutionalSection, names="focus"):
     """Make one cell of four pixels, with four times the channels, then do as [convolutional]."""
 
     dialects = ("yolor",)
@@ -231,13 +239,13 @@ class Focus(Convolutional, names="focus"):
         "[focus]\nfilters=8\nsize=5\nstride=2\npad=1\nantialiasing=1\nxnor=1\nbin_output=1\nactivation=mish",
     )
 
-    focuses = True
+    is_focus = True
 
     def bflops(self, out: Shape, x: Shape) -> None:  # type: ignore[override]
         return None
 
 
-class DeformableConvolutional(Section, names="deformableconvolutional"):
+class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
     """A convolution whose kernel elements look where two small convolutions send them."""
 
     dialects = ("yolor",)
@@ -245,16 +253,16 @@ class DeformableConvolutional(Section, names="deformableconvolutional"):
         "[deformableconvolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
         "[deformableconvolutional]\nfilters=6\nsize=5\nactivation=leaky",
     )
-    ignored = {"pad": "the map always has zeros around it here (default 0)"}
+    ignored_keys = {"pad": "the map always has zeros around it here (default 0)"}
 
     filters = Int(1, least=1, wanted=True, help="channels of the output")
     size = Int(1, least=1, wanted=True, help="height and width of the kernel")
     stride = Int(1, least=1, help="pixels between two positions")
     batch_normalize = Flag(False, help="batch norm in place of a bias")
-    activation = Activation("linear")
+    activation = ActivationKey("linear")
 
     def check(self) -> None:
-        self.needs("filters", "size")
+        self.require_keys("filters", "size")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         return Shape(self.filters, (x.height - 1) // self.stride + 1, (x.width - 1) // self.stride + 1)
@@ -265,15 +273,15 @@ class DeformableConvolutional(Section, names="deformableconvolutional"):
 
         bias = not self.batch_normalize
         conv = DeformConv2d(x.channels, self.filters, self.size, stride=self.stride, bias=bias)
-        norm = None if bias else new_batch_norm(self, self.filters)
+        norm = None if bias else build_batch_norm(self, self.filters)
         return ConvBlock(conv, norm, self.activation, name="DeformConv2d")
 
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
         return out.area * sum(tensor.size for tensor in self.tensors(x) if tensor.role == "weight")
 
-    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
         kernel, offsets, scales = self._kernels
-        norm = batch_norm(self.filters) if self.batch_normalize else [kernel.bias()]
+        norm = batch_norm_specs(self.filters) if self.batch_normalize else [kernel.bias()]
         return [
             *norm,
             kernel.weight(x.channels),
@@ -287,17 +295,17 @@ class DeformableConvolutional(Section, names="deformableconvolutional"):
         return ("DeformConv2d.conv.weight",)
 
     @property
-    def _kernels(self) -> tuple[Kernel, Kernel, Kernel]:
+    def _kernels(self) -> tuple[KernelGroup, KernelGroup, KernelGroup]:
         """The kernel itself, what moves its elements, what weighs them."""
         elements = self.size**2
         return (
-            Kernel("DeformConv2d.conv", self.size, self.filters),
-            Kernel("DeformConv2d.p_conv", 3, 2 * elements),
-            Kernel("DeformConv2d.m_conv", 3, elements),
+            KernelGroup("DeformConv2d.conv", self.size, self.filters),
+            KernelGroup("DeformConv2d.p_conv", 3, 2 * elements),
+            KernelGroup("DeformConv2d.m_conv", 3, elements),
         )
 
 
-def check_list(section: Convolutional) -> None:
+def check_size_list(section: ConvolutionalSection) -> None:
     """Faults of a convolution with several sizes; C Darknet reads the first size alone."""
     sizes, filters = section.size, section.filters
     if not section.dialect.is_yolor:
@@ -308,62 +316,62 @@ def check_list(section: Convolutional) -> None:
             hint="--dialect yolor makes one kernel of each size",
         )
         return
-    for key in sorted(section.values.keys() & set(section.own_keys()) - MIXABLE):
-        section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXABLE))
+    for key in sorted(section.values.keys() & set(section.own_keys()) - MIXED_SIZE_KEYS):
+        section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXED_SIZE_KEYS))
     if not all(size % 2 for size in sizes):
         section.fault("size", "an even size in a list", found=f"{sizes}", allowed="odd sizes")
-    if not can_share(sizes, filters):
+    if not can_split_filters(sizes, filters):
         section.fault(
             "filters",
             "cannot be shared out with equally many weights a size",
             found=f"{filters}",
-            hint=f"{next_sharable(sizes, filters)} can be shared",
+            hint=f"{next_filter_count(sizes, filters)} can be shared",
         )
 
 
-def listed(tensors: Sequence[Stored]) -> str:
+def format_tensors(tensors: Sequence[TensorSpec]) -> str:
     """`bias 6, weight 6x3x3x3` for a message."""
     sizes = [f"{tensor.role} {'x'.join(map(str, tensor.shape))}" for tensor in tensors]
     return ", ".join(sizes) or "none"
 
 
-class Kernel(NamedTuple):
+class KernelGroup(NamedTuple):
     """Equal kernels: the state-dict name of their convolution, their side, the output channels they make."""
 
     name: str
     size: int
     filters: int
 
-    def weight(self, channels: int, *, flipped: bool = False) -> Stored:
+    def weight(self, channels: int, *, flipped: bool = False) -> TensorSpec:
         """The stored kernels [filters, channels, size, size]; channels are those of one group."""
         shape = (self.filters, channels, self.size, self.size)
-        return Stored("weight", f"{self.name}.weight", shape, flipped=flipped)
+        return TensorSpec("weight", f"{self.name}.weight", shape, flipped=flipped)
 
-    def bias(self) -> Stored:
+    def bias(self) -> TensorSpec:
         """The stored biases [filters]."""
-        return Stored("bias", f"{self.name}.bias", (self.filters,))
+        return TensorSpec("bias", f"{self.name}.bias", (self.filters,))
 
 
-def side_by_side(sizes: Sequence[int], filters: int) -> list[Kernel]:
+def split_kernels(sizes: Sequence[int], filters: int) -> list[KernelGroup]:
     """The kernels of each size; several sizes share the filters so that all have about as many weights."""
     if len(sizes) == 1:
-        return [Kernel("Conv2d", sizes[0], filters)]
-    parts = enumerate(zip(sizes, equal_weights(sizes, filters), strict=True))
-    return [Kernel(f"MixConv2d.m.{number}", size, share) for number, (size, share) in parts]
+        return [KernelGroup("Conv2d", sizes[0], filters)]
+    parts = enumerate(zip(sizes, filters_per_size(sizes, filters), strict=True))
+    return [KernelGroup(f"MixConv2d.m.{number}", size, share) for number, (size, share) in parts]
 
 
-def equal_weights(sizes: Sequence[int], filters: int) -> list[int]:
+def filters_per_size(sizes: Sequence[int], filters: int) -> list[int]:
     """The filters of each size when all have as many weights, rounded; their sum may be one off."""
     whole = sum(size**-2 for size in sizes)
     return [round(filters * size**-2 / whole) for size in sizes]
 
 
-def can_share(sizes: Sequence[int], filters: int) -> bool:
+def can_split_filters(sizes: Sequence[int], filters: int) -> bool:
     """True where the rounded shares give every size something and `filters` in all."""
-    shares = equal_weights(sizes, filters)
+    shares = filters_per_size(sizes, filters)
     return sum(shares) == filters and min(shares) > 0
 
 
-def next_sharable(sizes: Sequence[int], filters: int) -> int:
+def next_filter_count(sizes: Sequence[int], filters: int) -> int:
     """The smallest larger number of filters that these sizes can share."""
-    return next(more for more in count(filters + 1) if can_share(sizes, more))
+    return next(more for more in count(filters + 1) if can_split_filters(sizes, more))

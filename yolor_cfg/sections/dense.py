@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.keys import Activation, Flag, Int
-from yolor_cfg.ops.geometry import Geometry
-from yolor_cfg.sections.base import Section, Stored, batch_norm
+from yolor_cfg.lang.keys import ActivationKey, Flag, Int
+from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Connected(Section, names="connected conn"):
+class ConnectedSection(Section, names="connected conn"):
     """Every input times a weight for every output, normalised (or with a bias), then activated."""
 
     dialects = ("darknet",)
@@ -24,7 +24,7 @@ class Connected(Section, names="connected conn"):
 
     output = Int(1, least=1, wanted=True, help="length of the output")
     batch_normalize = Flag(False, help="batch norm in place of a bias")
-    activation = Activation("logistic")
+    activation = ActivationKey("logistic")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         return Shape(self.output, 1, 1)
@@ -41,19 +41,19 @@ class Connected(Section, names="connected conn"):
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
         return out.size * x.size
 
-    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
-        weight = Stored("weight", "Linear.weight", (self.output, x.size), transposable=True)
+    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+        weight = TensorSpec("weight", "Linear.weight", (self.output, x.size), transposable=True)
         if not self.batch_normalize:
-            return [Stored("bias", "Linear.bias", (self.output,)), weight]
+            return [TensorSpec("bias", "Linear.bias", (self.output,)), weight]
         # Unlike in a convolution the weights stand between the shift and the rest of the batch norm.
-        bias, *statistics = batch_norm(self.output, "BatchNorm1d.")
+        bias, *statistics = batch_norm_specs(self.output, "BatchNorm1d.")
         return [bias, weight, *statistics]
 
     def decayed(self) -> tuple[str, ...]:
         return ("Linear.weight",)
 
 
-class Local(Section, names="local"):
+class LocalSection(Section, names="local"):
     """A convolution with kernels and biases of its own for every place of the output."""
 
     dialects = ("darknet",)
@@ -66,10 +66,12 @@ class Local(Section, names="local"):
     size = Int(1, least=1, help="height and width of the kernels")
     stride = Int(1, least=1, help="pixels between two positions")
     pad = Int(0, least=0, help="zeros all around, in pixels: 0, or 1 with size 3")
-    activation = Activation("logistic")
+    activation = ActivationKey("logistic")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
-        height, width = Geometry((self.stride, self.stride), self.pad).positions(self.size, x.height, x.width)
+        height, width = ConvGeometry((self.stride, self.stride), self.pad).positions(
+            self.size, x.height, x.width
+        )
         # Darknet sizes the output by whether there is padding, but fills it by how much; both must agree.
         reach = 1 if self.pad else self.size
         announced = (x.height - reach) // self.stride + 1, (x.width - reach) // self.stride + 1
@@ -93,10 +95,10 @@ class Local(Section, names="local"):
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
         return out.size * x.channels * self.size**2
 
-    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
         out = self.shape(x)
         kernels = (out.area, self.filters, x.channels, self.size, self.size)
-        return [Stored("bias", "bias", tuple(out)), Stored("weight", "weight", kernels)]
+        return [TensorSpec("bias", "bias", tuple(out)), TensorSpec("weight", "weight", kernels)]
 
     def decayed(self) -> tuple[str, ...]:
         return ("weight",)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Detection(Section, names="detection"):
+class DetectionSection(Section, names="detection"):
     """Boxes of YOLOv1: side x side cells, each with one set of class probabilities and num boxes."""
 
     dialects = ("darknet",)
@@ -62,5 +62,7 @@ class Detection(Section, names="detection"):
         from yolor_cfg.ops.heads import DetectionHead, DetectionRules
 
         image = self.image.width, self.image.height
-        rules = DetectionRules(self.side, self.classes, self.num, image, softmax=self.softmax, root=self.sqrt)
+        rules = DetectionRules(
+            self.side, self.classes, self.num, image, softmax=self.softmax, has_root_sizes=self.sqrt
+        )
         return DetectionHead(rules)

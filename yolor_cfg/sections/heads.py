@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
-from yolor_cfg.errors import CfgError, Details
-from yolor_cfg.lang.keys import Choice, Flag, Float, Floats, Int, Ints, Text
-from yolor_cfg.sections.base import Section, tree_of
+from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
+from yolor_cfg.sections.base import Section, load_tree
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from torch import nn
 
-    from yolor_cfg.ops.heads import Grid
+    from yolor_cfg.ops.heads import AnchorGrid
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
-MOST_ANCHORS = 10_000  # lists of that length are made of `num` alone; no cfg has as many
-UNNAMED_ANCHOR = 0.5  # what Darknet takes for an anchor that the cfg does not give
+MAX_ANCHORS = 10_000  # lists of that length are made of `num` alone; no cfg has as many
+DEFAULT_ANCHOR = 0.5  # what Darknet takes for an anchor that the cfg does not give
 
 
-def pairs(numbers: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:
+def anchor_pairs(numbers: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:
     """The first `count` (width, height) of a flat list; what is missing counts as Darknet's 0.5."""
-    padded = numbers + (UNNAMED_ANCHOR,) * (2 * count - len(numbers))
+    padded = numbers + (DEFAULT_ANCHOR,) * (2 * count - len(numbers))
     return tuple((padded[2 * i], padded[2 * i + 1]) for i in range(count))
 
 
@@ -38,7 +38,7 @@ class ClassifyingHead(Protocol):
 
     @property
     def classes(self) -> int: ...
-    def error(self, key: str, message: str, /, **details: Unpack[Details]) -> CfgError: ...
+    def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
 
 
 def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
@@ -58,7 +58,7 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
     )
 
 
-class AnchorHead(Section):
+class AnchorHeadSection(Section):
     """What the heads with masked anchors have in common."""
 
     is_head = True
@@ -66,10 +66,10 @@ class AnchorHead(Section):
     darknet_loss: ClassVar[str] = "yolo"  # which loss C Darknet trains it with
 
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
-    num = Int(1, least=1, most=MOST_ANCHORS, help="how many anchors the whole network has")
-    mask = Ints(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
-    anchors = Floats(
-        lambda section: (UNNAMED_ANCHOR,) * 2 * section.num,
+    num = Int(1, least=1, most=MAX_ANCHORS, help="how many anchors the whole network has")
+    mask = IntList(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
+    anchors = FloatList(
+        lambda section: (DEFAULT_ANCHOR,) * 2 * section.num,
         help="width, height of every anchor of the network, in input pixels",
     )
     scale_x_y = Float(1, help="how far centres reach beyond their cell: 1 not at all, 2 half a cell each way")
@@ -90,7 +90,7 @@ class AnchorHead(Section):
     label_smooth_eps = Float(0, help="label smoothing")
     objectness_smooth = Flag(False, help="objectness learns the IoU in place of 1")
     focal_loss = Flag(False, help="focal loss for classes")
-    counters_per_class = Ints((), help="objects of each class in the training set, to balance the loss")
+    counters_per_class = IntList((), help="objects of each class in the training set, to balance the loss")
     nms_kind = Choice("default", NMS_KINDS, fallback="default", help="which suppression the network wants")
     beta_nms = Float(0.6, help="exponent of the distance in diounms")
     map = Text("", help="file that maps classes to those of another data set")
@@ -99,7 +99,7 @@ class AnchorHead(Section):
         known = len(self.anchors) // 2
         self._check_mask(known)
         if len(self.anchors) % 2:
-            self._tell_odd(
+            self._fault_or_warn(
                 "anchors",
                 "an odd count of numbers",
                 found=str(len(self.anchors)),
@@ -119,14 +119,14 @@ class AnchorHead(Section):
         if not self.mask or min(self.mask) < 0:
             self.fault("mask", "not a list of anchors", found=",".join(map(str, self.mask)), allowed=allowed)
         elif missing:
-            self._tell_odd(
+            self._fault_or_warn(
                 "mask", "points beyond the anchors", found=",".join(map(str, missing)), allowed=allowed
             )
 
-    def _tell_odd(self, key: str, message: str, *, found: str, allowed: str) -> None:
+    def _fault_or_warn(self, key: str, message: str, *, found: str, allowed: str) -> None:
         """An error; where Darknet goes on, a warning: it takes 0.5 for every number that is missing."""
-        tell = self.warn if self.dialect.forgiving else self.fault
-        hint = f"Darknet takes {UNNAMED_ANCHOR} for what is missing" if self.dialect.forgiving else ""
+        tell = self.warn if self.dialect.is_forgiving else self.fault
+        hint = f"Darknet takes {DEFAULT_ANCHOR} for what is missing" if self.dialect.is_forgiving else ""
         tell(key, message, found=found, allowed=allowed, hint=hint)
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
@@ -141,18 +141,18 @@ class AnchorHead(Section):
     @property
     def masked_anchors(self) -> tuple[tuple[float, float], ...]:
         """Width and height in input pixels of each of this head's anchors."""
-        known = pairs(self.anchors, (len(self.anchors) + 1) // 2)
-        unnamed = (UNNAMED_ANCHOR, UNNAMED_ANCHOR)
+        known = anchor_pairs(self.anchors, (len(self.anchors) + 1) // 2)
+        unnamed = (DEFAULT_ANCHOR, DEFAULT_ANCHOR)
         return tuple(known[index] if index < len(known) else unnamed for index in self.mask)
 
-    def grid(self, x: Shape) -> Grid:
+    def anchor_grid(self, x: Shape) -> AnchorGrid:
         """Anchors and strides; the strides are measured: image over map."""
-        from yolor_cfg.ops.heads import Grid
+        from yolor_cfg.ops.heads import AnchorGrid
 
-        return Grid(self.masked_anchors, (self.image.width / x.width, self.image.height / x.height))
+        return AnchorGrid(self.masked_anchors, (self.image.width / x.width, self.image.height / x.height))
 
 
-class Yolo(AnchorHead, names="yolo"):
+class YoloSection(AnchorHeadSection, names="yolo"):
     """Boxes of YOLOv3 and later: centres in cells, sizes in anchors, a probability for each class."""
 
     examples = (
@@ -174,15 +174,17 @@ class Yolo(AnchorHead, names="yolo"):
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
         if self.dialect.is_yolor:  # whatever the keys say
-            return YoloHead(self.grid(x), YoloRules(squared=True, spread=2.0))
-        rules = YoloRules(activated=not self.new_coords, squared=self.new_coords, spread=self.scale_x_y)
-        return YoloHead(self.grid(x), rules)
+            return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
+        rules = YoloRules(
+            has_sigmoid=not self.new_coords, has_squared_sizes=self.new_coords, spread=self.scale_x_y
+        )
+        return YoloHead(self.anchor_grid(x), rules)
 
-    def differs_by_dialect(self) -> bool:
+    def has_dialect_variants(self) -> bool:
         return True
 
 
-class GaussianYolo(AnchorHead, names="Gaussian_yolo"):
+class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     """[yolo] that also predicts how sure it is of each of the four numbers of a box."""
 
     dialects = ("darknet",)
@@ -208,10 +210,10 @@ class GaussianYolo(AnchorHead, names="Gaussian_yolo"):
         from yolor_cfg.ops.heads import GaussianHead
 
         corner = {"center": 0, "left_top": 1, "right_bottom": -1}[self.yolo_point]
-        return GaussianHead(self.grid(x), spread=self.scale_x_y, corner=corner)
+        return GaussianHead(self.anchor_grid(x), spread=self.scale_x_y, corner=corner)
 
 
-class Jde(AnchorHead, names="jde"):
+class JdeSection(AnchorHeadSection, names="jde"):
     """[yolo] of joint detection and embedding; the boxes alone are read."""
 
     dialects = ("yolor",)
@@ -220,13 +222,13 @@ class Jde(AnchorHead, names="jde"):
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
-        return YoloHead(self.grid(x), YoloRules(squared=True, spread=2.0))
+        return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
 
 
-BOX = 4
+BOX_VALUES = 4
 
 
-class Region(Section, names="region"):
+class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in cells, one softmax (or a tree of them) over the classes."""
 
     dialects = ("darknet",)
@@ -239,10 +241,10 @@ class Region(Section, names="region"):
     )
 
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
-    coords = Int(4, least=BOX, most=BOX, help="numbers of a box")
-    num = Int(1, least=1, most=MOST_ANCHORS, help="how many anchors there are")
-    anchors = Floats(
-        lambda section: (UNNAMED_ANCHOR,) * 2 * section.num, help="width, height of each anchor, in cells"
+    coords = Int(4, least=BOX_VALUES, most=BOX_VALUES, help="numbers of a box")
+    num = Int(1, least=1, most=MAX_ANCHORS, help="how many anchors there are")
+    anchors = FloatList(
+        lambda section: (DEFAULT_ANCHOR,) * 2 * section.num, help="width, height of each anchor, in cells"
     )
     softmax = Flag(False, help="1: the classes exclude each other")
     tree = Text("", help="file of the tree of classes: one softmax per group of siblings")
@@ -273,18 +275,18 @@ class Region(Section, names="region"):
                 "not two numbers for each of num",
                 found=f"{given} numbers, num={self.num}",
                 allowed=f"{2 * self.num} numbers",
-                hint=f"Darknet leaves out what is too much, takes {UNNAMED_ANCHOR} for what is missing",
+                hint=f"Darknet leaves out what is too much, takes {DEFAULT_ANCHOR} for what is missing",
             )
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
-        check_channels(self, x, anchors=self.num, numbers=BOX + 1, count="num")
+        check_channels(self, x, anchors=self.num, numbers=BOX_VALUES + 1, count="num")
         return x
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.heads import Grid, Hierarchy, RegionHead, RegionRules
+        from yolor_cfg.ops.heads import AnchorGrid, ClassTree, RegionHead, RegionRules
 
         stride = self.image.width / x.width, self.image.height / x.height
-        tree = tree_of(self, self.tree, self.classes) if self.tree else None
-        hierarchy = Hierarchy.of(tree.parents, tree.group_sizes) if tree else None
-        rules = RegionRules(self.softmax, hierarchy, dropped=0.5 if self.classfix == -1 else 0.0)
-        return RegionHead(Grid(pairs(self.anchors, self.num), stride), rules)
+        tree = load_tree(self, self.tree, self.classes) if self.tree else None
+        hierarchy = ClassTree.from_parents(tree.parents, tree.group_sizes) if tree else None
+        rules = RegionRules(self.softmax, hierarchy, min_objectness=0.5 if self.classfix == -1 else 0.0)
+        return RegionHead(AnchorGrid(anchor_pairs(self.anchors, self.num), stride), rules)

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.keys import Activation, Choice, Flag, Float, Int, Ints, Refs
-from yolor_cfg.sections.base import Section, Stored
+from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, IntList, RefList
+from yolor_cfg.sections.base import Section, TensorSpec
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 # The keys that mean something to one model or another.
-MODELS: dict[str, frozenset[str]] = {
+MODEL_KEYS: dict[str, frozenset[str]] = {
     "vector": frozenset(),
     "network": frozenset(("prior", "hidden", "activation")),
     "factorization": frozenset(("prior", "rank", "sparse", "nonnegative")),
 }
-MEAN = "mean of the numbers at the start; other models than vector learn what differs from it"
+MEAN_HELP = "mean of the numbers at the start; other models than vector learn what differs from it"
 
 
-def shown(name: str, size: str) -> tuple[str, ...]:
+def example_cfgs(name: str, size: str) -> tuple[str, ...]:
     """Examples of an implicit section of that size: every model, and a chain."""
     section = f"[{name}]\n{size}"
     return (
@@ -36,7 +36,7 @@ def shown(name: str, size: str) -> tuple[str, ...]:
     )
 
 
-class DarknetImplicit(Section, names="implicit"):
+class DarknetImplicitSection(Section, names="implicit"):
     """A learned map `filters` x `atoms` x 1; it reads the images only to know how many there are."""
 
     dialects = ("darknet",)
@@ -56,24 +56,26 @@ class DarknetImplicit(Section, names="implicit"):
     def module(self, image: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops import implicit as ops
 
-        return ops.ImplicitOfEach(ops.uniform((1, self.filters, self.atoms, 1), self.mean, self.std))
+        return ops.BatchedImplicit(ops.uniform((1, self.filters, self.atoms, 1), self.mean, self.std))
 
-    def tensors(self, image: Shape) -> list[Stored]:  # type: ignore[override]
-        return [Stored("implicit", "implicit", (1, self.filters, self.atoms, 1))]
+    def tensors(self, image: Shape) -> list[TensorSpec]:  # type: ignore[override]
+        return [TensorSpec("implicit", "implicit", (1, self.filters, self.atoms, 1))]
 
     def decayed(self) -> tuple[str, ...]:
         return ("implicit",)
 
 
-class _Implicit(Section):
+class _ImplicitSection(Section):
     """YOLOR's: a learned tensor [1, C, H, W] in the place of a value."""
 
     dialects = ("yolor",)
-    needed: ClassVar[tuple[str, ...]] = ("filters",)
+    required_keys: ClassVar[tuple[str, ...]] = ("filters",)
 
     filters = Int(1, least=1, wanted=True, help="how many numbers (of each atom)")
-    model = Choice("vector", tuple(MODELS), help="what makes the numbers: they alone, W z, Z^T c (Eq. 6-8)")
-    mean = Float(0, help=MEAN)
+    model = Choice(
+        "vector", tuple(MODEL_KEYS), help="what makes the numbers: they alone, W z, Z^T c (Eq. 6-8)"
+    )
+    mean = Float(0, help=MEAN_HELP)
     std = Float(0.02, least=0, help="the word for sigma in C Darknet's [implicit]")
     sigma = Float(
         lambda section: section.std,
@@ -86,31 +88,33 @@ class _Implicit(Section):
         least=1,
         help="numbers in the prior z of a network, or in c of a factorization (default 2 x filters)",
     )
-    hidden = Ints((), help="widths of the network's hidden layers, from the prior on")
-    activation = Activation("linear", help="what is applied to the network's hidden layers")
+    hidden = IntList((), help="widths of the network's hidden layers, from the prior on")
+    activation = ActivationKey("linear", help="what is applied to the network's hidden layers")
     rank = Int(
         lambda section: section.prior, least=1, help="basis vectors of the factorization (default prior)"
     )
     sparse = Float(0, least=0, help="weight in the loss of the sum of |c|, which makes coefficients 0")
     nonnegative = Flag(False, help="1: nothing in Z and c counts as negative")
-    chain = Refs((), help="the implicit section of another task: a learned matrix times its value is added")
+    chain = RefList(
+        (), help="the implicit section of another task: a learned matrix times its value is added"
+    )
 
     def check(self) -> None:
-        self.needs(*self.needed)
+        self.require_keys(*self.required_keys)
         if min(self.hidden, default=1) < 1:
             self.fault("hidden", "out of bounds", found=self.lines["hidden"].value, allowed="1 or more")
         if len(self.chain) > 1:
             found = f"{len(self.chain)} sections"
             self.fault("chain", "takes one section", found=found, allowed="one number")
-        meant = frozenset.union(*MODELS.values())
-        for key in sorted(self.values.keys() & meant - MODELS[self.model]):
-            models = [f"model={model}" for model, keys in MODELS.items() if key in keys]
+        meant = frozenset.union(*MODEL_KEYS.values())
+        for key in sorted(self.values.keys() & meant - MODEL_KEYS[self.model]):
+            models = [f"model={model}" for model, keys in MODEL_KEYS.items() if key in keys]
             self.warn(key, "has no effect with this model", found=f"model={self.model}", allowed=models)
         if self.model == "network" and "activation" in self.values and not self.hidden:
             self.warn("activation", "has no effect without hidden layers", hint="hidden=... makes some")
 
     def sources(self) -> tuple[int, ...]:
-        return self.absolute(self.chain, "chain")
+        return self.resolve_refs(self.chain, "chain")
 
     def shape(self, *before: Shape) -> Shape:
         for value in before:
@@ -126,49 +130,51 @@ class _Implicit(Section):
     def module(self, *before: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
 
-        start = ops.Start(tuple(self.shape(*before)), self.mean, self.sigma)
-        module: ops.Constant
+        start = ops.InitOptions(tuple(self.shape(*before)), self.mean, self.sigma)
+        module: ops.ImplicitModel
         if self.model == "network":
-            module = ops.ImplicitNetwork(start, self._widths, self.activation)
+            module = ops.ImplicitNetwork(start, self._layer_widths, self.activation)
         elif self.model == "factorization":
             module = ops.ImplicitFactors(
                 start, (self.rank, self.filters), nonnegative=self.nonnegative, sparse=self.sparse
             )
         else:
-            module = ops.Implicit(ops.normal((1, *start.shape), self.mean, self.sigma))
-        return module.chained(ops.link(start, before[0])) if before else module
+            module = ops.ImplicitTensor(ops.normal((1, *start.shape), self.mean, self.sigma))
+        return module.add_link(ops.initial_link(start, before[0])) if before else module
 
     def macs(self, out: Shape, *before: Shape) -> int:
-        products = sum(tensor.size for tensor in self._own(out) if tensor.role in ("layer", "basis"))
+        products = sum(tensor.size for tensor in self._own_tensors(out) if tensor.role in ("layer", "basis"))
         return products * (out.size // self.filters) + sum(out.size * value.size for value in before)
 
-    def tensors(self, *before: Shape) -> list[Stored]:
+    def tensors(self, *before: Shape) -> list[TensorSpec]:
         out = self.shape(*before)
-        return self._own(out) + [Stored("link", "link", (out.size, value.size)) for value in before]
+        return self._own_tensors(out) + [
+            TensorSpec("link", "link", (out.size, value.size)) for value in before
+        ]
 
     @property
-    def _widths(self) -> tuple[int, ...]:
+    def _layer_widths(self) -> tuple[int, ...]:
         """The prior, the hidden layers, the numbers."""
         return (self.prior, *self.hidden, self.filters)
 
-    def _own(self, out: Shape) -> list[Stored]:
+    def _own_tensors(self, out: Shape) -> list[TensorSpec]:
         """The model's tensors; all but a vector have one row of numbers for each atom."""
         rows = out.size // self.filters
         if self.model == "network":
-            widths = enumerate(zip(self._widths[1:], self._widths, strict=False))
-            layers = [Stored("layer", f"weights.{number}", sizes) for number, sizes in widths]
-            return [Stored("prior", "prior", (rows, self.prior)), *layers]
+            widths = enumerate(zip(self._layer_widths[1:], self._layer_widths, strict=False))
+            layers = [TensorSpec("layer", f"weights.{number}", sizes) for number, sizes in widths]
+            return [TensorSpec("prior", "prior", (rows, self.prior)), *layers]
         if self.model == "factorization":
-            coefficients = Stored("coefficients", "coefficients", (rows, self.rank))
-            return [coefficients, Stored("basis", "basis", (self.rank, self.filters))]
-        return [Stored("implicit", "implicit", (1, *out))]
+            coefficients = TensorSpec("coefficients", "coefficients", (rows, self.rank))
+            return [coefficients, TensorSpec("basis", "basis", (self.rank, self.filters))]
+        return [TensorSpec("implicit", "implicit", (1, *out))]
 
 
-class _Implicit2d(_Implicit):
+class _Implicit2dSection(_ImplicitSection):
     """`atoms` rows of `filters` numbers; atoms count as channels, so that a 1x1 convolution mixes them. The
     rows have priors or coefficients of their own, matrices and basis vectors are common."""
 
-    needed = ("atoms", "filters")
+    required_keys = ("atoms", "filters")
 
     atoms = Int(1, least=1, wanted=True, help="rows of the matrix")
 
@@ -177,41 +183,41 @@ class _Implicit2d(_Implicit):
         return Shape(self.atoms, self.filters, 1)
 
 
-class ImplicitAdd(_Implicit, names="implicit_add"):
+class ImplicitAddSection(_ImplicitSection, names="implicit_add"):
     """A learned vector to be added: starts around 0."""
 
-    examples = shown("implicit_add", "filters=6")
+    examples = example_cfgs("implicit_add", "filters=6")
 
 
-class ImplicitMul(_Implicit, names="implicit_mul"):
+class ImplicitMulSection(_ImplicitSection, names="implicit_mul"):
     """A learned vector to multiply by: starts around 1."""
 
-    examples = shown("implicit_mul", "filters=6")
+    examples = example_cfgs("implicit_mul", "filters=6")
 
-    mean = Float(1, help=MEAN)
+    mean = Float(1, help=MEAN_HELP)
 
 
-class ImplicitCat(_Implicit, names="implicit_cat"):
+class ImplicitCatSection(_ImplicitSection, names="implicit_cat"):
     """A learned vector to be concatenated: starts around 0."""
 
-    examples = shown("implicit_cat", "filters=6")
+    examples = example_cfgs("implicit_cat", "filters=6")
 
 
-class ImplicitAdd2d(_Implicit2d, names="implicit_add_2d"):
+class ImplicitAdd2dSection(_Implicit2dSection, names="implicit_add_2d"):
     """A learned matrix to be added: starts around 0."""
 
-    examples = shown("implicit_add_2d", "atoms=3\nfilters=6")
+    examples = example_cfgs("implicit_add_2d", "atoms=3\nfilters=6")
 
 
-class ImplicitMul2d(_Implicit2d, names="implicit_mul_2d"):
+class ImplicitMul2dSection(_Implicit2dSection, names="implicit_mul_2d"):
     """A learned matrix to multiply by: starts around 1."""
 
-    examples = shown("implicit_mul_2d", "atoms=3\nfilters=6")
+    examples = example_cfgs("implicit_mul_2d", "atoms=3\nfilters=6")
 
-    mean = Float(1, help=MEAN)
+    mean = Float(1, help=MEAN_HELP)
 
 
-class ImplicitCat2d(_Implicit2d, names="implicit_cat_2d"):
+class ImplicitCat2dSection(_Implicit2dSection, names="implicit_cat_2d"):
     """A learned matrix to be concatenated: starts around 0."""
 
-    examples = shown("implicit_cat_2d", "atoms=3\nfilters=6")
+    examples = example_cfgs("implicit_cat_2d", "atoms=3\nfilters=6")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Refs, Text
-from yolor_cfg.sections.base import Section, tree_of
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, RefList, Text
+from yolor_cfg.sections.base import Section, load_tree
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Softmax(Section, names="softmax soft"):
+class SoftmaxSection(Section, names="softmax soft"):
     """Class probabilities: softmax over all numbers, over equal groups, or over the siblings in a tree."""
 
     dialects = ("darknet",)
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
-    ignored = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
+    ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
     is_head = True
 
     groups = Int(1, least=1, help="so many equal runs of numbers sum to 1 each")
@@ -36,14 +36,14 @@ class Softmax(Section, names="softmax soft"):
         return Shape(x.size, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.losses import Softmax as Probabilities
+        from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
 
         if self.tree:
-            return Probabilities(tree_of(self, self.tree, x.size).group_sizes, self.temperature)
+            return Probabilities(load_tree(self, self.tree, x.size).group_sizes, self.temperature)
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
 
 
-class _Loss(Section):
+class _LossSection(Section):
     """A section that only training has a use for: zeros otherwise, and never what a network returns."""
 
     dialects = ("darknet",)
@@ -53,12 +53,12 @@ class _Loss(Section):
         return Shape(x.size, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.losses import Zeros
+        from yolor_cfg.ops.losses import ZeroOutput
 
-        return Zeros()
+        return ZeroOutput()
 
 
-class Cost(_Loss, names="cost"):
+class CostSection(_LossSection, names="cost"):
     """The squared (or masked, or smooth) difference from the truth."""
 
     examples = ("[cost]\ntype=sse",)
@@ -73,7 +73,7 @@ class Cost(_Loss, names="cost"):
     ratio = Float(0, help="which part of the smallest differences counts for nothing")
 
 
-class Contrastive(_Loss, names="contrastive"):
+class ContrastiveSection(_LossSection, names="contrastive"):
     """Pulls the embeddings of one object together and those of different objects apart."""
 
     examples = (
@@ -82,12 +82,12 @@ class Contrastive(_Loss, names="contrastive"):
     )
 
     classes = Int(1000, least=1, help="how many kinds of objects there are")
-    yolo_layer = Refs((), help="the [yolo] section whose boxes have the embeddings")
+    yolo_layer = RefList((), help="the [yolo] section whose boxes have the embeddings")
     temperature = Float(1, help="similarities are divided by this")
     cls_normalizer = Float(1, help="factor on the loss")
     max_delta = Float(float("inf"), least=0, help="the greatest gradient of a number")
     contrastive_neg_max = Int(3, least=0, help="how many negative examples an object is held against at most")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
-        self.absolute(self.yolo_layer, "yolo_layer")
+        self.resolve_refs(self.yolo_layer, "yolo_layer")
         return super().shape(x)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from yolor_cfg.lang.keys import Choice, Flag, Float, Floats, Int, Ints, Text
+from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
 POLICIES = ("constant", "random", "poly", "step", "steps", "exp", "sigmoid", "sgdr")
 
 
-class Net(Section, names="net network"):
+class NetSection(Section, names="net network"):
     """The size of the image and everything that is about the whole network."""
 
     examples = ("[net]\nwidth=416\nheight=416\nchannels=3",)
-    ignored = {
+    ignored_keys = {
         "seen": "images seen so far, in old files; the weights file says it (default 0)",
         "max_epochs": "of other programs: an end of training in epochs (default none)",
         "center": "of the first Darknet: crop the middle of the image (default 0)",
@@ -48,9 +48,9 @@ class Net(Section, names="net network"):
     policy = Choice("constant", POLICIES, fallback="constant", help="how the learning rate falls")
     step = Int(1, help="policy step: batches between two changes; policy sigmoid: the middle")
     scale = Float(1, help="policy step: factor at each change")
-    steps = Ints((), help="policies steps and sgdr: batches at which the rate changes")
-    scales = Floats((), help="policy steps: factor at each of the steps")
-    seq_scales = Floats((), help="policy steps: factor on the length of sequences at each of the steps")
+    steps = IntList((), help="policies steps and sgdr: batches at which the rate changes")
+    scales = FloatList((), help="policy steps: factor at each of the steps")
+    seq_scales = FloatList((), help="policy steps: factor on the length of sequences at each of the steps")
     gamma = Float(1, help="policy exp: factor for each batch; policy sigmoid: steepness")
     sgdr_cycle = Int(lambda net: net.max_batches, help="policy sgdr: batches in the first cycle")
     sgdr_mult = Int(2, help="policy sgdr: how much longer each cycle is than the last")

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.keys import Activation as ActivationName
+from yolor_cfg.lang.keys import ActivationKey as ActivationName
 from yolor_cfg.lang.keys import Float, Int
-from yolor_cfg.sections.base import Section, Stored, batch_norm, new_batch_norm
+from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs, build_batch_norm
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class BatchNormalisation(Section):
+class _BatchNormSection(Section):
     """Batch norm of the input, without an activation."""
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        return new_batch_norm(self, x.channels)
+        return build_batch_norm(self, x.channels)
 
-    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
-        return batch_norm(x.channels, prefix="")
+    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+        return batch_norm_specs(x.channels, prefix="")
 
 
-class Batchnorm(BatchNormalisation, names="batchnorm"):
+class DarknetBatchNormSection(_BatchNormSection, names="batchnorm"):
     """Batch norm of the input, C Darknet's name."""
 
     dialects = ("darknet",)
     examples = ("[batchnorm]",)
 
 
-class BatchNorm2d(BatchNormalisation, names="BatchNorm2d"):
+class YolorBatchNormSection(_BatchNormSection, names="BatchNorm2d"):
     """Batch norm of the input, YOLOR's name."""
 
     dialects = ("yolor",)
     examples = ("[BatchNorm2d]",)
 
 
-class Normalization(Section, names="normalization lrn"):
+class LocalResponseNormSection(Section, names="normalization lrn"):
     """Divide each number by a power of the sum of squares in the channels around it, as C Darknet sums."""
 
     dialects = ("darknet",)
@@ -54,7 +54,7 @@ class Normalization(Section, names="normalization lrn"):
         return DarknetLrn(self.size, alpha=self.alpha, beta=self.beta, kappa=self.kappa)
 
 
-class Activation(Section, names="activation"):
+class ActivationSection(Section, names="activation"):
     """An activation by itself."""
 
     dialects = ("darknet",)
@@ -63,6 +63,6 @@ class Activation(Section, names="activation"):
     activation = ActivationName("linear")
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.blocks import Activation as ActivationModule
+        from yolor_cfg.ops.blocks import ActivationLayer as ActivationModule
 
         return ActivationModule(self.activation)

@@ -12,12 +12,12 @@ from yolor_cfg.shape import Shape
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from yolor_cfg.ops.pooling import Window
+    from yolor_cfg.ops.pooling import PoolWindow
 
 BLUR_SIZES = {1: 3, 2: 2}  # antialiasing= -> the blur's kernel
 
 
-class _Pooling(Section):
+class _PoolingSection(Section):
     """What a moving window has in common, whatever it keeps."""
 
     stride = Int(1, least=1, help="pixels between two windows")
@@ -35,7 +35,7 @@ class _Pooling(Section):
             self.warn("padding", "has no effect in the yolor dialect", found=str(self.padding))
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
-        return self.pooled(x, self.strides)
+        return self.pooled_shape(x, self.strides)
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -49,7 +49,7 @@ class _Pooling(Section):
             return self.padding
         return 1 if (self.size, *self.strides) == (2, 1, 1) else (self.size - 1) // 2 * 2
 
-    def pooled(self, x: Shape, strides: tuple[int, int]) -> Shape:
+    def pooled_shape(self, x: Shape, strides: tuple[int, int]) -> Shape:
         """The size after the window has moved by these strides."""
         height, width = (
             (length + self.border - self.size) // stride + 1
@@ -57,20 +57,22 @@ class _Pooling(Section):
         )
         return Shape(x.channels, height, width)
 
-    def pool(self, function: Callable[[Tensor, Window], Tensor], strides: tuple[int, int]) -> nn.Module:
+    def build_pool(
+        self, function: Callable[[Tensor, PoolWindow], Tensor], strides: tuple[int, int]
+    ) -> nn.Module:
         """The module that applies this function of ops.pooling to each window."""
-        from yolor_cfg.ops.pooling import Pool, Window
+        from yolor_cfg.ops.pooling import PoolLayer, PoolWindow
 
-        return Pool(function, Window(self.size, strides, self.border))
+        return PoolLayer(function, PoolWindow(self.size, strides, self.border))
 
     def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
         return self.size**2 * x.channels * out.area / 1e9
 
-    def differs_by_dialect(self) -> bool:
+    def has_dialect_variants(self) -> bool:
         return self.size % 2 == 0
 
 
-class MaxPool(_Pooling, names="maxpool max"):
+class MaxPoolSection(_PoolingSection, names="maxpool max"):
     """Keep the greatest value of each window; outside the map is nothing (yolor, size 2 stride 1: zeros)."""
 
     examples = (
@@ -79,7 +81,9 @@ class MaxPool(_Pooling, names="maxpool max"):
         "[maxpool]\nmaxpool_depth=1\nout_channels=3",
         "[maxpool]\nsize=3\nstride=2\nantialiasing=1",
     )
-    ignored = {"maxpool_zero_nonmax": "training on the GPU: gradient to the greatest value alone (default 0)"}
+    ignored_keys = {
+        "maxpool_zero_nonmax": "training on the GPU: gradient to the greatest value alone (default 0)"
+    }
 
     maxpool_depth = Flag(False, help="1: over channels in place of pixels")
     out_channels = Int(
@@ -100,9 +104,13 @@ class MaxPool(_Pooling, names="maxpool max"):
                     allowed=f"1 to {x.channels}",
                 )
             return Shape(self.out_channels, x.height, x.width)
-        return self._blurred(self.pooled(x, (1, 1))) if self.antialiasing else self.pooled(x, self.strides)
+        return (
+            self._blurred_shape(self.pooled_shape(x, (1, 1)))
+            if self.antialiasing
+            else self.pooled_shape(x, self.strides)
+        )
 
-    def _blurred(self, x: Shape) -> Shape:
+    def _blurred_shape(self, x: Shape) -> Shape:
         kernel = BLUR_SIZES[self.antialiasing]
         border = 2 if kernel == 3 else 0
         return Shape(
@@ -114,21 +122,23 @@ class MaxPool(_Pooling, names="maxpool max"):
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from torch import nn
 
-        from yolor_cfg.ops.pooling import Blur, DepthMaxPool, max_pool, max_pool_over_zeros
+        from yolor_cfg.ops.pooling import Blur, DepthMaxPool, max_pool2d, max_pool2d_zero_pad
 
         if self.maxpool_depth:
             return DepthMaxPool(self.out_channels)
         zeros = self.dialect.is_yolor and self.border % 2 == 1
-        function = max_pool_over_zeros if zeros else max_pool
+        function = max_pool2d_zero_pad if zeros else max_pool2d
         if not self.antialiasing:
-            return self.pool(function, self.strides)
-        return nn.Sequential(self.pool(function, (1, 1)), Blur(BLUR_SIZES[self.antialiasing], self.strides))
+            return self.build_pool(function, self.strides)
+        return nn.Sequential(
+            self.build_pool(function, (1, 1)), Blur(BLUR_SIZES[self.antialiasing], self.strides)
+        )
 
     def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
-        return super().bflops(self.pooled(x, (1, 1)) if self.antialiasing else out, x)
+        return super().bflops(self.pooled_shape(x, (1, 1)) if self.antialiasing else out, x)
 
 
-class LocalAveragePool(_Pooling, names="local_avgpool local_avg"):
+class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     """Keep the mean of each window: of what is inside the map (darknet), or with a border of zeros."""
 
     examples = (
@@ -137,15 +147,15 @@ class LocalAveragePool(_Pooling, names="local_avgpool local_avg"):
     )
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.pooling import average_pool, average_pool_over_zeros
+        from yolor_cfg.ops.pooling import avg_pool2d, avg_pool2d_zero_pad
 
-        return self.pool(average_pool_over_zeros if self.dialect.is_yolor else average_pool, self.strides)
+        return self.build_pool(avg_pool2d_zero_pad if self.dialect.is_yolor else avg_pool2d, self.strides)
 
-    def differs_by_dialect(self) -> bool:
+    def has_dialect_variants(self) -> bool:
         return self.size > 1
 
 
-class AveragePool(Section, names="avgpool avg"):
+class AveragePoolSection(Section, names="avgpool avg"):
     """The mean of each channel over the whole map."""
 
     examples = ("[avgpool]",)
@@ -154,6 +164,6 @@ class AveragePool(Section, names="avgpool avg"):
         return Shape(x.channels, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.pooling import GlobalAverage
+        from yolor_cfg.ops.pooling import GlobalAvgPool
 
-        return GlobalAverage()
+        return GlobalAvgPool()

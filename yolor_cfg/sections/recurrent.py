@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from yolor_cfg.lang.keys import Activation, Flag, Float, Int
-from yolor_cfg.sections.base import Section, Stored, batch_norm
+from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int
+from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
-ANY = Shape(1, 1, 1)  # where only the names of the parts are asked for
-RESIZED = "the state would not keep its size"
+ANY_SHAPE = Shape(1, 1, 1)  # where only the names of the parts are asked for
+SIZE_MESSAGE = "the state would not keep its size"
 LOGISTIC_OF_RNN = {1: "logistic", 2: "loggy"}
 
 
-class Part(NamedTuple):
+class SubLayer(NamedTuple):
     """One sub-layer: how many channels (or numbers) it takes and gives, and what is applied to them."""
 
     inputs: int
@@ -27,7 +27,7 @@ class Part(NamedTuple):
     activation: str = "linear"
 
 
-class ConnectedCell(Section):
+class ConnectedCellSection(Section):
     """What the cells of vectors have in common."""
 
     dialects = ("darknet",)
@@ -35,18 +35,18 @@ class ConnectedCell(Section):
     output = Int(1, least=1, wanted=True, help="length of the output")
     batch_normalize = Flag(False, help="batch norm in every sub-layer in place of a bias")
 
-    def parts(self, x: Shape) -> dict[str, Part]:
+    def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """The sub-layers in the order in which they are stored."""
         raise AssertionError(f"[{self.type}] names no parts")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         return Shape(self.output, 1, 1)
 
-    def blocks(self, x: Shape) -> dict[str, nn.Module]:
+    def build_sublayers(self, x: Shape) -> dict[str, nn.Module]:
         """The modules of the sub-layers."""
-        return {name: self._block(part) for name, part in self.parts(x).items()}
+        return {name: self._build_sublayer(part) for name, part in self.sublayers(x).items()}
 
-    def _block(self, part: Part) -> nn.Module:
+    def _build_sublayer(self, part: SubLayer) -> nn.Module:
         from torch import nn
 
         from yolor_cfg.ops.recurrent import LinearBlock
@@ -56,23 +56,25 @@ class ConnectedCell(Section):
         return LinearBlock(linear, norm, part.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
-        return sum(part.inputs * part.outputs for part in self.parts(x).values())
+        return sum(part.inputs * part.outputs for part in self.sublayers(x).values())
 
-    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
-        return [stored for name, part in self.parts(x).items() for stored in self._stored(name, part)]
+    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+        return [
+            stored for name, part in self.sublayers(x).items() for stored in self._sublayer_specs(name, part)
+        ]
 
-    def _stored(self, name: str, part: Part) -> list[Stored]:
-        weight = Stored("weight", f"{name}.Linear.weight", (part.outputs, part.inputs), transposable=True)
+    def _sublayer_specs(self, name: str, part: SubLayer) -> list[TensorSpec]:
+        weight = TensorSpec("weight", f"{name}.Linear.weight", (part.outputs, part.inputs), transposable=True)
         if not self.batch_normalize:
-            return [Stored("bias", f"{name}.Linear.bias", (part.outputs,)), weight]
-        beta, *statistics = batch_norm(part.outputs, f"{name}.BatchNorm1d.")
+            return [TensorSpec("bias", f"{name}.Linear.bias", (part.outputs,)), weight]
+        beta, *statistics = batch_norm_specs(part.outputs, f"{name}.BatchNorm1d.")
         return [beta, weight, *statistics]
 
     def decayed(self) -> tuple[str, ...]:
-        return tuple(f"{name}.Linear.weight" for name in self.parts(ANY))
+        return tuple(f"{name}.Linear.weight" for name in self.sublayers(ANY_SHAPE))
 
 
-class Rnn(ConnectedCell, names="rnn"):
+class RnnSection(ConnectedCellSection, names="rnn"):
     """A hidden vector that each call renews from the input and from itself; the output is read off it."""
 
     examples = (
@@ -81,26 +83,26 @@ class Rnn(ConnectedCell, names="rnn"):
     )
 
     hidden = Int(1, least=1, wanted=True, help="length of the hidden vector")
-    activation = Activation("logistic")
+    activation = ActivationKey("logistic")
     logistic = Int(0, help="what the hidden vector's own sub-layer applies: 1 logistic, 2 loggy")
     shortcut = Flag(False, help="the hidden vector is also added to its renewal")
 
-    def parts(self, x: Shape) -> dict[str, Part]:
+    def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """input, self, output."""
         own = LOGISTIC_OF_RNN.get(self.logistic, self.activation)
         return {
-            "input": Part(x.size, self.hidden, self.activation),
-            "self": Part(self.hidden, self.hidden, own),
-            "output": Part(self.hidden, self.output, self.activation),
+            "input": SubLayer(x.size, self.hidden, self.activation),
+            "self": SubLayer(self.hidden, self.hidden, own),
+            "output": SubLayer(self.hidden, self.output, self.activation),
         }
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
 
-        return RnnCell(self.blocks(x), StateSize(Shape(self.hidden, 1, 1)), shortcut=self.shortcut)
+        return RnnCell(self.build_sublayers(x), StateSize(Shape(self.hidden, 1, 1)), shortcut=self.shortcut)
 
 
-class Gru(ConnectedCell, names="gru"):
+class GruSection(ConnectedCellSection, names="gru"):
     """A gated recurrent unit; its candidate goes through a logistic, as C Darknet is built."""
 
     examples = ("[gru]\noutput=5\nbatch_normalize=1", "[gru]\noutput=5")
@@ -111,34 +113,34 @@ class Gru(ConnectedCell, names="gru"):
         if self.tanh:
             self.warn("tanh", "has no effect: the candidate is logistic, as in C Darknet", found="tanh=1")
 
-    def parts(self, x: Shape) -> dict[str, Part]:
+    def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """What sees the input (update, reset, candidate), then what sees the state."""
-        seen = {f"input_{gate}": Part(x.size, self.output) for gate in "zrh"}
-        return seen | {f"state_{gate}": Part(self.output, self.output) for gate in "zrh"}
+        seen = {f"input_{gate}": SubLayer(x.size, self.output) for gate in "zrh"}
+        return seen | {f"state_{gate}": SubLayer(self.output, self.output) for gate in "zrh"}
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import GruCell, StateSize
 
-        return GruCell(self.blocks(x), StateSize(Shape(self.output, 1, 1)))
+        return GruCell(self.build_sublayers(x), StateSize(Shape(self.output, 1, 1)))
 
 
-class Lstm(ConnectedCell, names="lstm"):
+class LstmSection(ConnectedCellSection, names="lstm"):
     """A long short-term memory."""
 
     examples = ("[lstm]\noutput=5\nbatch_normalize=1", "[lstm]\noutput=5")
 
-    def parts(self, x: Shape) -> dict[str, Part]:
+    def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """w* see the state, u* the input; gates forget, in, candidate, out."""
-        seen = {f"w{gate}": Part(self.output, self.output) for gate in "figo"}
-        return seen | {f"u{gate}": Part(x.size, self.output) for gate in "figo"}
+        seen = {f"w{gate}": SubLayer(self.output, self.output) for gate in "figo"}
+        return seen | {f"u{gate}": SubLayer(x.size, self.output) for gate in "figo"}
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import LstmCell, StateSize
 
-        return LstmCell(self.blocks(x), StateSize(Shape(self.output, 1, 1)))
+        return LstmCell(self.build_sublayers(x), StateSize(Shape(self.output, 1, 1)))
 
 
-class ConvolutionalCell(Section):
+class ConvolutionalCellSection(Section):
     """What the cells of maps have in common; the state is a map, so its size must stay that of the input."""
 
     dialects = ("darknet",)
@@ -162,13 +164,13 @@ class ConvolutionalCell(Section):
                 hint="leave xnor out: the same weights file fits, the convolutions run in float",
             )
 
-    def parts(self, x: Shape) -> dict[str, Part]:
+    def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """The convolutions in the order in which they are stored."""
         raise AssertionError(f"[{self.type}] names no parts")
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         self._check_size()
-        for part in self.parts(x).values():
+        for part in self.sublayers(x).values():
             if part.inputs % self.groups or part.outputs % self.groups:
                 raise self.error(
                     "groups",
@@ -180,20 +182,20 @@ class ConvolutionalCell(Section):
     def _check_size(self) -> None:
         pads = self.size // 2 if self.pad else self.padding
         if self.stride != 1:
-            raise self.error("stride", RESIZED, found=str(self.stride), allowed="1")
+            raise self.error("stride", SIZE_MESSAGE, found=str(self.stride), allowed="1")
         if 2 * pads != self.size - 1:
             raise self.error(
                 "size",
-                RESIZED,
+                SIZE_MESSAGE,
                 found=f"size={self.size}, {pads} zeros around",
                 allowed="an odd size with pad=1",
             )
 
-    def blocks(self, x: Shape) -> dict[str, nn.Module]:
+    def build_sublayers(self, x: Shape) -> dict[str, nn.Module]:
         """The modules of the convolutions."""
-        return {name: self._block(part) for name, part in self.parts(x).items()}
+        return {name: self._build_sublayer(part) for name, part in self.sublayers(x).items()}
 
-    def _block(self, part: Part) -> nn.Module:
+    def _build_sublayer(self, part: SubLayer) -> nn.Module:
         from torch import nn
 
         from yolor_cfg.ops.blocks import ConvBlock, fresh_batch_norm
@@ -212,26 +214,31 @@ class ConvolutionalCell(Section):
         return ConvBlock(conv, norm, part.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
-        weights = sum(part.inputs // self.groups * part.outputs for part in self.parts(x).values())
+        weights = sum(part.inputs // self.groups * part.outputs for part in self.sublayers(x).values())
         return weights * self.size**2 * out.area
 
     def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
         return 2 * self.macs(out, x) / 1e9
 
-    def tensors(self, x: Shape) -> list[Stored]:  # type: ignore[override]
-        return [stored for name, part in self.parts(x).items() for stored in self._stored(name, part)]
+    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+        return [
+            stored for name, part in self.sublayers(x).items() for stored in self._sublayer_specs(name, part)
+        ]
 
-    def _stored(self, name: str, part: Part) -> list[Stored]:
+    def _sublayer_specs(self, name: str, part: SubLayer) -> list[TensorSpec]:
         shape = (part.outputs, part.inputs // self.groups, self.size, self.size)
-        bias = [Stored("bias", f"{name}.Conv2d.bias", (part.outputs,))]
-        norm = batch_norm(part.outputs, f"{name}.BatchNorm2d.")
-        return [*(norm if self.batch_normalize else bias), Stored("weight", f"{name}.Conv2d.weight", shape)]
+        bias = [TensorSpec("bias", f"{name}.Conv2d.bias", (part.outputs,))]
+        norm = batch_norm_specs(part.outputs, f"{name}.BatchNorm2d.")
+        return [
+            *(norm if self.batch_normalize else bias),
+            TensorSpec("weight", f"{name}.Conv2d.weight", shape),
+        ]
 
     def decayed(self) -> tuple[str, ...]:
-        return tuple(f"{name}.Conv2d.weight" for name in self.parts(ANY))
+        return tuple(f"{name}.Conv2d.weight" for name in self.sublayers(ANY_SHAPE))
 
 
-class Crnn(ConvolutionalCell, names="crnn"):
+class CrnnSection(ConvolutionalCellSection, names="crnn"):
     """[rnn] on maps: three convolutions in place of three matrices."""
 
     examples = (
@@ -240,23 +247,23 @@ class Crnn(ConvolutionalCell, names="crnn"):
     )
 
     hidden = Int(1, least=1, wanted=True, help="channels of the hidden map")
-    activation = Activation("logistic")
+    activation = ActivationKey("logistic")
     shortcut = Flag(False, help="the hidden map is also added to its renewal")
 
-    def parts(self, x: Shape) -> dict[str, Part]:
+    def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """input, self, output."""
         steps = (x.channels, self.hidden), (self.hidden, self.hidden), (self.hidden, self.output)
         names = "input", "self", "output"
-        return {name: Part(*step, self.activation) for name, step in zip(names, steps, strict=True)}
+        return {name: SubLayer(*step, self.activation) for name, step in zip(names, steps, strict=True)}
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
 
         state = StateSize(Shape(self.hidden, x.height, x.width), self.image)
-        return RnnCell(self.blocks(x), state, shortcut=self.shortcut)
+        return RnnCell(self.build_sublayers(x), state, shortcut=self.shortcut)
 
 
-class ConvLstm(ConvolutionalCell, names="conv_lstm"):
+class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
     """A long short-term memory of maps; of C Darknet's two the GPU's, as its CPU's knows neither
     `lstm_activation` nor `bottleneck`."""
 
@@ -266,24 +273,24 @@ class ConvLstm(ConvolutionalCell, names="conv_lstm"):
         "[conv_lstm]\noutput=8\nsize=5\npadding=2\ndilation=2\nbottleneck=1\nshortcut=1",
     )
 
-    activation = Activation("linear", help="what is applied to the output of each convolution")
+    activation = ActivationKey("linear", help="what is applied to the output of each convolution")
     peephole = Flag(False, help="the gates also see the cell")
     bottleneck = Flag(False, help="one convolution mixes state and input before the gates")
     # time_steps is 1 wherever frames come one by one, so Darknet's 32*time_steps is 32.
     state_constrain = Int(32, least=0, help="bound on the cell that is kept; 0: none")
     shortcut = Flag(False, help="with bottleneck: the first half of the mixture is added to the output")
-    lstm_activation = Activation("tanh", help="what is applied to candidate and cell")
+    lstm_activation = ActivationKey("tanh", help="what is applied to candidate and cell")
     time_normalizer = Float(1, help="factor on gradients through time in training")
 
-    def parts(self, x: Shape) -> dict[str, Part]:
+    def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """v* see the cell, w* the state, u* the input (with bottleneck: what wf makes of both)."""
         own, seen = self.output, self.output if self.bottleneck else x.channels
-        parts = {f"v{gate}": Part(own, own, self.activation) for gate in ("fio" if self.peephole else "")}
+        parts = {f"v{gate}": SubLayer(own, own, self.activation) for gate in ("fio" if self.peephole else "")}
         if self.bottleneck:
-            parts["wf"] = Part(2 * own, own, self.activation)
+            parts["wf"] = SubLayer(2 * own, own, self.activation)
         else:
-            parts |= {f"w{gate}": Part(own, own, self.activation) for gate in "figo"}
-        return parts | {f"u{gate}": Part(seen, own, self.activation) for gate in "figo"}
+            parts |= {f"w{gate}": SubLayer(own, own, self.activation) for gate in "figo"}
+        return parts | {f"u{gate}": SubLayer(seen, own, self.activation) for gate in "figo"}
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         if self.bottleneck and x.channels != self.output:
@@ -305,7 +312,9 @@ class ConvLstm(ConvolutionalCell, names="conv_lstm"):
             limit=self.state_constrain,
             activation=self.lstm_activation,
         )
-        return LstmCell(self.blocks(x), StateSize(Shape(self.output, x.height, x.width), self.image), rules)
+        return LstmCell(
+            self.build_sublayers(x), StateSize(Shape(self.output, x.height, x.width), self.image), rules
+        )
 
     def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
         gates = 12 if self.peephole else 9

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Upsample(Section, names="upsample"):
+class UpsampleSection(Section, names="upsample"):
     """Repeat each pixel `stride` times both ways; a negative stride sums blocks of pixels instead."""
 
     examples = ("[upsample]\nstride=3\nscale=1.5", "[upsample]\nstride=-2\nscale=.5")
@@ -30,18 +30,20 @@ class Upsample(Section, names="upsample"):
         return Shape(x.channels, x.height * self.stride, x.width * self.stride)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.resampling import BlockSum, Repeat
+        from yolor_cfg.ops.resampling import BlockSum, RepeatUpsample
 
-        return BlockSum(-self.stride, self.scale) if self.stride < 0 else Repeat(self.stride, self.scale)
+        return (
+            BlockSum(-self.stride, self.scale) if self.stride < 0 else RepeatUpsample(self.stride, self.scale)
+        )
 
 
-class _Reordering(Section):
+class _ReorderingSection(Section):
     """Space to depth or back: the same numbers at another resolution."""
 
     stride = Int(1, least=1, help="side of the blocks of pixels that become channels")
     reverse = Flag(False, help="1: channels become blocks of pixels")
 
-    def smaller(self, x: Shape, stride: int) -> Shape:
+    def space_to_depth_shape(self, x: Shape, stride: int) -> Shape:
         """The size after space to depth."""
         if x.height % stride or x.width % stride:
             raise self.error(
@@ -52,11 +54,11 @@ class _Reordering(Section):
             )
         return Shape(x.channels * stride**2, x.height // stride, x.width // stride)
 
-    def larger(self, x: Shape) -> Shape:
+    def depth_to_space_shape(self, x: Shape) -> Shape:
         """The size after depth to space."""
         return Shape(x.channels // self.stride**2, x.height * self.stride, x.width * self.stride)
 
-    def divides(self, x: Shape, divisor: int) -> None:
+    def check_divisor(self, x: Shape, divisor: int) -> None:
         """Complain unless the channels are a multiple of `divisor`."""
         if x.channels % divisor:
             raise self.error(
@@ -67,7 +69,7 @@ class _Reordering(Section):
             )
 
 
-class Reorg(_Reordering, names="reorg"):
+class ReorgSection(_ReorderingSection, names="reorg"):
     """Blocks of pixels become channels.
 
     darknet: scrambled as in YOLOv2, with reverse the true depth to space; yolor: 2x2 in the order (row,
@@ -78,7 +80,7 @@ class Reorg(_Reordering, names="reorg"):
         "[convolutional]\nfilters=16\n[reorg]\nstride=2",
         "[convolutional]\nfilters=36\n[reorg]\nstride=3\nreverse=1",
     )
-    ignored = {"extra": "a key of the first Darknet; reorders nothing (default 0)"}
+    ignored_keys = {"extra": "a key of the first Darknet; reorders nothing (default 0)"}
 
     stride = Int(
         lambda section: 2 if section.dialect.is_yolor else 1,
@@ -92,22 +94,22 @@ class Reorg(_Reordering, names="reorg"):
 
     def shape(self, x: Shape) -> Shape:  # type: ignore[override]
         if self.dialect.is_yolor:
-            return self.smaller(x, 2)
-        self.divides(x, self.stride**2)
-        return self.larger(x) if self.reverse else self.smaller(x, self.stride)
+            return self.space_to_depth_shape(x, 2)
+        self.check_divisor(x, self.stride**2)
+        return self.depth_to_space_shape(x) if self.reverse else self.space_to_depth_shape(x, self.stride)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.resampling import ColumnsFirst, Reorder, depth_to_space, reorg
+        from yolor_cfg.ops.resampling import ColumnsFirst, Reorder, darknet_reorg, depth_to_space
 
         if self.dialect.is_yolor:
             return ColumnsFirst()
-        return Reorder(depth_to_space if self.reverse else reorg, self.stride)
+        return Reorder(depth_to_space if self.reverse else darknet_reorg, self.stride)
 
-    def differs_by_dialect(self) -> bool:
+    def has_dialect_variants(self) -> bool:
         return True
 
 
-class Reorg3d(_Reordering, names="reorg3d"):
+class Reorg3dSection(_ReorderingSection, names="reorg3d"):
     """Blocks of pixels become channels in the order (row, column) = 00, 01, 10, 11; yolor: does nothing."""
 
     examples = (
@@ -116,7 +118,7 @@ class Reorg3d(_Reordering, names="reorg3d"):
     )
 
     @property
-    def aliases_input(self) -> bool:  # type: ignore[override]
+    def is_alias(self) -> bool:  # type: ignore[override]
         """True in the yolor dialect, where the section does nothing."""
         return self.dialect.is_yolor
 
@@ -124,9 +126,9 @@ class Reorg3d(_Reordering, names="reorg3d"):
         if self.dialect.is_yolor:
             return x
         if not self.reverse:
-            return self.smaller(x, self.stride)
-        self.divides(x, self.stride**4)
-        return self.larger(x)
+            return self.space_to_depth_shape(x, self.stride)
+        self.check_divisor(x, self.stride**4)
+        return self.depth_to_space_shape(x)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from torch import nn
@@ -137,11 +139,11 @@ class Reorg3d(_Reordering, names="reorg3d"):
             return nn.Identity()
         return Reorder(reorg3d_reverse if self.reverse else space_to_depth, self.stride)
 
-    def differs_by_dialect(self) -> bool:
+    def has_dialect_variants(self) -> bool:
         return True
 
 
-class WaveletTransform(Section, names="dwt"):
+class WaveletTransformSection(Section, names="dwt"):
     """One level of the Haar transform: the means of 2x2 blocks, then three differences for each channel."""
 
     dialects = ("yolor",)
@@ -158,7 +160,7 @@ class WaveletTransform(Section, names="dwt"):
         return Wavelets()
 
 
-class Crop(Section, names="crop"):
+class CropSection(Section, names="crop"):
     """Cut out the middle of the image, then take 0..1 to -1..1."""
 
     dialects = ("darknet",)
@@ -181,7 +183,7 @@ class Crop(Section, names="crop"):
         return Shape(x.channels, self.crop_height, self.crop_width)
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.resampling import CentreCrop
+        from yolor_cfg.ops.resampling import CenterCrop
 
         scale, shift = (1.0, 0.0) if self.noadjust else (2.0, -1.0)
-        return CentreCrop((self.crop_height, self.crop_width), scale, shift)
+        return CenterCrop((self.crop_height, self.crop_width), scale, shift)

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
-from yolor_cfg.parallel import _Added, gathered, rank
+from yolor_cfg.parallel import _AllReduceSum, gather_objects, this_process
 
 # Since torch 2.13 the option that leaves buffers alone has another name.
 BUFFERS = next(
@@ -26,25 +26,27 @@ BUFFERS = next(
 )
 
 
-class SyncedBatchNorm(nn.BatchNorm2d):
+class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the images of all processes, on any device; in evaluation as any other."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> the same size and dtype."""
-        if not self.training or rank().world == 1:
+        if not self.training or this_process().world_size == 1:
             return super().forward(x)
         wide = x if x.dtype == torch.float64 else x.float()
         count = wide.new_tensor([x.numel() / x.shape[1]])
-        sums: Tensor = _Added.apply(torch.cat([wide.sum((0, 2, 3)), count]))  # [C + 1]
+        sums: Tensor = _AllReduceSum.apply(torch.cat([wide.sum((0, 2, 3)), count]))  # [C + 1]
         total = sums[-1].detach()
         centred = wide - (sums[:-1] / total)[:, None, None]
-        variance: Tensor = _Added.apply(centred.square().sum((0, 2, 3))) / total  # [C]
-        self._follow(sums[:-1].detach() / total, variance.detach() * total / (total - 1).clamp(min=1))
+        variance: Tensor = _AllReduceSum.apply(centred.square().sum((0, 2, 3))) / total  # [C]
+        self._update_running_stats(
+            sums[:-1].detach() / total, variance.detach() * total / (total - 1).clamp(min=1)
+        )
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
         assert self.momentum is not None
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -53,16 +55,16 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance, self.momentum)
 
 
-def synchronise_norms(network: nn.Module) -> None:
+def convert_sync_batchnorm(network: nn.Module) -> None:
     """Put a SyncedBatchNorm with the same tensors in the place of every batch norm."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
-                setattr(parent, name, _synced(child))
+                setattr(parent, name, _convert_norm(child))
 
 
-def _synced(norm: nn.BatchNorm2d) -> SyncedBatchNorm:
-    new = SyncedBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+def _convert_norm(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
+    new = SyncBatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
     new.weight, new.bias = norm.weight, norm.bias
     for name, buffer in norm.named_buffers():
         new.register_buffer(name, buffer)
@@ -70,20 +72,20 @@ def _synced(norm: nn.BatchNorm2d) -> SyncedBatchNorm:
     return new
 
 
-def in_parallel(network: Network, *, exact: bool = False) -> nn.Module:
+def data_parallel(network: Network, *, exact: bool = False) -> nn.Module:
     """The network whose gradients are means over the processes; itself where there is one process.
 
     torch adds up gradients in other groups from the second update on, so that three processes or more that go
     on from a state add in another order; not so if `exact`, for which each batch takes a look at all layers.
     """
-    if rank().world == 1:
+    if this_process().world_size == 1:
         return network
-    unused = len(read_nodes(network.graph)) < len(network.graph.nodes)
+    unused = len(used_nodes(network.graph)) < len(network.graph.nodes)
     buffers: dict[str, Any] = {BUFFERS: False}
     return DistributedDataParallel(network, find_unused_parameters=exact or unused, **buffers)
 
 
-def read_nodes(graph: Graph) -> set[int]:
+def used_nodes(graph: Graph) -> set[int]:
     """The nodes that what the network returns depends on."""
     found: set[int] = set()
     waiting = list(graph.outputs)
@@ -96,7 +98,7 @@ def read_nodes(graph: Graph) -> set[int]:
 
 
 @contextmanager
-def exchanging(model: nn.Module, now: bool) -> Iterator[None]:
+def sync_gradients(model: nn.Module, now: bool) -> Iterator[None]:
     """Gradients of what goes forward in here are exchanged only if the weights are updated `now`."""
     if now or not isinstance(model, DistributedDataParallel):
         yield
@@ -111,7 +113,7 @@ def pending_gradients(network: nn.Module) -> list[dict[str, Tensor]]:
     Each is kept: a mean of them would give the update other last digits than if it had not been broken off.
     """
     named = network.named_parameters()
-    return gathered({name: own.grad.cpu() for name, own in named if own.grad is not None})
+    return gather_objects({name: own.grad.cpu() for name, own in named if own.grad is not None})
 
 
 def mean_gradients(each: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

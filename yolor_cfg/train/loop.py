@@ -8,37 +8,37 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.data.types import Batch
-from yolor_cfg.evaluate.run import PRECISIONS, Settings, evaluate
+from yolor_cfg.evaluate.run import PRECISIONS, EvalSettings, evaluate
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.model import Network
-from yolor_cfg.parallel import added, rank, share_statistics
-from yolor_cfg.train.dist import exchanging, in_parallel
-from yolor_cfg.train.loss import Loss, LossRules, NonFiniteLoss, detection_loss
+from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
+from yolor_cfg.train.dist import data_parallel, sync_gradients
+from yolor_cfg.train.loss import BatchLoss, LossRules, NonFiniteLoss, detection_loss
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.schedule import Rates
-from yolor_cfg.train.settings import Options
+from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, frozen_layers
-from yolor_cfg.train.state import Row, State
+from yolor_cfg.train.state import EpochResults, TrainState
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
-LOSSES = ("loss", "box", "objectness", "classes")
+LOSS_COLUMNS = ("loss", "box", "objectness", "classes")
 
 
-class Watcher(Protocol):
+class Callback(Protocol):
     """Who keeps and shows what happens; it changes nothing."""
 
-    def batch(self, state: State, batch: Batch, losses: list[float]) -> None:
+    def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
         """After each batch: total, box, objectness, classes, all by image."""
 
-    def epoch(self, state: State, scores: Scores | None, *, best: bool) -> None:
+    def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
         """After each epoch, `scores` where the network was tested."""
 
-    def keep(self, state: State) -> None:
+    def save(self, state: TrainState) -> None:
         """Write the state; called in all processes at once."""
 
     @property
-    def asked_to_stop(self) -> bool:
+    def is_stop_requested(self) -> bool:
         """Whether somebody wants this process to end."""
 
 
@@ -48,67 +48,67 @@ class Ending(NamedTuple):
     reason: str
 
 
-def train(job: Job, state: State, watcher: Watcher) -> Ending:
+def train(job: Job, state: TrainState, watcher: Callback) -> Ending:
     """Go on from the state to the end of the job, or until nothing becomes better, or until asked to stop."""
     options = job.options
     device = next(state.network.parameters()).device
-    model = in_parallel(state.network, exact=options.deterministic)
-    learning(state.network, options)
+    model = data_parallel(state.network, exact=options.deterministic)
+    set_train_mode(state.network, options)
     for epoch in range(state.epoch, job.epochs):
-        phase = job.phase(epoch)
+        phase = job.find_phase(epoch)
         for batch in phase.loader.epoch(epoch, start=state.batch):
             rates = phase.schedule(state.count)
-            now = job.updates_at(state.count, rates)
+            now = job.is_update_due(state.count, rates)
             set_rates(state.optimizer, rates)
             # -------------------------------------------------------------------------- forward and backward
-            images = pixels(batch.images, device)  # [N, C, H, W] in 0..1
-            rules = rules_at(job, state)
+            images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
+            rules = batch_rules(job, state)
             state.network.reset()
-            with exchanging(model, now), autocast(device, options.precision):
+            with sync_gradients(model, now), autocast(device, options.precision):
                 raws = model(images)  # for each head [N, A, H', W', V]
             loss = detection_loss(raws, batch.targets, state.network, rules=rules)
-            total = loss.total + penalties(state.network) * len(images)
-            state.scaler.scale(total * share_of_update(job, rates)).backward()
+            total = loss.total + implicit_penalty(state.network) * len(images)
+            state.scaler.scale(total * loss_factor(job, rates)).backward()
             # --------------------------------------------------------------------------------------- update
             if now:
-                refuse_infinite_gradients(state, rules)
+                check_gradients(state, rules)
                 state.scaler.step(state.optimizer)
                 state.scaler.update()
                 state.optimizer.zero_grad(set_to_none=True)
-                state.updated()
+                state.count_update()
             # ------------------------------------------------------------------------------- what it came to
             state.count += 1
             state.batch += 1
-            losses, stop = told(loss, images=len(images), stop=watcher.asked_to_stop)
+            losses, stop = reduce_losses(loss, images=len(images), stop=watcher.is_stop_requested)
             state.sums = [a + b for a, b in zip(state.sums, [*losses, 1.0], strict=True)]
-            watcher.batch(state, batch, losses)
+            watcher.log_batch(state, batch, losses)
             if stop or (now and options.save_steps and state.updates % options.save_steps == 0):
-                watcher.keep(state)
+                watcher.save(state)
             if stop:
                 return Ending("interrupted")
             if state.count >= job.count:
                 break
         # ------------------------------------------------------------------------------------- test and keep
         finish_epoch(job, state, watcher)
-        learning(state.network, options)
+        set_train_mode(state.network, options)
         if options.patience and state.epoch - state.best_epoch > options.patience:
             return Ending("patience")
     return Ending("done")
 
 
-def finish_epoch(job: Job, state: State, watcher: Watcher) -> None:
+def finish_epoch(job: Job, state: TrainState, watcher: Callback) -> None:
     """Test the network where it is due, note the results, and keep the state."""
     epoch, last = state.epoch, state.epoch + 1 >= job.epochs
-    share_statistics(state.network)
-    scores = tested(job, state) if is_tested(job, epoch, last=last) else None
+    broadcast_buffers(state.network)
+    scores = evaluate_holdout(job, state) if is_tested(job, epoch, last=last) else None
     best = scores is not None and scores.ap > state.best_ap
     if scores is not None and best:
         state.best_ap, state.best_epoch = scores.ap, epoch
-    state.rows = [*state.rows, row_of(job, state, scores)]
+    state.rows = [*state.rows, summarize_epoch(job, state, scores)]
     state.epoch, state.batch, state.sums = epoch + 1, 0, [0.0] * len(state.sums)
-    watcher.epoch(state, scores, best=best)
+    watcher.log_epoch(state, scores, best=best)
     # Last: who is killed before this comes to this end of the epoch, and to its best network, once more.
-    watcher.keep(state)
+    watcher.save(state)
 
 
 def is_tested(job: Job, epoch: int, *, last: bool) -> bool:
@@ -117,43 +117,45 @@ def is_tested(job: Job, epoch: int, *, last: bool) -> bool:
     return bool(len(job.holdout.samples)) and (last or bool(period) and (epoch + 1) % period == 0)
 
 
-def tested(job: Job, state: State) -> Scores:
+def evaluate_holdout(job: Job, state: TrainState) -> Scores:
     """The scores on the held-out pictures; as in YOLOR's training without padding around its rectangles."""
-    if state.average is not None:
-        share_statistics(state.average.network)
-    settings = Settings(
-        batch_size=max(1, job.batch_size // rank().world), padding=0.0, precision=job.options.precision
+    if state.ema is not None:
+        broadcast_buffers(state.ema.network)
+    settings = EvalSettings(
+        batch_size=max(1, job.batch_size // this_process().world_size),
+        padding=0.0,
+        precision=job.options.precision,
     )
-    return evaluate(state.tested, job.holdout, settings=settings)
+    return evaluate(state.eval_network, job.holdout, settings=settings)
 
 
-def row_of(job: Job, state: State, scores: Scores | None) -> Row:
+def summarize_epoch(job: Job, state: TrainState, scores: Scores | None) -> EpochResults:
     """The results of an epoch."""
     count = max(state.sums[-1], 1.0)
-    rates = job.phase(state.epoch).schedule(state.count - 1)
+    rates = job.find_phase(state.epoch).schedule(state.count - 1)
     row = {"epoch": state.epoch, "updates": state.updates, "lr": rates.other}
-    row |= {name: value / count for name, value in zip(LOSSES, state.sums, strict=False)}
+    row |= {name: value / count for name, value in zip(LOSS_COLUMNS, state.sums, strict=False)}
     if scores is not None:
         mean = scores.classes.mean
         row |= {"P": mean.precision, "R": mean.recall, "AP50": scores.ap50, "AP": scores.ap}
     return {name: float(value) for name, value in row.items()}
 
 
-def learning(network: Network, options: Options) -> None:
+def set_train_mode(network: Network, options: TrainOptions) -> None:
     """Training mode but for the frozen layers, whose statistics stay as well."""
     network.train()
     for layer in frozen_layers(network, options):
         layer.eval()
 
 
-def pixels(images: Tensor, device: torch.device) -> Tensor:
+def normalize_images(images: Tensor, device: torch.device) -> Tensor:
     """[N, C, H, W] float32 in 0..1, channels last in memory, from bytes or from what is so already."""
     moved = images.to(device, non_blocking=True)
     floats = moved.float() / LARGEST_BYTE if moved.dtype == torch.uint8 else moved.float()
     return floats.contiguous(memory_format=CHANNELS_LAST)
 
 
-def rules_at(job: Job, state: State) -> LossRules:
+def batch_rules(job: Job, state: TrainState) -> LossRules:
     """The rules of the loss at this batch."""
     seen = state.count * job.batch_size
     return job.rules._replace(seen=seen, batch=f"batch {state.batch} of epoch {state.epoch}")
@@ -165,29 +167,31 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=kind, enabled=kind is not None)
 
 
-def penalties(network: Network) -> Tensor:
+def implicit_penalty(network: Network) -> Tensor:
     """What implicit models add to the loss of each image."""
     layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "penalty")]
     found = [penalty for penalty in (layer.penalty() for layer in layers) if penalty is not None]
     return torch.stack(found).sum() if found else torch.zeros((), device=next(network.parameters()).device)
 
 
-def share_of_update(job: Job, rates: Rates) -> float:
+def loss_factor(job: Job, rates: Rates) -> float:
     """What a loss summed over images is multiplied by: Darknet's gradients are means over an update's images,
     YOLOR's are sums. Processes average gradients where sums are meant."""
-    images = job.batch_size * rates.accumulate if job.averages_loss else 1
-    return rank().world / images
+    images = job.batch_size * rates.accumulate if job.has_mean_loss else 1
+    return this_process().world_size / images
 
 
-def told(loss: Loss, *, images: int, stop: bool) -> tuple[list[float], bool]:
+def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[float], bool]:
     """Total, box, objectness and classes by image, over all processes; and whether one of them is to stop."""
     parts = torch.stack([loss.box, loss.objectness, loss.classes]).double()
-    whole = added(torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])]))
+    whole = all_reduce(
+        torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])])
+    )
     total, box, objectness, classes, count, stops = whole.tolist()
     return [total / count, box, objectness, classes], stops > 0
 
 
-def refuse_infinite_gradients(state: State, rules: LossRules) -> None:
+def check_gradients(state: TrainState, rules: LossRules) -> None:
     """Raise NonFiniteLoss, with the name of the first layer, before a gradient spoils the weights.
 
     A scaler skips such updates itself.

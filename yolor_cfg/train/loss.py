@@ -14,7 +14,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
 
-__all__ = ["Loss", "LossRules", "NonFiniteLoss", "detection_loss", "initialise_biases"]
+__all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
 
 OBJECTS_PER_IMAGE, IMAGE_SIDE = 8, 640  # what YOLOR's first biases expect
 CLASS_PRIOR, NEARLY_ONE = 0.6, 0.99
@@ -24,7 +24,7 @@ class NonFiniteLoss(YolorError):
     """A loss is infinite or no number: there is nothing to learn from this batch."""
 
 
-class Loss(NamedTuple):
+class BatchLoss(NamedTuple):
     """`total` has the gradients and is the sum over the images: what is averaged over a batch is up to the
     loop (YOLOR does not, C Darknet divides by the batch). `box`, `objectness`, `classes` are its weighted
     parts by image, without gradients: total = images * (box + objectness + classes), images those of all
@@ -38,7 +38,9 @@ class Loss(NamedTuple):
     heads: tuple[HeadLoss, ...]
 
 
-def detection_loss(raws: Sequence[Tensor], targets: Tensor, network: Network, *, rules: LossRules) -> Loss:
+def detection_loss(
+    raws: Sequence[Tensor], targets: Tensor, network: Network, *, rules: LossRules
+) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class, centre and size as fractions of the input.
 
@@ -48,15 +50,15 @@ def detection_loss(raws: Sequence[Tensor], targets: Tensor, network: Network, *,
     layers = [network.module_list[node.index] for node in nodes]
     with torch.autocast(raws[0].device.type, enabled=False):
         sections = [node.section for node in nodes]
-        heads = [HeadOutput(*each) for each in zip(sections, layers, map(_widened, raws), strict=True)]
-        images = rules.counted(torch.tensor([float(len(raws[0]))], device=raws[0].device))[0]
+        heads = [HeadOutput(*each) for each in zip(sections, layers, map(_upcast, raws), strict=True)]
+        images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=raws[0].device))[0]
         losses = _losses(heads, LossInputs((), targets.to(raws[0].device), rules, images))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
-        raise _not_finite(heads, losses, rules.batch)
-    detached = tuple(_detached(loss) for loss in losses)
+        raise _non_finite_error(heads, losses, rules.batch)
+    detached = tuple(_detach_loss(loss) for loss in losses)
     box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
-    return Loss(total, box, objectness, classes, detached)
+    return BatchLoss(total, box, objectness, classes, detached)
 
 
 def _losses(heads: Sequence[HeadOutput], inputs: LossInputs) -> list[HeadLoss]:
@@ -74,11 +76,11 @@ def _losses(heads: Sequence[HeadOutput], inputs: LossInputs) -> list[HeadLoss]:
     return [found[place] for place in range(len(heads))]
 
 
-def _widened(raw: Tensor) -> Tensor:
+def _upcast(raw: Tensor) -> Tensor:
     return raw if raw.dtype == torch.float64 else raw.float()
 
 
-def _detached(loss: HeadLoss) -> HeadLoss:
+def _detach_loss(loss: HeadLoss) -> HeadLoss:
     return HeadLoss(loss.box.detach(), loss.objectness.detach(), loss.classes.detach(), loss.matches)
 
 
@@ -86,7 +88,7 @@ def _sum(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parts)).sum()
 
 
-def _not_finite(heads: Sequence[HeadOutput], losses: Sequence[HeadLoss], batch: str) -> NonFiniteLoss:
+def _non_finite_error(heads: Sequence[HeadOutput], losses: Sequence[HeadLoss], batch: str) -> NonFiniteLoss:
     head, loss = next(
         ((head, loss) for head, loss in zip(heads, losses, strict=True) if not torch.isfinite(loss.total)),
         (heads[0], losses[0]),
@@ -105,7 +107,7 @@ def _not_finite(heads: Sequence[HeadOutput], losses: Sequence[HeadLoss], batch: 
     )
 
 
-def initialise_biases(network: Network) -> tuple[str, ...]:
+def initialize_biases(network: Network) -> tuple[str, ...]:
     """Start YOLOR's heads with the beliefs that an image has 8 objects and a class is as likely as any.
 
     Adds log(8 / (640 / stride)^2) to the objectness biases and log(.6 / (K - .99)) to the class biases of the
@@ -116,16 +118,16 @@ def initialise_biases(network: Network) -> tuple[str, ...]:
     for node in network.graph.heads:
         if getattr(node.section, "loss_kind", "") != "yolor":
             continue
-        bias = _bias_before(network, node.index)
+        bias = _find_head_bias(network, node.index)
         if bias is None:
             left.append(f"[{node.section.type}] #{node.index}")
             continue
         layer: Any = network.module_list[node.index]
-        _believe(bias, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
+        _add_prior_bias(bias, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
     return tuple(left)
 
 
-def _bias_before(network: Network, index: int) -> nn.Parameter | None:
+def _find_head_bias(network: Network, index: int) -> nn.Parameter | None:
     """The biases of the nearest convolution before a head, reached along sections that keep the shape."""
     nodes = network.graph.nodes
     source = nodes[index].sources[0]
@@ -139,7 +141,7 @@ def _bias_before(network: Network, index: int) -> nn.Parameter | None:
     return None
 
 
-def _believe(bias: nn.Parameter, *, anchors: int, stride: tuple[float, float]) -> None:
+def _add_prior_bias(bias: nn.Parameter, *, anchors: int, stride: tuple[float, float]) -> None:
     with torch.no_grad():
         values = bias.view(anchors, -1)  # [A, V]
         classes = values.shape[1] - 5

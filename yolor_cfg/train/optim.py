@@ -41,7 +41,7 @@ def parameter_groups(network: Network) -> Groups:
     return groups
 
 
-def optimizer_for(groups: Groups, *, kind: str, weight_decay: float, momentum: float) -> Optimizer:
+def build_optimizer(groups: Groups, *, kind: str, weight_decay: float, momentum: float) -> Optimizer:
     """SGD with Nesterov momentum, Adam or AdamW over the three groups; rates are set for each batch."""
     lists = [
         {"params": groups.others, "name": "others", "weight_decay": 0.0},
@@ -70,7 +70,7 @@ def ema_decay(updates: int) -> float:
     return EMA_DECAY * (1 - math.exp(-updates / EMA_RAMP))
 
 
-class Average:
+class ModelEMA:
     """The running average of a network's parameters and statistics: what is tested and kept."""
 
     def __init__(self, network: Network, *, updates: int = 0) -> None:
@@ -79,7 +79,7 @@ class Average:
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         self._followed: nn.Module | None = None
-        self._pairs = Pairs([], [], [])
+        self._pairs = TensorPairs([], [], [])
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -89,25 +89,25 @@ class Average:
         Tensors are looked up when a network comes for the first time: from then on it keeps its tensors.
         """
         if network is not self._followed:
-            self._followed, self._pairs = network, pairs_of(self.network, network)
+            self._followed, self._pairs = network, match_tensors(self.network, network)
         self.updates += 1
-        torch._foreach_lerp_(self._pairs.mine, self._pairs.live, 1 - ema_decay(self.updates))
+        torch._foreach_lerp_(self._pairs.ema, self._pairs.network, 1 - ema_decay(self.updates))
         for mine, live in self._pairs.counters:
             mine.copy_(live)
 
 
-class Pairs(NamedTuple):
+class TensorPairs(NamedTuple):
     """The floating numbers of an average and of the network that it follows, in one order, and the counters
     of both."""
 
-    mine: list[Tensor]
-    live: list[Tensor]
+    ema: list[Tensor]
+    network: list[Tensor]
     counters: list[tuple[Tensor, Tensor]]
 
 
-def pairs_of(average: nn.Module, network: nn.Module) -> Pairs:
+def match_tensors(ema: nn.Module, network: nn.Module) -> TensorPairs:
     """All that both state dicts hold."""
-    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    pairs = list(zip(ema.state_dict().values(), network.state_dict().values(), strict=True))
     numbers = [pair for pair in pairs if pair[0].dtype.is_floating_point]
     counters = [pair for pair in pairs if not pair[0].dtype.is_floating_point]
-    return Pairs([mine for mine, _ in numbers], [live for _, live in numbers], counters)
+    return TensorPairs([mine for mine, _ in numbers], [live for _, live in numbers], counters)

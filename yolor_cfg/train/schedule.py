@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
-from yolor_cfg.sections.net import Net
+from yolor_cfg.sections.net import NetSection
 
 NOMINAL_BATCH = 64  # images for which YOLOR's rates and weight decay are meant
 
@@ -30,7 +30,7 @@ class Schedule(Protocol):
     def __call__(self, batch: int) -> Rates: ...
 
 
-class CosineRecipe(NamedTuple):
+class CosineHyperparameters(NamedTuple):
     """YOLOR's numbers (hyp.scratch.*.yaml): rates, momentum and the warm-up from which they come."""
 
     lr0: float = 0.01
@@ -48,7 +48,7 @@ class Cosine:
     original is one epoch late after the warm-up. During the warm-up biases fall from their own rate, the
     others rise from 0, momentum and accumulation rise to their final values."""
 
-    def __init__(self, recipe: CosineRecipe, *, epochs: int, batches: int, batch_size: int) -> None:
+    def __init__(self, recipe: CosineHyperparameters, *, epochs: int, batches: int, batch_size: int) -> None:
         """`batches` in an epoch, of `batch_size` images."""
         self.recipe, self.epochs, self.batches, self.batch_size = recipe, epochs, batches, batch_size
         self.warmup = max(round(recipe.warmup_epochs * batches), recipe.least_warmup)
@@ -61,10 +61,10 @@ class Cosine:
             return Rates(rate, rate, recipe.momentum, max(round(nominal), 1))
         part = batch / self.warmup
         return Rates(
-            bias=_between(recipe.warmup_bias_lr, rate, part),
-            other=_between(0.0, rate, part),
-            momentum=_between(recipe.warmup_momentum, recipe.momentum, part),
-            accumulate=max(round(_between(1.0, nominal, part)), 1),
+            bias=_interpolate(recipe.warmup_bias_lr, rate, part),
+            other=_interpolate(0.0, rate, part),
+            momentum=_interpolate(recipe.warmup_momentum, recipe.momentum, part),
+            accumulate=max(round(_interpolate(1.0, nominal, part)), 1),
         )
 
     def factor(self, epoch: int) -> float:
@@ -84,7 +84,7 @@ class Policy:
     `subdivisions` become the batches of one step. The policy `random` draws nothing here: its mean is taken.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: NetSection) -> None:
         self.net = net
 
     def __call__(self, batch: int) -> Rates:
@@ -100,35 +100,35 @@ class Policy:
         return net.learning_rate * POLICIES[net.policy](net, step)
 
 
-def _constant(net: Net, step: int) -> float:
+def _constant_factor(net: NetSection, step: int) -> float:
     return 1.0
 
 
-def _random(net: Net, step: int) -> float:
+def _random_factor(net: NetSection, step: int) -> float:
     return 1 / (net.power + 1)
 
 
-def _poly(net: Net, step: int) -> float:
+def _poly_factor(net: NetSection, step: int) -> float:
     return max(0.0, 1 - step / max(net.max_batches, 1)) ** net.power
 
 
-def _step(net: Net, step: int) -> float:
+def _step_factor(net: NetSection, step: int) -> float:
     return net.scale ** (step // net.step)
 
 
-def _steps(net: Net, step: int) -> float:
+def _steps_factor(net: NetSection, step: int) -> float:
     return math.prod(scale for at, scale in zip(net.steps, net.scales, strict=False) if at <= step)
 
 
-def _exp(net: Net, step: int) -> float:
+def _exp_factor(net: NetSection, step: int) -> float:
     return net.gamma**step
 
 
-def _sigmoid(net: Net, step: int) -> float:
+def _sigmoid_factor(net: NetSection, step: int) -> float:
     return 1 / (1 + math.exp(min(net.gamma * (step - net.step), 700.0)))
 
 
-def _sgdr(net: Net, step: int) -> float:
+def _sgdr_factor(net: NetSection, step: int) -> float:
     """Cosines from 1 to learning_rate_min / learning_rate, each `sgdr_mult` times as long as the last."""
     cycle = max(net.sgdr_cycle, 1)
     while step >= cycle:
@@ -139,16 +139,16 @@ def _sgdr(net: Net, step: int) -> float:
 
 
 POLICIES = {
-    "constant": _constant,
-    "random": _random,
-    "poly": _poly,
-    "step": _step,
-    "steps": _steps,
-    "exp": _exp,
-    "sigmoid": _sigmoid,
-    "sgdr": _sgdr,
+    "constant": _constant_factor,
+    "random": _random_factor,
+    "poly": _poly_factor,
+    "step": _step_factor,
+    "steps": _steps_factor,
+    "exp": _exp_factor,
+    "sigmoid": _sigmoid_factor,
+    "sgdr": _sgdr_factor,
 }
 
 
-def _between(start: float, end: float, part: float) -> float:
+def _interpolate(start: float, end: float, part: float) -> float:
     return start + (end - start) * part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
-class Options(NamedTuple):
+class TrainOptions(NamedTuple):
     """None: as the cfg says, or as its dialect has it.
 
     `batch_size` counts the images of one forward pass over all processes, `update_batch` those of an update.
@@ -48,14 +48,14 @@ class Options(NamedTuple):
     dialect: str | None = None
     strict: bool = False
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As YAML holds it."""
         values = self._asdict()
         values["img_size"] = list(self.img_size) if isinstance(self.img_size, tuple) else self.img_size
         return values
 
     @staticmethod
-    def of(values: dict[str, Any]) -> Options:
-        """The options that `plain` gave."""
+    def from_dict(values: dict[str, Any]) -> TrainOptions:
+        """The options that `to_dict` gave."""
         size = values.get("img_size")
-        return Options(**{**values, "img_size": tuple(size) if isinstance(size, list) else size})
+        return TrainOptions(**{**values, "img_size": tuple(size) if isinstance(size, list) else size})

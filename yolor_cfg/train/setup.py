@@ -12,36 +12,42 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.data.augment.darknet import DarknetTraining, last_head, recipe_of, sizes_of
+from yolor_cfg.data.augment.darknet import DarknetTransform, last_head, read_augmentation, read_random_sizes
 from yolor_cfg.data.augment.sizes import RandomSizes
-from yolor_cfg.data.augment.yolor import NINE, RECIPES, YolorRecipe, YolorTraining, recipe_from
-from yolor_cfg.data.images import Pictures
-from yolor_cfg.data.loader import Loader, Share
-from yolor_cfg.data.order import Plan, Rect, Shuffled
+from yolor_cfg.data.augment.yolor import (
+    HYP_PRESETS,
+    NINE,
+    YolorHyperparameters,
+    YolorTransform,
+    parse_hyperparameters,
+)
+from yolor_cfg.data.images import ImageStore
+from yolor_cfg.data.loader import Loader, Shard
 from yolor_cfg.data.rect import RectRules
+from yolor_cfg.data.samplers import BatchSampler, RectBatchSampler, ShuffledBatchSampler
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import (
     Dataset,
     LabelChecks,
-    Recipe,
-    Split,
+    SplitName,
+    Transform,
 )
 from yolor_cfg.errors import CfgError, DataError
-from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
-from yolor_cfg.ops.implicit import Constant
-from yolor_cfg.parallel import added, own_share, rank
+from yolor_cfg.ops.implicit import ImplicitModel
+from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.loss import LossRules
-from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, CosineRecipe, Policy, Rates, Schedule
-from yolor_cfg.train.settings import Options
+from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, CosineHyperparameters, Policy, Rates, Schedule
+from yolor_cfg.train.settings import TrainOptions
 
-USUAL_EPOCHS = 300
+DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
 WARM_PART = 10
 """The warm-up takes at most this part of a training: of short ones its least of 1000 batches would be all."""
 MULTI_SCALE = 0.5
-SIZES = 0x517E
+SIZE_SEED = 0x517E
 """Keeps the random sizes apart from other random numbers."""
 GIGABYTE = 10**9
 
@@ -59,7 +65,7 @@ class Job:
     """What a training does. `count` batches in all, `per_epoch` in an epoch, `batch_size` images in each,
     over all processes. `averages_loss` as Darknet does: gradients are means over the images of an update."""
 
-    options: Options
+    options: TrainOptions
     graph: Graph
     dataset: Dataset
     holdout: Dataset
@@ -69,7 +75,7 @@ class Job:
     per_epoch: int
     count: int
     is_darknet: bool
-    averages_loss: bool
+    has_mean_loss: bool
     optimizer: dict[str, Any]
     ema: bool
 
@@ -78,22 +84,22 @@ class Job:
         """The last of them may be a part of one."""
         return math.ceil(self.count / self.per_epoch)
 
-    def phase(self, epoch: int) -> Phase:
+    def find_phase(self, epoch: int) -> Phase:
         """What holds in this epoch."""
         return [phase for phase in self.phases if phase.start <= epoch][-1]
 
-    def updates_at(self, batch: int, rates: Rates) -> bool:
+    def is_update_due(self, batch: int, rates: Rates) -> bool:
         """Whether the weights are updated after this batch: YOLOR's when its number is a multiple, the first
         one therefore; Darknet's when all of its parts are done."""
         return (batch + self.is_darknet) % rates.accumulate == 0
 
 
-class Basis(NamedTuple):
+class JobInputs(NamedTuple):
     """What both recipes start from."""
 
-    options: Options
+    options: TrainOptions
     graph: Graph
-    pictures: Pictures
+    images: ImageStore
     sizes: np.ndarray
     batch_size: int
 
@@ -103,15 +109,15 @@ class Basis(NamedTuple):
         return self.graph.image.height, self.graph.image.width
 
     @property
-    def pictured(self) -> int:
+    def image_count(self) -> int:
         """How many pictures there are."""
-        return len(self.pictures.samples)
+        return len(self.images.samples)
 
 
-def prepare(options: Options, *, graph: Graph | None = None) -> Job:
+def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
     """The whole job; every fault of the user's shows here, before any time is spent."""
-    graph = graph or graphs.load(
-        options.cfg, Reading(options.dialect, options.img_size, strict=options.strict)
+    graph = graph or graphs.load_graph(
+        options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
     )
     _refuse_contradictions(options)
     last_head(graph)
@@ -119,8 +125,8 @@ def prepare(options: Options, *, graph: Graph | None = None) -> Job:
     if not len(dataset.samples):
         raise DataError("no pictures to train on", path=dataset.origin)
     batch_size = options.batch_size or max(1, graph.net.batch // graph.net.subdivisions)
-    own_share(batch_size)
-    pictures = Pictures(
+    local_batch_size(batch_size)
+    pictures = ImageStore(
         dataset.samples,
         channels=graph.image.channels,
         substitutes=True,
@@ -128,9 +134,9 @@ def prepare(options: Options, *, graph: Graph | None = None) -> Job:
         cache_bytes=int(options.cache * GIGABYTE),
     )
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
-    basis = Basis(options, graph, pictures, sizes, batch_size)
+    basis = JobInputs(options, graph, pictures, sizes, batch_size)
     kind = options.recipe or ("yolor" if graph.dialect.is_yolor else "darknet")
-    parts = (_darknet if kind == "darknet" else _yolor)(basis)
+    parts = (_darknet_parts if kind == "darknet" else _yolor_parts)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
     return Job(
         options,
@@ -139,45 +145,45 @@ def prepare(options: Options, *, graph: Graph | None = None) -> Job:
         holdout,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
-        averages_loss=getattr(graph.heads[-1].section, "loss_kind", "") != "yolor",
+        has_mean_loss=getattr(graph.heads[-1].section, "loss_kind", "") != "yolor",
         ema=ema,
         **parts,
     )
 
 
-def _refuse_contradictions(options: Options) -> None:
+def _refuse_contradictions(options: TrainOptions) -> None:
     if options.precision == "fp16" and not options.device.startswith("cuda"):
         raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
-    if options.rect and rank().world > 1:
+    if options.rect and this_process().world_size > 1:
         raise CfgError(
             "rectangular batches are not all of one length, so one process must have them",
-            found=f"--rect with {rank().world} processes",
+            found=f"--rect with {this_process().world_size} processes",
         )
     if options.epochs and options.max_batches:
         raise CfgError("give --epochs or --max-batches, not both")
 
 
-def _data(options: Options, graph: Graph, split: Split) -> Dataset:
+def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
     checks = LabelChecks(options.fix_labels, options.strict)  # type: ignore[arg-type]
     return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
 
 
-def hyperparameters(options: Options, graph: Graph) -> YolorRecipe:
+def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters:
     """By the name of a recipe, from a file, or by the size of the input where neither is given."""
-    if options.hyp and options.hyp in RECIPES:
-        return RECIPES[options.hyp]
+    if options.hyp and options.hyp in HYP_PRESETS:
+        return HYP_PRESETS[options.hyp]
     if options.hyp:
         with open(options.hyp, encoding="utf-8") as file:
             values = yaml.safe_load(file)
         if not isinstance(values, dict):
             raise DataError("not a file of hyperparameters", path=options.hyp, allowed="name: number")
-        return recipe_from(values, options.hyp)
+        return parse_hyperparameters(values, options.hyp)
     if options.recipe == "paper":
-        return RECIPES["paper"]
-    return RECIPES["scratch1280" if graph.image.width > 640 else "scratch640"]
+        return HYP_PRESETS["paper"]
+    return HYP_PRESETS["scratch1280" if graph.image.width > 640 else "scratch640"]
 
 
-def _yolor(basis: Basis) -> dict[str, Any]:
+def _yolor_parts(basis: JobInputs) -> dict[str, Any]:
     """YOLOR's way: mosaics, cosine, updates of 64 images.
 
     Its loss is a sum over them, so that with fewer images in an update the step becomes smaller as well.
@@ -188,10 +194,10 @@ def _yolor(basis: Basis) -> dict[str, Any]:
     if options.rect:
         hyp = hyp._replace(mosaic=0.0)
     paper = options.recipe == "paper"
-    plan = _plan(basis, partial_size(basis))
+    plan = _build_sampler(basis, multi_scale_sizes(basis))
     per_epoch = len(plan.batches(0))
     nominal = max(round(images / basis.batch_size), 1)
-    epochs = options.epochs or (PAPER_ALL if paper else USUAL_EPOCHS)
+    epochs = options.epochs or (PAPER_ALL if paper else DEFAULT_EPOCHS)
     count = options.max_batches * nominal if options.max_batches else epochs * per_epoch
     epochs = math.ceil(count / per_epoch)
     spans = ((0, 4, epochs),)
@@ -201,16 +207,16 @@ def _yolor(basis: Basis) -> dict[str, Any]:
     as_if = max(1, round(basis.batch_size * NOMINAL_BATCH / images))  # the schedule's updates have 64
     phases = []
     for start, tiles, end in spans:
-        recipe = YolorTraining(hyp, basis.size, basis.pictured, tiles)
+        recipe = YolorTransform(hyp, basis.size, basis.image_count, tiles)
         schedule = Cosine(
-            cosine_recipe(hyp, batches=count, per_epoch=per_epoch),
+            limit_warmup(hyp, batches=count, per_epoch=per_epoch),
             epochs=end,
             batches=per_epoch,
             batch_size=as_if,
         )
-        phases.append(Phase(start, _loader(basis, recipe, plan), schedule))
+        phases.append(Phase(start, _build_loader(basis, recipe, plan), schedule))
     rules = LossRules(
-        hyp.box, hyp.obj, hyp.cls, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma, counted=added
+        hyp.box, hyp.obj, hyp.cls, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma, all_reduce=all_reduce
     )
     decay = schedule.weight_decay()
     return {
@@ -222,11 +228,11 @@ def _yolor(basis: Basis) -> dict[str, Any]:
     }
 
 
-def cosine_recipe(hyp: YolorRecipe, *, batches: int, per_epoch: int) -> CosineRecipe:
+def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> CosineHyperparameters:
     """The recipe's rates; its warm-up of 3 epochs and 1000 batches at least is cut down to a tenth of all
     batches."""
     most = batches // WARM_PART
-    recipe = CosineRecipe(
+    recipe = CosineHyperparameters(
         hyp.lr0,
         hyp.lrf,
         hyp.momentum,
@@ -241,25 +247,25 @@ def cosine_recipe(hyp: YolorRecipe, *, batches: int, per_epoch: int) -> CosineRe
     )
 
 
-def _darknet(basis: Basis) -> dict[str, Any]:
+def _darknet_parts(basis: JobInputs) -> dict[str, Any]:
     """C Darknet's way: the augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
     options, net = basis.options, basis.graph.net
     parts = max(1, round((options.update_batch or net.batch) / basis.batch_size))
-    per_epoch = math.ceil(basis.pictured / basis.batch_size)
+    per_epoch = math.ceil(basis.image_count / basis.batch_size)
     updates = options.max_batches or (0 if options.epochs else net.max_batches)
-    count = updates * parts if updates else (options.epochs or USUAL_EPOCHS) * per_epoch
+    count = updates * parts if updates else (options.epochs or DEFAULT_EPOCHS) * per_epoch
     # The policies count in these, so they are put where the policies look for them.
     net.values.update(subdivisions=parts, max_batches=math.ceil(count / parts))
-    sizes = sizes_of(basis.graph, parts=parts, seed=options.seed)
-    by_number = partial_size(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
-    plan = _plan(basis, by_number)
+    sizes = read_random_sizes(basis.graph, subdivisions=parts, seed=options.seed)
+    by_number = multi_scale_sizes(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
+    plan = _build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
-    recipe = DarknetTraining(recipe_of(basis.graph), basis.size, basis.pictured)
-    phase = Phase(0, _loader(basis, recipe, plan), Policy(net))
+    recipe = DarknetTransform(read_augmentation(basis.graph), basis.size, basis.image_count)
+    phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net))
     momentum = net.B1 if net.adam else net.momentum
     return {
         "phases": (phase,),
-        "rules": LossRules(counted=added),
+        "rules": LossRules(all_reduce=all_reduce),
         "per_epoch": per_epoch,
         "count": count,
         "optimizer": {
@@ -270,21 +276,21 @@ def _darknet(basis: Basis) -> dict[str, Any]:
     }
 
 
-SizeOf = Callable[[int, int], Size] | None
+SizeSchedule = Callable[[int, int], Size] | None
 
 
-def _darknet_sizes(sizes: RandomSizes, per_epoch: int) -> SizeOf:
-    return lambda epoch, number: sizes.at_part(epoch * per_epoch + number)
+def _darknet_sizes(sizes: RandomSizes, per_epoch: int) -> SizeSchedule:
+    return lambda epoch, number: sizes.input_size(epoch * per_epoch + number)
 
 
-def partial_size(basis: Basis) -> SizeOf:
+def multi_scale_sizes(basis: JobInputs) -> SizeSchedule:
     """With --multi-scale a size for each batch from half to one and a half of the input, in whole strides."""
     if not basis.options.multi_scale:
         return None
     stride, seed = basis.graph.largest_stride, basis.options.seed
 
     def size_of(epoch: int, number: int) -> Size:
-        rng = np.random.default_rng([SIZES, seed, epoch, number])
+        rng = np.random.default_rng([SIZE_SEED, seed, epoch, number])
         gain = rng.uniform(1 - MULTI_SCALE, 1 + MULTI_SCALE)
         height, width = (max(stride, round(side * gain / stride) * stride) for side in basis.size)
         return height, width
@@ -292,27 +298,27 @@ def partial_size(basis: Basis) -> SizeOf:
     return size_of
 
 
-def _plan(basis: Basis, size_of: SizeOf) -> Plan:
+def _build_sampler(basis: JobInputs, size_of: SizeSchedule) -> BatchSampler:
     options = basis.options
     if options.rect:
         rules = RectRules(max(basis.size), basis.graph.largest_stride, pad=0.0)
-        return Rect(basis.sizes, basis.batch_size, rules, options.seed)
-    return Shuffled(basis.pictured, basis.batch_size, options.seed, size_of)
+        return RectBatchSampler(basis.sizes, basis.batch_size, rules, options.seed)
+    return ShuffledBatchSampler(basis.image_count, basis.batch_size, options.seed, size_of)
 
 
-def _loader(basis: Basis, recipe: Recipe, plan: Plan) -> Loader:
-    here = rank()
+def _build_loader(basis: JobInputs, recipe: Transform, plan: BatchSampler) -> Loader:
+    here = this_process()
     return Loader(
-        basis.pictures,
+        basis.images,
         recipe,
         plan,
         basis.options.seed,
-        Share(here.number, here.world),
+        Shard(here.rank, here.world_size),
         basis.options.workers,
     )
 
 
-def deterministic(options: Options) -> None:
+def set_deterministic(options: TrainOptions) -> None:
     """Make torch's own sums come in one order: always on the CPU, on a GPU when it is asked for.
 
     On the CPU this costs nothing that can be measured; a GPU becomes slower.
@@ -322,25 +328,25 @@ def deterministic(options: Options) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def frozen_layers(network: Network, options: Options) -> list[torch.nn.Module]:
+def frozen_layers(network: Network, options: TrainOptions) -> list[torch.nn.Module]:
     """The layers that do not learn, nor change their statistics: the first ones, and where implicit knowledge
     alone is trained all that hold none."""
     alone = options.train_only == "implicit"
     return [
         layer
         for number, layer in enumerate(network.module_list)
-        if number < options.freeze or (alone and not isinstance(layer, Constant))
+        if number < options.freeze or (alone and not isinstance(layer, ImplicitModel))
     ]
 
 
-def freeze(network: Network, options: Options) -> None:
+def freeze(network: Network, options: TrainOptions) -> None:
     """Take the parameters of the frozen layers out of the training; an error where none is left."""
     for layer in frozen_layers(network, options):
         layer.requires_grad_(False)
     if any(parameter.requires_grad for parameter in network.parameters()):
         return
     path, layers = network.graph.path, network.module_list
-    if options.train_only and not any(isinstance(layer, Constant) for layer in layers):
+    if options.train_only and not any(isinstance(layer, ImplicitModel) for layer in layers):
         raise CfgError(
             "there is no implicit section in this network",
             path=path,

@@ -15,19 +15,19 @@ import torch
 from torch.optim import Optimizer
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import replace_whole
+from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
-from yolor_cfg.parallel import rank
+from yolor_cfg.parallel import this_process
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
-from yolor_cfg.train.optim import Average
+from yolor_cfg.train.optim import ModelEMA
 from yolor_cfg.weights.checkpoint import FORMAT
 
-Row = dict[str, float]
-PLACE = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
+EpochResults = dict[str, float]
+POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 
 
 @dataclass
-class State:
+class TrainState:
     """`batch` is the place in the epoch, `count` the batches and `updates` the updates since the beginning.
 
     `sums` are the sums of the losses (total, box, objectness, classes) and of the batches of this epoch;
@@ -35,7 +35,7 @@ class State:
     """
 
     network: Network
-    average: Average | None
+    ema: ModelEMA | None
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     epoch: int = 0
@@ -45,29 +45,29 @@ class State:
     best_ap: float = -1.0
     best_epoch: int = -1
     sums: list[float] = field(default_factory=lambda: [0.0] * 5)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EpochResults] = field(default_factory=list)
 
     @property
-    def tested(self) -> Network:
+    def eval_network(self) -> Network:
         """The network that is tested and kept."""
-        return self.network if self.average is None else self.average.network
+        return self.network if self.ema is None else self.ema.network
 
-    def updated(self) -> None:
+    def count_update(self) -> None:
         """Count an update of the weights, and let the average follow."""
         self.updates += 1
-        if self.average is not None:
-            self.average.update(self.network)
+        if self.ema is not None:
+            self.ema.update(self.network)
 
 
-def save_state(state: State, path: Path, *, names: Sequence[str]) -> None:
+def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
     """Write the whole state, complete or not at all; all processes call it, the first one writes."""
     each = pending_gradients(state.network)
-    if rank().number:
+    if this_process().rank:
         return
     graph = state.network.graph
     training = {
         "network": state.network.state_dict(),
-        "average_updates": -1 if state.average is None else state.average.updates,
+        "average_updates": -1 if state.ema is None else state.ema.updates,
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "gradients": mean_gradients(each),
@@ -76,7 +76,7 @@ def save_state(state: State, path: Path, *, names: Sequence[str]) -> None:
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "sums": list(state.sums),
         "rows": [dict(row) for row in state.rows],
-        **{name: getattr(state, name) for name in PLACE},
+        **{name: getattr(state, name) for name in POSITION},
     }
     content = {
         "format": FORMAT,
@@ -85,38 +85,38 @@ def save_state(state: State, path: Path, *, names: Sequence[str]) -> None:
         "names": list(names),
         "bn_eps": graph.dialect.bn_eps,
         "numbers": {"epoch": state.epoch, "updates": state.updates, "AP": state.best_ap},
-        "model": dict(state.tested.state_dict()),
+        "model": dict(state.eval_network.state_dict()),
         "training": training,
     }
-    replace_whole(path, lambda file: torch.save(content, file), fault=WeightsError, force=True)
+    replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=True)
 
 
-def load_state(state: State, path: Path) -> None:
+def load_state(state: TrainState, path: Path) -> None:
     """Bring the state, made as at the beginning, to where the file says; what fits not is an error."""
-    content = _read(path)
+    content = _read_state(path)
     training = content["training"]
     averaged = training["average_updates"] >= 0
-    if averaged != (state.average is not None):
+    if averaged != (state.ema is not None):
         raise WeightsError("was trained otherwise", path=str(path), found=f"running average: {averaged}")
     state.network.load_state_dict(training["network"])
-    if state.average is not None:
-        state.average.network.load_state_dict(content["model"])
-        state.average.updates = training["average_updates"]
+    if state.ema is not None:
+        state.ema.network.load_state_dict(content["model"])
+        state.ema.updates = training["average_updates"]
     state.optimizer.load_state_dict(training["optimizer"])
     state.scaler.load_state_dict(training["scaler"])
-    here, each = rank(), training.get("gradients_of_each", [])
-    gradients = each[here.number] if len(each) == here.world else training["gradients"]
+    here, each = this_process(), training.get("gradients_of_each", [])
+    gradients = each[here.rank] if len(each) == here.world_size else training["gradients"]
     for name, parameter in state.network.named_parameters():
         gradient = gradients.get(name)
         parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
-    for name in (*PLACE, "sums", "rows"):
+    for name in (*POSITION, "sums", "rows"):
         setattr(state, name, training[name])
     torch.set_rng_state(training["random"])
     if training["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(training["random_cuda"])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

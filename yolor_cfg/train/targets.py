@@ -30,17 +30,17 @@ class Matches(NamedTuple):
     boxes: Tensor
 
     @property
-    def where(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def indices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Indices into a raw map [N, A, H, W, V]."""
         return self.image, self.anchor, self.row, self.column
 
-    def cells(self, shape: torch.Size) -> Tensor:
+    def flat_index(self, shape: torch.Size) -> Tensor:
         """The same as one index into the map [N, A, H, W] laid flat."""
         _, anchors, height, width = shape[:4]
         return ((self.image * anchors + self.anchor) * height + self.row) * width + self.column
 
 
-def matched(targets: Tensor, anchors: Tensor, shape: tuple[int, int], *, ratio: float) -> Matches:
+def match_targets(targets: Tensor, anchors: Tensor, shape: tuple[int, int], *, ratio: float) -> Matches:
     """The matches of one head: targets [T, 6], anchors [A, 2] in cells, shape (H, W) of its map.
 
     An anchor fits an object when width and height differ by less than the factor `ratio`; each fit also holds

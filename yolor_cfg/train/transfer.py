@@ -16,63 +16,65 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.model import Network
 from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import read_weights
-from yolor_cfg.weights.fitting import file_start
+from yolor_cfg.weights.fitting import read_prefix
 from yolor_cfg.weights.layout import ClassTensor, class_tensors
 
 
-class Taken(NamedTuple):
+class TransferSummary(NamedTuple):
     """How many tensors were taken `whole` and which by rows; the classes whose rows were known; the names of
     those that start anew."""
 
     whole: int
-    by_rows: tuple[str, ...]
+    partial: tuple[str, ...]
     classes: tuple[str, ...]
-    fresh: tuple[str, ...]
+    missing: tuple[str, ...]
 
-    def lines(self) -> Iterator[str]:
+    def describe(self) -> Iterator[str]:
         """What was taken, for people."""
         yield f"{self.whole} tensors were taken as they are"
-        if self.by_rows:
+        if self.partial:
             known = ", ".join(self.classes) or "none: the names do not tell which are the same"
-            yield f"{len(self.by_rows)} tensors of heads were taken by rows; classes taken: {known}"
-        if self.fresh:
-            yield f"{len(self.fresh)} tensors start anew, the first {self.fresh[0]}"
+            yield f"{len(self.partial)} tensors of heads were taken by rows; classes taken: {known}"
+        if self.missing:
+            yield f"{len(self.missing)} tensors start anew, the first {self.missing[0]}"
 
 
-def transfer(network: Network, path: str | Path, *, names: Sequence[str], cutoff: int | None = None) -> Taken:
+def transfer(
+    network: Network, path: str | Path, *, names: Sequence[str], cutoff: int | None = None
+) -> TransferSummary:
     """Fill the network, whose classes are `names`, from a checkpoint or a `.weights` file.
 
     A `.weights` file says nothing of its layers, so it fits whole, or up to the `cutoff`, or not at all.
     """
-    file = file_start(path)
+    file = read_prefix(path)
     if not is_checkpoint(file):
         read_weights(network, file.path, cutoff=cutoff)
-        return _all(network, cutoff)
+        return _summarize_full_load(network, cutoff)
     checkpoint = read_checkpoint(path)
     state = network.state_dict()
     same = all(
         state[name].shape == tensor.shape for name, tensor in checkpoint.tensors.items() if name in state
     )
     foreign = not checkpoint.tensors.keys() & state.keys()
-    if cutoff is not None or foreign or (same and _named_alike(checkpoint.names, names)):
+    if cutoff is not None or foreign or (same and _has_same_names(checkpoint.names, names)):
         load_tensors(network, checkpoint.tensors, path=str(path), cutoff=cutoff)
-        return _all(network, cutoff)
-    return _by_layer(network, checkpoint.tensors, before=checkpoint.names, after=names)
+        return _summarize_full_load(network, cutoff)
+    return _transfer_layers(network, checkpoint.tensors, before=checkpoint.names, after=names)
 
 
-def _named_alike(before: Sequence[str], after: Sequence[str]) -> bool:
+def _has_same_names(before: Sequence[str], after: Sequence[str]) -> bool:
     return not before or tuple(before) == tuple(after)
 
 
-def _all(network: Network, cutoff: int | None) -> Taken:
+def _summarize_full_load(network: Network, cutoff: int | None) -> TransferSummary:
     tensors = network.state_dict()
     fresh = tuple(name for name in tensors if cutoff is not None and int(name.split(".")[1]) >= cutoff)
-    return Taken(len(tensors) - len(fresh), (), (), fresh)
+    return TransferSummary(len(tensors) - len(fresh), (), (), fresh)
 
 
-def _by_layer(
+def _transfer_layers(
     network: Network, tensors: Mapping[str, Tensor], *, before: Sequence[str], after: Sequence[str]
-) -> Taken:
+) -> TransferSummary:
     heads = {name: share for name, share in class_tensors(network.graph).items()}
     pairs = {new: before.index(name) for new, name in enumerate(after) if name in before}
     whole, rows, fresh = 0, [], []
@@ -80,7 +82,7 @@ def _by_layer(
         given = tensors.get(name)
         if given is None:
             fresh.append(name)
-        elif name in heads and _copied_rows(mine, given, share=heads[name], pairs=pairs):
+        elif name in heads and _copy_rows(mine, given, share=heads[name], pairs=pairs):
             rows.append(name)
         elif name not in heads and given.shape == mine.shape:
             mine.copy_(given)
@@ -93,16 +95,16 @@ def _by_layer(
             found=f"{len(tensors)} tensors",
             allowed=f"those of {network.graph.path}",
         )
-    return Taken(whole, tuple(rows), tuple(after[new] for new in pairs), tuple(fresh))
+    return TransferSummary(whole, tuple(rows), tuple(after[new] for new in pairs), tuple(fresh))
 
 
 @torch.no_grad()
-def _copied_rows(mine: Tensor, given: Tensor, *, share: ClassTensor, pairs: Mapping[int, int]) -> bool:
+def _copy_rows(mine: Tensor, given: Tensor, *, share: ClassTensor, pairs: Mapping[int, int]) -> bool:
     """Copy what is not of classes, and the rows of the classes that both know; False where it cannot be."""
     axis = list(mine.shape).index(share.channels)
     if given.ndim != mine.ndim:
         return False
-    classes = share.classes_for(given.shape[axis])
+    classes = share.to_classes(given.shape[axis])
     others = [(a, b) for i, (a, b) in enumerate(zip(mine.shape, given.shape, strict=True)) if i != axis]
     if classes is None or any(a != b for a, b in others):
         return False

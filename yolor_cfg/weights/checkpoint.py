@@ -17,28 +17,28 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import replace_whole, what_is
+from yolor_cfg.files import find_file_kind, replace_file
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.model import Network
-from yolor_cfg.weights.finite import not_finite
+from yolor_cfg.weights.finite import non_finite_notes
 from yolor_cfg.weights.fitting import (
-    FileStart,
-    checked_cutoff,
+    FilePrefix,
+    check_cutoff,
     cutoff_note,
-    file_start,
+    read_prefix,
 )
-from yolor_cfg.weights.layout import class_hint, class_tensors, file_layout
-from yolor_cfg.weights.official import NEEDLESS, is_paper, paper_tensors
+from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hint
+from yolor_cfg.weights.official import UNUSED_TENSORS, is_paper_branch, map_paper_tensors
 from yolor_cfg.weights.pickle_machine import Opaque
 from yolor_cfg.weights.safetensors_file import read_metadata, read_safetensors, write_safetensors
-from yolor_cfg.weights.torch_file import module_state, read_pt
+from yolor_cfg.weights.torch_file import module_state_dict, read_pt
 
-SHOWN = 8  # mismatches that a message lists before it only counts them
+MAX_LISTED = 8  # mismatches that a message lists before it only counts them
 FORMAT = "yolor-cfg 1"
-LAYER = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
-HOLDERS = ("model", "state_dict", "ema")  # where programs keep the state dict in their checkpoint
-OTHER_NAMES = (
+LAYER_NAME = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
+STATE_DICT_KEYS = ("model", "state_dict", "ema")  # where programs keep the state dict in their checkpoint
+OTHER_NAMES_HINT = (
     "whole networks of YOLOR's paper branch load into the cfgs named _paper; checkpoints of other programs "
     "have names that no cfg has: take one of YOLOR's, or a .weights file"
 )
@@ -61,9 +61,12 @@ class Checkpoint(NamedTuple):
         return self.dialect is None
 
 
-def is_checkpoint(file: FileStart) -> bool:
+def is_checkpoint(file: FilePrefix) -> bool:
     """True for torch and safetensors files, whatever their name is."""
-    return what_is(file.head) in ("a zip archive", "a safetensors file") or file.head.startswith(PICKLE_START)
+    return find_file_kind(file.first_bytes) in (
+        "a zip archive",
+        "a safetensors file",
+    ) or file.first_bytes.startswith(PICKLE_START)
 
 
 def save_checkpoint(
@@ -94,7 +97,7 @@ def save_checkpoint(
         write_safetensors(path, tensors, texts=texts, force=force)
         return
     content = {"format": FORMAT, **beside, "model": {name: t.contiguous() for name, t in tensors.items()}}
-    replace_whole(path, lambda file: torch.save(content, file), fault=WeightsError, force=force)
+    replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=force)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -104,11 +107,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     safetensors.
     """
     try:
-        if what_is(file_start(path).head) == "a safetensors file":
+        if find_file_kind(read_prefix(path).first_bytes) == "a safetensors file":
             texts = read_metadata(path).get("yolor", "{}")
-            return _of_parts(read_safetensors(path), beside=_json_object(texts))
+            return _build_checkpoint(read_safetensors(path), beside=_parse_json_object(texts))
         content = read_pt(path)
-        return _of_parts(_state(content), beside=content if isinstance(content, dict) else {})
+        return _build_checkpoint(
+            _find_state_dict(content), beside=content if isinstance(content, dict) else {}
+        )
     except WeightsError as fault:
         fault.path = fault.path or str(path)
         raise
@@ -123,57 +128,59 @@ def load_tensors(
     layers from there on keep what they have. Half precision becomes the network's own. The names of YOLOR's
     paper branch are mapped by structure.
     """
-    checked_cutoff(network.graph, cutoff)
+    check_cutoff(network.graph, cutoff)
     remarks: tuple[str, ...] = ()
-    if is_paper(tensors):
-        tensors, remarks = _of_paper(network.graph, tensors, path=path)
+    if is_paper_branch(tensors):
+        tensors, remarks = _map_paper_tensors(network.graph, tensors, path=path)
     state = network.state_dict()
-    wanted = {name: tensor for name, tensor in state.items() if _before(name, cutoff)}
-    given = {name: tensor for name, tensor in tensors.items() if _before(name, cutoff)}
-    faults = _mismatches(network.graph, wanted, given)
+    wanted = {name: tensor for name, tensor in state.items() if _is_before(name, cutoff)}
+    given = {name: tensor for name, tensor in tensors.items() if _is_before(name, cutoff)}
+    faults = _find_mismatches(network.graph, wanted, given)
     if faults:
-        raise _mismatch(network.graph, faults, given=given, path=path)
+        raise _mismatch_error(network.graph, faults, given=given, path=path)
     with torch.no_grad():
         for name in wanted.keys() & given.keys():
             wanted[name].copy_(given[name])
     network.reset()
     places = file_layout(network.graph, end=cutoff)
-    notes = not_finite(network.graph, [(place, state[place.name]) for place in places])
+    notes = non_finite_notes(network.graph, [(place, state[place.name]) for place in places])
     return (*filter(None, [cutoff_note(network.graph, cutoff)]), *remarks, *notes)
 
 
-def _of_paper(
+def _map_paper_tensors(
     graph: Graph, tensors: Mapping[str, Tensor], *, path: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """As `paper_tensors`, faults with the path of the file."""
+    """As `map_paper_tensors`, faults with the path of the file."""
     try:
-        return paper_tensors(graph, tensors)
+        return map_paper_tensors(graph, tensors)
     except WeightsError as fault:
         fault.path = fault.path or path
         raise
 
 
-def _state(content: Any) -> dict[str, Tensor]:
-    """The state dict in what a .pt file holds: under one of `HOLDERS`, or the whole."""
+def _find_state_dict(content: Any) -> dict[str, Tensor]:
+    """The state dict in what a .pt file holds: under one of `STATE_DICT_KEYS`, or the whole."""
     if isinstance(content, Opaque):
-        return _of_module(content)
+        return _module_state_dict(content)
     if not isinstance(content, dict):
         raise WeightsError(
             "holds no weights", found=type(content).__name__, allowed="a dict of tensors by name"
         )
-    held = next((content[key] for key in HOLDERS if content.get(key) is not None), content)
+    held = next((content[key] for key in STATE_DICT_KEYS if content.get(key) is not None), content)
     if isinstance(held, Opaque):
-        return _of_module(held)
+        return _module_state_dict(held)
     named = (
         {name: value for name, value in held.items() if isinstance(value, Tensor)} if _is_dict(held) else {}
     )
-    if named and (is_paper(named) or any(LAYER.match(name) for name in named if isinstance(name, str))):
+    if named and (
+        is_paper_branch(named) or any(LAYER_NAME.match(name) for name in named if isinstance(name, str))
+    ):
         return {str(name): tensor for name, tensor in named.items()}
     raise WeightsError(
         "holds no weights by the names of a cfg's sections",
         found=", ".join(str(name) for name in [*(named or content)][:4])[:200] or "nothing",
         allowed="tensors named module_list.<section>..., alone or under `model`",
-        hint=OTHER_NAMES if named else "",
+        hint=OTHER_NAMES_HINT if named else "",
     )
 
 
@@ -181,22 +188,22 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _of_module(module: Opaque) -> dict[str, Tensor]:
+def _module_state_dict(module: Opaque) -> dict[str, Tensor]:
     """The state of a pickled module, if its layers are numbered as the sections of a cfg or as the modules of
     YOLOR's paper branch."""
-    state = module_state(module)
-    if is_paper(state) or any(LAYER.match(name) for name in state):
+    state = module_state_dict(module)
+    if is_paper_branch(state) or any(LAYER_NAME.match(name) for name in state):
         return state
     raise WeightsError(
         "this is a pickled module, not a state dict",
         found=f"{module.kind.module}.{module.kind.name} with "
         f"{len(state)} tensors, first {next(iter(state), 'none')}",
         allowed="tensors named module_list.<section>...",
-        hint=OTHER_NAMES,
+        hint=OTHER_NAMES_HINT,
     )
 
 
-def _of_parts(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) -> Checkpoint:
+def _build_checkpoint(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) -> Checkpoint:
     """A checkpoint from its tensors and what stands beside them; other people's entries are left out."""
     if tensors and all(name.startswith("module.") for name in tensors):  # the name that torch's wrappers add
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
@@ -218,7 +225,7 @@ def _of_parts(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) -> Check
     )
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _parse_json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:
@@ -229,36 +236,38 @@ def _json_object(text: str) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------- what does not match
 
 
-def _before(name: str, cutoff: int | None) -> bool:
-    match = LAYER.match(name)
+def _is_before(name: str, cutoff: int | None) -> bool:
+    match = LAYER_NAME.match(name)
     return cutoff is None or match is None or int(match[1]) < cutoff
 
 
-def _mismatches(graph: Graph, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+def _find_mismatches(graph: Graph, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
     """One line for each name that is missing, of another shape, or unexpected, in the order of the layers."""
     return [
         *(
-            f"missing: {name} {_size(wanted[name].shape)}{_line(graph, name)}"
+            f"missing: {name} {_format_shape(wanted[name].shape)}{_format_line(graph, name)}"
             for name in wanted
-            if name not in given and not NEEDLESS.search(name)
+            if name not in given and not UNUSED_TENSORS.search(name)
         ),
         *(
-            f"{name}: {_size(given[name].shape)} in the file, {_size(wanted[name].shape)} in the network"
-            f"{_line(graph, name)}"
+            f"{name}: {_format_shape(given[name].shape)} in the file, "
+            f"{_format_shape(wanted[name].shape)} in the network{_format_line(graph, name)}"
             for name in wanted
             if name in given and given[name].shape != wanted[name].shape
         ),
         *(
-            f"unexpected: {name} {_size(given[name].shape)}{_line(graph, name)}"
+            f"unexpected: {name} {_format_shape(given[name].shape)}{_format_line(graph, name)}"
             for name in given
-            if name not in wanted and not NEEDLESS.search(name)
+            if name not in wanted and not UNUSED_TENSORS.search(name)
         ),
     ]
 
 
-def _mismatch(graph: Graph, faults: Sequence[str], *, given: Mapping[str, Tensor], path: str) -> WeightsError:
-    more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-    found = "\n           ".join([*faults[:SHOWN], *more])
+def _mismatch_error(
+    graph: Graph, faults: Sequence[str], *, given: Mapping[str, Tensor], path: str
+) -> WeightsError:
+    more = [f"and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else []
+    found = "\n           ".join([*faults[:MAX_LISTED], *more])
     differ = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
     return WeightsError(
         f"the checkpoint does not fit {graph.path}: {differ}",
@@ -271,11 +280,11 @@ def _mismatch(graph: Graph, faults: Sequence[str], *, given: Mapping[str, Tensor
 def _class_hint(graph: Graph, given: Mapping[str, Tensor]) -> str:
     """The class count with which every tensor before a head would be as in the file; empty if none."""
     heads = class_tensors(graph)
-    shapes = {place.name: place.stored.shape for place in file_layout(graph) if place.name in heads}
+    shapes = {place.name: place.spec.shape for place in file_layout(graph) if place.name in heads}
     if not shapes or not shapes.keys() <= given.keys():
         return ""
     counts = {
-        heads[name].classes_for(_other_length(given[name].shape, shape, heads[name].channels))
+        heads[name].to_classes(_file_length(given[name].shape, shape, heads[name].channels))
         for name, shape in shapes.items()
     }
     classes = counts.pop()
@@ -284,10 +293,10 @@ def _class_hint(graph: Graph, given: Mapping[str, Tensor]) -> str:
         and classes is not None
         and any(given[name].shape != shape for name, shape in shapes.items())
     )
-    return class_hint(heads, classes) if fits and classes is not None else ""
+    return format_class_hint(heads, classes) if fits and classes is not None else ""
 
 
-def _other_length(found: Sequence[int], wanted: Sequence[int], channels: int) -> int:
+def _file_length(found: Sequence[int], wanted: Sequence[int], channels: int) -> int:
     """The length in the file of the dimension that is `channels` here; 0 where the shapes differ in more."""
     place = list(wanted).index(channels)
     same = len(found) == len(wanted) and all(
@@ -296,11 +305,11 @@ def _other_length(found: Sequence[int], wanted: Sequence[int], channels: int) ->
     return found[place] if same else 0
 
 
-def _size(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return "x".join(str(length) for length in shape) or "a number"
 
 
-def _line(graph: Graph, name: str) -> str:
-    match = LAYER.match(name)
+def _format_line(graph: Graph, name: str) -> str:
+    match = LAYER_NAME.match(name)
     known = match is not None and int(match[1]) < len(graph.nodes)
     return f" (line {graph.nodes[int(match[1])].line})" if match is not None and known else ""

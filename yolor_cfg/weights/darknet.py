@@ -13,49 +13,49 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import replace_whole
+from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
-from yolor_cfg.weights.finite import not_finite
+from yolor_cfg.weights.finite import non_finite_notes
 from yolor_cfg.weights.fitting import (
-    Plan,
-    checked_cutoff,
-    file_start,
-    plan_reading,
+    ReadPlan,
+    check_cutoff,
+    plan_read,
+    read_prefix,
 )
-from yolor_cfg.weights.layout import FLOAT_BYTES, Place, WeightsHeader, file_layout
+from yolor_cfg.weights.layout import FLOAT_BYTES, TensorSlot, WeightsHeader, file_layout
 
 LOG = logging.getLogger("yolor_cfg")
 
 
-class Loaded(NamedTuple):
+class LoadedWeights(NamedTuple):
     """What was read beside the tensors: the header (None for a checkpoint) and what the user should know."""
 
     header: WeightsHeader | None
     notes: tuple[str, ...] = ()
 
 
-def read_weights(network: Network, path: str | Path, *, cutoff: int | None = None) -> Loaded:
+def read_weights(network: Network, path: str | Path, *, cutoff: int | None = None) -> LoadedWeights:
     """Fill the network from a `.weights` file, with `cutoff` from one that holds just the layers before it.
 
     Raises WeightsError, before any tensor is changed, when the file is not what the network needs.
     """
-    return fill(network, plan_reading(network.graph, file_start(path), cutoff=cutoff))
+    return fill_network(network, plan_read(network.graph, read_prefix(path), cutoff=cutoff))
 
 
-def fill(network: Network, plan: Plan) -> Loaded:
+def fill_network(network: Network, plan: ReadPlan) -> LoadedWeights:
     """Read the planned tensors straight into the memory of the network's own."""
-    targets = _tensors(network, plan.places)
+    targets = _match_tensors(network, plan.slots)
     try:
         with open(plan.path, "rb") as file:
             file.seek(plan.header.size_bytes)
             for place, target in targets:
-                _read_one(file, place, target=target, header=plan.header)
+                _read_tensor(file, place, target=target, header=plan.header)
     except OSError as fault:
         raise WeightsError(
             "the weights cannot be read", path=plan.path, found=fault.strerror or str(fault)
         ) from fault
     network.reset()
-    return Loaded(plan.header, (*plan.notes, *not_finite(network.graph, targets)))
+    return LoadedWeights(plan.header, (*plan.notes, *non_finite_notes(network.graph, targets)))
 
 
 def write_weights(
@@ -71,24 +71,24 @@ def write_weights(
     With the header that was read the file that was read comes out again. Kernels that `flipped=1` turned
     round on reading are written as they are used, as C Darknet does.
     """
-    checked_cutoff(network.graph, upto)
+    check_cutoff(network.graph, upto)
     head = header or WeightsHeader()
-    targets = _tensors(network, file_layout(network.graph, end=upto))
-    if any(place.stored.flipped for place, _ in targets):
+    targets = _match_tensors(network, file_layout(network.graph, end=upto))
+    if any(place.spec.flipped for place, _ in targets):
         LOG.warning("%s: kernels are written unflipped: delete flipped=1 from the cfg that reads them", path)
 
     def write(file: BinaryIO) -> None:
         file.write(head.to_bytes())
         for place, tensor in targets:
-            _write_one(file, place, tensor=tensor, header=head)
+            _write_tensor(file, place, tensor=tensor, header=head)
 
-    replace_whole(path, write, fault=WeightsError, force=force)
+    replace_file(path, write, fault=WeightsError, force=force)
 
 
-def _tensors(network: Network, places: Sequence[Place]) -> list[tuple[Place, Tensor]]:
+def _match_tensors(network: Network, places: Sequence[TensorSlot]) -> list[tuple[TensorSlot, Tensor]]:
     """Each place with the network's tensor for it."""
     state = network.state_dict()
-    strangers = [p.name for p in places if p.name not in state or state[p.name].numel() != p.stored.size]
+    strangers = [p.name for p in places if p.name not in state or state[p.name].numel() != p.spec.size]
     if strangers:
         raise WeightsError(
             "the network no longer has the tensors of its cfg",
@@ -99,29 +99,29 @@ def _tensors(network: Network, places: Sequence[Place]) -> list[tuple[Place, Ten
     return [(place, state[place.name]) for place in places]
 
 
-def _read_one(file: BinaryIO, place: Place, *, target: Tensor, header: WeightsHeader) -> None:
+def _read_tensor(file: BinaryIO, place: TensorSlot, *, target: Tensor, header: WeightsHeader) -> None:
     """Fill one tensor from where the file stands."""
-    turned = place.stored.flipped or (place.stored.transposable and header.transposed)
+    turned = place.spec.flipped or (place.spec.transposable and header.is_transposed)
     plain = target.dtype == torch.float32 and target.device.type == "cpu" and target.is_contiguous()
     if plain and not turned and sys.byteorder == "little":
-        _read_into(file, target.view(-1).numpy(), place)
+        _read_numbers(file, target.view(-1).numpy(), place)
         return
-    numbers = np.empty(place.stored.size, "<f4")
-    _read_into(file, numbers, place)
+    numbers = np.empty(place.spec.size, "<f4")
+    _read_numbers(file, numbers, place)
     read = torch.from_numpy(numbers.astype(np.float32, copy=False))
     if turned:
-        read = read.view(-1, place.stored.shape[0]).T
+        read = read.view(-1, place.spec.shape[0]).T
     target.copy_(read.reshape(target.shape))
 
 
-def _read_into(file: BinaryIO, numbers: np.ndarray, place: Place) -> None:
+def _read_numbers(file: BinaryIO, numbers: np.ndarray, place: TensorSlot) -> None:
     count = file.readinto(numbers.view(np.uint8))  # type: ignore[attr-defined]
-    if count != FLOAT_BYTES * place.stored.size:
+    if count != FLOAT_BYTES * place.spec.size:
         raise OSError(f"the file became shorter while it was read, at {place.name}")
 
 
-def _write_one(file: BinaryIO, place: Place, *, tensor: Tensor, header: WeightsHeader) -> None:
-    numbers = tensor.detach().to("cpu", torch.float32).reshape(place.stored.shape)
-    if place.stored.transposable and header.transposed:
+def _write_tensor(file: BinaryIO, place: TensorSlot, *, tensor: Tensor, header: WeightsHeader) -> None:
+    numbers = tensor.detach().to("cpu", torch.float32).reshape(place.spec.shape)
+    if place.spec.transposable and header.is_transposed:
         numbers = numbers.T
     file.write(numbers.numpy().astype("<f4", copy=False).tobytes())

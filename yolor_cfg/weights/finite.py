@@ -9,17 +9,17 @@ from torch import Tensor
 
 from yolor_cfg.graph import Graph
 from yolor_cfg.weights.layout import (
-    Place,
+    TensorSlot,
 )
 
 
-def not_finite(graph: Graph, tensors: Iterable[tuple[Place, Tensor]]) -> Iterator[str]:
+def non_finite_notes(graph: Graph, tensors: Iterable[tuple[TensorSlot, Tensor]]) -> Iterator[str]:
     """The note about layers with NaN or infinity among their weights; nothing when there are none.
 
     Only vectors (biases, scales, statistics) are looked at: training that fails spoils them too, and going
     through every kernel would take as long as reading it.
     """
-    vectors = [(place, tensor) for place, tensor in tensors if place.stored.size == max(place.stored.shape)]
+    vectors = [(place, tensor) for place, tensor in tensors if place.spec.size == max(place.spec.shape)]
     # A sum is finite unless a number is not, or they are very large.
     if not vectors or bool(torch.stack([tensor.float().sum() for _, tensor in vectors]).isfinite().all()):
         return

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.graph import Graph, Node
-from yolor_cfg.sections import Section, Stored
+from yolor_cfg.sections import Section, TensorSpec
 from yolor_cfg.shape import Shape
 
 FLOAT_BYTES = 4
-MOST_CLASSES = 2000  # up to here a class count that would fit is searched for
+MAX_CLASSES = 2000  # up to here a class count that would fit is searched for
 NORM_ROLES = frozenset(("scale", "mean", "variance"))
 
 
@@ -34,7 +34,7 @@ class WeightsHeader(NamedTuple):
         return 20 if self.major * 10 + self.minor >= 2 else 16
 
     @property
-    def transposed(self) -> bool:
+    def is_transposed(self) -> bool:
         """True for files that keep the matrices of connected layers as (inputs, outputs)."""
         return self.major > 1000 or self.minor > 1000
 
@@ -49,7 +49,7 @@ class WeightsHeader(NamedTuple):
         if len(head) >= 16:
             version = cls(*struct.unpack_from("<3i", head))
             if len(head) >= version.size_bytes:
-                return version._replace(seen=struct.unpack_from(version._seen, head, 12)[0])
+                return version._replace(seen=struct.unpack_from(version._seen_format, head, 12)[0])
         raise WeightsError(
             "shorter than the header of a weights file",
             found=f"{len(head)} bytes",
@@ -59,41 +59,41 @@ class WeightsHeader(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The header as it stands in the file."""
-        return struct.pack("<3i", *self[:3]) + struct.pack(self._seen, self.seen)
+        return struct.pack("<3i", *self[:3]) + struct.pack(self._seen_format, self.seen)
 
     @property
-    def _seen(self) -> str:
+    def _seen_format(self) -> str:
         return "<Q" if self.size_bytes == 20 else "<I"
 
 
-class Place(NamedTuple):
+class TensorSlot(NamedTuple):
     """A tensor in the file: its node's index, what is stored, and where it begins."""
 
     index: int  # type: ignore[assignment]  # it hides a method of tuples
-    stored: Stored
+    spec: TensorSpec
     offset: int
 
     @property
     def name(self) -> str:
         """The name in the network's state dict."""
-        return f"module_list.{self.index}.{self.stored.name}"
+        return f"module_list.{self.index}.{self.spec.name}"
 
     @property
     def end(self) -> int:
         """Where the next tensor begins."""
-        return self.offset + self.stored.size
+        return self.offset + self.spec.size
 
 
 # Which tensors of a section are in a file, given all that the section has.
-Held = Callable[[Section, Sequence[Stored]], Sequence[Stored]]
+TensorFilter = Callable[[Section, Sequence[TensorSpec]], Sequence[TensorSpec]]
 
 
-def saved(section: Section, tensors: Sequence[Stored]) -> Sequence[Stored]:
+def all_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
     """All of them: what is written."""
     return tensors
 
 
-def read(section: Section, tensors: Sequence[Stored]) -> Sequence[Stored]:
+def loadable_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
     """Without those that the cfg says are not in the file that is read (dontload, dontloadscales)."""
     if section.dontload:
         return ()
@@ -103,24 +103,26 @@ def read(section: Section, tensors: Sequence[Stored]) -> Sequence[Stored]:
     return tensors
 
 
-def kept_by_yolor(section: Section, tensors: Sequence[Stored]) -> Sequence[Stored]:
+def yolor_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
     """What YOLOR's own code writes: plain convolutions with their batch norm, nothing else."""
     plain = any(tensor.name == "Conv2d.weight" for tensor in tensors)
-    return read(section, tensors) if plain else ()
+    return loadable_tensors(section, tensors) if plain else ()
 
 
-def file_layout(graph: Graph, held: Held = saved, *, end: int | None = None) -> list[Place]:
+def file_layout(
+    graph: Graph, tensor_filter: TensorFilter = all_tensors, *, end: int | None = None
+) -> list[TensorSlot]:
     """The tensors of the file in order, those of the layers before `end` alone where it is given."""
-    places: list[Place] = []
+    places: list[TensorSlot] = []
     offset = 0
     for node in graph.nodes[:end]:
-        for stored in held(node.section, node.section.tensors(*node.inputs)):
-            places.append(Place(node.index, stored, offset))
+        for stored in tensor_filter(node.section, node.section.tensors(*node.inputs)):
+            places.append(TensorSlot(node.index, stored, offset))
             offset = places[-1].end
     return places
 
 
-def floats(places: Sequence[Place]) -> int:
+def count_floats(places: Sequence[TensorSlot]) -> int:
     """How many numbers a file with these tensors holds."""
     return places[-1].end if places else 0
 
@@ -132,11 +134,11 @@ class ClassTensor(NamedTuple):
     per_class: int
     classes: int
 
-    def channels_for(self, classes: int) -> int:
+    def to_channels(self, classes: int) -> int:
         """The length of that dimension with another class count."""
         return self.channels + self.per_class * (classes - self.classes)
 
-    def classes_for(self, channels: int) -> int | None:
+    def to_classes(self, channels: int) -> int | None:
         """The class count that gives this length, if any does."""
         steps, rest = divmod(channels - self.channels, self.per_class)
         return None if rest or self.classes + steps < 1 else self.classes + steps
@@ -149,58 +151,58 @@ def class_tensors(graph: Graph) -> dict[str, ClassTensor]:
     for head in graph.heads:
         per_class = _channels_per_class(head)
         if per_class:
-            share = ClassTensor(head.inputs[0].channels, per_class, _classes(head.section))
-            found.update(dict.fromkeys(_names_before(graph, head), share))
+            share = ClassTensor(head.inputs[0].channels, per_class, _class_count(head.section))
+            found.update(dict.fromkeys(_head_tensor_names(graph, head), share))
     return found
 
 
-def fitting_classes(heads: dict[str, ClassTensor], places: Iterable[Place], wanted: int) -> int | None:
+def find_class_count(heads: dict[str, ClassTensor], places: Iterable[TensorSlot], wanted: int) -> int | None:
     """The class count with which these tensors would be `wanted` numbers: their size is linear in it."""
     fixed = per_class = 0
     for place in places:
         share = heads.get(place.name)
-        fixed += place.stored.size
+        fixed += place.spec.size
         if share is not None:
-            rows = place.stored.size // share.channels * share.per_class
+            rows = place.spec.size // share.channels * share.per_class
             fixed -= rows * share.classes
             per_class += rows
     if not per_class or (wanted - fixed) % per_class:
         return None
     classes = (wanted - fixed) // per_class
-    return classes if 1 <= classes <= MOST_CLASSES else None
+    return classes if 1 <= classes <= MAX_CLASSES else None
 
 
-def class_hint(heads: dict[str, ClassTensor], classes: int) -> str:
+def format_class_hint(heads: dict[str, ClassTensor], classes: int) -> str:
     """`classes=20 would fit`, with the filters that go with it when they are the same at all heads."""
-    filters = {share.channels_for(classes) for share in heads.values()}
+    filters = {share.to_channels(classes) for share in heads.values()}
     return f"classes={classes} would fit" + (
         f" (filters={filters.pop()} before the head)" if len(filters) == 1 else ""
     )
 
 
-def _classes(section: Section) -> int:
+def _class_count(section: Section) -> int:
     return getattr(section, "classes", 0) if "classes" in section.keys else 0
 
 
 def _channels_per_class(head: Node) -> int:
     """How many channels one more class would add, asked of the section itself; 0 if it has no classes."""
-    classes, x = _classes(head.section), head.inputs[0]
+    classes, x = _class_count(head.section), head.inputs[0]
     larger = copy.copy(head.section)
     larger.values = {**larger.values, "classes": classes + 1}
-    if classes < 1 or _fits(larger, x):
+    if classes < 1 or _can_take(larger, x):
         return 0  # without classes, or for any number of channels
     steps = range(1, x.channels // classes + 1)
-    return next((step for step in steps if _fits(larger, x._replace(channels=x.channels + step))), 0)
+    return next((step for step in steps if _can_take(larger, x._replace(channels=x.channels + step))), 0)
 
 
-def _fits(section: Section, x: Shape) -> bool:
+def _can_take(section: Section, x: Shape) -> bool:
     try:
         return bool(section.shape(x))
     except CfgError:
         return False
 
 
-def _names_before(graph: Graph, head: Node) -> Iterator[str]:
+def _head_tensor_names(graph: Graph, head: Node) -> Iterator[str]:
     """The tensors that have the head's channels in them, back to the section that makes these channels."""
     channels = head.inputs[0].channels
     waiting = list(head.sources)
@@ -210,6 +212,6 @@ def _names_before(graph: Graph, head: Node) -> Iterator[str]:
             continue
         node = graph.nodes[index]
         tensors = node.section.tensors(*node.inputs)
-        yield from (Place(index, stored, 0).name for stored in tensors if channels in stored.shape)
+        yield from (TensorSlot(index, stored, 0).name for stored in tensors if channels in stored.shape)
         made_here = any(len(t.shape) > 1 and t.shape[0] == channels and t.role == "weight" for t in tensors)
         waiting += () if made_here else node.sources

@@ -9,17 +9,17 @@ from typing import NamedTuple, TypedDict, Unpack
 import torch
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.graph import Graph, Reading
+from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.lang.dialect import DIALECTS
-from yolor_cfg.model import Network, checked_device
+from yolor_cfg.model import Network, find_device
 from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
-from yolor_cfg.weights.darknet import WeightsHeader, fill
-from yolor_cfg.weights.fitting import FileStart, file_start, plan_reading
+from yolor_cfg.weights.darknet import WeightsHeader, fill_network
+from yolor_cfg.weights.fitting import FilePrefix, plan_read, read_prefix
 
 LOG = logging.getLogger("yolor_cfg")
 
 
-class Opened(NamedTuple):
+class LoadedNetwork(NamedTuple):
     """A network in evaluation mode, the class names of its checkpoint, what its user should know, and the
     header of its `.weights` file."""
 
@@ -29,7 +29,7 @@ class Opened(NamedTuple):
     header: WeightsHeader | None = None
 
 
-class More(TypedDict, total=False):
+class LoadOptions(TypedDict, total=False):
     """What few callers need: `cutoff`, where the file holds only the layers before it; `strict` turns the
     warnings about a cfg into errors."""
 
@@ -44,13 +44,13 @@ def load(
     dialect: str | None = None,
     size: int | tuple[int, int] | None = None,
     device: str | torch.device = "cpu",
-    **more: Unpack[More],
+    **more: Unpack[LoadOptions],
 ) -> Network:
     """The network of a cfg file in evaluation mode on the device, with its weights where a file is given.
 
     `size` (an int or (height, width)) replaces the cfg's. Warnings and notes go to the logger `yolor_cfg`.
     """
-    reading = Reading(dialect, size, strict=more.get("strict", False))
+    reading = ReadOptions(dialect, size, strict=more.get("strict", False))
     opened = open_network(cfg, weights, reading=reading, device=device, cutoff=more.get("cutoff"))
     for warning in opened.network.graph.warnings:
         LOG.warning("%s", warning)
@@ -63,45 +63,47 @@ def open_network(
     cfg: str | Path,
     weights: str | Path | None = None,
     *,
-    reading: Reading = graphs.AS_WRITTEN,
+    reading: ReadOptions = graphs.DEFAULT_OPTIONS,
     device: str | torch.device = "cpu",
     cutoff: int | None = None,
-) -> Opened:
+) -> LoadedNetwork:
     """As `load`, with all that was learned on the way; nothing is logged. Raises CfgError or WeightsError.
 
     The dialect is the one that `reading` states, else that of our own checkpoint, else what the cfg says or
     shows; with nothing to go by the cfg of a foreign checkpoint is YOLOR's and any other Darknet's.
     """
-    where = checked_device(device)
-    file = None if weights is None else file_start(weights)
+    where = find_device(device)
+    file = None if weights is None else read_prefix(weights)
     if file is not None and is_checkpoint(file):
-        opened = _with_checkpoint(cfg, file.path, reading=reading, cutoff=cutoff)
+        opened = _open_checkpoint(cfg, file.path, reading=reading, cutoff=cutoff)
     else:
-        opened = _with_weights(graphs.load(cfg, reading), file, cutoff)
+        opened = _open_weights(graphs.load_graph(cfg, reading), file, cutoff)
     return opened._replace(network=opened.network.eval().to(where))
 
 
-def _with_weights(graph: Graph, file: FileStart | None, cutoff: int | None) -> Opened:
+def _open_weights(graph: Graph, file: FilePrefix | None, cutoff: int | None) -> LoadedNetwork:
     """The network of the graph, filled from a `.weights` file where there is one."""
     if file is None:
-        return Opened(Network(graph), notes=graph.notes)
-    plan = plan_reading(graph, file, cutoff=cutoff)  # refuses before the network costs any memory
+        return LoadedNetwork(Network(graph), notes=graph.notes)
+    plan = plan_read(graph, file, cutoff=cutoff)  # refuses before the network costs any memory
     network = Network(graph)
-    loaded = fill(network, plan)
-    return Opened(network, notes=(*graph.notes, *loaded.notes), header=loaded.header)
+    loaded = fill_network(network, plan)
+    return LoadedNetwork(network, notes=(*graph.notes, *loaded.notes), header=loaded.header)
 
 
-def _with_checkpoint(cfg: str | Path, path: str, *, reading: Reading, cutoff: int | None) -> Opened:
+def _open_checkpoint(
+    cfg: str | Path, path: str, *, reading: ReadOptions, cutoff: int | None
+) -> LoadedNetwork:
     """The network of the cfg in the checkpoint's dialect and, unless the cfg names one, with its epsilon."""
     checkpoint = read_checkpoint(path)
     dialect, eps = reading.dialect or checkpoint.dialect, reading.bn_eps or checkpoint.bn_eps
-    graph = graphs.load(cfg, reading._replace(dialect=dialect, otherwise="yolor", bn_eps=eps))
+    graph = graphs.load_graph(cfg, reading._replace(dialect=dialect, default_dialect="yolor", bn_eps=eps))
     network = Network(graph)
     notes = load_tensors(network, checkpoint.tensors, path=path, cutoff=cutoff)
-    return Opened(network, checkpoint.names, (*graph.notes, *notes, *_note_of_eps(graph, eps)))
+    return LoadedNetwork(network, checkpoint.names, (*graph.notes, *notes, *_eps_notes(graph, eps)))
 
 
-def _note_of_eps(graph: Graph, eps: float | None) -> tuple[str, ...]:
+def _eps_notes(graph: Graph, eps: float | None) -> tuple[str, ...]:
     usual = DIALECTS[graph.dialect.name].bn_eps
     if eps in (None, usual) or graph.net.bn_eps:
         return ()

@@ -21,18 +21,18 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, Node
 
 # No result hangs on these: a counter of batch norm, constant filters of the peer's wavelet library.
-NEEDLESS = re.compile(r"\.(num_batches_tracked|h[01]_(col|row))$")
-WAVELET = re.compile(r"model\.[0-9]{1,6}\..*\bh[01]_(col|row)$")
-PREDICTION = re.compile(r"(?:module\.)?model\.[0-9]{1,6}\.m\.0\.weight")
-BLOCK = re.compile(r"model\.([0-9]{1,6})\.([^.]+)")
-NORM = ("weight", "bias", "running_mean", "running_var")
+UNUSED_TENSORS = re.compile(r"\.(num_batches_tracked|h[01]_(col|row))$")
+WAVELET_FILTER = re.compile(r"model\.[0-9]{1,6}\..*\bh[01]_(col|row)$")
+PREDICTION_WEIGHT = re.compile(r"(?:module\.)?model\.[0-9]{1,6}\.m\.0\.weight")
+BLOCK_NAME = re.compile(r"model\.([0-9]{1,6})\.([^.]+)")
+NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 HEAD_PARTS = ("ia", "m", "im")  # added to a head's map, its convolution, a factor on the predictions
-HINT = "files of YOLOR's paper branch are for the cfgs named _paper, each for its own network"
+PAPER_HINT = "files of YOLOR's paper branch are for the cfgs named _paper, each for its own network"
 
 # The parts of a block in the order of a cfg's sections, by the names of the block's children. `cv2:cross` is
 # a plain convolution with the cross branch's half of the batch norm, `:dense` the other half alone, `m` are
 # bottlenecks.
-BLOCKS = {
+BLOCK_PARTS = {
     "bn conv": ("",),
     "cv1 cv2": ("cv1", "cv2"),
     "cv1 cv2 cv3": ("cv1", "cv2", "cv3"),
@@ -43,7 +43,7 @@ BLOCKS = {
 }
 
 
-class Piece(NamedTuple):
+class SectionTensors(NamedTuple):
     """Tensors of the file that belong to one section, by their names below it; `name` is the file's own name
     of the first."""
 
@@ -51,131 +51,137 @@ class Piece(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-class Slot(NamedTuple):
+class SectionShapes(NamedTuple):
     """A section that wants tensors: their shapes by their names below it."""
 
     node: Node
     shapes: dict[str, tuple[int, ...]]
 
 
-def is_paper(names: Iterable[object]) -> bool:
+def is_paper_branch(names: Iterable[object]) -> bool:
     """True for the names of a network whose last numbered module predicts, as those of the paper branch."""
-    return any(isinstance(name, str) and PREDICTION.fullmatch(name) for name in names)
+    return any(isinstance(name, str) and PREDICTION_WEIGHT.fullmatch(name) for name in names)
 
 
-def paper_tensors(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def map_paper_tensors(
+    graph: Graph, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The tensors of a paper-branch file by our state-dict names, each used once; notes for the user.
 
     Raises WeightsError at the first that does not fit. Only the sizes of the heads' tensors are not looked
     at: who loads them knows what another class count means.
     """
     held = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    file = File(held)
-    heads = [_branch(graph, head) for head in graph.heads]
-    last = max(file.blocks())
+    file = PaperFile(held)
+    heads = [_head_branch(graph, head) for head in graph.heads]
+    last = max(file.block_children())
     found: dict[str, Tensor] = {}
-    for slot, piece in zip_longest(_body(graph, heads), file.pieces(last)):
-        found |= _fitted(graph, slot, piece)
+    for slot, piece in zip_longest(_normed_sections(graph, heads), file.section_tensors(last)):
+        found |= _rename_tensors(graph, slot, piece)
     for level, (_, nodes) in enumerate(heads):
-        predicting = [slot for slot in _slots(graph, reversed(nodes)) if not _is_normed(slot)]
-        for slot, piece in zip_longest(predicting, file.level(last, level)):
-            found |= _fitted(graph, slot, piece, sized=False)
-    notes = [_wavelet_note(graph, held), _anchor_note(graph, file.anchors(last))]
-    if file.left:
-        raise _misfit(graph, "holds more than the network has", found=next(iter(file.left)))
+        predicting = [slot for slot in _section_shapes(graph, reversed(nodes)) if not _has_norm(slot)]
+        for slot, piece in zip_longest(predicting, file.head_tensors(last, level)):
+            found |= _rename_tensors(graph, slot, piece, sized=False)
+    notes = [_wavelet_note(graph, held), _anchor_note(graph, file.pop_anchors(last))]
+    if file.unused:
+        raise _misfit_error(graph, "holds more than the network has", found=next(iter(file.unused)))
     return found, tuple(filter(None, notes))
 
 
-class File:
+class PaperFile:
     """The tensors of a file that are not used yet, `left`, and what they make up."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.left = {name: tensor for name, tensor in tensors.items() if not NEEDLESS.search(name)}
+        self.unused = {name: tensor for name, tensor in tensors.items() if not UNUSED_TENSORS.search(name)}
 
-    def blocks(self) -> dict[int, set[str]]:
+    def block_children(self) -> dict[int, set[str]]:
         """The names of the children of each numbered module that holds tensors."""
         found: dict[int, set[str]] = {}
-        for match in filter(None, map(BLOCK.match, self.left)):
+        for match in filter(None, map(BLOCK_NAME.match, self.unused)):
             found.setdefault(int(match[1]), set()).add(match[2])
         return found
 
-    def pieces(self, end: int) -> Iterator[Piece]:
+    def section_tensors(self, end: int) -> Iterator[SectionTensors]:
         """The tensors of the blocks before `end`, in the order of a cfg's sections."""
-        for number, children in sorted(self.blocks().items()):
+        for number, children in sorted(self.block_children().items()):
             if number < end:
                 kind = " ".join(sorted(children))
-                if kind not in BLOCKS:
+                if kind not in BLOCK_PARTS:
                     raise WeightsError(
                         "holds a block of an unknown kind",
                         found=f"model.{number} of {kind}"[:200],
                         allowed="the blocks of YOLOR's paper branch",
-                        hint=HINT,
+                        hint=PAPER_HINT,
                     )
-                yield from self._block(f"model.{number}.", BLOCKS[kind])
+                yield from self._read_block(f"model.{number}.", BLOCK_PARTS[kind])
 
-    def level(self, number: int, level: int) -> Iterator[Piece]:
+    def head_tensors(self, number: int, level: int) -> Iterator[SectionTensors]:
         """The tensors of a head, in the order in which they are applied."""
         for part in HEAD_PARTS:
             name = f"model.{number}.{part}.{level}"
             if part == "m":
-                parts = {f"Conv2d.{key}": self._take(f"{name}.{key}") for key in ("weight", "bias")}
-                yield Piece(f"{name}.weight", parts)
-            elif f"{name}.implicit" in self.left:
-                yield Piece(f"{name}.implicit", {"implicit": self._take(f"{name}.implicit")})
+                parts = {f"Conv2d.{key}": self._pop_tensor(f"{name}.{key}") for key in ("weight", "bias")}
+                yield SectionTensors(f"{name}.weight", parts)
+            elif f"{name}.implicit" in self.unused:
+                yield SectionTensors(f"{name}.implicit", {"implicit": self._pop_tensor(f"{name}.implicit")})
 
-    def anchors(self, number: int) -> Tensor | None:
+    def pop_anchors(self, number: int) -> Tensor | None:
         """All anchors in pixels, float32 [A, 2], fine to coarse; the same in cells of the maps is dropped."""
-        self.left.pop(f"model.{number}.anchors", None)
-        pixels = self.left.pop(f"model.{number}.anchor_grid", None)
+        self.unused.pop(f"model.{number}.anchors", None)
+        pixels = self.unused.pop(f"model.{number}.anchor_grid", None)
         return None if pixels is None or pixels.numel() % 2 else pixels.float().reshape(-1, 2)
 
-    def _block(self, prefix: str, parts: Sequence[str]) -> Iterator[Piece]:
+    def _read_block(self, prefix: str, parts: Sequence[str]) -> Iterator[SectionTensors]:
         if any(":" in part for part in parts):
-            self._halve(f"{prefix}bn")
+            self._split_norm(f"{prefix}bn")
         for part in parts:
             name, _, branch = part.partition(":")
             if name == "m":
-                yield from self._bottlenecks(prefix)
+                yield from self._read_bottlenecks(prefix)
             elif branch:
-                norm = self._norm(f"{prefix}bn", f" ({branch} half)")
-                yield self._with_norm(f"{prefix}{name}", norm) if name else Piece(f"{prefix}bn.weight", norm)
+                norm = self._read_norm(f"{prefix}bn", f" ({branch} half)")
+                yield (
+                    self._join_norm(f"{prefix}{name}", norm)
+                    if name
+                    else SectionTensors(f"{prefix}bn.weight", norm)
+                )
             else:
-                yield self._conv(f"{prefix}{name}".rstrip("."))
+                yield self._read_conv(f"{prefix}{name}".rstrip("."))
 
-    def _bottlenecks(self, prefix: str) -> Iterator[Piece]:
+    def _read_bottlenecks(self, prefix: str) -> Iterator[SectionTensors]:
         start = f"{prefix}m."
-        numbers = {name.removeprefix(start).split(".")[0] for name in self.left if name.startswith(start)}
+        numbers = {name.removeprefix(start).split(".")[0] for name in self.unused if name.startswith(start)}
         for number in range(len(numbers)):
-            yield from (self._conv(f"{prefix}m.{number}.{child}") for child in ("cv1", "cv2"))
+            yield from (self._read_conv(f"{prefix}m.{number}.{child}") for child in ("cv1", "cv2"))
 
-    def _conv(self, name: str) -> Piece:
-        return self._with_norm(f"{name}.conv", self._norm(f"{name}.bn"))
+    def _read_conv(self, name: str) -> SectionTensors:
+        return self._join_norm(f"{name}.conv", self._read_norm(f"{name}.bn"))
 
-    def _with_norm(self, name: str, norm: Mapping[str, Tensor]) -> Piece:
-        weight = {"Conv2d.weight": self._take(f"{name}.weight")}
+    def _join_norm(self, name: str, norm: Mapping[str, Tensor]) -> SectionTensors:
+        weight = {"Conv2d.weight": self._pop_tensor(f"{name}.weight")}
         normed = {f"BatchNorm2d.{key}": tensor for key, tensor in norm.items()}
-        return Piece(f"{name}.weight", weight | normed)
+        return SectionTensors(f"{name}.weight", weight | normed)
 
-    def _norm(self, name: str, half: str = "") -> dict[str, Tensor]:
-        return {key: self._take(f"{name}.{key}{half}") for key in NORM}
+    def _read_norm(self, name: str, half: str = "") -> dict[str, Tensor]:
+        return {key: self._pop_tensor(f"{name}.{key}{half}") for key in NORM_TENSORS}
 
-    def _halve(self, name: str) -> None:
-        for key in NORM:
-            both = self._take(f"{name}.{key}").flatten()
+    def _split_norm(self, name: str) -> None:
+        for key in NORM_TENSORS:
+            both = self._pop_tensor(f"{name}.{key}").flatten()
             middle = both.numel() // 2
-            self.left[f"{name}.{key} (dense half)"] = both[:middle]
-            self.left[f"{name}.{key} (cross half)"] = both[middle:]
+            self.unused[f"{name}.{key} (dense half)"] = both[:middle]
+            self.unused[f"{name}.{key} (cross half)"] = both[middle:]
 
-    def _take(self, name: str) -> Tensor:
-        if name not in self.left:
-            raise WeightsError("lacks a tensor of one of its modules", found=f"no {name}", hint=HINT)
-        return self.left.pop(name)
+    def _pop_tensor(self, name: str) -> Tensor:
+        if name not in self.unused:
+            raise WeightsError("lacks a tensor of one of its modules", found=f"no {name}", hint=PAPER_HINT)
+        return self.unused.pop(name)
 
 
 # ----------------------------------------------------------------------------------------- the network's side
 
 
-def _branch(graph: Graph, head: Node) -> tuple[int, list[Node]]:
+def _head_branch(graph: Graph, head: Node) -> tuple[int, list[Node]]:
     """The map that a head starts from and the nodes from the head back to it."""
     found: list[Node] = []
     index = head.sources[0] if head.sources else -1
@@ -186,36 +192,40 @@ def _branch(graph: Graph, head: Node) -> tuple[int, list[Node]]:
     return sources[0] if len(sources) == 1 else index, found
 
 
-def _body(graph: Graph, heads: Sequence[tuple[int, list[Node]]]) -> list[Slot]:
+def _normed_sections(graph: Graph, heads: Sequence[tuple[int, list[Node]]]) -> list[SectionShapes]:
     """All that is normalised, in the file's order: what a head does comes right after the map it reads."""
     after = {node.index: tip for tip, nodes in heads for node in nodes}
-    slots = [slot for slot in _slots(graph, graph.nodes) if _is_normed(slot)]
+    slots = [slot for slot in _section_shapes(graph, graph.nodes) if _has_norm(slot)]
     return sorted(slots, key=lambda slot: (after.get(slot.node.index, slot.node.index), slot.node.index))
 
 
-def _slots(graph: Graph, nodes: Iterable[Node]) -> list[Slot]:
+def _section_shapes(graph: Graph, nodes: Iterable[Node]) -> list[SectionShapes]:
     """The nodes that have tensors; before each node the implicit vectors that it combines with its map."""
     found = []
     for node in nodes:
         vectors = [graph.nodes[index] for index in node.sources[1:] if not graph.nodes[index].sources]
         for each in (*vectors, node):
             stored = each.section.tensors(*each.inputs)
-            found += [Slot(each, {tensor.name: tensor.shape for tensor in stored})] if stored else []
+            found += [SectionShapes(each, {tensor.name: tensor.shape for tensor in stored})] if stored else []
     return found
 
 
-def _is_normed(slot: Slot) -> bool:
+def _has_norm(slot: SectionShapes) -> bool:
     return any(name.endswith("running_var") for name in slot.shapes)
 
 
-def _fitted(graph: Graph, slot: Slot | None, piece: Piece | None, *, sized: bool = True) -> dict[str, Tensor]:
+def _rename_tensors(
+    graph: Graph, slot: SectionShapes | None, piece: SectionTensors | None, *, sized: bool = True
+) -> dict[str, Tensor]:
     """The piece under the names of the slot; raises WeightsError when they are not of one kind and size."""
     if slot is None or piece is None or slot.shapes.keys() != piece.tensors.keys():
-        raise _misfit(graph, "the modules do not fit", slot, found=piece.name if piece else "nothing more")
+        raise _misfit_error(
+            graph, "the modules do not fit", slot, found=piece.name if piece else "nothing more"
+        )
     for name, tensor in piece.tensors.items():
         if sized and tuple(tensor.shape) != slot.shapes[name]:
             found = f"{piece.name}: {name} {'x'.join(map(str, tensor.shape)) or 'a number'}"
-            raise _misfit(graph, "a module is of another size", slot, found=found, name=name)
+            raise _misfit_error(graph, "a module is of another size", slot, found=found, name=name)
     pooled = _pooling_order(graph, slot.node)
     tensors = dict(piece.tensors)
     if pooled:
@@ -224,8 +234,8 @@ def _fitted(graph: Graph, slot: Slot | None, piece: Piece | None, *, sized: bool
     return {f"module_list.{slot.node.index}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def _misfit(
-    graph: Graph, message: str, slot: Slot | None = None, *, found: str, name: str = ""
+def _misfit_error(
+    graph: Graph, message: str, slot: SectionShapes | None = None, *, found: str, name: str = ""
 ) -> WeightsError:
     """The fault; of the section it tells the tensor `name`, else its largest."""
     allowed = "nothing more"
@@ -233,7 +243,7 @@ def _misfit(
         name = name or max(slot.shapes, key=lambda name: len(slot.shapes[name]))
         shape = "x".join(map(str, slot.shapes[name]))
         allowed = f"module_list.{slot.node.index}.{name} {shape} (line {slot.node.line})"
-    return WeightsError(f"{message}: {graph.path}", found=found, allowed=allowed, hint=HINT)
+    return WeightsError(f"{message}: {graph.path}", found=found, allowed=allowed, hint=PAPER_HINT)
 
 
 def _pooling_order(graph: Graph, node: Node) -> list[int]:
@@ -246,7 +256,7 @@ def _pooling_order(graph: Graph, node: Node) -> list[int]:
 
 def _wavelet_note(graph: Graph, tensors: Mapping[str, Tensor]) -> str:
     """What the filters of the wavelet library tell of the stem; raises WeightsError if it is another one."""
-    held = {name.rpartition(".")[0] for name in tensors if WAVELET.match(name)}
+    held = {name.rpartition(".")[0] for name in tensors if WAVELET_FILTER.match(name)}
     wanted = sum(node.section.type == "dwt" for node in graph.nodes)
     if held and len(held) != wanted:
         raise WeightsError(

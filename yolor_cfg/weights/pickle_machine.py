@@ -44,17 +44,17 @@ class Storage(NamedTuple):
 
 
 # Gives the flat tensor of a storage from its key, type and number of elements.
-Load = Callable[[str, torch.dtype, int], Tensor]
+StorageLoader = Callable[[str, torch.dtype, int], Tensor]
 
-_INERT = frozenset({"models", "utils", "mish_cuda", "pytorch_wavelets"})
-_PLAIN = frozenset({Global("numpy", "ndarray"), Global("torch", "Tensor")})
-_KEYS = (str, bytes, int, float, bool, type(None))
+_INERT_MODULES = frozenset({"models", "utils", "mish_cuda", "pytorch_wavelets"})
+_PLAIN_GLOBALS = frozenset({Global("numpy", "ndarray"), Global("torch", "Tensor")})
+_KEY_TYPES = (str, bytes, int, float, bool, type(None))
 _NUMBER_TYPE = re.compile(r"[biufc?][0-9]{0,2}")
 _DTYPES = {
     name: getattr(torch, name)
     for name in "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
 }
-_STORAGES = {
+_STORAGE_DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
     "HalfStorage": torch.float16,
@@ -70,15 +70,15 @@ _STORAGES = {
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
 # A tensor may repeat its elements (stride 0) up to this many; more is an attack on the memory, not a weight.
-_EXPANDED_ELEMENTS = 1 << 20
-_MOST_DIMENSIONS = 32
+_MAX_EXPANDED_ELEMENTS = 1 << 20
+_MAX_DIMENSIONS = 32
 
 
-def damaged(found: str, allowed: str) -> WeightsError:
+def damage_error(found: str, allowed: str) -> WeightsError:
     return WeightsError("is a damaged torch file", found=found, allowed=allowed)
 
 
-def _refused(found: str) -> WeightsError:
+def _refusal_error(found: str) -> WeightsError:
     return WeightsError(
         "asks for something that no checkpoint needs",
         found=found,
@@ -87,122 +87,126 @@ def _refused(found: str) -> WeightsError:
     )
 
 
-def _are_counts(values: Sequence[Any]) -> bool:
+def _has_only_counts(values: Sequence[Any]) -> bool:
     return all(type(value) is int and 0 <= value < 1 << 62 for value in values)
 
 
 # The functions that a pickle may call.
 
 
-def _ordered_dict(pairs: Sequence[Any] = ()) -> OrderedDict[Any, Any]:
+def _build_ordered_dict(pairs: Sequence[Any] = ()) -> OrderedDict[Any, Any]:
     made: OrderedDict[Any, Any] = OrderedDict()
     _set_items(made, [value for pair in pairs for value in pair])
     return made
 
 
-def _set(values: Sequence[Any] = ()) -> set[Any]:
-    return {_key(value) for value in values}
+def _build_set(values: Sequence[Any] = ()) -> set[Any]:
+    return {_check_key(value) for value in values}
 
 
-def _tensor(storage: Any, *layout: Any) -> Tensor:
+def _rebuild_tensor(storage: Any, *layout: Any) -> Tensor:
     """The view of a storage that is wholly inside it; gradients and hooks are dropped."""
     offset, size, stride, *rest = layout
     numbers = (offset, *size, *stride)
-    if type(storage) is not Storage or len(size) > _MOST_DIMENSIONS or any(rest[2:]):
-        raise damaged("a tensor of an unknown layout", "a strided tensor on a storage")
-    if not _are_counts(numbers):
-        raise damaged(f"a tensor with offset, size and stride {numbers}"[:200], "whole numbers of 0 or more")
+    if type(storage) is not Storage or len(size) > _MAX_DIMENSIONS or any(rest[2:]):
+        raise damage_error("a tensor of an unknown layout", "a strided tensor on a storage")
+    if not _has_only_counts(numbers):
+        raise damage_error(
+            f"a tensor with offset, size and stride {numbers}"[:200], "whole numbers of 0 or more"
+        )
     held = storage.flat.numel()
     last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
     beyond = held < offset if 0 in size else held <= last
-    if beyond or math.prod(max(count, 1) for count in size) > max(held, _EXPANDED_ELEMENTS):
-        raise damaged(f"a tensor of size {tuple(size)} at {offset}", f"inside its storage of {held} elements")
+    if beyond or math.prod(max(count, 1) for count in size) > max(held, _MAX_EXPANDED_ELEMENTS):
+        raise damage_error(
+            f"a tensor of size {tuple(size)} at {offset}", f"inside its storage of {held} elements"
+        )
     return storage.flat.as_strided(tuple(size), tuple(stride), offset)
 
 
-def _parameter(data: Any, *_: Any) -> Tensor:
+def _rebuild_parameter(data: Any, *_: Any) -> Tensor:
     if not isinstance(data, Tensor):
-        raise damaged(f"a parameter that is a {type(data).__name__}", "a tensor")
+        raise damage_error(f"a parameter that is a {type(data).__name__}", "a tensor")
     return data
 
 
-def _typed(function: Any, _kind: Any, args: tuple[Any, ...], *_: Any) -> Any:
+def _rebuild_subclass(function: Any, _kind: Any, args: tuple[Any, ...], *_: Any) -> Any:
     """A tensor with Python attributes, which are dropped."""
     if not isinstance(function, Global) or function.module != "torch._utils":
-        raise _refused(str(function))
-    return _CALLS[function](*args)
+        raise _refusal_error(str(function))
+    return _CALLABLES[function](*args)
 
 
-def _encoded(text: str, encoding: str) -> bytes:
+def _encode_text(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise _refused(f"_codecs.encode to {encoding}")
+        raise _refusal_error(f"_codecs.encode to {encoding}")
     return text.encode("latin-1")
 
 
-def _number_type(code: str, *_: Any) -> np.dtype[Any]:
+def _build_dtype(code: str, *_: Any) -> np.dtype[Any]:
     if type(code) is not str or not _NUMBER_TYPE.fullmatch(code):
-        raise _refused(f"numpy.dtype({code!r})"[:200])
+        raise _refusal_error(f"numpy.dtype({code!r})"[:200])
     return np.dtype(code).newbyteorder("<")
 
 
-def _scalar(kind: np.dtype[Any], raw: bytes | str) -> Any:
+def _build_scalar(kind: np.dtype[Any], raw: bytes | str) -> Any:
     data = raw.encode("latin-1") if isinstance(raw, str) else raw
     if not isinstance(kind, np.dtype) or len(data) != kind.itemsize:
-        raise damaged(f"a number of {len(data)} bytes", f"{kind}")
+        raise damage_error(f"a number of {len(data)} bytes", f"{kind}")
     return np.frombuffer(data, kind)[0]
 
 
 def _empty_array(kind: Any, *_: Any) -> np.ndarray[Any, Any]:
     if kind != Global("numpy", "ndarray"):
-        raise _refused(str(kind))
+        raise _refusal_error(str(kind))
     return np.empty(0, np.int8)
 
 
-_CALLS: dict[Global, Callable[..., Any]] = {
-    Global("collections", "OrderedDict"): _ordered_dict,
-    Global("builtins", "set"): _set,
-    Global("__builtin__", "set"): _set,
-    Global("torch._utils", "_rebuild_tensor"): _tensor,
-    Global("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    Global("torch._utils", "_rebuild_parameter"): _parameter,
-    Global("torch._utils", "_rebuild_parameter_with_state"): _parameter,
-    Global("torch._tensor", "_rebuild_from_type_v2"): _typed,
+_CALLABLES: dict[Global, Callable[..., Any]] = {
+    Global("collections", "OrderedDict"): _build_ordered_dict,
+    Global("builtins", "set"): _build_set,
+    Global("__builtin__", "set"): _build_set,
+    Global("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    Global("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    Global("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    Global("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+    Global("torch._tensor", "_rebuild_from_type_v2"): _rebuild_subclass,
     Global("torch", "Size"): torch.Size,
     Global("torch", "device"): torch.device,
-    Global("_codecs", "encode"): _encoded,
-    Global("numpy", "dtype"): _number_type,
-    Global("numpy.core.multiarray", "scalar"): _scalar,
-    Global("numpy._core.multiarray", "scalar"): _scalar,
+    Global("_codecs", "encode"): _encode_text,
+    Global("numpy", "dtype"): _build_dtype,
+    Global("numpy.core.multiarray", "scalar"): _build_scalar,
+    Global("numpy._core.multiarray", "scalar"): _build_scalar,
     Global("numpy.core.multiarray", "_reconstruct"): _empty_array,
     Global("numpy._core.multiarray", "_reconstruct"): _empty_array,
 }
 
 
-def _key(value: Any) -> Any:
+def _check_key(value: Any) -> Any:
     # Only what is hashed in one step: a tuple of tuples of the same tuples takes for ever.
-    if type(value) not in _KEYS:
-        raise damaged(f"a key that is a {type(value).__name__}", "a text or a number")
+    if type(value) not in _KEY_TYPES:
+        raise damage_error(f"a key that is a {type(value).__name__}", "a text or a number")
     return value
 
 
 def _set_items(target: Any, values: Sequence[Any]) -> None:
     if not isinstance(target, dict) or len(values) % 2:
-        raise damaged(f"items for a {type(target).__name__}", "pairs for a dict")
-    target.update(zip(map(_key, values[::2]), values[1::2], strict=True))
+        raise damage_error(f"items for a {type(target).__name__}", "pairs for a dict")
+    target.update(zip(map(_check_key, values[::2]), values[1::2], strict=True))
 
 
-def _type_order(kind: np.dtype[Any], state: Sequence[Any]) -> None:
+def _check_byte_order(kind: np.dtype[Any], state: Sequence[Any]) -> None:
     if state[1] not in ("<", "|", "=") or any(value is not None for value in state[2:5]):
-        raise damaged(f"numbers stored as {state[1]!r}, {kind}", "little-endian numbers")
+        raise damage_error(f"numbers stored as {state[1]!r}, {kind}", "little-endian numbers")
 
 
 def _fill_array(array: np.ndarray[Any, Any], state: Sequence[Any]) -> None:
     _, shape, kind, is_fortran, raw = state
     data = raw.encode("latin-1") if isinstance(raw, str) else raw
-    if not isinstance(kind, np.dtype) or not _are_counts(shape):
-        raise damaged("an array of an unknown layout", "an array of numbers")
-    if len(shape) > _MOST_DIMENSIONS or math.prod(shape) * kind.itemsize != len(data):
-        raise damaged(f"an array of size {shape}"[:200], f"{len(data)} bytes of {kind}")
+    if not isinstance(kind, np.dtype) or not _has_only_counts(shape):
+        raise damage_error("an array of an unknown layout", "an array of numbers")
+    if len(shape) > _MAX_DIMENSIONS or math.prod(shape) * kind.itemsize != len(data):
+        raise damage_error(f"an array of size {shape}"[:200], f"{len(data)} bytes of {kind}")
     # Safe now: numbers only, and exactly as many bytes as the shape takes.
     set_state: Any = array.__setstate__
     set_state((1, tuple(shape), kind, bool(is_fortran), data))
@@ -216,19 +220,19 @@ def _drop_state(_made: Any, _state: Any) -> None:
     """Python attributes of a dict or a tensor: version notes and hooks, which no weight depends on."""
 
 
-_BUILDS: tuple[tuple[type, Callable[[Any, Any], None]], ...] = (
+_STATE_SETTERS: tuple[tuple[type, Callable[[Any, Any], None]], ...] = (
     (Opaque, _keep_state),
     (OrderedDict, _drop_state),
     (Tensor, _drop_state),
-    (np.dtype, _type_order),
+    (np.dtype, _check_byte_order),
     (np.ndarray, _fill_array),
 )
 
 
-class Machine:
+class SafeUnpickler:
     """Runs one pickle and gives what it made; `load` gives the storages that it names."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: StorageLoader) -> None:
         self.load = load
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -237,45 +241,45 @@ class Machine:
     def run(self, file: BinaryIO) -> Any:
         """The value that is left at the end; the file stands behind the last byte of the pickle."""
         for opcode, value, _ in pickletools.genops(file):
-            action = _ACTIONS.get(opcode.name)
+            action = _OPCODE_ACTIONS.get(opcode.name)
             if action is None:
-                raise _refused(f"the pickle operation {opcode.name} {value or ''}".rstrip())
+                raise _refusal_error(f"the pickle operation {opcode.name} {value or ''}".rstrip())
             action(self, value)
         return self.stack.pop()
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
-    def remember(self, number: int) -> None:
+    def memoize(self, number: int) -> None:
         self.memo[number] = self.stack[-1]
 
     def recall(self, number: int) -> None:
         self.push(self.memo[number])
 
-    def since_mark(self) -> list[Any]:
+    def pop_to_mark(self) -> list[Any]:
         """What stands above the last mark, taken off the stack."""
         start = self.marks.pop()
         values = self.stack[start:]
         del self.stack[start:]
         return values
 
-    def top(self, count: int) -> list[Any]:
+    def pop_last(self, count: int) -> list[Any]:
         """The last `count` values, taken off the stack."""
         if count > len(self.stack):
-            raise damaged("an operation without its values", "a pickle")
+            raise damage_error("an operation without its values", "a pickle")
         values = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
         return values
 
     def extend(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise damaged(f"elements for a {type(self.stack[-1]).__name__}", "elements for a list")
+            raise damage_error(f"elements for a {type(self.stack[-1]).__name__}", "elements for a list")
         self.stack[-1].extend(values)
 
     def add(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not set:
-            raise damaged(f"members for a {type(self.stack[-1]).__name__}", "members for a set")
-        self.stack[-1].update(map(_key, values))
+            raise damage_error(f"members for a {type(self.stack[-1]).__name__}", "members for a set")
+        self.stack[-1].update(map(_check_key, values))
 
     def set_items(self, values: list[Any]) -> None:
         _set_items(self.stack[-1], values)
@@ -286,66 +290,66 @@ class Machine:
 
     def name(self, module: Any, name: Any) -> None:
         """Put a permitted name on the stack: a dtype as itself, all others as a record."""
-        self.push(_permitted(module, name))
+        self.push(_resolve_global(module, name))
 
     def call(self, function: Any, args: Any) -> None:
         if not isinstance(function, Global) or type(args) is not tuple:
-            raise _refused(f"a call of a {type(function).__name__}")
-        own = _CALLS.get(function)
+            raise _refusal_error(f"a call of a {type(function).__name__}")
+        own = _CALLABLES.get(function)
         if own is None and not _is_inert(function.module):
-            raise _refused(f"a call of {function.module}.{function.name}")
+            raise _refusal_error(f"a call of {function.module}.{function.name}")
         self.push(Opaque(function, args) if own is None else own(*args))
 
     def build(self, made: Any, state: Any) -> None:
-        builds = [build for kind, build in _BUILDS if isinstance(made, kind)]
+        builds = [build for kind, build in _STATE_SETTERS if isinstance(made, kind)]
         if not builds:
-            raise _refused(f"attributes for a {type(made).__name__}")
+            raise _refusal_error(f"attributes for a {type(made).__name__}")
         builds[0](made, state)
         self.push(made)
 
-    def persistent(self, known_as: Any) -> None:
+    def push_persistent(self, known_as: Any) -> None:
         """A storage, or a class that torch before 1.10 stored with its source text, which is ignored."""
         kind, *rest = known_as if type(known_as) is tuple and known_as else (known_as,)
         if kind == "module" and len(rest) == 3 and isinstance(rest[0], Global):
             return self.push(rest[0])
         if kind != "storage" or len(rest) not in (4, 5) or any(value is not None for value in rest[4:]):
-            raise _refused(f"an object kept outside, {known_as!r}"[:200])
-        return self.push(Storage(self.load(*_storage(rest[0], rest[1], rest[3]))))
+            raise _refusal_error(f"an object kept outside, {known_as!r}"[:200])
+        return self.push(Storage(self.load(*_storage_args(rest[0], rest[1], rest[3]))))
 
 
-def _storage(kind: Any, key: Any, elements: Any) -> tuple[str, torch.dtype, int]:
-    known = isinstance(kind, Global) and kind.module in _STORAGE_MODULES and kind.name in _STORAGES
-    if not known or type(key) is not str or not _are_counts([elements]):
-        raise _refused(f"a storage {kind!r} {key!r} {elements!r}"[:200])
-    return key, _STORAGES[kind.name], elements
+def _storage_args(kind: Any, key: Any, elements: Any) -> tuple[str, torch.dtype, int]:
+    known = isinstance(kind, Global) and kind.module in _STORAGE_MODULES and kind.name in _STORAGE_DTYPES
+    if not known or type(key) is not str or not _has_only_counts([elements]):
+        raise _refusal_error(f"a storage {kind!r} {key!r} {elements!r}"[:200])
+    return key, _STORAGE_DTYPES[kind.name], elements
 
 
 def _is_inert(module: str) -> bool:
-    return module.split(".")[0] in _INERT or module == "torch.nn" or module.startswith("torch.nn.")
+    return module.split(".")[0] in _INERT_MODULES or module == "torch.nn" or module.startswith("torch.nn.")
 
 
-def _permitted(module: Any, name: Any) -> Any:
+def _resolve_global(module: Any, name: Any) -> Any:
     if type(module) is not str or type(name) is not str or not name.isidentifier():
-        raise _refused(f"{module}.{name}"[:200])
+        raise _refusal_error(f"{module}.{name}"[:200])
     if module == "torch" and name in _DTYPES:
         return _DTYPES[name]
     named = Global(module, name)
-    storage = module in _STORAGE_MODULES and name in _STORAGES
-    if not (storage or named in _CALLS or named in _PLAIN or _is_inert(module)):
-        raise _refused(f"{module}.{name}"[:200])
+    storage = module in _STORAGE_MODULES and name in _STORAGE_DTYPES
+    if not (storage or named in _CALLABLES or named in _PLAIN_GLOBALS or _is_inert(module)):
+        raise _refusal_error(f"{module}.{name}"[:200])
     return named
 
 
-_VALUES = (
+_VALUE_OPCODES = (
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES "
     "SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8"
 )
-_ACTIONS: dict[str, Callable[[Machine, Any], object]] = {
-    **dict.fromkeys(_VALUES.split(), lambda machine, value: machine.push(value)),
+_OPCODE_ACTIONS: dict[str, Callable[[SafeUnpickler, Any], object]] = {
+    **dict.fromkeys(_VALUE_OPCODES.split(), lambda machine, value: machine.push(value)),
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, value: None),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda machine, value: machine.recall(value)),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda machine, value: machine.remember(value)),
-    "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda machine, value: machine.memoize(value)),
+    "MEMOIZE": lambda machine, _: machine.memoize(len(machine.memo)),
     "NONE": lambda machine, _: machine.push(None),
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),
@@ -354,24 +358,24 @@ _ACTIONS: dict[str, Callable[[Machine, Any], object]] = {
     "EMPTY_DICT": lambda machine, _: machine.push({}),
     "EMPTY_SET": lambda machine, _: machine.push(set()),
     "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
-    "POP": lambda machine, _: machine.top(1),
-    "POP_MARK": lambda machine, _: machine.since_mark(),
+    "POP": lambda machine, _: machine.pop_last(1),
+    "POP_MARK": lambda machine, _: machine.pop_to_mark(),
     "DUP": lambda machine, _: machine.push(machine.stack[-1]),
-    "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
-    "TUPLE1": lambda machine, _: machine.push(tuple(machine.top(1))),
-    "TUPLE2": lambda machine, _: machine.push(tuple(machine.top(2))),
-    "TUPLE3": lambda machine, _: machine.push(tuple(machine.top(3))),
-    "LIST": lambda machine, _: machine.push(machine.since_mark()),
-    "APPEND": lambda machine, _: machine.extend(machine.top(1)),
-    "APPENDS": lambda machine, _: machine.extend(machine.since_mark()),
-    "ADDITEMS": lambda machine, _: machine.add(machine.since_mark()),
-    "DICT": lambda machine, _: machine.make_dict(machine.since_mark()),
-    "SETITEM": lambda machine, _: machine.set_items(machine.top(2)),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.pop_last(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.pop_last(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.pop_last(3))),
+    "LIST": lambda machine, _: machine.push(machine.pop_to_mark()),
+    "APPEND": lambda machine, _: machine.extend(machine.pop_last(1)),
+    "APPENDS": lambda machine, _: machine.extend(machine.pop_to_mark()),
+    "ADDITEMS": lambda machine, _: machine.add(machine.pop_to_mark()),
+    "DICT": lambda machine, _: machine.make_dict(machine.pop_to_mark()),
+    "SETITEM": lambda machine, _: machine.set_items(machine.pop_last(2)),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
     "GLOBAL": lambda machine, value: machine.name(*value.split(" ", 1)),
-    "STACK_GLOBAL": lambda machine, _: machine.name(*machine.top(2)),
-    "REDUCE": lambda machine, _: machine.call(*machine.top(2)),
-    "NEWOBJ": lambda machine, _: machine.call(*machine.top(2)),
-    "BUILD": lambda machine, _: machine.build(*machine.top(2)),
-    "BINPERSID": lambda machine, _: machine.persistent(*machine.top(1)),
+    "STACK_GLOBAL": lambda machine, _: machine.name(*machine.pop_last(2)),
+    "REDUCE": lambda machine, _: machine.call(*machine.pop_last(2)),
+    "NEWOBJ": lambda machine, _: machine.call(*machine.pop_last(2)),
+    "BUILD": lambda machine, _: machine.build(*machine.pop_last(2)),
+    "BINPERSID": lambda machine, _: machine.push_persistent(*machine.pop_last(1)),
 }

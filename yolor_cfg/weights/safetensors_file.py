@@ -9,17 +9,17 @@ from typing import Any
 from torch import Tensor
 
 from yolor_cfg.errors import MissingExtra, WeightsError
-from yolor_cfg.files import HEAD_BYTES, HINTS, replace_whole, what_is
+from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, replace_file
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     """All tensors of the file on the CPU, by name."""
-    return _read(path)[0]
+    return _read_file(path)[0]
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The texts that were written beside the tensors; empty when there are none."""
-    return _read(path)[1]
+    return _read_file(path)[1]
 
 
 def write_safetensors(
@@ -30,14 +30,14 @@ def write_safetensors(
     force: bool = False,
 ) -> None:
     """The tensors, and `texts` as the metadata, in one file; each view is written out in full."""
-    torch_side = _library().torch
+    torch_side = _import_safetensors().torch
     # The format knows no shared memory, and the library refuses tensors that have it.
     apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     data = torch_side.save(apart, metadata=dict(texts or {}))
-    replace_whole(path, lambda file: file.write(data), fault=WeightsError, force=force)
+    replace_file(path, lambda file: file.write(data), fault=WeightsError, force=force)
 
 
-def _library() -> Any:
+def _import_safetensors() -> Any:
     try:
         import safetensors.torch
     except ImportError as cause:
@@ -45,21 +45,21 @@ def _library() -> Any:
     return safetensors
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    library = _library()
+def _read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    library = _import_safetensors()
     try:
         with open(path, "rb") as file:
-            kind = what_is(file.read(HEAD_BYTES))
+            kind = find_file_kind(file.read(HEAD_BYTES))
         with library.safe_open(str(path), framework="pt") as content:
             return {name: content.get_tensor(name) for name in content.keys()}, content.metadata() or {}
     except OSError as cause:
         raise WeightsError("cannot be read", path=str(path), found=cause.strerror or str(cause)) from cause
     except library.SafetensorError as cause:
         raise WeightsError(
-            "is not a safetensors file", path=str(path), found=kind or str(cause), hint=_hint(kind)
+            "is not a safetensors file", path=str(path), found=kind or str(cause), hint=_format_hint(kind)
         ) from cause
 
 
-def _hint(kind: str | None) -> str:
-    known = HINTS.get(kind or "", "")
+def _format_hint(kind: str | None) -> str:
+    known = FILE_KIND_HINTS.get(kind or "", "")
     return "the file is damaged or cut short" if kind in (None, "a safetensors file") else known

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import HEAD_BYTES, HINTS, what_is
-from yolor_cfg.weights.pickle_machine import Machine, Opaque, damaged
+from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind
+from yolor_cfg.weights.pickle_machine import Opaque, SafeUnpickler, damage_error
 
-_MOST_MODULES = 100_000
-_MOST_LEVELS = 100
+_MAX_MODULES = 100_000
+_MAX_LEVELS = 100
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_HEAD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_PROTOCOL = 1001
 
 
 # What a damaged file can make the standard library and torch raise while its parts are taken apart.
-_DAMAGE = (
+_DAMAGE_ERRORS = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -47,12 +47,12 @@ def read_pt(path: str | Path) -> Any:
     Reads the zip format and the older stream of pickles; anything that names other functions is refused.
     """
     try:
-        with _opened(Path(path)) as file:
-            return _read(file)
+        with _open_file(Path(path)) as file:
+            return _read_content(file)
     except WeightsError as fault:
         fault.path = str(path)
         raise
-    except _DAMAGE as cause:
+    except _DAMAGE_ERRORS as cause:
         raise WeightsError(
             "is a damaged torch file",
             path=str(path),
@@ -61,20 +61,20 @@ def read_pt(path: str | Path) -> Any:
         ) from cause
 
 
-def module_state(module: Any) -> dict[str, Tensor]:
+def module_state_dict(module: Any) -> dict[str, Tensor]:
     """The state dict of a pickled module, names and order as `nn.Module.state_dict` gives them."""
     named: dict[str, Tensor] = {}
     waiting = [("", module)]
-    for _ in range(_MOST_MODULES):
+    for _ in range(_MAX_MODULES):
         if not waiting:
             return named
         prefix, current = waiting.pop()
         named.update(_own_tensors(prefix, current))
-        waiting += reversed(_children(prefix, current))
-    raise WeightsError("holds more modules than any network", allowed=f"at most {_MOST_MODULES}")
+        waiting += reversed(_child_modules(prefix, current))
+    raise WeightsError("holds more modules than any network", allowed=f"at most {_MAX_MODULES}")
 
 
-def _part(module: Any, name: str) -> dict[str, Any]:
+def _module_entries(module: Any, name: str) -> dict[str, Any]:
     if not isinstance(module, Opaque) or not isinstance(module.state, dict):
         found = module.kind.name if isinstance(module, Opaque) else type(module).__name__
         raise WeightsError("is not a module", found=found, allowed="a pickled torch module")
@@ -85,7 +85,7 @@ def _part(module: Any, name: str) -> dict[str, Any]:
 
 
 def _own_tensors(prefix: str, module: Any) -> Iterator[tuple[str, Tensor]]:
-    entries = [*_part(module, "_parameters").items(), *_part(module, "_buffers").items()]
+    entries = [*_module_entries(module, "_parameters").items(), *_module_entries(module, "_buffers").items()]
     passing = module.state.get("_non_persistent_buffers_set") or ()
     for name, tensor in entries:
         if tensor is None or name in passing:
@@ -95,14 +95,14 @@ def _own_tensors(prefix: str, module: Any) -> Iterator[tuple[str, Tensor]]:
         yield prefix + name, tensor
 
 
-def _children(prefix: str, module: Any) -> list[tuple[str, Any]]:
-    if prefix.count(".") > _MOST_LEVELS:
-        raise WeightsError("modules inside each other", found=f"more than {_MOST_LEVELS} levels")
-    modules = _part(module, "_modules").items()
+def _child_modules(prefix: str, module: Any) -> list[tuple[str, Any]]:
+    if prefix.count(".") > _MAX_LEVELS:
+        raise WeightsError("modules inside each other", found=f"more than {_MAX_LEVELS} levels")
+    modules = _module_entries(module, "_modules").items()
     return [(f"{prefix}{name}.", child) for name, child in modules if child is not None]
 
 
-class _Bounded(io.BufferedReader):
+class _BoundedReader(io.BufferedReader):
     """A file that asks for no more memory than it has bytes left, whatever length it is asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -114,29 +114,29 @@ class _Bounded(io.BufferedReader):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def _opened(path: Path) -> _Bounded:
+def _open_file(path: Path) -> _BoundedReader:
     try:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "a device"
             raise WeightsError("is not a file", found=kind, allowed="a .pt file")
-        return _Bounded(path)
+        return _BoundedReader(path)
     except OSError as cause:
         raise WeightsError("cannot be read", found=cause.strerror or str(cause)) from cause
 
 
-def _read(file: _Bounded) -> Any:
+def _read_content(file: _BoundedReader) -> Any:
     head = file.read(HEAD_BYTES)
     file.seek(0)
     if head.startswith(_LEGACY_HEAD):
         return _read_legacy(file)
-    found = what_is(head) or f"first bytes {head[:8].hex(' ')}"
+    found = find_file_kind(head) or f"first bytes {head[:8].hex(' ')}"
     if found == "a zip archive":
         return _read_zip(file)
-    hint = HINTS.get(found, "")
+    hint = FILE_KIND_HINTS.get(found, "")
     raise WeightsError("is not a torch file", found=found, allowed="what torch.save writes", hint=hint)
 
 
-def _read_zip(file: _Bounded) -> Any:
+def _read_zip(file: _BoundedReader) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         tops = [name.removesuffix("data.pkl") for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
@@ -149,13 +149,15 @@ def _read_zip(file: _Bounded) -> Any:
             )
         if tops[0] + "constants.pkl" in names:
             raise WeightsError("is a compiled TorchScript program", allowed="a checkpoint with tensors")
-        members = _Members(archive, tops[0], file.length)
+        members = _ZipMembers(archive, tops[0], file.length)
         if tops[0] + "byteorder" in names:
-            _little_endian(bytes(members.raw("byteorder").numpy()) == b"little")
-        return Machine(members.load).run(io.BytesIO(bytes(members.raw("data.pkl").numpy())))
+            _check_little_endian(bytes(members.read_member("byteorder").numpy()) == b"little")
+        return SafeUnpickler(members.load_storage).run(
+            io.BytesIO(bytes(members.read_member("data.pkl").numpy()))
+        )
 
 
-class _Members:
+class _ZipMembers:
     """The parts of a torch zip file, each read once; together they cannot be larger than the file."""
 
     def __init__(self, archive: zipfile.ZipFile, top: str, length: int) -> None:
@@ -164,74 +166,82 @@ class _Members:
         self.left = length
         self.storages: dict[str, Tensor] = {}
 
-    def raw(self, name: str) -> Tensor:
+    def read_member(self, name: str) -> Tensor:
         """The bytes of a member, uint8 [size]; torch never compresses, so a compressed member is refused."""
         info = self.archive.getinfo(self.top + name)
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > self.left:
-            raise damaged(f"{name} of {info.file_size} bytes", f"at most {self.left} bytes, not compressed")
+            raise damage_error(
+                f"{name} of {info.file_size} bytes", f"at most {self.left} bytes, not compressed"
+            )
         self.left -= info.file_size
         with self.archive.open(info) as member:
-            return _filled(member, info.file_size, name)
+            return _read_bytes(member, info.file_size, name)
 
-    def load(self, key: str, dtype: torch.dtype, elements: int) -> Tensor:
+    def load_storage(self, key: str, dtype: torch.dtype, elements: int) -> Tensor:
         """The storage [elements] with this key; one key is one memory, so shared weights stay shared."""
         if key not in self.storages:
-            self.storages[key] = self.raw(f"data/{key}")
+            self.storages[key] = self.read_member(f"data/{key}")
         raw = self.storages[key]
         if raw.numel() != elements * dtype.itemsize:
-            raise damaged(f"storage {key} of {raw.numel()} bytes", f"{elements} x {dtype.itemsize} bytes")
+            raise damage_error(
+                f"storage {key} of {raw.numel()} bytes", f"{elements} x {dtype.itemsize} bytes"
+            )
         return raw.view(dtype)
 
 
-def _read_legacy(file: _Bounded) -> Any:
+def _read_legacy(file: _BoundedReader) -> Any:
     """The format before torch 1.6: magic number, version, machine, tree, keys of the storages, storages."""
-    head = [Machine(_no_storage).run(file) for _ in range(3)]
+    head = [SafeUnpickler(_refuse_storage).run(file) for _ in range(3)]
     if head[:2] != [_LEGACY_MAGIC, _LEGACY_PROTOCOL]:
-        raise damaged(f"format {head[1]}", f"format {_LEGACY_PROTOCOL}")
-    _little_endian(head[2]["little_endian"] is True)
+        raise damage_error(f"format {head[1]}", f"format {_LEGACY_PROTOCOL}")
+    _check_little_endian(head[2]["little_endian"] is True)
     start = file.tell()
     storages: dict[str, Tensor] = {}
 
     def declare(key: str, dtype: torch.dtype, elements: int) -> Tensor:
         if elements * dtype.itemsize > file.length:
-            raise damaged(f"a storage of {elements} elements", f"a file of {file.length} bytes")
+            raise damage_error(f"a storage of {elements} elements", f"a file of {file.length} bytes")
         return storages.setdefault(key, torch.empty(elements, dtype=dtype, device="meta"))
 
     # The storages come after the tree that gives their sizes, so it is read twice, first without memory.
-    Machine(declare).run(file)
-    for key in Machine(_no_storage).run(file):
-        storages[key] = _legacy_storage(file, storages[key])
+    SafeUnpickler(declare).run(file)
+    for key in SafeUnpickler(_refuse_storage).run(file):
+        storages[key] = _read_legacy_storage(file, storages[key])
     file.seek(start)
-    return Machine(lambda key, dtype, elements: _same(storages[key], dtype, elements)).run(file)
+    return SafeUnpickler(lambda key, dtype, elements: _check_storage(storages[key], dtype, elements)).run(
+        file
+    )
 
 
-def _legacy_storage(file: _Bounded, declared: Tensor) -> Tensor:
+def _read_legacy_storage(file: _BoundedReader, declared: Tensor) -> Tensor:
     elements = int.from_bytes(file.read(8), "little", signed=True)
     size = declared.numel() * declared.dtype.itemsize
     if elements != declared.numel() or size > file.length - file.tell():
-        raise damaged(f"a storage of {elements} elements", f"{declared.numel()} that the file still holds")
-    return _filled(file, size, "storage").view(declared.dtype)
+        raise damage_error(
+            f"a storage of {elements} elements", f"{declared.numel()} that the file still holds"
+        )
+    return _read_bytes(file, size, "storage").view(declared.dtype)
 
 
-def _same(storage: Tensor, dtype: torch.dtype, elements: int) -> Tensor:
+def _check_storage(storage: Tensor, dtype: torch.dtype, elements: int) -> Tensor:
     if storage.dtype != dtype or storage.numel() != elements or storage.is_meta:
-        raise damaged(f"{elements} elements of {dtype}", f"{storage.numel()} of {storage.dtype}")
+        raise damage_error(f"{elements} elements of {dtype}", f"{storage.numel()} of {storage.dtype}")
     return storage
 
 
-def _no_storage(key: str, dtype: torch.dtype, elements: int) -> Tensor:
-    raise damaged(f"storage {key} of {elements} elements of {dtype} in the header", "numbers and texts")
+def _refuse_storage(key: str, dtype: torch.dtype, elements: int) -> Tensor:
+    raise damage_error(f"storage {key} of {elements} elements of {dtype} in the header", "numbers and texts")
 
 
-def _filled(file: Any, size: int, name: str) -> Tensor:
+def _read_bytes(file: Any, size: int, name: str) -> Tensor:
     """The next `size` bytes, uint8 [size]."""
     raw = torch.empty(size, dtype=torch.uint8)
     count = file.readinto(raw.numpy().data)
     if count != size:
-        raise damaged(f"{name} ends after {count} bytes", f"{size} bytes")
+        raise damage_error(f"{name} ends after {count} bytes", f"{size} bytes")
     return raw
 
 
-def _little_endian(is_little: bool) -> None:
+def _check_little_endian(is_little: bool) -> None:
     if not is_little:
         raise WeightsError("was written on a big-endian machine", allowed="little-endian numbers")

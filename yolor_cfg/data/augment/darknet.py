@@ -15,49 +15,56 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from yolor_cfg.data.augment.colour import Shade, averaged, blurred, blurred_behind, noisy, shaded
+from yolor_cfg.data.augment.color import (
+    ColorJitter,
+    add_noise,
+    blend_equally,
+    blur_background,
+    blur_image,
+    jitter_color,
+)
 from yolor_cfg.data.augment.darknet_boxes import (
-    Labels,
-    Shown,
-    cropped_labels,
-    joined_labels,
+    BoxLabels,
+    CropView,
+    concat_labels,
+    crop_labels,
+    integer_corners,
     least_side,
     mosaic_labels,
-    shuffled,
-    whole_corners,
+    shuffle_labels,
 )
 from yolor_cfg.data.augment.darknet_crop import (
     Chances,
     CropRules,
     Margins,
-    between,
-    margins,
-    padding,
-    quarter,
+    compute_margins,
+    find_quarter,
+    lerp,
+    mosaic_padding,
 )
-from yolor_cfg.data.augment.geometry import by_channels, cropped, resized
+from yolor_cfg.data.augment.geometry import apply_by_channels, crop_image, resize_bilinear
 from yolor_cfg.data.augment.sizes import USUAL_FACTOR, RandomSizes
-from yolor_cfg.data.types import Fetch, Item, Picture
+from yolor_cfg.data.types import BatchItem, Fetch, LabeledImage
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.types import Image, Size
 
 Generator = np.random.Generator
-MIXUP, CUTMIX, MOSAIC, BOTH = 1, 2, 3, 4
-USED = {CUTMIX: 0, BOTH: MOSAIC}
+MIXUP, CUTMIX, MOSAIC, CUTMIX_AND_MOSAIC = 1, 2, 3, 4
+DETECTOR_MIXING = {CUTMIX: 0, CUTMIX_AND_MOSAIC: MOSAIC}
 """What a detector makes of the kinds that have cutmix in them."""
-BEHIND = 1
+BLUR_BACKGROUND = 1
 """The blur that spares objects; larger numbers are the sizes of kernels."""
 BLUR_PART = 8
 """A kernel is no larger than this part of the shortest side of an object."""
-WHOLE = slice(None), slice(None)
+FULL_WINDOW = slice(None), slice(None)
 
 
-class DarknetRecipe(NamedTuple):
+class DarknetAugmentation(NamedTuple):
     """What the cfg says of augmentation. `mixing` is 0, MIXUP or MOSAIC; `most` boxes fit an input."""
 
     crop: CropRules = CropRules()
-    ranges: Shade = Shade()
+    color_ranges: ColorJitter = ColorJitter()
     flip: bool = True
     blur: int = 0
     gaussian_noise: int = 0
@@ -66,34 +73,34 @@ class DarknetRecipe(NamedTuple):
     most: int = 200
 
 
-def recipe_of(graph: Graph) -> DarknetRecipe:
+def read_augmentation(graph: Graph) -> DarknetAugmentation:
     """The recipe of a cfg: `jitter`, `resize` and `max` are those of its last head, as in C Darknet."""
     net, head = graph.net, last_head(graph)
     if head.resize <= 0:
         raise head.error("resize", "not above 0", found=f"{head.resize:g}", hint="1 does not zoom")
-    kind = {(True, True): BOTH, (False, True): CUTMIX, (True, False): MOSAIC}.get(
+    kind = {(True, True): CUTMIX_AND_MOSAIC, (False, True): CUTMIX, (True, False): MOSAIC}.get(
         (net.mosaic, net.cutmix), net.mixup
     )
-    return DarknetRecipe(
+    return DarknetAugmentation(
         crop=CropRules(head.jitter, head.resize, net.letter_box),
-        ranges=Shade(net.hue, net.saturation or 1.0, net.exposure or 1.0),
+        color_ranges=ColorJitter(net.hue, net.saturation or 1.0, net.exposure or 1.0),
         flip=net.flip,
         blur=net.blur,
         gaussian_noise=net.gaussian_noise,
-        mixing=USED.get(kind, kind),
+        mixing=DETECTOR_MIXING.get(kind, kind),
         mosaic_bound=net.mosaic_bound,
         most=head.max,
     )
 
 
-def sizes_of(graph: Graph, *, parts: int = 1, seed: int = 0) -> RandomSizes | None:
+def read_random_sizes(graph: Graph, *, subdivisions: int = 1, seed: int = 0) -> RandomSizes | None:
     """The random sizes that the last head asks for; None where they do not change."""
     net, chance = graph.net, float(last_head(graph).random)
     if not chance:
         return None
     size = graph.image.height, graph.image.width
     return RandomSizes(
-        size, USUAL_FACTOR if chance == 1 else chance, net.resize_step, net.max_batches, parts, seed
+        size, USUAL_FACTOR if chance == 1 else chance, net.resize_step, net.max_batches, subdivisions, seed
     )
 
 
@@ -105,30 +112,32 @@ def last_head(graph: Graph) -> Any:
     return heads[-1]
 
 
-class Draw(NamedTuple):
+class AugmentParams(NamedTuple):
     """All that chance decides about one picture, but where it goes in a mosaic."""
 
     chances: Chances
     flip: bool
-    shade: Shade
+    color: ColorJitter
     blur: int
     noise: int
 
 
-def draw(recipe: DarknetRecipe, rng: Generator) -> Draw:
+def draw_params(augmentation: DarknetAugmentation, rng: Generator) -> AugmentParams:
     """Even chances for the flip, for noise, and thirds for no blur, the blur behind objects, `blur`."""
     left, right, top, bottom, first, last = rng.random(6).tolist()
-    flip = recipe.flip and bool(rng.integers(2))
-    hue, saturation, exposure = recipe.ranges
-    shade = Shade(between(-hue, hue, rng.random()), factor(saturation, rng), factor(exposure, rng))
-    blur = (0, BEHIND, recipe.blur)[rng.integers(3)] if recipe.blur > 0 else 0
-    noise = recipe.gaussian_noise if recipe.gaussian_noise and rng.integers(2) else 0
-    return Draw(Chances((left, right, top, bottom), (first, last)), flip, shade, blur, noise)
+    flip = augmentation.flip and bool(rng.integers(2))
+    hue, saturation, exposure = augmentation.color_ranges
+    shade = ColorJitter(
+        lerp(-hue, hue, rng.random()), random_factor(saturation, rng), random_factor(exposure, rng)
+    )
+    blur = (0, BLUR_BACKGROUND, augmentation.blur)[rng.integers(3)] if augmentation.blur > 0 else 0
+    noise = augmentation.gaussian_noise if augmentation.gaussian_noise and rng.integers(2) else 0
+    return AugmentParams(Chances((left, right, top, bottom), (first, last)), flip, shade, blur, noise)
 
 
-def factor(most: float, rng: Generator) -> float:
+def random_factor(most: float, rng: Generator) -> float:
     """A number between 1 and `most`, or as often one divided by it."""
-    number = between(1.0, most, rng.random())
+    number = lerp(1.0, most, rng.random())
     return number if rng.integers(2) else 1 / number
 
 
@@ -137,36 +146,36 @@ class Tile(NamedTuple):
     and its padding in pixels of the input (left, top, right, bottom)."""
 
     image: Image
-    labels: Labels
-    draw: Draw
+    labels: BoxLabels
+    params: AugmentParams
     padding: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class DarknetTraining:
+class DarknetTransform:
     """Makes the items of an epoch over `count` pictures: half of them single ones, where the recipe mixes."""
 
-    recipe: DarknetRecipe
+    augmentation: DarknetAugmentation
     size: Size
     count: int
 
-    def at(self, size: Size) -> DarknetTraining:
+    def replace_size(self, size: Size) -> DarknetTransform:
         """The same for another input size."""
         return replace(self, size=size)
 
-    def __call__(self, index: int, rng: Generator, fetch: Fetch) -> Item:
-        mixing = self.recipe.mixing if rng.integers(2) else 0
+    def __call__(self, index: int, rng: Generator, fetch: Fetch) -> BatchItem:
+        mixing = self.augmentation.mixing if rng.integers(2) else 0
         if mixing == MOSAIC:
-            return self._mosaic([index, *rng.integers(self.count, size=3).tolist()], rng, fetch)
-        tile = self._tile(fetch(index), rng)
-        image, labels = finished(tile, rng), tile.labels
+            return self._make_mosaic([index, *rng.integers(self.count, size=3).tolist()], rng, fetch)
+        tile = self._make_tile(fetch(index), rng)
+        image, labels = finish_tile(tile, rng), tile.labels
         if mixing == MIXUP:
-            other = self._tile(fetch(int(rng.integers(self.count))), rng)
-            image = averaged(image, finished(other, rng))
-            labels = joined_labels((labels, other.labels), self.recipe.most)
-        return Item(image, *labels)
+            other = self._make_tile(fetch(int(rng.integers(self.count))), rng)
+            image = blend_equally(image, finish_tile(other, rng))
+            labels = concat_labels((labels, other.labels), self.augmentation.most)
+        return BatchItem(image, *labels)
 
-    def _mosaic(self, indices: list[int], rng: Generator, fetch: Fetch) -> Item:
+    def _make_mosaic(self, indices: list[int], rng: Generator, fetch: Fetch) -> BatchItem:
         """Four pictures, each cropped and coloured for itself, that meet between 0.2 and 0.8 of the sides."""
         height, width = self.size
         x, y = (int(rng.integers(side // 5, 4 * side // 5, endpoint=True)) for side in (width, height))
@@ -174,46 +183,48 @@ class DarknetTraining:
         canvas = np.empty((*self.size, pictures[0].image.shape[2]), np.uint8)
         parts = []
         for place, picture in enumerate(pictures):
-            tile = self._tile(picture, rng, place=place)
-            part = quarter(place, (x, y), spare=tile.padding, size=self.size)
+            tile = self._make_tile(picture, rng, place=place)
+            part = find_quarter(place, (x, y), spare=tile.padding, size=self.size)
             (left, top, right, bottom), (from_x, from_y) = part
             window = slice(from_y, from_y + bottom - top), slice(from_x, from_x + right - left)
-            canvas[top:bottom, left:right] = finished(tile, rng, window)
-            parts.append(mosaic_labels(tile.labels, part, size=self.size, bound=self.recipe.mosaic_bound))
-        return Item(canvas, *joined_labels(parts, self.recipe.most))
+            canvas[top:bottom, left:right] = finish_tile(tile, rng, window)
+            parts.append(
+                mosaic_labels(tile.labels, part, size=self.size, bound=self.augmentation.mosaic_bound)
+            )
+        return BatchItem(canvas, *concat_labels(parts, self.augmentation.most))
 
-    def _tile(self, picture: Picture, rng: Generator, *, place: int | None = None) -> Tile:
+    def _make_tile(self, source: LabeledImage, rng: Generator, *, place: int | None = None) -> Tile:
         """One picture cropped, scaled and perhaps mirrored; `place` is its quarter of a mosaic."""
-        drawn, image_size = draw(self.recipe, rng), picture.image.shape[:2]
-        cuts = margins(image_size, self.size, self.recipe.crop, chances=drawn.chances)
+        drawn, image_size = draw_params(self.augmentation, rng), source.image.shape[:2]
+        cuts = compute_margins(image_size, self.size, self.augmentation.crop, chances=drawn.chances)
         if place is not None and rng.integers(2) == 0:
-            cuts = cuts.gathered(place, mirrored=drawn.flip)
-        shown = Shown(cuts.area(image_size), drawn.flip, self.size)
-        labels = cropped_labels(shuffled(picture, self.recipe.most, rng), image_size, shown)
-        image = resized(cropped(picture.image, shown.area), self.size)
+            cuts = cuts.shift_for_mosaic(place, flip=drawn.flip)
+        shown = CropView(cuts.area(image_size), drawn.flip, self.size)
+        labels = crop_labels(shuffle_labels(source, self.augmentation.most, rng), image_size, shown)
+        image = resize_bilinear(crop_image(source.image, shown.area), self.size)
         if drawn.flip:
-            image = by_channels(image, lambda part: cv2.flip(part, 1))
-        seen: Margins = cuts.mirrored() if drawn.flip else cuts
-        if drawn.blur > BEHIND:
+            image = apply_by_channels(image, lambda part: cv2.flip(part, 1))
+        seen: Margins = cuts.flip() if drawn.flip else cuts
+        if drawn.blur > BLUR_BACKGROUND:
             drawn = drawn._replace(blur=min(drawn.blur, least_side(labels, self.size) // BLUR_PART))
-        return Tile(image, labels, drawn, padding(seen, image_size, self.size))
+        return Tile(image, labels, drawn, mosaic_padding(seen, image_size, self.size))
 
 
-def finished(tile: Tile, rng: Generator, window: tuple[slice, slice] = WHOLE) -> Image:
+def finish_tile(tile: Tile, rng: Generator, window: tuple[slice, slice] = FULL_WINDOW) -> Image:
     """The window of a tile with its colours changed, then blurred, then noisy."""
-    drawn = tile.draw
+    drawn = tile.params
     if not drawn.blur:
-        image = shaded(tile.image[window], drawn.shade)
+        image = jitter_color(tile.image[window], drawn.color)
     else:
-        image = softened(shaded(tile.image, drawn.shade), tile.labels, drawn.blur)[window]
-    return noisy(image, drawn.noise, rng) if drawn.noise else image
+        image = blur_tile(jitter_color(tile.image, drawn.color), tile.labels, drawn.blur)[window]
+    return add_noise(image, drawn.noise, rng) if drawn.noise else image
 
 
-def softened(image: Image, labels: Labels, blur: int) -> Image:
+def blur_tile(image: Image, labels: BoxLabels, blur: int) -> Image:
     """Blurred behind the boxes, or all of it."""
-    if blur > BEHIND:
-        return blurred(image, blur // 2 * 2 + 1)
+    if blur > BLUR_BACKGROUND:
+        return blur_image(image, blur // 2 * 2 + 1)
     height, width = image.shape[:2]
-    corners = whole_corners(labels.boxes_xywh, (height, width))
+    corners = integer_corners(labels.boxes_xywh, (height, width))
     extent = (labels.boxes_xywh[:, 2:] * (width, height)).astype(np.int64)
-    return blurred_behind(image, np.concatenate([corners[:, :2], corners[:, :2] + extent], axis=1))
+    return blur_background(image, np.concatenate([corners[:, :2], corners[:, :2] + extent], axis=1))

@@ -11,40 +11,40 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.augment.darknet_crop import Area, Quarter
-from yolor_cfg.data.types import Floats, Integers, Picture
+from yolor_cfg.data.augment.darknet_crop import PixelBox, Quarter
+from yolor_cfg.data.types import Floats, Integers, LabeledImage
 from yolor_cfg.images.types import Size
 
 Generator = np.random.Generator
-Choice = NDArray[Any] | np.bool_ | slice
+BoxIndex = NDArray[Any] | np.bool_ | slice
 
 
-class Labels(NamedTuple):
+class BoxLabels(NamedTuple):
     """Boxes [B, 4] and their classes [B]."""
 
     boxes_xywh: Floats
     classes: Integers
 
-    def taken(self, choice: Choice) -> Labels:
+    def select(self, choice: BoxIndex) -> BoxLabels:
         """Those of the choice."""
-        return Labels(self.boxes_xywh[choice], self.classes[choice])
+        return BoxLabels(self.boxes_xywh[choice], self.classes[choice])
 
 
-class Shown(NamedTuple):
+class CropView(NamedTuple):
     """The area of the picture that is seen, in its pixels, whether it is mirrored, and the input's size."""
 
-    area: Area
-    mirrored: bool
+    area: PixelBox
+    is_mirrored: bool
     size: Size
 
 
-def shuffled(picture: Picture, most: int, rng: Generator) -> Labels:
+def shuffle_labels(source: LabeledImage, most: int, rng: Generator) -> BoxLabels:
     """The boxes in random order, no more than `most`; that counts before any is left out."""
-    order = rng.permutation(len(picture.classes))[:most]
-    return Labels(picture.boxes_xywh, picture.classes).taken(order)
+    order = rng.permutation(len(source.classes))[:most]
+    return BoxLabels(source.boxes_xywh, source.classes).select(order)
 
 
-def cropped_labels(labels: Labels, image_size: Size, shown: Shown) -> Labels:
+def crop_labels(labels: BoxLabels, image_size: Size, shown: CropView) -> BoxLabels:
     """What is seen of boxes in the area; without those outside the picture and those that come out lower or
     narrower than one pixel of the input."""
     (height, width), (left, top, right, bottom) = image_size, shown.area
@@ -54,15 +54,15 @@ def cropped_labels(labels: Labels, image_size: Size, shown: Shown) -> Labels:
     low, high = centre - half, centre + half
     placed = (centre != 0).any(axis=1) & (high >= 0).all(axis=1) & (low <= 1).all(axis=1)
     near, far = low / scale - start, high / scale - start
-    if shown.mirrored:
+    if shown.is_mirrored:
         near[:, 0], far[:, 0] = 1 - far[:, 0], 1 - near[:, 0]
     near, far = near.clip(0, 1), far.clip(0, 1)
     boxes = np.concatenate([(near + far) / 2, far - near], axis=1)
-    visible = (boxes[:, 2:] >= _one_pixel(shown.size)).all(axis=1)
-    return Labels(boxes, labels.classes).taken(placed & visible)
+    visible = (boxes[:, 2:] >= _pixel_fraction(shown.size)).all(axis=1)
+    return BoxLabels(boxes, labels.classes).select(placed & visible)
 
 
-def mosaic_labels(labels: Labels, part: Quarter, *, size: Size, bound: bool) -> Labels:
+def mosaic_labels(labels: BoxLabels, part: Quarter, *, size: Size, bound: bool) -> BoxLabels:
     """The boxes of a picture in its quarter of a mosaic, cut off at the borders of the quarter with `bound`,
     else at those of the whole mosaic, by whole pixels: up to one pixel may still lie beyond.
 
@@ -71,7 +71,7 @@ def mosaic_labels(labels: Labels, part: Quarter, *, size: Size, bound: bool) -> 
     sides = np.array(size[::-1], np.float32)
     centre = labels.boxes_xywh[:, :2] + (np.subtract(part.target[:2], part.source) / sides).astype(np.float32)
     boxes = np.concatenate([centre, labels.boxes_xywh[:, 2:]], axis=1)
-    low, high = np.split(whole_corners(boxes, size), 2, axis=1)
+    low, high = np.split(integer_corners(boxes, size), 2, axis=1)
     if bound:
         low, high = np.maximum(low, part.target[:2]), np.minimum(high, part.target[2:])
         centre = ((low + high) / 2).astype(np.float32) / sides
@@ -81,28 +81,28 @@ def mosaic_labels(labels: Labels, part: Quarter, *, size: Size, bound: bool) -> 
         beyond = np.maximum(high - size[::-1], 0).astype(np.float32) / sides
         centre, extent = boxes[:, :2] - (before + beyond) / 2, boxes[:, 2:] + before - beyond
         boxes = np.concatenate([centre, extent], axis=1)
-    proper = ((boxes > 0) & (boxes < 1)).all(axis=1) & (boxes[:, 2:] > _one_pixel(size)).all(axis=1)
-    return Labels(boxes, labels.classes).taken(proper)
+    proper = ((boxes > 0) & (boxes < 1)).all(axis=1) & (boxes[:, 2:] > _pixel_fraction(size)).all(axis=1)
+    return BoxLabels(boxes, labels.classes).select(proper)
 
 
-def joined_labels(parts: Sequence[Labels], most: int) -> Labels:
+def concat_labels(parts: Sequence[BoxLabels], most: int) -> BoxLabels:
     """The boxes of all, the first `most` of them."""
     boxes = np.concatenate([part.boxes_xywh for part in parts])
-    return Labels(boxes, np.concatenate([part.classes for part in parts])).taken(slice(most))
+    return BoxLabels(boxes, np.concatenate([part.classes for part in parts])).select(slice(most))
 
 
-def whole_corners(boxes_xywh: Floats, size: Size) -> NDArray[np.int64]:
+def integer_corners(boxes_xywh: Floats, size: Size) -> NDArray[np.int64]:
     """Left, top, right, bottom [B, 4] in pixels of the input, cut to whole ones towards 0."""
     centre, half = boxes_xywh[:, :2], boxes_xywh[:, 2:] / 2
     sides = np.array(size[::-1] * 2, np.float32)
     return (np.concatenate([centre - half, centre + half], axis=1) * sides).astype(np.int64)
 
 
-def least_side(labels: Labels, size: Size) -> int:
+def least_side(labels: BoxLabels, size: Size) -> int:
     """The shortest side of any box in whole pixels of the input; 0 without boxes."""
     sides = labels.boxes_xywh[:, 2:] * np.array(size[::-1], np.float32)
     return int(sides.min()) if sides.size else 0
 
 
-def _one_pixel(size: Size) -> Floats:
+def _pixel_fraction(size: Size) -> Floats:
     return np.float32(1) / np.array(size[::-1], np.float32)

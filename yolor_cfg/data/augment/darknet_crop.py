@@ -11,7 +11,7 @@ import numpy as np
 
 from yolor_cfg.images.types import Size
 
-Area = tuple[int, int, int, int]
+PixelBox = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 
 
@@ -40,29 +40,29 @@ class Margins(NamedTuple):
     top: int
     bottom: int
 
-    def area(self, image_size: Size) -> Area:
+    def area(self, image_size: Size) -> PixelBox:
         """What remains, in pixels of the picture: at least one pixel, where C Darknet fails."""
         right, bottom = image_size[1] - self.right, image_size[0] - self.bottom
         return self.left, self.top, max(right, self.left + 1), max(bottom, self.top + 1)
 
-    def mirrored(self) -> Margins:
+    def flip(self) -> Margins:
         """The same seen in the mirror."""
         return self._replace(left=self.right, right=self.left)
 
-    def gathered(self, place: int, *, mirrored: bool) -> Margins:
+    def shift_for_mosaic(self, place: int, *, flip: bool) -> Margins:
         """For quarter `place` of a mosaic: all that is cut off comes off the two sides on which the mosaic
         cuts least, so that most of the picture stays."""
         across, down = self.left + self.right, self.top + self.bottom
-        left, right = (0, across) if (place % 2 == 0) != mirrored else (across, 0)
+        left, right = (0, across) if (place % 2 == 0) != flip else (across, 0)
         top, bottom = (0, down) if place < 2 else (down, 0)
         return Margins(left, right, top, bottom)
 
 
-def margins(image_size: Size, size: Size, rules: CropRules, *, chances: Chances) -> Margins:
+def compute_margins(image_size: Size, size: Size, rules: CropRules, *, chances: Chances) -> Margins:
     """The margins of a picture for an input of `size`, which counts with `letter_box` alone."""
     height, width = image_size
-    left, right = _axis(width, rules, sides=chances.sides[:2], zooms=chances.zooms)
-    top, bottom = _axis(height, rules, sides=chances.sides[2:], zooms=chances.zooms)
+    left, right = _axis_margins(width, rules, sides=chances.sides[:2], zooms=chances.zooms)
+    top, bottom = _axis_margins(height, rules, sides=chances.sides[2:], zooms=chances.zooms)
     if not rules.letter_box:
         return Margins(left, right, top, bottom)
     aspect = np.float32(size[1]) / np.float32(size[0])
@@ -73,19 +73,21 @@ def margins(image_size: Size, size: Size, rules: CropRules, *, chances: Chances)
     return Margins(int(left - spare), int(right - spare), top, bottom)
 
 
-def _axis(length: int, rules: CropRules, *, sides: tuple[float, ...], zooms: tuple[float, ...]) -> list[int]:
+def _axis_margins(
+    length: int, rules: CropRules, *, sides: tuple[float, ...], zooms: tuple[float, ...]
+) -> list[int]:
     """The margins at both ends of one axis."""
     reach = int(np.float32(rules.jitter) * length)
     resize = np.float32(rules.resize)
     farther, closer = min(resize, 1 / resize), max(resize, np.float32(1))
     low, high = (int(length * (1 - 1 / zoom) / 2) for zoom in (farther, closer))
     return [
-        int(int(between(-reach, reach, side)) + between(low, high, zoom))
+        int(int(lerp(-reach, reach, side)) + lerp(low, high, zoom))
         for side, zoom in zip(sides, zooms, strict=True)
     ]
 
 
-def between(first: float, second: float, part: float) -> float:
+def lerp(first: float, second: float, part: float) -> float:
     """The point at `part` of the way from the smaller to the larger."""
     low, high = min(first, second), max(first, second)
     return part * (high - low) + low
@@ -95,11 +97,11 @@ class Quarter(NamedTuple):
     """A quarter of a mosaic: the part `target` of the mosaic that it fills, and the corner left, top of what
     it shows there in its own picture."""
 
-    target: Area
+    target: PixelBox
     source: tuple[int, int]
 
 
-def quarter(place: int, cut: tuple[int, int], *, spare: Area, size: Size) -> Quarter:
+def find_quarter(place: int, cut: tuple[int, int], *, spare: PixelBox, size: Size) -> Quarter:
     """Quarter `place` in reading order of a mosaic cut at x, y; `spare` pixels of padding at each side of its
     picture (left, top, right, bottom) are not shown if it can be."""
     right, below = place % 2 == 1, place >= 2
@@ -115,7 +117,7 @@ def _span(cut: int, length: int, spare: int, *, later: bool) -> tuple[int, int, 
     return length - cut - min(length - cut, spare), 0, cut
 
 
-def padding(cuts: Margins, image_size: Size, size: Size) -> Area:
+def mosaic_padding(cuts: Margins, image_size: Size, size: Size) -> PixelBox:
     """Padding in pixels of the input as C Darknet reckons it for mosaics: by the whole picture's size, which
     is too much by what the padding itself adds to it."""
     height, width = size

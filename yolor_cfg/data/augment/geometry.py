@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.types import Integers, Item, Picture
+from yolor_cfg.data.types import BatchItem, Integers, LabeledImage
 from yolor_cfg.images.preprocess import YOLOR_FILL
 from yolor_cfg.images.types import Image, Size
 
-Boxes = NDArray[np.floating]
-Matrix = NDArray[np.float64]
+BoxArray = NDArray[np.floating]
+WarpMatrix = NDArray[np.float64]
 MOST_CHANNELS = 4  # OpenCV's borders have no more values than that
 
 
@@ -26,7 +26,7 @@ class Scene(NamedTuple):
     """A picture and what is on it: corners [B, 4] in its pixels, classes [B]."""
 
     image: Image
-    boxes_xyxy: Boxes
+    boxes_xyxy: BoxArray
     classes: Integers
 
     @property
@@ -34,13 +34,13 @@ class Scene(NamedTuple):
         """Height and width of the picture."""
         return self.image.shape[0], self.image.shape[1]
 
-    def item(self) -> Item:
+    def to_item(self) -> BatchItem:
         """The same for the loader: boxes as fractions, cut off at the borders of the picture."""
         height, width = self.size
         corners = self.boxes_xyxy.clip(0, (width, height, width, height)) / (width, height, width, height)
         low, high = corners[:, :2], corners[:, 2:]
         boxes_xywh = np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)
-        return Item(np.ascontiguousarray(self.image), boxes_xywh, self.classes)
+        return BatchItem(np.ascontiguousarray(self.image), boxes_xywh, self.classes)
 
 
 class Patch(NamedTuple):
@@ -51,17 +51,17 @@ class Patch(NamedTuple):
     origin: tuple[int, int]
 
 
-def scene_of(picture: Picture, size: Size | None = None) -> Scene:
+def to_scene(source: LabeledImage, size: Size | None = None) -> Scene:
     """The picture with boxes in pixels, scaled to `size` by OpenCV's half-pixel rule without averaging."""
-    image = picture.image if size is None else resized(picture.image, size)
+    image = source.image if size is None else resize_bilinear(source.image, size)
     height, width = image.shape[:2]
-    boxes = picture.boxes_xywh.astype(np.float64)
+    boxes = source.boxes_xywh.astype(np.float64)
     centre, half = boxes[:, :2], boxes[:, 2:] / 2
     corners = np.concatenate([centre - half, centre + half], axis=1) * (width, height, width, height)
-    return Scene(image, corners, picture.classes)
+    return Scene(image, corners, source.classes)
 
 
-def by_channels(image: Image, change: Callable[[Image], Any]) -> Image:
+def apply_by_channels(image: Image, change: Callable[[Image], Any]) -> Image:
     """What a function of OpenCV makes of a picture, given to it in parts that it can take; keeps 3 axes."""
     starts = range(0, image.shape[2], MOST_CHANNELS)
     parts = [change(image[..., first : first + MOST_CHANNELS]) for first in starts]
@@ -69,14 +69,14 @@ def by_channels(image: Image, change: Callable[[Image], Any]) -> Image:
     return whole[0] if len(whole) == 1 else np.concatenate(whole, axis=2)
 
 
-def resized(image: Image, size: Size) -> Image:
+def resize_bilinear(image: Image, size: Size) -> Image:
     """The picture at another size, bilinear; the same object if it has that size."""
     if image.shape[:2] == size:
         return image
-    return by_channels(image, lambda part: cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR))
+    return apply_by_channels(image, lambda part: cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
-def cropped(image: Image, area: tuple[int, int, int, int]) -> Image:
+def crop_image(image: Image, area: tuple[int, int, int, int]) -> Image:
     """The area left, top, right, bottom of a picture: a view of it, or where the area reaches beyond, a copy
     with the picture's mean colour there."""
     left, top, right, bottom = area
@@ -84,38 +84,38 @@ def cropped(image: Image, area: tuple[int, int, int, int]) -> Image:
     part = image[max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
     if part.shape[:2] == (bottom - top, right - left):
         return part
-    canvas = blank((bottom - top, right - left), mean_colour(image))
+    canvas = blank_canvas((bottom - top, right - left), mean_color(image))
     y, x = max(0, -top), max(0, -left)
     canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
     return canvas
 
 
-def mean_colour(image: Image) -> Image:
+def mean_color(image: Image) -> Image:
     """The mean of each channel [C], rounded to the nearest."""
     starts = range(0, image.shape[2], MOST_CHANNELS)
     parts = [cv2.mean(image[..., first : first + MOST_CHANNELS]) for first in starts]
     return np.rint(np.concatenate(parts)[: image.shape[2]]).astype(np.uint8)
 
 
-def blank(size: Size, colour: Image) -> Image:
+def blank_canvas(size: Size, colour: Image) -> Image:
     """A canvas of one colour [C]."""
     row = np.empty((size[1], len(colour)), np.uint8)
     row[:] = colour
     return np.repeat(row[None], size[0], axis=0)  # whole rows: a pixel at a time takes twice as long
 
 
-def grey(size: Size, channels: int) -> Image:
+def gray_canvas(size: Size, channels: int) -> Image:
     """A canvas of YOLOR's grey."""
     return np.full((*size, channels), YOLOR_FILL, np.uint8)
 
 
-def laid(scene: Scene, origin: tuple[int, int], size: Size) -> Patch:
+def find_patch(scene: Scene, origin: tuple[int, int], size: Size) -> Patch:
     """Where a picture whose upper left corner is put at x, y covers a canvas."""
     (x, y), (height, width) = origin, scene.size
     return Patch((max(x, 0), max(y, 0), min(x + width, size[1]), min(y + height, size[0])), origin)
 
 
-def pasted(canvas: Image, scene: Scene, patch: Patch) -> Scene:
+def paste_scene(canvas: Image, scene: Scene, patch: Patch) -> Scene:
     """Copies the picture into its patch of the canvas, and moves its boxes, which are not cut off."""
     (left, top, right, bottom), (x, y) = patch
     if right > left and bottom > top:
@@ -123,40 +123,40 @@ def pasted(canvas: Image, scene: Scene, patch: Patch) -> Scene:
     return scene._replace(image=canvas, boxes_xyxy=scene.boxes_xyxy + (x, y, x, y))
 
 
-def joined(canvas: Image, scenes: Sequence[Scene]) -> Scene:
+def merge_scenes(canvas: Image, scenes: Sequence[Scene]) -> Scene:
     """All boxes of scenes that share a canvas."""
     boxes = np.concatenate([scene.boxes_xyxy for scene in scenes])
     return Scene(canvas, boxes, np.concatenate([scene.classes for scene in scenes]))
 
 
-def mirrored(scene: Scene, *, axis: int) -> Scene:
+def flip_scene(scene: Scene, *, axis: int) -> Scene:
     """Left and right exchanged (axis 1), or top and bottom (axis 0)."""
-    image = by_channels(scene.image, lambda part: cv2.flip(part, axis))
+    image = apply_by_channels(scene.image, lambda part: cv2.flip(part, axis))
     boxes = scene.boxes_xyxy.copy()
     low, high = (0, 2) if axis else (1, 3)
     boxes[:, low], boxes[:, high] = (scene.size[axis] - scene.boxes_xyxy[:, side] for side in (high, low))
     return scene._replace(image=image, boxes_xyxy=boxes)
 
 
-def warped(image: Image, matrix: Matrix, size: Size) -> Image:
+def warp_image(image: Image, matrix: WarpMatrix, size: Size) -> Image:
     """Each pixel at matrix [3, 3] times its place, bilinear; YOLOR's grey where nothing comes to lie."""
     fill = (YOLOR_FILL,) * MOST_CHANNELS
     if image.shape[:2] == size and np.array_equal(matrix, np.eye(3)):
         return image
     if np.array_equal(matrix[2], (0, 0, 1)):
-        return by_channels(
+        return apply_by_channels(
             image,
             lambda part: cv2.warpAffine(
                 part, matrix[:2], size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill
             ),
         )
-    return by_channels(
+    return apply_by_channels(
         image,
         lambda part: cv2.warpPerspective(part, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill),
     )
 
 
-def moved(boxes_xyxy: Boxes, matrix: Matrix) -> Boxes:
+def warp_boxes(boxes_xyxy: BoxArray, matrix: WarpMatrix) -> BoxArray:
     """The smallest upright boxes [B, 4] around the four moved corners of boxes [B, 4]."""
     corners = boxes_xyxy[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 2)
     places = np.concatenate([corners, np.ones((len(corners), 1))], axis=1) @ matrix.T

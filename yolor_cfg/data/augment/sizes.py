@@ -26,25 +26,25 @@ class RandomSizes(NamedTuple):
     factor: float = USUAL_FACTOR
     step: int = 32
     batches: int = 0
-    parts: int = 1
+    subdivisions: int = 1
     seed: int = 0
 
-    def at_part(self, number: int) -> Size:
+    def input_size(self, number: int) -> Size:
         """Height and width of part `number`, counted from the start of the training; it depends on the seed
         and the number alone."""
-        spell = number // self.parts // SPELL
-        return self.drawn(np.random.default_rng([DRAWS, self.seed, spell]), batch=spell * SPELL)
+        spell = number // self.subdivisions // SPELL
+        return self.draw_size(np.random.default_rng([DRAWS, self.seed, spell]), batch=spell * SPELL)
 
-    def drawn(self, rng: np.random.Generator, *, batch: int) -> Size:
+    def draw_size(self, rng: np.random.Generator, *, batch: int) -> Size:
         """A size for the ten batches from number `batch` on."""
         gain = rng.uniform(min(1.0, self.factor), max(1.0, self.factor))
         gain = float(gain if rng.integers(2) else 1 / gain)
         if batch == 0 or (self.batches and batch > self.batches - LAST):
             gain = self.factor
-        height, width = (max(self._scaled(side, gain), self.step) for side in self.size)
+        height, width = (max(self._scale_side(side, gain), self.step) for side in self.size)
         grows = height > self.size[0] or width > self.size[1]
         return self.size if gain < 1 and grows else (height, width)
 
-    def _scaled(self, side: int, gain: float) -> int:
+    def _scale_side(self, side: int, gain: float) -> int:
         """The nearest multiple of the step, and one step more."""
         return math.floor(gain * side / self.step + 1 + 0.5) * self.step

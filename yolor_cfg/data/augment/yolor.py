@@ -13,21 +13,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.augment.colour import COLOURS, blended, recoloured, yolor_tables
+from yolor_cfg.data.augment.color import COLOR_CHANNELS, apply_luts, blend_images, yolor_luts
 from yolor_cfg.data.augment.geometry import (
-    Boxes,
-    Matrix,
+    BoxArray,
     Scene,
-    grey,
-    joined,
-    laid,
-    mirrored,
-    moved,
-    pasted,
-    scene_of,
-    warped,
+    WarpMatrix,
+    find_patch,
+    flip_scene,
+    gray_canvas,
+    merge_scenes,
+    paste_scene,
+    to_scene,
+    warp_boxes,
+    warp_image,
 )
-from yolor_cfg.data.types import Fetch, Item, Picture
+from yolor_cfg.data.types import BatchItem, Fetch, LabeledImage
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.types import Size
 
@@ -38,7 +38,7 @@ LEAST_SIDE, LEAST_PART, MOST_ASPECT = 2, 0.1, 20
 TINY = 1e-16
 
 
-class YolorRecipe(NamedTuple):
+class YolorHyperparameters(NamedTuple):
     """The numbers of YOLOR's hyp files under their names there; those that nothing here uses are for the
     training itself. Sides of ranges: degrees of rotation and shear, parts of the input for translate, of 1
     for scale and hsv; mosaic, mixup and flips are chances."""
@@ -72,9 +72,9 @@ class YolorRecipe(NamedTuple):
     mixup: float = 0.0
 
 
-SCRATCH_1280 = YolorRecipe()
-RECIPES: Mapping[str, YolorRecipe] = {
-    "scratch640": YolorRecipe(cls=0.3, obj=0.7, translate=0.1, scale=0.9),
+SCRATCH_1280 = YolorHyperparameters()
+HYP_PRESETS: Mapping[str, YolorHyperparameters] = {
+    "scratch640": YolorHyperparameters(cls=0.3, obj=0.7, translate=0.1, scale=0.9),
     "scratch1280": SCRATCH_1280,
     "finetune1280": SCRATCH_1280._replace(scale=0.8, mixup=0.2),
     "paper": SCRATCH_1280._replace(translate=0.1),
@@ -96,15 +96,15 @@ RECIPES: Mapping[str, YolorRecipe] = {
 }
 
 
-def recipe_from(values: Mapping[str, object], path: str = "") -> YolorRecipe:
+def parse_hyperparameters(values: Mapping[str, object], path: str = "") -> YolorHyperparameters:
     """The recipe of a hyp file that has been read; what it leaves out is as in scratch1280."""
-    unknown = [name for name in values if name not in YolorRecipe._fields]
+    unknown = [name for name in values if name not in YolorHyperparameters._fields]
     if unknown:
         raise DataError(
             "unknown hyperparameter",
             path=path,
             found=", ".join(map(str, unknown)),
-            allowed=sorted(YolorRecipe._fields),
+            allowed=sorted(YolorHyperparameters._fields),
         )
     numbers = {
         name: value
@@ -113,101 +113,101 @@ def recipe_from(values: Mapping[str, object], path: str = "") -> YolorRecipe:
     }
     for name in values.keys() - numbers.keys():
         raise DataError("not a number", path=path, key=name, found=str(values[name]))
-    return YolorRecipe(**numbers)
+    return YolorHyperparameters(**numbers)
 
 
 @dataclass(frozen=True)
-class YolorTraining:
+class YolorTransform:
     """Makes the items of an epoch over `count` pictures; mosaics are of `tiles` pictures, 4 or 9.
 
     A rectangular input has mosaics too; YOLOR's rectangular batches are had with mosaic=0.
     """
 
-    recipe: YolorRecipe
+    hyp: YolorHyperparameters
     size: Size
     count: int
     tiles: int = 4
 
-    def at(self, size: Size) -> YolorTraining:
+    def replace_size(self, size: Size) -> YolorTransform:
         """The same for another input size."""
         return replace(self, size=size)
 
-    def __call__(self, index: int, rng: Generator, fetch: Fetch) -> Item:
-        recipe = self.recipe
+    def __call__(self, index: int, rng: Generator, fetch: Fetch) -> BatchItem:
+        recipe = self.hyp
         if rng.random() < recipe.mosaic:
             scene = self.mosaic(index, rng, fetch)
             if rng.random() < recipe.mixup:
                 other = self.mosaic(int(rng.integers(self.count)), rng, fetch)
-                scene = mixed(scene, other, ratio=float(rng.beta(MIXUP_SHAPE, MIXUP_SHAPE)))
+                scene = mixup_scenes(scene, other, ratio=float(rng.beta(MIXUP_SHAPE, MIXUP_SHAPE)))
         else:
-            scene = random_affine(letterboxed(fetch(index), self.size), recipe, size=self.size, rng=rng)
-        return flipped(recolour(scene, recipe, rng), recipe, rng).item()
+            scene = random_affine(letterbox_scene(fetch(index), self.size), recipe, size=self.size, rng=rng)
+        return random_flip(augment_hsv(scene, recipe, rng), recipe, rng).to_item()
 
     def mosaic(self, index: int, rng: Generator, fetch: Fetch) -> Scene:
         """Picture `index` and others drawn at random on a canvas twice as large, then warped to the size."""
         others = rng.integers(self.count, size=self.tiles - 1).tolist()
         pictures = [fetch(number) for number in (index, *others)]
         make = mosaic9 if self.tiles == NINE else mosaic4
-        return random_affine(make(pictures, self.size, rng), self.recipe, size=self.size, rng=rng)
+        return random_affine(make(pictures, self.size, rng), self.hyp, size=self.size, rng=rng)
 
 
-def fitted(picture: Picture, size: Size) -> Scene:
+def fit_scene(source: LabeledImage, size: Size) -> Scene:
     """The picture as large as it can be in `size`, in whole pixels rounded down."""
-    height, width = picture.image.shape[:2]
+    height, width = source.image.shape[:2]
     ratio = min(size[0] / height, size[1] / width)
-    return scene_of(picture, (max(1, int(height * ratio)), max(1, int(width * ratio))))
+    return to_scene(source, (max(1, int(height * ratio)), max(1, int(width * ratio))))
 
 
-def letterboxed(picture: Picture, size: Size) -> Scene:
+def letterbox_scene(source: LabeledImage, size: Size) -> Scene:
     """The picture as large as it can be in the middle of grey; of odd padding the larger half comes after.
 
     The boxes are moved by the unrounded half, as YOLOR does.
     """
-    scene = fitted(picture, size)
+    scene = fit_scene(source, size)
     top, left = ((whole - part) / 2 for whole, part in zip(size, scene.size, strict=True))
-    canvas = grey(size, scene.image.shape[2])
-    patch = laid(scene, (round(left - 0.1), round(top - 0.1)), size)
+    canvas = gray_canvas(size, scene.image.shape[2])
+    patch = find_patch(scene, (round(left - 0.1), round(top - 0.1)), size)
     boxes = scene.boxes_xyxy + (left, top, left, top)
-    return pasted(canvas, scene, patch)._replace(boxes_xyxy=boxes)
+    return paste_scene(canvas, scene, patch)._replace(boxes_xyxy=boxes)
 
 
-def mosaic4(pictures: Sequence[Picture], size: Size, rng: Generator) -> Scene:
+def mosaic4(sources: Sequence[LabeledImage], size: Size, rng: Generator) -> Scene:
     """Four pictures that meet in a point of the middle half of a grey canvas [2H, 2W]; in reading order.
 
     Boxes are cut off at the canvas, not where the next picture begins: no picture overlaps another.
     """
     height, width = size
     y, x = int(rng.uniform(height / 2, height * 3 / 2)), int(rng.uniform(width / 2, width * 3 / 2))
-    canvas = grey((2 * height, 2 * width), pictures[0].image.shape[2])
+    canvas = gray_canvas((2 * height, 2 * width), sources[0].image.shape[2])
     scenes = []
-    for place, picture in enumerate(pictures):
-        scene = fitted(picture, size)
+    for place, picture in enumerate(sources):
+        scene = fit_scene(picture, size)
         below, after = divmod(place, 2)
         origin = x if after else x - scene.size[1], y if below else y - scene.size[0]
-        scenes.append(pasted(canvas, scene, laid(scene, origin, (2 * height, 2 * width))))
-    return cut(joined(canvas, scenes))
+        scenes.append(paste_scene(canvas, scene, find_patch(scene, origin, (2 * height, 2 * width))))
+    return clip_scene(merge_scenes(canvas, scenes))
 
 
-def mosaic9(pictures: Sequence[Picture], size: Size, rng: Generator) -> Scene:
+def mosaic9(sources: Sequence[LabeledImage], size: Size, rng: Generator) -> Scene:
     """One picture with eight around it; of that canvas [3H, 3W] a random part [2H, 2W].
 
     Each picture is laid against the one before, clockwise from the top, so later ones may cover earlier ones,
     whose boxes stay: both are YOLOR's.
     """
     height, width = size
-    scenes = [fitted(picture, size) for picture in pictures]
-    canvas = grey((3 * height, 3 * width), scenes[0].image.shape[2])
+    scenes = [fit_scene(picture, size) for picture in sources]
+    canvas = gray_canvas((3 * height, 3 * width), scenes[0].image.shape[2])
     placed = [
-        pasted(canvas, scene, laid(scene, origin, (3 * height, 3 * width)))
-        for scene, origin in zip(scenes, ring(scenes, size), strict=True)
+        paste_scene(canvas, scene, find_patch(scene, origin, (3 * height, 3 * width)))
+        for scene, origin in zip(scenes, mosaic9_origins(scenes, size), strict=True)
     ]
     y, x = int(rng.uniform(0, height)), int(rng.uniform(0, width))
     window = canvas[y : y + 2 * height, x : x + 2 * width]
-    whole = joined(window, placed)
-    return cut(whole._replace(boxes_xyxy=whole.boxes_xyxy - (x, y, x, y)))
+    whole = merge_scenes(window, placed)
+    return clip_scene(whole._replace(boxes_xyxy=whole.boxes_xyxy - (x, y, x, y)))
 
 
-def ring(scenes: Sequence[Scene], size: Size) -> Iterator[tuple[int, int]]:
+def mosaic9_origins(scenes: Sequence[Scene], size: Size) -> Iterator[tuple[int, int]]:
     """Left, top of the nine: the first at W, H; then top, top right, right and so on around it."""
     (top, left), (h0, w0) = size, scenes[0].size
     bottom, right = top + h0, left + w0
@@ -227,40 +227,42 @@ def ring(scenes: Sequence[Scene], size: Size) -> Iterator[tuple[int, int]]:
         hp, wp = h, w
 
 
-def cut(scene: Scene) -> Scene:
+def clip_scene(scene: Scene) -> Scene:
     """Boxes cut off at the borders of the picture; those outside become empty."""
     height, width = scene.size
     return scene._replace(boxes_xyxy=scene.boxes_xyxy.clip(0, (width, height, width, height)))
 
 
-def random_affine(scene: Scene, recipe: YolorRecipe, *, size: Size, rng: Generator) -> Scene:
+def random_affine(scene: Scene, hyp: YolorHyperparameters, *, size: Size, rng: Generator) -> Scene:
     """The picture scaled, turned, sheared and moved about its middle, and what of it lies in `size`."""
-    matrix, scale = affine_matrix(scene.size, size, recipe, rng=rng)
-    image = warped(scene.image, matrix, size)
-    boxes = moved(scene.boxes_xyxy, matrix).clip(0, (size[1], size[0], size[1], size[0]))
-    kept = candidates(scene.boxes_xyxy * scale, boxes)
+    matrix, scale = affine_matrix(scene.size, size, hyp, rng=rng)
+    image = warp_image(scene.image, matrix, size)
+    boxes = warp_boxes(scene.boxes_xyxy, matrix).clip(0, (size[1], size[0], size[1], size[0]))
+    kept = box_candidates(scene.boxes_xyxy * scale, boxes)
     return Scene(image, boxes[kept], scene.classes[kept])
 
 
-def affine_matrix(source: Size, size: Size, recipe: YolorRecipe, *, rng: Generator) -> tuple[Matrix, float]:
+def affine_matrix(
+    source: Size, size: Size, hyp: YolorHyperparameters, *, rng: Generator
+) -> tuple[WarpMatrix, float]:
     """The matrix [3, 3] from the pixels of a canvas to those of the input, and the scale that is in it.
 
     Applied in the order: middle to the origin, perspective, rotation with scale, shear, translation.
     """
     centre, perspective, rotation, shear, translation = (np.eye(3) for _ in range(5))
     centre[:2, 2] = -source[1] / 2, -source[0] / 2
-    perspective[2, :2] = rng.uniform(-recipe.perspective, recipe.perspective, 2)
-    angle = math.radians(rng.uniform(-recipe.degrees, recipe.degrees))
-    scale = float(rng.uniform(1 - recipe.scale, 1 + recipe.scale))
+    perspective[2, :2] = rng.uniform(-hyp.perspective, hyp.perspective, 2)
+    angle = math.radians(rng.uniform(-hyp.degrees, hyp.degrees))
+    scale = float(rng.uniform(1 - hyp.scale, 1 + hyp.scale))
     along, across = scale * math.cos(angle), scale * math.sin(angle)
     rotation[:2, :2] = (along, across), (-across, along)  # against the clock, as y runs down
-    shear[0, 1], shear[1, 0] = np.tan(np.radians(rng.uniform(-recipe.shear, recipe.shear, 2)))
-    shares = rng.uniform(0.5 - recipe.translate, 0.5 + recipe.translate, 2)
+    shear[0, 1], shear[1, 0] = np.tan(np.radians(rng.uniform(-hyp.shear, hyp.shear, 2)))
+    shares = rng.uniform(0.5 - hyp.translate, 0.5 + hyp.translate, 2)
     translation[:2, 2] = shares * (size[1], size[0])
     return translation @ shear @ rotation @ perspective @ centre, scale
 
 
-def candidates(before_xyxy: Boxes, after_xyxy: Boxes) -> NDArray[np.bool_]:
+def box_candidates(before_xyxy: BoxArray, after_xyxy: BoxArray) -> NDArray[np.bool_]:
     """Which boxes are still worth learning [B]: wider and higher than 2 pixels, more than a tenth of the area
     before, less than 20 times as long as wide."""
     (w, h), (w0, h0) = ((boxes[:, 2:] - boxes[:, :2]).T for boxes in (after_xyxy, before_xyxy))
@@ -269,23 +271,23 @@ def candidates(before_xyxy: Boxes, after_xyxy: Boxes) -> NDArray[np.bool_]:
     return np.asarray((w > LEAST_SIDE) & (h > LEAST_SIDE) & seen & (aspect < MOST_ASPECT))
 
 
-def mixed(first: Scene, second: Scene, *, ratio: float) -> Scene:
+def mixup_scenes(first: Scene, second: Scene, *, ratio: float) -> Scene:
     """Two pictures of one size blended, with the boxes of both."""
-    return joined(blended(first.image, second.image, ratio), (first, second))
+    return merge_scenes(blend_images(first.image, second.image, ratio), (first, second))
 
 
-def recolour(scene: Scene, recipe: YolorRecipe, rng: Generator) -> Scene:
+def augment_hsv(scene: Scene, hyp: YolorHyperparameters, rng: Generator) -> Scene:
     """Hue, saturation and value by random factors; pictures that are not RGB stay as they are."""
-    ranges = recipe.hsv_h, recipe.hsv_s, recipe.hsv_v
+    ranges = hyp.hsv_h, hyp.hsv_s, hyp.hsv_v
     gains = rng.uniform(-1, 1, 3) * ranges + 1
-    if scene.image.shape[2] != COLOURS or not any(ranges):
+    if scene.image.shape[2] != COLOR_CHANNELS or not any(ranges):
         return scene
-    return scene._replace(image=recoloured(scene.image, yolor_tables(gains.tolist())))
+    return scene._replace(image=apply_luts(scene.image, yolor_luts(gains.tolist())))
 
 
-def flipped(scene: Scene, recipe: YolorRecipe, rng: Generator) -> Scene:
+def random_flip(scene: Scene, hyp: YolorHyperparameters, rng: Generator) -> Scene:
     """Upside down and mirrored, each by its chance."""
-    for axis, chance in ((0, recipe.flipud), (1, recipe.fliplr)):
+    for axis, chance in ((0, hyp.flipud), (1, hyp.fliplr)):
         if rng.random() < chance:
-            scene = mirrored(scene, axis=axis)
+            scene = flip_scene(scene, axis=axis)
     return scene

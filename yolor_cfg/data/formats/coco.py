@@ -8,38 +8,46 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolor_cfg.data.labels import NO_AREA, Lines, Row, sorted_out
-from yolor_cfg.data.listing import Listing
-from yolor_cfg.data.types import Split
+from yolor_cfg.data.labels import NO_AREA, ImageLabels, LabelRow, separate_faults
+from yolor_cfg.data.listing import ImageListing
+from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.types import Size
 from yolor_cfg.names import first_existing, read_text
 
-Object = Mapping[str, Any]
+CocoEntry = Mapping[str, Any]
 
 
-def listing(path: str, split: Split) -> Listing:
+def list_images(path: str, split: SplitName) -> ImageListing:
     """All pictures that the JSON names, whatever the split; the classes are the categories by rising id."""
-    content = _content(path)
-    categories = sorted(content.get("categories", []), key=lambda one: _value(one, "id", path))
+    content = _read_document(path)
+    categories = sorted(content.get("categories", []), key=lambda one: _require_value(one, "id", path))
     class_of = {one["id"]: number for number, one in enumerate(categories)}
-    images: Sequence[Object] = content["images"]
-    objects: dict[Any, list[Object]] = defaultdict(list)
+    images: Sequence[CocoEntry] = content["images"]
+    objects: dict[Any, list[CocoEntry]] = defaultdict(list)
     for annotation in content["annotations"]:
-        objects[_value(annotation, "image_id", path)].append(annotation)
-    ids = [_value(one, "id", path) for one in images]
-    _refuse_strangers(objects, ids, path)
+        objects[_require_value(annotation, "image_id", path)].append(annotation)
+    ids = [_require_value(one, "id", path) for one in images]
+    _refuse_unknown_images(objects, ids, path)
 
-    def read(index: int, size: Size) -> Lines:
-        return _lines(objects.get(ids[index], ()), class_of, size=_same(images[index], size), path=path)
+    def read(index: int, size: Size) -> ImageLabels:
+        return _read_labels(
+            objects.get(ids[index], ()), class_of, size=_annotated_size(images[index], size), path=path
+        )
 
     names = tuple(str(one.get("name", one["id"])) for one in categories)
-    return Listing(
-        "coco", names, _places(images, path), read, lambda index: (path,), ids, category_ids=tuple(class_of)
+    return ImageListing(
+        "coco",
+        names,
+        _image_paths(images, path),
+        read,
+        lambda index: (path,),
+        ids,
+        category_ids=tuple(class_of),
     )
 
 
-def _content(path: str) -> dict[str, Any]:
+def _read_document(path: str) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as fault:
@@ -56,23 +64,23 @@ def _content(path: str) -> dict[str, Any]:
     return content
 
 
-def _value(one: Object, key: str, path: str) -> Any:
+def _require_value(one: CocoEntry, key: str, path: str) -> Any:
     if key not in one:
         raise DataError(f"an entry without {key}", path=path, found=json.dumps(one)[:80])
     return one[key]
 
 
-def _refuse_strangers(objects: Mapping[Any, object], ids: Sequence[Any], path: str) -> None:
+def _refuse_unknown_images(objects: Mapping[Any, object], ids: Sequence[Any], path: str) -> None:
     strangers = sorted(map(str, set(objects) - set(ids)))
     if strangers:
         found = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
         raise DataError("annotations of pictures that the JSON does not name", path=path, found=found)
 
 
-def _places(images: Sequence[Object], path: str) -> list[str]:
+def _image_paths(images: Sequence[CocoEntry], path: str) -> list[str]:
     """Where the pictures are: the folder that has the first of them is asked first for all."""
-    bases = _bases(path)
-    names = [str(_value(one, "file_name", path)) for one in images]
+    bases = _base_folders(path)
+    names = [str(_require_value(one, "file_name", path)) for one in images]
     if names and first_existing(names[0], bases) is None:
         tried = ", ".join(os.path.join(base, names[0]) for base in bases)
         raise DataError("the pictures are not found", path=path, found=names[0], hint=f"looked for {tried}")
@@ -80,7 +88,7 @@ def _places(images: Sequence[Object], path: str) -> list[str]:
     return [first_existing(name, bases) or os.path.join(bases[0], name) for name in names]
 
 
-def _bases(path: str) -> list[str]:
+def _base_folders(path: str) -> list[str]:
     """The JSON's folder, those beside and above it, and the folder that its name speaks of (val2017)."""
     folder = os.path.dirname(os.path.abspath(path))
     above = os.path.dirname(folder)
@@ -89,19 +97,21 @@ def _bases(path: str) -> list[str]:
     return [os.path.join(root, *rest) for root in (folder, above) for rest in below] + ["."]
 
 
-def _same(image: Object, size: Size) -> Size:
+def _annotated_size(image: CocoEntry, size: Size) -> Size:
     """The size that the JSON's pixels are counted in: its own where it has one."""
     height, width = image.get("height"), image.get("width")
     return (int(height), int(width)) if height and width else size
 
 
-def _lines(objects: Sequence[Object], class_of: Mapping[Any, int], *, size: Size, path: str) -> Lines:
-    return sorted_out(
-        path, [(f"annotation {one.get('id', '?')}", _row(one, class_of, size)) for one in objects]
+def _read_labels(
+    objects: Sequence[CocoEntry], class_of: Mapping[Any, int], *, size: Size, path: str
+) -> ImageLabels:
+    return separate_faults(
+        path, [(f"annotation {one.get('id', '?')}", _to_row(one, class_of, size)) for one in objects]
     )
 
 
-def _row(one: Object, class_of: Mapping[Any, int], size: Size) -> Row | str:
+def _to_row(one: CocoEntry, class_of: Mapping[Any, int], size: Size) -> LabelRow | str:
     label = class_of.get(one.get("category_id"))
     if label is None:
         return f"category {one.get('category_id')} is not among the categories"
@@ -112,7 +122,7 @@ def _row(one: Object, class_of: Mapping[Any, int], size: Size) -> Row | str:
         return "bbox is not four numbers (left, top, width, height)"
     rows, columns = size
     centre = (left + width / 2) / columns, (top + height / 2) / rows
-    return Row(
+    return LabelRow(
         0,
         label,
         float(one.get("track_id", -1)),

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from yolor_cfg.data.listing import (
-    Listing,
-    distinct,
-    pictures_of,
-    with_text_labels,
+    ImageListing,
+    find_images,
+    text_label_listing,
+    unique_images,
 )
-from yolor_cfg.data.types import Split
+from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.names import data_folders, data_names, locate, read_options
 
-KEYS: dict[Split, tuple[str, ...]] = {
+KEYS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "val": ("valid", "val", "test"),
     "test": ("test", "valid", "val"),
 }
 
 
-def listing(path: str, split: Split) -> Listing:
+def list_images(path: str, split: SplitName) -> ImageListing:
     """The pictures of one split; paths start from the folder of the .data file, else from here.
 
     Darknet itself knows only `train` and `valid`: `test` stands for the other where one is missing.
@@ -31,5 +31,5 @@ def listing(path: str, split: Split) -> Listing:
         given = ", ".join(options) or "no key"
         raise DataError(f"nothing for {split}", path=path, found=given, allowed=KEYS[split])
     place = locate(options[key], bases, what=key, path=path)
-    images = distinct(pictures_of(place, bases), split)
-    return with_text_labels("darknet", data_names(options, path), images)
+    images = unique_images(find_images(place, bases), split)
+    return text_label_listing("darknet", data_names(options, path), images)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 
 from yolor_cfg.data.listing import (
-    Listing,
-    distinct,
-    pictures_of,
-    with_text_labels,
+    ImageListing,
+    find_images,
+    text_label_listing,
+    unique_images,
 )
-from yolor_cfg.data.types import Split
+from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.names import read_names
 
-SPLITS: dict[Split, tuple[str, ...]] = {
+SPLITS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "train2017", "training"),
     "val": ("val", "valid", "validation", "val2017", "test"),
     "test": ("test", "val", "valid", "validation", "val2017"),
@@ -22,19 +22,19 @@ SPLITS: dict[Split, tuple[str, ...]] = {
 NAMES_FILES = ("classes.txt", "names.txt", "obj.names", "predefined_classes.txt", "labels.txt")
 
 
-def listing(folder: str, split: Split) -> Listing:
+def list_images(folder: str, split: SplitName) -> ImageListing:
     """The pictures of the split's folder; all pictures where no folder is named after a split."""
-    place = _place(folder, split)
-    return with_text_labels("folder", _names(folder), pictures_of(place, ["."]))
+    place = _split_folder(folder, split)
+    return text_label_listing("folder", _names(folder), find_images(place, ["."]))
 
 
-def list_listing(path: str, split: Split) -> Listing:
+def list_text_file(path: str, split: SplitName) -> ImageListing:
     """The pictures that a text file names, one a line; whatever the split."""
     folder = os.path.dirname(path) or "."
-    return with_text_labels("list", _names(folder), distinct(pictures_of(path, ["."]), split))
+    return text_label_listing("list", _names(folder), unique_images(find_images(path, ["."]), split))
 
 
-def _place(folder: str, split: Split) -> str:
+def _split_folder(folder: str, split: SplitName) -> str:
     roots = [os.path.join(folder, "images"), os.path.join(folder, "JPEGImages"), folder]
     root = next(root for root in roots if os.path.isdir(root))
     for name in SPLITS[split]:

@@ -8,37 +8,37 @@ from typing import Any
 import yaml
 
 from yolor_cfg.data.listing import (
-    Listing,
-    distinct,
-    pictures_of,
-    with_text_labels,
+    ImageListing,
+    find_images,
+    text_label_listing,
+    unique_images,
 )
-from yolor_cfg.data.types import Split
+from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.names import locate, read_text
 
-KEYS: dict[Split, tuple[str, ...]] = {
+KEYS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "val": ("val", "valid", "validation"),
     "test": ("test", "val", "valid"),
 }
 
 
-def listing(path: str, split: Split) -> Listing:
+def list_images(path: str, split: SplitName) -> ImageListing:
     """The pictures of one split; paths start from `path:`, else from the file's folder, else from here."""
-    content = _content(path)
-    bases = _bases(content, path)
+    content = _read_document(path)
+    bases = _base_folders(content, path)
     key = next((key for key in KEYS[split] if content.get(key)), None)
     if key is None:
         given = ", ".join(map(str, content)) or "no key"
         raise DataError(f"nothing for {split}", path=path, found=given, allowed=KEYS[split])
     texts = content[key] if isinstance(content[key], list) else [content[key]]
-    places = [_place(str(text), bases, key=key, path=path) for text in texts]
-    images = [image for place in places for image in pictures_of(place, bases)]
-    return with_text_labels("yolo", _names(content, path), distinct(images, split))
+    places = [_resolve_path(str(text), bases, key=key, path=path) for text in texts]
+    images = [image for place in places for image in find_images(place, bases)]
+    return text_label_listing("yolo", _names(content, path), unique_images(images, split))
 
 
-def _content(path: str) -> dict[str, Any]:
+def _read_document(path: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as fault:
@@ -50,13 +50,13 @@ def _content(path: str) -> dict[str, Any]:
     return content
 
 
-def _bases(content: dict[str, Any], path: str) -> list[str]:
+def _base_folders(content: dict[str, Any], path: str) -> list[str]:
     folder = os.path.dirname(path) or "."
     root = content.get("path")
     return [*([os.path.join(folder, str(root)), str(root)] if root else []), folder, "."]
 
 
-def _place(text: str, bases: list[str], *, key: str, path: str) -> str:
+def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
     """Roboflow writes ../train/images for what lies beside the YAML file, so that is tried too."""
     inside = [text.removeprefix("../")] if text.startswith("../") else []
     for other in inside:
@@ -69,7 +69,7 @@ def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
     """A list in order, or a map from every number 0..K-1; `nc` must agree and can stand alone."""
     given, count = content.get("names"), content.get("nc")
     if isinstance(given, dict):
-        given = _by_number(given, path)
+        given = _order_names(given, path)
     if given is None:
         given = range(int(count)) if isinstance(count, int) else ()
     if not isinstance(given, list | range | tuple):
@@ -81,7 +81,7 @@ def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
     return names
 
 
-def _by_number(given: dict[Any, Any], path: str) -> list[Any]:
+def _order_names(given: dict[Any, Any], path: str) -> list[Any]:
     numbers = sorted(number for number in given if isinstance(number, int))
     if numbers != list(range(len(given))):
         allowed = f"0..{len(given) - 1}, each once"

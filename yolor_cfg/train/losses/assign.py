@@ -14,8 +14,8 @@ from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
 from yolor_cfg.ops.iou_losses import OVERLAPS
-from yolor_cfg.sections.heads import pairs
-from yolor_cfg.train.losses.base import HeadOutput, first_of_each, last_of_each
+from yolor_cfg.sections.heads import anchor_pairs
+from yolor_cfg.train.losses.base import HeadOutput, first_occurrences, last_occurrences
 
 LIKELY = 0.25  # predictions without a class above this are not spared by `ignore_thresh`
 
@@ -29,7 +29,7 @@ class Truths(NamedTuple):
     classes: Tensor
 
     @staticmethod
-    def of(targets: Tensor, section: Any) -> Truths:
+    def from_targets(targets: Tensor, section: Any) -> Truths:
         """Those of the targets [T, 6] that the section can learn: known classes, sizes above 0, the first
         `max` of each image (C Darknet's labels hold no more)."""
         image, classes = targets[:, :2].long().unbind(1)
@@ -42,14 +42,14 @@ class Truths(NamedTuple):
         return Truths(image[order], targets[order, 2:], classes[order])
 
 
-class Best(NamedTuple):
+class BestTruth(NamedTuple):
     """The object that each prediction overlaps most, all [P]: by how much (0: none), and which."""
 
     overlap: Tensor
     truth: Tensor
 
     @staticmethod
-    def of(boxes: Tensor, truths: Truths) -> Best:
+    def from_boxes(boxes: Tensor, truths: Truths) -> BestTruth:
         """boxes [N, A*H*W, 4] as fractions."""
         overlap, truth = boxes.new_zeros(boxes.shape[:2]), truths.image.new_zeros(boxes.shape[:2])
         for image in range(len(boxes)):
@@ -58,21 +58,21 @@ class Best(NamedTuple):
                 theirs = iou_matrix(to_xyxy(boxes[image]), to_xyxy(truths.boxes[mine]))
                 overlap[image], best = theirs.max(dim=1)
                 truth[image] = mine[best]
-        return Best(overlap.flatten(), truth.flatten())
+        return BestTruth(overlap.flatten(), truth.flatten())
 
 
-class Rows(NamedTuple):
+class Assignments(NamedTuple):
     """Writes in their order: `place` of the prediction and number of the object [R]."""
 
-    place: Tensor
+    prediction: Tensor
     truth: Tensor
 
     @staticmethod
-    def joined(*parts: Rows) -> Rows:
-        return Rows(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    def cat(*parts: Assignments) -> Assignments:
+        return Assignments(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
-def anchor_rows(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Rows:
+def assign_anchors(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Assignments:
     """Each object at the cell of its centre (of its left top with `corner` 1, right bottom with -1): the
     anchor most like it, and those more like it than `iou_thresh`, as far as they are this head's."""
     section = head.section
@@ -88,7 +88,7 @@ def anchor_rows(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Rows:
     cell = (point * point.new_tensor([width, height])).long().clamp(min=0)
     column, row = torch.minimum(cell, cell.new_tensor([width - 1, height - 1])).unbind(1)
     place = ((truths.image[truth] * count + slots[member]) * height + row) * width + column
-    return Rows(place, truth)
+    return Assignments(place, truth)
 
 
 def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +96,7 @@ def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     head's slots hold them, and which anchors those are (a second mention in `mask` counts for nothing)."""
     section = head.section
     known = max(section.num, 1 + max(section.mask))
-    sizes = like.new_tensor(pairs(section.anchors, known)) / net_size(head, like)
+    sizes = like.new_tensor(anchor_pairs(section.anchors, known)) / net_size(head, like)
     firsts = {anchor: slot for slot, anchor in reversed(list(enumerate(section.mask)))}
     slots = torch.tensor(list(firsts.values()), device=like.device)
     columns = torch.tensor(list(firsts), device=like.device)
@@ -109,13 +109,13 @@ def net_size(head: HeadOutput, like: Tensor) -> Tensor:
     return like.new_tensor([across * head.raw.shape[3], down * head.raw.shape[2]])
 
 
-def fractions(head: HeadOutput) -> Tensor:
+def predicted_boxes(head: HeadOutput) -> Tensor:
     """The predicted boxes [N, A*H*W, 4] as fractions of the image; call without gradients."""
     boxes: Tensor = head.layer.decode(head.raw)[0]
     return boxes / net_size(head, boxes).repeat(2)
 
 
-def multipliers(section: Any, like: Tensor) -> Tensor:
+def class_multipliers(section: Any, like: Tensor) -> Tensor:
     """How much each class [K] weighs: the most frequent over its own count in `counters_per_class`."""
     if not section.counters_per_class:
         return like.new_ones(section.classes)
@@ -134,28 +134,28 @@ class ClassWrites(NamedTuple):
     """Writes of a class in their order, all [R]: the first at a prediction says no to all other classes, each
     further one sets its own class alone to its `aim`; `again` marks firsts that do so too."""
 
-    place: Tensor
+    prediction: Tensor
     classes: Tensor
-    aim: Tensor
-    again: Tensor
+    target: Tensor
+    overwrites: Tensor
 
 
 class ClassTargets(NamedTuple):
     """What the classes of the predictions at `place` [U] learn [U, K], and how much it counts [U, K]."""
 
-    place: Tensor
-    wanted: Tensor
+    prediction: Tensor
+    target: Tensor
     weight: Tensor
 
 
-def class_targets(section: Any, scores: Tensor, writes: ClassWrites, *, focal: bool) -> ClassTargets:
+def merge_class_writes(section: Any, scores: Tensor, writes: ClassWrites, *, focal: bool) -> ClassTargets:
     """Fold the writes of a head whose class probabilities are `scores` [P, K].
 
     As in C Darknet `cls_normalizer` counts only with `counters_per_class`, and only for first writes.
     """
-    first = first_of_each(writes.place)
-    place, chosen = writes.place[first], writes.classes[first]
-    factors = multipliers(section, scores)
+    first = first_occurrences(writes.prediction)
+    place, chosen = writes.prediction[first], writes.classes[first]
+    factors = class_multipliers(section, scores)
     yes = torch.zeros_like(scores[place])
     yes.scatter_(1, chosen[:, None], 1)
     if focal:
@@ -164,13 +164,13 @@ def class_targets(section: Any, scores: Tensor, writes: ClassWrites, *, focal: b
         wanted = yes * (1 - section.label_smooth_eps) + section.label_smooth_eps / 2
         gain = factors * section.cls_normalizer if section.counters_per_class else factors
         weight = torch.where(yes > 0, gain, 1)
-    later = writes.again.clone()
+    later = writes.overwrites.clone()
     later |= torch.ones_like(later).index_fill(0, first, False)
     rows = later.nonzero()[:, 0]
-    at = torch.searchsorted(place, writes.place[rows])
-    last = last_of_each(at * section.classes + writes.classes[rows])
+    at = torch.searchsorted(place, writes.prediction[rows])
+    last = last_occurrences(at * section.classes + writes.classes[rows])
     at, rows = at[last], rows[last]
-    wanted[at, writes.classes[rows]] = writes.aim[rows]
+    wanted[at, writes.classes[rows]] = writes.target[rows]
     weight[at, writes.classes[rows]] = factors[writes.classes[rows]]
     return ClassTargets(place, wanted, weight)
 

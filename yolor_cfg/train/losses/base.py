@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def as_it_is(counts: Tensor) -> Tensor:
+def identity(counts: Tensor) -> Tensor:
     """The counts of the one process there is."""
     return counts
 
@@ -33,7 +33,7 @@ class LossRules(NamedTuple):
     label_smoothing: float = 0.0
     iou_ratio: float = 1.0  # how much of the objectness target is the overlap, the rest is 1
     seen: int = 0
-    counted: Callable[[Tensor], Tensor] = as_it_is
+    all_reduce: Callable[[Tensor], Tensor] = identity
     batch: str = ""
 
 
@@ -81,12 +81,12 @@ class HeadLoss(NamedTuple):
         return self.box + self.objectness + self.classes
 
 
-def steered(value: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
+def attach_gradient(value: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
     """`value`, whose gradient with respect to `at` is `gradient`, whatever it was computed from."""
     return value.detach() + ((at - at.detach()) * gradient.detach()).sum()
 
 
-def first_of_each(keys: Tensor) -> Tensor:
+def first_occurrences(keys: Tensor) -> Tensor:
     """For each distinct key (ascending) the index of its first occurrence in keys [R]."""
     order = keys.argsort(stable=True)
     ordered = keys[order]
@@ -95,7 +95,7 @@ def first_of_each(keys: Tensor) -> Tensor:
     return order[starts]
 
 
-def last_of_each(keys: Tensor) -> Tensor:
+def last_occurrences(keys: Tensor) -> Tensor:
     """For each distinct key (ascending) the index of its last occurrence: who writes last, on any device."""
     order = keys.argsort(stable=True)
     ordered = keys[order]

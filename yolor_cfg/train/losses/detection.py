@@ -11,12 +11,12 @@ from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou, to_xyxy
 from yolor_cfg.train.losses.assign import Truths
-from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, first_of_each
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, first_occurrences
 
 SMALL, FIRST, SECOND = 0.1, 0, 1  # `forced`: an object smaller than that takes the second box, else the first
 
 
-class Cells(NamedTuple):
+class CellOutputs(NamedTuple):
     """The map cell by cell: classes [N*C, K], objectness [N*C, A], boxes [N*C, A, 4]."""
 
     classes: Tensor
@@ -24,15 +24,15 @@ class Cells(NamedTuple):
     boxes: Tensor
 
     @staticmethod
-    def of(raw: Tensor, section: Any) -> Cells:
+    def from_raw(raw: Tensor, section: Any) -> CellOutputs:
         """raw [N, n, 1, 1]: the classes of all cells, then their objectness, then their boxes."""
         cells, num = section.side**2, section.num
         parts = raw.flatten(1).split([cells * section.classes, cells * num, cells * num * 4], dim=1)
         classes, objectness, boxes = (part.unflatten(1, (cells, -1)).flatten(0, 1) for part in parts)
-        return Cells(classes, objectness, boxes.unflatten(1, (num, 4)))
+        return CellOutputs(classes, objectness, boxes.unflatten(1, (num, 4)))
 
 
-class Objects(NamedTuple):
+class CellObjects(NamedTuple):
     """The object of each cell that has one [U]: of several the first. `boxes` [U, 4]: centre in the cell,
     width and height as fractions of the image."""
 
@@ -43,16 +43,16 @@ class Objects(NamedTuple):
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
     """The loss of each head by itself."""
-    return [_head_loss(head, inputs.targets) for head in inputs.heads]
+    return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
     section = head.section
-    cells = Cells.of(head.raw, section)
-    objects = _objects(section, targets.to(head.raw.dtype))
+    cells = CellOutputs.from_raw(head.raw, section)
+    objects = _assign_objects(section, targets.to(head.raw.dtype))
     boxes = cells.boxes[objects.cell]  # [U, A, 4]
     with torch.no_grad():
-        overlap, chosen = _chosen(section, boxes, objects.boxes)
+        overlap, chosen = _choose_boxes(section, boxes, objects.boxes)
     wanted = torch.zeros_like(cells.objectness)
     weight = torch.full_like(wanted, section.noobject_scale)
     wanted[objects.cell, chosen] = overlap if section.rescore else 1.0
@@ -63,20 +63,22 @@ def _head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
         aim = torch.cat([aim[:, :2], aim[:, 2:].sqrt()], dim=1)
     mine = boxes.gather(1, chosen[:, None, None].expand(-1, 1, 4))[:, 0]
     box = (mine - aim).square().sum() / 2 * section.coord_scale
-    return HeadLoss(box, objectness, _classes(section, cells, objects), len(objects.cell))
+    return HeadLoss(box, objectness, _class_loss(section, cells, objects), len(objects.cell))
 
 
-def _objects(section: Any, targets: Tensor) -> Objects:
-    truths, side = Truths.of(targets, section), section.side
+def _assign_objects(section: Any, targets: Tensor) -> CellObjects:
+    truths, side = Truths.from_targets(targets, section), section.side
     inside = truths.boxes[:, :2] * side
     column, row = inside.long().clamp(0, side - 1).unbind(1)
     cell = (truths.image * side + row) * side + column
-    first = first_of_each(cell)
+    first = first_occurrences(cell)
     centre = inside - torch.stack([column, row], dim=1)
-    return Objects(cell[first], torch.cat([centre, truths.boxes[:, 2:]], dim=1)[first], truths.classes[first])
+    return CellObjects(
+        cell[first], torch.cat([centre, truths.boxes[:, 2:]], dim=1)[first], truths.classes[first]
+    )
 
 
-def _chosen(section: Any, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _choose_boxes(section: Any, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """The overlap of each object [U] with its box, and which box that is: the one that overlaps it most; the
     nearest in all four numbers where none does."""
     scale = boxes.new_tensor([1 / section.side, 1 / section.side, 1, 1])
@@ -91,7 +93,7 @@ def _chosen(section: Any, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]
     return overlap.gather(1, chosen[:, None])[:, 0], chosen
 
 
-def _classes(section: Any, cells: Cells, objects: Objects) -> Tensor:
+def _class_loss(section: Any, cells: CellOutputs, objects: CellObjects) -> Tensor:
     scores = cells.classes[objects.cell]  # [U, K]
     if section.softmax:
         right = scores.gather(1, objects.classes[:, None]).clamp(min=torch.finfo(scores.dtype).tiny)

@@ -13,21 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolor_cfg.ops.heads import spread_out
+from yolor_cfg.ops.heads import scale_xy
 from yolor_cfg.ops.iou_losses import OVERLAPS
-from yolor_cfg.train.losses.assign import ClassWrites, Rows, class_targets, multipliers
-from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, last_of_each, steered
+from yolor_cfg.train.losses.assign import Assignments, ClassWrites, class_multipliers, merge_class_writes
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, attach_gradient, last_occurrences
 from yolor_cfg.train.losses.yolo import (
-    Aims,
-    Confidence,
-    Plan,
-    background,
-    bounded,
-    class_writes,
+    BoxTargets,
+    ObjectnessTargets,
+    YoloAssignment,
+    assign_targets,
+    background_objectness,
+    clip_deltas,
+    collect_class_writes,
+    combine_losses,
     cross_entropy,
-    joined,
-    planned,
-    pulled_up,
+    inverse_class_counts,
     slopes,
 )
 
@@ -38,69 +38,73 @@ BOX = 8  # x, its deviation, y, its deviation, w, h likewise; then objectness an
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
     """The loss of each head by itself."""
-    return [_head_loss(head, inputs.targets) for head in inputs.heads]
+    return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
     section, values = head.section, head.raw.flatten(0, 3)  # [P, 9 + K]
     with torch.no_grad():
         outputs = values.sigmoid()
         scores = outputs[:, BOX + 1 :]
-        plan = planned(head, targets.to(values.dtype), scores, corner=head.layer.corner)
-        confidence = _confidence(section, plan)
-        classes = class_targets(section, scores, _class_writes(section, plan), focal=False)
-        share = pulled_up(scores, classes)
-    boxes = Rows.joined(plan.early, plan.rows)
-    box = _boxes(head, values[boxes.place, :BOX], plan=plan, boxes=boxes, share=share)
-    return joined(head, box, confidence=confidence, classes=classes, entropy=cross_entropy)
+        plan = assign_targets(head, targets.to(values.dtype), scores, corner=head.layer.corner)
+        confidence = _assign_objectness(section, plan)
+        classes = merge_class_writes(section, scores, _collect_class_writes(section, plan), focal=False)
+        share = inverse_class_counts(scores, classes)
+    boxes = Assignments.cat(plan.early, plan.rows)
+    box = _box_loss(head, values[boxes.prediction, :BOX], plan=plan, boxes=boxes, share=share)
+    return combine_losses(head, box, confidence=confidence, classes=classes, entropy=cross_entropy)
 
 
-def _class_writes(section: Any, plan: Plan) -> ClassWrites:
+def _collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
     """As [yolo]'s; with `objectness_smooth` spared predictions learn their class before all others."""
-    writes = class_writes(section, plan)
+    writes = collect_class_writes(section, plan)
     if not section.objectness_smooth:
         return writes
-    place = plan.spared.nonzero()[:, 0]
+    place = plan.ignore_mask.nonzero()[:, 0]
     classes = plan.truths.classes[plan.best.truth[place]]
-    aim = writes.aim.new_full(place.shape, 1 - section.label_smooth_eps / 2)
+    aim = writes.target.new_full(place.shape, 1 - section.label_smooth_eps / 2)
     before = ClassWrites(place, classes, aim, torch.zeros_like(place, dtype=torch.bool))
     return ClassWrites(*(torch.cat(both) for both in zip(before, writes, strict=True)))
 
 
-def _confidence(section: Any, plan: Plan) -> Confidence:
-    wanted, weight, count = background(section, plan, aim=plan.best.overlap.square())
-    last = last_of_each(plan.rows.place)
-    place, truth = plan.rows.place[last], plan.rows.truth[last]
-    factors = multipliers(section, weight)[plan.truths.classes[truth]]
+def _assign_objectness(section: Any, plan: YoloAssignment) -> ObjectnessTargets:
+    wanted, weight, count = background_objectness(section, plan, target=plan.best.overlap.square())
+    last = last_occurrences(plan.rows.prediction)
+    place, truth = plan.rows.prediction[last], plan.rows.truth[last]
+    factors = class_multipliers(section, weight)[plan.truths.classes[truth]]
     wanted[place], weight[place] = 1.0, factors * section.obj_normalizer
-    return Confidence(wanted, weight, count)
+    return ObjectnessTargets(wanted, weight, count)
 
 
-def _boxes(head: HeadOutput, values: Tensor, *, plan: Plan, boxes: Rows, share: Tensor) -> Tensor:
+def _box_loss(
+    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+) -> Tensor:
     """values [R, 8]: the value, with C Darknet's deltas for a gradient."""
     section = head.section
     with torch.no_grad():
         value, delta, of_deviation = _densities(head, values, plan=plan, boxes=boxes)
-        factors = multipliers(section, values)[plan.truths.classes[boxes.truth], None]
+        factors = class_multipliers(section, values)[plan.truths.classes[boxes.truth], None]
         factor = factors * section.iou_normalizer
         value = value * (factor if section.iou_loss == "mse" else section.uc_normalizer)
         if section.iou_loss != "mse":
-            pred, truth = plan.boxes[boxes.place], plan.truths.boxes[boxes.truth]
+            pred, truth = plan.boxes[boxes.prediction], plan.truths.boxes[boxes.truth]
             slope = slopes(pred, truth, section.iou_loss)
             delta = _overlap_deltas(values, slope, corner=head.layer.corner)
             value = value + (1 - OVERLAPS[section.iou_loss](pred, truth))[:, None] * factor / 4
         both = torch.stack([delta * factor, of_deviation * section.uc_normalizer], dim=-1).flatten(1)
-        part = share[boxes.place, None]
-        both = bounded(both, section.max_delta) * part
-    return steered((value * part).sum(), values, -both)
+        part = share[boxes.prediction, None]
+        both = clip_deltas(both, section.max_delta) * part
+    return attach_gradient((value * part).sum(), values, -both)
 
 
-def _densities(head: HeadOutput, values: Tensor, *, plan: Plan, boxes: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def _densities(
+    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments
+) -> tuple[Tensor, Tensor, Tensor]:
     """For x, y, w, h of each row [R, 4]: minus the logarithm of the density, and what C Darknet moves the
     number and its deviation by."""
-    aims = Aims.of(head, plan, boxes, corner=head.layer.corner)
-    centre = spread_out(values[:, 0:4:2].sigmoid(), head.section.scale_x_y)
-    off = torch.cat([aims.centre - centre, aims.size - values[:, 4:8:2]], dim=1)
+    aims = BoxTargets.from_assignments(head, plan, boxes, corner=head.layer.corner)
+    centre = scale_xy(values[:, 0:4:2].sigmoid(), head.section.scale_x_y)
+    off = torch.cat([aims.center - centre, aims.size - values[:, 4:8:2]], dim=1)
     deviation = values[:, 1:8:2].sigmoid().clamp(min=torch.finfo(values.dtype).tiny)
     wide = deviation + LEAST_DEVIATION
     density = (-(off / deviation).square() / 2).exp() / (math.sqrt(2 * math.pi) * wide)

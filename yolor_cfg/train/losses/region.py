@@ -14,46 +14,46 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou, to_xyxy
-from yolor_cfg.train.losses.assign import Best, Rows, Truths, focal_weight, fractions
-from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_of_each
+from yolor_cfg.train.losses.assign import Assignments, BestTruth, Truths, focal_weight, predicted_boxes
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences
 
-FIRST_IMAGES, THEIR_SCALE = 12800, 0.01  # so long every prediction also learns to be its anchor
+FIRST_IMAGES, PRIOR_SCALE = 12800, 0.01  # so long every prediction also learns to be its anchor
 
 
-class Plan(NamedTuple):
+class RegionAssignment(NamedTuple):
     """Objects, predicted `boxes` [P, 4] as fractions, the object each overlaps most, and the `rows` that
     count: of several objects at one prediction the last."""
 
     truths: Truths
     boxes: Tensor
-    best: Best
-    rows: Rows
-    every_row: Rows
+    best: BestTruth
+    rows: Assignments
+    all_rows: Assignments
 
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
     """The loss of each head by itself."""
-    return [_head_loss(head, inputs) for head in inputs.heads]
+    return [_compute_head_loss(head, inputs) for head in inputs.heads]
 
 
-def _head_loss(head: HeadOutput, inputs: LossInputs) -> HeadLoss:
+def _compute_head_loss(head: HeadOutput, inputs: LossInputs) -> HeadLoss:
     values = head.raw.flatten(0, 3)  # [P, 5 + K]
     with torch.no_grad():
-        truths = Truths.of(inputs.targets.to(values.dtype), head.section)
-        boxes = fractions(head)
-        every = _rows(head, truths, boxes.flatten(0, 1))
-        last = last_of_each(every.place)
-        rows = Rows(every.place[last], every.truth[last])
-        plan = Plan(truths, boxes.flatten(0, 1), Best.of(boxes, truths), rows, every)
+        truths = Truths.from_targets(inputs.targets.to(values.dtype), head.section)
+        boxes = predicted_boxes(head)
+        every = _assign_anchors(head, truths, boxes.flatten(0, 1))
+        last = last_occurrences(every.prediction)
+        rows = Assignments(every.prediction[last], every.truth[last])
+        plan = RegionAssignment(truths, boxes.flatten(0, 1), BestTruth.from_boxes(boxes, truths), rows, every)
     return HeadLoss(
-        _box(head, values, plan, rules=inputs.rules),
-        _objectness(head.section, values, plan),
-        _classes(head, values, plan),
-        len(every.place),
+        _box_loss(head, values, plan, rules=inputs.rules),
+        _objectness_loss(head.section, values, plan),
+        _class_loss(head, values, plan),
+        len(every.prediction),
     )
 
 
-def _rows(head: HeadOutput, truths: Truths, boxes: Tensor) -> Rows:
+def _assign_anchors(head: HeadOutput, truths: Truths, boxes: Tensor) -> Assignments:
     """Each object with the anchor of its cell whose size (as predicted, or with `bias_match` its own) is most
     like it."""
     _, anchors, height, width = head.raw.shape[:4]
@@ -66,15 +66,15 @@ def _rows(head: HeadOutput, truths: Truths, boxes: Tensor) -> Rows:
         sizes = (sizes.new_tensor(head.grid.anchors) / cells).expand_as(sizes)
     shapes = [torch.cat([-size / 2, size / 2], dim=-1) for size in (sizes, truths.boxes[:, None, 2:])]
     best = iou(*shapes).argmax(1)
-    return Rows(places.gather(1, best[:, None])[:, 0], torch.arange(len(best), device=best.device))
+    return Assignments(places.gather(1, best[:, None])[:, 0], torch.arange(len(best), device=best.device))
 
 
-def _box(head: HeadOutput, values: Tensor, plan: Plan, *, rules: LossRules) -> Tensor:
+def _box_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment, *, rules: LossRules) -> Tensor:
     place, truth = plan.rows
     _, anchors, height, width = head.raw.shape[:4]
     wanted = torch.zeros_like(values[:, :4])
     wanted[:, :2] = 0.5
-    weight = torch.full_like(values[:, 0], THEIR_SCALE if rules.seen < FIRST_IMAGES else 0.0)
+    weight = torch.full_like(values[:, 0], PRIOR_SCALE if rules.seen < FIRST_IMAGES else 0.0)
     boxes = plan.truths.boxes[truth] * wanted.new_tensor([width, height, width, height])
     sizes = wanted.new_tensor(head.grid.anchors)[place // (width * height) % anchors]
     cell = torch.stack([place % width, place // width % height], dim=1)
@@ -84,7 +84,7 @@ def _box(head: HeadOutput, values: Tensor, plan: Plan, *, rules: LossRules) -> T
     return ((got - wanted).square().sum(1) * weight).sum() / 2
 
 
-def _objectness(section: Any, values: Tensor, plan: Plan) -> Tensor:
+def _objectness_loss(section: Any, values: Tensor, plan: RegionAssignment) -> Tensor:
     place, truth = plan.rows
     objectness = values[:, 4].sigmoid()
     wanted = torch.zeros_like(objectness)
@@ -99,39 +99,39 @@ def _objectness(section: Any, values: Tensor, plan: Plan) -> Tensor:
     return ((objectness - wanted).square() * weight).sum() / 2
 
 
-class Writes(NamedTuple):
+class WeightedClassWrites(NamedTuple):
     """Writes of classes in their order: the prediction, the class and the weight of each [R]."""
 
-    place: Tensor
+    prediction: Tensor
     classes: Tensor
     weight: Tensor
 
 
-def _class_writes(section: Any, objectness: Tensor, plan: Plan) -> Writes:
+def _collect_class_writes(section: Any, objectness: Tensor, plan: RegionAssignment) -> WeightedClassWrites:
     """With `classfix` above 0 all predictions that overlap an object learn its class, before the objects' own
     predictions do."""
-    rows = plan.every_row
-    scale = torch.full_like(rows.place, section.class_scale, dtype=objectness.dtype)
-    writes = Writes(rows.place, plan.truths.classes[rows.truth], scale)
+    rows = plan.all_rows
+    scale = torch.full_like(rows.prediction, section.class_scale, dtype=objectness.dtype)
+    writes = WeightedClassWrites(rows.prediction, plan.truths.classes[rows.truth], scale)
     if section.classfix <= 0:
         return writes
     place = (plan.best.overlap > section.thresh).nonzero()[:, 0]
     weight = torch.full_like(objectness[place], section.class_scale)
     if section.classfix == 2:
         weight = weight * objectness[place]
-    before = Writes(place, plan.truths.classes[plan.best.truth[place]], weight)
-    return Writes(*(torch.cat(both) for both in zip(before, writes, strict=True)))
+    before = WeightedClassWrites(place, plan.truths.classes[plan.best.truth[place]], weight)
+    return WeightedClassWrites(*(torch.cat(both) for both in zip(before, writes, strict=True)))
 
 
-def _classes(head: HeadOutput, values: Tensor, plan: Plan) -> Tensor:
+def _class_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment) -> Tensor:
     section, rules = head.section, head.layer.rules
-    writes = _class_writes(section, values[:, 4].detach().sigmoid(), plan)
-    chain, covered = _ways(section.classes, rules.tree, like=values)
+    writes = _collect_class_writes(section, values[:, 4].detach().sigmoid(), plan)
+    chain, covered = _class_paths(section.classes, rules.tree, like=values)
     # Who writes each number last: for every class the last row that covers it, as one key each.
     row, number = covered[writes.classes].nonzero(as_tuple=True)
-    last = last_of_each(writes.place[row] * section.classes + number)
+    last = last_occurrences(writes.prediction[row] * section.classes + number)
     row, number = row[last], number[last]
-    place, wanted, weight = writes.place[row], chain[writes.classes[row], number], writes.weight[row]
+    place, wanted, weight = writes.prediction[row], chain[writes.classes[row], number], writes.weight[row]
     if section.focal_loss and rules.tree is None:
         probability = values[:, 5:].detach()
         probability = probability.softmax(1) if section.softmax else probability
@@ -141,11 +141,11 @@ def _classes(head: HeadOutput, values: Tensor, plan: Plan) -> Tensor:
         return ((values[place, 5 + number] - wanted).square() * weight).sum() / 2
     chosen = wanted > 0
     place, number, weight = place[chosen], number[chosen], weight[chosen]
-    logarithms = _logarithms(values[place, 5:], rules.tree).gather(1, number[:, None])[:, 0]
+    logarithms = _log_probabilities(values[place, 5:], rules.tree).gather(1, number[:, None])[:, 0]
     return -(logarithms * weight).sum()
 
 
-def _ways(classes: int, tree: Any, *, like: Tensor) -> tuple[Tensor, Tensor]:
+def _class_paths(classes: int, tree: Any, *, like: Tensor) -> tuple[Tensor, Tensor]:
     """For each class [K, K]: 1 for itself and its ancestors; and which numbers learning it writes (those of
     the groups on its way to the root; all without a tree)."""
     chain = torch.eye(classes, dtype=like.dtype, device=like.device)
@@ -159,7 +159,7 @@ def _ways(classes: int, tree: Any, *, like: Tensor) -> tuple[Tensor, Tensor]:
     return chain, chain @ same > 0
 
 
-def _logarithms(logits: Tensor, tree: Any) -> Tensor:
+def _log_probabilities(logits: Tensor, tree: Any) -> Tensor:
     """Logarithms of the probabilities [U, K], a tree's given the parent."""
     runs = tree.runs if tree is not None else (logits.shape[1],)
     return torch.cat([run.log_softmax(1) for run in logits.split(list(runs), dim=1)], dim=1)

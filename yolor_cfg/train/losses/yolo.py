@@ -21,148 +21,162 @@ from torch import Tensor
 from yolor_cfg.ops.iou_losses import OVERLAPS, darknet_slopes
 from yolor_cfg.train.losses.assign import (
     LIKELY,
-    Best,
+    Assignments,
+    BestTruth,
     ClassTargets,
     ClassWrites,
-    Rows,
     Truths,
-    anchor_rows,
-    class_targets,
-    fractions,
-    multipliers,
+    assign_anchors,
+    class_multipliers,
+    merge_class_writes,
     net_size,
+    predicted_boxes,
 )
-from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, first_of_each, last_of_each, steered
+from yolor_cfg.train.losses.base import (
+    HeadLoss,
+    HeadOutput,
+    LossInputs,
+    attach_gradient,
+    first_occurrences,
+    last_occurrences,
+)
 
 
-class Confidence(NamedTuple):
+class ObjectnessTargets(NamedTuple):
     """What objectness learns [P], how much it counts [P], and how many objects taught it."""
 
-    wanted: Tensor
+    target: Tensor
     weight: Tensor
-    rows: int
+    matches: int
 
 
-class Plan(NamedTuple):
+class YoloAssignment(NamedTuple):
     """Everything that is decided before a loss is computed: predicted `boxes` [P, 4] as fractions, `best`,
     the `early` rows (best overlap above `truth_thresh`) and the `rows` of the objects' anchors."""
 
     truths: Truths
     boxes: Tensor
-    best: Best
-    spared: Tensor  # [P] bool: above ignore_thresh, with a likely class
-    early: Rows
-    rows: Rows
+    best: BestTruth
+    ignore_mask: Tensor  # [P] bool: above ignore_thresh, with a likely class
+    early: Assignments
+    rows: Assignments
 
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
     """The loss of each head by itself."""
-    return [_head_loss(head, inputs.targets) for head in inputs.heads]
+    return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
     section = head.section
     values = head.raw.flatten(0, 3)  # [P, 5 + K]
     with torch.no_grad():
         outputs = values if section.new_coords else values.sigmoid()
-        plan = planned(head, targets.to(values.dtype), outputs[:, 5:])
-        confidence = _confidence(section, outputs[:, 4], plan)
-        classes = class_targets(
-            section, outputs[:, 5:], class_writes(section, plan), focal=section.focal_loss
+        plan = assign_targets(head, targets.to(values.dtype), outputs[:, 5:])
+        confidence = _assign_objectness(section, outputs[:, 4], plan)
+        classes = merge_class_writes(
+            section, outputs[:, 5:], collect_class_writes(section, plan), focal=section.focal_loss
         )
-        share = _share(section, outputs, plan, confidence=confidence, classes=classes)
-    boxes = Rows.joined(plan.early, plan.rows)
-    loss = _squares if section.iou_loss == "mse" else _overlaps
-    box = loss(head, values[boxes.place, :4], plan=plan, boxes=boxes, share=share)
-    entropy = squared if section.new_coords else cross_entropy
-    return joined(head, box, confidence=confidence, classes=classes, entropy=entropy)
+        share = _delta_scale(section, outputs, plan, confidence=confidence, classes=classes)
+    boxes = Assignments.cat(plan.early, plan.rows)
+    loss = _mse_loss if section.iou_loss == "mse" else _iou_loss
+    box = loss(head, values[boxes.prediction, :4], plan=plan, boxes=boxes, share=share)
+    entropy = half_squared_error if section.new_coords else cross_entropy
+    return combine_losses(head, box, confidence=confidence, classes=classes, entropy=entropy)
 
 
-def joined(
+def combine_losses(
     head: HeadOutput,
     box: Tensor,
     *,
-    confidence: Confidence,
+    confidence: ObjectnessTargets,
     classes: ClassTargets,
     entropy: Callable[[Tensor, Tensor], Tensor],
 ) -> HeadLoss:
     """The loss of a head from that of its boxes and from what objectness and classes learn."""
     values, first = head.raw.flatten(0, 3), head.section.box_values
-    objectness = (entropy(values[:, first - 1], confidence.wanted) * confidence.weight).sum()
-    of_classes = (entropy(values[classes.place, first:], classes.wanted) * classes.weight).sum()
+    objectness = (entropy(values[:, first - 1], confidence.target) * confidence.weight).sum()
+    of_classes = (entropy(values[classes.prediction, first:], classes.target) * classes.weight).sum()
     scale = head.section.delta_normalizer
-    return HeadLoss(box * scale, objectness * scale, of_classes * scale, confidence.rows)
+    return HeadLoss(box * scale, objectness * scale, of_classes * scale, confidence.matches)
 
 
-def planned(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner: int = 0) -> Plan:
+def assign_targets(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner: int = 0) -> YoloAssignment:
     """Decide who learns what; scores [P, K] are the class probabilities."""
     section = head.section
-    truths = Truths.of(targets, section)
-    boxes = fractions(head)
-    best = Best.of(boxes, truths)
+    truths = Truths.from_targets(targets, section)
+    boxes = predicted_boxes(head)
+    best = BestTruth.from_boxes(boxes, truths)
     spared = (scores > LIKELY).any(1) & (best.overlap > section.ignore_thresh)
     early = (best.overlap > section.truth_thresh).nonzero()[:, 0]
-    rows = anchor_rows(head, truths, corner=corner)
-    return Plan(truths, boxes.flatten(0, 1), best, spared, Rows(early, best.truth[early]), rows)
+    rows = assign_anchors(head, truths, corner=corner)
+    return YoloAssignment(
+        truths, boxes.flatten(0, 1), best, spared, Assignments(early, best.truth[early]), rows
+    )
 
 
-def class_writes(section: Any, plan: Plan) -> ClassWrites:
+def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
     """The classes of the rows; `objectness_smooth` aims early ones at the square of their overlap."""
-    rows = Rows.joined(plan.early, plan.rows)
-    aim = plan.best.overlap.new_full(rows.place.shape, 1 - section.label_smooth_eps / 2)
+    rows = Assignments.cat(plan.early, plan.rows)
+    aim = plan.best.overlap.new_full(rows.prediction.shape, 1 - section.label_smooth_eps / 2)
     again = torch.zeros_like(aim, dtype=torch.bool)
     if section.objectness_smooth:
-        early = len(plan.early.place)
-        aim[:early] = plan.best.overlap[plan.early.place].square()
+        early = len(plan.early.prediction)
+        aim[:early] = plan.best.overlap[plan.early.prediction].square()
         again[:early] = True
-    return ClassWrites(rows.place, plan.truths.classes[rows.truth], aim, again)
+    return ClassWrites(rows.prediction, plan.truths.classes[rows.truth], aim, again)
 
 
-def background(section: Any, plan: Plan, *, aim: Tensor) -> Confidence:
+def background_objectness(section: Any, plan: YoloAssignment, *, target: Tensor) -> ObjectnessTargets:
     """What objectness learns before the objects' own predictions are told: that there is nothing; where
     spared its `aim` [P] with `objectness_smooth`, else nothing at all; where early that there is an object.
     """
     overlap, smooth = plan.best.overlap, section.objectness_smooth
     wanted, weight = torch.zeros_like(overlap), torch.full_like(overlap, section.obj_normalizer)
     if smooth:
-        wanted = torch.where(plan.spared, aim, wanted)
+        wanted = torch.where(plan.ignore_mask, target, wanted)
     else:
-        weight = torch.where(plan.spared, 0, weight)
-    early = plan.early.place
+        weight = torch.where(plan.ignore_mask, 0, weight)
+    early = plan.early.prediction
     wanted[early] = overlap[early].square() if smooth else 1.0
     weight[early] = section.obj_normalizer
-    return Confidence(wanted, weight, len(plan.rows.place))
+    return ObjectnessTargets(wanted, weight, len(plan.rows.prediction))
 
 
-def _confidence(section: Any, objectness: Tensor, plan: Plan) -> Confidence:
-    wanted, weight, count = background(section, plan, aim=plan.best.overlap)
+def _assign_objectness(section: Any, objectness: Tensor, plan: YoloAssignment) -> ObjectnessTargets:
+    wanted, weight, count = background_objectness(section, plan, target=plan.best.overlap)
     rows, smooth = plan.rows, section.objectness_smooth
-    chosen = first_of_each(rows.place) if smooth else last_of_each(rows.place)
-    place, truth = rows.place[chosen], rows.truth[chosen]
-    factor = multipliers(section, objectness)[plan.truths.classes[truth]] * section.obj_normalizer
+    chosen = first_occurrences(rows.prediction) if smooth else last_occurrences(rows.prediction)
+    place, truth = rows.prediction[chosen], rows.truth[chosen]
+    factor = class_multipliers(section, objectness)[plan.truths.classes[truth]] * section.obj_normalizer
     if smooth:  # C Darknet leaves alone what has any delta by now
         untouched = weight[place] * (wanted[place] - objectness[place]) == 0
         place, factor = place[untouched], factor[untouched]
     wanted[place], weight[place] = 1.0, factor
-    return Confidence(wanted, weight, count)
+    return ObjectnessTargets(wanted, weight, count)
 
 
-def _share(
-    section: Any, outputs: Tensor, plan: Plan, *, confidence: Confidence, classes: ClassTargets
+def _delta_scale(
+    section: Any,
+    outputs: Tensor,
+    plan: YoloAssignment,
+    *,
+    confidence: ObjectnessTargets,
+    classes: ClassTargets,
 ) -> Tensor:
     """One over how many classes each prediction [P] is pulled up for: C Darknet averages so when
     `iou_thresh` lets several objects meet in one."""
     if section.iou_thresh >= 1:
         return torch.ones_like(plan.best.overlap)
-    touched = confidence.weight * (confidence.wanted - outputs[:, 4]) != 0
-    return torch.where(touched, pulled_up(outputs[:, 5:], classes), 1)
+    touched = confidence.weight * (confidence.target - outputs[:, 4]) != 0
+    return torch.where(touched, inverse_class_counts(outputs[:, 5:], classes), 1)
 
 
-def pulled_up(scores: Tensor, classes: ClassTargets) -> Tensor:
+def inverse_class_counts(scores: Tensor, classes: ClassTargets) -> Tensor:
     """One over the number of classes [P] whose delta is positive; 1 where none is."""
-    raised = ((classes.wanted - scores[classes.place]) * classes.weight > 0).sum(1)
+    raised = ((classes.target - scores[classes.prediction]) * classes.weight > 0).sum(1)
     share = torch.ones_like(scores[:, 0])
-    share[classes.place] = 1 / raised.clamp(min=1).to(share.dtype)
+    share[classes.prediction] = 1 / raised.clamp(min=1).to(share.dtype)
     return share
 
 
@@ -171,45 +185,49 @@ def cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
 
 
-def squared(values: Tensor, wanted: Tensor) -> Tensor:
+def half_squared_error(values: Tensor, wanted: Tensor) -> Tensor:
     """Half squared errors; the gradient is value - wanted."""
     return (values - wanted).square() / 2
 
 
-def row_weights(section: Any, plan: Plan, boxes: Rows, *, share: Tensor) -> Tensor:
+def row_weights(section: Any, plan: YoloAssignment, boxes: Assignments, *, share: Tensor) -> Tensor:
     """How much the box of each row counts [R]."""
-    factors = multipliers(section, share)[plan.truths.classes[boxes.truth]]
-    return section.iou_normalizer * factors * share[boxes.place]
+    factors = class_multipliers(section, share)[plan.truths.classes[boxes.truth]]
+    return section.iou_normalizer * factors * share[boxes.prediction]
 
 
-class Aims(NamedTuple):
+class BoxTargets(NamedTuple):
     """What x, y (in cells, from the cell's corner) and w, h (logarithms in anchors) of each row are to
     become, [R, 2] each."""
 
-    centre: Tensor
+    center: Tensor
     size: Tensor
 
     @staticmethod
-    def of(head: HeadOutput, plan: Plan, boxes: Rows, *, corner: int = 0) -> Aims:
+    def from_assignments(
+        head: HeadOutput, plan: YoloAssignment, boxes: Assignments, *, corner: int = 0
+    ) -> BoxTargets:
         """`corner`: 0 x, y are the centre, 1 the left top, -1 the right bottom."""
         _, anchors, height, width = head.raw.shape[:4]
         truth = plan.truths.boxes[boxes.truth]
         point = truth[:, :2] - corner * truth[:, 2:] / 2
-        cell = torch.stack([boxes.place % width, boxes.place // width % height], dim=1)
-        slot = boxes.place // (width * height) % anchors
+        cell = torch.stack([boxes.prediction % width, boxes.prediction // width % height], dim=1)
+        slot = boxes.prediction // (width * height) % anchors
         pixels = truth[:, 2:] * net_size(head, truth)
         factor = pixels / pixels.new_tensor(head.grid.anchors)[slot]
-        return Aims(point * point.new_tensor([width, height]) - cell, factor.log())
+        return BoxTargets(point * point.new_tensor([width, height]) - cell, factor.log())
 
 
-def _squares(head: HeadOutput, values: Tensor, *, plan: Plan, boxes: Rows, share: Tensor) -> Tensor:
+def _mse_loss(
+    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+) -> Tensor:
     """values [R, 4]. C Darknet's delta is the plain difference, which behind a logistic is the slope of a
     cross entropy (its smallest value is taken off)."""
     section, spread = head.section, head.section.scale_x_y
-    aims = Aims.of(head, plan, boxes)
-    centre = (aims.centre + (spread - 1) / 2) / spread  # where the logistic has to go
+    aims = BoxTargets.from_assignments(head, plan, boxes)
+    centre = (aims.center + (spread - 1) / 2) / spread  # where the logistic has to go
     if section.new_coords:
-        of_centre = squared(values[:, :2], centre) * spread
+        of_centre = half_squared_error(values[:, :2], centre) * spread
         size = (aims.size / 2).exp() / 2
     else:
         floor = torch.special.entr(centre.clamp(0, 1)) + torch.special.entr((1 - centre).clamp(0, 1))
@@ -217,21 +235,23 @@ def _squares(head: HeadOutput, values: Tensor, *, plan: Plan, boxes: Rows, share
         size = aims.size
     truth = plan.truths.boxes[boxes.truth]
     weight = row_weights(section, plan, boxes, share=share) * (2 - truth[:, 2] * truth[:, 3])
-    both = torch.cat([of_centre, squared(values[:, 2:], size)], dim=1)
+    both = torch.cat([of_centre, half_squared_error(values[:, 2:], size)], dim=1)
     return (both * weight[:, None]).sum()
 
 
-def _overlaps(head: HeadOutput, values: Tensor, *, plan: Plan, boxes: Rows, share: Tensor) -> Tensor:
+def _iou_loss(
+    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+) -> Tensor:
     """values [R, 4]. 1 - overlap, with C Darknet's deltas for a gradient, each bounded by `max_delta`."""
     section = head.section
-    pred, truth = plan.boxes[boxes.place], plan.truths.boxes[boxes.truth]
+    pred, truth = plan.boxes[boxes.prediction], plan.truths.boxes[boxes.truth]
     full = row_weights(section, plan, boxes, share=torch.ones_like(share))
     delta = slopes(pred, truth, section.iou_loss)
     if not section.new_coords:
         delta = torch.cat([delta[:, :2], delta[:, 2:] * values.detach()[:, 2:].exp()], dim=1)
-    delta = bounded(delta * full[:, None], section.max_delta) * share[boxes.place, None]
+    delta = clip_deltas(delta * full[:, None], section.max_delta) * share[boxes.prediction, None]
     overlap = OVERLAPS[section.iou_loss](pred, truth)
-    return steered(((1 - overlap) * full * share[boxes.place]).sum(), values, -delta)
+    return attach_gradient(((1 - overlap) * full * share[boxes.prediction]).sum(), values, -delta)
 
 
 def slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
@@ -240,6 +260,6 @@ def slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
     return darknet_slopes(torch.cat([pred[:, :2], size], dim=1), truth, kind)
 
 
-def bounded(delta: Tensor, most: float) -> Tensor:
+def clip_deltas(delta: Tensor, most: float) -> Tensor:
     """Deltas within +-most; what is no number or infinite is 0, as in C Darknet."""
     return torch.where(torch.isfinite(delta), delta, 0).clamp(-most, most)

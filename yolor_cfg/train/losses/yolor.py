@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolor_cfg.ops.iou_losses import ciou
-from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_of_each
-from yolor_cfg.train.targets import Matches, matched
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences
+from yolor_cfg.train.targets import Matches, match_targets
 
 GAINS_BY_CLASSES = 80  # the class gain is given for so many
 FOCAL_ALPHA = 0.25
-MANY_LEVELS, THEIR_GAIN = 4, 1.4
+MANY_LEVELS, MANY_LEVELS_GAIN = 4, 1.4
 
 
 def balance(levels: int) -> tuple[float, ...]:
@@ -25,16 +25,16 @@ def balance(levels: int) -> tuple[float, ...]:
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
     """The loss of each head; box and classes are means over the matches of a head in the whole batch."""
-    found = [_matches(head, inputs) for head in inputs.heads]
+    found = [_match_head(head, inputs) for head in inputs.heads]
     counts = torch.tensor([float(len(matches.image)) for matches in found], device=inputs.targets.device)
-    divisors = inputs.rules.counted(counts).clamp(min=1) / inputs.images
+    divisors = inputs.rules.all_reduce(counts).clamp(min=1) / inputs.images
     weights = balance(len(found))
     parts = zip(inputs.heads, found, divisors, weights, strict=True)
     gain = 3 / len(found)
-    many = THEIR_GAIN if len(found) >= MANY_LEVELS else 1.0
+    many = MANY_LEVELS_GAIN if len(found) >= MANY_LEVELS else 1.0
     rules = inputs.rules._replace(box=inputs.rules.box * gain, classes=inputs.rules.classes * gain)
     return [
-        _head_loss(
+        _compute_head_loss(
             head,
             matches,
             divisor,
@@ -44,23 +44,23 @@ def losses(inputs: LossInputs) -> list[HeadLoss]:
     ]
 
 
-def _matches(head: HeadOutput, inputs: LossInputs) -> Matches:
+def _match_head(head: HeadOutput, inputs: LossInputs) -> Matches:
     targets = inputs.targets.to(head.raw.dtype)
     anchors = targets.new_tensor(head.grid.anchors) / targets.new_tensor(head.grid.stride)
     height, width = head.raw.shape[2:4]
-    return matched(targets, anchors, (height, width), ratio=inputs.rules.anchor_ratio)
+    return match_targets(targets, anchors, (height, width), ratio=inputs.rules.anchor_ratio)
 
 
-def _head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, rules: LossRules) -> HeadLoss:
+def _compute_head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, rules: LossRules) -> HeadLoss:
     """`divisor` is the number of matches for each image of the batch."""
     raw, classes = head.raw, head.raw.shape[-1] - 5
-    values = raw[matches.where]  # [M, V]
-    overlap = ciou(_boxes(head, matches, values), matches.boxes)
+    values = raw[matches.indices]  # [M, V]
+    overlap = ciou(_predicted_boxes(head, matches, values), matches.boxes)
     box = (1 - overlap).sum() / divisor * rules.box
     objectness = (
-        _entropy(
+        _cross_entropy(
             raw[..., 4],
-            _objectness(raw, matches, overlap, rules=rules),
+            _objectness_targets(raw, matches, overlap, rules=rules),
             rules=rules,
             weight=rules.object_weight,
         )
@@ -69,31 +69,31 @@ def _head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, rules: Lo
     )
     wanted = torch.full_like(values[:, 5:], rules.label_smoothing / 2)
     wanted.scatter_(1, matches.classes[:, None], 1 - rules.label_smoothing / 2)
-    entropy = _entropy(values[:, 5:], wanted, rules=rules, weight=rules.class_weight)
+    entropy = _cross_entropy(values[:, 5:], wanted, rules=rules, weight=rules.class_weight)
     gain = rules.classes / GAINS_BY_CLASSES if classes > 1 else 0.0  # the mean over classes, times classes
     return HeadLoss(box, objectness, entropy / divisor * gain, len(matches.image))
 
 
-def _boxes(head: HeadOutput, matches: Matches, values: Tensor) -> Tensor:
+def _predicted_boxes(head: HeadOutput, matches: Matches, values: Tensor) -> Tensor:
     """Predicted boxes [M, 4]: centre relative to the cell, and size; in cells."""
     anchors = values.new_tensor(head.grid.anchors) / values.new_tensor(head.grid.stride)
     reach = 2 * values[:, :4].sigmoid()
     return torch.cat([reach[:, :2] - 0.5, reach[:, 2:].square() * anchors[matches.anchor]], dim=1)
 
 
-def _objectness(raw: Tensor, matches: Matches, overlap: Tensor, *, rules: LossRules) -> Tensor:
+def _objectness_targets(raw: Tensor, matches: Matches, overlap: Tensor, *, rules: LossRules) -> Tensor:
     """What the objectness of each cell [N, A, H, W] learns: the overlap of its last match, else 0.
 
     Only that match is written (found by a stable sort), so no device can choose another.
     """
     wanted = torch.zeros_like(raw[..., 4])
-    last = last_of_each(matches.cells(raw.shape))
+    last = last_occurrences(matches.flat_index(raw.shape))
     value = 1 - rules.iou_ratio + rules.iou_ratio * overlap.detach().clamp(min=0)
-    wanted[tuple(index[last] for index in matches.where)] = value[last]
+    wanted[tuple(index[last] for index in matches.indices)] = value[last]
     return wanted
 
 
-def _entropy(logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: float) -> Tensor:
+def _cross_entropy(logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: float) -> Tensor:
     """The sum of binary cross entropies; focal (arXiv 1708.02002) where `focal_gamma` is above 0."""
     entropy = F.binary_cross_entropy_with_logits(
         logits, wanted, pos_weight=logits.new_tensor(weight), reduction="none"

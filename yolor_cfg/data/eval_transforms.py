@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from yolor_cfg.data.rect import loaded_size, scaled
-from yolor_cfg.data.types import Fetch, Floats, Item
-from yolor_cfg.images.preprocess import YOLOR_FILL, Placement, Prepared
+from yolor_cfg.data.rect import resize_image, scaled_size
+from yolor_cfg.data.types import BatchItem, Fetch, Floats
+from yolor_cfg.images.preprocess import YOLOR_FILL, NetworkInput, Placement
 from yolor_cfg.images.types import Image, Size
 
 
-def moved(boxes_xywh: Floats, placement: Placement) -> Floats:
+def boxes_to_input(boxes_xywh: Floats, placement: Placement) -> Floats:
     """Boxes [B, 4], fractions of the picture, as fractions of the input."""
     height, width = placement.image_size
     gain = np.array([width * placement.gain_xy[0], height * placement.gain_xy[1]])
@@ -26,7 +26,7 @@ def moved(boxes_xywh: Floats, placement: Placement) -> Floats:
 
 
 @dataclass(frozen=True)
-class YolorPlain:
+class YolorEvalTransform:
     """YOLOR's test picture: long side scaled to that of `long_side` or of the input, grey around it, uint8.
 
     The picture starts at a whole pixel, boxes are moved by the unrounded half of the padding: both are
@@ -36,49 +36,52 @@ class YolorPlain:
     size: Size
     long_side: int | None = None
 
-    def at(self, size: Size) -> YolorPlain:
+    def replace_size(self, size: Size) -> YolorEvalTransform:
         """The same for a batch of another size."""
         return replace(self, size=size)
 
-    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> Item:
+    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItem:
         picture = fetch(index)
-        canvas, placement = padded(picture.image, self.size, long_side=self.long_side)
-        return Item(canvas, moved(picture.boxes_xywh, placement), picture.classes, placement)
+        canvas, placement = letterbox_image(picture.image, self.size, long_side=self.long_side)
+        return BatchItem(canvas, boxes_to_input(picture.boxes_xywh, placement), picture.classes, placement)
 
 
-def padded(image: Image, size: Size, *, long_side: int | None = None) -> tuple[Image, Placement]:
+def letterbox_image(image: Image, size: Size, *, long_side: int | None = None) -> tuple[Image, Placement]:
     """The picture [H, W, C] uint8 in the middle of grey 114, and where it lies there."""
     original = image.shape[0], image.shape[1]
-    inner = _inner(original, size, long_side)
+    inner = _inner_size(original, size, long_side)
     spare_y, spare_x = size[0] - inner[0], size[1] - inner[1]
     top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
     canvas = np.full((*size, image.shape[2]), YOLOR_FILL, np.uint8)
-    canvas[top : top + inner[0], left : left + inner[1]] = scaled(image, inner)
+    canvas[top : top + inner[0], left : left + inner[1]] = resize_image(image, inner)
     gain = inner[1] / original[1], inner[0] / original[0]
-    return canvas, Placement(original, size, gain, (spare_x / 2, spare_y / 2), clips=True)
+    return canvas, Placement(original, size, gain, (spare_x / 2, spare_y / 2), is_clipped=True)
 
 
-def _inner(original: Size, size: Size, long_side: int | None) -> Size:
+def _inner_size(original: Size, size: Size, long_side: int | None) -> Size:
     """The size of the picture in the input; one that does not fit is shrunk until it does."""
-    inner = loaded_size(original, long_side or max(size))
+    inner = scaled_size(original, long_side or max(size))
     gain = min(size[0] / inner[0], size[1] / inner[1])
     return inner if gain >= 1 else (max(1, round(inner[0] * gain)), max(1, round(inner[1] * gain)))
 
 
 @dataclass(frozen=True)
-class DarknetPlain:
+class DarknetEvalTransform:
     """C Darknet's test picture, float32, by `preprocess.stretch` or `preprocess.letterbox`."""
 
     size: Size
-    fit: Callable[[Image, Size], Prepared]
+    fit: Callable[[Image, Size], NetworkInput]
 
-    def at(self, size: Size) -> DarknetPlain:
+    def replace_size(self, size: Size) -> DarknetEvalTransform:
         """The same for a batch of another size."""
         return replace(self, size=size)
 
-    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> Item:
+    def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItem:
         picture = fetch(index)
         pixels, placement = self.fit(picture.image, self.size)
-        return Item(
-            pixels.transpose(1, 2, 0), moved(picture.boxes_xywh, placement), picture.classes, placement
+        return BatchItem(
+            pixels.transpose(1, 2, 0),
+            boxes_to_input(picture.boxes_xywh, placement),
+            picture.classes,
+            placement,
         )

@@ -13,19 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.types import Dataset
+from yolor_cfg.data.types import Dataset, Integers
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 MOST_PROBLEMS = 20
 ROW = 7
 """Values of a detection: number of the image, left, top, width, height in its pixels, score, class."""
 
 
-class Ground(NamedTuple):
+class GroundTruth(NamedTuple):
     """The true boxes of all images: boxes_ltwh [T, 4] left, top, width, height in pixels, and of each box the
     number of its image, its class, its area in pixels^2 as annotated, and whether it is a crowd.
 
@@ -39,12 +38,12 @@ class Ground(NamedTuple):
     files: tuple[str, ...]
     sizes: Integers
     images: Integers
-    boxes_ltwh: Floats
+    boxes_ltwh: Doubles
     classes: Integers
-    areas: Floats
+    areas: Doubles
     crowd: Flags
 
-    def boxes_at(self, rows: Flags | Integers) -> Ground:
+    def select_boxes(self, rows: Flags | Integers) -> GroundTruth:
         """The same images with only those boxes."""
         return self._replace(
             images=self.images[rows],
@@ -54,12 +53,12 @@ class Ground(NamedTuple):
             crowd=self.crowd[rows],
         )
 
-    def without(self, images: Sequence[int]) -> Ground:
+    def drop_images(self, images: Sequence[int]) -> GroundTruth:
         """The images keep their numbers, but those given have no true boxes: they could not be looked at."""
-        return self.boxes_at(~np.isin(self.images, list(images)))
+        return self.select_boxes(~np.isin(self.images, list(images)))
 
 
-def no_detections() -> Floats:
+def no_detections() -> Doubles:
     """[0, 7]."""
     return np.zeros((0, ROW))
 
@@ -72,18 +71,18 @@ def problem_lines(dataset: Dataset) -> list[str]:
     return [*lines[:MOST_PROBLEMS], f"{dataset.origin}: {len(lines)} in all, yolor data check -v shows them"]
 
 
-def of_dataset(dataset: Dataset) -> Ground:
+def dataset_ground_truth(dataset: Dataset) -> GroundTruth:
     """The truth of a Dataset, with its true areas and crowds; where it has no COCO ids, classes go by their
     number."""
     samples = tuple(dataset.samples)
     sizes = np.array([sample.size for sample in samples], dtype=np.int64).reshape(-1, 2)
     counts = [len(sample.classes) for sample in samples]
     images = np.repeat(np.arange(len(samples)), counts)
-    fractions = _joined([sample.boxes_xywh for sample in samples], np.float64).reshape(-1, 4)
+    fractions = _concat([sample.boxes_xywh for sample in samples], np.float64).reshape(-1, 4)
     height, width = sizes[images].T
     scale = np.stack([width, height, width, height], axis=1)
     centre, size = fractions[:, :2], fractions[:, 2:]
-    return Ground(
+    return GroundTruth(
         tuple(dataset.names),
         tuple(dataset.category_ids) or tuple(range(len(dataset.names))),
         tuple(sample.image_id for sample in samples),
@@ -91,17 +90,17 @@ def of_dataset(dataset: Dataset) -> Ground:
         sizes,
         images,
         np.concatenate([centre - size / 2, size], axis=1) * scale,
-        _joined([sample.classes for sample in samples], np.int64),
-        _joined([sample.areas for sample in samples], np.float64),
-        _joined([sample.crowd for sample in samples], np.bool_),
+        _concat([sample.classes for sample in samples], np.int64),
+        _concat([sample.areas for sample in samples], np.float64),
+        _concat([sample.crowd for sample in samples], np.bool_),
     )
 
 
-def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
+def _concat(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, kind), *(np.asarray(part, kind).reshape(-1) for part in parts)])
 
 
-def of_coco(path: str | Path) -> Ground:
+def coco_ground_truth(path: str | Path) -> GroundTruth:
     """The truth in a COCO JSON file. All its images count, those without boxes too; boxes of images or
     categories that it does not list count nowhere, as in pycocotools."""
     document = read_json(path)
@@ -109,18 +108,18 @@ def of_coco(path: str | Path) -> Ground:
         raise DataError(
             "this is no COCO ground truth",
             path=str(path),
-            found=described(document),
+            found=describe_json(document),
             allowed="an object with images, annotations, categories",
         )
     try:
-        return _of_document(document)
+        return _parse_coco(document)
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise DataError(
             "this COCO ground truth cannot be read", path=str(path), found=f"{type(fault).__name__}: {fault}"
         ) from None
 
 
-def _of_document(document: dict[str, Any]) -> Ground:
+def _parse_coco(document: dict[str, Any]) -> GroundTruth:
     categories = sorted({int(one["id"]): str(one["name"]) for one in document["categories"]}.items())
     listed = {one["id"]: one for one in document["images"]}
     number = {key: i for i, key in enumerate(listed)}
@@ -130,7 +129,7 @@ def _of_document(document: dict[str, Any]) -> Ground:
     ]
     corners = np.array([one["bbox"] for one in boxes], dtype=np.float64).reshape(-1, 4)
     areas = [one.get("area", one["bbox"][2] * one["bbox"][3]) for one in boxes]
-    return Ground(
+    return GroundTruth(
         tuple(name for _, name in categories),
         tuple(key for key, _ in categories),
         tuple(listed),
@@ -159,7 +158,7 @@ def read_json(path: str | Path) -> Any:
         raise DataError("this is no JSON", path=str(path), found="not text, or nested too deep") from None
 
 
-def described(value: Any) -> str:
+def describe_json(value: Any) -> str:
     """What a JSON value is, in a few words."""
     if isinstance(value, dict):
         return f"an object with {', '.join(list(value)[:5]) or 'nothing'}"

@@ -17,21 +17,21 @@ ORDER = 0x0D4E
 """Keeps the order's random numbers apart from those of the samples, which are keyed (seed, epoch, index)."""
 
 
-class Planned(NamedTuple):
+class BatchIndices(NamedTuple):
     """One global batch: numbers of its pictures, and its size where the sizes of batches differ."""
 
     indices: Integers
     size: Size | None = None
 
 
-class Plan(Protocol):
+class BatchSampler(Protocol):
     """Gives the global batches of an epoch, of all ranks together."""
 
-    def batches(self, epoch: int) -> Sequence[Planned]: ...
+    def batches(self, epoch: int) -> Sequence[BatchIndices]: ...
 
 
 @dataclass(frozen=True)
-class Shuffled:
+class ShuffledBatchSampler:
     """Full batches in random order: the last one is filled up from the start of the same order.
 
     So every step has the same shape, on every rank, and no picture is left out. `size_of(epoch, number)`
@@ -41,31 +41,32 @@ class Shuffled:
     count: int
     batch_size: int
     seed: int = 0
-    size_of: Callable[[int, int], Size] | None = None
+    pick_size: Callable[[int, int], Size] | None = None
 
-    def batches(self, epoch: int) -> Sequence[Planned]:
+    def batches(self, epoch: int) -> Sequence[BatchIndices]:
         order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self.count)
         steps = -(-self.count // self.batch_size)
         rows = np.resize(order, (steps, self.batch_size))
         return [
-            Planned(row, self.size_of(epoch, step) if self.size_of else None) for step, row in enumerate(rows)
+            BatchIndices(row, self.pick_size(epoch, step) if self.pick_size else None)
+            for step, row in enumerate(rows)
         ]
 
 
 @dataclass(frozen=True)
-class InOrder:
+class SequentialBatchSampler:
     """All pictures once, as the data list them; the last batch may be smaller."""
 
     count: int
     batch_size: int
 
-    def batches(self, epoch: int) -> Sequence[Planned]:
+    def batches(self, epoch: int) -> Sequence[BatchIndices]:
         starts = range(0, self.count, self.batch_size)
-        return [Planned(np.arange(start, min(start + self.batch_size, self.count))) for start in starts]
+        return [BatchIndices(np.arange(start, min(start + self.batch_size, self.count))) for start in starts]
 
 
 @dataclass(frozen=True)
-class Rect:
+class RectBatchSampler:
     """YOLOR's rectangular batches; with a seed they come in random order, each as full as it is."""
 
     sizes: NDArray[np.int32]
@@ -73,9 +74,9 @@ class Rect:
     rules: RectRules
     seed: int | None = None
 
-    def batches(self, epoch: int) -> Sequence[Planned]:
+    def batches(self, epoch: int) -> Sequence[BatchIndices]:
         made = rect_batches(self.sizes, batch_size=self.batch_size, rules=self.rules)
-        planned = [Planned(batch.indices, batch.size) for batch in made]
+        planned = [BatchIndices(batch.indices, batch.size) for batch in made]
         if self.seed is None:
             return planned
         order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(len(planned))
