@@ -46,7 +46,7 @@ def run(*args: object) -> Result:
 
 
 def written(path: str) -> list[tuple[float, float]]:
-    return [place.pixels for place in used_slots(find_head_anchors(load_graph(path)))]
+    return [place.size_in_pixels for place in used_slots(find_head_anchors(load_graph(path)))]
 
 
 def test_the_boxes_become_the_anchors_of_a_copy_that_differs_in_them_alone() -> None:

@@ -510,7 +510,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_half_file(
     monkeypatch.setattr(Path, "write_bytes", full)
     result = yolor("detect", *tiny, "pictures")
     assert result.exit_code == 1
-    assert "runs/detect/exp/1.png: cannot be written: no space left on device\n" in result.stderr
+    assert "runs/detect/exp/1.png: cannot be written\n  found:   No space left on device\n" in result.stderr
     assert results(here) == ["exp/0.png", "exp/summary.json"]
     assert summary(here / "runs/detect/exp")["complete"] is False
 

@@ -120,7 +120,7 @@ def test_a_signal_saves_and_says_how_to_go_on(cfg, data, monkeypatch, number, co
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunLogger, "batch", batch)
+        patch.setattr(RunLogger, "log_batch", batch)
         result = run(cfg, "--data", data, "--epochs", 2, "--workers", 0)
     assert result.exit_code == code, result.output
     assert "go on with: yolor train --resume runs/train/exp" in result.stderr

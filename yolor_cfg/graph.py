@@ -104,6 +104,10 @@ def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Grap
     return build_graph(read_document(path), reading)
 
 
+load = load_graph
+"""The short name, for `graph.load(path)`."""
+
+
 def read_document(path: str | Path) -> Document:
     """The parsed cfg file; raises CfgError when there is none."""
     try:

@@ -26,12 +26,20 @@ def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...
 
 
 def read_names(path: StrPath) -> tuple[str, ...]:
-    """One name a line, as in Darknet's .names files; a .data file leads to its `names=`.
+    """The names in a .names file, or in the one that a .data file names."""
+    if Path(path).suffix != ".data":
+        return read_names_file(path)
+    options = read_options(path)
+    if "names" not in options:
+        raise DataError("no names= in this .data file", path=str(path), allowed="names = file.names")
+    return read_names_file(locate(options["names"], data_folders(path), what="names", path=path))
+
+
+def read_names_file(path: StrPath) -> tuple[str, ...]:
+    """One name a line, as in Darknet's .names files.
 
     Empty lines at the end do not count; one between two names is an error, since it would shift the classes.
     """
-    if Path(path).suffix == ".data":
-        return _names_of_data(path)
     names = [line.strip() for line in _names_text(path).rstrip().splitlines()]
     if not any(names):
         raise DataError("the file of class names is empty", path=str(path), allowed="one name a line")
@@ -39,13 +47,6 @@ def read_names(path: StrPath) -> tuple[str, ...]:
         line = names.index("") + 1
         raise DataError("a class without a name", path=str(path), line=line, allowed="one name a line")
     return tuple(names)
-
-
-def _names_of_data(path: StrPath) -> tuple[str, ...]:
-    options = read_options(path)
-    if "names" not in options:
-        raise DataError("no names= in this .data file", path=str(path), allowed="names = file.names")
-    return read_names(locate(options["names"], data_folders(path), what="names", path=path))
 
 
 def _names_text(path: StrPath) -> str:
@@ -80,7 +81,7 @@ def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
     if "names" not in options:
         return tuple(str(number) for number in range(int(text or 0)))
     place = locate(options["names"], data_folders(path), what="names", path=path)
-    names = read_names(place)
+    names = read_names_file(place)
     if text and len(names) != int(text):
         hint = f"let classes= in {path} and the lines of {place} agree"
         found = f"classes={text}, {len(names)} names"

@@ -12,7 +12,7 @@ from yolor_cfg.data.listing import (
 )
 from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.names import read_names
+from yolor_cfg.names import read_names_file
 
 SPLITS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "train2017", "training"),
@@ -57,5 +57,5 @@ def _names(folder: str) -> tuple[str, ...]:
     for name in [*NAMES_FILES, *others]:
         place = os.path.join(folder, name)
         if os.path.isfile(place):
-            return read_names(place)
+            return read_names_file(place)
     return ()

@@ -14,7 +14,7 @@ from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 from yolor_cfg.images.types import Size
-from yolor_cfg.names import read_names, read_text
+from yolor_cfg.names import read_names_file, read_text
 
 SPLITS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "trainval"),
@@ -93,7 +93,7 @@ def _names(folder: str, files: Sequence[str]) -> tuple[str, ...]:
     for name in NAMES_FILES:
         place = os.path.join(folder, name)
         if os.path.exists(place):
-            return read_names(place)
+            return read_names_file(place)
     with ThreadPoolExecutor(4) as pool:
         return tuple(sorted({name for names in pool.map(_object_names, files) for name in names}))
 
