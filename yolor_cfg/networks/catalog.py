@@ -68,8 +68,8 @@ def _ablation(name: str, changes: Changes) -> str:
     if changes.size or changes.activation:
         raise CfgError("a row of the paper's tables has its own size and activation", found=name)
     row = row_named(table, word)
-    if changes.base and changes.base not in FAMILY:
-        raise CfgError("no such network", found=f"--base {changes.base}", allowed=list(FAMILY))
+    if changes.base and changes.base not in NETWORKS:
+        raise CfgError("no such network", found=f"--base {changes.base}", allowed=list(NETWORKS))
     return ablation_text(table, row, base=changes.base or "", classes=changes.classes or 80)
 
 
