@@ -171,7 +171,7 @@ def killed_between_what_an_epoch_keeps(monkeypatch, *, epoch: int) -> None:
 
         return call
 
-    for name in ("keep", "epoch"):
+    for name in ("save", "log_epoch"):
         monkeypatch.setattr(RunLogger, name, spoilt(getattr(RunLogger, name)))
 
 
