@@ -24,7 +24,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last line but one: how many proofs ran, how many were skipped for want of the shared data."""
-    terminalreporter.write_line(proofs.summary(terminalreporter.stats))
+    if terminalreporter.config.option.collectonly:
+        session = terminalreporter._session
+        terminalreporter.write_line(proofs.collected_summary(session.items if session else ()))
+    else:
+        terminalreporter.write_line(proofs.summary(terminalreporter.stats))
 
 
 @pytest.fixture(scope="session")

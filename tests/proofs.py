@@ -59,7 +59,7 @@ def by_function(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:
 
 
 def with_absent(items: list[pytest.Item], counts: dict[str, int], *, complete: bool) -> list[pytest.Item]:
-    """The items, and a skipped one for each case that only the shared data would give; `complete`: it is there."""
+    """The items, and a skipped one for each case that the shared data would give; `complete`: it is there."""
     filled: list[pytest.Item] = []
     for function, cases in by_function(items).items():
         real = [item for item in cases if not is_placeholder(item)]
@@ -95,3 +95,11 @@ def summary(stats: dict[str, list[Any]]) -> str:
     others = f", {len(skipped) - wanting} for other reasons" if len(skipped) > wanting else ""
     ran = sum(len(stats.get(outcome, [])) for outcome in RAN)
     return f"proofs: {ran} ran, {wanting} skipped for want of ../shared{others}"
+
+
+def collected_summary(items: Iterable[pytest.Item]) -> str:
+    """The same for tests that are only collected: how many of them cannot run."""
+    cases = list(items)
+    wanting = sum("shared" in getattr(case, "fixturenames", ()) for case in cases) * (not SHARED.is_dir())
+    wanting += sum(isinstance(case, AbsentProof) for case in cases)
+    return f"proofs: {len(cases)} collected, {wanting} of them cannot run for want of ../shared"

@@ -48,6 +48,11 @@ def test_what_is_not_chosen_is_not_counted() -> None:
     )
 
 
+def test_collecting_alone_tells_how_many_could_run() -> None:
+    printed = run_tests("tests/test_golden_yolor.py", "--collect-only", shared="/nonexistent")
+    assert proofs_line(printed) == "proofs: 77 collected, 77 of them cannot run for want of ../shared"
+
+
 def test_other_reasons_for_a_skip_are_told_apart() -> None:
     class Report:
         def __init__(self, reason: str) -> None:

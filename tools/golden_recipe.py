@@ -1,7 +1,7 @@
 """Networks of our own golden set: cfg text, and by a seed and a rule their weights, images and labels.
 
-Only evenly spread numbers of numpy's old generator are used: it is frozen, and they are whole numbers divided by
-a power of two, so they are the same to the bit everywhere. All fit into float32.
+Only evenly spread numbers of numpy's old generator are used: it is frozen, and they are whole numbers
+divided by a power of two, so they are the same to the bit everywhere. All fit into float32.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ A record is nested dicts and lists of numbers and words, fit for JSON, and by na
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -189,10 +190,17 @@ def _compare_values(want: Any, got: Any, where: str) -> Iterator[str]:
     elif isinstance(want, list) and isinstance(got, list) and len(want) == len(got):
         yield from _compare_lists(want, got, where)
     elif isinstance(want, float) and isinstance(got, (int, float)):
-        if not np.isclose(got, want, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+        if not is_near(got, want):
             yield f"{where}: {got}, not {want}"
     elif want != got:
         yield f"{where}: {got}, not {want}"
+
+
+def is_near(got: float, want: float) -> bool:
+    """Whether two numbers differ by rounding alone; what is no number or endless has to be so in both."""
+    if not math.isfinite(want):
+        return got == want or (math.isnan(got) and math.isnan(want))
+    return abs(got - want) <= ABSOLUTE + RELATIVE * abs(want)
 
 
 def _compare_lists(want: Sequence[Any], got: Sequence[Any], where: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Records our own golden set: `python tools/make_golden.py [--check]`.
 
 Reads tests/data/golden/cfg, writes numbers.json and arrays.npz beside it. With --check it writes nothing,
-computes everything again and says where it differs. It needs no other data; tests/data/golden/README.md tells more.
+computes everything again and says where it differs. It needs no other data; the README.md there tells more.
 """
 
 from __future__ import annotations
