@@ -10,7 +10,6 @@ import pytest
 
 from yolor_cfg.data.shapes import NAMES
 
-
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 
