@@ -9,6 +9,7 @@ SITE_PACKAGES := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 RUNNING := $(VENV)/.installed
 TESTING := $(VENV)/.installed-test
 ORACLE := $(ORACLE_VENV)/.installed
+PYTHON_FOLDERS := yolor_cfg tools tests examples
 
 # The plain OpenCV wheel needs the system's libGL, which servers and containers often lack.
 define install
@@ -23,10 +24,11 @@ endef
 .PHONY: help demo test test-all lint style clean
 
 help:
-	@echo "make demo      install into $(VENV) and show the program on pictures it draws itself"
+	@echo "make demo      install into $(VENV) and show the program on images that it draws itself"
 	@echo "make test      run the tests that take seconds"
 	@echo "make test-all  run every test, also the slow ones and those against OpenCV $(ORACLE_OPENCV)"
-	@echo "make lint      ruff, mypy and the limits of style; make style: the limits alone"
+	@echo "make lint      ruff (rules and format), mypy, the limits of style, files that tools/ writes"
+	@echo "make style     the limits of style alone; needs no installation"
 	@echo "make clean     remove what make installed and built; results in runs/ stay"
 
 demo: $(RUNNING)
@@ -41,9 +43,12 @@ test-all: $(TESTING) $(ORACLE)
 	$(ORACLE_VENV)/bin/python -m pytest -q -m oracle
 
 lint: $(TESTING)
-	$(VENV)/bin/python -m ruff check yolor_cfg tools tests
+	$(VENV)/bin/python -m ruff check $(PYTHON_FOLDERS)
+	$(VENV)/bin/python -m ruff format --check $(PYTHON_FOLDERS)
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/python tools/style_check.py
+	$(VENV)/bin/python tools/make_cfgs.py --check
+	$(VENV)/bin/python tools/readme_tables.py --check
 
 # Needs no installation: the checker uses the standard library alone.
 style:
@@ -51,7 +56,7 @@ style:
 
 clean:
 	rm -rf $(VENV) $(ORACLE_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find yolor_cfg tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUNNING): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

@@ -1,26 +1,42 @@
 """Fixtures that every test may ask for."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import proofs
 import pytest
 from hypothesis import settings
-
-ROOT = Path(__file__).resolve().parents[1]
 
 # How long one example takes depends on what else the machine does, so a deadline would fail by luck.
 settings.register_profile("yolor", deadline=None)
 settings.load_profile("yolor")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where the shared data is absent, what would be proved with it is skipped, not left out."""
+    if any("[" in argument for argument in config.args):
+        return
+    counts, complete = proofs.read_counts(), proofs.SHARED.is_dir()
+    items[:] = proofs.with_absent(items, counts, complete=complete)
+    config.stash[proofs.MISMATCHES] = proofs.mismatches(items, counts) if complete else []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last line but one: how many proofs ran, how many were skipped for want of the shared data."""
+    if terminalreporter.config.option.collectonly:
+        session = terminalreporter._session
+        terminalreporter.write_line(proofs.collected_summary(session.items if session else ()))
+    else:
+        terminalreporter.write_line(proofs.summary(terminalreporter.stats))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of golden outputs, cfgs and pictures: $YOLOR_SHARED, else `shared` beside the repository."""
-    folder = Path(os.environ.get("YOLOR_SHARED") or ROOT.parent / "shared")
-    if not folder.is_dir():
-        pytest.skip(f"no shared data: {folder} is not a folder (set YOLOR_SHARED)")
-    return folder
+    if not proofs.SHARED.is_dir():
+        proofs.skip_absent()
+    return proofs.SHARED
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from proofs import SHARED
 
 from yolor_cfg import graph as graphs
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
 
-SHARED = Path(os.environ.get("YOLOR_SHARED", Path(__file__).parents[2] / "shared"))
 GOLDEN = SHARED / "golden"
 # |a - b| <= ATOL + RTOL * |b|, the README of the golden data; networks of many swish convolutions get twice
 # that.

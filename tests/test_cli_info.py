@@ -9,7 +9,10 @@ from pathlib import Path
 
 import click
 import pytest
+import thop
+import torch
 from click.testing import CliRunner, Result
+from torch import nn
 
 from yolor_cfg.cli import COMMANDS, main
 from yolor_cfg.cli.info import COUNTINGS as CHOICES
@@ -97,7 +100,7 @@ def test_json_of_a_counting_has_its_parameters_and_flops_of_layers_and_of_all(
 ) -> None:
     plain = json.loads(yolor("info", cfg, "--json").stdout)
     told = json.loads(yolor("info", cfg, "--json", "--counting", counting).stdout)
-    assert [*plain, "counting", "flops", "mflops"] == list(told)
+    assert [*plain, "counting", "flops", "mflops"] + ["terms"] * (counting == "thop") == list(told)
     assert (told["counting"], told["parameters"], told["macs"]) == (counting, PARAMETERS, MACS)
     flops = pytest.approx(FLOPS[counting])
     assert (told["flops"], sum(layer["flops"] for layer in told["layers"])) == (flops, flops)
@@ -117,6 +120,46 @@ def test_a_counting_names_itself_and_has_one_column_of_flops(cfg: Path) -> None:
     assert row(table, 2)[-1] == f"{2 * 4 * 4 * 8}"
     assert table.stdout.split("\n")[0].split()[-2:] == ["parameters", "FLOPs"]
     assert "counting      thop: FLOPs are 2 x what thop 0.1.1 counts" in table.stdout
+
+
+def test_thop_itself_is_run_and_its_sum_is_explained_section_by_section(cfg: Path) -> None:
+    told = json.loads(yolor("info", cfg, "--json", "--counting", "thop").stdout)
+    image = torch.empty(1, 2, 8, 16)
+    convs = [nn.Conv2d(2, 4, 3, 2, 1, bias=False), nn.Conv2d(4, 4, 3, 2, 1, bias=False)]
+    plain = nn.Sequential(
+        convs[0], nn.BatchNorm2d(4), convs[1], nn.BatchNorm2d(4), nn.Upsample(scale_factor=2)
+    )
+    operations, _ = thop.profile(plain, (image,), verbose=False)
+    assert told["flops"] == 2 * operations == sum(term["flops"] for term in told["terms"])
+    assert [term["layers"] for term in told["terms"]] == [[0, 1], [0, 1], [2]]
+    lines = yolor("info", cfg, "--counting", "thop").stdout.splitlines()
+    assert any(line.startswith("counted by    thop 0.1.1") for line in lines)
+    assert f"+{2 * 4 * 4 * 8}  2 for each number that is upsampled: [upsample #2]" in lines[-1]
+
+
+def test_without_thop_its_figures_are_those_of_our_rules_and_a_note_says_so(
+    cfg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = json.loads(yolor("info", cfg, "--json", "--counting", "thop").stdout)
+    monkeypatch.setitem(sys.modules, "thop", None)
+    result = yolor("info", cfg, "--json", "--counting", "thop")
+    assert json.loads(result.stdout) == ran
+    assert "note: thop cannot be imported" in result.stderr
+    assert "counted by    our rules" in yolor("info", cfg, "--counting", "thop").stdout
+
+
+def test_what_our_rules_do_not_explain_is_said(cfg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_more(module: nn.Conv2d, *_: object) -> None:
+        module.total_ops += 1
+
+    monkeypatch.setitem(thop.profile.__globals__["register_hooks"], nn.Conv2d, one_more)
+    told = json.loads(yolor("info", cfg, "--json", "--counting", "thop").stdout)
+    assert told["terms"][-1] == {
+        "reason": "for no reason that is known here",
+        "flops": 2 * 2 - 2 * MACS,
+        "layers": [0, 1],
+    }
+    assert told["flops"] == sum(term["flops"] for term in told["terms"])
 
 
 def test_what_a_counting_does_not_know_is_a_dash(tmp_path: Path) -> None:

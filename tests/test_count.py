@@ -13,13 +13,18 @@ from golden import SHARED, Case, darknet_cases, darknet_graph, micro_cases
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from yolor_cfg.analysis.thop_counts import profile_with_thop
 from yolor_cfg.count import (
     COUNTINGS,
+    THOP_MACS,
+    THOP_NORMS,
+    THOP_UNSEEN,
     ConventionCosts,
     GraphCosts,
     activation_bytes,
     count_by_convention,
     count_costs,
+    explain_thop,
     peak_activation,
 )
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
@@ -247,6 +252,21 @@ def test_the_papers_counting_is_what_thop_counts_under_the_rules_of_2020(path: P
     assert count_by_convention(graph, "paper").flops == 2 * operations + refined
 
 
+EXPLAINED = [path for path in CFGS if path.stem in ("yolor_csp", "yolor_csp_ssss_dwt_paper", "yolor_micro")]
+
+
+@pytest.mark.parametrize("path", EXPLAINED, ids=lambda path: path.stem)
+def test_thop_run_on_our_network_counts_what_it_counts_in_the_copy_and_our_rules_explain_it(
+    path: Path,
+) -> None:
+    graph = load_graph(path)
+    own = profile_with_thop(graph)
+    operations, parameters = profiled(graph)
+    assert (own.flops, own.parameters) == (2 * operations, parameters)
+    assert own.nodes == count_by_convention(graph, "thop").nodes
+    assert own.counter.startswith("thop 0.1.1")
+
+
 POOLED = "[maxpool]\nsize=2\nstride=2\n"
 SECTIONS = {
     "bias": CONV,
@@ -271,6 +291,52 @@ def test_each_kind_of_section_counts_as_in_thop(text: str, counting: str) -> Non
     tallied = count_by_convention(graph, counting)
     assert tallied.flops == 2 * operations
     assert counting == "paper" or tallied.parameters == parameters
+
+
+UNSEEN = {
+    "local": CONV + "[local]\nfilters=2\nsize=3\npad=1\n",
+    "lent": CONV.replace("filters=4", "filters=2") * 2 + "share_index=0\n",
+    "signs": CONV + CONV + "xnor=1\n",
+    "implicit": CONV + "[implicit_add]\nfilters=4\nmodel=network\n",
+}
+
+
+@pytest.mark.parametrize("text", UNSEEN.values(), ids=UNSEEN)
+def test_work_that_thop_does_not_see_is_named_with_its_section(text: str) -> None:
+    graph = graph_of(text)
+    costs = count_costs(graph).nodes
+    (missed,) = explain_thop(graph)[THOP_UNSEEN]
+    assert (missed.number, missed.flops) == (1, -2 * costs[1].macs) and costs[1].macs
+    assert profile_with_thop(graph).flops == 2 * costs[0].macs
+
+
+TINY = (
+    NORMED
+    + POOLED
+    + NORMED
+    + "[upsample]\nstride=2\n[route]\nlayers=-1,0\n"
+    + NORMED
+    + "[local_avgpool]\nsize=2\n"
+    "[local]\nfilters=2\n[avgpool]\n[softmax]\n"
+)
+
+
+def test_the_terms_of_thops_flops_are_their_sum_and_each_has_its_sections() -> None:
+    graph = graph_of(TINY)
+    own, terms = profile_with_thop(graph), explain_thop(graph)
+    numbers = {reason: [node.number for node in nodes] for reason, nodes in terms.items()}
+    assert own.flops == sum(node.flops or 0 for nodes in terms.values() for node in nodes)
+    assert list(numbers.values()) == [[0, 2, 5, 7], [0, 2, 5], [3], [6], [7], [8], [9]]
+    assert [*numbers][:2] == [THOP_MACS, THOP_NORMS] and numbers[THOP_UNSEEN] == [7]
+    by_number = {node.number: node.flops for node in [*terms[THOP_NORMS], *[*terms.values()][2]]}
+    assert by_number == {0: 8 * 192, 2: 8 * 48, 3: 2 * 192, 5: 8 * 192}
+
+
+def test_a_batch_norm_that_is_lent_counts_for_thop_at_its_lender() -> None:
+    graph = graph_of(NORMED.replace("filters=4", "filters=2") * 2 + "share_index=0\n")
+    first, second = profile_with_thop(graph).nodes
+    assert (first.flops, second.flops) == (2 * (3 * 3 * 2 * 2 * 48 + 2 * 4 * 96), 0)
+    assert first.flops == count_by_convention(graph, "thop").flops
 
 
 def tallied(text: str, counting: str) -> ConventionCosts:

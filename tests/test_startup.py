@@ -47,6 +47,11 @@ def test_info_loads_no_library_of_numbers(cfg: str) -> None:
     assert modules & HEAVY == set()
 
 
+@pytest.mark.parametrize("counting", ["exact", "darknet", "paper"])
+def test_no_counting_but_thops_loads_a_library_of_numbers(cfg: str, counting: str) -> None:
+    assert loaded("info", cfg, "--counting", counting) & (HEAVY | {"thop"}) == set()
+
+
 def test_a_list_of_sections_loads_no_library_of_numbers() -> None:
     assert loaded("info", "--sections") & HEAVY == set()
 

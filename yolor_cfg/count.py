@@ -167,10 +167,11 @@ class NodeConventionCosts(NamedTuple):
 
 
 class ConventionCosts(NamedTuple):
-    """The costs of every node under one convention, and their sums."""
+    """The costs of every node under one convention, who counted them, and their sums."""
 
     counting: str
     nodes: tuple[NodeConventionCosts, ...]
+    counter: str = "our rules"
 
     @property
     def parameters(self) -> int:
@@ -260,14 +261,49 @@ def _count_refined_predictions(graph: Graph, node: Node) -> int:
     return node.shape.size if multiplies and before_head else 0
 
 
+THOP_MACS = "2 for each multiply-add"
+THOP_UNSEEN = "multiply-adds outside the modules that thop has rules for"
+THOP_NORMS = "8 for each number that a batch norm scales"
+
+
+def thop_terms(graph: Graph, node: Node) -> dict[str, float]:
+    """The terms of thop's FLOPs of a node by their reason: twice its multiply-adds, and what differs."""
+    reason, rule = THOP_RULES.get(node.section.type, ("", _count_nothing))
+    macs, done = node.section.macs(node.shape, *node.inputs), count_work(graph, node)
+    operations = {
+        THOP_MACS: macs,
+        THOP_UNSEEN: count_thop_macs(graph, node) - macs,
+        THOP_NORMS: 4 * done.normalized_count if done.is_known else 0,
+        reason: rule(node),
+    }
+    return {reason: 2 * count for reason, count in operations.items() if count}
+
+
+def count_thop_macs(graph: Graph, node: Node) -> int:
+    """The multiply-adds of modules of torch; a convolution with the weights of another node calls none, and
+    one of signs is a kind that thop does not know."""
+    if not count_work(graph, node).is_known or node.section.weight_source() is not None:
+        return 0
+    return 0 if node.section.values.get("xnor") else node.section.macs(node.shape, *node.inputs)
+
+
+def explain_thop(graph: Graph) -> dict[str, tuple[NodeConventionCosts, ...]]:
+    """The terms of all nodes by their reason; together they are thop's FLOPs."""
+    found: dict[str, list[NodeConventionCosts]] = {}
+    for node in graph.nodes:
+        for reason, flops in thop_terms(graph, node).items():
+            found.setdefault(reason, []).append(NodeConventionCosts(node.index, 0, flops))
+    return {reason: tuple(nodes) for reason, nodes in found.items()}
+
+
 def _count_thop(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCosts:
-    done = count_work(graph, node)
-    if not done.is_known:
-        return NodeConventionCosts(node.index, 0, 0)
-    tensors = node.section.tensors(*node.inputs)
-    parameters = sum(tensor.size for tensor in tensors if tensor.role in ("weight", "scale", "bias"))
-    moved = THOP_RULES.get(node.section.type, _count_nothing)(node)
-    return NodeConventionCosts(node.index, parameters, 2 * (cost.macs + 4 * done.normalized_count + moved))
+    flops = sum(thop_terms(graph, node).values())
+    is_known = count_work(graph, node).is_known
+    tensors = node.section.tensors(*node.inputs) if is_known else []
+    sizes = {role: sum(t.size for t in tensors if t.role == role) for role in ("weight", "scale", "bias")}
+    return NodeConventionCosts(
+        node.index, 2 * sizes["scale"] if node.section.values.get("xnor") else sum(sizes.values()), flops
+    )
 
 
 def _count_nothing(node: Node) -> int:
@@ -288,12 +324,13 @@ def _count_softmax(node: Node) -> int:
     return 0 if section.tree else 3 * node.shape.size - section.groups
 
 
-# thop 0.1.1, vision/basic_hooks.py: what is counted besides weights and batch norms.
-THOP_RULES: Mapping[str, Callable[[Node], int]] = {
-    "upsample": _count_upsample,
-    "avgpool": _count_average_pool,
-    "local_avgpool": lambda node: node.shape.size,
-    "softmax": _count_softmax,
+# thop 0.1.1, vision/basic_hooks.py: what is counted besides weights and batch norms, in words (FLOPs) and by
+# its rule (operations).
+THOP_RULES: Mapping[str, tuple[str, Callable[[Node], int]]] = {
+    "upsample": ("2 for each number that is upsampled", _count_upsample),
+    "avgpool": ("2 for each cell of a mean and 2 for the mean", _count_average_pool),
+    "local_avgpool": ("2 for each mean of a window", lambda node: node.shape.size),
+    "softmax": ("6 for each probability, less 2 for each group", _count_softmax),
 }
 
 

@@ -1,4 +1,4 @@
-"""`yolor info`: what a cfg describes and costs. No torch is imported."""
+"""`yolor info`: what a cfg describes and costs. --folded and --counting thop alone import torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "outp
 COST_HEADERS = ("MACs", "BFLOPs", "memory")
 COUNTINGS = ("exact", "darknet", "paper", "thop")
 TEXT_COLUMNS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
-MAX_PEAK_VALUES = 5
+MAX_PEAK_VALUES, MAX_LAYERS = 5, 4
 
 
 @click.command()
@@ -39,8 +39,8 @@ MAX_PEAK_VALUES = 5
 @click.option(
     "--counting",
     type=click.Choice(COUNTINGS),
-    help="Whose parameters and FLOPs: ours (exact; the "
-    "default), C Darknet's, those of YOLOR's paper, or thop 0.1.1's.",
+    help="Whose parameters and FLOPs: ours (exact; the default), C Darknet's, those of YOLOR's paper, or "
+    "those of the library thop, which is run, and how they differ from ours.",
 )
 @click.option(
     "--folded",
@@ -72,7 +72,7 @@ def info(
     """
     if sections:
         return print_language(cfg, as_json)
-    from yolor_cfg.count import count_by_convention, count_costs, peak_activation
+    from yolor_cfg.count import count_costs, peak_activation
     from yolor_cfg.graph import ReadOptions, load_graph
 
     if len(cfg) != 1:
@@ -82,12 +82,14 @@ def info(
     if folded:
         graph = _fold_graph(graph)
     counted, peak = count_costs(graph), peak_activation(graph) if memory else None
-    tallied = count_by_convention(graph, counting) if counting else None
+    tallied = _tally(graph, counting) if counting else None
+    terms = _explain(graph, tallied) if tallied and counting == "thop" else []
     if as_json:
-        return print_json(_add_convention_costs(_to_json(graph, counted, peak), tallied))
-    peak_lines = _format_peak(graph, peak) if peak else []
+        document = _add_convention_costs(_to_json(graph, counted, peak), tallied)
+        return print_json({**document, **({"terms": terms} if terms else {})})
+    more_lines = [*_format_terms(graph, terms), *(_format_peak(graph, peak) if peak else [])]
     table, totals = _format_table(graph, counted, tallied), _format_totals(graph, counted, tallied)
-    return click.echo("\n".join([*table, "", *totals, *peak_lines]))
+    return click.echo("\n".join([*table, "", *totals, *more_lines]))
 
 
 def _fold_graph(graph: Graph) -> Graph:
@@ -98,6 +100,41 @@ def _fold_graph(graph: Graph) -> Graph:
     network, notes = fold(Network(graph).eval())
     report_warnings((), notes)
     return network.graph
+
+
+def _tally(graph: Graph, counting: str) -> ConventionCosts:
+    """The costs as this convention has them; those of thop by thop itself, where it is installed."""
+    from yolor_cfg.count import count_by_convention
+
+    if counting != "thop":
+        return count_by_convention(graph, counting)
+    try:
+        from yolor_cfg.analysis.thop_counts import profile_with_thop
+
+        return profile_with_thop(graph)
+    except ImportError as fault:
+        report_warnings((), [f"thop cannot be imported ({fault}): the figures are those of our rules for it"])
+        return count_by_convention(graph, counting)
+
+
+def _explain(graph: Graph, tallied: ConventionCosts) -> list[dict[str, Any]]:
+    """What thop's FLOPs are the sum of; a last entry has what our rules for it leave unexplained."""
+    from yolor_cfg.count import count_by_convention, explain_thop
+
+    terms = [
+        {
+            "reason": reason,
+            "flops": sum(node.flops or 0 for node in nodes),
+            "layers": [n.number for n in nodes],
+        }
+        for reason, nodes in explain_thop(graph).items()
+    ]
+    rules = count_by_convention(graph, "thop")
+    if rest := tallied.flops - rules.flops:
+        pairs = zip(tallied.nodes, rules.nodes, strict=True)
+        layers = [node.number for node, rule in pairs if node.flops != rule.flops]
+        terms.append({"reason": "for no reason that is known here", "flops": rest, "layers": layers})
+    return terms
 
 
 def _add_convention_costs(document: dict[str, Any], tallied: ConventionCosts | None) -> dict[str, Any]:
@@ -259,9 +296,29 @@ def _convention_totals(tallied: ConventionCosts) -> list[tuple[str, str]]:
 
     return [
         ("counting", f"{tallied.counting}: FLOPs are {COUNTINGS[tallied.counting].description}"),
+        *([("counted by", tallied.counter)] if tallied.counting == "thop" else []),
         ("parameters", f"{tallied.parameters:,}"),
         ("FLOPs", f"{tallied.flops:,.0f} ({tallied.mflops:.4f} MFLOPs)"),
     ]
+
+
+def _format_terms(graph: Graph, terms: Sequence[dict[str, Any]]) -> list[str]:
+    """The terms of a sum of FLOPs, each with its reason and the sections that it is about."""
+    if not terms:
+        return []
+    rows = [
+        (f"{term['flops']:+,.0f}", f"{term['reason']}: {_format_layers(graph, term['layers'])}")
+        for term in terms
+    ]
+    title = ("FLOPs are", "the sum of what thop counts and of what it does not")
+    return _format_rows([title]) + ["  " + line for line in format_columns(rows, words=[1])]
+
+
+def _format_layers(graph: Graph, numbers: Sequence[int]) -> str:
+    """`[local #3], [upsample #5]`, at most a few."""
+    shown = [f"[{graph.nodes[number].section.type} #{number}]" for number in numbers[:MAX_LAYERS]]
+    more = [f"{len(numbers) - MAX_LAYERS} more"] if len(numbers) > MAX_LAYERS else []
+    return ", ".join(shown + more)
 
 
 def _format_peak(graph: Graph, peak: PeakMemory) -> list[str]:
