@@ -250,7 +250,7 @@ def test_too_little_memory_is_an_error_with_a_way_out(
     monkeypatch.setattr(detector.network, "forward", full)
     with pytest.raises(YolorError, match="not enough memory") as raised:
         detector([photo()])
-    assert (raised.value.hint, raised.value.exit_code) == ("a smaller --batch-size or --img-size", 1)
+    assert (raised.value.hint, raised.value.exit_code) == ("use a smaller --batch-size or --img-size", 1)
 
 
 def test_a_fault_of_ours_is_not_called_lack_of_memory(tiny: Files, monkeypatch: pytest.MonkeyPatch) -> None:
