@@ -94,7 +94,7 @@ def test_an_existing_file_stays_unless_force_is_given(tiny: Files) -> None:
     for name in ("a.weights", "a.pt", "a.safetensors"):
         Path(name).write_text("mine")
         message = convert(tiny, tiny.weights, name, code=4)
-        assert "exists already\n  hint:    give --force" in message
+        assert "exists already\n  hint:    use --force" in message
         assert Path(name).read_text() == "mine"
         convert(tiny, tiny.weights, name, "--force")
         assert Path(name).stat().st_size > 1000
@@ -109,12 +109,16 @@ def test_a_file_may_be_written_onto_itself_with_force(tiny: Files) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["a.onnx"], 2, "OUT must end in .weights, .pt, .safetensors; it ends in .onnx"),
-        (["a"], 2, "it ends in no suffix"),
-        (["a.pt", "--upto", "2"], 2, "--upto is for .weights files; a .pt file holds the whole network"),
+        (["a.onnx"], 2, "OUT must end in one of .weights, .pt, .safetensors; found .onnx"),
+        (["a"], 2, "found no suffix"),
+        (
+            ["a.pt", "--upto", "2"],
+            2,
+            "--upto works only with .weights files; a .pt file holds the whole network",
+        ),
         (["a.weights", "--upto", "99"], 4, "allowed: 1..6"),
-        (["a.weights", "--names", "a.names"], 2, "--names is for .pt and .safetensors files"),
-        (["a.pt", "--names", "a.names"], 3, "the number of names is not the number of classes"),
+        (["a.weights", "--names", "a.names"], 2, "--names works only with .pt and .safetensors files"),
+        (["a.pt", "--names", "a.names"], 3, "the number of names does not match the number of classes"),
         (["a.pt", "--names", "no.names"], 3, "no.names: the names cannot be read: no such file or directory"),
         (["nowhere/a.pt"], 4, "nowhere/a.pt: cannot be written"),
         (["nowhere/a.weights"], 4, "nowhere/a.weights: cannot be written"),
@@ -134,7 +138,7 @@ def test_what_makes_no_sense_is_one_message_and_no_file(
     ("source", "message"),
     [
         ("no.weights", "no.weights: the weights cannot be read: no such file or directory"),
-        ("a.png", "a.png: this is a picture, not a weights file"),
+        ("a.png", "a.png: this is an image, not a weights file"),
         ("other.weights", "other.weights: longer than the network by 100 floats"),
         (".", ".: the weights cannot be read: is a directory"),
     ],
@@ -206,10 +210,10 @@ def test_plain_darknet_gets_its_suffixes_and_can_keep_batch_norms(micro: Files, 
 
 def test_a_cfg_is_never_written_over(micro: Files, tmp_path: Path) -> None:
     (tmp_path / "out.cfg").write_text("mine")
-    assert "is there already" in convert(micro, micro.weights, tmp_path / "out.weights", "--fuse", code=2)
+    assert "exists already" in convert(micro, micro.weights, tmp_path / "out.weights", "--fuse", code=2)
     assert (tmp_path / "out.cfg").read_text() == "mine" and not (tmp_path / "out.weights").exists()
     beside = micro.cfg.with_suffix(".weights")
-    assert "is the cfg that is read" in convert(micro, micro.weights, beside, "--fuse", "--force", code=2)
+    assert "is the input cfg" in convert(micro, micro.weights, beside, "--fuse", "--force", code=2)
 
 
 @pytest.mark.parametrize("words", [("--keep-bn",), ("--fuse", "--upto", "3")])

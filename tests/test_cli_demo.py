@@ -45,7 +45,7 @@ def test_each_class_of_coloured_pictures_has_a_sixth_of_the_hues() -> None:
 
 
 def test_the_demo_shows_its_commands_and_finds_the_shapes(tmp_path: Path) -> None:
-    done = run("demo", "--pictures", 40, "--seed", 77, "--project", tmp_path, "--json")
+    done = run("demo", "--images", 40, "--seed", 77, "--project", tmp_path, "--json")
     assert done.exit_code == 0, done.output
     shown = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("$ yolor ")]
     assert shown == ["data", "test", "detect"]

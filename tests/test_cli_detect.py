@@ -187,7 +187,7 @@ def test_a_second_run_gets_a_second_folder_and_the_first_stays(tiny: Files, here
     detect(tiny, "pictures/0.png")
     before = {name: (here / "runs/detect" / name).stat().st_mtime_ns for name in results(here)}
     result = yolor("detect", *tiny, "pictures/0.png")
-    assert result.stderr.endswith("results in runs/detect/exp2\n")
+    assert result.stderr.endswith("results saved to runs/detect/exp2\n")
     assert {name: (here / "runs/detect" / name).stat().st_mtime_ns for name in before} == before
     assert results(here) == ["exp/0.png", "exp/summary.json", "exp2/0.png", "exp2/summary.json"]
 
@@ -205,7 +205,7 @@ def test_standard_output_holds_json_lines_alone_and_notes_go_to_standard_error(
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [list(line) for line in lines] == [["source", "width", "height", "detections"]] * 3
     assert [list(one) for one in lines[0]["detections"][:1]] == [["class", "name", "score", "box_xyxy"]]
-    assert "3 pictures, " in result.stderr and "--names FILE gives them names" in result.stderr
+    assert "3 images, " in result.stderr and "use --names FILE to name them" in result.stderr
     assert yolor("detect", *tiny, "pictures").stdout == ""
 
 
@@ -216,7 +216,7 @@ def test_quiet_says_nothing_at_all(tiny: Files, here: Path) -> None:
 
 def test_one_picture_is_one_picture(tiny: Files, here: Path) -> None:
     assert (
-        "\n1 picture, 1 object: 1 of class "
+        "\n1 image, 1 detection: 1 of class "
         in yolor("detect", *tiny, "pictures/0.png", "--max-det", 1).stderr
     )
 
@@ -281,7 +281,7 @@ def test_names_come_from_a_data_file_beside_its_names(tiny: Files, here: Path) -
     (here / "data/a.data").write_text("names = a.names\n")
     (line,) = detect(tiny, "pictures/0.png", "--names", "data/a.data")
     assert {one["name"] for one in line["detections"]} <= {"cat", "dog", "owl"}
-    assert "gives them names" not in yolor("detect", *tiny, "pictures/0.png", "--names", "data/a.data").stderr
+    assert "to name them" not in yolor("detect", *tiny, "pictures/0.png", "--names", "data/a.data").stderr
 
 
 def test_a_checkpoint_brings_its_names(tiny: Files, here: Path) -> None:
@@ -307,7 +307,7 @@ def test_what_cannot_be_read_is_named_counted_and_skipped(tiny: Files, here: Pat
     result = yolor("detect", *tiny, "pictures", "--json", "--batch-size", 2)
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 3
-    reason = "the file is truncated: it ends before the picture does"
+    reason = "the file is truncated: it ends before the image does"
     assert f"pictures/half.png: skipped: {reason}\n" in result.stderr
     assert "; 1 unreadable\n" in result.stderr
     told = summary(here / "runs/detect/exp")
@@ -321,9 +321,9 @@ def test_the_exit_code_is_3_when_nothing_could_be_read(tiny: Files, here: Path) 
     result = yolor("detect", *tiny, "a.jpg", "b.jpg", "--json")
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.endswith(
-        "a.jpg: skipped: the file is truncated: it ends before the picture does\n"
+        "a.jpg: skipped: the file is truncated: it ends before the image does\n"
         "b.jpg: skipped: the file is empty\n"
-        "not one picture could be read\n  found:   2 unreadable sources\n"
+        "no image could be read\n  found:   2 unreadable sources\n"
     )
     assert len(summary(here / "runs/detect/exp")["unreadable"]) == 2
 
@@ -393,7 +393,7 @@ def test_something_else_than_a_cfg_is_exit_code_2(tiny: Files, cfg: str, message
         ("no.weights", "no.weights: the weights cannot be read: no such file or directory"),
         ("pictures", "pictures: the weights cannot be read: is a directory"),
         ("empty.weights", "empty.weights: this is an empty file, not a weights file"),
-        ("pictures/0.png", "pictures/0.png: this is a picture, not a weights file"),
+        ("pictures/0.png", "pictures/0.png: this is an image, not a weights file"),
         ("page.weights", "page.weights: this is an HTML page, not a weights file"),
         ("other.weights", "other.weights: longer than the network by"),
         ("half.weights", "half.weights: "),
@@ -415,8 +415,8 @@ def test_something_else_than_the_weights_is_exit_code_4(
     [
         ("pictures/no.png", "pictures/no.png: no such file or folder"),
         ("picture", "picture: no such file or folder"),
-        ("nothing", "nothing: no picture and no video here\n  found:   1 files of other kinds"),
-        ("*.gif", "*.gif: no picture and no video here\n  found:   no file"),
+        ("nothing", "nothing: no images or videos here\n  found:   1 files of other kinds"),
+        ("*.gif", "*.gif: no images or videos here\n  found:   no files"),
         ("list.txt", "list.txt: the list is empty"),
     ],
 )
@@ -432,10 +432,10 @@ def test_a_source_that_leads_nowhere_is_exit_code_3(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--img-size", "0"], "'0' is no image size: 416 for a square, 416x320 for height x width"),
-        (["--img-size", "-1"], "'-1' is no image size"),
-        (["--img-size", "abc"], "'abc' is no image size"),
-        (["--classes", "cat"], "'cat' is no list of class numbers such as 0,2,5"),
+        (["--img-size", "0"], "'0' is not an image size: use 416 for a square, 416x320 for height x width"),
+        (["--img-size", "-1"], "'-1' is not an image size"),
+        (["--img-size", "abc"], "'abc' is not an image size"),
+        (["--classes", "cat"], "'cat' is not a list of class ids such as 0,2,5"),
         (["--classes", "0,3"], "no such class in this network\n  found:   3\n  allowed: 0..2"),
         (["--conf", "25"], "25.0 is not in the range 0<=x<=1"),
         (["--device", "gpu"], "no such device here\n  found:   gpu"),
@@ -472,7 +472,8 @@ def test_a_size_whose_maps_do_not_meet_is_told_with_sizes_that_fit(here: Path) -
 def test_wrong_names_are_one_message_and_exit_code_3(tiny: Files, here: Path) -> None:
     (here / "a.names").write_text("cat\ndog\n")
     assert refusal(here, *tiny, "pictures", "--names", "a.names", code=3) == (
-        "a.names: the number of names is not the number of classes\n  found:   2 names\n  allowed: 3 names\n"
+        "a.names: the number of names does not match the number of classes\n"
+        "  found:   2 names\n  allowed: 3 names\n"
     )
 
 
@@ -484,7 +485,7 @@ def test_a_classifier_is_refused_before_anything_is_written(here: Path) -> None:
 def test_pictures_of_other_channels_are_skipped_with_the_reason(here: Path) -> None:
     result = yolor("detect", *write(here, text(channels=5)), "pictures/0.png")
     assert result.exit_code == 3
-    assert "pictures/0.png: skipped: the picture has 3 channels, not 5\n" in result.stderr
+    assert "pictures/0.png: skipped: the image has 3 channels, not 5\n" in result.stderr
 
 
 @pytest.mark.parametrize("project", ["file/runs", "/proc", "/proc/deep/runs"])
@@ -492,7 +493,7 @@ def test_a_place_that_cannot_be_written_is_exit_code_1(tiny: Files, project: str
     (here / "file").write_text("x")
     message = refusal(here, *tiny, "pictures", "--project", project, code=1)
     assert message.count("cannot be written: ") == 1
-    assert message.endswith("\n  hint:    choose another place with --project\n")
+    assert message.endswith("\n  hint:    choose another folder with --project\n")
 
 
 def test_a_full_disk_ends_the_run_and_leaves_no_half_file(

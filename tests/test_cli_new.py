@@ -65,7 +65,7 @@ def test_a_row_of_the_paper_is_its_text(tmp_path: Path) -> None:
     [
         (("yolor_csq",), "did you mean yolor_csp?"),
         (("yolor_p6", "--size", "1000"), "allowed: 960, 1024"),
-        (("yolor_p6", "--size", "64x"), "'64x' is no image size"),
+        (("yolor_p6", "--size", "64x"), "'64x' is not an image size"),
         (("yolor_p6", "--activation", "silly"), "'silly' is not one of"),
         (("yolor_p6", "--classes", "0"), "0 is not in the range"),
         (("yolor_p6", "--base", "yolor_csp"), "only rows of the paper's tables have a base"),

@@ -162,7 +162,7 @@ def test_nothing_is_overwritten_and_the_tables_tell_the_speed(network: tuple[tin
     for _ in range(2):
         result = run(*files, "--data", data, "--points", "101")
         assert result.exit_code == 0, result.output
-    assert "ms an image: pre" in result.stdout
+    assert "ms per image: pre" in result.stdout
     assert (Path("runs/test/exp") / "metrics.json").exists() and Path("runs/test/exp2").is_dir()
     assert run(*files, "--data", data, "--no-save").exit_code == 0
     assert not Path("runs/test/exp3").exists()

@@ -123,7 +123,7 @@ def test_a_signal_saves_and_says_how_to_go_on(cfg, data, monkeypatch, number, co
         patch.setattr(RunLogger, "log_batch", batch)
         result = run(cfg, "--data", data, "--epochs", 2, "--workers", 0)
     assert result.exit_code == code, result.output
-    assert "go on with: yolor train --resume runs/train/exp" in result.stderr
+    assert "resume with: yolor train --resume runs/train/exp" in result.stderr
     result = run("--resume")
     assert result.exit_code == 0, result.output
     assert "going on in runs/train/exp after batch 4 of epoch 1" in result.stderr
@@ -134,10 +134,13 @@ def test_what_stands_beside_resume_and_differs_is_told_to_count_for_nothing(cfg,
     run(cfg, "--data", data, "--epochs", 1, "-q")
     result = run(cfg, "--data", data, "--epochs", 1, "--resume", "runs/train/exp")
     assert result.exit_code == 0, result.output
-    assert "not used" not in result.stderr
+    assert "ignored" not in result.stderr
     result = run("--resume", "--epochs", 7, "--sync-bn")
     assert result.exit_code == 0, result.output
-    assert "not used: epochs, sync-bn; the run goes on as runs/train/exp/args.yaml has it" in result.stderr
+    assert (
+        "ignored: epochs, sync-bn; a resumed run keeps the options in runs/train/exp/args.yaml"
+        in result.stderr
+    )
     assert len(Path("runs/train/exp/metrics.jsonl").read_text().splitlines()) == 1
 
 
@@ -196,7 +199,7 @@ def test_weights_of_another_run_are_told(cfg, data):
     ("args", "code", "text"),
     [
         (["small.cfg"], 2, "give CFG and --data"),
-        (["--resume"], 3, "no run to go on with"),
+        (["--resume"], 3, "no run to resume"),
         (["small.cfg", "--data", "nothing.data"], 3, "no such file"),
         (["nothing.cfg", "--data", "DATA"], 2, "cannot be read"),
         (["small.cfg", "--data", "DATA", "--weights", "nothing.pt"], 4, "nothing.pt"),

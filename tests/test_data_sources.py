@@ -271,7 +271,7 @@ def test_twelve_channels_come_from_the_pages_of_a_tiff_or_from_an_array(ending: 
 def test_an_array_of_objects_is_refused_unread(tmp_path: Path) -> None:
     path = str(tmp_path / "a.npy")
     np.save(path, np.array([[{}]], object), allow_pickle=True)
-    with pytest.raises(DataError, match="not an array that can be read"):
+    with pytest.raises(DataError, match="not a readable array"):
         read_channels(path, 3)
 
 

@@ -207,7 +207,9 @@ def test_heads_of_other_class_counts_are_refused(tmp_path: Path) -> None:
     second = f"[route]\nlayers=3\n{conv}[yolo]\nmask=0,1,2\nnum=3\nclasses=2\nanchors=1,1,2,2,3,3\n"
     with pytest.raises(CfgError) as raised:
         Detector(*write(tmp_path, text() + second))
-    assert "classes: heads differ in their classes\n  found:   2\n  allowed: 3" in str(raised.value)
+    assert "classes: the heads differ in their number of classes\n  found:   2\n  allowed: 3" in str(
+        raised.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_too_little_memory_is_an_error_with_a_way_out(
     monkeypatch.setattr(detector.network, "forward", full)
     with pytest.raises(YolorError, match="not enough memory") as raised:
         detector([photo()])
-    assert (raised.value.hint, raised.value.exit_code) == ("a smaller --batch-size or --img-size", 1)
+    assert (raised.value.hint, raised.value.exit_code) == ("use a smaller --batch-size or --img-size", 1)
 
 
 def test_a_fault_of_ours_is_not_called_lack_of_memory(tiny: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,19 +274,23 @@ def test_names_come_from_a_list_a_names_file_or_a_data_file(tiny: Files, tmp_pat
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.names", b"cat\ndog\n", "the number of names is not the number of classes\n  found:   2 names"),
-        ("a.names", b"", "the file of class names is empty\n  allowed: one name a line"),
+        (
+            "a.names",
+            b"cat\ndog\n",
+            "the number of names does not match the number of classes\n  found:   2 names",
+        ),
+        ("a.names", b"", "the file of class names is empty\n  allowed: one name per line"),
         ("a.names", b"cat\n\ndog\n", "a class without a name"),
         (
             "a.png",
             b"\x89PNG\r\n\x1a\n\0\0",
-            "this is no list of names\n  allowed: a text file, one name a line",
+            "this is not a list of names\n  allowed: a text file, one name per line",
         ),
         ("a.data", b"classes=3\n", "no names= in this .data file\n  allowed: names = file.names"),
         (
             "a.data",
             b"names = a.data\n",
-            "the number of names is not the number of classes\n  found:   1 names",
+            "the number of names does not match the number of classes\n  found:   1 names",
         ),
     ],
 )
@@ -444,5 +450,5 @@ def test_the_kind_that_the_cfg_names_is_used_when_asked_for_and_told_otherwise(t
     cfg.write_text(text().replace("[yolo]\n", "[yolo]\nnms_kind=diounms\nbeta_nms=.7\n"))
     plain, own = Detector(cfg, None), Detector(cfg, None, nms="cfg")
     assert (plain.rules.kind, own.rules.kind, own.rules.beta) == ("default", "diounms", 0.7)
-    assert any("nms_kind=diounms: --nms cfg" in note for note in plain.notes)
+    assert any("nms_kind=diounms: use --nms cfg" in note for note in plain.notes)
     assert not any("nms_kind" in note for note in own.notes)

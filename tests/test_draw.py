@@ -186,7 +186,7 @@ def test_a_place_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Pat
         new_folder(tmp_path / "file/runs", "exp")
     assert str(raised.value) == (
         f"{tmp_path}/file/runs: cannot be written: not a directory\n"
-        "  hint:    choose another place with --project"
+        "  hint:    choose another folder with --project"
     )
 
 

@@ -39,9 +39,9 @@ def tarred() -> bytes:
         (b"<!DOCTYPE html><html>", "an HTML page"),
         (b"\xef\xbb\xbf\r\n <HTML lang='en'>", "an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer"),
-        (picture(".jpg"), "a picture"),
-        (picture(".png"), "a picture"),
-        (picture(".webp"), "a picture"),
+        (picture(".jpg"), "an image"),
+        (picture(".png"), "an image"),
+        (picture(".webp"), "an image"),
         (b"[net]\nwidth=416\n", "a cfg"),
         (zipped(), "a zip archive"),
         (tarred(), "a tar archive"),
@@ -122,7 +122,7 @@ def test_a_refused_replacement_is_a_clear_fault_and_leaves_nothing(tmp_path: Pat
         replace_file(tmp_path / "a", lambda file: file.write(b"data"), fault=DataError)
     assert (caught.value.found, caught.value.hint) == (
         "Permission denied",
-        "choose a folder that you may write to",
+        "choose a folder that you can write to",
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -141,7 +141,7 @@ def test_a_file_used_as_a_folder_is_named(tmp_path: Path) -> None:
 
 def test_neither_a_folder_nor_a_device_is_replaced(tmp_path: Path) -> None:
     for path, kind in [(tmp_path, "a folder"), (Path(os.devnull), "a device")]:
-        with pytest.raises(WeightsError, match="is not a file") as caught:
+        with pytest.raises(WeightsError, match="is not a regular file") as caught:
             replace_file(path, lambda file: file.write(b""), fault=WeightsError, force=True)
         assert caught.value.found == kind
 

@@ -503,7 +503,7 @@ def test_what_is_no_torch_file_is_named(refusal) -> None:
     for data, kind in [
         (b"", "an empty file"),
         (b"<!DOCTYPE html>", "an HTML page"),
-        (b"\xff\xd8\xff\xe0", "a picture"),
+        (b"\xff\xd8\xff\xe0", "an image"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"\0\0\0\0\2\0\0\0\5\0\0\0", "first bytes 00 00 00 00 02 00 00 00"),
     ]:

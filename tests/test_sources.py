@@ -158,7 +158,7 @@ def message(*args: object) -> str:
 
 
 def test_no_argument_is_an_error_that_says_what_could_be_given() -> None:
-    assert message().startswith("no source given\n  allowed: a picture, a video, a folder")
+    assert message().startswith("no source given\n  allowed: an image, a video, a folder")
 
 
 def test_a_misspelt_file_is_an_error_with_the_closest_name(tmp_path: Path) -> None:
@@ -172,19 +172,19 @@ def test_a_file_in_a_missing_folder_is_an_error_that_names_the_folder(tmp_path: 
     assert message(tmp_path / "no/x.png").endswith(f"there is no folder {tmp_path}/no")
 
 
-@pytest.mark.parametrize(("content", "found"), [([], "no file"), (["a.md", "b"], "2 files of other kinds")])
+@pytest.mark.parametrize(("content", "found"), [([], "no files"), (["a.md", "b"], "2 files of other kinds")])
 def test_a_folder_without_pictures_is_an_error_that_lists_the_suffixes(
     content: list[str], found: str, tmp_path: Path
 ) -> None:
     for name in content:
         (tmp_path / name).write_text("x")
     text = message(tmp_path)
-    assert text.splitlines()[:2] == [f"{tmp_path}: no picture and no video here", f"  found:   {found}"]
+    assert text.splitlines()[:2] == [f"{tmp_path}: no images or videos here", f"  found:   {found}"]
     assert all(suffix in text for suffix in IMAGE_SUFFIXES)
 
 
 def test_a_glob_that_matches_nothing_is_an_error_with_the_glob(tmp_path: Path) -> None:
-    assert message(tmp_path / "*.png").startswith(f"{tmp_path}/*.png: no picture and no video here")
+    assert message(tmp_path / "*.png").startswith(f"{tmp_path}/*.png: no images or videos here")
 
 
 def test_an_empty_list_is_an_error(tmp_path: Path) -> None:
@@ -195,22 +195,22 @@ def test_an_empty_list_is_an_error(tmp_path: Path) -> None:
 # --- pictures that cannot be read ---
 
 PHOTO = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), (5, 5), 0)
-TRUNCATED = "the file is truncated: it ends before the picture does"
+TRUNCATED = "the file is truncated: it ends before the image does"
 
 
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
         ("empty.jpg", b"", "the file is empty"),
-        ("page.jpg", b"<html>not found</html>" * 50, "an HTML page, not a picture"),
-        ("text.jpg", b"hello" * 50, "not a picture, or a damaged one"),
-        ("damaged.gif", b"GIF89a" + bytes(50), "not a picture, or a damaged one"),
+        ("page.jpg", b"<html>not found</html>" * 50, "an HTML page, not an image"),
+        ("text.jpg", b"hello" * 50, "not an image, or a damaged one"),
+        ("damaged.gif", b"GIF89a" + bytes(50), "not an image, or a damaged one"),
         ("half.jpg", encoded(".jpg", PHOTO)[:900], TRUNCATED),
         ("half.png", encoded(".png", PHOTO)[:900], TRUNCATED),
         ("half.bmp", encoded(".bmp", PHOTO)[:900], TRUNCATED),
         ("half.webp", encoded(".webp", PHOTO)[:900], TRUNCATED),
         ("header.jpg", b"\xff\xd8\xff", TRUNCATED),
-        ("text.mp4", b"no video", "not a video that can be read"),
+        ("text.mp4", b"no video", "not a readable video"),
     ],
 )
 def test_a_bad_file_is_reported_with_the_reason_and_the_others_are_read(
@@ -292,7 +292,7 @@ def test_one_channel_is_grey_and_four_are_rgba(tmp_path: Path) -> None:
     path = save(tmp_path / "clear.png", np.full((3, 3, 4), (1, 2, 3, 9), np.uint8))
     assert only(path, channels=1).image.shape == (3, 3, 1)
     assert (only(path, channels=4).image == (3, 2, 1, 9)).all()
-    assert only(save(tmp_path / "red.png"), channels=4).reason == "the picture has 3 channels, not 4"
+    assert only(save(tmp_path / "red.png"), channels=4).reason == "the image has 3 channels, not 4"
 
 
 def test_sixteen_bits_keep_their_upper_half(tmp_path: Path) -> None:

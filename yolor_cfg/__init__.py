@@ -1,6 +1,6 @@
 """An exact interpreter for Darknet and YOLOR cfg networks.
 
-The public names are looked up when they are first used, so that importing the package loads no torch.
+Public names are resolved on first use, so importing the package does not load torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The public object of that name; `__version__` is that of the installed distribution."""
+    """The public object of that name; `__version__` is that of the installed package."""
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("yolor-cfg")
     if name not in _HOMES:

@@ -1,7 +1,7 @@
 """What a network costs, from its Graph alone: parameters, multiply-adds, Darknet's BFLOPs, activation memory.
 
-One MAC is one multiply-add; a FLOP is half of one: gflops = 2 * macs / 1e9. Nothing here needs torch.
-`count_by_convention` counts as others do, so that their figures can be met to the digit.
+One MAC is one multiply-add, which is two FLOPs: gflops = 2 * macs / 1e9. Nothing here needs torch.
+`count_by_convention` counts as others do, to reproduce their figures to the digit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ HEADER_BYTES = 20  # of a .weights file: three int32 and a uint64
 class NodeCosts(NamedTuple):
     """What one node costs for one image.
 
-    `parameters` are trained numbers, `stored_floats` those that a weights file keeps, running statistics too.
-    `bflops` is what C Darknet prints, None where it has no such section.
+    `parameters` counts trained numbers, `stored_floats` those in a weights file, running statistics
+    included. `bflops` is what C Darknet prints, None if it has no such section.
     """
 
     number: int
@@ -28,7 +28,7 @@ class NodeCosts(NamedTuple):
     stored_floats: int
     macs: int
     bflops: float | None
-    activation_floats: int  # 0 where the output is the input's own memory
+    activation_floats: int  # 0 if the output shares the input's memory
 
 
 class GraphCosts(NamedTuple):
@@ -38,13 +38,13 @@ class GraphCosts(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Trained numbers, implicit ones included, running statistics not."""
+        """Trained numbers, including implicit ones but not running statistics."""
         return sum(node.parameters for node in self.nodes)
 
     @property
     def parameters_folded(self) -> int:
         """Trained numbers once each batch norm is folded into the weights before it: its scales vanish, its
-        offsets become the bias. A batch norm that stands alone stays."""
+        offsets become the bias. A batch norm on its own stays."""
         return sum(node.parameters_folded for node in self.nodes)
 
     @property
@@ -54,12 +54,12 @@ class GraphCosts(NamedTuple):
 
     @property
     def gflops(self) -> float:
-        """Billions of floating-point operations for one image, two a multiply-add."""
+        """Billions of floating-point operations for one image, two per multiply-add."""
         return 2 * self.macs / 1e9
 
     @property
     def bflops(self) -> float:
-        """The sum of what C Darknet prints; sections that it does not have add nothing."""
+        """The sum of what C Darknet prints; sections it does not have add nothing."""
         return sum(node.bflops or 0.0 for node in self.nodes)
 
     @property
@@ -76,14 +76,14 @@ class NodeMemory(NamedTuple):
 
 
 class PeakMemory(NamedTuple):
-    """The moment at which a forward pass holds most: while node `number` runs, these values are alive."""
+    """The moment of peak memory in a forward pass: while node `number` runs, these values are alive."""
 
     number: int
     values: tuple[NodeMemory, ...]
 
     @property
     def bytes(self) -> int:
-        """All that is alive at that moment."""
+        """The total of all values alive at that moment."""
         return sum(value.bytes for value in self.values)
 
 
@@ -93,13 +93,13 @@ def count_costs(graph: Graph) -> GraphCosts:
 
 
 def peak_activation(graph: Graph, *, batch: int = 1) -> PeakMemory:
-    """The most that a forward pass without gradients keeps alive: a node's inputs, its output and what later
-    nodes still need. float32; what an operator needs for itself while it runs is not counted."""
+    """The peak memory of a forward pass without gradients: a node's inputs, its output and what later nodes
+    still need. float32; the temporary memory of an operator is not counted."""
     return max(_memory_steps(graph, batch), key=lambda moment: moment.bytes)
 
 
 def activation_bytes(graph: Graph, *, batch: int = 1) -> tuple[NodeMemory, ...]:
-    """The memory of each node's output, float32; 0 where it is the input's own."""
+    """The memory of each node's output, float32; 0 if it shares the input's."""
     return tuple(
         NodeMemory(node.index, _activation_floats(node) * FLOAT_BYTES * batch) for node in graph.nodes
     )
@@ -141,7 +141,7 @@ def _memory_steps(graph: Graph, batch: int) -> Iterator[PeakMemory]:
 
 
 def _memory_owners(graph: Graph) -> dict[int, int]:
-    """Whose memory the value of each node is: its own, or that of the node it passes on."""
+    """The node that owns the memory of each node's value: itself, or the node it passes on."""
     owners = {-1: -1}
     for node in graph.nodes:
         owners[node.index] = owners[node.sources[0]] if node.section.is_alias else node.index
@@ -149,7 +149,7 @@ def _memory_owners(graph: Graph) -> dict[int, int]:
 
 
 def _last_uses(graph: Graph, owners: dict[int, int]) -> dict[int, int]:
-    """The last node that reads each memory; its own maker where nobody does."""
+    """The last node that reads each owner's memory; the owner itself if none does."""
     last_uses = dict.fromkeys(owners, -1)
     for node in graph.nodes:
         for read in (node.index, *node.sources):
@@ -158,8 +158,8 @@ def _last_uses(graph: Graph, owners: dict[int, int]) -> dict[int, int]:
 
 
 class NodeConventionCosts(NamedTuple):
-    """What one node costs as somebody counts: parameters, and FLOPs for one image, None where the convention
-    has nothing to say of such a section."""
+    """What one node costs under a convention: parameters, and FLOPs for one image, None if the convention
+    does not cover such a section."""
 
     number: int
     parameters: int
@@ -175,12 +175,12 @@ class ConventionCosts(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """The numbers that this convention takes for parameters."""
+        """The number of parameters by this convention."""
         return sum(node.parameters for node in self.nodes)
 
     @property
     def flops(self) -> float:
-        """What this convention calls FLOPs, for one image."""
+        """FLOPs for one image by this convention."""
         return sum(node.flops or 0 for node in self.nodes)
 
     @property
@@ -195,7 +195,7 @@ class ConventionCosts(NamedTuple):
 
 
 def count_by_convention(graph: Graph, counting: str) -> ConventionCosts:
-    """The costs of every node as `counting` has them, one of COUNTINGS."""
+    """The costs of every node by the convention `counting`, one of COUNTINGS."""
     rule = COUNTINGS[counting].rule
     return ConventionCosts(
         counting,
@@ -205,12 +205,12 @@ def count_by_convention(graph: Graph, counting: str) -> ConventionCosts:
     )
 
 
-CONVOLUTION, MATRIX = 4, 2  # dimensions of their weights
+CONVOLUTION, MATRIX = 4, 2  # dimensions of the weight tensor
 
 
 class NodeWork(NamedTuple):
-    """What the tensors of a node do to one image: numbers that get the bias of a convolution, numbers that a
-    batch norm scales. `known` says that the weights are those of convolutions or matrices: what others
+    """What the tensors of a node do to one image: numbers to which a convolution adds its bias, numbers that
+    a batch norm scales. `is_known` is True if all weights are those of convolutions or matrices, which others
     count."""
 
     biased_count: int
@@ -219,7 +219,7 @@ class NodeWork(NamedTuple):
 
 
 def count_work(graph: Graph, node: Node) -> NodeWork:
-    """The work of a node, with the tensors of its lender where it has one."""
+    """The work of a node; with shared weights, by the tensors of the node that owns them."""
     lender = node.section.weight_source()
     owner = node if lender is None else graph.nodes[lender]
     tensors = owner.section.tensors(*owner.inputs)
@@ -228,13 +228,13 @@ def count_work(graph: Graph, node: Node) -> NodeWork:
         for role in ("weight", "scale", "bias")
     }
     macs = node.section.macs(node.shape, *node.inputs)
-    if not macs or not sizes["weight"]:  # a batch norm by itself, or nothing that anybody else counts
+    if not macs or not sizes["weight"]:  # a batch norm on its own, or nothing that others count
         return NodeWork(
             0, node.shape.size if sizes["scale"] else 0, is_known=not macs and not sizes["weight"]
         )
     positions = macs // sizes["weight"]
     kinds = {len(tensor.shape) for tensor in tensors if tensor.role == "weight"}
-    # A batch norm brings a bias of its own, so what is left over belongs to the convolutions.
+    # A batch norm has a bias of its own, so the remaining biases belong to the convolutions.
     biased = (sizes["bias"] - sizes["scale"]) * positions if kinds == {CONVOLUTION} else 0
     return NodeWork(biased, sizes["scale"] * positions, is_known=kinds <= {CONVOLUTION, MATRIX})
 
@@ -255,7 +255,7 @@ def _count_paper(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCos
 
 
 def _count_refined_predictions(graph: Graph, node: Node) -> int:
-    """The predictions that this node multiplies by implicit knowledge: it does so right before a head."""
+    """The predictions that this node multiplies by implicit knowledge, if it comes right before a head."""
     multiplies = node.section.type in ("control_channels", "control_channels_2d")
     before_head = any(head.sources == (node.index,) for head in graph.heads)
     return node.shape.size if multiplies and before_head else 0
@@ -319,7 +319,7 @@ def _count_average_pool(node: Node) -> int:
 
 
 def _count_softmax(node: Node) -> int:
-    """exp, sum and division over each group; a tree of classes is no softmax that thop knows."""
+    """exp, sum and division over each group; thop does not know the softmax over a tree of classes."""
     section: Any = node.section
     return 0 if section.tree else 3 * node.shape.size - section.groups
 
@@ -335,20 +335,20 @@ THOP_RULES: Mapping[str, tuple[str, Callable[[Node], int]]] = {
 
 
 class CountingConvention(NamedTuple):
-    """A way of counting: in words, and node by node."""
+    """A way of counting: a description and a rule for each node."""
 
     description: str
     rule: Callable[[Graph, Node, NodeCosts], NodeConventionCosts]
 
 
 COUNTINGS: Mapping[str, CountingConvention] = {
-    "exact": CountingConvention("2 a multiply-add", _count_exact),
+    "exact": CountingConvention("2 per multiply-add", _count_exact),
     "darknet": CountingConvention("as C Darknet prints them", _count_darknet),
     # Tables 7, A1 to A3 of arXiv 2105.04206: thop 0.0.31 of 2020, and 1 for each refined prediction.
     "paper": CountingConvention(
         "2 x (multiply-adds + biases added + 2 x numbers normalised) + predictions multiplied", _count_paper
     ),
     "thop": CountingConvention(
-        "2 x what thop 0.1.1 counts; its parameters are without implicit ones", _count_thop
+        "2 x what thop 0.1.1 counts; its parameters exclude the implicit ones", _count_thop
     ),
 }

@@ -1,4 +1,4 @@
-"""The user's faults: one text format, one exit code each. Our own faults are assertions."""
+"""User errors: one text format, and an exit code for each kind. Our own errors are assertions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 
 
 class ErrorDetails(TypedDict, total=False):
-    """Where a fault is and what would be right; every part may be absent."""
+    """Where an error is and what would be right; every part may be absent."""
 
     path: str
     line: int
@@ -20,8 +20,7 @@ class ErrorDetails(TypedDict, total=False):
 
 
 class YolorError(Exception):
-    """What is wrong and where, as `path:line: [section #n] key: message` with found, allowed and hint below
-    it."""
+    """What is wrong and where: `path:line: [section #n] key: message`, with found, allowed and hint below."""
 
     exit_code = 1
 
@@ -57,13 +56,13 @@ class YolorError(Exception):
 
 
 class CfgError(YolorError):
-    """The cfg text cannot be what its author meant."""
+    """The cfg cannot be what its author meant."""
 
     exit_code = 2
 
 
 class CfgFaults(CfgError):
-    """All key faults of one file, sorted by line; at most `SHOWN` are printed, then their number."""
+    """All faulty keys of one file, sorted by line; at most `MAX_PRINTED` are printed, then their number."""
 
     MAX_PRINTED = 20
 
@@ -90,7 +89,7 @@ class CfgFaults(CfgError):
 
 
 class DataError(YolorError):
-    """An image, a video, a label or a list of them cannot be used."""
+    """An image, a video, a label or a list of them is unusable."""
 
     exit_code = 3
 

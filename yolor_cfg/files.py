@@ -1,4 +1,4 @@
-"""Writing files that are complete or absent, and telling what a file is from its first bytes."""
+"""Write files that are complete or absent, and recognise a file's kind by its first bytes."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ StrPath = str | os.PathLike[str]
 
 HEAD_BYTES = 512
 
-# What a file can be that is given as weights by mistake, and what to do about it.
+# What a file given as weights by mistake may be, and what to do about it.
 FILE_KIND_HINTS = {
-    "an empty file": "the download or the copy did not finish: fetch the file again",
+    "an empty file": "the download or copy did not finish: fetch the file again",
     "an HTML page": "the download failed and its error page was saved: open the file in a browser to see why",
     "a Git LFS pointer": "run `git lfs pull` where the file came from",
-    "a picture": "the pictures come after the weights on the command line",
+    "an image": "the images come after the weights on the command line",
     "a video": "the videos come after the weights on the command line",
     "a cfg": "the weights come after the cfg on the command line",
     "a PDF document": "fetch the weights again",
     "a gzip archive": "unpack it first",
-    "a tar archive": "unpack it first; torch files from before version 0.2 are not read",
-    "an HDF5 file": "Keras weights are not read",
-    "a zip archive": "torch checkpoints are zip archives: give them the ending .pt",
-    "a safetensors file": "give it the ending .safetensors",
+    "a tar archive": "unpack it first; torch files from before version 0.2 are not supported",
+    "an HDF5 file": "Keras weights are not supported",
+    "a zip archive": "torch checkpoints are zip archives: give the file the suffix .pt",
+    "a safetensors file": "give it the suffix .safetensors",
 }
 
-# (offset, first bytes, what it is); none can begin a Darknet .weights file, which starts with its version.
+# (offset, bytes, kind); none can begin a Darknet .weights file, which starts with its version.
 _MAGIC_BYTES = (
     (0, b"version https://git-lfs", "a Git LFS pointer"),
-    (0, b"\xff\xd8\xff", "a picture"),
-    (0, b"\x89PNG\r\n\x1a\n", "a picture"),
-    (0, b"GIF8", "a picture"),
-    (0, b"II*\0", "a picture"),
-    (0, b"MM\0*", "a picture"),
-    (8, b"WEBP", "a picture"),
+    (0, b"\xff\xd8\xff", "an image"),
+    (0, b"\x89PNG\r\n\x1a\n", "an image"),
+    (0, b"GIF8", "an image"),
+    (0, b"II*\0", "an image"),
+    (0, b"MM\0*", "an image"),
+    (8, b"WEBP", "an image"),
     (8, b"AVI ", "a video"),
     (4, b"ftyp", "a video"),
     (0, b"\x1aE\xdf\xa3", "a video"),
@@ -60,12 +60,12 @@ _TEXT_STARTS = (
 
 
 def reason_of(fault: OSError) -> str:
-    """What the system says of an error, in lower case."""
+    """The system's message of an error, in lower case."""
     return (fault.strerror or str(fault)).lower()
 
 
 def find_file_kind(data_head: bytes) -> str | None:
-    """A key of `FILE_KIND_HINTS` for a file that starts like this (`HEAD_BYTES` are enough), else None."""
+    """The key of `FILE_KIND_HINTS` for a file that starts like this (`HEAD_BYTES` are enough), or None."""
     if not data_head:
         return "an empty file"
     text = data_head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -76,11 +76,11 @@ def find_file_kind(data_head: bytes) -> str | None:
 
 @contextmanager
 def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -> Iterator[Path]:
-    """The name of a partial file in the same folder, to be written to; it takes the place of `path` when all
-    went well and is removed otherwise, so that `path` is complete or as it was before.
+    """The path of a partial file in the same folder to write to; on success it replaces `path`, otherwise it
+    is removed, so `path` is either complete or as it was before.
 
-    A symbolic link stays and its target is replaced. An existing file needs `force`; a folder or a device is
-    never replaced. What the system refuses is raised as `fault`.
+    A symbolic link is kept and its target is replaced. Replacing an existing file needs `force`; a folder or
+    a device is never replaced. An OSError is raised as `fault`.
     """
     target = Path(os.path.realpath(path))
     _check_replaceable(target, fault, force)
@@ -99,7 +99,7 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
 def replace_file(
     path: StrPath, write: Callable[[BinaryIO], object], *, fault: type[YolorError], force: bool = False
 ) -> None:
-    """As `whole_file`, for a function that writes to an open binary file."""
+    """Like `whole_file`, for a function that writes to an open binary file."""
     with whole_file(path, fault=fault, force=force) as partial, open(partial, "xb") as file:
         write(file)
 
@@ -111,13 +111,15 @@ def _check_replaceable(target: Path, fault: type[YolorError], force: bool) -> No
         raise _write_error(target, cause, fault) from cause
     if found and not target.is_file():
         kind = "a folder" if target.is_dir() else "a device"
-        raise fault("is not a file that can be written", path=str(target), found=kind, allowed="a file name")
+        raise fault("is not a regular file", path=str(target), found=kind, allowed="a file name")
     if found and not force:
-        raise fault("exists already", path=str(target), hint="give --force to overwrite it, or another name")
+        raise fault(
+            "exists already", path=str(target), hint="use --force to overwrite it, or give another name"
+        )
 
 
 def _remove_partial(partial: Path) -> None:
-    """What prevents the removal is what prevented the writing, so it is not told a second time."""
+    """Remove the partial file; if that fails, the cause is that of the failed write and already reported."""
     try:
         partial.unlink(missing_ok=True)
     except OSError:
@@ -126,8 +128,8 @@ def _remove_partial(partial: Path) -> None:
 
 def _write_error(target: Path, cause: OSError, fault: type[YolorError]) -> YolorError:
     hints = {
-        PermissionError: "choose a folder that you may write to",
-        FileNotFoundError: f"make the folder {target.parent} first",
+        PermissionError: "choose a folder that you can write to",
+        FileNotFoundError: f"create the folder {target.parent} first",
         NotADirectoryError: f"{target.parent} is not a folder",
     }
     message = "no permission to write" if isinstance(cause, PermissionError) else "cannot be written"

@@ -1,4 +1,4 @@
-"""A Graph with tensors in it: the runner. No section is named here.
+"""The runner: a Graph with tensors. No section is named here.
 
 N images, C channels, H W cells; a value between sections is always [N, C, H, W].
 """
@@ -19,7 +19,7 @@ RecurrentState = tuple[Tensor, ...]
 
 
 class Predictions(NamedTuple):
-    """What the heads say of each image, all heads joined: boxes_xywh [N, B, 4] (centre and size in input
+    """What the heads predict for each image, all heads joined: boxes_xywh [N, B, 4] (centre and size in input
     pixels), objectness [N, B], scores [N, B, K] (class probabilities, not multiplied by objectness)."""
 
     boxes_xywh: Tensor
@@ -54,14 +54,14 @@ class Network(nn.Module):
     def step(
         self, images: Tensor, states: dict[int, RecurrentState]
     ) -> tuple[list[Tensor], dict[int, RecurrentState]]:
-        """As `forward`, with the recurrent state given and returned: what export traces."""
+        """Like `forward`, with the recurrent state passed in and returned; this is what export traces."""
         values, after = self._run(self._check_images(images), states, keep=self.graph.outputs)
         return [values[index] for index in self.graph.outputs], after
 
     def trace(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
         """The values of these layers by index: in the darknet dialect what C Darknet stores there (heads
-        activated, its layouts), in the yolor dialect raw maps at heads. In evaluation mode it keeps no
-        gradients."""
+        activated, its layouts), in the yolor dialect the raw maps of heads. In evaluation mode no gradients
+        are kept."""
         keep = tuple(layers)
         unknown = [index for index in keep if not 0 <= index < len(self.graph.nodes)]
         if unknown:
@@ -78,24 +78,24 @@ class Network(nn.Module):
         return {index: darknet_output(self.module_list[index], values[index]) for index in keep}
 
     def decode(self, raws: Sequence[Tensor]) -> Predictions:
-        """Boxes and scores of the raw maps that `forward` returned; heads without boxes are an error."""
+        """Boxes and scores from the raw maps of `forward`; raises CfgError for heads without boxes."""
         heads = [self.module_list[index] for index in self.graph.outputs]
         blind = [
             node for node, head in zip(self.graph.heads, heads, strict=True) if not hasattr(head, "decode")
         ]
         if blind:
             raise blind[0].section.error(
-                "", "predicts no boxes", hint="decode is for detectors; use the raw output"
+                "", "predicts no boxes", hint="decode works only for detectors; use the raw output"
             )
         parts = [head.decode(raw) for head, raw in zip(heads, raws, strict=True)]  # type: ignore[operator]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
 
     def reset(self) -> None:
-        """Forget the recurrent state: the next call starts from zero."""
+        """Clear the recurrent state: the next call starts from zero."""
         self._states = {}
 
     def states(self, images: Tensor) -> dict[int, RecurrentState]:
-        """The recurrent state by layer: what the last call left, zeros after `reset` or for another batch
+        """The recurrent state by layer: that of the last call, or zeros after `reset` or for another batch
         size."""
         fresh: dict[int, RecurrentState] = {}
         for index, layer in enumerate(self.module_list):
@@ -131,7 +131,7 @@ class Network(nn.Module):
         return {**values, **raw_heads}, after
 
     def _output_for_sections(self, node: Node, layer: nn.Module, raw: Tensor) -> Tensor:
-        """What later sections see of a head: the map [N, C, H, W] that Darknet stores, raw in the yolor
+        """What later sections read from a head: the map [N, C, H, W] that Darknet stores, raw in the yolor
         dialect."""
         if node.index not in self._read_indices:
             return raw
@@ -150,18 +150,18 @@ class Network(nn.Module):
                 found=f"{tuple(images.shape)}",
                 allowed=f"(N, {channels}, height, width)",
             )
-        # Channels last saves oneDNN its reordered copies: the real peak is then that of the live values.
+        # Channels last spares oneDNN its reordered copies: the actual peak is then that of the live values.
         return images.contiguous(memory_format=torch.channels_last)
 
 
 def darknet_output(layer: nn.Module, value: Tensor) -> Tensor:
-    """What C Darknet keeps as this layer's output, where that is not what the layer returns here."""
+    """What C Darknet stores as this layer's output, if it differs from what the layer returns here."""
     output = getattr(layer, "darknet_output", None)
     return value if output is None else output(value)
 
 
 def find_device(device: str | torch.device) -> torch.device:
-    """The torch device of that name; raises CfgError when there is none on this machine."""
+    """The torch device of that name; raises CfgError if this machine has none."""
     try:
         where = torch.device(device)
         torch.empty(0, device=where)
@@ -169,23 +169,28 @@ def find_device(device: str | torch.device) -> torch.device:
         raise CfgError(
             "no such device here",
             found=str(device),
-            allowed="cpu, or cuda where torch finds one",
+            allowed="cpu, or cuda if torch finds a GPU",
             hint=str(fault).splitlines()[0][:200],
         ) from fault
     return where
 
 
 def check_heads(network: Network) -> None:
-    """Raise CfgError for a network that finds no boxes, or whose heads do not count the same classes."""
+    """Raise CfgError if the network predicts no boxes or its heads differ in their number of classes."""
     nodes = network.graph.heads
     for node in nodes:
         if not hasattr(network.module_list[node.index], "decode"):
             raise node.section.error(
-                "", "predicts no boxes", hint="is it a classifier or a backbone? detection needs a detector"
+                "",
+                "predicts no boxes",
+                hint="this looks like a classifier or a backbone; detection needs a detector",
             )
     counts = [getattr(node.section, "classes", 0) for node in nodes]
     for node, count in zip(nodes, counts, strict=True):
         if count != counts[0]:
             raise node.section.error(
-                "classes", "heads differ in their classes", found=str(count), allowed=str(counts[0])
+                "classes",
+                "the heads differ in their number of classes",
+                found=str(count),
+                allowed=str(counts[0]),
             )

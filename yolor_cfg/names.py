@@ -1,4 +1,4 @@
-"""Class names, and the `.names` and `.data` files of Darknet."""
+"""Class names, and Darknet's `.names` and `.data` files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from yolor_cfg.files import StrPath, reason_of
 
 
 def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...]:
-    """The names of `count` classes, from a list or a file; plain numbers for an empty list.
+    """The names of `count` classes, from a list or a file; class ids for an empty list.
 
-    Raises DataError when their number is not that of the classes.
+    Raises DataError if there are more or fewer than `count` names.
     """
     path = os.fspath(names) if isinstance(names, (str, os.PathLike)) else ""
     given = read_names(path) if path else tuple(names)  # type: ignore[arg-type]
     if not path and not given:
         return tuple(str(number) for number in range(count))
     if len(given) != count:
-        message = "the number of names is not the number of classes"
+        message = "the number of names does not match the number of classes"
         raise DataError(message, path=path, found=f"{len(given)} names", allowed=f"{count} names")
     return given
 
@@ -36,16 +36,16 @@ def read_names(path: StrPath) -> tuple[str, ...]:
 
 
 def read_names_file(path: StrPath) -> tuple[str, ...]:
-    """One name a line, as in Darknet's .names files.
+    """One name per line, as in Darknet's .names files.
 
-    Empty lines at the end do not count; one between two names is an error, since it would shift the classes.
+    Empty lines at the end are ignored; one between two names is an error, since it would shift the classes.
     """
     names = [line.strip() for line in _names_text(path).rstrip().splitlines()]
     if not any(names):
-        raise DataError("the file of class names is empty", path=str(path), allowed="one name a line")
+        raise DataError("the file of class names is empty", path=str(path), allowed="one name per line")
     if "" in names:
         line = names.index("") + 1
-        raise DataError("a class without a name", path=str(path), line=line, allowed="one name a line")
+        raise DataError("a class without a name", path=str(path), line=line, allowed="one name per line")
     return tuple(names)
 
 
@@ -55,12 +55,14 @@ def _names_text(path: StrPath) -> str:
     except OSError as fault:
         raise DataError(f"the names cannot be read: {reason_of(fault)}", path=str(path)) from None
     if b"\0" in data:
-        raise DataError("this is no list of names", path=str(path), allowed="a text file, one name a line")
+        raise DataError(
+            "this is not a list of names", path=str(path), allowed="a text file, one name per line"
+        )
     return data.decode("utf-8-sig", errors="replace")
 
 
 def read_options(path: StrPath) -> dict[str, str]:
-    """The keys of a .data file; the first of two equal ones counts, as in Darknet."""
+    """The keys and values of a .data file; if a key is repeated the first one counts, as in Darknet."""
     options: dict[str, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         text = line.strip()
@@ -74,7 +76,7 @@ def read_options(path: StrPath) -> dict[str, str]:
 
 
 def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
-    """The class names of a .data file with these options, or numbers as names where it gives no file."""
+    """The class names of a .data file with these options; class ids if it has no names= file."""
     text = options.get("classes", "")
     if text and not text.isdecimal():
         raise DataError("not a whole number", path=str(path), key="classes", found=text)
@@ -83,7 +85,7 @@ def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
     place = locate(options["names"], data_folders(path), what="names", path=path)
     names = read_names_file(place)
     if text and len(names) != int(text):
-        hint = f"let classes= in {path} and the lines of {place} agree"
+        hint = f"make classes= in {path} match the number of lines in {place}"
         found = f"classes={text}, {len(names)} names"
         message = "classes and names differ in number"
         raise DataError(message, path=str(path), key="classes", found=found, hint=hint)
@@ -91,12 +93,12 @@ def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
 
 
 def data_folders(path: StrPath) -> list[str]:
-    """Where the paths in a .data file start from: its own folder, else the current one."""
+    """What paths in a .data file are relative to: its own folder, else the current one."""
     return [os.path.dirname(path) or ".", "."]
 
 
 def read_text(path: StrPath) -> str:
-    """The text of a small file of a data set, whatever its line ends; a byte order mark is left out."""
+    """The text of a small file of a data set, with any line endings; a byte order mark is dropped."""
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except OSError as fault:
@@ -106,13 +108,13 @@ def read_text(path: StrPath) -> str:
 
 
 def first_existing(text: str, folders: Iterable[StrPath]) -> str | None:
-    """The first place where `text`, read from one of the folders, is; None if it is nowhere."""
+    """The first existing path of `text` relative to one of the folders; None if there is none."""
     places = (os.path.normpath(os.path.join(folder, text)) for folder in folders)
     return next((place for place in places if os.path.exists(place)), None)
 
 
 def locate(text: str, folders: Sequence[StrPath], *, what: str, path: StrPath) -> str:
-    """As `first_existing`; raises DataError that names the places."""
+    """Like `first_existing`, but raises a DataError that lists the paths tried."""
     place = first_existing(text, folders)
     if place is None:
         tried = ", ".join(os.path.normpath(os.path.join(folder, text)) for folder in folders)

@@ -1,4 +1,4 @@
-"""What the processes of one run share. With torch.distributed not initialised there is one process."""
+"""What the processes of one run share. If torch.distributed is not initialised there is one process."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from yolor_cfg.errors import YolorError
 from yolor_cfg.model import find_device
 
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
-"""What torch says where a process that is waited for is gone; gloo has no error class of its own."""
+"""Parts of torch's messages when a peer process is gone; gloo has no error class of its own."""
 
 
 class ProcessInfo(NamedTuple):
-    """Which of how many processes this is."""
+    """The rank of this process and the number of processes."""
 
     rank: int = 0
     world_size: int = 1
 
 
 def this_process() -> ProcessInfo:
-    """This process."""
+    """The rank and world size of this process."""
     if distributed.is_available() and distributed.is_initialized():
         return ProcessInfo(distributed.get_rank(), distributed.get_world_size())
     return ProcessInfo()
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """The values of all processes in process 0, an empty list in the others."""
+    """The values of all processes in process 0; an empty list in the others."""
     here = this_process()
     if here.world_size == 1:
         return [value]
@@ -43,7 +43,7 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def broadcast_object(value: Any) -> Any:
-    """The value that process 0 has, in every process."""
+    """The value of process 0, in every process."""
     if this_process().world_size == 1:
         return value
     box = [value]
@@ -53,15 +53,15 @@ def broadcast_object(value: Any) -> Any:
 
 @contextmanager
 def process_group(device: str) -> Iterator[ProcessInfo]:
-    """This process among those that torchrun, SLURM and others started, by WORLD_SIZE and RANK; a process
-    group that is there already is used and left alone."""
+    """Join the processes started by torchrun, SLURM or others, by WORLD_SIZE and RANK; an existing process
+    group is used and left alone."""
     if this_process().world_size > 1 or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield this_process()
         return
     if device.startswith("cuda"):
-        torch.cuda.set_device(find_device(local_device(device)))  # where NCCL puts what it is to exchange
+        torch.cuda.set_device(find_device(local_device(device)))  # where NCCL allocates its buffers
     store, number, world = next(rendezvous("env://"))
-    # torchrun keeps the store when it starts the processes anew, with the addresses of those that are gone.
+    # torchrun keeps the store when it restarts the processes, with the addresses of those that are gone.
     store = distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "nccl" if device.startswith("cuda") else "gloo"
     distributed.init_process_group(backend, store=store, rank=number, world_size=world)
@@ -70,20 +70,21 @@ def process_group(device: str) -> Iterator[ProcessInfo]:
     except RuntimeError as fault:
         if not any(word in str(fault) for word in CONNECTION_LOST):
             raise
-        raise YolorError("another process of this run has ended", hint="its own message says why") from fault
+        raise YolorError(
+            "another process of this run has ended", hint="see the message of that process"
+        ) from fault
     finally:
         distributed.destroy_process_group()
 
 
 def local_device(device: str) -> str:
-    """`cuda` as this process's own GPU where there are several processes on the machine."""
+    """`cuda` as this process's own GPU if there are several processes on the machine."""
     local = os.environ.get("LOCAL_RANK", "")
     return f"cuda:{local}" if device == "cuda" and local else device
 
 
 def all_reduce(values: Tensor) -> Tensor:
-    """The sum of the values of all processes, without gradients; the same tensor where there is one
-    process."""
+    """The sum of the values of all processes, without gradients; the same tensor if there is one process."""
     if this_process().world_size == 1:
         return values
     everywhere = values.detach().clone()
@@ -92,7 +93,7 @@ def all_reduce(values: Tensor) -> Tensor:
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """The sum over the processes; what it is for all losses together is its gradient in each process."""
+    """The sum over the processes; in each one its gradient is that of the sum of all processes' losses."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -104,19 +105,19 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def local_batch_size(batch_size: int) -> int:
-    """The images of a global batch for this process; the processes must be able to share them evenly."""
+    """This process's share of a global batch, which must be divisible by the number of processes."""
     world = this_process().world_size
     if batch_size % world:
         raise YolorError(
-            "the batch cannot be shared out evenly",
+            "the batch size is not divisible by the number of processes",
             found=f"--batch-size {batch_size}",
-            allowed=f"multiples of {world}, the number of processes",
+            allowed=f"multiples of {world}",
         )
     return batch_size // world
 
 
 def broadcast_buffers(network: nn.Module) -> None:
-    """Give every process the buffers of process 0: without synchronised norms their statistics differ."""
+    """Copy the buffers of process 0 to every process: without synchronised batch norms they differ."""
     if this_process().world_size > 1:
         for buffer in network.buffers():
             distributed.broadcast(buffer, src=0)

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a folder of its own, and files that are complete or absent."""
+"""The output of a run: a folder of its own, with files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from yolor_cfg.errors import YolorError
 from yolor_cfg.files import reason_of, whole_file
 
-ELSEWHERE = "choose another place with --project"
+ELSEWHERE = "choose another folder with --project"
 
 
 def new_folder(project: str | Path, name: str) -> Path:
-    """A folder that was not there before: project/name, project/name2, project/name3, ...
+    """Create a folder that did not exist before: project/name, project/name2, project/name3, ...
 
-    Two programs that ask at the same time get two folders. Raises YolorError where none can be made.
+    Two programs that ask at the same time get two folders. Raises YolorError if none can be created.
     """
     number = 1
     with writing(Path(project)):
@@ -34,13 +34,13 @@ def new_folder(project: str | Path, name: str) -> Path:
 
 
 def save_text(path: Path, text: str) -> None:
-    """The text in a file, whole or not at all."""
+    """Write the text to a file, completely or not at all."""
     with new_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """The RGB image [H, W, 3] in a file of the kind that the suffix says, whole or not at all."""
+    """Write the RGB image [H, W, 3] to a file, in the format of its suffix, completely or not at all."""
     done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done, path
     with new_file(path) as partial:
@@ -49,7 +49,7 @@ def save_image(path: Path, image: NDArray[np.uint8]) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """As `files.whole_file`; the folder is made where it is missing, and what is there is replaced."""
+    """Like `files.whole_file`, but creates missing folders and replaces an existing file."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, fault=YolorError, force=True) as partial:
@@ -58,7 +58,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system refuses becomes a YolorError about `path`."""
+    """Turn an OSError into a YolorError about `path`."""
     try:
         yield
     except OSError as fault:

@@ -1,11 +1,11 @@
-"""The size of one value between sections, without the batch."""
+"""The shape of one value between sections, without the batch dimension."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 WidthHeight = tuple[float, float]
-"""Across, down: a width and a height, or the strides of a map."""
+"""Horizontal, vertical: a width and a height, or the strides of a map."""
 
 
 class Shape(NamedTuple):
@@ -17,12 +17,12 @@ class Shape(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers one image has here."""
+        """Number of elements for one image."""
         return self.channels * self.height * self.width
 
     @property
     def area(self) -> int:
-        """How many cells (pixels) one channel has."""
+        """Number of cells (pixels) per channel."""
         return self.height * self.width
 
     def __str__(self) -> str:

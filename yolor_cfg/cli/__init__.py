@@ -1,4 +1,4 @@
-"""The command `yolor`. The file of a command is imported when it is called or listed; torch is not."""
+"""The command `yolor`. A subcommand's module is imported when it is called or listed; torch is not."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ResolvedCommand = tuple[str | None, click.Command | None, list[str]]
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name only, and the one place where errors become messages."""
+    """A group that imports its commands on demand, and the one place where errors become messages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names in the order of the table, without aliases."""
+        """The names in table order, without aliases."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name or alias, imported now."""
+        """Import the command of that name or alias."""
         place = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
         if place is None:
             return None
@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> ResolvedCommand:
-        """As click's, with the closest name for one that does not exist."""
+        """Like click's, but suggests the closest name for an unknown command."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from yolor_cfg.lang.keys import suggest_word
 
@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; the user's errors become a message and an exit code. Closed pipes are click's."""
+        """Run the command; user errors become a message and an exit code. Click handles closed pipes."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -68,7 +68,7 @@ class LazyGroup(click.Group):
 
 
 def _add_global_options(command: click.Command) -> None:
-    """Let -q, -v and --debug stand behind the command's name too; also for the commands of a group."""
+    """Accept -q, -v and --debug after the command's name too, also for the commands of a group."""
     if not any(param.name == "debug" for param in command.params):
         command.params.extend(global_options(hidden=True))
     for member in getattr(command, "commands", {}).values():
@@ -97,7 +97,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Print the version.",
+    help="Print the version and exit.",
 )
 def main() -> None:
-    """Darknet and YOLOR cfg networks: what they are, what they cost, what they see."""
+    """Inspect, train, test and run Darknet and YOLOR cfg networks."""

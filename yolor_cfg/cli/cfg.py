@@ -1,4 +1,4 @@
-"""`yolor cfg`: work on the text of a cfg."""
+"""`yolor cfg`: check and format the text of a cfg."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def cfg() -> None:
 @dialect_option
 @json_option
 def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
-    """Tell everything that is wrong or odd in each CFG.
+    """Report every error and warning in each CFG.
 
-    Warnings count as errors here. A good file is one line `CFG: ok`; the exit code is 2 when any is not good.
+    Warnings count as errors here. A file without either prints `CFG: ok`; the exit code is 2 if any file has
+    one.
     """
     findings = {path: _find_faults(path, dialect) for path in cfgs}
     if as_json:
@@ -35,17 +36,22 @@ def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
 
 @cfg.command("format")
 @cfg_argument
-@click.option("-o", "--output", type=click.Path(), help="Write here and not to standard output.")
-@click.option("--in-place", is_flag=True, help="Replace CFG itself.")
-@click.option("--force", is_flag=True, help="Let -o replace a file that exists.")
+@click.option(
+    "-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE instead of standard output."
+)
+@click.option("--in-place", is_flag=True, help="Overwrite CFG itself.")
+@click.option("--force", is_flag=True, help="Let -o overwrite an existing file.")
 def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
-    """Print CFG in its normal form: `key=value`, one blank line between sections, comments kept."""
+    """Print CFG in normal form.
+
+    That is `key=value`, one blank line between sections, and comments kept.
+    """
     from yolor_cfg.files import replace_file
     from yolor_cfg.graph import read_document
     from yolor_cfg.lang.syntax import normalize_document
 
     if output and in_place:
-        raise click.UsageError("--in-place and -o name two places to write to")
+        raise click.UsageError("--in-place and -o cannot be used together")
     document = read_document(cfg)
     data = normalize_document(document).encode(document.encoding)
     if output or in_place:
@@ -55,8 +61,8 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
 
 
 def _find_faults(path: str, dialect: str | None) -> list[CfgError]:
-    """Errors and warnings by line. The file is read twice: strict reading stops after the keys, the other one
-    drops its warnings when it fails."""
+    """Errors and warnings, sorted by line. The file is read twice: strict reading stops after the keys, and
+    normal reading drops its warnings when it fails."""
     from yolor_cfg.graph import ReadOptions, load_graph
 
     found: list[CfgError] = []

@@ -1,4 +1,4 @@
-"""`yolor convert`: weights from one file format to another."""
+"""`yolor convert`: convert weights between file formats."""
 
 from __future__ import annotations
 
@@ -26,26 +26,33 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("source", metavar="IN", type=click.Path())
 @click.argument("target", metavar="OUT", type=click.Path())
-@click.option("--cfg", required=True, type=click.Path(), help="The cfg of the network.")
+@click.option("--cfg", required=True, type=click.Path(), metavar="FILE", help="The network's cfg file.")
 @dialect_option
 @strict_option
-@click.option("--cutoff", type=click.IntRange(1), metavar="N", help="IN holds layers 0 to N-1 only.")
-@click.option("--upto", type=click.IntRange(1), metavar="N", help="Write layers 0 to N-1 only (.weights).")
-@click.option("--names", type=click.Path(), help="Class names to keep in OUT: a .names or .data file.")
+@click.option("--cutoff", type=click.IntRange(1), metavar="N", help="IN holds only layers 0 to N-1.")
+@click.option("--upto", type=click.IntRange(1), metavar="N", help="Write only layers 0 to N-1 (.weights).")
+@click.option(
+    "--names",
+    type=click.Path(),
+    metavar="FILE",
+    help="Store the class names of this .names or .data file in OUT.",
+)
 @click.option(
     "--fuse",
     is_flag=True,
     help="Fold batch norms and implicit knowledge into the convolutions; "
-    "the cfg of the result goes beside OUT.",
+    "the resulting cfg is written next to OUT.",
 )
 @click.option(
     "--fold-implicit",
     "plain",
     is_flag=True,
-    help="The same as plain Darknet, for C Darknet and OpenCV 4: OUT.weights and OUT.cfg.",
+    help="The same, written as plain Darknet for C Darknet and OpenCV 4: OUT.weights and OUT.cfg.",
 )
-@click.option("--keep-bn", is_flag=True, help="With --fold-implicit: keep batch norms, for C's epsilon.")
-@click.option("--force", is_flag=True, help="Overwrite OUT.")
+@click.option(
+    "--keep-bn", is_flag=True, help="With --fold-implicit: keep batch norms, adapted to C Darknet's epsilon."
+)
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def convert(
     source: str,
     target: str,
@@ -60,10 +67,11 @@ def convert(
     keep_bn: bool,
     force: bool,
 ) -> None:
-    """Read the weights IN and write them as OUT: .weights, .pt or .safetensors, by the suffix.
+    """Convert the weights IN to OUT: .weights, .pt or .safetensors.
 
-    IN is told by its content. Implicit parameters are kept in every format; a .weights file that is read and
-    written again is the same to the byte. With --upto OUT is a .weights file whatever its suffix.
+    The format of IN is recognised by its content, that of OUT by its suffix. Implicit parameters are kept in
+    every format; a .weights file that is read and written again is identical to the byte. With --upto, OUT is
+    a .weights file whatever its suffix.
     """
     from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
@@ -74,7 +82,7 @@ def convert(
     _check_format(target, as_weights=as_weights, upto=upto, names=names)
     _check_folding(target, cfg, folds=fuse or plain, upto=upto, force=force)
     if keep_bn and not plain:
-        raise click.UsageError("--keep-bn goes with --fold-implicit")
+        raise click.UsageError("--keep-bn requires --fold-implicit")
     opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
     report_warnings(opened.network.graph.warnings, opened.notes)
     numbers = _checkpoint_numbers(opened, source)
@@ -95,11 +103,15 @@ def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str
     suffix = Path(target).suffix
     if not as_weights and suffix not in CHECKPOINT_SUFFIXES:
         formats = ", ".join([".weights", *CHECKPOINT_SUFFIXES])
-        raise click.UsageError(f"OUT must end in {formats}; it ends in {suffix or 'no suffix'}")
+        raise click.UsageError(f"OUT must end in one of {formats}; found {suffix or 'no suffix'}")
     if upto is not None and suffix in CHECKPOINT_SUFFIXES:
-        raise click.UsageError(f"--upto is for .weights files; a {suffix} file holds the whole network")
+        raise click.UsageError(
+            f"--upto works only with .weights files; a {suffix} file holds the whole network"
+        )
     if names is not None and as_weights:
-        raise click.UsageError("--names is for .pt and .safetensors files; a .weights file has no names")
+        raise click.UsageError(
+            "--names works only with .pt and .safetensors files; a .weights file holds no names"
+        )
 
 
 def _target_cfg_path(target: str) -> Path:
@@ -107,20 +119,22 @@ def _target_cfg_path(target: str) -> Path:
 
 
 def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, force: bool) -> None:
-    """Refuse what could leave one file of two, or write over the cfg that is read."""
+    """Refuse what could write only one of the two files, or overwrite the input cfg."""
     if not folds:
         return
     beside = _target_cfg_path(target)
     if upto is not None:
-        raise click.UsageError("--upto counts the layers of the cfg as it is: it does not go with folding")
+        raise click.UsageError(
+            "--upto counts the layers of the original cfg, so it cannot be combined with folding"
+        )
     if beside.exists() and beside.samefile(cfg):
-        raise click.UsageError(f"{beside} is the cfg that is read: give OUT another name")
+        raise click.UsageError(f"{beside} is the input cfg: give OUT another name")
     if beside.exists() and not force:
-        raise click.UsageError(f"{beside} is there already: give OUT another name, or --force")
+        raise click.UsageError(f"{beside} exists already: give OUT another name, or use --force")
 
 
 def _implicit_record(opened: LoadedNetwork) -> dict[str, Any] | None:
-    """What a folded checkpoint keeps for `yolor implicit`; None without implicit knowledge."""
+    """What a folded checkpoint keeps for `yolor implicit`; None if there is no implicit knowledge."""
     from yolor_cfg.analysis.implicit import collect_knowledge
     from yolor_cfg.analysis.implicit_record import to_record
 
@@ -131,7 +145,7 @@ def _implicit_record(opened: LoadedNetwork) -> dict[str, Any] | None:
 
 
 def _fold_network(opened: LoadedNetwork, *, plain: bool, keep_bn: bool) -> LoadedNetwork:
-    """The network with batch norms and implicit knowledge in its convolutions; what stays is told."""
+    """The network with batch norms and implicit knowledge folded in; reports what could not be folded."""
     from yolor_cfg.rewrite.fold import fold
     from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 
@@ -153,7 +167,7 @@ def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
 
 
 def _checkpoint_numbers(opened: LoadedNetwork, source: str) -> dict[str, float]:
-    """What IN counts beside its tensors: the pictures seen in training, and what else a checkpoint knows."""
+    """What IN counts besides its tensors: the images seen in training, and a checkpoint's other numbers."""
     from yolor_cfg.weights.checkpoint import read_checkpoint
 
     return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers

@@ -1,4 +1,4 @@
-"""`yolor data`: look at a data set before anything is trained on it, and write it in another format."""
+"""`yolor data`: check a data set before training on it, convert it, or draw a new one."""
 
 from __future__ import annotations
 
@@ -18,21 +18,33 @@ FIXES = ("clip", "drop")
 SHAPE_KINDS = ("mixed", "coloured")
 
 data_argument = click.argument("path", metavar="DATA", type=click.Path())
-fix_option = click.option("--fix-labels", "fix", type=click.Choice(FIXES), help="Mend faulty labels.")
+fix_option = click.option(
+    "--fix-labels", "fix", type=click.Choice(FIXES), help="Clip or drop invalid labels."
+)
 
 
 @click.group()
 def data() -> None:
-    """Check, convert and draw data sets: Darknet .data, YOLO YAML, COCO JSON, Pascal VOC, plain folders."""
+    """Check and convert data sets, or draw one.
+
+    Formats read: Darknet .data, YOLO YAML, COCO JSON, Pascal VOC and plain folders.
+    """
 
 
 @data.command()
 @data_argument
-@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Which part.")
-@click.option("--classes", type=click.IntRange(1), help="How many classes the network has.")
+@click.option(
+    "--split", type=click.Choice(SPLITS), default="train", show_default=True, help="The split to check."
+)
+@click.option(
+    "--classes", type=click.IntRange(1), metavar="N", help="Number of classes of the network to train."
+)
 @json_option
 def check(path: str, split: SplitName, classes: int | None, as_json: bool) -> None:
-    """Tell what is in DATA and everything that is wrong with it; the exit code is 3 when anything is."""
+    """Report what DATA contains and every error in it.
+
+    The exit code is 3 if there are errors.
+    """
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
 
@@ -51,75 +63,86 @@ def check(path: str, split: SplitName, classes: int | None, as_json: bool) -> No
 @data.command()
 @data_argument
 @click.argument("out", type=click.Path())
-@click.option("--split", type=click.Choice(SPLITS), multiple=True, help="Which part; default: train and val.")
+@click.option("--split", type=click.Choice(SPLITS), multiple=True, help="Split to write; may be repeated.")
 @fix_option
-@click.option("--force", is_flag=True, help="Overwrite OUT (.json).")
+@click.option("--force", is_flag=True, help="Overwrite an existing OUT (.json).")
 def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, force: bool) -> None:
-    """Write DATA as OUT: COCO's JSON of one part if it ends so, else a folder for Darknet and YOLO."""
+    """Write DATA as a COCO .json file or a Darknet/YOLO folder.
+
+    If OUT ends in .json, one split is written (default: train); otherwise OUT is a folder that holds each
+    split (default: train and val).
+    """
     from yolor_cfg.data.convert import write_coco, write_darknet
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
 
     as_coco = out.lower().endswith(".json")
     if as_coco and len(split) > 1:
-        raise click.UsageError("a JSON holds one part: give --split once")
+        raise click.UsageError("a .json file holds one split: give --split once")
     parts: tuple[SplitName, ...] = split or (("train",) if as_coco else ("train", "val"))
     opened = {part: open_data(path, split=part, checks=LabelChecks(fix)) for part in parts}
     if as_coco:
         write_coco(opened[parts[0]], out, force=force)
     else:
         out = str(write_darknet(opened, out))
-    print_stderr(f"{out}: {sum(len(part.samples) for part in opened.values()):,} pictures", "green")
+    print_stderr(f"{out}: {sum(len(part.samples) for part in opened.values()):,} images", "green")
 
 
 @data.command()
 @click.argument("out", type=click.Path())
-@click.option("--count", default=1000, show_default=True, type=click.IntRange(2), help="How many pictures.")
+@click.option(
+    "--count", default=1000, show_default=True, type=click.IntRange(2), metavar="N", help="Number of images."
+)
 @click.option(
     "--size",
     default="320",
     show_default=True,
     type=SizeParam(),
     metavar="N|HxW",
-    help="Of the pictures: N pixels square, or height x width.",
+    help="Image size: N pixels square, or height x width.",
 )
 @click.option(
     "--kind",
     type=click.Choice(SHAPE_KINDS),
     default="mixed",
     show_default=True,
-    help="mixed: the shape alone tells the class; coloured: each class has its own colours too.",
+    help="mixed: only the shape tells the class; coloured: each class has its own colours too.",
 )
 @click.option(
     "--held",
     type=click.IntRange(0),
     metavar="N",
-    help="How many of them are for testing, the last ones; default: a fifth.",
+    help="Hold out the last N images for validation; default: a fifth of them.",
 )
-@click.option("--identities", is_flag=True, help="Labels of six columns that tell who is who, as JDE's.")
+@click.option("--identities", is_flag=True, help="Write six-column labels with object identities, as in JDE.")
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed draws other pictures."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Random seed; the same seed draws the same images.",
 )
 def draw(out: str, **options: Any) -> None:
-    """Draw a data set of coloured shapes into the new folder OUT: Darknet's files and COCO's JSON.
+    """Draw a data set of coloured shapes into the new folder OUT.
 
-    Six classes with textures, occlusion and small objects; nothing is downloaded, and the same seed draws
-    the same pictures.
+    The labels are written both as Darknet's files and as COCO's JSON. There are six classes, with textures,
+    occlusion and small objects. Nothing is downloaded.
     """
     from yolor_cfg.data.shapes import KINDS as objects
     from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 
     count, held, size = options["count"], options["held"], options["size"]
     if held is not None and held > count:
-        raise click.BadParameter(f"{held} of {count} pictures", param_hint="--held")
+        raise click.BadParameter(f"{held} is more than --count {count}", param_hint="--held")
     size = size if isinstance(size, tuple) else (size, size)
     wanted = ShapesOptions(count, size, objects[options["kind"]], held, options["identities"])
     description = write_shapes(out, wanted, seed=options["seed"])
-    print_stderr(f"{description}: {count:,} pictures", "green")
+    print_stderr(f"{description}: {count:,} images", "green")
 
 
 def _summary(opened: Dataset) -> dict[str, Any]:
-    """Counts of pictures and boxes, boxes by class, the range of sizes."""
+    """Counts of images and boxes, boxes per class, the range of sizes."""
     samples = opened.samples
     counts = dict.fromkeys(opened.names, 0)
     for sample in samples:
@@ -142,7 +165,8 @@ def _report_summary(summary: dict[str, Any], *, faults: list[str], notes: list[s
     for note in notes:
         print_stderr(f"note: {note}", "yellow")
     counts = summary.pop("classes")
-    rows = [(key.replace("_", " "), _format_value(value)) for key, value in summary.items()]
+    labels = {"pictures": "images", "without_boxes": "without boxes"}
+    rows = [(labels.get(key, key), _format_value(value)) for key, value in summary.items()]
     click.echo("\n".join(format_columns(rows, words={0})))
     click.echo(
         "\n".join(["", *format_columns([(name, f"{count:,}") for name, count in counts.items()], words={0})])
@@ -151,11 +175,11 @@ def _report_summary(summary: dict[str, Any], *, faults: list[str], notes: list[s
     for fault in faults[:shown]:
         print_stderr(fault, "red")
     if faults:
-        print_stderr(f"{len(faults)} faults" + (", -v shows all" if len(faults) > shown else ""), "red")
+        print_stderr(f"{len(faults)} faults" + ("; use -v to show all" if len(faults) > shown else ""), "red")
 
 
 def _format_value(value: object) -> str:
-    """A range as low-high, a number with its thousands."""
+    """A range as low-high, a number with thousands separators."""
     if isinstance(value, list):
         return "-".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""`yolor demo`: the main jobs on pictures that are drawn on the spot, as the commands that do them."""
+"""`yolor demo`: run the main commands on images drawn on the spot."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import click
 from yolor_cfg.cli.options import is_on, json_option
 
 TEST_SIDE = 192
-"""Height and width of the pictures to test on, in pixels."""
+"""Height and width of the test images, in pixels."""
 TRAIN_SIDE, IMAGE_COUNT, HOLDOUT_COUNT = 128, 1000, 200
-"""Of the pictures that `--train` draws; the last ones are held back for the test."""
+"""Of the images that `--train` draws; the last ones are held out for the test."""
 EPOCHS = 8
 DETECT_PATTERN = "shape00000?.jpg"
 CommandArgs = tuple[str, ...]
@@ -24,57 +24,58 @@ CommandArgs = tuple[str, ...]
     "--train",
     "trains",
     is_flag=True,
-    help="First train a micro network from nothing: some three minutes on two cores.",
+    help="First train a micro network from scratch: about three minutes on two cores.",
 )
 @click.option(
-    "--pictures",
+    "--images",
     default=100,
     show_default=True,
     type=click.IntRange(10),
     metavar="N",
-    help="How many pictures to draw for the test; with --train they are 1000, a fifth of them for the test.",
+    help="Number of test images to draw; ignored with --train, which draws 1000 and tests on a fifth.",
 )
+@click.option("--pictures", type=click.IntRange(10), hidden=True, help="The old spelling of --images.")
 @click.option(
     "--seed",
     default=1,
     show_default=True,
     type=click.IntRange(0),
-    help="Another seed draws other pictures; the network that comes along saw those of seed 0.",
+    metavar="N",
+    help="Random seed of the images; the bundled network was trained on seed 0.",
 )
 @click.option(
     "--project",
     default="runs/demo",
     show_default=True,
     metavar="FOLDER",
-    help="Where the folders of demos are.",
+    help="Parent folder of the results.",
 )
 @json_option
-def demo(trains: bool, pictures: int, seed: int, project: str, as_json: bool) -> None:
-    """Draw pictures, find the shapes in them with a small network, and tell how well it did.
+def demo(trains: bool, images: int, pictures: int | None, seed: int, project: str, as_json: bool) -> None:
+    """Draw images, detect the shapes in them, and score the result.
 
-    Every step is a command that is shown, so that you can go on from there with your own data.
+    The network is a small one that comes with the package. Every step is a yolor command, printed before it
+    runs, so that you can repeat it with your own data.
     """
     from yolor_cfg.runs import new_folder
 
     folder = new_folder(project, "exp")
-    steps = _training_steps(folder, seed) if trains else _pretrained_steps(folder, seed, pictures)
+    steps = _training_steps(folder, seed) if trains else _pretrained_steps(folder, seed, pictures or images)
     for step in steps:
         _run_command((*step, "--json") if as_json and step[0] == "test" else step)
     if not is_on("quiet"):
-        click.echo(
-            f"drawn pictures: {folder / 'shapes'}; with what was found in them: {folder / 'found'}", err=True
-        )
+        click.echo(f"drawn images: {folder / 'shapes'}; with their detections: {folder / 'found'}", err=True)
 
 
 def _pretrained_steps(folder: Path, seed: int, image_count: int) -> Iterator[CommandArgs]:
-    """With the network that comes along, on pictures that it never saw."""
+    """The steps with the bundled network, on images it has never seen."""
     network = _weights_file("yolor_nano_shapes.cfg"), _weights_file("yolor_nano_shapes.pt")
     yield _draw_step(folder, seed, count=image_count, held=image_count, side=TEST_SIDE)
     yield from _test_and_detect_steps(folder, network)
 
 
 def _training_steps(folder: Path, seed: int) -> Iterator[CommandArgs]:
-    """The same from nothing."""
+    """The steps with a network trained from scratch."""
     cfg, hyp = _weights_file("yolor_micro_shapes.cfg"), _weights_file("yolor_micro_shapes.yaml")
     yield _draw_step(folder, seed, count=IMAGE_COUNT, held=HOLDOUT_COUNT, side=TRAIN_SIDE)
     yield (
@@ -122,10 +123,10 @@ def _draw_step(folder: Path, seed: int, *, count: int, held: int, side: int) -> 
 
 
 def _test_and_detect_steps(folder: Path, network: tuple[str, str]) -> Iterator[CommandArgs]:
-    """Score a network, and let it find objects."""
-    pictures = str(folder / "shapes" / "images" / DETECT_PATTERN)
+    """Score a network, then detect objects with it."""
+    images = str(folder / "shapes" / "images" / DETECT_PATTERN)
     yield ("test", *network, "--data", _data_path(folder), "--project", str(folder), "--name", "test")
-    yield "detect", *network, pictures, "--project", str(folder), "--name", "found"
+    yield "detect", *network, images, "--project", str(folder), "--name", "found"
 
 
 def _data_path(folder: Path) -> str:

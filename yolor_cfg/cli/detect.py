@@ -1,4 +1,4 @@
-"""`yolor detect`: find objects in pictures and videos."""
+"""`yolor detect`: detect objects in images and videos."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from yolor_cfg.detect.write import ResultsWriter
 
 
-MAX_SUMMARY_CLASSES = 8  # that the last line names
+MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
 class ClassIdsParam(click.ParamType):
-    """`0,2,5`: class numbers with commas."""
+    """`0,2,5`: class ids separated by commas."""
 
     name = "list"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The numbers as a tuple."""
+        """The class ids as a tuple."""
         if not isinstance(value, str):
             return value
         if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", value):
-            self.fail(f"{value!r} is no list of class numbers such as 0,2,5", param, ctx)
+            self.fail(f"{value!r} is not a list of class ids such as 0,2,5", param, ctx)
         return tuple(int(part) for part in value.split(","))
 
 
@@ -59,73 +59,80 @@ NETWORK_OPTIONS = (
     click.option(
         "--preprocess",
         type=click.Choice(["stretch", "letterbox"]),
-        help="Stretch a picture to the image size, or keep its aspect and fill the rest with grey; "
-        "default: stretch in the darknet dialect (letterbox where the cfg says letter_box=1), "
+        help="Stretch each image to the input size, or keep its aspect ratio and pad with grey; "
+        "default: stretch in the darknet dialect (letterbox if the cfg says letter_box=1), "
         "letterbox in the yolor dialect.",
     ),
     click.option(
         "--names",
         type=click.Path(),
         metavar="FILE",
-        help="Class names, one a line (.names), or a .data file that leads to them; default: those "
-        "in the checkpoint, else numbers.",
+        help="Class names: a .names file with one per line, or a .data file that refers to one; "
+        "default: the names in the checkpoint, else class ids.",
     ),
     device_option,
-    _integer_option("--batch-size", default=1, text="Pictures of one size that are computed together."),
+    _integer_option(
+        "--batch-size", default=1, text="Images per batch; only images of equal input size share one."
+    ),
     dialect_option,
     strict_option,
-    _integer_option("--cutoff", default=None, text="The weights hold layers 0 to N-1 only."),
+    _integer_option("--cutoff", default=None, text="The weights file holds only layers 0 to N-1."),
 )
 NMS_OPTIONS = (
-    _fraction_option(
-        "--conf-thres", "--conf", "conf", default=0.25, text="Report what is more probable than this."
-    ),
+    _fraction_option("--conf-thres", "--conf", "conf", default=0.25, text="Confidence threshold."),
     _fraction_option(
         "--iou-thres",
         "--iou",
         "iou",
         default=0.45,
-        text="Of two boxes whose IoU (shared by joint area) is above this the better one stays.",
+        text="IoU threshold of NMS: of two boxes that overlap more, the one with the higher score is kept.",
     ),
     click.option(
         "--nms",
         metavar="KIND",
         type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
-        help="How overlaps are measured: by plain IoU (default), less a term of distance "
-        "(greedynms, diounms), as the cfg's nms_kind says (cfg), or YOLOR's way (yolor).",
+        help="Kind of NMS: plain IoU (default), IoU minus a distance term (greedynms, diounms), "
+        "the cfg's nms_kind (cfg), or YOLOR's NMS (yolor); without this option yolor in the yolor dialect, "
+        "default in the darknet dialect.",
     ),
-    _integer_option("--max-det", default=300, text="Report at most so many objects of a picture, the best."),
+    _integer_option("--max-det", default=300, text="At most N detections per image."),
     click.option(
-        "--classes", type=ClassIdsParam(), metavar="0,2", help="Report these classes only, by number."
+        "--classes", type=ClassIdsParam(), metavar="ID,...", help="Report only these class ids, such as 0,2."
     ),
     click.option(
-        "--agnostic-nms", "agnostic", is_flag=True, help="Boxes of different classes suppress each other too."
+        "--agnostic-nms",
+        "agnostic",
+        is_flag=True,
+        help="Class-agnostic NMS: boxes of different classes suppress each other too.",
     ),
     click.option(
         "--multi-label/--best-label",
         "multi_label",
         default=None,
-        help="Report every class of a box, or its best; default: every one in the yolor dialect.",
+        help="Report every class of a box above the threshold, or only the best one; "
+        "default: every class in the yolor dialect, the best one in the darknet dialect.",
     ),
 )
 OUTPUT_OPTIONS = (
     click.option(
         "--save-txt",
         is_flag=True,
-        help="Write labels/*.txt: class, centre x y, width height, as fractions of the picture.",
+        help="Write labels/*.txt: class id, centre x y, width and height as fractions of the image.",
     ),
-    click.option("--save-conf", is_flag=True, help="As --save-txt, with the score at the end of each line."),
-    click.option("--save-crop", is_flag=True, help="Write each object as a picture: crops/CLASS/*.jpg."),
-    click.option("--save-json", is_flag=True, help="Write the lines of --json to detections.jsonl."),
-    click.option("--nosave", is_flag=True, help="Draw nothing: no pictures and videos in the results."),
+    click.option(
+        "--save-conf", is_flag=True, help="Like --save-txt, with the score at the end of each line."
+    ),
+    click.option("--save-crop", is_flag=True, help="Save a crop of each detection as crops/CLASS/*.jpg."),
+    click.option("--save-json", is_flag=True, help="Write the JSON lines of --json to detections.jsonl."),
+    click.option("--nosave", is_flag=True, help="Do not save annotated images and videos."),
     click.option(
         "--json",
         "as_json",
         is_flag=True,
-        help="Print a JSON line for each picture on standard output, nothing else: source, width, "
-        "height, detections with class, name, score, box_xyxy in pixels.",
+        help="Print one JSON line per image to standard output, and nothing else: source, width, "
+        "height, detections (class, name, score, and box_xyxy in pixels).",
     ),
-    _integer_option("--vid-stride", default=1, text="Take every N-th frame of a video."),
+    _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     *folder_options("runs/detect"),
 )
 
@@ -139,10 +146,10 @@ def _add_options(function: Any) -> Any:
 EXAMPLES = """\b
 Examples:
   yolor detect yolov4.cfg yolov4.weights street.jpg --names coco.names
-  yolor detect yolov4.cfg yolov4.weights photos/ 'more/*.png' --conf 0.5 --save-txt
-  yolor detect yolov4.cfg yolov4.weights drive.mp4 --vid-stride 2 --classes 0,2
-  yolor detect yolov4.cfg yolov4.weights 0              (the first camera; Ctrl-C ends it)
-  yolor detect yolov4.cfg yolov4.weights list.txt --json --nosave > found.jsonl"""
+  yolor detect yolov4.cfg yolov4.weights photos/ 'b/*.png' --conf 0.5
+  yolor detect yolov4.cfg yolov4.weights a.mp4 --vid-stride 2 --classes 0,2
+  yolor detect yolov4.cfg yolov4.weights 0     (first camera; Ctrl-C to stop)
+  yolor detect yolov4.cfg yolov4.weights list.txt --json --nosave > out.jsonl"""
 
 
 @click.command(epilog=EXAMPLES)
@@ -151,13 +158,13 @@ Examples:
 @click.argument("source", nargs=-1, required=True)
 @_add_options
 def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> None:
-    """Find objects in SOURCE with the network CFG and its WEIGHTS.
+    """Detect objects in SOURCE with the network CFG and its WEIGHTS.
 
-    A SOURCE is a picture, a folder, a glob, a list of paths (.txt, or - for standard input), a video, a
-    camera's number or a stream's address. WEIGHTS are a Darknet .weights file, a .pt or a .safetensors file.
+    SOURCE is an image, a video, a folder, a glob, a list of paths (a .txt file, or - for standard input), a
+    camera number or a stream URL. WEIGHTS is a Darknet .weights, a .pt or a .safetensors file.
 
-    The pictures and videos with the objects drawn on them, and a summary.json, are in runs/detect/exp
-    afterwards. What cannot be read is named and skipped; the exit code is 3 if nothing could be read.
+    Annotated images and videos and a summary.json are written to runs/detect/exp by default. Unreadable
+    sources are reported and skipped; the exit code is 3 if nothing could be read.
     """
     from yolor_cfg.detect.sources import open_sources
     from yolor_cfg.detect.write import ResultsWriter
@@ -173,7 +180,7 @@ def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> N
 
 
 def _param_names(decorators: tuple[Any, ...]) -> list[str]:
-    """The parameter names that these option decorators make."""
+    """The names of the parameters that these option decorators define."""
     probe = click.command()(lambda **values: None)
     for decorator in decorators:
         decorator(probe)
@@ -186,9 +193,9 @@ def _make_detector(cfg: str, weights: str, options: dict[str, Any]) -> Detector:
     detector = Detector(cfg, weights, **options)
     notes = list(detector.notes)
     if all(name.isdecimal() for name in detector.names):
-        notes.append("the classes have numbers only; --names FILE gives them names")
+        notes.append("the classes have no names; use --names FILE to name them")
     if detector.is_recurrent and options["batch_size"] > 1:
-        notes.append("a recurrent network takes its pictures one by one; --batch-size is 1")
+        notes.append("a recurrent network processes its images one by one; --batch-size is 1")
     report_warnings(detector.network.graph.warnings, notes)
     return detector
 
@@ -203,7 +210,7 @@ def _make_output_options(output: dict[str, Any]) -> Any:
 
 
 def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as_json: bool) -> None:
-    """The run with a progress bar; unreadable sources are named as they come."""
+    """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm
 
     from yolor_cfg.detect.run import check_any_read, detect_frames
@@ -237,10 +244,10 @@ def _print_summary(results: ResultsWriter, folder: Path) -> None:
     most = list(summary["classes"].items())[:MAX_SUMMARY_CLASSES]
     classes = ", ".join(f"{count} {f'of class {name}' if name.isdecimal() else name}" for name, count in most)
     more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
-    text = f"{_format_count(summary['frames'], 'picture')}, {_format_count(summary['detections'], 'object')}"
+    text = f"{_format_count(summary['frames'], 'image')}, {_format_count(summary['detections'], 'detection')}"
     text += f": {classes}{more}" if classes else ""
     click.echo(text + (f"; {skipped} unreadable" if skipped else ""), err=True)
-    click.echo(f"results in {folder}", err=True)
+    click.echo(f"results saved to {folder}", err=True)
 
 
 def _format_count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""`yolor new`: a cfg of the family that comes with the package, made for your classes and size."""
+"""`yolor new`: write a cfg of the bundled network family, with your classes and image size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yolor_cfg.lang.dialect import ACTIVATIONS
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="The file; default: NAME.cfg.")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="File to write; default: NAME.cfg.")
 @click.option("--classes", type=click.IntRange(1), metavar="N", help="Number of classes; default: 80.")
 @click.option(
     "--size",
@@ -19,33 +19,38 @@ from yolor_cfg.lang.dialect import ACTIVATIONS
     "size",
     type=SizeParam(),
     metavar="N|HxW",
-    help="Image size: N pixels square, or height x width; anchors stay as they are, in pixels.",
+    help="Image size: N pixels square, or height x width; the anchors, in pixels, stay unchanged.",
 )
 @click.option(
     "--activation",
     type=click.Choice(sorted(ACTIVATIONS)),
     metavar="NAME",
-    help="Activation of every convolution.",
+    help="Activation of the convolutions, such as silu, mish or leaky.",
 )
-@click.option("--base", metavar="NAME", help="For a row of the paper: a network in place of the paper's.")
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
-@click.option("--list", "lists", is_flag=True, help="Show every network with its parameters and GFLOPs.")
+@click.option(
+    "--base", metavar="NAME", help="For a row of the paper: use this network instead of the paper's."
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--list", "lists", is_flag=True, help="List all networks with their parameters and GFLOPs.")
 @json_option
 def new(
     name: str | None, output: str | None, force: bool, lists: bool, as_json: bool, **changes: object
 ) -> None:
-    """Write the network NAME as a cfg file of your own.
+    """Write the network NAME to a cfg file of your own.
+
+    NAME is a network of the family, or a row of Tables 1 to 7 of the paper.
 
     \b
-    yolor new --list                                       every network
-    yolor new yolor_nano --classes 3 --size 288x384 -o my.cfg
-    yolor new table4/mul-iPR                               a row of the paper's Tables 1 to 7
+    Examples:
+      yolor new --list
+      yolor new yolor_nano --classes 3 --size 288x384 -o my.cfg
+      yolor new table4/mul-iPR
     """
     if lists:
         _list(as_json=as_json)
         return
     if name is None:
-        raise click.UsageError("give the NAME of a network; --list shows them")
+        raise click.UsageError("give the NAME of a network; --list shows all")
     from yolor_cfg.files import replace_file
     from yolor_cfg.networks.catalog import Changes, new_cfg
 
@@ -55,7 +60,7 @@ def new(
     if as_json:
         print_json({"name": name, "cfg": path})
     elif not is_on("quiet"):
-        print_stderr(f"{path}: written; `yolor info {path}` shows what it is", "green")
+        print_stderr(f"{path}: written; `yolor info {path}` describes it", "green")
 
 
 def _list(*, as_json: bool) -> None:

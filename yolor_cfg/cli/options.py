@@ -1,4 +1,4 @@
-"""What the commands share: options, and how they speak to people (stderr) and to programs (stdout)."""
+"""What the commands share: options, messages for people (stderr) and output for programs (stdout)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 from yolor_cfg.errors import YolorError
 from yolor_cfg.lang.dialect import DIALECTS
 
-MAX_WARNINGS = 20  # warnings; -v shows all
-INTERRUPTED_CODE = 130  # as shells say it: 128 + SIGINT
+MAX_WARNINGS = 20  # printed without -v
+INTERRUPTED_CODE = 130  # by shell convention: 128 + SIGINT
 
 
 class SizeParam(click.ParamType):
@@ -27,20 +27,24 @@ class SizeParam(click.ParamType):
             return value
         match = re.fullmatch(r"\s*([1-9][0-9]{0,4})(?:\s*[xX\u00d7]\s*([1-9][0-9]{0,4}))?\s*", value)
         if match is None:
-            self.fail(f"{value!r} is no image size: 416 for a square, 416x320 for height x width", param, ctx)
+            self.fail(
+                f"{value!r} is not an image size: use 416 for a square, 416x320 for height x width",
+                param,
+                ctx,
+            )
         height, width = match.groups()
         return (int(height), int(width)) if width else int(height)
 
 
 class CommandError(click.ClickException):
-    """An error of the user's: its text on stderr, without a traceback, and its exit code."""
+    """A user error: its text goes to stderr without a traceback, and it sets the exit code."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
         self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: Any = None) -> None:
-        """The text as it stands."""
+        """Print the text unchanged."""
         print_stderr(self.message, "red")
 
 
@@ -48,9 +52,9 @@ cfg_argument = click.argument("cfg", type=click.Path())
 dialect_option = click.option(
     "--dialect",
     type=click.Choice(sorted(DIALECTS)),
-    help="In which dialect the cfg is written, where the file does not tell.",
+    help="Dialect of the cfg; default: detected from the file.",
 )
-strict_option = click.option("--strict", is_flag=True, help="Warnings about the cfg are errors.")
+strict_option = click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 size_option = click.option(
     "--img-size",
     "--img",
@@ -58,61 +62,65 @@ size_option = click.option(
     "size",
     type=SizeParam(),
     metavar="N|HxW",
-    help="Image size: N pixels square, or height x width; default: the cfg's own.",
+    help="Image size: N pixels square, or height x width; default: the size in the cfg.",
 )
 data_option = click.option(
     "--data",
     type=click.Path(),
     metavar="FILE|FOLDER",
-    help="The data set: a Darknet .data file, a YOLO .yaml, COCO's .json, a Pascal VOC folder.",
+    help="Data set: a Darknet .data file, a YOLO .yaml, a COCO .json or a Pascal VOC folder.",
 )
 fix_labels_option = click.option(
     "--fix-labels",
     type=click.Choice(["clip", "drop"]),
-    help="Mend or drop faulty labels; default: they are an error.",
+    help="Clip or drop invalid labels; default: they are an error.",
 )
 cutoff_option = click.option(
-    "--cutoff", type=click.IntRange(1), metavar="N", help="The weights hold layers 0 to N-1 only."
+    "--cutoff", type=click.IntRange(1), metavar="N", help="The weights file holds only layers 0 to N-1."
 )
 device_option = click.option(
     "--device",
     default="cpu",
     show_default=True,
-    help="Where to compute: cpu, cuda, cuda:1 ...; `cuda` under torchrun: each its own.",
+    metavar="DEVICE",
+    help="Device to run on: cpu, cuda, cuda:1, ...; under torchrun, `cuda` is one GPU per process.",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="The numbers that the network computes with; fp16 on CUDA only.",
+    help="Numeric precision of the network; fp16 requires CUDA.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document to standard output."
+)
 
 
 def folder_options(project: str) -> Iterator[Callable[[Any], Any]]:
-    """--project and --name: the folder of the results."""
+    """--project and --name: where the results are written."""
     yield click.option(
         "--project",
         default=project,
         show_default=True,
         metavar="FOLDER",
-        help="Where the folders of results are.",
+        help="Parent folder of the results.",
     )
     yield click.option(
         "--name",
         default="exp",
         show_default=True,
-        help="Folder of these results; exp2, exp3 ... if it is there: nothing is overwritten.",
+        metavar="NAME",
+        help="Folder of the results; if it exists, NAME2, NAME3, ...: nothing is overwritten.",
     )
 
 
 def global_options(*, hidden: bool) -> Iterator[click.Option]:
-    """Fresh -q, -v and --debug; a command takes them before or after its name."""
+    """New -q, -v and --debug options; they may be given before or after the name of the command."""
     for names, text in (
-        (("-q", "--quiet"), "No warnings and notes."),
-        (("-v", "--verbose"), f"Every warning, not only the first {MAX_WARNINGS}."),
-        (("--debug",), "Tracebacks of errors."),
+        (("-q", "--quiet"), "Suppress warnings, notes and progress."),
+        (("-v", "--verbose"), f"Print all warnings, not just the first {MAX_WARNINGS}."),
+        (("--debug",), "Print the traceback of an error."),
     ):
         yield click.Option(
             [*names], is_flag=True, expose_value=False, callback=_store_flag, help=text, hidden=hidden
@@ -120,13 +128,13 @@ def global_options(*, hidden: bool) -> Iterator[click.Option]:
 
 
 def is_on(name: str) -> bool:
-    """Whether `quiet`, `verbose` or `debug` was asked for, before or after the command's name."""
+    """Whether `quiet`, `verbose` or `debug` was given, before or after the name of the command."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(f"yolor_cfg.{name}"))
 
 
 def to_command_error(fault: BaseException) -> CommandError:
-    """What people see: the one format, a line for what the system refuses, a word when interrupted."""
+    """The message to print: a YolorError's text, one line for a system error, a word for an interrupt."""
     if isinstance(fault, YolorError):
         return CommandError(str(fault), fault.exit_code)
     if isinstance(fault, OSError):
@@ -135,33 +143,33 @@ def to_command_error(fault: BaseException) -> CommandError:
 
 
 def report_warnings(warnings: Sequence[YolorError], notes: Iterable[str] = ()) -> None:
-    """Warnings in their format, then notes, on stderr; nothing with -q, all with -v."""
+    """Print warnings, then notes, to stderr; nothing with -q, all warnings with -v."""
     if is_on("quiet"):
         return
     shown = len(warnings) if is_on("verbose") else MAX_WARNINGS
     for warning in warnings[:shown]:
         print_stderr(str(warning), "yellow")
     if len(warnings) > shown:
-        print_stderr(f"{len(warnings)} warnings in {warnings[0].path}, -v shows all", "yellow")
+        print_stderr(f"{len(warnings)} warnings in {warnings[0].path}; use -v to show all", "yellow")
     for note in notes:
         print_stderr(f"note: {note}", "yellow")
 
 
 def print_stderr(text: str, color: str) -> None:
-    """Lines on stderr, coloured on a terminal unless NO_COLOR is set; indented ones stay plain."""
+    """Print lines to stderr, coloured on a terminal unless NO_COLOR is set; indented ones stay plain."""
     lines = [line if line.startswith("  ") else click.style(line, fg=color) for line in text.split("\n")]
     click.echo("\n".join(lines), err=True, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def print_json(value: Any) -> None:
-    """The one document on standard output."""
+    """Print the one JSON document to standard output."""
     import json
 
     click.echo(json.dumps(value, indent=2))
 
 
 def format_columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> list[str]:
-    """Rows as lines with columns of equal width; those in `words` stand at the left, numbers at the right."""
+    """Rows as lines with aligned columns: those in `words` are left-aligned, the others right-aligned."""
     padded = []
     for i, column in enumerate(zip(*rows, strict=True)):
         width = max(map(len, column))
@@ -171,7 +179,7 @@ def format_columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> 
 
 def _store_flag(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        ctx.meta[f"yolor_cfg.{param.name}"] = True  # shared by the contexts of group and command
+        ctx.meta[f"yolor_cfg.{param.name}"] = True  # meta is shared by the contexts of group and command
 
 
 def _format_os_error(fault: OSError) -> str:

@@ -1,4 +1,4 @@
-"""`yolor test`: how good a network is on a data set, or detections that were made elsewhere."""
+"""`yolor test`: evaluate a network, or detections made elsewhere, on a data set."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ DATA_OPTIONS = (
         type=click.Choice(["train", "val", "test"]),
         default="val",
         show_default=True,
-        help="Which part of the data set.",
+        help="Split of the data set.",
     ),
     fix_labels_option,
     click.option(
         "--predictions",
         type=click.Path(),
         metavar="FILE|FOLDER",
-        help="Score these detections instead of a network: COCO results (.json), or the files of "
-        "Darknet's `detector valid` (their folder).",
+        help="Score these detections instead of a network: a COCO results .json, or the folder of files "
+        "that Darknet's `detector valid` writes.",
     ),
     click.option(
         "--annotations",
         type=click.Path(),
         metavar="FILE",
-        help="The truth for --predictions: COCO's .json, or a data set as for --data.",
+        help="Ground truth for --predictions: a COCO .json, or a data set as for --data.",
     ),
 )
 RUN_OPTIONS = (
@@ -67,7 +67,7 @@ RUN_OPTIONS = (
         show_default=True,
         metavar="0..1",
         type=click.FloatRange(0, 1),
-        help="Take detections that are more probable than this.",
+        help="Confidence threshold.",
     ),
     click.option(
         "--iou-thres",
@@ -77,7 +77,7 @@ RUN_OPTIONS = (
         show_default=True,
         metavar="0..1",
         type=click.FloatRange(0, 1),
-        help="Of two boxes that overlap more the better one stays.",
+        help="IoU threshold of NMS.",
     ),
     click.option(
         "--max-det",
@@ -85,7 +85,7 @@ RUN_OPTIONS = (
         show_default=True,
         metavar="N",
         type=click.IntRange(1),
-        help="Detections of an image at most, the best. COCO's figures look at 100.",
+        help="At most N detections per image; COCO's metrics use the best 100.",
     ),
     click.option(
         "--batch-size",
@@ -93,15 +93,16 @@ RUN_OPTIONS = (
         show_default=True,
         metavar="N",
         type=click.IntRange(1),
-        help="Images that are computed together.",
+        help="Images per batch.",
     ),
     size_option,
     click.option(
         "--preprocess",
         type=click.Choice(["stretch", "letterbox"]),
-        help="How images are fitted; default: as `yolor detect`, in rectangles if yolor.",
+        help="How images are fitted to the input; default: as in `yolor detect`, with rectangular "
+        "inputs in the yolor dialect.",
     ),
-    click.option("--no-rect", is_flag=True, help="The network's own size for all images, no rectangles."),
+    click.option("--no-rect", is_flag=True, help="Use the full input size for all images, no rectangles."),
     device_option,
     precision_option,
     dialect_option,
@@ -110,27 +111,27 @@ RUN_OPTIONS = (
 )
 REPORT_OPTIONS = (
     click.option(
-        "--per-class/--no-per-class", default=None, help="A row for each class; default: up to 30 classes."
+        "--per-class/--no-per-class", default=None, help="Print a row per class; default: up to 30 classes."
     ),
     click.option(
         "--points",
         type=click.Choice(list(AP_POINTS)),
         default="area",
         show_default=True,
-        help="How Darknet's mAP is averaged: area (-points 0), 11 (VOC), 101 (COCO).",
+        help="Recall points of Darknet's mAP: area under the curve (-points 0), 11 (VOC) or 101 (COCO).",
     ),
     click.option(
         "--scorer",
         type=click.Choice(["auto", "pycocotools", "faster"]),
         default="auto",
         show_default=True,
-        help="Who counts COCO's figures; auto: faster-coco-eval if installed.",
+        help="Library that computes COCO's metrics; auto: faster-coco-eval if installed.",
     ),
     click.option(
         "--save/--no-save",
         default=None,
         help="Write metrics.json, predictions.json, per_class.csv, curves and the confusion matrix; "
-        "default: when a network is tested.",
+        "default: only when a network is tested.",
     ),
     *folder_options("runs/test"),
     json_option,
@@ -140,8 +141,9 @@ EXAMPLES = """\b
 Examples:
   yolor test yolor_p6.cfg yolor_p6.pt --data coco.yaml
   yolor test yolov4.cfg yolov4.weights --data coco.data --points 101
-  yolor test --predictions results.json --annotations instances_val2017.json --json
-  yolor test --predictions results/ --annotations voc.data       (of darknet detector valid)"""
+  yolor test --predictions out.json --annotations instances_val2017.json
+  yolor test --predictions results/ --annotations voc.data
+             (results/ as written by `darknet detector valid`)"""
 
 
 def _add_options(function: Any) -> Any:
@@ -155,11 +157,13 @@ def _add_options(function: Any) -> Any:
 @click.argument("weights", required=False, type=click.Path())
 @_add_options
 def test(cfg: str | None, weights: str | None, **options: Any) -> None:
-    """Test the network CFG with its WEIGHTS on a data set, or score detections made elsewhere.
+    """Evaluate the network CFG with its WEIGHTS on a data set.
 
-    Prints COCO's 12 numbers; P, R, F1 (at confidence 0.1), AP50 and AP as YOLOR counts them; the AP50 of
-    Darknet's `detector map`; and the milliseconds an image takes. Images of the truth without detections
-    count too. What cannot be read is named and left out.
+    With --predictions and --annotations, detections made elsewhere are scored instead.
+
+    Prints COCO's 12 metrics; P, R and F1 (at confidence 0.1), AP50 and AP as YOLOR computes them; the AP50 of
+    Darknet's `detector map`; and the time per image in milliseconds. Images without detections count too.
+    Unreadable images are reported and left out.
     """
     if options["predictions"] or options["annotations"]:
         _test_file(cfg, options)
@@ -177,7 +181,7 @@ def _test_file(cfg: str | None, options: dict[str, Any]) -> None:
     ground = _read_ground_truth(options)
     detections = read_results(options["predictions"], ground)
     if not len(detections):
-        print_stderr(f"{options['predictions']}: holds no detections, so AP is 0", "yellow")
+        print_stderr(f"{options['predictions']}: contains no detections, so AP is 0", "yellow")
     scores = score_detections(ground, detections, metric_options=_make_metric_options(options))
     _report_scores(scores, ground, detections=detections, options=options, saves=bool(options["save"]))
 
@@ -257,7 +261,7 @@ def _collect_detections(
     from yolor_cfg.train.memory import keep_freed_memory
 
     keep_freed_memory()
-    # None: hidden where standard error is no terminal.
+    # None: hidden if standard error is not a terminal.
     hidden = True if is_on("quiet") or options["as_json"] or this_process().rank else None
     with tqdm(total=len(dataset.samples) // this_process().world_size, unit="img", disable=hidden) as bar:
 
@@ -272,7 +276,7 @@ def _collect_detections(
 def _report_scores(
     scores: Scores, ground: GroundTruth, *, detections: Doubles, options: dict[str, Any], saves: bool
 ) -> None:
-    """The document or the tables on standard output; the files where they are wanted."""
+    """Print the JSON document or the tables; write the files if asked to."""
     from yolor_cfg.evaluate.scores import scores_to_dict
 
     metrics = scores_to_dict(scores, ground)
@@ -287,7 +291,7 @@ def _report_scores(
         folder = new_folder(options["project"], options["name"])
         save_test_results(folder, scores, ground=ground, detections=detections, metrics=metrics)
         if not is_on("quiet"):
-            click.echo(f"results in {folder}", err=True)
+            click.echo(f"results saved to {folder}", err=True)
 
 
 def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None) -> None:
@@ -298,7 +302,7 @@ def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None) ->
     _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
     if scores.speed:
         stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
-        click.echo("ms an image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
+        click.echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
 
 
 def _print_columns(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:

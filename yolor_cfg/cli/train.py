@@ -1,4 +1,4 @@
-"""`yolor train`: a network learns a data set."""
+"""`yolor train`: train a network on a data set."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from yolor_cfg.train.settings import TrainOptions
 
 SIGNAL_EXIT_CODES = {"interrupted": INTERRUPTED_CODE, "terminated": 143}
-"""Exit codes of runs that a signal ended."""
+"""Exit codes of runs ended by a signal."""
 NEWEST_RUN = "newest"
 
 DATA_OPTIONS = (
@@ -40,7 +40,7 @@ DATA_OPTIONS = (
         "--weights",
         type=click.Path(),
         metavar="FILE",
-        help="Start from these weights: layers that fit, classes by name.",
+        help="Start from these weights: layers that fit are taken over, classes are matched by name.",
     ),
     cutoff_option,
     click.option(
@@ -48,7 +48,7 @@ DATA_OPTIONS = (
         is_flag=False,
         flag_value=NEWEST_RUN,
         metavar="[RUN]",
-        help="Go on with the run in this folder, or the newest one; exactly as if it had not stopped.",
+        help="Resume the run in this folder, or the newest run, exactly as if it had not stopped.",
     ),
     fix_labels_option,
     dialect_option,
@@ -59,33 +59,32 @@ DURATION_OPTIONS = (
         "--epochs",
         type=click.IntRange(1),
         metavar="N",
-        help="Times through the data; default: the cfg's max_batches, else 300.",
+        help="Number of epochs; default: from the cfg's max_batches, else 300.",
     ),
     click.option(
         "--max-batches",
         type=click.IntRange(1),
         metavar="N",
-        help="Updates of the weights instead, as Darknet counts them.",
+        help="Train for N weight updates, as Darknet counts them, instead of --epochs.",
     ),
     click.option(
         "--batch-size",
         type=click.IntRange(1),
         metavar="N",
-        help="Images of a forward pass, all processes together; default: the cfg's batch / subdivisions.",
+        help="Mini-batch: images per forward pass over all processes; default: [net] batch / subdivisions.",
     ),
     click.option(
         "--update-batch",
         type=click.IntRange(1),
         metavar="N",
-        help="Images from one update of the weights to the next; default: 64 in YOLOR's recipe, "
-        "[net] batch in Darknet's.",
+        help="Images per weight update; default: 64 in YOLOR's recipe, [net] batch in Darknet's.",
     ),
     click.option(
         "--patience",
         type=click.IntRange(0),
         default=0,
         metavar="N",
-        help="End when AP has not risen for N epochs; 0: never.",
+        help="Stop early if AP has not improved for N epochs; 0: never.",
     ),
     click.option(
         "--val-period",
@@ -93,21 +92,21 @@ DURATION_OPTIONS = (
         default=1,
         show_default=True,
         metavar="N",
-        help="Test every N epochs; 0: at the end only.",
+        help="Validate every N epochs; 0: only at the end.",
     ),
     click.option(
         "--save-period",
         type=click.IntRange(0),
         default=0,
         metavar="N",
-        help="Keep a checkpoint of its own every N epochs.",
+        help="Keep a separate checkpoint every N epochs; 0: never.",
     ),
     click.option(
         "--save-steps",
         type=click.IntRange(0),
         default=0,
         metavar="N",
-        help="Write last.pt every N updates, not only after each epoch.",
+        help="Write last.pt every N updates as well as after each epoch; 0: never.",
     ),
 )
 TRAINING_OPTIONS = (
@@ -115,32 +114,37 @@ TRAINING_OPTIONS = (
     click.option(
         "--recipe",
         type=click.Choice(["yolor", "darknet", "paper"]),
-        help="Augmentation, schedule and batch: YOLOR's, Darknet's by [net], YOLOR's paper; "
-        "default: by dialect.",
+        help="Augmentation, schedule and batch size: as in YOLOR's code, as in Darknet (by [net]), "
+        "or as in YOLOR's paper; default: that of the dialect.",
     ),
     click.option(
         "--hyp",
         metavar="NAME|FILE",
-        help="Numbers of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few pictures "
-        "of few classes), or a .yaml file.",
+        help="Hyperparameters of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few "
+        "images, few classes), or a .yaml file.",
     ),
     click.option(
-        "--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Default: sgd, or what the cfg says."
+        "--optimizer",
+        type=click.Choice(["sgd", "adam", "adamw"]),
+        help="Optimizer; default: the one in the cfg, else sgd.",
     ),
     click.option(
-        "--freeze", type=click.IntRange(0), default=0, metavar="N", help="The first N layers do not learn."
+        "--freeze", type=click.IntRange(0), default=0, metavar="N", help="Freeze the first N layers."
     ),
     click.option(
         "--train-only",
         type=click.Choice(["implicit"]),
-        help="Only implicit knowledge learns; all else, statistics included, stays as it is.",
+        help="Train only the implicit knowledge; all else, batch norm statistics included, stays unchanged.",
     ),
-    click.option("--multi-scale", is_flag=True, help="Sizes of batches vary by half."),
-    click.option("--rect", is_flag=True, help="Rectangular batches of pictures of like shape, no mosaics."),
+    click.option("--multi-scale", is_flag=True, help="Vary the input size from batch to batch by up to 50%."),
+    click.option(
+        "--rect", is_flag=True, help="Rectangular batches of images of similar aspect ratio, without mosaic."
+    ),
     click.option(
         "--ema/--no-ema",
         default=None,
-        help="Test and keep a running average; default: yes, in Darknet's recipe if ema_alpha.",
+        help="Validate and save an exponential moving average (EMA) of the weights; default: on, in "
+        "Darknet's recipe only if the cfg sets ema_alpha.",
     ),
 )
 MACHINE_OPTIONS = (
@@ -152,7 +156,7 @@ MACHINE_OPTIONS = (
         default=2,
         show_default=True,
         metavar="N",
-        help="Threads that prepare pictures.",
+        help="Number of data-loading threads.",
     ),
     click.option(
         "--cache",
@@ -161,27 +165,31 @@ MACHINE_OPTIONS = (
         default=0.0,
         type=click.FloatRange(0),
         metavar="[GB]",
-        help="Keep decoded pictures in memory: all, or so many gigabytes.",
+        help="Cache decoded images in memory: all of them, or up to GB gigabytes.",
     ),
-    click.option("--sync-bn", is_flag=True, help="Batch norm over the images of all processes."),
+    click.option("--sync-bn", is_flag=True, help="Synchronise batch norm across all processes."),
     click.option(
         "--seed",
         type=click.IntRange(0),
         default=0,
         show_default=True,
-        help="Of all random numbers; two runs with one seed are equal on a CPU.",
+        metavar="N",
+        help="Random seed; two runs with the same seed are identical on a CPU.",
     ),
-    click.option("--deterministic", is_flag=True, help="The same on a GPU, where it costs time."),
+    click.option("--deterministic", is_flag=True, help="Make runs reproducible on a GPU too; slower."),
     *folder_options("runs/train"),
-    click.option("--dry-run", is_flag=True, help="Write the first batches as pictures and stop."),
+    click.option("--dry-run", is_flag=True, help="Save the first batches as images and exit."),
     json_option,
 )
 EXAMPLES = """\b
 Examples:
-  yolor train my.cfg --data my.data --hyp small --optimizer adamw --batch-size 8 --update-batch 8
-  yolor train yolov4.cfg --data voc.data --weights yolov4.conv.137 --cutoff 137
+  yolor train my.cfg --data my.data --hyp small --optimizer adamw \\
+    --batch-size 8 --update-batch 8
+  yolor train yolov4.cfg --data voc.data \\
+    --weights yolov4.conv.137 --cutoff 137
   yolor train --resume runs/train/exp
-  torchrun --standalone --nproc-per-node=2 -m yolor_cfg train my.cfg --data my.yaml --sync-bn"""
+  torchrun --standalone --nproc-per-node=2 -m yolor_cfg train my.cfg \\
+    --data my.yaml --sync-bn"""
 CLI_ONLY_OPTIONS = ("resume", "project", "name", "dry_run", "as_json", "size")
 
 
@@ -197,9 +205,9 @@ def _add_options(function: Any) -> Any:
 def train(cfg: str | None, **options: Any) -> None:
     """Train the network CFG on a data set.
 
-    The cfg's [net] gives what no option does. The results are in a new folder: weights/best.pt is the best
-    network by AP, weights/last.pt goes on with --resume. SIGINT and SIGTERM end the run after the batch, with
-    all saved.
+    Settings not given as options come from the cfg's [net]. The results are written to a new folder:
+    weights/best.pt is the checkpoint with the best AP, weights/last.pt is what --resume continues from.
+    SIGINT and SIGTERM save everything and end the run after the current batch.
     """
     from yolor_cfg.parallel import process_group, this_process
 
@@ -241,12 +249,12 @@ def _run_training(cfg: str | None, folder: Path | None, options: dict[str, Any])
 
 
 def _resume_folder(cfg: str | None, options: dict[str, Any]) -> Path | None:
-    """The folder of the run that is asked for; None for a new run."""
+    """The folder of the run to resume; None for a new run."""
     from yolor_cfg.train.run import load_options
 
     if options["resume"]:
         return _find_run_folder(options["resume"], options["project"])
-    # torchrun starts all processes anew when one of them failed, with the same command line.
+    # When a process fails, torchrun restarts all of them with the same command line.
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
     said = _make_options(cfg, options)
@@ -261,7 +269,7 @@ def _choose_device(folder: Path | None, options: dict[str, Any]) -> str:
 
 
 def _warn_unused_options(cfg: str | None, folder: Path, options: dict[str, Any]) -> None:
-    """A run goes on as it was begun: what else stands beside --resume counts for nothing."""
+    """A run resumes with its original options: warn of others given with --resume, which have no effect."""
     from click.core import ParameterSource
 
     from yolor_cfg.train.run import load_options
@@ -276,12 +284,12 @@ def _warn_unused_options(cfg: str | None, folder: Path, options: dict[str, Any])
     unused = [name.replace("_", "-") for name in given if getattr(said, name) != getattr(begun, name)]
     if unused:
         _print_first_process(
-            f"note: not used: {', '.join(unused)}; the run goes on as {folder}/args.yaml has it"
+            f"note: ignored: {', '.join(unused)}; a resumed run keeps the options in {folder}/args.yaml"
         )
 
 
 def _save_final_plots(outcome: TrainResult) -> None:
-    """Curves and pictures of a run that came to its end."""
+    """Save the final plots of a run that was not ended by a signal."""
     from yolor_cfg.parallel import this_process
     from yolor_cfg.report.training import plot_labels, save_best_plots
     from yolor_cfg.runs import save_image
@@ -293,19 +301,19 @@ def _save_final_plots(outcome: TrainResult) -> None:
 
 
 def _find_run_folder(run: str, project: str) -> Path:
-    """The folder that is named, or that in which a state was written last."""
+    """The named folder, or the one with the most recent checkpoint."""
     from yolor_cfg.errors import DataError
 
     if run != NEWEST_RUN:
         return Path(run)
     states = _find_checkpoints(project)
     if not states:
-        raise DataError("no run to go on with", path=project)
+        raise DataError("no run to resume", path=project)
     return states[-1].parents[1]
 
 
 def _find_checkpoints(project: str) -> list[Path]:
-    """The states of runs there, the newest last."""
+    """The last checkpoint of each run there, newest last."""
     return sorted(Path(project).glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime)
 
 
@@ -318,14 +326,14 @@ def _make_drawing() -> TrainDrawing:
 
 
 class _ProgressBar:
-    """On a terminal, how far an epoch is; what is said takes its place."""
+    """On a terminal, the progress of an epoch; messages replace the bar."""
 
     def __init__(self, *, hidden: bool) -> None:
-        self.hidden = True if hidden else None  # None: where standard error is no terminal
+        self.hidden = True if hidden else None  # None: hidden if standard error is not a terminal
         self.bar: Any = None
 
     def show(self, done: int, of: int, loss: float) -> None:
-        """After a batch."""
+        """Update the bar after a batch."""
         from tqdm import tqdm
 
         if self.bar is None:
@@ -336,12 +344,12 @@ class _ProgressBar:
             self.close()
 
     def say(self, text: str) -> None:
-        """A line for people in the bar's place; the next batch shows it again."""
+        """Print a message in place of the bar, which the next batch brings back."""
         self.close()
         _print_first_process(text)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
         self.bar = None
@@ -361,22 +369,22 @@ def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:
     folder = new_folder(options["project"], options["name"])
     job = dry_run(said, folder=folder, drawing=_make_drawing())
     _print_first_process(
-        f"{job.per_epoch} batches of {job.batch_size} images in an epoch, {job.epochs} epochs; "
-        f"the first ones in {folder}"
+        f"{job.per_epoch} batches of {job.batch_size} images per epoch, {job.epochs} epochs; "
+        f"the first batches are in {folder}"
     )
 
 
 def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
-    """The last word: what came out, or how to go on."""
+    """The final message: the results, or how to resume."""
     state, folder = outcome.state, outcome.folder
     if outcome.ending.reason in SIGNAL_EXIT_CODES:
-        text = f"stopped after update {state.updates}; go on with: yolor train --resume {folder}"
+        text = f"stopped after update {state.updates}; resume with: yolor train --resume {folder}"
         code = SIGNAL_EXIT_CODES[outcome.ending.reason]
         raise CommandError(text, code) if first else click.exceptions.Exit(code)
     if not first:
         return
     if outcome.ending.reason == "patience":
-        print_stderr(f"AP has not risen since epoch {state.best_epoch + 1}", "yellow")
+        print_stderr(f"AP has not improved since epoch {state.best_epoch + 1}", "yellow")
     if as_json:
         print_json(
             {
@@ -387,4 +395,4 @@ def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
                 "rows": state.rows,
             }
         )
-    _print_first_process(f"results in {folder}")
+    _print_first_process(f"results saved to {folder}")

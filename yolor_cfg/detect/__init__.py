@@ -1,1 +1,1 @@
-"""From a picture, a folder or a video to boxes on disk."""
+"""Detection: from images, folders and videos to boxes on disk."""

@@ -1,4 +1,4 @@
-"""Non-maximum suppression (NMS): what of the predictions counts as a detection.
+"""Non-maximum suppression (NMS): which predictions become detections.
 
 Legend: B boxes, K classes, M detections.
 """
@@ -20,15 +20,14 @@ from yolor_cfg.ops.nms import YolorNmsRules, darknet_nms, yolor_nms
 
 NMS_CHOICES = ("default", "greedynms", "diounms", "cfg", "yolor")
 FIRST_PAIRS = 1_000
-"""Pairs of a box and a class that are compared first; a low threshold lets a million through."""
+"""Pairs of a box and a class that are compared first; a low threshold lets a million pass."""
 MAX_COORDINATE = 1e9
-"""Input pixels; a box that reaches further is an overflow of exp."""
+"""Input pixels; a box that extends further is an overflow of exp."""
 
 
 class NmsRules(NamedTuple):
-    """What counts as a detection. `kind` is C Darknet's default, greedynms (fixed exponent), diounms
-    (exponent `beta`), or yolor; `multi_label` reports every class of a box above `conf`, not just the
-    best."""
+    """The settings of NMS. `kind` is C Darknet's default, greedynms (fixed exponent) or diounms (exponent
+    `beta`), or yolor; `multi_label` reports every class of a box above `conf`, not just the best one."""
 
     conf: float = 0.25
     iou: float = 0.45
@@ -41,24 +40,24 @@ class NmsRules(NamedTuple):
 
 
 def choose_nms(graph: Graph, asked: str | None) -> tuple[str, float]:
-    """Kind and exponent of suppression: what is asked for, where `cfg` is the kind that the last head names;
-    else YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference
+    """Kind and exponent of NMS: the kind asked for, where `cfg` means the `nms_kind` of the last head; if
+    None, YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference
     boxes."""
     kind = check_choice(asked or ("yolor" if graph.dialect.is_yolor else "default"), NMS_CHOICES)
     return (cfg_nms_kind(graph) if kind == "cfg" else kind), getattr(graph.heads[-1].section, "beta_nms", 0.6)
 
 
 def cfg_nms_kind(graph: Graph) -> str:
-    """The `nms_kind` of the last head, which C Darknet's own `detector test` goes by."""
+    """The `nms_kind` of the last head, which C Darknet's own `detector test` uses."""
     return str(getattr(graph.heads[-1].section, "nms_kind", "default"))
 
 
 def nms_notes(graph: Graph) -> tuple[str, ...]:
-    """What to tell people whose cfg names another kind than the one that is used without being asked."""
+    """A note for users whose cfg names a kind of NMS other than the default one used."""
     own = cfg_nms_kind(graph)
     if graph.dialect.is_yolor or own == "default":
         return ()
-    return (f"overlaps are measured by plain IoU; the cfg says nms_kind={own}: --nms cfg goes by it",)
+    return (f"NMS uses plain IoU; the cfg says nms_kind={own}: use --nms cfg to follow it",)
 
 
 def apply_nms(
@@ -72,7 +71,7 @@ def apply_nms(
 
 
 def _drop_overflows(one: Predictions) -> Predictions:
-    """The predictions without boxes that are not numbers or endless: JSON has no word for those."""
+    """The predictions without boxes that are NaN, infinite or overflowed: JSON cannot represent them."""
     near = (one.boxes_xywh.abs() < MAX_COORDINATE).all(dim=1)
     return one if near.all() else Predictions(*(part[near] for part in one))
 
@@ -80,8 +79,7 @@ def _drop_overflows(one: Predictions) -> Predictions:
 def yolor_detections(
     one: Predictions, placement: Placement, *, rules: NmsRules
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """YOLOR's suppression, in input pixels; then back to the image. `one` is of one image: [B, 4], [B], [B,
-    K]."""
+    """YOLOR's NMS, in input pixels; then back to the image. `one` is of one image: [B, 4], [B], [B, K]."""
     goes_by = YolorNmsRules(
         rules.conf, rules.iou, rules.multi_label, rules.agnostic, rules.max_det, rules.classes
     )
@@ -95,8 +93,8 @@ def darknet_detections(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """C Darknet's NMS, on boxes that are already fractions of the image; `one` as in `yolor_detections`.
 
-    Only the product of objectness and class decides: [yolo] asks for objectness first, but there no class
-    exceeds 1; [region] and [detection] do not ask, and theirs may.
+    Only the product of objectness and class score counts: [yolo] tests objectness first, but its class scores
+    never exceed 1; [region] and [detection], whose scores may, do not test it.
     """
     products = one.scores * one.objectness[:, None]
     likely = (products > rules.conf).any(dim=1)
@@ -114,9 +112,9 @@ def darknet_detections(
 
 
 def _score_thresholds(probabilities: Tensor) -> Iterator[float]:
-    """Ever lower limits that let ever more pairs through, at last all of them, which is 0.
+    """Ever lower thresholds that let ever more pairs pass; the last is 0, which lets all pass.
 
-    Only better pairs suppress a pair, so what is decided among the best is decided.
+    Only better pairs suppress a pair, so a result among the best pairs is final.
     """
     pairs = probabilities[probabilities > 0]
     many = FIRST_PAIRS
@@ -127,7 +125,7 @@ def _score_thresholds(probabilities: Tensor) -> Iterator[float]:
 
 
 def _nms_probabilities(fractions: Tensor, probabilities: Tensor, *, rules: NmsRules) -> Tensor:
-    """[B, K] the probabilities that no better box suppresses and that are asked for, else 0."""
+    """[B, K] the probabilities of the wanted classes that no better box suppresses, else 0."""
     contested = probabilities.amax(dim=1, keepdim=True) if rules.agnostic else probabilities
     left = darknet_nms(fractions, contested, iou=rules.iou, kind=rules.kind, beta=rules.beta)
     if rules.agnostic:

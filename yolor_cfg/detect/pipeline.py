@@ -1,4 +1,4 @@
-"""From pictures to detections: preprocess, run, decode, suppress, and back to the pixels of each picture.
+"""From images to detections: preprocess, run, decode, apply NMS, and map back to the pixels of each image.
 
 Legend: N images, B boxes, K classes, M detections.
 """
@@ -43,13 +43,12 @@ class Detections(NamedTuple):
 
 
 class Detector:
-    """A network with its preprocessing, decoding and suppression; called with a list of images, which are
-    paths or RGB arrays [H, W, 3] uint8.
+    """A network with its preprocessing, decoding and NMS; call it with a list of images, which are paths or
+    RGB arrays [H, W, 3] uint8.
 
-    Everything left at None comes from the cfg: the size, stretch or letterbox, the kind of suppression. In
-    the yolor dialect every class of a box above `conf` is reported (`multi_label`), in the darknet dialect
-    the best one. A recurrent network takes its images one by one, as frames that follow each other, until
-    `network.reset()`.
+    Everything left at None comes from the cfg: the size, stretch or letterbox, the kind of NMS. In the yolor
+    dialect every class of a box above `conf` is reported (`multi_label`), in the darknet dialect the best
+    one. A recurrent network processes its images one by one, as successive frames, until `network.reset()`.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Detector:
         self.network, self.notes = opened.network, opened.notes
         check_heads(self.network)
         if torch.device(device).type == "meta":
-            raise CfgError("no such device here", found="meta", allowed="one that computes")
+            raise CfgError("no such device here", found="meta", allowed="a device that computes")
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
         kind, beta = choose_nms(graph, nms)
@@ -114,7 +113,7 @@ class Detector:
         )
 
     def detect(self, batch: Sequence[NetworkInput]) -> list[Detections]:
-        """The detections of prepared images of one size."""
+        """The detections of prepared images, all of one size."""
         predictions = self._predict(np.stack([item.pixels for item in batch]))
         placements = [item.placement for item in batch]
         return [
@@ -123,7 +122,7 @@ class Detector:
 
     @property
     def channels(self) -> int:
-        """Channels of the images that the network takes."""
+        """Number of channels of the network's input images."""
         return self.network.graph.image.channels
 
     def _predict(self, pixels: NDArray[np.float32]) -> Predictions:
@@ -137,7 +136,7 @@ class Detector:
             raise YolorError(
                 "not enough memory for the network",
                 found=f"{count} x {height}x{width} pixels",
-                hint="a smaller --batch-size or --img-size",
+                hint="use a smaller --batch-size or --img-size",
             ) from fault
 
     def _batches(self, prepared: Iterable[NetworkInput]) -> Iterator[list[NetworkInput]]:
@@ -152,7 +151,7 @@ class Detector:
 
 
 def known_classes(classes: Sequence[int], count: int) -> tuple[int, ...]:
-    """The class numbers as a tuple; raises CfgError for one that the network does not have."""
+    """The class ids as a tuple; raises CfgError for one that the network does not have."""
     strange = [label for label in classes if not 0 <= label < count]
     if strange:
         raise CfgError("no such class in this network", found=str(strange[0]), allowed=f"0..{count - 1}")
@@ -160,7 +159,7 @@ def known_classes(classes: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def check_image_list(images: Sequence[str | Path | Image]) -> Sequence[str | Path | Image]:
-    """The images; raises DataError for one alone, whose letters or rows would each count as an image."""
+    """The images; raises DataError for a single one, whose characters or rows would count as images."""
     if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
         raise DataError(
             "one image is not a list of images",
@@ -171,6 +170,6 @@ def check_image_list(images: Sequence[str | Path | Image]) -> Sequence[str | Pat
 
 
 def is_out_of_memory(fault: Exception) -> bool:
-    """True for what Python and torch raise when no memory is left; torch has a class for it on GPUs only."""
+    """True for the out-of-memory errors of Python and torch; torch has a class of its own only on GPUs."""
     words = str(fault).lower()
     return isinstance(fault, MemoryError) or ("memory" in words and ("alloc" in words or "out of" in words))

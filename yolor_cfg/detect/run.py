@@ -1,4 +1,4 @@
-"""One run over many pictures: read, detect in batches, hand each result on, skip what cannot be read."""
+"""One run over many images: read, detect in batches, hand on each result, skip unreadable sources."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def detect_frames(
     found: DetectionsCallback,
     skipped: UnreadableCallback,
 ) -> int:
-    """Call `found` for every picture in order and `skipped` for what gave none; the number of pictures.
+    """Call `found` for every image in order and `skipped` for every unreadable source; return the number of
+    images.
 
-    A recurrent network starts anew with each picture and each video.
+    The state of a recurrent network is reset for each image and each video.
     """
     waiting: list[tuple[Frame, NetworkInput]] = []
     done = 0
@@ -41,10 +42,10 @@ def detect_frames(
 
 
 def check_any_read(done: int, unreadable: Sequence[UnreadableSource]) -> None:
-    """Raise DataError when not one picture could be read: an empty result would look like a good one."""
+    """Raise DataError if no image could be read: an empty result would look like a success."""
     if done == 0:
         count = f"{len(unreadable)} unreadable source" + ("s" if len(unreadable) > 1 else "")
-        raise DataError("not one picture could be read", found=count)
+        raise DataError("no image could be read", found=count)
 
 
 def _can_join(item: NetworkInput, waiting: list[tuple[Frame, NetworkInput]], most: int) -> bool:

@@ -1,8 +1,8 @@
-"""Where pictures come from: files, folders, globs, lists, videos, cameras and streams, as RGB arrays.
+"""Where images come from: files, folders, globs, lists, videos, cameras and streams, as RGB arrays.
 
-Pixels are those of the file as stored. An EXIF rotation is ignored, as C Darknet ignores it, so boxes equal
-Darknet's and lie right on the stored pixels. JPEG leaves decoders some freedom: OpenCV's and Darknet's (stb)
-differ by a few grey levels, so boxes may differ in the last digits; a PNG gives the same pixels everywhere.
+Pixels are read as stored. EXIF rotation is ignored, as in C Darknet, so boxes equal Darknet's and match the
+stored pixels. JPEG leaves decoders some freedom: OpenCV's and Darknet's (stb) differ by a few grey levels, so
+boxes may differ in the last digits; a PNG gives the same pixels everywhere.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ VIDEO_SUFFIXES = (
     ".wmv",
 )
 SOURCE_KINDS = (
-    "a picture, a video, a folder, a glob, a list of paths (.txt), - for a list on standard input, "
-    "a camera number, an rtsp:// or http:// address"
+    "an image, a video, a folder, a glob, a list of paths (.txt), - for a list on standard input, "
+    "a camera number, an rtsp:// or http:// URL"
 )
 STREAM_URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture [H, W, C] uint8, RGB; `index` counts a video's frames from 0 and is None for a file."""
+    """One image [H, W, C] uint8, RGB; `index` counts a video's frames from 0 and is None for a file."""
 
     source: str
     index: int | None
     image: Image
     fps: float = 0.0
-    """Frames handed over per second of the video; 0 where that is unknown."""
+    """Frames yielded per second of the video; 0 if unknown."""
 
 
 @dataclass(frozen=True)
 class UnreadableSource:
-    """A source that gave no picture, to be named, counted and skipped."""
+    """A source that yielded no image, to be reported, counted and skipped."""
 
     source: str
     reason: str
 
 
 class SourceOptions(NamedTuple):
-    """How to read: every `vid_stride`-th frame of a video, as images of so many channels."""
+    """How to read: every `vid_stride`-th frame of a video, as images with `channels` channels."""
 
     vid_stride: int = 1
     channels: int = 3
@@ -76,19 +76,19 @@ class SourceOptions(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file that holds one picture."""
+    """A file with one image."""
 
     path: str
 
     def frames(self, reading: SourceOptions) -> Iterator[Frame | UnreadableSource]:
-        """The picture, or why there is none."""
+        """The image, or why there is none."""
         try:
             yield Frame(self.path, None, read_image(self.path, channels=reading.channels))
         except DataError as fault:
             yield UnreadableSource(self.path, fault.message)
 
     def count_frames(self, reading: SourceOptions) -> int | None:
-        """How many items `frames` gives: always one."""
+        """How many items `frames` yields: always one."""
         return 1
 
 
@@ -116,7 +116,7 @@ class Video:
             capture.release()
 
     def count_frames(self, reading: SourceOptions) -> int | None:
-        """How many items `frames` gives, as far as the file tells; None when it does not."""
+        """How many items `frames` yields according to the file; None if it does not say."""
         if self.is_live:
             return None
         capture = self._open_capture()
@@ -129,7 +129,9 @@ class Video:
         with silence_stderr:
             capture = cv2.VideoCapture(int(self.address) if number else self.address)
             if self.is_live:
-                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # else a slow network falls ever further behind
+                capture.set(
+                    cv2.CAP_PROP_BUFFERSIZE, 1
+                )  # else a slow network falls further and further behind
         return capture
 
     def _unreadable_reason(self, opened: bool) -> str:
@@ -137,14 +139,14 @@ class Video:
             return "no frame could be read"
         if self.is_live:
             return "no such camera or stream, or no permission to use it"
-        return "not a video that can be read" if os.path.exists(self.address) else "no such file"
+        return "not a readable video" if os.path.exists(self.address) else "no such file"
 
 
 MediaSource = ImageFile | Video
 
 
 class MediaSources:
-    """All frames of all items in order; can be gone through more than once, except for live ones."""
+    """All frames of all items in order; can be iterated more than once, except for live sources."""
 
     def __init__(self, items: Sequence[MediaSource], reading: SourceOptions) -> None:
         self.items = tuple(items)
@@ -156,15 +158,15 @@ class MediaSources:
 
     @cached_property
     def total(self) -> int | None:
-        """How many frames there will be; None if a source does not tell. Opens every video once."""
+        """How many frames there will be; None if a source does not say. Opens every video once."""
         counts = [item.count_frames(self.reading) for item in self.items]
         return None if None in counts else sum(filter(None, counts))
 
 
 def open_sources(args: Sequence[StrPath], *, vid_stride: int = 1, channels: int = 3) -> MediaSources:
-    """The pictures behind the arguments; raises DataError for one that leads to nothing.
+    """The images that the arguments name; raises DataError for an argument that matches nothing.
 
-    A picture that cannot be read is no exception: it comes as `UnreadableSource` when its turn is there.
+    An unreadable image raises nothing: it is yielded as an `UnreadableSource` in its turn.
     """
     if not args:
         raise DataError("no source given", allowed=SOURCE_KINDS)
@@ -209,23 +211,23 @@ def _glob_sources(pattern: str) -> list[MediaSource]:
 
 
 def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
-    """The pictures and videos among the files, by their suffix; hidden files are left out."""
+    """The images and videos among the files, by suffix; hidden files are left out."""
     shown = [path for path in paths if not os.path.basename(path).startswith(".")]
     known = [path for path in shown if path.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES)]
     if not known:
-        found = f"{len(shown)} files of other kinds" if shown else "no file"
+        found = f"{len(shown)} files of other kinds" if shown else "no files"
         raise DataError(
-            "no picture and no video here", path=origin, found=found, allowed=IMAGE_SUFFIXES + VIDEO_SUFFIXES
+            "no images or videos here", path=origin, found=found, allowed=IMAGE_SUFFIXES + VIDEO_SUFFIXES
         )
     return [_make_source(path) for path in known]
 
 
 def _parse_source_list(data: bytes, origin: str, folder: Path) -> list[MediaSource]:
-    """One path or address a line; a path starts from the list's folder or, failing that, from here."""
+    """One path or URL per line; paths are relative to the list's folder or, failing that, the current one."""
     lines = [os.fsdecode(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()]
     items = [_parse_source_line(line, folder) for line in lines if line]
     if not items:
-        raise DataError("the list is empty", path=origin, allowed="one path of a picture or a video a line")
+        raise DataError("the list is empty", path=origin, allowed="one image or video path per line")
     return items
 
 
@@ -237,7 +239,7 @@ def _parse_source_line(line: str, folder: Path) -> MediaSource:
 
 
 def _suggest_path(path: Path) -> str:
-    """What the author of a wrong path may have meant."""
+    """What the user may have meant by a wrong path."""
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
     near = difflib.get_close_matches(path.name, sorted(other.name for other in path.parent.iterdir()), n=1)
@@ -245,7 +247,7 @@ def _suggest_path(path: Path) -> str:
 
 
 def _iter_frames(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, MatLike]]:
-    """Number and pixels (BGR) of every `stride`-th frame; those between are not decoded to pixels."""
+    """Number and pixels (BGR) of every `stride`-th frame; those in between are not decoded."""
     index = 0
     while _grab_frame(capture):
         if index % stride == 0:

@@ -1,7 +1,6 @@
-"""What a run leaves behind: a fresh folder with drawn media, labels, crops, detections.jsonl, summary.json.
+"""The output of a run: a new folder with annotated media, labels, crops, detections.jsonl, summary.json.
 
-Nothing is overwritten, and a file is there whole or not at all: it is written under a hidden name, then
-renamed.
+Nothing is overwritten, and every file is complete or absent: it is written under a hidden name, then renamed.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from yolor_cfg.runs import new_file, save_image, save_text, writing
 Box = tuple[float, float, float, float]
 
 KEPT_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Pictures of other kinds are written as .jpg."""
+"""Images of other kinds are written as .jpg."""
 DEFAULT_FPS = 25.0
-"""For a video that does not tell its own."""
+"""For a video that does not state its own."""
 MAX_NAME_BYTES = 220
-"""Bytes; disks allow 255, and a suffix and a number must still fit."""
+"""Bytes; file systems allow 255, and a suffix and a number must still fit."""
 SHORT_NAME_LENGTH = 50
-"""Characters kept of a name that is too long or made from an address; four bytes each at most."""
+"""Characters kept of a name that is too long or made from a URL; at most four bytes each."""
 
 
 class OutputOptions(NamedTuple):
-    """What to write besides summary.json; `scores` adds the score to each line of the labels."""
+    """What to write besides summary.json; `has_scores` adds the score to each line of the labels."""
 
     has_media: bool = True
     has_labels: bool = False
@@ -49,7 +48,7 @@ class OutputOptions(NamedTuple):
 
 
 def frame_record(frame: Frame, detections: DetectionsLike) -> dict[str, Any]:
-    """One line of detections.jsonl: boxes in pixels of the picture, as found, so they may reach beyond it."""
+    """One line of detections.jsonl: boxes in image pixels, unclipped, so they may extend beyond the image."""
     height, width = frame.image.shape[:2]
     found = [
         {
@@ -65,7 +64,7 @@ def frame_record(frame: Frame, detections: DetectionsLike) -> dict[str, Any]:
 
 
 def label_lines(frame: Frame, detections: DetectionsLike, *, has_scores: bool = False) -> str:
-    """`class cx cy w h [score]` a line, as fractions of the picture; boxes are cut off at its borders."""
+    """One `class cx cy w h [score]` per line, as fractions of the image; boxes are clipped to it."""
     height, width = frame.image.shape[:2]
     lines = []
     for one, (left, top, right, bottom) in _clip_detections(frame.image, detections):
@@ -76,10 +75,10 @@ def label_lines(frame: Frame, detections: DetectionsLike, *, has_scores: bool = 
 
 
 class ResultsWriter:
-    """The files of one run. In `with` it finishes what is open at the end, after an interruption too."""
+    """The files of one run. As a context manager it finishes open files, even after an interruption."""
 
     def __init__(self, folder: Path, wanted: OutputOptions) -> None:
-        """`folder` as `new_folder` made it."""
+        """`folder` comes from `new_folder`."""
         self.folder = folder
         self._options = wanted
         self._stems: set[str] = set()
@@ -92,7 +91,7 @@ class ResultsWriter:
         self._unreadable: list[UnreadableSource] = []
 
     def add(self, frame: Frame, detections: DetectionsLike) -> None:
-        """Write all that is wanted of one frame; frames of one video come one after the other."""
+        """Write everything asked for of one frame; the frames of a video must come in sequence."""
         self._sources.add(frame.source)
         self._frames += 1
         self._class_counts.update(one.name for one in iter_detections(detections))
@@ -110,7 +109,7 @@ class ResultsWriter:
             self._write_record(frame, detections)
 
     def skip(self, item: UnreadableSource) -> None:
-        """Name a source in the summary that gave no picture."""
+        """List an unreadable source in the summary."""
         self._unreadable.append(item)
 
     def close(self, *, complete: bool = True) -> None:
@@ -139,7 +138,7 @@ class ResultsWriter:
         self.close(complete=kind is None)
 
     def _save_image(self, frame: Frame, detections: DetectionsLike) -> str:
-        """Draw a picture; the stem of its files, which no other source has."""
+        """Save an annotated image; return the stem of its files, which is unique to it."""
         self._finish_clip()
         stem = self._unique_stem(source_stem(frame.source))
         if self._options.has_media:
@@ -149,7 +148,7 @@ class ResultsWriter:
         return stem
 
     def _write_frame(self, frame: Frame, detections: DetectionsLike) -> str:
-        """Draw a frame of a video; the stem of its files."""
+        """Append an annotated frame to its video; return the stem of the frame's files."""
         assert frame.index is not None
         if self._clip is None or not self._clip.can_append(frame):
             self._finish_clip()
@@ -180,7 +179,7 @@ class ResultsWriter:
             self._records.flush()
 
     def _unique_stem(self, stem: str) -> str:
-        """The stem, with _2, _3, ... if another has it; to some disks capital letters make no difference."""
+        """The stem, with _2, _3, ... if it is taken; case is ignored, as in some file systems."""
         number, fresh = 1, stem
         while fresh.casefold() in self._stems:
             number += 1
@@ -190,7 +189,7 @@ class ResultsWriter:
 
 
 class VideoClip:
-    """A drawn video, written under a hidden name until it is closed."""
+    """An annotated video, written under a hidden name until it is closed."""
 
     def __init__(self, path: Path, first: Frame) -> None:
         self.path = path
@@ -206,7 +205,7 @@ class VideoClip:
         return frame.source == self._source and frame.index is not None and frame.index > self.index
 
     def write(self, image: Image) -> None:
-        """Append an RGB picture; one of another size, as a stream may send, is resized to the first."""
+        """Append an RGB image; one of another size, as a stream may send, is resized to the first."""
         if self._video is None:
             self._video = self._open_writer()
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -216,7 +215,7 @@ class VideoClip:
             self._video.write(pixels)
 
     def close(self) -> None:
-        """End the video and give it its name."""
+        """Finish the video and give it its final name."""
         if self._video is not None:
             with silence_stderr:
                 self._video.release()
@@ -228,12 +227,14 @@ class VideoClip:
             partial = self._open.enter_context(new_file(self.path))
             video = cv2.VideoWriter(str(partial), code, self._fps, self._size)
         if not video.isOpened():
-            raise YolorError("no video can be written here", path=str(self.path), hint="space? permission?")
+            raise YolorError(
+                "the video cannot be written", path=str(self.path), hint="check free space and permissions"
+            )
         return video
 
 
 def source_stem(source: str) -> str:
-    """What the files of a source are called: its name without suffix; of an address host and path."""
+    """The stem of a source's files: its name without suffix; for a URL, host and path."""
     if source.isdecimal():
         return f"camera{source}"
     if "://" in source:
@@ -243,12 +244,12 @@ def source_stem(source: str) -> str:
 
 
 def _to_file_name(text: str) -> str:
-    """The text as the name of a file or folder: one part, not hidden, not too long."""
+    """The text as the name of a file or folder: a single path component, not hidden, not too long."""
     return re.sub(r"[^\w.+=@()\[\] -]+", "_", text)[:SHORT_NAME_LENGTH].strip(". ") or "unnamed"
 
 
 def _clip_detections(image: Image, detections: DetectionsLike) -> Iterator[tuple[Detection, Box]]:
-    """Each detection that reaches into the picture, with its box cut off at the borders."""
+    """Each detection that overlaps the image, with its box clipped to it."""
     height, width = image.shape[:2]
     for one in iter_detections(detections):
         left, top, right, bottom = np.clip(one.box_xyxy, 0, (width, height, width, height)).tolist()

@@ -1,1 +1,1 @@
-"""Images: read, measured, fitted to a network's input, drawn upon."""
+"""Images: reading, measuring, fitting to a network's input, drawing."""

@@ -1,4 +1,4 @@
-"""Boxes with names and scores, drawn onto a copy of the picture."""
+"""Draw boxes with names and scores onto a copy of an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Color = tuple[int, int, int]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT_HEIGHT = 0.022
-"""Height of a capital letter by the geometric mean of the picture's sides."""
+"""Height of a capital letter as a fraction of the geometric mean of the image's sides."""
 MIN_TEXT_PIXELS = 8
 """Pixels a capital letter needs to be readable."""
 CAN_DRAW_UNICODE = int(cv2.__version__.partition(".")[0]) >= 5
@@ -28,7 +28,7 @@ ASCII_SPELLINGS = str.maketrans(
 
 
 class DetectionsLike(Protocol):
-    """What is drawn and written: boxes_xyxy [M, 4] in pixels, scores [M], classes [M], all names."""
+    """What is drawn and written: boxes_xyxy [M, 4] in pixels, scores [M], classes [M], all class names."""
 
     @property
     def boxes_xyxy(self) -> Any: ...
@@ -50,18 +50,18 @@ class Detection(NamedTuple):
 
 
 def iter_detections(detections: DetectionsLike) -> Iterator[Detection]:
-    """The detections one by one, in their order; a class without a name is called by its number."""
+    """The detections one by one, in order; a class without a name is called by its class id."""
     parts = detections.boxes_xyxy, detections.scores, detections.classes
-    for box, score, label in zip(*(np.asarray(part).tolist() for part in parts), strict=True):
-        name = detections.names[label] if label < len(detections.names) else str(label)
-        yield Detection(label, name, score, tuple(box))
+    for box, score, class_id in zip(*(np.asarray(part).tolist() for part in parts), strict=True):
+        name = detections.names[class_id] if class_id < len(detections.names) else str(class_id)
+        yield Detection(class_id, name, score, tuple(box))
 
 
 def draw_detections(image: Image, detections: DetectionsLike) -> Image:
-    """A copy of the RGB picture [H, W, 3] with a frame and a label for each detection; the best lie on top.
+    """A copy of the RGB image [H, W, 3] with a box and a caption for each detection, the best ones on top.
 
-    A picture of one channel becomes RGB, of more than three keeps the first three. Labels stay inside the
-    picture and off each other where there is room; on a picture too small for text there are none.
+    An image with one channel becomes RGB, one with more than three keeps the first three. Captions stay
+    inside the image and apart from each other where there is room; an image too small for text gets none.
     """
     canvas = to_rgb(image)
     finite = (one for one in iter_detections(detections) if np.isfinite(one.box_xyxy).all())
@@ -82,15 +82,15 @@ def draw_detections(image: Image, detections: DetectionsLike) -> Image:
 
 
 def class_color(class_id: int) -> Color:
-    """The colour of a class, always the same; neighbours are far apart in hue, and every second is darker."""
-    hue = (0.58 + class_id * 0.61803398875) % 1  # the golden ratio never comes near an earlier hue for long
+    """The colour of a class, always the same; neighbours are far apart in hue and differ in lightness."""
+    hue = (0.58 + class_id * 0.61803398875) % 1  # steps by the golden ratio keep hues far apart
     lightness, saturation = ((0.50, 0.90), (0.38, 0.85), (0.62, 0.80))[class_id % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def drawable_name(name: str, class_id: int, *, unicode: bool = CAN_DRAW_UNICODE) -> str:
-    """The name as OpenCV can draw it; where that knows ASCII only, without accents, or else `class 3`."""
+    """The name as OpenCV can draw it; if that is ASCII only, without accents, or else as `class 3`."""
     name = " ".join(name.split())
     if unicode or name.isascii():
         return name
@@ -100,7 +100,7 @@ def drawable_name(name: str, class_id: int, *, unicode: bool = CAN_DRAW_UNICODE)
 
 
 class Caption(NamedTuple):
-    """A filled plate with text; its corner is the upper left one."""
+    """Text on a filled plate; `corner` is the upper left one."""
 
     text: str
     corner: tuple[int, int]
@@ -111,7 +111,7 @@ class Caption(NamedTuple):
     color: Color
 
     def draw(self, canvas: Image) -> None:
-        """Fill the plate and write in black or white, whichever is easier to read on it."""
+        """Fill the plate and write the text in black or white, whichever is easier to read on it."""
         (left, top), (width, height) = self.corner, self.size
         cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), self.color, cv2.FILLED)
         ink = (0, 0, 0) if np.dot(self.color, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
@@ -121,18 +121,18 @@ class Caption(NamedTuple):
 
     @property
     def text_width(self) -> int:
-        """Pixels that the text takes."""
+        """Width of the text in pixels."""
         return cv2.getTextSize(self.text, FONT, self.scale, self.thickness)[0][0]
 
     def covered_area(self, taken: NDArray[np.int64]) -> int:
-        """Pixels that it covers of others, which lie at left, top and have width, height [P, 4]."""
+        """How many pixels of the plates `taken` [P, 4] (left, top, width, height) this one covers."""
         corners, sizes = taken[:, :2], taken[:, 2:]
         ends = np.minimum(corners + sizes, np.add(self.corner, self.size))
         return int((ends - np.maximum(corners, self.corner)).clip(0).prod(axis=1).sum())
 
 
 def to_rgb(image: Image) -> Image:
-    """A copy [H, W, 3] of a picture: one channel is repeated, of many the first three stay."""
+    """A copy [H, W, 3] of an image: a single channel is repeated, of many the first three are kept."""
     pixels = image.reshape(*image.shape[:2], -1)
     if pixels.shape[2] < 3:
         return np.ascontiguousarray(np.repeat(pixels[..., :1], 3, axis=2))
@@ -140,7 +140,7 @@ def to_rgb(image: Image) -> Image:
 
 
 def _clip_to_pixels(box_xyxy: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
-    """Whole pixels of a box cut off at the picture's borders."""
+    """The box in whole pixels, clipped to the image."""
     left, top, right, bottom = (round(side) for side in box_xyxy)
     return (
         min(max(left, 0), width - 1),
@@ -153,7 +153,7 @@ def _clip_to_pixels(box_xyxy: Sequence[float], height: int, width: int) -> tuple
 def _place_caption(
     one: Detection, size: tuple[int, int], *, line: int, taken: Sequence[Caption]
 ) -> Caption | None:
-    """The label of one detection where it hides least of those there are; None if it cannot fit."""
+    """The caption of one detection where it hides the least of the others; None if it cannot fit."""
     height, width = size
     letters = max(MIN_TEXT_PIXELS, round((height * width) ** 0.5 * TEXT_HEIGHT))
     thickness = max(1, round(letters / 12))
@@ -173,7 +173,7 @@ def _place_caption(
 
 
 def _caption_corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -> Iterator[tuple[int, int]]:
-    """Where a label may go, best first: above, inside at the top, below, at the bottom; left, then right."""
+    """Where a caption can go, best first: above, inside at top, below, inside at bottom; left, then right."""
     left, top, right, bottom = box
     width, height = plate
     half = line // 2
@@ -184,7 +184,7 @@ def _caption_corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -
 
 
 def _shift_inside(plate: Caption, size: tuple[int, int]) -> Caption:
-    """The plate moved into the picture."""
+    """The plate moved into the image."""
     height, width = size
     left, top = plate.corner
     return plate._replace(

@@ -1,4 +1,4 @@
-"""An image made to fit the network: the geometry that the dialect and the cfg ask for."""
+"""Fit an image to the network, with the geometry that the dialect and the cfg ask for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PREPROCESS_CHOICES = ("stretch", "letterbox")
 
 
 def default_preprocess(graph: Graph) -> str:
-    """`letterbox` in the yolor dialect and where the cfg says letter_box=1, else `stretch`."""
+    """`letterbox` in the yolor dialect or if the cfg says letter_box=1, else `stretch`."""
     return "letterbox" if graph.dialect.is_yolor or graph.net.letter_box else "stretch"
 
 
@@ -28,13 +28,13 @@ def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:
 
 
 def match_channels(image: Image, channels: int) -> Image:
-    """The image as [H, W, C] with the network's channels; grey is repeated for RGB; raises DataError
-    otherwise."""
+    """The image as [H, W, C] with the network's number of channels; grey is repeated for RGB. Raises
+    DataError for any other mismatch."""
     if image.ndim == 2:
         image = image[:, :, None]
     if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
         raise DataError(
-            "this array is no image",
+            "this array is not an image",
             found=f"{image.dtype} {image.shape}",
             allowed=f"uint8 (height, width, {channels}) in RGB order",
         )

@@ -1,7 +1,7 @@
-"""The size of a picture from the first bytes of its file, and whether the file ends as its format says.
+"""The size of an image from the first bytes of its file, and whether the file ends as its format requires.
 
-Nothing is decoded, so a hundred thousand pictures take seconds. Sizes are those of the pixels as stored: an
-EXIF rotation is ignored, as it is where pictures are read. A format that is not known here is decoded.
+Nothing is decoded, so a hundred thousand images take seconds. Sizes are those of the pixels as stored: EXIF
+rotation is ignored, as it is when images are read. Formats not known here are decoded.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from yolor_cfg.images.types import Size
 HEAD_BYTES = 64
 TAIL_BYTES = 12
 JPEG_LIMIT = 2**24
-"""Bytes of marker segments (thumbnails, colour profiles) before the size that are looked through."""
+"""Bytes of marker segments (thumbnails, colour profiles) that are searched for the size."""
 # Start-of-frame markers: C4, C8 and CC lie in their range and mean something else (ITU T.81, table B.1).
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class ImageFileInfo(NamedTuple):
-    """Size of the picture in a file of so many bytes, whose content and entry last changed at these times."""
+    """Size of the image in a file, the file's length, and when its content and its inode last changed."""
 
     size: Size
     file_bytes: int
@@ -34,12 +34,12 @@ class ImageFileInfo(NamedTuple):
     ctime_ns: int
 
     def is_unchanged(self, status: os.stat_result) -> bool:
-        """True if the file is still the one that was read."""
+        """True if the file has not changed since it was read."""
         return self[1:] == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_image_info(path: str, known: ImageFileInfo | None = None) -> ImageFileInfo:
-    """The facts of one file, the known ones while it has not changed; DataError if it is no whole picture."""
+    """The info of one file, or `known` if it has not changed. Raises DataError if it is no complete image."""
     try:
         if known is not None and known.is_unchanged(os.stat(path)):
             return known
@@ -52,7 +52,7 @@ def read_image_info(path: str, known: ImageFileInfo | None = None) -> ImageFileI
 
 
 def read_image_size(file: BinaryIO, length: int) -> Size:
-    """Height and width of the picture in a file of `length` bytes."""
+    """Height and width of the image in a file of `length` bytes."""
     head = file.read(HEAD_BYTES)
     if not head:
         raise DataError("the file is empty")
@@ -64,7 +64,7 @@ def read_image_size(file: BinaryIO, length: int) -> Size:
 
 
 def _decode_size(file: BinaryIO) -> Size:
-    """The sure way, for what is unusual; raises for a truncated or damaged file."""
+    """The safe way for unusual files: decode them. Raises DataError for a truncated or damaged file."""
     file.seek(0)
     height, width, _ = decode_image(file.read(), channels=3).shape
     return height, width
@@ -99,7 +99,7 @@ def _png_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
 
 
 def _bmp_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
-    """A negative height says that the rows go down."""
+    """A negative height means that the rows run from top to bottom."""
     if len(head) < 26 or length < int.from_bytes(head[2:6], "little"):
         return None
     width, height = struct.unpack("<ii", head[18:26])
@@ -112,7 +112,7 @@ def _gif_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
 
 
 def _webp_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
-    """Only the lossy kind has its size at a plain place; the others are decoded."""
+    """Only the lossy kind has its size at a fixed offset; the others are decoded."""
     whole = length >= 8 + int.from_bytes(head[4:8], "little")
     if head[8:16] != b"WEBPVP8 " or head[23:26] != b"\x9d\x01\x2a" or not whole:
         return None
@@ -125,7 +125,7 @@ def _npy_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     return read_array_size(file)
 
 
-# First bytes of a file, and what reads the size: None means that the file is to be decoded to be sure.
+# The first bytes of a file and the function that reads the size; None means that the file must be decoded.
 READERS: tuple[tuple[bytes, Callable[[BinaryIO, bytes, int], Size | None]], ...] = (
     (b"\xff\xd8", _jpeg_size),
     (b"\x89PNG\r\n\x1a\n", _png_size),

@@ -1,7 +1,7 @@
-"""A picture made to fit the network's input, and the boxes brought back.
+"""Fit an image to the network's input, and map the boxes back.
 
 Legend: h w image, H W input, C channels, B boxes. Every function takes an image [h, w, C] uint8 (RGB, or any
-number of channels; [h, w] is one channel) and gives the input [C, H, W] float32 in 0..1 with a `Placement`.
+number of channels; [h, w] is one channel) and returns the input [C, H, W] float32 in 0..1 with a `Placement`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ YOLOR_FILL = 114
 
 
 class Placement(NamedTuple):
-    """Where the image lies in the input: both sizes, input pixels per image pixel, padding, clipping."""
+    """Where the image is in the input: both sizes, input pixels per image pixel, padding, clipping."""
 
     image_size: Size
     input_size: Size
@@ -32,7 +32,7 @@ class Placement(NamedTuple):
     def to_image(self, boxes_xywh: AnyFloats) -> AnyFloats:
         """Corners [B, 4] in image pixels of boxes [B, 4], centre and size in input pixels.
 
-        C Darknet's boxes may reach beyond the image, YOLOR's are clipped to it.
+        C Darknet's boxes may extend beyond the image; YOLOR's are clipped to it.
         """
         centre, half = boxes_xywh[..., :2], boxes_xywh[..., 2:] / 2
         corners = np.concatenate([centre - half, centre + half], axis=-1)
@@ -43,23 +43,23 @@ class Placement(NamedTuple):
 
 
 class NetworkInput(NamedTuple):
-    """The network's input [C, H, W] float32 in 0..1, and how to get back from it."""
+    """The network's input [C, H, W] float32 in 0..1, and how to map boxes back from it."""
 
     pixels: NDArray[np.float32]
     placement: Placement
 
 
 def stretch(image: Image, size: Size) -> NetworkInput:
-    """C Darknet's usual way: the whole input is the image, its aspect is not kept."""
+    """C Darknet's default: the image fills the whole input, without keeping its aspect ratio."""
     gain = size[1] / image.shape[1], size[0] / image.shape[0]
     return NetworkInput(resize_darknet(image, size), Placement(image.shape[:2], size, gain, (0.0, 0.0)))
 
 
 def letterbox(image: Image, size: Size) -> NetworkInput:
-    """C Darknet's `letter_box`: aspect kept, in the middle of grey 0.5.
+    """C Darknet's `letter_box`: aspect ratio kept, centred on grey 0.5.
 
-    The image starts at a whole pixel, half the padding rounded down, but the boxes are moved back by the
-    unrounded half. Both are Darknet's (letterbox_image, correct_yolo_boxes).
+    The image starts at a whole pixel, half the padding rounded down, but the boxes are shifted back by the
+    unrounded half. Darknet does both (letterbox_image, correct_yolo_boxes).
     """
     inner = letterbox_size(image.shape[:2], size)
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
@@ -71,7 +71,7 @@ def letterbox(image: Image, size: Size) -> NetworkInput:
 
 
 def letterbox_size(image_size: Size, size: Size) -> Size:
-    """The largest size of the image's aspect inside `size`, by C Darknet's whole-number division."""
+    """The largest size with the image's aspect ratio inside `size`, by C Darknet's integer division."""
     (h, w), (height, width) = image_size, size
     if np.float32(width) / np.float32(w) < np.float32(height) / np.float32(h):
         return max(1, h * width // w), width
@@ -79,11 +79,11 @@ def letterbox_size(image_size: Size, size: Size) -> Size:
 
 
 def resize_darknet(image: Image, size: Size) -> NDArray[np.float32]:
-    """[C, H, W] float32 in 0..1, interpolated as C Darknet does: first and last pixels meet, no antialiasing.
+    """[C, H, W] float32 in 0..1, interpolated as in C Darknet: corners aligned, no antialiasing.
 
-    Only the rows and columns that are used are gathered, so the cost follows `size`, not the image.
-    In C, rounding leaves the bottom row almost black for one pair of heights in twenty (1280 from 51, say);
-    here it is always the last row.
+    Only the rows and columns in use are gathered, so the cost depends on `size`, not on the image.
+    In C, rounding leaves the bottom row almost black for one pair of heights in twenty (such as 51 to 1280);
+    here it is always the image's last row.
     """
     pixels = image.reshape(*image.shape[:2], -1)
     (top, bottom, dy), (left, right, dx) = (
@@ -98,7 +98,7 @@ def resize_darknet(image: Image, size: Size) -> NDArray[np.float32]:
 
 
 def _interpolation_taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each of `new` places: the pixel before it, the pixel after it, and how far it is between them."""
+    """For each of `new` positions: the pixel before, the pixel after, and how far it is between them."""
     step = np.float32(old - 1) / np.float32(max(1, new - 1))
     place = np.arange(new, dtype=np.float32) * step
     place[-1] = old - 1
@@ -111,10 +111,10 @@ def _to_unit_range(pixels: Image) -> NDArray[np.float32]:
 
 
 class LetterboxOptions(NamedTuple):
-    """How YOLOR's letterbox fits: `multiple`, the largest stride, pads only up to one of its multiples.
+    """How YOLOR's letterbox fits an image: `stride`, the largest one, pads only up to its next multiple.
 
-    `enlarges` False leaves small images their size; `fills` stretches; `averages` shrinks by area, as YOLOR
-    does where it reads images for a test, not for detection.
+    `scaleup` False does not enlarge small images; `scale_fill` stretches; `antialias` shrinks by area, as
+    YOLOR does when it reads images for a test, but not for detection.
     """
 
     stride: int | None = None
@@ -127,7 +127,7 @@ DEFAULT_LETTERBOX = LetterboxOptions()
 
 
 class LetterboxGeometry(NamedTuple):
-    """Size of the image in the input, input pixels per image pixel, half the padding before it is rounded."""
+    """Size of the image in the input, input pixels per image pixel, half the padding before rounding."""
 
     inner_size: Size
     gain_xy: tuple[float, float]
@@ -135,7 +135,8 @@ class LetterboxGeometry(NamedTuple):
 
 
 def yolor_letterbox(image: Image, size: Size, *, fit: LetterboxOptions = DEFAULT_LETTERBOX) -> NetworkInput:
-    """YOLOR's way: aspect kept, padded evenly with grey 114/255; the input can be smaller than `size`."""
+    """YOLOR's letterbox: aspect ratio kept, padded evenly with grey 114/255; the input may be smaller than
+    `size`."""
     inner, gain, padding = yolor_geometry(image.shape[:2], size, fit=fit)
     (left, right), (top, bottom) = (_split_padding(pad) for pad in padding)
     height, width = input_size = inner[0] + top + bottom, inner[1] + left + right
@@ -163,9 +164,10 @@ def yolor_geometry(image_size: Size, size: Size, *, fit: LetterboxOptions) -> Le
 
 
 def placement_from_sizes(image_size: Size, input_size: Size) -> Placement:
-    """How YOLOR brings boxes back from the two sizes alone: one gain, unrounded halves of padding, clipped.
+    """How YOLOR maps boxes back, from the two sizes alone: one gain, unrounded half padding, clipped.
 
-    True to within the rounding of the padding for a fitted image; not for one filled or not enlarged.
+    Exact up to the rounding of the padding for an image that was fitted; wrong for one that was stretched or
+    not enlarged.
     """
     gain = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
     padding = (input_size[1] - image_size[1] * gain) / 2, (input_size[0] - image_size[0] * gain) / 2
@@ -173,18 +175,18 @@ def placement_from_sizes(image_size: Size, input_size: Size) -> Placement:
 
 
 def _split_padding(padding: float) -> tuple[int, int]:
-    """Before and after: of an odd padding the larger half comes after."""
+    """Padding before and after; the larger half of an odd padding goes after."""
     return round(padding - 0.1), round(padding + 0.1)
 
 
 def _resize_opencv(image: Image, size: Size, *, antialias: bool) -> Image:
-    """[H, W, C] uint8 by OpenCV's half-pixel rule; unchanged if the size is right already."""
+    """[H, W, C] uint8, resized by OpenCV with half-pixel centres; unchanged if the size already fits."""
     pixels = image.reshape(*image.shape[:2], -1)
     if pixels.shape[:2] == size:
         return pixels
     smaller = size[0] < pixels.shape[0]
     how = cv2.INTER_AREA if antialias and smaller else cv2.INTER_LINEAR
-    # OpenCV resizes at most four channels at a time and drops the last axis of one.
+    # OpenCV resizes at most four channels at a time, and drops the last axis of a single one.
     groups = [pixels[..., i : i + 4] for i in range(0, pixels.shape[2], 4)]
     parts = [cv2.resize(group, size[::-1], interpolation=how) for group in groups]
     return np.concatenate([part.reshape(*size, -1) for part in parts], axis=-1)

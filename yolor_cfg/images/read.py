@@ -1,4 +1,4 @@
-"""Images from files and bytes, as RGB arrays, and why one cannot be read."""
+"""Read images from files and bytes as RGB arrays, or say why one cannot be read."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ IMAGE_SUFFIXES = (
 
 
 class StderrSilencer:
-    """While it is entered nothing reaches standard error, where codecs write past OpenCV's log level.
+    """A context that silences standard error, to which codecs write regardless of OpenCV's log level.
 
-    It counts its users, so that several threads may be in it at once.
+    It counts its users, so several threads may be in it at once.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class StderrSilencer:
 
 
 def _redirect_stderr() -> int:
-    """A copy of standard error, which now leads nowhere; -1 where there is none."""
+    """Redirect standard error to the null device; return a copy of it, or -1 if there is none."""
     try:
         saved = os.dup(2)
     except OSError:
@@ -75,9 +75,10 @@ silence_stderr = StderrSilencer()
 
 
 def read_image(path: StrPath, *, channels: int = 3) -> Image:
-    """The picture [H, W, C] uint8 in a file: RGB (grey repeated, alpha dropped), or grey for 1 channel.
+    """The image [H, W, C] uint8 in a file: RGB (grey repeated, alpha dropped), or grey for 1 channel.
 
-    Any other number must be the file's own. Raises DataError when the file is missing, truncated, no picture.
+    Any other number must be the file's own. Raises DataError if the file is missing, truncated or not an
+    image.
     """
     try:
         return decode_image(bytes_of(Path(path)), channels=channels)
@@ -87,24 +88,24 @@ def read_image(path: StrPath, *, channels: int = 3) -> Image:
 
 
 def decode_image(data: bytes, *, channels: int = 3) -> Image:
-    """The picture [H, W, C] uint8 in the bytes of a file; as `read_image`."""
+    """The image [H, W, C] uint8 in the bytes of a file; like `read_image`."""
     if not data:
         raise DataError("the file is empty")
     if _is_truncated(data):
-        raise DataError("the file is truncated: it ends before the picture does")
+        raise DataError("the file is truncated: it ends before the image does")
     flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
     try:
         with silence_stderr:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as fault:
-        raise DataError(f"the picture cannot be decoded: {fault.err}") from None
+        raise DataError(f"the image cannot be decoded: {fault.err}") from None
     if pixels is None:
         raise DataError(_describe_content(find_file_kind(data[:HEAD_BYTES])))
     return to_rgb(_to_uint8(pixels), channels)
 
 
 def _describe_content(kind: str | None) -> str:
-    return "not a picture, or a damaged one" if kind in (None, "a picture") else f"{kind}, not a picture"
+    return "not an image, or a damaged one" if kind in (None, "an image") else f"{kind}, not an image"
 
 
 def bytes_of(path: Path) -> bytes:
@@ -115,7 +116,7 @@ def bytes_of(path: Path) -> bytes:
 
 
 def _is_truncated(data: bytes) -> bool:
-    """True if the format says where the picture ends and the bytes end before; OpenCV would fill in grey."""
+    """True if the bytes end before the format says the image does; OpenCV would fill the rest with grey."""
     if data.startswith(b"\xff\xd8"):
         return not _has_jpeg_end(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -126,7 +127,7 @@ def _is_truncated(data: bytes) -> bool:
 
 
 def _has_jpeg_end(data: bytes) -> bool:
-    """True if an end marker follows the first scan; one before it would be that of an embedded thumbnail."""
+    """True if an end marker follows the first scan; one before it would belong to an embedded thumbnail."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         fill = data[at + 1] == 0xFF
@@ -135,7 +136,7 @@ def _has_jpeg_end(data: bytes) -> bool:
 
 
 def _has_png_end(data: bytes) -> bool:
-    """True if the chunks, each length, name, content, checksum, lead to IEND."""
+    """True if the chunks (length, name, content, checksum) lead to IEND."""
     at = 8
     while at + 8 <= len(data):
         if data[at + 4 : at + 8] == b"IEND":
@@ -148,16 +149,16 @@ def _to_uint8(pixels: MatLike) -> Image:
     if pixels.dtype == np.uint16:
         return (pixels // 256).astype(np.uint8)
     if pixels.dtype != np.uint8:
-        raise DataError(f"the picture has values of {pixels.dtype}, not of 8 or 16 bits")
+        raise DataError(f"the image has {pixels.dtype} values, not 8 or 16 bits")
     return np.asarray(pixels, np.uint8)
 
 
 def to_rgb(pixels: MatLike, channels: int) -> Image:
-    """[H, W, C] from what OpenCV gives: [H, W], BGR or BGRA; five and more channels stay in their order."""
+    """[H, W, C] from OpenCV's [H, W], BGR or BGRA; two channels, or five and more, keep their order."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if channels == 1 and pixels.shape[2] == 3:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None], np.uint8)
     if pixels.shape[2] != channels:
-        raise DataError(f"the picture has {pixels.shape[2]} channels, not {channels}")
+        raise DataError(f"the image has {pixels.shape[2]} channels, not {channels}")
     order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}.get(channels)
     return np.asarray(pixels if order is None else cv2.cvtColor(pixels, order), np.uint8)

@@ -1,4 +1,4 @@
-"""What images are: the types that every room above shares."""
+"""The types of images and sizes, shared by all packages above."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 """Pixels [H, W, C], 0 to 255; RGB where C is 3."""
 Size = tuple[int, int]
-"""Height, width in pixels."""
+"""Height and width in pixels."""
