@@ -74,7 +74,7 @@ def test_the_average_decays_as_yolors():
         assert ema_decay(int(updates)) == pytest.approx(decay, rel=1e-6)
 
 
-def test_the_average_of_a_known_walk_is_yolors():
+def test_the_average_of_a_known_walk_is_yolors(shared):
     network = Network(build_graph(parse(BIG + "[convolutional]\nfilters=1\nactivation=linear")))
     conv = network.module_list[0].Conv2d
     torch.nn.init.constant_(conv.weight, 1.0)
