@@ -1,1 +1,2 @@
-"""Pictures with labelled boxes: four formats read as one, demo pictures, batches to train and test on."""
+"""Data sets of images with labels: four formats read as one, a synthetic one, batches for training and
+tests."""
