@@ -1,2 +1,1 @@
-"""Data sets of images with labels: four formats read as one, a synthetic one, batches for training and
-tests."""
+"""Labelled images: four formats read as one, a synthetic data set, batches for training and tests."""

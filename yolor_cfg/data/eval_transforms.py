@@ -29,8 +29,7 @@ def boxes_to_input(boxes_xywh: Floats, placement: Placement) -> Floats:
 class YolorEvalTransform:
     """YOLOR's letterbox, uint8: the long side scaled to `long_side` or to that of the input, grey padding.
 
-    As in YOLOR, the image starts at a whole pixel, but boxes are shifted by the unrounded half of the
-    padding.
+    As in YOLOR, the image starts at a whole pixel, but boxes shift by the unrounded half of the padding.
     """
 
     size: Size

@@ -1,5 +1,4 @@
-"""What every format boils down to: a list of images, class names, and a function that reads an image's
-labels."""
+"""What every format provides: a list of images, class names, and a function that reads labels."""
 
 from __future__ import annotations
 
@@ -66,8 +65,7 @@ def _candidate_paths(image: str) -> Iterator[str]:
 
 
 def find_images(place: str, bases: Sequence[str | Path]) -> list[str]:
-    """All images of a folder and its subfolders, sorted; or a single image; or those that a list file
-    names."""
+    """All images of a folder and its subfolders, sorted; or a single image; or those in a list file."""
     if os.path.isdir(place):
         return _folder_images(place)
     if place.lower().endswith(READABLE_SUFFIXES):

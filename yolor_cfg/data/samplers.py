@@ -67,8 +67,7 @@ class SequentialBatchSampler:
 
 @dataclass(frozen=True)
 class RectBatchSampler:
-    """YOLOR's rectangular batches; with a seed they come in random order, and any one may be the short
-    one."""
+    """YOLOR's rectangular batches; with a seed in random order, so the short batch may come anywhere."""
 
     sizes: NDArray[np.int32]
     batch_size: int

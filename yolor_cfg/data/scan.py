@@ -32,8 +32,7 @@ class ScanOptions(NamedTuple):
 
 
 class ScannedImages(NamedTuple):
-    """The results for one chunk: indices of the readable images, their numbers of boxes `counts`, the
-    label rows."""
+    """The results for one chunk: indices of readable images, numbers of boxes `counts`, label rows."""
 
     indices: list[int]
     file_infos: list[ImageFileInfo]
@@ -48,8 +47,7 @@ class ScannedImages(NamedTuple):
 def scan(
     listing: ImageListing, origin: str, *, checks: LabelChecks, classes: int | None, caches: bool
 ) -> Dataset:
-    """All images and labels of the listing, read and checked; see `LabelChecks` for how faults are
-    treated."""
+    """All images and labels of the listing, read and checked; `LabelChecks` sets how faults are treated."""
     large = caches and len(listing.images) >= LEAST
     rules = ScanOptions(checks, len(listing.names) or classes, load_size_cache(origin) if large else {})
     parts = _scan_chunks(listing, rules)
@@ -68,8 +66,7 @@ def scan(
 
 
 def _scan_chunks(listing: ImageListing, rules: ScanOptions) -> list[ScannedImages]:
-    """Chunks in several threads, which overlap the waits for the disk; Python code still runs one at a
-    time."""
+    """Chunks in several threads: disk access overlaps, although Python code does not run in parallel."""
     starts = range(0, len(listing.images), CHUNK)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return list(pool.map(lambda start: _scan_chunk(listing, start, rules), starts))

@@ -109,8 +109,7 @@ class Appearance(NamedTuple):
 
 
 class PlacedObject(NamedTuple):
-    """One object of an image: identity and look, centre and radius in pixels, angle, direction of the
-    light."""
+    """One object of an image: identity, look, centre and radius in pixels, angle, direction of light."""
 
     identity: int
     look: Appearance
@@ -134,8 +133,7 @@ def _hsv_to_rgb(hue: float, saturation: float, value: float) -> PixelGrid:
 
 
 def identity_look(identity: int, *, has_class_colors: bool = False) -> Appearance:
-    """The look of one identity, the same in every data set; consecutive identities cycle through the
-    classes."""
+    """The look of one identity, the same in every data set; identities cycle through the classes."""
     rng = np.random.default_rng([0x5A4E, identity])
     label, hue = identity % len(NAMES), rng.random()
     if has_class_colors:
@@ -214,8 +212,7 @@ def _planks(rng: Generator, size: Size) -> PixelGrid:
 
 
 def _place_objects(rng: Generator, size: Size, objects: ObjectOptions) -> list[PlacedObject]:
-    """Objects from back to front; one that would hide too much of another, or be cut too much, is not
-    placed."""
+    """Objects from back to front; none hides too much of another, and none is cut too much."""
     placed: list[PlacedObject] = []
     owner = np.full(size, -1, np.int16)
     full: list[int] = []

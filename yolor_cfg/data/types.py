@@ -179,8 +179,7 @@ class SizedTransform(Transform, Protocol):
 class Batch(NamedTuple):
     """Images [N, C, H, W] RGB, uint8 or float32 in 0..1, and targets [T, 6] float32.
 
-    A target is: index of the image in the batch, class id, centre x y, width, height as fractions of the
-    input.
+    A target is: image index in the batch, class id, centre x y, width, height as fractions of the input.
     """
 
     images: Tensor

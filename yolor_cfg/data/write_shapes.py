@@ -47,7 +47,7 @@ def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) ->
     root = Path(folder)
     description = root / "shapes.data"
     if description.exists():
-        raise DataError("already exists", path=str(description), hint="give a new folder")
+        raise DataError("exists already", path=str(description), hint="give a new folder")
     for name in ("images", "labels", "annotations"):
         (root / name).mkdir(parents=True, exist_ok=True)
     drawings = [

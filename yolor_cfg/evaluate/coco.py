@@ -1,7 +1,6 @@
 """COCO's 12 metrics and the AP of each category, by pycocotools or faster-coco-eval, from arrays.
 
-Legend: N images, K classes, D detections; in `precision` T IoUs, R recalls, A area ranges, M detection
-limits.
+Legend: N images, K classes, D detections; in `precision` T IoUs, R recalls, A areas, M detection limits.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ TAIL = 1e-3
 class Curves(NamedTuple):
     """Metrics of each class; NaN if the ground truth has none of it.
 
-    images, labels [K]: numbers of images and true boxes; precision, recall, f1 [K, X]: against the
-    confidences in AXIS; envelope [K, X]: the best precision at a recall of AXIS or more, at IoU 0.5; ap [K,
-    I]: at THRESHOLDS.
+    images, labels [K]: numbers of images and true boxes; precision, recall, f1 [K, X]: against confidence,
+    AXIS; envelope [K, X]: the best precision at a recall of AXIS or more, at IoU 0.5; ap [K, I]: at
+    THRESHOLDS.
     """
 
     images: Integers
@@ -44,8 +44,7 @@ class Curves(NamedTuple):
 
     @property
     def mean(self) -> Means:
-        """Means over the classes in the ground truth, P, R and F1 at YOLOR's confidence; zeros without
-        any."""
+        """Means over the classes in the ground truth (zeros without any), P, R, F1 at YOLOR's confidence."""
         there = self.labels > 0
         if not there.any():
             return Means(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -80,8 +79,7 @@ def compute_curves(ground: GroundTruth, detections: Doubles) -> Curves:
 def _class_curves(
     right: Flags, scores: Doubles, boxes: int
 ) -> tuple[Doubles, Doubles, Doubles, Doubles, Doubles]:
-    """precision, recall, f1, envelope [X], ap [I] of one class; right [D, I] and scores [D], sorted by
-    score."""
+    """precision, recall, f1, envelope [X], ap [I] of one class; right [D, I], scores [D], best first."""
     if not boxes:
         nothing = np.full(len(AXIS), np.nan)
         return nothing, nothing, nothing, nothing, np.full(len(THRESHOLDS), np.nan)

@@ -1,7 +1,6 @@
 """Detections from files: COCO results JSON, or the text files of C Darknet's `detector valid`.
 
-Legend: D detections, [D, 7] as in `ground_truth.ROW`, with the image indices and class ids of the ground
-truth.
+Legend: D detections, [D, 7] as in `ground_truth.ROW`, by image index and class id of the ground truth.
 """
 
 from __future__ import annotations
@@ -172,8 +171,7 @@ def _read_darknet_folder(folder: Path, ground: GroundTruth) -> Doubles:
 
 
 def _file_class_id(path: Path, ground: GroundTruth) -> int | None:
-    """The class id of the name that the file name ends with, whatever the `-out` prefix; the longest name
-    wins."""
+    """The class id of the longest name that the file name ends with, whatever the `-out` prefix."""
     fits = [i for i, name in enumerate(ground.names) if path.stem == name or path.stem.endswith("_" + name)]
     return max(fits, key=lambda i: len(ground.names[i]), default=None)
 

@@ -76,8 +76,7 @@ def data_parallel(network: Network, *, exact: bool = False) -> nn.Module:
     """The network wrapped so that gradients are averaged over processes; unchanged if there is only one.
 
     From the second update on, torch reduces gradients in other buckets, so three or more processes that
-    resume from a state sum in another order. `exact` prevents this, at the cost of a pass over all layers per
-    batch.
+    resume from a state sum in another order. `exact` prevents this, at the cost of a pass over all layers.
     """
     if this_process().world_size == 1:
         return network

@@ -182,8 +182,7 @@ def loss_factor(job: Job, rates: Rates) -> float:
 
 
 def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[float], bool]:
-    """Total, box, objectness and classes per image, over all processes; and whether any process should
-    stop."""
+    """Total, box, objectness, classes per image, over all processes; and whether any of them should stop."""
     parts = torch.stack([loss.box, loss.objectness, loss.classes]).double()
     whole = all_reduce(
         torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])])

@@ -28,7 +28,8 @@ class BatchLoss(NamedTuple):
     """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
     without gradients: total = images * (box + objectness + classes), with the images of all processes;
-    totals and parts add up over processes. `heads` are the losses of each head, as sums over the images."""
+    totals and parts add up over processes. `heads` are the losses by head, as sums over the images.
+    """
 
     total: Tensor
     box: Tensor

@@ -26,8 +26,7 @@ class Groups(NamedTuple):
 
 
 def parameter_groups(network: Network) -> Groups:
-    """The groups of a network's trainable parameters: sections declare the decayed ones; biases end in
-    "bias"."""
+    """The groups of the trainable parameters: sections name the decayed ones; biases end in "bias"."""
     decaying = {
         f"module_list.{node.index}.{name}" for node in network.graph.nodes for name in node.section.decayed()
     }
@@ -43,8 +42,7 @@ def parameter_groups(network: Network) -> Groups:
 
 
 def build_optimizer(groups: Groups, *, kind: str, weight_decay: float, momentum: float) -> Optimizer:
-    """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets the learning
-    rates."""
+    """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets their rates."""
     lists = [
         {"params": groups.others, "name": "others", "weight_decay": 0.0},
         {"params": groups.decayed, "name": "decayed", "weight_decay": weight_decay},
@@ -88,8 +86,7 @@ class ModelEMA:
         """Call once after each step; floating-point tensors are averaged (frozen ones stay bit-identical),
         counters are copied.
 
-        The tensors are looked up on the first call with a network, which must keep the same tensors
-        afterwards.
+        The tensors are looked up on the first call with a network, which must keep them afterwards.
         """
         if network is not self._followed:
             self._followed, self._pairs = network, match_tensors(self.network, network)
@@ -100,8 +97,7 @@ class ModelEMA:
 
 
 class TensorPairs(NamedTuple):
-    """The floating-point tensors of an EMA and of its network, in the same order, and pairs of their
-    counters."""
+    """The floating-point tensors of an EMA and of its network, in one order, and pairs of counters."""
 
     ema: list[Tensor]
     network: list[Tensor]

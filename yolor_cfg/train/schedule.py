@@ -14,8 +14,7 @@ NOMINAL_BATCH = 64  # the batch size that YOLOR's learning rates and weight deca
 
 
 class Rates(NamedTuple):
-    """Learning rates of the biases and of the other parameters, momentum, and batches per step, at one
-    batch."""
+    """At one batch: learning rates of biases and of other parameters, momentum, batches per step."""
 
     bias: float
     other: float
@@ -127,8 +126,7 @@ def _sigmoid_factor(net: NetSection, step: int) -> float:
 
 
 def _sgdr_factor(net: NetSection, step: int) -> float:
-    """Cosine cycles from 1 to learning_rate_min / learning_rate, each `sgdr_mult` times as long as the
-    last."""
+    """Cosines from 1 to learning_rate_min / learning_rate, each `sgdr_mult` times as long as the last."""
     cycle = max(net.sgdr_cycle, 1)
     while step >= cycle:
         step -= cycle

@@ -17,8 +17,7 @@ STEPS = ((0.0, 0.0), (NEAR, 0.0), (0.0, NEAR), (-NEAR, 0.0), (0.0, -NEAR))
 
 class Matches(NamedTuple):
     """Pairs of a prediction and the object it learns, all [M]: `image`, `anchor`, `row`, `column` index the
-    prediction; `classes` and `boxes` [M, 4] (centre relative to that cell, and size; in cells) are the
-    target.
+    prediction; `classes` and `boxes` [M, 4] (centre relative to that cell, size; in cells) are its target.
 
     They are ordered by step, then by anchor, then by target.
     """

@@ -95,8 +95,7 @@ def blur_background(image: Image, boxes: NDArray[np.integer]) -> Image:
 
 
 def add_noise(image: Image, deviation: int, rng: Generator) -> Image:
-    """Gaussian noise that only brightens: C Darknet stores it in unsigned bytes, so negative values become
-    0."""
+    """Gaussian noise that only brightens: C Darknet stores it in unsigned bytes, negative values as 0."""
     strength = min(max(deviation, 0), MAX_NOISE)
     noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(strength)
     brighter = cv2.add(image, np.rint(noise).clip(0, 255).astype(np.uint8))

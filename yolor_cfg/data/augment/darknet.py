@@ -61,8 +61,7 @@ FULL_WINDOW = slice(None), slice(None)
 
 
 class DarknetAugmentation(NamedTuple):
-    """The augmentation settings of a cfg. `mixing` is 0, MIXUP or MOSAIC; `most` limits the boxes of an
-    item."""
+    """The augmentation settings of a cfg. `mixing`: 0, MIXUP or MOSAIC; `most`: the most boxes per item."""
 
     crop: CropRules = CropRules()
     color_ranges: ColorJitter = ColorJitter()
@@ -154,8 +153,7 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class DarknetTransform:
-    """Makes the training items from `count` images; with mixup or mosaic, half of the items are single
-    images."""
+    """Makes the training items from `count` images; even with mixing, half of them are single images."""
 
     augmentation: DarknetAugmentation
     size: Size

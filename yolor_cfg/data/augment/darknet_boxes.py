@@ -39,8 +39,7 @@ class CropView(NamedTuple):
 
 
 def shuffle_labels(source: LabeledImage, most: int, rng: Generator) -> BoxLabels:
-    """The labels in random order, at most `most` of them; the limit applies before any other label is
-    dropped."""
+    """The labels in random order, at most `most` of them; this limit applies before labels are dropped."""
     order = rng.permutation(len(source.classes))[:most]
     return BoxLabels(source.boxes_xywh, source.classes).select(order)
 

@@ -18,9 +18,8 @@ DRAWS = 0x512E
 class RandomSizes(NamedTuple):
     """The input sizes of a training run around `size`: up to `factor` larger or smaller, in steps of `step`.
 
-    The first ten batches, and the groups of ten that begin among the last `LAST` of `batches`, have the
-    largest size, so that a lack of memory shows at once. A batch here is one update of `subdivisions`
-    mini-batches.
+    The first ten batches, and each ten that begin among the last `LAST` of `batches`, have the largest size,
+    so that a lack of memory shows at once. A batch here is one update of `subdivisions` mini-batches.
     """
 
     size: Size

@@ -1,5 +1,4 @@
-"""A YOLO YAML file: `path`; `train`, `val`, `test`: folders or list files, one or more; `names`: list or
-map."""
+"""A YOLO YAML file: `path`; `train`, `val`, `test`: folders or list files; `names`: a list or a map."""
 
 from __future__ import annotations
 
@@ -26,8 +25,7 @@ KEYS: dict[SplitName, tuple[str, ...]] = {
 
 
 def list_images(path: str, split: SplitName) -> ImageListing:
-    """The images of one split; paths are relative to `path:`, else to the file, else to the working
-    directory."""
+    """The images of one split; paths are relative to `path:`, to the file or to the working directory."""
     content = _read_document(path)
     bases = _base_folders(content, path)
     key = next((key for key in KEYS[split] if content.get(key)), None)
@@ -68,8 +66,7 @@ def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
 
 
 def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
-    """A list in order of class id, or a map from every id 0..K-1; `nc` alone will do, but must agree with
-    names."""
+    """A list in order of class id, or a map from every id 0..K-1; `nc` must match, or may stand alone."""
     given, count = content.get("names"), content.get("nc")
     if isinstance(given, dict):
         given = _order_names(given, path)

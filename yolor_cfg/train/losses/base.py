@@ -1,5 +1,7 @@
-"""Inputs and outputs of the losses. Legend: N images, A anchors, H W cells, V values, K classes, T
-targets."""
+"""Inputs and outputs of the losses.
+
+Legend: N images, A anchors, H W cells, V values, K classes, T targets.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,7 @@ class LossRules(NamedTuple):
 
     `classes` is the gain for 80 classes. `seen` is the number of images since training began, for [region]'s
     first phase. `all_reduce` sums counts over all processes before they divide anything, so that the totals
-    of the processes add up to the total of one process with all their images. `batch` names the batch in
-    errors.
+    of the processes add up to that of one process with all their images. `batch` names the batch in errors.
     """
 
     box: float = 0.05

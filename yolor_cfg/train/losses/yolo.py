@@ -109,17 +109,16 @@ def assign_targets(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner:
     truths = Truths.from_targets(targets, section)
     boxes = predicted_boxes(head)
     best = BestTruth.from_boxes(boxes, truths)
-    spared = (scores > LIKELY).any(1) & (best.overlap > section.ignore_thresh)
+    ignored = (scores > LIKELY).any(1) & (best.overlap > section.ignore_thresh)
     early = (best.overlap > section.truth_thresh).nonzero()[:, 0]
     rows = assign_anchors(head, truths, corner=corner)
     return YoloAssignment(
-        truths, boxes.flatten(0, 1), best, spared, Assignments(early, best.truth[early]), rows
+        truths, boxes.flatten(0, 1), best, ignored, Assignments(early, best.truth[early]), rows
     )
 
 
 def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
-    """The class writes of the rows; with `objectness_smooth` the target of early rows is their overlap
-    squared."""
+    """The class writes of the rows; with `objectness_smooth` early rows aim at their overlap squared."""
     rows = Assignments.cat(plan.early, plan.rows)
     aim = plan.best.overlap.new_full(rows.prediction.shape, 1 - section.label_smooth_eps / 2)
     again = torch.zeros_like(aim, dtype=torch.bool)
@@ -245,8 +244,7 @@ def _mse_loss(
 def _iou_loss(
     head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
-    """The loss of values [R, 4]: 1 - overlap, with C Darknet's deltas, each limited by `max_delta`, as
-    gradient."""
+    """The loss of values [R, 4]: 1 - overlap; its gradient: C Darknet's deltas, limited by `max_delta`."""
     section = head.section
     pred, truth = plan.boxes[boxes.prediction], plan.truths.boxes[boxes.truth]
     full = row_weights(section, plan, boxes, share=torch.ones_like(share))
