@@ -174,15 +174,15 @@ def test_the_document_is_json_without_nan_and_names_every_number() -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("{", "no JSON"),
-        ("[]", "no COCO ground truth"),
-        ('{"images": [], "annotations": []}', "no COCO"),
+        ("{", "not valid JSON"),
+        ("[]", "not COCO ground truth"),
+        ('{"images": [], "annotations": []}', "not COCO"),
         (
             '{"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}],'
             ' "annotations": [{"image_id": 1}]}',
-            "cannot be read",
+            "malformed",
         ),
-        ("\x80", "no JSON"),
+        ("\x80", "not valid JSON"),
     ],
 )
 def test_a_file_that_is_not_ground_truth_is_refused(tmp_path: Path, text: str, word: str) -> None:
@@ -197,10 +197,10 @@ def test_scoring_files_needs_no_torch(shared: Path) -> None:
     import subprocess
 
     code = (
-        "import sys; from yolor_cfg.evaluate import ground, results, scores\n"
+        "import sys; from yolor_cfg.evaluate import ground_truth, results, scores\n"
         "import yolor_cfg.report.tables, yolor_cfg.cli.test\n"
-        f"g = ground.of_coco({str(shared / 'eval/fakebbox100/gt.json')!r})\n"
+        f"g = ground_truth.coco_ground_truth({str(shared / 'eval/fakebbox100/gt.json')!r})\n"
         f"d = results.read_results({str(shared / 'eval/fakebbox100/results.json')!r}, g)\n"
-        "scores.document(scores.score(g, d), g)\nassert 'torch' not in sys.modules"
+        "scores.scores_to_dict(scores.score_detections(g, d), g)\nassert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -145,7 +145,7 @@ def test_unreadable_images_are_reported_and_left_out_of_the_scores(files: tiny.F
 
 def test_a_data_set_with_another_number_of_classes_is_refused(files: tiny.Files, tmp_path: Path) -> None:
     dataset = self_made(tmp_path, Detector(*files, dialect="darknet"))._replace(names=("a", "b"))
-    with pytest.raises(DataError, match="other classes"):
+    with pytest.raises(DataError, match="number of classes"):
         evaluate(load(*files, dialect="darknet"), dataset)
 
 

@@ -132,7 +132,7 @@ def _find_indices(
     if strange:
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         raise DataError(
-            f"unknown {what}, not in the ground truth",
+            f"the ground truth has no such {what}",
             path=path,
             found=", ".join(strange[:SHOWN]) + more,
             hint=hint,
