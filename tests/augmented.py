@@ -1,4 +1,4 @@
-"""Pictures whose boxes can be found again in their pixels."""
+"""Images whose boxes can be found again in their pixels."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def black(height: int, width: int, *, channels: int = 3) -> np.ndarray:
 
 
 def marked(image: np.ndarray, *boxes: tuple[int, int, int, int], ink: int = INK) -> LabeledImage:
-    """Rectangles left, top, right, bottom filled into a copy of the picture, class by class from 0."""
+    """Rectangles left, top, right, bottom filled into a copy of the image, class by class from 0."""
     image = image.copy()
     for left, top, right, bottom in boxes:
         image[top:bottom, left:right] = ink
@@ -30,7 +30,7 @@ def plain(level: int, height: int, width: int, *, channels: int = 3) -> LabeledI
     return marked(np.full((height, width, channels), level, np.uint8))
 
 
-def noise_picture(seed: int, *, channels: int = 3, boxes: int = 5) -> LabeledImage:
+def noise_image(seed: int, *, channels: int = 3, boxes: int = 5) -> LabeledImage:
     """Random pixels, a random size, random boxes."""
     rng = np.random.default_rng(seed)
     height, width = rng.integers(20, 120, 2).tolist()
@@ -42,7 +42,7 @@ def noise_picture(seed: int, *, channels: int = 3, boxes: int = 5) -> LabeledIma
 
 
 def fetching(channels: int = 3) -> Callable[[int], LabeledImage]:
-    return lambda index: noise_picture(index, channels=channels)
+    return lambda index: noise_image(index, channels=channels)
 
 
 def inked(image: np.ndarray) -> tuple[float, float, float, float]:

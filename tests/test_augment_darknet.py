@@ -1,11 +1,11 @@
-"""C Darknet's recipe: crops, mosaics, mixup, blur, noise and random sizes against written-out formulas."""
+"""C Darknet's augmentation: crops, mosaics, mixup, blur, noise and random sizes against explicit formulas."""
 
 import math
 
 import cv2
 import numpy as np
 import pytest
-from augmented import black, corners, equal, fetching, inked, marked, noise_picture, plain
+from augmented import black, corners, equal, fetching, inked, marked, noise_image, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,13 +65,13 @@ def graph_of(net: str = "", yolo: str = "") -> Graph:
     )
 
 
-def test_the_recipe_is_read_from_net_and_from_the_last_head() -> None:
+def test_the_augmentation_is_read_from_net_and_from_the_last_head() -> None:
     net = "hue=.1\nsaturation=1.5\nexposure=0\nflip=0\nblur=5\ngaussian_noise=7\nletter_box=1\nmosaic_bound=1"
     assert read_augmentation(graph_of(net, "jitter=.3\nresize=1.5\nmax=90")) == DarknetAugmentation(
         CropRules(0.3, 1.5, True), ColorJitter(0.1, 1.5, 1.0), False, 5, 7, 0, True, 90
     )
     assert read_augmentation(graph_of()) == DarknetAugmentation()
-    with pytest.raises(CfgError, match=r"resize: not above 0\n  found:   0"):
+    with pytest.raises(CfgError, match=r"resize: must be above 0\n  found:   0"):
         read_augmentation(graph_of("", "resize=0"))
 
 
@@ -90,11 +90,11 @@ def test_the_recipe_is_read_from_net_and_from_the_last_head() -> None:
         ("mixup=4", 3),
     ],
 )
-def test_mosaic_wins_over_mixup_and_cutmix_counts_for_nothing(keys: str, mixing: int) -> None:
+def test_mosaic_overrides_mixup_and_cutmix_has_no_effect(keys: str, mixing: int) -> None:
     assert read_augmentation(graph_of(keys)).mixing == mixing
 
 
-def test_jitter_moves_each_side_by_its_own_chance() -> None:
+def test_jitter_moves_each_side_by_its_own_random_number() -> None:
     def cut(*sides: float) -> Margins:
         return compute_margins((50, 100), (64, 64), CropRules(0.2), chances=Chances(sides, (HALF, HALF)))
 
@@ -110,7 +110,7 @@ def test_jitter_moves_each_side_by_its_own_chance() -> None:
         (0.5, -50, 0),  # only smaller: 100 (1 - 2) / 2
     ],
 )
-def test_resize_zooms_with_one_chance_for_left_and_top_one_for_right_and_bottom(
+def test_resize_shares_one_random_number_for_left_and_top_one_for_right_and_bottom(
     resize: float, farthest: int, closest: int
 ) -> None:
     def cut(first: float, last: float) -> Margins:
@@ -137,41 +137,39 @@ def test_letter_box_adds_padding_until_the_aspect_is_that_of_the_input(image, si
     assert compute_margins(image, size, rules, chances=Chances((HALF,) * 4, (HALF, HALF))).area(image) == area
 
 
-def test_a_crop_of_nothing_becomes_one_of_a_pixel() -> None:
+def test_an_empty_crop_becomes_one_pixel() -> None:
     assert Margins(60, 70, 80, 40).area((100, 100)) == (60, 80, 61, 81)
 
 
 @pytest.mark.parametrize("letter_box", [False, True])
 @pytest.mark.parametrize("seed", range(15))
 def test_boxes_of_a_crop_lie_where_their_pixels_lie(seed: int, letter_box: bool) -> None:
-    picture = marked(black(150, 220), (70, 40, 150, 110))
+    source = marked(black(150, 220), (70, 40, 150, 110))
     recipe = DarknetAugmentation(CropRules(0.2, 1.4, letter_box))
-    made = DarknetTransform(recipe, (128, 96), 1)(0, generator(seed), lambda _: picture)
+    made = DarknetTransform(recipe, (128, 96), 1)(0, generator(seed), lambda _: source)
     np.testing.assert_allclose(corners(made)[0], inked(made.image), atol=1.2)
 
 
 @given(st.integers(0, 10**6), st.tuples(*[st.integers(-40, 40)] * 4), st.booleans())
 def test_cropped_boxes_are_the_formula_one_by_one(seed: int, cuts: tuple, flip: bool) -> None:
-    picture = noise_picture(seed)
+    source = noise_image(seed)
     size, image_size = (64, 96), (120, 160)
     left, top, right, bottom = area = Margins(*cuts).area(image_size)
     expected = []
-    for (x, y, w, h), label in zip(picture.boxes_xywh.tolist(), picture.classes.tolist(), strict=True):
+    for (x, y, w, h), label in zip(source.boxes_xywh.tolist(), source.classes.tolist(), strict=True):
         x0, x1 = ((side * 160 - left) / (right - left) for side in (x - w / 2, x + w / 2))
         y0, y1 = ((side * 120 - top) / (bottom - top) for side in (y - h / 2, y + h / 2))
         x0, x1 = (1 - x1, 1 - x0) if flip else (x0, x1)
         x0, x1, y0, y1 = (min(max(side, 0), 1) for side in (x0, x1, y0, y1))
         if x1 - x0 >= 1 / 96 and y1 - y0 >= 1 / 64:
             expected.append(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, label))
-    found = crop_labels(
-        BoxLabels(picture.boxes_xywh, picture.classes), image_size, CropView(area, flip, size)
-    )
+    found = crop_labels(BoxLabels(source.boxes_xywh, source.classes), image_size, CropView(area, flip, size))
     assert found.boxes_xywh.dtype == np.float32
     np.testing.assert_allclose(found.boxes_xywh, np.reshape(expected, (-1, 5))[:, :4], atol=1e-5)
     assert found.classes.tolist() == [row[4] for row in expected]
 
 
-def test_boxes_below_one_pixel_or_outside_the_picture_are_left_out() -> None:
+def test_boxes_below_one_pixel_or_outside_the_image_are_dropped() -> None:
     boxes = np.array(
         [[0.5, 0.5, 0.0156, 0.1], [0.5, 0.5, 0.0157, 0.1], [1.2, 0.5, 0.3, 0.1], [0, 0, 0.2, 0.2]]
     )
@@ -181,12 +179,12 @@ def test_boxes_below_one_pixel_or_outside_the_picture_are_left_out() -> None:
 
 
 def test_no_more_than_max_boxes_are_taken_in_random_order() -> None:
-    picture = noise_picture(0, boxes=30)._replace(classes=np.arange(30))
-    orders = [shuffle_labels(picture, 10, generator(seed)).classes for seed in range(40)]
+    source = noise_image(0, boxes=30)._replace(classes=np.arange(30))
+    orders = [shuffle_labels(source, 10, generator(seed)).classes for seed in range(40)]
     assert all(len(set(order.tolist())) == 10 for order in orders)
     assert set(np.concatenate(orders).tolist()) == set(range(30))
-    labels = shuffle_labels(picture, 99, generator(0))
-    np.testing.assert_array_equal(labels.boxes_xywh, picture.boxes_xywh[labels.classes])
+    labels = shuffle_labels(source, 99, generator(0))
+    np.testing.assert_array_equal(labels.boxes_xywh, source.boxes_xywh[labels.classes])
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -246,21 +244,19 @@ def test_boxes_of_a_mosaic_are_the_formula_one_by_one(
     bound: bool, seed: int, place: int, x: int, y: int
 ) -> None:
     size = (32, 40)
-    picture = noise_picture(seed, boxes=8)
+    source = noise_image(seed, boxes=8)
     part = find_quarter(place, (x, y), spare=(3, 0, 5, 7), size=size)
     shift = tuple(np.subtract(part.target[:2], part.source).tolist())
     bounds = part.target if bound else None
-    wanted = [mosaic_box(box, shift, bounds, size=size) for box in picture.boxes_xywh.tolist()]
-    found = mosaic_labels(BoxLabels(picture.boxes_xywh, picture.classes), part, size=size, bound=bound)
+    wanted = [mosaic_box(box, shift, bounds, size=size) for box in source.boxes_xywh.tolist()]
+    found = mosaic_labels(BoxLabels(source.boxes_xywh, source.classes), part, size=size, bound=bound)
     kept = [box for box in wanted if box]
     np.testing.assert_allclose(found.boxes_xywh, np.reshape(kept, (-1, 4)), atol=1e-6)
-    assert found.classes.tolist() == [
-        label for label, box in zip(picture.classes, wanted, strict=True) if box
-    ]
+    assert found.classes.tolist() == [label for label, box in zip(source.classes, wanted, strict=True) if box]
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_four_plain_pictures_fill_their_quarters_cut_between_a_fifth_and_four_fifths(seed: int) -> None:
+def test_four_plain_images_fill_their_quarters_cut_between_a_fifth_and_four_fifths(seed: int) -> None:
     levels = iter([10, 60, 180, 240])
     training = DarknetTransform(STILL._replace(mixing=3), (50, 100), 9)
     made = training(0, generator(_mosaic_seed(seed)), lambda _: plain(next(levels), 30, 70)).image[..., 0]
@@ -271,11 +267,11 @@ def test_four_plain_pictures_fill_their_quarters_cut_between_a_fifth_and_four_fi
 
 
 def _mosaic_seed(seed: int) -> int:
-    """The seed'th generator seed whose item is mixed, half of them are."""
+    """The `seed`-th of the seeds whose generator mixes its item, as half of them do."""
     return [number for number in range(200) if generator(number).integers(2)][seed]
 
 
-def test_half_of_the_items_are_single_pictures_and_cuts_are_uniform() -> None:
+def test_half_of_the_items_are_single_images_and_cuts_are_uniform() -> None:
     training = DarknetTransform(STILL._replace(mixing=3), (50, 100), 9)
     counts, cuts = [], []
     for seed in range(800):
@@ -296,10 +292,10 @@ def test_half_of_the_items_are_single_pictures_and_cuts_are_uniform() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_bound_boxes_of_a_mosaic_lie_where_their_pixels_lie(place: int, seed: int) -> None:
     recipe = DarknetAugmentation(CropRules(0.25, 1.3), mixing=3, mosaic_bound=True)
-    pictures = iter(
+    sources = iter(
         [marked(black(80, 80), (20, 25, 60, 50)) if n == place else plain(0, 60, 90) for n in range(4)]
     )
-    made = DarknetTransform(recipe, (100, 100), 5)(0, generator(_mosaic_seed(seed)), lambda _: next(pictures))
+    made = DarknetTransform(recipe, (100, 100), 5)(0, generator(_mosaic_seed(seed)), lambda _: next(sources))
     if len(made.classes):
         np.testing.assert_allclose(corners(made)[0], inked(made.image), atol=2)
     elif (made.image > 127).any():
@@ -307,7 +303,7 @@ def test_bound_boxes_of_a_mosaic_lie_where_their_pixels_lie(place: int, seed: in
         assert min(right - left, bottom - top) <= 3
 
 
-def test_for_half_of_a_mosaics_pictures_all_cutting_comes_off_the_sides_cut_least() -> None:
+def test_for_half_of_a_mosaics_images_the_whole_cut_moves_to_the_sides_cut_least() -> None:
     cuts = Margins(left=10, right=-4, top=3, bottom=5)
     assert cuts.shift_for_mosaic(0, flip=False) == Margins(0, 6, 0, 8)
     assert cuts.shift_for_mosaic(1, flip=False) == Margins(6, 0, 0, 8)
@@ -317,16 +313,16 @@ def test_for_half_of_a_mosaics_pictures_all_cutting_comes_off_the_sides_cut_leas
         assert cuts.shift_for_mosaic(place, flip=True).flip() == cuts.shift_for_mosaic(place, flip=False)
 
 
-def test_half_of_a_mosaics_pictures_are_gathered_so_that_a_quarter_is_padded_on_one_side() -> None:
+def test_half_of_a_mosaics_images_are_gathered_so_that_a_quarter_is_padded_on_one_side() -> None:
     training = DarknetTransform(DarknetAugmentation(CropRules(0.3, 1)), (90, 160), 1)
-    picture = plain(9, 180, 320)
+    source = plain(9, 180, 320)
     for place, expected in ((None, (0.5, 0.5)), (0, (0.25, 0.25)), (1, (0.5, 0.25)), (2, (0.25, 0.5))):
-        tiles = [training._make_tile(picture, generator(seed), place=place) for seed in range(800)]
+        tiles = [training._make_tile(source, generator(seed), place=place) for seed in range(800)]
         padded = np.mean([(tile.padding[0] > 0, tile.padding[1] > 0) for tile in tiles], axis=0)
         np.testing.assert_allclose(padded, expected, atol=0.05)
 
 
-def test_padding_counts_in_pixels_of_the_input_by_the_size_of_the_picture() -> None:
+def test_padding_counts_in_pixels_of_the_input_by_the_size_of_the_image() -> None:
     assert mosaic_padding(Margins(-10, 5, -7, -50), (100, 200), (64, 96)) == (
         4,
         4,
@@ -335,12 +331,12 @@ def test_padding_counts_in_pixels_of_the_input_by_the_size_of_the_picture() -> N
     )  # 10 96 / 200, 7 64 / 100
 
 
-def test_mixup_is_half_of_each_picture_with_the_boxes_of_both_up_to_max() -> None:
-    pictures = {0: marked(np.full((20, 20, 3), 100, np.uint8), (2, 2, 8, 8), ink=100)}
+def test_mixup_is_half_of_each_image_with_the_boxes_of_both_up_to_max() -> None:
+    sources = {0: marked(np.full((20, 20, 3), 100, np.uint8), (2, 2, 8, 8), ink=100)}
     other = marked(np.full((20, 20, 3), 201, np.uint8), (5, 5, 9, 9), (3, 3, 7, 9), ink=201)
     for most, count in ((200, 3), (2, 2), (1, 1)):
         training = DarknetTransform(STILL._replace(mixing=1, most=most), (20, 20), 1)
-        fetched = iter([pictures[0], other])
+        fetched = iter([sources[0], other])
         made = training(0, generator(_mosaic_seed(0)), lambda _, them=fetched: next(them))
         assert (made.image == 150).all()  # 150.5 to the even neighbour
         assert len(made.classes) == count
@@ -373,18 +369,18 @@ def test_flips_noise_hue_and_blur_are_drawn_evenly() -> None:
 
 
 @pytest.mark.parametrize(("side", "blur"), [(50, 6), (48, 6), (47, 5), (100, 9), (15, 1), (7, 0), (None, 0)])
-def test_the_blur_is_no_larger_than_an_eighth_of_the_shortest_side(side: int | None, blur: int) -> None:
+def test_the_blur_kernel_is_at_most_an_eighth_of_the_shortest_side(side: int | None, blur: int) -> None:
     boxes = [(0, 0, side, 120)] if side else []
-    picture = marked(black(128, 128), *boxes)
+    source = marked(black(128, 128), *boxes)
     training = DarknetTransform(STILL._replace(blur=9), (128, 128), 1)
     blurred = [seed for seed in range(30) if draw_params(training.augmentation, generator(seed)).blur == 9]
-    assert training._make_tile(picture, generator(blurred[0])).params.blur == blur
-    labels = BoxLabels(picture.boxes_xywh, picture.classes)
+    assert training._make_tile(source, generator(blurred[0])).params.blur == blur
+    labels = BoxLabels(source.boxes_xywh, source.classes)
     assert least_side(labels, (128, 128)) == (side or 0)
 
 
 def test_kernels_are_odd_and_boxes_stay_sharp_when_the_blur_is_behind_them() -> None:
-    image = noise_picture(3).image[:20, :19].repeat(3, 0)
+    image = noise_image(3).image[:20, :19].repeat(3, 0)
     labels = BoxLabels(np.array([[0.5, 0.5, 0.4, 0.3]], np.float32), np.zeros(1, np.int64))
     for blur, kernel in ((6, 7), (7, 7), (8, 9)):
         np.testing.assert_array_equal(
@@ -397,11 +393,11 @@ def test_kernels_are_odd_and_boxes_stay_sharp_when_the_blur_is_behind_them() -> 
 
 
 def test_padding_is_known_on_the_side_where_it_is_seen() -> None:
-    picture = marked(np.random.default_rng(0).integers(0, 2, (80, 90, 3), dtype=np.uint8) * 255)
+    source = marked(np.random.default_rng(0).integers(0, 2, (80, 90, 3), dtype=np.uint8) * 255)
     training = DarknetTransform(DarknetAugmentation(CropRules(0.3, 1)), (64, 64), 1)
     flips = set()
     for seed in range(30):
-        tile = training._make_tile(picture, generator(seed))
+        tile = training._make_tile(source, generator(seed))
         edges = tile.image[:, 0], tile.image[0], tile.image[:, -1], tile.image[-1]
         plain_edges = [bool((edge == edge[len(edge) // 2]).all()) for edge in edges]
         if all(count != 1 for count in tile.padding):  # a pixel or less may be interpolated
@@ -410,7 +406,7 @@ def test_padding_is_known_on_the_side_where_it_is_seen() -> None:
     assert flips == {True, False}
 
 
-def test_a_box_as_wide_as_the_mosaic_is_left_out() -> None:
+def test_a_box_as_wide_as_the_mosaic_is_dropped() -> None:
     boxes = np.array([[0.5, 0.5, 1, 0.4], [0.5, 0.5, 0.9, 0.4]], np.float32)
     part = Quarter((0, 0, 100, 100), (0, 0))
     for bound in (False, True):
@@ -423,7 +419,7 @@ def test_a_window_of_a_finished_tile_is_what_finishing_the_window_gives() -> Non
     training = DarknetTransform(WILD._replace(gaussian_noise=0), (64, 64), 1)
     window = slice(10, 50), slice(3, 20)
     for seed in range(12):
-        tile = training._make_tile(noise_picture(seed), generator(seed))
+        tile = training._make_tile(noise_image(seed), generator(seed))
         found, wanted = finish_tile(tile, generator(0), window), finish_tile(tile, generator(0))[window]
         # OpenCV rounds the last colours of a row otherwise than those it takes eight at a time.
         assert np.abs(found.astype(int) - wanted).max() <= 1
@@ -444,13 +440,13 @@ def test_every_item_is_whole(seed: int, channels: int, mixing: int, letter_box: 
     assert (made.boxes_xywh[:, 2:] * (64, 48) > 0.999).all()
 
 
-def test_one_generator_gives_one_item() -> None:
+def test_equal_generators_give_equal_items() -> None:
     training = DarknetTransform(WILD._replace(mixing=3), (64, 64), 20)
     items = [training(3, generator(seed), fetching()) for seed in (5, 5, 6)]
     assert equal(items[0], items[1]) and not equal(items[0], items[2])
 
 
-def test_pictures_without_boxes_are_kept() -> None:
+def test_images_without_boxes_are_kept() -> None:
     for mixing in (0, 1, 3):
         training = DarknetTransform(WILD._replace(mixing=mixing), (64, 64), 3)
         made = training(0, generator(_mosaic_seed(0)), lambda index: plain(40 * index, 30, 50))
@@ -480,7 +476,7 @@ def test_random_sizes_are_those_of_the_formula() -> None:
     assert min(width for _, width in found) == 320 and max(width for _, width in found) == 608
 
 
-def test_random_says_by_how_much_and_zero_that_sizes_stay() -> None:
+def test_random_is_the_factor_and_zero_keeps_the_size() -> None:
     assert read_random_sizes(graph_of()) is None
     sizes = read_random_sizes(graph_of("max_batches=700\nresize_step=16", "random=1"), subdivisions=2, seed=5)
     assert sizes == RandomSizes((32, 64), 1.4, 16, 700, 2, 5)

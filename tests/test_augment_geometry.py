@@ -1,11 +1,11 @@
-"""Pixels and boxes moved together, colours by tables: against written-out formulas."""
+"""Pixels and boxes moved together, colours by lookup tables: against explicit formulas."""
 
 import math
 
 import cv2
 import numpy as np
 import pytest
-from augmented import black, inked, marked, noise_picture
+from augmented import black, inked, marked, noise_image
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +66,7 @@ def test_pixels_and_boxes_move_together(turn: int, tilt: tuple[float, float]) ->
     np.testing.assert_allclose(found, box, atol=1.1 if tilt == (0, 0) else 2)
 
 
-def test_warping_leaves_a_picture_that_stays_where_it_is_and_fills_the_rest_grey() -> None:
+def test_warping_leaves_an_image_that_stays_where_it_is_and_fills_the_rest_grey() -> None:
     image = pixels(1, 30, 40, 3)
     assert warp_image(image, np.eye(3), (30, 40)) is image
     shifted = warp_image(image, np.array([[1.0, 0, 5], [0, 1, 7], [0, 0, 1]]), (50, 60))
@@ -92,7 +92,7 @@ def test_every_channel_is_treated_as_if_it_were_alone(channels: int) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_mirroring_twice_gives_the_picture_back_and_once_moves_boxes_with_pixels(axis: int) -> None:
+def test_flipping_twice_restores_the_image_and_once_moves_boxes_with_pixels(axis: int) -> None:
     scene = to_scene(marked(black(40, 60), (5, 10, 20, 18)))
     once = flip_scene(scene, axis=axis)
     assert inked(once.image) == tuple(once.boxes_xyxy[0].round(6))
@@ -102,7 +102,7 @@ def test_mirroring_twice_gives_the_picture_back_and_once_moves_boxes_with_pixels
 
 
 @pytest.mark.parametrize("channels", [1, 3, 12])
-def test_beyond_a_picture_lies_its_mean_colour(channels: int) -> None:
+def test_a_crop_beyond_the_image_is_filled_with_its_mean_colour(channels: int) -> None:
     image = pixels(5, 20, 30, channels)
     found = crop_image(image, (-4, 3, 37, 26))
     assert found.shape == (23, 41, channels)
@@ -113,7 +113,7 @@ def test_beyond_a_picture_lies_its_mean_colour(channels: int) -> None:
     np.testing.assert_array_equal(mean_color(image), expected)
 
 
-def test_a_crop_inside_the_picture_copies_nothing_and_one_off_it_shows_no_pixel() -> None:
+def test_a_crop_inside_the_image_copies_nothing_and_one_off_it_shows_no_pixel() -> None:
     image = pixels(6, 20, 30, 3)
     assert np.shares_memory(crop_image(image, (2, 3, 20, 15)), image)
     np.testing.assert_array_equal(crop_image(image, (2, 3, 20, 15)), image[3:15, 2:20])
@@ -149,7 +149,7 @@ def test_darknets_colours_are_the_formula_for_every_pixel(
     assert np.abs(found - cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).max() <= 4  # a level that lies on .5
 
 
-def test_a_hue_below_zero_stays_zero_and_one_above_the_circle_goes_round() -> None:
+def test_a_hue_below_zero_becomes_zero_and_one_above_the_circle_wraps_around() -> None:
     assert ColorJitter(-0.1).luts.hue[:20].tolist() == [0] * 18 + [0, 1]  # 19 - 17.9 = 1.1
     red = np.array([[[200, 43, 43]]], np.uint8)  # hue 0
     pink = cv2.cvtColor(np.array([[[170, 200, 200]]], np.uint8), cv2.COLOR_HSV2RGB)
@@ -187,9 +187,9 @@ def test_the_blur_behind_objects_spares_the_boxes_and_blurs_by_seventeen_pixels(
     assert blur_image(image[..., :1], 5).shape == (60, 60, 1)
 
 
-def test_noise_only_makes_brighter_because_darknet_keeps_it_in_bytes() -> None:
+def test_noise_only_brightens_because_darknet_stores_it_in_bytes() -> None:
     image = np.full((100, 100, 3), 50, np.uint8)
     added = add_noise(image, 20, np.random.default_rng(0)).astype(float) - 50
     assert added.min() == 0 and abs((added == 0).mean() - 0.51) < 0.01  # below 0.5 of 20: 0.51
     assert abs(added.mean() - 20 / math.sqrt(2 * math.pi)) < 0.3  # mean of the positive half
-    assert add_noise(noise_picture(0).image, 500, np.random.default_rng(0)).max() == 255
+    assert add_noise(noise_image(0).image, 500, np.random.default_rng(0)).max() == 255

@@ -1,11 +1,11 @@
-"""YOLOR's recipe: mosaics, the affine map and what it leaves of boxes, mixup, flips, chances."""
+"""YOLOR's augmentation: mosaics, the affine map and its box filter, mixup, flips, probabilities."""
 
 import math
 
 import cv2
 import numpy as np
 import pytest
-from augmented import black, corners, equal, fetching, inked, marked, noise_picture, plain
+from augmented import black, corners, equal, fetching, inked, marked, noise_image, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,7 +40,7 @@ def generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_the_built_in_recipes_are_those_of_the_hyp_files() -> None:
+def test_the_built_in_presets_are_those_of_the_hyp_files() -> None:
     scratch = HYP_PRESETS["scratch1280"]
     assert (scratch.hsv_h, scratch.hsv_s, scratch.hsv_v) == (0.015, 0.7, 0.4)
     assert (scratch.translate, scratch.scale, scratch.fliplr, scratch.mosaic, scratch.mixup) == (
@@ -89,11 +89,11 @@ def test_a_hyp_file_changes_what_it_names_and_a_misspelt_name_is_an_error() -> N
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_four_pictures_meet_in_a_point_of_the_middle_half(seed: int) -> None:
+def test_four_images_meet_at_a_point_in_the_middle_half(seed: int) -> None:
     side, levels = 64, (10, 60, 180, 240)
     sizes = ((64, 64), (32, 48), (100, 200), (128, 50))
-    pictures = [plain(level, *size) for level, size in zip(levels, sizes, strict=True)]
-    canvas = mosaic4(pictures, (side, side), generator(seed)).image[..., 0]
+    sources = [plain(level, *size) for level, size in zip(levels, sizes, strict=True)]
+    canvas = mosaic4(sources, (side, side), generator(seed)).image[..., 0]
     assert canvas.shape == (128, 128)
     rng = generator(seed)
     y, x = int(rng.uniform(32, 96)), int(rng.uniform(32, 96))
@@ -113,11 +113,11 @@ def test_four_pictures_meet_in_a_point_of_the_middle_half(seed: int) -> None:
     )
 
 
-def test_the_point_where_four_pictures_meet_is_uniform_in_the_middle_half() -> None:
-    pictures = [plain(level, 40, 40) for level in (10, 60, 180, 240)]
+def test_the_point_where_four_images_meet_is_uniform_in_the_middle_half() -> None:
+    sources = [plain(level, 40, 40) for level in (10, 60, 180, 240)]
     points = []
     for seed in range(400):
-        canvas = mosaic4(pictures, (40, 40), generator(seed)).image[..., 0]
+        canvas = mosaic4(sources, (40, 40), generator(seed)).image[..., 0]
         points.append((np.argmax((canvas == 240).any(axis=0)), np.argmax((canvas == 240).any(axis=1))))
     points = np.array(points)
     assert points.min() >= 20 and points.max() <= 59
@@ -129,9 +129,9 @@ def test_the_point_where_four_pictures_meet_is_uniform_in_the_middle_half() -> N
 @pytest.mark.parametrize("seed", range(5))
 def test_boxes_of_a_mosaic_lie_where_their_pixels_lie(make, tiles: int, seed: int) -> None:
     for place in range(tiles):
-        pictures = [plain(0, 50, 80) for _ in range(tiles)]
-        pictures[place] = marked(black(100, 160), (40, 30, 90, 80))
-        scene = make(pictures, (80, 80), generator(seed))
+        sources = [plain(0, 50, 80) for _ in range(tiles)]
+        sources[place] = marked(black(100, 160), (40, 30, 90, 80))
+        scene = make(sources, (80, 80), generator(seed))
         assert scene.image.shape == (160, 160, 3)
         left, top, right, bottom = scene.boxes_xyxy[0]
         if right > left and bottom > top:
@@ -140,9 +140,9 @@ def test_boxes_of_a_mosaic_lie_where_their_pixels_lie(make, tiles: int, seed: in
             assert scene.image.max() < 128
 
 
-def test_nine_equal_pictures_lie_clockwise_around_the_first_and_a_random_part_of_them_is_shown() -> None:
-    pictures = [plain(20 * place + 5, 30, 30) for place in range(9)]
-    canvas = mosaic9(pictures, (30, 30), generator(3)).image[..., 0]
+def test_nine_equal_images_lie_clockwise_around_the_first_and_a_random_part_of_them_is_shown() -> None:
+    sources = [plain(20 * place + 5, 30, 30) for place in range(9)]
+    canvas = mosaic9(sources, (30, 30), generator(3)).image[..., 0]
     rng = generator(3)
     y, x = int(rng.uniform(0, 30)), int(rng.uniform(0, 30))
     order = np.array([[8, 1, 2], [7, 0, 3], [6, 5, 4]])
@@ -150,7 +150,7 @@ def test_nine_equal_pictures_lie_clockwise_around_the_first_and_a_random_part_of
     np.testing.assert_array_equal(canvas, expected)
 
 
-def test_each_of_nine_pictures_is_laid_against_the_one_before() -> None:
+def test_each_of_nine_images_is_placed_next_to_the_one_before() -> None:
     sizes = [(20, 30), (10, 12), (13, 30), (30, 9), (30, 11), (8, 30), (30, 30), (22, 14), (30, 17)]
     scenes = [to_scene(plain(0, *size)) for size in sizes]
     places = list(mosaic9_origins(scenes, (30, 30)))
@@ -193,7 +193,7 @@ def test_rotation_scale_and_shear_are_uniform_in_their_ranges() -> None:
     assert np.abs(np.degrees(np.arctan(slopes))).max() <= 10 and slopes.std() > 0.08
 
 
-def test_rotation_turns_against_the_clock_as_opencvs_matrix_does() -> None:
+def test_rotation_is_counter_clockwise_as_in_opencvs_matrix() -> None:
     matrix, scale = affine_matrix((0, 0), (0, 0), STILL._replace(degrees=25, scale=0.3), rng=generator(4))
     angle = generator(4).uniform(-25, 25, 3)[2]  # after the two numbers of the perspective
     np.testing.assert_allclose(matrix[:2], cv2.getRotationMatrix2D((0, 0), angle, scale), atol=1e-12)
@@ -227,22 +227,22 @@ def test_the_area_before_counts_in_the_size_after_scaling() -> None:
         assert len(random_affine(scene, recipe, size=(100, 100), rng=generator(seed)).classes) == 1
 
 
-def test_a_letterboxed_picture_is_that_of_detection() -> None:
+def test_a_letterboxed_image_is_that_of_detection() -> None:
     for height, width in ((40, 64), (64, 33), (25, 64)):
-        picture = marked(
-            noise_picture(1).image[:1, :1].repeat(height, 0).repeat(width, 1), (3, 4, 20, 15), ink=9
+        source = marked(
+            noise_image(1).image[:1, :1].repeat(height, 0).repeat(width, 1), (3, 4, 20, 15), ink=9
         )
-        scene = letterbox_scene(picture, (64, 64))
-        prepared = yolor_letterbox(picture.image, (64, 64))
+        scene = letterbox_scene(source, (64, 64))
+        prepared = yolor_letterbox(source.image, (64, 64))
         np.testing.assert_allclose(scene.image / 255, prepared.pixels.transpose(1, 2, 0), atol=1e-6)
-        back = prepared.placement.to_image(picture.boxes_xywh[0] * np.array([width, height] * 2))
+        back = prepared.placement.to_image(source.boxes_xywh[0] * np.array([width, height] * 2))
         assert back.shape == (4,)
         np.testing.assert_allclose(
             scene.boxes_xyxy[0] - np.tile(prepared.placement.padding_xy, 2), (3, 4, 20, 15), atol=1e-4
         )
 
 
-def test_a_picture_is_loaded_so_that_its_long_side_fits_rounded_down() -> None:
+def test_an_image_is_loaded_so_that_its_long_side_fits_rounded_down() -> None:
     for height, width, side in ((480, 640, 416), (333, 500, 640), (49, 49, 640), (1000, 3, 64)):
         ratio = side / max(height, width)
         assert fit_scene(plain(0, height, width), (side, side)).size == (
@@ -251,14 +251,14 @@ def test_a_picture_is_loaded_so_that_its_long_side_fits_rounded_down() -> None:
         )
 
 
-def test_without_mosaic_and_ranges_an_item_is_the_letterboxed_picture() -> None:
-    picture = marked(black(50, 100), (10, 10, 60, 40))
-    made = YolorTransform(STILL._replace(mosaic=0), (100, 100), 1)(0, generator(0), lambda _: picture)
-    np.testing.assert_array_equal(made.image, letterbox_scene(picture, (100, 100)).image)
+def test_without_mosaic_and_ranges_an_item_is_the_letterboxed_image() -> None:
+    source = marked(black(50, 100), (10, 10, 60, 40))
+    made = YolorTransform(STILL._replace(mosaic=0), (100, 100), 1)(0, generator(0), lambda _: source)
+    np.testing.assert_array_equal(made.image, letterbox_scene(source, (100, 100)).image)
     np.testing.assert_allclose(made.boxes_xywh, [[0.35, 0.5, 0.5, 0.3]], atol=1e-6)
 
 
-def test_flips_happen_by_their_chances_and_move_boxes() -> None:
+def test_flips_have_their_probabilities_and_move_boxes() -> None:
     scene = to_scene(marked(black(30, 40), (2, 3, 12, 9)))
     recipe = YolorHyperparameters(flipud=0.25, fliplr=0.5)
     found = [inked(random_flip(scene, recipe, generator(seed)).image) for seed in range(800)]
@@ -280,7 +280,7 @@ def test_values_are_changed_evenly_within_their_range() -> None:
 
 
 def test_mixup_has_the_boxes_of_both_and_weights_of_beta_eight_eight() -> None:
-    first, second = (to_scene(noise_picture(seed)) for seed in (1, 2))
+    first, second = (to_scene(noise_image(seed)) for seed in (1, 2))
     second = second._replace(image=np.resize(second.image, first.image.shape))
     both = mixup_scenes(first, second, ratio=0.4)
     assert both.classes.tolist() == [*first.classes, *second.classes]
@@ -289,7 +289,7 @@ def test_mixup_has_the_boxes_of_both_and_weights_of_beta_eight_eight() -> None:
     for seed in range(500):
         levels = iter([0, 0, 0, 0, 250, 250, 250, 250])
         made = training(0, generator(seed), lambda _, levels=levels: plain(next(levels), 20, 20))
-        assert np.ptp(made.image) == 0  # the middle of a canvas is covered by pictures wherever they meet
+        assert np.ptp(made.image) == 0  # the middle of a canvas is covered by images wherever they meet
         weights.append(1 - made.image[0, 0, 0] / 250)
     assert abs(np.mean(weights) - 0.5) < 0.02
     assert abs(np.std(weights) - math.sqrt(1 / (4 * 17))) < 0.01
@@ -298,12 +298,12 @@ def test_mixup_has_the_boxes_of_both_and_weights_of_beta_eight_eight() -> None:
 @pytest.mark.parametrize(
     ("tiles", "mosaic", "mixup", "fetches"), [(4, 1, 0, 4), (9, 1, 0, 9), (4, 1, 1, 8), (4, 0, 1, 1)]
 )
-def test_an_item_takes_as_many_pictures_as_its_recipe_says(
+def test_an_item_fetches_as_many_images_as_its_settings_require(
     tiles: int, mosaic: int, mixup: int, fetches: int
 ) -> None:
     asked: list[int] = []
     training = YolorTransform(WILD._replace(mosaic=mosaic, mixup=mixup), (32, 32), 50, tiles=tiles)
-    training(7, generator(0), lambda index: (asked.append(index), noise_picture(index))[1])
+    training(7, generator(0), lambda index: (asked.append(index), noise_image(index))[1])
     assert len(asked) == fetches and asked[0] == 7 and all(0 <= index < 50 for index in asked)
     assert mixup == 0 or mosaic == 0 or len(set(asked)) > 4
 
@@ -326,12 +326,12 @@ def test_every_item_is_whole(seed: int, channels: int, tiles: int, size: tuple[i
     assert (made.boxes_xywh[:, 2:] * np.array(size[::-1]) > 1.99).all()
 
 
-def test_one_generator_gives_one_item() -> None:
+def test_equal_generators_give_equal_items() -> None:
     training = YolorTransform(WILD, (64, 64), 20)
     items = [training(3, generator(seed), fetching()) for seed in (5, 5, 6)]
     assert equal(items[0], items[1]) and not equal(items[0], items[2])
 
 
-def test_pictures_without_boxes_are_kept() -> None:
+def test_images_without_boxes_are_kept() -> None:
     made = YolorTransform(WILD, (64, 64), 3)(0, generator(1), lambda index: plain(40 * index, 30, 50))
     assert made.boxes_xywh.shape == (0, 4) and made.classes.shape == (0,)

@@ -32,7 +32,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[tiny.Files, Path]:
-    """A tiny network and a drawn data set of its classes."""
+    """A tiny network and a synthetic data set with its classes."""
     folder = tmp_path_factory.mktemp("network")
     data = write_shapes(folder / "shapes", ShapesOptions(20, (120, 160)))
     return tiny.write(folder, tiny.text(classes=len(NAMES))), data
@@ -61,7 +61,7 @@ def on_files(shared: Path, *args: object, name: str = "val") -> Result:
         ),
     ],
 )
-def test_results_made_elsewhere_give_the_12_numbers(
+def test_results_files_give_the_12_metrics(
     shared: Path, results: str, truth: str, expected: str, key: str
 ) -> None:
     folder = shared / "eval"
@@ -90,7 +90,7 @@ def test_scores_of_files_are_written_on_demand(shared: Path) -> None:
     assert {path.name for path in Path("runs/test/exp").iterdir()} == FILES
 
 
-def test_no_detections_score_0_and_it_is_said(shared: Path, tmp_path: Path) -> None:
+def test_no_detections_score_0_with_a_message(shared: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.json"
     empty.write_text("[]")
     truth = shared / "eval/coco_mini/gt_val.json"
@@ -133,7 +133,7 @@ def test_files_that_are_not_there_or_not_json_are_refused(shared: Path, tmp_path
         ("--predictions", "r.json", "--annotations", "g.json", "--data", "d.data"),
     ],
 )
-def test_half_a_question_is_a_usage_error(args: tuple[str, ...]) -> None:
+def test_incomplete_arguments_are_a_usage_error(args: tuple[str, ...]) -> None:
     result = run(*args)
     assert result.exit_code == 2
     assert "--predictions and --annotations" in result.stderr
@@ -157,7 +157,7 @@ def test_a_network_is_tested_and_its_files_give_the_same_numbers_again(
     assert json.loads(again.stdout)["coco"] == value["coco"]
 
 
-def test_nothing_is_overwritten_and_the_tables_tell_the_speed(network: tuple[tiny.Files, Path]) -> None:
+def test_nothing_is_overwritten_and_the_tables_show_the_speed(network: tuple[tiny.Files, Path]) -> None:
     files, data = network
     for _ in range(2):
         result = run(*files, "--data", data, "--points", "101")
@@ -168,7 +168,9 @@ def test_nothing_is_overwritten_and_the_tables_tell_the_speed(network: tuple[tin
     assert not Path("runs/test/exp3").exists()
 
 
-def test_a_network_of_other_classes_is_refused(network: tuple[tiny.Files, Path], tmp_path: Path) -> None:
+def test_a_network_with_another_number_of_classes_is_refused(
+    network: tuple[tiny.Files, Path], tmp_path: Path
+) -> None:
     other = tiny.write(tmp_path, tiny.text(classes=2))
     result = run(*other, "--data", network[1])
     assert result.exit_code == 3

@@ -1,4 +1,4 @@
-"""`yolor train`: what it takes, says and writes, how it stops and goes on."""
+"""`yolor train`: its options, messages and files, how it stops and resumes."""
 
 import io
 import json
@@ -46,7 +46,7 @@ FILES = {
 
 
 class Terminal(io.StringIO):
-    """What is written to it is kept, and it says that people look at it."""
+    """A stream that records what is written and claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -89,17 +89,17 @@ def test_a_run_says_where_its_results_are_and_prints_one_document(cfg, data, tmp
     assert "epoch 2/2" in result.stderr
     folder = tmp_path / "runs/train/exp"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == FILES
-    pictures = [path for path in folder.iterdir() if path.suffix in (".png", ".jpg")]
-    assert len(pictures) == 12
-    assert all(training.is_picture(cv2.imread(str(path))) for path in pictures)
+    images = [path for path in folder.iterdir() if path.suffix in (".png", ".jpg")]
+    assert len(images) == 12
+    assert all(training.is_image(cv2.imread(str(path))) for path in images)
 
 
-def test_the_batch_is_by_default_the_cfgs(cfg, data):
+def test_the_batch_size_defaults_to_the_cfgs(cfg, data):
     assert run(cfg, "--data", data, "--epochs", 1, "-q").exit_code == 0
     document = yaml.safe_load(Path("runs/train/exp/args.yaml").read_text())
     assert document["batch_size"] is None
     result = run(cfg, "--data", data, "--dry-run")
-    assert "4 batches of 4 images" in result.stderr  # 16 pictures, batch=8 subdivisions=2
+    assert "4 batches of 4 images" in result.stderr  # 16 images, batch=8 subdivisions=2
 
 
 def test_a_dry_run_draws_the_first_batches_and_trains_nothing(cfg, data):
@@ -107,11 +107,11 @@ def test_a_dry_run_draws_the_first_batches_and_trains_nothing(cfg, data):
     assert result.exit_code == 0, result.output
     folder = Path("runs/train/look")
     assert sorted(path.name for path in folder.iterdir()) == [f"train_batch{i}.jpg" for i in range(3)]
-    assert training.is_picture(cv2.imread(str(folder / "train_batch0.jpg")))
+    assert training.is_image(cv2.imread(str(folder / "train_batch0.jpg")))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(cfg, data, monkeypatch, number, code):
+def test_a_signal_saves_the_state_and_prints_how_to_resume(cfg, data, monkeypatch, number, code):
     noted = RunLogger.log_batch
 
     def batch(self, state, batch, losses):
@@ -126,11 +126,11 @@ def test_a_signal_saves_and_says_how_to_go_on(cfg, data, monkeypatch, number, co
     assert "resume with: yolor train --resume runs/train/exp" in result.stderr
     result = run("--resume")
     assert result.exit_code == 0, result.output
-    assert "going on in runs/train/exp after batch 4 of epoch 1" in result.stderr
+    assert "resuming runs/train/exp after batch 4 of epoch 1" in result.stderr
     assert len(Path("runs/train/exp/metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_what_stands_beside_resume_and_differs_is_told_to_count_for_nothing(cfg, data):
+def test_options_beside_resume_that_differ_are_reported_as_ignored(cfg, data):
     run(cfg, "--data", data, "--epochs", 1, "-q")
     result = run(cfg, "--data", data, "--epochs", 1, "--resume", "runs/train/exp")
     assert result.exit_code == 0, result.output
@@ -144,36 +144,36 @@ def test_what_stands_beside_resume_and_differs_is_told_to_count_for_nothing(cfg,
     assert len(Path("runs/train/exp/metrics.jsonl").read_text().splitlines()) == 1
 
 
-def test_mended_labels_and_pictures_that_cannot_be_read_are_named(cfg, data, tmp_path):
+def test_fixed_labels_and_unreadable_images_are_reported(cfg, data, tmp_path):
     folder = tmp_path / "spoilt"
     shutil.copytree(data.parent, folder)
     names = (folder / "train.txt").read_text().split()
-    pictures = [folder / name for name in names[:3]]
-    label = folder / "labels" / f"{pictures[0].stem}.txt"
+    images = [folder / name for name in names[:3]]
+    label = folder / "labels" / f"{images[0].stem}.txt"
     label.write_text(label.read_text() + "0 .5 .5 1.5 .5\n")
-    pictures[1].write_bytes(b"no picture")
+    images[1].write_bytes(b"no image")
     whole = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
-    pictures[2].write_bytes(whole[:40] + bytes(len(whole) - 52) + whole[-12:])  # looks whole from outside
+    images[2].write_bytes(whole[:40] + bytes(len(whole) - 52) + whole[-12:])  # looks whole from outside
     args = (cfg, "--data", folder / data.name, "--epochs", 1, "--workers", 0)
     assert run(*args).exit_code == 3
     result = run(*args, "--fix-labels", "clip")
     assert result.exit_code == 0, result.output
-    for word in (f"{label.name}:", pictures[1].name, f"{pictures[2].name}: ", "that cannot be read: 1"):
+    for word in (f"{label.name}:", images[1].name, f"{images[2].name}: ", "unreadable images: 1"):
         assert word in result.stderr
     assert run(*args, "--fix-labels", "clip", "--strict").exit_code == 3
 
 
-def test_progress_is_told_by_batch_in_each_epoch(tmp_path, data):
+def test_progress_is_reported_by_batch_in_each_epoch(tmp_path, data):
     said = training.options(tmp_path, data, epochs=None, max_batches=3)  # 3 updates of 2 batches, 4 an epoch
-    told = []
-    drawing = training.DRAWING._replace(show_progress=lambda *progress: told.append(progress))
+    calls = []
+    drawing = training.DRAWING._replace(show_progress=lambda *progress: calls.append(progress))
     state = start_run(said, project="runs", name="exp", drawing=drawing, say=lambda text: None).state
-    assert [progress[:2] for progress in told] == [(1, 4), (2, 4), (3, 4), (4, 4), (1, 2), (2, 2)]
-    losses = [loss for *_, loss in told]
+    assert [progress[:2] for progress in calls] == [(1, 4), (2, 4), (3, 4), (4, 4), (1, 2), (2, 2)]
+    losses = [loss for *_, loss in calls]
     assert sum(losses[:4]) / 4 == pytest.approx(state.rows[0]["loss"])
 
 
-def test_a_bar_shows_how_far_an_epoch_is_on_a_terminal_and_nowhere_else(monkeypatch):
+def test_a_progress_bar_is_shown_on_a_terminal_only(monkeypatch):
     for hidden, terminal in ((False, Terminal()), (True, Terminal()), (False, io.StringIO())):
         monkeypatch.setattr(sys, "stderr", terminal)
         bar = _ProgressBar(hidden=hidden)
@@ -188,11 +188,11 @@ def test_a_bar_shows_how_far_an_epoch_is_on_a_terminal_and_nowhere_else(monkeypa
         assert bar.bar is None
 
 
-def test_weights_of_another_run_are_told(cfg, data):
+def test_transferred_weights_are_reported(cfg, data):
     run(cfg, "--data", data, "--epochs", 1, "-q")
     result = run(cfg, "--data", data, "--epochs", 1, "--weights", "runs/train/exp/weights/best.pt")
     assert result.exit_code == 0, result.output
-    assert "tensors were taken as they are" in result.stderr
+    assert "tensors transferred unchanged" in result.stderr
 
 
 @pytest.mark.parametrize(

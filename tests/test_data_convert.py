@@ -1,4 +1,4 @@
-"""What is converted reads back as what it was."""
+"""A converted data set reads back unchanged."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_a_data_set_comes_back_from_darknets_folder(shapes: Path, tmp_path: Path
     description = write_darknet(splits, tmp_path / "a")
     for split, data in splits.items():
         assert_alike(data, open_data(description, split=split, caches=False))
-    with pytest.raises(DataError, match="is not empty"):
+    with pytest.raises(DataError, match="not empty"):
         write_darknet(splits, tmp_path / "a")
 
 
@@ -58,7 +58,7 @@ def test_cocos_ids_areas_and_crowds_survive(shared: Path, tmp_path: Path) -> Non
     assert [s.crowd.tolist() for s in again.samples] == [s.crowd.tolist() for s in data.samples]
 
 
-def test_check_tells_the_counts_and_every_fault_with_exit_code_3(shapes: Path, tmp_path: Path) -> None:
+def test_check_prints_the_counts_and_every_fault_with_exit_code_3(shapes: Path, tmp_path: Path) -> None:
     good = CliRunner().invoke(command, ["check", str(shapes), "--json"])
     assert good.exit_code == 0 and '"format": "darknet"' in good.stdout
     write_shapes(tmp_path / "b", ShapesOptions(6, (64, 96)))
@@ -66,7 +66,7 @@ def test_check_tells_the_counts_and_every_fault_with_exit_code_3(shapes: Path, t
     label.write_text("17 .5 .5 .1 .1\n")
     bad = CliRunner().invoke(command, ["check", str(tmp_path / "b")])
     assert bad.exit_code == 3
-    assert f"{label}:1: class 17 is not one of 0..5" in bad.output and "1 faults" in bad.output
+    assert f"{label}:1: class 17 is not in 0..5" in bad.output and "1 faults" in bad.output
 
 
 def test_convert_writes_both_formats(shapes: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Text labels: what a line means, and every fault with its place."""
+"""Text labels: the meaning of a line, and every fault with its file and line."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from yolor_cfg.data.types import Dataset, LabelChecks
 from yolor_cfg.errors import DataError
 
 FAULTS = {
-    "3 0.5 0.5 0.1 0.1": "class 3 is not one of 0..2",
-    "-1 0.5 0.5 0.1 0.1": "class -1 is not one of 0..2",
+    "3 0.5 0.5 0.1 0.1": "class 3 is not in 0..2",
+    "-1 0.5 0.5 0.1 0.1": "class -1 is not in 0..2",
     "0.5 0.5 0.5 0.1 0.1": "class 0.5 is not a whole number",
     "0 0.95 0.5 0.2 0.1": "the box is outside 0..1: x 0.85..1.05, y 0.45..0.55",
     "0 50 60 10 20": "the box is outside 0..1: x 45..55, y 50..70",
@@ -25,19 +25,19 @@ FAULTS = {
     "0 nan 0.5 0.1 0.1": "a value is not finite",
     "0 0.5 inf 0.1 0.1": "a value is not finite",
     "nan 0.5 0.5 0.1 0.1": "a value is not finite",
-    "0 0.5 0.5 0.1": "4 columns, not 5 (class cx cy w h)",
-    "0 0.5 0.5 0.1 0.1 0.9\n0 0.5 0.5 0.2 0.2": "6 columns, not 5 (class cx cy w h); 6 columns are "
-    "class identity cx cy w h and need all lines to have them",
+    "0 0.5 0.5 0.1": "4 columns instead of 5 (class cx cy w h)",
+    "0 0.5 0.5 0.1 0.1 0.9\n0 0.5 0.5 0.2 0.2": "6 columns instead of 5 (class cx cy w h); 6 columns "
+    "(class identity cx cy w h) need 6 columns in every line",
     "0 0.9 0.5 0.5 0.1 0.1": "identity 0.9 is not a whole number (columns: class identity cx cy w h)",
-    "0 0.1 0.1 0.5 0.1 0.5 0.5 0.2": "8 columns, not 5 (class cx cy w h); a polygon has x and y for "
-    "each of 3 or more points",
+    "0 0.1 0.1 0.5 0.1 0.5 0.5 0.2": "8 columns instead of 5 (class cx cy w h); a polygon has x and y for "
+    "3 or more points",
     "cat 0.5 0.5 0.1 0.1": "'cat' is not a number",
     "0,0.5,0.5,0.1,0.1": "'0,0.5,0.5,0.1,0.1' is not a number",
 }
 
 
 def a_folder(root: Path, *labels: str) -> Path:
-    """A .data file of three classes with one picture, 40 x 20, for each text of labels."""
+    """A .data file with three classes and one image, 40 x 20, per text of labels."""
     for name in ("images", "labels"):
         (root / name).mkdir(parents=True)
     for number, text in enumerate(labels):
@@ -55,7 +55,7 @@ def opened(root: Path, *labels: str, fix: str | None = None) -> Dataset:
 
 
 @pytest.mark.parametrize(("line", "reason"), FAULTS.items(), ids=list(FAULTS.values()))
-def test_a_faulty_line_is_told_with_file_line_and_reason(line: str, reason: str, tmp_path: Path) -> None:
+def test_a_faulty_line_is_reported_with_file_line_and_reason(line: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(DataFaults) as caught:
         opened(tmp_path, "", f"\n{line}\n")
     first, *_ = str(caught.value).splitlines()
@@ -64,7 +64,7 @@ def test_a_faulty_line_is_told_with_file_line_and_reason(line: str, reason: str,
 
 
 @pytest.mark.parametrize("line", FAULTS)
-def test_dropping_leaves_out_the_faulty_lines_and_names_them(line: str, tmp_path: Path) -> None:
+def test_dropping_removes_the_faulty_lines_and_reports_them(line: str, tmp_path: Path) -> None:
     data = opened(
         tmp_path,
         f"1 0.5 0.5 0.25 0.25\n{line}\n" if len(line.split("\n")[0].split()) != 6 else line,
@@ -79,11 +79,11 @@ def test_twenty_faults_are_listed_and_all_are_counted(tmp_path: Path) -> None:
     with pytest.raises(DataFaults) as caught:
         opened(tmp_path, "9 .5 .5 .1 .1\n" + "".join(f"8 .5 .5 .1 .{i + 100}\n" for i in range(29)))
     lines = str(caught.value).splitlines()
-    assert len([line for line in lines if "is not one of" in line]) == 20
+    assert len([line for line in lines if "is not in 0..2" in line]) == 20
     assert lines[20].startswith("30 faults in ") and "--fix-labels" in lines[-1]
 
 
-def test_clipping_cuts_a_box_at_the_border_and_drops_what_has_nothing_left(tmp_path: Path) -> None:
+def test_clipping_cuts_a_box_at_the_border_and_drops_empty_ones(tmp_path: Path) -> None:
     data = opened(
         tmp_path, "0 0.95 0.5 0.2 0.4\n1 1.5 0.5 0.2 0.2\n7 .5 .5 .1 .1\n2 .5 .5 .2 .2\n", fix="clip"
     )
@@ -91,17 +91,15 @@ def test_clipping_cuts_a_box_at_the_border_and_drops_what_has_nothing_left(tmp_p
     assert [problem.line for problem in data.problems] == [1, 2, 3]
 
 
-def test_a_box_that_rounding_pushed_over_the_border_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_box_pushed_over_the_border_by_rounding_is_unchanged(tmp_path: Path) -> None:
     data = opened(tmp_path, "0 0.7501 0.5 0.5 1\n")
     np.testing.assert_array_equal(data.samples[0].boxes_xywh, np.float32([[0.7501, 0.5, 0.5, 1]]))
 
 
-def test_equal_lines_count_once_with_a_note(tmp_path: Path) -> None:
+def test_duplicate_lines_count_once_with_a_note(tmp_path: Path) -> None:
     data = opened(tmp_path, "0 .5 .5 .2 .2\n0 0.50 0.5 0.2 0.2\n1 .5 .5 .2 .2\n")
     assert data.samples[0].classes.tolist() == [0, 1]
-    assert [problem.reason for problem in data.problems] == [
-        "1 labels that stand twice in a file were counted once"
-    ]
+    assert [problem.reason for problem in data.problems] == ["1 duplicate labels were removed"]
 
 
 def test_a_polygon_becomes_the_box_around_its_points(tmp_path: Path) -> None:
@@ -127,14 +125,14 @@ def test_no_bytes_break_the_reader_and_what_it_accepts_is_a_box(lines: list[byte
     )
 
 
-def test_a_class_beyond_reason_is_a_fault_where_nothing_names_the_classes(tmp_path: Path) -> None:
+def test_an_absurd_class_id_is_a_fault_without_class_names(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
     (tmp_path / "a.txt").write_text("999999999 .5 .5 .5 .5")
-    with pytest.raises(DataFaults, match="class 1e\\+09 is not one of 0..65535"):
+    with pytest.raises(DataFaults, match="class 1e\\+09 is not in 0..65535"):
         open_data(tmp_path, caches=False)
 
 
-def test_byte_order_mark_and_line_ends_of_windows_do_not_matter() -> None:
+def test_a_byte_order_mark_and_windows_line_endings_do_not_matter() -> None:
     lines = parse_labels(b"\xef\xbb\xbf0 .5 .5 .2 .2\r\n\r\n1 .5 .5 .2 .2\r\n", "a.txt")
     assert [(row.line, row.class_id) for row in lines.rows] == [(1, 0), (3, 1)]
 
@@ -182,7 +180,7 @@ def test_labels_are_found_by_every_common_rule(image: str, label: str, tmp_path:
     assert len(open_data(tmp_path / "list.txt", caches=False).samples[0].classes) == 1
 
 
-def test_where_no_label_is_found_the_places_are_told(tmp_path: Path) -> None:
+def test_without_any_label_the_error_lists_the_paths_tried(tmp_path: Path) -> None:
     description = a_folder(tmp_path, "")
     (tmp_path / "labels" / "0.txt").unlink()
     with pytest.raises(DataError, match="no labels found") as caught:

@@ -1,4 +1,4 @@
-"""Batches: the same whatever makes them, in YOLOR's rectangles, resumable, and shared between ranks."""
+"""Batches: the same for any number of workers, rectangular as in YOLOR, resumable, and split among ranks."""
 
 import json
 import resource
@@ -28,7 +28,7 @@ COUNT = 11
 
 
 class Noisy:
-    """A recipe with chance: a fetched picture, another one, and what the generator says."""
+    """A random transform: a fetched image, another one, and a random number."""
 
     def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItem:
         image, boxes, classes = fetch(index)
@@ -39,7 +39,7 @@ class Noisy:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Eleven small pictures of several sizes, every one with as many boxes as its number."""
+    """Eleven small images of several sizes; image i has i boxes."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     for name in ("images", "labels"):
@@ -57,9 +57,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def loader(data: Dataset, workers: int = 0, share: Shard | None = None, cache_bytes: int = 0) -> Loader:
     share = share or Shard()
-    pictures = ImageStore(data.samples, cache_bytes=cache_bytes)
+    images = ImageStore(data.samples, cache_bytes=cache_bytes)
     return Loader(
-        pictures, Noisy(), ShuffledBatchSampler(COUNT, 4, seed=5), seed=5, shard=share, workers=workers
+        images, Noisy(), ShuffledBatchSampler(COUNT, 4, seed=5), seed=5, shard=share, workers=workers
     )
 
 
@@ -84,12 +84,12 @@ def test_ranks_share_one_global_batch_item_by_item(data: Dataset) -> None:
             assert torch.equal(ranks[rank][number].images, batch.images[rank::2])
 
 
-def test_an_epoch_goes_on_at_any_batch_as_if_never_broken(data: Dataset) -> None:
+def test_an_epoch_resumes_at_any_batch_as_if_never_interrupted(data: Dataset) -> None:
     whole = list(loader(data, 2).epoch(2))
     assert_equal(whole[2:], list(loader(data, 2).epoch(2, start=2)))
 
 
-def test_epochs_and_seeds_differ_in_order_and_in_chance(data: Dataset) -> None:
+def test_epochs_and_seeds_differ_in_order_and_in_random_numbers(data: Dataset) -> None:
     orders = {
         tuple(
             np.concatenate([b.indices for b in ShuffledBatchSampler(COUNT, 4, seed).batches(epoch)]).tolist()
@@ -102,14 +102,14 @@ def test_epochs_and_seeds_differ_in_order_and_in_chance(data: Dataset) -> None:
     assert not torch.equal(first.images, second.images)
 
 
-def test_shuffled_batches_are_full_and_leave_no_picture_out() -> None:
+def test_shuffled_batches_are_full_and_cover_every_image() -> None:
     rows = [batch.indices for batch in ShuffledBatchSampler(COUNT, 4).batches(0)]
     assert [len(row) for row in rows] == [4, 4, 4]
     assert set(np.concatenate(rows).tolist()) == set(range(COUNT))
     assert rows[2].tolist()[3] == rows[0].tolist()[0]
 
 
-def test_more_pictures_in_a_batch_than_there_are_repeat_the_order() -> None:
+def test_a_batch_larger_than_the_data_set_repeats_the_order() -> None:
     (only,) = ShuffledBatchSampler(3, 8).batches(0)
     assert sorted(only.indices[:3].tolist()) == [0, 1, 2] and len(only.indices) == 8
 
@@ -132,7 +132,7 @@ def test_targets_name_their_image_and_images_stay_uint8_channels_last(data: Data
     assert batch.targets[:, 1].int().tolist() == [1, 2, 2, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_in_order_every_picture_comes_once_and_the_last_batch_is_short(data: Dataset) -> None:
+def test_in_order_every_image_comes_once_and_the_last_batch_is_short(data: Dataset) -> None:
     batches = list(
         Loader(
             ImageStore(data.samples), YolorEvalTransform((64, 64)), SequentialBatchSampler(COUNT, 4)
@@ -142,7 +142,7 @@ def test_in_order_every_picture_comes_once_and_the_last_batch_is_short(data: Dat
     assert [s.image for batch in batches for s in batch.samples] == [s.image for s in data.samples]
 
 
-def test_placements_bring_targets_back_to_the_boxes_of_the_picture(data: Dataset) -> None:
+def test_placements_map_targets_back_to_the_boxes_of_the_image(data: Dataset) -> None:
     recipes = (
         YolorEvalTransform((64, 96)),
         DarknetEvalTransform((64, 96), stretch),
@@ -159,7 +159,7 @@ def test_placements_bring_targets_back_to_the_boxes_of_the_picture(data: Dataset
             np.testing.assert_allclose(corners, expected, atol=1e-3)
 
 
-def test_the_plain_yolor_picture_is_that_of_detection_when_whole_pixels_agree(data: Dataset) -> None:
+def test_the_yolor_eval_image_is_that_of_detection_when_whole_pixels_agree(data: Dataset) -> None:
     image = np.random.default_rng(0).integers(0, 256, (30, 60, 3), np.uint8)
     canvas, _ = letterbox_image(image, (128, 128))
     expected = (yolor_letterbox(image, (128, 128)).pixels.transpose(1, 2, 0) * 255).round()
@@ -223,19 +223,19 @@ def test_any_number_of_channels_reaches_the_batch(channels: int, tmp_path: Path)
 
 
 def broken(data: Dataset, tmp_path: Path) -> list:
-    """The samples with number 3 leading to a file that is no picture."""
+    """The samples, where sample 3 points to a file that is not an image."""
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"\x89PNG\r\n\x1a\nno picture at all IEND....")
+    bad.write_bytes(b"\x89PNG\r\n\x1a\nno image at all IEND....")
     samples = list(data.samples)
     samples[3] = samples[3]._replace(image=str(bad))
     return samples
 
 
-def test_a_picture_that_breaks_later_is_left_out_named_and_counted(data: Dataset, tmp_path: Path) -> None:
-    pictures = ImageStore(broken(data, tmp_path))
-    batches = list(Loader(pictures, YolorEvalTransform((64, 64)), SequentialBatchSampler(COUNT, 4)).epoch(0))
+def test_an_image_that_becomes_unreadable_is_skipped_and_reported(data: Dataset, tmp_path: Path) -> None:
+    images = ImageStore(broken(data, tmp_path))
+    batches = list(Loader(images, YolorEvalTransform((64, 64)), SequentialBatchSampler(COUNT, 4)).epoch(0))
     assert [len(batch.samples) for batch in batches] == [3, 4, 3]
-    assert list(pictures.skipped) == [str(tmp_path / "bad.png")]
+    assert list(images.skipped) == [str(tmp_path / "bad.png")]
     with pytest.raises(DataError, match="bad.png"):
         list(
             Loader(
@@ -247,10 +247,12 @@ def test_a_picture_that_breaks_later_is_left_out_named_and_counted(data: Dataset
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_in_training_the_next_picture_takes_its_place(data: Dataset, tmp_path: Path, workers: int) -> None:
-    pictures = ImageStore(broken(data, tmp_path), substitutes=True)
+def test_in_training_the_next_image_replaces_an_unreadable_one(
+    data: Dataset, tmp_path: Path, workers: int
+) -> None:
+    images = ImageStore(broken(data, tmp_path), substitutes=True)
     (batch,) = Loader(
-        pictures, YolorEvalTransform((64, 64)), SequentialBatchSampler(5, 5), workers=workers
+        images, YolorEvalTransform((64, 64)), SequentialBatchSampler(5, 5), workers=workers
     ).epoch(0)
     assert [Path(sample.image).name for sample in batch.samples] == [
         "00.png",
@@ -262,7 +264,7 @@ def test_in_training_the_next_picture_takes_its_place(data: Dataset, tmp_path: P
     assert batch.targets[:, 0].int().tolist().count(3) == 4
 
 
-def test_where_no_picture_can_be_read_training_stops_with_the_reason(tmp_path: Path, data: Dataset) -> None:
+def test_without_any_readable_image_training_stops_with_the_reason(tmp_path: Path, data: Dataset) -> None:
     samples = [data.samples[0]._replace(image=str(tmp_path / "none.png"))] * 3
     with pytest.raises(DataError, match="no such file"):
         list(
@@ -279,7 +281,7 @@ def test_crowds_are_not_trained_on(data: Dataset) -> None:
     assert len(ImageStore([sample])(0).classes) == 2
 
 
-def test_a_picture_is_decoded_once_as_far_as_memory_is_granted(data: Dataset, monkeypatch) -> None:
+def test_an_image_is_decoded_once_within_the_cache_limit(data: Dataset, monkeypatch) -> None:
     calls: list[str] = []
     from yolor_cfg.data import images
 
@@ -288,10 +290,10 @@ def test_a_picture_is_decoded_once_as_far_as_memory_is_granted(data: Dataset, mo
         return np.zeros((10, 10, channels), np.uint8)
 
     monkeypatch.setattr(images, "read_channels", counted)
-    pictures = ImageStore(data.samples, cache_bytes=3 * 300)
+    images = ImageStore(data.samples, cache_bytes=3 * 300)
     for _ in range(2):
         for index in range(COUNT):
-            assert not pictures(index).image.flags.writeable
+            assert not images(index).image.flags.writeable
     assert len(calls) == COUNT + (COUNT - 3)
 
 

@@ -1,4 +1,4 @@
-"""The drawn data set: seeded, exact boxes, readable in every way it is written."""
+"""The synthetic data set: seeded, with exact boxes, readable in every format it is written in."""
 
 from pathlib import Path
 
@@ -33,13 +33,13 @@ def test_each_shape_has_the_area_of_its_formula_and_lies_in_the_unit_circle(name
     assert np.hypot(*points)[inside].max() <= 1.12
 
 
-def test_equal_seeds_draw_equal_pictures_and_others_do_not() -> None:
+def test_equal_seeds_draw_equal_images_and_others_do_not() -> None:
     one, same, other = drawn(3), drawn(3), drawn(4)
     assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
     assert not np.array_equal(one.image, other.image)
 
 
-def test_boxes_lie_in_the_picture_on_whole_pixels() -> None:
+def test_boxes_lie_in_the_image_on_whole_pixels() -> None:
     for seed in range(40):
         drawing = drawn(seed)
         centre, half = drawing.boxes_xywh[:, :2], drawing.boxes_xywh[:, 2:] / 2
@@ -51,7 +51,7 @@ def test_boxes_lie_in_the_picture_on_whole_pixels() -> None:
 
 
 class WithoutGrain:
-    """A generator whose normal noise is none."""
+    """A generator whose normal noise is zero."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def code(number: int) -> np.ndarray:
 
 
 def test_a_box_encloses_just_what_is_seen_of_its_object(monkeypatch) -> None:
-    """On black ground, in even light, without grain, every object in a colour of its own: to 2 pixels."""
+    """On black, in even light, without grain, every object in its own colour: to 2 pixels."""
     monkeypatch.setattr(
         "yolor_cfg.data.shapes._background", lambda rng, size: np.zeros((*size, 3), np.float32)
     )
@@ -98,7 +98,7 @@ def test_a_box_encloses_just_what_is_seen_of_its_object(monkeypatch) -> None:
     assert max(errors) <= 2
 
 
-def test_classes_identities_sizes_and_empty_pictures_all_occur() -> None:
+def test_classes_identities_sizes_and_empty_images_all_occur() -> None:
     drawings = [drawn(seed, (160, 160)) for seed in range(150)]
     boxes = np.concatenate([drawing.boxes_xywh for drawing in drawings])
     classes = np.concatenate([drawing.classes for drawing in drawings])

@@ -1,4 +1,4 @@
-"""Four formats, one type: what each says about the same pictures is the same."""
+"""Four formats, one type: the same images give the same samples."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from yolor_cfg.images.stacks import read_channels
 
 NAMES = ("cat", "dog", "owl")
 SIZES = ((20, 40), (60, 30), (32, 32))
-# Class, left, top, width, height in pixels, of the three pictures; the last has no object.
+# Class, left, top, width, height in pixels, of the three images; the last has no object.
 BOXES = ([(0, 4, 2, 10, 8), (2, 20, 10, 20, 10)], [(1, 0, 0, 30, 60)], [])
 
 
-def write_pictures(folder: Path, ending: str = ".png") -> list[str]:
+def write_images(folder: Path, ending: str = ".png") -> list[str]:
     folder.mkdir(parents=True)
     for number, size in enumerate(SIZES):
         cv2.imwrite(str(folder / f"{number}{ending}"), np.full((*size, 3), 40 * number, np.uint8))
@@ -40,7 +40,7 @@ def write_text_labels(folder: Path) -> None:
 
 
 def darknet(root: Path) -> Path:
-    names = write_pictures(root / "images")
+    names = write_images(root / "images")
     write_text_labels(root / "labels")
     (root / "train.txt").write_text("\r\n".join(f"images/{name}" for name in names))
     (root / "x.names").write_text("\n".join(NAMES) + "\n\n")
@@ -49,7 +49,7 @@ def darknet(root: Path) -> Path:
 
 
 def yolo_list(root: Path) -> Path:
-    write_pictures(root / "set" / "images" / "train")
+    write_images(root / "set" / "images" / "train")
     write_text_labels(root / "set" / "labels" / "train")
     (root / "x.yaml").write_text(
         "path: set\ntrain: [images/train]\nval: images/train\nnames: [cat, dog, owl]\n"
@@ -58,7 +58,7 @@ def yolo_list(root: Path) -> Path:
 
 
 def yolo_map(root: Path) -> Path:
-    names = write_pictures(root / "images")
+    names = write_images(root / "images")
     write_text_labels(root / "labels")
     (root / "train.txt").write_text("\n".join(f"./images/{name}" for name in names))
     (root / "x.yml").write_text("train: train.txt\nval: train.txt\nnc: 3\nnames: {2: owl, 0: cat, 1: dog}\n")
@@ -66,7 +66,7 @@ def yolo_map(root: Path) -> Path:
 
 
 def coco(root: Path) -> Path:
-    names = write_pictures(root / "images")
+    names = write_images(root / "images")
     images = [
         {"id": 10 + n, "file_name": name, "height": SIZES[n][0], "width": SIZES[n][1]}
         for n, name in enumerate(names)
@@ -90,7 +90,7 @@ def coco(root: Path) -> Path:
 
 
 def voc(root: Path) -> Path:
-    write_pictures(root / "JPEGImages")
+    write_images(root / "JPEGImages")
     (root / "Annotations").mkdir()
     for number, boxes in enumerate(BOXES):
         objects = "".join(
@@ -116,7 +116,7 @@ def voc_folder(root: Path) -> Path:
 
 
 def folder(root: Path) -> Path:
-    write_pictures(root / "train" / "images", ".bmp")
+    write_images(root / "train" / "images", ".bmp")
     write_text_labels(root / "train" / "labels")
     (root / "classes.txt").write_text("\n".join(NAMES))
     return root
@@ -149,7 +149,7 @@ def test_every_format_gives_the_same_samples(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["darknet", "yolo", "voc", "coco"])
-def test_a_folder_stands_for_what_describes_it(name: str, tmp_path: Path) -> None:
+def test_a_folder_is_read_by_the_file_that_describes_it(name: str, tmp_path: Path) -> None:
     FORMATS[name](tmp_path)
     assert open_data(tmp_path, caches=False).format == name
 
@@ -163,14 +163,14 @@ def test_lists_start_from_the_folder_of_the_data_file_wherever_one_is(tmp_path: 
     assert len(open_data("deep/x.data", caches=False).samples) == 3
 
 
-def test_a_picture_listed_twice_counts_twice_in_training_and_once_in_a_test(tmp_path: Path) -> None:
+def test_an_image_listed_twice_counts_twice_in_training_and_once_in_a_test(tmp_path: Path) -> None:
     description = darknet(tmp_path)
     (tmp_path / "train.txt").write_text("images/0.png\nimages/0.png\nimages/1.png\n")
     counts = [len(open_data(description, split=split, caches=False).samples) for split in ("train", "val")]
     assert counts == [3, 2]
 
 
-def test_coco_json_keeps_crowds_true_areas_and_pictures_without_boxes(shared: Path) -> None:
+def test_coco_json_keeps_crowds_true_areas_and_images_without_boxes(shared: Path) -> None:
     file = shared / "data" / "coco_mini" / "annotations" / "instances_val.json"
     data, peer = open_data(file, split="val", caches=False), COCO(str(file))
     assert [sample.image_id for sample in data.samples] == list(peer.imgs)
@@ -211,12 +211,14 @@ def test_a_difficult_object_of_voc_counts_as_a_crowd(tmp_path: Path) -> None:
     [
         ("train=train.txt\nnames=x.names\nclasses=4\n", "classes and names differ in number"),
         ("train=train.txt\nnames=y.names\nclasses=3\n", "names: no such file or folder"),
-        ("valid=train.txt\nnames=x.names\nclasses=3\n", "nothing for train"),
+        ("valid=train.txt\nnames=x.names\nclasses=3\n", "no train split"),
         ("train train.txt\n", "a line without ="),
         ("train=none.txt\nnames=x.names\n", "train: no such file or folder"),
     ],
 )
-def test_a_wrong_data_file_is_told_with_what_was_looked_for(text: str, message: str, tmp_path: Path) -> None:
+def test_a_faulty_data_file_is_reported_with_what_was_looked_for(
+    text: str, message: str, tmp_path: Path
+) -> None:
     description = darknet(tmp_path)
     description.write_text(text)
     with pytest.raises(DataError, match=message) as caught:
@@ -225,12 +227,12 @@ def test_a_wrong_data_file_is_told_with_what_was_looked_for(text: str, message: 
 
 
 def test_data_for_another_number_of_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="differ in their number of classes") as caught:
+    with pytest.raises(DataError, match="differ in the number of classes") as caught:
         open_data(darknet(tmp_path), classes=80, caches=False)
     assert "set-classes 3" in caught.value.hint
 
 
-def test_unreadable_pictures_are_named_left_out_and_counted_or_an_error(tmp_path: Path) -> None:
+def test_unreadable_images_are_reported_and_skipped_or_an_error(tmp_path: Path) -> None:
     description = darknet(tmp_path)
     whole = (tmp_path / "images" / "1.png").read_bytes()
     (tmp_path / "images" / "1.png").write_bytes(whole[:-20])
@@ -247,7 +249,7 @@ def test_unreadable_pictures_are_named_left_out_and_counted_or_an_error(tmp_path
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".gif", ".webp", ".tiff", ".ppm"])
-def test_sizes_from_headers_are_those_of_the_decoded_picture(ending: str, tmp_path: Path) -> None:
+def test_sizes_from_headers_are_those_of_the_decoded_image(ending: str, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
     path = str(tmp_path / f"a{ending}")
     assert cv2.imwrite(path, noise)
@@ -281,9 +283,9 @@ def test_sizes_of_photographs_are_those_that_opencv_decodes(shared: Path) -> Non
         assert read_image_info(str(path)).size == pixels.shape[:2]
 
 
-def test_remembered_sizes_hold_only_while_the_file_is_the_same(tmp_path: Path, monkeypatch) -> None:
+def test_cached_sizes_are_valid_only_while_the_file_is_the_same(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
-    paths = [str(tmp_path / name) for name in write_pictures(tmp_path / "a")]
+    paths = [str(tmp_path / name) for name in write_images(tmp_path / "a")]
     paths = [str(tmp_path / "a" / Path(path).name) for path in paths]
     origin = str(tmp_path / "x.data")
     file = save_size_cache(origin, {path: read_image_info(path) for path in paths})
@@ -295,13 +297,13 @@ def test_remembered_sizes_hold_only_while_the_file_is_the_same(tmp_path: Path, m
     assert read_image_info(paths[0], known[paths[0]]).size == (5, 6)
 
 
-def test_what_was_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
-    paths = [str(tmp_path / "a" / name) for name in write_pictures(tmp_path / "a")]
+def test_a_file_changed_just_now_is_not_cached(tmp_path: Path) -> None:
+    paths = [str(tmp_path / "a" / name) for name in write_images(tmp_path / "a")]
     save_size_cache(str(tmp_path / "x"), {path: read_image_info(path) for path in paths})
     assert load_size_cache(str(tmp_path / "x")) == {}
 
 
-def test_a_damaged_memory_counts_as_absent_and_a_second_place_is_used(tmp_path: Path, monkeypatch) -> None:
+def test_a_damaged_cache_is_ignored_and_the_second_folder_is_used(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     beside, home = cache_files(str(tmp_path / "x.data"))
     beside.mkdir()
@@ -310,9 +312,9 @@ def test_a_damaged_memory_counts_as_absent_and_a_second_place_is_used(tmp_path: 
     assert load_size_cache(str(tmp_path / "x.data")) == {}
 
 
-def test_no_damage_to_the_memory_is_more_than_a_loss(tmp_path: Path, monkeypatch) -> None:
+def test_a_damaged_cache_is_never_an_error(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
-    path = str(tmp_path / "a" / write_pictures(tmp_path / "a")[0])
+    path = str(tmp_path / "a" / write_images(tmp_path / "a")[0])
     file = save_size_cache(str(tmp_path / "x"), {path: read_image_info(path)})
     whole, rng = file.read_bytes(), np.random.default_rng(0)
     for _ in range(400):
@@ -322,7 +324,7 @@ def test_no_damage_to_the_memory_is_more_than_a_loss(tmp_path: Path, monkeypatch
         assert set(load_size_cache(str(tmp_path / "x"))) <= {path}
 
 
-def test_a_large_set_is_remembered_and_a_corrected_label_is_seen(tmp_path: Path, monkeypatch) -> None:
+def test_a_large_data_set_is_cached_and_a_corrected_label_is_seen(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("yolor_cfg.data.scan.LEAST", 1)
     monkeypatch.setattr("yolor_cfg.data.cache.SETTLED_NS", -(10**12))
     description = darknet(tmp_path)

@@ -1,4 +1,4 @@
-"""COCO's figures against the published references and against facts of COCO's rules."""
+"""COCO's metrics against the published references and against COCO's rules."""
 
 import json
 import sys
@@ -49,7 +49,7 @@ def reference(shared: Path, name: str) -> tuple:
 
 @pytest.mark.parametrize("engine", ["pycocotools", FASTER])
 @pytest.mark.parametrize("name", REFERENCES)
-def test_the_numbers_of_the_references_come_out(shared: Path, name: str, engine: str) -> None:
+def test_the_published_reference_metrics_are_reproduced(shared: Path, name: str, engine: str) -> None:
     ground, detections, numbers, categories = reference(shared, name)
     scores = score_coco(ground, detections, engine=engine)
     assert scores.engine == engine
@@ -87,7 +87,7 @@ def test_perfect_detections_score_1(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["pycocotools", FASTER])
-def test_without_detections_ap_is_0_and_without_boxes_there_is_none(engine: str) -> None:
+def test_without_detections_ap_is_0_and_without_boxes_undefined(engine: str) -> None:
     some = truth([(0, 0, 10, 10, 20, 20)])
     scores = score_coco(some, no_detections(), engine=engine)
     assert (scores.numbers["AP"], scores.numbers["AR100"]) == (0, 0)
@@ -103,7 +103,7 @@ def test_images_without_detections_count() -> None:
     assert score_coco(truth(boxes, images=2), detections).numbers["AP50"] == pytest.approx(51 / 101)
 
 
-def test_a_detection_in_a_crowd_is_no_error() -> None:
+def test_a_detection_in_a_crowd_is_no_false_positive() -> None:
     boxes = [(0, 0, 10, 10, 20, 20), (0, 0, 50, 50, 40, 40, 1)]
     detections = found([(0, 0, 0.95, 55, 55, 20, 20), (0, 0, 0.9, 10, 10, 20, 20)])
     assert score_coco(truth(boxes), detections).numbers["AP"] == pytest.approx(1)
@@ -174,18 +174,18 @@ def test_the_document_is_json_without_nan_and_names_every_number() -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("{", "no JSON"),
-        ("[]", "no COCO ground truth"),
-        ('{"images": [], "annotations": []}', "no COCO"),
+        ("{", "not valid JSON"),
+        ("[]", "not COCO ground truth"),
+        ('{"images": [], "annotations": []}', "not COCO"),
         (
             '{"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}],'
             ' "annotations": [{"image_id": 1}]}',
-            "cannot be read",
+            "malformed",
         ),
-        ("\x80", "no JSON"),
+        ("\x80", "not valid JSON"),
     ],
 )
-def test_a_file_that_is_no_truth_is_refused(tmp_path: Path, text: str, word: str) -> None:
+def test_a_file_that_is_not_ground_truth_is_refused(tmp_path: Path, text: str, word: str) -> None:
     path = tmp_path / "gt.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=word) as caught:

@@ -69,7 +69,7 @@ def test_darknets_ap_is_that_of_its_table_of_ranks(seed: int, points: int) -> No
     assert scores.map == pytest.approx(np.mean(expected))
 
 
-def test_darknet_counts_classes_that_are_not_there_as_0() -> None:
+def test_darknet_counts_absent_classes_as_0() -> None:
     scores = score_darknet(truth([(0, 0, *NEAR)], classes=4), found([(0, 0, 0.9, *NEAR)]))
     assert scores.ap.tolist() == [1, 0, 0, 0]
     assert scores.map == 0.25
@@ -97,7 +97,7 @@ def test_nothing_found_scores_0_by_every_rule() -> None:
 
 
 def yolor_ap(ground: GroundTruth, detections: np.ndarray, label: int) -> list[float]:
-    """YOLOR's rule: the box overlapped most, claimed above 0.5 once, right at each threshold it exceeds."""
+    """YOLOR's rule: the box with the largest IoU, claimed once above 0.5, true at each threshold exceeded."""
     rows = detections[detections[:, 6] == label]
     rows = rows[np.argsort(-rows[:, 5], kind="stable")]
     taken: set[int] = set()
@@ -143,7 +143,7 @@ def test_precision_and_recall_are_those_of_the_detections_above_the_confidence()
     assert ours.recall[0, AXIS > 0.9].max() == 0
 
 
-def test_crowds_are_no_objects_to_yolor_and_darknet() -> None:
+def test_crowds_are_not_objects_for_yolor_and_darknet() -> None:
     ground = truth([(0, 0, *NEAR), (0, 0, 50, 50, 40, 40, 1)])
     detections = found([(0, 0, 0.9, *NEAR)])
     assert compute_curves(ground, detections).labels.tolist() == [1, 0]

@@ -1,4 +1,4 @@
-"""Detections made elsewhere: what is read, and what is refused."""
+"""Detections from files: what is read, and what is refused."""
 
 import json
 from pathlib import Path
@@ -15,17 +15,17 @@ GROUND = truth([(0, 0, 10, 10, 20, 20), (1, 1, 30, 30, 40, 20)], images=2)  # id
 GOOD = {"image_id": 11, "category_id": 2, "bbox": [30, 30, 40, 20], "score": 0.5}
 
 
-def test_results_are_rows_in_the_numbers_of_the_truth() -> None:
+def test_results_have_the_indices_of_the_ground_truth() -> None:
     assert parse_coco_results([GOOD], GROUND, path="r").tolist() == [[1, 30, 30, 40, 20, 0.5, 1]]
 
 
-def test_ids_may_be_words() -> None:
+def test_ids_may_be_strings() -> None:
     ground = GROUND._replace(image_ids=("000010", "b"))
     rows = [GOOD | {"image_id": "b"}, GOOD | {"image_id": "000010", "category_id": "1"}]
     assert parse_coco_results(rows, ground, path="r")[:, [0, 6]].tolist() == [[1, 1], [0, 0]]
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_written_results_are_read_back() -> None:
     rows = found([(0, 1, 0.123456, 1.23456, 2, 3, 4), (1, 0, 0.9, 5, 6, 7, 8)])
     again = parse_coco_results(json.loads(json.dumps(to_coco_results(rows, GROUND))), GROUND, path="r")
     expected = found([(0, 1, 0.12346, 1.235, 2, 3, 4), (1, 0, 0.9, 5, 6, 7, 8)])
@@ -47,14 +47,14 @@ def test_what_is_written_is_read_again() -> None:
         ({"score": float("nan")}, ["result 1"]),
     ],
 )
-def test_a_faulty_result_is_named(change: dict, words: list[str]) -> None:
+def test_a_faulty_result_is_reported(change: dict, words: list[str]) -> None:
     with pytest.raises(DataError) as caught:
         parse_coco_results([GOOD, GOOD | change], GROUND, path="results.json")
     assert [word for word in ("results.json", *words) if word not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize("document", [{"annotations": []}, [GOOD, [1, 2]], [{"image_id": 11}], "text", [7]])
-def test_what_is_no_result_is_refused(document: object) -> None:
+def test_malformed_results_are_refused(document: object) -> None:
     with pytest.raises(DataError):
         parse_coco_results(document, GROUND, path="r")
 
@@ -76,7 +76,7 @@ def test_files_of_darknet_valid_are_read_by_class(tmp_path: Path) -> None:
     np.testing.assert_allclose(one, rows[1:])
 
 
-def test_names_of_images_may_hold_spaces_and_the_longest_class_counts(tmp_path: Path) -> None:
+def test_image_names_may_have_spaces_and_the_longest_class_name_counts(tmp_path: Path) -> None:
     ground = GROUND._replace(files=("x/my dog.jpg", "x/b.jpg"), names=("dog", "hot dog"))
     (tmp_path / "comp4_det_test_hot dog.txt").write_text(darknet_line("my dog", 0.5, (1, 2, 3, 4)))
     np.testing.assert_allclose(read_results(tmp_path, ground), found([(0, 1, 0.5, 1, 2, 3, 4)]))
@@ -95,14 +95,14 @@ def test_names_of_images_may_hold_spaces_and_the_longest_class_counts(tmp_path: 
         ("p7 0.9 1 2 3 4\n", ["no such image", "p7"]),
     ],
 )
-def test_a_faulty_line_of_darknets_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_a_faulty_darknet_line_is_reported(tmp_path: Path, text: str, words: list[str]) -> None:
     (tmp_path / "comp4_det_test_a.txt").write_text(text)
     with pytest.raises(DataError) as caught:
         read_results(tmp_path, GROUND)
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-def test_files_of_no_known_class_are_refused(tmp_path: Path) -> None:
+def test_files_of_unknown_classes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "comp4_det_test_zebra.txt"
     path.write_text("")
     for place in (tmp_path, path):

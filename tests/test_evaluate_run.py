@@ -1,4 +1,4 @@
-"""A network over a data set, in one process and in two."""
+"""Evaluation of a network on a data set, in one process and in two."""
 
 import pickle
 import subprocess
@@ -43,13 +43,13 @@ with process_group("cpu") as rank:
 """
 
 
-def pictures(folder: Path) -> list[Path]:
+def write_images(folder: Path) -> list[Path]:
     return [tiny.save(folder / f"p{i}.png", tiny.photo(*size, seed=i)) for i, size in enumerate(SIZES)]
 
 
 def self_made(folder: Path, detector: Detector) -> Dataset:
-    """Pictures whose true boxes are what the detector itself is sure of."""
-    paths = pictures(folder)
+    """Images whose true boxes are the detector's own confident detections."""
+    paths = write_images(folder)
     rows = []
     for path in paths:
         found = detector([path])[0]
@@ -59,9 +59,9 @@ def self_made(folder: Path, detector: Detector) -> Dataset:
 
 
 def with_truth(paths: Sequence[Path], found: Sequence[np.ndarray], *, above: float) -> Dataset:
-    """The pictures with all that was found above a score: left, top, width, height, score, class.
+    """The images with all detections above a score: left, top, width, height, score, class.
 
-    YOLOR cuts boxes off at the picture, and what nothing is left of overlaps nothing, so it is no truth.
+    YOLOR cuts boxes off at the image, and what nothing is left of overlaps nothing, so it is no truth.
     """
     samples = []
     for path, rows, (height, width) in zip(paths, found, SIZES, strict=True):
@@ -91,21 +91,23 @@ def files(tmp_path: Path) -> tiny.Files:
 
 
 @pytest.mark.parametrize("dialect", ["darknet", "yolor"])
-def test_a_network_that_is_the_truth_itself_scores_1(files: tiny.Files, tmp_path: Path, dialect: str) -> None:
+def test_a_network_that_equals_the_ground_truth_scores_1(
+    files: tiny.Files, tmp_path: Path, dialect: str
+) -> None:
     detector = Detector(*files, dialect=dialect, conf=0.001, iou=0.65, multi_label=True)
     dataset = self_made(tmp_path, detector)
     assert sum(len(sample.classes) for sample in dataset.samples) > 20
     settings = EvalSettings(rectangles=False, batch_size=3)
     scores = evaluate(load(*files, dialect=dialect), dataset, settings=settings)
     assert scores.coco.numbers["AR100"] == pytest.approx(1, abs=1e-6)
-    if dialect == "darknet":  # whose boxes are not cut off at the picture
+    if dialect == "darknet":  # whose boxes are not cut off at the image
         assert scores.ap == pytest.approx(1, abs=1e-6)
         assert scores.classes.mean.map50 > 0.99
     assert scores.images == len(SIZES)
     assert scores.speed is not None and min(scores.speed) > 0
 
 
-def test_all_modules_are_afterwards_in_the_mode_they_were_in(files: tiny.Files, tmp_path: Path) -> None:
+def test_the_mode_of_all_modules_is_restored(files: tiny.Files, tmp_path: Path) -> None:
     dataset = self_made(tmp_path, Detector(*files, dialect="darknet"))
     network = load(*files, dialect="darknet").train()
     network.module_list[0].eval()
@@ -126,7 +128,7 @@ def test_the_batch_size_changes_nothing_without_rectangles(files: tiny.Files, tm
     np.testing.assert_allclose(one.detections, many.detections, atol=2e-3)
 
 
-def test_what_cannot_be_read_is_named_and_counts_neither_way(files: tiny.Files, tmp_path: Path) -> None:
+def test_unreadable_images_are_reported_and_left_out_of_the_scores(files: tiny.Files, tmp_path: Path) -> None:
     detector = Detector(*files, dialect="darknet", conf=0.001, iou=0.65, multi_label=True)
     dataset = self_made(tmp_path, detector)
     path = Path(dataset.samples[1].image)
@@ -137,13 +139,13 @@ def test_what_cannot_be_read_is_named_and_counts_neither_way(files: tiny.Files, 
     assert len(scores.skipped) == 1 and str(path) in scores.skipped[0]
     for sample in dataset.samples:
         Path(sample.image).unlink()
-    with pytest.raises(DataError, match="not one image"):
+    with pytest.raises(DataError, match="no image could be read"):
         evaluate(load(*files, dialect="darknet"), dataset)
 
 
-def test_a_data_set_of_other_classes_is_refused(files: tiny.Files, tmp_path: Path) -> None:
+def test_a_data_set_with_another_number_of_classes_is_refused(files: tiny.Files, tmp_path: Path) -> None:
     dataset = self_made(tmp_path, Detector(*files, dialect="darknet"))._replace(names=("a", "b"))
-    with pytest.raises(DataError, match="other classes"):
+    with pytest.raises(DataError, match="number of classes"):
         evaluate(load(*files, dialect="darknet"), dataset)
 
 
@@ -154,7 +156,7 @@ def square_network(folder: Path) -> tuple[tiny.Files, Network]:
 
 
 @pytest.mark.parametrize("size", [(50, 70), (200, 90), (31, 32)])
-def test_a_box_in_the_rectangle_is_brought_back(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_box_in_the_rectangle_is_mapped_back(tmp_path: Path, size: tuple[int, int]) -> None:
     _, network = square_network(tmp_path)
     image = np.zeros((*size, 3), np.uint8)
     top, bottom, left, right = 10, 30, 12, 28
@@ -175,7 +177,7 @@ def test_two_processes_give_the_scores_of_one(tmp_path: Path) -> None:
     files, network = square_network(tmp_path)
     settings = EvalSettings(batch_size=2, darknet=True)
     first = collect_detections(
-        network, with_truth(paths := pictures(tmp_path), NOTHING, above=1), settings=settings
+        network, with_truth(paths := write_images(tmp_path), NOTHING, above=1), settings=settings
     )
     assert first is not None
     found = [first.detections[first.detections[:, 0] == image, 1:] for image in range(len(SIZES))]

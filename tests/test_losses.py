@@ -1,4 +1,4 @@
-"""Softmax, its tree of classes, and what losses leave behind."""
+"""Softmax, its class tree, and what losses leave behind."""
 
 import numpy as np
 import pytest
@@ -64,10 +64,10 @@ def test_a_tree_says_parents_leaves_and_runs_of_siblings():
 @pytest.mark.parametrize(
     "text, line", [("a -1\nb", 2), ("a -1\n\nb 1\n", 3), ("a 0\n", 1), ("a -2\n", 1), ("", 1)]
 )
-def test_a_line_that_is_none_of_a_tree_is_named(text, line):
-    with pytest.raises(CfgError, match=f"t.tree:{line}: ") as told:
+def test_a_malformed_line_of_a_tree_is_reported(text, line):
+    with pytest.raises(CfgError, match=f"t.tree:{line}: ") as caught:
         parse_tree(text, "t.tree")
-    assert told.value.line == line
+    assert caught.value.line == line
 
 
 def test_the_tree_of_yolo9000_has_9418_classes(shared):
@@ -93,15 +93,15 @@ def test_a_tree_is_found_beside_the_cfg_then_from_the_current_folder(tmp_path, m
     (tmp_path / "here" / "t.tree").write_text(TREE)
     module_of_tree(tmp_path / "cfgs", "t.tree")
     (tmp_path / "cfgs" / "t.tree").write_text("too -1\nfew -1\n")
-    with pytest.raises(CfgError, match="another number of classes") as told:
+    with pytest.raises(CfgError, match="another number of classes") as caught:
         module_of_tree(tmp_path / "cfgs", "t.tree")
-    assert told.value.allowed == "8" and told.value.found.startswith("2 in ")
+    assert caught.value.allowed == "8" and caught.value.found.startswith("2 in ")
 
 
 @pytest.mark.parametrize(
     "keys, message", [("groups=5", "does not divide the input"), ("temperature=0", "out of bounds")]
 )
-def test_a_softmax_that_cannot_be_is_refused(keys, message):
+def test_an_impossible_softmax_is_refused(keys, message):
     with pytest.raises(CfgError, match=message):
         graph_of(f"[softmax]\n{keys}")
 
@@ -121,7 +121,7 @@ def test_the_yolo_section_of_a_contrastive_loss_must_stand_before_it():
         graph_of("[contrastive]\nyolo_layer=3")
 
 
-def test_an_unknown_kind_of_cost_is_the_squared_one_and_said_to_be_so():
+def test_an_unknown_cost_type_warns_and_becomes_the_squared_error():
     graph = graph_of("[softmax]\n[cost]\ntype=square")
     assert graph.nodes[-1].section.type_ == "sse"
     assert [warning.key for warning in graph.warnings] == ["type"]

@@ -1,4 +1,4 @@
-"""Every kind of head learns eight pictures by heart."""
+"""Every kind of head learns eight images by heart."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from yolor_cfg.train.loss import LossRules, detection_loss, initialize_biases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SIZE, CLASSES, PICTURES = 64, 3, 8
+SIZE, CLASSES, IMAGES = 64, 3, 8
 COLOURS = ((1.0, 0.1, 0.1), (0.1, 1.0, 0.2), (0.2, 0.3, 1.0))
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation=leaky\n"
 TRUNK = CONV.format(16, 2) + CONV.format(32, 2) + CONV.format(32, 2) + CONV.format(48, 1)
@@ -57,22 +57,22 @@ HEADS = {
 }
 
 
-def pictures(seed=0):
+def draw_images(seed=0):
     """Rectangles, the colour tells the class: images [8, 3, 64, 64], targets [T, 6]."""
     rng = np.random.default_rng(seed)
-    images, targets = rng.uniform(0, 0.2, (PICTURES, 3, SIZE, SIZE)), []
-    for picture in range(PICTURES):
+    images, targets = rng.uniform(0, 0.2, (IMAGES, 3, SIZE, SIZE)), []
+    for image in range(IMAGES):
         for corner in ((0, 0), (32, 30)):
             w, h = rng.integers(10, 26, 2)
             x, y = corner[0] + rng.integers(0, 6), corner[1] + rng.integers(0, 6)
             kind = rng.integers(CLASSES)
-            images[picture, :, y : y + h, x : x + w] = np.array(COLOURS[kind])[:, None, None]
-            targets.append([picture, kind, *(np.array([x + w / 2, y + h / 2, w, h]) / SIZE)])
+            images[image, :, y : y + h, x : x + w] = np.array(COLOURS[kind])[:, None, None]
+            targets.append([image, kind, *(np.array([x + w / 2, y + h / 2, w, h]) / SIZE)])
     return torch.tensor(images, dtype=torch.float32), torch.tensor(targets, dtype=torch.float32)
 
 
 def survivors(boxes, scores):
-    """Greedy suppression at IoU 0.5 of boxes [B, 4] of one class: kept indices, best first."""
+    """Greedy NMS at IoU 0.5 of boxes [B, 4] of one class: kept indices, best first."""
     order = scores.argsort(descending=True).tolist()
     overlap, kept = iou_matrix(boxes, boxes), []
     for index in order:
@@ -89,11 +89,11 @@ def average_precision(network, images, targets):
     areas = []
     for kind in range(CLASSES):
         found, of_kind = [], targets[:, 1] == kind
-        for picture in range(PICTURES):
-            score = objectness[picture] * scores[picture, :, kind]
+        for image in range(IMAGES):
+            score = objectness[image] * scores[image, :, kind]
             likely = (score > 0.01).nonzero()[:, 0]
-            candidates = to_xyxy(boxes[picture, likely])
-            mine = truths[of_kind & (targets[:, 0] == picture)]
+            candidates = to_xyxy(boxes[image, likely])
+            mine = truths[of_kind & (targets[:, 0] == image)]
             free = set(range(len(mine)))
             for index in survivors(candidates, score[likely]):
                 hits = [t for t in free if iou_matrix(candidates[index][None], mine[t][None]) >= 0.5]
@@ -113,19 +113,19 @@ def trained(kind, *, steps=600):
     text = f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n" + TRUNK + head
     network = Network(build_graph(parse(text, "overfit.cfg"), ReadOptions(dialect=dialect))).train()
     initialize_biases(network)
-    images, targets = pictures()
+    images, targets = draw_images()
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * (1 - step / steps) + 1e-4
         loss = detection_loss(network(images), targets, network, rules=LossRules())
         optimizer.zero_grad(set_to_none=True)
-        (loss.total / PICTURES).backward()
+        (loss.total / IMAGES).backward()
         optimizer.step()
     return average_precision(network, images, targets), loss
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_a_head_learns_eight_pictures_by_heart(kind):
+def test_a_head_learns_eight_images_by_heart(kind):
     score, loss = trained(kind)
     assert score >= 0.99, (score, loss)

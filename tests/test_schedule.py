@@ -1,4 +1,4 @@
-"""Rates, accumulation and the running average equal the numbers of YOLOR's own training loop."""
+"""Learning rates, accumulation and EMA equal those of YOLOR's own training loop."""
 
 import json
 import math
@@ -59,7 +59,7 @@ def test_the_original_is_an_epoch_late_after_its_warm_up(run):
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"batch{run['total_batch_size']}")
-def test_steps_fall_on_the_same_batches(run):
+def test_updates_fall_on_the_same_batches(run):
     schedule = schedule_of(run)
     steps, rows = 0, {row["ni"]: row for row in run["iterations"]}
     for batch in range(max(rows) + 1):
@@ -69,12 +69,12 @@ def test_steps_fall_on_the_same_batches(run):
             assert (stepped, steps) == (rows[batch]["optimizer_step"], rows[batch]["steps_so_far"])
 
 
-def test_the_average_decays_as_yolors():
+def test_the_ema_decays_as_yolors():
     for updates, decay in TABLE["ema"]["values"].items():
         assert ema_decay(int(updates)) == pytest.approx(decay, rel=1e-6)
 
 
-def test_the_average_of_a_known_walk_is_yolors(shared):
+def test_the_ema_of_a_known_walk_is_yolors(shared):
     network = Network(build_graph(parse(BIG + "[convolutional]\nfilters=1\nactivation=linear")))
     conv = network.module_list[0].Conv2d
     torch.nn.init.constant_(conv.weight, 1.0)

@@ -1,4 +1,4 @@
-"""A run of several processes that stops at any moment goes on as if it had not."""
+"""A run of several processes stopped at any moment resumes as if it had not been."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from yolor_cfg.train.run import LAST
 
 # In one start of the processes, since starting takes longer than training: a run that is not broken; one that
 # is stopped after a batch by a signal to the last process alone; one that breaks between two checkpoints, as
-# by SIGKILL: nothing is saved. Both then go on.
+# by SIGKILL: nothing is saved. Both then resume.
 PROGRAM = f"""
 import json, os, signal, sys, torch, yaml
 from pathlib import Path
@@ -96,7 +96,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=str,
 )
-def test_several_processes_stopped_or_broken_off_end_bit_equal(tmp_path, data, more):
+def test_several_processes_stopped_or_killed_end_bit_equal(tmp_path, data, more):
     world = more.get("world", 2)
     more = {name: value for name, value in more.items() if name != "world"}
     said = training.options(
@@ -124,7 +124,7 @@ def test_several_processes_stopped_or_broken_off_end_bit_equal(tmp_path, data, m
 
 
 @pytest.mark.slow
-def test_torchrun_starts_a_killed_run_anew_and_it_goes_on_by_itself(tmp_path, data):
+def test_torchrun_restarts_a_killed_run_and_it_resumes_by_itself(tmp_path, data):
     said = training.options(tmp_path, data)
     script, project = tmp_path / "command.py", tmp_path / "runs"
     script.write_text(COMMAND)
@@ -157,6 +157,6 @@ def test_torchrun_starts_a_killed_run_anew_and_it_goes_on_by_itself(tmp_path, da
             timeout=600,
         )
         assert done.returncode == 0, done.stderr
-        assert ("going on in" in done.stderr) == (name == "killed")
+        assert ("resuming" in done.stderr) == (name == "killed")
     assert sorted(folder.name for folder in project.iterdir()) == ["killed", "whole"]
     assert training.different(project / "whole" / LAST, project / "killed" / LAST) == []

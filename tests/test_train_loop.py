@@ -1,4 +1,4 @@
-"""What the training loop does to the weights, against steps written out, and what it writes."""
+"""The training loop: its updates against explicit steps, and the files it writes."""
 
 import json
 
@@ -131,10 +131,10 @@ def test_a_run_leaves_its_files(tmp_path, data):
     assert yaml.safe_load((folder / "args.yaml").read_text())["batch_size"] == 4
     assert (folder / "model.cfg").read_text() == training.yolor_text()
     for name in ("results.png", "train_batch0.jpg"):
-        assert training.is_picture(cv2.imread(str(folder / name)))
+        assert training.is_image(cv2.imread(str(folder / name)))
 
 
-def test_the_three_kept_files_of_the_best_network_give_the_same_maps(tmp_path, data):
+def test_the_three_saved_files_of_the_best_network_give_the_same_maps(tmp_path, data):
     folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     maps = []
@@ -173,7 +173,7 @@ def test_sizes_vary_in_whole_strides_with_multi_scale(tmp_path, data):
     assert all(32 <= side <= 96 and side % 8 == 0 for size in sizes for side in size)
 
 
-def test_a_loss_that_is_no_number_names_its_place_and_the_last_good_state(tmp_path, data, monkeypatch):
+def test_a_non_finite_loss_names_its_head_and_the_last_good_state(tmp_path, data, monkeypatch):
     said = training.options(tmp_path, data, epochs=3)
     original = loop.normalize_images
 
@@ -192,14 +192,14 @@ def test_a_loss_that_is_no_number_names_its_place_and_the_last_good_state(tmp_pa
     assert all(tensor.isfinite().all() for tensor in read_checkpoint(last).tensors.values())
 
 
-def test_training_ends_when_nothing_becomes_better(tmp_path, data, monkeypatch):
+def test_training_ends_when_patience_runs_out(tmp_path, data, monkeypatch):
     said = training.options(tmp_path, data, epochs=9, patience=2, val_period=1)
     monkeypatch.setattr(loop, "is_tested", lambda job, epoch, last: epoch == 1)
     outcome = training.run(said, tmp_path / "runs")
     assert (outcome.ending.reason, outcome.state.best_epoch, outcome.state.epoch) == ("patience", 1, 4)
 
 
-def test_classes_are_taken_by_name_and_the_rest_by_layer(tmp_path, data):
+def test_classes_are_transferred_by_name_and_the_rest_by_layer(tmp_path, data):
     folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
     path = folder / "weights/best.pt"
     old = read_checkpoint(path).tensors
@@ -247,7 +247,7 @@ def test_contradictions_are_refused_before_anything_is_written(tmp_path, data):
     assert not (tmp_path / "runs").exists()
 
 
-def test_rectangular_batches_hold_every_picture_once(tmp_path, data):
+def test_rectangular_batches_hold_every_image_once(tmp_path, data):
     job = prepare_job(training.options(tmp_path, data, rect=True))
     batches = list(job.phases[0].loader.epoch(0))
     paths = [sample.image for batch in batches for sample in batch.samples]

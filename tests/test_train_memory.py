@@ -1,4 +1,4 @@
-"""Freed memory stays with a training, and nothing breaks where the C library knows no such thing."""
+"""Freed memory stays in the process, and nothing breaks if the C library does not support that."""
 
 import ctypes
 import platform
@@ -28,7 +28,7 @@ with_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C
 
 
 def page_faults(call: str) -> int:
-    """Pages that a fresh process had to be given for fifty tensors of one size, one after the other."""
+    """The page faults of a fresh process that allocates fifty tensors of one size, one after the other."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(call=call)],
         check=True,

@@ -1,4 +1,4 @@
-"""Implicit knowledge trained alone: everything else keeps every bit, in the network and in its average."""
+"""Only implicit knowledge trained: everything else stays bit-identical, in the network and in its EMA."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_darknets_own_implicit_section_counts(tmp_path, data):
     assert changed(before, after) == {"module_list.4.implicit"}
 
 
-def test_where_nothing_is_left_to_learn_the_run_is_refused(tmp_path, data):
+def test_a_run_without_trainable_parameters_is_refused(tmp_path, data):
     for more, words in (
         ({"train_only": "implicit"}, "no implicit section in this network"),
         ({"train_only": "implicit", "text": text(), "freeze": 7}, "nothing is left to learn"),

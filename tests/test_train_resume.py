@@ -1,4 +1,4 @@
-"""A run that stops at any moment goes on as if it had not."""
+"""A run stopped at any moment resumes as if it had not been."""
 
 import os
 import random
@@ -46,7 +46,7 @@ def rows_of(folder: Path) -> list[str]:
 
 
 def stopped_after(monkeypatch, batches: int) -> None:
-    """From now on a run is asked to stop after so many batches."""
+    """Make every run stop after this many batches."""
     noted = RunLogger.log_batch
 
     def batch(self, state, batch, losses):
@@ -123,11 +123,13 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, data):
 
 
 @pytest.mark.parametrize("batches", [6, 8, 9])
-def test_the_papers_recipe_goes_on_exactly_on_both_sides_of_its_border(tmp_path, data, monkeypatch, batches):
+def test_the_papers_recipe_resumes_exactly_on_both_sides_of_its_phase_change(
+    tmp_path, data, monkeypatch, batches
+):
     said = training.options(tmp_path, data, epochs=3, recipe="paper", update_batch=12)
     job = prepare_job(said)
     assert [job.find_phase(epoch).loader.transform.tiles for epoch in range(3)] == [4, 4, 9]
-    assert job.per_epoch == 4  # the last mosaic of four pictures is in batch 8
+    assert job.per_epoch == 4  # the last mosaic of four images is in batch 8
     whole = training.run(said, tmp_path / "runs", "whole")
     with monkeypatch.context() as patch:
         stopped_after(patch, batches - 1)
@@ -138,7 +140,7 @@ def test_the_papers_recipe_goes_on_exactly_on_both_sides_of_its_border(tmp_path,
     assert rows_of(whole.folder) == rows_of(parts.folder)
 
 
-def test_a_run_killed_while_it_keeps_the_results_of_an_epoch_finds_its_best_network_again(
+def test_a_run_killed_while_it_saves_the_results_of_an_epoch_finds_its_best_network_again(
     tmp_path, data, monkeypatch
 ):
     said = training.options(tmp_path, data, epochs=3, val_period=2)
@@ -159,7 +161,7 @@ class Killed(Exception):
 
 
 def killed_between_what_an_epoch_keeps(monkeypatch, *, epoch: int) -> None:
-    """Of the state and the results, whichever is written first, the second one is not."""
+    """Of the state and the results, only the first one is written."""
     came = []
 
     def spoilt(kept):
@@ -175,7 +177,7 @@ def killed_between_what_an_epoch_keeps(monkeypatch, *, epoch: int) -> None:
         monkeypatch.setattr(RunLogger, name, spoilt(getattr(RunLogger, name)))
 
 
-def test_another_number_of_processes_goes_on_with_the_mean_of_the_gradients(tmp_path, data):
+def test_another_number_of_processes_resumes_with_the_mean_of_the_gradients(tmp_path, data):
     said = training.options(tmp_path, data)
     state = build_state(prepare_job(said), say=lambda text: None)
     save_state(state, tmp_path / "last.pt", names=("a",))

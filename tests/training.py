@@ -34,7 +34,7 @@ def darknet_text(net: str = "batch=8\nsubdivisions=2\nmax_batches=6\n") -> str:
 
 
 def shapes(folder: Path, *, count: int = 20) -> Path:
-    """Pictures of 64 x 64, a fifth of them held back."""
+    """Images of 64 x 64, a fifth of them held back."""
     return write_shapes(folder / "shapes", ShapesOptions(count, (64, 64)))
 
 
@@ -52,7 +52,7 @@ def run(said: TrainOptions, project: Path, name: str = "exp") -> TrainResult:
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    """Live weights, average and momentum by name."""
+    """Live weights, EMA and momentum by name."""
     content = torch.load(path, weights_only=True)
     training = content["training"]
     found = {f"average.{name}": tensor for name, tensor in content["model"].items()}
@@ -69,6 +69,6 @@ def different(one: Path, other: Path) -> list[str]:
     return [name for name in first if not torch.equal(first[name], second[name])]
 
 
-def is_picture(image: Image) -> bool:
+def is_image(image: Image) -> bool:
     """More than one colour."""
     return bool(np.ptp(image) > 0)

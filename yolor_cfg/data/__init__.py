@@ -1,1 +1,1 @@
-"""Pictures with labelled boxes: four formats read as one, demo pictures, batches to train and test on."""
+"""Labelled images: four formats read as one, a synthetic data set, batches for training and tests."""

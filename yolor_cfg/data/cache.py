@@ -1,9 +1,9 @@
-"""Sizes of pictures remembered between runs, so that a large data set opens without opening its pictures.
+"""Image sizes cached between runs, so that a large data set can be loaded without opening its images.
 
-A size counts only while the file's length and both of its times are those it was read with. Labels are never
-remembered: reading them anew costs little, and no clock decides whether a corrected label is seen. The file
-is an .npz without pickled objects, beside the data where that may be written, else in the user's cache
-folder; one that is damaged, or of another version, counts as absent.
+An entry is valid only while the file's length, modification time and change time are the same. Labels are
+never cached: reading them again is cheap, and a corrected label is always seen, whatever the clock says. The
+cache is an .npz without pickled objects, beside the data if that folder is writable, else in the user's cache
+folder; a damaged one, or one of another version, is ignored.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from yolor_cfg.images.headers import ImageFileInfo
 
 VERSION = 1
 LEAST = 1000
-"""Fewer pictures than this are quicker read than remembered."""
+"""Smaller data sets are not cached: reading the images is faster."""
 SETTLED_NS = 2_000_000_000
-"""A file changed so shortly before is not remembered: a second change might leave its times as they are."""
+"""A file changed more recently is not cached: a second change might leave its timestamps as they are."""
 
-# What zipfile and numpy raise for a file that is not what it says; RuntimeError: a method unknown to zipfile.
+# What zipfile and numpy raise for a damaged file; RuntimeError: a compression method unknown to zipfile.
 DAMAGED = (OSError, KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 SizeCache = Mapping[str, ImageFileInfo]
 
 
 def cache_files(origin: str) -> list[Path]:
-    """Where the sizes of this data set are kept: beside it, or for each user."""
+    """Where the sizes of this data set may be cached: beside it, or in the user's cache folder."""
     path = Path(os.path.abspath(origin))
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     key = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
@@ -44,7 +44,7 @@ def cache_files(origin: str) -> list[Path]:
 
 
 def load_size_cache(origin: str) -> SizeCache:
-    """What is remembered of the pictures, by path; empty where there is nothing to be trusted."""
+    """The cached facts by image path; empty if there is no valid cache."""
     for path in cache_files(origin):
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -63,7 +63,7 @@ def _parse_size_cache(paths: bytes, facts: np.ndarray, version: int) -> SizeCach
 
 
 def save_size_cache(origin: str, known: SizeCache) -> Path | None:
-    """The file in which the facts now are; None where neither place may be written."""
+    """Save the cache and return its path; None if neither place is writable."""
     limit = time.time_ns() - SETTLED_NS
     kept = {path: facts for path, facts in known.items() if max(facts.mtime_ns, facts.ctime_ns) < limit}
     names = "\0".join(kept).encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""A data set written in another format: COCO's JSON, or a folder in Darknet's and YOLO's layout."""
+"""Writes a data set in another format: COCO's JSON, or a folder in Darknet's and YOLO's layout."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LISTS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
 
 
 def to_coco(data: Dataset) -> dict[str, Any]:
-    """COCO's document: boxes in pixels, areas, crowds and identities (track_id) kept.
+    """The COCO JSON document: boxes in pixels; areas, crowds and identities (track_id) are kept.
 
-    Ids of pictures are theirs where they are numbers, else counted from 1; paths are absolute.
+    Image ids are kept if all are numbers, else they count from 1; paths are absolute.
     """
     category_ids = data.category_ids or tuple(range(1, len(data.names) + 1))
     numbered = all(isinstance(sample.image_id, int) for sample in data.samples)
@@ -53,20 +53,20 @@ def _annotation(sample: Sample, index: int, *, category_ids: tuple[int, ...]) ->
 
 
 def write_coco(data: Dataset, path: str | Path, *, force: bool = False) -> None:
-    """The document as a file."""
+    """Write the COCO JSON file."""
     text = json.dumps(to_coco(data))
     replace_file(path, lambda file: file.write(text.encode()), fault=DataError, force=force)
 
 
 def write_darknet(splits: Mapping[SplitName, Dataset], folder: str | Path) -> Path:
-    """The .data file of a new folder: images/ and labels/, a list for each split, and the names.
+    """Write images/, labels/, a list per split and the names to a new folder; returns its .data file.
 
-    Pictures are linked, or copied where links cannot be made; crowds, which text labels cannot say, are left
-    out. Labels have six columns where any object has an identity.
+    Images are symlinked, or copied if that fails. Crowds are dropped, as text labels cannot mark them. A
+    label file has six columns if any of its objects has an identity.
     """
     root = Path(folder)
     if root.exists() and any(root.iterdir()):
-        raise DataError("is not empty", path=str(root), hint="give a new folder")
+        raise DataError("not empty", path=str(root), hint="give a new folder")
     (names,) = {data.names for data in splits.values()}
     for split, data in splits.items():
         lines = [
@@ -81,7 +81,7 @@ def write_darknet(splits: Mapping[SplitName, Dataset], folder: str | Path) -> Pa
 
 
 def _write_sample(root: Path, split: SplitName, number: int, *, sample: Sample) -> str:
-    """Picture and labels; the line of the list. Names that stand twice are kept apart by the number."""
+    """Write an image and its labels; returns its line of the list. A duplicate file name gets a number."""
     source = Path(os.path.abspath(sample.image))
     folder = root / "images" / split
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _label_text(sample: Sample) -> str:
-    """Six columns only if an object has an identity: a file is read so when all its lines have them."""
+    """Six columns if any object has an identity: readers expect all lines of a file to have six, or none."""
     identified = bool((sample.identities >= 0).any())
     lines = []
     for index in np.flatnonzero(~sample.crowd):

@@ -1,4 +1,4 @@
-"""Recipes without chance: a picture made to fit the input, as it is in a test.
+"""Deterministic transforms: an image fitted to the input, as in a test.
 
 Legend: B boxes of one image, C channels.
 """
@@ -17,7 +17,7 @@ from yolor_cfg.images.types import Image, Size
 
 
 def boxes_to_input(boxes_xywh: Floats, placement: Placement) -> Floats:
-    """Boxes [B, 4], fractions of the picture, as fractions of the input."""
+    """Boxes [B, 4] as fractions of the image, converted to fractions of the input."""
     height, width = placement.image_size
     gain = np.array([width * placement.gain_xy[0], height * placement.gain_xy[1]])
     scale = 1 / np.array(placement.input_size[::-1], np.float64)
@@ -27,27 +27,26 @@ def boxes_to_input(boxes_xywh: Floats, placement: Placement) -> Floats:
 
 @dataclass(frozen=True)
 class YolorEvalTransform:
-    """YOLOR's test picture: long side scaled to that of `long_side` or of the input, grey around it, uint8.
+    """YOLOR's letterbox, uint8: the long side scaled to `long_side` or to that of the input, grey padding.
 
-    The picture starts at a whole pixel, boxes are moved by the unrounded half of the padding: both are
-    YOLOR's.
+    As in YOLOR, the image starts at a whole pixel, but boxes shift by the unrounded half of the padding.
     """
 
     size: Size
     long_side: int | None = None
 
     def replace_size(self, size: Size) -> YolorEvalTransform:
-        """The same for a batch of another size."""
+        """The same transform for another input size."""
         return replace(self, size=size)
 
     def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItem:
-        picture = fetch(index)
-        canvas, placement = letterbox_image(picture.image, self.size, long_side=self.long_side)
-        return BatchItem(canvas, boxes_to_input(picture.boxes_xywh, placement), picture.classes, placement)
+        source = fetch(index)
+        canvas, placement = letterbox_image(source.image, self.size, long_side=self.long_side)
+        return BatchItem(canvas, boxes_to_input(source.boxes_xywh, placement), source.classes, placement)
 
 
 def letterbox_image(image: Image, size: Size, *, long_side: int | None = None) -> tuple[Image, Placement]:
-    """The picture [H, W, C] uint8 in the middle of grey 114, and where it lies there."""
+    """The image [H, W, C] uint8 centred on grey (114), and its placement."""
     original = image.shape[0], image.shape[1]
     inner = _inner_size(original, size, long_side)
     spare_y, spare_x = size[0] - inner[0], size[1] - inner[1]
@@ -59,7 +58,7 @@ def letterbox_image(image: Image, size: Size, *, long_side: int | None = None) -
 
 
 def _inner_size(original: Size, size: Size, long_side: int | None) -> Size:
-    """The size of the picture in the input; one that does not fit is shrunk until it does."""
+    """The size of the image within the input, shrunk further if it would not fit."""
     inner = scaled_size(original, long_side or max(size))
     gain = min(size[0] / inner[0], size[1] / inner[1])
     return inner if gain >= 1 else (max(1, round(inner[0] * gain)), max(1, round(inner[1] * gain)))
@@ -67,21 +66,21 @@ def _inner_size(original: Size, size: Size, long_side: int | None) -> Size:
 
 @dataclass(frozen=True)
 class DarknetEvalTransform:
-    """C Darknet's test picture, float32, by `preprocess.stretch` or `preprocess.letterbox`."""
+    """C Darknet's preprocessing for tests, float32: `preprocess.stretch` or `preprocess.letterbox`."""
 
     size: Size
     fit: Callable[[Image, Size], NetworkInput]
 
     def replace_size(self, size: Size) -> DarknetEvalTransform:
-        """The same for a batch of another size."""
+        """The same transform for another input size."""
         return replace(self, size=size)
 
     def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItem:
-        picture = fetch(index)
-        pixels, placement = self.fit(picture.image, self.size)
+        source = fetch(index)
+        pixels, placement = self.fit(source.image, self.size)
         return BatchItem(
             pixels.transpose(1, 2, 0),
-            boxes_to_input(picture.boxes_xywh, placement),
-            picture.classes,
+            boxes_to_input(source.boxes_xywh, placement),
+            source.classes,
             placement,
         )

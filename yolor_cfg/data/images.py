@@ -1,4 +1,4 @@
-"""The decoded pictures of a data set: read when asked for, kept as far as memory is granted."""
+"""The decoded images of a data set: read on demand, cached up to a memory limit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from yolor_cfg.images.types import Image
 
 
 class ImageStore:
-    """Gives picture `index` with its boxes; serves as the `fetch` of recipes, from any number of threads.
+    """Returns image `index` with its boxes; it is the `fetch` of transforms and is thread-safe.
 
-    `cache_bytes` of decoded pictures are kept, the first ones asked for. A picture that cannot be read is
-    noted in `skipped` and raises DataError; with `substitutes` the next readable one takes its place instead,
-    so that batches to train on stay full. `strict` raises for the first such picture, whatever else is
-    said.
+    The first images asked for are cached, up to `cache_bytes`. An unreadable image is recorded in `skipped`
+    and raises DataError; with `substitutes` the next readable image takes its place instead, so that training
+    batches stay full. `strict` turns `substitutes` off: the first unreadable image raises.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class ImageStore:
         return LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
 
     def readable_index(self, index: int) -> int:
-        """The picture that stands for this one: itself, or the next that is not known to be unreadable."""
+        """The index to read for this one: itself, or the next that is not known to be unreadable."""
         count = len(self.samples)
         if not self.substitutes or not self.skipped:
             return index

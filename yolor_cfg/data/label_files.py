@@ -1,4 +1,4 @@
-"""Where the label file of a picture may be: every rule in use, the commonest first."""
+"""Where the label file of an image may be: all conventions in use, the most common first."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ FOLDER_PAIRS = (
 
 
 def label_paths(image: str) -> list[str]:
-    """The places to look for the labels of a picture, each once, in the order in which they are tried.
+    """The paths where the labels of an image may be, without duplicates, in the order they are tried.
 
-    images -> labels at its last place in the path, then at its first; JPEGImages -> labels; labels/ beside
+    images -> labels, its last occurrence in the path, then its first; JPEGImages -> labels; labels/ beside
     the folder of a split; the same folder; labels/ below it.
     """
     stem = os.path.splitext(image)[0] + ".txt"
@@ -22,7 +22,7 @@ def label_paths(image: str) -> list[str]:
 
 
 def first_label_path(image: str) -> str:
-    """The first of `label_paths`, which costs less where it is the right one."""
+    """The first of `label_paths`, computed alone because it is usually the right one."""
     return next(_swapped_paths(os.path.splitext(image)[0] + ".txt"), "")
 
 

@@ -1,8 +1,8 @@
-"""Text labels: one object a line, checked on reading, every fault with its place.
+"""Text labels: one object per line, checked when read; every fault has its file and line.
 
-A line is `class cx cy w h`, fractions of the picture; `class identity cx cy w h` where all lines of the file
-have six columns (as JDE's tracking sets do); or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, which becomes its
-box.
+A line is `class cx cy w h`, as fractions of the image; `class identity cx cy w h` if all lines of the file
+have six columns (as in JDE's tracking data sets); or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, which is
+replaced by its bounding box.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from yolor_cfg.data.types import Fix, Problem
 from yolor_cfg.errors import DataError
 
 TOLERANCE = 1e-3
-"""How far a box may reach beyond the picture, as a fraction of it: what rounding does to written numbers."""
+"""How far a box may extend beyond the image, as a fraction of it: the rounding error of written numbers."""
 BOM = b"\xef\xbb\xbf"
 MAX_UNNAMED_CLASSES = 2**16
-"""Classes that data without names may have: a larger number is a mistake, not a class."""
+"""The most classes for data without names: a larger class id is taken for a mistake."""
 NO_AREA = float("nan")
-"""The area is not annotated: it is that of the box."""
+"""No area is annotated: the area of the box is used."""
 
 
 class LabelRow(NamedTuple):
-    """One object as it stands in a file; `line` is 0 where there are none, `what` then says which object."""
+    """One object as read from a file; `line` is 0 in formats without lines."""
 
     line: int
     class_id: float
@@ -40,9 +40,9 @@ class LabelRow(NamedTuple):
 
 
 class ImageLabels(NamedTuple):
-    """What the labels of one picture say: `place` is the file, `whats` name the rows that have no line.
+    """The labels of one image from the file `path`; `row_names` name the rows in formats without lines.
 
-    `place` is empty where there is no label file. `faults` are (line, reason) of what could not be read.
+    `path` is empty if there is no label file. `faults` are (line, reason) for what could not be parsed.
     """
 
     path: str
@@ -54,7 +54,7 @@ class ImageLabels(NamedTuple):
 
 
 class DataFaults(DataError):
-    """All faults of one data set; at most `SHOWN` are printed, then their number."""
+    """All faults of one data set; at most `SHOWN` of them are printed, then the total."""
 
     SHOWN = 20
 
@@ -67,13 +67,13 @@ class DataFaults(DataError):
     def __str__(self) -> str:
         count = len(self.faults)
         shown = [str(fault) for fault in self.faults[: self.SHOWN]]
-        more = f", the first {self.SHOWN} are shown" if count > self.SHOWN else ""
+        more = f", the first {self.SHOWN} shown" if count > self.SHOWN else ""
         total = f"{count} fault{'s' if count > 1 else ''} in {self.origin}{more}"
         return "\n".join([*shown, total, *self._format_details()])
 
 
 def parse_labels(data: bytes, place: str) -> ImageLabels:
-    """The rows of a label file's bytes; equal lines count once."""
+    """The rows of a label file; duplicate lines count once."""
     split = [(number, line.split()) for number, line in enumerate(data.removeprefix(BOM).splitlines(), 1)]
     filled = [(number, words) for number, words in split if words]
     identified = all(len(words) == 6 for _, words in filled)
@@ -92,7 +92,7 @@ def parse_labels(data: bytes, place: str) -> ImageLabels:
 
 
 def separate_faults(place: str, rows: Iterable[tuple[str, LabelRow | str]]) -> ImageLabels:
-    """Rows that have names instead of lines, apart from those that are only a reason."""
+    """Splits named rows into valid rows and faults; a fault is a string, its reason."""
     named = list(rows)
     good = [(what, row) for what, row in named if not isinstance(row, str)]
     faults = [(0, f"{what}: {row}") for what, row in named if isinstance(row, str)]
@@ -100,7 +100,7 @@ def separate_faults(place: str, rows: Iterable[tuple[str, LabelRow | str]]) -> I
 
 
 def _parse_row(number: int, words: Sequence[bytes], identified: bool) -> LabelRow | str:
-    """The row of one line, or what is wrong with it."""
+    """The row of one line, or the reason why it is faulty."""
     try:
         values = [float(word) for word in words]
     except ValueError:
@@ -113,13 +113,13 @@ def _parse_row(number: int, words: Sequence[bytes], identified: bool) -> LabelRo
         return LabelRow(number, *values)
     if count > 6 and count % 2:
         return LabelRow(number, values[0], -1.0, *_polygon_box(values[1:]))
-    return f"{count} columns, not 5 (class cx cy w h)" + _columns_hint(count)
+    return f"{count} columns instead of 5 (class cx cy w h)" + _columns_hint(count)
 
 
 def _columns_hint(count: int) -> str:
     if count == 6:
-        return "; 6 columns are class identity cx cy w h and need all lines to have them"
-    return "; a polygon has x and y for each of 3 or more points" if count > 6 else ""
+        return "; 6 columns (class identity cx cy w h) need 6 columns in every line"
+    return "; a polygon has x and y for 3 or more points" if count > 6 else ""
 
 
 def _number_fault(words: Sequence[bytes]) -> str:
@@ -132,7 +132,7 @@ def _number_fault(words: Sequence[bytes]) -> str:
 
 
 def _polygon_box(points: Sequence[float]) -> tuple[float, float, float, float]:
-    """Centre and size of the box around points x1, y1, x2, y2, ...; what is not finite stays so."""
+    """Centre and size of the box around points x1, y1, x2, y2, ...; NaN if a value is not finite."""
     xs, ys = points[::2], points[1::2]
     if not np.isfinite(points).all():
         return (NO_AREA,) * 4
@@ -141,7 +141,7 @@ def _polygon_box(points: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 class CheckedRows(NamedTuple):
-    """Rows [T, 9], ordered as `LabelRow`, that may stay; which of the given they are; what was wrong."""
+    """The valid rows [T, 9], ordered as `LabelRow`; which of the given rows they are; the faults found."""
 
     rows: NDArray[np.float64]
     kept: NDArray[np.bool_]
@@ -149,9 +149,9 @@ class CheckedRows(NamedTuple):
 
 
 def check_rows(rows: NDArray[np.float64], *, classes: int | None, fix: Fix | None) -> CheckedRows:
-    """Every row [T, 9] looked at: `faults` are (number of the row, reason) in order.
+    """Check every row [T, 9]; `faults` are (row index, reason), sorted.
 
-    With `fix="clip"` a box that reaches beyond the picture is cut, and stays if something is left of it.
+    With `fix="clip"` a box that extends beyond the image is clipped, and kept unless that leaves it empty.
     """
     wrong = dict(_find_faults(rows, classes))
     outside = _is_outside(rows)
@@ -169,7 +169,7 @@ def check_rows(rows: NDArray[np.float64], *, classes: int | None, fix: Fix | Non
 
 
 def _find_faults(rows: NDArray[np.float64], classes: int | None) -> Iterator[tuple[int, str]]:
-    """What no clipping can mend, one reason a row: the last one given for it is the first cause."""
+    """Faults that clipping cannot fix, as (row index, reason); the last reason yielded for a row counts."""
     label, identity, size = rows[:, 1], rows[:, 2], rows[:, 5:7]
     top = MAX_UNNAMED_CLASSES if classes is None else classes
     allowed = f"0..{top - 1}"
@@ -183,7 +183,7 @@ def _find_faults(rows: NDArray[np.float64], classes: int | None) -> Iterator[tup
     for i in strange:
         yield int(i), f"identity {identity[i]:g} is not a whole number (columns: class identity cx cy w h)"
     for i in unknown:
-        yield int(i), f"class {label[i]:g} is not one of {allowed}"
+        yield int(i), f"class {label[i]:g} is not in {allowed}"
     for i in broken:
         yield int(i), f"class {label[i]:g} is not a whole number"
     for i in np.flatnonzero(~np.isfinite(rows[:, 1:7]).all(axis=1)):
@@ -203,7 +203,7 @@ def _format_outside(row: NDArray[np.float64]) -> str:
 
 
 def _clip_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows with their boxes cut at the border; an annotated area shrinks with the box."""
+    """The rows with their boxes clipped to the image; an annotated area shrinks with its box."""
     half = rows[:, 5:7] / 2
     low, high = (rows[:, 3:5] - half).clip(0, 1), (rows[:, 3:5] + half).clip(0, 1)
     size = high - low

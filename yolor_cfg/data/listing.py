@@ -1,4 +1,4 @@
-"""What every format comes down to: a list of pictures, their classes, and a way to read the labels of one."""
+"""What every format provides: a list of images, class names, and a function that reads labels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from yolor_cfg.names import first_existing, read_text
 
 
 class ImageListing(NamedTuple):
-    """Pictures in order; `read(i, size)` gives the labels of picture i, `tries(i)` where it looks for them.
+    """Images in order; `read(i, size)` returns the labels of image i, `find_label_paths(i)` where it looks.
 
-    `names` is empty where nothing names the classes; `ids` None means that the files' names are the ids.
+    `names` is empty if nothing names the classes; with `ids` None the file names are the image ids.
     """
 
     format: str
@@ -33,7 +33,7 @@ class ImageListing(NamedTuple):
 
 
 def text_label_listing(format: str, names: Sequence[str], images: Sequence[str]) -> ImageListing:
-    """Pictures whose labels are text files beside them or in labels/."""
+    """Images whose labels are text files, beside them or in labels/."""
 
     def read(index: int, size: Size) -> ImageLabels:
         return _read_text_labels(images[index])
@@ -57,7 +57,7 @@ def _read_text_labels(image: str) -> ImageLabels:
 
 
 def _candidate_paths(image: str) -> Iterator[str]:
-    """As `label_paths`; the later ones are only worked out when they are needed."""
+    """The same as `label_paths`, but the later paths are computed only when needed."""
     first = first_label_path(image)
     if first:
         yield first
@@ -65,7 +65,7 @@ def _candidate_paths(image: str) -> Iterator[str]:
 
 
 def find_images(place: str, bases: Sequence[str | Path]) -> list[str]:
-    """All pictures of a folder, folders below it included, in order; or those that a list names."""
+    """All images of a folder and its subfolders, sorted; or a single image; or those in a list file."""
     if os.path.isdir(place):
         return _folder_images(place)
     if place.lower().endswith(READABLE_SUFFIXES):
@@ -74,12 +74,12 @@ def find_images(place: str, bases: Sequence[str | Path]) -> list[str]:
 
 
 def unique_images(images: Sequence[str], split: SplitName) -> Sequence[str]:
-    """To train on, a picture may be listed several times, to count more; in a test it counts once."""
+    """For training an image may be listed several times, to weigh more; in a test it counts once."""
     return images if split == "train" else list(dict.fromkeys(images))
 
 
 def _folder_images(folder: str) -> list[str]:
-    """Hidden files and folders are left out."""
+    """Skips hidden files and folders."""
     images = []
     for above, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -91,7 +91,7 @@ def _folder_images(folder: str) -> list[str]:
 
 
 def _read_image_list(path: str, bases: Sequence[str | Path]) -> list[str]:
-    """A line that leads nowhere is kept as it would be in the first folder, to be reported as unreadable."""
+    """A path that does not exist is kept relative to the first folder, to be reported as unreadable."""
     lines = [line.strip() for line in read_text(path).splitlines()]
     places = list(dict.fromkeys(os.path.abspath(base) for base in bases))
     return [
@@ -104,7 +104,7 @@ def _resolve_line(line: str, bases: Sequence[str]) -> str:
 
 
 def image_ids(images: Sequence[str]) -> list[int | str]:
-    """The file's name without its ending, as a number if it is one; the paths where two would be equal."""
+    """The file stems, as numbers where they are numeric; the full paths if two stems are equal."""
     stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
     ids: list[int | str] = [int(stem) if stem.isascii() and stem.isdecimal() else stem for stem in stems]
     return ids if len(set(ids)) == len(set(images)) else list(images)

@@ -1,8 +1,8 @@
-"""Batches for training and testing, the same whatever number of workers or ranks makes them.
+"""Batches for training and testing, the same for any number of workers and ranks.
 
-The workers are threads. Decoding, scaling and warping are OpenCV's and run outside Python's lock, so threads
-use the cores as processes would, but they share the pictures kept in memory, copy nothing between processes,
-start at once and are safe beside CUDA.
+The workers are threads. OpenCV decodes, scales and warps with Python's global lock released, so threads use
+the cores as well as processes would, yet share the cached images, copy nothing between processes, start at
+once and are safe to use with CUDA.
 
 Legend: N images, T targets, H W size of the input, C channels.
 """
@@ -33,14 +33,14 @@ from yolor_cfg.images.types import Size
 
 
 class Shard(NamedTuple):
-    """Which of how many processes this one is: it takes every `world`-th picture of each global batch."""
+    """This process's rank among `world_size`: it takes every `world_size`-th image of each global batch."""
 
     rank: int = 0
     world_size: int = 1
 
 
 class LoadedItem(NamedTuple):
-    """One item and the sample that it was made for."""
+    """One item and the sample it was made from."""
 
     item: BatchItem
     sample: Sample
@@ -48,9 +48,9 @@ class LoadedItem(NamedTuple):
 
 @dataclass(frozen=True)
 class Loader:
-    """Goes through the epochs of a plan; `workers` 0 does all work when a batch is asked for.
+    """Loads the batches that the sampler plans; with `workers` 0 each batch is made when it is asked for.
 
-    `prefetch` batches are made ahead. The random numbers of an item depend on (seed, epoch, index) alone.
+    `prefetch` batches are made ahead. The random numbers of an item depend only on (seed, epoch, index).
     """
 
     images: ImageStore
@@ -62,9 +62,9 @@ class Loader:
     prefetch: int = 2
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches from number `start` on, as they would have come without a break.
+        """The batches of an epoch from batch `start` on, the same as in an uninterrupted epoch.
 
-        A share of a batch in which there is no readable picture is left out.
+        A batch, or this rank's part of it, without a single readable image is skipped.
         """
         batches = [self._shard_batch(planned) for planned in self.sampler.batches(epoch)[start:]]
         made = (
@@ -73,7 +73,7 @@ class Loader:
         return (batch for batch in made if batch is not None)
 
     def steps(self, epoch: int = 0) -> int:
-        """How many global batches an epoch has."""
+        """The number of global batches in an epoch."""
         return len(self.sampler.batches(epoch))
 
     def _shard_batch(self, planned: BatchIndices) -> BatchIndices:
@@ -84,7 +84,7 @@ class Loader:
             yield collate([self._load_item(index, epoch, planned.size) for index in planned.indices.tolist()])
 
     def _prefetched_batches(self, batches: Sequence[BatchIndices], epoch: int) -> Iterator[Batch | None]:
-        """A task for every item, then one that joins them: first in, first out, so none waits in vain."""
+        """One task per item, then one that collates them; tasks run in order of submission: no deadlock."""
         waiting: deque[Future[Batch | None]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
         try:
@@ -100,11 +100,13 @@ class Loader:
             pool.shutdown(cancel_futures=True)
 
     def _load_item(self, index: int, epoch: int, size: Size | None) -> LoadedItem | None:
-        """The item, or None for a picture that cannot be read and that nothing stands for."""
-        recipe = self.transform if size is None else cast(SizedTransform, self.transform).replace_size(size)
+        """The item, or None for an unreadable image without a substitute."""
+        transform = (
+            self.transform if size is None else cast(SizedTransform, self.transform).replace_size(size)
+        )
         rng = np.random.default_rng([self.seed, epoch, index])
         try:
-            item = BatchItem(*recipe(index, rng, self.images))
+            item = BatchItem(*transform(index, rng, self.images))
         except DataError:
             if self.images.strict or self.images.substitutes:
                 raise
@@ -117,7 +119,7 @@ def _collate_futures(items: Sequence[Future[LoadedItem | None]]) -> Batch | None
 
 
 def collate(made: Sequence[LoadedItem | None]) -> Batch | None:
-    """One batch of what there is; images [N, C, H, W], channels last in memory where items are [H, W, C]."""
+    """One batch of the items that could be loaded; images [N, C, H, W], channels last in memory."""
     ready = [one for one in made if one is not None]
     if not ready:
         return None
@@ -129,7 +131,7 @@ def collate(made: Sequence[LoadedItem | None]) -> Batch | None:
 
 
 def _targets(number: int, item: BatchItem) -> np.ndarray:
-    """[T, 6] float32: number of the image, class, box."""
+    """[T, 6] float32: image index, class id, box."""
     targets = np.empty((len(item.classes), 6), np.float32)
     targets[:, 0] = number
     targets[:, 1] = item.classes
@@ -138,6 +140,6 @@ def _targets(number: int, item: BatchItem) -> np.ndarray:
 
 
 def identity_placement(item: BatchItem) -> Placement:
-    """The placement of an item that is a picture of its own: boxes stay in the pixels of the input."""
+    """The placement of an item that is no single image of the data set: boxes stay in pixels of the input."""
     size = item.image.shape[0], item.image.shape[1]
     return Placement(size, size, (1.0, 1.0), (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Which pictures make up each batch of an epoch: a function of the seed and the epoch, of nothing else."""
+"""Which images make up each batch of an epoch; this depends only on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from yolor_cfg.data.types import Integers
 from yolor_cfg.images.types import Size
 
 ORDER = 0x0D4E
-"""Keeps the order's random numbers apart from those of the samples, which are keyed (seed, epoch, index)."""
+"""Separates the random numbers of the order from those of the items, which are keyed (seed, epoch, index)."""
 
 
 class BatchIndices(NamedTuple):
-    """One global batch: numbers of its pictures, and its size where the sizes of batches differ."""
+    """One global batch: the indices of its images, and its input size if batches differ in size."""
 
     indices: Integers
     size: Size | None = None
 
 
 class BatchSampler(Protocol):
-    """Gives the global batches of an epoch, of all ranks together."""
+    """Plans the global batches of an epoch, for all ranks together."""
 
     def batches(self, epoch: int) -> Sequence[BatchIndices]: ...
 
 
 @dataclass(frozen=True)
 class ShuffledBatchSampler:
-    """Full batches in random order: the last one is filled up from the start of the same order.
+    """Full batches in random order; the last one is filled up from the start of the same order.
 
-    So every step has the same shape, on every rank, and no picture is left out. `size_of(epoch, number)`
-    gives the sizes of batches where they change.
+    So every step has the same shape on every rank, and no image is left out. `pick_size(epoch, batch)`
+    returns the input size of each batch if it varies.
     """
 
     count: int
@@ -55,7 +55,7 @@ class ShuffledBatchSampler:
 
 @dataclass(frozen=True)
 class SequentialBatchSampler:
-    """All pictures once, as the data list them; the last batch may be smaller."""
+    """Every image once, in the order of the data set; the last batch may be smaller."""
 
     count: int
     batch_size: int
@@ -67,7 +67,7 @@ class SequentialBatchSampler:
 
 @dataclass(frozen=True)
 class RectBatchSampler:
-    """YOLOR's rectangular batches; with a seed they come in random order, each as full as it is."""
+    """YOLOR's rectangular batches; with a seed in random order, so the short batch may come anywhere."""
 
     sizes: NDArray[np.int32]
     batch_size: int

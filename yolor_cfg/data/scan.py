@@ -1,4 +1,4 @@
-"""A listing gone through once: every picture's size, every label checked, in the columns of a Dataset."""
+"""Turns a listing into a Dataset: reads every image size and checks every label."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from yolor_cfg.images.headers import ImageFileInfo, read_image_info
 
 CHUNK = 512
 WIDTH = len(LabelRow._fields)
-LABEL_HINT = "--fix-labels drop leaves faulty labels out, --fix-labels clip cuts boxes at the border"
-IMAGE_HINT = "without --strict they are named and left out"
+LABEL_HINT = "--fix-labels drop drops faulty labels, --fix-labels clip clips boxes to the image"
+IMAGE_HINT = "without --strict unreadable images are reported and skipped"
 
 
 class ScanOptions(NamedTuple):
-    """How strictly, how many classes (None: any), and what is remembered of the pictures."""
+    """The label checks, the number of classes (None: any), and the cached image sizes."""
 
     checks: LabelChecks
     classes: int | None
@@ -32,7 +32,7 @@ class ScanOptions(NamedTuple):
 
 
 class ScannedImages(NamedTuple):
-    """What was found for some pictures: `counts` boxes each, the numbers of pictures that could be read."""
+    """The results for one chunk: indices of readable images, numbers of boxes `counts`, label rows."""
 
     indices: list[int]
     file_infos: list[ImageFileInfo]
@@ -47,7 +47,7 @@ class ScannedImages(NamedTuple):
 def scan(
     listing: ImageListing, origin: str, *, checks: LabelChecks, classes: int | None, caches: bool
 ) -> Dataset:
-    """All that the listing names, read and checked; see `LabelChecks` for what a fault does."""
+    """All images and labels of the listing, read and checked; `LabelChecks` sets how faults are treated."""
     large = caches and len(listing.images) >= LEAST
     rules = ScanOptions(checks, len(listing.names) or classes, load_size_cache(origin) if large else {})
     parts = _scan_chunks(listing, rules)
@@ -66,7 +66,7 @@ def scan(
 
 
 def _scan_chunks(listing: ImageListing, rules: ScanOptions) -> list[ScannedImages]:
-    """In chunks, by several threads: they wait for the disk together; Python itself is one at a time."""
+    """Chunks in several threads: disk access overlaps, although Python code does not run in parallel."""
     starts = range(0, len(listing.images), CHUNK)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return list(pool.map(lambda start: _scan_chunk(listing, start, rules), starts))
@@ -103,7 +103,7 @@ def _scan_chunk(listing: ImageListing, start: int, rules: ScanOptions) -> Scanne
 def _check_labels(
     lines: Sequence[ImageLabels], rules: ScanOptions, problems: list[Problem]
 ) -> tuple[list[int], NDArray[np.float64]]:
-    """Boxes each and the rows that stay; what is wrong is added to the problems, file by file."""
+    """The number of boxes per image and the valid rows; faults are appended to `problems`, file by file."""
     owner = np.repeat(np.arange(len(lines)), [len(one.rows) for one in lines])
     rows = np.array([row for one in lines for row in one.rows], np.float64).reshape(-1, WIDTH)
     checked = check_rows(rows, classes=rules.classes, fix=rules.checks.fix)
@@ -111,9 +111,9 @@ def _check_labels(
     found = [(number, place, reason) for number, one in enumerate(lines) for place, reason in one.faults]
     for place, reason in checked.faults:
         number = int(owner[place])
-        whats = lines[number].row_names
-        what = f"{whats[place - first[number]]}: " if whats else ""
-        found.append((number, int(rows[place, 0]), what + reason))
+        row_names = lines[number].row_names
+        prefix = f"{row_names[place - first[number]]}: " if row_names else ""
+        found.append((number, int(rows[place, 0]), prefix + reason))
     found.sort(key=lambda fault: fault[:2])
     problems += [Problem(lines[number].path, line, reason) for number, line, reason in found]
     return np.bincount(owner[checked.kept], minlength=len(lines)).tolist(), checked.rows
@@ -131,17 +131,17 @@ def _refuse_faults(problems: Sequence[Problem], origin: str, checks: LabelChecks
 def _refuse_empty(
     listing: ImageListing, parts: Sequence[ScannedImages], *, problems: Sequence[Problem], origin: str
 ) -> None:
-    """Not one picture, or not one label file, is a mistake in a path, so the paths are told."""
+    """No image at all, or no label file, means a wrong path, so the error lists the paths."""
     if not listing.images:
-        raise DataError("no pictures found", path=origin)
+        raise DataError("no images found", path=origin)
     readable = [index for part in parts for index in part.indices]
     if not readable:
-        raise DataError("not one picture can be read", path=origin, found=str(problems[0]))
+        raise DataError("no image can be read", path=origin, found=str(problems[0]))
     if not any(part.labeled_count for part in parts):
         tried = "\n           ".join(listing.find_label_paths(readable[0]))
-        first = f"for the first picture {listing.images[readable[0]]} were tried:\n           {tried}"
-        found = f"{len(readable)} pictures, no label file"
-        raise DataError("no labels found", path=origin, found=found, hint=first)
+        hint = f"tried for the first image, {listing.images[readable[0]]}:\n           {tried}"
+        found = f"{len(readable)} images, no label file"
+        raise DataError("no labels found", path=origin, found=found, hint=hint)
 
 
 def _build_samples(listing: ImageListing, parts: Sequence[ScannedImages], indices: Sequence[int]) -> Samples:
@@ -160,16 +160,16 @@ def _build_samples(listing: ImageListing, parts: Sequence[ScannedImages], indice
 
 
 def _default_names(classes: NDArray[np.int64], count: int | None) -> tuple[str, ...]:
-    """Numbers as names, for data that name none."""
+    """Class ids as names, for data without class names."""
     return tuple(str(number) for number in range(count or int(classes.max(initial=-1)) + 1))
 
 
 def _notes(parts: Sequence[ScannedImages], origin: str) -> list[Problem]:
     read = sum(len(part.indices) for part in parts)
     bare = read - sum(part.labeled_count for part in parts)
-    told = (
-        (bare, f"of {read} pictures have no label file and count as background"),
-        (sum(part.polygons for part in parts), "polygons were turned into their boxes"),
-        (sum(part.duplicates for part in parts), "labels that stand twice in a file were counted once"),
+    notes = (
+        (bare, f"of {read} images have no label file and count as background"),
+        (sum(part.polygons for part in parts), "polygons were replaced by their bounding boxes"),
+        (sum(part.duplicates for part in parts), "duplicate labels were removed"),
     )
-    return [Problem(origin, 0, f"{count} {what}", "note") for count, what in told if count]
+    return [Problem(origin, 0, f"{count} {text}", "note") for count, text in notes if count]

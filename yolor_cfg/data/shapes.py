@@ -1,7 +1,7 @@
-"""A data set drawn by this file alone: coloured shapes on shaded, noisy grounds, seeded, with exact boxes.
+"""A synthetic data set: coloured shapes on shaded, noisy backgrounds, seeded, with exact boxes.
 
-A shape is a signed distance in its own coordinates: points [2, H, W] with x to the right, y down, the shape
-inside the unit circle; negative inside. From it come its edge without steps, its rim and its texture.
+A shape is a signed distance function in its own coordinates: points [2, H, W] with x to the right, y down,
+the shape inside the unit circle; negative inside. It yields the anti-aliased edge, the rim and the texture.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PixelGrid = NDArray[np.float32]
 Generator = np.random.Generator
 
 IDENTITIES = 120
-"""Looks in the gallery: an identity keeps its class, colours and texture; its pose and light vary."""
+"""The number of identities; each keeps its class, colours and texture, while pose and light vary."""
 LEAST_RADIUS = 6.0
-"""Pixels, however small the picture is."""
+"""In pixels, however small the image is."""
 LEAST_SEEN = 0.5
-"""The share of an object that others may not hide: a smaller rest would not show what it is."""
+"""The fraction of an object that stays visible: with less it could not be recognized."""
 EMPTY = 0.04
-"""The share of pictures without objects."""
+"""The fraction of images without objects."""
 MAX_TRIES = 12
 
 
@@ -54,7 +54,7 @@ def _cross(p: PixelGrid) -> PixelGrid:
 
 
 def _star(p: PixelGrid) -> PixelGrid:
-    """Five points: all ten edges are one once the angle is folded; inner corners lie at 0.42."""
+    """Five points: folding the angle maps all ten edges onto one; inner corners lie at 0.42."""
     tenth = math.pi / 5
     angle = np.abs(np.mod(np.arctan2(p[0], -p[1]), 2 * tenth) - tenth)
     across, along = 0.42 * math.sin(tenth), 1 - 0.42 * math.cos(tenth)
@@ -72,7 +72,7 @@ SHAPES: dict[str, Callable[[PixelGrid], PixelGrid]] = {
 }
 NAMES = tuple(SHAPES)
 
-# Where the second colour of a texture is, in the coordinates of the shape: 0..1.
+# How much of the second colour a texture has at a point, in the coordinates of the shape: 0..1.
 TEXTURES: tuple[Callable[[PixelGrid], PixelGrid], ...] = (
     lambda p: np.zeros_like(p[0]),
     lambda p: np.clip(0.5 + 6 * np.sin(p[0] * 9), 0, 1),
@@ -84,9 +84,8 @@ TEXTURES: tuple[Callable[[PixelGrid], PixelGrid], ...] = (
 
 
 class ObjectOptions(NamedTuple):
-    """How large objects are, as radii in parts of the shorter side; how many of them a picture has at most;
-    and whether each class has colours of its own, which a network learns in minutes. Else the shape alone
-    tells the class."""
+    """The radii of objects as fractions of the shorter side; the most objects an image has; and whether each
+    class has its own colours, which a network learns in minutes. Otherwise only the shape tells the class."""
 
     radii: tuple[float, float] = (0.05, 0.24)
     most: int = 8
@@ -96,12 +95,12 @@ class ObjectOptions(NamedTuple):
 MIXED = ObjectOptions()
 KINDS = {"mixed": MIXED, "coloured": ObjectOptions(has_class_colors=True)}
 OWN_HUES, HUE_SPREAD = 0.6, 0.03
-"""Of coloured objects: the part of a class's share of the circle of hues that is used, so that classes stay
+"""With class colours: the fraction of a class's sector of the hue circle that is used, so that classes stay
 apart; and how much the second hue of an object differs from its first."""
 
 
 class Appearance(NamedTuple):
-    """What an identity looks like: class, two colours (RGB 0..1), texture, how dark its rim is."""
+    """What an identity looks like: class id, two colours (RGB 0..1), texture, brightness of the rim."""
 
     class_id: int
     colors: tuple[PixelGrid, PixelGrid]
@@ -110,8 +109,7 @@ class Appearance(NamedTuple):
 
 
 class PlacedObject(NamedTuple):
-    """One object of a picture: who it is and how it looks, centre and radius in pixels, angle, where the
-    light is."""
+    """One object of an image: identity, look, centre and radius in pixels, angle, direction of light."""
 
     identity: int
     look: Appearance
@@ -122,7 +120,7 @@ class PlacedObject(NamedTuple):
 
 
 class DrawnImage(NamedTuple):
-    """A picture [H, W, 3] uint8 RGB and its objects: the box [B, 4] of the visible part, in fractions."""
+    """An image [H, W, 3] uint8 RGB and its objects: boxes [B, 4] of the visible parts, as fractions."""
 
     image: Image
     boxes_xywh: Floats
@@ -135,7 +133,7 @@ def _hsv_to_rgb(hue: float, saturation: float, value: float) -> PixelGrid:
 
 
 def identity_look(identity: int, *, has_class_colors: bool = False) -> Appearance:
-    """The look of one identity of the gallery, the same in every data set; classes take turns."""
+    """The look of one identity, the same in every data set; identities cycle through the classes."""
     rng = np.random.default_rng([0x5A4E, identity])
     label, hue = identity % len(NAMES), rng.random()
     if has_class_colors:
@@ -148,9 +146,9 @@ def identity_look(identity: int, *, has_class_colors: bool = False) -> Appearanc
 
 
 def draw_shapes(rng: Generator, size: Size, objects: ObjectOptions = MIXED) -> DrawnImage:
-    """One picture of this height and width; equal generators give equal pictures.
+    """One image of this height and width; equal generators draw equal images.
 
-    Of every object at least half is seen, and boxes enclose the pixels that it covers by half or more.
+    At least half of every object is visible; boxes enclose the pixels that it covers by half or more.
     """
     canvas = _background(rng, size)
     owner = np.full(size, -1, np.int16)
@@ -171,7 +169,7 @@ def draw_shapes(rng: Generator, size: Size, objects: ObjectOptions = MIXED) -> D
 
 
 def _mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Centre and size of the true pixels, as fractions."""
+    """Centre and size of the box around the mask, as fractions."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
@@ -180,7 +178,7 @@ def _mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
 
 
 def _illumination(rng: Generator, size: Size, depth: float) -> PixelGrid:
-    """[H, W] around 1: light that falls off to one side, and clouds."""
+    """[H, W] around 1: light that falls off to one side, plus smooth noise."""
     angle = rng.uniform(0, 2 * math.pi)
     rows, columns = np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1])
     slope = rows[:, None] * math.sin(angle) + columns[None] * math.cos(angle)
@@ -194,7 +192,7 @@ def _clouds(rng: Generator, size: Size, cells: int) -> PixelGrid:
 
 
 def _background(rng: Generator, size: Size) -> PixelGrid:
-    """[H, W, 3] in 0..1: two muted colours that run into one another, with grain, sometimes with planks."""
+    """[H, W, 3] in 0..1: two muted colours that blend into each other, with grain, sometimes with stripes."""
     hue = rng.random()
     first = _hsv_to_rgb(hue, rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
     second = _hsv_to_rgb(hue + rng.normal(0, 0.08), rng.uniform(0, 0.35), rng.uniform(0.25, 0.9))
@@ -214,7 +212,7 @@ def _planks(rng: Generator, size: Size) -> PixelGrid:
 
 
 def _place_objects(rng: Generator, size: Size, objects: ObjectOptions) -> list[PlacedObject]:
-    """Objects from back to front; one that would hide too much of another, or of itself, is not placed."""
+    """Objects from back to front; none hides too much of another, and none is cut too much."""
     placed: list[PlacedObject] = []
     owner = np.full(size, -1, np.int16)
     full: list[int] = []
@@ -232,7 +230,7 @@ def _place_objects(rng: Generator, size: Size, objects: ObjectOptions) -> list[P
 
 
 def _random_object(rng: Generator, size: Size, objects: ObjectOptions) -> PlacedObject:
-    """Sizes are spread evenly in the logarithm, so small objects are as frequent as large ones."""
+    """Sizes are uniform in their logarithm, so small objects are as frequent as large ones."""
     low, high = (math.log(share * min(size)) for share in objects.radii)
     radius = max(LEAST_RADIUS, math.exp(rng.uniform(low, max(low, high))))
     centre = rng.uniform(0, size[1]), rng.uniform(0, size[0])
@@ -244,7 +242,7 @@ def _random_object(rng: Generator, size: Size, objects: ObjectOptions) -> Placed
 
 
 def _points(rows: slice, columns: slice, one: PlacedObject) -> PixelGrid:
-    """[2, h, w] pixel centres of a window in the coordinates of the object."""
+    """[2, h, w] pixel centres of a window, in the coordinates of the object."""
     y, x = np.mgrid[rows, columns].astype(np.float32) + 0.5
     x, y = (x - one.center_xy[0]) / one.radius, (y - one.center_xy[1]) / one.radius
     cos, sin = math.cos(one.angle), math.sin(one.angle)
@@ -252,14 +250,14 @@ def _points(rows: slice, columns: slice, one: PlacedObject) -> PixelGrid:
 
 
 def _object_window(size: Size, one: PlacedObject, *, reach: float) -> tuple[slice, slice]:
-    """Rows and columns of the picture within `reach` radii of the object, and a pixel more."""
+    """Rows and columns of the image within `reach` radii of the object, plus one pixel."""
     (x, y), extent = one.center_xy, one.radius * reach + 1
     rows = slice(max(0, int(y - extent)), max(0, min(size[0], int(y + extent) + 1)))
     return rows, slice(max(0, int(x - extent)), max(0, min(size[1], int(x + extent) + 1)))
 
 
 def _object_mask(owner: NDArray[np.int16], one: PlacedObject) -> tuple[NDArray[np.bool_], int]:
-    """The pixels of its window that the object covers by half; its area in pixels, that outside included."""
+    """The pixels of its window that the object covers by half, and its whole area, also outside the image."""
     distance = SHAPES[NAMES[one.look.class_id]]
     inside = distance(_points(*_object_window(owner.shape, one, reach=1), one)) < 0
     reach = int(one.radius) + 2
@@ -274,7 +272,7 @@ def _mark_owner(owner: NDArray[np.int16], one: PlacedObject, number: int) -> Non
 
 
 def _paint(canvas: PixelGrid, owner: NDArray[np.int16], one: PlacedObject, *, number: int) -> None:
-    """Shadow first, then the object, into the canvas [H, W, 3]; its pixels become `number` in owner."""
+    """Draw the shadow, then the object, on the canvas [H, W, 3]; its pixels become `number` in owner."""
     distance = SHAPES[NAMES[one.look.class_id]]
     shift = 0.12 * one.radius
     x, y = one.center_xy
@@ -291,7 +289,7 @@ def _paint(canvas: PixelGrid, owner: NDArray[np.int16], one: PlacedObject, *, nu
 
 
 def _surface(points: PixelGrid, edge: PixelGrid, one: PlacedObject) -> PixelGrid:
-    """[h, w, 3]: texture, a darker rim, and light from one side."""
+    """[h, w, 3]: the texture, a darker rim, and light from one side."""
     look = one.look
     mix = TEXTURES[look.texture](points)[..., None]
     colour = look.colors[0] * (1 - mix) + look.colors[1] * mix

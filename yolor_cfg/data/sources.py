@@ -1,4 +1,4 @@
-"""One way to open a data set, whatever its format: that is detected, never asked for."""
+"""One way to open a data set; its format is detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolor_cfg.errors import DataError
 
 KINDS = (
     "a Darknet .data file, a YOLO .yaml file, COCO's .json, a Pascal VOC folder, "
-    "a folder with images/ and labels/, a .txt list of pictures"
+    "a folder with images/ and labels/, a .txt list of images"
 )
 STRICT = LabelChecks()
 ListingReader = Callable[[str, SplitName], ImageListing]
@@ -25,7 +25,7 @@ READERS_BY_SUFFIX: dict[str, ListingReader] = {
     ".json": coco.list_images,
     ".txt": folder.list_text_file,
 }
-# What describes a folder, in the order in which it is believed where there are several.
+# The files that may describe a folder; the first pattern that matches counts.
 DESCRIPTIONS = ("*.data", "data.y*ml", "*.yaml", "*.yml")
 INSTANCES = {"train": ("train", "trn"), "val": ("val", "valid"), "test": ("test", "val", "valid")}
 
@@ -38,27 +38,27 @@ def open_data(
     checks: LabelChecks = STRICT,
     caches: bool = True,
 ) -> Dataset:
-    """The pictures and labels of one split, read and checked.
+    """The images and labels of one split, read and checked.
 
-    `classes` is how many the network has: data that name another number are refused. `caches` False neither
-    reads nor writes remembered sizes of pictures.
+    `classes` is the number of classes of the network: data with another number of names are an error.
+    With `caches` False the cache of image sizes is neither read nor written.
     """
     origin = os.fspath(path)
     reader, place = _find_reader(origin, split)
     listing = reader(place, split)
     if classes is not None and listing.names and len(listing.names) != classes:
         raise DataError(
-            "the data and the network differ in their number of classes",
+            "the data set and the network differ in the number of classes",
             path=place,
-            found=f"{len(listing.names)} in the data",
-            allowed=f"{classes} as in the network",
-            hint=f"yolor cfg set-classes {len(listing.names)} makes a network for these data",
+            found=f"{len(listing.names)} in the data set",
+            allowed=f"{classes}, as in the network",
+            hint=f"yolor cfg set-classes {len(listing.names)} fits the network to this data set",
         )
     return scan(listing, place, checks=checks, classes=classes, caches=caches)
 
 
 def _find_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
-    """How to read it, and what: a folder may hold a file that describes it."""
+    """The reader and the path to read: a folder may contain a file that describes it."""
     if os.path.isdir(path):
         return _folder_reader(path, split)
     if not os.path.exists(path):
@@ -77,7 +77,7 @@ def _folder_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
                 "several files describe this folder",
                 path=path,
                 found=", ".join(files),
-                hint="give the one that is meant",
+                hint="give the path of one of them",
             )
     instances = _find_instances_file(path, split)
     if instances:
@@ -86,7 +86,7 @@ def _folder_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
 
 
 def _find_instances_file(path: str, split: SplitName) -> str | None:
-    """COCO's file for the split in annotations/, or Roboflow's in the folder of the split."""
+    """COCO's annotation file of the split in annotations/, or Roboflow's in the folder of the split."""
     for word in INSTANCES[split]:
         for pattern in (f"annotations/instances_{word}*.json", f"{word}/_annotations.coco.json"):
             files = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
@@ -96,7 +96,7 @@ def _find_instances_file(path: str, split: SplitName) -> str | None:
 
 
 def _detect_reader(path: str) -> ListingReader:
-    """For a file whose ending says nothing: by the first line that has something to say."""
+    """For a file with an unknown suffix: decided by the first line that is neither blank nor a comment."""
     with open(path, "rb") as file:
         lines = file.read(4096).decode("utf-8-sig", "replace").splitlines()
     first = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
@@ -105,4 +105,4 @@ def _detect_reader(path: str) -> ListingReader:
     for sign, reader in (("=", darknet.list_images), (":", yolo.list_images)):
         if sign in first:
             return reader
-    raise DataError("not a description of a data set", path=path, found=first[:60], allowed=KINDS)
+    raise DataError("does not describe a data set", path=path, found=first[:60], allowed=KINDS)

@@ -1,4 +1,4 @@
-"""What passes between the readers, the recipes, the loader and the scores.
+"""The types shared by the readers, the transforms, the data loader and the evaluation.
 
 Legend: N images, B boxes of one image, T boxes of all images, K classes, C channels, H W size of an image.
 """
@@ -25,10 +25,10 @@ Fix = Literal["clip", "drop"]
 
 
 class LabelChecks(NamedTuple):
-    """What happens to faulty labels (None: an error that lists them) and to unreadable pictures.
+    """How to treat faulty labels (None: an error that lists them) and unreadable images.
 
-    "clip" cuts boxes at the border of the picture and drops what cannot be mended, "drop" drops every faulty
-    label. `strict` makes an unreadable picture an error; else it is named and left out.
+    "clip" clips boxes to the image and drops labels that cannot be fixed; "drop" drops every faulty label.
+    `strict` makes an unreadable image an error; otherwise it is reported and skipped.
     """
 
     fix: Fix | None = None
@@ -36,7 +36,7 @@ class LabelChecks(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong or was put right; `line` is 0 where the file has no lines to name."""
+    """One fault, or one thing that was fixed; `line` is 0 if it belongs to no line."""
 
     path: str
     line: int
@@ -49,10 +49,10 @@ class Problem(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One picture and its boxes: centre, width and height as fractions of the picture.
+    """One image and its boxes: centre, width and height as fractions of the image.
 
-    `identities` are -1 where none is given; `areas` are pixels^2 as annotated, else the box's width x height;
-    a crowd box stands for many objects: it is not trained on and counts as COCO says in a test.
+    `identities` are -1 if none are given; `areas` are in pixels^2, as annotated, else width x height of the
+    box; a crowd box stands for many objects: it is not trained on, and tests treat it as COCO does.
     """
 
     image: str
@@ -66,9 +66,9 @@ class Sample(NamedTuple):
 
 
 class Samples(Sequence[Sample]):
-    """All samples kept in columns: boxes of all images [T, 4], image i owning rows starts[i]:starts[i + 1].
+    """All samples, stored in columns: boxes of all images [T, 4]; image i has rows starts[i]:starts[i + 1].
 
-    A hundred thousand samples are a few arrays, not half a million. What it hands out are views of them.
+    A hundred thousand samples are a few arrays instead of half a million; the samples returned are views.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Samples(Sequence[Sample]):
 
 
 class BoxColumns(NamedTuple):
-    """The boxes of all samples, one row each: see `Sample`."""
+    """The labels of all samples, one row per box; see `Sample`."""
 
     boxes_xywh: Floats
     classes: Integers
@@ -130,7 +130,7 @@ class BoxColumns(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Pictures with boxes, whatever format they came in; `category_ids` are COCO's ids of the classes."""
+    """Images with labels, whatever their format; `category_ids` are COCO's ids of the classes."""
 
     names: tuple[str, ...]
     samples: Sequence[Sample]
@@ -141,7 +141,7 @@ class Dataset(NamedTuple):
 
 
 class LabeledImage(NamedTuple):
-    """What `fetch` gives: a picture [H, W, C] uint8, not to be written into; its boxes without crowds."""
+    """What `fetch` returns: an image [H, W, C] uint8, read-only, and its labels without crowds."""
 
     image: Image
     boxes_xywh: Floats
@@ -149,9 +149,9 @@ class LabeledImage(NamedTuple):
 
 
 class BatchItem(NamedTuple):
-    """What a recipe gives: pixels [H, W, C], uint8 or float32 in 0..1, and boxes as fractions of them.
+    """What a transform returns: an image [H, W, C], uint8 or float32 in 0..1, and boxes as fractions of it.
 
-    `placement` brings boxes back to the picture; None where pixels of several pictures are mixed.
+    `placement` maps boxes back to the original image; None if several images are mixed.
     """
 
     image: InputPixels
@@ -165,13 +165,13 @@ BatchItemLike = BatchItem | tuple[InputPixels, Floats, Integers]
 
 
 class Transform(Protocol):
-    """Makes one item of picture `index`, and of others that it fetches, with the generator it is given."""
+    """Makes one item from image `index`, and from others that it fetches, with the given generator."""
 
     def __call__(self, index: int, rng: np.random.Generator, fetch: Fetch) -> BatchItemLike: ...
 
 
 class SizedTransform(Transform, Protocol):
-    """A recipe that can be had for another input size, for batches whose sizes differ."""
+    """A transform whose input size can be replaced, for batches of different sizes."""
 
     def replace_size(self, size: Size) -> Transform: ...
 
@@ -179,7 +179,7 @@ class SizedTransform(Transform, Protocol):
 class Batch(NamedTuple):
     """Images [N, C, H, W] RGB, uint8 or float32 in 0..1, and targets [T, 6] float32.
 
-    A target is: number of the image in the batch, class, centre x y, width, height as fractions of the input.
+    A target is: image index in the batch, class id, centre x y, width, height as fractions of the input.
     """
 
     images: Tensor

@@ -1,4 +1,4 @@
-"""The drawn data set as files: pictures, text labels, Darknet's .data and .names, COCO's JSON."""
+"""Writes the synthetic data set: images, text labels, Darknet's .data and .names, COCO's JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from yolor_cfg.files import replace_file
 from yolor_cfg.images.types import Size
 
 VAL_EVERY = 5
-"""One picture in so many is for testing."""
+"""One image in this many is held out for validation."""
 JPEG_QUALITY = 92
 
 
 class ShapesOptions(NamedTuple):
-    """What is drawn: how many pictures, of which height and width, with what objects; how many of them are
-    held back for testing (None: a fifth); whether labels name identities too, in six columns as JDE's."""
+    """What is drawn: the number of images, their height and width, the objects; how many images are held out
+    for validation (None: a fifth); whether labels have identities too (six columns, as JDE's)."""
 
     image_count: int
     size: Size = (320, 320)
@@ -32,16 +32,16 @@ class ShapesOptions(NamedTuple):
 
     @property
     def train_count(self) -> int:
-        """The number of pictures to train on; they come first."""
+        """The number of training images; they come first."""
         held = max(1, self.image_count // VAL_EVERY) if self.val_count is None else self.val_count
         return self.image_count - held
 
 
 def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) -> Path:
-    """The .data file of a new data set.
+    """Write a new data set and return its .data file.
 
-    Picture i depends on (seed, i, size, objects) alone. The JSON has identities as track_id. A folder that
-    already holds such a data set is left alone: DataError.
+    Image i depends only on (seed, i, size, objects). The JSON has identities as track_id. Raises DataError if
+    the folder already contains such a data set.
     """
     assert 0 <= wanted.train_count <= wanted.image_count, wanted
     root = Path(folder)
@@ -69,7 +69,7 @@ def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) ->
 def _write_image(
     root: Path, name: str, rng: np.random.Generator, *, wanted: ShapesOptions
 ) -> tuple[str, DrawnImage]:
-    """The picture and its labels, and what was drawn without its pixels."""
+    """Write one image and its labels; returns what was drawn, without the pixels."""
     drawing = draw_shapes(rng, wanted.size, wanted.objects)
     bgr = cv2.cvtColor(drawing.image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
@@ -86,7 +86,7 @@ def _label_lines(drawing: DrawnImage, identities: bool) -> Iterator[str]:
 
 
 def _coco_document(part: Sequence[tuple[str, DrawnImage]], size: Size) -> dict[str, Any]:
-    """COCO's document: ids from 1, boxes in whole pixels."""
+    """The COCO JSON document: ids from 1, boxes in whole pixels."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (name, drawing) in enumerate(part, 1):
@@ -113,5 +113,5 @@ def _annotations(drawing: DrawnImage, size: Size) -> Iterator[dict[str, Any]]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Whole or not at all; the .data file comes last, so a broken run leaves none."""
+    """Atomic; the .data file is written last, so an interrupted run leaves none."""
     replace_file(path, lambda file: file.write(text.encode()), fault=DataError, force=True)

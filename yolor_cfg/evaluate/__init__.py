@@ -1,1 +1,1 @@
-"""How good a network is: the truth, the detections, and the figures that compare them."""
+"""Evaluation: ground truth, detections, and the metrics that compare them."""

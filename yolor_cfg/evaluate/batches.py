@@ -1,6 +1,6 @@
-"""The images of a test as the network takes them: YOLOR's rectangles of similar aspect, or one fixed size.
+"""Test batches: YOLOR's rectangles of images with similar aspect ratio, or one fixed size.
 
-Legend: N images, H W input.
+Legend: N images, H W size of the input.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from yolor_cfg.images.read import read_image
 from yolor_cfg.images.types import Size
 
 YOLOR_MULTIPLE = 64
-"""YOLOR's rectangles are multiples of it, whatever the strides of the network."""
+"""The sides of YOLOR's rectangles are multiples of this, whatever the strides of the network."""
 
 
 class ImagePlan(NamedTuple):
-    """Which image is prepared how: its number in the data set and the size of its input, None for the one
-    that the network has."""
+    """The index of an image in the data set and its input size; None means the network's own size."""
 
     image: int
     size: Size | None
 
 
 class Group(NamedTuple):
-    """Images of one input size: pixels [N, C, H, W] float32 in 0..1, their numbers, where they lie."""
+    """Images of one input size: pixels [N, C, H, W] float32 in 0..1, their indices, their placements."""
 
     pixels: NDArray[np.float32]
     images: tuple[int, ...]
@@ -44,7 +43,7 @@ class Group(NamedTuple):
 
 
 class LoadedBatch(NamedTuple):
-    """A batch by input size, the images that could not be read with the reason, and the seconds it took."""
+    """A batch grouped by input size, the unreadable images with the reasons, and the seconds it took."""
 
     groups: tuple[Group, ...]
     skipped: tuple[tuple[int, str], ...]
@@ -52,21 +51,21 @@ class LoadedBatch(NamedTuple):
 
 
 def rectangle_plans(sizes: NDArray[np.int32], *, batch_size: int, rules: RectRules) -> list[ImagePlan]:
-    """All images [N, 2] by aspect, those of a batch in the smallest rectangle for them, as YOLOR tests.
+    """All images (sizes [N, 2]) sorted by aspect ratio, each batch in its smallest rectangle, as in YOLOR.
 
-    The rectangle of an image does not depend on how the images are then dealt to processes.
+    The rectangle of an image does not depend on how the images are later split among processes.
     """
     batches = rect_batches(sizes, batch_size=batch_size, rules=rules)
     return [ImagePlan(int(image), batch.size) for batch in batches for image in batch.indices]
 
 
 def rectangle_multiple(graph: Graph) -> int:
-    """What the sides of rectangles are multiples of: 64, more where the network's largest stride needs it."""
+    """The least common multiple of 64 and the network's largest stride."""
     return int(np.lcm(YOLOR_MULTIPLE, graph.largest_stride))
 
 
 def split_batches(plans: Sequence[ImagePlan], batch_size: int) -> Iterator[list[ImagePlan]]:
-    """Batches of neighbours that have one size."""
+    """Batches of consecutive images of equal size."""
     batch: list[ImagePlan] = []
     for plan in plans:
         if batch and (len(batch) == batch_size or plan.size != batch[0].size):
@@ -90,7 +89,7 @@ def prepare(sample: Sample, graph: Graph, *, plan: ImagePlan, how: str) -> Netwo
 def load_batch(
     samples: Sequence[Sample], graph: Graph, *, batch: Sequence[ImagePlan], how: str
 ) -> LoadedBatch:
-    """The batch; an image that cannot be read is left out and named."""
+    """The batch, without unreadable images, which are listed in `skipped`."""
     start = time.perf_counter()
     items: dict[int, NetworkInput] = {}
     skipped = []
@@ -103,7 +102,7 @@ def load_batch(
 
 
 def group_by_size(items: Mapping[int, NetworkInput]) -> Iterator[Group]:
-    """The images, by number, in groups of one input size."""
+    """The images, by index, in groups of one input size."""
     for shape in dict.fromkeys(item.pixels.shape for item in items.values()):
         same = {image: item for image, item in items.items() if item.pixels.shape == shape}
         pixels = np.stack([item.pixels for item in same.values()])
@@ -113,7 +112,7 @@ def group_by_size(items: Mapping[int, NetworkInput]) -> Iterator[Group]:
 def load_batches(
     samples: Sequence[Sample], graph: Graph, *, batches: Sequence[Sequence[ImagePlan]], how: str
 ) -> Iterator[LoadedBatch]:
-    """The batches in order, each prepared in a thread while the one before is looked at."""
+    """The batches in order; a thread loads the next one while the current one is used."""
     with ThreadPoolExecutor(1) as thread:
         coming = None
         for batch in batches:

@@ -1,6 +1,6 @@
-"""COCO's 12 numbers and the AP of each category, by pycocotools or by faster-coco-eval, from arrays.
+"""COCO's 12 metrics and the AP of each category, by pycocotools or faster-coco-eval, from arrays.
 
-Legend: N images, K classes, D detections; in `precision` T IoUs, R recalls, A areas, M limits of detections.
+Legend: N images, K classes, D detections; in `precision` T IoUs, R recalls, A areas, M detection limits.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 CATEGORY_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 ENGINES = ("auto", "pycocotools", "faster")
 ABSENT = -1.0
-"""What COCO's tools say where the truth has no such boxes."""
+"""What COCO's tools return if the ground truth has no such boxes."""
 ANY_AREA, MOST_DETECTIONS = 0, 2
-"""Places in pycocotools' tables: boxes of all sizes; the 100 best of an image."""
+"""Indices into pycocotools' tables: boxes of all sizes; the 100 best detections per image."""
 
 
 class CocoScores(NamedTuple):
-    """`numbers` by name; `categories` [K, 6] has a column for each of CATEGORY_NUMBERS. -1 stands where the
-    truth has no such boxes. `engine` is who counted."""
+    """`numbers` by name; `categories` [K, 6] has a column for each of CATEGORY_METRICS. -1 means that the
+    ground truth has no such boxes. `engine` is the library used."""
 
     numbers: dict[str, float]
     categories: Doubles
@@ -36,10 +36,10 @@ class CocoScores(NamedTuple):
 
 
 def score_coco(ground: GroundTruth, detections: Doubles, *, engine: str = "auto") -> CocoScores:
-    """The scores of detections [D, 7] over all images of the truth, those without detections too.
+    """The scores of detections [D, 7] over all images of the ground truth, also those without detections.
 
-    Nothing is printed and no file is written. `auto` takes the faster engine where it is installed; its
-    figures are the same.
+    Prints nothing and writes no file. `auto` uses the faster engine if it is installed; the results are the
+    same.
     """
     engine = choose_engine(engine)
     home = import_module("faster_coco_eval" if engine == "faster" else "pycocotools.coco")
@@ -57,7 +57,7 @@ def score_coco(ground: GroundTruth, detections: Doubles, *, engine: str = "auto"
 
 
 def choose_engine(engine: str) -> str:
-    """`pycocotools` or `faster`; raises MissingExtra where the faster one is asked for and not installed."""
+    """`pycocotools` or `faster`; raises MissingExtra if the faster one is requested but not installed."""
     if engine not in ENGINES:
         raise CfgError("unknown engine", found=engine, allowed=ENGINES)
     installed = find_spec("faster_coco_eval") is not None
@@ -73,7 +73,7 @@ def _evaluator_class(engine: str) -> Any:
 
 
 def _to_coco_truth(coco: Any, ground: GroundTruth) -> Any:
-    """The truth as COCO's object. Numbers start at 1: to its matching an annotation 0 is no annotation."""
+    """The ground truth as a COCO object. Ids start at 1: its matching takes annotation id 0 for no match."""
     columns = (ground.images, ground.classes, ground.boxes_ltwh, ground.areas, ground.crowd)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     coco.dataset = {
@@ -96,7 +96,7 @@ def _to_coco_truth(coco: Any, ground: GroundTruth) -> Any:
 
 
 def _to_coco_detections(truth: Any, empty: Any, *, detections: Doubles) -> Any:
-    """The detections as COCO's object; `loadRes` of pycocotools fails where there are none."""
+    """The detections as a COCO object; pycocotools' `loadRes` fails on an empty list."""
     if len(detections):
         return truth.loadRes(detections + np.array([1, 0, 0, 0, 0, 0, 1]))
     empty.dataset = {**truth.dataset, "annotations": []}
@@ -105,7 +105,7 @@ def _to_coco_detections(truth: Any, empty: Any, *, detections: Doubles) -> Any:
 
 
 def _category_metrics(precision: NDArray[np.float64]) -> Doubles:
-    """[K, 6] from precision [T, R, K, A, M]; IoUs are 0.5, 0.55 ... 0.95."""
+    """[K, 6] from precision [T, R, K, A, M]; the IoUs are 0.5, 0.55 ... 0.95."""
     best = precision[..., MOST_DETECTIONS]
     all_areas = best[..., ANY_AREA]
     tables = [all_areas, all_areas[0:1], all_areas[5:6], best[..., 1], best[..., 2], best[..., 3]]
@@ -113,7 +113,7 @@ def _category_metrics(precision: NDArray[np.float64]) -> Doubles:
 
 
 def _present_means(table: NDArray[np.float64]) -> Doubles:
-    """[K] means of [T, R, K] without the -1 of what is absent."""
+    """[K] means of [T, R, K], ignoring the -1 of absent entries."""
     there = table > ABSENT
     count = there.sum(axis=(0, 1))
     total = np.where(there, table, 0).sum(axis=(0, 1))

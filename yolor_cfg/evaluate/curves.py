@@ -1,6 +1,6 @@
-"""Precision and recall as YOLOR counts them: by class, against confidence, and their AP.
+"""Precision and recall as YOLOR computes them: per class, against confidence, and their AP.
 
-Legend: K classes, D detections of one class, I IoU thresholds, X places on an axis of confidence or recall.
+Legend: K classes, D detections of one class, I IoU thresholds, X points on an axis of confidence or recall.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AXIS = np.linspace(0, 1, 1001)
 RECALLS = np.linspace(0, 1, 101)
 CONFIDENCE = 0.1
-"""Where YOLOR reads precision and recall."""
+"""The confidence at which YOLOR reports precision and recall."""
 TAIL = 1e-3
 """How far beyond the last recall YOLOR's curve falls to 0."""
 
 
 class Curves(NamedTuple):
-    """Figures of each class; NaN where the truth has none of it.
+    """Metrics of each class; NaN if the ground truth has none of it.
 
-    images, labels [K] how many images and true boxes; precision, recall, f1 [K, X] against the confidence in
-    AXIS; envelope [K, X] the best precision at a recall of AXIS or more, at IoU 0.5; ap [K, I] at THRESHOLDS.
+    images, labels [K]: numbers of images and true boxes; precision, recall, f1 [K, X]: against confidence,
+    AXIS; envelope [K, X]: the best precision at a recall of AXIS or more, at IoU 0.5; ap [K, I]: at
+    THRESHOLDS.
     """
 
     images: Integers
@@ -43,7 +44,7 @@ class Curves(NamedTuple):
 
     @property
     def mean(self) -> Means:
-        """Means over the classes that are there, P, R and F1 at YOLOR's confidence; zeros if none is."""
+        """Means over the classes in the ground truth (zeros without any), P, R, F1 at YOLOR's confidence."""
         there = self.labels > 0
         if not there.any():
             return Means(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -52,7 +53,7 @@ class Curves(NamedTuple):
 
 
 class Means(NamedTuple):
-    """What YOLOR prints in its row `all`, and F1."""
+    """What YOLOR prints in its row `all`, plus F1."""
 
     precision: float
     recall: float
@@ -62,7 +63,7 @@ class Means(NamedTuple):
 
 
 def compute_curves(ground: GroundTruth, detections: Doubles) -> Curves:
-    """YOLOR's figures of detections [D, 7]; crowds count nowhere."""
+    """YOLOR's metrics for detections [D, 7]; crowds are ignored."""
     ground = ground.select_boxes(~ground.crowd)
     order = score_order(detections)
     right = true_positive_flags(best_matches(ground, detections), order, THRESHOLDS)[order]
@@ -78,7 +79,7 @@ def compute_curves(ground: GroundTruth, detections: Doubles) -> Curves:
 def _class_curves(
     right: Flags, scores: Doubles, boxes: int
 ) -> tuple[Doubles, Doubles, Doubles, Doubles, Doubles]:
-    """precision, recall, f1, envelope [X], ap [I] of one class; right [D, I] and scores [D], best first."""
+    """precision, recall, f1, envelope [X], ap [I] of one class; right [D, I], scores [D], best first."""
     if not boxes:
         nothing = np.full(len(AXIS), np.nan)
         return nothing, nothing, nothing, nothing, np.full(len(THRESHOLDS), np.nan)
@@ -87,7 +88,7 @@ def _class_curves(
         return nothing, nothing, nothing, nothing, np.zeros(len(THRESHOLDS))
     found = right.cumsum(axis=0)
     recall, precision = found / boxes, found / np.arange(1, len(scores) + 1)[:, None]
-    # Above the best score nothing is detected: recall is 0; precision stays that of the best one.
+    # Above the best score nothing is detected: recall is 0, and precision stays that of the best detection.
     r = np.interp(-AXIS, -scores, recall[:, 0], left=0)
     p = np.interp(-AXIS, -scores, precision[:, 0])
     f1 = np.divide(2 * p * r, p + r, out=np.zeros_like(p), where=p + r > 0)
@@ -96,7 +97,7 @@ def _class_curves(
 
 
 def envelope(recall: Doubles, precision: Doubles, places: Doubles) -> Doubles:
-    """The precision at these recalls, linear between the points of the curve once it never rises."""
+    """The precision at these recalls: the curve made monotonically falling, interpolated linearly."""
     end = min(float(recall[-1]) + TAIL, 1.0)
     steps = np.concatenate([[0.0], recall, [end]])
     heights = np.concatenate([[0.0], precision, [0.0]])
@@ -105,6 +106,6 @@ def envelope(recall: Doubles, precision: Doubles, places: Doubles) -> Doubles:
 
 
 def average_precision(recall: Doubles, precision: Doubles) -> float:
-    """The area below the envelope at 101 recalls, by trapezoids; recall and precision [D], best first."""
+    """The area under the envelope by the trapezoidal rule at 101 recalls; recall and precision [D]."""
     heights = envelope(recall, precision, RECALLS)
     return float(((heights[1:] + heights[:-1]) / 2 * np.diff(RECALLS)).sum())

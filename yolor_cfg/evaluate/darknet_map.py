@@ -1,8 +1,8 @@
-"""C Darknet's own mean average precision (`detector map`), with its counts at a threshold.
+"""C Darknet's own mean average precision (`detector map`), with its counts at a confidence threshold.
 
-Legend: K classes, D detections [D, 7] as in `ground.ROW`, T true boxes. A detection belongs to the true box
-of its class that it overlaps most, if above the threshold; the best of those that share a box is right.
-Every class counts in the mean, with 0 if the truth has none of it.
+Legend: K classes, D detections [D, 7] as in `ground_truth.ROW`, T true boxes. A detection is matched to the
+true box of its class with the largest IoU, if that is above the threshold; of those matched to one box, the
+best is a true positive. Every class counts in the mean, with 0 if the ground truth has none of it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integer
 from yolor_cfg.evaluate.matching import best_matches, first_claims, score_order
 
 POINTS = {"area": 0, "voc": 11, "coco": 101}
-"""How Darknet averages: the area under the curve, or precision at so many recalls."""
+"""How Darknet computes AP: the area under the curve (0), or the mean precision at this many recalls."""
 CONF = 0.005
 IOU = 0.45
-"""What `detector map` detects with; the network's own kind of suppression."""
+"""The confidence threshold and IoU of NMS in `detector map`; the kind of NMS is the network's own."""
 REPORT_CONF = 0.25
-"""The score above which it counts true and false positives."""
+"""The confidence threshold above which it counts true and false positives."""
 
 
 class DarknetScores(NamedTuple):
-    """`ap` [K], their mean, and at `reported`: right and wrong detections [K], true boxes not found,
-    precision, recall, F1 and the mean IoU over all detections, wrong ones as 0."""
+    """`ap` [K], its mean, and at `reported`: true and false positives [K], false negatives, precision,
+    recall, F1, and the mean IoU over all detections, where false positives count as 0."""
 
     ap: Doubles
     map: float
@@ -46,10 +46,10 @@ def score_darknet(
     iou: float = 0.5,
     reported: float = REPORT_CONF,
 ) -> DarknetScores:
-    """What C Darknet's `detector map -points N -iou_thresh IOU -thresh REPORTED` says.
+    """The results of C Darknet's `detector map -points N -iou_thresh IOU -thresh REPORTED`.
 
-    Counts above `reported` go to the best detection of a box. Darknet takes them in the order of its last
-    class, which can give a box to a second detection; its AP does not depend on that.
+    Above `reported` the best detection of a box counts. Darknet goes through them in the order of its last
+    class, which can match a box to a second detection; its AP does not depend on that.
     """
     ground = ground.select_boxes(~ground.crowd)
     count = len(ground.names)
@@ -74,7 +74,7 @@ def _divide(part: float, whole: float) -> float:
 
 
 def _ap(right: Flags, boxes: int, points: int) -> float:
-    """Average precision of one class; right [D], best first."""
+    """Average precision of one class; `right` [D], by descending score."""
     if not boxes or not len(right):
         return 0.0
     found = right.cumsum()
@@ -84,7 +84,7 @@ def _ap(right: Flags, boxes: int, points: int) -> float:
         best_from = np.flip(np.maximum.accumulate(np.flip(precision)))
         place = np.searchsorted(recall, wanted)  # the first rank that reaches the recall
         return float(np.append(best_from, 0)[place].sum() / points)
-    # Between two ranks Darknet takes the best precision from the earlier one on, so its curve runs a little
-    # above that of the VOC kit; before the first rank precision and recall are 0.
+    # Between two ranks Darknet uses the best precision from the earlier one on, so its curve lies slightly
+    # above that of the VOC devkit; before the first rank precision and recall are 0.
     heights = np.flip(np.maximum.accumulate(np.flip(np.concatenate([[0.0], precision]))))
     return float((np.diff(np.concatenate([[0.0], recall])) * heights[:-1]).sum())

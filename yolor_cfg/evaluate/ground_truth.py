@@ -1,4 +1,4 @@
-"""The truth that detections are compared with, as arrays, from a Dataset or from a COCO JSON file.
+"""Ground truth as arrays, from a Dataset or from a COCO JSON file.
 
 Legend: N images, T true boxes, K classes, D detections.
 """
@@ -21,14 +21,14 @@ Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 MOST_PROBLEMS = 20
 ROW = 7
-"""Values of a detection: number of the image, left, top, width, height in its pixels, score, class."""
+"""Values of a detection: image index, left, top, width, height in pixels of the image, score, class id."""
 
 
 class GroundTruth(NamedTuple):
-    """The true boxes of all images: boxes_ltwh [T, 4] left, top, width, height in pixels, and of each box the
-    number of its image, its class, its area in pixels^2 as annotated, and whether it is a crowd.
+    """The true boxes of all images: boxes_ltwh [T, 4] left, top, width, height in pixels, and for each box
+    its image index, its class id, its annotated area in pixels^2, and whether it is a crowd.
 
-    Images and classes have numbers from 0; `image_ids` and `category_ids` are what files call them.
+    Image indices and class ids count from 0; `image_ids` and `category_ids` are the ids used in files.
     `sizes` [N, 2] are height, width.
     """
 
@@ -44,7 +44,7 @@ class GroundTruth(NamedTuple):
     crowd: Flags
 
     def select_boxes(self, rows: Flags | Integers) -> GroundTruth:
-        """The same images with only those boxes."""
+        """The same images with only the selected boxes."""
         return self._replace(
             images=self.images[rows],
             boxes_ltwh=self.boxes_ltwh[rows],
@@ -54,26 +54,26 @@ class GroundTruth(NamedTuple):
         )
 
     def drop_images(self, images: Sequence[int]) -> GroundTruth:
-        """The images keep their numbers, but those given have no true boxes: they could not be looked at."""
+        """The same ground truth without the boxes of the given images; all images keep their indices."""
         return self.select_boxes(~np.isin(self.images, list(images)))
 
 
 def no_detections() -> Doubles:
-    """[0, 7]."""
+    """An empty array of detections [0, 7]."""
     return np.zeros((0, ROW))
 
 
 def problem_lines(dataset: Dataset) -> list[str]:
-    """What was wrong with labels and pictures, and what was put right: the first ones, then how many."""
+    """The problems of a data set, one line each: the first ones, then the total."""
     lines = [str(problem) for problem in dataset.problems]
     if len(lines) <= MOST_PROBLEMS:
         return lines
-    return [*lines[:MOST_PROBLEMS], f"{dataset.origin}: {len(lines)} in all, yolor data check -v shows them"]
+    return [*lines[:MOST_PROBLEMS], f"{dataset.origin}: {len(lines)} in all, yolor data check -v lists them"]
 
 
 def dataset_ground_truth(dataset: Dataset) -> GroundTruth:
-    """The truth of a Dataset, with its true areas and crowds; where it has no COCO ids, classes go by their
-    number."""
+    """The ground truth of a Dataset, with annotated areas and crowds; without COCO ids, category ids are
+    class ids."""
     samples = tuple(dataset.samples)
     sizes = np.array([sample.size for sample in samples], dtype=np.int64).reshape(-1, 2)
     counts = [len(sample.classes) for sample in samples]
@@ -101,12 +101,12 @@ def _concat(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
 
 
 def coco_ground_truth(path: str | Path) -> GroundTruth:
-    """The truth in a COCO JSON file. All its images count, those without boxes too; boxes of images or
-    categories that it does not list count nowhere, as in pycocotools."""
+    """The ground truth of a COCO JSON file. All its images count, also those without boxes; as in
+    pycocotools, boxes of images or categories that it does not list are ignored."""
     document = read_json(path)
     if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
         raise DataError(
-            "this is no COCO ground truth",
+            "not COCO ground truth",
             path=str(path),
             found=describe_json(document),
             allowed="an object with images, annotations, categories",
@@ -115,7 +115,7 @@ def coco_ground_truth(path: str | Path) -> GroundTruth:
         return _parse_coco(document)
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise DataError(
-            "this COCO ground truth cannot be read", path=str(path), found=f"{type(fault).__name__}: {fault}"
+            "malformed COCO ground truth", path=str(path), found=f"{type(fault).__name__}: {fault}"
         ) from None
 
 
@@ -146,20 +146,20 @@ def _parse_coco(document: dict[str, Any]) -> GroundTruth:
 
 
 def read_json(path: str | Path) -> Any:
-    """What the file holds; raises DataError when it is not there or is no JSON."""
+    """The content of a JSON file; raises DataError if it is missing or not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as fault:
         raise DataError(f"cannot be read: {reason_of(fault)}", path=str(path)) from None
     except json.JSONDecodeError as fault:
         found = fault.msg.lower()
-        raise DataError("this is no JSON", path=str(path), line=fault.lineno, found=found) from None
+        raise DataError("not valid JSON", path=str(path), line=fault.lineno, found=found) from None
     except (UnicodeDecodeError, RecursionError):
-        raise DataError("this is no JSON", path=str(path), found="not text, or nested too deep") from None
+        raise DataError("not valid JSON", path=str(path), found="not text, or nested too deeply") from None
 
 
 def describe_json(value: Any) -> str:
-    """What a JSON value is, in a few words."""
+    """A short description of a JSON value, for errors."""
     if isinstance(value, dict):
         return f"an object with {', '.join(list(value)[:5]) or 'nothing'}"
     return f"a list of {len(value)}" if isinstance(value, list) else type(value).__name__

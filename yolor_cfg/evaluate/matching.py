@@ -1,7 +1,7 @@
-"""Which detection finds which true box: YOLOR's rule, C Darknet's, and that of a confusion matrix.
+"""Matching detections to ground-truth boxes: YOLOR's rule, C Darknet's, and that of a confusion matrix.
 
-Legend: T true boxes, D detections [D, 7] as in `ground.ROW`, I IoU thresholds. Crowds are no objects here:
-YOLOR's and Darknet's label files have none.
+Legend: T true boxes, D detections [D, 7] as in `ground_truth.ROW`, I IoU thresholds. Crowds are not objects
+here: YOLOR's and Darknet's label files have none.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ NO_BOX = -1
 
 
 class BoxMatches(NamedTuple):
-    """Of each detection the true box of its image and class that it overlaps most (NOBODY if none is touched)
-    and the IoU: [D] both."""
+    """For each detection the true box of its image and class with the largest IoU (NO_BOX if none
+    overlaps), and that IoU: both [D]."""
 
     boxes: Integers
     ious: Doubles
 
 
 class ImageIndices(NamedTuple):
-    """Detections and true boxes of one image, by number."""
+    """Indices of the detections and of the true boxes of one image."""
 
     detections: Integers
     boxes: Integers
 
 
 def group_by_image(ground: GroundTruth, detections: Doubles) -> Iterator[ImageIndices]:
-    """For every image with both: its detections and its true boxes."""
+    """The detections and true boxes of every image that has both."""
     found = _group_indices(detections[:, 0].astype(np.int64), len(ground.image_ids))
     true = _group_indices(ground.images, len(ground.image_ids))
     for mine, boxes in zip(found, true, strict=True):
@@ -47,7 +47,7 @@ def _group_indices(images: Integers, count: int) -> list[Integers]:
 
 
 def iou_matrix(first_ltwh: Doubles, second_ltwh: Doubles) -> Doubles:
-    """IoU [A, B] of boxes [A, 4] and [B, 4] as left, top, width, height; 0 without area."""
+    """IoU [A, B] of boxes [A, 4] and [B, 4], each left, top, width, height; 0 if the union has no area."""
     low = np.maximum(first_ltwh[:, None, :2], second_ltwh[None, :, :2])
     high = np.minimum(_far_corners(first_ltwh)[:, None], _far_corners(second_ltwh)[None])
     shared = (high - low).clip(0).prod(-1)
@@ -60,7 +60,7 @@ def _far_corners(boxes_ltwh: Doubles) -> Doubles:
 
 
 def best_matches(ground: GroundTruth, detections: Doubles) -> BoxMatches:
-    """The true box that each detection overlaps most; of two equal ones the first."""
+    """The true box with the largest IoU for each detection; in a tie the first."""
     best = BoxMatches(np.full(len(detections), NO_BOX), np.zeros(len(detections)))
     labels = detections[:, 6].astype(np.int64)
     for mine, boxes in group_by_image(ground, detections):
@@ -74,8 +74,8 @@ def best_matches(ground: GroundTruth, detections: Doubles) -> BoxMatches:
 
 
 def first_claims(best: BoxMatches, order: Integers, *, above: float) -> Flags:
-    """[D] True for the first detection, in this order, that claims its true box with an IoU above the
-    threshold. One whose best box is taken finds nothing, even if it overlaps another."""
+    """[D] True for the first detection, in this order, that claims its true box with an IoU above `above`.
+    A detection whose best box is already claimed is not matched to another one."""
     claims = order[(best.ious[order] > above) & (best.boxes[order] != NO_BOX)]
     _, first = np.unique(best.boxes[claims], return_index=True)
     right = np.zeros(len(order), dtype=np.bool_)
@@ -84,16 +84,16 @@ def first_claims(best: BoxMatches, order: Integers, *, above: float) -> Flags:
 
 
 def score_order(detections: Doubles) -> Integers:
-    """[D] numbers of the detections, best first; equal scores in their order."""
+    """[D] indices that sort the detections by descending score; ties keep their order."""
     return np.argsort(-detections[:, 5], kind="stable")
 
 
 def confusion_matrix(
     ground: GroundTruth, detections: Doubles, *, conf: float = 0.25, iou: float = 0.45
 ) -> Integers:
-    """Counts [K + 1, K + 1]: row the true class, column the detected one; the last row is what is no object,
-    the last column what was not found. Pairs are made from the largest IoU above `iou` down, whatever the
-    classes; detections up to `conf` and crowds count nowhere."""
+    """Counts [K + 1, K + 1]: rows are true classes, columns detected ones; the last row is background (false
+    positives), the last column missed objects. Pairs are formed by descending IoU above `iou`, whatever the
+    class; detections with a score of at most `conf` and crowds are ignored."""
     ground = ground.select_boxes(~ground.crowd)
     detections = detections[detections[:, 5] > conf]
     nothing = len(ground.names)
@@ -112,7 +112,7 @@ def confusion_matrix(
 
 
 def _greedy_pairs(table: Doubles, iou: float) -> Iterator[tuple[int, int]]:
-    """Row and column of each pair, the largest first; a row and a column are taken once."""
+    """Row and column of each pair by descending IoU; each row and each column is used at most once."""
     rows, columns = (table > iou).nonzero()
     taken: tuple[set[int], set[int]] = (set(), set())
     for k in np.argsort(-table[rows, columns], kind="stable"):
@@ -124,7 +124,7 @@ def _greedy_pairs(table: Doubles, iou: float) -> Iterator[tuple[int, int]]:
 
 
 def true_positive_flags(best: BoxMatches, order: Integers, thresholds: NDArray[np.float64]) -> Flags:
-    """[D, I] which detections are right at each threshold, by YOLOR's rule: a true box goes to the first
-    detection that claims it above the lowest threshold, and only that one may be right above the others."""
+    """[D, I] which detections are true positives at each threshold, by YOLOR's rule: a true box is matched to
+    the first detection that claims it above the lowest threshold, and only to that one at the others."""
     right = first_claims(best, order, above=float(thresholds.min()))
     return right[:, None] & (best.ious[:, None] > thresholds)

@@ -1,6 +1,6 @@
-"""Detections made elsewhere: COCO results JSON, or the text files of C Darknet's `detector valid`.
+"""Detections from files: COCO results JSON, or the text files of C Darknet's `detector valid`.
 
-Legend: D detections. What is returned is [D, 7] as in `ground.ROW`, in the numbers of the truth.
+Legend: D detections, [D, 7] as in `ground_truth.ROW`, by image index and class id of the ground truth.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ BOX_DIGITS, SCORE_DIGITS = 3, 5
 
 
 def read_results(path: str | Path, ground: GroundTruth) -> Doubles:
-    """The detections in a .json file, or in a folder of Darknet's .txt files (one a class), or in one such
-    file. Raises DataError for what is no result, and for images or classes that the truth does not have."""
+    """The detections of a .json file, of a folder of Darknet's .txt files (one per class), or of one such
+    file. Raises DataError for malformed results, and for images or classes that are not in the ground
+    truth."""
     place = Path(path)
     if place.is_dir():
         return _read_darknet_folder(place, ground)
@@ -35,11 +36,11 @@ def read_results(path: str | Path, ground: GroundTruth) -> Doubles:
 
 
 def parse_coco_results(document: Any, ground: GroundTruth, *, path: str) -> Doubles:
-    """The detections of a list of {"image_id", "bbox", "score", "category_id"}, boxes as left, top, width,
+    """The detections of a list of {"image_id", "bbox", "score", "category_id"}; boxes are left, top, width,
     height in pixels."""
     if not isinstance(document, list):
         raise DataError(
-            "these are no COCO results",
+            "not COCO results",
             path=path,
             found=describe_json(document),
             allowed=f"a list of objects with {', '.join(FIELDS)}",
@@ -70,7 +71,7 @@ def parse_coco_results(document: Any, ground: GroundTruth, *, path: str) -> Doub
 
 
 def to_coco_results(detections: Doubles, ground: GroundTruth) -> list[dict[str, Any]]:
-    """The detections [D, 7] as COCO results, with boxes to 1/1000 pixel and scores to 5 decimals."""
+    """The detections [D, 7] as COCO results, boxes rounded to 1/1000 pixel and scores to 5 decimals."""
     rows = round_detections(detections).tolist()
     return [
         {
@@ -84,7 +85,7 @@ def to_coco_results(detections: Doubles, ground: GroundTruth) -> list[dict[str, 
 
 
 def round_detections(detections: Doubles) -> Doubles:
-    """The detections [D, 7] as a results file holds them."""
+    """The detections [D, 7] rounded as in a results file."""
     digits = [0, *[BOX_DIGITS] * 4, SCORE_DIGITS, 0]
     return np.stack([detections[:, i].round(digit) for i, digit in enumerate(digits)], axis=1)
 
@@ -99,7 +100,7 @@ def _parse_box(one: Mapping[str, Any], number: int, path: str) -> Sequence[float
             number,
             found=f"bbox {box}",
             allowed="a width and height of 0 or more",
-            hint="a bbox is left, top, width, height, not two corners",
+            hint="a bbox is left, top, width, height; it is not two corners",
         )
     return box
 
@@ -119,14 +120,14 @@ def _result_error(path: str, number: int, *, found: str, allowed: str, hint: str
 
 
 def _index_by_key(keys: Sequence[int | str]) -> dict[Hashable, int]:
-    """The number of each key, also by its text: some files write their ids as words."""
+    """The index of each key, also by its text: some files write ids as strings."""
     return {str(key): i for i, key in enumerate(keys)} | {key: i for i, key in enumerate(keys)}
 
 
 def _find_indices(
     keys: Sequence[Any], table: Mapping[Hashable, int], *, path: str, what: str, hint: str
 ) -> list[int]:
-    """The number of each key; raises DataError that names those which the truth does not have."""
+    """The index of each key; raises DataError with the keys that are not in the ground truth."""
     strange = sorted({str(key) for key in keys if isinstance(key, (list, dict)) or key not in table})
     if strange:
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
@@ -141,19 +142,19 @@ def _find_indices(
 
 def _class_hint(keys: Sequence[Any], ground: GroundTruth) -> str:
     least, most = min(ground.category_ids, default=0), max(ground.category_ids, default=0)
-    shift = "; these look like class numbers from 0" if 0 in keys and least > 0 else ""
-    return f"the categories of the truth are {least}..{most}{shift}"
+    shift = "; these look like class ids from 0" if 0 in keys and least > 0 else ""
+    return f"the category ids of the ground truth are {least}..{most}{shift}"
 
 
 class _DarknetRows(NamedTuple):
-    """Of one Darknet file: names of images, and score, left, top, right, bottom of each detection."""
+    """The rows of one Darknet file: image names, and score, left, top, right, bottom of each detection."""
 
     images: list[str]
     values: list[list[float]]
 
 
 def _read_darknet_folder(folder: Path, ground: GroundTruth) -> Doubles:
-    """All files of the folder whose names end with a class of the truth."""
+    """The detections of all files whose names end with a class name of the ground truth."""
     files = {
         label: path
         for path in sorted(folder.glob("*.txt"))
@@ -161,16 +162,16 @@ def _read_darknet_folder(folder: Path, ground: GroundTruth) -> Doubles:
     }
     if not files:
         raise DataError(
-            "no file here is named after a class of the truth",
+            "no file is named after a class of the ground truth",
             path=str(folder),
             allowed=", ".join(f"comp4_det_test_{name}.txt" for name in ground.names[:3]) + " ...",
-            hint="these are the files that `darknet detector valid` leaves in results/",
+            hint="`darknet detector valid` writes these files to results/",
         )
     return _concat([_read_darknet_file(path, ground, label) for label, path in files.items()])
 
 
 def _file_class_id(path: Path, ground: GroundTruth) -> int | None:
-    """The class that the file is named after, whatever prefix `-out` gave; of two the longer."""
+    """The class id of the longest name that the file name ends with, whatever the `-out` prefix."""
     fits = [i for i, name in enumerate(ground.names) if path.stem == name or path.stem.endswith("_" + name)]
     return max(fits, key=lambda i: len(ground.names[i]), default=None)
 
@@ -179,7 +180,7 @@ def _require_class_id(path: Path, ground: GroundTruth) -> int:
     label = _file_class_id(path, ground)
     if label is None:
         raise DataError(
-            "this file is not named after a class of the truth",
+            "not named after a class of the ground truth",
             path=str(path),
             allowed=", ".join(ground.names[:SHOWN]),
             hint="comp4_det_test_NAME.txt",
@@ -188,8 +189,8 @@ def _require_class_id(path: Path, ground: GroundTruth) -> int:
 
 
 def _read_darknet_file(path: Path, ground: GroundTruth, class_id: int) -> Doubles:
-    """[D, 7] of one class. Darknet's pixels count from 1: it adds 1 to every side, then limits them to the
-    image; width and height are the differences of sides."""
+    """[D, 7] of one class. Darknet's pixels count from 1: it adds 1 to every side, then clips them to the
+    image; width and height are the differences of the sides."""
     rows = _read_rows(path)
     if not rows.images:
         return no_detections()
@@ -199,7 +200,7 @@ def _read_darknet_file(path: Path, ground: GroundTruth, class_id: int) -> Double
         table,
         path=str(path),
         what="image",
-        hint="Darknet writes the name of the image without its suffix",
+        hint="Darknet writes the file name of the image without its suffix",
     )
     values = np.array(rows.values)
     corner, far = values[:, 1:3], values[:, 3:5]
@@ -219,7 +220,7 @@ def _read_rows(path: Path) -> _DarknetRows:
             continue
         if len(values) != DARKNET_FIELDS - 1 or not all(_is_number(value) for value in values):
             raise DataError(
-                "not a line of `detector valid`",
+                "not an output line of `detector valid`",
                 path=str(path),
                 line=number,
                 found=line[:80],
@@ -235,7 +236,7 @@ def _is_number(text: str) -> bool:
 
 
 def _index_by_stem(ground: GroundTruth) -> dict[Hashable, int]:
-    """The number of each image by the name of its file without suffix, and by its id."""
+    """The index of each image by its file stem and by its id."""
     return _index_by_key(ground.image_ids) | {Path(file).stem: i for i, file in enumerate(ground.files)}
 
 

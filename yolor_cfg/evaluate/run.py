@@ -1,6 +1,6 @@
-"""A network over a data set: the detections in every image, and the scores of them.
+"""Runs a network on a data set and scores its detections.
 
-Legend: N images, D detections [D, 7] as in `ground.ROW`.
+Legend: N images, D detections [D, 7] as in `ground_truth.ROW`.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
 
 DARKNET_MAX_DET = 1000
-"""Detections of an image that Darknet's figures look at; it has no limit itself, but an untrained network has
-a million candidates."""
+"""The most detections per image for Darknet's metrics; Darknet itself has no limit, but an untrained network
+has a million candidates."""
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class EvalSettings(NamedTuple):
-    """How a network is tested; YOLOR's way as it stands.
+    """How a network is tested; the defaults are YOLOR's.
 
-    `preprocess` and `nms` None are those of the network's dialect. `rectangles` lets the letterboxes of the
-    yolor dialect follow the aspect of the images, with `padding` multiples around (YOLOR's training tests
-    with 0). `darknet` suppresses a second time, by Darknet's rules, for its mAP.
+    With None, `preprocess` and `nms` are those of the network's dialect. `rectangles` lets the letterboxes of
+    the yolor dialect follow the aspect ratios of the images, with `padding` strides around (0 when YOLOR
+    tests during training). `darknet` runs NMS a second time, by Darknet's rules, for Darknet's mAP.
     """
 
     batch_size: int = 16
@@ -67,8 +67,8 @@ ProgressCallback = Callable[[int], None]
 
 
 class NetworkDetections(NamedTuple):
-    """What a network found: detections [D, 7] as a results file holds them, those of Darknet's rules, the
-    images that could not be read with the reason, and the speed."""
+    """The detections [D, 7], rounded as in a results file, those by Darknet's rules, the unreadable images
+    with the reasons, and the speed."""
 
     detections: Doubles
     darknet: Doubles | None
@@ -77,7 +77,7 @@ class NetworkDetections(NamedTuple):
 
 
 class _PartialDetections(NamedTuple):
-    """What one process found: images looked at, detections, skipped, seconds by stage."""
+    """The part of one process: number of images, detections, unreadable images, seconds per stage."""
 
     images: int
     detections: Doubles
@@ -87,8 +87,8 @@ class _PartialDetections(NamedTuple):
 
 
 def evaluate(network: Network, dataset: Dataset, *, settings: EvalSettings = YOLOR_SETTINGS) -> Scores:
-    """The scores of a network on a data set; no file is written, and the network is left in the mode it was
-    in. Of several processes each looks at its share, process 0 scores, and all get the scores."""
+    """The scores of a network on a data set. Writes no file; the network's training mode is restored. Each of
+    several processes runs its share of the images, process 0 scores, and all receive the scores."""
     collected = collect_detections(network, dataset, settings=settings)
     scores = collected and score_network(
         dataset_ground_truth(dataset), collected, metric_options=settings.metric_options
@@ -100,7 +100,7 @@ def evaluate(network: Network, dataset: Dataset, *, settings: EvalSettings = YOL
 def score_network(
     ground: GroundTruth, collected: NetworkDetections, *, metric_options: MetricOptions = DEFAULT_METRICS
 ) -> Scores:
-    """The scores of what a network found; images that could not be read count neither way."""
+    """The scores of a network's detections; unreadable images are left out."""
     seen = ground.drop_images([image for image, _ in collected.skipped])
     scores = score_detections(
         seen, collected.detections, darknet=collected.darknet, metric_options=metric_options
@@ -117,7 +117,7 @@ def collect_detections(
     progress: ProgressCallback | None = None,
 ) -> NetworkDetections | None:
     """The detections in all images of the data set; None in all processes but the first. `progress` is called
-    with the number of images done."""
+    with the number of images done so far."""
     check_heads(network)
     _refuse_other_classes(network, dataset)
     check_choice(settings.precision, tuple(PRECISIONS))
@@ -131,7 +131,7 @@ def collect_detections(
     skipped = tuple(sorted(pair for part in parts for pair in part.skipped))
     if len(skipped) == len(dataset.samples):
         found = skipped[0][1] if skipped else "no images"
-        raise DataError("not one image could be read", path=dataset.origin, found=found)
+        raise DataError("no image could be read", path=dataset.origin, found=found)
     detections = round_detections(_sort_by_image([part.detections for part in parts]))
     darknet = _sort_by_image([part.darknet for part in parts]) if settings.darknet else None
     return NetworkDetections(detections, darknet, skipped, speed)
@@ -141,17 +141,17 @@ def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
     count = network.graph.classes
     if count != len(dataset.names):
         raise DataError(
-            "the data set has other classes than the network",
+            "the data set and the network differ in the number of classes",
             path=dataset.origin,
-            found=f"{len(dataset.names)} names",
-            allowed=f"{count} classes, as in {network.graph.path}",
+            found=f"{len(dataset.names)} in the data set",
+            allowed=f"{count}, as in {network.graph.path}",
         )
 
 
 def _plan_images(
     network: Network, dataset: Dataset, settings: EvalSettings
 ) -> tuple[list[ImagePlan], EvalSettings]:
-    """This process's share of the images, with the settings that the network leaves no choice in."""
+    """This process's share of the images, and the settings as the network requires them."""
     graph = network.graph
     how = check_choice(settings.preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
     if is_recurrent(network):
@@ -162,14 +162,14 @@ def _plan_images(
         rules = RectRules(graph.image.width, rectangle_multiple(graph), settings.padding)
         plans = rectangle_plans(sizes, batch_size=settings.batch_size, rules=rules)
     else:
-        # In the yolor dialect a fixed letterbox has padding up to one stride only, so sizes differ.
+        # In the yolor dialect a letterbox is padded by less than one stride, so input sizes differ.
         plans = [ImagePlan(image, None) for image in range(len(sizes))]
     here = this_process()
     return plans[here.rank :: here.world_size], settings._replace(preprocess=how)
 
 
 def is_recurrent(network: Network) -> bool:
-    """Whether it keeps something from one image to the next."""
+    """Whether any layer keeps state from one image to the next."""
     return any(hasattr(layer, "initial_state") for layer in network.module_list)
 
 
@@ -205,7 +205,7 @@ def _detect_images(
 def _detect_group(
     network: Network, group: Group, *, kinds: Sequence[NmsRules], precision: str
 ) -> _PartialDetections:
-    """The detections by each kind of suppression; only the first is timed."""
+    """The detections by each set of NMS rules; only the first is timed."""
     start = time.perf_counter()
     predictions = predict(network, torch.from_numpy(group.pixels), precision=precision)
     middle = time.perf_counter()
@@ -216,7 +216,7 @@ def _detect_group(
 
 
 def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Predictions:
-    """What the network says of images [N, C, H, W], in float32 on the CPU; it starts from zero state."""
+    """The predictions for images [N, C, H, W], in float32 on the CPU; recurrent state starts from zero."""
     device = next(network.parameters()).device
     kind = PRECISIONS[precision]
     network.reset()
@@ -228,8 +228,8 @@ def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Pre
 
 
 def choose_rules(graph: Graph, settings: EvalSettings) -> list[NmsRules]:
-    """What counts as a detection: by the network's dialect, every class of a box; where Darknet's figures are
-    wanted, also what `detector map` takes."""
+    """The NMS rules: those of the network's dialect, every class of a box; for Darknet's metrics also
+    those of `detector map`."""
     kind, beta = choose_nms(graph, "cfg")
     usual, _ = choose_nms(graph, settings.nms)
     rules = [NmsRules(settings.conf, settings.iou, usual, beta, multi_label=True, max_det=settings.max_det)]
@@ -240,7 +240,7 @@ def choose_rules(graph: Graph, settings: EvalSettings) -> list[NmsRules]:
 
 
 def _group_detections(predictions: Predictions, group: Group, rules: NmsRules) -> Doubles:
-    """[D, 7] of the images of a group; boxes in pixels of the image."""
+    """[D, 7] for the images of a group; boxes in pixels of the original image."""
     rows = [no_detections()]
     images = apply_nms(predictions, group.placements, rules=rules)
     for image, found in zip(group.images, images, strict=True):
@@ -251,14 +251,14 @@ def _group_detections(predictions: Predictions, group: Group, rules: NmsRules) -
 
 
 def _sort_by_image(parts: Sequence[Doubles]) -> Doubles:
-    """The detections by image, so that equal scores rank as if one process had found them."""
+    """The detections sorted by image, so that equal scores rank as in a single process."""
     rows = np.concatenate(parts)
     return rows[np.argsort(rows[:, 0], kind="stable")]
 
 
 @contextmanager
 def eval_mode(network: Network) -> Iterator[None]:
-    """The network in evaluation mode; afterwards each module is in the mode it was in."""
+    """The network in evaluation mode; afterwards the mode of each module is restored."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""All figures of one test, from the truth and the detections; no tensor and no file is needed."""
+"""All metrics of one test, from ground truth and detections, without tensors or files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 
 
 class Speed(NamedTuple):
-    """Milliseconds an image: reading and preparing it, running and decoding the network, suppression."""
+    """Milliseconds per image: reading and preprocessing, inference and decoding, NMS."""
 
     pre: float = 0.0
     inference: float = 0.0
@@ -20,8 +20,8 @@ class Speed(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """How good detections are: by COCO's rules, by YOLOR's and by Darknet's. `skipped` are the images that
-    could not be read; their boxes are not counted as missed."""
+    """The metrics by COCO's rules, by YOLOR's and by Darknet's. `skipped` are the unreadable images; their
+    boxes are not counted as missed."""
 
     coco: CocoScores
     classes: Curves
@@ -34,17 +34,17 @@ class Scores(NamedTuple):
 
     @property
     def ap(self) -> float:
-        """COCO's AP, the mean over IoU 0.5 to 0.95; 0 where the truth has no boxes."""
+        """COCO's AP, the mean over IoU 0.5 to 0.95; 0 if the ground truth has no boxes."""
         return max(0.0, self.coco.numbers["AP"])
 
     @property
     def ap50(self) -> float:
-        """COCO's AP at IoU 0.5; 0 where the truth has no boxes."""
+        """COCO's AP at IoU 0.5; 0 if the ground truth has no boxes."""
         return max(0.0, self.coco.numbers["AP50"])
 
 
 class MetricOptions(NamedTuple):
-    """How figures are made: who counts COCO's, and at how many recalls Darknet averages (0: the area)."""
+    """The engine for COCO's metrics, and the number of recall points of Darknet's AP (0: the area)."""
 
     engine: str = "auto"
     points: int = 0
@@ -60,7 +60,7 @@ def score_detections(
     darknet: Doubles | None = None,
     metric_options: MetricOptions = DEFAULT_METRICS,
 ) -> Scores:
-    """The scores of detections [D, 7]; `darknet` are those that Darknet's rules leave, if they differ."""
+    """The scores of detections [D, 7]; `darknet` are the detections by Darknet's rules, if they differ."""
     return Scores(
         score_coco(ground, detections, engine=metric_options.engine),
         compute_curves(ground, detections),
@@ -72,10 +72,10 @@ def score_detections(
 
 
 def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
-    """The scores as JSON holds them. `coco` and `per_category` (by category id) have -1 where the truth has
-    no such boxes, as pycocotools says it; the columns of other rules have null."""
+    """The scores as a JSON object. `coco` and `per_category` (by category id) have pycocotools' -1 if the
+    ground truth has no such boxes; the columns by other rules have null."""
     mean = scores.classes.mean
-    judged = scores.darknet
+    by_darknet = scores.darknet
     return {
         "images": scores.images,
         "objects": scores.objects,
@@ -84,15 +84,15 @@ def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
         "coco": scores.coco.numbers,
         "yolor": {**mean._asdict(), "confidence": CONFIDENCE},
         "darknet": {
-            "mAP50": judged.map,
+            "mAP50": by_darknet.map,
             "mAP50_of_classes_there": _present_map50(scores),
-            "true_positives": int(judged.true_positives.sum()),
-            "false_positives": int(judged.false_positives.sum()),
-            "false_negatives": judged.false_negatives,
-            "precision": judged.precision,
-            "recall": judged.recall,
-            "f1": judged.f1,
-            "average_iou": judged.average_iou,
+            "true_positives": int(by_darknet.true_positives.sum()),
+            "false_positives": int(by_darknet.false_positives.sum()),
+            "false_negatives": by_darknet.false_negatives,
+            "precision": by_darknet.precision,
+            "recall": by_darknet.recall,
+            "f1": by_darknet.f1,
+            "average_iou": by_darknet.average_iou,
         },
         "speed_ms": None if scores.speed is None else scores.speed._asdict(),
         "skipped": list(scores.skipped),
@@ -101,7 +101,7 @@ def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
 
 
 def class_rows(scores: Scores, ground: GroundTruth) -> list[dict[str, Any]]:
-    """Of each class its id, name, images, labels, COCO's AP, P, R, F1, YOLOR's AP, Darknet's AP50."""
+    """For each class: id, name, images, labels, COCO's AP, P, R, F1, YOLOR's AP, Darknet's AP50."""
     precision, recall, f1 = scores.classes.precision_recall_f1(CONFIDENCE)
     rows = []
     for k, (key, name) in enumerate(zip(ground.category_ids, ground.names, strict=True)):
@@ -121,7 +121,7 @@ def class_rows(scores: Scores, ground: GroundTruth) -> list[dict[str, Any]]:
 
 
 def _present_map50(scores: Scores) -> float | None:
-    """Darknet's mean without the zeros of classes that the truth has none of."""
+    """Darknet's mean over the classes that occur in the ground truth."""
     there = scores.classes.labels > 0
     return float(scores.darknet.ap[there].mean()) if there.any() else None
 

@@ -1,1 +1,1 @@
-"""Training."""
+"""Training: losses, optimizers, schedules, the loop and its state."""

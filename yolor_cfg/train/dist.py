@@ -1,6 +1,6 @@
-"""What the processes of one training do together: gradients, sums, and batch norm over all of their images.
+"""Data-parallel training: gradients over all processes, and batch norm over all of their images.
 
-Who takes part is said by `evaluate.ranks`. Legend: N images, C channels, H W cells.
+The process group is in `yolor_cfg.parallel`. Legend: N images, C channels, H W cells.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import _AllReduceSum, gather_objects, this_process
 
-# Since torch 2.13 the option that leaves buffers alone has another name.
+# torch 2.13 renamed the option that turns off the synchronization of buffers.
 BUFFERS = next(
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
@@ -27,7 +27,7 @@ BUFFERS = next(
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the images of all processes, on any device; in evaluation as any other."""
+    """Batch norm over the images of all processes, on any device; in evaluation mode an ordinary one."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> the same size and dtype."""
@@ -56,7 +56,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def convert_sync_batchnorm(network: nn.Module) -> None:
-    """Put a SyncedBatchNorm with the same tensors in the place of every batch norm."""
+    """Replace every batch norm by a SyncBatchNorm2d with the same tensors."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
@@ -73,10 +73,10 @@ def _convert_norm(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
 
 
 def data_parallel(network: Network, *, exact: bool = False) -> nn.Module:
-    """The network whose gradients are means over the processes; itself where there is one process.
+    """The network wrapped so that gradients are averaged over processes; unchanged if there is only one.
 
-    torch adds up gradients in other groups from the second update on, so that three processes or more that go
-    on from a state add in another order; not so if `exact`, for which each batch takes a look at all layers.
+    From the second update on, torch reduces gradients in other buckets, so three or more processes that
+    resume from a state sum in another order. `exact` prevents this, at the cost of a pass over all layers.
     """
     if this_process().world_size == 1:
         return network
@@ -86,7 +86,7 @@ def data_parallel(network: Network, *, exact: bool = False) -> nn.Module:
 
 
 def used_nodes(graph: Graph) -> set[int]:
-    """The nodes that what the network returns depends on."""
+    """The nodes that the outputs of the network depend on."""
     found: set[int] = set()
     waiting = list(graph.outputs)
     while waiting:
@@ -99,7 +99,7 @@ def used_nodes(graph: Graph) -> set[int]:
 
 @contextmanager
 def sync_gradients(model: nn.Module, now: bool) -> Iterator[None]:
-    """Gradients of what goes forward in here are exchanged only if the weights are updated `now`."""
+    """All-reduce the gradients of forward passes in this context only if the weights are updated `now`."""
     if now or not isinstance(model, DistributedDataParallel):
         yield
         return
@@ -108,14 +108,14 @@ def sync_gradients(model: nn.Module, now: bool) -> Iterator[None]:
 
 
 def pending_gradients(network: nn.Module) -> list[dict[str, Tensor]]:
-    """Of each process, in process 0, the gradients that wait for the next update; empty right after one.
+    """The accumulated gradients of each process, gathered in process 0; empty right after an update.
 
-    Each is kept: a mean of them would give the update other last digits than if it had not been broken off.
+    They are saved per process: with their mean, the resumed update would differ in the last digits.
     """
     named = network.named_parameters()
     return gather_objects({name: own.grad.cpu() for name, own in named if own.grad is not None})
 
 
 def mean_gradients(each: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What stands for them in any other number of processes."""
+    """The mean of the gradients of all processes, for resuming with another number of processes."""
     return {name: torch.stack([own[name] for own in each]).mean(0) for name in each[0]}

@@ -26,30 +26,30 @@ LOSS_COLUMNS = ("loss", "box", "objectness", "classes")
 
 
 class Callback(Protocol):
-    """Who keeps and shows what happens; it changes nothing."""
+    """Logs and saves the progress of training; it does not influence it."""
 
     def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
-        """After each batch: total, box, objectness, classes, all by image."""
+        """Called after each batch; `losses` are total, box, objectness, classes, per image."""
 
     def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
-        """After each epoch, `scores` where the network was tested."""
+        """Called after each epoch; `scores` is None unless the network was tested."""
 
     def save(self, state: TrainState) -> None:
-        """Write the state; called in all processes at once."""
+        """Save the state; called in all processes."""
 
     @property
     def is_stop_requested(self) -> bool:
-        """Whether somebody wants this process to end."""
+        """Whether training should stop."""
 
 
 class Ending(NamedTuple):
-    """Why the training ended: `done`, `patience` or `interrupted`."""
+    """Why training ended: `done`, `patience`, `interrupted` or `terminated`."""
 
     reason: str
 
 
-def train(job: Job, state: TrainState, watcher: Callback) -> Ending:
-    """Go on from the state to the end of the job, or until nothing becomes better, or until asked to stop."""
+def train(job: Job, state: TrainState, callback: Callback) -> Ending:
+    """Train from the given state to the end of the job, until patience runs out, or until asked to stop."""
     options = job.options
     device = next(state.network.parameters()).device
     model = data_parallel(state.network, exact=options.deterministic)
@@ -60,7 +60,7 @@ def train(job: Job, state: TrainState, watcher: Callback) -> Ending:
             rates = phase.schedule(state.count)
             now = job.is_update_due(state.count, rates)
             set_rates(state.optimizer, rates)
-            # -------------------------------------------------------------------------- forward and backward
+            # --------------------------------------------------------------------------- forward and backward
             images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
             rules = batch_rules(job, state)
             state.network.reset()
@@ -69,35 +69,35 @@ def train(job: Job, state: TrainState, watcher: Callback) -> Ending:
             loss = detection_loss(raws, batch.targets, state.network, rules=rules)
             total = loss.total + implicit_penalty(state.network) * len(images)
             state.scaler.scale(total * loss_factor(job, rates)).backward()
-            # --------------------------------------------------------------------------------------- update
+            # ----------------------------------------------------------------------------------------- update
             if now:
                 check_gradients(state, rules)
                 state.scaler.step(state.optimizer)
                 state.scaler.update()
                 state.optimizer.zero_grad(set_to_none=True)
                 state.count_update()
-            # ------------------------------------------------------------------------------- what it came to
+            # ----------------------------------------------------------------------------------- log and save
             state.count += 1
             state.batch += 1
-            losses, stop = reduce_losses(loss, images=len(images), stop=watcher.is_stop_requested)
+            losses, stop = reduce_losses(loss, images=len(images), stop=callback.is_stop_requested)
             state.sums = [a + b for a, b in zip(state.sums, [*losses, 1.0], strict=True)]
-            watcher.log_batch(state, batch, losses)
+            callback.log_batch(state, batch, losses)
             if stop or (now and options.save_steps and state.updates % options.save_steps == 0):
-                watcher.save(state)
+                callback.save(state)
             if stop:
                 return Ending("interrupted")
             if state.count >= job.count:
                 break
-        # ------------------------------------------------------------------------------------- test and keep
-        finish_epoch(job, state, watcher)
+        # -------------------------------------------------------------------------------------- test and save
+        finish_epoch(job, state, callback)
         set_train_mode(state.network, options)
         if options.patience and state.epoch - state.best_epoch > options.patience:
             return Ending("patience")
     return Ending("done")
 
 
-def finish_epoch(job: Job, state: TrainState, watcher: Callback) -> None:
-    """Test the network where it is due, note the results, and keep the state."""
+def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
+    """Test the network if a test is due, record the results, and save the state."""
     epoch, last = state.epoch, state.epoch + 1 >= job.epochs
     broadcast_buffers(state.network)
     scores = evaluate_holdout(job, state) if is_tested(job, epoch, last=last) else None
@@ -106,19 +106,19 @@ def finish_epoch(job: Job, state: TrainState, watcher: Callback) -> None:
         state.best_ap, state.best_epoch = scores.ap, epoch
     state.rows = [*state.rows, summarize_epoch(job, state, scores)]
     state.epoch, state.batch, state.sums = epoch + 1, 0, [0.0] * len(state.sums)
-    watcher.log_epoch(state, scores, best=best)
-    # Last: who is killed before this comes to this end of the epoch, and to its best network, once more.
-    watcher.save(state)
+    callback.log_epoch(state, scores, best=best)
+    # Last: a run killed before this resumes within this epoch, and tests and logs it again.
+    callback.save(state)
 
 
 def is_tested(job: Job, epoch: int, *, last: bool) -> bool:
-    """Whether this epoch ends with a test."""
+    """Whether the network is tested after this epoch."""
     period = job.options.val_period
     return bool(len(job.holdout.samples)) and (last or bool(period) and (epoch + 1) % period == 0)
 
 
 def evaluate_holdout(job: Job, state: TrainState) -> Scores:
-    """The scores on the held-out pictures; as in YOLOR's training without padding around its rectangles."""
+    """The scores on the validation images; as in YOLOR's training, rectangles have no extra padding."""
     if state.ema is not None:
         broadcast_buffers(state.ema.network)
     settings = EvalSettings(
@@ -142,47 +142,47 @@ def summarize_epoch(job: Job, state: TrainState, scores: Scores | None) -> Epoch
 
 
 def set_train_mode(network: Network, options: TrainOptions) -> None:
-    """Training mode but for the frozen layers, whose statistics stay as well."""
+    """Training mode, except for the frozen layers, whose batch norm statistics stay fixed too."""
     network.train()
     for layer in frozen_layers(network, options):
         layer.eval()
 
 
 def normalize_images(images: Tensor, device: torch.device) -> Tensor:
-    """[N, C, H, W] float32 in 0..1, channels last in memory, from bytes or from what is so already."""
+    """[N, C, H, W] float32 in 0..1, channels last in memory, from uint8 or from float32 in 0..1."""
     moved = images.to(device, non_blocking=True)
     floats = moved.float() / LARGEST_BYTE if moved.dtype == torch.uint8 else moved.float()
     return floats.contiguous(memory_format=CHANNELS_LAST)
 
 
 def batch_rules(job: Job, state: TrainState) -> LossRules:
-    """The rules of the loss at this batch."""
+    """The loss rules for this batch."""
     seen = state.count * job.batch_size
     return job.rules._replace(seen=seen, batch=f"batch {state.batch} of epoch {state.epoch}")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Computing with the numbers of this precision."""
+    """Autocast to this precision."""
     kind = PRECISIONS[precision]
     return torch.autocast(device.type, dtype=kind, enabled=kind is not None)
 
 
 def implicit_penalty(network: Network) -> Tensor:
-    """What implicit models add to the loss of each image."""
+    """The penalty that implicit models add to the loss of each image."""
     layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "penalty")]
     found = [penalty for penalty in (layer.penalty() for layer in layers) if penalty is not None]
     return torch.stack(found).sum() if found else torch.zeros((), device=next(network.parameters()).device)
 
 
 def loss_factor(job: Job, rates: Rates) -> float:
-    """What a loss summed over images is multiplied by: Darknet's gradients are means over an update's images,
-    YOLOR's are sums. Processes average gradients where sums are meant."""
+    """The factor on a loss summed over images: Darknet's gradients are means over the images of an update,
+    YOLOR's are sums. The world size undoes the averaging of gradients over processes."""
     images = job.batch_size * rates.accumulate if job.has_mean_loss else 1
     return this_process().world_size / images
 
 
 def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[float], bool]:
-    """Total, box, objectness and classes by image, over all processes; and whether one of them is to stop."""
+    """Total, box, objectness, classes per image, over all processes; and whether any of them should stop."""
     parts = torch.stack([loss.box, loss.objectness, loss.classes]).double()
     whole = all_reduce(
         torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])])
@@ -192,9 +192,9 @@ def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[flo
 
 
 def check_gradients(state: TrainState, rules: LossRules) -> None:
-    """Raise NonFiniteLoss, with the name of the first layer, before a gradient spoils the weights.
+    """Raise NonFiniteLoss, naming the first bad parameter, before a gradient corrupts the weights.
 
-    A scaler skips such updates itself.
+    With gradient scaling, the scaler skips such updates itself.
     """
     if state.scaler.is_enabled():
         return
@@ -210,5 +210,5 @@ def check_gradients(state: TrainState, rules: LossRules) -> None:
         section=section.type,
         number=section.index,
         found=f"{name} in {rules.batch}",
-        hint="a lower learning rate, a longer warm-up, or full precision",
+        hint="try a lower learning rate, a longer warm-up, or full precision",
     )

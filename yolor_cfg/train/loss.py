@@ -1,4 +1,4 @@
-"""The loss of a network's raw maps: each head says which loss is its own."""
+"""The loss of a network's raw maps; each head names its own loss."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRu
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
 
-OBJECTS_PER_IMAGE, IMAGE_SIDE = 8, 640  # what YOLOR's first biases expect
+OBJECTS_PER_IMAGE, IMAGE_SIDE = 8, 640  # the priors behind YOLOR's initial biases
 CLASS_PRIOR, NEARLY_ONE = 0.6, 0.99
 
 
 class NonFiniteLoss(YolorError):
-    """A loss is infinite or no number: there is nothing to learn from this batch."""
+    """A loss or gradient is infinite or NaN."""
 
 
 class BatchLoss(NamedTuple):
-    """`total` has the gradients and is the sum over the images: what is averaged over a batch is up to the
-    loop (YOLOR does not, C Darknet divides by the batch). `box`, `objectness`, `classes` are its weighted
-    parts by image, without gradients: total = images * (box + objectness + classes), images those of all
-    processes, over which totals and parts add up. `heads` are the totals by head, as sums over the images.
+    """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
+    loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
+    without gradients: total = images * (box + objectness + classes), with the images of all processes;
+    totals and parts add up over processes. `heads` are the losses by head, as sums over the images.
     """
 
     total: Tensor
@@ -42,9 +42,9 @@ def detection_loss(
     raws: Sequence[Tensor], targets: Tensor, network: Network, *, rules: LossRules
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
-    the batch, class, centre and size as fractions of the input.
+    the batch, class id, centre and size as fractions of the input.
 
-    Computed in float32 at least, also under autocast; raises NonFiniteLoss naming batch and head.
+    Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
     nodes = network.graph.heads
     layers = [network.module_list[node.index] for node in nodes]
@@ -62,14 +62,14 @@ def detection_loss(
 
 
 def _losses(heads: Sequence[HeadOutput], inputs: LossInputs) -> list[HeadLoss]:
-    """The loss of each head in order; those of one kind are computed together."""
+    """The loss of each head, in order; heads of one kind are computed together."""
     kinds = [head.kind for head in heads]
     found: dict[int, HeadLoss] = {}
     for kind in dict.fromkeys(kinds):
         places = [place for place, its in enumerate(kinds) if its == kind]
         if kind not in LOSSES:
             raise heads[places[0]].section.error(
-                "", "has no loss for detection", allowed="yolo, Gaussian_yolo, region, detection"
+                "", "no detection loss", allowed="yolo, Gaussian_yolo, region, detection"
             )
         members = tuple(heads[place] for place in places)
         found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
@@ -103,16 +103,16 @@ def _non_finite_error(heads: Sequence[HeadOutput], losses: Sequence[HeadLoss], b
         section=section.type,
         number=section.index,
         found=found + (f" in {batch}" if batch else ""),
-        hint="a lower learning rate, a longer warm-up, or full precision",
+        hint="try a lower learning rate, a longer warm-up, or full precision",
     )
 
 
 def initialize_biases(network: Network) -> tuple[str, ...]:
-    """Start YOLOR's heads with the beliefs that an image has 8 objects and a class is as likely as any.
+    """Initialize the biases of YOLOR's heads with priors: 8 objects per image, all classes equally likely.
 
     Adds log(8 / (640 / stride)^2) to the objectness biases and log(.6 / (K - .99)) to the class biases of the
-    convolution that the head reads, whatever channel-wise sections stand between them. Returns the heads,
-    as `[name] #index`, for which there is none with biases.
+    convolution before the head, skipping channel-wise sections in between. Returns the heads, as
+    `[name] #index`, without such a convolution or without biases in it.
     """
     left = []
     for node in network.graph.heads:
@@ -128,7 +128,7 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
 
 
 def _find_head_bias(network: Network, index: int) -> nn.Parameter | None:
-    """The biases of the nearest convolution before a head, reached along sections that keep the shape."""
+    """The biases of the nearest convolution before a head, reached through sections that keep the shape."""
     nodes = network.graph.nodes
     source = nodes[index].sources[0]
     while source >= 0 and nodes[source].shape == nodes[index].shape:

@@ -1,7 +1,7 @@
-"""Freed memory that stays with the process: every batch frees large tensors and takes as large ones again.
+"""Keeps freed memory in the process: every batch frees large tensors and allocates new ones of the same size.
 
-By default glibc gives such blocks back to the system, which has to clear their pages before it hands them out
-once more. That took a fifth to a quarter of a training step.
+By default glibc returns such blocks to the system, which must clear their pages before handing them out
+again. That took a fifth to a quarter of a training step.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ NEVER, NONE = -1, 0
 
 
 def keep_freed_memory() -> bool:
-    """From now on malloc keeps what is freed: no block has a mapping of its own, and the heap never shrinks.
+    """Make malloc keep freed memory: no block gets its own mapping, and the heap never shrinks.
 
-    False, and nothing is changed, where the C library is not glibc.
+    Returns False and changes nothing if the C library is not glibc.
     """
     try:
         library = ctypes.CDLL(None)
-    except (OSError, TypeError):  # Windows names no library "the process itself"
+    except (OSError, TypeError):  # on Windows no name stands for the process itself
         return False
     if not (hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt")):
         return False

@@ -1,4 +1,4 @@
-"""Parameter groups, optimizers and the running average of a network."""
+"""Parameter groups, optimizers and the EMA of a network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ EMA_DECAY, EMA_RAMP = 0.9999, 2000
 
 
 class Groups(NamedTuple):
-    """The parameters by what the optimizer does to them: `decayed` weights; `biases` with their own warm-up;
-    and the `others` (batch norm gains, implicit knowledge, fusion weights), which do not decay."""
+    """The parameter groups: weights with weight decay (`decayed`); `biases`, with their own warm-up; and
+    `others` (batch norm gains, implicit knowledge, fusion weights), without weight decay."""
 
     decayed: list[nn.Parameter]
     biases: list[nn.Parameter]
@@ -26,7 +26,7 @@ class Groups(NamedTuple):
 
 
 def parameter_groups(network: Network) -> Groups:
-    """Each section says which of its parameters decay; what a name ends in says which are biases."""
+    """The groups of the trainable parameters: sections name the decayed ones; biases end in "bias"."""
     decaying = {
         f"module_list.{node.index}.{name}" for node in network.graph.nodes for name in node.section.decayed()
     }
@@ -42,7 +42,7 @@ def parameter_groups(network: Network) -> Groups:
 
 
 def build_optimizer(groups: Groups, *, kind: str, weight_decay: float, momentum: float) -> Optimizer:
-    """SGD with Nesterov momentum, Adam or AdamW over the three groups; rates are set for each batch."""
+    """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets their rates."""
     lists = [
         {"params": groups.others, "name": "others", "weight_decay": 0.0},
         {"params": groups.decayed, "name": "decayed", "weight_decay": weight_decay},
@@ -56,7 +56,7 @@ def build_optimizer(groups: Groups, *, kind: str, weight_decay: float, momentum:
 
 
 def set_rates(optimizer: Optimizer, rates: Rates) -> None:
-    """The learning rates and the momentum (Adam's first beta) of this batch."""
+    """Set the learning rates and the momentum (Adam's first beta) for a batch."""
     for group in optimizer.param_groups:
         group["lr"] = rates.bias if group["name"] == "biases" else rates.other
         if "momentum" in group:
@@ -66,12 +66,12 @@ def set_rates(optimizer: Optimizer, rates: Rates) -> None:
 
 
 def ema_decay(updates: int) -> float:
-    """How much of the average stays at update number `updates` (from 1): 0 at first, .9999 in the end."""
+    """The decay of the EMA at update `updates` (from 1): it starts near 0 and approaches .9999."""
     return EMA_DECAY * (1 - math.exp(-updates / EMA_RAMP))
 
 
 class ModelEMA:
-    """The running average of a network's parameters and statistics: what is tested and kept."""
+    """The EMA of a network's parameters and batch norm statistics: the weights that are tested and saved."""
 
     def __init__(self, network: Network, *, updates: int = 0) -> None:
         self.network = copy.deepcopy(network).eval()
@@ -83,10 +83,10 @@ class ModelEMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Once after each step; everything that is a floating number is averaged (what is frozen keeps every
-        bit), counters are copied.
+        """Call once after each step; floating-point tensors are averaged (frozen ones stay bit-identical),
+        counters are copied.
 
-        Tensors are looked up when a network comes for the first time: from then on it keeps its tensors.
+        The tensors are looked up on the first call with a network, which must keep them afterwards.
         """
         if network is not self._followed:
             self._followed, self._pairs = network, match_tensors(self.network, network)
@@ -97,8 +97,7 @@ class ModelEMA:
 
 
 class TensorPairs(NamedTuple):
-    """The floating numbers of an average and of the network that it follows, in one order, and the counters
-    of both."""
+    """The floating-point tensors of an EMA and of its network, in one order, and pairs of counters."""
 
     ema: list[Tensor]
     network: list[Tensor]
@@ -106,7 +105,7 @@ class TensorPairs(NamedTuple):
 
 
 def match_tensors(ema: nn.Module, network: nn.Module) -> TensorPairs:
-    """All that both state dicts hold."""
+    """The tensors of both state dicts."""
     pairs = list(zip(ema.state_dict().values(), network.state_dict().values(), strict=True))
     numbers = [pair for pair in pairs if pair[0].dtype.is_floating_point]
     counters = [pair for pair in pairs if not pair[0].dtype.is_floating_point]

@@ -1,7 +1,7 @@
-"""A training with its folder: what was asked for, results by epoch, pictures of batches, weights.
+"""A training run and its folder: options, results per epoch, sample batches, weights.
 
-In it: args.yaml, env.json, model.cfg, results.csv, metrics.jsonl, results.png, train_batch*.jpg and
-weights/{last.pt, best.pt, best.weights}. last.pt holds all that is needed to go on.
+The folder has args.yaml, env.json, model.cfg, results.csv, metrics.jsonl, results.png, train_batch*.jpg and
+weights/{last.pt, best.pt, best.weights}. last.pt has everything needed to resume.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import WeightsHeader
 
 SHEETS = 3
-"""Batches of which a picture is kept."""
+"""The number of batches drawn as images."""
 MAX_WARNINGS = 20
-"""Warnings about the cfg that are told."""
+"""The most warnings about the cfg that are printed."""
 LAST, BEST = "weights/last.pt", "weights/best.pt"
 COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
 Printer = Callable[[str], None]
 
 
 class TrainDrawing(NamedTuple):
-    """Who draws: a batch with its boxes, and the curves of the results by epoch; and who shows how far an
-    epoch is: batches done, of how many, the loss of an image."""
+    """Functions that draw a batch with its boxes and the curves of the results by epoch, and one that
+    shows the progress of an epoch: batches done, batches in all, loss per image."""
 
     draw_batch: Callable[[Batch, Sequence[str]], Image]
     draw_results: Callable[[Sequence[EpochResults]], Image]
@@ -64,7 +64,7 @@ class TrainDrawing(NamedTuple):
 
 
 class TrainResult(NamedTuple):
-    """Where the results are, how it ended, and the state it ended in."""
+    """The folder of the run, how it ended, its final state, and its job."""
 
     folder: Path
     ending: Ending
@@ -73,14 +73,14 @@ class TrainResult(NamedTuple):
 
 
 class StopSignal:
-    """Becomes true at SIGINT or SIGTERM; a second one ends the program as it always would."""
+    """Records SIGINT or SIGTERM; a second signal has its default effect."""
 
     def __init__(self) -> None:
         self.signal = 0
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Signals are noted in here and have their old meaning afterwards."""
+        """Record signals inside the context; the old handlers are restored afterwards."""
         kinds = (signal.SIGINT, signal.SIGTERM)
         old = {kind: signal.signal(kind, self._note) for kind in kinds}
         try:
@@ -95,7 +95,7 @@ class StopSignal:
 
 
 class RunLogger:
-    """Keeps in the folder what happens, and says it; only the first process does either."""
+    """Writes progress to the folder of the run and prints it; only the first process does."""
 
     def __init__(
         self, folder: Path, job: Job, *, drawing: TrainDrawing, say: Printer, stop: StopSignal
@@ -107,11 +107,11 @@ class RunLogger:
 
     @property
     def is_stop_requested(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal was received."""
         return bool(self.stop.signal)
 
     def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
-        """A picture of each of the first batches, and how far the epoch is."""
+        """Draw the first batches and show the progress of the epoch."""
         if not self.first:
             return
         number, left = state.count - 1, self.job.count - self.job.per_epoch * state.epoch
@@ -121,7 +121,7 @@ class RunLogger:
             save_image(self.folder / f"train_batch{number}.jpg", sheet)
 
     def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
-        """The table and the curves so far; the best network; one line for people."""
+        """Write the table and the curves, save the best network, print one line."""
         if not self.first:
             return
         save_rows(self.folder, state.rows)
@@ -141,7 +141,7 @@ class RunLogger:
         self.say(self._format_row(state.rows[-1]))
 
     def save(self, state: TrainState) -> None:
-        """last.pt, complete or as it was before."""
+        """Save last.pt atomically."""
         save_state(state, self.folder / LAST, names=self.job.dataset.names)
 
     def _save_network(self, state: TrainState, name: str) -> None:
@@ -154,12 +154,12 @@ class RunLogger:
         )
 
     def _report_unreadable(self) -> None:
-        """Name the pictures for which others had to stand since the last epoch."""
+        """Print the unreadable images found since the last epoch, which others replaced."""
         skipped = self.job.phases[0].loader.images.skipped
         for path, reason in list(skipped.items())[self.unreadable :]:
-            self.say(f"{path}: {reason}; the next picture stands for it")
+            self.say(f"{path}: {reason}; replaced by the next image")
         if len(skipped) > self.unreadable:
-            self.say(f"pictures that cannot be read: {len(skipped)}")
+            self.say(f"unreadable images: {len(skipped)}")
         self.unreadable = len(skipped)
 
     def _format_row(self, row: EpochResults) -> str:
@@ -170,7 +170,7 @@ class RunLogger:
 
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
-    """results.csv and metrics.jsonl, a line for each epoch; an empty cell where nothing was tested."""
+    """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -182,7 +182,7 @@ def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
 def start_run(
     options: TrainOptions, *, project: str, name: str, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
-    """Train anew, in a folder of its own."""
+    """Start a new run in a new folder."""
     keep_freed_memory()
     torch.manual_seed(options.seed)
     set_deterministic(options)
@@ -196,7 +196,7 @@ def start_run(
 
 
 def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainResult:
-    """Go on in the folder of a run where it stopped, with the options it was begun with."""
+    """Resume a run in its folder where it stopped, with its original options."""
     keep_freed_memory()
     options = load_options(folder)
     torch.manual_seed(options.seed)
@@ -205,35 +205,35 @@ def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainRes
     job = prepare_job(options, graph=graphs.load_graph(folder / "model.cfg", reading))
     state = build_state(job, say=say, starts=False)
     load_state(state, folder / LAST)
-    say(f"going on in {folder} after batch {state.batch} of epoch {state.epoch + 1}")
+    say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
     return _run_training(folder, job, state, drawing=drawing, say=say)
 
 
 def load_options(folder: Path) -> TrainOptions:
-    """What a run was begun with."""
+    """The options that a run was started with."""
     try:
         values = yaml.safe_load((folder / "args.yaml").read_text(encoding="utf-8"))
         return TrainOptions.from_dict(values)
     except (OSError, TypeError, yaml.YAMLError) as fault:
         raise DataError(
-            "is not the folder of a training",
+            "not the folder of a training run",
             path=str(folder),
             found=str(fault)[:200],
-            hint="give the folder that has args.yaml and weights/last.pt",
+            hint="give the folder with args.yaml and weights/last.pt",
         ) from None
 
 
 def report_faults(job: Job, say: Printer) -> None:
-    """What is odd in the cfg, and what was wrong with labels and pictures."""
+    """Print the warnings about the cfg and the problems of the data."""
     warnings = [str(warning) for warning in job.graph.warnings]
-    more = [f"{len(warnings)} warnings in all, yolor cfg check shows them"] if warnings[MAX_WARNINGS:] else []
+    more = [f"{len(warnings)} warnings in all, yolor cfg check lists them"] if warnings[MAX_WARNINGS:] else []
     problems = [line for dataset in (job.dataset, job.holdout) for line in problem_lines(dataset)]
     for line in [*warnings[:MAX_WARNINGS], *more, *problems]:
         say(line)
 
 
 def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
-    """The state before the first batch; `starts` False where another state is put in its place anyway."""
+    """The state before the first batch; with `starts` False weights are not set, as a saved state follows."""
     options = job.options
     network = Network(job.graph)
     if starts:
@@ -252,7 +252,7 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
 
 
 def _initialize_weights(network: Network, job: Job, say: Printer) -> None:
-    """YOLOR's first biases, then the weights that were given."""
+    """YOLOR's initial biases, then the weights given by the user, if any."""
     initialize_biases(network)
     if job.options.weights:
         names = job.dataset.names
@@ -262,7 +262,7 @@ def _initialize_weights(network: Network, job: Job, say: Printer) -> None:
 
 
 def save_run_info(folder: Path, job: Job) -> None:
-    """args.yaml, env.json and the cfg."""
+    """Write args.yaml, env.json and model.cfg."""
     (folder / "weights").mkdir(exist_ok=True)
     save_text(folder / "args.yaml", yaml.safe_dump(job.options.to_dict(), sort_keys=False))
     save_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
@@ -270,7 +270,7 @@ def save_run_info(folder: Path, job: Job) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """On what a run was computed."""
+    """The software and hardware of the run."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -288,13 +288,13 @@ def _run_training(
     folder: Path, job: Job, state: TrainState, *, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
     stop = StopSignal()
-    journal = RunLogger(folder, job, drawing=drawing, say=say, stop=stop)
+    logger = RunLogger(folder, job, drawing=drawing, say=say, stop=stop)
     try:
         with stop.listen():
-            ending = train(job, state, journal)
+            ending = train(job, state, logger)
     except NonFiniteLoss as fault:
-        kept = (folder / LAST).exists()
-        fault.hint += f"; the last good state is {folder / LAST}" if kept else ""
+        is_saved = (folder / LAST).exists()
+        fault.hint += f"; the last good state is {folder / LAST}" if is_saved else ""
         raise
     if ending.reason == "interrupted" and stop.signal == signal.SIGTERM:
         ending = Ending("terminated")
@@ -302,7 +302,7 @@ def _run_training(
 
 
 def dry_run(options: TrainOptions, *, folder: Path, drawing: TrainDrawing) -> Job:
-    """Prepare everything and draw the first batches; nothing is trained."""
+    """Prepare everything and draw the first batches, without training."""
     job = prepare_job(options)
     build_state(job, say=lambda text: None)
     for number, batch in zip(range(SHEETS), job.phases[0].loader.epoch(0), strict=False):

@@ -1,8 +1,6 @@
-"""Learning rate, momentum and accumulation at each batch: YOLOR's warm-up and cosine, and the policies of a
-cfg.
+"""Learning-rate schedules: YOLOR's warm-up and cosine, and the policies of a cfg.
 
-A batch is what one forward pass sees of the whole training (all processes together); a step updates the
-weights.
+A batch is one forward pass of all processes together; a step is one update of the weights.
 """
 
 from __future__ import annotations
@@ -12,11 +10,11 @@ from typing import NamedTuple, Protocol
 
 from yolor_cfg.sections.net import NetSection
 
-NOMINAL_BATCH = 64  # images for which YOLOR's rates and weight decay are meant
+NOMINAL_BATCH = 64  # the batch size that YOLOR's learning rates and weight decay are meant for
 
 
 class Rates(NamedTuple):
-    """What holds for one batch: learning rates of biases and of the others, momentum, batches in a step."""
+    """At one batch: learning rates of biases and of other parameters, momentum, batches per step."""
 
     bias: float
     other: float
@@ -25,13 +23,13 @@ class Rates(NamedTuple):
 
 
 class Schedule(Protocol):
-    """Says what holds at batch number `batch` (from 0)."""
+    """Returns the rates at batch `batch` (from 0)."""
 
     def __call__(self, batch: int) -> Rates: ...
 
 
 class CosineHyperparameters(NamedTuple):
-    """YOLOR's numbers (hyp.scratch.*.yaml): rates, momentum and the warm-up from which they come."""
+    """YOLOR's hyperparameters (hyp.scratch.*.yaml): learning rates, momentum, weight decay and warm-up."""
 
     lr0: float = 0.01
     lrf: float = 0.2
@@ -44,51 +42,50 @@ class CosineHyperparameters(NamedTuple):
 
 
 class Cosine:
-    """YOLOR's schedule without its lag: every epoch has the rate that the cosine gives for it, where the
-    original is one epoch late after the warm-up. During the warm-up biases fall from their own rate, the
-    others rise from 0, momentum and accumulation rise to their final values."""
+    """YOLOR's schedule without its lag: every epoch has its own cosine rate, where the original is one
+    epoch late after the warm-up. During the warm-up the rate of the biases falls from `warmup_bias_lr`,
+    the other rates rise from 0, and momentum and accumulation rise to their final values."""
 
-    def __init__(self, recipe: CosineHyperparameters, *, epochs: int, batches: int, batch_size: int) -> None:
-        """`batches` in an epoch, of `batch_size` images."""
-        self.recipe, self.epochs, self.batches, self.batch_size = recipe, epochs, batches, batch_size
-        self.warmup = max(round(recipe.warmup_epochs * batches), recipe.least_warmup)
+    def __init__(self, hyp: CosineHyperparameters, *, epochs: int, batches: int, batch_size: int) -> None:
+        """An epoch has `batches` batches of `batch_size` images."""
+        self.hyp, self.epochs, self.batches, self.batch_size = hyp, epochs, batches, batch_size
+        self.warmup = max(round(hyp.warmup_epochs * batches), hyp.least_warmup)
 
     def __call__(self, batch: int) -> Rates:
-        """What holds at this batch."""
-        recipe, nominal = self.recipe, NOMINAL_BATCH / self.batch_size
-        rate = recipe.lr0 * self.factor(batch // self.batches)
+        """The rates at this batch."""
+        hyp, nominal = self.hyp, NOMINAL_BATCH / self.batch_size
+        rate = hyp.lr0 * self.factor(batch // self.batches)
         if batch > self.warmup:
-            return Rates(rate, rate, recipe.momentum, max(round(nominal), 1))
+            return Rates(rate, rate, hyp.momentum, max(round(nominal), 1))
         part = batch / self.warmup
         return Rates(
-            bias=_interpolate(recipe.warmup_bias_lr, rate, part),
+            bias=_interpolate(hyp.warmup_bias_lr, rate, part),
             other=_interpolate(0.0, rate, part),
-            momentum=_interpolate(recipe.warmup_momentum, recipe.momentum, part),
+            momentum=_interpolate(hyp.warmup_momentum, hyp.momentum, part),
             accumulate=max(round(_interpolate(1.0, nominal, part)), 1),
         )
 
     def factor(self, epoch: int) -> float:
         """Half a cosine from 1 to lrf over all epochs."""
-        return (1 + math.cos(epoch * math.pi / self.epochs)) / 2 * (1 - self.recipe.lrf) + self.recipe.lrf
+        return (1 + math.cos(epoch * math.pi / self.epochs)) / 2 * (1 - self.hyp.lrf) + self.hyp.lrf
 
     def weight_decay(self) -> float:
-        """Weight decay for steps of this many images."""
+        """The weight decay, scaled to the number of images in a step."""
         accumulate = max(round(NOMINAL_BATCH / self.batch_size), 1)
-        return self.recipe.weight_decay * self.batch_size * accumulate / NOMINAL_BATCH
+        return self.hyp.weight_decay * self.batch_size * accumulate / NOMINAL_BATCH
 
 
 class Policy:
-    """The learning rate that the cfg's [net] asks for (get_current_rate in network.c): burn_in, then
-    `policy`.
+    """The learning rate set in the cfg's [net] (get_current_rate in network.c): burn_in, then `policy`.
 
-    `subdivisions` become the batches of one step. The policy `random` draws nothing here: its mean is taken.
+    A step has `subdivisions` batches. The policy `random` is not random here: its mean is used.
     """
 
     def __init__(self, net: NetSection) -> None:
         self.net = net
 
     def __call__(self, batch: int) -> Rates:
-        """What holds at this batch; the cfg counts in steps."""
+        """The rates at this batch; the cfg counts in steps."""
         rate = self.rate(batch // self.net.subdivisions)
         return Rates(rate, rate, self.net.momentum, self.net.subdivisions)
 

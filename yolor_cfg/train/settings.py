@@ -1,4 +1,4 @@
-"""What a user says of a training, in plain values that stand in args.yaml."""
+"""The training options, as plain values that are saved in args.yaml."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 
 class TrainOptions(NamedTuple):
-    """None: as the cfg says, or as its dialect has it.
+    """None stands for the value in the cfg, or for the default of its dialect.
 
-    `batch_size` counts the images of one forward pass over all processes, `update_batch` those of an update.
-    `max_batches` counts updates of the weights by the nominal accumulation, as Darknet does. `freeze` is how
-    many of the first layers do not learn; `train_only` "implicit": of the others those with implicit
-    knowledge alone do. `cache` keeps so many gigabytes of decoded pictures. `save_steps` keeps the state
-    every so many updates, `save_period` a network every so many epochs, `val_period` tests every so many; 0:
-    never but at the end.
+    `batch_size` is the number of images per forward pass over all processes, `update_batch` that per update.
+    `max_batches` counts updates of the weights at the nominal accumulation, as in Darknet. `freeze` is the
+    number of first layers that are not trained; with `train_only` "implicit", of the others only those with
+    implicit knowledge are. `cache` is the size of the cache of decoded images in gigabytes. `save_steps`
+    saves the state every so many updates, `save_period` a checkpoint every so many epochs, `val_period` tests
+    every so many epochs; 0 means only at the end.
     """
 
     cfg: str
@@ -49,13 +49,13 @@ class TrainOptions(NamedTuple):
     strict: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As YAML holds it."""
+        """The options as YAML values."""
         values = self._asdict()
         values["img_size"] = list(self.img_size) if isinstance(self.img_size, tuple) else self.img_size
         return values
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> TrainOptions:
-        """The options that `to_dict` gave."""
+        """The inverse of `to_dict`."""
         size = values.get("img_size")
         return TrainOptions(**{**values, "img_size": tuple(size) if isinstance(size, list) else size})

@@ -1,7 +1,7 @@
-"""All that a training is made of between two batches, kept so that it goes on as if it had never stopped.
+"""The complete state of a training run between two batches, saved so that it resumes exactly.
 
-The file is a checkpoint as any other (its `model` is the running average, if there is one) with an entry
-`training`: tensors and plain numbers alone.
+The file is an ordinary checkpoint (its `model` is the EMA, if there is one) with an extra entry `training`,
+which has only tensors and plain values.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 
 @dataclass
 class TrainState:
-    """`batch` is the place in the epoch, `count` the batches and `updates` the updates since the beginning.
+    """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
-    `sums` are the sums of the losses (total, box, objectness, classes) and of the batches of this epoch;
-    `rows` are the results of the finished epochs.
+    `sums` are the sums of the losses (total, box, objectness, classes) in this epoch and its number of
+    batches; `rows` are the results of the finished epochs.
     """
 
     network: Network
@@ -49,18 +49,18 @@ class TrainState:
 
     @property
     def eval_network(self) -> Network:
-        """The network that is tested and kept."""
+        """The network that is tested and saved: the EMA if there is one."""
         return self.network if self.ema is None else self.ema.network
 
     def count_update(self) -> None:
-        """Count an update of the weights, and let the average follow."""
+        """Count an update of the weights and update the EMA."""
         self.updates += 1
         if self.ema is not None:
             self.ema.update(self.network)
 
 
 def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
-    """Write the whole state, complete or not at all; all processes call it, the first one writes."""
+    """Save the whole state atomically; all processes call it, the first one writes."""
     each = pending_gradients(state.network)
     if this_process().rank:
         return
@@ -92,12 +92,12 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
 
 
 def load_state(state: TrainState, path: Path) -> None:
-    """Bring the state, made as at the beginning, to where the file says; what fits not is an error."""
+    """Load a saved state into a freshly built one; raises WeightsError if they do not match."""
     content = _read_state(path)
     training = content["training"]
-    averaged = training["average_updates"] >= 0
-    if averaged != (state.ema is not None):
-        raise WeightsError("was trained otherwise", path=str(path), found=f"running average: {averaged}")
+    has_ema = training["average_updates"] >= 0
+    if has_ema != (state.ema is not None):
+        raise WeightsError("saved with other options", path=str(path), found=f"EMA: {has_ema}")
     state.network.load_state_dict(training["network"])
     if state.ema is not None:
         state.ema.network.load_state_dict(content["model"])
@@ -121,16 +121,16 @@ def _read_state(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(
-            "there is nothing to go on from",
+            "no checkpoint to resume from",
             path=str(path),
-            hint="the run ended before its first checkpoint: start it anew",
+            hint="the run ended before its first checkpoint: start a new one",
         ) from None
     except (OSError, RuntimeError, ValueError) as fault:
         raise WeightsError("cannot be read", path=str(path), found=str(fault)[:200]) from fault
     if not isinstance(content, dict) or "training" not in content:
         raise WeightsError(
-            "holds weights only, not the state of a training",
+            "contains only weights, not the state of a training run",
             path=str(path),
-            hint="give it with --weights to start anew from them",
+            hint="start a new run from them with --weights",
         )
     return content

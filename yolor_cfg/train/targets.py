@@ -1,4 +1,4 @@
-"""Which anchors in which cells learn which object, as YOLOR chooses.
+"""YOLOR's target assignment: which anchors in which cells learn which object.
 
 Legend: A anchors, T targets, M matches.
 """
@@ -10,16 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-NEAR = 0.5  # a centre nearer than this to the next cell is learned there too
-# The object's own cell, then those to its left, above, to its right and below: what is taken off the centre.
+NEAR = 0.5  # an object is also learned in a neighbouring cell that its centre is closer to than this
+# Subtracted from the centre: the object's own cell, then its neighbours left, above, right and below.
 STEPS = ((0.0, 0.0), (NEAR, 0.0), (0.0, NEAR), (-NEAR, 0.0), (0.0, -NEAR))
 
 
 class Matches(NamedTuple):
-    """Pairs of a prediction and the object it learns, all [M]: `image`, `anchor`, `row`, `column` say which
-    prediction, `classes` and `boxes` [M, 4] (centre relative to that cell, and size; in cells) say what.
+    """Pairs of a prediction and the object it learns, all [M]: `image`, `anchor`, `row`, `column` index the
+    prediction; `classes` and `boxes` [M, 4] (centre relative to that cell, size; in cells) are its target.
 
-    Their order is that of the steps, then of the anchors, then of the targets.
+    They are ordered by step, then by anchor, then by target.
     """
 
     image: Tensor
@@ -35,7 +35,7 @@ class Matches(NamedTuple):
         return self.image, self.anchor, self.row, self.column
 
     def flat_index(self, shape: torch.Size) -> Tensor:
-        """The same as one index into the map [N, A, H, W] laid flat."""
+        """The same as one index into the flattened map [N, A, H, W]."""
         _, anchors, height, width = shape[:4]
         return ((self.image * anchors + self.anchor) * height + self.row) * width + self.column
 
@@ -43,9 +43,9 @@ class Matches(NamedTuple):
 def match_targets(targets: Tensor, anchors: Tensor, shape: tuple[int, int], *, ratio: float) -> Matches:
     """The matches of one head: targets [T, 6], anchors [A, 2] in cells, shape (H, W) of its map.
 
-    An anchor fits an object when width and height differ by less than the factor `ratio`; each fit also holds
-    in up to two neighbour cells, those the centre is nearest to. An object may match several anchors, and
-    several objects one cell.
+    An anchor fits an object if width and height each differ by less than the factor `ratio`; it is then also
+    matched in up to two neighbouring cells, the ones closest to the centre. An object may match several
+    anchors, and several objects may match one cell.
     """
     height, width = shape
     boxes = targets[:, 2:] * targets.new_tensor([width, height, width, height])  # [T, 4] in cells

@@ -1,6 +1,6 @@
-"""Starting from weights of another training: by layer where shapes agree, classes by their names.
+"""Transfer of weights from another training run: layers with equal shapes, classes by name.
 
-Legend: A anchors, V = values of an anchor, K classes.
+Legend: A anchors, V values per anchor, K classes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from yolor_cfg.weights.layout import ClassTensor, class_tensors
 
 
 class TransferSummary(NamedTuple):
-    """How many tensors were taken `whole` and which by rows; the classes whose rows were known; the names of
-    those that start anew."""
+    """The number of tensors transferred `whole`, those transferred by rows, the classes whose rows were
+    transferred, and the tensors that keep their initial values."""
 
     whole: int
     partial: tuple[str, ...]
@@ -30,21 +30,21 @@ class TransferSummary(NamedTuple):
     missing: tuple[str, ...]
 
     def describe(self) -> Iterator[str]:
-        """What was taken, for people."""
-        yield f"{self.whole} tensors were taken as they are"
+        """What was transferred, as lines to print."""
+        yield f"{self.whole} tensors transferred unchanged"
         if self.partial:
-            known = ", ".join(self.classes) or "none: the names do not tell which are the same"
-            yield f"{len(self.partial)} tensors of heads were taken by rows; classes taken: {known}"
+            known = ", ".join(self.classes) or "none, as no class names match"
+            yield f"{len(self.partial)} head tensors transferred by rows; classes: {known}"
         if self.missing:
-            yield f"{len(self.missing)} tensors start anew, the first {self.missing[0]}"
+            yield f"{len(self.missing)} tensors not transferred, the first {self.missing[0]}"
 
 
 def transfer(
     network: Network, path: str | Path, *, names: Sequence[str], cutoff: int | None = None
 ) -> TransferSummary:
-    """Fill the network, whose classes are `names`, from a checkpoint or a `.weights` file.
+    """Load weights into the network, whose classes are `names`, from a checkpoint or a `.weights` file.
 
-    A `.weights` file says nothing of its layers, so it fits whole, or up to the `cutoff`, or not at all.
+    A `.weights` file does not describe its layers, so it must match as a whole or up to `cutoff`.
     """
     file = read_prefix(path)
     if not is_checkpoint(file):
@@ -91,7 +91,7 @@ def _transfer_layers(
             fresh.append(name)
     if not whole:
         raise WeightsError(
-            "has no layer in common with the network",
+            "no layers in common with the network",
             found=f"{len(tensors)} tensors",
             allowed=f"those of {network.graph.path}",
         )
@@ -100,7 +100,7 @@ def _transfer_layers(
 
 @torch.no_grad()
 def _copy_rows(mine: Tensor, given: Tensor, *, share: ClassTensor, pairs: Mapping[int, int]) -> bool:
-    """Copy what is not of classes, and the rows of the classes that both know; False where it cannot be."""
+    """Copy the rows of boxes and of shared classes; False if the shapes do not allow it."""
     axis = list(mine.shape).index(share.channels)
     if given.ndim != mine.ndim:
         return False

@@ -1,1 +1,1 @@
-"""Pictures varied for training by YOLOR's recipe or by C Darknet's; every change takes its generator."""
+"""Augmentation as in YOLOR or in C Darknet; every random function takes its generator."""

@@ -1,8 +1,8 @@
-"""C Darknet's recipe for detectors, from the keys of [net] and of the last head.
+"""C Darknet's augmentation for detectors, from the keys of [net] and of the last head.
 
 `jitter`, `resize`, `letter_box`, `flip`, `hue`, `saturation`, `exposure`, `blur`, `gaussian_noise`, `mixup`,
-`mosaic`, `mosaic_bound` and `max` do what they do in load_data_detection built with OpenCV. `cutmix`, `angle`
-and `aspect` do nothing there either: they are for classifiers.
+`mosaic`, `mosaic_bound` and `max` work as in load_data_detection built with OpenCV. `cutmix`, `angle` and
+`aspect` have no effect there either: they are for classifiers.
 
 Legend: B boxes, H W size of the input, C channels.
 """
@@ -52,16 +52,16 @@ from yolor_cfg.images.types import Image, Size
 Generator = np.random.Generator
 MIXUP, CUTMIX, MOSAIC, CUTMIX_AND_MOSAIC = 1, 2, 3, 4
 DETECTOR_MIXING = {CUTMIX: 0, CUTMIX_AND_MOSAIC: MOSAIC}
-"""What a detector makes of the kinds that have cutmix in them."""
+"""What the kinds with cutmix become for a detector."""
 BLUR_BACKGROUND = 1
-"""The blur that spares objects; larger numbers are the sizes of kernels."""
+"""The blur that spares objects; larger numbers are kernel sizes."""
 BLUR_PART = 8
-"""A kernel is no larger than this part of the shortest side of an object."""
+"""A kernel is at most the shortest side of any object divided by this."""
 FULL_WINDOW = slice(None), slice(None)
 
 
 class DarknetAugmentation(NamedTuple):
-    """What the cfg says of augmentation. `mixing` is 0, MIXUP or MOSAIC; `most` boxes fit an input."""
+    """The augmentation settings of a cfg. `mixing`: 0, MIXUP or MOSAIC; `most`: the most boxes per item."""
 
     crop: CropRules = CropRules()
     color_ranges: ColorJitter = ColorJitter()
@@ -74,10 +74,10 @@ class DarknetAugmentation(NamedTuple):
 
 
 def read_augmentation(graph: Graph) -> DarknetAugmentation:
-    """The recipe of a cfg: `jitter`, `resize` and `max` are those of its last head, as in C Darknet."""
+    """The augmentation of a cfg; as in C Darknet, `jitter`, `resize` and `max` are those of its last head."""
     net, head = graph.net, last_head(graph)
     if head.resize <= 0:
-        raise head.error("resize", "not above 0", found=f"{head.resize:g}", hint="1 does not zoom")
+        raise head.error("resize", "must be above 0", found=f"{head.resize:g}", hint="1 means no zoom")
     kind = {(True, True): CUTMIX_AND_MOSAIC, (False, True): CUTMIX, (True, False): MOSAIC}.get(
         (net.mosaic, net.cutmix), net.mixup
     )
@@ -94,7 +94,7 @@ def read_augmentation(graph: Graph) -> DarknetAugmentation:
 
 
 def read_random_sizes(graph: Graph, *, subdivisions: int = 1, seed: int = 0) -> RandomSizes | None:
-    """The random sizes that the last head asks for; None where they do not change."""
+    """The random input sizes that the last head asks for; None if the size is fixed."""
     net, chance = graph.net, float(last_head(graph).random)
     if not chance:
         return None
@@ -105,15 +105,15 @@ def read_random_sizes(graph: Graph, *, subdivisions: int = 1, seed: int = 0) -> 
 
 
 def last_head(graph: Graph) -> Any:
-    """The head whose keys say how pictures are varied."""
+    """The head whose keys set the augmentation."""
     heads = [node.section for node in graph.heads if hasattr(node.section, "jitter")]
     if not heads:
-        raise CfgError("no head that is trained on boxes", path=graph.path)
+        raise CfgError("no head that can be trained on boxes", path=graph.path)
     return heads[-1]
 
 
 class AugmentParams(NamedTuple):
-    """All that chance decides about one picture, but where it goes in a mosaic."""
+    """All random choices for one image, except its place in a mosaic."""
 
     chances: Chances
     flip: bool
@@ -123,7 +123,7 @@ class AugmentParams(NamedTuple):
 
 
 def draw_params(augmentation: DarknetAugmentation, rng: Generator) -> AugmentParams:
-    """Even chances for the flip, for noise, and thirds for no blur, the blur behind objects, `blur`."""
+    """Flip and noise have probability 1/2; no blur, background blur and `blur` have 1/3 each."""
     left, right, top, bottom, first, last = rng.random(6).tolist()
     flip = augmentation.flip and bool(rng.integers(2))
     hue, saturation, exposure = augmentation.color_ranges
@@ -136,14 +136,14 @@ def draw_params(augmentation: DarknetAugmentation, rng: Generator) -> AugmentPar
 
 
 def random_factor(most: float, rng: Generator) -> float:
-    """A number between 1 and `most`, or as often one divided by it."""
+    """A number between 1 and `most`, or, with probability 1/2, its reciprocal."""
     number = lerp(1.0, most, rng.random())
     return number if rng.integers(2) else 1 / number
 
 
 class Tile(NamedTuple):
-    """A cropped picture [H, W, C] in the input's size, its labels, what is still to be done to its pixels,
-    and its padding in pixels of the input (left, top, right, bottom)."""
+    """A cropped image [H, W, C] at the input size, its labels, the parameters of the changes still to be
+    made, and its padding in pixels of the input (left, top, right, bottom)."""
 
     image: Image
     labels: BoxLabels
@@ -153,14 +153,14 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class DarknetTransform:
-    """Makes the items of an epoch over `count` pictures: half of them single ones, where the recipe mixes."""
+    """Makes the training items from `count` images; even with mixing, half of them are single images."""
 
     augmentation: DarknetAugmentation
     size: Size
     count: int
 
     def replace_size(self, size: Size) -> DarknetTransform:
-        """The same for another input size."""
+        """The same transform for another input size."""
         return replace(self, size=size)
 
     def __call__(self, index: int, rng: Generator, fetch: Fetch) -> BatchItem:
@@ -176,14 +176,14 @@ class DarknetTransform:
         return BatchItem(image, *labels)
 
     def _make_mosaic(self, indices: list[int], rng: Generator, fetch: Fetch) -> BatchItem:
-        """Four pictures, each cropped and coloured for itself, that meet between 0.2 and 0.8 of the sides."""
+        """Four images, each with its own crop and colours, that meet between 0.2 and 0.8 of the sides."""
         height, width = self.size
         x, y = (int(rng.integers(side // 5, 4 * side // 5, endpoint=True)) for side in (width, height))
-        pictures = [fetch(index) for index in indices]
-        canvas = np.empty((*self.size, pictures[0].image.shape[2]), np.uint8)
+        sources = [fetch(index) for index in indices]
+        canvas = np.empty((*self.size, sources[0].image.shape[2]), np.uint8)
         parts = []
-        for place, picture in enumerate(pictures):
-            tile = self._make_tile(picture, rng, place=place)
+        for place, source in enumerate(sources):
+            tile = self._make_tile(source, rng, place=place)
             part = find_quarter(place, (x, y), spare=tile.padding, size=self.size)
             (left, top, right, bottom), (from_x, from_y) = part
             window = slice(from_y, from_y + bottom - top), slice(from_x, from_x + right - left)
@@ -194,7 +194,7 @@ class DarknetTransform:
         return BatchItem(canvas, *concat_labels(parts, self.augmentation.most))
 
     def _make_tile(self, source: LabeledImage, rng: Generator, *, place: int | None = None) -> Tile:
-        """One picture cropped, scaled and perhaps mirrored; `place` is its quarter of a mosaic."""
+        """One image cropped, scaled and perhaps flipped; `place` is its quarter of a mosaic."""
         drawn, image_size = draw_params(self.augmentation, rng), source.image.shape[:2]
         cuts = compute_margins(image_size, self.size, self.augmentation.crop, chances=drawn.chances)
         if place is not None and rng.integers(2) == 0:
@@ -211,7 +211,7 @@ class DarknetTransform:
 
 
 def finish_tile(tile: Tile, rng: Generator, window: tuple[slice, slice] = FULL_WINDOW) -> Image:
-    """The window of a tile with its colours changed, then blurred, then noisy."""
+    """The window of a tile after colour jitter, blur and noise, in this order."""
     drawn = tile.params
     if not drawn.blur:
         image = jitter_color(tile.image[window], drawn.color)
@@ -221,7 +221,7 @@ def finish_tile(tile: Tile, rng: Generator, window: tuple[slice, slice] = FULL_W
 
 
 def blur_tile(image: Image, labels: BoxLabels, blur: int) -> Image:
-    """Blurred behind the boxes, or all of it."""
+    """The image blurred as a whole, or only outside the boxes."""
     if blur > BLUR_BACKGROUND:
         return blur_image(image, blur // 2 * 2 + 1)
     height, width = image.shape[:2]

@@ -1,6 +1,6 @@
-"""The boxes of pictures that C Darknet has cropped or put into a mosaic.
+"""The labels of images that are cropped or put into a mosaic as in C Darknet.
 
-Legend: B boxes. Boxes are centre and size as fractions of the input, float32, as C reckons them.
+Legend: B boxes. Boxes are centre and size as fractions of the input, in float32 as in C.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class BoxLabels(NamedTuple):
     classes: Integers
 
     def select(self, choice: BoxIndex) -> BoxLabels:
-        """Those of the choice."""
+        """The chosen labels."""
         return BoxLabels(self.boxes_xywh[choice], self.classes[choice])
 
 
 class CropView(NamedTuple):
-    """The area of the picture that is seen, in its pixels, whether it is mirrored, and the input's size."""
+    """The visible area in pixels of the image, whether it is flipped, and the input size."""
 
     area: PixelBox
     is_mirrored: bool
@@ -39,13 +39,13 @@ class CropView(NamedTuple):
 
 
 def shuffle_labels(source: LabeledImage, most: int, rng: Generator) -> BoxLabels:
-    """The boxes in random order, no more than `most`; that counts before any is left out."""
+    """The labels in random order, at most `most` of them; this limit applies before labels are dropped."""
     order = rng.permutation(len(source.classes))[:most]
     return BoxLabels(source.boxes_xywh, source.classes).select(order)
 
 
 def crop_labels(labels: BoxLabels, image_size: Size, shown: CropView) -> BoxLabels:
-    """What is seen of boxes in the area; without those outside the picture and those that come out lower or
+    """The boxes clipped to the visible area, without those outside the image and those that end up lower or
     narrower than one pixel of the input."""
     (height, width), (left, top, right, bottom) = image_size, shown.area
     scale = np.array([right - left, bottom - top], np.float32) / np.array([width, height], np.float32)
@@ -63,10 +63,10 @@ def crop_labels(labels: BoxLabels, image_size: Size, shown: CropView) -> BoxLabe
 
 
 def mosaic_labels(labels: BoxLabels, part: Quarter, *, size: Size, bound: bool) -> BoxLabels:
-    """The boxes of a picture in its quarter of a mosaic, cut off at the borders of the quarter with `bound`,
-    else at those of the whole mosaic, by whole pixels: up to one pixel may still lie beyond.
+    """The labels of an image in its quarter of a mosaic, clipped to the quarter with `bound`, else to the
+    whole mosaic, in whole pixels: up to one pixel may still lie outside.
 
-    A box that covers the whole width or height is left out; so C Darknet does.
+    As in C Darknet, a box that covers the whole width or height is dropped.
     """
     sides = np.array(size[::-1], np.float32)
     centre = labels.boxes_xywh[:, :2] + (np.subtract(part.target[:2], part.source) / sides).astype(np.float32)
@@ -86,20 +86,20 @@ def mosaic_labels(labels: BoxLabels, part: Quarter, *, size: Size, bound: bool) 
 
 
 def concat_labels(parts: Sequence[BoxLabels], most: int) -> BoxLabels:
-    """The boxes of all, the first `most` of them."""
+    """The labels of all parts, the first `most` of them."""
     boxes = np.concatenate([part.boxes_xywh for part in parts])
     return BoxLabels(boxes, np.concatenate([part.classes for part in parts])).select(slice(most))
 
 
 def integer_corners(boxes_xywh: Floats, size: Size) -> NDArray[np.int64]:
-    """Left, top, right, bottom [B, 4] in pixels of the input, cut to whole ones towards 0."""
+    """Left, top, right, bottom [B, 4] in pixels of the input, truncated to integers."""
     centre, half = boxes_xywh[:, :2], boxes_xywh[:, 2:] / 2
     sides = np.array(size[::-1] * 2, np.float32)
     return (np.concatenate([centre - half, centre + half], axis=1) * sides).astype(np.int64)
 
 
 def least_side(labels: BoxLabels, size: Size) -> int:
-    """The shortest side of any box in whole pixels of the input; 0 without boxes."""
+    """The shortest side of all boxes in whole pixels of the input; 0 without boxes."""
     sides = labels.boxes_xywh[:, 2:] * np.array(size[::-1], np.float32)
     return int(sides.min()) if sides.size else 0
 

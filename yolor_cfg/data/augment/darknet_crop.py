@@ -1,6 +1,6 @@
-"""Which part of a picture C Darknet shows the network, and which part of that goes into a mosaic.
+"""How C Darknet crops an image, and which part of the crop goes into a mosaic.
 
-Pixels are cut to whole numbers towards 0 and reckoned in 32 bits wherever C does so.
+Pixels are truncated to integers and computed in 32 bits wherever C does so.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ PixelBox = tuple[int, int, int, int]
 
 
 class CropRules(NamedTuple):
-    """`jitter`: how far each side moves, as a part of the picture; `resize`: up to which factor the picture
-    is zoomed both ways, or below 1 only made smaller."""
+    """`jitter`: how far each side moves, as a fraction of the image; `resize`: the largest zoom factor, in
+    and out; below 1 it only zooms out."""
 
     jitter: float = 0.2
     resize: float = 1.0
@@ -25,15 +25,15 @@ class CropRules(NamedTuple):
 
 
 class Chances(NamedTuple):
-    """Random numbers from 0 to 1: one for each side (left, right, top, bottom), and for the zoom one that
-    left and top share, one that right and bottom share."""
+    """Random numbers from 0 to 1: one for each side (left, right, top, bottom), and two for the zoom: one
+    shared by left and top, one by right and bottom."""
 
     sides: tuple[float, float, float, float]
     zooms: tuple[float, float]
 
 
 class Margins(NamedTuple):
-    """Pixels of the picture cut off at each side; negative ones are added."""
+    """Pixels of the image cut off at each side; negative margins are padding."""
 
     left: int
     right: int
@@ -41,17 +41,17 @@ class Margins(NamedTuple):
     bottom: int
 
     def area(self, image_size: Size) -> PixelBox:
-        """What remains, in pixels of the picture: at least one pixel, where C Darknet fails."""
+        """What remains, in pixels of the image: at least one pixel (C Darknet fails below that)."""
         right, bottom = image_size[1] - self.right, image_size[0] - self.bottom
         return self.left, self.top, max(right, self.left + 1), max(bottom, self.top + 1)
 
     def flip(self) -> Margins:
-        """The same seen in the mirror."""
+        """The margins of the flipped image."""
         return self._replace(left=self.right, right=self.left)
 
     def shift_for_mosaic(self, place: int, *, flip: bool) -> Margins:
-        """For quarter `place` of a mosaic: all that is cut off comes off the two sides on which the mosaic
-        cuts least, so that most of the picture stays."""
+        """For quarter `place` of a mosaic: the whole cut is moved to the two sides where the mosaic cuts
+        least, so that most of the image stays visible."""
         across, down = self.left + self.right, self.top + self.bottom
         left, right = (0, across) if (place % 2 == 0) != flip else (across, 0)
         top, bottom = (0, down) if place < 2 else (down, 0)
@@ -59,7 +59,7 @@ class Margins(NamedTuple):
 
 
 def compute_margins(image_size: Size, size: Size, rules: CropRules, *, chances: Chances) -> Margins:
-    """The margins of a picture for an input of `size`, which counts with `letter_box` alone."""
+    """The margins of an image for an input of `size`, which matters only with `letter_box`."""
     height, width = image_size
     left, right = _axis_margins(width, rules, sides=chances.sides[:2], zooms=chances.zooms)
     top, bottom = _axis_margins(height, rules, sides=chances.sides[2:], zooms=chances.zooms)
@@ -88,22 +88,22 @@ def _axis_margins(
 
 
 def lerp(first: float, second: float, part: float) -> float:
-    """The point at `part` of the way from the smaller to the larger."""
+    """Linear interpolation from the smaller number to the larger."""
     low, high = min(first, second), max(first, second)
     return part * (high - low) + low
 
 
 class Quarter(NamedTuple):
-    """A quarter of a mosaic: the part `target` of the mosaic that it fills, and the corner left, top of what
-    it shows there in its own picture."""
+    """A quarter of a mosaic: the area `target` of the mosaic that it fills, and `source`, the left top
+    corner of what it shows of its own image."""
 
     target: PixelBox
     source: tuple[int, int]
 
 
 def find_quarter(place: int, cut: tuple[int, int], *, spare: PixelBox, size: Size) -> Quarter:
-    """Quarter `place` in reading order of a mosaic cut at x, y; `spare` pixels of padding at each side of its
-    picture (left, top, right, bottom) are not shown if it can be."""
+    """Quarter `place`, in reading order, of a mosaic cut at x, y; the `spare` pixels of padding at each
+    side of its image (left, top, right, bottom) are hidden as far as possible."""
     right, below = place % 2 == 1, place >= 2
     x, left, end = _span(cut[0], size[1], spare[0] if right else spare[2], later=right)
     y, top, bottom = _span(cut[1], size[0], spare[1] if below else spare[3], later=below)
@@ -111,15 +111,15 @@ def find_quarter(place: int, cut: tuple[int, int], *, spare: PixelBox, size: Siz
 
 
 def _span(cut: int, length: int, spare: int, *, later: bool) -> tuple[int, int, int]:
-    """Where to read from, where to write from and to, on one axis."""
+    """Start of the source, start and end of the target, on one axis."""
     if later:
         return min(cut, spare), cut, length
     return length - cut - min(length - cut, spare), 0, cut
 
 
 def mosaic_padding(cuts: Margins, image_size: Size, size: Size) -> PixelBox:
-    """Padding in pixels of the input as C Darknet reckons it for mosaics: by the whole picture's size, which
-    is too much by what the padding itself adds to it."""
+    """Padding in pixels of the input as C Darknet computes it for mosaics: relative to the size of the image
+    without the padding, so it is a little too large."""
     height, width = size
     added = [max(0, -cut) for cut in (cuts.left, cuts.top, cuts.right, cuts.bottom)]
     left, top, right, bottom = added

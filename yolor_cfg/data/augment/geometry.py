@@ -1,7 +1,7 @@
-"""Pictures and their boxes moved, scaled, mirrored and laid on canvases.
+"""Images and their boxes moved, scaled, flipped and pasted on canvases.
 
-Legend: B boxes, H W size, C channels. Pixels are uint8 [H, W, C] and are never written into where they came
-from `fetch`; boxes are corners in pixels, x right and y down from the outer edge of the first pixel.
+Legend: B boxes, H W size, C channels. Images are uint8 [H, W, C]; those from `fetch` are never written to.
+Boxes are corners in pixels, x right and y down from the outer edge of the first pixel.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from yolor_cfg.images.types import Image, Size
 
 BoxArray = NDArray[np.floating]
 WarpMatrix = NDArray[np.float64]
-MOST_CHANNELS = 4  # OpenCV's borders have no more values than that
+MOST_CHANNELS = 4  # OpenCV's border values have no more channels
 
 
 class Scene(NamedTuple):
-    """A picture and what is on it: corners [B, 4] in its pixels, classes [B]."""
+    """An image and its labels: corners [B, 4] in its pixels, classes [B]."""
 
     image: Image
     boxes_xyxy: BoxArray
@@ -31,11 +31,11 @@ class Scene(NamedTuple):
 
     @property
     def size(self) -> Size:
-        """Height and width of the picture."""
+        """Height and width of the image."""
         return self.image.shape[0], self.image.shape[1]
 
     def to_item(self) -> BatchItem:
-        """The same for the loader: boxes as fractions, cut off at the borders of the picture."""
+        """The scene for the data loader: boxes as fractions, clipped to the image."""
         height, width = self.size
         corners = self.boxes_xyxy.clip(0, (width, height, width, height)) / (width, height, width, height)
         low, high = corners[:, :2], corners[:, 2:]
@@ -44,15 +44,16 @@ class Scene(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """The part of a canvas that a picture covers, left, top, right, bottom, and where the picture's own
-    corner lies, which may be off the canvas."""
+    """The area of a canvas that an image covers (left, top, right, bottom), and the image's upper left
+    corner, which may be off the canvas."""
 
     area: tuple[int, int, int, int]
     origin: tuple[int, int]
 
 
 def to_scene(source: LabeledImage, size: Size | None = None) -> Scene:
-    """The picture with boxes in pixels, scaled to `size` by OpenCV's half-pixel rule without averaging."""
+    """The image with boxes in pixels, scaled to `size` by OpenCV's bilinear rule (half-pixel centres, no
+    antialiasing)."""
     image = source.image if size is None else resize_bilinear(source.image, size)
     height, width = image.shape[:2]
     boxes = source.boxes_xywh.astype(np.float64)
@@ -62,7 +63,7 @@ def to_scene(source: LabeledImage, size: Size | None = None) -> Scene:
 
 
 def apply_by_channels(image: Image, change: Callable[[Image], Any]) -> Image:
-    """What a function of OpenCV makes of a picture, given to it in parts that it can take; keeps 3 axes."""
+    """Apply an OpenCV function to at most 4 channels at a time; keeps 3 axes."""
     starts = range(0, image.shape[2], MOST_CHANNELS)
     parts = [change(image[..., first : first + MOST_CHANNELS]) for first in starts]
     whole = [part.reshape(*part.shape[:2], -1) for part in parts]
@@ -70,15 +71,15 @@ def apply_by_channels(image: Image, change: Callable[[Image], Any]) -> Image:
 
 
 def resize_bilinear(image: Image, size: Size) -> Image:
-    """The picture at another size, bilinear; the same object if it has that size."""
+    """The image resized bilinearly; the same object if it already has that size."""
     if image.shape[:2] == size:
         return image
     return apply_by_channels(image, lambda part: cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def crop_image(image: Image, area: tuple[int, int, int, int]) -> Image:
-    """The area left, top, right, bottom of a picture: a view of it, or where the area reaches beyond, a copy
-    with the picture's mean colour there."""
+    """The area (left, top, right, bottom) of an image: a view, or, if the area extends beyond the image, a
+    copy filled with the image's mean colour there."""
     left, top, right, bottom = area
     height, width = image.shape[:2]
     part = image[max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
@@ -91,7 +92,7 @@ def crop_image(image: Image, area: tuple[int, int, int, int]) -> Image:
 
 
 def mean_color(image: Image) -> Image:
-    """The mean of each channel [C], rounded to the nearest."""
+    """The mean of each channel [C], rounded to the nearest integer."""
     starts = range(0, image.shape[2], MOST_CHANNELS)
     parts = [cv2.mean(image[..., first : first + MOST_CHANNELS]) for first in starts]
     return np.rint(np.concatenate(parts)[: image.shape[2]]).astype(np.uint8)
@@ -101,22 +102,22 @@ def blank_canvas(size: Size, colour: Image) -> Image:
     """A canvas of one colour [C]."""
     row = np.empty((size[1], len(colour)), np.uint8)
     row[:] = colour
-    return np.repeat(row[None], size[0], axis=0)  # whole rows: a pixel at a time takes twice as long
+    return np.repeat(row[None], size[0], axis=0)  # row by row; pixel by pixel takes twice as long
 
 
 def gray_canvas(size: Size, channels: int) -> Image:
-    """A canvas of YOLOR's grey."""
+    """A canvas filled with YOLOR's grey."""
     return np.full((*size, channels), YOLOR_FILL, np.uint8)
 
 
 def find_patch(scene: Scene, origin: tuple[int, int], size: Size) -> Patch:
-    """Where a picture whose upper left corner is put at x, y covers a canvas."""
+    """The patch of a canvas that an image with its upper left corner at x, y covers."""
     (x, y), (height, width) = origin, scene.size
     return Patch((max(x, 0), max(y, 0), min(x + width, size[1]), min(y + height, size[0])), origin)
 
 
 def paste_scene(canvas: Image, scene: Scene, patch: Patch) -> Scene:
-    """Copies the picture into its patch of the canvas, and moves its boxes, which are not cut off."""
+    """Copy the image into its patch of the canvas and shift its boxes, without clipping them."""
     (left, top, right, bottom), (x, y) = patch
     if right > left and bottom > top:
         canvas[top:bottom, left:right] = scene.image[top - y : bottom - y, left - x : right - x]
@@ -124,13 +125,13 @@ def paste_scene(canvas: Image, scene: Scene, patch: Patch) -> Scene:
 
 
 def merge_scenes(canvas: Image, scenes: Sequence[Scene]) -> Scene:
-    """All boxes of scenes that share a canvas."""
+    """One scene with the boxes of all scenes that share a canvas."""
     boxes = np.concatenate([scene.boxes_xyxy for scene in scenes])
     return Scene(canvas, boxes, np.concatenate([scene.classes for scene in scenes]))
 
 
 def flip_scene(scene: Scene, *, axis: int) -> Scene:
-    """Left and right exchanged (axis 1), or top and bottom (axis 0)."""
+    """Flipped horizontally (axis 1) or vertically (axis 0)."""
     image = apply_by_channels(scene.image, lambda part: cv2.flip(part, axis))
     boxes = scene.boxes_xyxy.copy()
     low, high = (0, 2) if axis else (1, 3)
@@ -139,7 +140,7 @@ def flip_scene(scene: Scene, *, axis: int) -> Scene:
 
 
 def warp_image(image: Image, matrix: WarpMatrix, size: Size) -> Image:
-    """Each pixel at matrix [3, 3] times its place, bilinear; YOLOR's grey where nothing comes to lie."""
+    """The image warped by the matrix [3, 3], bilinear; YOLOR's grey where the image does not reach."""
     fill = (YOLOR_FILL,) * MOST_CHANNELS
     if image.shape[:2] == size and np.array_equal(matrix, np.eye(3)):
         return image
@@ -157,7 +158,7 @@ def warp_image(image: Image, matrix: WarpMatrix, size: Size) -> Image:
 
 
 def warp_boxes(boxes_xyxy: BoxArray, matrix: WarpMatrix) -> BoxArray:
-    """The smallest upright boxes [B, 4] around the four moved corners of boxes [B, 4]."""
+    """The axis-aligned boxes [B, 4] around the four warped corners of boxes [B, 4]."""
     corners = boxes_xyxy[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 2)
     places = np.concatenate([corners, np.ones((len(corners), 1))], axis=1) @ matrix.T
     flat = (places[:, :2] / places[:, 2:]).reshape(-1, 4, 2)

@@ -1,4 +1,4 @@
-"""C Darknet's `random`: another input size every ten batches."""
+"""C Darknet's `random`: a new input size every ten batches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from yolor_cfg.images.types import Size
 USUAL_FACTOR = 1.4
 SPELL, LAST = 10, 100
 DRAWS = 0x512E
-"""Keeps these random numbers apart from those of samples and of their order."""
+"""Separates these random numbers from those of the items and of their order."""
 
 
 class RandomSizes(NamedTuple):
-    """The sizes of a training that starts at `size`: up to `factor` larger or smaller, in steps of `step`.
+    """The input sizes of a training run around `size`: up to `factor` larger or smaller, in steps of `step`.
 
-    The first ten batches and those begun among the last `LAST` of `batches` are the largest there are, so
-    that too little memory shows at once. A batch here is one update of the weights, made of `parts`.
+    The first ten batches, and each ten that begin among the last `LAST` of `batches`, have the largest size,
+    so that a lack of memory shows at once. A batch here is one update of `subdivisions` mini-batches.
     """
 
     size: Size
@@ -30,13 +30,13 @@ class RandomSizes(NamedTuple):
     seed: int = 0
 
     def input_size(self, number: int) -> Size:
-        """Height and width of part `number`, counted from the start of the training; it depends on the seed
-        and the number alone."""
+        """Height and width of mini-batch `number`, counted from the start of training; they depend only on
+        the seed and the number."""
         spell = number // self.subdivisions // SPELL
         return self.draw_size(np.random.default_rng([DRAWS, self.seed, spell]), batch=spell * SPELL)
 
     def draw_size(self, rng: np.random.Generator, *, batch: int) -> Size:
-        """A size for the ten batches from number `batch` on."""
+        """A size for the ten batches from `batch` on."""
         gain = rng.uniform(min(1.0, self.factor), max(1.0, self.factor))
         gain = float(gain if rng.integers(2) else 1 / gain)
         if batch == 0 or (self.batches and batch > self.batches - LAST):
@@ -46,5 +46,5 @@ class RandomSizes(NamedTuple):
         return self.size if gain < 1 and grows else (height, width)
 
     def _scale_side(self, side: int, gain: float) -> int:
-        """The nearest multiple of the step, and one step more."""
+        """The nearest multiple of the step, plus one step."""
         return math.floor(gain * side / self.step + 1 + 0.5) * self.step

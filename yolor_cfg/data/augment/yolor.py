@@ -1,6 +1,6 @@
-"""YOLOR's recipe: mosaics of 4 or 9 pictures, a random affine map, mixup, colours, flips.
+"""YOLOR's augmentation: mosaics of 4 or 9 images, a random affine map, mixup, colour jitter, flips.
 
-Legend: B boxes, H W size of the input, s side of a square one. Every function that draws takes its generator.
+Legend: B boxes, H W size of the input. Every random function takes its generator.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ TINY = 1e-16
 
 
 class YolorHyperparameters(NamedTuple):
-    """The numbers of YOLOR's hyp files under their names there; those that nothing here uses are for the
-    training itself. Sides of ranges: degrees of rotation and shear, parts of the input for translate, of 1
-    for scale and hsv; mosaic, mixup and flips are chances."""
+    """The hyperparameters of YOLOR's hyp files, by the same names; those unused here are for the training
+    loop. Ranges are +-: degrees for rotation and shear, fractions of the input for translate, fractions of
+    1 for scale and hsv; mosaic, mixup and the flips are probabilities."""
 
     lr0: float = 0.01
     lrf: float = 0.2
@@ -78,7 +78,7 @@ HYP_PRESETS: Mapping[str, YolorHyperparameters] = {
     "scratch1280": SCRATCH_1280,
     "finetune1280": SCRATCH_1280._replace(scale=0.8, mixup=0.2),
     "paper": SCRATCH_1280._replace(translate=0.1),
-    # Our own: some hundred pictures of a few classes from nothing, for --optimizer adamw.
+    # Ours: for training from scratch on a few hundred images of a few classes with --optimizer adamw.
     "small": SCRATCH_1280._replace(
         lr0=0.003,
         lrf=0.02,
@@ -97,7 +97,7 @@ HYP_PRESETS: Mapping[str, YolorHyperparameters] = {
 
 
 def parse_hyperparameters(values: Mapping[str, object], path: str = "") -> YolorHyperparameters:
-    """The recipe of a hyp file that has been read; what it leaves out is as in scratch1280."""
+    """The hyperparameters of a parsed hyp file; missing ones are as in scratch1280."""
     unknown = [name for name in values if name not in YolorHyperparameters._fields]
     if unknown:
         raise DataError(
@@ -118,9 +118,9 @@ def parse_hyperparameters(values: Mapping[str, object], path: str = "") -> Yolor
 
 @dataclass(frozen=True)
 class YolorTransform:
-    """Makes the items of an epoch over `count` pictures; mosaics are of `tiles` pictures, 4 or 9.
+    """Makes the training items from `count` images; a mosaic has `tiles` images, 4 or 9.
 
-    A rectangular input has mosaics too; YOLOR's rectangular batches are had with mosaic=0.
+    A rectangular input can have mosaics too; for YOLOR's rectangular batches set mosaic=0.
     """
 
     hyp: YolorHyperparameters
@@ -129,39 +129,39 @@ class YolorTransform:
     tiles: int = 4
 
     def replace_size(self, size: Size) -> YolorTransform:
-        """The same for another input size."""
+        """The same transform for another input size."""
         return replace(self, size=size)
 
     def __call__(self, index: int, rng: Generator, fetch: Fetch) -> BatchItem:
-        recipe = self.hyp
-        if rng.random() < recipe.mosaic:
+        hyp = self.hyp
+        if rng.random() < hyp.mosaic:
             scene = self.mosaic(index, rng, fetch)
-            if rng.random() < recipe.mixup:
+            if rng.random() < hyp.mixup:
                 other = self.mosaic(int(rng.integers(self.count)), rng, fetch)
                 scene = mixup_scenes(scene, other, ratio=float(rng.beta(MIXUP_SHAPE, MIXUP_SHAPE)))
         else:
-            scene = random_affine(letterbox_scene(fetch(index), self.size), recipe, size=self.size, rng=rng)
-        return random_flip(augment_hsv(scene, recipe, rng), recipe, rng).to_item()
+            scene = random_affine(letterbox_scene(fetch(index), self.size), hyp, size=self.size, rng=rng)
+        return random_flip(augment_hsv(scene, hyp, rng), hyp, rng).to_item()
 
     def mosaic(self, index: int, rng: Generator, fetch: Fetch) -> Scene:
-        """Picture `index` and others drawn at random on a canvas twice as large, then warped to the size."""
+        """Image `index` and random others on a canvas twice as large, then warped to the input size."""
         others = rng.integers(self.count, size=self.tiles - 1).tolist()
-        pictures = [fetch(number) for number in (index, *others)]
+        sources = [fetch(number) for number in (index, *others)]
         make = mosaic9 if self.tiles == NINE else mosaic4
-        return random_affine(make(pictures, self.size, rng), self.hyp, size=self.size, rng=rng)
+        return random_affine(make(sources, self.size, rng), self.hyp, size=self.size, rng=rng)
 
 
 def fit_scene(source: LabeledImage, size: Size) -> Scene:
-    """The picture as large as it can be in `size`, in whole pixels rounded down."""
+    """The image scaled to fit `size`, in whole pixels rounded down."""
     height, width = source.image.shape[:2]
     ratio = min(size[0] / height, size[1] / width)
     return to_scene(source, (max(1, int(height * ratio)), max(1, int(width * ratio))))
 
 
 def letterbox_scene(source: LabeledImage, size: Size) -> Scene:
-    """The picture as large as it can be in the middle of grey; of odd padding the larger half comes after.
+    """The image scaled to fit, centred on grey; if the padding is odd, its larger half is right or bottom.
 
-    The boxes are moved by the unrounded half, as YOLOR does.
+    As in YOLOR, the boxes are shifted by the unrounded half of the padding.
     """
     scene = fit_scene(source, size)
     top, left = ((whole - part) / 2 for whole, part in zip(size, scene.size, strict=True))
@@ -172,16 +172,16 @@ def letterbox_scene(source: LabeledImage, size: Size) -> Scene:
 
 
 def mosaic4(sources: Sequence[LabeledImage], size: Size, rng: Generator) -> Scene:
-    """Four pictures that meet in a point of the middle half of a grey canvas [2H, 2W]; in reading order.
+    """Four images, in reading order, that meet at a point in the middle half of a grey canvas [2H, 2W].
 
-    Boxes are cut off at the canvas, not where the next picture begins: no picture overlaps another.
+    Boxes are clipped to the canvas, not to their tile: no image overlaps another.
     """
     height, width = size
     y, x = int(rng.uniform(height / 2, height * 3 / 2)), int(rng.uniform(width / 2, width * 3 / 2))
     canvas = gray_canvas((2 * height, 2 * width), sources[0].image.shape[2])
     scenes = []
-    for place, picture in enumerate(sources):
-        scene = fit_scene(picture, size)
+    for place, source in enumerate(sources):
+        scene = fit_scene(source, size)
         below, after = divmod(place, 2)
         origin = x if after else x - scene.size[1], y if below else y - scene.size[0]
         scenes.append(paste_scene(canvas, scene, find_patch(scene, origin, (2 * height, 2 * width))))
@@ -189,13 +189,13 @@ def mosaic4(sources: Sequence[LabeledImage], size: Size, rng: Generator) -> Scen
 
 
 def mosaic9(sources: Sequence[LabeledImage], size: Size, rng: Generator) -> Scene:
-    """One picture with eight around it; of that canvas [3H, 3W] a random part [2H, 2W].
+    """One image with eight around it on a canvas [3H, 3W], cropped to a random part [2H, 2W].
 
-    Each picture is laid against the one before, clockwise from the top, so later ones may cover earlier ones,
-    whose boxes stay: both are YOLOR's.
+    As in YOLOR, each image is placed next to the one before, clockwise from the top, so later ones may cover
+    earlier ones, whose boxes are kept.
     """
     height, width = size
-    scenes = [fit_scene(picture, size) for picture in sources]
+    scenes = [fit_scene(source, size) for source in sources]
     canvas = gray_canvas((3 * height, 3 * width), scenes[0].image.shape[2])
     placed = [
         paste_scene(canvas, scene, find_patch(scene, origin, (3 * height, 3 * width)))
@@ -208,7 +208,7 @@ def mosaic9(sources: Sequence[LabeledImage], size: Size, rng: Generator) -> Scen
 
 
 def mosaic9_origins(scenes: Sequence[Scene], size: Size) -> Iterator[tuple[int, int]]:
-    """Left, top of the nine: the first at W, H; then top, top right, right and so on around it."""
+    """Left, top of the nine images: the first at W, H; then top, top right, right and so on around it."""
     (top, left), (h0, w0) = size, scenes[0].size
     bottom, right = top + h0, left + w0
     yield left, top
@@ -228,13 +228,13 @@ def mosaic9_origins(scenes: Sequence[Scene], size: Size) -> Iterator[tuple[int, 
 
 
 def clip_scene(scene: Scene) -> Scene:
-    """Boxes cut off at the borders of the picture; those outside become empty."""
+    """Boxes clipped to the image; those outside become empty."""
     height, width = scene.size
     return scene._replace(boxes_xyxy=scene.boxes_xyxy.clip(0, (width, height, width, height)))
 
 
 def random_affine(scene: Scene, hyp: YolorHyperparameters, *, size: Size, rng: Generator) -> Scene:
-    """The picture scaled, turned, sheared and moved about its middle, and what of it lies in `size`."""
+    """The image scaled, rotated, sheared and translated about its centre, cropped to `size`."""
     matrix, scale = affine_matrix(scene.size, size, hyp, rng=rng)
     image = warp_image(scene.image, matrix, size)
     boxes = warp_boxes(scene.boxes_xyxy, matrix).clip(0, (size[1], size[0], size[1], size[0]))
@@ -245,9 +245,9 @@ def random_affine(scene: Scene, hyp: YolorHyperparameters, *, size: Size, rng: G
 def affine_matrix(
     source: Size, size: Size, hyp: YolorHyperparameters, *, rng: Generator
 ) -> tuple[WarpMatrix, float]:
-    """The matrix [3, 3] from the pixels of a canvas to those of the input, and the scale that is in it.
+    """The matrix [3, 3] from canvas pixels to input pixels, and its scale.
 
-    Applied in the order: middle to the origin, perspective, rotation with scale, shear, translation.
+    Applied in the order: centre to the origin, perspective, rotation with scale, shear, translation.
     """
     centre, perspective, rotation, shear, translation = (np.eye(3) for _ in range(5))
     centre[:2, 2] = -source[1] / 2, -source[0] / 2
@@ -255,7 +255,7 @@ def affine_matrix(
     angle = math.radians(rng.uniform(-hyp.degrees, hyp.degrees))
     scale = float(rng.uniform(1 - hyp.scale, 1 + hyp.scale))
     along, across = scale * math.cos(angle), scale * math.sin(angle)
-    rotation[:2, :2] = (along, across), (-across, along)  # against the clock, as y runs down
+    rotation[:2, :2] = (along, across), (-across, along)  # counter-clockwise, as y points down
     shear[0, 1], shear[1, 0] = np.tan(np.radians(rng.uniform(-hyp.shear, hyp.shear, 2)))
     shares = rng.uniform(0.5 - hyp.translate, 0.5 + hyp.translate, 2)
     translation[:2, 2] = shares * (size[1], size[0])
@@ -263,8 +263,8 @@ def affine_matrix(
 
 
 def box_candidates(before_xyxy: BoxArray, after_xyxy: BoxArray) -> NDArray[np.bool_]:
-    """Which boxes are still worth learning [B]: wider and higher than 2 pixels, more than a tenth of the area
-    before, less than 20 times as long as wide."""
+    """Which boxes to keep [B]: wider and higher than 2 pixels, more than a tenth of their former area, and an
+    aspect ratio below 20."""
     (w, h), (w0, h0) = ((boxes[:, 2:] - boxes[:, :2]).T for boxes in (after_xyxy, before_xyxy))
     aspect = np.maximum(w / (h + TINY), h / (w + TINY))
     seen = w * h / (w0 * h0 + TINY) > LEAST_PART
@@ -272,12 +272,12 @@ def box_candidates(before_xyxy: BoxArray, after_xyxy: BoxArray) -> NDArray[np.bo
 
 
 def mixup_scenes(first: Scene, second: Scene, *, ratio: float) -> Scene:
-    """Two pictures of one size blended, with the boxes of both."""
+    """Two images of the same size blended, with the boxes of both."""
     return merge_scenes(blend_images(first.image, second.image, ratio), (first, second))
 
 
 def augment_hsv(scene: Scene, hyp: YolorHyperparameters, rng: Generator) -> Scene:
-    """Hue, saturation and value by random factors; pictures that are not RGB stay as they are."""
+    """Hue, saturation and value scaled by random factors; images that are not RGB are left alone."""
     ranges = hyp.hsv_h, hyp.hsv_s, hyp.hsv_v
     gains = rng.uniform(-1, 1, 3) * ranges + 1
     if scene.image.shape[2] != COLOR_CHANNELS or not any(ranges):
@@ -286,7 +286,7 @@ def augment_hsv(scene: Scene, hyp: YolorHyperparameters, rng: Generator) -> Scen
 
 
 def random_flip(scene: Scene, hyp: YolorHyperparameters, rng: Generator) -> Scene:
-    """Upside down and mirrored, each by its chance."""
+    """Flipped vertically and horizontally, each with its probability."""
     for axis, chance in ((0, hyp.flipud), (1, hyp.fliplr)):
         if rng.random() < chance:
             scene = flip_scene(scene, axis=axis)

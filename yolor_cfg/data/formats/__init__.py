@@ -1,1 +1,1 @@
-"""One file a format; each gives a `Listing` of pictures and a way to read the labels of one."""
+"""One module per format; each returns an `ImageListing`."""

@@ -1,4 +1,4 @@
-"""COCO's JSON of instances: true areas, crowds, pictures without boxes, category ids with gaps."""
+"""COCO's instances JSON: annotated areas, crowds, images without boxes, category ids with gaps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CocoEntry = Mapping[str, Any]
 
 
 def list_images(path: str, split: SplitName) -> ImageListing:
-    """All pictures that the JSON names, whatever the split; the classes are the categories by rising id."""
+    """All images listed in the JSON, whatever the split; the classes are the categories sorted by id."""
     content = _read_document(path)
     categories = sorted(content.get("categories", []), key=lambda one: _require_value(one, "id", path))
     class_of = {one["id"]: number for number, one in enumerate(categories)}
@@ -56,7 +56,7 @@ def _read_document(path: str) -> dict[str, Any]:
     lists = [key for key in wanted if isinstance(content.get(key), list)]
     if len(lists) < 2:
         raise DataError(
-            "not COCO's JSON of instances",
+            "not a COCO instances JSON",
             path=path,
             found=", ".join(lists),
             allowed="an object with the lists images, annotations, categories",
@@ -66,7 +66,7 @@ def _read_document(path: str) -> dict[str, Any]:
 
 def _require_value(one: CocoEntry, key: str, path: str) -> Any:
     if key not in one:
-        raise DataError(f"an entry without {key}", path=path, found=json.dumps(one)[:80])
+        raise DataError(f"entry without {key}", path=path, found=json.dumps(one)[:80])
     return one[key]
 
 
@@ -74,22 +74,22 @@ def _refuse_unknown_images(objects: Mapping[Any, object], ids: Sequence[Any], pa
     strangers = sorted(map(str, set(objects) - set(ids)))
     if strangers:
         found = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
-        raise DataError("annotations of pictures that the JSON does not name", path=path, found=found)
+        raise DataError("annotations of images that the JSON does not list", path=path, found=found)
 
 
 def _image_paths(images: Sequence[CocoEntry], path: str) -> list[str]:
-    """Where the pictures are: the folder that has the first of them is asked first for all."""
+    """The paths of the images; the folder that contains the first image is tried first for all others."""
     bases = _base_folders(path)
     names = [str(_require_value(one, "file_name", path)) for one in images]
     if names and first_existing(names[0], bases) is None:
         tried = ", ".join(os.path.join(base, names[0]) for base in bases)
-        raise DataError("the pictures are not found", path=path, found=names[0], hint=f"looked for {tried}")
+        raise DataError("images not found", path=path, found=names[0], hint=f"looked for {tried}")
     bases.sort(key=lambda base: not os.path.exists(os.path.join(base, *names[:1])))
     return [first_existing(name, bases) or os.path.join(bases[0], name) for name in names]
 
 
 def _base_folders(path: str) -> list[str]:
-    """The JSON's folder, those beside and above it, and the folder that its name speaks of (val2017)."""
+    """The JSON's folder and its parent, with their images/ and the folder in the JSON's name (val2017)."""
     folder = os.path.dirname(os.path.abspath(path))
     above = os.path.dirname(folder)
     part = os.path.splitext(os.path.basename(path))[0].rpartition("_")[2]
@@ -98,7 +98,7 @@ def _base_folders(path: str) -> list[str]:
 
 
 def _annotated_size(image: CocoEntry, size: Size) -> Size:
-    """The size that the JSON's pixels are counted in: its own where it has one."""
+    """The size that the annotations refer to: the one in the JSON if it has one."""
     height, width = image.get("height"), image.get("width")
     return (int(height), int(width)) if height and width else size
 
@@ -114,7 +114,7 @@ def _read_labels(
 def _to_row(one: CocoEntry, class_of: Mapping[Any, int], size: Size) -> LabelRow | str:
     label = class_of.get(one.get("category_id"))
     if label is None:
-        return f"category {one.get('category_id')} is not among the categories"
+        return f"category {one.get('category_id')} is not listed in categories"
     try:
         left, top, width, height = map(float, one["bbox"])
         area = float(one.get("area", NO_AREA))

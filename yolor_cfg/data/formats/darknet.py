@@ -1,4 +1,4 @@
-"""Darknet's `.data` file: `key = value` lines that lead to lists of pictures and to the classes' names."""
+"""Darknet's `.data` file: `key = value` lines that point to lists of images and to the class names."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ KEYS: dict[SplitName, tuple[str, ...]] = {
 
 
 def list_images(path: str, split: SplitName) -> ImageListing:
-    """The pictures of one split; paths start from the folder of the .data file, else from here.
+    """The images of one split; paths are relative to the .data file, else to the working directory.
 
-    Darknet itself knows only `train` and `valid`: `test` stands for the other where one is missing.
+    Darknet itself knows only `train` and `valid`; `test` and `valid` stand in for each other.
     """
     options = read_options(path)
     bases = data_folders(path)
     key = next((key for key in KEYS[split] if options.get(key)), None)
     if key is None:
         given = ", ".join(options) or "no key"
-        raise DataError(f"nothing for {split}", path=path, found=given, allowed=KEYS[split])
+        raise DataError(f"no {split} split", path=path, found=given, allowed=KEYS[split])
     place = locate(options[key], bases, what=key, path=path)
     images = unique_images(find_images(place, bases), split)
     return text_label_listing("darknet", data_names(options, path), images)

@@ -1,4 +1,4 @@
-"""Folders without a file that describes them: images/ and labels/, with or without folders for splits."""
+"""Folders without a description file: images/ and labels/, with or without a subfolder per split."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NAMES_FILES = ("classes.txt", "names.txt", "obj.names", "predefined_classes.txt"
 
 
 def list_images(folder: str, split: SplitName) -> ImageListing:
-    """The pictures of the split's folder; all pictures where no folder is named after a split."""
+    """The images of the split's folder; all images if no folder is named after a split."""
     place = _split_folder(folder, split)
     return text_label_listing("folder", _names(folder), find_images(place, ["."]))
 
 
 def list_text_file(path: str, split: SplitName) -> ImageListing:
-    """The pictures that a text file names, one a line; whatever the split."""
+    """The images that a text file names, one per line, whatever the split."""
     folder = os.path.dirname(path) or "."
     return text_label_listing("list", _names(folder), unique_images(find_images(path, ["."]), split))
 
@@ -47,12 +47,12 @@ def _split_folder(folder: str, split: SplitName) -> str:
     others = [name for names in SPLITS.values() for name in names if os.path.isdir(os.path.join(root, name))]
     if others:
         given = ", ".join(dict.fromkeys(others))
-        raise DataError(f"nothing for {split}", path=root, found=given, allowed=SPLITS[split])
+        raise DataError(f"no {split} split", path=root, found=given, allowed=SPLITS[split])
     return root
 
 
 def _names(folder: str) -> tuple[str, ...]:
-    """Those of a file with a usual name or with the ending .names; none where there is no such file."""
+    """The class names from a file with a usual name or the suffix .names; none without such a file."""
     others = sorted(name for name in os.listdir(folder) if name.endswith(".names"))
     for name in [*NAMES_FILES, *others]:
         place = os.path.join(folder, name)

@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file a picture in Annotations/, pictures in JPEGImages/, splits in ImageSets/Main/."""
+"""Pascal VOC: one XML file per image in Annotations/, images in JPEGImages/, splits in ImageSets/Main/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES_FILES = ("classes.txt", "names.txt", "voc.names", "labels.txt", "label_map
 
 
 class VocObject(NamedTuple):
-    """One object of a file: its class, its corners as they stand there, and whether it is a difficult one."""
+    """One object of an XML file: its class name, its corners as text, and whether it is marked difficult."""
 
     name: str
     corners: list[str]
@@ -33,15 +33,15 @@ class VocObject(NamedTuple):
 
 
 def is_voc(folder: str) -> bool:
-    """True for a folder with Annotations/ or with XML files of its own."""
+    """Whether the folder contains Annotations/ or XML files."""
     return os.path.isdir(os.path.join(folder, "Annotations")) or bool(_xml_stems(folder))
 
 
 def list_images(folder: str, split: SplitName) -> ImageListing:
-    """The pictures of one split; all of them where ImageSets/ is missing.
+    """The images of one split; all images if ImageSets/ is missing.
 
-    The classes are those of a file of names, else all that occur, sorted. Corners count pixels from 1 and
-    include the last one; a difficult object counts as a crowd: not trained on, not missed in a test.
+    The classes come from a names file, else they are all that occur, sorted. Pixel coordinates start at 1 and
+    are inclusive; a difficult object counts as a crowd: not trained on, and no miss in a test.
     """
     notes = os.path.join(folder, "Annotations")
     notes = notes if os.path.isdir(notes) else folder
@@ -58,26 +58,26 @@ def list_images(folder: str, split: SplitName) -> ImageListing:
 
 
 def _xml_stems(folder: str) -> list[str]:
-    """The XML files of a folder without their ending, in order."""
+    """The stems of a folder's XML files, sorted."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [name[:-4] for name in names if name.lower().endswith(".xml") and not name.startswith(".")]
 
 
 def _split_stems(folder: str, split: SplitName) -> list[str]:
-    """A line may hold more after the stem (a class's file does)."""
+    """A line may hold more after the stem, as in the per-class lists."""
     sets = os.path.join(folder, "ImageSets", "Main")
     places = [os.path.join(sets, name + ".txt") for name in SPLITS[split]]
     place = next((place for place in places if os.path.exists(place)), None)
     if place is None:
         if os.path.isdir(sets):
             allowed = [name + ".txt" for name in SPLITS[split]]
-            raise DataError(f"nothing for {split}", path=sets, allowed=allowed)
+            raise DataError(f"no {split} split", path=sets, allowed=allowed)
         return []
     return [line.split()[0] for line in read_text(place).splitlines() if line.strip()]
 
 
 def _image_paths(folder: str, notes: str, stems: Sequence[str]) -> list[str]:
-    """For every stem the picture of that name; where there is none, the one that will be reported missing."""
+    """The image for each stem; if there is none, the path that will be reported as missing."""
     places = [os.path.join(folder, name) for name in ("JPEGImages", "images", "")] + [notes]
     known: dict[str, str] = {}
     for place in filter(os.path.isdir, places):
@@ -89,7 +89,7 @@ def _image_paths(folder: str, notes: str, stems: Sequence[str]) -> list[str]:
 
 
 def _names(folder: str, files: Sequence[str]) -> tuple[str, ...]:
-    """Those of all files, not of one split, so that train and val number the classes alike."""
+    """The class names of all files, not of one split only, so that class ids agree between train and val."""
     for name in NAMES_FILES:
         place = os.path.join(folder, name)
         if os.path.exists(place):
@@ -99,13 +99,13 @@ def _names(folder: str, files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _object_names(file: str) -> set[str]:
-    """A file that cannot be read is reported when its labels are."""
+    """Unreadable files are skipped here; they are reported when their labels are read."""
     objects = _read_objects(file)
     return set() if isinstance(objects, str | None) else {one.name for one in objects}
 
 
 def _read_objects(file: str) -> list[VocObject] | str | None:
-    """What an XML file holds, or what is wrong with it; None where there is no file."""
+    """The objects of an XML file, or what is wrong with it; None if there is no such file."""
     try:
         root = ElementTree.parse(file).getroot()
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def _read_labels(file: str, class_of: Mapping[str, int], size: Size) -> ImageLab
 
 def _to_row(one: VocObject, class_of: Mapping[str, int], size: Size) -> LabelRow | str:
     if one.name not in class_of:
-        return "its class is not one of " + ", ".join(class_of)
+        return "unknown class, not one of " + ", ".join(class_of)
     try:
         left, top, right, bottom = map(float, one.corners)
     except ValueError:

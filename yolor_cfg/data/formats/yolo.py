@@ -1,4 +1,4 @@
-"""A YOLO YAML file: `path`; `train`, `val`, `test` as folder, list or several; `names` as list or map."""
+"""A YOLO YAML file: `path`; `train`, `val`, `test`: folders or list files; `names`: a list or a map."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ KEYS: dict[SplitName, tuple[str, ...]] = {
 
 
 def list_images(path: str, split: SplitName) -> ImageListing:
-    """The pictures of one split; paths start from `path:`, else from the file's folder, else from here."""
+    """The images of one split; paths are relative to `path:`, to the file or to the working directory."""
     content = _read_document(path)
     bases = _base_folders(content, path)
     key = next((key for key in KEYS[split] if content.get(key)), None)
     if key is None:
         given = ", ".join(map(str, content)) or "no key"
-        raise DataError(f"nothing for {split}", path=path, found=given, allowed=KEYS[split])
+        raise DataError(f"no {split} split", path=path, found=given, allowed=KEYS[split])
     texts = content[key] if isinstance(content[key], list) else [content[key]]
     places = [_resolve_path(str(text), bases, key=key, path=path) for text in texts]
     images = [image for place in places for image in find_images(place, bases)]
@@ -46,7 +46,7 @@ def _read_document(path: str) -> dict[str, Any]:
         line, what = mark.line + 1 if mark else 0, str(getattr(fault, "problem", ""))
         raise DataError("not valid YAML", path=path, line=line, found=what) from None
     if not isinstance(content, dict):
-        raise DataError("holds no keys", path=path, allowed="path, train, val, test, nc, names")
+        raise DataError("has no keys", path=path, allowed="path, train, val, test, nc, names")
     return content
 
 
@@ -57,7 +57,7 @@ def _base_folders(content: dict[str, Any], path: str) -> list[str]:
 
 
 def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
-    """Roboflow writes ../train/images for what lies beside the YAML file, so that is tried too."""
+    """Roboflow writes ../train/images for a folder beside the YAML file, so that is tried too."""
     inside = [text.removeprefix("../")] if text.startswith("../") else []
     for other in inside:
         if not any(os.path.exists(os.path.join(base, text)) for base in bases):
@@ -66,7 +66,7 @@ def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
 
 
 def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
-    """A list in order, or a map from every number 0..K-1; `nc` must agree and can stand alone."""
+    """A list in order of class id, or a map from every id 0..K-1; `nc` must match, or may stand alone."""
     given, count = content.get("names"), content.get("nc")
     if isinstance(given, dict):
         given = _order_names(given, path)
@@ -77,7 +77,7 @@ def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
     names = tuple(str(name) for name in given)
     if isinstance(count, int) and count != len(names):
         given_text = f"nc={count}, {len(names)} names"
-        raise DataError("nc and names differ in number", path=path, key="nc", found=given_text)
+        raise DataError("does not match the number of names", path=path, key="nc", found=given_text)
     return names
 
 
@@ -86,5 +86,5 @@ def _order_names(given: dict[Any, Any], path: str) -> list[Any]:
     if numbers != list(range(len(given))):
         allowed = f"0..{len(given) - 1}, each once"
         given_text = str(list(given))[:60]
-        raise DataError("numbers of names", path=path, key="names", found=given_text, allowed=allowed)
+        raise DataError("wrong class ids", path=path, key="names", found=given_text, allowed=allowed)
     return [given[number] for number in numbers]

@@ -1,4 +1,4 @@
-"""One file a kind of loss; a head section names its kind in `loss_kind`."""
+"""One module per kind of loss; a head section names its kind in `loss_kind`."""
 
 from __future__ import annotations
 

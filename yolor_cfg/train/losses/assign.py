@@ -1,8 +1,9 @@
 """Which predictions learn which object in C Darknet's [yolo] and [Gaussian_yolo].
 
-C Darknet writes its deltas one after the other, cell by cell and then object by object; here each such write
-is a row, in that order. Legend: N images, A anchors, H W cells, P = N*A*H*W predictions, T objects, R rows,
-K classes.
+C Darknet writes its deltas one by one, cell by cell and then object by object; here each such write is a row,
+in that order.
+
+Legend: N images, A anchors, H W cells, P = N*A*H*W predictions, T objects, R rows, K classes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from yolor_cfg.ops.iou_losses import OVERLAPS
 from yolor_cfg.sections.heads import anchor_pairs
 from yolor_cfg.train.losses.base import HeadOutput, first_occurrences, last_occurrences
 
-LIKELY = 0.25  # predictions without a class above this are not spared by `ignore_thresh`
+LIKELY = 0.25  # `ignore_thresh` applies only to predictions with a class above this
 
 
 class Truths(NamedTuple):
-    """The objects of a batch, image by image in their order: `image` [T], `boxes` [T, 4] as fractions,
-    `classes` [T]."""
+    """The objects of a batch, sorted by image: `image` [T], `boxes` [T, 4] as fractions, `classes` [T]."""
 
     image: Tensor
     boxes: Tensor
@@ -30,8 +30,8 @@ class Truths(NamedTuple):
 
     @staticmethod
     def from_targets(targets: Tensor, section: Any) -> Truths:
-        """Those of the targets [T, 6] that the section can learn: known classes, sizes above 0, the first
-        `max` of each image (C Darknet's labels hold no more)."""
+        """The targets [T, 6] that the section can learn: valid class ids, sizes above 0, the first `max`
+        of each image (C Darknet keeps no more)."""
         image, classes = targets[:, :2].long().unbind(1)
         known = (classes >= 0) & (classes < section.classes) & (targets[:, 4:] > 0).all(1)
         order = image.argsort(stable=True)
@@ -43,7 +43,7 @@ class Truths(NamedTuple):
 
 
 class BestTruth(NamedTuple):
-    """The object that each prediction overlaps most, all [P]: by how much (0: none), and which."""
+    """The object with the largest IoU for each prediction, all [P]: the IoU (0: no overlap) and its index."""
 
     overlap: Tensor
     truth: Tensor
@@ -62,7 +62,7 @@ class BestTruth(NamedTuple):
 
 
 class Assignments(NamedTuple):
-    """Writes in their order: `place` of the prediction and number of the object [R]."""
+    """Writes, in order: indices of the prediction and of the object [R]."""
 
     prediction: Tensor
     truth: Tensor
@@ -73,8 +73,8 @@ class Assignments(NamedTuple):
 
 
 def assign_anchors(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Assignments:
-    """Each object at the cell of its centre (of its left top with `corner` 1, right bottom with -1): the
-    anchor most like it, and those more like it than `iou_thresh`, as far as they are this head's."""
+    """Each object assigned in the cell of its centre (left top with `corner` 1, right bottom with -1) to
+    the anchor with the largest IoU and to those above `iou_thresh`, as far as they belong to this head."""
     section = head.section
     anchors, slots, columns = _anchors(head, truths.boxes)
     _, count, height, width = head.raw.shape[:4]
@@ -92,8 +92,8 @@ def assign_anchors(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Assi
 
 
 def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All anchors of the network as boxes at the origin [num, 4], fractions of the input; which of this
-    head's slots hold them, and which anchors those are (a second mention in `mask` counts for nothing)."""
+    """All anchors of the network as boxes at the origin [num, 4], fractions of the input; this head's
+    slots, and the anchors in them (duplicates in `mask` are ignored)."""
     section = head.section
     known = max(section.num, 1 + max(section.mask))
     sizes = like.new_tensor(anchor_pairs(section.anchors, known)) / net_size(head, like)
@@ -104,19 +104,19 @@ def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def net_size(head: HeadOutput, like: Tensor) -> Tensor:
-    """Width and height [2] of the images in pixels."""
+    """Width and height [2] of the input in pixels."""
     across, down = head.grid.stride
     return like.new_tensor([across * head.raw.shape[3], down * head.raw.shape[2]])
 
 
 def predicted_boxes(head: HeadOutput) -> Tensor:
-    """The predicted boxes [N, A*H*W, 4] as fractions of the image; call without gradients."""
+    """The predicted boxes [N, A*H*W, 4] as fractions of the image; call under no_grad."""
     boxes: Tensor = head.layer.decode(head.raw)[0]
     return boxes / net_size(head, boxes).repeat(2)
 
 
 def class_multipliers(section: Any, like: Tensor) -> Tensor:
-    """How much each class [K] weighs: the most frequent over its own count in `counters_per_class`."""
+    """The weight of each class [K]: the largest count in `counters_per_class` over its own."""
     if not section.counters_per_class:
         return like.new_ones(section.classes)
     counts = [max(count, 1) for count in section.counters_per_class]
@@ -131,8 +131,8 @@ def class_multipliers(section: Any, like: Tensor) -> Tensor:
 
 
 class ClassWrites(NamedTuple):
-    """Writes of a class in their order, all [R]: the first at a prediction says no to all other classes, each
-    further one sets its own class alone to its `aim`; `again` marks firsts that do so too."""
+    """Class writes, in order, all [R]: the first at a prediction sets all other classes to 0, each later
+    one only sets its own class to its `target`; `overwrites` marks first writes that do this as well."""
 
     prediction: Tensor
     classes: Tensor
@@ -141,7 +141,7 @@ class ClassWrites(NamedTuple):
 
 
 class ClassTargets(NamedTuple):
-    """What the classes of the predictions at `place` [U] learn [U, K], and how much it counts [U, K]."""
+    """The class targets [U, K] of the predictions [U], and their weights [U, K]."""
 
     prediction: Tensor
     target: Tensor
@@ -149,9 +149,9 @@ class ClassTargets(NamedTuple):
 
 
 def merge_class_writes(section: Any, scores: Tensor, writes: ClassWrites, *, focal: bool) -> ClassTargets:
-    """Fold the writes of a head whose class probabilities are `scores` [P, K].
+    """Merge the class writes of a head whose class probabilities are `scores` [P, K].
 
-    As in C Darknet `cls_normalizer` counts only with `counters_per_class`, and only for first writes.
+    As in C Darknet, `cls_normalizer` applies only with `counters_per_class`, and only to first writes.
     """
     first = first_occurrences(writes.prediction)
     place, chosen = writes.prediction[first], writes.classes[first]
@@ -176,7 +176,7 @@ def merge_class_writes(section: Any, scores: Tensor, writes: ClassWrites, *, foc
 
 
 def focal_weight(probability: Tensor) -> Tensor:
-    """C Darknet's factor on all classes, by the probability of the right one (focal loss, gamma 2, alpha .5;
-    exact behind a softmax)."""
+    """C Darknet's focal factor on all classes, from the probability of the true one (gamma 2, alpha .5; exact
+    after a softmax)."""
     p = probability + 1e-15
     return -0.5 * (1 - p) * (2 * p * p.log() + p - 1)

@@ -1,4 +1,7 @@
-"""What every loss takes and gives. Legend: N images, A anchors, H W cells, V values, K classes, T targets."""
+"""Inputs and outputs of the losses.
+
+Legend: N images, A anchors, H W cells, V values, K classes, T targets.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,16 @@ from torch import Tensor
 
 
 def identity(counts: Tensor) -> Tensor:
-    """The counts of the one process there is."""
+    """The all-reduce of a single process."""
     return counts
 
 
 class LossRules(NamedTuple):
-    """What is not in the cfg: YOLOR's gains for heads of the yolor dialect, and how far training is.
+    """The settings that are not in the cfg: YOLOR's gains for heads of the yolor dialect, and the progress.
 
-    `classes` is the gain for 80 classes. `seen` counts images since training began ([region]'s start).
-    `counted` sums numbers over all processes before anything is divided by them: with all-reduce there, the
-    totals of the processes add up to the total of one process with all their images. `batch` names the batch
-    in errors.
+    `classes` is the gain for 80 classes. `seen` is the number of images since training began, for [region]'s
+    first phase. `all_reduce` sums counts over all processes before they divide anything, so that the totals
+    of the processes add up to that of one process with all their images. `batch` names the batch in errors.
     """
 
     box: float = 0.05
@@ -31,15 +33,15 @@ class LossRules(NamedTuple):
     anchor_ratio: float = 4.0  # an anchor fits when both its sides are within this factor
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
-    iou_ratio: float = 1.0  # how much of the objectness target is the overlap, the rest is 1
+    iou_ratio: float = 1.0  # the weight of the overlap in the objectness target; the rest is 1
     seen: int = 0
     all_reduce: Callable[[Tensor], Tensor] = identity
     batch: str = ""
 
 
 class HeadOutput(NamedTuple):
-    """A head's section, whose keys are the settings of its loss, the module that decodes it, and its raw map
-    with gradients on."""
+    """A head's section, whose keys configure its loss, the module that decodes it, and its raw map, with
+    gradients."""
 
     section: Any
     layer: Any
@@ -47,7 +49,7 @@ class HeadOutput(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Which loss trains this head; empty where none does."""
+        """The kind of loss that trains this head; empty if there is none."""
         return getattr(self.section, "loss_kind", "")
 
     @property
@@ -57,8 +59,8 @@ class HeadOutput(NamedTuple):
 
 
 class LossInputs(NamedTuple):
-    """The heads of one kind, the targets [T, 6] (image, class, centre and size as fractions), and the number
-    of images in this batch over all processes."""
+    """The heads of one kind, the targets [T, 6] (image, class id, centre and size as fractions), the
+    rules, and the number of images in this batch over all processes."""
 
     heads: tuple[HeadOutput, ...]
     targets: Tensor
@@ -67,8 +69,8 @@ class LossInputs(NamedTuple):
 
 
 class HeadLoss(NamedTuple):
-    """The weighted parts of one head's loss as sums over the images of this process (0-dimensional), and how
-    many matches it had."""
+    """The weighted parts of one head's loss, scalar sums over the images of this process, and its number of
+    matches."""
 
     box: Tensor
     objectness: Tensor
@@ -77,7 +79,7 @@ class HeadLoss(NamedTuple):
 
     @property
     def total(self) -> Tensor:
-        """The three parts together."""
+        """The sum of the three parts."""
         return self.box + self.objectness + self.classes
 
 
@@ -96,7 +98,7 @@ def first_occurrences(keys: Tensor) -> Tensor:
 
 
 def last_occurrences(keys: Tensor) -> Tensor:
-    """For each distinct key (ascending) the index of its last occurrence: who writes last, on any device."""
+    """For each distinct key (ascending) the index of its last occurrence: the last write, on any device."""
     order = keys.argsort(stable=True)
     ordered = keys[order]
     ends = torch.ones_like(ordered, dtype=torch.bool)

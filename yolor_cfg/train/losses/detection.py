@@ -1,5 +1,7 @@
-"""C Darknet's loss of [detection] (YOLOv1): squared errors; behind a softmax of classes cross entropy, as its
-delta there is the slope before the softmax. Legend: N images, C = side^2 cells, A boxes of a cell, K classes.
+"""C Darknet's loss for [detection] (YOLOv1): squared errors; cross entropy for classes after a softmax, as
+Darknet's delta there is the gradient before the softmax.
+
+Legend: N images, C = side^2 cells, A boxes per cell, K classes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from yolor_cfg.ops.boxes import iou, to_xyxy
 from yolor_cfg.train.losses.assign import Truths
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, first_occurrences
 
-SMALL, FIRST, SECOND = 0.1, 0, 1  # `forced`: an object smaller than that takes the second box, else the first
+SMALL, FIRST, SECOND = 0.1, 0, 1  # `forced`: objects of a smaller area get the second box, others the first
 
 
 class CellOutputs(NamedTuple):
@@ -33,8 +35,8 @@ class CellOutputs(NamedTuple):
 
 
 class CellObjects(NamedTuple):
-    """The object of each cell that has one [U]: of several the first. `boxes` [U, 4]: centre in the cell,
-    width and height as fractions of the image."""
+    """The object of each cell that has one [U]; of several, the first. `boxes` [U, 4]: centre within the
+    cell, width and height as fractions of the image."""
 
     cell: Tensor
     boxes: Tensor
@@ -42,7 +44,7 @@ class CellObjects(NamedTuple):
 
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
-    """The loss of each head by itself."""
+    """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
@@ -79,8 +81,8 @@ def _assign_objects(section: Any, targets: Tensor) -> CellObjects:
 
 
 def _choose_boxes(section: Any, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """The overlap of each object [U] with its box, and which box that is: the one that overlaps it most; the
-    nearest in all four numbers where none does."""
+    """The IoU of each object [U] with its box, and the index of that box: the one with the largest IoU,
+    or, if none overlaps, the nearest by all four numbers."""
     scale = boxes.new_tensor([1 / section.side, 1 / section.side, 1, 1])
     size = boxes[..., 2:].square() if section.sqrt else boxes[..., 2:]
     ours, theirs = torch.cat([boxes[..., :2], size], dim=-1) * scale, (truth * scale)[:, None]

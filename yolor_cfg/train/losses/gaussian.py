@@ -1,8 +1,10 @@
-"""C Darknet's loss of [Gaussian_yolo]: as [yolo]'s, and each number of a box has a deviation that learns too.
+"""C Darknet's loss for [Gaussian_yolo]: like [yolo]'s, but each number of a box has a learned deviation.
+
 Legend: P = N*A*H*W predictions, R rows, K classes.
 
-With `iou_loss=mse` the box loss is the negative logarithm of a normal density, whose slopes C Darknet takes
-along the activated values and adds to the raw map without the logistic's own slope; so do the gradients here.
+With `iou_loss=mse` the box loss is the negative log density of a normal distribution. C Darknet
+differentiates it with respect to the activated values and adds the result to the raw map's gradient without
+the derivative of the logistic; so do the gradients here.
 """
 
 from __future__ import annotations
@@ -31,13 +33,13 @@ from yolor_cfg.train.losses.yolo import (
     slopes,
 )
 
-LEAST_DEVIATION = 0.3  # added in the density's factor, not in its exponent
+LEAST_DEVIATION = 0.3  # added in the factor of the density, not in its exponent
 EPS = 1e-9
 BOX = 8  # x, its deviation, y, its deviation, w, h likewise; then objectness and classes
 
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
-    """The loss of each head by itself."""
+    """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
@@ -56,7 +58,7 @@ def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
 
 
 def _collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
-    """As [yolo]'s; with `objectness_smooth` spared predictions learn their class before all others."""
+    """As for [yolo]; with `objectness_smooth`, ignored predictions learn their class before all others."""
     writes = collect_class_writes(section, plan)
     if not section.objectness_smooth:
         return writes
@@ -79,7 +81,7 @@ def _assign_objectness(section: Any, plan: YoloAssignment) -> ObjectnessTargets:
 def _box_loss(
     head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
-    """values [R, 8]: the value, with C Darknet's deltas for a gradient."""
+    """The box loss of values [R, 8], with C Darknet's deltas as its gradient."""
     section = head.section
     with torch.no_grad():
         value, delta, of_deviation = _densities(head, values, plan=plan, boxes=boxes)
@@ -100,8 +102,8 @@ def _box_loss(
 def _densities(
     head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For x, y, w, h of each row [R, 4]: minus the logarithm of the density, and what C Darknet moves the
-    number and its deviation by."""
+    """For x, y, w, h of each row [R, 4]: the negative log density, and C Darknet's deltas for the number
+    and for its deviation."""
     aims = BoxTargets.from_assignments(head, plan, boxes, corner=head.layer.corner)
     centre = scale_xy(values[:, 0:4:2].sigmoid(), head.section.scale_x_y)
     off = torch.cat([aims.center - centre, aims.size - values[:, 4:8:2]], dim=1)
@@ -116,6 +118,6 @@ def _densities(
 
 
 def _overlap_deltas(values: Tensor, slope: Tensor, *, corner: int) -> Tensor:
-    """The slopes along x, y, w, h [R, 4], where x, y may be a corner."""
+    """The deltas of x, y, w, h [R, 4], where x, y may be a corner."""
     centre, size = slope[:, :2], slope[:, 2:]
     return torch.cat([centre - corner * size / 2, size * values[:, 4:8:2].exp()], dim=1)

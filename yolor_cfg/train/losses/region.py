@@ -1,9 +1,10 @@
-"""C Darknet's loss of [region] (YOLOv2). Legend: N images, A anchors, H W cells, P = N*A*H*W predictions,
-U those with an object, K classes.
+"""C Darknet's loss for [region] (YOLOv2).
 
-All of it is a true loss: squared errors behind the logistic for x, y and objectness, of w, h as they are;
-cross entropy for classes behind a softmax (one for each group on the way to the root of a tree), squared
-errors for classes as they are.
+Legend: N images, A anchors, H W cells, P = N*A*H*W predictions, U those with an object, K classes.
+
+All of it is a true loss: squared errors after the logistic for x, y and objectness, squared errors of raw w,
+h; cross entropy for classes after a softmax (one per group on the path to the root of a tree), squared errors
+for raw classes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from yolor_cfg.ops.boxes import iou, to_xyxy
 from yolor_cfg.train.losses.assign import Assignments, BestTruth, Truths, focal_weight, predicted_boxes
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences
 
-FIRST_IMAGES, PRIOR_SCALE = 12800, 0.01  # so long every prediction also learns to be its anchor
+FIRST_IMAGES, PRIOR_SCALE = 12800, 0.01  # for that many images every prediction also learns its anchor
 
 
 class RegionAssignment(NamedTuple):
-    """Objects, predicted `boxes` [P, 4] as fractions, the object each overlaps most, and the `rows` that
-    count: of several objects at one prediction the last."""
+    """The objects, the predicted `boxes` [P, 4] as fractions, the object that each overlaps most, and the
+    `rows` that count: of several objects at one prediction, the last; `all_rows` has them all."""
 
     truths: Truths
     boxes: Tensor
@@ -32,7 +33,7 @@ class RegionAssignment(NamedTuple):
 
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
-    """The loss of each head by itself."""
+    """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs) for head in inputs.heads]
 
 
@@ -54,8 +55,8 @@ def _compute_head_loss(head: HeadOutput, inputs: LossInputs) -> HeadLoss:
 
 
 def _assign_anchors(head: HeadOutput, truths: Truths, boxes: Tensor) -> Assignments:
-    """Each object with the anchor of its cell whose size (as predicted, or with `bias_match` its own) is most
-    like it."""
+    """Each object assigned to the anchor in its cell whose size (as predicted, or with `bias_match` the
+    anchor's own) has the largest IoU with it."""
     _, anchors, height, width = head.raw.shape[:4]
     cells = truths.boxes.new_tensor([width, height])
     column, row = torch.minimum((truths.boxes[:, :2] * cells).long().clamp(min=0), cells.long() - 1).unbind(1)
@@ -100,7 +101,7 @@ def _objectness_loss(section: Any, values: Tensor, plan: RegionAssignment) -> Te
 
 
 class WeightedClassWrites(NamedTuple):
-    """Writes of classes in their order: the prediction, the class and the weight of each [R]."""
+    """Class writes, in order: the prediction, the class id and the weight of each [R]."""
 
     prediction: Tensor
     classes: Tensor
@@ -108,8 +109,8 @@ class WeightedClassWrites(NamedTuple):
 
 
 def _collect_class_writes(section: Any, objectness: Tensor, plan: RegionAssignment) -> WeightedClassWrites:
-    """With `classfix` above 0 all predictions that overlap an object learn its class, before the objects' own
-    predictions do."""
+    """With `classfix` above 0, all predictions that overlap an object learn its class, before the predictions
+    assigned to objects do."""
     rows = plan.all_rows
     scale = torch.full_like(rows.prediction, section.class_scale, dtype=objectness.dtype)
     writes = WeightedClassWrites(rows.prediction, plan.truths.classes[rows.truth], scale)
@@ -127,7 +128,7 @@ def _class_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment) -> Ten
     section, rules = head.section, head.layer.rules
     writes = _collect_class_writes(section, values[:, 4].detach().sigmoid(), plan)
     chain, covered = _class_paths(section.classes, rules.tree, like=values)
-    # Who writes each number last: for every class the last row that covers it, as one key each.
+    # The last write of each number: for every class, the last row that covers it, as one key each.
     row, number = covered[writes.classes].nonzero(as_tuple=True)
     last = last_occurrences(writes.prediction[row] * section.classes + number)
     row, number = row[last], number[last]
@@ -146,8 +147,8 @@ def _class_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment) -> Ten
 
 
 def _class_paths(classes: int, tree: Any, *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """For each class [K, K]: 1 for itself and its ancestors; and which numbers learning it writes (those of
-    the groups on its way to the root; all without a tree)."""
+    """For each class [K, K]: 1 for itself and its ancestors; and which numbers are written when it is learned
+    (those of the groups on its path to the root; all without a tree)."""
     chain = torch.eye(classes, dtype=like.dtype, device=like.device)
     if tree is None:
         return chain, torch.ones_like(chain, dtype=torch.bool)
@@ -160,6 +161,6 @@ def _class_paths(classes: int, tree: Any, *, like: Tensor) -> tuple[Tensor, Tens
 
 
 def _log_probabilities(logits: Tensor, tree: Any) -> Tensor:
-    """Logarithms of the probabilities [U, K], a tree's given the parent."""
+    """Log probabilities [U, K]; in a tree, conditional on the parent."""
     runs = tree.runs if tree is not None else (logits.shape[1],)
     return torch.cat([run.log_softmax(1) for run in logits.split(list(runs), dim=1)], dim=1)

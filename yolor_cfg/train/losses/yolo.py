@@ -1,12 +1,14 @@
-"""C Darknet's loss of [yolo]. Legend: N images, A anchors, H W cells, P = N*A*H*W predictions, R rows,
-K classes.
+"""C Darknet's loss for [yolo].
 
-C Darknet has no loss but deltas, written by hand, which it adds to the gradient of the map it reads. The loss
+Legend: N images, A anchors, H W cells, P = N*A*H*W predictions, R rows, K classes.
+
+C Darknet has no loss, only hand-written deltas, which it adds to the gradient of the map it reads. The loss
 here is a number whose gradient is minus those deltas. Objectness, classes and `iou_loss=mse` are true losses
-(cross entropies; squared errors behind new_coords, where the logistic belongs to the convolution before;
-overlaps that objectness learns, and focal factors, are constants). The delta of an overlap is no gradient of
-anything: its value here is 1 - overlap, its gradient C Darknet's (ops.iou_losses.darknet_slopes), times exp
-of the raw size without new_coords, and without the logistic of x, y, strides and anchors.
+(cross entropies; squared errors with new_coords, where the logistic belongs to the convolution before;
+overlaps used as objectness targets, and focal factors, are constants). The delta of an IoU loss is not the
+gradient of anything: its value here is 1 - overlap, its gradient C Darknet's (ops.iou_losses.darknet_slopes),
+times exp of the raw size without new_coords, and without the derivatives of the logistic of x, y, of strides
+and of anchors.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from yolor_cfg.train.losses.base import (
 
 
 class ObjectnessTargets(NamedTuple):
-    """What objectness learns [P], how much it counts [P], and how many objects taught it."""
+    """The objectness targets [P], their weights [P], and the number of assigned objects."""
 
     target: Tensor
     weight: Tensor
@@ -51,8 +53,8 @@ class ObjectnessTargets(NamedTuple):
 
 
 class YoloAssignment(NamedTuple):
-    """Everything that is decided before a loss is computed: predicted `boxes` [P, 4] as fractions, `best`,
-    the `early` rows (best overlap above `truth_thresh`) and the `rows` of the objects' anchors."""
+    """All assignments that precede the loss: predicted `boxes` [P, 4] as fractions, the `best` object of
+    each, the `early` rows (best overlap above `truth_thresh`) and the `rows` of the objects' anchors."""
 
     truths: Truths
     boxes: Tensor
@@ -63,7 +65,7 @@ class YoloAssignment(NamedTuple):
 
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
-    """The loss of each head by itself."""
+    """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
@@ -93,7 +95,7 @@ def combine_losses(
     classes: ClassTargets,
     entropy: Callable[[Tensor, Tensor], Tensor],
 ) -> HeadLoss:
-    """The loss of a head from that of its boxes and from what objectness and classes learn."""
+    """The loss of a head from its box loss and from the targets of objectness and classes."""
     values, first = head.raw.flatten(0, 3), head.section.box_values
     objectness = (entropy(values[:, first - 1], confidence.target) * confidence.weight).sum()
     of_classes = (entropy(values[classes.prediction, first:], classes.target) * classes.weight).sum()
@@ -102,21 +104,21 @@ def combine_losses(
 
 
 def assign_targets(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner: int = 0) -> YoloAssignment:
-    """Decide who learns what; scores [P, K] are the class probabilities."""
+    """Assign objects to predictions; scores [P, K] are the class probabilities."""
     section = head.section
     truths = Truths.from_targets(targets, section)
     boxes = predicted_boxes(head)
     best = BestTruth.from_boxes(boxes, truths)
-    spared = (scores > LIKELY).any(1) & (best.overlap > section.ignore_thresh)
+    ignored = (scores > LIKELY).any(1) & (best.overlap > section.ignore_thresh)
     early = (best.overlap > section.truth_thresh).nonzero()[:, 0]
     rows = assign_anchors(head, truths, corner=corner)
     return YoloAssignment(
-        truths, boxes.flatten(0, 1), best, spared, Assignments(early, best.truth[early]), rows
+        truths, boxes.flatten(0, 1), best, ignored, Assignments(early, best.truth[early]), rows
     )
 
 
 def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
-    """The classes of the rows; `objectness_smooth` aims early ones at the square of their overlap."""
+    """The class writes of the rows; with `objectness_smooth` early rows aim at their overlap squared."""
     rows = Assignments.cat(plan.early, plan.rows)
     aim = plan.best.overlap.new_full(rows.prediction.shape, 1 - section.label_smooth_eps / 2)
     again = torch.zeros_like(aim, dtype=torch.bool)
@@ -128,9 +130,9 @@ def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
 
 
 def background_objectness(section: Any, plan: YoloAssignment, *, target: Tensor) -> ObjectnessTargets:
-    """What objectness learns before the objects' own predictions are told: that there is nothing; where
-    spared its `aim` [P] with `objectness_smooth`, else nothing at all; where early that there is an object.
-    """
+    """The objectness targets before those of the objects' own predictions: 0 by default; for ignored
+    predictions `target` [P] with `objectness_smooth`, else weight 0; for early rows 1, or with
+    `objectness_smooth` the overlap squared."""
     overlap, smooth = plan.best.overlap, section.objectness_smooth
     wanted, weight = torch.zeros_like(overlap), torch.full_like(overlap, section.obj_normalizer)
     if smooth:
@@ -149,7 +151,7 @@ def _assign_objectness(section: Any, objectness: Tensor, plan: YoloAssignment) -
     chosen = first_occurrences(rows.prediction) if smooth else last_occurrences(rows.prediction)
     place, truth = rows.prediction[chosen], rows.truth[chosen]
     factor = class_multipliers(section, objectness)[plan.truths.classes[truth]] * section.obj_normalizer
-    if smooth:  # C Darknet leaves alone what has any delta by now
+    if smooth:  # C Darknet skips predictions that already have a delta
         untouched = weight[place] * (wanted[place] - objectness[place]) == 0
         place, factor = place[untouched], factor[untouched]
     wanted[place], weight[place] = 1.0, factor
@@ -164,8 +166,8 @@ def _delta_scale(
     confidence: ObjectnessTargets,
     classes: ClassTargets,
 ) -> Tensor:
-    """One over how many classes each prediction [P] is pulled up for: C Darknet averages so when
-    `iou_thresh` lets several objects meet in one."""
+    """The factor of each prediction [P], one over its number of positive classes: C Darknet averages like
+    this if `iou_thresh` lets one prediction have several objects."""
     if section.iou_thresh >= 1:
         return torch.ones_like(plan.best.overlap)
     touched = confidence.weight * (confidence.target - outputs[:, 4]) != 0
@@ -173,7 +175,7 @@ def _delta_scale(
 
 
 def inverse_class_counts(scores: Tensor, classes: ClassTargets) -> Tensor:
-    """One over the number of classes [P] whose delta is positive; 1 where none is."""
+    """One over the number of classes with a positive delta [P]; 1 if there are none."""
     raised = ((classes.target - scores[classes.prediction]) * classes.weight > 0).sum(1)
     share = torch.ones_like(scores[:, 0])
     share[classes.prediction] = 1 / raised.clamp(min=1).to(share.dtype)
@@ -191,14 +193,14 @@ def half_squared_error(values: Tensor, wanted: Tensor) -> Tensor:
 
 
 def row_weights(section: Any, plan: YoloAssignment, boxes: Assignments, *, share: Tensor) -> Tensor:
-    """How much the box of each row counts [R]."""
+    """The weight of the box of each row [R]."""
     factors = class_multipliers(section, share)[plan.truths.classes[boxes.truth]]
     return section.iou_normalizer * factors * share[boxes.prediction]
 
 
 class BoxTargets(NamedTuple):
-    """What x, y (in cells, from the cell's corner) and w, h (logarithms in anchors) of each row are to
-    become, [R, 2] each."""
+    """The targets of x, y (in cells, from the corner of the cell) and of w, h (log of the ratio to the
+    anchor) of each row, [R, 2] each."""
 
     center: Tensor
     size: Tensor
@@ -207,7 +209,7 @@ class BoxTargets(NamedTuple):
     def from_assignments(
         head: HeadOutput, plan: YoloAssignment, boxes: Assignments, *, corner: int = 0
     ) -> BoxTargets:
-        """`corner`: 0 x, y are the centre, 1 the left top, -1 the right bottom."""
+        """`corner`: x, y are the centre (0), the left top (1) or the right bottom (-1)."""
         _, anchors, height, width = head.raw.shape[:4]
         truth = plan.truths.boxes[boxes.truth]
         point = truth[:, :2] - corner * truth[:, 2:] / 2
@@ -221,11 +223,11 @@ class BoxTargets(NamedTuple):
 def _mse_loss(
     head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
-    """values [R, 4]. C Darknet's delta is the plain difference, which behind a logistic is the slope of a
-    cross entropy (its smallest value is taken off)."""
+    """The loss of values [R, 4]. C Darknet's delta is the plain difference, which after a logistic is the
+    gradient of a cross entropy (here minus its minimum)."""
     section, spread = head.section, head.section.scale_x_y
     aims = BoxTargets.from_assignments(head, plan, boxes)
-    centre = (aims.center + (spread - 1) / 2) / spread  # where the logistic has to go
+    centre = (aims.center + (spread - 1) / 2) / spread  # the target of the logistic
     if section.new_coords:
         of_centre = half_squared_error(values[:, :2], centre) * spread
         size = (aims.size / 2).exp() / 2
@@ -242,7 +244,7 @@ def _mse_loss(
 def _iou_loss(
     head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
-    """values [R, 4]. 1 - overlap, with C Darknet's deltas for a gradient, each bounded by `max_delta`."""
+    """The loss of values [R, 4]: 1 - overlap; its gradient: C Darknet's deltas, limited by `max_delta`."""
     section = head.section
     pred, truth = plan.boxes[boxes.prediction], plan.truths.boxes[boxes.truth]
     full = row_weights(section, plan, boxes, share=torch.ones_like(share))
@@ -255,11 +257,11 @@ def _iou_loss(
 
 
 def slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
-    """C Darknet's slopes [R, 4]; a prediction without width or height counts as one of the whole image."""
+    """C Darknet's IoU deltas [R, 4]; a width or height of 0 counts as that of the whole image."""
     size = torch.where(pred[:, 2:] == 0, 1, pred[:, 2:])
     return darknet_slopes(torch.cat([pred[:, :2], size], dim=1), truth, kind)
 
 
 def clip_deltas(delta: Tensor, most: float) -> Tensor:
-    """Deltas within +-most; what is no number or infinite is 0, as in C Darknet."""
+    """Deltas clipped to +-most; NaN and infinite ones become 0, as in C Darknet."""
     return torch.where(torch.isfinite(delta), delta, 0).clamp(-most, most)

@@ -1,5 +1,6 @@
-"""The loss of YOLOR: CIoU, objectness that learns the overlap, and classes. Legend: N images, A anchors,
-H W cells, V = 5 + K values, M matches.
+"""YOLOR's loss: CIoU for boxes, objectness with the IoU as its target, and classes.
+
+Legend: N images, A anchors, H W cells, V = 5 + K values, M matches.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from yolor_cfg.ops.iou_losses import ciou
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences
 from yolor_cfg.train.targets import Matches, match_targets
 
-GAINS_BY_CLASSES = 80  # the class gain is given for so many
+GAINS_BY_CLASSES = 80  # the class gain is meant for this many classes
 FOCAL_ALPHA = 0.25
 MANY_LEVELS, MANY_LEVELS_GAIN = 4, 1.4
 
 
 def balance(levels: int) -> tuple[float, ...]:
-    """How much the objectness of each head weighs, in cfg order, by the number of heads."""
+    """The objectness weights of the heads, in cfg order; they depend on the number of heads."""
     weights = (4.0, 1.0, 0.5, 0.4, 0.1) if levels == 5 else (4.0, 1.0, 0.4, 0.1)
     return (weights + (weights[-1],) * levels)[:levels]
 
 
 def losses(inputs: LossInputs) -> list[HeadLoss]:
-    """The loss of each head; box and classes are means over the matches of a head in the whole batch."""
+    """The loss of each head; the box and class losses are means over its matches in the whole batch."""
     found = [_match_head(head, inputs) for head in inputs.heads]
     counts = torch.tensor([float(len(matches.image)) for matches in found], device=inputs.targets.device)
     divisors = inputs.rules.all_reduce(counts).clamp(min=1) / inputs.images
@@ -52,7 +53,7 @@ def _match_head(head: HeadOutput, inputs: LossInputs) -> Matches:
 
 
 def _compute_head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, rules: LossRules) -> HeadLoss:
-    """`divisor` is the number of matches for each image of the batch."""
+    """`divisor` is the number of matches per image of the batch."""
     raw, classes = head.raw, head.raw.shape[-1] - 5
     values = raw[matches.indices]  # [M, V]
     overlap = ciou(_predicted_boxes(head, matches, values), matches.boxes)
@@ -82,9 +83,9 @@ def _predicted_boxes(head: HeadOutput, matches: Matches, values: Tensor) -> Tens
 
 
 def _objectness_targets(raw: Tensor, matches: Matches, overlap: Tensor, *, rules: LossRules) -> Tensor:
-    """What the objectness of each cell [N, A, H, W] learns: the overlap of its last match, else 0.
+    """The objectness target of each cell [N, A, H, W]: the overlap of its last match, else 0.
 
-    Only that match is written (found by a stable sort), so no device can choose another.
+    Only that match is written (found by a stable sort), so the result is the same on any device.
     """
     wanted = torch.zeros_like(raw[..., 4])
     last = last_occurrences(matches.flat_index(raw.shape))
@@ -94,7 +95,7 @@ def _objectness_targets(raw: Tensor, matches: Matches, overlap: Tensor, *, rules
 
 
 def _cross_entropy(logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: float) -> Tensor:
-    """The sum of binary cross entropies; focal (arXiv 1708.02002) where `focal_gamma` is above 0."""
+    """The sum of binary cross entropies; focal loss (arXiv 1708.02002) if `focal_gamma` is above 0."""
     entropy = F.binary_cross_entropy_with_logits(
         logits, wanted, pos_weight=logits.new_tensor(weight), reduction="none"
     )
