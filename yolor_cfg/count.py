@@ -7,7 +7,7 @@ One MAC is one multiply-add; a FLOP is half of one: gflops = 2 * macs / 1e9. Not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from yolor_cfg.graph import Graph, Node
 
@@ -255,9 +255,8 @@ def _count_paper(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCos
 
 def _count_refined_predictions(graph: Graph, node: Node) -> int:
     """The predictions that this node multiplies by implicit knowledge: it does so right before a head."""
-    multiplies = node.section.type in ("control_channels", "control_channels_2d")
     before_head = any(head.sources == (node.index,) for head in graph.heads)
-    return node.shape.size if multiplies and before_head else 0
+    return node.shape.size if node.section.is_multiplier and before_head else 0
 
 
 def _count_thop(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCosts:
@@ -266,35 +265,8 @@ def _count_thop(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCost
         return NodeConventionCosts(node.index, 0, 0)
     tensors = node.section.tensors(*node.inputs)
     parameters = sum(tensor.size for tensor in tensors if tensor.role in ("weight", "scale", "bias"))
-    moved = THOP_RULES.get(node.section.type, _count_nothing)(node)
+    moved = node.section.thop_operations(node.shape, *node.inputs)
     return NodeConventionCosts(node.index, parameters, 2 * (cost.macs + 4 * done.normalized_count + moved))
-
-
-def _count_nothing(node: Node) -> int:
-    return 0
-
-
-def _count_upsample(node: Node) -> int:
-    return node.shape.size if node.section.values.get("stride", 2) > 0 else 0
-
-
-def _count_average_pool(node: Node) -> int:
-    return (node.inputs[0].area + 1) * node.shape.size
-
-
-def _count_softmax(node: Node) -> int:
-    """exp, sum and division over each group; a tree of classes is no softmax that thop knows."""
-    section: Any = node.section
-    return 0 if section.tree else 3 * node.shape.size - section.groups
-
-
-# thop 0.1.1, vision/basic_hooks.py: what is counted besides weights and batch norms.
-THOP_RULES: Mapping[str, Callable[[Node], int]] = {
-    "upsample": _count_upsample,
-    "avgpool": _count_average_pool,
-    "local_avgpool": lambda node: node.shape.size,
-    "softmax": _count_softmax,
-}
 
 
 class CountingConvention(NamedTuple):
