@@ -56,7 +56,7 @@ def choose_dialect(
     path: str = "",
 ) -> DialectChoice:
     """The dialect stated (option, checkpoint, `[net] dialect=`), else the one the evidence shows, else
-    `otherwise`."""
+    `default_dialect`."""
     if stated is not None:
         return DialectChoice(find_dialect(stated, path))
     seen: dict[str, DialectEvidence] = {}

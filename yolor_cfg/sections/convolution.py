@@ -151,7 +151,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return Shape(self.filters, height, width)
 
     def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.blocks import Blur, ConvBlock, FirstChannels, MixConv2d, SharedConvBlock
+        from yolor_cfg.ops.blocks import ConvBlock, FirstChannels, MixConv2d, SharedConvBlock
+        from yolor_cfg.ops.pooling import Blur
 
         activation = "linear" if self.xnor and self.bin_output else self.activation
         blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None

@@ -11,9 +11,9 @@ class TensorSpec(NamedTuple):
     """One tensor of a section as `.weights` keeps it: its role, its state-dict name below the section, its
     shape.
 
-    `trained` is False for running statistics, which are no parameters. `transposable` marks the matrices that
-    old files (transpose flag in the header) keep the other way round; `flipped` the kernels [n, c, k, k] that
-    a file which is read keeps as [c, k, k, n].
+    `is_parameter` is False for running statistics. `transposable` marks matrices that old files (transpose
+    flag in the header) store transposed; `flipped` marks kernels [n, c, k, k] that the file to be read stores
+    as [c, k, k, n].
     """
 
     role: str

@@ -7,16 +7,24 @@ K classes.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
 from yolor_cfg.ops.iou_losses import OVERLAPS
-from yolor_cfg.sections.heads import anchor_pairs
-from yolor_cfg.train.losses.base import HeadOutput, first_occurrences, last_occurrences
+from yolor_cfg.sections.heads import AnchorHeadSection, anchor_pairs
+from yolor_cfg.train.losses.base import (
+    GridLayer,
+    HeadKeys,
+    HeadOutput,
+    ObjectKeys,
+    first_occurrences,
+    last_occurrences,
+)
 
+AnchorOutput = HeadOutput[AnchorHeadSection, GridLayer]
 LIKELY = 0.25  # predictions without a class above this are not spared by `ignore_thresh`
 
 
@@ -29,7 +37,7 @@ class Truths(NamedTuple):
     classes: Tensor
 
     @staticmethod
-    def from_targets(targets: Tensor, section: Any) -> Truths:
+    def from_targets(targets: Tensor, section: ObjectKeys) -> Truths:
         """Those of the targets [T, 6] that the section can learn: known classes, sizes above 0, the first
         `max` of each image (C Darknet's labels hold no more)."""
         image, classes = targets[:, :2].long().unbind(1)
@@ -62,7 +70,7 @@ class BestTruth(NamedTuple):
 
 
 class Assignments(NamedTuple):
-    """Writes in their order: `place` of the prediction and number of the object [R]."""
+    """Writes in their order: number of the prediction and of the object [R]."""
 
     prediction: Tensor
     truth: Tensor
@@ -72,7 +80,7 @@ class Assignments(NamedTuple):
         return Assignments(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
-def assign_anchors(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Assignments:
+def assign_anchors(head: AnchorOutput, truths: Truths, *, corner: int = 0) -> Assignments:
     """Each object at the cell of its centre (of its left top with `corner` 1, right bottom with -1): the
     anchor most like it, and those more like it than `iou_thresh`, as far as they are this head's."""
     section = head.section
@@ -91,7 +99,7 @@ def assign_anchors(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Assi
     return Assignments(place, truth)
 
 
-def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _anchors(head: AnchorOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """All anchors of the network as boxes at the origin [num, 4], fractions of the input; which of this
     head's slots hold them, and which anchors those are (a second mention in `mask` counts for nothing)."""
     section = head.section
@@ -103,19 +111,19 @@ def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat([torch.zeros_like(sizes), sizes], dim=1), slots, columns
 
 
-def net_size(head: HeadOutput, like: Tensor) -> Tensor:
+def net_size(head: HeadOutput[HeadKeys, GridLayer], like: Tensor) -> Tensor:
     """Width and height [2] of the images in pixels."""
-    across, down = head.grid.stride
+    across, down = head.layer.grid.stride
     return like.new_tensor([across * head.raw.shape[3], down * head.raw.shape[2]])
 
 
-def predicted_boxes(head: HeadOutput) -> Tensor:
+def predicted_boxes(head: HeadOutput[HeadKeys, GridLayer]) -> Tensor:
     """The predicted boxes [N, A*H*W, 4] as fractions of the image; call without gradients."""
     boxes: Tensor = head.layer.decode(head.raw)[0]
     return boxes / net_size(head, boxes).repeat(2)
 
 
-def class_multipliers(section: Any, like: Tensor) -> Tensor:
+def class_multipliers(section: AnchorHeadSection, like: Tensor) -> Tensor:
     """How much each class [K] weighs: the most frequent over its own count in `counters_per_class`."""
     if not section.counters_per_class:
         return like.new_ones(section.classes)
@@ -127,12 +135,13 @@ def class_multipliers(section: Any, like: Tensor) -> Tensor:
             found=str(len(counts)),
             allowed=str(section.classes),
         )
-    return (max(counts) / like.new_tensor(counts)).clamp(max=section.max_delta)
+    multipliers: Tensor = (max(counts) / like.new_tensor(counts)).clamp(max=section.max_delta)
+    return multipliers
 
 
 class ClassWrites(NamedTuple):
     """Writes of a class in their order, all [R]: the first at a prediction says no to all other classes, each
-    further one sets its own class alone to its `aim`; `again` marks firsts that do so too."""
+    further one sets its own class alone to its `target`; `overwrites` marks firsts that do so too."""
 
     prediction: Tensor
     classes: Tensor
@@ -141,14 +150,16 @@ class ClassWrites(NamedTuple):
 
 
 class ClassTargets(NamedTuple):
-    """What the classes of the predictions at `place` [U] learn [U, K], and how much it counts [U, K]."""
+    """What the classes of the predictions [U] learn [U, K], and how much it counts [U, K]."""
 
     prediction: Tensor
     target: Tensor
     weight: Tensor
 
 
-def merge_class_writes(section: Any, scores: Tensor, writes: ClassWrites, *, focal: bool) -> ClassTargets:
+def merge_class_writes(
+    section: AnchorHeadSection, scores: Tensor, writes: ClassWrites, *, focal: bool
+) -> ClassTargets:
     """Fold the writes of a head whose class probabilities are `scores` [P, K].
 
     As in C Darknet `cls_normalizer` counts only with `counters_per_class`, and only for first writes.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar, Unpack
 
 import torch
 from torch import Tensor
+
+from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.ops.heads import AnchorGrid, HeadPredictions
 
 
 def identity(counts: Tensor) -> Tensor:
@@ -18,7 +21,7 @@ class LossRules(NamedTuple):
     """What is not in the cfg: YOLOR's gains for heads of the yolor dialect, and how far training is.
 
     `classes` is the gain for 80 classes. `seen` counts images since training began ([region]'s start).
-    `counted` sums numbers over all processes before anything is divided by them: with all-reduce there, the
+    `all_reduce` sums numbers over all processes before anything is divided by them: with all-reduce there, the
     totals of the processes add up to the total of one process with all their images. `batch` names the batch
     in errors.
     """
@@ -37,30 +40,48 @@ class LossRules(NamedTuple):
     batch: str = ""
 
 
-class HeadOutput(NamedTuple):
-    """A head's section, whose keys are the settings of its loss, the module that decodes it, and its raw map
-    with gradients on."""
+class HeadKeys(Protocol):
+    """The section of a head: its keys are the settings of its loss. Each loss asks for keys of its own."""
 
-    section: Any
-    layer: Any
+    @property
+    def loss_kind(self) -> str: ...
+    def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
+
+
+class ObjectKeys(HeadKeys, Protocol):
+    """A head that learns boxes: its classes, and how many objects an image may have."""
+
+    @property
+    def classes(self) -> int: ...
+    @property
+    def max(self) -> int: ...
+
+
+class GridLayer(Protocol):
+    """The module of a head with anchors in cells."""
+
+    grid: AnchorGrid
+
+    def decode(self, raw: Tensor) -> HeadPredictions: ...
+
+
+KeysT = TypeVar("KeysT", bound=HeadKeys, covariant=True)
+LayerT = TypeVar("LayerT", covariant=True)
+
+
+class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):
+    """A head's section, the module that decodes it, and its raw map with gradients on."""
+
+    section: KeysT
+    layer: LayerT
     raw: Tensor
 
-    @property
-    def kind(self) -> str:
-        """Which loss trains this head; empty where none does."""
-        return getattr(self.section, "loss_kind", "")
 
-    @property
-    def grid(self) -> Any:
-        """The anchors and strides of the head."""
-        return self.layer.grid
-
-
-class LossInputs(NamedTuple):
+class LossInputs(NamedTuple, Generic[KeysT, LayerT]):
     """The heads of one kind, the targets [T, 6] (image, class, centre and size as fractions), and the number
     of images in this batch over all processes."""
 
-    heads: tuple[HeadOutput, ...]
+    heads: tuple[HeadOutput[KeysT, LayerT], ...]
     targets: Tensor
     rules: LossRules
     images: Tensor

@@ -8,13 +8,13 @@ along the activated values and adds to the raw map without the logistic's own sl
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from yolor_cfg.ops.heads import scale_xy
+from yolor_cfg.ops.heads import GaussianHead, scale_xy
 from yolor_cfg.ops.iou_losses import OVERLAPS
+from yolor_cfg.sections.heads import GaussianYoloSection
 from yolor_cfg.train.losses.assign import Assignments, ClassWrites, class_multipliers, merge_class_writes
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, attach_gradient, last_occurrences
 from yolor_cfg.train.losses.yolo import (
@@ -31,17 +31,18 @@ from yolor_cfg.train.losses.yolo import (
     slopes,
 )
 
+GaussianOutput = HeadOutput[GaussianYoloSection, GaussianHead]
 LEAST_DEVIATION = 0.3  # added in the density's factor, not in its exponent
 EPS = 1e-9
 BOX = 8  # x, its deviation, y, its deviation, w, h likewise; then objectness and classes
 
 
-def losses(inputs: LossInputs) -> list[HeadLoss]:
+def losses(inputs: LossInputs[GaussianYoloSection, GaussianHead]) -> list[HeadLoss]:
     """The loss of each head by itself."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: GaussianOutput, targets: Tensor) -> HeadLoss:
     section, values = head.section, head.raw.flatten(0, 3)  # [P, 9 + K]
     with torch.no_grad():
         outputs = values.sigmoid()
@@ -55,7 +56,7 @@ def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
     return combine_losses(head, box, confidence=confidence, classes=classes, entropy=cross_entropy)
 
 
-def _collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
+def _collect_class_writes(section: GaussianYoloSection, plan: YoloAssignment) -> ClassWrites:
     """As [yolo]'s; with `objectness_smooth` spared predictions learn their class before all others."""
     writes = collect_class_writes(section, plan)
     if not section.objectness_smooth:
@@ -67,7 +68,7 @@ def _collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
     return ClassWrites(*(torch.cat(both) for both in zip(before, writes, strict=True)))
 
 
-def _assign_objectness(section: Any, plan: YoloAssignment) -> ObjectnessTargets:
+def _assign_objectness(section: GaussianYoloSection, plan: YoloAssignment) -> ObjectnessTargets:
     wanted, weight, count = background_objectness(section, plan, target=plan.best.overlap.square())
     last = last_occurrences(plan.rows.prediction)
     place, truth = plan.rows.prediction[last], plan.rows.truth[last]
@@ -77,7 +78,7 @@ def _assign_objectness(section: Any, plan: YoloAssignment) -> ObjectnessTargets:
 
 
 def _box_loss(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+    head: GaussianOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
     """values [R, 8]: the value, with C Darknet's deltas for a gradient."""
     section = head.section
@@ -98,7 +99,7 @@ def _box_loss(
 
 
 def _densities(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments
+    head: GaussianOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For x, y, w, h of each row [R, 4]: minus the logarithm of the density, and what C Darknet moves the
     number and its deviation by."""

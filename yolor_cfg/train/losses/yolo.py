@@ -12,15 +12,18 @@ of the raw size without new_coords, and without the logistic of x, y, strides an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.ops.iou_losses import OVERLAPS, darknet_slopes
+from yolor_cfg.sections.heads import AnchorHeadSection, YoloSection
 from yolor_cfg.train.losses.assign import (
     LIKELY,
+    AnchorOutput,
     Assignments,
     BestTruth,
     ClassTargets,
@@ -40,6 +43,8 @@ from yolor_cfg.train.losses.base import (
     first_occurrences,
     last_occurrences,
 )
+
+YoloOutput = HeadOutput[YoloSection, YoloHead]
 
 
 class ObjectnessTargets(NamedTuple):
@@ -62,12 +67,12 @@ class YoloAssignment(NamedTuple):
     rows: Assignments
 
 
-def losses(inputs: LossInputs) -> list[HeadLoss]:
+def losses(inputs: LossInputs[YoloSection, YoloHead]) -> list[HeadLoss]:
     """The loss of each head by itself."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: YoloOutput, targets: Tensor) -> HeadLoss:
     section = head.section
     values = head.raw.flatten(0, 3)  # [P, 5 + K]
     with torch.no_grad():
@@ -86,7 +91,7 @@ def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
 
 
 def combine_losses(
-    head: HeadOutput,
+    head: AnchorOutput,
     box: Tensor,
     *,
     confidence: ObjectnessTargets,
@@ -101,7 +106,7 @@ def combine_losses(
     return HeadLoss(box * scale, objectness * scale, of_classes * scale, confidence.matches)
 
 
-def assign_targets(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner: int = 0) -> YoloAssignment:
+def assign_targets(head: AnchorOutput, targets: Tensor, scores: Tensor, *, corner: int = 0) -> YoloAssignment:
     """Decide who learns what; scores [P, K] are the class probabilities."""
     section = head.section
     truths = Truths.from_targets(targets, section)
@@ -115,7 +120,7 @@ def assign_targets(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner:
     )
 
 
-def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
+def collect_class_writes(section: AnchorHeadSection, plan: YoloAssignment) -> ClassWrites:
     """The classes of the rows; `objectness_smooth` aims early ones at the square of their overlap."""
     rows = Assignments.cat(plan.early, plan.rows)
     aim = plan.best.overlap.new_full(rows.prediction.shape, 1 - section.label_smooth_eps / 2)
@@ -127,9 +132,11 @@ def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
     return ClassWrites(rows.prediction, plan.truths.classes[rows.truth], aim, again)
 
 
-def background_objectness(section: Any, plan: YoloAssignment, *, target: Tensor) -> ObjectnessTargets:
+def background_objectness(
+    section: AnchorHeadSection, plan: YoloAssignment, *, target: Tensor
+) -> ObjectnessTargets:
     """What objectness learns before the objects' own predictions are told: that there is nothing; where
-    spared its `aim` [P] with `objectness_smooth`, else nothing at all; where early that there is an object.
+    spared its `target` [P] with `objectness_smooth`, else nothing at all; where early that there is an object.
     """
     overlap, smooth = plan.best.overlap, section.objectness_smooth
     wanted, weight = torch.zeros_like(overlap), torch.full_like(overlap, section.obj_normalizer)
@@ -143,7 +150,9 @@ def background_objectness(section: Any, plan: YoloAssignment, *, target: Tensor)
     return ObjectnessTargets(wanted, weight, len(plan.rows.prediction))
 
 
-def _assign_objectness(section: Any, objectness: Tensor, plan: YoloAssignment) -> ObjectnessTargets:
+def _assign_objectness(
+    section: AnchorHeadSection, objectness: Tensor, plan: YoloAssignment
+) -> ObjectnessTargets:
     wanted, weight, count = background_objectness(section, plan, target=plan.best.overlap)
     rows, smooth = plan.rows, section.objectness_smooth
     chosen = first_occurrences(rows.prediction) if smooth else last_occurrences(rows.prediction)
@@ -157,7 +166,7 @@ def _assign_objectness(section: Any, objectness: Tensor, plan: YoloAssignment) -
 
 
 def _delta_scale(
-    section: Any,
+    section: AnchorHeadSection,
     outputs: Tensor,
     plan: YoloAssignment,
     *,
@@ -190,10 +199,13 @@ def half_squared_error(values: Tensor, wanted: Tensor) -> Tensor:
     return (values - wanted).square() / 2
 
 
-def row_weights(section: Any, plan: YoloAssignment, boxes: Assignments, *, share: Tensor) -> Tensor:
+def row_weights(
+    section: AnchorHeadSection, plan: YoloAssignment, boxes: Assignments, *, share: Tensor
+) -> Tensor:
     """How much the box of each row counts [R]."""
     factors = class_multipliers(section, share)[plan.truths.classes[boxes.truth]]
-    return section.iou_normalizer * factors * share[boxes.prediction]
+    weights: Tensor = section.iou_normalizer * factors * share[boxes.prediction]
+    return weights
 
 
 class BoxTargets(NamedTuple):
@@ -205,7 +217,7 @@ class BoxTargets(NamedTuple):
 
     @staticmethod
     def from_assignments(
-        head: HeadOutput, plan: YoloAssignment, boxes: Assignments, *, corner: int = 0
+        head: AnchorOutput, plan: YoloAssignment, boxes: Assignments, *, corner: int = 0
     ) -> BoxTargets:
         """`corner`: 0 x, y are the centre, 1 the left top, -1 the right bottom."""
         _, anchors, height, width = head.raw.shape[:4]
@@ -214,12 +226,12 @@ class BoxTargets(NamedTuple):
         cell = torch.stack([boxes.prediction % width, boxes.prediction // width % height], dim=1)
         slot = boxes.prediction // (width * height) % anchors
         pixels = truth[:, 2:] * net_size(head, truth)
-        factor = pixels / pixels.new_tensor(head.grid.anchors)[slot]
+        factor = pixels / pixels.new_tensor(head.layer.grid.anchors)[slot]
         return BoxTargets(point * point.new_tensor([width, height]) - cell, factor.log())
 
 
 def _mse_loss(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+    head: YoloOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
     """values [R, 4]. C Darknet's delta is the plain difference, which behind a logistic is the slope of a
     cross entropy (its smallest value is taken off)."""
@@ -240,7 +252,7 @@ def _mse_loss(
 
 
 def _iou_loss(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+    head: YoloOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
     """values [R, 4]. 1 - overlap, with C Darknet's deltas for a gradient, each bounded by `max_delta`."""
     section = head.section
