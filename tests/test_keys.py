@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from yolor_cfg.lang.dialect import ACTIVATIONS, DARKNET, YOLOR
+from yolor_cfg.lang.activations import ACTIVATIONS
+from yolor_cfg.lang.dialect import DARKNET, YOLOR
 from yolor_cfg.lang.keys import (
     ActivationKey,
     BadValue,

@@ -10,7 +10,14 @@ import torch
 from yolor_cfg.graph import build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.train.optim import ModelEMA, build_optimizer, ema_decay, parameter_groups, set_rates
+from yolor_cfg.train.optim import (
+    ModelEMA,
+    OptimizerSettings,
+    build_optimizer,
+    ema_decay,
+    parameter_groups,
+    set_rates,
+)
 from yolor_cfg.train.schedule import Cosine, CosineHyperparameters, Policy
 
 PATH = golden.GOLDEN / "yolor" / "schedules.json"
@@ -122,7 +129,7 @@ def test_rates_reach_the_optimizer_by_group():
     )
     rates = Cosine(CosineHyperparameters(), epochs=10, batches=10, batch_size=8)(5)
     for kind in ("sgd", "adam", "adamw"):
-        optimizer = build_optimizer(parameter_groups(network), kind=kind, weight_decay=0.1, momentum=0.9)
+        optimizer = build_optimizer(parameter_groups(network), OptimizerSettings(kind, 0.1, 0.9))
         set_rates(optimizer, rates)
         got = {group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
         assert got == {"others": (rates.other, 0), "decayed": (rates.other, 0.1), "biases": (rates.bias, 0)}

@@ -154,7 +154,7 @@ def train_plain(job: Job, network: PlainNetwork, pace: Pace) -> None:
     """Step after step."""
     phase = job.phases[0]
     loader = dataclasses.replace(phase.loader, workers=0)
-    optimizer = build_optimizer(parameter_groups(network), **job.optimizer)
+    optimizer = build_optimizer(parameter_groups(network), job.optimizer)
     for group in optimizer.param_groups:
         group["foreach"] = False
     average = copy.deepcopy(network).eval()

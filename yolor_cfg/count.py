@@ -7,7 +7,7 @@ One MAC is one multiply-add, which is two FLOPs: gflops = 2 * macs / 1e9. Nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from yolor_cfg.graph import Graph, Node
 
@@ -255,10 +255,9 @@ def _count_paper(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCos
 
 
 def _count_refined_predictions(graph: Graph, node: Node) -> int:
-    """The predictions that this node multiplies by implicit knowledge, if it comes right before a head."""
-    multiplies = node.section.type in ("control_channels", "control_channels_2d")
+    """The predictions that this node multiplies by implicit knowledge: it does so right before a head."""
     before_head = any(head.sources == (node.index,) for head in graph.heads)
-    return node.shape.size if multiplies and before_head else 0
+    return node.shape.size if node.section.is_multiplier and before_head else 0
 
 
 THOP_MACS = "2 for each multiply-add"
@@ -268,13 +267,12 @@ THOP_NORMS = "8 for each number that a batch norm scales"
 
 def thop_terms(graph: Graph, node: Node) -> dict[str, float]:
     """The terms of thop's FLOPs of a node by their reason: twice its multiply-adds, and what differs."""
-    reason, rule = THOP_RULES.get(node.section.type, ("", _count_nothing))
     macs, done = node.section.macs(node.shape, *node.inputs), count_work(graph, node)
     operations = {
         THOP_MACS: macs,
         THOP_UNSEEN: count_thop_macs(graph, node) - macs,
         THOP_NORMS: 4 * done.normalized_count if done.is_known else 0,
-        reason: rule(node),
+        node.section.thop_reason: node.section.thop_operations(node.shape, *node.inputs),
     }
     return {reason: 2 * count for reason, count in operations.items() if count}
 
@@ -304,34 +302,6 @@ def _count_thop(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCost
     return NodeConventionCosts(
         node.index, 2 * sizes["scale"] if node.section.values.get("xnor") else sum(sizes.values()), flops
     )
-
-
-def _count_nothing(node: Node) -> int:
-    return 0
-
-
-def _count_upsample(node: Node) -> int:
-    return node.shape.size if node.section.values.get("stride", 2) > 0 else 0
-
-
-def _count_average_pool(node: Node) -> int:
-    return (node.inputs[0].area + 1) * node.shape.size
-
-
-def _count_softmax(node: Node) -> int:
-    """exp, sum and division over each group; thop does not know the softmax over a tree of classes."""
-    section: Any = node.section
-    return 0 if section.tree else 3 * node.shape.size - section.groups
-
-
-# thop 0.1.1, vision/basic_hooks.py: what is counted besides weights and batch norms, in words (FLOPs) and by
-# its rule (operations).
-THOP_RULES: Mapping[str, tuple[str, Callable[[Node], int]]] = {
-    "upsample": ("2 for each number that is upsampled", _count_upsample),
-    "avgpool": ("2 for each cell of a mean and 2 for the mean", _count_average_pool),
-    "local_avgpool": ("2 for each mean of a window", lambda node: node.shape.size),
-    "softmax": ("6 for each probability, less 2 for each group", _count_softmax),
-}
 
 
 class CountingConvention(NamedTuple):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import reason_of
+from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import (
-    ACTIVATIONS,
     Dialect,
     DialectChoice,
     DialectEvidence,
@@ -19,7 +19,7 @@ from yolor_cfg.lang.dialect import (
 )
 from yolor_cfg.lang.keys import INT32_MAX, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
-from yolor_cfg.sections import SECTIONS, NetSection, Section
+from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.shape import Shape
 
 IMAGE_INDEX = -1  # the index under which the image is known
@@ -123,18 +123,20 @@ def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> G
         stated, find_dialect_evidence(document), default_dialect=reading.default_dialect, path=document.path
     )
     eps = reading.bn_eps or told.dialect.bn_eps
-    net, sections = _parse_sections(document, told.dialect._replace(bn_eps=eps), strict=reading.strict)
+    net, sections = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
+    net.check_image()
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
-    image = net.input_shape(reading.size)
     try:
-        nodes = _add_freed_sources(_connect_sections(sections, image))
+        nodes = _add_freed_sources(_connect_sections(sections, net.image))
     except CfgError as fault:
         raise _size_error(fault, sections, net) or fault from None
+    for node in nodes:
+        node.section.check_inputs(*node.inputs)
     warnings = _collect_warnings(net, *sections)
     if reading.strict and warnings:
         raise CfgFaults(warnings, document.path)
     outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
-    return Graph(document, dialect, net, image, nodes, outputs, warnings, _dialect_notes(sections, told))
+    return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
 
 
 def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
@@ -146,20 +148,20 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
         if len(section.dialects) == 1:
             yield DialectEvidence(section.dialects[0], raw.line, f"[{raw.name}]")
             continue
-        yield from _find_key_evidence(raw, section.darknet_keys)
+        yield from _find_key_evidence(raw, section)
 
 
-def _find_key_evidence(raw: RawSection, darknet_keys: frozenset[str]) -> Iterator[DialectEvidence]:
+def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
+    """An activation that Darknet has by another name is weak evidence: files of Darknet have it too."""
     for entry in raw.entries:
-        if entry.key == "activation":
-            word = strip_comment(entry.value)
-            names = ACTIVATIONS.get(word, ())
-            if len(names) == 1:
-                yield DialectEvidence(
-                    names[0], entry.number, f"activation={word}", is_weak=names[0] == "yolor"
-                )
-        if entry.key in darknet_keys and entry.value:
-            yield DialectEvidence("darknet", entry.number, f"{entry.key}=")
+        word = strip_comment(entry.value)
+        activation = ACTIVATIONS.get(word) if entry.key == "activation" else None
+        if activation and len(activation.dialects) == 1:
+            is_weak = bool(activation.darknet_name)
+            yield DialectEvidence(activation.dialects[0], entry.number, f"activation={word}", is_weak)
+        dialects = kind.key_dialects(entry.key)
+        if len(dialects) == 1 and entry.value:
+            yield DialectEvidence(dialects[0], entry.number, f"{entry.key}=")
 
 
 def _stated_dialect(document: Document) -> str | None:
@@ -172,10 +174,10 @@ def _stated_dialect(document: Document) -> str | None:
 
 
 def _parse_sections(
-    document: Document, dialect: Dialect, *, strict: bool
+    document: Document, dialect: Dialect, reading: ReadOptions
 ) -> tuple[NetSection, list[Section]]:
     """Every section with its keys read; raises CfgFaults with all that is wrong with them."""
-    net = NetSection(document.net, index=IMAGE_INDEX, dialect=dialect, path=document.path)
+    net = NetSection(document.net, SectionPlace(IMAGE_INDEX, dialect, document.path)).resize(reading.size)
     if not document.has_net:
         tell_it = net.warn if dialect.is_forgiving else net.fault
         tell_it(
@@ -192,9 +194,9 @@ def _parse_sections(
         if kind is None or kind is NetSection:
             faults.append(_unknown_section_error(raw, index, document.path))
         else:
-            sections.append(kind(raw, index=index, dialect=told, path=document.path))
+            sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
     faults += [fault for section in (net, *sections) for fault in section.faults]
-    if strict:
+    if reading.strict:
         faults += _collect_warnings(net, *sections)
     if not document.layers:
         faults.append(net.error("", "there is no layer in this file", hint="only [net] stands in it"))
@@ -234,7 +236,6 @@ def _connect_sections(sections: Sequence[Section], image: Shape) -> list[Node]:
     shapes: dict[int, Shape] = {IMAGE_INDEX: image}
     nodes: list[Node] = []
     for section in sections:
-        section.image = image
         sources = section.sources()
         inputs = tuple(shapes[source] for source in sources)
         shape = section.shape(*inputs)
@@ -267,7 +268,7 @@ def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
 
 def _size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -> CfgError | None:
     """The fault in terms of the image's size, where that can be mended: when a size nearby fits."""
-    image = sections[0].image
+    image = net.image
     tries = COMMON_STRIDES if image.area > 1 else ()
     stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
     if not stride:
@@ -336,6 +337,10 @@ def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[st
     if told.is_assumed and differs:
         names = ", ".join(differs)
         notes.append(f"read as darknet dialect; {names} differ in YOLOR's: --dialect yolor for that")
-    if any("silu" in map(str, section.values.values()) for section in sections):
-        notes.append("silu runs as swish; C Darknet does not know the name and would run relu")
+    words = {word for section in sections for word in section.activations}
+    for word in sorted(words):
+        name = ACTIVATIONS[word].darknet_name
+        if "darknet" not in ACTIVATIONS[word].dialects:
+            runs = f"{word} runs as {name}" if name else f"{word} runs"
+            notes.append(f"{runs}; C Darknet does not know the name and would run relu")
     return tuple(notes)

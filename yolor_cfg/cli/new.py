@@ -6,7 +6,7 @@ import click
 
 from yolor_cfg.cli.options import SizeParam, format_columns, is_on, json_option, print_json, print_stderr
 from yolor_cfg.errors import YolorError
-from yolor_cfg.lang.dialect import ACTIVATIONS
+from yolor_cfg.lang.activations import ACTIVATIONS
 
 
 @click.command()

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError
 
 DIALECT_NAMES = ("darknet", "yolor")
+DARKNET_ONLY, YOLOR_ONLY = ("darknet",), ("yolor",)
+"""What sections, keys and activations of one dialect say in `dialects`."""
 
 
 class Dialect(NamedTuple):
@@ -28,46 +30,6 @@ class Dialect(NamedTuple):
 DARKNET = Dialect("darknet", bn_eps=1e-5, first_key_wins=True, is_forgiving=True)
 YOLOR = Dialect("yolor", bn_eps=1e-4, first_key_wins=False, is_forgiving=False)
 DIALECTS = {dialect.name: dialect for dialect in (DARKNET, YOLOR)}
-
-# Activation names and the dialects that know them. silu is YOLOR's word for swish.
-ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "linear": DIALECT_NAMES,
-    "leaky": DIALECT_NAMES,
-    "mish": DIALECT_NAMES,
-    "swish": DIALECT_NAMES,
-    "logistic": DIALECT_NAMES,
-    "silu": ("yolor",),
-    **dict.fromkeys(
-        (
-            "relu",
-            "relu6",
-            "relie",
-            "ramp",
-            "elu",
-            "selu",
-            "gelu",
-            "tanh",
-            "loggy",
-            "plse",
-            "hardtan",
-            "lhtan",
-            "stair",
-            "revleaky",
-            "hard_mish",
-            "normalize_channels",
-            "normalize_channels_softmax",
-            "normalize_channels_softmax_maxval",
-        ),
-        ("darknet",),
-    ),
-}
-
-# The keys that YOLOR's parser lets pass outside [net]; any other known key shows a Darknet file.
-YOLOR_KEYS = frozenset(
-    "batch_normalize filters size stride pad activation layers groups from mask anchors classes num jitter "
-    "ignore_thresh truth_thresh random stride_x stride_y weights_type weights_normalization scale_x_y "
-    "beta_nms nms_kind iou_loss iou_normalizer cls_normalizer iou_thresh atoms probability".split()
-)
 
 
 class DialectEvidence(NamedTuple):
@@ -94,7 +56,7 @@ def choose_dialect(
     path: str = "",
 ) -> DialectChoice:
     """The dialect stated (option, checkpoint, `[net] dialect=`), else the one the evidence shows, else
-    `otherwise`."""
+    `default_dialect`."""
     if stated is not None:
         return DialectChoice(find_dialect(stated, path))
     seen: dict[str, DialectEvidence] = {}

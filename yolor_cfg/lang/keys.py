@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
 
-from yolor_cfg.lang.dialect import ACTIVATIONS, Dialect
+from yolor_cfg.lang.activations import ACTIVATIONS
+from yolor_cfg.lang.dialect import DIALECT_NAMES, Dialect
 
 T = TypeVar("T")
 INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
@@ -40,12 +41,43 @@ class ParsedValue(NamedTuple):
     allowed: Sequence[str] = ()
 
 
-class Key(Generic[T]):
-    """One key of a section. `default` is a value or a function of the section; `wanted` marks keys that a
-    section needs in practice, so that a misspelt one is an error and not just an unknown key."""
+class KeyValues(Mapping[str, Any]):
+    """The values of a section by key, which nobody can change; unlike MappingProxyType it can be pickled."""
 
-    def __init__(self, default: T | Callable[[Any], T], *, help: str = "", wanted: bool = False) -> None:
-        self.default, self.help, self.wanted = default, help, wanted
+    def __init__(self, values: Iterable[tuple[str, Any]]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
+class KeyFacts(TypedDict, total=False):
+    """What any key may say of itself: its `help`; the `dialects` that know it (both unless said otherwise);
+    `wanted` where a section needs it in practice, so that a misspelt one is an error and not just an unknown
+    key."""
+
+    help: str
+    dialects: tuple[str, ...]
+    wanted: bool
+
+
+class Key(Generic[T]):
+    """One key of a section. `default` is a value or a function of the section."""
+
+    def __init__(self, default: T | Callable[[Any], T], **facts: Unpack[KeyFacts]) -> None:
+        self.default = default
+        self.help = facts.get("help", "")
+        self.dialects = facts.get("dialects", DIALECT_NAMES)
+        self.wanted = facts.get("wanted", False)
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -54,8 +86,11 @@ class Key(Generic[T]):
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
             return self  # type: ignore[return-value]
-        if self.name in section.values:
-            return section.values[self.name]
+        value: T = section.values[self.name] if self.name in section.values else self.default_for(section)
+        return value
+
+    def default_for(self, section: Any) -> T:
+        """What an absent key counts as in this section."""
         return self.default(section) if callable(self.default) else self.default
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
@@ -79,10 +114,9 @@ class NumberKey(Key[T]):
         *,
         least: float = -math.inf,
         most: float = math.inf,
-        help: str = "",
-        wanted: bool = False,
+        **facts: Unpack[KeyFacts],
     ) -> None:
-        super().__init__(default, help=help, wanted=wanted)
+        super().__init__(default, **facts)
         self.least, self.most = least, most
 
     @property
@@ -161,9 +195,16 @@ class Text(Key[str]):
 class Choice(Key[str]):
     """One word of several. `fallback` is what Darknet takes for a word it does not know (a warning then)."""
 
-    def __init__(self, default: str, options: Sequence[str], *, fallback: str = "", help: str = "") -> None:
-        super().__init__(default, help=help)
-        self.options, self.fallback = tuple(options), fallback
+    def __init__(
+        self, default: str, options: Sequence[str], *, fallback: str = "", **facts: Unpack[KeyFacts]
+    ) -> None:
+        super().__init__(default, **facts)
+        self._options, self.fallback = tuple(options), fallback
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The words that mean something."""
+        return self._options
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """The word; an unknown one is an error, or the fallback in the forgiving dialect."""
@@ -192,7 +233,12 @@ class ActivationKey(Choice):
     Darknet."""
 
     def __init__(self, default: str, *, help: str = "what is applied to each output") -> None:
-        super().__init__(default, sorted(ACTIVATIONS), fallback="relu", help=help)
+        super().__init__(default, (), fallback="relu", help=help)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names in the table of activations."""
+        return tuple(sorted(ACTIVATIONS))
 
 
 class NumberList(Key[tuple[T, ...]]):

@@ -8,7 +8,7 @@ at here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -148,7 +148,7 @@ def quote_text(text: str) -> str:
 
 
 def _normalize_lines(lines: Iterable[Line]) -> list[str]:
-    texts = {
+    texts: dict[str, Callable[[Line], str]] = {
         ENTRY: lambda line: f"{line.key}={line.value}",
         HEADER: lambda line: f"[{section_name(line)}]{line.value.partition(']')[2]}",
         COMMENT: lambda line: line.value,

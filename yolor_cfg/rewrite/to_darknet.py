@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import CfgError
+from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
@@ -54,7 +55,7 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
     for step in list(program.steps):
         if step.section is None:
             continue  # made by the lines above
-        handler = TRANSLATORS.get(step.section.type)
+        handler = TRANSLATORS.get(step.section.darknet_form)
         if handler is not None:
             handler(program, step)
         elif "darknet" not in step.section.dialects:
@@ -63,8 +64,7 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
 
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
     """The activation by Darknet's name, variances for Darknet's epsilon."""
-    if step.keys.get("activation") == "silu":
-        step.keys["activation"] = "swish"
+    _rename_activations(step)
     if all(norm.eps == DARKNET.bn_eps for norm in find_norms(step.module)):
         return
     step.module = to_float64(step.module)
@@ -77,6 +77,16 @@ def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
                 allowed="folded batch norms",
                 found=f"a variance below {DARKNET.bn_eps - norm.eps:g}",
             )
+
+
+def _rename_activations(step: ProgramStep) -> None:
+    for key, word in step.keys.items():
+        activation = ACTIVATIONS.get(word) if key.endswith("activation") else None
+        if activation is None or DARKNET.name in activation.dialects:
+            continue
+        if not activation.darknet_name:
+            raise _unsupported_error(step, f"{key}={word}")
+        step.keys[key] = activation.darknet_name
 
 
 def _unsupported_error(step: ProgramStep, what: str = "", *, hint: str = "") -> CfgError:
@@ -265,9 +275,13 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
 
 
 def _translate_product(program: Program, step: ProgramStep) -> None:
+    step.keys["activation"] = "linear"
+
+
+def _translate_scale(program: Program, step: ProgramStep) -> None:
     assert step.node is not None
     scale, x = step.node.inputs
-    if step.name == "scale_channels" and scale not in (x._replace(height=1, width=1), x._replace(channels=1)):
+    if scale not in (x._replace(height=1, width=1), x._replace(channels=1)):
         raise _unsupported_error(step, f"a scale {scale} for a map {x}")
     step.keys["activation"] = "linear"
 
@@ -330,32 +344,21 @@ def _apply_activation(program: Program, reader: ProgramStep, activation: str) ->
         reader.sources = [program.insert(between, before=reader)]
 
 
+# By a section's `darknet_form`; any other form stands as it is, where Darknet has such a section.
 TRANSLATORS: dict[str, StepTranslator] = {
-    "reorg": _translate_reorg,
-    "dwt": _translate_reorg,
-    "focus": _translate_focus,
-    "convolutional": _translate_mixed_sizes,
-    "local_avgpool": _translate_local_average,
-    "empty": _drop_step,
-    "dropout": _drop_step,
-    "reorg3d": _drop_step,
-    "maxpool": _translate_max_pool,
-    "route2": _translate_route,
-    "route3": _translate_route,
-    "route_lhalf": _translate_first_half,
-    "shortcut": _translate_shortcut,
-    "sam": _translate_product,
-    "scale_channels": _translate_product,
-    "shift_channels": _translate_vector,
-    "control_channels": _translate_vector,
-    "select_channels": _translate_vector,
-    "alternate_channels": _translate_vector,
-    "shift_channels_2d": _translate_vector,
-    "control_channels_2d": _translate_vector,
-    "select_channels_2d": _translate_vector,
-    "alternate_channels_2d": _translate_vector,
-    "BatchNorm2d": _translate_batch_norm,
     "activation": _translate_activation,
-    "yolo": _translate_head,
-    "jde": _translate_head,
+    "batchnorm": _translate_batch_norm,
+    "blocks": _translate_reorg,
+    "focus": _translate_focus,
+    "half": _translate_first_half,
+    "head": _translate_head,
+    "kernels": _translate_mixed_sizes,
+    "local mean": _translate_local_average,
+    "maxpool": _translate_max_pool,
+    "nothing": _drop_step,
+    "product": _translate_product,
+    "route": _translate_route,
+    "scale": _translate_scale,
+    "sum": _translate_shortcut,
+    "vector": _translate_vector,
 }

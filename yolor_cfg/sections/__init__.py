@@ -15,13 +15,15 @@ from yolor_cfg.sections import (
     recurrent,
     resampling,
 )
-from yolor_cfg.sections.base import SECTIONS, Section, TensorSpec
+from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
 from yolor_cfg.sections.net import NetSection
+from yolor_cfg.sections.tensors import TensorSpec
 
 __all__ = [
     "SECTIONS",
     "NetSection",
     "Section",
+    "SectionPlace",
     "TensorSpec",
     "channels",
     "combining",

@@ -3,24 +3,17 @@ default."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Unpack
+import copy
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import DIALECT_NAMES, YOLOR_KEYS, Dialect
-from yolor_cfg.lang.keys import BadValue, Flag, Float, Int, Key, suggest_word
+from yolor_cfg.lang.dialect import DARKNET_ONLY, DIALECT_NAMES, Dialect
+from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
 from yolor_cfg.lang.tree import Tree, read_tree, resolve_cfg_path
+from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
-
-if TYPE_CHECKING:
-    from torch import nn
-
-if TYPE_CHECKING:
-    from torch import nn
-
-if TYPE_CHECKING:
-    from torch import nn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,58 +21,53 @@ if TYPE_CHECKING:
 SECTIONS: dict[str, type[Section]] = {}
 
 
-class TensorSpec(NamedTuple):
-    """One tensor of a section as `.weights` keeps it: its role, its state-dict name below the section, its
-    shape.
+class SectionPlace(NamedTuple):
+    """Where a section stands: its number, the dialect and the path of its file, and the image that its
+    network takes. [net] has the number -1 and no image: it says itself how large that is."""
 
-    `trained` is False for running statistics, which are no parameters. `transposable` marks the matrices that
-    old files (transpose flag in the header) keep the other way round; `flipped` the kernels [n, c, k, k] that
-    a file which is read keeps as [c, k, k, n].
-    """
-
-    role: str
-    name: str
-    shape: tuple[int, ...]
-    is_parameter: bool = True
-    transposable: bool = False
-    flipped: bool = False
-
-    @property
-    def size(self) -> int:
-        """How many float32 numbers this is in the file."""
-        size = 1
-        for length in self.shape:
-            size *= length
-        return size
+    number: int
+    dialect: Dialect
+    path: str
+    image: Shape | None = None
 
 
 class Section:
     """One `[name]` of a cfg with its typed keys. Shapes are of one image; sources are absolute indices, -1
-    the image.
+    the image. Nothing changes once it is made.
 
     The order of members is the order in which the rest of the program asks: keys, sources, shape, module,
-    macs, bflops, tensors, decayed.
+    macs, bflops, tensors, decayed. What takes `*inputs: Any, **_: Any` gets one Shape for each source, by
+    position; typed like this, a subclass may give each of them a name.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[dict[str, Key[Any]]] = {}
-    darknet_keys: ClassVar[frozenset[str]] = frozenset()  # those that YOLOR's parser refuses
     dialects: ClassVar[tuple[str, ...]] = DIALECT_NAMES
     examples: ClassVar[tuple[str, ...]] = ()
     ignored_keys: ClassVar[dict[str, str]] = {}
+    thop_reason: ClassVar[str] = ""  # what `thop_operations` counts, in words
     is_head: ClassVar[bool] = False
     is_loss: ClassVar[bool] = False  # its output is no prediction: never what a network returns
-    is_alias: ClassVar[bool] = False  # its output is its first input, not a new value
+    is_multiplier: ClassVar[bool] = (
+        False  # it scales a map by learned numbers: the paper counts refined boxes
+    )
+    darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet says it (a name in its TRANSLATORS)
 
-    clip = Float(0, help="clips weight updates in training")
-    onlyforward = Flag(False, help="training does not go back through this section")
-    dont_update = Int(0, help="no update until that iteration")
-    burnin_update = Int(0, help="updates from that multiple of burn_in on")
-    stopbackward = Flag(False, help="freezes every section before this one")
-    train_only_bn = Flag(False, help="this section and all before it train their batch norm alone")
-    dontload = Flag(False, help="the weights of this section are not in the file that is read")
-    dontloadscales = Flag(False, help="scales, means and variances are not in the file that is read")
-    learning_rate = Float(1, help="factor on the learning rate of this section")
+    clip = Float(0, dialects=DARKNET_ONLY, help="clips weight updates in training")
+    onlyforward = Flag(False, dialects=DARKNET_ONLY, help="training does not go back through this section")
+    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
+    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
+    stopbackward = Flag(False, dialects=DARKNET_ONLY, help="freezes every section before this one")
+    train_only_bn = Flag(
+        False, dialects=DARKNET_ONLY, help="this section and all before it train their batch norm alone"
+    )
+    dontload = Flag(
+        False, dialects=DARKNET_ONLY, help="the weights of this section are not in the file that is read"
+    )
+    dontloadscales = Flag(
+        False, dialects=DARKNET_ONLY, help="scales, means and variances are not in the file that is read"
+    )
+    learning_rate = Float(1, dialects=DARKNET_ONLY, help="factor on the learning rate of this section")
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
@@ -89,7 +77,6 @@ class Section:
             for key in vars(base).values()
             if isinstance(key, Key)
         }
-        cls.darknet_keys = frozenset(cls.keys).union(cls.ignored_keys) - YOLOR_KEYS
         if not names:
             return
         cls.names = tuple(names.split())
@@ -97,22 +84,18 @@ class Section:
             assert name not in SECTIONS, f"two sections are named [{name}]"
             SECTIONS[name] = cls
 
-    def __init__(self, raw: RawSection, *, index: int, dialect: Dialect, path: str) -> None:
-        self.raw, self.index, self.dialect, self.path = raw, index, dialect, path
-        self.image = Shape(
-            0, 0, 0
-        )  # set by the graph as soon as it is known; heads measure their stride with it
+    def __init__(self, raw: RawSection, place: SectionPlace) -> None:
+        self.raw, self.place = raw, place
+        self.index, self.dialect, self.path = place.number, place.dialect, place.path
         self.faults: list[CfgError] = []
         self.warnings: list[CfgError] = []
-        self.values: dict[str, Any] = {}
         self.lines: dict[str, Line] = {}
         if raw.header_comment:
             hint = "C Darknet does not know this header: put the comment on a line of its own"
             self.warn("", "a comment behind the header", found=quote_text(raw.header_comment), hint=hint)
         for line in raw.lines[1:]:
             self._keep_line(line)
-        for name, line in self.lines.items():
-            self._parse_key(name, line)
+        self.values = KeyValues(self._parse_keys())
         if not self.faults:
             self.check()
 
@@ -126,18 +109,57 @@ class Section:
         """The cfg line of the header."""
         return self.raw.line
 
+    @property
+    def image(self) -> Shape:
+        """The input of the network; heads measure their stride with it."""
+        assert self.place.image is not None
+        return self.place.image
+
+    @property
+    def is_alias(self) -> bool:
+        """True where the output is the first input, not a new value."""
+        return False
+
+    @property
+    def loss_kind(self) -> str:
+        """Which loss in train.losses trains this head; empty where none does."""
+        return ""
+
+    def replace_values(self, **values: Any) -> Self:
+        """The same section with other values for these keys."""
+        other = copy.copy(self)
+        other.values = KeyValues({**self.values, **values}.items())
+        return other
+
+    @classmethod
+    def key_dialects(cls, key: str) -> tuple[str, ...]:
+        """The dialects that know this key of a section that both have; none where it is no key."""
+        if key in cls.keys:
+            return cls.keys[key].dialects
+        return DARKNET_ONLY if key in cls.ignored_keys else ()
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The names that the activation keys of this section give."""
+        keys = (name for name, key in self.keys.items() if isinstance(key, ActivationKey))
+        return tuple(self.values[name] for name in keys if name in self.values)
+
     def check(self) -> None:
         """Say what does not fit between the keys of this section: `self.fault(...)` and `self.warn(...)`."""
+
+    def check_inputs(self, *inputs: Any, **_: Any) -> None:
+        """Say with `self.warn(...)` what is odd about inputs that fit; asked once all sizes are known."""
 
     def sources(self) -> tuple[int, ...]:
         """Absolute indices of the sections this one reads; the one before unless said otherwise."""
         return (self.index - 1,)
 
-    def shape(self, *inputs: Shape) -> Shape:
+    def shape(self, *inputs: Any, **_: Any) -> Shape:
         """The size of the output; raises CfgError when the inputs do not fit."""
-        return inputs[0]
+        size: Shape = inputs[0]
+        return size
 
-    def module(self, *inputs: Shape) -> nn.Module:
+    def module(self, *inputs: Any, **_: Any) -> nn.Module:
         """The torch module that computes this section; the one place that imports torch."""
         raise AssertionError(f"[{self.type}] builds no module")
 
@@ -145,15 +167,20 @@ class Section:
         """The absolute index of the section whose tensors this one uses in place of its own."""
         return None
 
-    def macs(self, out: Shape, *inputs: Shape) -> int:
+    def macs(self, out: Shape, *inputs: Any, **_: Any) -> int:
         """Multiply-adds for one image: what torch's FlopCounterMode counts, halved."""
         return 0
 
-    def bflops(self, out: Shape, *inputs: Shape) -> float | None:
+    def bflops(self, out: Shape, *inputs: Any, **_: Any) -> float | None:
         """Billions of operations as C Darknet prints them; None where Darknet has no such section."""
         return 0.0 if "darknet" in self.dialects else None
 
-    def tensors(self, *inputs: Shape) -> list[TensorSpec]:
+    def thop_operations(self, out: Shape, *inputs: Any, **_: Any) -> int:
+        """What thop 0.1.1 (vision/basic_hooks.py) counts besides weights and batch norms; `thop_reason` says
+        in words which FLOPs these are."""
+        return 0
+
+    def tensors(self, *inputs: Any, **_: Any) -> list[TensorSpec]:
         """The stored tensors in `.weights` order."""
         return []
 
@@ -161,8 +188,8 @@ class Section:
         """State-dict names (below the section) of the parameters that take weight decay."""
         return ()
 
-    def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Shape) -> None:
-        """Raise CfgError when the tensors of `lender()` are not of the shapes that this section needs."""
+    def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Any, **_: Any) -> None:
+        """Raise CfgError when the tensors of `weight_source()` have other shapes than this section needs."""
 
     def has_dialect_variants(self) -> bool:
         """True where the same text means something else in the other dialect; people are told when one was
@@ -241,22 +268,25 @@ class Section:
         tell = self.warn if self.dialect.is_forgiving else self.fault
         tell(key, message, line=line.number, found=quote_text(line.text), hint=hint)
 
-    def _parse_key(self, name: str, line: Line) -> None:
-        key = self.keys.get(name)
-        if key is None:
-            if name not in self.ignored_keys:
+    def _parse_keys(self) -> Iterator[tuple[str, Any]]:
+        """The values of the lines that have one; the others are reported."""
+        for name, line in self.lines.items():
+            if name in self.keys:
+                yield from self._parse_key(self.keys[name], line)
+            elif name not in self.ignored_keys:
                 self._report_unknown_key(name)
-            return
+
+    def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
+        found = quote_text(line.value)
         try:
             reading = key.parse(line.value, self.dialect)
         except BadValue as bad:
             hint = bad.hint or _key_help(bad, key)
-            self.fault(name, bad.message, found=quote_text(line.value), allowed=bad.allowed, hint=hint)
+            self.fault(key.name, bad.message, found=found, allowed=bad.allowed, hint=hint)
             return
-        self.values[name] = reading.value
         if reading.warning:
-            found = quote_text(line.value)
-            self.warn(name, reading.warning, found=found, allowed=reading.allowed, hint=reading.hint)
+            self.warn(key.name, reading.warning, found=found, allowed=reading.allowed, hint=reading.hint)
+        yield key.name, reading.value
 
     def _report_unknown_key(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored_keys})
@@ -291,16 +321,6 @@ def check_one_source(section: Section, references: tuple[int, ...]) -> None:
     section.require_keys("from")
     if len(references) > 1:
         section.fault("from", "takes one section", found=f"{len(references)} sections", allowed="one number")
-
-
-def batch_norm_specs(channels: int, prefix: str = "BatchNorm2d.") -> list[TensorSpec]:
-    """The four tensors of a batch norm in the order in which Darknet's convolutions store them."""
-    return [
-        TensorSpec("bias", f"{prefix}bias", (channels,)),
-        TensorSpec("scale", f"{prefix}weight", (channels,)),
-        TensorSpec("mean", f"{prefix}running_mean", (channels,), is_parameter=False),
-        TensorSpec("variance", f"{prefix}running_var", (channels,), is_parameter=False),
-    ]
 
 
 def build_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:

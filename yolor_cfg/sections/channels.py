@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.lang.dialect import YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Int, RefList
 from yolor_cfg.sections.base import Section, check_one_source
 from yolor_cfg.shape import Shape
@@ -52,7 +53,8 @@ def example_cfgs(name: str) -> tuple[str, ...]:
 class _VectorSection(Section):
     """The section before is the map x, the one in `from` is z; each subclass names what it does with them."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
+    darknet_form = "vector"
     combine: ClassVar[str] = ""  # the function in ops.implicit
     flat: ClassVar[bool] = False  # z is a vector of all its numbers, whatever its shape
 
@@ -64,7 +66,7 @@ class _VectorSection(Section):
     def sources(self) -> tuple[int, ...]:
         return (self.index - 1, *self.resolve_refs(self.from_, "from"))
 
-    def shape(self, x: Shape, z: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape, z: Shape) -> Shape:
         z = Shape(z.size, 1, 1) if self.flat else z
         if z[1:] not in ((1, 1), x[1:]):
             raise self.error(
@@ -79,7 +81,7 @@ class _VectorSection(Section):
         """The output for a z that is one number a channel or as large as the map."""
         return x._replace(channels=z.channels + x.channels)
 
-    def module(self, x: Shape, z: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape, z: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
 
         return ops.VectorCombine(getattr(ops, self.combine), self.flat, self.channel_placement(x))
@@ -165,6 +167,7 @@ class ControlChannelsSection(_PerChannelSection, names="control_channels"):
 
     examples = example_cfgs("control_channels")
     combine = "control"
+    is_multiplier = True
 
 
 class SelectChannelsSection(_PerChannelSection, names="select_channels"):
@@ -194,6 +197,7 @@ class ControlChannels2dSection(_PerChannelSection, names="control_channels_2d"):
 
     examples = example_cfgs("control_channels_2d")
     combine = "control"
+    is_multiplier = True
     flat = True
 
 
@@ -224,13 +228,15 @@ class ProjectChannelsSection(_VectorSection, names="project_channels"):
         "[project_channels]\nfrom=1\nfilters=5",
     )
 
+    darknet_form = "itself"
+
     filters = Int(1, least=1, wanted=True, help="how many vectors there are, and channels of the output")
 
     def check(self) -> None:
         check_one_source(self, self.from_)
         self.require_keys("filters")
 
-    def shape(self, x: Shape, z: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape, z: Shape) -> Shape:
         if z.size != self.filters * x.channels:
             raise self.error(
                 "from",
@@ -241,10 +247,10 @@ class ProjectChannelsSection(_VectorSection, names="project_channels"):
             )
         return x._replace(channels=self.filters)
 
-    def module(self, x: Shape, z: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape, z: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
 
         return ops.Projection(self.filters)
 
-    def macs(self, out: Shape, x: Shape, z: Shape) -> int:  # type: ignore[override]
+    def macs(self, out: Shape, x: Shape, z: Shape) -> int:
         return out.size * x.channels

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, RefList
-from yolor_cfg.sections.base import Section, TensorSpec, check_one_source
+from yolor_cfg.sections.base import Section, check_one_source
+from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -91,10 +93,10 @@ class RouteSection(ConcatenationSection, names="route"):
     }
 
     groups = Int(1, least=1, help="the channels of each source are split into so many equal groups")
-    group_id = Int(0, least=0, help="which of the groups is taken; the first is 0")
+    group_id = Int(0, least=0, dialects=DARKNET_ONLY, help="which of the groups is taken; the first is 0")
 
     @property
-    def is_alias(self) -> bool:  # type: ignore[override]
+    def is_alias(self) -> bool:
         """True for a single whole source, which is handed on as it is."""
         return len(self.layers) == 1 and self.groups == 1
 
@@ -125,7 +127,8 @@ class RouteSection(ConcatenationSection, names="route"):
 class RouteFirstHalfSection(ConcatenationSection, names="route_lhalf"):
     """Concatenate the first half of the channels of each source."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
+    darknet_form = "half"
     examples = ("[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route_lhalf]\nlayers=-1,0",)
 
     @property
@@ -137,16 +140,18 @@ class RouteFirstHalfSection(ConcatenationSection, names="route_lhalf"):
 class Route2Section(ConcatenationSection, names="route2"):
     """Concatenate two sources; no gradient flows back into the second."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
     examples = ("[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route2]\nlayers=-1,0",)
+    darknet_form = "route"
     detached_count = 1
 
 
 class Route3Section(ConcatenationSection, names="route3"):
     """Concatenate three sources; no gradient flows back into the second and the third."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
     examples = ("[maxpool]\nsize=3\n[maxpool]\nsize=5\n[route3]\nlayers=-1,-2,0",)
+    darknet_form = "route"
     detached_count = 2
 
 
@@ -163,6 +168,8 @@ class ShortcutSection(Section, names="shortcut"):
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=0\n"
         "weights_type=per_feature\nweights_normalization=softmax",
     )
+
+    darknet_form = "sum"
 
     from_ = RefList((), wanted=True, help="the sections to add to the one before")
     activation = ActivationKey("linear")
@@ -191,17 +198,19 @@ class ShortcutSection(Section, names="shortcut"):
     def sources(self) -> tuple[int, ...]:
         return (self.index - 1, *self.resolve_refs(self.from_, "from"))
 
-    def shape(self, x: Shape, *sources: Shape) -> Shape:  # type: ignore[override]
-        steps = self._source_strides(x, *sources)
-        thinned = (x if step > 1 else y for step, y in zip(steps, sources, strict=True))
-        check_same_size(self, "from", (x, *thinned))
-        if max(steps) > 1:
+    def check_inputs(self, x: Shape, *sources: Shape) -> None:
+        if max(self._source_strides(x, *sources)) > 1:
             self.warn(
                 "from",
                 "inputs differ in size: of the larger one every n-th pixel is added",
                 found=f"{x} and {', '.join(map(str, sources))}",
                 hint="the first Darknet runs this, AlexeyAB's stops here",
             )
+
+    def shape(self, x: Shape, *sources: Shape) -> Shape:
+        steps = self._source_strides(x, *sources)
+        thinned = (x if step > 1 else y for step, y in zip(steps, sources, strict=True))
+        check_same_size(self, "from", (x, *thinned))
         return x
 
     def _source_strides(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
@@ -217,7 +226,7 @@ class ShortcutSection(Section, names="shortcut"):
             for step, y in zip(steps, sources, strict=True)
         )
 
-    def module(self, x: Shape, *sources: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape, *sources: Shape) -> nn.Module:
         import torch
 
         from yolor_cfg.ops import combining as ops
@@ -241,7 +250,7 @@ class ShortcutSection(Section, names="shortcut"):
     def bflops(self, out: Shape, *inputs: Shape) -> float:
         return out.size * len(self.from_) * (2 if self.is_weighted else 1) / 1e9
 
-    def tensors(self, x: Shape, *sources: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape, *sources: Shape) -> list[TensorSpec]:
         return [TensorSpec("weight", "w", self._weights_shape(x))] if self.is_weighted else []
 
     def has_dialect_variants(self) -> bool:
@@ -250,6 +259,8 @@ class ShortcutSection(Section, names="shortcut"):
 
 class _ProductSection(Section):
     """The section before times the one in `from`."""
+
+    darknet_form = "product"
 
     from_ = RefList((), wanted=True, help="the section to multiply with")
     activation = ActivationKey("linear")
@@ -275,7 +286,7 @@ class SamSection(_ProductSection, names="sam"):
 
     examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
 
-    def shape(self, x: Shape, y: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape, y: Shape) -> Shape:
         check_same_size(self, "from", (x, y))
         if x.channels != y.channels:
             raise self.error("from", "channel counts differ", found=str(y.channels), allowed=str(x.channels))
@@ -290,9 +301,15 @@ class ScaleChannelsSection(_ProductSection, names="scale_channels"):
         "[maxpool]\nsize=3\n[convolutional]\nfilters=1\n[scale_channels]\nfrom=-2\nscale_wh=1",
     )
 
-    scale_wh = Flag(False, help="1: the section before has a number for each pixel in place of each channel")
+    darknet_form = "scale"
 
-    def shape(self, scale: Shape, x: Shape) -> Shape:  # type: ignore[override]
+    scale_wh = Flag(
+        False,
+        dialects=DARKNET_ONLY,
+        help="1: the section before has a number for each pixel in place of each channel",
+    )
+
+    def shape(self, scale: Shape, x: Shape) -> Shape:
         wanted = Shape(1, x.height, x.width) if self.scale_wh else Shape(x.channels, 1, 1)
         if scale != wanted and not (self.dialect.is_yolor and self._can_broadcast(scale, x)):
             raise self.error(
@@ -313,9 +330,10 @@ class EmptySection(Section, names="empty silence"):
     """The section before once more."""
 
     examples = ("[silence]",)
+    darknet_form = "nothing"
     is_alias = True
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
         return nn.Identity()
@@ -325,14 +343,21 @@ class DropoutSection(Section, names="dropout"):
     """In training a random part of the numbers is zero and the others grow; else nothing happens."""
 
     examples = ("[dropout]\nprobability=.3",)
+    darknet_form = "nothing"
     is_alias = True
 
     probability = Float(0.2, least=0, most=1, help="which part of the numbers training drops")
-    dropblock = Flag(False, help="1: training drops square blocks in place of single numbers")
-    dropblock_size_rel = Float(0, least=0, most=1, help="side of the blocks as a part of the map")
-    dropblock_size_abs = Int(0, least=0, help="side of the blocks in pixels (7 if neither side is given)")
+    dropblock = Flag(
+        False, dialects=DARKNET_ONLY, help="1: training drops square blocks in place of single numbers"
+    )
+    dropblock_size_rel = Float(
+        0, least=0, most=1, dialects=DARKNET_ONLY, help="side of the blocks as a part of the map"
+    )
+    dropblock_size_abs = Int(
+        0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"
+    )
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
         return nn.Dropout(self.probability)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int, IntList
 from yolor_cfg.ops.geometry import ConvGeometry
-from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs, build_batch_norm
+from yolor_cfg.sections.base import Section, build_batch_norm
+from yolor_cfg.sections.tensors import (
+    KernelGroup,
+    TensorSpec,
+    batch_norm_specs,
+    can_split_filters,
+    format_tensors,
+    next_filter_count,
+    split_kernels,
+)
 from yolor_cfg.shape import Shape
-
-if TYPE_CHECKING:
-    from torch import nn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,22 +67,46 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     stride_x = Int(-1, help="stride across in place of `stride`, where 1 or more")
     stride_y = Int(-1, help="stride down in place of `stride`, where 1 or more")
     pad = Flag(False, help="1: zeros of size/2 all around, in place of `padding`")
-    padding = Int(0, least=0, help="zeros all around, in pixels")
+    padding = Int(0, least=0, dialects=DARKNET_ONLY, help="zeros all around, in pixels")
     groups = Int(1, least=1, help="input and output channels split into so many independent parts")
-    dilation = Int(1, least=1, help="pixels from one kernel element to the next; grows the zeros around too")
+    dilation = Int(
+        1,
+        least=1,
+        dialects=DARKNET_ONLY,
+        help="pixels from one kernel element to the next; grows the zeros around too",
+    )
     batch_normalize = Flag(False, help="batch norm in place of a bias")
-    cbn = Flag(False, help="as batch_normalize; C Darknet trains it with the statistics of several batches")
+    cbn = Flag(
+        False,
+        dialects=DARKNET_ONLY,
+        help="as batch_normalize; C Darknet trains it with the statistics of several batches",
+    )
     activation = ActivationKey("logistic")
-    antialiasing = Int(0, least=0, most=2, help="1, 2: move by 1, then blur 3x3 or 2x2 with the stride")
-    share_index = Int(None, help="the section whose tensors this one uses in place of its own")
-    flipped = Flag(False, help="the file that is read has the filters last")
-    xnor = Flag(False, help="compute with the signs of inputs and weights")
-    bin_output = Flag(False, help="with xnor: no activation, since the next section takes signs")
-    sway = Flag(False, help="turns the kernels by some degrees in C Darknet's GPU code")
-    rotate = Flag(False, help="turns the kernels in C Darknet's GPU code")
-    stretch = Flag(False, help="stretches the kernels in C Darknet's GPU code")
-    stretch_sway = Flag(False, help="stretches and turns the kernels in C Darknet's GPU code")
+    antialiasing = Int(
+        0,
+        least=0,
+        most=2,
+        dialects=DARKNET_ONLY,
+        help="1, 2: move by 1, then blur 3x3 or 2x2 with the stride",
+    )
+    share_index = Int(
+        None, dialects=DARKNET_ONLY, help="the section whose tensors this one uses in place of its own"
+    )
+    flipped = Flag(False, dialects=DARKNET_ONLY, help="the file that is read has the filters last")
+    xnor = Flag(False, dialects=DARKNET_ONLY, help="compute with the signs of inputs and weights")
+    bin_output = Flag(
+        False, dialects=DARKNET_ONLY, help="with xnor: no activation, since the next section takes signs"
+    )
+    sway = Flag(
+        False, dialects=DARKNET_ONLY, help="turns the kernels by some degrees in C Darknet's GPU code"
+    )
+    rotate = Flag(False, dialects=DARKNET_ONLY, help="turns the kernels in C Darknet's GPU code")
+    stretch = Flag(False, dialects=DARKNET_ONLY, help="stretches the kernels in C Darknet's GPU code")
+    stretch_sway = Flag(
+        False, dialects=DARKNET_ONLY, help="stretches and turns the kernels in C Darknet's GPU code"
+    )
 
+    darknet_form: ClassVar[str] = "kernels"
     is_focus: ClassVar[bool] = False  # four pixels are made one cell first
 
     def check(self) -> None:
@@ -96,7 +126,16 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             if getattr(self, key):
                 self.warn(key, f"{self.keys[key].help}; not applied here")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def check_inputs(self, x: Shape) -> None:
+        if self._has_dropped_channels(x):
+            self.warn(
+                "groups",
+                "does not divide the channels: the last ones are not read, as in Darknet",
+                found=f"{x.channels} channels, groups={self.groups}",
+                allowed=f"{self._conv_input_shape(x).channels} channels",
+            )
+
+    def shape(self, x: Shape) -> Shape:
         seen, geometry = self._conv_input_shape(x), self._geometry()
         if seen.channels % geometry.groups:
             raise self.error(
@@ -105,21 +144,15 @@ class ConvolutionalSection(Section, names="convolutional conv"):
                 found=f"{seen.channels} channels, groups={self.groups}",
                 hint="the channels must be a multiple of groups",
             )
-        if seen.channels < x.channels:
-            self.warn(
-                "groups",
-                "does not divide the channels: the last ones are not read, as in Darknet",
-                found=f"{x.channels} channels, groups={self.groups}",
-                allowed=f"{seen.channels} channels",
-            )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
         if self.antialiasing:  # a 2x2 mean without zeros around, or a 3x3 blur with them
             blur = ConvGeometry(self._strides, padding=2 - self.antialiasing)
             height, width = blur.positions(4 - self.antialiasing, height, width)
         return Shape(self.filters, height, width)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
-        from yolor_cfg.ops.blocks import Blur, ConvBlock, FirstChannels, MixConv2d, SharedConvBlock
+    def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.blocks import ConvBlock, FirstChannels, MixConv2d, SharedConvBlock
+        from yolor_cfg.ops.pooling import Blur
 
         activation = "linear" if self.xnor and self.bin_output else self.activation
         blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None
@@ -153,15 +186,15 @@ class ConvolutionalSection(Section, names="convolutional conv"):
                 hint="name a convolution that has as large ones",
             )
 
-    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+    def macs(self, out: Shape, x: Shape) -> int:
         seen = self._conv_input_shape(x)
         height, width = self._geometry().positions(self.size[0], seen.height, seen.width)
         return sum(tensor.size for tensor in self._own_tensors(x) if tensor.role == "weight") * height * width
 
-    def bflops(self, out: Shape, x: Shape) -> float | None:  # type: ignore[override]
+    def bflops(self, out: Shape, x: Shape) -> float | None:
         return 2 * self.macs(out, x) / 1e9 / (32 if self.xnor else 1)
 
-    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:
         return self._own_tensors(x) if self.share_index is None else []
 
     def decayed(self) -> tuple[str, ...]:
@@ -231,7 +264,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 class FocusSection(ConvolutionalSection, names="focus"):
     """Make one cell of four pixels, with four times the channels, then do as [convolutional]."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
+    dialects = YOLOR_ONLY
     examples: ClassVar[tuple[str, ...]] = (
         "[focus]\nfilters=8\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
         "[focus]\nfilters=8\ngroups=2\nstride_x=2\nstride_y=1\nactivation=mish",
@@ -239,16 +273,18 @@ class FocusSection(ConvolutionalSection, names="focus"):
         "[focus]\nfilters=8\nsize=5\nstride=2\npad=1\nantialiasing=1\nxnor=1\nbin_output=1\nactivation=mish",
     )
 
+    darknet_form = "focus"
     is_focus = True
 
-    def bflops(self, out: Shape, x: Shape) -> None:  # type: ignore[override]
+    def bflops(self, out: Shape, x: Shape) -> None:
         return None
 
 
 class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
     """A convolution whose kernel elements look where two small convolutions send them."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
+    dialects = YOLOR_ONLY
     examples = (
         "[deformableconvolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
         "[deformableconvolutional]\nfilters=6\nsize=5\nactivation=leaky",
@@ -264,10 +300,10 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
     def check(self) -> None:
         self.require_keys("filters", "size")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         return Shape(self.filters, (x.height - 1) // self.stride + 1, (x.width - 1) // self.stride + 1)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.blocks import ConvBlock
         from yolor_cfg.ops.deformable import DeformConv2d
 
@@ -276,10 +312,10 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
         norm = None if bias else build_batch_norm(self, self.filters)
         return ConvBlock(conv, norm, self.activation, name="DeformConv2d")
 
-    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+    def macs(self, out: Shape, x: Shape) -> int:
         return out.area * sum(tensor.size for tensor in self.tensors(x) if tensor.role == "weight")
 
-    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:
         kernel, offsets, scales = self._kernels
         norm = batch_norm_specs(self.filters) if self.batch_normalize else [kernel.bias()]
         return [
@@ -327,51 +363,3 @@ def check_size_list(section: ConvolutionalSection) -> None:
             found=f"{filters}",
             hint=f"{next_filter_count(sizes, filters)} can be shared",
         )
-
-
-def format_tensors(tensors: Sequence[TensorSpec]) -> str:
-    """`bias 6, weight 6x3x3x3` for a message."""
-    sizes = [f"{tensor.role} {'x'.join(map(str, tensor.shape))}" for tensor in tensors]
-    return ", ".join(sizes) or "none"
-
-
-class KernelGroup(NamedTuple):
-    """Equal kernels: the state-dict name of their convolution, their side, the output channels they make."""
-
-    name: str
-    size: int
-    filters: int
-
-    def weight(self, channels: int, *, flipped: bool = False) -> TensorSpec:
-        """The stored kernels [filters, channels, size, size]; channels are those of one group."""
-        shape = (self.filters, channels, self.size, self.size)
-        return TensorSpec("weight", f"{self.name}.weight", shape, flipped=flipped)
-
-    def bias(self) -> TensorSpec:
-        """The stored biases [filters]."""
-        return TensorSpec("bias", f"{self.name}.bias", (self.filters,))
-
-
-def split_kernels(sizes: Sequence[int], filters: int) -> list[KernelGroup]:
-    """The kernels of each size; several sizes share the filters so that all have about as many weights."""
-    if len(sizes) == 1:
-        return [KernelGroup("Conv2d", sizes[0], filters)]
-    parts = enumerate(zip(sizes, filters_per_size(sizes, filters), strict=True))
-    return [KernelGroup(f"MixConv2d.m.{number}", size, share) for number, (size, share) in parts]
-
-
-def filters_per_size(sizes: Sequence[int], filters: int) -> list[int]:
-    """The filters of each size when all have as many weights, rounded; their sum may be one off."""
-    whole = sum(size**-2 for size in sizes)
-    return [round(filters * size**-2 / whole) for size in sizes]
-
-
-def can_split_filters(sizes: Sequence[int], filters: int) -> bool:
-    """True where the rounded shares give every size something and `filters` in all."""
-    shares = filters_per_size(sizes, filters)
-    return sum(shares) == filters and min(shares) > 0
-
-
-def next_filter_count(sizes: Sequence[int], filters: int) -> int:
-    """The smallest larger number of filters that these sizes can share."""
-    return next(more for more in count(filters + 1) if can_split_filters(sizes, more))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.ops.geometry import ConvGeometry
-from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 class ConnectedSection(Section, names="connected conn"):
     """Every input times a weight for every output, normalised (or with a bias), then activated."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = (
         "[connected]\noutput=5\nactivation=leaky",
         "[connected]\noutput=5\nbatch_normalize=1\nactivation=mish",
@@ -26,10 +28,10 @@ class ConnectedSection(Section, names="connected conn"):
     batch_normalize = Flag(False, help="batch norm in place of a bias")
     activation = ActivationKey("logistic")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         return Shape(self.output, 1, 1)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
         from yolor_cfg.ops.recurrent import LinearBlock
@@ -38,10 +40,10 @@ class ConnectedSection(Section, names="connected conn"):
         norm = nn.BatchNorm1d(self.output, eps=self.dialect.bn_eps) if self.batch_normalize else None
         return LinearBlock(linear, norm, self.activation)
 
-    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+    def macs(self, out: Shape, x: Shape) -> int:
         return out.size * x.size
 
-    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:
         weight = TensorSpec("weight", "Linear.weight", (self.output, x.size), transposable=True)
         if not self.batch_normalize:
             return [TensorSpec("bias", "Linear.bias", (self.output,)), weight]
@@ -56,7 +58,7 @@ class ConnectedSection(Section, names="connected conn"):
 class LocalSection(Section, names="local"):
     """A convolution with kernels and biases of its own for every place of the output."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = (
         "[local]\nfilters=5\nsize=3\nstride=2\npad=1\nactivation=leaky",
         "[local]\nfilters=5\nsize=2\nactivation=linear",
@@ -68,7 +70,7 @@ class LocalSection(Section, names="local"):
     pad = Int(0, least=0, help="zeros all around, in pixels: 0, or 1 with size 3")
     activation = ActivationKey("logistic")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         height, width = ConvGeometry((self.stride, self.stride), self.pad).positions(
             self.size, x.height, x.width
         )
@@ -84,7 +86,7 @@ class LocalSection(Section, names="local"):
             )
         return Shape(self.filters, height, width)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.local import LocallyConnected
 
         bias, weight = self.tensors(x)
@@ -92,10 +94,10 @@ class LocalSection(Section, names="local"):
             weight.shape, bias.shape, self.activation, stride=self.stride, padding=self.pad
         )
 
-    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+    def macs(self, out: Shape, x: Shape) -> int:
         return out.size * x.channels * self.size**2
 
-    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:
         out = self.shape(x)
         kernels = (out.area, self.filters, x.channels, self.size, self.size)
         return [TensorSpec("bias", "bias", tuple(out)), TensorSpec("weight", "weight", kernels)]

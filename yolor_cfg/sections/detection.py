@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class DetectionSection(Section, names="detection"):
     """Boxes of YOLOv1: side x side cells, each with one set of class probabilities and num boxes."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     is_head = True
     loss_kind = "detection"  # which loss trains this head
     nms_kind, beta_nms = "default", 0.6
@@ -46,7 +47,7 @@ class DetectionSection(Section, names="detection"):
         if self.coords != 4:
             self.fault("coords", "a box has four numbers", found=str(self.coords), allowed="4")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         wanted = self.side**2 * (self.num * (self.coords + 1) + self.classes)
         if x.size != wanted:
             raise self.error(
@@ -58,7 +59,7 @@ class DetectionSection(Section, names="detection"):
             )
         return Shape(x.size, 1, 1)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import DetectionHead, DetectionRules
 
         image = self.image.width, self.image.height

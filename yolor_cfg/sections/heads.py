@@ -9,12 +9,10 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
 from yolor_cfg.sections.base import Section, load_tree
 from yolor_cfg.shape import Shape
-
-if TYPE_CHECKING:
-    from torch import nn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,27 +71,31 @@ class AnchorHeadSection(Section):
         help="width, height of every anchor of the network, in input pixels",
     )
     scale_x_y = Float(1, help="how far centres reach beyond their cell: 1 not at all, 2 half a cell each way")
-    max = Int(200, least=0, help="how many objects an image may have in training")
+    max = Int(200, least=0, dialects=DARKNET_ONLY, help="how many objects an image may have in training")
     jitter = Float(0.2, help="random crop in training, as a fraction of the image")
-    resize = Float(1, help="random zoom in training")
+    resize = Float(1, dialects=DARKNET_ONLY, help="random zoom in training")
     random = Float(0, help="1: training changes the image size now and then")
     ignore_thresh = Float(0.5, help="no objectness loss for boxes with more IoU than this")
     truth_thresh = Float(1, help="boxes with more IoU than this also learn their object")
     iou_thresh = Float(1, help="further anchors with more IoU than this also learn an object")
     iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", help="what the box loss measures")
-    iou_thresh_kind = Choice("iou", IOU_KINDS, fallback="iou", help="which IoU `iou_thresh` means")
+    iou_thresh_kind = Choice(
+        "iou", IOU_KINDS, fallback="iou", dialects=DARKNET_ONLY, help="which IoU `iou_thresh` means"
+    )
     iou_normalizer = Float(0.75, help="weight of the box loss")
-    obj_normalizer = Float(1, help="weight of the objectness loss")
+    obj_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of the objectness loss")
     cls_normalizer = Float(1, help="weight of the class loss")
-    delta_normalizer = Float(1, help="weight of all losses of this head")
-    max_delta = Float(math.inf, help="bound on one gradient of the box")
-    label_smooth_eps = Float(0, help="label smoothing")
-    objectness_smooth = Flag(False, help="objectness learns the IoU in place of 1")
-    focal_loss = Flag(False, help="focal loss for classes")
-    counters_per_class = IntList((), help="objects of each class in the training set, to balance the loss")
+    delta_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of all losses of this head")
+    max_delta = Float(math.inf, dialects=DARKNET_ONLY, help="bound on one gradient of the box")
+    label_smooth_eps = Float(0, dialects=DARKNET_ONLY, help="label smoothing")
+    objectness_smooth = Flag(False, dialects=DARKNET_ONLY, help="objectness learns the IoU in place of 1")
+    focal_loss = Flag(False, dialects=DARKNET_ONLY, help="focal loss for classes")
+    counters_per_class = IntList(
+        (), dialects=DARKNET_ONLY, help="objects of each class in the training set, to balance the loss"
+    )
     nms_kind = Choice("default", NMS_KINDS, fallback="default", help="which suppression the network wants")
     beta_nms = Float(0.6, help="exponent of the distance in diounms")
-    map = Text("", help="file that maps classes to those of another data set")
+    map = Text("", dialects=DARKNET_ONLY, help="file that maps classes to those of another data set")
 
     def check(self) -> None:
         known = len(self.anchors) // 2
@@ -129,7 +131,7 @@ class AnchorHeadSection(Section):
         hint = f"Darknet takes {DEFAULT_ANCHOR} for what is missing" if self.dialect.is_forgiving else ""
         tell(key, message, found=found, allowed=allowed, hint=hint)
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         check_channels(self, x, anchors=len(self.mask), numbers=self.box_values, count="len(mask)")
         return x
 
@@ -155,22 +157,30 @@ class AnchorHeadSection(Section):
 class YoloSection(AnchorHeadSection, names="yolo"):
     """Boxes of YOLOv3 and later: centres in cells, sizes in anchors, a probability for each class."""
 
+    darknet_form = "head"
+
     examples = (
         "[yolo]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
         "[convolutional]\nfilters=18\nactivation=logistic\n[yolo]\nmask=1,2\nclasses=4\nnum=3\n"
         "anchors=4,5, 7,6, 9,9\nscale_x_y=2\nnew_coords=1",
     )
 
-    new_coords = Flag(False, help="1: the convolution before has a logistic, sizes are (2v)^2 anchors")
-    show_details = Flag(True, help="training prints each head's losses")
-    track_history_size = Int(5, help="frames that tracking looks back")
-    sim_thresh = Float(0.8, help="similarity at which two detections are one track")
-    dets_for_track = Int(1, help="detections from which on a track counts")
-    dets_for_show = Int(1, help="detections from which on a track is shown")
-    track_ciou_norm = Float(0.01, help="weight of the overlap in tracking")
-    embedding_layer = Int(None, help="section whose output describes an object for tracking")
+    new_coords = Flag(
+        False,
+        dialects=DARKNET_ONLY,
+        help="1: the convolution before has a logistic, sizes are (2v)^2 anchors",
+    )
+    show_details = Flag(True, dialects=DARKNET_ONLY, help="training prints each head's losses")
+    track_history_size = Int(5, dialects=DARKNET_ONLY, help="frames that tracking looks back")
+    sim_thresh = Float(0.8, dialects=DARKNET_ONLY, help="similarity at which two detections are one track")
+    dets_for_track = Int(1, dialects=DARKNET_ONLY, help="detections from which on a track counts")
+    dets_for_show = Int(1, dialects=DARKNET_ONLY, help="detections from which on a track is shown")
+    track_ciou_norm = Float(0.01, dialects=DARKNET_ONLY, help="weight of the overlap in tracking")
+    embedding_layer = Int(
+        None, dialects=DARKNET_ONLY, help="section whose output describes an object for tracking"
+    )
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
         if self.dialect.is_yolor:  # whatever the keys say
@@ -187,7 +197,7 @@ class YoloSection(AnchorHeadSection, names="yolo"):
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     """[yolo] that also predicts how sure it is of each of the four numbers of a box."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = (
         "[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
         "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",
@@ -206,7 +216,7 @@ class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
         help="which point of the box x and y are",
     )
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import GaussianHead
 
         corner = {"center": 0, "left_top": 1, "right_bottom": -1}[self.yolo_point]
@@ -216,10 +226,11 @@ class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
 class JdeSection(AnchorHeadSection, names="jde"):
     """[yolo] of joint detection and embedding; the boxes alone are read."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
+    darknet_form = "head"
     examples = ("[jde]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
         return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
@@ -231,7 +242,7 @@ BOX_VALUES = 4
 class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in cells, one softmax (or a tree of them) over the classes."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     is_head = True
     loss_kind = "region"  # which loss trains this head
     nms_kind, beta_nms = "default", 0.6
@@ -278,11 +289,11 @@ class RegionSection(Section, names="region"):
                 hint=f"Darknet leaves out what is too much, takes {DEFAULT_ANCHOR} for what is missing",
             )
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         check_channels(self, x, anchors=self.num, numbers=BOX_VALUES + 1, count="num")
         return x
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import AnchorGrid, ClassTree, RegionHead, RegionRules
 
         stride = self.image.width / x.width, self.image.height / x.height

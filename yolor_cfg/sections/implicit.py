@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, IntList, RefList
-from yolor_cfg.sections.base import Section, TensorSpec
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def example_cfgs(name: str, size: str) -> tuple[str, ...]:
 class DarknetImplicitSection(Section, names="implicit"):
     """A learned map `filters` x `atoms` x 1; it reads the images only to know how many there are."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = ("[implicit]\nfilters=6\natoms=3\nmean=1\nstd=.1",)
 
     filters = Int(128, least=1, wanted=True, help="channels of the map")
@@ -50,15 +52,15 @@ class DarknetImplicitSection(Section, names="implicit"):
     def sources(self) -> tuple[int, ...]:
         return (-1,)
 
-    def shape(self, image: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, image: Shape) -> Shape:
         return Shape(self.filters, self.atoms, 1)
 
-    def module(self, image: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, image: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
 
         return ops.BatchedImplicit(ops.uniform((1, self.filters, self.atoms, 1), self.mean, self.std))
 
-    def tensors(self, image: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, image: Shape) -> list[TensorSpec]:
         return [TensorSpec("implicit", "implicit", (1, self.filters, self.atoms, 1))]
 
     def decayed(self) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ class DarknetImplicitSection(Section, names="implicit"):
 class _ImplicitSection(Section):
     """YOLOR's: a learned tensor [1, C, H, W] in the place of a value."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
     required_keys: ClassVar[tuple[str, ...]] = ("filters",)
 
     filters = Int(1, least=1, wanted=True, help="how many numbers (of each atom)")

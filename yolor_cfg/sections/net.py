@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -107,15 +109,23 @@ class NetSection(Section, names="net network"):
                 hint="give one scale for each step",
             )
 
-    def input_shape(self, size: int | tuple[int, int] | None) -> Shape:
-        """The shape of the input; `size` (an int or (height, width)) replaces the cfg's own."""
-        if size is not None:
-            height, width = (size, size) if isinstance(size, int) else size
-            self.values.update(height=height, width=width)
-        if self.width and self.height and self.channels:
-            return Shape(self.channels, self.height, self.width)
-        if self.inputs:
-            return Shape(self.inputs, 1, 1)
+    @property
+    def image(self) -> Shape:
+        """The shape of the input; a length that the file does not give is 0."""
+        image = Shape(self.channels, self.height, self.width)
+        return image if all(image) or not self.inputs else Shape(self.inputs, 1, 1)
+
+    def resize(self, size: int | tuple[int, int] | None) -> Self:
+        """[net] with this size (an int or (height, width)) in place of its own."""
+        if size is None:
+            return self
+        height, width = (size, size) if isinstance(size, int) else size
+        return self.replace_values(height=height, width=width)
+
+    def check_image(self) -> None:
+        """Raise CfgError where the file does not say how large the input is."""
+        if all(self.image):
+            return
         missing = [name for name in ("width", "height", "channels") if not getattr(self, name)]
         needs = "[net] needs width, height and channels (or inputs); missing: "
         raise self.error(missing[0], "missing key", allowed="1 or more", hint=needs + ", ".join(missing))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey as ActivationName
 from yolor_cfg.lang.keys import Float, Int
-from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs, build_batch_norm
+from yolor_cfg.sections.base import Section, build_batch_norm
+from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -16,31 +18,32 @@ if TYPE_CHECKING:
 class _BatchNormSection(Section):
     """Batch norm of the input, without an activation."""
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         return build_batch_norm(self, x.channels)
 
-    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:
         return batch_norm_specs(x.channels, prefix="")
 
 
 class DarknetBatchNormSection(_BatchNormSection, names="batchnorm"):
     """Batch norm of the input, C Darknet's name."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = ("[batchnorm]",)
 
 
 class YolorBatchNormSection(_BatchNormSection, names="BatchNorm2d"):
     """Batch norm of the input, YOLOR's name."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
     examples = ("[BatchNorm2d]",)
+    darknet_form = "batchnorm"
 
 
 class LocalResponseNormSection(Section, names="normalization lrn"):
     """Divide each number by a power of the sum of squares in the channels around it, as C Darknet sums."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = ("[lrn]\nalpha=0.002\nsize=5", "[normalization]\nalpha=0.01\nbeta=0.5\nkappa=2\nsize=4")
 
     size = Int(5, least=1, help="channels that are summed")
@@ -48,7 +51,7 @@ class LocalResponseNormSection(Section, names="normalization lrn"):
     beta = Float(0.75, help="the power")
     kappa = Float(1, help="added to the sum")
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.local import DarknetLrn
 
         return DarknetLrn(self.size, alpha=self.alpha, beta=self.beta, kappa=self.kappa)
@@ -57,12 +60,13 @@ class LocalResponseNormSection(Section, names="normalization lrn"):
 class ActivationSection(Section, names="activation"):
     """An activation by itself."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = ("[activation]\nactivation=mish",)
+    darknet_form = "activation"
 
     activation = ActivationName("linear")
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.blocks import ActivationLayer as ActivationModule
 
         return ActivationModule(self.activation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Flag, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -27,6 +28,7 @@ class _PoolingSection(Section):
     padding = Int(
         lambda section: section.size - 1,
         least=0,
+        dialects=DARKNET_ONLY,
         help="border of an axis, both ends together; an odd pixel is at the right and the bottom",
     )
 
@@ -34,7 +36,7 @@ class _PoolingSection(Section):
         if self.dialect.is_yolor and "padding" in self.values:
             self.warn("padding", "has no effect in the yolor dialect", found=str(self.padding))
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         return self.pooled_shape(x, self.strides)
 
     @property
@@ -65,7 +67,7 @@ class _PoolingSection(Section):
 
         return PoolLayer(function, PoolWindow(self.size, strides, self.border))
 
-    def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
+    def bflops(self, out: Shape, x: Shape) -> float:
         return self.size**2 * x.channels * out.area / 1e9
 
     def has_dialect_variants(self) -> bool:
@@ -81,20 +83,28 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
         "[maxpool]\nmaxpool_depth=1\nout_channels=3",
         "[maxpool]\nsize=3\nstride=2\nantialiasing=1",
     )
+    darknet_form = "maxpool"
     ignored_keys = {
         "maxpool_zero_nonmax": "training on the GPU: gradient to the greatest value alone (default 0)"
     }
 
-    maxpool_depth = Flag(False, help="1: over channels in place of pixels")
+    maxpool_depth = Flag(False, dialects=DARKNET_ONLY, help="1: over channels in place of pixels")
     out_channels = Int(
         1,
         least=1,
+        dialects=DARKNET_ONLY,
         help="with maxpool_depth: how many channels are left; output g is the "
         "greatest of channels g, g+out_channels, ...",
     )
-    antialiasing = Int(0, least=0, most=2, help="1, 2: pool at stride 1, then blur by 3x3, 2x2 and stride")
+    antialiasing = Int(
+        0,
+        least=0,
+        most=2,
+        dialects=DARKNET_ONLY,
+        help="1, 2: pool at stride 1, then blur by 3x3, 2x2 and stride",
+    )
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         if self.maxpool_depth:
             if self.out_channels > x.channels:
                 raise self.error(
@@ -119,7 +129,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
             (x.width + border - kernel) // self.stride_x + 1,
         )
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
         from yolor_cfg.ops.pooling import Blur, DepthMaxPool, max_pool2d, max_pool2d_zero_pad
@@ -134,22 +144,27 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
             self.build_pool(function, (1, 1)), Blur(BLUR_SIZES[self.antialiasing], self.strides)
         )
 
-    def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
+    def bflops(self, out: Shape, x: Shape) -> float:
         return super().bflops(self.pooled_shape(x, (1, 1)) if self.antialiasing else out, x)
 
 
 class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     """Keep the mean of each window: of what is inside the map (darknet), or with a border of zeros."""
 
+    thop_reason = "2 for each mean of a window"
     examples = (
         "[local_avgpool]\nsize=2\nstride=2",
         "[local_avgpool]\nsize=3\nstride_x=2\nstride_y=3\npadding=1",
     )
+    darknet_form = "local mean"
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.pooling import avg_pool2d, avg_pool2d_zero_pad
 
         return self.build_pool(avg_pool2d_zero_pad if self.dialect.is_yolor else avg_pool2d, self.strides)
+
+    def thop_operations(self, out: Shape, x: Shape) -> int:
+        return out.size
 
     def has_dialect_variants(self) -> bool:
         return self.size > 1
@@ -158,12 +173,16 @@ class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
 class AveragePoolSection(Section, names="avgpool avg"):
     """The mean of each channel over the whole map."""
 
+    thop_reason = "2 for each cell of a mean and 2 for the mean"
     examples = ("[avgpool]",)
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         return Shape(x.channels, 1, 1)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.pooling import GlobalAvgPool
 
         return GlobalAvgPool()
+
+    def thop_operations(self, out: Shape, x: Shape) -> int:
+        return (x.area + 1) * out.size

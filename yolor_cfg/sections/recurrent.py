@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int
-from yolor_cfg.sections.base import Section, TensorSpec, batch_norm_specs
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class SubLayer(NamedTuple):
 class ConnectedCellSection(Section):
     """What the cells of vectors have in common."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
 
     output = Int(1, least=1, wanted=True, help="length of the output")
     batch_normalize = Flag(False, help="batch norm in every sub-layer in place of a bias")
@@ -39,7 +41,7 @@ class ConnectedCellSection(Section):
         """The sub-layers in the order in which they are stored."""
         raise AssertionError(f"[{self.type}] names no parts")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         return Shape(self.output, 1, 1)
 
     def build_sublayers(self, x: Shape) -> dict[str, nn.Module]:
@@ -55,10 +57,10 @@ class ConnectedCellSection(Section):
         norm = nn.BatchNorm1d(part.outputs, eps=self.dialect.bn_eps) if self.batch_normalize else None
         return LinearBlock(linear, norm, part.activation)
 
-    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+    def macs(self, out: Shape, x: Shape) -> int:
         return sum(part.inputs * part.outputs for part in self.sublayers(x).values())
 
-    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:
         return [
             stored for name, part in self.sublayers(x).items() for stored in self._sublayer_specs(name, part)
         ]
@@ -96,7 +98,7 @@ class RnnSection(ConnectedCellSection, names="rnn"):
             "output": SubLayer(self.hidden, self.output, self.activation),
         }
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
 
         return RnnCell(self.build_sublayers(x), StateSize(Shape(self.hidden, 1, 1)), shortcut=self.shortcut)
@@ -118,7 +120,7 @@ class GruSection(ConnectedCellSection, names="gru"):
         seen = {f"input_{gate}": SubLayer(x.size, self.output) for gate in "zrh"}
         return seen | {f"state_{gate}": SubLayer(self.output, self.output) for gate in "zrh"}
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import GruCell, StateSize
 
         return GruCell(self.build_sublayers(x), StateSize(Shape(self.output, 1, 1)))
@@ -134,7 +136,7 @@ class LstmSection(ConnectedCellSection, names="lstm"):
         seen = {f"w{gate}": SubLayer(self.output, self.output) for gate in "figo"}
         return seen | {f"u{gate}": SubLayer(x.size, self.output) for gate in "figo"}
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import LstmCell, StateSize
 
         return LstmCell(self.build_sublayers(x), StateSize(Shape(self.output, 1, 1)))
@@ -143,7 +145,7 @@ class LstmSection(ConnectedCellSection, names="lstm"):
 class ConvolutionalCellSection(Section):
     """What the cells of maps have in common; the state is a map, so its size must stay that of the input."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
 
     output = Int(1, least=1, wanted=True, help="channels of the output")
     size = Int(3, least=1, help="height and width of each kernel")
@@ -168,7 +170,7 @@ class ConvolutionalCellSection(Section):
         """The convolutions in the order in which they are stored."""
         raise AssertionError(f"[{self.type}] names no parts")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         self._check_size()
         for part in self.sublayers(x).values():
             if part.inputs % self.groups or part.outputs % self.groups:
@@ -213,14 +215,14 @@ class ConvolutionalCellSection(Section):
         norm = fresh_batch_norm(part.outputs, eps=eps, yolor=False) if self.batch_normalize else None
         return ConvBlock(conv, norm, part.activation)
 
-    def macs(self, out: Shape, x: Shape) -> int:  # type: ignore[override]
+    def macs(self, out: Shape, x: Shape) -> int:
         weights = sum(part.inputs // self.groups * part.outputs for part in self.sublayers(x).values())
         return weights * self.size**2 * out.area
 
-    def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
+    def bflops(self, out: Shape, x: Shape) -> float:
         return 2 * self.macs(out, x) / 1e9
 
-    def tensors(self, x: Shape) -> list[TensorSpec]:  # type: ignore[override]
+    def tensors(self, x: Shape) -> list[TensorSpec]:
         return [
             stored for name, part in self.sublayers(x).items() for stored in self._sublayer_specs(name, part)
         ]
@@ -256,7 +258,7 @@ class CrnnSection(ConvolutionalCellSection, names="crnn"):
         names = "input", "self", "output"
         return {name: SubLayer(*step, self.activation) for name, step in zip(names, steps, strict=True)}
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
 
         state = StateSize(Shape(self.hidden, x.height, x.width), self.image)
@@ -292,7 +294,7 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
             parts |= {f"w{gate}": SubLayer(own, own, self.activation) for gate in "figo"}
         return parts | {f"u{gate}": SubLayer(seen, own, self.activation) for gate in "figo"}
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         if self.bottleneck and x.channels != self.output:
             raise self.error(
                 "bottleneck",
@@ -302,7 +304,7 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
             )
         return super().shape(x)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import LstmCell, LstmRules, StateSize
 
         rules = LstmRules(
@@ -316,7 +318,7 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
             self.build_sublayers(x), StateSize(Shape(self.output, x.height, x.width), self.image), rules
         )
 
-    def bflops(self, out: Shape, x: Shape) -> float:  # type: ignore[override]
+    def bflops(self, out: Shape, x: Shape) -> float:
         gates = 12 if self.peephole else 9
         return super().bflops(out, x) + gates * out.size / 1e9
 
@@ -324,15 +326,15 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
 class HistorySection(Section, names="history"):
     """Room for the last maps; given one frame at a time, as here, all but the first are zero."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = ("[history]\nhistory_size=3",)
 
     history_size = Int(4, least=1, help="how many maps there is room for")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         return Shape(x.channels * self.history_size, x.height, x.width)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import History
 
         return History(self.history_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -15,33 +16,37 @@ if TYPE_CHECKING:
 class UpsampleSection(Section, names="upsample"):
     """Repeat each pixel `stride` times both ways; a negative stride sums blocks of pixels instead."""
 
+    thop_reason = "2 for each number that is upsampled"
     examples = ("[upsample]\nstride=3\nscale=1.5", "[upsample]\nstride=-2\nscale=.5")
 
     stride = Int(2, help="how many times each pixel is repeated; below 0: side of the blocks that are summed")
-    scale = Float(1, help="factor on every number")
+    scale = Float(1, dialects=DARKNET_ONLY, help="factor on every number")
 
     def check(self) -> None:
         if self.stride == 0:
             self.fault("stride", "out of bounds", found="0", allowed="1 or more, -1 or less")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         if self.stride < 0:
             return Shape(x.channels, x.height // -self.stride, x.width // -self.stride)
         return Shape(x.channels, x.height * self.stride, x.width * self.stride)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import BlockSum, RepeatUpsample
 
         return (
             BlockSum(-self.stride, self.scale) if self.stride < 0 else RepeatUpsample(self.stride, self.scale)
         )
 
+    def thop_operations(self, out: Shape, x: Shape) -> int:
+        return out.size if self.stride > 0 else 0
+
 
 class _ReorderingSection(Section):
     """Space to depth or back: the same numbers at another resolution."""
 
     stride = Int(1, least=1, help="side of the blocks of pixels that become channels")
-    reverse = Flag(False, help="1: channels become blocks of pixels")
+    reverse = Flag(False, dialects=DARKNET_ONLY, help="1: channels become blocks of pixels")
 
     def space_to_depth_shape(self, x: Shape, stride: int) -> Shape:
         """The size after space to depth."""
@@ -80,6 +85,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
         "[convolutional]\nfilters=16\n[reorg]\nstride=2",
         "[convolutional]\nfilters=36\n[reorg]\nstride=3\nreverse=1",
     )
+    darknet_form = "blocks"
     ignored_keys = {"extra": "a key of the first Darknet; reorders nothing (default 0)"}
 
     stride = Int(
@@ -92,13 +98,13 @@ class ReorgSection(_ReorderingSection, names="reorg"):
         if self.dialect.is_yolor and self.stride != 2:
             self.warn("stride", "has no effect in the yolor dialect: blocks are 2x2", found=str(self.stride))
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         if self.dialect.is_yolor:
             return self.space_to_depth_shape(x, 2)
         self.check_divisor(x, self.stride**2)
         return self.depth_to_space_shape(x) if self.reverse else self.space_to_depth_shape(x, self.stride)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import ColumnsFirst, Reorder, darknet_reorg, depth_to_space
 
         if self.dialect.is_yolor:
@@ -116,13 +122,14 @@ class Reorg3dSection(_ReorderingSection, names="reorg3d"):
         "[reorg3d]\nstride=2",
         "[convolutional]\nfilters=16\n[reorg3d]\nstride=2\nreverse=1",
     )
+    darknet_form = "nothing"
 
     @property
-    def is_alias(self) -> bool:  # type: ignore[override]
+    def is_alias(self) -> bool:
         """True in the yolor dialect, where the section does nothing."""
         return self.dialect.is_yolor
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         if self.dialect.is_yolor:
             return x
         if not self.reverse:
@@ -130,7 +137,7 @@ class Reorg3dSection(_ReorderingSection, names="reorg3d"):
         self.check_divisor(x, self.stride**4)
         return self.depth_to_space_shape(x)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
         from yolor_cfg.ops.resampling import Reorder, reorg3d_reverse, space_to_depth
@@ -146,15 +153,16 @@ class Reorg3dSection(_ReorderingSection, names="reorg3d"):
 class WaveletTransformSection(Section, names="dwt"):
     """One level of the Haar transform: the means of 2x2 blocks, then three differences for each channel."""
 
-    dialects = ("yolor",)
+    dialects = YOLOR_ONLY
     examples = ("[dwt]",)
+    darknet_form = "blocks"
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         if x.height % 2 or x.width % 2:
             raise self.error("", "needs an even height and width", found=f"input {x}")
         return Shape(4 * x.channels, x.height // 2, x.width // 2)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import Wavelets
 
         return Wavelets()
@@ -163,7 +171,7 @@ class WaveletTransformSection(Section, names="dwt"):
 class CropSection(Section, names="crop"):
     """Cut out the middle of the image, then take 0..1 to -1..1."""
 
-    dialects = ("darknet",)
+    dialects = DARKNET_ONLY
     examples = ("[crop]\ncrop_height=10\ncrop_width=14", "[crop]\ncrop_height=9\ncrop_width=9\nnoadjust=1")
 
     crop_height = Int(1, least=1, wanted=True, help="height that is left, in pixels")
@@ -175,14 +183,14 @@ class CropSection(Section, names="crop"):
     exposure = Float(1, help="training changes brightness by up to this factor")
     shift = Float(0, help="training shifts the colours by up to so much")
 
-    def shape(self, x: Shape) -> Shape:  # type: ignore[override]
+    def shape(self, x: Shape) -> Shape:
         lengths = {"crop_height": (self.crop_height, x.height), "crop_width": (self.crop_width, x.width)}
         for key, (left, there) in lengths.items():
             if left > there:
                 raise self.error(key, "larger than the input", found=str(left), allowed=f"1 to {there}")
         return Shape(x.channels, self.crop_height, self.crop_width)
 
-    def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
+    def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import CenterCrop
 
         scale, shift = (1.0, 0.0) if self.noadjust else (2.0, -1.0)

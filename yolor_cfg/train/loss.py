@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from yolor_cfg.errors import YolorError
 from yolor_cfg.model import Network
+from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
 
@@ -50,9 +51,11 @@ def detection_loss(
     layers = [network.module_list[node.index] for node in nodes]
     with torch.autocast(raws[0].device.type, enabled=False):
         sections = [node.section for node in nodes]
-        heads = [HeadOutput(*each) for each in zip(sections, layers, map(_upcast, raws), strict=True)]
+        heads: list[HeadOutput[Section, Any]] = [
+            HeadOutput(*each) for each in zip(sections, layers, map(_upcast, raws), strict=True)
+        ]
         images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=raws[0].device))[0]
-        losses = _losses(heads, LossInputs((), targets.to(raws[0].device), rules, images))
+        losses = _losses(heads, LossInputs[Section, Any]((), targets.to(raws[0].device), rules, images))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
@@ -61,9 +64,9 @@ def detection_loss(
     return BatchLoss(total, box, objectness, classes, detached)
 
 
-def _losses(heads: Sequence[HeadOutput], inputs: LossInputs) -> list[HeadLoss]:
+def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
     """The loss of each head, in order; heads of one kind are computed together."""
-    kinds = [head.kind for head in heads]
+    kinds = [head.section.loss_kind for head in heads]
     found: dict[int, HeadLoss] = {}
     for kind in dict.fromkeys(kinds):
         places = [place for place, its in enumerate(kinds) if its == kind]
@@ -88,7 +91,9 @@ def _sum(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parts)).sum()
 
 
-def _non_finite_error(heads: Sequence[HeadOutput], losses: Sequence[HeadLoss], batch: str) -> NonFiniteLoss:
+def _non_finite_error(
+    heads: Sequence[HeadOutput[Section, Any]], losses: Sequence[HeadLoss], batch: str
+) -> NonFiniteLoss:
     head, loss = next(
         ((head, loss) for head, loss in zip(heads, losses, strict=True) if not torch.isfinite(loss.total)),
         (heads[0], losses[0]),
@@ -116,7 +121,7 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
     """
     left = []
     for node in network.graph.heads:
-        if getattr(node.section, "loss_kind", "") != "yolor":
+        if node.section.loss_kind != "yolor":
             continue
         bias = _find_head_bias(network, node.index)
         if bias is None:
@@ -134,7 +139,8 @@ def _find_head_bias(network: Network, index: int) -> nn.Parameter | None:
     while source >= 0 and nodes[source].shape == nodes[index].shape:
         convolution = getattr(network.module_list[source], "Conv2d", None)
         if convolution is not None:
-            return convolution.bias
+            bias: nn.Parameter | None = convolution.bias
+            return bias
         if not nodes[source].sources:
             return None
         source = nodes[source].sources[0]

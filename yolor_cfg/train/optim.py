@@ -41,17 +41,26 @@ def parameter_groups(network: Network) -> Groups:
     return groups
 
 
-def build_optimizer(groups: Groups, *, kind: str, weight_decay: float, momentum: float) -> Optimizer:
+class OptimizerSettings(NamedTuple):
+    """`kind` is sgd, adam or adamw; `momentum` is Adam's first beta."""
+
+    kind: str
+    weight_decay: float
+    momentum: float
+
+
+def build_optimizer(groups: Groups, settings: OptimizerSettings) -> Optimizer:
     """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets their rates."""
     lists = [
         {"params": groups.others, "name": "others", "weight_decay": 0.0},
-        {"params": groups.decayed, "name": "decayed", "weight_decay": weight_decay},
+        {"params": groups.decayed, "name": "decayed", "weight_decay": settings.weight_decay},
         {"params": groups.biases, "name": "biases", "weight_decay": 0.0},
     ]
     filled = [group for group in lists if group["params"]]
-    if kind == "sgd":
+    momentum = settings.momentum
+    if settings.kind == "sgd":
         return torch.optim.SGD(filled, lr=0.01, momentum=momentum, nesterov=momentum > 0)
-    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.kind]
     return make(filled, lr=0.01, betas=(momentum, 0.999))
 
 

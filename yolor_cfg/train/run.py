@@ -243,7 +243,7 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)
-    optimizer = build_optimizer(parameter_groups(network), **job.optimizer)
+    optimizer = build_optimizer(parameter_groups(network), job.optimizer)
     if job.is_darknet:
         for group in optimizer.param_groups:
             group.update({"nesterov": False} if "nesterov" in group else {})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.loss import LossRules
+from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, CosineHyperparameters, Policy, Rates, Schedule
 from yolor_cfg.train.settings import TrainOptions
 
@@ -61,6 +62,18 @@ class Phase(NamedTuple):
 
 
 @dataclass(frozen=True)
+class RecipePlan:
+    """What a recipe decides: the phases, the rules of the loss, how many batches there are in an epoch and in
+    all, and the optimizer."""
+
+    phases: tuple[Phase, ...]
+    rules: LossRules
+    per_epoch: int
+    count: int
+    optimizer: OptimizerSettings
+
+
+@dataclass(frozen=True)
 class Job:
     """What a training does. `count` batches in all, `per_epoch` in an epoch, `batch_size` images in each,
     over all processes. `averages_loss` as Darknet does: gradients are means over the images of an update."""
@@ -76,7 +89,7 @@ class Job:
     count: int
     is_darknet: bool
     has_mean_loss: bool
-    optimizer: dict[str, Any]
+    optimizer: OptimizerSettings
     ema: bool
 
     @property
@@ -136,7 +149,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
     basis = JobInputs(options, graph, pictures, sizes, batch_size)
     kind = options.recipe or ("yolor" if graph.dialect.is_yolor else "darknet")
-    parts = (_darknet_parts if kind == "darknet" else _yolor_parts)(basis)
+    plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
     return Job(
         options,
@@ -145,9 +158,13 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
         holdout,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
-        has_mean_loss=getattr(graph.heads[-1].section, "loss_kind", "") != "yolor",
+        has_mean_loss=graph.heads[-1].section.loss_kind != "yolor",
         ema=ema,
-        **parts,
+        phases=plan.phases,
+        rules=plan.rules,
+        per_epoch=plan.per_epoch,
+        count=plan.count,
+        optimizer=plan.optimizer,
     )
 
 
@@ -183,7 +200,7 @@ def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters
     return HYP_PRESETS["scratch1280" if graph.image.width > 640 else "scratch640"]
 
 
-def _yolor_parts(basis: JobInputs) -> dict[str, Any]:
+def _plan_yolor(basis: JobInputs) -> RecipePlan:
     """YOLOR's way: mosaics, cosine, updates of 64 images.
 
     Its loss is a sum over them, so that with fewer images in an update the step becomes smaller as well.
@@ -200,10 +217,10 @@ def _yolor_parts(basis: JobInputs) -> dict[str, Any]:
     epochs = options.epochs or (PAPER_ALL if paper else DEFAULT_EPOCHS)
     count = options.max_batches * nominal if options.max_batches else epochs * per_epoch
     epochs = math.ceil(count / per_epoch)
-    spans = ((0, 4, epochs),)
+    spans = [(0, 4, epochs)]
     if paper:
         first = round(epochs * PAPER_FIRST / PAPER_ALL)
-        spans = ((0, 4, max(first, 1)), (first, NINE, epochs))  # type: ignore[assignment]
+        spans = [(0, 4, max(first, 1)), (first, NINE, epochs)]
     as_if = max(1, round(basis.batch_size * NOMINAL_BATCH / images))  # the schedule's updates have 64
     phases = []
     for start, tiles, end in spans:
@@ -219,13 +236,8 @@ def _yolor_parts(basis: JobInputs) -> dict[str, Any]:
         hyp.box, hyp.obj, hyp.cls, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma, all_reduce=all_reduce
     )
     decay = schedule.weight_decay()
-    return {
-        "phases": tuple(phases),
-        "rules": rules,
-        "per_epoch": per_epoch,
-        "count": count,
-        "optimizer": {"kind": options.optimizer or "sgd", "weight_decay": decay, "momentum": hyp.momentum},
-    }
+    optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
+    return RecipePlan(tuple(phases), rules, per_epoch, count, optimizer)
 
 
 def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> CosineHyperparameters:
@@ -247,33 +259,26 @@ def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> 
     )
 
 
-def _darknet_parts(basis: JobInputs) -> dict[str, Any]:
+def _plan_darknet(basis: JobInputs) -> RecipePlan:
     """C Darknet's way: the augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
     options, net = basis.options, basis.graph.net
     parts = max(1, round((options.update_batch or net.batch) / basis.batch_size))
     per_epoch = math.ceil(basis.image_count / basis.batch_size)
     updates = options.max_batches or (0 if options.epochs else net.max_batches)
     count = updates * parts if updates else (options.epochs or DEFAULT_EPOCHS) * per_epoch
-    # The policies count in these, so they are put where the policies look for them.
-    net.values.update(subdivisions=parts, max_batches=math.ceil(count / parts))
-    sizes = read_random_sizes(basis.graph, subdivisions=parts, seed=options.seed)
+    # Policies and random sizes count in these.
+    net = net.replace_values(subdivisions=parts, max_batches=math.ceil(count / parts))
+    graph = replace(basis.graph, net=net)
+    sizes = read_random_sizes(graph, subdivisions=parts, seed=options.seed)
     by_number = multi_scale_sizes(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
     plan = _build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
-    recipe = DarknetTransform(read_augmentation(basis.graph), basis.size, basis.image_count)
+    recipe = DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
     phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net))
     momentum = net.B1 if net.adam else net.momentum
-    return {
-        "phases": (phase,),
-        "rules": LossRules(all_reduce=all_reduce),
-        "per_epoch": per_epoch,
-        "count": count,
-        "optimizer": {
-            "kind": options.optimizer or ("adam" if net.adam else "sgd"),
-            "weight_decay": net.decay,
-            "momentum": momentum,
-        },
-    }
+    kind = options.optimizer or ("adam" if net.adam else "sgd")
+    optimizer = OptimizerSettings(kind, weight_decay=net.decay, momentum=momentum)
+    return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, optimizer)
 
 
 SizeSchedule = Callable[[int, int], Size] | None

@@ -5,7 +5,6 @@ Offsets and sizes are float32 numbers after the header unless a name says bytes.
 
 from __future__ import annotations
 
-import copy
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -187,8 +186,7 @@ def _class_count(section: Section) -> int:
 def _channels_per_class(head: Node) -> int:
     """How many channels one more class would add, asked of the section itself; 0 if it has no classes."""
     classes, x = _class_count(head.section), head.inputs[0]
-    larger = copy.copy(head.section)
-    larger.values = {**larger.values, "classes": classes + 1}
+    larger = head.section.replace_values(classes=classes + 1)
     if classes < 1 or _can_take(larger, x):
         return 0  # without classes, or for any number of channels
     steps = range(1, x.channels // classes + 1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from yolor_cfg.train.losses import detection, gaussian, region, yolo, yolor
 from yolor_cfg.train.losses.base import HeadLoss, LossInputs
 
-LOSSES: dict[str, Callable[[LossInputs], list[HeadLoss]]] = {
+LOSSES: dict[str, Callable[[LossInputs[Any, Any]], list[HeadLoss]]] = {
     "yolor": yolor.losses,
     "yolo": yolo.losses,
     "gaussian": gaussian.losses,

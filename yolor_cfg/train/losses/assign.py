@@ -8,16 +8,24 @@ Legend: N images, A anchors, H W cells, P = N*A*H*W predictions, T objects, R ro
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
 from yolor_cfg.ops.iou_losses import OVERLAPS
-from yolor_cfg.sections.heads import anchor_pairs
-from yolor_cfg.train.losses.base import HeadOutput, first_occurrences, last_occurrences
+from yolor_cfg.sections.heads import AnchorHeadSection, anchor_pairs
+from yolor_cfg.train.losses.base import (
+    GridLayer,
+    HeadKeys,
+    HeadOutput,
+    ObjectKeys,
+    first_occurrences,
+    last_occurrences,
+)
 
+AnchorOutput = HeadOutput[AnchorHeadSection, GridLayer]
 LIKELY = 0.25  # `ignore_thresh` applies only to predictions with a class above this
 
 
@@ -29,7 +37,7 @@ class Truths(NamedTuple):
     classes: Tensor
 
     @staticmethod
-    def from_targets(targets: Tensor, section: Any) -> Truths:
+    def from_targets(targets: Tensor, section: ObjectKeys) -> Truths:
         """The targets [T, 6] that the section can learn: valid class ids, sizes above 0, the first `max`
         of each image (C Darknet keeps no more)."""
         image, classes = targets[:, :2].long().unbind(1)
@@ -72,7 +80,7 @@ class Assignments(NamedTuple):
         return Assignments(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
-def assign_anchors(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Assignments:
+def assign_anchors(head: AnchorOutput, truths: Truths, *, corner: int = 0) -> Assignments:
     """Each object assigned in the cell of its centre (left top with `corner` 1, right bottom with -1) to
     the anchor with the largest IoU and to those above `iou_thresh`, as far as they belong to this head."""
     section = head.section
@@ -91,7 +99,7 @@ def assign_anchors(head: HeadOutput, truths: Truths, *, corner: int = 0) -> Assi
     return Assignments(place, truth)
 
 
-def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _anchors(head: AnchorOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """All anchors of the network as boxes at the origin [num, 4], fractions of the input; this head's
     slots, and the anchors in them (duplicates in `mask` are ignored)."""
     section = head.section
@@ -103,19 +111,19 @@ def _anchors(head: HeadOutput, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat([torch.zeros_like(sizes), sizes], dim=1), slots, columns
 
 
-def net_size(head: HeadOutput, like: Tensor) -> Tensor:
+def net_size(head: HeadOutput[HeadKeys, GridLayer], like: Tensor) -> Tensor:
     """Width and height [2] of the input in pixels."""
-    across, down = head.grid.stride
+    across, down = head.layer.grid.stride
     return like.new_tensor([across * head.raw.shape[3], down * head.raw.shape[2]])
 
 
-def predicted_boxes(head: HeadOutput) -> Tensor:
+def predicted_boxes(head: HeadOutput[HeadKeys, GridLayer]) -> Tensor:
     """The predicted boxes [N, A*H*W, 4] as fractions of the image; call under no_grad."""
     boxes: Tensor = head.layer.decode(head.raw)[0]
     return boxes / net_size(head, boxes).repeat(2)
 
 
-def class_multipliers(section: Any, like: Tensor) -> Tensor:
+def class_multipliers(section: AnchorHeadSection, like: Tensor) -> Tensor:
     """The weight of each class [K]: the largest count in `counters_per_class` over its own."""
     if not section.counters_per_class:
         return like.new_ones(section.classes)
@@ -127,7 +135,8 @@ def class_multipliers(section: Any, like: Tensor) -> Tensor:
             found=str(len(counts)),
             allowed=str(section.classes),
         )
-    return (max(counts) / like.new_tensor(counts)).clamp(max=section.max_delta)
+    multipliers: Tensor = (max(counts) / like.new_tensor(counts)).clamp(max=section.max_delta)
+    return multipliers
 
 
 class ClassWrites(NamedTuple):
@@ -148,7 +157,9 @@ class ClassTargets(NamedTuple):
     weight: Tensor
 
 
-def merge_class_writes(section: Any, scores: Tensor, writes: ClassWrites, *, focal: bool) -> ClassTargets:
+def merge_class_writes(
+    section: AnchorHeadSection, scores: Tensor, writes: ClassWrites, *, focal: bool
+) -> ClassTargets:
     """Merge the class writes of a head whose class probabilities are `scores` [P, K].
 
     As in C Darknet, `cls_normalizer` applies only with `counters_per_class`, and only to first writes.

@@ -6,10 +6,13 @@ Legend: N images, A anchors, H W cells, V values, K classes, T targets.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar, Unpack
 
 import torch
 from torch import Tensor
+
+from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.ops.heads import AnchorGrid, HeadPredictions
 
 
 def identity(counts: Tensor) -> Tensor:
@@ -39,30 +42,49 @@ class LossRules(NamedTuple):
     batch: str = ""
 
 
-class HeadOutput(NamedTuple):
+class HeadKeys(Protocol):
+    """The section of a head: its keys are the settings of its loss. Each loss asks for keys of its own."""
+
+    @property
+    def loss_kind(self) -> str: ...
+    def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
+
+
+class ObjectKeys(HeadKeys, Protocol):
+    """A head that learns boxes: its classes, and how many objects an image may have."""
+
+    @property
+    def classes(self) -> int: ...
+    @property
+    def max(self) -> int: ...
+
+
+class GridLayer(Protocol):
+    """The module of a head with anchors in cells."""
+
+    grid: AnchorGrid
+
+    def decode(self, raw: Tensor) -> HeadPredictions: ...
+
+
+KeysT = TypeVar("KeysT", bound=HeadKeys, covariant=True)
+LayerT = TypeVar("LayerT", covariant=True)
+
+
+class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):
     """A head's section, whose keys configure its loss, the module that decodes it, and its raw map, with
     gradients."""
 
-    section: Any
-    layer: Any
+    section: KeysT
+    layer: LayerT
     raw: Tensor
 
-    @property
-    def kind(self) -> str:
-        """The kind of loss that trains this head; empty if there is none."""
-        return getattr(self.section, "loss_kind", "")
 
-    @property
-    def grid(self) -> Any:
-        """The anchors and strides of the head."""
-        return self.layer.grid
-
-
-class LossInputs(NamedTuple):
+class LossInputs(NamedTuple, Generic[KeysT, LayerT]):
     """The heads of one kind, the targets [T, 6] (image, class id, centre and size as fractions), the
     rules, and the number of images in this batch over all processes."""
 
-    heads: tuple[HeadOutput, ...]
+    heads: tuple[HeadOutput[KeysT, LayerT], ...]
     targets: Tensor
     rules: LossRules
     images: Tensor

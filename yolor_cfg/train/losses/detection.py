@@ -6,15 +6,18 @@ Legend: N images, C = side^2 cells, A boxes per cell, K classes.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou, to_xyxy
+from yolor_cfg.ops.heads import DetectionHead
+from yolor_cfg.sections.detection import DetectionSection
 from yolor_cfg.train.losses.assign import Truths
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, first_occurrences
 
+DetectionOutput = HeadOutput[DetectionSection, DetectionHead]
 SMALL, FIRST, SECOND = 0.1, 0, 1  # `forced`: objects of a smaller area get the second box, others the first
 
 
@@ -26,10 +29,10 @@ class CellOutputs(NamedTuple):
     boxes: Tensor
 
     @staticmethod
-    def from_raw(raw: Tensor, section: Any) -> CellOutputs:
+    def from_raw(raw: Tensor, section: DetectionSection) -> CellOutputs:
         """raw [N, n, 1, 1]: the classes of all cells, then their objectness, then their boxes."""
         cells, num = section.side**2, section.num
-        parts = raw.flatten(1).split([cells * section.classes, cells * num, cells * num * 4], dim=1)
+        parts = torch.split(raw.flatten(1), [cells * section.classes, cells * num, cells * num * 4], dim=1)
         classes, objectness, boxes = (part.unflatten(1, (cells, -1)).flatten(0, 1) for part in parts)
         return CellOutputs(classes, objectness, boxes.unflatten(1, (num, 4)))
 
@@ -43,12 +46,12 @@ class CellObjects(NamedTuple):
     classes: Tensor
 
 
-def losses(inputs: LossInputs) -> list[HeadLoss]:
+def losses(inputs: LossInputs[DetectionSection, DetectionHead]) -> list[HeadLoss]:
     """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: DetectionOutput, targets: Tensor) -> HeadLoss:
     section = head.section
     cells = CellOutputs.from_raw(head.raw, section)
     objects = _assign_objects(section, targets.to(head.raw.dtype))
@@ -68,7 +71,7 @@ def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
     return HeadLoss(box, objectness, _class_loss(section, cells, objects), len(objects.cell))
 
 
-def _assign_objects(section: Any, targets: Tensor) -> CellObjects:
+def _assign_objects(section: DetectionSection, targets: Tensor) -> CellObjects:
     truths, side = Truths.from_targets(targets, section), section.side
     inside = truths.boxes[:, :2] * side
     column, row = inside.long().clamp(0, side - 1).unbind(1)
@@ -80,7 +83,7 @@ def _assign_objects(section: Any, targets: Tensor) -> CellObjects:
     )
 
 
-def _choose_boxes(section: Any, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _choose_boxes(section: DetectionSection, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """The IoU of each object [U] with its box, and the index of that box: the one with the largest IoU,
     or, if none overlaps, the nearest by all four numbers."""
     scale = boxes.new_tensor([1 / section.side, 1 / section.side, 1, 1])
@@ -95,7 +98,7 @@ def _choose_boxes(section: Any, boxes: Tensor, truth: Tensor) -> tuple[Tensor, T
     return overlap.gather(1, chosen[:, None])[:, 0], chosen
 
 
-def _class_loss(section: Any, cells: CellOutputs, objects: CellObjects) -> Tensor:
+def _class_loss(section: DetectionSection, cells: CellOutputs, objects: CellObjects) -> Tensor:
     scores = cells.classes[objects.cell]  # [U, K]
     if section.softmax:
         right = scores.gather(1, objects.classes[:, None]).clamp(min=torch.finfo(scores.dtype).tiny)

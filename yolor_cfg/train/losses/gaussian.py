@@ -10,13 +10,13 @@ the derivative of the logistic; so do the gradients here.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from yolor_cfg.ops.heads import scale_xy
+from yolor_cfg.ops.heads import GaussianHead, scale_xy
 from yolor_cfg.ops.iou_losses import OVERLAPS
+from yolor_cfg.sections.heads import GaussianYoloSection
 from yolor_cfg.train.losses.assign import Assignments, ClassWrites, class_multipliers, merge_class_writes
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, attach_gradient, last_occurrences
 from yolor_cfg.train.losses.yolo import (
@@ -33,17 +33,18 @@ from yolor_cfg.train.losses.yolo import (
     slopes,
 )
 
+GaussianOutput = HeadOutput[GaussianYoloSection, GaussianHead]
 LEAST_DEVIATION = 0.3  # added in the factor of the density, not in its exponent
 EPS = 1e-9
 BOX = 8  # x, its deviation, y, its deviation, w, h likewise; then objectness and classes
 
 
-def losses(inputs: LossInputs) -> list[HeadLoss]:
+def losses(inputs: LossInputs[GaussianYoloSection, GaussianHead]) -> list[HeadLoss]:
     """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: GaussianOutput, targets: Tensor) -> HeadLoss:
     section, values = head.section, head.raw.flatten(0, 3)  # [P, 9 + K]
     with torch.no_grad():
         outputs = values.sigmoid()
@@ -57,7 +58,7 @@ def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
     return combine_losses(head, box, confidence=confidence, classes=classes, entropy=cross_entropy)
 
 
-def _collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
+def _collect_class_writes(section: GaussianYoloSection, plan: YoloAssignment) -> ClassWrites:
     """As for [yolo]; with `objectness_smooth`, ignored predictions learn their class before all others."""
     writes = collect_class_writes(section, plan)
     if not section.objectness_smooth:
@@ -69,7 +70,7 @@ def _collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
     return ClassWrites(*(torch.cat(both) for both in zip(before, writes, strict=True)))
 
 
-def _assign_objectness(section: Any, plan: YoloAssignment) -> ObjectnessTargets:
+def _assign_objectness(section: GaussianYoloSection, plan: YoloAssignment) -> ObjectnessTargets:
     wanted, weight, count = background_objectness(section, plan, target=plan.best.overlap.square())
     last = last_occurrences(plan.rows.prediction)
     place, truth = plan.rows.prediction[last], plan.rows.truth[last]
@@ -79,7 +80,7 @@ def _assign_objectness(section: Any, plan: YoloAssignment) -> ObjectnessTargets:
 
 
 def _box_loss(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+    head: GaussianOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
     """The box loss of values [R, 8], with C Darknet's deltas as its gradient."""
     section = head.section
@@ -100,7 +101,7 @@ def _box_loss(
 
 
 def _densities(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments
+    head: GaussianOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For x, y, w, h of each row [R, 4]: the negative log density, and C Darknet's deltas for the number
     and for its deviation."""

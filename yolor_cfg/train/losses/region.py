@@ -9,15 +9,18 @@ for raw classes.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou, to_xyxy
+from yolor_cfg.ops.heads import ClassTree, RegionHead
+from yolor_cfg.sections.heads import RegionSection
 from yolor_cfg.train.losses.assign import Assignments, BestTruth, Truths, focal_weight, predicted_boxes
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences
 
+RegionOutput = HeadOutput[RegionSection, RegionHead]
 FIRST_IMAGES, PRIOR_SCALE = 12800, 0.01  # for that many images every prediction also learns its anchor
 
 
@@ -32,12 +35,12 @@ class RegionAssignment(NamedTuple):
     all_rows: Assignments
 
 
-def losses(inputs: LossInputs) -> list[HeadLoss]:
+def losses(inputs: LossInputs[RegionSection, RegionHead]) -> list[HeadLoss]:
     """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs) for head in inputs.heads]
 
 
-def _compute_head_loss(head: HeadOutput, inputs: LossInputs) -> HeadLoss:
+def _compute_head_loss(head: RegionOutput, inputs: LossInputs[RegionSection, RegionHead]) -> HeadLoss:
     values = head.raw.flatten(0, 3)  # [P, 5 + K]
     with torch.no_grad():
         truths = Truths.from_targets(inputs.targets.to(values.dtype), head.section)
@@ -54,7 +57,7 @@ def _compute_head_loss(head: HeadOutput, inputs: LossInputs) -> HeadLoss:
     )
 
 
-def _assign_anchors(head: HeadOutput, truths: Truths, boxes: Tensor) -> Assignments:
+def _assign_anchors(head: RegionOutput, truths: Truths, boxes: Tensor) -> Assignments:
     """Each object assigned to the anchor in its cell whose size (as predicted, or with `bias_match` the
     anchor's own) has the largest IoU with it."""
     _, anchors, height, width = head.raw.shape[:4]
@@ -64,20 +67,20 @@ def _assign_anchors(head: HeadOutput, truths: Truths, boxes: Tensor) -> Assignme
     places = ((truths.image[:, None] * anchors + slots) * height + row[:, None]) * width + column[:, None]
     sizes = boxes[places, 2:]  # [T, A, 2]
     if head.section.bias_match:
-        sizes = (sizes.new_tensor(head.grid.anchors) / cells).expand_as(sizes)
+        sizes = (sizes.new_tensor(head.layer.grid.anchors) / cells).expand_as(sizes)
     shapes = [torch.cat([-size / 2, size / 2], dim=-1) for size in (sizes, truths.boxes[:, None, 2:])]
     best = iou(*shapes).argmax(1)
     return Assignments(places.gather(1, best[:, None])[:, 0], torch.arange(len(best), device=best.device))
 
 
-def _box_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment, *, rules: LossRules) -> Tensor:
+def _box_loss(head: RegionOutput, values: Tensor, plan: RegionAssignment, *, rules: LossRules) -> Tensor:
     place, truth = plan.rows
     _, anchors, height, width = head.raw.shape[:4]
     wanted = torch.zeros_like(values[:, :4])
     wanted[:, :2] = 0.5
     weight = torch.full_like(values[:, 0], PRIOR_SCALE if rules.seen < FIRST_IMAGES else 0.0)
     boxes = plan.truths.boxes[truth] * wanted.new_tensor([width, height, width, height])
-    sizes = wanted.new_tensor(head.grid.anchors)[place // (width * height) % anchors]
+    sizes = wanted.new_tensor(head.layer.grid.anchors)[place // (width * height) % anchors]
     cell = torch.stack([place % width, place // width % height], dim=1)
     wanted[place] = torch.cat([boxes[:, :2] - cell, (boxes[:, 2:] / sizes).log()], dim=1)
     weight[place] = head.section.coord_scale
@@ -85,7 +88,7 @@ def _box_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment, *, rules
     return ((got - wanted).square().sum(1) * weight).sum() / 2
 
 
-def _objectness_loss(section: Any, values: Tensor, plan: RegionAssignment) -> Tensor:
+def _objectness_loss(section: RegionSection, values: Tensor, plan: RegionAssignment) -> Tensor:
     place, truth = plan.rows
     objectness = values[:, 4].sigmoid()
     wanted = torch.zeros_like(objectness)
@@ -108,7 +111,9 @@ class WeightedClassWrites(NamedTuple):
     weight: Tensor
 
 
-def _collect_class_writes(section: Any, objectness: Tensor, plan: RegionAssignment) -> WeightedClassWrites:
+def _collect_class_writes(
+    section: RegionSection, objectness: Tensor, plan: RegionAssignment
+) -> WeightedClassWrites:
     """With `classfix` above 0, all predictions that overlap an object learn its class, before the predictions
     assigned to objects do."""
     rows = plan.all_rows
@@ -124,7 +129,7 @@ def _collect_class_writes(section: Any, objectness: Tensor, plan: RegionAssignme
     return WeightedClassWrites(*(torch.cat(both) for both in zip(before, writes, strict=True)))
 
 
-def _class_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment) -> Tensor:
+def _class_loss(head: RegionOutput, values: Tensor, plan: RegionAssignment) -> Tensor:
     section, rules = head.section, head.layer.rules
     writes = _collect_class_writes(section, values[:, 4].detach().sigmoid(), plan)
     chain, covered = _class_paths(section.classes, rules.tree, like=values)
@@ -146,7 +151,7 @@ def _class_loss(head: HeadOutput, values: Tensor, plan: RegionAssignment) -> Ten
     return -(logarithms * weight).sum()
 
 
-def _class_paths(classes: int, tree: Any, *, like: Tensor) -> tuple[Tensor, Tensor]:
+def _class_paths(classes: int, tree: ClassTree | None, *, like: Tensor) -> tuple[Tensor, Tensor]:
     """For each class [K, K]: 1 for itself and its ancestors; and which numbers are written when it is learned
     (those of the groups on its path to the root; all without a tree)."""
     chain = torch.eye(classes, dtype=like.dtype, device=like.device)
@@ -160,7 +165,7 @@ def _class_paths(classes: int, tree: Any, *, like: Tensor) -> tuple[Tensor, Tens
     return chain, chain @ same > 0
 
 
-def _log_probabilities(logits: Tensor, tree: Any) -> Tensor:
+def _log_probabilities(logits: Tensor, tree: ClassTree | None) -> Tensor:
     """Log probabilities [U, K]; in a tree, conditional on the parent."""
     runs = tree.runs if tree is not None else (logits.shape[1],)
-    return torch.cat([run.log_softmax(1) for run in logits.split(list(runs), dim=1)], dim=1)
+    return torch.cat([run.log_softmax(1) for run in torch.split(logits, list(runs), dim=1)], dim=1)

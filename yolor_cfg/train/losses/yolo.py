@@ -14,15 +14,18 @@ and of anchors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.ops.iou_losses import OVERLAPS, darknet_slopes
+from yolor_cfg.sections.heads import AnchorHeadSection, YoloSection
 from yolor_cfg.train.losses.assign import (
     LIKELY,
+    AnchorOutput,
     Assignments,
     BestTruth,
     ClassTargets,
@@ -42,6 +45,8 @@ from yolor_cfg.train.losses.base import (
     first_occurrences,
     last_occurrences,
 )
+
+YoloOutput = HeadOutput[YoloSection, YoloHead]
 
 
 class ObjectnessTargets(NamedTuple):
@@ -64,12 +69,12 @@ class YoloAssignment(NamedTuple):
     rows: Assignments
 
 
-def losses(inputs: LossInputs) -> list[HeadLoss]:
+def losses(inputs: LossInputs[YoloSection, YoloHead]) -> list[HeadLoss]:
     """The loss of each head, computed separately."""
     return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
 
 
-def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
+def _compute_head_loss(head: YoloOutput, targets: Tensor) -> HeadLoss:
     section = head.section
     values = head.raw.flatten(0, 3)  # [P, 5 + K]
     with torch.no_grad():
@@ -88,7 +93,7 @@ def _compute_head_loss(head: HeadOutput, targets: Tensor) -> HeadLoss:
 
 
 def combine_losses(
-    head: HeadOutput,
+    head: AnchorOutput,
     box: Tensor,
     *,
     confidence: ObjectnessTargets,
@@ -103,7 +108,7 @@ def combine_losses(
     return HeadLoss(box * scale, objectness * scale, of_classes * scale, confidence.matches)
 
 
-def assign_targets(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner: int = 0) -> YoloAssignment:
+def assign_targets(head: AnchorOutput, targets: Tensor, scores: Tensor, *, corner: int = 0) -> YoloAssignment:
     """Assign objects to predictions; scores [P, K] are the class probabilities."""
     section = head.section
     truths = Truths.from_targets(targets, section)
@@ -117,7 +122,7 @@ def assign_targets(head: HeadOutput, targets: Tensor, scores: Tensor, *, corner:
     )
 
 
-def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
+def collect_class_writes(section: AnchorHeadSection, plan: YoloAssignment) -> ClassWrites:
     """The class writes of the rows; with `objectness_smooth` early rows aim at their overlap squared."""
     rows = Assignments.cat(plan.early, plan.rows)
     aim = plan.best.overlap.new_full(rows.prediction.shape, 1 - section.label_smooth_eps / 2)
@@ -129,7 +134,9 @@ def collect_class_writes(section: Any, plan: YoloAssignment) -> ClassWrites:
     return ClassWrites(rows.prediction, plan.truths.classes[rows.truth], aim, again)
 
 
-def background_objectness(section: Any, plan: YoloAssignment, *, target: Tensor) -> ObjectnessTargets:
+def background_objectness(
+    section: AnchorHeadSection, plan: YoloAssignment, *, target: Tensor
+) -> ObjectnessTargets:
     """The objectness targets before those of the objects' own predictions: 0 by default; for ignored
     predictions `target` [P] with `objectness_smooth`, else weight 0; for early rows 1, or with
     `objectness_smooth` the overlap squared."""
@@ -145,7 +152,9 @@ def background_objectness(section: Any, plan: YoloAssignment, *, target: Tensor)
     return ObjectnessTargets(wanted, weight, len(plan.rows.prediction))
 
 
-def _assign_objectness(section: Any, objectness: Tensor, plan: YoloAssignment) -> ObjectnessTargets:
+def _assign_objectness(
+    section: AnchorHeadSection, objectness: Tensor, plan: YoloAssignment
+) -> ObjectnessTargets:
     wanted, weight, count = background_objectness(section, plan, target=plan.best.overlap)
     rows, smooth = plan.rows, section.objectness_smooth
     chosen = first_occurrences(rows.prediction) if smooth else last_occurrences(rows.prediction)
@@ -159,7 +168,7 @@ def _assign_objectness(section: Any, objectness: Tensor, plan: YoloAssignment) -
 
 
 def _delta_scale(
-    section: Any,
+    section: AnchorHeadSection,
     outputs: Tensor,
     plan: YoloAssignment,
     *,
@@ -192,10 +201,13 @@ def half_squared_error(values: Tensor, wanted: Tensor) -> Tensor:
     return (values - wanted).square() / 2
 
 
-def row_weights(section: Any, plan: YoloAssignment, boxes: Assignments, *, share: Tensor) -> Tensor:
+def row_weights(
+    section: AnchorHeadSection, plan: YoloAssignment, boxes: Assignments, *, share: Tensor
+) -> Tensor:
     """The weight of the box of each row [R]."""
     factors = class_multipliers(section, share)[plan.truths.classes[boxes.truth]]
-    return section.iou_normalizer * factors * share[boxes.prediction]
+    weights: Tensor = section.iou_normalizer * factors * share[boxes.prediction]
+    return weights
 
 
 class BoxTargets(NamedTuple):
@@ -207,7 +219,7 @@ class BoxTargets(NamedTuple):
 
     @staticmethod
     def from_assignments(
-        head: HeadOutput, plan: YoloAssignment, boxes: Assignments, *, corner: int = 0
+        head: AnchorOutput, plan: YoloAssignment, boxes: Assignments, *, corner: int = 0
     ) -> BoxTargets:
         """`corner`: x, y are the centre (0), the left top (1) or the right bottom (-1)."""
         _, anchors, height, width = head.raw.shape[:4]
@@ -216,12 +228,12 @@ class BoxTargets(NamedTuple):
         cell = torch.stack([boxes.prediction % width, boxes.prediction // width % height], dim=1)
         slot = boxes.prediction // (width * height) % anchors
         pixels = truth[:, 2:] * net_size(head, truth)
-        factor = pixels / pixels.new_tensor(head.grid.anchors)[slot]
+        factor = pixels / pixels.new_tensor(head.layer.grid.anchors)[slot]
         return BoxTargets(point * point.new_tensor([width, height]) - cell, factor.log())
 
 
 def _mse_loss(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+    head: YoloOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
     """The loss of values [R, 4]. C Darknet's delta is the plain difference, which after a logistic is the
     gradient of a cross entropy (here minus its minimum)."""
@@ -242,7 +254,7 @@ def _mse_loss(
 
 
 def _iou_loss(
-    head: HeadOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
+    head: YoloOutput, values: Tensor, *, plan: YoloAssignment, boxes: Assignments, share: Tensor
 ) -> Tensor:
     """The loss of values [R, 4]: 1 - overlap; its gradient: C Darknet's deltas, limited by `max_delta`."""
     section = head.section

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolor_cfg.ops.iou_losses import ciou
-from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences
+from yolor_cfg.train.losses.base import (
+    GridLayer,
+    HeadKeys,
+    HeadLoss,
+    HeadOutput,
+    LossInputs,
+    LossRules,
+    last_occurrences,
+)
 from yolor_cfg.train.targets import Matches, match_targets
 
 GAINS_BY_CLASSES = 80  # the class gain is meant for this many classes
@@ -24,7 +32,7 @@ def balance(levels: int) -> tuple[float, ...]:
     return (weights + (weights[-1],) * levels)[:levels]
 
 
-def losses(inputs: LossInputs) -> list[HeadLoss]:
+def losses(inputs: LossInputs[HeadKeys, GridLayer]) -> list[HeadLoss]:
     """The loss of each head; the box and class losses are means over its matches in the whole batch."""
     found = [_match_head(head, inputs) for head in inputs.heads]
     counts = torch.tensor([float(len(matches.image)) for matches in found], device=inputs.targets.device)
@@ -45,14 +53,16 @@ def losses(inputs: LossInputs) -> list[HeadLoss]:
     ]
 
 
-def _match_head(head: HeadOutput, inputs: LossInputs) -> Matches:
+def _match_head(head: HeadOutput[HeadKeys, GridLayer], inputs: LossInputs[HeadKeys, GridLayer]) -> Matches:
     targets = inputs.targets.to(head.raw.dtype)
-    anchors = targets.new_tensor(head.grid.anchors) / targets.new_tensor(head.grid.stride)
+    anchors = targets.new_tensor(head.layer.grid.anchors) / targets.new_tensor(head.layer.grid.stride)
     height, width = head.raw.shape[2:4]
     return match_targets(targets, anchors, (height, width), ratio=inputs.rules.anchor_ratio)
 
 
-def _compute_head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, rules: LossRules) -> HeadLoss:
+def _compute_head_loss(
+    head: HeadOutput[HeadKeys, GridLayer], matches: Matches, divisor: Tensor, *, rules: LossRules
+) -> HeadLoss:
     """`divisor` is the number of matches per image of the batch."""
     raw, classes = head.raw, head.raw.shape[-1] - 5
     values = raw[matches.indices]  # [M, V]
@@ -75,9 +85,9 @@ def _compute_head_loss(head: HeadOutput, matches: Matches, divisor: Tensor, *, r
     return HeadLoss(box, objectness, entropy / divisor * gain, len(matches.image))
 
 
-def _predicted_boxes(head: HeadOutput, matches: Matches, values: Tensor) -> Tensor:
+def _predicted_boxes(head: HeadOutput[HeadKeys, GridLayer], matches: Matches, values: Tensor) -> Tensor:
     """Predicted boxes [M, 4]: centre relative to the cell, and size; in cells."""
-    anchors = values.new_tensor(head.grid.anchors) / values.new_tensor(head.grid.stride)
+    anchors = values.new_tensor(head.layer.grid.anchors) / values.new_tensor(head.layer.grid.stride)
     reach = 2 * values[:, :4].sigmoid()
     return torch.cat([reach[:, :2] - 0.5, reach[:, 2:].square() * anchors[matches.anchor]], dim=1)
 

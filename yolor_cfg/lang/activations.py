@@ -1,0 +1,92 @@
+"""The activations: what each is called, who knows it, what it computes. A new one is one entry in the table.
+
+The formulas and constants are C Darknet's (activations.c); they hold everywhere, also where the C program's
+CPU path lacks a function and writes zeros. Nothing here loads torch: a formula is handed torch.nn.functional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EPS = 1e-4  # what keeps the sums of normalize_channels from being 0
+
+Formula = Callable[[Any, "Tensor"], "Tensor"]
+"""From torch.nn.functional and x [N, C, ...] to a tensor of the same shape."""
+
+
+class Activation(NamedTuple):
+    """`formula` leaves x alone; `in_place` computes the same and overwrites x, which saves the largest map of
+    a network once more. `darknet_name` is what Darknet calls an activation that it knows by another name."""
+
+    formula: Formula
+    in_place: Formula | None = None
+    dialects: tuple[str, ...] = ("darknet", "yolor")
+    darknet_name: str = ""
+
+
+def _plse(F: Any, x: Tensor) -> Tensor:
+    """Slope 1/8 through (0, 1/2) between -4 and 4, slope 0.01 outside."""
+    right = (0.01 * (x - 4) + 1).where(x > 4, 0.125 * x + 0.5)
+    return (0.01 * (x + 4)).where(x < -4, right)
+
+
+def _stair(F: Any, x: Tensor) -> Tensor:
+    """floor(x / 2), plus the fraction of x where floor(x) is odd: a stair with slopes between its steps."""
+    floor = x.floor()
+    half = (x / 2).floor()
+    return half.where(floor.remainder(2) == 0, x - floor + half)
+
+
+def _lhtan(F: Any, x: Tensor) -> Tensor:
+    """x between 0 and 1, slope 0.001 outside."""
+    return (0.001 * x).where(x < 0, (0.001 * (x - 1) + 1).where(x > 1, x))
+
+
+def _share(x: Tensor) -> Tensor:
+    """Each number as a share of the sum over the channels of its cell."""
+    return x / (EPS + x.sum(1, keepdim=True))
+
+
+_BOTH = {
+    "linear": Activation(lambda F, x: x),
+    "leaky": Activation(lambda F, x: F.leaky_relu(x, 0.1), lambda F, x: F.leaky_relu_(x, 0.1)),
+    "logistic": Activation(lambda F, x: x.sigmoid(), lambda F, x: x.sigmoid_()),
+    # Darknet takes x for softplus(x) above 20 and e^x below -20, which is the same to the last float32 digit.
+    "mish": Activation(lambda F, x: F.mish(x), lambda F, x: F.mish(x, inplace=True)),
+    "swish": Activation(lambda F, x: F.silu(x), lambda F, x: F.silu(x, inplace=True)),
+}
+_YOLOR = {
+    "silu": _BOTH["swish"]._replace(dialects=("yolor",), darknet_name="swish"),
+}
+_DARKNET = {
+    "relu": Activation(lambda F, x: F.relu(x), lambda F, x: F.relu_(x)),
+    "relu6": Activation(lambda F, x: F.relu6(x), lambda F, x: F.hardtanh_(x, 0, 6)),
+    "relie": Activation(lambda F, x: F.leaky_relu(x, 0.01), lambda F, x: F.leaky_relu_(x, 0.01)),
+    "ramp": Activation(lambda F, x: F.relu(x) + 0.1 * x),
+    "elu": Activation(lambda F, x: F.elu(x)),
+    "selu": Activation(lambda F, x: 1.0507 * F.elu(x, alpha=1.6732)),
+    # The tanh form with Darknet's six-digit constants.
+    "gelu": Activation(lambda F, x: 0.5 * x * (1 + (0.797885 * x + 0.035677 * x**3).tanh())),
+    "tanh": Activation(lambda F, x: x.tanh(), lambda F, x: x.tanh_()),
+    "loggy": Activation(lambda F, x: 2 * x.sigmoid() - 1),
+    "plse": Activation(_plse),
+    "hardtan": Activation(lambda F, x: x.clamp(-1, 1), lambda F, x: x.clamp_(-1, 1)),
+    "lhtan": Activation(_lhtan),
+    "stair": Activation(_stair),
+    "revleaky": _BOTH["leaky"],  # differs from leaky in Darknet's backward pass alone
+    # x above zero, x + x^2 / 2 down to -2, then 0.
+    "hard_mish": Activation(lambda F, x: x.where(x > 0, (x * x / 2 + x).where(x > -2, 0))),
+    "normalize_channels": Activation(lambda F, x: _share(F.relu(x))),
+    # Large x overflow, as in Darknet.
+    "normalize_channels_softmax": Activation(lambda F, x: _share(x.exp())),
+    "normalize_channels_softmax_maxval": Activation(lambda F, x: _share((x - x.amax(1, keepdim=True)).exp())),
+}
+ACTIVATIONS: dict[str, Activation] = {
+    **_BOTH,
+    **_YOLOR,
+    **{name: one._replace(dialects=("darknet",)) for name, one in _DARKNET.items()},
+}
