@@ -17,12 +17,12 @@ from yolor_cfg.analysis.implicit import (
     ImplicitKnowledge,
     LearnedValue,
     ValueReader,
-    WidthHeight,
 )
 from yolor_cfg.analysis.similarity import anchor_similarities, layer_similarities
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.evaluate.ground_truth import Doubles
 from yolor_cfg.files import find_file_kind
+from yolor_cfg.shape import WidthHeight
 from yolor_cfg.weights.checkpoint import is_checkpoint
 from yolor_cfg.weights.fitting import read_prefix
 from yolor_cfg.weights.safetensors_file import read_metadata
