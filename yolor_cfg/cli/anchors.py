@@ -128,7 +128,7 @@ def anchors(
     as_json: bool,
     force: bool,
 ) -> None:
-    """Find anchors that fit the boxes of a data set, by k-means and evolution, and write them into a copy of CFG.
+    """Find anchors that fit the boxes of a data set, by k-means and evolution; --write puts them into a cfg.
 
     Small anchors go to the heads with small strides. Nothing is written unless the new set is better.
     """

@@ -72,8 +72,8 @@ def implicit(
 ) -> None:
     """Show what the implicit sections of CFG learned, and the anchors that follow from it.
 
-    Values are shown as the network uses them: W z for model=network, Z^T c for model=factorization, plus what a
-    chain adds. For a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
+    Values are shown as the network uses them: W z for model=network, Z^T c for model=factorization, plus what
+    a chain adds. For a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
     """
     from yolor_cfg.analysis.implicit_record import to_json_document
 

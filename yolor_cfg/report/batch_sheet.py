@@ -46,7 +46,7 @@ def to_pixels(image: torch.Tensor, size: Size) -> Image:
 
 
 def draw_targets(image: Image, targets: Floats, names: Sequence[str]) -> Image:
-    """Draw a frame and a name for each target [T, 6] into the image, and return it. A row of targets holds the
+    """Draw a frame and a name for each target [T, 6] into the image, and return it. A target holds the
     image's number, the class id, and the centre and size of the box as fractions of the image."""
     height, width = image.shape[:2]
     corners = np.concatenate(
