@@ -63,7 +63,7 @@ $(RUNNING): setup.cfg pyproject.toml constraints.txt
 		"Python 3.11 or later is needed; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): PyTorch alone is 200 MB or more, the first time takes minutes"
-	$(call install,.)
+	$(call install,.[plot])
 	@touch $@
 
 $(TESTING): $(RUNNING)

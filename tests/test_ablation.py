@@ -20,7 +20,7 @@ from ablation_recipe import (
     cfg_text,
     fingerprint,
 )
-from ablation_report import draw_chart, report_lines, select_results
+from ablation_report import epochs_chart, report_lines, select_results
 from ablation_table import (
     HEADER,
     T95,
@@ -33,10 +33,12 @@ from ablation_table import (
     read_rows,
 )
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 
 from yolor_cfg.count import count_costs
 from yolor_cfg.errors import DataError
 from yolor_cfg.model import Network
+from yolor_cfg.report.figures import render_chart
 from yolor_cfg.train.setup import prepare_job
 
 SMALL = RECIPE._replace(
@@ -358,9 +360,8 @@ def test_rows_of_another_recipe_are_counted_nowhere():
 def test_the_order_of_the_rows_does_not_matter():
     rows = [*rows_of("table1/iFA", (0.3, 0.1)), *rows_of(BASELINE, (0.2, 0.4)), *rows_of(IMPLICIT, (0.2,))]
     assert lines_of(rows) == lines_of(rows[::-1])
-    assert np.array_equal(
-        draw_chart(select_results(rows, RECIPE)), draw_chart(select_results(rows[::-1], RECIPE))
-    )
+    charts = [render_chart(epochs_chart(select_results(some, RECIPE))) for some in (rows, rows[::-1])]
+    assert np.array_equal(*charts)
 
 
 def test_the_parameters_of_table_7_are_the_networks():
@@ -383,12 +384,26 @@ def test_the_chart_has_both_means_and_without_runs_neither():
         for variant, most in ((BASELINE, 0.2), (IMPLICIT, 0.6))
         for seed in (0, 1)
     ]
-    full, empty = draw_chart(select_results(rows, RECIPE)), draw_chart(select_results([], RECIPE))
-    assert full.shape == empty.shape
-    for colour in ((200, 60, 30), (20, 70, 200)):
-        assert (full == colour).all(axis=2).sum() > 500
-        assert not (empty == colour).all(axis=2).any()
+    full, empty = Figure(layout="constrained"), Figure(layout="constrained")
+    epochs_chart(select_results(rows, RECIPE)).draw(full)
+    epochs_chart(select_results([], RECIPE)).draw(empty)
+    assert [text.get_text() for text in full.legends[0].get_texts()] == [
+        "baseline, n = 2",
+        "+ iFA, × iPR, n = 2",
+    ]
+    lines = full.axes[0].lines
+    assert [line.get_ydata()[-1] for line in lines] == pytest.approx([20, 30, 25, 60, 70, 65])
+    assert not empty.axes[0].lines and empty.axes[0].texts[0].get_text() == "no runs yet"
     assert any("Too few runs" in line for line in lines_of([]))
+
+
+def test_without_matplotlib_the_document_is_written_and_the_chart_is_not(tmp_path, monkeypatch):
+    append_row(tmp_path / "ablation.csv", row_of())
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ran = command(tmp_path, "--report")
+    assert ran.exit_code == 0, ran.output
+    assert "pip install 'yolor-cfg[plot]'; the numbers are in" in ran.output
+    assert (tmp_path / "ablation.md").exists() and not (tmp_path / "ablation.png").exists()
 
 
 # ----------------------------------------------------------------------------- the program around it

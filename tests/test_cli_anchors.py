@@ -1,6 +1,7 @@
 """`yolor anchors`: what it prints, what it writes and how it refuses."""
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -138,7 +139,7 @@ def test_darknet_stretches_and_letter_box_does_not() -> None:
 def test_small_boxes_do_not_count_and_are_told() -> None:
     folder = data(boxes=((20.0, 30.0), (1.5, 30.0), (24.0, 1.0)))
     result = run(cfg(), "--data", folder, "--json", *QUICK)
-    assert "8 boxes do not count" in result.stderr
+    assert "8 boxes are not used" in result.stderr
     value = json.loads(result.stdout)
     assert (value["boxes"], value["small"]) == (4, 8)
 
@@ -166,8 +167,16 @@ def test_nothing_is_overwritten_without_force() -> None:
         assert result.exit_code == 1 and "exists already" in result.stderr
         assert Path(name).read_text() == "mine"
         assert run(path, "--data", folder, option, name, "--force", *QUICK).exit_code == 0
-    assert cv2.imread("a.png").shape == (700, 1000, 3)
+    assert cv2.imread("a.png").shape == (792, 1080, 3)
     assert run(path, "--data", folder, "--plot", "a.txt").exit_code == 2
+
+
+def test_a_plot_without_matplotlib_is_refused_before_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = run(cfg(), "--data", data(), "--plot", "a.png", "--write", "out.cfg", *QUICK)
+    assert result.exit_code == 5 and "pip install 'yolor-cfg[plot]'" in result.stderr
+    assert not Path("a.png").exists() and not Path("out.cfg").exists()
+    assert run(cfg(), "--data", "data", *QUICK).exit_code == 0
 
 
 def test_anchors_for_another_size_are_told_to_be_so() -> None:

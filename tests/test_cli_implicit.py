@@ -1,6 +1,7 @@
 """`yolor implicit`: what it prints, what it writes and how it refuses."""
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -91,7 +92,16 @@ def test_a_picture_is_written_and_nothing_is_overwritten() -> None:
         assert again.exit_code == 1 and "exists already" in again.stderr
         assert Path(name).read_bytes() == before
         assert run(*files, option, name, "--force").exit_code == 0
-    assert cv2.imread("a.png").shape[1] == 1280
+    assert cv2.imread("a.png").shape[1] == 1440
+
+
+def test_a_plot_without_matplotlib_is_refused_and_the_table_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = saved(samples.detector("multiplied"))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = run(*files, "--plot", "a.png")
+    assert result.exit_code == 5 and "pip install 'yolor-cfg[plot]'" in result.stderr
+    assert result.stdout == "" and not Path("a.png").exists()
+    assert run(*files).exit_code == 0
 
 
 def test_a_plot_of_no_kind_of_picture_is_a_usage_error() -> None:

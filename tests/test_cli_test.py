@@ -1,6 +1,8 @@
 """`yolor test`: what it prints, what it writes and how it refuses."""
 
+import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,23 @@ def test_the_tables_show_cocos_lines_and_each_class_on_demand(shared: Path) -> N
 def test_scores_of_files_are_written_on_demand(shared: Path) -> None:
     assert on_files(shared, "--save").exit_code == 0
     assert {path.name for path in Path("runs/test/exp").iterdir()} == FILES
+
+
+def test_without_matplotlib_the_numbers_are_written_as_csv(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = on_files(shared, "--save")
+    assert result.exit_code == 0, result.output
+    assert "pip install 'yolor-cfg[plot]'; the numbers are in the folder's .csv files" in result.stderr
+    folder = Path("runs/test/exp")
+    assert {path.name for path in folder.iterdir()} == {name.replace(".png", ".csv") for name in FILES}
+    header, *rows = csv.reader((folder / "PR_curve.csv").open())
+    assert header[0] == "recall" and header[-1] == "all" and "bicycle" in header
+    assert len(rows) == 1001 and all(0 <= float(row[-1]) <= 1 for row in rows)
+    header, *rows = csv.reader((folder / "confusion_matrix.csv").open())
+    assert header[1:] == [row[0] for row in rows] and header[-1] == "background"
+    assert sum(int(cell) for row in rows for cell in row[1:]) > 100
 
 
 def test_no_detections_score_0_with_a_message(shared: Path, tmp_path: Path) -> None:

@@ -94,6 +94,20 @@ def test_a_run_says_where_its_results_are_and_prints_one_document(cfg, data, tmp
     assert all(training.is_image(cv2.imread(str(path))) for path in images)
 
 
+def test_without_matplotlib_a_run_leaves_its_numbers_as_csv(cfg, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = run(cfg, "--data", data, "--epochs", 1, "--workers", 0)
+    assert result.exit_code == 0, result.output
+    assert (
+        result.stderr.count("pip install 'yolor-cfg[plot]'; the numbers are in the folder's .csv files") == 1
+    )
+    folder = tmp_path / "runs/train/exp"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {name.replace(".png", ".csv") for name in FILES}
+    header, *rows = (folder / "labels.csv").read_text().splitlines()
+    assert header == "class,labels" and sum(int(row.split(",")[1]) for row in rows) > 0
+
+
 def test_the_batch_size_defaults_to_the_cfgs(cfg, data):
     assert run(cfg, "--data", data, "--epochs", 1, "-q").exit_code == 0
     document = yaml.safe_load(Path("runs/train/exp/args.yaml").read_text())

@@ -1,4 +1,4 @@
-"""What implicit knowledge learned: its numbers, its places, the anchors' sizes, the record, the picture."""
+"""What implicit knowledge learned: its numbers, its places, the anchors' sizes, the record, the chart."""
 
 import json
 import math
@@ -6,10 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from small import network_of
 
 from yolor_cfg.analysis.implicit import collect_knowledge
-from yolor_cfg.analysis.implicit_plots import ColorScale, plot_knowledge
+from yolor_cfg.analysis.implicit_axes import ValueScale
+from yolor_cfg.analysis.implicit_plots import knowledge_chart
 from yolor_cfg.analysis.implicit_record import from_record, to_arrays, to_json_document, to_record
 from yolor_cfg.analysis.similarity import anchor_similarities, layer_similarities
 from yolor_cfg.errors import CfgError, WeightsError
@@ -260,36 +263,97 @@ def test_in_darknets_dialect_sizes_at_rest_follow_its_own_rule():
 
 
 def test_a_scale_reaches_as_far_up_as_down():
-    scale = ColorScale.fit_values([np.array([0.7, 1.1, np.nan])], 1.0)
+    scale = ValueScale.fit([np.array([0.7, 1.1, np.nan])], 1.0)
     assert scale == (1.0, pytest.approx(0.3))
-    assert scale.normalize(0.7) == pytest.approx(-1) and scale.normalize(1.15) == pytest.approx(0.5)
-    red, _, blue = scale.color(1.3)
-    assert red > blue
-    red, _, blue = scale.color(0.7)
-    assert blue > red
+    assert scale.ticks == pytest.approx((0.7, 1.0, 1.3))
+    for nothing in ([], [np.full(3, np.nan)], [np.ones(3)]):
+        assert ValueScale.fit(nothing, 1.0).ticks == (0, 1, 2)
+
+
+def drawn(network: Network) -> Figure:
+    """The chart of a network's implicit knowledge."""
+    chart = knowledge_chart(collect_knowledge(network))
+    figure = Figure(chart.size, dpi=100)
+    chart.draw(figure)
+    figure.draw_without_rendering()
+    return figure
+
+
+def bars_of(axes: Axes) -> tuple[list[np.ndarray], np.ndarray]:
+    """Both ends of each bar, and their colours."""
+    (bars,) = axes.collections
+    return bars.get_segments(), bars.get_colors()
+
+
+def texts_of(figure: Figure) -> list[str]:
+    """All texts of the chart from top to bottom, those of axes left out."""
+    return [text.get_text() for part in figure.subfigs for text in part.texts]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_picture_has_a_bar_for_each_value_on_the_side_of_its_sign(form):
+def test_the_chart_has_a_bar_for_each_value_on_the_side_of_its_sign(form):
     network = detector(form)
     neutral = 0.0 if form == "added" else 1.0
+    changes = torch.linspace(-0.4, 0.3, FORMS[form]["filters"], dtype=torch.float64)
     with torch.no_grad():
-        network.module_list[1].implicit.zero_()
-        network.module_list[2].implicit.fill_(neutral + 0.2)
-    up = plot_knowledge(collect_knowledge(network))
-    assert up.shape[1:] == (1280, 3) and up.dtype == np.uint8
-    first = up[58 + 26 :][:96, 190 : 190 + 5 * 54]  # the row of the first anchor, its x y w h obj
-    reddish = (first[..., 0].astype(int) - first[..., 2] > 60).any(axis=1)
-    assert reddish[20:46].all() and not reddish[52:].any()
-    columns = (first[..., 0].astype(int) - first[..., 2] > 60).any(axis=0)
-    bars = np.count_nonzero(np.diff(columns.astype(int)) == 1)
-    assert bars == (2 if form == "sizes alone" else 5)
-
-
-def test_the_picture_of_a_factorization_shows_its_coefficients():
-    text = "[implicit_add]\nfilters=5\nmodel={}"
-    heights = [
-        len(plot_knowledge(collect_knowledge(of_text(text.format(model)))))
-        for model in ("vector", "factorization")
+        network.module_list[2].implicit.view(-1).copy_(neutral + changes)
+    (refined,) = collect_knowledge(network).refinements
+    figure = drawn(network)
+    assert texts_of(figure)[2:5] == [
+        "anchor 0",
+        "10 x 14",
+        "at rest {:.0f} x {:.0f}".format(*refined.anchors[0].at_rest),
     ]
-    assert heights[1] - heights[0] == 58 + 26 + 112  # a heading, a line, a row of bars
+    boxes, classes = figure.subfigs[2].axes
+    for axes, values in ((boxes, refined.table[0, :5]), (classes, refined.table[0, 5:])):
+        there = values[~np.isnan(values)]
+        for (start, end), shade, value in zip(*bars_of(axes), there, strict=True):
+            assert start[0] == end[0] and start[1] == neutral
+            assert end[1] == pytest.approx(value)
+            assert (shade[0] > shade[2]) == (value > neutral)  # red above, blue below
+        assert [text.get_text() for text in axes.texts if text.get_text()] == [
+            f"{value:.3f}" for value in there
+        ]
+    assert [label.get_text() for label in figure.subfigs[3].axes[0].get_xticklabels()] == [
+        "x",
+        "y",
+        "w",
+        "h",
+        "obj",
+    ]
+
+
+def test_the_chart_shows_the_sizes_of_anchors_as_marks():
+    network = detector("multiplied")
+    (refined,) = collect_knowledge(network).refinements
+    (axes,) = (part.axes[0] for part in drawn(network).subfigs if part.axes and part.axes[0].get_legend())
+    marks = {line.get_label(): line.get_xdata() for line in axes.lines}
+    for label, field in (("anchor in the cfg", "size"), ("at rest: features 0", "at_rest")):
+        np.testing.assert_allclose(
+            marks[label], np.ravel([getattr(anchor, field) for anchor in refined.anchors])
+        )
+
+
+def test_the_chart_of_a_factorization_shows_its_coefficients():
+    network = of_text("[implicit_add]\nfilters=5\nmodel=factorization\nrank=3")
+    (layer,) = collect_knowledge(network).layers
+    figure = drawn(network)
+    assert "Coefficients c of Z^T c, basis vector by basis vector" in texts_of(figure)
+    bars, _ = bars_of(figure.subfigs[-1].axes[0])
+    np.testing.assert_allclose([end[1] for _, end in bars], layer.coefficients.ravel())
+    assert len(drawn(of_text("[implicit_add]\nfilters=5")).subfigs) == 3
+
+
+def test_a_matrix_shows_the_cosine_of_each_two():
+    network = of_text("[implicit_mul]\nfilters=5\n[implicit_mul]\nfilters=5\n[implicit_mul]\nfilters=5")
+    pairs = layer_similarities(collect_knowledge(network).layers)
+    matrix, _ = drawn(network).subfigs[-1].axes
+    shown = np.asarray(matrix.images[0].get_array())
+    np.testing.assert_allclose(shown[np.triu_indices(3, 1)], [pair.of_change for pair in pairs])
+    np.testing.assert_array_equal(shown, shown.T)
+    assert [label.get_text() for label in matrix.get_xticklabels()] == ["#0", "#1", "#2"]
+
+
+def test_hundreds_of_values_are_bars_without_numbers():
+    axes = drawn(of_text("[implicit_add]\nfilters=300")).subfigs[2].axes[0]
+    assert len(bars_of(axes)[0]) == 300 and not axes.texts

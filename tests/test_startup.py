@@ -61,6 +61,15 @@ def test_work_on_the_text_loads_no_library_of_numbers(command: tuple[str, ...], 
     assert loaded("cfg", *command, cfg) & HEAVY == set()
 
 
+@pytest.mark.parametrize("command", ["implicit", "anchors", "test", "train"])
+def test_no_command_that_draws_loads_matplotlib_before_it_does(command: str) -> None:
+    """The files that draw, loaded; matplotlib's presence would be their own import."""
+    rooms = "yolor_cfg.report.training, yolor_cfg.analysis.implicit_plots, yolor_cfg.analysis.anchor_plot"
+    code = f"import sys, yolor_cfg.cli.{command}, {rooms}; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_command_loads_only_its_own_file(cfg: str) -> None:
     modules = loaded("info", cfg)
     assert "yolor_cfg.cli.info" in modules

@@ -159,7 +159,11 @@ def report(out: Path, recipe: AblationRecipe) -> None:
     """Document and chart from the rows that are there."""
     from ablation_report import save_report, select_results
 
+    from yolor_cfg.report.figures import NO_CHARTS, can_draw
+
     save_report(select_results(read_rows(out / "ablation.csv"), recipe), out)
+    if not can_draw():
+        click.echo(f"{NO_CHARTS}the numbers are in {out / 'ablation.csv'}", err=True)
 
 
 def run_lines(runs: Sequence[AblationRun], rows: Sequence[RunRow], recipe: AblationRecipe) -> Iterator[str]:

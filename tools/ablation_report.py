@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from ablation_recipe import (
@@ -36,10 +37,24 @@ from ablation_table import (
 )
 
 from yolor_cfg.count import count_by_convention
-from yolor_cfg.images.types import Image
+from yolor_cfg.evaluate.ground_truth import Doubles
 from yolor_cfg.networks.paper import TABLES
-from yolor_cfg.report.plots import FAINT, TICK_COUNT, Axes, Color, Curve, plot_curves
+from yolor_cfg.report.figures import (
+    BLUE,
+    RED,
+    Chart,
+    add_legend,
+    can_draw,
+    mark_empty,
+    number_axis,
+    render_chart,
+)
 from yolor_cfg.runs import save_image, save_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 TITLES = {
     "table1": "Table 1: feature alignment (iFA)",
@@ -50,11 +65,8 @@ TITLES = {
 }
 WIDTH = 110
 COLUMNS = ("model", "n", "AP", "AP50", "AP75", "APS", "APM", "APL", "AP − baseline", "verdict")
-LINES: dict[str, tuple[str, Color, Color]] = {
-    BASELINE: ("baseline", (200, 60, 30), (238, 190, 178)),
-    IMPLICIT: ("+ iFA, x iPR", (20, 70, 200), (175, 192, 236)),
-}
-"""Of the chart's two networks: the name in letters that it can draw, the colours of the mean and of a run."""
+LINES = {BASELINE: RED, IMPLICIT: BLUE}
+"""The colours of the two networks in the chart."""
 
 
 class AblationResults(NamedTuple):
@@ -88,9 +100,10 @@ def select_results(rows: Sequence[RunRow], recipe: AblationRecipe) -> AblationRe
 
 
 def save_report(results: AblationResults, folder: Path) -> None:
-    """ablation.md and ablation.png."""
-    save_image(folder / "ablation.png", draw_chart(results))
+    """ablation.md, and ablation.png where there is matplotlib."""
     save_text(folder / "ablation.md", "\n".join(report_lines(results)) + "\n")
+    if can_draw():
+        save_image(folder / "ablation.png", render_chart(epochs_chart(results)))
 
 
 def report_lines(results: AblationResults) -> Iterator[str]:
@@ -244,22 +257,33 @@ def _table_line(cells: Iterator[str] | Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def draw_chart(results: AblationResults) -> Image:
+def epochs_chart(results: AblationResults) -> Chart:
     """AP by epoch with and without implicit knowledge: thin lines for runs, thick ones for their means."""
-    thin, thick = [], []
-    for variant, (name, colour, pale) in LINES.items():
-        rows = results.rows.get(variant, [])
-        thin += [_mean_curve([row], "", colour=pale, width=1) for row in rows]
-        thick += [_mean_curve(rows, f"{name}, n = {len(rows)}", colour=colour, width=3)] if rows else []
-    curves = [*thin, *thick] or [Curve(np.zeros(0), np.zeros(0), "no runs yet", FAINT)]
-    highest = max([1.0, *(float(curve.y.max(initial=0)) for curve in curves)])
-    # Multiples of the number of ticks, so that these stand at whole numbers.
-    ends = [
-        (0.0, float(TICK_COUNT * math.ceil(value / TICK_COUNT))) for value in (results.recipe.epochs, highest)
-    ]
-    return plot_curves(curves, Axes("AP on held-out pictures", "epoch", "AP in %", *ends))
+    return Chart(partial(_draw_epochs, results=results))
 
 
-def _mean_curve(rows: Sequence[RunRow], name: str, *, colour: Color, width: int) -> Curve:
+def _draw_epochs(figure: Figure, *, results: AblationResults) -> None:
+    axes = figure.subplots()
+    present = [(key, results.rows[key]) for key in LINES if key in results.rows]
+    means = [_draw_variant(axes, rows, LINES[key]) for key, rows in present]
+    add_legend(figure, means, [f"{variant_label(key)}, n = {len(rows)}" for key, rows in present])
+    if not present:
+        mark_empty(axes, "no runs yet")
+    axes.set(title="AP on held-out images", xlabel="epoch", ylabel="AP in %")
+    axes.set_xlim(0, results.recipe.epochs)
+    axes.set_ylim(bottom=0)
+    number_axis(axes.xaxis)
+    axes.grid(True)
+
+
+def _draw_variant(axes: Axes, rows: Sequence[RunRow], ink: str) -> Line2D:
+    """The runs, and their mean, which is returned."""
+    for row in rows:
+        axes.plot(*_mean_curve([row]), color=ink, lw=0.8, alpha=0.4)
+    return axes.plot(*_mean_curve(rows), color=ink, lw=2.5)[0]
+
+
+def _mean_curve(rows: Sequence[RunRow]) -> tuple[Doubles, Doubles]:
+    """Epochs, and the mean AP after each."""
     x, y = np.array(means_by_epoch(rows), np.float64).reshape(-1, 2).T
-    return Curve(x, y, name, colour, width)
+    return x, y

@@ -1,1 +1,1 @@
-"""What a network learned, and what would suit its data better."""
+"""What a network has learned, and which anchors would suit its data better."""

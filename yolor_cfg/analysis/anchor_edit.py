@@ -17,7 +17,7 @@ PIXEL_UNIT: WidthHeight = (1.0, 1.0)
 
 
 class AnchorSlot(NamedTuple):
-    """A place in a list of anchors. Heads with equal lists share it; `unit` is in pixels."""
+    """A place in a list of anchors, shared by heads with equal lists; `unit` is in pixels."""
 
     entries: tuple[float, ...]
     unit: WidthHeight
@@ -30,21 +30,21 @@ class AnchorSlot(NamedTuple):
         return width * self.unit[0], height * self.unit[1]
 
     def text(self, anchor: WidthHeight) -> str:
-        """An anchor in pixels as it stands in the list: whole pixels, five digits of cells."""
+        """An anchor, given in pixels, as the list has it: in whole pixels, or in cells with five digits."""
         if self.unit == PIXEL_UNIT:
             return ",".join(str(max(1, round(side))) for side in anchor)
         return ",".join(f"{side / unit:.5g}" for side, unit in zip(anchor, self.unit, strict=True))
 
 
 class HeadAnchors(NamedTuple):
-    """A head with anchors and the pixels of one of its cells."""
+    """A head with anchors, and the size of its cells in pixels."""
 
     node: Node
     stride: WidthHeight
 
     @property
     def section(self) -> Any:
-        """The section as it was read."""
+        """The section of the head."""
         return self.node.section
 
     @property
@@ -54,7 +54,7 @@ class HeadAnchors(NamedTuple):
 
     @property
     def mask(self) -> tuple[int, ...]:
-        """Which anchors of the list are this head's."""
+        """The places of this head's anchors in the list."""
         mask: tuple[int, ...] = self.section.mask if self.has_mask else tuple(range(self.section.num))
         return mask
 
@@ -72,13 +72,13 @@ class HeadAnchors(NamedTuple):
 
     @property
     def cell_area(self) -> float:
-        """Pixels of a cell: the finer the head, the fewer."""
+        """The area of a cell in pixels: small for fine heads."""
         return self.stride[0] * self.stride[1]
 
 
 def find_head_anchors(graph: Graph) -> tuple[HeadAnchors, ...]:
-    """The heads with anchors in the order of the cfg; raises CfgError where there are none or one names too
-    few."""
+    """The heads with anchors, in the order of the cfg; raises CfgError if there are none or if one lists too
+    few anchors."""
     nodes = [node for node in graph.heads if hasattr(node.section, "anchors")]
     if not nodes:
         raise CfgError(
@@ -106,7 +106,7 @@ def _refuse_missing_anchors(head: HeadAnchors) -> None:
 
 
 def used_slots(heads: Sequence[HeadAnchors]) -> tuple[AnchorSlot, ...]:
-    """The places of all anchors that heads use, those of finer heads first. A shared one is the finer's."""
+    """The places of all anchors that heads use, finer heads first; a shared place is the finer head's."""
     finest: dict[AnchorSlot, float] = {}
     for head in sorted(heads, key=lambda head: head.cell_area):
         for place in head.head_slots:
@@ -115,10 +115,10 @@ def used_slots(heads: Sequence[HeadAnchors]) -> tuple[AnchorSlot, ...]:
 
 
 def replace_anchors(graph: Graph, anchors: Sequence[WidthHeight]) -> str:
-    """The text of the cfg with these anchors (pixels, by area), the smaller ones for the finer heads.
+    """The text of the cfg with these anchors (in pixels, sorted by area); smaller ones go to finer heads.
 
-    As many as the heads use now: only `anchors` change, and places that no head uses stay. Another number:
-    every head gets an equal share; `num`, `mask` and the `filters` before the heads change too.
+    If there are as many as the heads use now, only `anchors` change, and unused places stay as they are.
+    Otherwise every head gets an equal share, and `num`, `mask` and the `filters` before the heads change too.
     """
     heads = find_head_anchors(graph)
     used = used_slots(heads)
@@ -130,7 +130,7 @@ def replace_anchors(graph: Graph, anchors: Sequence[WidthHeight]) -> str:
 
 
 def _edit_anchor_lists(heads: Sequence[HeadAnchors], new: dict[AnchorSlot, WidthHeight]) -> LineEdits:
-    """Only the lists, the same number of anchors in each."""
+    """New lists, each with as many anchors as before."""
     edits = {}
     for head in heads:
         texts = [
@@ -146,9 +146,9 @@ def _format_unchanged(place: AnchorSlot) -> str:
 
 
 def anchors_per_head(heads: Sequence[HeadAnchors], count: int) -> int:
-    """How many anchors each head gets of `count`; raises CfgError when they do not come out even.
+    """How many of `count` anchors each head gets; raises CfgError if they cannot be shared out evenly.
 
-    Heads with the same anchors, as training heads beside the others have them, count once.
+    Heads with the same anchors, such as auxiliary training heads, count once.
     """
     groups = len({head.head_slots for head in heads})
     if count % groups:
@@ -184,7 +184,7 @@ def _edit_anchor_counts(
 
 
 def _filter_sections(graph: Graph, index: int, *, channels: int) -> Iterator[Any]:
-    """The sections whose `filters` give this node, and what is combined with it, its channels."""
+    """The sections whose `filters` set the channels of this node, including what is combined with it."""
     node = graph.nodes[index]
     if "filters" in node.section.lines:
         yield node.section
@@ -195,7 +195,7 @@ def _filter_sections(graph: Graph, index: int, *, channels: int) -> Iterator[Any
 
 
 def _line_number(section: Any, key: str) -> int:
-    """The number of the line of a key; raises CfgError where the section has none."""
+    """The line number of a key; raises CfgError if the section does not have the key."""
     if key not in section.lines:
         raise section.error(key, "missing key", hint=f"write {key}= out to change the number of anchors")
     number: int = section.lines[key].number

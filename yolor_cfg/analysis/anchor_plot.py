@@ -1,42 +1,41 @@
-"""A picture of the boxes of a data set with the anchors before and after."""
+"""The boxes of a data set, and the anchors before and after, as points of width and height."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from yolor_cfg.analysis.anchors import Shapes
-from yolor_cfg.images.types import Image
-from yolor_cfg.report.plots import BLUE, FAINT, Axes, Color, Curve, plot_curves
+from yolor_cfg.report.figures import BLUE, FAINT, RED, Chart, add_legend, tick_doublings
 
-RED: Color = (200, 60, 30)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MAX_POINTS = 5000
-HALF_POINT, HALF_CROSS = 0.002, 0.012
-"""Half a point and half a cross, as parts of an axis."""
+"""Boxes drawn as points; of more, every second, third ... one."""
 
 
-def plot_anchors(boxes: Shapes, before: Shapes, after: Shapes) -> Image:
-    """Boxes as points of width and height, the anchors before and after as crosses, all in input pixels."""
-    end = 1.05 * np.concatenate([boxes, before, after]).max()
-    points = boxes[:: -(-len(boxes) // MAX_POINTS)]
-    name = f"{len(boxes)} boxes"
-    curves = [
-        Curve(*_repeat_pattern(points, np.array([[-HALF_POINT, 0], [HALF_POINT, 0]]) * end), name, FAINT, 3),
-        Curve(*_cross_lines(before, end), f"{len(before)} anchors before", BLUE, 2),
-        Curve(*_cross_lines(after, end), f"{len(after)} anchors after", RED, 2),
+def anchors_chart(boxes: Shapes, before: Shapes, after: Shapes) -> Chart:
+    """Boxes [B, 2] as dots, anchors [A, 2] before and after as crosses; pixels of the input, logarithmic."""
+    return Chart(partial(_draw_shapes, boxes=boxes, before=before, after=after), (9.0, 6.6))
+
+
+def _draw_shapes(figure: Figure, *, boxes: Shapes, before: Shapes, after: Shapes) -> None:
+    axes = figure.subplots()
+    shown = boxes[:: max(1, -(-len(boxes) // MAX_POINTS))]
+    handles = [
+        axes.scatter(shown[:, 0], shown[:, 1], s=8, color=FAINT, alpha=0.6, lw=0),
+        axes.scatter(before[:, 0], before[:, 1], s=90, color=BLUE, marker="+", lw=2),
+        axes.scatter(after[:, 0], after[:, 1], s=70, color=RED, marker="x", lw=2),
     ]
-    return plot_curves(
-        curves,
-        Axes("sizes of boxes and anchors", "width in pixels", "height in pixels", (0.0, end), (0.0, end)),
-    )
-
-
-def _cross_lines(anchors: Shapes, end: float) -> tuple[Shapes, Shapes]:
-    arms = [[-HALF_CROSS, 0], [HALF_CROSS, 0], [np.nan, np.nan], [0, -HALF_CROSS], [0, HALF_CROSS]]
-    return _repeat_pattern(anchors, np.array(arms) * end)
-
-
-def _repeat_pattern(shapes: Shapes, pattern: Shapes) -> tuple[Shapes, Shapes]:
-    """x and y of the pattern [P, 2] drawn at each shape, with a break behind each."""
-    broken = np.concatenate([pattern, [[np.nan, np.nan]]])
-    x, y = (shapes[:, None] + broken).reshape(-1, 2).T
-    return x, y
+    labels = [f"{len(boxes):,} boxes", f"{len(before)} anchors before", f"{len(after)} anchors after"]
+    add_legend(figure, handles, labels)
+    axes.set(title="sizes of boxes and anchors", xlabel="width in pixels", ylabel="height in pixels")
+    sides = np.concatenate([boxes, before, after])
+    ends = sides.min() / 1.1, sides.max() * 1.1
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    tick_doublings(axes.xaxis)
+    tick_doublings(axes.yaxis)
+    axes.grid(True)

@@ -1,4 +1,4 @@
-"""How well a set of anchors fits the boxes of a data set, and the search for a set that fits better.
+"""How well a set of anchors fits the boxes of a data set, and the search for a better set.
 
 Legend: B boxes, A anchors. Shapes are pairs of width and height, [B, 2] or [A, 2], in pixels of the input.
 """
@@ -21,19 +21,19 @@ FitRank = tuple[float, float]
 ANCHOR_T = 4.0
 """An anchor fits a box when both sides differ by less than this factor (YOLOR's anchor_t)."""
 LEAST_SIDE = 2.0
-"""Pixels; boxes with a shorter side do not count, as YOLOR's training drops them."""
+"""Pixels; boxes with a shorter side are not used, since YOLOR's training drops them."""
 MOST_SEARCHED = 20_000
-"""Boxes that the search looks at; of more it takes a sample."""
+"""Boxes that the search uses; of more than that it takes a sample."""
 KMEANS_ROUNDS = 100
-"""After so many a k-means ends though boxes still change their cluster."""
+"""k-means stops after this many rounds even if boxes still change their cluster."""
 MUTATION_CHANCE = 0.3
-"""With which a mutation changes a number."""
+"""The probability that a mutation changes a given side."""
 MUTATION_SPREADS = (0.002, 0.2)
-"""The smallest and the largest spread of a mutation, in the logarithm of a side."""
+"""The smallest and the largest standard deviation of a mutation of the logarithm of a side."""
 
 
 class AnchorFit(NamedTuple):
-    """How well anchors fit boxes, three shares of 1.
+    """How well anchors fit boxes: three figures from 0 to 1.
 
     `recall` is the best possible recall: the share of boxes that some anchor fits, which means that the
     larger of w/aw, aw/w, h/ah and ah/h is below `ANCHOR_T`. `fitness` is the mean over the boxes of the
@@ -47,8 +47,8 @@ class AnchorFit(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What a better set is. In Darknet every box learns from its most similar anchor, so with `by_iou` the
-    mean IoU decides. Else fitness does, after the best possible recall as far as `recall`, the old set's."""
+    """What makes a set better. In Darknet every box goes to its most similar anchor, so with `uses_iou` the
+    mean IoU decides; otherwise fitness does, once the recall is no lower than `recall`, the old set's."""
 
     uses_iou: bool
     recall: float
@@ -62,7 +62,7 @@ class Goal(NamedTuple):
 
 
 class SearchOptions(NamedTuple):
-    """How many anchors, from how many k-means the best is taken, and how many mutations follow."""
+    """The number of anchors, of k-means runs (the best is kept), and of the mutations that follow."""
 
     number: int
     runs: int = 10
@@ -70,9 +70,9 @@ class SearchOptions(NamedTuple):
 
 
 def box_shapes(samples: Iterable[Sample], size: Size, *, stretched: bool) -> Shapes:
-    """Shapes [B, 2] of all boxes but crowds as the network sees them in its input of `size`.
+    """Shapes [B, 2] of all boxes except crowds, in an input of `size`.
 
-    One scale for both sides (letterbox), else each side its own (`stretched`, as C Darknet does).
+    Both sides of an image are scaled alike (letterbox), or each on its own (`stretched`, as C Darknet does).
     """
     parts = [np.zeros((0, 2))]
     for sample in samples:
@@ -83,11 +83,13 @@ def box_shapes(samples: Iterable[Sample], size: Size, *, stretched: bool) -> Sha
 
 
 def wh_iou(boxes: Shapes, anchors: Shapes) -> NDArray[np.float64]:
-    """[A, B] IoU of each anchor with each box when their centres are the same."""
+    """[A, B] the IoU of each anchor with each box, both at the same centre."""
     table = np.empty((len(anchors), len(boxes)))
     w, h = np.ascontiguousarray(boxes.T)
     areas = w * h
-    for (aw, ah), row in zip(anchors, table, strict=True):  # rows stay in the processor's cache
+    for (aw, ah), row in zip(
+        anchors, table, strict=True
+    ):  # row by row: a row fits into the processor's cache
         overlap = np.minimum(w, aw) * np.minimum(h, ah)
         np.divide(overlap, areas + aw * ah - overlap, out=row)
     return table
@@ -124,8 +126,8 @@ def search_anchors(
     rng: Generator,
     progress: Callable[[], object] = lambda: None,
 ) -> Shapes:
-    """The best anchors [A, 2] found, by area: k-means, then evolution of its result; where the old set `own`
-    has as many anchors, it is evolved too, so that nothing good is lost. `progress` is called after each
+    """The best anchors [A, 2] found, sorted by area: k-means, then evolution of its result. The old set `own`
+    is evolved too if it has as many anchors, so that nothing good is lost. `progress` is called after each
     mutation."""
     seen = boxes
     if len(boxes) > MOST_SEARCHED:
@@ -143,10 +145,9 @@ def search_anchors(
 
 
 def kmeans(boxes: Shapes, count: int, *, rng: Generator) -> Shapes:
-    """[A, 2] the mean shapes of `count` clusters of boxes, 1 - IoU being the distance.
+    """[A, 2] the mean shapes of `count` clusters of boxes, with 1 - IoU as the distance.
 
-    Clusters start at boxes that are far from each other (k-means++); one that loses all its boxes stays where
-    it is.
+    Clusters start at boxes that are far apart (k-means++); a cluster that loses all its boxes stays in place.
     """
     centres = _kmeans_plus_plus(boxes, count, rng)
     before = np.full(len(boxes), -1)
@@ -162,7 +163,7 @@ def kmeans(boxes: Shapes, count: int, *, rng: Generator) -> Shapes:
 
 
 def _kmeans_plus_plus(boxes: Shapes, count: int, rng: Generator) -> Shapes:
-    """[A, 2] boxes, each drawn with a chance that grows with its squared distance from those before it."""
+    """[A, 2] boxes, each drawn with a probability proportional to its squared distance from the others."""
     chosen = [int(rng.integers(len(boxes)))]
     far = np.ones(len(boxes))
     while len(chosen) < count:
@@ -182,8 +183,8 @@ def evolve_anchors(
     rng: Generator,
     progress: Callable[[], object] = lambda: None,
 ) -> Shapes:
-    """The anchors after so many mutations, which make some sides longer or shorter by chance and are kept
-    when they rank higher."""
+    """The anchors after `generations` mutations. Each changes some sides at random and is kept if the new set
+    ranks higher."""
     rank = goal.rank(boxes, anchors)
     for _ in range(generations):
         spread = np.exp(rng.uniform(*np.log(MUTATION_SPREADS)))

@@ -366,6 +366,3 @@ def _refine_anchors(
         )
         for i, (number, size, z) in enumerate(zip(section.mask, section.masked_anchors, pairs, strict=True))
     )
-
-
-# Similarity

@@ -1,4 +1,4 @@
-"""What implicit knowledge learned, as arrays, as JSON, and as the record that a folded checkpoint keeps."""
+"""Implicit knowledge as arrays, as JSON, and as the record that a folded checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from yolor_cfg.analysis.implicit import (
     ImplicitKnowledge,
     LearnedValue,
     ValueReader,
-    WidthHeight,
 )
 from yolor_cfg.analysis.similarity import anchor_similarities, layer_similarities
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.evaluate.ground_truth import Doubles
 from yolor_cfg.files import find_file_kind
+from yolor_cfg.shape import WidthHeight
 from yolor_cfg.weights.checkpoint import is_checkpoint
 from yolor_cfg.weights.fitting import read_prefix
 from yolor_cfg.weights.safetensors_file import read_metadata
@@ -43,7 +43,7 @@ def to_arrays(found: ImplicitKnowledge) -> dict[str, Doubles]:
 
 
 def read_record(path: str | Path) -> Any:
-    """What a checkpoint holds under `implicit`; None where it holds nothing there, or is no checkpoint."""
+    """What a checkpoint holds under `implicit`; None if it holds nothing there or is not a checkpoint."""
     file = read_prefix(path)
     if not is_checkpoint(file):
         return None
@@ -55,8 +55,8 @@ def read_record(path: str | Path) -> Any:
 
 
 def to_record(found: ImplicitKnowledge) -> dict[str, Any]:
-    """Numbers, texts, lists and dicts that say it all but a factorization's basis: what a folded checkpoint
-    keeps under `implicit`."""
+    """Everything except the bases of factorizations, as numbers, strings, lists and dicts: what a folded
+    checkpoint keeps under `implicit`."""
     return {
         "layers": [to_json_value(replace(layer, basis=None)) for layer in found.layers],
         "refinements": [to_json_value(one) for one in found.refinements],
@@ -64,7 +64,7 @@ def to_record(found: ImplicitKnowledge) -> dict[str, Any]:
 
 
 def from_record(record: Any, *, path: str = "") -> ImplicitKnowledge:
-    """The inverse; raises WeightsError for anything else."""
+    """The inverse of `to_record`; raises WeightsError for anything else."""
     try:
         layers = tuple(_parse_layer(entry) for entry in record["layers"])
         refinements = tuple(_parse_refinement(entry) for entry in record["refinements"])
@@ -78,7 +78,7 @@ def from_record(record: Any, *, path: str = "") -> ImplicitKnowledge:
 
 
 def to_json_value(value: Any) -> Any:
-    """Our classes as dicts, arrays and tuples as lists, NaN as None."""
+    """Our classes become dicts, arrays and tuples become lists, and NaN becomes None."""
     if is_dataclass(value):
         return {field.name: to_json_value(getattr(value, field.name)) for field in fields(value)}
     if hasattr(value, "_asdict"):
@@ -128,7 +128,7 @@ def _parse_units(pairs: Sequence[Sequence[float | None]]) -> tuple[WidthHeight, 
 
 
 def to_json_document(found: ImplicitKnowledge) -> dict[str, Any]:
-    """The tables as JSON knows them: `layers`, `anchors`, `similarity` (between `layers`, `anchors`)."""
+    """The tables for JSON: `layers`, `anchors`, and `similarity` (between `layers` and between `anchors`)."""
     return {
         "layers": [_layer_summary(layer) for layer in found.layers],
         "anchors": [

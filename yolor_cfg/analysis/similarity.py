@@ -1,4 +1,4 @@
-"""How alike what layers and anchors learned is: cosines between implicit vectors."""
+"""How similar layers and anchors are: cosines between the implicit vectors they learned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolor_cfg.evaluate.ground_truth import Doubles
 
 
 class Similarity(NamedTuple):
-    """The cosine of two things' values, and of how far they went from their starts; NaN where one is 0."""
+    """The cosine of two vectors, and of their changes since the start; NaN if one of them is 0."""
 
     a: str
     b: str
@@ -23,14 +23,14 @@ class Similarity(NamedTuple):
 
 
 def cosine_similarity(a: Doubles, b: Doubles) -> float:
-    """The cosine of two vectors over the numbers that both have; NaN where one is 0."""
+    """The cosine of two vectors over the places where neither is NaN; NaN if one of them is 0."""
     both = ~(np.isnan(a) | np.isnan(b))
     lengths = np.linalg.norm(a[both]) * np.linalg.norm(b[both])
     return float(a[both] @ b[both] / lengths) if lengths > 0 else math.nan
 
 
 def layer_similarities(layers: Sequence[LearnedValue]) -> list[Similarity]:
-    """Every two values of one kind and equal length."""
+    """Each pair of values of the same kind and length."""
     pairs = [
         (a, b) for a, b in combinations(layers, 2) if a.kind == b.kind and a.values.shape == b.values.shape
     ]
@@ -46,7 +46,7 @@ def layer_similarities(layers: Sequence[LearnedValue]) -> list[Similarity]:
 
 
 def anchor_similarities(refinements: Sequence[HeadRefinement]) -> list[Similarity]:
-    """Every two anchors, also of different levels, whose values are refined in the same way."""
+    """Each pair of anchors, also of different levels, that are refined by the same kind of section."""
     rows = [
         (one, anchor.number, row)
         for one in refinements

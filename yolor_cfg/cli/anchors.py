@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from yolor_cfg.cli.implicit import PLOT_SUFFIXES
 from yolor_cfg.cli.options import (
     cfg_argument,
     dialect_option,
@@ -19,6 +17,7 @@ from yolor_cfg.cli.options import (
     report_warnings,
     size_option,
 )
+from yolor_cfg.cli.plotting import check_plot, save_plot
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.anchors import AnchorFit, Goal, SearchOptions, Shapes
@@ -31,19 +30,19 @@ METRIC_NAMES = ("best possible recall", "fitness", "mean IoU")
 ANCHOR_SETS = ("before", "after")
 OUTPUT_HELP = """\b
 What is printed, before and after:
-  best possible recall  the share of boxes that some anchor fits: the sides of both within a
-                        factor of 4, as YOLOR's training asks
+  best possible recall  the share of boxes that some anchor fits: both sides within a factor of
+                        4, as YOLOR's training requires
   fitness               the mean over all boxes of the smaller ratio of sides to the best
-                        anchor; 0 where none fits
-  mean IoU              of each box with its most similar anchor, centres together
+                        anchor; 0 for a box that none fits
+  mean IoU              of each box with its most similar anchor, both at the same centre
 
-In the yolor dialect a better set has more fitness and no less recall; in the darknet dialect,
-where a box always learns from its most similar anchor, it has a higher mean IoU.
+In the yolor dialect a set is better if its fitness is higher and its recall no lower; in the
+darknet dialect, where a box always goes to its most similar anchor, if its mean IoU is higher.
 
 \b
 The keys of --json:
   size            height, width of the input that the boxes were scaled to
-  boxes, small    how many count, and how many do not: a side below 2 pixels
+  boxes, small    how many are used, and how many are too small: a side below 2 pixels
   before, after   recall, fitness, mean_iou, and anchors: width, height in input pixels
   heads           section, line, stride (across, down), before and after: its anchors
   better          whether `after` is better
@@ -51,7 +50,7 @@ The keys of --json:
 
 
 class AnchorSearchResult(NamedTuple):
-    """The cfg before and after, the boxes that count, and what was found of them."""
+    """The cfg before and after, the boxes that are used, and what was found for them."""
 
     graphs: tuple[Graph, Graph]
     boxes: Shapes
@@ -74,37 +73,46 @@ class AnchorSearchResult(NamedTuple):
     required=True,
     type=click.Path(),
     metavar="FILE|FOLDER",
-    help="The data set, whose part for training counts.",
+    help="The data set; its training part is used.",
 )
 @click.option(
     "-n",
     "count",
     type=click.IntRange(1),
     metavar="N",
-    help="How many anchors for all heads together; default: as many as they have.",
+    help="The number of anchors of all heads together; default: as many as they have now.",
 )
 @click.option(
     "--runs",
     type=click.IntRange(1),
     default=10,
     show_default=True,
-    help="How many times k-means starts anew; the best one counts.",
+    help="How often k-means is run; the best result is kept.",
 )
 @click.option(
     "--generations",
     type=click.IntRange(0),
     default=1000,
     show_default=True,
-    help="How many mutations follow.",
+    help="How many mutations are tried afterwards.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers.")
-@click.option("--write", type=click.Path(), metavar="OUT.cfg", help="Write CFG with the new anchors here.")
-@click.option("--plot", type=click.Path(), metavar="FILE.png", help="Draw boxes and anchors.")
-@click.option("--fix-labels", "fix", type=click.Choice(["clip", "drop"]), help="Mend faulty labels.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random numbers."
+)
+@click.option(
+    "--write", type=click.Path(), metavar="OUT.cfg", help="Write a copy of CFG with the new anchors."
+)
+@click.option(
+    "--plot",
+    type=click.Path(),
+    metavar="FILE.png",
+    help="Draw boxes and anchors as a chart (needs matplotlib).",
+)
+@click.option("--fix-labels", "fix", type=click.Choice(["clip", "drop"]), help="Repair faulty labels.")
 @size_option
 @dialect_option
 @json_option
-@click.option("--force", is_flag=True, help="Overwrite OUT.cfg and FILE.png.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def anchors(
     cfg: str,
     data: str,
@@ -120,16 +128,15 @@ def anchors(
     as_json: bool,
     force: bool,
 ) -> None:
-    """Find anchors for the boxes in DATA, by k-means and evolution, and put them into a copy of CFG.
+    """Find anchors that fit the boxes of a data set, by k-means and evolution; --write puts them into a cfg.
 
-    Small anchors go to fine heads. Nothing is written when the new set is not better.
+    Small anchors go to the heads with small strides. Nothing is written unless the new set is better.
     """
     from yolor_cfg.analysis.anchor_edit import anchors_per_head, find_head_anchors, used_slots
     from yolor_cfg.analysis.anchors import SearchOptions
     from yolor_cfg.graph import ReadOptions, load_graph
 
-    if plot and Path(plot).suffix not in PLOT_SUFFIXES:
-        raise click.UsageError(f"--plot must end in {', '.join(PLOT_SUFFIXES)}")
+    check_plot(plot)
     graph = load_graph(cfg, ReadOptions(dialect, size))
     heads = find_head_anchors(graph)
     own = len(used_slots(heads))
@@ -141,10 +148,16 @@ def anchors(
         graph, boxes, small, wanted=SearchOptions(count or own, runs, generations), seed=seed
     )
     if plot:
-        _save_plot(found, plot, force=force)
+        from yolor_cfg.analysis.anchor_plot import anchors_chart
+
+        save_plot(anchors_chart(found.boxes, *found.anchor_sets), plot, force=force)
     if write and found.is_better:
         _save_cfg(found, write, force=force)
-        notes = [] if size is None else [f"train with --img-size {found.size}: the anchors are made for it"]
+        notes = (
+            []
+            if size is None
+            else [f"train with --img-size {found.size}: the anchors are made for this size"]
+        )
         report_warnings((), notes)
     if as_json:
         print_json({**_to_json(found), "written": write if found.is_better else None})
@@ -155,7 +168,7 @@ def anchors(
 
 
 def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
-    """The shapes in the input that count, and how many do not."""
+    """The sizes in the input of the boxes that are used, and how many are too small."""
     from yolor_cfg.analysis.anchors import LEAST_SIDE, MOST_SEARCHED, box_shapes
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
@@ -169,15 +182,15 @@ def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, 
     small = int((~counts).sum())
     notes = [str(problem) for problem in dataset.problems]
     if small:
-        notes.append(f"{small:,} boxes do not count: a side is below {LEAST_SIDE:g} pixels in the input")
+        notes.append(f"{small:,} boxes are not used: a side is below {LEAST_SIDE:g} pixels in the input")
     if counts.sum() > MOST_SEARCHED:
-        notes.append(f"the search looks at {MOST_SEARCHED:,} of {counts.sum():,} boxes, the table at all")
+        notes.append(f"the search uses {MOST_SEARCHED:,} of {counts.sum():,} boxes, the table all of them")
     report_warnings((), notes)
     if not counts.any():
         raise DataError(
             "there are no boxes in the part for training",
             path=dataset.origin,
-            found=f"{len(dataset.samples)} pictures, {small} boxes that are too small",
+            found=f"{len(dataset.samples)} images, {small} boxes that are too small",
         )
     return shapes[counts], small
 
@@ -286,18 +299,6 @@ def _format_stride(pair: list[float]) -> str:
 def _format_pair(pair: list[float]) -> str:
     """Width, height in pixels."""
     return ",".join(f"{number:.4g}" for number in pair)
-
-
-def _save_plot(found: AnchorSearchResult, path: str, *, force: bool) -> None:
-    import cv2
-
-    from yolor_cfg.analysis.anchor_plot import plot_anchors
-    from yolor_cfg.errors import YolorError
-    from yolor_cfg.files import replace_file
-
-    drawn = plot_anchors(found.boxes, *found.anchor_sets)
-    _, data = cv2.imencode(Path(path).suffix, drawn[..., ::-1])
-    replace_file(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
 
 
 def _save_cfg(found: AnchorSearchResult, path: str, *, force: bool) -> None:

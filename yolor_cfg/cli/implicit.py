@@ -1,9 +1,8 @@
-"""`yolor implicit`: what implicit knowledge learned, as a table, JSON, arrays and a picture."""
+"""`yolor implicit`: what implicit knowledge learned, as a table, JSON, arrays and a chart."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,7 @@ from yolor_cfg.cli.options import (
     print_stderr,
     report_warnings,
 )
+from yolor_cfg.cli.plotting import check_plot, save_plot
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.implicit import (
@@ -27,26 +27,27 @@ if TYPE_CHECKING:
     )
     from yolor_cfg.analysis.similarity import Similarity
 
-PLOT_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
 STATISTICS = ("mean", "std", "min", "max", "norm", "from start")
 HEADERS = ("#", "line", "kind", "model", "numbers", *STATISTICS, "place")
 TEXT_COLUMNS = [HEADERS.index(header) for header in ("kind", "model", "place")]
 ANCHOR_HEADERS = ("anchor", "size", "z of w", "z of h", "at rest", "without z", "for -1", "for 0", "for 1")
 ANCHORS_NOTE = """\
 Sizes are width x height in input pixels, as the head computes them for an anchor a. In the yolor
-dialect that is a (2 s(t))^2, s the logistic, t = z u or u + z with the convolution's u: multiplied, z is
-d ln(size) / du at u = 0; added, it is another anchor, a (2 s(z))^2. At rest all features are 0 and u is
-the bias (with what is added to the features); without z the same but for z; then u is -1, 0 and 1."""
+dialect that is a (2 s(t))^2, where s is the logistic function and t is z u or u + z for the output u of
+the convolution. A factor z is d ln(size) / du at u = 0; a term z amounts to another anchor, a (2 s(z))^2.
+"At rest" means that all features are 0, so that u is the bias (plus what is added to the features);
+"without z" is the same with z left out; the last three columns are for u = -1, 0 and 1."""
 
 OUTPUT_HELP = """\b
 The keys of --json:
-  layers      index, line, kind, model, shape, start (the number it started around), whole (false:
-              a chain from the image is left out), mean, std, min, max, norm (L2), distance (L2,
-              from the start), coefficients (how many), places: index, line, type, text, levels
-  anchors     layer, place, head, level, number (in the cfg's list), size, z, at_rest, without,
-              at_units (for -1, 0 and 1): pairs of width and height; null: not refined
+  layers      index, line, kind, model, shape, start (the initial mean), whole (false: a chain
+              that depends on the image is left out), mean, std, min, max, norm (L2), distance
+              (L2, from the start), coefficients (their number), places: index, line, type,
+              text, levels
+  anchors     layer, place, head, level, number (in the cfg's list); size, z, at_rest, without
+              and at_units (for -1, 0 and 1) are pairs of width and height; null: not refined
   similarity  layers, anchors: a, b, cosine (of the values), of_change (of values - start)
-  folded      true: from the record that folding left
+  folded      true: read from the record that folding left
 The names in --npz: INDEX (a value, [filters] or [atoms, filters]), INDEX_coefficients,
 INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
 
@@ -55,29 +56,35 @@ INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
 @cfg_argument
 @click.argument("weights", type=click.Path())
 @json_option
-@click.option("--npz", type=click.Path(), metavar="FILE", help="Write all values, coefficients and bases.")
-@click.option("--plot", type=click.Path(), metavar="FILE.png", help="Draw them.")
+@click.option(
+    "--npz",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write all values, coefficients and bases as NumPy arrays.",
+)
+@click.option(
+    "--plot", type=click.Path(), metavar="FILE.png", help="Draw all of it as a chart (needs matplotlib)."
+)
 @dialect_option
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def implicit(
     cfg: str, weights: str, as_json: bool, npz: str | None, plot: str | None, dialect: str | None, force: bool
 ) -> None:
     """Show what the implicit sections of CFG learned, and the anchors that follow from it.
 
-    A value counts as its model makes it: W z of a network, Z^T c of a factorization, with what a chain adds.
-    Of a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
+    Values are shown as the network uses them: W z for model=network, Z^T c for model=factorization, plus what
+    a chain adds. For a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
     """
     from yolor_cfg.analysis.implicit_record import to_json_document
 
-    if plot and Path(plot).suffix not in PLOT_SUFFIXES:
-        raise click.UsageError(
-            f"--plot must end in {', '.join(PLOT_SUFFIXES)}; it ends in {Path(plot).suffix or 'no suffix'}"
-        )
+    check_plot(plot)
     found, folded = _read_knowledge(cfg, weights, dialect)
     if npz:
         _save_arrays(found, npz, force=force)
     if plot:
-        _save_plot(found, plot, force=force)
+        from yolor_cfg.analysis.implicit_plots import knowledge_chart
+
+        save_plot(knowledge_chart(found), plot, force=force)
     if as_json:
         return print_json({**to_json_document(found), "folded": folded})
     return click.echo(
@@ -111,20 +118,6 @@ def _save_arrays(found: ImplicitKnowledge, path: str, *, force: bool) -> None:
     content: dict[str, Any] = {**to_arrays(found)}
     replace_file(path, lambda file: np.savez_compressed(file, **content), fault=YolorError, force=force)
     print_stderr(f"{path}: {len(content)} arrays", "green")
-
-
-def _save_plot(found: ImplicitKnowledge, path: str, *, force: bool) -> None:
-    import cv2
-
-    from yolor_cfg.analysis.implicit_plots import plot_knowledge
-    from yolor_cfg.errors import YolorError
-    from yolor_cfg.files import replace_file
-
-    image = plot_knowledge(found)
-    done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert done, path
-    replace_file(path, lambda file: file.write(data.tobytes()), fault=YolorError, force=force)
-    print_stderr(f"{path}: {image.shape[1]} x {image.shape[0]} pixels", "green")
 
 
 def _format_table(found: ImplicitKnowledge) -> list[str]:
@@ -161,7 +154,7 @@ def _anchor_row(one: HeadRefinement, anchor: AnchorRefinement) -> tuple[str, ...
 
 
 def _format_similarities(found: ImplicitKnowledge) -> list[str]:
-    """Values of equal length; what is said of single anchors is in the picture and in --json."""
+    """Values of equal length; the similarity of single anchors is in the chart and in --json."""
     from yolor_cfg.analysis.similarity import layer_similarities
 
     pairs = layer_similarities(found.layers)

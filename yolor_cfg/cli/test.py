@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -290,8 +291,17 @@ def _report_scores(
 
         folder = new_folder(options["project"], options["name"])
         save_test_results(folder, scores, ground=ground, detections=detections, metrics=metrics)
-        if not is_on("quiet"):
-            click.echo(f"results saved to {folder}", err=True)
+        _report_folder(folder)
+
+
+def _report_folder(folder: Path) -> None:
+    """Where the results are, and whether charts are missing there."""
+    from yolor_cfg.report.figures import NO_CHARTS, can_draw
+
+    if not can_draw():
+        print_stderr(f"{NO_CHARTS}the numbers are in the folder's .csv files", "yellow")
+    if not is_on("quiet"):
+        click.echo(f"results saved to {folder}", err=True)
 
 
 def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None) -> None:

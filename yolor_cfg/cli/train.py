@@ -291,13 +291,15 @@ def _warn_unused_options(cfg: str | None, folder: Path, options: dict[str, Any])
 def _save_final_plots(outcome: TrainResult) -> None:
     """Save the final plots of a run that was not ended by a signal."""
     from yolor_cfg.parallel import this_process
-    from yolor_cfg.report.training import plot_labels, save_best_plots
-    from yolor_cfg.runs import save_image
+    from yolor_cfg.report.figures import NO_CHARTS, can_draw
+    from yolor_cfg.report.training import save_best_plots, save_labels
 
     if outcome.ending.reason not in SIGNAL_EXIT_CODES:
         save_best_plots(outcome.folder, outcome.job)
         if this_process().rank == 0:
-            save_image(outcome.folder / "labels.png", plot_labels(outcome.job.dataset))
+            save_labels(outcome.folder, outcome.job.dataset)
+    if not can_draw():
+        _print_first_process(f"{NO_CHARTS}the numbers are in the folder's .csv files")
 
 
 def _find_run_folder(run: str, project: str) -> Path:

@@ -1,1 +1,1 @@
-"""Figures as tables and as pictures."""
+"""Results as tables, charts and images."""

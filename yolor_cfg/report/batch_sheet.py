@@ -1,4 +1,4 @@
-"""What the network is trained on, to be looked at: a batch as one picture."""
+"""A batch as one image, to see what the network is trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT_PIXELS = 9
 def contact_sheet(batch: Batch, names: Sequence[str]) -> Image:
     """The first 16 images of a batch with their boxes and class names, RGB [H, W, 3] uint8, in rows.
 
-    Images are made smaller, never larger, until the sheet fits 1920 pixels.
+    Images are scaled down, never up, until neither side of the sheet exceeds 1920 pixels.
     """
     images = batch.images[:MAX_IMAGES]
     count, _, height, width = images.shape
@@ -46,8 +46,8 @@ def to_pixels(image: torch.Tensor, size: Size) -> Image:
 
 
 def draw_targets(image: Image, targets: Floats, names: Sequence[str]) -> Image:
-    """The picture with a frame and a name for each target [T, 6]: image, class, centre and size as fractions;
-    drawn into it."""
+    """Draw a frame and a name for each target [T, 6] into the image, and return it. A target holds the
+    image's number, the class id, and the centre and size of the box as fractions of the image."""
     height, width = image.shape[:2]
     corners = np.concatenate(
         [targets[:, 2:4] - targets[:, 4:] / 2, targets[:, 2:4] + targets[:, 4:] / 2], axis=1
@@ -67,7 +67,7 @@ def draw_targets(image: Image, targets: Floats, names: Sequence[str]) -> Image:
 
 
 def _draw_name(image: Image, text: str, class_id: int, *, corner: tuple[int, int]) -> None:
-    """The text on a plate of the class's colour, inside the picture, above the corner where there is room."""
+    """The text on a plate of the class's colour, inside the image, and above the corner if there is room."""
     scale = cv2.getFontScaleFromHeight(FONT, TEXT_PIXELS, 1)
     (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
     left = max(0, min(corner[0], image.shape[1] - width - 2))

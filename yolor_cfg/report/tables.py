@@ -1,4 +1,4 @@
-"""Figures of a test as text for people and as CSV."""
+"""The scores of a test as text and as CSV."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ COCO_DESCRIPTIONS = {
     "ARm": ("AR", "0.50:0.95", "medium", 100),
     "ARl": ("AR", "0.50:0.95", "large", 100),
 }
-"""Of each of COCO's numbers: precision or recall, at which IoU, for which sizes, of how many detections."""
+"""For each of COCO's numbers: precision or recall, IoU, box sizes, and the most detections per image."""
 HEADERS = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "Darknet AP50", "COCO AP50", "COCO AP")
 
 
 def coco_rows(coco: CocoScores) -> list[tuple[str, ...]]:
-    """COCO's 12 numbers, one a row, as their tools print them."""
+    """COCO's 12 numbers, one per row, as pycocotools prints them."""
     head = ("COCO", "IoU", "area", "detections", "")
     return [
         head,
@@ -41,9 +41,10 @@ def coco_rows(coco: CocoScores) -> list[tuple[str, ...]]:
 
 
 def class_table(scores: Scores, ground: GroundTruth, *, every: bool) -> list[tuple[str, ...]]:
-    """A header, the row of all classes, and with `every` a row for each class that the truth has.
+    """A header, a row for all classes together, and with `every` a row for each class that has labels.
 
-    P, R, F1 at YOLOR's confidence, AP50 and AP by its rule; then Darknet's and COCO's. A dash: not there.
+    P, R and F1 are at YOLOR's confidence, the first AP50 and AP follow its rule; Darknet's and COCO's follow.
+    A dash stands for a missing value.
     """
     mean, coco = scores.classes.mean, scores.coco.numbers
     ours = (mean.precision, mean.recall, mean.f1, mean.map50, mean.map)
@@ -68,7 +69,7 @@ def _format_score(value: float | None) -> str:
 
 
 def classes_csv(scores: Scores, ground: GroundTruth) -> str:
-    """All figures of each class; an empty cell where the truth has none of it."""
+    """All scores of each class; the cells of a class without labels are empty."""
     rows = class_rows(scores, ground)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["id", "name"], lineterminator="\n")

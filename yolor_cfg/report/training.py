@@ -1,12 +1,14 @@
-"""Pictures of a training: its course, its labels, and what the best network finds."""
+"""Charts and images of a training run: its course, its labels, and what the best network detects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from yolor_cfg.data.eval_transforms import YolorEvalTransform, boxes_to_input
 from yolor_cfg.data.images import ImageStore
@@ -14,83 +16,135 @@ from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.samplers import SequentialBatchSampler
 from yolor_cfg.data.types import Batch, Dataset
 from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
-from yolor_cfg.evaluate.matching import confusion_matrix
 from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections, collect_detections, score_network
 from yolor_cfg.graph import ReadOptions
-from yolor_cfg.images.draw import class_color, drawable_name
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import broadcast_object, local_device
 from yolor_cfg.report.batch_sheet import MAX_IMAGES, contact_sheet
-from yolor_cfg.report.files import save_curves
-from yolor_cfg.report.plots import MAX_NAMED_CURVES, Axes, Curve, plot_confusion_matrix, plot_curves
+from yolor_cfg.report.charts import MAX_NAMED_CURVES
+from yolor_cfg.report.figures import (
+    BLUE,
+    GREEN,
+    PURPLE,
+    RED,
+    Chart,
+    can_draw,
+    class_ink,
+    mark_empty,
+    number_axis,
+    render_chart,
+    save_chart,
+    shorten_name,
+)
+from yolor_cfg.report.files import save_confusion_matrix, save_curves
 from yolor_cfg.runs import save_image
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults
 from yolor_cfg.weights.loading import open_network
 
-CURVE_COLORS = ((20, 70, 200), (200, 60, 30), (30, 140, 60), (150, 60, 170))
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CURVE_COLORS = (BLUE, RED, GREEN, PURPLE)
 LOSS_COLUMNS = ("loss", "box", "objectness", "classes")
 SCORE_COLUMNS = ("AP", "AP50", "P", "R")
-MAX_POINTS, POINT_WIDTH = 3000, 0.002
+MAX_MARKED_EPOCHS = 40
+"""Up to so many epochs each have a dot."""
+MAX_POINTS = 3000
+"""Boxes drawn as points; of more, every second, third ... one."""
+MAX_CLASS_TICKS = 100
+"""Up to so many classes are named at the axis."""
+MAX_LEVEL_LETTERS = 60
+"""Up to so many letters of class names in all, they stand side by side; of more, upright."""
 MIN_DRAWN_SCORE = 0.25
-"""The confidence above which a detection is drawn."""
+"""Only detections with a higher confidence are drawn."""
 
 
-def plot_results(rows: Sequence[EpochResults]) -> Image:
-    """Losses above, scores below; epochs counted from 1."""
-    highest = max([row["loss"] for row in rows if np.isfinite(row["loss"])], default=1.0)
-    return np.concatenate(
-        [
-            _plot_panel(rows, LOSS_COLUMNS, title="loss of an image", top=max(highest, 1e-9)),
-            _plot_panel(rows, SCORE_COLUMNS, title="held-out pictures", top=1.0),
-        ]
-    )
+def plot_results(rows: Sequence[EpochResults]) -> Image | None:
+    """The course of a training as an image; None where there is no matplotlib."""
+    return render_chart(results_chart(rows)) if can_draw() else None
 
 
-def _plot_panel(rows: Sequence[EpochResults], names: Sequence[str], *, title: str, top: float) -> Image:
-    curves = []
-    for name, colour in zip(names, CURVE_COLORS, strict=True):
-        there = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
-        if there:
-            x, y = np.array(there, np.float64).T
-            curves.append(Curve(x, y, f"{name} {y[-1]:.4g}", colour, 2))
-    end = max([row["epoch"] + 1 for row in rows], default=1.0)
-    axes = Axes(title, "epoch", title.partition(" ")[0], (0.0, max(end, 1.0)), (0.0, top))
-    return plot_curves(curves, axes)
+def results_chart(rows: Sequence[EpochResults]) -> Chart:
+    """Losses above, scores below; epochs are counted from 1."""
+
+    def draw(figure: Figure) -> None:
+        losses, scores = figure.subplots(2, sharex=True)
+        _draw_course(losses, rows, LOSS_COLUMNS)
+        _draw_course(scores, rows, SCORE_COLUMNS)
+        losses.set(title="loss per image", ylabel="loss")
+        losses.set_ylim(bottom=0)
+        scores.set(title="scores on held-out images", xlabel="epoch", ylabel="score", ylim=(0, 1.02))
+
+    return Chart(draw, (10.0, 8.0))
 
 
-def plot_labels(dataset: Dataset) -> Image:
-    """How many boxes each class has as bars, and their sizes as points: fractions of the picture."""
-    classes = np.concatenate([sample.classes for sample in dataset.samples])
-    boxes = np.concatenate([sample.boxes_xywh for sample in dataset.samples])
+def _draw_course(axes: Axes, rows: Sequence[EpochResults], names: Sequence[str]) -> None:
+    mark = "o" if len(rows) <= MAX_MARKED_EPOCHS else ""
+    for name, ink in zip(names, CURVE_COLORS, strict=True):
+        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
+        if points:
+            x, y = np.array(points, np.float64).T
+            finite = np.where(np.isfinite(y), y, np.nan)
+            axes.plot(x, finite, color=ink, marker=mark, ms=3.5, label=f"{name}  {y[-1]:.4g}")
+    if axes.lines:
+        axes.legend(title="at the end", loc="upper left", bbox_to_anchor=(1.01, 1), alignment="left")
+    else:
+        mark_empty(axes, "nothing measured yet")
+    axes.set_xlim(0.5, max([row["epoch"] + 1 for row in rows], default=1.0) + 0.5)
+    number_axis(axes.xaxis)
+    axes.grid(True)
+
+
+def save_labels(folder: Path, dataset: Dataset) -> None:
+    """labels.png: how many labels each class has, and the sizes of their boxes; or labels.csv with the
+    former."""
+    classes = np.concatenate([np.zeros(0, np.int64), *(sample.classes for sample in dataset.samples)])
+    boxes = np.concatenate([np.zeros((0, 4)), *(sample.boxes_xywh for sample in dataset.samples)])
     counts = np.bincount(classes, minlength=len(dataset.names))
-    bars = [
-        Curve(
-            np.array([k, k], np.float64),
-            np.array([0, count], np.float64),
-            f"{drawable_name(name, k)} {count}" if k < MAX_NAMED_CURVES else "",
-            class_color(k),
-            6,
-        )
-        for k, (name, count) in enumerate(zip(dataset.names, counts.tolist(), strict=True))
-    ]
-    ends = (-1.0, float(len(counts))), (0.0, float(max(counts.max(initial=0), 1)))
-    sizes = zip(classes[:MAX_POINTS].tolist(), boxes[:MAX_POINTS, 2:].tolist(), strict=True)
-    points = [
-        Curve(np.array([w, w + POINT_WIDTH]), np.array([h, h]), "", class_color(label), 3)
-        for label, (w, h) in sizes
-    ]
-    return np.concatenate(
-        [
-            plot_curves(bars, Axes("boxes of each class", "class", "boxes", *ends)),
-            plot_curves(points, Axes("sizes of boxes", "width", "height")),
-        ]
-    )
+    table = [("class", "labels"), *zip(dataset.names, counts.tolist(), strict=True)]
+    chart = labels_chart(dataset.names, classes, sizes=boxes[:, 2:])
+    save_chart(folder / "labels.png", chart, rows=lambda: table)
+
+
+def labels_chart(names: Sequence[str], classes: NDArray[np.int64], *, sizes: NDArray[np.floating]) -> Chart:
+    """The number of labels of each class as bars, and the sizes [B, 2] of boxes, fractions of the image, as
+    points."""
+
+    def draw(figure: Figure) -> None:
+        bars, points = figure.subplots(2, height_ratios=(1, 1.6))
+        _draw_label_counts(bars, names, np.bincount(classes, minlength=len(names)))
+        step = max(1, -(-len(sizes) // MAX_POINTS))
+        inks = np.array([class_ink(k) for k in range(len(names))])[classes[::step]]
+        points.scatter(*sizes[::step].T, s=6, color=inks, alpha=0.5, lw=0)
+        points.set(title="sizes of boxes as fractions of the image", xlabel="width", ylabel="height")
+        points.set(xlim=(0, 1.01), ylim=(0, 1.01), aspect="equal", anchor="W")
+        points.grid(True)
+
+    return Chart(draw, (10.0, 11.0))
+
+
+def _draw_label_counts(axes: Axes, names: Sequence[str], counts: NDArray[np.int64]) -> None:
+    numbers = range(len(names))
+    bars = axes.bar(numbers, counts, color=[class_ink(k) for k in numbers])
+    if len(names) <= MAX_NAMED_CURVES:
+        axes.bar_label(bars, padding=2, fontsize=9)
+    if len(names) <= MAX_CLASS_TICKS:
+        labels = [shorten_name(name, k) for k, name in enumerate(names)]
+        turn = 90 if sum(map(len, labels)) > MAX_LEVEL_LETTERS else 0
+        axes.set_xticks(numbers, labels, rotation=turn, fontsize=min(10.0, 500 / len(names)))
+    else:
+        number_axis(axes.xaxis)
+        axes.set_xlabel("class id")
+    number_axis(axes.yaxis)
+    axes.set(title="labels of each class", ylabel="labels", xlim=(-0.7, max(len(names), 1) - 0.3))
+    axes.set_ylim(0, 1.12 * max(1, counts.max(initial=0)))
 
 
 def save_best_plots(folder: Path, job: Job) -> None:
-    """Of the best network: curves, confusion matrix, and held-out pictures with their labels and with what it
-    finds. All processes call it; the first one writes."""
+    """For the best network: curves, the confusion matrix, and held-out images with their labels and with the
+    detections. Every process calls this; only the first one writes."""
     best = folder / "weights/best.pt"
     if not broadcast_object(
         best.exists()
@@ -105,29 +159,28 @@ def save_best_plots(folder: Path, job: Job) -> None:
         return
     ground = dataset_ground_truth(job.holdout)
     save_curves(folder, score_network(ground, collected).classes, ground=ground)
-    counts = confusion_matrix(ground, collected.detections)
-    save_image(folder / "confusion_matrix.png", plot_confusion_matrix(counts, [*ground.names, "background"]))
+    save_confusion_matrix(folder, ground, collected.detections)
     batch = holdout_batch(job)
     if batch is not None:
-        pictures = {
+        sheets = {
             "labels": batch,
             "pred": batch._replace(targets=detections_to_targets(batch, job, collected)),
         }
-        for word, shown in pictures.items():
+        for word, shown in sheets.items():
             save_image(folder / f"val_batch0_{word}.jpg", contact_sheet(shown, job.holdout.names))
 
 
 def holdout_batch(job: Job) -> Batch | None:
-    """The first held-out pictures with grey around them."""
+    """The first held-out images, padded with grey."""
     image = job.graph.image
-    pictures = ImageStore(job.holdout.samples[:MAX_IMAGES], channels=image.channels)
-    plan = SequentialBatchSampler(len(pictures.samples), MAX_IMAGES)
-    loader = Loader(pictures, YolorEvalTransform((image.height, image.width)), plan, workers=0)
+    images = ImageStore(job.holdout.samples[:MAX_IMAGES], channels=image.channels)
+    plan = SequentialBatchSampler(len(images.samples), MAX_IMAGES)
+    loader = Loader(images, YolorEvalTransform((image.height, image.width)), plan, workers=0)
     return next(loader.epoch(0), None)
 
 
 def detections_to_targets(batch: Batch, job: Job, collected: NetworkDetections) -> torch.Tensor:
-    """The more probable detections in these pictures as targets [T, 6]."""
+    """The detections in these images that are confident enough to be drawn, as targets [T, 6]."""
     numbers = {sample.image: number for number, sample in enumerate(job.holdout.samples[:MAX_IMAGES])}
     rows = []
     for place, (sample, placement) in enumerate(zip(batch.samples, batch.placements, strict=True)):

@@ -55,11 +55,11 @@ Printer = Callable[[str], None]
 
 
 class TrainDrawing(NamedTuple):
-    """Functions that draw a batch with its boxes and the curves of the results by epoch, and one that
-    shows the progress of an epoch: batches done, batches in all, loss per image."""
+    """Functions that draw a batch with its boxes and the curves of the results by epoch (None where nothing can
+    draw them), and one that shows the progress of an epoch: batches done, batches in all, loss per image."""
 
     draw_batch: Callable[[Batch, Sequence[str]], Image]
-    draw_results: Callable[[Sequence[EpochResults]], Image]
+    draw_results: Callable[[Sequence[EpochResults]], Image | None]
     show_progress: Callable[[int, int, float], None] = lambda done, of, loss: None
 
 
@@ -125,7 +125,9 @@ class RunLogger:
         if not self.first:
             return
         save_rows(self.folder, state.rows)
-        save_image(self.folder / "results.png", self.drawing.draw_results(state.rows))
+        chart = self.drawing.draw_results(state.rows)
+        if chart is not None:
+            save_image(self.folder / "results.png", chart)
         if best:
             self._save_network(state, "best")
             write_weights(
