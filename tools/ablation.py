@@ -40,7 +40,7 @@ from ablation_recipe import (
 )
 from ablation_table import SCORES, RunRow, append_row, parse_row, read_rows
 
-from yolor_cfg.cli.options import to_command_error
+from yolor_cfg.cli.options import TextParam, to_command_error
 from yolor_cfg.errors import YolorError
 
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
@@ -70,33 +70,29 @@ class Task(NamedTuple):
         return Task(**{**values, "recipe": AblationRecipe(**values["recipe"])})
 
 
-class VariantNames(click.ParamType):
+class VariantNames(TextParam):
     """Names of variants with commas between them; `all` are all of them."""
 
     name = "names"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value == "all":
+    def parse(self, text: str) -> tuple[str, ...]:
+        if text == "all":
             return tuple(dict.fromkeys([*DEFAULT_VARIANTS, *VARIANTS]))
-        for word in value.split(","):
+        for word in text.split(","):
             if find_variant(word) is None:
-                self.fail(f"no variant {word}; --list names all of them", param, ctx)
-        return tuple(dict.fromkeys(str(find_variant(word)) for word in value.split(",")))
+                raise ValueError(f"no variant {word}; --list names all of them")
+        return tuple(dict.fromkeys(str(find_variant(word)) for word in text.split(",")))
 
 
-class Seeds(click.ParamType):
+class Seeds(TextParam):
     """Whole numbers with commas between them."""
 
     name = "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        if not all(word.isdecimal() for word in value.split(",")):
-            self.fail(f"{value!r} are no seeds: 0,1,2", param, ctx)
-        return tuple(dict.fromkeys(int(word) for word in value.split(",")))
+    def parse(self, text: str) -> tuple[int, ...]:
+        if not all(word.isdecimal() for word in text.split(",")):
+            raise ValueError(f"{text!r} are no seeds; write them as 0,1,2")
+        return tuple(dict.fromkeys(int(word) for word in text.split(",")))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

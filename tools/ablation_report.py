@@ -36,9 +36,10 @@ from ablation_table import (
 )
 
 from yolor_cfg.count import count_by_convention
+from yolor_cfg.images.draw import Color
 from yolor_cfg.images.types import Image
 from yolor_cfg.networks.paper import TABLES
-from yolor_cfg.report.plots import FAINT, TICK_COUNT, Axes, Color, Curve, plot_curves
+from yolor_cfg.report.plots import FAINT, TICK_COUNT, Axes, Curve, plot_curves
 from yolor_cfg.runs import save_image, save_text
 
 TITLES = {

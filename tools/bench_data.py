@@ -79,7 +79,8 @@ def label_text(rng: np.random.Generator, boxes: int) -> str:
 def run_scan(description: Path) -> dict[str, float]:
     """What a fresh process measures, so that the memory is that of the scan and its imports."""
     command = [sys.executable, __file__, "--measure", str(description)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    measured: dict[str, float] = json.loads(subprocess.check_output(command, text=True))
+    return measured
 
 
 def scan(description: str) -> dict[str, float]:

@@ -174,7 +174,8 @@ def summarize(pairs: Sequence[TurnPair], batch_size: int) -> SpeedSummary:
     )
     steps = [step for pair in pairs for step in pair.ours[WARMUP_STEPS:]]
     waiting = sum(step.wait_seconds for step in steps) / sum(step.seconds for step in steps)
-    return SpeedSummary(ours, plain, *statistics.quantiles([pair.ratio for pair in pairs], n=4), waiting)
+    below, ratio, above = statistics.quantiles([pair.ratio for pair in pairs], n=4)
+    return SpeedSummary(ours, plain, below, ratio, above, waiting)
 
 
 def faults(row: SpeedSummary, bound: float | None) -> list[str]:

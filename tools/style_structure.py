@@ -141,7 +141,9 @@ def structure_faults(root: Path) -> Iterator[str]:
 def structure_summary(root: Path) -> str:
     """The figures in one line."""
     modules = read_modules(root)
-    return (
-        f"{len(root_modules(modules))} modules at the package root, longest chain "
-        f"{len(longest_chain(modules)) - 1} imports, {len(list(upward_arrows(modules)))} arrows up, 0 cycles"
-    )
+    try:
+        chain = f"longest chain {len(longest_chain(modules)) - 1} imports, no import cycle"
+    except ValueError:
+        chain = "an import cycle"
+    arrows = len(list(upward_arrows(modules)))
+    return f"{len(root_modules(modules))} modules at the package root, {chain}, {arrows} arrows up"

@@ -51,7 +51,7 @@ def build_optimizer(groups: Groups, *, kind: str, weight_decay: float, momentum:
     filled = [group for group in lists if group["params"]]
     if kind == "sgd":
         return torch.optim.SGD(filled, lr=0.01, momentum=momentum, nesterov=momentum > 0)
-    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    make = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
     return make(filled, lr=0.01, betas=(momentum, 0.999))
 
 
