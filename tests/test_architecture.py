@@ -1,7 +1,7 @@
 """The floors: imports go down, and what needs no tensor loads without torch.
 
-The order is that of tools/style_structure.py: a file may import what stands on an earlier line there, or in its
-own folder.
+The order is that of tools/style_structure.py: a file may import what stands on an earlier line, or in its own
+folder.
 """
 
 import subprocess

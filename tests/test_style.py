@@ -84,7 +84,7 @@ FAULTS = {
     ),
     "a type and a function but for case": (
         "class Shape: ...\ndef shape() -> int: ...",
-        "Shape and the function shape (yolor_cfg/probe.py) differ by case alone",
+        "Shape and the function shape (yolor_cfg/probe.py) differ only in case",
     ),
 }
 

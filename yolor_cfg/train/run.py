@@ -239,7 +239,7 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     if starts:
         _initialize_weights(network, job, say)
     device = find_device(local_device(options.device))
-    network.to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]  # torch types only tensors'
+    network.to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]  # torch's stubs lack it
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)
