@@ -1,7 +1,7 @@
 """Parameters and FLOPs of the networks in `networks.family` as YOLOR's paper (arXiv 2105.04206) counts them.
 
 The paper mixes two codes and two states. `cfg`: a batch norm after each convolution but those of the heads,
-as in the main branch. `yaml`: the code of the paper branch, where one batch norm over the concatenation of each
+as in the main branch. `yaml`: the code of the paper branch, where one batch norm over the concatenation of a
 cross stage partial block replaces that of the cross branch (and of the transition). unfused: as trained.
 fused: each batch norm folded into its convolution; the shared ones of yaml have none to fold into.
 """
