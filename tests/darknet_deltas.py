@@ -5,20 +5,32 @@ Arrays of a head are indexed [image][anchor][row][column][value]; objects are (c
 """
 
 import math
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.sections.detection import DetectionSection
+from yolor_cfg.sections.heads import AnchorHeadSection, GaussianYoloSection, RegionSection, YoloSection
+
+Numbers = NDArray[np.float64]
+Box = Sequence[float] | Numbers
+Truth = tuple[int, float, float, float, float]
+Four = tuple[float, float, float, float]
+AnyHeadSection = TypeVar("AnyHeadSection", bound=AnchorHeadSection)
 
 
-def sigmoid(x):
+def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def sides(box):
+def sides(box: Box) -> Four:
     x, y, w, h = map(float, box)
     return x - w / 2, y - h / 2, x + w / 2, y + h / 2
 
 
-def box_iou(a, b):
+def box_iou(a: Box, b: Box) -> float:
     left, top, right, bottom = sides(a)
     left2, top2, right2, bottom2 = sides(b)
     w, h = min(right, right2) - max(left, left2), min(bottom, bottom2) - max(top, top2)
@@ -28,7 +40,7 @@ def box_iou(a, b):
     return w * h / union if w * h and union else 0.0
 
 
-def box_iou_kind(a, b, kind):
+def box_iou_kind(a: Box, b: Box, kind: str) -> float:
     """For boxes with one centre, where no distance counts."""
     iou = box_iou(a, b)
     if kind == "giou":
@@ -40,7 +52,7 @@ def box_iou_kind(a, b, kind):
     return iou
 
 
-def dx_box_iou(pred, truth, kind):
+def dx_box_iou(pred: Box, truth: Box, kind: str) -> Four:
     """What box.c returns as dx, dy, dw, dh; scalar by scalar."""
     pl, pt, pr, pb = sides(pred)
     tl, tt, tr, tb = sides(truth)
@@ -92,23 +104,25 @@ def dx_box_iou(pred, truth, kind):
     return dx, dy, dw, dh
 
 
-def clipped(value, most):
+def clipped(value: float, most: float) -> float:
     return min(max(value, -most), most) if math.isfinite(value) else 0.0
 
 
-def class_multipliers(s):
+def class_multipliers(s: AnchorHeadSection) -> list[float] | None:
     if not s.counters_per_class:
         return None
     counts = [max(count, 1) for count in s.counters_per_class]
     return [min(max(counts) / count, s.max_delta) for count in counts]
 
 
-class _Head:
+class _Head(Generic[AnyHeadSection]):
     """The order of writes that [yolo] and [Gaussian_yolo] share."""
 
     first_class = 5
 
-    def __init__(self, section, raw, truths, net):
+    def __init__(
+        self, section: AnyHeadSection, raw: Numbers, truths: list[list[Truth]], net: tuple[int, int]
+    ) -> None:
         self.s, self.net, self.truths, self.raw = section, net, truths, raw
         self.images, self.anchors, self.rows, self.columns, _ = raw.shape
         self.out = self.activated(raw)
@@ -116,7 +130,7 @@ class _Head:
         self.mult = class_multipliers(section)
         self.biases = [section.anchors[2 * i : 2 * i + 2] for i in range(section.num)]
 
-    def run(self):
+    def run(self) -> Numbers:
         for image in range(self.images):
             cells = np.ndindex(self.anchors, self.rows, self.columns)
             for n, j, i in cells:
@@ -127,12 +141,13 @@ class _Head:
                 self.average(image, n, j, i)
         return self.delta
 
-    def cell(self, image, n, j, i):
+    def cell(self, image: int, n: int, j: int, i: int) -> None:
         s, k = self.s, self.first_class
         out, delta = self.out[image, n, j, i], self.delta[image, n, j, i]
         pred = self.box(out, s.mask[n], j, i)
-        best_match, best, best_t = 0.0, 0.0, None
-        match_t = None
+        best_match, best = 0.0, 0.0
+        match_t: Truth | None = None
+        best_t: Truth | None = None
         for truth in self.truths[image]:
             iou = box_iou(pred, truth[1:])
             if iou > best_match and any(out[k:] > 0.25):
@@ -140,9 +155,9 @@ class _Head:
             if iou > best:
                 best, best_t = iou, truth
         delta[k - 1] = s.obj_normalizer * (0 - out[k - 1])
-        if best_match > s.ignore_thresh:
+        if match_t is not None and best_match > s.ignore_thresh:
             self.spare(out, delta, best_match, match_t)
-        if best > s.truth_thresh:
+        if best_t is not None and best > s.truth_thresh:
             square, c = best * best, best_t[0]
             delta[k - 1] = s.obj_normalizer * ((square if s.objectness_smooth else 1) - out[k - 1])
             self.write_class(out, delta, c)
@@ -151,7 +166,7 @@ class _Head:
                 delta[k + c] = factor * (square - out[k + c])
             self.write_box(out, delta, best_t, n=s.mask[n], j=j, i=i, factor=factor)
 
-    def object(self, image, truth):
+    def object(self, image: int, truth: Truth) -> None:
         s, k, c = self.s, self.first_class, truth[0]
         i, j = self.place(truth)
         shift = (0, 0, *truth[3:])
@@ -177,7 +192,36 @@ class _Head:
             self.claim(delta, k - 1, factor * s.obj_normalizer * (1 - out[k - 1]))
             self.write_class(out, delta, c)
 
-    def write_class(self, out, delta, c):
+    def activated(self, raw: Numbers) -> Numbers:
+        raise NotImplementedError
+
+    def focal(self) -> bool:
+        raise NotImplementedError
+
+    def has_class(self, delta: Numbers, c: int) -> bool:
+        raise NotImplementedError
+
+    def spare(self, out: Numbers, delta: Numbers, iou: float, truth: Truth) -> None:
+        raise NotImplementedError
+
+    def claim(self, delta: Numbers, k: int, value: float) -> None:
+        raise NotImplementedError
+
+    def place(self, truth: Truth) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def box(self, out: Numbers, n: int, j: int, i: int) -> Four:
+        raise NotImplementedError
+
+    def write_box(
+        self, out: Numbers, delta: Numbers, truth: Truth, *, n: int, j: int, i: int, factor: float
+    ) -> None:
+        raise NotImplementedError
+
+    def average(self, image: int, n: int, j: int, i: int) -> None:
+        raise NotImplementedError
+
+    def write_class(self, out: Numbers, delta: Numbers, c: int) -> None:
         s, k = self.s, self.first_class
         factor = self.mult[c] if self.mult else 1
         yes = 1 - 0.5 * s.label_smooth_eps
@@ -194,40 +238,40 @@ class _Head:
             if self.mult and each == c:
                 delta[k + each] *= factor * s.cls_normalizer
 
-    def divide(self, delta, values):
+    def divide(self, delta: Numbers, values: int) -> None:
         raised = int((delta[self.first_class :] > 0).sum())
         if raised:
             delta[:values] /= raised
 
 
-class Yolo(_Head):
-    def activated(self, raw):
+class Yolo(_Head[YoloSection]):
+    def activated(self, raw: Numbers) -> Numbers:
         out = raw.copy() if self.s.new_coords else 1 / (1 + np.exp(-raw))
         out[..., 2:4] = raw[..., 2:4]
         out[..., :2] = self.s.scale_x_y * out[..., :2] - 0.5 * (self.s.scale_x_y - 1)
         return out
 
-    def focal(self):
+    def focal(self) -> bool:
         return self.s.focal_loss
 
-    def has_class(self, delta, c):
-        return delta[self.first_class + c] != 0
+    def has_class(self, delta: Numbers, c: int) -> bool:
+        return bool(delta[self.first_class + c] != 0)
 
-    def spare(self, out, delta, iou, truth):
+    def spare(self, out: Numbers, delta: Numbers, iou: float, truth: Truth) -> None:
         k = self.first_class - 1
         if self.s.objectness_smooth:
             delta[k] = max(delta[k], self.s.obj_normalizer * (iou - out[k]))
         else:
             delta[k] = 0
 
-    def claim(self, delta, k, value):
+    def claim(self, delta: Numbers, k: int, value: float) -> None:
         if not self.s.objectness_smooth or delta[k] == 0:
             delta[k] = value
 
-    def place(self, truth):
+    def place(self, truth: Truth) -> tuple[int, int]:
         return int(truth[1] * self.columns), int(truth[2] * self.rows)
 
-    def box(self, out, n, j, i):
+    def box(self, out: Numbers, n: int, j: int, i: int) -> Four:
         size = (
             [4 * out[2] ** 2, 4 * out[3] ** 2] if self.s.new_coords else [math.exp(out[2]), math.exp(out[3])]
         )
@@ -238,7 +282,9 @@ class Yolo(_Head):
             size[1] * self.biases[n][1] / self.net[1],
         )
 
-    def write_box(self, out, delta, truth, *, n, j, i, factor):
+    def write_box(
+        self, out: Numbers, delta: Numbers, truth: Truth, *, n: int, j: int, i: int, factor: float
+    ) -> None:
         s, (_, x, y, w, h) = self.s, truth
         weight = s.iou_normalizer * factor
         if s.iou_loss == "mse":
@@ -255,51 +301,51 @@ class Yolo(_Head):
         for at, slope in enumerate(slopes):
             delta[at] += clipped(slope * weight, s.max_delta)
 
-    def average(self, image, n, j, i):
+    def average(self, image: int, n: int, j: int, i: int) -> None:
         delta = self.delta[image, n, j, i]
         if self.s.iou_thresh < 1 and delta[4] != 0:
             self.divide(delta, 4)
 
 
-class Gaussian(_Head):
+class Gaussian(_Head[GaussianYoloSection]):
     first_class = 9
 
-    def activated(self, raw):
+    def activated(self, raw: Numbers) -> Numbers:
         out = 1 / (1 + np.exp(-raw))
         out[..., 4:8:2] = raw[..., 4:8:2]
         out[..., 0:4:2] = self.s.scale_x_y * out[..., 0:4:2] - 0.5 * (self.s.scale_x_y - 1)
         return out
 
-    def focal(self):
+    def focal(self) -> bool:
         return False
 
-    def has_class(self, delta, c):
-        return delta[self.first_class] != 0
+    def has_class(self, delta: Numbers, c: int) -> bool:
+        return bool(delta[self.first_class] != 0)
 
-    def spare(self, out, delta, iou, truth):
+    def spare(self, out: Numbers, delta: Numbers, iou: float, truth: Truth) -> None:
         if self.s.objectness_smooth:
             delta[8] = self.s.obj_normalizer * (iou**2 - out[8])
             self.write_class(out, delta, truth[0])
         else:
             delta[8] = 0
 
-    def claim(self, delta, k, value):
+    def claim(self, delta: Numbers, k: int, value: float) -> None:
         delta[k] = value
 
-    def corner(self):
+    def corner(self) -> int:
         return {"center": 0, "left_top": 1, "right_bottom": -1}[self.s.yolo_point]
 
-    def point(self, truth):
+    def point(self, truth: Truth) -> list[float]:
         return [truth[1 + axis] - self.corner() * truth[3 + axis] / 2 for axis in range(2)]
 
-    def place(self, truth):
+    def place(self, truth: Truth) -> tuple[int, int]:
         x, y = self.point(truth)
         return (
             min(self.columns - 1, max(0, int(x * self.columns))),
             min(self.rows - 1, max(0, int(y * self.rows))),
         )
 
-    def box(self, out, n, j, i):
+    def box(self, out: Numbers, n: int, j: int, i: int) -> Four:
         w, h = (math.exp(out[4 + 2 * a]) * self.biases[n][a] / self.net[a] for a in range(2))
         return (
             (i + out[0]) / self.columns + self.corner() * w / 2,
@@ -308,7 +354,9 @@ class Gaussian(_Head):
             h,
         )
 
-    def write_box(self, out, delta, truth, *, n, j, i, factor):
+    def write_box(
+        self, out: Numbers, delta: Numbers, truth: Truth, *, n: int, j: int, i: int, factor: float
+    ) -> None:
         s, (_, _, _, w, h) = self.s, truth
         x, y = self.point(truth)
         aims = [
@@ -333,22 +381,29 @@ class Gaussian(_Head):
             delta[2 * at] += clipped(moves[at] * s.iou_normalizer * factor, s.max_delta)
             delta[2 * at + 1] += clipped(spreads[at] * s.uc_normalizer, s.max_delta)
 
-    def average(self, image, n, j, i):
+    def average(self, image: int, n: int, j: int, i: int) -> None:
         self.divide(self.delta[image, n, j, i], 8)
 
 
-def region(s, raw, truths, *, parents=None, seen=0):
+def region(
+    s: RegionSection,
+    raw: Numbers,
+    truths: list[list[Truth]],
+    *,
+    parents: Sequence[int] = (),
+    seen: int = 0,
+) -> Numbers:
     """region_layer.c; `parents` are those of a tree of classes, groups being runs with one parent."""
     images, anchors, rows, columns, _ = raw.shape
     biases = [s.anchors[2 * i : 2 * i + 2] for i in range(s.num)]
-    groups = [[k for k, p in enumerate(parents) if p == parent] for parent in parents] if parents else None
+    groups = [[k for k, p in enumerate(parents) if p == parent] for parent in parents]
     out, delta = raw.copy(), np.zeros_like(raw)
     out[..., 4] = 1 / (1 + np.exp(-raw[..., 4]))
     for group in groups or ([list(range(s.classes))] if s.softmax else []):
         at = [5 + k for k in group]
         out[..., at] = np.exp(raw[..., at]) / np.exp(raw[..., at]).sum(-1, keepdims=True)
 
-    def box(values, n, j, i):
+    def box(values: Numbers, n: int, j: int, i: int) -> Four:
         return (
             (i + sigmoid(values[0])) / columns,
             (j + sigmoid(values[1])) / rows,
@@ -356,7 +411,7 @@ def region(s, raw, truths, *, parents=None, seen=0):
             math.exp(values[3]) * biases[n][1] / rows,
         )
 
-    def write_box(values, d, truth, *, n, j, i, scale):
+    def write_box(values: Numbers, d: Numbers, truth: Four, *, n: int, j: int, i: int, scale: float) -> None:
         x, y, w, h = truth
         for at, aim in enumerate((x * columns - i, y * rows - j)):
             p = sigmoid(values[at])
@@ -364,7 +419,7 @@ def region(s, raw, truths, *, parents=None, seen=0):
         d[2] = scale * (math.log(w * columns / biases[n][0]) - values[2])
         d[3] = scale * (math.log(h * rows / biases[n][1]) - values[3])
 
-    def write_class(values, d, c, scale):
+    def write_class(values: Numbers, d: Numbers, c: int, scale: float) -> None:
         if parents:
             while c >= 0:
                 for k in groups[c]:
@@ -418,12 +473,12 @@ def region(s, raw, truths, *, parents=None, seen=0):
     return delta
 
 
-def detection(s, out, truths):
+def detection(s: DetectionSection, out: Numbers, truths: list[list[Truth]]) -> Numbers:
     """detection_layer.c; out [images, n] behind the softmax, and so are the deltas."""
     delta = np.zeros_like(out)
     cells, k, num, side = s.side**2, s.classes, s.num, s.side
     for image in range(len(out)):
-        objects = {}
+        objects: dict[tuple[int, int], Truth] = {}
         for truth in truths[image]:
             objects.setdefault((int(truth[2] * side), int(truth[1] * side)), truth)
         for cell in range(cells):
@@ -431,10 +486,10 @@ def detection(s, out, truths):
             d, o = delta[image], out[image]
             for n in range(num):
                 d[base + n] = s.noobject_scale * (0 - o[base + n])
-            truth = objects.get(divmod(cell, side))
-            if truth is None:
+            here = objects.get(divmod(cell, side))
+            if here is None:
                 continue
-            c, x, y, w, h = truth
+            c, x, y, w, h = here
             for each in range(k):
                 d[cell * k + each] = s.class_scale * ((each == c) - o[cell * k + each])
             local = (x * side - cell % side, y * side - cell // side)

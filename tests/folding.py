@@ -69,6 +69,7 @@ def _hooks(module: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
 
 def _fitted(convolution: nn.Module, norm: nn.BatchNorm2d, out: Tensor) -> Tensor:
     """Scale the kernels so that their output is as large as the norm's deviation."""
+    assert norm.running_var is not None
     scale = (norm.running_var / out.square().mean().clamp(min=1e-12)).sqrt()
     start = 0
     for part in getattr(convolution, "m", [getattr(convolution, "conv", convolution)]):

@@ -107,7 +107,7 @@ def check_darknet(case: Case) -> None:
     bound = TOLERANCE * (2 if case.name in SWISH_HEAVY else 1)
     for index, value in got.items():
         check_layer(index, value, want, bound)
-    bflops = [node.section.bflops(node.shape, *node.inputs) for node in network.graph.nodes]
+    bflops = np.array([n.section.bflops(n.shape, *n.inputs) for n in network.graph.nodes], dtype=float)
     np.testing.assert_allclose(bflops, want["bflops"], rtol=1e-5, atol=1e-12, err_msg="bflops")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from yolor_cfg.graph import Node
+from yolor_cfg.sections.heads import AnchorHeadSection
 
 TABLE = """
 yolov4_csp      | 32 64/2     | 64b 128x2 256x8 512x8 1024x4                  | CSP \
@@ -185,7 +186,8 @@ class Sections:
         return self.conv(1, filters)
 
     def pools(self, sizes: tuple[int, ...]) -> list[int]:
-        x, found = self.last, []
+        x = self.last
+        found: list[int] = []
         for size in sizes:
             if found:
                 self.join(x)
@@ -270,15 +272,15 @@ def expected(name: str) -> list[Step]:
         made = int(channels), made[1] * (2 if number else 1)
         tip = s.csp(made[0], int(repeats), first=block == "CSPF") if int(repeats) else s.bottleneck(made[0])
         laterals += [tip] if made[1] >= 8 else []
-    *widths, repeats = map(int, neck.replace("x", "").split())
+    *widths, depth = map(int, neck.replace("x", "").split())
     tips = [s.spp(int(pyramid.split()[0]), 2 if "X" in pyramid else 1)]
     for level in range(len(widths) - 2, -1, -1):
-        tips.insert(0, s.top_down(widths[level], laterals[level], repeats))
+        tips.insert(0, s.top_down(widths[level], laterals[level], depth))
     ends = tips[:1]
     for level in range(1, len(widths)):
         below = s.down(widths[level], widths[level - 1], csp_downs)
         s.join(below, tips[level])
-        ends.append(s.rcsp(widths[level], repeats))
+        ends.append(s.rcsp(widths[level], depth))
     s.heads(ends, list(map(int, head.split())), anchors, implicit=implicit == "yes", convs=True)
     return s.steps
 
@@ -326,7 +328,7 @@ def u5r5(depth: float, width: float, image: int, implicit: bool) -> list[Step]:
     s.conv(1, c(1024))
     s.csp(c(1024), n(3), first=True, residual=False)
     widths = [256, 512, 768, 1024] if image == 1280 else [256, 512, 1024]
-    narrow = []
+    narrow: list[int] = []
     for beside, channels in reversed(list(zip(maps, widths[:-1], strict=True))):
         narrow.insert(0, s.conv(1, c(channels)))
         up = s.add("upsample", s.last, stride=2)
@@ -346,6 +348,7 @@ def described(node: Node, facts: dict[str, Any]) -> dict[str, Any]:
     """What a node says of the facts expected."""
     told = {key: getattr(node.section, key) for key in facts if key != "chosen"}
     if "chosen" in facts:
+        assert isinstance(node.section, AnchorHeadSection)
         anchors = list(zip(node.section.anchors[::2], node.section.anchors[1::2], strict=True))
         told["chosen"] = [anchors[number] for number in node.section.mask]
     return told

@@ -74,6 +74,7 @@ def with_absent(items: list[pytest.Item], counts: dict[str, int], *, complete: b
 def absent_proof(sibling: pytest.Item, number: int) -> AbsentProof:
     """A case beside `sibling`, chosen by the same -m and -k."""
     name = function_of(sibling).rpartition("::")[2]
+    assert sibling.parent is not None
     proof: AbsentProof = AbsentProof.from_parent(sibling.parent, name=f"{name}[absent {number}]")
     proof.own_markers += [mark for mark in sibling.own_markers if mark.name not in ("parametrize", "skip")]
     return proof

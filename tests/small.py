@@ -36,6 +36,6 @@ def applied(text: str, *inputs: np.ndarray, dialect: str = "darknet") -> np.ndar
     node = last_node(text, dialect=dialect, image=inputs[0].shape[1:])
     module = node.section.module(*node.inputs).double().eval()
     with torch.no_grad():
-        out = module(*(torch.from_numpy(x) for x in inputs)).numpy()
+        out: np.ndarray = module(*(torch.from_numpy(x) for x in inputs)).numpy()
     assert out.shape[1:] == tuple(node.shape)
     return out

@@ -147,7 +147,7 @@ def plain_safetensors(monkeypatch: pytest.MonkeyPatch) -> None:
             numbers = torch.from_numpy(np.frombuffer(self.data[start:end]).copy())
             return numbers.reshape(self.head[name]["shape"])
 
-    torch_side.save = save  # type: ignore[attr-defined]
+    vars(torch_side)["save"] = save
     for name, part in {"torch": torch_side, "safe_open": Opened, "SafetensorError": ValueError}.items():
         setattr(package, name, part)
     monkeypatch.setitem(sys.modules, "safetensors", package)
@@ -224,7 +224,7 @@ def pickled_module(names: list[str], folder: Path, monkeypatch: pytest.MonkeyPat
     """A checkpoint with a whole module of a class that is not there when it is read."""
     place = ModuleType("models.yolo")
     kind = type("Model", (nn.Module,), {"__module__": "models.yolo"})
-    place.Model = kind  # type: ignore[attr-defined]
+    vars(place)["Model"] = kind
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "models", ModuleType("models"))
         patched.setitem(sys.modules, "models.yolo", place)

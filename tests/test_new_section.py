@@ -85,7 +85,7 @@ def test_the_section_is_parsed_by_both_of_its_names() -> None:
         assert section.type == "gainful"
         assert dict(section.values) == {"times": 2, "warmth": 4, "activation": "thrice"}
         with pytest.raises(TypeError):
-            section.values["times"] = 3  # type: ignore[index]
+            section.values["times"] = 3  # type: ignore[index]  # what must not work
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import golden
@@ -72,14 +72,14 @@ def yolor(*args: object, stdin: bytes | None = None) -> Result:
     return CliRunner().invoke(main, [str(arg) for arg in args], input=stdin)
 
 
-def detect(files: Files, *args: object, stdin: bytes | None = None) -> list[dict]:
+def detect(files: Files, *args: object, stdin: bytes | None = None) -> list[dict[str, Any]]:
     """The JSON lines of `yolor detect`, which must work."""
     result = yolor("detect", *files, *args, "--json", stdin=stdin)
     assert result.exit_code == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def close(some: list[dict], others: list[dict]) -> None:
+def close(some: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
     """Assert that two lists of JSON lines say the same, up to rounding in float32."""
     assert [line["source"] for line in some] == [line["source"] for line in others]
     for one, other in zip(some, others, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tiny_detector as tiny
@@ -38,11 +39,11 @@ def shapes(folder: Path, *, count: int = 20) -> Path:
     return write_shapes(folder / "shapes", ShapesOptions(count, (64, 64)))
 
 
-def options(folder: Path, data: Path, *, text: str | None = None, **more: object) -> TrainOptions:
+def options(folder: Path, data: Path, *, text: str | None = None, **more: Any) -> TrainOptions:
     """The options of a short run; the cfg is written into the folder."""
     cfg = folder / "small.cfg"
     cfg.write_text(text or yolor_text())
-    usual = {"epochs": 2, "batch_size": 4, "update_batch": 8, "workers": 0, "val_period": 0}
+    usual: dict[str, Any] = {"epochs": 2, "batch_size": 4, "update_batch": 8, "workers": 0, "val_period": 0}
     return TrainOptions(str(cfg), str(data), **{**usual, **more})
 
 

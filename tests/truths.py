@@ -7,7 +7,9 @@ import numpy as np
 from yolor_cfg.evaluate.ground_truth import GroundTruth
 
 
-def truth(boxes: Sequence[tuple], *, images: int = 1, classes: int = 2, size: int = 100) -> GroundTruth:
+def truth(
+    boxes: Sequence[tuple[float, ...]], *, images: int = 1, classes: int = 2, size: int = 100
+) -> GroundTruth:
     """boxes: image, class, left, top, width, height, and 1 at the end for a crowd."""
     rows = np.array([(*box, 0)[:7] for box in boxes], dtype=float).reshape(-1, 7)
     return GroundTruth(
@@ -24,7 +26,7 @@ def truth(boxes: Sequence[tuple], *, images: int = 1, classes: int = 2, size: in
     )
 
 
-def found(rows: Sequence[tuple]) -> np.ndarray:
+def found(rows: Sequence[tuple[float, ...]]) -> np.ndarray:
     """Detections from image, class, score, left, top, width, height."""
     return np.array([(row[0], *row[3:7], row[2], row[1]) for row in rows], dtype=float).reshape(-1, 7)
 

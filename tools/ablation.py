@@ -1,11 +1,11 @@
-"""Trains the networks of the YOLOR paper's ablations (arXiv 2105.04206, Tables 1 to 7) at small scale, with
-several seeds each, and writes what came out.
+"""Train the networks of the YOLOR paper's ablations (arXiv 2105.04206, Tables 1 to 7) at small scale, with
+several seeds each, and write the results.
 
     python tools/ablation.py [--variants iFA,mul-iPR] [--seeds 0,1,2] [--jobs 2] [--minutes 60]
 
-A run is a row of docs/ablation.csv, appended when it is done and skipped when it is there, so that a later
-call continues; rows of another recipe are told apart by their fingerprint. docs/ablation.md and .png are made
-from the rows at the end; `--report` makes them alone. The recipe stands in tools/ablation_recipe.py.
+Each finished run appends a row to docs/ablation.csv. Runs that have a row are skipped, so a later call
+continues; a fingerprint tells rows of different recipes apart. docs/ablation.md and .png are made
+from the rows at the end; `--report` makes nothing else. The recipe is in tools/ablation_recipe.py.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from ablation_recipe import (
 )
 from ablation_table import SCORES, RunRow, append_row, parse_row, read_rows
 
-from yolor_cfg.cli.options import to_command_error
+from yolor_cfg.cli.options import TextParam, to_command_error
 from yolor_cfg.errors import YolorError
 
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
-CACHE = 1.0  # gigabytes of decoded pictures; 600 of 320 px have 0.2
-PAUSE = 0.2  # seconds between two looks at the runs
-LOG_LINES = 6  # lines of a failed run's own words
+CACHE = 1.0  # gigabytes of decoded images; 600 of 320 px take 0.2
+PAUSE = 0.2  # seconds between two checks of the runs
+LOG_LINES = 6  # how many of a failed run's last lines are shown
 
 
 class Task(NamedTuple):
-    """A run as its process gets it, in plain values; `folder` keeps what `yolor train` leaves."""
+    """A run as passed to its process, in plain values; `folder` keeps what `yolor train` writes."""
 
     variant: str
     seed: int
@@ -70,33 +70,29 @@ class Task(NamedTuple):
         return Task(**{**values, "recipe": AblationRecipe(**values["recipe"])})
 
 
-class VariantNames(click.ParamType):
-    """Names of variants with commas between them; `all` are all of them."""
+class VariantNames(TextParam):
+    """Names of variants, separated by commas; `all` stands for every one."""
 
     name = "names"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value == "all":
+    def parse(self, text: str) -> tuple[str, ...]:
+        if text == "all":
             return tuple(dict.fromkeys([*DEFAULT_VARIANTS, *VARIANTS]))
-        for word in value.split(","):
+        for word in text.split(","):
             if find_variant(word) is None:
-                self.fail(f"no variant {word}; --list names all of them", param, ctx)
-        return tuple(dict.fromkeys(str(find_variant(word)) for word in value.split(",")))
+                raise ValueError(f"no variant {word}; --list names all of them")
+        return tuple(dict.fromkeys(str(find_variant(word)) for word in text.split(",")))
 
 
-class Seeds(click.ParamType):
-    """Whole numbers with commas between them."""
+class Seeds(TextParam):
+    """Whole numbers, separated by commas."""
 
     name = "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        if not all(word.isdecimal() for word in value.split(",")):
-            self.fail(f"{value!r} are no seeds: 0,1,2", param, ctx)
-        return tuple(dict.fromkeys(int(word) for word in value.split(",")))
+    def parse(self, text: str) -> tuple[int, ...]:
+        if not all(word.isdecimal() for word in text.split(",")):
+            raise ValueError(f"{text!r} are no seeds; write them as 0,1,2")
+        return tuple(dict.fromkeys(int(word) for word in text.split(",")))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,13 +100,13 @@ class Seeds(click.ParamType):
     "--variants",
     type=VariantNames(),
     default=DEFAULT_VARIANTS,
-    help="names with commas, or all; default: Tables 1, 2, 6, 7 and × iPR of Table 4",
+    help="names separated by commas, or all; default: Tables 1, 2, 6, 7 and × iPR of Table 4",
 )
-@click.option("--seeds", type=Seeds(), default="0,1,2", show_default=True, help="numbers with commas")
+@click.option("--seeds", type=Seeds(), default="0,1,2", show_default=True, help="numbers separated by commas")
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="runs side by side, each on one core"
 )
-@click.option("--minutes", type=click.FloatRange(0), help="begin no run after so many minutes")
+@click.option("--minutes", type=click.FloatRange(0), help="start no run after this many minutes")
 @click.option("--train-pictures", type=click.IntRange(1), default=RECIPE.train_pictures, show_default=True)
 @click.option("--test-pictures", type=click.IntRange(1), default=RECIPE.test_pictures, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=RECIPE.epochs, show_default=True)
@@ -126,13 +122,13 @@ class Seeds(click.ParamType):
     type=click.Path(path_type=Path),
     default=Path("runs/ablation"),
     show_default=True,
-    help="folder of the drawn pictures and of the runs",
+    help="folder for the drawn images and the runs",
 )
-@click.option("--list", "listed", is_flag=True, help="say which runs are there, and train nothing")
-@click.option("--report", is_flag=True, help="write document and chart anew, and train nothing")
+@click.option("--list", "listed", is_flag=True, help="list the runs and their results; train nothing")
+@click.option("--report", is_flag=True, help="rewrite the document and the chart; train nothing")
 @click.option("--task", hidden=True)
 def main(variants: tuple[str, ...], seeds: tuple[int, ...], task: str | None, **options: Any) -> None:
-    """Train what is missing and write the tables."""
+    """Train the missing runs and write the tables."""
     try:
         if task:
             click.echo(measure_task(Task.from_json(task)).line, nl=False)
@@ -156,7 +152,7 @@ def execute(runs: Sequence[AblationRun], options: dict[str, Any]) -> None:
 
 
 def report(out: Path, recipe: AblationRecipe) -> None:
-    """Document and chart from the rows that are there."""
+    """Write the document and the chart from the rows of the file."""
     from ablation_report import save_report, select_results
 
     from yolor_cfg.report.figures import NO_CHARTS, can_draw
@@ -167,7 +163,7 @@ def report(out: Path, recipe: AblationRecipe) -> None:
 
 
 def run_lines(runs: Sequence[AblationRun], rows: Sequence[RunRow], recipe: AblationRecipe) -> Iterator[str]:
-    """A line for each run: its name, the paper's, the seed, and the AP if it is there."""
+    """A line for each run: its name, the paper's name, the seed, and the AP where it is known."""
     there = {row.run_key: row.AP for row in rows}
     prints = fingerprints({run.variant for run in runs}, recipe)
     for run in runs:
@@ -189,8 +185,8 @@ def missing_runs(
 
 
 def train_missing(runs: Sequence[AblationRun], recipe: AblationRecipe, *, options: dict[str, Any]) -> int:
-    """Do what is missing, some runs at a time; the number of those that failed. When interrupted, the runs in
-    progress end and leave no row."""
+    """Train the missing runs, several at a time, and return how many failed. When interrupted, the runs in
+    progress stop and leave no row."""
     table, work = options["out"] / "ablation.csv", options["work"]
     todo = missing_runs(runs, read_rows(table), recipe)
     click.echo(f"{len(runs) - len(todo)} of {len(runs)} runs are there", err=True)
@@ -210,7 +206,7 @@ def train_missing(runs: Sequence[AblationRun], recipe: AblationRecipe, *, option
 
 
 def run_tasks(tasks: Sequence[Task], table: Path, *, jobs: int, end: float) -> int:
-    """Run the tasks, `jobs` at a time, beginning none after `end`; the number of those that failed."""
+    """Run the tasks, `jobs` at a time, starting none after `end`; return how many failed."""
     waiting, failed = list(tasks), 0
     active: dict[subprocess.Popen[str], Task] = {}
     try:
@@ -230,7 +226,7 @@ def run_tasks(tasks: Sequence[Task], table: Path, *, jobs: int, end: float) -> i
 
 
 def start_task(task: Task) -> subprocess.Popen[str]:
-    """Its process, on one core: runs side by side do not disturb one another."""
+    """Its process, on one core, so that parallel runs do not disturb one another."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--task", task.text]
     log = log_path(task)
@@ -240,17 +236,17 @@ def start_task(task: Task) -> subprocess.Popen[str]:
 
 
 def log_path(task: Task) -> Path:
-    """Where the run says how it goes."""
+    """The run's log file."""
     return Path(task.folder) / f"{task_name(task)}.log"
 
 
 def task_name(task: Task) -> str:
-    """A file name for this run and no other."""
+    """A file name of this run alone."""
     return f"{task.variant.replace('/', '_')}-s{task.seed}-{fingerprint(task.variant, task.recipe)}"
 
 
 def finish_task(process: subprocess.Popen[str], task: Task, table: Path) -> bool:
-    """Whether the run went well; then its row is in the table."""
+    """Whether the run succeeded; its row is then in the table."""
     line, _ = process.communicate()
     if process.returncode:
         words = log_path(task).read_text(encoding="utf-8").splitlines()[-LOG_LINES:]

@@ -1,7 +1,7 @@
-"""What `tools/ablation.py` trains: the recipe that all runs share, and the networks that are compared.
+"""What `tools/ablation.py` trains: the recipe shared by all runs, and the networks compared.
 
-A run is a variant and a seed. Whatever its fingerprint holds defines it; two runs of one seed and recipe see
-the same pictures in the same order with the same random numbers, and start with the same weights up to the
+A run is a variant and a seed. Its fingerprint covers all that defines it; two runs of one seed and recipe see
+the same images in the same order with the same random numbers, and start with the same weights up to the
 neck, since implicit knowledge stands behind it.
 """
 
@@ -23,7 +23,7 @@ from yolor_cfg.networks.paper import FAST, TABLES, Ablation, ablation_text
 NETWORK = "yolor_micro"
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
 EPOCHS, BATCH = 10, 8
-# Width, height in pixels of the 128 px input, found with the cfg and the pictures that a run leaves in
+# Width, height in pixels of the 128 px input, found with the cfg and the images that a run leaves in
 # runs/ablation by: yolor anchors CFG --data SHAPES.data
 ANCHORS = "12,12, 15,15, 19,19, 23,23, 34,21, 30,30, 26,40, 39,39, 48,48"
 
@@ -31,10 +31,10 @@ ANCHORS = "12,12, 15,15, 19,19, 23,23, 34,21, 30,30, 26,40, 39,39, 48,48"
 class AblationRecipe(NamedTuple):
     """All that is the same in every run.
 
-    Pictures are drawn with `picture` pixels a side and trained and tested with `size`: the areas that COCO
-    calls small, medium and large are those of the drawn pictures, which have all three. `objects` is one of
-    the shapes' KINDS. `hyp` are numbers of YOLOR's recipe that are not as in scratch1280; `val_every` is how
-    many epochs lie between two tests.
+    Images are drawn `picture` pixels wide and high, and resized to `size` for training and testing: what COCO
+    calls small, medium and large is measured in the drawn images, which have all three. `objects` is one of
+    the shapes' KINDS. `hyp` lists the numbers of YOLOR's recipe that differ from scratch1280; `val_every` is
+    the number of epochs between two tests.
     """
 
     train_pictures: int = TRAIN_IMAGES
@@ -68,7 +68,7 @@ class AblationRecipe(NamedTuple):
 
 RECIPE = AblationRecipe()
 ADJUSTABLE = ("train_pictures", "test_pictures", "epochs")
-"""What the command line may say otherwise."""
+"""What the command line may change."""
 
 
 class AblationRun(NamedTuple):
@@ -79,7 +79,7 @@ class AblationRun(NamedTuple):
 
 
 def _variants() -> dict[str, list[str]]:
-    """Each network once, by its first place in the paper, with all of its places. Those of other bases are
+    """Each network once, under its first place in the paper, with all of its places. Those on other bases are
     left out: Table 3, whose second tasks are not detection, and Table 7's second pair."""
     found: dict[Ablation, list[str]] = {}
     for table, rows in TABLES.items():
@@ -135,7 +135,7 @@ def ablation_graph(variant: str, recipe: AblationRecipe) -> Graph:
 
 
 def fingerprint(variant: str, recipe: AblationRecipe) -> str:
-    """Ten digits that differ when anything of the recipe or of the network does; comments do not count."""
+    """Ten digits that change with anything in the recipe or the network, comments aside."""
     document = parse(cfg_text(variant, recipe))
     sections = [
         [raw.name, [[line.key, line.value] for line in raw.entries]]
@@ -146,7 +146,7 @@ def fingerprint(variant: str, recipe: AblationRecipe) -> str:
 
 
 def fingerprints(variants: Iterable[str], recipe: AblationRecipe) -> dict[str, str]:
-    """Of each of these variants."""
+    """The fingerprint of each of these variants."""
     return {variant: fingerprint(variant, recipe) for variant in variants}
 
 
@@ -156,17 +156,17 @@ def recipe_dict(recipe: AblationRecipe) -> dict[str, Any]:
 
 
 def plan_runs(variants: tuple[str, ...], seeds: tuple[int, ...]) -> list[AblationRun]:
-    """Seed by seed, so that what is there at any time can be compared."""
+    """Seed by seed, so that the runs finished at any time can be compared."""
     return [AblationRun(variant, seed) for seed, variant in product(seeds, variants)]
 
 
 def prepare_data(recipe: AblationRecipe, work: Path) -> Path:
-    """The .data file of the recipe's pictures, drawn when they are asked for the first time."""
+    """The .data file of the recipe's images, which are drawn on the first call."""
     from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 
     trained, tested, side = recipe.train_pictures, recipe.test_pictures, recipe.picture
     folder = work / f"shapes-{recipe.objects}-{trained}-{tested}-{side}px-{recipe.data_seed}"
-    description = folder / "shapes.data"  # written last, so where it is all the rest is
+    description = folder / "shapes.data"  # written last: where it exists, everything else does
     if not description.exists():
         wanted = ShapesOptions(trained + tested, (side, side), KINDS[recipe.objects], tested)
         write_shapes(folder, wanted, seed=recipe.data_seed)

@@ -70,7 +70,7 @@ LINES = {BASELINE: RED, IMPLICIT: BLUE}
 
 
 class AblationResults(NamedTuple):
-    """The rows of each variant that was run with this recipe, and how many rows have another one."""
+    """The rows of each variant run with this recipe, and how many rows have another recipe."""
 
     recipe: AblationRecipe
     rows: dict[str, list[RunRow]]
@@ -83,7 +83,7 @@ class AblationResults(NamedTuple):
 
     @property
     def differences(self) -> dict[str, SeedMean]:
-        """Of each other variant that was run: AP - baseline."""
+        """AP - baseline of every other variant that was run."""
         return {
             key: difference(rows, self.baseline_rows) for key, rows in self.rows.items() if key != BASELINE
         }
@@ -122,7 +122,7 @@ def report_lines(results: AblationResults) -> Iterator[str]:
 
 
 def report_command(recipe: AblationRecipe) -> str:
-    """How runs of this recipe are made, with the options that are not the usual ones."""
+    """The command that makes runs of this recipe, with the options that are not the defaults."""
     words = {
         name: getattr(recipe, name) for name in ADJUSTABLE if getattr(recipe, name) != getattr(RECIPE, name)
     }
@@ -131,18 +131,18 @@ def report_command(recipe: AblationRecipe) -> str:
 
 
 def _method_text(recipe: AblationRecipe) -> str:
-    """What is compared and how, for a recipe."""
+    """What is compared, and how, with this recipe."""
     side = f"{recipe.size} x {recipe.size}"
     return "\n\n".join(
         fill(text, WIDTH)
         for text in (
             f"The network is {NETWORK} without implicit knowledge (baseline), and with what a row of the"
             f' YOLOR paper\'s ablations says, at {side} pixels. It learns the drawn data set "shapes" from'
-            f" nothing: {recipe.train_pictures} pictures, {recipe.epochs} epochs. Tested are the averaged"
-            f" weights after the last epoch on {recipe.test_pictures} other pictures; no epoch is chosen by"
-            f" its AP. APS, APM and APL are by COCO's areas in pictures of {recipe.picture} pixels.",
+            f" nothing: {recipe.train_pictures} images, {recipe.epochs} epochs. Tested are the averaged"
+            f" weights after the last epoch on {recipe.test_pictures} other images; no epoch is chosen by"
+            f" its AP. APS, APM and APL are by COCO's areas in images of {recipe.picture} pixels.",
             "Figures are percent, mean ± standard deviation over n seeds. Runs of one seed have the same"
-            " pictures in the same order, the same augmentation, and the same first weights up to the neck."
+            " images in the same order, the same augmentation, and the same first weights up to the neck."
             " So `AP − baseline` is the mean of the differences between runs of one seed, ± its standard"
             f" error. The verdict is `{BETTER}` or `{WORSE}` where 0 lies outside the 95 % interval of"
             f" Student's t for these n differences (4.3 standard errors for n = 3), else"
@@ -152,7 +152,7 @@ def _method_text(recipe: AblationRecipe) -> str:
 
 
 def summary(results: AblationResults) -> str:
-    """How many variants came out how, and the one with the highest mean."""
+    """How many variants are better, worse or neither, and the one with the highest mean."""
     found = results.differences
     judged = {key: mean for key, mean in found.items() if mean.seeds > 1}
     if not judged:
@@ -168,7 +168,7 @@ def summary(results: AblationResults) -> str:
 
 
 def _paper_table(title: str, table: str, results: AblationResults) -> Iterator[str]:
-    """A table of the paper with the rows that were run; nothing where that is the baseline alone."""
+    """A table of the paper with the rows that were run; nothing if only the baseline was."""
     places = [
         (variant, place)
         for place in (f"{table}/{row}" for row in TABLES[table])
@@ -196,7 +196,7 @@ def _baseline_cells(variant: str, results: AblationResults) -> tuple[str, str]:
 
 
 def _costs(results: AblationResults) -> Iterator[str]:
-    """Table 7: what the knowledge costs, of every variant that was run."""
+    """Table 7: what implicit knowledge costs in every variant that was run."""
     yield from ("", "## Table 7: with and without implicit knowledge", "")
     yield "MFLOPs are counted as the paper counts them."
     yield from ("", *_header(("model", "AP", "AP − baseline", "verdict", "parameters", "MFLOPs")))
@@ -236,14 +236,14 @@ def _remarks(results: AblationResults) -> Iterator[str]:
 
 
 def mean_text(mean: SeedMean) -> str:
-    """`47.8 ± 0.3`; a dash where there is nothing."""
+    """`47.8 ± 0.3`; a dash where there is no figure."""
     if not mean.seeds:
         return "–"
     return f"{mean.mean:.1f}" + ("" if math.isnan(mean.std) else f" ± {mean.std:.1f}")
 
 
 def difference_text(mean: SeedMean) -> str:
-    """`+0.42 ± 0.15`, the second its standard error."""
+    """`+0.42 ± 0.15`: the difference and its standard error."""
     if not mean.seeds:
         return "–"
     return f"{mean.mean:+.2f}" + ("" if math.isnan(mean.error) else f" ± {mean.error:.2f}")

@@ -1,7 +1,7 @@
-"""The rows of `tools/ablation.py`'s runs, and what they say: means, spreads, differences, the document.
+"""The rows of `tools/ablation.py`'s runs and the statistics over them: means, spreads, differences.
 
-Legend: n seeds. Figures are fractions in the file and percent in the document; NaN is a figure that is not
-there, such as the AP of large objects where the pictures have none.
+Legend: n seeds. Figures are fractions in the file and percent in the document; NaN is a missing
+figure, such as the AP of large objects where the images have none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from yolor_cfg.files import replace_file
 
 SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 ABSENT = -1.0
-"""What COCO's tools say where the truth has no such boxes."""
+"""What COCO's tools report where the ground truth has no such boxes."""
 REMEDY = "remove the line: its run is then done again"
 # Two-sided 95 % points of Student's t for 1, 2 ... degrees of freedom; the last for more, which is strict.
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -47,12 +47,12 @@ class RunRow(NamedTuple):
 
     @property
     def run_key(self) -> tuple[str, int, str]:
-        """What makes it one run and no other."""
+        """What identifies the run."""
         return self.variant, self.seed, self.fingerprint
 
     @property
     def line(self) -> str:
-        """As it stands in the file."""
+        """The row as written in the file."""
         return ",".join(map(_format_cell, self)) + "\n"
 
 
@@ -94,8 +94,8 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def read_rows(path: Path) -> list[RunRow]:
-    """All rows of the file, none where it is not there yet. Raises DataError for a line that is no whole row
-    and for a run that stands there twice."""
+    """All rows of the file; none if it does not exist yet. Raises DataError for a line that is no whole row
+    and for a run that occurs twice."""
     if not path.exists():
         return []
     header, *lines = path.read_text(encoding="utf-8").split("\n")
@@ -126,7 +126,7 @@ def read_rows(path: Path) -> list[RunRow]:
 
 
 def parse_row(line: str, path: str = "", number: int = 0) -> RunRow:
-    """The row of a line without its end; raises DataError for what is no whole row."""
+    """The row of a line without its line end; raises DataError if it is not a whole row."""
     cells = line.split(",")
     if len(cells) != len(RunRow._fields):
         raise DataError(
@@ -164,8 +164,8 @@ def _parse_value(name: str, cell: str, *, path: str, number: int) -> Any:
 
 
 def append_row(path: Path, row: RunRow) -> bool:
-    """Put the row at the end of the file, whole or not at all; False where its run is there already. Several
-    programs may do so at a time."""
+    """Append the row to the file, whole or not at all; False if its run is there already. Several programs
+    may do so at the same time."""
     with _lock_folder(path.parent):
         if row.run_key in [there.run_key for there in read_rows(path)]:
             return False
@@ -177,7 +177,7 @@ def append_row(path: Path, row: RunRow) -> bool:
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Nobody else is in here for the same folder; the lock goes with the program that holds it."""
+    """Keep other programs out of this folder; the lock ends with the program that holds it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -200,7 +200,7 @@ class SeedMean(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Of a mean of differences: whether 0 lies outside the 95 % interval of Student's t."""
+        """Whether 0 lies outside the 95 % interval of Student's t around a mean of differences."""
         if self.seeds < 2:
             return UNKNOWN
         reach = T95[min(self.seeds - 1, len(T95)) - 1] * self.error
@@ -210,26 +210,26 @@ class SeedMean(NamedTuple):
 
 
 def compute_mean(values: Sequence[float]) -> SeedMean:
-    """Of the numbers that are there."""
+    """The mean and spread of the numbers that are not NaN."""
     there = [value for value in values if not math.isnan(value)]
     spread = statistics.stdev(there) if len(there) > 1 else math.nan
     return SeedMean(statistics.fmean(there) if there else math.nan, spread, len(there))
 
 
 def score_percent(row: RunRow, name: str) -> float:
-    """A figure in percent, NaN where it is not there."""
+    """A figure in percent; NaN where it is missing."""
     value = getattr(row, name)
     return math.nan if value == ABSENT else 100 * value
 
 
 def difference(rows: Sequence[RunRow], base: Sequence[RunRow], name: str = "AP") -> SeedMean:
-    """How much higher a figure is than that of the baseline with the same seed, in points of percent."""
+    """How much higher a figure is than the baseline's with the same seed, in percentage points."""
     before = {row.seed: score_percent(row, name) for row in base}
     return compute_mean([score_percent(row, name) - before[row.seed] for row in rows if row.seed in before])
 
 
 def means_by_epoch(rows: Sequence[RunRow]) -> list[tuple[int, float]]:
-    """The mean AP in percent after each epoch, from 1, that was tested in every run; rows of one recipe."""
+    """The mean AP in percent by epoch, counted from 1, where every run was tested; rows of one recipe."""
     columns = zip(*(row.AP_by_epoch for row in rows), strict=True)
     means = [(number, 100 * statistics.fmean(column)) for number, column in enumerate(columns, start=1)]
     return [(number, mean) for number, mean in means if not math.isnan(mean)]

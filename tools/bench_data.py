@@ -1,10 +1,10 @@
-"""How long the labels of a large data set take to be read and checked, and the memory that it takes.
+"""Measure how long it takes to read and check the labels of a large data set, and how much memory.
 
     python tools/bench_data.py [--count 100000]
 
-The data set is generated in a temporary folder: text labels of COCO's usual number of boxes, and pictures
-that are whole to the reader of sizes but hold a few bytes. It is opened twice in fresh processes, the second
-time with the remembered sizes. Exit code 1 when the first takes 60 s or more, or either 500 MB or more.
+The data set is generated in a temporary folder: text labels with COCO's usual number of boxes, and images
+of a few bytes that look whole to the reader of sizes. It is opened twice in fresh processes, the second
+time with the cached sizes. Exit code 1 when the first takes 60 s or more, or either 500 MB or more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TAIL = b"\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--count", default=100_000, show_default=True, help="pictures")
+@click.option("--count", default=100_000, show_default=True, help="number of images")
 @click.option("--measure", type=click.Path(exists=True), hidden=True)
 def main(count: int, measure: str | None) -> None:
     """Print seconds and peak memory of both scans as JSON."""
@@ -48,7 +48,7 @@ def main(count: int, measure: str | None) -> None:
 
 
 def generate(folder: Path, count: int) -> Path:
-    """The .data file of `count` pictures."""
+    """The .data file of `count` images."""
     rng = np.random.default_rng(0)
     for name in ("images", "labels"):
         (folder / name).mkdir()
@@ -77,13 +77,14 @@ def label_text(rng: np.random.Generator, boxes: int) -> str:
 
 
 def run_scan(description: Path) -> dict[str, float]:
-    """What a fresh process measures, so that the memory is that of the scan and its imports."""
+    """What a fresh process measures: its memory is that of the scan and its imports."""
     command = [sys.executable, __file__, "--measure", str(description)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    measured: dict[str, float] = json.loads(subprocess.check_output(command, text=True))
+    return measured
 
 
 def scan(description: str) -> dict[str, float]:
-    """Seconds and peak resident memory (MB) of opening the data set, with what it held."""
+    """Seconds and peak resident memory (MB) of opening the data set, and what it contained."""
     from yolor_cfg.data.sources import open_data
 
     started = time.perf_counter()
@@ -95,7 +96,7 @@ def scan(description: str) -> dict[str, float]:
     return {
         "seconds": round(seconds, 2),
         "megabytes": round(megabytes),
-        "pictures": len(data.samples),
+        "images": len(data.samples),
         "boxes": boxes,
     }
 

@@ -1,10 +1,10 @@
-"""Time of a folded YOLOR network over that of its baseline without implicit knowledge: none is lost.
+"""Compare the time of a folded YOLOR network with that of its baseline without implicit knowledge.
 
     python tools/bench_fold.py [--img-size 320] [--pairs 30] [--threads 2]
 
-Both networks are folded and run in turn, one pass each, so that whatever else the machine does meets both. Of
-each pair the ratio is taken; printed are the median of the ratios and the quartiles around it, and the median
-of both networks unfolded. The paper's tables count 1.01 to 1.02 for implicit knowledge.
+Both networks are folded and run in turn, one pass each, so that other load on the machine affects both. The
+ratio is taken for each pair; the median and the quartiles of the ratios are printed, and the median for both
+networks unfolded. The paper's tables count 1.01 to 1.02 for implicit knowledge.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FoldTiming(NamedTuple):
 @click.option("--threads", default=2, show_default=True, help="threads of torch")
 @click.argument("names", nargs=-1)
 def main(size: int, count: int, threads: int, names: tuple[str, ...]) -> None:
-    """Print a line for each of the networks NAMES (default: all of the table)."""
+    """Print a line for each of the networks NAMES (default: all in the table)."""
     import torch
 
     from yolor_cfg.rewrite.fold import fold
@@ -72,7 +72,7 @@ def main(size: int, count: int, threads: int, names: tuple[str, ...]) -> None:
 
 
 def _compare_networks(networks: list[Network], *, size: int, count: int) -> FoldTiming:
-    """Both networks in turn, `count` times after two passes to warm up; which is first alternates."""
+    """Both networks in turn, `count` times after two passes to warm up; the first of a pair alternates."""
     import torch
 
     image = torch.rand(1, 3, size, size)
@@ -90,7 +90,7 @@ def _compare_networks(networks: list[Network], *, size: int, count: int) -> Fold
 
 
 def _cfg_texts(name: str, baseline: str) -> list[str]:
-    """The cfgs of the network and of its baseline; without one, of itself without implicit knowledge."""
+    """The cfgs of the network and its baseline; if it has none, of the network without implicit knowledge."""
     row = family.NETWORKS[name]._replace(implicit=False)
     other = (CFG / f"{baseline}.cfg").read_text() if baseline else family.cfg_text(name, row)
     return [(CFG / f"{name}.cfg").read_text(), other]

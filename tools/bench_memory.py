@@ -1,13 +1,13 @@
-"""Real peak memory of one forward pass on the CPU against the figure of `yolor info --memory`.
+"""Compare the real peak memory of one forward pass on the CPU with the figure of `yolor info --memory`.
 
     python tools/bench_memory.py CFG [--img-size 608] [--dialect D]
 
-Measured is the rise of the resident set (Linux: VmHWM, reset before the pass) in a fresh process, from the
-moment when the network is built and a tiny image has gone through it: what the system really gives, with
+This measures the rise of the resident set (Linux: VmHWM, reset before the pass) in a fresh process, once the
+network is built and a tiny image has gone through it: what the system really provides, including
 what operators allocate for themselves (oneDNN's reordered copies), which a sum over tensors would miss.
-glibc keeps freed blocks, up to 64 MiB of them, for later, whatever the network does; so the figure that
-counts is taken with MALLOC_MMAP_THRESHOLD_ set, which gives freed tensors back at once, and the other one is
-printed beside it. Exit code 1 when the first is more than 1.3 x the figure.
+glibc keeps up to 64 MiB of freed blocks for later, whatever the network does; so the figure that counts is
+taken with MALLOC_MMAP_THRESHOLD_ set, which returns freed tensors at once, and the other is printed beside
+it. Exit code 1 when the first is more than 1.3 x the figure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NO_CACHE_ENV = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
 @click.argument("cfg", type=click.Path(exists=True))
 @click.option("--img-size", "size", type=SizeParam(), help="N or HxW; default: the cfg's own")
 @dialect_option
-@click.option("--runs", default=3, show_default=True, help="processes; the median counts")
+@click.option("--runs", default=3, show_default=True, help="number of processes; the median counts")
 def main(cfg: str, size: int | tuple[int, int] | None, dialect: str | None, runs: int) -> None:
     """Print both figures and their ratio for one image, float32, without gradients."""
     from yolor_cfg.count import peak_activation
@@ -57,7 +57,7 @@ def main(cfg: str, size: int | tuple[int, int] | None, dialect: str | None, runs
 
 
 def _measure_rise(asked: str, env: dict[str, str]) -> int:
-    """Bytes by which the resident set of a fresh process rises."""
+    """By how many bytes the resident set of a fresh process rises."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     code = "import sys, bench_memory; bench_memory.measure(sys.argv[1])"
     done = subprocess.run(
@@ -89,12 +89,12 @@ def measure(asked: str) -> None:
 
 
 def _smallest_size(sides: tuple[int, ...], stride: int) -> list[int]:
-    """The smallest image that the network takes: one cell of its coarsest map each way."""
+    """The smallest image that the network takes: one cell of its coarsest map in each direction."""
     return [min(side, stride) for side in sides]
 
 
 def _resident_bytes() -> int:
-    """Bytes resident now, freed memory given back first; the high-water mark starts anew from here."""
+    """Bytes resident now, after freed memory is returned; resets the high-water mark."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")

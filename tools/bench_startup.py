@@ -1,8 +1,8 @@
-"""How long the command takes to start and a network to be filled, against torch and numpy.
+"""Measure how long the command takes to start and a network to fill, against torch and numpy.
 
     python tools/bench_startup.py [--runs 7]
 
-Every time is that of a whole process, or taken inside a fresh one; the two sides of a row run in turn
+Each time is that of a whole process or is taken inside a fresh one; the two sides of a row run in turn
 (A B A B), and the ratio is the median over the pairs. Exit code 1 when a ratio is above its limit.
 """
 
@@ -41,14 +41,14 @@ class Comparison(NamedTuple):
 
     @property
     def is_met(self) -> bool:
-        """True when the ratio keeps the limit."""
+        """True if the ratio is within the limit."""
         return self.ratio <= self.limit
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--runs", default=7, show_default=True, help="pairs of runs for each row")
 def main(runs: int) -> None:
-    """Measure, print a table, exit 1 on a miss."""
+    """Measure, print a table, and exit with 1 if a limit is missed."""
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_measure_startup(Path(folder), runs), *_measure_filling(Path(folder), runs)]
     click.echo(f"{'':58}{'ours':>9}{'against':>9}{'':5}{'ratio':>6}  limit")
@@ -157,9 +157,9 @@ def _run_child(call: Sequence[str]) -> dict[str, float]:
 
 
 def fill(cfg: str, weights: str, kind: str) -> None:
-    """Fill the built network, touch every page; print seconds and by how many bytes the resident set rose.
+    """Fill the built network and touch every page; print seconds and by how many bytes the resident set rose.
 
-    `untouched` memory is allocated and not yet written: the system has to find its pages while it is filled.
+    `untouched` memory is allocated but not yet written: the system must supply its pages during the fill.
     """
     import torch
 
@@ -179,7 +179,7 @@ def fill(cfg: str, weights: str, kind: str) -> None:
 
 
 def fromfile(cfg: str, weights: str, kind: str) -> None:
-    """The same file by np.fromfile, every page touched."""
+    """Read the same file with np.fromfile and touch every page."""
     import numpy as np
 
     before = _resident_bytes()
@@ -194,7 +194,7 @@ def _print_result(seconds: float, before: int, touched: float) -> None:
 
 
 def _resident_bytes() -> int:
-    """Bytes resident now; the high-water mark starts anew from here (Linux)."""
+    """Bytes resident now; resets the high-water mark (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
@@ -204,7 +204,7 @@ def _peak_resident_bytes() -> int:
 
 
 def _status(name: str) -> int:
-    """A field of /proc/self/status in bytes."""
+    """A field of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 

@@ -1,14 +1,14 @@
-"""Images per second of our training loop over those of a plain one: eager, fp32, NCHW, without our measures.
+"""Compare the images per second of our training loop with those of a plain one: eager, fp32, NCHW.
 
     python tools/bench_train.py [--cfg yolor_nano] [--img-size 256x320] [--batch-size 16] [--precision fp32]
 
-Both loops (tools/bench_train_loops.py) train the same network on the same drawn pictures, in processes of
-their own, for what one of them asks of the allocator must not serve the other. They run in turn, some steps
-each, which is first alternates, and of each pair the ratio is taken; printed are its median and quartiles.
-The first steps of a turn do not count: our loader has worked ahead while the other loop ran. A long run of a
-small network shows whether memory grows. Exit code 1 when a bound is missed: 1.3 times as fast in fp32, and
-2.2 times in bf16 where the processor computes with it; less than a tenth of a step spent waiting for
-pictures; no more than 8 MiB of growth.
+Both loops (tools/bench_train_loops.py) train the same network on the same drawn images, each in a process of
+its own, so that one does not profit from the other's allocator settings. They take turns of a few steps, the
+first of a pair alternates, and the ratio is taken for each pair; its median and quartiles are printed.
+The first steps of a turn do not count, since our loader worked ahead while the other loop ran. A long run of
+a small network shows whether memory grows. Exit code 1 when a bound is missed: 1.3 times as fast in fp32, and
+2.2 times in bf16 where the processor has instructions for it; less than a tenth of a step spent waiting for
+images; no more than 8 MiB of growth.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SMALL = ("yolor_micro", (64, 64), 4)
 # x86 names it in two flags, Arm in one.
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 ALLOCATOR = ("MALLOC_", "GLIBC_TUNABLES")
-"""What names of variables begin with that would change the allocator of both."""
+"""Prefixes of environment variables that would change the allocator of both."""
 
 
 class Case(NamedTuple):
@@ -54,19 +54,19 @@ class Case(NamedTuple):
 
 
 class TurnPair(NamedTuple):
-    """The steps of two turns that followed each other."""
+    """The steps of two consecutive turns."""
 
     ours: list[StepStats]
     plain: list[StepStats]
 
     @property
     def ratio(self) -> float:
-        """How many times as fast ours is."""
+        """How many times faster ours is."""
         return seconds(self.plain) / seconds(self.ours)
 
 
 class SpeedSummary(NamedTuple):
-    """Images per second of both, the ratio with its quartiles, and the part of our steps spent waiting."""
+    """Images per second of both, the ratio with its quartiles, and the share of our steps spent waiting."""
 
     ours: float
     plain: float
@@ -135,7 +135,7 @@ def main(
 
 
 def can_compute_bf16(processor: str) -> bool:
-    """Whether the text of /proc/cpuinfo names instructions for bf16."""
+    """Whether this text of /proc/cpuinfo names instructions for bf16."""
     return not BF16_FLAGS.isdisjoint(processor.split())
 
 
@@ -145,7 +145,7 @@ def _cpu_info() -> str:
 
 
 def seconds(steps: Sequence[StepStats]) -> float:
-    """What the steps took that count."""
+    """What the steps that count took."""
     return sum(step.seconds for step in steps[WARMUP_STEPS:])
 
 
@@ -174,18 +174,19 @@ def summarize(pairs: Sequence[TurnPair], batch_size: int) -> SpeedSummary:
     )
     steps = [step for pair in pairs for step in pair.ours[WARMUP_STEPS:]]
     waiting = sum(step.wait_seconds for step in steps) / sum(step.seconds for step in steps)
-    return SpeedSummary(ours, plain, *statistics.quantiles([pair.ratio for pair in pairs], n=4), waiting)
+    below, ratio, above = statistics.quantiles([pair.ratio for pair in pairs], n=4)
+    return SpeedSummary(ours, plain, below, ratio, above, waiting)
 
 
 def faults(row: SpeedSummary, bound: float | None) -> list[str]:
-    """The bounds that a row misses; None: its speed is not judged."""
+    """The bounds that a row misses; with None its speed is not judged."""
     slow = [f"{row.ratio:.2f} times as fast, not {bound}"] if bound and row.ratio < bound else []
     late = [f"{row.wait_share:.0%} of a step spent waiting"] if row.wait_share >= MOST_WAITING else []
     return slow + late
 
 
 def growth(resident: Sequence[float]) -> float:
-    """By how much memory grows from the end of the first quarter on, along the line that fits best."""
+    """By how much memory grows after the first quarter, along the best-fitting line."""
     later = resident[len(resident) // 4 :]
     return statistics.linear_regression(range(len(later)), later).slope * (len(later) - 1)
 
@@ -202,7 +203,7 @@ class Loop:
         self.process = process
 
     def turn(self, steps: int) -> list[StepStats]:
-        """Let it go on for so many steps."""
+        """Let it run for this many steps."""
         from bench_train_loops import StepStats
 
         assert self.process.stdin and self.process.stdout
@@ -210,7 +211,7 @@ class Loop:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise click.ClickException("a loop ended before its time")
+            raise click.ClickException("a loop ended too early")
         return [StepStats(*values) for values in json.loads(line)]
 
 
@@ -228,7 +229,7 @@ def _start_loop(name: str, said: dict[str, object]) -> Iterator[Loop]:
 
 @contextmanager
 def _prepare_options(case: Case) -> Iterator[dict[str, object]]:
-    """What `yolor train` would be told, with a cfg and pictures that are there as long as they are needed."""
+    """The options of `yolor train`, with a cfg and images that exist for as long as they are needed."""
     from yolor_cfg.data.shapes import NAMES
     from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 

@@ -1,10 +1,9 @@
 """The two loops that tools/bench_train.py compares, each in a process of its own, a turn of steps at a time.
 
 `run_yolor_loop` is the loop of `yolor train`. `run_plain_loop` is what one would write without our measures:
-values [N, C, H, W]
-as torch makes them, float32, torch's usual settings, an optimizer and a running average that go from tensor
-to tensor, and pictures prepared before each step by the thread that computes. Network, first weights,
-pictures, their random numbers and the loss are the same.
+values [N, C, H, W] in torch's default layout, float32, torch's default settings, an optimizer and an EMA that
+go tensor by tensor, and images prepared before each step by the computing thread. Network, first weights,
+images, random numbers and the loss are the same.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ MIB = 2**20
 
 
 class StepStats(NamedTuple):
-    """Seconds of a step, those of them spent waiting for pictures, loss of an image, MiB then resident."""
+    """Seconds of a step, seconds of it spent waiting for images, loss per image, MiB resident afterwards."""
 
     seconds: float
     wait_seconds: float
@@ -48,11 +47,11 @@ class StepStats(NamedTuple):
 
 
 class NoMoreTurns(Exception):
-    """There is no turn any more."""
+    """No turns are left."""
 
 
 class Pace:
-    """Lets a loop go on for a turn of so many steps, and tells what they took, again and again."""
+    """Let a loop run turn by turn, each of a given number of steps, and report what they took."""
 
     def __init__(self, turns: Iterator[int], tell: Callable[[list[StepStats]], None]) -> None:
         self.turns, self.tell = turns, tell
@@ -60,14 +59,14 @@ class Pace:
         self.left, self.wait_seconds, self.last = 0, 0.0, 0.0
 
     def wait(self) -> None:
-        """Until the next turn begins; Over where there is none."""
+        """Wait for the next turn; raises Over when none is left."""
         self.steps, self.left = [], next(self.turns, 0)
         if not self.left:
             raise NoMoreTurns
         self.wait_seconds, self.last = 0.0, time.perf_counter()
 
     def end_step(self, loss: float) -> None:
-        """At the end of each step; after the last one of a turn it waits."""
+        """Called at the end of each step; waits after the last one of a turn."""
         now = time.perf_counter()
         self.steps.append(StepStats(now - self.last, self.wait_seconds, loss, resident_mib()))
         self.wait_seconds, self.last, self.left = 0.0, now, self.left - 1
@@ -76,7 +75,7 @@ class Pace:
             self.wait()
 
     def time_batches(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches; what is waited for them counts."""
+        """The batches; the time spent waiting for them is counted."""
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
@@ -87,7 +86,7 @@ class Pace:
 
 
 def resident_mib() -> float:
-    """MiB of this process that are in memory (Linux)."""
+    """MiB of this process in memory (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
@@ -104,7 +103,7 @@ class TimedLoader(NamedTuple):
 
 
 class TimingCallback(NamedTuple):
-    """Looks on at our loop and keeps nothing."""
+    """Watch our loop and keep nothing."""
 
     pace: Pace
     is_stop_requested: bool = False
@@ -121,7 +120,7 @@ class TimingCallback(NamedTuple):
 
 
 def run_yolor_loop(options: TrainOptions, pace: Pace) -> None:
-    """What `yolor train` does, as far as its loop goes."""
+    """The loop of `yolor train` alone."""
     keep_freed_memory()
     torch.manual_seed(options.seed)
     set_deterministic(options)
@@ -134,7 +133,7 @@ def run_yolor_loop(options: TrainOptions, pace: Pace) -> None:
 
 
 class PlainNetwork(Network):
-    """The same network with all values [N, C, H, W] in this order in memory too."""
+    """The same network with all values [N, C, H, W] contiguous in memory."""
 
     def _check_images(self, images: Tensor) -> Tensor:
         return images
@@ -176,14 +175,14 @@ def train_plain(job: Job, network: PlainNetwork, pace: Pace) -> None:
 
 
 def ordered_pixels(images: Tensor) -> Tensor:
-    """[N, C, H, W] float32 in 0..1, in this order in memory."""
+    """[N, C, H, W] float32 in 0..1, contiguous in memory."""
     ordered = images.contiguous()
     return ordered.float() / LARGEST_BYTE if ordered.dtype == torch.uint8 else ordered
 
 
 @torch.no_grad()
 def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    """The running average, tensor by tensor."""
+    """The EMA, tensor by tensor."""
     for mine, live in zip(ema.state_dict().values(), network.state_dict().values(), strict=True):
         if mine.dtype.is_floating_point:
             mine.mul_(decay).add_(live, alpha=1 - decay)
@@ -195,7 +194,7 @@ LOOPS = {"ours": run_yolor_loop, "plain": run_plain_loop}
 
 
 def main(loop: str, said: dict[str, Any]) -> None:
-    """Run a loop: each line that comes in is a number of steps, for which a line of JSON goes out."""
+    """Run a loop: each line read is a number of steps, answered by a line of JSON."""
     pace = Pace(map(int, sys.stdin), lambda steps: print(json.dumps(steps), flush=True))
     try:
         LOOPS[loop](TrainOptions.from_dict(said), pace)

@@ -1,4 +1,4 @@
-"""Writes every network of `cfg/` from the family's table: `python tools/make_cfgs.py [--check]`."""
+"""Write every network of `cfg/` from the family's table: `python tools/make_cfgs.py [--check]`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ CFG = Path(__file__).resolve().parents[1] / "cfg"
 
 @click.command()
 @click.option("--check", is_flag=True, help="write nothing; exit 1 if a file differs from the table")
-@click.option("--out", type=click.Path(path_type=Path), default=CFG, help="folder in place of cfg/")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=CFG, help="folder to write to in place of cfg/"
+)
 def main(check: bool, out: Path) -> None:
-    """Write all networks of the table; `yolor new` writes one, for your classes and size."""
+    """Write all networks of the table; `yolor new` writes one for your own classes and size."""
     texts = {out / f"{name}.cfg": cfg_text(name, row) for name, row in NETWORKS.items()}
     stale = [path.name for path, text in texts.items() if not path.exists() or path.read_text() != text]
     if check:

@@ -39,7 +39,7 @@ def write_records(records: Mapping[str, GoldenRecord], folder: Path = FOLDER) ->
     named = {
         f"{key}/{name}": array for key, record in records.items() for name, array in record.arrays.items()
     }
-    np.savez_compressed(folder / ARRAYS, **named)  # type: ignore[arg-type]
+    np.savez_compressed(folder / ARRAYS, **named)  # type: ignore[arg-type]  # numpy types its flag alone
 
 
 def compare_records(want: Mapping[str, GoldenRecord], got: Mapping[str, GoldenRecord]) -> list[str]:

@@ -1,9 +1,9 @@
 """Parameters and FLOPs of the networks in `networks.family` as YOLOR's paper (arXiv 2105.04206) counts them.
 
-The paper mixes two codes and two states. `cfg`: a batch norm at each convolution but those of the heads, the
-code of the main branch. `yaml`: the code of the paper branch, where one batch norm over the concatenation of
-each cross stage partial block takes the place of that of the cross branch (and of the transition). unfused:
-as trained. fused: each batch norm folded into its convolution, which the shared ones of yaml have not.
+The paper mixes two codes and two states. `cfg`: a batch norm after each convolution but those of the heads,
+as in the main branch. `yaml`: the code of the paper branch, where one batch norm over the concatenation of a
+cross stage partial block replaces that of the cross branch (and of the transition). unfused: as trained.
+fused: each batch norm folded into its convolution; the shared ones of yaml have none to fold into.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CFG, CFG_FUSED = PaperConvention(yaml=False, fused=False), PaperConvention(yaml=
 YAML, YAML_FUSED = PaperConvention(yaml=True, fused=False), PaperConvention(yaml=True, fused=True)
 CONVENTIONS = (CFG, CFG_FUSED, YAML, YAML_FUSED)
 
-# U5R5 is of another code: its blocks have no yaml, and asking for it is a KeyError.
+# U5R5 comes from other code: its blocks have no yaml form, and asking for it is a KeyError.
 # Numbers that yaml has more than cfg, for each channel of a branch. Unfused: where fusion comes first, the
 # dense branch is normalised a second time (2); else the shared norm replaces two others. Fused: the shared
 # norm of both branches stays (4), but what it replaces has no bias of its own (1, or 2 with a transition).
@@ -50,7 +50,7 @@ class PaperCounts(NamedTuple):
 
 
 def count_network(name: str, convention: PaperConvention, size: int) -> PaperCounts:
-    """What the network of that name in the table costs for a square image of that size."""
+    """The costs of the table's network of that name for a square image of that size."""
     return _count_row(family.NETWORKS[name], convention, size)
 
 

@@ -1,7 +1,7 @@
-"""Prints Tables 7, A1, A2 and the count columns of A3 of YOLOR's paper (arXiv 2105.04206) beside what the
+"""Print Tables 7, A1, A2 and the count columns of A3 of YOLOR's paper (arXiv 2105.04206) beside what the
 networks of `networks.family` cost: `python tools/paper_tables.py [--json]`.
 
-Exits 1 if a cell that a network gives is not met to the last digit.
+Exit code 1 if a cell that a network can give differs in any digit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EQUAL, UNEQUAL, UNMET, OTHER = "equal", "NOT EQUAL", "no graph gives it", "not a
 
 
 class PrintedFormat(NamedTuple):
-    """How a number was put on paper: in words, and from the counts; `size` where not the row's image."""
+    """How a printed number was counted, in words and as a function; `size` if it is not the row's."""
 
     description: str
     format_counts: Callable[[PaperCounts], str]
@@ -61,7 +61,7 @@ class PaperEntry(NamedTuple):
 
 
 class PaperTable(NamedTuple):
-    """One of the paper's tables; its parameters are put alike in all rows."""
+    """One of the paper's tables; its rows count parameters in the same way."""
 
     name: str
     entries: tuple[PaperEntry, ...]
@@ -69,7 +69,7 @@ class PaperTable(NamedTuple):
 
 
 class PaperCell(NamedTuple):
-    """A printed number and what our networks say of it."""
+    """A printed number and what our networks give."""
 
     model: str
     column: str
@@ -138,7 +138,7 @@ TABLES = (
         MILLIONS,
     ),
 )
-# Printed cells that follow from no network, and why.
+# Printed cells that no network gives, and why.
 EXPLAINED = {
     "326264.7304": "the printed figure leaves a level out: it is the baseline's and 8.568, one for each"
     " prediction of P3, P4 and P5 (255 x 33600); those of all four levels (255 x 34000) are 8.670",
@@ -146,7 +146,7 @@ EXPLAINED = {
 
 
 def compare_table(table: PaperTable) -> Iterator[PaperCell]:
-    """The parameters and the FLOPs of each row, with what our networks say of them."""
+    """The parameters and FLOPs of each row, beside what our networks give."""
     for entry in table.entries:
         unit = "MFLOPs" if entry.figure is MFLOPS else "FLOPs"
         yield _compare_cell(entry, "parameters", entry.parameters, figure=table.parameters)
@@ -169,7 +169,7 @@ def _compare_cell(entry: PaperEntry, column: str, paper: str, *, figure: Printed
 def convention_rows(size: int = 640) -> list[tuple[str, ...]]:
     """A row for each YOLOv4 and YOLOR of the tables: its parameters under the four conventions, then its
     MFLOPs at that size."""
-    # U5R5 is of another code, of which there is but one.
+    # U5R5 comes from other code, of which there is only one form.
     ours = [entry for table in TABLES for entry in table.entries if entry.convention != CFG_FUSED]
     names = dict.fromkeys(entry.network for entry in ours if entry.network)
     rows = []

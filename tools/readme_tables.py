@@ -1,6 +1,6 @@
-"""Writes the table of the networks in `cfg/` into the README: `python tools/readme_tables.py [--check]`.
+"""Write the table of the networks in `cfg/` into the README: `python tools/readme_tables.py [--check]`.
 
-Only what stands between `<!-- networks -->` and `<!-- /networks -->` is written.
+Only the text between `<!-- networks -->` and `<!-- /networks -->` is written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ activations (float32) are for one image of the size in the cfg.
 
 
 def networks_table() -> str:
-    """The table of all networks that are shipped, in the order of `networks.family`."""
+    """The table of all shipped networks, in the order of `networks.family`."""
     return TABLE_HEAD + "".join(f"{_table_row(name)}\n" for name in NETWORKS)
 
 
@@ -45,7 +45,7 @@ def _table_row(name: str) -> str:
 
 
 def replace_table(text: str) -> str:
-    """The README with a fresh table; exits where it has no place for one."""
+    """The README with a fresh table; exits if it has no place for one."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -1,5 +1,5 @@
-"""What names must not be: a participle for a function, one name for two types, a type and a function that
-differ by case alone."""
+"""Names to avoid: a participle for a function, one name for two types, a type and a function that differ
+only in case."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IRREGULAR = frozenset(
     "written".split()
 )
 KEPT = frozenset({"decayed"})
-"""The Section contract says it so."""
+"""A name of the Section contract."""
 VERBS_TOO = frozenset("cut put read set split".split())
 PREPOSITIONS = frozenset("as at behind between by in of on with without".split())
 
@@ -32,7 +32,7 @@ class Definition(NamedTuple):
 
 
 def function_name_fault(name: str) -> str:
-    """Why the name of a function is no verb and no noun; empty where nothing speaks against it."""
+    """Why the name of a function is neither verb nor noun; empty if it is fine."""
     words = name.strip("_").split("_")
     if name in KEPT:
         return ""
@@ -75,7 +75,7 @@ def _is_type(value: ast.expr) -> bool:
 def twin_faults(
     types: Iterable[Definition], functions: Iterable[Definition]
 ) -> Iterator[tuple[Definition, str]]:
-    """Each type whose name another type has, or a function of a module but for its case."""
+    """Each type whose name is also that of another type, or of a module's function but for case."""
     by_name: dict[str, list[Definition]] = defaultdict(list)
     for name in types:
         by_name[name.text].append(name)
@@ -85,4 +85,4 @@ def twin_faults(
             yield other, f"{other.text} is a type in {names[0].path}:{names[0].line} too"
         twin = called.get(names[0].text.lower())
         if twin is not None:
-            yield names[0], f"{names[0].text} and the function {twin.text} ({twin.path}) differ by case alone"
+            yield names[0], f"{names[0].text} and the function {twin.text} ({twin.path}) differ only in case"

@@ -1,7 +1,7 @@
-"""What the imports of the package show: rooms, arrows between them that run up, cycles, the longest chain.
+"""The structure that the imports show: rooms, imports that run up, cycles, the longest chain.
 
 A room is a file at the package root or a folder with all of its files. Imports inside functions and those for
-type checkers count like any other: a reader has to follow them too.
+type checkers count like any other, since a reader has to follow them too.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FLOORS = (
 )
 ORDER = [room for floor in FLOORS for room in floor]
 SIBLINGS = frozenset({("data", "detect"), ("train", "detect")})
-"""Rooms that know nothing of each other although one stands above."""
+"""Pairs of rooms that must not import each other although one is above the other."""
 ROOT_MODULES, CHAIN = 10, 13
-"""At most so many files at the package root, and so many imports from a command down to the last file."""
+"""Limits: files at the package root, and imports in a row from a command down to the last file."""
 
 
 class Import(NamedTuple):
@@ -40,7 +40,7 @@ class Import(NamedTuple):
 
 
 Modules = dict[str, list[Import]]
-"""By module name (`detect.pipeline`; `` for the package itself) what it imports of the package."""
+"""What each module (`detect.pipeline`, `__init__` for the package itself) imports from the package."""
 
 
 def read_modules(root: Path) -> Modules:
@@ -56,7 +56,7 @@ def module_name(path: Path, root: Path) -> str:
 
 
 def find_imports(path: Path, root: Path, modules: frozenset[str]) -> Iterator[Import]:
-    """Each import of a module of the package, the relative ones included."""
+    """Each import of a module of the package, relative ones included."""
     folder = path.relative_to(root).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -116,13 +116,13 @@ def longest_chain(modules: Modules) -> list[str]:
 
 
 def root_modules(modules: Modules) -> list[str]:
-    """The files at the package root that are no entry points."""
+    """The files at the package root that are not entry points."""
     folders = {room_of(name) for name in modules if "." in name}
     return [name for name in modules if "." not in name and name not in folders and "__" not in name]
 
 
 def structure_faults(root: Path) -> Iterator[str]:
-    """What breaks the structure of the house; nothing where there is no package."""
+    """What breaks the structure; nothing if there is no package."""
     if not (root / PACKAGE).is_dir():
         return
     modules = read_modules(root)
@@ -141,7 +141,9 @@ def structure_faults(root: Path) -> Iterator[str]:
 def structure_summary(root: Path) -> str:
     """The figures in one line."""
     modules = read_modules(root)
-    return (
-        f"{len(root_modules(modules))} modules at the package root, longest chain "
-        f"{len(longest_chain(modules)) - 1} imports, {len(list(upward_arrows(modules)))} arrows up, 0 cycles"
-    )
+    try:
+        chain = f"longest chain {len(longest_chain(modules)) - 1} imports, no import cycle"
+    except ValueError:
+        chain = "an import cycle"
+    arrows = len(list(upward_arrows(modules)))
+    return f"{len(root_modules(modules))} modules at the package root, {chain}, {arrows} arrows up"

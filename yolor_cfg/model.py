@@ -6,16 +6,33 @@ N images, C channels, H W cells; a value between sections is always [N, C, H, W]
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import IMAGE_INDEX, Graph, Node
-from yolor_cfg.ops.heads import channel_maps
+from yolor_cfg.ops.blocks import ConvBlock, SharedConvBlock
+from yolor_cfg.ops.heads import HeadPredictions, channel_maps
 
 RecurrentState = tuple[Tensor, ...]
+
+
+@runtime_checkable
+class RecurrentLayer(Protocol):
+    """A layer that remembers something from one call to the next."""
+
+    def initial_state(self, images: Tensor) -> RecurrentState:
+        """The zeros to start from."""
+
+
+@runtime_checkable
+class BoxHead(Protocol):
+    """A head that predicts boxes."""
+
+    def decode(self, raw: Tensor) -> HeadPredictions:
+        """The boxes and scores of a raw map."""
 
 
 class Predictions(NamedTuple):
@@ -38,7 +55,7 @@ class Network(nn.Module):
         for node in graph.nodes:
             lender = node.section.weight_source()
             if lender is not None:
-                self.module_list[node.index].share_weights(self.module_list[lender])  # type: ignore[operator]
+                _share_weights(self.module_list[node.index], self.module_list[lender])
         self._read_indices = frozenset(source for node in graph.nodes for source in node.sources)
         self._states: dict[int, RecurrentState] = {}
 
@@ -80,14 +97,10 @@ class Network(nn.Module):
     def decode(self, raws: Sequence[Tensor]) -> Predictions:
         """Boxes and scores from the raw maps of `forward`; raises CfgError for heads without boxes."""
         heads = [self.module_list[index] for index in self.graph.outputs]
-        blind = [
-            node for node, head in zip(self.graph.heads, heads, strict=True) if not hasattr(head, "decode")
+        parts = [
+            _box_head(node, head).decode(raw)
+            for node, head, raw in zip(self.graph.heads, heads, raws, strict=True)
         ]
-        if blind:
-            raise blind[0].section.error(
-                "", "predicts no boxes", hint="decode works only for detectors; use the raw output"
-            )
-        parts = [head.decode(raw) for head, raw in zip(heads, raws, strict=True)]  # type: ignore[operator]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
 
     def reset(self) -> None:
@@ -99,8 +112,8 @@ class Network(nn.Module):
         size."""
         fresh: dict[int, RecurrentState] = {}
         for index, layer in enumerate(self.module_list):
-            if hasattr(layer, "initial_state"):
-                zeros: RecurrentState = layer.initial_state(images)  # type: ignore[operator]
+            if isinstance(layer, RecurrentLayer):
+                zeros = layer.initial_state(images)
                 kept = self._states.get(index, ())
                 same = [(t.shape, t.dtype, t.device) for t in kept] == [
                     (t.shape, t.dtype, t.device) for t in zeros
@@ -158,6 +171,20 @@ def darknet_output(layer: nn.Module, value: Tensor) -> Tensor:
     """What C Darknet stores as this layer's output, if it differs from what the layer returns here."""
     output = getattr(layer, "darknet_output", None)
     return value if output is None else output(value)
+
+
+def _share_weights(borrower: nn.Module, lender: nn.Module) -> None:
+    assert isinstance(borrower, SharedConvBlock) and isinstance(lender, ConvBlock)
+    borrower.share_weights(lender)
+
+
+def _box_head(node: Node, layer: nn.Module) -> BoxHead:
+    """The layer as a head that predicts boxes; CfgError for others."""
+    if not isinstance(layer, BoxHead):
+        raise node.section.error(
+            "", "predicts no boxes", hint="decode works only for detectors; use the raw output"
+        )
+    return layer
 
 
 def find_device(device: str | torch.device) -> torch.device:

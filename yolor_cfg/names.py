@@ -15,8 +15,11 @@ def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...
 
     Raises DataError if there are more or fewer than `count` names.
     """
-    path = os.fspath(names) if isinstance(names, (str, os.PathLike)) else ""
-    given = read_names(path) if path else tuple(names)  # type: ignore[arg-type]
+    if isinstance(names, (str, os.PathLike)):
+        path = os.fspath(names)
+        given = read_names(path) if path else ()
+    else:
+        path, given = "", tuple(names)
     if not path and not given:
         return tuple(str(number) for number in range(count))
     if len(given) != count:

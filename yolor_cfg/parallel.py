@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from yolor_cfg.errors import YolorError
@@ -62,7 +63,7 @@ def process_group(device: str) -> Iterator[ProcessInfo]:
         torch.cuda.set_device(find_device(local_device(device)))  # where NCCL allocates its buffers
     store, number, world = next(rendezvous("env://"))
     # torchrun keeps the store when it restarts the processes, with the addresses of those that are gone.
-    store = distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "nccl" if device.startswith("cuda") else "gloo"
     distributed.init_process_group(backend, store=store, rank=number, world_size=world)
     try:
@@ -102,6 +103,10 @@ class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return all_reduce(gradient)
+
+
+all_reduce_sum: Callable[[Tensor], Tensor] = _AllReduceSum.apply
+"""As `all_reduce`, with gradients."""
 
 
 def local_batch_size(batch_size: int) -> int:

@@ -209,9 +209,9 @@ class _ConstantValues:
     def sizes(self, head: int, x: Tensor) -> list[WidthHeight]:
         """Width and height in pixels that the head gives each anchor in the middle cell of x [1, C, H, W]."""
         middle = x[:, :, x.shape[2] // 2, x.shape[3] // 2][:, :, None, None]
-        module = to_float64(self.modules[head])
+        module: Any = to_float64(self.modules[head])
         with torch.no_grad():
-            boxes, _, _ = module.decode(module(middle))  # type: ignore[operator]
+            boxes, _, _ = module.decode(module(middle))
         return [(float(w), float(h)) for w, h in boxes[0, :, 2:4].tolist()]
 
 
@@ -220,12 +220,14 @@ def _describe_value(constants: _ConstantValues, node: Node) -> LearnedValue:
     value = constants.values.get(node.index)
     if value is None:
         with torch.no_grad():
-            value = to_float64(module).compute_value()  # type: ignore[operator]
+            constant: Any = to_float64(module)
+            value = constant.compute_value()
     places = tuple(
         _describe_reader(constants.graph, reader) for reader in _readers(constants.graph, node.index)
     )
     model = node.section.values.get("model", "vector")
-    start = float(node.section.mean)  # type: ignore[attr-defined]
+    section: Any = node.section
+    start = float(section.mean)
     coefficients, basis = _factors(module)
     return LearnedValue(
         node.index,

@@ -23,7 +23,8 @@ class CalledModules(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """As the network's."""
         with torch.enable_grad():
-            return self.network(images)
+            raws: list[Tensor] = self.network(images)
+            return raws
 
 
 def profile_with_thop(graph: Graph) -> ConventionCosts:

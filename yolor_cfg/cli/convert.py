@@ -176,7 +176,8 @@ def _checkpoint_numbers(opened: LoadedNetwork, source: str) -> dict[str, float]:
 def _save_weights(
     opened: LoadedNetwork, target: str, *, numbers: dict[str, float], upto: int | None, force: bool
 ) -> None:
-    from yolor_cfg.weights.darknet import WeightsHeader, write_weights
+    from yolor_cfg.weights.darknet import write_weights
+    from yolor_cfg.weights.layout import WeightsHeader
 
     seen = numbers.get("seen", 0)
     header = opened.header or WeightsHeader(seen=seen if isinstance(seen, int) and seen > 0 else 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import (
+    TextParam,
     cfg_argument,
     device_option,
     dialect_option,
@@ -30,18 +31,16 @@ if TYPE_CHECKING:
 MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
-class ClassIdsParam(click.ParamType):
+class ClassIdsParam(TextParam):
     """`0,2,5`: class ids separated by commas."""
 
     name = "list"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> tuple[int, ...]:
         """The class ids as a tuple."""
-        if not isinstance(value, str):
-            return value
-        if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", value):
-            self.fail(f"{value!r} is not a list of class ids such as 0,2,5", param, ctx)
-        return tuple(int(part) for part in value.split(","))
+        if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", text):
+            raise ValueError(f"{text!r} is not a list of class ids such as 0,2,5")
+        return tuple(int(part) for part in text.split(","))
 
 
 def _fraction_option(*names: str, default: float, text: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from yolor_cfg.cli.options import SizeParam, format_columns, is_on, json_option, print_json, print_stderr
@@ -34,7 +36,7 @@ from yolor_cfg.lang.activations import ACTIVATIONS
 @click.option("--list", "lists", is_flag=True, help="List all networks with their parameters and GFLOPs.")
 @json_option
 def new(
-    name: str | None, output: str | None, force: bool, lists: bool, as_json: bool, **changes: object
+    name: str | None, output: str | None, force: bool, lists: bool, as_json: bool, **changes: Any
 ) -> None:
     """Write the network NAME to a cfg file of your own.
 
@@ -55,7 +57,7 @@ def new(
     from yolor_cfg.networks.catalog import Changes, new_cfg
 
     path = output or f"{name.replace('/', '_')}.cfg"
-    text = new_cfg(name, Changes(**changes))  # type: ignore[arg-type]
+    text = new_cfg(name, Changes(**changes))
     replace_file(path, lambda file: file.write(text.encode()), fault=YolorError, force=force)
     if as_json:
         print_json({"name": name, "cfg": path})

@@ -16,21 +16,34 @@ MAX_WARNINGS = 20  # printed without -v
 INTERRUPTED_CODE = 130  # by shell convention: 128 + SIGINT
 
 
-class SizeParam(click.ParamType):
+class TextParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
+    """A value that is written as text; its `parse` raises ValueError with what is wrong."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value of a text; anything else, such as a default, is a value already."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+    def parse(self, text: str) -> object:
+        """The value of this text."""
+        raise NotImplementedError
+
+
+class SizeParam(TextParam):
     """`416` is a square, `416x320` is height x width, in pixels."""
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> int | tuple[int, int]:
         """An int for a square, else (height, width)."""
-        if not isinstance(value, str):
-            return value
-        match = re.fullmatch(r"\s*([1-9][0-9]{0,4})(?:\s*[xX\u00d7]\s*([1-9][0-9]{0,4}))?\s*", value)
+        match = re.fullmatch(r"\s*([1-9][0-9]{0,4})(?:\s*[xX\u00d7]\s*([1-9][0-9]{0,4}))?\s*", text)
         if match is None:
-            self.fail(
-                f"{value!r} is not an image size: use 416 for a square, 416x320 for height x width",
-                param,
-                ctx,
+            raise ValueError(
+                f"{text!r} is not an image size: use 416 for a square, 416x320 for height x width"
             )
         height, width = match.groups()
         return (int(height), int(width)) if width else int(height)

@@ -33,24 +33,30 @@ MAX_TRIES = 12
 
 
 def _disc(p: PixelGrid) -> PixelGrid:
-    return np.hypot(p[0], p[1]) - 0.95
+    distance: PixelGrid = np.hypot(p[0], p[1]) - 0.95
+    return distance
 
 
 def _ring(p: PixelGrid) -> PixelGrid:
-    return np.abs(np.hypot(p[0], p[1]) - 0.72) - 0.22
+    distance: PixelGrid = np.abs(np.hypot(p[0], p[1]) - 0.72) - 0.22
+    return distance
 
 
 def _square(p: PixelGrid) -> PixelGrid:
-    return np.maximum(np.abs(p[0]), np.abs(p[1])) - 0.78
+    distance: PixelGrid = np.maximum(np.abs(p[0]), np.abs(p[1])) - 0.78
+    return distance
 
 
 def _triangle(p: PixelGrid) -> PixelGrid:
-    return np.maximum(np.abs(p[0]) * math.sqrt(0.75) - p[1] * 0.5, p[1]) - 0.5
+    distance: PixelGrid = np.maximum(np.abs(p[0]) * math.sqrt(0.75) - p[1] * 0.5, p[1]) - 0.5
+    return distance
 
 
 def _cross(p: PixelGrid) -> PixelGrid:
     wide, high = np.abs(p[0]), np.abs(p[1])
-    return np.minimum(np.maximum(wide - 0.95, high - 0.3), np.maximum(wide - 0.3, high - 0.95))
+    lying, standing = np.maximum(wide - 0.95, high - 0.3), np.maximum(wide - 0.3, high - 0.95)
+    distance: PixelGrid = np.minimum(lying, standing)
+    return distance
 
 
 def _star(p: PixelGrid) -> PixelGrid:
@@ -59,7 +65,9 @@ def _star(p: PixelGrid) -> PixelGrid:
     angle = np.abs(np.mod(np.arctan2(p[0], -p[1]), 2 * tenth) - tenth)
     across, along = 0.42 * math.sin(tenth), 1 - 0.42 * math.cos(tenth)
     radius, edge = np.hypot(p[0], p[1]), math.hypot(across, along)
-    return (radius * (np.cos(tenth - angle) * across + np.sin(tenth - angle) * along) - across) / edge
+    turned = np.cos(tenth - angle) * across + np.sin(tenth - angle) * along
+    distance: PixelGrid = (radius * turned - across) / edge
+    return distance
 
 
 SHAPES: dict[str, Callable[[PixelGrid], PixelGrid]] = {
@@ -208,7 +216,8 @@ def _planks(rng: Generator, size: Size) -> PixelGrid:
     """[H, W] of -1..1: soft parallel bands in some direction."""
     angle, waves = rng.uniform(0, math.pi), rng.uniform(4, 14)
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32) / max(size)
-    return np.sin((x * math.cos(angle) + y * math.sin(angle)) * waves * 2 * math.pi)
+    bands: PixelGrid = np.sin((x * math.cos(angle) + y * math.sin(angle)) * waves * 2 * math.pi)
+    return bands
 
 
 def _place_objects(rng: Generator, size: Size, objects: ObjectOptions) -> list[PlacedObject]:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
+from yolor_cfg.data.types import Integers
+from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth
 from yolor_cfg.evaluate.matching import best_matches, score_order, true_positive_flags
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)

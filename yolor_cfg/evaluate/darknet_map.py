@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
+from yolor_cfg.data.types import Integers
+from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth
 from yolor_cfg.evaluate.matching import best_matches, first_claims, score_order
 
 POINTS = {"area": 0, "voc": 11, "coco": 101}

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
+from yolor_cfg.data.types import Integers
+from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth
 
 NO_BOX = -1
 
@@ -52,7 +53,8 @@ def iou_matrix(first_ltwh: Doubles, second_ltwh: Doubles) -> Doubles:
     high = np.minimum(_far_corners(first_ltwh)[:, None], _far_corners(second_ltwh)[None])
     shared = (high - low).clip(0).prod(-1)
     union = first_ltwh[:, 2:].prod(-1)[:, None] + second_ltwh[:, 2:].prod(-1)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: Doubles = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
 
 
 def _far_corners(boxes_ltwh: Doubles) -> Doubles:

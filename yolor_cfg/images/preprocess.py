@@ -39,7 +39,8 @@ class Placement(NamedTuple):
         corners = (corners - np.tile(self.padding_xy, 2)) / np.tile(self.gain_xy, 2)
         if self.is_clipped:
             corners = corners.clip(0, np.tile(self.image_size[::-1], 2))
-        return corners.astype(boxes_xywh.dtype)
+        typed: AnyFloats = corners.astype(boxes_xywh.dtype)
+        return typed
 
 
 class NetworkInput(NamedTuple):

@@ -85,7 +85,7 @@ class Key(Generic[T]):
 
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
-            return self  # type: ignore[return-value]
+            return self  # type: ignore[return-value]  # on the class a key is itself
         value: T = section.values[self.name] if self.name in section.values else self.default_for(section)
         return value
 

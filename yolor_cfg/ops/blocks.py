@@ -24,7 +24,8 @@ def fresh_batch_norm(channels: int, *, eps: float, yolor: bool) -> nn.BatchNorm2
 def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """Batch norm of x [N, C, H, W]; x is overwritten where no gradient is wanted: half the peak memory."""
     if norm.training or torch.is_grad_enabled():
-        return norm(x)
+        out: Tensor = norm(x)
+        return out
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
@@ -85,8 +86,8 @@ class FirstChannels(ConvBlock):
     """A ConvBlock that reads only the first of the channels it is given."""
 
     def __init__(self, block: ConvBlock, channels: int) -> None:
-        conv, norm, activation = block.Conv2d, block.norm, block.activation
-        super().__init__(conv, norm, activation, blur=block.blur)  # type: ignore[arg-type]
+        conv: nn.Module = getattr(block, block.conv_name)
+        super().__init__(conv, block.norm, block.activation, blur=block.blur)
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +119,8 @@ class SharedConvBlock(_BaseBlock):
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, filters, H', W']."""
         (lender,) = self._weight_source
-        x = self._convolve(self._preprocess(x), lender.Conv2d)  # type: ignore[arg-type]
+        conv: nn.Conv2d = getattr(lender, lender.conv_name)
+        x = self._convolve(self._preprocess(x), conv)
         return self._postprocess(x, lender.norm)
 
     def _convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:

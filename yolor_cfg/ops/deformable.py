@@ -28,7 +28,8 @@ class DeformConv2d(nn.Module):
         """x [N, C, H, W] -> [N, filters, h, w] with h = (H - 1) // stride + 1."""
         rows, columns = self._positions(self.p_conv(x))
         seen = self._sample_pixels(x, self._tile_elements(rows), self._tile_elements(columns))
-        return self.conv(seen * self._tile_elements(self.m_conv(x).sigmoid())[:, None])
+        out: Tensor = self.conv(seen * self._tile_elements(self.m_conv(x).sigmoid())[:, None])
+        return out
 
     def _positions(self, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets [N, 2kk, h, w] -> row and column of the input [N, kk, h, w] at which each element looks."""

@@ -19,7 +19,8 @@ HeadPredictions = tuple[Tensor, Tensor, Tensor]
 
 def anchor_maps(x: Tensor, anchors: int) -> Tensor:
     """Channels in anchor-major order [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
-    return x.unflatten(1, (anchors, -1)).permute(0, 1, 3, 4, 2)
+    maps: Tensor = x.unflatten(1, (anchors, -1))  # [N, A, V, H, W]
+    return maps.permute(0, 1, 3, 4, 2)
 
 
 def channel_maps(values: Tensor) -> Tensor:

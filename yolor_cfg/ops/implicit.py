@@ -72,9 +72,10 @@ class ImplicitTensor(ImplicitModel):
 class BatchedImplicit(ImplicitTensor):
     """The same, spread over the images of a batch."""
 
-    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """images [N, ...], of which only N counts -> copies [N, C, H, W]."""
-        return self.implicit.repeat(images.shape[0], 1, 1, 1)
+    def forward(self, *images: Tensor) -> Tensor:
+        """One tensor [N, ...], of which only N counts -> copies [N, C, H, W]."""
+        (batch,) = images
+        return self.implicit.repeat(batch.shape[0], 1, 1, 1)
 
 
 class ImplicitNetwork(ImplicitModel):
@@ -251,4 +252,5 @@ class Projection(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """x [N, C, H, W], z [1 or N, ...] of D x C numbers, vector after vector -> [N, D, H, W]."""
         vectors = z.reshape(z.shape[0], self.filters, x.shape[1])
-        return (vectors @ x.flatten(2)).unflatten(2, x.shape[2:])
+        out: Tensor = (vectors @ x.flatten(2)).unflatten(2, x.shape[2:])
+        return out

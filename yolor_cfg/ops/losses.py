@@ -10,7 +10,8 @@ def grouped_softmax(x: Tensor, lengths: tuple[int, ...], temperature: float = 1.
     """x [..., n] -> [..., n], a softmax over each run of the last axis; `lengths` sum to n."""
     longest = max(lengths)
     if lengths == (longest,) * len(lengths):
-        return (x / temperature).unflatten(-1, (-1, longest)).softmax(-1).flatten(-2)
+        equal: Tensor = (x / temperature).unflatten(-1, (-1, longest))
+        return equal.softmax(-1).flatten(-2)
     runs = (x / temperature).split(lengths, dim=-1)
     return torch.cat([run.softmax(-1) for run in runs], dim=-1)
 

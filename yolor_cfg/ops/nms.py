@@ -134,7 +134,8 @@ class PairwiseOverlaps:
         if block not in self._blocks:
             first = block * self._rows
             self._blocks[block] = (~self._overlap_mask(self._boxes_xyxy[first : first + self._rows])).numpy()
-        return self._blocks[block][row]
+        mask: np.ndarray = self._blocks[block][row]
+        return mask
 
     def _overlap_mask(self, some_xyxy: Tensor) -> Tensor:
         """[A, B] True for the boxes that go when one of [A, 4] stays."""

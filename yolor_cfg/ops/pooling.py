@@ -102,7 +102,8 @@ class DepthMaxPool(nn.Module):
         """x [N, C, H, W] -> [N, channels, H, W]."""
         missing = -x.shape[1] % self.channels
         x = F.pad(x, (0, 0, 0, 0, 0, missing), value=-math.inf) if missing else x
-        return x.unflatten(1, (-1, self.channels)).amax(1)
+        groups: Tensor = x.unflatten(1, (-1, self.channels))
+        return groups.amax(1)
 
 
 def blur_pool(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:

@@ -157,7 +157,7 @@ class LstmCell(RecurrentCell):
         return y, (after, self._clamp_cell(cell))
 
     def _gate_sum(self, gate: str, x: Tensor, *, seen: Tensor, cell: Tensor | None) -> Tensor:
-        total = getattr(self, f"u{gate}")(x)
+        total: Tensor = getattr(self, f"u{gate}")(x)
         if not self.rules.bottleneck:
             total = getattr(self, f"w{gate}")(seen) + total
         if self.rules.peephole and cell is not None:

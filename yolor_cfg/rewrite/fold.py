@@ -145,7 +145,10 @@ class FoldableSection(NamedTuple):
     @property
     def map(self) -> ChannelMap:
         """The map; that of a batch norm as it is now, since it may have taken in others."""
-        return self.vector_map or norm_map(self.step.module)  # type: ignore[arg-type]
+        if self.vector_map is not None:
+            return self.vector_map
+        assert isinstance(self.step.module, _BatchNorm)
+        return norm_map(self.step.module)
 
     @property
     def source(self) -> ProgramStep:
@@ -196,7 +199,7 @@ def _keeps_size(step: ProgramStep, values: dict[ProgramStep, Tensor], x: Shape) 
     assert step.section is not None
     shapes = [Shape(*values[source].shape[1:]) if source in values else x for source in step.sources]
     try:
-        return step.section.shape(*shapes)[1:] == x[1:]
+        return bool(step.section.shape(*shapes)[1:] == x[1:])
     except CfgError:
         return False
 

@@ -60,7 +60,8 @@ class ProgramStep:
         """A CfgError at this section of the file that was read."""
         if self.section is None:
             return CfgError(message, section=self.name, found=found, allowed=allowed, hint=hint)
-        return self.section.error("", message, found=found, allowed=allowed, hint=hint)
+        fault: CfgError = self.section.error("", message, found=found, allowed=allowed, hint=hint)
+        return fault
 
 
 class Program:

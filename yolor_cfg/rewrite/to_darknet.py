@@ -18,6 +18,7 @@ from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.combining import WeightedAddition
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm, kernel_layers, running_stats, to_float64
 from yolor_cfg.rewrite.channel_maps import ChannelMap
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold, make_pointwise
@@ -168,15 +169,17 @@ def _translate_focus(program: Program, step: ProgramStep) -> None:
 
 def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
     """A convolution with several kernel sizes as several convolutions."""
-    if len(kernel_layers(step.module)) == 1:  # type: ignore[arg-type]
+    assert isinstance(step.module, ConvBlock)
+    if len(kernel_layers(step.module)) == 1:
         return
     if step.sources[0] is program.image:  # which only the first section can read
         step.sources = [
             program.insert(_make_depthwise(program.image, _channel_ones(program.image)), before=step)
         ]
     block = fold_norm(step.module) or step.module
+    assert isinstance(block, ConvBlock)
     parts = []
-    for conv in kernel_layers(block):  # type: ignore[arg-type]
+    for conv in kernel_layers(block):
         filters, _, size, _ = conv.weight.shape
         keys = {**step.keys, "size": str(size), "filters": str(filters), "pad": "1", "batch_normalize": "0"}
         parts.append(
@@ -248,13 +251,13 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
     """Sums of two, as OpenCV reads no longer ones; YOLOR's weights, which Darknet cannot normalise in the
     same way, as convolutions."""
     step.keys["activation"] = "linear"
-    weighted = hasattr(step.module, "w")
-    if len(step.sources) == 2 and not weighted:
+    total = step.module
+    if len(step.sources) == 2 and not isinstance(total, WeightedAddition):
         return
     made: list[ProgramStep] = []
     first, *others = step.sources
-    if weighted:
-        shares = step.module.shares(step.module.w.double().cpu())  # type: ignore[operator]
+    if isinstance(total, WeightedAddition):
+        shares = total.shares(total.w.double().cpu())
         made = [
             _make_depthwise(source, share * _channel_ones(source))
             for source, share in zip(step.sources, shares, strict=True)
@@ -334,10 +337,11 @@ def _apply_activation(program: Program, reader: ProgramStep, activation: str) ->
     and it has no activation, else by a convolution between."""
     source = reader.sources[0]
     block = source.module
-    free = isinstance(block, ConvBlock) and block.activation == "linear" and block.blur is None
-    if free and program.readers(source) == [reader] and not program.shares(source):
-        source.module = copy.copy(block)
-        source.module.activation = activation  # type: ignore[assignment]
+    alone = program.readers(source) == [reader] and not program.shares(source)
+    if alone and isinstance(block, ConvBlock) and block.activation == "linear" and block.blur is None:
+        activated = copy.copy(block)
+        activated.activation = activation
+        source.module = activated
         source.keys["activation"] = activation
     else:
         between = _make_depthwise(source, _channel_ones(source), activation=activation)

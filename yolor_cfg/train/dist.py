@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
-from yolor_cfg.parallel import _AllReduceSum, gather_objects, this_process
+from yolor_cfg.parallel import all_reduce_sum, gather_objects, this_process
 
 # torch 2.13 renamed the option that turns off the synchronization of buffers.
 BUFFERS = next(
@@ -35,10 +35,10 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         wide = x if x.dtype == torch.float64 else x.float()
         count = wide.new_tensor([x.numel() / x.shape[1]])
-        sums: Tensor = _AllReduceSum.apply(torch.cat([wide.sum((0, 2, 3)), count]))  # [C + 1]
+        sums = all_reduce_sum(torch.cat([wide.sum((0, 2, 3)), count]))  # [C + 1]
         total = sums[-1].detach()
         centred = wide - (sums[:-1] / total)[:, None, None]
-        variance: Tensor = _AllReduceSum.apply(centred.square().sum((0, 2, 3))) / total  # [C]
+        variance = all_reduce_sum(centred.square().sum((0, 2, 3))) / total  # [C]
         self._update_running_stats(
             sums[:-1].detach() / total, variance.detach() * total / (total - 1).clamp(min=1)
         )

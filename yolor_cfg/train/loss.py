@@ -132,22 +132,21 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
     return tuple(left)
 
 
-def _find_head_bias(network: Network, index: int) -> nn.Parameter | None:
+def _find_head_bias(network: Network, index: int) -> Tensor | None:
     """The biases of the nearest convolution before a head, reached through sections that keep the shape."""
     nodes = network.graph.nodes
     source = nodes[index].sources[0]
     while source >= 0 and nodes[source].shape == nodes[index].shape:
-        convolution = getattr(network.module_list[source], "Conv2d", None)
+        convolution: nn.Conv2d | None = getattr(network.module_list[source], "Conv2d", None)
         if convolution is not None:
-            bias: nn.Parameter | None = convolution.bias
-            return bias
+            return convolution.bias
         if not nodes[source].sources:
             return None
         source = nodes[source].sources[0]
     return None
 
 
-def _add_prior_bias(bias: nn.Parameter, *, anchors: int, stride: tuple[float, float]) -> None:
+def _add_prior_bias(bias: Tensor, *, anchors: int, stride: tuple[float, float]) -> None:
     with torch.no_grad():
         values = bias.view(anchors, -1)  # [A, V]
         classes = values.shape[1] - 5

@@ -60,7 +60,7 @@ def build_optimizer(groups: Groups, settings: OptimizerSettings) -> Optimizer:
     momentum = settings.momentum
     if settings.kind == "sgd":
         return torch.optim.SGD(filled, lr=0.01, momentum=momentum, nesterov=momentum > 0)
-    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.kind]
+    make = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
     return make(filled, lr=0.01, betas=(momentum, 0.999))
 
 

@@ -55,8 +55,8 @@ Printer = Callable[[str], None]
 
 
 class TrainDrawing(NamedTuple):
-    """Functions that draw a batch with its boxes and the curves of the results by epoch (None where nothing can
-    draw them), and one that shows the progress of an epoch: batches done, batches in all, loss per image."""
+    """Functions that draw a batch with its boxes and the curves of the results by epoch (None where nothing
+    can draw them), and one that shows the progress of an epoch: batches done, in all, loss per image."""
 
     draw_batch: Callable[[Batch, Sequence[str]], Image]
     draw_results: Callable[[Sequence[EpochResults]], Image | None]
@@ -241,7 +241,7 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     if starts:
         _initialize_weights(network, job, say)
     device = find_device(local_device(options.device))
-    network.to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    network.to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]  # torch's stubs lack it
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)

@@ -93,7 +93,8 @@ class Policy:
         """The learning rate at this step."""
         net = self.net
         if step < net.burn_in:
-            return net.learning_rate * (step / net.burn_in) ** net.power
+            rise: float = (step / net.burn_in) ** net.power
+            return net.learning_rate * rise
         return net.learning_rate * POLICIES[net.policy](net, step)
 
 
@@ -106,7 +107,8 @@ def _random_factor(net: NetSection, step: int) -> float:
 
 
 def _poly_factor(net: NetSection, step: int) -> float:
-    return max(0.0, 1 - step / max(net.max_batches, 1)) ** net.power
+    factor: float = max(0.0, 1 - step / max(net.max_batches, 1)) ** net.power
+    return factor
 
 
 def _step_factor(net: NetSection, step: int) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from yolor_cfg.data.types import Fix
+
 
 class TrainOptions(NamedTuple):
     """None stands for the value in the cfg, or for the default of its dialect.
@@ -35,7 +37,7 @@ class TrainOptions(NamedTuple):
     cache: float = 0.0
     workers: int = 2
     precision: str = "fp32"
-    fix_labels: str | None = None
+    fix_labels: Fix | None = None
     ema: bool | None = None
     sync_bn: bool = False
     seed: int = 0

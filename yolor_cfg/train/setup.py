@@ -181,7 +181,7 @@ def _refuse_contradictions(options: TrainOptions) -> None:
 
 
 def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
-    checks = LabelChecks(options.fix_labels, options.strict)  # type: ignore[arg-type]
+    checks = LabelChecks(options.fix_labels, options.strict)
     return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
 
 
@@ -330,7 +330,7 @@ def set_deterministic(options: TrainOptions) -> None:
     """
     asked = options.deterministic or not options.device.startswith("cuda")
     torch.use_deterministic_algorithms(asked, warn_only=not options.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch sets it so
 
 
 def frozen_layers(network: Network, options: TrainOptions) -> list[torch.nn.Module]:

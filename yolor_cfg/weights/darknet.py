@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -99,7 +100,7 @@ def _match_tensors(network: Network, places: Sequence[TensorSlot]) -> list[tuple
     return [(place, state[place.name]) for place in places]
 
 
-def _read_tensor(file: BinaryIO, place: TensorSlot, *, target: Tensor, header: WeightsHeader) -> None:
+def _read_tensor(file: BufferedReader, place: TensorSlot, *, target: Tensor, header: WeightsHeader) -> None:
     """Fill one tensor from where the file stands."""
     turned = place.spec.flipped or (place.spec.transposable and header.is_transposed)
     plain = target.dtype == torch.float32 and target.device.type == "cpu" and target.is_contiguous()
@@ -114,8 +115,8 @@ def _read_tensor(file: BinaryIO, place: TensorSlot, *, target: Tensor, header: W
     target.copy_(read.reshape(target.shape))
 
 
-def _read_numbers(file: BinaryIO, numbers: np.ndarray, place: TensorSlot) -> None:
-    count = file.readinto(numbers.view(np.uint8))  # type: ignore[attr-defined]
+def _read_numbers(file: BufferedReader, numbers: np.ndarray, place: TensorSlot) -> None:
+    count = file.readinto(numbers.view(np.uint8).data)
     if count != FLOAT_BYTES * place.spec.size:
         raise OSError(f"the file became shorter while it was read, at {place.name}")
 

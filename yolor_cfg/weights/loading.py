@@ -13,8 +13,9 @@ from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
-from yolor_cfg.weights.darknet import WeightsHeader, fill_network
+from yolor_cfg.weights.darknet import fill_network
 from yolor_cfg.weights.fitting import FilePrefix, plan_read, read_prefix
+from yolor_cfg.weights.layout import WeightsHeader
 
 LOG = logging.getLogger("yolor_cfg")
 

@@ -49,7 +49,7 @@ def list_images(path: str, split: SplitName) -> ImageListing:
 
 def _read_document(path: str) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(path))
+        content: dict[str, Any] = json.loads(read_text(path))
     except json.JSONDecodeError as fault:
         raise DataError("not valid JSON", path=path, line=fault.lineno, found=fault.msg) from None
     wanted = ("images", "annotations") if isinstance(content, dict) else ()
