@@ -1,4 +1,4 @@
-"""`yolor info --sections`: what the language knows, from the section classes themselves."""
+"""`yolor info --sections`: the sections and keys of the language, from the section classes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from yolor_cfg.lang.keys import Key
     from yolor_cfg.sections import Section
 
-MAX_CELL_WIDTH = 40  # letters of a cell in the table of keys
+MAX_CELL_WIDTH = 40  # characters of a cell in the table of keys
 
 
 def print_language(names: Sequence[str], as_json: bool) -> None:
-    """The sections of the language: all with a sentence each, or those named with their keys."""
+    """Print all sections with a sentence each, or the named ones with their keys."""
     from yolor_cfg.sections import SECTIONS
 
     wanted = [_find_section(name, SECTIONS) for name in names]
@@ -41,7 +41,7 @@ def _find_section(name: str, known: dict[str, type[Section]]) -> type[Section]:
 
 
 def _format_manual(kind: type[Section]) -> str:
-    """One section for a reader: names, sentence, keys with default, bounds and help, an example."""
+    """The manual of one section: names, sentence, keys with default, bounds and help, an example."""
     from yolor_cfg.sections import Section
 
     title = f"[{']  ['.join(kind.names)}]  {_dialect_note(kind)}".rstrip()
@@ -52,7 +52,7 @@ def _format_manual(kind: type[Section]) -> str:
 
 
 def _format_keys(kind: type[Section]) -> list[str]:
-    """The table of keys; long lists of words stand below it."""
+    """The table of keys, followed by the lists of values that are too long for a cell."""
     own = [kind.keys[name] for name in kind.own_keys()]
     long = [key for key in own if len(key.allowed) > MAX_CELL_WIDTH]
     allowed = ["see below" if key in long else key.allowed for key in own]
@@ -80,7 +80,7 @@ def _section_to_json(kind: type[Section]) -> dict[str, Any]:
 
 
 def _key_to_json(key: Key[Any]) -> dict[str, Any]:
-    """`default` is null where it comes from other keys."""
+    """`default` is null if it is derived from other keys."""
     default = None if callable(key.default) else key.default
     return {
         "name": key.name,
@@ -100,7 +100,7 @@ def _dialect_note(kind: type[Section]) -> str:
 
 
 def _format_default(value: Any) -> str:
-    """A default as it would stand in a cfg; the callable ones depend on other keys."""
+    """A default as written in a cfg; a callable one depends on other keys."""
     if callable(value):
         return "from other keys"
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
-"""Every activation of both dialects, by name. The formulas and constants are C Darknet's (activations.c).
+"""All activations of both dialects, by name. The formulas and constants are C Darknet's (activations.c).
 
-They hold everywhere, also where the C program's CPU path lacks a function and writes zeros.
+They are also used where C Darknet's CPU path lacks a function and writes zeros.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-EPS = 1e-4  # what keeps the sums of normalize_channels from being 0
+EPS = 1e-4  # keeps the sums of normalize_channels from being 0
 
 
 def activate(x: Tensor, name: str) -> Tensor:
-    """The activation of that name of x [N, C, ...]; x is left as it is (`linear` returns x itself)."""
+    """The named activation of x [N, C, ...]; x is not modified (`linear` returns x itself)."""
     return FUNCTIONS[name](x)
 
 
 def activate_(x: Tensor, name: str) -> Tensor:
-    """As `activate`, for an x that nobody reads again: it is overwritten where no gradient is wanted."""
+    """Like `activate`, for an x that is not read again: it is overwritten if gradients are disabled."""
     if torch.is_grad_enabled():
         return FUNCTIONS[name](x)
     return IN_PLACE.get(name, FUNCTIONS[name])(x)
@@ -58,7 +58,7 @@ def gelu(x: Tensor) -> Tensor:
 
 def mish(x: Tensor) -> Tensor:
     """x tanh(softplus(x))."""
-    # Darknet takes x for softplus(x) above 20 and e^x below -20, which is the same to the last float32 digit.
+    # Darknet uses x for softplus(x) above 20 and e^x below -20, which is equal to float32 precision.
     return F.mish(x)
 
 
@@ -89,24 +89,24 @@ def lhtan(x: Tensor) -> Tensor:
 
 
 def stair(x: Tensor) -> Tensor:
-    """floor(x / 2), plus the fraction of x where floor(x) is odd: a stair with slopes between its steps."""
+    """floor(x / 2), plus the fraction of x where floor(x) is odd: a stair with ramps between its steps."""
     floor = x.floor()
     half = (x / 2).floor()
     return torch.where(torch.remainder(floor, 2) == 0, half, x - floor + half)
 
 
 def normalize_channels(x: Tensor) -> Tensor:
-    """relu(x) as a share of its sum over the channels of the cell."""
+    """relu(x) divided by its sum over the channels of the cell."""
     return _normalize(F.relu(x))
 
 
 def normalize_channels_softmax(x: Tensor) -> Tensor:
-    """e^x as a share of its sum over the channels; large x overflow, as in Darknet."""
+    """e^x divided by its sum over the channels of the cell; large x overflow, as in Darknet."""
     return _normalize(x.exp())
 
 
 def normalize_channels_softmax_maxval(x: Tensor) -> Tensor:
-    """As normalize_channels_softmax, with the greatest x of the cell taken off first."""
+    """Like normalize_channels_softmax, with the maximum over the channels subtracted first."""
     return _normalize((x - x.amax(1, keepdim=True)).exp())
 
 
@@ -122,7 +122,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "relu6": F.relu6,
     "leaky": leaky,
-    "revleaky": leaky,  # differs from leaky in Darknet's backward pass alone
+    "revleaky": leaky,  # differs from leaky only in Darknet's backward pass
     "relie": relie,
     "ramp": ramp,
     "elu": F.elu,
@@ -141,7 +141,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "normalize_channels_softmax_maxval": normalize_channels_softmax_maxval,
 }
 
-# The usual ones again, writing into their argument: it saves the largest map of a network once more.
+# In-place versions of the common ones: they save one copy of the largest map of a network.
 IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "logistic": torch.sigmoid_,
     "tanh": torch.tanh_,
