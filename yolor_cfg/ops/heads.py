@@ -51,7 +51,7 @@ class AnchorGrid(NamedTuple):
 
 class YoloRules(NamedTuple):
     """How to decode a yolo head: with `has_sigmoid` the head applies the sigmoid (else the convolution before
-    it did); with `has_squared_sizes` sizes are (2v)^2 (else exp); `spread` moves centres beyond their cell."""
+    it did); with `has_squared_sizes` sizes are (2v)^2 (else exp); `spread` extends centres beyond it."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False

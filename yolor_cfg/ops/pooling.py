@@ -63,7 +63,7 @@ def avg_pool2d(x: Tensor, window: PoolWindow) -> Tensor:
             count_include_pad=False,
         )
     inside = F.pad(torch.ones_like(x[:1, :1]), window.borders * 2)
-    share = F.avg_pool2d(inside, window.size, window.strides)  # [1, 1, H', W'] of the window inside the map
+    share = F.avg_pool2d(inside, window.size, window.strides)  # [1, 1, H', W'], the part inside the map
     return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides) / share
 
 
