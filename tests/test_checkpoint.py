@@ -271,7 +271,7 @@ def test_a_module_with_sections_gives_its_state(tmp_path: Path, monkeypatch: pyt
 )
 def test_what_holds_no_weights_of_a_cfg_is_refused_with_its_path(content: Any, tmp_path: Path) -> None:
     path = saved(content, tmp_path)
-    with pytest.raises(WeightsError, match="holds no weights") as caught:
+    with pytest.raises(WeightsError, match="contains no weights") as caught:
         read_checkpoint(path)
     assert caught.value.path == str(path)
 
@@ -324,7 +324,7 @@ def test_every_mismatch_is_told_in_one_message_with_its_line() -> None:
         "  found:   missing: module_list.0.BatchNorm2d.weight 4 (line 6)",
         "           module_list.0.Conv2d.weight: 4x3x1x1 in the file, 4x3x3x3 in the network (line 6)",
         "           unexpected: module_list.9.implicit 1x2x1x1",
-        "  hint:    give the cfg that the checkpoint was trained with",
+        "  hint:    use the cfg that the checkpoint was trained with",
     ]
 
 

@@ -378,4 +378,4 @@ def test_folded_shows_the_network_without_implicit_knowledge_and_what_stays() ->
     layers = json.loads(result.stdout)["layers"]
     assert not any(layer["type"].startswith(("implicit", "shift", "control")) for layer in layers)
     assert "[BatchNorm2d #57] (line" in result.stderr
-    assert "stays: an activation stands before it" in result.stderr
+    assert "stays: an activation comes before it" in result.stderr

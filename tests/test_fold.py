@@ -274,17 +274,17 @@ def test_this_folds(operator, kind, reading):
 @pytest.mark.parametrize(
     ("operator", "kind", "reading", "reason"),
     [
-        ("shift", "add", PADDED, "zeros around its input"),
-        ("shift", "add", "[dwt]\n" + POINTWISE, "what reads it is no convolution ([dwt #4])"),
-        ("shift", "add", "", "its value leaves the network"),
+        ("shift", "add", PADDED, "pads its input with zeros"),
+        ("shift", "add", "[dwt]\n" + POINTWISE, "its reader is not a convolution ([dwt #4])"),
+        ("shift", "add", "", "its value is an output of the network"),
         ("shift", "add", f"[activation]\nactivation=silu\n{POINTWISE}", "([activation #4])"),
-        ("shift", "add", f"[local_avgpool]\nsize=3\nstride=1\n{POINTWISE}", "a pooling stands between"),
-        ("control", "mul", f"[shortcut]\nfrom=0\n{POINTWISE}", "a sum has other parts that are not scaled"),
+        ("shift", "add", f"[local_avgpool]\nsize=3\nstride=1\n{POINTWISE}", "a pooling layer is in between"),
+        ("control", "mul", f"[shortcut]\nfrom=0\n{POINTWISE}", "a sum has other terms that are not scaled"),
         ("control", "mul", f"{POINTWISE}[route]\nlayers=3\n[dwt]\n", "([dwt #6])"),
         ("control", "mul", "[yolo]\nmask=0\nanchors=2,3\nclasses=1\nnum=1\n", "([yolo #4])"),
         ("alternate", "cat", "[convolutional]\nfilters=6\nsize=1\ngroups=3\nactivation=silu\n", "has groups"),
-        ("alternate", "cat", f"[shortcut]\nfrom=-1\n{POINTWISE}", "a sum has other parts"),
-        ("alternate", "cat", f"[silence]\n[route]\nlayers=3,4\n{POINTWISE}", "on two ways"),
+        ("alternate", "cat", f"[shortcut]\nfrom=-1\n{POINTWISE}", "a sum has other terms"),
+        ("alternate", "cat", f"[silence]\n[route]\nlayers=3,4\n{POINTWISE}", "along two paths"),
     ],
 )
 def test_this_stays_with_a_reason(operator, kind, reading, reason):
@@ -418,7 +418,7 @@ def test_a_batch_norm_of_the_image_folds_into_the_one_convolution_that_reads_it(
     assert checked(yolor_net(f"[BatchNorm2d]\n[silence]\n{POINTWISE}")).notes == ()
     twice = f"[BatchNorm2d]\n{POINTWISE}[route]\nlayers=0\n{POINTWISE}[route]\nlayers=1\n"
     folded = checked(yolor_net(twice))
-    assert "the only one that can read the image" in folded.notes[0]
+    assert "only the first section can read the image" in folded.notes[0]
 
 
 def test_a_shift_folds_into_a_batch_norm_that_has_to_stay():
@@ -479,7 +479,7 @@ def test_a_kernel_of_signs_with_zeros_keeps_its_batch_norm():
     folded = checked(network)
     assert folded.notes == (
         "[convolutional #0] (line 5) keeps its batch norm: "
-        "a kernel of signs has zeros, whose sign would change",
+        "a binary kernel has zeros, whose sign would change",
     )
 
 

@@ -171,7 +171,9 @@ def test_the_epsilon_of_the_checkpoint_is_kept_unless_the_cfg_names_one(cfg: Pat
     cfg.write_text(BOTH_DIALECTS)
     opened = open_network(cfg, tmp_path / "x.pt")
     assert opened.network.module_list[0].BatchNorm2d.eps == 1e-3
-    assert opened.notes == ("batch norm epsilon 0.001, as in the checkpoint (0.0001 would be the dialect's)",)
+    assert opened.notes == (
+        "batch norm epsilon 0.001, as in the checkpoint (the dialect's default is 0.0001)",
+    )
     cfg.write_text(own.replace("0.001", "0.5"))
     assert load(cfg, tmp_path / "x.pt").module_list[0].BatchNorm2d.eps == 0.5
 

@@ -602,7 +602,7 @@ def test_a_tensor_that_is_missing_is_named(name: str, found: str) -> None:
 )
 def test_a_tensor_too_many_is_named(name: str) -> None:
     fault = refusal(network_of(), small_state() | {name: torch.ones(1)})
-    assert fault.found == name and "more than the network has" in fault.message
+    assert fault.found == name and "more tensors than the network" in fault.message
 
 
 def test_a_block_of_another_program_is_named() -> None:

@@ -266,7 +266,7 @@ def test_modules_inside_themselves_are_refused(read) -> None:
     outer.inner = nn.Sequential()
     tree = read(saved(outer))
     tree.state["_modules"]["inner"].state["_modules"]["outer"] = tree
-    with pytest.raises(WeightsError, match="modules inside each other"):
+    with pytest.raises(WeightsError, match="modules are nested too deeply"):
         module_state_dict(tree)
 
 
@@ -359,7 +359,7 @@ def attacks(sentinel: Path) -> dict[str, tuple[bytes, str]]:
         "extension": (b"\x80\x02\x82\x01.", "EXT1"),
         "keyword arguments": (b"\x80\x04cmodels\nA\n)}\x92.", "NEWOBJ_EX"),
         "text persistent": (b"Pstorage\n.", "PERSID"),
-        "unknown persistent": (b"(" + text("file") + text("passwd") + b"tQ.", "kept outside"),
+        "unknown persistent": (b"(" + text("file") + text("passwd") + b"tQ.", "persistent id"),
         "pickle as a storage": (
             b"(" + text("storage") + b"cposix\nsystem\n" + text("0") + text("cpu") + b"K\x01tQ.",
             "posix.system",
@@ -377,7 +377,7 @@ def test_a_file_that_asks_to_run_code_is_refused_and_nothing_runs(refusal, tmp_p
     fault = refusal(torch_zip(program))
     assert mentioned in fault.found
     assert fault.allowed
-    assert fault.hint == "the file asks to run code; it is not loaded"
+    assert fault.hint == "the file tries to run code; it was not loaded"
     assert not sentinel.exists()
 
 

@@ -183,7 +183,7 @@ def test_this_has_a_twin_that_opencv_reads_too(text):
     ],
 )
 def test_what_has_no_twin_is_refused_at_its_line(text, place):
-    with pytest.raises(CfgError, match="plain Darknet has nothing that computes this") as refused:
+    with pytest.raises(CfgError, match="plain Darknet cannot compute this") as refused:
         to_plain_darknet(yolor_net(text))
     assert place in str(refused.value)
     assert refused.value.line > 0

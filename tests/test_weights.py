@@ -284,7 +284,7 @@ def test_a_layer_that_shares_weights_stores_none() -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(99), "this is an image"),
         (b"\xff\xd8\xff\xe0" + bytes(99), "this is an image"),
         (b"[net]\nwidth=32\n", "this is a cfg"),
-        (content(0), "a header and no weights"),
+        (content(0), "a header but no weights"),
     ],
 )
 def test_what_is_no_weights_file_is_named(data: bytes, what: str, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_what_is_no_weights_file_is_named(data: bytes, what: str, tmp_path: Path
 
 
 def test_text_is_told_by_its_version() -> None:
-    with pytest.raises(WeightsError, match="no weights file at all"):
+    with pytest.raises(WeightsError, match="not be a weights file at all"):
         read_weights(network_of(detector()), Path(__file__))
 
 
@@ -312,7 +312,7 @@ def test_a_short_file_is_told_with_the_layer_in_which_it_ends(tmp_path: Path) ->
         f"{tmp_path / 'x.weights'}: the file ends inside [convolutional #1] (line 11 of net.cfg)",
         f"  found:   {CONV_FLOATS + 9} floats ({20 + 4 * (CONV_FLOATS + 9)} bytes)",
         f"  allowed: {whole} floats ({20 + 4 * whole} bytes)",
-        "  hint:    the file is cut short, or it belongs to another network",
+        "  hint:    the file is truncated or belongs to another network",
     ]
 
 
@@ -408,7 +408,7 @@ def test_cutoff_must_be_met_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cutoff", [0, -1, 9])
 def test_a_cutoff_outside_the_network_is_refused(cutoff: int, tmp_path: Path) -> None:
     write_weights(network_of(detector()), tmp_path / "x.weights")
-    with pytest.raises(WeightsError, match="the cutoff is no number of layers"):
+    with pytest.raises(WeightsError, match="the cutoff is not a valid number of layers"):
         read_weights(network_of(detector()), tmp_path / "x.weights", cutoff=cutoff)
 
 
@@ -467,7 +467,7 @@ def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> None:
 def test_a_network_whose_tensors_were_folded_is_not_written(tmp_path: Path) -> None:
     network = network_of(NET + CONV)
     del network.module_list[0].BatchNorm2d
-    with pytest.raises(WeightsError, match="no longer has the tensors of its cfg"):
+    with pytest.raises(WeightsError, match="tensors no longer match its cfg"):
         write_weights(network, tmp_path / "x.weights")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""`yolor info --sections`: the reference of the cfg language, generated from the section classes."""
+"""`yolor info --sections`: the sections and keys of the language, from the section classes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _find_section(name: str, known: dict[str, type[Section]]) -> type[Section]:
 
 
 def _format_manual(kind: type[Section]) -> str:
-    """The manual of one section: names, summary, keys with default, bounds and help, an example."""
+    """The manual of one section: names, sentence, keys with default, bounds and help, an example."""
     from yolor_cfg.sections import Section
 
     title = f"[{']  ['.join(kind.names)}]  {_dialect_note(kind)}".rstrip()
@@ -52,7 +52,7 @@ def _format_manual(kind: type[Section]) -> str:
 
 
 def _format_keys(kind: type[Section]) -> list[str]:
-    """The table of keys; long lists of allowed words follow below it."""
+    """The table of keys, followed by the lists of values that are too long for a cell."""
     own = [kind.keys[name] for name in kind.own_keys()]
     long = [key for key in own if len(key.allowed) > MAX_CELL_WIDTH]
     allowed = ["see below" if key in long else key.allowed for key in own]
@@ -80,7 +80,7 @@ def _section_to_json(kind: type[Section]) -> dict[str, Any]:
 
 
 def _key_to_json(key: Key[Any]) -> dict[str, Any]:
-    """`default` is null where it depends on other keys."""
+    """`default` is null if it is derived from other keys."""
     default = None if callable(key.default) else key.default
     return {
         "name": key.name,
@@ -100,7 +100,7 @@ def _dialect_note(kind: type[Section]) -> str:
 
 
 def _format_default(value: Any) -> str:
-    """A default as written in a cfg; callable ones depend on other keys."""
+    """A default as written in a cfg; a callable one depends on other keys."""
     if callable(value):
         return "from other keys"
     if isinstance(value, bool):

@@ -1,1 +1,1 @@
-"""The family of networks that comes with the package: its table, its building blocks, its files."""
+"""The networks shipped with the package: their table, building blocks and files."""

@@ -1,8 +1,8 @@
 """The building blocks of the YOLOv4-CSP and YOLOR family as cfg sections, from the papers' tables.
 
-Every block is a function of a `CfgWriter` that appends sections and returns the index of its last one.
-References inside a block count back from the section that holds them; references between blocks are absolute,
-and the cfg says above each of them what is read there.
+Every block is a function that appends sections to a `CfgWriter` and returns the index of the last one.
+References within a block are relative; references between blocks are absolute, and a comment above each of
+them in the cfg says what is read there.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 
 class NetworkStyle(NamedTuple):
-    """What is the same in a whole network: its activation, and whether it is the paper branch's variant,
-    which normalises and activates the dense branch of CSPF, rCSP and CSPSPP a second time before it is
-    concatenated."""
+    """What a whole network has in common: its activation, and whether it is the paper branch's variant, which
+    applies batch norm and activation to the dense branch of CSPF, rCSP and CSPSPP a second time before the
+    concatenation."""
 
     activation: str
     paper: bool = False
 
 
 class CspMerge(NamedTuple):
-    """Where a cross stage partial block joins its two branches: the kind of block (csp, csp_first, rcsp,
-    csp_spp, c3), the channels of each branch, the index of its [route]."""
+    """Where a cross stage partial block concatenates its two branches: the kind of block (csp, csp_first,
+    rcsp, csp_spp, c3), the channels of each branch, the index of the [route]."""
 
     kind: str
     width: int
@@ -30,20 +30,20 @@ class CspMerge(NamedTuple):
 
 
 class CfgWriter:
-    """Cfg text in the making; `count` is the index that the next section gets, `merges` are the cross stage
-    partial blocks written so far."""
+    """Writes cfg text; `count` is the index of the next section, `merges` are the cross stage partial blocks
+    written so far."""
 
     def __init__(self, style: NetworkStyle) -> None:
         self.style = style
         self.count = 0
         self.merges: list[CspMerge] = []
         self._head: list[str] = []
-        self._parts: list[tuple[int, str, list[str]]] = []  # first section, what it is, lines
+        self._parts: list[tuple[int, str, list[str]]] = []  # first section, description, lines
         self._names: dict[int, str] = {}
 
     @property
     def text(self) -> str:
-        """All that was written, each part below the numbers of its sections."""
+        """The whole cfg; each part is headed by the numbers of its sections."""
         lines = list(self._head)
         ends = [first for first, _, _ in self._parts[1:]] + [self.count]
         for (first, what, body), end in zip(self._parts, ends, strict=True):
@@ -52,24 +52,24 @@ class CfgWriter:
         return "\n".join(lines) + "\n"
 
     def add_title(self, *lines: str) -> None:
-        """Comments at the top of the file."""
+        """Add comments at the top of the file."""
         self._head += [f"# {line}" for line in lines]
 
     def add_net(self, **values: object) -> None:
-        """The [net] section."""
+        """Add the [net] section."""
         self._head += ["[net]", *_format_entries(values)]
 
     def start_part(self, what: str) -> None:
-        """From here to the next part the sections are `what`."""
+        """Start a part of the cfg described as `what`."""
         self._parts.append((self.count, what, []))
 
     def name_section(self, index: int, what: str) -> int:
-        """Say what the section of that index is, for comments where others read it; returns the index."""
+        """Describe a section, for comments where other sections read it; returns the index."""
         self._names[index] = what
         return index
 
     def add(self, name: str, *, reads: Sequence[int] = (), **values: object) -> int:
-        """Append a section and return its index; `from_` stands for the key `from`. `reads` are the absolute
+        """Append a section and return its index; `from_` is the key `from`. `reads` are the absolute
         references among its values."""
         comments = [f"# {index} is {self._names[index]}" for index in reads if index >= 0]
         self._parts[-1][2].extend(["", *comments, f"[{name}]", *_format_entries(values)])
@@ -77,7 +77,7 @@ class CfgWriter:
         return self.count - 1
 
     def conv(self, size: int, filters: int, *, stride: int = 1, kind: str = "convolutional") -> int:
-        """A convolution with batch norm and the network's activation."""
+        """Append a convolution with batch norm and the network's activation."""
         return self.add(
             kind,
             batch_normalize=1,
@@ -89,15 +89,15 @@ class CfgWriter:
         )
 
     def route(self, *layers: int) -> int:
-        """The concatenation of other sections."""
+        """Append a concatenation of other sections."""
         return self.add("route", reads=layers, layers=",".join(map(str, layers)))
 
     def shortcut(self) -> int:
-        """The sum with what came in before the last two convolutions."""
+        """Append a residual sum with the input of the last two convolutions."""
         return self.add("shortcut", from_=-3, activation="linear")
 
     def merge(self, kind: str, width: int, back: int) -> int:
-        """Join the dense branch, which ends here, and the cross branch, which ended `back` sections ago."""
+        """Concatenate the dense branch, which ends here, and the cross branch, `back` sections earlier."""
         added = 0
         if self.style.paper and kind != "csp":
             self.add("BatchNorm2d")
@@ -112,7 +112,7 @@ def _format_entries(values: dict[str, object]) -> list[str]:
 
 
 def write_bottleneck(w: CfgWriter, filters: int) -> int:
-    """1x1 to half the channels, 3x3 back, plus the input."""
+    """1x1 to half the channels, 3x3 back to all, plus the input."""
     w.conv(1, filters // 2)
     w.conv(3, filters)
     return w.shortcut()
@@ -133,7 +133,7 @@ def write_csp(w: CfgWriter, filters: int, repeats: int) -> int:
 def write_csp_first(
     w: CfgWriter, filters: int, repeats: int, *, kind: str = "csp_first", residual: bool = True
 ) -> int:
-    """CSPF: as `write_csp` without the transition (fusion first)."""
+    """CSPF: like `write_csp` without the transition convolution (fusion first)."""
     half = filters // 2
     w.conv(1, half)
     w.route(-2)
@@ -152,7 +152,7 @@ def _write_conv_pairs(w: CfgWriter, filters: int, repeats: int, *, residual: boo
 
 
 def write_rcsp(w: CfgWriter, filters: int, repeats: int) -> int:
-    """The neck's block: as CSPF, without residuals and without halving the channels."""
+    """The neck's block: like CSPF, without residuals and without halving the channels."""
     w.conv(1, filters)
     w.conv(1, filters)
     w.route(-2)
@@ -162,8 +162,8 @@ def write_rcsp(w: CfgWriter, filters: int, repeats: int) -> int:
 
 
 def write_csp_spp(w: CfgWriter, filters: int, *, pairs: int = 1) -> int:
-    """Spatial pyramid pooling on the dense branch; `pairs` of 1x1 and 3x3 follow it (2 in the CSP-X
-    models)."""
+    """Spatial pyramid pooling on the dense branch, followed by `pairs` of 1x1 and 3x3 convolutions (2 in the
+    CSP-X models)."""
     w.conv(1, filters)
     w.route(-2)
     w.conv(1, filters)
@@ -177,7 +177,7 @@ def write_csp_spp(w: CfgWriter, filters: int, *, pairs: int = 1) -> int:
 
 
 def write_max_pools(w: CfgWriter, sizes: Sequence[int]) -> None:
-    """Max-pooling of one map at stride 1 by each size; between them routes back to that map."""
+    """Max-pooling of one map at stride 1 with each size, with routes back to that map in between."""
     for number, size in enumerate(sizes):
         if number:
             w.route(-2 * number)
@@ -185,12 +185,12 @@ def write_max_pools(w: CfgWriter, sizes: Sequence[int]) -> None:
 
 
 def write_downsample(w: CfgWriter, filters: int) -> int:
-    """3x3 with stride 2."""
+    """A 3x3 convolution with stride 2."""
     return w.conv(3, filters, stride=2)
 
 
 def write_csp_downsample(w: CfgWriter, filters: int, channels: int) -> int:
-    """CSP convolution (Figure A1 d): half the output by 3x3/2, half by max-pooling; `channels` come in."""
+    """CSP convolution (Figure A1 d): half 3x3/2, half max-pooling; `channels` are the input's."""
     w.conv(1, channels)
     w.conv(3, filters // 2, stride=2)
     w.route(-3)
@@ -200,7 +200,7 @@ def write_csp_downsample(w: CfgWriter, filters: int, channels: int) -> int:
 
 
 def write_top_down(w: CfgWriter, filters: int, *, lateral: int, repeats: int) -> int:
-    """One level finer: what is above, upsampled, beside the backbone's map `lateral`, then rCSP."""
+    """One level finer: upsample, concatenate with the backbone's map `lateral`, then rCSP."""
     w.conv(1, filters)
     w.add("upsample", stride=2)
     w.route(lateral)
@@ -210,8 +210,8 @@ def write_top_down(w: CfgWriter, filters: int, *, lateral: int, repeats: int) ->
 
 
 class HeadsConfig(NamedTuple):
-    """The heads of a network, fine to coarse: `widths` are the channels of the maps on which they predict;
-    `convs` says that a 3x3 convolution makes these maps of the neck's."""
+    """The heads of a network, fine to coarse: `widths` are the channels of the maps they predict from; with
+    `has_convs`, a 3x3 convolution makes these maps from those of the neck."""
 
     widths: tuple[int, ...]
     anchors: str
@@ -221,17 +221,17 @@ class HeadsConfig(NamedTuple):
 
     @property
     def anchors_per_head(self) -> int:
-        """Anchors of one head; all have equally many."""
+        """Anchors per head, the same for all."""
         return (self.anchors.count(",") + 1) // 2 // len(self.widths)
 
     @property
     def filters(self) -> int:
-        """Box, objectness and classes for each anchor."""
+        """Output channels: box, objectness and classes for each anchor."""
         return self.anchors_per_head * (5 + self.classes)
 
 
 def write_heads(w: CfgWriter, heads: HeadsConfig, tips: Sequence[int]) -> None:
-    """One head on each of the neck's maps `tips`, P3 first; before them all that is implicit."""
+    """One head on each of the neck's maps `tips`, P3 first; all implicit sections come before them."""
     shifts, controls = _write_implicit(w, heads) if heads.implicit else ([], [])
     for level, tip in enumerate(tips):
         content = f"{heads.anchors_per_head} anchors, {heads.classes} classes"
@@ -248,7 +248,7 @@ def write_heads(w: CfgWriter, heads: HeadsConfig, tips: Sequence[int]) -> None:
 
 
 def _write_implicit(w: CfgWriter, heads: HeadsConfig) -> tuple[list[int], list[int]]:
-    """All additions, then all multiplications, fine to coarse; their indices."""
+    """Write all additions, then all multiplications, fine to coarse; returns their indices."""
     w.start_part("implicit knowledge, feature alignment: is added before the predictions of P3, P4, ...")
     shifts = [
         w.name_section(w.add("implicit_add", filters=width), f"the implicit vector of P{level}'s features")

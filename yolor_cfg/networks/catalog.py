@@ -1,4 +1,4 @@
-"""The networks by name: the family's rows, and the rows of the paper's tables (`table4/mul-iPR`)."""
+"""The networks by name: those of the family, and the rows of the paper's tables (`table4/mul-iPR`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = "written by `yolor new`; yours to change."
 
 
 class Changes(NamedTuple):
-    """What the user asks for in place of the row's own: classes, image size, activation, base network."""
+    """What the user overrides: classes, image size, activation, base network."""
 
     classes: int | None = None
     size: ImageSize | None = None
@@ -31,7 +31,7 @@ AS_IT_STANDS = Changes()
 
 
 class Entry(NamedTuple):
-    """One network of the family: its name, what it is, and its costs at its own size."""
+    """One network of the family: its name, its summary, and its costs at its default size."""
 
     name: str
     summary: str
@@ -41,8 +41,8 @@ class Entry(NamedTuple):
 
 
 def new_cfg(name: str, changes: Changes = AS_IT_STANDS) -> str:
-    """The text of a network with these changes; raises CfgError where there is no such network, or the
-    changes make none."""
+    """The cfg text of a network with these changes; raises CfgError if there is no such network, or if the
+    changes do not give a valid one."""
     text = _ablation(name, changes) if "/" in name else _network(name, changes)
     build_graph(parse(text, f"{name}.cfg"))
     return text
@@ -61,7 +61,7 @@ def _network(name: str, changes: Changes) -> str:
 
 
 def _ablation(name: str, changes: Changes) -> str:
-    """The cfg of a row such as table4/mul-iPR."""
+    """The cfg text of a row such as table4/mul-iPR."""
     table, _, word = name.partition("/")
     if table not in TABLES:
         raise CfgError("no such table", found=table, allowed=list(TABLES))
@@ -83,17 +83,17 @@ def entries() -> Iterator[Entry]:
 
 
 def shipped_cfg(name: str) -> Path:
-    """The file of a network of the family."""
+    """The cfg file of a network of the family."""
     return _package_file(f"cfg/{name}.cfg")
 
 
 def shipped_weights(name: str) -> Path:
-    """A file of the trained networks that are installed with the package, by its whole name."""
+    """A weights file installed with the package, by its full name."""
     return _package_file(f"weights/{name}")
 
 
 def _package_file(name: str) -> Path:
     path = Path(str(files("yolor_cfg.networks"))) / name
     if not path.is_file():
-        raise YolorError("a file of the package is missing", path=str(path), hint="install yolor-cfg again")
+        raise YolorError("a file of the package is missing", path=str(path), hint="reinstall yolor-cfg")
     return path

@@ -1,6 +1,6 @@
-"""The networks of `cfg/`, each one row of a table: `yolor new NAME` writes one, `tools/make_cfgs.py` all.
+"""The networks of `cfg/`, one table row each: `yolor new NAME` writes one of them, `tools/make_cfgs.py` all.
 
-A row is a network; a new member of the family is one row here. Its stem is a letter of Figure A2 (`STEMS` in
+A row is a network; to add a network, add a row. Its stem is a letter of Figure A2 (`STEMS` in
 yolor.py says what it is); the letter gives the topology of Figure A3:
 
     topology 1, stems A and B (stride 2):  stages B1 to B5, heads P3 to P5 (YOLOv4-P6: to 6, P7: to 7)
@@ -17,7 +17,7 @@ from yolor_cfg.networks.blocks import CfgWriter, write_heads
 from yolor_cfg.networks.u5r5 import U5R5Row
 from yolor_cfg.networks.yolor import YolorRow
 
-# Anchors in pixels (width,height), fine to coarse; the levels share them out evenly.
+# Anchors in pixels (width,height), fine to coarse; divided evenly among the levels.
 ANCHORS = {
     "640": "12,16, 19,36, 40,28, 36,75, 76,55, 72,146, 142,110, 192,243, 459,401",
     "1280": "19,27, 44,40, 38,94, 96,68, 86,152, 180,137, 140,301, 303,264, 238,542, "
@@ -30,7 +30,7 @@ ANCHORS = {
     "U5": "10,13, 16,30, 33,23, 30,61, 62,45, 59,119, 116,90, 156,198, 373,326",
 }
 
-# Topology 1: the stem halves the image once, B1 follows it.
+# Topology 1: the stem halves the image once; B1 follows.
 CSP = YolorRow(
     stem="A",
     stages=((64, 0), (128, 2), (256, 8), (512, 8), (1024, 4)),
@@ -74,7 +74,7 @@ P6 = P5._replace(
     anchors=ANCHORS["P6"],
     size=1280,
 )
-# P6 times 1.25 and one level more.
+# P6 with 1.25 times the width and one more level.
 P7 = P5._replace(
     stem="A, P7",
     stages=((80, 1), (160, 3), (320, 15), (640, 15), (1280, 7), (1280, 7), (1280, 7)),
@@ -84,9 +84,9 @@ P7 = P5._replace(
     anchors=ANCHORS["P7"],
     size=1536,
 )
-# Topology 2: the stem halves it twice, no B1.
+# Topology 2: the stem halves it twice; no B1.
 SSS = S._replace(stem="C", stages=S.stages[1:])
-# Topology 3: the stem halves it twice, a sixth stage and a fourth head.
+# Topology 3: the stem halves it twice; a sixth stage and a fourth head.
 LIGHT = YolorRow(
     stem="D",
     stages=((128, 3), (256, 7), (384, 7), (512, 3), (640, 3)),
@@ -113,9 +113,9 @@ E6 = LIGHT._replace(
     has_csp_downsampling=True,
 )
 D6 = E6._replace(stages=((160, 3), (320, 15), (640, 15), (960, 7), (1280, 7)))
-# Topology 4: the stem halves it three times, neither B1 nor B2.
+# Topology 4: the stem halves it three times; neither B1 nor B2.
 SSSS = S._replace(stem="F", stages=S.stages[2:])
-# Two of our own, for CPUs and for teaching: the whole of YOLOR in little, with three heads.
+# Two of our own, for CPUs and for teaching: all of YOLOR on a small scale, with three heads.
 NANO = YolorRow(
     stem="D, nano",
     stages=((48, 1), (96, 2), (144, 2), (192, 1)),
@@ -153,7 +153,7 @@ U5_S6 = U5_S._replace(
 )
 
 ImageSize = int | tuple[int, int]
-"""A square, or height and width."""
+"""One side of a square, or height and width."""
 
 NETWORKS: dict[str, YolorRow | U5R5Row] = {
     # topology 1
@@ -208,7 +208,7 @@ SHIPPED = "written by tools/make_cfgs.py from one row of its table; change the r
 
 
 class Variant(NamedTuple):
-    """What may differ from a network's row: classes, the size in pixels; and where the file comes from."""
+    """What may differ from a network's row: classes and size in pixels; and a note on the file's origin."""
 
     classes: int = 80
     size: ImageSize | None = None
@@ -219,7 +219,7 @@ AS_SHIPPED = Variant()
 
 
 def write_cfg(name: str, row: YolorRow | U5R5Row, variant: Variant = AS_SHIPPED) -> CfgWriter:
-    """One row as a cfg: `.text`, and `.merges`, its cross stage partial parts."""
+    """One row as a cfg: `.text`, and `.merges`, its cross stage partial blocks."""
     w = CfgWriter(row.style)
     w.add_title(f"{name}: {variant.origin}", row.summary)
     eps = {"bn_eps": row.bn_eps} if row.bn_eps else {}
@@ -234,5 +234,5 @@ def write_cfg(name: str, row: YolorRow | U5R5Row, variant: Variant = AS_SHIPPED)
 
 
 def cfg_text(name: str, row: YolorRow | U5R5Row, *, classes: int = 80, size: ImageSize | None = None) -> str:
-    """The whole cfg of one row."""
+    """The whole cfg text of one row."""
     return write_cfg(name, row, Variant(classes, size)).text

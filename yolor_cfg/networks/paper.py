@@ -1,9 +1,9 @@
 """The networks of the ablations in the YOLOR paper (arXiv 2105.04206, Tables 1 to 7), one cfg for each row:
 `yolor new table4/mul-iPR` writes it.
 
-A row starts from a network of `NETWORKS` without implicit knowledge, and what the row says put in: before
-the prediction of each level (feature alignment, iFA), behind it (prediction refinement, iPR), and at the
-start of each task's branch (Table 3).
+A row starts from a network of `NETWORKS` without implicit knowledge and inserts what the row specifies:
+before the prediction of each level (feature alignment, iFA), after it (prediction refinement, iPR), and at
+the start of each task's branch (Table 3).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from yolor_cfg.networks.family import NETWORKS, cfg_text
 from yolor_cfg.sections import Section
 
 FAST, CSP, LIGHT = "yolov4_csp_fast", "yolov4_csp", "yolov4_p6_light"
-# The paper does not say how long its embeddings are; 512 is the length in the work it takes the task from
+# The paper does not give the length of its embeddings; 512 is that of the work it takes the task from
 # (Towards Real-Time Multi-Object Tracking, arXiv 1909.12605).
 EMBEDDING_LENGTH = 512
 
 
 class ImplicitOperator(NamedTuple):
-    """The implicit section that an operator starts from, and the one that combines it with a map."""
+    """The sections of an operator: the implicit one, and the one that combines it with a map."""
 
     implicit: str
     combine: str
@@ -38,10 +38,10 @@ OPERATORS = {
 
 
 class Ablation(NamedTuple):
-    """One row: as the paper calls it, the network it starts from, the operators of iFA and iPR ("" for none),
-    the model of iFA's z, whether they are the starred ones (one factor for each anchor's share of the
-    features; width and height alone), the second task, whether that has implicit knowledge of its own, and
-    whether a Markov chain leads to it from the detector's (section 4.2)."""
+    """One row: its name in the paper, the network it starts from, the operators of iFA and iPR ("" for none),
+    the model of iFA's z, whether these are the starred variants (iFA: one factor per anchor for its share of
+    the features; iPR: only width and height), the second task, whether that has its own implicit knowledge,
+    and whether a Markov chain leads to it from the detector's (section 4.2)."""
 
     paper_name: str
     base: str = FAST
@@ -55,8 +55,9 @@ class Ablation(NamedTuple):
 
 
 class HeadLevel(NamedTuple):
-    """One level of a network without implicit knowledge: its number from the finest, its first section, its
-    prediction, its head; the channels of what the prediction reads and makes, and the anchors in it."""
+    """One level of a network without implicit knowledge: its number, counted from the finest; the indices of
+    its first section, its prediction and its head; the input and output channels of the prediction, and its
+    number of anchors."""
 
     number: int
     first: int
@@ -112,13 +113,13 @@ TABLES: dict[str, dict[str, Ablation]] = {
 
 
 class _VariantWriter:
-    """Cfg text in the making; `count` sections follow [net] so far."""
+    """Writes cfg text; `count` is the number of sections after [net] so far."""
 
     def __init__(self, text: str, count: int) -> None:
         self.text, self.count = text, count
 
     def add_note(self, comment: str) -> None:
-        """A comment of its own, after a blank line."""
+        """Append a comment after a blank line."""
         self.text += f"\n# {comment}\n"
 
     def add(self, name: str, **keys: object) -> int:
@@ -129,12 +130,12 @@ class _VariantWriter:
         return self.count - 1
 
     def copy(self, section: Section) -> int:
-        """Append a section as it stands elsewhere; returns its index."""
+        """Append a copy of a section; returns its index."""
         return self.add(section.raw.name, **{line.key: line.value for line in section.raw.entries})
 
 
 class _ImplicitIndices(NamedTuple):
-    """The implicit sections of each level, fine to coarse: of the alignment, the refinement, and the second
+    """The indices of the implicit sections, fine to coarse: of the alignment, the refinement, and the second
     task's branches."""
 
     align: list[int]
@@ -143,7 +144,7 @@ class _ImplicitIndices(NamedTuple):
 
 
 def ablation_text(table: str, row: str, *, base: str = "", classes: int = 80) -> str:
-    """The whole cfg of that row, of another network than the paper's where `base` names one."""
+    """The whole cfg text of that row; `base` replaces the paper's network."""
     ablation = TABLES[table][row]
     base = base or ablation.base
     plain = NETWORKS[base]._replace(implicit=False)
@@ -163,7 +164,7 @@ def ablation_text(table: str, row: str, *, base: str = "", classes: int = 80) ->
 
 
 def _find_levels(graph: Graph) -> list[HeadLevel]:
-    """What the network itself says of its levels. Its heads stand at its end, one like the other."""
+    """The levels of a network, from its graph. Its heads are at the end, all with the same sections."""
     ends = [head.index for head in graph.heads]
     length = ends[1] - ends[0]
     assert all(after - before == length for before, after in pairwise(ends)), ends
@@ -186,14 +187,14 @@ def _find_levels(graph: Graph) -> list[HeadLevel]:
 
 
 def _body_text(graph: Graph, end: int) -> str:
-    """[net] and all sections before that one, with their comments."""
+    """[net] and all sections before `end`, with their comments."""
     last = graph.nodes[end - 1].section.raw.entries[-1].number
     first = graph.document.net.line
     return "".join(line.text for line in graph.document.lines if first <= line.number <= last)
 
 
 def _write_implicit(w: _VariantWriter, ablation: Ablation, levels: list[HeadLevel]) -> _ImplicitIndices:
-    """All that is learned of the constants stands together, behind the neck."""
+    """Write all implicit sections together, after the neck."""
     if ablation.align or ablation.refine:
         w.add_note("implicit knowledge, for each level from the finest")
     align, refine = [], []
@@ -220,7 +221,7 @@ def _write_implicit(w: _VariantWriter, ablation: Ablation, levels: list[HeadLeve
 def _write_head(
     w: _VariantWriter, ablation: Ablation, level: HeadLevel, *, graph: Graph, implicit: _ImplicitIndices
 ) -> int:
-    """One level's head with its implicit knowledge; returns the section of its features."""
+    """Write one level's head with its implicit knowledge; returns the index of its features."""
     w.add_note(f"head {level.number}, stride {graph.stride(level.head)[0]:.0f}")
     features = level.first - 1
     for node in graph.nodes[level.first : level.prediction]:
@@ -237,7 +238,7 @@ def _write_head(
 
 
 def _write_classification(w: _VariantWriter, features: list[int], own: list[int], *, classes: int) -> None:
-    """Which classes are in the image (several may be): from the coarsest level's features."""
+    """Classify the whole image (several classes may be present) from the coarsest level's features."""
     w.add_note("joint classification: a probability for each class of the whole image")
     w.add("route", layers=features[-1])
     if own:
@@ -247,7 +248,7 @@ def _write_classification(w: _VariantWriter, features: list[int], own: list[int]
 
 
 def _write_embedding(w: _VariantWriter, features: list[int], own: list[int]) -> None:
-    """A vector for each cell of each level, by which objects are told apart."""
+    """An embedding for each cell of each level, to tell objects apart."""
     for number, source in enumerate(features):
         w.add_note(f"joint embedding, level {number}: a vector of {EMBEDDING_LENGTH} for each cell")
         w.add("route", layers=source)
@@ -257,9 +258,9 @@ def _write_embedding(w: _VariantWriter, features: list[int], own: list[int]) -> 
 
 
 def row_named(table: str, word: str) -> str:
-    """The row of that name, or that the paper writes so (`+iFA`, `×iPR*`, blanks as you like).
+    """The row of that name, or of that name in the paper (`+iFA`, `×iPR*`; blanks are ignored).
 
-    Raises CfgError for a row that the table does not have.
+    Raises CfgError if the table has no such row.
     """
     for row, ablation in TABLES[table].items():
         if word.replace(" ", "") in (row, ablation.paper_name.replace(" ", "")):

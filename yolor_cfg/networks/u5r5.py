@@ -1,4 +1,4 @@
-"""The U5R5 networks of the paper's Tables A1 and A2 (10.5281/zenodo.4679653) from rows of depth and width."""
+"""The U5R5 networks of the paper's Tables A1 and A2 (10.5281/zenodo.4679653), by depth and width."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from yolor_cfg.networks.blocks import (
 
 
 class U5R5Row(NamedTuple):
-    """One network: `depth` times the repeats, `width` times the channels (to a multiple of 8) of the stages
-    (channels, repeats) P2, P3, ...; `pooling` are the sizes of the coarsest level's pyramid."""
+    """One network: `depth` scales the repeats and `width` the channels (rounded up to a multiple of 8) of the
+    stages P2, P3, ... (channels, repeats); `pooling` are the pooling sizes of the coarsest level."""
 
     depth: float
     width: float
@@ -37,7 +37,7 @@ class U5R5Row(NamedTuple):
 
     @property
     def style(self) -> NetworkStyle:
-        """What is the same in all of it."""
+        """What the whole network has in common."""
         return NetworkStyle(self.activation)
 
     @property
@@ -46,25 +46,25 @@ class U5R5Row(NamedTuple):
         return ".001"
 
     def scale_channels(self, channels: int) -> int:
-        """So many at width 1, scaled."""
+        """Scale a number of channels by the width."""
         return ceil(channels * self.width / 8) * 8
 
     def scale_repeats(self, repeats: int) -> int:
-        """So many at depth 1, scaled."""
+        """Scale a number of repeats by the depth."""
         return max(round(repeats * self.depth), 1)
 
     def heads_config(self, classes: int) -> HeadsConfig:
-        """What the heads need to know; they predict on the neck's maps as they are."""
+        """The configuration of the heads, which predict directly from the neck's maps."""
         widths = tuple(self.scale_channels(channels) for channels, _ in self.stages[1:])
         return HeadsConfig(widths, self.anchors, classes, self.implicit, has_convs=False)
 
     def write_body(self, w: CfgWriter) -> list[int]:
-        """Write backbone and neck; the indices of the maps that the heads read, P3 first."""
+        """Write backbone and neck; returns the indices of the maps that the heads read, P3 first."""
         return _write_bottom_up(w, self, _write_top_down(w, self, _write_backbone(w, self)))
 
 
 def _write_backbone(w: CfgWriter, row: U5R5Row) -> list[int]:
-    """The index of the last section of P3, P4, ..."""
+    """Write the backbone; returns the index of the last section of P3, P4, ..."""
     stem = row.scale_channels(64)
     w.start_part(f"stem: focus, {stem} channels")
     w.conv(3, stem, kind="focus")
@@ -84,12 +84,12 @@ def _write_backbone(w: CfgWriter, row: U5R5Row) -> list[int]:
 
 
 def _write_c3(w: CfgWriter, filters: int, repeats: int, *, residual: bool) -> int:
-    """What these networks call their cross stage partial block: fusion first."""
+    """The cross stage partial block of these networks: fusion first."""
     return write_csp_first(w, filters, repeats, kind="c3", residual=residual)
 
 
 def _write_pyramid_pooling(w: CfgWriter, filters: int, sizes: tuple[int, ...]) -> None:
-    """1x1 to half the channels, beside it its max-poolings, 1x1 back."""
+    """1x1 to half the channels, concatenated with its max-poolings, 1x1 back to all."""
     w.conv(1, filters // 2)
     write_max_pools(w, sizes)
     w.route(-2 * len(sizes), *range(1 - 2 * len(sizes), 0, 2))
@@ -97,7 +97,7 @@ def _write_pyramid_pooling(w: CfgWriter, filters: int, sizes: tuple[int, ...]) -
 
 
 def _write_top_down(w: CfgWriter, row: U5R5Row, laterals: list[int]) -> list[int]:
-    """From the coarsest level to P3; the index of the 1x1 of each level above P3, and last P3's tip."""
+    """From the coarsest level to P3; returns P3's tip, then the index of the 1x1 of each coarser level."""
     narrow = []
     for level in reversed(range(len(laterals) - 1)):
         filters = _neck_channels(row, level)
@@ -109,10 +109,10 @@ def _write_top_down(w: CfgWriter, row: U5R5Row, laterals: list[int]) -> list[int
     return [w.name_section(tip, f"P3 of the way down, {filters} channels"), *reversed(narrow)]
 
 
-def _write_bottom_up(w: CfgWriter, row: U5R5Row, ways: list[int]) -> list[int]:
-    """From P3 to the coarsest level; `ways` are P3's tip and the 1x1 of each level above."""
-    levels = ways[:1]
-    for level, narrow in enumerate(ways[1:], start=1):
+def _write_bottom_up(w: CfgWriter, row: U5R5Row, laterals: list[int]) -> list[int]:
+    """From P3 to the coarsest level; `laterals` are P3's tip and the 1x1 of each coarser level."""
+    levels = laterals[:1]
+    for level, narrow in enumerate(laterals[1:], start=1):
         filters = _neck_channels(row, level)
         w.start_part(f"neck, bottom-up to P{level + 3}: {filters} channels")
         write_downsample(w, _neck_channels(row, level - 1))

@@ -19,8 +19,8 @@ from yolor_cfg.networks.blocks import (
     write_top_down,
 )
 
-# Figure A2 by letter, widths as first used. A step: `c32` is a 3x3 convolution, `c64/2` one of stride 2,
-# `d160/2` a CSP convolution (Figure A1 d), `reorg` and `dwt` make one cell of four.
+# The stems of Figure A2 by letter. Steps: `c32` is a 3x3 convolution with 32 filters, `c64/2` one with
+# stride 2, `d160/2` a CSP convolution (Figure A1 d); `reorg` and `dwt` turn 2x2 cells into one.
 STEMS = {
     "A": "c32 c64/2",
     "A, X": "c32 c80/2",
@@ -41,8 +41,8 @@ BLOCK_TITLES = {"csp": "CSP block (fusion last)", "csp_first": "CSP block (fusio
 
 class YolorRow(NamedTuple):
     """One network. `stem` names one of `STEMS`; `stages` are (channels, repeats) from fine to coarse, the
-    first at the stem's own stride, each later one at half the size, repeats 0 a plain bottleneck; `neck` and
-    `head` are channels from P3 up; `anchors` are pixels (width,height), P3 first."""
+    first at the stem's stride, each later one at half the resolution; 0 repeats are a plain bottleneck;
+    `neck` and `head` are channels from P3 up; `anchors` are in pixels (width,height), P3 first."""
 
     stem: str
     stages: tuple[tuple[int, int], ...]
@@ -70,31 +70,31 @@ class YolorRow(NamedTuple):
 
     @property
     def topology(self) -> int:
-        """The number of Figure A3: how often the stem halves the image, and whether there is a P6."""
+        """The number in Figure A3, from how often the stem halves the image, and whether there is a P6."""
         halvings = sum(step in ("reorg", "dwt") or step.endswith("/2") for step in STEMS[self.stem].split())
         return {1: 1, 3: 4}.get(halvings, 3 if len(self.head) > 3 else 2)
 
     @property
     def style(self) -> NetworkStyle:
-        """What is the same in all of it."""
+        """What the whole network has in common."""
         return NetworkStyle(self.activation, self.paper)
 
     @property
     def bn_eps(self) -> str:
-        """The epsilon of batch norm where it is not the dialect's."""
+        """The epsilon of batch norm if it differs from the dialect's."""
         return ".001" if self.paper else ""
 
     def heads_config(self, classes: int) -> HeadsConfig:
-        """What the heads need to know."""
+        """The configuration of the heads."""
         return HeadsConfig(self.head, self.anchors, classes, self.implicit)
 
     def write_body(self, w: CfgWriter) -> list[int]:
-        """Write stem, backbone and neck; the indices of the maps that the heads read, P3 first."""
+        """Write stem, backbone and neck; returns the indices of the maps that the heads read, P3 first."""
         return _write_neck(w, self, _write_backbone(w, self))
 
 
 def _write_backbone(w: CfgWriter, row: YolorRow) -> list[int]:
-    """Stem and stages; the index of the last section of each stage from P3 up."""
+    """Write stem and stages; returns the index of the last section of each stage from P3 up."""
     channels, stride = _write_stem(w, row)
     tips: list[int] = []
     for number, (filters, repeats) in enumerate(row.stages):
@@ -114,7 +114,7 @@ def _write_backbone(w: CfgWriter, row: YolorRow) -> list[int]:
 
 
 def _write_stem(w: CfgWriter, row: YolorRow) -> tuple[int, int]:
-    """The stem; returns its channels and its stride."""
+    """Write the stem; returns its channels and its stride."""
     w.start_part(f"stem {row.stem}: {STEMS[row.stem]}")
     channels, stride = 3, 1
     for step in STEMS[row.stem].split():
@@ -147,7 +147,7 @@ def _write_downsample(w: CfgWriter, row: YolorRow, filters: int, *, channels: in
 
 
 def _write_neck(w: CfgWriter, row: YolorRow, laterals: list[int]) -> list[int]:
-    """SPP on the coarsest level, top-down to P3, bottom-up again; the tips that the heads read, P3 first."""
+    """SPP on the coarsest level, top-down to P3, bottom-up again; returns the heads' maps, P3 first."""
     top = len(laterals) - 1
     w.start_part(f"neck, spatial pyramid pooling on P{top + 3}: {row.spp} channels")
     tips = {

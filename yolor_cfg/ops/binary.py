@@ -1,4 +1,4 @@
-"""Convolution of signs (`xnor`), as C Darknet computes it with bits; differentiable for training.
+"""Binary convolution (`xnor`), as C Darknet computes it with bits; differentiable for training.
 
 N images, C channels, H W cells.
 """
@@ -13,13 +13,13 @@ from yolor_cfg.ops.geometry import ConvGeometry
 
 
 def signs(x: Tensor) -> Tensor:
-    """1 where x > 0, else -1; the gradient is that of x between -1 and 1 and 0 outside."""
+    """1 where x > 0, else -1; straight-through gradient between -1 and 1, 0 outside."""
     bounded = x.clamp(-1, 1)
     return torch.where(x > 0, 1.0, -1.0).to(x.dtype) + (bounded - bounded.detach())
 
 
 def binary_weight(weight: Tensor) -> Tensor:
-    """Signs of kernels [filters, C, k, k] times the mean size in a filter; the gradient passes unchanged."""
+    """Signs of kernels [filters, C, k, k] times the mean magnitude per filter; straight-through gradient."""
     scale = weight.abs().mean(dim=(1, 2, 3), keepdim=True)
     return torch.where(weight > 0, scale, -scale).detach() + (weight - weight.detach())
 
@@ -27,16 +27,16 @@ def binary_weight(weight: Tensor) -> Tensor:
 def binary_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, geometry: ConvGeometry) -> Tensor:
     """The convolution of the signs of x [N, C, H, W] with `binary_weight(weight)`.
 
-    A bit is never 0, so what lies outside the map counts as -1.
+    A bit is never 0, so the padding counts as -1.
     """
     padded = F.pad(signs(x), [geometry.padding] * 4, value=-1.0)
     return F.conv2d(padded, binary_weight(weight), bias, *geometry._replace(padding=0))
 
 
 class BinaryConv2d(nn.Conv2d):
-    """A convolution that keeps real kernels and computes with their signs.
+    """A convolution that stores real kernels and computes with their signs.
 
-    Scaling a filter scales its output, so batch norm can follow it or be folded into it: both give the same.
+    Scaling a filter scales its output, so a batch norm after it can be folded into it exactly.
     """
 
     def forward(self, x: Tensor) -> Tensor:

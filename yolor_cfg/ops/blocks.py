@@ -1,4 +1,4 @@
-"""Modules of convolution, batch norm and activation; children are named as in the official YOLOR checkpoints.
+"""Modules of convolution, batch norm and activation; children have the names of official YOLOR checkpoints.
 
 N images, C channels, H W cells.
 """
@@ -17,12 +17,12 @@ from yolor_cfg.ops.resampling import space_to_depth_by_columns
 
 
 def fresh_batch_norm(channels: int, *, eps: float, yolor: bool) -> nn.BatchNorm2d:
-    """A fresh batch norm whose running statistics follow at the pace of the dialect's own training."""
+    """A new batch norm with the momentum of the dialect's own training."""
     return nn.BatchNorm2d(channels, eps=eps, momentum=0.03 if yolor else 0.1)
 
 
 def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Batch norm of x [N, C, H, W]; x is overwritten where no gradient is wanted: half the peak memory."""
+    """Batch norm of x [N, C, H, W]; overwrites x if gradients are disabled, which halves the peak memory."""
     if norm.training or torch.is_grad_enabled():
         out: Tensor = norm(x)
         return out
@@ -33,7 +33,7 @@ def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 
 class _BaseBlock(nn.Module):
-    """What stands around a convolution: space-to-depth before it if asked for, activation and blur after."""
+    """What surrounds a convolution: optional space-to-depth before it, activation and blur after it."""
 
     def __init__(self, activation: str, *, focus: bool, blur: Blur | None) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _BaseBlock(nn.Module):
         return space_to_depth_by_columns(x) if self.focus else x
 
     def _postprocess(self, x: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
-        """x, which nobody else reads, normalised, activated and blurred."""
+        """Batch norm, activation and blur of an x that is not read again."""
         if norm is not None:
             x = apply_batch_norm(x, norm)
         x = activate_(x, self.activation)
@@ -53,7 +53,7 @@ class _BaseBlock(nn.Module):
 
 
 class ConvBlock(_BaseBlock):
-    """Convolution, batch norm (or bias), activation; children: the convolution by its name, BatchNorm2d."""
+    """Convolution, batch norm (or bias), activation; children: the convolution (as `name`), BatchNorm2d."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class ConvBlock(_BaseBlock):
 
     @property
     def norm(self) -> nn.BatchNorm2d | None:
-        """The batch norm, as long as there is one."""
+        """The batch norm, until it is folded."""
         return self.BatchNorm2d if self.has_norm else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class ConvBlock(_BaseBlock):
 
 
 class FirstChannels(ConvBlock):
-    """A ConvBlock that reads only the first of the channels it is given."""
+    """A ConvBlock that reads only the first channels of its input."""
 
     def __init__(self, block: ConvBlock, channels: int) -> None:
         conv: nn.Module = getattr(block, block.conv_name)
@@ -96,7 +96,7 @@ class FirstChannels(ConvBlock):
 
 
 class SharedConvBlock(_BaseBlock):
-    """A ConvBlock with the tensors of another one, but its own geometry and activation."""
+    """A ConvBlock that shares the weights of another one, but has its own geometry and activation."""
 
     def __init__(
         self,
@@ -113,8 +113,8 @@ class SharedConvBlock(_BaseBlock):
         self._weight_source: tuple[ConvBlock, ...] = ()
 
     def share_weights(self, source: ConvBlock) -> None:
-        """Use the tensors of `lender` from now on, also after they have been folded or moved."""
-        self._weight_source = (source,)  # in a tuple, so that its tensors are not counted and saved twice
+        """Use the tensors of `source` from now on, even after they have been folded or moved."""
+        self._weight_source = (source,)  # in a tuple, so that it is not registered as a submodule
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, filters, H', W']."""
@@ -130,24 +130,24 @@ class SharedConvBlock(_BaseBlock):
 
 
 class MixConv2d(nn.Module):
-    """Kernels of several sizes side by side, each of which makes some of the output channels."""
+    """Parallel convolutions with several kernel sizes, each producing some of the output channels."""
 
     def __init__(self, convolutions: list[nn.Conv2d]) -> None:
         super().__init__()
         self.m = nn.ModuleList(convolutions)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, C, H, W] -> [N, sum of their filters, H', W']."""
+        """x [N, C, H, W] -> [N, sum of the filters, H', W']."""
         return torch.cat([convolution(x) for convolution in self.m], dim=1)
 
 
 class ActivationLayer(nn.Module):
-    """An activation by itself."""
+    """A standalone activation."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, C, H, W] -> the same size; x is not written to."""
+        """x [N, C, H, W] -> the same size; x is not modified."""
         return activate(x, self.name)

@@ -1,4 +1,4 @@
-"""Boxes as tensors: two forms, their overlap and their distance. Legend: A, B boxes."""
+"""Boxes as tensors: two formats, overlap and distance. Legend: A, B boxes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def to_xywh(boxes_xyxy: Tensor) -> Tensor:
 
 
 def iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
-    """Intersection over union [...] of pairs of boxes [..., 4], which broadcast; no area gives 0."""
+    """Intersection over union [...] of pairs of boxes [..., 4], which broadcast; empty boxes give 0."""
     left, top, right, bottom = first_xyxy.unbind(-1)
     left2, top2, right2, bottom2 = second_xyxy.unbind(-1)
     width = (torch.minimum(right, right2) - torch.maximum(left, left2)).clamp(min=0)
@@ -35,9 +35,9 @@ def iou_matrix(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
 
 
 def distance_term(first_xyxy: Tensor, second_xyxy: Tensor, *, exponent: float) -> Tensor:
-    """(d / c) ** exponent [...]: d squared distance of centres, c squared diagonal of the box around both.
+    """(d / c) ** exponent [...]: d squared centre distance, c squared diagonal of the enclosing box.
 
-    It is what DIoU takes off the IoU; leading dimensions broadcast; two equal points give 0.
+    This is what DIoU subtracts from the IoU. Leading dimensions broadcast; two equal points give 0.
     """
     apart = (first_xyxy[..., :2] + first_xyxy[..., 2:] - second_xyxy[..., :2] - second_xyxy[..., 2:]) / 2
     low = torch.minimum(first_xyxy[..., :2], second_xyxy[..., :2])

@@ -1,6 +1,6 @@
-"""Several values into one. Legend: N images, C channels, H W cells, S sources.
+"""Combines several values into one. Legend: N images, C channels, H W cells, S sources.
 
-A value that does not depend on the image may have N = 1; it is then spread over the images.
+A value that does not depend on the image may have N = 1; it is then broadcast over the images.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from torch.nn import functional as F
 from yolor_cfg.ops.activations import activate_
 
 DARKNET_EPSILON = 1e-4
-"""What C Darknet adds to the sum by which it divides the weights of a shortcut (shortcut_layer.c)."""
+"""What C Darknet adds to the denominator when it normalises the weights of a shortcut (shortcut_layer.c)."""
 
 
 def cat_channels(parts: Sequence[Tensor]) -> Tensor:
-    """The channels of all parts one after another; parts of one image are repeated for each of the others."""
+    """The parts concatenated along the channels; parts with N = 1 are expanded to the batch."""
     images = max(part.shape[0] for part in parts)
     spread = [part if part.shape[0] == images else part.expand(images, -1, -1, -1) for part in parts]
     return torch.cat(spread, dim=1)
 
 
 def add_shortcut(total: Tensor, source: Tensor, *, fresh: bool) -> Tensor:
-    """total + source [N, C, H, W], C that of `total`: missing channels are zeros, further ones are left out.
+    """total + source [N, C, H, W], with the C of `total`: missing channels are zeros, extra ones ignored.
 
-    A `fresh` total belongs to the caller and is overwritten where nothing is learned.
+    A `fresh` total is not read again and is overwritten if gradients are disabled.
     """
     missing = total.shape[1] - source.shape[1]
-    source = F.pad(source, (0, 0, 0, 0, 0, missing)) if missing else source  # a negative pad cuts off
+    source = F.pad(source, (0, 0, 0, 0, 0, missing)) if missing else source  # a negative pad crops
     if fresh and not torch.is_grad_enabled() and total.shape == source.shape:
         return total.add_(source)
     return total + source
 
 
 def relu_shares(weights: Tensor) -> Tensor:
-    """weights [S, ...] -> their positive parts, as shares of the sum over the sources."""
+    """weights [S, ...] -> relu, divided by the sum over the sources (plus the epsilon)."""
     positive = weights.clamp(min=0)
     return positive / (DARKNET_EPSILON + positive.sum(0))
 
@@ -50,12 +50,12 @@ def softmax_shares(weights: Tensor) -> Tensor:
 
 
 def sigmoid_shares(weights: Tensor) -> Tensor:
-    """weights [S, ...] -> sigmoid x 2 / S: each is 1 / S where nothing is learned yet."""
+    """weights [S, ...] -> sigmoid x 2 / S: weights of 0, the initial value, give 1 / S."""
     return weights.sigmoid() * (2 / weights.shape[0])
 
 
 class ChannelGroup(NamedTuple):
-    """Which channels of each source to take: the `number`-th of `groups` equal runs."""
+    """Which channels of each source to take: the `number`-th of `groups` equal groups."""
 
     groups: int = 1
     number: int = 0
@@ -67,21 +67,21 @@ class ChannelGroup(NamedTuple):
 
 
 class Concatenate(nn.Module):
-    """The channels of all inputs in order, or one part of them; the last `detached` get no gradient."""
+    """Concatenates the inputs, or one group of channels of each; the last `detached` get no gradient."""
 
     def __init__(self, part: ChannelGroup, detached: int) -> None:
         super().__init__()
         self.part, self.detached = part, detached
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """inputs [N, C_i, H, W] -> [N, sum of C_i / groups, H, W]; a single input is handed on as it is."""
+        """inputs [N, C_i, H, W] -> [N, sum of C_i / groups, H, W]; a single input is returned unchanged."""
         learning = len(inputs) - self.detached
         parts = [self.part.take(x if i < learning else x.detach()) for i, x in enumerate(inputs)]
         return parts[0] if len(parts) == 1 else cat_channels(parts)
 
 
 class ShortcutOptions(NamedTuple):
-    """How a shortcut adds: what is applied to the sum; for each source n where every n-th pixel counts."""
+    """How a shortcut adds: the activation of the sum, and for each source the step between its pixels."""
 
     activation: str
     steps: tuple[int, ...]
@@ -93,7 +93,7 @@ class ShortcutOptions(NamedTuple):
 
 
 class Addition(nn.Module):
-    """The sum of the input and its sources, then the activation; the input says how many channels."""
+    """The sum of the input and its sources, then the activation; the input sets the number of channels."""
 
     def __init__(self, sum_of: ShortcutOptions) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Addition(nn.Module):
 
 
 class WeightedAddition(Addition):
-    """As Add with a learned weight for each input (and channel): `w` [S] or [S, C], the input first."""
+    """Like Addition, with a learned weight per input (and channel): `w` [S] or [S, C], the input first."""
 
     def __init__(self, sum_of: ShortcutOptions, weights: Tensor, shares: Callable[[Tensor], Tensor]) -> None:
         super().__init__(sum_of)
@@ -119,7 +119,7 @@ class WeightedAddition(Addition):
         self.shares = shares
 
     def total(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
-        """The weighted sum; a source with fewer channels than the input uses the first of the weights."""
+        """The weighted sum; a source with fewer channels than the input uses the first weights."""
         shares = self.shares(self.w).reshape(len(self.w), -1, 1, 1)  # [S, 1 or C, 1, 1]
         total = x * shares[0]
         for share, source in zip(shares[1:], sources, strict=True):
@@ -129,7 +129,7 @@ class WeightedAddition(Addition):
 
 
 class Multiply(nn.Module):
-    """The product of both inputs, spread over the larger, then the activation."""
+    """The broadcast product of both inputs, then the activation."""
 
     def __init__(self, activation: str) -> None:
         super().__init__()

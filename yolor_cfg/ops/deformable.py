@@ -1,6 +1,6 @@
-"""Modulated deformable convolution (DCN v2): each kernel element looks where two small convolutions send it.
+"""Modulated deformable convolution (DCN v2): offset and weight of each kernel element are predicted.
 
-N images, C channels, H W cells in, h w cells out, k kernel side.
+N images, C channels, H W cells in, h w cells out, k kernel size.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 
 class DeformConv2d(nn.Module):
-    """`p_conv` says how far each of the k x k elements moves (rows first, then columns), `m_conv` how much it
-    counts, `conv` holds the kernel. With both at zero it is half a convolution with zeros outside."""
+    """`p_conv` predicts the offset of each of the k x k elements (rows first, then columns), `m_conv` its
+    modulation, `conv` holds the kernel. If both predict 0, it is half a zero-padded convolution."""
 
     def __init__(self, channels: int, filters: int, size: int, *, stride: int, bias: bool) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class DeformConv2d(nn.Module):
         return out
 
     def _positions(self, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Offsets [N, 2kk, h, w] -> row and column of the input [N, kk, h, w] at which each element looks."""
+        """Offsets [N, 2kk, h, w] -> row and column of the input [N, kk, h, w] for each element."""
         *_, h, w = offsets.shape
         k = self.size
         element = torch.arange(k, dtype=offsets.dtype, device=offsets.device) - k // 2
@@ -43,14 +43,14 @@ class DeformConv2d(nn.Module):
         return offsets[:, : k * k] + rows, offsets[:, k * k :] + columns
 
     def _tile_elements(self, x: Tensor) -> Tensor:
-        """[N, kk, h, w] -> [N, hk, wk]: the elements of a cell become a tile of k x k."""
+        """[N, kk, h, w] -> [N, hk, wk]: the elements of a cell become a k x k tile."""
         N, _, h, w = x.shape
         k = self.size
         return x.reshape(N, k, k, h, w).permute(0, 3, 1, 4, 2).reshape(N, h * k, w * k)
 
     @staticmethod
     def _sample_pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """x [N, C, H, W] at rows, columns [N, a, b] -> [N, C, a, b]; linear between pixels, zero outside."""
+        """x [N, C, H, W] at rows, columns [N, a, b] -> [N, C, a, b]; bilinear, zero outside the map."""
         *_, H, W = x.shape
         grid = torch.stack([(2 * columns + 1) / W - 1, (2 * rows + 1) / H - 1], dim=-1)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,4 +1,4 @@
-"""How a kernel moves over a map. Loads without torch, so that sections and modules share it."""
+"""The geometry of a convolution. Needs no torch, so that sections and modules can share it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 
 class ConvGeometry(NamedTuple):
-    """(down, across) steps, zeros on each side, pixels from one kernel element to the next, groups:
-    the order of conv2d's arguments."""
+    """Strides (down, across), padding on each side, dilation and groups, in the order of conv2d's
+    arguments."""
 
     strides: tuple[int, int]
     padding: int
@@ -15,7 +15,7 @@ class ConvGeometry(NamedTuple):
     groups: int = 1
 
     def positions(self, size: int, height: int, width: int) -> tuple[int, int]:
-        """How many places down and across a kernel of that size has on a map."""
+        """The output height and width for a kernel of this size on a map."""
         reach = self.dilation * (size - 1) + 1
         down, across = self.strides
         beyond = 2 * self.padding - reach

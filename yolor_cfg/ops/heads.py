@@ -1,7 +1,7 @@
-"""What the head sections compute: raw maps, what C Darknet stores of them, and boxes.
+"""What head sections compute: raw maps, the outputs that C Darknet stores, and boxes.
 
-N images, A anchors, H W cells, V values of an anchor in a cell, K classes, B boxes. A raw map is
-[N, A, H, W, V] before any activation; boxes come in its order: anchors outermost, then rows, then columns.
+N images, A anchors, H W cells, V values per anchor and cell, K classes, B boxes. A raw map is
+[N, A, H, W, V] before any activation; boxes follow its order: anchors outermost, then rows, then columns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from yolor_cfg.ops.losses import grouped_softmax
 
 HeadPredictions = tuple[Tensor, Tensor, Tensor]
-"""boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not multiplied by objectness."""
+"""boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not scaled by objectness."""
 
 
 def anchor_maps(x: Tensor, anchors: int) -> Tensor:
@@ -36,23 +36,23 @@ def cell_corners(raw: Tensor) -> Tensor:
 
 
 class AnchorGrid(NamedTuple):
-    """Where a head's boxes lie: `anchors` (width, height) and `stride` (pixels per cell across, down)."""
+    """Where a head's boxes are: `anchors` (width, height) and `stride` (pixels per cell across, down)."""
 
     anchors: tuple[tuple[float, float], ...]
     stride: tuple[float, float]
 
     def centers(self, offsets: Tensor) -> Tensor:
-        """Centres in input pixels of offsets [N, A, H, W, 2] in cells."""
+        """Offsets in cells [N, A, H, W, 2] -> centres in input pixels."""
         return (offsets + cell_corners(offsets)) * offsets.new_tensor(self.stride)
 
     def sizes(self, factors: Tensor) -> Tensor:
-        """Widths and heights [N, A, H, W, 2] in the unit of the anchors."""
+        """Widths and heights [N, A, H, W, 2] in the units of the anchors."""
         return factors * factors.new_tensor(self.anchors)[:, None, None]
 
 
 class YoloRules(NamedTuple):
-    """How the values of a yolo head are read: `activated` raw values pass the logistic (else the convolution
-    before did that), `squared` sizes are (2v)^2 (else exp), `spread` stretches centres beyond their cell."""
+    """How to decode a yolo head: with `has_sigmoid` the head applies the sigmoid (else the convolution before
+    it did); with `has_squared_sizes` sizes are (2v)^2 (else exp); `spread` extends centres beyond it."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False
@@ -82,7 +82,7 @@ class YoloHead(nn.Module):
         return channel_maps(torch.cat([centre, raw[..., 2:4], values[..., 4:]], dim=-1))
 
     def decode(self, raw: Tensor) -> HeadPredictions:
-        """Boxes of a raw map, whatever its height and width."""
+        """The boxes of a raw map of any height and width."""
         values = self._activate(raw)
         centre = self.grid.centers(scale_xy(values[..., :2], self.rules.spread))
         factors = (2 * values[..., 2:4]).square() if self.rules.has_squared_sizes else raw[..., 2:4].exp()
@@ -96,7 +96,7 @@ class YoloHead(nn.Module):
 class GaussianHead(nn.Module):
     """[Gaussian_yolo]: V is x, y, w, h, each followed by its deviation, then objectness and K classes.
 
-    `corner` says which point of the box x, y is: 0 the centre, 1 the left top, -1 the right bottom.
+    `corner` is the point of the box given by x, y: 0 the centre, 1 the top left, -1 the bottom right.
     """
 
     def __init__(self, grid: AnchorGrid, *, spread: float, corner: int) -> None:
@@ -116,7 +116,7 @@ class GaussianHead(nn.Module):
         return channel_maps(torch.cat(parts, dim=-1))
 
     def decode(self, raw: Tensor) -> HeadPredictions:
-        """Boxes of a raw map; scores are lowered by the mean of the four deviations."""
+        """The boxes of a raw map; scores are reduced by the mean of the four deviations."""
         values = raw.sigmoid()
         size = self.grid.sizes(raw[..., 4:8:2].exp())
         centre = self.grid.centers(scale_xy(values[..., 0:4:2], self.spread)) + self.corner * size / 2
@@ -128,14 +128,14 @@ class GaussianHead(nn.Module):
 
 class ClassTree(NamedTuple):
     """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the
-    roots, level by level downwards, each level as (classes, their parents)."""
+    roots, level by level from the top, each as (classes, their parents)."""
 
     runs: tuple[int, ...]
     levels: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
     @staticmethod
     def from_parents(parents: tuple[int, ...], runs: tuple[int, ...]) -> ClassTree:
-        """From each class's parent (-1: none; parents come first) and the lengths of the softmax groups."""
+        """Build from each class's parent (-1: none; parents come first) and the softmax group lengths."""
         depths: list[int] = []
         for parent in parents:
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
@@ -146,11 +146,11 @@ class ClassTree(NamedTuple):
         return ClassTree(runs, tuple((level, tuple(parents[k] for k in level)) for level in below))
 
     def conditional_probabilities(self, logits: Tensor) -> Tensor:
-        """The probability of each class of [..., K] given its parent."""
+        """The probability of each class [..., K] given its parent."""
         return grouped_softmax(logits, self.runs)
 
     def absolute_probabilities(self, conditional: Tensor) -> Tensor:
-        """Each probability of [..., K] times those of all its ancestors."""
+        """Each probability [..., K] times those of all its ancestors."""
         product = conditional
         for classes, parents in self.levels:
             below = torch.tensor(classes, device=product.device)
@@ -160,15 +160,15 @@ class ClassTree(NamedTuple):
 
 
 def keep_deepest_class(absolute: Tensor) -> Tensor:
-    """[..., K] with the last class above .5 alone: C Darknet reports one, and parents come first."""
+    """[..., K] with only the last class above 0.5: C Darknet reports one, and parents come first."""
     likely = absolute > 0.5
     from_here_on = likely.flip(-1).cumsum(-1).flip(-1)
     return absolute * (likely & (from_here_on == 1))
 
 
 class RegionRules(NamedTuple):
-    """How the classes of a region head are read: tree of classes, softmax, or as they are; `dropped` is the
-    objectness below which a box counts as empty."""
+    """How to decode the classes of a region head: class tree, softmax, or as they are; a box with objectness
+    below `min_objectness` counts as empty."""
 
     softmax: bool = False
     tree: ClassTree | None = None
@@ -176,7 +176,7 @@ class RegionRules(NamedTuple):
 
 
 class RegionHead(nn.Module):
-    """[region] (YOLOv2): V is x, y, w, h, objectness and K classes; anchors count in cells."""
+    """[region] (YOLOv2): V is x, y, w, h, objectness and K classes; anchors are in cells."""
 
     def __init__(self, grid: AnchorGrid, rules: RegionRules) -> None:
         super().__init__()
@@ -187,12 +187,12 @@ class RegionHead(nn.Module):
         return anchor_maps(x, len(self.grid.anchors))
 
     def darknet_output(self, raw: Tensor) -> Tensor:
-        """C Darknet's output [N, H, W, A, V]: objectness and classes activated; a tree conditional."""
+        """C Darknet's output [N, H, W, A, V]: objectness and classes activated; a tree's are conditional."""
         values = torch.cat([raw[..., :4], raw[..., 4:5].sigmoid(), self._classes(raw)], dim=-1)
         return values.permute(0, 2, 3, 1, 4)
 
     def decode(self, raw: Tensor) -> HeadPredictions:
-        """Boxes of a raw map. Darknet reports objectness 1 and multiplied scores: the products are equal."""
+        """Boxes of a raw map. Darknet reports objectness 1 and scaled scores; the products are equal."""
         centre = self.grid.centers(raw[..., :2].sigmoid())
         size = self.grid.sizes(raw[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
         objectness = raw[..., 4].sigmoid()
@@ -211,8 +211,9 @@ class RegionHead(nn.Module):
 
 
 class DetectionRules(NamedTuple):
-    """The numbers of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is width
-    and height in pixels; `root`: widths and heights are square roots."""
+    """The parameters of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is
+    width and height in pixels; with `has_root_sizes`, the head predicts square roots of widths and
+    heights."""
 
     side: int
     classes: int
@@ -223,14 +224,14 @@ class DetectionRules(NamedTuple):
 
 
 class DetectionHead(nn.Module):
-    """[detection] (YOLOv1): classes of all cells, then objectness of all boxes, then the boxes."""
+    """[detection] (YOLOv1): the classes of all cells, the objectness of all boxes, then the boxes."""
 
     def __init__(self, rules: DetectionRules) -> None:
         super().__init__()
         self.rules = rules
 
     def forward(self, x: Tensor) -> Tensor:
-        """x, flattened to [N, n] -> [N, n, 1, 1], the classes of a cell through a softmax if asked for."""
+        """x, flattened to [N, n] -> [N, n, 1, 1], with an optional softmax over the classes of each cell."""
         flat = x.flatten(1)
         if self.rules.softmax:
             length = self.rules.side**2 * self.rules.classes
@@ -243,7 +244,7 @@ class DetectionHead(nn.Module):
         return value.flatten(1)
 
     def decode(self, raw: Tensor) -> HeadPredictions:
-        """Boxes cell by cell, rows outermost; all boxes of a cell share its scores."""
+        """The boxes cell by cell, rows outermost; all boxes of a cell share its scores."""
         side, classes, num = self.rules.side, self.rules.classes, self.rules.num
         cells = side**2
         lengths = [cells * classes, cells * num, cells * num * 4]

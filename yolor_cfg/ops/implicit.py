@@ -1,7 +1,7 @@
-"""Implicit knowledge: values that are learned and the same for every image; and a map combined with one.
+"""Implicit knowledge: learned values, the same for every image, and combining a map with one.
 
-Legend: N images, C channels, A atoms or anchors, H W cells, K basis vectors, P numbers of a prior.
-N = 1 stands for every image.
+Legend: N images, C channels, A atoms or anchors, H W cells, K basis vectors, P elements of a prior.
+N = 1 broadcasts over the images.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from yolor_cfg.ops.activations import activate
 from yolor_cfg.ops.combining import cat_channels
 
 Combine = Callable[[Tensor, Tensor], Tensor]
-LINK = 0.1  # what a chain adds at the start, in standard deviations of the value itself
+LINK = 0.1  # what a chain adds initially, in standard deviations of the value itself
 
 
 class InitOptions(NamedTuple):
-    """The shape (C, H, W) of a value, the mean and the standard deviation with which training begins."""
+    """The shape (C, H, W) of a value, and its initial mean and standard deviation."""
 
     shape: tuple[int, ...]
     mean: float
@@ -30,30 +30,30 @@ class InitOptions(NamedTuple):
 
 
 class ImplicitModel(nn.Module):
-    """A learned value [1, C, H, W] for all images; each model makes its `own`, to which a chain may add."""
+    """A learned value [1, C, H, W] for all images; a chain may add to the model's own value."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_parameter("link", None)
 
     def add_link(self, link: Tensor) -> ImplicitModel:
-        """Itself with the matrix `initial_link` [numbers of the value, numbers of another task's value]."""
+        """Add the matrix `link` [elements of the value, elements of another task's value]; returns self."""
         self.link = nn.Parameter(link)
         return self
 
     def forward(self, *before: Tensor) -> Tensor:
-        """A new tensor [1, C, H, W]: the model's own, plus link @ `before` where a chain brings one."""
+        """A new tensor [1, C, H, W]: the model's own value, plus link @ `before` if there is a chain."""
         own = self.compute_value()
         if self.link is None:
             return own
         return own + F.linear(before[0].flatten(1), self.link).reshape(-1, *own.shape[1:])
 
     def compute_value(self) -> Tensor:
-        """What the model itself says, as a new tensor [1, C, H, W]."""
-        raise AssertionError(f"{type(self).__name__} makes no value")
+        """The model's own value, as a new tensor [1, C, H, W]."""
+        raise AssertionError(f"{type(self).__name__} computes no value")
 
     def penalty(self) -> Tensor | None:
-        """What this model adds to the loss; None where it adds nothing."""
+        """What this model adds to the loss; None if nothing."""
         return None
 
 
@@ -65,30 +65,31 @@ class ImplicitTensor(ImplicitModel):
         self.implicit = nn.Parameter(start)
 
     def compute_value(self) -> Tensor:
-        """A copy: whoever gets it cannot change what was learned."""
+        """A copy, so that callers cannot modify the parameter."""
         return self.implicit.clone()
 
 
 class BatchedImplicit(ImplicitTensor):
-    """The same, spread over the images of a batch."""
+    """An ImplicitTensor repeated over the images of a batch."""
 
     def forward(self, *images: Tensor) -> Tensor:
-        """One tensor [N, ...], of which only N counts -> copies [N, C, H, W]."""
+        """images [N, ...], of which only N is used -> copies [N, C, H, W]."""
         (batch,) = images
         return self.implicit.repeat(batch.shape[0], 1, 1, 1)
 
 
 class ImplicitNetwork(ImplicitModel):
-    """Eq. 7, W z: a prior z through one matrix or several, the activation between two of them.
+    """Eq. 7, W z: a prior z multiplied by one or more matrices, with the activation between them.
 
-    Each of A rows (1 for a vector) has a prior z [P] of its own; the matrices are common. With h [A, n] what
-    reaches the last matrix, W ~ N(0, sigma^2 / mean |h|^2) makes every number of W h normally distributed
-    around 0 with exactly sigma, whatever the layers and the activation before it. The mean is added: training
-    shall begin at 1 for a factor, and a W with that mean in it would learn much faster along it than across.
+    Each of A rows (1 for a vector) has its own prior z [P]; the matrices are shared. If h [A, n] is the input
+    of the last matrix, W ~ N(0, sigma^2 / mean |h|^2) makes every element of W h normally distributed around
+    0 with standard deviation exactly sigma, whatever the layers and the activation before it. The mean is
+    added separately: a factor must start at 1, and a W that contained that mean would learn much faster along
+    it than across.
     """
 
     def __init__(self, start: InitOptions, widths: Sequence[int], activation: str) -> None:
-        """`widths` are P, the hidden layers and the numbers of a row."""
+        """`widths` are P, the hidden sizes and the length of a row."""
         super().__init__()
         self.start, self.activation = start, activation
         rows = math.prod(start.shape) // widths[-1]
@@ -111,18 +112,18 @@ class ImplicitNetwork(ImplicitModel):
 
 
 class ImplicitFactors(ImplicitModel):
-    """Eq. 8, Z^T c: K basis vectors Z [K, C] mixed by coefficients c [A, K], one row for each atom.
+    """Eq. 8, Z^T c: K basis vectors Z [K, C] mixed by coefficients c [A, K], one row per atom.
 
-    Training begins with |c| = 1 and Z ~ N(0, sigma), so that each number of Z^T c ~ N(0, sigma). If nothing
-    may be negative, |Z| and |c| take their places. |Z| of Z ~ N(0, s) has the mean s sqrt(2 / pi) and the
-    variance s^2 (1 - 2 / pi): with c = 1 / sqrt(K) and s^2 = sigma^2 / (1 - 2 / pi) the spread is sigma
-    again, and the mean sigma sqrt(2 K / (pi - 2)) is taken off. Only so far below its mean the value can go.
+    Initially |c| = 1 and Z ~ N(0, sigma), so each element of Z^T c ~ N(0, sigma). If `nonnegative`, |Z| and
+    |c| are used instead. For Z ~ N(0, s), |Z| has mean s sqrt(2 / pi) and variance s^2 (1 - 2 / pi): with
+    c = 1 / sqrt(K) and s^2 = sigma^2 / (1 - 2 / pi) the standard deviation is sigma again, and the mean
+    sigma sqrt(2 K / (pi - 2)) is subtracted. The value cannot fall further than this below its mean.
     """
 
     def __init__(
         self, start: InitOptions, sizes: tuple[int, int], *, nonnegative: bool, sparse: float
     ) -> None:
-        """`sizes` are K and the numbers of a basis vector."""
+        """`sizes` are K and the length of a basis vector."""
         super().__init__()
         (rank, width), self.start = sizes, start
         self.nonnegative, self.sparse = nonnegative, sparse
@@ -141,20 +142,20 @@ class ImplicitFactors(ImplicitModel):
         return (c @ basis + self.offset).reshape(1, *self.start.shape)
 
     def penalty(self) -> Tensor | None:
-        """`sparse` times the sum of |c|, which draws coefficients to 0."""
+        """`sparse` times the sum of |c|, which drives coefficients to 0."""
         return self.sparse * self.coefficients.abs().sum() if self.sparse else None
 
 
 def choose_sign(weight: Tensor, x: Tensor, activation: str) -> Tensor:
-    """The weight [D, C] or its negative, whichever lets more of x [A, C] through the activation: so that no
-    network begins with all of its units dead."""
+    """The weight [D, C] or its negative, whichever passes more of x [A, C] through the activation, so that no
+    network starts with all of its units dead."""
     there, back = (activate(F.linear(x, sign * weight), activation).norm() for sign in (1, -1))
     return torch.where(there >= back, weight, -weight)
 
 
 def initial_link(start: InitOptions, before: tuple[int, ...]) -> Tensor:
-    """The matrix of a chain: it begins so small that a value around 1 adds a tenth of sigma (half a percent
-    of the value's spread), and not at 0, so that the other task hears of this one from the first step."""
+    """The initial matrix of a chain: so small that a value around 1 adds a tenth of sigma (half a percent of
+    the value's own standard deviation), but not 0, so that the other task has influence at once."""
     numbers = math.prod(before)
     return normal((math.prod(start.shape), numbers), 0, LINK * start.sigma / math.sqrt(numbers))
 
@@ -165,7 +166,7 @@ def normal(shape: tuple[int, ...], mean: float, std: float) -> Tensor:
 
 
 def uniform(shape: tuple[int, ...], mean: float, width: float) -> Tensor:
-    """Numbers evenly from mean - width to mean + width."""
+    """Numbers uniformly distributed from mean - width to mean + width."""
     return torch.empty(shape).uniform_(mean - width, mean + width)
 
 
@@ -185,17 +186,17 @@ def select(x: Tensor, z: Tensor) -> Tensor:
 
 
 def alternate(x: Tensor, z: Tensor) -> Tensor:
-    """z [N, D, 1 or H, 1 or W] spread over the map, then x [N, C, H, W]: [N, D + C, H, W]."""
+    """z [N, D, 1 or H, 1 or W] expanded to the size of the map, then x [N, C, H, W]: [N, D + C, H, W]."""
     return cat_channels([z.expand(-1, -1, *x.shape[2:]), x])
 
 
-# The z that changes nothing: what channels get that are left out. The sigmoid of infinity is 1.
+# The z that changes nothing, for channels that are left out. The sigmoid of infinity is 1.
 NEUTRAL: dict[Combine, float] = {shift: 0.0, control: 1.0, select: math.inf}
 
 
 class ChannelPlacement(NamedTuple):
-    """Where the numbers of z go among the channels: `grouped` one to each anchor's share of them; with a
-    `part` (first, end) to those of each anchor's channels alone."""
+    """Which channels the elements of z apply to: with `is_grouped`, one for all channels of an anchor; with a
+    `part` (first, end), only to these channels of each anchor."""
 
     channels: int
     anchors: int
@@ -203,7 +204,7 @@ class ChannelPlacement(NamedTuple):
     is_grouped: bool
 
     def expand(self, z: Tensor, rest: float) -> Tensor:
-        """z [N, C, A or A x part; H, W] -> [N, C, H, W], with `rest` where no number goes."""
+        """z [N, C, A or A x part; H, W] -> [N, C, H, W], with `rest` in the other channels."""
         if self.is_grouped:  # channel i belongs to anchor floor(i A / C): equal shares, or one more
             z = torch.cat(
                 [
@@ -227,8 +228,8 @@ class ChannelPlacement(NamedTuple):
 
 
 class VectorCombine(nn.Module):
-    """A map combined with a vector by one of the functions above; `flat` takes any z as a vector first,
-    `placing` sends its numbers to some channels."""
+    """A map combined with a vector by one of the functions above; `flat` first flattens z to a vector,
+    `placing` assigns its elements to channels."""
 
     def __init__(self, combine: Combine, flat: bool, placing: ChannelPlacement | None = None) -> None:
         super().__init__()
@@ -243,7 +244,7 @@ class VectorCombine(nn.Module):
 
 
 class Projection(nn.Module):
-    """The inner products of each cell with implicit vectors: a 1x1 convolution by them."""
+    """The inner products of each cell with implicit vectors: a 1x1 convolution with them as kernels."""
 
     def __init__(self, filters: int) -> None:
         super().__init__()

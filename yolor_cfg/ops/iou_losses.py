@@ -1,7 +1,7 @@
-"""How well two boxes overlap, as losses measure it: IoU, GIoU, DIoU, CIoU and C Darknet's slopes of them.
+"""Overlap of two boxes as used in losses: IoU, GIoU, DIoU, CIoU, and C Darknet's hand-written gradients.
 
-Boxes are centre and size [..., 4] in any one unit; leading dimensions broadcast. Boxes without width or
-height are safe: every value and every gradient is finite.
+Boxes are centre and size [..., 4] in the same unit; leading dimensions broadcast. Boxes without width or
+height are safe: all values and gradients are finite.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from yolor_cfg.ops.boxes import to_xyxy
 
-EPS = 1e-9  # YOLOR's: on heights, unions and enclosing sizes
+EPS = 1e-9  # YOLOR's: added to heights, unions and enclosing areas
 DARKNET_EPS = 1e-6  # C Darknet's, in the weight of CIoU's shape term
 
 
@@ -26,20 +26,20 @@ def iou(pred: Tensor, truth: Tensor) -> Tensor:
 
 
 def giou(pred: Tensor, truth: Tensor) -> Tensor:
-    """IoU less the part of the box around both that neither covers [...], -1..1 (arXiv 1902.09630)."""
+    """IoU minus the fraction of the enclosing box that neither covers [...], -1..1 (arXiv 1902.09630)."""
     shared, union = _areas(pred, truth)
     hull = _hull(pred, truth).prod(-1) + EPS
     return shared / union - (hull - union) / hull
 
 
 def diou(pred: Tensor, truth: Tensor) -> Tensor:
-    """IoU less squared distance of the centres over squared diagonal of the box around both [...]
+    """IoU minus the squared centre distance over the squared diagonal of the enclosing box [...]
     (arXiv 1911.08287)."""
     return iou(pred, truth) - _distance(pred, truth)
 
 
 def ciou(pred: Tensor, truth: Tensor) -> Tensor:
-    """DIoU less a term for the difference in shape [...]; the weight of that term takes no gradient."""
+    """DIoU minus a term for the difference in aspect ratio [...]; the weight of that term is detached."""
     overlap = iou(pred, truth)
     angles = (torch.atan(box[..., 2] / (box[..., 3] + EPS)) for box in (truth, pred))
     shape = 4 / math.pi**2 * (next(angles) - next(angles)).square()
@@ -67,7 +67,7 @@ def _areas(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _hull(pred: Tensor, truth: Tensor) -> Tensor:
-    """Width and height [..., 2] of the box around both."""
+    """Width and height [..., 2] of the enclosing box."""
     ours, theirs = to_xyxy(pred), to_xyxy(truth)
     low = torch.minimum(ours[..., :2], theirs[..., :2])
     return torch.maximum(ours[..., 2:], theirs[..., 2:]) - low
@@ -79,7 +79,7 @@ def _distance(pred: Tensor, truth: Tensor) -> Tensor:
 
 
 class _Sides(NamedTuple):
-    """The slopes [..., 2] of a quantity along the low (left, top) and the high (right, bottom) sides."""
+    """The derivatives [..., 2] of a quantity by the low (left, top) and the high (right, bottom) sides."""
 
     low: Tensor
     high: Tensor
@@ -92,11 +92,11 @@ class _Sides(NamedTuple):
 
 
 class _BoxPair(NamedTuple):
-    """What the slopes are made of; each [..., 2] across and down."""
+    """The quantities that the slopes are computed from; each [..., 2], across and down."""
 
     pred: Tensor
     truth: Tensor
-    low_inside: Tensor  # our low side lies inside theirs
+    low_inside: Tensor  # the low side of pred is inside truth
     high_inside: Tensor
     low_outside: Tensor
     high_outside: Tensor
@@ -121,12 +121,12 @@ class _BoxPair(NamedTuple):
 
 
 def darknet_slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
-    """What C Darknet moves x, y, w, h by [..., 4] to raise the overlap of `kind`.
+    """C Darknet's update direction of x, y, w, h [..., 4] that increases the overlap of `kind`.
 
-    They are written by hand there and are no exact gradient. Against d overlap / d (x, y, w, h): sizes count
-    twice (the difference of the slopes of two sides, not its half), but for the distance term of DIoU and
-    CIoU, which counts once; in that term the slope of the enclosing diagonal along x, y has the other sign;
-    CIoU's shape term lacks its 1 / (w^2 + h^2); boxes that are apart take the second term alone.
+    It is written by hand there and is not the exact gradient. Compared with d overlap / d (x, y, w, h): sizes
+    count twice (the difference of the slopes of two sides, not half of it), except in the distance term of
+    DIoU and CIoU, where they count once; in that term, the derivative of the enclosing diagonal by x, y has
+    the opposite sign; CIoU's shape term lacks its 1 / (w^2 + h^2); disjoint boxes use only the second term.
     """
     pair = _BoxPair.from_boxes(pred, truth)
     shared, union = _signed_areas(pair)

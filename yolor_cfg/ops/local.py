@@ -1,6 +1,6 @@
-"""A convolution whose kernels differ from place to place, and C Darknet's local response normalisation.
+"""A locally connected layer, and C Darknet's local response normalisation.
 
-N images, C channels, H W cells; K numbers below a kernel, L places of the output.
+N images, C channels, H W cells; K elements of a kernel, L positions of the output.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from yolor_cfg.ops.activations import activate_
 
 
 class LocallyConnected(nn.Module):
-    """Kernels that differ from place to place: weight [L, filters, C, k, k], bias [filters, h, w]."""
+    """Convolution with kernels per position: weight [L, filters, C, k, k], bias [filters, h, w]."""
 
     def __init__(
         self, weight: tuple[int, ...], bias: tuple[int, ...], activation: str, *, stride: int, padding: int
@@ -36,8 +36,8 @@ class LocallyConnected(nn.Module):
 
 
 class DarknetLrn(nn.Module):
-    """Each channel divided by a power of the squares around it, as C Darknet adds them up: the square of
-    channel size/2 is never added, but leaves the running sum in its turn, so every sum lacks it."""
+    """Each channel divided by a power of the sum of neighbouring squares, as C Darknet sums them: the square
+    of channel size/2 is never added to the running sum, but is subtracted in turn, so every sum lacks it."""
 
     def __init__(self, size: int, *, alpha: float, beta: float, kappa: float) -> None:
         super().__init__()

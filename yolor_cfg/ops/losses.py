@@ -1,4 +1,4 @@
-"""[softmax] and what a loss leaves behind. Legend: N images, C channels, H W cells, n = C*H*W."""
+"""[softmax] and the output of a loss section. Legend: N images, C channels, H W cells, n = C*H*W."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def grouped_softmax(x: Tensor, lengths: tuple[int, ...], temperature: float = 1.0) -> Tensor:
-    """x [..., n] -> [..., n], a softmax over each run of the last axis; `lengths` sum to n."""
+    """x [..., n] -> [..., n], a softmax over each group of the last axis; `lengths` sum to n."""
     longest = max(lengths)
     if lengths == (longest,) * len(lengths):
         equal: Tensor = (x / temperature).unflatten(-1, (-1, longest))
@@ -33,7 +33,7 @@ class SoftmaxLayer(nn.Module):
 
 
 class ZeroOutput(nn.Module):
-    """What a loss leaves behind outside training."""
+    """The output of a loss section in eval mode."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> zeros [N, n, 1, 1]."""

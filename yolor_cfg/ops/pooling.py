@@ -1,7 +1,7 @@
 """Pooling with the windows of both dialects. Legend: N images, C channels, H W cells.
 
-A window of `size` moves by `strides` (down, across); `padding` is what both borders of an axis have together,
-of which the odd cell is at the right and at the bottom.
+A window of `size` moves by `strides` (down, across); `padding` is the total of both borders of an axis; an
+odd cell is at the right or the bottom.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 class PoolWindow(NamedTuple):
-    """Where a pooling looks: outputs = (length + padding - size) // stride + 1 along each axis."""
+    """The window of a pooling layer: outputs = (length + padding - size) // stride + 1 along each axis."""
 
     size: int
     strides: tuple[int, int]
@@ -24,17 +24,17 @@ class PoolWindow(NamedTuple):
 
     @property
     def borders(self) -> tuple[int, int]:
-        """Cells before the first and after the last one of an axis."""
+        """Padding before and after an axis."""
         return self.padding // 2, self.padding - self.padding // 2
 
     @property
     def is_symmetric(self) -> bool:
-        """True where torch's own padding says the same."""
+        """True if torch's own padding is equivalent."""
         return self.padding % 2 == 0 and self._can_torch_pad
 
     @property
     def is_ceil_mode(self) -> bool:
-        """True where torch's own padding with ceil_mode says the same: an odd padding at stride 2."""
+        """True if torch's own padding with ceil_mode is equivalent: odd padding at stride 2."""
         last_starts_inside = self.padding // 2 + 1 < self.size
         return self.padding % 2 == 1 and self.strides == (2, 2) and self._can_torch_pad and last_starts_inside
 
@@ -44,7 +44,7 @@ class PoolWindow(NamedTuple):
 
 
 def max_pool2d(x: Tensor, window: PoolWindow) -> Tensor:
-    """The greatest value of each window [N, C, H', W']; cells outside the map never win."""
+    """The maximum of each window [N, C, H', W']; padding never counts."""
     if window.is_symmetric or window.is_ceil_mode:
         return F.max_pool2d(x, window.size, window.strides, window.borders[0], ceil_mode=window.is_ceil_mode)
     padded = F.pad(x, window.borders * 2, value=-math.inf)
@@ -52,7 +52,7 @@ def max_pool2d(x: Tensor, window: PoolWindow) -> Tensor:
 
 
 def avg_pool2d(x: Tensor, window: PoolWindow) -> Tensor:
-    """The mean of the cells of each window that lie inside the map [N, C, H', W']."""
+    """The mean of each window [N, C, H', W']; padding does not count."""
     if window.is_symmetric or window.is_ceil_mode:
         return F.avg_pool2d(
             x,
@@ -63,17 +63,17 @@ def avg_pool2d(x: Tensor, window: PoolWindow) -> Tensor:
             count_include_pad=False,
         )
     inside = F.pad(torch.ones_like(x[:1, :1]), window.borders * 2)
-    share = F.avg_pool2d(inside, window.size, window.strides)  # [1, 1, H', W'] of each window that is inside
+    share = F.avg_pool2d(inside, window.size, window.strides)  # [1, 1, H', W'], the part inside the map
     return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides) / share
 
 
 def max_pool2d_zero_pad(x: Tensor, window: PoolWindow) -> Tensor:
-    """The greatest value of each window, where the border is zeros."""
+    """The maximum of each window, with zero padding."""
     return F.max_pool2d(F.pad(x, window.borders * 2), window.size, window.strides)
 
 
 def avg_pool2d_zero_pad(x: Tensor, window: PoolWindow) -> Tensor:
-    """The mean of each window, where the border is zeros that count."""
+    """The mean of each window, with zero padding that counts."""
     if window.is_symmetric:
         return F.avg_pool2d(x, window.size, window.strides, window.borders[0])
     return F.avg_pool2d(F.pad(x, window.borders * 2), window.size, window.strides)
@@ -92,7 +92,7 @@ class PoolLayer(nn.Module):
 
 
 class DepthMaxPool(nn.Module):
-    """The greatest value of every `channels`-th channel: output g is the maximum over g, g + channels, ..."""
+    """The maximum of every `channels`-th channel: output g is the maximum over g, g + channels, ..."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -109,9 +109,9 @@ class DepthMaxPool(nn.Module):
 def blur_pool(x: Tensor, size: int, strides: tuple[int, int]) -> Tensor:
     """Anti-aliasing before a stride: [N, C, H, W] -> [N, C, H', W'].
 
-    Size 3 weighs with [1 2 1] x [1 2 1] / 16 and has a border of zeros, size 2 is the mean and has none.
+    Size 3 uses the kernel [1 2 1] x [1 2 1] / 16 and zero padding; size 2 is the mean, without padding.
     """
-    # [1 2 1] / 4 is the mean of two neighbours, taken twice.
+    # [1 2 1] / 4 is the mean of two neighbours, applied twice.
     if size == 3:
         x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 2, 1)
     return F.avg_pool2d(x, 2, strides)

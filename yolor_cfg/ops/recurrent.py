@@ -1,6 +1,6 @@
-"""Recurrent cells: pure functions of an input and a state that the caller keeps; parts bear Darknet's names.
+"""Recurrent cells: pure functions of an input and a state kept by the caller; parts have Darknet's names.
 
-N images, C channels, H W cells. A vector of n numbers is [N, n, 1, 1]: one cell serves vectors and maps.
+N images, C channels, H W cells. A vector of length n is [N, n, 1, 1], so cells work on vectors and maps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CellState = tuple[Tensor, ...]
 
 
 class LinearBlock(nn.Module):
-    """Matrix, batch norm (or bias) and activation; children Linear and BatchNorm1d."""
+    """Linear layer, batch norm (or bias) and activation; children: Linear and BatchNorm1d."""
 
     def __init__(self, linear: nn.Linear, norm: nn.BatchNorm1d | None, activation: str) -> None:
         super().__init__()
@@ -38,13 +38,13 @@ class LinearBlock(nn.Module):
 
 
 class StateSize(NamedTuple):
-    """How big a state is for images of the size `image`; None: for images of any size."""
+    """The shape of a state for images of size `image` (None: for any size)."""
 
     shape: Shape
     image: Shape | None = None
 
     def zeros(self, images: Tensor) -> Tensor:
-        """The state [N, C, H, W] before the first step; for another size in proportion, rounded up."""
+        """The state [N, C, H, W] before the first step; for other image sizes in proportion, rounded up."""
         channels, height, width = self.shape
         if self.image is not None:
             height = -(-images.shape[2] * height // self.image.height)
@@ -53,7 +53,7 @@ class StateSize(NamedTuple):
 
 
 class RecurrentCell(nn.Module):
-    """What every recurrent cell has: named parts, and a state that is zero at first."""
+    """Base of the recurrent cells: named parts, and an initial state of zeros."""
 
     def __init__(self, parts: Mapping[str, nn.Module], states: tuple[StateSize, ...]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class RecurrentCell(nn.Module):
             self.add_module(name, part)
 
     def initial_state(self, images: Tensor) -> CellState:
-        """Zeros, one tensor per state; batch, type and device of `images`."""
+        """Zeros, one tensor per state, with the batch size, dtype and device of `images`."""
         return tuple(state.zeros(images) for state in self.states)
 
 
@@ -87,7 +87,7 @@ class RnnCell(RecurrentCell):
 
 
 class GruCell(RecurrentCell):
-    """Gated unit, its candidate through a logistic (not tanh) as C Darknet is built; y is the next state."""
+    """Gated recurrent unit with a sigmoid (not tanh) candidate, as in C Darknet; y is the next state."""
 
     input_z: nn.Module
     input_r: nn.Module
@@ -102,10 +102,10 @@ class GruCell(RecurrentCell):
     def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """x [N, C, H, W], state ([N, output, 1, 1],) -> y [N, output, 1, 1] and the next state."""
         (hidden,) = state
-        keep = torch.sigmoid(self.input_z(x) + self.state_z(hidden))
-        reset = torch.sigmoid(self.input_r(x) + self.state_r(hidden))
-        candidate = torch.sigmoid(self.input_h(x) + self.state_h(reset * hidden))
-        after = keep * hidden + (1 - keep) * candidate
+        update_gate = torch.sigmoid(self.input_z(x) + self.state_z(hidden))
+        reset_gate = torch.sigmoid(self.input_r(x) + self.state_r(hidden))
+        candidate = torch.sigmoid(self.input_h(x) + self.state_h(reset_gate * hidden))
+        after = update_gate * hidden + (1 - update_gate) * candidate
         return after, (after,)
 
     def darknet_output(self, value: Tensor) -> Tensor:
@@ -114,11 +114,11 @@ class GruCell(RecurrentCell):
 
 
 class LstmRules(NamedTuple):
-    """What varies between the long short-term memories.
+    """The variants of the LSTM.
 
-    `peephole` lets the gates see the cell; `bottleneck` mixes state and input first, and `shortcut` then adds
-    the first half of that mixture to the output; `limit` bounds the cell that is kept (0: no bound);
-    `activation` squashes candidate and cell.
+    `peephole` lets the gates see the cell; `bottleneck` first mixes state and input, and `shortcut` then adds
+    the first half of the result to the output; `limit` clamps the cell that is kept (0: no limit);
+    `activation` is applied to candidate and cell.
     """
 
     peephole: bool = False
@@ -132,7 +132,7 @@ PLAIN_LSTM = LstmRules()
 
 
 class LstmCell(RecurrentCell):
-    """Long short-term memory of vectors or maps: w* see the state, u* the input, v* the cell."""
+    """LSTM on vectors or maps: w* read the state, u* the input, v* the cell."""
 
     wf: nn.Module
 
@@ -147,12 +147,12 @@ class LstmCell(RecurrentCell):
         seen, cell = state
         if self.rules.bottleneck:
             x = activate(self.wf(torch.cat([seen, x], dim=1)), self.rules.activation)
-        forget = torch.sigmoid(self._gate_sum("f", x, seen=seen, cell=cell))
-        accept = torch.sigmoid(self._gate_sum("i", x, seen=seen, cell=cell))
+        forget_gate = torch.sigmoid(self._gate_sum("f", x, seen=seen, cell=cell))
+        input_gate = torch.sigmoid(self._gate_sum("i", x, seen=seen, cell=cell))
         candidate = activate(self._gate_sum("g", x, seen=seen, cell=None), self.rules.activation)
-        cell = forget * cell + accept * candidate
-        emit = torch.sigmoid(self._gate_sum("o", x, seen=seen, cell=cell))
-        after = emit * activate(cell, self.rules.activation)
+        cell = forget_gate * cell + input_gate * candidate
+        output_gate = torch.sigmoid(self._gate_sum("o", x, seen=seen, cell=cell))
+        after = output_gate * activate(cell, self.rules.activation)
         y = after + _first_half(x) if self.rules.bottleneck and self.rules.shortcut else after
         return y, (after, self._clamp_cell(cell))
 
@@ -169,7 +169,7 @@ class LstmCell(RecurrentCell):
 
 
 class History(nn.Module):
-    """Room for `frames` maps, of which Darknet, given one at a time, fills the first; the rest stays zero."""
+    """Channels for `frames` maps; Darknet, given one frame at a time, fills the first, the rest stay zero."""
 
     def __init__(self, frames: int) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class History(nn.Module):
 
 
 def _first_half(x: Tensor) -> Tensor:
-    """The first half of the numbers of each image, zeros in the other half: Darknet halves the buffer."""
+    """The first half of the values of each image, zeros in the other half: Darknet halves the buffer."""
     flat = x.flatten(1)
     half = flat.shape[1] // 2
     return F.pad(flat[:, :half], (0, flat.shape[1] - half)).view_as(x)

@@ -1,4 +1,4 @@
-"""Maps made larger, smaller or reordered. Legend: N images, C channels, H W cells, s the stride."""
+"""Enlarges, shrinks and reorders maps. Legend: N images, C channels, H W cells, s the stride."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def space_to_depth(x: Tensor, stride: int) -> Tensor:
 
 
 def depth_to_space(x: Tensor, stride: int) -> Tensor:
-    """[N, s*s*C, H, W] -> [N, C, s*H, s*W]: undoes `space_to_depth`."""
+    """[N, s*s*C, H, W] -> [N, C, s*H, s*W]: the inverse of `space_to_depth`."""
     N, C, H, W = x.shape
     cells = x.reshape(N, stride, stride, C // stride**2, H, W)
     return cells.permute(0, 3, 4, 1, 5, 2).reshape(N, C // stride**2, H * stride, W * stride)
 
 
 def space_to_depth_by_columns(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, 4*C, H/2, W/2]: as `space_to_depth`, (dy, dx) in the order 00, 10, 01, 11."""
+    """[N, C, H, W] -> [N, 4*C, H/2, W/2]: like `space_to_depth`, (dy, dx) in the order 00, 10, 01, 11."""
     return torch.cat([x[:, :, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], dim=1)
 
 
 def darknet_reorg(x: Tensor, stride: int) -> Tensor:
-    """[N, C, H, W] -> [N, s*s*C, H/s, W/s] as YOLOv2 does it; C % (s*s) == 0.
+    """[N, C, H, W] -> [N, s*s*C, H/s, W/s] as in YOLOv2; C % (s*s) == 0.
 
-    It takes the numbers for a map that is s times larger and has s*s times fewer channels, reorders that one,
-    and takes the result for the small map.
+    It reinterprets the data as a map that is s times larger with s*s times fewer channels, reorders that,
+    and reinterprets the result as the small map.
     """
     N, C, H, W = x.shape
     seen_as = x.reshape(N, C // stride**2, H * stride, W * stride)
@@ -40,10 +40,10 @@ def darknet_reorg(x: Tensor, stride: int) -> Tensor:
 
 
 def reorg3d_reverse(x: Tensor, stride: int) -> Tensor:
-    """[N, C, H, W] -> [N, C/(s*s), s*H, s*W] as Darknet does it; C % s**4 == 0.
+    """[N, C, H, W] -> [N, C/(s*s), s*H, s*W] as in Darknet; C % s**4 == 0.
 
-    It takes the numbers for a map of the output's size and makes depth to space of that once more:
-    this does not undo `space_to_depth`.
+    It reinterprets the data as a map of the output's size and applies depth to space to that: this is not the
+    inverse of `space_to_depth`.
     """
     N, C, H, W = x.shape
     large = (N, C // stride**2, H * stride, W * stride)
@@ -51,9 +51,9 @@ def reorg3d_reverse(x: Tensor, stride: int) -> Tensor:
 
 
 def wavelet_transform(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, 4*C, H/2, W/2]: means of 2x2 blocks, then three differences for each channel.
+    """[N, C, H, W] -> [N, 4*C, H/2, W/2]: means of 2x2 blocks, then three differences per channel.
 
-    They are upper - lower, left - right, one diagonal - the other, each divided by 4 and moved by 0.5.
+    They are upper - lower, left - right, one diagonal - the other, each divided by 4 and shifted by 0.5.
     """
     a, b, c, d = (x[:, :, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1))
     details = torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=2)  # [N, C, 3, H/2, W/2]
@@ -68,7 +68,7 @@ class Reorder(nn.Module):
         self.function, self.stride = function, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, C, H, W] -> [N, C', H', W'] with the same numbers in another order."""
+        """x [N, C, H, W] -> [N, C', H', W'] with the same values in another order."""
         return self.function(x, self.stride)
 
 
@@ -89,11 +89,11 @@ class Wavelets(nn.Module):
 
 
 EXACT_STRIDES = 40
-"""Up to here torch's nearest neighbour, which multiplies by 1 / stride in float32, finds the right pixel."""
+"""Up to here torch's nearest mode, which multiplies by 1 / stride in float32, finds the right pixel."""
 
 
 class RepeatUpsample(nn.Module):
-    """Each pixel `stride` times both ways, times `scale`."""
+    """Repeats each pixel `stride` times along both axes, times `scale`."""
 
     def __init__(self, stride: int, scale: float) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class BlockSum(nn.Module):
 
 
 class CenterCrop(nn.Module):
-    """The middle of the map, then scale * x + shift."""
+    """The centre of the map, then scale * x + shift."""
 
     def __init__(self, size: tuple[int, int], scale: float, shift: float) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Networks taken apart and built again: folding, plain Darknet."""
+"""Rewrites networks: folding, and conversion to plain Darknet."""

@@ -1,6 +1,6 @@
-"""Maps of channels, and batch norms, into the tensors of convolutions: new modules in float64.
+"""Folds channel maps and batch norms into the tensors of convolutions; the new modules are float64.
 
-O output channels, C input channels of a group, k kernel side.
+O output channels, C input channels of a group, k kernel size.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def to_float64(module: AnyModule) -> AnyModule:
-    """A copy on the CPU in float64, for inference."""
+    """A copy on the CPU, in float64 and eval mode."""
     return copy.deepcopy(module).to("cpu", torch.float64).eval()
 
 
 def find_norm(block: FoldableBlock) -> _BatchNorm | None:
-    """The batch norm of a block, where it has one."""
+    """The batch norm of a block, if it has one."""
     return getattr(block, "BatchNorm2d", None) or getattr(block, "BatchNorm1d", None)
 
 
@@ -40,13 +40,13 @@ def find_norms(module: nn.Module) -> list[_BatchNorm]:
 
 
 def running_stats(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """The running mean and variance themselves."""
+    """The running mean and variance (not copies)."""
     assert norm.running_mean is not None and norm.running_var is not None
     return norm.running_mean, norm.running_var
 
 
 def kernel_layers(block: FoldableBlock) -> list[KernelLayer]:
-    """The kernels that make the output channels, in their order."""
+    """The layers whose kernels produce the output channels, in order."""
     if isinstance(block, LinearBlock):
         return [block.Linear]
     convolution = getattr(block, block.conv_name)
@@ -55,8 +55,8 @@ def kernel_layers(block: FoldableBlock) -> list[KernelLayer]:
 
 @singledispatch
 def fold_input_map(module: nn.Module, of_input: ChannelMap) -> nn.Module:
-    """A module that computes module(of_input(x)); raises Obstacle where there is none of this kind."""
-    raise Obstacle("what reads it is no convolution")
+    """A module of the same kind that computes module(of_input(x)); raises Obstacle if there is none."""
+    raise Obstacle("its reader is not a convolution")
 
 
 @fold_input_map.register
@@ -65,9 +65,9 @@ def _(module: ConvBlock, of_input: ChannelMap) -> ConvBlock:
     block = to_float64(module)
     convolutions = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
     if any(isinstance(conv, BinaryConv2d) for conv in convolutions):
-        raise Obstacle("the convolution that reads it computes with signs")
+        raise Obstacle("the convolution that reads it is binary (xnor)")
     if seen.has_shift and any(any(conv.padding) for conv in convolutions):
-        raise Obstacle("the convolution that reads it has zeros around its input, where nothing is added")
+        raise Obstacle("the convolution that reads it pads its input with zeros, to which nothing is added")
     if not seen.is_diagonal and any(conv.groups > 1 for conv in convolutions):
         raise Obstacle("the convolution that reads it has groups")
     added: dict[nn.Module, Tensor] = {conv: _take_input(conv, seen) for conv in convolutions}
@@ -86,7 +86,7 @@ def _(module: LinearBlock, of_input: ChannelMap) -> LinearBlock:
 @fold_input_map.register
 def _(module: _BatchNorm, of_input: ChannelMap) -> _BatchNorm:
     if not of_input.is_diagonal or bool((of_input.scale == 0).any()):
-        raise Obstacle("a batch norm stands between")
+        raise Obstacle("a batch norm is in between")
     norm = to_float64(module)
     running_stats(norm)[0].sub_(of_input.shift).div_(of_input.scale)
     norm.weight.mul_(of_input.scale)
@@ -95,18 +95,18 @@ def _(module: _BatchNorm, of_input: ChannelMap) -> _BatchNorm:
 
 @singledispatch
 def fold_output_map(module: nn.Module, of_output: ChannelMap) -> nn.Module:
-    """A module that computes of_output(module(x)) for a diagonal map; raises Obstacle where there is none of
-    this kind."""
-    raise Obstacle("what makes it is no convolution")
+    """A module of the same kind that computes of_output(module(x)) for a diagonal map; raises Obstacle if
+    there is none."""
+    raise Obstacle("its source is not a convolution")
 
 
 @fold_output_map.register(ConvBlock)
 @fold_output_map.register(LinearBlock)
 def _(module: FoldableBlock, of_output: ChannelMap) -> FoldableBlock:
     if module.activation != "linear":
-        raise Obstacle("an activation stands before it")
+        raise Obstacle("an activation comes before it")
     if getattr(module, "blur", None) is not None:
-        raise Obstacle("a blur stands before it")
+        raise Obstacle("a blur comes before it")
     block = to_float64(module)
     norm = find_norm(block)
     if norm is not None:
@@ -125,7 +125,7 @@ def _(module: _BatchNorm, of_output: ChannelMap) -> _BatchNorm:
 
 @singledispatch
 def fold_norm(module: nn.Module) -> nn.Module | None:
-    """The block with its batch norm in kernels and biases; None for modules that have none to fold."""
+    """The block with its batch norm folded into kernels and biases; None if there is none to fold."""
     return None
 
 
@@ -137,7 +137,7 @@ def _(module: FoldableBlock) -> FoldableBlock | None:
     block = to_float64(module)
     signed = [part for part in kernel_layers(block) if isinstance(part, BinaryConv2d)]
     if any(bool((part.weight == 0).any()) for part in signed):
-        raise Obstacle("a kernel of signs has zeros, whose sign would change")
+        raise Obstacle("a binary kernel has zeros, whose sign would change")
     norm = find_norm(block)
     assert norm is not None
     delattr(block, "BatchNorm1d" if isinstance(block, LinearBlock) else "BatchNorm2d")
@@ -147,7 +147,7 @@ def _(module: FoldableBlock) -> FoldableBlock | None:
 
 
 def norm_map(module: _BatchNorm) -> ChannelMap:
-    """What a batch norm does to its channels in inference."""
+    """The channel map of a batch norm in eval mode."""
     norm = to_float64(module)
     mean, variance = running_stats(norm)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
@@ -155,7 +155,7 @@ def norm_map(module: _BatchNorm) -> ChannelMap:
 
 
 def scale_outputs(block: FoldableBlock, of_output: ChannelMap) -> None:
-    """Put a diagonal map of the output into the kernels and biases that make it."""
+    """Fold a diagonal map of the output into the kernels and biases that produce it."""
     start = 0
     for kernels in kernel_layers(block):
         part = of_output.narrow(start, len(kernels.weight))
@@ -171,7 +171,7 @@ def _take_output(norm: _BatchNorm, of_output: ChannelMap) -> None:
 
 
 def _take_input(kernels: KernelLayer, seen: ChannelMap) -> Tensor:
-    """Give kernels [O, D, k, k] the inputs before the map, [O, C, k, k]; returns what the shift adds [O]."""
+    """Fold a map of the inputs into kernels [O, D, k, k] -> [O, C, k, k]; returns what the shift adds [O]."""
     weight, groups = kernels.weight, getattr(kernels, "groups", 1)
     shift, scale = (_expand_to_filters(part, groups, len(weight)) for part in (seen.shift, seen.scale))
     ends = [1] * (weight.ndim - 2)
@@ -186,12 +186,12 @@ def _take_input(kernels: KernelLayer, seen: ChannelMap) -> Tensor:
 
 
 def _expand_to_filters(numbers: Tensor, groups: int, filters: int) -> Tensor:
-    """Numbers of all input channels [groups*C] as each filter sees them, [O, C]."""
+    """Values per input channel [groups*C] as seen by each filter, [O, C]."""
     return numbers.reshape(groups, -1).repeat_interleave(filters // groups, dim=0)
 
 
 def _add_to_output(block: FoldableBlock, added: Tensor) -> None:
-    """Add numbers [O] to what the kernels of a block give, before its batch norm."""
+    """Add a vector [O] to the output of a block's kernels, before its batch norm."""
     norm = find_norm(block)
     if norm is not None:
         running_stats(norm)[0].sub_(added)

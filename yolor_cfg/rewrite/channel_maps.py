@@ -1,4 +1,4 @@
-"""Affine maps of channels and how they pass through modules: what folding is made of.
+"""Affine maps of channels and how they pass through modules: the building blocks of folding.
 
 N images, C and D channels, H W cells. Everything here is float64.
 """
@@ -18,11 +18,11 @@ from yolor_cfg.ops.resampling import BlockSum, ColumnsFirst, RepeatUpsample
 
 
 class Obstacle(Exception):
-    """Why a map cannot be moved, in words for people."""
+    """Why a map cannot be moved, as a message for the user."""
 
 
 class ChannelMap(NamedTuple):
-    """Each of D channels from one of C: scale * x[source] + shift, or the shift alone where source is -1.
+    """Each of D channels from one of C: scale * x[source] + shift, or just the shift where source is -1.
 
     `channels` is C; the three tensors have D elements.
     """
@@ -34,18 +34,18 @@ class ChannelMap(NamedTuple):
 
     @staticmethod
     def diagonal(scale: Tensor, shift: Tensor) -> ChannelMap:
-        """Every channel for itself: scale * x + shift."""
+        """Channel by channel: scale * x + shift."""
         return ChannelMap(torch.arange(len(scale)), scale, shift, len(scale))
 
     @staticmethod
     def identity(channels: int) -> ChannelMap:
-        """The map that changes nothing."""
+        """The identity map."""
         ones = torch.ones(channels, dtype=torch.float64)
         return ChannelMap.diagonal(ones, torch.zeros_like(ones))
 
     @staticmethod
     def cat(maps: Sequence[ChannelMap]) -> ChannelMap:
-        """The maps side by side, for channels that are put one after another."""
+        """The block-diagonal map for channels that are concatenated."""
         starts = [sum(one.channels for one in maps[:i]) for i in range(len(maps))]
         moved = [
             torch.where(one.source < 0, -1, one.source + start)
@@ -60,37 +60,37 @@ class ChannelMap(NamedTuple):
 
     @property
     def is_diagonal(self) -> bool:
-        """True where every channel depends on itself alone."""
+        """True if every channel depends only on itself."""
         return len(self.source) == self.channels and torch.equal(self.source, torch.arange(self.channels))
 
     @property
     def has_shift(self) -> bool:
-        """True where something is added."""
+        """True if something is added."""
         return bool(self.shift.any())
 
     def narrow(self, start: int, count: int) -> ChannelMap:
-        """The map of so many channels from `start` on, alone; for diagonal maps."""
+        """The map of `count` channels from `start` on; only for diagonal maps."""
         end = start + count
         return ChannelMap.diagonal(self.scale[start:end], self.shift[start:end])
 
     def scale_shift(self, factor: float) -> ChannelMap:
-        """The map with its shift times a factor."""
+        """The map with its shift multiplied by a factor."""
         return self._replace(shift=self.shift * factor)
 
     def expand_cells(self, cells: int) -> ChannelMap:
-        """The map of flattened maps of so many cells: each number of a channel for itself."""
+        """The map of flattened inputs with this many cells: each element is mapped like its channel."""
         source, scale, shift = (part.repeat_interleave(cells) for part in self[:3])
         cell = torch.arange(len(source)) % cells
         source = torch.where(source < 0, -1, source * cells + cell)
         return ChannelMap(source, scale, shift, self.channels * cells)
 
     def tile(self, times: int) -> ChannelMap:
-        """The map side by side with itself."""
+        """The map repeated for concatenated copies of its input."""
         return ChannelMap.cat([self] * times)
 
 
 def to_channel_map(matrix: Tensor, shift: Tensor) -> ChannelMap | None:
-    """matrix [D, C] and shift [D] as a ChannelMap; None where an output mixes several channels."""
+    """matrix [D, C] and shift [D] as a ChannelMap; None if an output mixes several channels."""
     used = matrix != 0
     if bool((used.sum(1) > 1).any()):
         return None
@@ -101,13 +101,13 @@ def to_channel_map(matrix: Tensor, shift: Tensor) -> ChannelMap | None:
     return ChannelMap(source, matrix.sum(1), shift, channels)
 
 
-# Downwards: which map of the output do maps of the inputs become?
+# Downwards: which map of the output do maps of the inputs turn into?
 
 
 @singledispatch
 def propagate_down(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap | None:
-    """The map M with module(map_0(x_0), map_1(x_1), ...) = M(module(x_0, x_1, ...)); None for modules that
-    nothing passes. Raises Obstacle where just these maps do not pass."""
+    """The map M with module(map_0(x_0), map_1(x_1), ...) = M(module(x_0, x_1, ...)); None for modules that no
+    map passes through. Raises Obstacle if only these maps cannot."""
     return None
 
 
@@ -124,7 +124,7 @@ def _(module: Concatenate, maps: Sequence[ChannelMap]) -> ChannelMap:
     if groups == 1:
         return ChannelMap.cat(maps)
     if not all(one.is_diagonal for one in maps):
-        raise Obstacle("a route takes a part of the channels")
+        raise Obstacle("a route takes only part of the channels")
     return ChannelMap.cat(
         [one.narrow(number * (one.channels // groups), one.channels // groups) for one in maps]
     )
@@ -148,7 +148,7 @@ def _(module: BlockSum, maps: Sequence[ChannelMap]) -> ChannelMap:
 @propagate_down.register
 def _(module: PoolLayer, maps: Sequence[ChannelMap]) -> ChannelMap:
     if module.function is not max_pool2d or bool((maps[0].scale < 0).any()):
-        raise Obstacle("a pooling stands between")
+        raise Obstacle("a pooling layer is in between")
     return maps[0]
 
 
@@ -164,26 +164,26 @@ def _(module: WeightedAddition, maps: Sequence[ChannelMap]) -> ChannelMap:
 
 
 def _propagate_sum(module: Addition, maps: Sequence[ChannelMap], shares: Tensor) -> ChannelMap:
-    """shares [S, C or 1]. The first input says how many channels; of a wider source the first ones count."""
+    """shares [S, C or 1]. The first input sets the number of channels; extra channels are ignored."""
     if module.sum_of.activation != "linear":
-        raise Obstacle("an activation stands between")
+        raise Obstacle("an activation is in between")
     first = maps[0]
     shift = torch.zeros_like(first.shift)
     for one, share in zip(maps, shares.expand(-1, len(shift)), strict=True):
         count = min(len(one.scale), len(shift))
         if not one.is_diagonal or not torch.equal(one.scale[:count], first.scale[:count]):
-            raise Obstacle("a sum has other parts that are not scaled")
+            raise Obstacle("a sum has other terms that are not scaled")
         shift[:count] += share[:count] * one.shift[:count]
     return ChannelMap.diagonal(first.scale, shift)
 
 
-# Upwards: which maps of the inputs give that map of the output?
+# Upwards: which maps of the inputs give this map of the output?
 
 
 @singledispatch
 def propagate_up(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap] | None:
-    """Maps with module(map_0(x_0), ...) = out(module(x_0, ...)) for inputs of so many channels and a diagonal
-    `out`; None for modules that nothing passes upwards. Raises Obstacle."""
+    """Maps with module(map_0(x_0), ...) = out(module(x_0, ...)) for inputs with these channel counts and a
+    diagonal `out`; None for modules that no map passes through upwards. Raises Obstacle."""
     return None
 
 
@@ -197,20 +197,20 @@ def _(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[Chann
 @propagate_up.register
 def _(module: Concatenate, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
     if module.part.groups > 1:
-        raise Obstacle("a route takes a part of the channels")
+        raise Obstacle("a route takes only part of the channels")
     return [out.narrow(sum(channels[:i]), count) for i, count in enumerate(channels)]
 
 
 @propagate_up.register
 def _(module: RepeatUpsample, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
     if module.scale == 0:
-        raise Obstacle("an upsampling by the factor 0 stands between")
+        raise Obstacle("an upsampling layer with scale 0 is in between")
     return [out.scale_shift(1 / module.scale)]
 
 
 @propagate_up.register
 def _(module: Addition, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
     if module.sum_of.activation != "linear" or type(module) is not Addition or len(set(channels)) > 1:
-        raise Obstacle("a sum of unlike parts stands between")
+        raise Obstacle("a sum of unlike terms is in between")
     others = ChannelMap.diagonal(out.scale, torch.zeros_like(out.shift))
     return [out] + [others] * (len(channels) - 1)

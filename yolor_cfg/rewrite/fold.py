@@ -1,11 +1,11 @@
-"""Batch norms and implicit knowledge into the neighbouring convolutions (Eq. 9 and 10 of the paper).
+"""Folds batch norms and implicit knowledge into the neighbouring convolutions (Eq. 9 and 10 of the paper).
 
-A network is folded by rewriting its program: what comes out is an ordinary Network with fewer sections.
+A network is folded by rewriting its program; the result is an ordinary Network with fewer sections.
 
-What does not depend on the image is computed once, in float64, by running the modules; no section is known by
-name. What a section then does to the one input that is left is found out by trying: where it takes every
-channel times a number plus a number, drops it or puts a constant beside it, this map of channels goes into
-the convolution that makes the value, else into all that read it.
+Whatever does not depend on the image is computed once, in float64, by running the modules; no section is
+treated by name. What a section then does to its one remaining input is found by probing: if it scales and
+shifts each channel, drops channels or concatenates constants, this channel map is folded into the convolution
+that produces the input, or else into everything that reads the output.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from yolor_cfg.rewrite.program import Program, ProgramStep
 from yolor_cfg.shape import Shape
 
 AbsorbFunction = Callable[[nn.Module, ChannelMap], nn.Module]
+NOT_AFFINE = "it is not an affine map of the channels of one input"
 TOLERANCE = 1e-9
-"""How near a section must come to the map that was found, relative to its largest output."""
+"""How closely a section must match the map that was found, relative to its largest output."""
 
 
 class FoldResult(NamedTuple):
-    """The folded network, and for people what could not be folded and why."""
+    """The folded network, and notes for the user on what could not be folded and why."""
 
     network: Network
     notes: tuple[str, ...]
 
 
 def fold(network: Network, *, norms: bool = True, implicit: bool = True) -> FoldResult:
-    """A network that computes the same with batch norms (`norms`) and implicit knowledge (`implicit`) in its
-    convolutions. The one given stays as it is."""
+    """An equivalent network with batch norms (`norms`) and implicit knowledge (`implicit`) folded into its
+    convolutions. The original is not changed."""
     with torch.no_grad():
         program = Program(network)
         notes = fold_program(program, norms=norms, implicit=implicit)
@@ -57,7 +58,7 @@ def fold(network: Network, *, norms: bool = True, implicit: bool = True) -> Fold
 
 
 def fold_program(program: Program, *, norms: bool = True, implicit: bool = True) -> list[str]:
-    """The same on a program, in place; returns the notes."""
+    """Fold a program in place; returns the notes."""
     values = find_constants(program) if implicit else {}
     found = list(find_maps(program, values, norms=norms))
     reasons = _fold_maps(program, found)
@@ -71,7 +72,7 @@ def _remaining_notes(
 ) -> Iterator[str]:
     for step in program.steps:
         if step in reasons or (step not in values and any(source in values for source in step.sources)):
-            yield f"{step.title}{_format_line(step)} stays: {reasons.get(step, 'not each channel by itself')}"
+            yield f"{step.title}{_format_line(step)} stays: {reasons.get(step, NOT_AFFINE)}"
 
 
 def _format_line(step: ProgramStep) -> str:
@@ -95,12 +96,12 @@ def _is_constant(step: ProgramStep, values: dict[ProgramStep, Tensor]) -> bool:
     assert step.section is not None
     if step.section.is_head or step.section.is_loss or hasattr(step.module, "initial_state"):
         return False
-    # C Darknet's implicit section reads the images, but only to know how many there are.
+    # C Darknet's implicit section reads the images, but only for the batch size.
     return isinstance(step.module, BatchedImplicit) or all(source in values for source in step.sources)
 
 
 def drop_constants(program: Program, values: dict[ProgramStep, Tensor]) -> None:
-    """Drop the constants that nobody reads any more; of the others keep the value alone."""
+    """Drop the constants that are no longer read; reduce the others to their value."""
     for step, value in reversed(values.items()):
         readers = [reader for reader in program.readers(step) if reader not in values]
         if readers and value.shape[3] == 1 and not _is_plain_value(step, value):
@@ -110,7 +111,7 @@ def drop_constants(program: Program, values: dict[ProgramStep, Tensor]) -> None:
 
 
 def _is_plain_value(step: ProgramStep, value: Tensor) -> bool:
-    """True for a section that holds just this tensor."""
+    """True for a section that holds only this tensor."""
     held = list(step.module.state_dict().values())
     return (
         isinstance(step.module, ImplicitTensor)
@@ -120,7 +121,7 @@ def _is_plain_value(step: ProgramStep, value: Tensor) -> bool:
 
 
 def _make_implicit(program: Program, value: Tensor) -> ProgramStep:
-    """A section that holds a value [1, C, H, 1]."""
+    """An implicit section that holds a value [1, C, H, 1]."""
     _, channels, height, _ = value.shape
     keys = {"filters": str(channels)} if height == 1 else {"atoms": str(channels), "filters": str(height)}
     name = "implicit_add" if height == 1 else "implicit_add_2d"
@@ -132,11 +133,11 @@ def _make_implicit(program: Program, value: Tensor) -> ProgramStep:
     )
 
 
-# What sections with constants do to the value that is left
+# What sections with constants do to their remaining input
 
 
 class FoldableSection(NamedTuple):
-    """A section that could be folded: what it does to the channels of one of its sources."""
+    """A section that can perhaps be folded: what it does to the channels of one of its sources."""
 
     step: ProgramStep
     position: int
@@ -144,7 +145,7 @@ class FoldableSection(NamedTuple):
 
     @property
     def map(self) -> ChannelMap:
-        """The map; that of a batch norm as it is now, since it may have taken in others."""
+        """The map; for a batch norm its current one, since other maps may have been folded into it."""
         if self.vector_map is not None:
             return self.vector_map
         assert isinstance(self.step.module, _BatchNorm)
@@ -152,15 +153,15 @@ class FoldableSection(NamedTuple):
 
     @property
     def source(self) -> ProgramStep:
-        """What it reads now."""
+        """The step it currently reads."""
         return self.step.sources[self.position]
 
 
 def find_maps(
     program: Program, values: dict[ProgramStep, Tensor], *, norms: bool
 ) -> Iterator[FoldableSection]:
-    """The sections that read constants, and batch norms that stand alone; those that mix channels become
-    1x1 convolutions at once."""
+    """The sections that read constants, and standalone batch norms; sections that mix channels are replaced
+    by 1x1 convolutions right away."""
     for step in list(program.steps):
         places = [i for i, source in enumerate(step.sources) if source not in values]
         if norms and isinstance(step.module, _BatchNorm) and places:
@@ -178,8 +179,8 @@ def find_maps(
 
 
 def find_matrix(step: ProgramStep, values: dict[ProgramStep, Tensor]) -> tuple[Tensor, Tensor] | None:
-    """matrix [D, C] and shift [D] with output = matrix @ input + shift at every place of the map; None for
-    sections that do anything else."""
+    """matrix [D, C] and shift [D] with output = matrix @ input + shift in every cell; None for sections that
+    do anything else."""
     channels = next(source.channels for source in step.sources if source not in values)
     basis = torch.zeros(1, channels, 1, channels + 1, dtype=torch.float64)
     basis[0, :, 0, :channels] = torch.eye(channels, dtype=torch.float64)
@@ -195,7 +196,7 @@ def find_matrix(step: ProgramStep, values: dict[ProgramStep, Tensor]) -> tuple[T
 
 
 def _keeps_size(step: ProgramStep, values: dict[ProgramStep, Tensor], x: Shape) -> bool:
-    """True where the section takes a map of this size beside its constants, and keeps the size."""
+    """True if the section accepts a map of this size along with its constants, and keeps the size."""
     assert step.section is not None
     shapes = [Shape(*values[source].shape[1:]) if source in values else x for source in step.sources]
     try:
@@ -210,7 +211,7 @@ def _apply_step(step: ProgramStep, values: dict[ProgramStep, Tensor], x: Tensor)
 
 
 def make_pointwise(matrix: Tensor, shift: Tensor, *, source: ProgramStep) -> ProgramStep:
-    """The 1x1 convolution that computes matrix [D, C] @ x + shift [D] at every place."""
+    """The 1x1 convolution that computes matrix [D, C] @ x + shift [D] in every cell."""
     convolution = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1)
     convolution.weight = nn.Parameter(matrix[:, :, None, None].clone())
     convolution.bias = nn.Parameter(shift.clone())
@@ -224,7 +225,7 @@ def make_pointwise(matrix: Tensor, shift: Tensor, *, source: ProgramStep) -> Pro
 
 
 class _MapMove:
-    """The changes that move one map: made all together or not at all."""
+    """The changes that move one map; applied all or none."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -232,10 +233,10 @@ class _MapMove:
         self.channels: dict[ProgramStep, int] = {}
 
     def push(self, step: ProgramStep, out: ChannelMap) -> None:
-        """Let all readers of the step compute as if it gave out(its value); raises Obstacle."""
+        """Make all readers of the step compute as if its output were out(value); raises Obstacle."""
         readers = dict.fromkeys(self.program.readers(step))
         if step in self.program.outputs or not readers:
-            raise Obstacle("its value leaves the network")
+            raise Obstacle("its value is an output of the network")
         for reader in readers:
             inputs = [
                 out if source is step else ChannelMap.identity(source.channels) for source in reader.sources
@@ -249,13 +250,13 @@ class _MapMove:
                 self.push(reader, passed)
 
     def pull(self, step: ProgramStep, reader: ProgramStep, *, out: ChannelMap) -> None:
-        """Let the step itself give out(its value) for a diagonal map; raises Obstacle."""
+        """Make the step itself output out(value) for a diagonal map; raises Obstacle."""
         if step is self.program.image:
-            raise Obstacle("the image stands before it")
+            raise Obstacle("the image comes before it")
         if not out.is_diagonal:
-            raise Obstacle("other channels come out than go in")
+            raise Obstacle("its output channels differ from its input channels")
         if self.program.readers(step) != [reader] or step in self.program.outputs:
-            raise Obstacle(f"others read {step.title} too")
+            raise Obstacle(f"other sections also read {step.title}")
         inputs = propagate_up(step.module, out, [source.channels for source in step.sources])
         if inputs is None:
             self.modules[step] = self._absorb_map(step, fold_output_map, out)
@@ -264,7 +265,7 @@ class _MapMove:
             self.pull(source, step, out=one)
 
     def apply(self) -> None:
-        """Make the changes."""
+        """Apply the changes."""
         for step, module in self.modules.items():
             step.module = module
         for step, channels in self.channels.items():
@@ -280,11 +281,11 @@ class _MapMove:
 
     def _check_single_path(self, step: ProgramStep, out: ChannelMap) -> None:
         if not out.is_diagonal and (step in self.modules or step in self.channels):
-            raise Obstacle(f"it reaches {step.title} on two ways")
+            raise Obstacle(f"it reaches {step.title} along two paths")
 
 
 def _fold_maps(program: Program, found: Sequence[FoldableSection]) -> dict[ProgramStep, str]:
-    """Move the maps until none moves any more; returns why those that are left stay."""
+    """Move maps until none can be moved; returns why the remaining ones stay."""
     waiting = list(found)
     while True:
         reasons = {one.step: _move_map(program, one) for one in waiting}
@@ -295,7 +296,7 @@ def _fold_maps(program: Program, found: Sequence[FoldableSection]) -> dict[Progr
 
 
 def _move_map(program: Program, found: FoldableSection) -> str:
-    """Take the section out of the program; where that is not possible, returns why."""
+    """Remove the section from the program by moving its map; returns why if that is not possible."""
     try:
         plan = _MapMove(program)
         plan.pull(found.source, found.step, out=found.map)
@@ -312,17 +313,17 @@ def _move_map(program: Program, found: FoldableSection) -> str:
 
 
 def _check_image_reader(program: Program, found: FoldableSection) -> None:
-    """Raise Obstacle where another section than the first one would have to read the image."""
+    """Raise Obstacle if a section other than the first would have to read the image."""
     readers = program.readers(found.step)
     if found.source is program.image and (len(readers) != 1 or readers != program.steps[1:2]):
-        raise Obstacle("it is the only one that can read the image")
+        raise Obstacle("only the first section can read the image")
 
 
 # Batch norms
 
 
 def _fold_norms(program: Program) -> Iterator[str]:
-    """Fold the batch norm of every convolution; yields why one stays."""
+    """Fold the batch norm of every convolution; yields a note for each that stays."""
     folded: set[ProgramStep] = set()
     for step in program.steps:
         try:
@@ -336,7 +337,7 @@ def _fold_norms(program: Program) -> Iterator[str]:
         elif not isinstance(step.module, _BatchNorm) and find_norms(step.module):
             yield f"{step.title}{_format_line(step)} keeps its batch norms: it is recurrent"
     for step in program.steps:
-        lenders = step.links.get("share_index", ())
-        if step in folded or any(lender in folded for lender in lenders):
+        weight_sources = step.links.get("share_index", ())
+        if step in folded or any(source in folded for source in weight_sources):
             step.keys.pop("cbn", None)
             step.keys["batch_normalize"] = "0"

@@ -1,7 +1,7 @@
-"""A network taken apart into the steps of its program, to be changed and put together again.
+"""A network as a program of steps that can be rewritten and turned back into a network.
 
-A step is a section with its module; sections name each other by number, steps hold each other, so that steps
-can be taken out, added and moved. `Program.built()` writes the cfg text and gives the network the tensors.
+A step is a section with its module. Sections refer to each other by number, steps by reference, so steps can
+be removed, added and moved. `Program.build_network()` writes the cfg text and gives the network its tensors.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from yolor_cfg.lang.keys import RefList, strip_comment
 from yolor_cfg.lang.syntax import COMMENT, ENTRY, Line, RawSection, parse
 from yolor_cfg.model import Network
 
-# How our own cfgs speak of sections by number in their comments.
+# How our own cfgs refer to sections by number in their comments.
 RANGE_IN_COMMENT = re.compile(r"\bsections (\d+)\.\.(\d+)")
 NUMBER_IN_COMMENT = re.compile(r"^# (\d+) is ")
-UNREAD_REF_KEYS = ("share_index", "embedding_layer")  # keys that name a section without reading its value
+UNREAD_REF_KEYS = ("share_index", "embedding_layer")  # keys that refer to a section without reading its value
 
 
 @dataclass(eq=False)
 class ProgramStep:
-    """A section of the program: its name, its keys as text without those that name other sections, its module
-    and the steps that it reads. `refs` is the key that lists these; with `before` the first of them is not
-    listed, but stands directly before."""
+    """A section of the program: its name, its module, its keys as text (without those that refer to other
+    sections), and the steps that it reads. `refs` is the key that lists these; with `before`, the first of
+    them is not listed, but is the step directly before."""
 
     name: str
     module: nn.Module
@@ -41,23 +41,23 @@ class ProgramStep:
     before: bool = True
     channels: int = 0
     comments: tuple[str, ...] = ()
-    links: dict[str, list[ProgramStep]] = field(default_factory=dict)  # named by a key, but not read
+    links: dict[str, list[ProgramStep]] = field(default_factory=dict)  # referred to by a key, but not read
     relative: tuple[bool, ...] = ()  # how the references were written
-    node: Node | None = None  # as it was read; None for steps that were made
-    origin: int = -1  # the number in the file that was read, of a made step that of the one it replaces
+    node: Node | None = None  # from the cfg that was read; None for new steps
+    origin: int = -1  # index in the cfg that was read; for a new step, that of the step it replaces
 
     @property
     def section(self) -> Any:
-        """The section as it was read, with keys of its kind; None for steps that were made."""
+        """The section of the cfg that was read; None for new steps."""
         return self.node.section if self.node else None
 
     @property
     def title(self) -> str:
-        """`[name #number]` as in the file that was read."""
+        """`[name #index]` as in the cfg that was read."""
         return f"[{self.name} #{self.node.index}]" if self.node else f"[{self.name}]"
 
     def error(self, message: str, *, found: str = "", allowed: str = "", hint: str = "") -> CfgError:
-        """A CfgError at this section of the file that was read."""
+        """A CfgError located at this section of the cfg that was read."""
         if self.section is None:
             return CfgError(message, section=self.name, found=found, allowed=allowed, hint=hint)
         fault: CfgError = self.section.error("", message, found=found, allowed=allowed, hint=hint)
@@ -65,8 +65,8 @@ class ProgramStep:
 
 
 class Program:
-    """The steps of a network in order. `image` stands for what the first one reads; `outputs` are the steps
-    whose values the network gives out."""
+    """The steps of a network in order. `image` stands for the input of the first one; `outputs` are the steps
+    whose values the network returns."""
 
     def __init__(self, network: Network) -> None:
         self.graph: Graph = network.graph
@@ -93,16 +93,16 @@ class Program:
         self._set_dialect()
 
     def readers(self, step: ProgramStep) -> list[ProgramStep]:
-        """The steps that read this one, in order, each as often as it does."""
+        """The steps that read this one, in order, repeated if they read it more than once."""
         return [reader for reader in self.steps for source in reader.sources if source is step]
 
     def shares(self, step: ProgramStep) -> bool:
-        """True where a step uses the tensors of another one, or another one uses its."""
-        lent = any(step in other.links.get("share_index", ()) for other in self.steps)
-        return lent or "share_index" in step.links
+        """True if the step shares weights with another one, in either direction."""
+        is_source = any(step in other.links.get("share_index", ()) for other in self.steps)
+        return is_source or "share_index" in step.links
 
     def replace(self, old: ProgramStep, new: ProgramStep) -> None:
-        """Whoever reads or names `old` does so with `new` from now on; `old` is no longer part of it."""
+        """Make every step that reads or refers to `old` use `new` instead, and remove `old`."""
         for step in self.steps:
             step.sources = [new if source is old else source for source in step.sources]
             for linked in step.links.values():
@@ -113,35 +113,35 @@ class Program:
             self.steps.remove(old)
 
     def insert(self, new: ProgramStep, *, before: ProgramStep) -> ProgramStep:
-        """Put a step directly before another one."""
+        """Insert a step directly before another one."""
         self.steps.insert(self.steps.index(before), new)
         return new
 
     def insert_after(self, new: ProgramStep, step: ProgramStep) -> ProgramStep:
-        """Put a step directly behind another one (at the start, for the image)."""
+        """Insert a step directly after another one (after the image: at the start)."""
         self.steps.insert(0 if step is self.image else self.steps.index(step) + 1, new)
         return new
 
     def set_net(self, key: str, value: str | None) -> None:
-        """Give [net] this value, or with None take the key out."""
+        """Set a key of [net]; None removes it."""
         self.net = [(name, text) for name, text in self.net if name != key]
         if value is not None:
             self.net.append((key, f"{key}={value}"))
 
     def add_comment(self, text: str) -> None:
-        """Put a comment at the top of the file, unless it stands there."""
+        """Add a comment at the top of the file, unless it is already there."""
         if ("", text) not in self.net:
             self.net.insert(0, ("", text))
 
     def text(self) -> str:
-        """The program as a cfg."""
+        """The program as cfg text."""
         return (
             "\n\n".join(["\n".join(text for _, text in self.net), *_format_steps(self._ordered_steps())])
             + "\n"
         )
 
     def build_network(self) -> Network:
-        """The network of the program, in evaluation mode. It shares no tensor with the one that was read."""
+        """The network of the program, in eval mode. It shares no tensor with the original."""
         steps = self._ordered_steps()
         size = (self.graph.image.height, self.graph.image.width)
         reading = ReadOptions(self.dialect, size if self.graph.image.area > 1 else None)
@@ -152,7 +152,7 @@ class Program:
         return network.eval()
 
     def _tensors(self, steps: Iterable[ProgramStep]) -> Iterator[tuple[str, Tensor]]:
-        """Names and copies of all tensors, in the type and place of the network's own."""
+        """The names and copies of all tensors, with the network's dtype and device."""
         device = next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
         for index, step in enumerate(steps):
             for name, tensor in step.module.state_dict().items():
@@ -161,8 +161,8 @@ class Program:
                 yield f"module_list.{index}.{name}", tensor.to(device, dtype, copy=unchanged)
 
     def _ordered_steps(self) -> list[ProgramStep]:
-        """The steps, with a [route] wherever the step before is not the one that is read, and at the end
-        where the last prediction does not stand last."""
+        """The steps, with a [route] wherever the step before is not the one that is read, and at the end if
+        the last prediction is not the last step."""
         steps: list[ProgramStep] = []
         for step in self.steps:
             previous = steps[-1] if steps else self.image
@@ -176,7 +176,7 @@ class Program:
         return steps
 
     def _set_dialect(self) -> None:
-        """State in [net] what the text alone might not show once it is changed."""
+        """State in [net] what could not be inferred from the rewritten text."""
         self.set_net("dialect", self.dialect)
         usual = self.graph.net.bn_eps or self.graph.dialect.bn_eps
         norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
@@ -187,7 +187,7 @@ class Program:
 
 
 def make_route(*sources: ProgramStep) -> ProgramStep:
-    """A [route] that puts the channels of the sources one after another."""
+    """A [route] that concatenates the sources."""
     channels = sum(source.channels for source in sources)
     return ProgramStep(
         "route", nn.Identity(), sources=list(sources), refs="layers", before=False, channels=channels
@@ -195,7 +195,7 @@ def make_route(*sources: ProgramStep) -> ProgramStep:
 
 
 def _make_step(node: Node, module: nn.Module, by_index: dict[int, ProgramStep]) -> ProgramStep:
-    """The step of a node whose sources are known."""
+    """The step of a node whose sources already have steps."""
     section = node.section
     keys = {name: strip_comment(line.value) for name, line in section.lines.items()}
     step = ProgramStep(
@@ -221,7 +221,7 @@ def _make_step(node: Node, module: nn.Module, by_index: dict[int, ProgramStep]) 
 
 
 def _find_links(step: ProgramStep) -> dict[str, list[int]]:
-    """Keys that name sections which are not read, with these sections' numbers."""
+    """The keys that refer to sections without reading them, with the indices of these sections."""
     assert step.section is not None
     named: dict[str, list[int]] = {}
     for name, value in step.section.values.items():
@@ -233,7 +233,7 @@ def _find_links(step: ProgramStep) -> dict[str, list[int]]:
 
 
 def _trailing_comments(raw: RawSection) -> tuple[str, ...]:
-    """The comments behind the last entry of a section: they speak of the next one."""
+    """The comments after the last entry of a section: they belong to the next one."""
     texts: list[str] = []
     for line in raw.lines[1:]:
         texts = [] if line.kind == ENTRY else texts + [line.value] * (line.kind == COMMENT)
@@ -270,7 +270,7 @@ def _format_steps(steps: Sequence[ProgramStep]) -> Iterator[str]:
 
 
 def _renumber_comment(comment: str, moved: dict[int, int]) -> Iterator[str]:
-    """The comment with the new numbers of the sections that it speaks of; nothing when none is left."""
+    """The comment with the new numbers of the sections it refers to; nothing if none of them is left."""
     named, span = NUMBER_IN_COMMENT.match(comment), RANGE_IN_COMMENT.search(comment)
     old = range(int(span[1]), int(span[2]) + 1) if span else [int(named[1])] if named else []
     new = [moved[index] for index in old if index in moved]

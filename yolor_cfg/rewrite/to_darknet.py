@@ -1,8 +1,8 @@
-"""A network as plain Darknet: a cfg and tensors that C Darknet and OpenCV run with the same boxes.
+"""Converts a network to plain Darknet: a cfg and tensors that give the same boxes in C Darknet and OpenCV.
 
-Implicit knowledge is folded, and what Darknet has no section for is said with convolutions, which every
-reader has: space to depth and wavelets are fixed 2x2 convolutions, a batch norm or a vector that could not be
-folded is a convolution of one weight a channel. What cannot be said is refused with a CfgError.
+Implicit knowledge is folded, and what Darknet has no section for is expressed with convolutions, which every
+reader supports: space-to-depth and wavelets become fixed 2x2 convolutions; a batch norm or a vector that
+could not be folded becomes a convolution with one weight per channel. Anything else raises CfgError.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ StepTranslator = Callable[[Program, ProgramStep], None]
 
 
 def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
-    """The network in the darknet dialect, its cfg without a word that only YOLOR knows.
+    """The network in the darknet dialect, without anything that only YOLOR knows.
 
     Batch norms are folded as well, since readers differ in their epsilon; `keep_bn` keeps them and moves the
-    difference between its epsilon and C Darknet's 1e-5 into the variances. Raises CfgError.
+    difference between their epsilon and C Darknet's 1e-5 into the variances. Raises CfgError.
     """
     folded = fold(network, norms=not keep_bn).network
     with torch.no_grad():
@@ -43,12 +43,12 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
         program.dialect = DARKNET.name
         for key in ("dialect", "bn_eps"):
             program.set_net(key, None)
-        program.add_comment("# plain Darknet: what only YOLOR has a section for is said with convolutions")
+        program.add_comment("# plain Darknet: sections that only YOLOR has are expressed with convolutions")
         return program.build_network()
 
 
 def _translate_program(program: Program, *, keep_bn: bool) -> None:
-    """Put words of Darknet's in the place of YOLOR's."""
+    """Replace YOLOR's sections with Darknet's."""
     values = find_constants(program)
     for found in list(find_maps(program, values, norms=not keep_bn)):
         _replace_step(program, found.step, _convolution_from_map(found.map, found.source))
@@ -64,7 +64,7 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
 
 
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
-    """The activation by Darknet's name, variances for Darknet's epsilon."""
+    """Use Darknet's name of the activation, and adapt variances to Darknet's epsilon."""
     _rename_activations(step)
     if all(norm.eps == DARKNET.bn_eps for norm in find_norms(step.module)):
         return
@@ -91,23 +91,23 @@ def _rename_activations(step: ProgramStep) -> None:
 
 
 def _unsupported_error(step: ProgramStep, what: str = "", *, hint: str = "") -> CfgError:
-    message = "plain Darknet has nothing that computes this"
+    message = "plain Darknet cannot compute this"
     return step.error(message, found=what or f"[{step.name}]", hint=hint)
 
 
 def _replace_step(program: Program, old: ProgramStep, new: ProgramStep, *others: ProgramStep) -> None:
-    """Put new steps in the place of an old one; the first is read in its place."""
+    """Replace an old step with new ones; the first is read in its place."""
     new.comments = (*old.comments, *new.comments)
     for step in (*others, new):
         program.insert(step, before=old)
     program.replace(old, new)
 
 
-# Convolutions that say what Darknet has no section for
+# Convolutions for what Darknet has no section for
 
 
 def _convolution_from_map(of_channels: ChannelMap, source: ProgramStep) -> ProgramStep:
-    """A map of channels as a 1x1 convolution of `source`."""
+    """A channel map as a 1x1 convolution of `source`."""
     if of_channels.is_diagonal:
         return _make_depthwise(source, of_channels.scale, of_channels.shift)
     matrix = torch.zeros(len(of_channels.source), of_channels.channels, dtype=torch.float64)
@@ -119,7 +119,7 @@ def _convolution_from_map(of_channels: ChannelMap, source: ProgramStep) -> Progr
 def _make_depthwise(
     source: ProgramStep, scale: Tensor, shift: Tensor | None = None, *, activation: str = "linear"
 ) -> ProgramStep:
-    """Each channel times a number plus a number, then the activation."""
+    """A depthwise 1x1 convolution: scale and shift each channel, then the activation."""
     kernels = scale[:, None, None, None]
     shift = torch.zeros_like(scale) if shift is None else shift
     return _make_convolution(source, kernels, shift, groups=len(scale), activation=activation)
@@ -128,7 +128,7 @@ def _make_depthwise(
 def _make_convolution(
     source: ProgramStep, weight: Tensor, bias: Tensor, *, activation: str = "linear", **keys: int
 ) -> ProgramStep:
-    """A convolution with these kernels [D, C/groups, k, k]; keys are those of the section."""
+    """A convolution with kernels [D, C/groups, k, k]; `keys` are further keys of the section."""
     filters, channels, size, _ = weight.shape
     convolution = nn.Conv2d(channels * keys.get("groups", 1), filters, size, groups=keys.get("groups", 1))
     convolution.weight, convolution.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
@@ -147,14 +147,14 @@ def _channel_ones(source: ProgramStep) -> Tensor:
 
 
 def _translate_reorg(program: Program, step: ProgramStep) -> None:
-    """[reorg] and [dwt]: what is made of every 2x2 block of pixels, found out by trying every pixel."""
+    """[reorg] and [dwt]: the linear map of a 2x2 block of pixels, found by probing each pixel."""
     source = step.sources[0]
     count = 4 * source.channels
     pixels = torch.eye(count, dtype=torch.float64).reshape(count, source.channels, 2, 2)
     bias = step.module(torch.zeros_like(pixels[:1])).flatten()
     weight = (step.module(pixels).flatten(1) - bias).T.reshape(-1, source.channels, 2, 2)
     new = _make_convolution(source, weight, bias, stride=2)
-    new.comments = (f"# [{step.name}]: every 2x2 block of pixels becomes one of {len(bias)} channels",)
+    new.comments = (f"# [{step.name}]: every 2x2 block of pixels becomes one pixel of {len(bias)} channels",)
     _replace_step(program, step, new)
 
 
@@ -168,11 +168,11 @@ def _translate_focus(program: Program, step: ProgramStep) -> None:
 
 
 def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
-    """A convolution with several kernel sizes as several convolutions."""
+    """Split a convolution with several kernel sizes into several convolutions."""
     assert isinstance(step.module, ConvBlock)
     if len(kernel_layers(step.module)) == 1:
         return
-    if step.sources[0] is program.image:  # which only the first section can read
+    if step.sources[0] is program.image:  # only the first section can read it
         step.sources = [
             program.insert(_make_depthwise(program.image, _channel_ones(program.image)), before=step)
         ]
@@ -191,10 +191,10 @@ def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
 
 
 def _translate_local_average(program: Program, step: ProgramStep) -> None:
-    """A mean over windows in which the zeros around the map count: equal weights for each channel."""
+    """Average pooling that counts the zero padding: a depthwise convolution with equal weights."""
     size, border, (down, across) = step.section.size, step.section.border, step.section.strides
     if border % 2:
-        raise _unsupported_error(step, f"size={size}, stride={down}: zeros on two sides alone")
+        raise _unsupported_error(step, f"size={size}, stride={down}: zero padding on two sides only")
     weight = torch.full((step.channels, 1, size, size), size**-2, dtype=torch.float64)
     keys = {"stride": down} if down == across else {"stride_x": across, "stride_y": down}
     _replace_step(
@@ -211,7 +211,7 @@ def _translate_local_average(program: Program, step: ProgramStep) -> None:
     )
 
 
-# Sections that Darknet says in other words
+# Sections that Darknet has in another form
 
 
 def _drop_step(program: Program, step: ProgramStep) -> None:
@@ -228,8 +228,8 @@ def _translate_max_pool(program: Program, step: ProgramStep) -> None:
     if border % 2:
         raise _unsupported_error(
             step,
-            f"size={size}: a zero at the right and the bottom counts as a value",
-            hint="the first Darknet has no maximum with zeros; size=3 is symmetric",
+            f"size={size}: zero padding at the right and the bottom counts as a value",
+            hint="the first Darknet has no max-pooling over zero padding; size=3 is symmetric",
         )
     step.keys.pop("padding", None)
     if border != size - 1:
@@ -242,14 +242,14 @@ def _translate_route(program: Program, step: ProgramStep) -> None:
 
 def _translate_first_half(program: Program, step: ProgramStep) -> None:
     if any(source.channels % 2 for source in step.sources):
-        raise _unsupported_error(step, "an odd count of channels")
+        raise _unsupported_error(step, "an odd number of channels")
     step.name = "route"
     step.keys.update(groups="2", group_id="0")
 
 
 def _translate_shortcut(program: Program, step: ProgramStep) -> None:
-    """Sums of two, as OpenCV reads no longer ones; YOLOR's weights, which Darknet cannot normalise in the
-    same way, as convolutions."""
+    """Split into sums of two, since OpenCV reads no longer ones; YOLOR's weights, which Darknet cannot
+    normalise in the same way, become convolutions."""
     step.keys["activation"] = "linear"
     total = step.module
     if len(step.sources) == 2 and not isinstance(total, WeightedAddition):
@@ -290,7 +290,7 @@ def _translate_scale(program: Program, step: ProgramStep) -> None:
 
 
 def _translate_vector(program: Program, step: ProgramStep) -> None:
-    """x with a vector or a map z that depends on the image."""
+    """Combine x with a vector or a map z that depends on the image."""
     assert step.node is not None
     x, z = step.sources
     x_size, z_size = step.node.inputs
@@ -299,7 +299,7 @@ def _translate_vector(program: Program, step: ProgramStep) -> None:
     if getattr(step.section, "flat", False) and not flat:
         raise _unsupported_error(step, f"a matrix {z_size} as a vector")
     if kind in ("shift", "alternate") and z_size[1:] != x_size[1:]:
-        raise _unsupported_error(step, f"a vector of its own for each image, spread over a map {x_size}")
+        raise _unsupported_error(step, f"a vector per image, broadcast over a map {x_size}")
     made = []
     if kind == "select":
         z = _make_depthwise(z, _channel_ones(z), activation="logistic")
@@ -318,23 +318,23 @@ def _translate_batch_norm(program: Program, step: ProgramStep) -> None:
 
 
 def _translate_activation(program: Program, step: ProgramStep) -> None:
-    """Into the convolution before; OpenCV knows no [activation]."""
+    """Move it into the preceding convolution; OpenCV has no [activation]."""
     _apply_activation(program, step, step.keys.get("activation", "linear"))
     program.replace(step, step.sources[0])
 
 
 def _translate_head(program: Program, step: ProgramStep) -> None:
-    """The logistic moves into the convolution before, as new_coords wants it."""
+    """Move the sigmoid into the preceding convolution, as new_coords requires."""
     if program.readers(step):
-        raise _unsupported_error(step, "the raw output of a head is read by others")
+        raise _unsupported_error(step, "other sections read the raw output of a head")
     _apply_activation(program, step, "logistic")
     step.name = "yolo"
     step.keys.update(scale_x_y="2", new_coords="1")
 
 
 def _apply_activation(program: Program, reader: ProgramStep, activation: str) -> None:
-    """Let the reader see its source activated: by the convolution that makes it, if nobody else reads that
-    and it has no activation, else by a convolution between."""
+    """Apply an activation to the reader's source: in the convolution that produces it, if that has no
+    activation and no other reader, else in a convolution in between."""
     source = reader.sources[0]
     block = source.module
     alone = program.readers(source) == [reader] and not program.shares(source)

@@ -330,7 +330,8 @@ def set_deterministic(options: TrainOptions) -> None:
     """
     asked = options.deterministic or not options.device.startswith("cuda")
     torch.use_deterministic_algorithms(asked, warn_only=not options.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch sets it so
+    # torch declares no type for it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # untyped
 
 
 def frozen_layers(network: Network, options: TrainOptions) -> list[torch.nn.Module]:

@@ -1,8 +1,8 @@
-"""Checkpoints: our own written and read, others' read; always tensors by name, never objects.
+"""Checkpoints: ours are written and read, others only read; always as named tensors, never as objects.
 
-Ours is a dict that `torch.load(weights_only=True)` reads: `cfg` (the text), `dialect`, `names`, `bn_eps`,
-`model` (the tensors by state-dict name) and `numbers`. YOLOR's .pt files have the same names below `model`,
-those of its paper branch the modules themselves.
+Our format is a dict that `torch.load(weights_only=True)` can read: `cfg` (the text), `dialect`, `names`,
+`bn_eps`, `model` (the state dict) and `numbers`. YOLOR's .pt files use the same tensor names under `model`;
+those of its paper branch contain pickled modules.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from yolor_cfg.weights.pickle_machine import Opaque
 from yolor_cfg.weights.safetensors_file import read_metadata, read_safetensors, write_safetensors
 from yolor_cfg.weights.torch_file import module_state_dict, read_pt
 
-MAX_LISTED = 8  # mismatches that a message lists before it only counts them
+MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
 LAYER_NAME = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
-STATE_DICT_KEYS = ("model", "state_dict", "ema")  # where programs keep the state dict in their checkpoint
+STATE_DICT_KEYS = ("model", "state_dict", "ema")  # where programs store the state dict in a checkpoint
 OTHER_NAMES_HINT = (
     "whole networks of YOLOR's paper branch load into the cfgs named _paper; checkpoints of other programs "
-    "have names that no cfg has: take one of YOLOR's, or a .weights file"
+    "use names that no cfg has: use one of YOLOR's, or a .weights file"
 )
-PICKLE_START = b"\x80\x02"  # torch files from before the zip format
+PICKLE_START = b"\x80\x02"  # torch files older than the zip format
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by state-dict name and what stands beside them; others' files have no `cfg` or `dialect`."""
+    """Tensors by state-dict name, and the metadata; files of other programs have no `cfg` or `dialect`."""
 
     tensors: dict[str, Tensor]
     cfg: str | None = None
@@ -62,7 +62,7 @@ class Checkpoint(NamedTuple):
 
 
 def is_checkpoint(file: FilePrefix) -> bool:
-    """True for torch and safetensors files, whatever their name is."""
+    """True for torch and safetensors files, whatever their name."""
     return find_file_kind(file.first_bytes) in (
         "a zip archive",
         "a safetensors file",
@@ -78,10 +78,10 @@ def save_checkpoint(
     implicit: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
-    """Write the network with its cfg: one file, complete or absent, that says all that detection needs.
+    """Write the network and its cfg atomically to one file with everything that detection needs.
 
-    The ending .safetensors gives that format, any other torch's. `numbers` (step, size ...) are kept, and so
-    is the record of `implicit` knowledge that a folded network no longer has.
+    A name ending in .safetensors selects that format, any other torch's. `numbers` (step, size ...) are
+    stored as well, and so is the record of `implicit` knowledge that a folded network no longer has.
     """
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     beside = {
@@ -101,10 +101,10 @@ def save_checkpoint(
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The tensors of a checkpoint by name, read without running anything in the file.
+    """The tensors of a checkpoint by name, read without running any code in the file.
 
-    Reads ours, YOLOR's dicts with a state dict or a pickled module under `model`, plain state dicts, and
-    safetensors.
+    Reads our own checkpoints, YOLOR's dicts with a state dict or a pickled module under `model`, plain state
+    dicts, and safetensors.
     """
     try:
         if find_file_kind(read_prefix(path).first_bytes) == "a safetensors file":
@@ -122,11 +122,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def load_tensors(
     network: Network, tensors: Mapping[str, Tensor], *, path: str = "", cutoff: int | None = None
 ) -> tuple[str, ...]:
-    """Copy the tensors into the network by name, all or none; the notes are what its user should know.
+    """Copy the tensors into the network by name, all or none; returns notes for the user.
 
-    Raises one WeightsError with every name that is missing, unexpected or of another shape. With `cutoff` the
-    layers from there on keep what they have. Half precision becomes the network's own. The names of YOLOR's
-    paper branch are mapped by structure.
+    Raises a single WeightsError listing every name that is missing, unexpected or has a different shape. With
+    `cutoff`, the layers from there on keep their values. Half precision is converted to the network's dtype.
+    The names of YOLOR's paper branch are mapped by structure.
     """
     check_cutoff(network.graph, cutoff)
     remarks: tuple[str, ...] = ()
@@ -142,15 +142,15 @@ def load_tensors(
         for name in wanted.keys() & given.keys():
             wanted[name].copy_(given[name])
     network.reset()
-    places = file_layout(network.graph, end=cutoff)
-    notes = non_finite_notes(network.graph, [(place, state[place.name]) for place in places])
+    slots = file_layout(network.graph, end=cutoff)
+    notes = non_finite_notes(network.graph, [(slot, state[slot.name]) for slot in slots])
     return (*filter(None, [cutoff_note(network.graph, cutoff)]), *remarks, *notes)
 
 
 def _map_paper_tensors(
     graph: Graph, tensors: Mapping[str, Tensor], *, path: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """As `map_paper_tensors`, faults with the path of the file."""
+    """Like `map_paper_tensors`, but errors carry the path of the file."""
     try:
         return map_paper_tensors(graph, tensors)
     except WeightsError as fault:
@@ -159,12 +159,12 @@ def _map_paper_tensors(
 
 
 def _find_state_dict(content: Any) -> dict[str, Tensor]:
-    """The state dict in what a .pt file holds: under one of `STATE_DICT_KEYS`, or the whole."""
+    """The state dict in the content of a .pt file: under one of `STATE_DICT_KEYS`, or the content itself."""
     if isinstance(content, Opaque):
         return _module_state_dict(content)
     if not isinstance(content, dict):
         raise WeightsError(
-            "holds no weights", found=type(content).__name__, allowed="a dict of tensors by name"
+            "contains no weights", found=type(content).__name__, allowed="a dict of tensors by name"
         )
     held = next((content[key] for key in STATE_DICT_KEYS if content.get(key) is not None), content)
     if isinstance(held, Opaque):
@@ -177,7 +177,7 @@ def _find_state_dict(content: Any) -> dict[str, Tensor]:
     ):
         return {str(name): tensor for name, tensor in named.items()}
     raise WeightsError(
-        "holds no weights by the names of a cfg's sections",
+        "contains no weights named after the sections of a cfg",
         found=", ".join(str(name) for name in [*(named or content)][:4])[:200] or "nothing",
         allowed="tensors named module_list.<section>..., alone or under `model`",
         hint=OTHER_NAMES_HINT if named else "",
@@ -189,8 +189,8 @@ def _is_dict(value: Any) -> bool:
 
 
 def _module_state_dict(module: Opaque) -> dict[str, Tensor]:
-    """The state of a pickled module, if its layers are numbered as the sections of a cfg or as the modules of
-    YOLOR's paper branch."""
+    """The state dict of a pickled module whose layers are numbered like the sections of a cfg or like the
+    modules of YOLOR's paper branch."""
     state = module_state_dict(module)
     if is_paper_branch(state) or any(LAYER_NAME.match(name) for name in state):
         return state
@@ -204,13 +204,16 @@ def _module_state_dict(module: Opaque) -> dict[str, Tensor]:
 
 
 def _build_checkpoint(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) -> Checkpoint:
-    """A checkpoint from its tensors and what stands beside them; other people's entries are left out."""
-    if tensors and all(name.startswith("module.") for name in tensors):  # the name that torch's wrappers add
+    """A checkpoint from its tensors and the entries stored `beside` them; unknown entries are dropped."""
+    if tensors and all(
+        name.startswith("module.") for name in tensors
+    ):  # the prefix that torch's wrappers add
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     odd = [name for name, tensor in tensors.items() if tensor.is_complex() or tensor.layout != torch.strided]
     if odd:
         raise WeightsError(
-            "holds a tensor that is no plain array of numbers", found=f"{odd[0]} ({tensors[odd[0]].dtype})"
+            "contains a tensor that is not a dense array of real numbers",
+            found=f"{odd[0]} ({tensors[odd[0]].dtype})",
         )
     if beside.get("dialect") not in [*DIALECTS] or not isinstance(beside.get("cfg"), str):
         return Checkpoint(tensors)
@@ -233,7 +236,7 @@ def _parse_json_object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-# ---------------------------------------------------------------------------------------- what does not match
+# ----------------------------------------------------------------------------------------------- mismatches
 
 
 def _is_before(name: str, cutoff: int | None) -> bool:
@@ -242,7 +245,7 @@ def _is_before(name: str, cutoff: int | None) -> bool:
 
 
 def _find_mismatches(graph: Graph, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """One line for each name that is missing, of another shape, or unexpected, in the order of the layers."""
+    """One line for each missing name, each different shape and each unexpected name, in layer order."""
     return [
         *(
             f"missing: {name} {_format_shape(wanted[name].shape)}{_format_line(graph, name)}"
@@ -273,14 +276,14 @@ def _mismatch_error(
         f"the checkpoint does not fit {graph.path}: {differ}",
         path=path,
         found=found,
-        hint=_class_hint(graph, given) or "give the cfg that the checkpoint was trained with",
+        hint=_class_hint(graph, given) or "use the cfg that the checkpoint was trained with",
     )
 
 
 def _class_hint(graph: Graph, given: Mapping[str, Tensor]) -> str:
-    """The class count with which every tensor before a head would be as in the file; empty if none."""
+    """The class count for which every tensor before a head would fit the file; empty if there is none."""
     heads = class_tensors(graph)
-    shapes = {place.name: place.spec.shape for place in file_layout(graph) if place.name in heads}
+    shapes = {slot.name: slot.spec.shape for slot in file_layout(graph) if slot.name in heads}
     if not shapes or not shapes.keys() <= given.keys():
         return ""
     counts = {
@@ -297,16 +300,16 @@ def _class_hint(graph: Graph, given: Mapping[str, Tensor]) -> str:
 
 
 def _file_length(found: Sequence[int], wanted: Sequence[int], channels: int) -> int:
-    """The length in the file of the dimension that is `channels` here; 0 where the shapes differ in more."""
-    place = list(wanted).index(channels)
+    """The length in the file of the axis that is `channels` here; 0 if the shapes also differ elsewhere."""
+    axis = list(wanted).index(channels)
     same = len(found) == len(wanted) and all(
-        a == b for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if i != place
+        a == b for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if i != axis
     )
-    return found[place] if same else 0
+    return found[axis] if same else 0
 
 
 def _format_shape(shape: Sequence[int]) -> str:
-    return "x".join(str(length) for length in shape) or "a number"
+    return "x".join(str(length) for length in shape) or "scalar"
 
 
 def _format_line(graph: Graph, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Weights that are not finite: NaN or infinity, left behind by a training that failed."""
+"""Detects weights that are not finite: NaN or infinity, left by training that diverged."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from yolor_cfg.weights.layout import (
 
 
 def non_finite_notes(graph: Graph, tensors: Iterable[tuple[TensorSlot, Tensor]]) -> Iterator[str]:
-    """The note about layers with NaN or infinity among their weights; nothing when there are none.
+    """A note if any layers have NaN or infinity in their weights.
 
-    Only vectors (biases, scales, statistics) are looked at: training that fails spoils them too, and going
-    through every kernel would take as long as reading it.
+    Only vectors (biases, scales, statistics) are checked: diverging training corrupts them too, and checking
+    every kernel would take as long as reading it.
     """
-    vectors = [(place, tensor) for place, tensor in tensors if place.spec.size == max(place.spec.shape)]
-    # A sum is finite unless a number is not, or they are very large.
+    vectors = [(slot, tensor) for slot, tensor in tensors if slot.spec.size == max(slot.spec.shape)]
+    # A sum is finite unless one of its terms is not, or they are very large.
     if not vectors or bool(torch.stack([tensor.float().sum() for _, tensor in vectors]).isfinite().all()):
         return
-    odd = {place.index: None for place, tensor in vectors if not tensor.isfinite().all()}
+    odd = {slot.index: None for slot, tensor in vectors if not tensor.isfinite().all()}
     for index in list(odd)[:1]:
         node = graph.nodes[index]
-        place = f"[{node.section.raw.name} #{index}] (line {node.line} of {graph.path})"
+        layer = f"[{node.section.raw.name} #{index}] (line {node.line} of {graph.path})"
         yield (
-            f"NaN or infinity in the weights of {len(odd)} layers, the first {place}: "
-            "the training that wrote them had failed, or the cfg is another"
+            f"NaN or infinity in the weights of {len(odd)} layers, the first {layer}: "
+            "training diverged, or this is the wrong cfg"
         )

@@ -1,4 +1,4 @@
-"""Whether a file can be the weights of a network, told from its first bytes and its length; if not, why not.
+"""Checks from a file's first bytes and its length whether it fits a network, and explains why if not.
 
 Nothing here needs torch.
 """
@@ -29,7 +29,7 @@ from yolor_cfg.weights.layout import (
 
 
 class FilePrefix(NamedTuple):
-    """A file as far as it is looked at before it is read: its first `HEAD_BYTES` and its length."""
+    """What is known of a file before it is read: its first `HEAD_BYTES` and its length."""
 
     path: str
     first_bytes: bytes
@@ -37,7 +37,7 @@ class FilePrefix(NamedTuple):
 
 
 def read_prefix(path: str | Path) -> FilePrefix:
-    """The start and the length of a file; raises WeightsError when it cannot be read."""
+    """The first bytes and the length of a file; raises WeightsError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
@@ -48,7 +48,7 @@ def read_prefix(path: str | Path) -> FilePrefix:
 
 
 class ReadPlan(NamedTuple):
-    """How a file is to be read: which tensors it holds, under which header, and what its user should know."""
+    """How to read a file: its header, the tensors it holds, and notes for the user."""
 
     path: str
     header: WeightsHeader
@@ -57,34 +57,34 @@ class ReadPlan(NamedTuple):
 
 
 def plan_read(graph: Graph, file: FilePrefix, *, cutoff: int | None = None) -> ReadPlan:
-    """The way in which the file's length fits the network; raises WeightsError that says why there is none.
+    """A plan under which the file's length fits the network; raises a WeightsError that explains a misfit.
 
-    With `cutoff` the file holds exactly the layers before it.
+    With `cutoff`, the file holds exactly the layers before it.
     """
     check_cutoff(graph, cutoff)
     header = _parse_header(file)
-    for held, note in _tensor_filters(graph):
-        places = file_layout(graph, held, end=cutoff)
-        if header.size_bytes + FLOAT_BYTES * count_floats(places) == file.size_bytes:
+    for tensor_filter, note in _tensor_filters(graph):
+        slots = file_layout(graph, tensor_filter, end=cutoff)
+        if header.size_bytes + FLOAT_BYTES * count_floats(slots) == file.size_bytes:
             notes = tuple(filter(None, [note, cutoff_note(graph, cutoff)]))
-            return ReadPlan(file.path, header, tuple(places), notes)
+            return ReadPlan(file.path, header, tuple(slots), notes)
     raise _misfit_error(graph, file, header=header, cutoff=cutoff)
 
 
 def check_cutoff(graph: Graph, cutoff: int | None) -> None:
-    """Raise WeightsError for a cutoff that is no number of layers."""
+    """Raise WeightsError if the cutoff is not a valid number of layers."""
     if cutoff is not None and not 0 < cutoff <= len(graph.nodes):
         raise WeightsError(
-            "the cutoff is no number of layers",
+            "the cutoff is not a valid number of layers",
             path=graph.path,
             found=f"--cutoff {cutoff}",
             allowed=f"1..{len(graph.nodes)}",
-            hint="the file holds the layers 0..cutoff-1",
+            hint="the file holds layers 0..cutoff-1",
         )
 
 
 def cutoff_note(graph: Graph, cutoff: int | None) -> str:
-    """What a cutoff leaves out, in words; empty when it leaves out nothing."""
+    """A note on what a cutoff leaves out; empty if it leaves out nothing."""
     last = len(graph.nodes) - 1
     if cutoff is None or cutoff > last:
         return ""
@@ -92,15 +92,15 @@ def cutoff_note(graph: Graph, cutoff: int | None) -> str:
 
 
 def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
-    """The forms in which weights of this network may come, each with what to tell its user."""
+    """The sets of tensors that a file of this network may hold, each with a note for the user."""
     yield loadable_tensors, ""
     if not graph.dialect.is_yolor:
         return
-    kept = {place.index for place in file_layout(graph, yolor_tensors)}
-    left = [place.index for place in file_layout(graph, loadable_tensors) if place.index not in kept]
+    written = {slot.index for slot in file_layout(graph, yolor_tensors)}
+    left = [slot.index for slot in file_layout(graph, loadable_tensors) if slot.index not in written]
     kinds = sorted({f"[{graph.nodes[index].section.type}]" for index in left})
     if left:
-        note = f"a file as YOLOR's own code writes it, without the weights of {', '.join(kinds)}: "
+        note = f"written by YOLOR's own code, which leaves out the weights of {', '.join(kinds)}: "
         yield yolor_tensors, note + f"these {len(set(left))} layers keep their initialisation"
 
 
@@ -120,54 +120,54 @@ def _parse_header(file: FilePrefix) -> WeightsHeader:
         raise
 
 
-# ---------------------------------------------------------------------------------- why a length does not fit
+# ---------------------------------------------------------------------- explaining a length that does not fit
 
 
 def _misfit_error(
     graph: Graph, file: FilePrefix, *, header: WeightsHeader, cutoff: int | None
 ) -> WeightsError:
-    """The message for a file whose length fits no form of the network."""
-    places = file_layout(graph, loadable_tensors, end=cutoff)
+    """The error for a file whose length does not fit the network."""
+    slots = file_layout(graph, loadable_tensors, end=cutoff)
     body = file.size_bytes - header.size_bytes
-    message, general = _explain_length(graph, places, body)
+    message, general = _explain_length(graph, slots, body)
     close = [
         _no_cutoff_hint(graph, body, cutoff),
-        _header_hint(file, header, places),
+        _header_hint(file, header, slots),
         _class_count_hint(graph, body, cutoff),
         _cutoff_hint(graph, body),
         _version_hint(header),
     ]
-    told = [text for text in close if text] or [general]
-    wanted = count_floats(places)
+    hints = [text for text in close if text] or [general]
+    wanted = count_floats(slots)
     return WeightsError(
         message,
         path=file.path,
         found=_format_amount(body, file.size_bytes),
-        hint="; ".join(told),
+        hint="; ".join(hints),
         allowed=_format_amount(FLOAT_BYTES * wanted, FLOAT_BYTES * wanted + header.size_bytes),
     )
 
 
-def _explain_length(graph: Graph, places: Sequence[TensorSlot], body: int) -> tuple[str, str]:
+def _explain_length(graph: Graph, slots: Sequence[TensorSlot], body: int) -> tuple[str, str]:
     """Message and general hint for `body` bytes of weights."""
-    missing = FLOAT_BYTES * count_floats(places) - body
+    missing = FLOAT_BYTES * count_floats(slots) - body
     ends = _last_layer(graph, body)
     if body == 0:
-        return "a header and no weights", "the download or the copy did not finish: fetch the file again"
+        return "a header but no weights", "the download or the copy did not finish: fetch the file again"
     if ends is not None and missing > 0:
         return f"this is the backbone up to {_format_layer(graph, ends)}", ""
     if missing > 0:
-        cut = next(place for place in places if FLOAT_BYTES * place.end > body)
-        hint = "the file is cut short, or it belongs to another network"
+        cut = next(slot for slot in slots if FLOAT_BYTES * slot.end > body)
+        hint = "the file is truncated or belongs to another network"
         return f"the file ends inside {_format_layer(graph, cut.index)}", hint
     surplus = _format_count(-missing / FLOAT_BYTES)
     return f"longer than the network by {surplus} floats", "it belongs to another network"
 
 
 def _last_layer(graph: Graph, body: int) -> int | None:
-    """The layer with whose last weights, and before others', a file with so many bytes of weights ends."""
-    for held, _ in _tensor_filters(graph):
-        end_of_layer = {place.index: FLOAT_BYTES * place.end for place in file_layout(graph, held)}
+    """The layer after which a file with this many bytes of weights ends, if further layers are missing."""
+    for tensor_filter, _ in _tensor_filters(graph):
+        end_of_layer = {slot.index: FLOAT_BYTES * slot.end for slot in file_layout(graph, tensor_filter)}
         for index in list(end_of_layer)[:-1]:
             if end_of_layer[index] == body:
                 return index
@@ -178,21 +178,24 @@ def _cutoff_hint(graph: Graph, body: int) -> str:
     ends = _last_layer(graph, body)
     if ends is None:
         return ""
-    return f"use --cutoff {ends + 1} to load it and leave the later layers as they are initialised"
+    return f"use --cutoff {ends + 1} to load it; the later layers keep their initialisation"
 
 
 def _no_cutoff_hint(graph: Graph, body: int, cutoff: int | None) -> str:
-    sizes = {FLOAT_BYTES * count_floats(file_layout(graph, held)) for held, _ in _tensor_filters(graph)}
+    sizes = {
+        FLOAT_BYTES * count_floats(file_layout(graph, tensor_filter))
+        for tensor_filter, _ in _tensor_filters(graph)
+    }
     return "the file holds all layers: it fits without --cutoff" if cutoff and body in sizes else ""
 
 
-def _header_hint(file: FilePrefix, header: WeightsHeader, places: Sequence[TensorSlot]) -> str:
+def _header_hint(file: FilePrefix, header: WeightsHeader, slots: Sequence[TensorSlot]) -> str:
     other = 36 - header.size_bytes
-    if file.size_bytes - other != FLOAT_BYTES * count_floats(places):
+    if file.size_bytes - other != FLOAT_BYTES * count_floats(slots):
         return ""
     return (
         f"it would fit after a header of {other} bytes, but its version {header.version} means "
-        f"{header.size_bytes}: the program that wrote it gave the wrong version"
+        f"{header.size_bytes}: the program that wrote it set the wrong version"
     )
 
 
@@ -200,8 +203,8 @@ def _class_count_hint(graph: Graph, body: int, cutoff: int | None) -> str:
     if body % FLOAT_BYTES:
         return ""
     heads = class_tensors(graph)
-    for held, _ in _tensor_filters(graph):
-        classes = find_class_count(heads, file_layout(graph, held, end=cutoff), body // FLOAT_BYTES)
+    for tensor_filter, _ in _tensor_filters(graph):
+        classes = find_class_count(heads, file_layout(graph, tensor_filter, end=cutoff), body // FLOAT_BYTES)
         if classes is not None:
             return format_class_hint(heads, classes)
     whole = FLOAT_BYTES * count_floats(file_layout(graph, all_tensors, end=cutoff)) == body
@@ -212,7 +215,7 @@ def _version_hint(header: WeightsHeader) -> str:
     usual = (
         0 <= header.major < 10 and 0 <= header.minor < 100 or header.is_transposed and header.major < 10_000
     )
-    return "" if usual else f"its version would be {header.version}: it may be no weights file at all"
+    return "" if usual else f"its version would be {header.version}: it may not be a weights file at all"
 
 
 def _format_layer(graph: Graph, index: int) -> str:

@@ -1,6 +1,6 @@
-"""What a `.weights` file holds and in which order; what in it hangs on the class count. No torch here.
+"""What a `.weights` file holds, in which order, and what depends on the class count. No torch here.
 
-Offsets and sizes are float32 numbers after the header unless a name says bytes.
+Offsets and sizes count float32 values after the header unless a name says bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from yolor_cfg.sections import Section, TensorSpec
 from yolor_cfg.shape import Shape
 
 FLOAT_BYTES = 4
-MAX_CLASSES = 2000  # up to here a class count that would fit is searched for
+MAX_CLASSES = 2000  # the largest class count that is tried
 NORM_ROLES = frozenset(("scale", "mean", "variance"))
 
 
 class WeightsHeader(NamedTuple):
-    """The version and the number of images seen in training, at the start of a `.weights` file."""
+    """The start of a `.weights` file: the version and the number of images seen in training."""
 
     major: int = 0
     minor: int = 2
@@ -29,12 +29,12 @@ class WeightsHeader(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """20 from version 0.2 on, 16 before: `seen` had 4 bytes then."""
+        """20 from version 0.2 on; 16 before, when `seen` had 4 bytes."""
         return 20 if self.major * 10 + self.minor >= 2 else 16
 
     @property
     def is_transposed(self) -> bool:
-        """True for files that keep the matrices of connected layers as (inputs, outputs)."""
+        """True for files that store the matrices of connected layers as (inputs, outputs)."""
         return self.major > 1000 or self.minor > 1000
 
     @property
@@ -44,7 +44,7 @@ class WeightsHeader(NamedTuple):
 
     @classmethod
     def from_bytes(cls, head: bytes) -> WeightsHeader:
-        """The header at the start of `head`; raises WeightsError when it is cut off."""
+        """The header at the start of `head`; raises WeightsError if it is truncated."""
         if len(head) >= 16:
             version = cls(*struct.unpack_from("<3i", head))
             if len(head) >= version.size_bytes:
@@ -57,7 +57,7 @@ class WeightsHeader(NamedTuple):
         )
 
     def to_bytes(self) -> bytes:
-        """The header as it stands in the file."""
+        """The header as bytes of the file."""
         return struct.pack("<3i", *self[:3]) + struct.pack(self._seen_format, self.seen)
 
     @property
@@ -66,9 +66,9 @@ class WeightsHeader(NamedTuple):
 
 
 class TensorSlot(NamedTuple):
-    """A tensor in the file: its node's index, what is stored, and where it begins."""
+    """A tensor in the file: its node's index, its spec, and its offset."""
 
-    index: int  # type: ignore[assignment]  # it hides a method of tuples
+    index: int  # type: ignore[assignment]  # it hides tuple.index
     spec: TensorSpec
     offset: int
 
@@ -79,24 +79,24 @@ class TensorSlot(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Where the next tensor begins."""
+        """The offset of the next tensor."""
         return self.offset + self.spec.size
 
 
-# Which tensors of a section are in a file, given all that the section has.
+# Selects the tensors that a file holds from all of a section's tensors.
 TensorFilter = Callable[[Section, Sequence[TensorSpec]], Sequence[TensorSpec]]
 
 
 def all_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
-    """All of them: what is written."""
+    """All tensors: what is written."""
     return tensors
 
 
 def loadable_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
-    """Without those that the cfg says are not in the file that is read (dontload, dontloadscales)."""
+    """Without those that the cfg says are not in the file (dontload, dontloadscales)."""
     if section.dontload:
         return ()
-    # A lone batch norm has no weight, a recurrent section has several: Darknet skips the scales of neither.
+    # A standalone batch norm has no weight, a recurrent section several: Darknet skips the scales of neither.
     if section.dontloadscales and sum(tensor.role == "weight" for tensor in tensors) == 1:
         return [tensor for tensor in tensors if tensor.role not in NORM_ROLES]
     return tensors
@@ -111,59 +111,59 @@ def yolor_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[T
 def file_layout(
     graph: Graph, tensor_filter: TensorFilter = all_tensors, *, end: int | None = None
 ) -> list[TensorSlot]:
-    """The tensors of the file in order, those of the layers before `end` alone where it is given."""
-    places: list[TensorSlot] = []
+    """The tensors of the file in order; with `end`, only those of the layers before it."""
+    slots: list[TensorSlot] = []
     offset = 0
     for node in graph.nodes[:end]:
-        for stored in tensor_filter(node.section, node.section.tensors(*node.inputs)):
-            places.append(TensorSlot(node.index, stored, offset))
-            offset = places[-1].end
-    return places
+        for spec in tensor_filter(node.section, node.section.tensors(*node.inputs)):
+            slots.append(TensorSlot(node.index, spec, offset))
+            offset = slots[-1].end
+    return slots
 
 
-def count_floats(places: Sequence[TensorSlot]) -> int:
-    """How many numbers a file with these tensors holds."""
-    return places[-1].end if places else 0
+def count_floats(slots: Sequence[TensorSlot]) -> int:
+    """How many values a file with these tensors holds."""
+    return slots[-1].end if slots else 0
 
 
 class ClassTensor(NamedTuple):
-    """A tensor whose size hangs on the class count: `channels` = per_class x classes + a constant."""
+    """A tensor whose size depends on the class count: `channels` = per_class x classes + a constant."""
 
     channels: int
     per_class: int
     classes: int
 
     def to_channels(self, classes: int) -> int:
-        """The length of that dimension with another class count."""
+        """The length of that axis for another class count."""
         return self.channels + self.per_class * (classes - self.classes)
 
     def to_classes(self, channels: int) -> int | None:
-        """The class count that gives this length, if any does."""
+        """The class count that gives this length, if there is one."""
         steps, rest = divmod(channels - self.channels, self.per_class)
         return None if rest or self.classes + steps < 1 else self.classes + steps
 
 
 def class_tensors(graph: Graph) -> dict[str, ClassTensor]:
-    """By state-dict name the tensors that would change with the class count of the heads: those of the
-    convolution before each head, and the implicit vectors that meet its output."""
+    """The tensors, by state-dict name, whose size depends on the class count of the heads: those of the
+    convolution before each head, and the implicit vectors combined with its output."""
     found: dict[str, ClassTensor] = {}
     for head in graph.heads:
         per_class = _channels_per_class(head)
         if per_class:
-            share = ClassTensor(head.inputs[0].channels, per_class, _class_count(head.section))
-            found.update(dict.fromkeys(_head_tensor_names(graph, head), share))
+            tensor = ClassTensor(head.inputs[0].channels, per_class, _class_count(head.section))
+            found.update(dict.fromkeys(_head_tensor_names(graph, head), tensor))
     return found
 
 
-def find_class_count(heads: dict[str, ClassTensor], places: Iterable[TensorSlot], wanted: int) -> int | None:
-    """The class count with which these tensors would be `wanted` numbers: their size is linear in it."""
+def find_class_count(heads: dict[str, ClassTensor], slots: Iterable[TensorSlot], wanted: int) -> int | None:
+    """The class count for which these tensors hold `wanted` values: their size is linear in it."""
     fixed = per_class = 0
-    for place in places:
-        share = heads.get(place.name)
-        fixed += place.spec.size
-        if share is not None:
-            rows = place.spec.size // share.channels * share.per_class
-            fixed -= rows * share.classes
+    for slot in slots:
+        tensor = heads.get(slot.name)
+        fixed += slot.spec.size
+        if tensor is not None:
+            rows = slot.spec.size // tensor.channels * tensor.per_class
+            fixed -= rows * tensor.classes
             per_class += rows
     if not per_class or (wanted - fixed) % per_class:
         return None
@@ -172,8 +172,8 @@ def find_class_count(heads: dict[str, ClassTensor], places: Iterable[TensorSlot]
 
 
 def format_class_hint(heads: dict[str, ClassTensor], classes: int) -> str:
-    """`classes=20 would fit`, with the filters that go with it when they are the same at all heads."""
-    filters = {share.to_channels(classes) for share in heads.values()}
+    """`classes=20 would fit`, with the matching number of filters if all heads agree on it."""
+    filters = {tensor.to_channels(classes) for tensor in heads.values()}
     return f"classes={classes} would fit" + (
         f" (filters={filters.pop()} before the head)" if len(filters) == 1 else ""
     )
@@ -184,11 +184,11 @@ def _class_count(section: Section) -> int:
 
 
 def _channels_per_class(head: Node) -> int:
-    """How many channels one more class would add, asked of the section itself; 0 if it has no classes."""
+    """How many channels one more class would add, found by asking the section; 0 if it has no classes."""
     classes, x = _class_count(head.section), head.inputs[0]
     larger = head.section.replace_values(classes=classes + 1)
     if classes < 1 or _can_take(larger, x):
-        return 0  # without classes, or for any number of channels
+        return 0  # no classes, or any number of channels will do
     steps = range(1, x.channels // classes + 1)
     return next((step for step in steps if _can_take(larger, x._replace(channels=x.channels + step))), 0)
 
@@ -201,7 +201,7 @@ def _can_take(section: Section, x: Shape) -> bool:
 
 
 def _head_tensor_names(graph: Graph, head: Node) -> Iterator[str]:
-    """The tensors that have the head's channels in them, back to the section that makes these channels."""
+    """The tensors with the head's channels as an axis, back to the section that produces these channels."""
     channels = head.inputs[0].channels
     waiting = list(head.sources)
     while waiting:
@@ -210,6 +210,6 @@ def _head_tensor_names(graph: Graph, head: Node) -> Iterator[str]:
             continue
         node = graph.nodes[index]
         tensors = node.section.tensors(*node.inputs)
-        yield from (TensorSlot(index, stored, 0).name for stored in tensors if channels in stored.shape)
+        yield from (TensorSlot(index, spec, 0).name for spec in tensors if channels in spec.shape)
         made_here = any(len(t.shape) > 1 and t.shape[0] == channels and t.role == "weight" for t in tensors)
         waiting += () if made_here else node.sources

@@ -1,4 +1,4 @@
-"""A cfg and its weights to a network that is ready to run."""
+"""Loads a cfg and its weights into a network that is ready to run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LOG = logging.getLogger("yolor_cfg")
 
 
 class LoadedNetwork(NamedTuple):
-    """A network in evaluation mode, the class names of its checkpoint, what its user should know, and the
-    header of its `.weights` file."""
+    """A network in eval mode, the class names from its checkpoint, notes for the user, and the header of its
+    `.weights` file."""
 
     network: Network
     names: tuple[str, ...] = ()
@@ -31,8 +31,8 @@ class LoadedNetwork(NamedTuple):
 
 
 class LoadOptions(TypedDict, total=False):
-    """What few callers need: `cutoff`, where the file holds only the layers before it; `strict` turns the
-    warnings about a cfg into errors."""
+    """Rarely needed options: with `cutoff`, the file holds only the layers before it; `strict` turns warnings
+    about the cfg into errors."""
 
     cutoff: int | None
     strict: bool
@@ -47,9 +47,10 @@ def load(
     device: str | torch.device = "cpu",
     **more: Unpack[LoadOptions],
 ) -> Network:
-    """The network of a cfg file in evaluation mode on the device, with its weights where a file is given.
+    """The network of a cfg file, in eval mode and on the device, with weights if a file is given.
 
-    `size` (an int or (height, width)) replaces the cfg's. Warnings and notes go to the logger `yolor_cfg`.
+    `size` (an int or (height, width)) overrides that of the cfg. Warnings and notes go to the logger
+    `yolor_cfg`.
     """
     reading = ReadOptions(dialect, size, strict=more.get("strict", False))
     opened = open_network(cfg, weights, reading=reading, device=device, cutoff=more.get("cutoff"))
@@ -68,10 +69,10 @@ def open_network(
     device: str | torch.device = "cpu",
     cutoff: int | None = None,
 ) -> LoadedNetwork:
-    """As `load`, with all that was learned on the way; nothing is logged. Raises CfgError or WeightsError.
+    """Like `load`, but returns the notes instead of logging them. Raises CfgError or WeightsError.
 
-    The dialect is the one that `reading` states, else that of our own checkpoint, else what the cfg says or
-    shows; with nothing to go by the cfg of a foreign checkpoint is YOLOR's and any other Darknet's.
+    The dialect is the one given in `reading`, else that of our own checkpoint, else what the cfg states or
+    implies; without any clue, the cfg of a foreign checkpoint is read as YOLOR's and any other as Darknet's.
     """
     where = find_device(device)
     file = None if weights is None else read_prefix(weights)
@@ -83,10 +84,10 @@ def open_network(
 
 
 def _open_weights(graph: Graph, file: FilePrefix | None, cutoff: int | None) -> LoadedNetwork:
-    """The network of the graph, filled from a `.weights` file where there is one."""
+    """The network of the graph, loaded from a `.weights` file if there is one."""
     if file is None:
         return LoadedNetwork(Network(graph), notes=graph.notes)
-    plan = plan_read(graph, file, cutoff=cutoff)  # refuses before the network costs any memory
+    plan = plan_read(graph, file, cutoff=cutoff)  # fails before any memory is allocated
     network = Network(graph)
     loaded = fill_network(network, plan)
     return LoadedNetwork(network, notes=(*graph.notes, *loaded.notes), header=loaded.header)
@@ -95,7 +96,7 @@ def _open_weights(graph: Graph, file: FilePrefix | None, cutoff: int | None) -> 
 def _open_checkpoint(
     cfg: str | Path, path: str, *, reading: ReadOptions, cutoff: int | None
 ) -> LoadedNetwork:
-    """The network of the cfg in the checkpoint's dialect and, unless the cfg names one, with its epsilon."""
+    """The network of the cfg in the checkpoint's dialect, with its epsilon unless the cfg sets one."""
     checkpoint = read_checkpoint(path)
     dialect, eps = reading.dialect or checkpoint.dialect, reading.bn_eps or checkpoint.bn_eps
     graph = graphs.load_graph(cfg, reading._replace(dialect=dialect, default_dialect="yolor", bn_eps=eps))
@@ -108,4 +109,4 @@ def _eps_notes(graph: Graph, eps: float | None) -> tuple[str, ...]:
     usual = DIALECTS[graph.dialect.name].bn_eps
     if eps in (None, usual) or graph.net.bn_eps:
         return ()
-    return (f"batch norm epsilon {eps:g}, as in the checkpoint ({usual:g} would be the dialect's)",)
+    return (f"batch norm epsilon {eps:g}, as in the checkpoint (the dialect's default is {usual:g})",)

@@ -1,10 +1,10 @@
-"""Checkpoints of YOLOR's paper branch: the tensors of a pickled module under the names of a `_paper` cfg.
+"""Checkpoints of YOLOR's paper branch: maps the tensors of a pickled module to the names of a `_paper` cfg.
 
 Such a file numbers blocks (`model.5.cv1.conv.weight`), a cfg numbers sections; the convolutions come in the
-same order, so both are walked side by side. Three things differ. A block has one batch norm over the
-concatenation of its dense and its cross branch; in the cfg each branch has its half. Pooled maps are
-concatenated from small to large. The 3x3 convolution of a head follows the map that it reads; in the cfg it
-stands with the head.
+same order, so both are walked in parallel. Three things differ. A block has one batch norm over the
+concatenation of its dense and its cross branch; in the cfg, each branch has its half. Pooled maps are
+concatenated from the smallest to the largest kernel. The 3x3 convolution of a head follows the map that it
+reads; in the cfg, it is next to the head.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import Tensor
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, Node
 
-# No result hangs on these: a counter of batch norm, constant filters of the peer's wavelet library.
+# No result depends on these: batch norm's counter, and the constant filters of a wavelet library.
 UNUSED_TENSORS = re.compile(r"\.(num_batches_tracked|h[01]_(col|row))$")
 WAVELET_FILTER = re.compile(r"model\.[0-9]{1,6}\..*\bh[01]_(col|row)$")
 PREDICTION_WEIGHT = re.compile(r"(?:module\.)?model\.[0-9]{1,6}\.m\.0\.weight")
 BLOCK_NAME = re.compile(r"model\.([0-9]{1,6})\.([^.]+)")
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 HEAD_PARTS = ("ia", "m", "im")  # added to a head's map, its convolution, a factor on the predictions
-PAPER_HINT = "files of YOLOR's paper branch are for the cfgs named _paper, each for its own network"
+PAPER_HINT = "a checkpoint of YOLOR's paper branch needs the cfg named _paper of the same network"
 
 # The parts of a block in the order of a cfg's sections, by the names of the block's children. `cv2:cross` is
-# a plain convolution with the cross branch's half of the batch norm, `:dense` the other half alone, `m` are
+# a plain convolution with the cross branch's half of the batch norm, `:dense` only the other half, `m` the
 # bottlenecks.
 BLOCK_PARTS = {
     "bn conv": ("",),
@@ -44,32 +44,32 @@ BLOCK_PARTS = {
 
 
 class SectionTensors(NamedTuple):
-    """Tensors of the file that belong to one section, by their names below it; `name` is the file's own name
-    of the first."""
+    """The file's tensors for one section, by their names within it; `name` is the first tensor's name in the
+    file."""
 
     name: str
     tensors: dict[str, Tensor]
 
 
 class SectionShapes(NamedTuple):
-    """A section that wants tensors: their shapes by their names below it."""
+    """A section with tensors: their shapes by their names within it."""
 
     node: Node
     shapes: dict[str, tuple[int, ...]]
 
 
 def is_paper_branch(names: Iterable[object]) -> bool:
-    """True for the names of a network whose last numbered module predicts, as those of the paper branch."""
+    """True for the tensor names of the paper branch, whose last numbered module makes the predictions."""
     return any(isinstance(name, str) and PREDICTION_WEIGHT.fullmatch(name) for name in names)
 
 
 def map_paper_tensors(
     graph: Graph, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors of a paper-branch file by our state-dict names, each used once; notes for the user.
+    """The tensors of a paper-branch file by our state-dict names, each used once; and notes for the user.
 
-    Raises WeightsError at the first that does not fit. Only the sizes of the heads' tensors are not looked
-    at: who loads them knows what another class count means.
+    Raises WeightsError at the first that does not fit. The sizes of the heads' tensors are not checked here:
+    the caller can explain a different class count.
     """
     held = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     file = PaperFile(held)
@@ -84,18 +84,18 @@ def map_paper_tensors(
             found |= _rename_tensors(graph, slot, piece, sized=False)
     notes = [_wavelet_note(graph, held), _anchor_note(graph, file.pop_anchors(last))]
     if file.unused:
-        raise _misfit_error(graph, "holds more than the network has", found=next(iter(file.unused)))
+        raise _misfit_error(graph, "contains more tensors than the network", found=next(iter(file.unused)))
     return found, tuple(filter(None, notes))
 
 
 class PaperFile:
-    """The tensors of a file that are not used yet, `left`, and what they make up."""
+    """The tensors of a file that are still unused, and the modules they belong to."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.unused = {name: tensor for name, tensor in tensors.items() if not UNUSED_TENSORS.search(name)}
 
     def block_children(self) -> dict[int, set[str]]:
-        """The names of the children of each numbered module that holds tensors."""
+        """The child names of each numbered module that has tensors."""
         found: dict[int, set[str]] = {}
         for match in filter(None, map(BLOCK_NAME.match, self.unused)):
             found.setdefault(int(match[1]), set()).add(match[2])
@@ -108,7 +108,7 @@ class PaperFile:
                 kind = " ".join(sorted(children))
                 if kind not in BLOCK_PARTS:
                     raise WeightsError(
-                        "holds a block of an unknown kind",
+                        "contains an unknown kind of block",
                         found=f"model.{number} of {kind}"[:200],
                         allowed="the blocks of YOLOR's paper branch",
                         hint=PAPER_HINT,
@@ -116,7 +116,7 @@ class PaperFile:
                 yield from self._read_block(f"model.{number}.", BLOCK_PARTS[kind])
 
     def head_tensors(self, number: int, level: int) -> Iterator[SectionTensors]:
-        """The tensors of a head, in the order in which they are applied."""
+        """The tensors of a head in the order they are applied."""
         for part in HEAD_PARTS:
             name = f"model.{number}.{part}.{level}"
             if part == "m":
@@ -126,7 +126,7 @@ class PaperFile:
                 yield SectionTensors(f"{name}.implicit", {"implicit": self._pop_tensor(f"{name}.implicit")})
 
     def pop_anchors(self, number: int) -> Tensor | None:
-        """All anchors in pixels, float32 [A, 2], fine to coarse; the same in cells of the maps is dropped."""
+        """All anchors in pixels, float32 [A, 2], fine to coarse; the copy in units of cells is dropped."""
         self.unused.pop(f"model.{number}.anchors", None)
         pixels = self.unused.pop(f"model.{number}.anchor_grid", None)
         return None if pixels is None or pixels.numel() % 2 else pixels.float().reshape(-1, 2)
@@ -174,7 +174,7 @@ class PaperFile:
 
     def _pop_tensor(self, name: str) -> Tensor:
         if name not in self.unused:
-            raise WeightsError("lacks a tensor of one of its modules", found=f"no {name}", hint=PAPER_HINT)
+            raise WeightsError("one of its modules lacks a tensor", found=f"no {name}", hint=PAPER_HINT)
         return self.unused.pop(name)
 
 
@@ -182,7 +182,7 @@ class PaperFile:
 
 
 def _head_branch(graph: Graph, head: Node) -> tuple[int, list[Node]]:
-    """The map that a head starts from and the nodes from the head back to it."""
+    """The index of the map that a head branches from, and the nodes from the head back to it."""
     found: list[Node] = []
     index = head.sources[0] if head.sources else -1
     while index >= 0 and graph.nodes[index].section.type != "route":
@@ -193,14 +193,14 @@ def _head_branch(graph: Graph, head: Node) -> tuple[int, list[Node]]:
 
 
 def _normed_sections(graph: Graph, heads: Sequence[tuple[int, list[Node]]]) -> list[SectionShapes]:
-    """All that is normalised, in the file's order: what a head does comes right after the map it reads."""
+    """The sections with batch norm, in file order: those of a head come right after the map it reads."""
     after = {node.index: tip for tip, nodes in heads for node in nodes}
     slots = [slot for slot in _section_shapes(graph, graph.nodes) if _has_norm(slot)]
     return sorted(slots, key=lambda slot: (after.get(slot.node.index, slot.node.index), slot.node.index))
 
 
 def _section_shapes(graph: Graph, nodes: Iterable[Node]) -> list[SectionShapes]:
-    """The nodes that have tensors; before each node the implicit vectors that it combines with its map."""
+    """The nodes with tensors; each is preceded by the implicit vectors that it combines with its map."""
     found = []
     for node in nodes:
         vectors = [graph.nodes[index] for index in node.sources[1:] if not graph.nodes[index].sources]
@@ -217,15 +217,15 @@ def _has_norm(slot: SectionShapes) -> bool:
 def _rename_tensors(
     graph: Graph, slot: SectionShapes | None, piece: SectionTensors | None, *, sized: bool = True
 ) -> dict[str, Tensor]:
-    """The piece under the names of the slot; raises WeightsError when they are not of one kind and size."""
+    """The piece under the names of the slot; raises WeightsError if kinds or sizes differ."""
     if slot is None or piece is None or slot.shapes.keys() != piece.tensors.keys():
         raise _misfit_error(
-            graph, "the modules do not fit", slot, found=piece.name if piece else "nothing more"
+            graph, "the modules do not match", slot, found=piece.name if piece else "nothing more"
         )
     for name, tensor in piece.tensors.items():
         if sized and tuple(tensor.shape) != slot.shapes[name]:
-            found = f"{piece.name}: {name} {'x'.join(map(str, tensor.shape)) or 'a number'}"
-            raise _misfit_error(graph, "a module is of another size", slot, found=found, name=name)
+            found = f"{piece.name}: {name} {'x'.join(map(str, tensor.shape)) or 'scalar'}"
+            raise _misfit_error(graph, "a module has a different size", slot, found=found, name=name)
     pooled = _pooling_order(graph, slot.node)
     tensors = dict(piece.tensors)
     if pooled:
@@ -237,7 +237,7 @@ def _rename_tensors(
 def _misfit_error(
     graph: Graph, message: str, slot: SectionShapes | None = None, *, found: str, name: str = ""
 ) -> WeightsError:
-    """The fault; of the section it tells the tensor `name`, else its largest."""
+    """The error; it names the section's tensor `name`, or else the one with the most dimensions."""
     allowed = "nothing more"
     if slot is not None:
         name = name or max(slot.shapes, key=lambda name: len(slot.shapes[name]))
@@ -247,7 +247,7 @@ def _misfit_error(
 
 
 def _pooling_order(graph: Graph, node: Node) -> list[int]:
-    """The place in the file of each map in the concatenation that the node reads; empty without pooling."""
+    """The position in the file of each map in the concatenation the node reads; empty without pooling."""
     joined = graph.nodes[node.sources[0]].sources if node.sources and node.sources[0] >= 0 else ()
     sections = [graph.nodes[index].section for index in joined if index >= 0]
     sizes = [getattr(section, "size", 0) if section.type == "maxpool" else 0 for section in sections]
@@ -255,25 +255,25 @@ def _pooling_order(graph: Graph, node: Node) -> list[int]:
 
 
 def _wavelet_note(graph: Graph, tensors: Mapping[str, Tensor]) -> str:
-    """What the filters of the wavelet library tell of the stem; raises WeightsError if it is another one."""
+    """A note if the wavelet filters leave doubt about the stem; raises WeightsError if the stems differ."""
     held = {name.rpartition(".")[0] for name in tensors if WAVELET_FILTER.match(name)}
     wanted = sum(node.section.type == "dwt" for node in graph.nodes)
     if held and len(held) != wanted:
         raise WeightsError(
-            f"the stem is another one: {graph.path}",
+            f"the stem is different: {graph.path}",
             found=f"{len(held)} wavelet transforms",
             allowed=f"{wanted} [dwt]",
-            hint="all tensors would fit, but the network would be another one",
+            hint="all tensors would fit, but the network would be a different one",
         )
-    doubt = "the file holds no wavelet filters: it may be of a network with [reorg] in place of [dwt]"
+    doubt = "the file has no wavelet filters: its network may use [reorg] instead of [dwt]"
     return doubt if wanted and not held else ""
 
 
 def _anchor_note(graph: Graph, anchors: Tensor | None) -> str:
-    """Says so when the file was trained with other anchors than the cfg has."""
+    """A note if the file was trained with anchors that differ from those of the cfg."""
     here = [pair for head in graph.heads for pair in getattr(head.section, "masked_anchors", ())]
     if anchors is None or not here:
         return ""
     same = anchors.shape == (len(here), 2) and torch.allclose(anchors, torch.tensor(here), rtol=2e-3)
     listed = ", ".join(f"{width:g},{height:g}" for width, height in anchors.tolist()[:40])
-    return "" if same else f"the file was trained with other anchors than the cfg's: anchors={listed}"
+    return "" if same else f"the file was trained with different anchors: anchors={listed}"

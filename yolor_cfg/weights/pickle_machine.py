@@ -1,6 +1,6 @@
-"""A pickle interpreted by a table of harmless operations.
+"""Interprets pickles with a table of harmless operations.
 
-A pickle is a program. No name in it is imported here, and only the few functions below, all our own, are ever
+A pickle is a program. No name in it is ever imported, and only the few functions below, all our own, are ever
 called. Objects of other classes become inert `Opaque` records.
 """
 
@@ -22,7 +22,7 @@ from yolor_cfg.errors import WeightsError
 
 
 class Global(NamedTuple):
-    """A name that the pickle mentions; only a record, never looked up."""
+    """A global name in the pickle; only recorded, never looked up."""
 
     module: str
     name: str
@@ -30,7 +30,7 @@ class Global(NamedTuple):
 
 @dataclass(eq=False)
 class Opaque:
-    """An object of a class that is not loaded: what the class was called, and what it was made from."""
+    """An object whose class is not loaded: the name of the class, its arguments and its state."""
 
     kind: Global
     args: tuple[Any, ...] = field(repr=False)
@@ -38,12 +38,12 @@ class Opaque:
 
 
 class Storage(NamedTuple):
-    """The flat memory [elements] that tensors are views of."""
+    """A flat storage [elements] that tensors are views of."""
 
     flat: Tensor
 
 
-# Gives the flat tensor of a storage from its key, type and number of elements.
+# Returns the flat tensor of a storage, given its key, dtype and number of elements.
 StorageLoader = Callable[[str, torch.dtype, int], Tensor]
 
 _INERT_MODULES = frozenset({"models", "utils", "mish_cuda", "pytorch_wavelets"})
@@ -69,7 +69,7 @@ _STORAGE_DTYPES = {
 }
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
-# A tensor may repeat its elements (stride 0) up to this many; more is an attack on the memory, not a weight.
+# A tensor may repeat its elements (stride 0) up to this many; more would be a memory attack, not a weight.
 _MAX_EXPANDED_ELEMENTS = 1 << 20
 _MAX_DIMENSIONS = 32
 
@@ -82,8 +82,8 @@ def _refusal_error(found: str) -> WeightsError:
     return WeightsError(
         "asks for something that no checkpoint needs",
         found=found,
-        allowed="tensors, numbers, texts, containers and the modules of torch.nn, models and utils",
-        hint="the file asks to run code; it is not loaded",
+        allowed="tensors, numbers, strings, containers and the modules of torch.nn, models and utils",
+        hint="the file tries to run code; it was not loaded",
     )
 
 
@@ -91,7 +91,7 @@ def _has_only_counts(values: Sequence[Any]) -> bool:
     return all(type(value) is int and 0 <= value < 1 << 62 for value in values)
 
 
-# The functions that a pickle may call.
+# The functions that a pickle may call
 
 
 def _build_ordered_dict(pairs: Sequence[Any] = ()) -> OrderedDict[Any, Any]:
@@ -105,15 +105,13 @@ def _build_set(values: Sequence[Any] = ()) -> set[Any]:
 
 
 def _rebuild_tensor(storage: Any, *layout: Any) -> Tensor:
-    """The view of a storage that is wholly inside it; gradients and hooks are dropped."""
+    """A view that lies entirely within its storage; requires_grad and hooks are dropped."""
     offset, size, stride, *rest = layout
     numbers = (offset, *size, *stride)
     if type(storage) is not Storage or len(size) > _MAX_DIMENSIONS or any(rest[2:]):
         raise damage_error("a tensor of an unknown layout", "a strided tensor on a storage")
     if not _has_only_counts(numbers):
-        raise damage_error(
-            f"a tensor with offset, size and stride {numbers}"[:200], "whole numbers of 0 or more"
-        )
+        raise damage_error(f"a tensor with offset, size and stride {numbers}"[:200], "non-negative integers")
     held = storage.flat.numel()
     last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
     beyond = held < offset if 0 in size else held <= last
@@ -183,9 +181,9 @@ _CALLABLES: dict[Global, Callable[..., Any]] = {
 
 
 def _check_key(value: Any) -> Any:
-    # Only what is hashed in one step: a tuple of tuples of the same tuples takes for ever.
+    # Only types that hash in constant time: a tuple of tuples of the same tuples takes for ever.
     if type(value) not in _KEY_TYPES:
-        raise damage_error(f"a key that is a {type(value).__name__}", "a text or a number")
+        raise damage_error(f"a key that is a {type(value).__name__}", "a string or a number")
     return value
 
 
@@ -207,7 +205,7 @@ def _fill_array(array: np.ndarray[Any, Any], state: Sequence[Any]) -> None:
         raise damage_error("an array of an unknown layout", "an array of numbers")
     if len(shape) > _MAX_DIMENSIONS or math.prod(shape) * kind.itemsize != len(data):
         raise damage_error(f"an array of size {shape}"[:200], f"{len(data)} bytes of {kind}")
-    # Safe now: numbers only, and exactly as many bytes as the shape takes.
+    # Safe now: only numbers, and exactly as many bytes as the shape needs.
     set_state: Any = array.__setstate__
     set_state((1, tuple(shape), kind, bool(is_fortran), data))
 
@@ -217,7 +215,7 @@ def _keep_state(record: Opaque, state: Any) -> None:
 
 
 def _drop_state(_made: Any, _state: Any) -> None:
-    """Python attributes of a dict or a tensor: version notes and hooks, which no weight depends on."""
+    """Ignore Python attributes of a dict or a tensor: version metadata and hooks, not weights."""
 
 
 _STATE_SETTERS: tuple[tuple[type, Callable[[Any, Any], None]], ...] = (
@@ -230,7 +228,7 @@ _STATE_SETTERS: tuple[tuple[type, Callable[[Any, Any], None]], ...] = (
 
 
 class SafeUnpickler:
-    """Runs one pickle and gives what it made; `load` gives the storages that it names."""
+    """Runs one pickle and returns its value; `load` returns the storages that it names."""
 
     def __init__(self, load: StorageLoader) -> None:
         self.load = load
@@ -239,7 +237,7 @@ class SafeUnpickler:
         self.memo: dict[int, Any] = {}
 
     def run(self, file: BinaryIO) -> Any:
-        """The value that is left at the end; the file stands behind the last byte of the pickle."""
+        """The value left at the end; the file position is then just after the pickle."""
         for opcode, value, _ in pickletools.genops(file):
             action = _OPCODE_ACTIONS.get(opcode.name)
             if action is None:
@@ -257,16 +255,16 @@ class SafeUnpickler:
         self.push(self.memo[number])
 
     def pop_to_mark(self) -> list[Any]:
-        """What stands above the last mark, taken off the stack."""
+        """Pop the values above the last mark."""
         start = self.marks.pop()
         values = self.stack[start:]
         del self.stack[start:]
         return values
 
     def pop_last(self, count: int) -> list[Any]:
-        """The last `count` values, taken off the stack."""
+        """Pop the last `count` values."""
         if count > len(self.stack):
-            raise damage_error("an operation without its values", "a pickle")
+            raise damage_error("an operation without its operands", "a pickle")
         values = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
         return values
@@ -289,7 +287,7 @@ class SafeUnpickler:
         _set_items(self.stack[-1], values)
 
     def name(self, module: Any, name: Any) -> None:
-        """Put a permitted name on the stack: a dtype as itself, all others as a record."""
+        """Push a permitted name: a dtype as itself, any other as a record."""
         self.push(_resolve_global(module, name))
 
     def call(self, function: Any, args: Any) -> None:
@@ -307,13 +305,13 @@ class SafeUnpickler:
         builds[0](made, state)
         self.push(made)
 
-    def push_persistent(self, known_as: Any) -> None:
-        """A storage, or a class that torch before 1.10 stored with its source text, which is ignored."""
-        kind, *rest = known_as if type(known_as) is tuple and known_as else (known_as,)
+    def push_persistent(self, persistent_id: Any) -> None:
+        """Push a storage, or a class that torch before 1.10 stored with its source code, which is ignored."""
+        kind, *rest = persistent_id if type(persistent_id) is tuple and persistent_id else (persistent_id,)
         if kind == "module" and len(rest) == 3 and isinstance(rest[0], Global):
             return self.push(rest[0])
         if kind != "storage" or len(rest) not in (4, 5) or any(value is not None for value in rest[4:]):
-            raise _refusal_error(f"an object kept outside, {known_as!r}"[:200])
+            raise _refusal_error(f"an unknown persistent id {persistent_id!r}"[:200])
         return self.push(Storage(self.load(*_storage_args(rest[0], rest[1], rest[3]))))
 
 

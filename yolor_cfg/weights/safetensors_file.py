@@ -1,4 +1,4 @@
-"""Tensors and texts in the safetensors format, through the library of that name."""
+"""Reads and writes tensors and metadata with the safetensors library."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, replace
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of the file on the CPU, by name."""
+    """All tensors of the file by name, on the CPU."""
     return _read_file(path)[0]
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The texts that were written beside the tensors; empty when there are none."""
+    """The metadata stored with the tensors; empty if there is none."""
     return _read_file(path)[1]
 
 
@@ -29,9 +29,9 @@ def write_safetensors(
     texts: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> None:
-    """The tensors, and `texts` as the metadata, in one file; each view is written out in full."""
+    """Write the tensors, and `texts` as metadata, to one file; each view is written in full."""
     torch_side = _import_safetensors().torch
-    # The format knows no shared memory, and the library refuses tensors that have it.
+    # The format has no shared memory, and the library rejects tensors that share it.
     apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     data = torch_side.save(apart, metadata=dict(texts or {}))
     replace_file(path, lambda file: file.write(data), fault=WeightsError, force=force)
@@ -62,4 +62,4 @@ def _read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _format_hint(kind: str | None) -> str:
     known = FILE_KIND_HINTS.get(kind or "", "")
-    return "the file is damaged or cut short" if kind in (None, "a safetensors file") else known
+    return "the file is damaged or truncated" if kind in (None, "a safetensors file") else known

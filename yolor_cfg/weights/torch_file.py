@@ -1,4 +1,4 @@
-"""Torch checkpoints read without running what they ask for: the two file formats, and module trees."""
+"""Reads torch checkpoints without running code from them: both file formats, and module trees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEGACY_HEAD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_PROTOCOL = 1001
 
 
-# What a damaged file can make the standard library and torch raise while its parts are taken apart.
+# What the standard library and torch can raise while a damaged file is parsed.
 _DAMAGE_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -42,9 +42,9 @@ _DAMAGE_ERRORS = (
 
 
 def read_pt(path: str | Path) -> Any:
-    """What `torch.save` wrote: containers, numbers, texts, CPU tensors, and `Opaque` for other objects.
+    """What `torch.save` wrote: containers, numbers, strings, CPU tensors, and `Opaque` for other objects.
 
-    Reads the zip format and the older stream of pickles; anything that names other functions is refused.
+    Reads the zip format and the older stream of pickles; a file that names any other function is rejected.
     """
     try:
         with _open_file(Path(path)) as file:
@@ -62,7 +62,7 @@ def read_pt(path: str | Path) -> Any:
 
 
 def module_state_dict(module: Any) -> dict[str, Tensor]:
-    """The state dict of a pickled module, names and order as `nn.Module.state_dict` gives them."""
+    """The state dict of a pickled module, with the names and order of `nn.Module.state_dict`."""
     named: dict[str, Tensor] = {}
     waiting = [("", module)]
     for _ in range(_MAX_MODULES):
@@ -71,7 +71,7 @@ def module_state_dict(module: Any) -> dict[str, Tensor]:
         prefix, current = waiting.pop()
         named.update(_own_tensors(prefix, current))
         waiting += reversed(_child_modules(prefix, current))
-    raise WeightsError("holds more modules than any network", allowed=f"at most {_MAX_MODULES}")
+    raise WeightsError("contains more modules than any network", allowed=f"at most {_MAX_MODULES}")
 
 
 def _module_entries(module: Any, name: str) -> dict[str, Any]:
@@ -86,9 +86,9 @@ def _module_entries(module: Any, name: str) -> dict[str, Any]:
 
 def _own_tensors(prefix: str, module: Any) -> Iterator[tuple[str, Tensor]]:
     entries = [*_module_entries(module, "_parameters").items(), *_module_entries(module, "_buffers").items()]
-    passing = module.state.get("_non_persistent_buffers_set") or ()
+    non_persistent = module.state.get("_non_persistent_buffers_set") or ()
     for name, tensor in entries:
-        if tensor is None or name in passing:
+        if tensor is None or name in non_persistent:
             continue
         if not isinstance(tensor, Tensor):
             raise WeightsError("is not a tensor", key=prefix + name, found=type(tensor).__name__)
@@ -97,13 +97,13 @@ def _own_tensors(prefix: str, module: Any) -> Iterator[tuple[str, Tensor]]:
 
 def _child_modules(prefix: str, module: Any) -> list[tuple[str, Any]]:
     if prefix.count(".") > _MAX_LEVELS:
-        raise WeightsError("modules inside each other", found=f"more than {_MAX_LEVELS} levels")
+        raise WeightsError("modules are nested too deeply", found=f"more than {_MAX_LEVELS} levels")
     modules = _module_entries(module, "_modules").items()
     return [(f"{prefix}{name}.", child) for name, child in modules if child is not None]
 
 
 class _BoundedReader(io.BufferedReader):
-    """A file that asks for no more memory than it has bytes left, whatever length it is asked for."""
+    """A file whose reads never allocate more memory than it has bytes left, whatever size is requested."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -144,8 +144,8 @@ def _read_zip(file: _BoundedReader) -> Any:
             raise WeightsError(
                 "is a zip archive but not a torch file",
                 found=", ".join(names[:3]) or "an empty archive",
-                allowed="one folder with data.pkl in it",
-                hint="if the checkpoint is packed inside, unpack it first",
+                allowed="one folder that contains data.pkl",
+                hint="if the archive contains a checkpoint, unpack it first",
             )
         if tops[0] + "constants.pkl" in names:
             raise WeightsError("is a compiled TorchScript program", allowed="a checkpoint with tensors")
@@ -158,7 +158,7 @@ def _read_zip(file: _BoundedReader) -> Any:
 
 
 class _ZipMembers:
-    """The parts of a torch zip file, each read once; together they cannot be larger than the file."""
+    """The members of a torch zip file, each read once; together they cannot be larger than the file."""
 
     def __init__(self, archive: zipfile.ZipFile, top: str, length: int) -> None:
         self.archive = archive
@@ -167,7 +167,7 @@ class _ZipMembers:
         self.storages: dict[str, Tensor] = {}
 
     def read_member(self, name: str) -> Tensor:
-        """The bytes of a member, uint8 [size]; torch never compresses, so a compressed member is refused."""
+        """The bytes of a member, uint8 [size]; torch never compresses, so a compressed member is rejected."""
         info = self.archive.getinfo(self.top + name)
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > self.left:
             raise damage_error(
@@ -178,7 +178,7 @@ class _ZipMembers:
             return _read_bytes(member, info.file_size, name)
 
     def load_storage(self, key: str, dtype: torch.dtype, elements: int) -> Tensor:
-        """The storage [elements] with this key; one key is one memory, so shared weights stay shared."""
+        """The storage [elements] with this key; each key is loaded once, so shared weights stay shared."""
         if key not in self.storages:
             self.storages[key] = self.read_member(f"data/{key}")
         raw = self.storages[key]
@@ -190,7 +190,7 @@ class _ZipMembers:
 
 
 def _read_legacy(file: _BoundedReader) -> Any:
-    """The format before torch 1.6: magic number, version, machine, tree, keys of the storages, storages."""
+    """The format before torch 1.6: magic number, version, system info, object, storage keys, storages."""
     head = [SafeUnpickler(_refuse_storage).run(file) for _ in range(3)]
     if head[:2] != [_LEGACY_MAGIC, _LEGACY_PROTOCOL]:
         raise damage_error(f"format {head[1]}", f"format {_LEGACY_PROTOCOL}")
@@ -203,7 +203,7 @@ def _read_legacy(file: _BoundedReader) -> Any:
             raise damage_error(f"a storage of {elements} elements", f"a file of {file.length} bytes")
         return storages.setdefault(key, torch.empty(elements, dtype=dtype, device="meta"))
 
-    # The storages come after the tree that gives their sizes, so it is read twice, first without memory.
+    # The storages follow the object that gives their sizes, so it is read twice, first on the meta device.
     SafeUnpickler(declare).run(file)
     for key in SafeUnpickler(_refuse_storage).run(file):
         storages[key] = _read_legacy_storage(file, storages[key])
@@ -230,7 +230,9 @@ def _check_storage(storage: Tensor, dtype: torch.dtype, elements: int) -> Tensor
 
 
 def _refuse_storage(key: str, dtype: torch.dtype, elements: int) -> Tensor:
-    raise damage_error(f"storage {key} of {elements} elements of {dtype} in the header", "numbers and texts")
+    raise damage_error(
+        f"storage {key} of {elements} elements of {dtype} in the header", "numbers and strings"
+    )
 
 
 def _read_bytes(file: Any, size: int, name: str) -> Tensor:
