@@ -21,9 +21,8 @@ class LossRules(NamedTuple):
     """What is not in the cfg: YOLOR's gains for heads of the yolor dialect, and how far training is.
 
     `classes` is the gain for 80 classes. `seen` counts images since training began ([region]'s start).
-    `all_reduce` sums numbers over all processes before anything is divided by them: with all-reduce there, the
-    totals of the processes add up to the total of one process with all their images. `batch` names the batch
-    in errors.
+    `all_reduce` sums numbers over all processes before anything is divided by them, so the totals of the
+    processes add up to the total of one process with all their images. `batch` names the batch in errors.
     """
 
     box: float = 0.05

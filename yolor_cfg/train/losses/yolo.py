@@ -136,7 +136,7 @@ def background_objectness(
     section: AnchorHeadSection, plan: YoloAssignment, *, target: Tensor
 ) -> ObjectnessTargets:
     """What objectness learns before the objects' own predictions are told: that there is nothing; where
-    spared its `target` [P] with `objectness_smooth`, else nothing at all; where early that there is an object.
+    spared its `target` [P] with `objectness_smooth`, else nothing; where early that there is an object.
     """
     overlap, smooth = plan.best.overlap, section.objectness_smooth
     wanted, weight = torch.zeros_like(overlap), torch.full_like(overlap, section.obj_normalizer)
