@@ -33,8 +33,8 @@ class CellOutputs(NamedTuple):
         """raw [N, n, 1, 1]: the classes of all cells, then their objectness, then their boxes."""
         cells, num = section.side**2, section.num
         parts = torch.split(raw.flatten(1), [cells * section.classes, cells * num, cells * num * 4], dim=1)
-        classes, objectness, boxes = (part.unflatten(1, (cells, -1)).flatten(0, 1) for part in parts)
-        return CellOutputs(classes, objectness, boxes.unflatten(1, (num, 4)))
+        classes, objectness, boxes = (part.reshape(len(part) * cells, -1) for part in parts)
+        return CellOutputs(classes, objectness, boxes.reshape(-1, num, 4))
 
 
 class CellObjects(NamedTuple):
