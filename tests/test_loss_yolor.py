@@ -272,7 +272,7 @@ def test_a_loss_that_is_no_number_names_batch_and_head():
 def test_a_classifier_has_no_loss_for_boxes():
     text = "[net]\nwidth=4\nheight=4\nchannels=3\n[avgpool]\n[softmax]"
     network = Network(build_graph(parse(text, "c.cfg"), ReadOptions(dialect="darknet")))
-    with pytest.raises(Exception, match="no loss for detection"):
+    with pytest.raises(Exception, match="no detection loss"):
         detection_loss([torch.zeros(1, 3, 1, 1)], TARGETS[:0], network, rules=LossRules())
 
 
