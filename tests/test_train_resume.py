@@ -37,7 +37,7 @@ start_run(said, project=sys.argv[2], name="killed", drawing=training.DRAWING, sa
 """
 
 
-def goes_on(folder: Path):
+def resume(folder: Path):
     return resume_run(folder, drawing=training.DRAWING, say=lambda text: None)
 
 
@@ -67,7 +67,7 @@ def test_a_run_stopped_at_any_batch_ends_bit_equal(tmp_path, data, monkeypatch, 
         parts = training.run(said, tmp_path / "runs", "parts")
     assert parts.ending == Ending("terminated")
     assert parts.state.count == batches  # the signal comes after the look, so one batch more
-    ended = goes_on(parts.folder)
+    ended = resume(parts.folder)
     assert (ended.ending.reason, ended.state.count) == ("done", whole.state.count)
     assert training.different(whole.folder / run.LAST, parts.folder / run.LAST) == []
     assert rows_of(whole.folder) == rows_of(parts.folder)
@@ -91,7 +91,7 @@ def test_a_killed_run_ends_bit_equal(tmp_path, data):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert last.exists()
-    goes_on(last.parents[1])
+    resume(last.parents[1])
     whole = training.run(said, tmp_path / "runs", "whole")
     assert training.different(whole.folder / run.LAST, last) == []
     assert rows_of(whole.folder) == rows_of(last.parents[1])
@@ -105,20 +105,20 @@ def test_the_options_of_a_run_are_read_back(tmp_path, data):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(DataError, match="not the folder of a training"):
-        goes_on(tmp_path)
+        resume(tmp_path)
 
 
 def test_weights_alone_are_refused(tmp_path, data):
     folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
     (folder / run.LAST).write_bytes((folder / run.BEST).read_bytes())
-    with pytest.raises(WeightsError, match="weights only"):
-        goes_on(folder)
+    with pytest.raises(WeightsError, match="only weights"):
+        resume(folder)
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path, data):
     folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
     before = (folder / run.LAST).read_bytes()
-    assert goes_on(folder).ending.reason == "done"
+    assert resume(folder).ending.reason == "done"
     assert (folder / run.LAST).read_bytes() == before
 
 
@@ -135,7 +135,7 @@ def test_the_papers_recipe_resumes_exactly_on_both_sides_of_its_phase_change(
         stopped_after(patch, batches - 1)
         parts = training.run(said, tmp_path / "runs", "parts")
     assert parts.state.count == batches
-    assert goes_on(parts.folder).ending.reason == "done"
+    assert resume(parts.folder).ending.reason == "done"
     assert training.different(whole.folder / run.LAST, parts.folder / run.LAST) == []
     assert rows_of(whole.folder) == rows_of(parts.folder)
 
@@ -150,7 +150,7 @@ def test_a_run_killed_while_it_saves_the_results_of_an_epoch_finds_its_best_netw
         killed_between_what_an_epoch_keeps(patch, epoch=2)
         training.run(said, tmp_path / "runs", "parts")
     parts = tmp_path / "runs/parts"
-    goes_on(parts)
+    resume(parts)
     best = [read_checkpoint(folder / run.BEST).tensors for folder in (whole.folder, parts)]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
     assert training.different(whole.folder / run.LAST, parts / run.LAST) == []
