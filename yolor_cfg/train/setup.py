@@ -123,7 +123,7 @@ class JobInputs(NamedTuple):
 
     @property
     def image_count(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return len(self.images.samples)
 
 
@@ -136,10 +136,10 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
     last_head(graph)
     dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
     if not len(dataset.samples):
-        raise DataError("no pictures to train on", path=dataset.origin)
+        raise DataError("no images to train on", path=dataset.origin)
     batch_size = options.batch_size or max(1, graph.net.batch // graph.net.subdivisions)
     local_batch_size(batch_size)
-    pictures = ImageStore(
+    images = ImageStore(
         dataset.samples,
         channels=graph.image.channels,
         substitutes=True,
@@ -147,7 +147,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
         cache_bytes=int(options.cache * GIGABYTE),
     )
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
-    basis = JobInputs(options, graph, pictures, sizes, batch_size)
+    basis = JobInputs(options, graph, images, sizes, batch_size)
     kind = options.recipe or ("yolor" if graph.dialect.is_yolor else "darknet")
     plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
