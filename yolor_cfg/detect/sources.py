@@ -23,7 +23,8 @@ from cv2.typing import MatLike
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import StrPath, reason_of
-from yolor_cfg.images.read import IMAGE_SUFFIXES, bytes_of, read_image, silence_stderr, to_rgb
+from yolor_cfg.images.read import bytes_of, silence_stderr, to_rgb
+from yolor_cfg.images.stacks import READABLE_SUFFIXES, read_channels
 from yolor_cfg.images.types import Image
 
 VIDEO_SUFFIXES = (
@@ -83,7 +84,7 @@ class ImageFile:
     def frames(self, reading: SourceOptions) -> Iterator[Frame | UnreadableSource]:
         """The image, or why there is none."""
         try:
-            yield Frame(self.path, None, read_image(self.path, channels=reading.channels))
+            yield Frame(self.path, None, read_channels(self.path, reading.channels))
         except DataError as fault:
             yield UnreadableSource(self.path, fault.message)
 
@@ -213,11 +214,11 @@ def _glob_sources(pattern: str) -> list[MediaSource]:
 def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
     """The images and videos among the files, by suffix; hidden files are left out."""
     shown = [path for path in paths if not os.path.basename(path).startswith(".")]
-    known = [path for path in shown if path.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES)]
+    known = [path for path in shown if path.lower().endswith(READABLE_SUFFIXES + VIDEO_SUFFIXES)]
     if not known:
         found = f"{len(shown)} files of other kinds" if shown else "no files"
         raise DataError(
-            "no images or videos here", path=origin, found=found, allowed=IMAGE_SUFFIXES + VIDEO_SUFFIXES
+            "no images or videos here", path=origin, found=found, allowed=READABLE_SUFFIXES + VIDEO_SUFFIXES
         )
     return [_make_source(path) for path in known]
 
