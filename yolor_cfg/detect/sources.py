@@ -21,7 +21,7 @@ from typing import NamedTuple
 import cv2
 from cv2.typing import MatLike
 
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, shorten
 from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, reason_of
 from yolor_cfg.images.read import bytes_of, silence_stderr, to_rgb
 from yolor_cfg.images.stacks import READABLE_SUFFIXES, read_channels
@@ -89,7 +89,7 @@ class UnreadableSource:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.source}: skipped: {self.reason}"
+        return f"{shorten(self.source)}: skipped: {self.reason}"
 
 
 @dataclass(frozen=True)
