@@ -25,7 +25,7 @@ def test_drawn_pictures_have_the_size_the_count_and_the_parts_that_were_asked_fo
         assert cv2.imread(str(tmp_path / "d" / name)).shape == (48, 80, 3)
     again = run("data", "draw", tmp_path / "d")
     assert again.exit_code == 3
-    assert "exists already" in again.output
+    assert "not empty" in again.output
 
 
 def test_more_pictures_held_back_than_drawn_is_a_fault_of_usage(tmp_path: Path) -> None:

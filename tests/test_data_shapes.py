@@ -152,5 +152,15 @@ def test_two_writings_with_one_seed_are_equal_to_the_byte_and_nothing_is_overwri
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     assert len(files) == 3 + 3 + 2 + 2 + 2
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="not empty"):
         write_shapes(tmp_path / "a", ShapesOptions(3))
+
+
+def test_a_folder_that_holds_anything_of_the_users_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("mine")
+    with pytest.raises(DataError, match="not empty"):
+        write_shapes(tmp_path, ShapesOptions(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["train.txt"]
+    with pytest.raises(DataError, match=r"train\.txt: no new folder can be made"):
+        write_shapes(tmp_path / "train.txt", ShapesOptions(3))
+    assert (tmp_path / "train.txt").read_text() == "mine"

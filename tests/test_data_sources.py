@@ -270,6 +270,33 @@ def test_twelve_channels_come_from_the_pages_of_a_tiff_or_from_an_array(ending: 
         read_channels(path, 5)
 
 
+def test_the_three_grey_pages_of_a_tiff_are_the_channels_of_an_rgb_network(tmp_path: Path) -> None:
+    """The right values are the pages as they were written."""
+    pages = [np.full((4, 5), value, np.uint8) for value in (10, 20, 30)]
+    path = str(tmp_path / "a.tif")
+    assert cv2.imwritemulti(path, pages)
+    np.testing.assert_array_equal(read_channels(path, 3), np.stack(pages, axis=2))
+    np.testing.assert_array_equal(read_channels(path, 1), pages[0][..., None])
+
+
+@pytest.mark.parametrize(
+    ("array", "cut", "reason"),
+    [
+        (np.zeros((9, 7, 5), np.float32), 0, "an array of float32"),
+        (np.zeros(9, np.uint8), 0, "an array of uint8 and shape \\(9,\\)"),
+        (np.zeros((9, 7, 5), np.uint8), 1, "truncated"),
+    ],
+)
+def test_an_array_that_is_no_whole_image_is_told_from_its_header(
+    array: np.ndarray, cut: int, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, array)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+    with pytest.raises(DataError, match=reason):
+        read_image_info(str(path))
+
+
 def test_an_array_of_objects_is_refused_unread(tmp_path: Path) -> None:
     path = str(tmp_path / "a.npy")
     np.save(path, np.array([[{}]], object), allow_pickle=True)

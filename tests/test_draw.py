@@ -239,6 +239,7 @@ def test_results_of_pictures_are_media_labels_crops_records_and_a_summary(tmp_pa
         "detections": 2,
         "classes": {"dog": 1, "a/../cat": 1},
         "unreadable": [{"source": "in/z.jpg", "reason": "the file is empty"}],
+        "incomplete": [],
         "complete": True,
     }
 

@@ -6,6 +6,7 @@ import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -119,7 +120,7 @@ def test_a_refused_replacement_is_a_clear_fault_and_leaves_nothing(tmp_path: Pat
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(DataError, match="no permission to write") as caught:
-        replace_file(tmp_path / "a", lambda file: file.write(b"data"), fault=DataError)
+        replace_file(tmp_path / "a", lambda file: file.write(b"data"), fault=DataError, force=True)
     assert (caught.value.found, caught.value.hint) == (
         "Permission denied",
         "choose a folder that you can write to",
@@ -157,3 +158,27 @@ def test_the_longest_file_name_can_be_written(tmp_path: Path) -> None:
     name = "n" * os.pathconf(tmp_path, "PC_NAME_MAX")
     replace_file(tmp_path / name, lambda file: file.write(b"data"), fault=WeightsError)
     assert (tmp_path / name).read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_made_meanwhile_is_not_overwritten(
+    has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    target = tmp_path / "a"
+
+    def write_slowly(file: BinaryIO) -> None:
+        file.write(b"ours")
+        target.write_bytes(b"another's")
+
+    with pytest.raises(WeightsError, match="exists already"):
+        replace_file(target, write_slowly, fault=WeightsError)
+    assert target.read_bytes() == b"another's"
+    target.unlink()
+    replace_file(target, lambda file: file.write(b"ours"), fault=WeightsError)
+    assert target.read_bytes() == b"ours"
+    assert list(tmp_path.iterdir()) == [target]

@@ -14,12 +14,8 @@ from hypothesis import strategies as st
 
 from yolor_cfg.detect.sources import Frame, UnreadableSource, open_sources
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.read import (
-    IMAGE_SUFFIXES,
-    decode_image,
-    read_image,
-    silence_stderr,
-)
+from yolor_cfg.images.read import decode_image, read_image, silence_stderr
+from yolor_cfg.images.stacks import READABLE_SUFFIXES
 
 RED = np.full((4, 6, 3), (0, 0, 255), np.uint8)  # in OpenCV's order
 
@@ -180,7 +176,7 @@ def test_a_folder_without_pictures_is_an_error_that_lists_the_suffixes(
         (tmp_path / name).write_text("x")
     text = message(tmp_path)
     assert text.splitlines()[:2] == [f"{tmp_path}: no images or videos here", f"  found:   {found}"]
-    assert all(suffix in text for suffix in IMAGE_SUFFIXES)
+    assert all(suffix in text for suffix in READABLE_SUFFIXES)
 
 
 def test_a_glob_that_matches_nothing_is_an_error_with_the_glob(tmp_path: Path) -> None:

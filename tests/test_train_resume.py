@@ -13,7 +13,7 @@ import torch
 import training
 import yaml
 
-from yolor_cfg.errors import DataError, WeightsError
+from yolor_cfg.errors import DataError, WeightsError, YolorError
 from yolor_cfg.train import run
 from yolor_cfg.train.dist import mean_gradients
 from yolor_cfg.train.loop import Ending
@@ -190,3 +190,20 @@ def test_another_number_of_processes_resumes_with_the_mean_of_the_gradients(tmp_
     found = {name: p.grad for name, p in state.network.named_parameters() if p.grad is not None}
     assert list(found) == names
     assert all((gradient == 3).all() for gradient in found.values())
+
+
+def test_a_run_in_use_by_another_process_is_not_resumed(tmp_path, data, monkeypatch):
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 2)
+        parts = training.run(training.options(tmp_path, data), tmp_path / "runs", "parts")
+    before = (parts.folder / run.LAST).read_bytes()
+    wait = "import sys; from pathlib import Path; from yolor_cfg.runs import folder_lock\n"
+    wait += "with folder_lock(Path(sys.argv[1])) as has_it: print(has_it, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", wait, str(parts.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        with pytest.raises(YolorError, match="another process is training this run"):
+            resume(parts.folder)
+        assert (parts.folder / run.LAST).read_bytes() == before
+        other.stdin.close()
+    assert resume(parts.folder).ending.reason == "done"

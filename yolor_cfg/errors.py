@@ -38,10 +38,10 @@ class YolorError(Exception):
         self.hint = details.get("hint", "")
 
     def __str__(self) -> str:
-        return "\n".join([self._format_location() + self.message, *self._format_details()])
+        return "\n".join([self._format_location() + shorten(self.message), *self._format_details()])
 
     def _format_location(self) -> str:
-        where = self.path + (f":{self.line}" if self.line else "")
+        where = shorten(self.path) + (f":{self.line}" if self.line else "")
         title = self.section if self.number is None else f"{self.section} #{self.number}"
         parts = [
             f"{where}: " if where else "",
@@ -52,7 +52,14 @@ class YolorError(Exception):
 
     def _format_details(self) -> list[str]:
         rows = [("found:  ", self.found), ("allowed:", self.allowed), ("hint:   ", self.hint)]
-        return [f"  {label} {text}" for label, text in rows if text]
+        return [f"  {label} {shorten(text)}" for label, text in rows if text]
+
+
+def shorten(text: str, most: int = 4000) -> str:
+    """The text, without its middle if it is longer than any that a person reads."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 20]} ... ({len(text)} characters) ... {text[-most // 20 :]}"
 
 
 class CfgError(YolorError):

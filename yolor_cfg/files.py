@@ -43,6 +43,10 @@ _MAGIC_BYTES = (
     (8, b"AVI ", "a video"),
     (4, b"ftyp", "a video"),
     (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"OggS", "a video"),
+    (0, b"FLV\x01", "a video"),
+    (0, b"\x00\x00\x01\xba", "a video"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video"),
     (0, b"%PDF-", "a PDF document"),
     (0, b"\x1f\x8b\x08", "a gzip archive"),
     (257, b"ustar", "a tar archive"),
@@ -79,8 +83,8 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
     """The path of a partial file in the same folder to write to; on success it replaces `path`, otherwise it
     is removed, so `path` is either complete or as it was before.
 
-    A symbolic link is kept and its target is replaced. Replacing an existing file needs `force`; a folder or
-    a device is never replaced. An OSError is raised as `fault`.
+    A symbolic link is kept and its target is replaced. Replacing an existing file needs `force`, even if it
+    appears while this one is written; a folder or a device never is. An OSError is raised as `fault`.
     """
     target = Path(os.path.realpath(path))
     _check_replaceable(target, fault, force)
@@ -89,7 +93,12 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
         yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(partial, target)
+        if force:
+            os.replace(partial, target)
+        else:
+            _link_new(partial, target)
+    except FileExistsError:
+        raise _exists_error(target, fault) from None
     except OSError as cause:
         raise _write_error(target, cause, fault) from cause
     finally:
@@ -113,9 +122,27 @@ def _check_replaceable(target: Path, fault: type[YolorError], force: bool) -> No
         kind = "a folder" if target.is_dir() else "a device"
         raise fault("is not a regular file", path=str(target), found=kind, allowed="a file name")
     if found and not force:
-        raise fault(
-            "exists already", path=str(target), hint="use --force to overwrite it, or give another name"
-        )
+        raise _exists_error(target, fault)
+
+
+def _exists_error(target: Path, fault: type[YolorError]) -> YolorError:
+    return fault("exists already", path=str(target), hint="use --force to overwrite it, or give another name")
+
+
+def _link_new(partial: Path, target: Path) -> None:
+    """Give the file its name unless another one has it by now; raises FileExistsError then."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: an empty file reserves the name
+        with open(target, "xb"):
+            pass
+        try:
+            os.replace(partial, target)
+        except OSError:
+            target.unlink()
+            raise
 
 
 def _remove_partial(partial: Path) -> None:

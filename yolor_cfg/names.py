@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import StrPath, reason_of
+
+COMMENT_BEHIND = re.compile(r"\s*[#;].*")
+"""C Darknet keeps it in the value: atoi stops at it, and a path with it does not exist."""
+COMMENT_HINT = "a comment behind a value is part of the value, as in Darknet: give it a line of its own"
 
 
 def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...]:
@@ -65,7 +70,8 @@ def _names_text(path: StrPath) -> str:
 
 
 def read_options(path: StrPath) -> dict[str, str]:
-    """The keys and values of a .data file; if a key is repeated the first one counts, as in Darknet."""
+    """The keys and values of a .data file, as Darknet reads it: of a repeated key the first one counts, one
+    without a value is skipped, and a comment has a line of its own."""
     options: dict[str, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         text = line.strip()
@@ -74,13 +80,14 @@ def read_options(path: StrPath) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals:
             raise DataError("a line without =", path=str(path), line=number, found=text, hint="key = value")
-        options.setdefault(key.strip(), value.strip())
+        if value.strip():
+            options.setdefault(key.strip(), value.strip())
     return options
 
 
 def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
     """The class names of a .data file with these options; class ids if it has no names= file."""
-    text = options.get("classes", "")
+    text = COMMENT_BEHIND.sub("", options.get("classes", ""))
     if text and not text.isdecimal():
         raise DataError("not a whole number", path=str(path), key="classes", found=text)
     if "names" not in options:
@@ -116,11 +123,21 @@ def first_existing(text: str, folders: Iterable[StrPath]) -> str | None:
     return next((place for place in places if os.path.exists(place)), None)
 
 
-def locate(text: str, folders: Sequence[StrPath], *, what: str, path: StrPath) -> str:
-    """Like `first_existing`, but raises a DataError that lists the paths tried."""
-    place = first_existing(text, folders)
+def list_places(texts: Iterable[str], folders: Sequence[StrPath]) -> str:
+    """The paths of the texts relative to each of the folders, for the hint of an error."""
+    places = (os.path.normpath(os.path.join(folder, text)) for text in texts for folder in folders)
+    return ", ".join(dict.fromkeys(places))
+
+
+def locate(
+    text: str, folders: Sequence[StrPath], *, what: str, path: StrPath, others: Sequence[str] = ()
+) -> str:
+    """Like `first_existing`, also of other texts, but raises a DataError that lists the paths tried."""
+    found = (first_existing(one, folders) for one in (text, *others))
+    place = next((place for place in found if place is not None), None)
     if place is None:
-        tried = ", ".join(os.path.normpath(os.path.join(folder, text)) for folder in folders)
+        tried = list_places((text, *others), folders)
+        comment = f"; {COMMENT_HINT}" if COMMENT_BEHIND.search(text) else ""
         message = f"{what}: no such file or folder"
-        raise DataError(message, path=str(path), found=text, hint=f"looked for {tried}")
+        raise DataError(message, path=str(path), found=text, hint=f"looked for {tried}{comment}")
     return place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 
 from yolor_cfg.errors import YolorError
 from yolor_cfg.files import reason_of, whole_file
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]  # a module otherwise
 
 ELSEWHERE = "choose another folder with --project"
 
@@ -31,6 +37,34 @@ def new_folder(project: str | Path, name: str) -> Path:
                 return folder
             except FileExistsError:
                 number += 1
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[bool]:
+    """Whether this process has the run to itself; if so, until the end of the context.
+
+    The lock is one of the system, so it ends with the process and leaves no file. Where there are none, as in
+    some network file systems, the answer is yes.
+    """
+    if fcntl is None:
+        yield True
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(place)
+    finally:
+        os.close(place)
+
+
+def _lock(place: int) -> bool:
+    assert fcntl is not None
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def save_text(path: Path, text: str) -> None:

@@ -24,7 +24,7 @@ from yolor_cfg.cli.options import (
 
 if TYPE_CHECKING:
     from yolor_cfg.detect.pipeline import Detections, Detector
-    from yolor_cfg.detect.sources import Frame, UnreadableSource
+    from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
     from yolor_cfg.detect.write import ResultsWriter
 
 
@@ -213,6 +213,7 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as
     from tqdm import tqdm
 
     from yolor_cfg.detect.run import check_any_read, detect_frames
+    from yolor_cfg.detect.sources import UnreadableSource
     from yolor_cfg.detect.write import frame_record
 
     unreadable: list[UnreadableSource] = []
@@ -224,12 +225,13 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as
                 click.echo(json.dumps(frame_record(frame, detections)))
             bar.update()
 
-        def add_unreadable(item: UnreadableSource) -> None:
+        def add_unreadable(item: UnreadableSource | IncompleteVideo) -> None:
             results.skip(item)
-            unreadable.append(item)
             bar.clear()
-            print_stderr(f"{item.source}: skipped: {item.reason}", "yellow")
-            bar.update()
+            print_stderr(str(item), "yellow")
+            if isinstance(item, UnreadableSource):
+                unreadable.append(item)
+                bar.update()
 
         done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable)
     check_any_read(done, unreadable)
@@ -245,7 +247,10 @@ def _print_summary(results: ResultsWriter, folder: Path) -> None:
     more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
     text = f"{_format_count(summary['frames'], 'image')}, {_format_count(summary['detections'], 'detection')}"
     text += f": {classes}{more}" if classes else ""
-    click.echo(text + (f"; {skipped} unreadable" if skipped else ""), err=True)
+    lost = sum(item["frames_lost"] for item in summary["incomplete"])
+    text += f"; {skipped} unreadable" if skipped else ""
+    text += f"; {_format_count(lost, 'damaged frame')}" if lost else ""
+    click.echo(text, err=True)
     click.echo(f"results saved to {folder}", err=True)
 
 

@@ -3,12 +3,75 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 FOLDER_PAIRS = (
     ("images", "labels"),
     ("JPEGImages", "labels"),
 )
+
+
+# The folder names that C Darknet replaces (replace_image_to_label in utils.c); images/ alone is no such name.
+DARKNET_PAIRS = (
+    ("/images/train2017/", "/labels/train2017/"),
+    ("/images/val2017/", "/labels/val2017/"),
+    ("/JPEGImages/", "/labels/"),
+    ("/images/train2014/", "/labels/train2014/"),
+    ("/images/val2014/", "/labels/val2014/"),
+)
+
+
+class DoubleLabels(NamedTuple):
+    """An image with two label files: the one that is read, and another one."""
+
+    image: str
+    used: str
+    unused: str
+
+
+def darknet_label_paths(image: str) -> list[str]:
+    """Like `label_paths`, with the path that C Darknet reads first."""
+    path = os.path.splitext(image)[0] + ".txt"
+    for old, new in DARKNET_PAIRS:
+        path = path.replace(old, new, 1)
+    return list(dict.fromkeys([path, *label_paths(image)]))
+
+
+def find_double_labels(images: Sequence[str], paths_of: Callable[[str], Sequence[str]]) -> list[DoubleLabels]:
+    """The images with label files in two folders; every folder is listed once, no file is opened."""
+    by_folder: dict[str, list[str]] = {}
+    for image in dict.fromkeys(images):
+        by_folder.setdefault(os.path.dirname(image), []).append(image)
+    known: dict[str, frozenset[str]] = {}
+    found: list[DoubleLabels] = []
+    for folder, members in by_folder.items():
+        tried = [os.path.dirname(path) for path in paths_of(os.path.join(folder, "x.png"))]
+        places = {os.path.realpath(place): place for place in reversed(tried)}
+        for place in places:
+            if place not in known:
+                known[place] = _text_files(place)
+        holding = [(place, known[real]) for real, place in reversed(places.items()) if known[real]]
+        if len(holding) > 1:
+            found += _double_labels(members, holding)
+    return found
+
+
+def _text_files(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(name for name in os.listdir(folder) if name.endswith(".txt"))
+    except OSError:
+        return frozenset()
+
+
+def _double_labels(
+    images: Sequence[str], holding: Sequence[tuple[str, frozenset[str]]]
+) -> Iterator[DoubleLabels]:
+    for image in images:
+        name = os.path.splitext(os.path.basename(image))[0] + ".txt"
+        files = [os.path.join(place, name) for place, names in holding if name in names]
+        if len(files) > 1:
+            yield DoubleLabels(image, *files[:2])
 
 
 def label_paths(image: str) -> list[str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from yolor_cfg.data.label_files import first_label_path, label_paths
+from yolor_cfg.data.label_files import find_double_labels, first_label_path, label_paths
 from yolor_cfg.data.labels import ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
+from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 from yolor_cfg.images.types import Size
-from yolor_cfg.names import first_existing, read_text
+from yolor_cfg.names import first_existing, list_places, read_text
 
 
 class ImageListing(NamedTuple):
@@ -32,20 +33,35 @@ class ImageListing(NamedTuple):
     category_ids: tuple[int, ...] = ()
 
 
-def text_label_listing(format: str, names: Sequence[str], images: Sequence[str]) -> ImageListing:
-    """Images whose labels are text files, beside them or in labels/."""
+LabelPaths = Callable[[str], Sequence[str]]
+
+
+def text_label_listing(
+    format: str, names: Sequence[str], images: Sequence[str], *, paths_of: LabelPaths = label_paths
+) -> ImageListing:
+    """Images whose labels are text files; `paths_of` gives the places to look, best first."""
 
     def read(index: int, size: Size) -> ImageLabels:
-        return _read_text_labels(images[index])
+        return _read_text_labels(_candidate_paths(images[index], paths_of))
 
     def tries(index: int) -> Sequence[str]:
-        return label_paths(images[index])
+        return paths_of(images[index])
 
-    return ImageListing(format, tuple(names), images, read, tries)
+    return ImageListing(format, tuple(names), images, read, tries, notes=_double_notes(images, paths_of))
 
 
-def _read_text_labels(image: str) -> ImageLabels:
-    for path in _candidate_paths(image):
+def _double_notes(images: Sequence[str], paths_of: LabelPaths) -> tuple[Problem, ...]:
+    doubles = find_double_labels(images, paths_of)
+    if not doubles:
+        return ()
+    first = doubles[0]
+    count = "1 image has" if len(doubles) == 1 else f"{len(doubles)} images have"
+    text = f"{count} two label files: {first.used} is read, {first.unused} is not"
+    return (Problem(first.image, 0, text, "note"),)
+
+
+def _read_text_labels(paths: Iterable[str]) -> ImageLabels:
+    for path in paths:
         try:
             with open(path, "rb", buffering=0) as file:
                 return parse_labels(file.read(), path)
@@ -56,12 +72,12 @@ def _read_text_labels(image: str) -> ImageLabels:
     return ImageLabels("")
 
 
-def _candidate_paths(image: str) -> Iterator[str]:
-    """The same as `label_paths`, but the later paths are computed only when needed."""
-    first = first_label_path(image)
+def _candidate_paths(image: str, paths_of: LabelPaths) -> Iterator[str]:
+    """The paths to look at; of `label_paths` the later ones are computed only when needed."""
+    first = first_label_path(image) if paths_of is label_paths else ""
     if first:
         yield first
-    yield from label_paths(image)
+    yield from paths_of(image)
 
 
 def find_images(place: str, bases: Sequence[str | Path]) -> list[str]:
@@ -92,11 +108,14 @@ def _folder_images(folder: str) -> list[str]:
 
 def _read_image_list(path: str, bases: Sequence[str | Path]) -> list[str]:
     """A path that does not exist is kept relative to the first folder, to be reported as unreadable."""
-    lines = [line.strip() for line in read_text(path).splitlines()]
+    lines = [line.strip().replace("\\", "/") for line in read_text(path).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
     places = list(dict.fromkeys(os.path.abspath(base) for base in bases))
-    return [
-        _resolve_line(line.replace("\\", "/"), places) for line in lines if line and not line.startswith("#")
-    ]
+    images = [_resolve_line(line, places) for line in lines]
+    if images and not any(map(os.path.exists, images)):
+        hint = f"looked for {list_places(lines[:1], places)}"
+        raise DataError("no image of this list exists", path=path, found=lines[0], hint=hint)
+    return images
 
 
 def _resolve_line(line: str, bases: Sequence[str]) -> str:

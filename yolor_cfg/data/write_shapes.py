@@ -12,7 +12,7 @@ import numpy as np
 
 from yolor_cfg.data.shapes import MIXED, NAMES, DrawnImage, ObjectOptions, draw_shapes
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import replace_file
+from yolor_cfg.files import reason_of, replace_file
 from yolor_cfg.images.types import Size
 
 VAL_EVERY = 5
@@ -41,15 +41,12 @@ def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) ->
     """Write a new data set and return its .data file.
 
     Image i depends only on (seed, i, size, objects). The JSON has identities as track_id. Raises DataError if
-    the folder already contains such a data set.
+    the folder already contains anything.
     """
     assert 0 <= wanted.train_count <= wanted.image_count, wanted
     root = Path(folder)
     description = root / "shapes.data"
-    if description.exists():
-        raise DataError("exists already", path=str(description), hint="give a new folder")
-    for name in ("images", "labels", "annotations"):
-        (root / name).mkdir(parents=True, exist_ok=True)
+    _make_folders(root)
     drawings = [
         _write_image(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
         for i in range(wanted.image_count)
@@ -64,6 +61,18 @@ def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) ->
     lines = (f"classes = {len(NAMES)}", "train = train.txt", "valid = val.txt", "names = shapes.names")
     _write_text(description, "\n".join(lines) + "\n")
     return description
+
+
+def _make_folders(root: Path) -> None:
+    """Make the folders of the data set, which must not exist or be empty."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if any(root.iterdir()):
+            raise DataError("not empty", path=str(root), hint="give a new folder")
+        for name in ("images", "labels", "annotations"):
+            (root / name).mkdir()
+    except OSError as fault:
+        raise DataError(f"no new folder can be made: {reason_of(fault)}", path=str(root)) from None
 
 
 def _write_image(

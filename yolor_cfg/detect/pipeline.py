@@ -25,7 +25,7 @@ from yolor_cfg.images.fit import (
     preprocess_image,
 )
 from yolor_cfg.images.preprocess import NetworkInput
-from yolor_cfg.images.read import read_image
+from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
 from yolor_cfg.model import Predictions, check_heads
 from yolor_cfg.names import class_names
@@ -106,7 +106,7 @@ class Detector:
     def prepare(self, image: str | Path | Image) -> NetworkInput:
         """The network's input for one image."""
         if isinstance(image, (str, os.PathLike)):
-            image = read_image(image, channels=self.channels)
+            image = read_channels(image, self.channels)
         pixels = np.asarray(image)
         return preprocess_image(
             match_channels(pixels, self.channels), self.network.graph, how=self.preprocess

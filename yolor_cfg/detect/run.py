@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from yolor_cfg.detect.pipeline import Detections, Detector
-from yolor_cfg.detect.sources import Frame, UnreadableSource
+from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaItem, UnreadableSource
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.preprocess import NetworkInput
 
 DetectionsCallback = Callable[[Frame, Detections], None]
-UnreadableCallback = Callable[[UnreadableSource], None]
+UnreadableCallback = Callable[[UnreadableSource | IncompleteVideo], None]
 
 
 def detect_frames(
     detector: Detector,
-    frames: Iterable[Frame | UnreadableSource],
+    frames: Iterable[MediaItem],
     *,
     found: DetectionsCallback,
     skipped: UnreadableCallback,
 ) -> int:
-    """Call `found` for every image in order and `skipped` for every unreadable source; return the number of
-    images.
+    """Call `found` for every image in order and `skipped` for every unreadable source and incomplete
+    video; return the number of images.
 
     The state of a recurrent network is reset for each image and each video.
     """
     waiting: list[tuple[Frame, NetworkInput]] = []
     done = 0
     for frame in frames:
-        if isinstance(frame, UnreadableSource):
+        if not isinstance(frame, Frame):
             done += _detect_batch(detector, waiting, found)
             skipped(frame)
             continue

@@ -21,26 +21,48 @@ from typing import NamedTuple
 import cv2
 from cv2.typing import MatLike
 
-from yolor_cfg.errors import DataError
-from yolor_cfg.files import StrPath, reason_of
-from yolor_cfg.images.read import IMAGE_SUFFIXES, bytes_of, read_image, silence_stderr, to_rgb
+from yolor_cfg.errors import DataError, shorten
+from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, reason_of
+from yolor_cfg.images.read import bytes_of, silence_stderr, to_rgb
+from yolor_cfg.images.stacks import READABLE_SUFFIXES, read_channels
 from yolor_cfg.images.types import Image
 
 VIDEO_SUFFIXES = (
+    ".3gp",
     ".asf",
     ".avi",
+    ".divx",
     ".flv",
+    ".h264",
+    ".m2ts",
+    ".m2v",
     ".m4v",
     ".mjpeg",
+    ".mjpg",
     ".mkv",
     ".mov",
     ".mp4",
+    ".mpe",
     ".mpeg",
     ".mpg",
+    ".mts",
+    ".mxf",
+    ".ogv",
     ".ts",
+    ".vob",
     ".webm",
     ".wmv",
 )
+OTHER_SUFFIXES = (".csv", ".data", ".json", ".jsonl", ".names", ".txt", ".xml", ".yaml", ".yml")
+"""Files of these kinds are common beside images and are not opened to see whether they hold an image."""
+EXACT_SUFFIXES = (".3gp", ".avi", ".m4v", ".mov", ".mp4")
+"""Containers that hold the number of their frames; for others it is estimated from the duration."""
+MIN_GAP_SECONDS, MIN_GAP_PART = 2.0, 0.05
+"""By how much an estimated end may be missed: more than both of these is told."""
+UNANNOUNCED_TRIES = 100
+"""Failures in a row that end a video file which does not say how many frames it has."""
+MAX_LOST = 3000
+"""Frames in a row that may be damaged before the rest of a video is given up."""
 SOURCE_KINDS = (
     "an image, a video, a folder, a glob, a list of paths (.txt), - for a list on standard input, "
     "a camera number, an rtsp:// or http:// URL"
@@ -66,6 +88,24 @@ class UnreadableSource:
     source: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{shorten(self.source)}: skipped: {self.reason}"
+
+
+@dataclass(frozen=True)
+class IncompleteVideo:
+    """Told after the last frame of a video: how many of its frames are damaged or missing."""
+
+    source: str
+    lost: int
+    announced: int
+
+    def __str__(self) -> str:
+        return f"{self.source}: incomplete: {self.lost} of {self.announced} frames are damaged or missing"
+
+
+MediaItem = Frame | UnreadableSource | IncompleteVideo
+
 
 class SourceOptions(NamedTuple):
     """How to read: every `vid_stride`-th frame of a video, as images with `channels` channels."""
@@ -83,7 +123,7 @@ class ImageFile:
     def frames(self, reading: SourceOptions) -> Iterator[Frame | UnreadableSource]:
         """The image, or why there is none."""
         try:
-            yield Frame(self.path, None, read_image(self.path, channels=reading.channels))
+            yield Frame(self.path, None, read_channels(self.path, reading.channels))
         except DataError as fault:
             yield UnreadableSource(self.path, fault.message)
 
@@ -99,19 +139,21 @@ class Video:
     address: str
     is_live: bool = False
 
-    def frames(self, reading: SourceOptions) -> Iterator[Frame | UnreadableSource]:
-        """Its frames, or why there are none."""
+    def frames(self, reading: SourceOptions) -> Iterator[MediaItem]:
+        """Its frames, and how many of them are damaged; or why there are none."""
         if reading.channels not in (1, 3):
             yield UnreadableSource(self.address, f"a video has 3 channels, not {reading.channels}")
             return
         capture = self._open_capture()
         try:
             fps = max(0.0, capture.get(cv2.CAP_PROP_FPS)) / reading.vid_stride
-            index = -1
-            for index, pixels in _iter_frames(capture, reading.vid_stride):
+            walk = FrameWalk(capture, self, reading.vid_stride)
+            for index, pixels in walk:
                 yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps)
-            if index < 0:
+            if not walk.decoded:
                 yield UnreadableSource(self.address, self._unreadable_reason(capture.isOpened()))
+            elif walk.lost:
+                yield IncompleteVideo(self.address, walk.lost, walk.grabbed + walk.lost)
         finally:
             capture.release()
 
@@ -120,9 +162,9 @@ class Video:
         if self.is_live:
             return None
         capture = self._open_capture()
-        known = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 1
+        known = frame_count(capture) if capture.isOpened() else 1
         capture.release()
-        return -(-int(known) // reading.vid_stride) if known > 0 else None
+        return -(-known // reading.vid_stride) if known > 0 else None
 
     def _open_capture(self) -> cv2.VideoCapture:
         number = self.is_live and self.address.isdecimal()
@@ -152,7 +194,7 @@ class MediaSources:
         self.items = tuple(items)
         self.reading = reading
 
-    def __iter__(self) -> Iterator[Frame | UnreadableSource]:
+    def __iter__(self) -> Iterator[MediaItem]:
         for item in self.items:
             yield from item.frames(self.reading)
 
@@ -194,7 +236,26 @@ def _find_sources(text: str) -> list[MediaSource]:
 
 
 def _make_source(path: str) -> MediaSource:
-    return Video(path) if path.lower().endswith(VIDEO_SUFFIXES) else ImageFile(path)
+    """By the suffix or, if that is unknown, by the content."""
+    known = path.lower().endswith(READABLE_SUFFIXES + VIDEO_SUFFIXES)
+    is_video = path.lower().endswith(VIDEO_SUFFIXES) if known else _content_kind(path) == "a video"
+    return Video(path) if is_video else ImageFile(path)
+
+
+def _is_media(path: str) -> bool:
+    """By the suffix or, if that is unknown, by the content, so that no image or video is left out unsaid."""
+    ending = path.lower()
+    if ending.endswith(READABLE_SUFFIXES + VIDEO_SUFFIXES):
+        return True
+    return not ending.endswith(OTHER_SUFFIXES) and _content_kind(path) in ("an image", "a video")
+
+
+def _content_kind(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return find_file_kind(file.read(HEAD_BYTES))
+    except OSError:
+        return None
 
 
 def _folder_sources(folder: Path) -> list[MediaSource]:
@@ -211,13 +272,13 @@ def _glob_sources(pattern: str) -> list[MediaSource]:
 
 
 def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
-    """The images and videos among the files, by suffix; hidden files are left out."""
+    """The images and videos among the files; hidden files are left out."""
     shown = [path for path in paths if not os.path.basename(path).startswith(".")]
-    known = [path for path in shown if path.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES)]
+    known = [path for path in shown if _is_media(path)]
     if not known:
         found = f"{len(shown)} files of other kinds" if shown else "no files"
         raise DataError(
-            "no images or videos here", path=origin, found=found, allowed=IMAGE_SUFFIXES + VIDEO_SUFFIXES
+            "no images or videos here", path=origin, found=found, allowed=READABLE_SUFFIXES + VIDEO_SUFFIXES
         )
     return [_make_source(path) for path in known]
 
@@ -246,16 +307,52 @@ def _suggest_path(path: Path) -> str:
     return f"did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _iter_frames(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, MatLike]]:
-    """Number and pixels (BGR) of every `stride`-th frame; those in between are not decoded."""
-    index = 0
-    while _grab_frame(capture):
-        if index % stride == 0:
-            there, pixels = capture.retrieve()
-            if not there:
-                return
-            yield index, pixels
-        index += 1
+class FrameWalk:
+    """Number and pixels (BGR) of every `stride`-th frame; those in between are not decoded.
+
+    A damaged frame does not end the walk while the file announces more frames. `grabbed` counts the frames
+    that were found, `decoded` those handed on, `lost` those that could not be read.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture, video: Video, stride: int) -> None:
+        self._capture = capture
+        self._announced = 0 if video.is_live else frame_count(capture)
+        self._patience = 0 if video.is_live or self._announced else UNANNOUNCED_TRIES
+        self._is_exact = video.address.lower().endswith(EXACT_SUFFIXES)
+        self._stride = stride
+        self.grabbed = self.decoded = self.lost = 0
+
+    def __iter__(self) -> Iterator[tuple[int, MatLike]]:
+        index = missed = 0
+        seconds = 0.0
+        while missed < MAX_LOST:
+            found = _grab_frame(self._capture)
+            if not found and index >= self._announced and missed >= self._patience:
+                break
+            wanted = found and index % self._stride == 0
+            there, pixels = self._capture.retrieve() if wanted else (found, None)
+            if there:
+                self.grabbed, self.lost, missed = self.grabbed + 1, self.lost + missed, 0
+                seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            else:
+                missed += 1
+            if there and pixels is not None:
+                self.decoded += 1
+                yield index, pixels
+            index += 1
+        if self._is_exact or self._ends_early(seconds):
+            self.lost = max(self.lost, self._announced - self.grabbed)
+
+    def _ends_early(self, seconds: float) -> bool:
+        """Whether the last frame, at this time, comes clearly before the end that the file announces."""
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        length = self._announced / rate if rate > 0 else 0.0
+        return seconds > 0 and length - seconds > max(MIN_GAP_SECONDS, length * MIN_GAP_PART)
+
+
+def frame_count(capture: cv2.VideoCapture) -> int:
+    """How many frames the file announces; 0 if it does not say."""
+    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def _grab_frame(capture: cv2.VideoCapture) -> bool:

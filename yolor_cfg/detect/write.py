@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple, Self
 import cv2
 import numpy as np
 
-from yolor_cfg.detect.sources import Frame, UnreadableSource
+from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
 from yolor_cfg.errors import YolorError
 from yolor_cfg.images.draw import Detection, DetectionsLike, draw_detections, iter_detections, to_rgb
 from yolor_cfg.images.read import silence_stderr
@@ -89,6 +89,7 @@ class ResultsWriter:
         self._frames = 0
         self._class_counts: Counter[str] = Counter()
         self._unreadable: list[UnreadableSource] = []
+        self._incomplete: list[IncompleteVideo] = []
 
     def add(self, frame: Frame, detections: DetectionsLike) -> None:
         """Write everything asked for of one frame; the frames of a video must come in sequence."""
@@ -108,9 +109,12 @@ class ResultsWriter:
         if self._options.has_records:
             self._write_record(frame, detections)
 
-    def skip(self, item: UnreadableSource) -> None:
-        """List an unreadable source in the summary."""
-        self._unreadable.append(item)
+    def skip(self, item: UnreadableSource | IncompleteVideo) -> None:
+        """List an unreadable source or an incomplete video in the summary."""
+        if isinstance(item, IncompleteVideo):
+            self._incomplete.append(item)
+        else:
+            self._unreadable.append(item)
 
     def close(self, *, complete: bool = True) -> None:
         """Finish the video and detections.jsonl and write summary.json."""
@@ -119,14 +123,18 @@ class ResultsWriter:
         save_text(self.folder / "summary.json", json.dumps(self.summary(complete=complete), indent=1) + "\n")
 
     def summary(self, *, complete: bool = True) -> dict[str, Any]:
-        """Counts of the run so far, and the sources that could not be read."""
+        """Counts of the run so far, and the sources that could not be read, or not to their end."""
         return {
             "sources": len(self._sources),
             "frames": self._frames,
             "detections": sum(self._class_counts.values()),
             "classes": dict(self._class_counts.most_common()),
             "unreadable": [{"source": item.source, "reason": item.reason} for item in self._unreadable],
-            "complete": complete,
+            "incomplete": [
+                {"source": item.source, "frames_lost": item.lost, "frames": item.announced}
+                for item in self._incomplete
+            ],
+            "complete": complete and not self._incomplete,
         }
 
     def __enter__(self) -> Self:

@@ -20,7 +20,7 @@ from yolor_cfg.errors import DataError
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import match_channels, preprocess_image
 from yolor_cfg.images.preprocess import NetworkInput, Placement
-from yolor_cfg.images.read import read_image
+from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Size
 
 YOLOR_MULTIPLE = 64
@@ -79,7 +79,7 @@ def split_batches(plans: Sequence[ImagePlan], batch_size: int) -> Iterator[list[
 def prepare(sample: Sample, graph: Graph, *, plan: ImagePlan, how: str) -> NetworkInput:
     """The network's input for one image of a data set."""
     channels = graph.image.channels
-    image = match_channels(read_image(sample.image, channels=channels), channels)
+    image = match_channels(read_channels(sample.image, channels), channels)
     if plan.size is None:
         return preprocess_image(image, graph, how=how)
     canvas, placement = letterbox_image(image, plan.size, long_side=graph.image.width)

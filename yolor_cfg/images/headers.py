@@ -122,7 +122,7 @@ def _webp_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
 
 def _npy_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     file.seek(0)
-    return read_array_size(file)
+    return read_array_size(file, length)
 
 
 # The first bytes of a file and the function that reads the size; None means that the file must be decoded.

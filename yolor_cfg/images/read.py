@@ -101,7 +101,7 @@ def decode_image(data: bytes, *, channels: int = 3) -> Image:
         raise DataError(f"the image cannot be decoded: {fault.err}") from None
     if pixels is None:
         raise DataError(_describe_content(find_file_kind(data[:HEAD_BYTES])))
-    return to_rgb(_to_uint8(pixels), channels)
+    return to_rgb(to_uint8(pixels), channels)
 
 
 def _describe_content(kind: str | None) -> str:
@@ -145,7 +145,8 @@ def _has_png_end(data: bytes) -> bool:
     return False
 
 
-def _to_uint8(pixels: MatLike) -> Image:
+def to_uint8(pixels: MatLike) -> Image:
+    """The pixels with 8 bits per value; of 16 bits the upper ones count."""
     if pixels.dtype == np.uint16:
         return (pixels // 256).astype(np.uint8)
     if pixels.dtype != np.uint8:

@@ -1,15 +1,21 @@
-"""Images with any number of channels: what OpenCV reads, TIFF files with a page per channel, .npy arrays."""
+"""The reader of image files for detect, test and train alike, with any number of channels: what OpenCV reads,
+TIFF files with a page per channel, .npy arrays."""
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.read import IMAGE_SUFFIXES, read_image, silence_stderr
+from yolor_cfg.files import StrPath
+from yolor_cfg.images.read import IMAGE_SUFFIXES, read_image, silence_stderr, to_uint8
 from yolor_cfg.images.types import Image, Size
 
 ARRAY_SUFFIX = ".npy"
@@ -18,31 +24,36 @@ PAGED_SUFFIXES = (".tif", ".tiff")
 OPENCV_CHANNELS = (1, 3, 4)
 
 
-def read_channels(path: str, channels: int) -> Image:
-    """The image [H, W, C] uint8; like `read_image` for 1, 3 and 4 channels, else in the order of the file.
+def read_channels(path: StrPath, channels: int) -> Image:
+    """The image [H, W, C] uint8 in a file: like `read_image`, and arrays and stacks in the order of the file.
 
-    A .npy array must be [H, W, C] or [H, W] uint8 with that number of channels.
+    A .npy array must be [H, W, C] or [H, W] uint8; one channel is repeated for RGB, as a grey image is.
+    The pages of a TIFF file are stacked if they have that number of channels together; else the first counts.
     """
-    ending = Path(path).suffix.lower()
+    place = os.fspath(path)
+    ending = Path(place).suffix.lower()
     if ending == ARRAY_SUFFIX:
-        return _check_channels(_read_array(path), channels, path)
-    if ending in PAGED_SUFFIXES and channels not in OPENCV_CHANNELS:
-        return _check_channels(_read_pages(path), channels, path)
-    return read_image(path, channels=channels)
+        return _fit_channels(_read_array(place), channels, place)
+    if ending in PAGED_SUFFIXES:
+        pages = _read_pages(place) if channels > 1 else ()
+        if pages and (sum(page.shape[2] for page in pages) == channels or channels not in OPENCV_CHANNELS):
+            return _fit_channels(_stack_pages(pages, place), channels, place)
+    return read_image(place, channels=channels)
 
 
-def read_array_size(file: BinaryIO) -> Size:
-    """Height and width from the header of a .npy file."""
+def read_array_size(file: BinaryIO, length: int) -> Size:
+    """Height and width from the header of a .npy file of `length` bytes."""
     try:
         version = np.lib.format.read_magic(file)
         read = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
-        shape, _, _ = read(file)
+        shape, _, dtype = read(file)
     except ValueError as fault:
         raise DataError(f"not a readable array: {fault}") from None
-    if len(shape) not in (2, 3):
-        raise DataError(f"an array of shape {shape}, not [H, W, C]")
+    _check_array(dtype, shape)
+    if length - file.tell() < math.prod(shape):
+        raise DataError("the file is truncated: it ends before the array does")
     return shape[0], shape[1]
 
 
@@ -52,22 +63,32 @@ def _read_array(path: str) -> Image:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as fault:
         raise DataError(f"not a readable array: {fault}", path=path) from None
-    if array.dtype != np.uint8 or array.ndim not in (2, 3):
-        raise DataError(f"an array of {array.dtype} and shape {array.shape}, not uint8 [H, W, C]", path=path)
+    _check_array(array.dtype, array.shape, path)
     return np.ascontiguousarray(array.reshape(*array.shape[:2], -1))
 
 
-def _read_pages(path: str) -> Image:
+def _check_array(dtype: np.dtype[Any], shape: tuple[int, ...], path: str = "") -> None:
+    if dtype != np.uint8 or len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(f"an array of {dtype} and shape {shape}, not uint8 [H, W, C]", path=path)
+
+
+def _read_pages(path: str) -> list[MatLike]:
+    """The pages [H, W, C] of a TIFF file as stored; none if it has only one or cannot be read."""
     with silence_stderr:
-        done, pages = cv2.imreadmulti(path, flags=cv2.IMREAD_UNCHANGED)
-    if not done or not pages:
-        raise DataError("not an image, or a damaged one", path=path)
-    if any(page.dtype != np.uint8 or page.shape[:2] != pages[0].shape[:2] for page in pages):
-        raise DataError("the pages differ in size or do not have 8 bits per value", path=path)
-    return np.concatenate([page.reshape(*page.shape[:2], -1) for page in pages], axis=2)
+        several = os.path.exists(path) and cv2.imcount(path, cv2.IMREAD_UNCHANGED) > 1
+        done, pages = cv2.imreadmulti(path, flags=cv2.IMREAD_UNCHANGED) if several else (False, ())
+    return [page.reshape(*page.shape[:2], -1) for page in pages] if done else []
 
 
-def _check_channels(image: Image, channels: int, path: str) -> Image:
+def _stack_pages(pages: Sequence[MatLike], path: str) -> Image:
+    if any(page.shape[:2] != pages[0].shape[:2] for page in pages):
+        raise DataError("the pages differ in size", path=path)
+    return to_uint8(np.concatenate(pages, axis=2))
+
+
+def _fit_channels(image: Image, channels: int, path: str) -> Image:
+    if image.shape[2] == 1 and channels == 3:
+        return np.repeat(image, 3, axis=2)
     if image.shape[2] != channels:
         raise DataError(f"the image has {image.shape[2]} channels, not {channels}", path=path)
     return image

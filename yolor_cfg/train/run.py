@@ -13,7 +13,7 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +24,14 @@ import yaml
 
 from yolor_cfg import graph as graphs
 from yolor_cfg.data.types import Batch
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, YolorError
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.graph import ReadOptions
 from yolor_cfg.images.types import Image
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
-from yolor_cfg.runs import new_folder, save_image, save_text
+from yolor_cfg.runs import folder_lock, new_folder, save_image, save_text
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
@@ -194,13 +194,21 @@ def start_run(
     folder = Path(broadcast_object(str(new_folder(project, name)) if this_process().rank == 0 else ""))
     if this_process().rank == 0:
         save_run_info(folder, job)
-    return _run_training(folder, job, state, drawing=drawing, say=say)
+    with _sole_use(folder):
+        return _run_training(folder, job, state, drawing=drawing, say=say)
 
 
 def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainResult:
-    """Resume a run in its folder where it stopped, with its original options."""
+    """Resume a run in its folder where it stopped, with its original options; refused while it is running."""
     keep_freed_memory()
     options = load_options(folder)
+    with _sole_use(folder):
+        return _resume_training(folder, options, drawing=drawing, say=say)
+
+
+def _resume_training(
+    folder: Path, options: TrainOptions, *, drawing: TrainDrawing, say: Printer
+) -> TrainResult:
     torch.manual_seed(options.seed)
     set_deterministic(options)
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
@@ -284,6 +292,16 @@ def environment() -> dict[str, Any]:
         "processes": this_process().world_size,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     }
+
+
+@contextmanager
+def _sole_use(folder: Path) -> Iterator[None]:
+    """Raise YolorError, in every process, if another training writes to this folder."""
+    with folder_lock(folder) if this_process().rank == 0 else nullcontext(True) as has_it:
+        if not broadcast_object(has_it):
+            hint = "wait until it ends, or start a new run with --weights"
+            raise YolorError("another process is training this run", path=str(folder), hint=hint)
+        yield
 
 
 def _run_training(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from yolor_cfg.data.label_files import darknet_label_paths
 from yolor_cfg.data.listing import (
     ImageListing,
     find_images,
     text_label_listing,
     unique_images,
 )
-from yolor_cfg.data.types import SplitName
+from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.names import data_folders, data_names, locate, read_options
 
@@ -32,4 +33,10 @@ def list_images(path: str, split: SplitName) -> ImageListing:
         raise DataError(f"no {split} split", path=path, found=given, allowed=KEYS[split])
     place = locate(options[key], bases, what=key, path=path)
     images = unique_images(find_images(place, bases), split)
-    return text_label_listing("darknet", data_names(options, path), images)
+    listing = text_label_listing("darknet", data_names(options, path), images, paths_of=darknet_label_paths)
+    if split == "train" and "backup" in options:
+        text = (
+            f"backup={options['backup']} is not used: checkpoints go to the folder of the run, see --project"
+        )
+        return listing._replace(notes=(*listing.notes, Problem(path, 0, text, "note")))
+    return listing

@@ -59,10 +59,7 @@ def _base_folders(content: dict[str, Any], path: str) -> list[str]:
 def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
     """Roboflow writes ../train/images for a folder beside the YAML file, so that is tried too."""
     inside = [text.removeprefix("../")] if text.startswith("../") else []
-    for other in inside:
-        if not any(os.path.exists(os.path.join(base, text)) for base in bases):
-            return locate(other, bases, what=f"{key}: {text}", path=path)
-    return locate(text, bases, what=key, path=path)
+    return locate(text, bases, what=key, path=path, others=inside)
 
 
 def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:

@@ -1,0 +1,117 @@
+"""Darknet's .data files and label files as people have them: doubles, comments, `backup=`, wrong paths."""
+
+from pathlib import Path
+
+import pytest
+import tiny_detector as tiny
+
+from yolor_cfg.data.sources import open_data
+from yolor_cfg.errors import DataError, YolorError, shorten
+from yolor_cfg.names import read_options
+
+DATA = "classes=2\ntrain=list.txt\nvalid=list.txt\n"
+
+
+def write_data(folder: Path, text: str = DATA, image: str = "images/a.png") -> Path:
+    """A .data file that lists one image."""
+    tiny.save(folder / image, tiny.photo())
+    (folder / "list.txt").write_text(f"{image}\n")
+    (folder / "d.data").write_text(text)
+    return folder / "d.data"
+
+
+def write_labels(path: Path, label: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{label} .5 .5 .5 .5\n")
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("images/a.png", "images/a.txt"),
+        ("images/train2017/a.png", "labels/train2017/a.txt"),
+        ("images/val2014/a.png", "labels/val2014/a.txt"),
+        ("JPEGImages/a.png", "labels/a.txt"),
+    ],
+)
+def test_of_two_label_files_c_darknets_counts_and_both_are_told(
+    image: str, label: str, tmp_path: Path
+) -> None:
+    """C Darknet's replace_image_to_label (utils.c) leaves images/ alone and replaces the other folders."""
+    data = write_data(tmp_path, image=image)
+    beside = (tmp_path / image).with_suffix(".txt")
+    away = tmp_path / image.replace("images", "labels").replace("JPEGImages", "labels")
+    for path in (beside, away.with_suffix(".txt")):
+        write_labels(path, label=int(path == tmp_path / label))
+    dataset = open_data(data, caches=False)
+    assert dataset.samples[0].classes.tolist() == [1]
+    (note,) = [str(problem) for problem in dataset.problems]
+    assert f"two label files: {tmp_path / label} is read" in note
+    assert str(beside) in note and str(away.with_suffix(".txt")) in note
+
+
+def test_a_folder_with_images_and_labels_tells_of_the_file_that_is_not_read(tmp_path: Path) -> None:
+    """YOLOR and its successors replace images/ by labels/; that stays the first choice there."""
+    tiny.save(tmp_path / "images/a.png", tiny.photo())
+    write_labels(tmp_path / "labels/a.txt", 1)
+    assert not open_data(tmp_path, caches=False).problems
+    write_labels(tmp_path / "images/a.txt", 0)
+    dataset = open_data(tmp_path, caches=False)
+    assert dataset.samples[0].classes.tolist() == [1]
+    assert f"{tmp_path}/images/a.txt is not" in str(dataset.problems[0])
+
+
+def test_a_comment_behind_a_value_is_read_as_c_reads_it(tmp_path: Path) -> None:
+    """C's read_data_cfg keeps the comment in the value: atoi("2#two") is 2, and no file is called that."""
+    write_labels(tmp_path / "images/a.txt", 1)
+    data = write_data(tmp_path, DATA.replace("=2", "=2 # two"))
+    assert open_data(data, caches=False).names == ("0", "1")
+    data.write_text(DATA.replace("train=list.txt", "train=list.txt # all"))
+    with pytest.raises(DataError, match="a comment behind a value is part of the value"):
+        open_data(data, caches=False)
+
+
+def test_a_key_without_a_value_is_skipped_and_the_first_of_two_counts(tmp_path: Path) -> None:
+    """C's read_option does not insert a line that ends with =; option_find returns the first one."""
+    path = tmp_path / "d.data"
+    path.write_text("train=\n\n# train=c\n train = a\ntrain=b\n")
+    assert read_options(path) == {"train": "a"}
+
+
+def test_a_backup_folder_is_told_to_be_unused(tmp_path: Path) -> None:
+    write_labels(tmp_path / "images/a.txt", 1)
+    data = write_data(tmp_path, DATA + "backup=old/\n")
+    (note,) = open_data(data, caches=False).problems
+    assert str(note).startswith(f"{data}: backup=old/ is not used: checkpoints go to the folder of the run")
+    assert not open_data(data, split="val", caches=False).problems
+
+
+def test_every_place_that_was_tried_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    yaml = tmp_path / "a/data.yaml"
+    yaml.write_text("path: b\ntrain: ../train/images\nnames: [x]\n")
+    with pytest.raises(DataError) as caught:
+        open_data(yaml, caches=False)
+    for place in ("a/train/images", "a/b/train/images", "train/images", "../train/images", "b/train/images"):
+        assert place in caught.value.hint.removeprefix("looked for ").replace(f"{tmp_path}/", "").split(", ")
+    data = write_data(tmp_path / "a")
+    (tmp_path / "a/list.txt").write_text("gone.png\n")
+    with pytest.raises(DataError) as caught:
+        open_data(data, caches=False)
+    assert caught.value.hint == f"looked for {tmp_path}/a/gone.png, {tmp_path}/gone.png"
+
+
+def test_a_very_long_path_is_cut_in_messages(tmp_path: Path) -> None:
+    long = "x" * 550_000
+    for text in (DATA.replace("list.txt", long), DATA):
+        data = write_data(tmp_path, text)
+        (tmp_path / "list.txt").write_text(f"images/a.png\n{long}.png\n{long}\n")
+        write_labels(tmp_path / "images/a.txt", 1)
+        try:
+            told = "\n".join(map(str, open_data(data, caches=False).problems))
+        except YolorError as fault:
+            told = str(fault)
+        assert 0 < len(told) < 20_000
+        assert "characters) ..." in told
+    assert shorten("y" * 4000) == "y" * 4000
