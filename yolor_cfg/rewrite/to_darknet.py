@@ -158,7 +158,7 @@ def _translate_focus(program: Program, step: ProgramStep) -> None:
 
 def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
     """A convolution with several kernel sizes as several convolutions."""
-    if len(kernel_layers(step.module)) == 1:  # type: ignore[arg-type]
+    if len(kernel_layers(step.module)) < 2:  # type: ignore[arg-type]
         return
     if step.sources[0] is program.image:  # which only the first section can read
         step.sources = [

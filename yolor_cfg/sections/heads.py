@@ -218,6 +218,7 @@ class JdeSection(AnchorHeadSection, names="jde"):
 
     dialects = ("yolor",)
     examples = ("[jde]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",)
+    loss_kind = "yolor"  # in either dialect: C Darknet has no such head, hence no loss for it
 
     def module(self, x: Shape) -> nn.Module:  # type: ignore[override]
         from yolor_cfg.ops.heads import YoloHead, YoloRules

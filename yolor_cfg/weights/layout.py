@@ -148,7 +148,7 @@ def class_tensors(graph: Graph) -> dict[str, ClassTensor]:
     """By state-dict name the tensors that would change with the class count of the heads: those of the
     convolution before each head, and the implicit vectors that meet its output."""
     found: dict[str, ClassTensor] = {}
-    for head in graph.heads:
+    for head in (node for node in graph.heads if node.inputs):  # an implicit section reads nothing
         per_class = _channels_per_class(head)
         if per_class:
             share = ClassTensor(head.inputs[0].channels, per_class, _class_count(head.section))
