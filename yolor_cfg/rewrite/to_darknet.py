@@ -11,15 +11,22 @@ import copy
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm, kernel_layers, running_stats, to_float64
-from yolor_cfg.rewrite.channel_maps import ChannelMap
-from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold, make_pointwise
+from yolor_cfg.rewrite.convolutions import (
+    channel_ones,
+    convolution_from_map,
+    make_convolution,
+    make_depthwise,
+    replace_step,
+    translate_reorg,
+)
+from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -49,7 +56,7 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
     """Put words of Darknet's in the place of YOLOR's."""
     values = find_constants(program)
     for found in list(find_maps(program, values, norms=not keep_bn)):
-        _replace_step(program, found.step, _convolution_from_map(found.map, found.source))
+        replace_step(program, found.step, convolution_from_map(found.map, found.source))
     drop_constants(program, values)
     for step in list(program.steps):
         if step.section is None:
@@ -84,67 +91,7 @@ def _unsupported_error(step: ProgramStep, what: str = "", *, hint: str = "") -> 
     return step.error(message, found=what or f"[{step.name}]", hint=hint)
 
 
-def _replace_step(program: Program, old: ProgramStep, new: ProgramStep, *others: ProgramStep) -> None:
-    """Put new steps in the place of an old one; the first is read in its place."""
-    new.comments = (*old.comments, *new.comments)
-    for step in (*others, new):
-        program.insert(step, before=old)
-    program.replace(old, new)
-
-
 # Convolutions that say what Darknet has no section for
-
-
-def _convolution_from_map(of_channels: ChannelMap, source: ProgramStep) -> ProgramStep:
-    """A map of channels as a 1x1 convolution of `source`."""
-    if of_channels.is_diagonal:
-        return _make_depthwise(source, of_channels.scale, of_channels.shift)
-    matrix = torch.zeros(len(of_channels.source), of_channels.channels, dtype=torch.float64)
-    known = (of_channels.source >= 0).nonzero()[:, 0]
-    matrix[known, of_channels.source[known]] = of_channels.scale[known]
-    return make_pointwise(matrix, of_channels.shift, source=source)
-
-
-def _make_depthwise(
-    source: ProgramStep, scale: Tensor, shift: Tensor | None = None, *, activation: str = "linear"
-) -> ProgramStep:
-    """Each channel times a number plus a number, then the activation."""
-    kernels = scale[:, None, None, None]
-    shift = torch.zeros_like(scale) if shift is None else shift
-    return _make_convolution(source, kernels, shift, groups=len(scale), activation=activation)
-
-
-def _make_convolution(
-    source: ProgramStep, weight: Tensor, bias: Tensor, *, activation: str = "linear", **keys: int
-) -> ProgramStep:
-    """A convolution with these kernels [D, C/groups, k, k]; keys are those of the section."""
-    filters, channels, size, _ = weight.shape
-    convolution = nn.Conv2d(channels * keys.get("groups", 1), filters, size, groups=keys.get("groups", 1))
-    convolution.weight, convolution.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
-    texts = {"filters": filters, "size": size, "stride": 1, "pad": 0, **keys, "activation": activation}
-    return ProgramStep(
-        "convolutional",
-        ConvBlock(convolution, None, activation),
-        {key: str(value) for key, value in texts.items()},
-        [source],
-        channels=filters,
-    )
-
-
-def _channel_ones(source: ProgramStep) -> Tensor:
-    return torch.ones(source.channels, dtype=torch.float64)
-
-
-def _translate_reorg(program: Program, step: ProgramStep) -> None:
-    """[reorg] and [dwt]: what is made of every 2x2 block of pixels, found out by trying every pixel."""
-    source = step.sources[0]
-    count = 4 * source.channels
-    pixels = torch.eye(count, dtype=torch.float64).reshape(count, source.channels, 2, 2)
-    bias = step.module(torch.zeros_like(pixels[:1])).flatten()
-    weight = (step.module(pixels).flatten(1) - bias).T.reshape(-1, source.channels, 2, 2)
-    new = _make_convolution(source, weight, bias, stride=2)
-    new.comments = (f"# [{step.name}]: every 2x2 block of pixels becomes one of {len(bias)} channels",)
-    _replace_step(program, step, new)
 
 
 def _translate_focus(program: Program, step: ProgramStep) -> None:
@@ -153,7 +100,7 @@ def _translate_focus(program: Program, step: ProgramStep) -> None:
     reorg = ProgramStep("reorg", ColumnsFirst(), sources=step.sources, channels=4 * step.sources[0].channels)
     step.sources = [program.insert(reorg, before=step)]
     step.name = "convolutional"
-    _translate_reorg(program, reorg)
+    translate_reorg(program, reorg)
 
 
 def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
@@ -162,7 +109,7 @@ def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
         return
     if step.sources[0] is program.image:  # which only the first section can read
         step.sources = [
-            program.insert(_make_depthwise(program.image, _channel_ones(program.image)), before=step)
+            program.insert(make_depthwise(program.image, channel_ones(program.image)), before=step)
         ]
     block = fold_norm(step.module) or step.module
     parts = []
@@ -174,7 +121,7 @@ def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
                 "convolutional", ConvBlock(conv, None, "linear"), keys, list(step.sources), channels=filters
             )
         )
-    _replace_step(program, step, make_route(*parts), *parts)
+    replace_step(program, step, make_route(*parts), *parts)
 
 
 def _translate_local_average(program: Program, step: ProgramStep) -> None:
@@ -184,13 +131,13 @@ def _translate_local_average(program: Program, step: ProgramStep) -> None:
         raise _unsupported_error(step, f"size={size}, stride={down}: zeros on two sides alone")
     weight = torch.full((step.channels, 1, size, size), size**-2, dtype=torch.float64)
     keys = {"stride": down} if down == across else {"stride_x": across, "stride_y": down}
-    _replace_step(
+    replace_step(
         program,
         step,
-        _make_convolution(
+        make_convolution(
             step.sources[0],
             weight,
-            0 * _channel_ones(step),
+            0 * channel_ones(step),
             groups=step.channels,
             padding=border // 2,
             **keys,
@@ -203,7 +150,7 @@ def _translate_local_average(program: Program, step: ProgramStep) -> None:
 
 def _drop_step(program: Program, step: ProgramStep) -> None:
     if step.sources[0] is program.image:
-        _replace_step(program, step, _make_depthwise(program.image, _channel_ones(step)))
+        replace_step(program, step, make_depthwise(program.image, channel_ones(step)))
     else:
         program.replace(step, step.sources[0])
 
@@ -246,7 +193,7 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
     if weighted:
         shares = step.module.shares(step.module.w.double().cpu())  # type: ignore[operator]
         made = [
-            _make_depthwise(source, share * _channel_ones(source))
+            make_depthwise(source, share * channel_ones(source))
             for source, share in zip(step.sources, shares, strict=True)
         ]
         first, *others = made
@@ -261,7 +208,7 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
             relative=(True,),
         )
         made.append(first)
-    _replace_step(program, step, first, *made[:-1])
+    replace_step(program, step, first, *made[:-1])
 
 
 def _translate_product(program: Program, step: ProgramStep) -> None:
@@ -285,15 +232,15 @@ def _translate_vector(program: Program, step: ProgramStep) -> None:
         raise _unsupported_error(step, f"a vector of its own for each image, spread over a map {x_size}")
     made = []
     if kind == "select":
-        z = _make_depthwise(z, _channel_ones(z), activation="logistic")
+        z = make_depthwise(z, channel_ones(z), activation="logistic")
         made = [z]
     if kind == "alternate":
-        _replace_step(program, step, make_route(z, x))
+        replace_step(program, step, make_route(z, x))
         return
     name = "shortcut" if kind == "shift" else "sam" if z_size[1:] == x_size[1:] else "scale_channels"
     pair = [z, x] if name == "scale_channels" else [x, z]
     new = ProgramStep(name, nn.Identity(), {"activation": "linear"}, pair, "from", channels=x.channels)
-    _replace_step(program, step, new, *made)
+    replace_step(program, step, new, *made)
 
 
 def _translate_batch_norm(program: Program, step: ProgramStep) -> None:
@@ -326,13 +273,13 @@ def _apply_activation(program: Program, reader: ProgramStep, activation: str) ->
         source.module.activation = activation  # type: ignore[assignment]
         source.keys["activation"] = activation
     else:
-        between = _make_depthwise(source, _channel_ones(source), activation=activation)
+        between = make_depthwise(source, channel_ones(source), activation=activation)
         reader.sources = [program.insert(between, before=reader)]
 
 
 TRANSLATORS: dict[str, StepTranslator] = {
-    "reorg": _translate_reorg,
-    "dwt": _translate_reorg,
+    "reorg": translate_reorg,
+    "dwt": translate_reorg,
     "focus": _translate_focus,
     "convolutional": _translate_mixed_sizes,
     "local_avgpool": _translate_local_average,
