@@ -283,3 +283,36 @@ def test_a_shortcut_leaves_the_stored_value_of_its_input_alone():
     with torch.no_grad():
         want = network.module_list[1](network.module_list[0](x))
         torch.testing.assert_close(network.trace(x, [3])[3], want)
+
+
+# The source of the values: parse_route and parse_shortcut of C Darknet count commas, and atoi("") is 0.
+@pytest.mark.parametrize(
+    ("text", "sources"),
+    [
+        ("[route]\nlayers=-1,", (2, 0)),
+        ("[route]\nlayers=-1, -2 ,", (2, 1, 0)),
+        ("[route]\nlayers=1,,", (1, 0, 0)),
+        ("[shortcut]\nfrom=-2,", (2, 1, 0)),
+        ("[shortcut]\nfrom=-2,\nactivation=linear", (2, 1, 0)),
+        ("[route]\nlayers=-1, # the last", (2, 0)),
+    ],
+)
+def test_behind_a_comma_at_the_end_stands_section_0_as_in_c(text, sources):
+    graph = graph_of("[convolutional]\nfilters=4\n" * 3 + text)
+    assert graph.nodes[-1].sources == sources
+    assert "Darknet reads" in str(graph.warnings[0])
+
+
+def test_the_factor_of_a_product_is_one_number_also_with_a_comma():
+    """parse_sam and parse_scale_channels of C Darknet read one number, whatever follows."""
+    assert graph_of("[convolutional]\nfilters=4\n" * 2 + "[sam]\nfrom=0,").nodes[-1].sources == (1, 0)
+
+
+def test_the_comma_is_named_where_section_0_does_not_fit():
+    with pytest.raises(CfgError, match="a comma at the end is followed by a 0"):
+        graph_of("[convolutional]\nfilters=4\n[maxpool]\nstride=2\n[route]\nlayers=-1,")
+
+
+def test_yolors_reader_takes_no_comma_at_the_end():
+    with pytest.raises(CfgError, match="a comma at the end"):
+        graph_of("[convolutional]\nfilters=4\n[route]\nlayers=-1,", dialect="yolor")

@@ -202,6 +202,12 @@ def test_a_network_without_boxes_is_refused_at_once(ending: str, place: str, tmp
     assert f"{place} predicts no boxes" in str(raised.value)
 
 
+def test_a_network_of_losses_alone_is_refused_at_once(tmp_path: Path) -> None:
+    files = write(tmp_path, "[net]\nwidth=32\nheight=32\nchannels=3\n[cost]\n")
+    with pytest.raises(CfgError, match="cost #0. predicts nothing"):
+        Detector(*files)
+
+
 def test_heads_of_other_class_counts_are_refused(tmp_path: Path) -> None:
     conv = "[convolutional]\nfilters=21\nsize=1\nactivation=linear\n"
     second = f"[route]\nlayers=3\n{conv}[yolo]\nmask=0,1,2\nnum=3\nclasses=2\nanchors=1,1,2,2,3,3\n"

@@ -650,3 +650,36 @@ def test_the_helper_draws_variances_from_the_whole_range():
     variances = torch.cat([norm.running_var for norm in norms])
     assert folding.LEAST <= variances.min() < 2e-4
     assert 9 < variances.max() <= folding.MOST
+
+
+SHARED_PAIR = (
+    "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
+    "[convolutional]\nfilters=4\nsize=3\npad=1\nstride=2\nbatch_normalize=1\nactivation=linear\n"
+    "share_index=-1\n"
+)
+
+
+@pytest.mark.parametrize("dialect", ["darknet", "yolor"])
+@pytest.mark.parametrize(
+    "text",
+    [SHARED_PAIR, f"{SHARED_PAIR}[implicit_mul]\nfilters=4\n[route]\nlayers=1\n[control_channels]\nfrom=2\n"],
+)
+def test_shared_weights_are_folded_where_they_are_kept(dialect, text):
+    if dialect == "darknet" and "implicit" in text:
+        text = SHARED_PAIR + "[BatchNorm2d]\n".lower().replace("2d", "")
+    network = lived_in(graph_of(text, dialect=dialect))
+    checked(network)
+
+
+@pytest.mark.parametrize("dialect", ["darknet", "yolor"])
+@pytest.mark.parametrize("text", ["[cost]", "[cost]\n[cost]"])
+def test_a_cfg_of_losses_alone_is_folded_into_itself(dialect, text):
+    network = lived_in(graph_of(text, dialect=dialect))
+    folded = fold(network).network
+    assert types(folded.graph) == types(network.graph)
+    assert both_are_empty(network, folded)
+
+
+def both_are_empty(network: Network, folded: Network) -> bool:
+    images = pictures(network.graph, 2)
+    return len(network(images)) == len(folded(images)) == 0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.sections import SECTIONS
 from yolor_cfg.train.loss import LossRules, detection_loss
 
 WIDTH, HEIGHT = 24, 16
@@ -271,11 +272,17 @@ EVERY_HEAD = {
     "region": lambda: region("softmax=1\nrescore=1"),
     "detection": lambda: detection("sqrt=1\nrescore=1"),
 }
+JDE = {"jde": lambda: yolo(name="jde")}  # no head of C Darknet's: YOLOR's loss in either dialect
 
 
-@pytest.mark.parametrize("kind", EVERY_HEAD)
+def test_every_head_has_a_loss_in_this_dialect_too():
+    tested = {make().graph.heads[0].section.type for make in {**EVERY_HEAD, **JDE}.values()}
+    assert tested == {kind.names[0] for kind in SECTIONS.values() if getattr(kind, "loss_kind", "")}
+
+
+@pytest.mark.parametrize("kind", {**EVERY_HEAD, **JDE})
 def test_a_batch_without_objects_teaches_that_there_are_none(kind):
-    network = EVERY_HEAD[kind]()
+    network = {**EVERY_HEAD, **JDE}[kind]()
     raw = raw_of(network).float().requires_grad_()
     loss = detection_loss([raw], torch.zeros(0, 6), network, rules=RULES)
     loss.total.backward()

@@ -6,7 +6,7 @@ import torch
 from small import applied, graph_of, last_node, network_of, numbers
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.lang.tree import parse_tree, read_tree
+from yolor_cfg.lang.tree import parse_tree, read_tree, resolve_cfg_path
 from yolor_cfg.shape import Shape
 
 TREE = "animal -1\nthing -1\ncat 0\ndog 0\nbird 0\npoodle 3\npug 3\ncup 1\n"
@@ -62,12 +62,25 @@ def test_a_tree_says_parents_leaves_and_runs_of_siblings():
 
 
 @pytest.mark.parametrize(
-    "text, line", [("a -1\nb", 2), ("a -1\n\nb 1\n", 3), ("a 0\n", 1), ("a -2\n", 1), ("", 1)]
+    "text, line",
+    [
+        ("a -1\nb", 2),
+        ("a -1\n\nb 1\n", 3),
+        ("a 0\n", 1),
+        ("a -2\n", 1),
+        ("", 1),
+        ("a -1\nb " + "9" * 5000, 2),  # more digits than int() takes
+    ],
 )
 def test_a_malformed_line_of_a_tree_is_reported(text, line):
     with pytest.raises(CfgError, match=f"t.tree:{line}: ") as caught:
         parse_tree(text, "t.tree")
     assert caught.value.line == line
+
+
+def test_a_name_that_is_too_long_for_a_file_is_told_as_one_that_is_not_there(tmp_path):
+    with pytest.raises(CfgError, match="cannot be read: file name too long"):
+        read_tree(resolve_cfg_path("a" * 300, str(tmp_path / "a.cfg")))
 
 
 def test_the_tree_of_yolo9000_has_9418_classes(shared):

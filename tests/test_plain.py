@@ -130,6 +130,10 @@ def test_a_golden_network_is_said_or_refused_by_name(case):
         f"[focus]\nfilters=6\nsize=3\npad=1\nbatch_normalize=1\nactivation=silu\n{HEAD}",
         f"{START}[convolutional]\nfilters=20\nsize=3,5\nstride=2\npad=1\nactivation=mish\n{HEAD}",
         f"[convolutional]\nfilters=28\nsize=3,5,7\npad=1\nbatch_normalize=1\nactivation=silu\n{HEAD}",
+        # A convolution that shares the weights of another one has kernels of its own in no reader but C's.
+        f"{START}[convolutional]\nfilters=6\nsize=3\npad=1\nbatch_normalize=1\nactivation=silu\n"
+        f"[convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=leaky\n"
+        f"share_index=1\n{HEAD}",
         f"{START}[silence]\n[dropout]\n[reorg3d]\n[route]\nlayers=-1,0\n{HEAD}",
         f"[silence]\n{START}{HEAD}",
         f"{START}{START}[route_lhalf]\nlayers=-1,-2\n{HEAD}",

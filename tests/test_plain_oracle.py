@@ -6,8 +6,10 @@ from typing import NamedTuple
 import cv2
 import folding
 import numpy as np
+import plain_cases
 import pytest
 import torch
+from small import graph_of
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg import graph as graphs
@@ -16,6 +18,7 @@ from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import family
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.rewrite.to_opencv import to_opencv
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import load
 
@@ -48,14 +51,14 @@ class Boxes(NamedTuple):
 @pytest.mark.parametrize("name", CASES)
 def test_opencv_finds_the_boxes_of_the_yolor_network(name, classes, tmp_path):
     network = yolor_network(name, classes)
-    cfg, weights = written(to_plain_darknet(network), tmp_path)
+    cfg, weights = written(for_both(network), tmp_path)
     expect_equal(boxes(network), opencv_boxes(network, cfg, weights))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_so_does_our_own_darknet_reading_of_the_files(name, tmp_path):
     network = yolor_network(name, 80)
-    cfg, weights = written(to_plain_darknet(network), tmp_path)
+    cfg, weights = written(for_both(network), tmp_path)
     again = load(cfg, weights, size=CASES[name])
     assert not again.graph.dialect.is_yolor
     assert again.graph.warnings == ()
@@ -71,6 +74,50 @@ def test_kept_batch_norms_need_the_difference_between_the_epsilons(tmp_path):
         norm.running_var += EPSILON_DIFFERENCE
     cfg, weights = written(plain, tmp_path)
     expect_equal(boxes(network), opencv_boxes(network, cfg, weights))
+
+
+@pytest.mark.parametrize("name", plain_cases.BOTH)
+def test_opencv_computes_the_same_by_other_words(name, tmp_path):
+    network = small_network(plain_cases.BOTH[name])
+    found = to_opencv(to_plain_darknet(network))
+    assert found.only_darknet == ()
+    want, got = both_outputs(network, found.network, tmp_path)
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", plain_cases.ONLY_DARKNET)
+def test_what_is_told_to_be_for_c_darknet_alone_is_wrong_in_opencv(name, tmp_path):
+    """Which proves that the warning is due."""
+    text, reason = plain_cases.ONLY_DARKNET[name]
+    network = small_network(text)
+    found = to_opencv(to_plain_darknet(network))
+    assert reason in [told.found for told in found.only_darknet]
+    try:
+        want, got = both_outputs(network, found.network, tmp_path)
+    except cv2.error:
+        return
+    assert want.shape != got.shape or not np.allclose(want, got, atol=1e-3)
+
+
+def small_network(text: str) -> Network:
+    return folding.lived_in(graph_of(text, image=plain_cases.IMAGE)).float()
+
+
+def for_both(network: Network) -> Network:
+    found = to_opencv(to_plain_darknet(network))
+    assert found.only_darknet == ()
+    return found.network
+
+
+def both_outputs(network: Network, plain: Network, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The only output of a network, and what OpenCV makes of the plain one."""
+    images = folding.pictures(network.graph).float()
+    with torch.no_grad():
+        (want,) = network(images)
+    net = cv2.dnn.readNetFromDarknet(*map(str, written(plain, folder)))
+    net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+    net.setInput(images.numpy())
+    return want.numpy().ravel(), net.forward().ravel()
 
 
 def yolor_network(name: str, classes: int) -> Network:

@@ -328,6 +328,13 @@ def test_a_long_file_is_told_by_how_much(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("extra", [-9, 7])
+def test_a_wrong_file_is_told_where_an_implicit_section_stands_last(extra: int, tmp_path: Path) -> None:
+    text = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=6\n[implicit_add]\nfilters=6\n"
+    message = refusal(text, content(size_of(text, "yolor") + extra), tmp_path, dialect="yolor")
+    assert ("ends inside" if extra < 0 else "longer than the network by 7 floats") in message
+
+
 @pytest.mark.parametrize("classes", [1, 2, 4, 20, 80, 2000])
 def test_the_class_count_that_would_fit_is_told(classes: int, tmp_path: Path) -> None:
     message = refusal(detector(), content(size_of(detector(classes))), tmp_path)

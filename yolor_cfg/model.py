@@ -96,6 +96,7 @@ class Network(nn.Module):
 
     def decode(self, raws: Sequence[Tensor]) -> Predictions:
         """Boxes and scores from the raw maps of `forward`; raises CfgError for heads without boxes."""
+        refuse_no_outputs(self.graph)
         heads = [self.module_list[index] for index in self.graph.outputs]
         parts = [
             _box_head(node, head).decode(raw)
@@ -204,6 +205,7 @@ def find_device(device: str | torch.device) -> torch.device:
 
 def check_heads(network: Network) -> None:
     """Raise CfgError if the network predicts no boxes or its heads differ in their number of classes."""
+    refuse_no_outputs(network.graph)
     nodes = network.graph.heads
     for node in nodes:
         if not hasattr(network.module_list[node.index], "decode"):
@@ -221,3 +223,9 @@ def check_heads(network: Network) -> None:
                 found=str(count),
                 allowed=str(counts[0]),
             )
+
+
+def refuse_no_outputs(graph: Graph) -> None:
+    """Raise CfgError for a network of losses alone, which gives out nothing."""
+    if not graph.outputs:
+        raise graph.nodes[-1].section.error("", "predicts nothing", hint="a loss needs a network before it")

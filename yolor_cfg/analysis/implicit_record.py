@@ -25,7 +25,7 @@ from yolor_cfg.files import find_file_kind
 from yolor_cfg.shape import WidthHeight
 from yolor_cfg.weights.checkpoint import is_checkpoint
 from yolor_cfg.weights.fitting import read_prefix
-from yolor_cfg.weights.safetensors_file import read_metadata
+from yolor_cfg.weights.safetensors_file import RECORD_KEY, read_metadata
 from yolor_cfg.weights.torch_file import read_pt
 
 
@@ -48,7 +48,7 @@ def read_record(path: str | Path) -> Any:
     if not is_checkpoint(file):
         return None
     if find_file_kind(file.first_bytes) == "a safetensors file":
-        content = json.loads(read_metadata(path).get("yolor", "{}"))
+        content = json.loads(read_metadata(path).get(RECORD_KEY, "{}"))
     else:
         content = read_pt(path)
     return content.get("implicit") if isinstance(content, dict) else None

@@ -47,10 +47,16 @@ Examples:
     "--fold-implicit",
     "plain",
     is_flag=True,
-    help="The same, written as plain Darknet for C Darknet and OpenCV 4: OUT.weights and OUT.cfg.",
+    help="The same, written as plain Darknet for C Darknet and OpenCV 4.14: OUT.weights and OUT.cfg.",
 )
 @click.option(
     "--keep-bn", is_flag=True, help="With --fold-implicit: keep batch norms, adapted to C Darknet's epsilon."
+)
+@click.option(
+    "--for",
+    "reader",
+    type=click.Choice(["opencv", "darknet"]),
+    help="With --fold-implicit: write for this reader alone; by default what both read, as far as it goes.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def convert(
@@ -65,6 +71,7 @@ def convert(
     fuse: bool,
     plain: bool,
     keep_bn: bool,
+    reader: str | None,
     force: bool,
 ) -> None:
     """Convert the weights IN to OUT: .weights, .pt or .safetensors.
@@ -81,14 +88,14 @@ def convert(
     as_weights = upto is not None or Path(target).suffix == ".weights"
     _check_format(target, as_weights=as_weights, upto=upto, names=names)
     _check_folding(target, cfg, folds=fuse or plain, upto=upto, force=force)
-    if keep_bn and not plain:
-        raise click.UsageError("--keep-bn requires --fold-implicit")
+    if not plain and (keep_bn or reader):
+        raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
     opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
     report_warnings(opened.network.graph.warnings, opened.notes)
     numbers = _checkpoint_numbers(opened, source)
     record = _implicit_record(opened) if fuse else None
     if fuse or plain:
-        opened = _fold_network(opened, plain=plain, keep_bn=keep_bn)
+        opened = _fold_plain(opened, keep_bn=keep_bn, reader=reader) if plain else _fold_network(opened)
     if as_weights:
         _save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
@@ -144,13 +151,26 @@ def _implicit_record(opened: LoadedNetwork) -> dict[str, Any] | None:
     )
 
 
-def _fold_network(opened: LoadedNetwork, *, plain: bool, keep_bn: bool) -> LoadedNetwork:
+def _fold_plain(opened: LoadedNetwork, *, keep_bn: bool, reader: str | None) -> LoadedNetwork:
+    """The network as plain Darknet; reports, or for OpenCV alone refuses, what only C Darknet runs."""
+    from yolor_cfg.errors import CfgFaults
+    from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+    from yolor_cfg.rewrite.to_opencv import to_opencv
+
+    plain = to_plain_darknet(opened.network, keep_bn=keep_bn)
+    if reader == "darknet":
+        return opened._replace(network=plain)
+    network, left = to_opencv(plain)
+    if left and reader == "opencv":
+        raise CfgFaults(left, opened.network.graph.path)
+    report_warnings(left, ())
+    return opened._replace(network=network)
+
+
+def _fold_network(opened: LoadedNetwork) -> LoadedNetwork:
     """The network with batch norms and implicit knowledge folded in; reports what could not be folded."""
     from yolor_cfg.rewrite.fold import fold
-    from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 
-    if plain:
-        return opened._replace(network=to_plain_darknet(opened.network, keep_bn=keep_bn))
     folded = fold(opened.network)
     report_warnings((), folded.notes)
     return opened._replace(network=folded.network)

@@ -44,12 +44,17 @@ def choose_nms(graph: Graph, asked: str | None) -> tuple[str, float]:
     None, YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference
     boxes."""
     kind = check_choice(asked or ("yolor" if graph.dialect.is_yolor else "default"), NMS_CHOICES)
-    return (cfg_nms_kind(graph) if kind == "cfg" else kind), getattr(graph.heads[-1].section, "beta_nms", 0.6)
+    return (cfg_nms_kind(graph) if kind == "cfg" else kind), float(_last_head_value(graph, "beta_nms", 0.6))
 
 
 def cfg_nms_kind(graph: Graph) -> str:
     """The `nms_kind` of the last head, which C Darknet's own `detector test` uses."""
-    return str(getattr(graph.heads[-1].section, "nms_kind", "default"))
+    return str(_last_head_value(graph, "nms_kind", "default"))
+
+
+def _last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | float:
+    """What the last head says; `otherwise` where there is no head or it has no such key."""
+    return getattr(graph.heads[-1].section, key, otherwise) if graph.heads else otherwise
 
 
 def nms_notes(graph: Graph) -> tuple[str, ...]:

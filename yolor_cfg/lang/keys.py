@@ -247,17 +247,19 @@ class NumberList(Key[tuple[T, ...]]):
 
     number: re.Pattern[str] = INTEGER_PATTERN
     word = "list of whole numbers"
+    counts_commas = False  # True where C Darknet reads one number more than there are commas
     convert: Callable[[str], Any]
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
-        """The numbers in order; a comma at the end adds none."""
+        """The numbers in order; a comma at the end adds none, or a 0 where C Darknet counts commas."""
         clean = strip_comment(text)
         if not clean:
             raise BadValue(f"not a {self.word}", self.allowed)
         odd = self._find_oddities(clean)
         if odd and not dialect.is_forgiving:
             raise BadValue(odd[0].partition(":")[0], self.allowed, "put one comma between two numbers")
-        parts = re.sub(r"\s", "", clean).removesuffix(",").split(",")
+        glued = re.sub(r"\s", "", clean)
+        parts = (glued if self.counts_commas else glued.removesuffix(",")).split(",")
         read = [self._parse_item(part or "0", dialect) for part in parts]
         odd += sorted({warning for _, warning in read if warning})
         if clean != text:
@@ -267,12 +269,12 @@ class NumberList(Key[tuple[T, ...]]):
     def _parse_item(self, part: str, dialect: Dialect) -> tuple[str, str]:
         return _leading_number(self.number, part, word=self.word, allowed=self.allowed, dialect=dialect)
 
-    @staticmethod
-    def _find_oddities(text: str) -> list[str]:
+    def _find_oddities(self, text: str) -> list[str]:
+        at_end = "a comma at the end" + ": C Darknet reads a further 0" * self.counts_commas
         found = {
             "a comma is missing: Darknet glues the two numbers together": GLUED_PATTERN.search(text),
             "an empty place between commas: Darknet reads 0": re.search(r"(^|,)\s*,", text),
-            "a comma at the end": re.search(r"[^,\s]\s*,$", text),
+            at_end: re.search(r"[^,\s]\s*,$", text),
         }
         return [what for what, match in found.items() if match]
 
@@ -292,6 +294,18 @@ class RefList(IntList):
     """Numbers of sections: negative ones count back from this section, others from the first after [net]."""
 
     word = "list of section numbers"
+
+
+class SourceList(RefList):
+    """The sources of C Darknet's [route] and [shortcut]: behind a comma at the end there is section 0."""
+
+    counts_commas = True
+
+
+class MaskList(IntList):
+    """The anchors of a head: behind a comma at the end there is anchor 0, as in C Darknet."""
+
+    counts_commas = True
 
 
 class FloatList(NumberList[float]):

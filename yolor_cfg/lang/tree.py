@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError
 from yolor_cfg.files import reason_of
 
-LINE_PATTERN = re.compile(r"\s*(\S+)\s+(-?[0-9]+)")
+LINE_PATTERN = re.compile(r"\s*(\S+)\s+(-?[0-9]{1,9})(?![0-9])")
 
 
 class Tree(NamedTuple):
@@ -34,11 +35,13 @@ class Tree(NamedTuple):
 def resolve_cfg_path(name: str, cfg: str) -> Path:
     """The file that a cfg names: from the folder of the cfg, else from the current folder."""
     near = Path(cfg).parent / name
-    return near if near.is_file() else Path(name)
+    return near if os.path.isfile(near) else Path(name)  # which unlike Path.is_file never raises
 
 
 def read_tree(path: str | Path) -> Tree:
     """The tree in a file; raises CfgError when there is none or a line is none of a tree."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # it might never end
+        raise CfgError("the tree is no regular file", path=str(path))
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as fault:

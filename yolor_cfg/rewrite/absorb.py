@@ -49,6 +49,8 @@ def kernel_layers(block: FoldableBlock) -> list[KernelLayer]:
     """The layers whose kernels produce the output channels, in order."""
     if isinstance(block, LinearBlock):
         return [block.Linear]
+    if not hasattr(block, "conv_name"):
+        return []  # its kernels are another one's
     convolution = getattr(block, block.conv_name)
     return list(getattr(convolution, "m", [getattr(convolution, "conv", convolution)]))
 

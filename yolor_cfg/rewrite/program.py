@@ -169,6 +169,8 @@ class Program:
             if step.before and step.sources[0] is not previous:
                 steps.append(make_route(step.sources[0]))
             steps.append(step)
+        if not self.outputs:
+            return steps  # losses alone
         predictions = [step for step in steps if not (step.section and step.section.is_loss)]
         last = self.outputs[-1]
         if last is not predictions[-1] and not (last.section and last.section.is_head):

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.activations import ACTIVATIONS
@@ -20,8 +20,15 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.combining import WeightedAddition
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm, kernel_layers, running_stats, to_float64
-from yolor_cfg.rewrite.channel_maps import ChannelMap
-from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold, make_pointwise
+from yolor_cfg.rewrite.convolutions import (
+    channel_ones,
+    convolution_from_map,
+    make_convolution,
+    make_depthwise,
+    replace_step,
+    translate_reorg,
+)
+from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -51,7 +58,7 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
     """Replace YOLOR's sections with Darknet's."""
     values = find_constants(program)
     for found in list(find_maps(program, values, norms=not keep_bn)):
-        _replace_step(program, found.step, _convolution_from_map(found.map, found.source))
+        replace_step(program, found.step, convolution_from_map(found.map, found.source))
     drop_constants(program, values)
     for step in list(program.steps):
         if step.section is None:
@@ -95,67 +102,7 @@ def _unsupported_error(step: ProgramStep, what: str = "", *, hint: str = "") -> 
     return step.error(message, found=what or f"[{step.name}]", hint=hint)
 
 
-def _replace_step(program: Program, old: ProgramStep, new: ProgramStep, *others: ProgramStep) -> None:
-    """Replace an old step with new ones; the first is read in its place."""
-    new.comments = (*old.comments, *new.comments)
-    for step in (*others, new):
-        program.insert(step, before=old)
-    program.replace(old, new)
-
-
-# Convolutions for what Darknet has no section for
-
-
-def _convolution_from_map(of_channels: ChannelMap, source: ProgramStep) -> ProgramStep:
-    """A channel map as a 1x1 convolution of `source`."""
-    if of_channels.is_diagonal:
-        return _make_depthwise(source, of_channels.scale, of_channels.shift)
-    matrix = torch.zeros(len(of_channels.source), of_channels.channels, dtype=torch.float64)
-    known = (of_channels.source >= 0).nonzero()[:, 0]
-    matrix[known, of_channels.source[known]] = of_channels.scale[known]
-    return make_pointwise(matrix, of_channels.shift, source=source)
-
-
-def _make_depthwise(
-    source: ProgramStep, scale: Tensor, shift: Tensor | None = None, *, activation: str = "linear"
-) -> ProgramStep:
-    """A depthwise 1x1 convolution: scale and shift each channel, then the activation."""
-    kernels = scale[:, None, None, None]
-    shift = torch.zeros_like(scale) if shift is None else shift
-    return _make_convolution(source, kernels, shift, groups=len(scale), activation=activation)
-
-
-def _make_convolution(
-    source: ProgramStep, weight: Tensor, bias: Tensor, *, activation: str = "linear", **keys: int
-) -> ProgramStep:
-    """A convolution with kernels [D, C/groups, k, k]; `keys` are further keys of the section."""
-    filters, channels, size, _ = weight.shape
-    convolution = nn.Conv2d(channels * keys.get("groups", 1), filters, size, groups=keys.get("groups", 1))
-    convolution.weight, convolution.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
-    texts = {"filters": filters, "size": size, "stride": 1, "pad": 0, **keys, "activation": activation}
-    return ProgramStep(
-        "convolutional",
-        ConvBlock(convolution, None, activation),
-        {key: str(value) for key, value in texts.items()},
-        [source],
-        channels=filters,
-    )
-
-
-def _channel_ones(source: ProgramStep) -> Tensor:
-    return torch.ones(source.channels, dtype=torch.float64)
-
-
-def _translate_reorg(program: Program, step: ProgramStep) -> None:
-    """[reorg] and [dwt]: the linear map of a 2x2 block of pixels, found by probing each pixel."""
-    source = step.sources[0]
-    count = 4 * source.channels
-    pixels = torch.eye(count, dtype=torch.float64).reshape(count, source.channels, 2, 2)
-    bias = step.module(torch.zeros_like(pixels[:1])).flatten()
-    weight = (step.module(pixels).flatten(1) - bias).T.reshape(-1, source.channels, 2, 2)
-    new = _make_convolution(source, weight, bias, stride=2)
-    new.comments = (f"# [{step.name}]: every 2x2 block of pixels becomes one pixel of {len(bias)} channels",)
-    _replace_step(program, step, new)
+# Convolutions that say what Darknet has no section for
 
 
 def _translate_focus(program: Program, step: ProgramStep) -> None:
@@ -164,7 +111,7 @@ def _translate_focus(program: Program, step: ProgramStep) -> None:
     reorg = ProgramStep("reorg", ColumnsFirst(), sources=step.sources, channels=4 * step.sources[0].channels)
     step.sources = [program.insert(reorg, before=step)]
     step.name = "convolutional"
-    _translate_reorg(program, reorg)
+    translate_reorg(program, reorg)
 
 
 def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
@@ -174,7 +121,7 @@ def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
         return
     if step.sources[0] is program.image:  # only the first section can read it
         step.sources = [
-            program.insert(_make_depthwise(program.image, _channel_ones(program.image)), before=step)
+            program.insert(make_depthwise(program.image, channel_ones(program.image)), before=step)
         ]
     block = fold_norm(step.module) or step.module
     assert isinstance(block, ConvBlock)
@@ -187,7 +134,7 @@ def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
                 "convolutional", ConvBlock(conv, None, "linear"), keys, list(step.sources), channels=filters
             )
         )
-    _replace_step(program, step, make_route(*parts), *parts)
+    replace_step(program, step, make_route(*parts), *parts)
 
 
 def _translate_local_average(program: Program, step: ProgramStep) -> None:
@@ -197,13 +144,13 @@ def _translate_local_average(program: Program, step: ProgramStep) -> None:
         raise _unsupported_error(step, f"size={size}, stride={down}: zero padding on two sides only")
     weight = torch.full((step.channels, 1, size, size), size**-2, dtype=torch.float64)
     keys = {"stride": down} if down == across else {"stride_x": across, "stride_y": down}
-    _replace_step(
+    replace_step(
         program,
         step,
-        _make_convolution(
+        make_convolution(
             step.sources[0],
             weight,
-            0 * _channel_ones(step),
+            0 * channel_ones(step),
             groups=step.channels,
             padding=border // 2,
             **keys,
@@ -216,7 +163,7 @@ def _translate_local_average(program: Program, step: ProgramStep) -> None:
 
 def _drop_step(program: Program, step: ProgramStep) -> None:
     if step.sources[0] is program.image:
-        _replace_step(program, step, _make_depthwise(program.image, _channel_ones(step)))
+        replace_step(program, step, make_depthwise(program.image, channel_ones(step)))
     else:
         program.replace(step, step.sources[0])
 
@@ -259,7 +206,7 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
     if isinstance(total, WeightedAddition):
         shares = total.shares(total.w.double().cpu())
         made = [
-            _make_depthwise(source, share * _channel_ones(source))
+            make_depthwise(source, share * channel_ones(source))
             for source, share in zip(step.sources, shares, strict=True)
         ]
         first, *others = made
@@ -274,7 +221,7 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
             relative=(True,),
         )
         made.append(first)
-    _replace_step(program, step, first, *made[:-1])
+    replace_step(program, step, first, *made[:-1])
 
 
 def _translate_product(program: Program, step: ProgramStep) -> None:
@@ -302,15 +249,15 @@ def _translate_vector(program: Program, step: ProgramStep) -> None:
         raise _unsupported_error(step, f"a vector per image, broadcast over a map {x_size}")
     made = []
     if kind == "select":
-        z = _make_depthwise(z, _channel_ones(z), activation="logistic")
+        z = make_depthwise(z, channel_ones(z), activation="logistic")
         made = [z]
     if kind == "alternate":
-        _replace_step(program, step, make_route(z, x))
+        replace_step(program, step, make_route(z, x))
         return
     name = "shortcut" if kind == "shift" else "sam" if z_size[1:] == x_size[1:] else "scale_channels"
     pair = [z, x] if name == "scale_channels" else [x, z]
     new = ProgramStep(name, nn.Identity(), {"activation": "linear"}, pair, "from", channels=x.channels)
-    _replace_step(program, step, new, *made)
+    replace_step(program, step, new, *made)
 
 
 def _translate_batch_norm(program: Program, step: ProgramStep) -> None:
@@ -344,7 +291,7 @@ def _apply_activation(program: Program, reader: ProgramStep, activation: str) ->
         source.module = activated
         source.keys["activation"] = activation
     else:
-        between = _make_depthwise(source, _channel_ones(source), activation=activation)
+        between = make_depthwise(source, channel_ones(source), activation=activation)
         reader.sources = [program.insert(between, before=reader)]
 
 
@@ -352,7 +299,7 @@ def _apply_activation(program: Program, reader: ProgramStep, activation: str) ->
 TRANSLATORS: dict[str, StepTranslator] = {
     "activation": _translate_activation,
     "batchnorm": _translate_batch_norm,
-    "blocks": _translate_reorg,
+    "blocks": translate_reorg,
     "focus": _translate_focus,
     "half": _translate_first_half,
     "head": _translate_head,

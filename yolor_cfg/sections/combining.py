@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, RefList
+from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, RefList, SourceList
 from yolor_cfg.sections.base import Section, check_one_source
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
@@ -18,6 +18,8 @@ def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> No
     """Complain at this key unless all inputs have the height and width of the first."""
     names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
     sizes = [f"{x.height}x{x.width}" for x in inputs]
+    line = section.lines.get(key)
+    end = "; a comma at the end is followed by a 0" if line and line.value.rstrip().endswith(",") else ""
     for name, size in zip(names, sizes, strict=True):
         if size != sizes[0]:
             raise section.error(
@@ -25,7 +27,7 @@ def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> No
                 "inputs differ in size",
                 found=f"{sizes[0]} and {size}",
                 allowed="equal sizes",
-                hint=f"{names[0]} is {sizes[0]}, {name} is {size}",
+                hint=f"{names[0]} is {sizes[0]}, {name} is {size}{end}",
             )
 
 
@@ -41,7 +43,7 @@ class ConcatenationSection(Section):
 
     detached_count: ClassVar[int] = 0  # how many of the last sources get no gradient
 
-    layers = RefList((), wanted=True, help="the sections whose channels are put one after another")
+    layers = SourceList((), wanted=True, help="the sections whose channels are put one after another")
 
     def check(self) -> None:
         self.require_keys("layers")
@@ -171,7 +173,7 @@ class ShortcutSection(Section, names="shortcut"):
 
     darknet_form = "sum"
 
-    from_ = RefList((), wanted=True, help="the sections to add to the one before")
+    from_ = SourceList((), wanted=True, help="the sections to add to the one before")
     activation = ActivationKey("linear")
     weights_type = Choice(
         "none",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
+from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
 from yolor_cfg.sections.base import Section, load_tree
 from yolor_cfg.shape import Shape
 
@@ -65,7 +65,7 @@ class AnchorHeadSection(Section):
 
     classes = Int(20, least=1, wanted=True, help="how many classes there are")
     num = Int(1, least=1, most=MAX_ANCHORS, help="how many anchors the whole network has")
-    mask = IntList(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
+    mask = MaskList(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
     anchors = FloatList(
         lambda section: (DEFAULT_ANCHOR,) * 2 * section.num,
         help="width, height of every anchor of the network, in input pixels",
@@ -229,6 +229,7 @@ class JdeSection(AnchorHeadSection, names="jde"):
     dialects = YOLOR_ONLY
     darknet_form = "head"
     examples = ("[jde]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",)
+    loss_kind = "yolor"  # in either dialect: C Darknet has no such head, hence no loss for it
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules

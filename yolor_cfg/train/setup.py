@@ -158,7 +158,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
         holdout,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
-        has_mean_loss=graph.heads[-1].section.loss_kind != "yolor",
+        has_mean_loss=all(getattr(head.section, "loss_kind", "") != "yolor" for head in graph.heads[-1:]),
         ema=ema,
         phases=plan.phases,
         rules=plan.rules,

@@ -31,7 +31,12 @@ from yolor_cfg.weights.fitting import (
 from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hint
 from yolor_cfg.weights.official import UNUSED_TENSORS, is_paper_branch, map_paper_tensors
 from yolor_cfg.weights.pickle_machine import Opaque
-from yolor_cfg.weights.safetensors_file import read_metadata, read_safetensors, write_safetensors
+from yolor_cfg.weights.safetensors_file import (
+    RECORD_KEY,
+    read_metadata,
+    read_safetensors,
+    write_safetensors,
+)
 from yolor_cfg.weights.torch_file import module_state_dict, read_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
@@ -93,8 +98,7 @@ def save_checkpoint(
         **({"implicit": dict(implicit)} if implicit else {}),
     }
     if Path(path).suffix == ".safetensors":
-        texts = {"format": FORMAT, "yolor": json.dumps(beside)}
-        write_safetensors(path, tensors, texts=texts, force=force)
+        write_safetensors(path, tensors, record={"format": FORMAT, **beside}, force=force)
         return
     content = {"format": FORMAT, **beside, "model": {name: t.contiguous() for name, t in tensors.items()}}
     replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=force)
@@ -108,7 +112,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     try:
         if find_file_kind(read_prefix(path).first_bytes) == "a safetensors file":
-            texts = read_metadata(path).get("yolor", "{}")
+            texts = read_metadata(path).get(RECORD_KEY, "{}")
             return _build_checkpoint(read_safetensors(path), beside=_parse_json_object(texts))
         content = read_pt(path)
         return _build_checkpoint(

@@ -147,7 +147,7 @@ def class_tensors(graph: Graph) -> dict[str, ClassTensor]:
     """The tensors, by state-dict name, whose size depends on the class count of the heads: those of the
     convolution before each head, and the implicit vectors combined with its output."""
     found: dict[str, ClassTensor] = {}
-    for head in graph.heads:
+    for head in (node for node in graph.heads if node.inputs):  # an implicit section reads nothing
         per_class = _channels_per_class(head)
         if per_class:
             tensor = ClassTensor(head.inputs[0].channels, per_class, _class_count(head.section))

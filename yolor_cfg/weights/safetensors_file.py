@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from yolor_cfg.errors import MissingExtra, WeightsError
 from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, replace_file
+
+RECORD_KEY = "yolor"
+"""The one key of the metadata of our files; its text is JSON."""
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
@@ -26,14 +30,18 @@ def write_safetensors(
     path: str | Path,
     tensors: Mapping[str, Tensor],
     *,
-    texts: Mapping[str, str] | None = None,
+    record: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
-    """Write the tensors, and `texts` as metadata, to one file; each view is written in full."""
+    """Write the tensors, and `record` as JSON, to one file that is the same whenever it is written; each
+    view is written in full."""
     torch_side = _import_safetensors().torch
-    # The format has no shared memory, and the library rejects tensors that share it.
+    # The format has no shared memory, and the library writes what lies behind a view, not the view.
     apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    data = torch_side.save(apart, metadata=dict(texts or {}))
+    assert all(tensor.is_contiguous() for tensor in apart.values())
+    # One key alone: the library writes several in a random order.
+    metadata = {} if record is None else {RECORD_KEY: json.dumps(record)}
+    data = torch_side.save(apart, metadata=metadata)
     replace_file(path, lambda file: file.write(data), fault=WeightsError, force=force)
 
 
