@@ -46,7 +46,7 @@ VALUE_NAMES = {
 
 @dataclass(frozen=True)
 class ValueReader:
-    """A section that reads a value; `text` says what it does and where, `levels` names the heads it leads to."""
+    """A section that reads a value; `text` says what it does and where, `levels` names the heads reached."""
 
     index: int
     line: int
@@ -132,7 +132,7 @@ def collect_knowledge(network: Network) -> ImplicitKnowledge:
     nodes = [node for node in network.graph.nodes if isinstance(modules[node.index], ImplicitModel)]
     if not nodes:
         raise CfgError(
-            "this network has no implicit sections",
+            "there is no implicit section in this network",
             path=network.graph.path,
             hint="folding removes them: use the cfg and weights from before folding",
         )

@@ -36,7 +36,7 @@ def _plse(F: Any, x: Tensor) -> Tensor:
 
 
 def _stair(F: Any, x: Tensor) -> Tensor:
-    """floor(x / 2), plus the fraction of x where floor(x) is odd: a staircase with ramps between its steps."""
+    """floor(x / 2), plus the fraction of x where floor(x) is odd: a staircase with sloping steps."""
     floor = x.floor()
     half = (x / 2).floor()
     return half.where(floor.remainder(2) == 0, x - floor + half)

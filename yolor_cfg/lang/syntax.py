@@ -28,7 +28,7 @@ CR_LINE_PATTERN = re.compile(r"[^\r]*\r|[^\r]+")
 
 
 class Line(NamedTuple):
-    """A line of the file: `text` verbatim with its ending; `key` and `value` without whitespace around them."""
+    """A line of the file: `text` verbatim with its ending; `key` and `value` without outer whitespace."""
 
     number: int
     text: str

@@ -1,4 +1,4 @@
-"""The interface of all sections. A new section is one class; what it does not define has a sensible default."""
+"""The interface of all sections. A new section is one class; everything has a sensible default."""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ BOX_SLICES: dict[str, tuple[int, int | None]] = {
 
 
 def example_cfgs(name: str) -> tuple[str, ...]:
-    """Examples of a section with a vector: for all channels, for the box sizes, and for each anchor."""
+    """Examples of a section with a vector: for all channels, for box sizes, for each anchor."""
     vector = MATRIX_CFG if name.endswith("2d") else VECTOR_CFG
     return f"[maxpool]\nsize=3\n{vector}[{name}]\nfrom=1", SIZES_CFG.format(name), FACTORS_CFG.format(name)
 
 
 class _VectorSection(Section):
-    """The previous section is the feature map x, the one in `from` is z; each subclass names the operation."""
+    """The previous section is the feature map x, the one in `from` is z; a subclass names the operation."""
 
     dialects = YOLOR_ONLY
     darknet_form = "vector"

@@ -297,7 +297,7 @@ class SamSection(_ProductSection, names="sam"):
 
 
 class ScaleChannelsSection(_ProductSection, names="scale_channels"):
-    """Multiply the feature map in `from` by the previous section: one value per channel, or per pixel (scale_wh)."""
+    """Multiply the feature map in `from` by the previous section: one value per channel or pixel."""
 
     examples = (
         "[maxpool]\nsize=3\n[avgpool]\n[scale_channels]\nfrom=-2\nactivation=leaky",

@@ -264,7 +264,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
 
 class FocusSection(ConvolutionalSection, names="focus"):
-    """Turn each 2x2 block of pixels into one cell with four times the channels, then do as [convolutional]."""
+    """Turn 2x2 blocks of pixels into cells with four times the channels, then do as [convolutional]."""
 
     dialects = YOLOR_ONLY
     dialects = YOLOR_ONLY

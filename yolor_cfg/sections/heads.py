@@ -161,7 +161,7 @@ class AnchorHeadSection(Section):
 
 
 class YoloSection(AnchorHeadSection, names="yolo"):
-    """Boxes of YOLOv3 and later: centers relative to cells, sizes relative to anchors, a probability per class."""
+    """Boxes of YOLOv3 and later: centers in cells, sizes relative to anchors, one probability per class."""
 
     darknet_form = "head"
 

@@ -171,7 +171,7 @@ class _ImplicitSection(Section):
 
 
 class _Implicit2dSection(_ImplicitSection):
-    """`atoms` rows of `filters` values; atoms are the channels, so that a 1x1 convolution mixes them. Each row
+    """`atoms` rows of `filters` values; atoms are channels, so that a 1x1 convolution mixes them. Each row
     has its own prior or coefficients; matrices and basis vectors are shared."""
 
     required_keys = ("atoms", "filters")

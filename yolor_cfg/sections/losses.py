@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SoftmaxSection(Section, names="softmax soft"):
-    """Class probabilities: softmax over all values, over equal groups, or over the siblings in a class tree."""
+    """Class probabilities: softmax over all values, over equal groups, or over siblings in a class tree."""
 
     thop_reason = "6 for each probability, minus 2 for each group"
     dialects = DARKNET_ONLY

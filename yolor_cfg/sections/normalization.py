@@ -41,7 +41,7 @@ class YolorBatchNormSection(_BatchNormSection, names="BatchNorm2d"):
 
 
 class LocalResponseNormSection(Section, names="normalization lrn"):
-    """Divide each value by a power of the sum of squares over neighboring channels, summed as in C Darknet."""
+    """Divide each value by a power of the sum of squares over nearby channels, summed as in C Darknet."""
 
     dialects = DARKNET_ONLY
     examples = ("[lrn]\nalpha=0.002\nsize=5", "[normalization]\nalpha=0.01\nbeta=0.5\nkappa=2\nsize=4")

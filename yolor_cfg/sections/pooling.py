@@ -147,7 +147,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
 
 
 class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
-    """The mean of each window, without padding (darknet) or with zero padding (yolor)."""
+    """The mean of each window, leaving out the padding (darknet) or counting its zeros (yolor)."""
 
     thop_reason = "2 for each mean of a window"
     examples = (

@@ -77,7 +77,7 @@ class ConnectedCellSection(Section):
 
 
 class RnnSection(ConnectedCellSection, names="rnn"):
-    """A simple recurrent cell: each call updates a hidden vector from the input and itself, then computes the output."""
+    """Each call updates a hidden vector from the input and itself, then computes the output from it."""
 
     examples = (
         "[rnn]\noutput=5\nhidden=7\nactivation=leaky\nbatch_normalize=1",
@@ -86,9 +86,7 @@ class RnnSection(ConnectedCellSection, names="rnn"):
 
     hidden = Int(1, least=1, wanted=True, help="length of the hidden vector")
     activation = ActivationKey("logistic")
-    logistic = Int(
-        0, help="activation function of the sub-layer from the hidden vector to itself: 1 logistic, 2 loggy"
-    )
+    logistic = Int(0, help="activation function of the hidden vector's own sub-layer: 1 logistic, 2 loggy")
     shortcut = Flag(False, help="add the previous hidden vector to the new one")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:

@@ -66,7 +66,7 @@ class KernelGroup(NamedTuple):
 
 
 def split_kernels(sizes: Sequence[int], filters: int) -> list[KernelGroup]:
-    """The kernels of each size; several sizes share the filters so that all have about equally many weights."""
+    """The kernels of each size; several sizes share the filters so that all have about as many weights."""
     if len(sizes) == 1:
         return [KernelGroup("Conv2d", sizes[0], filters)]
     parts = enumerate(zip(sizes, filters_per_size(sizes, filters), strict=True))

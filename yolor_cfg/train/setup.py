@@ -187,7 +187,7 @@ def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
 
 
 def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters:
-    """The preset of a given name, the values of a file, or the preset for the input size if neither is given."""
+    """The preset of that name, the values of a file, or by default the preset for the input size."""
     if options.hyp and options.hyp in HYP_PRESETS:
         return HYP_PRESETS[options.hyp]
     if options.hyp:
@@ -261,7 +261,7 @@ def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> 
 
 
 def _plan_darknet(basis: JobInputs) -> RecipePlan:
-    """C Darknet's recipe: augmentation, policy and batch from [net]; `subdivisions` follow from --batch-size."""
+    """C Darknet's recipe: augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
     options, net = basis.options, basis.graph.net
     parts = max(1, round((options.update_batch or net.batch) / basis.batch_size))
     per_epoch = math.ceil(basis.image_count / basis.batch_size)
