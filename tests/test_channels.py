@@ -72,7 +72,11 @@ def test_alternate_channels_may_add_another_number_of_channels():
 def test_both_channel_counts_are_named_when_they_differ(kind, source, form):
     with pytest.raises(CfgError, match="channel counts differ") as told:
         graph_of(MAP + source + f"[route]\nlayers=0\n[{kind}{form}]\nfrom=1", dialect="yolor")
-    assert (told.value.key, told.value.found, told.value.allowed) == ("from", "5 in z, 6 in the map", "6")
+    assert (told.value.key, told.value.found, told.value.allowed) == (
+        "from",
+        "5 in z, 6 in the feature map",
+        "6",
+    )
 
 
 def test_a_z_of_another_size_than_the_map_is_refused():
@@ -246,8 +250,8 @@ def test_one_number_an_anchor_may_be_for_its_sizes_alone():
     ("keys", "filters", "key", "message"),
     [
         ("only=wh\nanchors=2", 5, "from", "channel counts differ"),
-        ("only=wh\nanchors=5", 6, "only", "the map holds no boxes of that many anchors"),
-        ("only=wh\nanchors=4", 8, "only", "the map holds no boxes of that many anchors"),
+        ("only=wh\nanchors=5", 6, "only", "the channels do not match this number of anchors"),
+        ("only=wh\nanchors=4", 8, "only", "the channels do not match this number of anchors"),
         ("group=anchors", 4, "from", "channel counts differ"),
         ("group=anchors\nanchors=17", 17, "anchors", "more anchors than channels"),
         ("only=sizes", 4, "only", "unknown value"),
@@ -288,6 +292,6 @@ def test_an_image_may_bring_vectors_of_its_own():
 
 
 def test_a_projection_needs_as_many_numbers_as_its_vectors_have():
-    with pytest.raises(CfgError, match="z does not hold that many vectors") as told:
+    with pytest.raises(CfgError, match="the wrong number of values in z") as told:
         graph_of(MAP + VECTOR.format(12) + PROJECTED, dialect="yolor")
-    assert (told.value.key, told.value.found, told.value.allowed) == ("from", "12 numbers in z", "18")
+    assert (told.value.key, told.value.found, told.value.allowed) == ("from", "12 values in z", "18")

@@ -376,7 +376,7 @@ def refusal(here: Path, *args: object, code: int) -> str:
     [
         ("no.cfg", "no.cfg: the cfg cannot be read: no such file or directory"),
         ("pictures", "pictures: the cfg cannot be read: is a directory"),
-        ("empty.cfg", "empty.cfg:1: there is no section in this file"),
+        ("empty.cfg", "empty.cfg:1: this file has no sections"),
         ("pictures/0.png", "pictures/0.png: this is not a text file"),
         ("tiny.weights", "tiny.weights: this is not a text file"),
     ],
@@ -464,7 +464,7 @@ def test_a_size_whose_maps_do_not_meet_is_told_with_sizes_that_fit(here: Path) -
     before, mark, head = text().rpartition("[convolutional]")
     files = write(here, f"{before}[upsample]\n[route]\nlayers=-1,2\n{mark}{head}")
     message = refusal(here, *files, "pictures", "--img-size", "500", code=2)
-    assert "the size does not divide" in message
+    assert "the image size does not fit" in message
     assert "allowed: 496, 512\n" in message and "a multiple of 16" in message
     assert yolor("detect", *files, "pictures", "--img-size", "496", "--max-det", 3).exit_code == 0
 

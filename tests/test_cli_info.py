@@ -134,7 +134,7 @@ def test_thop_itself_is_run_and_its_sum_is_explained_section_by_section(cfg: Pat
     assert [term["layers"] for term in told["terms"]] == [[0, 1], [0, 1], [2]]
     lines = yolor("info", cfg, "--counting", "thop").stdout.splitlines()
     assert any(line.startswith("counted by    thop 0.1.1") for line in lines)
-    assert f"+{2 * 4 * 4 * 8}  2 for each number that is upsampled: [upsample #2]" in lines[-1]
+    assert f"+{2 * 4 * 4 * 8}  2 for each upsampled value: [upsample #2]" in lines[-1]
 
 
 def test_without_thop_its_figures_are_those_of_our_rules_and_a_note_says_so(

@@ -93,7 +93,7 @@ def test_no_gradient_flows_into_the_later_sources_of(kind, learning):
         ("[shortcut]\nactivation=linear", "from: missing key"),
         ("[sam]\nfrom=-2,0", "from: takes one section"),
         ("[sam]\nfrom=0", "from: channel counts differ"),
-        ("[scale_channels]\nfrom=0", "from: the section before does not fit as a scale"),
+        ("[scale_channels]\nfrom=0", "from: the previous section does not have the shape of a scale"),
     ],
 )
 def test_keys_that_do_not_fit_are_named(text, message):

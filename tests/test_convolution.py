@@ -271,7 +271,7 @@ def test_kernels_of_several_sizes_stand_side_by_side_in_the_output() -> None:
         ("filters=20\nsize=3,4", "size", ""),
         ("filters=20\nsize=3,5\ngroups=2", "groups", ""),
         ("filters=20\nsize=0", "size", ""),
-        ("size=3", "filters", "channels of the output"),
+        ("size=3", "filters", "number of filters"),
     ],
 )
 def test_what_a_list_of_sizes_cannot_do_is_an_error_at_its_key(keys: str, key: str, hint: str) -> None:
@@ -382,7 +382,7 @@ def test_a_local_section_has_kernels_and_biases_for_each_place(size: int, stride
 
 
 def test_a_padding_for_which_darknet_announces_another_size_than_it_fills_is_an_error() -> None:
-    with pytest.raises(CfgError, match="does not go with size") as fault:
+    with pytest.raises(CfgError, match="does not match size") as fault:
         graph_of("[local]\nsize=5\npad=1")
     assert fault.value.allowed == "0, 2"
 

@@ -78,7 +78,7 @@ def test_evidence_for_both_is_an_error_with_both_lines_and_the_way_out() -> None
     with pytest.raises(CfgError) as caught:
         read(NET + ONLY_YOLOR + CONV + ONLY_DARKNET)
     fault = caught.value
-    assert fault.found == "[connected] (line 10: only darknet) and [implicit_add] (line 5: only yolor)"
+    assert fault.found == "[connected] (line 10: darknet only) and [implicit_add] (line 5: yolor only)"
     assert "--dialect" in fault.hint and fault.line == 10
 
 

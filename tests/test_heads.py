@@ -132,7 +132,7 @@ def test_filters_that_do_not_fit_are_told_in_numbers():
     with pytest.raises(CfgError) as caught:
         graph_of(text, channels=3)
     assert str(caught.value) == (
-        "t.cfg:9: [yolo #1] classes: the section before has the wrong number of channels\n"
+        "t.cfg:9: [yolo #1] classes: the previous section has the wrong number of channels\n"
         "  found:   filters=8\n  allowed: filters=255\n  hint:    filters = len(mask) * (classes + 5)"
     )
 
@@ -168,11 +168,11 @@ def test_masks_beyond_the_anchors_count_as_a_half_in_darknet():
     graph = graph_of("[yolo]\nmask=0,2\nclasses=1\nnum=3\nanchors=10,14, 20,28", channels=12)
     assert graph.nodes[0].section.masked_anchors == ((10, 14), (0.5, 0.5))
     (warning,) = graph.warnings
-    assert (warning.key, warning.message, warning.found) == ("mask", "points beyond the anchors", "2")
+    assert (warning.key, warning.message, warning.found) == ("mask", "index beyond the last anchor", "2")
 
 
 def test_masks_beyond_the_anchors_are_an_error_in_yolor():
-    with pytest.raises(CfgError, match="mask: points beyond the anchors"):
+    with pytest.raises(CfgError, match="mask: index beyond the last anchor"):
         graph_of("[yolo]\nmask=0,2\nclasses=1\nnum=3\nanchors=10,14, 20,28", channels=12, dialect="yolor")
 
 

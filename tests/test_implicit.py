@@ -237,7 +237,7 @@ def test_a_key_out_of_range_is_told(keys, key, message, allowed):
 
 
 def test_a_chain_from_a_map_is_refused():
-    with pytest.raises(CfgError, match="that section gives a map") as told:
+    with pytest.raises(CfgError, match="the output of that section is a feature map") as told:
         graph_of("[maxpool]\nsize=3\n[implicit_add]\nfilters=4\nchain=0", dialect="yolor")
     assert (told.value.key, told.value.found) == ("chain", "6x8")
 

@@ -116,7 +116,7 @@ def test_lists_split_at_commas_and_blanks_mean_nothing() -> None:
         ("61,45    61,45", (61, 4561, 45), "a comma is missing"),
         ("1,,2", (1, 0, 2), "an empty place between commas"),
         (",1", (0, 1), "an empty place between commas"),
-        ("1,2,", (1, 2), "a comma at the end"),
+        ("1,2,", (1, 2), "a trailing comma"),
         ("1,2 # two", (1, 2), "an inline comment"),
         ("1.5,2", (1, 2), "read as 1"),
     ],

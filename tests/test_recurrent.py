@@ -249,11 +249,11 @@ def test_a_state_of_another_image_size_is_in_proportion():
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("[crnn]\npad=1\nstride=2", "stride", "the state would not keep its size"),
-        ("[conv_lstm]\nsize=4\npad=1", "size", "the state would not keep its size"),
-        ("[conv_lstm]\nsize=3", "size", "the state would not keep its size"),
+        ("[crnn]\npad=1\nstride=2", "stride", "the state would change its size"),
+        ("[conv_lstm]\nsize=4\npad=1", "size", "the state would change its size"),
+        ("[conv_lstm]\nsize=3", "size", "the state would change its size"),
         ("[crnn]\npad=1\ngroups=2\nhidden=3", "groups", "does not divide the channels"),
-        ("[crnn]\npad=1\nxnor=1", "xnor", "binary convolutions inside a recurrent section are missing"),
+        ("[crnn]\npad=1\nxnor=1", "xnor", "binary convolutions are not supported in a recurrent section"),
         (
             "[conv_lstm]\npad=1\nbottleneck=1\noutput=3",
             "bottleneck",

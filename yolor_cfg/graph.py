@@ -1,4 +1,4 @@
-"""Raw sections to a Graph: dialect told, keys read, wired, sized, last uses known. No torch here."""
+"""From raw sections to a Graph: dialect, keys, connections, sizes and last uses. No torch here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.shape import Shape
 
-IMAGE_INDEX = -1  # the index under which the image is known
-COMMON_STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # by which a size that does not fit is rounded
+IMAGE_INDEX = -1  # the index that stands for the image
+COMMON_STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # multiples to try for a size that does not fit
 
 
 @dataclass(frozen=True)
 class Node:
-    """A section in its place: what it reads, how big its output is, which values are used here for the last
-    time."""
+    """A section in its graph: what it reads, the shape of its output, which values are last used here."""
 
     index: int
     section: Section
@@ -46,9 +45,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A cfg resolved: one ordered list of nodes. `outputs` are the nodes whose values a network returns: its
-    heads, or its last prediction where it has none. `warnings` are odd things that have a meaning, `notes`
-    are for people."""
+    """A resolved cfg: one ordered list of nodes. `outputs` are the nodes whose values a network returns: its
+    heads, or its last prediction if it has none. `warnings` report what is unusual but valid; `notes` are
+    remarks for the user."""
 
     document: Document
     dialect: Dialect
@@ -61,7 +60,7 @@ class Graph:
 
     @property
     def path(self) -> str:
-        """Where the cfg was read from."""
+        """The file the cfg was read from."""
         return self.document.path
 
     @property
@@ -70,24 +69,24 @@ class Graph:
         return tuple(self.nodes[i] for i in self.outputs)
 
     def stride(self, index: int) -> tuple[float, float]:
-        """Input pixels per cell of that node, down and across; read from sizes."""
+        """Input pixels per cell of that node, down and across, computed from the sizes."""
         shape = self.nodes[index].shape
         return self.image.height / shape.height, self.image.width / shape.width
 
     @property
     def classes(self) -> int:
-        """How many classes the heads know; 0 where none has classes."""
+        """The number of classes of the heads; 0 if none has classes."""
         return max((getattr(node.section, "classes", 0) for node in self.heads), default=0)
 
     @property
     def largest_stride(self) -> int:
-        """The largest whole down-sampling of any map: what an image's sides should be multiples of."""
+        """The largest stride of any feature map: the sides of an image should be multiples of it."""
         return _largest_stride(self.nodes, self.image)
 
 
 class ReadOptions(NamedTuple):
-    """How a cfg is to be read: the dialect stated (if any) and assumed otherwise, another size, strictness,
-    and the batch norm epsilon where the cfg names none (a checkpoint knows its own)."""
+    """How to read a cfg: the dialect stated, if any, and the one to assume otherwise, another input size,
+    strictness, and the batch norm epsilon if the cfg gives none (a checkpoint stores its own)."""
 
     dialect: str | None = None
     size: int | tuple[int, int] | None = None
@@ -100,7 +99,7 @@ DEFAULT_OPTIONS = ReadOptions()
 
 
 def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
-    """The graph of a cfg file; raises CfgError with file and line for everything that is wrong with it."""
+    """The graph of a cfg file; raises CfgError with file and line for everything wrong with it."""
     return build_graph(read_document(path), reading)
 
 
@@ -109,7 +108,7 @@ load = load_graph
 
 
 def read_document(path: str | Path) -> Document:
-    """The parsed cfg file; raises CfgError when there is none."""
+    """The parsed cfg file; raises CfgError if it cannot be read."""
     try:
         return parse_bytes(Path(path).read_bytes(), str(path))
     except OSError as fault:
@@ -117,7 +116,7 @@ def read_document(path: str | Path) -> Document:
 
 
 def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
-    """The graph of a parsed cfg. All key faults are told together; of wiring and sizes the first."""
+    """The graph of a parsed cfg. All errors in keys are reported; in connections and sizes, the first."""
     stated = reading.dialect or _stated_dialect(document)
     told = choose_dialect(
         stated, find_dialect_evidence(document), default_dialect=reading.default_dialect, path=document.path
@@ -152,7 +151,7 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
 
 
 def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
-    """An activation that Darknet has by another name is weak evidence: files of Darknet have it too."""
+    """An activation that Darknet has under another name is weak evidence: Darknet's files use it too."""
     for entry in raw.entries:
         word = strip_comment(entry.value)
         activation = ACTIVATIONS.get(word) if entry.key == "activation" else None
@@ -165,7 +164,7 @@ def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[Dialect
 
 
 def _stated_dialect(document: Document) -> str | None:
-    """The name in `[net] dialect=`, if it is there."""
+    """The name in `[net] dialect=`, if given."""
     for entry in document.net.entries:
         word = strip_comment(entry.value)
         if entry.key == "dialect" and word:
@@ -176,13 +175,13 @@ def _stated_dialect(document: Document) -> str | None:
 def _parse_sections(
     document: Document, dialect: Dialect, reading: ReadOptions
 ) -> tuple[NetSection, list[Section]]:
-    """Every section with its keys read; raises CfgFaults with all that is wrong with them."""
+    """Every section with its keys read; raises CfgFaults with all errors in them."""
     net = NetSection(document.net, SectionPlace(IMAGE_INDEX, dialect, document.path)).resize(reading.size)
     if not document.has_net:
         tell_it = net.warn if dialect.is_forgiving else net.fault
         tell_it(
             "",
-            "the file starts without [net]",
+            "the file does not start with [net]",
             found=f"[{quote_text(document.sections[0].name)}]",
             hint="put [net] with width, height and channels at the top",
         )
@@ -199,7 +198,7 @@ def _parse_sections(
     if reading.strict:
         faults += _collect_warnings(net, *sections)
     if not document.layers:
-        faults.append(net.error("", "there is no layer in this file", hint="only [net] stands in it"))
+        faults.append(net.error("", "this file has no layers", hint="it contains only [net]"))
     if faults:
         raise CfgFaults(faults, document.path) if len(faults) > 1 else faults[0]
     return net, sections
@@ -217,9 +216,9 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
             line=raw.line,
             section=raw.name,
             number=index,
-            hint="one file describes one network: [net] stands once, at the top",
+            hint="a file describes one network: [net] appears once, at the top",
         )
-    hint = suggest_word(raw.name, sorted(SECTIONS)) or "it may be a private section of a fork"
+    hint = suggest_word(raw.name, sorted(SECTIONS)) or "it may be specific to a fork of Darknet"
     return CfgError(
         "unknown section",
         path=path,
@@ -252,22 +251,22 @@ def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Sha
     if min(shape) < 1:
         raise section.error(
             "",
-            "nothing is left of the image here",
+            "the output is empty here",
             found=_format_output(shape, inputs),
-            hint="a larger width and height in [net], or fewer strides",
+            hint="use a larger width and height in [net], or smaller strides",
         )
     largest = max([shape.size, *(tensor.size for tensor in section.tensors(*inputs))])
-    if largest > INT32_MAX:  # C Darknet counts with 32 bits; nor would such a tensor fit anywhere
-        found = f"{largest} numbers: {_format_output(shape, inputs)}"
-        raise section.error("", "too large", found=found, allowed=f"{INT32_MAX} numbers in one tensor")
+    if largest > INT32_MAX:  # C Darknet counts in 32 bits; such a tensor would not fit in memory anyway
+        found = f"{largest} values: {_format_output(shape, inputs)}"
+        raise section.error("", "too large", found=found, allowed=f"{INT32_MAX} values per tensor")
 
 
 def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
-    return f"output {shape}" + (f" of input {inputs[0]}" if inputs else "")
+    return f"output {shape}" + (f" from input {inputs[0]}" if inputs else "")
 
 
 def _size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -> CfgError | None:
-    """The fault in terms of the image's size, where that can be mended: when a size nearby fits."""
+    """The error in terms of the image size, if a nearby size fits."""
     image = net.image
     tries = COMMON_STRIDES if image.area > 1 else ()
     stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
@@ -285,10 +284,12 @@ def _size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -
     ]
     return net.error(
         odd[0],
-        "the size does not divide" if any(n < max(image[1:]) for n in fitting) else "the image is too small",
+        "the image size does not fit"
+        if any(n < max(image[1:]) for n in fitting)
+        else "the image is too small",
         found=", ".join(f"{name}={getattr(image, name)}" for name in odd),
         allowed=[str(size) for size in fitting],
-        hint=f"{multiple}; else line {fault.line}: {fault.message}",
+        hint=f"use {multiple}; otherwise, on line {fault.line}: {fault.message}",
     )
 
 
@@ -312,7 +313,7 @@ def _largest_stride(nodes: Iterable[Node], image: Shape) -> int:
 
 
 def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    last_use = {node.index: node.index for node in nodes}  # what nobody reads is freed where it was made
+    last_use = {node.index: node.index for node in nodes}  # an unread value is freed where it is made
     last_use |= {source: node.index for node in nodes for source in node.sources}
     freed: dict[int, list[int]] = {}
     for source, user in last_use.items():
@@ -328,15 +329,15 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
 
 
 def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
-    """What people should know of a file in the darknet dialect: what differs from the other dialect, where
-    this one was only assumed; a word of the other dialect that is understood."""
+    """Notes on a file in the darknet dialect: which sections differ in the other dialect, if this one was
+    only assumed, and which activations of the other dialect it uses."""
     if told.dialect.is_yolor:
         return ()
     notes = []
     differs = sorted({f"[{section.raw.name}]" for section in sections if section.has_dialect_variants()})
     if told.is_assumed and differs:
         names = ", ".join(differs)
-        notes.append(f"read as darknet dialect; {names} differ in YOLOR's: --dialect yolor for that")
+        notes.append(f"read in the darknet dialect; {names} differ in the yolor dialect (--dialect yolor)")
     words = {word for section in sections for word in section.activations}
     for word in sorted(words):
         name = ACTIVATIONS[word].darknet_name

@@ -1,17 +1,17 @@
-"""What implicit knowledge has learned: each value by itself, where it is read, what it does to the anchors.
+"""What implicit knowledge has learned: each value itself, where it is read, its effect on the anchors.
 
-What the factors of widths and heights say of the anchors (section 3.3 of the paper). A head of the yolor
-dialect makes a width a (2 s(t))^2 of the anchor's width a and a number t, s being the logistic. With u for
-what the convolution says:
+How the values for widths and heights change the anchors (section 3.3 of the paper): from an anchor width a
+and a value t, a head of the yolor dialect computes the width w = a (2 s(t))^2, where s is the logistic. Let u
+be the output of the convolution.
 
-- multiplied, t = z u: at u = 0 the width is a, whatever z is, and d ln w / du = z there (2 z (1 - s(z u))
-  elsewhere): z is how fast sizes leave the anchor's.
-- added, t = u + z: at u = 0 the width is a (2 s(z))^2, and d ln w / du = 2 (1 - s(z)): z is another anchor.
-- either way it stays between 0 and 4 a.
+- Multiplied, t = z u: at u = 0 the width is a, whatever z is, and d ln w / du = z (elsewhere
+  2 z (1 - s(z u))): z is the rate at which sizes depart from the anchor.
+- Added, t = u + z: at u = 0 the width is a (2 s(z))^2, and d ln w / du = 2 (1 - s(z)): z is another anchor.
+- In both cases the width stays between 0 and 4 a.
 
-So the size that was learned for an anchor is the one at rest: where the features are 0 and u is the bias of
-the convolution (and what is added to the features gives), a (2 s(z u))^2 or a (2 s(u + z))^2. Heads of other
-rules are asked in the same way, since it is the head itself that computes the size.
+So the size learned for an anchor is the one at rest, where the features are 0 and u is the bias of the
+convolution (plus its output for what is added to the features): a (2 s(z u))^2 or a (2 s(u + z))^2. Heads
+with other rules are handled in the same way, since the head itself computes the size.
 
 Legend: C channels, R rows of a matrix, A anchors of a head, V values of a box, K coefficients.
 """
@@ -35,18 +35,18 @@ from yolor_cfg.rewrite.absorb import to_float64
 from yolor_cfg.shape import WidthHeight
 
 MAP_SIDE = 7
-"""Cells of the map of zeros in which a prediction is made: its middle sees no border up to 7x7 kernels."""
+"""Side of the map of zeros used for a prediction: up to 7x7 kernels, its center does not see the border."""
 UNIT_INPUTS = (-1.0, 0.0, 1.0)
 VALUE_NAMES = {
     5: ("x", "y", "w", "h", "obj"),
     9: ("x", "dx", "y", "dy", "w", "dw", "h", "dh", "obj"),
 }
-"""The names of a box's values before its classes; the deviations are Gaussian_yolo's."""
+"""The names of a box's values before its classes; the deviations are those of Gaussian_yolo."""
 
 
 @dataclass(frozen=True)
 class ValueReader:
-    """A section that reads a value; `text` says what it does where, `levels` names the heads that follow."""
+    """A section that reads a value; `text` says what it does and where, `levels` names the heads reached."""
 
     index: int
     line: int
@@ -57,8 +57,8 @@ class ValueReader:
 
 @dataclass(frozen=True, eq=False)
 class LearnedValue:
-    """An implicit section's value [C] or [R, C], and the number it started around; a factorization's
-    coefficients [R, K] and basis [K, C]. Without `whole` a chain from the image is left out."""
+    """The value [C] or [R, C] of an implicit section, and its initial mean; coefficients [R, K] and basis
+    [K, C] of a factorization. If `whole` is False, a chain from the image is left out."""
 
     index: int
     line: int
@@ -73,7 +73,7 @@ class LearnedValue:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Mean, standard deviation, extremes, L2 norm, and L2 distance from the start."""
+        """Mean, standard deviation, minimum, maximum, L2 norm, and L2 distance from the initial mean."""
         z = self.values
         ends = {"min": float(z.min()), "max": float(z.max())}
         lengths = {"norm": float(np.linalg.norm(z)), "distance": float(np.linalg.norm(z - self.start))}
@@ -81,13 +81,13 @@ class LearnedValue:
 
     @property
     def level(self) -> str:
-        """The levels that it reaches, in one word."""
+        """The levels it reaches, in one word."""
         return "+".join(dict.fromkeys(level for place in self.places for level in place.levels))
 
 
 class AnchorRefinement(NamedTuple):
     """One anchor of a head: its number and size in the cfg, its z for width and height (NaN: none); the size
-    at rest with z and `without` it; the sizes for what z is put to being -1, 0 and 1. In input pixels."""
+    at rest with and `without` z; the sizes when z is applied to -1, 0 and 1. In input pixels."""
 
     number: int
     size: WidthHeight
@@ -99,8 +99,8 @@ class AnchorRefinement(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class HeadRefinement:
-    """What the section `place` does with a value to the prediction of a head: `table` [A, V] holds the
-    numbers as they meet the values of each anchor, NaN where none does."""
+    """How the section `place` applies a value to the prediction of a head: `table` [A, V] has the number
+    applied to each value of each anchor, NaN where there is none."""
 
     index: int
     place: int
@@ -114,7 +114,7 @@ class HeadRefinement:
 
     @property
     def sizes(self) -> tuple[AnchorRefinement, ...]:
-        """The anchors, where z meets their widths and heights."""
+        """The anchors whose width and height z is applied to."""
         return tuple(anchor for anchor in self.anchors if not any(map(math.isnan, anchor.z)))
 
 
@@ -126,7 +126,7 @@ class ImplicitKnowledge(NamedTuple):
 
 
 def collect_knowledge(network: Network) -> ImplicitKnowledge:
-    """The implicit knowledge of a network; raises CfgError where there is none."""
+    """The implicit knowledge of a network; raises CfgError if there is none."""
     constants = _ConstantValues(network)
     modules = network.module_list
     nodes = [node for node in network.graph.nodes if isinstance(modules[node.index], ImplicitModel)]
@@ -134,14 +134,14 @@ def collect_knowledge(network: Network) -> ImplicitKnowledge:
         raise CfgError(
             "there is no implicit section in this network",
             path=network.graph.path,
-            hint="folding leaves none: give the cfg and the weights from before it",
+            hint="folding removes them: use the cfg and weights from before folding",
         )
     layers = tuple(_describe_value(constants, node) for node in nodes)
     found = [_find_refinement(constants, layer, place) for layer in layers for place in layer.places]
     return ImplicitKnowledge(layers, tuple(one for one in found if one is not None))
 
 
-# What does not depend on the image, and what follows from it
+# What does not depend on the image, and its effects
 
 
 class _ConstantValues:
@@ -159,23 +159,23 @@ class _ConstantValues:
         module = self.modules[node.index]
         if node.section.is_head or node.section.is_loss or hasattr(module, "initial_state"):
             return False
-        # C Darknet's implicit section reads the images, but only to know how many there are.
+        # C Darknet's implicit section reads the images, but only for the batch size.
         return isinstance(module, BatchedImplicit) or all(source in self.values for source in node.sources)
 
     @torch.no_grad()
     def run_module(self, index: int, *inputs: Tensor) -> Tensor:
-        """What the module of that section makes of these, in float64."""
+        """The output of the module of that section for these inputs, in float64."""
         out: Tensor = to_float64(self.modules[index])(*(x.double() for x in inputs))
         return out
 
     def has_constant_source(self, index: int) -> bool:
-        """True for a section that reads a constant beside its map."""
+        """True for a section that reads a constant."""
         return index != IMAGE_INDEX and any(
             source in self.values for source in self.graph.nodes[index].sources
         )
 
     def prediction(self, index: int, *, without: int | None = None) -> Tensor:
-        """The map at that section where the features are 0, with the section `without` taken out."""
+        """The output of that section where the features are 0, with the section `without` left out."""
         sources = self.graph.nodes[index].sources
         if index == without:
             return self.prediction(
@@ -192,7 +192,7 @@ class _ConstantValues:
         return self.run_module(index, *map(self.features, sources))
 
     def features(self, index: int) -> Tensor:
-        """Zeros, or what a section that reads constants makes of zeros."""
+        """Zeros, or the output for zeros of a section that reads constants."""
         if not self.has_constant_source(index):
             return self.values[index] if index in self.values else self.zeros(index)
         sources = self.graph.nodes[index].sources
@@ -202,12 +202,12 @@ class _ConstantValues:
         )
 
     def zeros(self, index: int) -> Tensor:
-        """A small map with the channels of that section."""
+        """A small map of zeros with the channels of that section."""
         shape = self.graph.image if index == IMAGE_INDEX else self.graph.nodes[index].shape
         return torch.zeros(1, shape.channels, MAP_SIDE, MAP_SIDE, dtype=torch.float64)
 
     def sizes(self, head: int, x: Tensor) -> list[WidthHeight]:
-        """Width and height in pixels that the head gives each anchor in the middle cell of x [1, C, H, W]."""
+        """Width and height in pixels that the head gives each anchor in the center cell of x [1, C, H, W]."""
         middle = x[:, :, x.shape[2] // 2, x.shape[3] // 2][:, :, None, None]
         module: Any = to_float64(self.modules[head])
         with torch.no_grad():
@@ -244,13 +244,13 @@ def _describe_value(constants: _ConstantValues, node: Node) -> LearnedValue:
 
 
 def _to_matrix(value: Tensor) -> Doubles:
-    """[1, C, H, 1] -> [C] or, of a matrix, [C, H]."""
+    """[1, C, H, 1] -> [C] or, for a matrix, [C, H]."""
     rows: Doubles = value[0].flatten(1).cpu().double().numpy()
     return rows[:, 0] if rows.shape[1] == 1 else rows
 
 
 def _factors(module: nn.Module) -> tuple[Doubles | None, Doubles | None]:
-    """Coefficients and basis as they count: nothing in a nonnegative factorization is below 0."""
+    """Coefficients and basis as used: in a nonnegative factorization, their absolute values."""
     if not isinstance(module, ImplicitFactors):
         return None, None
     factors = [tensor.detach().cpu().double() for tensor in (module.coefficients, module.basis)]
@@ -286,7 +286,7 @@ def _format_node(node: Node) -> str:
 
 
 def _reached_heads(graph: Graph, node: Node) -> list[Node]:
-    """The heads that the node's value comes to, in cfg order."""
+    """The heads that the node's value reaches, in cfg order."""
     reached = {node.index}
     for later in graph.nodes[node.index + 1 :]:
         if reached.intersection(later.sources):
@@ -295,19 +295,19 @@ def _reached_heads(graph: Graph, node: Node) -> list[Node]:
 
 
 def _format_level(graph: Graph, head: Node) -> str:
-    """`P3` for a stride of 2^3; others by their stride."""
+    """`P3` for a stride of 2^3; otherwise the stride itself."""
     stride = graph.stride(head.index)[0]
     level = math.log2(stride) if head.shape.area > 1 or stride > 1 else 0.5
     return f"P{level:.0f}" if level.is_integer() else f"stride {stride:.4g}"
 
 
-# What it does to the anchors
+# Its effect on the anchors
 
 
 def _find_refinement(
     constants: _ConstantValues, layer: LearnedValue, place: ValueReader
 ) -> HeadRefinement | None:
-    """None where the section does not stand between a prediction and a head with anchors."""
+    """None if the section is not between a prediction and a head with anchors."""
     graph = constants.graph
     heads = [node for node in _readers(graph, place.index) if hasattr(node.section, "mask")]
     z = constants.values.get(layer.index)
@@ -338,7 +338,7 @@ def _find_refinement(
 
 
 def _anchor_table(module: nn.Module, z: Tensor, *, anchors: int) -> Doubles:
-    """The numbers of z as they meet the values of each anchor, [A, V], NaN where none does."""
+    """The number of z applied to each value of each anchor, [A, V]; NaN where there is none."""
     z = z.reshape(1, -1, 1, 1)
     placing = getattr(module, "placing", None)
     spread = placing.expand(z, math.nan) if placing is not None else z

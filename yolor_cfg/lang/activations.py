@@ -1,7 +1,8 @@
-"""The activations: what each is called, who knows it, what it computes. A new one is one entry in the table.
+"""The activation functions: their names, dialects and formulas. To add one, add an entry to the table.
 
-The formulas and constants are C Darknet's (activations.c); they hold everywhere, also where the C program's
-CPU path lacks a function and writes zeros. Nothing here loads torch: a formula is handed torch.nn.functional.
+The formulas and constants are those of C Darknet (activations.c). They apply everywhere, even where C
+Darknet's CPU code lacks a function and writes zeros. Nothing here imports torch: a formula receives
+torch.nn.functional as an argument.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-EPS = 1e-4  # what keeps the sums of normalize_channels from being 0
+EPS = 1e-4  # keeps the sums in normalize_channels from being 0
 
 Formula = Callable[[Any, "Tensor"], "Tensor"]
-"""From torch.nn.functional and x [N, C, ...] to a tensor of the same shape."""
+"""Takes torch.nn.functional and x [N, C, ...]; returns a tensor of the same shape."""
 
 
 class Activation(NamedTuple):
-    """`formula` leaves x alone; `in_place` computes the same and overwrites x, which saves the largest map of
-    a network once more. `darknet_name` is what Darknet calls an activation that it knows by another name."""
+    """`formula` leaves x unchanged; `in_place` computes the same but overwrites x, which saves a copy of the
+    largest feature map. `darknet_name` is Darknet's name for an activation, where it differs."""
 
     formula: Formula
     in_place: Formula | None = None
@@ -35,7 +36,7 @@ def _plse(F: Any, x: Tensor) -> Tensor:
 
 
 def _stair(F: Any, x: Tensor) -> Tensor:
-    """floor(x / 2), plus the fraction of x where floor(x) is odd: a stair with slopes between its steps."""
+    """floor(x / 2), plus the fraction of x where floor(x) is odd: a staircase with sloping steps."""
     floor = x.floor()
     half = (x / 2).floor()
     return half.where(floor.remainder(2) == 0, x - floor + half)
@@ -47,7 +48,7 @@ def _lhtan(F: Any, x: Tensor) -> Tensor:
 
 
 def _share(x: Tensor) -> Tensor:
-    """Each number as a share of the sum over the channels of its cell."""
+    """Each value divided by the sum over the channels of its cell."""
     return x / (EPS + x.sum(1, keepdim=True))
 
 
@@ -55,7 +56,7 @@ _BOTH = {
     "linear": Activation(lambda F, x: x),
     "leaky": Activation(lambda F, x: F.leaky_relu(x, 0.1), lambda F, x: F.leaky_relu_(x, 0.1)),
     "logistic": Activation(lambda F, x: x.sigmoid(), lambda F, x: x.sigmoid_()),
-    # Darknet takes x for softplus(x) above 20 and e^x below -20, which is the same to the last float32 digit.
+    # Darknet replaces softplus(x) by x above 20 and by e^x below -20, which is the same in float32.
     "mish": Activation(lambda F, x: F.mish(x), lambda F, x: F.mish(x, inplace=True)),
     "swish": Activation(lambda F, x: F.silu(x), lambda F, x: F.silu(x, inplace=True)),
 }
@@ -69,7 +70,7 @@ _DARKNET = {
     "ramp": Activation(lambda F, x: F.relu(x) + 0.1 * x),
     "elu": Activation(lambda F, x: F.elu(x)),
     "selu": Activation(lambda F, x: 1.0507 * F.elu(x, alpha=1.6732)),
-    # The tanh form with Darknet's six-digit constants.
+    # The tanh approximation with Darknet's six-digit constants.
     "gelu": Activation(lambda F, x: 0.5 * x * (1 + (0.797885 * x + 0.035677 * x**3).tanh())),
     "tanh": Activation(lambda F, x: x.tanh(), lambda F, x: x.tanh_()),
     "loggy": Activation(lambda F, x: 2 * x.sigmoid() - 1),
@@ -77,11 +78,11 @@ _DARKNET = {
     "hardtan": Activation(lambda F, x: x.clamp(-1, 1), lambda F, x: x.clamp_(-1, 1)),
     "lhtan": Activation(_lhtan),
     "stair": Activation(_stair),
-    "revleaky": _BOTH["leaky"],  # differs from leaky in Darknet's backward pass alone
-    # x above zero, x + x^2 / 2 down to -2, then 0.
+    "revleaky": _BOTH["leaky"],  # differs from leaky only in Darknet's backward pass
+    # x above 0, x + x^2 / 2 from 0 down to -2, 0 below.
     "hard_mish": Activation(lambda F, x: x.where(x > 0, (x * x / 2 + x).where(x > -2, 0))),
     "normalize_channels": Activation(lambda F, x: _share(F.relu(x))),
-    # Large x overflow, as in Darknet.
+    # Large x overflows, as in Darknet.
     "normalize_channels_softmax": Activation(lambda F, x: _share(x.exp())),
     "normalize_channels_softmax_maxval": Activation(lambda F, x: _share((x - x.amax(1, keepdim=True)).exp())),
 }

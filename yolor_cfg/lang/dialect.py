@@ -1,5 +1,4 @@
-"""The two dialects of the cfg language: the few facts that differ, and how one tells which a file is written
-in."""
+"""The two dialects of the cfg language: how they differ, and how to tell which one a file is written in."""
 
 from __future__ import annotations
 
@@ -10,16 +9,16 @@ from yolor_cfg.errors import CfgError
 
 DIALECT_NAMES = ("darknet", "yolor")
 DARKNET_ONLY, YOLOR_ONLY = ("darknet",), ("yolor",)
-"""What sections, keys and activations of one dialect say in `dialects`."""
+"""The value of `dialects` for sections, keys and activations that only one dialect has."""
 
 
 class Dialect(NamedTuple):
-    """What every section may ask; differences of one section alone stand in that section."""
+    """Differences that concern any section; those of a single section are handled there."""
 
     name: str
     bn_eps: float
-    first_key_wins: bool  # Darknet's option list is searched from the front; PyTorch's dict keeps the last
-    is_forgiving: bool  # a bare line, an empty value or an unknown activation is a warning, as in Darknet
+    first_key_wins: bool  # Darknet searches its option list from the front; YOLOR's dict keeps the last
+    is_forgiving: bool  # a line without =, an empty value or an unknown activation is only a warning
 
     @property
     def is_yolor(self) -> bool:
@@ -33,7 +32,7 @@ DIALECTS = {dialect.name: dialect for dialect in (DARKNET, YOLOR)}
 
 
 class DialectEvidence(NamedTuple):
-    """A line that only one dialect has; weak evidence (silu) counts only where nothing else speaks."""
+    """A line that only one dialect has; weak evidence (silu) counts only if there is no other."""
 
     dialect: str
     line: int
@@ -42,7 +41,7 @@ class DialectEvidence(NamedTuple):
 
 
 class DialectChoice(NamedTuple):
-    """A dialect and whether it was only assumed, because nothing in the file speaks for one."""
+    """A dialect, and whether it was only assumed because nothing in the file points to either."""
 
     dialect: Dialect
     is_assumed: bool = False
@@ -55,7 +54,7 @@ def choose_dialect(
     default_dialect: str = "darknet",
     path: str = "",
 ) -> DialectChoice:
-    """The dialect stated (option, checkpoint, `[net] dialect=`), else the one the evidence shows, else
+    """The dialect stated (option, checkpoint, `[net] dialect=`), else the one the evidence points to, else
     `default_dialect`."""
     if stated is not None:
         return DialectChoice(find_dialect(stated, path))
@@ -73,7 +72,7 @@ def choose_dialect(
 
 
 def find_dialect(name: str, path: str = "", *, line: int = 0) -> Dialect:
-    """The dialect of that name; raises CfgError for any other word."""
+    """The dialect with this name; raises CfgError if there is none."""
     if name not in DIALECTS:
         raise CfgError(
             "unknown value",
@@ -89,11 +88,11 @@ def find_dialect(name: str, path: str = "", *, line: int = 0) -> Dialect:
 
 def _contradiction_error(darknet: DialectEvidence, yolor: DialectEvidence, *, path: str) -> CfgError:
     return CfgError(
-        "this file speaks both dialects",
+        "this file mixes both dialects",
         path=path,
         line=max(darknet.line, yolor.line),
-        found=f"{darknet.quote} (line {darknet.line}: only darknet) and "
-        f"{yolor.quote} (line {yolor.line}: only yolor)",
-        allowed="words of one dialect",
-        hint="say which one is meant: --dialect darknet or --dialect yolor",
+        found=f"{darknet.quote} (line {darknet.line}: darknet only) and "
+        f"{yolor.quote} (line {yolor.line}: yolor only)",
+        allowed="sections, keys and activations of one dialect",
+        hint="choose one with --dialect darknet or --dialect yolor",
     )

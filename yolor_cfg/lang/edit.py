@@ -1,4 +1,4 @@
-"""Changes to the text of a cfg that keep every other character of it."""
+"""Edits to the text of a cfg that leave every other character as it is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from yolor_cfg.lang.keys import strip_comment
 from yolor_cfg.lang.syntax import Document
 
 LineEdits = dict[int, str]
-"""New values by the number of the line."""
+"""New values by line number."""
 
 
 def apply_edits(document: Document, edits: LineEdits) -> str:
-    """The text with new values in these lines; blanks, comments and line ends stay."""
+    """The text with new values on these lines; whitespace, comments and line endings are kept."""
     texts = []
     for line in document.lines:
         key, equals, rest = line.text.partition("=")

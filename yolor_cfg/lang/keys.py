@@ -1,7 +1,7 @@
-"""Typed keys: the one place where the text of a value becomes a value, with bounds and help.
+"""Typed keys: the one place where text is parsed into values, with bounds and help texts.
 
 A key is declared on a section class; on an instance it gives the value. Numbers are read as C's atoi and atof
-read them: the longest number at the front counts, and what follows is reported.
+read them: the longest number at the start counts, and whatever follows it is reported.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
 DECIMAL_PATTERN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 INT32_MAX = 2**31 - 1
 GLUED_PATTERN = re.compile(r"[0-9.]\s+[-+.0-9]")
-MAX_WORD_LENGTH = 60  # of which a closest match is looked for
-MAX_DIGITS = 4000  # of a whole number; Python itself refuses to read more than 4300
+MAX_WORD_LENGTH = 60  # only this much of a word is compared to find the closest match
+MAX_DIGITS = 4000  # of a whole number; Python refuses to parse more than 4300
 
 
 class BadValue(Exception):
-    """A text that is no value of its key: what is wrong, what is allowed, a hint."""
+    """A text that is not a valid value of its key: what is wrong, what is allowed, a hint."""
 
     def __init__(self, message: str, allowed: str | Sequence[str] = "", hint: str = "") -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class BadValue(Exception):
 
 
 class ParsedValue(NamedTuple):
-    """A value and, where the text was odd, what to tell its author."""
+    """A value and, if the text was unusual, a warning for its author."""
 
     value: Any
     warning: str = ""
@@ -42,7 +42,7 @@ class ParsedValue(NamedTuple):
 
 
 class KeyValues(Mapping[str, Any]):
-    """The values of a section by key, which nobody can change; unlike MappingProxyType it can be pickled."""
+    """The values of a section by key, read-only; unlike MappingProxyType it can be pickled."""
 
     def __init__(self, values: Iterable[tuple[str, Any]]) -> None:
         self._values = dict(values)
@@ -61,9 +61,8 @@ class KeyValues(Mapping[str, Any]):
 
 
 class KeyFacts(TypedDict, total=False):
-    """What any key may say of itself: its `help`; the `dialects` that know it (both unless said otherwise);
-    `wanted` where a section needs it in practice, so that a misspelt one is an error and not just an unknown
-    key."""
+    """What any key may declare: its `help`; the `dialects` that have it (both by default); `wanted` if a
+    section needs it in practice, so that misspelling it is an error and not just a warning."""
 
     help: str
     dialects: tuple[str, ...]
@@ -81,21 +80,21 @@ class Key(Generic[T]):
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name.rstrip("_")  # `from` is a word of Python's, so the attribute is `from_`
+        self.name = name.rstrip("_")  # `from` is a Python keyword, so the attribute is `from_`
 
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
-            return self  # type: ignore[return-value]  # on the class a key is itself
+            return self  # type: ignore[return-value]  # on the class, a key is itself
         value: T = section.values[self.name] if self.name in section.values else self.default_for(section)
         return value
 
     def default_for(self, section: Any) -> T:
-        """What an absent key counts as in this section."""
+        """The value of the key in this section when it is absent."""
         return self.default(section) if callable(self.default) else self.default
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
-        """The value of `text`; raises BadValue when it is none."""
-        raise AssertionError(f"{type(self).__name__} reads no text")
+        """The value of `text`; raises BadValue if it is not valid."""
+        raise AssertionError(f"{type(self).__name__} does not parse text")
 
     @property
     def allowed(self) -> str:
@@ -140,7 +139,7 @@ class Int(NumberKey[int]):
     word = "whole number"
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
-        """atoi: digits at the front; `6.9` is 6 with a warning (an error in the yolor dialect)."""
+        """As atoi: the leading digits; `6.9` is 6 with a warning (an error in the yolor dialect)."""
         digits, warning = _leading_number(INTEGER_PATTERN, text, word=self.word, dialect=dialect)
         if not dialect.is_forgiving:
             return self._check_bounds(_parse_int(digits), warning)
@@ -148,7 +147,7 @@ class Int(NumberKey[int]):
         if abs(value) > INT32_MAX:
             value, warning = (
                 max(-INT32_MAX, min(value, INT32_MAX)),
-                "does not fit into the 32 bits of C's int",
+                "does not fit in a 32-bit C int",
             )
         return self._check_bounds(value, warning)
 
@@ -173,16 +172,16 @@ class Float(NumberKey[float]):
     """A decimal number."""
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
-        """atof: the number at the front (`.5`, `1e-3`); what follows is a warning."""
+        """As atof: the leading number (`.5`, `1e-3`); anything after it gives a warning."""
         digits, warning = _leading_number(DECIMAL_PATTERN, text, word=self.word, dialect=dialect)
         return self._check_bounds(_parse_float(digits), warning)
 
 
 class Text(Key[str]):
-    """A word or a path, without its blanks."""
+    """A word or a path, without whitespace."""
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
-        """The text without blanks, as Darknet stores it, and without an inline comment."""
+        """The text without whitespace, as Darknet stores it, and without an inline comment."""
         clean = strip_comment(text)
         return ParsedValue(re.sub(r"\s", "", clean), "" if clean == text else "an inline comment")
 
@@ -193,7 +192,7 @@ class Text(Key[str]):
 
 
 class Choice(Key[str]):
-    """One word of several. `fallback` is what Darknet takes for a word it does not know (a warning then)."""
+    """One of several words. `fallback` is what Darknet uses for an unknown word (with a warning)."""
 
     def __init__(
         self, default: str, options: Sequence[str], *, fallback: str = "", **facts: Unpack[KeyFacts]
@@ -203,7 +202,7 @@ class Choice(Key[str]):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The words that mean something."""
+        """The words that are allowed."""
         return self._options
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
@@ -216,9 +215,9 @@ class Choice(Key[str]):
             return ParsedValue(bare, "an inline comment")
         hint = suggest_word(bare, self.options)
         if bare in self.options:
-            hint = "for Darknet the comment is part of the word: put it on a line of its own"
+            hint = "Darknet takes the comment as part of the value: put it on a line of its own"
         if self.fallback and dialect.is_forgiving:
-            what = f"unknown value, runs as {self.fallback}, as in Darknet"
+            what = f"unknown value: {self.fallback} is used, as in Darknet"
             return ParsedValue(self.fallback, what, hint, sorted(self.options))
         raise BadValue("unknown value", sorted(self.options), hint)
 
@@ -229,10 +228,9 @@ class Choice(Key[str]):
 
 
 class ActivationKey(Choice):
-    """The name of an activation function; all names of both dialects, an unknown one runs as relu in
-    Darknet."""
+    """The name of an activation function of either dialect; Darknet runs an unknown one as relu."""
 
-    def __init__(self, default: str, *, help: str = "what is applied to each output") -> None:
+    def __init__(self, default: str, *, help: str = "activation function of the output") -> None:
         super().__init__(default, (), fallback="relu", help=help)
 
     @property
@@ -242,8 +240,8 @@ class ActivationKey(Choice):
 
 
 class NumberList(Key[tuple[T, ...]]):
-    """A list with commas. In the forgiving dialect a missing comma glues two numbers and an empty place is 0,
-    as in Darknet, each with a warning; in the other both are errors."""
+    """A comma-separated list. In the forgiving dialect a missing comma joins two numbers and an empty item is
+    0, as in Darknet, each with a warning; in the other dialect both are errors."""
 
     number: re.Pattern[str] = INTEGER_PATTERN
     word = "list of whole numbers"
@@ -251,13 +249,13 @@ class NumberList(Key[tuple[T, ...]]):
     convert: Callable[[str], Any]
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
-        """The numbers in order; a comma at the end adds none, or a 0 where C Darknet counts commas."""
+        """The numbers in order; a trailing comma adds none, or a 0 where C Darknet counts commas."""
         clean = strip_comment(text)
         if not clean:
             raise BadValue(f"not a {self.word}", self.allowed)
         odd = self._find_oddities(clean)
         if odd and not dialect.is_forgiving:
-            raise BadValue(odd[0].partition(":")[0], self.allowed, "put one comma between two numbers")
+            raise BadValue(odd[0].partition(":")[0], self.allowed, "separate the numbers with single commas")
         glued = re.sub(r"\s", "", clean)
         parts = (glued if self.counts_commas else glued.removesuffix(",")).split(",")
         read = [self._parse_item(part or "0", dialect) for part in parts]
@@ -270,10 +268,10 @@ class NumberList(Key[tuple[T, ...]]):
         return _leading_number(self.number, part, word=self.word, allowed=self.allowed, dialect=dialect)
 
     def _find_oddities(self, text: str) -> list[str]:
-        at_end = "a comma at the end" + ": C Darknet reads a further 0" * self.counts_commas
+        at_end = "a trailing comma" + ": C Darknet reads a further 0" * self.counts_commas
         found = {
-            "a comma is missing: Darknet glues the two numbers together": GLUED_PATTERN.search(text),
-            "an empty place between commas: Darknet reads 0": re.search(r"(^|,)\s*,", text),
+            "a missing comma: Darknet joins the two numbers into one": GLUED_PATTERN.search(text),
+            "an empty item: Darknet reads it as 0": re.search(r"(^|,)\s*,", text),
             at_end: re.search(r"[^,\s]\s*,$", text),
         }
         return [what for what, match in found.items() if match]
@@ -281,35 +279,35 @@ class NumberList(Key[tuple[T, ...]]):
     @property
     def allowed(self) -> str:
         """The form in words."""
-        return f"{self.word}, with commas"
+        return f"comma-separated {self.word}"
 
 
 class IntList(NumberList[int]):
-    """Whole numbers with commas."""
+    """A comma-separated list of whole numbers."""
 
     convert = staticmethod(lambda digits: _parse_int(digits))
 
 
 class RefList(IntList):
-    """Numbers of sections: negative ones count back from this section, others from the first after [net]."""
+    """Section numbers: negative ones count back from this section, others from the first after [net]."""
 
     word = "list of section numbers"
 
 
 class SourceList(RefList):
-    """The sources of C Darknet's [route] and [shortcut]: behind a comma at the end there is section 0."""
+    """The sources of C Darknet's [route] and [shortcut]: after a trailing comma there is section 0."""
 
     counts_commas = True
 
 
 class MaskList(IntList):
-    """The anchors of a head: behind a comma at the end there is anchor 0, as in C Darknet."""
+    """The anchors of a head: after a trailing comma there is anchor 0, as in C Darknet."""
 
     counts_commas = True
 
 
 class FloatList(NumberList[float]):
-    """Decimal numbers with commas."""
+    """A comma-separated list of decimal numbers."""
 
     number = DECIMAL_PATTERN
     word = "list of numbers"
@@ -317,8 +315,8 @@ class FloatList(NumberList[float]):
 
 
 def suggest_word(word: str, options: Iterable[str]) -> str:
-    """`did you mean x?` for the closest option, upper and lower case alike, or nothing."""
-    import difflib  # only messages need it, and it would cost every start a millisecond
+    """`did you mean x?` for the closest option, ignoring case, or nothing."""
+    import difflib  # only messages need it, and importing it would add a millisecond to every start
 
     spelled = {option.casefold(): option for option in options}
     matches = difflib.get_close_matches(word[:MAX_WORD_LENGTH].casefold(), spelled, n=1, cutoff=0.7)
@@ -333,7 +331,7 @@ def strip_comment(text: str) -> str:
 def _leading_number(
     pattern: re.Pattern[str], text: str, *, word: str, dialect: Dialect, allowed: str = ""
 ) -> tuple[str, str]:
-    """The number at the front of `text` and a warning about what follows it."""
+    """The number at the start of `text` and a warning about what follows it."""
     if pattern.fullmatch(text):
         return text, ""
     glued = re.sub(r"\s", "", text)
@@ -344,16 +342,16 @@ def _leading_number(
     split = GLUED_PATTERN.search(strip_comment(text)) is not None
     rest = glued[len(number) :]
     if (rest[:1] not in ("", "#", ";") or split) and not dialect.is_forgiving:
-        raise BadValue(f"not a {word}", allowed or word, f"write {number}?")
+        raise BadValue(f"not a {word}", allowed or word, f"did you mean {number}?")
     if split:
-        return number, f"blanks inside a number: read as {number}, as Darknet does"
+        return number, f"whitespace inside a number: read as {number}, as in Darknet"
     if rest[:1] in "#;" and rest:
         return number, f"an inline comment: read as {number}"
-    return number, f"read as {number}, as C reads it" if rest else ""
+    return number, f"read as {number}, as in C" if rest else ""
 
 
 def _parse_int(digits: str) -> int:
-    """The number, at most 31 bits as in C."""
+    """The number; raises BadValue if it does not fit in a 32-bit C int."""
     value = int(digits[:MAX_DIGITS])
     if abs(value) > INT32_MAX:
         raise BadValue("out of bounds", f"-{INT32_MAX} to {INT32_MAX}")
@@ -361,7 +359,7 @@ def _parse_int(digits: str) -> int:
 
 
 def _parse_float(digits: str) -> float:
-    """The number, as far as floats go."""
+    """The number; raises BadValue if it is too large for a float."""
     value = float(digits)
     if not math.isfinite(value):
         raise BadValue("out of bounds", f"-{sys.float_info.max:.2g} to {sys.float_info.max:.2g}")

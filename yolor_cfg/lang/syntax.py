@@ -1,8 +1,8 @@
-"""Cfg text to raw sections and back. Every line is kept as it stands, so writing gives back what was read.
+"""Cfg text to raw sections and back. Every line is kept as it is, so writing reproduces what was read.
 
-A line is a header when it starts with `[`, a comment when it starts with `#` or `;`, else `key = value` split
-at the first `=`; blanks inside a line mean nothing (Darknet's parser.c removes them). Values are not looked
-at here.
+A line is a header if it starts with `[`, a comment if it starts with `#` or `;`, otherwise `key = value`,
+split at the first `=`; whitespace inside a line is ignored (Darknet's parser.c removes it). Values are not
+interpreted here.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from yolor_cfg.errors import CfgError
 BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "bare"
 NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
-MAX_QUOTE_LENGTH = 60  # characters of a line that a message quotes
-# git writes exactly seven; a longer row of = is somebody's ornament.
+MAX_QUOTE_LENGTH = 60  # characters of a line quoted in a message
+# git writes exactly seven; a longer row of = is decoration.
 MERGE_MARKER = re.compile(r"\s*(([<>|])\2{6}(\s|$)|={7}\s*$)")
-# Only the line ends that C's fgets or an old Mac knows: str.splitlines would also cut at form feeds and
+# Only the line endings of C's fgets and of old Macs: str.splitlines would also split at form feeds and
 # U+2028.
 LINE_PATTERN = re.compile(r"[^\n]*\n|[^\n]+")
 CR_LINE_PATTERN = re.compile(r"[^\r]*\r|[^\r]+")
 
 
 class Line(NamedTuple):
-    """One line of the file: `text` verbatim with its ending; `key` and `value` without surrounding blanks."""
+    """A line of the file: `text` verbatim with its ending; `key` and `value` without outer whitespace."""
 
     number: int
     text: str
@@ -52,14 +52,14 @@ class RawSection:
 
     @property
     def header_comment(self) -> str:
-        """What the header line says behind its `]`; only a comment gets past the parser."""
+        """The text after the `]` of the header line; the parser accepts only a comment there."""
         return self.lines[0].value.partition("]")[2].strip()
 
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed cfg: what stands before the first header, then the sections; `encoding` is how it goes back to
-    bytes."""
+    """A parsed cfg: the lines before the first header, then the sections; `encoding` is the one to write it
+    in."""
 
     path: str
     prelude: tuple[Line, ...]
@@ -73,17 +73,17 @@ class Document:
 
     @property
     def text(self) -> str:
-        """The whole text as it stands."""
+        """The whole text, unchanged."""
         return format_document(self)
 
     @property
     def has_net(self) -> bool:
-        """False for Darknet's earliest format, whose first layer names the image's size."""
+        """False for Darknet's earliest format, whose first layer gives the image size."""
         return self.sections[0].name in NET_NAMES
 
     @property
     def net(self) -> RawSection:
-        """[net]; in the earliest format one with the image's keys of the first layer."""
+        """[net]; in the earliest format, one made of the image keys of the first layer."""
         first = self.sections[0]
         if self.has_net:
             return first
@@ -92,7 +92,7 @@ class Document:
 
     @property
     def layers(self) -> tuple[RawSection, ...]:
-        """The sections after [net], which bear the numbers 0, 1, ..."""
+        """The sections after [net], numbered 0, 1, ..."""
         first, *others = self.sections
         if self.has_net:
             return tuple(others)
@@ -101,7 +101,7 @@ class Document:
 
 
 def parse(text: str, path: str = "<text>") -> Document:
-    """The sections of `text`; raises CfgError for what no dialect could read (merge markers, prose, no
+    """The sections of `text`; raises CfgError for what neither dialect can read (merge markers, prose, no
     [net])."""
     lines = [_parse_line(number, line) for number, line in enumerate(_split_lines(text), start=1)]
     _refuse_merge_markers(lines, path)
@@ -114,11 +114,11 @@ def parse(text: str, path: str = "<text>") -> Document:
 
 
 def parse_bytes(data: bytes, path: str = "<bytes>") -> Document:
-    """As `parse`, from the bytes of a file: UTF-8 (with or without BOM), else Latin-1, which loses no
-    byte."""
+    """As `parse`, from the bytes of a file: UTF-8 (with or without BOM), else Latin-1, which keeps
+    every byte."""
     if b"\0" in data:
         raise CfgError(
-            "this is not a text file", path=path, found="zero bytes", hint="give the .cfg file, as UTF-8"
+            "this is not a text file", path=path, found="null bytes", hint="pass the .cfg file, in UTF-8"
         )
     try:
         return parse(data.decode("utf-8"), path)
@@ -127,12 +127,12 @@ def parse_bytes(data: bytes, path: str = "<bytes>") -> Document:
 
 
 def format_document(document: Document) -> str:
-    """The text that was read, to the byte (after edits: with just the edited lines changed)."""
+    """The text exactly as it was read (after edits: with only the edited lines changed)."""
     return "".join(line.text for line in document.lines)
 
 
 def normalize_document(document: Document) -> str:
-    """The normal form: `key=value`, comments kept, one blank line between sections, LF line ends."""
+    """The normal form: `key=value`, comments kept, one blank line between sections, LF line endings."""
     blocks = [
         _normalize_lines(document.prelude),
         *(_normalize_lines(section.lines) for section in document.sections),
@@ -141,7 +141,7 @@ def normalize_document(document: Document) -> str:
 
 
 def quote_text(text: str) -> str:
-    """As much of `text` as a message quotes, on one line and without characters that a terminal obeys."""
+    """`text` as a message quotes it: shortened, on one line, without control characters."""
     line = re.sub(r"\s+", " ", text.replace("\ufeff", "")).strip()
     line = "".join(char if char.isprintable() else "?" for char in line)
     return line if len(line) <= MAX_QUOTE_LENGTH else line[: MAX_QUOTE_LENGTH - 3] + "..."
@@ -158,7 +158,7 @@ def _normalize_lines(lines: Iterable[Line]) -> list[str]:
 
 
 def _split_lines(text: str) -> list[str]:
-    # A lone CR ends a line only where there is no LF at all; elsewhere it is a blank, as for Darknet.
+    # A lone CR ends a line only if the file has no LF at all; otherwise it is whitespace, as in Darknet.
     return (LINE_PATTERN if "\n" in text or "\r" not in text else CR_LINE_PATTERN).findall(text)
 
 
@@ -177,7 +177,7 @@ def _parse_line(number: int, text: str) -> Line:
 
 
 def section_name(header: Line) -> str:
-    """What stands between the brackets, without blanks."""
+    """The text between the brackets, without whitespace."""
     return re.sub(r"\s", "", header.value[1:].partition("]")[0])
 
 
@@ -192,7 +192,7 @@ def _parse_section(lines: list[Line], path: str) -> RawSection:
         raise _line_error("a section header without a name", header, path=path)
     if rest.strip() and rest.strip()[0] not in "#;":
         raise _line_error(
-            "text behind a section header", header, path=path, hint="put it on a line of its own"
+            "text after a section header", header, path=path, hint="put it on a line of its own"
         )
     return RawSection(name, header.number, tuple(lines))
 
@@ -208,19 +208,19 @@ def _refuse_prose(prelude: tuple[Line, ...], path: str) -> None:
     for line in prelude:
         words = line.text.partition("=")[0].split()
         if line.text.lstrip().startswith("<"):
-            raise _line_error("this is a web page and no cfg", line, path=path, hint="download the raw file")
+            raise _line_error("this is a web page, not a cfg", line, path=path, hint="download the raw file")
         if line.kind == ENTRY and len(words) < 3:
             hint = "the file must start with [net]"
-            raise _line_error("a key before any section", line, path=path, hint=hint)
+            raise _line_error("a key before the first section", line, path=path, hint=hint)
         if line.kind in (BARE, ENTRY):
             hint = "delete it: the file must start with [net]"
-            raise _line_error("text that is no cfg before the first section", line, path=path, hint=hint)
+            raise _line_error("text before the first section", line, path=path, hint=hint)
 
 
 def _refuse_missing_net(sections: tuple[RawSection, ...], path: str) -> None:
     if not sections:
         raise CfgError(
-            "there is no section in this file",
+            "this file has no sections",
             path=path,
             line=1,
             allowed="[net] first, then the layers",

@@ -1,4 +1,4 @@
-"""The tree of classes that `tree=` names: a line `name parent` each, parents by number, -1 for a root."""
+"""The class tree named by `tree=`: a line `name parent` per class, parents by class id, -1 for a root."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LINE_PATTERN = re.compile(r"\s*(\S+)\s+(-?[0-9]{1,9})(?![0-9])")
 
 
 class Tree(NamedTuple):
-    """Classes in file order; `parents` are class numbers or -1.
+    """Classes in file order; `parents` are class ids or -1.
 
-    `group_sizes` are the lengths of the runs of classes with equal parent, in order: the classes of one run
-    exclude each other and share one softmax.
+    `group_sizes` are the lengths, in order, of the runs of classes with the same parent: the classes of a run
+    are mutually exclusive and share one softmax.
     """
 
     names: tuple[str, ...]
@@ -27,19 +27,19 @@ class Tree(NamedTuple):
 
     @property
     def leaf_flags(self) -> tuple[bool, ...]:
-        """For each class whether no other has it for a parent."""
+        """For each class, whether it is a leaf: no other class has it as its parent."""
         inner = set(self.parents)
         return tuple(number not in inner for number in range(len(self.names)))
 
 
 def resolve_cfg_path(name: str, cfg: str) -> Path:
-    """The file that a cfg names: from the folder of the cfg, else from the current folder."""
+    """A file named in a cfg: relative to the folder of the cfg, else to the current folder."""
     near = Path(cfg).parent / name
     return near if os.path.isfile(near) else Path(name)  # which unlike Path.is_file never raises
 
 
 def read_tree(path: str | Path) -> Tree:
-    """The tree in a file; raises CfgError when there is none or a line is none of a tree."""
+    """The tree in a file; raises CfgError if the file cannot be read or a line is not valid."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # it might never end
         raise CfgError("the tree is no regular file", path=str(path))
     try:
@@ -51,7 +51,7 @@ def read_tree(path: str | Path) -> Tree:
 
 
 def parse_tree(text: str, path: str = "<text>") -> Tree:
-    """The tree in `text`; a parent must stand before its children, as Darknet needs it."""
+    """The tree in `text`; a parent must come before its children, as Darknet requires."""
     names: list[str] = []
     parents: list[int] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -60,15 +60,15 @@ def parse_tree(text: str, path: str = "<text>") -> Tree:
         match = LINE_PATTERN.match(line)
         if match is None or not -1 <= int(match[2]) < len(names):
             raise CfgError(
-                "not a line of a tree",
+                "not a valid line of a class tree",
                 path=path,
                 line=number,
                 found=line.strip()[:60],
-                allowed=f"name parent, the parent from -1 to {len(names) - 1}",
+                allowed=f"`name parent`, with a parent from -1 to {len(names) - 1}",
             )
         names.append(match[1])
         parents.append(int(match[2]))
     if not names:
-        raise CfgError("the tree has no classes", path=path, line=1, allowed="lines `name parent`")
+        raise CfgError("the tree has no classes", path=path, line=1, allowed="one `name parent` per line")
     runs = tuple(len(list(run)) for _, run in groupby(parents))
     return Tree(tuple(names), tuple(parents), runs)

@@ -1,4 +1,4 @@
-"""The section families; importing this fills the table SECTIONS from header name to class."""
+"""All sections; importing this fills the table SECTIONS, from header name to class."""
 
 from yolor_cfg.sections import (
     channels,

@@ -1,5 +1,4 @@
-"""What every section answers. A new section is one class; everything it is not asked about has a sensible
-default."""
+"""The interface of all sections. A new section is one class; everything has a sensible default."""
 
 from __future__ import annotations
 
@@ -22,8 +21,8 @@ SECTIONS: dict[str, type[Section]] = {}
 
 
 class SectionPlace(NamedTuple):
-    """Where a section stands: its number, the dialect and the path of its file, and the image that its
-    network takes. [net] has the number -1 and no image: it says itself how large that is."""
+    """Where a section stands: its number, the dialect and path of its file, and the input image of its
+    network. [net] has the number -1 and no image: it defines the image size itself."""
 
     number: int
     dialect: Dialect
@@ -32,12 +31,12 @@ class SectionPlace(NamedTuple):
 
 
 class Section:
-    """One `[name]` of a cfg with its typed keys. Shapes are of one image; sources are absolute indices, -1
-    the image. Nothing changes once it is made.
+    """One `[name]` of a cfg with its typed keys. Shapes are those of a single image; sources are absolute
+    indices, -1 for the image. A section does not change once it is made.
 
-    The order of members is the order in which the rest of the program asks: keys, sources, shape, module,
-    macs, bflops, tensors, decayed. What takes `*inputs: Any, **_: Any` gets one Shape for each source, by
-    position; typed like this, a subclass may give each of them a name.
+    Members are in the order in which the rest of the program uses them: keys, sources, shape, module, macs,
+    bflops, tensors, decayed. Methods with `*inputs: Any, **_: Any` receive one Shape for each source, by
+    position; with this signature a subclass may name each of them.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -47,27 +46,27 @@ class Section:
     ignored_keys: ClassVar[dict[str, str]] = {}
     thop_reason: ClassVar[str] = ""  # what `thop_operations` counts, in words
     is_head: ClassVar[bool] = False
-    is_loss: ClassVar[bool] = False  # its output is no prediction: never what a network returns
+    is_loss: ClassVar[bool] = False  # its output is not a prediction: a network never returns it
     is_multiplier: ClassVar[bool] = (
-        False  # it scales a map by learned numbers: the paper counts refined boxes
+        False  # it scales a feature map by learned values: the paper counts refined boxes
     )
-    darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet says it (a name in its TRANSLATORS)
+    darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
-    clip = Float(0, dialects=DARKNET_ONLY, help="clips weight updates in training")
-    onlyforward = Flag(False, dialects=DARKNET_ONLY, help="training does not go back through this section")
-    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
-    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
-    stopbackward = Flag(False, dialects=DARKNET_ONLY, help="freezes every section before this one")
+    clip = Float(0, dialects=DARKNET_ONLY, help="limit on weight updates in training")
+    onlyforward = Flag(False, dialects=DARKNET_ONLY, help="no backward pass through this section")
+    dont_update = Int(0, dialects=DARKNET_ONLY, help="no weight updates before this iteration")
+    burnin_update = Int(0, dialects=DARKNET_ONLY, help="weight updates start at this multiple of burn_in")
+    stopbackward = Flag(False, dialects=DARKNET_ONLY, help="freezes all sections before this one")
     train_only_bn = Flag(
-        False, dialects=DARKNET_ONLY, help="this section and all before it train their batch norm alone"
+        False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
     )
     dontload = Flag(
-        False, dialects=DARKNET_ONLY, help="the weights of this section are not in the file that is read"
+        False, dialects=DARKNET_ONLY, help="the weights file does not contain the weights of this section"
     )
     dontloadscales = Flag(
-        False, dialects=DARKNET_ONLY, help="scales, means and variances are not in the file that is read"
+        False, dialects=DARKNET_ONLY, help="the weights file does not contain scales, means and variances"
     )
-    learning_rate = Float(1, dialects=DARKNET_ONLY, help="factor on the learning rate of this section")
+    learning_rate = Float(1, dialects=DARKNET_ONLY, help="learning rate multiplier of this section")
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
@@ -101,7 +100,7 @@ class Section:
 
     @property
     def type(self) -> str:
-        """The canonical name; aliases resolved."""
+        """The canonical name, with aliases resolved."""
         return self.names[0]
 
     @property
@@ -111,60 +110,60 @@ class Section:
 
     @property
     def image(self) -> Shape:
-        """The input of the network; heads measure their stride with it."""
+        """The input of the network, from which heads compute their stride."""
         assert self.place.image is not None
         return self.place.image
 
     @property
     def is_alias(self) -> bool:
-        """True where the output is the first input, not a new value."""
+        """True if the output is the first input itself, not a new value."""
         return False
 
     @property
     def loss_kind(self) -> str:
-        """Which loss in train.losses trains this head; empty where none does."""
+        """The loss in train.losses that trains this head; empty if there is none."""
         return ""
 
     def replace_values(self, **values: Any) -> Self:
-        """The same section with other values for these keys."""
+        """A copy of this section with other values for these keys."""
         other = copy.copy(self)
         other.values = KeyValues({**self.values, **values}.items())
         return other
 
     @classmethod
     def key_dialects(cls, key: str) -> tuple[str, ...]:
-        """The dialects that know this key of a section that both have; none where it is no key."""
+        """The dialects that have this key, for a section of both dialects; none if it is not a key."""
         if key in cls.keys:
             return cls.keys[key].dialects
         return DARKNET_ONLY if key in cls.ignored_keys else ()
 
     @property
     def activations(self) -> tuple[str, ...]:
-        """The names that the activation keys of this section give."""
+        """The values of the activation keys of this section."""
         keys = (name for name, key in self.keys.items() if isinstance(key, ActivationKey))
         return tuple(self.values[name] for name in keys if name in self.values)
 
     def check(self) -> None:
-        """Say what does not fit between the keys of this section: `self.fault(...)` and `self.warn(...)`."""
+        """Report keys that do not fit together, with `self.fault(...)` and `self.warn(...)`."""
 
     def check_inputs(self, *inputs: Any, **_: Any) -> None:
-        """Say with `self.warn(...)` what is odd about inputs that fit; asked once all sizes are known."""
+        """Report unusual but valid inputs with `self.warn(...)`; called once all sizes are known."""
 
     def sources(self) -> tuple[int, ...]:
-        """Absolute indices of the sections this one reads; the one before unless said otherwise."""
+        """Absolute indices of the sections this one reads; by default, the previous section."""
         return (self.index - 1,)
 
     def shape(self, *inputs: Any, **_: Any) -> Shape:
-        """The size of the output; raises CfgError when the inputs do not fit."""
+        """The shape of the output; raises CfgError if the inputs do not fit."""
         size: Shape = inputs[0]
         return size
 
     def module(self, *inputs: Any, **_: Any) -> nn.Module:
-        """The torch module that computes this section; the one place that imports torch."""
+        """The torch module that computes this section; the only place that imports torch."""
         raise AssertionError(f"[{self.type}] builds no module")
 
     def weight_source(self) -> int | None:
-        """The absolute index of the section whose tensors this one uses in place of its own."""
+        """The absolute index of the section whose tensors this one uses instead of its own."""
         return None
 
     def macs(self, out: Shape, *inputs: Any, **_: Any) -> int:
@@ -172,12 +171,12 @@ class Section:
         return 0
 
     def bflops(self, out: Shape, *inputs: Any, **_: Any) -> float | None:
-        """Billions of operations as C Darknet prints them; None where Darknet has no such section."""
+        """Billions of operations as C Darknet prints them; None if Darknet has no such section."""
         return 0.0 if "darknet" in self.dialects else None
 
     def thop_operations(self, out: Shape, *inputs: Any, **_: Any) -> int:
-        """What thop 0.1.1 (vision/basic_hooks.py) counts besides weights and batch norms; `thop_reason` says
-        in words which FLOPs these are."""
+        """What thop 0.1.1 (vision/basic_hooks.py) counts besides weights and batch norms; `thop_reason`
+        describes these FLOPs."""
         return 0
 
     def tensors(self, *inputs: Any, **_: Any) -> list[TensorSpec]:
@@ -185,20 +184,20 @@ class Section:
         return []
 
     def decayed(self) -> tuple[str, ...]:
-        """State-dict names (below the section) of the parameters that take weight decay."""
+        """State-dict names (relative to the section) of the parameters with weight decay."""
         return ()
 
     def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Any, **_: Any) -> None:
-        """Raise CfgError when the tensors of `weight_source()` have other shapes than this section needs."""
+        """Raise CfgError if the tensors of `weight_source()` do not have the shapes this section needs."""
 
     def has_dialect_variants(self) -> bool:
-        """True where the same text means something else in the other dialect; people are told when one was
+        """True if the same text means something else in the other dialect; users are told if the dialect was
         assumed."""
         return False
 
     def resolve_refs(self, references: Sequence[int], key: str, *, forward: bool = False) -> tuple[int, ...]:
-        """References as absolute indices (negative: back from here); raises CfgError when one points
-        outside."""
+        """References as absolute indices (negative ones count back from here); raises CfgError if one is out
+        of range."""
         resolved = tuple(ref if ref >= 0 else self.index + ref for ref in references)
         for ref, target in zip(references, resolved, strict=True):
             if not 0 <= target < self.index and not (forward and target > self.index):
@@ -206,7 +205,7 @@ class Section:
         return resolved
 
     def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError:
-        """A CfgError at this key; at the header when the key is absent or empty."""
+        """A CfgError at this key; at the header if the key is absent or empty."""
         place: ErrorDetails = {
             "path": self.path,
             "line": self.lines[key].number if key in self.lines else self.line,
@@ -217,15 +216,15 @@ class Section:
         return CfgError(message, **place | details)
 
     def fault(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> None:
-        """Note an error; all of a file are told together."""
+        """Record an error; all errors of a file are reported together."""
         self.faults.append(self.error(key, message, **details))
 
     def warn(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> None:
-        """Note what is odd but has a meaning; `--strict` makes it an error."""
+        """Record a warning about what is unusual but valid; `--strict` makes it an error."""
         self.warnings.append(self.error(key, message, **details))
 
     def require_keys(self, *names: str) -> None:
-        """A fault for each of these keys that is absent."""
+        """Record an error for each of these keys that is absent."""
         for name in names:
             if name not in self.values:
                 key = self.keys[name]
@@ -246,7 +245,7 @@ class Section:
         )
 
     def _keep_line(self, line: Line) -> None:
-        """Keep the line of each key that counts: the first or the last of two, by the dialect."""
+        """Keep the line that counts for each key: the first or the last, depending on the dialect."""
         if line.kind == BARE:
             without = "without a key" if "=" in line.value else "without ="
             self._report_line("", f"a line {without}", line, hint="expected `key = value`")
@@ -269,7 +268,7 @@ class Section:
         tell(key, message, line=line.number, found=quote_text(line.text), hint=hint)
 
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:
-        """The values of the lines that have one; the others are reported."""
+        """The values of the lines that have a valid one; the others are reported."""
         for name, line in self.lines.items():
             if name in self.keys:
                 yield from self._parse_key(self.keys[name], line)
@@ -305,7 +304,7 @@ class Section:
 
     @classmethod
     def own_keys(cls) -> tuple[str, ...]:
-        """The keys of this section without those that every section has."""
+        """The keys of this section except those of every section."""
         return tuple(name for name in cls.keys if name not in Section.keys)
 
 
@@ -317,23 +316,23 @@ def _key_help(bad: BadValue, key: Key[Any]) -> str:
 
 
 def check_one_source(section: Section, references: tuple[int, ...]) -> None:
-    """A fault unless the key `from` names exactly one section."""
+    """Record an error unless the key `from` names exactly one section."""
     section.require_keys("from")
     if len(references) > 1:
         section.fault("from", "takes one section", found=f"{len(references)} sections", allowed="one number")
 
 
 def build_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
-    """A fresh batch norm with the epsilon and the pace of the section's dialect."""
+    """A new batch norm with the epsilon and momentum of the section's dialect."""
     from yolor_cfg.ops.blocks import fresh_batch_norm
 
     return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)
 
 
 def load_tree(section: Section, name: str, classes: int) -> Tree:
-    """The tree that the key `tree` names, from the folder of the cfg or the current one.
+    """The class tree named by the key `tree`, relative to the folder of the cfg or the current one.
 
-    Raises CfgError at the key when it cannot be read or has not this many classes.
+    Raises CfgError at the key if it cannot be read or has another number of classes.
     """
     path = resolve_cfg_path(name, section.path)
     try:

@@ -1,18 +1,18 @@
-"""YOLOR's sections that combine a map with a vector z, implicit or computed.
+"""YOLOR's sections that combine a feature map with a vector z, implicit or computed.
 
-Where the paper (arXiv 2105.04206) uses them:
+Their uses in the paper (arXiv 2105.04206):
 
 | section of the paper | use | here |
 |---|---|---|
-| 3.1 | projection onto a manifold: inner products | [project_channels] |
-| 3.2 | kernel space moved; scaled; rotated | [shift_channels]; [control_channels]; [project_channels] |
-| 3.3 | offset of box centres | [shift_channels] only=xy after the prediction |
-| 3.3 | anchors found by learning (iPR* in 5.5) | [control_channels] only=wh after the prediction |
-| 3.3 | choice of features for a task | [select_channels] |
-| 3.3 | conditions for what follows | [alternate_channels] |
+| 3.1 | projection onto a manifold: inner product | [project_channels] |
+| 3.2 | kernel space shifted; scaled; rotated | [shift_channels]; [control_channels]; [project_channels] |
+| 3.3 | offset of box centers | [shift_channels] only=xy after the prediction |
+| 3.3 | learned anchors (iPR* in 5.5) | [control_channels] only=wh after the prediction |
+| 3.3 | selection of features for a task | [select_channels] |
+| 3.3 | conditions for later layers | [alternate_channels] |
 | 5.2, 5.5 | feature alignment (iFA; iFA*) | [shift_channels]; [control_channels] group=anchors, before it |
 | 5.3 | prediction refinement (iPR) | [shift_channels] or [control_channels] after it |
-| 5.4 | an own branch of a task | [shift_channels] at its start; 4.2: `chain` in its [implicit_add] |
+| 5.4 | a separate branch for a task | [shift_channels] at its start; 4.2: `chain` in its [implicit_add] |
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SIZES_CFG = (
     "[maxpool]\nsize=3\n[implicit_mul]\nfilters=2\n[route]\nlayers=0\n[{}]\nfrom=1\nonly=wh\nanchors=1"
 )
 FACTORS_CFG = "[maxpool]\nsize=3\n[implicit_mul]\nfilters=3\n[route]\nlayers=0\n[{}]\nfrom=1\ngroup=anchors"
-# The values of one anchor are x y w h, objectness, classes; None is their end.
+# The values of an anchor are x y w h, objectness, classes; None means up to the last.
 BOX_SLICES: dict[str, tuple[int, int | None]] = {
     "xy": (0, 2),
     "wh": (2, 4),
@@ -45,20 +45,20 @@ BOX_SLICES: dict[str, tuple[int, int | None]] = {
 
 
 def example_cfgs(name: str) -> tuple[str, ...]:
-    """Examples of a section with a vector, for all channels, for those of the sizes and for each anchor."""
+    """Examples of a section with a vector: for all channels, for box sizes, for each anchor."""
     vector = MATRIX_CFG if name.endswith("2d") else VECTOR_CFG
     return f"[maxpool]\nsize=3\n{vector}[{name}]\nfrom=1", SIZES_CFG.format(name), FACTORS_CFG.format(name)
 
 
 class _VectorSection(Section):
-    """The section before is the map x, the one in `from` is z; each subclass names what it does with them."""
+    """The previous section is the feature map x, the one in `from` is z; a subclass names the operation."""
 
     dialects = YOLOR_ONLY
     darknet_form = "vector"
     combine: ClassVar[str] = ""  # the function in ops.implicit
-    flat: ClassVar[bool] = False  # z is a vector of all its numbers, whatever its shape
+    flat: ClassVar[bool] = False  # z is flattened to a vector, whatever its shape
 
-    from_ = RefList((), wanted=True, help="the section with the vector z")
+    from_ = RefList((), wanted=True, help="section with the vector z")
 
     def check(self) -> None:
         check_one_source(self, self.from_)
@@ -78,7 +78,7 @@ class _VectorSection(Section):
         return self.combined_shape(x, z)
 
     def combined_shape(self, x: Shape, z: Shape) -> Shape:
-        """The output for a z that is one number a channel or as large as the map."""
+        """The output shape for a z with one value per channel or with the size of the feature map."""
         return x._replace(channels=z.channels + x.channels)
 
     def module(self, x: Shape, z: Shape) -> nn.Module:
@@ -87,33 +87,33 @@ class _VectorSection(Section):
         return ops.VectorCombine(getattr(ops, self.combine), self.flat, self.channel_placement(x))
 
     def channel_placement(self, x: Shape) -> ChannelPlacement | None:
-        """Which channels of x the numbers of z are for; None where there is one for each."""
+        """The channels of x that the values of z apply to; None if there is one value per channel."""
         return None
 
 
 class _PerChannelSection(_VectorSection):
-    """One number of z for each channel of x; with `only` for some values of each anchor's boxes, with `group`
-    one for all that belong to an anchor. The channels left out stay as they are."""
+    """One value of z per channel of x; with `only`, for some of the values of each anchor; with `group`, one
+    for all channels of an anchor. Other channels stay unchanged."""
 
     only = Choice(
         "",
         tuple(BOX_SLICES),
-        help="the values of each anchor that z is for; z has as many numbers as "
-        "they are, or one for each channel of which the others count for nothing",
+        help="the values of each anchor that z applies to; z has one number for each "
+        "of these, or one per channel, of which the others are ignored",
     )
     group = Choice(
         "",
         ("anchors",),
-        help="anchors: the channels are shared out among the anchors, and z has one number for each",
+        help="anchors: the channels are divided among the anchors, and z has one number per anchor",
     )
-    anchors = Int(3, least=1, help="how many anchors have their values in the map, for `only` and `group`")
+    anchors = Int(3, least=1, help="number of anchors in the feature map, for `only` and `group`")
 
     def combined_shape(self, x: Shape, z: Shape) -> Shape:
         fitting = self._allowed_lengths(x)
         if z.channels not in fitting:
-            found = f"{z.channels} in z, {x.channels} in the map"
-            hint = f"give the section in `from` filters={fitting[0]}"
-            hint += ", or say how many anchors there are" if self.only or self.group else ""
+            found = f"{z.channels} in z, {x.channels} in the feature map"
+            hint = f"set filters={fitting[0]} in the section named by `from`"
+            hint += ", or correct the number of anchors" if self.only or self.group else ""
             raise self.error(
                 "from", "channel counts differ", found=found, allowed=[str(n) for n in fitting], hint=hint
             )
@@ -128,7 +128,7 @@ class _PerChannelSection(_VectorSection):
         return ChannelPlacement(x.channels, self.anchors, part, is_grouped=bool(self.group))
 
     def _allowed_lengths(self, x: Shape) -> list[int]:
-        """How many numbers z may have."""
+        """The numbers of values z may have."""
         first, end = self._value_range(x) if self.only else (0, 0)
         if self.group:
             if self.anchors > x.channels:
@@ -142,13 +142,13 @@ class _PerChannelSection(_VectorSection):
         return [self.anchors * (end - first), x.channels] if self.only else [x.channels]
 
     def _value_range(self, x: Shape) -> tuple[int, int]:
-        """The first of an anchor's values that z is for, and the first after them."""
+        """The range of an anchor's values that z applies to: the first, and the first after the last."""
         values, rest = divmod(x.channels, self.anchors)
         first, end = BOX_SLICES[self.only]
         if rest or values <= max(first, 4):
             raise self.error(
                 "only",
-                "the map holds no boxes of that many anchors",
+                "the channels do not match this number of anchors",
                 found=f"{x.channels} channels, anchors={self.anchors}",
                 allowed="anchors * (classes + 5) channels",
             )
@@ -163,7 +163,7 @@ class ShiftChannelsSection(_PerChannelSection, names="shift_channels"):
 
 
 class ControlChannelsSection(_PerChannelSection, names="control_channels"):
-    """x times z."""
+    """x * z."""
 
     examples = example_cfgs("control_channels")
     combine = "control"
@@ -171,21 +171,21 @@ class ControlChannelsSection(_PerChannelSection, names="control_channels"):
 
 
 class SelectChannelsSection(_PerChannelSection, names="select_channels"):
-    """x times the sigmoid of z."""
+    """x * sigmoid(z)."""
 
     examples = example_cfgs("select_channels")
     combine = "select"
 
 
 class AlternateChannelsSection(_VectorSection, names="alternate_channels"):
-    """z spread over the map, then x, as channels."""
+    """z repeated over the feature map, then x, as channels."""
 
     examples = ("[maxpool]\nsize=3\n" + VECTOR_CFG + "[alternate_channels]\nfrom=1",)
     combine = "alternate"
 
 
 class ShiftChannels2dSection(_PerChannelSection, names="shift_channels_2d"):
-    """x + z, where z is a matrix read as a vector."""
+    """x + z, where z is a matrix flattened to a vector."""
 
     examples = example_cfgs("shift_channels_2d")
     combine = "shift"
@@ -193,7 +193,7 @@ class ShiftChannels2dSection(_PerChannelSection, names="shift_channels_2d"):
 
 
 class ControlChannels2dSection(_PerChannelSection, names="control_channels_2d"):
-    """x times z, where z is a matrix read as a vector."""
+    """x * z, where z is a matrix flattened to a vector."""
 
     examples = example_cfgs("control_channels_2d")
     combine = "control"
@@ -202,7 +202,7 @@ class ControlChannels2dSection(_PerChannelSection, names="control_channels_2d"):
 
 
 class SelectChannels2dSection(_PerChannelSection, names="select_channels_2d"):
-    """x times the sigmoid of z, where z is a matrix read as a vector."""
+    """x * sigmoid(z), where z is a matrix flattened to a vector."""
 
     examples = example_cfgs("select_channels_2d")
     combine = "select"
@@ -210,7 +210,7 @@ class SelectChannels2dSection(_PerChannelSection, names="select_channels_2d"):
 
 
 class AlternateChannels2dSection(_VectorSection, names="alternate_channels_2d"):
-    """z spread over the map, then x, as channels, where z is a matrix read as a vector."""
+    """z repeated over the feature map, then x, as channels, where z is a matrix flattened to a vector."""
 
     examples = ("[maxpool]\nsize=3\n" + MATRIX_CFG + "[alternate_channels_2d]\nfrom=1",)
     combine = "alternate"
@@ -218,8 +218,8 @@ class AlternateChannels2dSection(_VectorSection, names="alternate_channels_2d"):
 
 
 class ProjectChannelsSection(_VectorSection, names="project_channels"):
-    """The inner product of every cell of x with each of `filters` vectors, which z holds one after another:
-    x projected onto what they span (Figure 3)."""
+    """The inner product of every cell of x with each of the `filters` vectors stored one after another in z:
+    the projection of x onto their span (Figure 3)."""
 
     examples = (
         "[maxpool]\nsize=3\n[implicit_add]\nfilters=24\n[route]\nlayers=0\n"
@@ -230,7 +230,7 @@ class ProjectChannelsSection(_VectorSection, names="project_channels"):
 
     darknet_form = "itself"
 
-    filters = Int(1, least=1, wanted=True, help="how many vectors there are, and channels of the output")
+    filters = Int(1, least=1, wanted=True, help="number of vectors and of output channels")
 
     def check(self) -> None:
         check_one_source(self, self.from_)
@@ -240,10 +240,10 @@ class ProjectChannelsSection(_VectorSection, names="project_channels"):
         if z.size != self.filters * x.channels:
             raise self.error(
                 "from",
-                "z does not hold that many vectors",
-                found=f"{z.size} numbers in z",
+                "the wrong number of values in z",
+                found=f"{z.size} values in z",
                 allowed=f"{self.filters * x.channels}",
-                hint=f"filters vectors of {x.channels} numbers, one for each channel of the map",
+                hint=f"z holds `filters` vectors with one value for each of the {x.channels} channels",
             )
         return x._replace(channels=self.filters)
 

@@ -1,4 +1,4 @@
-"""[route], [shortcut], [sam], [scale_channels] and their kin: several values into one. [empty], [dropout]."""
+"""[route], [shortcut], [sam], [scale_channels] and similar, which combine values; [empty], [dropout]."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
-    """Complain at this key unless all inputs have the height and width of the first."""
+    """Raise CfgError at this key unless all inputs have the height and width of the first."""
     names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
     sizes = [f"{x.height}x{x.width}" for x in inputs]
     line = section.lines.get(key)
-    end = "; a comma at the end is followed by a 0" if line and line.value.rstrip().endswith(",") else ""
+    end = "; a trailing comma is followed by a 0" if line and line.value.rstrip().endswith(",") else ""
     for name, size in zip(names, sizes, strict=True):
         if size != sizes[0]:
             raise section.error(
@@ -32,18 +32,18 @@ def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> No
 
 
 def warn_unused_activation(section: Section) -> None:
-    """A warning where YOLOR's code passes over an activation that Darknet applies."""
+    """Warn of an activation that Darknet applies but YOLOR's code ignores."""
     activation = section.values.get("activation", "linear")
     if section.dialect.is_yolor and activation != "linear":
         section.warn("activation", "has no effect in the yolor dialect", found=activation)
 
 
 class ConcatenationSection(Section):
-    """The channels of the sections in `layers`, in the order written."""
+    """The channels of the sections in `layers`, in the order given."""
 
-    detached_count: ClassVar[int] = 0  # how many of the last sources get no gradient
+    detached_count: ClassVar[int] = 0  # this many of the last sources get no gradient
 
-    layers = SourceList((), wanted=True, help="the sections whose channels are put one after another")
+    layers = SourceList((), wanted=True, help="sections whose channels are concatenated")
 
     def check(self) -> None:
         self.require_keys("layers")
@@ -60,7 +60,7 @@ class ConcatenationSection(Section):
 
     @property
     def groups_and_id(self) -> tuple[int, int]:
-        """How many groups the channels of each source are split into, and the number of the one to take."""
+        """The number of groups the channels of each source are split into, and the index of the one taken."""
         return 1, 0
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -83,23 +83,23 @@ class ConcatenationSection(Section):
 
 
 class RouteSection(ConcatenationSection, names="route"):
-    """Concatenate channels; with `groups` only one group of each source."""
+    """Concatenate channels; with `groups`, one group of the channels of each source."""
 
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
     )
     ignored_keys = {
-        "stream": "which CUDA stream runs this section (default -1)",
-        "wait_stream": "which CUDA stream to wait for (default -1)",
+        "stream": "CUDA stream that runs this section (default -1)",
+        "wait_stream": "CUDA stream to wait for (default -1)",
     }
 
-    groups = Int(1, least=1, help="the channels of each source are split into so many equal groups")
-    group_id = Int(0, least=0, dialects=DARKNET_ONLY, help="which of the groups is taken; the first is 0")
+    groups = Int(1, least=1, help="number of equal groups the channels of each source are split into")
+    group_id = Int(0, least=0, dialects=DARKNET_ONLY, help="index of the group that is taken, from 0")
 
     @property
     def is_alias(self) -> bool:
-        """True for a single whole source, which is handed on as it is."""
+        """True for a single whole source, which is passed on unchanged."""
         return len(self.layers) == 1 and self.groups == 1
 
     def check(self) -> None:
@@ -110,7 +110,7 @@ class RouteSection(ConcatenationSection, names="route"):
 
     @property
     def groups_and_id(self) -> tuple[int, int]:
-        """As the keys say."""
+        """The values of the keys."""
         return self.groups, self.group_id
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -135,7 +135,7 @@ class RouteFirstHalfSection(ConcatenationSection, names="route_lhalf"):
 
     @property
     def groups_and_id(self) -> tuple[int, int]:
-        """The first of two."""
+        """The first of two groups."""
         return 2, 0
 
 
@@ -158,9 +158,9 @@ class Route3Section(ConcatenationSection, names="route3"):
 
 
 class ShortcutSection(Section, names="shortcut"):
-    """Add sections to the one before, each with a learned weight if asked.
+    """Add sections to the previous one, each with a learned weight if requested.
 
-    Channels that the input lacks are left out, channels that a source lacks count as zero.
+    Channels that the input lacks are dropped; channels that a source lacks count as zero.
     """
 
     examples = (
@@ -173,28 +173,30 @@ class ShortcutSection(Section, names="shortcut"):
 
     darknet_form = "sum"
 
-    from_ = SourceList((), wanted=True, help="the sections to add to the one before")
+    from_ = SourceList((), wanted=True, help="sections added to the previous section")
     activation = ActivationKey("linear")
     weights_type = Choice(
         "none",
         ("none", "per_feature", "per_layer", "per_channel"),
-        help="a weight for each source (per_feature, per_layer) and channel (per_channel)",
+        help="one weight per source (per_feature, per_layer) or per source and channel (per_channel)",
     )
     weights_normalization = Choice(
         "none",
         ("none", "relu", "avg_relu", "softmax"),
-        help="how the weights become shares (yolor: always sigmoid x 2 / sources)",
+        help="normalization of the weights (yolor: always sigmoid x 2 / sources)",
     )
 
     def check(self) -> None:
         self.require_keys("from")
         warn_unused_activation(self)
         if not self.dialect.is_yolor and self.is_weighted and self.weights_normalization == "none":
-            self.fault("weights_normalization", "missing key: weights_type needs it", allowed="relu, softmax")
+            self.fault(
+                "weights_normalization", "missing key: required by weights_type", allowed="relu, softmax"
+            )
 
     @property
     def is_weighted(self) -> bool:
-        """True where each source has a weight; in the yolor dialect the key says so, whatever its value."""
+        """True if each source has a weight; in the yolor dialect the key sets this, whatever its value."""
         return "weights_type" in self.values if self.dialect.is_yolor else self.weights_type != "none"
 
     def sources(self) -> tuple[int, ...]:
@@ -204,9 +206,9 @@ class ShortcutSection(Section, names="shortcut"):
         if max(self._source_strides(x, *sources)) > 1:
             self.warn(
                 "from",
-                "inputs differ in size: of the larger one every n-th pixel is added",
+                "inputs differ in size: only every n-th pixel of the larger one is added",
                 found=f"{x} and {', '.join(map(str, sources))}",
-                hint="the first Darknet runs this, AlexeyAB's stops here",
+                hint="the first Darknet runs this; AlexeyAB's stops here",
             )
 
     def shape(self, x: Shape, *sources: Shape) -> Shape:
@@ -216,9 +218,10 @@ class ShortcutSection(Section, names="shortcut"):
         return x
 
     def _source_strides(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
-        """For each source how many times larger than x it is both ways; 1 where that is no whole number.
+        """How many times larger than x each source is in both directions; 1 if that is not a whole number.
 
-        The first Darknet takes every n-th pixel of a larger map (shortcut_cpu in blas.c): ResNets need it.
+        The first Darknet takes every n-th pixel of a larger feature map (shortcut_cpu in blas.c), which
+        ResNets need.
         """
         if self.dialect.is_yolor or x.area == 1:
             return (1,) * len(sources)
@@ -260,11 +263,11 @@ class ShortcutSection(Section, names="shortcut"):
 
 
 class _ProductSection(Section):
-    """The section before times the one in `from`."""
+    """The product of the previous section and the one in `from`."""
 
     darknet_form = "product"
 
-    from_ = RefList((), wanted=True, help="the section to multiply with")
+    from_ = RefList((), wanted=True, help="section to multiply by")
     activation = ActivationKey("linear")
 
     def check(self) -> None:
@@ -284,7 +287,7 @@ class _ProductSection(Section):
 
 
 class SamSection(_ProductSection, names="sam"):
-    """The element-wise product of the section before (an attention map) and `from`."""
+    """The element-wise product of the previous section (an attention map) and `from`."""
 
     examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
 
@@ -296,7 +299,7 @@ class SamSection(_ProductSection, names="sam"):
 
 
 class ScaleChannelsSection(_ProductSection, names="scale_channels"):
-    """Multiply the map in `from` by the section before: one number a channel (scale_wh: a pixel)."""
+    """Multiply the feature map in `from` by the previous section: one value per channel or pixel."""
 
     examples = (
         "[maxpool]\nsize=3\n[avgpool]\n[scale_channels]\nfrom=-2\nactivation=leaky",
@@ -308,7 +311,7 @@ class ScaleChannelsSection(_ProductSection, names="scale_channels"):
     scale_wh = Flag(
         False,
         dialects=DARKNET_ONLY,
-        help="1: the section before has a number for each pixel in place of each channel",
+        help="1: the previous section has one value per pixel instead of one per channel",
     )
 
     def shape(self, scale: Shape, x: Shape) -> Shape:
@@ -316,7 +319,7 @@ class ScaleChannelsSection(_ProductSection, names="scale_channels"):
         if scale != wanted and not (self.dialect.is_yolor and self._can_broadcast(scale, x)):
             raise self.error(
                 "from",
-                "the section before does not fit as a scale",
+                "the previous section does not have the shape of a scale",
                 found=str(scale),
                 allowed=str(wanted),
                 hint=f"`from` is {x}",
@@ -329,7 +332,7 @@ class ScaleChannelsSection(_ProductSection, names="scale_channels"):
 
 
 class EmptySection(Section, names="empty silence"):
-    """The section before once more."""
+    """Passes the previous section on unchanged."""
 
     examples = ("[silence]",)
     darknet_form = "nothing"
@@ -342,18 +345,18 @@ class EmptySection(Section, names="empty silence"):
 
 
 class DropoutSection(Section, names="dropout"):
-    """In training a random part of the numbers is zero and the others grow; else nothing happens."""
+    """In training, sets random values to zero and scales up the others; otherwise does nothing."""
 
     examples = ("[dropout]\nprobability=.3",)
     darknet_form = "nothing"
     is_alias = True
 
-    probability = Float(0.2, least=0, most=1, help="which part of the numbers training drops")
+    probability = Float(0.2, least=0, most=1, help="probability of dropping a value in training")
     dropblock = Flag(
-        False, dialects=DARKNET_ONLY, help="1: training drops square blocks in place of single numbers"
+        False, dialects=DARKNET_ONLY, help="1: drop square blocks instead of single values in training"
     )
     dropblock_size_rel = Float(
-        0, least=0, most=1, dialects=DARKNET_ONLY, help="side of the blocks as a part of the map"
+        0, least=0, most=1, dialects=DARKNET_ONLY, help="side of the blocks as a fraction of the feature map"
     )
     dropblock_size_abs = Int(
         0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"

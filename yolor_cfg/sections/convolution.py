@@ -1,4 +1,4 @@
-"""[convolutional], [focus] and [deformableconvolutional]: they hold nearly all weights and work."""
+"""[convolutional], [focus] and [deformableconvolutional]: nearly all weights and operations of a network."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 MIXED_SIZE_KEYS = frozenset("filters size stride stride_x stride_y pad batch_normalize activation".split())
-"""The keys that mean something when `size` is a list."""
+"""The keys that are allowed when `size` is a list."""
 
 WARP_KEYS = ("sway", "rotate", "stretch", "stretch_sway")
-"""The keys with which C Darknet's GPU code, and only that, changes the kernels."""
+"""The keys with which C Darknet transforms the kernels, in its GPU code only."""
 
 
 class ConvolutionalSection(Section, names="convolutional conv"):
-    """Correlate with learned kernels, normalise (or add a bias), then activate.
+    """Convolve with learned kernels, normalize (or add a bias), then apply the activation.
 
-    With a list of sizes (yolor) each kernel size makes some of the output channels.
+    With a list of sizes (yolor), each kernel size computes some of the output channels.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -48,38 +48,38 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         "[convolutional]\nfilters=28\nsize=3,5,7\nstride=2\npad=1\nactivation=silu",
     )
     ignored_keys = {
-        "binary": "has no effect in C Darknet's CPU code (default 0)",
-        "assisted_excitation": "adds the true boxes to the map in C Darknet's training (default 0)",
-        "angle": "of sway and rotate, in degrees (default 15)",
-        "reverse": "of C Darknet's GPU training (default 0)",
-        "dot": "of C Darknet's GPU training (default 0)",
-        "grad_centr": "centres gradients in C Darknet's GPU training (default 0)",
-        "coordconv": "of C Darknet's GPU training (default 0)",
-        "stream": "the CUDA stream in C Darknet (default none)",
-        "wait_stream": "the CUDA stream that C Darknet waits for (default none)",
+        "binary": "no effect in C Darknet's CPU code (default 0)",
+        "assisted_excitation": "adds the labels to the feature map in C Darknet's training (default 0)",
+        "angle": "angle of sway and rotate, in degrees (default 15)",
+        "reverse": "only for GPU training in C Darknet (default 0)",
+        "dot": "only for GPU training in C Darknet (default 0)",
+        "grad_centr": "gradient centralization in C Darknet's GPU training (default 0)",
+        "coordconv": "only for GPU training in C Darknet (default 0)",
+        "stream": "CUDA stream in C Darknet (default none)",
+        "wait_stream": "CUDA stream that C Darknet waits for (default none)",
     }
 
-    filters = Int(1, least=1, wanted=True, help="channels of the output")
+    filters = Int(1, least=1, wanted=True, help="number of filters")
     size = IntList(
-        (1,), help="height and width of the kernel; a list for several kernels side by side (yolor)"
+        (1,), help="kernel height and width; a list gives several kernel sizes in parallel (yolor)"
     )
-    stride = Int(1, least=1, help="pixels between two positions")
-    stride_x = Int(-1, help="stride across in place of `stride`, where 1 or more")
-    stride_y = Int(-1, help="stride down in place of `stride`, where 1 or more")
-    pad = Flag(False, help="1: zeros of size/2 all around, in place of `padding`")
-    padding = Int(0, least=0, dialects=DARKNET_ONLY, help="zeros all around, in pixels")
-    groups = Int(1, least=1, help="input and output channels split into so many independent parts")
+    stride = Int(1, least=1, help="stride in pixels")
+    stride_x = Int(-1, help="horizontal stride; overrides `stride` if 1 or more")
+    stride_y = Int(-1, help="vertical stride; overrides `stride` if 1 or more")
+    pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
+    padding = Int(0, least=0, dialects=DARKNET_ONLY, help="zero padding on each side, in pixels")
+    groups = Int(1, least=1, help="number of groups of a grouped convolution")
     dilation = Int(
         1,
         least=1,
         dialects=DARKNET_ONLY,
-        help="pixels from one kernel element to the next; grows the zeros around too",
+        help="dilation in pixels; also multiplies the padding",
     )
-    batch_normalize = Flag(False, help="batch norm in place of a bias")
+    batch_normalize = Flag(False, help="batch norm instead of a bias")
     cbn = Flag(
         False,
         dialects=DARKNET_ONLY,
-        help="as batch_normalize; C Darknet trains it with the statistics of several batches",
+        help="as batch_normalize, but trained on the statistics of several mini-batches in C Darknet",
     )
     activation = ActivationKey("logistic")
     antialiasing = Int(
@@ -87,27 +87,29 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         least=0,
         most=2,
         dialects=DARKNET_ONLY,
-        help="1, 2: move by 1, then blur 3x3 or 2x2 with the stride",
+        help="1, 2: stride 1, then a strided blur of 3x3 or 2x2",
     )
     share_index = Int(
-        None, dialects=DARKNET_ONLY, help="the section whose tensors this one uses in place of its own"
+        None, dialects=DARKNET_ONLY, help="section whose tensors this one uses instead of its own"
     )
-    flipped = Flag(False, dialects=DARKNET_ONLY, help="the file that is read has the filters last")
-    xnor = Flag(False, dialects=DARKNET_ONLY, help="compute with the signs of inputs and weights")
+    flipped = Flag(
+        False, dialects=DARKNET_ONLY, help="the weights file stores the filters as the last dimension"
+    )
+    xnor = Flag(False, dialects=DARKNET_ONLY, help="binary convolution, with the signs of inputs and weights")
     bin_output = Flag(
-        False, dialects=DARKNET_ONLY, help="with xnor: no activation, since the next section takes signs"
+        False, dialects=DARKNET_ONLY, help="with xnor: no activation, since the next section takes the signs"
     )
     sway = Flag(
-        False, dialects=DARKNET_ONLY, help="turns the kernels by some degrees in C Darknet's GPU code"
+        False, dialects=DARKNET_ONLY, help="rotates the kernels by a few degrees in C Darknet's GPU code"
     )
-    rotate = Flag(False, dialects=DARKNET_ONLY, help="turns the kernels in C Darknet's GPU code")
+    rotate = Flag(False, dialects=DARKNET_ONLY, help="rotates the kernels in C Darknet's GPU code")
     stretch = Flag(False, dialects=DARKNET_ONLY, help="stretches the kernels in C Darknet's GPU code")
     stretch_sway = Flag(
-        False, dialects=DARKNET_ONLY, help="stretches and turns the kernels in C Darknet's GPU code"
+        False, dialects=DARKNET_ONLY, help="stretches and rotates the kernels in C Darknet's GPU code"
     )
 
     darknet_form: ClassVar[str] = "kernels"
-    is_focus: ClassVar[bool] = False  # four pixels are made one cell first
+    is_focus: ClassVar[bool] = False  # blocks of 2x2 pixels become one cell first
 
     def check(self) -> None:
         if self.dialect.is_yolor:
@@ -145,7 +147,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
                 hint="the channels must be a multiple of groups",
             )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
-        if self.antialiasing:  # a 2x2 mean without zeros around, or a 3x3 blur with them
+        if self.antialiasing:  # a 2x2 mean without zero padding, or a 3x3 blur with it
             blur = ConvGeometry(self._strides, padding=2 - self.antialiasing)
             height, width = blur.positions(4 - self.antialiasing, height, width)
         return Shape(self.filters, height, width)
@@ -209,7 +211,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
     @property
     def _strides(self) -> tuple[int, int]:
-        """Down and across."""
+        """Vertical and horizontal."""
         down, across = (step if step >= 1 else self.stride for step in (self.stride_y, self.stride_x))
         return down, across
 
@@ -218,7 +220,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return split_kernels(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
 
     def _conv_input_shape(self, x: Shape) -> Shape:
-        """What the convolution itself sees."""
+        """The input of the convolution itself."""
         if self._has_dropped_channels(x):
             return x._replace(channels=x.channels - x.channels % self.groups)
         if not self.is_focus:
@@ -228,12 +230,12 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return Shape(4 * x.channels, x.height // 2, x.width // 2)
 
     def _has_dropped_channels(self, x: Shape) -> bool:
-        """Whether C Darknet's whole-number division of channels by groups leaves some out."""
+        """Whether C Darknet's integer division of channels by groups drops some channels."""
         spare = x.channels % self._geometry().groups
         return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.is_focus)
 
     def _geometry(self, size: int = 0) -> ConvGeometry:
-        """How a kernel of that size (the first by default) moves."""
+        """Stride, padding, dilation and groups of a kernel of that size (the first by default)."""
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
         zeros = size // 2 if self.pad or self._kernels[1:] else self.padding
@@ -262,7 +264,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
 
 class FocusSection(ConvolutionalSection, names="focus"):
-    """Make one cell of four pixels, with four times the channels, then do as [convolutional]."""
+    """Turn 2x2 blocks of pixels into cells with four times the channels, then do as [convolutional]."""
 
     dialects = YOLOR_ONLY
     dialects = YOLOR_ONLY
@@ -281,7 +283,7 @@ class FocusSection(ConvolutionalSection, names="focus"):
 
 
 class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
-    """A convolution whose kernel elements look where two small convolutions send them."""
+    """A convolution whose sampling points and their weights come from two small convolutions."""
 
     dialects = YOLOR_ONLY
     dialects = YOLOR_ONLY
@@ -289,12 +291,12 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
         "[deformableconvolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
         "[deformableconvolutional]\nfilters=6\nsize=5\nactivation=leaky",
     )
-    ignored_keys = {"pad": "the map always has zeros around it here (default 0)"}
+    ignored_keys = {"pad": "no effect: the input is always zero-padded here (default 0)"}
 
-    filters = Int(1, least=1, wanted=True, help="channels of the output")
-    size = Int(1, least=1, wanted=True, help="height and width of the kernel")
-    stride = Int(1, least=1, help="pixels between two positions")
-    batch_normalize = Flag(False, help="batch norm in place of a bias")
+    filters = Int(1, least=1, wanted=True, help="number of filters")
+    size = Int(1, least=1, wanted=True, help="kernel height and width")
+    stride = Int(1, least=1, help="stride in pixels")
+    batch_normalize = Flag(False, help="batch norm instead of a bias")
     activation = ActivationKey("linear")
 
     def check(self) -> None:
@@ -332,7 +334,7 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
 
     @property
     def _kernels(self) -> tuple[KernelGroup, KernelGroup, KernelGroup]:
-        """The kernel itself, what moves its elements, what weighs them."""
+        """The kernel itself, the convolution of its offsets and that of its weights."""
         elements = self.size**2
         return (
             KernelGroup("DeformConv2d.conv", self.size, self.filters),
@@ -342,7 +344,7 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
 
 
 def check_size_list(section: ConvolutionalSection) -> None:
-    """Faults of a convolution with several sizes; C Darknet reads the first size alone."""
+    """Record the errors of a convolution with several sizes; C Darknet reads only the first size."""
     sizes, filters = section.size, section.filters
     if not section.dialect.is_yolor:
         section.warn(

@@ -1,4 +1,4 @@
-"""[connected] and [local]: weights for every pair of numbers, kernels for every place."""
+"""[connected] and [local]: fully connected layers, and convolutions with separate kernels per position."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ConnectedSection(Section, names="connected conn"):
-    """Every input times a weight for every output, normalised (or with a bias), then activated."""
+    """A fully connected layer with batch norm (or a bias) and an activation."""
 
     dialects = DARKNET_ONLY
     examples = (
@@ -24,8 +24,8 @@ class ConnectedSection(Section, names="connected conn"):
         "[connected]\noutput=5\nbatch_normalize=1\nactivation=mish",
     )
 
-    output = Int(1, least=1, wanted=True, help="length of the output")
-    batch_normalize = Flag(False, help="batch norm in place of a bias")
+    output = Int(1, least=1, wanted=True, help="number of outputs")
+    batch_normalize = Flag(False, help="batch norm instead of a bias")
     activation = ActivationKey("logistic")
 
     def shape(self, x: Shape) -> Shape:
@@ -47,7 +47,7 @@ class ConnectedSection(Section, names="connected conn"):
         weight = TensorSpec("weight", "Linear.weight", (self.output, x.size), transposable=True)
         if not self.batch_normalize:
             return [TensorSpec("bias", "Linear.bias", (self.output,)), weight]
-        # Unlike in a convolution the weights stand between the shift and the rest of the batch norm.
+        # Unlike in a convolution, the weights come between the bias and the rest of the batch norm.
         bias, *statistics = batch_norm_specs(self.output, "BatchNorm1d.")
         return [bias, weight, *statistics]
 
@@ -56,7 +56,7 @@ class ConnectedSection(Section, names="connected conn"):
 
 
 class LocalSection(Section, names="local"):
-    """A convolution with kernels and biases of its own for every place of the output."""
+    """A convolution with separate kernels and biases for each output position."""
 
     dialects = DARKNET_ONLY
     examples = (
@@ -64,23 +64,23 @@ class LocalSection(Section, names="local"):
         "[local]\nfilters=5\nsize=2\nactivation=linear",
     )
 
-    filters = Int(1, least=1, wanted=True, help="channels of the output")
-    size = Int(1, least=1, help="height and width of the kernels")
-    stride = Int(1, least=1, help="pixels between two positions")
-    pad = Int(0, least=0, help="zeros all around, in pixels: 0, or 1 with size 3")
+    filters = Int(1, least=1, wanted=True, help="number of filters")
+    size = Int(1, least=1, help="kernel height and width")
+    stride = Int(1, least=1, help="stride in pixels")
+    pad = Int(0, least=0, help="zero padding on each side, in pixels: 0, or 1 with size 3")
     activation = ActivationKey("logistic")
 
     def shape(self, x: Shape) -> Shape:
         height, width = ConvGeometry((self.stride, self.stride), self.pad).positions(
             self.size, x.height, x.width
         )
-        # Darknet sizes the output by whether there is padding, but fills it by how much; both must agree.
+        # Darknet allocates the output by whether there is padding, but fills it by how much: both must agree.
         reach = 1 if self.pad else self.size
         announced = (x.height - reach) // self.stride + 1, (x.width - reach) // self.stride + 1
         if announced != (height, width):
             raise self.error(
                 "pad",
-                "does not go with size",
+                "does not match size",
                 found=f"pad={self.pad}, size={self.size}",
                 allowed=f"0, {self.size // 2}" if self.size % 2 else "0",
             )

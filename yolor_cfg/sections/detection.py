@@ -14,45 +14,45 @@ if TYPE_CHECKING:
 
 
 class DetectionSection(Section, names="detection"):
-    """Boxes of YOLOv1: side x side cells, each with one set of class probabilities and num boxes."""
+    """Boxes of YOLOv1: side x side cells, each with num boxes and one set of class probabilities."""
 
     dialects = DARKNET_ONLY
     is_head = True
-    loss_kind = "detection"  # which loss trains this head
+    loss_kind = "detection"  # the loss that trains this head
     nms_kind, beta_nms = "default", 0.6
     examples = (
         "[net]\ninputs=44\n[detection]\nclasses=1\ncoords=4\nside=2\nnum=2",
         "[net]\ninputs=117\n[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1",
     )
 
-    classes = Int(1, least=1, wanted=True, help="how many classes there are")
-    coords = Int(1, help="numbers of a box; only 4 makes boxes")
-    num = Int(1, least=1, help="boxes of a cell")
-    side = Int(7, least=1, help="cells across and down")
-    softmax = Flag(False, help="1: the classes exclude each other")
-    sqrt = Flag(False, help="1: widths and heights are predicted as square roots")
-    rescore = Flag(False, help="objectness learns the IoU in place of 1")
-    forced = Flag(False, help="training takes the first boxes for small objects")
-    reorg = Flag(False, help="no effect; kept for older cfgs")
+    classes = Int(1, least=1, wanted=True, help="number of classes")
+    coords = Int(1, help="number of coordinates per box; must be 4")
+    num = Int(1, least=1, help="number of boxes per cell")
+    side = Int(7, least=1, help="number of cells in each direction")
+    softmax = Flag(False, help="1: the classes are mutually exclusive")
+    sqrt = Flag(False, help="1: predict the square roots of width and height")
+    rescore = Flag(False, help="train objectness towards the IoU instead of 1")
+    forced = Flag(False, help="assign small objects to the first box in training")
+    reorg = Flag(False, help="no effect; accepted for older cfgs")
     object_scale = Float(1, help="weight of the objectness loss where there is an object")
-    noobject_scale = Float(1, help="weight of the objectness loss where there is none")
+    noobject_scale = Float(1, help="weight of the objectness loss where there is no object")
     class_scale = Float(1, help="weight of the class loss")
     coord_scale = Float(1, help="weight of the box loss")
-    jitter = Float(0.2, help="random crop in training, as a fraction of the image")
-    resize = Float(1, help="random zoom in training")
-    random = Float(0, help="1: training changes the image size now and then")
-    max = Int(200, least=0, help="how many objects an image may have in training")
+    jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
+    resize = Float(1, help="maximum random zoom in training")
+    random = Float(0, help="1: change the image size at random in training")
+    max = Int(200, least=0, help="maximum number of labels per image in training")
 
     def check(self) -> None:
         if self.coords != 4:
-            self.fault("coords", "a box has four numbers", found=str(self.coords), allowed="4")
+            self.fault("coords", "a box has four coordinates", found=str(self.coords), allowed="4")
 
     def shape(self, x: Shape) -> Shape:
         wanted = self.side**2 * (self.num * (self.coords + 1) + self.classes)
         if x.size != wanted:
             raise self.error(
                 "classes",
-                "the section before has the wrong number of outputs",
+                "the previous section has the wrong number of outputs",
                 found=f"output={x.size}",
                 allowed=f"output={wanted}",
                 hint="output = side * side * (num * (coords + 1) + classes)",

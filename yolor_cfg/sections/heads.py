@@ -1,6 +1,6 @@
-"""[yolo] [Gaussian_yolo] [jde] [region]: heads whose every cell of a map predicts one box per anchor.
+"""[yolo], [Gaussian_yolo], [jde], [region]: heads that predict one box per anchor in every cell.
 
-Most keys matter to training or suppression alone; the map itself depends on `mask`, `anchors` and `classes`.
+Most keys concern only training or NMS; the output itself depends on `mask`, `anchors` and `classes`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
-MAX_ANCHORS = 10_000  # lists of that length are made of `num` alone; no cfg has as many
-DEFAULT_ANCHOR = 0.5  # what Darknet takes for an anchor that the cfg does not give
+MAX_ANCHORS = 10_000  # `num` alone makes lists of that length; no cfg has so many
+DEFAULT_ANCHOR = 0.5  # Darknet's value for an anchor that the cfg does not give
 
 
 def anchor_pairs(numbers: tuple[float, ...], count: int) -> tuple[tuple[float, float], ...]:
-    """The first `count` (width, height) of a flat list; what is missing counts as Darknet's 0.5."""
+    """The first `count` (width, height) pairs of a flat list; missing values are 0.5, as in Darknet."""
     padded = numbers + (DEFAULT_ANCHOR,) * (2 * count - len(numbers))
     return tuple((padded[2 * i], padded[2 * i + 1]) for i in range(count))
 
 
 class ClassifyingHead(Protocol):
-    """A section whose boxes have classes."""
+    """A head whose boxes have classes."""
 
     @property
     def classes(self) -> int: ...
@@ -40,7 +40,7 @@ class ClassifyingHead(Protocol):
 
 
 def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
-    """Raise CfgError unless the channels are those of `anchors` boxes of `numbers` and one per class."""
+    """Raise CfgError unless x has, for each of `anchors` boxes, `numbers` channels and one per class."""
     wanted = anchors * (head.classes + numbers)
     if x.channels == wanted:
         return
@@ -48,7 +48,7 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
     fits = rest == 0 and fitting > numbers
     raise head.error(
         "classes",
-        "the section before has the wrong number of channels",
+        "the previous section has the wrong number of channels",
         found=f"filters={x.channels}",
         allowed=f"filters={wanted}",
         hint=f"filters = {count} * (classes + {numbers})"
@@ -57,45 +57,49 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
 
 
 class AnchorHeadSection(Section):
-    """What the heads with masked anchors have in common."""
+    """The common part of the heads with masked anchors."""
 
     is_head = True
-    box_values: ClassVar[int] = 5  # numbers of one box besides its classes
-    darknet_loss: ClassVar[str] = "yolo"  # which loss C Darknet trains it with
+    box_values: ClassVar[int] = 5  # values of a box besides its classes
+    darknet_loss: ClassVar[str] = "yolo"  # the loss C Darknet trains it with
 
-    classes = Int(20, least=1, wanted=True, help="how many classes there are")
-    num = Int(1, least=1, most=MAX_ANCHORS, help="how many anchors the whole network has")
-    mask = MaskList(lambda section: tuple(range(section.num)), help="which of the anchors are this head's")
+    classes = Int(20, least=1, wanted=True, help="number of classes")
+    num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors in the whole network")
+    mask = MaskList(lambda section: tuple(range(section.num)), help="indices of the anchors of this head")
     anchors = FloatList(
         lambda section: (DEFAULT_ANCHOR,) * 2 * section.num,
-        help="width, height of every anchor of the network, in input pixels",
+        help="width and height of each anchor of the network, in input pixels",
     )
-    scale_x_y = Float(1, help="how far centres reach beyond their cell: 1 not at all, 2 half a cell each way")
-    max = Int(200, least=0, dialects=DARKNET_ONLY, help="how many objects an image may have in training")
-    jitter = Float(0.2, help="random crop in training, as a fraction of the image")
-    resize = Float(1, dialects=DARKNET_ONLY, help="random zoom in training")
-    random = Float(0, help="1: training changes the image size now and then")
-    ignore_thresh = Float(0.5, help="no objectness loss for boxes with more IoU than this")
-    truth_thresh = Float(1, help="boxes with more IoU than this also learn their object")
-    iou_thresh = Float(1, help="further anchors with more IoU than this also learn an object")
-    iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", help="what the box loss measures")
+    scale_x_y = Float(1, help="range of box centers: 1 is the cell itself, 2 half a cell more on each side")
+    max = Int(200, least=0, dialects=DARKNET_ONLY, help="maximum number of labels per image in training")
+    jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
+    resize = Float(1, dialects=DARKNET_ONLY, help="maximum random zoom in training")
+    random = Float(0, help="1: change the image size at random in training")
+    ignore_thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
+    truth_thresh = Float(1, help="IoU above which a prediction is also trained on its object")
+    iou_thresh = Float(1, help="IoU above which further anchors are also trained on an object")
+    iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", help="type of box loss")
     iou_thresh_kind = Choice(
-        "iou", IOU_KINDS, fallback="iou", dialects=DARKNET_ONLY, help="which IoU `iou_thresh` means"
+        "iou", IOU_KINDS, fallback="iou", dialects=DARKNET_ONLY, help="type of IoU for `iou_thresh`"
     )
     iou_normalizer = Float(0.75, help="weight of the box loss")
     obj_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of the objectness loss")
     cls_normalizer = Float(1, help="weight of the class loss")
     delta_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of all losses of this head")
-    max_delta = Float(math.inf, dialects=DARKNET_ONLY, help="bound on one gradient of the box")
+    max_delta = Float(math.inf, dialects=DARKNET_ONLY, help="maximum gradient of a box coordinate")
     label_smooth_eps = Float(0, dialects=DARKNET_ONLY, help="label smoothing")
-    objectness_smooth = Flag(False, dialects=DARKNET_ONLY, help="objectness learns the IoU in place of 1")
-    focal_loss = Flag(False, dialects=DARKNET_ONLY, help="focal loss for classes")
-    counters_per_class = IntList(
-        (), dialects=DARKNET_ONLY, help="objects of each class in the training set, to balance the loss"
+    objectness_smooth = Flag(
+        False, dialects=DARKNET_ONLY, help="train objectness towards the IoU instead of 1"
     )
-    nms_kind = Choice("default", NMS_KINDS, fallback="default", help="which suppression the network wants")
+    focal_loss = Flag(False, dialects=DARKNET_ONLY, help="focal loss for the classes")
+    counters_per_class = IntList(
+        (),
+        dialects=DARKNET_ONLY,
+        help="number of objects of each class in the training set, to balance the loss",
+    )
+    nms_kind = Choice("default", NMS_KINDS, fallback="default", help="type of NMS")
     beta_nms = Float(0.6, help="exponent of the distance in diounms")
-    map = Text("", dialects=DARKNET_ONLY, help="file that maps classes to those of another data set")
+    map = Text("", dialects=DARKNET_ONLY, help="file that maps the classes to those of another dataset")
 
     def check(self) -> None:
         known = len(self.anchors) // 2
@@ -103,7 +107,7 @@ class AnchorHeadSection(Section):
         if len(self.anchors) % 2:
             self._fault_or_warn(
                 "anchors",
-                "an odd count of numbers",
+                "an odd number of values",
                 found=str(len(self.anchors)),
                 allowed="two for each anchor",
             )
@@ -119,16 +123,18 @@ class AnchorHeadSection(Section):
         missing = [index for index in self.mask if index >= known]
         allowed = f"0 to {known - 1}"
         if not self.mask or min(self.mask) < 0:
-            self.fault("mask", "not a list of anchors", found=",".join(map(str, self.mask)), allowed=allowed)
+            self.fault(
+                "mask", "not a list of anchor indices", found=",".join(map(str, self.mask)), allowed=allowed
+            )
         elif missing:
             self._fault_or_warn(
-                "mask", "points beyond the anchors", found=",".join(map(str, missing)), allowed=allowed
+                "mask", "index beyond the last anchor", found=",".join(map(str, missing)), allowed=allowed
             )
 
     def _fault_or_warn(self, key: str, message: str, *, found: str, allowed: str) -> None:
-        """An error; where Darknet goes on, a warning: it takes 0.5 for every number that is missing."""
+        """Record an error, or a warning where Darknet goes on: it uses 0.5 for each missing value."""
         tell = self.warn if self.dialect.is_forgiving else self.fault
-        hint = f"Darknet takes {DEFAULT_ANCHOR} for what is missing" if self.dialect.is_forgiving else ""
+        hint = f"Darknet uses {DEFAULT_ANCHOR} for missing values" if self.dialect.is_forgiving else ""
         tell(key, message, found=found, allowed=allowed, hint=hint)
 
     def shape(self, x: Shape) -> Shape:
@@ -137,25 +143,25 @@ class AnchorHeadSection(Section):
 
     @property
     def loss_kind(self) -> str:
-        """Which loss trains this head: its dialect's."""
+        """The loss that trains this head: that of its dialect."""
         return "yolor" if self.dialect.is_yolor else self.darknet_loss
 
     @property
     def masked_anchors(self) -> tuple[tuple[float, float], ...]:
-        """Width and height in input pixels of each of this head's anchors."""
+        """Width and height of each anchor of this head, in input pixels."""
         known = anchor_pairs(self.anchors, (len(self.anchors) + 1) // 2)
         unnamed = (DEFAULT_ANCHOR, DEFAULT_ANCHOR)
         return tuple(known[index] if index < len(known) else unnamed for index in self.mask)
 
     def anchor_grid(self, x: Shape) -> AnchorGrid:
-        """Anchors and strides; the strides are measured: image over map."""
+        """Anchors and strides; a stride is the image size divided by the size of the feature map."""
         from yolor_cfg.ops.heads import AnchorGrid
 
         return AnchorGrid(self.masked_anchors, (self.image.width / x.width, self.image.height / x.height))
 
 
 class YoloSection(AnchorHeadSection, names="yolo"):
-    """Boxes of YOLOv3 and later: centres in cells, sizes in anchors, a probability for each class."""
+    """Boxes of YOLOv3 and later: centers in cells, sizes relative to anchors, one probability per class."""
 
     darknet_form = "head"
 
@@ -168,22 +174,24 @@ class YoloSection(AnchorHeadSection, names="yolo"):
     new_coords = Flag(
         False,
         dialects=DARKNET_ONLY,
-        help="1: the convolution before has a logistic, sizes are (2v)^2 anchors",
+        help="1: the previous convolution applies the logistic; sizes are (2v)^2 anchors",
     )
-    show_details = Flag(True, dialects=DARKNET_ONLY, help="training prints each head's losses")
-    track_history_size = Int(5, dialects=DARKNET_ONLY, help="frames that tracking looks back")
-    sim_thresh = Float(0.8, dialects=DARKNET_ONLY, help="similarity at which two detections are one track")
-    dets_for_track = Int(1, dialects=DARKNET_ONLY, help="detections from which on a track counts")
-    dets_for_show = Int(1, dialects=DARKNET_ONLY, help="detections from which on a track is shown")
-    track_ciou_norm = Float(0.01, dialects=DARKNET_ONLY, help="weight of the overlap in tracking")
+    show_details = Flag(True, dialects=DARKNET_ONLY, help="print the losses of each head in training")
+    track_history_size = Int(5, dialects=DARKNET_ONLY, help="number of previous frames used in tracking")
+    sim_thresh = Float(
+        0.8, dialects=DARKNET_ONLY, help="similarity above which two detections belong to the same track"
+    )
+    dets_for_track = Int(1, dialects=DARKNET_ONLY, help="minimum number of detections of a track")
+    dets_for_show = Int(1, dialects=DARKNET_ONLY, help="minimum number of detections before a track is shown")
+    track_ciou_norm = Float(0.01, dialects=DARKNET_ONLY, help="weight of the CIoU in tracking")
     embedding_layer = Int(
-        None, dialects=DARKNET_ONLY, help="section whose output describes an object for tracking"
+        None, dialects=DARKNET_ONLY, help="section whose output is the embedding used in tracking"
     )
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
-        if self.dialect.is_yolor:  # whatever the keys say
+        if self.dialect.is_yolor:  # whatever the values of the keys
             return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
         rules = YoloRules(
             has_sigmoid=not self.new_coords, has_squared_sizes=self.new_coords, spread=self.scale_x_y
@@ -195,7 +203,7 @@ class YoloSection(AnchorHeadSection, names="yolo"):
 
 
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
-    """[yolo] that also predicts how sure it is of each of the four numbers of a box."""
+    """[yolo] that also predicts the uncertainty of each of the four coordinates of a box."""
 
     dialects = DARKNET_ONLY
     examples = (
@@ -205,15 +213,13 @@ class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     box_values = 9
     darknet_loss = "gaussian"
 
-    nms_kind = Choice(
-        "default", (*NMS_KINDS, "cornersnms"), fallback="default", help="which suppression the network wants"
-    )
-    uc_normalizer = Float(1, help="weight of the deviations' loss")
+    nms_kind = Choice("default", (*NMS_KINDS, "cornersnms"), fallback="default", help="type of NMS")
+    uc_normalizer = Float(1, help="weight of the uncertainty loss")
     yolo_point = Choice(
         "center",
         ("center", "left_top", "right_bottom"),
         fallback="center",
-        help="which point of the box x and y are",
+        help="point of the box given by x and y",
     )
 
     def module(self, x: Shape) -> nn.Module:
@@ -224,7 +230,7 @@ class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
 
 
 class JdeSection(AnchorHeadSection, names="jde"):
-    """[yolo] of joint detection and embedding; the boxes alone are read."""
+    """[yolo] for joint detection and embedding; only the boxes are read."""
 
     dialects = YOLOR_ONLY
     darknet_form = "head"
@@ -241,53 +247,53 @@ BOX_VALUES = 4
 
 
 class RegionSection(Section, names="region"):
-    """Boxes of YOLOv2: anchors in cells, one softmax (or a tree of them) over the classes."""
+    """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
 
     dialects = DARKNET_ONLY
     is_head = True
-    loss_kind = "region"  # which loss trains this head
+    loss_kind = "region"  # the loss that trains this head
     nms_kind, beta_nms = "default", 0.6
     examples = (
         "[region]\nclasses=3\nnum=1\nanchors=1.1,1.2\nsoftmax=1",
         "[convolutional]\nfilters=18\n[region]\nclasses=4\nnum=2\nanchors=1.1,1.2, 3.3,4.4",
     )
 
-    classes = Int(20, least=1, wanted=True, help="how many classes there are")
-    coords = Int(4, least=BOX_VALUES, most=BOX_VALUES, help="numbers of a box")
-    num = Int(1, least=1, most=MAX_ANCHORS, help="how many anchors there are")
+    classes = Int(20, least=1, wanted=True, help="number of classes")
+    coords = Int(4, least=BOX_VALUES, most=BOX_VALUES, help="number of coordinates per box")
+    num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors")
     anchors = FloatList(
-        lambda section: (DEFAULT_ANCHOR,) * 2 * section.num, help="width, height of each anchor, in cells"
+        lambda section: (DEFAULT_ANCHOR,) * 2 * section.num, help="width and height of each anchor, in cells"
     )
-    softmax = Flag(False, help="1: the classes exclude each other")
-    tree = Text("", help="file of the tree of classes: one softmax per group of siblings")
-    map = Text("", help="file that maps classes to those of another data set")
-    classfix = Int(0, help="-1: boxes with objectness below 0.5 count as empty")
-    jitter = Float(0.2, help="random crop in training, as a fraction of the image")
-    resize = Float(1, help="random zoom in training")
-    random = Float(0, help="1: training changes the image size now and then")
-    max = Int(200, least=0, help="how many objects an image may have in training")
-    thresh = Float(0.5, help="no objectness loss for boxes with more IoU than this")
+    softmax = Flag(False, help="1: the classes are mutually exclusive")
+    tree = Text("", help="class tree file: one softmax per group of siblings")
+    map = Text("", help="file that maps the classes to those of another dataset")
+    classfix = Int(0, help="-1: discard boxes with objectness below 0.5")
+    jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
+    resize = Float(1, help="maximum random zoom in training")
+    random = Float(0, help="1: change the image size at random in training")
+    max = Int(200, least=0, help="maximum number of labels per image in training")
+    thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
     coord_scale = Float(1, help="weight of the box loss")
     object_scale = Float(1, help="weight of the objectness loss where there is an object")
-    noobject_scale = Float(1, help="weight of the objectness loss where there is none")
+    noobject_scale = Float(1, help="weight of the objectness loss where there is no object")
     class_scale = Float(1, help="weight of the class loss")
     mask_scale = Float(1, help="weight of the mask loss")
-    bias_match = Flag(False, help="objects choose their anchor by the anchors, not by the predictions")
-    rescore = Flag(False, help="objectness learns the IoU in place of 1")
-    absolute_ = Flag(False, help="no effect; kept for older cfgs")
-    focal_loss = Flag(False, help="focal loss for classes")
-    log = Flag(False, help="no effect; kept for older cfgs")
-    sqrt = Flag(False, help="no effect; kept for older cfgs")
+    bias_match = Flag(False, help="match objects with anchors instead of predictions")
+    rescore = Flag(False, help="train objectness towards the IoU instead of 1")
+    absolute_ = Flag(False, help="no effect; accepted for older cfgs")
+    focal_loss = Flag(False, help="focal loss for the classes")
+    log = Flag(False, help="no effect; accepted for older cfgs")
+    sqrt = Flag(False, help="no effect; accepted for older cfgs")
 
     def check(self) -> None:
         given = len(self.anchors)
         if given != 2 * self.num:
             self.warn(
                 "anchors",
-                "not two numbers for each of num",
-                found=f"{given} numbers, num={self.num}",
-                allowed=f"{2 * self.num} numbers",
-                hint=f"Darknet leaves out what is too much, takes {DEFAULT_ANCHOR} for what is missing",
+                "the number of values is not 2 * num",
+                found=f"{given} values, num={self.num}",
+                allowed=f"{2 * self.num} values",
+                hint=f"Darknet ignores surplus values and uses {DEFAULT_ANCHOR} for missing ones",
             )
 
     def shape(self, x: Shape) -> Shape:

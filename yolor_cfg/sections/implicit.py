@@ -1,7 +1,7 @@
-"""Implicit knowledge: sections whose output is learned and is the same for every image.
+"""Implicit knowledge: sections whose output is learned and the same for every image.
 
-What a value is made of is its model (YOLOR, section 4.2): a vector, a network or a factorization. Which
-operator it is meant for decides the mean it starts with (section 4.3): 1 for a factor, else 0.
+The model of a value (YOLOR, section 4.2) is a vector, a network or a factorization. The mean it is
+initialized with depends on the operator it is used with (section 4.3): 1 for multiplication, otherwise 0.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from yolor_cfg.shape import Shape
 if TYPE_CHECKING:
     from torch import nn
 
-# The keys that mean something to one model or another.
+# The keys that only some models use.
 MODEL_KEYS: dict[str, frozenset[str]] = {
     "vector": frozenset(),
     "network": frozenset(("prior", "hidden", "activation")),
     "factorization": frozenset(("prior", "rank", "sparse", "nonnegative")),
 }
-MEAN_HELP = "mean of the numbers at the start; other models than vector learn what differs from it"
+MEAN_HELP = "initial mean of the values; models other than vector learn the difference from it"
 
 
 def example_cfgs(name: str, size: str) -> tuple[str, ...]:
-    """Examples of an implicit section of that size: every model, and a chain."""
+    """Examples of an implicit section of that size: each model, and a chain."""
     section = f"[{name}]\n{size}"
     return (
         f"{section}\nmean=.5\nsigma=.1",
@@ -39,15 +39,15 @@ def example_cfgs(name: str, size: str) -> tuple[str, ...]:
 
 
 class DarknetImplicitSection(Section, names="implicit"):
-    """A learned map `filters` x `atoms` x 1; it reads the images only to know how many there are."""
+    """A learned map `filters` x `atoms` x 1; the images it reads only give the batch size."""
 
     dialects = DARKNET_ONLY
     examples = ("[implicit]\nfilters=6\natoms=3\nmean=1\nstd=.1",)
 
-    filters = Int(128, least=1, wanted=True, help="channels of the map")
+    filters = Int(128, least=1, wanted=True, help="number of channels of the map")
     atoms = Int(1, least=1, help="height of the map")
-    mean = Float(0, help="mean of the numbers at the start")
-    std = Float(0.2, least=0, help="the numbers start evenly spread from mean - std to mean + std")
+    mean = Float(0, help="initial mean of the values")
+    std = Float(0.2, least=0, help="initial values are uniform from mean - std to mean + std")
 
     def sources(self) -> tuple[int, ...]:
         return (-1,)
@@ -68,38 +68,36 @@ class DarknetImplicitSection(Section, names="implicit"):
 
 
 class _ImplicitSection(Section):
-    """YOLOR's: a learned tensor [1, C, H, W] in the place of a value."""
+    """YOLOR's implicit section: its output is a learned tensor [1, C, H, W]."""
 
     dialects = YOLOR_ONLY
     required_keys: ClassVar[tuple[str, ...]] = ("filters",)
 
-    filters = Int(1, least=1, wanted=True, help="how many numbers (of each atom)")
-    model = Choice(
-        "vector", tuple(MODEL_KEYS), help="what makes the numbers: they alone, W z, Z^T c (Eq. 6-8)"
-    )
+    filters = Int(1, least=1, wanted=True, help="number of values (per atom)")
+    model = Choice("vector", tuple(MODEL_KEYS), help="model of the values: z itself, W z, or Z^T c (Eq. 6-8)")
     mean = Float(0, help=MEAN_HELP)
-    std = Float(0.02, least=0, help="the word for sigma in C Darknet's [implicit]")
+    std = Float(0.02, least=0, help="C Darknet's name for sigma")
     sigma = Float(
         lambda section: section.std,
         least=0,
-        help="standard deviation of the numbers at the start; nonnegative numbers stay above "
+        help="initial standard deviation of the values; nonnegative values stay above "
         "mean - 1.32 sigma sqrt(rank)",
     )
     prior = Int(
         lambda section: 2 * section.filters,
         least=1,
-        help="numbers in the prior z of a network, or in c of a factorization (default 2 x filters)",
+        help="length of the prior z of a network, or of c in a factorization (default 2 x filters)",
     )
-    hidden = IntList((), help="widths of the network's hidden layers, from the prior on")
-    activation = ActivationKey("linear", help="what is applied to the network's hidden layers")
+    hidden = IntList((), help="widths of the network's hidden layers, starting from the prior")
+    activation = ActivationKey("linear", help="activation function of the network's hidden layers")
     rank = Int(
-        lambda section: section.prior, least=1, help="basis vectors of the factorization (default prior)"
+        lambda section: section.prior,
+        least=1,
+        help="number of basis vectors of the factorization (default prior)",
     )
-    sparse = Float(0, least=0, help="weight in the loss of the sum of |c|, which makes coefficients 0")
-    nonnegative = Flag(False, help="1: nothing in Z and c counts as negative")
-    chain = RefList(
-        (), help="the implicit section of another task: a learned matrix times its value is added"
-    )
+    sparse = Float(0, least=0, help="weight of the L1 loss on the coefficients c, which makes them sparse")
+    nonnegative = Flag(False, help="1: Z and c are used as absolute values")
+    chain = RefList((), help="implicit section of another task, whose value times a learned matrix is added")
 
     def check(self) -> None:
         self.require_keys(*self.required_keys)
@@ -113,7 +111,7 @@ class _ImplicitSection(Section):
             models = [f"model={model}" for model, keys in MODEL_KEYS.items() if key in keys]
             self.warn(key, "has no effect with this model", found=f"model={self.model}", allowed=models)
         if self.model == "network" and "activation" in self.values and not self.hidden:
-            self.warn("activation", "has no effect without hidden layers", hint="hidden=... makes some")
+            self.warn("activation", "has no effect without hidden layers", hint="add them with hidden=...")
 
     def sources(self) -> tuple[int, ...]:
         return self.resolve_refs(self.chain, "chain")
@@ -123,7 +121,7 @@ class _ImplicitSection(Section):
             if value.width > 1:
                 raise self.error(
                     "chain",
-                    "that section gives a map",
+                    "the output of that section is a feature map",
                     found=f"{value.height}x{value.width}",
                     allowed="an implicit section",
                 )
@@ -156,11 +154,11 @@ class _ImplicitSection(Section):
 
     @property
     def _layer_widths(self) -> tuple[int, ...]:
-        """The prior, the hidden layers, the numbers."""
+        """The widths of the prior, the hidden layers and the output."""
         return (self.prior, *self.hidden, self.filters)
 
     def _own_tensors(self, out: Shape) -> list[TensorSpec]:
-        """The model's tensors; all but a vector have one row of numbers for each atom."""
+        """The tensors of the model; all models but a vector have one row of values per atom."""
         rows = out.size // self.filters
         if self.model == "network":
             widths = enumerate(zip(self._layer_widths[1:], self._layer_widths, strict=False))
@@ -173,12 +171,12 @@ class _ImplicitSection(Section):
 
 
 class _Implicit2dSection(_ImplicitSection):
-    """`atoms` rows of `filters` numbers; atoms count as channels, so that a 1x1 convolution mixes them. The
-    rows have priors or coefficients of their own, matrices and basis vectors are common."""
+    """`atoms` rows of `filters` values; atoms are channels, so that a 1x1 convolution mixes them. Each row
+    has its own prior or coefficients; matrices and basis vectors are shared."""
 
     required_keys = ("atoms", "filters")
 
-    atoms = Int(1, least=1, wanted=True, help="rows of the matrix")
+    atoms = Int(1, least=1, wanted=True, help="number of rows of the matrix")
 
     def shape(self, *before: Shape) -> Shape:
         super().shape(*before)
@@ -186,13 +184,13 @@ class _Implicit2dSection(_ImplicitSection):
 
 
 class ImplicitAddSection(_ImplicitSection, names="implicit_add"):
-    """A learned vector to be added: starts around 0."""
+    """A learned vector to add, initialized around 0."""
 
     examples = example_cfgs("implicit_add", "filters=6")
 
 
 class ImplicitMulSection(_ImplicitSection, names="implicit_mul"):
-    """A learned vector to multiply by: starts around 1."""
+    """A learned vector to multiply by, initialized around 1."""
 
     examples = example_cfgs("implicit_mul", "filters=6")
 
@@ -200,19 +198,19 @@ class ImplicitMulSection(_ImplicitSection, names="implicit_mul"):
 
 
 class ImplicitCatSection(_ImplicitSection, names="implicit_cat"):
-    """A learned vector to be concatenated: starts around 0."""
+    """A learned vector to concatenate, initialized around 0."""
 
     examples = example_cfgs("implicit_cat", "filters=6")
 
 
 class ImplicitAdd2dSection(_Implicit2dSection, names="implicit_add_2d"):
-    """A learned matrix to be added: starts around 0."""
+    """A learned matrix to add, initialized around 0."""
 
     examples = example_cfgs("implicit_add_2d", "atoms=3\nfilters=6")
 
 
 class ImplicitMul2dSection(_Implicit2dSection, names="implicit_mul_2d"):
-    """A learned matrix to multiply by: starts around 1."""
+    """A learned matrix to multiply by, initialized around 1."""
 
     examples = example_cfgs("implicit_mul_2d", "atoms=3\nfilters=6")
 
@@ -220,6 +218,6 @@ class ImplicitMul2dSection(_Implicit2dSection, names="implicit_mul_2d"):
 
 
 class ImplicitCat2dSection(_Implicit2dSection, names="implicit_cat_2d"):
-    """A learned matrix to be concatenated: starts around 0."""
+    """A learned matrix to concatenate, initialized around 0."""
 
     examples = example_cfgs("implicit_cat_2d", "atoms=3\nfilters=6")

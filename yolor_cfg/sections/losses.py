@@ -1,4 +1,4 @@
-"""[softmax], the head of classifiers, and the losses [cost] and [contrastive], which predict nothing."""
+"""[softmax], the head of classifiers, and the losses [cost] and [contrastive], which make no predictions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 
 class SoftmaxSection(Section, names="softmax soft"):
-    """Class probabilities: softmax over all numbers, over equal groups, or over the siblings in a tree."""
+    """Class probabilities: softmax over all values, over equal groups, or over siblings in a class tree."""
 
-    thop_reason = "6 for each probability, less 2 for each group"
+    thop_reason = "6 for each probability, minus 2 for each group"
     dialects = DARKNET_ONLY
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
     ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
     is_head = True
 
-    groups = Int(1, least=1, help="so many equal runs of numbers sum to 1 each")
-    temperature = Float(1, help="the numbers are divided by this first")
-    tree = Text("", help="file with lines `name parent`: consecutive classes with one parent sum to 1")
-    noloss = Flag(False, help="1: training takes no loss here")
+    groups = Int(1, least=1, help="number of equal groups of values, each of which sums to 1")
+    temperature = Float(1, help="softmax temperature")
+    tree = Text(
+        "",
+        help="class tree file, one `name parent` per line: consecutive classes with the same parent sum to 1",
+    )
+    noloss = Flag(False, help="1: no loss here in training")
 
     def check(self) -> None:
         if self.temperature == 0:
@@ -33,7 +36,7 @@ class SoftmaxSection(Section, names="softmax soft"):
 
     def shape(self, x: Shape) -> Shape:
         if x.size % self.groups:
-            found, allowed = f"{x.size} numbers, groups={self.groups}", f"a divisor of {x.size}"
+            found, allowed = f"{x.size} values, groups={self.groups}", f"a divisor of {x.size}"
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return Shape(x.size, 1, 1)
 
@@ -45,12 +48,12 @@ class SoftmaxSection(Section, names="softmax soft"):
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
 
     def thop_operations(self, out: Shape, x: Shape) -> int:
-        """exp, sum and division over each group; a tree of classes is no softmax that thop knows."""
+        """exp, sum and division over each group; thop does not count the softmax of a class tree."""
         return 0 if self.tree else 3 * out.size - self.groups
 
 
 class _LossSection(Section):
-    """A section that only training has a use for: zeros otherwise, and never what a network returns."""
+    """A section used only in training: otherwise its output is zero, and a network never returns it."""
 
     dialects = DARKNET_ONLY
     is_loss = True
@@ -65,7 +68,7 @@ class _LossSection(Section):
 
 
 class CostSection(_LossSection, names="cost"):
-    """The squared (or masked, or smooth) difference from the truth."""
+    """The squared (or masked, or smooth) difference from the ground truth."""
 
     examples = ("[cost]\ntype=sse",)
 
@@ -73,26 +76,26 @@ class CostSection(_LossSection, names="cost"):
         "sse",
         ("sse", "masked", "smooth", "L1", "seg", "wgan"),
         fallback="sse",
-        help="which difference from the truth",
+        help="type of loss",
     )
-    scale = Float(1, help="factor on the loss")
-    ratio = Float(0, help="which part of the smallest differences counts for nothing")
+    scale = Float(1, help="weight of the loss")
+    ratio = Float(0, help="fraction of the smallest differences to ignore")
 
 
 class ContrastiveSection(_LossSection, names="contrastive"):
-    """Pulls the embeddings of one object together and those of different objects apart."""
+    """Pulls embeddings of the same object together and pushes those of different objects apart."""
 
     examples = (
         "[convolutional]\nfilters=14\n[yolo]\nclasses=2\nnum=2\n"
         "[route]\nlayers=0\n[contrastive]\nclasses=2\nyolo_layer=1",
     )
 
-    classes = Int(1000, least=1, help="how many kinds of objects there are")
-    yolo_layer = RefList((), help="the [yolo] section whose boxes have the embeddings")
-    temperature = Float(1, help="similarities are divided by this")
-    cls_normalizer = Float(1, help="factor on the loss")
-    max_delta = Float(float("inf"), least=0, help="the greatest gradient of a number")
-    contrastive_neg_max = Int(3, least=0, help="how many negative examples an object is held against at most")
+    classes = Int(1000, least=1, help="number of classes")
+    yolo_layer = RefList((), help="[yolo] section whose boxes the embeddings belong to")
+    temperature = Float(1, help="temperature of the similarities")
+    cls_normalizer = Float(1, help="weight of the loss")
+    max_delta = Float(float("inf"), least=0, help="maximum gradient of a value")
+    contrastive_neg_max = Int(3, least=0, help="maximum number of negative examples per object")
 
     def shape(self, x: Shape) -> Shape:
         self.resolve_refs(self.yolo_layer, "yolo_layer")

@@ -1,4 +1,4 @@
-"""[batchnorm], [BatchNorm2d], [normalization] and [activation]: the size stays, the numbers change."""
+"""[batchnorm], [BatchNorm2d], [normalization] and [activation], which keep the shape of their input."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class _BatchNormSection(Section):
 
 
 class DarknetBatchNormSection(_BatchNormSection, names="batchnorm"):
-    """Batch norm of the input, C Darknet's name."""
+    """Batch norm, under C Darknet's name."""
 
     dialects = DARKNET_ONLY
     examples = ("[batchnorm]",)
 
 
 class YolorBatchNormSection(_BatchNormSection, names="BatchNorm2d"):
-    """Batch norm of the input, YOLOR's name."""
+    """Batch norm, under YOLOR's name."""
 
     dialects = YOLOR_ONLY
     examples = ("[BatchNorm2d]",)
@@ -41,14 +41,14 @@ class YolorBatchNormSection(_BatchNormSection, names="BatchNorm2d"):
 
 
 class LocalResponseNormSection(Section, names="normalization lrn"):
-    """Divide each number by a power of the sum of squares in the channels around it, as C Darknet sums."""
+    """Divide each value by a power of the sum of squares over nearby channels, summed as in C Darknet."""
 
     dialects = DARKNET_ONLY
     examples = ("[lrn]\nalpha=0.002\nsize=5", "[normalization]\nalpha=0.01\nbeta=0.5\nkappa=2\nsize=4")
 
-    size = Int(5, least=1, help="channels that are summed")
+    size = Int(5, least=1, help="number of channels in the sum")
     alpha = Float(1e-4, help="factor on the sum")
-    beta = Float(0.75, help="the power")
+    beta = Float(0.75, help="exponent")
     kappa = Float(1, help="added to the sum")
 
     def module(self, x: Shape) -> nn.Module:
@@ -58,7 +58,7 @@ class LocalResponseNormSection(Section, names="normalization lrn"):
 
 
 class ActivationSection(Section, names="activation"):
-    """An activation by itself."""
+    """An activation function on its own."""
 
     dialects = DARKNET_ONLY
     examples = ("[activation]\nactivation=mish",)

@@ -1,4 +1,4 @@
-"""[maxpool], [local_avgpool] and [avgpool]: a window moves over the map and keeps one number."""
+"""[maxpool], [local_avgpool] and [avgpool]: one value per window of a feature map."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ BLUR_SIZES = {1: 3, 2: 2}  # antialiasing= -> the blur's kernel
 
 
 class _PoolingSection(Section):
-    """What a moving window has in common, whatever it keeps."""
+    """The common part of poolings with a sliding window."""
 
-    stride = Int(1, least=1, help="pixels between two windows")
-    stride_x = Int(lambda section: section.stride, least=1, help="stride across; replaces stride")
-    stride_y = Int(lambda section: section.stride, least=1, help="stride down; replaces stride")
+    stride = Int(1, least=1, help="stride in pixels")
+    stride_x = Int(lambda section: section.stride, least=1, help="horizontal stride; overrides stride")
+    stride_y = Int(lambda section: section.stride, least=1, help="vertical stride; overrides stride")
     size = Int(lambda section: section.stride, least=1, help="height and width of the window")
     padding = Int(
         lambda section: section.size - 1,
         least=0,
         dialects=DARKNET_ONLY,
-        help="border of an axis, both ends together; an odd pixel is at the right and the bottom",
+        help="total padding per axis, both sides together; an odd pixel goes to the right and bottom",
     )
 
     def check(self) -> None:
@@ -41,18 +41,18 @@ class _PoolingSection(Section):
 
     @property
     def strides(self) -> tuple[int, int]:
-        """Down and across."""
+        """Vertical and horizontal."""
         return self.stride_y, self.stride_x
 
     @property
     def border(self) -> int:
-        """The padding of an axis, both ends together."""
+        """The total padding per axis, both sides together."""
         if not self.dialect.is_yolor:
             return self.padding
         return 1 if (self.size, *self.strides) == (2, 1, 1) else (self.size - 1) // 2 * 2
 
     def pooled_shape(self, x: Shape, strides: tuple[int, int]) -> Shape:
-        """The size after the window has moved by these strides."""
+        """The shape of the output with these strides."""
         height, width = (
             (length + self.border - self.size) // stride + 1
             for length, stride in zip((x.height, x.width), strides, strict=True)
@@ -62,7 +62,7 @@ class _PoolingSection(Section):
     def build_pool(
         self, function: Callable[[Tensor, PoolWindow], Tensor], strides: tuple[int, int]
     ) -> nn.Module:
-        """The module that applies this function of ops.pooling to each window."""
+        """A module that applies this function from ops.pooling to each window."""
         from yolor_cfg.ops.pooling import PoolLayer, PoolWindow
 
         return PoolLayer(function, PoolWindow(self.size, strides, self.border))
@@ -75,7 +75,7 @@ class _PoolingSection(Section):
 
 
 class MaxPoolSection(_PoolingSection, names="maxpool max"):
-    """Keep the greatest value of each window; outside the map is nothing (yolor, size 2 stride 1: zeros)."""
+    """The maximum of each window, ignoring padding (yolor with size 2 and stride 1: zero padding)."""
 
     examples = (
         "[maxpool]\nsize=2\nstride=2",
@@ -84,24 +84,22 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
         "[maxpool]\nsize=3\nstride=2\nantialiasing=1",
     )
     darknet_form = "maxpool"
-    ignored_keys = {
-        "maxpool_zero_nonmax": "training on the GPU: gradient to the greatest value alone (default 0)"
-    }
+    ignored_keys = {"maxpool_zero_nonmax": "GPU training: gradient only to the maximum (default 0)"}
 
-    maxpool_depth = Flag(False, dialects=DARKNET_ONLY, help="1: over channels in place of pixels")
+    maxpool_depth = Flag(False, dialects=DARKNET_ONLY, help="1: pool over channels instead of pixels")
     out_channels = Int(
         1,
         least=1,
         dialects=DARKNET_ONLY,
-        help="with maxpool_depth: how many channels are left; output g is the "
-        "greatest of channels g, g+out_channels, ...",
+        help="with maxpool_depth: number of output channels; channel g is the "
+        "maximum of channels g, g+out_channels, ...",
     )
     antialiasing = Int(
         0,
         least=0,
         most=2,
         dialects=DARKNET_ONLY,
-        help="1, 2: pool at stride 1, then blur by 3x3, 2x2 and stride",
+        help="1, 2: pool with stride 1, then a strided blur of 3x3 or 2x2",
     )
 
     def shape(self, x: Shape) -> Shape:
@@ -109,7 +107,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
             if self.out_channels > x.channels:
                 raise self.error(
                     "out_channels",
-                    "more than the input has",
+                    "more channels than the input has",
                     found=str(self.out_channels),
                     allowed=f"1 to {x.channels}",
                 )
@@ -149,7 +147,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
 
 
 class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
-    """Keep the mean of each window: of what is inside the map (darknet), or with a border of zeros."""
+    """The mean of each window, leaving out the padding (darknet) or counting its zeros (yolor)."""
 
     thop_reason = "2 for each mean of a window"
     examples = (
@@ -171,7 +169,7 @@ class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
 
 
 class AveragePoolSection(Section, names="avgpool avg"):
-    """The mean of each channel over the whole map."""
+    """Global average pooling: the mean of each channel over the whole feature map."""
 
     thop_reason = "2 for each cell of a mean and 2 for the mean"
     examples = ("[avgpool]",)

@@ -1,6 +1,6 @@
-"""[rnn] [gru] [lstm] [crnn] [conv_lstm] [history]: sections that remember the call before.
+"""[rnn], [gru], [lstm], [crnn], [conv_lstm], [history]: sections with a state kept from call to call.
 
-Their sub-layers are whole connected layers or convolutions, each with bias or batch norm and activation.
+Their sub-layers are fully connected layers or convolutions, each with bias or batch norm and activation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from yolor_cfg.shape import Shape
 if TYPE_CHECKING:
     from torch import nn
 
-ANY_SHAPE = Shape(1, 1, 1)  # where only the names of the parts are asked for
-SIZE_MESSAGE = "the state would not keep its size"
+ANY_SHAPE = Shape(1, 1, 1)  # where only the names of the sub-layers matter
+SIZE_MESSAGE = "the state would change its size"
 LOGISTIC_OF_RNN = {1: "logistic", 2: "loggy"}
 
 
 class SubLayer(NamedTuple):
-    """One sub-layer: how many channels (or numbers) it takes and gives, and what is applied to them."""
+    """One sub-layer: its numbers of input and output channels (or values) and its activation."""
 
     inputs: int
     outputs: int
@@ -30,12 +30,12 @@ class SubLayer(NamedTuple):
 
 
 class ConnectedCellSection(Section):
-    """What the cells of vectors have in common."""
+    """The common part of recurrent cells on vectors."""
 
     dialects = DARKNET_ONLY
 
-    output = Int(1, least=1, wanted=True, help="length of the output")
-    batch_normalize = Flag(False, help="batch norm in every sub-layer in place of a bias")
+    output = Int(1, least=1, wanted=True, help="number of outputs")
+    batch_normalize = Flag(False, help="batch norm instead of a bias in each sub-layer")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """The sub-layers in the order in which they are stored."""
@@ -77,7 +77,7 @@ class ConnectedCellSection(Section):
 
 
 class RnnSection(ConnectedCellSection, names="rnn"):
-    """A hidden vector that each call renews from the input and from itself; the output is read off it."""
+    """Each call updates a hidden vector from the input and itself, then computes the output from it."""
 
     examples = (
         "[rnn]\noutput=5\nhidden=7\nactivation=leaky\nbatch_normalize=1",
@@ -86,8 +86,8 @@ class RnnSection(ConnectedCellSection, names="rnn"):
 
     hidden = Int(1, least=1, wanted=True, help="length of the hidden vector")
     activation = ActivationKey("logistic")
-    logistic = Int(0, help="what the hidden vector's own sub-layer applies: 1 logistic, 2 loggy")
-    shortcut = Flag(False, help="the hidden vector is also added to its renewal")
+    logistic = Int(0, help="activation function of the hidden vector's own sub-layer: 1 logistic, 2 loggy")
+    shortcut = Flag(False, help="add the previous hidden vector to the new one")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """input, self, output."""
@@ -105,18 +105,18 @@ class RnnSection(ConnectedCellSection, names="rnn"):
 
 
 class GruSection(ConnectedCellSection, names="gru"):
-    """A gated recurrent unit; its candidate goes through a logistic, as C Darknet is built."""
+    """A gated recurrent unit; the activation of its candidate is logistic, as C Darknet is compiled."""
 
     examples = ("[gru]\noutput=5\nbatch_normalize=1", "[gru]\noutput=5")
 
-    tanh = Flag(False, help="an older Darknet's key: tanh for the candidate; has no effect")
+    tanh = Flag(False, help="no effect; tanh for the candidate in older versions of Darknet")
 
     def check(self) -> None:
         if self.tanh:
             self.warn("tanh", "has no effect: the candidate is logistic, as in C Darknet", found="tanh=1")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
-        """What sees the input (update, reset, candidate), then what sees the state."""
+        """The sub-layers of the input (update, reset, candidate), then those of the state."""
         seen = {f"input_{gate}": SubLayer(x.size, self.output) for gate in "zrh"}
         return seen | {f"state_{gate}": SubLayer(self.output, self.output) for gate in "zrh"}
 
@@ -127,12 +127,12 @@ class GruSection(ConnectedCellSection, names="gru"):
 
 
 class LstmSection(ConnectedCellSection, names="lstm"):
-    """A long short-term memory."""
+    """A long short-term memory (LSTM)."""
 
     examples = ("[lstm]\noutput=5\nbatch_normalize=1", "[lstm]\noutput=5")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
-        """w* see the state, u* the input; gates forget, in, candidate, out."""
+        """w* take the state, u* the input; gates: forget, input, candidate, output."""
         seen = {f"w{gate}": SubLayer(self.output, self.output) for gate in "figo"}
         return seen | {f"u{gate}": SubLayer(x.size, self.output) for gate in "figo"}
 
@@ -143,27 +143,27 @@ class LstmSection(ConnectedCellSection, names="lstm"):
 
 
 class ConvolutionalCellSection(Section):
-    """What the cells of maps have in common; the state is a map, so its size must stay that of the input."""
+    """The common part of recurrent cells on feature maps; the state must have the size of the input."""
 
     dialects = DARKNET_ONLY
 
-    output = Int(1, least=1, wanted=True, help="channels of the output")
-    size = Int(3, least=1, help="height and width of each kernel")
-    stride = Int(1, least=1, help="only 1 keeps the size of the state")
-    dilation = Int(1, least=1, help="pixels between two kernel elements")
-    pad = Flag(False, help="1: zeros of size/2 all around")
-    padding = Int(0, least=0, help="zeros all around, in pixels")
-    groups = Int(1, least=1, help="input and output channels split into so many independent parts")
-    batch_normalize = Flag(False, help="batch norm in every convolution in place of a bias")
-    xnor = Flag(False, help="binary weights and inputs")
+    output = Int(1, least=1, wanted=True, help="number of filters")
+    size = Int(3, least=1, help="kernel height and width")
+    stride = Int(1, least=1, help="stride; must be 1 to keep the size of the state")
+    dilation = Int(1, least=1, help="dilation in pixels")
+    pad = Flag(False, help="1: zero padding of size/2 pixels on each side")
+    padding = Int(0, least=0, help="zero padding on each side, in pixels")
+    groups = Int(1, least=1, help="number of groups of a grouped convolution")
+    batch_normalize = Flag(False, help="batch norm instead of a bias in each convolution")
+    xnor = Flag(False, help="binary weights and inputs; not supported")
 
     def check(self) -> None:
         if self.xnor:
             self.fault(
                 "xnor",
-                "binary convolutions inside a recurrent section are missing",
+                "binary convolutions are not supported in a recurrent section",
                 found="xnor=1",
-                hint="leave xnor out: the same weights file fits, the convolutions run in float",
+                hint="remove xnor: the same weights file fits, and the convolutions run in floating point",
             )
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
@@ -189,7 +189,7 @@ class ConvolutionalCellSection(Section):
             raise self.error(
                 "size",
                 SIZE_MESSAGE,
-                found=f"size={self.size}, {pads} zeros around",
+                found=f"size={self.size}, padding {pads}",
                 allowed="an odd size with pad=1",
             )
 
@@ -241,16 +241,16 @@ class ConvolutionalCellSection(Section):
 
 
 class CrnnSection(ConvolutionalCellSection, names="crnn"):
-    """[rnn] on maps: three convolutions in place of three matrices."""
+    """[rnn] on feature maps: three convolutions instead of three matrices."""
 
     examples = (
         "[crnn]\noutput=6\nhidden=4\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
         "[crnn]\noutput=5\nhidden=4\nsize=5\npadding=2\ndilation=2\nshortcut=1\nactivation=tanh",
     )
 
-    hidden = Int(1, least=1, wanted=True, help="channels of the hidden map")
+    hidden = Int(1, least=1, wanted=True, help="number of channels of the hidden state")
     activation = ActivationKey("logistic")
-    shortcut = Flag(False, help="the hidden map is also added to its renewal")
+    shortcut = Flag(False, help="add the previous hidden state to the new one")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """input, self, output."""
@@ -266,8 +266,8 @@ class CrnnSection(ConvolutionalCellSection, names="crnn"):
 
 
 class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
-    """A long short-term memory of maps; of C Darknet's two the GPU's, as its CPU's knows neither
-    `lstm_activation` nor `bottleneck`."""
+    """An LSTM on feature maps, as in C Darknet's GPU code; its CPU code has neither `lstm_activation` nor
+    `bottleneck`."""
 
     examples = (
         "[conv_lstm]\noutput=6\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
@@ -275,17 +275,17 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
         "[conv_lstm]\noutput=8\nsize=5\npadding=2\ndilation=2\nbottleneck=1\nshortcut=1",
     )
 
-    activation = ActivationKey("linear", help="what is applied to the output of each convolution")
-    peephole = Flag(False, help="the gates also see the cell")
-    bottleneck = Flag(False, help="one convolution mixes state and input before the gates")
-    # time_steps is 1 wherever frames come one by one, so Darknet's 32*time_steps is 32.
-    state_constrain = Int(32, least=0, help="bound on the cell that is kept; 0: none")
-    shortcut = Flag(False, help="with bottleneck: the first half of the mixture is added to the output")
-    lstm_activation = ActivationKey("tanh", help="what is applied to candidate and cell")
-    time_normalizer = Float(1, help="factor on gradients through time in training")
+    activation = ActivationKey("linear", help="activation function of each convolution")
+    peephole = Flag(False, help="peephole connections from the cell to the gates")
+    bottleneck = Flag(False, help="one convolution combines state and input before the gates")
+    # time_steps is 1 where frames come one at a time, so Darknet's 32*time_steps is 32.
+    state_constrain = Int(32, least=0, help="limit on the absolute value of the cell state; 0: none")
+    shortcut = Flag(False, help="with bottleneck: add the first half of the combination to the output")
+    lstm_activation = ActivationKey("tanh", help="activation function of candidate and cell")
+    time_normalizer = Float(1, help="factor on the gradients through time in training")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
-        """v* see the cell, w* the state, u* the input (with bottleneck: what wf makes of both)."""
+        """v* take the cell, w* the state, u* the input (with bottleneck: the output of wf for both)."""
         own, seen = self.output, self.output if self.bottleneck else x.channels
         parts = {f"v{gate}": SubLayer(own, own, self.activation) for gate in ("fio" if self.peephole else "")}
         if self.bottleneck:
@@ -324,12 +324,12 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
 
 
 class HistorySection(Section, names="history"):
-    """Room for the last maps; given one frame at a time, as here, all but the first are zero."""
+    """A buffer of the last feature maps; with one frame at a time, as here, all but the first are zero."""
 
     dialects = DARKNET_ONLY
     examples = ("[history]\nhistory_size=3",)
 
-    history_size = Int(4, least=1, help="how many maps there is room for")
+    history_size = Int(4, least=1, help="number of feature maps in the buffer")
 
     def shape(self, x: Shape) -> Shape:
         return Shape(x.channels * self.history_size, x.height, x.width)

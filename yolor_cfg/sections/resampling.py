@@ -1,4 +1,4 @@
-"""[upsample], [reorg], [reorg3d], [dwt] and [crop]: another size without weights."""
+"""[upsample], [reorg], [reorg3d], [dwt] and [crop], which change the size without weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class UpsampleSection(Section, names="upsample"):
-    """Repeat each pixel `stride` times both ways; a negative stride sums blocks of pixels instead."""
+    """Repeat each pixel `stride` times in both directions; a negative one sums blocks of pixels."""
 
-    thop_reason = "2 for each number that is upsampled"
+    thop_reason = "2 for each upsampled value"
     examples = ("[upsample]\nstride=3\nscale=1.5", "[upsample]\nstride=-2\nscale=.5")
 
-    stride = Int(2, help="how many times each pixel is repeated; below 0: side of the blocks that are summed")
-    scale = Float(1, dialects=DARKNET_ONLY, help="factor on every number")
+    stride = Int(2, help="upsampling factor; if negative, side of the blocks that are summed")
+    scale = Float(1, dialects=DARKNET_ONLY, help="factor on all values")
 
     def check(self) -> None:
         if self.stride == 0:
@@ -43,42 +43,42 @@ class UpsampleSection(Section, names="upsample"):
 
 
 class _ReorderingSection(Section):
-    """Space to depth or back: the same numbers at another resolution."""
+    """Space to depth or back: the same values at another resolution."""
 
     stride = Int(1, least=1, help="side of the blocks of pixels that become channels")
     reverse = Flag(False, dialects=DARKNET_ONLY, help="1: channels become blocks of pixels")
 
     def space_to_depth_shape(self, x: Shape, stride: int) -> Shape:
-        """The size after space to depth."""
+        """The shape after space to depth."""
         if x.height % stride or x.width % stride:
             raise self.error(
                 "stride",
-                "does not divide the map",
+                "does not divide the height and width",
                 found=f"stride={stride}, input {x}",
-                hint=f"height and width must be multiples of {stride}",
+                hint=f"both must be multiples of {stride}",
             )
         return Shape(x.channels * stride**2, x.height // stride, x.width // stride)
 
     def depth_to_space_shape(self, x: Shape) -> Shape:
-        """The size after depth to space."""
+        """The shape after depth to space."""
         return Shape(x.channels // self.stride**2, x.height * self.stride, x.width * self.stride)
 
     def check_divisor(self, x: Shape, divisor: int) -> None:
-        """Complain unless the channels are a multiple of `divisor`."""
+        """Raise CfgError unless the number of channels is a multiple of `divisor`."""
         if x.channels % divisor:
             raise self.error(
                 "stride",
-                "does not fit the channels",
+                "does not match the channels",
                 found=f"stride={self.stride}, input {x}",
-                hint=f"the channels must be a multiple of {divisor}",
+                hint=f"the number of channels must be a multiple of {divisor}",
             )
 
 
 class ReorgSection(_ReorderingSection, names="reorg"):
     """Blocks of pixels become channels.
 
-    darknet: scrambled as in YOLOv2, with reverse the true depth to space; yolor: 2x2 in the order (row,
-    column) = 00, 10, 01, 11.
+    darknet: scrambled as in YOLOv2, but with reverse a true depth to space; yolor: 2x2 blocks in the order
+    (row, column) = 00, 10, 01, 11.
     """
 
     examples = (
@@ -86,7 +86,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
         "[convolutional]\nfilters=36\n[reorg]\nstride=3\nreverse=1",
     )
     darknet_form = "blocks"
-    ignored_keys = {"extra": "a key of the first Darknet; reorders nothing (default 0)"}
+    ignored_keys = {"extra": "a key of the first Darknet; no effect on the order (default 0)"}
 
     stride = Int(
         lambda section: 2 if section.dialect.is_yolor else 1,
@@ -116,7 +116,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
 
 
 class Reorg3dSection(_ReorderingSection, names="reorg3d"):
-    """Blocks of pixels become channels in the order (row, column) = 00, 01, 10, 11; yolor: does nothing."""
+    """Blocks of pixels become channels in the order (row, column) = 00, 01, 10, 11; yolor: no effect."""
 
     examples = (
         "[reorg3d]\nstride=2",
@@ -151,7 +151,7 @@ class Reorg3dSection(_ReorderingSection, names="reorg3d"):
 
 
 class WaveletTransformSection(Section, names="dwt"):
-    """One level of the Haar transform: the means of 2x2 blocks, then three differences for each channel."""
+    """One level of the Haar wavelet transform: means of 2x2 blocks, then three differences per channel."""
 
     dialects = YOLOR_ONLY
     examples = ("[dwt]",)
@@ -169,19 +169,19 @@ class WaveletTransformSection(Section, names="dwt"):
 
 
 class CropSection(Section, names="crop"):
-    """Cut out the middle of the image, then take 0..1 to -1..1."""
+    """Crop the center of the image, then scale values from 0..1 to -1..1."""
 
     dialects = DARKNET_ONLY
     examples = ("[crop]\ncrop_height=10\ncrop_width=14", "[crop]\ncrop_height=9\ncrop_width=9\nnoadjust=1")
 
-    crop_height = Int(1, least=1, wanted=True, help="height that is left, in pixels")
-    crop_width = Int(1, least=1, wanted=True, help="width that is left, in pixels")
-    noadjust = Flag(False, help="1: the numbers stay as they are")
-    flip = Flag(False, help="training mirrors half of the images")
-    angle = Float(0, help="training turns images by up to so many degrees")
-    saturation = Float(1, help="training changes saturation by up to this factor")
-    exposure = Float(1, help="training changes brightness by up to this factor")
-    shift = Float(0, help="training shifts the colours by up to so much")
+    crop_height = Int(1, least=1, wanted=True, help="height of the crop, in pixels")
+    crop_width = Int(1, least=1, wanted=True, help="width of the crop, in pixels")
+    noadjust = Flag(False, help="1: do not scale the values")
+    flip = Flag(False, help="flip half of the images horizontally in training")
+    angle = Float(0, help="maximum random rotation in training, in degrees")
+    saturation = Float(1, help="maximum random change of saturation in training, as a factor")
+    exposure = Float(1, help="maximum random change of brightness in training, as a factor")
+    shift = Float(0, help="maximum random color shift in training")
 
     def shape(self, x: Shape) -> Shape:
         lengths = {"crop_height": (self.crop_height, x.height), "crop_width": (self.crop_width, x.width)}

@@ -1,4 +1,4 @@
-"""The tensors that sections store: of any kind, of a batch norm, of kernels that share the filters."""
+"""The tensors that sections store: single tensors, batch norms, and kernel groups that share the filters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class TensorSpec(NamedTuple):
-    """One tensor of a section as `.weights` keeps it: its role, its state-dict name below the section, its
-    shape.
+    """One tensor of a section as stored in `.weights`: its role, its state-dict name relative to the section,
+    its shape.
 
     `is_parameter` is False for running statistics. `transposable` marks matrices that old files (transpose
-    flag in the header) store transposed; `flipped` marks kernels [n, c, k, k] that the file to be read stores
-    as [c, k, k, n].
+    flag in the header) store transposed; `flipped` marks kernels [n, c, k, k] that the weights file stores as
+    [c, k, k, n].
     """
 
     role: str
@@ -25,7 +25,7 @@ class TensorSpec(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many float32 numbers this is in the file."""
+        """The number of float32 values in the file."""
         size = 1
         for length in self.shape:
             size *= length
@@ -43,20 +43,20 @@ def batch_norm_specs(channels: int, prefix: str = "BatchNorm2d.") -> list[Tensor
 
 
 def format_tensors(tensors: Sequence[TensorSpec]) -> str:
-    """`bias 6, weight 6x3x3x3` for a message."""
+    """`bias 6, weight 6x3x3x3`, for a message."""
     sizes = [f"{tensor.role} {'x'.join(map(str, tensor.shape))}" for tensor in tensors]
     return ", ".join(sizes) or "none"
 
 
 class KernelGroup(NamedTuple):
-    """Equal kernels: the state-dict name of their convolution, their side, the output channels they make."""
+    """Kernels of one size: the state-dict name of their convolution, their size, their output channels."""
 
     name: str
     size: int
     filters: int
 
     def weight(self, channels: int, *, flipped: bool = False) -> TensorSpec:
-        """The stored kernels [filters, channels, size, size]; channels are those of one group."""
+        """The stored kernels [filters, channels, size, size], with the channels of one group."""
         shape = (self.filters, channels, self.size, self.size)
         return TensorSpec("weight", f"{self.name}.weight", shape, flipped=flipped)
 
@@ -74,17 +74,17 @@ def split_kernels(sizes: Sequence[int], filters: int) -> list[KernelGroup]:
 
 
 def filters_per_size(sizes: Sequence[int], filters: int) -> list[int]:
-    """The filters of each size when all have as many weights, rounded; their sum may be one off."""
+    """The number of filters of each size for equally many weights, rounded; their sum may be off by one."""
     whole = sum(size**-2 for size in sizes)
     return [round(filters * size**-2 / whole) for size in sizes]
 
 
 def can_split_filters(sizes: Sequence[int], filters: int) -> bool:
-    """True where the rounded shares give every size something and `filters` in all."""
+    """True if the rounded shares are all positive and add up to `filters`."""
     shares = filters_per_size(sizes, filters)
     return sum(shares) == filters and min(shares) > 0
 
 
 def next_filter_count(sizes: Sequence[int], filters: int) -> int:
-    """The smallest larger number of filters that these sizes can share."""
+    """The next larger number of filters that these sizes can share."""
     return next(more for more in count(filters + 1) if can_split_filters(sizes, more))

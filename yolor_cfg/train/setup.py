@@ -1,4 +1,4 @@
-"""From what the user says and the cfg to all that the loop goes through."""
+"""From the options of the user and the cfg to all that the training loop needs."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ from yolor_cfg.train.settings import TrainOptions
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
 WARM_PART = 10
-"""The warm-up takes at most this part of a training: of short ones its least of 1000 batches would be all."""
+"""The warm-up is at most one in this many batches: its minimum of 1000 would fill a short training."""
 MULTI_SCALE = 0.5
 SIZE_SEED = 0x517E
-"""Keeps the random sizes apart from other random numbers."""
+"""Separates the random sizes from other random numbers."""
 GIGABYTE = 10**9
 
 
 class Phase(NamedTuple):
-    """From epoch `start` on batches come from here, and the rates from there."""
+    """From epoch `start` on, the loader of the batches and the schedule of the rates."""
 
     start: int
     loader: Loader
@@ -63,8 +63,8 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class RecipePlan:
-    """What a recipe decides: the phases, the rules of the loss, how many batches there are in an epoch and in
-    all, and the optimizer."""
+    """What a recipe determines: the phases, the settings of the loss, the number of batches per epoch and in
+    total, and the optimizer."""
 
     phases: tuple[Phase, ...]
     rules: LossRules
@@ -75,8 +75,9 @@ class RecipePlan:
 
 @dataclass(frozen=True)
 class Job:
-    """What a training does. `count` batches in all, `per_epoch` in an epoch, `batch_size` images in each,
-    over all processes. `averages_loss` as Darknet does: gradients are means over the images of an update."""
+    """All about a training run: `count` batches in total, `per_epoch` in an epoch, `batch_size` images in
+    each, over all processes. `has_mean_loss`, as in Darknet: gradients are means over the images of an
+    update."""
 
     options: TrainOptions
     graph: Graph
@@ -94,21 +95,21 @@ class Job:
 
     @property
     def epochs(self) -> int:
-        """The last of them may be a part of one."""
+        """The number of epochs; the last may be incomplete."""
         return math.ceil(self.count / self.per_epoch)
 
     def find_phase(self, epoch: int) -> Phase:
-        """What holds in this epoch."""
+        """The phase of this epoch."""
         return [phase for phase in self.phases if phase.start <= epoch][-1]
 
     def is_update_due(self, batch: int, rates: Rates) -> bool:
-        """Whether the weights are updated after this batch: YOLOR's when its number is a multiple, the first
-        one therefore; Darknet's when all of its parts are done."""
+        """Whether the weights are updated after this batch: in YOLOR if its number is a multiple of
+        `accumulate`, so after the first one too; in Darknet after the last of its subdivisions."""
         return (batch + self.is_darknet) % rates.accumulate == 0
 
 
 class JobInputs(NamedTuple):
-    """What both recipes start from."""
+    """The inputs of both recipes."""
 
     options: TrainOptions
     graph: Graph
@@ -118,17 +119,17 @@ class JobInputs(NamedTuple):
 
     @property
     def size(self) -> Size:
-        """Of the input."""
+        """Height and width of the input."""
         return self.graph.image.height, self.graph.image.width
 
     @property
     def image_count(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.images.samples)
 
 
 def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
-    """The whole job; every fault of the user's shows here, before any time is spent."""
+    """The whole job; all errors of the user show here, before training starts."""
     graph = graph or graphs.load_graph(
         options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
     )
@@ -186,7 +187,7 @@ def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
 
 
 def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters:
-    """By the name of a recipe, from a file, or by the size of the input where neither is given."""
+    """The preset of that name, the values of a file, or by default the preset for the input size."""
     if options.hyp and options.hyp in HYP_PRESETS:
         return HYP_PRESETS[options.hyp]
     if options.hyp:
@@ -201,9 +202,9 @@ def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters
 
 
 def _plan_yolor(basis: JobInputs) -> RecipePlan:
-    """YOLOR's way: mosaics, cosine, updates of 64 images.
+    """YOLOR's recipe: mosaics, a cosine schedule, updates of 64 images.
 
-    Its loss is a sum over them, so that with fewer images in an update the step becomes smaller as well.
+    The loss is a sum over the images of an update, so that fewer images also mean a smaller step.
     """
     options = basis.options
     images = options.update_batch or NOMINAL_BATCH
@@ -221,7 +222,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     if paper:
         first = round(epochs * PAPER_FIRST / PAPER_ALL)
         spans = [(0, 4, max(first, 1)), (first, NINE, epochs)]
-    as_if = max(1, round(basis.batch_size * NOMINAL_BATCH / images))  # the schedule's updates have 64
+    as_if = max(1, round(basis.batch_size * NOMINAL_BATCH / images))  # the schedule expects updates of 64
     phases = []
     for start, tiles, end in spans:
         recipe = YolorTransform(hyp, basis.size, basis.image_count, tiles)
@@ -241,8 +242,8 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
 
 
 def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> CosineHyperparameters:
-    """The recipe's rates; its warm-up of 3 epochs and 1000 batches at least is cut down to a tenth of all
-    batches."""
+    """The rates of the recipe; its warm-up of 3 epochs, or at least 1000 batches, is limited to a tenth of
+    all batches."""
     most = batches // WARM_PART
     recipe = CosineHyperparameters(
         hyp.lr0,
@@ -260,13 +261,13 @@ def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> 
 
 
 def _plan_darknet(basis: JobInputs) -> RecipePlan:
-    """C Darknet's way: the augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
+    """C Darknet's recipe: augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
     options, net = basis.options, basis.graph.net
     parts = max(1, round((options.update_batch or net.batch) / basis.batch_size))
     per_epoch = math.ceil(basis.image_count / basis.batch_size)
     updates = options.max_batches or (0 if options.epochs else net.max_batches)
     count = updates * parts if updates else (options.epochs or DEFAULT_EPOCHS) * per_epoch
-    # Policies and random sizes count in these.
+    # Policies and random sizes use these.
     net = net.replace_values(subdivisions=parts, max_batches=math.ceil(count / parts))
     graph = replace(basis.graph, net=net)
     sizes = read_random_sizes(graph, subdivisions=parts, seed=options.seed)
@@ -289,7 +290,7 @@ def _darknet_sizes(sizes: RandomSizes, per_epoch: int) -> SizeSchedule:
 
 
 def multi_scale_sizes(basis: JobInputs) -> SizeSchedule:
-    """With --multi-scale a size for each batch from half to one and a half of the input, in whole strides."""
+    """With --multi-scale, a size for each batch: 0.5 to 1.5 times the input, in multiples of the stride."""
     if not basis.options.multi_scale:
         return None
     stride, seed = basis.graph.largest_stride, basis.options.seed
@@ -324,19 +325,19 @@ def _build_loader(basis: JobInputs, recipe: Transform, plan: BatchSampler) -> Lo
 
 
 def set_deterministic(options: TrainOptions) -> None:
-    """Make torch's own sums come in one order: always on the CPU, on a GPU when it is asked for.
+    """Make torch's own sums deterministic: always on the CPU, on a GPU only on request.
 
-    On the CPU this costs nothing that can be measured; a GPU becomes slower.
+    On the CPU this has no measurable cost; a GPU becomes slower.
     """
     asked = options.deterministic or not options.device.startswith("cuda")
     torch.use_deterministic_algorithms(asked, warn_only=not options.deterministic)
-    # torch declares no type for it.
+    # torch declares no type for this.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # untyped
 
 
 def frozen_layers(network: Network, options: TrainOptions) -> list[torch.nn.Module]:
-    """The layers that do not learn, nor change their statistics: the first ones, and where implicit knowledge
-    alone is trained all that hold none."""
+    """The layers that neither learn nor change their statistics: the first ones, and all without implicit
+    knowledge if only that is trained."""
     alone = options.train_only == "implicit"
     return [
         layer
@@ -346,7 +347,7 @@ def frozen_layers(network: Network, options: TrainOptions) -> list[torch.nn.Modu
 
 
 def freeze(network: Network, options: TrainOptions) -> None:
-    """Take the parameters of the frozen layers out of the training; an error where none is left."""
+    """Exclude the parameters of the frozen layers from training; raises CfgError if none is left."""
     for layer in frozen_layers(network, options):
         layer.requires_grad_(False)
     if any(parameter.requires_grad for parameter in network.parameters()):
