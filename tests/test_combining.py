@@ -309,10 +309,10 @@ def test_the_factor_of_a_product_is_one_number_also_with_a_comma():
 
 
 def test_the_comma_is_named_where_section_0_does_not_fit():
-    with pytest.raises(CfgError, match="a comma at the end is followed by a 0"):
+    with pytest.raises(CfgError, match="a trailing comma is followed by a 0"):
         graph_of("[convolutional]\nfilters=4\n[maxpool]\nstride=2\n[route]\nlayers=-1,")
 
 
 def test_yolors_reader_takes_no_comma_at_the_end():
-    with pytest.raises(CfgError, match="a comma at the end"):
+    with pytest.raises(CfgError, match="a trailing comma"):
         graph_of("[convolutional]\nfilters=4\n[route]\nlayers=-1,", dialect="yolor")
