@@ -1,6 +1,7 @@
 """The training loop: its updates against explicit steps, and the files it writes."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -87,6 +88,14 @@ def test_darknets_gradient_is_the_mean_over_the_images_of_an_update(tmp_path, da
     outcome = training.run(said, tmp_path / "runs")
     assert (outcome.state.count, outcome.state.updates) == (12, 6)
     assert not any(group["nesterov"] for group in outcome.state.optimizer.param_groups)
+
+
+def test_the_images_of_a_batch_are_seen_before_its_loss(tmp_path, data):
+    """train_network_datum in network.c adds them to `seen` before the forward pass."""
+    said = training.options(tmp_path, data, text=training.darknet_text(), epochs=None, update_batch=None)
+    job = prepare_job(said)
+    state = SimpleNamespace(count=3, batch=3, epoch=0)
+    assert loop.batch_rules(job, state).seen == 4 * job.batch_size
 
 
 def test_a_warm_up_is_at_most_a_tenth_of_the_training(tmp_path, data):

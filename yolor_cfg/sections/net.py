@@ -101,6 +101,8 @@ class NetSection(Section, names="net network"):
     workspace_size_limit_MB = Float(1024, help="what cuDNN may take for one section")
 
     def check(self) -> None:
+        if self.policy == "step" and self.step < 1:
+            self.fault("step", "out of bounds", found=str(self.step), allowed="1 or more with policy=step")
         if self.policy == "steps" and len(self.steps) != len(self.scales):
             self.warn(
                 "scales" if self.scales else "steps",

@@ -156,8 +156,8 @@ def normalize_images(images: Tensor, device: torch.device) -> Tensor:
 
 
 def batch_rules(job: Job, state: TrainState) -> LossRules:
-    """The loss rules for this batch."""
-    seen = state.count * job.batch_size
+    """The loss rules for this batch; its own images count as seen, as in C Darknet."""
+    seen = (state.count + 1) * job.batch_size
     return job.rules._replace(seen=seen, batch=f"batch {state.batch} of epoch {state.epoch}")
 
 

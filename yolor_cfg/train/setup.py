@@ -274,7 +274,7 @@ def _plan_darknet(basis: JobInputs) -> RecipePlan:
     plan = _build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
     recipe = DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
-    phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net))
+    phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
     momentum = net.B1 if net.adam else net.momentum
     kind = options.optimizer or ("adam" if net.adam else "sgd")
     optimizer = OptimizerSettings(kind, weight_decay=net.decay, momentum=momentum)
