@@ -90,6 +90,20 @@ def test_darknets_gradient_is_the_mean_over_the_images_of_an_update(tmp_path, da
     assert not any(group["nesterov"] for group in outcome.state.optimizer.param_groups)
 
 
+@pytest.mark.parametrize(
+    ("batch", "parts", "images"), [(64, 22, 44), (6, 4, 4), (64, 24, 48), (1, 8, 8), (8, 2, 8)]
+)
+def test_every_part_of_an_update_has_equally_many_images(tmp_path, data, batch, parts, images):
+    """parser.c 1162 and detector.c 102: `subdivisions` parts of batch / subdivisions images, rounded down."""
+    text = training.darknet_text(f"batch={batch}\nsubdivisions={parts}\nmax_batches=6\n")
+    said = training.options(tmp_path, data, text=text, epochs=None, batch_size=None, update_batch=None)
+    job = prepare_job(said)
+    accumulate = job.phases[0].schedule(0).accumulate
+    assert (accumulate, accumulate * job.batch_size, job.count) == (parts, images, 6 * parts)
+    told = [str(warning) for warning in job.graph.warnings if "multiple of subdivisions" in str(warning)]
+    assert len(told) == (batch != images)
+
+
 def test_the_images_of_a_batch_are_seen_before_its_loss(tmp_path, data):
     """train_network_datum in network.c adds them to `seen` before the forward pass."""
     said = training.options(tmp_path, data, text=training.darknet_text(), epochs=None, update_batch=None)

@@ -137,7 +137,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
     dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
     if not len(dataset.samples):
         raise DataError("no pictures to train on", path=dataset.origin)
-    batch_size = options.batch_size or max(1, graph.net.batch // graph.net.subdivisions)
+    batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     pictures = ImageStore(
         dataset.samples,
@@ -262,7 +262,7 @@ def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> 
 def _plan_darknet(basis: JobInputs) -> RecipePlan:
     """C Darknet's way: the augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
     options, net = basis.options, basis.graph.net
-    parts = max(1, round((options.update_batch or net.batch) / basis.batch_size))
+    parts = max(1, round((options.update_batch or net.update_batch) / basis.batch_size))
     per_epoch = math.ceil(basis.image_count / basis.batch_size)
     updates = options.max_batches or (0 if options.epochs else net.max_batches)
     count = updates * parts if updates else (options.epochs or DEFAULT_EPOCHS) * per_epoch
