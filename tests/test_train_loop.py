@@ -16,6 +16,7 @@ from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
 from yolor_cfg.train import loop
 from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialize_biases
+from yolor_cfg.train.optim import Groups, build_optimizer, set_rates
 from yolor_cfg.train.run import build_state
 from yolor_cfg.train.setup import hyperparameters, limit_warmup, prepare_job
 from yolor_cfg.train.transfer import transfer
@@ -102,6 +103,35 @@ def test_every_part_of_an_update_has_equally_many_images(tmp_path, data, batch, 
     assert (accumulate, accumulate * job.batch_size, job.count) == (parts, images, 6 * parts)
     told = [str(warning) for warning in job.graph.warnings if "multiple of subdivisions" in str(warning)]
     assert len(told) == (batch != images)
+
+
+@pytest.mark.parametrize("keys", ["", "B1=.5\nB2=.7\neps=.1\n"])
+def test_adam_is_darknets(tmp_path, data, keys):
+    """adam_update_gpu in blas_kernels.cu, for convolutional_kernels.cu 1317: sums of gradients
+    less decay * images * weight; both moments corrected; eps outside the root; biases and gains decay too."""
+    lines = f"batch=8\nsubdivisions=2\nmax_batches=6\nadam=1\nmomentum=.3\ndecay=.01\n{keys}"
+    text = training.darknet_text(lines)
+    job = prepare_job(training.options(tmp_path, data, text=text, epochs=None, update_batch=None))
+    beta1, beta2, eps = (0.5, 0.7, 0.1) if keys else (0.9, 0.999, 1e-6)
+    one, rate = torch.tensor([0.5, -2.0]), 0.02
+    groups = Groups(
+        [torch.nn.Parameter(one.clone())],
+        [torch.nn.Parameter(one.clone())],
+        [torch.nn.Parameter(one.clone())],
+    )
+    ours = [parameter for group in groups for parameter in group]
+    optimizer = build_optimizer(groups, job.optimizer)
+    want, m, v = one.double(), torch.zeros(2), torch.zeros(2)
+    for step, sums in enumerate([[3.0, -0.4], [-1.0, 0.8], [0.1, 0.2]], start=1):
+        set_rates(optimizer, job.phases[0].schedule(2 * step - 2)._replace(bias=rate, other=rate))
+        for parameter in ours:
+            parameter.grad = torch.tensor(sums) / 8
+        optimizer.step()
+        delta = -torch.tensor(sums).double() - 0.01 * 8 * want
+        m, v = beta1 * m + (1 - beta1) * delta, beta2 * v + (1 - beta2) * delta * delta
+        want = want + rate * (m / (1 - beta1**step)) / ((v / (1 - beta2**step)).sqrt() + eps)
+    for parameter in ours:
+        torch.testing.assert_close(parameter.detach().double(), want, rtol=1e-5, atol=1e-6)
 
 
 def test_the_images_of_a_batch_are_seen_before_its_loss(tmp_path, data):
