@@ -19,7 +19,7 @@ from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, frozen_layers
 from yolor_cfg.train.state import EpochResults, TrainState
-from yolor_cfg.train.updates import LayerUpdates
+from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
@@ -62,6 +62,7 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             rates = phase.schedule(state.count)
             now = job.is_update_due(state.count, rates)
             set_rates(state.optimizer, rates)
+            set_progress(state.network, state.count // rates.accumulate * rates.accumulate / job.count)
             # --------------------------------------------------------------------------- forward and backward
             images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
             rules = batch_rules(job, state)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.model import Network
+from yolor_cfg.ops.dropblock import DropBlock
 from yolor_cfg.sections.base import UpdateRules
 
 USUAL = UpdateRules()
@@ -95,6 +96,13 @@ def rate_factors(network: Network) -> dict[nn.Parameter, float]:
         for parameter in layer.parameters()
         if each.factor != 1
     }
+
+
+def set_progress(network: Network, progress: float) -> None:
+    """Tell layers that change over the training how far it has come, from 0 to 1."""
+    for layer in network.modules():
+        if isinstance(layer, DropBlock):
+            layer.progress = progress
 
 
 def _cut_gradients(layer: nn.Module, inputs: Any, output: Any) -> Any:
