@@ -7,6 +7,7 @@ import golden
 import pytest
 import torch
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
@@ -144,10 +145,45 @@ def test_rates_reach_the_optimizer_by_group():
         ("policy=poly\npower=2\nmax_batches=1000", 700, 0.3**2),
         ("policy=exp\ngamma=.999", 700, 0.999**700),
         ("policy=sigmoid\ngamma=.01\nstep=600", 700, 1 / (1 + math.exp(1))),
+        # network.c 145: the first step that lies ahead ends the search.
+        ("policy=steps\nsteps=40000,5000\nscales=.1,.1", 6000, 1.0),
+        ("policy=steps\nsteps=500,5000,600\nscales=.1,.1,.1", 700, 0.1),
+        # network.c 164: a cycle ends when it is exceeded, so its last step has learning_rate_min.
+        ("policy=sgdr\nsgdr_cycle=500\nlearning_rate_min=0", 500, 0.0),
+        ("policy=sgdr\nsgdr_cycle=500\nlearning_rate_min=0\nsgdr_mult=3", 2000, 0.0),
         ("policy=sgdr\nmax_batches=400\nlearning_rate_min=0", 500, (1 + math.cos(math.pi * 100 / 800)) / 2),
         ("policy=steps\nsteps=100\nscales=.1\nburn_in=1000\npower=4", 700, 0.7**4),
     ],
 )
 def test_a_policy_is_its_formula(policy, step, factor):
     net = build_graph(parse(BIG + f"learning_rate=.02\n{policy}\n[avgpool]")).net
-    assert Policy(net).rate(step) == pytest.approx(0.02 * factor)
+    assert Policy(net).rate(step) == pytest.approx(0.02 * factor, abs=1e-12)
+
+
+def darknet_net(lines):
+    return build_graph(parse(BIG + f"learning_rate=.01\n{lines}\n[avgpool]")).net
+
+
+def test_an_iteration_is_counted_before_its_update():
+    """train_network_datum in network.c counts the images first: burn_in=4 power=1 starts at .01 * 1/4."""
+    policy = Policy(darknet_net("batch=4\nsubdivisions=2\nburn_in=4\npower=1"))
+    rates = [policy(batch).other for batch in range(10)]
+    assert rates == pytest.approx([0.0025] * 2 + [0.005] * 2 + [0.0075] * 2 + [0.01] * 4)
+
+
+def test_the_random_policy_is_a_power_of_an_even_draw():
+    """get_current_rate in network.c: learning_rate * pow(rand_uniform(0, 1), power), drawn at each update;
+    the mean of u^3 is 1/4, of u^6 1/7."""
+    net = darknet_net("batch=4\nsubdivisions=2\npolicy=random\npower=3")
+    policy = Policy(net, seed=5)
+    factors = torch.tensor([policy.rate(step) for step in range(1, 4001)]) / 0.01
+    assert factors.mean() == pytest.approx(1 / 4, abs=0.02)
+    assert factors.square().mean() == pytest.approx(1 / 7, abs=0.02)
+    assert 0 < factors.min() and factors.max() <= 1
+    assert policy(6) == policy(7) != policy(8)
+    assert policy(6) == Policy(net, seed=5)(6) != Policy(net, seed=6)(6)
+
+
+def test_a_policy_of_steps_needs_a_step():
+    with pytest.raises(CfgError, match=r"step.*out of bounds"):
+        darknet_net("policy=step\nstep=0")

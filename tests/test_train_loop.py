@@ -1,6 +1,7 @@
 """The training loop: its updates against explicit steps, and the files it writes."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
 from yolor_cfg.train import loop
 from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialize_biases
+from yolor_cfg.train.optim import Groups, build_optimizer, set_rates
 from yolor_cfg.train.run import build_state
 from yolor_cfg.train.setup import hyperparameters, limit_warmup, prepare_job
 from yolor_cfg.train.transfer import transfer
@@ -87,6 +89,57 @@ def test_darknets_gradient_is_the_mean_over_the_images_of_an_update(tmp_path, da
     outcome = training.run(said, tmp_path / "runs")
     assert (outcome.state.count, outcome.state.updates) == (12, 6)
     assert not any(group["nesterov"] for group in outcome.state.optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("batch", "parts", "images"), [(64, 22, 44), (6, 4, 4), (64, 24, 48), (1, 8, 8), (8, 2, 8)]
+)
+def test_every_part_of_an_update_has_equally_many_images(tmp_path, data, batch, parts, images):
+    """parser.c 1162 and detector.c 102: `subdivisions` parts of batch / subdivisions images, rounded down."""
+    text = training.darknet_text(f"batch={batch}\nsubdivisions={parts}\nmax_batches=6\n")
+    said = training.options(tmp_path, data, text=text, epochs=None, batch_size=None, update_batch=None)
+    job = prepare_job(said)
+    accumulate = job.phases[0].schedule(0).accumulate
+    assert (accumulate, accumulate * job.batch_size, job.count) == (parts, images, 6 * parts)
+    told = [str(warning) for warning in job.graph.warnings if "multiple of subdivisions" in str(warning)]
+    assert len(told) == (batch != images)
+
+
+@pytest.mark.parametrize("keys", ["", "B1=.5\nB2=.7\neps=.1\n"])
+def test_adam_is_darknets(tmp_path, data, keys):
+    """adam_update_gpu in blas_kernels.cu, for convolutional_kernels.cu 1317: sums of gradients
+    less decay * images * weight; both moments corrected; eps outside the root; biases and gains decay too."""
+    lines = f"batch=8\nsubdivisions=2\nmax_batches=6\nadam=1\nmomentum=.3\ndecay=.01\n{keys}"
+    text = training.darknet_text(lines)
+    job = prepare_job(training.options(tmp_path, data, text=text, epochs=None, update_batch=None))
+    beta1, beta2, eps = (0.5, 0.7, 0.1) if keys else (0.9, 0.999, 1e-6)
+    one, rate = torch.tensor([0.5, -2.0]), 0.02
+    groups = Groups(
+        [torch.nn.Parameter(one.clone())],
+        [torch.nn.Parameter(one.clone())],
+        [torch.nn.Parameter(one.clone())],
+    )
+    ours = [parameter for group in groups for parameter in group]
+    optimizer = build_optimizer(groups, job.optimizer)
+    want, m, v = one.double(), torch.zeros(2), torch.zeros(2)
+    for step, sums in enumerate([[3.0, -0.4], [-1.0, 0.8], [0.1, 0.2]], start=1):
+        set_rates(optimizer, job.phases[0].schedule(2 * step - 2)._replace(bias=rate, other=rate))
+        for parameter in ours:
+            parameter.grad = torch.tensor(sums) / 8
+        optimizer.step()
+        delta = -torch.tensor(sums).double() - 0.01 * 8 * want
+        m, v = beta1 * m + (1 - beta1) * delta, beta2 * v + (1 - beta2) * delta * delta
+        want = want + rate * (m / (1 - beta1**step)) / ((v / (1 - beta2**step)).sqrt() + eps)
+    for parameter in ours:
+        torch.testing.assert_close(parameter.detach().double(), want, rtol=1e-5, atol=1e-6)
+
+
+def test_the_images_of_a_batch_are_seen_before_its_loss(tmp_path, data):
+    """train_network_datum in network.c adds them to `seen` before the forward pass."""
+    said = training.options(tmp_path, data, text=training.darknet_text(), epochs=None, update_batch=None)
+    job = prepare_job(said)
+    state = SimpleNamespace(count=3, batch=3, epoch=0)
+    assert loop.batch_rules(job, state).seen == 4 * job.batch_size
 
 
 def test_a_warm_up_is_at_most_a_tenth_of_the_training(tmp_path, data):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.ops.combining import Addition, Concatenate, WeightedAddition
+from yolor_cfg.ops.dropblock import DropBlock
 from yolor_cfg.ops.pooling import GlobalAvgPool, PoolLayer, max_pool2d
 from yolor_cfg.ops.resampling import BlockSum, ColumnsFirst, RepeatUpsample
 
@@ -113,6 +114,7 @@ def propagate_down(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap 
 
 @propagate_down.register(nn.Identity)
 @propagate_down.register(nn.Dropout)
+@propagate_down.register(DropBlock)
 @propagate_down.register(GlobalAvgPool)
 def _(module: nn.Module, maps: Sequence[ChannelMap]) -> ChannelMap:
     return maps[0]
@@ -189,6 +191,7 @@ def propagate_up(module: nn.Module, out: ChannelMap, channels: Sequence[int]) ->
 
 @propagate_up.register(nn.Identity)
 @propagate_up.register(nn.Dropout)
+@propagate_up.register(DropBlock)
 @propagate_up.register(GlobalAvgPool)
 def _(module: nn.Module, out: ChannelMap, channels: Sequence[int]) -> list[ChannelMap]:
     return [out]

@@ -30,6 +30,19 @@ class SectionPlace(NamedTuple):
     image: Shape | None = None
 
 
+class UpdateRules(NamedTuple):
+    """What a section asks of training. `factor` is on its learning rate; `first` the first update, from 1,
+    that changes it (0: none does, nor of the sections before it); while fewer than `stop` updates are done
+    gradients reach neither it nor the sections before it (1: ever, and those are frozen); with `passes` False
+    they never reach it nor go through it; `limit` bounds its weights (0: no bound)."""
+
+    factor: float = 1.0
+    first: int = 1
+    stop: int = 0
+    passes: bool = True
+    limit: float = 0.0
+
+
 class Section:
     """One `[name]` of a cfg with its typed keys. Shapes are those of a single image; sources are absolute
     indices, -1 for the image. A section does not change once it is made.
@@ -52,11 +65,13 @@ class Section:
     )
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
-    clip = Float(0, dialects=DARKNET_ONLY, help="limit on weight updates in training")
-    onlyforward = Flag(False, dialects=DARKNET_ONLY, help="no backward pass through this section")
-    dont_update = Int(0, dialects=DARKNET_ONLY, help="no weight updates before this iteration")
-    burnin_update = Int(0, dialects=DARKNET_ONLY, help="weight updates start at this multiple of burn_in")
-    stopbackward = Flag(False, dialects=DARKNET_ONLY, help="freezes all sections before this one")
+    clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
+    onlyforward = Flag(False, dialects=DARKNET_ONLY, help="gradients stop at this section")
+    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
+    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
+    stopbackward = Int(
+        0, dialects=DARKNET_ONLY, help="1: freezes all sections before this one; N: no gradients until then"
+    )
     train_only_bn = Flag(
         False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
     )
@@ -186,6 +201,17 @@ class Section:
     def decayed(self) -> tuple[str, ...]:
         """State-dict names (relative to the section) of the parameters with weight decay."""
         return ()
+
+    def update_rules(self, burn_in: int) -> UpdateRules:
+        """What this section asks of training, by the keys that all sections have."""
+        first = max(self.dont_update + 1, self.burnin_update * burn_in, 1)
+        return UpdateRules(
+            self.learning_rate,
+            0 if self.train_only_bn else first,
+            self.stopbackward,
+            not self.onlyforward,
+            abs(self.clip),
+        )
 
     def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Any, **_: Any) -> None:
         """Raise CfgError if the tensors of `weight_source()` do not have the shapes this section needs."""

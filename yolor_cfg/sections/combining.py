@@ -344,6 +344,9 @@ class EmptySection(Section, names="empty silence"):
         return nn.Identity()
 
 
+USUAL_BLOCK = 7
+
+
 class DropoutSection(Section, names="dropout"):
     """In training, sets random values to zero and scales up the others; otherwise does nothing."""
 
@@ -362,7 +365,19 @@ class DropoutSection(Section, names="dropout"):
         0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"
     )
 
+    @property
+    def block_side(self) -> tuple[int, float]:
+        """The side of the blocks in pixels, and as a part of the map where that is 0."""
+        if self.dropblock_size_abs:
+            return self.dropblock_size_abs, 0.0
+        return (0, self.dropblock_size_rel) if self.dropblock_size_rel else (USUAL_BLOCK, 0.0)
+
     def module(self, x: Shape) -> nn.Module:
+        if self.dropblock:
+            from yolor_cfg.ops.dropblock import DropBlock
+
+            pixels, part = self.block_side
+            return DropBlock(self.probability, pixels, part=part)
         from torch import nn
 
         return nn.Dropout(self.probability)

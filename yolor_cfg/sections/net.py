@@ -103,6 +103,16 @@ class NetSection(Section, names="net network"):
     workspace_size_limit_MB = Float(1024, help="maximum cuDNN workspace per section, in MB")
 
     def check(self) -> None:
+        if self.batch % self.subdivisions:
+            self.warn(
+                "batch",
+                "not a multiple of subdivisions",
+                found=f"{self.batch} images in {self.subdivisions} parts",
+                hint=f"an update takes {self.subdivisions} parts of {self.mini_batch}, as in C Darknet: "
+                f"{self.update_batch} images",
+            )
+        if self.policy == "step" and self.step < 1:
+            self.fault("step", "out of bounds", found=str(self.step), allowed="1 or more with policy=step")
         if self.policy == "steps" and len(self.steps) != len(self.scales):
             self.warn(
                 "scales" if self.scales else "steps",
@@ -110,6 +120,16 @@ class NetSection(Section, names="net network"):
                 found=f"{len(self.steps)} steps, {len(self.scales)} scales",
                 hint="give one scale for each step",
             )
+
+    @property
+    def mini_batch(self) -> int:
+        """The images of one forward pass: batch / subdivisions, rounded down, but at least one."""
+        return max(self.batch // self.subdivisions, 1)
+
+    @property
+    def update_batch(self) -> int:
+        """The images of one update: all of its parts have `mini_batch`."""
+        return self.mini_batch * self.subdivisions
 
     @property
     def image(self) -> Shape:

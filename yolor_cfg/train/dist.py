@@ -80,7 +80,8 @@ def data_parallel(network: Network, *, exact: bool = False) -> nn.Module:
     """
     if this_process().world_size == 1:
         return network
-    unused = len(used_nodes(network.graph)) < len(network.graph.nodes)
+    cut = not all(node.section.update_rules(0).passes for node in network.graph.nodes)
+    unused = cut or len(used_nodes(network.graph)) < len(network.graph.nodes)
     buffers: dict[str, Any] = {BUFFERS: False}
     return DistributedDataParallel(network, find_unused_parameters=exact or unused, **buffers)
 

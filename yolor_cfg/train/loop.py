@@ -19,6 +19,7 @@ from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, frozen_layers
 from yolor_cfg.train.state import EpochResults, TrainState
+from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
@@ -53,6 +54,7 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
     options = job.options
     device = next(state.network.parameters()).device
     model = data_parallel(state.network, exact=options.deterministic)
+    updates = LayerUpdates(state.network)
     set_train_mode(state.network, options)
     for epoch in range(state.epoch, job.epochs):
         phase = job.find_phase(epoch)
@@ -60,6 +62,7 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             rates = phase.schedule(state.count)
             now = job.is_update_due(state.count, rates)
             set_rates(state.optimizer, rates)
+            set_progress(state.network, state.count // rates.accumulate * rates.accumulate / job.count)
             # --------------------------------------------------------------------------- forward and backward
             images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
             rules = batch_rules(job, state)
@@ -72,10 +75,7 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             # ----------------------------------------------------------------------------------------- update
             if now:
                 check_gradients(state, rules)
-                state.scaler.step(state.optimizer)
-                state.scaler.update()
-                state.optimizer.zero_grad(set_to_none=True)
-                state.count_update()
+                update_weights(state, updates)
             # ----------------------------------------------------------------------------------- log and save
             state.count += 1
             state.batch += 1
@@ -94,6 +94,17 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
         if options.patience and state.epoch - state.best_epoch > options.patience:
             return Ending("patience")
     return Ending("done")
+
+
+def update_weights(state: TrainState, updates: LayerUpdates) -> None:
+    """Update the weights by their gradients, as far as the layers allow it."""
+    updates.prepare_gradients(state.updates)
+    if any(p.grad is not None for p in state.network.parameters()):
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+    updates.limit_weights(state.updates)
+    state.optimizer.zero_grad(set_to_none=True)
+    state.count_update()
 
 
 def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
@@ -156,8 +167,8 @@ def normalize_images(images: Tensor, device: torch.device) -> Tensor:
 
 
 def batch_rules(job: Job, state: TrainState) -> LossRules:
-    """The loss rules for this batch."""
-    seen = state.count * job.batch_size
+    """The loss rules for this batch; its own images count as seen, as in C Darknet."""
+    seen = (state.count + 1) * job.batch_size
     return job.rules._replace(seen=seen, batch=f"batch {state.batch} of epoch {state.epoch}")
 
 

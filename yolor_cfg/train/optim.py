@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,32 +43,49 @@ def parameter_groups(network: Network) -> Groups:
 
 
 class OptimizerSettings(NamedTuple):
-    """`kind` is sgd, adam or adamw; `momentum` is Adam's first beta."""
+    """`kind` is sgd, adam or adamw; `momentum` is Adam's first beta, `beta2` its second, `eps` its own.
+    `decays_all`: biases and gains take weight decay as well."""
 
     kind: str
     weight_decay: float
     momentum: float
+    beta2: float = 0.999
+    eps: float = 1e-8
+    decays_all: bool = False
 
 
-def build_optimizer(groups: Groups, settings: OptimizerSettings) -> Optimizer:
-    """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets their rates."""
+def build_optimizer(
+    groups: Groups, settings: OptimizerSettings, *, factors: Mapping[nn.Parameter, float] | None = None
+) -> Optimizer:
+    """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets their rates, times
+    the factors of those parameters that have one."""
+    decay = settings.weight_decay
+    rest = decay if settings.decays_all else 0.0
     lists = [
-        {"params": groups.others, "name": "others", "weight_decay": 0.0},
-        {"params": groups.decayed, "name": "decayed", "weight_decay": settings.weight_decay},
-        {"params": groups.biases, "name": "biases", "weight_decay": 0.0},
+        {"params": groups.others, "name": "others", "weight_decay": rest},
+        {"params": groups.decayed, "name": "decayed", "weight_decay": decay},
+        {"params": groups.biases, "name": "biases", "weight_decay": rest},
     ]
-    filled = [group for group in lists if group["params"]]
+    filled = [part for group in lists for part in _split_group(group, factors or {})]
     momentum = settings.momentum
     if settings.kind == "sgd":
         return torch.optim.SGD(filled, lr=0.01, momentum=momentum, nesterov=momentum > 0)
     make = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
-    return make(filled, lr=0.01, betas=(momentum, 0.999))
+    return make(filled, lr=0.01, betas=(momentum, settings.beta2), eps=settings.eps)
+
+
+def _split_group(group: dict[str, Any], factors: Mapping[nn.Parameter, float]) -> Iterator[dict[str, Any]]:
+    """The group in parts of one factor each."""
+    found = {parameter: factors.get(parameter, 1.0) for parameter in group["params"]}
+    for factor in sorted(set(found.values()), reverse=True):
+        yield {**group, "params": [p for p, its in found.items() if its == factor], "factor": factor}
 
 
 def set_rates(optimizer: Optimizer, rates: Rates) -> None:
     """Set the learning rates and the momentum (Adam's first beta) for a batch."""
     for group in optimizer.param_groups:
-        group["lr"] = rates.bias if group["name"] == "biases" else rates.other
+        rate = rates.bias if group["name"] == "biases" else rates.other
+        group["lr"] = rate * group.get("factor", 1.0)
         if "momentum" in group:
             group["momentum"] = rates.momentum
         else:

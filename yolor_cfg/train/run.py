@@ -41,6 +41,7 @@ from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, freeze, prepare_job, set_deterministic
 from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state
 from yolor_cfg.train.transfer import transfer
+from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import WeightsHeader
@@ -253,7 +254,9 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)
-    optimizer = build_optimizer(parameter_groups(network), job.optimizer)
+    apply_rules(network)
+    factors = rate_factors(network)
+    optimizer = build_optimizer(parameter_groups(network), job.optimizer, factors=factors)
     if job.is_darknet:
         for group in optimizer.param_groups:
             group.update({"nesterov": False} if "nesterov" in group else {})

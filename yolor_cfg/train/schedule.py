@@ -6,11 +6,16 @@ A batch is one forward pass of all processes together; a step is one update of t
 from __future__ import annotations
 
 import math
+from itertools import takewhile
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from yolor_cfg.sections.net import NetSection
 
 NOMINAL_BATCH = 64  # the batch size that YOLOR's learning rates and weight decay are meant for
+DRAWS = 0x9A7E
+"""Separates the random rates from all other random numbers."""
 
 
 class Rates(NamedTuple):
@@ -78,15 +83,16 @@ class Cosine:
 class Policy:
     """The learning rate set in the cfg's [net] (get_current_rate in network.c): burn_in, then `policy`.
 
-    A step has `subdivisions` batches. The policy `random` is not random here: its mean is used.
+    A step has `subdivisions` batches. C Darknet counts a step before it updates the weights, so the first
+    one has the number 1. `seed` decides what the policy `random` draws.
     """
 
-    def __init__(self, net: NetSection) -> None:
-        self.net = net
+    def __init__(self, net: NetSection, *, seed: int = 0) -> None:
+        self.net, self.seed = net, seed
 
     def __call__(self, batch: int) -> Rates:
         """The rates at this batch; the cfg counts in steps."""
-        rate = self.rate(batch // self.net.subdivisions)
+        rate = self.rate(batch // self.net.subdivisions + 1)
         return Rates(rate, rate, self.net.momentum, self.net.subdivisions)
 
     def rate(self, step: int) -> float:
@@ -95,15 +101,33 @@ class Policy:
         if step < net.burn_in:
             rise: float = (step / net.burn_in) ** net.power
             return net.learning_rate * rise
+        if net.policy == "sgdr":
+            return _sgdr_rate(net, step)
+        if net.policy == "random":
+            drawn: float = _draw_number(self.seed, step) ** net.power
+            return net.learning_rate * drawn
         return net.learning_rate * POLICIES[net.policy](net, step)
+
+
+def _draw_number(seed: int, step: int) -> float:
+    """From 0 to 1 (but never 0, which has no negative power); it depends on the seed and the step alone, so
+    that a resumed training draws the same."""
+    return 1.0 - float(np.random.default_rng([DRAWS, seed, step]).random())
+
+
+def _sgdr_rate(net: NetSection, step: int) -> float:
+    """Cosines from learning_rate to learning_rate_min, each `sgdr_mult` times as long as the last; one ends
+    when it is exceeded, so that its last step has the least rate."""
+    cycle = max(net.sgdr_cycle, 1)
+    while step > cycle:
+        step -= cycle
+        cycle *= max(net.sgdr_mult, 1)
+    least = net.learning_rate_min
+    return least + (net.learning_rate - least) * (1 + math.cos(step * math.pi / cycle)) / 2
 
 
 def _constant_factor(net: NetSection, step: int) -> float:
     return 1.0
-
-
-def _random_factor(net: NetSection, step: int) -> float:
-    return 1 / (net.power + 1)
 
 
 def _poly_factor(net: NetSection, step: int) -> float:
@@ -116,7 +140,9 @@ def _step_factor(net: NetSection, step: int) -> float:
 
 
 def _steps_factor(net: NetSection, step: int) -> float:
-    return math.prod(scale for at, scale in zip(net.steps, net.scales, strict=False) if at <= step)
+    """The scales up to the first of the steps, as they are written, that lies ahead."""
+    passed = takewhile(lambda pair: pair[0] <= step, zip(net.steps, net.scales, strict=False))
+    return math.prod(scale for _, scale in passed)
 
 
 def _exp_factor(net: NetSection, step: int) -> float:
@@ -127,25 +153,13 @@ def _sigmoid_factor(net: NetSection, step: int) -> float:
     return 1 / (1 + math.exp(min(net.gamma * (step - net.step), 700.0)))
 
 
-def _sgdr_factor(net: NetSection, step: int) -> float:
-    """Cosines from 1 to learning_rate_min / learning_rate, each `sgdr_mult` times as long as the last."""
-    cycle = max(net.sgdr_cycle, 1)
-    while step >= cycle:
-        step -= cycle
-        cycle *= max(net.sgdr_mult, 1)
-    least = net.learning_rate_min / net.learning_rate
-    return least + (1 - least) * (1 + math.cos(step * math.pi / cycle)) / 2
-
-
 POLICIES = {
     "constant": _constant_factor,
-    "random": _random_factor,
     "poly": _poly_factor,
     "step": _step_factor,
     "steps": _steps_factor,
     "exp": _exp_factor,
     "sigmoid": _sigmoid_factor,
-    "sgdr": _sgdr_factor,
 }
 
 

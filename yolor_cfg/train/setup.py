@@ -138,7 +138,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
     dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
     if not len(dataset.samples):
         raise DataError("no images to train on", path=dataset.origin)
-    batch_size = options.batch_size or max(1, graph.net.batch // graph.net.subdivisions)
+    batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     images = ImageStore(
         dataset.samples,
@@ -159,7 +159,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
         holdout,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
-        has_mean_loss=all(getattr(head.section, "loss_kind", "") != "yolor" for head in graph.heads[-1:]),
+        has_mean_loss=has_mean_loss(graph),
         ema=ema,
         phases=plan.phases,
         rules=plan.rules,
@@ -263,23 +263,42 @@ def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> 
 def _plan_darknet(basis: JobInputs) -> RecipePlan:
     """C Darknet's recipe: augmentation, policy and batch of [net]; `subdivisions` follow --batch-size."""
     options, net = basis.options, basis.graph.net
-    parts = max(1, round((options.update_batch or net.batch) / basis.batch_size))
+    parts = max(1, round((options.update_batch or net.update_batch) / basis.batch_size))
     per_epoch = math.ceil(basis.image_count / basis.batch_size)
     updates = options.max_batches or (0 if options.epochs else net.max_batches)
     count = updates * parts if updates else (options.epochs or DEFAULT_EPOCHS) * per_epoch
     # Policies and random sizes use these.
-    net = net.replace_values(subdivisions=parts, max_batches=math.ceil(count / parts))
+    optimizer = darknet_optimizer(basis, images=parts * basis.batch_size)
+    net = net.replace_values(
+        subdivisions=parts, max_batches=math.ceil(count / parts), momentum=optimizer.momentum
+    )
     graph = replace(basis.graph, net=net)
     sizes = read_random_sizes(graph, subdivisions=parts, seed=options.seed)
     by_number = multi_scale_sizes(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
     plan = _build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
     recipe = DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
-    phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net))
-    momentum = net.B1 if net.adam else net.momentum
-    kind = options.optimizer or ("adam" if net.adam else "sgd")
-    optimizer = OptimizerSettings(kind, weight_decay=net.decay, momentum=momentum)
+    phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
     return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, optimizer)
+
+
+def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:
+    """SGD, or Adam where [net] or the user asks for it, with the numbers of [net].
+
+    C's Adam (adam_update_gpu in blas_kernels.cu) goes by sums of gradients over the `images` of an update, of
+    which ours are means: a factor that all but `eps` is free of. It decays biases and gains as well.
+    """
+    net = basis.graph.net
+    kind = basis.options.optimizer or ("adam" if net.adam else "sgd")
+    if kind == "sgd":
+        return OptimizerSettings(kind, weight_decay=net.decay, momentum=net.momentum)
+    eps = net.eps / images if has_mean_loss(basis.graph) else net.eps
+    return OptimizerSettings(kind, net.decay, net.B1, beta2=net.B2, eps=eps, decays_all=kind == "adam")
+
+
+def has_mean_loss(graph: Graph) -> bool:
+    """Whether gradients are means over the images of an update, as Darknet's, and not sums, as YOLOR's."""
+    return graph.heads[-1].section.loss_kind != "yolor"
 
 
 SizeSchedule = Callable[[int, int], Size] | None
