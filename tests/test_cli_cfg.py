@@ -90,6 +90,16 @@ def test_a_warning_does_not_hide_faults_of_wiring(good: Path) -> None:
     ]
 
 
+def test_checking_goes_on_after_a_fault_of_wiring_where_the_rest_can_be_sized(good: Path) -> None:
+    """Two wrong heads and a wrong route are told together, behind an unknown section too."""
+    head = "[convolutional]\nfilters=7\nactivation=linear\n[yolo]\nmask=0\nanchors=1,1\nnum=1\nclasses=4\n"
+    good.write_text(f"{GOOD}{head}[route]\nlayers=0\n{head}[route]\nlayers=99\n[maxpool]\n[mystery]\n")
+    told = json.loads(yolor("check", good, "--json").stdout)
+    wrong = "the section before has the wrong number of channels"
+    outside = "points outside the sections before this one"
+    assert [fault["message"] for fault in told] == [wrong, wrong, outside, "unknown section"]
+
+
 def test_every_file_is_checked_and_one_bad_one_is_enough(good: Path, bad: Path) -> None:
     result = yolor("check", bad, good, "nowhere.cfg")
     assert result.exit_code == 2

@@ -31,6 +31,13 @@ class SectionPlace(NamedTuple):
     image: Shape | None = None
 
 
+class Resize(NamedTuple):
+    """How many numbers a source gives, and how many it has to give instead."""
+
+    old: int
+    new: int
+
+
 class Section:
     """One `[name]` of a cfg with its typed keys. Shapes are of one image; sources are absolute indices, -1
     the image. Nothing changes once it is made.
@@ -158,6 +165,12 @@ class Section:
         """The size of the output; raises CfgError when the inputs do not fit."""
         size: Shape = inputs[0]
         return size
+
+    def resize_inputs(self, width: int, *inputs: Any, **_: Any) -> tuple[Resize, ...]:
+        """What each input has to become so that the output gets `width` channels: those as wide as the output
+        is now follow it."""
+        now = self.shape(*inputs).channels
+        return tuple(Resize(x.channels, width if x.channels == now else x.channels) for x in inputs)
 
     def module(self, *inputs: Any, **_: Any) -> nn.Module:
         """The torch module that computes this section; the one place that imports torch."""

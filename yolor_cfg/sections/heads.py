@@ -36,12 +36,13 @@ class ClassifyingHead(Protocol):
 
     @property
     def classes(self) -> int: ...
+    def channels_for(self, classes: int, x: Shape, /) -> int: ...
     def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
 
 
 def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
     """Raise CfgError unless the channels are those of `anchors` boxes of `numbers` and one per class."""
-    wanted = anchors * (head.classes + numbers)
+    wanted = head.channels_for(head.classes, x)
     if x.channels == wanted:
         return
     fitting, rest = divmod(x.channels, anchors)
@@ -52,7 +53,8 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
         found=f"filters={x.channels}",
         allowed=f"filters={wanted}",
         hint=f"filters = {count} * (classes + {numbers})"
-        + (f"; classes={fitting - numbers} would fit" if fits else ""),
+        + (f"; classes={fitting - numbers} would fit" if fits else "")
+        + f"; yolor cfg set-classes CFG {head.classes} sets it",
     )
 
 
@@ -130,6 +132,10 @@ class AnchorHeadSection(Section):
         tell = self.warn if self.dialect.is_forgiving else self.fault
         hint = f"Darknet takes {DEFAULT_ANCHOR} for what is missing" if self.dialect.is_forgiving else ""
         tell(key, message, found=found, allowed=allowed, hint=hint)
+
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return len(self.mask) * (classes + self.box_values)
 
     def shape(self, x: Shape) -> Shape:
         check_channels(self, x, anchors=len(self.mask), numbers=self.box_values, count="len(mask)")
@@ -288,6 +294,10 @@ class RegionSection(Section, names="region"):
                 allowed=f"{2 * self.num} numbers",
                 hint=f"Darknet leaves out what is too much, takes {DEFAULT_ANCHOR} for what is missing",
             )
+
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return self.num * (classes + self.coords + 1)
 
     def shape(self, x: Shape) -> Shape:
         check_channels(self, x, anchors=self.num, numbers=BOX_VALUES + 1, count="num")

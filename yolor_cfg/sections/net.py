@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -122,10 +123,8 @@ class NetSection(Section, names="net network"):
         height, width = (size, size) if isinstance(size, int) else size
         return self.replace_values(height=height, width=width)
 
-    def check_image(self) -> None:
-        """Raise CfgError where the file does not say how large the input is."""
-        if all(self.image):
-            return
+    def missing_size(self) -> CfgError:
+        """The fault of a file that does not say how large the input is."""
         missing = [name for name in ("width", "height", "channels") if not getattr(self, name)]
         needs = "[net] needs width, height and channels (or inputs); missing: "
-        raise self.error(missing[0], "missing key", allowed="1 or more", hint=needs + ", ".join(missing))
+        return self.error(missing[0], "missing key", allowed="1 or more", hint=needs + ", ".join(missing))
