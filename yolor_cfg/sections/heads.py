@@ -116,6 +116,15 @@ class AnchorHeadSection(Section):
                 found=f"{known} anchors, num={self.num}",
                 hint=f"num={known}",
             )
+        counters = len(self.counters_per_class)
+        if "counters_per_class" in self.values and counters != self.classes:
+            self.fault(
+                "counters_per_class",
+                "another count than classes",
+                found=f"{counters} numbers, classes={self.classes}",
+                allowed=f"{self.classes} numbers",
+                hint="one for each class, or delete the line",
+            )
 
     def _check_mask(self, known: int) -> None:
         missing = [index for index in self.mask if index >= known]

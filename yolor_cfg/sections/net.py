@@ -10,6 +10,7 @@ from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
 POLICIES = ("constant", "random", "poly", "step", "steps", "exp", "sigmoid", "sgdr")
+STEPS_HINT = "policy=steps goes with steps=400,450 and scales=.1,.1; policy=constant needs neither"
 
 
 class NetSection(Section, names="net network"):
@@ -102,12 +103,25 @@ class NetSection(Section, names="net network"):
     workspace_size_limit_MB = Float(1024, help="what cuDNN may take for one section")
 
     def check(self) -> None:
-        if self.policy == "steps" and len(self.steps) != len(self.scales):
+        tell = self.warn if self.dialect.is_yolor else self.fault  # C stops at both
+        missing = [name for name in ("steps", "scales") if not getattr(self, name)]
+        if self.policy == "steps" and missing:
+            tell("policy", "steps without its list", found=f"no {' and no '.join(missing)}", hint=STEPS_HINT)
+        elif self.policy == "steps" and len(self.steps) != len(self.scales):
             self.warn(
                 "scales" if self.scales else "steps",
                 "steps and scales differ in number",
                 found=f"{len(self.steps)} steps, {len(self.scales)} scales",
                 hint="give one scale for each step",
+            )
+        images = self.batch // self.subdivisions
+        if self.contrastive and images < 2:
+            tell(
+                "contrastive",
+                "needs two images at once",
+                found=f"{images}: batch={self.batch}, subdivisions={self.subdivisions}",
+                allowed="2 or more",
+                hint="images at once = batch / subdivisions",
             )
 
     @property
