@@ -5,12 +5,14 @@ import math
 import cv2
 import numpy as np
 import pytest
+import yaml
 from augmented import black, corners, equal, fetching, inked, marked, noise_image, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolor_cfg.data.augment.geometry import to_scene
 from yolor_cfg.data.augment.yolor import (
+    HYP_BOUNDS,
     HYP_PRESETS,
     YolorHyperparameters,
     YolorTransform,
@@ -76,6 +78,48 @@ def test_the_built_in_presets_are_those_of_the_hyp_files() -> None:
             "hsv_v": 0.3,
         },
     }
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1e-3", 0.001), ("5E-2", 0.05), (".01", 0.01), ("1", None)])
+def test_a_rate_without_a_point_is_a_number_though_yaml_1_1_reads_it_as_text(
+    text: str, rate: float | None
+) -> None:
+    values = yaml.safe_load(f"lr0: {text}")
+    if rate is not None:
+        assert parse_hyperparameters(values).lr0 == rate
+    else:
+        with pytest.raises(DataError, match="lr0: out of bounds"):
+            parse_hyperparameters(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("lr0", -5, "0 to 1, without both"),
+        ("lr0", 0, "0 to 1, without both"),
+        ("momentum", 5, "0 to 0.9999"),
+        ("mosaic", 5, "0 to 1"),
+        ("anchor_t", 0, "more than 1"),
+        ("box", -0.1, "0 or more"),
+        ("perspective", 1, "0 to 0.01"),
+    ],
+)
+def test_every_hyperparameter_has_bounds(name: str, value: float, allowed: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: out of bounds") as caught:
+        parse_hyperparameters({name: value}, "h.yaml")
+    assert caught.value.allowed == allowed
+
+
+def test_the_presets_are_within_the_bounds_of_every_hyperparameter() -> None:
+    assert HYP_BOUNDS.keys() == set(YolorHyperparameters._fields)
+    for recipe in HYP_PRESETS.values():
+        assert parse_hyperparameters(recipe._asdict()) == recipe
+
+
+@pytest.mark.parametrize("value", [True, None, "nan", float("inf"), "1_0", [], 10**400, "ten"])
+def test_what_is_no_number_is_told_as_such(value: object) -> None:
+    with pytest.raises(DataError, match="lrf: not a number"):
+        parse_hyperparameters({"lrf": value})
 
 
 def test_a_hyp_file_changes_what_it_names_and_a_misspelt_name_is_an_error() -> None:

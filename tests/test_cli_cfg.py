@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from yolor_cfg.cli import main
+from yolor_cfg.errors import CfgError
+from yolor_cfg.graph import load_graph
 
 GOOD = "[net]\nwidth=8\nheight=8\nchannels=1\n\n[convolutional]\nfilters=1\nactivation=linear\n"
 LOOSE = """# mine
@@ -88,6 +90,38 @@ def test_a_warning_does_not_hide_faults_of_wiring(good: Path) -> None:
         (9, "unknown key"),
         (11, "points outside the sections before this one"),
     ]
+
+
+def test_checking_goes_on_after_a_fault_of_wiring_where_the_rest_can_be_sized(good: Path) -> None:
+    """Two wrong heads and a wrong route are told together, behind an unknown section too."""
+    head = "[convolutional]\nfilters=7\nactivation=linear\n[yolo]\nmask=0\nanchors=1,1\nnum=1\nclasses=4\n"
+    good.write_text(f"{GOOD}{head}[route]\nlayers=0\n{head}[route]\nlayers=99\n[maxpool]\n[mystery]\n")
+    told = json.loads(yolor("check", good, "--json").stdout)
+    wrong = "the section before has the wrong number of channels"
+    outside = "points outside the sections before this one"
+    assert [fault["message"] for fault in told] == [wrong, wrong, outside, "unknown section"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("policy=steps\n", "steps without its list"),  # parser.c 1254
+        ("policy=steps\nsteps=5\n", "steps without its list"),
+        ("batch=2\nsubdivisions=2\ncontrastive=1\n", "needs two images at once"),  # parser.c 1214
+    ],
+)
+def test_what_c_refuses_in_net_is_an_error(keys: str, message: str, good: Path) -> None:
+    good.write_text(GOOD.replace("channels=1\n", f"channels=1\n{keys}"))
+    told = json.loads(yolor("check", good, "--json").stdout)
+    assert [fault["message"] for fault in told] == [message]
+    with pytest.raises(CfgError, match=message):
+        load_graph(good)
+
+
+def test_lists_for_the_steps_and_two_images_at_once_are_no_fault(good: Path) -> None:
+    keys = "policy=steps\nsteps=5\nscales=.1\nbatch=4\nsubdivisions=2\ncontrastive=1\n"
+    good.write_text(GOOD.replace("channels=1\n", f"channels=1\n{keys}"))
+    assert load_graph(good).warnings == ()
 
 
 def test_every_file_is_checked_and_one_bad_one_is_enough(good: Path, bad: Path) -> None:

@@ -275,6 +275,17 @@ def test_a_grey_network_takes_grey_pictures(here: Path) -> None:
     assert read_image("runs/detect/exp/grey.png").shape == (50, 70, 3)
 
 
+def test_classes_are_given_by_name_or_number(tiny: Files, here: Path) -> None:
+    (here / "a.names").write_text("cat\ndog\nOwl\n")
+    named = ("pictures/0.png", "--names", "a.names")
+    by_number = detect(tiny, *named, "--classes", "0,2")
+    assert detect(tiny, *named, "--classes", "cat, owl") == by_number
+    assert detect(tiny, *named, "--classes", "0,Owl") == by_number
+    assert {one["class"] for line in by_number for one in line["detections"]} <= {0, 2}
+    message = refusal(here, *tiny, *named, "--classes", "dogg", code=2)
+    assert "allowed: 0..2, or a name" in message and "did you mean dog?" in message
+
+
 def test_names_come_from_a_data_file_beside_its_names(tiny: Files, here: Path) -> None:
     (here / "data").mkdir()
     (here / "data/a.names").write_text("cat\ndog\nowl\n")
@@ -435,10 +446,13 @@ def test_a_source_that_leads_nowhere_is_exit_code_3(
         (["--img-size", "0"], "'0' is not an image size: use 416 for a square, 416x320 for height x width"),
         (["--img-size", "-1"], "'-1' is not an image size"),
         (["--img-size", "abc"], "'abc' is not an image size"),
-        (["--classes", "cat"], "'cat' is not a list of class ids such as 0,2,5"),
+        (["--classes", "cat"], "no such class in this network\n  found:   cat\n  allowed: 0..2"),
+        (["--classes", "0,,2"], "'0,,2' is not a list of classes such as 0,2,person"),
         (["--classes", "0,3"], "no such class in this network\n  found:   3\n  allowed: 0..2"),
         (["--conf", "25"], "25.0 is not in the range 0<=x<=1"),
         (["--device", "gpu"], "no such device here\n  found:   gpu"),
+        (["--device", "99"], "no such device here\n  found:   cuda:99"),
+        (["--device", "0,1"], "CUDA_VISIBLE_DEVICES=0,1 torchrun --nproc-per-node 2 -m yolor_cfg train"),
         (["--show"], "No such option '--show'"),
         (["--batch-size", "0"], "0 is not in the range x>=1"),
     ],

@@ -116,6 +116,14 @@ def test_the_batch_size_defaults_to_the_cfgs(cfg, data):
     assert "4 batches of 4 images" in result.stderr  # 16 images, batch=8 subdivisions=2
 
 
+def test_extra_keys_of_a_hyp_file_of_yolov5_are_told_and_the_rest_is_used(cfg, data):
+    """Its data/hyps/hyp.scratch-low.yaml has copy_paste, and anchors in a comment that people open."""
+    Path("v5.yaml").write_text("lr0: 1e-3\nanchors: 3\ncopy_paste: 0.0\n")
+    result = run(cfg, "--data", data, "--hyp", "v5.yaml", "--epochs", 1, "--workers", 0)
+    assert result.exit_code == 0, result.output
+    assert "v5.yaml: no effect here: anchors, copy_paste" in result.stderr
+
+
 def test_a_dry_run_draws_the_first_batches_and_trains_nothing(cfg, data):
     result = run(cfg, "--data", data, "--dry-run", "--name", "look", "--batch-size", 4)
     assert result.exit_code == 0, result.output
@@ -218,6 +226,11 @@ def test_transferred_weights_are_reported(cfg, data):
         (["nothing.cfg", "--data", "DATA"], 2, "cannot be read"),
         (["small.cfg", "--data", "DATA", "--weights", "nothing.pt"], 4, "nothing.pt"),
         (["small.cfg", "--data", "DATA", "--hyp", "nothing.yaml"], 1, "nothing.yaml"),
+        (
+            ["small.cfg", "--data", "DATA", "--hyp", "smal"],
+            2,
+            "scratch640, scratch1280, finetune1280, paper, small",
+        ),
     ],
 )
 def test_faults_are_one_message_and_an_exit_code(cfg, data, args, code, text):

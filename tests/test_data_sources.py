@@ -229,7 +229,7 @@ def test_a_faulty_data_file_is_reported_with_what_was_looked_for(
 def test_data_for_another_number_of_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="differ in the number of classes") as caught:
         open_data(darknet(tmp_path), classes=80, caches=False)
-    assert "set-classes 3" in caught.value.hint
+    assert "yolor cfg set-classes CFG 3" in caught.value.hint
 
 
 def test_unreadable_images_are_reported_and_skipped_or_an_error(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import torch
 
 import yolor_cfg
 from yolor_cfg import CfgError, load
+from yolor_cfg.cli.options import DeviceParam
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import ReadOptions
+from yolor_cfg.model import find_device
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 from yolor_cfg.weights.loading import open_network
@@ -183,6 +185,26 @@ def test_a_device_that_is_not_there_is_a_usage_error(device: str, cfg: Path) -> 
     with pytest.raises(CfgError, match="no such device here") as caught:
         load(cfg, device=device)
     assert caught.value.found == device and caught.value.exit_code == 2
+
+
+def test_a_number_is_that_gpu_as_in_yolor(cfg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """YOLOR's utils/torch_utils.py select_device: `--device 0` is cuda:0."""
+    asked = []
+    monkeypatch.setattr("yolor_cfg.model.torch.empty", lambda *_, device: asked.append(device))
+    assert [str(find_device(name)) for name in ("0", "cuda:1", "mps", "cpu")] == [
+        "cuda:0",
+        "cuda:1",
+        "mps",
+        "cpu",
+    ]
+    assert [str(device) for device in asked] == ["cuda:0", "cuda:1", "mps", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("text", "device"), [("0", "cuda:0"), ("CUDA:1", "cuda:1"), ("mps", "mps"), ("0,", "cuda:0")]
+)
+def test_devices_are_spelled_as_people_do(text: str, device: str) -> None:
+    assert DeviceParam().parse(text) == device
 
 
 def test_the_network_is_on_the_device_asked_for(cfg: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -115,27 +115,55 @@ def read_document(path: str | Path) -> Document:
         raise CfgError(f"the cfg cannot be read: {reason_of(fault)}", path=str(path)) from None
 
 
+class Draft(NamedTuple):
+    """A cfg read as far as it goes: the sections that can be sized, and every fault."""
+
+    told: DialectChoice
+    net: NetSection
+    sections: tuple[Section, ...]
+    nodes: tuple[Node, ...]
+    faults: tuple[CfgError, ...]
+
+
 def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
-    """The graph of a parsed cfg. All errors in keys are reported; in connections and sizes, the first."""
+    """The graph of a parsed cfg. All errors are reported together: in keys, and in connections and sizes as
+    far as the rest can still be sized."""
+    told, net, sections, sized, faults = draft_graph(document, reading)
+    nodes = () if faults else _add_freed_sources(sized)
+    for node in nodes:
+        node.section.check_inputs(*node.inputs)
+    warnings = _collect_warnings(net, *sections)
+    if reading.strict:
+        faults += warnings
+    raise_faults(faults, document.path)
+    eps = reading.bn_eps or told.dialect.bn_eps
+    dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
+    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
+    return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
+
+
+def raise_faults(faults: Sequence[CfgError], path: str) -> None:
+    """Raise the fault, or several as one, if there are any."""
+    if faults:
+        raise CfgFaults(faults, path) if len(faults) > 1 else faults[0]
+
+
+def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> Draft:
+    """The parsed cfg as far as it goes. A section that is faulty has no size, and what reads it is left out;
+    a head alone keeps the size of what it reads."""
     stated = reading.dialect or _stated_dialect(document)
     told = choose_dialect(
         stated, find_dialect_evidence(document), default_dialect=reading.default_dialect, path=document.path
     )
     eps = reading.bn_eps or told.dialect.bn_eps
-    net, sections = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
-    net.check_image()
-    dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
-    try:
-        nodes = _add_freed_sources(_connect_sections(sections, net.image))
-    except CfgError as fault:
-        raise _size_error(fault, sections, net) or fault from None
-    for node in nodes:
-        node.section.check_inputs(*node.inputs)
-    warnings = _collect_warnings(net, *sections)
-    if reading.strict and warnings:
-        raise CfgFaults(warnings, document.path)
-    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
-    return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
+    net, sections, faults = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
+    wired = _connect_sections(sections, net.image)
+    if not all(net.image):
+        faults += [] if faults else [net.missing_size()]
+    elif wired.faults:
+        resized = None if faults else _size_error(wired.faults[0], sections, net)
+        faults += [resized] if resized else wired.faults
+    return Draft(told, net, tuple(sections), tuple(wired.nodes.values()), tuple(faults))
 
 
 def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
@@ -174,8 +202,8 @@ def _stated_dialect(document: Document) -> str | None:
 
 def _parse_sections(
     document: Document, dialect: Dialect, reading: ReadOptions
-) -> tuple[NetSection, list[Section]]:
-    """Every section with its keys read; raises CfgFaults with all errors in them."""
+) -> tuple[NetSection, list[Section], list[CfgError]]:
+    """Every known section with its keys read, and all errors in them."""
     net = NetSection(document.net, SectionPlace(IMAGE_INDEX, dialect, document.path)).resize(reading.size)
     if not document.has_net:
         tell_it = net.warn if dialect.is_forgiving else net.fault
@@ -195,13 +223,9 @@ def _parse_sections(
         else:
             sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
     faults += [fault for section in (net, *sections) for fault in section.faults]
-    if reading.strict:
-        faults += _collect_warnings(net, *sections)
     if not document.layers:
         faults.append(net.error("", "this file has no layers", hint="it contains only [net]"))
-    if faults:
-        raise CfgFaults(faults, document.path) if len(faults) > 1 else faults[0]
-    return net, sections
+    return net, sections, faults
 
 
 def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
@@ -231,20 +255,40 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
     )
 
 
-def _connect_sections(sections: Sequence[Section], image: Shape) -> list[Node]:
-    shapes: dict[int, Shape] = {IMAGE_INDEX: image}
-    nodes: list[Node] = []
-    for section in sections:
-        sources = section.sources()
-        inputs = tuple(shapes[source] for source in sources)
-        shape = section.shape(*inputs)
-        _refuse_absurd_sizes(section, inputs, shape)
-        lender = section.weight_source()
-        if lender is not None:
-            section.check_shared_weights(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
-        shapes[section.index] = shape
-        nodes.append(Node(section.index, section, sources, inputs, shape))
-    return nodes
+class Wiring(NamedTuple):
+    """The sections that could be sized, by number, and the faults of the others."""
+
+    nodes: dict[int, Node]
+    faults: list[CfgError]
+
+
+def _connect_sections(sections: Iterable[Section], image: Shape) -> Wiring:
+    nodes: dict[int, Node] = {}
+    faults: list[CfgError] = []
+    for section in sections if all(image) else ():
+        try:
+            sources = () if section.faults else section.sources()
+            if section.faults or not all(source in nodes or source == IMAGE_INDEX for source in sources):
+                continue  # what it reads is not known
+            inputs = tuple(image if source == IMAGE_INDEX else nodes[source].shape for source in sources)
+            nodes[section.index] = Node(
+                section.index, section, sources, inputs, _size_section(section, inputs, nodes)
+            )
+        except CfgError as fault:
+            faults.append(fault)
+            if section.is_head:  # nothing that follows depends on it
+                nodes[section.index] = Node(section.index, section, sources, inputs, inputs[0])
+    return Wiring(nodes, faults)
+
+
+def _size_section(section: Section, inputs: tuple[Shape, ...], nodes: Mapping[int, Node]) -> Shape:
+    """The size of its output; raises CfgError where it, or a tensor that it borrows, does not fit."""
+    shape = section.shape(*inputs)
+    _refuse_absurd_sizes(section, inputs, shape)
+    lender = section.weight_source()
+    if lender is not None and lender in nodes:
+        section.check_shared_weights(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
+    return shape
 
 
 def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Shape) -> None:
@@ -273,7 +317,7 @@ def _size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -
     if not stride:
         return None
     rounded = _round_up(image, stride)
-    largest = _largest_stride(_connect_sections(sections, rounded), rounded)
+    largest = _largest_stride(_connect_sections(sections, rounded).nodes.values(), rounded)
     stride = largest if largest % stride == 0 else stride
     multiple = f"a multiple of {stride}" + (", the largest stride" if stride == largest else "")
     odd = [name for name in ("width", "height") if getattr(image, name) % stride]
@@ -300,11 +344,7 @@ def _round_up(image: Shape, stride: int) -> Shape:
 
 
 def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
-    try:
-        _connect_sections(sections, image)
-    except CfgError:
-        return False
-    return True
+    return not _connect_sections(sections, image).faults
 
 
 def _largest_stride(nodes: Iterable[Node], image: Shape) -> int:

@@ -189,15 +189,15 @@ def _box_head(node: Node, layer: nn.Module) -> BoxHead:
 
 
 def find_device(device: str | torch.device) -> torch.device:
-    """The torch device of that name; raises CfgError if this machine has none."""
+    """The torch device of that name, or the GPU of that number; raises CfgError if this machine has none."""
     try:
-        where = torch.device(device)
+        where = torch.device(f"cuda:{device}" if str(device).isdecimal() else device)
         torch.empty(0, device=where)
     except (RuntimeError, AssertionError) as fault:
         raise CfgError(
             "no such device here",
             found=str(device),
-            allowed="cpu, or cuda if torch finds a GPU",
+            allowed="cpu, or cuda or mps if torch finds such a GPU",
             hint=str(fault).splitlines()[0][:200],
         ) from fault
     return where

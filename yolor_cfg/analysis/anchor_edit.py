@@ -129,6 +129,17 @@ def replace_anchors(graph: Graph, anchors: Sequence[WidthHeight]) -> str:
     return apply_edits(graph.document, edits)
 
 
+def write_anchors(graph: Graph, anchors: Sequence[WidthHeight]) -> str:
+    """The text of the cfg with these anchors (in pixels): in this order where every head has one list of as
+    many, else sorted by area as `replace_anchors` takes them."""
+    heads = find_head_anchors(graph)
+    lists = {(head.section.anchors, head.has_mask) for head in heads}
+    if lists != {(heads[0].section.anchors, True)} or len(anchors) != len(heads[0].list_slots):
+        return replace_anchors(graph, sorted(anchors, key=lambda anchor: anchor[0] * anchor[1]))
+    text = ", ".join(",".join(f"{side:.12g}" for side in anchor) for anchor in anchors)
+    return apply_edits(graph.document, {_line_number(head.section, "anchors"): text for head in heads})
+
+
 def _edit_anchor_lists(heads: Sequence[HeadAnchors], new: dict[AnchorSlot, WidthHeight]) -> LineEdits:
     """New lists, each with as many anchors as before."""
     edits = {}

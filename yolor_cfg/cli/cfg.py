@@ -1,9 +1,10 @@
-"""`yolor cfg`: check and format the text of a cfg."""
+"""`yolor cfg`: check, format and change the text of a cfg."""
 
 from __future__ import annotations
 
 import click
 
+from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
 from yolor_cfg.cli.options import cfg_argument, dialect_option, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError
 
@@ -12,7 +13,11 @@ CFG_FAULT_CODE = 2
 
 @click.group()
 def cfg() -> None:
-    """Check and format cfg files."""
+    """Check, format and change cfg files."""
+
+
+for command in (set_classes, set_size, set_anchors):
+    cfg.add_command(command)
 
 
 @cfg.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +30,17 @@ if TYPE_CHECKING:
 MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
-class ClassIdsParam(TextParam):
-    """`0,2,5`: class ids separated by commas."""
+class ClassListParam(TextParam):
+    """`0,2,person`: class ids and names separated by commas."""
 
     name = "list"
 
-    def parse(self, text: str) -> tuple[int, ...]:
-        """The class ids as a tuple."""
-        if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", text):
-            raise ValueError(f"{text!r} is not a list of class ids such as 0,2,5")
-        return tuple(int(part) for part in text.split(","))
+    def parse(self, text: str) -> tuple[int | str, ...]:
+        """Ids and names as a tuple; which of them are known is the network's matter."""
+        words = [part.strip() for part in text.split(",")]
+        if not all(words):
+            raise ValueError(f"{text!r} is not a list of classes such as 0,2,person")
+        return tuple(words)
 
 
 def _fraction_option(*names: str, default: float, text: str) -> Any:
@@ -96,7 +96,10 @@ NMS_OPTIONS = (
     ),
     _integer_option("--max-det", default=300, text="At most N detections per image."),
     click.option(
-        "--classes", type=ClassIdsParam(), metavar="ID,...", help="Report only these class ids, such as 0,2."
+        "--classes",
+        type=ClassListParam(),
+        metavar="ID|NAME,...",
+        help="Report only these classes, such as 0,2 or person,dog.",
     ),
     click.option(
         "--agnostic-nms",

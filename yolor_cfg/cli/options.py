@@ -49,6 +49,27 @@ class SizeParam(TextParam):
         return (int(height), int(width)) if width else int(height)
 
 
+class DeviceParam(TextParam):
+    """`cpu`, `cuda`, `cuda:1`, `mps`; a number is that GPU, as in YOLOR."""
+
+    name = "device"
+
+    def parse(self, text: str) -> str:
+        """torch's name of the device; several are answered with the way to use them."""
+        word = text.strip().lower()
+        numbers = re.fullmatch(r"(?:cuda:)?(\d+(?:\s*,\s*\d+)*)\s*,?", word)
+        if numbers is None:
+            return word
+        gpus = [str(int(part)) for part in numbers[1].split(",")]
+        if len(gpus) == 1:
+            return f"cuda:{gpus[0]}"
+        raise ValueError(
+            f"{text!r} names {len(gpus)} devices, and a process uses one; to train or test on all of them: "
+            f"CUDA_VISIBLE_DEVICES={','.join(gpus)} torchrun --nproc-per-node {len(gpus)} "
+            "-m yolor_cfg train ... --device cuda"
+        )
+
+
 class CommandError(click.ClickException):
     """A user error: its text goes to stderr without a traceback, and it sets the exit code."""
 
@@ -93,10 +114,11 @@ cutoff_option = click.option(
 )
 device_option = click.option(
     "--device",
+    type=DeviceParam(),
     default="cpu",
     show_default=True,
     metavar="DEVICE",
-    help="Device to run on: cpu, cuda, cuda:1, ...; under torchrun, `cuda` is one GPU per process.",
+    help="Device to run on: cpu, cuda, cuda:1 or 1, mps, ...; under torchrun, `cuda` is one GPU per process.",
 )
 precision_option = click.option(
     "--precision",

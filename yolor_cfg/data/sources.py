@@ -52,7 +52,7 @@ def open_data(
             path=place,
             found=f"{len(listing.names)} in the data set",
             allowed=f"{classes}, as in the network",
-            hint=f"yolor cfg set-classes {len(listing.names)} fits the network to this data set",
+            hint=f"yolor cfg set-classes CFG {len(listing.names)} writes a cfg for this data set",
         )
     return scan(listing, place, checks=checks, classes=classes, caches=caches)
 

@@ -27,7 +27,8 @@ from yolor_cfg.images.fit import (
 from yolor_cfg.images.preprocess import NetworkInput
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
-from yolor_cfg.model import Predictions, check_heads
+from yolor_cfg.lang.keys import suggest_word
+from yolor_cfg.model import Predictions, check_heads, find_device
 from yolor_cfg.names import class_names
 from yolor_cfg.weights.loading import open_network
 
@@ -65,7 +66,7 @@ class Detector:
         conf: float = 0.25,
         iou: float = 0.45,
         max_det: int = 300,
-        classes: Sequence[int] | None = None,
+        classes: Sequence[int | str] | None = None,
         agnostic: bool = False,
         multi_label: bool | None = None,
         batch_size: int = 1,
@@ -76,7 +77,8 @@ class Detector:
         opened = open_network(cfg, weights, reading=reading, device=device, cutoff=cutoff)
         self.network, self.notes = opened.network, opened.notes
         check_heads(self.network)
-        if torch.device(device).type == "meta":
+        self.device = find_device(device)
+        if self.device.type == "meta":
             raise CfgError("no such device here", found="meta", allowed="a device that computes")
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
@@ -91,12 +93,11 @@ class Detector:
             graph.dialect.is_yolor if multi_label is None else multi_label,
             agnostic,
             max_det,
-            None if classes is None else known_classes(classes, len(self.names)),
+            None if classes is None else known_classes(classes, self.names),
         )
         self.preprocess = check_choice(preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
         self.is_recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
         self.batch_size = 1 if self.is_recurrent else batch_size
-        self.device = torch.device(device)
 
     def __call__(self, images: Sequence[str | Path | Image]) -> list[Detections]:
         """The detections of each image, in order; raises DataError for an image that cannot be read."""
@@ -150,12 +151,27 @@ class Detector:
             yield batch
 
 
-def known_classes(classes: Sequence[int], count: int) -> tuple[int, ...]:
-    """The class ids as a tuple; raises CfgError for one that the network does not have."""
-    strange = [label for label in classes if not 0 <= label < count]
-    if strange:
-        raise CfgError("no such class in this network", found=str(strange[0]), allowed=f"0..{count - 1}")
-    return tuple(classes)
+def known_classes(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
+    """The class ids of these ids and names; raises CfgError for one that the network does not have."""
+    return tuple(_known_class(label, names) for label in classes)
+
+
+def _known_class(label: int | str, names: Sequence[str]) -> int:
+    """A name counts before a number; of names that differ in case alone the exact one is meant."""
+    if isinstance(label, str):
+        for spelling in (names, [name.lower() for name in names]):
+            word = label if spelling is names else label.lower()
+            if spelling.count(word) == 1:
+                return spelling.index(word)
+    if str(label).isdecimal() and int(label) < len(names):
+        return int(label)
+    has_names = not all(name.isdecimal() for name in names)
+    raise CfgError(
+        "no such class in this network",
+        found=str(label),
+        allowed=f"0..{len(names) - 1}" + (", or a name" if has_names else ""),
+        hint=suggest_word(str(label), list(names)) if has_names else "",
+    )
 
 
 def check_image_list(images: Sequence[str | Path | Image]) -> Sequence[str | Path | Image]:

@@ -30,6 +30,13 @@ class SectionPlace(NamedTuple):
     image: Shape | None = None
 
 
+class Resize(NamedTuple):
+    """How many numbers a source gives, and how many it has to give instead."""
+
+    old: int
+    new: int
+
+
 class UpdateRules(NamedTuple):
     """What a section asks of training. `factor` is on its learning rate; `first` the first update, from 1,
     that changes it (0: none does, nor of the sections before it); while fewer than `stop` updates are done
@@ -172,6 +179,12 @@ class Section:
         """The shape of the output; raises CfgError if the inputs do not fit."""
         size: Shape = inputs[0]
         return size
+
+    def resize_inputs(self, width: int, *inputs: Any, **_: Any) -> tuple[Resize, ...]:
+        """What each input has to become so that the output gets `width` channels: those as wide as the output
+        is now follow it."""
+        now = self.shape(*inputs).channels
+        return tuple(Resize(x.channels, width if x.channels == now else x.channels) for x in inputs)
 
     def module(self, *inputs: Any, **_: Any) -> nn.Module:
         """The torch module that computes this section; the only place that imports torch."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.dialect import YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Int, RefList
-from yolor_cfg.sections.base import Section, check_one_source
+from yolor_cfg.sections.base import Resize, Section, check_one_source
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -118,6 +118,12 @@ class _PerChannelSection(_VectorSection):
                 "from", "channel counts differ", found=found, allowed=[str(n) for n in fitting], hint=hint
             )
         return x
+
+    def resize_inputs(self, width: int, x: Shape, z: Shape) -> tuple[Resize, ...]:
+        numbers = z.size if self.flat else z.channels
+        follows = numbers == x.channels and not self.group
+        fitting = width if follows else self._allowed_lengths(x._replace(channels=width))[0]
+        return Resize(x.channels, width), Resize(numbers, fitting)
 
     def channel_placement(self, x: Shape) -> ChannelPlacement | None:
         if not self.only and not self.group:

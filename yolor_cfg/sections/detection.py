@@ -47,15 +47,23 @@ class DetectionSection(Section, names="detection"):
         if self.coords != 4:
             self.fault("coords", "a box has four coordinates", found=str(self.coords), allowed="4")
 
+    def channels_for(self, classes: int, x: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return self._outputs_for(classes) // x.area
+
+    def _outputs_for(self, classes: int) -> int:
+        return self.side**2 * (self.num * (self.coords + 1) + classes)
+
     def shape(self, x: Shape) -> Shape:
-        wanted = self.side**2 * (self.num * (self.coords + 1) + self.classes)
+        wanted = self._outputs_for(self.classes)
         if x.size != wanted:
             raise self.error(
                 "classes",
                 "the previous section has the wrong number of outputs",
                 found=f"output={x.size}",
                 allowed=f"output={wanted}",
-                hint="output = side * side * (num * (coords + 1) + classes)",
+                hint="output = side * side * (num * (coords + 1) + classes); "
+                f"yolor cfg set-classes CFG {self.classes} sets it",
             )
         return Shape(x.size, 1, 1)
 

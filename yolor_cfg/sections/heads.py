@@ -36,12 +36,13 @@ class ClassifyingHead(Protocol):
 
     @property
     def classes(self) -> int: ...
+    def channels_for(self, classes: int, x: Shape, /) -> int: ...
     def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
 
 
 def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
     """Raise CfgError unless x has, for each of `anchors` boxes, `numbers` channels and one per class."""
-    wanted = anchors * (head.classes + numbers)
+    wanted = head.channels_for(head.classes, x)
     if x.channels == wanted:
         return
     fitting, rest = divmod(x.channels, anchors)
@@ -52,7 +53,8 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
         found=f"filters={x.channels}",
         allowed=f"filters={wanted}",
         hint=f"filters = {count} * (classes + {numbers})"
-        + (f"; classes={fitting - numbers} would fit" if fits else ""),
+        + (f"; classes={fitting - numbers} would fit" if fits else "")
+        + f"; yolor cfg set-classes CFG {head.classes} sets it",
     )
 
 
@@ -118,6 +120,15 @@ class AnchorHeadSection(Section):
                 found=f"{known} anchors, num={self.num}",
                 hint=f"num={known}",
             )
+        counters = len(self.counters_per_class)
+        if "counters_per_class" in self.values and counters != self.classes:
+            self.fault(
+                "counters_per_class",
+                "another count than classes",
+                found=f"{counters} numbers, classes={self.classes}",
+                allowed=f"{self.classes} numbers",
+                hint="one for each class, or delete the line",
+            )
 
     def _check_mask(self, known: int) -> None:
         missing = [index for index in self.mask if index >= known]
@@ -136,6 +147,10 @@ class AnchorHeadSection(Section):
         tell = self.warn if self.dialect.is_forgiving else self.fault
         hint = f"Darknet uses {DEFAULT_ANCHOR} for missing values" if self.dialect.is_forgiving else ""
         tell(key, message, found=found, allowed=allowed, hint=hint)
+
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return len(self.mask) * (classes + self.box_values)
 
     def shape(self, x: Shape) -> Shape:
         check_channels(self, x, anchors=len(self.mask), numbers=self.box_values, count="len(mask)")
@@ -295,6 +310,10 @@ class RegionSection(Section, names="region"):
                 allowed=f"{2 * self.num} values",
                 hint=f"Darknet ignores surplus values and uses {DEFAULT_ANCHOR} for missing ones",
             )
+
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return self.num * (classes + self.coords + 1)
 
     def shape(self, x: Shape) -> Shape:
         check_channels(self, x, anchors=self.num, numbers=BOX_VALUES + 1, count="num")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Self
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
 POLICIES = ("constant", "random", "poly", "step", "steps", "exp", "sigmoid", "sgdr")
+STEPS_HINT = "policy=steps goes with steps=400,450 and scales=.1,.1; policy=constant needs neither"
 
 
 class NetSection(Section, names="net network"):
@@ -113,12 +115,25 @@ class NetSection(Section, names="net network"):
             )
         if self.policy == "step" and self.step < 1:
             self.fault("step", "out of bounds", found=str(self.step), allowed="1 or more with policy=step")
-        if self.policy == "steps" and len(self.steps) != len(self.scales):
+        tell = self.warn if self.dialect.is_yolor else self.fault  # C stops at both
+        missing = [name for name in ("steps", "scales") if not getattr(self, name)]
+        if self.policy == "steps" and missing:
+            tell("policy", "steps without its list", found=f"no {' and no '.join(missing)}", hint=STEPS_HINT)
+        elif self.policy == "steps" and len(self.steps) != len(self.scales):
             self.warn(
                 "scales" if self.scales else "steps",
                 "steps and scales differ in number",
                 found=f"{len(self.steps)} steps, {len(self.scales)} scales",
                 hint="give one scale for each step",
+            )
+        images = self.batch // self.subdivisions
+        if self.contrastive and images < 2:
+            tell(
+                "contrastive",
+                "needs two images at once",
+                found=f"{images}: batch={self.batch}, subdivisions={self.subdivisions}",
+                allowed="2 or more",
+                hint="images at once = batch / subdivisions",
             )
 
     @property
@@ -144,10 +159,8 @@ class NetSection(Section, names="net network"):
         height, width = (size, size) if isinstance(size, int) else size
         return self.replace_values(height=height, width=width)
 
-    def check_image(self) -> None:
-        """Raise CfgError if the file does not give the size of the input."""
-        if all(self.image):
-            return
+    def missing_size(self) -> CfgError:
+        """The error of a file that does not give the size of the input."""
         missing = [name for name in ("width", "height", "channels") if not getattr(self, name)]
         needs = "[net] needs width, height and channels (or inputs); missing: "
-        raise self.error(missing[0], "missing key", allowed="1 or more", hint=needs + ", ".join(missing))
+        return self.error(missing[0], "missing key", allowed="1 or more", hint=needs + ", ".join(missing))

@@ -38,7 +38,7 @@ from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, parameter_groups
 from yolor_cfg.train.settings import TrainOptions
-from yolor_cfg.train.setup import Job, freeze, prepare_job, set_deterministic
+from yolor_cfg.train.setup import Job, freeze, prepare_job, set_deterministic, unused_hyperparameters
 from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.train.updates import apply_rules, rate_factors
@@ -239,7 +239,9 @@ def report_faults(job: Job, say: Printer) -> None:
     warnings = [str(warning) for warning in job.graph.warnings]
     more = [f"{len(warnings)} warnings in all, yolor cfg check lists them"] if warnings[MAX_WARNINGS:] else []
     problems = [line for dataset in (job.dataset, job.holdout) for line in problem_lines(dataset)]
-    for line in [*warnings[:MAX_WARNINGS], *more, *problems]:
+    unused = unused_hyperparameters(job.options)
+    foreign = [f"{job.options.hyp}: no effect here: {', '.join(unused)}"] if unused else []
+    for line in [*warnings[:MAX_WARNINGS], *more, *foreign, *problems]:
         say(line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from yolor_cfg import graph as graphs
 from yolor_cfg.data.augment.darknet import DarknetTransform, last_head, read_augmentation, read_random_sizes
 from yolor_cfg.data.augment.sizes import RandomSizes
 from yolor_cfg.data.augment.yolor import (
+    FOREIGN_NAMES,
     HYP_PRESETS,
     NINE,
     YolorHyperparameters,
@@ -35,6 +37,7 @@ from yolor_cfg.data.types import (
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Size
+from yolor_cfg.lang.keys import suggest_word
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
@@ -191,14 +194,36 @@ def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters
     if options.hyp and options.hyp in HYP_PRESETS:
         return HYP_PRESETS[options.hyp]
     if options.hyp:
-        with open(options.hyp, encoding="utf-8") as file:
-            values = yaml.safe_load(file)
-        if not isinstance(values, dict):
-            raise DataError("not a file of hyperparameters", path=options.hyp, allowed="name: number")
-        return parse_hyperparameters(values, options.hyp)
+        return parse_hyperparameters(_read_hyp(options.hyp), options.hyp)
     if options.recipe == "paper":
         return HYP_PRESETS["paper"]
     return HYP_PRESETS["scratch1280" if graph.image.width > 640 else "scratch640"]
+
+
+def unused_hyperparameters(options: TrainOptions) -> list[str]:
+    """The names in the hyp file that other programs read and this one does not."""
+    is_file = options.hyp and options.hyp not in HYP_PRESETS
+    return sorted(FOREIGN_NAMES & _read_hyp(options.hyp).keys()) if is_file and options.hyp else []
+
+
+def _read_hyp(path: str) -> dict[str, object]:
+    """The entries of a hyp file; a name without a suffix that is no file is meant for one of the presets."""
+    if not os.path.splitext(path)[1] and not os.path.exists(path):
+        raise CfgError(
+            "no such hyperparameters",
+            found=path,
+            allowed=f"{', '.join(HYP_PRESETS)}, or a .yaml file",
+            hint=suggest_word(path, list(HYP_PRESETS)),
+        )
+    with open(path, encoding="utf-8") as file:
+        try:
+            values = yaml.safe_load(file)
+        except (yaml.YAMLError, ValueError, RecursionError) as fault:
+            reason = str(fault).splitlines()[0][:200]
+            raise DataError("not a file of hyperparameters", path=path, found=reason) from None
+    if not isinstance(values, dict):
+        raise DataError("not a file of hyperparameters", path=path, allowed="name: number")
+    return {str(name): value for name, value in values.items()}
 
 
 def _plan_yolor(basis: JobInputs) -> RecipePlan:
@@ -298,7 +323,7 @@ def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:
 
 def has_mean_loss(graph: Graph) -> bool:
     """Whether gradients are means over the images of an update, as Darknet's, and not sums, as YOLOR's."""
-    return graph.heads[-1].section.loss_kind != "yolor"
+    return all(head.section.loss_kind != "yolor" for head in graph.heads[-1:])
 
 
 SizeSchedule = Callable[[int, int], Size] | None

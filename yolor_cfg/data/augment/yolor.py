@@ -30,6 +30,7 @@ from yolor_cfg.data.augment.geometry import (
 from yolor_cfg.data.types import BatchItem, Fetch, LabeledImage
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.types import Size
+from yolor_cfg.lang.keys import DECIMAL_PATTERN, suggest_word
 
 Generator = np.random.Generator
 NINE = 9
@@ -96,24 +97,81 @@ HYP_PRESETS: Mapping[str, YolorHyperparameters] = {
 }
 
 
+class Bounds(NamedTuple):
+    """What a hyperparameter may be; with `is_open` none of the two ends."""
+
+    least: float
+    most: float = math.inf
+    is_open: bool = False
+
+    def __contains__(self, number: object) -> bool:
+        if not isinstance(number, float) or not math.isfinite(number):
+            return False
+        return self.least < number < self.most if self.is_open else self.least <= number <= self.most
+
+    @property
+    def text(self) -> str:
+        """The bounds in words."""
+        if self.most == math.inf:
+            return f"more than {self.least:g}" if self.is_open else f"{self.least:g} or more"
+        return f"{self.least:g} to {self.most:g}" + (", without both" if self.is_open else "")
+
+
+FRACTION, POSITIVE, NOT_NEGATIVE = Bounds(0, 1), Bounds(0, is_open=True), Bounds(0)
+HYP_BOUNDS: Mapping[str, Bounds] = {
+    **dict.fromkeys(YolorHyperparameters._fields, FRACTION),
+    **dict.fromkeys(("warmup_epochs", "box", "cls", "obj", "fl_gamma"), NOT_NEGATIVE),
+    **dict.fromkeys(("cls_pw", "obj_pw"), POSITIVE),
+    "momentum": Bounds(0, 0.9999),
+    "warmup_momentum": Bounds(0, 0.9999),
+    "lr0": Bounds(0, 1, is_open=True),
+    "anchor_t": Bounds(1, is_open=True),  # at 1 no anchor fits any box
+    "degrees": Bounds(0, 360),
+    "shear": Bounds(0, 89),
+    "perspective": Bounds(0, 0.01),
+}
+FOREIGN_NAMES = frozenset(
+    "anchors auto_augment bgr copy_paste copy_paste_mode crop_fraction cutmix dfl erasing giou kobj "
+    "label_smoothing loss_ota nbs paste_in pose".split()
+)
+"""In the hyp files of YOLOv5 and its successors; nothing here reads them."""
+
+
 def parse_hyperparameters(values: Mapping[str, object], path: str = "") -> YolorHyperparameters:
     """The hyperparameters of a parsed hyp file; missing ones are as in scratch1280."""
-    unknown = [name for name in values if name not in YolorHyperparameters._fields]
+    unknown = [str(name) for name in values if name not in HYP_BOUNDS and name not in FOREIGN_NAMES]
     if unknown:
         raise DataError(
             "unknown hyperparameter",
             path=path,
-            found=", ".join(map(str, unknown)),
-            allowed=sorted(YolorHyperparameters._fields),
+            found=", ".join(unknown),
+            allowed=sorted(HYP_BOUNDS),
+            hint=suggest_word(unknown[0], sorted(HYP_BOUNDS)),
         )
-    numbers = {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, (int, float)) and math.isfinite(value)
-    }
-    for name in values.keys() - numbers.keys():
-        raise DataError("not a number", path=path, key=name, found=str(values[name]))
+    numbers: dict[str, float] = {}
+    for name, bounds in HYP_BOUNDS.items():
+        if name in values:
+            number = _read_number(values[name])
+            if number is None or number not in bounds:
+                message = "not a number" if number is None else "out of bounds"
+                raise DataError(
+                    message, path=path, key=name, found=str(values[name])[:80], allowed=bounds.text
+                )
+            numbers[name] = number
     return YolorHyperparameters(**numbers)
+
+
+def _read_number(value: object) -> float | None:
+    """YAML 1.1 takes 1e-3 for text, since it has no point: here it is the number that people mean."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, str) and not DECIMAL_PATTERN.fullmatch(value.strip()):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True)
