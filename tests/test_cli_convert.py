@@ -229,3 +229,35 @@ def test_a_folded_checkpoint_still_says_what_was_learned(micro: Files, tmp_path:
     after = yolor("implicit", tmp_path / "folded.cfg", tmp_path / "folded.pt")
     assert before.exit_code == after.exit_code == 0, after.stderr
     assert before.stdout == after.stdout and "implicit_add" in after.stdout
+
+
+def test_a_folded_pair_gets_the_names_that_its_checkpoint_held(tiny: Files) -> None:
+    Path("a.names").write_text("cat\ndog\nowl\n")
+    convert(tiny, tiny.weights, "a.pt", "--names", "a.names")
+    told = convert(tiny, "a.pt", "plain.weights", "--fold-implicit")
+    assert "plain.names: 3 names" in told
+    assert Path("plain.names").read_text() == "cat\ndog\nowl\n"
+    convert(tiny, tiny.weights, "given.weights", "--fuse", "--names", "a.names")
+    assert Path("given.names").read_text() == "cat\ndog\nowl\n"
+    convert(tiny, tiny.weights, "without.weights", "--fuse")
+    assert not Path("without.names").exists()
+    Path("b.names").write_text("mine\n")
+    assert "b.names exists already" in convert(tiny, "a.pt", "b.weights", "--fold-implicit", code=2)
+    assert Path("b.names").read_text() == "mine\n" and not Path("b.weights").exists()
+
+
+@pytest.mark.parametrize(("reader", "code"), [(None, 0), ("darknet", 0), ("opencv", 2)])
+def test_what_only_darknet_runs_is_a_warning_or_for_opencv_an_error(
+    reader: str | None, code: int, tmp_path: Path
+) -> None:
+    """OpenCV 4.14 passes over xnor and dilation in silence: see test_plain_oracle."""
+    conv = "[convolutional]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n"
+    files = Files(tmp_path / "x.cfg", tmp_path / "x.weights")
+    files.cfg.write_text(f"[net]\nwidth=16\nheight=16\nchannels=3\n{conv}dilation=2\n{conv}xnor=1\n")
+    write_weights(load(files.cfg), files.weights)
+    options = ["--for", reader] if reader else []
+    told = convert(files, files.weights, tmp_path / "plain", "--fold-implicit", *options, code=code)
+    assert ("only C Darknet runs this, not OpenCV" in told) == (reader != "darknet")
+    assert (tmp_path / "plain.weights").exists() == (code == 0)
+    if code == 0:
+        assert ("dilation=2" in (tmp_path / "plain.cfg").read_text()) == (reader == "darknet")

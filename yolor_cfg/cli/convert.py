@@ -35,7 +35,7 @@ Examples:
     "--names",
     type=click.Path(),
     metavar="FILE",
-    help="Store the class names of this .names or .data file in OUT.",
+    help="Store the class names of this .names or .data file in OUT, or beside folded .weights.",
 )
 @click.option(
     "--fuse",
@@ -86,8 +86,9 @@ def convert(
     if plain and Path(target).suffix != ".weights":
         target += ".weights"
     as_weights = upto is not None or Path(target).suffix == ".weights"
-    _check_format(target, as_weights=as_weights, upto=upto, names=names)
-    _check_folding(target, cfg, folds=fuse or plain, upto=upto, force=force)
+    folds = fuse or plain
+    _check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
+    _check_folding(target, cfg, folds=folds, upto=upto, force=force)
     if not plain and (keep_bn or reader):
         raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
     opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
@@ -96,14 +97,19 @@ def convert(
     record = _implicit_record(opened) if fuse else None
     if fuse or plain:
         opened = _fold_plain(opened, keep_bn=keep_bn, reader=reader) if plain else _fold_network(opened)
+    given = _class_names(opened, names)
+    if folds and as_weights and given:
+        _check_free(Path(target).with_suffix(".names"), force=force)
     if as_weights:
         _save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
         kept = {"numbers": numbers, "implicit": record}
-        _save_checkpoint(opened, target, kept=kept, names=names, force=force)
+        _save_checkpoint(opened, target, kept=kept, names=given, force=force)
     print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
-    if fuse or plain:
+    if folds:
         _write_cfg(opened, target, force=force)
+    if folds and as_weights and given:
+        _write_names(given, Path(target).with_suffix(".names"), force=force)
 
 
 def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
@@ -136,6 +142,10 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
         )
     if beside.exists() and beside.samefile(cfg):
         raise click.UsageError(f"{beside} is the input cfg: give OUT another name")
+    _check_free(beside, force=force)
+
+
+def _check_free(beside: Path, *, force: bool) -> None:
     if beside.exists() and not force:
         raise click.UsageError(f"{beside} exists already: give OUT another name, or use --force")
 
@@ -186,6 +196,23 @@ def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
     print_stderr(f"{beside}: {len(opened.network.graph.nodes)} sections", "green")
 
 
+def _class_names(opened: LoadedNetwork, names: str | None) -> tuple[str, ...]:
+    """The names given, else those that IN holds; none where it holds none."""
+    from yolor_cfg.names import class_names
+
+    return class_names(names, count=opened.network.graph.classes) if names else tuple(opened.names)
+
+
+def _write_names(names: tuple[str, ...], beside: Path, *, force: bool) -> None:
+    """A .names file, one name a line, beside weights that hold none."""
+    from yolor_cfg.errors import DataError
+    from yolor_cfg.files import replace_file
+
+    data = "".join(f"{' '.join(name.split())}\n" for name in names).encode()
+    replace_file(beside, lambda file: file.write(data), fault=DataError, force=force)
+    print_stderr(f"{beside}: {len(names)} names", "green")
+
+
 def _checkpoint_numbers(opened: LoadedNetwork, source: str) -> dict[str, float]:
     """What IN counts besides its tensors: the images seen in training, and a checkpoint's other numbers."""
     from yolor_cfg.weights.checkpoint import read_checkpoint
@@ -205,10 +232,8 @@ def _save_weights(
 
 
 def _save_checkpoint(
-    opened: LoadedNetwork, target: str, *, kept: dict[str, Any], names: str | None, force: bool
+    opened: LoadedNetwork, target: str, *, kept: dict[str, Any], names: tuple[str, ...], force: bool
 ) -> None:
-    from yolor_cfg.names import class_names
     from yolor_cfg.weights.checkpoint import save_checkpoint
 
-    given = class_names(names, count=opened.network.graph.classes) if names else opened.names
-    save_checkpoint(opened.network, target, names=given, force=force, **kept)
+    save_checkpoint(opened.network, target, names=names, force=force, **kept)
