@@ -42,7 +42,7 @@ def test_a_section_of_one_dialect_shows_it(kind) -> None:
     try:
         found = told(NET + f"[{kind.names[0]}]\n", otherwise="yolor")
     except CfgError as fault:
-        assert "speaks both" not in str(fault)
+        assert "mixes both" not in str(fault)
         return
     assert found == (kind.dialects[0] if len(kind.dialects) == 1 else "yolor")
 

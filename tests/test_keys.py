@@ -83,7 +83,7 @@ def test_bounds_are_inclusive_and_said() -> None:
 
 def test_a_number_beyond_32_bits_is_the_largest_with_a_warning_or_refused() -> None:
     reading = Int(0).parse("1000000000000", FORGIVING)
-    assert reading.value == 2**31 - 1 and "32 bits" in reading.warning
+    assert reading.value == 2**31 - 1 and "32-bit" in reading.warning
     assert Int(0).parse("-" + "9" * 5000, FORGIVING).value == 1 - 2**31
     for key, text in ((Int(0), "1000000000000"), (IntList(()), "1,3000000000"), (Flag(False), "9" * 50)):
         with pytest.raises(BadValue, match="out of bounds"):
@@ -113,9 +113,9 @@ def test_lists_split_at_commas_and_blanks_mean_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "value", "warning"),
     [
-        ("61,45    61,45", (61, 4561, 45), "a comma is missing"),
-        ("1,,2", (1, 0, 2), "an empty place between commas"),
-        (",1", (0, 1), "an empty place between commas"),
+        ("61,45    61,45", (61, 4561, 45), "a missing comma"),
+        ("1,,2", (1, 0, 2), "an empty item"),
+        (",1", (0, 1), "an empty item"),
         ("1,2,", (1, 2), "a trailing comma"),
         ("1,2 # two", (1, 2), "an inline comment"),
         ("1.5,2", (1, 2), "read as 1"),

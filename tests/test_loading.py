@@ -224,14 +224,14 @@ def test_warnings_and_notes_are_logged(cfg: Path, caplog: pytest.LogCaptureFixtu
         load(cfg)
     warning, note = caplog.records
     assert warning.levelno == logging.WARNING and "colour: unknown key" in warning.getMessage()
-    assert note.levelno == logging.INFO and "read as darknet dialect" in note.getMessage()
+    assert note.levelno == logging.INFO and "read in the darknet dialect" in note.getMessage()
 
 
 def test_notes_come_back_without_being_logged(cfg: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="yolor_cfg"):
         (note,) = open_network(cfg).notes
         assert open_network(cfg, reading=ReadOptions("darknet")).notes == ()
-    assert "read as darknet dialect" in note
+    assert "read in the darknet dialect" in note
     assert not caplog.records
 
 
