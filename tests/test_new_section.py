@@ -169,7 +169,7 @@ def test_to_darknet_gives_an_activation_darknets_name_or_refuses_it() -> None:
     made = Network(read(conv, "yolor")).eval()
     assert to_plain_darknet(made).graph.nodes[-1].section.values["activation"] == "linear"
     ACTIVATIONS["thrice"] = ACTIVATIONS["thrice"]._replace(darknet_name="")
-    with pytest.raises(CfgError, match="plain Darknet has nothing") as caught:
+    with pytest.raises(CfgError, match="plain Darknet cannot compute this") as caught:
         to_plain_darknet(Network(read(conv, "yolor")).eval())
     assert caught.value.found == "activation=thrice"
 

@@ -29,12 +29,13 @@ def test_each_valid_cfg_has_its_meaning_beside_it() -> None:
 def test_a_valid_cfg_means_what_stands_beside_it(path: Path) -> None:
     graph = graph_of(path)
     sections = [
-        {"type": node.section.type, "line": node.line, "keys": node.section.values} for node in graph.nodes
+        {"type": node.section.type, "line": node.line, "keys": dict(node.section.values)}
+        for node in graph.nodes
     ]
     found = {
         "dialect": graph.dialect.name,
         "encoding": graph.document.encoding,
-        "net": graph.net.values,
+        "net": dict(graph.net.values),
         "sections": sections,
         "warnings": [str(warning).split("\n")[0] for warning in graph.warnings],
         "notes": list(graph.notes),

@@ -15,10 +15,11 @@ from yolor_cfg.errors import CfgError, DataError, WeightsError
 from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
 from yolor_cfg.train import loop
+from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
 from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialize_biases
 from yolor_cfg.train.optim import Groups, build_optimizer, set_rates
 from yolor_cfg.train.run import build_state
-from yolor_cfg.train.setup import hyperparameters, limit_warmup, prepare_job
+from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.weights.checkpoint import read_checkpoint
 from yolor_cfg.weights.loading import open_network

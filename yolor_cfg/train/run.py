@@ -33,12 +33,18 @@ from yolor_cfg.model import Network, find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import folder_lock, new_folder, save_image, save_text
 from yolor_cfg.train.dist import convert_sync_batchnorm
+from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, parameter_groups
 from yolor_cfg.train.settings import TrainOptions
-from yolor_cfg.train.setup import Job, freeze, prepare_job, set_deterministic, unused_hyperparameters
+from yolor_cfg.train.setup import (
+    Job,
+    freeze,
+    prepare_job,
+    set_deterministic,
+)
 from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.train.updates import apply_rules, rate_factors

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
 from yolor_cfg import graph as graphs
 from yolor_cfg.data.augment.darknet import DarknetTransform, last_head, read_augmentation, read_random_sizes
 from yolor_cfg.data.augment.sizes import RandomSizes
 from yolor_cfg.data.augment.yolor import (
-    FOREIGN_NAMES,
-    HYP_PRESETS,
     NINE,
-    YolorHyperparameters,
     YolorTransform,
-    parse_hyperparameters,
 )
 from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader, Shard
@@ -37,19 +31,17 @@ from yolor_cfg.data.types import (
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Size
-from yolor_cfg.lang.keys import suggest_word
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
+from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
 from yolor_cfg.train.loss import LossRules
 from yolor_cfg.train.optim import OptimizerSettings
-from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, CosineHyperparameters, Policy, Rates, Schedule
+from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, Policy, Rates, Schedule
 from yolor_cfg.train.settings import TrainOptions
 
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
-WARM_PART = 10
-"""The warm-up is at most one in this many batches: its minimum of 1000 would fill a short training."""
 MULTI_SCALE = 0.5
 SIZE_SEED = 0x517E
 """Separates the random sizes from other random numbers."""
@@ -189,43 +181,6 @@ def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
     return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
 
 
-def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters:
-    """The preset of that name, the values of a file, or by default the preset for the input size."""
-    if options.hyp and options.hyp in HYP_PRESETS:
-        return HYP_PRESETS[options.hyp]
-    if options.hyp:
-        return parse_hyperparameters(_read_hyp(options.hyp), options.hyp)
-    if options.recipe == "paper":
-        return HYP_PRESETS["paper"]
-    return HYP_PRESETS["scratch1280" if graph.image.width > 640 else "scratch640"]
-
-
-def unused_hyperparameters(options: TrainOptions) -> list[str]:
-    """The names in the hyp file that other programs read and this one does not."""
-    is_file = options.hyp and options.hyp not in HYP_PRESETS
-    return sorted(FOREIGN_NAMES & _read_hyp(options.hyp).keys()) if is_file and options.hyp else []
-
-
-def _read_hyp(path: str) -> dict[str, object]:
-    """The entries of a hyp file; a name without a suffix that is no file is meant for one of the presets."""
-    if not os.path.splitext(path)[1] and not os.path.exists(path):
-        raise CfgError(
-            "no such hyperparameters",
-            found=path,
-            allowed=f"{', '.join(HYP_PRESETS)}, or a .yaml file",
-            hint=suggest_word(path, list(HYP_PRESETS)),
-        )
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = yaml.safe_load(file)
-        except (yaml.YAMLError, ValueError, RecursionError) as fault:
-            reason = str(fault).splitlines()[0][:200]
-            raise DataError("not a file of hyperparameters", path=path, found=reason) from None
-    if not isinstance(values, dict):
-        raise DataError("not a file of hyperparameters", path=path, allowed="name: number")
-    return {str(name): value for name, value in values.items()}
-
-
 def _plan_yolor(basis: JobInputs) -> RecipePlan:
     """YOLOR's recipe: mosaics, a cosine schedule, updates of 64 images.
 
@@ -264,25 +219,6 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     decay = schedule.weight_decay()
     optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
     return RecipePlan(tuple(phases), rules, per_epoch, count, optimizer)
-
-
-def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> CosineHyperparameters:
-    """The rates of the recipe; its warm-up of 3 epochs, or at least 1000 batches, is limited to a tenth of
-    all batches."""
-    most = batches // WARM_PART
-    recipe = CosineHyperparameters(
-        hyp.lr0,
-        hyp.lrf,
-        hyp.momentum,
-        hyp.weight_decay,
-        hyp.warmup_epochs,
-        hyp.warmup_momentum,
-        hyp.warmup_bias_lr,
-    )
-    return recipe._replace(
-        warmup_epochs=min(hyp.warmup_epochs, most / per_epoch),
-        least_warmup=max(1, min(recipe.least_warmup, most)),
-    )
 
 
 def _plan_darknet(basis: JobInputs) -> RecipePlan:
