@@ -97,7 +97,7 @@ def test_checking_goes_on_after_a_fault_of_wiring_where_the_rest_can_be_sized(go
     head = "[convolutional]\nfilters=7\nactivation=linear\n[yolo]\nmask=0\nanchors=1,1\nnum=1\nclasses=4\n"
     good.write_text(f"{GOOD}{head}[route]\nlayers=0\n{head}[route]\nlayers=99\n[maxpool]\n[mystery]\n")
     told = json.loads(yolor("check", good, "--json").stdout)
-    wrong = "the section before has the wrong number of channels"
+    wrong = "the previous section has the wrong number of channels"
     outside = "points outside the sections before this one"
     assert [fault["message"] for fault in told] == [wrong, wrong, outside, "unknown section"]
 

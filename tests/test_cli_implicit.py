@@ -132,9 +132,8 @@ def test_a_folded_checkpoints_record_is_shown_as_the_network_was(suffix: str) ->
 def add_record(path: Path, record: object) -> None:
     """Put a record under `implicit` into a checkpoint."""
     if path.suffix == ".safetensors":
-        texts = read_metadata(path)
-        beside = json.dumps({**json.loads(texts["yolor"]), "implicit": record})
-        write_safetensors(path, read_safetensors(path), texts={**texts, "yolor": beside}, force=True)
+        beside = {**json.loads(read_metadata(path)["yolor"]), "implicit": record}
+        write_safetensors(path, read_safetensors(path), record=beside, force=True)
         return
     torch.save({**torch.load(path, weights_only=True), "implicit": record}, path)
 
