@@ -71,6 +71,7 @@ def test_the_detector_sees_the_input_and_the_boxes_of_c_darknet(name: str, tmp_p
         preprocess=case["preprocess"],
         conf=case["thresh"],
         iou=case["nms"],
+        nms="default",
     )
     pixels = detector.prepare(folder / case["image"]).pixels
     np.testing.assert_allclose(pixels.ravel()[want["tensor_idx"]], want["tensor_val"], atol=1e-5)
@@ -445,10 +446,11 @@ def test_an_array_in_rgb_order_is_what_the_file_is(tiny: Files, shared: Path) ->
     equal(*Detector(*tiny)([path, read_image(path)]))
 
 
-def test_the_kind_that_the_cfg_names_is_used_when_asked_for_and_told_otherwise(tmp_path: Path) -> None:
+def test_the_kind_that_the_cfg_names_is_used_and_told_where_another_is_asked_for(tmp_path: Path) -> None:
+    """detector.c 1703 and 1897: C Darknet's `detector test` goes by the head's nms_kind."""
     cfg = tmp_path / "named.cfg"
     cfg.write_text(text().replace("[yolo]\n", "[yolo]\nnms_kind=diounms\nbeta_nms=.7\n"))
-    plain, own = Detector(cfg, None), Detector(cfg, None, nms="cfg")
+    plain, own = Detector(cfg, None, nms="default"), Detector(cfg, None)
     assert (plain.rules.kind, own.rules.kind, own.rules.beta) == ("default", "diounms", 0.7)
-    assert any("nms_kind=diounms: use --nms cfg" in note for note in plain.notes)
+    assert any("C Darknet goes by the cfg, which says nms_kind=diounms" in note for note in plain.notes)
     assert not any("nms_kind" in note for note in own.notes)

@@ -93,7 +93,7 @@ NMS_OPTIONS = (
         type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
         help="Kind of NMS: plain IoU (default), IoU minus a distance term (greedynms, diounms), "
         "the cfg's nms_kind (cfg), or YOLOR's NMS (yolor); without this option yolor in the yolor dialect, "
-        "default in the darknet dialect.",
+        "cfg in the darknet dialect, as in C Darknet.",
     ),
     _integer_option("--max-det", default=300, text="At most N detections per image."),
     click.option(

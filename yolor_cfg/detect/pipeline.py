@@ -81,8 +81,7 @@ class Detector:
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
         kind, beta = choose_nms(graph, nms)
-        if nms is None:
-            self.notes += nms_notes(graph)
+        self.notes += nms_notes(graph, nms)
         self.rules = NmsRules(
             conf,
             iou,
