@@ -203,7 +203,30 @@ def test_darknet_and_json_of_the_same_photographs_agree(shared: Path) -> None:
 def test_a_difficult_object_of_voc_counts_as_a_crowd(tmp_path: Path) -> None:
     file = voc(tmp_path) / "Annotations" / "0.xml"
     file.write_text(file.read_text().replace("</name>", "</name><difficult>1</difficult>", 1))
-    assert open_data(tmp_path, caches=False).samples[0].crowd.tolist() == [True, False]
+    sample = open_data(tmp_path, caches=False).samples[0]
+    assert sample.crowd.tolist() == sample.difficult.tolist() == [True, False]
+
+
+def test_the_difficult_list_of_a_data_file_is_paired_line_by_line_for_a_test(tmp_path: Path) -> None:
+    """detector.c 1095: the label file of line i of `difficult` belongs to line i of `valid`."""
+    description = darknet(tmp_path)
+    count = len(open_data(description, split="val", caches=False).samples)
+    (tmp_path / "hard/labels").mkdir(parents=True)
+    lines = [f"hard/images/{number}.png" for number in range(count)]
+    (tmp_path / "hard/labels/1.txt").write_text("2 .8 .8 .2 .2\n")
+    (tmp_path / "hard.txt").write_text("\n".join(lines))
+    text = description.read_text()
+    description.write_text(text + "difficult = hard.txt\n")
+    samples = open_data(description, split="val", caches=False).samples
+    assert [int(sample.difficult.sum()) for sample in samples] == [0, 1, *[0] * (count - 2)]
+    assert samples[1].classes[samples[1].difficult].tolist() == [2]
+    assert not any(sample.difficult.any() for sample in open_data(description, caches=False).samples)
+    (tmp_path / "hard/labels/1.txt").write_text("9 .8 .8 .2 .2\n")
+    with pytest.raises(DataError, match=r"hard/labels/1.txt:1: class 9 is not one of"):
+        open_data(description, split="val", caches=False)
+    (tmp_path / "hard.txt").write_text("\n".join(lines[1:]))
+    with pytest.raises(DataError, match="too few images in the list of difficult objects"):
+        open_data(description, split="val", caches=False)
 
 
 @pytest.mark.parametrize(

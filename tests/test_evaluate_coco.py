@@ -134,6 +134,7 @@ def test_a_data_set_gives_the_numbers_of_the_json_it_came_from(shared: Path) -> 
                 ground.areas[rows].astype(np.float32),
                 ground.image_ids[i],
                 (height, width),
+                ground.difficult[rows],
             )
         )
     again = dataset_ground_truth(

@@ -79,6 +79,7 @@ def with_truth(paths: Sequence[Path], found: Sequence[np.ndarray], *, above: flo
                 sure[:, 2:4].prod(1),
                 path.stem,
                 (height, width),
+                np.zeros(count, bool),
             )
         )
     return Dataset(NAMES, tuple(samples), "made here", "test")
@@ -160,7 +161,8 @@ def test_a_box_in_the_rectangle_is_brought_back(tmp_path: Path, size: tuple[int,
     top, bottom, left, right = 10, 30, 12, 28
     image[top:bottom, left:right] = 255
     path = tiny.save(tmp_path / "box.png", image)
-    sample = Sample(str(path), np.zeros((0, 4), np.float32), *[np.zeros(0, int)] * 3, np.zeros(0), 1, size)
+    empty = np.zeros(0, int)
+    sample = Sample(str(path), np.zeros((0, 4), np.float32), *[empty] * 4, 1, size, empty)
     inputs = (128, 192) if size[0] < size[1] else (192, 128)
     item = prepare(sample, network.graph, plan=ImagePlan(0, inputs), how="letterbox")
     assert item.pixels.shape == (3, *inputs)

@@ -23,10 +23,15 @@ MAX_UNNAMED_CLASSES = 2**16
 """Classes that data without names may have: a larger number is a mistake, not a class."""
 NO_AREA = float("nan")
 """The area is not annotated: it is that of the box."""
+DIFFICULT = 2.0
+"""`LabelRow.crowd` of an object marked as difficult: neither it nor a detection on it counts."""
 
 
 class LabelRow(NamedTuple):
-    """One object as it stands in a file; `line` is 0 where there are none, `what` then says which object."""
+    """One object as it stands in a file; `line` is 0 where there are none, `what` then says which object.
+
+    `crowd` is 1 for a crowd, `DIFFICULT` for a difficult object, else 0.
+    """
 
     line: int
     class_id: float

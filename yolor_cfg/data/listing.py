@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.data.label_files import first_label_path, label_paths
-from yolor_cfg.data.labels import ImageLabels, parse_labels
+from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.files import reason_of
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
@@ -32,11 +32,17 @@ class ImageListing(NamedTuple):
     category_ids: tuple[int, ...] = ()
 
 
-def text_label_listing(format: str, names: Sequence[str], images: Sequence[str]) -> ImageListing:
-    """Pictures whose labels are text files beside them or in labels/."""
+def text_label_listing(
+    format: str, names: Sequence[str], images: Sequence[str], *, difficult: Mapping[str, str] | None = None
+) -> ImageListing:
+    """Pictures whose labels are text files beside them or in labels/; `difficult` names for a picture another
+    whose labels are its difficult objects."""
+    others = difficult or {}
 
     def read(index: int, size: Size) -> ImageLabels:
-        return _read_text_labels(images[index])
+        labels = _read_text_labels(images[index])
+        other = others.get(images[index])
+        return labels if other is None else _add_difficult(labels, _read_text_labels(other))
 
     def tries(index: int) -> Sequence[str]:
         return label_paths(images[index])
@@ -54,6 +60,19 @@ def _read_text_labels(image: str) -> ImageLabels:
         except OSError as fault:
             return ImageLabels(path, faults=[(0, reason_of(fault))])
     return ImageLabels("")
+
+
+def _add_difficult(labels: ImageLabels, difficult: ImageLabels) -> ImageLabels:
+    """The labels with those of another file, as difficult objects that are named by that file and line."""
+    places = [f"{difficult.path}:{row.line}" for row in difficult.rows]
+    rows = [row._replace(line=0, crowd=DIFFICULT) for row in difficult.rows]
+    faults = [(0, f"{difficult.path}:{line}: {reason}") for line, reason in difficult.faults]
+    return labels._replace(
+        path=labels.path or difficult.path,
+        rows=[*labels.rows, *rows],
+        faults=[*labels.faults, *faults],
+        row_names=[*[""] * len(labels.rows), *places],
+    )
 
 
 def _candidate_paths(image: str) -> Iterator[str]:

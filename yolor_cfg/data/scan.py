@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.cache import LEAST, SizeCache, load_size_cache, save_size_cache
-from yolor_cfg.data.labels import DataFaults, ImageLabels, LabelRow, check_rows
+from yolor_cfg.data.labels import DIFFICULT, DataFaults, ImageLabels, LabelRow, check_rows
 from yolor_cfg.data.listing import ImageListing, image_ids
 from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, Problem, Samples
 from yolor_cfg.errors import DataError
@@ -112,8 +112,8 @@ def _check_labels(
     for place, reason in checked.faults:
         number = int(owner[place])
         whats = lines[number].row_names
-        what = f"{whats[place - first[number]]}: " if whats else ""
-        found.append((number, int(rows[place, 0]), what + reason))
+        what = whats[place - first[number]] if whats else ""
+        found.append((number, int(rows[place, 0]), f"{what}: {reason}" if what else reason))
     found.sort(key=lambda fault: fault[:2])
     problems += [Problem(lines[number].path, line, reason) for number, line, reason in found]
     return np.bincount(owner[checked.kept], minlength=len(lines)).tolist(), checked.rows
@@ -155,7 +155,10 @@ def _build_samples(listing: ImageListing, parts: Sequence[ScannedImages], indice
     areas = np.where(np.isnan(rows[:, 8]), rows[:, 5] * rows[:, 6] * pixels, rows[:, 8])
     labels, identities = rows[:, 1].astype(np.int64), rows[:, 2].astype(np.int64)
     boxes = rows[:, 3:7].astype(np.float32)
-    columns = BoxColumns(boxes, labels, identities, rows[:, 7] > 0, areas.astype(np.float32))
+    crowd = rows[:, 7]
+    columns = BoxColumns(
+        boxes, labels, identities, crowd > 0, areas.astype(np.float32), difficult=crowd == DIFFICULT
+    )
     return Samples(paths, ids, sizes, starts=starts, columns=columns)
 
 

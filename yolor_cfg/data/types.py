@@ -52,7 +52,8 @@ class Sample(NamedTuple):
     """One picture and its boxes: centre, width and height as fractions of the picture.
 
     `identities` are -1 where none is given; `areas` are pixels^2 as annotated, else the box's width x height;
-    a crowd box stands for many objects: it is not trained on and counts as COCO says in a test.
+    a crowd box stands for many objects: it is not trained on and counts as COCO says in a test. A difficult
+    object is taken for a crowd; besides, a detection on it is no error by any count.
     """
 
     image: str
@@ -63,6 +64,7 @@ class Sample(NamedTuple):
     areas: Floats
     image_id: int | str
     size: Size
+    difficult: NDArray[np.bool_]
 
 
 class Samples(Sequence[Sample]):
@@ -105,7 +107,7 @@ class Samples(Sequence[Sample]):
 
     def _sample_at(self, index: int) -> Sample:
         rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
-        boxes, classes, identities, crowd, areas = self.columns
+        boxes, classes, identities, crowd, areas, difficult = self.columns
         height, width = self.sizes[index].tolist()
         return Sample(
             self.paths[index],
@@ -116,6 +118,7 @@ class Samples(Sequence[Sample]):
             areas[rows],
             self.ids[index],
             (height, width),
+            difficult[rows],
         )
 
 
@@ -127,6 +130,7 @@ class BoxColumns(NamedTuple):
     identities: Integers
     crowd: NDArray[np.bool_]
     areas: Floats
+    difficult: NDArray[np.bool_]
 
 
 class Dataset(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
-from yolor_cfg.evaluate.matching import best_matches, score_order, true_positive_flags
+from yolor_cfg.evaluate.matching import best_matches, drop_difficult, score_order, true_positive_flags
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AXIS = np.linspace(0, 1, 1001)
@@ -62,7 +62,9 @@ class Means(NamedTuple):
 
 
 def compute_curves(ground: GroundTruth, detections: Doubles) -> Curves:
-    """YOLOR's figures of detections [D, 7]; crowds count nowhere."""
+    """YOLOR's figures of detections [D, 7]; crowds, difficult objects and what is found on these count
+    nowhere."""
+    detections = drop_difficult(ground, detections, above=float(THRESHOLDS[0]))
     ground = ground.select_boxes(~ground.crowd)
     order = score_order(detections)
     right = true_positive_flags(best_matches(ground, detections), order, THRESHOLDS)[order]

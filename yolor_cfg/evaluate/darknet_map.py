@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth, Integers
-from yolor_cfg.evaluate.matching import best_matches, first_claims, score_order
+from yolor_cfg.evaluate.matching import best_matches, drop_difficult, first_claims, score_order
 
 POINTS = {"area": 0, "voc": 11, "coco": 101}
 """How Darknet averages: the area under the curve, or precision at so many recalls."""
@@ -51,6 +51,7 @@ def score_darknet(
     Counts above `reported` go to the best detection of a box. Darknet takes them in the order of its last
     class, which can give a box to a second detection; its AP does not depend on that.
     """
+    detections = drop_difficult(ground, detections, above=iou)
     ground = ground.select_boxes(~ground.crowd)
     count = len(ground.names)
     boxes = np.bincount(ground.classes, minlength=count)

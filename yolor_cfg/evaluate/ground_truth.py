@@ -26,7 +26,8 @@ ROW = 7
 
 class GroundTruth(NamedTuple):
     """The true boxes of all images: boxes_ltwh [T, 4] left, top, width, height in pixels, and of each box the
-    number of its image, its class, its area in pixels^2 as annotated, and whether it is a crowd.
+    number of its image, its class, its area in pixels^2 as annotated, whether it is a crowd, and whether it
+    is a difficult object, which is a crowd too.
 
     Images and classes have numbers from 0; `image_ids` and `category_ids` are what files call them.
     `sizes` [N, 2] are height, width.
@@ -42,6 +43,7 @@ class GroundTruth(NamedTuple):
     classes: Integers
     areas: Doubles
     crowd: Flags
+    difficult: Flags
 
     def select_boxes(self, rows: Flags | Integers) -> GroundTruth:
         """The same images with only those boxes."""
@@ -51,6 +53,7 @@ class GroundTruth(NamedTuple):
             classes=self.classes[rows],
             areas=self.areas[rows],
             crowd=self.crowd[rows],
+            difficult=self.difficult[rows],
         )
 
     def drop_images(self, images: Sequence[int]) -> GroundTruth:
@@ -93,6 +96,7 @@ def dataset_ground_truth(dataset: Dataset) -> GroundTruth:
         _concat([sample.classes for sample in samples], np.int64),
         _concat([sample.areas for sample in samples], np.float64),
         _concat([sample.crowd for sample in samples], np.bool_),
+        _concat([sample.difficult for sample in samples], np.bool_),
     )
 
 
@@ -141,7 +145,8 @@ def _parse_coco(document: dict[str, Any]) -> GroundTruth:
         corners,
         np.array([label[one["category_id"]] for one in boxes], dtype=np.int64),
         np.array(areas, dtype=np.float64),
-        np.array([bool(one.get("iscrowd", 0)) for one in boxes], dtype=np.bool_),
+        np.array([bool(one.get("iscrowd", 0) or one.get("difficult", 0)) for one in boxes], dtype=np.bool_),
+        np.array([bool(one.get("difficult", 0)) for one in boxes], dtype=np.bool_),
     )
 
 

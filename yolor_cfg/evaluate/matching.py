@@ -83,6 +83,16 @@ def first_claims(best: BoxMatches, order: Integers, *, above: float) -> Flags:
     return right
 
 
+def drop_difficult(ground: GroundTruth, detections: Doubles, *, above: float) -> Doubles:
+    """The detections [D, 7] without those on a difficult object of their class, with an IoU above the
+    threshold, that are not on another true box: they count neither way, as in C Darknet."""
+    if not ground.difficult.any():
+        return detections
+    other = best_matches(ground.select_boxes(~ground.crowd), detections).ious > above
+    difficult = best_matches(ground.select_boxes(ground.difficult), detections).ious > above
+    return detections[other | ~difficult]
+
+
 def score_order(detections: Doubles) -> Integers:
     """[D] numbers of the detections, best first; equal scores in their order."""
     return np.argsort(-detections[:, 5], kind="stable")
@@ -93,7 +103,8 @@ def confusion_matrix(
 ) -> Integers:
     """Counts [K + 1, K + 1]: row the true class, column the detected one; the last row is what is no object,
     the last column what was not found. Pairs are made from the largest IoU above `iou` down, whatever the
-    classes; detections up to `conf` and crowds count nowhere."""
+    classes; detections up to `conf`, crowds, and what is found on difficult objects alone count nowhere."""
+    difficult = ground.select_boxes(ground.difficult)
     ground = ground.select_boxes(~ground.crowd)
     detections = detections[detections[:, 5] > conf]
     nothing = len(ground.names)
@@ -106,9 +117,18 @@ def confusion_matrix(
             true[mine[i]] = ground.classes[boxes[j]]
     matrix = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
     np.add.at(matrix, (ground.classes, seen), 1)
-    alone = true == nothing
+    alone = (true == nothing) & ~_touches(difficult, detections, above=iou)
     np.add.at(matrix, (true[alone], labels[alone]), 1)
     return matrix
+
+
+def _touches(ground: GroundTruth, detections: Doubles, *, above: float) -> Flags:
+    """[D] True where a detection overlaps a true box, whatever its class, with an IoU above the threshold."""
+    touched = np.zeros(len(detections), dtype=np.bool_)
+    for mine, boxes in group_by_image(ground, detections):
+        table = iou_matrix(detections[mine, 1:5], ground.boxes_ltwh[boxes])
+        touched[mine] = (table > above).any(axis=1)
+    return touched
 
 
 def _greedy_pairs(table: Doubles, iou: float) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolor_cfg.data.labels import NO_AREA, ImageLabels, LabelRow, separate_faults
+from yolor_cfg.data.labels import DIFFICULT, NO_AREA, ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
@@ -129,6 +129,6 @@ def _to_row(one: CocoEntry, class_of: Mapping[Any, int], size: Size) -> LabelRow
         *centre,
         width / columns,
         height / rows,
-        float(bool(one.get("iscrowd", 0))),
+        DIFFICULT if one.get("difficult") else float(bool(one.get("iscrowd", 0))),
         area,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from yolor_cfg.data.listing import (
     ImageListing,
     find_images,
@@ -31,5 +33,26 @@ def list_images(path: str, split: SplitName) -> ImageListing:
         given = ", ".join(options) or "no key"
         raise DataError(f"nothing for {split}", path=path, found=given, allowed=KEYS[split])
     place = locate(options[key], bases, what=key, path=path)
-    images = unique_images(find_images(place, bases), split)
-    return text_label_listing("darknet", data_names(options, path), images)
+    images = find_images(place, bases)
+    difficult = {} if split == "train" else _difficult_images(options, images, path=path)
+    names = data_names(options, path)
+    return text_label_listing("darknet", names, unique_images(images, split), difficult=difficult)
+
+
+def _difficult_images(options: Mapping[str, str], images: Sequence[str], *, path: str) -> dict[str, str]:
+    """By picture the one whose labels are its difficult objects: C Darknet pairs both lists line by line, and
+    reads only the label files of the second."""
+    listed = options.get("difficult")
+    if not listed:
+        return {}
+    bases = data_folders(path)
+    others = find_images(locate(listed, bases, what="difficult", path=path), bases)
+    if len(others) < len(images):
+        raise DataError(
+            "too few images in the list of difficult objects",
+            path=path,
+            key="difficult",
+            found=f"{len(others)} in {listed}",
+            allowed=f"{len(images)}, one for each image of the split, in its order",
+        )
+    return dict(zip(images, others, strict=False))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from yolor_cfg.data.labels import ImageLabels, LabelRow, separate_faults
+from yolor_cfg.data.labels import DIFFICULT, ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
@@ -41,7 +41,7 @@ def list_images(folder: str, split: SplitName) -> ImageListing:
     """The pictures of one split; all of them where ImageSets/ is missing.
 
     The classes are those of a file of names, else all that occur, sorted. Corners count pixels from 1 and
-    include the last one; a difficult object counts as a crowd: not trained on, not missed in a test.
+    include the last one; a difficult object is not trained on, and neither missed nor an error in a test.
     """
     notes = os.path.join(folder, "Annotations")
     notes = notes if os.path.isdir(notes) else folder
@@ -148,5 +148,5 @@ def _to_row(one: VocObject, class_of: Mapping[str, int], size: Size) -> LabelRow
         *centre,
         (right - left) / width,
         (bottom - top) / height,
-        float(one.difficult),
+        DIFFICULT if one.difficult else 0.0,
     )
