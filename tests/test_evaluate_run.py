@@ -48,12 +48,13 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def self_made(folder: Path, detector: Detector) -> Dataset:
-    """Pictures whose true boxes are what the detector itself is sure of."""
+    """Pictures whose true boxes are what the detector itself is sure of, cut off at the picture."""
     paths = pictures(folder)
     rows = []
-    for path in paths:
+    for path, (height, width) in zip(paths, SIZES, strict=True):
         found = detector([path])[0]
-        corner, far = found.boxes_xyxy.double().numpy()[:, :2], found.boxes_xyxy.double().numpy()[:, 2:]
+        corners = found.boxes_xyxy.double().numpy().clip(0, [width, height] * 2)
+        corner, far = corners[:, :2], corners[:, 2:]
         rows.append(np.column_stack([corner, far - corner, found.scores, found.classes]))
     return with_truth(paths, rows, above=TRUE_ABOVE)
 
@@ -61,7 +62,7 @@ def self_made(folder: Path, detector: Detector) -> Dataset:
 def with_truth(paths: Sequence[Path], found: Sequence[np.ndarray], *, above: float) -> Dataset:
     """The pictures with all that was found above a score: left, top, width, height, score, class.
 
-    YOLOR cuts boxes off at the picture, and what nothing is left of overlaps nothing, so it is no truth.
+    Boxes are cut off at the picture, and what nothing is left of overlaps nothing, so it is no truth.
     """
     samples = []
     for path, rows, (height, width) in zip(paths, found, SIZES, strict=True):
@@ -99,7 +100,7 @@ def test_a_network_that_is_the_truth_itself_scores_1(files: tiny.Files, tmp_path
     settings = EvalSettings(rectangles=False, batch_size=3)
     scores = evaluate(load(*files, dialect=dialect), dataset, settings=settings)
     assert scores.coco.numbers["AR100"] == pytest.approx(1, abs=1e-6)
-    if dialect == "darknet":  # whose boxes are not cut off at the picture
+    if dialect == "darknet":  # something is left of each box
         assert scores.ap == pytest.approx(1, abs=1e-6)
         assert scores.classes.mean.map50 > 0.99
     assert scores.images == len(SIZES)
@@ -171,6 +172,26 @@ def test_a_box_in_the_rectangle_is_brought_back(tmp_path: Path, size: tuple[int,
     centre, extent = (corners[:2] + corners[2:]) / 2, corners[2:] - corners[:2]
     back = item.placement.to_image(np.concatenate([centre, extent])[None])[0]
     np.testing.assert_allclose(back, [left, top, right, bottom], atol=1.6 * max(size) / 96)
+
+
+def test_boxes_for_coco_are_cut_at_the_border_in_the_darknet_dialect_and_those_of_its_map_are_not(
+    tmp_path: Path,
+) -> None:
+    """detector.c 478 (print_cocos): xmin, ymin at least 0, xmax, ymax at most the size of the image."""
+    cfg, weights = tiny.write(tmp_path, tiny.text())
+    dataset = with_truth(pictures(tmp_path), NOTHING, above=1)
+    settings = EvalSettings(darknet=True, conf=0.005, iou=0.45, max_det=1000)
+    collected = collect_detections(load(cfg, weights, dialect="darknet"), dataset, settings=settings)
+    assert collected is not None and collected.darknet is not None
+    found, whole = collected.detections, collected.darknet
+    height, width = np.array(SIZES)[whole[:, 0].astype(int)].T
+    low, high = whole[:, 1:3], whole[:, 1:3] + whole[:, 3:5]
+    assert (low < -1).any() and (high > np.stack([width, height], axis=1) + 1).any()
+    left, top = np.maximum(low, 0).T
+    right, bottom = np.minimum(high[:, 0], width), np.minimum(high[:, 1], height)
+    cut = np.stack([left, top, right - left, bottom - top], axis=1)
+    seen = (cut[:, 2:] > 0).all(axis=1) & (found[:, 3:5] > 0).all(axis=1)
+    np.testing.assert_allclose(found[seen, 1:5], cut[seen], atol=1.1e-3)
 
 
 def test_two_processes_give_the_scores_of_one(tmp_path: Path) -> None:
