@@ -85,9 +85,8 @@ class Detector:
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
         self._hidden = [i for i, name in enumerate(self.names) if name.startswith(HIDDEN_PREFIX)]
-        self.notes += _hidden_notes([self.names[i] for i in self._hidden])
         kind, beta = choose_nms(graph, nms)
-        self.notes += nms_notes(graph, nms)
+        self.notes += nms_notes(graph, nms) + _hidden_notes([self.names[i] for i in self._hidden])
         self.rules = NmsRules(
             conf,
             iou,
