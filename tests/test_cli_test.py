@@ -157,6 +157,25 @@ def test_a_network_is_tested_and_its_files_give_the_same_numbers_again(
     assert json.loads(again.stdout)["coco"] == value["coco"]
 
 
+def test_darknets_own_flags_reach_its_map(tmp_path: Path) -> None:
+    """detector.c 1957 and 1970: `-points 11 -iou_thresh .75`."""
+    tiny.save(tmp_path / "images/a.png", tiny.photo())
+    (tmp_path / "images/a.txt").write_text("0 .5 .5 .4 .4\n")
+    (tmp_path / "images/classes.txt").write_text("k0\n")
+    (tmp_path / "comp4_det_test_k0.txt").write_text("a 0.9 24 16 52 36\na 0.8 100 100 120 120\n")
+    command = ["test", "--predictions", tmp_path / "comp4_det_test_k0.txt", "--annotations"]
+
+    def darknet(*args: str) -> dict:
+        result = tiny.yolor(*command, tmp_path / "images", "--no-save", "--json", *args)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["darknet"]
+
+    assert darknet()["mAP50"] == 1
+    assert darknet("-points", "11", "-iou_thresh", ".75")["mAP75"] == 1
+    assert darknet("-points", "0", "-iou_thresh", ".99")["mAP99"] == 0
+    assert tiny.yolor(*command, tmp_path / "images", "-points", "1").exit_code == 2
+
+
 def test_nothing_is_overwritten_and_the_tables_tell_the_speed(network: tuple[tiny.Files, Path]) -> None:
     files, data = network
     for _ in range(2):

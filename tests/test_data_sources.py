@@ -170,6 +170,16 @@ def test_a_picture_listed_twice_counts_twice_in_training_and_once_in_a_test(tmp_
     assert counts == [3, 2]
 
 
+def test_a_test_tells_which_pictures_are_listed_again(tmp_path: Path) -> None:
+    description = darknet(tmp_path)
+    listed = (tmp_path / "train.txt").read_text().splitlines()
+    (tmp_path / "valid.txt").write_text("\n".join([*listed, listed[0], listed[0], listed[1]]) + "\n")
+    description.write_text("classes=3\nnames=x.names\nvalid=valid.txt\n")
+    data = open_data(description, split="val", caches=False)
+    images = [sample.image for sample in data.samples]
+    assert len(images) == len(listed) and data.repeated == (images[0], images[0], images[1])
+
+
 def test_coco_json_keeps_crowds_true_areas_and_pictures_without_boxes(shared: Path) -> None:
     file = shared / "data" / "coco_mini" / "annotations" / "instances_val.json"
     data, peer = open_data(file, split="val", caches=False), COCO(str(file))

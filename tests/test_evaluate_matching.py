@@ -171,6 +171,17 @@ def test_a_difficult_object_and_what_is_found_on_it_count_neither_way() -> None:
     assert score_darknet(crowd, detections).ap[0] == 0.5
 
 
+def test_an_image_that_a_list_names_twice_counts_twice_in_darknets_map() -> None:
+    """detector.c 1057: each line of `valid` is tested, with truths and detections of its own."""
+    ground = truth([(0, 0, *NEAR), (1, 0, *NEAR)], images=2, classes=1)
+    detections = found([(0, 0, 0.9, *NEAR), (1, 0, 0.8, 60, 60, 9, 9)])
+    once = score_darknet(ground, detections)
+    twice = score_darknet(ground._replace(repeated=(0,)), detections)
+    assert (once.map, twice.map) == (0.5, pytest.approx(2 / 3))
+    assert (twice.true_positives.tolist(), twice.false_positives.tolist()) == ([2], [1])
+    assert twice.false_negatives == 1
+
+
 def test_overlaps_are_intersection_over_union() -> None:
     rng = np.random.default_rng(0)
     first, second = (rng.uniform(1, 30, (5, 4)) for _ in range(2))

@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     from yolor_cfg.evaluate.scores import MetricOptions, Scores
     from yolor_cfg.weights.loading import LoadedNetwork
 
-AP_POINTS = {"area": 0, "11": 11, "101": 101}
+
+class RecallPointsParam(click.ParamType):
+    """`area` or 0, or 2 and more recalls."""
+
+    name = "points"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """How many recalls; 0 for the area."""
+        text = "0" if value == "area" else str(value)
+        if not (text.isascii() and text.isdecimal() and len(text) < 5) or int(text) == 1:
+            self.fail(f"{value!r} is not area, 0, or a number of recalls from 2 to 9999", param, ctx)
+        return int(text)
+
 
 DATA_OPTIONS = (
     data_option,
@@ -115,10 +127,21 @@ REPORT_OPTIONS = (
     ),
     click.option(
         "--points",
-        type=click.Choice(list(AP_POINTS)),
+        "-points",
+        type=RecallPointsParam(),
         default="area",
         show_default=True,
-        help="Recall points of Darknet's mAP: area under the curve (-points 0), 11 (VOC) or 101 (COCO).",
+        metavar="N",
+        help="Recall points of Darknet's mAP: area under the curve (area or 0), 11 (VOC), 101 (COCO).",
+    ),
+    click.option(
+        "--map-iou",
+        "-iou_thresh",
+        default=0.5,
+        show_default=True,
+        metavar="0..1",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="IoU above which Darknet's mAP finds an object.",
     ),
     click.option(
         "--scorer",
@@ -208,7 +231,7 @@ def _open_dataset(path: str, options: dict[str, Any], *, classes: int | None) ->
 def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
     from yolor_cfg.evaluate.scores import MetricOptions
 
-    return MetricOptions(options["scorer"], AP_POINTS[options["points"]])
+    return MetricOptions(options["scorer"], options["points"], options["map_iou"])
 
 
 def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,14 +31,22 @@ class ImageListing(NamedTuple):
     ids: Sequence[int | str] | None = None
     notes: tuple[Problem, ...] = ()
     category_ids: tuple[int, ...] = ()
+    repeated: tuple[str, ...] = ()
+
+
+class ListedImages(NamedTuple):
+    """Pictures in order, and those that were listed once more, each as often."""
+
+    images: Sequence[str]
+    repeated: tuple[str, ...] = ()
 
 
 def text_label_listing(
-    format: str, names: Sequence[str], images: Sequence[str], *, difficult: Mapping[str, str] | None = None
+    format: str, names: Sequence[str], listed: ListedImages, *, difficult: Mapping[str, str] | None = None
 ) -> ImageListing:
     """Pictures whose labels are text files beside them or in labels/; `difficult` names for a picture another
     whose labels are its difficult objects."""
-    others = difficult or {}
+    images, others = listed.images, difficult or {}
 
     def read(index: int, size: Size) -> ImageLabels:
         labels = _read_text_labels(images[index])
@@ -47,7 +56,7 @@ def text_label_listing(
     def tries(index: int) -> Sequence[str]:
         return label_paths(images[index])
 
-    return ImageListing(format, tuple(names), images, read, tries)
+    return ImageListing(format, tuple(names), images, read, tries, repeated=listed.repeated)
 
 
 def _read_text_labels(image: str) -> ImageLabels:
@@ -92,9 +101,14 @@ def find_images(place: str, bases: Sequence[str | Path]) -> list[str]:
     return _read_image_list(place, [os.path.dirname(place), *bases])
 
 
-def unique_images(images: Sequence[str], split: SplitName) -> Sequence[str]:
-    """To train on, a picture may be listed several times, to count more; in a test it counts once."""
-    return images if split == "train" else list(dict.fromkeys(images))
+def unique_images(images: Sequence[str], split: SplitName) -> ListedImages:
+    """To train on, a picture may be listed several times, to count more; in a test it counts once, but in
+    Darknet's mAP as often as it is listed."""
+    if split == "train":
+        return ListedImages(images)
+    counts = Counter(images)
+    again = (image for image, count in counts.items() for _ in range(count - 1))
+    return ListedImages(list(counts), tuple(again))
 
 
 def _folder_images(folder: str) -> list[str]:

@@ -62,7 +62,15 @@ def scan(
     samples = _build_samples(listing, parts, indices)
     names = listing.names or _default_names(samples.columns.classes, classes)
     notes = [*listing.notes, *_notes(parts, origin)]
-    return Dataset(names, samples, origin, listing.format, tuple(problems + notes), listing.category_ids)
+    return Dataset(
+        names,
+        samples,
+        origin,
+        listing.format,
+        tuple(problems + notes),
+        listing.category_ids,
+        listing.repeated,
+    )
 
 
 def _scan_chunks(listing: ImageListing, rules: ScanOptions) -> list[ScannedImages]:

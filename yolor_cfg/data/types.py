@@ -134,7 +134,8 @@ class BoxColumns(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Pictures with boxes, whatever format they came in; `category_ids` are COCO's ids of the classes."""
+    """Pictures with boxes, whatever format they came in; `category_ids` are COCO's ids of the classes, and
+    `repeated` the images that the list of a test names again, each as often as it does."""
 
     names: tuple[str, ...]
     samples: Sequence[Sample]
@@ -142,6 +143,7 @@ class Dataset(NamedTuple):
     format: str
     problems: tuple[Problem, ...] = ()
     category_ids: tuple[int, ...] = ()
+    repeated: tuple[str, ...] = ()
 
 
 class LabeledImage(NamedTuple):

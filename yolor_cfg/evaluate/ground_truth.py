@@ -30,7 +30,8 @@ class GroundTruth(NamedTuple):
     is a difficult object, which is a crowd too.
 
     Images and classes have numbers from 0; `image_ids` and `category_ids` are what files call them.
-    `sizes` [N, 2] are height, width.
+    `sizes` [N, 2] are height, width. `repeated` are images that the list of a test names once more, each as
+    often as it does: C Darknet tests them again.
     """
 
     names: tuple[str, ...]
@@ -44,6 +45,7 @@ class GroundTruth(NamedTuple):
     areas: Doubles
     crowd: Flags
     difficult: Flags
+    repeated: tuple[int, ...] = ()
 
     def select_boxes(self, rows: Flags | Integers) -> GroundTruth:
         """The same images with only those boxes."""
@@ -97,7 +99,15 @@ def dataset_ground_truth(dataset: Dataset) -> GroundTruth:
         _concat([sample.areas for sample in samples], np.float64),
         _concat([sample.crowd for sample in samples], np.bool_),
         _concat([sample.difficult for sample in samples], np.bool_),
+        _find_repeated(dataset),
     )
+
+
+def _find_repeated(dataset: Dataset) -> tuple[int, ...]:
+    if not dataset.repeated:
+        return ()
+    numbers = {sample.image: number for number, sample in enumerate(dataset.samples)}
+    return tuple(numbers[image] for image in dataset.repeated if image in numbers)
 
 
 def _concat(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
