@@ -310,8 +310,25 @@ def test_an_array_of_objects_is_refused_unread(tmp_path: Path) -> None:
 
 def test_sizes_of_photographs_are_those_that_opencv_decodes(shared: Path) -> None:
     for path in sorted((shared / "data" / "coco_mini" / "images").glob("*.jpg")):
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
         assert read_image_info(str(path)).size == pixels.shape[:2]
+
+
+def test_json_sizes_that_fit_the_other_exif_orientation_are_told(tmp_path: Path, monkeypatch) -> None:
+    description = coco(tmp_path)
+    document = json.loads(description.read_text())
+    first = document["images"][0]
+    height, width = cv2.imread(open_data(description, caches=False).samples[0].image).shape[:2]
+    assert height != width
+    first["height"], first["width"] = height, width
+    description.write_text(json.dumps(document))
+    assert not any("orientation" in problem.reason for problem in open_data(description).problems)
+    checks = LabelChecks("drop")
+    first["height"], first["width"] = width, height
+    description.write_text(json.dumps(document))
+    problems = open_data(description, checks=checks).problems
+    (told,) = [problem for problem in problems if "orientation" in problem.reason]
+    assert told.kind == "note" and told.reason.startswith("1 pictures have the height that the JSON gives")
 
 
 def test_remembered_sizes_hold_only_while_the_file_is_the_same(tmp_path: Path, monkeypatch) -> None:

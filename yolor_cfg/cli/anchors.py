@@ -14,6 +14,7 @@ from yolor_cfg.cli.options import (
     format_columns,
     is_on,
     json_option,
+    orientation_option,
     print_json,
     print_stderr,
     report_warnings,
@@ -101,6 +102,7 @@ class AnchorSearchResult(NamedTuple):
 @click.option("--write", type=click.Path(), metavar="OUT.cfg", help="Write CFG with the new anchors here.")
 @click.option("--plot", type=click.Path(), metavar="FILE.png", help="Draw boxes and anchors.")
 @click.option("--fix-labels", "fix", type=click.Choice(["clip", "drop"]), help="Mend faulty labels.")
+@orientation_option
 @size_option
 @dialect_option
 @json_option

@@ -17,6 +17,7 @@ from yolor_cfg.cli.options import (
     format_columns,
     is_on,
     json_option,
+    orientation_option,
     precision_option,
     print_json,
     print_stderr,
@@ -56,6 +57,7 @@ DATA_OPTIONS = (
         help="Split of the data set.",
     ),
     fix_labels_option,
+    orientation_option,
     click.option(
         "--predictions",
         type=click.Path(),

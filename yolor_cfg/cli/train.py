@@ -10,6 +10,7 @@ import click
 
 from yolor_cfg.cli.options import (
     INTERRUPTED_CODE,
+    ORIENTATION_HELP,
     CommandError,
     cutoff_option,
     data_option,
@@ -51,6 +52,7 @@ DATA_OPTIONS = (
         help="Resume the run in this folder, or the newest run, exactly as if it had not stopped.",
     ),
     fix_labels_option,
+    click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
     dialect_option,
     strict_option,
 )

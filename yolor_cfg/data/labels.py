@@ -48,6 +48,7 @@ class ImageLabels(NamedTuple):
     """What the labels of one picture say: `place` is the file, `whats` name the rows that have no line.
 
     `place` is empty where there is no label file. `faults` are (line, reason) of what could not be read.
+    `is_sideways`: the labels go with a picture whose height and width are exchanged.
     """
 
     path: str
@@ -56,6 +57,7 @@ class ImageLabels(NamedTuple):
     polygons: int = 0
     duplicates: int = 0
     row_names: Sequence[str] = ()
+    is_sideways: bool = False
 
 
 class DataFaults(DataError):

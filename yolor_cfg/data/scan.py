@@ -16,10 +16,15 @@ from yolor_cfg.data.listing import ImageListing, image_ids
 from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, Problem, Samples
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.headers import ImageFileInfo, read_image_info
+from yolor_cfg.images.orientation import orientation_rule
 
 CHUNK = 512
 WIDTH = len(LabelRow._fields)
 LABEL_HINT = "--fix-labels drop leaves faulty labels out, --fix-labels clip cuts boxes at the border"
+SIDEWAYS_NOTE = (
+    "pictures have the height that the JSON gives as width: its boxes fit the other EXIF orientation "
+    "(--ignore-orientation reads pictures as they are stored)"
+)
 IMAGE_HINT = "without --strict they are named and left out"
 
 
@@ -42,13 +47,14 @@ class ScannedImages(NamedTuple):
     labeled_count: int
     polygons: int
     duplicates: int
+    sideways: int
 
 
 def scan(
     listing: ImageListing, origin: str, *, checks: LabelChecks, classes: int | None, caches: bool
 ) -> Dataset:
     """All that the listing names, read and checked; see `LabelChecks` for what a fault does."""
-    large = caches and len(listing.images) >= LEAST
+    large = caches and len(listing.images) >= LEAST and not orientation_rule.ignores
     rules = ScanOptions(checks, len(listing.names) or classes, load_size_cache(origin) if large else {})
     parts = _scan_chunks(listing, rules)
     indices = [index for part in parts for index in part.indices]
@@ -105,6 +111,7 @@ def _scan_chunk(listing: ImageListing, start: int, rules: ScanOptions) -> Scanne
         sum(bool(one.path) for one in lines),
         sum(one.polygons for one in lines),
         sum(one.duplicates for one in lines),
+        sum(one.is_sideways for one in lines),
     )
 
 
@@ -182,5 +189,6 @@ def _notes(parts: Sequence[ScannedImages], origin: str) -> list[Problem]:
         (bare, f"of {read} pictures have no label file and count as background"),
         (sum(part.polygons for part in parts), "polygons were turned into their boxes"),
         (sum(part.duplicates for part in parts), "labels that stand twice in a file were counted once"),
+        (sum(part.sideways for part in parts), SIDEWAYS_NOTE),
     )
     return [Problem(origin, 0, f"{count} {what}", "note") for count, what in told if count]

@@ -47,6 +47,7 @@ class TrainOptions(NamedTuple):
     device: str = "cpu"
     dialect: str | None = None
     strict: bool = False
+    ignore_orientation: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As YAML holds it."""

@@ -34,6 +34,7 @@ from yolor_cfg.data.types import (
 )
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph, ReadOptions
+from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
@@ -164,6 +165,7 @@ def _refuse_contradictions(options: TrainOptions) -> None:
 
 
 def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
+    orientation_rule.ignores = options.ignore_orientation
     checks = LabelChecks(options.fix_labels, options.strict)  # type: ignore[arg-type]
     return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
 

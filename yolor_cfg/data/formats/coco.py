@@ -31,9 +31,9 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     _refuse_unknown_images(objects, ids, path)
 
     def read(index: int, size: Size) -> ImageLabels:
-        return _read_labels(
-            objects.get(ids[index], ()), class_of, size=_annotated_size(images[index], size), path=path
-        )
+        annotated = _annotated_size(images[index], size)
+        labels = _read_labels(objects.get(ids[index], ()), class_of, size=annotated, path=path)
+        return labels._replace(is_sideways=annotated != size and annotated == (size[1], size[0]))
 
     names = tuple(str(one.get("name", one["id"])) for one in categories)
     return ImageListing(
