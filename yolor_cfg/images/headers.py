@@ -13,12 +13,13 @@ from typing import BinaryIO, NamedTuple
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
-from yolor_cfg.images.orientation import read_orientation, turn_size
+from yolor_cfg.images.orientation import read_at, read_orientation, turn_size
 from yolor_cfg.images.read import decode_image
 from yolor_cfg.images.stacks import read_array_size
 from yolor_cfg.images.types import Size
 
-HEAD_BYTES = 64
+HEAD_BYTES = 1024
+"""Enough for the size of most images, so that one reading does."""
 TAIL_BYTES = 12
 JPEG_LIMIT = 2**24
 """Bytes of marker segments (thumbnails, colour profiles) that are searched for the size."""
@@ -82,8 +83,7 @@ def _jpeg_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     """From the frame header that follows the other marker segments."""
     at = 2
     while at < min(length, JPEG_LIMIT):
-        file.seek(at)
-        part = file.read(9)
+        part = head[at : at + 9] if at + 9 <= len(head) else read_at(file, at, 9)
         if len(part) < 9 or part[0] != 0xFF:
             return None
         if part[1] in FRAMES:

@@ -67,7 +67,8 @@ def turn_pixels(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)  # type: ignore[return-value]
 
 
-def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
+def read_at(file: BinaryIO, at: int, count: int) -> bytes:
+    """Up to `count` bytes from there on."""
     file.seek(at)
     return file.read(count)
 
@@ -76,7 +77,7 @@ def _find_jpeg_exif(file: BinaryIO, head: bytes) -> bytes:
     """The APP1 segment that is EXIF; it stands among the application segments and comments at the start."""
     at = 2
     while True:
-        part = head[at : at + 4] if at + 4 <= len(head) else _read_at(file, at, 4)
+        part = head[at : at + 4] if at + 4 <= len(head) else read_at(file, at, 4)
         if len(part) < 4 or part[0] != 0xFF or not (0xE0 <= part[1] <= 0xEF or part[1] in (0xFE, 0xFF)):
             return b""
         if part[1] == 0xFF:  # a fill byte
@@ -84,7 +85,7 @@ def _find_jpeg_exif(file: BinaryIO, head: bytes) -> bytes:
             continue
         length = int.from_bytes(part[2:], "big")
         if part[1] == 0xE1:
-            content = _read_at(file, at + 4, max(0, length - 2))
+            content = read_at(file, at + 4, max(0, length - 2))
             if content.startswith(EXIF_PREFIX):
                 return content
         at += 2 + length
@@ -94,7 +95,7 @@ def _find_png_exif(file: BinaryIO) -> bytes:
     """The eXIf chunk before the pixels."""
     at = 8
     while True:
-        head = _read_at(file, at, 8)
+        head = read_at(file, at, 8)
         length = int.from_bytes(head[:4], "big")
         if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
             return b""
@@ -106,7 +107,7 @@ def _find_png_exif(file: BinaryIO) -> bytes:
 def _find_webp_exif(file: BinaryIO) -> bytes:
     at = 12
     while True:
-        head = _read_at(file, at, 8)
+        head = read_at(file, at, 8)
         length = int.from_bytes(head[4:], "little")
         if len(head) < 8:
             return b""
