@@ -10,9 +10,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from yolor_cfg.data.cache import cache_files, load_size_cache, save_size_cache
+from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import LabelChecks
 from yolor_cfg.errors import DataError
+from yolor_cfg.evaluate.ground_truth import coco_ground_truth
 from yolor_cfg.images.headers import read_image_info
 from yolor_cfg.images.stacks import read_channels
 
@@ -329,6 +331,48 @@ def test_json_sizes_that_fit_the_other_exif_orientation_are_told(tmp_path: Path,
     problems = open_data(description, checks=checks).problems
     (told,) = [problem for problem in problems if "orientation" in problem.reason]
     assert told.kind == "note" and told.reason.startswith("1 pictures have the height that the JSON gives")
+
+
+def test_classes_are_matched_by_name_and_other_sets_are_shown(tmp_path: Path) -> None:
+    data = open_data(coco(tmp_path), caches=False)
+    assert (data.names, data.category_ids) == (("cat", "dog", "owl"), (3, 7, 90))
+    mapped = match_classes(data, ("Owl", "cat", "dog"), source="the checkpoint", by_number=False)
+    assert (mapped.names, mapped.category_ids) == (("Owl", "cat", "dog"), (90, 3, 7))
+    for before, after in zip(data.samples, mapped.samples, strict=True):
+        ids = [data.category_ids[label] for label in before.classes]
+        assert [mapped.category_ids[label] for label in after.classes] == ids
+    assert mapped.problems[-1].kind == "note" and "Owl, cat, dog" in mapped.problems[-1].reason
+    for names in (("cat", "dog", "owl"), (), ("0", "1", "2"), ("CAT", "dog", "owl")):
+        assert match_classes(data, names, source="it", by_number=False) is data
+    with pytest.raises(DataError) as caught:
+        match_classes(data, ("cat", "dog", "emu"), source="it", by_number=False)
+    assert "cat, dog, owl" in str(caught.value) and "cat, dog, emu" in str(caught.value)
+    assert match_classes(data, ("cat", "dog", "emu"), source="it", by_number=True) is data
+
+
+def test_roboflows_root_category_is_no_class(tmp_path: Path) -> None:
+    """Roboflow's COCO export: categories[0] = {"id": 0, "name": "animals", "supercategory": "none"}."""
+    description = coco(tmp_path)
+    document = json.loads(description.read_text())
+    for one in document["categories"]:
+        one["supercategory"] = "animals"
+    document["categories"].insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
+    description.write_text(json.dumps(document))
+    assert open_data(description, caches=False).names == ("cat", "dog", "owl")
+    assert coco_ground_truth(description).names == ("cat", "dog", "owl")
+    document["annotations"][0]["category_id"] = 0
+    description.write_text(json.dumps(document))
+    assert open_data(description, caches=False).names == ("animals", "cat", "dog", "owl")
+
+
+def test_an_object_of_voc_without_a_name_is_a_fault_and_no_class(tmp_path: Path) -> None:
+    file = voc(tmp_path) / "Annotations" / "0.xml"
+    names = open_data(tmp_path, caches=False).names
+    text = file.read_text()
+    file.write_text(text.replace("<object>", "<object><name></name></object><object>", 1))
+    with pytest.raises(DataError, match=r"object 1 \(no name\): its class is not one of"):
+        open_data(tmp_path, caches=False)
+    assert open_data(tmp_path, caches=False, checks=LabelChecks("drop")).names == names
 
 
 def test_remembered_sizes_hold_only_while_the_file_is_the_same(tmp_path: Path, monkeypatch) -> None:

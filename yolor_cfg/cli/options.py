@@ -78,6 +78,16 @@ fix_labels_option = click.option(
 ORIENTATION_HELP = (
     "Read images as they are stored, whatever their EXIF orientation, as C Darknet without OpenCV does."
 )
+by_number_option = click.option(
+    "--by-number",
+    is_flag=True,
+    help="Take class ids as they are, even where the names of the classes say otherwise.",
+)
+train_reading_options = (
+    click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
+    by_number_option,
+)
+"""As values: a run keeps them."""
 cutoff_option = click.option(
     "--cutoff", type=click.IntRange(1), metavar="N", help="The weights file holds only layers 0 to N-1."
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import (
+    by_number_option,
     cutoff_option,
     data_option,
     device_option,
@@ -58,6 +59,7 @@ DATA_OPTIONS = (
     ),
     fix_labels_option,
     orientation_option,
+    by_number_option,
     click.option(
         "--predictions",
         type=click.Path(),
@@ -219,13 +221,17 @@ def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
     return dataset_ground_truth(_open_dataset(options["annotations"], options, classes=None))
 
 
-def _open_dataset(path: str, options: dict[str, Any], *, classes: int | None) -> Dataset:
+def _open_dataset(
+    path: str, options: dict[str, Any], *, classes: int | None, names: Sequence[str] = ()
+) -> Dataset:
+    from yolor_cfg.data.classes import match_classes
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
     dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
+    dataset = match_classes(dataset, names, source="the checkpoint", by_number=options["by_number"])
     report_warnings((), problem_lines(dataset))
     return dataset
 
@@ -246,7 +252,7 @@ def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any])
     with process_group(options["device"]):
         opened = _load_network(cfg, weights, options, device=local_device(options["device"]))
         graph = opened.network.graph
-        dataset = _open_dataset(options["data"], options, classes=graph.classes or None)
+        dataset = _open_dataset(options["data"], options, classes=graph.classes or None, names=opened.names)
         report_warnings(graph.warnings, opened.notes)
         collected = _collect_detections(opened, dataset, options)
     if collected is None:

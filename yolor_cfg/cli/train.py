@@ -10,7 +10,6 @@ import click
 
 from yolor_cfg.cli.options import (
     INTERRUPTED_CODE,
-    ORIENTATION_HELP,
     CommandError,
     cutoff_option,
     data_option,
@@ -25,6 +24,7 @@ from yolor_cfg.cli.options import (
     print_stderr,
     size_option,
     strict_option,
+    train_reading_options,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ DATA_OPTIONS = (
         help="Resume the run in this folder, or the newest run, exactly as if it had not stopped.",
     ),
     fix_labels_option,
-    click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
+    *train_reading_options,
     dialect_option,
     strict_option,
 )

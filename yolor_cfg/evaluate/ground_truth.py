@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from yolor_cfg.data.formats.coco import drop_root_category
 from yolor_cfg.data.types import Dataset, Integers
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
@@ -134,7 +135,8 @@ def coco_ground_truth(path: str | Path) -> GroundTruth:
 
 
 def _parse_coco(document: dict[str, Any]) -> GroundTruth:
-    categories = sorted({int(one["id"]): str(one["name"]) for one in document["categories"]}.items())
+    classes = drop_root_category(document["categories"], document["annotations"])
+    categories = sorted({int(one["id"]): str(one["name"]) for one in classes}.items())
     listed = {one["id"]: one for one in document["images"]}
     number = {key: i for i, key in enumerate(listed)}
     label = {key: i for i, (key, _) in enumerate(categories)}

@@ -39,7 +39,7 @@ from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, parameter_groups
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, freeze, prepare_job, set_deterministic
-from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state
+from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state, saved_names
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
@@ -202,7 +202,9 @@ def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainRes
     torch.manual_seed(options.seed)
     set_deterministic(options)
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    job = prepare_job(options, graph=graphs.load_graph(folder / "model.cfg", reading))
+    graph = graphs.load_graph(folder / "model.cfg", reading)
+    job = prepare_job(options, graph=graph, names=saved_names(folder / LAST))
+    report_faults(job, say)
     state = build_state(job, say=say, starts=False)
     load_state(state, folder / LAST)
     say(f"going on in {folder} after batch {state.batch} of epoch {state.epoch + 1}")

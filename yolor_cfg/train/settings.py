@@ -48,6 +48,7 @@ class TrainOptions(NamedTuple):
     dialect: str | None = None
     strict: bool = False
     ignore_orientation: bool = False
+    by_number: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As YAML holds it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from yolor_cfg.data.augment.yolor import (
     YolorTransform,
     parse_hyperparameters,
 )
+from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader, Shard
 from yolor_cfg.data.rect import RectRules
@@ -115,14 +116,18 @@ class JobInputs(NamedTuple):
         return len(self.images.samples)
 
 
-def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
-    """The whole job; every fault of the user's shows here, before any time is spent."""
+def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Sequence[str] = ()) -> Job:
+    """The whole job; every fault of the user's shows here, before any time is spent. `names` are the classes
+    of the run that goes on."""
     graph = graph or graphs.load_graph(
         options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
     )
     _refuse_contradictions(options)
     last_head(graph)
     dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
+    by_number = options.by_number
+    dataset = match_classes(dataset, names, source="the run", by_number=by_number)
+    holdout = match_classes(holdout, dataset.names, source="the training split", by_number=by_number)
     if not len(dataset.samples):
         raise DataError("no pictures to train on", path=dataset.origin)
     batch_size = options.batch_size or max(1, graph.net.batch // graph.net.subdivisions)

@@ -22,6 +22,7 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     """All pictures that the JSON names, whatever the split; the classes are the categories by rising id."""
     content = _read_document(path)
     categories = sorted(content.get("categories", []), key=lambda one: _require_value(one, "id", path))
+    categories = drop_root_category(categories, content["annotations"])
     class_of = {one["id"]: number for number, one in enumerate(categories)}
     images: Sequence[CocoEntry] = content["images"]
     objects: dict[Any, list[CocoEntry]] = defaultdict(list)
@@ -45,6 +46,16 @@ def list_images(path: str, split: SplitName) -> ImageListing:
         ids,
         category_ids=tuple(class_of),
     )
+
+
+def drop_root_category(categories: Sequence[CocoEntry], annotations: Sequence[CocoEntry]) -> list[CocoEntry]:
+    """The categories without the one that Roboflow adds above all others: alone without a supercategory
+    ("none"), and without annotations, it is no class."""
+    roots = [one for one in categories if str(one.get("supercategory", "")).lower() == "none"]
+    used = {one.get("category_id") for one in annotations}
+    if len(roots) != 1 or len(categories) == 1 or roots[0].get("id") in used:
+        return list(categories)
+    return [one for one in categories if one is not roots[0]]
 
 
 def _read_document(path: str) -> dict[str, Any]:

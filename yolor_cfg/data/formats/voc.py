@@ -99,9 +99,9 @@ def _names(folder: str, files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _object_names(file: str) -> set[str]:
-    """A file that cannot be read is reported when its labels are."""
+    """A file that cannot be read, and an object without a name, are reported when its labels are."""
     objects = _read_objects(file)
-    return set() if isinstance(objects, str | None) else {one.name for one in objects}
+    return set() if isinstance(objects, str | None) else {one.name for one in objects} - {""}
 
 
 def _read_objects(file: str) -> list[VocObject] | str | None:
