@@ -399,7 +399,7 @@ def test_an_object_of_voc_without_a_name_is_a_fault_and_no_class(tmp_path: Path)
     names = open_data(tmp_path, caches=False).names
     text = file.read_text()
     file.write_text(text.replace("<object>", "<object><name></name></object><object>", 1))
-    with pytest.raises(DataError, match=r"object 1 \(no name\): its class is not one of"):
+    with pytest.raises(DataError, match=r"object 1 \(no name\): unknown class, not one of"):
         open_data(tmp_path, caches=False)
     assert open_data(tmp_path, caches=False, checks=LabelChecks("drop")).names == names
 

@@ -114,13 +114,20 @@ def _candidate_paths(image: str, paths_of: LabelPaths) -> Iterator[str]:
     yield from paths_of(image)
 
 
-def find_images(place: str, bases: Sequence[str | Path]) -> list[str]:
-    """All images of a folder and its subfolders, sorted; or a single image; or those in a list file."""
+def find_images(place: str, bases: Sequence[str | Path], *, needs_images: bool = True) -> list[str]:
+    """All images of a folder and its subfolders, sorted; or a single image; or those in a list file, of which
+    one must exist if `needs_images`."""
     if os.path.isdir(place):
         return _folder_images(place)
     if place.lower().endswith(READABLE_SUFFIXES):
         return [place]
-    return _read_image_list(place, [os.path.dirname(place), *bases])
+    places = list(dict.fromkeys(os.path.abspath(base) for base in [os.path.dirname(place), *bases]))
+    lines = _read_list_lines(place)
+    images = [_resolve_line(line, places) for line in lines]
+    if needs_images and images and not any(map(os.path.exists, images)):
+        hint = f"looked for {list_places(lines[:1], places)}"
+        raise DataError("no image of this list exists", path=place, found=lines[0], hint=hint)
+    return images
 
 
 def unique_images(images: Sequence[str], split: SplitName) -> ListedImages:
@@ -145,19 +152,13 @@ def _folder_images(folder: str) -> list[str]:
     return sorted(images)
 
 
-def _read_image_list(path: str, bases: Sequence[str | Path]) -> list[str]:
-    """A path that does not exist is kept relative to the first folder, to be reported as unreadable."""
+def _read_list_lines(path: str) -> list[str]:
     lines = [line.strip().replace("\\", "/") for line in read_text(path).splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    places = list(dict.fromkeys(os.path.abspath(base) for base in bases))
-    images = [_resolve_line(line, places) for line in lines]
-    if images and not any(map(os.path.exists, images)):
-        hint = f"looked for {list_places(lines[:1], places)}"
-        raise DataError("no image of this list exists", path=path, found=lines[0], hint=hint)
-    return images
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _resolve_line(line: str, bases: Sequence[str]) -> str:
+    """A path that does not exist is kept relative to the first folder, to be reported as unreadable."""
     return first_existing(line, bases) or os.path.normpath(os.path.join(bases[0], line))
 
 

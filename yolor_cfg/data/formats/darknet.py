@@ -58,7 +58,7 @@ def _difficult_images(options: Mapping[str, str], images: Sequence[str], *, path
     if not listed:
         return {}
     bases = data_folders(path)
-    others = find_images(locate(listed, bases, what="difficult", path=path), bases)
+    others = find_images(locate(listed, bases, what="difficult", path=path), bases, needs_images=False)
     if len(others) < len(images):
         raise DataError(
             "too few images in the list of difficult objects",
