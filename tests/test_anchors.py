@@ -46,7 +46,7 @@ def sample(boxes: list[list[float]], size: tuple[int, int], crowd: list[bool] | 
     flags = np.array(crowd or [False] * count, bool)
     zeros = np.zeros(count, np.int64)
     rows = np.array(boxes, np.float32).reshape(count, 4)
-    return Sample("a.png", rows, zeros, zeros - 1, flags, rows[:, 2] * rows[:, 3], 0, size)
+    return Sample("a.png", rows, zeros, zeros - 1, flags, rows[:, 2] * rows[:, 3], 0, size, flags & False)
 
 
 def graph_of(text: str, dialect: str = "yolor") -> Graph:

@@ -66,6 +66,8 @@ def test_the_command_finds_in_a_photograph_what_c_darknet_finds(name: str, here:
         case["nms"],
         "--preprocess",
         case["preprocess"],
+        "--nms",
+        "default",  # `boxes` of the file are those of plain IoU
     ]
     (line,) = detect(seeded(case["network"], here), folder / case["image"], *options)
     width, height = case["image_size_wh"]
@@ -79,6 +81,18 @@ def test_the_command_finds_in_a_photograph_what_c_darknet_finds(name: str, here:
 
 
 # --- sources ---
+
+
+def test_a_photograph_is_seen_upright_unless_its_orientation_is_ignored(tiny: Files, here: Path) -> None:
+    """Orientation 6: a quarter turn clockwise, as cv2.imread makes it."""
+    data = save(here / "phone.jpg", photo(50, 70)).read_bytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    (here / "phone.jpg").write_bytes(
+        data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
+    )
+    for args, size in (((), (50, 70)), (("--ignore-orientation",), (70, 50)), ((), (50, 70))):
+        (line,) = detect(tiny, "phone.jpg", *args)
+        assert (line["width"], line["height"]) == size
 
 
 def test_a_folder_a_glob_a_list_and_standard_input_give_the_same(tiny: Files, here: Path) -> None:

@@ -3,8 +3,10 @@
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_detector as tiny
 from click.testing import Result
@@ -13,6 +15,8 @@ from yolor_cfg import cli
 from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.evaluate.coco import METRICS
+from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.loading import load
 
 FILES = {
     "metrics.json",
@@ -174,6 +178,65 @@ def test_a_network_is_tested_and_its_files_give_the_same_numbers_again(
     assert (folder / "per_class.csv").read_text().count("\n") == 1 + len(NAMES)
     again = run("--predictions", folder / "predictions.json", "--annotations", data, "--json")
     assert json.loads(again.stdout)["coco"] == value["coco"]
+
+
+def write_detections(folder: Path, files: tiny.Files, order: Sequence[int]) -> Path:
+    """A data set whose labels are what the network finds, with its classes numbered in this order."""
+    images = [tiny.save(folder / f"images/{seed}.png", tiny.photo(seed=seed)) for seed in range(3)]
+    for image, line in zip(images, tiny.detect(files, *images, "--nosave", "--max-det", 9), strict=True):
+        rows = []
+        for one in line["detections"]:
+            left, top, right, bottom = np.clip(np.array(one["box_xyxy"]) / [70, 50, 70, 50], 0, 1)
+            box = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+            if min(box[2:]) > 0:
+                rows.append(" ".join(map(str, (order.index(one["class"]), *box))))
+        place = folder / "labels" / f"{image.stem}.txt"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("\n".join(rows))
+    (folder / "classes.txt").write_text("\n".join(NAMES[k] for k in order))
+    return folder
+
+
+def test_classes_of_another_order_are_matched_by_their_names(
+    network: tuple[tiny.Files, Path], tmp_path: Path
+) -> None:
+    """The figures of a network do not depend on how a data set numbers its classes."""
+    files, _ = network
+    order = list(range(len(NAMES)))
+    data = write_detections(tmp_path / "own", files, order)
+    other = write_detections(tmp_path / "turned", files, order[1:] + order[:1])
+    save_checkpoint(load(*files), tmp_path / "own.pt", names=NAMES)
+
+    def test(*args: object) -> Result:
+        return tiny.yolor("test", files.cfg, tmp_path / "own.pt", "--no-save", "--json", *args)
+
+    want, got = json.loads(test("--data", data).stdout), test("--data", other)
+    assert json.loads(got.stdout)["coco"] == want["coco"] and want["coco"]["AP50"] > 0.2
+    assert "classes are numbered by their names, as in the checkpoint" in got.stderr
+    assert json.loads(test("--data", other, "--by-number").stdout)["coco"] != want["coco"]
+    save_checkpoint(load(*files), tmp_path / "own.pt", names=["x", *NAMES[1:]], force=True)
+    refused = test("--data", other)
+    assert refused.exit_code == 3 and "the data set has other classes than the checkpoint" in refused.stderr
+    assert test("--data", other, "--by-number").exit_code == 0
+
+
+def test_darknets_own_flags_reach_its_map(tmp_path: Path) -> None:
+    """detector.c 1957 and 1970: `-points 11 -iou_thresh .75`."""
+    tiny.save(tmp_path / "images/a.png", tiny.photo())
+    (tmp_path / "images/a.txt").write_text("0 .5 .5 .4 .4\n")
+    (tmp_path / "images/classes.txt").write_text("k0\n")
+    (tmp_path / "comp4_det_test_k0.txt").write_text("a 0.9 24 16 52 36\na 0.8 100 100 120 120\n")
+    command = ["test", "--predictions", tmp_path / "comp4_det_test_k0.txt", "--annotations"]
+
+    def darknet(*args: str) -> dict:
+        result = tiny.yolor(*command, tmp_path / "images", "--no-save", "--json", *args)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["darknet"]
+
+    assert darknet()["mAP50"] == 1
+    assert darknet("-points", "11", "-iou_thresh", ".75")["mAP75"] == 1
+    assert darknet("-points", "0", "-iou_thresh", ".99")["mAP99"] == 0
+    assert tiny.yolor(*command, tmp_path / "images", "-points", "1").exit_code == 2
 
 
 def test_nothing_is_overwritten_and_the_tables_show_the_speed(network: tuple[tiny.Files, Path]) -> None:

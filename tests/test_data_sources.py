@@ -10,9 +10,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from yolor_cfg.data.cache import cache_files, load_size_cache, save_size_cache
+from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import LabelChecks
 from yolor_cfg.errors import DataError
+from yolor_cfg.evaluate.ground_truth import coco_ground_truth
 from yolor_cfg.images.headers import read_image_info
 from yolor_cfg.images.stacks import read_channels
 
@@ -170,6 +172,16 @@ def test_an_image_listed_twice_counts_twice_in_training_and_once_in_a_test(tmp_p
     assert counts == [3, 2]
 
 
+def test_images_that_the_list_of_a_test_repeats_are_kept_apart(tmp_path: Path) -> None:
+    description = darknet(tmp_path)
+    listed = (tmp_path / "train.txt").read_text().splitlines()
+    (tmp_path / "valid.txt").write_text("\n".join([*listed, listed[0], listed[0], listed[1]]) + "\n")
+    description.write_text("classes=3\nnames=x.names\nvalid=valid.txt\n")
+    data = open_data(description, split="val", caches=False)
+    images = [sample.image for sample in data.samples]
+    assert len(images) == len(listed) and data.repeated == (images[0], images[0], images[1])
+
+
 def test_coco_json_keeps_crowds_true_areas_and_images_without_boxes(shared: Path) -> None:
     file = shared / "data" / "coco_mini" / "annotations" / "instances_val.json"
     data, peer = open_data(file, split="val", caches=False), COCO(str(file))
@@ -203,7 +215,30 @@ def test_darknet_and_json_of_the_same_photographs_agree(shared: Path) -> None:
 def test_a_difficult_object_of_voc_counts_as_a_crowd(tmp_path: Path) -> None:
     file = voc(tmp_path) / "Annotations" / "0.xml"
     file.write_text(file.read_text().replace("</name>", "</name><difficult>1</difficult>", 1))
-    assert open_data(tmp_path, caches=False).samples[0].crowd.tolist() == [True, False]
+    sample = open_data(tmp_path, caches=False).samples[0]
+    assert sample.crowd.tolist() == sample.difficult.tolist() == [True, False]
+
+
+def test_the_difficult_list_of_a_data_file_is_paired_line_by_line_for_a_test(tmp_path: Path) -> None:
+    """detector.c 1095: the label file of line i of `difficult` belongs to line i of `valid`."""
+    description = darknet(tmp_path)
+    count = len(open_data(description, split="val", caches=False).samples)
+    (tmp_path / "hard/labels").mkdir(parents=True)
+    lines = [f"hard/images/{number}.png" for number in range(count)]
+    (tmp_path / "hard/labels/1.txt").write_text("2 .8 .8 .2 .2\n")
+    (tmp_path / "hard.txt").write_text("\n".join(lines))
+    text = description.read_text()
+    description.write_text(text + "difficult = hard.txt\n")
+    samples = open_data(description, split="val", caches=False).samples
+    assert [int(sample.difficult.sum()) for sample in samples] == [0, 1, *[0] * (count - 2)]
+    assert samples[1].classes[samples[1].difficult].tolist() == [2]
+    assert not any(sample.difficult.any() for sample in open_data(description, caches=False).samples)
+    (tmp_path / "hard/labels/1.txt").write_text("9 .8 .8 .2 .2\n")
+    with pytest.raises(DataError, match=r"hard/labels/1.txt:1: class 9 is not in 0..2"):
+        open_data(description, split="val", caches=False)
+    (tmp_path / "hard.txt").write_text("\n".join(lines[1:]))
+    with pytest.raises(DataError, match="too few images in the list of difficult objects"):
+        open_data(description, split="val", caches=False)
 
 
 @pytest.mark.parametrize(
@@ -306,8 +341,67 @@ def test_an_array_of_objects_is_refused_unread(tmp_path: Path) -> None:
 
 def test_sizes_of_photographs_are_those_that_opencv_decodes(shared: Path) -> None:
     for path in sorted((shared / "data" / "coco_mini" / "images").glob("*.jpg")):
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
         assert read_image_info(str(path)).size == pixels.shape[:2]
+
+
+def test_json_sizes_that_fit_the_other_exif_orientation_are_reported(tmp_path: Path, monkeypatch) -> None:
+    description = coco(tmp_path)
+    document = json.loads(description.read_text())
+    first = document["images"][0]
+    height, width = cv2.imread(open_data(description, caches=False).samples[0].image).shape[:2]
+    assert height != width
+    first["height"], first["width"] = height, width
+    description.write_text(json.dumps(document))
+    assert not any("orientation" in problem.reason for problem in open_data(description).problems)
+    checks = LabelChecks("drop")
+    first["height"], first["width"] = width, height
+    description.write_text(json.dumps(document))
+    problems = open_data(description, checks=checks).problems
+    (note,) = [problem for problem in problems if "orientation" in problem.reason]
+    assert note.kind == "note" and note.reason.startswith("1 images have height and width exchanged")
+
+
+def test_classes_are_matched_by_name_and_other_sets_are_shown(tmp_path: Path) -> None:
+    data = open_data(coco(tmp_path), caches=False)
+    assert (data.names, data.category_ids) == (("cat", "dog", "owl"), (3, 7, 90))
+    mapped = match_classes(data, ("Owl", "cat", "dog"), source="the checkpoint", by_number=False)
+    assert (mapped.names, mapped.category_ids) == (("Owl", "cat", "dog"), (90, 3, 7))
+    for before, after in zip(data.samples, mapped.samples, strict=True):
+        ids = [data.category_ids[label] for label in before.classes]
+        assert [mapped.category_ids[label] for label in after.classes] == ids
+    assert mapped.problems[-1].kind == "note" and "Owl, cat, dog" in mapped.problems[-1].reason
+    for names in (("cat", "dog", "owl"), (), ("0", "1", "2"), ("CAT", "dog", "owl")):
+        assert match_classes(data, names, source="it", by_number=False) is data
+    with pytest.raises(DataError) as caught:
+        match_classes(data, ("cat", "dog", "emu"), source="it", by_number=False)
+    assert "cat, dog, owl" in str(caught.value) and "cat, dog, emu" in str(caught.value)
+    assert match_classes(data, ("cat", "dog", "emu"), source="it", by_number=True) is data
+
+
+def test_roboflows_root_category_is_no_class(tmp_path: Path) -> None:
+    """Roboflow's COCO export: categories[0] = {"id": 0, "name": "animals", "supercategory": "none"}."""
+    description = coco(tmp_path)
+    document = json.loads(description.read_text())
+    for one in document["categories"]:
+        one["supercategory"] = "animals"
+    document["categories"].insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
+    description.write_text(json.dumps(document))
+    assert open_data(description, caches=False).names == ("cat", "dog", "owl")
+    assert coco_ground_truth(description).names == ("cat", "dog", "owl")
+    document["annotations"][0]["category_id"] = 0
+    description.write_text(json.dumps(document))
+    assert open_data(description, caches=False).names == ("animals", "cat", "dog", "owl")
+
+
+def test_an_object_of_voc_without_a_name_is_a_fault_and_no_class(tmp_path: Path) -> None:
+    file = voc(tmp_path) / "Annotations" / "0.xml"
+    names = open_data(tmp_path, caches=False).names
+    text = file.read_text()
+    file.write_text(text.replace("<object>", "<object><name></name></object><object>", 1))
+    with pytest.raises(DataError, match=r"object 1 \(no name\): unknown class, not one of"):
+        open_data(tmp_path, caches=False)
+    assert open_data(tmp_path, caches=False, checks=LabelChecks("drop")).names == names
 
 
 def test_cached_sizes_are_valid_only_while_the_file_is_the_same(tmp_path: Path, monkeypatch) -> None:

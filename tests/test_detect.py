@@ -71,6 +71,7 @@ def test_the_detector_sees_the_input_and_the_boxes_of_c_darknet(name: str, tmp_p
         preprocess=case["preprocess"],
         conf=case["thresh"],
         iou=case["nms"],
+        nms="default",
     )
     pixels = detector.prepare(folder / case["image"]).pixels
     np.testing.assert_allclose(pixels.ravel()[want["tensor_idx"]], want["tensor_val"], atol=1e-5)
@@ -451,10 +452,30 @@ def test_an_array_in_rgb_order_is_what_the_file_is(tiny: Files, shared: Path) ->
     equal(*Detector(*tiny)([path, read_image(path)]))
 
 
-def test_the_kind_that_the_cfg_names_is_used_when_asked_for_and_told_otherwise(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", ["darknet", "yolor"])
+def test_a_class_named_dont_show_is_hidden_and_leaves_its_boxes_to_the_next_best(
+    tiny: Files, dialect: str
+) -> None:
+    """image.c 306: get_actual_detections passes over names that begin with dont_show."""
+    settings = {"dialect": dialect, "conf": 0.05, "max_det": 1000}
+    every = Detector(*tiny, **settings, multi_label=True)([photo()])[0]
+    hiding = Detector(*tiny, ["a", "dont_show_b", "c"], **settings, multi_label=True)
+    shown = every.classes != 1
+    assert 0 < shown.sum() < len(shown)
+    found = hiding([photo()])[0]
+    assert torch.equal(found.boxes_xyxy, every.boxes_xyxy[shown])
+    assert torch.equal(found.classes, every.classes[shown])
+    assert "hidden, as their names ask for: dont_show_b" in hiding.notes
+    (best,) = Detector(*tiny, ["a", "dont_show_b", "c"], **settings, multi_label=False)([photo()])
+    (others,) = Detector(*tiny, **settings, multi_label=False, classes=[0, 2])([photo()])
+    assert len(best.classes) > len(others.classes)
+
+
+def test_the_kind_that_the_cfg_names_is_used_and_noted_where_another_is_asked_for(tmp_path: Path) -> None:
+    """detector.c 1703 and 1897: C Darknet's `detector test` goes by the head's nms_kind."""
     cfg = tmp_path / "named.cfg"
     cfg.write_text(text().replace("[yolo]\n", "[yolo]\nnms_kind=diounms\nbeta_nms=.7\n"))
-    plain, own = Detector(cfg, None), Detector(cfg, None, nms="cfg")
+    plain, own = Detector(cfg, None, nms="default"), Detector(cfg, None)
     assert (plain.rules.kind, own.rules.kind, own.rules.beta) == ("default", "diounms", 0.7)
-    assert any("nms_kind=diounms: use --nms cfg" in note for note in plain.notes)
+    assert any("C Darknet goes by the cfg, which says nms_kind=diounms" in note for note in plain.notes)
     assert not any("nms_kind" in note for note in own.notes)

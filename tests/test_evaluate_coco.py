@@ -103,6 +103,17 @@ def test_images_without_detections_count() -> None:
     assert score_coco(truth(boxes, images=2), detections).numbers["AP50"] == pytest.approx(51 / 101)
 
 
+@pytest.mark.parametrize("ids", [(10, 9), ("b", "a")])
+def test_equal_scores_rank_by_the_id_of_the_image(ids: tuple[int, ...]) -> None:
+    """pycocotools (cocoeval.py: p.imgIds = list(np.unique(p.imgIds))) sorts the ids, whatever the file's
+    order: the right detection comes first, so AP is 1; in the order of the file it would be .5."""
+    ground = truth([(1, 0, 10, 10, 20, 20)], images=2)._replace(image_ids=ids)
+    detections = found([(0, 0, 0.9, 10, 10, 20, 20), (1, 0, 0.9, 10, 10, 20, 20)])
+    assert score_coco(ground, detections, engine="pycocotools").numbers["AP50"] == pytest.approx(1)
+    swapped = ground._replace(image_ids=ids[::-1])
+    assert score_coco(swapped, detections, engine="pycocotools").numbers["AP50"] == pytest.approx(0.5)
+
+
 def test_a_detection_in_a_crowd_is_no_false_positive() -> None:
     boxes = [(0, 0, 10, 10, 20, 20), (0, 0, 50, 50, 40, 40, 1)]
     detections = found([(0, 0, 0.95, 55, 55, 20, 20), (0, 0, 0.9, 10, 10, 20, 20)])
@@ -134,6 +145,7 @@ def test_a_data_set_gives_the_numbers_of_the_json_it_came_from(shared: Path) -> 
                 ground.areas[rows].astype(np.float32),
                 ground.image_ids[i],
                 (height, width),
+                ground.difficult[rows],
             )
         )
     again = dataset_ground_truth(

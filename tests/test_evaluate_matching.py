@@ -150,6 +150,38 @@ def test_crowds_are_not_objects_for_yolor_and_darknet() -> None:
     assert score_darknet(ground, detections).recall == 1
 
 
+def test_a_difficult_object_and_what_is_found_on_it_count_neither_way() -> None:
+    """detector.c 1144: a detection that is on no other true box is taken back."""
+    far = (50, 50, 40, 40)
+    ground = truth([(0, 0, *NEAR), (0, 0, *far, 2), (0, 1, 0, 60, 20, 20, 2)])
+    detections = found(
+        [
+            (0, 0, 0.9, *far),  # on the difficult object
+            (0, 0, 0.8, *NEAR),  # right
+            (0, 1, 0.7, *far),  # of another class: on nothing
+        ]
+    )
+    judged = score_darknet(ground, detections)
+    assert (judged.ap[0], judged.true_positives.tolist()) == (1, [1, 0])
+    assert (judged.false_positives.tolist(), judged.false_negatives) == ([0, 1], 0)
+    p, _, _ = compute_curves(ground, detections).precision_recall_f1(0.1)
+    assert p[0] == 1
+    assert confusion_matrix(ground, detections).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    crowd = truth([(0, 0, *NEAR), (0, 0, *far, 1)])
+    assert score_darknet(crowd, detections).ap[0] == 0.5
+
+
+def test_an_image_that_a_list_names_twice_counts_twice_in_darknets_map() -> None:
+    """detector.c 1057: each line of `valid` is tested, with truths and detections of its own."""
+    ground = truth([(0, 0, *NEAR), (1, 0, *NEAR)], images=2, classes=1)
+    detections = found([(0, 0, 0.9, *NEAR), (1, 0, 0.8, 60, 60, 9, 9)])
+    once = score_darknet(ground, detections)
+    twice = score_darknet(ground._replace(repeated=(0,)), detections)
+    assert (once.map, twice.map) == (0.5, pytest.approx(2 / 3))
+    assert (twice.true_positives.tolist(), twice.false_positives.tolist()) == ([2], [1])
+    assert twice.false_negatives == 1
+
+
 def test_overlaps_are_intersection_over_union() -> None:
     rng = np.random.default_rng(0)
     first, second = (rng.uniform(1, 30, (5, 4)) for _ in range(2))

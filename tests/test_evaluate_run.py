@@ -48,12 +48,13 @@ def write_images(folder: Path) -> list[Path]:
 
 
 def self_made(folder: Path, detector: Detector) -> Dataset:
-    """Images whose true boxes are the detector's own confident detections."""
+    """Images whose true boxes are the detector's own confident detections, clipped to the image."""
     paths = write_images(folder)
     rows = []
-    for path in paths:
+    for path, (height, width) in zip(paths, SIZES, strict=True):
         found = detector([path])[0]
-        corner, far = found.boxes_xyxy.double().numpy()[:, :2], found.boxes_xyxy.double().numpy()[:, 2:]
+        corners = found.boxes_xyxy.double().numpy().clip(0, [width, height] * 2)
+        corner, far = corners[:, :2], corners[:, 2:]
         rows.append(np.column_stack([corner, far - corner, found.scores, found.classes]))
     return with_truth(paths, rows, above=TRUE_ABOVE)
 
@@ -61,7 +62,7 @@ def self_made(folder: Path, detector: Detector) -> Dataset:
 def with_truth(paths: Sequence[Path], found: Sequence[np.ndarray], *, above: float) -> Dataset:
     """The images with all detections above a score: left, top, width, height, score, class.
 
-    YOLOR cuts boxes off at the image, and what nothing is left of overlaps nothing, so it is no truth.
+    Boxes are cut off at the image, and what nothing is left of overlaps nothing, so it is no truth.
     """
     samples = []
     for path, rows, (height, width) in zip(paths, found, SIZES, strict=True):
@@ -79,6 +80,7 @@ def with_truth(paths: Sequence[Path], found: Sequence[np.ndarray], *, above: flo
                 sure[:, 2:4].prod(1),
                 path.stem,
                 (height, width),
+                np.zeros(count, bool),
             )
         )
     return Dataset(NAMES, tuple(samples), "made here", "test")
@@ -100,7 +102,7 @@ def test_a_network_that_equals_the_ground_truth_scores_1(
     settings = EvalSettings(rectangles=False, batch_size=3)
     scores = evaluate(load(*files, dialect=dialect), dataset, settings=settings)
     assert scores.coco.numbers["AR100"] == pytest.approx(1, abs=1e-6)
-    if dialect == "darknet":  # whose boxes are not cut off at the image
+    if dialect == "darknet":  # something is left of each box
         assert scores.ap == pytest.approx(1, abs=1e-6)
         assert scores.classes.mean.map50 > 0.99
     assert scores.images == len(SIZES)
@@ -162,7 +164,8 @@ def test_a_box_in_the_rectangle_is_mapped_back(tmp_path: Path, size: tuple[int, 
     top, bottom, left, right = 10, 30, 12, 28
     image[top:bottom, left:right] = 255
     path = tiny.save(tmp_path / "box.png", image)
-    sample = Sample(str(path), np.zeros((0, 4), np.float32), *[np.zeros(0, int)] * 3, np.zeros(0), 1, size)
+    empty = np.zeros(0, int)
+    sample = Sample(str(path), np.zeros((0, 4), np.float32), *[empty] * 4, 1, size, empty)
     inputs = (128, 192) if size[0] < size[1] else (192, 128)
     item = prepare(sample, network.graph, plan=ImagePlan(0, inputs), how="letterbox")
     assert item.pixels.shape == (3, *inputs)
@@ -171,6 +174,26 @@ def test_a_box_in_the_rectangle_is_mapped_back(tmp_path: Path, size: tuple[int, 
     centre, extent = (corners[:2] + corners[2:]) / 2, corners[2:] - corners[:2]
     back = item.placement.to_image(np.concatenate([centre, extent])[None])[0]
     np.testing.assert_allclose(back, [left, top, right, bottom], atol=1.6 * max(size) / 96)
+
+
+def test_boxes_for_coco_are_cut_at_the_border_in_the_darknet_dialect_and_those_of_its_map_are_not(
+    tmp_path: Path,
+) -> None:
+    """detector.c 478 (print_cocos): xmin, ymin at least 0, xmax, ymax at most the size of the image."""
+    cfg, weights = tiny.write(tmp_path, tiny.text())
+    dataset = with_truth(write_images(tmp_path), NOTHING, above=1)
+    settings = EvalSettings(darknet=True, conf=0.005, iou=0.45, max_det=1000)
+    collected = collect_detections(load(cfg, weights, dialect="darknet"), dataset, settings=settings)
+    assert collected is not None and collected.darknet is not None
+    found, whole = collected.detections, collected.darknet
+    height, width = np.array(SIZES)[whole[:, 0].astype(int)].T
+    low, high = whole[:, 1:3], whole[:, 1:3] + whole[:, 3:5]
+    assert (low < -1).any() and (high > np.stack([width, height], axis=1) + 1).any()
+    left, top = np.maximum(low, 0).T
+    right, bottom = np.minimum(high[:, 0], width), np.minimum(high[:, 1], height)
+    cut = np.stack([left, top, right - left, bottom - top], axis=1)
+    seen = (cut[:, 2:] > 0).all(axis=1) & (found[:, 3:5] > 0).all(axis=1)
+    np.testing.assert_allclose(found[seen, 1:5], cut[seen], atol=1.1e-3)
 
 
 def test_two_processes_give_the_scores_of_one(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolor_cfg.detect.nms import NmsRules, apply_nms
+from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.ops.boxes import to_xywh
 
@@ -37,7 +37,8 @@ def test_the_boxes_after_suppression_are_c_darknets(case):
         for x in inputs:
             raws = network(x)
         predictions = network.decode(raws)
-    rules = NmsRules(meta["boxes"]["thresh"], meta["boxes"]["nms"], multi_label=False, max_det=10**6)
+    thresh, iou = meta["boxes"]["thresh"], meta["boxes"]["nms"]
+    rules = NmsRules(thresh, iou, kind="default", multi_label=False, max_det=10**6)
     _check_boxes(network, predictions, want["boxes"], rules)
     _check_pairs(network, predictions, want, rules._replace(multi_label=True))
     if "boxes_b1" in want.files:
@@ -45,6 +46,8 @@ def test_the_boxes_after_suppression_are_c_darknets(case):
         _check_boxes(network, second, want["boxes_b1"], rules)
     if "boxes_cfgnms" in want.files:
         own = meta["boxes"]["cfg_nms"]
+        assert choose_nms(network.graph, None) == choose_nms(network.graph, "cfg")
+        assert choose_nms(network.graph, None) == (own["nms_kind"], pytest.approx(own["beta_nms"]))
         _check_boxes(
             network,
             predictions,

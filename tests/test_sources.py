@@ -2,9 +2,11 @@
 
 import io
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 from yolor_cfg.detect.sources import Frame, UnreadableSource, open_sources
 from yolor_cfg.errors import DataError
+from yolor_cfg.images.headers import read_image_info
+from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.read import decode_image, read_image, silence_stderr
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 
@@ -298,11 +302,57 @@ def test_sixteen_bits_keep_their_upper_half(tmp_path: Path) -> None:
     assert (only(deep, channels=4).image == 0x12).all()
 
 
-def test_an_exif_rotation_is_ignored() -> None:
-    """Orientation 6 asks viewers for a quarter turn; C Darknet's reader does not know of it."""
-    data = encoded(".jpg", RED)
-    tiff = b"MM\0*\0\0\0\x08" + b"\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0" + b"\0\0\0\0"
-    exif = b"Exif\0\0" + tiff
-    turned = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
-    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (6, 4, 3)
-    assert decode_image(turned).shape == (4, 6, 3)
+def exif(orientation: int, *, order: str) -> bytes:
+    """EXIF's TIFF structure with another tag before the orientation."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 2)
+    entries = [(0x010F, 2, 4, 0), (0x0112, 3, 1, orientation)]
+    return head + b"".join(struct.pack(order + "HHIHH", *entry, 0) for entry in entries) + bytes(4)
+
+
+def with_exif(ending: str, image: np.ndarray, content: bytes) -> bytes:
+    """The encoded image with EXIF where its format has it."""
+    data = encoded(ending, image)
+    if ending == ".jpg":
+        content = b"Exif\0\0" + content
+        segments = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+        return data[:20] + segments + data[20:]  # behind JFIF's segment
+    if ending == ".png":
+        chunk = b"eXIf" + content
+        return (
+            data[:33] + struct.pack(">I", len(content)) + chunk + struct.pack(">I", crc32(chunk)) + data[33:]
+        )
+    height, width = image.shape[:2]
+    sizes = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    chunks = b"WEBPVP8X" + struct.pack("<I", 10) + bytes([8, 0, 0, 0]) + sizes + data[12:]
+    chunks += b"EXIF" + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_an_image_is_turned_upright_as_opencv_turns_it(
+    orientation: int, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cv2.imread decides, which YOLOR and C Darknet built with OpenCV read with; stb's builds do not turn."""
+    image = np.random.default_rng(orientation).integers(0, 256, (4, 6, 3), np.uint8)
+    image = cv2.resize(image, (48, 32), interpolation=cv2.INTER_NEAREST)
+    data = with_exif(ending, image, exif(orientation, order="<>"[orientation % 2]))
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(data)
+    want = cv2.imread(str(path))[..., ::-1]
+    assert want.shape[:2] == ((48, 32) if orientation in (5, 6, 7, 8) else (32, 48))
+    np.testing.assert_array_equal(decode_image(data), want)
+    assert read_image_info(str(path)).size == want.shape[:2]
+    monkeypatch.setattr(orientation_rule, "ignores", True)
+    np.testing.assert_array_equal(
+        decode_image(data), cv2.imread(str(path), cv2.IMREAD_IGNORE_ORIENTATION | 1)[..., ::-1]
+    )
+    assert read_image_info(str(path)).size == (32, 48)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff\x01\x12", b"\0" * 40]
+)
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp"])
+def test_damaged_exif_leaves_an_image_as_it_is(content: bytes, ending: str) -> None:
+    assert decode_image(with_exif(ending, np.zeros((4, 6, 3), np.uint8), content)).shape == (4, 6, 3)

@@ -103,6 +103,22 @@ def test_the_options_of_a_run_are_read_back(tmp_path, data):
     assert load_options(folder) == said
 
 
+def test_a_run_resumes_with_its_own_order_of_classes_and_refuses_others(tmp_path, monkeypatch):
+    data = training.shapes(tmp_path)
+    stopped_after(monkeypatch, 1)
+    folder = training.run(training.options(tmp_path, data), tmp_path / "runs").folder
+    (names_file,) = data.parent.glob("*.names")
+    names = names_file.read_text().split()
+    names_file.write_text("\n".join(["x", *names[1:]]))
+    with pytest.raises(DataError, match="the data set has other classes than the run"):
+        resume(folder)
+    names_file.write_text("\n".join(names[::-1]))
+    said = []
+    resumed = resume_run(folder, drawing=training.DRAWING, say=said.append)
+    assert resumed.job.dataset.names == tuple(names)
+    assert any("classes are numbered by their names, as in the run" in line for line in said)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(DataError, match="not the folder of a training"):
         resume(tmp_path)

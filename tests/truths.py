@@ -10,7 +10,7 @@ from yolor_cfg.evaluate.ground_truth import GroundTruth
 def truth(
     boxes: Sequence[tuple[float, ...]], *, images: int = 1, classes: int = 2, size: int = 100
 ) -> GroundTruth:
-    """boxes: image, class, left, top, width, height, and 1 at the end for a crowd."""
+    """boxes: image, class, left, top, width, height, then 1 for a crowd, 2 for a difficult object."""
     rows = np.array([(*box, 0)[:7] for box in boxes], dtype=float).reshape(-1, 7)
     return GroundTruth(
         tuple("abcdefgh"[:classes]),
@@ -22,7 +22,8 @@ def truth(
         rows[:, 2:6],
         rows[:, 1].astype(int),
         rows[:, 4] * rows[:, 5],
-        rows[:, 6].astype(bool),
+        rows[:, 6] > 0,
+        rows[:, 6] == 2,
     )
 
 

@@ -12,6 +12,7 @@ from yolor_cfg.cli.options import (
     format_columns,
     is_on,
     json_option,
+    orientation_option,
     print_json,
     print_stderr,
     report_warnings,
@@ -109,6 +110,7 @@ class AnchorSearchResult(NamedTuple):
     help="Draw boxes and anchors as a chart (needs matplotlib).",
 )
 @click.option("--fix-labels", "fix", type=click.Choice(["clip", "drop"]), help="Repair faulty labels.")
+@orientation_option
 @size_option
 @dialect_option
 @json_option

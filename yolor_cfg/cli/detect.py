@@ -15,6 +15,7 @@ from yolor_cfg.cli.options import (
     dialect_option,
     folder_options,
     is_on,
+    orientation_option,
     print_stderr,
     report_warnings,
     size_option,
@@ -69,6 +70,7 @@ NETWORK_OPTIONS = (
         help="Class names: a .names file with one per line, or a .data file that refers to one; "
         "default: the names in the checkpoint, else class ids.",
     ),
+    orientation_option,
     device_option,
     _integer_option(
         "--batch-size", default=1, text="Images per batch; only images of equal input size share one."
@@ -92,7 +94,7 @@ NMS_OPTIONS = (
         type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
         help="Kind of NMS: plain IoU (default), IoU minus a distance term (greedynms, diounms), "
         "the cfg's nms_kind (cfg), or YOLOR's NMS (yolor); without this option yolor in the yolor dialect, "
-        "default in the darknet dialect.",
+        "cfg in the darknet dialect, as in C Darknet.",
     ),
     _integer_option("--max-det", default=300, text="At most N detections per image."),
     click.option(

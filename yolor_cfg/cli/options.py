@@ -109,6 +109,20 @@ fix_labels_option = click.option(
     type=click.Choice(["clip", "drop"]),
     help="Clip or drop invalid labels; default: they are an error.",
 )
+ORIENTATION_HELP = (
+    "Read images as they are stored, whatever their EXIF orientation, as C Darknet without OpenCV does."
+)
+by_number_option = click.option(
+    "--by-number",
+    is_flag=True,
+    help="Take class ids as they are, even where the names of the classes say otherwise.",
+)
+train_reading_options = (
+    fix_labels_option,
+    click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
+    by_number_option,
+)
+"""Passed as values, because a run saves them."""
 cutoff_option = click.option(
     "--cutoff", type=click.IntRange(1), metavar="N", help="The weights file holds only layers 0 to N-1."
 )
@@ -129,6 +143,21 @@ precision_option = click.option(
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to standard output."
+)
+
+
+def _set_orientation_rule(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    from yolor_cfg.images.orientation import orientation_rule
+
+    orientation_rule.ignores = value
+
+
+orientation_option = click.option(
+    "--ignore-orientation",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_orientation_rule,
+    help=ORIENTATION_HELP,
 )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import (
+    TextParam,
+    by_number_option,
     cutoff_option,
     data_option,
     device_option,
@@ -18,6 +20,7 @@ from yolor_cfg.cli.options import (
     format_columns,
     is_on,
     json_option,
+    orientation_option,
     precision_option,
     print_json,
     print_stderr,
@@ -33,7 +36,19 @@ if TYPE_CHECKING:
     from yolor_cfg.evaluate.scores import MetricOptions, Scores
     from yolor_cfg.weights.loading import LoadedNetwork
 
-AP_POINTS = {"area": 0, "11": 11, "101": 101}
+
+class RecallPointsParam(TextParam):
+    """`area` or 0, else the number of recall points, 2 or more."""
+
+    name = "points"
+
+    def parse(self, text: str) -> int:
+        """The number of recall points; 0 for the area."""
+        number = "0" if text == "area" else text
+        if not (number.isascii() and number.isdecimal() and len(number) < 5) or int(number) == 1:
+            raise ValueError(f"{text!r} is not area, 0, or a number of recall points from 2 to 9999")
+        return int(number)
+
 
 DATA_OPTIONS = (
     data_option,
@@ -45,6 +60,8 @@ DATA_OPTIONS = (
         help="Split of the data set.",
     ),
     fix_labels_option,
+    orientation_option,
+    by_number_option,
     click.option(
         "--predictions",
         type=click.Path(),
@@ -116,10 +133,21 @@ REPORT_OPTIONS = (
     ),
     click.option(
         "--points",
-        type=click.Choice(list(AP_POINTS)),
+        "-points",
+        type=RecallPointsParam(),
         default="area",
         show_default=True,
-        help="Recall points of Darknet's mAP: area under the curve (-points 0), 11 (VOC) or 101 (COCO).",
+        metavar="N",
+        help="Recall points of Darknet's mAP: area under the curve (area or 0), 11 (VOC), 101 (COCO).",
+    ),
+    click.option(
+        "--map-iou",
+        "-iou_thresh",
+        default=0.5,
+        show_default=True,
+        metavar="0..1",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="IoU above which Darknet's mAP finds an object.",
     ),
     click.option(
         "--scorer",
@@ -195,13 +223,17 @@ def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
     return dataset_ground_truth(_open_dataset(options["annotations"], options, classes=None))
 
 
-def _open_dataset(path: str, options: dict[str, Any], *, classes: int | None) -> Dataset:
+def _open_dataset(
+    path: str, options: dict[str, Any], *, classes: int | None, names: Sequence[str] = ()
+) -> Dataset:
+    from yolor_cfg.data.classes import match_classes
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
     dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
+    dataset = match_classes(dataset, names, source="the checkpoint", by_number=options["by_number"])
     report_warnings((), problem_lines(dataset))
     return dataset
 
@@ -209,7 +241,7 @@ def _open_dataset(path: str, options: dict[str, Any], *, classes: int | None) ->
 def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
     from yolor_cfg.evaluate.scores import MetricOptions
 
-    return MetricOptions(options["scorer"], AP_POINTS[options["points"]])
+    return MetricOptions(options["scorer"], options["points"], options["map_iou"])
 
 
 def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -> None:
@@ -222,7 +254,7 @@ def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any])
     with process_group(options["device"]):
         opened = _load_network(cfg, weights, options, device=local_device(options["device"]))
         graph = opened.network.graph
-        dataset = _open_dataset(options["data"], options, classes=graph.classes or None)
+        dataset = _open_dataset(options["data"], options, classes=graph.classes or None, names=opened.names)
         report_warnings(graph.warnings, opened.notes)
         collected = _collect_detections(opened, dataset, options)
     if collected is None:

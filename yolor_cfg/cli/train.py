@@ -15,7 +15,6 @@ from yolor_cfg.cli.options import (
     data_option,
     device_option,
     dialect_option,
-    fix_labels_option,
     folder_options,
     is_on,
     json_option,
@@ -24,6 +23,7 @@ from yolor_cfg.cli.options import (
     print_stderr,
     size_option,
     strict_option,
+    train_reading_options,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ DATA_OPTIONS = (
         metavar="[RUN]",
         help="Resume the run in this folder, or the newest run, exactly as if it had not stopped.",
     ),
-    fix_labels_option,
+    *train_reading_options,
     dialect_option,
     strict_option,
 )

@@ -23,7 +23,7 @@ from yolor_cfg.errors import DataError
 from yolor_cfg.files import replace_file
 from yolor_cfg.images.headers import ImageFileInfo
 
-VERSION = 1
+VERSION = 2
 LEAST = 1000
 """Smaller data sets are not cached: reading the images is faster."""
 SETTLED_NS = 2_000_000_000

@@ -49,7 +49,8 @@ def _annotation(sample: Sample, index: int, *, category_ids: tuple[int, ...]) ->
         "iscrowd": int(sample.crowd[index]),
     }
     identity = int(sample.identities[index])
-    return made | ({"track_id": identity} if identity >= 0 else {})
+    difficult = {"difficult": 1} if sample.difficult[index] else {}
+    return made | difficult | ({"track_id": identity} if identity >= 0 else {})
 
 
 def write_coco(data: Dataset, path: str | Path, *, force: bool = False) -> None:

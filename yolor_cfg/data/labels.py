@@ -23,10 +23,15 @@ MAX_UNNAMED_CLASSES = 2**16
 """The most classes for data without names: a larger class id is taken for a mistake."""
 NO_AREA = float("nan")
 """No area is annotated: the area of the box is used."""
+DIFFICULT = 2.0
+"""`LabelRow.crowd` of a difficult object: neither it nor a detection on it counts."""
 
 
 class LabelRow(NamedTuple):
-    """One object as read from a file; `line` is 0 in formats without lines."""
+    """One object as read from a file; `line` is 0 in formats without lines.
+
+    `crowd` is 1 for a crowd, `DIFFICULT` for a difficult object, else 0.
+    """
 
     line: int
     class_id: float
@@ -43,6 +48,7 @@ class ImageLabels(NamedTuple):
     """The labels of one image from the file `path`; `row_names` name the rows in formats without lines.
 
     `path` is empty if there is no label file. `faults` are (line, reason) for what could not be parsed.
+    `is_sideways`: the labels fit an image with height and width exchanged.
     """
 
     path: str
@@ -51,6 +57,7 @@ class ImageLabels(NamedTuple):
     polygons: int = 0
     duplicates: int = 0
     row_names: Sequence[str] = ()
+    is_sideways: bool = False
 
 
 class DataFaults(DataError):

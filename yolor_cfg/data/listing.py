@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.data.label_files import find_double_labels, first_label_path, label_paths
-from yolor_cfg.data.labels import ImageLabels, parse_labels
+from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
@@ -31,23 +32,43 @@ class ImageListing(NamedTuple):
     ids: Sequence[int | str] | None = None
     notes: tuple[Problem, ...] = ()
     category_ids: tuple[int, ...] = ()
+    repeated: tuple[str, ...] = ()
 
 
 LabelPaths = Callable[[str], Sequence[str]]
 
 
+class ListedImages(NamedTuple):
+    """Images in order, and `repeated`: those listed again, once for each further time."""
+
+    images: Sequence[str]
+    repeated: tuple[str, ...] = ()
+
+
 def text_label_listing(
-    format: str, names: Sequence[str], images: Sequence[str], *, paths_of: LabelPaths = label_paths
+    format: str,
+    names: Sequence[str],
+    listed: ListedImages,
+    *,
+    paths_of: LabelPaths = label_paths,
+    difficult: Mapping[str, str] | None = None,
 ) -> ImageListing:
-    """Images whose labels are text files; `paths_of` gives the places to look, best first."""
+    """Images whose labels are text files; `paths_of` gives the places to look, best first; `difficult` maps
+    an image to another one whose labels are its difficult objects."""
+    images, others = listed.images, difficult or {}
 
     def read(index: int, size: Size) -> ImageLabels:
-        return _read_text_labels(_candidate_paths(images[index], paths_of))
+        labels = _read_text_labels(_candidate_paths(images[index], paths_of))
+        other = others.get(images[index])
+        if other is None:
+            return labels
+        return _add_difficult(labels, _read_text_labels(_candidate_paths(other, paths_of)))
 
     def tries(index: int) -> Sequence[str]:
         return paths_of(images[index])
 
-    return ImageListing(format, tuple(names), images, read, tries, notes=_double_notes(images, paths_of))
+    notes = _double_notes(images, paths_of)
+    return ImageListing(format, tuple(names), images, read, tries, notes=notes, repeated=listed.repeated)
 
 
 def _double_notes(images: Sequence[str], paths_of: LabelPaths) -> tuple[Problem, ...]:
@@ -72,6 +93,19 @@ def _read_text_labels(paths: Iterable[str]) -> ImageLabels:
     return ImageLabels("")
 
 
+def _add_difficult(labels: ImageLabels, difficult: ImageLabels) -> ImageLabels:
+    """The labels with those of another file, as difficult objects that are named by that file and line."""
+    places = [f"{difficult.path}:{row.line}" for row in difficult.rows]
+    rows = [row._replace(line=0, crowd=DIFFICULT) for row in difficult.rows]
+    faults = [(0, f"{difficult.path}:{line}: {reason}") for line, reason in difficult.faults]
+    return labels._replace(
+        path=labels.path or difficult.path,
+        rows=[*labels.rows, *rows],
+        faults=[*labels.faults, *faults],
+        row_names=[*[""] * len(labels.rows), *places],
+    )
+
+
 def _candidate_paths(image: str, paths_of: LabelPaths) -> Iterator[str]:
     """The paths to look at; of `label_paths` the later ones are computed only when needed."""
     first = first_label_path(image) if paths_of is label_paths else ""
@@ -80,18 +114,30 @@ def _candidate_paths(image: str, paths_of: LabelPaths) -> Iterator[str]:
     yield from paths_of(image)
 
 
-def find_images(place: str, bases: Sequence[str | Path]) -> list[str]:
-    """All images of a folder and its subfolders, sorted; or a single image; or those in a list file."""
+def find_images(place: str, bases: Sequence[str | Path], *, needs_images: bool = True) -> list[str]:
+    """All images of a folder and its subfolders, sorted; or a single image; or those in a list file, of which
+    one must exist if `needs_images`."""
     if os.path.isdir(place):
         return _folder_images(place)
     if place.lower().endswith(READABLE_SUFFIXES):
         return [place]
-    return _read_image_list(place, [os.path.dirname(place), *bases])
+    places = list(dict.fromkeys(os.path.abspath(base) for base in [os.path.dirname(place), *bases]))
+    lines = _read_list_lines(place)
+    images = [_resolve_line(line, places) for line in lines]
+    if needs_images and images and not any(map(os.path.exists, images)):
+        hint = f"looked for {list_places(lines[:1], places)}"
+        raise DataError("no image of this list exists", path=place, found=lines[0], hint=hint)
+    return images
 
 
-def unique_images(images: Sequence[str], split: SplitName) -> Sequence[str]:
-    """For training an image may be listed several times, to weigh more; in a test it counts once."""
-    return images if split == "train" else list(dict.fromkeys(images))
+def unique_images(images: Sequence[str], split: SplitName) -> ListedImages:
+    """For training an image may be listed several times, to weigh more; in a test it counts once, but in
+    Darknet's mAP as often as it is listed."""
+    if split == "train":
+        return ListedImages(images)
+    counts = Counter(images)
+    again = (image for image, count in counts.items() for _ in range(count - 1))
+    return ListedImages(list(counts), tuple(again))
 
 
 def _folder_images(folder: str) -> list[str]:
@@ -106,19 +152,13 @@ def _folder_images(folder: str) -> list[str]:
     return sorted(images)
 
 
-def _read_image_list(path: str, bases: Sequence[str | Path]) -> list[str]:
-    """A path that does not exist is kept relative to the first folder, to be reported as unreadable."""
+def _read_list_lines(path: str) -> list[str]:
     lines = [line.strip().replace("\\", "/") for line in read_text(path).splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    places = list(dict.fromkeys(os.path.abspath(base) for base in bases))
-    images = [_resolve_line(line, places) for line in lines]
-    if images and not any(map(os.path.exists, images)):
-        hint = f"looked for {list_places(lines[:1], places)}"
-        raise DataError("no image of this list exists", path=path, found=lines[0], hint=hint)
-    return images
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _resolve_line(line: str, bases: Sequence[str]) -> str:
+    """A path that does not exist is kept relative to the first folder, to be reported as unreadable."""
     return first_existing(line, bases) or os.path.normpath(os.path.join(bases[0], line))
 
 

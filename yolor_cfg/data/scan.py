@@ -11,16 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.cache import LEAST, SizeCache, load_size_cache, save_size_cache
-from yolor_cfg.data.labels import DataFaults, ImageLabels, LabelRow, check_rows
+from yolor_cfg.data.labels import DIFFICULT, DataFaults, ImageLabels, LabelRow, check_rows
 from yolor_cfg.data.listing import ImageListing, image_ids
 from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, Problem, Samples
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.headers import ImageFileInfo, read_image_info
+from yolor_cfg.images.orientation import orientation_rule
 
 CHUNK = 512
 WIDTH = len(LabelRow._fields)
 LABEL_HINT = "--fix-labels drop drops faulty labels, --fix-labels clip clips boxes to the image"
 IMAGE_HINT = "without --strict unreadable images are reported and skipped"
+SIDEWAYS_NOTE = (
+    "images have height and width exchanged in the JSON: its boxes fit the other EXIF orientation "
+    "(--ignore-orientation reads images as stored)"
+)
 
 
 class ScanOptions(NamedTuple):
@@ -42,13 +47,14 @@ class ScannedImages(NamedTuple):
     labeled_count: int
     polygons: int
     duplicates: int
+    sideways: int
 
 
 def scan(
     listing: ImageListing, origin: str, *, checks: LabelChecks, classes: int | None, caches: bool
 ) -> Dataset:
     """All images and labels of the listing, read and checked; `LabelChecks` sets how faults are treated."""
-    large = caches and len(listing.images) >= LEAST
+    large = caches and len(listing.images) >= LEAST and not orientation_rule.ignores
     rules = ScanOptions(checks, len(listing.names) or classes, load_size_cache(origin) if large else {})
     parts = _scan_chunks(listing, rules)
     indices = [index for part in parts for index in part.indices]
@@ -62,7 +68,15 @@ def scan(
     samples = _build_samples(listing, parts, indices)
     names = listing.names or _default_names(samples.columns.classes, classes)
     notes = [*listing.notes, *_notes(parts, origin)]
-    return Dataset(names, samples, origin, listing.format, tuple(problems + notes), listing.category_ids)
+    return Dataset(
+        names,
+        samples,
+        origin,
+        listing.format,
+        tuple(problems + notes),
+        listing.category_ids,
+        listing.repeated,
+    )
 
 
 def _scan_chunks(listing: ImageListing, rules: ScanOptions) -> list[ScannedImages]:
@@ -97,6 +111,7 @@ def _scan_chunk(listing: ImageListing, start: int, rules: ScanOptions) -> Scanne
         sum(bool(one.path) for one in lines),
         sum(one.polygons for one in lines),
         sum(one.duplicates for one in lines),
+        sum(one.is_sideways for one in lines),
     )
 
 
@@ -112,8 +127,8 @@ def _check_labels(
     for place, reason in checked.faults:
         number = int(owner[place])
         row_names = lines[number].row_names
-        prefix = f"{row_names[place - first[number]]}: " if row_names else ""
-        found.append((number, int(rows[place, 0]), prefix + reason))
+        name = row_names[place - first[number]] if row_names else ""
+        found.append((number, int(rows[place, 0]), f"{name}: {reason}" if name else reason))
     found.sort(key=lambda fault: fault[:2])
     problems += [Problem(lines[number].path, line, reason) for number, line, reason in found]
     return np.bincount(owner[checked.kept], minlength=len(lines)).tolist(), checked.rows
@@ -155,7 +170,10 @@ def _build_samples(listing: ImageListing, parts: Sequence[ScannedImages], indice
     areas = np.where(np.isnan(rows[:, 8]), rows[:, 5] * rows[:, 6] * pixels, rows[:, 8])
     labels, identities = rows[:, 1].astype(np.int64), rows[:, 2].astype(np.int64)
     boxes = rows[:, 3:7].astype(np.float32)
-    columns = BoxColumns(boxes, labels, identities, rows[:, 7] > 0, areas.astype(np.float32))
+    crowd = rows[:, 7]
+    columns = BoxColumns(
+        boxes, labels, identities, crowd > 0, areas.astype(np.float32), difficult=crowd == DIFFICULT
+    )
     return Samples(paths, ids, sizes, starts=starts, columns=columns)
 
 
@@ -171,5 +189,6 @@ def _notes(parts: Sequence[ScannedImages], origin: str) -> list[Problem]:
         (bare, f"of {read} images have no label file and count as background"),
         (sum(part.polygons for part in parts), "polygons were replaced by their bounding boxes"),
         (sum(part.duplicates for part in parts), "duplicate labels were removed"),
+        (sum(part.sideways for part in parts), SIDEWAYS_NOTE),
     )
     return [Problem(origin, 0, f"{count} {text}", "note") for count, text in notes if count]

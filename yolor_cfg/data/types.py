@@ -54,7 +54,8 @@ class Sample(NamedTuple):
     """One image and its boxes: centre, width and height as fractions of the image.
 
     `identities` are -1 if none are given; `areas` are in pixels^2, as annotated, else width x height of the
-    box; a crowd box stands for many objects: it is not trained on, and tests treat it as COCO does.
+    box; a crowd box stands for many objects: it is not trained on, and tests treat it as COCO does. A
+    difficult object is marked as a crowd too; besides, a detection on it is no error by any count.
     """
 
     image: str
@@ -65,6 +66,7 @@ class Sample(NamedTuple):
     areas: Floats
     image_id: int | str
     size: Size
+    difficult: NDArray[np.bool_]
 
 
 class Samples(Sequence[Sample]):
@@ -107,7 +109,7 @@ class Samples(Sequence[Sample]):
 
     def _sample_at(self, index: int) -> Sample:
         rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
-        boxes, classes, identities, crowd, areas = self.columns
+        boxes, classes, identities, crowd, areas, difficult = self.columns
         height, width = self.sizes[index].tolist()
         return Sample(
             self.paths[index],
@@ -118,6 +120,7 @@ class Samples(Sequence[Sample]):
             areas[rows],
             self.ids[index],
             (height, width),
+            difficult[rows],
         )
 
 
@@ -129,10 +132,12 @@ class BoxColumns(NamedTuple):
     identities: Integers
     crowd: NDArray[np.bool_]
     areas: Floats
+    difficult: NDArray[np.bool_]
 
 
 class Dataset(NamedTuple):
-    """Images with labels, whatever their format; `category_ids` are COCO's ids of the classes."""
+    """Images with labels, whatever their format; `category_ids` are COCO's ids of the classes, `repeated` the
+    images that the list of a test names again, once for each further time."""
 
     names: tuple[str, ...]
     samples: Sequence[Sample]
@@ -140,6 +145,7 @@ class Dataset(NamedTuple):
     format: str
     problems: tuple[Problem, ...] = ()
     category_ids: tuple[int, ...] = ()
+    repeated: tuple[str, ...] = ()
 
 
 class LabeledImage(NamedTuple):

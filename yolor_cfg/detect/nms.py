@@ -41,14 +41,14 @@ class NmsRules(NamedTuple):
 
 def choose_nms(graph: Graph, asked: str | None) -> tuple[str, float]:
     """Kind and exponent of NMS: the kind asked for, where `cfg` means the `nms_kind` of the last head; if
-    None, YOLOR's in the yolor dialect and plain IoU (default) in the darknet dialect, as in the reference
-    boxes."""
-    kind = check_choice(asked or ("yolor" if graph.dialect.is_yolor else "default"), NMS_CHOICES)
+    None, YOLOR's in the yolor dialect and the cfg's in the darknet dialect, as in C Darknet's `detector
+    test`, `demo`, `valid` and `map`."""
+    kind = check_choice(asked or ("yolor" if graph.dialect.is_yolor else "cfg"), NMS_CHOICES)
     return (cfg_nms_kind(graph) if kind == "cfg" else kind), float(_last_head_value(graph, "beta_nms", 0.6))
 
 
 def cfg_nms_kind(graph: Graph) -> str:
-    """The `nms_kind` of the last head, which C Darknet's own `detector test` uses."""
+    """The `nms_kind` of the last head, which C Darknet uses."""
     return str(_last_head_value(graph, "nms_kind", "default"))
 
 
@@ -57,12 +57,12 @@ def _last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | fl
     return getattr(graph.heads[-1].section, key, otherwise) if graph.heads else otherwise
 
 
-def nms_notes(graph: Graph) -> tuple[str, ...]:
-    """A note for users whose cfg names a kind of NMS other than the default one used."""
+def nms_notes(graph: Graph, asked: str | None) -> tuple[str, ...]:
+    """A note for users of the darknet dialect who ask for a kind of NMS that is not the cfg's."""
     own = cfg_nms_kind(graph)
-    if graph.dialect.is_yolor or own == "default":
+    if graph.dialect.is_yolor or asked in (None, "cfg", own):
         return ()
-    return (f"NMS uses plain IoU; the cfg says nms_kind={own}: use --nms cfg to follow it",)
+    return (f"NMS: {asked}, as asked for; C Darknet goes by the cfg, which says nms_kind={own}",)
 
 
 def apply_nms(

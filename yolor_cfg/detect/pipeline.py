@@ -32,6 +32,9 @@ from yolor_cfg.model import Predictions, check_heads, find_device
 from yolor_cfg.names import class_names
 from yolor_cfg.weights.loading import open_network
 
+HIDDEN_PREFIX = "dont_show"
+"""C Darknet shows no class whose name begins so (get_actual_detections in image.c)."""
+
 
 class Detections(NamedTuple):
     """What was found in one image, best first: boxes_xyxy [M, 4] in its pixels, scores [M], classes [M]
@@ -49,7 +52,8 @@ class Detector:
 
     Everything left at None comes from the cfg: the size, stretch or letterbox, the kind of NMS. In the yolor
     dialect every class of a box above `conf` is reported (`multi_label`), in the darknet dialect the best
-    one. A recurrent network processes its images one by one, as successive frames, until `network.reset()`.
+    one; classes named `dont_show...` are not. A recurrent network processes its images one by one, as
+    successive frames, until `network.reset()`.
     """
 
     def __init__(
@@ -82,9 +86,9 @@ class Detector:
             raise CfgError("no such device here", found="meta", allowed="a device that computes")
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
+        self._hidden = [i for i, name in enumerate(self.names) if name.startswith(HIDDEN_PREFIX)]
         kind, beta = choose_nms(graph, nms)
-        if nms is None:
-            self.notes += nms_notes(graph)
+        self.notes += nms_notes(graph, nms) + _hidden_notes([self.names[i] for i in self._hidden])
         self.rules = NmsRules(
             conf,
             iou,
@@ -129,7 +133,9 @@ class Detector:
     def _predict(self, pixels: NDArray[np.float32]) -> Predictions:
         try:
             with torch.inference_mode():
-                return self.network.decode(self.network(torch.from_numpy(pixels).to(self.device)))
+                predictions = self.network.decode(self.network(torch.from_numpy(pixels).to(self.device)))
+                predictions.scores[..., self._hidden] = 0
+                return predictions
         except (MemoryError, RuntimeError) as fault:
             if not is_out_of_memory(fault):
                 raise
@@ -149,6 +155,10 @@ class Detector:
             batch.append(item)
         if batch:
             yield batch
+
+
+def _hidden_notes(names: Sequence[str]) -> tuple[str, ...]:
+    return (f"hidden, as their names ask for: {', '.join(names)}",) if names else ()
 
 
 def known_classes(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:

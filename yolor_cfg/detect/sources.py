@@ -1,8 +1,8 @@
 """Where images come from: files, folders, globs, lists, videos, cameras and streams, as RGB arrays.
 
-Pixels are read as stored. EXIF rotation is ignored, as in C Darknet, so boxes equal Darknet's and match the
-stored pixels. JPEG leaves decoders some freedom: OpenCV's and Darknet's (stb) differ by a few grey levels, so
-boxes may differ in the last digits; a PNG gives the same pixels everywhere.
+Images are turned upright as EXIF says, as YOLOR and C Darknet built with OpenCV do. JPEG leaves decoders some
+freedom: OpenCV's and Darknet's (stb) differ by a few grey levels, so boxes may differ in the last digits; a
+PNG gives the same pixels everywhere.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ def score_coco(ground: GroundTruth, detections: Doubles, *, engine: str = "auto"
     same.
     """
     engine = choose_engine(engine)
+    ground, detections = _sort_images(ground, detections)
     home = import_module("faster_coco_eval" if engine == "faster" else "pycocotools.coco")
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _to_coco_truth(home.COCO(), ground)
@@ -70,6 +71,18 @@ def _evaluator_class(engine: str) -> Any:
     if engine == "faster":
         return import_module("faster_coco_eval").COCOeval_faster
     return import_module("pycocotools.cocoeval").COCOeval
+
+
+def _sort_images(ground: GroundTruth, detections: Doubles) -> tuple[GroundTruth, Doubles]:
+    """Both with the images numbered by rising id, as pycocotools takes them: of equal scores the detection in
+    the first image ranks first."""
+    ids = ground.image_ids
+    order = sorted(range(len(ids)), key=lambda image: (isinstance(ids[image], str), ids[image]))
+    places = np.empty(len(ids), dtype=np.int64)
+    places[order] = np.arange(len(ids))
+    detections = detections.copy()
+    detections[:, 0] = places[detections[:, 0].astype(np.int64)]
+    return ground._replace(sizes=ground.sizes[order], images=places[ground.images]), detections
 
 
 def _to_coco_truth(coco: Any, ground: GroundTruth) -> Any:

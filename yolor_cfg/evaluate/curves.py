@@ -11,7 +11,7 @@ import numpy as np
 
 from yolor_cfg.data.types import Integers
 from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth
-from yolor_cfg.evaluate.matching import best_matches, score_order, true_positive_flags
+from yolor_cfg.evaluate.matching import best_matches, drop_difficult, score_order, true_positive_flags
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AXIS = np.linspace(0, 1, 1001)
@@ -64,7 +64,8 @@ class Means(NamedTuple):
 
 
 def compute_curves(ground: GroundTruth, detections: Doubles) -> Curves:
-    """YOLOR's metrics for detections [D, 7]; crowds are ignored."""
+    """YOLOR's metrics for detections [D, 7]; crowds, difficult objects and detections on them are ignored."""
+    detections = drop_difficult(ground, detections, above=float(THRESHOLDS[0]))
     ground = ground.select_boxes(~ground.crowd)
     order = score_order(detections)
     right = true_positive_flags(best_matches(ground, detections), order, THRESHOLDS)[order]

@@ -13,7 +13,7 @@ import numpy as np
 
 from yolor_cfg.data.types import Integers
 from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth
-from yolor_cfg.evaluate.matching import best_matches, first_claims, score_order
+from yolor_cfg.evaluate.matching import best_matches, drop_difficult, first_claims, score_order
 
 POINTS = {"area": 0, "voc": 11, "coco": 101}
 """How Darknet computes AP: the area under the curve (0), or the mean precision at this many recalls."""
@@ -26,7 +26,8 @@ REPORT_CONF = 0.25
 
 class DarknetScores(NamedTuple):
     """`ap` [K], its mean, and at `reported`: true and false positives [K], false negatives, precision,
-    recall, F1, and the mean IoU over all detections, where false positives count as 0."""
+    recall, F1, and the mean IoU over all detections, where false positives count as 0; `iou` is the
+    threshold."""
 
     ap: Doubles
     map: float
@@ -37,6 +38,12 @@ class DarknetScores(NamedTuple):
     recall: float
     f1: float
     average_iou: float
+    iou: float = 0.5
+
+    @property
+    def metric(self) -> str:
+        """What its average precision is called: AP50 at an IoU of 0.5."""
+        return f"AP{self.iou * 100:g}"
 
 
 def score_darknet(
@@ -52,6 +59,8 @@ def score_darknet(
     Above `reported` the best detection of a box counts. Darknet goes through them in the order of its last
     class, which can match a box to a second detection; its AP does not depend on that.
     """
+    ground, detections = _repeat_images(ground, detections)
+    detections = drop_difficult(ground, detections, above=iou)
     ground = ground.select_boxes(~ground.crowd)
     count = len(ground.names)
     boxes = np.bincount(ground.classes, minlength=count)
@@ -67,7 +76,21 @@ def score_darknet(
     shared = _divide(best.ious[likely & right].sum(), likely.sum())
     mean = float(ap.mean()) if count else 0.0
     missed = int(boxes.sum() - tp.sum())
-    return DarknetScores(ap, mean, tp, fp, missed, p, r, _divide(2 * p * r, p + r), shared)
+    return DarknetScores(ap, mean, tp, fp, missed, p, r, _divide(2 * p * r, p + r), shared, iou)
+
+
+def _repeat_images(ground: GroundTruth, detections: Doubles) -> tuple[GroundTruth, Doubles]:
+    """An image that is listed several times counts as often, each time as an image of its own."""
+    for image in ground.repeated:
+        same, new = ground.images == image, len(ground.image_ids)
+        found = detections[detections[:, 0] == image]
+        found[:, 0] = new
+        rows = np.concatenate([np.arange(len(same)), np.flatnonzero(same)])
+        detections = np.concatenate([detections, found])
+        images = np.concatenate([ground.images, np.full(same.sum(), new)])
+        ids = (*ground.image_ids, f"{ground.image_ids[image]} again")
+        ground = ground.select_boxes(rows)._replace(images=images, image_ids=ids)
+    return ground, detections
 
 
 def _divide(part: float, whole: float) -> float:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from yolor_cfg.data.formats.coco import drop_root_category
 from yolor_cfg.data.types import Dataset, Integers
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
@@ -26,10 +27,12 @@ ROW = 7
 
 class GroundTruth(NamedTuple):
     """The true boxes of all images: boxes_ltwh [T, 4] left, top, width, height in pixels, and for each box
-    its image index, its class id, its annotated area in pixels^2, and whether it is a crowd.
+    its image index, its class id, its annotated area in pixels^2, whether it is a crowd, and whether it is a
+    difficult object, which is marked as a crowd too.
 
     Image indices and class ids count from 0; `image_ids` and `category_ids` are the ids used in files.
-    `sizes` [N, 2] are height, width.
+    `sizes` [N, 2] are height, width. `repeated` are images that the list of a test names again, once
+    for each further time: C Darknet tests them again.
     """
 
     names: tuple[str, ...]
@@ -42,6 +45,8 @@ class GroundTruth(NamedTuple):
     classes: Integers
     areas: Doubles
     crowd: Flags
+    difficult: Flags
+    repeated: tuple[int, ...] = ()
 
     def select_boxes(self, rows: Flags | Integers) -> GroundTruth:
         """The same images with only the selected boxes."""
@@ -51,6 +56,7 @@ class GroundTruth(NamedTuple):
             classes=self.classes[rows],
             areas=self.areas[rows],
             crowd=self.crowd[rows],
+            difficult=self.difficult[rows],
         )
 
     def drop_images(self, images: Sequence[int]) -> GroundTruth:
@@ -93,7 +99,16 @@ def dataset_ground_truth(dataset: Dataset) -> GroundTruth:
         _concat([sample.classes for sample in samples], np.int64),
         _concat([sample.areas for sample in samples], np.float64),
         _concat([sample.crowd for sample in samples], np.bool_),
+        _concat([sample.difficult for sample in samples], np.bool_),
+        _find_repeated(dataset),
     )
+
+
+def _find_repeated(dataset: Dataset) -> tuple[int, ...]:
+    if not dataset.repeated:
+        return ()
+    numbers = {sample.image: number for number, sample in enumerate(dataset.samples)}
+    return tuple(numbers[image] for image in dataset.repeated if image in numbers)
 
 
 def _concat(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
@@ -120,7 +135,8 @@ def coco_ground_truth(path: str | Path) -> GroundTruth:
 
 
 def _parse_coco(document: dict[str, Any]) -> GroundTruth:
-    categories = sorted({int(one["id"]): str(one["name"]) for one in document["categories"]}.items())
+    classes = drop_root_category(document["categories"], document["annotations"])
+    categories = sorted({int(one["id"]): str(one["name"]) for one in classes}.items())
     listed = {one["id"]: one for one in document["images"]}
     number = {key: i for i, key in enumerate(listed)}
     label = {key: i for i, (key, _) in enumerate(categories)}
@@ -141,7 +157,8 @@ def _parse_coco(document: dict[str, Any]) -> GroundTruth:
         corners,
         np.array([label[one["category_id"]] for one in boxes], dtype=np.int64),
         np.array(areas, dtype=np.float64),
-        np.array([bool(one.get("iscrowd", 0)) for one in boxes], dtype=np.bool_),
+        np.array([bool(one.get("iscrowd", 0) or one.get("difficult", 0)) for one in boxes], dtype=np.bool_),
+        np.array([bool(one.get("difficult", 0)) for one in boxes], dtype=np.bool_),
     )
 
 

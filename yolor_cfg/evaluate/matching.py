@@ -85,6 +85,16 @@ def first_claims(best: BoxMatches, order: Integers, *, above: float) -> Flags:
     return right
 
 
+def drop_difficult(ground: GroundTruth, detections: Doubles, *, above: float) -> Doubles:
+    """The detections [D, 7] without those on a difficult object of their class, with an IoU above the
+    threshold, that are not on another true box: they count neither way, as in C Darknet."""
+    if not ground.difficult.any():
+        return detections
+    other = best_matches(ground.select_boxes(~ground.crowd), detections).ious > above
+    difficult = best_matches(ground.select_boxes(ground.difficult), detections).ious > above
+    return detections[other | ~difficult]
+
+
 def score_order(detections: Doubles) -> Integers:
     """[D] indices that sort the detections by descending score; ties keep their order."""
     return np.argsort(-detections[:, 5], kind="stable")
@@ -95,7 +105,9 @@ def confusion_matrix(
 ) -> Integers:
     """Counts [K + 1, K + 1]: rows are true classes, columns detected ones; the last row is background (false
     positives), the last column missed objects. Pairs are formed by descending IoU above `iou`, whatever the
-    class; detections with a score of at most `conf` and crowds are ignored."""
+    class; detections with a score of at most `conf`, crowds, and detections on difficult objects alone
+    are ignored."""
+    difficult = ground.select_boxes(ground.difficult)
     ground = ground.select_boxes(~ground.crowd)
     detections = detections[detections[:, 5] > conf]
     nothing = len(ground.names)
@@ -108,9 +120,18 @@ def confusion_matrix(
             true[mine[i]] = ground.classes[boxes[j]]
     matrix = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
     np.add.at(matrix, (ground.classes, seen), 1)
-    alone = true == nothing
+    alone = (true == nothing) & ~_touches(difficult, detections, above=iou)
     np.add.at(matrix, (true[alone], labels[alone]), 1)
     return matrix
+
+
+def _touches(ground: GroundTruth, detections: Doubles, *, above: float) -> Flags:
+    """[D] True where a detection overlaps a true box, whatever its class, with an IoU above the threshold."""
+    touched = np.zeros(len(detections), dtype=np.bool_)
+    for mine, boxes in group_by_image(ground, detections):
+        table = iou_matrix(detections[mine, 1:5], ground.boxes_ltwh[boxes])
+        touched[mine] = (table > above).any(axis=1)
+    return touched
 
 
 def _greedy_pairs(table: Doubles, iou: float) -> Iterator[tuple[int, int]]:

@@ -205,11 +205,12 @@ def _detect_images(
 def _detect_group(
     network: Network, group: Group, *, kinds: Sequence[NmsRules], precision: str
 ) -> _PartialDetections:
-    """The detections by each set of NMS rules; only the first is timed."""
+    """The detections by each set of NMS rules; only the first is timed. C Darknet clips the boxes of its COCO
+    results to the image, but not those of its mAP."""
     start = time.perf_counter()
     predictions = predict(network, torch.from_numpy(group.pixels), precision=precision)
     middle = time.perf_counter()
-    found = _group_detections(predictions, group, kinds[0])
+    found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_yolor)
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
     darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
     return _PartialDetections(len(group.images), found, darknet, (), seconds)
@@ -239,12 +240,17 @@ def choose_rules(graph: Graph, settings: EvalSettings) -> list[NmsRules]:
     return rules
 
 
-def _group_detections(predictions: Predictions, group: Group, rules: NmsRules) -> Doubles:
-    """[D, 7] for the images of a group; boxes in pixels of the original image."""
+def _group_detections(
+    predictions: Predictions, group: Group, rules: NmsRules, *, clips: bool = False
+) -> Doubles:
+    """[D, 7] for the images of a group; boxes in pixels of the original image, clipped to it if `clips`."""
     rows = [no_detections()]
     images = apply_nms(predictions, group.placements, rules=rules)
-    for image, found in zip(group.images, images, strict=True):
+    for image, placement, found in zip(group.images, group.placements, images, strict=True):
         boxes_xyxy, scores, classes = (part.double().numpy() for part in found)
+        if clips:
+            height, width = placement.image_size
+            boxes_xyxy = boxes_xyxy.clip(0, [width, height] * 2)
         corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
         rows.append(np.column_stack([np.full(len(scores), image), corner, size.clip(0), scores, classes]))
     return np.concatenate(rows)

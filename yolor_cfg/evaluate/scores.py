@@ -44,10 +44,12 @@ class Scores(NamedTuple):
 
 
 class MetricOptions(NamedTuple):
-    """The engine for COCO's metrics, and the number of recall points of Darknet's AP (0: the area)."""
+    """The engine for COCO's metrics, and for Darknet's AP the number of recall points (0: the area) and the
+    IoU above which an object is found."""
 
     engine: str = "auto"
     points: int = 0
+    iou: float = 0.5
 
 
 DEFAULT_METRICS = MetricOptions()
@@ -64,7 +66,12 @@ def score_detections(
     return Scores(
         score_coco(ground, detections, engine=metric_options.engine),
         compute_curves(ground, detections),
-        score_darknet(ground, detections if darknet is None else darknet, points=metric_options.points),
+        score_darknet(
+            ground,
+            detections if darknet is None else darknet,
+            points=metric_options.points,
+            iou=metric_options.iou,
+        ),
         len(ground.image_ids),
         len(ground.classes),
         len(detections),
@@ -84,8 +91,8 @@ def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
         "coco": scores.coco.numbers,
         "yolor": {**mean._asdict(), "confidence": CONFIDENCE},
         "darknet": {
-            "mAP50": by_darknet.map,
-            "mAP50_of_classes_there": _present_map50(scores),
+            f"m{by_darknet.metric}": by_darknet.map,
+            f"m{by_darknet.metric}_of_classes_there": _present_map50(scores),
             "true_positives": int(by_darknet.true_positives.sum()),
             "false_positives": int(by_darknet.false_positives.sum()),
             "false_negatives": by_darknet.false_negatives,
@@ -112,7 +119,7 @@ def class_rows(scores: Scores, ground: GroundTruth) -> list[dict[str, Any]]:
             "F1": f1[k],
             "yolor_AP50": scores.classes.ap[k, 0],
             "yolor_AP": scores.classes.ap[k].mean(),
-            "darknet_AP50": scores.darknet.ap[k],
+            f"darknet_{scores.darknet.metric}": scores.darknet.ap[k],
         }
         counts = {"images": int(scores.classes.images[k]), "labels": int(scores.classes.labels[k])}
         others = {word: _nan_to_none(value) for word, value in ours.items()}

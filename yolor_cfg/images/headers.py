@@ -1,7 +1,7 @@
 """The size of an image from the first bytes of its file, and whether the file ends as its format requires.
 
-Nothing is decoded, so a hundred thousand images take seconds. Sizes are those of the pixels as stored: EXIF
-rotation is ignored, as it is when images are read. Formats not known here are decoded.
+Nothing is decoded, so a hundred thousand images take seconds. Sizes are those of the upright image, as it is
+read. Formats not known here are decoded.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import BinaryIO, NamedTuple
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import reason_of
+from yolor_cfg.images.orientation import read_at, read_orientation, turn_size
 from yolor_cfg.images.read import decode_image
 from yolor_cfg.images.stacks import read_array_size
 from yolor_cfg.images.types import Size
 
-HEAD_BYTES = 64
+HEAD_BYTES = 1024
+"""Enough for the size of most images, so that one reading does."""
 TAIL_BYTES = 12
 JPEG_LIMIT = 2**24
 """Bytes of marker segments (thumbnails, colour profiles) that are searched for the size."""
@@ -59,7 +61,9 @@ def read_image_size(file: BinaryIO, length: int) -> Size:
     for magic, read in READERS:
         if head.startswith(magic):
             size = read(file, head, length)
-            return size if size is not None and min(size) > 0 else _decode_size(file)
+            if size is None or min(size) <= 0:
+                return _decode_size(file)
+            return turn_size(size, read_orientation(file, head))
     return _decode_size(file)
 
 
@@ -79,8 +83,7 @@ def _jpeg_size(file: BinaryIO, head: bytes, length: int) -> Size | None:
     """From the frame header that follows the other marker segments."""
     at = 2
     while at < min(length, JPEG_LIMIT):
-        file.seek(at)
-        part = file.read(9)
+        part = head[at : at + 9] if at + 9 <= len(head) else read_at(file, at, 9)
         if len(part) < 9 or part[0] != 0xFF:
             return None
         if part[1] in FRAMES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ from cv2.typing import MatLike
 
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, reason_of
+from yolor_cfg.images.orientation import read_orientation, turn_pixels
 from yolor_cfg.images.types import Image
 
 IMAGE_SUFFIXES = (
@@ -75,7 +77,8 @@ silence_stderr = StderrSilencer()
 
 
 def read_image(path: StrPath, *, channels: int = 3) -> Image:
-    """The image [H, W, C] uint8 in a file: RGB (grey repeated, alpha dropped), or grey for 1 channel.
+    """The image [H, W, C] uint8 in a file, upright: RGB (grey repeated, alpha dropped), or grey for 1
+    channel.
 
     Any other number must be the file's own. Raises DataError if the file is missing, truncated or not an
     image.
@@ -101,7 +104,9 @@ def decode_image(data: bytes, *, channels: int = 3) -> Image:
         raise DataError(f"the image cannot be decoded: {fault.err}") from None
     if pixels is None:
         raise DataError(_describe_content(find_file_kind(data[:HEAD_BYTES])))
-    return to_rgb(to_uint8(pixels), channels)
+    return turn_pixels(
+        to_rgb(to_uint8(pixels), channels), read_orientation(io.BytesIO(data), data[:HEAD_BYTES])
+    )
 
 
 def _describe_content(kind: str | None) -> str:

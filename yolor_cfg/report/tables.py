@@ -25,7 +25,7 @@ COCO_DESCRIPTIONS = {
     "ARl": ("AR", "0.50:0.95", "large", 100),
 }
 """For each of COCO's numbers: precision or recall, IoU, box sizes, and the most detections per image."""
-HEADERS = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "Darknet AP50", "COCO AP50", "COCO AP")
+HEADERS = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "Darknet {}", "COCO AP50", "COCO AP")
 
 
 def coco_rows(coco: CocoScores) -> list[tuple[str, ...]]:
@@ -50,12 +50,13 @@ def class_table(scores: Scores, ground: GroundTruth, *, every: bool) -> list[tup
     ours = (mean.precision, mean.recall, mean.f1, mean.map50, mean.map)
     means = (*ours, scores.darknet.map, coco["AP50"], coco["AP"])
     total = ("all", str(scores.images), str(int(scores.classes.labels.sum())), *map(_format_score, means))
-    rows = [_class_row(row) for row in class_rows(scores, ground) if every and row["labels"]]
-    return [HEADERS, total, *rows]
+    metric = scores.darknet.metric
+    rows = [_class_row(row, metric=metric) for row in class_rows(scores, ground) if every and row["labels"]]
+    return [tuple(header.format(metric) for header in HEADERS), total, *rows]
 
 
-def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
-    figures = ("P", "R", "F1", "yolor_AP50", "yolor_AP", "darknet_AP50", "AP50", "AP")
+def _class_row(row: dict[str, Any], *, metric: str) -> tuple[str, ...]:
+    figures = ("P", "R", "F1", "yolor_AP50", "yolor_AP", f"darknet_{metric}", "AP50", "AP")
     return (
         row["name"],
         str(row["images"]),

@@ -45,7 +45,7 @@ from yolor_cfg.train.setup import (
     prepare_job,
     set_deterministic,
 )
-from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state
+from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state, saved_names
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.checkpoint import save_checkpoint
@@ -219,7 +219,9 @@ def _resume_training(
     torch.manual_seed(options.seed)
     set_deterministic(options)
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    job = prepare_job(options, graph=graphs.load_graph(folder / "model.cfg", reading))
+    graph = graphs.load_graph(folder / "model.cfg", reading)
+    job = prepare_job(options, graph=graph, names=saved_names(folder / LAST))
+    report_faults(job, say)
     state = build_state(job, say=say, starts=False)
     load_state(state, folder / LAST)
     say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")

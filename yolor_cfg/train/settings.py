@@ -49,6 +49,8 @@ class TrainOptions(NamedTuple):
     device: str = "cpu"
     dialect: str | None = None
     strict: bool = False
+    ignore_orientation: bool = False
+    by_number: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The options as YAML values."""

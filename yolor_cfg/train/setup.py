@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from yolor_cfg.data.augment.yolor import (
     NINE,
     YolorTransform,
 )
+from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader, Shard
 from yolor_cfg.data.rect import RectRules
@@ -30,6 +31,7 @@ from yolor_cfg.data.types import (
 )
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph, ReadOptions
+from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
@@ -123,14 +125,18 @@ class JobInputs(NamedTuple):
         return len(self.images.samples)
 
 
-def prepare_job(options: TrainOptions, *, graph: Graph | None = None) -> Job:
-    """The whole job; all errors of the user show here, before training starts."""
+def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Sequence[str] = ()) -> Job:
+    """The whole job; all errors of the user show here, before training starts. `names` are the classes of the
+    run that is resumed."""
     graph = graph or graphs.load_graph(
         options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
     )
     _refuse_contradictions(options)
     last_head(graph)
     dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
+    by_number = options.by_number
+    dataset = match_classes(dataset, names, source="the run", by_number=by_number)
+    holdout = match_classes(holdout, dataset.names, source="the training split", by_number=by_number)
     if not len(dataset.samples):
         raise DataError("no images to train on", path=dataset.origin)
     batch_size = options.batch_size or graph.net.mini_batch
@@ -177,6 +183,7 @@ def _refuse_contradictions(options: TrainOptions) -> None:
 
 
 def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
+    orientation_rule.ignores = options.ignore_orientation
     checks = LabelChecks(options.fix_labels, options.strict)
     return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
 

@@ -91,6 +91,12 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
     replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=True)
 
 
+def saved_names(path: Path) -> tuple[str, ...]:
+    """The classes that a run was begun with, by its last state."""
+    names = _read_state(path).get("names")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
 def load_state(state: TrainState, path: Path) -> None:
     """Load a saved state into a freshly built one; raises WeightsError if they do not match."""
     content = _read_state(path)

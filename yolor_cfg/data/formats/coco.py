@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolor_cfg.data.labels import NO_AREA, ImageLabels, LabelRow, separate_faults
+from yolor_cfg.data.labels import DIFFICULT, NO_AREA, ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
@@ -22,6 +22,7 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     """All images listed in the JSON, whatever the split; the classes are the categories sorted by id."""
     content = _read_document(path)
     categories = sorted(content.get("categories", []), key=lambda one: _require_value(one, "id", path))
+    categories = drop_root_category(categories, content["annotations"])
     class_of = {one["id"]: number for number, one in enumerate(categories)}
     images: Sequence[CocoEntry] = content["images"]
     objects: dict[Any, list[CocoEntry]] = defaultdict(list)
@@ -31,9 +32,9 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     _refuse_unknown_images(objects, ids, path)
 
     def read(index: int, size: Size) -> ImageLabels:
-        return _read_labels(
-            objects.get(ids[index], ()), class_of, size=_annotated_size(images[index], size), path=path
-        )
+        annotated = _annotated_size(images[index], size)
+        labels = _read_labels(objects.get(ids[index], ()), class_of, size=annotated, path=path)
+        return labels._replace(is_sideways=annotated != size and annotated == (size[1], size[0]))
 
     names = tuple(str(one.get("name", one["id"])) for one in categories)
     return ImageListing(
@@ -45,6 +46,16 @@ def list_images(path: str, split: SplitName) -> ImageListing:
         ids,
         category_ids=tuple(class_of),
     )
+
+
+def drop_root_category(categories: Sequence[CocoEntry], annotations: Sequence[CocoEntry]) -> list[CocoEntry]:
+    """The categories without the one that Roboflow adds above all others: alone without a supercategory
+    ("none"), and without annotations, it is no class."""
+    roots = [one for one in categories if str(one.get("supercategory", "")).lower() == "none"]
+    used = {one.get("category_id") for one in annotations}
+    if len(roots) != 1 or len(categories) == 1 or roots[0].get("id") in used:
+        return list(categories)
+    return [one for one in categories if one is not roots[0]]
 
 
 def _read_document(path: str) -> dict[str, Any]:
@@ -129,6 +140,6 @@ def _to_row(one: CocoEntry, class_of: Mapping[Any, int], size: Size) -> LabelRow
         *centre,
         width / columns,
         height / rows,
-        float(bool(one.get("iscrowd", 0))),
+        DIFFICULT if one.get("difficult") else float(bool(one.get("iscrowd", 0))),
         area,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from yolor_cfg.data.label_files import darknet_label_paths
 from yolor_cfg.data.listing import (
     ImageListing,
@@ -32,11 +34,37 @@ def list_images(path: str, split: SplitName) -> ImageListing:
         given = ", ".join(options) or "no key"
         raise DataError(f"no {split} split", path=path, found=given, allowed=KEYS[split])
     place = locate(options[key], bases, what=key, path=path)
-    images = unique_images(find_images(place, bases), split)
-    listing = text_label_listing("darknet", data_names(options, path), images, paths_of=darknet_label_paths)
+    images = find_images(place, bases)
+    difficult = {} if split == "train" else _difficult_images(options, images, path=path)
+    listing = text_label_listing(
+        "darknet",
+        data_names(options, path),
+        unique_images(images, split),
+        paths_of=darknet_label_paths,
+        difficult=difficult,
+    )
     if split == "train" and "backup" in options:
         text = (
             f"backup={options['backup']} is not used: checkpoints go to the folder of the run, see --project"
         )
         return listing._replace(notes=(*listing.notes, Problem(path, 0, text, "note")))
     return listing
+
+
+def _difficult_images(options: Mapping[str, str], images: Sequence[str], *, path: str) -> dict[str, str]:
+    """For each image the one whose labels are its difficult objects: C Darknet pairs the two lists line by
+    line, and reads only the label files of the second."""
+    listed = options.get("difficult")
+    if not listed:
+        return {}
+    bases = data_folders(path)
+    others = find_images(locate(listed, bases, what="difficult", path=path), bases, needs_images=False)
+    if len(others) < len(images):
+        raise DataError(
+            "too few images in the list of difficult objects",
+            path=path,
+            key="difficult",
+            found=f"{len(others)} in {listed}",
+            allowed=f"{len(images)}, one for each image of the split, in its order",
+        )
+    return dict(zip(images, others, strict=False))

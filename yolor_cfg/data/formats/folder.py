@@ -6,6 +6,7 @@ import os
 
 from yolor_cfg.data.listing import (
     ImageListing,
+    ListedImages,
     find_images,
     text_label_listing,
     unique_images,
@@ -25,7 +26,7 @@ NAMES_FILES = ("classes.txt", "names.txt", "obj.names", "predefined_classes.txt"
 def list_images(folder: str, split: SplitName) -> ImageListing:
     """The images of the split's folder; all images if no folder is named after a split."""
     place = _split_folder(folder, split)
-    return text_label_listing("folder", _names(folder), find_images(place, ["."]))
+    return text_label_listing("folder", _names(folder), ListedImages(find_images(place, ["."])))
 
 
 def list_text_file(path: str, split: SplitName) -> ImageListing:

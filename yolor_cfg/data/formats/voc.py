@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from yolor_cfg.data.labels import ImageLabels, LabelRow, separate_faults
+from yolor_cfg.data.labels import DIFFICULT, ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.types import SplitName
 from yolor_cfg.errors import DataError
@@ -41,7 +41,7 @@ def list_images(folder: str, split: SplitName) -> ImageListing:
     """The images of one split; all images if ImageSets/ is missing.
 
     The classes come from a names file, else they are all that occur, sorted. Pixel coordinates start at 1 and
-    are inclusive; a difficult object counts as a crowd: not trained on, and no miss in a test.
+    are inclusive; a difficult object is not trained on, and in a test it is neither a miss nor an error.
     """
     notes = os.path.join(folder, "Annotations")
     notes = notes if os.path.isdir(notes) else folder
@@ -99,9 +99,9 @@ def _names(folder: str, files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _object_names(file: str) -> set[str]:
-    """Unreadable files are skipped here; they are reported when their labels are read."""
+    """Skips unreadable files and objects without a name; they are reported when their labels are read."""
     objects = _read_objects(file)
-    return set() if isinstance(objects, str | None) else {one.name for one in objects}
+    return set() if isinstance(objects, str | None) else {one.name for one in objects} - {""}
 
 
 def _read_objects(file: str) -> list[VocObject] | str | None:
@@ -148,5 +148,5 @@ def _to_row(one: VocObject, class_of: Mapping[str, int], size: Size) -> LabelRow
         *centre,
         (right - left) / width,
         (bottom - top) / height,
-        float(one.difficult),
+        DIFFICULT if one.difficult else 0.0,
     )

@@ -1,0 +1,62 @@
+"""The classes of a data set in the order of a network's: matched by name wherever both sides have names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from yolor_cfg.data.types import Dataset, Problem, Sample, Samples
+from yolor_cfg.errors import DataError
+
+MOST_NAMES = 20
+"""Names of a list that are shown."""
+
+
+def match_classes(dataset: Dataset, names: Sequence[str], *, source: str, by_number: bool) -> Dataset:
+    """The data set with its classes numbered as in `names`, which `source` has; a note where that changed.
+
+    Case and the kind of gap between words do not count. Where either side has no names but numbers, and with
+    `by_number`, class ids are taken as they are. Raises DataError that shows both lists where they differ.
+    """
+    theirs, ours = [_plain_name(name) for name in names], [_plain_name(name) for name in dataset.names]
+    if by_number or theirs == ours or not (_are_names(theirs) and _are_names(ours)):
+        return dataset
+    if sorted(theirs) != sorted(ours):
+        raise DataError(
+            f"the data set has other classes than {source}",
+            path=dataset.origin,
+            found=_format_names(dataset.names),
+            allowed=_format_names(names),
+            hint="--by-number takes the class ids as they are",
+        )
+    order = [ours.index(name) for name in theirs]
+    note = f"classes are numbered by their names, as in {source}: {_format_names(names)}"
+    return dataset._replace(
+        names=tuple(names),
+        samples=_renumber(dataset.samples, np.argsort(order)),
+        problems=(*dataset.problems, Problem(dataset.origin, 0, note, "note")),
+        category_ids=tuple(dataset.category_ids[old] for old in order) if dataset.category_ids else (),
+    )
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name.strip()).casefold()
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    """Whether there are names, each once, and not class ids alone."""
+    return len(set(names)) == len(names) > 0 and not all(name.isdecimal() for name in names)
+
+
+def _format_names(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _renumber(samples: Sequence[Sample], new_ids: np.ndarray) -> Sequence[Sample]:
+    if not isinstance(samples, Samples):
+        return tuple(sample._replace(classes=new_ids[sample.classes]) for sample in samples)
+    columns = samples.columns._replace(classes=new_ids[samples.columns.classes])
+    return Samples(samples.paths, samples.ids, samples.sizes, starts=samples.starts, columns=columns)
