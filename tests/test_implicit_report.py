@@ -307,6 +307,9 @@ def test_the_chart_has_a_bar_for_each_value_on_the_side_of_its_sign(form):
     boxes, classes = figure.subfigs[2].axes
     for axes, values in ((boxes, refined.table[0, :5]), (classes, refined.table[0, 5:])):
         there = values[~np.isnan(values)]
+        if axes is classes and form == "sizes alone":
+            assert not len(there) and not len(axes.collections)
+            continue
         for (start, end), shade, value in zip(*bars_of(axes), there, strict=True):
             assert start[0] == end[0] and start[1] == neutral
             assert end[1] == pytest.approx(value)

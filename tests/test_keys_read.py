@@ -21,7 +21,7 @@ REASONS = {
     "time_normalizer",
     "kernels turned in training: not yet here": "sway rotate stretch stretch_sway",
     "sequences and pairs of views in training: not yet here": "time_steps sequential_subdivisions seq_scales "
-    "augment_speed track contrastive contrastive_jit_flip contrastive_color unsupervised",
+    "augment_speed track contrastive_jit_flip contrastive_color unsupervised",
     "training by [net]: not yet here": "dynamic_minibatch loss_scale try_fix_nan weights_reject_freq "
     "equidistant_point badlabels_rejection_percentage num_sigmas_reject_badlabels adversarial_lr",
 }

@@ -128,13 +128,6 @@ def class_multipliers(section: AnchorHeadSection, like: Tensor) -> Tensor:
     if not section.counters_per_class:
         return like.new_ones(section.classes)
     counts = [max(count, 1) for count in section.counters_per_class]
-    if len(counts) != section.classes:
-        raise section.error(
-            "counters_per_class",
-            "not one number for each class",
-            found=str(len(counts)),
-            allowed=str(section.classes),
-        )
     multipliers: Tensor = (max(counts) / like.new_tensor(counts)).clamp(max=section.max_delta)
     return multipliers
 
