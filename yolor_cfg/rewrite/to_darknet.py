@@ -116,8 +116,7 @@ def _translate_focus(program: Program, step: ProgramStep) -> None:
 
 def _translate_mixed_sizes(program: Program, step: ProgramStep) -> None:
     """Split a convolution with several kernel sizes into several convolutions."""
-    assert isinstance(step.module, ConvBlock)
-    if len(kernel_layers(step.module)) == 1:
+    if not isinstance(step.module, ConvBlock) or len(kernel_layers(step.module)) < 2:
         return
     if step.sources[0] is program.image:  # only the first section can read it
         step.sources = [
