@@ -74,6 +74,9 @@ def test_a_row_of_the_paper_is_its_text(tmp_path: Path) -> None:
         (("table4/mul-iPR", "--base", "yolor"), "no such network"),
         (("table4/mul-iPR", "--size", "320"), "has its own size"),
         ((), "give the NAME of a network"),
+        (("--list", "yolor_p6"), "takes no NAME"),
+        (("yolor_p6", "-o", "folder/"), "give a file name"),
+        (("table4",), "name a row of it: table4/mul-iPR"),
     ],
 )
 def test_what_makes_no_network_is_told_and_writes_nothing(

@@ -48,11 +48,11 @@ def new(
       yolor new yolor_nano --classes 3 --size 288x384 -o my.cfg
       yolor new table4/mul-iPR
     """
+    _check_usage(name, output, lists=lists)
     if lists:
         _list(as_json=as_json)
         return
-    if name is None:
-        raise click.UsageError("give the NAME of a network; --list shows all")
+    assert name is not None
     from yolor_cfg.files import replace_file
     from yolor_cfg.networks.catalog import Changes, new_cfg
 
@@ -63,6 +63,15 @@ def new(
         print_json({"name": name, "cfg": path})
     elif not is_on("quiet"):
         print_stderr(f"{path}: written; `yolor info {path}` describes it", "green")
+
+
+def _check_usage(name: str | None, output: str | None, *, lists: bool) -> None:
+    if lists and name:
+        raise click.UsageError("--list shows all networks and takes no NAME")
+    if not lists and name is None:
+        raise click.UsageError("give the NAME of a network; --list shows all")
+    if output and output.endswith(("/", "\\")):
+        raise click.UsageError(f"-o {output} is a folder; give a file name")
 
 
 def _list(*, as_json: bool) -> None:

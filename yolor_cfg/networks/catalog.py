@@ -51,6 +51,8 @@ def new_cfg(name: str, changes: Changes = AS_IT_STANDS) -> str:
 def _network(name: str, changes: Changes) -> str:
     if name not in NETWORKS:
         hint = suggest_word(name, list(NETWORKS)) or "yolor new --list shows all"
+        if name in TABLES:
+            hint = f"name a row of it: {name}/{list(TABLES[name])[-1]}"
         raise CfgError("no such network", found=name, allowed=list(NETWORKS), hint=hint)
     if changes.base:
         raise CfgError("only rows of the paper's tables have a base", found=f"--base {changes.base}")
@@ -66,7 +68,10 @@ def _ablation(name: str, changes: Changes) -> str:
     if table not in TABLES:
         raise CfgError("no such table", found=table, allowed=list(TABLES))
     if changes.size or changes.activation:
-        raise CfgError("a row of the paper's tables has its own size and activation", found=name)
+        option = f"--size {changes.size}" if changes.size else f"--activation {changes.activation}"
+        hint = "yolor cfg set-size changes the file afterwards" if changes.size else ""
+        message = "a row of the paper's tables has its own size and activation"
+        raise CfgError(message, found=f"{name} {option}", hint=hint)
     row = row_named(table, word)
     if changes.base and changes.base not in NETWORKS:
         raise CfgError("no such network", found=f"--base {changes.base}", allowed=list(NETWORKS))
