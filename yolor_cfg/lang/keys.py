@@ -70,7 +70,8 @@ class KeyFacts(TypedDict, total=False):
 
 
 class Key(Generic[T]):
-    """One key of a section. `default` is a value or a function of the section."""
+    """One key of a section. `default` is a value or a function of the section. Reading a key that is faulty
+    raises its CfgError."""
 
     def __init__(self, default: T | Callable[[Any], T], **facts: Unpack[KeyFacts]) -> None:
         self.default = default
@@ -85,6 +86,8 @@ class Key(Generic[T]):
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
             return self  # type: ignore[return-value]  # on the class, a key is itself
+        if self.name in section.unusable:
+            raise section.unusable[self.name]
         value: T = section.values[self.name] if self.name in section.values else self.default_for(section)
         return value
 
