@@ -37,7 +37,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
-from yolor_cfg.train.loss import LossRules
+from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, Policy, Rates, Schedule
 from yolor_cfg.train.settings import TrainOptions
@@ -133,6 +133,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
     )
     _refuse_contradictions(options)
     last_head(graph)
+    check_losses(graph)
     dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
     by_number = options.by_number
     dataset = match_classes(dataset, names, source="the run", by_number=by_number)
