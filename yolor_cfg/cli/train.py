@@ -12,7 +12,8 @@ from yolor_cfg.cli.options import INTERRUPTED_CODE, CommandError, is_on, print_j
 from yolor_cfg.cli.train_options import EXAMPLES, NEWEST_RUN, add_train_options
 
 if TYPE_CHECKING:
-    from yolor_cfg.train.run import TrainDrawing, TrainResult
+    from yolor_cfg.train.logger import Progress, TrainDrawing
+    from yolor_cfg.train.run import TrainResult
     from yolor_cfg.train.settings import TrainOptions
 
 SIGNAL_EXIT_CODES = {"interrupted": INTERRUPTED_CODE, "terminated": 143}
@@ -113,10 +114,10 @@ def _save_final_plots(outcome: TrainResult) -> None:
     """Save the final plots of a run that was not ended by a signal."""
     from yolor_cfg.parallel import this_process
     from yolor_cfg.report.figures import NO_CHARTS, can_draw
-    from yolor_cfg.report.training import save_best_plots, save_labels
+    from yolor_cfg.report.training import save_labels, try_best_plots
 
     if outcome.ending.reason not in SIGNAL_EXIT_CODES:
-        save_best_plots(outcome.folder, outcome.job)
+        try_best_plots(outcome.folder, outcome.job, say=_print_first_process)
         if this_process().rank == 0:
             save_labels(outcome.folder, outcome.job.dataset)
     if not can_draw():
@@ -143,7 +144,7 @@ def _find_checkpoints(project: str) -> list[Path]:
 def _make_drawing() -> TrainDrawing:
     from yolor_cfg.report.batch_sheet import contact_sheet
     from yolor_cfg.report.training import plot_results
-    from yolor_cfg.train.run import TrainDrawing
+    from yolor_cfg.train.logger import TrainDrawing
 
     return TrainDrawing(contact_sheet, plot_results)
 
@@ -155,15 +156,17 @@ class _ProgressBar:
         self.hidden = True if hidden else None  # None: hidden if standard error is not a terminal
         self.bar: Any = None
 
-    def show(self, done: int, of: int, loss: float) -> None:
+    def show(self, progress: Progress) -> None:
         """Update the bar after a batch."""
         from tqdm import tqdm
 
+        done, count = progress.done, progress.of
         if self.bar is None:
-            self.bar = tqdm(total=of, initial=done - 1, unit="batch", leave=False, disable=self.hidden)
-        self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            self.bar = tqdm(total=count, initial=done - 1, unit="batch", leave=False, disable=self.hidden)
+        self.bar.set_description_str(progress.place, refresh=False)
+        self.bar.set_postfix_str(f"loss {progress.loss:.4g}", refresh=False)
         self.bar.update(done - self.bar.n)
-        if done == of:
+        if done == count:
             self.close()
 
     def say(self, text: str) -> None:
@@ -186,15 +189,11 @@ def _print_first_process(text: str) -> None:
 
 
 def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:
-    from yolor_cfg.runs import new_folder
     from yolor_cfg.train.run import dry_run
 
-    folder = new_folder(options["project"], options["name"])
-    job = dry_run(said, folder=folder, drawing=_make_drawing())
-    _print_first_process(
-        f"{job.per_epoch} batches of {job.batch_size} images per epoch, {job.epochs} epochs; "
-        f"the first batches are in {folder}"
-    )
+    project, name = options["project"], options["name"]
+    folder = dry_run(said, project=project, name=name, drawing=_make_drawing(), say=_print_first_process)
+    _print_first_process(f"the first batches are in {folder}")
 
 
 def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
@@ -212,7 +211,7 @@ def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
         print_json(
             {
                 "folder": str(folder),
-                "best_epoch": state.best_epoch,
+                "best_epoch": state.best_epoch + 1 or None,
                 "best_AP": state.best_ap,
                 "updates": state.updates,
                 "rows": state.rows,
