@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import math
 import os
 import re
 import sys
@@ -79,6 +80,8 @@ class Frame:
     image: Image
     fps: float = 0.0
     """Frames yielded per second of the video; 0 if unknown."""
+    time_s: float | None = None
+    """Seconds since the start of the video; None if unknown, and for a file."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,8 @@ class Video:
         try:
             fps = max(0.0, capture.get(cv2.CAP_PROP_FPS)) / reading.vid_stride
             walk = FrameWalk(capture, self, reading.vid_stride)
-            for index, pixels in walk:
-                yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps)
+            for index, seconds, pixels in walk:
+                yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps, seconds)
             if not walk.decoded:
                 yield UnreadableSource(self.address, self._unreadable_reason(capture.isOpened()))
             elif walk.lost:
@@ -308,7 +311,7 @@ def _suggest_path(path: Path) -> str:
 
 
 class FrameWalk:
-    """Number and pixels (BGR) of every `stride`-th frame; those in between are not decoded.
+    """Number, time and pixels (BGR) of every `stride`-th frame; those in between are not decoded.
 
     A damaged frame does not end the walk while the file announces more frames. `grabbed` counts the frames
     that were found, `decoded` those handed on, `lost` those that could not be read.
@@ -320,11 +323,11 @@ class FrameWalk:
         self._patience = 0 if video.is_live or self._announced else UNANNOUNCED_TRIES
         self._is_exact = video.address.lower().endswith(EXACT_SUFFIXES)
         self._stride = stride
+        self._clock = FrameClock(capture, is_absolute=video.is_live)
         self.grabbed = self.decoded = self.lost = 0
 
-    def __iter__(self) -> Iterator[tuple[int, MatLike]]:
+    def __iter__(self) -> Iterator[tuple[int, float | None, MatLike]]:
         index = missed = 0
-        seconds = 0.0
         while missed < MAX_LOST:
             found = _grab_frame(self._capture)
             if not found and index >= self._announced and missed >= self._patience:
@@ -333,14 +336,14 @@ class FrameWalk:
             there, pixels = self._capture.retrieve() if wanted else (found, None)
             if there:
                 self.grabbed, self.lost, missed = self.grabbed + 1, self.lost + missed, 0
-                seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                self._clock.move_to(index)
             else:
                 missed += 1
             if there and pixels is not None:
                 self.decoded += 1
-                yield index, pixels
+                yield index, self._clock.seconds, pixels
             index += 1
-        if self._is_exact or self._ends_early(seconds):
+        if self._is_exact or self._ends_early(self._clock.seconds or 0.0):
             self.lost = max(self.lost, self._announced - self.grabbed)
 
     def _ends_early(self, seconds: float) -> bool:
@@ -348,6 +351,31 @@ class FrameWalk:
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         length = self._announced / rate if rate > 0 else 0.0
         return seconds > 0 and length - seconds > max(MIN_GAP_SECONDS, length * MIN_GAP_PART)
+
+
+class FrameClock:
+    """The time of the newest frame in seconds: what the file says, which a container may leave out.
+
+    Without times, the number of the frame and the rate give one; None if both are unknown. A camera counts
+    from anywhere (`is_absolute`), so its first frame is at 0.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture, *, is_absolute: bool) -> None:
+        self._capture, self._is_absolute = capture, is_absolute
+        self._zero: float | None = None
+        self.seconds: float | None = None
+
+    def move_to(self, index: int) -> None:
+        """Read the time of the frame that was just found."""
+        told = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._zero is None:
+            self._zero = told if self._is_absolute else 0.0
+        moment = told - self._zero
+        if index == 0 or (moment > (self.seconds or 0.0) and math.isfinite(moment)):
+            self.seconds = max(0.0, moment)
+            return
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.seconds = max(self.seconds or 0.0, index / rate) if rate > 0 else None
 
 
 def frame_count(capture: cv2.VideoCapture) -> int:
