@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from test_draw import boxes
 
-from tests.test_draw import boxes
 from yolor_cfg.detect.mp4_times import UnknownLayout, set_times
 from yolor_cfg.detect.sources import Frame, open_sources
 from yolor_cfg.detect.video import NO_EXTRA

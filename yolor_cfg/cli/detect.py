@@ -177,6 +177,7 @@ def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> N
     output = {name: options.pop(name) for name in _param_names(OUTPUT_OPTIONS)}
     detector = _make_detector(cfg, weights, options)
     frames = open_sources(source, vid_stride=output["vid_stride"], channels=detector.channels)
+    report_warnings((), frames.notes)
     folder = new_folder(output["project"], output["name"])
     with ResultsWriter(folder, _make_output_options(output)) as results:
         _run_detector(detector, frames, results, as_json=output["as_json"])

@@ -111,7 +111,7 @@ class Sound:
         self._av, self.fault, self._waiting = av, "", None
         self._packets: Iterator[Any] = iter(())
         try:
-            self._input = av.open(source)
+            self._input = av.open(os.path.abspath(source))  # never one of FFmpeg's protocols
             tracks = self._input.streams.audio
             if tracks:
                 self._packets = self._open_track(out, tracks[0])
