@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, {str(TESTS)!r})
 import training
 from yolor_cfg.parallel import process_group
-from yolor_cfg.train.run import RunLogger
+from yolor_cfg.train.logger import RunLogger
 from yolor_cfg.train.settings import TrainOptions
 losses = []
 noted = RunLogger.log_batch

@@ -16,8 +16,9 @@ import yaml
 from yolor_cfg.errors import DataError, WeightsError, YolorError
 from yolor_cfg.train import run
 from yolor_cfg.train.dist import mean_gradients
+from yolor_cfg.train.logger import BEST, RunLogger
 from yolor_cfg.train.loop import Ending
-from yolor_cfg.train.run import RunLogger, build_state, load_options, resume_run
+from yolor_cfg.train.run import build_state, load_options, resume_run
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.train.state import load_state, save_state
 from yolor_cfg.weights.checkpoint import read_checkpoint
@@ -126,7 +127,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_weights_alone_are_refused(tmp_path, data):
     folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
-    (folder / run.LAST).write_bytes((folder / run.BEST).read_bytes())
+    (folder / run.LAST).write_bytes((folder / BEST).read_bytes())
     with pytest.raises(WeightsError, match="only weights"):
         resume(folder)
 
@@ -167,7 +168,7 @@ def test_a_run_killed_while_it_saves_the_results_of_an_epoch_finds_its_best_netw
         training.run(said, tmp_path / "runs", "parts")
     parts = tmp_path / "runs/parts"
     resume(parts)
-    best = [read_checkpoint(folder / run.BEST).tensors for folder in (whole.folder, parts)]
+    best = [read_checkpoint(folder / BEST).tensors for folder in (whole.folder, parts)]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
     assert training.different(whole.folder / run.LAST, parts / run.LAST) == []
 

@@ -77,7 +77,7 @@ NETWORK_OPTIONS = (
     ),
     dialect_option,
     strict_option,
-    _integer_option("--cutoff", default=None, text="The weights file holds only layers 0 to N-1."),
+    _integer_option("--cutoff", default=None, text="Read only layers 0 to N-1 of the weights file."),
 )
 NMS_OPTIONS = (
     _fraction_option("--conf-thres", "--conf", "conf", default=0.25, text="Confidence threshold."),
