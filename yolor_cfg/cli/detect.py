@@ -77,7 +77,7 @@ NETWORK_OPTIONS = (
     ),
     dialect_option,
     strict_option,
-    _integer_option("--cutoff", default=None, text="The weights file holds only layers 0 to N-1."),
+    _integer_option("--cutoff", default=None, text="Read only layers 0 to N-1 of the weights file."),
 )
 NMS_OPTIONS = (
     _fraction_option("--conf-thres", "--conf", "conf", default=0.25, text="Confidence threshold."),
@@ -133,8 +133,8 @@ OUTPUT_OPTIONS = (
         "--json",
         "as_json",
         is_flag=True,
-        help="Print one JSON line per image to standard output, and nothing else: source, width, "
-        "height, detections (class, name, score, and box_xyxy in pixels).",
+        help="Print one JSON line per image to standard output, and nothing else: source, for a video frame "
+        "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels).",
     ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     *folder_options("runs/detect"),
@@ -177,6 +177,7 @@ def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> N
     output = {name: options.pop(name) for name in _param_names(OUTPUT_OPTIONS)}
     detector = _make_detector(cfg, weights, options)
     frames = open_sources(source, vid_stride=output["vid_stride"], channels=detector.channels)
+    report_warnings((), frames.notes)
     folder = new_folder(output["project"], output["name"])
     with ResultsWriter(folder, _make_output_options(output)) as results:
         _run_detector(detector, frames, results, as_json=output["as_json"])
@@ -256,6 +257,7 @@ def _print_summary(results: ResultsWriter, folder: Path) -> None:
     text += f"; {skipped} unreadable" if skipped else ""
     text += f"; {_format_count(lost, 'damaged frame')}" if lost else ""
     click.echo(text, err=True)
+    report_warnings((), results.notes)
     click.echo(f"results saved to {folder}", err=True)
 
 
