@@ -43,6 +43,12 @@ class SoftmaxSection(Section, names="softmax soft"):
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
 
+    def channels_for(self, classes: int, x: Shape, /) -> int:
+        """The channels that it reads if there are so many classes; raises CfgError if it cannot say."""
+        if self.groups > 1:
+            raise self.error("groups", "several groups of classes", found=str(self.groups), allowed="1")
+        return count_class_channels(self, classes, x)
+
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
 
@@ -53,6 +59,15 @@ class SoftmaxSection(Section, names="softmax soft"):
     def thop_operations(self, out: Shape, x: Shape) -> int:
         """exp, sum and division over each group; thop does not count the softmax of a class tree."""
         return 0 if self.tree else 3 * out.size - self.groups
+
+
+def count_class_channels(section: Section, classes: int, x: Shape) -> int:
+    """One channel for each class; raises CfgError for a map."""
+    if x.area > 1:
+        raise section.error(
+            "", "reads a map, not one number for each class", found=str(x), hint="change the filters by hand"
+        )
+    return classes
 
 
 class _LossSection(Section):
@@ -84,6 +99,10 @@ class CostSection(_LossSection, names="cost"):
     )
     scale = Float(1, help="weight of the loss")
     ratio = Float(0, help="fraction of the smallest differences to ignore")
+
+    def channels_for(self, classes: int, x: Shape, /) -> int:
+        """The channels that it reads if there are so many classes; raises CfgError if it reads a map."""
+        return count_class_channels(self, classes, x)
 
 
 class ContrastiveSection(_LossSection, names="contrastive"):
