@@ -220,7 +220,7 @@ def test_a_classifier_of_several_groups_is_left_alone(head: str, tiny: Path) -> 
 
 def test_a_map_that_goes_into_a_loss_has_no_classes(tiny: Path) -> None:
     tiny.write_text(NET + CONV.format(3, 1) + "[cost]\n")
-    assert "not one number for each class" in yolor("set-classes", tiny, 7).stderr
+    assert "does not read one number for each class" in yolor("set-classes", tiny, 7).stderr
 
 
 def test_a_network_on_vectors_gets_no_image_size(tiny: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_contrastive_loss_leaves_zeros_and_is_no_output():
 
 
 def test_the_yolo_section_of_a_contrastive_loss_must_stand_before_it():
-    with pytest.raises(CfgError, match="yolo_layer: points outside"):
+    with pytest.raises(CfgError, match="yolo_layer: no such section"):
         graph_of("[contrastive]\nyolo_layer=3")
 
 

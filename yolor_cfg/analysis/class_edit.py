@@ -41,6 +41,7 @@ def replace_classes(document: Document, wanted: ClassCount, reading: ReadOptions
     change = _ClassChange(draft, {node.index: node for node in draft.nodes}, TextEdits.nothing(), {})
     for node in heads:
         head: Any = node.section
+        _refuse_unclear_classes(node)
         change.set_classes(head, wanted.classes)
         width = head.channels_for(wanted.classes, node.inputs[0])
         change.set_width(node, node.sources[0], width)
@@ -80,6 +81,18 @@ def _class_heads(draft: Draft) -> list[Node]:
             allowed="[yolo], [Gaussian_yolo], [jde], [region], [detection], [softmax], [cost]",
         )
     return nodes
+
+
+def _refuse_unclear_classes(node: Node) -> None:
+    """Raise CfgError for the head of a classifier that does not read one number for each class."""
+    groups, x = getattr(node.section, "groups", 1), node.inputs[0]
+    if "classes" not in node.section.keys and (x.area > 1 or groups > 1):
+        raise node.section.error(
+            "groups" if groups > 1 else "",
+            "does not read one number for each class",
+            found=str(x) if groups == 1 else str(groups),
+            hint="change the filters by hand",
+        )
 
 
 def _class_sections(draft: Draft) -> set[int]:

@@ -41,7 +41,7 @@ def resolve_cfg_path(name: str, cfg: str) -> Path:
 def read_tree(path: str | Path) -> Tree:
     """The tree in a file; raises CfgError if the file cannot be read or a line is not valid."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # it might never end
-        raise CfgError("the tree is no regular file", path=str(path))
+        raise CfgError("the tree is not a regular file", path=str(path))
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as fault:

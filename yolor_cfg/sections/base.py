@@ -116,7 +116,9 @@ class Section:
         self._misspelt: dict[str, CfgError] = {}
         if raw.header_comment:
             hint = "C Darknet does not know this header: put the comment on a line of its own"
-            self.warn("", "a comment behind the header", found=quote_text(raw.header_comment), hint=hint)
+            self.warn(
+                "", "a comment after the section header", found=quote_text(raw.header_comment), hint=hint
+            )
         for line in raw.lines[1:]:
             self._keep_line(line)
         self.values = KeyValues(self._parse_keys())
@@ -303,7 +305,7 @@ class Section:
         fits = -self.index <= other_sign < self.index and other_sign != 0
         return self.error(
             key,
-            "points outside the sections before this one",
+            "no such section before this one",
             found=str(reference),
             allowed=allowed,
             hint=f"{other_sign} would fit" if fits else "",

@@ -43,11 +43,9 @@ class SoftmaxSection(Section, names="softmax soft"):
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
 
-    def channels_for(self, classes: int, x: Shape, /) -> int:
-        """The channels that it reads if there are so many classes; raises CfgError if it cannot say."""
-        if self.groups > 1:
-            raise self.error("groups", "several groups of classes", found=str(self.groups), allowed="1")
-        return count_class_channels(self, classes, x)
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return self.groups * classes
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
@@ -59,15 +57,6 @@ class SoftmaxSection(Section, names="softmax soft"):
     def thop_operations(self, out: Shape, x: Shape) -> int:
         """exp, sum and division over each group; thop does not count the softmax of a class tree."""
         return 0 if self.tree else 3 * out.size - self.groups
-
-
-def count_class_channels(section: Section, classes: int, x: Shape) -> int:
-    """One channel for each class; raises CfgError for a map."""
-    if x.area > 1:
-        raise section.error(
-            "", "reads a map, not one number for each class", found=str(x), hint="change the filters by hand"
-        )
-    return classes
 
 
 class _LossSection(Section):
@@ -100,9 +89,9 @@ class CostSection(_LossSection, names="cost"):
     scale = Float(1, help="weight of the loss")
     ratio = Float(0, help="fraction of the smallest differences to ignore")
 
-    def channels_for(self, classes: int, x: Shape, /) -> int:
-        """The channels that it reads if there are so many classes; raises CfgError if it reads a map."""
-        return count_class_channels(self, classes, x)
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return classes
 
 
 class ContrastiveSection(_LossSection, names="contrastive"):
@@ -130,7 +119,7 @@ class ContrastiveSection(_LossSection, names="contrastive"):
         if not other.gives_boxes_to_losses or not other.index:  # C Darknet takes 0 for none
             raise self.error(
                 "yolo_layer",
-                "names another section",
+                "not a [yolo] section",
                 found=f"[{other.type}] #{other.index}",
                 allowed="a [yolo] section before this one",
             )
