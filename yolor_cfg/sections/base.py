@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SECTIONS: dict[str, type[Section]] = {}
+MOST_SUGGESTIONS = 100  # in a section
 
 
 class SectionPlace(NamedTuple):
@@ -114,6 +115,7 @@ class Section:
         self.lines: dict[str, Line] = {}
         self.unusable: dict[str, CfgError] = {}  # by key: what was read means nothing
         self._misspelt: dict[str, CfgError] = {}
+        self._unknown_count = 0
         if raw.header_comment:
             hint = "C Darknet does not know this header: put the comment on a line of its own"
             self.warn(
@@ -356,13 +358,18 @@ class Section:
 
     def _report_unknown_key(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored_keys})
-        hint = self._owner_hint(name) or suggest_word(name, [*known, *Section.keys])
+        self._unknown_count += 1
+        hint = self._suggest_key(name, known) if self._unknown_count <= MOST_SUGGESTIONS else ""
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn
         tell(name, "unknown key", found=quote_text(name), allowed=known, hint=hint)
         if lacking:
             self._misspelt[meant] = self.faults[-1]
+
+    def _suggest_key(self, name: str, known: list[str]) -> str:
+        """The section that has this key, or the closest one here; only for as many as one may misspell."""
+        return self._owner_hint(name) or suggest_word(name, [*known, *Section.keys])
 
     @staticmethod
     def _owner_hint(name: str) -> str:
