@@ -70,6 +70,14 @@ ONLY_DARKNET = {
     "reorg3d reverse": (after(f"{CONV.replace('=8', '=16')}[reorg3d]\nstride=2\nreverse=1"), "[reorg3d]"),
     "local_avgpool": (after("[local_avgpool]\nsize=3\nstride=1"), "[local_avgpool]"),
     "scale_wh": (after(f"{CONV.replace('=8', '=1')}[scale_channels]\nfrom=-2\nscale_wh=1"), "scale_wh=1"),
+    "upsample downwards with a rest": (
+        after("[upsample]\nstride=-5"),
+        "stride=-5, which does not divide the size",
+    ),
+    "route of different sizes": (
+        after("[maxpool]\nstride=2\n[route]\nlayers=-1,-2\n[connected]\noutput=3\nactivation=linear"),
+        "sources that differ in size",
+    ),
     "softmax groups": (f"{CONV}[avgpool]\n[softmax]\ngroups=2\n", "groups=2"),
     "crop": ("[crop]\ncrop_height=8\ncrop_width=8\n" + CONV, "[crop]"),
 }

@@ -102,6 +102,18 @@ def _name_obstacles(step: ProgramStep) -> Iterator[str]:
         yield "groups that do not divide the channels"
     if kind == "softmax" and step.section.groups > 1:
         yield f"groups={step.section.groups}"
+    if kind == "upsample" and _leaves_rest(step):
+        yield f"stride={step.section.stride}, which does not divide the size"
+    if kind == "route" and step.node is not None and len({x[1:] for x in step.node.inputs}) > 1:
+        yield "sources that differ in size"
+
+
+def _leaves_rest(step: ProgramStep) -> bool:
+    """True where the blocks of an [upsample] that sums them do not fill the map."""
+    if step.node is None or step.section.stride > 0:
+        return False
+    x = step.node.inputs[0]
+    return bool(x.height % step.section.stride or x.width % step.section.stride)
 
 
 ONLY_DARKNET = {
@@ -310,6 +322,8 @@ def _translate_max_pool(program: Program, step: ProgramStep) -> None:
 
 def _translate_upsample(program: Program, step: ProgramStep) -> None:
     """A scale as a convolution; blocks that are summed likewise."""
+    if _leaves_rest(step):
+        return
     stride, scale = step.section.stride, step.section.scale
     numbers = scale * channel_ones(step)
     if stride < 0:
