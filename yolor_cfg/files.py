@@ -14,6 +14,9 @@ from yolor_cfg.errors import YolorError
 StrPath = str | os.PathLike[str]
 
 HEAD_BYTES = 512
+MAX_TEXT_BYTES = 64 << 20
+"""No cfg, list of names or file of options is longer."""
+PIPE_PLACES = ("/dev/stdin", "/dev/fd/", "/proc/")  # what a shell passes on has a writer, and so an end
 
 # What a file given as weights by mistake may be, and what to do about it.
 FILE_KIND_HINTS = {
@@ -66,6 +69,27 @@ _TEXT_STARTS = (
 def reason_of(fault: OSError) -> str:
     """The system's message of an error, in lower case."""
     return (fault.strerror or str(fault)).lower()
+
+
+def refuse_endless(path: StrPath, *, fault: type[YolorError], what: str) -> None:
+    """Raise `fault` for a device or a pipe without a shell behind it: reading it might never end."""
+    is_whole = os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
+    if not is_whole and not os.fspath(path).startswith(PIPE_PLACES):
+        raise fault(f"{what} is no regular file", path=str(path), found="a pipe or a device")
+
+
+def read_bounded(path: StrPath, *, fault: type[YolorError], what: str, most: int = MAX_TEXT_BYTES) -> bytes:
+    """The bytes of a file that people write; raises `fault` if it cannot be read or has more than `most`."""
+    refuse_endless(path, fault=fault, what=what)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except (OSError, ValueError) as cause:  # ValueError: a null byte in the name
+        reason = reason_of(cause) if isinstance(cause, OSError) else str(cause)
+        raise fault(f"{what} cannot be read: {reason}", path=str(path)) from None
+    if len(data) > most:
+        raise fault(f"{what} is too long", path=str(path), allowed=f"{most} bytes")
+    return data
 
 
 def find_file_kind(data_head: bytes) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import (
     Dialect,
@@ -20,6 +21,7 @@ from yolor_cfg.lang.dialect import (
 from yolor_cfg.lang.keys import INT32_MAX, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.shape import Shape
 
 IMAGE_INDEX = -1  # the index that stands for the image
@@ -109,10 +111,7 @@ load = load_graph
 
 def read_document(path: str | Path) -> Document:
     """The parsed cfg file; raises CfgError if it cannot be read."""
-    try:
-        return parse_bytes(Path(path).read_bytes(), str(path))
-    except OSError as fault:
-        raise CfgError(f"the cfg cannot be read: {reason_of(fault)}", path=str(path)) from None
+    return parse_bytes(read_bounded(path, fault=CfgError, what="the cfg"), str(path))
 
 
 class Draft(NamedTuple):
@@ -219,7 +218,10 @@ def _parse_sections(
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
-            faults.append(_unknown_section_error(raw, index, document.path))
+            word = raw.name if len(faults) < MAX_HINTS else ""
+            faults.append(
+                _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
+            )
         else:
             sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
     faults += [fault for section in (net, *sections) for fault in section.faults]
@@ -232,7 +234,7 @@ def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
     return tuple(warning for section in sections for warning in section.warnings)
 
 
-def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
+def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str) -> CfgError:
     if SECTIONS.get(raw.name) is NetSection:
         return CfgError(
             "a second [net]",
@@ -242,7 +244,6 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
-    hint = suggest_word(raw.name, sorted(SECTIONS)) or "it may be specific to a fork of Darknet"
     return CfgError(
         "unknown section",
         path=path,
@@ -251,7 +252,7 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
         number=index,
         found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
-        hint=hint,
+        hint=hint or "it may be specific to a fork of Darknet",
     )
 
 
@@ -262,7 +263,8 @@ class Wiring(NamedTuple):
     faults: list[CfgError]
 
 
-def _connect_sections(sections: Iterable[Section], image: Shape) -> Wiring:
+def _connect_sections(sections: Iterable[Section], image: Shape, *, most: float = math.inf) -> Wiring:
+    """Wire and size them one after the other, until there are `most` faults."""
     nodes: dict[int, Node] = {}
     faults: list[CfgError] = []
     for section in sections if all(image) else ():
@@ -276,6 +278,8 @@ def _connect_sections(sections: Iterable[Section], image: Shape) -> Wiring:
             )
         except CfgError as fault:
             faults.append(fault)
+            if len(faults) >= most:
+                break
             if section.is_head:  # nothing that follows depends on it
                 nodes[section.index] = Node(section.index, section, sources, inputs, inputs[0])
     return Wiring(nodes, faults)
@@ -312,7 +316,7 @@ def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
 def _size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -> CfgError | None:
     """The error in terms of the image size, if a nearby size fits."""
     image = net.image
-    tries = COMMON_STRIDES if image.area > 1 else ()
+    tries = [stride for stride in COMMON_STRIDES if image.area > 1 and _round_up(image, stride) != image]
     stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
     if not stride:
         return None
@@ -344,7 +348,7 @@ def _round_up(image: Shape, stride: int) -> Shape:
 
 
 def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
-    return not _connect_sections(sections, image).faults
+    return not _connect_sections(sections, image, most=1).faults
 
 
 def _largest_stride(nodes: Iterable[Node], image: Shape) -> int:

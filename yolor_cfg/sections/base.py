@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SECTIONS: dict[str, type[Section]] = {}
 
 
+MAX_HINTS = 50  # unknown words that a similar one is looked for
+
+
 class SectionPlace(NamedTuple):
     """Where a section stands: its number, the dialect and path of its file, and the input image of its
     network. [net] has the number -1 and no image: it defines the image size itself."""
@@ -328,7 +331,8 @@ class Section:
 
     def _report_unknown_key(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored_keys})
-        hint = self._owner_hint(name) or suggest_word(name, [*known, *Section.keys])
+        few = len(self.warnings) + len(self.faults) < MAX_HINTS
+        hint = self._owner_hint(name) or suggest_word(name, [*known, *Section.keys]) if few else ""
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn

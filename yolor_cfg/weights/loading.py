@@ -12,7 +12,7 @@ from yolor_cfg import graph as graphs
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.model import Network, find_device
-from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.weights.checkpoint import copy_tensors, fit_tensors, is_checkpoint, read_checkpoint
 from yolor_cfg.weights.darknet import fill_network
 from yolor_cfg.weights.fitting import FilePrefix, plan_read, read_prefix
 from yolor_cfg.weights.layout import WeightsHeader
@@ -100,8 +100,9 @@ def _open_checkpoint(
     checkpoint = read_checkpoint(path)
     dialect, eps = reading.dialect or checkpoint.dialect, reading.bn_eps or checkpoint.bn_eps
     graph = graphs.load_graph(cfg, reading._replace(dialect=dialect, default_dialect="yolor", bn_eps=eps))
+    fitting = fit_tensors(graph, checkpoint.tensors, path=path, cutoff=cutoff)
     network = Network(graph)
-    notes = load_tensors(network, checkpoint.tensors, path=path, cutoff=cutoff)
+    notes = (*copy_tensors(network, fitting.tensors, cutoff=cutoff), *fitting.notes)
     return LoadedNetwork(network, checkpoint.names, (*graph.notes, *notes, *_eps_notes(graph, eps)))
 
 
