@@ -150,7 +150,7 @@ def _rebuild_subclass(function: Any, _kind: Any, args: tuple[Any, ...], *_: Any)
 
 def _encode_text(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise _refusal_error(f"_codecs.encode to {describe(encoding)}")
+        raise _refusal_error(f"_codecs.encode to {_format_name(encoding)}")
     return text.encode("latin-1")
 
 
