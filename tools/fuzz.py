@@ -37,6 +37,7 @@ GOOD_CODES = frozenset(range(6))  # reference: the table of exit codes in the RE
 CRASH = 99
 SECONDS = 60.0
 MEGABYTES = 3000
+ADDRESSES = 24 << 30  # torch reserves far more addresses than it uses memory
 KINDS = tuple(COMMANDS)
 
 
@@ -67,22 +68,27 @@ def main() -> None:
         command = json.loads((options.replay / "command.json").read_text(encoding="utf-8"))
         print(run_child(options.replay, command, log=None))
         return
-    tried: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    end = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         make_inputs(base)
-        number = options.start
-        while time.monotonic() < end and number < options.start + options.count:
-            for kind in options.kind or KINDS:
-                tried[kind] += 1
-                fault = try_input(base, kind, number, options=options)
-                found[kind] += bool(fault)
-            number += 1
+        tried, found = try_inputs(base, options)
     for kind in tried:
         print(f"{kind:12} {tried[kind]:6} tried {found[kind]:4} faults")
-    print(f"{sum(tried.values())} inputs, {sum(found.values())} faults")
+    print(f"{tried.total()} inputs, {found.total()} faults")
+
+
+def try_inputs(base: Path, options: argparse.Namespace) -> tuple[Counter[str], Counter[str]]:
+    """How many inputs of each kind were tried, and how many faults they found."""
+    tried: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    end = time.monotonic() + 60 * options.minutes
+    number = options.start
+    while time.monotonic() < end and number < options.start + options.count:
+        for kind in options.kind or KINDS:
+            tried[kind] += 1
+            found[kind] += bool(try_input(base, kind, number, options=options))
+        number += 1
+    return tried, found
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -111,12 +117,12 @@ def try_input(base: Path, kind: str, number: int, *, options: argparse.Namespace
         else:
             args = pick_options(args, rng)
         (place / "command.json").write_text(json.dumps(args), encoding="utf-8")
-        outcome = run_child(place, args, log=place / "output.txt")
-        if outcome.fault:
+        fault = run_child(place, args, log=place / "output.txt").fault
+        if fault:
             kept = options.keep / f"{kind}-{options.seed}-{number}"
             shutil.copytree(place, kept, symlinks=True, dirs_exist_ok=True)
-            print(f"{kept}: {outcome.fault}: yolor {' '.join(args)[:300]!r}", flush=True)
-        return outcome.fault
+            print(f"{kept}: {fault}: yolor {' '.join(args)[:300]!r}", flush=True)
+        return fault
 
 
 def run_child(place: Path, args: list[str], *, log: Path | None) -> Outcome:
@@ -143,12 +149,8 @@ def run_command(place: Path, args: list[str], log: Path | None) -> None:
     try:
         os.setpgid(0, 0)
         os.chdir(place)
-        files = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if log else None
-        for number in (1, 2) if files is not None else ():
-            os.dup2(files, number)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        limit = 4 * MEGABYTES << 20
-        resource.setrlimit(resource.RLIMIT_AS, (limit + (16 << 30), limit + (16 << 30)))
+        redirect(log)
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = call_main(args)
     except BaseException:
@@ -157,6 +159,15 @@ def run_command(place: Path, args: list[str], log: Path | None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def redirect(log: Path | None) -> None:
+    """Nothing to read, and messages into the log, if there is one."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if log is not None:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
 
 
 def call_main(args: list[str]) -> int:

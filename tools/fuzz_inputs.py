@@ -5,53 +5,17 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-CFG = """[net]
-width=64
-height=64
-channels=3
-batch=2
-subdivisions=1
-learning_rate=0.001
-burn_in=2
-max_batches=4
-policy=steps
-steps=2,3
-scales=.1,.1
+from click import Context
 
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[maxpool]
-size=2
-stride=2
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=mish
-
-[shortcut]
-from=-2
-activation=linear
-
-[route]
-layers=-1,-2
-
-[convolutional]
+NET_TEXT = "[net]\nwidth=64\nheight=64\nchannels=3\nbatch=2\nlearning_rate=0.001\nburn_in=2\nmax_batches=4\n"
+NORMED = "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride={}\npad=1\nactivation={}\n"
+HEAD = """[convolutional]
 size=1
 filters=21
 activation=linear
-
+{}
 [yolo]
 mask=0,1,2
 anchors=8,8, 16,16, 32,32
@@ -59,57 +23,27 @@ classes=2
 num=3
 ignore_thresh=.7
 """
-CFG = CFG.replace("size=3\nstride=2\npad=1\nactivation=mish", "size=3\nstride=1\npad=1\nactivation=mish")
-YOLOR_CFG = """[net]
-width=64
-height=64
-channels=3
-
-[implicit_add]
-filters=21
-
-[implicit_mul]
-filters=21
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=8
-pad=1
-activation=silu
-
-[convolutional]
-size=1
-filters=21
-activation=linear
-
-[shift_channels]
-from=0
-
-[control_channels]
-from=1
-
-[yolo]
-mask=0,1,2
-anchors=8,8, 16,16, 32,32
-classes=2
-num=3
-"""
-TREE_CFG = """[net]
-width=8
-height=8
-channels=3
-
-[avgpool]
-
-[connected]
-output=4
-activation=linear
-
-[softmax]
-tree=classes.tree
-"""
+CFG = "\n".join(
+    (
+        NET_TEXT + "policy=steps\nsteps=2,3\nscales=.1,.1\n",
+        NORMED.format(2, "leaky"),
+        "[maxpool]\nsize=2\nstride=2\n",
+        NORMED.format(1, "mish"),
+        "[shortcut]\nfrom=-2\nactivation=linear\n",
+        "[route]\nlayers=-1,-2\n",
+        HEAD.format(""),
+    )
+)
+YOLOR_CFG = "\n".join(
+    (
+        NET_TEXT,
+        "[implicit_add]\nfilters=21\n",
+        "[implicit_mul]\nfilters=21\n",
+        NORMED.format(8, "silu"),
+        HEAD.format("\n[shift_channels]\nfrom=0\n\n[control_channels]\nfrom=1\n"),
+    )
+)
+TREE_CFG = "[net]\nwidth=8\nheight=8\nchannels=3\n[connected]\noutput=4\n[softmax]\ntree=classes.tree\n"
 HYP = "lr0: 0.01\nlrf: 0.2\nmomentum: 0.937\nmosaic: 1.0\nanchor_t: 4.0\nwarmup_epochs: 3.0\nhsv_h: 0.015\n"
 XML = """<annotation><filename>{0}.png</filename>
 <size><width>48</width><height>40</height><depth>3</depth></size>
@@ -192,8 +126,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
 }
 ODD_VALUES = (
     "0 -1 1 2 nan inf -inf 1e400 18446744073709551616 -9999999999999999999 99999999 .5 1e-300 x auto none "
-    "all 0,1 1,,2 64x64 0x0 1x99999999 33 640 cpu cuda:7 meta mps fp16 bf16 coco voc darknet yolor /dev/null . / "
-    "net.cfg data.yaml nothing"
+    "all 0,1 1,,2 64x64 0x0 1x99999999 33 640 cpu cuda:7 meta mps fp16 bf16 coco voc darknet yolor /dev/null "
+    ". / net.cfg data.yaml nothing"
 ).split()
 
 
@@ -201,7 +135,7 @@ def pick_options(args: list[str], rng: random.Random) -> list[str]:
     """The arguments with one to three options of the command, each with an odd value."""
     from yolor_cfg.cli import main
 
-    command = main.get_command(None, args[0])  # type: ignore[arg-type]
+    command: Any = main.get_command(Context(main), args[0])
     while hasattr(command, "commands"):
         command = command.commands[args[1]]
     options = [one for one in command.params if one.opts[0].startswith("-") and "--debug" not in one.opts]
@@ -226,7 +160,6 @@ def _make_networks(folder: Path) -> None:
 
     for name, text in (("net", CFG), ("yolor", YOLOR_CFG), ("tree", TREE_CFG)):
         (folder / f"{name}.cfg").write_text(text, encoding="utf-8")
-    (folder / "classes.tree").write_text("a -1\nb -1\nc 0\nd 0\n", encoding="utf-8")
     for name in ("net", "yolor"):
         network = load(folder / f"{name}.cfg")
         write_weights(network, folder / f"{name}.weights")
@@ -246,31 +179,31 @@ def _make_images(folder: Path) -> None:
     np.save(folder / "stack.npy", pixels)
 
 
+BOX = {"category_id": 1, "bbox": [5, 6, 15, 24]}
+COCO = {
+    "images": [{"id": n, "file_name": f"images/{n}.png", "width": 48, "height": 40} for n in (0, 1)],
+    "annotations": [{"id": n + 1, "image_id": n, "area": 360, "iscrowd": 0, **BOX} for n in (0, 1)],
+    "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+}
+TEXTS = {
+    **dict.fromkeys(LABELS, "0 0.5 0.5 0.25 0.5\n1 0.25 0.25 0.125 0.125\n"),
+    **{f"voc/Annotations/{n}.xml": XML.format(n) for n in (0, 1)},
+    "voc/ImageSets/Main/train.txt": "0\n1\n",
+    "voc/ImageSets/Main/val.txt": "1\n",
+    "data.yaml": "path: .\ntrain: list.txt\nval: list.txt\nnc: 2\nnames: [cat, dog]\n",
+    "set.data": "classes = 2\ntrain = list.txt\nvalid = list.txt\nnames = set.names\n",
+    "set.names": "cat\ndog\n",
+    "list.txt": "images/0.png\nimages/1.png\n",
+    "hyp.yaml": HYP,
+    "coco.json": json.dumps(COCO),
+    "results.json": json.dumps([{"image_id": n, "score": 0.9 - n / 10, **BOX} for n in (0, 1)]),
+    "classes.tree": "a -1\nb -1\nc 0\nd 0\n",
+}
+
+
 def _make_data(folder: Path) -> None:
     for name in ("labels", "voc/Annotations", "voc/ImageSets/Main"):
         (folder / name).mkdir(parents=True)
-    rows = "0 0.5 0.5 0.25 0.5\n1 0.25 0.25 0.125 0.125\n"
-    boxes = [
-        {"id": n + 1, "image_id": n, "category_id": 1, "bbox": [5, 6, 15, 24], "area": 360, "iscrowd": 0}
-        for n in (0, 1)
-    ]
-    found = [{"image_id": n, "category_id": 1, "bbox": [5, 6, 15, 24], "score": 0.9 - n / 10} for n in (0, 1)]
-    images = [{"id": n, "file_name": f"images/{n}.png", "width": 48, "height": 40} for n in (0, 1)]
-    kinds = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    coco = {"images": images, "annotations": boxes, "categories": kinds}
-    texts = {
-        **{name: rows for name in LABELS},
-        **{f"voc/Annotations/{n}.xml": XML.format(n) for n in (0, 1)},
-        "voc/ImageSets/Main/train.txt": "0\n1\n",
-        "voc/ImageSets/Main/val.txt": "1\n",
-        "data.yaml": "path: .\ntrain: list.txt\nval: list.txt\nnc: 2\nnames: [cat, dog]\n",
-        "set.data": "classes = 2\ntrain = list.txt\nvalid = list.txt\nnames = set.names\n",
-        "set.names": "cat\ndog\n",
-        "list.txt": "images/0.png\nimages/1.png\n",
-        "hyp.yaml": HYP,
-        "coco.json": json.dumps(coco),
-        "results.json": json.dumps(found),
-    }
-    for name, text in texts.items():
+    for name, text in TEXTS.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "voc/JPEGImages").symlink_to("../images")

@@ -134,20 +134,17 @@ def mutate_bytes(data: bytes, rng: Rng) -> bytes:
     far = rng.choice((16, 64, 512, len(data)))
     start = rng.randrange(max(1, min(far, len(data))))
     end = start + rng.choice((1, 1, 2, 4, 8, 64, 1000))
-    piece = data[start:end]
-    choices = (
-        bytes(byte ^ 1 << rng.randrange(8) for byte in piece),
-        bytes(len(piece)),
-        b"\xff" * len(piece),
-        rng.randbytes(len(piece)),
-        b"",
-        piece * rng.choice((2, 3, 50)),
-        piece + rng.choice(WORDS).encode("utf-8", "surrogatepass"),
-        struct.pack(rng.choice(("<i", ">i", "<q")), rng.choice((-1, 0, 1, 2**31 - 1, 65536))),
-    )
     if rng.random() < 0.15:
         return data[:start]
-    return data[:start] + rng.choice(choices) + data[end:]
+    return data[:start] + _change_piece(data[start:end], rng) + data[end:]
+
+
+def _change_piece(piece: bytes, rng: Rng) -> bytes:
+    number = struct.pack(rng.choice(("<i", ">i", "<q")), rng.choice((-1, 0, 1, 2**31 - 1, 65536)))
+    word = rng.choice(WORDS).encode("utf-8", "surrogatepass")
+    flipped = bytes(byte ^ 1 << rng.randrange(8) for byte in piece)
+    same = (bytes(len(piece)), b"\xff" * len(piece), rng.randbytes(len(piece)))
+    return rng.choice((flipped, *same, b"", piece * rng.choice((2, 3, 50)), piece + word, number))
 
 
 def mutate_words(data: bytes, rng: Rng) -> bytes:
@@ -187,11 +184,11 @@ def mutate_value(value: Any, rng: Rng) -> Any:
     """The value with something in it changed, at any depth."""
     if not isinstance(value, dict | list) or not value or rng.random() < 0.1:
         return rng.choice(VALUES)
-    entries = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    entries: list[tuple[Any, Any]] = [*(value.items() if isinstance(value, dict) else enumerate(value))]
     key, inner = rng.choice(entries)
     how = rng.random()
     if how < 0.15:
-        entries.remove((key, inner)) if len(entries) < 1000 else None
+        entries = [(k, v) for k, v in entries if k != key]
     elif how < 0.25:
         entries.append((rng.choice(("x", "id", "", key)), inner))
     else:
@@ -231,24 +228,20 @@ def mutate_checkpoint(data: bytes, rng: Rng) -> bytes:
 
 
 def _mutate_entry(content: Any, rng: Rng) -> Any:
+    if not isinstance(content, dict) or not content or rng.random() < 0.1:
+        return rng.choice((*_odd_entries(), *VALUES))
+    key = rng.choice(list(content))
+    changed = {k: v for k, v in content.items() if k != key}
+    how = rng.random()
+    if how < 0.1:
+        changed[rng.choice(("", "x", 3, "model", "module.x", "\x1b[31m"))] = content[key]
+    elif how < 0.85:
+        changed[key] = _mutate_entry(content[key], rng)
+    return changed
+
+
+def _odd_entries() -> tuple[Any, ...]:
     import torch
 
-    odd = (
-        torch.ones(2),
-        torch.ones(1, dtype=torch.complex64),
-        torch.zeros(2, 0),
-        b"x",
-        (1, 2),
-        torch.ones(1).int(),
-    )
-    if isinstance(content, dict) and content and rng.random() < 0.9:
-        key = rng.choice(list(content))
-        changed = dict(content)
-        if rng.random() < 0.15:
-            del changed[key]
-        elif rng.random() < 0.1:
-            changed[rng.choice(("", "x", 3, "model", "module.x", "\x1b[31m"))] = changed.pop(key)
-        else:
-            changed[key] = _mutate_entry(changed[key], rng)
-        return changed
-    return rng.choice((*odd, *VALUES))
+    complex_one = torch.ones(1, dtype=torch.complex64)
+    return torch.ones(2), complex_one, torch.zeros(2, 0), torch.ones(1).int(), b"x", (1, 2)
