@@ -75,7 +75,7 @@ def refuse_endless(path: StrPath, *, fault: type[YolorError], what: str) -> None
     """Raise `fault` for a device or a pipe without a shell behind it: reading it might never end."""
     is_whole = os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
     if not is_whole and not os.fspath(path).startswith(PIPE_PLACES):
-        raise fault(f"{what} is no regular file", path=str(path), found="a pipe or a device")
+        raise fault(f"{what} is no regular file", path=str(path))
 
 
 def read_bounded(path: StrPath, *, fault: type[YolorError], what: str, most: int = MAX_TEXT_BYTES) -> bytes:

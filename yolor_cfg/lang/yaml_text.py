@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import accumulate
 from typing import Any
 
 import yaml
@@ -9,6 +11,7 @@ import yaml
 from yolor_cfg.errors import YolorError
 from yolor_cfg.files import StrPath, read_bounded
 
+MOST_LEVELS = 50
 MOST_VALUES = 1_000_000
 """With each alias counted as what it stands for: a few lines of them can stand for more than any memory."""
 
@@ -25,9 +28,17 @@ def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
     return counts[id(node)]
 
 
+def _find_depth(data: bytes) -> int:
+    """The most brackets that are open at once."""
+    steps = (1 if bracket in b"[{" else -1 for bracket in re.findall(rb"[][{}]", data))
+    return max(accumulate(steps), default=0)
+
+
 def read_yaml(path: StrPath, *, fault: type[YolorError], what: str) -> Any:
     """The plain values in the file: dicts, lists, texts, numbers, dates; raises `fault` for anything else."""
     data = read_bounded(path, fault=fault, what=what)
+    if _find_depth(data) > MOST_LEVELS:  # which PyYAML takes a quadratic time to find
+        raise fault(f"{what} is not valid YAML", path=str(path), found="values within values too deep")
     try:
         loader = yaml.SafeLoader(data.decode("utf-8-sig"))
         root = loader.get_single_node()

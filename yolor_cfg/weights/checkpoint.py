@@ -32,7 +32,7 @@ from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hi
 from yolor_cfg.weights.official import UNUSED_TENSORS, is_paper_branch, map_paper_tensors
 from yolor_cfg.weights.pickle_machine import Opaque
 from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
-from yolor_cfg.weights.torch_file import module_state_dict, read_pt
+from yolor_cfg.weights.torch_file import module_state_dict, read_pt, write_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
@@ -97,7 +97,7 @@ def save_checkpoint(
         write_safetensors(path, tensors, record={"format": FORMAT, **beside}, force=force)
         return
     content = {"format": FORMAT, **beside, "model": {name: t.contiguous() for name, t in tensors.items()}}
-    replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=force)
+    replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=force)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

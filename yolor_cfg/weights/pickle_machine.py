@@ -94,8 +94,8 @@ def _has_only_counts(values: Sequence[Any]) -> bool:
 # The functions that a pickle may call
 def _build_ordered_dict(pairs: Sequence[Any] = ()) -> OrderedDict[Any, Any]:
     made: OrderedDict[Any, Any] = OrderedDict()
-    for pair in pairs:  # a pair of other than two values could be the same huge list each time
-        _set_items(made, pair)
+    for key, value in pairs:  # exactly two, or a ValueError: they could be the same huge list each time
+        made[check_key(key)] = value
     return made
 
 

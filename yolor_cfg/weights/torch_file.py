@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -62,6 +62,17 @@ def read_pt(path: str | Path) -> Any:
             found=quote_text(str(cause)[:1000]) or type(cause).__name__,
             hint="the download or the copy did not finish: fetch the file again",
         ) from cause
+
+
+def write_pt(content: Any, file: BinaryIO) -> None:
+    """Write what `torch.save` writes; an OSError comes through, which torch hides behind one of its own."""
+    try:
+        torch.save(content, file)
+    except RuntimeError as fault:
+        cause: BaseException | None = fault
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        raise (cause or OSError(str(fault).partition("\n")[0])) from None
 
 
 def module_state_dict(module: Any) -> dict[str, Tensor]:
