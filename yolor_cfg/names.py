@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import StrPath, reason_of
+from yolor_cfg.files import MOST_LABEL_BYTES, StrPath, read_regular, reason_of
 
 COMMENT_BEHIND = re.compile(r"\s*[#;].*")
 """C Darknet keeps it in the value: atoi stops at it, and a path with it does not exist."""
@@ -59,7 +59,7 @@ def read_names_file(path: StrPath) -> tuple[str, ...]:
 
 def _names_text(path: StrPath) -> str:
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path, MOST_LABEL_BYTES)
     except OSError as fault:
         raise DataError(f"the names cannot be read: {reason_of(fault)}", path=str(path)) from None
     if b"\0" in data:
@@ -110,7 +110,7 @@ def data_folders(path: StrPath) -> list[str]:
 def read_text(path: StrPath) -> str:
     """The text of a small file of a data set, with any line endings; a byte order mark is dropped."""
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return read_regular(path).decode("utf-8-sig")
     except OSError as fault:
         raise DataError(reason_of(fault), path=str(path)) from None
     except UnicodeDecodeError:

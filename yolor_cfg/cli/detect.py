@@ -14,8 +14,8 @@ from yolor_cfg.cli.options import (
     device_option,
     dialect_option,
     folder_options,
+    image_options,
     is_on,
-    orientation_option,
     print_stderr,
     report_warnings,
     size_option,
@@ -70,7 +70,7 @@ NETWORK_OPTIONS = (
         help="Class names: a .names file with one per line, or a .data file that refers to one; "
         "default: the names in the checkpoint, else class ids.",
     ),
-    orientation_option,
+    image_options,
     device_option,
     _integer_option(
         "--batch-size", default=1, text="Images per batch; only images of equal input size share one."

@@ -31,6 +31,7 @@ from yolor_cfg.data.types import (
 )
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph, ReadOptions
+from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
 from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
@@ -198,6 +199,7 @@ def _refuse_contradictions(options: TrainOptions) -> None:
 
 def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
     orientation_rule.ignores = options.ignore_orientation
+    pixel_limit.most = options.max_pixels or MAX_PIXELS
     checks = LabelChecks(options.fix_labels, options.strict)
     return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
 
