@@ -18,7 +18,7 @@ import yaml
 from click.testing import Result
 
 from yolor_cfg import cli
-from yolor_cfg.cli.train import _ProgressBar
+from yolor_cfg.cli.training_progress import ProgressBar
 from yolor_cfg.train.run import RunLogger, start_run
 
 FILES = {
@@ -198,7 +198,7 @@ def test_progress_is_reported_by_batch_in_each_epoch(tmp_path, data):
 def test_a_progress_bar_is_shown_on_a_terminal_only(monkeypatch):
     for hidden, terminal in ((False, Terminal()), (True, Terminal()), (False, io.StringIO())):
         monkeypatch.setattr(sys, "stderr", terminal)
-        bar = _ProgressBar(hidden=hidden)
+        bar = ProgressBar(hidden=hidden)
         bar.show(3, 8, 1.25)
         bar.say("a word")
         text = terminal.getvalue()

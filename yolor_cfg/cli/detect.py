@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, sort_paths
 from yolor_cfg.cli.options import (
     TextParam,
-    cfg_argument,
     device_option,
     dialect_option,
     folder_options,
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from yolor_cfg.detect.write import ResultsWriter
 
 
+MISSING = (
+    "missing argument SOURCE: give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
+    "`yolor convert` wrote hold their CFG"
+)
 MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
@@ -55,6 +59,8 @@ def _integer_option(*names: str, default: int | None, text: str) -> Any:
 
 
 NETWORK_OPTIONS = (
+    *network_options(),
+    click.option("--source", "sources", multiple=True, metavar="SOURCE", help="The same as SOURCE."),
     size_option,
     click.option(
         "--preprocess",
@@ -73,14 +79,18 @@ NETWORK_OPTIONS = (
     orientation_option,
     device_option,
     _integer_option(
-        "--batch-size", default=1, text="Images per batch; only images of equal input size share one."
+        "--batch-size",
+        "--batch",
+        "batch_size",
+        default=1,
+        text="Images per batch; only images of equal input size share one.",
     ),
     dialect_option,
     strict_option,
     _integer_option("--cutoff", default=None, text="The weights file holds only layers 0 to N-1."),
 )
 NMS_OPTIONS = (
-    _fraction_option("--conf-thres", "--conf", "conf", default=0.25, text="Confidence threshold."),
+    _fraction_option("--conf-thres", "--conf", "-thresh", "conf", default=0.25, text="Confidence threshold."),
     _fraction_option(
         "--iou-thres",
         "--iou",
@@ -138,6 +148,7 @@ OUTPUT_OPTIONS = (
     ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     *folder_options("runs/detect"),
+    click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),
 )
 
 
@@ -150,19 +161,20 @@ def _add_options(function: Any) -> Any:
 EXAMPLES = """\b
 Examples:
   yolor detect yolov4.cfg yolov4.weights street.jpg --names coco.names
+  yolor detect runs/train/exp/weights/best.pt street.jpg
   yolor detect yolov4.cfg yolov4.weights photos/ 'b/*.png' --conf 0.5
   yolor detect yolov4.cfg yolov4.weights a.mp4 --vid-stride 2 --classes 0,2
   yolor detect yolov4.cfg yolov4.weights 0     (first camera; Ctrl-C to stop)
   yolor detect yolov4.cfg yolov4.weights list.txt --json --nosave > out.jsonl"""
 
 
-@click.command(epilog=EXAMPLES)
-@cfg_argument
-@click.argument("weights", type=click.Path())
-@click.argument("source", nargs=-1, required=True)
+@click.command(cls=HabitCommand, habits=DETECT_HABITS, epilog=EXAMPLES)
+@click.argument("paths", nargs=-1, metavar="[CFG] WEIGHTS SOURCE...")
 @_add_options
-def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> None:
+def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> None:
     """Detect objects in SOURCE with the network CFG and its WEIGHTS.
+
+    A checkpoint that `yolor train` wrote needs no CFG: it holds its own.
 
     SOURCE is an image, a video, a folder, a glob, a list of paths (a .txt file, or - for standard input), a
     camera number or a stream URL. WEIGHTS is a Darknet .weights, a .pt or a .safetensors file.
@@ -175,12 +187,21 @@ def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> N
     from yolor_cfg.runs import new_folder
 
     output = {name: options.pop(name) for name in _param_names(OUTPUT_OPTIONS)}
-    detector = _make_detector(cfg, weights, options)
-    frames = open_sources(source, vid_stride=output["vid_stride"], channels=detector.channels)
-    folder = new_folder(output["project"], output["name"])
+    files = sort_paths(paths, cfg=options.pop("cfg_file"), weights=options.pop("weights_file"))
+    sources += files.others
+    if not (files.network and files.weights and sources):
+        raise click.UsageError(MISSING)
+    detector = _make_detector(files.network, files.weights, options)
+    frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
+    folder = new_folder(*_choose_folder(output))
     with ResultsWriter(folder, _make_output_options(output)) as results:
         _run_detector(detector, frames, results, as_json=output["as_json"])
     _print_summary(results, folder)
+
+
+def _choose_folder(output: dict[str, Any]) -> tuple[str, str]:
+    whole = Path(output["output"] or ".")
+    return (str(whole.parent), whole.name) if whole.name else (output["project"], output["name"])
 
 
 def _param_names(decorators: tuple[Any, ...]) -> list[str]:

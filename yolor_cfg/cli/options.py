@@ -56,7 +56,7 @@ class DeviceParam(TextParam):
 
     def parse(self, text: str) -> str:
         """torch's name of the device; several are answered with the way to use them."""
-        word = text.strip().lower()
+        word = text.strip().lower() or _best_device()
         numbers = re.fullmatch(r"(?:cuda:)?(\d+(?:\s*,\s*\d+)*)\s*,?", word)
         if numbers is None:
             return word
@@ -68,6 +68,13 @@ class DeviceParam(TextParam):
             f"CUDA_VISIBLE_DEVICES={','.join(gpus)} torchrun --nproc-per-node {len(gpus)} "
             "-m yolor_cfg train ... --device cuda"
         )
+
+
+def _best_device() -> str:
+    """What YOLOR takes for --device '': a GPU if there is one."""
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 class CommandError(click.ClickException):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.cli.habits import TRAIN_HABITS, HabitCommand, sort_paths
 from yolor_cfg.cli.options import (
     INTERRUPTED_CODE,
     CommandError,
@@ -25,6 +26,7 @@ from yolor_cfg.cli.options import (
     strict_option,
     train_reading_options,
 )
+from yolor_cfg.cli.training_progress import ProgressBar, print_first_process
 
 if TYPE_CHECKING:
     from yolor_cfg.train.run import TrainDrawing, TrainResult
@@ -48,7 +50,8 @@ DATA_OPTIONS = (
         is_flag=False,
         flag_value=NEWEST_RUN,
         metavar="[RUN]",
-        help="Resume the run in this folder, or the newest run, exactly as if it had not stopped.",
+        help="Resume the run in this folder (or with this last.pt), or the newest run, exactly as if it had "
+        "not stopped.",
     ),
     *train_reading_options,
     dialect_option,
@@ -69,6 +72,8 @@ DURATION_OPTIONS = (
     ),
     click.option(
         "--batch-size",
+        "--batch",
+        "batch_size",
         type=click.IntRange(1),
         metavar="N",
         help="Mini-batch: images per forward pass over all processes; default: [net] batch / subdivisions.",
@@ -199,10 +204,11 @@ def _add_options(function: Any) -> Any:
     return function
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=HabitCommand, habits=TRAIN_HABITS, epilog=EXAMPLES)
 @click.argument("cfg", required=False, type=click.Path())
+@click.option("--cfg", "cfg_file", type=click.Path(), metavar="FILE", help="The same as CFG, as in YOLOR.")
 @_add_options
-def train(cfg: str | None, **options: Any) -> None:
+def train(cfg: str | None, cfg_file: str | None, **options: Any) -> None:
     """Train the network CFG on a data set.
 
     Settings not given as options come from the cfg's [net]. The results are written to a new folder:
@@ -211,6 +217,10 @@ def train(cfg: str | None, **options: Any) -> None:
     """
     from yolor_cfg.parallel import process_group, this_process
 
+    files = sort_paths([cfg] if cfg else [], cfg=cfg_file, weights=options["weights"])
+    cfg, options["weights"] = files.network, files.weights
+    if cfg and not files.cfg:
+        options["dialect"] = options["dialect"] or _held_dialect(cfg)
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
     folder = _resume_folder(cfg, options)
@@ -222,6 +232,13 @@ def train(cfg: str | None, **options: Any) -> None:
         _save_final_plots(outcome)
         first = this_process().rank == 0
     _report_end(outcome, first=first, as_json=options["as_json"])
+
+
+def _held_dialect(checkpoint: str) -> str | None:
+    """The dialect of the cfg in a checkpoint; the run's own copy of the cfg does not state it."""
+    from yolor_cfg.weights.checkpoint import read_checkpoint
+
+    return read_checkpoint(checkpoint).dialect
 
 
 def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
@@ -236,7 +253,7 @@ def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
 def _run_training(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> TrainResult:
     from yolor_cfg.train.run import resume_run, start_run
 
-    bar = _ProgressBar(hidden=is_on("quiet") or options["as_json"])
+    bar = ProgressBar(hidden=is_on("quiet") or options["as_json"])
     drawing = _make_drawing()._replace(show_progress=bar.show)
     try:
         if folder is not None:
@@ -283,7 +300,7 @@ def _warn_unused_options(cfg: str | None, folder: Path, options: dict[str, Any])
     ]
     unused = [name.replace("_", "-") for name in given if getattr(said, name) != getattr(begun, name)]
     if unused:
-        _print_first_process(
+        print_first_process(
             f"note: ignored: {', '.join(unused)}; a resumed run keeps the options in {folder}/args.yaml"
         )
 
@@ -299,7 +316,7 @@ def _save_final_plots(outcome: TrainResult) -> None:
         if this_process().rank == 0:
             save_labels(outcome.folder, outcome.job.dataset)
     if not can_draw():
-        _print_first_process(f"{NO_CHARTS}the numbers are in the folder's .csv files")
+        print_first_process(f"{NO_CHARTS}the numbers are in the folder's .csv files")
 
 
 def _find_run_folder(run: str, project: str) -> Path:
@@ -307,7 +324,7 @@ def _find_run_folder(run: str, project: str) -> Path:
     from yolor_cfg.errors import DataError
 
     if run != NEWEST_RUN:
-        return Path(run)
+        return Path(run).parents[1] if Path(run).name == "last.pt" else Path(run)
     states = _find_checkpoints(project)
     if not states:
         raise DataError("no run to resume", path=project)
@@ -327,50 +344,13 @@ def _make_drawing() -> TrainDrawing:
     return TrainDrawing(contact_sheet, plot_results)
 
 
-class _ProgressBar:
-    """On a terminal, the progress of an epoch; messages replace the bar."""
-
-    def __init__(self, *, hidden: bool) -> None:
-        self.hidden = True if hidden else None  # None: hidden if standard error is not a terminal
-        self.bar: Any = None
-
-    def show(self, done: int, of: int, loss: float) -> None:
-        """Update the bar after a batch."""
-        from tqdm import tqdm
-
-        if self.bar is None:
-            self.bar = tqdm(total=of, initial=done - 1, unit="batch", leave=False, disable=self.hidden)
-        self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-        self.bar.update(done - self.bar.n)
-        if done == of:
-            self.close()
-
-    def say(self, text: str) -> None:
-        """Print a message in place of the bar, which the next batch brings back."""
-        self.close()
-        _print_first_process(text)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.bar.close()
-        self.bar = None
-
-
-def _print_first_process(text: str) -> None:
-    from yolor_cfg.parallel import this_process
-
-    if not is_on("quiet") and this_process().rank == 0:
-        click.echo(text, err=True)
-
-
 def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:
     from yolor_cfg.runs import new_folder
     from yolor_cfg.train.run import dry_run
 
     folder = new_folder(options["project"], options["name"])
     job = dry_run(said, folder=folder, drawing=_make_drawing())
-    _print_first_process(
+    print_first_process(
         f"{job.per_epoch} batches of {job.batch_size} images per epoch, {job.epochs} epochs; "
         f"the first batches are in {folder}"
     )
@@ -397,4 +377,4 @@ def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
                 "rows": state.rows,
             }
         )
-    _print_first_process(f"results saved to {folder}")
+    print_first_process(f"results saved to {folder}")

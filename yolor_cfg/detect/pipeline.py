@@ -59,7 +59,7 @@ class Detector:
     def __init__(
         self,
         cfg: str | Path,
-        weights: str | Path | None,
+        weights: str | Path | None = None,
         names: Sequence[str] | str | Path | None = None,
         *,
         dialect: str | None = None,

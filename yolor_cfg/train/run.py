@@ -27,7 +27,7 @@ from yolor_cfg.data.types import Batch
 from yolor_cfg.errors import DataError, YolorError
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.evaluate.scores import Scores
-from yolor_cfg.graph import ReadOptions
+from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Image
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
@@ -51,6 +51,7 @@ from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.loading import read_graph
 
 SHEETS = 3
 """The number of batches drawn as images."""
@@ -195,7 +196,7 @@ def start_run(
     keep_freed_memory()
     torch.manual_seed(options.seed)
     set_deterministic(options)
-    job = prepare_job(options)
+    job = prepare_job(options, graph=_read_graph(options))
     report_faults(job, say)
     state = build_state(job, say=say)
     folder = Path(broadcast_object(str(new_folder(project, name)) if this_process().rank == 0 else ""))
@@ -203,6 +204,11 @@ def start_run(
         save_run_info(folder, job)
     with _sole_use(folder):
         return _run_training(folder, job, state, drawing=drawing, say=say)
+
+
+def _read_graph(options: TrainOptions) -> Graph:
+    reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
+    return read_graph(options.cfg, reading)
 
 
 def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainResult:
@@ -336,7 +342,7 @@ def _run_training(
 
 def dry_run(options: TrainOptions, *, folder: Path, drawing: TrainDrawing) -> Job:
     """Prepare everything and draw the first batches, without training."""
-    job = prepare_job(options)
+    job = prepare_job(options, graph=_read_graph(options))
     build_state(job, say=lambda text: None)
     for number, batch in zip(range(SHEETS), job.phases[0].loader.epoch(0), strict=False):
         save_image(folder / f"train_batch{number}.jpg", drawing.draw_batch(batch, job.dataset.names))

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.model import Network
-from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import read_weights
-from yolor_cfg.weights.fitting import read_prefix
+from yolor_cfg.weights.fitting import is_checkpoint, read_prefix
 from yolor_cfg.weights.layout import ClassTensor, class_tensors
 
 
