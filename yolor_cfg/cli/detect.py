@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.arguments import MOST_DETECTIONS
 from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, sort_paths
 from yolor_cfg.cli.options import (
+    CountParam,
+    FractionParam,
     TextParam,
     device_option,
     dialect_option,
@@ -23,7 +26,8 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.detect.pipeline import Detections, Detector
+    from yolor_cfg.detect.detections import Detections
+    from yolor_cfg.detect.pipeline import Detector
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
     from yolor_cfg.detect.write import ResultsWriter
 
@@ -49,12 +53,12 @@ class ClassListParam(TextParam):
 
 
 def _fraction_option(*names: str, default: float, text: str) -> Any:
-    kind = click.FloatRange(0, 1)
+    kind = FractionParam()
     return click.option(*names, default=default, show_default=True, type=kind, metavar="0..1", help=text)
 
 
-def _integer_option(*names: str, default: int | None, text: str) -> Any:
-    kind = click.IntRange(1)
+def _integer_option(*names: str, default: int | None, text: str, most: int = MOST_DETECTIONS) -> Any:
+    kind = CountParam(most)
     return click.option(*names, default=default, show_default=True, type=kind, metavar="N", help=text)
 
 

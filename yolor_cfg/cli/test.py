@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.arguments import MOST_DETECTIONS, MOST_IN_BATCH
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, network_options, sort_paths
 from yolor_cfg.cli.options import (
+    CountParam,
+    FractionParam,
     TextParam,
     by_number_option,
     cutoff_option,
@@ -94,7 +97,7 @@ RUN_OPTIONS = (
         default=0.001,
         show_default=True,
         metavar="0..1",
-        type=click.FloatRange(0, 1),
+        type=FractionParam(),
         help="Confidence threshold.",
     ),
     click.option(
@@ -104,7 +107,7 @@ RUN_OPTIONS = (
         default=0.65,
         show_default=True,
         metavar="0..1",
-        type=click.FloatRange(0, 1),
+        type=FractionParam(),
         help="IoU threshold of NMS.",
     ),
     click.option(
@@ -112,7 +115,7 @@ RUN_OPTIONS = (
         default=300,
         show_default=True,
         metavar="N",
-        type=click.IntRange(1),
+        type=CountParam(MOST_DETECTIONS),
         help="At most N detections per image; COCO's metrics use the best 100.",
     ),
     click.option(
@@ -122,7 +125,7 @@ RUN_OPTIONS = (
         default=16,
         show_default=True,
         metavar="N",
-        type=click.IntRange(1),
+        type=CountParam(MOST_IN_BATCH),
         help="Images per batch.",
     ),
     size_option,
@@ -158,7 +161,7 @@ REPORT_OPTIONS = (
         default=0.5,
         show_default=True,
         metavar="0..1",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=FractionParam(below_one=True),
         help="IoU above which Darknet's mAP finds an object.",
     ),
     click.option(
