@@ -62,6 +62,11 @@ def shorten(text: str, most: int = 4000) -> str:
     return f"{text[: most // 20]} ... ({len(text)} characters) ... {text[-most // 20 :]}"
 
 
+def describe_fault(fault: Exception) -> str:
+    """The text of an error; of one that is not ours, with its kind."""
+    return str(fault) if isinstance(fault, YolorError) else f"{type(fault).__name__}: {shorten(str(fault))}"
+
+
 class CfgError(YolorError):
     """The cfg cannot be what its author meant."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +38,30 @@ def new_folder(project: str | Path, name: str) -> Path:
                 return folder
             except FileExistsError:
                 number += 1
+
+
+@contextmanager
+def trial_folder(project: str | Path, name: str, *, proof: str = "*") -> Iterator[Path]:
+    """A new folder as of `new_folder`; if the work in it fails before there is a file `proof` (a pattern), it
+    goes again, with the parents that were made for it."""
+    made = [parent for parent in (Path(project), *Path(project).parents) if not parent.exists()]
+    folder = new_folder(project, name)
+    try:
+        yield folder
+    except BaseException:
+        if not any(folder.glob(proof)):
+            _remove_folders(folder, made)
+        raise
+
+
+def _remove_folders(folder: Path, parents: Sequence[Path]) -> None:
+    """Remove the folder with all that is in it, and those of its parents that are empty then."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in parents:
+        try:
+            parent.rmdir()
+        except OSError:  # another program uses it
+            return
 
 
 @contextmanager

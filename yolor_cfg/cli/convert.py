@@ -34,7 +34,7 @@ Examples:
 )
 @dialect_option
 @strict_option
-@click.option("--cutoff", type=click.IntRange(1), metavar="N", help="IN holds only layers 0 to N-1.")
+@click.option("--cutoff", type=click.IntRange(1), metavar="N", help="Read only layers 0 to N-1 of IN.")
 @click.option("--upto", type=click.IntRange(1), metavar="N", help="Write only layers 0 to N-1 (.weights).")
 @click.option(
     "--names",

@@ -91,7 +91,7 @@ NETWORK_OPTIONS = (
     ),
     dialect_option,
     strict_option,
-    _integer_option("--cutoff", default=None, text="The weights file holds only layers 0 to N-1."),
+    _integer_option("--cutoff", default=None, text="Read only layers 0 to N-1 of the weights file."),
 )
 NMS_OPTIONS = (
     _fraction_option("--conf-thres", "--conf", "-thresh", "conf", default=0.25, text="Confidence threshold."),
@@ -147,8 +147,8 @@ OUTPUT_OPTIONS = (
         "--json",
         "as_json",
         is_flag=True,
-        help="Print one JSON line per image to standard output, and nothing else: source, width, "
-        "height, detections (class, name, score, and box_xyxy in pixels).",
+        help="Print one JSON line per image to standard output, and nothing else: source, for a video frame "
+        "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels).",
     ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     *folder_options("runs/detect"),
@@ -197,6 +197,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
         raise click.UsageError(MISSING)
     detector = _make_detector(files.network, files.weights, options)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
+    report_warnings((), frames.notes)
     folder = new_folder(*_choose_folder(output))
     with ResultsWriter(folder, _make_output_options(output)) as results:
         _run_detector(detector, frames, results, as_json=output["as_json"])
@@ -281,6 +282,7 @@ def _print_summary(results: ResultsWriter, folder: Path) -> None:
     text += f"; {skipped} unreadable" if skipped else ""
     text += f"; {_format_count(lost, 'damaged frame')}" if lost else ""
     click.echo(text, err=True)
+    report_warnings((), results.notes)
     click.echo(f"results saved to {folder}", err=True)
 
 

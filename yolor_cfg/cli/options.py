@@ -143,7 +143,7 @@ train_reading_options = (
 )
 """Passed as values, because a run saves them."""
 cutoff_option = click.option(
-    "--cutoff", type=click.IntRange(1), metavar="N", help="The weights file holds only layers 0 to N-1."
+    "--cutoff", type=click.IntRange(1), metavar="N", help="Read only layers 0 to N-1 of the weights file."
 )
 device_option = click.option(
     "--device",
