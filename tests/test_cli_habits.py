@@ -126,7 +126,7 @@ def test_one_size_may_stand_twice_and_two_are_answered() -> None:
         (("train", "--cfg", "tiny.cfg", "--data", "d", "--evolve"), "--hyp FILE.yaml"),
         (("train", "--local_rank=0", "--cfg", "tiny.cfg", "--data", "d"), "torchrun"),
         (("train", "--cfg", "tiny.cfg", "--weights", "", "--img", "640", "320", "--data", "d"), "one size"),
-        (("detect", "tiny.weights", "x.png"), "missing argument SOURCE"),
+        (("detect", "tiny.weights", "x.png"), "Missing argument 'SOURCE...'"),
         (("test", "tiny.weights", "--data", "d"), "give CFG WEIGHTS and --data"),
         (("train", "--weights", "tiny.weights", "--data", "d"), "give CFG and --data"),
         (("convert", "tiny.weights", "a.pt"), "tiny.weights holds no cfg"),

@@ -219,7 +219,7 @@ def test_conf_iou_classes_and_max_det_hold_for_one_call(detector: Detector) -> N
         ({"conf": 1.5}, "conf: 1.5 is not in the range 0<=x<=1."),
         ({"conf": float("nan")}, "conf: nan is not in the range 0<=x<=1."),
         ({"iou": "much"}, "iou: 'much' is not a valid float."),
-        ({"max_det": 0}, "max_det: 0 is not in the range 1<=x<=1000000."),
+        ({"max_det": 0}, "max_det: 0 is not in the range x>=1."),
         ({"max_det": 2.5}, "max_det: '2.5' is not a valid integer."),
         ({"classes": ["bird"]}, "no such class in this network"),
     ],

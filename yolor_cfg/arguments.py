@@ -23,7 +23,7 @@ def parse_fraction(value: Any) -> float:
     """A number from 0 to 1."""
     number: float = _to_number(value, float, "float")
     if not 0 <= number <= 1:  # as for NaN
-        raise ValueError(f"{value} is not in the range 0<=x<=1.")
+        raise ValueError(f"{number} is not in the range 0<=x<=1.")
     return number
 
 
@@ -32,7 +32,7 @@ def parse_count(value: Any, most: int) -> int:
     number: int = _to_number(value, int, "integer")
     if not 1 <= number <= most:
         text = str(value) if abs(number) < 10**20 else "a number of that length"
-        raise ValueError(f"{text} is not in the range 1<=x<={most}.")
+        raise ValueError(f"{text} is not in the range {'x>=1' if number < 1 else f'x<={most}'}.")
     return number
 
 

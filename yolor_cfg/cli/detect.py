@@ -26,14 +26,18 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yolor_cfg.detect.detections import Detections
     from yolor_cfg.detect.pipeline import Detector
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
     from yolor_cfg.detect.write import ResultsWriter
 
+    ShowDetections = Callable[[Frame, Detections], None]
+
 
 MISSING = (
-    "missing argument SOURCE: give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
+    "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
     "`yolor convert` wrote hold their CFG"
 )
 MAX_SUMMARY_CLASSES = 8  # named in the last line
@@ -150,6 +154,13 @@ OUTPUT_OPTIONS = (
         help="Print one JSON line per image to standard output, and nothing else: source, for a video frame "
         "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels).",
     ),
+    click.option(
+        "--ext-output",
+        "-ext_output",
+        is_flag=True,
+        help="Print each box as C Darknet's -ext_output does, to standard output: class, percent, left_x, "
+        "top_y, width, height in pixels; every class of a box, from left to right.",
+    ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     *folder_options("runs/detect"),
     click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),
@@ -195,13 +206,23 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     sources += files.others
     if not (files.network and files.weights and sources):
         raise click.UsageError(MISSING)
+    if output["ext_output"]:
+        _prepare_darknet_text(output, options)
     detector = _make_detector(files.network, files.weights, options)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
     report_warnings((), frames.notes)
     folder = new_folder(*_choose_folder(output))
     with ResultsWriter(folder, _make_output_options(output)) as results:
-        _run_detector(detector, frames, results, as_json=output["as_json"])
+        _run_detector(detector, frames, results, show=_choose_show(output))
     _print_summary(results, folder)
+
+
+def _prepare_darknet_text(output: dict[str, Any], options: dict[str, Any]) -> None:
+    """C Darknet prints every class of a box above the threshold."""
+    if output["as_json"]:
+        raise click.UsageError("--ext-output and --json both print to standard output: give one of them")
+    if options["multi_label"] is None:
+        options["multi_label"] = True
 
 
 def _choose_folder(output: dict[str, Any]) -> tuple[str, str]:
@@ -239,21 +260,40 @@ def _make_output_options(output: dict[str, Any]) -> Any:
     )
 
 
-def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as_json: bool) -> None:
+def _choose_show(output: dict[str, Any]) -> ShowDetections:
+    """What is shown of each image: a line of JSON, Darknet's text, or a line for people."""
+    if output["as_json"]:
+        from yolor_cfg.detect.write import frame_record
+
+        return lambda frame, found: click.echo(json.dumps(frame_record(frame, found)))
+    if output["ext_output"]:
+        from yolor_cfg.detect.darknet_text import format_image
+
+        return lambda frame, found: click.echo(format_image(frame, found))
+    return _show_line
+
+
+def _show_line(frame: Frame, found: Detections) -> None:
+    """`street.jpg: 2 person, 1 dog, 12 ms`; the time is that of the network and NMS."""
+    if not is_on("quiet"):
+        moment = "" if frame.index is None else f" frame {frame.index}"
+        click.echo(f"{frame.source}{moment}: {found}, {found.seconds * 1000:.0f} ms", err=True)
+
+
+def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections) -> None:
     """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm
 
     from yolor_cfg.detect.run import check_any_read, detect_frames
     from yolor_cfg.detect.sources import UnreadableSource
-    from yolor_cfg.detect.write import frame_record
 
     unreadable: list[UnreadableSource] = []
     with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
         def add_detections(frame: Frame, detections: Detections) -> None:
             results.add(frame, detections)
-            if as_json:
-                click.echo(json.dumps(frame_record(frame, detections)))
+            bar.clear()
+            show(frame, detections)
             bar.update()
 
         def add_unreadable(item: UnreadableSource | IncompleteVideo) -> None:
@@ -271,10 +311,12 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as
 def _print_summary(results: ResultsWriter, folder: Path) -> None:
     if is_on("quiet"):
         return
+    from yolor_cfg.detect.detections import format_class_count
+
     summary = results.summary()
     skipped = len(summary["unreadable"])
     most = list(summary["classes"].items())[:MAX_SUMMARY_CLASSES]
-    classes = ", ".join(f"{count} {f'of class {name}' if name.isdecimal() else name}" for name, count in most)
+    classes = ", ".join(format_class_count(name, count) for name, count in most)
     more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
     text = f"{_format_count(summary['frames'], 'image')}, {_format_count(summary['detections'], 'detection')}"
     text += f": {classes}{more}" if classes else ""

@@ -41,7 +41,7 @@ class Detections:
     def __str__(self) -> str:
         """`2 person, 1 dog`, the most frequent first; `no objects`."""
         counts = Counter(one.name for one in self).most_common()
-        return ", ".join(f"{count} {name}" for name, count in counts) or "no objects"
+        return ", ".join(format_class_count(*pair) for pair in counts) or "no objects"
 
     def __repr__(self) -> str:
         return f"<Detections: {self if self.error is None else self.error.message}>"
@@ -95,6 +95,11 @@ class Detections:
             class_id=self.classes.numpy().astype(int),
             data={"class_name": np.array([one.name for one in self], dtype=str)},
         )
+
+
+def format_class_count(name: str, count: int) -> str:
+    """`2 person`; `2 of class 7` where the class has no name."""
+    return f"{count} of class {name}" if name.isdecimal() else f"{count} {name}"
 
 
 def no_objects(names: tuple[str, ...], error: DataError) -> Detections:
