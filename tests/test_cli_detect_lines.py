@@ -57,7 +57,7 @@ def test_quiet_is_silent_and_json_lines_stand_alone(tiny: Files) -> None:
 
 
 def test_the_text_is_that_of_c_darknet() -> None:
-    """draw_detections_v3 of image.c: from left to right, the best class of a box first, %.0f%%, %4.0f, round."""
+    """draw_detections_v3 of image.c: left to right, the best class of a box first, %.0f%%, %4.0f."""
     boxes = torch.tensor([[20.5, 7.4, 1020.5, 30.4], [-0.3, 2.5, 9.7, 5.0], [20.5, 7.4, 1020.5, 30.4]])
     found = Detections(boxes, torch.tensor([0.9, 0.505, 0.3]), torch.tensor([1, 2, 0]), ("a", "b b", "c"))
     frame = Frame("x.png", None, photo())
