@@ -117,8 +117,9 @@ class MissingExtra(YolorError):
 
     exit_code = 5
 
-    def __init__(self, extra: str) -> None:
-        super().__init__(f"pip install 'yolor-cfg[{extra}]'")
+    def __init__(self, extra: str = "", *, package: str = "") -> None:
+        """An extra of this project, or a package of its own."""
+        super().__init__(f"pip install {package}" if package else f"pip install 'yolor-cfg[{extra}]'")
         self.extra = extra
 
 

@@ -19,6 +19,7 @@ class DetectionSection(Section, names="detection"):
 
     dialects = DARKNET_ONLY
     is_head = True
+    reads_vectors = True
     nms_kind, beta_nms = "default", 0.6
     examples = (
         "[net]\ninputs=44\n[detection]\nclasses=1\ncoords=4\nside=2\nnum=2",
