@@ -20,6 +20,7 @@ from yolor_cfg.lang.dialect import (
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
     Node,
@@ -44,6 +45,9 @@ __all__ = [
     "raise_faults",
     "read_document",
 ]
+
+
+SIZE_KEYS = {"width", "height", "channels", "inputs"}
 
 
 @dataclass(frozen=True)
@@ -133,15 +137,14 @@ def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> G
     far as the rest can still be sized."""
     told, net, sections, sized, faults = draft_graph(document, reading)
     nodes = () if faults else _add_freed_sources(sized)
-    for node in nodes:
-        node.section.check_inputs(*node.inputs)
+    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
+    warn_of_oddities(nodes, outputs, told.dialect)
     warnings = _collect_warnings(net, *sections)
     if reading.strict:
         faults += warnings
     raise_faults(faults, document.path)
     eps = reading.bn_eps or told.dialect.bn_eps
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
-    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
     return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
 
 
@@ -162,7 +165,7 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
     net, sections, faults = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
     wired = connect_sections(sections, net.image)
     if not all(net.image):
-        faults += [] if faults else [net.missing_size()]
+        faults += wired.faults + ([] if SIZE_KEYS & net.unusable.keys() else [net.missing_size()])
     elif wired.faults:
         resized = None if faults else find_size_error(wired.faults[0], sections, net)
         faults += [resized] if resized else wired.faults
@@ -216,7 +219,7 @@ def _parse_sections(
             found=f"[{quote_text(document.sections[0].name)}]",
             hint="put [net] with width, height and channels at the top",
         )
-    told = dialect._replace(bn_eps=net.bn_eps or dialect.bn_eps)
+    told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
     for index, raw in enumerate(document.layers):

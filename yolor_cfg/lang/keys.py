@@ -74,7 +74,8 @@ class KeyFacts(TypedDict, total=False):
 
 
 class Key(Generic[T]):
-    """One key of a section. `default` is a value or a function of the section."""
+    """One key of a section. `default` is a value or a function of the section. Reading a key that is faulty
+    raises its CfgError."""
 
     def __init__(self, default: T | Callable[[Any], T], **facts: Unpack[KeyFacts]) -> None:
         self.default = default
@@ -89,6 +90,8 @@ class Key(Generic[T]):
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
             return self  # type: ignore[return-value]  # on the class, a key is itself
+        if self.name in section.unusable:
+            raise section.unusable[self.name]
         value = section.values.get(self.name, ABSENT)
         return self.default_for(section) if value is ABSENT else cast(T, value)
 
