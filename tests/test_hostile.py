@@ -158,7 +158,7 @@ READERS: list[Callable[[Path], object]] = [
 def test_a_text_that_never_ends_is_refused(read: Callable[[Path], object], kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
-    with pytest.raises(YolorError, match="no regular file"):
+    with pytest.raises(YolorError, match="not a regular file"):
         read(path)
 
 

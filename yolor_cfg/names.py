@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from yolor_cfg.errors import DataError, describe
-from yolor_cfg.files import StrPath, read_bounded
+from yolor_cfg.files import MOST_TEXT_BYTES, StrPath, read_bounded
 
 COMMENT_BEHIND = re.compile(r"\s*[#;].*")
 """C Darknet keeps it in the value: atoi stops at it, and a path with it does not exist."""
-MAX_DATA_BYTES = 4 << 30
-"""Lists of images and JSON files may be long."""
 MAX_CLASSES = 100_000
 COUNT = re.compile(r"[0-9]{1,9}")
 COMMENT_HINT = "a comment behind a value is part of the value, as in Darknet: give it a line of its own"
@@ -119,7 +117,7 @@ def data_folders(path: StrPath) -> list[str]:
 
 def read_text(path: StrPath) -> str:
     """The text of a file of a data set, with any line endings; a byte order mark is dropped."""
-    data = read_bounded(path, fault=DataError, what="the file", most=MAX_DATA_BYTES)
+    data = read_bounded(path, fault=DataError, what="the file", most=MOST_TEXT_BYTES)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +38,30 @@ def new_folder(project: str | Path, name: str) -> Path:
                 return folder
             except FileExistsError:
                 number += 1
+
+
+@contextmanager
+def trial_folder(project: str | Path, name: str, *, proof: str = "*") -> Iterator[Path]:
+    """A new folder as of `new_folder`; if the work in it fails before there is a file `proof` (a pattern), it
+    goes again, with the parents that were made for it."""
+    made = [parent for parent in (Path(project), *Path(project).parents) if not parent.exists()]
+    folder = new_folder(project, name)
+    try:
+        yield folder
+    except BaseException:
+        if not any(folder.glob(proof)):
+            _remove_folders(folder, made)
+        raise
+
+
+def _remove_folders(folder: Path, parents: Sequence[Path]) -> None:
+    """Remove the folder with all that is in it, and those of its parents that are empty then."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in parents:
+        try:
+            parent.rmdir()
+        except OSError:  # another program uses it
+            return
 
 
 @contextmanager
@@ -74,11 +99,27 @@ def save_text(path: Path, text: str) -> None:
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write the RGB image [H, W, 3] to a file, in the format of its suffix, completely or not at all."""
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert done, path
+    """Write the RGB image [H, W, 3] to a file, in the format of its suffix, completely or not at all.
+
+    One that is too large for that format, as for JPEG beyond 65,500 pixels, becomes a PNG file.
+    """
+    data = _encode(path.suffix, image)
+    if data is None:
+        path = path.with_suffix(".png")
+        data = _encode(path.suffix, image)
+    if data is None:
+        height, width = image.shape[:2]
+        raise YolorError("the image cannot be written", path=str(path), found=f"{width}x{height} pixels")
     with new_file(path) as partial:
-        partial.write_bytes(data.tobytes())
+        partial.write_bytes(data)
+
+
+def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes | None:
+    try:
+        done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        return None
+    return data.tobytes() if done else None
 
 
 @contextmanager

@@ -9,9 +9,9 @@ import click
 from yolor_cfg.cli.options import (
     SizeParam,
     format_columns,
+    image_options,
     is_on,
     json_option,
-    orientation_option,
     print_json,
     print_stderr,
 )
@@ -47,7 +47,7 @@ def data() -> None:
 @click.option(
     "--classes", type=click.IntRange(1), metavar="N", help="Number of classes of the network to train."
 )
-@orientation_option
+@image_options
 @json_option
 def check(path: str, split: SplitName, classes: int | None, as_json: bool) -> None:
     """Report what DATA contains and every error in it.
@@ -74,7 +74,7 @@ def check(path: str, split: SplitName, classes: int | None, as_json: bool) -> No
 @click.argument("out", type=click.Path())
 @click.option("--split", type=click.Choice(SPLITS), multiple=True, help="Split to write; may be repeated.")
 @fix_option
-@orientation_option
+@image_options
 @click.option("--force", is_flag=True, help="Overwrite an existing OUT (.json).")
 def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, force: bool) -> None:
     """Write DATA as a COCO .json file or a Darknet/YOLO folder.

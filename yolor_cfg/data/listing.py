@@ -12,7 +12,7 @@ from yolor_cfg.data.label_files import find_double_labels, first_label_path, lab
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of, walk_folders
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 from yolor_cfg.images.types import Size
 from yolor_cfg.names import first_existing, list_places, read_text
@@ -84,8 +84,7 @@ def _double_notes(images: Sequence[str], paths_of: LabelPaths) -> tuple[Problem,
 def _read_text_labels(paths: Iterable[str]) -> ImageLabels:
     for path in paths:
         try:
-            with open(path, "rb", buffering=0) as file:
-                return parse_labels(file.read(), path)
+            return parse_labels(read_regular(path, MOST_LABEL_BYTES), path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as fault:
@@ -141,14 +140,14 @@ def unique_images(images: Sequence[str], split: SplitName) -> ListedImages:
 
 
 def _folder_images(folder: str) -> list[str]:
-    """Skips hidden files and folders."""
+    """Skips hidden files and folders, and links that lead back."""
     images = []
-    for above, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = [
-            name for name in names if name.lower().endswith(READABLE_SUFFIXES) and not name.startswith(".")
-        ]
-        images += [os.path.join(above, name) for name in shown]
+    try:
+        for above, names in walk_folders(folder):
+            shown = [name for name in names if name.lower().endswith(READABLE_SUFFIXES)]
+            images += [os.path.join(above, name) for name in shown if not name.startswith(".")]
+    except OSError as fault:
+        raise DataError(f"the folder cannot be read: {reason_of(fault)}", path=str(fault.filename)) from None
     return sorted(images)
 
 

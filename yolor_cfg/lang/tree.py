@@ -41,7 +41,8 @@ def resolve_cfg_path(name: str, cfg: str) -> Path:
 def read_tree(path: str | Path) -> Tree:
     """The tree in a file; raises CfgError if the file cannot be read or a line is not valid."""
     data = read_bounded(path, fault=CfgError, what="the tree")
-    return parse_tree(data.decode("utf-8", errors="replace"), str(path))
+    text = data.decode("utf-8", errors="replace")
+    return parse_tree(text.replace("\r\n", "\n").replace("\r", "\n"), str(path))
 
 
 def parse_tree(text: str, path: str = "<text>") -> Tree:

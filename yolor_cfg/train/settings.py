@@ -50,6 +50,7 @@ class TrainOptions(NamedTuple):
     dialect: str | None = None
     strict: bool = False
     ignore_orientation: bool = False
+    max_pixels: int | None = None
     by_number: bool = False
 
     def to_dict(self) -> dict[str, Any]:
