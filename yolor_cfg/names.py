@@ -10,6 +10,7 @@ from pathlib import Path
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import StrPath, reason_of
 
+LONGEST_PATH = 4096
 COMMENT_BEHIND = re.compile(r"\s*[#;].*")
 """C Darknet keeps it in the value: atoi stops at it, and a path with it does not exist."""
 COMMENT_HINT = "a comment behind a value is part of the value, as in Darknet: give it a line of its own"
@@ -107,10 +108,10 @@ def data_folders(path: StrPath) -> list[str]:
     return [os.path.dirname(path) or ".", "."]
 
 
-def read_text(path: StrPath) -> str:
+def read_text(path: StrPath, errors: str = "strict") -> str:
     """The text of a small file of a data set, with any line endings; a byte order mark is dropped."""
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes().decode("utf-8-sig", errors)
     except OSError as fault:
         raise DataError(reason_of(fault), path=str(path)) from None
     except UnicodeDecodeError:
@@ -129,14 +130,22 @@ def list_places(texts: Iterable[str], folders: Sequence[StrPath]) -> str:
     return ", ".join(dict.fromkeys(places))
 
 
+def shorter_paths(text: str) -> list[str]:
+    """The path without its first folder, without the first two, and so on; none for one that is no path."""
+    parts = text.replace("\\", "/").split("/") if len(text) < LONGEST_PATH else []
+    return ["/".join(parts[count:]) for count in range(1, len(parts)) if parts[count:] != [""]]
+
+
 def locate(
     text: str, folders: Sequence[StrPath], *, what: str, path: StrPath, others: Sequence[str] = ()
 ) -> str:
-    """Like `first_existing`, also of other texts, but raises a DataError that lists the paths tried."""
-    found = (first_existing(one, folders) for one in (text, *others))
+    """Like `first_existing`, also of other texts and without the first folders of the text, which may be
+    another computer's; but raises a DataError that lists the paths tried."""
+    texts = (text, *others, *shorter_paths(text))
+    found = (first_existing(one, folders) for one in texts)
     place = next((place for place in found if place is not None), None)
     if place is None:
-        tried = list_places((text, *others), folders)
+        tried = list_places(texts, folders)
         comment = f"; {COMMENT_HINT}" if COMMENT_BEHIND.search(text) else ""
         message = f"{what}: no such file or folder"
         raise DataError(message, path=str(path), found=text, hint=f"looked for {tried}{comment}")

@@ -118,6 +118,13 @@ by_number_option = click.option(
     help="Take class ids as they are, even where the names of the classes say otherwise.",
 )
 train_reading_options = (
+    click.option(
+        "--val-data",
+        type=click.Path(),
+        metavar="FILE|FOLDER",
+        help="Validate on this data set, on its val split or all of it, instead of the val split of --data.",
+    ),
+    click.option("--no-val", is_flag=True, help="Train without validation; the last weights are the best."),
     fix_labels_option,
     click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
     by_number_option,

@@ -55,9 +55,7 @@ DATA_OPTIONS = (
     click.option(
         "--split",
         type=click.Choice(["train", "val", "test"]),
-        default="val",
-        show_default=True,
-        help="Split of the data set.",
+        help="Split of the data set; default: val, or all images if nothing divides them.",
     ),
     fix_labels_option,
     orientation_option,
@@ -232,7 +230,8 @@ def _open_dataset(
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
-    dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
+    split = options["split"]
+    dataset = open_data(path, split=split or "val", classes=classes, checks=checks, whole=split is None)
     dataset = match_classes(dataset, names, source="the checkpoint", by_number=options["by_number"])
     report_warnings((), problem_lines(dataset))
     return dataset
@@ -260,11 +259,31 @@ def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any])
     if collected is None:
         return
     ground = dataset_ground_truth(dataset)
+    if not dataset.is_labeled:
+        _save_predictions(ground, collected.detections, options)
+        return
     scores = score_network(ground, collected, metric_options=_make_metric_options(options))
     for reason in scores.skipped:
         print_stderr(f"left out: {reason}", "yellow")
     saves = options["save"] is not False
     _report_scores(scores, ground, detections=collected.detections, options=options, saves=saves)
+
+
+def _save_predictions(ground: GroundTruth, detections: Doubles, options: dict[str, Any]) -> None:
+    """For images without annotations: predictions.json, as servers take it, and no figures."""
+    import json
+
+    from yolor_cfg.evaluate.results import to_coco_results
+    from yolor_cfg.runs import new_folder, save_text
+
+    results = to_coco_results(detections, ground)
+    place = new_folder(options["project"], options["name"]) / "predictions.json"
+    save_text(place, json.dumps(results) + "\n")
+    print_stderr("the images have no annotations: no figures", "yellow")
+    if options["as_json"]:
+        print_json({"images": len(ground.image_ids), "detections": len(results), "predictions": str(place)})
+    else:
+        click.echo(f"{len(results):,} detections in {len(ground.image_ids):,} images: {place}")
 
 
 def _load_network(cfg: str, weights: str, options: dict[str, Any], *, device: str) -> LoadedNetwork:

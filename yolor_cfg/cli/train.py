@@ -369,7 +369,7 @@ def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:
     from yolor_cfg.train.run import dry_run
 
     folder = new_folder(options["project"], options["name"])
-    job = dry_run(said, folder=folder, drawing=_make_drawing())
+    job = dry_run(said, folder=folder, drawing=_make_drawing(), say=_print_first_process)
     _print_first_process(
         f"{job.per_epoch} batches of {job.batch_size} images per epoch, {job.epochs} epochs; "
         f"the first batches are in {folder}"

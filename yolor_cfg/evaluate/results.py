@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yolor_cfg.data.formats.coco_schema import describe_json, read_json
 from yolor_cfg.errors import DataError
-from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, describe_json, no_detections, read_json
+from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, no_detections
 from yolor_cfg.files import reason_of
 
 FIELDS = ("image_id", "bbox", "score", "category_id")
@@ -32,7 +33,7 @@ def read_results(path: str | Path, ground: GroundTruth) -> Doubles:
         return _read_darknet_folder(place, ground)
     if place.suffix.lower() == ".txt":
         return _concat([_read_darknet_file(place, ground, _require_class_id(place, ground))])
-    return parse_coco_results(read_json(path), ground, path=str(path))
+    return parse_coco_results(read_json(str(path)), ground, path=str(path))
 
 
 def parse_coco_results(document: Any, ground: GroundTruth, *, path: str) -> Doubles:

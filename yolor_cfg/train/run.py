@@ -334,9 +334,10 @@ def _run_training(
     return TrainResult(folder, ending, state, job)
 
 
-def dry_run(options: TrainOptions, *, folder: Path, drawing: TrainDrawing) -> Job:
-    """Prepare everything and draw the first batches, without training."""
+def dry_run(options: TrainOptions, *, folder: Path, drawing: TrainDrawing, say: Printer) -> Job:
+    """Prepare everything, say what is left out, and draw the first batches, without training."""
     job = prepare_job(options)
+    report_faults(job, say)
     build_state(job, say=lambda text: None)
     for number, batch in zip(range(SHEETS), job.phases[0].loader.epoch(0), strict=False):
         save_image(folder / f"train_batch{number}.jpg", drawing.draw_batch(batch, job.dataset.names))
