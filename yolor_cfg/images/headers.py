@@ -60,7 +60,10 @@ def read_image_size(file: BinaryIO, length: int) -> Size:
         raise DataError("the file is empty")
     for magic, read in READERS:
         if head.startswith(magic):
-            size = read(file, head, length)
+            try:
+                size = read(file, head, length)
+            except struct.error:  # the header ends too early
+                size = None
             if size is None or min(size) <= 0:
                 return _decode_size(file)
             return turn_size(size, read_orientation(file, head))

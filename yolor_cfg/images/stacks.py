@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import cv2
@@ -22,6 +23,8 @@ ARRAY_SUFFIX = ".npy"
 READABLE_SUFFIXES = (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
 PAGED_SUFFIXES = (".tif", ".tiff")
 OPENCV_CHANNELS = (1, 3, 4)
+# numpy reads a header with Python's own parser.
+DAMAGED_ARRAY = (ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
 
 
 def read_channels(path: StrPath, channels: int) -> Image:
@@ -49,7 +52,7 @@ def read_array_size(file: BinaryIO, length: int) -> Size:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read(file)
-    except ValueError as fault:
+    except DAMAGED_ARRAY as fault:
         raise DataError(f"not a readable array: {fault}") from None
     _check_array(dtype, shape)
     if length - file.tell() < math.prod(shape):
@@ -61,7 +64,7 @@ def _read_array(path: str) -> Image:
     """Load the array; objects are never unpickled."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as fault:
+    except (OSError, *DAMAGED_ARRAY) as fault:
         raise DataError(f"not a readable array: {fault}", path=path) from None
     _check_array(array.dtype, array.shape, path)
     return np.ascontiguousarray(array.reshape(*array.shape[:2], -1))

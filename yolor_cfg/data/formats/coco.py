@@ -78,6 +78,8 @@ def list_folder(folder: str, split: SplitName) -> ImageListing:
     own = split_of_folder(folder)
     files = found.get(split) or (found.get(None, []) if split in ("train", own) else [])
     if not files:
+        if set(found) == {None}:
+            refuse_undivided(split, own, folder)
         others = [path for paths in found.values() for path in paths]
         raise missing_split(split, folder, found=", ".join(others[:5]))
     plain = [path for path in files if os.path.basename(path).startswith("instances")]
