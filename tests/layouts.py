@@ -46,7 +46,8 @@ def write_image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([ord(letter) for letter in path.stem])
     coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
-    assert cv2.imwrite(str(path), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST))
+    pixels = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
 
 
 def write_text_file(path: Path, text: str) -> None:

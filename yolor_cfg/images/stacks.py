@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -22,6 +23,8 @@ from yolor_cfg.images.types import Image, Size
 ARRAY_SUFFIX = ".npy"
 READABLE_SUFFIXES = (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
 PAGED_SUFFIXES = (".tif", ".tiff")
+NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""Bytes of a file name that are not UTF-8: OpenCV crashes on them."""
 OPENCV_CHANNELS = (1, 3, 4)
 # numpy reads a header with Python's own parser.
 DAMAGED_ARRAY = (ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
@@ -77,6 +80,8 @@ def _check_array(dtype: np.dtype[Any], shape: tuple[int, ...], path: str = "") -
 
 def _read_pages(path: str) -> list[MatLike]:
     """The pages [H, W, C] of a TIFF file as stored; none if it has only one or cannot be read."""
+    if NOT_UTF8.search(path):
+        return []
     with silence_stderr:
         several = os.path.exists(path) and cv2.imcount(path, cv2.IMREAD_UNCHANGED) > 1
         done, pages = cv2.imreadmulti(path, flags=cv2.IMREAD_UNCHANGED) if several else (False, ())
