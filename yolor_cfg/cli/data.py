@@ -292,17 +292,18 @@ def summarize(opened: Dataset) -> dict[str, Any]:
     """Counts of images and boxes, boxes per class, the range of sizes."""
     import numpy as np
 
-    samples = opened.samples
-    counts = [len(sample.classes) for sample in samples]
-    classes = np.concatenate([np.zeros(0, np.int64), *(sample.classes for sample in samples)])
-    by_class = np.bincount(classes, minlength=len(opened.names)).tolist()
-    heights, widths = zip(*(sample.size for sample in samples), strict=True)
+    from yolor_cfg.data.types import Samples
+
+    columns = opened.samples
+    assert isinstance(columns, Samples)
+    by_class = np.bincount(columns.columns.classes, minlength=len(opened.names)).tolist()
+    heights, widths = columns.sizes.T.tolist()
     return {
         "format": opened.format,
-        "pictures": len(samples),
-        "without_boxes": counts.count(0),
-        "boxes": sum(counts),
-        "crowds": sum(int(sample.crowd.sum()) for sample in samples),
+        "pictures": len(columns),
+        "without_boxes": int((np.diff(columns.starts) == 0).sum()),
+        "boxes": sum(by_class),
+        "crowds": int(columns.columns.crowd.sum()),
         "heights": [min(heights), max(heights)],
         "widths": [min(widths), max(widths)],
         "classes": dict(zip(_distinct_names(opened.names), by_class, strict=True)),

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
-from yolor_cfg.data.types import Dataset, Problem, Sample
+from yolor_cfg.data.types import Dataset, Problem, Sample, Samples
 from yolor_cfg.images.types import Size
 
 SHORT_NAME = 3
@@ -32,9 +32,27 @@ def overlap_notes(splits: Mapping[str, Dataset]) -> list[Problem]:
 
 
 def shared_paths(one: Dataset, other: Dataset) -> list[str]:
-    """The images that both list."""
-    known = {os.path.realpath(sample.image) for sample in one.samples}
-    return [sample.image for sample in other.samples if os.path.realpath(sample.image) in known]
+    """The images of `other` that both list, by whatever links."""
+    if one.samples is other.samples:
+        return image_paths(one.samples)
+    known = set(_real_paths(one))
+    paths = image_paths(other.samples)
+    return [path for path, real in zip(paths, _real_paths(other), strict=True) if real in known]
+
+
+def image_paths(samples: Sequence[Sample]) -> list[str]:
+    """The path of each image."""
+    return list(samples.paths) if isinstance(samples, Samples) else [sample.image for sample in samples]
+
+
+def _real_paths(data: Dataset) -> Iterator[str]:
+    """The paths without links; every folder is looked up once, a file only if it is a link."""
+    folders: dict[str, str] = {}
+    for path in image_paths(data.samples):
+        folder, _, name = path.rpartition(os.sep)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder or ".")
+        yield os.path.realpath(path) if os.path.islink(path) else f"{folders[folder]}{os.sep}{name}"
 
 
 def sharing_note(left: str, right: str, *, count: int, total: int, shown: Sequence[str]) -> str:
@@ -50,6 +68,8 @@ def _pair_notes(left: str, one: Dataset, right: str, *, other: Dataset) -> Itera
         shown = same[:SAMPLES_SHOWN]
         text = sharing_note(left, right, count=len(same), total=total, shown=shown)
         yield Problem(other.origin, 0, text, "note")
+    if len(same) == total:
+        return
     copies = _equal_images(one.samples, other.samples, skipped=frozenset(same))
     if copies:
         shown = [f"{a} and {b}" for a, b in copies[:SAMPLES_SHOWN]]
