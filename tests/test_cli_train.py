@@ -19,7 +19,8 @@ from click.testing import Result
 
 from yolor_cfg import cli
 from yolor_cfg.cli.train import _ProgressBar
-from yolor_cfg.train.run import RunLogger, start_run
+from yolor_cfg.train.logger import Progress, RunLogger
+from yolor_cfg.train.run import start_run
 
 FILES = {
     "args.yaml",
@@ -84,7 +85,7 @@ def test_a_run_says_where_its_results_are_and_prints_one_document(cfg, data, tmp
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document["folder"] == "runs/train/exp"
-    assert [row["epoch"] for row in document["rows"]] == [0, 1]
+    assert [row["epoch"] for row in document["rows"]] == [1, 2]
     assert document["best_AP"] == max(row["AP"] for row in document["rows"])
     assert "epoch 2/2" in result.stderr
     folder = tmp_path / "runs/train/exp"
@@ -188,10 +189,10 @@ def test_fixed_labels_and_unreadable_images_are_reported(cfg, data, tmp_path):
 def test_progress_is_reported_by_batch_in_each_epoch(tmp_path, data):
     said = training.options(tmp_path, data, epochs=None, max_batches=3)  # 3 updates of 2 batches, 4 an epoch
     calls = []
-    drawing = training.DRAWING._replace(show_progress=lambda *progress: calls.append(progress))
+    drawing = training.DRAWING._replace(show_progress=calls.append)
     state = start_run(said, project="runs", name="exp", drawing=drawing, say=lambda text: None).state
     assert [progress[:2] for progress in calls] == [(1, 4), (2, 4), (3, 4), (4, 4), (1, 2), (2, 2)]
-    losses = [loss for *_, loss in calls]
+    losses = [progress.loss for progress in calls]
     assert sum(losses[:4]) / 4 == pytest.approx(state.rows[0]["loss"])
 
 
@@ -199,14 +200,14 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(monkeypatch):
     for hidden, terminal in ((False, Terminal()), (True, Terminal()), (False, io.StringIO())):
         monkeypatch.setattr(sys, "stderr", terminal)
         bar = _ProgressBar(hidden=hidden)
-        bar.show(3, 8, 1.25)
+        bar.show(Progress(3, 8, 1.25, "epoch 1/2"))
         bar.say("a word")
         text = terminal.getvalue()
         seen = not hidden and terminal.isatty()
         assert text.endswith("a word\n")
         assert (text != "a word\n") == seen
         assert ("2/8" in text) == seen  # the bar began at the batch before
-        bar.show(8, 8, 1.25)
+        bar.show(Progress(8, 8, 1.25, "epoch 1/2"))
         assert bar.bar is None
 
 
@@ -214,7 +215,7 @@ def test_transferred_weights_are_reported(cfg, data):
     run(cfg, "--data", data, "--epochs", 1, "-q")
     result = run(cfg, "--data", data, "--epochs", 1, "--weights", "runs/train/exp/weights/best.pt")
     assert result.exit_code == 0, result.output
-    assert "tensors transferred unchanged" in result.stderr
+    assert "layers 0-4 taken whole" in result.stderr
 
 
 @pytest.mark.parametrize(

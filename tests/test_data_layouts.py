@@ -1,5 +1,6 @@
 """Every layout that people's tools export is read alike; where nothing is held out, nothing is made up."""
 
+import json
 from pathlib import Path
 
 import layouts
@@ -89,3 +90,57 @@ def test_a_divided_set_comes_back_from_convert(divided: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     for split, images in SPLITS.items():
         assert_holds(open_data(tmp_path / "out", split=split, caches=False), images)
+
+
+def test_images_without_annotations_give_predictions_and_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COCO's image_info_test2017.json has no annotations; its server takes a list of results."""
+    monkeypatch.chdir(tmp_path)
+    layouts.images_alone(tmp_path / "test2017", SPLITS["train"])
+    file = tmp_path / "annotations/image_info_test2017.json"
+    layouts.write_text_file(file, layouts.coco_text(SPLITS["train"], labeled=False))
+    files = tiny.write(tmp_path, tiny.text(classes=2))
+    result = tiny.yolor("test", *files, "--data", file, "--conf", 0.01)
+    assert result.exit_code == 0, result.output
+    assert "no annotations: no figures" in result.output and "AP" not in result.output
+    rows = json.loads(Path("runs/test/exp/predictions.json").read_text())
+    assert rows and {row["category_id"] for row in rows} <= {1, 2} and set(rows[0]) == {
+        "image_id",
+        "category_id",
+        "bbox",
+        "score",
+    }
+    refused = tiny.yolor("train", files.cfg, "--data", file, "--max-batches", 1)
+    assert refused.exit_code == 3 and "no annotations to train on" in refused.output
+
+
+def test_train_does_not_validate_on_what_it_trains_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = layouts.label_studio(tmp_path / "data", SPLITS)
+    other = layouts.labelimg(tmp_path / "other", {"train": SPLITS["val"]})
+    files = tiny.write(tmp_path, tiny.text(classes=2, net="batch=2\nsubdivisions=1\n"))
+    run = ("train", files.cfg, "--data", data, "--max-batches", 1, "--workers", 0)
+    refused = tiny.yolor(*run)
+    assert refused.exit_code == 3 and f"yolor data split {data}" in refused.output
+    assert not Path("runs").exists()
+    held = tiny.yolor(*run, "--val-data", other)
+    assert held.exit_code == 0 and "AP" in held.output, held.output
+    without = tiny.yolor(*run, "--no-val", "--name", "none")
+    assert without.exit_code == 0 and "AP" not in without.output, without.output
+    assert Path("runs/train/none/weights/best.weights").is_file()
+    both = tiny.yolor(*run, "--no-val", "--val-data", other)
+    assert both.exit_code == 2
+
+
+def test_a_dry_run_names_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = layouts.label_studio(tmp_path / "data", SPLITS)
+    file = data / "images/t2.png"
+    file.write_bytes(file.read_bytes()[:-30])
+    (data / "labels/t1.txt").write_text("9 .5 .5 .1 .1\n")
+    files = tiny.write(tmp_path, tiny.text(classes=2, net="batch=2\nsubdivisions=1\n"))
+    result = tiny.yolor("train", files.cfg, "--data", data, "--no-val", "--dry-run", "--fix-labels", "drop")
+    assert result.exit_code == 0, result.output
+    assert f"{file}: the file is truncated" in result.output
+    assert "labels/t1.txt:1: class 9" in result.output

@@ -106,7 +106,7 @@ def test_counts_fit_into_their_cells_or_are_left_out(count: int, largest: int) -
 
 
 def test_epochs_are_whole_numbers_and_losses_that_are_none_leave_a_gap() -> None:
-    rows = [epoch(0, AP=0.1), epoch(1) | {"loss": float("inf")}, epoch(2, AP=0.3)]
+    rows = [epoch(1, AP=0.1), epoch(2) | {"loss": float("inf")}, epoch(3, AP=0.3)]
     losses, scores = drawn(results_chart(rows)).axes
     np.testing.assert_array_equal(losses.lines[0].get_ydata(), [3, np.nan, 3])
     np.testing.assert_array_equal(scores.lines[0].get_xdata(), [1, 3])

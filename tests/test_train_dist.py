@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, {str(TESTS)!r})
 import training
 from yolor_cfg.parallel import process_group
-from yolor_cfg.train.run import RunLogger
+from yolor_cfg.train.logger import RunLogger
 from yolor_cfg.train.settings import TrainOptions
 losses = []
 noted = RunLogger.log_batch
@@ -70,7 +70,8 @@ def relative(found: list[float], wanted: list[float]) -> float:
     return max(abs(a - b) / abs(b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("dialect", ["yolor", pytest.param("darknet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", ["yolor", "darknet"])
 def test_two_processes_with_synchronised_norms_train_as_one(tmp_path, data, dialect):
     darknet = training.darknet_text("batch=8\nlearning_rate=.0001\n")
     text = training.yolor_text() if dialect == "yolor" else darknet

@@ -11,7 +11,7 @@ import training
 import yaml
 
 from yolor_cfg.data.shapes import NAMES
-from yolor_cfg.errors import CfgError, DataError, WeightsError
+from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
 from yolor_cfg.train import loop
@@ -20,7 +20,6 @@ from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initi
 from yolor_cfg.train.optim import Groups, build_optimizer, set_rates
 from yolor_cfg.train.run import build_state
 from yolor_cfg.train.setup import prepare_job
-from yolor_cfg.train.transfer import transfer
 from yolor_cfg.weights.checkpoint import read_checkpoint
 from yolor_cfg.weights.loading import open_network
 
@@ -180,7 +179,7 @@ def test_a_run_leaves_its_files(tmp_path, data):
         "weights/epoch2.pt",
     }
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [0, 1]
+    assert [row["epoch"] for row in rows] == [1, 2]
     assert len((folder / "results.csv").read_text().splitlines()) == 3
     assert yaml.safe_load((folder / "args.yaml").read_text())["batch_size"] == 4
     assert (folder / "model.cfg").read_text() == training.yolor_text()
@@ -201,6 +200,7 @@ def test_the_three_saved_files_of_the_best_network_give_the_same_maps(tmp_path, 
     torch.testing.assert_close(maps[2], maps[0])
 
 
+@pytest.mark.slow
 def test_the_losses_in_the_table_fall_while_a_network_learns(tmp_path, data):
     hyp = tmp_path / "hyp.yaml"
     hyp.write_text("lr0: 0.01\nmosaic: 0\nscale: 0\ntranslate: 0\nhsv_h: 0\nhsv_s: 0\nhsv_v: 0\n")
@@ -239,7 +239,7 @@ def test_a_non_finite_loss_names_its_head_and_the_last_good_state(tmp_path, data
     monkeypatch.setattr(loop, "normalize_images", spoilt)
     with pytest.raises(NonFiniteLoss) as caught:
         training.run(said, tmp_path / "runs")
-    assert "batch 1 of epoch 1" in str(caught.value)
+    assert "batch 1 of epoch 2" in str(caught.value)
     assert "[yolo #5]" in str(caught.value)
     last = tmp_path / "runs/exp/weights/last.pt"
     assert str(last) in str(caught.value)
@@ -251,36 +251,6 @@ def test_training_ends_when_patience_runs_out(tmp_path, data, monkeypatch):
     monkeypatch.setattr(loop, "is_tested", lambda job, epoch, last: epoch == 1)
     outcome = training.run(said, tmp_path / "runs")
     assert (outcome.ending.reason, outcome.state.best_epoch, outcome.state.epoch) == ("patience", 1, 4)
-
-
-def test_classes_are_transferred_by_name_and_the_rest_by_layer(tmp_path, data):
-    folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
-    path = folder / "weights/best.pt"
-    old = read_checkpoint(path).tensors
-    cfg = tmp_path / "other.cfg"
-    cfg.write_text(training.yolor_text(classes=3))
-    network = Network(load_graph(cfg))
-    fresh_rows = network.state_dict()["module_list.4.Conv2d.weight"].clone().view(3, 8, 32)
-    taken = transfer(network, path, names=("new", NAMES[4], NAMES[0]))
-    assert taken.classes == (NAMES[4], NAMES[0])
-    assert taken.partial == ("module_list.4.Conv2d.weight", "module_list.4.Conv2d.bias")
-    rows = network.state_dict()["module_list.4.Conv2d.weight"].view(3, 8, 32)
-    before = old["module_list.4.Conv2d.weight"].view(3, 5 + len(NAMES), 32)
-    assert torch.equal(rows[:, :5], before[:, :5])
-    assert torch.equal(rows[:, 6], before[:, 5 + 4])
-    assert torch.equal(rows[:, 7], before[:, 5])
-    assert torch.equal(rows[:, 5], fresh_rows[:, 5])
-    first = "module_list.0.Conv2d.weight"
-    assert torch.equal(network.state_dict()[first], old[first])
-    assert any(NAMES[4] in line for line in taken.describe())
-
-
-def test_weights_without_a_common_layer_are_refused(tmp_path, data):
-    folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
-    cfg = tmp_path / "other.cfg"
-    cfg.write_text("[net]\nheight=64\nwidth=64\nchannels=3\n[convolutional]\nfilters=5\nsize=5\n")
-    with pytest.raises(WeightsError):
-        transfer(Network(load_graph(cfg)), folder / "weights/best.pt", names=NAMES)
 
 
 def test_penalties_of_implicit_models_are_added(tmp_path):

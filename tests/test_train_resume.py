@@ -16,8 +16,9 @@ import yaml
 from yolor_cfg.errors import DataError, WeightsError, YolorError
 from yolor_cfg.train import run
 from yolor_cfg.train.dist import mean_gradients
+from yolor_cfg.train.logger import BEST, RunLogger
 from yolor_cfg.train.loop import Ending
-from yolor_cfg.train.run import RunLogger, build_state, load_options, resume_run
+from yolor_cfg.train.run import build_state, load_options, resume_run
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.train.state import load_state, save_state
 from yolor_cfg.weights.checkpoint import read_checkpoint
@@ -57,8 +58,17 @@ def stopped_after(monkeypatch, batches: int) -> None:
     monkeypatch.setattr(RunLogger, "log_batch", batch)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("batches", [3, 4, 6])
+@pytest.mark.parametrize(
+    ("batches", "optimizer"),
+    [
+        (3, "sgd"),
+        (4, "adamw"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(6, "sgd"), (3, "adamw"), (4, "sgd"), (6, "adamw")]
+        ),
+    ],
+)
 def test_a_run_stopped_at_any_batch_ends_bit_equal(tmp_path, data, monkeypatch, batches, optimizer):
     said = training.options(tmp_path, data, epochs=3, optimizer=optimizer, update_batch=12, val_period=2)
     whole = training.run(said, tmp_path / "runs", "whole")
@@ -126,7 +136,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_weights_alone_are_refused(tmp_path, data):
     folder = training.run(training.options(tmp_path, data, epochs=1), tmp_path / "runs").folder
-    (folder / run.LAST).write_bytes((folder / run.BEST).read_bytes())
+    (folder / run.LAST).write_bytes((folder / BEST).read_bytes())
     with pytest.raises(WeightsError, match="only weights"):
         resume(folder)
 
@@ -138,7 +148,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, data):
     assert (folder / run.LAST).read_bytes() == before
 
 
-@pytest.mark.parametrize("batches", [6, 8, 9])
+@pytest.mark.parametrize("batches", [8, *(pytest.param(count, marks=pytest.mark.slow) for count in (6, 9))])
 def test_the_papers_recipe_resumes_exactly_on_both_sides_of_its_phase_change(
     tmp_path, data, monkeypatch, batches
 ):
@@ -167,7 +177,7 @@ def test_a_run_killed_while_it_saves_the_results_of_an_epoch_finds_its_best_netw
         training.run(said, tmp_path / "runs", "parts")
     parts = tmp_path / "runs/parts"
     resume(parts)
-    best = [read_checkpoint(folder / run.BEST).tensors for folder in (whole.folder, parts)]
+    best = [read_checkpoint(folder / BEST).tensors for folder in (whole.folder, parts)]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
     assert training.different(whole.folder / run.LAST, parts / run.LAST) == []
 

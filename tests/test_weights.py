@@ -403,9 +403,21 @@ def test_cutoff_counts_all_layers_as_darknet_partial_does(shared: Path, tmp_path
         read_weights(network, tmp_path / "yolov3-tiny.conv.15")
 
 
-def test_cutoff_must_be_met_exactly(tmp_path: Path) -> None:
+def test_cutoff_reads_the_first_layers_of_a_whole_file(tmp_path: Path) -> None:
+    """As load_weights_upto in parser.c, which stops before layer `cutoff`, whatever follows in the file."""
     whole = content(size_of(detector()))
-    assert "it fits without --cutoff" in refusal(detector(), whole, tmp_path, cutoff=2)
+    for extra in (0, 7):
+        torch.manual_seed(0)
+        more = content(size_of(detector()) + extra)
+        outcome = loaded(detector(), more, tmp_path, cutoff=1)
+        assert f"{size_of(detector()) + extra - CONV_FLOATS} floats after them are not read" in outcome.notes
+        torch.manual_seed(0)
+        alone = loaded(detector(), content(CONV_FLOATS), tmp_path, cutoff=1).state
+        assert all(torch.equal(tensor, alone[name]) for name, tensor in outcome.state.items())
+    assert whole[:-1] and "floats" in refusal(detector(), whole[:-1], tmp_path, cutoff=1)
+
+
+def test_a_file_that_ends_before_the_cutoff_is_refused(tmp_path: Path) -> None:
     assert "use --cutoff 1" in refusal(detector(), content(CONV_FLOATS), tmp_path, cutoff=2)
     assert "ends inside [convolutional #0]" in refusal(
         detector(), content(CONV_FLOATS - 1), tmp_path, cutoff=1
@@ -507,4 +519,5 @@ def test_any_bytes_are_loaded_whole_or_refused(data: bytes, cutoff: int | None, 
     assert header is not None
     path.unlink()
     write_weights(network, path, header=header, upto=cutoff)
-    assert path.read_bytes() == data
+    written = path.read_bytes()
+    assert written == (data if cutoff is None else data[: len(written)])

@@ -14,7 +14,8 @@ from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.images.types import Image
 from yolor_cfg.report.batch_sheet import contact_sheet
 from yolor_cfg.report.training import plot_results
-from yolor_cfg.train.run import TrainDrawing, TrainResult, start_run
+from yolor_cfg.train.logger import TrainDrawing
+from yolor_cfg.train.run import TrainResult, start_run
 from yolor_cfg.train.settings import TrainOptions
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation=silu\n"

@@ -295,7 +295,8 @@ def train_task(task: Task) -> Any:
     """What `yolor train` makes of it."""
     from yolor_cfg.report.batch_sheet import contact_sheet
     from yolor_cfg.report.training import plot_results
-    from yolor_cfg.train.run import TrainDrawing, start_run
+    from yolor_cfg.train.logger import TrainDrawing
+    from yolor_cfg.train.run import start_run
 
     folder = Path(task.folder)
     cfg, hyp = folder / f"{task_name(task)}.cfg", folder / f"{task_name(task)}.hyp.yaml"

@@ -112,6 +112,9 @@ class TimingCallback(NamedTuple):
         """A step is done."""
         self.pace.end_step(losses[0])
 
+    def log_test_fault(self, state: TrainState, fault: Exception) -> None:
+        """There is no test."""
+
     def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
         """Nothing is shown."""
 

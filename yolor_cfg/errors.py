@@ -62,6 +62,11 @@ def shorten(text: str, most: int = 4000) -> str:
     return f"{text[: most // 20]} ... ({len(text)} characters) ... {text[-most // 20 :]}"
 
 
+def describe_fault(fault: Exception) -> str:
+    """The text of an error; of one that is not ours, with its kind."""
+    return str(fault) if isinstance(fault, YolorError) else f"{type(fault).__name__}: {shorten(str(fault))}"
+
+
 class CfgError(YolorError):
     """The cfg cannot be what its author meant."""
 
@@ -112,8 +117,9 @@ class MissingExtra(YolorError):
 
     exit_code = 5
 
-    def __init__(self, extra: str) -> None:
-        super().__init__(f"pip install 'yolor-cfg[{extra}]'")
+    def __init__(self, extra: str = "", *, package: str = "") -> None:
+        """An extra of this project, or a package of its own."""
+        super().__init__(f"pip install {package}" if package else f"pip install 'yolor-cfg[{extra}]'")
         self.extra = extra
 
 

@@ -46,6 +46,14 @@ _MAGIC_BYTES = (
     (0, b"OggS", "a video"),
     (0, b"FLV\x01", "a video"),
     (0, b"\x00\x00\x01\xba", "a video"),
+    (0, b"\x00\x00\x01\xb3", "a video"),
+    (0, b"\x00\x00\x00\x01\x67", "a video"),
+    (0, b"\x00\x00\x00\x01\x40\x01", "a video"),
+    (0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01", "a video"),
+    (0, b"DKIF", "a video"),
+    (0, b"YUV4MPEG2 ", "a video"),
+    (0, b".RMF", "a video"),
+    (0, b"nut/multimedia container", "a video"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video"),
     (0, b"%PDF-", "a PDF document"),
     (0, b"\x1f\x8b\x08", "a gzip archive"),
@@ -55,6 +63,8 @@ _MAGIC_BYTES = (
     (0, b"PK\x05\x06", "a zip archive"),
     (8, b'{"', "a safetensors file"),
 )
+_STREAM_PACKETS = ((0, 188), (4, 192))
+"""Where MPEG transport streams have their first packet, and after how many bytes the next one."""
 _TEXT_STARTS = (
     (b"<!doctype", "an HTML page"),
     (b"<html", "an HTML page"),
@@ -75,7 +85,8 @@ def find_file_kind(data_head: bytes) -> str | None:
     text = data_head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     starts = [kind for start, kind in _TEXT_STARTS if text.startswith(start)]
     magic = [kind for offset, start, kind in _MAGIC_BYTES if data_head.startswith(start, offset)]
-    return next(iter(starts + magic), None)
+    streams = ["a video" for first, step in _STREAM_PACKETS if data_head[first::step][:2] == b"GG"]
+    return next(iter(starts + magic + streams), None)
 
 
 @contextmanager

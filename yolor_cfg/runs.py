@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,6 +78,30 @@ def _making_folder(target: Path, fault: type[YolorError]) -> Iterator[None]:
 def _clear(folder: Path) -> None:
     for one in folder.iterdir():
         shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+
+
+@contextmanager
+def trial_folder(project: str | Path, name: str, *, proof: str = "*") -> Iterator[Path]:
+    """A new folder as of `new_folder`; if the work in it fails before there is a file `proof` (a pattern), it
+    goes again, with the parents that were made for it."""
+    made = [parent for parent in (Path(project), *Path(project).parents) if not parent.exists()]
+    folder = new_folder(project, name)
+    try:
+        yield folder
+    except BaseException:
+        if not any(folder.glob(proof)):
+            _remove_folders(folder, made)
+        raise
+
+
+def _remove_folders(folder: Path, parents: Sequence[Path]) -> None:
+    """Remove the folder with all that is in it, and those of its parents that are empty then."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in parents:
+        try:
+            parent.rmdir()
+        except OSError:  # another program uses it
+            return
 
 
 @contextmanager

@@ -8,201 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.options import (
-    INTERRUPTED_CODE,
-    CommandError,
-    cutoff_option,
-    data_option,
-    device_option,
-    dialect_option,
-    folder_options,
-    is_on,
-    json_option,
-    precision_option,
-    print_json,
-    print_stderr,
-    size_option,
-    strict_option,
-    train_reading_options,
-)
+from yolor_cfg.cli.habits import TRAIN_HABITS, HabitCommand, sort_paths
+from yolor_cfg.cli.options import INTERRUPTED_CODE, CommandError, is_on, print_json, print_stderr
+from yolor_cfg.cli.train_options import EXAMPLES, NEWEST_RUN, add_train_options
 
 if TYPE_CHECKING:
-    from yolor_cfg.train.run import TrainDrawing, TrainResult
+    from yolor_cfg.train.logger import Progress, TrainDrawing
+    from yolor_cfg.train.run import TrainResult
     from yolor_cfg.train.settings import TrainOptions
 
 SIGNAL_EXIT_CODES = {"interrupted": INTERRUPTED_CODE, "terminated": 143}
 """Exit codes of runs ended by a signal."""
-NEWEST_RUN = "newest"
-
-DATA_OPTIONS = (
-    data_option,
-    click.option(
-        "--weights",
-        type=click.Path(),
-        metavar="FILE",
-        help="Start from these weights: layers that fit are taken over, classes are matched by name.",
-    ),
-    cutoff_option,
-    click.option(
-        "--resume",
-        is_flag=False,
-        flag_value=NEWEST_RUN,
-        metavar="[RUN]",
-        help="Resume the run in this folder, or the newest run, exactly as if it had not stopped.",
-    ),
-    *train_reading_options,
-    dialect_option,
-    strict_option,
-)
-DURATION_OPTIONS = (
-    click.option(
-        "--epochs",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Number of epochs; default: from the cfg's max_batches, else 300.",
-    ),
-    click.option(
-        "--max-batches",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Train for N weight updates, as Darknet counts them, instead of --epochs.",
-    ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Mini-batch: images per forward pass over all processes; default: [net] batch / subdivisions.",
-    ),
-    click.option(
-        "--update-batch",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Images per weight update; default: 64 in YOLOR's recipe, [net] batch in Darknet's.",
-    ),
-    click.option(
-        "--patience",
-        type=click.IntRange(0),
-        default=0,
-        metavar="N",
-        help="Stop early if AP has not improved for N epochs; 0: never.",
-    ),
-    click.option(
-        "--val-period",
-        type=click.IntRange(0),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="Validate every N epochs; 0: only at the end.",
-    ),
-    click.option(
-        "--save-period",
-        type=click.IntRange(0),
-        default=0,
-        metavar="N",
-        help="Keep a separate checkpoint every N epochs; 0: never.",
-    ),
-    click.option(
-        "--save-steps",
-        type=click.IntRange(0),
-        default=0,
-        metavar="N",
-        help="Write last.pt every N updates as well as after each epoch; 0: never.",
-    ),
-)
-TRAINING_OPTIONS = (
-    size_option,
-    click.option(
-        "--recipe",
-        type=click.Choice(["yolor", "darknet", "paper"]),
-        help="Augmentation, schedule and batch size: as in YOLOR's code, as in Darknet (by [net]), "
-        "or as in YOLOR's paper; default: that of the dialect.",
-    ),
-    click.option(
-        "--hyp",
-        metavar="NAME|FILE",
-        help="Hyperparameters of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few "
-        "images, few classes), or a .yaml file.",
-    ),
-    click.option(
-        "--optimizer",
-        type=click.Choice(["sgd", "adam", "adamw"]),
-        help="Optimizer; default: the one in the cfg, else sgd.",
-    ),
-    click.option(
-        "--freeze", type=click.IntRange(0), default=0, metavar="N", help="Freeze the first N layers."
-    ),
-    click.option(
-        "--train-only",
-        type=click.Choice(["implicit"]),
-        help="Train only the implicit knowledge; all else, batch norm statistics included, stays unchanged.",
-    ),
-    click.option("--multi-scale", is_flag=True, help="Vary the input size from batch to batch by up to 50%."),
-    click.option(
-        "--rect", is_flag=True, help="Rectangular batches of images of similar aspect ratio, without mosaic."
-    ),
-    click.option(
-        "--ema/--no-ema",
-        default=None,
-        help="Validate and save an exponential moving average (EMA) of the weights; default: on, in "
-        "Darknet's recipe only if the cfg sets ema_alpha.",
-    ),
-)
-MACHINE_OPTIONS = (
-    device_option,
-    precision_option,
-    click.option(
-        "--workers",
-        type=click.IntRange(0),
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="Number of data-loading threads.",
-    ),
-    click.option(
-        "--cache",
-        is_flag=False,
-        flag_value=1000.0,
-        default=0.0,
-        type=click.FloatRange(0),
-        metavar="[GB]",
-        help="Cache decoded images in memory: all of them, or up to GB gigabytes.",
-    ),
-    click.option("--sync-bn", is_flag=True, help="Synchronise batch norm across all processes."),
-    click.option(
-        "--seed",
-        type=click.IntRange(0),
-        default=0,
-        show_default=True,
-        metavar="N",
-        help="Random seed; two runs with the same seed are identical on a CPU.",
-    ),
-    click.option("--deterministic", is_flag=True, help="Make runs reproducible on a GPU too; slower."),
-    *folder_options("runs/train"),
-    click.option("--dry-run", is_flag=True, help="Save the first batches as images and exit."),
-    json_option,
-)
-EXAMPLES = """\b
-Examples:
-  yolor train my.cfg --data my.data --hyp small --optimizer adamw \\
-    --batch-size 8 --update-batch 8
-  yolor train yolov4.cfg --data voc.data \\
-    --weights yolov4.conv.137 --cutoff 137
-  yolor train --resume runs/train/exp
-  torchrun --standalone --nproc-per-node=2 -m yolor_cfg train my.cfg \\
-    --data my.yaml --sync-bn"""
 CLI_ONLY_OPTIONS = ("resume", "project", "name", "dry_run", "as_json", "size")
 
 
-def _add_options(function: Any) -> Any:
-    for option in reversed(DATA_OPTIONS + DURATION_OPTIONS + TRAINING_OPTIONS + MACHINE_OPTIONS):
-        function = option(function)
-    return function
-
-
-@click.command(epilog=EXAMPLES)
+@click.command(cls=HabitCommand, habits=TRAIN_HABITS, epilog=EXAMPLES)
 @click.argument("cfg", required=False, type=click.Path())
-@_add_options
-def train(cfg: str | None, **options: Any) -> None:
+@click.option("--cfg", "cfg_file", type=click.Path(), metavar="FILE", help="The same as CFG, as in YOLOR.")
+@add_train_options
+def train(cfg: str | None, cfg_file: str | None, **options: Any) -> None:
     """Train the network CFG on a data set.
 
     Settings not given as options come from the cfg's [net]. The results are written to a new folder:
@@ -211,6 +35,10 @@ def train(cfg: str | None, **options: Any) -> None:
     """
     from yolor_cfg.parallel import process_group, this_process
 
+    files = sort_paths([cfg] if cfg else [], cfg=cfg_file, weights=options["weights"])
+    cfg, options["weights"] = files.network, files.weights
+    if cfg and not files.cfg:
+        options["dialect"] = options["dialect"] or _held_dialect(cfg)
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
     folder = _resume_folder(cfg, options)
@@ -222,6 +50,13 @@ def train(cfg: str | None, **options: Any) -> None:
         _save_final_plots(outcome)
         first = this_process().rank == 0
     _report_end(outcome, first=first, as_json=options["as_json"])
+
+
+def _held_dialect(checkpoint: str) -> str | None:
+    """The dialect of the cfg in a checkpoint; the run's own copy of the cfg does not state it."""
+    from yolor_cfg.weights.checkpoint import read_checkpoint
+
+    return read_checkpoint(checkpoint).dialect
 
 
 def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
@@ -292,10 +127,10 @@ def _save_final_plots(outcome: TrainResult) -> None:
     """Save the final plots of a run that was not ended by a signal."""
     from yolor_cfg.parallel import this_process
     from yolor_cfg.report.figures import NO_CHARTS, can_draw
-    from yolor_cfg.report.training import save_best_plots, save_labels
+    from yolor_cfg.report.training import save_labels, try_best_plots
 
     if outcome.ending.reason not in SIGNAL_EXIT_CODES:
-        save_best_plots(outcome.folder, outcome.job)
+        try_best_plots(outcome.folder, outcome.job, say=_print_first_process)
         if this_process().rank == 0:
             save_labels(outcome.folder, outcome.job.dataset)
     if not can_draw():
@@ -307,7 +142,7 @@ def _find_run_folder(run: str, project: str) -> Path:
     from yolor_cfg.errors import DataError
 
     if run != NEWEST_RUN:
-        return Path(run)
+        return Path(run).parents[1] if Path(run).name == "last.pt" else Path(run)
     states = _find_checkpoints(project)
     if not states:
         raise DataError("no run to resume", path=project)
@@ -322,7 +157,7 @@ def _find_checkpoints(project: str) -> list[Path]:
 def _make_drawing() -> TrainDrawing:
     from yolor_cfg.report.batch_sheet import contact_sheet
     from yolor_cfg.report.training import plot_results
-    from yolor_cfg.train.run import TrainDrawing
+    from yolor_cfg.train.logger import TrainDrawing
 
     return TrainDrawing(contact_sheet, plot_results)
 
@@ -334,15 +169,17 @@ class _ProgressBar:
         self.hidden = True if hidden else None  # None: hidden if standard error is not a terminal
         self.bar: Any = None
 
-    def show(self, done: int, of: int, loss: float) -> None:
+    def show(self, progress: Progress) -> None:
         """Update the bar after a batch."""
         from tqdm import tqdm
 
+        done, count = progress.done, progress.of
         if self.bar is None:
-            self.bar = tqdm(total=of, initial=done - 1, unit="batch", leave=False, disable=self.hidden)
-        self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            self.bar = tqdm(total=count, initial=done - 1, unit="batch", leave=False, disable=self.hidden)
+        self.bar.set_description_str(progress.place, refresh=False)
+        self.bar.set_postfix_str(f"loss {progress.loss:.4g}", refresh=False)
         self.bar.update(done - self.bar.n)
-        if done == of:
+        if done == count:
             self.close()
 
     def say(self, text: str) -> None:
@@ -365,15 +202,11 @@ def _print_first_process(text: str) -> None:
 
 
 def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:
-    from yolor_cfg.runs import new_folder
     from yolor_cfg.train.run import dry_run
 
-    folder = new_folder(options["project"], options["name"])
-    job = dry_run(said, folder=folder, drawing=_make_drawing(), say=_print_first_process)
-    _print_first_process(
-        f"{job.per_epoch} batches of {job.batch_size} images per epoch, {job.epochs} epochs; "
-        f"the first batches are in {folder}"
-    )
+    project, name = options["project"], options["name"]
+    folder = dry_run(said, project=project, name=name, drawing=_make_drawing(), say=_print_first_process)
+    _print_first_process(f"the first batches are in {folder}")
 
 
 def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
@@ -391,7 +224,7 @@ def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
         print_json(
             {
                 "folder": str(folder),
-                "best_epoch": state.best_epoch,
+                "best_epoch": state.best_epoch + 1 or None,
                 "best_AP": state.best_ap,
                 "updates": state.updates,
                 "rows": state.rows,

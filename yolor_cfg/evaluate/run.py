@@ -17,7 +17,7 @@ from torch import Tensor
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
-from yolor_cfg.errors import DataError, check_choice
+from yolor_cfg.errors import DataError, YolorError, check_choice
 from yolor_cfg.evaluate import darknet_map
 from yolor_cfg.evaluate.batches import (
     Group,
@@ -35,6 +35,17 @@ from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
 from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
 
+TEST_FAULTS = (
+    YolorError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a test may raise: images that went missing or are damaged, memory that runs out."""
 DARKNET_MAX_DET = 1000
 """The most detections per image for Darknet's metrics; Darknet itself has no limit, but an untrained network
 has a million candidates."""

@@ -10,12 +10,13 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import DIALECT_NAMES, Dialect
 
 T = TypeVar("T")
+ABSENT = object()  # stands for the value of a key that a section does not have
 INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
 DECIMAL_PATTERN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 INT32_MAX = 2**31 - 1
@@ -49,6 +50,9 @@ class KeyValues(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._values.get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -85,8 +89,8 @@ class Key(Generic[T]):
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
             return self  # type: ignore[return-value]  # on the class, a key is itself
-        value: T = section.values[self.name] if self.name in section.values else self.default_for(section)
-        return value
+        value = section.values.get(self.name, ABSENT)
+        return self.default_for(section) if value is ABSENT else cast(T, value)
 
     def default_for(self, section: Any) -> T:
         """The value of the key in this section when it is absent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,18 @@ from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.samplers import SequentialBatchSampler
 from yolor_cfg.data.types import Batch, Dataset
+from yolor_cfg.errors import describe_fault
 from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
-from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections, collect_detections, score_network
+from yolor_cfg.evaluate.run import (
+    TEST_FAULTS,
+    EvalSettings,
+    NetworkDetections,
+    collect_detections,
+    score_network,
+)
 from yolor_cfg.graph import ReadOptions
 from yolor_cfg.images.types import Image
-from yolor_cfg.parallel import broadcast_object, local_device
+from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.report.batch_sheet import MAX_IMAGES, contact_sheet
 from yolor_cfg.report.charts import MAX_NAMED_CURVES
 from yolor_cfg.report.figures import (
@@ -83,7 +90,7 @@ def results_chart(rows: Sequence[EpochResults]) -> Chart:
 def _draw_course(axes: Axes, rows: Sequence[EpochResults], names: Sequence[str]) -> None:
     mark = "o" if len(rows) <= MAX_MARKED_EPOCHS else ""
     for name, ink in zip(names, CURVE_COLORS, strict=True):
-        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
         if points:
             x, y = np.array(points, np.float64).T
             finite = np.where(np.isfinite(y), y, np.nan)
@@ -92,7 +99,7 @@ def _draw_course(axes: Axes, rows: Sequence[EpochResults], names: Sequence[str])
         axes.legend(title="at the end", loc="upper left", bbox_to_anchor=(1.01, 1), alignment="left")
     else:
         mark_empty(axes, "nothing measured yet")
-    axes.set_xlim(0.5, max([row["epoch"] + 1 for row in rows], default=1.0) + 0.5)
+    axes.set_xlim(0.5, max([row["epoch"] for row in rows], default=1.0) + 0.5)
     number_axis(axes.xaxis)
     axes.grid(True)
 
@@ -140,6 +147,16 @@ def _draw_label_counts(axes: Axes, names: Sequence[str], counts: NDArray[np.int6
     number_axis(axes.yaxis)
     axes.set(title="labels of each class", ylabel="labels", xlim=(-0.7, max(len(names), 1) - 0.3))
     axes.set_ylim(0, 1.12 * max(1, counts.max(initial=0)))
+
+
+def try_best_plots(folder: Path, job: Job, *, say: Callable[[str], None]) -> None:
+    """Like `save_best_plots`; where the held-out images cannot be tested, that is told instead."""
+    try:
+        save_best_plots(folder, job)
+    except TEST_FAULTS as fault:
+        if this_process().world_size > 1:
+            raise
+        say(f"no plots of held-out images: {describe_fault(fault)}")
 
 
 def save_best_plots(folder: Path, job: Job) -> None:

@@ -70,6 +70,7 @@ class Section:
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
+    reads_vectors: ClassVar[bool] = False  # it reads a vector that is no map, too
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
     clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
@@ -167,6 +168,9 @@ class Section:
 
     def check(self) -> None:
         """Report keys that do not fit together, with `self.fault(...)` and `self.warn(...)`."""
+
+    def check_map(self, *inputs: Any, **_: Any) -> None:
+        """Raise CfgError if the inputs make no map, where a section needs one."""
 
     def check_inputs(self, *inputs: Any, **_: Any) -> None:
         """Report unusual but valid inputs with `self.warn(...)`; called once all sizes are known."""

@@ -216,6 +216,10 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return down, across
 
     @property
+    def _groups(self) -> int:
+        return 1 if self.xnor else self.groups
+
+    @property
     def _kernels(self) -> list[KernelGroup]:
         return split_kernels(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
 
@@ -231,7 +235,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
     def _has_dropped_channels(self, x: Shape) -> bool:
         """Whether C Darknet's integer division of channels by groups drops some channels."""
-        spare = x.channels % self._geometry().groups
+        spare = x.channels % self._groups
         return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.is_focus)
 
     def _geometry(self, size: int = 0) -> ConvGeometry:
@@ -239,12 +243,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
         zeros = size // 2 if self.pad or self._kernels[1:] else self.padding
-        return ConvGeometry(
-            (1, 1) if self.antialiasing else self._strides,
-            zeros * dilation,
-            dilation,
-            1 if self.xnor else self.groups,
-        )
+        strides = (1, 1) if self.antialiasing else self._strides
+        return ConvGeometry(strides, zeros * dilation, dilation, self._groups)
 
     def _build_conv(self, kernel: KernelGroup, channels: int) -> nn.Conv2d:
         from torch import nn
@@ -256,7 +256,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return kind(channels, kernel.filters, kernel.size, *geometry, bias=not self._has_norm)
 
     def _own_tensors(self, x: Shape) -> list[TensorSpec]:
-        channels = self._conv_input_shape(x).channels // self._geometry().groups
+        channels = self._conv_input_shape(x).channels // self._groups
         norm = (
             batch_norm_specs(self.filters) if self._has_norm else [kernel.bias() for kernel in self._kernels]
         )

@@ -12,6 +12,7 @@ from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
 from yolor_cfg.sections.base import Section, load_tree
+from yolor_cfg.sections.coordinates import BOX_VALUES, check_coords
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -258,15 +259,11 @@ class JdeSection(AnchorHeadSection, names="jde"):
         return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
 
 
-BOX_VALUES = 4
-
-
 class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
 
     dialects = DARKNET_ONLY
     is_head = True
-    loss_kind = "region"  # the loss that trains this head
     nms_kind, beta_nms = "default", 0.6
     examples = (
         "[region]\nclasses=3\nnum=1\nanchors=1.1,1.2\nsoftmax=1",
@@ -274,7 +271,7 @@ class RegionSection(Section, names="region"):
     )
 
     classes = Int(20, least=1, wanted=True, help="number of classes")
-    coords = Int(4, least=BOX_VALUES, most=BOX_VALUES, help="number of coordinates per box")
+    coords = Int(BOX_VALUES, help="number of coordinates per box: 4; what more there are is not read")
     num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors")
     anchors = FloatList(
         lambda section: (DEFAULT_ANCHOR,) * 2 * section.num, help="width and height of each anchor, in cells"
@@ -301,6 +298,7 @@ class RegionSection(Section, names="region"):
     sqrt = Flag(False, help="no effect; accepted for older cfgs")
 
     def check(self) -> None:
+        check_coords(self, self.coords)
         given = len(self.anchors)
         if given != 2 * self.num:
             self.warn(
@@ -316,8 +314,13 @@ class RegionSection(Section, names="region"):
         return self.num * (classes + self.coords + 1)
 
     def shape(self, x: Shape) -> Shape:
-        check_channels(self, x, anchors=self.num, numbers=BOX_VALUES + 1, count="num")
+        check_channels(self, x, anchors=self.num, numbers=self.coords + 1, count="num")
         return x
+
+    @property
+    def loss_kind(self) -> str:
+        """The loss that trains this head; empty if its boxes have spare values."""
+        return "region" if self.coords == BOX_VALUES else ""
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import AnchorGrid, ClassTree, RegionHead, RegionRules
@@ -325,5 +328,6 @@ class RegionSection(Section, names="region"):
         stride = self.image.width / x.width, self.image.height / x.height
         tree = load_tree(self, self.tree, self.classes) if self.tree else None
         hierarchy = ClassTree.from_parents(tree.parents, tree.group_sizes) if tree else None
-        rules = RegionRules(self.softmax, hierarchy, min_objectness=0.5 if self.classfix == -1 else 0.0)
+        least, spare = 0.5 if self.classfix == -1 else -math.inf, self.coords - BOX_VALUES
+        rules = RegionRules(self.softmax, hierarchy, min_objectness=least, spare=spare)
         return RegionHead(AnchorGrid(anchor_pairs(self.anchors, self.num), stride), rules)

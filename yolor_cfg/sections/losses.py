@@ -18,6 +18,7 @@ class SoftmaxSection(Section, names="softmax soft"):
 
     thop_reason = "6 for each probability, minus 2 for each group"
     dialects = DARKNET_ONLY
+    reads_vectors = True
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
     ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
     is_head = True
@@ -70,6 +71,7 @@ class _LossSection(Section):
 class CostSection(_LossSection, names="cost"):
     """The squared (or masked, or smooth) difference from the ground truth."""
 
+    reads_vectors = True
     examples = ("[cost]\ntype=sse",)
 
     type_ = Choice(

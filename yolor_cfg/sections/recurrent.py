@@ -33,6 +33,7 @@ class ConnectedCellSection(Section):
     """The common part of recurrent cells on vectors."""
 
     dialects = DARKNET_ONLY
+    reads_vectors = True
 
     output = Int(1, least=1, wanted=True, help="number of outputs")
     batch_normalize = Flag(False, help="batch norm instead of a bias in each sub-layer")

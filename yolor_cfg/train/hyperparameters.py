@@ -40,8 +40,8 @@ def unused_hyperparameters(options: TrainOptions) -> list[str]:
 
 
 def _read_hyp(path: str) -> dict[str, object]:
-    """The entries of a hyp file; a name without a suffix that is no file is meant for one of the presets."""
-    if not os.path.splitext(path)[1] and not os.path.exists(path):
+    """The entries of a hyp file; what is no file is meant for one of the presets."""
+    if not os.path.exists(path):
         raise CfgError(
             "no such hyperparameters",
             found=path,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.data.types import Batch
-from yolor_cfg.evaluate.run import PRECISIONS, EvalSettings, evaluate
+from yolor_cfg.evaluate.run import PRECISIONS, TEST_FAULTS, EvalSettings, evaluate
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
@@ -31,6 +31,9 @@ class Callback(Protocol):
 
     def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
         """Called after each batch; `losses` are total, box, objectness, classes, per image."""
+
+    def log_test_fault(self, state: TrainState, fault: Exception) -> None:
+        """Called where the test after an epoch fails."""
 
     def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
         """Called after each epoch; `scores` is None unless the network was tested."""
@@ -108,10 +111,14 @@ def update_weights(state: TrainState, updates: LayerUpdates) -> None:
 
 
 def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
-    """Test the network if a test is due, record the results, and save the state."""
+    """Test the network if a test is due, record the results, and save the state; it is saved before the test
+    as well, so that no fault in the test costs the work of the epoch."""
     epoch, last = state.epoch, state.epoch + 1 >= job.epochs
     broadcast_buffers(state.network)
-    scores = evaluate_holdout(job, state) if is_tested(job, epoch, last=last) else None
+    scores = None
+    if is_tested(job, epoch, last=last):
+        callback.save(state)
+        scores = try_test(job, state, callback)
     best = scores.ap > state.best_ap if scores is not None else last and not len(job.holdout.samples)
     if best:
         state.best_ap, state.best_epoch = scores.ap if scores is not None else state.best_ap, epoch
@@ -120,6 +127,18 @@ def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
     callback.log_epoch(state, scores, best=best)
     # Last: a run killed before this resumes within this epoch, and tests and logs it again.
     callback.save(state)
+
+
+def try_test(job: Job, state: TrainState, callback: Callback) -> Scores | None:
+    """The scores, or None if the test fails: that is told, and training goes on. Of several processes the
+    others would wait for the one that failed, so there it is an error."""
+    try:
+        return evaluate_holdout(job, state)
+    except TEST_FAULTS as fault:
+        if this_process().world_size > 1:
+            raise
+        callback.log_test_fault(state, fault)
+        return None
 
 
 def is_tested(job: Job, epoch: int, *, last: bool) -> bool:
@@ -141,10 +160,10 @@ def evaluate_holdout(job: Job, state: TrainState) -> Scores:
 
 
 def summarize_epoch(job: Job, state: TrainState, scores: Scores | None) -> EpochResults:
-    """The results of an epoch."""
+    """The results of an epoch; epochs are counted from 1."""
     count = max(state.sums[-1], 1.0)
     rates = job.find_phase(state.epoch).schedule(state.count - 1)
-    row = {"epoch": state.epoch, "updates": state.updates, "lr": rates.other}
+    row = {"epoch": state.epoch + 1, "updates": state.updates, "lr": rates.other}
     row |= {name: value / count for name, value in zip(LOSS_COLUMNS, state.sums, strict=False)}
     if scores is not None:
         mean = scores.classes.mean
@@ -169,7 +188,7 @@ def normalize_images(images: Tensor, device: torch.device) -> Tensor:
 def batch_rules(job: Job, state: TrainState) -> LossRules:
     """The loss rules for this batch; its own images count as seen, as in C Darknet."""
     seen = (state.count + 1) * job.batch_size
-    return job.rules._replace(seen=seen, batch=f"batch {state.batch} of epoch {state.epoch}")
+    return job.rules._replace(seen=seen, batch=f"batch {state.batch} of epoch {state.epoch + 1}")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -6,13 +6,10 @@ weights/{last.pt, best.pt, best.weights}. last.pt has everything needed to resum
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,17 +20,15 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.data.types import Batch
 from yolor_cfg.errors import DataError, YolorError
 from yolor_cfg.evaluate.ground_truth import problem_lines
-from yolor_cfg.evaluate.scores import Scores
-from yolor_cfg.graph import ReadOptions
-from yolor_cfg.images.types import Image
+from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
-from yolor_cfg.runs import folder_lock, new_folder, save_image, save_text
+from yolor_cfg.runs import folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
+from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
@@ -45,29 +40,13 @@ from yolor_cfg.train.setup import (
     prepare_job,
     set_deterministic,
 )
-from yolor_cfg.train.state import EpochResults, TrainState, load_state, save_state, saved_names
+from yolor_cfg.train.state import TrainState, load_state, saved_names
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.train.updates import apply_rules, rate_factors
-from yolor_cfg.weights.checkpoint import save_checkpoint
-from yolor_cfg.weights.darknet import write_weights
-from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.loading import read_graph
 
-SHEETS = 3
-"""The number of batches drawn as images."""
 MAX_WARNINGS = 20
 """The most warnings about the cfg that are printed."""
-LAST, BEST = "weights/last.pt", "weights/best.pt"
-COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
-Printer = Callable[[str], None]
-
-
-class TrainDrawing(NamedTuple):
-    """Functions that draw a batch with its boxes and the curves of the results by epoch (None where nothing
-    can draw them), and one that shows the progress of an epoch: batches done, in all, loss per image."""
-
-    draw_batch: Callable[[Batch, Sequence[str]], Image]
-    draw_results: Callable[[Sequence[EpochResults]], Image | None]
-    show_progress: Callable[[int, int, float], None] = lambda done, of, loss: None
 
 
 class TrainResult(NamedTuple):
@@ -79,115 +58,6 @@ class TrainResult(NamedTuple):
     job: Job
 
 
-class StopSignal:
-    """Records SIGINT or SIGTERM; a second signal has its default effect."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-
-    @contextmanager
-    def listen(self) -> Iterator[None]:
-        """Record signals inside the context; the old handlers are restored afterwards."""
-        kinds = (signal.SIGINT, signal.SIGTERM)
-        old = {kind: signal.signal(kind, self._note) for kind in kinds}
-        try:
-            yield
-        finally:
-            for kind, handler in old.items():
-                signal.signal(kind, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.signal = number
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
-
-
-class RunLogger:
-    """Writes progress to the folder of the run and prints it; only the first process does."""
-
-    def __init__(
-        self, folder: Path, job: Job, *, drawing: TrainDrawing, say: Printer, stop: StopSignal
-    ) -> None:
-        self.folder, self.job, self.drawing, self.say, self.stop = folder, job, drawing, say, stop
-        self.first = this_process().rank == 0
-        self.began = time.perf_counter()
-        self.unreadable = 0
-
-    @property
-    def is_stop_requested(self) -> bool:
-        """Whether a signal was received."""
-        return bool(self.stop.signal)
-
-    def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
-        """Draw the first batches and show the progress of the epoch."""
-        if not self.first:
-            return
-        number, left = state.count - 1, self.job.count - self.job.per_epoch * state.epoch
-        self.drawing.show_progress(state.batch, min(self.job.per_epoch, left), losses[0])
-        if number < SHEETS:
-            sheet = self.drawing.draw_batch(batch, self.job.dataset.names)
-            save_image(self.folder / f"train_batch{number}.jpg", sheet)
-
-    def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
-        """Write the table and the curves, save the best network, print one line."""
-        if not self.first:
-            return
-        save_rows(self.folder, state.rows)
-        chart = self.drawing.draw_results(state.rows)
-        if chart is not None:
-            save_image(self.folder / "results.png", chart)
-        if best:
-            self._save_network(state, "best")
-            write_weights(
-                state.eval_network,
-                self.folder / "weights/best.weights",
-                force=True,
-                header=WeightsHeader(seen=state.count * self.job.batch_size),
-            )
-        period = self.job.options.save_period
-        if period and state.epoch % period == 0:
-            self._save_network(state, f"epoch{state.epoch}")
-        self._report_unreadable()
-        self.say(self._format_row(state.rows[-1]))
-
-    def save(self, state: TrainState) -> None:
-        """Save last.pt atomically."""
-        save_state(state, self.folder / LAST, names=self.job.dataset.names)
-
-    def _save_network(self, state: TrainState, name: str) -> None:
-        save_checkpoint(
-            state.eval_network,
-            self.folder / f"weights/{name}.pt",
-            names=self.job.dataset.names,
-            numbers=state.rows[-1],
-            force=True,
-        )
-
-    def _report_unreadable(self) -> None:
-        """Print the unreadable images found since the last epoch, which others replaced."""
-        skipped = self.job.phases[0].loader.images.skipped
-        for path, reason in list(skipped.items())[self.unreadable :]:
-            self.say(f"{path}: {reason}; replaced by the next image")
-        if len(skipped) > self.unreadable:
-            self.say(f"unreadable images: {len(skipped)}")
-        self.unreadable = len(skipped)
-
-    def _format_row(self, row: EpochResults) -> str:
-        seconds = time.perf_counter() - self.began
-        parts = [f"epoch {row['epoch'] + 1:.0f}/{self.job.epochs}", f"{seconds:.0f} s"]
-        parts += [f"{name} {row[name]:.4g}" for name in COLUMNS[2:] if name in row]
-        return "  ".join(parts)
-
-
-def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
-    """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    save_text(folder / "results.csv", text.getvalue())
-    save_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-
-
 def start_run(
     options: TrainOptions, *, project: str, name: str, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
@@ -195,14 +65,27 @@ def start_run(
     keep_freed_memory()
     torch.manual_seed(options.seed)
     set_deterministic(options)
-    job = prepare_job(options)
+    job = prepare_job(options, graph=_read_graph(options))
     report_faults(job, say)
     state = build_state(job, say=say)
-    folder = Path(broadcast_object(str(new_folder(project, name)) if this_process().rank == 0 else ""))
-    if this_process().rank == 0:
-        save_run_info(folder, job)
-    with _sole_use(folder):
+    say(describe_course(job))
+    with _new_run_folder(project, name) as folder, _sole_use(folder):
+        if this_process().rank == 0:
+            save_run_info(folder, job)
         return _run_training(folder, job, state, drawing=drawing, say=say)
+
+
+def _read_graph(options: TrainOptions) -> Graph:
+    reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
+    return read_graph(options.cfg, reading)
+
+
+@contextmanager
+def _new_run_folder(project: str, name: str) -> Iterator[Path]:
+    """A new folder for all processes; it goes if the run fails before there is anything to resume."""
+    is_first = this_process().rank == 0
+    with trial_folder(project, name, proof=LAST) if is_first else nullcontext(Path()) as folder:
+        yield Path(broadcast_object(str(folder)))
 
 
 def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainResult:
@@ -278,8 +161,10 @@ def _initialize_weights(network: Network, job: Job, say: Printer) -> None:
     """YOLOR's initial biases, then the weights given by the user, if any."""
     initialize_biases(network)
     if job.options.weights:
-        names = job.dataset.names
-        taken = transfer(network, job.options.weights, names=names, cutoff=job.options.cutoff)
+        options, names = job.options, job.dataset.names
+        taken = transfer(
+            network, job.options.weights, names=names, cutoff=options.cutoff, by_number=options.by_number
+        )
         for line in taken.describe():
             say(f"{job.options.weights}: {line}")
 
@@ -334,11 +219,18 @@ def _run_training(
     return TrainResult(folder, ending, state, job)
 
 
-def dry_run(options: TrainOptions, *, folder: Path, drawing: TrainDrawing, say: Printer) -> Job:
-    """Prepare everything, say what is left out, and draw the first batches, without training."""
-    job = prepare_job(options)
+def dry_run(options: TrainOptions, *, project: str, name: str, drawing: TrainDrawing, say: Printer) -> Path:
+    """Prepare everything and draw the first batches into a new folder, without training."""
+    job = prepare_job(options, graph=_read_graph(options))
     report_faults(job, say)
-    build_state(job, say=lambda text: None)
+    build_state(job, say=say)
+    say(describe_course(job))
+    with trial_folder(project, name) as folder:
+        draw_first_batches(folder, job, drawing)
+    return folder
+
+
+def draw_first_batches(folder: Path, job: Job, drawing: TrainDrawing) -> None:
+    """Save the first batches as images."""
     for number, batch in zip(range(SHEETS), job.phases[0].loader.epoch(0), strict=False):
         save_image(folder / f"train_batch{number}.jpg", drawing.draw_batch(batch, job.dataset.names))
-    return job

@@ -39,7 +39,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
-from yolor_cfg.train.loss import LossRules
+from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, Policy, Rates, Schedule
 from yolor_cfg.train.settings import TrainOptions
@@ -62,21 +62,22 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class RecipePlan:
-    """What a recipe determines: the phases, the settings of the loss, the number of batches per epoch and in
-    total, and the optimizer."""
+    """What a recipe determines: the phases, the settings of the loss, the number of batches per epoch, in
+    total and in an update, and the optimizer."""
 
     phases: tuple[Phase, ...]
     rules: LossRules
     per_epoch: int
     count: int
+    parts: int
     optimizer: OptimizerSettings
 
 
 @dataclass(frozen=True)
 class Job:
     """All about a training run: `count` batches in total, `per_epoch` in an epoch, `batch_size` images in
-    each, over all processes. `has_mean_loss`, as in Darknet: gradients are means over the images of an
-    update."""
+    each, over all processes, `parts` batches in a (nominal) update.
+    `has_mean_loss`, as in Darknet: gradients are means over the images of an update."""
 
     options: TrainOptions
     graph: Graph
@@ -87,6 +88,7 @@ class Job:
     batch_size: int
     per_epoch: int
     count: int
+    parts: int
     is_darknet: bool
     has_mean_loss: bool
     optimizer: OptimizerSettings
@@ -96,6 +98,16 @@ class Job:
     def epochs(self) -> int:
         """The number of epochs; the last may be incomplete."""
         return math.ceil(self.count / self.per_epoch)
+
+    @property
+    def counts_iterations(self) -> bool:
+        """Whether users count iterations, not epochs: in Darknet's recipe, and by their own option."""
+        return self.is_darknet or self.options.max_batches is not None
+
+    @property
+    def iterations(self) -> int:
+        """The number of (nominal) updates; the last may be incomplete."""
+        return math.ceil(self.count / self.parts)
 
     def find_phase(self, epoch: int) -> Phase:
         """The phase of this epoch."""
@@ -135,6 +147,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
     )
     _refuse_contradictions(options)
     last_head(graph)
+    check_losses(graph)
     dataset = _training_data(options, graph, names)
     holdout = _holdout_data(options, graph, dataset)
     batch_size = options.batch_size or graph.net.mini_batch
@@ -164,6 +177,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         rules=plan.rules,
         per_epoch=plan.per_epoch,
         count=plan.count,
+        parts=plan.parts,
         optimizer=plan.optimizer,
     )
 
@@ -250,7 +264,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     )
     decay = schedule.weight_decay()
     optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
-    return RecipePlan(tuple(phases), rules, per_epoch, count, optimizer)
+    return RecipePlan(tuple(phases), rules, per_epoch, count, nominal, optimizer)
 
 
 def _plan_darknet(basis: JobInputs) -> RecipePlan:
@@ -272,7 +286,7 @@ def _plan_darknet(basis: JobInputs) -> RecipePlan:
     per_epoch = len(plan.batches(0))
     recipe = DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
     phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
-    return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, optimizer)
+    return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, parts, optimizer)
 
 
 def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:

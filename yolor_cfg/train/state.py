@@ -117,6 +117,8 @@ def load_state(state: TrainState, path: Path) -> None:
         parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
     for name in (*POSITION, "sums", "rows"):
         setattr(state, name, training[name])
+    if state.rows and state.rows[0].get("epoch") == 0:  # written when epochs were counted from 0
+        state.rows = [{**row, "epoch": row["epoch"] + 1} for row in state.rows]
     torch.set_rng_state(training["random"])
     if training["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(training["random_cuda"])

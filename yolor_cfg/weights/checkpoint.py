@@ -22,12 +22,7 @@ from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.model import Network
 from yolor_cfg.weights.finite import non_finite_notes
-from yolor_cfg.weights.fitting import (
-    FilePrefix,
-    check_cutoff,
-    cutoff_note,
-    read_prefix,
-)
+from yolor_cfg.weights.fitting import check_cutoff, cutoff_note, read_prefix
 from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hint
 from yolor_cfg.weights.official import UNUSED_TENSORS, is_paper_branch, map_paper_tensors
 from yolor_cfg.weights.pickle_machine import Opaque
@@ -47,7 +42,6 @@ OTHER_NAMES_HINT = (
     "whole networks of YOLOR's paper branch load into the cfgs named _paper; checkpoints of other programs "
     "use names that no cfg has: use one of YOLOR's, or a .weights file"
 )
-PICKLE_START = b"\x80\x02"  # torch files older than the zip format
 
 
 class Checkpoint(NamedTuple):
@@ -64,14 +58,6 @@ class Checkpoint(NamedTuple):
     def is_foreign(self) -> bool:
         """True where another program wrote the file."""
         return self.dialect is None
-
-
-def is_checkpoint(file: FilePrefix) -> bool:
-    """True for torch and safetensors files, whatever their name."""
-    return find_file_kind(file.first_bytes) in (
-        "a zip archive",
-        "a safetensors file",
-    ) or file.first_bytes.startswith(PICKLE_START)
 
 
 def save_checkpoint(

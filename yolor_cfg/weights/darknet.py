@@ -46,6 +46,19 @@ def read_weights(network: Network, path: str | Path, *, cutoff: int | None = Non
 def fill_network(network: Network, plan: ReadPlan) -> LoadedWeights:
     """Read the planned tensors straight into the network's memory."""
     targets = _match_tensors(network, plan.slots)
+    _read_targets(plan, targets)
+    network.reset()
+    return LoadedWeights(plan.header, (*plan.notes, *non_finite_notes(network.graph, targets)))
+
+
+def read_tensors(plan: ReadPlan) -> dict[str, Tensor]:
+    """The planned tensors by state-dict name, in the shapes of the plan."""
+    targets = [(slot, torch.empty(slot.spec.shape)) for slot in plan.slots]
+    _read_targets(plan, targets)
+    return {slot.name: tensor for slot, tensor in targets}
+
+
+def _read_targets(plan: ReadPlan, targets: Sequence[tuple[TensorSlot, Tensor]]) -> None:
     try:
         with open(plan.path, "rb") as file:
             file.seek(plan.header.size_bytes)
@@ -55,8 +68,6 @@ def fill_network(network: Network, plan: ReadPlan) -> LoadedWeights:
         raise WeightsError(
             "the weights cannot be read", path=plan.path, found=fault.strerror or str(fault)
         ) from fault
-    network.reset()
-    return LoadedWeights(plan.header, (*plan.notes, *non_finite_notes(network.graph, targets)))
 
 
 def write_weights(

@@ -24,8 +24,11 @@ from yolor_cfg.weights.layout import (
     find_class_count,
     format_class_hint,
     loadable_tensors,
+    resize_classes,
     yolor_tensors,
 )
+
+PICKLE_START = b"\x80\x02"  # torch files older than the zip format
 
 
 class FilePrefix(NamedTuple):
@@ -47,6 +50,22 @@ def read_prefix(path: str | Path) -> FilePrefix:
         raise WeightsError(f"the weights cannot be read: {reason.lower()}", path=str(path)) from None
 
 
+def is_checkpoint(file: FilePrefix) -> bool:
+    """True for torch and safetensors files, whatever their name."""
+    return find_file_kind(file.first_bytes) in (
+        "a zip archive",
+        "a safetensors file",
+    ) or file.first_bytes.startswith(PICKLE_START)
+
+
+def is_checkpoint_file(path: str | Path) -> bool:
+    """True for a file with the content of a checkpoint; False if it cannot be read."""
+    try:
+        return is_checkpoint(read_prefix(path))
+    except (WeightsError, ValueError):  # ValueError: a null byte in the name
+        return False
+
+
 class ReadPlan(NamedTuple):
     """How to read a file: its header, the tensors it holds, and notes for the user."""
 
@@ -59,7 +78,7 @@ class ReadPlan(NamedTuple):
 def plan_read(graph: Graph, file: FilePrefix, *, cutoff: int | None = None) -> ReadPlan:
     """A plan under which the file's length fits the network; raises a WeightsError that explains a misfit.
 
-    With `cutoff`, the file holds exactly the layers before it.
+    With `cutoff`, only the layers before it are read; the file may hold more.
     """
     check_cutoff(graph, cutoff)
     header = _parse_header(file)
@@ -68,7 +87,57 @@ def plan_read(graph: Graph, file: FilePrefix, *, cutoff: int | None = None) -> R
         if header.size_bytes + FLOAT_BYTES * count_floats(slots) == file.size_bytes:
             notes = tuple(filter(None, [note, cutoff_note(graph, cutoff)]))
             return ReadPlan(file.path, header, tuple(slots), notes)
-    raise _misfit_error(graph, file, header=header, cutoff=cutoff)
+    plan = _plan_beginning(graph, file, header=header, cutoff=cutoff)
+    if plan is None:
+        raise _misfit_error(graph, file, header=header, cutoff=cutoff)
+    return plan
+
+
+def plan_transfer(graph: Graph, file: FilePrefix) -> ReadPlan:
+    """Like `plan_read`, for a start of training: a file that ends after some layer, as backbones do, and one
+    for another number of classes are read too; the slots have the shapes in the file."""
+    try:
+        return plan_read(graph, file)
+    except WeightsError:
+        header = _parse_header(file)
+        body = file.size_bytes - header.size_bytes
+        ends = _last_layer(graph, body)
+        if ends is not None:
+            return plan_read(graph, file, cutoff=ends + 1)._replace(notes=())
+        found = _find_class_layout(graph, body)
+        if found is None:
+            raise
+        classes, tensor_filter, note = found
+        slots = resize_classes(class_tensors(graph), file_layout(graph, tensor_filter), classes)
+        notes = (f"the file is for {_format_classes(classes)}, the cfg for {_cfg_classes(graph)}", note)
+        return ReadPlan(file.path, header, tuple(slots), tuple(filter(None, notes)))
+
+
+def _format_classes(count: int) -> str:
+    return f"{count} class" if count == 1 else f"{count} classes"
+
+
+def _cfg_classes(graph: Graph) -> str:
+    return " and ".join(sorted({str(tensor.classes) for tensor in class_tensors(graph).values()}))
+
+
+def _plan_beginning(
+    graph: Graph, file: FilePrefix, *, header: WeightsHeader, cutoff: int | None
+) -> ReadPlan | None:
+    """A plan to read the layers before the cutoff from a file that holds more; None if it holds less."""
+    body = file.size_bytes - header.size_bytes
+    if cutoff is None or body % FLOAT_BYTES or _version_hint(header):
+        return None
+    filters = list(_tensor_filters(graph))
+    whole = [each for each in filters if FLOAT_BYTES * count_floats(file_layout(graph, each[0])) == body]
+    for tensor_filter, note in whole or filters:
+        slots = file_layout(graph, tensor_filter, end=cutoff)
+        rest = body // FLOAT_BYTES - count_floats(slots)
+        if slots and rest > 0:
+            unread = f"{rest} floats after them are not read"
+            notes = tuple(filter(None, [note, cutoff_note(graph, cutoff), unread]))
+            return ReadPlan(file.path, header, tuple(slots), notes)
+    return None
 
 
 def check_cutoff(graph: Graph, cutoff: int | None) -> None:
@@ -79,7 +148,7 @@ def check_cutoff(graph: Graph, cutoff: int | None) -> None:
             path=graph.path,
             found=f"--cutoff {cutoff}",
             allowed=f"1..{len(graph.nodes)}",
-            hint="the file holds layers 0..cutoff-1",
+            hint="layers 0..cutoff-1 are read",
         )
 
 
@@ -202,13 +271,25 @@ def _header_hint(file: FilePrefix, header: WeightsHeader, slots: Sequence[Tensor
 def _class_count_hint(graph: Graph, body: int, cutoff: int | None) -> str:
     if body % FLOAT_BYTES:
         return ""
-    heads = class_tensors(graph)
-    for tensor_filter, _ in _tensor_filters(graph):
-        classes = find_class_count(heads, file_layout(graph, tensor_filter, end=cutoff), body // FLOAT_BYTES)
-        if classes is not None:
-            return format_class_hint(heads, classes)
+    found = _find_class_layout(graph, body, cutoff)
+    if found is not None:
+        return format_class_hint(class_tensors(graph), found[0])
     whole = FLOAT_BYTES * count_floats(file_layout(graph, all_tensors, end=cutoff)) == body
     return "it would fit without dontload= and dontloadscales=" if whole else ""
+
+
+def _find_class_layout(
+    graph: Graph, body: int, cutoff: int | None = None
+) -> tuple[int, TensorFilter, str] | None:
+    """The number of classes with which the network has `body` bytes of weights, the tensors that the file
+    holds then, and a note; None if there is none."""
+    heads = class_tensors(graph)
+    for tensor_filter, note in _tensor_filters(graph):
+        layout = file_layout(graph, tensor_filter, end=cutoff)
+        classes = find_class_count(heads, layout, body // FLOAT_BYTES)
+        if classes is not None and body % FLOAT_BYTES == 0:
+            return classes, tensor_filter, note
+    return None
 
 
 def _version_hint(header: WeightsHeader) -> str:

@@ -127,11 +127,13 @@ def count_floats(slots: Sequence[TensorSlot]) -> int:
 
 
 class ClassTensor(NamedTuple):
-    """A tensor whose size depends on the class count: `channels` = per_class x classes + a constant."""
+    """A tensor whose size depends on the class count: `channels` = per_class x classes + a constant. If it
+    `is_by_anchor`, each of `per_class` anchors has the numbers of its box, then those of its classes."""
 
     channels: int
     per_class: int
     classes: int
+    is_by_anchor: bool = True
 
     def to_channels(self, classes: int) -> int:
         """The length of that axis for another class count."""
@@ -150,7 +152,10 @@ def class_tensors(graph: Graph) -> dict[str, ClassTensor]:
     for head in (node for node in graph.heads if node.inputs):  # an implicit section reads nothing
         per_class = _channels_per_class(head)
         if per_class:
-            tensor = ClassTensor(head.inputs[0].channels, per_class, _class_count(head.section))
+            by_anchor = "anchors" in head.section.keys
+            tensor = ClassTensor(
+                head.inputs[0].channels, per_class, _class_count(head.section), is_by_anchor=by_anchor
+            )
             found.update(dict.fromkeys(_head_tensor_names(graph, head), tensor))
     return found
 
@@ -169,6 +174,22 @@ def find_class_count(heads: dict[str, ClassTensor], slots: Iterable[TensorSlot],
         return None
     classes = (wanted - fixed) // per_class
     return classes if 1 <= classes <= MAX_CLASSES else None
+
+
+def resize_classes(
+    heads: dict[str, ClassTensor], slots: Iterable[TensorSlot], classes: int
+) -> Iterator[TensorSlot]:
+    """The slots with the shapes and offsets that they have with another class count."""
+    offset = 0
+    for slot in slots:
+        spec, tensor = slot.spec, heads.get(slot.name)
+        if tensor is not None:
+            wide = tensor.to_channels(classes)
+            shape = list(spec.shape)
+            shape[shape.index(tensor.channels)] = wide
+            spec = spec._replace(shape=tuple(shape))
+        yield TensorSlot(slot.index, spec, offset)
+        offset += spec.size
 
 
 def format_class_hint(heads: dict[str, ClassTensor], classes: int) -> str:

@@ -1,0 +1,189 @@
+"""The options of `yolor train`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from yolor_cfg.cli.options import (
+    cutoff_option,
+    data_option,
+    device_option,
+    dialect_option,
+    folder_options,
+    json_option,
+    precision_option,
+    size_option,
+    strict_option,
+    train_reading_options,
+)
+
+NEWEST_RUN = "newest"
+
+DATA_OPTIONS = (
+    data_option,
+    click.option(
+        "--weights",
+        type=click.Path(),
+        metavar="FILE",
+        help="Start from these weights: layers that fit are taken over, classes are matched by name.",
+    ),
+    cutoff_option,
+    click.option(
+        "--resume",
+        is_flag=False,
+        flag_value=NEWEST_RUN,
+        metavar="[RUN]",
+        help="Resume the run in this folder (or with this last.pt), or the newest run, exactly as if it had "
+        "not stopped.",
+    ),
+    *train_reading_options,
+    dialect_option,
+    strict_option,
+)
+DURATION_OPTIONS = (
+    click.option(
+        "--epochs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Number of epochs; default: from the cfg's max_batches, else 300.",
+    ),
+    click.option(
+        "--max-batches",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Train for N weight updates, as Darknet counts them, instead of --epochs.",
+    ),
+    click.option(
+        "--batch-size",
+        "--batch",
+        "batch_size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Mini-batch: images per forward pass over all processes; default: [net] batch / subdivisions.",
+    ),
+    click.option(
+        "--update-batch",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Images per weight update; default: 64 in YOLOR's recipe, [net] batch in Darknet's.",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Stop early if AP has not improved for N epochs; 0: never.",
+    ),
+    click.option(
+        "--val-period",
+        type=click.IntRange(0),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Validate every N epochs; 0: only at the end.",
+    ),
+    click.option(
+        "--save-period",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Keep a separate checkpoint every N epochs; 0: never.",
+    ),
+    click.option(
+        "--save-steps",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Write last.pt every N updates as well as after each epoch; 0: never.",
+    ),
+)
+TRAINING_OPTIONS = (
+    size_option,
+    click.option(
+        "--recipe",
+        type=click.Choice(["yolor", "darknet", "paper"]),
+        help="Augmentation, schedule and batch size: as in YOLOR's code, as in Darknet (by [net]), "
+        "or as in YOLOR's paper; default: that of the dialect.",
+    ),
+    click.option(
+        "--hyp",
+        metavar="NAME|FILE",
+        help="Hyperparameters of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few "
+        "images, few classes), or a .yaml file.",
+    ),
+    click.option(
+        "--optimizer",
+        type=click.Choice(["sgd", "adam", "adamw"]),
+        help="Optimizer; default: the one in the cfg, else sgd.",
+    ),
+    click.option(
+        "--freeze", type=click.IntRange(0), default=0, metavar="N", help="Freeze the first N layers."
+    ),
+    click.option(
+        "--train-only",
+        type=click.Choice(["implicit"]),
+        help="Train only the implicit knowledge; all else, batch norm statistics included, stays unchanged.",
+    ),
+    click.option("--multi-scale", is_flag=True, help="Vary the input size from batch to batch by up to 50%."),
+    click.option(
+        "--rect", is_flag=True, help="Rectangular batches of images of similar aspect ratio, without mosaic."
+    ),
+    click.option(
+        "--ema/--no-ema",
+        default=None,
+        help="Validate and save an exponential moving average (EMA) of the weights; default: on, in "
+        "Darknet's recipe only if the cfg sets ema_alpha.",
+    ),
+)
+MACHINE_OPTIONS = (
+    device_option,
+    precision_option,
+    click.option(
+        "--workers",
+        type=click.IntRange(0),
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="Number of data-loading threads.",
+    ),
+    click.option(
+        "--cache",
+        is_flag=False,
+        flag_value=1000.0,
+        default=0.0,
+        type=click.FloatRange(0),
+        metavar="[GB]",
+        help="Cache decoded images in memory: all of them, or up to GB gigabytes.",
+    ),
+    click.option("--sync-bn", is_flag=True, help="Synchronise batch norm across all processes."),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Random seed; two runs with the same seed are identical on a CPU.",
+    ),
+    click.option("--deterministic", is_flag=True, help="Make runs reproducible on a GPU too; slower."),
+    *folder_options("runs/train"),
+    click.option("--dry-run", is_flag=True, help="Save the first batches as images and exit."),
+    json_option,
+)
+EXAMPLES = """\b
+Examples:
+  yolor train my.cfg --data my.data --hyp small --optimizer adamw \\
+    --batch-size 8 --update-batch 8
+  yolor train yolov4.cfg --data voc.data \\
+    --weights yolov4.conv.137 --cutoff 137
+  yolor train --resume runs/train/exp
+  torchrun --standalone --nproc-per-node=2 -m yolor_cfg train my.cfg \\
+    --data my.yaml --sync-bn"""
+
+
+def add_train_options(function: Any) -> Any:
+    """Decorate the command with all of them."""
+    for option in reversed(DATA_OPTIONS + DURATION_OPTIONS + TRAINING_OPTIONS + MACHINE_OPTIONS):
+        function = option(function)
+    return function

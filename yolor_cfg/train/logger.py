@@ -1,0 +1,235 @@
+"""What a training run shows and writes: progress, a line and a row for each epoch, weights,
+sample batches.
+
+Darknet's recipe counts iterations, YOLOR's epochs. An iteration is an update of the weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yolor_cfg.data.types import Batch
+from yolor_cfg.errors import describe_fault
+from yolor_cfg.evaluate.scores import Scores
+from yolor_cfg.images.types import Image
+from yolor_cfg.parallel import this_process
+from yolor_cfg.runs import save_image, save_text
+from yolor_cfg.train.setup import Job
+from yolor_cfg.train.state import EpochResults, TrainState, save_state
+from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.layout import WeightsHeader
+
+SHEETS = 3
+"""The number of batches drawn as images."""
+LAST, BEST = "weights/last.pt", "weights/best.pt"
+COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
+Printer = Callable[[str], None]
+
+
+UNITS = ((86400, "days"), (3600, "h"), (60, "min"))
+"""Seconds in a unit, and its name; time is told in the largest unit of which there are two."""
+
+
+class Progress(NamedTuple):
+    """`done` batches `of` all in this epoch, the loss per image, and the place in the training."""
+
+    done: int
+    of: int
+    loss: float
+    place: str
+
+
+class Clock:
+    """The time since the training was begun or resumed, and how much is left at that pace."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.began = job, time.perf_counter()
+        self.first = -1
+
+    def start(self, count: int) -> None:
+        """Note the batches that were done before; only the first call counts."""
+        self.first = count if self.first < 0 else self.first
+
+    def describe(self, count: int) -> str:
+        """`12 s, 3 min left` after so many batches in all."""
+        seconds = time.perf_counter() - self.began
+        done, left = count - self.first, self.job.count - count
+        more = f", {format_time(seconds / done * left)} left" if done > 0 and left > 0 else ""
+        return format_time(seconds) + more
+
+
+class TrainDrawing(NamedTuple):
+    """Functions that draw a batch with its boxes and the curves of the results by epoch (None where nothing
+    can draw them), and one that shows the progress of an epoch."""
+
+    draw_batch: Callable[[Batch, Sequence[str]], Image]
+    draw_results: Callable[[Sequence[EpochResults]], Image | None]
+    show_progress: Callable[[Progress], None] = lambda progress: None
+
+
+class StopSignal:
+    """Records SIGINT or SIGTERM; a second signal has its default effect."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    @contextmanager
+    def listen(self) -> Iterator[None]:
+        """Record signals inside the context; the old handlers are restored afterwards."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        old = {kind: signal.signal(kind, self._note) for kind in kinds}
+        try:
+            yield
+        finally:
+            for kind, handler in old.items():
+                signal.signal(kind, handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+
+class RunLogger:
+    """Writes progress to the folder of the run and prints it; only the first process does."""
+
+    def __init__(
+        self, folder: Path, job: Job, *, drawing: TrainDrawing, say: Printer, stop: StopSignal
+    ) -> None:
+        self.folder, self.job, self.drawing, self.say, self.stop = folder, job, drawing, say, stop
+        self.first = this_process().rank == 0
+        self.clock = Clock(job)
+        self.unreadable = 0
+
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether a signal was received."""
+        return bool(self.stop.signal)
+
+    def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
+        """Draw the first batches and show the progress of the epoch."""
+        self.clock.start(state.count - 1)
+        if not self.first:
+            return
+        number, left = state.count - 1, self.job.count - self.job.per_epoch * state.epoch
+        place = describe_place(self.job, state, epoch=state.epoch + 1)
+        self.drawing.show_progress(Progress(state.batch, min(self.job.per_epoch, left), losses[0], place))
+        if number < SHEETS:
+            sheet = self.drawing.draw_batch(batch, self.job.dataset.names)
+            save_image(self.folder / f"train_batch{number}.jpg", sheet)
+
+    def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
+        """Write the table and the curves, save the best network, print one line."""
+        if not self.first:
+            return
+        save_rows(self.folder, state.rows)
+        chart = self.drawing.draw_results(state.rows)
+        if chart is not None:
+            save_image(self.folder / "results.png", chart)
+        if best:
+            self._save_best(state)
+        period = self.job.options.save_period
+        if period and state.epoch % period == 0:
+            self._save_network(state, f"epoch{state.epoch}")
+        self._report_unreadable()
+        self.say(self._format_row(state))
+
+    def log_test_fault(self, state: TrainState, fault: Exception) -> None:
+        """Say that the test of this epoch failed; until one succeeds, its network counts as the best."""
+        if not self.first:
+            return
+        if state.best_epoch < 0:
+            self._save_best(state)
+        place = describe_place(self.job, state, epoch=state.epoch + 1)
+        last = state.epoch + 1 >= self.job.epochs
+        kept = "the weights are kept" if last else "the weights are kept and training goes on"
+        self.say(f"{place}: the test failed, {kept}: {describe_fault(fault)}")
+
+    def save(self, state: TrainState) -> None:
+        """Save last.pt atomically."""
+        save_state(state, self.folder / LAST, names=self.job.dataset.names)
+
+    def _save_best(self, state: TrainState) -> None:
+        self._save_network(state, "best")
+        write_weights(
+            state.eval_network,
+            self.folder / "weights/best.weights",
+            force=True,
+            header=WeightsHeader(seen=state.count * self.job.batch_size),
+        )
+
+    def _save_network(self, state: TrainState, name: str) -> None:
+        save_checkpoint(
+            state.eval_network,
+            self.folder / f"weights/{name}.pt",
+            names=self.job.dataset.names,
+            numbers=state.rows[-1] if state.rows else {},
+            force=True,
+        )
+
+    def _report_unreadable(self) -> None:
+        """Print the unreadable images found since the last epoch, which others replaced."""
+        skipped = self.job.phases[0].loader.images.skipped
+        for path, reason in list(skipped.items())[self.unreadable :]:
+            self.say(f"{path}: {reason}; replaced by the next image")
+        if len(skipped) > self.unreadable:
+            self.say(f"unreadable images: {len(skipped)}")
+        self.unreadable = len(skipped)
+
+    def _format_row(self, state: TrainState) -> str:
+        row = state.rows[-1]
+        place = describe_place(self.job, state, epoch=state.epoch)
+        parts = [place, self.clock.describe(state.count)]
+        parts += [f"{name} {row[name]:.4g}" for name in COLUMNS[2:] if name in row]
+        return "  ".join(parts)
+
+
+def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
+    """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    save_text(folder / "results.csv", text.getvalue())
+    save_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def format_time(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`, `2.5 days`."""
+    for length, name in UNITS:
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {name}" if length > 60 else f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def describe_course(job: Job) -> str:
+    """The whole training in one line, before it begins."""
+    images, size = count_of(len(job.dataset.samples), "image"), job.batch_size
+    epochs = f"{count_of(job.epochs, 'epoch')} of {images}"
+    if job.counts_iterations:
+        parts = f" ({job.parts} parts of {size})" if job.parts > 1 else ""
+        updates = f"{count_of(job.iterations, 'iteration')} of {count_of(job.parts * size, 'image')}"
+        return f"{updates}{parts}, {epochs}"
+    update = f", an update of the weights every {job.parts} batches" if job.parts > 1 else ""
+    batches = count_of(job.per_epoch, "batch", plural="batches")
+    return f"{epochs}: {batches} of {count_of(size, 'image')}{update}"
+
+
+def count_of(number: int, word: str, *, plural: str = "") -> str:
+    """`1 image`, `2 images`."""
+    return f"1 {word}" if number == 1 else f"{number} {plural or word + 's'}"
+
+
+def describe_place(job: Job, state: TrainState, *, epoch: int) -> str:
+    """`iteration 120/6000  epoch 3/150`, or the epoch alone; epochs are counted from 1 and `epoch` is one."""
+    text = f"epoch {epoch}/{job.epochs}"
+    done = state.count // job.parts
+    return f"iteration {done}/{job.iterations}  {text}" if job.counts_iterations else text
