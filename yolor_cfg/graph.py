@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import (
     Dialect,
@@ -20,6 +20,7 @@ from yolor_cfg.lang.dialect import (
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
@@ -116,10 +117,7 @@ load = load_graph
 
 def read_document(path: str | Path) -> Document:
     """The parsed cfg file; raises CfgError if it cannot be read."""
-    try:
-        return parse_bytes(Path(path).read_bytes(), str(path))
-    except OSError as fault:
-        raise CfgError(f"the cfg cannot be read: {reason_of(fault)}", path=str(path)) from None
+    return parse_bytes(read_bounded(path, fault=CfgError, what="the cfg"), str(path))
 
 
 class Draft(NamedTuple):
@@ -225,7 +223,10 @@ def _parse_sections(
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
-            faults.append(_unknown_section_error(raw, index, document.path))
+            word = raw.name if len(faults) < MAX_HINTS else ""
+            faults.append(
+                _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
+            )
         else:
             sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
     faults += [fault for section in (net, *sections) for fault in section.faults]
@@ -238,7 +239,7 @@ def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
     return tuple(warning for section in sections for warning in section.warnings)
 
 
-def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
+def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str) -> CfgError:
     if SECTIONS.get(raw.name) is NetSection:
         return CfgError(
             "a second [net]",
@@ -248,7 +249,6 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
-    hint = suggest_word(raw.name, sorted(SECTIONS)) or "it may be specific to a fork of Darknet"
     return CfgError(
         "unknown section",
         path=path,
@@ -257,7 +257,7 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
         number=index,
         found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
-        hint=hint,
+        hint=hint or "it may be specific to a fork of Darknet",
     )
 
 

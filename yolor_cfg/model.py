@@ -199,10 +199,13 @@ def _box_head(node: Node, layer: nn.Module) -> BoxHead:
 
 
 def find_device(device: str | torch.device) -> torch.device:
-    """The torch device of that name, or the GPU of that number; raises CfgError if this machine has none."""
+    """The torch device of that name, or the GPU of that number; raises CfgError if this machine has none, and
+    for torch's meta device, which computes nothing."""
     try:
         where = torch.device(f"cuda:{device}" if str(device).isdecimal() else device)
         torch.empty(0, device=where)
+        if where.type == "meta":
+            raise RuntimeError("a meta device computes nothing")
     except (RuntimeError, AssertionError) as fault:
         raise CfgError(
             "no such device here",

@@ -46,15 +46,7 @@ class OutputOptions(NamedTuple):
 def frame_record(frame: Frame, detections: DetectionsLike) -> dict[str, Any]:
     """One line of detections.jsonl: boxes in image pixels, unclipped, so they may extend beyond the image."""
     height, width = frame.image.shape[:2]
-    found = [
-        {
-            "class": one.class_id,
-            "name": one.name,
-            "score": round(one.score, 6),
-            "box_xyxy": [round(side, 4) for side in one.box_xyxy],
-        }
-        for one in iter_detections(detections)
-    ]
+    found = [one.to_dict() for one in iter_detections(detections)]
     moment: dict[str, float] = {} if frame.index is None else {"frame": frame.index}
     if frame.time_s is not None:
         moment["time_s"] = round(frame.time_s, 6)

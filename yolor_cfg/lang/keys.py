@@ -51,6 +51,9 @@ class KeyValues(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
     def get(self, key: str, default: Any = None) -> Any:
         return self._values.get(key, default)
 
@@ -269,7 +272,8 @@ class NumberList(Key[tuple[T, ...]]):
             raise BadValue(odd[0].partition(":")[0], self.allowed, "separate the numbers with single commas")
         glued = re.sub(r"\s", "", clean)
         parts = (glued if self.counts_commas else glued.removesuffix(",")).split(",")
-        read = [self._parse_item(part or "0", dialect) for part in parts]
+        plain = all(map(self.number.fullmatch, parts))
+        read = [(part, "") if plain else self._parse_item(part or "0", dialect) for part in parts]
         odd += sorted({warning for _, warning in read if warning})
         if clean != text:
             odd.append("an inline comment")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SECTIONS: dict[str, type[Section]] = {}
-MOST_SUGGESTIONS = 100  # in a section
+MAX_HINTS = 50  # unknown words that a similar one is looked for
 
 
 class SectionPlace(NamedTuple):
@@ -115,7 +115,6 @@ class Section:
         self.lines: dict[str, Line] = {}
         self.unusable: dict[str, CfgError] = {}  # by key: what was read means nothing
         self._misspelt: dict[str, CfgError] = {}
-        self._unknown_count = 0
         if raw.header_comment:
             hint = "C Darknet does not know this header: put the comment on a line of its own"
             self.warn(
@@ -358,8 +357,8 @@ class Section:
 
     def _report_unknown_key(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored_keys})
-        self._unknown_count += 1
-        hint = self._suggest_key(name, known) if self._unknown_count <= MOST_SUGGESTIONS else ""
+        few = len(self.warnings) + len(self.faults) < MAX_HINTS
+        hint = self._suggest_key(name, known) if few else ""
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn

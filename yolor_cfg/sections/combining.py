@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
     """Raise CfgError at this key unless all inputs have the height and width of the first."""
+    if all(x[1:] == inputs[0][1:] for x in inputs):
+        return
     names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
     sizes = [f"{x.height}x{x.width}" for x in inputs]
     line = section.lines.get(key)

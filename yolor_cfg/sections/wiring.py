@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -39,11 +40,13 @@ class Wiring(NamedTuple):
     faults: list[CfgError]
 
 
-def connect_sections(sections: Iterable[Section], image: Shape) -> Wiring:
-    """Each section with what it reads and its size, in order; those that a fault touches are left out."""
+def connect_sections(sections: Iterable[Section], image: Shape, *, most: float = math.inf) -> Wiring:
+    """Each section with what it reads and its size, in order, until there are `most` faults; those that a
+    fault touches are left out."""
     wiring = Wiring({}, [])
     for section in sections:
-        _connect_section(section, image, wiring)
+        if len(wiring.faults) < most:
+            _connect_section(section, image, wiring)
     if not wiring.faults:
         _refuse_unread_joins(wiring)
     return wiring
@@ -142,7 +145,7 @@ def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
 def find_size_error(fault: CfgError, sections: Sequence[Section], net: Section) -> CfgError | None:
     """The error in terms of the image size, if a nearby size fits."""
     image = net.image
-    tries = COMMON_STRIDES if image.area > 1 else ()
+    tries = [stride for stride in COMMON_STRIDES if image.area > 1 and _round_up(image, stride) != image]
     stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
     if not stride:
         return None
@@ -174,7 +177,7 @@ def _round_up(image: Shape, stride: int) -> Shape:
 
 
 def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
-    return not connect_sections(sections, image).faults
+    return not connect_sections(sections, image, most=1).faults
 
 
 def find_largest_stride(nodes: Iterable[Node], image: Shape) -> int:
