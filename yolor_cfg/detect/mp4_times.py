@@ -59,8 +59,8 @@ def _find_last_box(head: bytes, path: Path) -> tuple[int, bytes]:
 class _Clock(NamedTuple):
     """Units a second of the film and of its track, and how long each frame stands in those of the track."""
 
-    film: int
-    track: int
+    film_units: int
+    track_units: int
     durations: tuple[int, ...]
 
     def edit(self, kind: bytes, body: bytes) -> bytes:
@@ -76,7 +76,7 @@ class _Clock(NamedTuple):
         if body[0] != 0 or (kind == b"elst" and body[4:8] != b"\0\0\0\1"):
             raise UnknownLayout("another version of its tables")
         total = sum(self.durations)
-        length = total if kind == b"mdhd" else round(total * self.film / self.track)
+        length = total if kind == b"mdhd" else round(total * self.film_units / self.track_units)
         return body[:place] + struct.pack(">I", min(length, LONGEST)) + body[place + 4 :]
 
 
