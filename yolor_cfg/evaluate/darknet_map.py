@@ -63,7 +63,7 @@ def score_darknet(
     Above `reported` the best detection of a box counts. Darknet goes through them in the order of its last
     class, which can match a box to a second detection; its AP does not depend on that.
     """
-    ground, detections = _repeat_images(ground, detections)
+    ground, detections = _repeat_images(_repeat_boxes(ground), detections)
     detections = drop_difficult(ground, detections, above=iou)
     ground = ground.select_boxes(~ground.crowd)
     count = len(ground.names)
@@ -84,6 +84,13 @@ def score_darknet(
     return counted._replace(
         iou=iou, points=points, reported=reported, detections=len(detections), objects=int(boxes.sum())
     )
+
+
+def _repeat_boxes(ground: GroundTruth) -> GroundTruth:
+    """A line that stands several times in a label file is as many objects, of which one can be found."""
+    if not len(ground.copies):
+        return ground
+    return ground.select_boxes(np.repeat(np.arange(len(ground.classes)), 1 + ground.copies))
 
 
 def _repeat_images(ground: GroundTruth, detections: Doubles) -> tuple[GroundTruth, Doubles]:
