@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,8 @@ from yolor_cfg.weights.torch_file import module_state_dict, read_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
+MOST_NUMBER = 1e300
+"""Beyond it, or NaN, a stored number is damaged."""
 LAYER_NAME = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
 STATE_DICT_KEYS = ("model", "state_dict", "ema")  # where programs store the state dict in a checkpoint
 OTHER_NAMES_HINT = (
@@ -205,23 +208,75 @@ def _build_checkpoint(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) 
             "contains a tensor that is not a dense array of real numbers",
             found=f"{odd[0]} ({tensors[odd[0]].dtype})",
         )
-    if beside.get("dialect") not in [*DIALECTS] or not isinstance(beside.get("cfg"), str):
+    if not _is_ours(beside):
         return Checkpoint(tensors)
-    names, numbers, eps = beside.get("names"), beside.get("numbers"), beside.get("bn_eps")
+    _check_entries(beside)
     return Checkpoint(
         tensors,
         beside["cfg"],
         beside["dialect"],
-        tuple(str(name) for name in names) if isinstance(names, list) else (),
-        eps if isinstance(eps, float) and eps > 0 else None,
-        numbers if isinstance(numbers, dict) else {},
+        tuple(beside.get("names") or ()),
+        beside.get("bn_eps"),
+        beside.get("numbers") or {},
     )
+
+
+def _is_ours(beside: Mapping[str, Any]) -> bool:
+    """Whether the entries are those that we write; other programs may have a `cfg` of their own."""
+    said = beside.get("format")
+    if isinstance(said, str) and said.startswith(FORMAT.partition(" ")[0]):
+        return True
+    return isinstance(beside.get("cfg"), str) and beside.get("dialect") in [*DIALECTS]
+
+
+def _check_entries(beside: Mapping[str, Any]) -> None:
+    """Raise WeightsError for the first entry of our format that is absent or of another kind."""
+    for name, (allowed, is_right) in ENTRIES.items():
+        value = beside.get(name)
+        if not is_right(value):
+            raise WeightsError(
+                f"its record is damaged: {name}",
+                found="nothing" if value is None else f"{type(value).__name__} {reprlib.repr(value)}"[:200],
+                allowed=allowed,
+                hint="write the checkpoint again, from the file that it was made of",
+            )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, float) and 0 < value < 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < MOST_NUMBER
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and _is_number(one) for name, one in value.items()
+    )
+
+
+ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "cfg": ("the text of a cfg", _is_text),
+    "dialect": (", ".join(DIALECTS), lambda value: isinstance(value, str) and value in DIALECTS),
+    "names": (
+        "a list of texts, or nothing",
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
+    ),
+    "bn_eps": ("a number between 0 and 1, or nothing", lambda value: value is None or _is_positive(value)),
+    "numbers": ("finite numbers by name, or nothing", lambda value: value is None or _are_numbers(value)),
+}
+"""For each entry of our record what it is, and the check."""
 
 
 def _parse_json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
