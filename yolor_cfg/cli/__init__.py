@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from yolor_cfg.cli.options import global_options, is_on, to_command_error
+from yolor_cfg.cli.streams import keep_stderr
 from yolor_cfg.errors import YolorError
 
 COMMANDS = {
@@ -29,6 +30,11 @@ ResolvedCommand = tuple[str | None, click.Command | None, list[str]]
 
 class LazyGroup(click.Group):
     """A group that imports its commands on demand, and the one place where errors become messages."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; standard error may be closed or break without ending it."""
+        keep_stderr()
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in table order, without aliases."""
