@@ -8,6 +8,7 @@ import click
 
 from yolor_cfg.cli.options import (
     SizeParam,
+    echo,
     format_columns,
     image_options,
     is_on,
@@ -177,8 +178,8 @@ def _report_summary(summary: dict[str, Any], *, faults: list[str], notes: list[s
     counts = summary.pop("classes")
     labels = {"pictures": "images", "without_boxes": "without boxes"}
     rows = [(labels.get(key, key), _format_value(value)) for key, value in summary.items()]
-    click.echo("\n".join(format_columns(rows, words={0})))
-    click.echo(
+    echo("\n".join(format_columns(rows, words={0})))
+    echo(
         "\n".join(["", *format_columns([(name, f"{count:,}") for name, count in counts.items()], words={0})])
     )
     shown = len(faults) if is_on("verbose") else MAX_FAULTS

@@ -13,12 +13,14 @@ from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, networ
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
+    SafeStream,
     TextParam,
     by_number_option,
     cutoff_option,
     data_option,
     device_option,
     dialect_option,
+    echo,
     fix_labels_option,
     folder_options,
     format_columns,
@@ -328,7 +330,9 @@ def _collect_detections(
     keep_freed_memory()
     # None: hidden if standard error is not a terminal.
     hidden = True if is_on("quiet") or options["as_json"] or this_process().rank else None
-    with tqdm(total=len(dataset.samples) // this_process().world_size, unit="img", disable=hidden) as bar:
+    with tqdm(
+        total=len(dataset.samples) // this_process().world_size, unit="img", file=SafeStream(), disable=hidden
+    ) as bar:
 
         def progress(done: int) -> None:
             bar.update(done - bar.n)
@@ -365,7 +369,7 @@ def _report_folder(folder: Path) -> None:
     if not can_draw():
         print_stderr(f"{NO_CHARTS}the numbers are in the folder's .csv files", "yellow")
     if not is_on("quiet"):
-        click.echo(f"results saved to {folder}", err=True)
+        echo(f"results saved to {folder}", err=True)
 
 
 def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None) -> None:
@@ -376,10 +380,10 @@ def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None) ->
     _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
     if scores.speed:
         stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
-        click.echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
+        echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
 
 
 def _print_columns(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:
     for line in format_columns(rows, words=words):
-        click.echo(line)
-    click.echo()
+        echo(line)
+    echo()

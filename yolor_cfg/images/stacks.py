@@ -88,6 +88,8 @@ def _read_pages(path: str, channels: int) -> list[MatLike]:
     except OSError:
         return []
     sizes = list(page_sizes(io.BytesIO(data), data[:32])) if len(data) >= 16 else []
+    if len(sizes) > channels and channels not in OPENCV_CHANNELS:
+        raise DataError(f"the image has at least {len(sizes)} channels, not {channels}", path=path)
     if not 1 < len(sizes) <= channels:
         return []
     for size in sizes:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, escape
 from yolor_cfg.files import find_file_kind, replace_file
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
@@ -249,7 +249,7 @@ def _find_mismatches(graph: Graph, wanted: Mapping[str, Tensor], given: Mapping[
             if name in given and given[name].shape != wanted[name].shape
         ),
         *(
-            f"unexpected: {name} {_format_shape(given[name].shape)}{_format_line(graph, name)}"
+            f"unexpected: {escape(name)} {_format_shape(given[name].shape)}{_format_line(graph, name)}"
             for name in given
             if name not in wanted and not UNUSED_TENSORS.search(name)
         ),
