@@ -25,6 +25,7 @@ StrPath = str | os.PathLike[str]
 
 PARTIAL_NAME = re.compile(r"\.[0-9a-f]{16}\.part")
 HEAD_BYTES = 512
+PIPE_PLACES = ("/dev/stdin", "/dev/fd/", "/proc/")  # what a shell passes on has a writer, and so an end
 MOST_TEXT_BYTES = 4 << 30
 """The largest list or JSON file that is read."""
 MOST_LABEL_BYTES = 64 << 20
@@ -123,6 +124,21 @@ def read_regular(path: StrPath, most: int = MOST_TEXT_BYTES) -> bytes:
                 errno.EFBIG, f"larger than the {most >> 20} megabytes that are read", os.fspath(path)
             )
         return file.read()
+
+
+def read_bounded(path: StrPath, *, fault: type[YolorError], what: str, most: int = MOST_LABEL_BYTES) -> bytes:
+    """The bytes of a file that people write; raises `fault` if it cannot be read or has more than `most`.
+
+    A pipe is read only where a shell passes it on: it has a writer then, and so an end.
+    """
+    try:
+        if os.fspath(path).startswith(PIPE_PLACES):
+            with open(path, "rb") as file:
+                return file.read(most)
+        return read_regular(path, most)
+    except (OSError, ValueError) as cause:  # ValueError: a null byte in the name
+        reason = reason_of(cause) if isinstance(cause, OSError) else str(cause)
+        raise fault(f"{what} cannot be read: {reason}", path=str(path)) from None
 
 
 def walk_folders(folder: StrPath) -> Iterator[tuple[str, list[str]]]:

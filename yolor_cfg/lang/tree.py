@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
+from yolor_cfg.files import read_bounded
 
 LINE_PATTERN = re.compile(r"\s*(\S+)\s+(-?[0-9]{1,9})(?![0-9])")
 
@@ -40,11 +40,8 @@ def resolve_cfg_path(name: str, cfg: str) -> Path:
 
 def read_tree(path: str | Path) -> Tree:
     """The tree in a file; raises CfgError if the file cannot be read or a line is not valid."""
-    try:
-        text = read_regular(path, MOST_LABEL_BYTES).decode("utf-8", errors="replace")
-    except OSError as fault:
-        reason = reason_of(fault)
-        raise CfgError(f"the tree cannot be read: {reason}", path=str(path)) from None
+    data = read_bounded(path, fault=CfgError, what="the tree")
+    text = data.decode("utf-8", errors="replace")
     return parse_tree(text.replace("\r\n", "\n").replace("\r", "\n"), str(path))
 
 
