@@ -15,11 +15,11 @@ MOST_NAMES = 20
 
 
 def match_classes(dataset: Dataset, names: Sequence[str], *, source: str, by_number: bool) -> Dataset:
-    """The data set with its classes numbered as in `names`, the names of `source`; a note tells of any change.
+    """The data set with its classes numbered as in `names`, those of `source`; a note tells of any change.
 
     Names match regardless of case and of spaces, hyphens and underscores between words. If either side has
-    only numbers for names, or with `by_number`, class ids stay as they are. Raises DataError, which shows both
-    lists, if the two sets of names differ.
+    only numbers for names, or with `by_number`, class ids stay as they are. Raises DataError, which shows
+    both lists, if the two sets of names differ.
     """
     theirs, ours = [_plain_name(name) for name in names], [_plain_name(name) for name in dataset.names]
     if by_number or theirs == ours or not (_are_names(theirs) and _are_names(ours)):
