@@ -2,8 +2,8 @@
 # OpenCV's VideoWriter does not tell that a video could not be written.
 # One would guess: `write` or `release` raises or returns False, or `isOpened` becomes False, when the disk is full.
 # What happens: `write` and `release` return None as ever and `isOpened` stays True; only log lines on standard error
-# say "Failed to write frame", which many programs silence, as codecs are noisy there. What is left is a file
-# that no reader opens, since its index, which comes last, is missing. Here a limit on the size of files stands for a full disk.
+# say "Failed to write frame", which many programs silence, as codecs are noisy there. What is left is a file that no
+# reader opens, since its index, which comes last, is missing. Here a limit on the size of files stands for the disk.
 # The way out: write under another name, read the file back, count its frames, and only then give it its name.
 # Seen on 2026-11-28 with opencv-python-headless 4.14.0.94 (cv2 4.14.0), numpy 2.2.6, Python 3.11, Linux x86-64.
 set -euo pipefail
