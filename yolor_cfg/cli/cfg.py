@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
-from yolor_cfg.cli.options import cfg_argument, dialect_option, json_option, print_json, print_stderr
+from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError
 
 CFG_FAULT_CODE = 2
@@ -84,7 +84,7 @@ def _report_faults(findings: dict[str, list[CfgError]]) -> None:
         if faults:
             print_stderr(str(CfgFaults(faults, path)), "red")
         else:
-            click.echo(f"{path}: ok")
+            echo(f"{path}: ok")
 
 
 def _to_json(fault: CfgError) -> dict[str, str | int | None]:

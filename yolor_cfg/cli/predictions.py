@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from yolor_cfg.cli.options import print_json, print_stderr
+from yolor_cfg.cli.options import echo, print_json, print_stderr
 
 if TYPE_CHECKING:
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
@@ -29,4 +27,4 @@ def save_predictions(folder: Path | None, ground: GroundTruth, detections: Doubl
     if as_json:
         print_json({"images": images, "detections": len(results), "predictions": place and str(place)})
     else:
-        click.echo(f"{len(results):,} detections in {images:,} images: {place or 'not saved'}")
+        echo(f"{len(results):,} detections in {images:,} images: {place or 'not saved'}")

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, sort_paths
-from yolor_cfg.cli.options import format_columns, is_on, print_json, print_stderr, report_warnings
+from yolor_cfg.cli.options import (
+    SafeStream,
+    echo,
+    format_columns,
+    is_on,
+    print_json,
+    print_stderr,
+    report_warnings,
+)
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 
 if TYPE_CHECKING:
@@ -180,7 +188,9 @@ def _collect_detections(
     keep_freed_memory()
     # None: hidden if standard error is not a terminal.
     hidden = True if is_on("quiet") or options["as_json"] or this_process().rank else None
-    with tqdm(total=len(dataset.samples) // this_process().world_size, unit="img", disable=hidden) as bar:
+    with tqdm(
+        total=len(dataset.samples) // this_process().world_size, unit="img", file=SafeStream(), disable=hidden
+    ) as bar:
 
         def progress(done: int) -> None:
             bar.update(done - bar.n)
@@ -220,7 +230,7 @@ def _report_folder(folder: Path) -> None:
     if not can_draw():
         print_stderr(f"{NO_CHARTS}the numbers are in the folder's .csv files", "yellow")
     if not is_on("quiet"):
-        click.echo(f"results saved to {folder}", err=True)
+        echo(f"results saved to {folder}", err=True)
 
 
 def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None, is_darknet: bool) -> None:
@@ -230,13 +240,13 @@ def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None, is
     _print_columns(class_table(scores, ground, every=every), words=(0,))
     _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
     if is_darknet:
-        click.echo("\n".join(["Darknet's `detector map`:", *darknet_lines(scores, ground, every=every), ""]))
+        echo("\n".join(["Darknet's `detector map`:", *darknet_lines(scores, ground, every=every), ""]))
     if scores.speed:
         stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
-        click.echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
+        echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
 
 
 def _print_columns(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:
     for line in format_columns(rows, words=words):
-        click.echo(line)
-    click.echo()
+        echo(line)
+    echo()

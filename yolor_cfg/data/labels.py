@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.types import Fix, Problem
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, escape
 
 TOLERANCE = 1e-3
 """How far a box may extend beyond the image, as a fraction of it: the rounding error of written numbers."""
@@ -77,7 +77,7 @@ class DataFaults(DataError):
         count = len(self.faults)
         shown = [str(fault) for fault in self.faults[: self.SHOWN]]
         more = f", the first {self.SHOWN} shown" if count > self.SHOWN else ""
-        total = f"{count} fault{'s' if count > 1 else ''} in {self.origin}{more}"
+        total = f"{count} fault{'s' if count > 1 else ''} in {escape(self.origin)}{more}"
         return "\n".join([*shown, total, *self._format_details()])
 
 

@@ -14,7 +14,7 @@ from yolor_cfg.data.cache import LEAST, SizeCache, load_size_cache, save_size_ca
 from yolor_cfg.data.labels import DIFFICULT, DataFaults, ImageLabels, LabelRow, check_rows
 from yolor_cfg.data.listing import ImageListing, image_ids
 from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, Problem, Samples
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, escape
 from yolor_cfg.images.headers import ImageFileInfo, read_image_info
 from yolor_cfg.images.orientation import orientation_rule
 
@@ -154,8 +154,8 @@ def _refuse_empty(
     if not readable:
         raise DataError("no image can be read", path=origin, found=str(problems[0]))
     if not any(part.labeled_count for part in parts):
-        tried = "\n           ".join(listing.find_label_paths(readable[0]))
-        hint = f"tried for the first image, {listing.images[readable[0]]}:\n           {tried}"
+        tried = "\n           ".join(map(escape, listing.find_label_paths(readable[0])))
+        hint = f"tried for the first image, {escape(listing.images[readable[0]])}:\n           {tried}"
         found = f"{len(readable)} images, no label file"
         raise DataError("no labels found", path=origin, found=found, hint=hint)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.errors import shorten
+from yolor_cfg.errors import escape, shorten
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.images.types import Image, Size
 
@@ -45,9 +45,9 @@ class Problem(NamedTuple):
     kind: Literal["label", "image", "note"] = "label"
 
     def __str__(self) -> str:
-        place = shorten(self.path)
+        place = escape(shorten(self.path))
         where = f"{place}:{self.line}" if self.line else place
-        return f"{where}: {shorten(self.reason)}"
+        return f"{where}: {escape(shorten(self.reason))}"
 
 
 NO_COPIES = np.zeros(0, np.int64)
