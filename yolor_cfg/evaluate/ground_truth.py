@@ -171,8 +171,9 @@ def read_json(path: str | Path) -> Any:
     except json.JSONDecodeError as fault:
         found = fault.msg.lower()
         raise DataError("not valid JSON", path=str(path), line=fault.lineno, found=found) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise DataError("not valid JSON", path=str(path), found="not text, or nested too deeply") from None
+    except (ValueError, RecursionError):
+        found = "not text, a number without end, or nested too deeply"
+        raise DataError("not valid JSON", path=str(path), found=found) from None
 
 
 def describe_json(value: Any) -> str:

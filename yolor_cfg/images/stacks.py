@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import cv2
@@ -43,6 +44,10 @@ def read_channels(path: StrPath, channels: int) -> Image:
     return read_image(place, channels=channels)
 
 
+HEADER_FAULTS = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, EOFError)
+"""What numpy raises while it reads a damaged header, which is a Python literal."""
+
+
 def read_array_size(file: BinaryIO, length: int) -> Size:
     """Height and width from the header of a .npy file of `length` bytes."""
     try:
@@ -51,7 +56,7 @@ def read_array_size(file: BinaryIO, length: int) -> Size:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read(file)
-    except ValueError as fault:
+    except HEADER_FAULTS as fault:
         raise DataError(f"not a readable array: {fault}") from None
     _check_array(dtype, shape)
     check_pixels((shape[0], shape[1]))
@@ -77,7 +82,7 @@ def _read_array(path: str) -> Image:
 
 
 def _check_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    if dtype != np.uint8 or len(shape) not in (2, 3) or 0 in shape:
+    if dtype != np.uint8 or len(shape) not in (2, 3) or min(shape) < 1:
         raise DataError(f"an array of {dtype} and shape {shape}, not uint8 [H, W, C]")
 
 
