@@ -10,6 +10,7 @@ from pathlib import Path
 from yolor_cfg.errors import DataError, describe
 from yolor_cfg.files import MOST_TEXT_BYTES, StrPath, read_bounded
 
+LONGEST_PATH = 4096
 COMMENT_BEHIND = re.compile(r"\s*[#;].*")
 """C Darknet keeps it in the value: atoi stops at it, and a path with it does not exist."""
 MAX_CLASSES = 100_000
@@ -115,13 +116,13 @@ def data_folders(path: StrPath) -> list[str]:
     return [os.path.dirname(path) or ".", "."]
 
 
-def read_text(path: StrPath) -> str:
+def read_text(path: StrPath, errors: str = "strict") -> str:
     """The text of a file of a data set, with any line endings; a byte order mark is dropped."""
     data = read_bounded(path, fault=DataError, what="the file", most=MOST_TEXT_BYTES)
     if b"\0" in data:
         raise DataError("is not a text file", path=str(path), found="null bytes")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError:
         raise DataError("is not UTF-8 text", path=str(path)) from None
 
@@ -138,14 +139,22 @@ def list_places(texts: Iterable[str], folders: Sequence[StrPath]) -> str:
     return ", ".join(dict.fromkeys(places))
 
 
+def shorter_paths(text: str) -> list[str]:
+    """The path without its first folder, without the first two, and so on; none for one that is no path."""
+    parts = text.replace("\\", "/").split("/") if len(text) < LONGEST_PATH else []
+    return ["/".join(parts[count:]) for count in range(1, len(parts)) if parts[count:] != [""]]
+
+
 def locate(
     text: str, folders: Sequence[StrPath], *, what: str, path: StrPath, others: Sequence[str] = ()
 ) -> str:
-    """Like `first_existing`, also of other texts, but raises a DataError that lists the paths tried."""
-    found = (first_existing(one, folders) for one in (text, *others))
+    """Like `first_existing`, also of other texts and without the first folders of the text, which may be
+    another computer's; but raises a DataError that lists the paths tried."""
+    texts = (text, *others, *shorter_paths(text))
+    found = (first_existing(one, folders) for one in texts)
     place = next((place for place in found if place is not None), None)
     if place is None:
-        tried = list_places((text, *others), folders)
+        tried = list_places(texts, folders)
         comment = f"; {COMMENT_HINT}" if COMMENT_BEHIND.search(text) else ""
         message = f"{what}: no such file or folder"
         raise DataError(message, path=str(path), found=text, hint=f"looked for {tried}{comment}")

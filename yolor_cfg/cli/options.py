@@ -138,6 +138,13 @@ by_number_option = click.option(
 )
 PIXELS_HELP = "Read no image of more than N pixels, as its file declares; default: 200 million."
 train_reading_options = (
+    click.option(
+        "--val-data",
+        type=click.Path(),
+        metavar="FILE|FOLDER",
+        help="Validate on this data set, on its val split or all of it, instead of the val split of --data.",
+    ),
+    click.option("--no-val", is_flag=True, help="Train without validation; the last weights are the best."),
     fix_labels_option,
     click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
     click.option("--max-pixels", type=click.IntRange(1), metavar="N", help=PIXELS_HELP),

@@ -62,9 +62,7 @@ DATA_OPTIONS = (
         "--task",
         "split",
         type=click.Choice(["train", "val", "test"]),
-        default="val",
-        show_default=True,
-        help="Split of the data set.",
+        help="Split of the data set; default: val, or all images if nothing divides them.",
     ),
     fix_labels_option,
     image_options,
@@ -257,7 +255,8 @@ def _open_dataset(
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
-    dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
+    split = options["split"]
+    dataset = open_data(path, split=split or "val", classes=classes, checks=checks, whole=split is None)
     dataset = match_classes(dataset, names, source="the network", by_number=options["by_number"])
     report_warnings((), problem_lines(dataset))
     return dataset
@@ -285,6 +284,11 @@ def _test_network(files: NetworkPaths, options: dict[str, Any]) -> None:
     if collected is None:
         return
     ground = dataset_ground_truth(dataset)
+    if not dataset.is_labeled:
+        from yolor_cfg.cli.predictions import save_predictions
+
+        save_predictions(ground, collected.detections, options)
+        return
     scores = score_network(ground, collected, metric_options=_make_metric_options(options))
     for reason in scores.skipped:
         print_stderr(f"left out: {reason}", "yellow")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -24,7 +25,11 @@ from yolor_cfg.images.types import Image, Size
 ARRAY_SUFFIX = ".npy"
 READABLE_SUFFIXES = (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
 PAGED_SUFFIXES = (".tif", ".tiff")
+NOT_UTF8 = re.compile("[\udc80-\udcff]")
+"""Bytes of a file name that are not UTF-8: OpenCV crashes on them."""
 OPENCV_CHANNELS = (1, 3, 4)
+# numpy reads a header with Python's own parser.
+DAMAGED_ARRAY = (ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
 
 
 def read_channels(path: StrPath, channels: int) -> Image:
@@ -44,10 +49,6 @@ def read_channels(path: StrPath, channels: int) -> Image:
     return read_image(place, channels=channels)
 
 
-HEADER_FAULTS = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, EOFError)
-"""What numpy raises while it reads a damaged header, which is a Python literal."""
-
-
 def read_array_size(file: BinaryIO, length: int) -> Size:
     """Height and width from the header of a .npy file of `length` bytes."""
     try:
@@ -56,7 +57,7 @@ def read_array_size(file: BinaryIO, length: int) -> Size:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read(file)
-    except HEADER_FAULTS as fault:
+    except DAMAGED_ARRAY as fault:
         raise DataError(f"not a readable array: {fault}") from None
     _check_array(dtype, shape)
     check_pixels((shape[0], shape[1]))
@@ -74,7 +75,7 @@ def _read_array(path: str) -> Image:
             array = np.load(file, allow_pickle=False)
     except OSError as fault:
         raise DataError(reason_of(fault), path=path) from None
-    except (ValueError, EOFError) as fault:
+    except DAMAGED_ARRAY as fault:
         raise DataError(f"not a readable array: {fault}", path=path) from None
     except DataError as fault:
         raise DataError(fault.message, path=path) from None
@@ -87,12 +88,17 @@ def _check_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
 
 
 def _read_pages(path: str, channels: int) -> list[MatLike]:
-    """The pages [H, W, C] of a TIFF file as stored; none if it has one, or more than channels are wanted."""
+    """The pages [H, W, C] of a TIFF file as stored; none if it has one, or more than are wanted.
+
+    Raises DataError for more than are wanted where the first page alone is no answer.
+    """
     try:
         data = read_regular(path)
     except OSError:
         return []
     sizes = list(page_sizes(io.BytesIO(data), data[:32])) if len(data) >= 16 else []
+    if len(sizes) > channels and channels not in OPENCV_CHANNELS:
+        raise DataError(f"the image has {len(sizes)} pages, not {channels} channels", path=path)
     if not 1 < len(sizes) <= channels:
         return []
     for size in sizes:

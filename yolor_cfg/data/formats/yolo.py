@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
+from yolor_cfg.data.formats import coco
 from yolor_cfg.data.listing import (
     ImageListing,
     find_images,
+    join_lists,
+    repeated_names,
     text_label_listing,
     unique_images,
 )
-from yolor_cfg.data.types import SplitName
+from yolor_cfg.data.splits import missing_split
+from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import HUGE, DataError, describe
 from yolor_cfg.lang.yaml_text import read_yaml
 from yolor_cfg.names import locate, number_classes
@@ -19,7 +24,7 @@ from yolor_cfg.names import locate, number_classes
 KEYS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "val": ("val", "valid", "validation"),
-    "test": ("test", "val", "valid"),
+    "test": ("test",),
 }
 
 
@@ -30,12 +35,28 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     key = next((key for key in KEYS[split] if content.get(key)), None)
     if key is None:
         found = describe([*content]) if content else "no key"
-        raise DataError(f"no {split} split", path=path, found=found, allowed=KEYS[split])
+        raise missing_split(split, path, found=found, allowed=KEYS[split])
     given = content[key] if isinstance(content[key], list) else [content[key]]
-    texts = [_text(text, key, path) for text in given]
-    places = [_resolve_path(text, bases, key=key, path=path) for text in texts]
-    images = [image for place in places for image in find_images(place, bases)]
-    return text_label_listing("yolo", _names(content, path), unique_images(images, split))
+    places = [_resolve_path(_text(text, key, path), bases, key=key, path=path) for text in given]
+    names = _names(content, path)
+    if any(place.lower().endswith(".json") for place in places):
+        return _list_json(places, names, key=key, path=path)
+    listed = join_lists([find_images(place, bases) for place in places])
+    listing = text_label_listing("yolo", names, unique_images(listed, split))
+    notes = [
+        Problem(path, 0, f"names {first} and {second}: {reason}", "note")
+        for first, second, reason in repeated_names(names)
+    ]
+    return listing._replace(notes=(*listing.notes, *notes))
+
+
+def _list_json(places: Sequence[str], names: Sequence[str], *, key: str, path: str) -> ImageListing:
+    """The images of the one COCO JSON that the key names."""
+    if len(places) > 1:
+        raise DataError(
+            "a COCO JSON stands alone", path=path, key=key, found=", ".join(places), allowed="one .json file"
+        )
+    return coco.list_document(places[0], names)
 
 
 def _read_document(path: str) -> dict[str, Any]:
