@@ -102,6 +102,8 @@ def open_regular(path: StrPath) -> io.FileIO:
 
     Raises OSError for anything else: a FIFO would be waited for, a device may never end.
     """
+    if "\0" in os.fspath(path):
+        raise OSError(errno.EINVAL, "a null byte in the name", os.fspath(path))
     place = os.open(path, READ_FLAGS)
     try:
         mode = os.fstat(place).st_mode
@@ -136,9 +138,8 @@ def read_bounded(path: StrPath, *, fault: type[YolorError], what: str, most: int
             with open(path, "rb") as file:
                 return file.read(most)
         return read_regular(path, most)
-    except (OSError, ValueError) as cause:  # ValueError: a null byte in the name
-        reason = reason_of(cause) if isinstance(cause, OSError) else str(cause)
-        raise fault(f"{what} cannot be read: {reason}", path=str(path)) from None
+    except OSError as cause:
+        raise fault(f"{what} cannot be read: {reason_of(cause)}", path=str(path)) from None
 
 
 def walk_folders(folder: StrPath) -> Iterator[tuple[str, list[str]]]:

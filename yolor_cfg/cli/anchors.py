@@ -87,14 +87,14 @@ class AnchorSearchResult(NamedTuple):
 )
 @click.option(
     "--runs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=10,
     show_default=True,
     help="How often k-means is run; the best result is kept.",
 )
 @click.option(
     "--generations",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000),
     default=1000,
     show_default=True,
     help="How many mutations are tried afterwards.",

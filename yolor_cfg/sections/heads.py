@@ -12,7 +12,7 @@ from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, load_tree
+from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, check_tree, load_tree
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -326,6 +326,7 @@ class RegionSection(Section, names="region"):
         check_coords(self, self.coords)
         for key, name in (("tree", self.tree), ("map", self.map)):
             check_file(self, key, name)
+        check_tree(self, self.tree, self.classes)
 
     def _check_region_anchors(self) -> None:
         given = len(self.anchors)

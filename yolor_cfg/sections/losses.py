@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, RefList, Text
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import check_file, load_tree
+from yolor_cfg.sections.checks import check_file, check_tree, load_tree
 from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class SoftmaxSection(Section, names="softmax soft"):
             found, allowed = f"{x.size} values, groups={self.groups}", f"a divisor of {x.size}"
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
+
+    def check_inputs(self, x: Shape) -> None:
+        check_tree(self, self.tree, x.size)
 
     def channels_for(self, classes: int, _: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""
