@@ -29,7 +29,8 @@ from yolor_cfg.runs import folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
-from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
+from yolor_cfg.train.layout import use_channels_last
+from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, parameter_groups
@@ -137,7 +138,8 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     if starts:
         _initialize_weights(network, job, say)
     device = find_device(local_device(options.device))
-    network.to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]  # torch's stubs lack it
+    network.to(device)
+    use_channels_last(network)
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)
