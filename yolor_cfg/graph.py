@@ -20,6 +20,7 @@ from yolor_cfg.lang.dialect import (
 from yolor_cfg.lang.keys import INT32_MAX, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.shape import Shape
 
 IMAGE_INDEX = -1  # the index that stands for the image
@@ -67,6 +68,12 @@ class Graph:
     def heads(self) -> tuple[Node, ...]:
         """The nodes that make predictions, in cfg order."""
         return tuple(self.nodes[i] for i in self.outputs)
+
+    def unused_keys(self) -> list[CfgError]:
+        """A warning for each key that has no effect here, by line."""
+        sections = [self.net, *(node.section for node in self.nodes)]
+        found = [warning for section in sections for warning in find_unused_keys(section)]
+        return sorted(found, key=lambda warning: warning.line)
 
     def stride(self, index: int) -> tuple[float, float]:
         """Input pixels per cell of that node, down and across, computed from the sizes."""

@@ -26,7 +26,7 @@ def use_channels_last(network: Network) -> None:
 
 
 def can_miss_input(layer: nn.Conv2d) -> bool:
-    """Whether there is a width or height of the input at which no output of this convolution depends on it."""
+    """Whether there is a width or height of the input at which this convolution sees none of it."""
     assert not isinstance(layer.padding, str)
     axes = zip(layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
     return any(
