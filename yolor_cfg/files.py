@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from yolor_cfg.errors import YolorError
 StrPath = str | os.PathLike[str]
 
 HEAD_BYTES = 512
+PARTIAL_NAME = re.compile(r"\.[0-9a-f]{16}\.part(\..*)?")
 
 # What a file given as weights by mistake may be, and what to do about it.
 FILE_KIND_HINTS = {
@@ -143,6 +145,14 @@ def _link_new(partial: Path, target: Path) -> None:
         except OSError:
             target.unlink()
             raise
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Remove the partial files that a killed program left there; nobody else may write to these folders."""
+    for folder in folders:
+        for path in folder.glob(".*.part*"):
+            if PARTIAL_NAME.fullmatch(path.name):
+                _remove_partial(path)
 
 
 def _remove_partial(partial: Path) -> None:

@@ -192,8 +192,9 @@ def find_device(device: str | torch.device) -> torch.device:
     """The torch device of that name, or the GPU of that number; raises CfgError if this machine has none."""
     try:
         where = torch.device(f"cuda:{device}" if str(device).isdecimal() else device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as fault:
+        if torch.empty(0, device=where).is_meta:
+            raise RuntimeError("meta tensors have no numbers")
+    except (RuntimeError, AssertionError, ValueError, OverflowError, TypeError) as fault:
         raise CfgError(
             "no such device here",
             found=str(device),

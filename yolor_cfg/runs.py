@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.files import reason_of, whole_file
+from yolor_cfg.files import reason_of, remove_leftovers, whole_file
 
 try:
     import fcntl
@@ -79,6 +79,14 @@ def folder_lock(folder: Path) -> Iterator[bool]:
         yield _lock(place)
     finally:
         os.close(place)
+
+
+def clean_runs(project: Path) -> None:
+    """Remove the partial files that killed runs left in a project; runs in use are left alone."""
+    for weights in project.glob("*/weights"):
+        with folder_lock(weights.parent) as is_free:
+            if is_free:
+                remove_leftovers(weights.parent, weights)
 
 
 def _lock(place: int) -> bool:

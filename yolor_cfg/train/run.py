@@ -20,12 +20,13 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import DataError, YolorError
+from yolor_cfg.errors import DataError, YolorError, shorten
 from yolor_cfg.evaluate.ground_truth import problem_lines
+from yolor_cfg.files import remove_leftovers
 from yolor_cfg.graph import ReadOptions
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
-from yolor_cfg.runs import folder_lock, save_image, save_text, trial_folder
+from yolor_cfg.runs import clean_runs, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.layout import use_channels_last
@@ -81,6 +82,8 @@ def start_run(
 def _new_run_folder(project: str, name: str) -> Iterator[Path]:
     """A new folder for all processes; it goes if the run fails before there is anything to resume."""
     is_first = this_process().rank == 0
+    if is_first:
+        clean_runs(Path(project))
     with trial_folder(project, name, proof=LAST) if is_first else nullcontext(Path()) as folder:
         yield Path(broadcast_object(str(folder)))
 
@@ -90,6 +93,8 @@ def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainRes
     keep_freed_memory()
     options = load_options(folder)
     with _sole_use(folder):
+        if this_process().rank == 0:
+            remove_leftovers(folder, folder / "weights")
         return _resume_training(folder, options, drawing=drawing, say=say)
 
 
@@ -113,11 +118,11 @@ def load_options(folder: Path) -> TrainOptions:
     try:
         values = yaml.safe_load((folder / "args.yaml").read_text(encoding="utf-8"))
         return TrainOptions.from_dict(values)
-    except (OSError, TypeError, yaml.YAMLError) as fault:
+    except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as fault:
         raise DataError(
             "not the folder of a training run",
             path=str(folder),
-            found=str(fault)[:200],
+            found=shorten(str(fault), 200),
             hint="give the folder with args.yaml and weights/last.pt",
         ) from None
 

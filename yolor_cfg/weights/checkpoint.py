@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import find_file_kind, replace_file
+from yolor_cfg.files import find_file_kind
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.model import Network
@@ -37,7 +37,7 @@ from yolor_cfg.weights.safetensors_file import (
     read_safetensors,
     write_safetensors,
 )
-from yolor_cfg.weights.torch_file import module_state_dict, read_pt
+from yolor_cfg.weights.torch_file import module_state_dict, read_pt, save_torch
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
@@ -101,7 +101,7 @@ def save_checkpoint(
         write_safetensors(path, tensors, record={"format": FORMAT, **beside}, force=force)
         return
     content = {"format": FORMAT, **beside, "model": {name: t.contiguous() for name, t in tensors.items()}}
-    replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=force)
+    save_torch(content, path, force=force)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -8,13 +8,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind
+from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, replace_file
 from yolor_cfg.weights.pickle_machine import Opaque, SafeUnpickler, damage_error
 
 _MAX_MODULES = 100_000
@@ -59,6 +59,41 @@ def read_pt(path: str | Path) -> Any:
             found=str(cause) or type(cause).__name__,
             hint="the download or the copy did not finish: fetch the file again",
         ) from cause
+
+
+class _KeptFault:
+    """A file for torch to write to that remembers why a write failed: torch's own message does not say it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes to the file."""
+        try:
+            return self.file.write(data)
+        except OSError as fault:
+            self.fault = fault
+            raise
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self.file.flush()
+
+
+def save_torch(content: Any, path: str | Path, *, force: bool = False) -> None:
+    """`torch.save` to a file that is complete or as it was before; a full disk is one WeightsError."""
+
+    def write(file: BinaryIO) -> None:
+        kept = _KeptFault(file)
+        try:
+            torch.save(content, cast(BinaryIO, kept))
+        except RuntimeError:
+            if kept.fault is None:
+                raise
+            raise kept.fault from None
+
+    replace_file(path, write, fault=WeightsError, force=force)
 
 
 def module_state_dict(module: Any) -> dict[str, Tensor]:
