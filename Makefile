@@ -4,6 +4,8 @@ VENV := .venv
 ORACLE_VENV := .venv-oracle
 # The last OpenCV line that still reads Darknet networks.
 ORACLE_OPENCV := 4.14.0.94
+# Tests run in so many processes of one thread each; JOBS=0 runs them in one, as a debugger wants it.
+JOBS ?= logical
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SITE_PACKAGES := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 RUNNING := $(VENV)/.installed
@@ -36,10 +38,10 @@ demo: $(RUNNING)
 	$(VENV)/bin/yolor demo
 
 test: $(TESTING)
-	$(VENV)/bin/python -m pytest -q -m "not slow and not oracle"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not oracle"
 
 test-all: $(TESTING) $(ORACLE)
-	$(VENV)/bin/python -m pytest -q -m "not oracle"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m "not oracle"
 	$(ORACLE_VENV)/bin/python -m pytest -q -m oracle
 
 lint: $(TESTING)

@@ -26,7 +26,7 @@ detector = Detector(
     conf=0.4,
 )
 for path, found in zip(images, detector(images), strict=True):
-    print(path)
-    for box, score, class_id in zip(found.boxes_xyxy, found.scores, found.classes, strict=True):
-        left, top, right, bottom = box.tolist()
-        print(f"  {found.names[class_id]:<9} {score:.2f}  {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}")
+    print(f"{path}: {len(found)} objects")
+    for one in found:
+        left, top, right, bottom = one.box
+        print(f"  {one.name:<9} {one.confidence:.2f}  {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}")

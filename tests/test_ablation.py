@@ -497,6 +497,7 @@ def test_no_run_begins_after_the_end_and_ctrl_c_ends_those_in_progress(tmp_path,
     assert read_rows(tmp_path / "a.csv") == []
 
 
+@pytest.mark.slow
 def test_a_real_run_leaves_a_row_of_finite_numbers(tmp_path, work):
     data = ablation_recipe.prepare_data(SMALL, work)
     task = task_of("table4/mul-iPR", 1, recipe=SMALL, folder=tmp_path / "runs", data=data)

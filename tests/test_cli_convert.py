@@ -162,7 +162,7 @@ def test_the_cfg_of_another_network_is_refused_for_every_format(tiny: Files, tmp
 
 def test_a_cfg_must_be_named(tiny: Files) -> None:
     result = yolor("convert", tiny.weights, "a.pt")
-    assert result.exit_code == 2 and "Missing option '--cfg'" in result.stderr
+    assert result.exit_code == 2 and "missing option '--cfg'" in result.stderr
 
 
 def test_the_examples_in_the_help_are_commands_that_the_parser_takes() -> None:

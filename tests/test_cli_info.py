@@ -362,6 +362,7 @@ def test_an_unknown_section_names_the_closest() -> None:
     assert result.exit_code == 2 and "did you mean convolutional?" in result.stderr
 
 
+@pytest.mark.slow
 def test_every_file_of_the_corpus_that_loads_has_a_table(shared: Path) -> None:
     failed = []
     for path in sorted((shared / "corpus" / "cfg").glob("*.cfg")):

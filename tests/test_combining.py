@@ -6,6 +6,7 @@ import torch
 from small import applied, graph_of, last_node, network_of, numbers
 
 from yolor_cfg.errors import CfgError, CfgFaults
+from yolor_cfg.model import Network
 from yolor_cfg.shape import Shape
 
 CONV = "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n"
@@ -89,7 +90,7 @@ def test_no_gradient_flows_into_the_later_sources_of(kind, learning):
         ("[route]\nlayers=0\ngroups=2\ngroup_id=2", "group_id: out of bounds"),
         ("[route]\ngroups=2", "layers: missing key"),
         ("[route]\nlayers=0\ngroups=3", "groups: does not divide the channels"),
-        ("[route]\nlayers=2", "layers: points outside the sections before this one"),
+        ("[route]\nlayers=2", "layers: no such section before this one"),
         ("[shortcut]\nactivation=linear", "from: missing key"),
         ("[sam]\nfrom=-2,0", "from: takes one section"),
         ("[sam]\nfrom=0", "from: channel counts differ"),
@@ -114,7 +115,7 @@ def test_inputs_of_different_size_are_named_with_their_sections(kind, key):
     section = last_node(text.replace("stride=3", "stride=1").replace("padding=1", "padding=2")).section
     shapes = [Shape(4, 2, 3), Shape(4, 6, 8)]
     with pytest.raises(CfgError) as told:
-        section.shape(*(reversed(shapes) if kind == "route" else shapes))
+        section.check_map(*reversed(shapes)) if kind == "route" else section.shape(*shapes)
     who = {"route": "#0 is 6x8, #1 is 2x3"}.get(kind, "#1 is 2x3, #0 is 6x8")
     assert (told.value.message, told.value.hint) == ("inputs differ in size", who)
 
@@ -300,7 +301,7 @@ def test_a_shortcut_leaves_the_stored_value_of_its_input_alone():
 def test_behind_a_comma_at_the_end_stands_section_0_as_in_c(text, sources):
     graph = graph_of("[convolutional]\nfilters=4\n" * 3 + text)
     assert graph.nodes[-1].sources == sources
-    assert "Darknet reads" in str(graph.warnings[0])
+    assert any("Darknet reads" in str(warning) for warning in graph.warnings)
 
 
 def test_the_factor_of_a_product_is_one_number_also_with_a_comma():
@@ -316,3 +317,39 @@ def test_the_comma_is_named_where_section_0_does_not_fit():
 def test_yolors_reader_takes_no_comma_at_the_end():
     with pytest.raises(CfgError, match="a trailing comma"):
         graph_of("[convolutional]\nfilters=4\n[route]\nlayers=-1,", dialect="yolor")
+
+
+JOINED = CONV.format(4) + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=0,-1\ngroups={}\n"
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_route_of_different_sizes_is_one_vector(groups):
+    # parse_route in parser.c leaves it without height and width; forward_route_layer joins the numbers.
+    text = JOINED.format(groups) + f"group_id={groups - 1}"
+    x, small = numbers(2, 4, 6, 8), numbers(2, 4, 3, 4, seed=1)
+    route = graph_of(text + "\n[connected]").nodes[2]
+    assert tuple(route.shape) == (4 * (48 + 12) // groups, 1, 1)
+    kept = 4 - 4 // groups
+    want = np.concatenate([x[:, kept % 4 :].reshape(2, -1), small[:, kept % 4 :].reshape(2, -1)], axis=1)
+    got = route.section.module(*route.inputs)(torch.from_numpy(x), torch.from_numpy(small))
+    np.testing.assert_array_equal(got[..., 0, 0], want)
+
+
+@pytest.mark.parametrize(
+    "reader", ["[connected]\noutput=5", "[dropout]\n[softmax]", "[lstm]\noutput=3", "[cost]"]
+)
+def test_what_needs_no_map_reads_a_route_of_different_sizes(reader):
+    graph = graph_of(JOINED.format(1) + reader)
+    assert [warning.key for warning in graph.warnings] == ["layers"]
+    assert Network(graph)(torch.zeros(1, *graph.image))[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "reader",
+    ["", "[convolutional]", "[dropout]\n[avgpool]", "[route]\nlayers=-1,0\n[maxpool]", "[batchnorm]"],
+)
+def test_what_needs_a_map_refuses_a_route_of_different_sizes(reader):
+    # parser.c: "Layer before convolutional layer must output image."
+    with pytest.raises(CfgError) as told:
+        graph_of(JOINED.format(1) + reader)
+    assert told.value.message == "inputs differ in size" and told.value.section == "route"

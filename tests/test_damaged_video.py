@@ -10,6 +10,7 @@ import pytest
 import tiny_detector as tiny
 
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource, open_sources
+from yolor_cfg.files import HEAD_BYTES, find_file_kind
 
 COUNT = 40
 
@@ -84,3 +85,52 @@ def test_no_video_in_a_folder_is_left_out(suffix: str, tmp_path: Path) -> None:
     assert not any(isinstance(item, UnreadableSource | IncompleteVideo) for item in items)
     assert len(items) == COUNT + 1
     assert len(list(open_sources([tmp_path / f"clip.{suffix}"]))) == COUNT
+
+
+def test_what_a_folder_holds_besides_is_told(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4")
+    (tmp_path / "more").mkdir()
+    write_video(tmp_path / "more/b.mp4")
+    (tmp_path / "c.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "a.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+    sources = open_sources([tmp_path])
+    assert [Path(item.source).name for item in sources if not isinstance(item, Frame)] == ["gone.mp4"]
+    assert sources.notes == (
+        f"{tmp_path}: its folders are left out: more; to go into them: '{tmp_path}/**/*'",
+        f"{tmp_path}: neither image nor video, and left out: c.zip",
+    )
+    assert len(open_sources([f"{tmp_path}/**/*"]).items) == 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        bytes.fromhex("000001b3"),  # MPEG-1 and -2
+        bytes.fromhex("0000000167"),  # H.264
+        bytes.fromhex("060e2b34020501010d010201"),  # MXF
+        (b"G" + bytes(187)) * 2,  # an MPEG transport stream
+        bytes(4) + (b"G" + bytes(191)) * 2,  # that of a camcorder
+        b"YUV4MPEG2 W2 H2",
+    ],
+)
+def test_a_video_is_known_by_its_first_bytes(head: bytes) -> None:
+    assert find_file_kind(head.ljust(HEAD_BYTES, b"\1")) == "a video"
+
+
+@pytest.mark.parametrize("line", ["ftp://host/a.mp4", "tls://host:1/a.ts", "concat:a.mp4|b.mp4", "tcp://h:1"])
+def test_a_list_opens_no_protocol_but_the_documented_ones(line: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(line)
+    (item,) = open_sources([tmp_path / "list.txt"])
+    assert str(item).startswith(f"{line}: skipped: {line.partition(':')[0]}: is not read from a list")
+
+
+def test_a_file_named_like_a_protocol_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg would join a.mp4 with itself."""
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "a.mp4")
+    Path("concat:a.mp4").write_bytes(b"no video")
+    Path("list.txt").write_text("concat:a.mp4")
+    for source in ("concat:a.mp4", "list.txt", "conc*"):
+        (item,) = open_sources([source])
+        assert str(item) == "concat:a.mp4: skipped: not a readable video"

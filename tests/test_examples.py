@@ -72,6 +72,7 @@ def test_a_folded_network_finds_the_same_boxes(commands: Path, tmp_path: Path) -
     assert float(change) < 1e-2
 
 
+@pytest.mark.slow
 def test_a_drawn_set_is_trained_on_and_tested(commands: Path, tmp_path: Path) -> None:
     printed = run(commands, "train_shapes.sh", tmp_path)
     assert (tmp_path / "train" / "weights" / "last.pt").is_file()

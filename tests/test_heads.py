@@ -220,7 +220,7 @@ def test_a_region_of_a_tree_reads_the_file_beside_the_cfg(tmp_path):
 def test_a_tree_of_another_number_of_classes_is_refused(tmp_path):
     (tmp_path / "t.tree").write_text(TREE)
     text = NET.format(8) + "[region]\nclasses=3\nnum=1\nanchors=1,1\ntree=t.tree"
-    with pytest.raises(CfgError, match="tree: another number of classes"):
+    with pytest.raises(CfgError, match="tree: its number of classes is not"):
         Network(build_graph(parse(text, str(tmp_path / "t.cfg")), ReadOptions(dialect="darknet")))
 
 
@@ -284,3 +284,49 @@ def test_of_a_tree_only_the_deepest_class_above_one_half_is_reported():
     absolute = torch.tensor([[0.9, 0.1, 0.7, 0.2], [0.4, 0.6, 0.1, 0.3], [0.5, 0.2, 0.1, 0.1]])
     expected = torch.tensor([[0.0, 0.0, 0.7, 0.0], [0.0, 0.6, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     torch.testing.assert_close(keep_deepest_class(absolute), expected)
+
+
+def test_boxes_of_five_coordinates_are_read_as_if_they_had_four():
+    # detection_layer.c makes side * side * (num * (1 + coords) + classes) outputs; get_detection_detections
+    # reads the boxes from side * side * (classes + num) on, four numbers each.
+    text = "[net]\ninputs=52\n[detection]\nclasses=1\ncoords=5\nside=2\nnum=2\nsqrt=1"
+    graph = build_graph(parse(text, "t.cfg"), ReadOptions(dialect="darknet"))
+    values = torch.arange(1.0, 53.0)[None] / 52
+    network = Network(graph)
+    assert torch.equal(network.trace(values, [0])[0], values)
+    boxes, objectness, scores = network.decode([values[..., None, None]])
+    x, y, width, height = values[0, 12 + 5 * 4 : 12 + 6 * 4].tolist()
+    assert boxes[0, 5].tolist() == pytest.approx([x / 2, (y + 1) / 2, width**2, height**2])
+    assert objectness[0, 5].item() == values[0, 4 + 5]
+    assert scores.shape == (1, 8, 1)
+    assert [warning.key for warning in graph.warnings] == ["coords"]
+
+
+def test_a_region_box_of_five_coordinates_is_read_from_where_four_would_put_it():
+    # region_layer.c: forward_region_layer takes a box to have coords + classes + 1 values, get_region_boxes
+    # classes + 5.
+    network = network_of(
+        "[region]\nnum=2\nclasses=2\ncoords=5\nsoftmax=1\nanchors=1,2,3,4", channels=16
+    ).double()
+    images = torch.randn(1, 16, 32, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    stored = images[0].reshape(2, 8, 32, 64).permute(2, 3, 0, 1).clone()  # rows, columns, anchors, values
+    stored[..., 4] = stored[..., 4].sigmoid()
+    stored[..., 5:7] = stored[..., 5:7].softmax(-1)
+    torch.testing.assert_close(network.trace(images, [0])[0][0], stored)
+    flat = stored.flatten().tolist()
+    boxes, objectness, scores = network.decode(network(images))
+    row, column, anchor = 1, 2, 1
+    at = flat[((row * 64 + column) * 2 + anchor) * 7 :][:7]
+    place = (anchor * 32 + row) * 64 + column
+    centre = [column + sigmoid(at[0]), row + sigmoid(at[1])]
+    assert boxes[0, place].tolist() == pytest.approx([*centre, 3 * math.exp(at[2]), 4 * math.exp(at[3])])
+    assert objectness[0, place].item() == pytest.approx(at[4])
+    assert scores[0, place].tolist() == pytest.approx(at[5:])
+
+
+@pytest.mark.parametrize("head", ["[detection]\nside=1\ncoords={}", "[region]\nclasses=1\ncoords={}"])
+def test_fewer_than_four_coordinates_are_refused(head):
+    for coords in (1, 3, 0, -1):
+        with pytest.raises(CfgError) as caught:
+            graph_of(head.format(coords), channels=6)
+        assert caught.value.key == "coords" and caught.value.allowed == "4"

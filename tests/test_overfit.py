@@ -125,7 +125,13 @@ def trained(kind, *, steps=600):
     return average_precision(network, images, targets), loss
 
 
-@pytest.mark.parametrize("kind", HEADS)
+def every_head():
+    """The kinds of heads; those that share most of their loss with another are slow tests."""
+    for kind in HEADS:
+        yield pytest.param(kind, marks=[] if kind in ("yolor", "yolo v3") else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize("kind", every_head())
 def test_a_head_learns_eight_images_by_heart(kind):
     score, loss = trained(kind)
     assert score >= 0.99, (score, loss)

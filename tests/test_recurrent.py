@@ -270,3 +270,44 @@ def test_what_cannot_run_is_said_at_its_key(text, key, message):
 def test_tanh_of_an_older_darknet_is_said_to_have_no_effect():
     graph = graph_of(VECTOR + "[gru]\noutput=3\ntanh=1")
     assert [(warning.key, warning.line) for warning in graph.warnings] == [("tanh", 5)]
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm", "crnn", "conv_lstm"])
+def test_a_recurrent_network_on_vectors_runs_traces_exports_and_trains(kind):
+    keys = {"rnn": "hidden=4", "crnn": "hidden=4\npad=1\nsize=3", "conv_lstm": "pad=1\nsize=3"}
+    network = network_of(f"[net]\ninputs=7\n[{kind}]\noutput=3\n{keys.get(kind, '')}\n[connected]\noutput=2")
+    images = torch.rand(3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        (first,), (second,) = network(images), network(images)
+    assert first.shape == (3, 2, 1, 1) and not torch.equal(first, second)  # the state counts
+    network.reset()
+    traced = network.trace(images, [0, 1])
+    assert traced[0].flatten(1).shape == (3, 3) and torch.equal(traced[1].detach(), first)
+    network.reset()
+
+    class Step(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x, states):
+            return self.network.step(x, states)
+
+    states = network.states(images)
+    exported = torch.export.export(Step(), (images, states)).module()
+    torch.testing.assert_close(exported(images, states)[0][0].detach(), first)
+    for _ in range(2):  # the second step does not reach back into the first
+        network.train()(images)[0].square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert network.module_list[1].Linear.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "starts_anew"), [("rnn", True), ("crnn", True), ("gru", False), ("lstm", False)]
+)
+def test_rnn_and_crnn_forget_before_each_pass_of_training(kind, starts_anew):
+    # rnn_layer.c and crnn_layer.c fill l.state with zeros if state.train; those of gru and lstm do not.
+    network = network_of(CELLS[kind].replace("batch_normalize=1", "")).train()
+    images = inputs_of(network)[0]
+    first, second = network(images)[0], network(images)[0]
+    assert torch.equal(first, second) is starts_anew

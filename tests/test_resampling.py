@@ -31,9 +31,11 @@ def test_a_negative_stride_of_upsample_sums_blocks(stride):
     x = numbers(2, 3, 7, 8)
     height, width = 7 // stride, 8 // stride
     want = np.zeros((2, 3, height, width))
-    for i, j in product(range(height), range(width)):
-        block = x[:, :, i * stride : (i + 1) * stride, j * stride : (j + 1) * stride]
-        want[:, :, i, j] = 0.5 * block.sum((2, 3))
+    # upsample_cpu in blas.c finds pixel (j, i) of channel k at k * w * h * stride^2 + j * w * stride + i,
+    # with the w and h of the output: where the stride does not divide the size, that is another pixel.
+    for k, j, i in product(range(3), range(height * stride), range(width * stride)):
+        place = (k * height * stride + j) * width * stride + i
+        want[:, k, j // stride, i // stride] += 0.5 * x.reshape(2, -1)[:, place]
     np.testing.assert_allclose(applied(f"[upsample]\nstride=-{stride}\nscale=.5", x), want, atol=1e-12)
 
 

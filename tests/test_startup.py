@@ -61,11 +61,11 @@ def test_work_on_the_text_loads_no_library_of_numbers(command: tuple[str, ...], 
     assert loaded("cfg", *command, cfg) & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", ["implicit", "anchors", "test", "train"])
-def test_no_command_that_draws_loads_matplotlib_before_it_does(command: str) -> None:
+def test_no_command_that_draws_loads_matplotlib_before_it_does() -> None:
     """The files that draw, loaded; matplotlib's presence would be their own import."""
+    commands = ", ".join(f"yolor_cfg.cli.{name}" for name in ("implicit", "anchors", "test", "train"))
     rooms = "yolor_cfg.report.training, yolor_cfg.analysis.implicit_plots, yolor_cfg.analysis.anchor_plot"
-    code = f"import sys, yolor_cfg.cli.{command}, {rooms}; print('matplotlib' in sys.modules)"
+    code = f"import sys, {commands}, {rooms}; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -11,10 +11,9 @@ import torch
 import training
 import yaml
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.train import state
 from yolor_cfg.train.settings import TrainOptions
-from yolor_cfg.weights import torch_file
-from yolor_cfg.weights.torch_file import save_torch
+from yolor_cfg.weights.torch_file import write_pt
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -124,8 +123,10 @@ def test_leftovers_of_a_killed_run_go_at_the_next_start(damaged, data):
 
 
 @pytest.mark.parametrize("room", [0, 2000])
-def test_a_full_disk_is_one_message_and_the_file_stays_as_it_was(tmp_path, monkeypatch, room):
+def test_a_full_disk_is_one_message_and_the_last_state_stays(damaged, monkeypatch, room):
     class Full:
+        """A disk with room for so many bytes."""
+
         def __init__(self, file):
             self.file, self.left = file, room
 
@@ -138,14 +139,14 @@ def test_a_full_disk_is_one_message_and_the_file_stays_as_it_was(tmp_path, monke
         def flush(self):
             self.file.flush()
 
-    path = tmp_path / "last.pt"
-    path.write_text("before")
-    kept = torch_file._KeptFault
-    monkeypatch.setattr(torch_file, "_KeptFault", lambda file: kept(Full(file)))
-    with pytest.raises(WeightsError, match="cannot be written") as caught:
-        save_torch({"x": torch.ones(10_000)}, path, force=True)
-    assert "No space left on device" in str(caught.value)
-    assert path.read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+    before = (damaged / "weights/last.pt").read_bytes()
+    monkeypatch.setattr(state, "write_pt", lambda content, file: write_pt(content, Full(file)))
+    edit_options(damaged, epochs=2)
+    result = tiny.yolor("train", "--resume", damaged)
+    assert result.exit_code == 4 and "Traceback" not in result.output
+    assert "last.pt: cannot be written" in result.stderr and "No space left on device" in result.stderr
+    assert (damaged / "weights/last.pt").read_bytes() == before
+    assert not list(damaged.rglob(".*"))
 
 
 @pytest.mark.parametrize(

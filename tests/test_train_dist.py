@@ -70,7 +70,8 @@ def relative(found: list[float], wanted: list[float]) -> float:
     return max(abs(a - b) / abs(b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("dialect", ["yolor", pytest.param("darknet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", ["yolor", "darknet"])
 def test_two_processes_with_synchronised_norms_train_as_one(tmp_path, data, dialect):
     darknet = training.darknet_text("batch=8\nlearning_rate=.0001\n")
     text = training.yolor_text() if dialect == "yolor" else darknet

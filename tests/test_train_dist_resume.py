@@ -87,15 +87,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training.shapes(tmp_path_factory.mktemp("data"), count=24)
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {},
-        pytest.param({"sync_bn": True}, marks=pytest.mark.slow),
-        pytest.param({"world": 3, "deterministic": True}, marks=pytest.mark.slow),
-    ],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, {"sync_bn": True}, {"world": 3, "deterministic": True}], ids=str)
 def test_several_processes_stopped_or_killed_end_bit_equal(tmp_path, data, more):
     world = more.get("world", 2)
     more = {name: value for name, value in more.items() if name != "world"}

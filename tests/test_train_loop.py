@@ -200,6 +200,7 @@ def test_the_three_saved_files_of_the_best_network_give_the_same_maps(tmp_path, 
     torch.testing.assert_close(maps[2], maps[0])
 
 
+@pytest.mark.slow
 def test_the_losses_in_the_table_fall_while_a_network_learns(tmp_path, data):
     hyp = tmp_path / "hyp.yaml"
     hyp.write_text("lr0: 0.01\nmosaic: 0\nscale: 0\ntranslate: 0\nhsv_h: 0\nhsv_s: 0\nhsv_v: 0\n")

@@ -58,8 +58,17 @@ def stopped_after(monkeypatch, batches: int) -> None:
     monkeypatch.setattr(RunLogger, "log_batch", batch)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("batches", [3, 4, 6])
+@pytest.mark.parametrize(
+    ("batches", "optimizer"),
+    [
+        (3, "sgd"),
+        (4, "adamw"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(6, "sgd"), (3, "adamw"), (4, "sgd"), (6, "adamw")]
+        ),
+    ],
+)
 def test_a_run_stopped_at_any_batch_ends_bit_equal(tmp_path, data, monkeypatch, batches, optimizer):
     said = training.options(tmp_path, data, epochs=3, optimizer=optimizer, update_batch=12, val_period=2)
     whole = training.run(said, tmp_path / "runs", "whole")
@@ -139,7 +148,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, data):
     assert (folder / run.LAST).read_bytes() == before
 
 
-@pytest.mark.parametrize("batches", [6, 8, 9])
+@pytest.mark.parametrize("batches", [8, *(pytest.param(count, marks=pytest.mark.slow) for count in (6, 9))])
 def test_the_papers_recipe_resumes_exactly_on_both_sides_of_its_phase_change(
     tmp_path, data, monkeypatch, batches
 ):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 PACKAGE = "yolor_cfg"
 # From the bottom to the top: a room may import what stands on an earlier line or before it in its own line.
 FLOORS = (
-    ("errors", "files", "shape", "runs"),
+    ("errors", "arguments", "files", "shape", "runs"),
     ("lang", "ops"),
     ("sections",),
     ("graph", "count", "model"),

@@ -9,17 +9,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yolor_cfg.detect.detections import Detections
     from yolor_cfg.detect.pipeline import Detector
-    from yolor_cfg.errors import CfgError
+    from yolor_cfg.errors import CfgError, CfgFaults, DataError, MissingExtra, WeightsError, YolorError
+    from yolor_cfg.images.draw import Detection
     from yolor_cfg.weights.loading import load
 
     __version__: str
 
-__all__ = ["CfgError", "Detector", "__version__", "load"]
+__all__ = [
+    "CfgError",
+    "CfgFaults",
+    "DataError",
+    "Detection",
+    "Detections",
+    "Detector",
+    "MissingExtra",
+    "WeightsError",
+    "YolorError",
+    "__version__",
+    "load",
+]
 
 _HOMES = {
     "CfgError": "yolor_cfg.errors",
+    "CfgFaults": "yolor_cfg.errors",
+    "DataError": "yolor_cfg.errors",
+    "Detection": "yolor_cfg.images.draw",
+    "Detections": "yolor_cfg.detect.detections",
     "Detector": "yolor_cfg.detect.pipeline",
+    "MissingExtra": "yolor_cfg.errors",
+    "WeightsError": "yolor_cfg.errors",
+    "YolorError": "yolor_cfg.errors",
     "load": "yolor_cfg.weights.loading",
 }
 

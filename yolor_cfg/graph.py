@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import (
     Dialect,
@@ -17,31 +17,39 @@ from yolor_cfg.lang.dialect import (
     choose_dialect,
     find_dialect,
 )
-from yolor_cfg.lang.keys import INT32_MAX, strip_comment, suggest_word
+from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.base import MAX_HINTS
+from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.unused import find_unused_keys
+from yolor_cfg.sections.wiring import (
+    IMAGE_INDEX,
+    Node,
+    connect_sections,
+    find_largest_stride,
+    find_size_error,
+)
 from yolor_cfg.shape import Shape
 
-IMAGE_INDEX = -1  # the index that stands for the image
-COMMON_STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # multiples to try for a size that does not fit
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "IMAGE_INDEX",
+    "Draft",
+    "Graph",
+    "Node",
+    "ReadOptions",
+    "build_graph",
+    "draft_graph",
+    "find_dialect_evidence",
+    "load",
+    "load_graph",
+    "raise_faults",
+    "read_document",
+]
 
 
-@dataclass(frozen=True)
-class Node:
-    """A section in its graph: what it reads, the shape of its output, which values are last used here."""
-
-    index: int
-    section: Section
-    sources: tuple[int, ...]
-    inputs: tuple[Shape, ...]
-    shape: Shape
-    freed_sources: tuple[int, ...] = ()
-
-    @property
-    def line(self) -> int:
-        """The cfg line of the section's header."""
-        return self.section.line
+SIZE_KEYS = {"width", "height", "channels", "inputs"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Graph:
     @property
     def largest_stride(self) -> int:
         """The largest stride of any feature map: the sides of an image should be multiples of it."""
-        return _largest_stride(self.nodes, self.image)
+        return find_largest_stride(self.nodes, self.image)
 
 
 class ReadOptions(NamedTuple):
@@ -116,10 +124,7 @@ load = load_graph
 
 def read_document(path: str | Path) -> Document:
     """The parsed cfg file; raises CfgError if it cannot be read."""
-    try:
-        return parse_bytes(Path(path).read_bytes(), str(path))
-    except OSError as fault:
-        raise CfgError(f"the cfg cannot be read: {reason_of(fault)}", path=str(path)) from None
+    return parse_bytes(read_bounded(path, fault=CfgError, what="the cfg"), str(path))
 
 
 class Draft(NamedTuple):
@@ -137,15 +142,14 @@ def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> G
     far as the rest can still be sized."""
     told, net, sections, sized, faults = draft_graph(document, reading)
     nodes = () if faults else _add_freed_sources(sized)
-    for node in nodes:
-        node.section.check_inputs(*node.inputs)
+    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
+    warn_of_oddities(nodes, outputs, told.dialect)
     warnings = _collect_warnings(net, *sections)
     if reading.strict:
         faults += warnings
     raise_faults(faults, document.path)
     eps = reading.bn_eps or told.dialect.bn_eps
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
-    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
     return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
 
 
@@ -164,11 +168,11 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
     )
     eps = reading.bn_eps or told.dialect.bn_eps
     net, sections, faults = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
-    wired = _connect_sections(sections, net.image)
+    wired = connect_sections(sections, net.image)
     if not all(net.image):
-        faults += [] if faults else [net.missing_size()]
+        faults += wired.faults + ([] if SIZE_KEYS & net.unusable.keys() else [net.missing_size()])
     elif wired.faults:
-        resized = None if faults else _size_error(wired.faults[0], sections, net)
+        resized = None if faults else find_size_error(wired.faults[0], sections, net)
         faults += [resized] if resized else wired.faults
     return Draft(told, net, tuple(sections), tuple(wired.nodes.values()), tuple(faults))
 
@@ -220,13 +224,16 @@ def _parse_sections(
             found=f"[{quote_text(document.sections[0].name)}]",
             hint="put [net] with width, height and channels at the top",
         )
-    told = dialect._replace(bn_eps=net.bn_eps or dialect.bn_eps)
+    told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
-            faults.append(_unknown_section_error(raw, index, document.path))
+            word = raw.name if len(faults) < MAX_HINTS else ""
+            faults.append(
+                _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
+            )
         else:
             sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
     faults += [fault for section in (net, *sections) for fault in section.faults]
@@ -239,7 +246,7 @@ def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
     return tuple(warning for section in sections for warning in section.warnings)
 
 
-def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
+def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str) -> CfgError:
     if SECTIONS.get(raw.name) is NetSection:
         return CfgError(
             "a second [net]",
@@ -249,7 +256,6 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
-    hint = suggest_word(raw.name, sorted(SECTIONS)) or "it may be specific to a fork of Darknet"
     return CfgError(
         "unknown section",
         path=path,
@@ -258,105 +264,8 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
         number=index,
         found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
-        hint=hint,
+        hint=hint or "it may be specific to a fork of Darknet",
     )
-
-
-class Wiring(NamedTuple):
-    """The sections that could be sized, by number, and the faults of the others."""
-
-    nodes: dict[int, Node]
-    faults: list[CfgError]
-
-
-def _connect_sections(sections: Iterable[Section], image: Shape) -> Wiring:
-    nodes: dict[int, Node] = {}
-    faults: list[CfgError] = []
-    for section in sections if all(image) else ():
-        try:
-            sources = () if section.faults else section.sources()
-            if section.faults or not all(source in nodes or source == IMAGE_INDEX for source in sources):
-                continue  # what it reads is not known
-            inputs = tuple(image if source == IMAGE_INDEX else nodes[source].shape for source in sources)
-            nodes[section.index] = Node(
-                section.index, section, sources, inputs, _size_section(section, inputs, nodes)
-            )
-        except CfgError as fault:
-            faults.append(fault)
-            if section.is_head:  # nothing that follows depends on it
-                nodes[section.index] = Node(section.index, section, sources, inputs, inputs[0])
-    return Wiring(nodes, faults)
-
-
-def _size_section(section: Section, inputs: tuple[Shape, ...], nodes: Mapping[int, Node]) -> Shape:
-    """The size of its output; raises CfgError where it, or a tensor that it borrows, does not fit."""
-    shape = section.shape(*inputs)
-    _refuse_absurd_sizes(section, inputs, shape)
-    lender = section.weight_source()
-    if lender is not None and lender in nodes:
-        section.check_shared_weights(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
-    return shape
-
-
-def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Shape) -> None:
-    if min(shape) < 1:
-        raise section.error(
-            "",
-            "the output is empty here",
-            found=_format_output(shape, inputs),
-            hint="use a larger width and height in [net], or smaller strides",
-        )
-    largest = max([shape.size, *(tensor.size for tensor in section.tensors(*inputs))])
-    if largest > INT32_MAX:  # C Darknet counts in 32 bits; such a tensor would not fit in memory anyway
-        found = f"{largest} values: {_format_output(shape, inputs)}"
-        raise section.error("", "too large", found=found, allowed=f"{INT32_MAX} values per tensor")
-
-
-def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
-    return f"output {shape}" + (f" from input {inputs[0]}" if inputs else "")
-
-
-def _size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -> CfgError | None:
-    """The error in terms of the image size, if a nearby size fits."""
-    image = net.image
-    tries = COMMON_STRIDES if image.area > 1 else ()
-    stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
-    if not stride:
-        return None
-    rounded = _round_up(image, stride)
-    largest = _largest_stride(_connect_sections(sections, rounded).nodes.values(), rounded)
-    stride = largest if largest % stride == 0 else stride
-    multiple = f"a multiple of {stride}" + (", the largest stride" if stride == largest else "")
-    odd = [name for name in ("width", "height") if getattr(image, name) % stride]
-    near = {getattr(image, name) // stride * stride + more for name in odd for more in (0, stride)}
-    rest = _round_up(image, stride)
-    fitting = [
-        n for n in sorted(near) if n and _is_valid_size(sections, rest._replace(**dict.fromkeys(odd, n)))
-    ]
-    return net.error(
-        odd[0],
-        "the image size does not fit"
-        if any(n < max(image[1:]) for n in fitting)
-        else "the image is too small",
-        found=", ".join(f"{name}={getattr(image, name)}" for name in odd),
-        allowed=[str(size) for size in fitting],
-        hint=f"use {multiple}; otherwise, on line {fault.line}: {fault.message}",
-    )
-
-
-def _round_up(image: Shape, stride: int) -> Shape:
-    """Height and width rounded up to multiples of the stride."""
-    height, width = (-(-length // stride) * stride for length in (image.height, image.width))
-    return image._replace(height=height, width=width)
-
-
-def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
-    return not _connect_sections(sections, image).faults
-
-
-def _largest_stride(nodes: Iterable[Node], image: Shape) -> int:
-    maps = [node.shape for node in nodes if node.shape.area > 1]
-    return max((round(max(image.height / x.height, image.width / x.width)) for x in maps), default=1)
 
 
 def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:

@@ -21,7 +21,10 @@ RecurrentState = tuple[Tensor, ...]
 
 @runtime_checkable
 class RecurrentLayer(Protocol):
-    """A layer that remembers something from one call to the next."""
+    """A layer that remembers something from one call to the next, or in training only within one."""
+
+    restarts_in_training: bool
+    training: bool
 
     def initial_state(self, images: Tensor) -> RecurrentState:
         """The zeros to start from."""
@@ -63,16 +66,15 @@ class Network(nn.Module):
         """The raw map of each head in cfg order: yolo kinds and region [N, A, H, W, V] before any activation,
         other heads their output. images [N, C, H, W], float32 RGB in 0..1. Recurrent state is kept for the
         next call."""
-        values, self._states = self._run(
-            self._check_images(images), self.states(images), keep=self.graph.outputs
-        )
+        values, after = self._run(images, self.states(images), keep=self.graph.outputs)
+        self._states = _detach_states(after)
         return [values[index] for index in self.graph.outputs]
 
     def step(
         self, images: Tensor, states: dict[int, RecurrentState]
     ) -> tuple[list[Tensor], dict[int, RecurrentState]]:
         """Like `forward`, with the recurrent state passed in and returned; this is what export traces."""
-        values, after = self._run(self._check_images(images), states, keep=self.graph.outputs)
+        values, after = self._run(images, states, keep=self.graph.outputs)
         return [values[index] for index in self.graph.outputs], after
 
     def trace(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
@@ -89,7 +91,8 @@ class Network(nn.Module):
                 allowed=f"0..{len(self.graph.nodes) - 1}",
             )
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            values, self._states = self._run(self._check_images(images), self.states(images), keep=keep)
+            values, after = self._run(images, self.states(images), keep=keep)
+        self._states = _detach_states(after)
         if self.graph.dialect.is_yolor:
             return {index: values[index] for index in keep}
         return {index: darknet_output(self.module_list[index], values[index]) for index in keep}
@@ -109,13 +112,15 @@ class Network(nn.Module):
         self._states = {}
 
     def states(self, images: Tensor) -> dict[int, RecurrentState]:
-        """The recurrent state by layer: that of the last call, or zeros after `reset` or for another batch
-        size."""
+        """The recurrent state by layer: that of the last call, or zeros after `reset`, for another batch size
+        and in the training of a layer that starts each pass anew."""
+        images = self._check_images(images)
         fresh: dict[int, RecurrentState] = {}
         for index, layer in enumerate(self.module_list):
             if isinstance(layer, RecurrentLayer):
                 zeros = layer.initial_state(images)
-                kept = self._states.get(index, ())
+                restarts = layer.training and layer.restarts_in_training
+                kept = () if restarts else self._states.get(index, ())
                 same = [(t.shape, t.dtype, t.device) for t in kept] == [
                     (t.shape, t.dtype, t.device) for t in zeros
                 ]
@@ -125,7 +130,7 @@ class Network(nn.Module):
     def _run(
         self, images: Tensor, states: dict[int, RecurrentState], *, keep: Sequence[int]
     ) -> tuple[dict[int, Tensor], dict[int, RecurrentState]]:
-        values: dict[int, Any] = {IMAGE_INDEX: images}
+        values: dict[int, Any] = {IMAGE_INDEX: self._check_images(images)}
         after: dict[int, RecurrentState] = {}
         kept = set(keep)
         raw_heads: dict[int, Tensor] = {}
@@ -174,6 +179,11 @@ def darknet_output(layer: nn.Module, value: Tensor) -> Tensor:
     return value if output is None else output(value)
 
 
+def _detach_states(states: dict[int, RecurrentState]) -> dict[int, RecurrentState]:
+    """The values without their past: no gradient reaches back into an earlier call, as in C Darknet."""
+    return {index: tuple(tensor.detach() for tensor in state) for index, state in states.items()}
+
+
 def _share_weights(borrower: nn.Module, lender: nn.Module) -> None:
     assert isinstance(borrower, SharedConvBlock) and isinstance(lender, ConvBlock)
     borrower.share_weights(lender)
@@ -189,11 +199,13 @@ def _box_head(node: Node, layer: nn.Module) -> BoxHead:
 
 
 def find_device(device: str | torch.device) -> torch.device:
-    """The torch device of that name, or the GPU of that number; raises CfgError if this machine has none."""
+    """The torch device of that name, or the GPU of that number; raises CfgError if this machine has none, and
+    for torch's meta device, which computes nothing."""
     try:
         where = torch.device(f"cuda:{device}" if str(device).isdecimal() else device)
-        if torch.empty(0, device=where).is_meta:
-            raise RuntimeError("meta tensors have no numbers")
+        torch.empty(0, device=where)
+        if where.type == "meta":
+            raise RuntimeError("a meta device computes nothing")
     except (RuntimeError, AssertionError, ValueError, OverflowError, TypeError) as fault:
         raise CfgError(
             "no such device here",

@@ -16,6 +16,11 @@ class Shape(NamedTuple):
     width: int
 
     @property
+    def is_map(self) -> bool:
+        """False for a vector that C Darknet does not take for a map of one cell."""
+        return True
+
+    @property
     def size(self) -> int:
         """Number of elements for one image."""
         return self.channels * self.height * self.width
@@ -27,3 +32,12 @@ class Shape(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.channels}x{self.height}x{self.width}"
+
+
+class FlatShape(Shape):
+    """A vector for which C Darknet has neither a height nor a width, as after [softmax]."""
+
+    @property
+    def is_map(self) -> bool:
+        """It is none."""
+        return False

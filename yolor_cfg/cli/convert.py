@@ -26,7 +26,12 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("source", metavar="IN", type=click.Path())
 @click.argument("target", metavar="OUT", type=click.Path())
-@click.option("--cfg", required=True, type=click.Path(), metavar="FILE", help="The network's cfg file.")
+@click.option(
+    "--cfg",
+    type=click.Path(),
+    metavar="FILE",
+    help="The network's cfg file; default: the one that the checkpoint IN holds.",
+)
 @dialect_option
 @strict_option
 @click.option("--cutoff", type=click.IntRange(1), metavar="N", help="Read only layers 0 to N-1 of IN.")
@@ -62,7 +67,7 @@ Examples:
 def convert(
     source: str,
     target: str,
-    cfg: str,
+    cfg: str | None,
     dialect: str | None,
     strict: bool,
     cutoff: int | None,
@@ -87,6 +92,7 @@ def convert(
         target += ".weights"
     as_weights = upto is not None or Path(target).suffix == ".weights"
     folds = fuse or plain
+    cfg = cfg or _held_cfg(source)
     _check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
     _check_folding(target, cfg, folds=folds, upto=upto, force=force)
     if not plain and (keep_bn or reader):
@@ -110,6 +116,15 @@ def convert(
         _write_cfg(opened, target, force=force)
     if folds and as_weights and given:
         _write_names(given, Path(target).with_suffix(".names"), force=force)
+
+
+def _held_cfg(source: str) -> str:
+    """The file itself, where it is a checkpoint; it says what it lacks."""
+    from yolor_cfg.weights.fitting import is_checkpoint_file
+
+    if not is_checkpoint_file(source):
+        raise click.UsageError(f"missing option '--cfg': {source} holds no cfg")
+    return source
 
 
 def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:

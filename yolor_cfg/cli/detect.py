@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.arguments import MOST_DETECTIONS
+from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, sort_paths
 from yolor_cfg.cli.options import (
+    CountParam,
+    FractionParam,
     TextParam,
-    cfg_argument,
     device_option,
     dialect_option,
     folder_options,
+    image_options,
     is_on,
-    orientation_option,
     print_stderr,
     report_warnings,
     size_option,
@@ -23,11 +26,20 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.detect.pipeline import Detections, Detector
+    from collections.abc import Callable
+
+    from yolor_cfg.detect.detections import Detections
+    from yolor_cfg.detect.pipeline import Detector
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
     from yolor_cfg.detect.write import ResultsWriter
 
+    ShowDetections = Callable[[Frame, Detections], None]
 
+
+MISSING = (
+    "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
+    "`yolor convert` wrote hold their CFG"
+)
 MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
@@ -45,16 +57,18 @@ class ClassListParam(TextParam):
 
 
 def _fraction_option(*names: str, default: float, text: str) -> Any:
-    kind = click.FloatRange(0, 1)
+    kind = FractionParam()
     return click.option(*names, default=default, show_default=True, type=kind, metavar="0..1", help=text)
 
 
-def _integer_option(*names: str, default: int | None, text: str) -> Any:
-    kind = click.IntRange(1)
+def _integer_option(*names: str, default: int | None, text: str, most: int = MOST_DETECTIONS) -> Any:
+    kind = CountParam(most)
     return click.option(*names, default=default, show_default=True, type=kind, metavar="N", help=text)
 
 
 NETWORK_OPTIONS = (
+    *network_options(),
+    click.option("--source", "sources", multiple=True, metavar="SOURCE", help="The same as SOURCE."),
     size_option,
     click.option(
         "--preprocess",
@@ -70,17 +84,21 @@ NETWORK_OPTIONS = (
         help="Class names: a .names file with one per line, or a .data file that refers to one; "
         "default: the names in the checkpoint, else class ids.",
     ),
-    orientation_option,
+    image_options,
     device_option,
     _integer_option(
-        "--batch-size", default=1, text="Images per batch; only images of equal input size share one."
+        "--batch-size",
+        "--batch",
+        "batch_size",
+        default=1,
+        text="Images per batch; only images of equal input size share one.",
     ),
     dialect_option,
     strict_option,
     _integer_option("--cutoff", default=None, text="Read only layers 0 to N-1 of the weights file."),
 )
 NMS_OPTIONS = (
-    _fraction_option("--conf-thres", "--conf", "conf", default=0.25, text="Confidence threshold."),
+    _fraction_option("--conf-thres", "--conf", "-thresh", "conf", default=0.25, text="Confidence threshold."),
     _fraction_option(
         "--iou-thres",
         "--iou",
@@ -133,11 +151,19 @@ OUTPUT_OPTIONS = (
         "--json",
         "as_json",
         is_flag=True,
-        help="Print one JSON line per image to standard output, and nothing else: source, width, "
-        "height, detections (class, name, score, and box_xyxy in pixels).",
+        help="Print one JSON line per image to standard output, and nothing else: source, for a video frame "
+        "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels).",
+    ),
+    click.option(
+        "--ext-output",
+        "-ext_output",
+        is_flag=True,
+        help="Print each box as C Darknet's -ext_output does, to standard output: class, percent, left_x, "
+        "top_y, width, height in pixels; every class of a box, from left to right.",
     ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     *folder_options("runs/detect"),
+    click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),
 )
 
 
@@ -150,19 +176,20 @@ def _add_options(function: Any) -> Any:
 EXAMPLES = """\b
 Examples:
   yolor detect yolov4.cfg yolov4.weights street.jpg --names coco.names
+  yolor detect runs/train/exp/weights/best.pt street.jpg
   yolor detect yolov4.cfg yolov4.weights photos/ 'b/*.png' --conf 0.5
   yolor detect yolov4.cfg yolov4.weights a.mp4 --vid-stride 2 --classes 0,2
   yolor detect yolov4.cfg yolov4.weights 0     (first camera; Ctrl-C to stop)
   yolor detect yolov4.cfg yolov4.weights list.txt --json --nosave > out.jsonl"""
 
 
-@click.command(epilog=EXAMPLES)
-@cfg_argument
-@click.argument("weights", type=click.Path())
-@click.argument("source", nargs=-1, required=True)
+@click.command(cls=HabitCommand, habits=DETECT_HABITS, epilog=EXAMPLES)
+@click.argument("paths", nargs=-1, metavar="[CFG] WEIGHTS SOURCE...")
 @_add_options
-def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> None:
+def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> None:
     """Detect objects in SOURCE with the network CFG and its WEIGHTS.
+
+    A checkpoint that `yolor train` wrote needs no CFG: it holds its own.
 
     SOURCE is an image, a video, a folder, a glob, a list of paths (a .txt file, or - for standard input), a
     camera number or a stream URL. WEIGHTS is a Darknet .weights, a .pt or a .safetensors file.
@@ -175,12 +202,32 @@ def detect(cfg: str, weights: str, source: tuple[str, ...], **options: Any) -> N
     from yolor_cfg.runs import new_folder
 
     output = {name: options.pop(name) for name in _param_names(OUTPUT_OPTIONS)}
-    detector = _make_detector(cfg, weights, options)
-    frames = open_sources(source, vid_stride=output["vid_stride"], channels=detector.channels)
-    folder = new_folder(output["project"], output["name"])
+    files = sort_paths(paths, cfg=options.pop("cfg_file"), weights=options.pop("weights_file"))
+    sources += files.others
+    if not (files.network and files.weights and sources):
+        raise click.UsageError(MISSING)
+    if output["ext_output"]:
+        _prepare_darknet_text(output, options)
+    detector = _make_detector(files.network, files.weights, options)
+    frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
+    report_warnings((), frames.notes)
+    folder = new_folder(*_choose_folder(output))
     with ResultsWriter(folder, _make_output_options(output)) as results:
-        _run_detector(detector, frames, results, as_json=output["as_json"])
+        _run_detector(detector, frames, results, show=_choose_show(output))
     _print_summary(results, folder)
+
+
+def _prepare_darknet_text(output: dict[str, Any], options: dict[str, Any]) -> None:
+    """C Darknet prints every class of a box above the threshold."""
+    if output["as_json"]:
+        raise click.UsageError("--ext-output and --json both print to standard output: give one of them")
+    if options["multi_label"] is None:
+        options["multi_label"] = True
+
+
+def _choose_folder(output: dict[str, Any]) -> tuple[str, str]:
+    whole = Path(output["output"] or ".")
+    return (str(whole.parent), whole.name) if whole.name else (output["project"], output["name"])
 
 
 def _param_names(decorators: tuple[Any, ...]) -> list[str]:
@@ -213,21 +260,40 @@ def _make_output_options(output: dict[str, Any]) -> Any:
     )
 
 
-def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as_json: bool) -> None:
+def _choose_show(output: dict[str, Any]) -> ShowDetections:
+    """What is shown of each image: a line of JSON, Darknet's text, or a line for people."""
+    if output["as_json"]:
+        from yolor_cfg.detect.write import frame_record
+
+        return lambda frame, found: click.echo(json.dumps(frame_record(frame, found)))
+    if output["ext_output"]:
+        from yolor_cfg.detect.darknet_text import format_image
+
+        return lambda frame, found: click.echo(format_image(frame, found))
+    return _show_line
+
+
+def _show_line(frame: Frame, found: Detections) -> None:
+    """`street.jpg: 2 person, 1 dog, 12 ms`; the time is that of the network and NMS."""
+    if not is_on("quiet"):
+        moment = "" if frame.index is None else f" frame {frame.index}"
+        click.echo(f"{frame.source}{moment}: {found}, {found.seconds * 1000:.0f} ms", err=True)
+
+
+def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections) -> None:
     """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm
 
     from yolor_cfg.detect.run import check_any_read, detect_frames
     from yolor_cfg.detect.sources import UnreadableSource
-    from yolor_cfg.detect.write import frame_record
 
     unreadable: list[UnreadableSource] = []
     with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
         def add_detections(frame: Frame, detections: Detections) -> None:
             results.add(frame, detections)
-            if as_json:
-                click.echo(json.dumps(frame_record(frame, detections)))
+            bar.clear()
+            show(frame, detections)
             bar.update()
 
         def add_unreadable(item: UnreadableSource | IncompleteVideo) -> None:
@@ -245,10 +311,12 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, as
 def _print_summary(results: ResultsWriter, folder: Path) -> None:
     if is_on("quiet"):
         return
+    from yolor_cfg.detect.detections import format_class_count
+
     summary = results.summary()
     skipped = len(summary["unreadable"])
     most = list(summary["classes"].items())[:MAX_SUMMARY_CLASSES]
-    classes = ", ".join(f"{count} {f'of class {name}' if name.isdecimal() else name}" for name, count in most)
+    classes = ", ".join(format_class_count(name, count) for name, count in most)
     more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
     text = f"{_format_count(summary['frames'], 'image')}, {_format_count(summary['detections'], 'detection')}"
     text += f": {classes}{more}" if classes else ""
@@ -256,6 +324,7 @@ def _print_summary(results: ResultsWriter, folder: Path) -> None:
     text += f"; {skipped} unreadable" if skipped else ""
     text += f"; {_format_count(lost, 'damaged frame')}" if lost else ""
     click.echo(text, err=True)
+    report_warnings((), results.notes)
     click.echo(f"results saved to {folder}", err=True)
 
 

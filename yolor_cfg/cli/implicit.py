@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.cli.habits import sort_paths
 from yolor_cfg.cli.options import (
-    cfg_argument,
     dialect_option,
     format_columns,
     json_option,
@@ -53,8 +53,7 @@ INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
 
 
 @click.command(epilog=OUTPUT_HELP)
-@cfg_argument
-@click.argument("weights", type=click.Path())
+@click.argument("paths", nargs=-1, metavar="[CFG] WEIGHTS")
 @json_option
 @click.option(
     "--npz",
@@ -68,9 +67,11 @@ INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
 @dialect_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def implicit(
-    cfg: str, weights: str, as_json: bool, npz: str | None, plot: str | None, dialect: str | None, force: bool
+    paths: tuple[str, ...], as_json: bool, npz: str | None, plot: str | None, dialect: str | None, force: bool
 ) -> None:
     """Show what the implicit sections of CFG learned, and the anchors that follow from it.
+
+    A checkpoint that `yolor train` wrote needs no CFG.
 
     Values are shown as the network uses them: W z for model=network, Z^T c for model=factorization, plus what
     a chain adds. For a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
@@ -78,7 +79,10 @@ def implicit(
     from yolor_cfg.analysis.implicit_record import to_json_document
 
     check_plot(plot)
-    found, folded = _read_knowledge(cfg, weights, dialect)
+    files = sort_paths(paths)
+    if not (files.network and files.weights) or files.others:
+        raise click.UsageError("give CFG WEIGHTS, or a checkpoint that holds its CFG")
+    found, folded = _read_knowledge(files.network, files.weights, dialect)
     if npz:
         _save_arrays(found, npz, force=force)
     if plot:

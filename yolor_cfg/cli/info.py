@@ -1,4 +1,4 @@
-"""`yolor info`: what a cfg describes and costs. --folded and --counting thop alone import torch."""
+"""`yolor info`: what a cfg describes and costs. Only --folded, --counting thop and checkpoints need torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yolor_cfg.cli.options import (
 
 if TYPE_CHECKING:
     from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, NodeCosts, PeakMemory
-    from yolor_cfg.graph import Graph, Node
+    from yolor_cfg.graph import Graph, Node, ReadOptions
     from yolor_cfg.sections import Section
     from yolor_cfg.shape import Shape
 
@@ -62,7 +62,7 @@ def info(
     sections: bool,
     as_json: bool,
 ) -> None:
-    """Print the sections of CFG and what they cost.
+    """Print the sections of CFG, or of the cfg that a checkpoint holds, and what they cost.
 
     One MAC is a multiply-add, that is two FLOPs; BFLOPs are those that Darknet prints. Memory is that of the
     outputs of one image in float32. With --counting, parameters and FLOPs are as others count them: the paper
@@ -73,11 +73,11 @@ def info(
     if sections:
         return print_language(cfg, as_json)
     from yolor_cfg.count import count_costs, peak_activation
-    from yolor_cfg.graph import ReadOptions, load_graph
+    from yolor_cfg.graph import ReadOptions
 
     if len(cfg) != 1:
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
-    graph = load_graph(cfg[0], ReadOptions(dialect=dialect, size=size, strict=strict))
+    graph = _read_graph(cfg[0], ReadOptions(dialect=dialect, size=size, strict=strict))
     report_warnings(graph.warnings, graph.notes)
     if folded:
         graph = _fold_graph(graph)
@@ -90,6 +90,19 @@ def info(
     more_lines = [*_format_terms(graph, terms), *(_format_peak(graph, peak) if peak else [])]
     table, totals = _format_table(graph, counted, tallied), _format_totals(graph, counted, tallied)
     return click.echo("\n".join([*table, "", *totals, *more_lines]))
+
+
+def _read_graph(path: str, reading: ReadOptions) -> Graph:
+    """The graph of a cfg, or of the cfg in a checkpoint; this one needs torch."""
+    from yolor_cfg.weights.fitting import is_checkpoint_file
+
+    if is_checkpoint_file(path):
+        from yolor_cfg.weights.loading import read_graph
+
+        return read_graph(path, reading)
+    from yolor_cfg.graph import load_graph
+
+    return load_graph(path, reading)
 
 
 def _fold_graph(graph: Graph) -> Graph:

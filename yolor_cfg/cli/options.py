@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
 
+from yolor_cfg.arguments import parse_count, parse_device, parse_fraction, parse_size
 from yolor_cfg.errors import YolorError
 from yolor_cfg.lang.dialect import DIALECTS
 
@@ -40,13 +40,36 @@ class SizeParam(TextParam):
 
     def parse(self, text: str) -> int | tuple[int, int]:
         """An int for a square, else (height, width)."""
-        match = re.fullmatch(r"\s*([1-9][0-9]{0,4})(?:\s*[xX\u00d7]\s*([1-9][0-9]{0,4}))?\s*", text)
-        if match is None:
-            raise ValueError(
-                f"{text!r} is not an image size: use 416 for a square, 416x320 for height x width"
-            )
-        height, width = match.groups()
-        return (int(height), int(width)) if width else int(height)
+        return parse_size(text)
+
+
+class FractionParam(TextParam):
+    """A number from 0 to 1; with `below_one`, less than 1."""
+
+    name = "float"
+
+    def __init__(self, *, below_one: bool = False) -> None:
+        self.below_one = below_one
+
+    def parse(self, text: str) -> float:
+        """The number."""
+        number = parse_fraction(text)
+        if self.below_one and number == 1:
+            raise ValueError(f"{text} is not in the range 0<=x<1.")
+        return number
+
+
+class CountParam(TextParam):
+    """A whole number from 1 to `most`."""
+
+    name = "integer"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def parse(self, text: str) -> int:
+        """The number."""
+        return parse_count(text, self.most)
 
 
 class DeviceParam(TextParam):
@@ -56,18 +79,14 @@ class DeviceParam(TextParam):
 
     def parse(self, text: str) -> str:
         """torch's name of the device; several are answered with the way to use them."""
-        word = text.strip().lower()
-        numbers = re.fullmatch(r"(?:cuda:)?(\d+(?:\s*,\s*\d+)*)\s*,?", word)
-        if numbers is None:
-            return word
-        gpus = [str(int(part)) for part in numbers[1].split(",")]
-        if len(gpus) == 1:
-            return f"cuda:{gpus[0]}"
-        raise ValueError(
-            f"{text!r} names {len(gpus)} devices, and a process uses one; to train or test on all of them: "
-            f"CUDA_VISIBLE_DEVICES={','.join(gpus)} torchrun --nproc-per-node {len(gpus)} "
-            "-m yolor_cfg train ... --device cuda"
-        )
+        return parse_device(text) if text.strip() else _best_device()
+
+
+def _best_device() -> str:
+    """What YOLOR takes for --device '': a GPU if there is one."""
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 class CommandError(click.ClickException):
@@ -117,9 +136,18 @@ by_number_option = click.option(
     is_flag=True,
     help="Take class ids as they are, even where the names of the classes say otherwise.",
 )
+PIXELS_HELP = "Read no image of more than N pixels, as its file declares; default: 200 million."
 train_reading_options = (
+    click.option(
+        "--val-data",
+        type=click.Path(),
+        metavar="FILE|FOLDER",
+        help="Validate on this data set, on its val split or all of it, instead of the val split of --data.",
+    ),
+    click.option("--no-val", is_flag=True, help="Train without validation; the last weights are the best."),
     fix_labels_option,
     click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
+    click.option("--max-pixels", type=click.IntRange(1), metavar="N", help=PIXELS_HELP),
     by_number_option,
 )
 """Passed as values, because a run saves them."""
@@ -159,6 +187,27 @@ orientation_option = click.option(
     callback=_set_orientation_rule,
     help=ORIENTATION_HELP,
 )
+
+
+def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
+
+    pixel_limit.most = value or MAX_PIXELS
+
+
+pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    metavar="N",
+    expose_value=False,
+    callback=_set_pixel_limit,
+    help=PIXELS_HELP,
+)
+
+
+def image_options(function: Any) -> Any:
+    """--ignore-orientation and --max-pixels: how images are read."""
+    return orientation_option(pixels_option(function))
 
 
 def folder_options(project: str) -> Iterator[Callable[[Any], Any]]:

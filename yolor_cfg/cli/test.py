@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.arguments import MOST_DETECTIONS, MOST_IN_BATCH
+from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, network_options, sort_paths
 from yolor_cfg.cli.options import (
+    CountParam,
+    FractionParam,
     TextParam,
     by_number_option,
     cutoff_option,
@@ -18,9 +22,9 @@ from yolor_cfg.cli.options import (
     fix_labels_option,
     folder_options,
     format_columns,
+    image_options,
     is_on,
     json_option,
-    orientation_option,
     precision_option,
     print_json,
     print_stderr,
@@ -51,16 +55,23 @@ class RecallPointsParam(TextParam):
 
 
 DATA_OPTIONS = (
+    *network_options(),
     data_option,
     click.option(
         "--split",
+        "--task",
+        "split",
         type=click.Choice(["train", "val", "test"]),
-        default="val",
-        show_default=True,
-        help="Split of the data set.",
+        help="Split of the data set; default: val, or all images if nothing divides them.",
     ),
     fix_labels_option,
-    orientation_option,
+    image_options,
+    click.option(
+        "--names",
+        type=click.Path(),
+        metavar="FILE",
+        help="Class names in the network's order: a .names or .data file; default: those in the checkpoint.",
+    ),
     by_number_option,
     click.option(
         "--predictions",
@@ -84,7 +95,7 @@ RUN_OPTIONS = (
         default=0.001,
         show_default=True,
         metavar="0..1",
-        type=click.FloatRange(0, 1),
+        type=FractionParam(),
         help="Confidence threshold.",
     ),
     click.option(
@@ -94,7 +105,7 @@ RUN_OPTIONS = (
         default=0.65,
         show_default=True,
         metavar="0..1",
-        type=click.FloatRange(0, 1),
+        type=FractionParam(),
         help="IoU threshold of NMS.",
     ),
     click.option(
@@ -102,15 +113,17 @@ RUN_OPTIONS = (
         default=300,
         show_default=True,
         metavar="N",
-        type=click.IntRange(1),
+        type=CountParam(MOST_DETECTIONS),
         help="At most N detections per image; COCO's metrics use the best 100.",
     ),
     click.option(
         "--batch-size",
+        "--batch",
+        "batch_size",
         default=16,
         show_default=True,
         metavar="N",
-        type=click.IntRange(1),
+        type=CountParam(MOST_IN_BATCH),
         help="Images per batch.",
     ),
     size_option,
@@ -146,7 +159,7 @@ REPORT_OPTIONS = (
         default=0.5,
         show_default=True,
         metavar="0..1",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=FractionParam(below_one=True),
         help="IoU above which Darknet's mAP finds an object.",
     ),
     click.option(
@@ -169,6 +182,7 @@ MAX_CLASS_ROWS = 30
 EXAMPLES = """\b
 Examples:
   yolor test yolor_p6.cfg yolor_p6.pt --data coco.yaml
+  yolor test runs/train/exp/weights/best.pt --data my.data
   yolor test yolov4.cfg yolov4.weights --data coco.data --points 101
   yolor test --predictions out.json --annotations instances_val2017.json
   yolor test --predictions results/ --annotations voc.data
@@ -181,12 +195,13 @@ def _add_options(function: Any) -> Any:
     return function
 
 
-@click.command(epilog=EXAMPLES)
-@click.argument("cfg", required=False, type=click.Path())
-@click.argument("weights", required=False, type=click.Path())
+@click.command(cls=HabitCommand, habits=TEST_HABITS, epilog=EXAMPLES)
+@click.argument("paths", nargs=-1, metavar="[CFG] [WEIGHTS]")
 @_add_options
-def test(cfg: str | None, weights: str | None, **options: Any) -> None:
+def test(paths: tuple[str, ...], **options: Any) -> None:
     """Evaluate the network CFG with its WEIGHTS on a data set.
+
+    A checkpoint that `yolor train` wrote needs no CFG: it holds its own.
 
     With --predictions and --annotations, detections made elsewhere are scored instead.
 
@@ -194,15 +209,23 @@ def test(cfg: str | None, weights: str | None, **options: Any) -> None:
     Darknet's `detector map`; and the time per image in milliseconds. Images without detections count too.
     Unreadable images are reported and left out.
     """
+    files = sort_paths(paths, cfg=options["cfg_file"], weights=options["weights_file"])
+    if files.others:
+        raise click.UsageError(f"an argument too many: {files.others[0]}; the data set is given as --data D")
     if options["predictions"] or options["annotations"]:
-        _test_file(cfg, options)
+        _test_file(files, options)
     else:
-        _test_network(cfg, weights, options)
+        _test_network(files, options)
 
 
-def _test_file(cfg: str | None, options: dict[str, Any]) -> None:
+def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
     """Score detections made elsewhere; neither a network nor torch is needed."""
-    if cfg or options["data"] or not (options["predictions"] and options["annotations"]):
+    if (
+        files.cfg
+        or files.weights
+        or options["data"]
+        or not (options["predictions"] and options["annotations"])
+    ):
         raise click.UsageError("give --predictions and --annotations, or CFG WEIGHTS and --data")
     from yolor_cfg.evaluate.results import read_results
     from yolor_cfg.evaluate.scores import score_detections
@@ -232,8 +255,9 @@ def _open_dataset(
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
-    dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
-    dataset = match_classes(dataset, names, source="the checkpoint", by_number=options["by_number"])
+    split = options["split"]
+    dataset = open_data(path, split=split or "val", classes=classes, checks=checks, whole=split is None)
+    dataset = match_classes(dataset, names, source="the network", by_number=options["by_number"])
     report_warnings((), problem_lines(dataset))
     return dataset
 
@@ -244,15 +268,15 @@ def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
     return MetricOptions(options["scorer"], options["points"], options["map_iou"])
 
 
-def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any]) -> None:
-    if not (cfg and weights and options["data"]):
+def _test_network(files: NetworkPaths, options: dict[str, Any]) -> None:
+    if not (files.network and files.weights and options["data"]):
         raise click.UsageError("give CFG WEIGHTS and --data, or --predictions and --annotations")
     from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
     from yolor_cfg.evaluate.run import score_network
     from yolor_cfg.parallel import local_device, process_group
 
     with process_group(options["device"]):
-        opened = _load_network(cfg, weights, options, device=local_device(options["device"]))
+        opened = _load_network(files, options, device=local_device(options["device"]))
         graph = opened.network.graph
         dataset = _open_dataset(options["data"], options, classes=graph.classes or None, names=opened.names)
         report_warnings(graph.warnings, opened.notes)
@@ -260,6 +284,11 @@ def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any])
     if collected is None:
         return
     ground = dataset_ground_truth(dataset)
+    if not dataset.is_labeled:
+        from yolor_cfg.cli.predictions import save_predictions
+
+        save_predictions(ground, collected.detections, options)
+        return
     scores = score_network(ground, collected, metric_options=_make_metric_options(options))
     for reason in scores.skipped:
         print_stderr(f"left out: {reason}", "yellow")
@@ -267,12 +296,19 @@ def _test_network(cfg: str | None, weights: str | None, options: dict[str, Any])
     _report_scores(scores, ground, detections=collected.detections, options=options, saves=saves)
 
 
-def _load_network(cfg: str, weights: str, options: dict[str, Any], *, device: str) -> LoadedNetwork:
+def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) -> LoadedNetwork:
     from yolor_cfg.graph import ReadOptions
+    from yolor_cfg.names import class_names
     from yolor_cfg.weights.loading import open_network
 
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
-    return open_network(cfg, weights, reading=reading, device=device, cutoff=options["cutoff"])
+    assert files.network
+    opened = open_network(
+        files.network, files.weights, reading=reading, device=device, cutoff=options["cutoff"]
+    )
+    if not options["names"]:
+        return opened
+    return opened._replace(names=class_names(options["names"], count=opened.network.graph.classes))
 
 
 def _make_settings(options: dict[str, Any]) -> EvalSettings:

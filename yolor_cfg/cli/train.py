@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.cli.habits import TRAIN_HABITS, HabitCommand, sort_paths
 from yolor_cfg.cli.options import INTERRUPTED_CODE, CommandError, is_on, print_json, print_stderr
 from yolor_cfg.cli.train_options import EXAMPLES, NEWEST_RUN, add_train_options
 
@@ -21,10 +22,11 @@ SIGNAL_EXIT_CODES = {"interrupted": INTERRUPTED_CODE, "terminated": 143}
 CLI_ONLY_OPTIONS = ("resume", "project", "name", "dry_run", "as_json", "size")
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=HabitCommand, habits=TRAIN_HABITS, epilog=EXAMPLES)
 @click.argument("cfg", required=False, type=click.Path())
+@click.option("--cfg", "cfg_file", type=click.Path(), metavar="FILE", help="The same as CFG, as in YOLOR.")
 @add_train_options
-def train(cfg: str | None, **options: Any) -> None:
+def train(cfg: str | None, cfg_file: str | None, **options: Any) -> None:
     """Train the network CFG on a data set.
 
     Settings not given as options come from the cfg's [net]. The results are written to a new folder:
@@ -33,6 +35,10 @@ def train(cfg: str | None, **options: Any) -> None:
     """
     from yolor_cfg.parallel import process_group, this_process
 
+    files = sort_paths([cfg] if cfg else [], cfg=cfg_file, weights=options["weights"])
+    cfg, options["weights"] = files.network, files.weights
+    if cfg and not files.cfg:
+        options["dialect"] = options["dialect"] or _held_dialect(cfg)
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
     folder = _resume_folder(cfg, options)
@@ -44,6 +50,13 @@ def train(cfg: str | None, **options: Any) -> None:
         _save_final_plots(outcome)
         first = this_process().rank == 0
     _report_end(outcome, first=first, as_json=options["as_json"])
+
+
+def _held_dialect(checkpoint: str) -> str | None:
+    """The dialect of the cfg in a checkpoint; the run's own copy of the cfg does not state it."""
+    from yolor_cfg.weights.checkpoint import read_checkpoint
+
+    return read_checkpoint(checkpoint).dialect
 
 
 def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:

@@ -51,7 +51,8 @@ DATA_OPTIONS = (
         is_flag=False,
         flag_value=NEWEST_RUN,
         metavar="[RUN]",
-        help="Resume the run in this folder, or the newest run, exactly as if it had not stopped.",
+        help="Resume the run in this folder (or with this last.pt), or the newest run, exactly as if it had "
+        "not stopped.",
     ),
     *train_reading_options,
     dialect_option,
@@ -72,6 +73,8 @@ DURATION_OPTIONS = (
     ),
     click.option(
         "--batch-size",
+        "--batch",
+        "batch_size",
         type=click.IntRange(1, 2**20),
         metavar="N",
         help="Mini-batch: images per forward pass over all processes; default: [net] batch / subdivisions.",

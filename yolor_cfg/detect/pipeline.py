@@ -5,28 +5,36 @@ Legend: N images, B boxes, K classes, M detections.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from yolor_cfg.arguments import (
+    MOST_DETECTIONS,
+    MOST_IN_BATCH,
+    check_argument,
+    parse_count,
+    parse_device,
+    parse_fraction,
+    parse_size,
+)
+from yolor_cfg.detect.detections import Detections, no_objects
+from yolor_cfg.detect.inputs import ImageLike, list_images, load_image
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms, nms_notes
 from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
 from yolor_cfg.graph import ReadOptions
 from yolor_cfg.images.fit import (
     PREPROCESS_CHOICES,
     default_preprocess,
-    match_channels,
     preprocess_image,
 )
 from yolor_cfg.images.preprocess import NetworkInput
-from yolor_cfg.images.stacks import read_channels
-from yolor_cfg.images.types import Image
 from yolor_cfg.lang.keys import suggest_word
 from yolor_cfg.model import Predictions, check_heads, find_device
 from yolor_cfg.names import class_names
@@ -36,35 +44,44 @@ HIDDEN_PREFIX = "dont_show"
 """C Darknet shows no class whose name begins so (get_actual_detections in image.c)."""
 
 
-class Detections(NamedTuple):
-    """What was found in one image, best first: boxes_xyxy [M, 4] in its pixels, scores [M], classes [M]
-    int64, and the names of all classes."""
+OneImage = TypeVar("OneImage", bound=ImageLike)
+OnError = Literal["raise", "skip"] | Callable[[Any, DataError], object]
+"""What an unreadable image does to a call."""
 
-    boxes_xyxy: Tensor
-    scores: Tensor
-    classes: Tensor
-    names: tuple[str, ...]
+
+class CallOptions(TypedDict, total=False):
+    """Options of one call: `conf`, `iou`, `max_det`, `classes` and `agnostic` in place of the detector's own;
+    `bgr` for arrays and tensors in OpenCV's order. An unreadable image raises DataError by default; with
+    on_error="skip" it has an empty result whose `error` says why, and a function is told: (image, error)."""
+
+    conf: float | None
+    iou: float | None
+    max_det: int | None
+    classes: Sequence[int | str] | None
+    agnostic: bool | None
+    bgr: bool
+    on_error: OnError
 
 
 class Detector:
-    """A network with its preprocessing, decoding and NMS; call it with a list of images, which are paths or
-    RGB arrays [H, W, 3] uint8.
+    """A network with its preprocessing, decoding and NMS; call it with an image or a list of them.
 
-    Everything left at None comes from the cfg: the size, stretch or letterbox, the kind of NMS. In the yolor
-    dialect every class of a box above `conf` is reported (`multi_label`), in the darknet dialect the best
-    one; classes named `dont_show...` are not. A recurrent network processes its images one by one, as
-    successive frames, until `network.reset()`.
+    An image is a path, the bytes of a file, an RGB array [H, W, 3] uint8, a tensor [3, H, W] or a PIL image.
+    One of our checkpoints alone is enough. Everything left at None comes from the cfg: the size, stretch or
+    letterbox, the kind of NMS. In the yolor dialect every class of a box above `conf` is reported
+    (`multi_label`), in the darknet dialect the best one; classes named `dont_show...` are not. A recurrent
+    network processes its images one by one, as successive frames, until `network.reset()`.
     """
 
     def __init__(
         self,
         cfg: str | Path,
-        weights: str | Path | None,
+        weights: str | Path | None = None,
         names: Sequence[str] | str | Path | None = None,
         *,
         dialect: str | None = None,
         size: int | tuple[int, int] | None = None,
-        device: str = "cpu",
+        device: str | int = "cpu",
         preprocess: str | None = None,
         nms: str | None = None,
         conf: float = 0.25,
@@ -77,52 +94,90 @@ class Detector:
         cutoff: int | None = None,
         strict: bool = False,
     ) -> None:
+        size = None if size is None else check_argument("size", parse_size, size)
+        device = check_argument("device", parse_device, device)
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, weights, reading=reading, device=device, cutoff=cutoff)
         self.network, self.notes = opened.network, opened.notes
         check_heads(self.network)
         self.device = find_device(device)
-        if self.device.type == "meta":
-            raise CfgError("no such device here", found="meta", allowed="a device that computes")
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
         self._hidden = [i for i, name in enumerate(self.names) if name.startswith(HIDDEN_PREFIX)]
         kind, beta = choose_nms(graph, nms)
         self.notes += nms_notes(graph, nms) + _hidden_notes([self.names[i] for i in self._hidden])
-        self.rules = NmsRules(
-            conf,
-            iou,
-            kind,
-            beta,
-            graph.dialect.is_yolor if multi_label is None else multi_label,
-            agnostic,
-            max_det,
-            None if classes is None else known_classes(classes, self.names),
+        chosen = graph.dialect.is_yolor if multi_label is None else multi_label
+        self.rules = _change_rules(
+            NmsRules(kind=kind, beta=beta, multi_label=chosen, agnostic=agnostic),
+            self.names,
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            classes=classes,
         )
         self.preprocess = check_choice(preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
         self.is_recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
-        self.batch_size = 1 if self.is_recurrent else batch_size
+        most = check_argument("batch_size", partial(parse_count, most=MOST_IN_BATCH), batch_size)
+        self.batch_size = 1 if self.is_recurrent else most
 
-    def __call__(self, images: Sequence[str | Path | Image]) -> list[Detections]:
-        """The detections of each image, in order; raises DataError for an image that cannot be read."""
-        inputs = (self.prepare(image) for image in check_image_list(images))
-        return [found for batch in self._batches(inputs) for found in self.detect(batch)]
+    @overload
+    def __call__(self, images: ImageLike, **call: Unpack[CallOptions]) -> Detections: ...
+    @overload
+    def __call__(
+        self, images: list[OneImage] | tuple[OneImage, ...] | Iterator[OneImage], **call: Unpack[CallOptions]
+    ) -> list[Detections]: ...
+    def __call__(self, images: Any, **call: Unpack[CallOptions]) -> Detections | list[Detections]:
+        """What is found in an image; for a list of images a list, in order. `CallOptions` has the options.
 
-    def prepare(self, image: str | Path | Image) -> NetworkInput:
+        Raises DataError for an image that cannot be read, unless `on_error` says otherwise.
+        """
+        rules, bgr, on_error = self._read_call(call)
+        listed = list_images(images)
+        faults: dict[int, DataError] = {}
+        inputs = self._prepare_all([images] if listed is None else listed, faults, bgr=bgr, on_error=on_error)
+        found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
+        for number, fault in faults.items():
+            found.insert(number, no_objects(self.names, fault))
+        return found[0] if listed is None else found
+
+    def _read_call(self, call: CallOptions) -> tuple[NmsRules, bool, OnError]:
+        """The rules of this call, whether arrays are BGR, and what an unreadable image does."""
+        if unknown := call.keys() - CallOptions.__annotations__.keys():
+            raise TypeError(f"no such option of a call: {', '.join(sorted(unknown))}")
+        on_error = call.pop("on_error", "raise")
+        if not callable(on_error):
+            check_choice(str(on_error), ("raise", "skip"))
+        bgr = call.pop("bgr", False)
+        changes: dict[str, Any] = {name: value for name, value in call.items() if value is not None}
+        return _change_rules(self.rules, self.names, **changes), bgr, on_error
+
+    def _prepare_all(
+        self, images: Iterable[ImageLike], faults: dict[int, DataError], *, bgr: bool, on_error: OnError
+    ) -> Iterator[NetworkInput]:
+        """The inputs for the images; why one has none goes into `faults`, by its number."""
+        for number, image in enumerate(images):
+            try:
+                yield self.prepare(image, bgr=bgr)
+            except DataError as fault:
+                fault.path = fault.path or f"image {number}"
+                _meet_error(image, fault, on_error)
+                faults[number] = fault
+
+    def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
         """The network's input for one image."""
-        if isinstance(image, (str, os.PathLike)):
-            image = read_channels(image, self.channels)
-        pixels = np.asarray(image)
-        return preprocess_image(
-            match_channels(pixels, self.channels), self.network.graph, how=self.preprocess
-        )
+        pixels = load_image(image, self.channels, bgr=bgr)
+        return preprocess_image(pixels, self.network.graph, how=self.preprocess)
 
-    def detect(self, batch: Sequence[NetworkInput]) -> list[Detections]:
+    def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
         """The detections of prepared images, all of one size."""
+        start = time.perf_counter()
         predictions = self._predict(np.stack([item.pixels for item in batch]))
         placements = [item.placement for item in batch]
+        rows = list(apply_nms(predictions, placements, rules=rules or self.rules))
+        seconds = (time.perf_counter() - start) / len(batch)
         return [
-            Detections(*found, self.names) for found in apply_nms(predictions, placements, rules=self.rules)
+            Detections(*row, self.names, placement.image_size, seconds)
+            for row, placement in zip(rows, placements, strict=True)
         ]
 
     @property
@@ -157,6 +212,35 @@ class Detector:
             yield batch
 
 
+def _change_rules(
+    rules: NmsRules, names: Sequence[str], *, classes: Sequence[int | str] | None = None, **given: Any
+) -> NmsRules:
+    """The rules with the given numbers and classes, checked as the command line checks its options."""
+    changes = {name: _check_rule(name, value) for name, value in given.items()}
+    if classes is not None:
+        listed = [classes] if isinstance(classes, (str, int)) else classes
+        changes["classes"] = known_classes(listed, names)
+    return rules._replace(**changes)
+
+
+def _check_rule(name: str, value: Any) -> Any:
+    if name in ("conf", "iou"):
+        return check_argument(name, parse_fraction, value)
+    return (
+        value
+        if name == "agnostic"
+        else check_argument(name, partial(parse_count, most=MOST_DETECTIONS), value)
+    )
+
+
+def _meet_error(image: Any, fault: DataError, on_error: OnError) -> None:
+    """Raise the fault, say nothing, or tell it, as `on_error` wants."""
+    if on_error == "raise":
+        raise fault
+    if callable(on_error):
+        on_error(image, fault)
+
+
 def _hidden_notes(names: Sequence[str]) -> tuple[str, ...]:
     return (f"hidden, as their names ask for: {', '.join(names)}",) if names else ()
 
@@ -182,17 +266,6 @@ def _known_class(label: int | str, names: Sequence[str]) -> int:
         allowed=f"0..{len(names) - 1}" + (", or a name" if has_names else ""),
         hint=suggest_word(str(label), list(names)) if has_names else "",
     )
-
-
-def check_image_list(images: Sequence[str | Path | Image]) -> Sequence[str | Path | Image]:
-    """The images; raises DataError for a single one, whose characters or rows would count as images."""
-    if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        raise DataError(
-            "one image is not a list of images",
-            found=str(images.shape if isinstance(images, np.ndarray) else images),
-            hint="put it in a list: detector([image])[0]",
-        )
-    return images
 
 
 def is_out_of_memory(fault: Exception) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from yolor_cfg.detect.pipeline import Detections, Detector
+from yolor_cfg.detect.detections import Detections
+from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaItem, UnreadableSource
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.preprocess import NetworkInput

@@ -19,27 +19,47 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-from cv2.typing import MatLike
 
+from yolor_cfg.detect.walk import FrameWalk, frame_count
 from yolor_cfg.errors import DataError, shorten
-from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, reason_of
+from yolor_cfg.files import (
+    HEAD_BYTES,
+    MOST_LABEL_BYTES,
+    StrPath,
+    find_file_kind,
+    open_regular,
+    reason_of,
+    walk_folders,
+)
 from yolor_cfg.images.read import bytes_of, silence_stderr, to_rgb
 from yolor_cfg.images.stacks import READABLE_SUFFIXES, read_channels
 from yolor_cfg.images.types import Image
 
 VIDEO_SUFFIXES = (
+    ".264",
+    ".265",
+    ".3g2",
     ".3gp",
     ".asf",
     ".avi",
     ".divx",
+    ".dv",
+    ".f4v",
     ".flv",
+    ".gxf",
     ".h264",
+    ".h265",
+    ".hevc",
+    ".ivf",
+    ".m1v",
+    ".m2p",
     ".m2ts",
     ".m2v",
     ".m4v",
     ".mjpeg",
     ".mjpg",
     ".mkv",
+    ".mod",
     ".mov",
     ".mp4",
     ".mpe",
@@ -47,26 +67,33 @@ VIDEO_SUFFIXES = (
     ".mpg",
     ".mts",
     ".mxf",
+    ".nut",
     ".ogv",
+    ".qt",
+    ".rm",
+    ".rmvb",
+    ".tod",
+    ".trp",
     ".ts",
     ".vob",
     ".webm",
     ".wmv",
+    ".y4m",
 )
 OTHER_SUFFIXES = (".csv", ".data", ".json", ".jsonl", ".names", ".txt", ".xml", ".yaml", ".yml")
 """Files of these kinds are common beside images and are not opened to see whether they hold an image."""
-EXACT_SUFFIXES = (".3gp", ".avi", ".m4v", ".mov", ".mp4")
-"""Containers that hold the number of their frames; for others it is estimated from the duration."""
-MIN_GAP_SECONDS, MIN_GAP_PART = 2.0, 0.05
-"""By how much an estimated end may be missed: more than both of these is told."""
-UNANNOUNCED_TRIES = 100
-"""Failures in a row that end a video file which does not say how many frames it has."""
-MAX_LOST = 3000
-"""Frames in a row that may be damaged before the rest of a video is given up."""
+MOST_NAMES = 5
+"""Names of files that a note lists."""
 SOURCE_KINDS = (
     "an image, a video, a folder, a glob, a list of paths (.txt), - for a list on standard input, "
     "a camera number, an rtsp:// or http:// URL"
 )
+LISTED_KINDS = "files, http://, https:// and rtsp:// addresses"
+LISTED_URL = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
+"""The only addresses that a list, which others may have written, can have opened."""
+PROTOCOL = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
+"""FFmpeg knows many (ftp:, concat:, subfile, ...); one letter is a drive."""
+DEEP_GLOB = re.compile(r"(?<![^/])\*\*(?![^/])")
 STREAM_URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 
 
@@ -79,6 +106,8 @@ class Frame:
     image: Image
     fps: float = 0.0
     """Frames yielded per second of the video; 0 if unknown."""
+    time_s: float | None = None
+    """Seconds since the start of the video; None if unknown, and for a file."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +176,9 @@ class Video:
         capture = self._open_capture()
         try:
             fps = max(0.0, capture.get(cv2.CAP_PROP_FPS)) / reading.vid_stride
-            walk = FrameWalk(capture, self, reading.vid_stride)
-            for index, pixels in walk:
-                yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps)
+            walk = FrameWalk(capture, self.address, is_live=self.is_live, stride=reading.vid_stride)
+            for index, seconds, pixels in walk:
+                yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps, seconds)
             if not walk.decoded:
                 yield UnreadableSource(self.address, self._unreadable_reason(capture.isOpened()))
             elif walk.lost:
@@ -169,7 +198,11 @@ class Video:
     def _open_capture(self) -> cv2.VideoCapture:
         number = self.is_live and self.address.isdecimal()
         with silence_stderr:
-            capture = cv2.VideoCapture(int(self.address) if number else self.address)
+            # An absolute path is never one of FFmpeg's protocols, whatever the file is called.
+            place = self.address if self.is_live else os.path.abspath(self.address)
+            if not self.is_live and not os.path.isfile(place):
+                return cv2.VideoCapture()  # OpenCV would wait for a pipe
+            capture = cv2.VideoCapture(int(place) if number else place)
             if self.is_live:
                 capture.set(
                     cv2.CAP_PROP_BUFFERSIZE, 1
@@ -181,18 +214,27 @@ class Video:
             return "no frame could be read"
         if self.is_live:
             return "no such camera or stream, or no permission to use it"
-        return "not a readable video" if os.path.exists(self.address) else "no such file"
+        if os.path.exists(self.address):
+            return "not a readable video"
+        scheme = PROTOCOL.match(self.address)
+        return f"{scheme[1]}: is not read from a list, {LISTED_KINDS} are" if scheme else "no such file"
 
 
 MediaSource = ImageFile | Video
 
 
 class MediaSources:
-    """All frames of all items in order; can be iterated more than once, except for live sources."""
+    """All frames of all items in order; can be iterated more than once, except for live sources.
 
-    def __init__(self, items: Sequence[MediaSource], reading: SourceOptions) -> None:
+    `notes` tell what the folders among the arguments hold besides.
+    """
+
+    def __init__(
+        self, items: Sequence[MediaSource], reading: SourceOptions, *, notes: Sequence[str] = ()
+    ) -> None:
         self.items = tuple(items)
         self.reading = reading
+        self.notes = tuple(notes)
 
     def __iter__(self) -> Iterator[MediaItem]:
         for item in self.items:
@@ -213,13 +255,14 @@ def open_sources(args: Sequence[StrPath], *, vid_stride: int = 1, channels: int 
     if not args:
         raise DataError("no source given", allowed=SOURCE_KINDS)
     items = [item for arg in args for item in _find_sources(os.fspath(arg))]
-    return MediaSources(items, SourceOptions(max(1, vid_stride), channels))
+    notes = [note for arg in args if os.path.isdir(arg) for note in _describe_rest(Path(arg))]
+    return MediaSources(items, SourceOptions(max(1, vid_stride), channels), notes=notes)
 
 
 def _find_sources(text: str) -> list[MediaSource]:
     path = Path(text)
     if text == "-":
-        return _parse_source_list(sys.stdin.buffer.read(), text, Path())
+        return _parse_source_list(_read_stdin(), text, Path())
     if STREAM_URL.match(text):
         return [Video(text, is_live=True)]
     if path.is_dir():
@@ -233,6 +276,13 @@ def _find_sources(text: str) -> list[MediaSource]:
     if glob.has_magic(text):
         return _glob_sources(text)
     raise DataError("no such file or folder", path=text, allowed=SOURCE_KINDS, hint=_suggest_path(path))
+
+
+def _read_stdin() -> bytes:
+    data = sys.stdin.buffer.read(MOST_LABEL_BYTES + 1)
+    if len(data) > MOST_LABEL_BYTES:
+        raise DataError("the list on standard input does not end", allowed=f"{MOST_LABEL_BYTES >> 20} MiB")
+    return data
 
 
 def _make_source(path: str) -> MediaSource:
@@ -252,7 +302,7 @@ def _is_media(path: str) -> bool:
 
 def _content_kind(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return find_file_kind(file.read(HEAD_BYTES))
     except OSError:
         return None
@@ -260,20 +310,35 @@ def _content_kind(path: str) -> str | None:
 
 def _folder_sources(folder: Path) -> list[MediaSource]:
     try:
-        paths = sorted(str(path) for path in folder.iterdir() if path.is_file())
+        paths = sorted(str(path) for path in folder.iterdir())
     except OSError as fault:
         raise DataError(f"the folder cannot be read: {reason_of(fault)}", path=str(folder)) from None
     return _filter_media(paths, str(folder))
 
 
 def _glob_sources(pattern: str) -> list[MediaSource]:
-    paths = sorted(glob.glob(pattern, recursive=True))
-    return _filter_media([path for path in paths if os.path.isfile(path)], pattern)
+    try:
+        return _filter_media(sorted(set(_expand_glob(pattern))), pattern)
+    except OSError as fault:
+        raise DataError(f"the folder cannot be read: {reason_of(fault)}", path=str(fault.filename)) from None
+
+
+def _expand_glob(pattern: str) -> Iterator[str]:
+    """What the pattern matches; unlike Python's, its `**` does not follow links round in circles."""
+    deep = DEEP_GLOB.search(pattern)
+    if deep is None:
+        yield from glob.glob(pattern)
+        return
+    above, below = pattern[: deep.start()], pattern[deep.end() :].lstrip("/")
+    for top in glob.glob(above) if above else ["."]:
+        for folder, _ in walk_folders(top):
+            place = glob.escape(folder if above else folder[2:])
+            yield from _expand_glob(os.path.join(place, below or "*"))
 
 
 def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
-    """The images and videos among the files; hidden files are left out."""
-    shown = [path for path in paths if not os.path.basename(path).startswith(".")]
+    """The images and videos among the paths, whether they can be read or not; hidden files are left out."""
+    shown = [path for path in paths if not os.path.basename(path).startswith(".") and not os.path.isdir(path)]
     known = [path for path in shown if _is_media(path)]
     if not known:
         found = f"{len(shown)} files of other kinds" if shown else "no files"
@@ -281,6 +346,23 @@ def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
             "no images or videos here", path=origin, found=found, allowed=READABLE_SUFFIXES + VIDEO_SUFFIXES
         )
     return [_make_source(path) for path in known]
+
+
+def _describe_rest(folder: Path) -> Iterator[str]:
+    """What is left out of a folder that its user may have meant: folders, and files of unknown kinds."""
+    shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    folders = [path.name for path in shown if path.is_dir()]
+    files = [path.name for path in shown if not path.is_dir() and not _is_media(str(path))]
+    strange = [name for name in files if not name.lower().endswith(OTHER_SUFFIXES)]
+    if folders:
+        yield f"{folder}: its folders are left out: {_format_some(folders)}; to go into them: '{folder}/**/*'"
+    if strange:
+        yield f"{folder}: neither image nor video, and left out: {_format_some(strange)}"
+
+
+def _format_some(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _parse_source_list(data: bytes, origin: str, folder: Path) -> list[MediaSource]:
@@ -293,10 +375,12 @@ def _parse_source_list(data: bytes, origin: str, folder: Path) -> list[MediaSour
 
 
 def _parse_source_line(line: str, folder: Path) -> MediaSource:
-    if STREAM_URL.match(line):
-        return Video(line, is_live=True)
     beside = str(folder / line)
-    return _make_source(beside if os.path.exists(beside) else line)
+    if os.path.exists(beside):
+        return _make_source(beside)
+    if LISTED_URL.match(line):
+        return Video(line, is_live=True)
+    return Video(line) if PROTOCOL.match(line) and not os.path.exists(line) else _make_source(line)
 
 
 def _suggest_path(path: Path) -> str:
@@ -305,56 +389,3 @@ def _suggest_path(path: Path) -> str:
         return f"there is no folder {path.parent}"
     near = difflib.get_close_matches(path.name, sorted(other.name for other in path.parent.iterdir()), n=1)
     return f"did you mean {path.parent / near[0]}?" if near else ""
-
-
-class FrameWalk:
-    """Number and pixels (BGR) of every `stride`-th frame; those in between are not decoded.
-
-    A damaged frame does not end the walk while the file announces more frames. `grabbed` counts the frames
-    that were found, `decoded` those handed on, `lost` those that could not be read.
-    """
-
-    def __init__(self, capture: cv2.VideoCapture, video: Video, stride: int) -> None:
-        self._capture = capture
-        self._announced = 0 if video.is_live else frame_count(capture)
-        self._patience = 0 if video.is_live or self._announced else UNANNOUNCED_TRIES
-        self._is_exact = video.address.lower().endswith(EXACT_SUFFIXES)
-        self._stride = stride
-        self.grabbed = self.decoded = self.lost = 0
-
-    def __iter__(self) -> Iterator[tuple[int, MatLike]]:
-        index = missed = 0
-        seconds = 0.0
-        while missed < MAX_LOST:
-            found = _grab_frame(self._capture)
-            if not found and index >= self._announced and missed >= self._patience:
-                break
-            wanted = found and index % self._stride == 0
-            there, pixels = self._capture.retrieve() if wanted else (found, None)
-            if there:
-                self.grabbed, self.lost, missed = self.grabbed + 1, self.lost + missed, 0
-                seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            else:
-                missed += 1
-            if there and pixels is not None:
-                self.decoded += 1
-                yield index, pixels
-            index += 1
-        if self._is_exact or self._ends_early(seconds):
-            self.lost = max(self.lost, self._announced - self.grabbed)
-
-    def _ends_early(self, seconds: float) -> bool:
-        """Whether the last frame, at this time, comes clearly before the end that the file announces."""
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        length = self._announced / rate if rate > 0 else 0.0
-        return seconds > 0 and length - seconds > max(MIN_GAP_SECONDS, length * MIN_GAP_PART)
-
-
-def frame_count(capture: cv2.VideoCapture) -> int:
-    """How many frames the file announces; 0 if it does not say."""
-    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-
-def _grab_frame(capture: cv2.VideoCapture) -> bool:
-    with silence_stderr:
-        return capture.grab()

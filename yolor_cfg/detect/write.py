@@ -15,13 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-import cv2
 import numpy as np
 
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
-from yolor_cfg.errors import YolorError
+from yolor_cfg.detect.video import VideoClip
 from yolor_cfg.images.draw import Detection, DetectionsLike, draw_detections, iter_detections, to_rgb
-from yolor_cfg.images.read import silence_stderr
 from yolor_cfg.images.types import Image
 from yolor_cfg.runs import new_file, save_image, save_text, writing
 
@@ -29,8 +27,6 @@ Box = tuple[float, float, float, float]
 
 KEPT_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Images of other kinds are written as .jpg."""
-DEFAULT_FPS = 25.0
-"""For a video that does not state its own."""
 MAX_NAME_BYTES = 220
 """Bytes; file systems allow 255, and a suffix and a number must still fit."""
 SHORT_NAME_LENGTH = 50
@@ -50,16 +46,10 @@ class OutputOptions(NamedTuple):
 def frame_record(frame: Frame, detections: DetectionsLike) -> dict[str, Any]:
     """One line of detections.jsonl: boxes in image pixels, unclipped, so they may extend beyond the image."""
     height, width = frame.image.shape[:2]
-    found = [
-        {
-            "class": one.class_id,
-            "name": one.name,
-            "score": round(one.score, 6),
-            "box_xyxy": [round(side, 4) for side in one.box_xyxy],
-        }
-        for one in iter_detections(detections)
-    ]
-    moment = {} if frame.index is None else {"frame": frame.index}
+    found = [one.to_dict() for one in iter_detections(detections)]
+    moment: dict[str, float] = {} if frame.index is None else {"frame": frame.index}
+    if frame.time_s is not None:
+        moment["time_s"] = round(frame.time_s, 6)
     return {"source": frame.source, **moment, "width": width, "height": height, "detections": found}
 
 
@@ -80,6 +70,7 @@ class ResultsWriter:
     def __init__(self, folder: Path, wanted: OutputOptions) -> None:
         """`folder` comes from `new_folder`."""
         self.folder = folder
+        self.notes: list[str] = []
         self._options = wanted
         self._stems: set[str] = set()
         self._clip: VideoClip | None = None
@@ -117,9 +108,16 @@ class ResultsWriter:
             self._unreadable.append(item)
 
     def close(self, *, complete: bool = True) -> None:
-        """Finish the video and detections.jsonl and write summary.json."""
-        self._finish_clip()
-        self._open.close()
+        """Finish the video and detections.jsonl; write summary.json, which tells if even that failed."""
+        try:
+            self._finish_clip(is_whole=complete)
+            self._open.close()
+        except BaseException:
+            self._save_summary(complete=False)
+            raise
+        self._save_summary(complete=complete)
+
+    def _save_summary(self, *, complete: bool) -> None:
         save_text(self.folder / "summary.json", json.dumps(self.summary(complete=complete), indent=1) + "\n")
 
     def summary(self, *, complete: bool = True) -> dict[str, Any]:
@@ -162,14 +160,15 @@ class ResultsWriter:
             self._finish_clip()
             self._clip = VideoClip(self.folder / f"{self._unique_stem(source_stem(frame.source))}.mp4", frame)
         if self._options.has_media:
-            self._clip.write(draw_detections(frame.image, detections))
+            self._clip.write(draw_detections(frame.image, detections), frame.time_s)
         self._clip.index = frame.index
         return self._unique_stem(f"{self._clip.path.stem}_{frame.index:06d}")
 
-    def _finish_clip(self) -> None:
-        if self._clip is not None:
-            self._clip.close()
-            self._clip = None
+    def _finish_clip(self, *, is_whole: bool = True) -> None:
+        clip, self._clip = self._clip, None
+        if clip is not None:
+            clip.close(is_whole=is_whole)
+            self.notes += [note for note in clip.notes if note not in self.notes]
 
     def _save_crops(self, frame: Frame, detections: DetectionsLike, *, stem: str) -> None:
         for number, (one, box) in enumerate(_clip_detections(frame.image, detections)):
@@ -194,51 +193,6 @@ class ResultsWriter:
             fresh = f"{stem}_{number}"
         self._stems.add(fresh.casefold())
         return fresh
-
-
-class VideoClip:
-    """An annotated video, written under a hidden name until it is closed."""
-
-    def __init__(self, path: Path, first: Frame) -> None:
-        self.path = path
-        self.index = -1
-        self._source = first.source
-        self._fps = first.fps or DEFAULT_FPS
-        self._size = (first.image.shape[1], first.image.shape[0])
-        self._video: cv2.VideoWriter | None = None
-        self._open = ExitStack()
-
-    def can_append(self, frame: Frame) -> bool:
-        """True if the frame is a later one of the same video."""
-        return frame.source == self._source and frame.index is not None and frame.index > self.index
-
-    def write(self, image: Image) -> None:
-        """Append an RGB image; one of another size, as a stream may send, is resized to the first."""
-        if self._video is None:
-            self._video = self._open_writer()
-        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        if (pixels.shape[1], pixels.shape[0]) != self._size:
-            pixels = cv2.resize(pixels, self._size)
-        with silence_stderr:
-            self._video.write(pixels)
-
-    def close(self) -> None:
-        """Finish the video and give it its final name."""
-        if self._video is not None:
-            with silence_stderr:
-                self._video.release()
-            self._open.close()
-
-    def _open_writer(self) -> cv2.VideoWriter:
-        with silence_stderr:
-            code = cv2.VideoWriter.fourcc(*"mp4v")
-            partial = self._open.enter_context(new_file(self.path))
-            video = cv2.VideoWriter(str(partial), code, self._fps, self._size)
-        if not video.isOpened():
-            raise YolorError(
-                "the video cannot be written", path=str(self.path), hint="check free space and permissions"
-            )
-        return video
 
 
 def source_stem(source: str) -> str:

@@ -48,6 +48,31 @@ class Detection(NamedTuple):
     score: float
     box_xyxy: tuple[float, float, float, float]
 
+    @property
+    def confidence(self) -> float:
+        """The score under another name."""
+        return self.score
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in pixels."""
+        return self.box_xyxy
+
+    @property
+    def box_xywh(self) -> tuple[float, float, float, float]:
+        """Centre, width and height in pixels."""
+        left, top, right, bottom = self.box_xyxy
+        return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+
+    def to_dict(self) -> dict[str, Any]:
+        """The words of `yolor detect --json`, rounded: class, name, score, box_xyxy."""
+        return {
+            "class": self.class_id,
+            "name": self.name,
+            "score": round(self.score, 6),
+            "box_xyxy": [round(side, 4) for side in self.box_xyxy],
+        }
+
 
 def iter_detections(detections: DetectionsLike) -> Iterator[Detection]:
     """The detections one by one, in order; a class without a name is called by its class id."""

@@ -67,16 +67,19 @@ class ChannelGroup(NamedTuple):
 
 
 class Concatenate(nn.Module):
-    """Concatenates the inputs, or one group of channels of each; the last `detached` get no gradient."""
+    """Concatenates the inputs, or one group of channels of each; the last `detached` get no gradient. With
+    `is_flat` the inputs differ in size and become one vector."""
 
-    def __init__(self, part: ChannelGroup, detached: int) -> None:
+    def __init__(self, part: ChannelGroup, detached: int, *, is_flat: bool = False) -> None:
         super().__init__()
-        self.part, self.detached = part, detached
+        self.part, self.detached, self.is_flat = part, detached, is_flat
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """inputs [N, C_i, H, W] -> [N, sum of C_i / groups, H, W]; a single input is returned unchanged."""
         learning = len(inputs) - self.detached
         parts = [self.part.take(x if i < learning else x.detach()) for i, x in enumerate(inputs)]
+        if self.is_flat:
+            parts = [part.reshape(len(part), -1, 1, 1) for part in parts]
         return parts[0] if len(parts) == 1 else cat_channels(parts)
 
 

@@ -6,6 +6,7 @@ N images, A anchors, H W cells, V values per anchor and cell, K classes, B boxes
 
 from __future__ import annotations
 
+from math import inf, prod
 from typing import NamedTuple
 
 import torch
@@ -168,15 +169,17 @@ def keep_deepest_class(absolute: Tensor) -> Tensor:
 
 class RegionRules(NamedTuple):
     """How to decode the classes of a region head: class tree, softmax, or as they are; a box with objectness
-    below `min_objectness` counts as empty."""
+    below `min_objectness` counts as empty. `spare` values of each box are beyond its classes (`coords`
+    above 4)."""
 
     softmax: bool = False
     tree: ClassTree | None = None
-    min_objectness: float = 0.0
+    min_objectness: float = -inf
+    spare: int = 0
 
 
 class RegionHead(nn.Module):
-    """[region] (YOLOv2): V is x, y, w, h, objectness and K classes; anchors are in cells."""
+    """[region] (YOLOv2): V is x, y, w, h, objectness, K classes and spare values; anchors are in cells."""
 
     def __init__(self, grid: AnchorGrid, rules: RegionRules) -> None:
         super().__init__()
@@ -188,23 +191,33 @@ class RegionHead(nn.Module):
 
     def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, H, W, A, V]: objectness and classes activated; a tree's are conditional."""
-        values = torch.cat([raw[..., :4], raw[..., 4:5].sigmoid(), self._classes(raw)], dim=-1)
-        return values.permute(0, 2, 3, 1, 4)
+        classes, spare = raw[..., 5:].split([raw.shape[-1] - 5 - self.rules.spare, self.rules.spare], dim=-1)
+        values = [raw[..., :4], raw[..., 4:5].sigmoid(), self._class_probabilities(classes), spare]
+        return torch.cat(values, dim=-1).permute(0, 2, 3, 1, 4)
 
     def decode(self, raw: Tensor) -> HeadPredictions:
         """Boxes of a raw map. Darknet reports objectness 1 and scaled scores; the products are equal."""
-        centre = self.grid.centers(raw[..., :2].sigmoid())
-        size = self.grid.sizes(raw[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
-        objectness = raw[..., 4].sigmoid()
+        values = self._box_values(raw)
+        centre = self.grid.centers(values[..., :2].sigmoid())
+        size = self.grid.sizes(values[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
+        objectness, scores = values[..., 4], values[..., 5:]
         objectness = torch.where(objectness < self.rules.min_objectness, 0, objectness)
-        scores = self._classes(raw)
         if self.rules.tree is not None:
             scores = keep_deepest_class(self.rules.tree.absolute_probabilities(scores))
         boxes = torch.cat([centre, size], dim=-1)
         return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
 
-    def _classes(self, raw: Tensor) -> Tensor:
-        classes = raw[..., 5:]
+    def _box_values(self, raw: Tensor) -> Tensor:
+        """[N, A, H, W, 5 + K] of what C Darknet stores; its get_region_boxes takes each box to have so many
+        values, also where it has more."""
+        stored = self.darknet_output(raw)
+        if self.rules.spare:
+            *sizes, length = stored.shape
+            sizes.append(length - self.rules.spare)
+            stored = stored.flatten(1)[:, : prod(sizes[1:])].reshape(sizes)
+        return stored.permute(0, 3, 1, 2, 4)
+
+    def _class_probabilities(self, classes: Tensor) -> Tensor:
         if self.rules.tree is not None:
             return self.rules.tree.conditional_probabilities(classes)
         return classes.softmax(dim=-1) if self.rules.softmax else classes
@@ -248,7 +261,8 @@ class DetectionHead(nn.Module):
         side, classes, num = self.rules.side, self.rules.classes, self.rules.num
         cells = side**2
         lengths = [cells * classes, cells * num, cells * num * 4]
-        probabilities, objectness, boxes = raw.flatten(1).split(lengths, dim=1)
+        flat = raw.flatten(1)[:, : sum(lengths)]  # detection_layer.c reads four a box, whatever `coords` says
+        probabilities, objectness, boxes = flat.split(lengths, dim=1)
         boxes = boxes.unflatten(1, (side, side, num, 4))  # [N, H, W, A, 4]
         corners = cell_corners(boxes.permute(0, 3, 1, 2, 4))[:, :, None]  # [H, W, 1, 2]
         size = boxes[..., 2:].square() if self.rules.has_root_sizes else boxes[..., 2:]

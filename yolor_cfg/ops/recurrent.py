@@ -55,6 +55,8 @@ class StateSize(NamedTuple):
 class RecurrentCell(nn.Module):
     """Base of the recurrent cells: named parts, and an initial state of zeros."""
 
+    restarts_in_training = False
+
     def __init__(self, parts: Mapping[str, nn.Module], states: tuple[StateSize, ...]) -> None:
         super().__init__()
         self.states = states
@@ -72,6 +74,7 @@ class RnnCell(RecurrentCell):
     input: nn.Module
     self: nn.Module
     output: nn.Module
+    restarts_in_training = True  # rnn_layer.c and crnn_layer.c clear the state before a pass of training
 
     def __init__(self, parts: Mapping[str, nn.Module], state: StateSize, *, shortcut: bool) -> None:
         super().__init__(parts, (state,))

@@ -108,7 +108,10 @@ class RepeatUpsample(nn.Module):
 
 
 class BlockSum(nn.Module):
-    """The sum (not the mean) of each block of `stride` x `stride` pixels, times `scale`."""
+    """The sum (not the mean) of each block of `stride` x `stride` pixels, times `scale`.
+
+    Where the blocks leave a rest, C Darknet (upsample_cpu) takes the numbers for those of a map without it.
+    """
 
     def __init__(self, stride: int, scale: float) -> None:
         super().__init__()
@@ -116,6 +119,10 @@ class BlockSum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, C, H/s, W/s]."""
+        N, C, H, W = x.shape
+        height, width = (length // self.stride * self.stride for length in (H, W))
+        if (height, width) != (H, W):
+            x = x.flatten(1)[:, : C * height * width].reshape(N, C, height, width)
         total = F.avg_pool2d(x, self.stride, divisor_override=1)
         return total if self.scale == 1 else total * self.scale
 

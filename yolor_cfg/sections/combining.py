@@ -1,14 +1,15 @@
-"""[route], [shortcut], [sam], [scale_channels] and similar, which combine values; [empty], [dropout]."""
+"""[route], [shortcut], [sam], [scale_channels] and similar, which combine values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, RefList, SourceList
-from yolor_cfg.sections.base import Section, check_one_source
+from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int, RefList, SourceList
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import check_one_source
 from yolor_cfg.sections.tensors import TensorSpec
-from yolor_cfg.shape import Shape
+from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
     """Raise CfgError at this key unless all inputs have the height and width of the first."""
+    if all(x[1:] == inputs[0][1:] for x in inputs):
+        return
     names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
     sizes = [f"{x.height}x{x.width}" for x in inputs]
     line = section.lines.get(key)
@@ -42,6 +45,7 @@ class ConcatenationSection(Section):
     """The channels of the sections in `layers`, in the order given."""
 
     detached_count: ClassVar[int] = 0  # this many of the last sources get no gradient
+    reads_vectors = True
 
     layers = SourceList((), wanted=True, help="sections whose channels are concatenated")
 
@@ -63,8 +67,19 @@ class ConcatenationSection(Section):
         """The number of groups the channels of each source are split into, and the index of the one taken."""
         return 1, 0
 
-    def shape(self, *inputs: Shape) -> Shape:
+    def check_map(self, *inputs: Shape) -> None:
         check_same_size(self, "layers", inputs)
+
+    def check_inputs(self, *inputs: Shape) -> None:
+        if self._is_flat(inputs) and all(x.is_map for x in inputs):
+            self.warn(
+                "layers",
+                "inputs differ in size: read as one vector, as in C Darknet",
+                found=", ".join(map(str, inputs)),
+                hint="only sections that need no map can read it",
+            )
+
+    def shape(self, *inputs: Shape) -> Shape:
         groups, _ = self.groups_and_id
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels < groups:
@@ -74,12 +89,23 @@ class ConcatenationSection(Section):
                     found=f"{x.channels} (#{source})",
                     allowed=f"{groups} or more",
                 )
+        if self._is_flat(inputs):
+            return FlatShape(sum(x.size // groups for x in inputs), 1, 1)
         return inputs[0]._replace(channels=sum(x.channels // groups for x in inputs))
+
+    def _is_flat(self, inputs: tuple[Shape, ...]) -> bool:
+        """Whether the sources are joined as vectors (parse_route in parser.c); raises CfgError in the yolor
+        dialect, which cannot."""
+        if self.dialect.is_yolor:
+            check_same_size(self, "layers", inputs)
+        return not all(x.is_map for x in inputs) or len({x[1:] for x in inputs}) > 1
 
     def module(self, *inputs: Shape) -> nn.Module:
         from yolor_cfg.ops.combining import ChannelGroup, Concatenate
 
-        return Concatenate(ChannelGroup(*self.groups_and_id), self.detached_count)
+        return Concatenate(
+            ChannelGroup(*self.groups_and_id), self.detached_count, is_flat=self._is_flat(inputs)
+        )
 
 
 class RouteSection(ConcatenationSection, names="route"):
@@ -262,6 +288,9 @@ class ShortcutSection(Section, names="shortcut"):
         return self.is_weighted or self.activation != "linear"
 
 
+NOT_AFTER_PRODUCTS = ("swish", "mish")
+
+
 class _ProductSection(Section):
     """The product of the previous section and the one in `from`."""
 
@@ -271,8 +300,18 @@ class _ProductSection(Section):
     activation = ActivationKey("linear")
 
     def check(self) -> None:
+        self.try_checks(self._check_activation)
         check_one_source(self, self.from_)
+
+    def _check_activation(self) -> None:
         warn_unused_activation(self)
+        if not self.dialect.is_yolor and self.activation in NOT_AFTER_PRODUCTS:
+            self.warn(
+                "activation",
+                "C Darknet's CPU code outputs zeros",
+                found=self.activation,
+                hint="C Darknet supports neither swish nor mish here",
+            )
 
     def sources(self) -> tuple[int, ...]:
         return (self.index - 1, *self.resolve_refs(self.from_, "from"))
@@ -329,55 +368,3 @@ class ScaleChannelsSection(_ProductSection, names="scale_channels"):
     @staticmethod
     def _can_broadcast(scale: Shape, x: Shape) -> bool:
         return all(one in (1, other) for one, other in zip(scale, x, strict=True))
-
-
-class EmptySection(Section, names="empty silence"):
-    """Passes the previous section on unchanged."""
-
-    examples = ("[silence]",)
-    darknet_form = "nothing"
-    is_alias = True
-
-    def module(self, x: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.Identity()
-
-
-USUAL_BLOCK = 7
-
-
-class DropoutSection(Section, names="dropout"):
-    """In training, sets random values to zero and scales up the others; otherwise does nothing."""
-
-    examples = ("[dropout]\nprobability=.3",)
-    darknet_form = "nothing"
-    is_alias = True
-
-    probability = Float(0.2, least=0, most=1, help="probability of dropping a value in training")
-    dropblock = Flag(
-        False, dialects=DARKNET_ONLY, help="1: drop square blocks instead of single values in training"
-    )
-    dropblock_size_rel = Float(
-        0, least=0, most=1, dialects=DARKNET_ONLY, help="side of the blocks as a fraction of the feature map"
-    )
-    dropblock_size_abs = Int(
-        0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"
-    )
-
-    @property
-    def block_side(self) -> tuple[int, float]:
-        """The side of the blocks in pixels, and as a part of the map where that is 0."""
-        if self.dropblock_size_abs:
-            return self.dropblock_size_abs, 0.0
-        return (0, self.dropblock_size_rel) if self.dropblock_size_rel else (USUAL_BLOCK, 0.0)
-
-    def module(self, x: Shape) -> nn.Module:
-        if self.dropblock:
-            from yolor_cfg.ops.dropblock import DropBlock
-
-            pixels, part = self.block_side
-            return DropBlock(self.probability, pixels, part=part)
-        from torch import nn
-
-        return nn.Dropout(self.probability)

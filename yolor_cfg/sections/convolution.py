@@ -140,9 +140,16 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             self.fault(
                 "groups", "does not divide the filters", found=f"{self.filters} filters, groups={self.groups}"
             )
-        for key in WARP_KEYS:
-            if getattr(self, key):
-                self.warn(key, f"{self.keys[key].help}; not applied here")
+        self.try_checks(self._check_warps)
+
+    def _check_warps(self) -> None:
+        warps = [key for key in WARP_KEYS if getattr(self, key)]
+        if len(warps) > 1:
+            self.fault(warps[1], "only one of these transformations is possible", found=", ".join(warps))
+        if warps and self.size[0] == 1:
+            self.fault(warps[0], "needs kernels of 3x3 or more", found="size=1")
+        for key in warps:
+            self.warn(key, f"{self.keys[key].help}; not applied here")
 
     def check_inputs(self, x: Shape) -> None:
         if self._has_dropped_channels(x):
@@ -198,10 +205,10 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         if [(one.name, one.shape) for one in shared] != [(one.name, one.shape) for one in wanted]:
             raise self.error(
                 "share_index",
-                "that section has no tensors that fit here",
+                "the tensors of that section do not fit here",
                 found=format_tensors(shared),
                 allowed=format_tensors(wanted),
-                hint="name a convolution that has as large ones",
+                hint="name a convolution whose tensors have the same shapes",
             )
 
     def macs(self, out: Shape, x: Shape) -> int:
@@ -232,6 +239,10 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return down, across
 
     @property
+    def _groups(self) -> int:
+        return 1 if self.xnor else self.groups
+
+    @property
     def _kernels(self) -> list[KernelGroup]:
         return split_kernels(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
 
@@ -247,7 +258,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
     def _has_dropped_channels(self, x: Shape) -> bool:
         """Whether C Darknet's integer division of channels by groups drops some channels."""
-        spare = x.channels % self._geometry().groups
+        spare = x.channels % self._groups
         return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.is_focus)
 
     def _geometry(self, size: int = 0) -> ConvGeometry:
@@ -255,12 +266,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
         zeros = size // 2 if self.pad or self._kernels[1:] else self.padding
-        return ConvGeometry(
-            (1, 1) if self.antialiasing else self._strides,
-            zeros * dilation,
-            dilation,
-            1 if self.xnor else self.groups,
-        )
+        strides = (1, 1) if self.antialiasing else self._strides
+        return ConvGeometry(strides, zeros * dilation, dilation, self._groups)
 
     def _build_conv(self, kernel: KernelGroup, channels: int) -> nn.Conv2d:
         from torch import nn
@@ -272,7 +279,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return kind(channels, kernel.filters, kernel.size, *geometry, bias=not self._has_norm)
 
     def _own_tensors(self, x: Shape) -> list[TensorSpec]:
-        channels = self._conv_input_shape(x).channels // self._geometry().groups
+        channels = self._conv_input_shape(x).channels // self._groups
         norm = (
             batch_norm_specs(self.filters) if self._has_norm else [kernel.bias() for kernel in self._kernels]
         )
@@ -373,11 +380,11 @@ def check_size_list(section: ConvolutionalSection) -> None:
     for key in sorted(section.values.keys() & set(section.own_keys()) - MIXED_SIZE_KEYS):
         section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXED_SIZE_KEYS))
     if not all(size % 2 for size in sizes):
-        section.fault("size", "an even size in a list", found=f"{sizes}", allowed="odd sizes")
+        section.fault("size", "a list of sizes takes odd ones", found=f"{sizes}", allowed="odd sizes")
     if not can_split_filters(sizes, filters):
         section.fault(
             "filters",
-            "cannot be shared out with equally many weights a size",
+            "the filters cannot be divided among these sizes",
             found=f"{filters}",
-            hint=f"{next_filter_count(sizes, filters)} can be shared",
+            hint=f"{next_filter_count(sizes, filters)} can be divided",
         )

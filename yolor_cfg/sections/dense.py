@@ -19,6 +19,7 @@ class ConnectedSection(Section, names="connected conn"):
     """A fully connected layer with batch norm (or a bias) and an activation."""
 
     dialects = DARKNET_ONLY
+    reads_vectors = True
     examples = (
         "[connected]\noutput=5\nactivation=leaky",
         "[connected]\noutput=5\nbatch_normalize=1\nactivation=mish",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
-from yolor_cfg.shape import Shape
+from yolor_cfg.sections.checks import BOX_VALUES, check_coords
+from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,7 +19,7 @@ class DetectionSection(Section, names="detection"):
 
     dialects = DARKNET_ONLY
     is_head = True
-    loss_kind = "detection"  # the loss that trains this head
+    reads_vectors = True
     nms_kind, beta_nms = "default", 0.6
     examples = (
         "[net]\ninputs=44\n[detection]\nclasses=1\ncoords=4\nside=2\nnum=2",
@@ -26,7 +27,7 @@ class DetectionSection(Section, names="detection"):
     )
 
     classes = Int(1, least=1, wanted=True, help="number of classes")
-    coords = Int(1, help="number of coordinates per box; must be 4")
+    coords = Int(1, help="number of coordinates per box: 4; what more there are is not read")
     num = Int(1, least=1, help="number of boxes per cell")
     side = Int(7, least=1, help="number of cells in each direction")
     softmax = Flag(False, help="1: the classes are mutually exclusive")
@@ -44,8 +45,12 @@ class DetectionSection(Section, names="detection"):
     max = Int(200, least=0, help="maximum number of labels per image in training")
 
     def check(self) -> None:
-        if self.coords != 4:
-            self.fault("coords", "a box has four coordinates", found=str(self.coords), allowed="4")
+        check_coords(self, self.coords)
+
+    @property
+    def loss_kind(self) -> str:
+        """The loss that trains this head; empty if it has spare values."""
+        return "detection" if self.coords == BOX_VALUES else ""
 
     def channels_for(self, classes: int, x: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""
@@ -65,7 +70,7 @@ class DetectionSection(Section, names="detection"):
                 hint="output = side * side * (num * (coords + 1) + classes); "
                 f"yolor cfg set-classes CFG {self.classes} sets it",
             )
-        return Shape(x.size, 1, 1)
+        return FlatShape(x.size, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import DetectionHead, DetectionRules

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
-from yolor_cfg.sections.base import Section, load_tree
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, load_tree
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -104,8 +105,10 @@ class AnchorHeadSection(Section):
     map = Text("", dialects=DARKNET_ONLY, help="file that maps the classes to those of another dataset")
 
     def check(self) -> None:
-        known = len(self.anchors) // 2
-        self._check_mask(known)
+        self.try_checks(self._check_anchors, self._check_mask, self._check_num, self._check_counters)
+        check_file(self, "map", self.map)
+
+    def _check_anchors(self) -> None:
         if len(self.anchors) % 2:
             self._fault_or_warn(
                 "anchors",
@@ -113,24 +116,9 @@ class AnchorHeadSection(Section):
                 found=str(len(self.anchors)),
                 allowed="two for each anchor",
             )
-        if known > self.num:
-            self.warn(
-                "anchors",
-                "more anchors than num",
-                found=f"{known} anchors, num={self.num}",
-                hint=f"num={known}",
-            )
-        counters = len(self.counters_per_class)
-        if "counters_per_class" in self.values and counters != self.classes:
-            self.fault(
-                "counters_per_class",
-                "another count than classes",
-                found=f"{counters} numbers, classes={self.classes}",
-                allowed=f"{self.classes} numbers",
-                hint="one for each class, or delete the line",
-            )
 
-    def _check_mask(self, known: int) -> None:
+    def _check_mask(self) -> None:
+        known = len(self.anchors) // 2
         missing = [index for index in self.mask if index >= known]
         allowed = f"0 to {known - 1}"
         if not self.mask or min(self.mask) < 0:
@@ -140,6 +128,37 @@ class AnchorHeadSection(Section):
         elif missing:
             self._fault_or_warn(
                 "mask", "index beyond the last anchor", found=",".join(map(str, missing)), allowed=allowed
+            )
+
+    def _check_num(self) -> None:
+        known = len(self.anchors) // 2
+        lacks = known + len(self.anchors) % 2 < self.num and max(self.mask) < known
+        if known > self.num or lacks:
+            self.warn(
+                "anchors",
+                "fewer anchors than num" if lacks else "more anchors than num",
+                found=f"{known} anchors, num={self.num}",
+                hint=f"num={known}",
+            )
+        beyond = [index for index in self.mask if self.num <= index < known]
+        if beyond and not self.dialect.is_yolor:
+            self.warn(
+                "mask",
+                "index beyond num",
+                found=f"{','.join(map(str, beyond))}, num={self.num}",
+                allowed=f"0 to {self.num - 1}",
+                hint="C Darknet keeps `num` anchors and reads whatever lies behind them",
+            )
+
+    def _check_counters(self) -> None:
+        counters = len(self.counters_per_class)
+        if "counters_per_class" in self.values and counters != self.classes:
+            self.fault(
+                "counters_per_class",
+                "not one value for each class",
+                found=f"{counters} numbers, classes={self.classes}",
+                allowed=f"{self.classes} numbers",
+                hint="one for each class, or delete the line",
             )
 
     def _fault_or_warn(self, key: str, message: str, *, found: str, allowed: str) -> None:
@@ -179,6 +198,7 @@ class YoloSection(AnchorHeadSection, names="yolo"):
     """Boxes of YOLOv3 and later: centers in cells, sizes relative to anchors, one probability per class."""
 
     darknet_form = "head"
+    gives_boxes_to_losses = True
 
     examples = (
         "[yolo]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
@@ -220,6 +240,11 @@ class YoloSection(AnchorHeadSection, names="yolo"):
         unused="no [contrastive] section is trained here",
         help="section whose output is the embedding used in tracking",
     )
+
+    def reference(self) -> int | None:
+        if self.embedding_layer is None:
+            return None
+        return self.resolve_refs((self.embedding_layer,), "embedding_layer")[0]
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules
@@ -276,15 +301,11 @@ class JdeSection(AnchorHeadSection, names="jde"):
         return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
 
 
-BOX_VALUES = 4
-
-
 class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
 
     dialects = DARKNET_ONLY
     is_head = True
-    loss_kind = "region"  # the loss that trains this head
     nms_kind, beta_nms = "default", 0.6
     examples = (
         "[region]\nclasses=3\nnum=1\nanchors=1.1,1.2\nsoftmax=1",
@@ -292,7 +313,7 @@ class RegionSection(Section, names="region"):
     )
 
     classes = Int(20, least=1, wanted=True, help="number of classes")
-    coords = Int(4, least=BOX_VALUES, most=BOX_VALUES, help="number of coordinates per box")
+    coords = Int(BOX_VALUES, help="number of coordinates per box: 4; what more there are is not read")
     num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors")
     anchors = FloatList(
         lambda section: (DEFAULT_ANCHOR,) * 2 * section.num, help="width and height of each anchor, in cells"
@@ -319,6 +340,12 @@ class RegionSection(Section, names="region"):
     sqrt = Flag(False, help="no effect; accepted for older cfgs")
 
     def check(self) -> None:
+        self.try_checks(self._check_region_anchors)
+        check_coords(self, self.coords)
+        for key, name in (("tree", self.tree), ("map", self.map)):
+            check_file(self, key, name)
+
+    def _check_region_anchors(self) -> None:
         given = len(self.anchors)
         if given != 2 * self.num:
             self.warn(
@@ -334,8 +361,13 @@ class RegionSection(Section, names="region"):
         return self.num * (classes + self.coords + 1)
 
     def shape(self, x: Shape) -> Shape:
-        check_channels(self, x, anchors=self.num, numbers=BOX_VALUES + 1, count="num")
+        check_channels(self, x, anchors=self.num, numbers=self.coords + 1, count="num")
         return x
+
+    @property
+    def loss_kind(self) -> str:
+        """The loss that trains this head; empty if its boxes have spare values."""
+        return "region" if self.coords == BOX_VALUES else ""
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import AnchorGrid, ClassTree, RegionHead, RegionRules
@@ -343,5 +375,6 @@ class RegionSection(Section, names="region"):
         stride = self.image.width / x.width, self.image.height / x.height
         tree = load_tree(self, self.tree, self.classes) if self.tree else None
         hierarchy = ClassTree.from_parents(tree.parents, tree.group_sizes) if tree else None
-        rules = RegionRules(self.softmax, hierarchy, min_objectness=0.5 if self.classfix == -1 else 0.0)
+        least, spare = 0.5 if self.classfix == -1 else -math.inf, self.coords - BOX_VALUES
+        rules = RegionRules(self.softmax, hierarchy, min_objectness=least, spare=spare)
         return RegionHead(AnchorGrid(anchor_pairs(self.anchors, self.num), stride), rules)

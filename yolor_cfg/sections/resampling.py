@@ -31,6 +31,15 @@ class UpsampleSection(Section, names="upsample"):
             return Shape(x.channels, x.height // -self.stride, x.width // -self.stride)
         return Shape(x.channels, x.height * self.stride, x.width * self.stride)
 
+    def check_inputs(self, x: Shape) -> None:
+        if self.stride < 0 and (x.height % self.stride or x.width % self.stride):
+            self.warn(
+                "stride",
+                "does not divide the height and width: read as a smaller map, as in C Darknet",
+                found=f"stride={self.stride}, input {x}",
+                allowed=f"a height and width that are multiples of {-self.stride}",
+            )
+
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import BlockSum, RepeatUpsample
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import YolorError
+from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
@@ -64,16 +65,30 @@ def detection_loss(
     return BatchLoss(total, box, objectness, classes, detached)
 
 
+def check_losses(graph: Graph) -> None:
+    """Raise CfgError for a head that no loss trains."""
+    for node in graph.heads:
+        _refuse_lossless(node.section)
+
+
+def _refuse_lossless(section: Section) -> None:
+    if section.loss_kind not in LOSSES:
+        coords = getattr(section, "coords", 4)
+        raise section.error(
+            "" if coords == 4 else "coords",
+            "no detection loss",
+            allowed="[yolo], [Gaussian_yolo], [jde], [region] and [detection] with coords=4",
+            found="" if coords == 4 else str(coords),
+        )
+
+
 def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
     """The loss of each head, in order; heads of one kind are computed together."""
     kinds = [head.section.loss_kind for head in heads]
     found: dict[int, HeadLoss] = {}
     for kind in dict.fromkeys(kinds):
         places = [place for place, its in enumerate(kinds) if its == kind]
-        if kind not in LOSSES:
-            raise heads[places[0]].section.error(
-                "", "no detection loss", allowed="yolo, Gaussian_yolo, region, detection"
-            )
+        _refuse_lossless(heads[places[0]].section)
         members = tuple(heads[place] for place in places)
         found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
     return [found[place] for place in range(len(heads))]

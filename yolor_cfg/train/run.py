@@ -23,7 +23,7 @@ from yolor_cfg import graph as graphs
 from yolor_cfg.errors import DataError, YolorError, shorten
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.files import remove_leftovers
-from yolor_cfg.graph import ReadOptions
+from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_runs, folder_lock, save_image, save_text, trial_folder
@@ -45,6 +45,7 @@ from yolor_cfg.train.setup import (
 from yolor_cfg.train.state import TrainState, load_state, saved_names
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.train.updates import apply_rules, rate_factors
+from yolor_cfg.weights.loading import read_graph
 
 NEVER = 2**31 - 1
 """More updates than any training has."""
@@ -68,7 +69,7 @@ def start_run(
     keep_freed_memory()
     torch.manual_seed(options.seed)
     set_deterministic(options)
-    job = prepare_job(options)
+    job = prepare_job(options, graph=_read_graph(options))
     report_faults(job, say)
     state = build_state(job, say=say)
     say(describe_course(job))
@@ -76,6 +77,11 @@ def start_run(
         if this_process().rank == 0:
             save_run_info(folder, job)
         return _run_training(folder, job, state, drawing=drawing, say=say)
+
+
+def _read_graph(options: TrainOptions) -> Graph:
+    reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
+    return read_graph(options.cfg, reading)
 
 
 @contextmanager
@@ -238,7 +244,7 @@ def _run_training(
 
 def dry_run(options: TrainOptions, *, project: str, name: str, drawing: TrainDrawing, say: Printer) -> Path:
     """Prepare everything and draw the first batches into a new folder, without training."""
-    job = prepare_job(options)
+    job = prepare_job(options, graph=_read_graph(options))
     report_faults(job, say)
     build_state(job, say=say)
     say(describe_course(job))

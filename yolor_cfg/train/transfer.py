@@ -14,9 +14,9 @@ from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.model import Network
-from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import read_tensors, read_weights
-from yolor_cfg.weights.fitting import plan_transfer, read_prefix
+from yolor_cfg.weights.fitting import is_checkpoint, plan_transfer, read_prefix
 from yolor_cfg.weights.layout import ClassTensor, TensorSlot, class_tensors
 from yolor_cfg.weights.official import UNUSED_TENSORS
 

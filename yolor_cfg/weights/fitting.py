@@ -28,6 +28,8 @@ from yolor_cfg.weights.layout import (
     yolor_tensors,
 )
 
+PICKLE_START = b"\x80\x02"  # torch files older than the zip format
+
 
 class FilePrefix(NamedTuple):
     """What is known of a file before it is read: its first `HEAD_BYTES` and its length."""
@@ -46,6 +48,22 @@ def read_prefix(path: str | Path) -> FilePrefix:
     except OSError as fault:
         reason = fault.strerror or str(fault)
         raise WeightsError(f"the weights cannot be read: {reason.lower()}", path=str(path)) from None
+
+
+def is_checkpoint(file: FilePrefix) -> bool:
+    """True for torch and safetensors files, whatever their name."""
+    return find_file_kind(file.first_bytes) in (
+        "a zip archive",
+        "a safetensors file",
+    ) or file.first_bytes.startswith(PICKLE_START)
+
+
+def is_checkpoint_file(path: str | Path) -> bool:
+    """True for a file with the content of a checkpoint; False if it cannot be read."""
+    try:
+        return is_checkpoint(read_prefix(path))
+    except (WeightsError, ValueError):  # ValueError: a null byte in the name
+        return False
 
 
 class ReadPlan(NamedTuple):

@@ -9,12 +9,20 @@ from typing import NamedTuple, TypedDict, Unpack
 import torch
 
 from yolor_cfg import graph as graphs
+from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.lang.dialect import DIALECTS
+from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network, find_device
-from yolor_cfg.weights.checkpoint import is_checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.weights.checkpoint import Checkpoint, copy_tensors, fit_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import fill_network
-from yolor_cfg.weights.fitting import FilePrefix, plan_read, read_prefix
+from yolor_cfg.weights.fitting import (
+    FilePrefix,
+    is_checkpoint,
+    is_checkpoint_file,
+    plan_read,
+    read_prefix,
+)
 from yolor_cfg.weights.layout import WeightsHeader
 
 LOG = logging.getLogger("yolor_cfg")
@@ -47,7 +55,8 @@ def load(
     device: str | torch.device = "cpu",
     **more: Unpack[LoadOptions],
 ) -> Network:
-    """The network of a cfg file, in eval mode and on the device, with weights if a file is given.
+    """The network of a cfg file, in eval mode and on the device, with weights if a file is given. One of our
+    checkpoints alone is enough: it holds its cfg.
 
     `size` (an int or (height, width)) overrides that of the cfg. Warnings and notes go to the logger
     `yolor_cfg`.
@@ -75,12 +84,39 @@ def open_network(
     implies; without any clue, the cfg of a foreign checkpoint is read as YOLOR's and any other as Darknet's.
     """
     where = find_device(device)
+    weights = cfg if weights is None and is_checkpoint_file(cfg) else weights
     file = None if weights is None else read_prefix(weights)
     if file is not None and is_checkpoint(file):
         opened = _open_checkpoint(cfg, file.path, reading=reading, cutoff=cutoff)
     else:
-        opened = _open_weights(graphs.load_graph(cfg, reading), file, cutoff)
+        opened = _open_weights(read_graph(cfg, reading), file, cutoff)
     return opened._replace(network=opened.network.eval().to(where))
+
+
+def read_graph(cfg: str | Path, reading: ReadOptions = graphs.DEFAULT_OPTIONS) -> Graph:
+    """The graph of a cfg file, or of the cfg that one of our checkpoints holds, in its dialect."""
+    if not is_checkpoint_file(cfg):
+        return graphs.load_graph(cfg, reading)
+    checkpoint = read_checkpoint(cfg)
+    return _build_graph(_held_document(checkpoint, str(cfg)), checkpoint, reading)
+
+
+def _held_document(checkpoint: Checkpoint, path: str) -> Document:
+    if checkpoint.cfg is None:
+        raise WeightsError(
+            "this checkpoint holds no cfg",
+            path=path,
+            found="a file of another program",
+            hint="give its cfg too, before the checkpoint",
+        )
+    return parse(checkpoint.cfg, path)
+
+
+def _build_graph(document: Document, checkpoint: Checkpoint, reading: ReadOptions) -> Graph:
+    """The graph in the checkpoint's dialect, with its epsilon unless the cfg sets one."""
+    dialect, eps = reading.dialect or checkpoint.dialect, reading.bn_eps or checkpoint.bn_eps
+    reading = reading._replace(dialect=dialect, default_dialect="yolor", bn_eps=eps)
+    return graphs.build_graph(document, reading)
 
 
 def _open_weights(graph: Graph, file: FilePrefix | None, cutoff: int | None) -> LoadedNetwork:
@@ -96,13 +132,19 @@ def _open_weights(graph: Graph, file: FilePrefix | None, cutoff: int | None) -> 
 def _open_checkpoint(
     cfg: str | Path, path: str, *, reading: ReadOptions, cutoff: int | None
 ) -> LoadedNetwork:
-    """The network of the cfg in the checkpoint's dialect, with its epsilon unless the cfg sets one."""
+    """The network of the cfg, or of a checkpoint's own cfg, with the tensors of the checkpoint at `path`."""
     checkpoint = read_checkpoint(path)
-    dialect, eps = reading.dialect or checkpoint.dialect, reading.bn_eps or checkpoint.bn_eps
-    graph = graphs.load_graph(cfg, reading._replace(dialect=dialect, default_dialect="yolor", bn_eps=eps))
+    if is_checkpoint_file(cfg):
+        holder = checkpoint if str(cfg) == path else read_checkpoint(cfg)
+        document = _held_document(holder, str(cfg))
+    else:
+        document = graphs.read_document(cfg)
+    graph = _build_graph(document, checkpoint, reading)
+    fitting = fit_tensors(graph, checkpoint.tensors, path=path, cutoff=cutoff)
     network = Network(graph)
-    notes = load_tensors(network, checkpoint.tensors, path=path, cutoff=cutoff)
-    return LoadedNetwork(network, checkpoint.names, (*graph.notes, *notes, *_eps_notes(graph, eps)))
+    notes = (*copy_tensors(network, fitting.tensors, cutoff=cutoff), *fitting.notes)
+    notes += _eps_notes(graph, reading.bn_eps or checkpoint.bn_eps)
+    return LoadedNetwork(network, checkpoint.names, (*graph.notes, *notes))
 
 
 def _eps_notes(graph: Graph, eps: float | None) -> tuple[str, ...]:

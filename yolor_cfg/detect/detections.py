@@ -1,0 +1,120 @@
+"""What was found in one image: arrays, or objects one by one, drawn, and in the words of other libraries.
+
+Legend: M objects.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolor_cfg.detect.inputs import ImageLike, load_image
+from yolor_cfg.errors import DataError, MissingExtra
+from yolor_cfg.images.draw import Detection, draw_detections, iter_detections
+from yolor_cfg.images.types import Image, Size
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections:
+    """The objects of one image, best first: `len()` is their number, iterating gives each as a `Detection`.
+
+    boxes_xyxy [M, 4] in pixels of the image, scores [M], classes [M] int64; `names` are those of all classes.
+    `image_size` is height, width. `seconds` is the time that the network and NMS took, an image's share of
+    its batch. `error` says why an image could not be read; nothing is found in it.
+    """
+
+    boxes_xyxy: Tensor
+    scores: Tensor
+    classes: Tensor
+    names: tuple[str, ...]
+    image_size: Size = (0, 0)
+    seconds: float = 0.0
+    error: DataError | None = None
+
+    def __str__(self) -> str:
+        """`2 person, 1 dog`, the most frequent first; `no objects`."""
+        counts = Counter(one.name for one in self).most_common()
+        return ", ".join(format_class_count(*pair) for pair in counts) or "no objects"
+
+    def __repr__(self) -> str:
+        return f"<Detections: {self if self.error is None else self.error.message}>"
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return iter_detections(self)
+
+    @overload
+    def __getitem__(self, which: int) -> Detection: ...
+    @overload
+    def __getitem__(self, which: slice | Sequence[int] | Sequence[bool] | Tensor) -> Detections: ...
+    def __getitem__(self, which: Any) -> Detection | Detections:
+        """One object for a number; for a slice, a list of numbers or a mask those objects."""
+        if isinstance(which, (int, np.integer)):
+            return list(self)[which]
+        if not isinstance(which, slice):
+            which = torch.as_tensor(which)
+        boxes, scores, classes = (part[which] for part in (self.boxes_xyxy, self.scores, self.classes))
+        return replace(self, boxes_xyxy=boxes, scores=scores, classes=classes)
+
+    def draw(self, image: ImageLike, *, bgr: bool = False) -> Image:
+        """A copy [H, W, 3] of the image with a box and a caption for each object: RGB, or BGR where the
+        given array is."""
+        pixels = load_image(image, _channels_of(image))
+        if self.image_size != (0, 0) and pixels.shape[:2] != self.image_size:
+            found, allowed = ("{} x {} pixels".format(*size) for size in (pixels.shape, self.image_size))
+            raise DataError("not the image that the objects were found in", found=found, allowed=allowed)
+        drawn = draw_detections(pixels[..., ::-1] if bgr else pixels, self)
+        return np.ascontiguousarray(drawn[..., ::-1]) if bgr else drawn
+
+    def to_dict(self) -> dict[str, Any]:
+        """The words of `yolor detect --json`: width, height, detections (class, name, score, box_xyxy)."""
+        height, width = self.image_size
+        failed = {} if self.error is None else {"error": str(self.error)}
+        return {"width": width, "height": height, "detections": [one.to_dict() for one in self], **failed}
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each object: xmin, ymin, xmax, ymax, confidence, class, name."""
+        rows = [(*one.box, one.confidence, one.class_id, one.name) for one in self]
+        columns = ["xmin", "ymin", "xmax", "ymax", "confidence", "class", "name"]
+        return _import_package("pandas").DataFrame(rows, columns=columns)
+
+    def to_supervision(self) -> Any:
+        """The objects as `supervision.Detections`, with their names in data["class_name"]."""
+        return _import_package("supervision").Detections(
+            xyxy=self.boxes_xyxy.numpy().astype(np.float32).reshape(-1, 4),
+            confidence=self.scores.numpy().astype(np.float32),
+            class_id=self.classes.numpy().astype(int),
+            data={"class_name": np.array([one.name for one in self], dtype=str)},
+        )
+
+
+def format_class_count(name: str, count: int) -> str:
+    """`2 person`; `2 of class 7` where the class has no name."""
+    return f"{count} of class {name}" if name.isdecimal() else f"{count} {name}"
+
+
+def no_objects(names: tuple[str, ...], error: DataError) -> Detections:
+    """The result for an image that could not be read."""
+    empty = torch.zeros(0)
+    return Detections(empty.reshape(0, 4), empty, empty.long(), names, error=error)
+
+
+def _channels_of(image: ImageLike) -> int:
+    """The channels to draw on: those of an array, else RGB."""
+    return image.shape[2] if isinstance(image, np.ndarray) and image.ndim == 3 else 3
+
+
+def _import_package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as cause:
+        raise MissingExtra(package=name) from cause

@@ -1,0 +1,186 @@
+"""How the sections of a file are connected and sized, and the faults in that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from yolor_cfg.errors import CfgError
+from yolor_cfg.lang.keys import INT32_MAX
+from yolor_cfg.sections.base import Section
+from yolor_cfg.shape import Shape
+
+IMAGE_INDEX = -1  # the index that stands for the image
+COMMON_STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # multiples to try for a size that does not fit
+
+
+@dataclass(frozen=True)
+class Node:
+    """A section in its graph: what it reads, the shape of its output, which values are last used here."""
+
+    index: int
+    section: Section
+    sources: tuple[int, ...]
+    inputs: tuple[Shape, ...]
+    shape: Shape
+    freed_sources: tuple[int, ...] = ()
+
+    @property
+    def line(self) -> int:
+        """The cfg line of the section's header."""
+        return self.section.line
+
+
+class Wiring(NamedTuple):
+    """The sections that could be sized, by number, and the faults of the others."""
+
+    nodes: dict[int, Node]
+    faults: list[CfgError]
+
+
+def connect_sections(sections: Iterable[Section], image: Shape, *, most: float = math.inf) -> Wiring:
+    """Each section with what it reads and its size, in order, until there are `most` faults; those that a
+    fault touches are left out."""
+    wiring = Wiring({}, [])
+    for section in sections:
+        if len(wiring.faults) < most:
+            _connect_section(section, image, wiring)
+    if not wiring.faults:
+        _refuse_unread_joins(wiring)
+    return wiring
+
+
+def _connect_section(section: Section, image: Shape, wiring: Wiring) -> None:
+    """Add the section, or its faults. A faulty key that is not needed for its size hides nothing."""
+    nodes, inputs, sources = wiring.nodes, tuple[Shape, ...](), tuple[int, ...]()
+    try:
+        sources = section.sources()
+        if (
+            not all(image)
+            or "" in section.unusable
+            or not all(one in nodes or one == IMAGE_INDEX for one in sources)
+        ):
+            return  # what it reads is not known
+        inputs = tuple(image if source == IMAGE_INDEX else nodes[source].shape for source in sources)
+        if not section.reads_vectors:
+            _check_maps(section, sources, nodes)
+        shape = _size_section(section, inputs, nodes)
+    except CfgError as fault:
+        if fault not in section.faults:
+            wiring.faults.append(fault)
+        if not section.is_head or not inputs:
+            return
+        shape = inputs[0]  # nothing that follows depends on it
+    nodes[section.index] = Node(section.index, section, sources, inputs, shape)
+
+
+def _refuse_unread_joins(wiring: Wiring) -> None:
+    """A vector of maps of different sizes that nothing reads is hardly meant."""
+    read = {source for node in wiring.nodes.values() for source in node.sources}
+    for index in sorted(wiring.nodes.keys() - read):
+        try:
+            _find_flat_origin((index,), wiring.nodes)
+        except CfgError as fault:
+            wiring.faults.append(fault)
+
+
+def _check_maps(section: Section, sources: Iterable[int], nodes: Mapping[int, Node]) -> None:
+    """Raise CfgError if a source is a vector without height and width, as C Darknet does for what needs a
+    map."""
+    origin = _find_flat_origin(sources, nodes)
+    if origin is not None:
+        name, numbers = f"[{origin.section.type}] #{origin.index}", origin.shape.size
+        raise section.error(
+            "",
+            "needs a feature map",
+            found=f"{name} gives {numbers} numbers without height and width",
+            hint="C Darknet stops here: a section before it must output an image",
+        )
+
+
+def _find_flat_origin(sources: Iterable[int], nodes: Mapping[int, Node]) -> Node | None:
+    """The section that makes a source a vector; raises CfgError if it joined maps of different sizes."""
+    origin = None
+    flat = [source for source in sources if source in nodes and not nodes[source].shape.is_map]
+    while flat:
+        origin = nodes[flat[0]]
+        origin.section.check_map(*origin.inputs)
+        flat = [one for one in origin.sources if origin.section.is_alias and not nodes[one].shape.is_map]
+    return origin
+
+
+def _size_section(section: Section, inputs: tuple[Shape, ...], nodes: Mapping[int, Node]) -> Shape:
+    """The size of its output; raises CfgError where it, or a tensor that it borrows, does not fit."""
+    shape = section.shape(*inputs)
+    _refuse_absurd_sizes(section, inputs, shape)
+    other = section.reference()
+    if other is not None and other in nodes:
+        section.check_reference(nodes[other].section)
+    lender = section.weight_source()
+    if lender is not None and lender in nodes:
+        section.check_shared_weights(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
+    return shape
+
+
+def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Shape) -> None:
+    if min(shape) < 1:
+        raise section.error(
+            "",
+            "the output is empty here",
+            found=_format_output(shape, inputs),
+            hint="use a larger width and height in [net], or smaller strides",
+        )
+    largest = max([shape.size, *(tensor.size for tensor in section.tensors(*inputs))])
+    if largest > INT32_MAX:  # C Darknet counts in 32 bits; such a tensor would not fit in memory anyway
+        found = f"{largest} values: {_format_output(shape, inputs)}"
+        raise section.error("", "too large", found=found, allowed=f"{INT32_MAX} values per tensor")
+
+
+def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
+    return f"output {shape}" + (f" from input {inputs[0]}" if inputs else "")
+
+
+def find_size_error(fault: CfgError, sections: Sequence[Section], net: Section) -> CfgError | None:
+    """The error in terms of the image size, if a nearby size fits."""
+    image = net.image
+    tries = [stride for stride in COMMON_STRIDES if image.area > 1 and _round_up(image, stride) != image]
+    stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
+    if not stride:
+        return None
+    rounded = _round_up(image, stride)
+    largest = find_largest_stride(connect_sections(sections, rounded).nodes.values(), rounded)
+    stride = largest if largest % stride == 0 else stride
+    multiple = f"a multiple of {stride}" + (", the largest stride" if stride == largest else "")
+    odd = [name for name in ("width", "height") if getattr(image, name) % stride]
+    near = {getattr(image, name) // stride * stride + more for name in odd for more in (0, stride)}
+    rest = _round_up(image, stride)
+    fitting = [
+        n for n in sorted(near) if n and _is_valid_size(sections, rest._replace(**dict.fromkeys(odd, n)))
+    ]
+    return net.error(
+        odd[0],
+        "the image size does not fit"
+        if any(n < max(image[1:]) for n in fitting)
+        else "the image is too small",
+        found=", ".join(f"{name}={getattr(image, name)}" for name in odd),
+        allowed=[str(size) for size in fitting],
+        hint=f"use {multiple}; otherwise, on line {fault.line}: {fault.message}",
+    )
+
+
+def _round_up(image: Shape, stride: int) -> Shape:
+    """Height and width rounded up to multiples of the stride."""
+    height, width = (-(-length // stride) * stride for length in (image.height, image.width))
+    return image._replace(height=height, width=width)
+
+
+def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
+    return not connect_sections(sections, image, most=1).faults
+
+
+def find_largest_stride(nodes: Iterable[Node], image: Shape) -> int:
+    """The largest number of input pixels per cell of any feature map."""
+    maps = [node.shape for node in nodes if node.shape.area > 1]
+    return max((round(max(image.height / x.height, image.width / x.width)) for x in maps), default=1)
