@@ -36,11 +36,12 @@ def new_folder(project: str | Path, name: str) -> Path:
                 folder.mkdir(parents=True)
                 return folder
             except FileExistsError:
-                _clean_run(folder)
+                clean_run(folder)
                 number += 1
 
 
-def _clean_run(folder: Path) -> None:
+def clean_run(folder: Path) -> None:
+    """Remove the partial files that a killed program left in a run; those in use are left alone."""
     for part in RUN_PARTS:
         remove_leftovers(str(folder / part))
 

@@ -150,7 +150,8 @@ def _find_run_folder(run: str, project: str) -> Path:
     from yolor_cfg.errors import DataError
 
     if run != NEWEST_RUN:
-        return Path(run).parents[1] if Path(run).name == "last.pt" else Path(run)
+        is_file = Path(run).suffix == ".pt"  # the checkpoint itself, as in YOLOR
+        return Path(os.path.normpath(Path(run).parent / "..")) if is_file else Path(run)
     states = _find_checkpoints(project)
     if not states:
         raise DataError("no run to resume", path=project)
