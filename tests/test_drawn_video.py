@@ -1,6 +1,7 @@
 """The drawn copy of a video: its times, its sound, and what happens when it cannot be written."""
 
 import json
+import os
 import resource
 import sys
 from fractions import Fraction
@@ -15,7 +16,7 @@ from test_draw import boxes
 
 from yolor_cfg.detect.mp4_times import UnknownLayout, set_times
 from yolor_cfg.detect.sources import Frame, open_sources
-from yolor_cfg.detect.video import NO_EXTRA
+from yolor_cfg.detect.video import NO_EXTRA, VideoClip
 from yolor_cfg.detect.write import OutputOptions, ResultsWriter
 from yolor_cfg.errors import YolorError
 
@@ -183,3 +184,25 @@ def test_without_the_extra_a_note_says_how_to_get_it(tmp_path: Path, monkeypatch
     source = write_opencv(tmp_path / "v.mp4", 2)
     assert draw(tmp_path / "out", source, source).notes == [NO_EXTRA]
     assert "pip install 'yolor-cfg[video]'" in NO_EXTRA
+
+
+def test_a_video_that_is_given_up_leaves_its_space(writer: str, tmp_path: Path) -> None:
+    """A file that was removed keeps its space while it is open; the summary needs some."""
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    clip = VideoClip(tmp_path / "a.mp4", Frame("a.avi", 0, image, 25.0))
+    clip.write(image, 0.0)
+    before = open_parts(tmp_path)
+    with pytest.raises(YolorError, match="the video cannot be written"):
+        clip._fail(OSError("full"))
+    assert len(before) > len(open_parts(tmp_path)) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def open_parts(folder: Path) -> list[str]:
+    """What this process has open in a folder, by /proc."""
+    links = [
+        os.readlink(f"/proc/self/fd/{name}")
+        for name in os.listdir("/proc/self/fd")
+        if name.isdecimal() and os.path.lexists(f"/proc/self/fd/{name}")
+    ]
+    return [link for link in links if link.startswith(str(folder))]

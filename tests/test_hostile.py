@@ -24,6 +24,7 @@ from yolor_cfg.train.hyperparameters import hyperparameters
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.weights import loading
 from yolor_cfg.weights.checkpoint import read_checkpoint
+from yolor_cfg.weights.fitting import read_prefix
 from yolor_cfg.weights.safetensors_file import write_safetensors
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
@@ -149,6 +150,9 @@ READERS: list[Callable[[Path], object]] = [
     read_tree,
     read_names,
     read_options,
+    read_prefix,
+    read_checkpoint,
+    loading.load,
     lambda path: list_images(str(path), "train"),
 ]
 
@@ -231,3 +235,28 @@ def test_odd_metadata_of_a_safetensors_file_is_named(record: str, tmp_path: Path
     path.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + length :])
     with pytest.raises(WeightsError, match="damaged"):
         read_checkpoint(path)
+
+
+TREES = {
+    "parent": b"a -1\nb 5\n",
+    "short": b"a\n",
+    "empty": b"",
+    "count": b"a -1\n",
+    "random": bytes(range(256)) * 9,
+    "number": b"a -1\nb 99999999999999999\n",
+}
+TREE_CFGS = (
+    "[connected]\noutput=4\n[softmax]\ntree=x.tree\n",
+    "[convolutional]\nfilters=9\n[region]\nclasses=4\ncoords=4\nnum=1\nanchors=1,1\nsoftmax=1\ntree=x.tree\n",
+)
+
+
+@pytest.mark.parametrize("data", TREES.values(), ids=TREES)
+@pytest.mark.parametrize("sections", TREE_CFGS, ids=["softmax", "region"])
+def test_a_tree_that_cannot_be_used_is_told_before_the_network_is_built(
+    sections: str, data: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "x.tree").write_bytes(data)
+    (tmp_path / "x.cfg").write_text(NET + sections)
+    (warning,) = load_graph(tmp_path / "x.cfg").warnings
+    assert warning.key == "tree"

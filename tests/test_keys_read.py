@@ -6,23 +6,23 @@ A key that joins EXCEPTIONS needs its reason; one that is read by now has to lea
 import ast
 from pathlib import Path
 
+import pytest
+import tiny_detector as tiny
+
+from yolor_cfg.lang.dialect import DARKNET
+from yolor_cfg.lang.keys import Int
+from yolor_cfg.lang.syntax import parse
 from yolor_cfg.sections import SECTIONS
+from yolor_cfg.sections.base import SectionPlace
+from yolor_cfg.sections.unused import find_unused_keys
 
 PACKAGE = Path(__file__).parent.parent / "yolor_cfg"
 REASONS = {
     "memory, speed or display of C Darknet alone": "max_chart_loss show_receptive_field use_cuda_graph "
-    "optimized_memory workspace_size_limit_MB show_details dets_for_show attention",
+    "optimized_memory workspace_size_limit_MB show_details dets_for_show",
     "C Darknet's detectors do not read it in training (classifiers do)": "aspect max_crop min_crop",
-    "tracking in C Darknet's demo, which is not here": "track_history_size sim_thresh dets_for_track "
-    "track_ciou_norm",
     "C Darknet's layer reads it and never uses it": "reorg absolute",
-    "boxes are suppressed by the options of the command, not yet by the cfg": "nms_kind beta_nms",
-    "losses that are not trained here": "mask_scale noloss ratio contrastive_neg_max time_normalizer",
-    "kernels turned in training: not yet here": "sway rotate stretch stretch_sway",
-    "sequences and pairs of views in training: not yet here": "time_steps sequential_subdivisions seq_scales "
-    "augment_speed track contrastive_jit_flip contrastive_color unsupervised",
-    "training by [net]: not yet here": "dynamic_minibatch loss_scale try_fix_nan weights_reject_freq "
-    "equidistant_point badlabels_rejection_percentage num_sigmas_reject_badlabels adversarial_lr",
+    "read as attributes of the head by name": "nms_kind beta_nms",
 }
 EXCEPTIONS = {key for keys in REASONS.values() for key in keys.split()}
 
@@ -35,9 +35,10 @@ def names_read():
 
 
 def find_unread(sections):
-    """The keys that nobody reads."""
+    """The keys that nobody reads and that do not say so either, as those with a reason in `unused` do."""
     read = names_read()
-    return {key for section in sections for key in section.keys if not {key, f"{key}_"} & read}
+    keys = {name: key for section in sections for name, key in section.keys.items()}
+    return {name for name, key in keys.items() if not {name, f"{name}_"} & read and not key.unused}
 
 
 def test_every_key_is_read_or_has_its_reason():
@@ -46,9 +47,43 @@ def test_every_key_is_read_or_has_its_reason():
 
 def test_a_key_that_nobody_reads_is_found():
     class Section:
-        keys = ("width", "no_such_key_in_the_code")
+        keys = {"width": Int(0), "no_such_key_in_the_code": Int(0), "told": Int(0, unused="for a reason")}
 
     assert find_unread([Section]) == {"no_such_key_in_the_code"}
+
+
+UNUSED = [
+    (kind, key)
+    for kind in dict.fromkeys(SECTIONS.values())
+    for key in kind.own_keys()
+    if kind.keys[key].unused
+]
+
+
+@pytest.mark.parametrize(("kind", "key"), UNUSED, ids=lambda each: getattr(each, "__name__", each))
+def test_a_key_without_effect_is_told_with_its_reason(kind, key):
+    """By the section itself, so by `yolor train` and `yolor cfg check`, and only if it has another value."""
+    for value, told in (("7", True), (None, False)):
+        lines = [f"{key}={value}"] if told else []
+        raw = parse(
+            "\n".join(["[net]", "width=32", "height=32", "channels=3", *lines, f"[{kind.names[0]}]", *lines])
+        )
+        sections = [raw.sections[0 if kind.names[0] == "net" else 1]]
+        section = kind(sections[0], SectionPlace(0, DARKNET, "x.cfg"))
+        faults = [fault for fault in find_unused_keys(section) if fault.key == key]
+        assert bool(faults) == told
+        assert all(kind.keys[key].unused in str(fault) for fault in faults)
+
+
+def test_keys_without_effect_are_told_by_the_check_of_a_cfg(tmp_path):
+    cfg = tmp_path / "x.cfg"
+    cfg.write_text(
+        "[net]\nwidth=32\nheight=32\nchannels=3\ntrack=1\n[convolutional]\nfilters=4\nactivation=linear\n"
+    )
+    result = tiny.yolor("cfg", "check", cfg)
+    assert result.exit_code == 0
+    assert "x.cfg:5: [net] track: has no effect here" in result.stderr
+    assert "x.cfg: ok, but 1 key has no effect here" in result.stdout
 
 
 def test_ignored_keys_have_reasons_and_are_not_declared():

@@ -9,7 +9,15 @@ import torch
 from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.train.optim import OptimizerSettings, build_optimizer, parameter_groups, set_rates
+from yolor_cfg.train.loop import reset_non_finite
+from yolor_cfg.train.optim import (
+    ModelEMA,
+    OptimizerSettings,
+    build_optimizer,
+    darknet_ema_decay,
+    parameter_groups,
+    set_rates,
+)
 from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.updates import LayerUpdates, apply_rules, rate_factors
 
@@ -41,6 +49,42 @@ def weights_over_updates(keys, *, updates=5, net="", decay=0.0):
 def moves(rows, layer):
     """In which of the updates the kernels of this layer change."""
     return [not torch.equal(a[layer], b[layer]) for a, b in zip(rows, rows[1:], strict=False)]
+
+
+def test_gradients_of_skipped_updates_add_up():
+    """update_network_gpu (network_kernels.cu 291) skips the layer, so weight_updates_gpu keeps its sum."""
+    network = Network(build_graph(parse(f"[net]\nwidth=8\nheight=8\nchannels=3\n{CONV}dont_update=2\n")))
+    rules, weight = LayerUpdates(network), network.module_list[0].Conv2d.weight
+    for done, held, total in ((0, True, None), (1, True, None), (2, False, 3.0)):
+        weight.grad = torch.ones_like(weight) + (0 if weight.grad is None else weight.grad)
+        waiting = rules.prepare_gradients(done)
+        assert (weight in waiting) == held
+        assert total is None and weight.grad is None or bool((weight.grad == total).all())
+        weight.grad = waiting.get(weight)
+
+
+def test_numbers_that_are_none_become_0_with_try_fix_nan():
+    """reset_nan_and_inf in blas_kernels.cu."""
+    network = Network(build_graph(parse(f"[net]\nwidth=8\nheight=8\nchannels=3\n{CONV}")))
+    weight = network.module_list[0].Conv2d.weight
+    weight.grad = torch.ones_like(weight)
+    weight.grad[0, 0, 0] = torch.tensor([float("nan"), float("inf"), -float("inf")])
+    reset_non_finite(network)
+    assert weight.grad[0, 0, 0].tolist() == [0, 0, 0] and weight.grad[1:].eq(1).all()
+
+
+def test_the_number_of_ema_alpha_counts_from_half_of_the_training_on():
+    """network.c 430: before max_batches / 2 there is no average."""
+    decay = darknet_ema_decay(0.9, 100)
+    assert [decay(update) for update in (1, 50, 51, 100)] == [0, 0, 0.9, 0.9]
+    layer = torch.nn.Linear(1, 1, bias=False)
+    average = ModelEMA(layer, decay=decay)
+    want = 0.0
+    for update in range(1, 60):
+        torch.nn.init.constant_(layer.weight, float(update))
+        average.update(layer)
+        want = float(update) if update <= 50 else 0.9 * want + 0.1 * update
+    assert average.network.weight.item() == pytest.approx(want)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
+
+# Control characters (C0, DEL, C1), halves of surrogate pairs, and what turns the direction of writing.
+COMMANDING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+SPLITTING = re.compile(COMMANDING.pattern[:-1] + "\t\n\u2028\u2029]")
 
 
 class ErrorDetails(TypedDict, total=False):
@@ -38,21 +43,38 @@ class YolorError(Exception):
         self.hint = details.get("hint", "")
 
     def __str__(self) -> str:
-        return "\n".join([self._format_location() + shorten(self.message), *self._format_details()])
+        return "\n".join([self._format_location() + escape(shorten(self.message)), *self._format_details()])
 
     def _format_location(self) -> str:
-        where = shorten(self.path) + (f":{self.line}" if self.line else "")
-        title = self.section if self.number is None else f"{self.section} #{self.number}"
+        where = escape(shorten(self.path)) + (f":{self.line}" if self.line else "")
+        title = escape(self.section) + ("" if self.number is None else f" #{self.number}")
         parts = [
             f"{where}: " if where else "",
             f"[{title}] " if title else "",
-            f"{self.key}: " if self.key else "",
+            f"{escape(shorten(self.key))}: " if self.key else "",
         ]
         return "".join(parts)
 
     def _format_details(self) -> list[str]:
         rows = [("found:  ", self.found), ("allowed:", self.allowed), ("hint:   ", self.hint)]
-        return [f"  {label} {shorten(text)}" for label, text in rows if text]
+        return [f"  {label} {printable(shorten(text))}" for label, text in rows if text]
+
+
+def printable(text: str) -> str:
+    """The text with what would command a terminal or hide text written as escapes; lines and tabs stay."""
+    return COMMANDING.sub(_write_escape, text)
+
+
+def escape(text: str) -> str:
+    """Like `printable`, for a name or another part of a line: line ends and tabs are escaped too."""
+    return SPLITTING.sub(_write_escape, text)
+
+
+def _write_escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is no UTF-8, as Python keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return repr(chr(code))[1:-1] if code < 0x100 else f"\\u{code:04x}"
 
 
 def shorten(text: str, most: int = 4000) -> str:
@@ -117,7 +139,7 @@ class CfgFaults(CfgError):
     def __str__(self) -> str:
         texts = [str(fault) for fault in self.faults[: self.MAX_PRINTED]]
         if len(self.faults) > 1:
-            texts.append(f"{len(self.faults)} faults in {self.path}")
+            texts.append(f"{len(self.faults)} faults in {escape(self.path)}")
         return "\n".join(texts)
 
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from yolor_cfg.errors import YolorError
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]  # a module otherwise
+
 StrPath = str | os.PathLike[str]
 
+PARTIAL_NAME = re.compile(r"\.[0-9a-f]{16}\.part")
 HEAD_BYTES = 512
 PIPE_PLACES = ("/dev/stdin", "/dev/fd/", "/proc/")  # what a shell passes on has a writer, and so an end
 MOST_TEXT_BYTES = 4 << 30
@@ -94,6 +102,8 @@ def open_regular(path: StrPath) -> io.FileIO:
 
     Raises OSError for anything else: a FIFO would be waited for, a device may never end.
     """
+    if "\0" in os.fspath(path):
+        raise OSError(errno.EINVAL, "a null byte in the name", os.fspath(path))
     place = os.open(path, READ_FLAGS)
     try:
         mode = os.fstat(place).st_mode
@@ -128,9 +138,8 @@ def read_bounded(path: StrPath, *, fault: type[YolorError], what: str, most: int
             with open(path, "rb") as file:
                 return file.read(most)
         return read_regular(path, most)
-    except (OSError, ValueError) as cause:  # ValueError: a null byte in the name
-        reason = reason_of(cause) if isinstance(cause, OSError) else str(cause)
-        raise fault(f"{what} cannot be read: {reason}", path=str(path)) from None
+    except OSError as cause:
+        raise fault(f"{what} cannot be read: {reason_of(cause)}", path=str(path)) from None
 
 
 def walk_folders(folder: StrPath) -> Iterator[tuple[str, list[str]]]:
@@ -177,8 +186,11 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
     """
     target = Path(os.path.realpath(path))
     _check_replaceable(target, fault, force)
+    remove_leftovers(str(target.parent))
     partial = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")
+    claim = -1
     try:
+        claim = _claim(partial)
         yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
@@ -192,13 +204,65 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
         raise _write_error(target, cause, fault) from cause
     finally:
         _remove_partial(partial)
+        if claim >= 0:
+            os.close(claim)
+
+
+def _claim(partial: Path) -> int:
+    """Make an empty file that no other run takes for a leftover, as long as the descriptor is open."""
+    while True:
+        claim = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        lock(claim)
+        if os.path.exists(partial):
+            return claim
+        os.close(claim)  # another run was faster than the lock and removed it
+
+
+def lock(claim: int) -> bool:
+    """Lock an open file or folder until it is closed or the process ends; False if another one has it.
+
+    Where there are no locks, as in some network file systems, the answer is yes.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@cache
+def remove_leftovers(folder: str) -> None:
+    """Remove the partial files that a run which was killed left in a folder; once for each folder.
+
+    Those that a living run writes are locked by it. Where there are no locks nothing is removed.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if fcntl is not None and PARTIAL_NAME.match(entry.name) and entry.is_file(follow_symlinks=False):
+                _remove_leftover(entry.path)
+
+
+def _remove_leftover(path: str) -> None:
+    assert fcntl is not None
+    claim = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    except OSError:  # its writer lives, or there are no locks
+        return
+    finally:
+        os.close(claim)
 
 
 def replace_file(
     path: StrPath, write: Callable[[BinaryIO], object], *, fault: type[YolorError], force: bool = False
 ) -> None:
     """Like `whole_file`, for a function that writes to an open binary file."""
-    with whole_file(path, fault=fault, force=force) as partial, open(partial, "xb") as file:
+    with whole_file(path, fault=fault, force=force) as partial, open(partial, "wb") as file:
         write(file)
 
 

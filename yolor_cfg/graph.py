@@ -22,6 +22,7 @@ from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.oddities import warn_of_oddities
+from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
     Node,
@@ -75,6 +76,12 @@ class Graph:
     def heads(self) -> tuple[Node, ...]:
         """The nodes that make predictions, in cfg order."""
         return tuple(self.nodes[i] for i in self.outputs)
+
+    def unused_keys(self) -> list[CfgError]:
+        """A warning for each key that has no effect here, by line."""
+        sections = [self.net, *(node.section for node in self.nodes)]
+        found = [warning for section in sections for warning in find_unused_keys(section)]
+        return sorted(found, key=lambda warning: warning.line)
 
     def stride(self, index: int) -> tuple[float, float]:
         """Input pixels per cell of that node, down and across, computed from the sizes."""

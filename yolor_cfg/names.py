@@ -119,6 +119,8 @@ def data_folders(path: StrPath) -> list[str]:
 def read_text(path: StrPath, errors: str = "strict") -> str:
     """The text of a file of a data set, with any line endings; a byte order mark is dropped."""
     data = read_bounded(path, fault=DataError, what="the file", most=MOST_TEXT_BYTES)
+    if b"\0" in data:
+        raise DataError("is not a text file", path=str(path), found="null bytes")
     try:
         return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError:

@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.files import reason_of, whole_file
+from yolor_cfg.files import lock, reason_of, remove_leftovers, whole_file
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]  # a module otherwise
-
+RUN_PARTS = ("", "labels", "weights")
+"""The folders of a run in which files are written."""
 PARTIAL_FOLDER = ".unfinished"
 ELSEWHERE = "choose another folder with --project"
 
@@ -27,7 +24,8 @@ ELSEWHERE = "choose another folder with --project"
 def new_folder(project: str | Path, name: str) -> Path:
     """Create a folder that did not exist before: project/name, project/name2, project/name3, ...
 
-    Two programs that ask at the same time get two folders. Raises YolorError if none can be created.
+    Two programs that ask at the same time get two folders. What killed runs left half written in the earlier
+    ones is removed. Raises YolorError if none can be created.
     """
     number = 1
     with writing(Path(project)):
@@ -38,7 +36,14 @@ def new_folder(project: str | Path, name: str) -> Path:
                 folder.mkdir(parents=True)
                 return folder
             except FileExistsError:
+                clean_run(folder)
                 number += 1
+
+
+def clean_run(folder: Path) -> None:
+    """Remove the partial files that a killed program left in a run; those in use are left alone."""
+    for part in RUN_PARTS:
+        remove_leftovers(str(folder / part))
 
 
 @contextmanager
@@ -111,25 +116,11 @@ def folder_lock(folder: Path) -> Iterator[bool]:
     The lock is one of the system, so it ends with the process and leaves no file. Where there are none, as in
     some network file systems, the answer is yes.
     """
-    if fcntl is None:
-        yield True
-        return
     place = os.open(folder, os.O_RDONLY)
     try:
-        yield _lock(place)
+        yield lock(place)
     finally:
         os.close(place)
-
-
-def _lock(place: int) -> bool:
-    assert fcntl is not None
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def save_text(path: Path, text: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from yolor_cfg.cli.options import global_options, is_on, to_command_error
-from yolor_cfg.errors import YolorError
+from yolor_cfg.cli.process import fill_standard_files, raised_termination
+from yolor_cfg.errors import YolorError, printable
 
 COMMANDS = {
     "new": "yolor_cfg.cli.new:new",
@@ -53,18 +54,38 @@ class LazyGroup(click.Group):
             ctx.fail(f"no such command: {args[0]}" + (f"; {hint}" if hint else ""))
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Like click's, for a process of any state."""
+        fill_standard_files()
+        return super().main(*args, **options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Like click's; what is wrong with the arguments is printable."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as fault:
+            raise _clean_usage_error(fault) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; user errors become a message and an exit code. Click handles closed pipes."""
         try:
-            return super().invoke(ctx)
+            with raised_termination():
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise
+        except click.UsageError as fault:
+            raise _clean_usage_error(fault) from None
         except (YolorError, OSError, KeyboardInterrupt) as fault:
             if is_on("debug"):
                 import traceback
 
                 traceback.print_exception(fault)
             raise to_command_error(fault) from None
+
+
+def _clean_usage_error(fault: click.UsageError) -> click.UsageError:
+    """The error with a text that does not command the terminal, whatever the arguments are."""
+    return click.UsageError(printable(fault.format_message()), fault.ctx)
 
 
 def _add_global_options(command: click.Command) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from yolor_cfg.cli.options import (
+    SafeStream,
     cfg_argument,
     dialect_option,
+    echo,
     format_columns,
     image_options,
     is_on,
@@ -85,14 +87,14 @@ class AnchorSearchResult(NamedTuple):
 )
 @click.option(
     "--runs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=10,
     show_default=True,
     help="How often k-means is run; the best result is kept.",
 )
 @click.option(
     "--generations",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000),
     default=1000,
     show_default=True,
     help="How many mutations are tried afterwards.",
@@ -164,7 +166,7 @@ def anchors(
     if as_json:
         print_json({**_to_json(found), "written": write if found.is_better else None})
     else:
-        click.echo("\n".join(_format_table(found)))
+        echo("\n".join(_format_table(found)))
     if not found.is_better:
         _report_no_gain(found, write)
 
@@ -237,7 +239,7 @@ def _run_search(boxes: Shapes, old: Shapes, wanted: SearchOptions, *, goal: Goal
 
     total = wanted.generations * (2 if len(old) == wanted.number else 1)
     hidden = True if is_on("quiet") else None
-    with tqdm(total=total, unit="mutation", delay=PROGRESS_DELAY_S, disable=hidden) as bar:
+    with tqdm(total=total, unit="mutation", delay=PROGRESS_DELAY_S, file=SafeStream(), disable=hidden) as bar:
         return search_anchors(
             boxes, old, wanted, goal=goal, rng=np.random.default_rng(seed), progress=bar.update
         )

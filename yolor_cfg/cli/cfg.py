@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
-from yolor_cfg.cli.options import cfg_argument, dialect_option, json_option, print_json, print_stderr
+from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError
 
 CFG_FAULT_CODE = 2
@@ -28,13 +28,15 @@ def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
     """Report every error and warning in each CFG.
 
     Warnings count as errors here. A file without either prints `CFG: ok`; the exit code is 2 if any file has
-    one.
+    one. Keys that have no effect here are told as well, and are no fault of the file.
     """
     findings = {path: _find_faults(path, dialect) for path in cfgs}
+    unused = {path: _find_unused_keys(path, dialect) for path in cfgs}
     if as_json:
-        print_json([_to_json(fault) for faults in findings.values() for fault in faults])
+        both = [fault for path in cfgs for fault in (*findings[path], *unused[path])]
+        print_json([_to_json(fault) for fault in both])
     else:
-        _report_faults(findings)
+        _report_faults(findings, unused)
     if any(findings.values()):
         raise click.exceptions.Exit(CFG_FAULT_CODE)
 
@@ -79,12 +81,26 @@ def _find_faults(path: str, dialect: str | None) -> list[CfgError]:
     return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.line)
 
 
-def _report_faults(findings: dict[str, list[CfgError]]) -> None:
+def _find_unused_keys(path: str, dialect: str | None) -> list[CfgError]:
+    """Warnings about keys without effect; none for a file that cannot be read."""
+    from yolor_cfg.graph import ReadOptions, load_graph
+
+    try:
+        return load_graph(path, ReadOptions(dialect=dialect)).unused_keys()
+    except CfgError:
+        return []
+
+
+def _report_faults(findings: dict[str, list[CfgError]], unused: dict[str, list[CfgError]]) -> None:
     for path, faults in findings.items():
+        for warning in unused[path]:
+            print_stderr(str(warning), "yellow")
         if faults:
             print_stderr(str(CfgFaults(faults, path)), "red")
-        else:
-            click.echo(f"{path}: ok")
+            continue
+        count = len(unused[path])
+        more = f", but {count} {'key has' if count == 1 else 'keys have'} no effect here" if count else ""
+        echo(f"{path}: ok{more}")
 
 
 def _to_json(fault: CfgError) -> dict[str, str | int | None]:

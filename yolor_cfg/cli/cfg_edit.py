@@ -143,7 +143,7 @@ def _write_change(document: Document, text: str, target: Target) -> None:
     """Print the difference, then write the file."""
     from difflib import unified_diff
 
-    from yolor_cfg.errors import YolorError
+    from yolor_cfg.errors import YolorError, printable
     from yolor_cfg.files import replace_file
 
     if target.in_place and target.output:
@@ -155,5 +155,5 @@ def _write_change(document: Document, text: str, target: Target) -> None:
         replace_file(path, lambda file: file.write(data), fault=YolorError, force=force)
     before, after = document.text.splitlines(), text.splitlines()
     for line in unified_diff(before, after, document.path, path, n=1, lineterm=""):
-        click.echo(click.style(line, fg=DIFF_COLORS.get(line[:1])))
+        click.echo(click.style(printable(line), fg=DIFF_COLORS.get(line[:1])))
     print_stderr(f"{path}: {'unchanged' if text == document.text else 'written'}", "green")

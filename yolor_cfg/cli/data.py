@@ -9,6 +9,7 @@ import click
 
 from yolor_cfg.cli.options import (
     SizeParam,
+    echo,
     format_columns,
     image_options,
     is_on,
@@ -326,7 +327,7 @@ def _report_summaries(summaries: dict[str, dict[str, Any]], *, faults: list[str]
     names = list(dict.fromkeys(name for part in parts for name in part["classes"]))
     counts = [[name, *(f"{part['classes'].get(name, 0):,}" for part in parts)] for name in names]
     for table in (rows, [], counts):
-        click.echo("\n".join(format_columns(table, words={0})) if table else "")
+        echo("\n".join(format_columns(table, words={0})) if table else "")
     shown = len(faults) if is_on("verbose") else MAX_FAULTS
     for fault in faults[:shown]:
         print_stderr(fault, "red")

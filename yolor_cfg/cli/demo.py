@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from yolor_cfg.cli.options import is_on, json_option
+from yolor_cfg.cli.options import echo, is_on, json_option
 
 TEST_SIDE = 192
 """Height and width of the test images, in pixels."""
@@ -64,7 +64,7 @@ def demo(trains: bool, images: int, pictures: int | None, seed: int, project: st
     for step in steps:
         _run_command((*step, "--json") if as_json and step[0] == "test" else step)
     if not is_on("quiet"):
-        click.echo(f"drawn images: {folder / 'shapes'}; with their detections: {folder / 'found'}", err=True)
+        echo(f"drawn images: {folder / 'shapes'}; with their detections: {folder / 'found'}", err=True)
 
 
 def _pretrained_steps(folder: Path, seed: int, image_count: int) -> Iterator[CommandArgs]:

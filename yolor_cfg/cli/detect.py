@@ -13,9 +13,11 @@ from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, s
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
+    SafeStream,
     TextParam,
     device_option,
     dialect_option,
+    echo,
     folder_options,
     image_options,
     is_on,
@@ -24,6 +26,7 @@ from yolor_cfg.cli.options import (
     size_option,
     strict_option,
 )
+from yolor_cfg.errors import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,7 +272,7 @@ def _choose_show(output: dict[str, Any]) -> ShowDetections:
     if output["ext_output"]:
         from yolor_cfg.detect.darknet_text import format_image
 
-        return lambda frame, found: click.echo(format_image(frame, found))
+        return lambda frame, found: echo(format_image(frame, found))
     return _show_line
 
 
@@ -277,7 +280,8 @@ def _show_line(frame: Frame, found: Detections) -> None:
     """`street.jpg: 2 person, 1 dog, 12 ms`; the time is that of the network and NMS."""
     if not is_on("quiet"):
         moment = "" if frame.index is None else f" frame {frame.index}"
-        click.echo(f"{frame.source}{moment}: {found}, {found.seconds * 1000:.0f} ms", err=True)
+        name, objects = escape(frame.source), escape(str(found))
+        echo(f"{name}{moment}: {objects}, {found.seconds * 1000:.0f} ms", err=True)
 
 
 def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections) -> None:
@@ -288,7 +292,9 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, sh
     from yolor_cfg.detect.sources import UnreadableSource
 
     unreadable: list[UnreadableSource] = []
-    with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
+    with tqdm(
+        total=frames.total, unit="img", file=SafeStream(), disable=True if is_on("quiet") else None
+    ) as bar:
 
         def add_detections(frame: Frame, detections: Detections) -> None:
             results.add(frame, detections)
@@ -316,16 +322,16 @@ def _print_summary(results: ResultsWriter, folder: Path) -> None:
     summary = results.summary()
     skipped = len(summary["unreadable"])
     most = list(summary["classes"].items())[:MAX_SUMMARY_CLASSES]
-    classes = ", ".join(format_class_count(name, count) for name, count in most)
+    classes = escape(", ".join(format_class_count(name, count) for name, count in most))
     more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
     text = f"{_format_count(summary['frames'], 'image')}, {_format_count(summary['detections'], 'detection')}"
     text += f": {classes}{more}" if classes else ""
     lost = sum(item["frames_lost"] for item in summary["incomplete"])
     text += f"; {skipped} unreadable" if skipped else ""
     text += f"; {_format_count(lost, 'damaged frame')}" if lost else ""
-    click.echo(text, err=True)
+    echo(text, err=True)
     report_warnings((), results.notes)
-    click.echo(f"results saved to {folder}", err=True)
+    echo(f"results saved to {escape(str(folder))}", err=True)
 
 
 def _format_count(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ import click
 from yolor_cfg.cli.habits import sort_paths
 from yolor_cfg.cli.options import (
     dialect_option,
+    echo,
     format_columns,
     json_option,
     print_json,
@@ -91,9 +92,7 @@ def implicit(
         save_plot(knowledge_chart(found), plot, force=force)
     if as_json:
         return print_json({**to_json_document(found), "folded": folded})
-    return click.echo(
-        "\n".join([*_format_table(found), *_format_anchors(found), *_format_similarities(found)])
-    )
+    return echo("\n".join([*_format_table(found), *_format_anchors(found), *_format_similarities(found)]))
 
 
 def _read_knowledge(cfg: str, weights: str, dialect: str | None) -> tuple[ImplicitKnowledge, bool]:

@@ -10,6 +10,7 @@ import click
 from yolor_cfg.cli.language import print_language
 from yolor_cfg.cli.options import (
     dialect_option,
+    echo,
     format_columns,
     json_option,
     print_json,
@@ -89,7 +90,7 @@ def info(
         return print_json({**document, **({"terms": terms} if terms else {})})
     more_lines = [*_format_terms(graph, terms), *(_format_peak(graph, peak) if peak else [])]
     table, totals = _format_table(graph, counted, tallied), _format_totals(graph, counted, tallied)
-    return click.echo("\n".join([*table, "", *totals, *more_lines]))
+    return echo("\n".join([*table, "", *totals, *more_lines]))
 
 
 def _read_graph(path: str, reading: ReadOptions) -> Graph:

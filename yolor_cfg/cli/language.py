@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.options import format_columns, print_json
+from yolor_cfg.cli.options import echo, format_columns, print_json
 
 if TYPE_CHECKING:
     from yolor_cfg.lang.keys import Key
@@ -25,9 +25,9 @@ def print_language(names: Sequence[str], as_json: bool) -> None:
     if as_json:
         return print_json([_section_to_json(kind) for kind in kinds])
     if wanted:
-        return click.echo("\n\n".join(_format_manual(kind) for kind in kinds))
+        return echo("\n\n".join(_format_manual(kind) for kind in kinds))
     rows = [(f"[{']  ['.join(kind.names)}]", _dialect_note(kind), _sentence(kind)) for kind in kinds]
-    return click.echo("\n".join(format_columns(rows, words=(0, 1, 2))))
+    return echo("\n".join(format_columns(rows, words=(0, 1, 2))))
 
 
 def _find_section(name: str, known: dict[str, type[Section]]) -> type[Section]:

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from yolor_cfg.cli.options import SizeParam, format_columns, is_on, json_option, print_json, print_stderr
+from yolor_cfg.cli.options import (
+    SizeParam,
+    echo,
+    format_columns,
+    is_on,
+    json_option,
+    print_json,
+    print_stderr,
+)
 from yolor_cfg.errors import YolorError
 from yolor_cfg.lang.activations import ACTIVATIONS
 
@@ -97,10 +105,10 @@ def _list(*, as_json: bool) -> None:
         for one in found
     ]
     for line in format_columns([head, *table], words={0, 4}):
-        click.echo(line)
-    click.echo("\nRows of the paper's ablations:")
+        echo(line)
+    echo("\nRows of the paper's ablations:")
     for line in format_columns(
         [("name", "in the paper", "network"), *((n, a.paper_name, a.base) for n, a in rows.items())],
         words={0, 1, 2},
     ):
-        click.echo(line)
+        echo(line)

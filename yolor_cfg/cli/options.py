@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from yolor_cfg.arguments import parse_count, parse_device, parse_fraction, parse_size
-from yolor_cfg.errors import YolorError
+from yolor_cfg.cli.process import TERMINATED_CODE, Terminated
+from yolor_cfg.errors import YolorError, escape, printable
 from yolor_cfg.lang.dialect import DIALECTS
 
 MAX_WARNINGS = 20  # printed without -v
@@ -252,6 +255,8 @@ def to_command_error(fault: BaseException) -> CommandError:
         return CommandError(str(fault), fault.exit_code)
     if isinstance(fault, OSError):
         return CommandError(_format_os_error(fault), 1)
+    if isinstance(fault, Terminated):
+        return CommandError("terminated", TERMINATED_CODE)
     return CommandError("interrupted", INTERRUPTED_CODE)
 
 
@@ -270,8 +275,50 @@ def report_warnings(warnings: Sequence[YolorError], notes: Iterable[str] = ()) -
 
 def print_stderr(text: str, color: str) -> None:
     """Print lines to stderr, coloured on a terminal unless NO_COLOR is set; indented ones stay plain."""
-    lines = [line if line.startswith("  ") else click.style(line, fg=color) for line in text.split("\n")]
-    click.echo("\n".join(lines), err=True, color=False if os.environ.get("NO_COLOR") else None)
+    lines = printable(text).split("\n")
+    styled = [line if line.startswith("  ") else click.style(line, fg=color) for line in lines]
+    _write_stderr("\n".join(styled), color=False if os.environ.get("NO_COLOR") else None)
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print lines for people, without what would command the terminal."""
+    if err:
+        _write_stderr(printable(text))
+    else:
+        click.echo(printable(text))
+
+
+def _write_stderr(text: str, *, color: bool | None = None) -> None:
+    """Print to stderr; that nobody reads it, or that it is full, does not stop the work."""
+    try:
+        click.echo(text, err=True, color=color)
+    except (OSError, ValueError):  # ValueError: it was closed
+        return
+
+
+class SafeStream:
+    """Standard error for progress bars: what cannot be written is dropped."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write the text, or drop it."""
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush it where that is possible."""
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        """Whether a terminal shows it."""
+        return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor; tqdm asks the terminal for its width."""
+        return int(sys.stderr.fileno())
 
 
 def print_json(value: Any) -> None:
@@ -285,8 +332,9 @@ def format_columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> 
     """Rows as lines with aligned columns: those in `words` are left-aligned, the others right-aligned."""
     padded = []
     for i, column in enumerate(zip(*rows, strict=True)):
-        width = max(map(len, column))
-        padded.append([cell.ljust(width) if i in words else cell.rjust(width) for cell in column])
+        cells = [escape(cell) for cell in column]
+        width = max(map(len, cells))
+        padded.append([cell.ljust(width) if i in words else cell.rjust(width) for cell in cells])
     return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
@@ -297,4 +345,4 @@ def _store_flag(ctx: click.Context, param: click.Parameter, value: bool) -> None
 
 def _format_os_error(fault: OSError) -> str:
     reason = (fault.strerror or str(fault) or type(fault).__name__).lower()
-    return f"{fault.filename}: {reason}" if fault.filename else reason
+    return f"{escape(os.fsdecode(fault.filename))}: {reason}" if fault.filename else reason

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.habits import TRAIN_HABITS, HabitCommand, sort_paths
-from yolor_cfg.cli.options import INTERRUPTED_CODE, CommandError, is_on, print_json, print_stderr
+from yolor_cfg.cli.options import (
+    INTERRUPTED_CODE,
+    CommandError,
+    SafeStream,
+    echo,
+    is_on,
+    print_json,
+    print_stderr,
+)
 from yolor_cfg.cli.train_options import EXAMPLES, NEWEST_RUN, add_train_options
 
 if TYPE_CHECKING:
@@ -142,7 +150,8 @@ def _find_run_folder(run: str, project: str) -> Path:
     from yolor_cfg.errors import DataError
 
     if run != NEWEST_RUN:
-        return Path(run).parents[1] if Path(run).name == "last.pt" else Path(run)
+        is_file = Path(run).suffix == ".pt"  # the checkpoint itself, as in YOLOR
+        return Path(os.path.normpath(Path(run).parent / "..")) if is_file else Path(run)
     states = _find_checkpoints(project)
     if not states:
         raise DataError("no run to resume", path=project)
@@ -175,7 +184,14 @@ class _ProgressBar:
 
         done, count = progress.done, progress.of
         if self.bar is None:
-            self.bar = tqdm(total=count, initial=done - 1, unit="batch", leave=False, disable=self.hidden)
+            self.bar = tqdm(
+                total=count,
+                initial=done - 1,
+                unit="batch",
+                leave=False,
+                file=SafeStream(),
+                disable=self.hidden,
+            )
         self.bar.set_description_str(progress.place, refresh=False)
         self.bar.set_postfix_str(f"loss {progress.loss:.4g}", refresh=False)
         self.bar.update(done - self.bar.n)
@@ -198,7 +214,7 @@ def _print_first_process(text: str) -> None:
     from yolor_cfg.parallel import this_process
 
     if not is_on("quiet") and this_process().rank == 0:
-        click.echo(text, err=True)
+        echo(text, err=True)
 
 
 def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:

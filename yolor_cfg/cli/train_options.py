@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -18,6 +19,21 @@ from yolor_cfg.cli.options import (
     strict_option,
     train_reading_options,
 )
+
+
+class GigabytesParam(click.FloatRange):
+    """A number of gigabytes: neither infinite nor no number at all."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1e6)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of this text."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("nan is not a number of gigabytes", param, ctx)
+        return number
+
 
 NEWEST_RUN = "newest"
 
@@ -45,13 +61,13 @@ DATA_OPTIONS = (
 DURATION_OPTIONS = (
     click.option(
         "--epochs",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 10**9),
         metavar="N",
         help="Number of epochs; default: from the cfg's max_batches, else 300.",
     ),
     click.option(
         "--max-batches",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 10**12),
         metavar="N",
         help="Train for N weight updates, as Darknet counts them, instead of --epochs.",
     ),
@@ -59,13 +75,13 @@ DURATION_OPTIONS = (
         "--batch-size",
         "--batch",
         "batch_size",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 2**20),
         metavar="N",
         help="Mini-batch: images per forward pass over all processes; default: [net] batch / subdivisions.",
     ),
     click.option(
         "--update-batch",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 2**20),
         metavar="N",
         help="Images per weight update; default: 64 in YOLOR's recipe, [net] batch in Darknet's.",
     ),
@@ -142,7 +158,7 @@ MACHINE_OPTIONS = (
     precision_option,
     click.option(
         "--workers",
-        type=click.IntRange(0),
+        type=click.IntRange(0, 1024),
         default=2,
         show_default=True,
         metavar="N",
@@ -153,14 +169,14 @@ MACHINE_OPTIONS = (
         is_flag=False,
         flag_value=1000.0,
         default=0.0,
-        type=click.FloatRange(0),
+        type=GigabytesParam(),
         metavar="[GB]",
         help="Cache decoded images in memory: all of them, or up to GB gigabytes.",
     ),
     click.option("--sync-bn", is_flag=True, help="Synchronise batch norm across all processes."),
     click.option(
         "--seed",
-        type=click.IntRange(0),
+        type=click.IntRange(0, 2**63 - 1),
         default=0,
         show_default=True,
         metavar="N",

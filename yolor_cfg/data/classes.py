@@ -1,4 +1,4 @@
-"""The classes of a data set in the order of a network's: matched by name wherever both sides have names."""
+"""The classes of a data set, renumbered to match a network's: by name, if both sides have names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from yolor_cfg.data.types import Dataset, Problem, Sample, Samples
 from yolor_cfg.errors import DataError
 
 MOST_NAMES = 20
-"""Names of a list that are shown."""
+"""How many names of a list an error shows."""
 
 
 def match_classes(dataset: Dataset, names: Sequence[str], *, source: str, by_number: bool) -> Dataset:
-    """The data set with its classes numbered as in `names`, which `source` has; a note where that changed.
+    """The data set with its classes numbered as in `names`, those of `source`; a note tells of any change.
 
-    Case and the kind of gap between words do not count. Where either side has no names but numbers, and with
-    `by_number`, class ids are taken as they are. Raises DataError that shows both lists where they differ.
+    Names match regardless of case and of spaces, hyphens and underscores between words. If either side has
+    only numbers for names, or with `by_number`, class ids stay as they are. Raises DataError, which shows
+    both lists, if the two sets of names differ.
     """
     theirs, ours = [_plain_name(name) for name in names], [_plain_name(name) for name in dataset.names]
     if by_number or theirs == ours or not (_are_names(theirs) and _are_names(ours)):
@@ -42,11 +43,12 @@ def match_classes(dataset: Dataset, names: Sequence[str], *, source: str, by_num
 
 
 def _plain_name(name: str) -> str:
+    """The form in which names are compared."""
     return re.sub(r"[\s_-]+", " ", name.strip()).casefold()
 
 
 def _are_names(names: Sequence[str]) -> bool:
-    """Whether there are names, each once, and not class ids alone."""
+    """True for a list of distinct names that are not all class ids."""
     return len(set(names)) == len(names) > 0 and not all(name.isdecimal() for name in names)
 
 
@@ -56,6 +58,7 @@ def _format_names(names: Sequence[str]) -> str:
 
 
 def _renumber(samples: Sequence[Sample], new_ids: np.ndarray) -> Sequence[Sample]:
+    """The samples with class id k replaced by `new_ids[k]`."""
     if not isinstance(samples, Samples):
         return tuple(sample._replace(classes=new_ids[sample.classes]) for sample in samples)
     columns = samples.columns._replace(classes=new_ids[samples.columns.classes])

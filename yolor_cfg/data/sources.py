@@ -13,6 +13,7 @@ from yolor_cfg.data.scan import scan
 from yolor_cfg.data.splits import STAND_INS, MissingSplit
 from yolor_cfg.data.types import Dataset, LabelChecks, Problem, SplitName
 from yolor_cfg.errors import DataError
+from yolor_cfg.files import open_regular, reason_of
 
 KINDS = (
     "a Darknet .data file, a YOLO .yaml file, COCO's .json, a Pascal VOC folder, "
@@ -143,8 +144,11 @@ def _folder_reader(path: str) -> tuple[ListingReader, str]:
 
 def _detect_reader(path: str) -> ListingReader:
     """For a file with an unknown suffix: decided by the first line that is neither blank nor a comment."""
-    with open(path, "rb") as file:
-        lines = file.read(4096).decode("utf-8-sig", "replace").splitlines()
+    try:
+        with open_regular(path) as file:
+            lines = file.read(4096).decode("utf-8-sig", "replace").splitlines()
+    except OSError as fault:
+        raise DataError(reason_of(fault), path=path) from None
     first = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
     if first.startswith("{"):
         return coco.list_images

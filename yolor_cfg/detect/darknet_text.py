@@ -8,12 +8,13 @@ from itertools import groupby
 
 from yolor_cfg.detect.detections import Detections
 from yolor_cfg.detect.sources import Frame
+from yolor_cfg.errors import escape
 from yolor_cfg.images.draw import Detection
 
 
 def format_image(frame: Frame, found: Detections) -> str:
     """A line with the time of the network, then one for each class of each box."""
-    first = f"{frame.source}: Predicted in {found.seconds * 1000:f} milli-seconds."
+    first = f"{escape(frame.source)}: Predicted in {found.seconds * 1000:f} milli-seconds."
     return "\n".join([first, *map(_format_box, darknet_order(list(found)))])
 
 
@@ -30,7 +31,7 @@ def _format_box(one: Detection) -> str:
     left, top, right, bottom = one.box
     numbers = [_round(number) for number in (left, top, right - left, bottom - top)]
     place = "left_x: {:4.0f}   top_y: {:4.0f}   width: {:4.0f}   height: {:4.0f}".format(*numbers)
-    return f"{one.name}: {one.score * 100:.0f}%\t({place})"
+    return f"{escape(one.name)}: {one.score * 100:.0f}%\t({place})"
 
 
 def _round(number: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,13 @@ class SoundVideo:
             self._encode(None)
             self._add_sound(until, is_end=True)
 
+    def abandon(self) -> None:
+        """Close the files."""
+        with suppress(OSError), self._raise_os_error():
+            self._out.close()
+        if self._sound is not None:
+            self._sound.close()
+
     @contextmanager
     def _raise_os_error(self) -> Iterator[None]:
         """Turn an error of FFmpeg into an OSError."""
@@ -131,7 +138,11 @@ class Sound:
         except (self._av.error.FFmpegError, ValueError) as fault:
             self.fault = str(fault)
         if is_end:
-            self._input.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._input.close()
 
     def _open_track(self, out: Any, track: Any) -> Iterator[Any]:
         """The packets of the track, their times counted from the first frame of the video."""

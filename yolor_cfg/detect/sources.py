@@ -21,7 +21,7 @@ from typing import NamedTuple
 import cv2
 
 from yolor_cfg.detect.walk import FrameWalk, frame_count
-from yolor_cfg.errors import DataError, shorten
+from yolor_cfg.errors import DataError, escape, shorten
 from yolor_cfg.files import (
     HEAD_BYTES,
     MOST_LABEL_BYTES,
@@ -118,7 +118,7 @@ class UnreadableSource:
     reason: str
 
     def __str__(self) -> str:
-        return f"{shorten(self.source)}: skipped: {self.reason}"
+        return f"{escape(shorten(self.source))}: skipped: {escape(self.reason)}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ class IncompleteVideo:
     announced: int
 
     def __str__(self) -> str:
-        return f"{self.source}: incomplete: {self.lost} of {self.announced} frames are damaged or missing"
+        lost = f"{self.lost} of {self.announced} frames are damaged or missing"
+        return f"{escape(self.source)}: incomplete: {lost}"
 
 
 MediaItem = Frame | UnreadableSource | IncompleteVideo

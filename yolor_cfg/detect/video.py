@@ -70,6 +70,9 @@ class Encoder(Protocol):
     def finish(self, until: float | None) -> None:
         """Complete the file; of the sound up to this time, or all of it."""
 
+    def abandon(self) -> None:
+        """Close the file as it is, so that it can be removed and its space is free."""
+
 
 class OpenCvVideo:
     """OpenCV's writer, which knows even rates only and does not tell whether it could write."""
@@ -97,6 +100,11 @@ class OpenCvVideo:
         away = max(abs(seconds - k / self._even) for k, seconds in enumerate(self._times))
         if away > EVEN_SECONDS:
             set_times(self._path, self._times, last=1 / self._fps)
+
+    def abandon(self) -> None:
+        """Close the file."""
+        with silence_stderr:
+            self._video.release()
 
 
 class VideoClip:
@@ -163,8 +171,10 @@ class VideoClip:
 
     def _fail(self, fault: OSError) -> None:
         """Give the video up: nothing is left of it, and the error says why."""
-        self._encoder = None
         reason = _find_write_fault(self._partial) or reason_of(fault)
+        if self._encoder is not None:
+            self._encoder.abandon()
+        self._encoder = None
         error = YolorError("the video cannot be written", path=str(self.path), found=reason, hint=ELSEWHERE)
         with self._open:
             raise error from fault

@@ -15,7 +15,7 @@ import numpy as np
 from yolor_cfg.data.formats.coco_schema import describe_json, finite_number, read_json
 from yolor_cfg.errors import DataError
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, no_detections
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import read_regular, reason_of
 
 FIELDS = ("image_id", "bbox", "score", "category_id")
 SHOWN = 10
@@ -211,7 +211,7 @@ def _read_darknet_file(path: Path, ground: GroundTruth, class_id: int) -> Double
 
 def _read_rows(path: Path) -> _DarknetRows:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path).decode("utf-8", errors="replace")
     except OSError as fault:
         raise DataError(f"cannot be read: {reason_of(fault)}", path=str(path)) from None
     rows = _DarknetRows([], [])

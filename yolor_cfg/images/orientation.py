@@ -1,8 +1,8 @@
-"""EXIF orientation: which way up an image is to be seen, from its file, and its pixels turned so.
+"""EXIF orientation: read from an image file, and applied to sizes and pixels.
 
-YOLOR (cv2.imread, exif_size) and C Darknet built with OpenCV turn images; C Darknet with its own reader (stb)
-does not, and `orientation_rule.ignores` has all images read as that does. Known are the formats that OpenCV
-turns: JPEG, PNG and WebP.
+YOLOR (cv2.imread, exif_size) and C Darknet built with OpenCV rotate images as EXIF says. C Darknet with its
+own reader (stb) does not; `orientation_rule.ignores` makes all readers here behave the same way. Supported
+are the formats that OpenCV rotates: JPEG, PNG and WebP.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ORIENTATION_TAG = 0x0112
 IFD_ENTRY_BYTES = 12
 EXIF_PREFIX = b"Exif\0\0"
 SIDEWAYS = frozenset({5, 6, 7, 8})
-"""Orientations that exchange height and width."""
+"""Orientations that swap height and width."""
 
 Pixels = TypeVar("Pixels", bound=NDArray[Any])
 
 
 class OrientationRule:
-    """Whether EXIF orientation counts, for the whole process: each command sets it, threads share it."""
+    """Whether EXIF orientation is ignored, for the whole process: commands set it, threads share it."""
 
     ignores = False
 
@@ -36,9 +36,10 @@ orientation_rule = OrientationRule()
 
 
 def read_orientation(file: BinaryIO, head: bytes) -> int:
-    """1..8 as EXIF numbers them; 1, upright, where the file says nothing readable or nothing is wanted.
+    """The orientation, 1 to 8 as in EXIF; 1 (upright) if the file has none that can be read, or if
+    orientation is ignored.
 
-    `head` are the first bytes of the file, 12 or more.
+    `head` holds at least the first 12 bytes of the file.
     """
     if orientation_rule.ignores:
         return UPRIGHT
@@ -52,12 +53,12 @@ def read_orientation(file: BinaryIO, head: bytes) -> int:
 
 
 def turn_size(size: Size, orientation: int) -> Size:
-    """Height and width of the image as it is seen."""
+    """Height and width of the upright image."""
     return (size[1], size[0]) if orientation in SIDEWAYS else size
 
 
 def turn_pixels(pixels: Pixels, orientation: int) -> Pixels:
-    """The image [H, W, C] as it is seen."""
+    """The image [H, W, C], turned upright."""
     if orientation in SIDEWAYS:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -68,7 +69,7 @@ def turn_pixels(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _find_jpeg_exif(file: BinaryIO, head: bytes) -> bytes:
-    """The APP1 segment that is EXIF; it stands among the application segments and comments at the start."""
+    """The APP1 segment that holds EXIF, one of the application segments and comments at the start."""
     at = 2
     while True:
         part = head[at : at + 4] if at + 4 <= len(head) else read_at(file, at, 4)
@@ -86,7 +87,7 @@ def _find_jpeg_exif(file: BinaryIO, head: bytes) -> bytes:
 
 
 def _find_png_exif(file: BinaryIO) -> bytes:
-    """The eXIf chunk before the pixels."""
+    """The content of the eXIf chunk, which comes before the pixels."""
     at = 8
     while True:
         head = read_at(file, at, 8)
@@ -99,6 +100,7 @@ def _find_png_exif(file: BinaryIO) -> bytes:
 
 
 def _find_webp_exif(file: BinaryIO) -> bytes:
+    """The content of the EXIF chunk, which comes after the pixels."""
     at = 12
     while True:
         head = read_at(file, at, 8)
@@ -111,7 +113,7 @@ def _find_webp_exif(file: BinaryIO) -> bytes:
 
 
 def _parse_exif(content: bytes) -> int:
-    """The orientation in the first directory of EXIF's TIFF structure; 1 where it is absent or damaged."""
+    """The orientation in the first directory of EXIF's TIFF structure; 1 if it is absent or damaged."""
     tiff = content.removeprefix(EXIF_PREFIX)
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 8:

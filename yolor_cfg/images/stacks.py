@@ -83,7 +83,7 @@ def _read_array(path: str) -> Image:
 
 
 def _check_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    if dtype != np.uint8 or len(shape) not in (2, 3) or 0 in shape:
+    if dtype != np.uint8 or len(shape) not in (2, 3) or min(shape) < 1:
         raise DataError(f"an array of {dtype} and shape {shape}, not uint8 [H, W, C]")
 
 

@@ -69,9 +69,11 @@ class KeyValues(Mapping[str, Any]):
 
 class KeyFacts(TypedDict, total=False):
     """What any key may declare: its `help`; the `dialects` that have it (both by default); `wanted` if a
-    section needs it in practice, so that misspelling it is an error and not just a warning."""
+    section needs it in practice, so that misspelling it is an error and not just a warning; `unused`, why it
+    has no effect here."""
 
     help: str
+    unused: str
     dialects: tuple[str, ...]
     wanted: bool
 
@@ -85,6 +87,7 @@ class Key(Generic[T]):
         self.help = facts.get("help", "")
         self.dialects = facts.get("dialects", DIALECT_NAMES)
         self.wanted = facts.get("wanted", False)
+        self.unused = facts.get("unused", "")
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -15,6 +15,7 @@ class CheckedSection(Protocol):
     """A section that raises or records its errors and warnings."""
 
     path: str
+    warnings: list[CfgError]
 
     def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
     def fault(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> None: ...
@@ -81,3 +82,12 @@ def check_file(section: CheckedSection, key: str, name: str) -> None:
             found=name,
             hint="C Darknet stops here; tried from the folder of the cfg, then from the current one",
         )
+
+
+def check_tree(section: CheckedSection, name: str, classes: int) -> None:
+    """Warn of a class tree that is there and cannot be used; its network cannot be built."""
+    if isfile(resolve_cfg_path(name, section.path)):
+        try:
+            load_tree(section, name, classes)
+        except CfgError as fault:
+            section.warnings.append(fault)

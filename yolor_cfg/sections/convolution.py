@@ -100,12 +100,28 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         False, dialects=DARKNET_ONLY, help="with xnor: no activation, since the next section takes the signs"
     )
     sway = Flag(
-        False, dialects=DARKNET_ONLY, help="rotates the kernels by a few degrees in C Darknet's GPU code"
+        False,
+        dialects=DARKNET_ONLY,
+        unused="kernels are not turned in training here",
+        help="rotates the kernels by a few degrees in C Darknet's GPU code",
     )
-    rotate = Flag(False, dialects=DARKNET_ONLY, help="rotates the kernels in C Darknet's GPU code")
-    stretch = Flag(False, dialects=DARKNET_ONLY, help="stretches the kernels in C Darknet's GPU code")
+    rotate = Flag(
+        False,
+        dialects=DARKNET_ONLY,
+        unused="kernels are not turned in training here",
+        help="rotates the kernels in C Darknet's GPU code",
+    )
+    stretch = Flag(
+        False,
+        dialects=DARKNET_ONLY,
+        unused="kernels are not turned in training here",
+        help="stretches the kernels in C Darknet's GPU code",
+    )
     stretch_sway = Flag(
-        False, dialects=DARKNET_ONLY, help="stretches and rotates the kernels in C Darknet's GPU code"
+        False,
+        dialects=DARKNET_ONLY,
+        unused="kernels are not turned in training here",
+        help="stretches and rotates the kernels in C Darknet's GPU code",
     )
 
     darknet_form: ClassVar[str] = "kernels"

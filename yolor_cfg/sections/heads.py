@@ -12,7 +12,7 @@ from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, load_tree
+from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, check_tree, load_tree
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -212,15 +212,33 @@ class YoloSection(AnchorHeadSection, names="yolo"):
         help="1: the previous convolution applies the logistic; sizes are (2v)^2 anchors",
     )
     show_details = Flag(True, dialects=DARKNET_ONLY, help="print the losses of each head in training")
-    track_history_size = Int(5, dialects=DARKNET_ONLY, help="number of previous frames used in tracking")
-    sim_thresh = Float(
-        0.8, dialects=DARKNET_ONLY, help="similarity above which two detections belong to the same track"
+    track_history_size = Int(
+        5,
+        dialects=DARKNET_ONLY,
+        unused="no tracking is done here",
+        help="number of previous frames used in tracking",
     )
-    dets_for_track = Int(1, dialects=DARKNET_ONLY, help="minimum number of detections of a track")
+    sim_thresh = Float(
+        0.8,
+        dialects=DARKNET_ONLY,
+        unused="no tracking is done here",
+        help="similarity above which two detections belong to the same track",
+    )
+    dets_for_track = Int(
+        1,
+        dialects=DARKNET_ONLY,
+        unused="no tracking is done here",
+        help="minimum number of detections of a track",
+    )
     dets_for_show = Int(1, dialects=DARKNET_ONLY, help="minimum number of detections before a track is shown")
-    track_ciou_norm = Float(0.01, dialects=DARKNET_ONLY, help="weight of the CIoU in tracking")
+    track_ciou_norm = Float(
+        0.01, dialects=DARKNET_ONLY, unused="no tracking is done here", help="weight of the CIoU in tracking"
+    )
     embedding_layer = Int(
-        None, dialects=DARKNET_ONLY, help="section whose output is the embedding used in tracking"
+        None,
+        dialects=DARKNET_ONLY,
+        unused="no [contrastive] section is trained here",
+        help="section whose output is the embedding used in tracking",
     )
 
     def reference(self) -> int | None:
@@ -313,7 +331,7 @@ class RegionSection(Section, names="region"):
     object_scale = Float(1, help="weight of the objectness loss where there is an object")
     noobject_scale = Float(1, help="weight of the objectness loss where there is no object")
     class_scale = Float(1, help="weight of the class loss")
-    mask_scale = Float(1, help="weight of the mask loss")
+    mask_scale = Float(1, unused="no masks are learned here", help="weight of the mask loss")
     bias_match = Flag(False, help="match objects with anchors instead of predictions")
     rescore = Flag(False, help="train objectness towards the IoU instead of 1")
     absolute_ = Flag(False, help="no effect; accepted for older cfgs")
@@ -326,6 +344,7 @@ class RegionSection(Section, names="region"):
         check_coords(self, self.coords)
         for key, name in (("tree", self.tree), ("map", self.map)):
             check_file(self, key, name)
+        check_tree(self, self.tree, self.classes)
 
     def _check_region_anchors(self) -> None:
         given = len(self.anchors)

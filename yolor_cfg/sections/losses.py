@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, RefList, Text
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import check_file, load_tree
+from yolor_cfg.sections.checks import check_file, check_tree, load_tree
 from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class SoftmaxSection(Section, names="softmax soft"):
         "",
         help="class tree file, one `name parent` per line: consecutive classes with the same parent sum to 1",
     )
-    noloss = Flag(False, help="1: no loss here in training")
+    noloss = Flag(False, unused="no classifier is trained here", help="1: no loss here in training")
 
     def check(self) -> None:
         check_file(self, "tree", self.tree)
@@ -42,6 +42,9 @@ class SoftmaxSection(Section, names="softmax soft"):
             found, allowed = f"{x.size} values, groups={self.groups}", f"a divisor of {x.size}"
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
+
+    def check_inputs(self, x: Shape) -> None:
+        check_tree(self, self.tree, x.size)
 
     def channels_for(self, classes: int, _: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""
@@ -87,7 +90,9 @@ class CostSection(_LossSection, names="cost"):
         help="type of loss",
     )
     scale = Float(1, help="weight of the loss")
-    ratio = Float(0, help="fraction of the smallest differences to ignore")
+    ratio = Float(
+        0, unused="no classifier is trained here", help="fraction of the smallest differences to ignore"
+    )
 
     def channels_for(self, classes: int, _: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""
@@ -107,7 +112,12 @@ class ContrastiveSection(_LossSection, names="contrastive"):
     temperature = Float(1, help="temperature of the similarities")
     cls_normalizer = Float(1, help="weight of the loss")
     max_delta = Float(float("inf"), least=0, help="maximum gradient of a value")
-    contrastive_neg_max = Int(3, least=0, help="maximum number of negative examples per object")
+    contrastive_neg_max = Int(
+        3,
+        least=0,
+        unused="no [contrastive] section is trained here",
+        help="maximum number of negative examples per object",
+    )
 
     def check(self) -> None:
         self.require_keys("yolo_layer")

@@ -38,11 +38,23 @@ class NetSection(Section, names="net network"):
 
     batch = Int(1, least=1, help="number of images per weight update")
     subdivisions = Int(1, least=1, help="number of mini-batches a batch is split into")
-    time_steps = Int(1, least=1, help="length of the sequences in training")
-    sequential_subdivisions = Int(
-        lambda net: net.subdivisions, least=1, help="subdivisions at the start of training"
+    time_steps = Int(
+        1,
+        least=1,
+        unused="single images are trained here, not sequences",
+        help="length of the sequences in training",
     )
-    dynamic_minibatch = Flag(False, help="larger batches for smaller random sizes")
+    sequential_subdivisions = Int(
+        lambda net: net.subdivisions,
+        least=1,
+        unused="single images are trained here, not sequences",
+        help="subdivisions at the start of training",
+    )
+    dynamic_minibatch = Flag(
+        False,
+        unused="the mini-batch stays the same at all random sizes",
+        help="larger batches for smaller random sizes",
+    )
 
     max_batches = Int(0, least=0, help="number of batches in training")
     learning_rate = Float(0.001, help="learning rate")
@@ -56,7 +68,11 @@ class NetSection(Section, names="net network"):
     scale = Float(1, help="policy step: learning rate factor at each change")
     steps = IntList((), help="policies steps and sgdr: batches at which the learning rate changes")
     scales = FloatList((), help="policy steps: learning rate factor at each step")
-    seq_scales = FloatList((), help="policy steps: sequence length factor at each step")
+    seq_scales = FloatList(
+        (),
+        unused="single images are trained here, not sequences",
+        help="policy steps: sequence length factor at each step",
+    )
     gamma = Float(1, help="policy exp: factor per batch; policy sigmoid: steepness")
     sgdr_cycle = Int(lambda net: net.max_batches, help="policy sgdr: number of batches in the first cycle")
     sgdr_mult = Int(2, help="policy sgdr: length of each cycle as a multiple of the previous one")
@@ -84,20 +100,58 @@ class NetSection(Section, names="net network"):
     min_crop = Int(lambda net: net.width, help="classifiers: minimum image side before cropping")
     resize_step = Int(32, least=1, help="random image sizes are multiples of this")
     label_smooth_eps = Float(0, help="classifiers: label smoothing, the fraction given to the other classes")
-    augment_speed = Int(2, help="speed of the augmentation in sequences of frames")
+    augment_speed = Int(
+        2,
+        unused="single images are trained here, not sequences",
+        help="speed of the augmentation in sequences of frames",
+    )
 
-    track = Int(0, help="1: train on sequences of frames")
+    track = Int(
+        0, unused="single images are trained here, not sequences", help="1: train on sequences of frames"
+    )
     try_fix_nan = Flag(False, help="set weights that are NaN to 0")
-    weights_reject_freq = Int(0, help="number of batches between removals of tiny weights")
-    equidistant_point = Int(0, help="from this batch on, all heads have the same weight")
-    badlabels_rejection_percentage = Float(0, help="fraction of the largest deltas to drop")
-    num_sigmas_reject_badlabels = Float(0, help="drop deltas this many standard deviations from their mean")
-    contrastive = Flag(False, help="contrastive training on pairs of views")
-    contrastive_jit_flip = Flag(False, help="with contrastive: flip the second view")
-    contrastive_color = Flag(False, help="with contrastive: change the colors of the second view")
-    unsupervised = Flag(False, help="train without labels")
-    attention = Flag(False, help="show the attention of the network in training")
-    adversarial_lr = Float(0, help="learning rate of the image in adversarial training")
+    weights_reject_freq = Int(
+        0,
+        unused="kernels that resemble each other are kept",
+        help="number of batches between removals of tiny weights",
+    )
+    equidistant_point = Int(
+        0, unused="all deltas of a head count", help="from this batch on, all heads have the same weight"
+    )
+    badlabels_rejection_percentage = Float(
+        0, unused="all deltas of a head count", help="fraction of the largest deltas to drop"
+    )
+    num_sigmas_reject_badlabels = Float(
+        0,
+        unused="all deltas of a head count",
+        help="drop deltas this many standard deviations from their mean",
+    )
+    contrastive = Flag(
+        False,
+        unused="no [contrastive] section is trained here",
+        help="contrastive training on pairs of views",
+    )
+    contrastive_jit_flip = Flag(
+        False,
+        unused="no [contrastive] section is trained here",
+        help="with contrastive: flip the second view",
+    )
+    contrastive_color = Flag(
+        False,
+        unused="no [contrastive] section is trained here",
+        help="with contrastive: change the colors of the second view",
+    )
+    unsupervised = Flag(False, unused="networks learn from labels alone here", help="train without labels")
+    attention = Flag(
+        False,
+        unused="the attention of a network is not shown here",
+        help="show the attention of the network in training",
+    )
+    adversarial_lr = Float(
+        0,
+        unused="networks learn from labels alone here",
+        help="learning rate of the image in adversarial training",
+    )
     max_chart_loss = Float(20, help="maximum loss on the chart")
     show_receptive_field = Flag(False, help="print the receptive fields")
     use_cuda_graph = Int(0, help="run the network as a CUDA graph")

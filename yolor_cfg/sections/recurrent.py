@@ -286,7 +286,11 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
     state_constrain = Int(32, least=0, help="limit on the absolute value of the cell state; 0: none")
     shortcut = Flag(False, help="with bottleneck: add the first half of the combination to the output")
     lstm_activation = ActivationKey("tanh", help="activation function of candidate and cell")
-    time_normalizer = Float(1, help="factor on the gradients through time in training")
+    time_normalizer = Float(
+        1,
+        unused="no recurrent network is trained on sequences here",
+        help="factor on the gradients through time in training",
+    )
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """v* take the cell, w* the state, u* the input (with bottleneck: the output of wf for both)."""

@@ -101,12 +101,14 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
 
 def update_weights(state: TrainState, updates: LayerUpdates) -> None:
     """Update the weights by their gradients, as far as the layers allow it."""
-    updates.prepare_gradients(state.updates)
+    held = updates.prepare_gradients(state.updates)
     if any(p.grad is not None for p in state.network.parameters()):
         state.scaler.step(state.optimizer)
         state.scaler.update()
     updates.limit_weights(state.updates)
     state.optimizer.zero_grad(set_to_none=True)
+    for parameter, gradient in held.items():
+        parameter.grad = gradient
     state.count_update()
 
 
@@ -221,11 +223,20 @@ def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[flo
     return [total / count, box, objectness, classes], stops > 0
 
 
+def reset_non_finite(network: Network) -> None:
+    """Set numbers of gradients that are none to 0 (reset_nan_and_inf in blas_kernels.cu)."""
+    for parameter in network.parameters():
+        if parameter.grad is not None:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def check_gradients(state: TrainState, rules: LossRules) -> None:
     """Raise NonFiniteLoss, naming the first bad parameter, before a gradient corrupts the weights.
 
-    With gradient scaling, the scaler skips such updates itself.
+    With gradient scaling, the scaler skips such updates itself; with `try_fix_nan` such numbers become 0.
     """
+    if state.network.graph.net.try_fix_nan:
+        reset_non_finite(state.network)
     if state.scaler.is_enabled():
         return
     named = [(name, p.grad) for name, p in state.network.named_parameters() if p.grad is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -97,12 +97,19 @@ def ema_decay(updates: int) -> float:
     return EMA_DECAY * (1 - math.exp(-updates / EMA_RAMP))
 
 
+def darknet_ema_decay(alpha: float, iterations: int) -> Callable[[int], float]:
+    """The decay at an update (from 1) by `ema_alpha`: from half of the training on (network.c 430). C Darknet
+    puts the average in the place of the weights 1000 iterations before the end; here it is tested and saved
+    beside them."""
+    return lambda update: alpha if update > iterations // 2 else 0.0
+
+
 class ModelEMA:
     """The EMA of a network's parameters and batch norm statistics: the weights that are tested and saved."""
 
-    def __init__(self, network: Network, *, updates: int = 0) -> None:
+    def __init__(self, network: Network, *, decay: Callable[[int], float] = ema_decay) -> None:
         self.network = copy.deepcopy(network).eval()
-        self.updates = updates
+        self.updates, self.decay = 0, decay
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         self._followed: nn.Module | None = None
@@ -118,7 +125,7 @@ class ModelEMA:
         if network is not self._followed:
             self._followed, self._pairs = network, match_tensors(self.network, network)
         self.updates += 1
-        torch._foreach_lerp_(self._pairs.ema, self._pairs.network, 1 - ema_decay(self.updates))
+        torch._foreach_lerp_(self._pairs.ema, self._pairs.network, 1 - self.decay(self.updates))
         for mine, live in self._pairs.counters:
             mine.copy_(live)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,19 +20,20 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import DataError, YolorError
+from yolor_cfg.errors import DataError, YolorError, shorten
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
-from yolor_cfg.runs import folder_lock, save_image, save_text, trial_folder
+from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
+from yolor_cfg.train.layout import use_channels_last
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
-from yolor_cfg.train.loop import CHANNELS_LAST, Ending, train
+from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
-from yolor_cfg.train.optim import ModelEMA, build_optimizer, parameter_groups
+from yolor_cfg.train.optim import ModelEMA, build_optimizer, darknet_ema_decay, ema_decay, parameter_groups
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import (
     Job,
@@ -45,6 +46,8 @@ from yolor_cfg.train.transfer import transfer
 from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.loading import read_graph
 
+NEVER = 2**31 - 1
+"""More updates than any training has."""
 MAX_WARNINGS = 20
 """The most warnings about the cfg that are printed."""
 
@@ -93,6 +96,8 @@ def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainRes
     keep_freed_memory()
     options = load_options(folder)
     with _sole_use(folder):
+        if this_process().rank == 0:
+            clean_run(folder)
         return _resume_training(folder, options, drawing=drawing, say=say)
 
 
@@ -116,18 +121,18 @@ def load_options(folder: Path) -> TrainOptions:
     try:
         values = yaml.safe_load((folder / "args.yaml").read_text(encoding="utf-8"))
         return TrainOptions.from_dict(values)
-    except (OSError, TypeError, yaml.YAMLError) as fault:
+    except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as fault:
         raise DataError(
             "not the folder of a training run",
             path=str(folder),
-            found=str(fault)[:200],
+            found=shorten(str(fault), 200),
             hint="give the folder with args.yaml and weights/last.pt",
         ) from None
 
 
 def report_faults(job: Job, say: Printer) -> None:
     """Print the warnings about the cfg and the problems of the data."""
-    warnings = [str(warning) for warning in job.graph.warnings]
+    warnings = [str(warning) for warning in (*job.graph.warnings, *job.graph.unused_keys())]
     more = [f"{len(warnings)} warnings in all, yolor cfg check lists them"] if warnings[MAX_WARNINGS:] else []
     problems = [line for dataset in (job.dataset, job.holdout) for line in problem_lines(dataset)]
     unused = unused_hyperparameters(job.options)
@@ -143,7 +148,8 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     if starts:
         _initialize_weights(network, job, say)
     device = find_device(local_device(options.device))
-    network.to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]  # torch's stubs lack it
+    network.to(device)
+    use_channels_last(network)
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)
@@ -153,8 +159,22 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     if job.is_darknet:
         for group in optimizer.param_groups:
             group.update({"nesterov": False} if "nesterov" in group else {})
-    scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    return TrainState(network, ModelEMA(network) if job.ema else None, optimizer, scaler)
+    ema = ModelEMA(network, decay=_choose_ema_decay(job)) if job.ema else None
+    return TrainState(network, ema, optimizer, _build_scaler(job, device))
+
+
+def _choose_ema_decay(job: Job) -> Callable[[int], float]:
+    """YOLOR's, or in Darknet's recipe that of `ema_alpha`."""
+    alpha = job.graph.net.ema_alpha
+    return darknet_ema_decay(alpha, job.iterations) if job.is_darknet and alpha else ema_decay
+
+
+def _build_scaler(job: Job, device: torch.device) -> torch.amp.GradScaler:
+    """For half precision; `loss_scale` of [net] is constant, as in C Darknet."""
+    enabled, scale = job.options.precision == "fp16", job.graph.net.loss_scale
+    if scale == 1:
+        return torch.amp.GradScaler(device.type, enabled=enabled)
+    return torch.amp.GradScaler(device.type, init_scale=scale, growth_interval=NEVER, enabled=enabled)
 
 
 def _initialize_weights(network: Network, job: Job, say: Printer) -> None:

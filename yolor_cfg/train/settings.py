@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from typing import Any, NamedTuple
 
 from yolor_cfg.data.types import Fix
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "recipe": (None, "yolor", "darknet", "paper"),
+    "optimizer": (None, "sgd", "adam", "adamw"),
+    "train_only": (None, "implicit"),
+    "precision": ("fp32", "bf16", "fp16"),
+    "fix_labels": (None, "clip", "drop"),
+    "dialect": (None, "darknet", "yolor"),
+}
+MAX_NUMBER = 2**63
+"""No option has a number as large as this."""
 
 
 class TrainOptions(NamedTuple):
@@ -63,7 +76,33 @@ class TrainOptions(NamedTuple):
         return values
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> TrainOptions:
-        """The inverse of `to_dict`."""
+    def from_dict(values: Any) -> TrainOptions:
+        """The inverse of `to_dict`; raises ValueError or TypeError if they are no options."""
+        if not isinstance(values, dict):
+            raise ValueError("no table of options")
         size = values.get("img_size")
-        return TrainOptions(**{**values, "img_size": tuple(size) if isinstance(size, list) else size})
+        options = TrainOptions(**{**values, "img_size": tuple(size) if isinstance(size, list) else size})
+        for name, value in options._asdict().items():
+            if not _is_valid(name, value):
+                raise ValueError(f"{name}: {value!r:.100}")
+        return options
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    """Whether the value has the kind that the command gives this option."""
+    if name in CHOICES:
+        return value in CHOICES[name]
+    kinds = _plain_types(typing.get_type_hints(TrainOptions)[name])
+    if isinstance(value, bool) or bool in kinds:
+        return type(value) in kinds
+    if isinstance(value, int | float):
+        return (type(value) in kinds or float in kinds) and 0 <= value < MAX_NUMBER
+    if isinstance(value, tuple):
+        return len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+    return isinstance(value, kinds)
+
+
+def _plain_types(hint: Any) -> tuple[type, ...]:
+    """The classes of a hint such as `int | tuple[int, int] | None`."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(typing.get_origin(part) or part for part in parts)

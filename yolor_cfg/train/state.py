@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, describe_fault, shorten
 from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import this_process
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.optim import ModelEMA
 from yolor_cfg.weights.checkpoint import FORMAT
-from yolor_cfg.weights.torch_file import write_pt
+from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
@@ -101,10 +101,25 @@ def saved_names(path: Path) -> tuple[str, ...]:
 def load_state(state: TrainState, path: Path) -> None:
     """Load a saved state into a freshly built one; raises WeightsError if they do not match."""
     content = _read_state(path)
+    try:
+        _fill_state(state, content)
+    except WeightsError as fault:
+        fault.path = str(path)
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as fault:
+        raise WeightsError(
+            "this state does not fit the run",
+            path=str(path),
+            found=shorten(" ".join(describe_fault(fault).split()), 300),
+            hint="model.cfg or args.yaml were changed, or last.pt is damaged: start a new run with --weights",
+        ) from fault
+
+
+def _fill_state(state: TrainState, content: dict[str, Any]) -> None:
     training = content["training"]
     has_ema = training["average_updates"] >= 0
     if has_ema != (state.ema is not None):
-        raise WeightsError("saved with other options", path=str(path), found=f"EMA: {has_ema}")
+        raise WeightsError("saved with other options", found=f"EMA: {has_ema}")
     state.network.load_state_dict(training["network"])
     if state.ema is not None:
         state.ema.network.load_state_dict(content["model"])
@@ -116,27 +131,36 @@ def load_state(state: TrainState, path: Path) -> None:
     for name, parameter in state.network.named_parameters():
         gradient = gradients.get(name)
         parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
-    for name in (*POSITION, "sums", "rows"):
-        setattr(state, name, training[name])
-    if state.rows and state.rows[0].get("epoch") == 0:  # written when epochs were counted from 0
-        state.rows = [{**row, "epoch": row["epoch"] + 1} for row in state.rows]
+    _fill_position(state, training)
     torch.set_rng_state(training["random"])
     if training["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(training["random_cuda"])
 
 
+def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
+    """The counts, the sums and the rows, all of the kinds that they have in a new state."""
+    for name in POSITION:
+        value, kind = training[name], type(getattr(state, name))
+        if not isinstance(value, int | kind) or isinstance(value, bool) or not value >= -1:
+            raise ValueError(f"{name}: {value!r:.100}")
+        setattr(state, name, value)
+    sums, rows = training["sums"], training["rows"]
+    state.sums = [float(number) for number in sums]
+    state.rows = [{str(name): float(number) for name, number in row.items()} for row in rows]
+    if state.rows and state.rows[0].get("epoch") == 0:  # written when epochs were counted from 0
+        state.rows = [{**row, "epoch": row["epoch"] + 1} for row in state.rows]
+
+
 def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    """The content of last.pt, read without running anything in it."""
+    if not path.exists():
         raise WeightsError(
             "no checkpoint to resume from",
             path=str(path),
             hint="the run ended before its first checkpoint: start a new one",
-        ) from None
-    except (OSError, RuntimeError, ValueError) as fault:
-        raise WeightsError("cannot be read", path=str(path), found=str(fault)[:200]) from fault
-    if not isinstance(content, dict) or "training" not in content:
+        )
+    content = read_pt(path)
+    if not isinstance(content, dict) or not isinstance(content.get("training"), dict):
         raise WeightsError(
             "contains only weights, not the state of a training run",
             path=str(path),

@@ -16,6 +16,8 @@ from yolor_cfg.ops.dropblock import DropBlock
 from yolor_cfg.sections.base import UpdateRules
 
 USUAL = UpdateRules()
+HeldGradients = dict[nn.Parameter, Tensor]
+"""Gradients that wait for the first update of their layer."""
 
 
 class LayerUpdates:
@@ -37,19 +39,23 @@ class LayerUpdates:
         """Whether no layer asks for anything."""
         return all(rules == USUAL for rules in self.rules)
 
-    def prepare_gradients(self, updates: int) -> None:
+    def prepare_gradients(self, updates: int) -> HeldGradients:
         """Call before an update, when so many are done: layers behind a stop have no gradient, and what is
-        not due has none at all, so that the optimizer leaves it."""
+        not due has none at all, so that the optimizer leaves it. What is not due yet is returned: as in C
+        Darknet, its gradients add up until it is."""
+        held: HeldGradients = {}
         if self.are_usual:
-            return
+            return held
         stop = self._find_stop(updates)
         for number, layer in enumerate(self.layers):
-            due = self._is_due(number, updates)
+            if not self._is_due(number, updates):
+                held |= take_gradients(layer) if self.rules[number].first else {}
+                layer.zero_grad(set_to_none=True)
+                continue
             for parameter in layer.parameters():
-                if not due:
-                    parameter.grad = None
-                elif parameter.requires_grad and (number <= stop or parameter.grad is None):
+                if parameter.requires_grad and (number <= stop or parameter.grad is None):
                     parameter.grad = torch.zeros_like(parameter)
+        return held
 
     @torch.no_grad()
     def limit_weights(self, updates: int) -> None:
@@ -66,6 +72,12 @@ class LayerUpdates:
         """The last layer at which gradients stop; -1: none."""
         stops = [n for n, rules in enumerate(self.rules) if rules.stop == 1 or rules.stop > updates]
         return max(stops, default=-1)
+
+
+def take_gradients(layer: nn.Module) -> HeldGradients:
+    """The gradients of a layer by parameter."""
+    found = [(parameter, parameter.grad) for parameter in layer.parameters()]
+    return {parameter: gradient for parameter, gradient in found if gradient is not None}
 
 
 def read_rules(network: Network) -> list[UpdateRules]:

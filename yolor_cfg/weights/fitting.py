@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import WeightsError
-from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind
+from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, open_regular
 from yolor_cfg.graph import Graph
 from yolor_cfg.weights.layout import (
     FLOAT_BYTES,
@@ -42,7 +42,7 @@ class FilePrefix(NamedTuple):
 def read_prefix(path: str | Path) -> FilePrefix:
     """The first bytes and the length of a file; raises WeightsError if it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
             return FilePrefix(str(path), head, file.seek(0, 2))
     except OSError as fault:
@@ -62,7 +62,7 @@ def is_checkpoint_file(path: str | Path) -> bool:
     """True for a file with the content of a checkpoint; False if it cannot be read."""
     try:
         return is_checkpoint(read_prefix(path))
-    except (WeightsError, ValueError):  # ValueError: a null byte in the name
+    except WeightsError:
         return False
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
@@ -28,7 +27,7 @@ class VocObject(NamedTuple):
 def read_objects(file: str) -> list[VocObject] | str | None:
     """The objects of an XML file, or what is wrong with it; None if there is no such file."""
     try:
-        root = _parse_xml(Path(file).read_bytes())
+        root = _parse_xml(read_regular(file, MOST_LABEL_BYTES))
     except FileNotFoundError:
         return None
     except OSError as fault:

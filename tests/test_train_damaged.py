@@ -1,0 +1,200 @@
+"""Damaged runs, full disks and impossible options end in one message and an exit code, not in a traceback."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny_detector as tiny
+import torch
+import training
+import yaml
+
+from yolor_cfg.train import state
+from yolor_cfg.train.settings import TrainOptions
+from yolor_cfg.weights.torch_file import write_pt
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("run")
+    return training.run(training.options(folder, data, epochs=1), folder / "runs").folder
+
+
+@pytest.fixture
+def damaged(run_folder, tmp_path):
+    return Path(shutil.copytree(run_folder, tmp_path / "exp"))
+
+
+def edit_state(folder, change):
+    content = torch.load(folder / "weights/last.pt", weights_only=True)
+    change(content)
+    torch.save(content, folder / "weights/last.pt")
+
+
+def cut(path, part):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+
+
+def edit_options(folder, **values):
+    path = folder / "args.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
+
+
+DAMAGES = {
+    "no files": lambda f: [shutil.rmtree(f), f.mkdir()],
+    "no folder": shutil.rmtree,
+    "no args": lambda f: (f / "args.yaml").unlink(),
+    "args empty": lambda f: (f / "args.yaml").write_text(""),
+    "args cut": lambda f: cut(f / "args.yaml", 0.03),
+    "args a list": lambda f: (f / "args.yaml").write_text("- 1\n- 2\n"),
+    "args a word": lambda f: (f / "args.yaml").write_text("nothing"),
+    "args no yaml": lambda f: (f / "args.yaml").write_text("a: [1, {"),
+    "args no text": lambda f: (f / "args.yaml").write_bytes(b"\xff\xfe\x00cfg"),
+    "args unknown": lambda f: edit_options(f, colour="red"),
+    "args of other kinds": lambda f: edit_options(f, epochs="many"),
+    "args of other choices": lambda f: edit_options(f, precision="fp33"),
+    "args negative": lambda f: edit_options(f, batch_size=-4),
+    "args huge": lambda f: edit_options(f, seed=2**70),
+    "no model.cfg": lambda f: (f / "model.cfg").unlink(),
+    "model.cfg empty": lambda f: (f / "model.cfg").write_text(""),
+    "model.cfg cut": lambda f: cut(f / "model.cfg", 0.7),
+    "model.cfg of others": lambda f: (f / "model.cfg").write_text(
+        training.yolor_text().replace("filters=8\n", "filters=12\n")
+    ),
+    "no last.pt": lambda f: (f / "weights/last.pt").unlink(),
+    "last.pt empty": lambda f: (f / "weights/last.pt").write_bytes(b""),
+    "last.pt cut": lambda f: cut(f / "weights/last.pt", 0.5),
+    "last.pt text": lambda f: (f / "weights/last.pt").write_text("weights"),
+    "last.pt a folder": lambda f: [(f / "weights/last.pt").unlink(), (f / "weights/last.pt").mkdir()],
+    "last.pt is best.pt": lambda f: shutil.copy(f / "weights/best.pt", f / "weights/last.pt"),
+    "state without network": lambda f: edit_state(f, lambda c: c["training"].pop("network")),
+    "state without optimizer": lambda f: edit_state(f, lambda c: c["training"]["optimizer"].clear()),
+    "state of others": lambda f: edit_state(f, lambda c: c.update(training=[1, 2])),
+    "state with odd counts": lambda f: edit_state(f, lambda c: c["training"].update(epoch="one")),
+    "state with odd rows": lambda f: edit_state(f, lambda c: c["training"].update(rows=[1])),
+    "state without randomness": lambda f: edit_state(f, lambda c: c["training"].update(random=None)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_run_is_refused_in_one_message(damaged, kind):
+    DAMAGES[kind](damaged)
+    result = tiny.yolor("train", "--resume", damaged)
+    assert result.exit_code in (2, 3, 4), result.output
+    assert "Traceback" not in result.output
+    assert str(damaged) in result.stderr.split("\n  hint")[0]
+
+
+@pytest.mark.parametrize("name", ["results.csv", "metrics.jsonl", "env.json", "results.png"])
+def test_a_file_that_is_written_anew_may_be_damaged(damaged, name):
+    (damaged / name).write_bytes(b"\xff")
+    assert tiny.yolor("train", "--resume", damaged).exit_code == 0
+
+
+def test_last_pt_runs_no_code(damaged):
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("touch evil",)
+
+    torch.save({"training": Evil()}, damaged / "weights/last.pt")
+    result = tiny.yolor("train", "--resume", damaged)
+    assert result.exit_code == 4 and not Path("evil").exists()
+
+
+def test_resume_takes_the_checkpoint_of_a_run_too(damaged):
+    assert tiny.yolor("train", "--resume", damaged / "weights/last.pt").exit_code == 0
+
+
+def test_leftovers_of_a_killed_run_go_at_the_next_start(damaged, data):
+    left = [damaged / f".{'0a' * 8}.part.csv", damaged / f"weights/.{'1b' * 8}.part.pt"]
+    mine = damaged / "weights/.my.part.pt"
+    for start in (
+        ("--resume", damaged),
+        (damaged / "model.cfg", "--data", data, "--epochs", 1, "--project", damaged.parent, "--workers", 0),
+    ):
+        for path in [*left, mine]:
+            path.write_text("x")
+        assert tiny.yolor("train", *start).exit_code == 0
+        assert not any(path.exists() for path in left) and mine.exists()
+
+
+@pytest.mark.parametrize("room", [0, 2000])
+def test_a_full_disk_is_one_message_and_the_last_state_stays(damaged, monkeypatch, room):
+    class Full:
+        """A disk with room for so many bytes."""
+
+        def __init__(self, file):
+            self.file, self.left = file, room
+
+        def write(self, data):
+            self.left -= len(data)
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return self.file.write(data)
+
+        def flush(self):
+            self.file.flush()
+
+    before = (damaged / "weights/last.pt").read_bytes()
+    monkeypatch.setattr(state, "write_pt", lambda content, file: write_pt(content, Full(file)))
+    edit_options(damaged, epochs=2)
+    result = tiny.yolor("train", "--resume", damaged)
+    assert result.exit_code == 4 and "Traceback" not in result.output
+    assert "last.pt: cannot be written" in result.stderr and "No space left on device" in result.stderr
+    assert (damaged / "weights/last.pt").read_bytes() == before
+    assert not list(damaged.rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--seed", 2**64),
+        ("--seed", -1),
+        ("--cache", "nan"),
+        ("--cache", "inf"),
+        ("--device", "meta"),
+        ("--device", "cuda:99999999999999999999"),
+        ("--batch-size", 10**12),
+        ("--update-batch", 10**30),
+        ("--epochs", 10**30),
+        ("--max-batches", 10**30),
+        ("--workers", 10**9),
+        ("--img-size", "1" * 400),
+    ],
+)
+def test_impossible_options_are_refused(run_folder, data, tmp_path, options):
+    args = ("train", run_folder / "model.cfg", "--data", data, "--project", tmp_path, *options)
+    result = tiny.yolor(*args)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lr0: 2026-01-01\n",
+        f"lr0: {'9' * 5000}\n",
+        "lr00: 1\n",
+        "lr0: [1]\n",
+        "[" * 5000,
+        "lr0: .nan\n",
+        "lr0: \n",
+        "\x00",
+    ],
+)
+def test_odd_hyp_files_are_refused(run_folder, data, tmp_path, text):
+    hyp = tmp_path / "hyp.yaml"
+    hyp.write_text(text)
+    args = ("train", run_folder / "model.cfg", "--data", data, "--project", tmp_path / "runs", "--hyp", hyp)
+    result = tiny.yolor(*args)
+    assert result.exit_code == 3, result.output
+    assert str(hyp) in result.stderr and "Traceback" not in result.output and len(result.stderr) < 3000
+
+
+def test_options_come_back_as_they_were():
+    said = TrainOptions("a.cfg", "b.data", img_size=(64, 96), cache=0.5, ema=False, max_batches=3)
+    assert TrainOptions.from_dict(said.to_dict()) == said
