@@ -88,7 +88,7 @@ def test_a_warning_does_not_hide_faults_of_wiring(good: Path) -> None:
     told = json.loads(yolor("check", good, "--json").stdout)
     assert [(fault["line"], fault["message"]) for fault in told] == [
         (9, "unknown key"),
-        (11, "points outside the sections before this one"),
+        (11, "no such section before this one"),
     ]
 
 
@@ -98,15 +98,15 @@ def test_checking_goes_on_after_a_fault_of_wiring_where_the_rest_can_be_sized(go
     good.write_text(f"{GOOD}{head}[route]\nlayers=0\n{head}[route]\nlayers=99\n[maxpool]\n[mystery]\n")
     told = json.loads(yolor("check", good, "--json").stdout)
     wrong = "the previous section has the wrong number of channels"
-    outside = "points outside the sections before this one"
+    outside = "no such section before this one"
     assert [fault["message"] for fault in told] == [wrong, wrong, outside, "unknown section"]
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("policy=steps\n", "steps without its list"),  # parser.c 1254
-        ("policy=steps\nsteps=5\n", "steps without its list"),
+        ("policy=steps\n", "needs steps= and scales="),  # parser.c 1254
+        ("policy=steps\nsteps=5\n", "needs steps= and scales="),
         ("batch=2\nsubdivisions=2\ncontrastive=1\n", "needs two images at once"),  # parser.c 1214
     ],
 )

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from yolor_cfg import cli
 from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.evaluate.coco import METRICS
+from yolor_cfg.evaluate.curves import AXIS, compute_curves
+from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, coco_ground_truth
+from yolor_cfg.evaluate.results import read_results
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.loading import load
 
@@ -195,6 +199,58 @@ def write_detections(folder: Path, files: tiny.Files, order: Sequence[int]) -> P
         place.write_text("\n".join(rows))
     (folder / "classes.txt").write_text("\n".join(NAMES[k] for k in order))
     return folder
+
+
+def test_p_r_and_f1_are_those_of_the_best_f1_and_it_is_named(shared: Path) -> None:
+    """YOLOv5's ap_per_class takes the confidence with the highest mean F1; YOLOR's 0.1, for every network."""
+    metrics = json.loads(on_files(shared, "--json").stdout)
+    best = metrics["yolor"]["confidence"]
+    curves = compute_curves(*read_both(shared))
+    means = curves.f1[curves.labels > 0].mean(axis=0)
+    assert best == pytest.approx(AXIS[means.argmax()])
+    assert metrics["yolor"]["f1"] == pytest.approx(means.max())
+    assert {row["confidence"] for row in metrics["per_category"].values()} == {best}
+    header, total = on_files(shared).stdout.splitlines()[:2]
+    assert header.split()[3] == "confidence" and float(total.split()[3]) == pytest.approx(best, abs=5e-4)
+
+
+def read_both(shared: Path) -> tuple[GroundTruth, Doubles]:
+    folder = shared / "eval/coco_mini"
+    ground = coco_ground_truth(folder / "gt_val.json")
+    return ground, read_results(folder / "results_val.json", ground)
+
+
+def test_without_a_right_detection_there_is_no_best_f1(network: tuple[tiny.Files, Path]) -> None:
+    files, data = network
+    result = run(*files, "--data", data, "--no-save", "--json", "--conf", "1")
+    assert json.loads(result.stdout)["yolor"]["confidence"] == 0.1
+
+
+def test_darknets_counts_are_printed_in_its_dialect_in_its_words(network: tuple[tiny.Files, Path]) -> None:
+    """The lines of validate_detector_map in detector.c."""
+    files, data = network
+    args = (*files, "--data", data, "--split", "train", "--no-save")
+    text = run(*args, "--points", "101").stdout
+    by = json.loads(run(*args, "--points", "101", "--json").stdout)["darknet"]
+    assert (
+        f"TP = {by['true_positives']}, FP = {by['false_positives']}, FN = {by['false_negatives']}, " in text
+    )
+    assert f"average IoU = {by['average_iou'] * 100:.2f} %" in text
+    assert f"detections_count = {by['detections']}, unique_truth_count = " in text
+    assert "class_id = 0, name = disc, ap = " in text and "used 101 Recall-points" in text
+    assert f"mean average precision (mAP@0.50) = {by['mAP50']:.6f}" in text
+    assert "average IoU" not in run(*args, "--dialect", "yolor").stdout
+
+
+def test_the_folder_is_tried_before_anything_is_computed(network: tuple[tiny.Files, Path]) -> None:
+    files, data = network
+    Path("file").write_text("in the way")
+    started = time.perf_counter()
+    result = run(files.cfg, "no.weights", "--data", data, "--project", "file/runs")
+    assert result.exit_code == 1 and "choose another folder with --project" in result.stderr
+    assert time.perf_counter() - started < 5
+    assert run(files.cfg, "no.weights", "--data", data).exit_code == 4
+    assert not Path("runs").exists()
 
 
 def test_classes_of_another_order_are_matched_by_their_names(

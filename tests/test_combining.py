@@ -90,7 +90,7 @@ def test_no_gradient_flows_into_the_later_sources_of(kind, learning):
         ("[route]\nlayers=0\ngroups=2\ngroup_id=2", "group_id: out of bounds"),
         ("[route]\ngroups=2", "layers: missing key"),
         ("[route]\nlayers=0\ngroups=3", "groups: does not divide the channels"),
-        ("[route]\nlayers=2", "layers: points outside the sections before this one"),
+        ("[route]\nlayers=2", "layers: no such section before this one"),
         ("[shortcut]\nactivation=linear", "from: missing key"),
         ("[sam]\nfrom=-2,0", "from: takes one section"),
         ("[sam]\nfrom=0", "from: channel counts differ"),

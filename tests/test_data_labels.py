@@ -99,7 +99,8 @@ def test_a_box_pushed_over_the_border_by_rounding_is_unchanged(tmp_path: Path) -
 def test_duplicate_lines_count_once_with_a_note(tmp_path: Path) -> None:
     data = opened(tmp_path, "0 .5 .5 .2 .2\n0 0.50 0.5 0.2 0.2\n1 .5 .5 .2 .2\n")
     assert data.samples[0].classes.tolist() == [0, 1]
-    assert [problem.reason for problem in data.problems] == ["1 duplicate labels were removed"]
+    (problem,) = data.problems
+    assert problem.reason == "1 duplicate labels: each counts once, but every time in Darknet's mAP"
 
 
 def test_a_polygon_becomes_the_box_around_its_points(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """YOLOR's and C Darknet's precision and recall against rules written out one by one."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from truths import found, random_case, truth
 
+from yolor_cfg.data.sources import open_data
 from yolor_cfg.evaluate.curves import AXIS, THRESHOLDS, average_precision, compute_curves
 from yolor_cfg.evaluate.darknet_map import score_darknet
-from yolor_cfg.evaluate.ground_truth import GroundTruth, no_detections
+from yolor_cfg.evaluate.ground_truth import GroundTruth, dataset_ground_truth, no_detections
 from yolor_cfg.evaluate.matching import confusion_matrix, iou_matrix
 
 NEAR = (10.0, 10.0, 20.0, 20.0)
@@ -169,6 +173,33 @@ def test_a_difficult_object_and_what_is_found_on_it_count_neither_way() -> None:
     assert confusion_matrix(ground, detections).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
     crowd = truth([(0, 0, *NEAR), (0, 0, *far, 1)])
     assert score_darknet(crowd, detections).ap[0] == 0.5
+
+
+def test_a_label_line_that_stands_twice_is_two_objects_for_darknet_alone() -> None:
+    """C Darknet reads every line (read_boxes) and counts it; a detection finds one of them."""
+    ground = truth([(0, 0, 10, 10, 20, 20), (0, 1, 60, 60, 20, 20)])
+    detections = found(
+        [(0, 0, 0.9, 10, 10, 20, 20), (0, 0, 0.8, 10, 10, 20, 20), (0, 1, 0.9, 60, 60, 20, 20)]
+    )
+    by = score_darknet(ground._replace(copies=np.array([1, 0])), detections)
+    assert by.ap.tolist() == [0.5, 1.0] and by.objects == 3
+    assert (by.true_positives.tolist(), by.false_positives.tolist(), by.false_negatives) == (
+        [1, 1],
+        [1, 0],
+        1,
+    )
+    assert score_darknet(ground, detections).ap.tolist() == [1.0, 1.0]
+    assert compute_curves(ground._replace(copies=np.array([1, 0])), detections).labels.tolist() == [1, 1]
+
+
+def test_doubled_lines_of_a_label_file_reach_the_score(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    (tmp_path / "a.txt").write_text("0 .5 .5 .25 .25\n1 .2 .2 .1 .1\n" + "0 0.50 .5 .25 .25\n" * 2)
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/a.png\n")
+    (tmp_path / "my.data").write_text("classes=2\nvalid=list.txt\n")
+    ground = dataset_ground_truth(open_data(str(tmp_path / "my.data"), split="val"))
+    assert ground.copies.tolist() == [2, 0] and len(ground.classes) == 2
+    assert score_darknet(ground, no_detections()).objects == 4
 
 
 def test_an_image_that_a_list_names_twice_counts_twice_in_darknets_map() -> None:

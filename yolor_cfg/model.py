@@ -206,7 +206,7 @@ def find_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=where)
         if where.type == "meta":
             raise RuntimeError("a meta device computes nothing")
-    except (RuntimeError, AssertionError) as fault:
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as fault:
         raise CfgError(
             "no such device here",
             found=str(device),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolor_cfg.cli.options import echo, print_json, print_stderr
 
@@ -10,18 +11,20 @@ if TYPE_CHECKING:
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 
 
-def save_predictions(ground: GroundTruth, detections: Doubles, options: dict[str, Any]) -> None:
-    """For images without annotations: predictions.json, as servers take it, and no figures."""
+def save_predictions(folder: Path | None, ground: GroundTruth, detections: Doubles, *, as_json: bool) -> None:
+    """Write predictions.json, as servers take it, into the folder, if one is wanted; and say how many."""
     import json
 
     from yolor_cfg.evaluate.results import to_coco_results
-    from yolor_cfg.runs import new_folder, save_text
+    from yolor_cfg.runs import save_text
 
     results = to_coco_results(detections, ground)
-    place = new_folder(options["project"], options["name"]) / "predictions.json"
-    save_text(place, json.dumps(results) + "\n")
+    place = folder / "predictions.json" if folder else None
+    if place:
+        save_text(place, json.dumps(results) + "\n")
     print_stderr("the images have no annotations: no figures", "yellow")
-    if options["as_json"]:
-        print_json({"images": len(ground.image_ids), "detections": len(results), "predictions": str(place)})
+    images = len(ground.image_ids)
+    if as_json:
+        print_json({"images": images, "detections": len(results), "predictions": place and str(place)})
     else:
-        echo(f"{len(results):,} detections in {len(ground.image_ids):,} images: {place}")
+        echo(f"{len(results):,} detections in {images:,} images: {place or 'not saved'}")

@@ -42,6 +42,8 @@ class LabelRow(NamedTuple):
     height: float
     crowd: float = 0.0
     area: float = NO_AREA
+    copies: float = 0.0
+    """Further lines of the file that say the same."""
 
 
 class ImageLabels(NamedTuple):
@@ -96,7 +98,8 @@ def parse_labels(data: bytes, place: str) -> ImageLabels:
             continue
         read += 1
         polygons += len(words) > 6
-        rows.setdefault(row[1:7], row)
+        first = rows.get(row[1:7])
+        rows[row[1:7]] = row if first is None else first._replace(copies=first.copies + 1)
     return ImageLabels(place, list(rows.values()), faults, polygons, read - len(rows))
 
 
@@ -150,7 +153,7 @@ def _polygon_box(points: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 class CheckedRows(NamedTuple):
-    """The valid rows [T, 9], ordered as `LabelRow`; which of the given rows they are; the faults found."""
+    """The valid rows [T, 10], ordered as `LabelRow`; which of the given rows they are; the faults found."""
 
     rows: NDArray[np.float64]
     kept: NDArray[np.bool_]
@@ -158,7 +161,7 @@ class CheckedRows(NamedTuple):
 
 
 def check_rows(rows: NDArray[np.float64], *, classes: int | None, fix: Fix | None) -> CheckedRows:
-    """Check every row [T, 9]; `faults` are (row index, reason), sorted.
+    """Check every row [T, 10]; `faults` are (row index, reason), sorted.
 
     With `fix="clip"` a box that extends beyond the image is clipped, and kept unless that leaves it empty.
     """
@@ -217,5 +220,6 @@ def _clip_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = (rows[:, 3:5] - half).clip(0, 1), (rows[:, 3:5] + half).clip(0, 1)
     size = high - low
     share = size.prod(axis=1) / rows[:, 5:7].prod(axis=1)
-    parts = [rows[:, :3], (low + high) / 2, size, rows[:, 7:8], rows[:, 8:] * share[:, None]]
+    parts = [rows[:, :3], (low + high) / 2, size, rows[:, 7:8]]
+    parts += [rows[:, 8:9] * share[:, None], rows[:, 9:]]
     return np.concatenate(parts, axis=1)

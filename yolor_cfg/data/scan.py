@@ -171,10 +171,9 @@ def _build_samples(listing: ImageListing, parts: Sequence[ScannedImages], indice
     areas = np.where(np.isnan(rows[:, 8]), rows[:, 5] * rows[:, 6] * pixels, rows[:, 8])
     labels, identities = rows[:, 1].astype(np.int64), rows[:, 2].astype(np.int64)
     boxes = rows[:, 3:7].astype(np.float32)
-    crowd = rows[:, 7]
-    columns = BoxColumns(
-        boxes, labels, identities, crowd > 0, areas.astype(np.float32), difficult=crowd == DIFFICULT
-    )
+    crowd, copies = rows[:, 7], rows[:, 9].astype(np.int64)
+    areas = areas.astype(np.float32)
+    columns = BoxColumns(boxes, labels, identities, crowd > 0, areas, crowd == DIFFICULT, copies)
     return Samples(paths, ids, sizes, starts=starts, columns=columns)
 
 
@@ -189,7 +188,10 @@ def _notes(parts: Sequence[ScannedImages], origin: str) -> list[Problem]:
     notes = (
         (bare, f"of {read} images have no label file and count as background"),
         (sum(part.polygons for part in parts), "polygons were replaced by their bounding boxes"),
-        (sum(part.duplicates for part in parts), "duplicate labels were removed"),
+        (
+            sum(part.duplicates for part in parts),
+            "duplicate labels: each counts once, but every time in Darknet's mAP",
+        ),
         (sum(part.sideways for part in parts), SIDEWAYS_NOTE),
     )
     return [Problem(origin, 0, f"{count} {text}", "note") for count, text in notes if count]

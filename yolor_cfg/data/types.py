@@ -50,12 +50,16 @@ class Problem(NamedTuple):
         return f"{where}: {escape(shorten(self.reason))}"
 
 
+NO_COPIES = np.zeros(0, np.int64)
+
+
 class Sample(NamedTuple):
     """One image and its boxes: centre, width and height as fractions of the image.
 
     `identities` are -1 if none are given; `areas` are in pixels^2, as annotated, else width x height of the
     box; a crowd box stands for many objects: it is not trained on, and tests treat it as COCO does. A
-    difficult object is marked as a crowd too; besides, a detection on it is no error by any count.
+    difficult object is marked as a crowd too; besides, a detection on it is no error by any count. `copies`
+    are the further lines of a label file that say the same, which C Darknet counts; empty: none.
     """
 
     image: str
@@ -67,6 +71,7 @@ class Sample(NamedTuple):
     image_id: int | str
     size: Size
     difficult: NDArray[np.bool_]
+    copies: Integers = NO_COPIES
 
 
 class Samples(Sequence[Sample]):
@@ -109,7 +114,7 @@ class Samples(Sequence[Sample]):
 
     def _sample_at(self, index: int) -> Sample:
         rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
-        boxes, classes, identities, crowd, areas, difficult = self.columns
+        boxes, classes, identities, crowd, areas, difficult, copies = self.columns
         height, width = self.sizes[index].tolist()
         return Sample(
             self.paths[index],
@@ -121,6 +126,7 @@ class Samples(Sequence[Sample]):
             self.ids[index],
             (height, width),
             difficult[rows],
+            copies[rows],
         )
 
 
@@ -133,6 +139,7 @@ class BoxColumns(NamedTuple):
     crowd: NDArray[np.bool_]
     areas: Floats
     difficult: NDArray[np.bool_]
+    copies: Integers
 
 
 class Dataset(NamedTuple):

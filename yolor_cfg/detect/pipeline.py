@@ -26,6 +26,7 @@ from yolor_cfg.arguments import (
 )
 from yolor_cfg.detect.detections import Detections, no_objects
 from yolor_cfg.detect.inputs import ImageLike, list_images, load_image
+from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms, nms_notes
 from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
 from yolor_cfg.graph import ReadOptions
@@ -186,6 +187,8 @@ class Detector:
         return self.network.graph.image.channels
 
     def _predict(self, pixels: NDArray[np.float32]) -> Predictions:
+        if self.device.type == "cpu":
+            check_memory(self.network.graph, len(pixels))
         try:
             with torch.inference_mode():
                 predictions = self.network.decode(self.network(torch.from_numpy(pixels).to(self.device)))

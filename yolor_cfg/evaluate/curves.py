@@ -16,8 +16,8 @@ from yolor_cfg.evaluate.matching import best_matches, drop_difficult, score_orde
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AXIS = np.linspace(0, 1, 1001)
 RECALLS = np.linspace(0, 1, 101)
-CONFIDENCE = 0.1
-"""The confidence at which YOLOR reports precision and recall."""
+NO_BEST = 0.1
+"""The confidence of P and R where no detection is right; YOLOR takes it always."""
 TAIL = 1e-3
 """How far beyond the last recall YOLOR's curve falls to 0."""
 
@@ -44,12 +44,19 @@ class Curves(NamedTuple):
         return self.precision[:, place], self.recall[:, place], self.f1[:, place]
 
     @property
+    def confidence(self) -> float:
+        """The confidence at which the mean F1 of the classes in the ground truth is highest."""
+        means = self.f1[self.labels > 0]
+        f1 = means.mean(axis=0) if len(means) else np.zeros(len(AXIS))
+        return float(AXIS[f1.argmax()]) if f1.max() > 0 else NO_BEST
+
+    @property
     def mean(self) -> Means:
-        """Means over the classes in the ground truth (zeros without any), P, R, F1 at YOLOR's confidence."""
+        """Means over the classes in the ground truth (zeros without any); P, R, F1 at `confidence`."""
         there = self.labels > 0
         if not there.any():
             return Means(0.0, 0.0, 0.0, 0.0, 0.0)
-        p, r, f1 = (float(values[there].mean()) for values in self.precision_recall_f1(CONFIDENCE))
+        p, r, f1 = (float(values[there].mean()) for values in self.precision_recall_f1(self.confidence))
         return Means(p, r, f1, float(self.ap[there, 0].mean()), float(self.ap[there].mean()))
 
 

@@ -26,8 +26,8 @@ REPORT_CONF = 0.25
 
 class DarknetScores(NamedTuple):
     """`ap` [K], its mean, and at `reported`: true and false positives [K], false negatives, precision,
-    recall, F1, and the mean IoU over all detections, where false positives count as 0; `iou` is the
-    threshold."""
+    recall, F1, and the mean IoU over all detections, where false positives count as 0. `iou` is the
+    threshold, `points` how AP is computed, `detections` and `objects` are the numbers of both."""
 
     ap: Doubles
     map: float
@@ -39,6 +39,10 @@ class DarknetScores(NamedTuple):
     f1: float
     average_iou: float
     iou: float = 0.5
+    points: int = 0
+    reported: float = REPORT_CONF
+    detections: int = 0
+    objects: int = 0
 
     @property
     def metric(self) -> str:
@@ -59,7 +63,7 @@ def score_darknet(
     Above `reported` the best detection of a box counts. Darknet goes through them in the order of its last
     class, which can match a box to a second detection; its AP does not depend on that.
     """
-    ground, detections = _repeat_images(ground, detections)
+    ground, detections = _repeat_images(_repeat_boxes(ground), detections)
     detections = drop_difficult(ground, detections, above=iou)
     ground = ground.select_boxes(~ground.crowd)
     count = len(ground.names)
@@ -76,7 +80,17 @@ def score_darknet(
     shared = _divide(best.ious[likely & right].sum(), likely.sum())
     mean = float(ap.mean()) if count else 0.0
     missed = int(boxes.sum() - tp.sum())
-    return DarknetScores(ap, mean, tp, fp, missed, p, r, _divide(2 * p * r, p + r), shared, iou)
+    counted = DarknetScores(ap, mean, tp, fp, missed, p, r, _divide(2 * p * r, p + r), shared)
+    return counted._replace(
+        iou=iou, points=points, reported=reported, detections=len(detections), objects=int(boxes.sum())
+    )
+
+
+def _repeat_boxes(ground: GroundTruth) -> GroundTruth:
+    """A line that stands several times in a label file is as many objects, of which one can be found."""
+    if not len(ground.copies):
+        return ground
+    return ground.select_boxes(np.repeat(np.arange(len(ground.classes)), 1 + ground.copies))
 
 
 def _repeat_images(ground: GroundTruth, detections: Doubles) -> tuple[GroundTruth, Doubles]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from yolor_cfg.data.formats.coco_schema import CocoEntry, annotation_row, read_coco, whole_number
 from yolor_cfg.data.labels import DIFFICULT, LabelRow
-from yolor_cfg.data.types import Dataset, Integers
+from yolor_cfg.data.types import NO_COPIES, Dataset, Integers, Sample
 from yolor_cfg.errors import DataError
 
 Doubles = NDArray[np.float64]
@@ -31,7 +31,8 @@ class GroundTruth(NamedTuple):
 
     Image indices and class ids count from 0; `image_ids` and `category_ids` are the ids used in files.
     `sizes` [N, 2] are height, width. `repeated` are images that the list of a test names again, once
-    for each further time: C Darknet tests them again.
+    for each further time: C Darknet tests them again. `copies` [T] are the further lines of a label file for
+    the same box, which C Darknet takes for objects of their own; empty: none.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class GroundTruth(NamedTuple):
     crowd: Flags
     difficult: Flags
     repeated: tuple[int, ...] = ()
+    copies: Integers = NO_COPIES
 
     def select_boxes(self, rows: Flags | Integers) -> GroundTruth:
         """The same images with only the selected boxes."""
@@ -56,6 +58,7 @@ class GroundTruth(NamedTuple):
             areas=self.areas[rows],
             crowd=self.crowd[rows],
             difficult=self.difficult[rows],
+            copies=self.copies[rows] if len(self.copies) else self.copies,
         )
 
     def drop_images(self, images: Sequence[int]) -> GroundTruth:
@@ -100,7 +103,14 @@ def dataset_ground_truth(dataset: Dataset) -> GroundTruth:
         _concat([sample.crowd for sample in samples], np.bool_),
         _concat([sample.difficult for sample in samples], np.bool_),
         _find_repeated(dataset),
+        _find_copies(samples),
     )
+
+
+def _find_copies(samples: Sequence[Sample]) -> Integers:
+    if not any(sample.copies.any() for sample in samples):
+        return NO_COPIES
+    return np.concatenate([np.resize(sample.copies, len(sample.classes)) for sample in samples])
 
 
 def _find_repeated(dataset: Dataset) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
+from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
 from yolor_cfg.errors import DataError, YolorError, check_choice
 from yolor_cfg.evaluate import darknet_map
@@ -132,6 +133,8 @@ def collect_detections(
     check_heads(network)
     _refuse_other_classes(network, dataset)
     check_choice(settings.precision, tuple(PRECISIONS))
+    if next(network.parameters()).device.type == "cpu":
+        check_memory(network.graph, min(settings.batch_size, len(dataset.samples)))
     plans, settings = _plan_images(network, dataset, settings)
     part = _detect_images(network, dataset, plans=plans, settings=settings, progress=progress)
     parts: list[_PartialDetections] = gather_objects(part)

@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
-from yolor_cfg.evaluate.curves import CONFIDENCE, Curves, compute_curves
+from yolor_cfg.evaluate.curves import Curves, compute_curves
 from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 
@@ -89,7 +89,7 @@ def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
         "detections": scores.detections,
         "engine": scores.coco.engine,
         "coco": scores.coco.numbers,
-        "yolor": {**mean._asdict(), "confidence": CONFIDENCE},
+        "yolor": {**mean._asdict(), "confidence": scores.classes.confidence},
         "darknet": {
             f"m{by_darknet.metric}": by_darknet.map,
             f"m{by_darknet.metric}_of_classes_there": _present_map50(scores),
@@ -100,6 +100,7 @@ def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
             "recall": by_darknet.recall,
             "f1": by_darknet.f1,
             "average_iou": by_darknet.average_iou,
+            "detections": by_darknet.detections,
         },
         "speed_ms": None if scores.speed is None else scores.speed._asdict(),
         "skipped": list(scores.skipped),
@@ -108,12 +109,15 @@ def scores_to_dict(scores: Scores, ground: GroundTruth) -> dict[str, Any]:
 
 
 def class_rows(scores: Scores, ground: GroundTruth) -> list[dict[str, Any]]:
-    """For each class: id, name, images, labels, COCO's AP, P, R, F1, YOLOR's AP, Darknet's AP50."""
-    precision, recall, f1 = scores.classes.precision_recall_f1(CONFIDENCE)
+    """For each class: id, name, images, labels, COCO's AP, P, R, F1 at the confidence of the best mean F1,
+    YOLOR's AP, Darknet's AP50."""
+    confidence = scores.classes.confidence
+    precision, recall, f1 = scores.classes.precision_recall_f1(confidence)
     rows = []
     for k, (key, name) in enumerate(zip(ground.category_ids, ground.names, strict=True)):
         coco = dict(zip(CATEGORY_METRICS, scores.coco.categories[k].tolist(), strict=True))
         ours = {
+            "confidence": confidence,
             "P": precision[k],
             "R": recall[k],
             "F1": f1[k],

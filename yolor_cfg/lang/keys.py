@@ -254,6 +254,7 @@ class NumberList(Key[tuple[T, ...]]):
     0, as in Darknet, each with a warning; in the other dialect both are errors."""
 
     number: re.Pattern[str] = INTEGER_PATTERN
+    plain = re.compile(r"-?[0-9]{1,9}(,\s*-?[0-9]{1,9})*+")  # a list without oddities, of any length
     word = "list of whole numbers"
     counts_commas = False  # True where C Darknet reads one number more than there are commas
     convert: Callable[[str], Any]
@@ -263,6 +264,9 @@ class NumberList(Key[tuple[T, ...]]):
         clean = strip_comment(text)
         if not clean:
             raise BadValue(f"not a {self.word}", self.allowed)
+        if self.plain.fullmatch(clean):
+            numbers = tuple(map(type(self).convert, clean.split(",")))
+            return ParsedValue(numbers, "an inline comment" if clean != text else "")
         odd = self._find_oddities(clean)
         if odd and not dialect.is_forgiving:
             raise BadValue(odd[0].partition(":")[0], self.allowed, "separate the numbers with single commas")
@@ -321,6 +325,7 @@ class FloatList(NumberList[float]):
     """A comma-separated list of decimal numbers."""
 
     number = DECIMAL_PATTERN
+    plain = re.compile(r"-?[0-9]{0,9}\.?[0-9]{1,9}(,\s*-?[0-9]{0,9}\.?[0-9]{1,9})*+")
     word = "list of numbers"
     convert = staticmethod(lambda digits: _parse_float(digits))
 

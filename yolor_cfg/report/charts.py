@@ -16,6 +16,7 @@ from yolor_cfg.evaluate.ground_truth import Doubles
 from yolor_cfg.report.figures import (
     BLUE,
     FAINT,
+    GRAY,
     Chart,
     Rows,
     add_legend,
@@ -48,6 +49,8 @@ class ClassCurves(NamedTuple):
     x: Doubles
     y: Doubles
     names: Sequence[str]
+    mark: float | None = None
+    """A place on the horizontal axis that a line shows."""
 
     @property
     def present_ids(self) -> list[int]:
@@ -80,6 +83,8 @@ def _draw_curves(figure: Figure, *, curves: ClassCurves, mean_name: str) -> None
         add_legend(figure, [*lines, mean], [*labels, mean_name])
     else:
         mark_empty(axes, "no class has labels")
+    if curves.mark is not None:
+        axes.axvline(curves.mark, color=GRAY, lw=1, ls="--")
     axes.set(title=curves.title, xlabel=curves.x_label, ylabel=curves.y_label)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(True)
@@ -95,32 +100,44 @@ def _draw_classes(axes: Axes, curves: ClassCurves) -> tuple[list[Line2D], list[s
     return lines, [shorten_name(curves.names[k], k) for k in present]
 
 
-def confusion_chart(counts: NDArray[np.int64], names: Sequence[str]) -> Chart:
+def confusion_chart(
+    counts: NDArray[np.int64], names: Sequence[str], *, confidence: float | None = None
+) -> Chart:
     """A confusion matrix [K, K] with a row for each true class; a cell is as dark as its share of the row.
 
-    Counts stand in the cells as long as they can be read.
+    The title names the confidence above which detections count. Counts stand in the cells as long as they
+    can be read.
     """
     cell = min(MAX_CELL_SIDE, MATRIX_SIDE / len(names))
     side = max(2.5, cell * len(names))
-    draw = partial(_draw_confusion, counts=counts, names=names, cell=cell)
+    title = "confusion matrix" + _format_confidence(confidence)
+    draw = partial(_draw_confusion, counts=counts, names=names, cell=cell, title=title)
     return Chart(draw, (side + 3.5, side + 2.2))
 
 
-def _draw_confusion(figure: Figure, *, counts: NDArray[np.int64], names: Sequence[str], cell: float) -> None:
+def _draw_confusion(
+    figure: Figure, *, counts: NDArray[np.int64], names: Sequence[str], cell: float, title: str
+) -> None:
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class", fraction=0.04, pad=0.02, aspect=30)
-    axes.set(title="confusion matrix", xlabel="detected class", ylabel="true class")
+    axes.set(title=title, xlabel="detected class", ylabel="true class")
     _label_cells(axes, names, cell)
     _write_counts(axes, counts, shares, cell=cell)
 
 
-def confusion_rows(counts: NDArray[np.int64], names: Sequence[str]) -> Rows:
-    """The confusion matrix as a table."""
-    yield ("true \\ detected", *names)
+def confusion_rows(
+    counts: NDArray[np.int64], names: Sequence[str], *, confidence: float | None = None
+) -> Rows:
+    """The confusion matrix as a table; its corner names the confidence."""
+    yield ("true \\ detected" + _format_confidence(confidence), *names)
     for name, row in zip(names, counts.tolist(), strict=True):
         yield (name, *row)
+
+
+def _format_confidence(confidence: float | None) -> str:
+    return "" if confidence is None else f" at confidence {confidence:.3f}"
 
 
 def _label_cells(axes: Axes, names: Sequence[str], cell: float) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from yolor_cfg.evaluate.curves import AXIS, Curves
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
@@ -25,24 +28,31 @@ def save_test_results(
     save_text(folder / "predictions.json", json.dumps(to_coco_results(detections, ground)) + "\n")
     save_text(folder / "per_class.csv", classes_csv(scores, ground))
     save_curves(folder, scores.classes, ground=ground)
-    save_confusion_matrix(folder, ground, detections)
+    save_confusion_matrix(folder, ground, detections, confidence=scores.classes.confidence)
 
 
-def save_confusion_matrix(folder: Path, ground: GroundTruth, detections: Doubles) -> None:
-    """confusion_matrix.png, or .csv where there is no matplotlib."""
-    counts, names = confusion_matrix(ground, detections), [*ground.names, "background"]
-    chart = confusion_chart(counts, names)
-    save_chart(folder / "confusion_matrix.png", chart, rows=lambda: confusion_rows(counts, names))
+def save_confusion_matrix(
+    folder: Path, ground: GroundTruth, detections: Doubles, *, confidence: float
+) -> None:
+    """confusion_matrix.png, or .csv where there is no matplotlib; of detections above the confidence."""
+    counts = confusion_matrix(ground, detections, conf=confidence)
+    names = [*ground.names, "background"]
+    chart = confusion_chart(counts, names, confidence=confidence)
+    rows = partial(confusion_rows, counts, names, confidence=confidence)
+    save_chart(folder / "confusion_matrix.png", chart, rows=rows)
 
 
 def save_curves(folder: Path, curves: Curves, *, ground: GroundTruth) -> None:
-    """PR_curve.png, and P_, R_ and F1_curve.png by confidence; .csv where there is no matplotlib."""
+    """PR_curve.png, and P_, R_ and F1_curve.png by confidence, where the best F1 is marked; .csv where there
+    is no matplotlib."""
+    best = curves.confidence
     for name, title, table in (
         ("P", "precision", curves.precision),
         ("R", "recall", curves.recall),
         ("F1", "F1", curves.f1),
     ):
-        lines = ClassCurves(f"{title} by confidence", "confidence", title, AXIS, table, ground.names)
+        title_there = f"{title} by confidence, best F1 at {best:.3f}"
+        lines = ClassCurves(title_there, "confidence", title, AXIS, table, ground.names, best)
         _save_curve(folder / f"{name}_curve.png", lines, _mean_curve_name(lines))
     title, mean = "precision by recall at IoU 0.5", f"all, mAP50 {curves.mean.map50:.3f}"
     lines = ClassCurves(title, "recall", "precision", AXIS, curves.envelope, ground.names)
@@ -54,8 +64,7 @@ def _save_curve(path: Path, curves: ClassCurves, mean_name: str) -> None:
 
 
 def _mean_curve_name(curves: ClassCurves) -> str:
-    """The name of the mean curve, and where it is highest."""
-    if not curves.present_ids:
+    """The name of the mean curve, and its height at the mark."""
+    if not curves.present_ids or curves.mark is None:
         return ""
-    mean = curves.mean
-    return f"all, {mean.max():.2f} at {AXIS[mean.argmax()]:.3f}"
+    return f"all, {curves.mean[np.abs(AXIS - curves.mark).argmin()]:.2f} at {curves.mark:.3f}"

@@ -177,8 +177,9 @@ def save_best_plots(folder: Path, job: Job) -> None:
     if collected is None:
         return
     ground = dataset_ground_truth(job.holdout)
-    save_curves(folder, score_network(ground, collected).classes, ground=ground)
-    save_confusion_matrix(folder, ground, collected.detections)
+    curves = score_network(ground, collected).classes
+    save_curves(folder, curves, ground=ground)
+    save_confusion_matrix(folder, ground, collected.detections, confidence=curves.confidence)
     batch = holdout_batch(job)
     if batch is not None:
         sheets = {

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SECTIONS: dict[str, type[Section]] = {}
-
-
 MAX_HINTS = 50  # unknown words that a similar one is looked for
 
 
@@ -119,7 +117,9 @@ class Section:
         self._misspelt: dict[str, CfgError] = {}
         if raw.header_comment:
             hint = "C Darknet does not know this header: put the comment on a line of its own"
-            self.warn("", "a comment behind the header", found=quote_text(raw.header_comment), hint=hint)
+            self.warn(
+                "", "a comment after the section header", found=quote_text(raw.header_comment), hint=hint
+            )
         for line in raw.lines[1:]:
             self._keep_line(line)
         self.values = KeyValues(self._parse_keys())
@@ -306,7 +306,7 @@ class Section:
         fits = -self.index <= other_sign < self.index and other_sign != 0
         return self.error(
             key,
-            "points outside the sections before this one",
+            "no such section before this one",
             found=str(reference),
             allowed=allowed,
             hint=f"{other_sign} would fit" if fits else "",
@@ -358,13 +358,17 @@ class Section:
     def _report_unknown_key(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored_keys})
         few = len(self.warnings) + len(self.faults) < MAX_HINTS
-        hint = self._owner_hint(name) or suggest_word(name, [*known, *Section.keys]) if few else ""
+        hint = self._suggest_key(name, known) if few else ""
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn
         tell(name, "unknown key", found=quote_text(name), allowed=known, hint=hint)
         if lacking:
             self._misspelt[meant] = self.faults[-1]
+
+    def _suggest_key(self, name: str, known: list[str]) -> str:
+        """The section that has this key, or the closest one here; only for as many as one may misspell."""
+        return self._owner_hint(name) or suggest_word(name, [*known, *Section.keys])
 
     @staticmethod
     def _owner_hint(name: str) -> str:

@@ -82,7 +82,7 @@ class _VectorSection(Section):
         if z.area > 1 and z[1:] == x[1:] and not self.flat:
             self.warn(
                 "from",
-                "names a feature map",
+                "refers to a feature map",
                 found=str(z),
                 allowed="a vector, such as an implicit section",
                 hint="every cell gets values of its own here",

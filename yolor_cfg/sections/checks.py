@@ -65,7 +65,7 @@ def load_tree(section: CheckedSection, name: str, classes: int) -> Tree:
     if len(tree.names) != classes:
         raise section.error(
             "tree",
-            "another number of classes than the section has",
+            "its number of classes is not that of the section",
             allowed=str(classes),
             found=f"{len(tree.names)} in {path}",
         )

@@ -308,9 +308,9 @@ class _ProductSection(Section):
         if not self.dialect.is_yolor and self.activation in NOT_AFTER_PRODUCTS:
             self.warn(
                 "activation",
-                "C Darknet's CPU code gives zeros",
+                "C Darknet's CPU code outputs zeros",
                 found=self.activation,
-                hint="it says that this section has neither swish nor mish",
+                hint="C Darknet supports neither swish nor mish here",
             )
 
     def sources(self) -> tuple[int, ...]:

@@ -155,7 +155,7 @@ class AnchorHeadSection(Section):
         if "counters_per_class" in self.values and counters != self.classes:
             self.fault(
                 "counters_per_class",
-                "another count than classes",
+                "not one value for each class",
                 found=f"{counters} numbers, classes={self.classes}",
                 allowed=f"{self.classes} numbers",
                 hint="one for each class, or delete the line",

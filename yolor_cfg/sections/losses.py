@@ -43,6 +43,10 @@ class SoftmaxSection(Section, names="softmax soft"):
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
 
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return self.groups * classes
+
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
 
@@ -85,6 +89,10 @@ class CostSection(_LossSection, names="cost"):
     scale = Float(1, help="weight of the loss")
     ratio = Float(0, help="fraction of the smallest differences to ignore")
 
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return classes
+
 
 class ContrastiveSection(_LossSection, names="contrastive"):
     """Pulls embeddings of the same object together and pushes those of different objects apart."""
@@ -111,7 +119,7 @@ class ContrastiveSection(_LossSection, names="contrastive"):
         if not other.gives_boxes_to_losses or not other.index:  # C Darknet takes 0 for none
             raise self.error(
                 "yolo_layer",
-                "names another section",
+                "not a [yolo] section",
                 found=f"[{other.type}] #{other.index}",
                 allowed="a [yolo] section before this one",
             )

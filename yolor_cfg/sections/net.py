@@ -125,7 +125,9 @@ class NetSection(Section, names="net network"):
         tell = self.warn if self.dialect.is_yolor else self.fault  # C Darknet stops here
         missing = [name for name in ("steps", "scales") if not getattr(self, name)]
         if self.policy == "steps" and missing:
-            tell("policy", "steps without its list", found=f"no {' and no '.join(missing)}", hint=STEPS_HINT)
+            tell(
+                "policy", "needs steps= and scales=", found=f"no {' and no '.join(missing)}", hint=STEPS_HINT
+            )
         elif self.policy == "steps" and len(self.steps) != len(self.scales):
             self.warn(
                 "scales" if self.scales else "steps",

@@ -31,13 +31,16 @@ from yolor_cfg.weights.torch_file import module_state_dict, read_pt, write_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
+MOST_NUMBER = 1e300
+"""Beyond it, or NaN, a stored number is damaged."""
 LAYER_NAME = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
 STATE_DICT_KEYS = ("model", "state_dict", "ema")  # where programs store the state dict in a checkpoint
 OTHER_NAMES_HINT = (
     "whole networks of YOLOR's paper branch load into the cfgs named _paper; checkpoints of other programs "
     "use names that no cfg has: use one of YOLOR's, or a .weights file"
 )
-SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no file can hold
+UNWRITABLE = re.compile("[\ud800-\udfff\0]")
+"""Half a character, which no file can hold; NUL, which no text has."""
 
 
 class Checkpoint(NamedTuple):
@@ -237,7 +240,7 @@ def _build_checkpoint(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) 
 
 def _is_text(value: Any) -> bool:
     """True for a str that every file can hold."""
-    return isinstance(value, str) and not SURROGATE.search(value)
+    return isinstance(value, str) and not UNWRITABLE.search(value)
 
 
 def _is_dialect(value: Any) -> bool:
