@@ -8,11 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-import pytest
 import tiny_detector as tiny
 
-from yolor_cfg.cli.options import SafeStream, echo, print_stderr
 from yolor_cfg.data.types import Problem
 from yolor_cfg.detect.sources import IncompleteVideo, UnreadableSource
 from yolor_cfg.errors import DataError, YolorError, escape, printable
@@ -103,23 +100,6 @@ def test_standard_files_that_are_closed_stop_nothing(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert len(out.splitlines()) == COUNT
     assert json.loads((tmp_path / "run/summary.json").read_text())["complete"] is True
-
-
-@pytest.mark.parametrize("fault", [BrokenPipeError, OSError, ValueError])
-def test_standard_error_that_fails_stops_nothing(
-    fault: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*words: object, **options: object) -> None:
-        if options.get("err"):
-            raise fault
-
-    monkeypatch.setattr(click, "echo", fail)
-    print_stderr("a", "red")
-    echo("b", err=True)
-    monkeypatch.setattr(sys, "stderr", None)
-    assert SafeStream().write("c") == 1
-    SafeStream().flush()
-    assert not SafeStream().isatty()
 
 
 KILLED = """

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from yolor_cfg.cli.options import global_options, is_on, to_command_error
-from yolor_cfg.cli.process import fill_standard_files, raised_termination
+from yolor_cfg.cli.process import raised_termination
+from yolor_cfg.cli.streams import keep_stderr
 from yolor_cfg.errors import YolorError, printable
 
 COMMANDS = {
@@ -30,6 +31,11 @@ ResolvedCommand = tuple[str | None, click.Command | None, list[str]]
 
 class LazyGroup(click.Group):
     """A group that imports its commands on demand, and the one place where errors become messages."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; standard error may be closed or break without ending it."""
+        keep_stderr()
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in table order, without aliases."""
@@ -53,11 +59,6 @@ class LazyGroup(click.Group):
             hint = suggest_word(args[0], [*COMMANDS, *ALIASES])
             ctx.fail(f"no such command: {args[0]}" + (f"; {hint}" if hint else ""))
         return super().resolve_command(ctx, args)
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        """Like click's, for a process of any state."""
-        fill_standard_files()
-        return super().main(*args, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Like click's; what is wrong with the arguments is printable."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from yolor_cfg.cli.options import (
-    SafeStream,
     cfg_argument,
     dialect_option,
     echo,
@@ -239,7 +238,7 @@ def _run_search(boxes: Shapes, old: Shapes, wanted: SearchOptions, *, goal: Goal
 
     total = wanted.generations * (2 if len(old) == wanted.number else 1)
     hidden = True if is_on("quiet") else None
-    with tqdm(total=total, unit="mutation", delay=PROGRESS_DELAY_S, file=SafeStream(), disable=hidden) as bar:
+    with tqdm(total=total, unit="mutation", delay=PROGRESS_DELAY_S, disable=hidden) as bar:
         return search_anchors(
             boxes, old, wanted, goal=goal, rng=np.random.default_rng(seed), progress=bar.update
         )

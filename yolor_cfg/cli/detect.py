@@ -13,7 +13,6 @@ from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, s
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
-    SafeStream,
     TextParam,
     device_option,
     dialect_option,
@@ -292,9 +291,7 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, sh
     from yolor_cfg.detect.sources import UnreadableSource
 
     unreadable: list[UnreadableSource] = []
-    with tqdm(
-        total=frames.total, unit="img", file=SafeStream(), disable=True if is_on("quiet") else None
-    ) as bar:
+    with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
         def add_detections(frame: Frame, detections: Detections) -> None:
             results.add(frame, detections)

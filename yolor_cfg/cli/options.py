@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -277,48 +275,12 @@ def print_stderr(text: str, color: str) -> None:
     """Print lines to stderr, coloured on a terminal unless NO_COLOR is set; indented ones stay plain."""
     lines = printable(text).split("\n")
     styled = [line if line.startswith("  ") else click.style(line, fg=color) for line in lines]
-    _write_stderr("\n".join(styled), color=False if os.environ.get("NO_COLOR") else None)
+    click.echo("\n".join(styled), err=True, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
     """Print lines for people, without what would command the terminal."""
-    if err:
-        _write_stderr(printable(text))
-    else:
-        click.echo(printable(text))
-
-
-def _write_stderr(text: str, *, color: bool | None = None) -> None:
-    """Print to stderr; that nobody reads it, or that it is full, does not stop the work."""
-    try:
-        click.echo(text, err=True, color=color)
-    except (OSError, ValueError):  # ValueError: it was closed
-        return
-
-
-class SafeStream:
-    """Standard error for progress bars: what cannot be written is dropped."""
-
-    encoding = "utf-8"
-
-    def write(self, text: str) -> int:
-        """Write the text, or drop it."""
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush it where that is possible."""
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
-
-    def isatty(self) -> bool:
-        """Whether a terminal shows it."""
-        return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
-
-    def fileno(self) -> int:
-        """The descriptor; tqdm asks the terminal for its width."""
-        return int(sys.stderr.fileno())
+    click.echo(printable(text), err=err)
 
 
 def print_json(value: Any) -> None:

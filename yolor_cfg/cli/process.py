@@ -1,8 +1,7 @@
-"""The process that a command runs in: its standard files, and the signal that ends it."""
+"""The signal that ends a command."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,27 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 TERMINATED_CODE = 143  # by shell convention: 128 + SIGTERM
-STANDARD_FILES = (0, 1, 2)
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived: like Ctrl-C, it ends the work with what is done so far."""
-
-
-def fill_standard_files() -> None:
-    """Open the null device where standard input, output or error is closed.
-
-    Else the next file that is opened takes its place, and what codecs write to standard error lands in it.
-    """
-    for number in STANDARD_FILES:
-        try:
-            os.fstat(number)
-        except OSError:
-            place = os.open(os.devnull, os.O_RDWR)
-            if place != number:
-                os.dup2(place, number)
-                os.close(place)
-            os.set_inheritable(number, True)
 
 
 @contextmanager

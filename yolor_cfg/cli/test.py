@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, sort_paths
-from yolor_cfg.cli.options import (
-    SafeStream,
-    echo,
-    format_columns,
-    is_on,
-    print_json,
-    print_stderr,
-    report_warnings,
-)
+from yolor_cfg.cli.options import echo, format_columns, is_on, print_json, print_stderr, report_warnings
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 
 if TYPE_CHECKING:
@@ -188,9 +180,7 @@ def _collect_detections(
     keep_freed_memory()
     # None: hidden if standard error is not a terminal.
     hidden = True if is_on("quiet") or options["as_json"] or this_process().rank else None
-    with tqdm(
-        total=len(dataset.samples) // this_process().world_size, unit="img", file=SafeStream(), disable=hidden
-    ) as bar:
+    with tqdm(total=len(dataset.samples) // this_process().world_size, unit="img", disable=hidden) as bar:
 
         def progress(done: int) -> None:
             bar.update(done - bar.n)

@@ -12,7 +12,6 @@ from yolor_cfg.cli.habits import TRAIN_HABITS, HabitCommand, sort_paths
 from yolor_cfg.cli.options import (
     INTERRUPTED_CODE,
     CommandError,
-    SafeStream,
     echo,
     is_on,
     print_json,
@@ -189,7 +188,6 @@ class _ProgressBar:
                 initial=done - 1,
                 unit="batch",
                 leave=False,
-                file=SafeStream(),
                 disable=self.hidden,
             )
         self.bar.set_description_str(progress.place, refresh=False)
