@@ -37,8 +37,8 @@ from yolor_cfg.weights.torch_file import module_state_dict, read_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
-MOST_NUMBER = 1e300
-"""Beyond it, or NaN, a stored number is damaged."""
+MOST_NUMBER = 2**63
+"""Counts from there on are damaged; a .weights file has no room for them."""
 LAYER_NAME = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
 STATE_DICT_KEYS = ("model", "state_dict", "ema")  # where programs store the state dict in a checkpoint
 OTHER_NAMES_HINT = (
@@ -251,7 +251,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and abs(value) < MOST_NUMBER
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < MOST_NUMBER)
 
 
 def _are_numbers(value: Any) -> bool:
@@ -268,7 +268,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
     ),
     "bn_eps": ("a number between 0 and 1, or nothing", lambda value: value is None or _is_positive(value)),
-    "numbers": ("finite numbers by name, or nothing", lambda value: value is None or _are_numbers(value)),
+    "numbers": ("numbers by name, or nothing", lambda value: value is None or _are_numbers(value)),
 }
 """For each entry of our record what it is, and the check."""
 
