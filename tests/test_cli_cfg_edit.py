@@ -185,3 +185,44 @@ def test_hints_name_the_command_that_exists(tiny: Path) -> None:
     tiny.write_text(TINY.replace("classes=80", "classes=2"))
     assert "yolor cfg set-classes CFG 2" in yolor("check", tiny).stderr
     assert "N" in yolor("set-classes", "--help").stdout
+
+
+def test_anchors_may_be_several_arguments(tiny: Path) -> None:
+    assert yolor("set-anchors", tiny, "9,8", "4.5,5", "60,61", "--in-place").exit_code == 0
+    assert "anchors=9,8, 4.5,5, 60,61\n" in tiny.read_text()
+
+
+CLASSIFIER = CONV.format(4, 8) + CONV.format(1000, 1) + "[avgpool]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        (CLASSIFIER + "[softmax]\n[cost]\n", "filters=1000"),
+        (CLASSIFIER + "[cost]\n", "filters=1000"),
+        (CLASSIFIER + "[connected]\noutput=1000\n[dropout]\n[softmax]\ntemperature=2\n", "output=1000"),
+    ],
+)
+def test_the_outputs_of_a_classifier_are_its_classes(text: str, changed: str, tmp_path: Path) -> None:
+    """softmax_layer.c and cost_layer.c: as many truths as inputs, one for each class of the .data file."""
+    new, graph = fitted(tmp_path, NET + SCHEDULE + text, 7)
+    place = text.rindex(changed)
+    want = text[:place] + changed.replace("1000", "7") + text[place + len(changed) :]
+    assert new == NET + SCHEDULE + want
+    assert graph.nodes[-1].shape.size == 7
+
+
+@pytest.mark.parametrize("head", ["[softmax]\ngroups=2\n", "[softmax]\ntree=a.tree\n"])
+def test_a_classifier_of_several_groups_is_left_alone(head: str, tiny: Path) -> None:
+    tiny.write_text(NET + CLASSIFIER + head)
+    assert yolor("set-classes", tiny, 7).exit_code == 2
+
+
+def test_a_map_that_goes_into_a_loss_has_no_classes(tiny: Path) -> None:
+    tiny.write_text(NET + CONV.format(3, 1) + "[cost]\n")
+    assert "does not read one number for each class" in yolor("set-classes", tiny, 7).stderr
+
+
+def test_a_network_on_vectors_gets_no_image_size(tiny: Path) -> None:
+    tiny.write_text("[net]\ninputs=44\n[connected]\noutput=5\n")
+    assert "no image size" in yolor("set-size", tiny, 32).stderr

@@ -1,9 +1,12 @@
 """A converted data set reads back unchanged."""
 
+import json
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
+import tiny_detector as tiny
 from click.testing import CliRunner
 
 from yolor_cfg.cli.data import data as command
@@ -52,7 +55,7 @@ def test_a_data_set_comes_back_from_darknets_folder(shapes: Path, tmp_path: Path
 def test_cocos_ids_areas_and_crowds_survive(shared: Path, tmp_path: Path) -> None:
     data = open_data(shared / "data/coco_mini/annotations/instances_val.json", split="val", caches=False)
     write_coco(data, tmp_path / "a.json")
-    again = open_data(tmp_path / "a.json", split="val", caches=False)
+    again = open_data(tmp_path / "a.json", caches=False)
     assert_alike(data, again)
     assert [s.image_id for s in again.samples] == [s.image_id for s in data.samples]
     assert [s.crowd.tolist() for s in again.samples] == [s.crowd.tolist() for s in data.samples]
@@ -75,3 +78,93 @@ def test_convert_writes_both_formats(shapes: Path, tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
     assert len(open_data(tmp_path / "a.json", caches=False).samples) == 5
     assert len(open_data(tmp_path / "folder", split="val", caches=False).samples) == 1
+
+
+def coco_of(root: Path, files: list[str], names: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """A COCO JSON of images with one box each; the class of image i is i modulo the number of names."""
+    images, notes = [], []
+    for number, file in enumerate(files):
+        layouts.write_image(root / "images" / file)
+        images.append({"id": number, "file_name": file, "height": 48, "width": 64})
+        box = [4 + number, 5, 20, 10]
+        notes.append({"id": number, "image_id": number, "category_id": number % len(names), "bbox": box})
+    categories = [{"id": number, "name": name} for number, name in enumerate(names)]
+    document = {"images": images, "annotations": notes, "categories": categories}
+    (root / "all.json").write_text(json.dumps(document))
+    return root / "all.json"
+
+
+def convert(data: Path, out: Path, *more: object) -> str:
+    done = tiny.yolor("data", "convert", data, out, *more)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_images_that_differ_only_in_their_suffix_keep_their_own_labels(tmp_path: Path) -> None:
+    data = coco_of(tmp_path, ["a.jpg", "a.png", "A.bmp"])
+    convert(data, tmp_path / "out")
+    before, after = open_data(data, caches=False), open_data(tmp_path / "out", caches=False)
+    assert_alike(before, after)
+    assert len(list((tmp_path / "out/labels").rglob("*.txt"))) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.png", " a.png", "#a.png", "a\\b.png", "caf\udce9.png", "\u72d7 1.png"]
+)
+def test_whatever_a_file_is_called_what_convert_writes_reads_back(name: str, tmp_path: Path) -> None:
+    """The escape \\udce9 is how Python names the byte e9, which is no UTF-8."""
+    data = coco_of(tmp_path, ["x.png", name])
+    convert(data, tmp_path / "out")
+    assert_alike(open_data(data, caches=False), open_data(tmp_path / "out", caches=False))
+
+
+def test_class_names_with_line_breaks_read_back_as_one_line_and_that_is_told(tmp_path: Path) -> None:
+    data = coco_of(tmp_path, ["x.png", "y.png"], ("a\nb", "\u72d7 c"))
+    assert r"the class name 'a\nb' is written as 'a b'" in convert(data, tmp_path / "out")
+    assert open_data(tmp_path / "out", caches=False).names == ("a b", "\u72d7 c")
+    empty = coco_of(tmp_path, ["x.png", "y.png"], ("a", " "))
+    refused = tiny.yolor("data", "convert", empty, tmp_path / "other")
+    assert refused.exit_code == 3 and "a class without a name" in refused.output
+    assert not (tmp_path / "other").exists()
+
+
+def test_convert_names_what_it_leaves_out(tmp_path: Path) -> None:
+    root = layouts.label_studio(tmp_path / "a", layouts.make_split())
+    whole = (root / "images/t0.png").read_bytes()
+    (root / "images/t0.png").write_bytes(whole[:-40])
+    (root / "labels/t1.txt").write_text("9 .5 .5 .1 .1\n0 .5 .5 .1 .1\n0 .5 .5 2 .1\nx\n")
+    told = convert(root, tmp_path / "out", "--fix-labels", "drop")
+    for words in (
+        f"{root}/images/t0.png: the file is truncated",
+        f"{root}/labels/t1.txt:1: class 9 is not in 0..1",
+        f"{root}/labels/t1.txt:3: the box is outside",
+        f"{root}/labels/t1.txt:4: 'x' is not a number",
+        "train: 1 images unreadable: left out",
+        "train: 3 labels faulty",
+    ):
+        assert words in told
+
+
+def test_difficult_objects_of_val_are_kept_and_those_of_train_are_told(tmp_path: Path) -> None:
+    root = layouts.voc(tmp_path / "a", layouts.make_split())
+    for stem in ("t1", "v1"):
+        file = root / f"Annotations/{stem}.xml"
+        file.write_text(file.read_text().replace("<difficult>0", "<difficult>1", 1))
+    told = convert(root, tmp_path / "out")
+    assert "train: 1 difficult objects are left out" in told
+    for split in ("val", "test"):
+        before, after = (open_data(place, split=split, caches=False) for place in (root, tmp_path / "out"))
+        for one, other in zip(before.samples, after.samples, strict=True):
+            assert sorted(one.classes[one.difficult]) == sorted(other.classes[other.difficult])
+            assert sorted(one.classes) == sorted(other.classes)
+    convert(root, tmp_path / "val.json", "--split", "val")
+    again = open_data(tmp_path / "val.json", split="val", caches=False)
+    assert [one.difficult.tolist() for one in again.samples] == [[False], [True, False]]
+
+
+def test_crowds_that_text_labels_cannot_mark_are_told(tmp_path: Path) -> None:
+    data = coco_of(tmp_path, ["x.png", "y.png"])
+    document = json.loads(data.read_text())
+    document["annotations"][0]["iscrowd"] = 1
+    data.write_text(json.dumps(document))
+    assert "train: 1 crowds are left out" in convert(data, tmp_path / "out")

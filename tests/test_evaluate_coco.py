@@ -192,9 +192,9 @@ def test_the_document_is_json_without_nan_and_names_every_number() -> None:
         (
             '{"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}],'
             ' "annotations": [{"image_id": 1}]}',
-            "malformed",
+            "bbox: not four numbers",
         ),
-        ("\x80", "not valid JSON"),
+        ("\x80", "not UTF-8 text|not valid JSON"),
     ],
 )
 def test_a_file_that_is_not_ground_truth_is_refused(tmp_path: Path, text: str, word: str) -> None:

@@ -110,5 +110,5 @@ def test_files_of_unknown_classes_are_refused(tmp_path: Path) -> None:
             read_results(place, GROUND)
     path.rename(tmp_path / "comp4_det_test_a.txt")
     assert read_results(tmp_path, GROUND).shape == (0, 7)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         read_results(tmp_path / "absent.json", GROUND)

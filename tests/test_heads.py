@@ -220,7 +220,7 @@ def test_a_region_of_a_tree_reads_the_file_beside_the_cfg(tmp_path):
 def test_a_tree_of_another_number_of_classes_is_refused(tmp_path):
     (tmp_path / "t.tree").write_text(TREE)
     text = NET.format(8) + "[region]\nclasses=3\nnum=1\nanchors=1,1\ntree=t.tree"
-    with pytest.raises(CfgError, match="tree: another number of classes"):
+    with pytest.raises(CfgError, match="tree: its number of classes is not"):
         Network(build_graph(parse(text, str(tmp_path / "t.cfg")), ReadOptions(dialect="darknet")))
 
 

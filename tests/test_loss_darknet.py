@@ -330,5 +330,5 @@ def test_the_total_is_the_parts_by_image_times_the_images():
 
 
 def test_counters_must_be_one_for_each_class():
-    with pytest.raises(CfgError, match="another count than classes"):
+    with pytest.raises(CfgError, match="not one value for each class"):
         yolo("counters_per_class=1,2")

@@ -20,6 +20,7 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]  # a module otherwise
 
+PARTIAL_FOLDER = ".unfinished"
 ELSEWHERE = "choose another folder with --project"
 
 
@@ -38,6 +39,45 @@ def new_folder(project: str | Path, name: str) -> Path:
                 return folder
             except FileExistsError:
                 number += 1
+
+
+@contextmanager
+def whole_folder(path: str | Path, *, fault: type[YolorError]) -> Iterator[Path]:
+    """A folder to write to, whose content is moved to `path` when all of it is there; `path` must not exist
+    or be empty. What a run that was killed has left there is removed first."""
+    target, is_new = Path(path), not Path(path).exists()
+    partial = target / PARTIAL_FOLDER
+    with _making_folder(target, fault):
+        if not is_new and any(one.name != PARTIAL_FOLDER for one in target.iterdir()):
+            raise fault("not empty", path=str(path), hint="give a new folder")
+        partial.mkdir(parents=True, exist_ok=True)
+    try:
+        with folder_lock(partial) as is_ours, _making_folder(target, fault):
+            if not is_ours:
+                raise fault("another process is writing this folder", path=str(path))
+            _clear(partial)
+            yield partial
+            for one in sorted(partial.iterdir()):
+                one.rename(target / one.name)
+            partial.rmdir()
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        if is_new and target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        raise
+
+
+@contextmanager
+def _making_folder(target: Path, fault: type[YolorError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise fault(f"no new folder can be made: {reason_of(cause)}", path=str(target)) from None
+
+
+def _clear(folder: Path) -> None:
+    for one in folder.iterdir():
+        shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
 
 
 @contextmanager
@@ -99,11 +139,27 @@ def save_text(path: Path, text: str) -> None:
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write the RGB image [H, W, 3] to a file, in the format of its suffix, completely or not at all."""
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert done, path
+    """Write the RGB image [H, W, 3] to a file, in the format of its suffix, completely or not at all.
+
+    One that is too large for that format, as for JPEG beyond 65,500 pixels, becomes a PNG file.
+    """
+    data = _encode(path.suffix, image)
+    if data is None:
+        path = path.with_suffix(".png")
+        data = _encode(path.suffix, image)
+    if data is None:
+        height, width = image.shape[:2]
+        raise YolorError("the image cannot be written", path=str(path), found=f"{width}x{height} pixels")
     with new_file(path) as partial:
-        partial.write_bytes(data.tobytes())
+        partial.write_bytes(data)
+
+
+def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes | None:
+    try:
+        done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        return None
+    return data.tobytes() if done else None
 
 
 @contextmanager

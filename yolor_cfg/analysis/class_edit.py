@@ -13,6 +13,7 @@ from yolor_cfg.sections import Section
 # What AlexeyAB's README says of training on data of one's own.
 BATCHES_PER_CLASS, LEAST_BATCHES = 2000, 6000
 STEP_PERCENTAGES = (80, 90)
+SIDES = {"width", "height"}
 WIDTH_KEYS = ("filters", "output")
 """The keys that set how many channels a section gives."""
 
@@ -40,10 +41,12 @@ def replace_classes(document: Document, wanted: ClassCount, reading: ReadOptions
     change = _ClassChange(draft, {node.index: node for node in draft.nodes}, TextEdits.nothing(), {})
     for node in heads:
         head: Any = node.section
+        _refuse_unclear_classes(node)
         change.set_classes(head, wanted.classes)
         width = head.channels_for(wanted.classes, node.inputs[0])
         change.set_width(node, node.sources[0], width)
-    change.set_schedule(wanted)
+    if "classes" in heads[0].section.keys:  # the advice is for detectors
+        change.set_schedule(wanted)
     text = apply_text_edits(document, change.edits)
     build_graph(parse(text, document.path), reading._replace(dialect=draft.told.dialect.name))
     return text
@@ -54,6 +57,9 @@ def replace_size(document: Document, size: tuple[int, int], reading: ReadOptions
     it."""
     draft = draft_graph(document, reading._replace(size=size))
     raise_faults(draft.faults, document.path)
+    if not SIDES & draft.net.lines.keys() and "inputs" in draft.net.lines:
+        found = f"inputs={draft.net.inputs}"
+        raise draft.net.error("inputs", "a network on vectors has no image size", found=found)
     edits = TextEdits.nothing()
     for key, length in zip(("height", "width"), size, strict=True):
         edits.set_key(draft.net.raw, draft.net.lines, (key, str(length)))
@@ -61,8 +67,9 @@ def replace_size(document: Document, size: tuple[int, int], reading: ReadOptions
 
 
 def _class_heads(draft: Draft) -> list[Node]:
-    """The heads with classes; raises CfgError if there are none, and for faults that are not theirs alone."""
-    sections = {section.index for section in draft.sections if hasattr(section, "channels_for")}
+    """The heads with boxes of classes, else those of a classifier; raises CfgError if there are none, and for
+    faults that are not theirs alone."""
+    sections = _class_sections(draft)
     nodes = [node for node in draft.nodes if node.index in sections]
     raise_faults([fault for fault in draft.faults if fault.number not in sections], draft.net.path)
     if len(nodes) < len(sections):
@@ -71,10 +78,32 @@ def _class_heads(draft: Draft) -> list[Node]:
         raise CfgError(
             "no head of this network has classes",
             path=draft.net.path,
-            allowed="[yolo], [Gaussian_yolo], [jde], [region], [detection]",
-            hint="a classifier has as many classes as the last section before [softmax] has outputs",
+            allowed="[yolo], [Gaussian_yolo], [jde], [region], [detection], [softmax], [cost]",
         )
     return nodes
+
+
+def _refuse_unclear_classes(node: Node) -> None:
+    """Raise CfgError for the head of a classifier that does not read one number for each class."""
+    groups, x = getattr(node.section, "groups", 1), node.inputs[0]
+    if "classes" not in node.section.keys and (x.area > 1 or groups > 1):
+        raise node.section.error(
+            "groups" if groups > 1 else "",
+            "does not read one number for each class",
+            found=str(x) if groups == 1 else str(groups),
+            hint="change the filters by hand",
+        )
+
+
+def _class_sections(draft: Draft) -> set[int]:
+    """The numbers of the heads: of all with the key `classes`, else of each [softmax], else of each loss."""
+    able = [section for section in draft.sections if hasattr(section, "channels_for")]
+    kinds = (
+        [section for section in able if "classes" in section.keys],
+        [section for section in able if section.is_head],
+        able,
+    )
+    return {section.index for section in next(filter(None, kinds), [])}
 
 
 class _ClassChange(NamedTuple):
@@ -94,8 +123,9 @@ class _ClassChange(NamedTuple):
                 found=section.tree,
                 hint="delete tree= first: a flat list of classes has none",
             )
-        self._set_key(section, "classes", str(classes))
-        if "counters_per_class" in section.lines and len(section.counters_per_class) != classes:
+        if "classes" in section.keys:
+            self._set_key(section, "classes", str(classes))
+        if len(section.values.get("counters_per_class", ())) not in (0, classes):
             self.edits.silenced.add(section.lines["counters_per_class"].number)
 
     def set_width(self, head: Node, index: int, width: int) -> None:

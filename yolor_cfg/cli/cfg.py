@@ -67,18 +67,16 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
 
 
 def _find_faults(path: str, dialect: str | None) -> list[CfgError]:
-    """Errors and warnings, sorted by line. The file is read twice: strict reading stops after the keys, and
-    normal reading drops its warnings when it fails."""
+    """Errors and warnings, sorted by line."""
     from yolor_cfg.graph import ReadOptions, load_graph
 
     found: list[CfgError] = []
-    for strict in (False, True):
-        try:
-            found += load_graph(path, ReadOptions(dialect=dialect, strict=strict)).warnings
-        except CfgFaults as faults:
-            found += faults.faults
-        except CfgError as fault:
-            found.append(fault)
+    try:
+        load_graph(path, ReadOptions(dialect=dialect, strict=True))
+    except CfgFaults as faults:
+        found += faults.faults
+    except CfgError as fault:
+        found.append(fault)
     return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.line)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from yolor_cfg.cli.options import (
     SizeParam,
-    TextParam,
     cfg_argument,
     dialect_option,
     print_stderr,
@@ -24,21 +23,18 @@ if TYPE_CHECKING:
 DIFF_COLORS = {"+": "green", "-": "red", "@": "cyan"}
 
 
-class AnchorsParam(TextParam):
-    """`10,14, 23,27`: width, height of each anchor in pixels of the input."""
-
-    name = "anchors"
-
-    def parse(self, text: str) -> list[WidthHeight]:
-        """The pairs; raises ValueError for what is no list of them."""
-        words = text.replace(",", " ").split()
-        try:
-            numbers = [float(word) for word in words]
-        except ValueError:
-            numbers = []
-        if not numbers or len(numbers) % 2 or not all(0 < number < float("inf") for number in numbers):
-            raise ValueError(f"{text[:60]!r} is no list of anchors: use '10,14, 23,27' (width,height pairs)")
-        return list(zip(numbers[::2], numbers[1::2], strict=True))
+def parse_anchors(_: click.Context, argument: click.Parameter, texts: Sequence[str]) -> list[WidthHeight]:
+    """`10,14, 23,27`, as one argument or as several: width, height of each anchor in pixels of the input."""
+    text = " ".join(texts)
+    try:
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if not numbers or len(numbers) % 2 or not all(0 < number < float("inf") for number in numbers):
+        raise click.BadParameter(
+            f"{text[:60]!r} is no list of anchors: use 10,14 23,27 ... (width,height pairs)", param=argument
+        )
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 class Target(NamedTuple):
@@ -82,8 +78,8 @@ def set_classes(cfg: str, classes: int, data: str | None, dialect: str | None, *
     """Write a copy of CFG for N classes, by default NAME-N.cfg, and show what changes.
 
     In every head `classes`; before it `filters` by the head's formula, and implicit values that scale or
-    shift them. In [net] max_batches = N * 2000, at least 6000 and the number of training images; steps at
-    80 % and 90 % of it.
+    shift them; in a classifier the outputs before [softmax] or [cost]. In [net] of a detector max_batches =
+    N * 2000, at least 6000 and the number of training images; steps at 80 % and 90 % of it.
     """
     from yolor_cfg.analysis.class_edit import ClassCount, replace_classes
     from yolor_cfg.graph import ReadOptions, read_document
@@ -92,6 +88,8 @@ def set_classes(cfg: str, classes: int, data: str | None, dialect: str | None, *
     wanted = ClassCount(classes, _count_images(data) if data else 0)
     text = replace_classes(document, wanted, ReadOptions(dialect))
     _write_change(document, text, Target(suffix=str(classes), **target))
+    note = f"the data needs {classes} names too: in its .names file, and as classes= in a .data file"
+    report_warnings((), [note])
 
 
 @click.command("set-size")
@@ -116,7 +114,7 @@ def set_size(cfg: str, size: int | tuple[int, int], dialect: str | None, **targe
 
 @click.command("set-anchors")
 @cfg_argument
-@click.argument("anchors", type=AnchorsParam(), metavar='"W,H, W,H, ..."')
+@click.argument("anchors", nargs=-1, required=True, callback=parse_anchors, metavar="W,H W,H ...")
 @target_options
 @dialect_option
 def set_anchors(cfg: str, anchors: list[WidthHeight], dialect: str | None, **target: Any) -> None:

@@ -104,7 +104,8 @@ def _open_dataset(
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
-    dataset = open_data(path, split=options["split"], classes=classes, checks=checks)
+    split = options["split"]
+    dataset = open_data(path, split=split or "val", classes=classes, checks=checks, whole=split is None)
     source = "--names" if options["names"] else "the checkpoint"
     dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
     report_warnings((), problem_lines(dataset))
@@ -131,6 +132,11 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
     if collected is None:
         return
     ground = dataset_ground_truth(dataset)
+    if not dataset.is_labeled:
+        from yolor_cfg.cli.predictions import save_predictions
+
+        save_predictions(ground, collected.detections, options, folder=folder)
+        return
     scores = score_network(ground, collected, metric_options=_make_metric_options(options))
     for reason in scores.skipped:
         print_stderr(f"left out: {reason}", "yellow")

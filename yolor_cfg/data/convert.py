@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yolor_cfg.data.types import Dataset, Sample, SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import replace_file
+from yolor_cfg.runs import whole_folder
 
+UNLISTABLE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\\]|^#")
 LISTS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
 
 
@@ -62,38 +66,103 @@ def write_coco(data: Dataset, path: str | Path, *, force: bool = False) -> None:
 def write_darknet(splits: Mapping[SplitName, Dataset], folder: str | Path) -> Path:
     """Write images/, labels/, a list per split and the names to a new folder; returns its .data file.
 
-    Images are symlinked, or copied if that fails. Crowds are dropped, as text labels cannot mark them. A
-    label file has six columns if any of its objects has an identity.
+    Images are symlinked, or copied if that fails; one that stands in two lists is written once. Crowds are
+    left out, as text labels cannot mark them; the difficult objects to validate on stand in files of their
+    own. A label file has six columns if any of its objects has an identity.
     """
-    root = Path(folder)
-    if root.exists() and any(root.iterdir()):
-        raise DataError("not empty", path=str(root), hint="give a new folder")
     (names,) = {data.names for data in splits.values()}
+    with whole_folder(folder, fault=DataError) as root:
+        writer = _FolderWriter(root)
+        for split, data in splits.items():
+            _write_list(root / f"{split}.txt", [writer.write_sample(split, one) for one in data.samples])
+        _write_text(root / "classes.names", "".join(f"{_name_line(name)}\n" for name in names))
+        lists = "".join(f"{LISTS[split]} = {split}.txt\n" for split in splits)
+        if writer.difficult:
+            _write_list(root / "difficult.txt", [_difficult_line(one) for one in writer.lines["val"]])
+            lists += "difficult = difficult.txt\n"
+        _write_text(root / "converted.data", f"classes = {len(names)}\n{lists}names = classes.names\n")
+    return Path(folder) / "converted.data"
+
+
+def conversion_notes(splits: Mapping[SplitName, Dataset], *, as_coco: bool) -> list[str]:
+    """What the other format has no place for."""
+    if as_coco:
+        return []
+    notes = []
     for split, data in splits.items():
-        lines = [
-            _write_sample(root, split, number, sample=sample) for number, sample in enumerate(data.samples)
-        ]
-        (root / f"{split}.txt").write_text("".join(lines))
-    (root / "classes.names").write_text("\n".join(names) + "\n")
-    lists = "".join(f"{LISTS[split]} = {split}.txt\n" for split in splits)
-    description = root / "converted.data"
-    description.write_text(f"classes = {len(names)}\n{lists}names = classes.names\n")
-    return description
+        crowds = sum(int((one.crowd & ~one.difficult).sum()) for one in data.samples)
+        hard = sum(int(one.difficult.sum()) for one in data.samples) if split != "val" else 0
+        for count, what in ((crowds, "crowds"), (hard, "difficult objects")):
+            if count:
+                notes.append(f"{split}: {count} {what} are left out: text labels cannot mark them")
+    names = next(iter(splits.values())).names
+    changed = [name for name in names if _name_line(name) != name]
+    return notes + [f"the class name {name!r} is written as {_name_line(name)!r}" for name in changed]
 
 
-def _write_sample(root: Path, split: SplitName, number: int, *, sample: Sample) -> str:
-    """Write an image and its labels; returns its line of the list. A duplicate file name gets a number."""
-    source = Path(os.path.abspath(sample.image))
-    folder = root / "images" / split
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / source.name
-    if target.is_symlink() or target.exists():
-        target = folder / f"{number:06d}_{source.name}"
-    _link(source, target)
-    label = root / "labels" / split / f"{target.stem}.txt"
-    label.parent.mkdir(parents=True, exist_ok=True)
-    label.write_text(_label_text(sample))
-    return f"images/{split}/{target.name}\n"
+class _FolderWriter:
+    """Writes images and labels; `lines` are the lines of the lists so far, by split."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lines: dict[str, list[str]] = {}
+        self.difficult = 0
+        self._used: set[str] = set()
+        self._written: dict[tuple[str, str], str] = {}
+
+    def write_sample(self, split: SplitName, sample: Sample) -> str:
+        """Write an image and its labels; returns its line of the list. A file name that is taken, whatever
+        its suffix, gets a number, since a label file has no suffix of an image."""
+        text = _label_text(sample, ~sample.crowd)
+        source = os.path.abspath(sample.image)
+        line = self._written.get((source, text)) or self._write_new(split, source, text)
+        self._written[source, text] = line
+        self.lines.setdefault(split, []).append(line)
+        if split == "val" and sample.difficult.any():
+            self.difficult += 1
+            label = (self.root / _difficult_line(line)).with_suffix(".txt")
+            label.parent.mkdir(parents=True, exist_ok=True)
+            _write_text(label, _label_text(sample, sample.difficult))
+        return line
+
+    def _write_new(self, split: SplitName, source: str, text: str) -> str:
+        name = self._choose_name(split, _plain_file_name(os.path.basename(source)))
+        target = self.root / "images" / split / name
+        label = (self.root / "labels" / split / name).with_suffix(".txt")
+        for path in (target, label):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        _link(Path(source), target)
+        _write_text(label, text)
+        return f"images/{split}/{name}"
+
+    def _choose_name(self, split: SplitName, name: str) -> str:
+        number, chosen = len(self._written), name
+        while (stem := f"{split}/{os.path.splitext(chosen)[0]}".casefold()) in self._used:
+            chosen = f"{number:06d}_{name}"
+            number += 1
+        self._used.add(stem)
+        return chosen
+
+
+def _plain_file_name(name: str) -> str:
+    """The name without what a list of images would read as something else: line breaks, `\\`, a comment."""
+    stem, ending = os.path.splitext(UNLISTABLE.sub("_", name))
+    return (stem.strip() or "_") + ending
+
+
+def _name_line(name: str) -> str:
+    """The class name as one line; raises DataError if nothing is left of it."""
+    line = " ".join(name.split())
+    if not line:
+        raise DataError(
+            "a class without a name has no place in a .names file", hint="convert to a .json file"
+        )
+    return line
+
+
+def _difficult_line(line: str) -> str:
+    """C Darknet reads only the label file that belongs to this path."""
+    return "difficult" + line.removeprefix("images")
 
 
 def _link(source: Path, target: Path) -> None:
@@ -103,11 +172,20 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _label_text(sample: Sample) -> str:
+def _write_list(path: Path, lines: Sequence[str]) -> None:
+    _write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Names of files that are not UTF-8 keep their bytes."""
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def _label_text(sample: Sample, chosen: NDArray[np.bool_]) -> str:
     """Six columns if any object has an identity: readers expect all lines of a file to have six, or none."""
     identified = bool((sample.identities >= 0).any())
     lines = []
-    for index in np.flatnonzero(~sample.crowd):
+    for index in np.flatnonzero(chosen):
         who = [str(sample.identities[index])] if identified else []
         box = [f"{value:.7f}" for value in sample.boxes_xywh[index]]
         lines.append(" ".join([str(sample.classes[index]), *who, *box]) + "\n")

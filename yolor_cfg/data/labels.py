@@ -83,6 +83,7 @@ class DataFaults(DataError):
 
 def parse_labels(data: bytes, place: str) -> ImageLabels:
     """The rows of a label file; duplicate lines count once."""
+    has_digit_gaps = b"_" in data  # Python reads 1_0 as 10
     split = [(number, line.split()) for number, line in enumerate(data.removeprefix(BOM).splitlines(), 1)]
     filled = [(number, words) for number, words in split if words]
     identified = all(len(words) == 6 for _, words in filled)
@@ -90,7 +91,8 @@ def parse_labels(data: bytes, place: str) -> ImageLabels:
     faults: list[tuple[int, str]] = []
     polygons = read = 0
     for number, words in filled:
-        row = _parse_row(number, words, identified)
+        gaps = [word for word in words if b"_" in word] if has_digit_gaps else ()
+        row = _number_fault(gaps) if gaps else _parse_row(number, words, identified)
         if isinstance(row, str):
             faults.append((number, row))
             continue
@@ -135,7 +137,7 @@ def _columns_hint(count: int) -> str:
 def _number_fault(words: Sequence[bytes]) -> str:
     for word in words:
         try:
-            float(word)
+            float(word.replace(b"_", b"?"))
         except ValueError:
             return f"{word.decode('utf-8', 'replace')[:40]!r} is not a number"
     raise AssertionError(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,16 +13,19 @@ from yolor_cfg.data.label_files import find_double_labels, first_label_path, lab
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 from yolor_cfg.images.types import Size
-from yolor_cfg.names import first_existing, list_places, read_text
+from yolor_cfg.names import first_existing, list_places, read_text, shorter_paths
+
+LINE_END = re.compile("\r\n|\r|\n")
 
 
 class ImageListing(NamedTuple):
     """Images in order; `read(i, size)` returns the labels of image i, `find_label_paths(i)` where it looks.
 
-    `names` is empty if nothing names the classes; with `ids` None the file names are the image ids.
+    `names` is empty if nothing names the classes; with `ids` None the file names are the image ids. `notes`
+    are what was found while listing. `is_labeled` is False for images to be tested without labels.
     """
 
     format: str
@@ -33,16 +37,18 @@ class ImageListing(NamedTuple):
     notes: tuple[Problem, ...] = ()
     category_ids: tuple[int, ...] = ()
     repeated: tuple[str, ...] = ()
+    is_labeled: bool = True
 
 
 LabelPaths = Callable[[str], Sequence[str]]
 
 
 class ListedImages(NamedTuple):
-    """Images in order, and `repeated`: those listed again, once for each further time."""
+    """Images in order; `repeated`: those listed again, once for each further time; what was found besides."""
 
     images: Sequence[str]
     repeated: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def text_label_listing(
@@ -67,7 +73,7 @@ def text_label_listing(
     def tries(index: int) -> Sequence[str]:
         return paths_of(images[index])
 
-    notes = _double_notes(images, paths_of)
+    notes = (*listed.problems, *_double_notes(images, paths_of), *_shared_notes(images))
     return ImageListing(format, tuple(names), images, read, tries, notes=notes, repeated=listed.repeated)
 
 
@@ -81,11 +87,35 @@ def _double_notes(images: Sequence[str], paths_of: LabelPaths) -> tuple[Problem,
     return (Problem(first.image, 0, text, "note"),)
 
 
+def _shared_notes(images: Sequence[str]) -> tuple[Problem, ...]:
+    """The images that have one label file together, since only their suffixes differ."""
+    first: dict[str, str] = {}
+    shared = [
+        (other, image)
+        for image in images
+        if (other := first.setdefault(image.rpartition(".")[0], image)) != image
+    ]
+    if not shared:
+        return ()
+    text = f"{len(shared)} images share the label file of another image: {' and '.join(shared[0])} do"
+    return (Problem(shared[0][1], 0, text, "note"),)
+
+
+def repeated_names(names: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The indices of two classes of one name, and the reason to tell."""
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(name, number), number) for number, name in enumerate(names)]
+    return [
+        (one, two, f"both are called {names[two]!r}, and stay two classes")
+        for one, two in pairs
+        if one != two
+    ]
+
+
 def _read_text_labels(paths: Iterable[str]) -> ImageLabels:
     for path in paths:
         try:
-            with open(path, "rb", buffering=0) as file:
-                return parse_labels(file.read(), path)
+            return parse_labels(read_regular(path, MOST_LABEL_BYTES), path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as fault:
@@ -114,47 +144,80 @@ def _candidate_paths(image: str, paths_of: LabelPaths) -> Iterator[str]:
     yield from paths_of(image)
 
 
-def find_images(place: str, bases: Sequence[str | Path], *, needs_images: bool = True) -> list[str]:
+def find_images(place: str, bases: Sequence[str | Path], *, needs_images: bool = True) -> ListedImages:
     """All images of a folder and its subfolders, sorted; or a single image; or those in a list file, of which
     one must exist if `needs_images`."""
     if os.path.isdir(place):
         return _folder_images(place)
     if place.lower().endswith(READABLE_SUFFIXES):
-        return [place]
+        return ListedImages([place])
     places = list(dict.fromkeys(os.path.abspath(base) for base in [os.path.dirname(place), *bases]))
     lines = _read_list_lines(place)
     images = [_resolve_line(line, places) for line in lines]
-    if needs_images and images and not any(map(os.path.exists, images)):
-        hint = f"looked for {list_places(lines[:1], places)}"
+    if not needs_images or not images or any(map(os.path.exists, images)):
+        return ListedImages(images)
+    cut = _find_cut(lines[0], places)
+    if not cut:
+        hint = f"looked for {list_places([lines[0], *shorter_paths(lines[0])], places)}"
         raise DataError("no image of this list exists", path=place, found=lines[0], hint=hint)
-    return images
+    note = f"its paths start with {cut}, which is not there: they are read without it"
+    images = [_resolve_line(line.removeprefix(cut), places) for line in lines]
+    return ListedImages(images, problems=(Problem(place, 0, note, "note"),))
 
 
-def unique_images(images: Sequence[str], split: SplitName) -> ListedImages:
+def unique_images(listed: ListedImages, split: SplitName) -> ListedImages:
     """For training an image may be listed several times, to weigh more; in a test it counts once, but in
     Darknet's mAP as often as it is listed."""
     if split == "train":
-        return ListedImages(images)
-    counts = Counter(images)
+        return listed
+    counts = Counter(listed.images)
     again = (image for image, count in counts.items() for _ in range(count - 1))
-    return ListedImages(list(counts), tuple(again))
+    return listed._replace(images=list(counts), repeated=tuple(again))
 
 
-def _folder_images(folder: str) -> list[str]:
-    """Skips hidden files and folders."""
-    images = []
-    for above, folders, names in os.walk(folder, followlinks=True):
+def join_lists(parts: Sequence[ListedImages]) -> ListedImages:
+    """The images of all parts, in order."""
+    images = [image for part in parts for image in part.images]
+    return ListedImages(images, problems=tuple(problem for part in parts for problem in part.problems))
+
+
+def _folder_images(folder: str) -> ListedImages:
+    """Skips hidden files and folders. A folder that cannot be read is told, and so is a link to one that is
+    read already, which would repeat its images."""
+    images: list[str] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+
+    def refuse(fault: OSError) -> None:
+        problems.append(Problem(str(fault.filename), 0, reason_of(fault), "image"))
+
+    for above, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(above)
+        if real in seen:
+            problems.append(Problem(above, 0, f"a link to {real}, which is read already: left out", "note"))
+            folders.clear()
+            continue
+        seen.add(real)
         shown = [
             name for name in names if name.lower().endswith(READABLE_SUFFIXES) and not name.startswith(".")
         ]
         images += [os.path.join(above, name) for name in shown]
-    return sorted(images)
+    return ListedImages(sorted(images), problems=tuple(problems))
 
 
 def _read_list_lines(path: str) -> list[str]:
-    lines = [line.strip().replace("\\", "/") for line in read_text(path).splitlines()]
+    """Names that are not UTF-8 keep their bytes, as those of files do."""
+    text = read_text(path, errors="surrogateescape")
+    lines = [line.strip().replace("\\", "/") for line in LINE_END.split(text)]
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _find_cut(line: str, bases: Sequence[str]) -> str:
+    """The folders of another computer that a path starts with, as CVAT's `data/`: without them the image is
+    there. Empty if it is nowhere."""
+    shorter = next((text for text in shorter_paths(line) if first_existing(text, bases)), None)
+    return line.removesuffix(shorter) if shorter else ""
 
 
 def _resolve_line(line: str, bases: Sequence[str]) -> str:

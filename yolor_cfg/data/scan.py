@@ -62,12 +62,12 @@ def scan(
     facts = dict(zip(paths, (fact for part in parts for fact in part.file_infos), strict=True))
     if large and any(rules.size_cache.get(path) is not fact for path, fact in facts.items()):
         save_size_cache(origin, facts)
-    problems = [problem for part in parts for problem in part.problems]
+    problems = [*listing.notes, *(problem for part in parts for problem in part.problems)]
     _refuse_faults(problems, origin, checks)
     _refuse_empty(listing, parts, problems=problems, origin=origin)
     samples = _build_samples(listing, parts, indices)
     names = listing.names or _default_names(samples.columns.classes, classes)
-    notes = [*listing.notes, *_notes(parts, origin)]
+    notes = _notes(parts, origin)
     return Dataset(
         names,
         samples,
@@ -76,6 +76,7 @@ def scan(
         tuple(problems + notes),
         listing.category_ids,
         listing.repeated,
+        listing.is_labeled,
     )
 
 
@@ -148,7 +149,7 @@ def _refuse_empty(
 ) -> None:
     """No image at all, or no label file, means a wrong path, so the error lists the paths."""
     if not listing.images:
-        raise DataError("no images found", path=origin)
+        raise DataError("no images found", path=origin, found="".join(map(str, problems[:1])))
     readable = [index for part in parts for index in part.indices]
     if not readable:
         raise DataError("no image can be read", path=origin, found=str(problems[0]))

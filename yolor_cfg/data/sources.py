@@ -5,16 +5,19 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
-from yolor_cfg.data.types import Dataset, LabelChecks, SplitName
+from yolor_cfg.data.splits import STAND_INS, MissingSplit
+from yolor_cfg.data.types import Dataset, LabelChecks, Problem, SplitName
 from yolor_cfg.errors import DataError
 
 KINDS = (
     "a Darknet .data file, a YOLO .yaml file, COCO's .json, a Pascal VOC folder, "
-    "a folder with images/ and labels/, a .txt list of images"
+    "a folder with images/ and labels/, what Roboflow, CVAT, LabelImg and Label Studio export, "
+    "a .txt list of images"
 )
 STRICT = LabelChecks()
 ListingReader = Callable[[str, SplitName], ImageListing]
@@ -27,7 +30,14 @@ READERS_BY_SUFFIX: dict[str, ListingReader] = {
 }
 # The files that may describe a folder; the first pattern that matches counts.
 DESCRIPTIONS = ("*.data", "data.y*ml", "*.yaml", "*.yml")
-INSTANCES = {"train": ("train", "trn"), "val": ("val", "valid"), "test": ("test", "val", "valid")}
+
+
+class FoundListing(NamedTuple):
+    """The images of a split, the file or folder that was read, and the split that was taken for it."""
+
+    listing: ImageListing
+    place: str
+    split: SplitName
 
 
 def open_data(
@@ -37,15 +47,56 @@ def open_data(
     classes: int | None = None,
     checks: LabelChecks = STRICT,
     caches: bool = True,
+    whole: bool = False,
 ) -> Dataset:
-    """The images and labels of one split, read and checked.
+    """The images and labels of one split, read and checked. Raises MissingSplit if there is none; `whole`
+    takes all images of a data set that is not divided.
 
     `classes` is the number of classes of the network: data with another number of names are an error.
     With `caches` False the cache of image sizes is neither read nor written.
     """
+    found = find_listing(path, split, whole=whole)
+    return read_listing(found, classes=classes, checks=checks, caches=caches)
+
+
+def find_listing(path: str | os.PathLike[str], split: SplitName, *, whole: bool = False) -> FoundListing:
+    """The images of a split; val and test stand in for each other, with a note."""
     origin = os.fspath(path)
-    reader, place = _find_reader(origin, split)
-    listing = reader(place, split)
+    faults: list[MissingSplit] = []
+    reader, place = _find_reader(origin)
+    last: tuple[SplitName, ...] = ("train",) if whole else ()
+    for one in dict.fromkeys((split, *STAND_INS[split], *last)):
+        if one == "train" and faults and not faults[0].is_undivided:
+            break
+        try:
+            found = FoundListing(reader(place, one), place, one)
+        except MissingSplit as fault:
+            faults.append(fault)
+            continue
+        return found if one == split else _note_stand_in(found, split)
+    raise faults[0]
+
+
+def find_splits(path: str | os.PathLike[str]) -> dict[SplitName, FoundListing]:
+    """The images of every split that the data set has itself."""
+    reader, place = _find_reader(os.fspath(path))
+    found: dict[SplitName, FoundListing] = {}
+    faults: list[MissingSplit] = []
+    for split in STAND_INS:
+        try:
+            found[split] = FoundListing(reader(place, split), place, split)
+        except MissingSplit as fault:
+            faults.append(fault)
+    if not found:
+        raise faults[0]
+    return found
+
+
+def read_listing(
+    found: FoundListing, *, classes: int | None = None, checks: LabelChecks = STRICT, caches: bool = True
+) -> Dataset:
+    """The images and labels of a listing, read and checked, like `open_data`."""
+    listing, place, _ = found
     if classes is not None and listing.names and len(listing.names) != classes:
         raise DataError(
             "the data set and the network differ in the number of classes",
@@ -57,21 +108,27 @@ def open_data(
     return scan(listing, place, checks=checks, classes=classes, caches=caches)
 
 
-def _find_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
+def _note_stand_in(found: FoundListing, split: SplitName) -> FoundListing:
+    what = "its images are not divided: all count" if found.split == "train" else f"{found.split} is read"
+    note = Problem(found.place, 0, f"no {split} split: {what}", "note")
+    return found._replace(listing=found.listing._replace(notes=(note, *found.listing.notes)))
+
+
+def _find_reader(path: str) -> tuple[ListingReader, str]:
     """The reader and the path to read: a folder may contain a file that describes it."""
     if os.path.isdir(path):
-        return _folder_reader(path, split)
+        return _folder_reader(path)
     if not os.path.exists(path):
         raise DataError("no such file or folder", path=path, allowed=KINDS)
     ending = os.path.splitext(path)[1].lower()
     return READERS_BY_SUFFIX.get(ending) or _detect_reader(path), path
 
 
-def _folder_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
+def _folder_reader(path: str) -> tuple[ListingReader, str]:
     for pattern in DESCRIPTIONS:
         files = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
         if len(files) == 1:
-            return _find_reader(files[0], split)
+            return _find_reader(files[0])
         if files:
             raise DataError(
                 "several files describe this folder",
@@ -79,20 +136,9 @@ def _folder_reader(path: str, split: SplitName) -> tuple[ListingReader, str]:
                 found=", ".join(files),
                 hint="give the path of one of them",
             )
-    instances = _find_instances_file(path, split)
-    if instances:
-        return coco.list_images, instances
+    if coco.find_files(path):
+        return coco.list_folder, path
     return (voc.list_images if voc.is_voc(path) else folder.list_images), path
-
-
-def _find_instances_file(path: str, split: SplitName) -> str | None:
-    """COCO's annotation file of the split in annotations/, or Roboflow's in the folder of the split."""
-    for word in INSTANCES[split]:
-        for pattern in (f"annotations/instances_{word}*.json", f"{word}/_annotations.coco.json"):
-            files = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
-            if files:
-                return files[0]
-    return None
 
 
 def _detect_reader(path: str) -> ListingReader:

@@ -144,7 +144,8 @@ class BoxColumns(NamedTuple):
 
 class Dataset(NamedTuple):
     """Images with labels, whatever their format; `category_ids` are COCO's ids of the classes, `repeated` the
-    images that the list of a test names again, once for each further time."""
+    images that the list of a test names again, once for each further time; without `is_labeled` they are
+    to be tested without labels."""
 
     names: tuple[str, ...]
     samples: Sequence[Sample]
@@ -153,6 +154,7 @@ class Dataset(NamedTuple):
     problems: tuple[Problem, ...] = ()
     category_ids: tuple[int, ...] = ()
     repeated: tuple[str, ...] = ()
+    is_labeled: bool = True
 
 
 class LabeledImage(NamedTuple):

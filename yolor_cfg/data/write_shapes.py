@@ -12,8 +12,9 @@ import numpy as np
 
 from yolor_cfg.data.shapes import MIXED, NAMES, DrawnImage, ObjectOptions, draw_shapes
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import reason_of, replace_file
+from yolor_cfg.files import replace_file
 from yolor_cfg.images.types import Size
+from yolor_cfg.runs import whole_folder
 
 VAL_EVERY = 5
 """One image in this many is held out for validation."""
@@ -44,13 +45,18 @@ def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) ->
     the folder already contains anything.
     """
     assert 0 <= wanted.train_count <= wanted.image_count, wanted
-    root = Path(folder)
-    description = root / "shapes.data"
-    _make_folders(root)
-    drawings = [
-        _write_image(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
-        for i in range(wanted.image_count)
-    ]
+    with whole_folder(folder, fault=DataError) as root:
+        for name in ("images", "labels", "annotations"):
+            (root / name).mkdir()
+        drawings = [
+            _write_image(root, f"shape{i:06d}", np.random.default_rng([seed, i]), wanted=wanted)
+            for i in range(wanted.image_count)
+        ]
+        _write_lists(root, drawings, wanted)
+    return Path(folder) / "shapes.data"
+
+
+def _write_lists(root: Path, drawings: Sequence[tuple[str, DrawnImage]], wanted: ShapesOptions) -> None:
     first = wanted.train_count
     for split, part in (("train", drawings[:first]), ("val", drawings[first:])):
         _write_text(root / f"{split}.txt", "".join(f"images/{name}.jpg\n" for name, _ in part))
@@ -59,20 +65,7 @@ def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) ->
         )
     _write_text(root / "shapes.names", "\n".join(NAMES) + "\n")
     lines = (f"classes = {len(NAMES)}", "train = train.txt", "valid = val.txt", "names = shapes.names")
-    _write_text(description, "\n".join(lines) + "\n")
-    return description
-
-
-def _make_folders(root: Path) -> None:
-    """Make the folders of the data set, which must not exist or be empty."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        if any(root.iterdir()):
-            raise DataError("not empty", path=str(root), hint="give a new folder")
-        for name in ("images", "labels", "annotations"):
-            (root / name).mkdir()
-    except OSError as fault:
-        raise DataError(f"no new folder can be made: {reason_of(fault)}", path=str(root)) from None
+    _write_text(root / "shapes.data", "\n".join(lines) + "\n")
 
 
 def _write_image(
@@ -122,5 +115,5 @@ def _annotations(drawing: DrawnImage, size: Size) -> Iterator[dict[str, Any]]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Atomic; the .data file is written last, so an interrupted run leaves none."""
+    """Atomic."""
     replace_file(path, lambda file: file.write(text.encode()), fault=DataError, force=True)

@@ -5,18 +5,17 @@ Legend: N images, T true boxes, K classes, D detections.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.formats.coco import drop_root_category
+from yolor_cfg.data.formats.coco_schema import CocoEntry, annotation_row, read_coco, whole_number
+from yolor_cfg.data.labels import DIFFICULT, LabelRow
 from yolor_cfg.data.types import NO_COPIES, Dataset, Integers, Sample
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import reason_of
 
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -128,65 +127,38 @@ def _concat(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
 def coco_ground_truth(path: str | Path) -> GroundTruth:
     """The ground truth of a COCO JSON file. All its images count, also those without boxes; as in
     pycocotools, boxes of images or categories that it does not list are ignored."""
-    document = read_json(path)
-    if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
+    document = read_coco(str(path), as_truth=True)
+    if not document.is_labeled:
         raise DataError(
-            "not COCO ground truth",
-            path=str(path),
-            found=describe_json(document),
-            allowed="an object with images, annotations, categories",
+            "not COCO ground truth: no annotations", path=str(path), allowed="a list of annotations"
         )
-    try:
-        return _parse_coco(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise DataError(
-            "malformed COCO ground truth", path=str(path), found=f"{type(fault).__name__}: {fault}"
-        ) from None
-
-
-def _parse_coco(document: dict[str, Any]) -> GroundTruth:
-    classes = drop_root_category(document["categories"], document["annotations"])
-    categories = sorted({int(one["id"]): str(one["name"]) for one in classes}.items())
-    listed = {one["id"]: one for one in document["images"]}
-    number = {key: i for i, key in enumerate(listed)}
-    label = {key: i for i, (key, _) in enumerate(categories)}
-    boxes = [
-        one for one in document["annotations"] if one["image_id"] in number and one["category_id"] in label
-    ]
-    corners = np.array([one["bbox"] for one in boxes], dtype=np.float64).reshape(-1, 4)
-    areas = [one.get("area", one["bbox"][2] * one["bbox"][3]) for one in boxes]
+    class_of = {one.id: number for number, one in enumerate(document.categories)}
+    number = {image.id: index for index, image in enumerate(document.images)}
+    # None, which is no number, is kept: its fault is told below.
+    kept = {None, *class_of}
+    known = [one for one in document.annotations if whole_number(one.get("category_id")) in kept]
+    rows = [_pixel_row(one, class_of, str(path)) for one in known]
+    table = np.array(rows, np.float64).reshape(-1, len(LabelRow._fields))
+    corners = np.concatenate([table[:, 3:5] - table[:, 5:7] / 2, table[:, 5:7]], axis=1)
+    areas = np.where(np.isnan(table[:, 8]), corners[:, 2] * corners[:, 3], table[:, 8])
     return GroundTruth(
-        tuple(name for _, name in categories),
-        tuple(key for key, _ in categories),
-        tuple(listed),
-        tuple(str(one.get("file_name", one["id"])) for one in listed.values()),
-        np.array(
-            [(one.get("height", 0), one.get("width", 0)) for one in listed.values()], dtype=np.int64
-        ).reshape(-1, 2),
-        np.array([number[one["image_id"]] for one in boxes], dtype=np.int64),
+        tuple(one.name for one in document.categories),
+        tuple(class_of),
+        tuple(number),
+        tuple(image.file_name for image in document.images),
+        np.array([image.size or (0, 0) for image in document.images], np.int64).reshape(-1, 2),
+        np.array([number[one["image_id"]] for one in known], np.int64),
         corners,
-        np.array([label[one["category_id"]] for one in boxes], dtype=np.int64),
-        np.array(areas, dtype=np.float64),
-        np.array([bool(one.get("iscrowd", 0) or one.get("difficult", 0)) for one in boxes], dtype=np.bool_),
-        np.array([bool(one.get("difficult", 0)) for one in boxes], dtype=np.bool_),
+        table[:, 1].astype(np.int64),
+        areas,
+        table[:, 7] > 0,
+        table[:, 7] == DIFFICULT,
     )
 
 
-def read_json(path: str | Path) -> Any:
-    """The content of a JSON file; raises DataError if it is missing or not JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as fault:
-        raise DataError(f"cannot be read: {reason_of(fault)}", path=str(path)) from None
-    except json.JSONDecodeError as fault:
-        found = fault.msg.lower()
-        raise DataError("not valid JSON", path=str(path), line=fault.lineno, found=found) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise DataError("not valid JSON", path=str(path), found="not text, or nested too deeply") from None
-
-
-def describe_json(value: Any) -> str:
-    """A short description of a JSON value, for errors."""
-    if isinstance(value, dict):
-        return f"an object with {', '.join(list(value)[:5]) or 'nothing'}"
-    return f"a list of {len(value)}" if isinstance(value, list) else type(value).__name__
+def _pixel_row(one: CocoEntry, class_of: Mapping[int, int], path: str) -> LabelRow:
+    """The box in pixels; raises DataError for a fault."""
+    row = annotation_row(one, class_of, (1, 1))
+    if isinstance(row, str):
+        raise DataError(row, path=path, key=f"annotation {one.get('id', '?')}")
+    return row

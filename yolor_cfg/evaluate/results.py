@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yolor_cfg.data.formats.coco_schema import describe_json, finite_number, read_json
 from yolor_cfg.errors import DataError
-from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, describe_json, no_detections, read_json
+from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, no_detections
 from yolor_cfg.files import reason_of
 
 FIELDS = ("image_id", "bbox", "score", "category_id")
@@ -32,7 +33,7 @@ def read_results(path: str | Path, ground: GroundTruth) -> Doubles:
         return _read_darknet_folder(place, ground)
     if place.suffix.lower() == ".txt":
         return _concat([_read_darknet_file(place, ground, _require_class_id(place, ground))])
-    return parse_coco_results(read_json(path), ground, path=str(path))
+    return parse_coco_results(read_json(str(path)), ground, path=str(path))
 
 
 def parse_coco_results(document: Any, ground: GroundTruth, *, path: str) -> Doubles:
@@ -112,7 +113,7 @@ def _parse_score(one: Mapping[str, Any], number: int, path: str) -> float:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    return finite_number(value) is not None
 
 
 def _result_error(path: str, number: int, *, found: str, allowed: str, hint: str = "") -> DataError:
@@ -128,7 +129,7 @@ def _find_indices(
     keys: Sequence[Any], table: Mapping[Hashable, int], *, path: str, what: str, hint: str
 ) -> list[int]:
     """The index of each key; raises DataError with the keys that are not in the ground truth."""
-    strange = sorted({str(key) for key in keys if isinstance(key, (list, dict)) or key not in table})
+    strange = sorted({str(key) for key in keys if isinstance(key, (list, dict, bool)) or key not in table})
     if strange:
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         raise DataError(

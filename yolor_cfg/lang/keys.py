@@ -51,6 +51,9 @@ class KeyValues(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
     def get(self, key: str, default: Any = None) -> Any:
         return self._values.get(key, default)
 
@@ -74,7 +77,8 @@ class KeyFacts(TypedDict, total=False):
 
 
 class Key(Generic[T]):
-    """One key of a section. `default` is a value or a function of the section."""
+    """One key of a section. `default` is a value or a function of the section. Reading a key that is faulty
+    raises its CfgError."""
 
     def __init__(self, default: T | Callable[[Any], T], **facts: Unpack[KeyFacts]) -> None:
         self.default = default
@@ -89,6 +93,8 @@ class Key(Generic[T]):
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
             return self  # type: ignore[return-value]  # on the class, a key is itself
+        if self.name in section.unusable:
+            raise section.unusable[self.name]
         value = section.values.get(self.name, ABSENT)
         return self.default_for(section) if value is ABSENT else cast(T, value)
 
@@ -248,6 +254,7 @@ class NumberList(Key[tuple[T, ...]]):
     0, as in Darknet, each with a warning; in the other dialect both are errors."""
 
     number: re.Pattern[str] = INTEGER_PATTERN
+    plain = re.compile(r"-?[0-9]{1,9}(,\s*-?[0-9]{1,9})*+")  # a list without oddities, of any length
     word = "list of whole numbers"
     counts_commas = False  # True where C Darknet reads one number more than there are commas
     convert: Callable[[str], Any]
@@ -257,12 +264,16 @@ class NumberList(Key[tuple[T, ...]]):
         clean = strip_comment(text)
         if not clean:
             raise BadValue(f"not a {self.word}", self.allowed)
+        if self.plain.fullmatch(clean):
+            numbers = tuple(map(type(self).convert, clean.split(",")))
+            return ParsedValue(numbers, "an inline comment" if clean != text else "")
         odd = self._find_oddities(clean)
         if odd and not dialect.is_forgiving:
             raise BadValue(odd[0].partition(":")[0], self.allowed, "separate the numbers with single commas")
         glued = re.sub(r"\s", "", clean)
         parts = (glued if self.counts_commas else glued.removesuffix(",")).split(",")
-        read = [self._parse_item(part or "0", dialect) for part in parts]
+        plain = all(map(self.number.fullmatch, parts))
+        read = [(part, "") if plain else self._parse_item(part or "0", dialect) for part in parts]
         odd += sorted({warning for _, warning in read if warning})
         if clean != text:
             odd.append("an inline comment")
@@ -314,6 +325,7 @@ class FloatList(NumberList[float]):
     """A comma-separated list of decimal numbers."""
 
     number = DECIMAL_PATTERN
+    plain = re.compile(r"-?[0-9]{0,9}\.?[0-9]{1,9}(,\s*-?[0-9]{0,9}\.?[0-9]{1,9})*+")
     word = "list of numbers"
     convert = staticmethod(lambda digits: _parse_float(digits))
 

@@ -163,6 +163,8 @@ def save_best_plots(folder: Path, job: Job) -> None:
     """For the best network: curves, the confusion matrix, and held-out images with their labels and with the
     detections. Every process calls this; only the first one writes."""
     best = folder / "weights/best.pt"
+    if not len(job.holdout.samples):
+        return
     if not broadcast_object(
         best.exists()
     ):  # the first process wrote it before it asks; the others wait for its word

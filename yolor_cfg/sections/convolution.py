@@ -124,9 +124,16 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             self.fault(
                 "groups", "does not divide the filters", found=f"{self.filters} filters, groups={self.groups}"
             )
-        for key in WARP_KEYS:
-            if getattr(self, key):
-                self.warn(key, f"{self.keys[key].help}; not applied here")
+        self.try_checks(self._check_warps)
+
+    def _check_warps(self) -> None:
+        warps = [key for key in WARP_KEYS if getattr(self, key)]
+        if len(warps) > 1:
+            self.fault(warps[1], "only one of these transformations is possible", found=", ".join(warps))
+        if warps and self.size[0] == 1:
+            self.fault(warps[0], "needs kernels of 3x3 or more", found="size=1")
+        for key in warps:
+            self.warn(key, f"{self.keys[key].help}; not applied here")
 
     def check_inputs(self, x: Shape) -> None:
         if self._has_dropped_channels(x):
@@ -182,10 +189,10 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         if [(one.name, one.shape) for one in shared] != [(one.name, one.shape) for one in wanted]:
             raise self.error(
                 "share_index",
-                "that section has no tensors that fit here",
+                "the tensors of that section do not fit here",
                 found=format_tensors(shared),
                 allowed=format_tensors(wanted),
-                hint="name a convolution that has as large ones",
+                hint="name a convolution whose tensors have the same shapes",
             )
 
     def macs(self, out: Shape, x: Shape) -> int:
@@ -357,11 +364,11 @@ def check_size_list(section: ConvolutionalSection) -> None:
     for key in sorted(section.values.keys() & set(section.own_keys()) - MIXED_SIZE_KEYS):
         section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXED_SIZE_KEYS))
     if not all(size % 2 for size in sizes):
-        section.fault("size", "an even size in a list", found=f"{sizes}", allowed="odd sizes")
+        section.fault("size", "a list of sizes takes odd ones", found=f"{sizes}", allowed="odd sizes")
     if not can_split_filters(sizes, filters):
         section.fault(
             "filters",
-            "cannot be shared out with equally many weights a size",
+            "the filters cannot be divided among these sizes",
             found=f"{filters}",
-            hint=f"{next_filter_count(sizes, filters)} can be shared",
+            hint=f"{next_filter_count(sizes, filters)} can be divided",
         )

@@ -119,9 +119,9 @@ def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
     if is_tested(job, epoch, last=last):
         callback.save(state)
         scores = try_test(job, state, callback)
-    best = scores is not None and scores.ap > state.best_ap
-    if scores is not None and best:
-        state.best_ap, state.best_epoch = scores.ap, epoch
+    best = scores.ap > state.best_ap if scores is not None else last and not len(job.holdout.samples)
+    if best:
+        state.best_ap, state.best_epoch = scores.ap if scores is not None else state.best_ap, epoch
     state.rows = [*state.rows, summarize_epoch(job, state, scores)]
     state.epoch, state.batch, state.sums = epoch + 1, 0, [0.0] * len(state.sums)
     callback.log_epoch(state, scores, best=best)

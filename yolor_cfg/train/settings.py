@@ -15,7 +15,8 @@ class TrainOptions(NamedTuple):
     number of first layers that are not trained; with `train_only` "implicit", of the others only those with
     implicit knowledge are. `cache` is the size of the cache of decoded images in gigabytes. `save_steps`
     saves the state every so many updates, `save_period` a checkpoint every so many epochs, `val_period` tests
-    every so many epochs; 0 means only at the end.
+    every so many epochs; 0 means only at the end. `val_data` is tested instead of the val split of `data`,
+    with `no_val` nothing is.
     """
 
     cfg: str
@@ -50,7 +51,10 @@ class TrainOptions(NamedTuple):
     dialect: str | None = None
     strict: bool = False
     ignore_orientation: bool = False
+    max_pixels: int | None = None
     by_number: bool = False
+    val_data: str | None = None
+    no_val: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The options as YAML values."""

@@ -20,17 +20,20 @@ from yolor_cfg.data.augment.yolor import (
 from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader, Shard
+from yolor_cfg.data.overlap import shared_paths, sharing_note
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.samplers import BatchSampler, RectBatchSampler, ShuffledBatchSampler
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import (
     Dataset,
     LabelChecks,
+    Problem,
     SplitName,
     Transform,
 )
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph, ReadOptions
+from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
 from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
@@ -146,12 +149,8 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
     _refuse_contradictions(options)
     last_head(graph)
     check_losses(graph)
-    dataset, holdout = _data(options, graph, "train"), _data(options, graph, "val")
-    by_number = options.by_number
-    dataset = match_classes(dataset, names, source="the run", by_number=by_number)
-    holdout = match_classes(holdout, dataset.names, source="the training split", by_number=by_number)
-    if not len(dataset.samples):
-        raise DataError("no images to train on", path=dataset.origin)
+    dataset = _training_data(options, graph, names)
+    holdout = _holdout_data(options, graph, dataset)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     images = ImageStore(
@@ -194,12 +193,40 @@ def _refuse_contradictions(options: TrainOptions) -> None:
         )
     if options.epochs and options.max_batches:
         raise CfgError("give --epochs or --max-batches, not both")
+    if options.val_data and options.no_val:
+        raise CfgError("give --val-data or --no-val, not both")
 
 
-def _data(options: TrainOptions, graph: Graph, split: SplitName) -> Dataset:
+def _training_data(options: TrainOptions, graph: Graph, names: Sequence[str]) -> Dataset:
+    dataset = _data(options, graph, options.data, split="train")
+    if not dataset.is_labeled or not len(dataset.samples):
+        what = "images" if dataset.is_labeled else "annotations"
+        raise DataError(f"no {what} to train on", path=dataset.origin)
+    return match_classes(dataset, names, source="the run", by_number=options.by_number)
+
+
+def _holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> Dataset:
+    """The images to validate on; none with --no-val. A note tells if they are trained on too."""
+    if options.no_val:
+        return dataset._replace(samples=(), problems=())
+    holdout = _data(options, graph, options.val_data or options.data, split="val")
+    if not holdout.is_labeled:
+        raise DataError("no annotations to validate on", path=holdout.origin)
+    holdout = match_classes(holdout, dataset.names, source="the training split", by_number=options.by_number)
+    same = shared_paths(dataset, holdout)
+    if not same:
+        return holdout
+    text = sharing_note("train", "val", count=len(same), total=len(holdout.samples), shown=same[:1])
+    note = Problem(holdout.origin, 0, f"{text}: the figures are not those of unseen images", "note")
+    return holdout._replace(problems=(note, *holdout.problems))
+
+
+def _data(options: TrainOptions, graph: Graph, path: str, *, split: SplitName) -> Dataset:
     orientation_rule.ignores = options.ignore_orientation
+    pixel_limit.most = options.max_pixels or MAX_PIXELS
     checks = LabelChecks(options.fix_labels, options.strict)
-    return open_data(options.data, split=split, classes=graph.classes or None, checks=checks)
+    whole = path == options.val_data
+    return open_data(path, split=split, classes=graph.classes or None, checks=checks, whole=whole)
 
 
 def _plan_yolor(basis: JobInputs) -> RecipePlan:

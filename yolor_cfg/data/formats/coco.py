@@ -2,144 +2,176 @@
 
 from __future__ import annotations
 
-import json
+import glob
+import mmap
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolor_cfg.data.labels import DIFFICULT, NO_AREA, ImageLabels, LabelRow, separate_faults
-from yolor_cfg.data.listing import ImageListing
-from yolor_cfg.data.types import SplitName
+from yolor_cfg.data.formats.coco_schema import CocoDocument, CocoEntry, CocoImage, annotation_row, read_coco
+from yolor_cfg.data.labels import ImageLabels, LabelRow, separate_faults
+from yolor_cfg.data.listing import ImageListing, repeated_names
+from yolor_cfg.data.splits import SPLIT_WORDS, missing_split, refuse_undivided, split_of_folder, split_of_name
+from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.types import Size
-from yolor_cfg.names import first_existing, read_text
+from yolor_cfg.names import first_existing, list_places
 
-CocoEntry = Mapping[str, Any]
+NOT_BOXES = ("captions", "person_keypoints", "keypoints", "stuff", "panoptic")
+MOST_FILES = 50
+"""A folder with more .json files has one for each image, as other tools write them."""
+FOLDERS = ("", "images", "JPEGImages", "data")
+Numbered = tuple[int, CocoEntry]
+SplitFiles = Mapping[SplitName | None, Sequence[str]]
 
 
 def list_images(path: str, split: SplitName) -> ImageListing:
-    """All images listed in the JSON, whatever the split; the classes are the categories sorted by id."""
-    content = _read_document(path)
-    categories = sorted(content.get("categories", []), key=lambda one: _require_value(one, "id", path))
-    categories = drop_root_category(categories, content["annotations"])
-    class_of = {one["id"]: number for number, one in enumerate(categories)}
-    images: Sequence[CocoEntry] = content["images"]
-    objects: dict[Any, list[CocoEntry]] = defaultdict(list)
-    for annotation in content["annotations"]:
-        objects[_require_value(annotation, "image_id", path)].append(annotation)
-    ids = [_require_value(one, "id", path) for one in images]
-    _refuse_unknown_images(objects, ids, path)
+    """The images of a JSON; as another split than train only if its name or Roboflow's folder tells so."""
+    refuse_undivided(split, split_of_name(path) or split_of_folder(os.path.dirname(path)), path)
+    return list_document(path)
+
+
+def list_document(path: str, names: Sequence[str] = ()) -> ImageListing:
+    """All images listed in the JSON; the classes are the categories sorted by id, or in the order of
+    `names`."""
+    document = read_coco(path)
+    order = _class_order(document, names, path)
+    class_of = {document.categories[at].id: number for number, at in enumerate(order)}
+    objects: dict[Any, list[Numbered]] = defaultdict(list)
+    for number, one in enumerate(document.annotations):
+        objects[one["image_id"]].append((number, one))
+    images = document.images
 
     def read(index: int, size: Size) -> ImageLabels:
-        annotated = _annotated_size(images[index], size)
-        labels = _read_labels(objects.get(ids[index], ()), class_of, size=annotated, path=path)
+        annotated = images[index].size or size
+        labels = _read_labels(objects.get(images[index].id, ()), class_of, size=annotated, path=path)
         return labels._replace(is_sideways=annotated != size and annotated == (size[1], size[0]))
 
-    names = tuple(str(one.get("name", one["id"])) for one in categories)
     return ImageListing(
         "coco",
-        names,
+        tuple(document.categories[at].name for at in order),
         _image_paths(images, path),
         read,
         lambda index: (path,),
-        ids,
+        [image.id for image in images],
+        tuple(_name_notes(document, path)),
         category_ids=tuple(class_of),
+        is_labeled=document.is_labeled,
     )
 
 
-def drop_root_category(categories: Sequence[CocoEntry], annotations: Sequence[CocoEntry]) -> list[CocoEntry]:
-    """The categories without the one that Roboflow adds above all others: alone without a supercategory
-    ("none"), and without annotations, it is no class."""
-    roots = [one for one in categories if str(one.get("supercategory", "")).lower() == "none"]
-    used = {one.get("category_id") for one in annotations}
-    if len(roots) != 1 or len(categories) == 1 or roots[0].get("id") in used:
-        return list(categories)
-    return [one for one in categories if one is not roots[0]]
+def find_files(folder: str) -> SplitFiles:
+    """The COCO files of a folder by split: in annotations/, beside it, in Roboflow's folders of splits."""
+    words = [word for known in SPLIT_WORDS.values() for word in known]
+    found: dict[SplitName | None, list[str]] = {}
+    for place in ("annotations", "", *words):
+        for path in _json_files(os.path.join(folder, place)):
+            split = split_of_name(path) or (split_of_folder(place) if place in words else None)
+            found.setdefault(split, []).append(path)
+    return found
 
 
-def _read_document(path: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(read_text(path))
-    except json.JSONDecodeError as fault:
-        raise DataError("not valid JSON", path=path, line=fault.lineno, found=fault.msg) from None
-    wanted = ("images", "annotations") if isinstance(content, dict) else ()
-    lists = [key for key in wanted if isinstance(content.get(key), list)]
-    if len(lists) < 2:
+def list_folder(folder: str, split: SplitName) -> ImageListing:
+    """The images of a split of a folder with JSON files; one that names no split has those to train on."""
+    found = find_files(folder)
+    own = split_of_folder(folder)
+    files = found.get(split) or (found.get(None, []) if split in ("train", own) else [])
+    if not files:
+        if set(found) == {None}:
+            refuse_undivided(split, own, folder)
+        others = [path for paths in found.values() for path in paths]
+        raise missing_split(split, folder, found=", ".join(others[:5]))
+    plain = [path for path in files if os.path.basename(path).startswith("instances")]
+    chosen = plain if len(plain) == 1 else files
+    if len(chosen) > 1:
         raise DataError(
-            "not a COCO instances JSON",
-            path=path,
-            found=", ".join(lists),
-            allowed="an object with the lists images, annotations, categories",
+            f"several files describe the {split} split",
+            path=folder,
+            found=", ".join(chosen[:5]),
+            hint="give the path of one of them",
         )
-    return content
+    return list_document(chosen[0])
 
 
-def _require_value(one: CocoEntry, key: str, path: str) -> Any:
-    if key not in one:
-        raise DataError(f"entry without {key}", path=path, found=json.dumps(one)[:80])
-    return one[key]
+def _json_files(folder: str) -> list[str]:
+    files = sorted(glob.glob(os.path.join(glob.escape(folder), "*.json")))
+    boxes = [path for path in files if not os.path.basename(path).startswith(NOT_BOXES)]
+    return [path for path in boxes if is_coco(path)] if len(boxes) <= MOST_FILES else []
 
 
-def _refuse_unknown_images(objects: Mapping[Any, object], ids: Sequence[Any], path: str) -> None:
-    strangers = sorted(map(str, set(objects) - set(ids)))
-    if strangers:
-        found = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
-        raise DataError("annotations of images that the JSON does not list", path=path, found=found)
+def is_coco(path: str) -> bool:
+    """Whether the file lists images as COCO's does; it is searched, not parsed."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(b'"images"') >= 0 and content.find(b'"file_name"') >= 0
+    except (OSError, ValueError):
+        return False
 
 
-def _image_paths(images: Sequence[CocoEntry], path: str) -> list[str]:
+def _class_order(document: CocoDocument, names: Sequence[str], path: str) -> list[int]:
+    """The index of the category of each class."""
+    own = [one.name for one in document.categories]
+    if not names or sorted(own) != sorted(names):
+        if names and own:
+            raise DataError(
+                "the JSON has other classes than the file that names it",
+                path=path,
+                found=", ".join(own[:20]),
+                allowed=", ".join(names[:20]),
+            )
+        return list(range(len(own)))
+    return [own.index(name) for name in names] if len(set(own)) == len(own) else list(range(len(own)))
+
+
+def _name_notes(document: CocoDocument, path: str) -> list[Problem]:
+    ids = [one.id for one in document.categories]
+    return [
+        Problem(path, 0, f"categories with the ids {ids[first]} and {ids[second]}: {reason}", "note")
+        for first, second, reason in repeated_names([one.name for one in document.categories])
+    ]
+
+
+def _image_paths(images: Sequence[CocoImage], path: str) -> list[str]:
     """The paths of the images; the folder that contains the first image is tried first for all others."""
     bases = _base_folders(path)
-    names = [str(_require_value(one, "file_name", path)) for one in images]
+    names = [image.file_name.replace("\\", "/") for image in images]
     if names and first_existing(names[0], bases) is None:
-        tried = ", ".join(os.path.join(base, names[0]) for base in bases)
-        raise DataError("images not found", path=path, found=names[0], hint=f"looked for {tried}")
+        names = _shorter_names(names, bases, path)
     bases.sort(key=lambda base: not os.path.exists(os.path.join(base, *names[:1])))
     return [first_existing(name, bases) or os.path.join(bases[0], name) for name in names]
+
+
+def _shorter_names(names: Sequence[str], bases: Sequence[str], path: str) -> list[str]:
+    """The names without the folders of another computer, as Label Studio writes them."""
+    shorter = [os.path.basename(name) for name in names]
+    if first_existing(shorter[0], bases) is None or len(set(shorter)) < len(shorter):
+        tried = list_places((names[0], shorter[0]), bases)
+        raise DataError("images not found", path=path, found=names[0], hint=f"looked for {tried}")
+    return shorter
 
 
 def _base_folders(path: str) -> list[str]:
     """The JSON's folder and its parent, with their images/ and the folder in the JSON's name (val2017)."""
     folder = os.path.dirname(os.path.abspath(path))
-    above = os.path.dirname(folder)
     part = os.path.splitext(os.path.basename(path))[0].rpartition("_")[2]
-    below = ((), ("images",), (part,), ("images", part))
-    return [os.path.join(root, *rest) for root in (folder, above) for rest in below] + ["."]
-
-
-def _annotated_size(image: CocoEntry, size: Size) -> Size:
-    """The size that the annotations refer to: the one in the JSON if it has one."""
-    height, width = image.get("height"), image.get("width")
-    return (int(height), int(width)) if height and width else size
+    split = split_of_name(path)
+    parts = ["", part, *(SPLIT_WORDS[split][:2] if split else ())]
+    roots = (folder, os.path.dirname(folder))
+    places = [os.path.join(root, below, name) for root in roots for below in FOLDERS for name in parts]
+    return [*dict.fromkeys(place.rstrip(os.sep) for place in places), "."]
 
 
 def _read_labels(
-    objects: Sequence[CocoEntry], class_of: Mapping[Any, int], *, size: Size, path: str
+    objects: Sequence[Numbered], class_of: Mapping[Any, int], *, size: Size, path: str
 ) -> ImageLabels:
-    return separate_faults(
-        path, [(f"annotation {one.get('id', '?')}", _to_row(one, class_of, size)) for one in objects]
-    )
+    rows = [(f"annotations[{number}]", annotation_row(one, class_of, size)) for number, one in objects]
+    return separate_faults(path, [_name_fault(place, row) for place, row in rows])
 
 
-def _to_row(one: CocoEntry, class_of: Mapping[Any, int], size: Size) -> LabelRow | str:
-    label = class_of.get(one.get("category_id"))
-    if label is None:
-        return f"category {one.get('category_id')} is not listed in categories"
-    try:
-        left, top, width, height = map(float, one["bbox"])
-        area = float(one.get("area", NO_AREA))
-    except (KeyError, TypeError, ValueError):
-        return "bbox is not four numbers (left, top, width, height)"
-    rows, columns = size
-    centre = (left + width / 2) / columns, (top + height / 2) / rows
-    return LabelRow(
-        0,
-        label,
-        float(one.get("track_id", -1)),
-        *centre,
-        width / columns,
-        height / rows,
-        DIFFICULT if one.get("difficult") else float(bool(one.get("iscrowd", 0))),
-        area,
-    )
+def _name_fault(place: str, row: LabelRow | str) -> tuple[str, LabelRow | str]:
+    """`annotations[3].bbox` and the reason for a row that is a fault."""
+    if not isinstance(row, str):
+        return place, row
+    key, _, reason = row.partition(": ")
+    return f"{place}.{key}", reason

@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from yolor_cfg.data.label_files import darknet_label_paths
 from yolor_cfg.data.listing import (
     ImageListing,
     find_images,
+    repeated_names,
     text_label_listing,
     unique_images,
 )
+from yolor_cfg.data.splits import missing_split
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.names import data_folders, data_names, locate, read_options
+from yolor_cfg.names import data_folders, data_names, first_existing, locate, read_options
 
-KEYS: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train",),
-    "val": ("valid", "val", "test"),
-    "test": ("test", "valid", "val"),
-}
+KEYS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 
 
 def list_images(path: str, split: SplitName) -> ImageListing:
-    """The images of one split; paths are relative to the .data file, else to the working directory.
-
-    Darknet itself knows only `train` and `valid`; `test` and `valid` stand in for each other.
-    """
+    """The images of one split; paths are relative to the .data file, else to the working directory."""
     options = read_options(path)
     bases = data_folders(path)
     key = next((key for key in KEYS[split] if options.get(key)), None)
     if key is None:
-        given = ", ".join(options) or "no key"
-        raise DataError(f"no {split} split", path=path, found=given, allowed=KEYS[split])
+        raise missing_split(split, path, found=", ".join(options) or "no key", allowed=KEYS[split])
     place = locate(options[key], bases, what=key, path=path)
-    images = find_images(place, bases)
-    difficult = {} if split == "train" else _difficult_images(options, images, path=path)
+    listed = find_images(place, bases)
+    difficult = {} if split != "val" else _difficult_images(options, listed.images, path=path)
+    names = data_names(options, path)
     listing = text_label_listing(
         "darknet",
-        data_names(options, path),
-        unique_images(images, split),
+        names,
+        unique_images(listed, split),
         paths_of=darknet_label_paths,
         difficult=difficult,
     )
-    if split == "train" and "backup" in options:
-        text = (
-            f"backup={options['backup']} is not used: checkpoints go to the folder of the run, see --project"
-        )
-        return listing._replace(notes=(*listing.notes, Problem(path, 0, text, "note")))
-    return listing
+    notes = [*_file_notes(options, key, path), *_name_notes(options, names, path)]
+    if split != "train":
+        notes = [note for note in notes if "backup" not in note.reason]
+    return listing._replace(notes=(*listing.notes, *notes))
+
+
+def _file_notes(options: Mapping[str, str], key: str, path: str) -> Iterator[Problem]:
+    """What is not used of the file, or read in another place than it says."""
+    bases = data_folders(path)
+    for name in (key, "names"):
+        if name in options and first_existing(options[name], bases) is None:
+            place = locate(options[name], bases, what=name, path=path)
+            yield Problem(path, 0, f"{name}={options[name]} is not there: {place} is read", "note")
+    if "backup" in options:
+        text = f"backup={options['backup']} is not used: checkpoints go to the folder of the run"
+        yield Problem(path, 0, f"{text}, see --project", "note")
+
+
+def _name_notes(options: Mapping[str, str], names: Sequence[str], path: str) -> Iterator[Problem]:
+    if "names" in options:
+        place = locate(options["names"], data_folders(path), what="names", path=path)
+        for first, second, reason in repeated_names(names):
+            yield Problem(place, second + 1, f"classes {first} and {second}: {reason}", "note")
 
 
 def _difficult_images(options: Mapping[str, str], images: Sequence[str], *, path: str) -> dict[str, str]:
@@ -58,7 +70,8 @@ def _difficult_images(options: Mapping[str, str], images: Sequence[str], *, path
     if not listed:
         return {}
     bases = data_folders(path)
-    others = find_images(locate(listed, bases, what="difficult", path=path), bases, needs_images=False)
+    place = locate(listed, bases, what="difficult", path=path)
+    others = find_images(place, bases, needs_images=False).images
     if len(others) < len(images):
         raise DataError(
             "too few images in the list of difficult objects",

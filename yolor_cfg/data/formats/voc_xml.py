@@ -1,0 +1,65 @@
+"""The objects in an XML file of Pascal VOC, in any encoding that Python knows."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from yolor_cfg.files import reason_of
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
+BOM = b"\xef\xbb\xbf"
+EXPATS_OWN = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "iso-8859-1"})
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class VocObject(NamedTuple):
+    """One object of an XML file: its class name, its corners as text, and whether it is marked difficult."""
+
+    name: str
+    corners: list[str]
+    difficult: bool
+
+
+def read_objects(file: str) -> list[VocObject] | str | None:
+    """The objects of an XML file, or what is wrong with it; None if there is no such file."""
+    try:
+        root = _parse_xml(Path(file).read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        return f"cannot be read: {reason_of(fault)}"
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as fault:
+        return f"not valid XML: {fault}"
+    return [_parse_object(one) for one in root.iter("object")]
+
+
+def parse_number(text: str) -> float | None:
+    """The finite number that a text is; None for all else, also what only Python takes for one."""
+    number = float(text) if NUMBER.fullmatch(text) else math.nan
+    return number if math.isfinite(number) else None
+
+
+def _parse_xml(data: bytes) -> ElementTree.Element:
+    """What the XML parser cannot decode itself, as most Chinese encodings, is decoded by Python."""
+    declared = DECLARATION.match(data.removeprefix(BOM))
+    encoding = declared[1].decode("ascii") if declared else "utf-8"
+    if declared is None or encoding.lower() in EXPATS_OWN:
+        return ElementTree.fromstring(data)
+    text = data.decode(_usual_name(encoding))
+    return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text.lstrip("\ufeff"), count=1))
+
+
+def _usual_name(encoding: str) -> str:
+    """gb18030 reads gbk and gb2312 too, and files that say one and use the other."""
+    return "gb18030" if encoding.lower() in ("gb2312", "gbk", "cp936") else encoding
+
+
+def _parse_object(one: ElementTree.Element) -> VocObject:
+    corners = [one.findtext(f"bndbox/{key}", "").strip() for key in CORNERS]
+    difficult = one.findtext("difficult", "0").strip() not in ("", "0")
+    return VocObject(one.findtext("name", "").strip(), corners, difficult)

@@ -1,0 +1,151 @@
+"""Writes a divided data set into a new folder: lists of its images, which stay where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+
+from yolor_cfg.data.classes import match_classes
+from yolor_cfg.data.convert import to_coco
+from yolor_cfg.data.divide import divide
+from yolor_cfg.data.similar import similar_groups
+from yolor_cfg.data.types import Dataset, Sample, SplitName
+from yolor_cfg.errors import DataError
+from yolor_cfg.runs import whole_folder
+
+KEYS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
+LISTED_FORMATS = ("darknet", "yolo", "folder", "list")
+"""Formats whose labels are found by the path of an image; for the others the labels are written as JSON."""
+Parts = Mapping[SplitName, Dataset]
+
+
+class DividedData(NamedTuple):
+    """The parts of a data set by split, and what is to be told about them."""
+
+    parts: Parts
+    notes: tuple[str, ...]
+
+
+def divide_dataset(data: Dataset, shares: Mapping[SplitName, float], *, seed: int) -> DividedData:
+    """The data set in parts, `shares` of all for each split; similar images stay together where they can."""
+    count = len(data.samples)
+    if count < len(shares):
+        raise DataError(f"too few images for {len(shares)} splits", path=data.origin, found=f"{count}")
+    samples = list(data.samples)
+    groups = _groups(samples)
+    wanted = list(shares.values())
+    numbers = divide(samples, groups, wanted, seed=seed, classes=len(data.names))
+    notes = _group_notes(groups)
+    if len(set(numbers.tolist())) < len(shares):
+        notes = ["the images are too similar to keep similar ones in one split: they are divided one by one"]
+        numbers = divide(samples, _path_groups(samples), wanted, seed=seed, classes=len(data.names))
+    parts = {
+        split: data._replace(samples=[samples[i] for i in np.flatnonzero(numbers == number)])
+        for number, split in enumerate(shares)
+    }
+    return DividedData(parts, (*notes, *_missing_notes(parts)))
+
+
+def join_datasets(parts: Sequence[Dataset]) -> Dataset:
+    """The images of all parts, which must have the same classes; image ids are given anew."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    matched = [match_classes(part, first.names, source="the other splits", by_number=False) for part in parts]
+    samples = {sample.image: sample for part in matched for sample in part.samples}
+    return first._replace(samples=[one._replace(image_id=one.image) for one in samples.values()])
+
+
+def _groups(samples: Sequence[Sample]) -> np.ndarray:
+    """An image that is listed twice is one group too."""
+    return similar_groups([sample.image for sample in samples])
+
+
+def _path_groups(samples: Sequence[Sample]) -> np.ndarray:
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(one.image, number) for number, one in enumerate(samples)])
+
+
+def _group_notes(groups: np.ndarray) -> list[str]:
+    _, sizes = np.unique(groups, return_counts=True)
+    several = sizes[sizes > 1]
+    if not len(several):
+        return []
+    return [f"{several.sum()} similar images in {len(several)} groups, each kept in one split"]
+
+
+def _missing_notes(parts: Parts) -> list[str]:
+    present = {split: {int(c) for one in data.samples for c in one.classes} for split, data in parts.items()}
+    names = next(iter(parts.values())).names
+    everywhere = set().union(*present.values())
+    missing = {split: sorted(everywhere - found) for split, found in present.items()}
+    return [
+        f"{split} has no image of {', '.join(names[label] for label in labels)}: too few images have them"
+        for split, labels in missing.items()
+        if labels
+    ]
+
+
+def write_splits(parts: Parts, folder: str | Path, *, named: bool = True) -> Path:
+    """Write a new folder with a file that describes the splits, and return its path.
+
+    Unless `named` the names are only numbers, and are left out where that is possible. Text labels are found
+    beside the images, so lists of paths do; annotations of other formats are written as COCO's JSON.
+    """
+    data = next(iter(parts.values()))
+    with whole_folder(folder, fault=DataError) as root:
+        if data.format not in LISTED_FORMATS:
+            name = _write_jsons(root, parts)
+        elif data.format == "darknet":
+            name = _write_data_file(root, parts)
+        else:
+            name = _write_yaml(root, parts, named=named)
+    return Path(folder) / name
+
+
+def _write_jsons(root: Path, parts: Parts) -> str:
+    (root / "annotations").mkdir()
+    for split, data in parts.items():
+        (root / f"annotations/instances_{split}.json").write_text(json.dumps(to_coco(data)))
+    places = {split: f"annotations/instances_{split}.json" for split in parts}
+    names = list(next(iter(parts.values())).names)
+    return _save_yaml(root, dict[str, object](places.items()) | {"names": names})
+
+
+def _write_lists(root: Path, parts: Parts) -> dict[SplitName, str]:
+    for split, data in parts.items():
+        paths = [os.path.abspath(sample.image) for sample in data.samples]
+        strange = [path for path in paths if path != path.strip() or "\n" in path or "\\" in path]
+        if strange:
+            raise DataError("a list cannot hold this file name", path=data.origin, found=repr(strange[0]))
+        text = "".join(f"{path}\n" for path in paths)
+        (root / f"{split}.txt").write_bytes(text.encode("utf-8", "surrogateescape"))
+    return {split: f"{split}.txt" for split in parts}
+
+
+def _write_data_file(root: Path, parts: Parts) -> str:
+    names = next(iter(parts.values())).names
+    lists = _write_lists(root, parts)
+    (root / "classes.names").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    lines = [f"classes = {len(names)}", *(f"{KEYS[split]} = {name}" for split, name in lists.items())]
+    text = "\n".join([*lines, "names = classes.names", ""])
+    (root / "split.data").write_text(text, encoding="utf-8")
+    return "split.data"
+
+
+def _write_yaml(root: Path, parts: Parts, *, named: bool) -> str:
+    lists = dict[str, object](_write_lists(root, parts).items())
+    names = {"names": list(next(iter(parts.values())).names)} if named else {}
+    return _save_yaml(root, lists | names)
+
+
+def _save_yaml(root: Path, content: Mapping[str, object]) -> str:
+    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    (root / "split.yaml").write_text(text, encoding="utf-8")
+    return "split.yaml"
