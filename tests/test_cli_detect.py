@@ -440,7 +440,7 @@ def test_something_else_than_the_weights_is_exit_code_4(
     [
         ("pictures/no.png", "pictures/no.png: no such file or folder"),
         ("picture", "picture: no such file or folder"),
-        ("nothing", "nothing: no images or videos here\n  found:   1 files of other kinds"),
+        ("nothing", "nothing: no images or videos here\n  found:   1 file of other kinds"),
         ("*.gif", "*.gif: no images or videos here\n  found:   no files"),
         ("list.txt", "list.txt: the list is empty"),
     ],

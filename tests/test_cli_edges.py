@@ -53,6 +53,26 @@ def test_an_option_at_its_edge_is_answered(
     assert result.exit_code == 2 and says in result.stderr, result.output
 
 
+def test_a_dash_is_standard_output_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = yolor("new", "yolor_micro", "-o", "-")
+    assert result.exit_code == 0 and "[net]" in result.stdout and not list(tmp_path.iterdir())
+    (tmp_path / "a.cfg").write_text(result.stdout)
+    assert yolor("cfg", "format", "a.cfg", "-o", "-").stdout == yolor("cfg", "format", "a.cfg").stdout
+    assert yolor("cfg", "set-classes", "a.cfg", "3", "-o", "-").exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.cfg"]
+
+
+def test_a_file_that_cannot_be_made_in_a_folder_that_exists_has_a_hint_that_helps() -> None:
+    assert "choose another folder" in yolor("new", "yolor_micro", "-o", "/proc/x.cfg").stderr
+
+
+def test_an_empty_folder_is_told_in_a_line(tiny: Files, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("nothing")
+    text = yolor("detect", *tiny, tmp_path).stderr
+    assert "1 file of other kinds" in text and len(text) < 400
+
+
 @pytest.mark.parametrize("how", ["closed", "broken", "full"])
 def test_the_work_goes_on_where_standard_error_takes_nothing(how: str, tiny: Files, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "yolor_cfg", "detect", *map(str, tiny), str(tiny.cfg.parent / "x.png")]

@@ -309,7 +309,9 @@ def _remove_partial(partial: Path) -> None:
 def _write_error(target: Path, cause: OSError, fault: type[YolorError]) -> YolorError:
     hints = {
         PermissionError: "choose a folder that you can write to",
-        FileNotFoundError: f"create the folder {target.parent} first",
+        FileNotFoundError: "choose another folder"
+        if target.parent.is_dir()
+        else f"create the folder {target.parent} first",
         NotADirectoryError: f"{target.parent} is not a folder",
     }
     message = "no permission to write" if isinstance(cause, PermissionError) else "cannot be written"

@@ -57,6 +57,7 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
     from yolor_cfg.graph import read_document
     from yolor_cfg.lang.syntax import normalize_document
 
+    output = None if output == "-" else output
     if output and in_place:
         raise click.UsageError("--in-place and -o cannot be used together")
     document = read_document(cfg)

@@ -148,6 +148,8 @@ def _write_change(document: Document, text: str, target: Target) -> None:
 
     if target.in_place and target.output:
         raise click.UsageError("--in-place and -o cannot be used together")
+    if target.output == "-":
+        raise click.UsageError("-o - names no file: give a name")
     path = target.path(document.path)
     data = text.encode(document.encoding)
     if not (target.in_place and text == document.text):

@@ -332,7 +332,8 @@ def _report_summaries(summaries: dict[str, dict[str, Any]], *, faults: list[str]
     for fault in faults[:shown]:
         print_stderr(fault, "red")
     if faults:
-        print_stderr(f"{len(faults)} faults" + ("; use -v to show all" if len(faults) > shown else ""), "red")
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        print_stderr(count + ("; use -v to show all" if len(faults) > shown else ""), "red")
 
 
 def _format_value(value: object) -> str:

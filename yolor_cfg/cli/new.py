@@ -21,7 +21,13 @@ from yolor_cfg.lang.activations import ACTIVATIONS
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="File to write; default: NAME.cfg.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    metavar="FILE",
+    help="File to write, - for standard output; default: NAME.cfg.",
+)
 @click.option("--classes", type=click.IntRange(1), metavar="N", help="Number of classes; default: 80.")
 @click.option(
     "--size",
@@ -66,6 +72,9 @@ def new(
 
     path = output or f"{name.replace('/', '_')}.cfg"
     text = new_cfg(name, Changes(**changes))
+    if path == "-":
+        click.echo(text, nl=False)
+        return
     replace_file(path, lambda file: file.write(text.encode()), fault=YolorError, force=force)
     if as_json:
         print_json({"name": name, "cfg": path})

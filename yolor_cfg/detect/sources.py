@@ -84,6 +84,7 @@ OTHER_SUFFIXES = (".csv", ".data", ".json", ".jsonl", ".names", ".txt", ".xml", 
 """Files of these kinds are common beside images and are not opened to see whether they hold an image."""
 MOST_NAMES = 5
 """Names of files that a note lists."""
+MEDIA_KINDS = "images (.jpg, .png, .webp, .tif, .npy, ...), videos (.mp4, .avi, .mov, .mkv, ...)"
 SOURCE_KINDS = (
     "an image, a video, a folder, a glob, a list of paths (.txt), - for a list on standard input, "
     "a camera number, an rtsp:// or http:// URL"
@@ -342,10 +343,9 @@ def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
     shown = [path for path in paths if not os.path.basename(path).startswith(".") and not os.path.isdir(path)]
     known = [path for path in shown if _is_media(path)]
     if not known:
-        found = f"{len(shown)} files of other kinds" if shown else "no files"
-        raise DataError(
-            "no images or videos here", path=origin, found=found, allowed=READABLE_SUFFIXES + VIDEO_SUFFIXES
-        )
+        count = "1 file" if len(shown) == 1 else f"{len(shown)} files"
+        found = f"{count} of other kinds" if shown else "no files"
+        raise DataError("no images or videos here", path=origin, found=found, allowed=MEDIA_KINDS)
     return [_make_source(path) for path in known]
 
 

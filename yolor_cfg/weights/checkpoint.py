@@ -31,8 +31,6 @@ from yolor_cfg.weights.torch_file import module_state_dict, read_pt, write_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
-MOST_NUMBER = 1e300
-"""Beyond it, or NaN, a stored number is damaged."""
 LAYER_NAME = re.compile(r"(?:module\.)?module_list\.([0-9]{1,6})\.")
 STATE_DICT_KEYS = ("model", "state_dict", "ema")  # where programs store the state dict in a checkpoint
 OTHER_NAMES_HINT = (
