@@ -226,7 +226,7 @@ def test_transferred_weights_are_reported(cfg, data):
         (["small.cfg", "--data", "nothing.data"], 3, "no such file"),
         (["nothing.cfg", "--data", "DATA"], 2, "cannot be read"),
         (["small.cfg", "--data", "DATA", "--weights", "nothing.pt"], 4, "nothing.pt"),
-        (["small.cfg", "--data", "DATA", "--hyp", "nothing.yaml"], 1, "nothing.yaml"),
+        (["small.cfg", "--data", "DATA", "--hyp", "nothing.yaml"], 2, "nothing.yaml"),
         (
             ["small.cfg", "--data", "DATA", "--hyp", "smal"],
             2,

@@ -11,7 +11,10 @@ import torch
 import training
 import yaml
 
+from yolor_cfg.cli.train import _find_run_folder
+from yolor_cfg.runs import clean_runs
 from yolor_cfg.train import state
+from yolor_cfg.train.run import resume_run
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.weights.torch_file import write_pt
 
@@ -89,10 +92,10 @@ def test_a_damaged_run_is_refused_in_one_message(damaged, kind):
     assert str(damaged) in result.stderr.split("\n  hint")[0]
 
 
-@pytest.mark.parametrize("name", ["results.csv", "metrics.jsonl", "env.json", "results.png"])
-def test_a_file_that_is_written_anew_may_be_damaged(damaged, name):
-    (damaged / name).write_bytes(b"\xff")
-    assert tiny.yolor("train", "--resume", damaged).exit_code == 0
+def test_files_that_are_written_anew_may_be_damaged(damaged):
+    for name in ("results.csv", "metrics.jsonl", "env.json", "results.png"):
+        (damaged / name).write_bytes(b"\xff")
+    assert resume_run(damaged, drawing=training.DRAWING, say=print).ending.reason == "done"
 
 
 def test_last_pt_runs_no_code(damaged):
@@ -106,19 +109,19 @@ def test_last_pt_runs_no_code(damaged):
 
 
 def test_resume_takes_the_checkpoint_of_a_run_too(damaged):
-    assert tiny.yolor("train", "--resume", damaged / "weights/last.pt").exit_code == 0
+    assert _find_run_folder(str(damaged / "weights/last.pt"), "runs") == damaged
 
 
-def test_leftovers_of_a_killed_run_go_at_the_next_start(damaged, data):
+def test_leftovers_of_a_killed_run_go_at_the_next_start(damaged):
     left = [damaged / f".{'0a' * 8}.part.csv", damaged / f"weights/.{'1b' * 8}.part.pt"]
     mine = damaged / "weights/.my.part.pt"
     for start in (
-        ("--resume", damaged),
-        (damaged / "model.cfg", "--data", data, "--epochs", 1, "--project", damaged.parent, "--workers", 0),
+        lambda: resume_run(damaged, drawing=training.DRAWING, say=print),
+        lambda: clean_runs(damaged.parent),
     ):
         for path in [*left, mine]:
             path.write_text("x")
-        assert tiny.yolor("train", *start).exit_code == 0
+        start()
         assert not any(path.exists() for path in left) and mine.exists()
 
 
