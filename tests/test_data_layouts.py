@@ -105,17 +105,24 @@ def test_images_without_annotations_give_predictions_and_no_figures(
     assert result.exit_code == 0, result.output
     assert "no annotations: no figures" in result.output and "AP" not in result.output
     rows = json.loads(Path("runs/test/exp/predictions.json").read_text())
-    assert rows and {row["category_id"] for row in rows} <= {1, 2} and set(rows[0]) == {
-        "image_id",
-        "category_id",
-        "bbox",
-        "score",
-    }
+    assert (
+        rows
+        and {row["category_id"] for row in rows} <= {1, 2}
+        and set(rows[0])
+        == {
+            "image_id",
+            "category_id",
+            "bbox",
+            "score",
+        }
+    )
     refused = tiny.yolor("train", files.cfg, "--data", file, "--max-batches", 1)
     assert refused.exit_code == 3 and "no annotations to train on" in refused.output
 
 
-def test_train_does_not_validate_on_what_it_trains_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_does_not_validate_on_what_it_trains_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     data = layouts.label_studio(tmp_path / "data", SPLITS)
     other = layouts.labelimg(tmp_path / "other", {"train": SPLITS["val"]})
