@@ -289,17 +289,20 @@ def test_entries_that_only_look_like_ours_count_as_foreign(beside: dict[str, Any
     assert read_checkpoint(path).is_foreign
 
 
-def test_odd_entries_of_our_own_are_left_out(tmp_path: Path) -> None:
-    content = {
-        "cfg": "[net]",
-        "dialect": "yolor",
-        "names": 3,
-        "numbers": [1],
-        "bn_eps": "x",
-        "model": state_of(network_of()),
-    }
-    checkpoint = read_checkpoint(saved(content, tmp_path))
-    assert (checkpoint.names, checkpoint.numbers, checkpoint.bn_eps) == ((), {}, None)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, value) for key in ("cfg", "dialect") for value in (None, 3, b"[net]", ["yolor"], "x\ud800")),
+        *(("names", value) for value in (3, "ab", {"a": 1}, [1], ["\ud800"], [["a"]], torch.ones(2))),
+        *(("numbers", value) for value in ([1], {"seen": "1"}, {1: 1}, {"seen": 1 << 70}, torch.ones(2))),
+        *(("bn_eps", value) for value in ("x", 0.0, -1.0, float("nan"), 1e9, [1e-5], torch.ones(1))),
+    ],
+)
+def test_an_odd_entry_in_our_own_record_is_named(key: str, value: Any, tmp_path: Path) -> None:
+    content = {"format": "yolor-cfg 1", "cfg": "[net]", "dialect": "yolor", "model": state_of(network_of())}
+    with pytest.raises(WeightsError, match="its record is damaged") as caught:
+        read_checkpoint(saved({**content, key: value}, tmp_path))
+    assert (caught.value.key, caught.value.exit_code) == (key, 4)
 
 
 def test_complex_numbers_are_no_weights(tmp_path: Path) -> None:

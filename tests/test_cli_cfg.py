@@ -221,3 +221,36 @@ def test_formatting_keeps_what_a_cfg_says(shared: Path) -> None:
         if said[0] != said[1] or not parse(result.stdout).sections:
             changed.append(path.name)
     assert changed == []
+
+
+HEAD = "[yolo]\nmask=0,1,2\nclasses=1\nnum=3\nanchors=1,2,3,4,5,6\n"
+CONV = "[convolutional]\nfilters={}\nactivation=linear\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("[foo]\n[route]\nlayers=-1,9\n", ["", "layers"]),  # an unknown section hides no reference
+        (CONV.format(17) + HEAD + "[route]\nlayers=0\n" + HEAD, ["classes", "classes"]),
+        (CONV.format(17) + HEAD.replace("num=3", "num=x") + "nms_kind=?\n", ["classes", "num", "nms_kind"]),
+        (
+            CONV.format("y") + "[route]\nlayers=7\n" + CONV.format(9) + "groups=2",
+            ["filters", "layers", "groups"],
+        ),
+        (
+            "[shortcut]\nfrom=9\nweights_type=a\nweights_normalization=b",
+            ["from", "weights_type", "weights_normalization"],
+        ),
+    ],
+)
+def test_check_tells_every_fault_of_a_section_and_of_those_behind_it(tmp_path, text, keys):
+    (tmp_path / "n.cfg").write_text("[net]\nwidth=32\nheight=32\nchannels=3\n" + text)
+    found = json.loads(yolor("check", "--json", "--dialect", "darknet", tmp_path / "n.cfg").stdout)
+    assert [fault["key"] for fault in found] == keys
+
+
+def test_a_faulty_net_hides_neither_its_other_faults_nor_those_of_the_sections(tmp_path):
+    net = "[net]\nwidth=a\nheight=32\nchannels=3\npolicy=steps\nbatch=2\nsubdivisions=2\ncontrastive=1\n"
+    (tmp_path / "n.cfg").write_text(net + "[route]\nlayers=5")
+    found = json.loads(yolor("check", "--json", "--dialect", "darknet", tmp_path / "n.cfg").stdout)
+    assert [fault["key"] for fault in found] == ["width", "policy", "contrastive", "layers"]

@@ -17,8 +17,7 @@ REASONS = {
     "track_ciou_norm",
     "C Darknet's layer reads it and never uses it": "reorg absolute",
     "boxes are suppressed by the options of the command, not yet by the cfg": "nms_kind beta_nms",
-    "losses that are not trained here": "mask_scale noloss ratio contrastive_neg_max embedding_layer "
-    "time_normalizer",
+    "losses that are not trained here": "mask_scale noloss ratio contrastive_neg_max time_normalizer",
     "kernels turned in training: not yet here": "sway rotate stretch stretch_sway",
     "sequences and pairs of views in training: not yet here": "time_steps sequential_subdivisions seq_scales "
     "augment_speed track contrastive_jit_flip contrastive_color unsupervised",

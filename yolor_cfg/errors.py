@@ -62,6 +62,27 @@ def shorten(text: str, most: int = 4000) -> str:
     return f"{text[: most // 20]} ... ({len(text)} characters) ... {text[-most // 20 :]}"
 
 
+HUGE = "a huge number"
+
+
+def describe(value: object, most: int = 60) -> str:
+    """Any value as a message quotes it, in bounded time: of a container only its first values, and nothing
+    that these contain."""
+    if isinstance(value, (list, tuple)):
+        first = [_describe_single(item, most) for item in value[:4]]
+        return f"{type(value).__name__} of {len(value)}: {', '.join(first)}" + " ..." * (len(value) > 4)
+    return _describe_single(value, most)
+
+
+def _describe_single(value: object, most: int) -> str:
+    if isinstance(value, str | bytes) and len(value) > most:
+        return f"{value[:most]!r}... ({len(value)} long)"
+    is_short = isinstance(value, int) and value.bit_length() < 200
+    if is_short or value is None or isinstance(value, str | bytes | float):
+        return repr(value)
+    return HUGE if isinstance(value, int) else type(value).__name__
+
+
 def describe_fault(fault: Exception) -> str:
     """The text of an error; of one that is not ours, with its kind."""
     return str(fault) if isinstance(fault, YolorError) else f"{type(fault).__name__}: {shorten(str(fault))}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,14 @@ from yolor_cfg.errors import YolorError
 StrPath = str | os.PathLike[str]
 
 HEAD_BYTES = 512
+PIPE_PLACES = ("/dev/stdin", "/dev/fd/", "/proc/")  # what a shell passes on has a writer, and so an end
+MOST_TEXT_BYTES = 4 << 30
+"""The largest list or JSON file that is read."""
+MOST_LABEL_BYTES = 64 << 20
+"""The largest file of labels or names that is read; 10,000 polygons take a tenth of it."""
+READ_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+)
 
 # What a file given as weights by mistake may be, and what to do about it.
 FILE_KIND_HINTS = {
@@ -76,6 +87,73 @@ _TEXT_STARTS = (
 def reason_of(fault: OSError) -> str:
     """The system's message of an error, in lower case."""
     return (fault.strerror or str(fault)).lower()
+
+
+def open_regular(path: StrPath) -> io.FileIO:
+    """The file, open for reading without a buffer.
+
+    Raises OSError for anything else: a FIFO would be waited for, a device may never end.
+    """
+    place = os.open(path, READ_FLAGS)
+    try:
+        mode = os.fstat(place).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+            raise OSError(errno.EINVAL, f"{kind}, not a regular file", os.fspath(path))
+        return io.FileIO(place, "rb")
+    except OSError:
+        os.close(place)
+        raise
+
+
+def read_regular(path: StrPath, most: int = MOST_TEXT_BYTES) -> bytes:
+    """The bytes of a file; raises OSError like `open_regular`, and for one of more than `most` bytes."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(
+                errno.EFBIG, f"larger than the {most >> 20} megabytes that are read", os.fspath(path)
+            )
+        return file.read()
+
+
+def read_bounded(path: StrPath, *, fault: type[YolorError], what: str, most: int = MOST_LABEL_BYTES) -> bytes:
+    """The bytes of a file that people write; raises `fault` if it cannot be read or has more than `most`.
+
+    A pipe is read only where a shell passes it on: it has a writer then, and so an end.
+    """
+    try:
+        if os.fspath(path).startswith(PIPE_PLACES):
+            with open(path, "rb") as file:
+                return file.read(most)
+        return read_regular(path, most)
+    except (OSError, ValueError) as cause:  # ValueError: a null byte in the name
+        reason = reason_of(cause) if isinstance(cause, OSError) else str(cause)
+        raise fault(f"{what} cannot be read: {reason}", path=str(path)) from None
+
+
+def walk_folders(folder: StrPath) -> Iterator[tuple[str, list[str]]]:
+    """Each folder from this one on down, sorted, with the names of its files; hidden folders are left out.
+
+    Links are followed, but not into a folder that leads there: a circle ends. Raises OSError for a folder
+    that cannot be read.
+    """
+    top = os.fspath(folder)
+    chains = {top: frozenset({os.path.realpath(top)})}
+    for above, folders, names in os.walk(top, followlinks=True, onerror=_raise_fault):
+        chain, entered = chains.pop(above), []
+        for name in sorted(name for name in folders if not name.startswith(".")):
+            place = os.path.realpath(os.path.join(above, name))
+            if place not in chain:
+                entered.append(name)
+                chains[os.path.join(above, name)] = chain | {place}
+        folders[:] = entered
+        yield above, names
+
+
+def _raise_fault(fault: OSError) -> None:
+    raise fault
 
 
 def find_file_kind(data_head: bytes) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import (
     Dialect,
@@ -20,6 +20,8 @@ from yolor_cfg.lang.dialect import (
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.base import MAX_HINTS
+from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
     Node,
@@ -44,6 +46,9 @@ __all__ = [
     "raise_faults",
     "read_document",
 ]
+
+
+SIZE_KEYS = {"width", "height", "channels", "inputs"}
 
 
 @dataclass(frozen=True)
@@ -112,10 +117,7 @@ load = load_graph
 
 def read_document(path: str | Path) -> Document:
     """The parsed cfg file; raises CfgError if it cannot be read."""
-    try:
-        return parse_bytes(Path(path).read_bytes(), str(path))
-    except OSError as fault:
-        raise CfgError(f"the cfg cannot be read: {reason_of(fault)}", path=str(path)) from None
+    return parse_bytes(read_bounded(path, fault=CfgError, what="the cfg"), str(path))
 
 
 class Draft(NamedTuple):
@@ -133,15 +135,14 @@ def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> G
     far as the rest can still be sized."""
     told, net, sections, sized, faults = draft_graph(document, reading)
     nodes = () if faults else _add_freed_sources(sized)
-    for node in nodes:
-        node.section.check_inputs(*node.inputs)
+    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
+    warn_of_oddities(nodes, outputs, told.dialect)
     warnings = _collect_warnings(net, *sections)
     if reading.strict:
         faults += warnings
     raise_faults(faults, document.path)
     eps = reading.bn_eps or told.dialect.bn_eps
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
-    outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
     return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
 
 
@@ -162,7 +163,7 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
     net, sections, faults = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
     wired = connect_sections(sections, net.image)
     if not all(net.image):
-        faults += [] if faults else [net.missing_size()]
+        faults += wired.faults + ([] if SIZE_KEYS & net.unusable.keys() else [net.missing_size()])
     elif wired.faults:
         resized = None if faults else find_size_error(wired.faults[0], sections, net)
         faults += [resized] if resized else wired.faults
@@ -216,13 +217,16 @@ def _parse_sections(
             found=f"[{quote_text(document.sections[0].name)}]",
             hint="put [net] with width, height and channels at the top",
         )
-    told = dialect._replace(bn_eps=net.bn_eps or dialect.bn_eps)
+    told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
-            faults.append(_unknown_section_error(raw, index, document.path))
+            word = raw.name if len(faults) < MAX_HINTS else ""
+            faults.append(
+                _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
+            )
         else:
             sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
     faults += [fault for section in (net, *sections) for fault in section.faults]
@@ -235,7 +239,7 @@ def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
     return tuple(warning for section in sections for warning in section.warnings)
 
 
-def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
+def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str) -> CfgError:
     if SECTIONS.get(raw.name) is NetSection:
         return CfgError(
             "a second [net]",
@@ -245,7 +249,6 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
-    hint = suggest_word(raw.name, sorted(SECTIONS)) or "it may be specific to a fork of Darknet"
     return CfgError(
         "unknown section",
         path=path,
@@ -254,7 +257,7 @@ def _unknown_section_error(raw: RawSection, index: int, path: str) -> CfgError:
         number=index,
         found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
-        hint=hint,
+        hint=hint or "it may be specific to a fork of Darknet",
     )
 
 

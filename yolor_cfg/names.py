@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from yolor_cfg.errors import DataError
-from yolor_cfg.files import StrPath, reason_of
+from yolor_cfg.errors import DataError, describe
+from yolor_cfg.files import MOST_TEXT_BYTES, StrPath, read_bounded
 
 LONGEST_PATH = 4096
 COMMENT_BEHIND = re.compile(r"\s*[#;].*")
 """C Darknet keeps it in the value: atoi stops at it, and a path with it does not exist."""
+MAX_CLASSES = 100_000
+COUNT = re.compile(r"[0-9]{1,9}")
 COMMENT_HINT = "a comment behind a value is part of the value, as in Darknet: give it a line of its own"
 
 
@@ -27,11 +29,19 @@ def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...
     else:
         path, given = "", tuple(names)
     if not path and not given:
-        return tuple(str(number) for number in range(count))
+        return number_classes(count)
     if len(given) != count:
         message = "the number of names does not match the number of classes"
         raise DataError(message, path=path, found=f"{len(given)} names", allowed=f"{count} names")
     return given
+
+
+def number_classes(count: int, path: StrPath = "") -> tuple[str, ...]:
+    """The names of classes that have none: their ids; raises DataError for more than anything has."""
+    if not 0 <= count <= MAX_CLASSES:
+        allowed = f"0 to {MAX_CLASSES}"
+        raise DataError("too many classes", path=str(path), found=describe(count), allowed=allowed)
+    return tuple(str(number) for number in range(count))
 
 
 def read_names(path: StrPath) -> tuple[str, ...]:
@@ -59,10 +69,7 @@ def read_names_file(path: StrPath) -> tuple[str, ...]:
 
 
 def _names_text(path: StrPath) -> str:
-    try:
-        data = Path(path).read_bytes()
-    except OSError as fault:
-        raise DataError(f"the names cannot be read: {reason_of(fault)}", path=str(path)) from None
+    data = read_bounded(path, fault=DataError, what="the names")
     if b"\0" in data:
         raise DataError(
             "this is not a list of names", path=str(path), allowed="a text file, one name per line"
@@ -89,10 +96,11 @@ def read_options(path: StrPath) -> dict[str, str]:
 def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
     """The class names of a .data file with these options; class ids if it has no names= file."""
     text = COMMENT_BEHIND.sub("", options.get("classes", ""))
-    if text and not text.isdecimal():
-        raise DataError("not a whole number", path=str(path), key="classes", found=text)
+    if text and not COUNT.fullmatch(text):
+        allowed = f"a whole number up to {MAX_CLASSES}"
+        raise DataError("not a number of classes", path=str(path), key="classes", found=text, allowed=allowed)
     if "names" not in options:
-        return tuple(str(number) for number in range(int(text or 0)))
+        return number_classes(int(text or 0), path)
     place = locate(options["names"], data_folders(path), what="names", path=path)
     names = read_names_file(place)
     if text and len(names) != int(text):
@@ -109,11 +117,10 @@ def data_folders(path: StrPath) -> list[str]:
 
 
 def read_text(path: StrPath, errors: str = "strict") -> str:
-    """The text of a small file of a data set, with any line endings; a byte order mark is dropped."""
+    """The text of a file of a data set, with any line endings; a byte order mark is dropped."""
+    data = read_bounded(path, fault=DataError, what="the file", most=MOST_TEXT_BYTES)
     try:
-        return Path(path).read_bytes().decode("utf-8-sig", errors)
-    except OSError as fault:
-        raise DataError(reason_of(fault), path=str(path)) from None
+        return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError:
         raise DataError("is not UTF-8 text", path=str(path)) from None
 

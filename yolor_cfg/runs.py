@@ -139,11 +139,27 @@ def save_text(path: Path, text: str) -> None:
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write the RGB image [H, W, 3] to a file, in the format of its suffix, completely or not at all."""
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert done, path
+    """Write the RGB image [H, W, 3] to a file, in the format of its suffix, completely or not at all.
+
+    One that is too large for that format, as for JPEG beyond 65,500 pixels, becomes a PNG file.
+    """
+    data = _encode(path.suffix, image)
+    if data is None:
+        path = path.with_suffix(".png")
+        data = _encode(path.suffix, image)
+    if data is None:
+        height, width = image.shape[:2]
+        raise YolorError("the image cannot be written", path=str(path), found=f"{width}x{height} pixels")
     with new_file(path) as partial:
-        partial.write_bytes(data.tobytes())
+        partial.write_bytes(data)
+
+
+def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes | None:
+    try:
+        done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        return None
+    return data.tobytes() if done else None
 
 
 @contextmanager

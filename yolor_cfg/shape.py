@@ -17,7 +17,7 @@ class Shape(NamedTuple):
 
     @property
     def is_map(self) -> bool:
-        """False for a vector that was joined from maps of different sizes."""
+        """False for a vector that C Darknet does not take for a map of one cell."""
         return True
 
     @property
@@ -35,7 +35,7 @@ class Shape(NamedTuple):
 
 
 class FlatShape(Shape):
-    """A vector joined from maps of different sizes: C Darknet knows neither its height nor its width."""
+    """A vector for which C Darknet has neither a height nor a width, as after [softmax]."""
 
     @property
     def is_map(self) -> bool:

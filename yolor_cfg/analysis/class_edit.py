@@ -95,7 +95,7 @@ class _ClassChange(NamedTuple):
                 hint="delete tree= first: a flat list of classes has none",
             )
         self._set_key(section, "classes", str(classes))
-        if "counters_per_class" in section.lines and len(section.counters_per_class) != classes:
+        if len(section.values.get("counters_per_class", ())) not in (0, classes):
             self.edits.silenced.add(section.lines["counters_per_class"].number)
 
     def set_width(self, head: Node, index: int, width: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -24,7 +23,7 @@ from yolor_cfg.evaluate.ground_truth import Doubles
 from yolor_cfg.files import find_file_kind
 from yolor_cfg.shape import WidthHeight
 from yolor_cfg.weights.fitting import is_checkpoint, read_prefix
-from yolor_cfg.weights.safetensors_file import RECORD_KEY, read_metadata
+from yolor_cfg.weights.safetensors_file import read_beside
 from yolor_cfg.weights.torch_file import read_pt
 
 
@@ -47,7 +46,7 @@ def read_record(path: str | Path) -> Any:
     if not is_checkpoint(file):
         return None
     if find_file_kind(file.first_bytes) == "a safetensors file":
-        content = json.loads(read_metadata(path).get(RECORD_KEY, "{}"))
+        content = read_beside(path)
     else:
         content = read_pt(path)
     return content.get("implicit") if isinstance(content, dict) else None

@@ -10,9 +10,9 @@ from yolor_cfg.cli.options import (
     cfg_argument,
     dialect_option,
     format_columns,
+    image_options,
     is_on,
     json_option,
-    orientation_option,
     print_json,
     print_stderr,
     report_warnings,
@@ -110,7 +110,7 @@ class AnchorSearchResult(NamedTuple):
     help="Draw boxes and anchors as a chart (needs matplotlib).",
 )
 @click.option("--fix-labels", "fix", type=click.Choice(["clip", "drop"]), help="Repair faulty labels.")
-@orientation_option
+@image_options
 @size_option
 @dialect_option
 @json_option

@@ -10,9 +10,9 @@ import click
 from yolor_cfg.cli.options import (
     SizeParam,
     format_columns,
+    image_options,
     is_on,
     json_option,
-    orientation_option,
     print_json,
     print_stderr,
     report_warnings,
@@ -48,7 +48,7 @@ def data() -> None:
 @click.option(
     "--classes", type=click.IntRange(1), metavar="N", help="Number of classes of the network to train."
 )
-@orientation_option
+@image_options
 @json_option
 def check(path: str, split: SplitName | None, classes: int | None, as_json: bool) -> None:
     """Report what DATA contains and every error in it.
@@ -101,7 +101,7 @@ def _open_splits(path: str, split: SplitName | None, classes: int | None) -> dic
     help="Split to write; may be repeated; default: all that there are, in a .json file train.",
 )
 @fix_option
-@orientation_option
+@image_options
 @click.option("--force", is_flag=True, help="Overwrite an existing OUT (.json).")
 def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, force: bool) -> None:
     """Write DATA as a COCO .json file or a Darknet/YOLO folder.
@@ -179,7 +179,7 @@ def _left_out(split: str, part: Dataset) -> list[str]:
 )
 @click.option("--all", "merges", is_flag=True, help="Divide the images of all splits anew.")
 @fix_option
-@orientation_option
+@image_options
 def split(path: str, out: str | None, merges: bool, fix: Fix | None, **options: Any) -> None:
     """Divide DATA into images to train on and images to validate on.
 

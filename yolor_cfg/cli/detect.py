@@ -17,8 +17,8 @@ from yolor_cfg.cli.options import (
     device_option,
     dialect_option,
     folder_options,
+    image_options,
     is_on,
-    orientation_option,
     print_stderr,
     report_warnings,
     size_option,
@@ -84,7 +84,7 @@ NETWORK_OPTIONS = (
         help="Class names: a .names file with one per line, or a .data file that refers to one; "
         "default: the names in the checkpoint, else class ids.",
     ),
-    orientation_option,
+    image_options,
     device_option,
     _integer_option(
         "--batch-size",

@@ -136,6 +136,7 @@ by_number_option = click.option(
     is_flag=True,
     help="Take class ids as they are, even where the names of the classes say otherwise.",
 )
+PIXELS_HELP = "Read no image of more than N pixels, as its file declares; default: 200 million."
 train_reading_options = (
     click.option(
         "--val-data",
@@ -146,6 +147,7 @@ train_reading_options = (
     click.option("--no-val", is_flag=True, help="Train without validation; the last weights are the best."),
     fix_labels_option,
     click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
+    click.option("--max-pixels", type=click.IntRange(1), metavar="N", help=PIXELS_HELP),
     by_number_option,
 )
 """Passed as values, because a run saves them."""
@@ -185,6 +187,27 @@ orientation_option = click.option(
     callback=_set_orientation_rule,
     help=ORIENTATION_HELP,
 )
+
+
+def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
+
+    pixel_limit.most = value or MAX_PIXELS
+
+
+pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    metavar="N",
+    expose_value=False,
+    callback=_set_pixel_limit,
+    help=PIXELS_HELP,
+)
+
+
+def image_options(function: Any) -> Any:
+    """--ignore-orientation and --max-pixels: how images are read."""
+    return orientation_option(pixels_option(function))
 
 
 def folder_options(project: str) -> Iterator[Callable[[Any], Any]]:

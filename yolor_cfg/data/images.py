@@ -38,17 +38,18 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def __call__(self, index: int) -> LabeledImage:
-        index = self.readable_index(index)
-        sample = self.samples[index]
-        try:
-            image = self._read_image(index)
-        except DataError as fault:
-            self.skipped[sample.image] = fault.message
-            if self.samples[self.readable_index(index)].image in self.skipped:
-                raise
-            return self(index)
-        alone = ~sample.crowd
-        return LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
+        while True:
+            index = self.readable_index(index)
+            sample = self.samples[index]
+            try:
+                image = self._read_image(index)
+            except DataError as fault:
+                self.skipped[sample.image] = fault.message
+                if self.samples[self.readable_index(index)].image in self.skipped:
+                    raise
+                continue
+            alone = ~sample.crowd
+            return LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
 
     def readable_index(self, index: int) -> int:
         """The index to read for this one: itself, or the next that is not known to be unreadable."""

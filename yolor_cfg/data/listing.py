@@ -13,7 +13,7 @@ from yolor_cfg.data.label_files import DoubleLabels, LabelFolders, label_paths
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 from yolor_cfg.images.types import Size
 from yolor_cfg.names import first_existing, list_places, read_text, shorter_paths
@@ -115,8 +115,7 @@ def repeated_names(names: Sequence[str]) -> list[tuple[int, int, str]]:
 def _read_text_labels(paths: Iterable[str]) -> ImageLabels:
     for path in paths:
         try:
-            with open(path, "rb", buffering=0) as file:
-                return parse_labels(file.read(), path)
+            return parse_labels(read_regular(path, MOST_LABEL_BYTES), path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as fault:

@@ -22,7 +22,15 @@ import cv2
 
 from yolor_cfg.detect.walk import FrameWalk, frame_count
 from yolor_cfg.errors import DataError, shorten
-from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, reason_of
+from yolor_cfg.files import (
+    HEAD_BYTES,
+    MOST_LABEL_BYTES,
+    StrPath,
+    find_file_kind,
+    open_regular,
+    reason_of,
+    walk_folders,
+)
 from yolor_cfg.images.read import bytes_of, silence_stderr, to_rgb
 from yolor_cfg.images.stacks import READABLE_SUFFIXES, read_channels
 from yolor_cfg.images.types import Image
@@ -85,6 +93,7 @@ LISTED_URL = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
 """The only addresses that a list, which others may have written, can have opened."""
 PROTOCOL = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 """FFmpeg knows many (ftp:, concat:, subfile, ...); one letter is a drive."""
+DEEP_GLOB = re.compile(r"(?<![^/])\*\*(?![^/])")
 STREAM_URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.IGNORECASE)
 
 
@@ -191,6 +200,8 @@ class Video:
         with silence_stderr:
             # An absolute path is never one of FFmpeg's protocols, whatever the file is called.
             place = self.address if self.is_live else os.path.abspath(self.address)
+            if not self.is_live and not os.path.isfile(place):
+                return cv2.VideoCapture()  # OpenCV would wait for a pipe
             capture = cv2.VideoCapture(int(place) if number else place)
             if self.is_live:
                 capture.set(
@@ -251,7 +262,7 @@ def open_sources(args: Sequence[StrPath], *, vid_stride: int = 1, channels: int 
 def _find_sources(text: str) -> list[MediaSource]:
     path = Path(text)
     if text == "-":
-        return _parse_source_list(sys.stdin.buffer.read(), text, Path())
+        return _parse_source_list(_read_stdin(), text, Path())
     if STREAM_URL.match(text):
         return [Video(text, is_live=True)]
     if path.is_dir():
@@ -265,6 +276,13 @@ def _find_sources(text: str) -> list[MediaSource]:
     if glob.has_magic(text):
         return _glob_sources(text)
     raise DataError("no such file or folder", path=text, allowed=SOURCE_KINDS, hint=_suggest_path(path))
+
+
+def _read_stdin() -> bytes:
+    data = sys.stdin.buffer.read(MOST_LABEL_BYTES + 1)
+    if len(data) > MOST_LABEL_BYTES:
+        raise DataError("the list on standard input does not end", allowed=f"{MOST_LABEL_BYTES >> 20} MiB")
+    return data
 
 
 def _make_source(path: str) -> MediaSource:
@@ -284,7 +302,7 @@ def _is_media(path: str) -> bool:
 
 def _content_kind(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return find_file_kind(file.read(HEAD_BYTES))
     except OSError:
         return None
@@ -299,7 +317,23 @@ def _folder_sources(folder: Path) -> list[MediaSource]:
 
 
 def _glob_sources(pattern: str) -> list[MediaSource]:
-    return _filter_media(sorted(glob.glob(pattern, recursive=True)), pattern)
+    try:
+        return _filter_media(sorted(set(_expand_glob(pattern))), pattern)
+    except OSError as fault:
+        raise DataError(f"the folder cannot be read: {reason_of(fault)}", path=str(fault.filename)) from None
+
+
+def _expand_glob(pattern: str) -> Iterator[str]:
+    """What the pattern matches; unlike Python's, its `**` does not follow links round in circles."""
+    deep = DEEP_GLOB.search(pattern)
+    if deep is None:
+        yield from glob.glob(pattern)
+        return
+    above, below = pattern[: deep.start()], pattern[deep.end() :].lstrip("/")
+    for top in glob.glob(above) if above else ["."]:
+        for folder, _ in walk_folders(top):
+            place = glob.escape(folder if above else folder[2:])
+            yield from _expand_glob(os.path.join(place, below or "*"))
 
 
 def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.images.types import Size
+from yolor_cfg.images.types import Size, read_at
 
 UPRIGHT = 1
 LAST = 8
@@ -65,12 +65,6 @@ def turn_pixels(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]  # type: ignore[assignment]  # a view of the same type
     return np.ascontiguousarray(pixels)  # type: ignore[return-value]  # same type
-
-
-def read_at(file: BinaryIO, at: int, count: int) -> bytes:
-    """Up to `count` bytes from there on."""
-    file.seek(at)
-    return file.read(count)
 
 
 def _find_jpeg_exif(file: BinaryIO, head: bytes) -> bytes:

@@ -12,7 +12,8 @@ import numpy as np
 from cv2.typing import MatLike
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, reason_of
+from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, read_regular, reason_of
+from yolor_cfg.images.declared import check_declared
 from yolor_cfg.images.orientation import read_orientation, turn_pixels
 from yolor_cfg.images.types import Image
 
@@ -96,6 +97,7 @@ def decode_image(data: bytes, *, channels: int = 3) -> Image:
         raise DataError("the file is empty")
     if _is_truncated(data):
         raise DataError("the file is truncated: it ends before the image does")
+    check_declared(data)
     flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
     try:
         with silence_stderr:
@@ -115,7 +117,7 @@ def _describe_content(kind: str | None) -> str:
 
 def bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as fault:
         raise DataError(reason_of(fault), path=str(path)) from None
 

@@ -3,9 +3,9 @@ TIFF files with a page per channel, .npy arrays."""
 
 from __future__ import annotations
 
+import io
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -16,15 +16,14 @@ import numpy as np
 from cv2.typing import MatLike
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.files import StrPath
+from yolor_cfg.files import StrPath, open_regular, read_regular, reason_of
+from yolor_cfg.images.declared import check_pixels, page_sizes
 from yolor_cfg.images.read import IMAGE_SUFFIXES, read_image, silence_stderr, to_uint8
 from yolor_cfg.images.types import Image, Size
 
 ARRAY_SUFFIX = ".npy"
 READABLE_SUFFIXES = (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
 PAGED_SUFFIXES = (".tif", ".tiff")
-NOT_UTF8 = re.compile("[\udc80-\udcff]")
-"""Bytes of a file name that are not UTF-8: OpenCV crashes on them."""
 OPENCV_CHANNELS = (1, 3, 4)
 # numpy reads a header with Python's own parser.
 DAMAGED_ARRAY = (ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
@@ -41,7 +40,7 @@ def read_channels(path: StrPath, channels: int) -> Image:
     if ending == ARRAY_SUFFIX:
         return _fit_channels(_read_array(place), channels, place)
     if ending in PAGED_SUFFIXES:
-        pages = _read_pages(place) if channels > 1 else ()
+        pages = _read_pages(place, channels) if channels > 1 else ()
         if pages and (sum(page.shape[2] for page in pages) == channels or channels not in OPENCV_CHANNELS):
             return _fit_channels(_stack_pages(pages, place), channels, place)
     return read_image(place, channels=channels)
@@ -58,6 +57,7 @@ def read_array_size(file: BinaryIO, length: int) -> Size:
     except DAMAGED_ARRAY as fault:
         raise DataError(f"not a readable array: {fault}") from None
     _check_array(dtype, shape)
+    check_pixels((shape[0], shape[1]))
     if length - file.tell() < math.prod(shape):
         raise DataError("the file is truncated: it ends before the array does")
     return shape[0], shape[1]
@@ -66,25 +66,37 @@ def read_array_size(file: BinaryIO, length: int) -> Size:
 def _read_array(path: str) -> Image:
     """Load the array; objects are never unpickled."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, *DAMAGED_ARRAY) as fault:
+        with open_regular(path) as raw, io.BufferedReader(raw) as file:
+            read_array_size(file, os.fstat(raw.fileno()).st_size)
+            file.seek(0)
+            array = np.load(file, allow_pickle=False)
+    except OSError as fault:
+        raise DataError(reason_of(fault), path=path) from None
+    except DAMAGED_ARRAY as fault:
         raise DataError(f"not a readable array: {fault}", path=path) from None
-    _check_array(array.dtype, array.shape, path)
+    except DataError as fault:
+        raise DataError(fault.message, path=path) from None
     return np.ascontiguousarray(array.reshape(*array.shape[:2], -1))
 
 
-def _check_array(dtype: np.dtype[Any], shape: tuple[int, ...], path: str = "") -> None:
+def _check_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     if dtype != np.uint8 or len(shape) not in (2, 3) or 0 in shape:
-        raise DataError(f"an array of {dtype} and shape {shape}, not uint8 [H, W, C]", path=path)
+        raise DataError(f"an array of {dtype} and shape {shape}, not uint8 [H, W, C]")
 
 
-def _read_pages(path: str) -> list[MatLike]:
-    """The pages [H, W, C] of a TIFF file as stored; none if it has only one or cannot be read."""
-    if NOT_UTF8.search(path):
+def _read_pages(path: str, channels: int) -> list[MatLike]:
+    """The pages [H, W, C] of a TIFF file as stored; none if it has one, or more than channels are wanted."""
+    try:
+        data = read_regular(path)
+    except OSError:
         return []
+    sizes = list(page_sizes(io.BytesIO(data), data[:32])) if len(data) >= 16 else []
+    if not 1 < len(sizes) <= channels:
+        return []
+    for size in sizes:
+        check_pixels(size)
     with silence_stderr:
-        several = os.path.exists(path) and cv2.imcount(path, cv2.IMREAD_UNCHANGED) > 1
-        done, pages = cv2.imreadmulti(path, flags=cv2.IMREAD_UNCHANGED) if several else (False, ())
+        done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     return [page.reshape(*page.shape[:2], -1) for page in pages] if done else []
 
 

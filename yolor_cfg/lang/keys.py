@@ -51,6 +51,9 @@ class KeyValues(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
     def get(self, key: str, default: Any = None) -> Any:
         return self._values.get(key, default)
 
@@ -74,7 +77,8 @@ class KeyFacts(TypedDict, total=False):
 
 
 class Key(Generic[T]):
-    """One key of a section. `default` is a value or a function of the section."""
+    """One key of a section. `default` is a value or a function of the section. Reading a key that is faulty
+    raises its CfgError."""
 
     def __init__(self, default: T | Callable[[Any], T], **facts: Unpack[KeyFacts]) -> None:
         self.default = default
@@ -89,6 +93,8 @@ class Key(Generic[T]):
     def __get__(self, section: Any, owner: type | None = None) -> T:
         if section is None:
             return self  # type: ignore[return-value]  # on the class, a key is itself
+        if self.name in section.unusable:
+            raise section.unusable[self.name]
         value = section.values.get(self.name, ABSENT)
         return self.default_for(section) if value is ABSENT else cast(T, value)
 
@@ -262,7 +268,8 @@ class NumberList(Key[tuple[T, ...]]):
             raise BadValue(odd[0].partition(":")[0], self.allowed, "separate the numbers with single commas")
         glued = re.sub(r"\s", "", clean)
         parts = (glued if self.counts_commas else glued.removesuffix(",")).split(",")
-        read = [self._parse_item(part or "0", dialect) for part in parts]
+        plain = all(map(self.number.fullmatch, parts))
+        read = [(part, "") if plain else self._parse_item(part or "0", dialect) for part in parts]
         odd += sorted({warning for _, warning in read if warning})
         if clean != text:
             odd.append("an inline comment")

@@ -19,6 +19,7 @@ BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "ba
 NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
 MAX_QUOTE_LENGTH = 60  # characters of a line quoted in a message
+MAX_QUOTED_LENGTH = 1000  # characters of it that are looked at
 # git writes exactly seven; a longer row of = is decoration.
 MERGE_MARKER = re.compile(r"\s*(([<>|])\2{6}(\s|$)|={7}\s*$)")
 # Only the line endings of C's fgets and of old Macs: str.splitlines would also split at form feeds and
@@ -142,7 +143,9 @@ def normalize_document(document: Document) -> str:
 
 def quote_text(text: str) -> str:
     """`text` as a message quotes it: shortened, on one line, without control characters."""
-    line = re.sub(r"\s+", " ", text.replace("\ufeff", "")).strip()
+    if len(text) <= MAX_QUOTE_LENGTH and text.isprintable() and "  " not in text:
+        return text.strip()
+    line = re.sub(r"\s+", " ", text[:MAX_QUOTED_LENGTH].replace("\ufeff", "")).strip()
     line = "".join(char if char.isprintable() else "?" for char in line)
     return line if len(line) <= MAX_QUOTE_LENGTH else line[: MAX_QUOTE_LENGTH - 3] + "..."
 

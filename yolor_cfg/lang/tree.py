@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.files import reason_of
+from yolor_cfg.files import read_bounded
 
 LINE_PATTERN = re.compile(r"\s*(\S+)\s+(-?[0-9]{1,9})(?![0-9])")
 
@@ -40,14 +40,9 @@ def resolve_cfg_path(name: str, cfg: str) -> Path:
 
 def read_tree(path: str | Path) -> Tree:
     """The tree in a file; raises CfgError if the file cannot be read or a line is not valid."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # it might never end
-        raise CfgError("the tree is no regular file", path=str(path))
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as fault:
-        reason = reason_of(fault)
-        raise CfgError(f"the tree cannot be read: {reason}", path=str(path)) from None
-    return parse_tree(text, str(path))
+    data = read_bounded(path, fault=CfgError, what="the tree")
+    text = data.decode("utf-8", errors="replace")
+    return parse_tree(text.replace("\r\n", "\n").replace("\r", "\n"), str(path))
 
 
 def parse_tree(text: str, path: str = "<text>") -> Tree:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import DARKNET_ONLY, DIALECT_NAMES, Dialect
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
-from yolor_cfg.lang.tree import Tree, read_tree, resolve_cfg_path
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 SECTIONS: dict[str, type[Section]] = {}
+
+
+MAX_HINTS = 50  # unknown words that a similar one is looked for
 
 
 class SectionPlace(NamedTuple):
@@ -66,11 +69,11 @@ class Section:
     ignored_keys: ClassVar[dict[str, str]] = {}
     thop_reason: ClassVar[str] = ""  # what `thop_operations` counts, in words
     is_head: ClassVar[bool] = False
+    gives_boxes_to_losses: ClassVar[bool] = False  # a [contrastive] loss may refer to it
     is_loss: ClassVar[bool] = False  # its output is not a prediction: a network never returns it
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
-    reads_vectors: ClassVar[bool] = False  # it reads a vector that is no map, too
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
     clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
@@ -112,14 +115,17 @@ class Section:
         self.faults: list[CfgError] = []
         self.warnings: list[CfgError] = []
         self.lines: dict[str, Line] = {}
+        self.unusable: dict[str, CfgError] = {}  # by key: what was read means nothing
+        self._misspelt: dict[str, CfgError] = {}
         if raw.header_comment:
             hint = "C Darknet does not know this header: put the comment on a line of its own"
             self.warn("", "a comment behind the header", found=quote_text(raw.header_comment), hint=hint)
         for line in raw.lines[1:]:
             self._keep_line(line)
         self.values = KeyValues(self._parse_keys())
-        if not self.faults:
-            self.check()
+        self.unusable = {fault.key: fault for fault in self.faults} | self._misspelt
+        self.try_checks(self.check)
+        self.unusable |= {fault.key: fault for fault in self.faults}
 
     @property
     def type(self) -> str:
@@ -138,6 +144,11 @@ class Section:
         return self.place.image
 
     @property
+    def reads_vectors(self) -> bool:
+        """True if the input may be a vector without height and width."""
+        return False
+
+    @property
     def is_alias(self) -> bool:
         """True if the output is the first input itself, not a new value."""
         return False
@@ -151,6 +162,7 @@ class Section:
         """A copy of this section with other values for these keys."""
         other = copy.copy(self)
         other.values = KeyValues({**self.values, **values}.items())
+        other.unusable = {key: fault for key, fault in self.unusable.items() if key not in values}
         return other
 
     @classmethod
@@ -168,6 +180,12 @@ class Section:
 
     def check(self) -> None:
         """Report keys that do not fit together, with `self.fault(...)` and `self.warn(...)`."""
+
+    def try_checks(self, *checks: Callable[[], None]) -> None:
+        """Make each of these checks as far as it goes without a faulty key."""
+        for check in checks:
+            with suppress(CfgError):
+                check()
 
     def check_map(self, *inputs: Any, **_: Any) -> None:
         """Raise CfgError if the inputs make no map, where a section needs one."""
@@ -230,6 +248,13 @@ class Section:
             abs(self.clip),
         )
 
+    def reference(self) -> int | None:
+        """The absolute index of a section that this one is told about, without reading its value."""
+        return None
+
+    def check_reference(self, other: Section) -> None:
+        """Raise CfgError if the section of `reference()` is of the wrong kind."""
+
     def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Any, **_: Any) -> None:
         """Raise CfgError if the tensors of `weight_source()` do not have the shapes this section needs."""
 
@@ -269,7 +294,7 @@ class Section:
     def require_keys(self, *names: str) -> None:
         """Record an error for each of these keys that is absent."""
         for name in names:
-            if name not in self.values:
+            if name not in self.values and name not in self.unusable:
                 key = self.keys[name]
                 self.fault(name, "missing key", allowed=key.allowed, hint=key.help)
 
@@ -332,11 +357,14 @@ class Section:
 
     def _report_unknown_key(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored_keys})
-        hint = self._owner_hint(name) or suggest_word(name, [*known, *Section.keys])
+        few = len(self.warnings) + len(self.faults) < MAX_HINTS
+        hint = self._owner_hint(name) or suggest_word(name, [*known, *Section.keys]) if few else ""
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn
         tell(name, "unknown key", found=quote_text(name), allowed=known, hint=hint)
+        if lacking:
+            self._misspelt[meant] = self.faults[-1]
 
     @staticmethod
     def _owner_hint(name: str) -> str:
@@ -358,38 +386,8 @@ def _key_help(bad: BadValue, key: Key[Any]) -> str:
     return key.help if bad.message.startswith(("not a", "out of")) else ""
 
 
-def check_one_source(section: Section, references: tuple[int, ...]) -> None:
-    """Record an error unless the key `from` names exactly one section."""
-    section.require_keys("from")
-    if len(references) > 1:
-        section.fault("from", "takes one section", found=f"{len(references)} sections", allowed="one number")
-
-
 def build_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
     """A new batch norm with the epsilon and momentum of the section's dialect."""
     from yolor_cfg.ops.blocks import fresh_batch_norm
 
     return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)
-
-
-def load_tree(section: Section, name: str, classes: int) -> Tree:
-    """The class tree named by the key `tree`, relative to the folder of the cfg or the current one.
-
-    Raises CfgError at the key if it cannot be read or has another number of classes.
-    """
-    path = resolve_cfg_path(name, section.path)
-    try:
-        tree = read_tree(path)
-    except CfgError as fault:
-        place = f"{path}:{fault.line}" if fault.line else str(path)
-        found = f"{place} {fault.found}".strip()
-        hint = "a path is tried from the folder of the cfg, then from the current one"
-        raise section.error("tree", fault.message, found=found, allowed=fault.allowed, hint=hint) from None
-    if len(tree.names) != classes:
-        raise section.error(
-            "tree",
-            "another number of classes than the section has",
-            allowed=str(classes),
-            found=f"{len(tree.names)} in {path}",
-        )
-    return tree

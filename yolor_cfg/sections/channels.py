@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.dialect import YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Int, RefList
-from yolor_cfg.sections.base import Resize, Section, check_one_source
+from yolor_cfg.sections.base import Resize, Section
+from yolor_cfg.sections.checks import check_one_source
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -76,6 +77,16 @@ class _VectorSection(Section):
                 allowed=["1x1", f"{x.height}x{x.width}"],
             )
         return self.combined_shape(x, z)
+
+    def check_inputs(self, x: Shape, z: Shape) -> None:
+        if z.area > 1 and z[1:] == x[1:] and not self.flat:
+            self.warn(
+                "from",
+                "names a feature map",
+                found=str(z),
+                allowed="a vector, such as an implicit section",
+                hint="every cell gets values of its own here",
+            )
 
     def combined_shape(self, x: Shape, z: Shape) -> Shape:
         """The output shape for a z with one value per channel or with the size of the feature map."""

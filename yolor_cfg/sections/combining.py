@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int, RefList, SourceList
-from yolor_cfg.sections.base import Section, check_one_source
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import check_one_source
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import FlatShape, Shape
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
     """Raise CfgError at this key unless all inputs have the height and width of the first."""
+    if all(x[1:] == inputs[0][1:] for x in inputs):
+        return
     names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
     sizes = [f"{x.height}x{x.width}" for x in inputs]
     line = section.lines.get(key)
@@ -285,6 +288,9 @@ class ShortcutSection(Section, names="shortcut"):
         return self.is_weighted or self.activation != "linear"
 
 
+NOT_AFTER_PRODUCTS = ("swish", "mish")
+
+
 class _ProductSection(Section):
     """The product of the previous section and the one in `from`."""
 
@@ -294,8 +300,18 @@ class _ProductSection(Section):
     activation = ActivationKey("linear")
 
     def check(self) -> None:
+        self.try_checks(self._check_activation)
         check_one_source(self, self.from_)
+
+    def _check_activation(self) -> None:
         warn_unused_activation(self)
+        if not self.dialect.is_yolor and self.activation in NOT_AFTER_PRODUCTS:
+            self.warn(
+                "activation",
+                "C Darknet's CPU code gives zeros",
+                found=self.activation,
+                hint="it says that this section has neither swish nor mish",
+            )
 
     def sources(self) -> tuple[int, ...]:
         return (self.index - 1, *self.resolve_refs(self.from_, "from"))

@@ -124,9 +124,16 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             self.fault(
                 "groups", "does not divide the filters", found=f"{self.filters} filters, groups={self.groups}"
             )
-        for key in WARP_KEYS:
-            if getattr(self, key):
-                self.warn(key, f"{self.keys[key].help}; not applied here")
+        self.try_checks(self._check_warps)
+
+    def _check_warps(self) -> None:
+        warps = [key for key in WARP_KEYS if getattr(self, key)]
+        if len(warps) > 1:
+            self.fault(warps[1], "one way to transform the kernels at most", found=", ".join(warps))
+        if warps and self.size[0] == 1:
+            self.fault(warps[0], "needs kernels of 3x3 or more", found="size=1")
+        for key in warps:
+            self.warn(key, f"{self.keys[key].help}; not applied here")
 
     def check_inputs(self, x: Shape) -> None:
         if self._has_dropped_channels(x):

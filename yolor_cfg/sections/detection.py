@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.coordinates import BOX_VALUES, check_coords
-from yolor_cfg.shape import Shape
+from yolor_cfg.sections.checks import BOX_VALUES, check_coords
+from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,7 +70,7 @@ class DetectionSection(Section, names="detection"):
                 hint="output = side * side * (num * (coords + 1) + classes); "
                 f"yolor cfg set-classes CFG {self.classes} sets it",
             )
-        return Shape(x.size, 1, 1)
+        return FlatShape(x.size, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import DetectionHead, DetectionRules

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
-from yolor_cfg.sections.base import Section, load_tree
-from yolor_cfg.sections.coordinates import BOX_VALUES, check_coords
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, load_tree
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -105,8 +105,10 @@ class AnchorHeadSection(Section):
     map = Text("", dialects=DARKNET_ONLY, help="file that maps the classes to those of another dataset")
 
     def check(self) -> None:
-        known = len(self.anchors) // 2
-        self._check_mask(known)
+        self.try_checks(self._check_anchors, self._check_mask, self._check_num, self._check_counters)
+        check_file(self, "map", self.map)
+
+    def _check_anchors(self) -> None:
         if len(self.anchors) % 2:
             self._fault_or_warn(
                 "anchors",
@@ -114,24 +116,9 @@ class AnchorHeadSection(Section):
                 found=str(len(self.anchors)),
                 allowed="two for each anchor",
             )
-        if known > self.num:
-            self.warn(
-                "anchors",
-                "more anchors than num",
-                found=f"{known} anchors, num={self.num}",
-                hint=f"num={known}",
-            )
-        counters = len(self.counters_per_class)
-        if "counters_per_class" in self.values and counters != self.classes:
-            self.fault(
-                "counters_per_class",
-                "another count than classes",
-                found=f"{counters} numbers, classes={self.classes}",
-                allowed=f"{self.classes} numbers",
-                hint="one for each class, or delete the line",
-            )
 
-    def _check_mask(self, known: int) -> None:
+    def _check_mask(self) -> None:
+        known = len(self.anchors) // 2
         missing = [index for index in self.mask if index >= known]
         allowed = f"0 to {known - 1}"
         if not self.mask or min(self.mask) < 0:
@@ -141,6 +128,37 @@ class AnchorHeadSection(Section):
         elif missing:
             self._fault_or_warn(
                 "mask", "index beyond the last anchor", found=",".join(map(str, missing)), allowed=allowed
+            )
+
+    def _check_num(self) -> None:
+        known = len(self.anchors) // 2
+        lacks = known + len(self.anchors) % 2 < self.num and max(self.mask) < known
+        if known > self.num or lacks:
+            self.warn(
+                "anchors",
+                "fewer anchors than num" if lacks else "more anchors than num",
+                found=f"{known} anchors, num={self.num}",
+                hint=f"num={known}",
+            )
+        beyond = [index for index in self.mask if self.num <= index < known]
+        if beyond and not self.dialect.is_yolor:
+            self.warn(
+                "mask",
+                "index beyond num",
+                found=f"{','.join(map(str, beyond))}, num={self.num}",
+                allowed=f"0 to {self.num - 1}",
+                hint="C Darknet keeps `num` anchors and reads whatever lies behind them",
+            )
+
+    def _check_counters(self) -> None:
+        counters = len(self.counters_per_class)
+        if "counters_per_class" in self.values and counters != self.classes:
+            self.fault(
+                "counters_per_class",
+                "another count than classes",
+                found=f"{counters} numbers, classes={self.classes}",
+                allowed=f"{self.classes} numbers",
+                hint="one for each class, or delete the line",
             )
 
     def _fault_or_warn(self, key: str, message: str, *, found: str, allowed: str) -> None:
@@ -180,6 +198,7 @@ class YoloSection(AnchorHeadSection, names="yolo"):
     """Boxes of YOLOv3 and later: centers in cells, sizes relative to anchors, one probability per class."""
 
     darknet_form = "head"
+    gives_boxes_to_losses = True
 
     examples = (
         "[yolo]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
@@ -203,6 +222,11 @@ class YoloSection(AnchorHeadSection, names="yolo"):
     embedding_layer = Int(
         None, dialects=DARKNET_ONLY, help="section whose output is the embedding used in tracking"
     )
+
+    def reference(self) -> int | None:
+        if self.embedding_layer is None:
+            return None
+        return self.resolve_refs((self.embedding_layer,), "embedding_layer")[0]
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules
@@ -298,7 +322,12 @@ class RegionSection(Section, names="region"):
     sqrt = Flag(False, help="no effect; accepted for older cfgs")
 
     def check(self) -> None:
+        self.try_checks(self._check_region_anchors)
         check_coords(self, self.coords)
+        for key, name in (("tree", self.tree), ("map", self.map)):
+            check_file(self, key, name)
+
+    def _check_region_anchors(self) -> None:
         given = len(self.anchors)
         if given != 2 * self.num:
             self.warn(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, RefList, Text
-from yolor_cfg.sections.base import Section, load_tree
-from yolor_cfg.shape import Shape
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import check_file, load_tree
+from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +33,7 @@ class SoftmaxSection(Section, names="softmax soft"):
     noloss = Flag(False, help="1: no loss here in training")
 
     def check(self) -> None:
+        check_file(self, "tree", self.tree)
         if self.temperature == 0:
             self.fault("temperature", "out of bounds", found="0", allowed="any number but 0")
 
@@ -39,7 +41,7 @@ class SoftmaxSection(Section, names="softmax soft"):
         if x.size % self.groups:
             found, allowed = f"{x.size} values, groups={self.groups}", f"a divisor of {x.size}"
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
-        return Shape(x.size, 1, 1)
+        return FlatShape(x.size, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
@@ -60,7 +62,7 @@ class _LossSection(Section):
     is_loss = True
 
     def shape(self, x: Shape) -> Shape:
-        return Shape(x.size, 1, 1)
+        return FlatShape(x.size, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import ZeroOutput
@@ -99,6 +101,17 @@ class ContrastiveSection(_LossSection, names="contrastive"):
     max_delta = Float(float("inf"), least=0, help="maximum gradient of a value")
     contrastive_neg_max = Int(3, least=0, help="maximum number of negative examples per object")
 
-    def shape(self, x: Shape) -> Shape:
-        self.resolve_refs(self.yolo_layer, "yolo_layer")
-        return super().shape(x)
+    def check(self) -> None:
+        self.require_keys("yolo_layer")
+
+    def reference(self) -> int | None:
+        return self.resolve_refs(self.yolo_layer[:1], "yolo_layer")[0]
+
+    def check_reference(self, other: Section) -> None:
+        if not other.gives_boxes_to_losses or not other.index:  # C Darknet takes 0 for none
+            raise self.error(
+                "yolo_layer",
+                "names another section",
+                found=f"[{other.type}] #{other.index}",
+                allowed="a [yolo] section before this one",
+            )

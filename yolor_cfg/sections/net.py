@@ -105,6 +105,9 @@ class NetSection(Section, names="net network"):
     workspace_size_limit_MB = Float(1024, help="maximum cuDNN workspace per section, in MB")
 
     def check(self) -> None:
+        self.try_checks(self._check_batch, self._check_step, self._check_steps, self._check_contrastive)
+
+    def _check_batch(self) -> None:
         if self.batch % self.subdivisions:
             self.warn(
                 "batch",
@@ -113,9 +116,13 @@ class NetSection(Section, names="net network"):
                 hint=f"an update takes {self.subdivisions} parts of {self.mini_batch}, as in C Darknet: "
                 f"{self.update_batch} images",
             )
+
+    def _check_step(self) -> None:
         if self.policy == "step" and self.step < 1:
             self.fault("step", "out of bounds", found=str(self.step), allowed="1 or more with policy=step")
-        tell = self.warn if self.dialect.is_yolor else self.fault  # C stops at both
+
+    def _check_steps(self) -> None:
+        tell = self.warn if self.dialect.is_yolor else self.fault  # C Darknet stops here
         missing = [name for name in ("steps", "scales") if not getattr(self, name)]
         if self.policy == "steps" and missing:
             tell("policy", "steps without its list", found=f"no {' and no '.join(missing)}", hint=STEPS_HINT)
@@ -126,6 +133,9 @@ class NetSection(Section, names="net network"):
                 found=f"{len(self.steps)} steps, {len(self.scales)} scales",
                 hint="give one scale for each step",
             )
+
+    def _check_contrastive(self) -> None:
+        tell = self.warn if self.dialect.is_yolor else self.fault  # C Darknet stops here
         images = self.batch // self.subdivisions
         if self.contrastive and images < 2:
             tell(
@@ -149,8 +159,9 @@ class NetSection(Section, names="net network"):
     @property
     def image(self) -> Shape:
         """The shape of the input; a dimension that the file does not give is 0."""
-        image = Shape(self.channels, self.height, self.width)
-        return image if all(image) or not self.inputs else Shape(self.inputs, 1, 1)
+        image = Shape(*(self.values.get(key, 0) for key in ("channels", "height", "width")))
+        inputs = self.values.get("inputs", 0)
+        return image if all(image) or not inputs else Shape(inputs, 1, 1)
 
     def resize(self, size: int | tuple[int, int] | None) -> Self:
         """[net] with this size (an int or (height, width)) instead of its own."""
@@ -161,6 +172,6 @@ class NetSection(Section, names="net network"):
 
     def missing_size(self) -> CfgError:
         """The error of a file that does not give the size of the input."""
-        missing = [name for name in ("width", "height", "channels") if not getattr(self, name)]
+        missing = [name for name in ("width", "height", "channels") if not self.values.get(name)]
         needs = "[net] needs width, height and channels (or inputs); missing: "
         return self.error(missing[0], "missing key", allowed="1 or more", hint=needs + ", ".join(missing))

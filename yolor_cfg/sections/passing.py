@@ -36,7 +36,6 @@ class DropoutSection(Section, names="dropout"):
     examples = ("[dropout]\nprobability=.3",)
     darknet_form = "nothing"
     is_alias = True
-    reads_vectors = True
 
     probability = Float(0.2, least=0, most=1, help="probability of dropping a value in training")
     dropblock = Flag(
@@ -48,6 +47,11 @@ class DropoutSection(Section, names="dropout"):
     dropblock_size_abs = Int(
         0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"
     )
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Blocks are dropped from maps alone."""
+        return not self.dropblock
 
     @property
     def block_side(self) -> tuple[int, float]:

@@ -11,7 +11,7 @@ from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
-from yolor_cfg.shape import Shape
+from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,6 +120,9 @@ class GruSection(ConnectedCellSection, names="gru"):
         """The sub-layers of the input (update, reset, candidate), then those of the state."""
         seen = {f"input_{gate}": SubLayer(x.size, self.output) for gate in "zrh"}
         return seen | {f"state_{gate}": SubLayer(self.output, self.output) for gate in "zrh"}
+
+    def shape(self, x: Shape) -> Shape:
+        return FlatShape(self.output, 1, 1)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import GruCell, StateSize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +10,6 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.keys import INT32_MAX
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.net import NetSection
 from yolor_cfg.shape import Shape
 
 IMAGE_INDEX = -1  # the index that stands for the image
@@ -40,45 +40,84 @@ class Wiring(NamedTuple):
     faults: list[CfgError]
 
 
-def connect_sections(sections: Iterable[Section], image: Shape) -> Wiring:
-    """Each section with what it reads and its size, in order; those that a fault touches are left out."""
-    nodes: dict[int, Node] = {}
-    faults: list[CfgError] = []
-    for section in sections if all(image) else ():
-        try:
-            sources = () if section.faults else section.sources()
-            if section.faults or not all(source in nodes or source == IMAGE_INDEX for source in sources):
-                continue  # what it reads is not known
-            inputs = tuple(image if source == IMAGE_INDEX else nodes[source].shape for source in sources)
-            _check_maps(section.reads_vectors, sources, nodes)
-            nodes[section.index] = Node(
-                section.index, section, sources, inputs, _size_section(section, inputs, nodes)
-            )
-        except CfgError as fault:
-            faults.append(fault)
-            if section.is_head:  # nothing that follows depends on it
-                nodes[section.index] = Node(section.index, section, sources, inputs, inputs[0])
+def connect_sections(sections: Iterable[Section], image: Shape, *, most: float = math.inf) -> Wiring:
+    """Each section with what it reads and its size, in order, until there are `most` faults; those that a
+    fault touches are left out."""
+    wiring = Wiring({}, [])
+    for section in sections:
+        if len(wiring.faults) < most:
+            _connect_section(section, image, wiring)
+    if not wiring.faults:
+        _refuse_unread_joins(wiring)
+    return wiring
+
+
+def _connect_section(section: Section, image: Shape, wiring: Wiring) -> None:
+    """Add the section, or its faults. A faulty key that is not needed for its size hides nothing."""
+    nodes, inputs, sources = wiring.nodes, tuple[Shape, ...](), tuple[int, ...]()
     try:
-        if not faults:  # a vector of maps that nothing reads is hardly meant
-            _check_maps(False, nodes.keys() - {one for node in nodes.values() for one in node.sources}, nodes)
+        sources = section.sources()
+        if (
+            not all(image)
+            or "" in section.unusable
+            or not all(one in nodes or one == IMAGE_INDEX for one in sources)
+        ):
+            return  # what it reads is not known
+        inputs = tuple(image if source == IMAGE_INDEX else nodes[source].shape for source in sources)
+        if not section.reads_vectors:
+            _check_maps(section, sources, nodes)
+        shape = _size_section(section, inputs, nodes)
     except CfgError as fault:
-        faults.append(fault)
-    return Wiring(nodes, faults)
+        if fault not in section.faults:
+            wiring.faults.append(fault)
+        if not section.is_head or not inputs:
+            return
+        shape = inputs[0]  # nothing that follows depends on it
+    nodes[section.index] = Node(section.index, section, sources, inputs, shape)
 
 
-def _check_maps(reads_vectors: bool, sources: Iterable[int], nodes: Mapping[int, Node]) -> None:
-    """Raise CfgError at the section that joined maps of different sizes if its reader needs a map."""
+def _refuse_unread_joins(wiring: Wiring) -> None:
+    """A vector of maps of different sizes that nothing reads is hardly meant."""
+    read = {source for node in wiring.nodes.values() for source in node.sources}
+    for index in sorted(wiring.nodes.keys() - read):
+        try:
+            _find_flat_origin((index,), wiring.nodes)
+        except CfgError as fault:
+            wiring.faults.append(fault)
+
+
+def _check_maps(section: Section, sources: Iterable[int], nodes: Mapping[int, Node]) -> None:
+    """Raise CfgError if a source is a vector without height and width, as C Darknet does for what needs a
+    map."""
+    origin = _find_flat_origin(sources, nodes)
+    if origin is not None:
+        name, numbers = f"[{origin.section.type}] #{origin.index}", origin.shape.size
+        raise section.error(
+            "",
+            "needs a feature map",
+            found=f"{name} gives {numbers} numbers without height and width",
+            hint="C Darknet stops here: a section before it must output an image",
+        )
+
+
+def _find_flat_origin(sources: Iterable[int], nodes: Mapping[int, Node]) -> Node | None:
+    """The section that makes a source a vector; raises CfgError if it joined maps of different sizes."""
+    origin = None
     flat = [source for source in sources if source in nodes and not nodes[source].shape.is_map]
-    while flat and not reads_vectors:
-        joined = nodes[flat[0]]
-        joined.section.check_map(*joined.inputs)
-        flat = [source for source in joined.sources if source in nodes and not nodes[source].shape.is_map]
+    while flat:
+        origin = nodes[flat[0]]
+        origin.section.check_map(*origin.inputs)
+        flat = [one for one in origin.sources if origin.section.is_alias and not nodes[one].shape.is_map]
+    return origin
 
 
 def _size_section(section: Section, inputs: tuple[Shape, ...], nodes: Mapping[int, Node]) -> Shape:
     """The size of its output; raises CfgError where it, or a tensor that it borrows, does not fit."""
     shape = section.shape(*inputs)
     _refuse_absurd_sizes(section, inputs, shape)
+    other = section.reference()
+    if other is not None and other in nodes:
+        section.check_reference(nodes[other].section)
     lender = section.weight_source()
     if lender is not None and lender in nodes:
         section.check_shared_weights(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
@@ -103,10 +142,10 @@ def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:
     return f"output {shape}" + (f" from input {inputs[0]}" if inputs else "")
 
 
-def find_size_error(fault: CfgError, sections: Sequence[Section], net: NetSection) -> CfgError | None:
+def find_size_error(fault: CfgError, sections: Sequence[Section], net: Section) -> CfgError | None:
     """The error in terms of the image size, if a nearby size fits."""
     image = net.image
-    tries = COMMON_STRIDES if image.area > 1 else ()
+    tries = [stride for stride in COMMON_STRIDES if image.area > 1 and _round_up(image, stride) != image]
     stride = next((stride for stride in tries if _is_valid_size(sections, _round_up(image, stride))), 0)
     if not stride:
         return None
@@ -138,7 +177,7 @@ def _round_up(image: Shape, stride: int) -> Shape:
 
 
 def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
-    return not connect_sections(sections, image).faults
+    return not connect_sections(sections, image, most=1).faults
 
 
 def find_largest_stride(nodes: Iterable[Node], image: Shape) -> int:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 
-import yaml
-
 from yolor_cfg.data.augment.yolor import (
     FOREIGN_NAMES,
     HYP_PRESETS,
     YolorHyperparameters,
     parse_hyperparameters,
 )
-from yolor_cfg.errors import CfgError, DataError
+from yolor_cfg.errors import CfgError, DataError, describe
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.keys import suggest_word
+from yolor_cfg.lang.yaml_text import read_yaml
 from yolor_cfg.train.schedule import CosineHyperparameters
 from yolor_cfg.train.settings import TrainOptions
 
@@ -48,15 +47,10 @@ def _read_hyp(path: str) -> dict[str, object]:
             allowed=f"{', '.join(HYP_PRESETS)}, or a .yaml file",
             hint=suggest_word(path, list(HYP_PRESETS)),
         )
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = yaml.safe_load(file)
-        except (yaml.YAMLError, ValueError, RecursionError) as fault:
-            reason = str(fault).splitlines()[0][:200]
-            raise DataError("not a file of hyperparameters", path=path, found=reason) from None
+    values = read_yaml(path, fault=DataError, what="the file of hyperparameters")
     if not isinstance(values, dict):
         raise DataError("not a file of hyperparameters", path=path, allowed="name: number")
-    return {str(name): value for name, value in values.items()}
+    return {name if isinstance(name, str) else describe(name): value for name, value in values.items()}
 
 
 def limit_warmup(hyp: YolorHyperparameters, *, batches: int, per_epoch: int) -> CosineHyperparameters:

@@ -51,6 +51,7 @@ class TrainOptions(NamedTuple):
     dialect: str | None = None
     strict: bool = False
     ignore_orientation: bool = False
+    max_pixels: int | None = None
     by_number: bool = False
     val_data: str | None = None
     no_val: bool = False

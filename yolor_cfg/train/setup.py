@@ -33,6 +33,7 @@ from yolor_cfg.data.types import (
 )
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph, ReadOptions
+from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
 from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
@@ -222,6 +223,7 @@ def _holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> Data
 
 def _data(options: TrainOptions, graph: Graph, path: str, *, split: SplitName) -> Dataset:
     orientation_rule.ignores = options.ignore_orientation
+    pixel_limit.most = options.max_pixels or MAX_PIXELS
     checks = LabelChecks(options.fix_labels, options.strict)
     whole = path == options.val_data
     return open_data(path, split=split, classes=graph.classes or None, checks=checks, whole=whole)

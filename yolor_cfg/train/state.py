@@ -21,6 +21,7 @@ from yolor_cfg.parallel import this_process
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.optim import ModelEMA
 from yolor_cfg.weights.checkpoint import FORMAT
+from yolor_cfg.weights.torch_file import write_pt
 
 EpochResults = dict[str, float]
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
@@ -88,7 +89,7 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
         "model": dict(state.eval_network.state_dict()),
         "training": training,
     }
-    replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=True)
+    replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=True)
 
 
 def saved_names(path: Path) -> tuple[str, ...]:

@@ -7,32 +7,27 @@ those of its paper branch contain pickled modules.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, describe
 from yolor_cfg.files import find_file_kind, replace_file
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
+from yolor_cfg.lang.syntax import quote_text
 from yolor_cfg.model import Network
 from yolor_cfg.weights.finite import non_finite_notes
 from yolor_cfg.weights.fitting import check_cutoff, cutoff_note, read_prefix
 from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hint
 from yolor_cfg.weights.official import UNUSED_TENSORS, is_paper_branch, map_paper_tensors
 from yolor_cfg.weights.pickle_machine import Opaque
-from yolor_cfg.weights.safetensors_file import (
-    RECORD_KEY,
-    read_metadata,
-    read_safetensors,
-    write_safetensors,
-)
-from yolor_cfg.weights.torch_file import module_state_dict, read_pt
+from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
+from yolor_cfg.weights.torch_file import module_state_dict, read_pt, write_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
 FORMAT = "yolor-cfg 1"
@@ -42,6 +37,7 @@ OTHER_NAMES_HINT = (
     "whole networks of YOLOR's paper branch load into the cfgs named _paper; checkpoints of other programs "
     "use names that no cfg has: use one of YOLOR's, or a .weights file"
 )
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no file can hold
 
 
 class Checkpoint(NamedTuple):
@@ -87,7 +83,7 @@ def save_checkpoint(
         write_safetensors(path, tensors, record={"format": FORMAT, **beside}, force=force)
         return
     content = {"format": FORMAT, **beside, "model": {name: t.contiguous() for name, t in tensors.items()}}
-    replace_file(path, lambda file: torch.save(content, file), fault=WeightsError, force=force)
+    replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=force)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -98,8 +94,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     try:
         if find_file_kind(read_prefix(path).first_bytes) == "a safetensors file":
-            texts = read_metadata(path).get(RECORD_KEY, "{}")
-            return _build_checkpoint(read_safetensors(path), beside=_parse_json_object(texts))
+            return _build_checkpoint(read_safetensors(path), beside=read_beside(path))
         content = read_pt(path)
         return _build_checkpoint(
             _find_state_dict(content), beside=content if isinstance(content, dict) else {}
@@ -114,27 +109,52 @@ def load_tensors(
 ) -> tuple[str, ...]:
     """Copy the tensors into the network by name, all or none; returns notes for the user.
 
-    Raises a single WeightsError listing every name that is missing, unexpected or has a different shape. With
-    `cutoff`, the layers from there on keep their values. Half precision is converted to the network's dtype.
-    The names of YOLOR's paper branch are mapped by structure.
+    Raises WeightsError as `fit_tensors` does. With `cutoff`, the layers from there on keep their values. Half
+    precision is converted to the network's dtype.
     """
-    check_cutoff(network.graph, cutoff)
+    fitting = fit_tensors(network.graph, tensors, path=path, cutoff=cutoff)
+    return (*copy_tensors(network, fitting.tensors, cutoff=cutoff), *fitting.notes)
+
+
+class FittingTensors(NamedTuple):
+    """Tensors that a network can take by name, and notes for the user."""
+
+    tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+
+
+def fit_tensors(
+    graph: Graph, tensors: Mapping[str, Tensor], *, path: str = "", cutoff: int | None = None
+) -> FittingTensors:
+    """The tensors by the names of the graph's network, before that network takes any memory; those of YOLOR's
+    paper branch are mapped by structure.
+
+    Raises a single WeightsError listing every name that is missing, unexpected or has a different shape.
+    """
+    check_cutoff(graph, cutoff)
     remarks: tuple[str, ...] = ()
     if is_paper_branch(tensors):
-        tensors, remarks = _map_paper_tensors(network.graph, tensors, path=path)
-    state = network.state_dict()
-    wanted = {name: tensor for name, tensor in state.items() if _is_before(name, cutoff)}
+        tensors, remarks = _map_paper_tensors(graph, tensors, path=path)
     given = {name: tensor for name, tensor in tensors.items() if _is_before(name, cutoff)}
-    faults = _find_mismatches(network.graph, wanted, given)
+    wanted = {slot.name: slot.spec.shape for slot in file_layout(graph, end=cutoff)}
+    faults = _find_mismatches(graph, wanted, given)
     if faults:
-        raise _mismatch_error(network.graph, faults, given=given, path=path)
+        raise _mismatch_error(graph, faults, given=given, path=path)
+    return FittingTensors(given, remarks)
+
+
+def copy_tensors(
+    network: Network, tensors: Mapping[str, Tensor], *, cutoff: int | None = None
+) -> tuple[str, ...]:
+    """Copy tensors that fit into the network; returns notes for the user."""
+    state = network.state_dict()
     with torch.no_grad():
-        for name in wanted.keys() & given.keys():
-            wanted[name].copy_(given[name])
+        for name in state.keys() & tensors.keys():
+            state[name].copy_(tensors[name])
     network.reset()
     slots = file_layout(network.graph, end=cutoff)
     notes = non_finite_notes(network.graph, [(slot, state[slot.name]) for slot in slots])
-    return (*filter(None, [cutoff_note(network.graph, cutoff)]), *remarks, *notes)
+    return (*filter(None, [cutoff_note(network.graph, cutoff)]), *notes)
 
 
 def _map_paper_tensors(
@@ -159,23 +179,16 @@ def _find_state_dict(content: Any) -> dict[str, Tensor]:
     held = next((content[key] for key in STATE_DICT_KEYS if content.get(key) is not None), content)
     if isinstance(held, Opaque):
         return _module_state_dict(held)
-    named = (
-        {name: value for name, value in held.items() if isinstance(value, Tensor)} if _is_dict(held) else {}
-    )
-    if named and (
-        is_paper_branch(named) or any(LAYER_NAME.match(name) for name in named if isinstance(name, str))
-    ):
-        return {str(name): tensor for name, tensor in named.items()}
+    entries = held.items() if isinstance(held, dict) else ()
+    named = {k: value for k, value in entries if isinstance(k, str) and isinstance(value, Tensor)}
+    if is_paper_branch(named) or any(map(LAYER_NAME.match, named)):
+        return named
     raise WeightsError(
         "contains no weights named after the sections of a cfg",
-        found=", ".join(str(name) for name in [*(named or content)][:4])[:200] or "nothing",
+        found=describe([*(named or content)]) if content else "nothing",
         allowed="tensors named module_list.<section>..., alone or under `model`",
         hint=OTHER_NAMES_HINT if named else "",
     )
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
 
 
 def _module_state_dict(module: Opaque) -> dict[str, Tensor]:
@@ -186,8 +199,8 @@ def _module_state_dict(module: Opaque) -> dict[str, Tensor]:
         return state
     raise WeightsError(
         "this is a pickled module, not a state dict",
-        found=f"{module.kind.module}.{module.kind.name} with "
-        f"{len(state)} tensors, first {next(iter(state), 'none')}",
+        found=quote_text(f"{module.kind.module}.{module.kind.name}")
+        + f" with {len(state)} tensors, first {quote_text(next(iter(state), 'none'))}",
         allowed="tensors named module_list.<section>...",
         hint=OTHER_NAMES_HINT,
     )
@@ -203,27 +216,60 @@ def _build_checkpoint(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) 
     if odd:
         raise WeightsError(
             "contains a tensor that is not a dense array of real numbers",
-            found=f"{odd[0]} ({tensors[odd[0]].dtype})",
+            found=f"{quote_text(odd[0])} ({tensors[odd[0]].dtype})",
         )
-    if beside.get("dialect") not in [*DIALECTS] or not isinstance(beside.get("cfg"), str):
+    names_dialect = _is_dialect(beside.get("dialect")) and isinstance(beside.get("cfg"), str)
+    if beside.get("format") != FORMAT and not names_dialect:
         return Checkpoint(tensors)
-    names, numbers, eps = beside.get("names"), beside.get("numbers"), beside.get("bn_eps")
+    for key, (is_valid, allowed) in RECORD_TYPES.items():
+        if not is_valid(beside.get(key)):
+            found = describe(beside.get(key))
+            raise WeightsError("its record is damaged", key=key, found=found, allowed=allowed)
     return Checkpoint(
         tensors,
         beside["cfg"],
         beside["dialect"],
-        tuple(str(name) for name in names) if isinstance(names, list) else (),
-        eps if isinstance(eps, float) and eps > 0 else None,
-        numbers if isinstance(numbers, dict) else {},
+        tuple(beside.get("names") or ()),
+        beside.get("bn_eps"),
+        beside.get("numbers") or {},
     )
 
 
-def _parse_json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _is_text(value: Any) -> bool:
+    """True for a str that every file can hold."""
+    return isinstance(value, str) and not SURROGATE.search(value)
+
+
+def _is_dialect(value: Any) -> bool:
+    return isinstance(value, str) and value in DIALECTS
+
+
+def _are_texts(value: Any) -> bool:
+    return value is None or isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_epsilon(value: Any) -> bool:
+    return value is None or isinstance(value, float) and 0 < value < 1
+
+
+def _are_numbers(value: Any) -> bool:
+    return value is None or isinstance(value, dict) and all(map(_is_number_entry, value.items()))
+
+
+def _is_number_entry(entry: tuple[Any, Any]) -> bool:
+    name, value = entry
+    in_bounds = isinstance(value, int) and value.bit_length() < 64 or isinstance(value, float)
+    return isinstance(name, str) and in_bounds
+
+
+RECORD_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "cfg": (_is_text, "the text of a cfg"),
+    "dialect": (_is_dialect, ", ".join(DIALECTS)),
+    "names": (_are_texts, "a list of texts"),
+    "bn_eps": (_is_epsilon, "a number between 0 and 1"),
+    "numbers": (_are_numbers, "numbers by name"),
+}
+"""What each entry beside the tensors of our own files must be; all but the first two may be absent."""
 
 
 # ----------------------------------------------------------------------------------------------- mismatches
@@ -234,22 +280,24 @@ def _is_before(name: str, cutoff: int | None) -> bool:
     return cutoff is None or match is None or int(match[1]) < cutoff
 
 
-def _find_mismatches(graph: Graph, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+def _find_mismatches(
+    graph: Graph, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Tensor]
+) -> list[str]:
     """One line for each missing name, each different shape and each unexpected name, in layer order."""
     return [
         *(
-            f"missing: {name} {_format_shape(wanted[name].shape)}{_format_line(graph, name)}"
+            f"missing: {name} {_format_shape(wanted[name])}{_format_line(graph, name)}"
             for name in wanted
-            if name not in given and not UNUSED_TENSORS.search(name)
+            if name not in given
         ),
         *(
             f"{name}: {_format_shape(given[name].shape)} in the file, "
-            f"{_format_shape(wanted[name].shape)} in the network{_format_line(graph, name)}"
+            f"{_format_shape(wanted[name])} in the network{_format_line(graph, name)}"
             for name in wanted
-            if name in given and given[name].shape != wanted[name].shape
+            if name in given and given[name].shape != wanted[name]
         ),
         *(
-            f"unexpected: {name} {_format_shape(given[name].shape)}{_format_line(graph, name)}"
+            f"unexpected: {quote_text(name)} {_format_shape(given[name].shape)}{_format_line(graph, name)}"
             for name in given
             if name not in wanted and not UNUSED_TENSORS.search(name)
         ),

@@ -14,7 +14,7 @@ from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network, find_device
-from yolor_cfg.weights.checkpoint import Checkpoint, load_tensors, read_checkpoint
+from yolor_cfg.weights.checkpoint import Checkpoint, copy_tensors, fit_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import fill_network
 from yolor_cfg.weights.fitting import (
     FilePrefix,
@@ -140,8 +140,9 @@ def _open_checkpoint(
     else:
         document = graphs.read_document(cfg)
     graph = _build_graph(document, checkpoint, reading)
+    fitting = fit_tensors(graph, checkpoint.tensors, path=path, cutoff=cutoff)
     network = Network(graph)
-    notes = load_tensors(network, checkpoint.tensors, path=path, cutoff=cutoff)
+    notes = (*copy_tensors(network, fitting.tensors, cutoff=cutoff), *fitting.notes)
     notes += _eps_notes(graph, reading.bn_eps or checkpoint.bn_eps)
     return LoadedNetwork(network, checkpoint.names, (*graph.notes, *notes))
 

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, describe
+from yolor_cfg.lang.syntax import quote_text
 
 
 class Global(NamedTuple):
@@ -38,16 +39,15 @@ class Opaque:
 
 
 class Storage(NamedTuple):
-    """A flat storage [elements] that tensors are views of."""
+    """A flat storage that tensors are views of."""
 
-    flat: Tensor
+    flat: Tensor  # [elements]
 
 
-# Returns the flat tensor of a storage, given its key, dtype and number of elements.
 StorageLoader = Callable[[str, torch.dtype, int], Tensor]
-
+"""Returns the flat tensor of a storage, given its key, dtype and number of elements."""
 _INERT_MODULES = frozenset({"models", "utils", "mish_cuda", "pytorch_wavelets"})
-_PLAIN_GLOBALS = frozenset({Global("numpy", "ndarray"), Global("torch", "Tensor")})
+_PLAIN_GLOBALS = {Global("numpy", "ndarray"), Global("torch", "Tensor")}
 _KEY_TYPES = (str, bytes, int, float, bool, type(None))
 _NUMBER_TYPE = re.compile(r"[biufc?][0-9]{0,2}")
 _DTYPES = {
@@ -92,16 +92,27 @@ def _has_only_counts(values: Sequence[Any]) -> bool:
 
 
 # The functions that a pickle may call
-
-
 def _build_ordered_dict(pairs: Sequence[Any] = ()) -> OrderedDict[Any, Any]:
     made: OrderedDict[Any, Any] = OrderedDict()
-    _set_items(made, [value for pair in pairs for value in pair])
+    for key, value in pairs:  # exactly two, or a ValueError: they could be the same huge list each time
+        made[check_key(key)] = value
     return made
 
 
+def _build_size(values: Sequence[Any] = ()) -> torch.Size:
+    if not _has_only_counts(values):
+        raise damage_error(f"a size: {describe(values)}", "non-negative integers")
+    return torch.Size(values)
+
+
+def _build_device(kind: Any, *number: Any) -> torch.device:
+    if type(kind) is not str or len(kind) > 20 or not _has_only_counts(number[:1]):
+        raise damage_error(f"a device {describe(kind)}", "its name")
+    return torch.device(kind, *number[:1])
+
+
 def _build_set(values: Sequence[Any] = ()) -> set[Any]:
-    return {_check_key(value) for value in values}
+    return {check_key(value) for value in values}
 
 
 def _rebuild_tensor(storage: Any, *layout: Any) -> Tensor:
@@ -111,7 +122,9 @@ def _rebuild_tensor(storage: Any, *layout: Any) -> Tensor:
     if type(storage) is not Storage or len(size) > _MAX_DIMENSIONS or any(rest[2:]):
         raise damage_error("a tensor of an unknown layout", "a strided tensor on a storage")
     if not _has_only_counts(numbers):
-        raise damage_error(f"a tensor with offset, size and stride {numbers}"[:200], "non-negative integers")
+        raise damage_error(
+            f"a tensor with offset, size and stride: {describe(numbers)}", "non-negative integers"
+        )
     held = storage.flat.numel()
     last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
     beyond = held < offset if 0 in size else held <= last
@@ -131,32 +144,32 @@ def _rebuild_parameter(data: Any, *_: Any) -> Tensor:
 def _rebuild_subclass(function: Any, _kind: Any, args: tuple[Any, ...], *_: Any) -> Any:
     """A tensor with Python attributes, which are dropped."""
     if not isinstance(function, Global) or function.module != "torch._utils":
-        raise _refusal_error(str(function))
+        raise _refusal_error(describe(function))
     return _CALLABLES[function](*args)
 
 
 def _encode_text(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise _refusal_error(f"_codecs.encode to {encoding}")
+        raise _refusal_error(f"_codecs.encode to {_format_name(encoding)}")
     return text.encode("latin-1")
 
 
 def _build_dtype(code: str, *_: Any) -> np.dtype[Any]:
     if type(code) is not str or not _NUMBER_TYPE.fullmatch(code):
-        raise _refusal_error(f"numpy.dtype({code!r})"[:200])
+        raise _refusal_error(f"numpy.dtype({describe(code)})")
     return np.dtype(code).newbyteorder("<")
 
 
 def _build_scalar(kind: np.dtype[Any], raw: bytes | str) -> Any:
     data = raw.encode("latin-1") if isinstance(raw, str) else raw
     if not isinstance(kind, np.dtype) or len(data) != kind.itemsize:
-        raise damage_error(f"a number of {len(data)} bytes", f"{kind}")
+        raise damage_error(f"a number of {len(data)} bytes", describe(kind))
     return np.frombuffer(data, kind)[0]
 
 
 def _empty_array(kind: Any, *_: Any) -> np.ndarray[Any, Any]:
     if kind != Global("numpy", "ndarray"):
-        raise _refusal_error(str(kind))
+        raise _refusal_error(describe(kind))
     return np.empty(0, np.int8)
 
 
@@ -169,8 +182,8 @@ _CALLABLES: dict[Global, Callable[..., Any]] = {
     Global("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     Global("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
     Global("torch._tensor", "_rebuild_from_type_v2"): _rebuild_subclass,
-    Global("torch", "Size"): torch.Size,
-    Global("torch", "device"): torch.device,
+    Global("torch", "Size"): _build_size,
+    Global("torch", "device"): _build_device,
     Global("_codecs", "encode"): _encode_text,
     Global("numpy", "dtype"): _build_dtype,
     Global("numpy.core.multiarray", "scalar"): _build_scalar,
@@ -180,8 +193,8 @@ _CALLABLES: dict[Global, Callable[..., Any]] = {
 }
 
 
-def _check_key(value: Any) -> Any:
-    # Only types that hash in constant time: a tuple of tuples of the same tuples takes for ever.
+def check_key(value: Any) -> Any:
+    """The value if it hashes in bounded time: a tuple of tuples of the same tuples takes for ever."""
     if type(value) not in _KEY_TYPES:
         raise damage_error(f"a key that is a {type(value).__name__}", "a string or a number")
     return value
@@ -190,12 +203,12 @@ def _check_key(value: Any) -> Any:
 def _set_items(target: Any, values: Sequence[Any]) -> None:
     if not isinstance(target, dict) or len(values) % 2:
         raise damage_error(f"items for a {type(target).__name__}", "pairs for a dict")
-    target.update(zip(map(_check_key, values[::2]), values[1::2], strict=True))
+    target.update(zip(map(check_key, values[::2]), values[1::2], strict=True))
 
 
 def _check_byte_order(kind: np.dtype[Any], state: Sequence[Any]) -> None:
     if state[1] not in ("<", "|", "=") or any(value is not None for value in state[2:5]):
-        raise damage_error(f"numbers stored as {state[1]!r}, {kind}", "little-endian numbers")
+        raise damage_error(f"numbers stored as {describe(state[1])}, {kind}", "little-endian numbers")
 
 
 def _fill_array(array: np.ndarray[Any, Any], state: Sequence[Any]) -> None:
@@ -204,7 +217,7 @@ def _fill_array(array: np.ndarray[Any, Any], state: Sequence[Any]) -> None:
     if not isinstance(kind, np.dtype) or not _has_only_counts(shape):
         raise damage_error("an array of an unknown layout", "an array of numbers")
     if len(shape) > _MAX_DIMENSIONS or math.prod(shape) * kind.itemsize != len(data):
-        raise damage_error(f"an array of size {shape}"[:200], f"{len(data)} bytes of {kind}")
+        raise damage_error(f"an array of size {describe(shape)}", f"{len(data)} bytes of {kind}")
     # Safe now: only numbers, and exactly as many bytes as the shape needs.
     set_state: Any = array.__setstate__
     set_state((1, tuple(shape), kind, bool(is_fortran), data))
@@ -241,7 +254,9 @@ class SafeUnpickler:
         for opcode, value, _ in pickletools.genops(file):
             action = _OPCODE_ACTIONS.get(opcode.name)
             if action is None:
-                raise _refusal_error(f"the pickle operation {opcode.name} {value or ''}".rstrip())
+                raise _refusal_error(
+                    f"the pickle operation {opcode.name}" + (f" {describe(value)}" if value else "")
+                )
             action(self, value)
         return self.stack.pop()
 
@@ -277,7 +292,7 @@ class SafeUnpickler:
     def add(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not set:
             raise damage_error(f"members for a {type(self.stack[-1]).__name__}", "members for a set")
-        self.stack[-1].update(map(_check_key, values))
+        self.stack[-1].update(map(check_key, values))
 
     def set_items(self, values: list[Any]) -> None:
         _set_items(self.stack[-1], values)
@@ -295,7 +310,7 @@ class SafeUnpickler:
             raise _refusal_error(f"a call of a {type(function).__name__}")
         own = _CALLABLES.get(function)
         if own is None and not _is_inert(function.module):
-            raise _refusal_error(f"a call of {function.module}.{function.name}")
+            raise _refusal_error(f"a call of {_format_name(*function)}")
         self.push(Opaque(function, args) if own is None else own(*args))
 
     def build(self, made: Any, state: Any) -> None:
@@ -311,15 +326,20 @@ class SafeUnpickler:
         if kind == "module" and len(rest) == 3 and isinstance(rest[0], Global):
             return self.push(rest[0])
         if kind != "storage" or len(rest) not in (4, 5) or any(value is not None for value in rest[4:]):
-            raise _refusal_error(f"an unknown persistent id {persistent_id!r}"[:200])
+            raise _refusal_error(f"an unknown persistent id {describe(persistent_id)}")
         return self.push(Storage(self.load(*_storage_args(rest[0], rest[1], rest[3]))))
 
 
 def _storage_args(kind: Any, key: Any, elements: Any) -> tuple[str, torch.dtype, int]:
     known = isinstance(kind, Global) and kind.module in _STORAGE_MODULES and kind.name in _STORAGE_DTYPES
     if not known or type(key) is not str or not _has_only_counts([elements]):
-        raise _refusal_error(f"a storage {kind!r} {key!r} {elements!r}"[:200])
+        raise _refusal_error(f"a storage {describe(kind)} {describe(key)} {describe(elements)}")
     return key, _STORAGE_DTYPES[kind.name], elements
+
+
+def _format_name(*parts: Any) -> str:
+    """`module.name` as a message quotes it."""
+    return ".".join(quote_text(part[:200]) if type(part) is str else describe(part) for part in parts)
 
 
 def _is_inert(module: str) -> bool:
@@ -328,13 +348,13 @@ def _is_inert(module: str) -> bool:
 
 def _resolve_global(module: Any, name: Any) -> Any:
     if type(module) is not str or type(name) is not str or not name.isidentifier():
-        raise _refusal_error(f"{module}.{name}"[:200])
+        raise _refusal_error(_format_name(module, name))
     if module == "torch" and name in _DTYPES:
         return _DTYPES[name]
     named = Global(module, name)
     storage = module in _STORAGE_MODULES and name in _STORAGE_DTYPES
     if not (storage or named in _CALLABLES or named in _PLAIN_GLOBALS or _is_inert(module)):
-        raise _refusal_error(f"{module}.{name}"[:200])
+        raise _refusal_error(_format_name(module, name))
     return named
 
 

@@ -26,6 +26,17 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return _read_file(path)[1]
 
 
+def read_beside(path: str | Path) -> dict[str, Any]:
+    """The record that `write_safetensors` stored with the tensors; empty in the files of other programs."""
+    try:
+        record = json.loads(read_metadata(path).get(RECORD_KEY, "{}"))
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise WeightsError("its metadata is damaged", path=str(path), key=RECORD_KEY, allowed="a JSON object")
+    return record
+
+
 def write_safetensors(
     path: str | Path,
     tensors: Mapping[str, Tensor],

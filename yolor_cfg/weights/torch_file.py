@@ -8,17 +8,20 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, describe
 from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind
-from yolor_cfg.weights.pickle_machine import Opaque, SafeUnpickler, damage_error
+from yolor_cfg.lang.syntax import quote_text
+from yolor_cfg.weights.pickle_machine import Opaque, SafeUnpickler, check_key, damage_error
 
 _MAX_MODULES = 100_000
+_MAX_TENSORS = 200_000
 _MAX_LEVELS = 100
+_MAX_NAME_LENGTH = 1000
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_HEAD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_PROTOCOL = 1001
@@ -56,9 +59,20 @@ def read_pt(path: str | Path) -> Any:
         raise WeightsError(
             "is a damaged torch file",
             path=str(path),
-            found=str(cause) or type(cause).__name__,
+            found=quote_text(str(cause)[:1000]) or type(cause).__name__,
             hint="the download or the copy did not finish: fetch the file again",
         ) from cause
+
+
+def write_pt(content: Any, file: BinaryIO) -> None:
+    """Write what `torch.save` writes; an OSError comes through, which torch hides behind one of its own."""
+    try:
+        torch.save(content, file)
+    except RuntimeError as fault:
+        cause: BaseException | None = fault
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        raise (cause or OSError(str(fault).partition("\n")[0])) from None
 
 
 def module_state_dict(module: Any) -> dict[str, Tensor]:
@@ -66,19 +80,24 @@ def module_state_dict(module: Any) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     waiting = [("", module)]
     for _ in range(_MAX_MODULES):
-        if not waiting:
-            return named
+        if not waiting or len(named) > _MAX_TENSORS:
+            break
         prefix, current = waiting.pop()
         named.update(_own_tensors(prefix, current))
         waiting += reversed(_child_modules(prefix, current))
-    raise WeightsError("contains more modules than any network", allowed=f"at most {_MAX_MODULES}")
+    if waiting:
+        allowed = f"at most {_MAX_MODULES} with {_MAX_TENSORS} tensors"
+        raise WeightsError("contains more modules than any network", allowed=allowed)
+    return named
 
 
 def _module_entries(module: Any, name: str) -> dict[str, Any]:
     if not isinstance(module, Opaque) or not isinstance(module.state, dict):
         found = module.kind.name if isinstance(module, Opaque) else type(module).__name__
-        raise WeightsError("is not a module", found=found, allowed="a pickled torch module")
-    part = module.state.get(name) or {}
+        raise WeightsError("is not a module", found=quote_text(found), allowed="a pickled torch module")
+    part = module.state.get(name)
+    if part is None:
+        return {}
     if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
         raise WeightsError("is not a module", found=f"{name} without names", allowed="a pickled torch module")
     return part
@@ -86,17 +105,19 @@ def _module_entries(module: Any, name: str) -> dict[str, Any]:
 
 def _own_tensors(prefix: str, module: Any) -> Iterator[tuple[str, Tensor]]:
     entries = [*_module_entries(module, "_parameters").items(), *_module_entries(module, "_buffers").items()]
-    non_persistent = module.state.get("_non_persistent_buffers_set") or ()
+    held = module.state.get("_non_persistent_buffers_set")
+    left_out = held if isinstance(held, set) else ()
     for name, tensor in entries:
-        if tensor is None or name in non_persistent:
+        if tensor is None or name in left_out:
             continue
-        if not isinstance(tensor, Tensor):
-            raise WeightsError("is not a tensor", key=prefix + name, found=type(tensor).__name__)
+        if not isinstance(tensor, Tensor) or len(prefix) + len(name) > _MAX_NAME_LENGTH:
+            place = quote_text(prefix + name)
+            raise WeightsError("is not a tensor", key=place, found=type(tensor).__name__)
         yield prefix + name, tensor
 
 
 def _child_modules(prefix: str, module: Any) -> list[tuple[str, Any]]:
-    if prefix.count(".") > _MAX_LEVELS:
+    if prefix.count(".") > _MAX_LEVELS or len(prefix) > _MAX_NAME_LENGTH:
         raise WeightsError("modules are nested too deeply", found=f"more than {_MAX_LEVELS} levels")
     modules = _module_entries(module, "_modules").items()
     return [(f"{prefix}{name}.", child) for name, child in modules if child is not None]
@@ -143,7 +164,7 @@ def _read_zip(file: _BoundedReader) -> Any:
         if len(tops) != 1 or len(names) != len(set(names)):
             raise WeightsError(
                 "is a zip archive but not a torch file",
-                found=", ".join(names[:3]) or "an empty archive",
+                found=quote_text(", ".join(names[:3])) or "an empty archive",
                 allowed="one folder that contains data.pkl",
                 hint="if the archive contains a checkpoint, unpack it first",
             )
@@ -193,7 +214,7 @@ def _read_legacy(file: _BoundedReader) -> Any:
     """The format before torch 1.6: magic number, version, system info, object, storage keys, storages."""
     head = [SafeUnpickler(_refuse_storage).run(file) for _ in range(3)]
     if head[:2] != [_LEGACY_MAGIC, _LEGACY_PROTOCOL]:
-        raise damage_error(f"format {head[1]}", f"format {_LEGACY_PROTOCOL}")
+        raise damage_error(f"format {describe(head[1])}", f"format {_LEGACY_PROTOCOL}")
     _check_little_endian(head[2]["little_endian"] is True)
     start = file.tell()
     storages: dict[str, Tensor] = {}
@@ -205,7 +226,7 @@ def _read_legacy(file: _BoundedReader) -> Any:
 
     # The storages follow the object that gives their sizes, so it is read twice, first on the meta device.
     SafeUnpickler(declare).run(file)
-    for key in SafeUnpickler(_refuse_storage).run(file):
+    for key in map(check_key, SafeUnpickler(_refuse_storage).run(file)):
         storages[key] = _read_legacy_storage(file, storages[key])
     file.seek(start)
     return SafeUnpickler(lambda key, dtype, elements: _check_storage(storages[key], dtype, elements)).run(

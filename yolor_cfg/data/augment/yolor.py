@@ -28,7 +28,7 @@ from yolor_cfg.data.augment.geometry import (
     warp_image,
 )
 from yolor_cfg.data.types import BatchItem, Fetch, LabeledImage
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, describe
 from yolor_cfg.images.types import Size
 from yolor_cfg.lang.keys import DECIMAL_PATTERN, suggest_word
 
@@ -139,7 +139,7 @@ FOREIGN_NAMES = frozenset(
 
 def parse_hyperparameters(values: Mapping[str, object], path: str = "") -> YolorHyperparameters:
     """The hyperparameters of a parsed hyp file; missing ones are as in scratch1280."""
-    unknown = [str(name) for name in values if name not in HYP_BOUNDS and name not in FOREIGN_NAMES]
+    unknown = [name for name in values if name not in HYP_BOUNDS and name not in FOREIGN_NAMES]
     if unknown:
         raise DataError(
             "unknown hyperparameter",
@@ -155,7 +155,7 @@ def parse_hyperparameters(values: Mapping[str, object], path: str = "") -> Yolor
             if number is None or number not in bounds:
                 message = "not a number" if number is None else "out of bounds"
                 raise DataError(
-                    message, path=path, key=name, found=str(values[name])[:80], allowed=bounds.text
+                    message, path=path, key=name, found=describe(values[name]), allowed=bounds.text
                 )
             numbers[name] = number
     return YolorHyperparameters(**numbers)

@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from yolor_cfg.data.formats import coco
 from yolor_cfg.data.listing import (
     ImageListing,
@@ -19,8 +17,9 @@ from yolor_cfg.data.listing import (
 )
 from yolor_cfg.data.splits import missing_split
 from yolor_cfg.data.types import Problem, SplitName
-from yolor_cfg.errors import DataError
-from yolor_cfg.names import locate, read_text
+from yolor_cfg.errors import HUGE, DataError, describe
+from yolor_cfg.lang.yaml_text import read_yaml
+from yolor_cfg.names import locate, number_classes
 
 KEYS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
@@ -35,10 +34,11 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     bases = _base_folders(content, path)
     key = next((key for key in KEYS[split] if content.get(key)), None)
     if key is None:
-        given = ", ".join(map(str, content)) or "no key"
-        raise missing_split(split, path, found=given, allowed=KEYS[split])
-    texts = content[key] if isinstance(content[key], list) else [content[key]]
-    places = [_resolve_path(str(text), bases, key=key, path=path) for text in texts]
+        found = describe([*content]) if content else "no key"
+        raise missing_split(split, path, found=found, allowed=KEYS[split])
+    given = content[key] if isinstance(content[key], list) else [content[key]]
+    texts = [_text(text, key, path) for text in given]
+    places = [_resolve_path(text, bases, key=key, path=path) for text in texts]
     names = _names(content, path)
     if any(place.lower().endswith(".json") for place in places):
         return _list_json(places, names, key=key, path=path)
@@ -61,12 +61,7 @@ def _list_json(places: Sequence[str], names: Sequence[str], *, key: str, path: s
 
 
 def _read_document(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        line, what = mark.line + 1 if mark else 0, str(getattr(fault, "problem", ""))
-        raise DataError("not valid YAML", path=path, line=line, found=what) from None
+    content = read_yaml(path, fault=DataError, what="the data file")
     if not isinstance(content, dict):
         raise DataError("has no keys", path=path, allowed="path, train, val, test, nc, names")
     return content
@@ -74,8 +69,8 @@ def _read_document(path: str) -> dict[str, Any]:
 
 def _base_folders(content: dict[str, Any], path: str) -> list[str]:
     folder = os.path.dirname(path) or "."
-    root = content.get("path")
-    return [*([os.path.join(folder, str(root)), str(root)] if root else []), folder, "."]
+    root = _text(content["path"], "path", path) if content.get("path") else ""
+    return [*([os.path.join(folder, root), root] if root else []), folder, "."]
 
 
 def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
@@ -87,16 +82,18 @@ def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
 def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
     """A list in order of class id, or a map from every id 0..K-1; `nc` must match, or may stand alone."""
     given, count = content.get("names"), content.get("nc")
+    if count is not None and not isinstance(count, int):
+        raise DataError("not a whole number", path=path, key="nc", found=describe(count))
     if isinstance(given, dict):
         given = _order_names(given, path)
     if given is None:
-        given = range(int(count)) if isinstance(count, int) else ()
-    if not isinstance(given, list | range | tuple):
-        raise DataError("not a list of names", path=path, key="names", found=str(given)[:60])
-    names = tuple(str(name) for name in given)
-    if isinstance(count, int) and count != len(names):
-        given_text = f"nc={count}, {len(names)} names"
-        raise DataError("does not match the number of names", path=path, key="nc", found=given_text)
+        return number_classes(count or 0, path)
+    if not isinstance(given, list):
+        raise DataError("not a list of names", path=path, key="names", found=describe(given))
+    names = tuple(_text(name, "names", path) for name in given)
+    if count is not None and count != len(names):
+        found = f"nc={describe(count)}, {len(names)} names"
+        raise DataError("does not match the number of names", path=path, key="nc", found=found)
     return names
 
 
@@ -104,6 +101,12 @@ def _order_names(given: dict[Any, Any], path: str) -> list[Any]:
     numbers = sorted(number for number in given if isinstance(number, int))
     if numbers != list(range(len(given))):
         allowed = f"0..{len(given) - 1}, each once"
-        given_text = str(list(given))[:60]
-        raise DataError("wrong class ids", path=path, key="names", found=given_text, allowed=allowed)
+        raise DataError("wrong class ids", path=path, key="names", found=describe([*given]), allowed=allowed)
     return [given[number] for number in numbers]
+
+
+def _text(value: object, key: str, path: str) -> str:
+    """The value as a name or a path; raises DataError for a list or a map."""
+    if not isinstance(value, str | int | float) or describe(value) == HUGE:
+        raise DataError("not a text", path=path, key=key, found=describe(value))
+    return str(value)

@@ -1,0 +1,56 @@
+"""YAML files of people's making: plain values, read in time and memory that fit the length of the file."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Any
+
+import yaml
+
+from yolor_cfg.errors import YolorError
+from yolor_cfg.files import StrPath, read_bounded
+
+MOST_LEVELS = 50
+MOST_VALUES = 1_000_000
+"""With each alias counted as what it stands for: a few lines of them can stand for more than any memory."""
+
+
+def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
+    if id(node) in counts:
+        return counts[id(node)]
+    counts[id(node)] = MOST_VALUES + 1  # what an alias within itself finds
+    parts = node.value if isinstance(node, yaml.CollectionNode) else []
+    inner = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
+    counts[id(node)] = 1 + sum(_count_values(child, counts) for child in inner)
+    if counts[id(node)] > MOST_VALUES:
+        raise yaml.MarkedYAMLError(problem="aliases that stand for too much", problem_mark=node.start_mark)
+    return counts[id(node)]
+
+
+def _find_depth(data: bytes) -> int:
+    """The most brackets that are open at once."""
+    steps = (1 if bracket in b"[{" else -1 for bracket in re.findall(rb"[][{}]", data))
+    return max(accumulate(steps), default=0)
+
+
+def read_yaml(path: StrPath, *, fault: type[YolorError], what: str) -> Any:
+    """The plain values in the file: dicts, lists, texts, numbers, dates; raises `fault` for anything else."""
+    data = read_bounded(path, fault=fault, what=what)
+    if _find_depth(data) > MOST_LEVELS:  # which PyYAML takes a quadratic time to find
+        raise fault(f"{what} is not valid YAML", path=str(path), found="values within values too deep")
+    try:
+        loader = yaml.SafeLoader(data.decode("utf-8-sig"))
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _count_values(root, {})
+        return loader.construct_document(root)
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError) as cause:
+        mark = getattr(cause, "problem_mark", None)
+        line, problem = mark.line + 1 if mark else 0, getattr(cause, "problem", None)
+        found = (
+            "values within values too deep" if isinstance(cause, RecursionError) else problem or str(cause)
+        )
+        message = f"{what} is not valid YAML"
+        raise fault(message, path=str(path), line=line, found=found.partition("\n")[0][:200]) from None

@@ -1,0 +1,83 @@
+"""Checks that several sections share."""
+
+from __future__ import annotations
+
+from os.path import isfile
+from typing import Protocol, Unpack
+
+from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.lang.tree import Tree, read_tree, resolve_cfg_path
+
+BOX_VALUES = 4  # of those that `coords` counts in the heads of the first two YOLOs
+
+
+class CheckedSection(Protocol):
+    """A section that raises or records its errors and warnings."""
+
+    path: str
+
+    def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
+    def fault(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> None: ...
+    def warn(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> None: ...
+    def require_keys(self, *names: str) -> None: ...
+
+
+def check_coords(head: CheckedSection, coords: int) -> None:
+    """Record an error for boxes of fewer than four numbers, a warning for more: C Darknet reads four."""
+    if coords < BOX_VALUES:
+        head.fault(
+            "coords",
+            "a box has four coordinates",
+            found=str(coords),
+            allowed=str(BOX_VALUES),
+            hint="with fewer, C Darknet reads beyond the end of its memory",
+        )
+    elif coords > BOX_VALUES:
+        head.warn(
+            "coords",
+            "a box has four coordinates",
+            found=str(coords),
+            allowed=str(BOX_VALUES),
+            hint="C Darknet makes room for more, and then reads the boxes as if there were four each",
+        )
+
+
+def check_one_source(section: CheckedSection, references: tuple[int, ...]) -> None:
+    """Record an error unless the key `from` names exactly one section."""
+    section.require_keys("from")
+    if len(references) > 1:
+        section.fault("from", "takes one section", found=f"{len(references)} sections", allowed="one number")
+
+
+def load_tree(section: CheckedSection, name: str, classes: int) -> Tree:
+    """The class tree named by the key `tree`, relative to the folder of the cfg or the current one.
+
+    Raises CfgError at the key if it cannot be read or has another number of classes.
+    """
+    path = resolve_cfg_path(name, section.path)
+    try:
+        tree = read_tree(path)
+    except CfgError as fault:
+        place = f"{path}:{fault.line}" if fault.line else str(path)
+        found = f"{place} {fault.found}".strip()
+        hint = "a path is tried from the folder of the cfg, then from the current one"
+        raise section.error("tree", fault.message, found=found, allowed=fault.allowed, hint=hint) from None
+    if len(tree.names) != classes:
+        raise section.error(
+            "tree",
+            "another number of classes than the section has",
+            allowed=str(classes),
+            found=f"{len(tree.names)} in {path}",
+        )
+    return tree
+
+
+def check_file(section: CheckedSection, key: str, name: str) -> None:
+    """Warn of a file that is named and not there."""
+    if name and not isfile(resolve_cfg_path(name, section.path)):
+        section.warn(
+            key,
+            "no such file",
+            found=name,
+            hint="C Darknet stops here; tried from the folder of the cfg, then from the current one",
+        )

@@ -1,0 +1,58 @@
+"""Warnings about a whole file: what is valid and hardly meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from yolor_cfg.lang.dialect import Dialect
+from yolor_cfg.sections.wiring import Node
+
+
+def warn_of_oddities(nodes: Sequence[Node], outputs: Collection[int], dialect: Dialect) -> None:
+    """Have the sections warn of what the rest of the file makes of them."""
+    for node in nodes:
+        node.section.check_inputs(*node.inputs)
+    _warn_of_foreign_sections(nodes, dialect)
+    _warn_of_unread_sections(nodes, outputs)
+    _warn_of_class_counts(nodes)
+
+
+def _warn_of_foreign_sections(nodes: Sequence[Node], dialect: Dialect) -> None:
+    """YOLOR's own sections in a file that says it is Darknet's. The reverse is harmless: nothing is lost."""
+    for node in nodes:
+        if not dialect.is_yolor and dialect.name not in node.section.dialects:
+            node.section.warn(
+                "",
+                "C Darknet does not know this section",
+                found=f"[{node.section.type}] in the darknet dialect",
+                hint="here it runs all the same; dialect=yolor reads the whole file as YOLOR does",
+            )
+
+
+def _warn_of_unread_sections(nodes: Sequence[Node], outputs: Collection[int]) -> None:
+    """Values that nobody reads, and that are neither given out nor used in other ways."""
+    used = set(outputs)
+    for node in nodes:
+        used.update(node.sources)
+        used.update(
+            one for one in (node.section.weight_source(), node.section.reference()) if one is not None
+        )
+    for node in nodes:
+        if node.index not in used and not node.section.is_loss:
+            node.section.warn(
+                "",
+                "nothing reads this section",
+                hint="name it in `layers` or `from` of a later one, or delete it",
+            )
+
+
+def _warn_of_class_counts(nodes: Sequence[Node]) -> None:
+    heads = [node.section for node in nodes if node.section.is_head and hasattr(node.section, "classes")]
+    for head in heads[1:]:
+        if head.classes != heads[0].classes:
+            head.warn(
+                "classes",
+                "the heads differ in their number of classes",
+                found=str(head.classes),
+                allowed=f"{heads[0].classes}, as in line {heads[0].line}",
+            )
