@@ -193,7 +193,7 @@ def test_links_in_a_circle_give_each_image_once(tmp_path: Path) -> None:
     for name in ("a/up", "a/b/up", "a/b/again"):
         (tmp_path / name).symlink_to(tmp_path, target_is_directory=True)
     expected = [str(tmp_path / "a/b/y.png"), str(tmp_path / "a/x.png")]
-    assert find_images(str(tmp_path), []) == expected
+    assert find_images(str(tmp_path), []).images == expected
     assert [item.path for item in open_sources([f"{tmp_path}/**/*.png"]).items] == expected
 
 
