@@ -38,30 +38,52 @@ def darknet_label_paths(image: str) -> list[str]:
     return list(dict.fromkeys([path, *label_paths(image)]))
 
 
-def find_double_labels(images: Sequence[str], paths_of: Callable[[str], Sequence[str]]) -> list[DoubleLabels]:
-    """The images with label files in two folders; every folder is listed once, no file is opened."""
-    by_folder: dict[str, list[str]] = {}
-    for image in dict.fromkeys(images):
-        by_folder.setdefault(os.path.dirname(image), []).append(image)
-    known: dict[str, frozenset[str]] = {}
-    found: list[DoubleLabels] = []
-    for folder, members in by_folder.items():
-        tried = [os.path.dirname(path) for path in paths_of(os.path.join(folder, "x.png"))]
-        places = {os.path.realpath(place): place for place in reversed(tried)}
-        for place in places:
-            if place not in known:
-                known[place] = _text_files(place)
-        holding = [(place, known[real]) for real, place in reversed(places.items()) if known[real]]
-        if len(holding) > 1:
-            found += _double_labels(members, holding)
-    return found
+class LabelFolders:
+    """Where the label files of images are; every folder is listed once, so no file is looked for in vain.
+
+    `doubles` are the images with label files in two folders.
+    """
+
+    def __init__(self, images: Sequence[str], paths_of: Callable[[str], Sequence[str]]) -> None:
+        members: dict[str, list[str]] = {}
+        for image in dict.fromkeys(images):
+            members.setdefault(image.rpartition(os.sep)[0], []).append(image)
+        known: dict[str, frozenset[str] | None] = {}
+        self.doubles: list[DoubleLabels] = []
+        self._holding: dict[str, list[str]] = {}
+        for folder, inside in members.items():
+            places = _label_places(folder, paths_of)
+            known |= {place: _text_files(place) for place in places if place not in known}
+            listed = [(place, known[place]) for place in places]
+            self._holding[folder] = [place for place, names in listed if names is None or names]
+            full = [(place, names) for place, names in listed if names]
+            if len(full) > 1:
+                self.doubles += _double_labels(inside, full)
+
+    def find(self, image: str) -> list[str]:
+        """The paths where the labels of an image may be, in the order they are tried."""
+        folder, _, name = image.rpartition(os.sep)
+        file = os.path.splitext(name)[0] + ".txt"
+        return [f"{place}{os.sep}{file}" for place in self._holding[folder]]
 
 
-def _text_files(folder: str) -> frozenset[str]:
+def _label_places(folder: str, paths_of: Callable[[str], Sequence[str]]) -> list[str]:
+    """The folders of labels of the images of a folder, each once, whatever links lead to it."""
+    tried = [os.path.dirname(path) or "." for path in paths_of(os.path.join(folder, "x.png"))]
+    places: dict[str, str] = {}
+    for place in tried:
+        places.setdefault(os.path.realpath(place), place)
+    return list(places.values())
+
+
+def _text_files(folder: str) -> frozenset[str] | None:
+    """The label files of a folder; None if it cannot be listed."""
     try:
         return frozenset(name for name in os.listdir(folder) if name.endswith(".txt"))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError:
+        return None
 
 
 def _double_labels(
@@ -82,11 +104,6 @@ def label_paths(image: str) -> list[str]:
     """
     stem = os.path.splitext(image)[0] + ".txt"
     return list(dict.fromkeys([*_swapped_paths(stem), *_nearby_paths(stem)]))
-
-
-def first_label_path(image: str) -> str:
-    """The first of `label_paths`, computed alone because it is usually the right one."""
-    return next(_swapped_paths(os.path.splitext(image)[0] + ".txt"), "")
 
 
 def _swapped_paths(path: str) -> Iterator[str]:

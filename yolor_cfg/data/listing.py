@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from yolor_cfg.data.label_files import find_double_labels, first_label_path, label_paths
+from yolor_cfg.data.label_files import DoubleLabels, LabelFolders, label_paths
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
@@ -62,23 +62,23 @@ def text_label_listing(
     """Images whose labels are text files; `paths_of` gives the places to look, best first; `difficult` maps
     an image to another one whose labels are its difficult objects."""
     images, others = listed.images, difficult or {}
+    folders = LabelFolders(images, paths_of)
 
     def read(index: int, size: Size) -> ImageLabels:
-        labels = _read_text_labels(_candidate_paths(images[index], paths_of))
+        labels = _read_text_labels(folders.find(images[index]))
         other = others.get(images[index])
         if other is None:
             return labels
-        return _add_difficult(labels, _read_text_labels(_candidate_paths(other, paths_of)))
+        return _add_difficult(labels, _read_text_labels(paths_of(other)))
 
     def tries(index: int) -> Sequence[str]:
         return paths_of(images[index])
 
-    notes = (*listed.problems, *_double_notes(images, paths_of), *_shared_notes(images))
+    notes = (*listed.problems, *_double_notes(folders.doubles), *_shared_notes(images))
     return ImageListing(format, tuple(names), images, read, tries, notes=notes, repeated=listed.repeated)
 
 
-def _double_notes(images: Sequence[str], paths_of: LabelPaths) -> tuple[Problem, ...]:
-    doubles = find_double_labels(images, paths_of)
+def _double_notes(doubles: Sequence[DoubleLabels]) -> tuple[Problem, ...]:
     if not doubles:
         return ()
     first = doubles[0]
@@ -134,14 +134,6 @@ def _add_difficult(labels: ImageLabels, difficult: ImageLabels) -> ImageLabels:
         faults=[*labels.faults, *faults],
         row_names=[*[""] * len(labels.rows), *places],
     )
-
-
-def _candidate_paths(image: str, paths_of: LabelPaths) -> Iterator[str]:
-    """The paths to look at; of `label_paths` the later ones are computed only when needed."""
-    first = first_label_path(image) if paths_of is label_paths else ""
-    if first:
-        yield first
-    yield from paths_of(image)
 
 
 def find_images(place: str, bases: Sequence[str | Path], *, needs_images: bool = True) -> ListedImages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
@@ -85,12 +85,29 @@ def find_splits(path: str | os.PathLike[str]) -> dict[SplitName, FoundListing]:
     faults: list[MissingSplit] = []
     for split in STAND_INS:
         try:
-            found[split] = FoundListing(reader(place, split), place, split)
+            same = _same_list(reader, place, split, found=found)
+            listing = same.listing if same else reader(place, split)
+            found[split] = FoundListing(listing, place, split)
         except MissingSplit as fault:
             faults.append(fault)
     if not found:
         raise faults[0]
     return found
+
+
+def _same_list(
+    reader: ListingReader, place: str, split: SplitName, *, found: Mapping[SplitName, FoundListing]
+) -> FoundListing | None:
+    """The split that a .data file gives the same list as this one, which need not be read again; a list with
+    repeated images is another one for a test."""
+    if reader is not darknet.list_images:
+        return None
+    wanted = darknet.list_of_split(place, split)
+    for one in found.values() if wanted else ():
+        images = one.listing.images
+        if darknet.list_of_split(place, one.split) == wanted and len(set(images)) == len(images):
+            return one
+    return None
 
 
 def read_listing(

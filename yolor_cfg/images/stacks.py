@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -25,8 +24,6 @@ from yolor_cfg.images.types import Image, Size
 ARRAY_SUFFIX = ".npy"
 READABLE_SUFFIXES = (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
 PAGED_SUFFIXES = (".tif", ".tiff")
-NOT_UTF8 = re.compile("[\udc80-\udcff]")
-"""Bytes of a file name that are not UTF-8: OpenCV crashes on them."""
 OPENCV_CHANNELS = (1, 3, 4)
 # numpy reads a header with Python's own parser.
 DAMAGED_ARRAY = (ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)

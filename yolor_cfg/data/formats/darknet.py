@@ -44,6 +44,14 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     return listing._replace(notes=(*listing.notes, *notes))
 
 
+def list_of_split(path: str, split: SplitName) -> str | None:
+    """The value that names the images of a split; None if there is none, or if more decides on the labels."""
+    options = read_options(path)
+    if "difficult" in options:
+        return None
+    return next((options[key] for key in KEYS[split] if options.get(key)), None)
+
+
 def _file_notes(options: Mapping[str, str], key: str, path: str) -> Iterator[Problem]:
     """What is not used of the file, or read in another place than it says."""
     bases = data_folders(path)
