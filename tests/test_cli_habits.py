@@ -131,6 +131,9 @@ def test_one_size_may_stand_twice_and_two_are_answered() -> None:
         (("train", "--weights", "tiny.weights", "--data", "d"), "give CFG and --data"),
         (("convert", "tiny.weights", "a.pt"), "tiny.weights holds no cfg"),
         (("test", "tiny.cfg", "best.pt", "d.data"), "--data D"),
+        (("detect", "obj.data", "tiny.cfg", "best.pt", "x.png"), "--names obj.data"),
+        (("detector", "map", "obj.data", "tiny.cfg", "best.pt"), "yolor test CFG W --data D"),
+        (("train", "--cfg", "tiny.cfg", "--data", "d", "-gpus", "0,1"), "--device 0"),
     ],
 )
 def test_what_has_no_place_here_is_answered_in_one_message(args: tuple[str, ...], says: str) -> None:
@@ -141,7 +144,8 @@ def test_words_with_another_name_here_are_translated() -> None:
     line = ["--adam", "--notest", "--noautoanchor", "--cache-images", "my.cfg", "--", "--adam"]
     same = ["--optimizer", "adam", "--val-period", "0", "--cache=1000", "my.cfg", "--", "--adam"]
     assert translate(line, TRAIN_HABITS) == same
-    assert translate(["--save-json", "-dont_show"], TEST_HABITS) == ["--save", "-dont_show"]
+    assert translate(["--save-json", "-dont_show"], TEST_HABITS) == ["--save"]
+    assert translate(["-map", "-clear", "-i", "0"], TRAIN_HABITS) == ["--device", "0"]
     assert translate(["-dont_show", "--agnostic"], DETECT_HABITS) == ["--agnostic-nms"]
 
 
@@ -191,4 +195,4 @@ def test_hyperparameters_that_are_no_file_name_the_built_in_ones(name: str, tmp_
     data = write_shapes(tmp_path / "shapes", ShapesOptions(4, (60, 80)))
     cfg = tiny.write(tmp_path, tiny.text(classes=6, net="dialect=yolor\n")).cfg
     text = refusal("train", cfg, "--data", data, "--dry-run", "--hyp", name)
-    assert "scratch1280, finetune1280" in text and name in text
+    assert "scratch1280, finetune1280" in text and name in text and "did you mean s" in text

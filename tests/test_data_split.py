@@ -145,6 +145,14 @@ def test_check_tells_of_one_list_for_train_and_val(tmp_path: Path) -> None:
     assert len(open_data(tmp_path / "out", split="val", caches=False).samples) == 6
 
 
+def test_the_folder_of_one_split_is_not_train_too(tmp_path: Path) -> None:
+    folder = layouts.roboflow_darknet(tmp_path, layouts.make_split(6, 6)) / "valid"
+    result = tiny.yolor("data", "check", folder, "--json")
+    assert list(json.loads(result.stdout)["splits"]) == ["val"] and "stand in" not in result.output
+    out = tiny.yolor("data", "split", folder, "--out", tmp_path / "out")
+    assert out.exit_code == 0 and "train 5, val 1 images" in out.output
+
+
 @pytest.mark.parametrize(
     ("names", "pairs"),
     [

@@ -154,7 +154,7 @@ def test_a_pil_image_is_seen_as_the_same_file_by_its_path(mode: str, suffix: str
     assert len(np.unique(seen)) > 1
 
 
-@pytest.mark.parametrize(("suffix", "quality"), [("jpg", 95), ("png", None)])
+@pytest.mark.parametrize(("suffix", "quality"), [("jpg", 95), ("png", None), ("tif", None)])
 def test_a_pil_image_is_turned_upright_as_its_file_is(suffix: str, quality: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -54,9 +54,10 @@ class LazyGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> ResolvedCommand:
         """Like click's, but suggests the closest name for an unknown command."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from yolor_cfg.cli.habits import DARKNET_COMMANDS
             from yolor_cfg.lang.keys import suggest_word
 
-            hint = suggest_word(args[0], [*COMMANDS, *ALIASES])
+            hint = DARKNET_COMMANDS.get(args[0]) or suggest_word(args[0], [*COMMANDS, *ALIASES])
             ctx.fail(f"no such command: {args[0]}" + (f"; {hint}" if hint else ""))
         return super().resolve_command(ctx, args)
 

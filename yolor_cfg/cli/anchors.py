@@ -78,6 +78,7 @@ class AnchorSearchResult(NamedTuple):
     help="The data set; its training part is used.",
 )
 @click.option(
+    "-num_of_clusters",
     "-n",
     "count",
     type=click.IntRange(1),

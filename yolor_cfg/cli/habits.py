@@ -33,6 +33,10 @@ def sort_paths(paths: Sequence[str], *, cfg: str | None = None, weights: str | N
     """Which of the arguments is the cfg and which the weights, where options do not say so: in either order,
     and a checkpoint needs no cfg."""
     rest = list(paths)
+    if rest and rest[0].lower().endswith(".data"):
+        raise click.UsageError(
+            f"{rest[0]} describes data: give it after the paths, as --names {rest[0]} or --data {rest[0]}"
+        )
     if not cfg:
         cfg = _find_cfg(rest, weights)
         if cfg is not None:
@@ -156,6 +160,15 @@ def _take_numbers(rest: deque[str], *, least: int = 0) -> list[str]:
     return taken
 
 
+DARKNET_COMMANDS = {
+    "detector": "`detector train D CFG W` is `yolor train CFG --data D --weights W`; `detector test` and "
+    "`demo` are `yolor detect CFG W SOURCE --names D`; `map` and `valid` are `yolor test CFG W --data D`; "
+    "`calc_anchors` is `yolor anchors CFG --data D`",
+    "partial": "`yolor convert IN OUT --cfg CFG --upto N`",
+}
+"""What C Darknet's commands are here."""
+ONE_DEVICE = "the device is --device 0; several GPUs: torchrun --nproc-per-node N -m yolor_cfg train ..."
+LETTERBOX = ("--preprocess", "letterbox")
 NO_AUGMENT = "there is no test by several augmented copies of an image; leave it out"
 NO_OVERWRITING = "results are never overwritten: a NAME that exists becomes NAME2, NAME3, ..."
 NO_LOGGING = (
@@ -166,8 +179,16 @@ SINGLE_CLASS = (
     "one class"
 )
 DETECT_HABITS = Habits(
-    {"--agnostic": ("--agnostic-nms",), "-dont_show": ()},
     {
+        "--agnostic": ("--agnostic-nms",),
+        "-dont_show": (),
+        "-letter_box": LETTERBOX,
+        "-i": ("--device",),
+    },
+    {
+        "-out": "--save-json writes detections.jsonl into the folder of the results",
+        "-out_filename": "--project FOLDER and --name NAME are where the results go",
+        "-save_labels": "--save-txt writes labels into the folder of the results",
         "--augment": NO_AUGMENT,
         "--view-img": "no window is opened; the images are in the folder of the results",
         "--update": "weights are never changed by a detection; "
@@ -177,8 +198,9 @@ DETECT_HABITS = Habits(
     joins_classes=True,
 )
 TEST_HABITS = Habits(
-    {"--save-json": ("--save",)},
+    {"--save-json": ("--save",), "-dont_show": (), "-letter_box": LETTERBOX, "-i": ("--device",)},
     {
+        "-thresh": "Darknet's mAP takes all detections above --conf, its P and R those above 0.25",
         "--augment": NO_AUGMENT,
         "--single-cls": SINGLE_CLASS,
         "--save-txt": "predictions.json in the folder of the results has all boxes; "
@@ -196,8 +218,13 @@ TRAIN_HABITS = Habits(
         "--notest": ("--val-period", "0"),
         "--noautoanchor": (),  # anchors are never changed by training
         "--cache-images": ("--cache=1000",),
+        "-dont_show": (),
+        "-map": (),  # every epoch ends with a test
+        "-clear": (),  # a run begins at iteration 0 unless it is resumed
+        "-i": ("--device",),
     },
     {
+        "-gpus": ONE_DEVICE,
         "--nosave": "weights/last.pt is written after each epoch, so that --resume can go on; no other "
         "checkpoint is kept without --save-period",
         "--evolve": "hyperparameters are not searched for; `--hyp FILE.yaml` takes yours",

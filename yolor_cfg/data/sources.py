@@ -10,7 +10,7 @@ from typing import NamedTuple
 from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
-from yolor_cfg.data.splits import STAND_INS, MissingSplit
+from yolor_cfg.data.splits import STAND_INS, MissingSplit, split_of_folder, split_of_name
 from yolor_cfg.data.types import Dataset, LabelChecks, Problem, SplitName
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import open_regular, reason_of
@@ -92,6 +92,15 @@ def find_splits(path: str | os.PathLike[str]) -> dict[SplitName, FoundListing]:
             faults.append(fault)
     if not found:
         raise faults[0]
+    return _drop_second_name(found, place)
+
+
+def _drop_second_name(found: dict[SplitName, FoundListing], place: str) -> dict[SplitName, FoundListing]:
+    """Undivided images that are called after a split are that split alone, not train too."""
+    told = split_of_name(place) or split_of_folder(place)
+    if told and told != "train" and "train" in found and told in found:
+        if found["train"].listing.images == found[told].listing.images:
+            return {key: one for key, one in found.items() if key != "train"}
     return found
 
 

@@ -139,6 +139,7 @@ def _decode_pil(image: Any, channels: int) -> Image:
     """A PIL image, as the same file is read by its path: the palette applied, alpha dropped, turned upright,
     of 16 bits the upper ones."""
     try:
+        image.load()  # PIL itself turns a TIFF upright when it reads the pixels
         if (image.mode, channels) == ("RGB", 3) and not image.getexif().get(ORIENTATION_TAG):
             return np.array(image)
         return decode_image(_encode_png(image), channels=channels)

@@ -45,7 +45,7 @@ def _read_hyp(path: str) -> dict[str, object]:
             "no such hyperparameters",
             found=path,
             allowed=f"{', '.join(HYP_PRESETS)}, or a .yaml file",
-            hint=suggest_word(path, list(HYP_PRESETS)),
+            hint=suggest_word(os.path.basename(path).removesuffix(".yaml"), list(HYP_PRESETS)),
         )
     values = read_yaml(path, fault=DataError, what="the file of hyperparameters")
     if not isinstance(values, dict):
