@@ -128,7 +128,7 @@ def test_a_hyp_file_changes_what_it_names_and_a_misspelt_name_is_an_error() -> N
         DataError, match=r"h\.yaml: unknown hyperparameter\n  found:   scal\n  allowed: anchor_t"
     ):
         parse_hyperparameters({"scal": 0.9}, "h.yaml")
-    with pytest.raises(DataError, match="scale: not a number\n  found:   wide"):
+    with pytest.raises(DataError, match="scale: not a number\n  found:   'wide'"):
         parse_hyperparameters({"scale": "wide"})
 
 

@@ -69,7 +69,7 @@ def test_check_prints_the_counts_and_every_fault_with_exit_code_3(shapes: Path, 
     label.write_text("17 .5 .5 .1 .1\n")
     bad = CliRunner().invoke(command, ["check", str(tmp_path / "b")])
     assert bad.exit_code == 3
-    assert f"{label}:1: class 17 is not in 0..5" in bad.output and "1 faults" in bad.output
+    assert f"{label}:1: class 17 is not in 0..5" in bad.output and "1 fault\n" in bad.output
 
 
 def test_convert_writes_both_formats(shapes: Path, tmp_path: Path) -> None:

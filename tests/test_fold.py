@@ -26,6 +26,7 @@ CFG = Path(__file__).parents[1] / "cfg"
 NAMES = sorted(path.stem for path in CFG.glob("*.cfg"))
 LARGE = 20_000_000  # parameters from which on a test takes more than a few seconds
 BOUND = 1e-10
+QUICK = ("yolor_nano", "yolor_csp_ssss_dwt")
 SMALLEST = 64
 IMPLICIT = ("implicit_", "shift_", "control_", "select_", "alternate_", "project_")
 
@@ -105,7 +106,13 @@ def test_a_folded_yolor_network_is_section_for_section_the_one_without_implicit_
     assert count_costs(folded) == count_costs(plain)
 
 
-@pytest.mark.parametrize("name", list(shipped(slow=False)))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one.values[0], marks=[] if one.values[0] in QUICK else [pytest.mark.slow])
+        for one in shipped(slow=False)
+    ],
+)
 def test_float32_folded_is_no_worse_than_ten_times_float32_unfolded(name):
     network = lived_in(graph_at(name))
     exact, _ = both(network, network)

@@ -131,7 +131,7 @@ def every_head():
         yield pytest.param(kind, marks=[] if kind in ("yolor", "yolo v3") else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize("kind", every_head())
+@pytest.mark.parametrize("kind", list(every_head()))
 def test_a_head_learns_eight_images_by_heart(kind):
     score, loss = trained(kind)
     assert score >= 0.99, (score, loss)

@@ -117,7 +117,7 @@ def test_epochs_are_whole_numbers_and_losses_that_are_none_leave_a_gap() -> None
 
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_a_training_of_any_length_has_a_chart(count: int) -> None:
-    figure = drawn(results_chart([epoch(number) for number in range(count)]))
+    figure = drawn(results_chart([epoch(number + 1) for number in range(count)]))
     losses, scores = figure.axes
     assert len(losses.lines) == (4 if count else 0)
     assert scores.texts[0].get_text() == "nothing measured yet"

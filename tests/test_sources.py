@@ -19,7 +19,6 @@ from yolor_cfg.errors import DataError
 from yolor_cfg.images.headers import read_image_info
 from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.read import decode_image, read_image, silence_stderr
-from yolor_cfg.images.stacks import READABLE_SUFFIXES
 
 RED = np.full((4, 6, 3), (0, 0, 255), np.uint8)  # in OpenCV's order
 
@@ -173,14 +172,14 @@ def test_a_file_in_a_missing_folder_is_an_error_that_names_the_folder(tmp_path: 
 
 
 @pytest.mark.parametrize(("content", "found"), [([], "no files"), (["a.md", "b"], "2 files of other kinds")])
-def test_a_folder_without_pictures_is_an_error_that_lists_the_suffixes(
+def test_a_folder_without_images_is_an_error_that_says_what_is_read(
     content: list[str], found: str, tmp_path: Path
 ) -> None:
     for name in content:
         (tmp_path / name).write_text("x")
     text = message(tmp_path)
     assert text.splitlines()[:2] == [f"{tmp_path}: no images or videos here", f"  found:   {found}"]
-    assert all(suffix in text for suffix in READABLE_SUFFIXES)
+    assert "jpg" in text and "mp4" in text and len(text) < 500
 
 
 def test_a_glob_that_matches_nothing_is_an_error_with_the_glob(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from yolor_cfg.model import Network
 def use_channels_last(network: Network) -> None:
     """Order kernels by pixels, their channels last; all else stays as it is.
 
-    A convolution that may see nothing but its padding keeps its order, and its input gets the same: on such
-    ones the backward pass of torch 2.13's oneDNN writes outside of its memory with channels last.
+    A convolution that may see nothing but its padding keeps its order, and its input gets the same: the
+    backward pass of torch 2.13 on CPUs is not made for it.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and can_miss_input(module):

@@ -58,16 +58,17 @@ def load(
     """The network of a cfg file, in eval mode and on the device, with weights if a file is given. One of our
     checkpoints alone is enough: it holds its cfg.
 
-    `size` (an int or (height, width)) overrides that of the cfg. Warnings and notes go to the logger
-    `yolor_cfg`.
+    `size` (an int or (height, width)) overrides that of the cfg. On torch's meta device the network has
+    shapes alone. Warnings and notes go to the logger `yolor_cfg`.
     """
     reading = ReadOptions(dialect, size, strict=more.get("strict", False))
-    opened = open_network(cfg, weights, reading=reading, device=device, cutoff=more.get("cutoff"))
+    place = "cpu" if str(device) == "meta" else device
+    opened = open_network(cfg, weights, reading=reading, device=place, cutoff=more.get("cutoff"))
     for warning in opened.network.graph.warnings:
         LOG.warning("%s", warning)
     for note in opened.notes:
         LOG.info("%s", note)
-    return opened.network
+    return opened.network if place == device else opened.network.to(device)
 
 
 def open_network(
