@@ -145,6 +145,14 @@ def test_check_tells_of_one_list_for_train_and_val(tmp_path: Path) -> None:
     assert len(open_data(tmp_path / "out", split="val", caches=False).samples) == 6
 
 
+def test_a_json_file_holds_one_split_and_the_others_are_named(tmp_path: Path) -> None:
+    folder = layouts.roboflow_voc(tmp_path / "data", SPLITS)
+    out = tiny.yolor("data", "convert", folder, tmp_path / "a.json")
+    assert out.exit_code == 0 and "val is not written: --split val" in out.output
+    out = tiny.yolor("data", "convert", folder, tmp_path / "b.json", "--split", "val")
+    assert out.exit_code == 0 and "is not written" not in out.output
+
+
 def test_the_folder_of_one_split_is_not_train_too(tmp_path: Path) -> None:
     folder = layouts.roboflow_darknet(tmp_path, layouts.make_split(6, 6)) / "valid"
     result = tiny.yolor("data", "check", folder, "--json")

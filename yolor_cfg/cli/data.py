@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -121,6 +121,8 @@ def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, 
     else:
         out = str(write_darknet(opened, out))
     report_warnings((), conversion_notes(opened, as_coco=as_coco))
+    if as_coco and not split:
+        report_warnings((), _unwritten_splits(path, opened))
     print_stderr(f"{out}: {sum(len(part.samples) for part in opened.values()):,} images", "green")
 
 
@@ -145,6 +147,14 @@ def _open_for_conversion(
             (), [f"{path}: no val split is written: `yolor data split {path} --val 0.2` makes one"]
         )
     return opened
+
+
+def _unwritten_splits(path: str, opened: Mapping[SplitName, Dataset]) -> list[str]:
+    """A note for each split that a .json file, which holds one, leaves out."""
+    from yolor_cfg.data.sources import find_splits
+
+    left = [one for one in find_splits(path) if one not in opened]
+    return [f"{path}: {one} is not written: --split {one} with another OUT writes it" for one in left]
 
 
 def _left_out(split: str, part: Dataset) -> list[str]:
