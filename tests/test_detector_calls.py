@@ -284,3 +284,11 @@ def test_one_unreadable_image_does_not_cost_the_batch(detector: Detector, tmp_pa
 def test_all_errors_are_importable_and_kinds_of_one(detector: Detector) -> None:
     for name in ("CfgError", "CfgFaults", "DataError", "MissingExtra", "WeightsError"):
         assert issubclass(getattr(yolor_cfg, name), YolorError) and name in yolor_cfg.__all__
+
+
+def test_a_detector_without_weights_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = write(tmp_path, text())
+    Detector(*made)
+    assert not caplog.records
+    Detector(made.cfg)
+    assert "no weights are given" in caplog.messages[0]

@@ -5,6 +5,7 @@ Legend: N images, B boxes, K classes, M detections.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -39,8 +40,10 @@ from yolor_cfg.images.preprocess import NetworkInput
 from yolor_cfg.lang.keys import suggest_word
 from yolor_cfg.model import Predictions, check_heads, find_device
 from yolor_cfg.names import class_names
+from yolor_cfg.weights.fitting import is_checkpoint_file
 from yolor_cfg.weights.loading import open_network
 
+LOG = logging.getLogger("yolor_cfg")
 HIDDEN_PREFIX = "dont_show"
 """C Darknet shows no class whose name begins so (get_actual_detections in image.c)."""
 
@@ -71,7 +74,8 @@ class Detector:
     One of our checkpoints alone is enough. Everything left at None comes from the cfg: the size, stretch or
     letterbox, the kind of NMS. In the yolor dialect every class of a box above `conf` is reported
     (`multi_label`), in the darknet dialect the best one; classes named `dont_show...` are not. A recurrent
-    network processes its images one by one, as successive frames, until `network.reset()`.
+    network processes its images one by one, as successive frames, until `network.reset()`. Without
+    weights the network has random ones, with a warning to the logger `yolor_cfg`.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class Detector:
         size = None if size is None else check_argument("size", parse_size, size)
         device = check_argument("device", parse_device, device)
         reading = ReadOptions(dialect, size, strict=strict)
-        opened = open_network(cfg, weights, reading=reading, device=device, cutoff=cutoff)
+        opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
         self.network, self.notes = opened.network, opened.notes
         check_heads(self.network)
         self.device = find_device(device)
@@ -242,6 +246,13 @@ def _meet_error(image: Any, fault: DataError, on_error: OnError) -> None:
         raise fault
     if callable(on_error):
         on_error(image, fault)
+
+
+def _warn_without(weights: str | Path | None, cfg: str | Path) -> str | Path | None:
+    """The weights; a warning where neither they nor a checkpoint are given."""
+    if weights is None and not is_checkpoint_file(cfg):
+        LOG.warning("%s: no weights are given: the network has random ones", cfg)
+    return weights
 
 
 def _hidden_notes(names: Sequence[str]) -> tuple[str, ...]:
