@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from yolor_cfg.data.cache import cache_files, load_size_cache, save_size_cache
 from yolor_cfg.data.classes import match_classes
-from yolor_cfg.data.sources import open_data
+from yolor_cfg.data.sources import find_listing, open_data, refuse_other_count
 from yolor_cfg.data.types import LabelChecks
 from yolor_cfg.errors import DataError
 from yolor_cfg.evaluate.ground_truth import coco_ground_truth
@@ -263,8 +263,9 @@ def test_a_faulty_data_file_is_reported_with_what_was_looked_for(
 
 def test_data_for_another_number_of_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="differ in the number of classes") as caught:
-        open_data(darknet(tmp_path), classes=80, caches=False)
+        refuse_other_count(find_listing(darknet(tmp_path), "train"), 2, ("dog", "cat"))
     assert "yolor cfg set-classes CFG 3" in caught.value.hint
+    assert "2, as in the network: dog, cat" in caught.value.allowed and caught.value.found.startswith("3 in")
 
 
 def test_unreadable_images_are_reported_and_skipped_or_an_error(tmp_path: Path) -> None:

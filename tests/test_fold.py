@@ -690,3 +690,16 @@ def test_a_cfg_of_losses_alone_is_folded_into_itself(dialect, text):
 def both_are_empty(network: Network, folded: Network) -> bool:
     images = pictures(network.graph, 2)
     return len(network(images)) == len(folded(images)) == 0
+
+
+def test_folded_kernels_are_as_the_folded_cfg_says(tmp_path):
+    """Kernels of `flipped=1` are written as they are used (parser.c transposes them on reading alone), so the
+    folded cfg must not have it; nor dontload, which would leave the written tensors unread."""
+    text = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=4\nsize=3\npad=1\nflipped=1\n"
+    network = lived_in(build_graph(parse(text + "dontloadscales=1\nactivation=leaky\n")))
+    folded = fold(network).network
+    write_weights(folded, tmp_path / "a.weights")
+    again = Network(folded.graph).double().eval()
+    read_weights(again, tmp_path / "a.weights")
+    before, after = both(network, again)
+    assert apart(before, after) < 1e-6

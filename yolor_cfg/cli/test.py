@@ -99,13 +99,15 @@ def _open_dataset(
     path: str, options: dict[str, Any], *, classes: int | None, names: Sequence[str] = ()
 ) -> Dataset:
     from yolor_cfg.data.classes import match_classes
-    from yolor_cfg.data.sources import open_data
+    from yolor_cfg.data.sources import find_listing, read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
     split = options["split"]
-    dataset = open_data(path, split=split or "val", classes=classes, checks=checks, whole=split is None)
+    found = find_listing(path, split or "val", whole=split is None)
+    refuse_other_count(found, classes, names)
+    dataset = read_listing(found, classes=classes, checks=checks)
     source = "--names" if options["names"] else "the checkpoint"
     dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
     report_warnings((), problem_lines(dataset))

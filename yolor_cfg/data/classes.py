@@ -28,12 +28,12 @@ def match_classes(dataset: Dataset, names: Sequence[str], *, source: str, by_num
         raise DataError(
             f"the data set has other classes than {source}",
             path=dataset.origin,
-            found=_format_names(dataset.names),
-            allowed=_format_names(names),
+            found=format_names(dataset.names),
+            allowed=format_names(names),
             hint="--by-number takes the class ids as they are",
         )
     order = [ours.index(name) for name in theirs]
-    note = f"classes are numbered by their names, as in {source}: {_format_names(names)}"
+    note = f"classes are numbered by their names, as in {source}: {format_names(names)}"
     return dataset._replace(
         names=tuple(names),
         samples=_renumber(dataset.samples, np.argsort(order)),
@@ -52,7 +52,8 @@ def _are_names(names: Sequence[str]) -> bool:
     return len(set(names)) == len(names) > 0 and not all(name.isdecimal() for name in names)
 
 
-def _format_names(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
+    """The names for an error, the first of a long list."""
     more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
 

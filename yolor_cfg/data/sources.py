@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from yolor_cfg.data.classes import format_names
 from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
@@ -123,16 +124,24 @@ def read_listing(
     found: FoundListing, *, classes: int | None = None, checks: LabelChecks = STRICT, caches: bool = True
 ) -> Dataset:
     """The images and labels of a listing, read and checked, like `open_data`."""
+    refuse_other_count(found, classes)
     listing, place, _ = found
-    if classes is not None and listing.names and len(listing.names) != classes:
-        raise DataError(
-            "the data set and the network differ in the number of classes",
-            path=place,
-            found=f"{len(listing.names)} in the data set",
-            allowed=f"{classes}, as in the network",
-            hint=f"yolor cfg set-classes CFG {len(listing.names)} writes a cfg for this data set",
-        )
     return scan(listing, place, checks=checks, classes=classes, caches=caches)
+
+
+def refuse_other_count(found: FoundListing, classes: int | None, names: Sequence[str] = ()) -> None:
+    """Raise DataError, which shows both lists, if the data have another number of names than the network."""
+    ours = found.listing.names
+    if classes is None or not ours or len(ours) == classes:
+        return
+    theirs = f": {format_names(names)}" if names else ""
+    raise DataError(
+        "the data set and the network differ in the number of classes",
+        path=found.place,
+        found=f"{len(ours)} in the data set: {format_names(ours)}",
+        allowed=f"{classes}, as in the network{theirs}",
+        hint=f"yolor cfg set-classes CFG {len(ours)} writes a cfg for this data set",
+    )
 
 
 def _note_stand_in(found: FoundListing, split: SplitName) -> FoundListing:

@@ -24,6 +24,7 @@ from yolor_cfg.model import Network
 # How our own cfgs refer to sections by number in their comments.
 RANGE_IN_COMMENT = re.compile(r"\bsections (\d+)\.\.(\d+)")
 NUMBER_IN_COMMENT = re.compile(r"^# (\d+) is ")
+FILE_KEYS = ("flipped", "dontload", "dontloadscales")  # how the file that was read holds the tensors
 UNREAD_REF_KEYS = ("share_index", "embedding_layer")  # keys that refer to a section without reading its value
 
 
@@ -199,7 +200,7 @@ def make_route(*sources: ProgramStep) -> ProgramStep:
 def _make_step(node: Node, module: nn.Module, by_index: dict[int, ProgramStep]) -> ProgramStep:
     """The step of a node whose sources already have steps."""
     section = node.section
-    keys = {name: strip_comment(line.value) for name, line in section.lines.items()}
+    keys = {name: strip_comment(line.value) for name, line in section.lines.items() if name not in FILE_KEYS}
     step = ProgramStep(
         section.raw.name,
         module,

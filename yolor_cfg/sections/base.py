@@ -69,6 +69,7 @@ class Section:
     is_head: ClassVar[bool] = False
     gives_boxes_to_losses: ClassVar[bool] = False  # a [contrastive] loss may refer to it
     is_loss: ClassVar[bool] = False  # its output is not a prediction: a network never returns it
+    learns_by_adam: ClassVar[bool] = False  # its update in C Darknet has the case of `adam=1`
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )

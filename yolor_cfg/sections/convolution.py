@@ -36,6 +36,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     With a list of sizes (yolor), each kernel size computes some of the output channels.
     """
 
+    learns_by_adam = True
     examples: ClassVar[tuple[str, ...]] = (
         "[convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=leaky",
         "[convolutional]\nfilters=6\nsize=3\nstride_x=2\nstride_y=1\npadding=2\ngroups=2\nactivation=mish",
@@ -289,7 +290,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 class FocusSection(ConvolutionalSection, names="focus"):
     """Turn 2x2 blocks of pixels into cells with four times the channels, then do as [convolutional]."""
 
-    dialects = YOLOR_ONLY
+    learns_by_adam = True
     dialects = YOLOR_ONLY
     examples: ClassVar[tuple[str, ...]] = (
         "[focus]\nfilters=8\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
@@ -308,7 +309,7 @@ class FocusSection(ConvolutionalSection, names="focus"):
 class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
     """A convolution whose sampling points and their weights come from two small convolutions."""
 
-    dialects = YOLOR_ONLY
+    learns_by_adam = True
     dialects = YOLOR_ONLY
     examples = (
         "[deformableconvolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",

@@ -19,11 +19,13 @@ EMA_DECAY, EMA_RAMP = 0.9999, 2000
 
 class Groups(NamedTuple):
     """The parameter groups: weights with weight decay (`decayed`); `biases`, with their own warm-up; and
-    `others` (batch norm gains, implicit knowledge, fusion weights), without weight decay."""
+    `others` (batch norm gains, implicit knowledge, fusion weights), without weight decay. Those that C
+    Darknet updates by SGD even with `adam=1` are in `plain` as well."""
 
     decayed: list[nn.Parameter]
     biases: list[nn.Parameter]
     others: list[nn.Parameter]
+    plain: frozenset[nn.Parameter] = frozenset()
 
 
 def parameter_groups(network: Network) -> Groups:
@@ -31,7 +33,7 @@ def parameter_groups(network: Network) -> Groups:
     decaying = {
         f"module_list.{node.index}.{name}" for node in network.graph.nodes for name in node.section.decayed()
     }
-    groups = Groups([], [], [])
+    groups = Groups([], [], [], find_plain(network))
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -42,9 +44,21 @@ def parameter_groups(network: Network) -> Groups:
     return groups
 
 
+def find_plain(network: Network) -> frozenset[nn.Parameter]:
+    """The parameters of the sections whose update in C Darknet knows no Adam."""
+    layers = zip(network.graph.nodes, network.module_list, strict=True)
+    return frozenset(
+        parameter
+        for node, layer in layers
+        if not node.section.learns_by_adam
+        for parameter in layer.parameters()
+    )
+
+
 class OptimizerSettings(NamedTuple):
     """`kind` is sgd, adam or adamw; `momentum` is Adam's first beta, `beta2` its second, `eps` its own.
-    `decays_all`: biases and gains take weight decay as well."""
+    `decays_all`: biases and gains take weight decay as well. With `plain_momentum` the plain parameters
+    learn by SGD with that momentum."""
 
     kind: str
     weight_decay: float
@@ -52,6 +66,7 @@ class OptimizerSettings(NamedTuple):
     beta2: float = 0.999
     eps: float = 1e-8
     decays_all: bool = False
+    plain_momentum: float | None = None
 
 
 def build_optimizer(
@@ -59,19 +74,56 @@ def build_optimizer(
 ) -> Optimizer:
     """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets their rates, times
     the factors of those parameters that have one."""
-    decay = settings.weight_decay
-    rest = decay if settings.decays_all else 0.0
     lists = [
-        {"params": groups.others, "name": "others", "weight_decay": rest},
-        {"params": groups.decayed, "name": "decayed", "weight_decay": decay},
-        {"params": groups.biases, "name": "biases", "weight_decay": rest},
+        {"params": groups.others, "name": "others", "weight_decay": 0.0},
+        {"params": groups.decayed, "name": "decayed", "weight_decay": settings.weight_decay},
+        {"params": groups.biases, "name": "biases", "weight_decay": 0.0},
     ]
     filled = [part for group in lists for part in _split_group(group, factors or {})]
-    momentum = settings.momentum
+    momentum = settings.momentum if settings.kind == "sgd" else settings.plain_momentum or 0.0
     if settings.kind == "sgd":
         return torch.optim.SGD(filled, lr=0.01, momentum=momentum, nesterov=momentum > 0)
+    plain = groups.plain if settings.plain_momentum is not None else frozenset()
+    slow = [part for group in filled for part in _pick_parameters(group, lambda p: p in plain)]
+    fast = [part for group in filled for part in _pick_parameters(group, lambda p: p not in plain)]
+    if settings.decays_all:
+        fast = [{**group, "weight_decay": settings.weight_decay} for group in fast]
+    if not slow:
+        return _build_adam(fast, settings)
+    parts = [_build_adam(fast, settings)] if fast else []
+    plain_groups = [{**group, "own_momentum": momentum} for group in slow]
+    return MixedOptimizer(*parts, torch.optim.SGD(plain_groups, lr=0.01, momentum=momentum))
+
+
+def _build_adam(groups: list[dict[str, Any]], settings: OptimizerSettings) -> Optimizer:
     make = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
-    return make(filled, lr=0.01, betas=(momentum, settings.beta2), eps=settings.eps)
+    return make(groups, lr=0.01, betas=(settings.momentum, settings.beta2), eps=settings.eps)
+
+
+class MixedOptimizer(Optimizer):
+    """Several optimizers as one, each for its own groups."""
+
+    def __init__(self, *parts: Optimizer) -> None:
+        self.parts = parts
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure here
+        """One update by each of them; groups and state are those of the whole."""
+        first = 0
+        for part in self.parts:
+            end = first + len(part.param_groups)
+            part.param_groups, part.state = self.param_groups[first:end], self.state
+            part.step()
+            first = end
+
+
+def _pick_parameters(
+    group: dict[str, Any], is_wanted: Callable[[nn.Parameter], bool]
+) -> Iterator[dict[str, Any]]:
+    """The group with some of its parameters, if there are any."""
+    chosen = [parameter for parameter in group["params"] if is_wanted(parameter)]
+    if chosen:
+        yield {**group, "params": chosen}
 
 
 def _split_group(group: dict[str, Any], factors: Mapping[nn.Parameter, float]) -> Iterator[dict[str, Any]]:
@@ -87,7 +139,7 @@ def set_rates(optimizer: Optimizer, rates: Rates) -> None:
         rate = rates.bias if group["name"] == "biases" else rates.other
         group["lr"] = rate * group.get("factor", 1.0)
         if "momentum" in group:
-            group["momentum"] = rates.momentum
+            group["momentum"] = group.get("own_momentum", rates.momentum)
         else:
             group["betas"] = (rates.momentum, group["betas"][1])
 

@@ -41,6 +41,7 @@ from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
 from yolor_cfg.train.loss import LossRules, check_losses
+from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, Policy, Rates, Schedule
 from yolor_cfg.train.settings import TrainOptions
@@ -153,6 +154,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
     holdout = _holdout_data(options, graph, dataset)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
+    check_batch(batch_size, image=graph.image, image_count=len(dataset.samples))
     images = ImageStore(
         dataset.samples,
         channels=graph.image.channels,
@@ -295,14 +297,17 @@ def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:
     """SGD, or Adam where [net] or the user asks for it, with the numbers of [net].
 
     C's Adam (adam_update_gpu in blas_kernels.cu) goes by sums of gradients over the `images` of an update, of
-    which ours are means: a factor that all but `eps` is free of. It decays biases and gains as well.
+    which ours are means: a factor that all but `eps` is free of. It decays biases and gains as well. Only
+    convolutions have it; other sections learn by SGD, unless the user names the optimizer.
     """
     net = basis.graph.net
     kind = basis.options.optimizer or ("adam" if net.adam else "sgd")
     if kind == "sgd":
         return OptimizerSettings(kind, weight_decay=net.decay, momentum=net.momentum)
     eps = net.eps / images if has_mean_loss(basis.graph) else net.eps
-    return OptimizerSettings(kind, net.decay, net.B1, beta2=net.B2, eps=eps, decays_all=kind == "adam")
+    plain = net.momentum if basis.options.optimizer is None else None
+    settings = OptimizerSettings(kind, net.decay, net.B1, beta2=net.B2, eps=eps, plain_momentum=plain)
+    return settings._replace(decays_all=kind == "adam")
 
 
 def has_mean_loss(graph: Graph) -> bool:
