@@ -7,6 +7,7 @@ import pytest
 from small import applied, last_node, numbers
 from torch.utils.flop_counter import FlopCounterMode
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.ops.pooling import Blur
 
 
@@ -133,3 +134,11 @@ def test_pooling_costs_its_window_once_per_output_and_channel_in_bflops():
 def test_a_pool_of_even_size_differs_by_dialect():
     assert last_node("[maxpool]\nsize=2\nstride=2").section.has_dialect_variants()
     assert not last_node("[maxpool]\nsize=3\nstride=2").section.has_dialect_variants()
+
+
+@pytest.mark.parametrize("kind", ["maxpool", "local_avg"])
+def test_a_window_whose_padding_no_tensor_can_hold_is_refused(kind: str) -> None:
+    with pytest.raises(
+        CfgError, match="size: too large\n  found:   4x2000000005x2000000007 with its padding"
+    ):
+        last_node(f"[{kind}]\nsize=2000000000")

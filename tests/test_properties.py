@@ -26,7 +26,7 @@ WORDS = sorted(
         for word in key.options
     }
 )
-quick = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 # Pieces of text that stand in a cfg or might.
 numbers = st.one_of(
@@ -128,7 +128,7 @@ names = st.sampled_from(sorted(set(SECTIONS) - {"net", "network"}))
 own_keys = st.lists(names, min_size=1, max_size=4).flatmap(lambda some: st.tuples(*map(entries_of, some)))
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(own_keys, st.sampled_from(sorted(DIALECTS)))
 def test_sections_with_any_of_their_keys_build_or_are_refused(
     sections: tuple[str, ...], dialect: str
@@ -192,7 +192,7 @@ layers = st.one_of(
 )
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(layers, min_size=1, max_size=7),
     st.tuples(st.integers(1, 20), st.integers(1, 20)),

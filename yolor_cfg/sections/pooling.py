@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.dialect import DARKNET_ONLY
-from yolor_cfg.lang.keys import Flag, Int
+from yolor_cfg.lang.keys import INT32_MAX, Flag, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
@@ -53,6 +53,11 @@ class _PoolingSection(Section):
 
     def pooled_shape(self, x: Shape, strides: tuple[int, int]) -> Shape:
         """The shape of the output with these strides."""
+        padded = x._replace(height=x.height + self.border, width=x.width + self.border)
+        if padded.size > INT32_MAX:
+            raise self.error(
+                "size", "too large", found=f"{padded} with its padding", allowed=f"{INT32_MAX} values"
+            )
         height, width = (
             (length + self.border - self.size) // stride + 1
             for length, stride in zip((x.height, x.width), strides, strict=True)
