@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -13,6 +16,29 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
 
 LEAST, MOST = 1e-4, 10.0  # running variances
+CFG = Path(__file__).parents[1] / "cfg"
+QUICK = ("yolor_csp_sss_paper", "yolor_csp_ssss_dwt", "yolor_nano", "yolov4_csp_sss")
+"""One shipped network of each kind of stem and implicit knowledge that the quick tests take."""
+SMALL = (
+    *QUICK,
+    *(
+        "u5r5_s",
+        "u5r5_s6",
+        "yolor_csp_sss",
+        "yolor_csp_sss_dwt",
+        "yolor_csp_ssss",
+        "yolor_csp_ssss_dwt_paper",
+    ),
+    *("yolor_csp_ssss_paper", "yolor_micro", "yolor_s", "yolor_u5r5_s", "yolov4_csp_sss_dwt"),
+    *("yolov4_csp_ssss", "yolov4_csp_ssss_dwt"),
+)
+"""Those with less than 20 million parameters."""
+
+
+def shipped(names: Iterable[str] | None = None) -> list[ParameterSet]:
+    """These networks in `cfg/`, all by default, as parameters of a test; all but a few are slow tests."""
+    stems = sorted(path.stem for path in CFG.glob("*.cfg")) if names is None else sorted(names)
+    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in stems]
 
 
 def lived_in(graph: Graph, *, seed: int = 0) -> Network:

@@ -1,13 +1,12 @@
 """Folding: the same outputs with fewer sections, and a reason for each one that stays."""
 
 import copy
-from pathlib import Path
 
 import folding
 import golden
 import pytest
 import torch
-from folding import apart, lived_in, pictures
+from folding import CFG, SMALL, apart, lived_in, pictures, shipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import graph_of
@@ -22,20 +21,9 @@ from yolor_cfg.networks import paper
 from yolor_cfg.rewrite.fold import FoldResult, fold
 from yolor_cfg.weights.darknet import read_weights, write_weights
 
-CFG = Path(__file__).parents[1] / "cfg"
-NAMES = sorted(path.stem for path in CFG.glob("*.cfg"))
-LARGE = 20_000_000  # parameters from which on a test takes more than a few seconds
 BOUND = 1e-10
-QUICK = ("yolor_nano", "yolor_csp_ssss_dwt")
 SMALLEST = 64
 IMPLICIT = ("implicit_", "shift_", "control_", "select_", "alternate_", "project_")
-
-
-def shipped(*, slow: bool = True):
-    for name in NAMES:
-        large = count_costs(load_graph(CFG / f"{name}.cfg")).parameters > LARGE
-        if slow or not large:
-            yield pytest.param(name, marks=[pytest.mark.slow] if large else [])
 
 
 def graph_at(name: str, at_least: int = SMALLEST) -> Graph:
@@ -74,7 +62,7 @@ def yolor_net(text: str, *, image: tuple[int, int, int] = (4, 6, 8), seed: int =
 # The shipped networks
 
 
-@pytest.mark.parametrize("name", list(shipped()))
+@pytest.mark.parametrize("name", shipped())
 def test_a_shipped_network_folds_to_the_same_numbers_without_implicit_sections(name):
     network = lived_in(graph_at(name))
     folded = checked(network)
@@ -106,13 +94,7 @@ def test_a_folded_yolor_network_is_section_for_section_the_one_without_implicit_
     assert count_costs(folded) == count_costs(plain)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(one.values[0], marks=[] if one.values[0] in QUICK else [pytest.mark.slow])
-        for one in shipped(slow=False)
-    ],
-)
+@pytest.mark.parametrize("name", shipped(SMALL))
 def test_float32_folded_is_no_worse_than_ten_times_float32_unfolded(name):
     network = lived_in(graph_at(name))
     exact, _ = both(network, network)

@@ -1,16 +1,13 @@
 """Plain Darknet: our own reading of it, in the darknet dialect, gives the boxes of the YOLOR network."""
 
-from pathlib import Path
-
 import golden
 import numpy as np
 import pytest
 import torch
-from folding import apart, lived_in, pictures
+from folding import CFG, apart, lived_in, pictures, shipped
 from small import graph_of
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from yolor_cfg.count import count_costs
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
@@ -18,9 +15,6 @@ from yolor_cfg.model import Network
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.sections import SECTIONS
 
-CFG = Path(__file__).parents[1] / "cfg"
-NAMES = sorted(path.stem for path in CFG.glob("*.cfg"))
-LARGE = 20_000_000
 BOUND = 1e-10
 # What OpenCV's importer has code for.
 OPENCV = {
@@ -37,11 +31,6 @@ OPENCV = {
 START = "[convolutional]\nfilters=6\nsize=3\npad=1\nbatch_normalize=1\nactivation=silu\n"
 YOLO = "[yolo]\nmask=0,1\nanchors=2,3,4,5\nclasses=3\nnum=2\n"
 HEAD = f"[convolutional]\nfilters=16\nsize=1\nactivation=linear\n{YOLO}"
-
-
-def shipped() -> list[object]:
-    large = {name: count_costs(load_graph(CFG / f"{name}.cfg")).parameters > LARGE for name in NAMES}
-    return [pytest.param(name, marks=[pytest.mark.slow] if large[name] else []) for name in NAMES]
 
 
 def graph_at(name: str) -> Graph:
