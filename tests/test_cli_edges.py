@@ -73,7 +73,9 @@ def test_an_empty_folder_is_told_in_a_line(tiny: Files, tmp_path: Path) -> None:
     assert "1 file of other kinds" in text and len(text) < 400
 
 
-@pytest.mark.parametrize("how", ["closed", "broken", "full"])
+@pytest.mark.parametrize(
+    "how", ["closed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("broken", "full"))]
+)
 def test_the_work_goes_on_where_standard_error_takes_nothing(how: str, tiny: Files, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "yolor_cfg", "detect", *map(str, tiny), str(tiny.cfg.parent / "x.png")]
     read, end = os.pipe()

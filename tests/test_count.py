@@ -2,13 +2,15 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import thop
 import torch
+from _pytest.mark.structures import ParameterSet
+from folding import QUICK
 from golden import SHARED, Case, darknet_cases, darknet_graph, micro_cases
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -168,7 +170,17 @@ def test_the_papers_counting_is_the_old_thop_and_each_refined_prediction(
 
 
 CFGS = sorted((ROOT / "cfg").glob("*.cfg"))
-per_cfg = pytest.mark.parametrize("path", CFGS, ids=lambda path: path.stem)
+
+
+def paths_of(cfgs: Iterable[Path]) -> list[ParameterSet]:
+    """These cfgs as parameters of a test; all but one of each kind are slow tests."""
+    return [
+        pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.slow])
+        for path in cfgs
+    ]
+
+
+per_cfg = pytest.mark.parametrize("path", paths_of(CFGS))
 
 
 def on_meta(graph: Graph) -> Network:
@@ -244,7 +256,7 @@ def test_thops_counting_is_what_thop_counts_in_a_copy(path: Path) -> None:
 UNPUBLISHED = [path for path in CFGS if path not in [published for published, _ in published()]]
 
 
-@pytest.mark.parametrize("path", UNPUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", paths_of(UNPUBLISHED))
 def test_the_papers_counting_is_what_thop_counts_under_the_rules_of_2020(path: Path) -> None:
     graph = load_graph(path)
     operations, _ = profiled(graph, of_2020())

@@ -73,6 +73,7 @@ def test_a_shipped_network_folds_to_the_same_numbers_without_implicit_sections(n
     assert len(folded.notes) == types(folded.network.graph).count("BatchNorm2d") == standing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [192, 320])
 @pytest.mark.parametrize("name", ["yolor_nano", "yolor_micro", "yolor_csp_ssss_dwt"])
 def test_so_it_does_at_other_sizes(name, size):
@@ -136,6 +137,7 @@ def test_the_paper_forms_leave_nothing(name, shared):
 ROWS = [(table, row) for table, rows in paper.TABLES.items() for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "row"), ROWS)
 def test_every_row_of_the_papers_tables_folds_to_its_last_constant(table, row):
     text = paper.ablation_text(table, row, base="yolor_micro", classes=3)

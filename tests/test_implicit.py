@@ -42,6 +42,7 @@ def drawn(text: str, draws: int = DRAWS) -> torch.Tensor:
         return torch.cat([section.module()() for _ in range(draws)]).double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("model", MODELS)

@@ -128,7 +128,7 @@ def trained(kind, *, steps=600):
 def every_head():
     """The kinds of heads; those that share most of their loss with another are slow tests."""
     for kind in HEADS:
-        yield pytest.param(kind, marks=[] if kind in ("yolor", "yolo v3") else [pytest.mark.slow])
+        yield pytest.param(kind, marks=[] if kind == "yolor" else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize("kind", list(every_head()))

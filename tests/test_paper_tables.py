@@ -145,6 +145,7 @@ def test_the_networks_in_the_readme_are_those_in_cfg() -> None:
     assert (result.exit_code, result.output) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_stale_table_in_a_readme_is_found_and_mended(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- networks -->\nold\n<!-- /networks -->\nafter\n")

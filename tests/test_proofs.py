@@ -44,6 +44,7 @@ def test_what_is_not_chosen_is_not_counted_and_an_empty_folder_is_no_better_than
     )
 
 
+@pytest.mark.slow
 def test_collecting_alone_tells_how_many_could_run() -> None:
     printed = run_tests("tests/test_golden_yolor.py", "--collect-only", shared="/nonexistent")
     assert proofs_line(printed) == "proofs: 77 collected, 77 of them cannot run for want of ../shared"

@@ -94,6 +94,7 @@ def test_two_processes_with_synchronised_norms_train_as_one(tmp_path, data, dial
     assert rows[0]["updates"] == rows[1]["updates"] > 4
 
 
+@pytest.mark.slow
 def test_synchronised_norms_equal_torchs_over_all_images_forward_backward_and_statistics():
     processes(NORMS, world=2)
 

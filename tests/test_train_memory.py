@@ -44,6 +44,7 @@ def test_the_system_gives_a_freed_tensor_only_once():
     assert page_faults("assert keep_freed_memory()") < 50 * 16
 
 
+@pytest.mark.slow
 @with_glibc
 def test_without_it_every_large_tensor_is_new_to_the_system():
     assert page_faults("") > 50 * 16  # a tensor is 32 pages where pages are of 2 MiB
