@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, Node, ReadOptions, build_graph
-from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Key
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Key
+from yolor_cfg.lang.lists import FloatList, IntList
 from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS, NetSection, Section
@@ -63,8 +64,13 @@ class Made(NamedTuple):
 
 
 def dialects_of(kind: type[Section], example: str) -> tuple[str, ...]:
-    """An example that names its dialect is read in that one alone."""
-    return tuple(name for name in kind.dialects if f"dialect={name}" in example or "dialect=" not in example)
+    """Those of the two main dialects that have the section, else its first; or the one that it names."""
+    own = tuple(name for name in kind.dialects if name in ("darknet", "yolor")) or kind.dialects[:1]
+    return tuple(name for name in own if "dialect=" not in example) or own_dialect(kind, example)
+
+
+def own_dialect(kind: type[Section], example: str) -> tuple[str, ...]:
+    return tuple(name for name in kind.dialects if f"dialect={name}\n" in example)
 
 
 def cases() -> Iterator[Case]:

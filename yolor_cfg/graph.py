@@ -10,17 +10,13 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import (
-    Dialect,
-    DialectChoice,
-    DialectEvidence,
-    choose_dialect,
-    find_dialect,
-)
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, Dialect
+from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
+from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
@@ -178,13 +174,13 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
 
 
 def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
-    """The sections, keys and activations of a cfg that only one dialect has."""
+    """The sections, keys and activations of a cfg that not every dialect has."""
     for raw in document.layers:
         section = SECTIONS.get(raw.name)
         if section is None:
             continue
-        if len(section.dialects) == 1:
-            yield DialectEvidence(section.dialects[0], raw.line, f"[{raw.name}]")
+        if len(section.dialects) < len(ALL_DIALECTS):
+            yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]")
             continue
         yield from _find_key_evidence(raw, section)
 
@@ -194,12 +190,12 @@ def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[Dialect
     for entry in raw.entries:
         word = strip_comment(entry.value)
         activation = ACTIVATIONS.get(word) if entry.key == "activation" else None
-        if activation and len(activation.dialects) == 1:
+        if activation and activation.dialects:
             is_weak = bool(activation.darknet_name)
-            yield DialectEvidence(activation.dialects[0], entry.number, f"activation={word}", is_weak)
+            yield DialectEvidence(activation.dialects, entry.number, f"activation={word}", is_weak)
         dialects = kind.key_dialects(entry.key)
-        if len(dialects) == 1 and entry.value:
-            yield DialectEvidence(dialects[0], entry.number, f"{entry.key}=")
+        if 0 < len(dialects) < len(ALL_DIALECTS) and entry.value:
+            yield DialectEvidence(dialects, entry.number, f"{entry.key}=")
 
 
 def _stated_dialect(document: Document) -> str | None:
@@ -285,19 +281,33 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
 
 
 def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
-    """Notes on a file in the darknet dialect: which sections differ in the other dialect, if this one was
-    only assumed, and which activations of the other dialect it uses."""
-    if told.dialect.is_yolor:
-        return ()
-    notes = []
-    differs = sorted({f"[{section.raw.name}]" for section in sections if section.has_dialect_variants()})
-    if told.is_assumed and differs:
-        names = ", ".join(differs)
-        notes.append(f"read in the darknet dialect; {names} differ in the yolor dialect (--dialect yolor)")
+    """Notes on the dialect: what differs in others that the file may be in, and which activations C Darknet
+    has under another name."""
+    notes = _difference_notes(sections, told)
+    if told.dialect.name not in C_DARKNET:
+        return notes
     words = {word for section in sections for word in section.activations}
     for word in sorted(words):
         name = ACTIVATIONS[word].darknet_name
-        if "darknet" not in ACTIVATIONS[word].dialects:
+        if not ACTIVATIONS[word].is_in("darknet"):
             runs = f"{word} runs as {name}" if name else f"{word} runs"
-            notes.append(f"{runs}; C Darknet does not know the name and would run relu")
-    return tuple(notes)
+            notes += (f"{runs}; C Darknet does not know the name and would run relu",)
+    return notes
+
+
+def _difference_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
+    """One line on what other families read otherwise, by family; nothing if the file tells its family."""
+    where: dict[str, set[str]] = {}
+    for section in sections:
+        for fact in section.facts():
+            where.setdefault(fact, set()).add("batch norm" if fact in NORM_FACTS else f"[{section.raw.name}]")
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for other in told.others:
+        if other.name == other.family and other.family != told.dialect.family:
+            facts = [fact for fact in where if getattr(other, fact) != getattr(told.dialect, fact)]
+            names = tuple(sorted({name for fact in facts for name in where[fact]}))
+            by_names.setdefault(names, []).append(other.name)
+    parts = [f"{', '.join(names)} in {', '.join(who)}" for names, who in by_names.items() if names]
+    if not parts:
+        return ()
+    return (f"read in the {told.dialect.name} dialect; others differ: {'; '.join(parts)} (--dialect NAME)",)

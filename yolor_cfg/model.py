@@ -93,7 +93,7 @@ class Network(nn.Module):
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             values, after = self._run(images, self.states(images), keep=keep)
         self._states = _detach_states(after)
-        if self.graph.dialect.is_yolor:
+        if self.graph.dialect.is_pytorch:
             return {index: values[index] for index in keep}
         return {index: darknet_output(self.module_list[index], values[index]) for index in keep}
 
@@ -154,7 +154,7 @@ class Network(nn.Module):
         dialect."""
         if node.index not in self._read_indices:
             return raw
-        if self.graph.dialect.is_yolor and raw.ndim == 5:
+        if self.graph.dialect.is_pytorch and raw.ndim == 5:
             return channel_maps(raw)
         return darknet_output(layer, raw).reshape(raw.shape[0], *node.shape)
 

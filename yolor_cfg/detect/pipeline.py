@@ -111,7 +111,7 @@ class Detector:
         self._hidden = [i for i, name in enumerate(self.names) if name.startswith(HIDDEN_PREFIX)]
         kind, beta = choose_nms(graph, nms)
         self.notes += nms_notes(graph, nms) + _hidden_notes([self.names[i] for i in self._hidden])
-        chosen = graph.dialect.is_yolor if multi_label is None else multi_label
+        chosen = graph.dialect.is_pytorch if multi_label is None else multi_label
         self.rules = _change_rules(
             NmsRules(kind=kind, beta=beta, multi_label=chosen, agnostic=agnostic),
             self.names,

@@ -21,12 +21,17 @@ Formula = Callable[[Any, "Tensor"], "Tensor"]
 
 class Activation(NamedTuple):
     """`formula` leaves x unchanged; `in_place` computes the same but overwrites x, which saves a copy of the
-    largest feature map. `darknet_name` is Darknet's name for an activation, where it differs."""
+    largest feature map. `dialects` are those that have it, if not all;
+    `darknet_name` is Darknet's name for it, where that differs."""
 
     formula: Formula
     in_place: Formula | None = None
-    dialects: tuple[str, ...] = ("darknet", "yolor")
+    dialects: tuple[str, ...] = ()
     darknet_name: str = ""
+
+    def is_in(self, dialect: str) -> bool:
+        """Whether the dialect of that name has it."""
+        return not self.dialects or dialect in self.dialects
 
 
 def _plse(F: Any, x: Tensor) -> Tensor:
@@ -89,5 +94,5 @@ _DARKNET = {
 ACTIVATIONS: dict[str, Activation] = {
     **_BOTH,
     **_YOLOR,
-    **{name: one._replace(dialects=("darknet",)) for name, one in _DARKNET.items()},
+    **{name: one._replace(dialects=("darknet", "pjreddie")) for name, one in _DARKNET.items()},
 }

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.ops.binary import BinaryConv2d
 from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.norms import norm_scale
 from yolor_cfg.ops.recurrent import LinearBlock
 from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle
 
@@ -152,7 +153,7 @@ def norm_map(module: _BatchNorm) -> ChannelMap:
     """The channel map of a batch norm in eval mode."""
     norm = to_float64(module)
     mean, variance = running_stats(norm)
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    scale = norm_scale(norm, variance)
     return ChannelMap.diagonal(scale, norm.bias - mean * scale)
 
 

@@ -19,6 +19,7 @@ from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.combining import WeightedAddition
+from yolor_cfg.ops.norms import is_outside_root, variance_for
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm, kernel_layers, running_stats, to_float64
 from yolor_cfg.rewrite.convolutions import (
     channel_ones,
@@ -43,7 +44,7 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
     folded = fold(network, norms=not keep_bn).network
     with torch.no_grad():
         program = Program(folded)
-        if network.graph.dialect.is_yolor:
+        if network.graph.dialect.is_pytorch:
             _translate_program(program, keep_bn=keep_bn)
         for step in program.steps:
             _adapt_to_darknet(program, step)
@@ -73,24 +74,24 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
     """Use Darknet's name of the activation, and adapt variances to Darknet's epsilon."""
     _rename_activations(step)
-    if all(norm.eps == DARKNET.bn_eps for norm in find_norms(step.module)):
+    if all(norm.eps == DARKNET.bn_eps and not is_outside_root(norm) for norm in find_norms(step.module)):
         return
     step.module = to_float64(step.module)
     for norm in find_norms(step.module):
         _, variance = running_stats(norm)
-        variance.add_(norm.eps - DARKNET.bn_eps)
+        variance.copy_(variance_for(norm, variance, DARKNET.bn_eps))
         if bool((variance < 0).any()):
             raise step.error(
                 "a variance is too small for C Darknet's epsilon",
                 allowed="folded batch norms",
-                found=f"a variance below {DARKNET.bn_eps - norm.eps:g}",
+                found=f"with the epsilon {norm.eps:g} here, {DARKNET.bn_eps:g} there",
             )
 
 
 def _rename_activations(step: ProgramStep) -> None:
     for key, word in step.keys.items():
         activation = ACTIVATIONS.get(word) if key.endswith("activation") else None
-        if activation is None or DARKNET.name in activation.dialects:
+        if activation is None or activation.is_in(DARKNET.name):
             continue
         if not activation.darknet_name:
             raise _unsupported_error(step, f"{key}={word}")

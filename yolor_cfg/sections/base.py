@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import DARKNET_ONLY, DIALECT_NAMES, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, Dialect
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
 from yolor_cfg.sections.tensors import TensorSpec
@@ -62,7 +62,7 @@ class Section:
 
     names: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[dict[str, Key[Any]]] = {}
-    dialects: ClassVar[tuple[str, ...]] = DIALECT_NAMES
+    dialects: ClassVar[tuple[str, ...]] = ALL_DIALECTS
     examples: ClassVar[tuple[str, ...]] = ()
     ignored_keys: ClassVar[dict[str, str]] = {}
     thop_reason: ClassVar[str] = ""  # what `thop_operations` counts, in words
@@ -75,23 +75,23 @@ class Section:
     )
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
-    clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
-    onlyforward = Flag(False, dialects=DARKNET_ONLY, help="gradients stop at this section")
-    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
-    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
+    clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")
+    onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
+    dont_update = Int(0, dialects=C_DARKNET, help="no update until that iteration")
+    burnin_update = Int(0, dialects=C_DARKNET, help="updates from that multiple of burn_in on")
     stopbackward = Int(
-        0, dialects=DARKNET_ONLY, help="1: freezes all sections before this one; N: no gradients until then"
+        0, dialects=C_DARKNET, help="1: freezes all sections before this one; N: no gradients until then"
     )
     train_only_bn = Flag(
-        False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
+        False, dialects=C_DARKNET, help="this section and all before it train only their batch norm"
     )
     dontload = Flag(
-        False, dialects=DARKNET_ONLY, help="the weights file does not contain the weights of this section"
+        False, dialects=C_DARKNET, help="the weights file does not contain the weights of this section"
     )
     dontloadscales = Flag(
-        False, dialects=DARKNET_ONLY, help="the weights file does not contain scales, means and variances"
+        False, dialects=C_DARKNET, help="the weights file does not contain scales, means and variances"
     )
-    learning_rate = Float(1, dialects=DARKNET_ONLY, help="learning rate multiplier of this section")
+    learning_rate = Float(1, dialects=C_DARKNET, help="learning rate multiplier of this section")
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
@@ -171,7 +171,7 @@ class Section:
         """The dialects that have this key, for a section of both dialects; none if it is not a key."""
         if key in cls.keys:
             return cls.keys[key].dialects
-        return DARKNET_ONLY if key in cls.ignored_keys else ()
+        return C_DARKNET if key in cls.ignored_keys else ()
 
     @property
     def activations(self) -> tuple[str, ...]:
@@ -259,10 +259,10 @@ class Section:
     def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Any, **_: Any) -> None:
         """Raise CfgError if the tensors of `weight_source()` do not have the shapes this section needs."""
 
-    def has_dialect_variants(self) -> bool:
-        """True if the same text means something else in the other dialect; users are told if the dialect was
-        assumed."""
-        return False
+    def facts(self) -> tuple[str, ...]:
+        """The facts of the dialect that this section goes by with these keys; users are told which other
+        dialects differ."""
+        return ()
 
     def resolve_refs(self, references: Sequence[int], key: str, *, forward: bool = False) -> tuple[int, ...]:
         """References as absolute indices (negative ones count back from here); raises CfgError if one is out
@@ -389,10 +389,3 @@ Section.keys = {key.name: key for key in vars(Section).values() if isinstance(ke
 
 def _key_help(bad: BadValue, key: Key[Any]) -> str:
     return key.help if bad.message.startswith(("not a", "out of")) else ""
-
-
-def build_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
-    """A new batch norm with the epsilon and momentum of the section's dialect."""
-    from yolor_cfg.ops.blocks import fresh_batch_norm
-
-    return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)

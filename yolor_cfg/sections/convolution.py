@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Flag, Int, IntList
+from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.keys import ActivationKey, Flag, Int
+from yolor_cfg.lang.lists import IntList
 from yolor_cfg.ops.geometry import ConvGeometry
-from yolor_cfg.sections.base import Section, build_batch_norm
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
 from yolor_cfg.sections.tensors import (
     KernelGroup,
     TensorSpec,
@@ -68,18 +70,18 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     stride_x = Int(-1, help="horizontal stride; overrides `stride` if 1 or more")
     stride_y = Int(-1, help="vertical stride; overrides `stride` if 1 or more")
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
-    padding = Int(0, least=0, dialects=DARKNET_ONLY, help="zero padding on each side, in pixels")
+    padding = Int(0, least=0, dialects=C_DARKNET, help="zero padding on each side, in pixels")
     groups = Int(1, least=1, help="number of groups of a grouped convolution")
     dilation = Int(
         1,
         least=1,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="dilation in pixels; also multiplies the padding",
     )
     batch_normalize = Flag(False, help="batch norm instead of a bias")
     cbn = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="as batch_normalize, but trained on the statistics of several mini-batches in C Darknet",
     )
     activation = ActivationKey("logistic")
@@ -87,40 +89,38 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         0,
         least=0,
         most=2,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="1, 2: stride 1, then a strided blur of 3x3 or 2x2",
     )
-    share_index = Int(
-        None, dialects=DARKNET_ONLY, help="section whose tensors this one uses instead of its own"
-    )
+    share_index = Int(None, dialects=C_DARKNET, help="section whose tensors this one uses instead of its own")
     flipped = Flag(
-        False, dialects=DARKNET_ONLY, help="the weights file stores the filters as the last dimension"
+        False, dialects=C_DARKNET, help="the weights file stores the filters as the last dimension"
     )
-    xnor = Flag(False, dialects=DARKNET_ONLY, help="binary convolution, with the signs of inputs and weights")
+    xnor = Flag(False, dialects=C_DARKNET, help="binary convolution, with the signs of inputs and weights")
     bin_output = Flag(
-        False, dialects=DARKNET_ONLY, help="with xnor: no activation, since the next section takes the signs"
+        False, dialects=C_DARKNET, help="with xnor: no activation, since the next section takes the signs"
     )
     sway = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="rotates the kernels by a few degrees in C Darknet's GPU code",
     )
     rotate = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="rotates the kernels in C Darknet's GPU code",
     )
     stretch = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="stretches the kernels in C Darknet's GPU code",
     )
     stretch_sway = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="stretches and rotates the kernels in C Darknet's GPU code",
     )
@@ -129,7 +129,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     is_focus: ClassVar[bool] = False  # blocks of 2x2 pixels become one cell first
 
     def check(self) -> None:
-        if self.dialect.is_yolor:
+        if self.dialect.needs_filters:
             self.require_keys("filters")
         if min(self.size) < 1:
             self.fault("size", "out of bounds", found=self.lines["size"].value, allowed="1 or more")
@@ -226,8 +226,9 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     def decayed(self) -> tuple[str, ...]:
         return tuple(f"{kernel.name}.weight" for kernel in self._kernels) if self.share_index is None else ()
 
-    def has_dialect_variants(self) -> bool:
-        return len(self.size) > 1
+    def facts(self) -> tuple[str, ...]:
+        norm = NORM_FACTS if self._has_norm else ()
+        return norm + (("has_kernel_lists",) if len(self.size) > 1 else ())
 
     @property
     def _has_norm(self) -> bool:
@@ -245,7 +246,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
     @property
     def _kernels(self) -> list[KernelGroup]:
-        return split_kernels(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
+        return split_kernels(self.size if self.dialect.has_kernel_lists else self.size[:1], self.filters)
 
     def _conv_input_shape(self, x: Shape) -> Shape:
         """The input of the convolution itself."""
@@ -260,7 +261,9 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     def _has_dropped_channels(self, x: Shape) -> bool:
         """Whether C Darknet's integer division of channels by groups drops some channels."""
         spare = x.channels % self._groups
-        return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.is_focus)
+        if self.is_focus or not self.dialect.drops_spare_channels:
+            return False
+        return spare > 0 and x.channels > self.groups
 
     def _geometry(self, size: int = 0) -> ConvGeometry:
         """Stride, padding, dilation and groups of a kernel of that size (the first by default)."""
@@ -370,7 +373,7 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
 def check_size_list(section: ConvolutionalSection) -> None:
     """Record the errors of a convolution with several sizes; C Darknet reads only the first size."""
     sizes, filters = section.size, section.filters
-    if not section.dialect.is_yolor:
+    if not section.dialect.has_kernel_lists:
         section.warn(
             "size",
             f"a list: read as {sizes[0]}, as in Darknet",

@@ -9,8 +9,9 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
+from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
+from yolor_cfg.lang.lists import FloatList, IntList, MaskList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, check_tree, load_tree
 from yolor_cfg.shape import Shape
@@ -74,35 +75,33 @@ class AnchorHeadSection(Section):
         help="width and height of each anchor of the network, in input pixels",
     )
     scale_x_y = Float(1, help="range of box centers: 1 is the cell itself, 2 half a cell more on each side")
-    max = Int(200, least=0, dialects=DARKNET_ONLY, help="maximum number of labels per image in training")
+    max = Int(200, least=0, dialects=C_DARKNET, help="maximum number of labels per image in training")
     jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
-    resize = Float(1, dialects=DARKNET_ONLY, help="maximum random zoom in training")
+    resize = Float(1, dialects=C_DARKNET, help="maximum random zoom in training")
     random = Float(0, help="1: change the image size at random in training")
     ignore_thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
     truth_thresh = Float(1, help="IoU above which a prediction is also trained on its object")
     iou_thresh = Float(1, help="IoU above which further anchors are also trained on an object")
     iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", help="type of box loss")
     iou_thresh_kind = Choice(
-        "iou", IOU_KINDS, fallback="iou", dialects=DARKNET_ONLY, help="type of IoU for `iou_thresh`"
+        "iou", IOU_KINDS, fallback="iou", dialects=C_DARKNET, help="type of IoU for `iou_thresh`"
     )
     iou_normalizer = Float(0.75, help="weight of the box loss")
-    obj_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of the objectness loss")
+    obj_normalizer = Float(1, dialects=C_DARKNET, help="weight of the objectness loss")
     cls_normalizer = Float(1, help="weight of the class loss")
-    delta_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of all losses of this head")
-    max_delta = Float(math.inf, dialects=DARKNET_ONLY, help="maximum gradient of a box coordinate")
-    label_smooth_eps = Float(0, dialects=DARKNET_ONLY, help="label smoothing")
-    objectness_smooth = Flag(
-        False, dialects=DARKNET_ONLY, help="train objectness towards the IoU instead of 1"
-    )
-    focal_loss = Flag(False, dialects=DARKNET_ONLY, help="focal loss for the classes")
+    delta_normalizer = Float(1, dialects=C_DARKNET, help="weight of all losses of this head")
+    max_delta = Float(math.inf, dialects=C_DARKNET, help="maximum gradient of a box coordinate")
+    label_smooth_eps = Float(0, dialects=C_DARKNET, help="label smoothing")
+    objectness_smooth = Flag(False, dialects=C_DARKNET, help="train objectness towards the IoU instead of 1")
+    focal_loss = Flag(False, dialects=C_DARKNET, help="focal loss for the classes")
     counters_per_class = IntList(
         (),
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="number of objects of each class in the training set, to balance the loss",
     )
     nms_kind = Choice("default", NMS_KINDS, fallback="default", help="type of NMS")
     beta_nms = Float(0.6, help="exponent of the distance in diounms")
-    map = Text("", dialects=DARKNET_ONLY, help="file that maps the classes to those of another dataset")
+    map = Text("", dialects=C_DARKNET, help="file that maps the classes to those of another dataset")
 
     def check(self) -> None:
         self.try_checks(self._check_anchors, self._check_mask, self._check_num, self._check_counters)
@@ -141,7 +140,7 @@ class AnchorHeadSection(Section):
                 hint=f"num={known}",
             )
         beyond = [index for index in self.mask if self.num <= index < known]
-        if beyond and not self.dialect.is_yolor:
+        if beyond and self.dialect.keeps_num_anchors:
             self.warn(
                 "mask",
                 "index beyond num",
@@ -178,7 +177,7 @@ class AnchorHeadSection(Section):
     @property
     def loss_kind(self) -> str:
         """The loss that trains this head: that of its dialect."""
-        return "yolor" if self.dialect.is_yolor else self.darknet_loss
+        return self.darknet_loss if self.dialect.loss == "darknet" else self.dialect.loss
 
     @property
     def masked_anchors(self) -> tuple[tuple[float, float], ...]:
@@ -208,35 +207,35 @@ class YoloSection(AnchorHeadSection, names="yolo"):
 
     new_coords = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="1: the previous convolution applies the logistic; sizes are (2v)^2 anchors",
     )
-    show_details = Flag(True, dialects=DARKNET_ONLY, help="print the losses of each head in training")
+    show_details = Flag(True, dialects=C_DARKNET, help="print the losses of each head in training")
     track_history_size = Int(
         5,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="no tracking is done here",
         help="number of previous frames used in tracking",
     )
     sim_thresh = Float(
         0.8,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="no tracking is done here",
         help="similarity above which two detections belong to the same track",
     )
     dets_for_track = Int(
         1,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="no tracking is done here",
         help="minimum number of detections of a track",
     )
-    dets_for_show = Int(1, dialects=DARKNET_ONLY, help="minimum number of detections before a track is shown")
+    dets_for_show = Int(1, dialects=C_DARKNET, help="minimum number of detections before a track is shown")
     track_ciou_norm = Float(
-        0.01, dialects=DARKNET_ONLY, unused="no tracking is done here", help="weight of the CIoU in tracking"
+        0.01, dialects=C_DARKNET, unused="no tracking is done here", help="weight of the CIoU in tracking"
     )
     embedding_layer = Int(
         None,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="no [contrastive] section is trained here",
         help="section whose output is the embedding used in tracking",
     )
@@ -249,21 +248,21 @@ class YoloSection(AnchorHeadSection, names="yolo"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
-        if self.dialect.is_yolor:  # whatever the values of the keys
+        if self.dialect.box_form == "squared":  # whatever the values of the keys
             return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
         rules = YoloRules(
             has_sigmoid=not self.new_coords, has_squared_sizes=self.new_coords, spread=self.scale_x_y
         )
         return YoloHead(self.anchor_grid(x), rules)
 
-    def has_dialect_variants(self) -> bool:
-        return True
+    def facts(self) -> tuple[str, ...]:
+        return ("box_form",)
 
 
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     """[yolo] that also predicts the uncertainty of each of the four coordinates of a box."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     examples = (
         "[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
         "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",
@@ -304,7 +303,7 @@ class JdeSection(AnchorHeadSection, names="jde"):
 class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     is_head = True
     nms_kind, beta_nms = "default", 0.6
     examples = (

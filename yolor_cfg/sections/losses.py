@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY
-from yolor_cfg.lang.keys import Choice, Flag, Float, Int, RefList, Text
+from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
+from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import check_file, check_tree, load_tree
 from yolor_cfg.shape import FlatShape, Shape
@@ -18,7 +19,7 @@ class SoftmaxSection(Section, names="softmax soft"):
     """Class probabilities: softmax over all values, over equal groups, or over siblings in a class tree."""
 
     thop_reason = "6 for each probability, minus 2 for each group"
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     reads_vectors = True
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
     ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
@@ -65,7 +66,7 @@ class SoftmaxSection(Section, names="softmax soft"):
 class _LossSection(Section):
     """A section used only in training: otherwise its output is zero, and a network never returns it."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     is_loss = True
 
     def shape(self, x: Shape) -> Shape:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Self
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
+from yolor_cfg.lang.lists import FloatList, IntList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
@@ -176,7 +177,7 @@ class NetSection(Section, names="net network"):
             self.fault("step", "out of bounds", found=str(self.step), allowed="1 or more with policy=step")
 
     def _check_steps(self) -> None:
-        tell = self.warn if self.dialect.is_yolor else self.fault  # C Darknet stops here
+        tell = self.fault if self.dialect.reads_schedule else self.warn  # C Darknet stops here
         missing = [name for name in ("steps", "scales") if not getattr(self, name)]
         if self.policy == "steps" and missing:
             tell(
@@ -191,7 +192,7 @@ class NetSection(Section, names="net network"):
             )
 
     def _check_contrastive(self) -> None:
-        tell = self.warn if self.dialect.is_yolor else self.fault  # C Darknet stops here
+        tell = self.fault if self.dialect.reads_schedule else self.warn  # C Darknet stops here
         images = self.batch // self.subdivisions
         if self.contrastive and images < 2:
             tell(

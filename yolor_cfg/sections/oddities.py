@@ -18,14 +18,14 @@ def warn_of_oddities(nodes: Sequence[Node], outputs: Collection[int], dialect: D
 
 
 def _warn_of_foreign_sections(nodes: Sequence[Node], dialect: Dialect) -> None:
-    """YOLOR's own sections in a file that says it is Darknet's. The reverse is harmless: nothing is lost."""
+    """Sections that the program the file is said to be for does not have; YOLOR's stops at them anyway."""
     for node in nodes:
-        if not dialect.is_yolor and dialect.name not in node.section.dialects:
+        if dialect.is_forgiving and dialect.name not in node.section.dialects:
             node.section.warn(
                 "",
-                "C Darknet does not know this section",
-                found=f"[{node.section.type}] in the darknet dialect",
-                hint="here it runs all the same; dialect=yolor reads the whole file as YOLOR does",
+                f"{dialect.program} does not know this section",
+                found=f"[{node.section.type}] in the {dialect.name} dialect",
+                hint=f"here it runs all the same; dialect={node.section.dialects[0]} reads the whole file so",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET
 from yolor_cfg.lang.keys import INT32_MAX, Flag, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -28,12 +28,12 @@ class _PoolingSection(Section):
     padding = Int(
         lambda section: section.size - 1,
         least=0,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="total padding per axis, both sides together; an odd pixel goes to the right and bottom",
     )
 
     def check(self) -> None:
-        if self.dialect.is_yolor and "padding" in self.values:
+        if self.dialect.pool_padding == "half" and "padding" in self.values:
             self.warn("padding", "has no effect in the yolor dialect", found=str(self.padding))
 
     def shape(self, x: Shape) -> Shape:
@@ -47,7 +47,7 @@ class _PoolingSection(Section):
     @property
     def border(self) -> int:
         """The total padding per axis, both sides together."""
-        if not self.dialect.is_yolor:
+        if self.dialect.pool_padding == "size":
             return self.padding
         return 1 if (self.size, *self.strides) == (2, 1, 1) else (self.size - 1) // 2 * 2
 
@@ -75,8 +75,8 @@ class _PoolingSection(Section):
     def bflops(self, out: Shape, x: Shape) -> float:
         return self.size**2 * x.channels * out.area / 1e9
 
-    def has_dialect_variants(self) -> bool:
-        return self.size % 2 == 0
+    def facts(self) -> tuple[str, ...]:
+        return ("pool_padding",) if self.size % 2 == 0 else ()
 
 
 class MaxPoolSection(_PoolingSection, names="maxpool max"):
@@ -91,11 +91,11 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
     darknet_form = "maxpool"
     ignored_keys = {"maxpool_zero_nonmax": "GPU training: gradient only to the maximum (default 0)"}
 
-    maxpool_depth = Flag(False, dialects=DARKNET_ONLY, help="1: pool over channels instead of pixels")
+    maxpool_depth = Flag(False, dialects=C_DARKNET, help="1: pool over channels instead of pixels")
     out_channels = Int(
         1,
         least=1,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="with maxpool_depth: number of output channels; channel g is the "
         "maximum of channels g, g+out_channels, ...",
     )
@@ -103,7 +103,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
         0,
         least=0,
         most=2,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="1, 2: pool with stride 1, then a strided blur of 3x3 or 2x2",
     )
 
@@ -139,7 +139,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
 
         if self.maxpool_depth:
             return DepthMaxPool(self.out_channels)
-        zeros = self.dialect.is_yolor and self.border % 2 == 1
+        zeros = self.dialect.pads_with_zeros and self.border % 2 == 1
         function = max_pool2d_zero_pad if zeros else max_pool2d
         if not self.antialiasing:
             return self.build_pool(function, self.strides)
@@ -164,13 +164,15 @@ class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.pooling import avg_pool2d, avg_pool2d_zero_pad
 
-        return self.build_pool(avg_pool2d_zero_pad if self.dialect.is_yolor else avg_pool2d, self.strides)
+        return self.build_pool(
+            avg_pool2d_zero_pad if self.dialect.pads_with_zeros else avg_pool2d, self.strides
+        )
 
     def thop_operations(self, out: Shape, x: Shape) -> int:
         return out.size
 
-    def has_dialect_variants(self) -> bool:
-        return self.size > 1
+    def facts(self) -> tuple[str, ...]:
+        return ("pool_padding", "pads_with_zeros") if self.size > 1 else ()
 
 
 class AveragePoolSection(Section, names="avgpool avg"):

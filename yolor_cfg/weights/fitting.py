@@ -163,7 +163,7 @@ def cutoff_note(graph: Graph, cutoff: int | None) -> str:
 def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
     """The sets of tensors that a file of this network may hold, each with a note for the user."""
     yield loadable_tensors, ""
-    if not graph.dialect.is_yolor:
+    if not graph.dialect.is_pytorch:
         return
     written = {slot.index for slot in file_layout(graph, yolor_tensors)}
     left = [slot.index for slot in file_layout(graph, loadable_tensors) if slot.index not in written]
