@@ -1,4 +1,4 @@
-"""The forks of C Darknet: what pjreddie/darknet, sowson/darknet and g-darknet compute, by their own numbers."""
+"""The forks of C Darknet, by their own numbers: pjreddie/darknet, sowson/darknet, g-darknet."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,11 @@ import torch
 
 from yolor_cfg.graph import ReadOptions, load_graph
 from yolor_cfg.model import Network
+from yolor_cfg.train.loss import LossRules, detection_loss
 from yolor_cfg.weights.darknet import read_weights, write_weights
 from yolor_cfg.weights.layout import WeightsHeader
 
-NAMES = ("pjr_deconvolutional",)
+NAMES = ("gdarknet_yolo_lin", "pjr_deconvolutional", "pjr_region", "sowson_yolo4")
 STATED = (None, "pjreddie")
 
 
@@ -62,3 +63,39 @@ def test_weights_come_back_to_the_byte(shared, tmp_path, name) -> None:
     case = fork(shared, tmp_path, name)
     write_weights(case.network, tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == (tmp_path / "case.weights").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["gdarknet_yolo_lin", "sowson_yolo4"])
+def test_the_boxes_are_those_of_the_program(shared, tmp_path, name) -> None:
+    case = fork(shared, tmp_path, name)
+    with torch.no_grad():
+        network = case.network
+        boxes, objectness, scores = (part[0] for part in network.decode(network(case.images)))
+    image = network.graph.image
+    likely = objectness > 0.4
+    scores = scores * objectness[:, None]
+    scores[scores <= 0.4] = 0
+    size = torch.tensor([image.width, image.height] * 2)
+    got = torch.cat([boxes / size, objectness[:, None], scores], 1)[likely]
+    np.testing.assert_allclose(got.numpy(), case.want["detections"], atol=case.meta["tolerance"])
+
+
+def training_gradients(case: Fork, targets: torch.Tensor) -> list[torch.Tensor]:
+    """The gradients of one step at the maps that the heads read, channels as they are stored."""
+    network = case.network.train()
+    raws = [raw.detach().requires_grad_() for raw in network(case.images)]
+    detection_loss(raws, targets, network, rules=LossRules()).total.backward()
+    return [raw.grad.permute(0, 1, 4, 2, 3).flatten(1, 2) for raw in raws]
+
+
+def test_yolo4_learns_as_in_its_program(shared, tmp_path) -> None:
+    case = fork(shared, tmp_path, "sowson_yolo4")
+    truth = torch.from_numpy(case.want["truth"]).unflatten(1, (-1, 5))
+    image, place = (truth[..., 0] > 0).nonzero(as_tuple=True)
+    rows = truth[image, place]
+    targets = torch.cat([image[:, None], rows[:, 4:], rows[:, :4]], 1)
+    assert len(targets) > 2
+    for index, got in zip((3, 6), training_gradients(case, targets), strict=True):
+        want = -case.want[f"train_delta_{index}"]
+        assert np.abs(want).max() > 0.1
+        np.testing.assert_allclose(got.numpy(), want, atol=case.meta["tolerance_train"])

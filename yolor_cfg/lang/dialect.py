@@ -21,6 +21,7 @@ class Dialect(NamedTuple):
     is_forgiving: bool = True  # a line without = or an empty value is only a warning
     unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
     runs_foreign_activations: bool = True  # under the names of other dialects, with a note
+    runs_foreign_keys: bool = False  # keys that the program does not have count all the same
     reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
     is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code
 
@@ -43,6 +44,16 @@ class Dialect(NamedTuple):
     box_form: str = "cfg"  # of [yolo]: by its keys, or "squared" as in YOLOR, whatever they say
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
+    region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
+    box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
+    region_box_limit: int = 200  # the same in [region]
+    shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
+    norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
+    lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
+    gru_takes_tanh: bool = False  # the key `tanh` of [gru] counts
+    crnn_form: str = "any"  # [crnn]: "any" convolutions, or "same" ones of 3x3 with keys of their own
+    dropout_share: float = 0.2  # default of `probability` in [dropout]
+    reorg_reshapes: bool = False  # [reorg] has `flatten` and `extra`
 
 
 DARKNET = Dialect("darknet", "darknet", "C Darknet (AlexeyAB/darknet)")
@@ -54,6 +65,16 @@ PJREDDIE = DARKNET._replace(
     bn_eps=1e-6,
     bn_eps_outside_root=True,
     bn_momentum=0.01,
+    region_form="maps",
+    box_limit=90,
+    region_box_limit=30,
+    shortcut_form="one",
+    norm_has_bias=False,
+    lstm_gates="iofg",
+    gru_takes_tanh=True,
+    crnn_form="same",
+    dropout_share=0.5,
+    reorg_reshapes=True,
 )
 YOLOR = Dialect(
     "yolor",
@@ -62,6 +83,7 @@ YOLOR = Dialect(
     first_key_wins=False,
     is_forgiving=False,
     unknown_activation="",
+    runs_foreign_keys=True,
     reads_schedule=False,
     is_pytorch=True,
     bn_eps=1e-4,
@@ -129,6 +151,8 @@ DIALECTS = {
 FAMILIES = tuple(dict.fromkeys(one.family for one in DIALECTS.values()))
 ALL_DIALECTS = tuple(DIALECTS)
 DARKNET_ONLY = ("darknet",)
+PJREDDIE_ONLY = ("pjreddie",)
+NOT_PJREDDIE = tuple(name for name in DIALECTS if name != "pjreddie")
 C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
 PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)

@@ -15,6 +15,7 @@ from yolor_cfg.sections import (
     passing,
     pooling,
     recurrent,
+    region,
     resampling,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
@@ -41,5 +42,6 @@ __all__ = [
     "passing",
     "pooling",
     "recurrent",
+    "region",
     "resampling",
 ]
