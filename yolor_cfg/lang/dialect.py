@@ -128,6 +128,7 @@ DIALECTS = {
 
 FAMILIES = tuple(dict.fromkeys(one.family for one in DIALECTS.values()))
 ALL_DIALECTS = tuple(DIALECTS)
+MAIN_DIALECTS = ("darknet", "yolor")
 DARKNET_ONLY = ("darknet",)
 C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
