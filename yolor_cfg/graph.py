@@ -180,7 +180,7 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
         if section is None:
             continue
         if len(section.dialects) < len(ALL_DIALECTS):
-            yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]")
+            yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]", is_section=True)
             continue
         yield from _find_key_evidence(raw, section)
 

@@ -150,6 +150,7 @@ DIALECTS = {
 
 FAMILIES = tuple(dict.fromkeys(one.family for one in DIALECTS.values()))
 ALL_DIALECTS = tuple(DIALECTS)
+MAIN_DIALECTS = ("darknet", "yolor")
 DARKNET_ONLY = ("darknet",)
 PJREDDIE_ONLY = ("pjreddie",)
 NOT_PJREDDIE = tuple(name for name in DIALECTS if name != "pjreddie")
