@@ -21,7 +21,6 @@ class Dialect(NamedTuple):
     is_forgiving: bool = True  # a line without = or an empty value is only a warning
     unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
     runs_foreign_activations: bool = True  # under the names of other dialects, with a note
-    runs_foreign_keys: bool = False  # keys that the program does not have count all the same
     reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
     is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code
 
@@ -44,6 +43,7 @@ class Dialect(NamedTuple):
     box_form: str = "cfg"  # of [yolo]: by its keys, or "squared" as in YOLOR, whatever they say
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
+    ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
     region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
     box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
     region_box_limit: int = 200  # the same in [region]
@@ -65,6 +65,7 @@ PJREDDIE = DARKNET._replace(
     bn_eps=1e-6,
     bn_eps_outside_root=True,
     bn_momentum=0.01,
+    ignores_foreign_keys=True,
     region_form="maps",
     box_limit=90,
     region_box_limit=30,
@@ -83,7 +84,6 @@ YOLOR = Dialect(
     first_key_wins=False,
     is_forgiving=False,
     unknown_activation="",
-    runs_foreign_keys=True,
     reads_schedule=False,
     is_pytorch=True,
     bn_eps=1e-4,

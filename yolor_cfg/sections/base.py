@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, DARKNET_ONLY, PJREDDIE_ONLY, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, DARKNET_ONLY, MAIN_DIALECTS, PJREDDIE_ONLY, Dialect
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
 from yolor_cfg.sections.tensors import TensorSpec
@@ -359,28 +359,20 @@ class Section:
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:
         """The values of the lines that have a valid one; the others are reported."""
         for name, line in self.lines.items():
-            if name in self.keys and self._is_foreign(self.keys[name]):
-                self._warn_of_foreign_key(name)
-            elif name in self.keys:
+            if name in self.keys and self._has_effect(self.keys[name]):
                 yield from self._parse_key(self.keys[name], line)
+            elif name in self.keys:
+                what = f"has no effect in {self.dialect.program}"
+                self.warn(name, what, found=quote_text(line.value))
             elif name not in self.ignored_keys:
                 self._report_unknown_key(name)
 
-    def _is_foreign(self, key: Key[Any]) -> bool:
-        """Whether the dialect has the section without this key and hence does not read it."""
-        name = self.dialect.name
-        if self.dialect.runs_foreign_keys or name in key.dialects or name not in self.dialects:
-            return False
-        return not set(key.dialects).isdisjoint(self.dialects)
-
-    def _warn_of_foreign_key(self, name: str) -> None:
-        owners = [one for one in self.keys[name].dialects if one in self.dialects]
-        self.warn(
-            name,
-            f"has no effect: {self.dialect.program} does not know this key here",
-            found=quote_text(self.lines[name].value),
-            hint=f"--dialect {owners[0]} reads it",
-        )
+    def _has_effect(self, key: Key[Any]) -> bool:
+        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
+        other's, and what a section inherits is its own."""
+        if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
+            return True
+        return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         found = quote_text(line.value)
