@@ -21,6 +21,7 @@ class Dialect(NamedTuple):
     is_forgiving: bool = True  # a line without = or an empty value is only a warning
     unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
     runs_foreign_activations: bool = True  # under the names of other dialects, with a note
+    only_activations: tuple[str, ...] = ()  # all that it knows, where these are few
     reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
     is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code
 
@@ -33,7 +34,8 @@ class Dialect(NamedTuple):
     needs_filters: bool = False  # `filters` of a convolution has no default
     pool_padding: str = "size"  # "size": size - 1 in all; "half": (size - 1) // 2 on each side
     pads_with_zeros: bool = False  # pools read zeros beyond the border instead of nothing
-    reorg_order: str = "darknet"  # [reorg]: Darknet's own order, or blocks of 2x2 by "columns"
+    pads_last_window: bool = False  # pools pad no more than their last window needs (TensorFlow's SAME)
+    reorg_order: str = "darknet"  # [reorg]: Darknet's own, blocks of 2x2 by "columns", any blocks by "rows"
     has_reorg3d: bool = True  # otherwise [reorg3d] has no effect
     activates_sums: bool = True  # [shortcut], [sam], [scale_channels] apply their activation
     joins_unequal_sizes: bool = True  # [route] joins maps of different sizes as one vector
@@ -43,6 +45,12 @@ class Dialect(NamedTuple):
     box_form: str = "cfg"  # of [yolo]: by its keys, or "squared" as in YOLOR, whatever they say
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
+    embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
+    has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
+    applies_softmax: bool = True  # [softmax] is more than a place for its loss
+    keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
+    runs_last_section: bool = True  # otherwise the last section only describes the output
+    has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version
 
 
 DARKNET = Dialect("darknet", "darknet", "C Darknet (AlexeyAB/darknet)")
@@ -110,6 +118,8 @@ JDE = ULTRALYTICS._replace(
     program="JDE (Zhongdao/Towards-Realtime-MOT)",
     bn_eps=1e-5,
     bn_momentum=0.1,
+    only_activations=("leaky", "linear"),
+    embeds=True,
 )
 DARKFLOW = DARKNET._replace(
     name="darkflow",
@@ -120,6 +130,14 @@ DARKFLOW = DARKNET._replace(
     runs_foreign_activations=False,
     reads_schedule=False,
     bn_eps_outside_root=True,
+    only_activations=("leaky", "linear"),
+    pads_last_window=True,
+    reorg_order="rows",
+    has_angles=True,
+    applies_softmax=False,
+    keeps_probability=True,
+    runs_last_section=False,
+    has_short_header=True,
 )
 DIALECTS = {
     one.name: one for one in (DARKNET, PJREDDIE, YOLOR, ULTRALYTICS, SPURS, NANO, MCMOT, JDE, DARKFLOW)
@@ -131,5 +149,9 @@ ALL_DIALECTS = tuple(DIALECTS)
 DARKNET_ONLY = ("darknet",)
 C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
+DARKFLOW_ONLY = ("darkflow",)
+JDE_ONLY = ("jde",)
+EARLY = (*C_DARKNET, "darkflow")
+NOT_DARKFLOW = tuple(name for name in ALL_DIALECTS if name != "darkflow")
 PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)
 """The values of `dialects` for sections, keys and activations that not all dialects have."""

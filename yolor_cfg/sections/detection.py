@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class DetectionSection(Section, names="detection"):
     """Boxes of YOLOv1: side x side cells, each with num boxes and one set of class probabilities."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     is_head = True
     reads_vectors = True
     nms_kind, beta_nms = "default", 0.6

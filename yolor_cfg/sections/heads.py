@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList, IntList, MaskList
 from yolor_cfg.sections.base import Section
@@ -303,7 +303,7 @@ class JdeSection(AnchorHeadSection, names="jde"):
 class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     is_head = True
     nms_kind, beta_nms = "default", 0.6
     examples = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
@@ -19,7 +19,7 @@ class SoftmaxSection(Section, names="softmax soft"):
     """Class probabilities: softmax over all values, over equal groups, or over siblings in a class tree."""
 
     thop_reason = "6 for each probability, minus 2 for each group"
-    dialects = C_DARKNET
+    dialects = EARLY
     reads_vectors = True
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
     ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -180,7 +180,7 @@ class WaveletTransformSection(Section, names="dwt"):
 class CropSection(Section, names="crop"):
     """Crop the center of the image, then scale values from 0..1 to -1..1."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     examples = ("[crop]\ncrop_height=10\ncrop_width=14", "[crop]\ncrop_height=9\ncrop_width=9\nnoadjust=1")
 
     crop_height = Int(1, least=1, wanted=True, help="height of the crop, in pixels")
