@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
 MAX_ANCHORS = 10_000  # `num` alone makes lists of that length; no cfg has so many
+EMBEDDING_ANCHORS = 4  # of each head of JDE, a constant there
 DEFAULT_ANCHOR = 0.5  # Darknet's value for an anchor that the cfg does not give
 
 
@@ -248,6 +249,8 @@ class YoloSection(AnchorHeadSection, names="yolo"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
+        if self.dialect.embeds:
+            return YoloHead(self.anchor_grid(x), YoloRules(embeds=True))
         if self.dialect.box_form == "squared":  # whatever the values of the keys
             return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
         rules = YoloRules(
@@ -255,8 +258,52 @@ class YoloSection(AnchorHeadSection, names="yolo"):
         )
         return YoloHead(self.anchor_grid(x), rules)
 
+    def check(self) -> None:
+        super().check()
+        if self.dialect.embeds:
+            self.try_checks(self._check_embedding)
+
+    def _check_embedding(self) -> None:
+        for key, found, allowed in (("mask", len(self.mask), EMBEDDING_ANCHORS), ("classes", self.classes, 1)):
+            if found != allowed:
+                what = "JDE reads another number of anchors" if key == "mask" else "JDE has one class"
+                self.fault(key, what, found=str(found), allowed=str(allowed))
+
+    def channels_for(self, classes: int, x: Shape, /) -> int:
+        if not self.dialect.embeds:
+            return super().channels_for(classes, x)
+        return EMBEDDING_ANCHORS * (BOX_VALUES + 2) + self._embedding_size(x)
+
+    def _embedding_size(self, x: Shape) -> int:
+        """The length of an embedding: that in [net]; without one, all channels behind the boxes."""
+        return self.place.embedding or max(x.channels - EMBEDDING_ANCHORS * (BOX_VALUES + 2), 1)
+
+    def shape(self, x: Shape) -> Shape:
+        if not self.dialect.embeds:
+            return super().shape(x)
+        wanted = self.channels_for(self.classes, x)
+        if x.channels != wanted:
+            found, allowed = f"filters={x.channels}", f"filters={wanted}"
+            hint = "4 anchors * (4 + 2) and embedding_dim of [net]: [route] joins the two maps"
+            message = "the previous section has the wrong number of channels"
+            raise self.error("", message, found=found, allowed=allowed, hint=hint)
+        if self.image.width * x.height != self.image.height * x.width:
+            found = f"a map of {x.width}x{x.height} for {self.image.width}x{self.image.height}"
+            raise self.error("", "the strides across and down differ", found=found, allowed="equal strides")
+        return x
+
+    def check_inputs(self, x: Shape) -> None:
+        if self.dialect.embeds and not self.place.embedding:
+            found = f"{self._embedding_size(x)} channels behind the boxes"
+            self.warn("", "[net] has no embedding_dim: all other channels are the embedding", found=found)
+
+    @property
+    def loss_kind(self) -> str:
+        """The loss that trains this head; none yet with embeddings."""
+        return "" if self.dialect.embeds else super().loss_kind
+
     def facts(self) -> tuple[str, ...]:
-        return ("box_form",)
+        return ("box_form", "embeds")
 
 
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
