@@ -47,9 +47,11 @@ class Dialect(NamedTuple):
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
     embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
     has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
-    applies_softmax: bool = True  # [softmax] is more than a place for its loss
+    groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
     keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
+    resizes_to_crop: bool = False  # [crop] gives the size of the input, and always scales to -1..1
     runs_last_section: bool = True  # otherwise the last section only describes the output
+    names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
     has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version
 
 
@@ -134,9 +136,11 @@ DARKFLOW = DARKNET._replace(
     pads_last_window=True,
     reorg_order="rows",
     has_angles=True,
-    applies_softmax=False,
+    groups_softmax=False,
     keeps_probability=True,
+    resizes_to_crop=True,
     runs_last_section=False,
+    names_norm_in_path=True,
     has_short_header=True,
 )
 DIALECTS = {

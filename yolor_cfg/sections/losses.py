@@ -54,9 +54,14 @@ class SoftmaxSection(Section, names="softmax soft"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
 
+        if not self.dialect.groups_softmax:
+            return Probabilities((x.channels,), 1.0, by_cell=True)
         if self.tree:
             return Probabilities(load_tree(self, self.tree, x.size).group_sizes, self.temperature)
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
+
+    def facts(self) -> tuple[str, ...]:
+        return ("groups_softmax",) if self.groups > 1 or self.temperature != 1 or self.tree else ()
 
     def thop_operations(self, out: Shape, x: Shape) -> int:
         """exp, sum and division over each group; thop does not count the softmax of a class tree."""

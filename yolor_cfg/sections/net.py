@@ -164,6 +164,13 @@ class NetSection(Section, names="net network"):
     workspace_size_limit_MB = Float(1024, help="maximum cuDNN workspace per section, in MB")
 
     def check(self) -> None:
+        if self.dialect.names_norm_in_path and ".conv." in self.path:
+            self.warn(
+                "",
+                f"{self.dialect.program} gives every convolution a batch norm, since the path has .conv. in it",
+                found=self.path,
+                hint="write batch_normalize=1 in each, or rename the file",
+            )
         self.try_checks(self._check_batch, self._check_step, self._check_steps, self._check_contrastive)
 
     def _check_batch(self) -> None:
