@@ -262,6 +262,8 @@ class ActivationKey(Choice):
 
     def has_option(self, word: str, dialect: Dialect) -> bool:
         known = ACTIVATIONS.get(word)
+        if dialect.only_activations:
+            return word in dialect.only_activations
         return known is not None and (dialect.runs_foreign_activations or known.is_in(dialect.name))
 
     def fallback_in(self, dialect: Dialect) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from yolor_cfg.ops.losses import grouped_softmax
 
@@ -54,12 +55,19 @@ class AnchorGrid(NamedTuple):
 class YoloRules(NamedTuple):
     """How to decode a yolo head: with `has_sigmoid` the head applies the sigmoid (else the convolution before
     it did); with `has_squared_sizes` sizes are (2v)^2, with `has_linear_sizes` v where it is positive (else
-    exp); `spread` extends centres beyond it."""
+    exp); `spread` extends centres beyond it.
+
+    One that `embeds` has centres in anchors from the corner of the cell, two scores (background, foreground)
+    instead of objectness and classes, and behind all boxes an embedding of the cell (JDE)."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False
     has_linear_sizes: bool = False
     spread: float = 1.0
+    embeds: bool = False
+
+
+EMBEDDING_BOX = 6  # four coordinates and two scores of each anchor, before the embedding
 
 
 def scale_xy(value: Tensor, spread: float) -> Tensor:
@@ -68,28 +76,56 @@ def scale_xy(value: Tensor, spread: float) -> Tensor:
 
 
 class YoloHead(nn.Module):
-    """[yolo] of both dialects: V is x, y, w, h, objectness and K classes."""
+    """[yolo] of all dialects: V is x, y, w, h, objectness and K classes."""
 
     def __init__(self, grid: AnchorGrid, rules: YoloRules) -> None:
         super().__init__()
         self.grid, self.rules = grid, rules
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
-        return anchor_maps(x, len(self.grid.anchors))
+        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]; x itself where an embedding follows the boxes."""
+        return x if self.rules.embeds else anchor_maps(x, len(self.grid.anchors))
 
     def darknet_output(self, raw: Tensor) -> Tensor:
-        """C Darknet's output [N, A*V, H, W]: everything activated but w and h."""
+        """C Darknet's output [N, A*V, H, W]: everything activated but w and h; with embeddings the raw map,
+        which C Darknet cannot read."""
+        if self.rules.embeds:
+            return raw
         values = self._activate(raw)
         centre = scale_xy(values[..., :2], self.rules.spread)
         return channel_maps(torch.cat([centre, raw[..., 2:4], values[..., 4:]], dim=-1))
 
     def decode(self, raw: Tensor) -> HeadPredictions:
         """The boxes of a raw map of any height and width."""
+        if self.rules.embeds:
+            raw = anchor_maps(raw[:, : self._box_channels], len(self.grid.anchors))
         values = self._activate(raw)
-        centre = self.grid.centers(scale_xy(values[..., :2], self.rules.spread))
-        boxes = torch.cat([centre, self.grid.sizes(self._size_factors(raw, values))], dim=-1)
-        return boxes.flatten(1, 3), values[..., 4].flatten(1), values[..., 5:].flatten(1, 3)
+        boxes = torch.cat(
+            [self._centres(raw, values), self.grid.sizes(self._size_factors(raw, values))], dim=-1
+        )
+        objectness, scores = self._scores(raw, values)
+        return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
+
+    def embeddings(self, raw: Tensor) -> Tensor:
+        """Of each box of `decode` the unit vector [N, B, E] of its cell, from a map with embeddings."""
+        vectors = functional.normalize(raw[:, self._box_channels :], dim=1)
+        return vectors.flatten(2).transpose(1, 2).repeat(1, len(self.grid.anchors), 1)
+
+    @property
+    def _box_channels(self) -> int:
+        return EMBEDDING_BOX * len(self.grid.anchors)
+
+    def _centres(self, raw: Tensor, values: Tensor) -> Tensor:
+        if self.rules.embeds:
+            return self.grid.sizes(raw[..., :2]) + self.grid.centers(torch.zeros_like(raw[..., :2]))
+        return self.grid.centers(scale_xy(values[..., :2], self.rules.spread))
+
+    def _scores(self, raw: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Objectness [N, A, H, W] and the probabilities of the classes [N, A, H, W, K]."""
+        if self.rules.embeds:
+            foreground = raw[..., 4:].softmax(dim=-1)[..., 1]
+            return foreground, torch.ones_like(raw[..., :1])
+        return values[..., 4], values[..., 5:]
 
     def _size_factors(self, raw: Tensor, values: Tensor) -> Tensor:
         """Widths and heights [N, A, H, W, 2] as multiples of the anchors."""
@@ -296,7 +332,7 @@ class PixelHead(nn.Module):
 class DetectionRules(NamedTuple):
     """The parameters of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is
     width and height in pixels; with `has_root_sizes`, the head predicts square roots of widths and
-    heights."""
+    heights; `coords` numbers of a box are apart, of which the fifth is its angle."""
 
     side: int
     classes: int
@@ -304,6 +340,7 @@ class DetectionRules(NamedTuple):
     image: tuple[int, int]
     softmax: bool = False
     has_root_sizes: bool = False
+    coords: int = 4
 
 
 class DetectionHead(nn.Module):
@@ -329,13 +366,21 @@ class DetectionHead(nn.Module):
     def decode(self, raw: Tensor) -> HeadPredictions:
         """The boxes cell by cell, rows outermost; all boxes of a cell share its scores."""
         side, classes, num = self.rules.side, self.rules.classes, self.rules.num
-        cells = side**2
-        lengths = [cells * classes, cells * num, cells * num * 4]
-        flat = raw.flatten(1)[:, : sum(lengths)]  # detection_layer.c reads four a box, whatever `coords` says
-        probabilities, objectness, boxes = flat.split(lengths, dim=1)
-        boxes = boxes.unflatten(1, (side, side, num, 4))  # [N, H, W, A, 4]
+        probabilities, objectness, boxes = self._split(raw)
         corners = cell_corners(boxes.permute(0, 3, 1, 2, 4))[:, :, None]  # [H, W, 1, 2]
-        size = boxes[..., 2:].square() if self.rules.has_root_sizes else boxes[..., 2:]
+        size = boxes[..., 2:4].square() if self.rules.has_root_sizes else boxes[..., 2:4]
         fractions = torch.cat([(boxes[..., :2] + corners) / side, size], dim=-1)
-        scores = probabilities.unflatten(1, (cells, 1, classes)).expand(-1, -1, num, -1).flatten(1, 2)
+        scores = probabilities.unflatten(1, (side**2, 1, classes)).expand(-1, -1, num, -1).flatten(1, 2)
         return (fractions * raw.new_tensor(self.rules.image * 2)).flatten(1, 3), objectness, scores
+
+    def angles(self, raw: Tensor) -> Tensor:
+        """Of each box of `decode` the angle as a fraction of a turn, [N, B]; only with five coords apart."""
+        return self._split(raw)[2][..., 4].flatten(1)
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The parts of the output: classes [N, H*W*K], objectness [N, B], boxes [N, H, W, A, coords]."""
+        side, num, coords = self.rules.side, self.rules.num, self.rules.coords
+        lengths = [side**2 * self.rules.classes, side**2 * num, side**2 * num * coords]
+        flat = raw.flatten(1)[:, : sum(lengths)]  # detection_layer.c reads four a box, whatever its key says
+        probabilities, objectness, boxes = flat.split(lengths, dim=1)
+        return probabilities, objectness, boxes.unflatten(1, (side, side, num, coords))

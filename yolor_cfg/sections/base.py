@@ -8,9 +8,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, DARKNET_ONLY, MAIN_DIALECTS, PJREDDIE_ONLY, Dialect
+from yolor_cfg.lang.dialect import (
+    ALL_DIALECTS,
+    C_DARKNET,
+    DARKNET_ONLY,
+    MAIN_DIALECTS,
+    PJREDDIE_ONLY,
+    Dialect,
+)
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
-from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
+from yolor_cfg.lang.syntax import BARE, ENTRY, NET_KEY_MARK, Line, RawSection, quote_text
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
@@ -22,13 +29,16 @@ MAX_HINTS = 50  # unknown words that a similar one is looked for
 
 
 class SectionPlace(NamedTuple):
-    """Where a section stands: its number, the dialect and path of its file, and the input image of its
-    network. [net] has the number -1 and no image: it defines the image size itself."""
+    """Where a section stands: its number, the dialect and path of its file, the input image of its network,
+    the other sections, the length of an embedding in [net]. [net] has the number -1 and no image: it defines
+    the image size itself."""
 
     number: int
     dialect: Dialect
     path: str
     image: Shape | None = None
+    others: Sequence[Section] = ()
+    embedding: int = 0
 
 
 class Resize(NamedTuple):
@@ -165,6 +175,11 @@ class Section:
         return self.place.image
 
     @property
+    def earlier(self) -> list[Section]:
+        """The sections before this one."""
+        return [one for one in self.place.others if one.index < self.index]
+
+    @property
     def reads_vectors(self) -> bool:
         """True if the input may be a vector without height and width."""
         return False
@@ -192,6 +207,11 @@ class Section:
         if key in cls.keys:
             return cls.keys[key].dialects
         return C_DARKNET if key in cls.ignored_keys else ()
+
+    @classmethod
+    def value_dialects(cls, key: str, word: str) -> tuple[str, ...]:
+        """The dialects that this value points to, where it says nothing elsewhere; none for most."""
+        return ()
 
     @property
     def activations(self) -> tuple[str, ...]:
@@ -376,6 +396,10 @@ class Section:
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         found = quote_text(line.value)
+        if line.value.startswith(NET_KEY_MARK):
+            hint = f"{found} stands for the value of that key in [net], which comes first"
+            self.fault(key.name, "[net] has no such key", found=found, hint=hint)
+            return
         try:
             reading = key.parse(line.value, self.dialect)
         except BadValue as bad:

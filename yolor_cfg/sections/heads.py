@@ -13,7 +13,7 @@ from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, NOT_PJREDDIE, PJREDD
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList, IntList, MaskList
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import check_file
+from yolor_cfg.sections.checks import BOX_VALUES, check_file
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
 MAX_ANCHORS = 10_000  # `num` alone makes lists of that length; no cfg has so many
 PLAIN_CLASSES = "this program learns classes by their plain difference"
+EMBEDDING_ANCHORS = 4  # of each head of JDE, a constant there
 DEFAULT_ANCHOR = 0.5  # Darknet's value for an anchor that the cfg does not give
 
 
@@ -92,7 +93,9 @@ class AnchorHeadSection(Section):
     random = Float(0, help="1: change the image size at random in training")
     ignore_thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
     truth_thresh = Float(1, help="IoU above which a prediction is also trained on its object")
-    iou_thresh = Float(1, dialects=NOT_PJREDDIE, help="IoU above which further anchors are also trained on an object")
+    iou_thresh = Float(
+        1, dialects=NOT_PJREDDIE, help="IoU above which further anchors are also trained on an object"
+    )
     iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", help="type of box loss")
     iou_thresh_kind = Choice(
         "iou", IOU_KINDS, fallback="iou", dialects=DARKNET_ONLY, help="type of IoU for `iou_thresh`"
@@ -103,16 +106,16 @@ class AnchorHeadSection(Section):
     delta_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of all losses of this head")
     max_delta = Float(math.inf, dialects=DARKNET_ONLY, help="maximum gradient of a box coordinate")
     label_smooth_eps = Float(0, dialects=DARKNET_ONLY, help="label smoothing")
-    objectness_smooth = Flag(False, dialects=DARKNET_ONLY, help="train objectness towards the IoU instead of 1")
+    objectness_smooth = Flag(
+        False, dialects=DARKNET_ONLY, help="train objectness towards the IoU instead of 1"
+    )
     focal_loss = Flag(False, dialects=DARKNET_ONLY, help="focal loss for the classes")
     counters_per_class = IntList(
         (),
         dialects=DARKNET_ONLY,
         help="number of objects of each class in the training set, to balance the loss",
     )
-    nms_kind = Choice(
-        "default", NMS_KINDS, fallback="default", dialects=NOT_PJREDDIE, help="type of NMS"
-    )
+    nms_kind = Choice("default", NMS_KINDS, fallback="default", dialects=NOT_PJREDDIE, help="type of NMS")
     beta_nms = Float(0.6, dialects=NOT_PJREDDIE, help="exponent of the distance in diounms")
     map = Text("", dialects=C_DARKNET, help="file that maps the classes to those of another dataset")
 
@@ -319,12 +322,61 @@ class YoloSection(BoxHeadSection, names="yolo"):
         """How the boxes are decoded, in some dialects whatever the keys say."""
         from yolor_cfg.ops.heads import YoloRules
 
+        if self.dialect.embeds:
+            return YoloRules(embeds=True)
         if self.dialect.box_form == "squared":
             return YoloRules(has_squared_sizes=True, spread=2.0)
         return super().rules._replace(has_linear_sizes=self.representation == "lin")
 
+    def check(self) -> None:
+        super().check()
+        if self.dialect.embeds:
+            self.try_checks(self._check_embedding)
+
+    def _check_embedding(self) -> None:
+        for key, found, allowed in (
+            ("mask", len(self.mask), EMBEDDING_ANCHORS),
+            ("classes", self.classes, 1),
+        ):
+            if found != allowed:
+                what = "JDE reads another number of anchors" if key == "mask" else "JDE has one class"
+                self.fault(key, what, found=str(found), allowed=str(allowed))
+
+    def channels_for(self, classes: int, x: Shape, /) -> int:
+        if not self.dialect.embeds:
+            return super().channels_for(classes, x)
+        return EMBEDDING_ANCHORS * (BOX_VALUES + 2) + self._embedding_size(x)
+
+    def _embedding_size(self, x: Shape) -> int:
+        """The length of an embedding: that in [net]; without one, all channels behind the boxes."""
+        return self.place.embedding or max(x.channels - EMBEDDING_ANCHORS * (BOX_VALUES + 2), 1)
+
+    def shape(self, x: Shape) -> Shape:
+        if not self.dialect.embeds:
+            return super().shape(x)
+        wanted = self.channels_for(self.classes, x)
+        if x.channels != wanted:
+            found, allowed = f"filters={x.channels}", f"filters={wanted}"
+            hint = "4 anchors * (4 + 2) and embedding_dim of [net]: [route] joins the two maps"
+            message = "the previous section has the wrong number of channels"
+            raise self.error("", message, found=found, allowed=allowed, hint=hint)
+        if self.image.width * x.height != self.image.height * x.width:
+            found = f"a map of {x.width}x{x.height} for {self.image.width}x{self.image.height}"
+            raise self.error("", "the strides across and down differ", found=found, allowed="equal strides")
+        return x
+
+    def check_inputs(self, x: Shape) -> None:
+        if self.dialect.embeds and not self.place.embedding:
+            found = f"{self._embedding_size(x)} channels behind the boxes"
+            self.warn("", "[net] has no embedding_dim: all other channels are the embedding", found=found)
+
+    @property
+    def loss_kind(self) -> str:
+        """The loss that trains this head; none yet with embeddings."""
+        return "" if self.dialect.embeds else super().loss_kind
+
     def facts(self) -> tuple[str, ...]:
-        return ("box_form",)
+        return ("box_form", "embeds")
 
 
 class Yolo4Section(BoxHeadSection, names="yolo4"):
