@@ -112,6 +112,7 @@ class ConcatenationSection(Section):
 class RouteSection(ConcatenationSection, names="route"):
     """Concatenate channels; with `groups`, one group of the channels of each source."""
 
+    is_self_contained = True
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
@@ -190,6 +191,7 @@ class ShortcutSection(Section, names="shortcut"):
     Channels that the input lacks are dropped; channels that a source lacks count as zero.
     """
 
+    is_self_contained = True
     examples = (
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[shortcut]\nfrom=-2,0\n"

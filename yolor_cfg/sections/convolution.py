@@ -38,6 +38,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     With a list of sizes (yolor), each kernel size computes some of the output channels.
     """
 
+    is_self_contained = True
     learns_by_adam = True
     examples: ClassVar[tuple[str, ...]] = (
         "[convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=leaky",
@@ -185,7 +186,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         if self.share_index is not None:
             geometry = self._geometry()
             return SharedConvBlock(geometry, activation, binary=self.xnor, focus=self.is_focus, blur=blur)
-        norm = build_batch_norm(self, self.filters) if self._has_norm else None
+        norm = build_batch_norm(self.dialect, self.filters) if self._has_norm else None
         parts = [self._build_conv(kernel, self._conv_input_shape(x).channels) for kernel in self._kernels]
         if len(parts) > 1:
             return ConvBlock(MixConv2d(parts), norm, activation, name="MixConv2d")
@@ -338,7 +339,7 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
 
         bias = not self.batch_normalize
         conv = DeformConv2d(x.channels, self.filters, self.size, stride=self.stride, bias=bias)
-        norm = None if bias else build_batch_norm(self, self.filters)
+        norm = None if bias else build_batch_norm(self.dialect, self.filters)
         return ConvBlock(conv, norm, self.activation, name="DeformConv2d")
 
     def macs(self, out: Shape, x: Shape) -> int:

@@ -61,7 +61,7 @@ class DeconvolutionalSection(Section, names="deconvolutional deconv"):
             dilation=dilation,
             bias=not self.batch_normalize,
         )
-        norm = build_batch_norm(self, self.filters) if self.batch_normalize else None
+        norm = build_batch_norm(self.dialect, self.filters) if self.batch_normalize else None
         return ConvBlock(conv, norm, self.activation, name=KERNEL)
 
     def macs(self, out: Shape, x: Shape) -> int:
