@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList, IntList, MaskList
 from yolor_cfg.sections.base import Section
@@ -197,6 +197,7 @@ class AnchorHeadSection(Section):
 class YoloSection(AnchorHeadSection, names="yolo"):
     """Boxes of YOLOv3 and later: centers in cells, sizes relative to anchors, one probability per class."""
 
+    dialects = NOT_DARKFLOW
     darknet_form = "head"
     gives_boxes_to_losses = True
 
