@@ -81,9 +81,7 @@ def test_evidence_for_both_is_an_error_with_both_lines_and_the_way_out() -> None
     with pytest.raises(CfgError) as caught:
         read(NET + ONLY_YOLOR + CONV + ONLY_DARKNET)
     fault = caught.value
-    assert (
-        fault.found == "[gru] (line 10: darknet, pjreddie only) and [implicit_add] (line 5: yolor only)"
-    )
+    assert fault.found == "[gru] (line 10: darknet, pjreddie only) and [implicit_add] (line 5: yolor only)"
     assert "--dialect" in fault.hint and fault.line == 10
 
 
@@ -176,3 +174,29 @@ def test_within_a_family_the_text_tells_the_program() -> None:
         assert choose_dialect(one.family, [clue]).dialect is one
         assert choose_dialect(one.family, []).dialect.name == one.family
     assert choose_dialect("darknet", [DialectEvidence(("spurs",), 1, "a line")]).dialect is DARKNET
+
+
+SPURS_WORD, PJREDDIE_SECTION = ("spurs",), ("darknet", "pjreddie")
+
+
+def choice(*clues: tuple[tuple[str, ...], bool]) -> str:
+    """The dialect told by clues of these dialects, each a section or a word."""
+    lines = enumerate(clues, start=1)
+    evidence = [DialectEvidence(names, n, "it", is_section=flag) for n, (names, flag) in lines]
+    return choose_dialect(None, evidence).dialect.name
+
+
+def test_keys_of_others_do_not_contradict_what_only_a_fork_has() -> None:
+    assert choice((SPURS_WORD, True), (C_DARKNET, False), (("yolor",), False)) == "spurs"
+    assert choice((C_DARKNET, False), (SPURS_WORD, False)) == "spurs"
+    assert choice((("pjreddie", "mcmot"), True), (("darknet",), False), (("mcmot",), False)) == "mcmot"
+
+
+def test_a_section_goes_before_a_word_that_only_a_fork_has() -> None:
+    assert choice((SPURS_WORD, False), (PJREDDIE_SECTION, True)) == "darknet"
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_sections_contradict_one_another_and_words_of_the_main_dialects_do(flag: bool) -> None:
+    with pytest.raises(CfgError, match="mixes dialects"):
+        choice((SPURS_WORD if flag else C_DARKNET, True), (("yolor",), flag))

@@ -183,7 +183,7 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
         if section is None:
             continue
         if len(section.dialects) < len(ALL_DIALECTS):
-            yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]")
+            yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]", is_section=True)
         for clue in _find_key_evidence(raw, section):
             both = tuple(name for name in clue.dialects if name in section.dialects)
             if both:
@@ -192,6 +192,7 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
 
 def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
     """An activation that Darknet has under another name is weak evidence: Darknet's files use it too."""
+    is_common = len(kind.dialects) == len(ALL_DIALECTS)
     for entry in raw.entries:
         word = strip_comment(entry.value)
         values = kind.value_dialects(entry.key, word)
@@ -199,12 +200,12 @@ def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[Dialect
             yield DialectEvidence(values, entry.number, f"{entry.key}={word}", is_weak=True)
         if entry.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
             yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}={NET_KEY_MARK}...")
-        activation = ACTIVATIONS.get(word) if entry.key == "activation" else None
+        activation = ACTIVATIONS.get(word) if entry.key == "activation" and is_common else None
         if activation and activation.dialects:
             is_weak = bool(activation.darknet_name)
             yield DialectEvidence(activation.dialects, entry.number, f"activation={word}", is_weak)
-        dialects = kind.key_dialects(entry.key)
-        if 0 < len(dialects) < len(ALL_DIALECTS) and entry.value:
+        dialects = tuple(name for name in kind.key_dialects(entry.key) if name in kind.dialects)
+        if 0 < len(dialects) < len(kind.dialects) and entry.value:
             yield DialectEvidence(dialects, entry.number, f"{entry.key}=")
 
 

@@ -45,6 +45,17 @@ class Dialect(NamedTuple):
     box_form: str = "cfg"  # of [yolo]: by its keys, or "squared" as in YOLOR, whatever they say
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
+    ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
+    region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
+    box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
+    region_box_limit: int = 200  # the same in [region]
+    shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
+    norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
+    lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
+    gru_takes_tanh: bool = False  # the key `tanh` of [gru] counts
+    crnn_form: str = "any"  # [crnn]: "any" convolutions, or "same" ones of 3x3 with keys of their own
+    dropout_share: float = 0.2  # default of `probability` in [dropout]
+    reorg_reshapes: bool = False  # [reorg] has `flatten` and `extra`
     embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
     has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
     groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
@@ -64,6 +75,17 @@ PJREDDIE = DARKNET._replace(
     bn_eps=1e-6,
     bn_eps_outside_root=True,
     bn_momentum=0.01,
+    ignores_foreign_keys=True,
+    region_form="maps",
+    box_limit=90,
+    region_box_limit=30,
+    shortcut_form="one",
+    norm_has_bias=False,
+    lstm_gates="iofg",
+    gru_takes_tanh=True,
+    crnn_form="same",
+    dropout_share=0.5,
+    reorg_reshapes=True,
 )
 YOLOR = Dialect(
     "yolor",
@@ -150,7 +172,10 @@ DIALECTS = {
 
 FAMILIES = tuple(dict.fromkeys(one.family for one in DIALECTS.values()))
 ALL_DIALECTS = tuple(DIALECTS)
+MAIN_DIALECTS = ("darknet", "yolor")
 DARKNET_ONLY = ("darknet",)
+PJREDDIE_ONLY = ("pjreddie",)
+NOT_PJREDDIE = tuple(name for name in DIALECTS if name != "pjreddie")
 C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
 DARKFLOW_ONLY = ("darkflow",)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.lang.dialect import ALL_DIALECTS, DIALECTS, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, DIALECTS, MAIN_DIALECTS, Dialect
 
 
 class DialectEvidence(NamedTuple):
-    """A line that only some dialects have; weak evidence (silu) only says which of the rest is meant."""
+    """A line that only some dialects have; weak evidence (silu) counts only if there is no other. A section
+    is stronger than keys and words inside one."""
 
     dialects: tuple[str, ...]
     line: int
     quote: str
     is_weak: bool = False
+    is_section: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a fork alone has it: neither of the two main dialects does."""
+        return not set(MAIN_DIALECTS) & set(self.dialects)
 
 
 class DialectChoice(NamedTuple):
@@ -46,16 +53,32 @@ def choose_dialect(
 
 
 def _narrow(clues: Sequence[DialectEvidence], path: str) -> tuple[str, ...]:
-    """The dialects that all these clues leave; raises CfgError if there is none."""
+    """The dialects that the sections leave, then the words that a fork alone has, then all else; what leaves
+    none contradicts only another section, or the words of a main dialect those of the other.
+
+    Public files mix the keys of several programs, which read over what they do not know.
+    """
+    sections = [clue for clue in clues if clue.is_section]
+    words = [clue for clue in clues if not clue.is_section]
     left = ALL_DIALECTS
-    for number, clue in enumerate(clues):
-        rest = tuple(name for name in left if name in clue.dialects)
-        if not rest:
-            apart = (one for one in clues[:number] if not set(one.dialects) & set(clue.dialects))
-            earlier = next(apart, clues[0])
-            raise _contradiction_error(earlier, clue, path=path)
-        left = rest
+    for clue in sections:
+        left = _agree(left, clue) or _refuse(clue, sections, path)
+    for clue in (one for one in words if one.is_own):
+        left = _agree(left, clue) or left
+    is_fork = not set(MAIN_DIALECTS) & set(left)
+    for clue in (one for one in words if not one.is_own):
+        left = _agree(left, clue) or (left if is_fork else _refuse(clue, clues, path))
     return left
+
+
+def _agree(left: tuple[str, ...], clue: DialectEvidence) -> tuple[str, ...]:
+    return tuple(name for name in left if name in clue.dialects)
+
+
+def _refuse(clue: DialectEvidence, clues: Sequence[DialectEvidence], path: str) -> NoReturn:
+    """Raise the error of a line that fits no dialect that the others leave."""
+    apart = [one for one in clues if not set(one.dialects) & set(clue.dialects)]
+    raise _contradiction_error(apart[0] if apart else clues[0], clue, path=path)
 
 
 def _pick_member(stated: Dialect, clues: Iterable[DialectEvidence]) -> Dialect:

@@ -58,7 +58,7 @@ class CutConv(_CutLayer):
         conv = self.Conv2d
         assert conv.bias is not None
         weight, bias = self.cut_weight(conv.weight), self.cut_outputs(conv.bias)
-        x = F.conv2d(x, weight, bias, conv.stride, conv.padding)  # type: ignore[arg-type]
+        x = F.conv2d(x, weight, bias, conv.stride, conv.padding)
         return activate_(x, self.activation)
 
 

@@ -54,13 +54,15 @@ class AnchorGrid(NamedTuple):
 
 class YoloRules(NamedTuple):
     """How to decode a yolo head: with `has_sigmoid` the head applies the sigmoid (else the convolution before
-    it did); with `has_squared_sizes` sizes are (2v)^2 (else exp); `spread` extends centres beyond it.
+    it did); with `has_squared_sizes` sizes are (2v)^2, with `has_linear_sizes` v where it is positive (else
+    exp); `spread` extends centres beyond it.
 
     One that `embeds` has centres in anchors from the corner of the cell, two scores (background, foreground)
     instead of objectness and classes, and behind all boxes an embedding of the cell (JDE)."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False
+    has_linear_sizes: bool = False
     spread: float = 1.0
     embeds: bool = False
 
@@ -98,8 +100,9 @@ class YoloHead(nn.Module):
         if self.rules.embeds:
             raw = anchor_maps(raw[:, : self._box_channels], len(self.grid.anchors))
         values = self._activate(raw)
-        factors = (2 * values[..., 2:4]).square() if self.rules.has_squared_sizes else raw[..., 2:4].exp()
-        boxes = torch.cat([self._centres(raw, values), self.grid.sizes(factors)], dim=-1)
+        boxes = torch.cat(
+            [self._centres(raw, values), self.grid.sizes(self._size_factors(raw, values))], dim=-1
+        )
         objectness, scores = self._scores(raw, values)
         return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
 
@@ -123,6 +126,15 @@ class YoloHead(nn.Module):
             foreground = raw[..., 4:].softmax(dim=-1)[..., 1]
             return foreground, torch.ones_like(raw[..., :1])
         return values[..., 4], values[..., 5:]
+
+    def _size_factors(self, raw: Tensor, values: Tensor) -> Tensor:
+        """Widths and heights [N, A, H, W, 2] as multiples of the anchors."""
+        if self.rules.has_squared_sizes:
+            return (2 * values[..., 2:4]).square()
+        factors = raw[..., 2:4].exp()
+        if self.rules.has_linear_sizes:
+            return torch.where(raw[..., 2:4] > 0, raw[..., 2:4], factors)
+        return factors
 
     def _activate(self, raw: Tensor) -> Tensor:
         return raw.sigmoid() if self.rules.has_sigmoid else raw
@@ -255,6 +267,66 @@ class RegionHead(nn.Module):
         if self.rules.tree is not None:
             return self.rules.tree.conditional_probabilities(classes)
         return classes.softmax(dim=-1) if self.rules.softmax else classes
+
+
+class RegionMapRules(NamedTuple):
+    """How the first Darknet decodes a region head: `masks` mask numbers follow each box; classes by tree,
+    softmax or else sigmoid; with `has_background` the softmax takes in the objectness as one more class, and
+    every box has the objectness 1."""
+
+    masks: int = 0
+    softmax: bool = False
+    tree: ClassTree | None = None
+    has_background: bool = False
+
+
+class RegionMapHead(RegionHead):
+    """[region] of the first Darknet (region_layer.c in pjreddie/darknet): V is x, y, w, h, the mask numbers,
+    objectness and K classes."""
+
+    def __init__(self, grid: AnchorGrid, maps: RegionMapRules) -> None:
+        super().__init__(grid, RegionRules(maps.softmax, maps.tree))
+        self.maps = maps
+
+    def darknet_output(self, raw: Tensor) -> Tensor:
+        """What is stored [N, A*V, H, W]: everything activated but w, h and the mask numbers."""
+        first = 4 + self.maps.masks  # the objectness
+        boxes, objectness, classes = raw.split([first, 1, raw.shape[-1] - first - 1], dim=-1)
+        if self.maps.softmax and self.maps.has_background and self.maps.tree is None:
+            known = torch.cat([objectness, classes], dim=-1).softmax(dim=-1)
+        else:
+            objectness = objectness if self.maps.has_background else objectness.sigmoid()
+            known = torch.cat([objectness, self._class_probabilities(classes)], dim=-1)
+        return channel_maps(torch.cat([boxes[..., :2].sigmoid(), boxes[..., 2:], known], dim=-1))
+
+    def decode(self, raw: Tensor) -> HeadPredictions:
+        """The boxes of a raw map; mask numbers are not part of them."""
+        values = anchor_maps(self.darknet_output(raw), len(self.grid.anchors))
+        size = self.grid.sizes(values[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
+        boxes = torch.cat([self.grid.centers(values[..., :2]), size], dim=-1)
+        objectness, scores = values[..., 4 + self.maps.masks], values[..., 5 + self.maps.masks :]
+        if self.maps.has_background:
+            objectness = torch.ones_like(objectness)
+        if self.maps.tree is not None:
+            scores = keep_deepest_class(self.maps.tree.absolute_probabilities(scores))
+        return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
+
+    def _class_probabilities(self, classes: Tensor) -> Tensor:
+        if self.maps.tree is None and not self.maps.softmax:
+            return classes.sigmoid()
+        return super()._class_probabilities(classes)
+
+
+class PixelHead(nn.Module):
+    """[iseg]: `classes` maps of probabilities, then the numbers that tell one object from another."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, classes + ids, H, W] -> the same size, the classes through the sigmoid."""
+        return torch.cat([x[:, : self.classes].sigmoid(), x[:, self.classes :]], dim=1)
 
 
 class DetectionRules(NamedTuple):

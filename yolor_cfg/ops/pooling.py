@@ -79,9 +79,7 @@ def max_pool2d_same(x: Tensor, window: PoolWindow) -> Tensor:
         _last_window_borders(length, window.size, stride)
         for length, stride in zip(x.shape[2:], window.strides, strict=True)
     )
-    return F.max_pool2d(
-        F.pad(x, (left, right, above, below), value=-math.inf), window.size, window.strides
-    )
+    return F.max_pool2d(F.pad(x, (left, right, above, below), value=-math.inf), window.size, window.strides)
 
 
 def _last_window_borders(length: int, size: int, stride: int) -> tuple[int, int]:

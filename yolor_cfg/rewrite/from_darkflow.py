@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +36,8 @@ def translate_cut(program: Program, step: ProgramStep) -> None:
         step.keys["output"] = str(len(bias))
         return
     weight, bias, whole = _cut_kernels(module)
-    size, stride = whole.kernel_size[0], whole.stride[0]
-    conv = nn.Conv2d(weight.shape[1], len(bias), size, stride, whole.padding, dtype=weight.dtype)  # type: ignore[arg-type]
+    conv = copy.copy(whole)
+    conv.in_channels, conv.out_channels = weight.shape[1], len(bias)
     step.name, step.module = "convolutional", ConvBlock(_fill(conv, weight, bias), None, activation)
     step.keys.update(filters=str(len(bias)), activation=activation)
 

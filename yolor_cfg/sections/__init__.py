@@ -5,6 +5,7 @@ from yolor_cfg.sections import (
     combining,
     convolution,
     cuts,
+    deconvolution,
     dense,
     detection,
     heads,
@@ -15,6 +16,7 @@ from yolor_cfg.sections import (
     passing,
     pooling,
     recurrent,
+    region,
     resampling,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
@@ -30,6 +32,7 @@ __all__ = [
     "channels",
     "combining",
     "convolution",
+    "deconvolution",
     "cuts",
     "dense",
     "detection",
@@ -41,5 +44,6 @@ __all__ = [
     "passing",
     "pooling",
     "recurrent",
+    "region",
     "resampling",
 ]

@@ -8,7 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, Dialect
+from yolor_cfg.lang.dialect import (
+    ALL_DIALECTS,
+    C_DARKNET,
+    DARKNET_ONLY,
+    MAIN_DIALECTS,
+    PJREDDIE_ONLY,
+    Dialect,
+)
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, NET_KEY_MARK, Line, RawSection, quote_text
 from yolor_cfg.sections.tensors import TensorSpec
@@ -78,15 +85,15 @@ class Section:
     )
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
-    clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")
+    clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
     onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
-    dont_update = Int(0, dialects=C_DARKNET, help="no update until that iteration")
-    burnin_update = Int(0, dialects=C_DARKNET, help="updates from that multiple of burn_in on")
+    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
+    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
     stopbackward = Int(
         0, dialects=C_DARKNET, help="1: freezes all sections before this one; N: no gradients until then"
     )
     train_only_bn = Flag(
-        False, dialects=C_DARKNET, help="this section and all before it train only their batch norm"
+        False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
     )
     dontload = Flag(
         False, dialects=C_DARKNET, help="the weights file does not contain the weights of this section"
@@ -95,6 +102,26 @@ class Section:
         False, dialects=C_DARKNET, help="the weights file does not contain scales, means and variances"
     )
     learning_rate = Float(1, dialects=C_DARKNET, help="learning rate multiplier of this section")
+    truth = Flag(
+        False,
+        dialects=PJREDDIE_ONLY,
+        unused="targets are the labels here",
+        help="1: this output is the target of the losses after it",
+    )
+    numload = Int(
+        0,
+        least=0,
+        dialects=PJREDDIE_ONLY,
+        unused="the weights file holds all filters here",
+        help="the weights file holds only so many filters",
+    )
+    dontsave = Flag(
+        False,
+        dialects=PJREDDIE_ONLY,
+        unused="the weights of all sections are written here",
+        help="1: the weights of this section are not written",
+    )
+    smooth = Float(0, dialects=PJREDDIE_ONLY, unused="the first Darknet does not use it", help="no effect")
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
@@ -352,10 +379,20 @@ class Section:
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:
         """The values of the lines that have a valid one; the others are reported."""
         for name, line in self.lines.items():
-            if name in self.keys:
+            if name in self.keys and self._has_effect(self.keys[name]):
                 yield from self._parse_key(self.keys[name], line)
+            elif name in self.keys:
+                what = f"has no effect in {self.dialect.program}"
+                self.warn(name, what, found=quote_text(line.value))
             elif name not in self.ignored_keys:
                 self._report_unknown_key(name)
+
+    def _has_effect(self, key: Key[Any]) -> bool:
+        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
+        other's, and what a section inherits is its own."""
+        if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
+            return True
+        return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         found = quote_text(line.value)
