@@ -30,6 +30,7 @@ from yolor_cfg.rewrite.convolutions import (
     translate_reorg,
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
+from yolor_cfg.rewrite.from_darkflow import adapt_from_darkflow, translate_cut
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -46,6 +47,9 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
         program = Program(folded)
         if network.graph.dialect.is_pytorch:
             _translate_program(program, keep_bn=keep_bn)
+        else:
+            for step in program.steps:
+                _translate_early(program, step)
         for step in program.steps:
             _adapt_to_darknet(program, step)
         program.dialect = DARKNET.name
@@ -69,6 +73,13 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
             handler(program, step)
         elif "darknet" not in step.section.dialects:
             raise _unsupported_error(step)
+
+
+def _translate_early(program: Program, step: ProgramStep) -> None:
+    """What the programs near to C Darknet have or read otherwise."""
+    if step.section is not None and step.section.darknet_form == "cut":
+        translate_cut(program, step)
+    adapt_from_darkflow(step)
 
 
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
@@ -272,6 +283,8 @@ def _translate_activation(program: Program, step: ProgramStep) -> None:
 
 def _translate_head(program: Program, step: ProgramStep) -> None:
     """Move the sigmoid into the preceding convolution, as new_coords requires."""
+    if step.section.dialect.embeds:
+        raise _unsupported_error(step, hint="C Darknet's [yolo] reads no embeddings")
     if program.readers(step):
         raise _unsupported_error(step, "other sections read the raw output of a head")
     _apply_activation(program, step, "logistic")
@@ -300,6 +313,7 @@ TRANSLATORS: dict[str, StepTranslator] = {
     "activation": _translate_activation,
     "batchnorm": _translate_batch_norm,
     "blocks": translate_reorg,
+    "cut": translate_cut,
     "focus": _translate_focus,
     "half": _translate_first_half,
     "head": _translate_head,

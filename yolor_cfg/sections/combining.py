@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, NOT_DARKFLOW, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int
 from yolor_cfg.lang.lists import RefList, SourceList
 from yolor_cfg.sections.base import Section
@@ -192,6 +192,7 @@ class ShortcutSection(Section, names="shortcut"):
     """
 
     is_self_contained = True
+    dialects = NOT_DARKFLOW
     examples = (
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[shortcut]\nfrom=-2,0\n"
@@ -334,6 +335,7 @@ class _ProductSection(Section):
 class SamSection(_ProductSection, names="sam"):
     """The element-wise product of the previous section (an attention map) and `from`."""
 
+    dialects = NOT_DARKFLOW
     examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
 
     def shape(self, x: Shape, y: Shape) -> Shape:
@@ -346,6 +348,7 @@ class SamSection(_ProductSection, names="sam"):
 class ScaleChannelsSection(_ProductSection, names="scale_channels"):
     """Multiply the feature map in `from` by the previous section: one value per channel or pixel."""
 
+    dialects = NOT_DARKFLOW
     examples = (
         "[maxpool]\nsize=3\n[avgpool]\n[scale_channels]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=1\n[scale_channels]\nfrom=-2\nscale_wh=1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.lang.lists import IntList
 from yolor_cfg.ops.geometry import ConvGeometry
@@ -71,7 +71,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     stride_x = Int(-1, help="horizontal stride; overrides `stride` if 1 or more")
     stride_y = Int(-1, help="vertical stride; overrides `stride` if 1 or more")
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
-    padding = Int(0, least=0, dialects=C_DARKNET, help="zero padding on each side, in pixels")
+    padding = Int(0, least=0, dialects=EARLY, help="zero padding on each side, in pixels")
     groups = Int(1, least=1, help="number of groups of a grouped convolution")
     dilation = Int(
         1,

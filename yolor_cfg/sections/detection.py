@@ -29,7 +29,7 @@ class DetectionSection(Section, names="detection"):
     classes = Int(1, least=1, wanted=True, help="number of classes")
     coords = Int(
         1,
-        help="number of coordinates per box: 4; a fifth is an angle in darkflow, else what is more is not read",
+        help="number of coordinates per box: 4; in darkflow a fifth is an angle; else the rest is not read",
     )
     num = Int(1, least=1, help="number of boxes per cell")
     side = Int(7, least=1, help="number of cells in each direction")
@@ -58,7 +58,7 @@ class DetectionSection(Section, names="detection"):
                 "the angles of boxes are not shown",
                 found=str(self.coords),
                 allowed=str(BOX_VALUES),
-                hint="detections are upright; in Python, `angles` of this head's module gives fractions of a turn",
+                hint="detections are upright; `angles` of this head's module gives fractions of a turn",
             )
         else:
             check_coords(self, self.coords)

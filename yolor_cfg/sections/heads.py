@@ -9,7 +9,14 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, NOT_PJREDDIE, PJREDDIE_ONLY, YOLOR_ONLY
+from yolor_cfg.lang.dialect import (
+    C_DARKNET,
+    DARKNET_ONLY,
+    NOT_DARKFLOW,
+    NOT_PJREDDIE,
+    PJREDDIE_ONLY,
+    YOLOR_ONLY,
+)
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList, IntList, MaskList
 from yolor_cfg.sections.base import Section
@@ -227,6 +234,7 @@ class AnchorHeadSection(Section):
 class BoxHeadSection(AnchorHeadSection):
     """The common part of [yolo] and [yolo4]."""
 
+    dialects = NOT_DARKFLOW
     darknet_form = "head"
     gives_boxes_to_losses = True
 

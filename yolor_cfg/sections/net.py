@@ -167,7 +167,7 @@ class NetSection(Section, names="net network"):
         if self.dialect.names_norm_in_path and ".conv." in self.path:
             self.warn(
                 "",
-                f"{self.dialect.program} gives every convolution a batch norm, since the path has .conv. in it",
+                f"{self.dialect.program} gives every convolution a batch norm: the path has .conv. in it",
                 found=self.path,
                 hint="write batch_normalize=1 in each, or rename the file",
             )

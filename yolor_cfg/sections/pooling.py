@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW
 from yolor_cfg.lang.keys import INT32_MAX, Flag, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -29,7 +29,7 @@ class _PoolingSection(Section):
     padding = Int(
         lambda section: section.size - 1,
         least=0,
-        dialects=C_DARKNET,
+        dialects=EARLY,
         help="total padding per axis, both sides together; an odd pixel goes to the right and bottom",
     )
 
@@ -166,6 +166,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
 class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     """The mean of each window, leaving out the padding (darknet) or counting its zeros (yolor)."""
 
+    dialects = NOT_DARKFLOW
     thop_reason = "2 for each mean of a window"
     examples = (
         "[local_avgpool]\nsize=2\nstride=2",

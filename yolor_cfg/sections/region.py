@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, PJREDDIE_ONLY
+from yolor_cfg.lang.dialect import DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList
 from yolor_cfg.sections.base import Section
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     is_head = True
     nms_kind, beta_nms = "default", 0.6
     examples = (
