@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
@@ -18,6 +19,7 @@ from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
+from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
@@ -191,7 +193,7 @@ def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[Dialect
         word = strip_comment(entry.value)
         activation = ACTIVATIONS.get(word) if entry.key == "activation" else None
         if activation and activation.dialects:
-            is_weak = bool(activation.darknet_name)
+            is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
             yield DialectEvidence(activation.dialects, entry.number, f"activation={word}", is_weak)
         dialects = kind.key_dialects(entry.key)
         if 0 < len(dialects) < len(ALL_DIALECTS) and entry.value:
@@ -223,6 +225,7 @@ def _parse_sections(
     told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
+    seen: Counter[str] = Counter()
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
@@ -231,7 +234,9 @@ def _parse_sections(
                 _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
             )
         else:
-            sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
+            place = SectionPlace(index, told, document.path, net.image, seen[raw.name])
+            sections.append(kind(raw, place))
+            seen[raw.name] += 1
     faults += [fault for section in (net, *sections) for fault in section.faults]
     if not document.layers:
         faults.append(net.error("", "this file has no layers", hint="it contains only [net]"))
@@ -252,15 +257,16 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
+    reason = REFUSED_SECTIONS.get(raw.name, "")
     return CfgError(
-        "unknown section",
+        f"cannot be read: {reason}" if reason else "unknown section",
         path=path,
         line=raw.line,
         section=quote_text(raw.name),
         number=index,
         found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
-        hint=hint or "it may be specific to a fork of Darknet",
+        hint=hint or ("" if reason else "it may be specific to a fork of Darknet"),
     )
 
 

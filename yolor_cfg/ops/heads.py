@@ -6,11 +6,13 @@ N images, A anchors, H W cells, V values per anchor and cell, K classes, B boxes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from yolor_cfg.ops.losses import grouped_softmax
 
@@ -53,16 +55,35 @@ class AnchorGrid(NamedTuple):
 
 class YoloRules(NamedTuple):
     """How to decode a yolo head: with `has_sigmoid` the head applies the sigmoid (else the convolution before
-    it did); with `has_squared_sizes` sizes are (2v)^2 (else exp); `spread` extends centres beyond it."""
+    it did); with `has_squared_sizes` sizes are (2v)^2 (else exp); `spread` extends centres beyond it. It fuses
+    `fused` maps, if any, of which its own is number `place`."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False
     spread: float = 1.0
+    fused: int = 0
+    place: int = 0
 
 
 def scale_xy(value: Tensor, spread: float) -> Tensor:
     """0..1 -> (1-spread)/2 .. (1+spread)/2."""
     return value * spread - (spread - 1) / 2
+
+
+def fuse_maps(own: Tensor, others: Sequence[Tensor], *, place: int) -> Tensor:
+    """own and others [N, C + S, any, any] of S heads, own being the `place`-th -> [N, C, H, W] at its size.
+
+    Each map is resized bilinearly and weighted, in each cell of `own`, by 2 / S of the sigmoid of one of the
+    last S channels there (ASFF, arXiv 1911.09516, as in ultralytics/yolov3 models.py).
+    """
+    count = 1 + len(others)
+    shares = own[:, -count:].sigmoid() * (2 / count)
+    total = own[:, :-count] * shares[:, place, None]
+    numbers = (number for number in range(count) if number != place)
+    for number, other in zip(numbers, others, strict=True):
+        resized = F.interpolate(other[:, :-count], own.shape[2:], mode="bilinear", align_corners=False)
+        total = total + resized * shares[:, number, None]
+    return total
 
 
 class YoloHead(nn.Module):
@@ -72,9 +93,22 @@ class YoloHead(nn.Module):
         super().__init__()
         self.grid, self.rules = grid, rules
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
-        return anchor_maps(x, len(self.grid.anchors))
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]; with the other maps to fuse, all with their weights."""
+        own = fuse_maps(x, others, place=self.rules.place) if self.rules.fused else x
+        return anchor_maps(own, len(self.grid.anchors))
+
+    @property
+    def reaches_neighbours(self) -> bool:
+        """Whether a box may have its centre in half of a neighbouring cell."""
+        return self.rules.spread >= 2
+
+    def box_parts(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of raw values [..., V]: the centre from the corner of its cell, in cells, and the size in units of
+        the anchor, [..., 2] each."""
+        values = self._activate(raw[..., :4])
+        factors = (2 * values[..., 2:]).square() if self.rules.has_squared_sizes else raw[..., 2:4].exp()
+        return scale_xy(values[..., :2], self.rules.spread), factors
 
     def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, A*V, H, W]: everything activated but w and h."""
@@ -84,11 +118,10 @@ class YoloHead(nn.Module):
 
     def decode(self, raw: Tensor) -> HeadPredictions:
         """The boxes of a raw map of any height and width."""
-        values = self._activate(raw)
-        centre = self.grid.centers(scale_xy(values[..., :2], self.rules.spread))
-        factors = (2 * values[..., 2:4]).square() if self.rules.has_squared_sizes else raw[..., 2:4].exp()
-        boxes = torch.cat([centre, self.grid.sizes(factors)], dim=-1)
-        return boxes.flatten(1, 3), values[..., 4].flatten(1), values[..., 5:].flatten(1, 3)
+        offsets, factors = self.box_parts(raw)
+        boxes = torch.cat([self.grid.centers(offsets), self.grid.sizes(factors)], dim=-1)
+        values = self._activate(raw[..., 4:])
+        return boxes.flatten(1, 3), values[..., 0].flatten(1), values[..., 1:].flatten(1, 3)
 
     def _activate(self, raw: Tensor) -> Tensor:
         return raw.sigmoid() if self.rules.has_sigmoid else raw

@@ -1,9 +1,11 @@
 """All sections; importing this fills the table SECTIONS, from header name to class."""
 
 from yolor_cfg.sections import (
+    attention,
     channels,
     combining,
     convolution,
+    deformable,
     dense,
     detection,
     heads,
@@ -15,6 +17,7 @@ from yolor_cfg.sections import (
     pooling,
     recurrent,
     resampling,
+    separable,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
 from yolor_cfg.sections.net import NetSection
@@ -26,9 +29,11 @@ __all__ = [
     "Section",
     "SectionPlace",
     "TensorSpec",
+    "attention",
     "channels",
     "combining",
     "convolution",
+    "deformable",
     "dense",
     "detection",
     "heads",
@@ -40,4 +45,5 @@ __all__ = [
     "pooling",
     "recurrent",
     "resampling",
+    "separable",
 ]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
 from yolor_cfg.sections.tensors import TensorSpec
@@ -23,12 +23,14 @@ MAX_HINTS = 50  # unknown words that a similar one is looked for
 
 class SectionPlace(NamedTuple):
     """Where a section stands: its number, the dialect and path of its file, and the input image of its
-    network. [net] has the number -1 and no image: it defines the image size itself."""
+    network. [net] has the number -1 and no image: it defines the image size itself. `ordinal` sections of the
+    same name stand before it."""
 
     number: int
     dialect: Dialect
     path: str
     image: Shape | None = None
+    ordinal: int = 0
 
 
 class Resize(NamedTuple):
@@ -73,6 +75,7 @@ class Section:
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
+    is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
     clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")
@@ -339,10 +342,20 @@ class Section:
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:
         """The values of the lines that have a valid one; the others are reported."""
         for name, line in self.lines.items():
-            if name in self.keys:
+            if name in self.keys and self._has_effect(self.keys[name]):
                 yield from self._parse_key(self.keys[name], line)
+            elif name in self.keys:
+                what = f"has no effect in {self.dialect.program}"
+                self.warn(name, what, found=quote_text(line.value))
             elif name not in self.ignored_keys:
                 self._report_unknown_key(name)
+
+    def _has_effect(self, key: Key[Any]) -> bool:
+        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
+        other's."""
+        if self.dialect.name in key.dialects:
+            return True
+        return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         found = quote_text(line.value)

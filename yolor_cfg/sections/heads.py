@@ -9,17 +9,23 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, FUSING, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
-from yolor_cfg.lang.lists import FloatList, IntList, MaskList
+from yolor_cfg.lang.lists import FloatList, IntList, MaskList, RefList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, check_tree, load_tree
+from yolor_cfg.sections.head_places import (
+    check_fused_channels,
+    fused_sources,
+    stride_by_place,
+    warn_of_stride,
+)
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from yolor_cfg.ops.heads import AnchorGrid
+    from yolor_cfg.ops.heads import AnchorGrid, YoloRules
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
@@ -42,12 +48,15 @@ class ClassifyingHead(Protocol):
     def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
 
 
-def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
-    """Raise CfgError unless x has, for each of `anchors` boxes, `numbers` channels and one per class."""
+def check_channels(
+    head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str, spare: int = 0
+) -> None:
+    """Raise CfgError unless x has, for each of `anchors` boxes, `numbers` channels and one per class, and
+    `spare` ones."""
     wanted = head.channels_for(head.classes, x)
     if x.channels == wanted:
         return
-    fitting, rest = divmod(x.channels, anchors)
+    fitting, rest = divmod(x.channels - spare, anchors)
     fits = rest == 0 and fitting > numbers
     raise head.error(
         "classes",
@@ -55,6 +64,7 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
         found=f"filters={x.channels}",
         allowed=f"filters={wanted}",
         hint=f"filters = {count} * (classes + {numbers})"
+        + (f" + {spare}" if spare else "")
         + (f"; classes={fitting - numbers} would fit" if fits else "")
         + f"; yolor cfg set-classes CFG {head.classes} sets it",
     )
@@ -240,23 +250,51 @@ class YoloSection(AnchorHeadSection, names="yolo"):
         help="section whose output is the embedding used in tracking",
     )
 
+    from_ = RefList(
+        (), dialects=FUSING, help="sections whose maps are fused, in the order of the heads (ASFF)"
+    )
+
+    def sources(self) -> tuple[int, ...]:
+        return fused_sources(self, self.from_) if self.from_ else super().sources()
+
     def reference(self) -> int | None:
         if self.embedding_layer is None:
             return None
         return self.resolve_refs((self.embedding_layer,), "embedding_layer")[0]
 
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.heads import YoloHead, YoloRules
+    def channels_for(self, classes: int, x: Shape, /) -> int:
+        return super().channels_for(classes, x) + len(self.from_)
+
+    def check_inputs(self, x: Shape, *others: Shape) -> None:
+        warn_of_stride(self, x)
+
+    def shape(self, x: Shape, *others: Shape) -> Shape:
+        spare, mask = len(self.from_), len(self.mask)
+        check_channels(self, x, anchors=mask, numbers=self.box_values, count="len(mask)", spare=spare)
+        check_fused_channels(self, x, others)
+        return x._replace(channels=x.channels - spare)
+
+    def anchor_grid(self, x: Shape) -> AnchorGrid:
+        grid, stride = super().anchor_grid(x), stride_by_place(self)
+        return grid._replace(stride=(stride, stride)) if stride else grid
+
+    def module(self, x: Shape, *others: Shape) -> nn.Module:
+        from yolor_cfg.ops.heads import YoloHead
+
+        return YoloHead(self.anchor_grid(x), self._rules())
+
+    def _rules(self) -> YoloRules:
+        from yolor_cfg.ops.heads import YoloRules
 
         if self.dialect.box_form == "squared":  # whatever the values of the keys
-            return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
-        rules = YoloRules(
-            has_sigmoid=not self.new_coords, has_squared_sizes=self.new_coords, spread=self.scale_x_y
-        )
-        return YoloHead(self.anchor_grid(x), rules)
+            return YoloRules(has_squared_sizes=True, spread=2.0)
+        if self.dialect.box_form == "exponential":
+            return YoloRules(fused=len(self.from_), place=self.place.ordinal)
+        squared = self.new_coords
+        return YoloRules(has_sigmoid=not squared, has_squared_sizes=squared, spread=self.scale_x_y)
 
     def facts(self) -> tuple[str, ...]:
-        return ("box_form",)
+        return ("box_form", "head_strides")
 
 
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
