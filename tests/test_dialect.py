@@ -82,7 +82,8 @@ def test_evidence_for_both_is_an_error_with_both_lines_and_the_way_out() -> None
         read(NET + ONLY_YOLOR + CONV + ONLY_DARKNET)
     fault = caught.value
     assert (
-        fault.found == "[connected] (line 10: darknet, pjreddie only) and [implicit_add] (line 5: yolor only)"
+        fault.found
+        == "[connected] (line 10: darknet, pjreddie, darkflow only) and [implicit_add] (line 5: yolor only)"
     )
     assert "--dialect" in fault.hint and fault.line == 10
 

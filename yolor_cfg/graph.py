@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, MAIN_DIALECTS, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import strip_comment, suggest_word
-from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
+from yolor_cfg.lang.syntax import NET_KEY_MARK, Document, RawSection, parse_bytes, quote_text
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.norms import NORM_FACTS
@@ -177,26 +176,37 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
 
 def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
     """The sections, keys and activations of a cfg that not every dialect has."""
+    for entry in document.net.entries:
+        if NetSection.key_dialects(entry.key) == JDE_ONLY:
+            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}=")
     for raw in document.layers:
         section = SECTIONS.get(raw.name)
         if section is None:
             continue
         if len(section.dialects) < len(ALL_DIALECTS):
             yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]", is_section=True)
-            continue
-        yield from _find_key_evidence(raw, section)
+        for clue in _find_key_evidence(raw, section):
+            both = tuple(name for name in clue.dialects if name in section.dialects)
+            if both:
+                yield clue._replace(dialects=both)
 
 
 def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
     """An activation that Darknet has under another name is weak evidence: Darknet's files use it too."""
+    is_common = len(kind.dialects) == len(ALL_DIALECTS)
     for entry in raw.entries:
         word = strip_comment(entry.value)
-        activation = ACTIVATIONS.get(word) if entry.key == "activation" else None
+        values = kind.value_dialects(entry.key, word)
+        if values:
+            yield DialectEvidence(values, entry.number, f"{entry.key}={word}", is_weak=True)
+        if entry.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
+            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}={NET_KEY_MARK}...")
+        activation = ACTIVATIONS.get(word) if entry.key == "activation" and is_common else None
         if activation and activation.dialects:
             is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
             yield DialectEvidence(activation.dialects, entry.number, f"activation={word}", is_weak)
-        dialects = kind.key_dialects(entry.key)
-        if 0 < len(dialects) < len(ALL_DIALECTS) and entry.value:
+        dialects = tuple(name for name in kind.key_dialects(entry.key) if name in kind.dialects)
+        if 0 < len(dialects) < len(kind.dialects) and entry.value:
             yield DialectEvidence(dialects, entry.number, f"{entry.key}=")
 
 
@@ -225,7 +235,6 @@ def _parse_sections(
     told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
-    seen: Counter[str] = Counter()
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
@@ -234,9 +243,8 @@ def _parse_sections(
                 _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
             )
         else:
-            place = SectionPlace(index, told, document.path, net.image, seen[raw.name])
+            place = SectionPlace(index, told, document.path, net.image, sections, net.embedding_dim)
             sections.append(kind(raw, place))
-            seen[raw.name] += 1
     faults += [fault for section in (net, *sections) for fault in section.faults]
     if not document.layers:
         faults.append(net.error("", "this file has no layers", hint="it contains only [net]"))

@@ -38,6 +38,14 @@ class BoxHead(Protocol):
         """The boxes and scores of a raw map."""
 
 
+@runtime_checkable
+class EmbeddingHead(Protocol):
+    """A head that may have embeddings: its raw map is then its input, [N, C, H, W]."""
+
+    def embeddings(self, raw: Tensor) -> Tensor:
+        """A unit vector of each box, [N, B, E]."""
+
+
 class Predictions(NamedTuple):
     """What the heads predict for each image, all heads joined: boxes_xywh [N, B, 4] (centre and size in input
     pixels), objectness [N, B], scores [N, B, K] (class probabilities, not multiplied by objectness)."""
@@ -106,6 +114,16 @@ class Network(nn.Module):
             for node, head, raw in zip(self.graph.heads, heads, raws, strict=True)
         ]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
+
+    def embeddings(self, raws: Sequence[Tensor]) -> Tensor:
+        """Of each box of `decode` a unit vector that tells objects apart, [N, B, E] (JDE); raises CfgError for
+        heads without embeddings."""
+        refuse_no_outputs(self.graph)
+        heads = [self.module_list[index] for index in self.graph.outputs]
+        for node, head, raw in zip(self.graph.heads, heads, raws, strict=True):
+            if not isinstance(head, EmbeddingHead) or raw.ndim != 4:
+                raise node.section.error("", "gives no embeddings", hint="only [yolo] of JDE has them")
+        return torch.cat([head.embeddings(raw) for head, raw in zip(heads, raws, strict=True)], dim=1)
 
     def reset(self) -> None:
         """Clear the recurrent state: the next call starts from zero."""

@@ -21,6 +21,7 @@ class Dialect(NamedTuple):
     is_forgiving: bool = True  # a line without = or an empty value is only a warning
     unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
     runs_foreign_activations: bool = True  # those of the other main dialect, with a note
+    only_activations: tuple[str, ...] = ()  # all that it knows, where these are few
     reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
     is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code
 
@@ -33,7 +34,8 @@ class Dialect(NamedTuple):
     needs_filters: bool = False  # `filters` of a convolution has no default
     pool_padding: str = "size"  # "size": size - 1 in all; "half": (size - 1) // 2 on each side
     pads_with_zeros: bool = False  # pools read zeros beyond the border instead of nothing
-    reorg_order: str = "darknet"  # [reorg]: Darknet's own order, or blocks of 2x2 by "columns"
+    pads_last_window: bool = False  # pools pad no more than their last window needs (TensorFlow's SAME)
+    reorg_order: str = "darknet"  # [reorg]: Darknet's own, blocks of 2x2 by "columns", any blocks by "rows"
     has_reorg3d: bool = True  # otherwise [reorg3d] has no effect
     activates_sums: bool = True  # [shortcut], [sam], [scale_channels] apply their activation
     joins_unequal_sizes: bool = True  # [route] joins maps of different sizes as one vector
@@ -43,6 +45,25 @@ class Dialect(NamedTuple):
     box_form: str = "cfg"  # of [yolo]: by its keys, or "squared" as in YOLOR, whatever they say
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
+    ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
+    region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
+    box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
+    region_box_limit: int = 200  # the same in [region]
+    shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
+    norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
+    lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
+    gru_takes_tanh: bool = False  # the key `tanh` of [gru] counts
+    crnn_form: str = "any"  # [crnn]: "any" convolutions, or "same" ones of 3x3 with keys of their own
+    dropout_share: float = 0.2  # default of `probability` in [dropout]
+    reorg_reshapes: bool = False  # [reorg] has `flatten` and `extra`
+    embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
+    has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
+    groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
+    keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
+    resizes_to_crop: bool = False  # [crop] gives the size of the input, and always scales to -1..1
+    runs_last_section: bool = True  # otherwise the last section only describes the output
+    names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
+    has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version
 
     ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
     conv_padding: str = "size"  # with pad=1 size // 2; "half": (size - 1) // 2, "always": that without `pad`
@@ -63,6 +84,17 @@ PJREDDIE = DARKNET._replace(
     bn_eps=1e-6,
     bn_eps_outside_root=True,
     bn_momentum=0.01,
+    ignores_foreign_keys=True,
+    region_form="maps",
+    box_limit=90,
+    region_box_limit=30,
+    shortcut_form="one",
+    norm_has_bias=False,
+    lstm_gates="iofg",
+    gru_takes_tanh=True,
+    crnn_form="same",
+    dropout_share=0.5,
+    reorg_reshapes=True,
 )
 YOLOR = Dialect(
     "yolor",
@@ -142,6 +174,8 @@ JDE = ULTRALYTICS._replace(
     conv_padding="half",
     fuses_heads=False,
     head_strides=(),
+    only_activations=("leaky", "linear"),
+    embeds=True,
 )
 DARKFLOW = DARKNET._replace(
     name="darkflow",
@@ -152,6 +186,16 @@ DARKFLOW = DARKNET._replace(
     runs_foreign_activations=False,
     reads_schedule=False,
     bn_eps_outside_root=True,
+    only_activations=("leaky", "linear"),
+    pads_last_window=True,
+    reorg_order="rows",
+    has_angles=True,
+    groups_softmax=False,
+    keeps_probability=True,
+    resizes_to_crop=True,
+    runs_last_section=False,
+    names_norm_in_path=True,
+    has_short_header=True,
 )
 DIALECTS = {
     one.name: one for one in (DARKNET, PJREDDIE, YOLOR, ULTRALYTICS, SPURS, NANO, MCMOT, JDE, DARKFLOW)
@@ -162,8 +206,14 @@ FAMILIES = tuple(dict.fromkeys(one.family for one in DIALECTS.values()))
 ALL_DIALECTS = tuple(DIALECTS)
 MAIN_DIALECTS = ("darknet", "yolor")
 DARKNET_ONLY = ("darknet",)
+PJREDDIE_ONLY = ("pjreddie",)
+NOT_PJREDDIE = tuple(name for name in DIALECTS if name != "pjreddie")
 C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
+DARKFLOW_ONLY = ("darkflow",)
+JDE_ONLY = ("jde",)
+EARLY = (*C_DARKNET, "darkflow")
+NOT_DARKFLOW = tuple(name for name in ALL_DIALECTS if name != "darkflow")
 PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)
 GROUPING = (*C_DARKNET, "spurs", "mcmot")
 FUSING = tuple(one.name for one in DIALECTS.values() if one.fuses_heads)

@@ -46,7 +46,7 @@ def choose_dialect(
         return DialectChoice(_pick_member(find_dialect(stated, path), clues))
     strong = [clue for clue in clues if not clue.is_weak]
     left = _narrow(strong, path) if strong else ALL_DIALECTS
-    words = [name for clue in clues if clue.is_weak and not strong for name in clue.dialects]
+    words = [name for clue in clues if clue.is_weak for name in clue.dialects]
     chosen = next(name for name in (*words, default_dialect, *left) if name in left)
     others = tuple(DIALECTS[name] for name in left if name != chosen)
     return DialectChoice(DIALECTS[chosen], others)

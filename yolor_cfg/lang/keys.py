@@ -262,6 +262,8 @@ class ActivationKey(Choice):
 
     def has_option(self, word: str, dialect: Dialect) -> bool:
         known = ACTIVATIONS.get(word)
+        if dialect.only_activations:
+            return word in dialect.only_activations
         others = MAIN_DIALECTS if dialect.runs_foreign_activations else ()
         return known is not None and known.is_in(dialect.name, *others)
 

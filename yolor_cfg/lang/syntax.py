@@ -8,8 +8,9 @@ interpreted here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from yolor_cfg.errors import CfgError
 BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "bare"
 NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
+NET_KEY_MARK = "$"  # `filters=$embedding_dim` takes the value of that key of [net] (JDE)
 MAX_QUOTE_LENGTH = 60  # characters of a line quoted in a message
 MAX_QUOTED_LENGTH = 1000  # characters of it that are looked at
 # git writes exactly seven; a longer row of = is decoration.
@@ -91,14 +93,32 @@ class Document:
         sizes = tuple(line for line in first.entries if line.key in IMAGE_KEYS)
         return RawSection("net", first.line, (first.lines[0], *sizes))
 
-    @property
+    @cached_property
     def layers(self) -> tuple[RawSection, ...]:
-        """The sections after [net], numbered 0, 1, ..."""
+        """The sections after [net], numbered 0, 1, ..., with the values of [net] that they name by `$key`;
+        an unknown name stays as it is. The text of a line is always that of the file."""
+        known = {line.key: line.value for line in self.net.entries if line.value[:1] != NET_KEY_MARK}
+        return tuple(_insert_values(raw, known) for raw in self._written_layers)
+
+    @property
+    def _written_layers(self) -> tuple[RawSection, ...]:
         first, *others = self.sections
         if self.has_net:
             return tuple(others)
         own = tuple(line for line in first.lines if line.key not in IMAGE_KEYS)
         return (RawSection(first.name, first.line, own), *others)
+
+
+def _insert_values(raw: RawSection, known: Mapping[str, str]) -> RawSection:
+    """The section with the values that it names by `$key`, as far as they are known."""
+    if not any(line.value[:1] == NET_KEY_MARK for line in raw.lines):
+        return raw
+    lines = (line._replace(value=_find_value(line.value, known)) for line in raw.lines)
+    return replace(raw, lines=tuple(lines))
+
+
+def _find_value(value: str, known: Mapping[str, str]) -> str:
+    return known.get(value[1:].strip(), value) if value[:1] == NET_KEY_MARK else value
 
 
 def parse(text: str, path: str = "<text>") -> Document:

@@ -5,6 +5,8 @@ from yolor_cfg.sections import (
     channels,
     combining,
     convolution,
+    cuts,
+    deconvolution,
     deformable,
     dense,
     detection,
@@ -16,8 +18,10 @@ from yolor_cfg.sections import (
     passing,
     pooling,
     recurrent,
+    region,
     resampling,
     separable,
+    yolo,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
 from yolor_cfg.sections.net import NetSection
@@ -33,6 +37,8 @@ __all__ = [
     "channels",
     "combining",
     "convolution",
+    "cuts",
+    "deconvolution",
     "deformable",
     "dense",
     "detection",
@@ -44,6 +50,8 @@ __all__ = [
     "passing",
     "pooling",
     "recurrent",
+    "region",
     "resampling",
     "separable",
+    "yolo",
 ]

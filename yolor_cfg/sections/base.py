@@ -8,9 +8,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, MAIN_DIALECTS, Dialect
+from yolor_cfg.lang.dialect import (
+    ALL_DIALECTS,
+    C_DARKNET,
+    DARKNET_ONLY,
+    MAIN_DIALECTS,
+    PJREDDIE_ONLY,
+    Dialect,
+)
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
-from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
+from yolor_cfg.lang.syntax import BARE, ENTRY, NET_KEY_MARK, Line, RawSection, quote_text
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
@@ -22,15 +29,16 @@ MAX_HINTS = 50  # unknown words that a similar one is looked for
 
 
 class SectionPlace(NamedTuple):
-    """Where a section stands: its number, the dialect and path of its file, and the input image of its
-    network. [net] has the number -1 and no image: it defines the image size itself. `ordinal` sections of the
-    same name stand before it."""
+    """Where a section stands: its number, the dialect and path of its file, the input image of its network,
+    the other sections, the length of an embedding in [net]. [net] has the number -1 and no image: it defines
+    the image size itself."""
 
     number: int
     dialect: Dialect
     path: str
     image: Shape | None = None
-    ordinal: int = 0
+    others: Sequence[Section] = ()
+    embedding: int = 0
 
 
 class Resize(NamedTuple):
@@ -78,15 +86,15 @@ class Section:
     is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
-    clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")
+    clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
     onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
-    dont_update = Int(0, dialects=C_DARKNET, help="no update until that iteration")
-    burnin_update = Int(0, dialects=C_DARKNET, help="updates from that multiple of burn_in on")
+    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
+    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
     stopbackward = Int(
         0, dialects=C_DARKNET, help="1: freezes all sections before this one; N: no gradients until then"
     )
     train_only_bn = Flag(
-        False, dialects=C_DARKNET, help="this section and all before it train only their batch norm"
+        False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
     )
     dontload = Flag(
         False, dialects=C_DARKNET, help="the weights file does not contain the weights of this section"
@@ -95,6 +103,26 @@ class Section:
         False, dialects=C_DARKNET, help="the weights file does not contain scales, means and variances"
     )
     learning_rate = Float(1, dialects=C_DARKNET, help="learning rate multiplier of this section")
+    truth = Flag(
+        False,
+        dialects=PJREDDIE_ONLY,
+        unused="targets are the labels here",
+        help="1: this output is the target of the losses after it",
+    )
+    numload = Int(
+        0,
+        least=0,
+        dialects=PJREDDIE_ONLY,
+        unused="the weights file holds all filters here",
+        help="the weights file holds only so many filters",
+    )
+    dontsave = Flag(
+        False,
+        dialects=PJREDDIE_ONLY,
+        unused="the weights of all sections are written here",
+        help="1: the weights of this section are not written",
+    )
+    smooth = Float(0, dialects=PJREDDIE_ONLY, unused="the first Darknet does not use it", help="no effect")
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
@@ -148,6 +176,11 @@ class Section:
         return self.place.image
 
     @property
+    def earlier(self) -> list[Section]:
+        """The sections before this one."""
+        return [one for one in self.place.others if one.index < self.index]
+
+    @property
     def reads_vectors(self) -> bool:
         """True if the input may be a vector without height and width."""
         return False
@@ -175,6 +208,11 @@ class Section:
         if key in cls.keys:
             return cls.keys[key].dialects
         return C_DARKNET if key in cls.ignored_keys else ()
+
+    @classmethod
+    def value_dialects(cls, key: str, word: str) -> tuple[str, ...]:
+        """The dialects that this value points to, where it says nothing elsewhere; none for most."""
+        return ()
 
     @property
     def activations(self) -> tuple[str, ...]:
@@ -352,13 +390,17 @@ class Section:
 
     def _has_effect(self, key: Key[Any]) -> bool:
         """False for the key of another program that this one reads over. C Darknet and YOLOR take each
-        other's."""
-        if self.dialect.name in key.dialects:
+        other's, and what a section inherits is its own."""
+        if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
             return True
         return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         found = quote_text(line.value)
+        if line.value.startswith(NET_KEY_MARK):
+            hint = f"{found} stands for the value of that key in [net], which comes first"
+            self.fault(key.name, "[net] has no such key", found=found, hint=hint)
+            return
         try:
             reading = key.parse(line.value, self.dialect)
         except BadValue as bad:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import EARLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.ops.geometry import ConvGeometry
 from yolor_cfg.sections.base import Section
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ConnectedSection(Section, names="connected conn"):
     """A fully connected layer with batch norm (or a bias) and an activation."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     reads_vectors = True
     examples = (
         "[connected]\noutput=5\nactivation=leaky",
@@ -64,7 +64,7 @@ class ConnectedSection(Section, names="connected conn"):
 class LocalSection(Section, names="local"):
     """A convolution with separate kernels and biases for each output position."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     examples = (
         "[local]\nfilters=5\nsize=3\nstride=2\npad=1\nactivation=leaky",
         "[local]\nfilters=5\nsize=2\nactivation=linear",

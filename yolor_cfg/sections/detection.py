@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import DARKFLOW_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class DetectionSection(Section, names="detection"):
     """Boxes of YOLOv1: side x side cells, each with num boxes and one set of class probabilities."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     is_head = True
     reads_vectors = True
     nms_kind, beta_nms = "default", 0.6
@@ -27,7 +27,10 @@ class DetectionSection(Section, names="detection"):
     )
 
     classes = Int(1, least=1, wanted=True, help="number of classes")
-    coords = Int(1, help="number of coordinates per box: 4; what more there are is not read")
+    coords = Int(
+        1,
+        help="number of coordinates per box: 4; a fifth is an angle in darkflow, else what is more is not read",
+    )
     num = Int(1, least=1, help="number of boxes per cell")
     side = Int(7, least=1, help="number of cells in each direction")
     softmax = Flag(False, help="1: the classes are mutually exclusive")
@@ -44,8 +47,25 @@ class DetectionSection(Section, names="detection"):
     random = Float(0, help="1: change the image size at random in training")
     max = Int(200, least=0, help="maximum number of labels per image in training")
 
+    @classmethod
+    def value_dialects(cls, key: str, word: str) -> tuple[str, ...]:
+        return DARKFLOW_ONLY if key == "coords" and word == str(BOX_VALUES + 1) else ()
+
     def check(self) -> None:
-        check_coords(self, self.coords)
+        if self._has_angles:
+            self.warn(
+                "coords",
+                "the angles of boxes are not shown",
+                found=str(self.coords),
+                allowed=str(BOX_VALUES),
+                hint="detections are upright; in Python, `angles` of this head's module gives fractions of a turn",
+            )
+        else:
+            check_coords(self, self.coords)
+
+    @property
+    def _has_angles(self) -> bool:
+        return self.dialect.has_angles and self.coords == BOX_VALUES + 1
 
     @property
     def loss_kind(self) -> str:
@@ -79,4 +99,4 @@ class DetectionSection(Section, names="detection"):
         rules = DetectionRules(
             self.side, self.classes, self.num, image, softmax=self.softmax, has_root_sizes=self.sqrt
         )
-        return DetectionHead(rules)
+        return DetectionHead(rules._replace(coords=self.coords) if self._has_angles else rules)

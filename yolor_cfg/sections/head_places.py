@@ -1,4 +1,4 @@
-"""What a [yolo] head is told by its place among the heads of its file, in programs descended from ultralytics.
+"""What the programs that descend from ultralytics tell a [yolo] head by its place among the heads of its file.
 
 Facts: ultralytics/yolov3, SpursLipu/YOLOv3v4-ModelCompression and CaptainEven/YOLOV4_MCMOT, models.py each.
 """
@@ -11,12 +11,17 @@ from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
 
+def find_place(head: Section) -> int:
+    """How many sections of the same kind stand before it."""
+    return sum(one.type == head.type and one.index < head.index for one in head.place.others)
+
+
 def stride_by_place(head: Section) -> int:
     """Its stride in pixels, whatever the sizes are; 0 where the sizes tell it.
 
     The path of the cfg, as it was given, decides about the order.
     """
-    dialect, place = head.dialect, head.place.ordinal
+    dialect, place = head.dialect, find_place(head)
     strides = dialect.head_strides
     if place >= len(strides):
         return 0
@@ -43,7 +48,7 @@ def warn_of_stride(head: Section, x: Shape) -> None:
 
 def fused_sources(head: Section, references: Sequence[int]) -> tuple[int, ...]:
     """The sections whose maps the head fuses: that of its own place first, then the others in order."""
-    found, place = head.resolve_refs(references, "from"), head.place.ordinal
+    found, place = head.resolve_refs(references, "from"), find_place(head)
     if place >= len(found):
         raise head.error(
             "from",

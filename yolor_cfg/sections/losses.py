@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
@@ -19,7 +19,7 @@ class SoftmaxSection(Section, names="softmax soft"):
     """Class probabilities: softmax over all values, over equal groups, or over siblings in a class tree."""
 
     thop_reason = "6 for each probability, minus 2 for each group"
-    dialects = C_DARKNET
+    dialects = EARLY
     reads_vectors = True
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
     ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
@@ -54,9 +54,14 @@ class SoftmaxSection(Section, names="softmax soft"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
 
+        if not self.dialect.groups_softmax:
+            return Probabilities((x.channels,), 1.0, by_cell=True)
         if self.tree:
             return Probabilities(load_tree(self, self.tree, x.size).group_sizes, self.temperature)
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
+
+    def facts(self) -> tuple[str, ...]:
+        return ("groups_softmax",) if self.groups > 1 or self.temperature != 1 or self.tree else ()
 
     def thop_operations(self, out: Shape, x: Shape) -> int:
         """exp, sum and division over each group; thop does not count the softmax of a class tree."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from yolor_cfg.errors import CfgError
+from yolor_cfg.lang.dialect import JDE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList, IntList
 from yolor_cfg.sections.base import Section
@@ -35,6 +36,9 @@ class NetSection(Section, names="net network"):
     channels = Int(0, least=0, help="number of image channels")
     inputs = Int(0, least=0, help="length of the input vector, for networks without images")
     dialect_ = Text("", help="dialect of this file: darknet or yolor")
+    embedding_dim = Int(
+        0, least=0, dialects=JDE_ONLY, help="length of the embeddings that [yolo] reads beside its boxes"
+    )
     bn_eps = Float(0.0, least=0, help="epsilon of batch norm; overrides that of the dialect")
 
     batch = Int(1, least=1, help="number of images per weight update")
@@ -160,6 +164,13 @@ class NetSection(Section, names="net network"):
     workspace_size_limit_MB = Float(1024, help="maximum cuDNN workspace per section, in MB")
 
     def check(self) -> None:
+        if self.dialect.names_norm_in_path and ".conv." in self.path:
+            self.warn(
+                "",
+                f"{self.dialect.program} gives every convolution a batch norm, since the path has .conv. in it",
+                found=self.path,
+                hint="write batch_normalize=1 in each, or rename the file",
+            )
         self.try_checks(self._check_batch, self._check_step, self._check_steps, self._check_contrastive)
 
     def _check_batch(self) -> None:

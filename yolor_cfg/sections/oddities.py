@@ -14,6 +14,7 @@ def warn_of_oddities(nodes: Sequence[Node], outputs: Collection[int], dialect: D
         node.section.check_inputs(*node.inputs)
     _warn_of_foreign_sections(nodes, dialect)
     _warn_of_unread_sections(nodes, outputs)
+    _warn_of_last_section(nodes, outputs, dialect)
     _warn_of_class_counts(nodes)
 
 
@@ -43,6 +44,19 @@ def _warn_of_unread_sections(nodes: Sequence[Node], outputs: Collection[int]) ->
                 "",
                 "nothing reads this section",
                 hint="name it in `layers` or `from` of a later one, or delete it",
+            )
+
+
+def _warn_of_last_section(nodes: Sequence[Node], outputs: Collection[int], dialect: Dialect) -> None:
+    """darkflow takes what the last section says for the network's output, and computes no such layer."""
+    for node in nodes[-1:]:
+        keeps_values = node.index in outputs and hasattr(node.section, "classes") or node.section.is_loss
+        if not dialect.runs_last_section and not keeps_values:
+            node.section.warn(
+                "",
+                f"{dialect.program} never computes the last section; here it runs",
+                found=f"[{node.section.type}]",
+                hint="end the file with [detection] or [region]",
             )
 
 

@@ -37,7 +37,9 @@ class DropoutSection(Section, names="dropout"):
     darknet_form = "nothing"
     is_alias = True
 
-    probability = Float(0.2, least=0, most=1, help="probability of dropping a value in training")
+    probability = Float(
+        0.2, least=0, most=1, help="probability of dropping a value in training; of keeping it in darkflow"
+    )
     dropblock = Flag(
         False, dialects=C_DARKNET, help="1: drop square blocks instead of single values in training"
     )
@@ -54,6 +56,14 @@ class DropoutSection(Section, names="dropout"):
         return not self.dropblock
 
     @property
+    def dropped_share(self) -> float:
+        """The share of the values that training drops."""
+        return 1 - self.probability if self.dialect.keeps_probability else self.probability
+
+    def facts(self) -> tuple[str, ...]:
+        return ("keeps_probability",) if self.probability != 0.5 else ()
+
+    @property
     def block_side(self) -> tuple[int, float]:
         """The side of the blocks in pixels, and as a part of the map where that is 0."""
         if self.dropblock_size_abs:
@@ -65,7 +75,7 @@ class DropoutSection(Section, names="dropout"):
             from yolor_cfg.ops.dropblock import DropBlock
 
             pixels, part = self.block_side
-            return DropBlock(self.probability, pixels, part=part)
+            return DropBlock(self.dropped_share, pixels, part=part)
         from torch import nn
 
-        return nn.Dropout(self.probability)
+        return nn.Dropout(self.dropped_share)

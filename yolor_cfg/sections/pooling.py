@@ -48,6 +48,8 @@ class _PoolingSection(Section):
     @property
     def border(self) -> int:
         """The total padding per axis, both sides together."""
+        if self.dialect.pads_last_window:
+            return self.size - 1  # gives the size; less may be padded
         if self.dialect.pool_padding == "size":
             return self.padding
         return 1 if (self.size, *self.strides) == (2, 1, 1) else (self.size - 1) // 2 * 2
@@ -77,7 +79,9 @@ class _PoolingSection(Section):
         return self.size**2 * x.channels * out.area / 1e9
 
     def facts(self) -> tuple[str, ...]:
-        return ("pool_padding",) if self.size % 2 == 0 else ()
+        overlaps = self.size > 2 and max(self.strides) > 1 or "padding" in self.values
+        last = ("pads_last_window",) if overlaps else ()
+        return last + (("pool_padding",) if self.size % 2 == 0 else ())
 
 
 class MaxPoolSection(_PoolingSection, names="maxpool max"):
@@ -136,17 +140,24 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
     def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
-        from yolor_cfg.ops.pooling import Blur, DepthMaxPool, max_pool2d, max_pool2d_zero_pad
+        from yolor_cfg.ops.pooling import Blur, DepthMaxPool
 
         if self.maxpool_depth:
             return DepthMaxPool(self.out_channels)
-        zeros = self.dialect.pads_with_zeros and self.border % 2 == 1
-        function = max_pool2d_zero_pad if zeros else max_pool2d
+        function = self._find_function()
         if not self.antialiasing:
             return self.build_pool(function, self.strides)
         return nn.Sequential(
             self.build_pool(function, (1, 1)), Blur(BLUR_SIZES[self.antialiasing], self.strides)
         )
+
+    def _find_function(self) -> Callable[[Tensor, PoolWindow], Tensor]:
+        from yolor_cfg.ops.pooling import max_pool2d, max_pool2d_same, max_pool2d_zero_pad
+
+        if self.dialect.pads_last_window:
+            return max_pool2d_same
+        zeros = self.dialect.pads_with_zeros and self.border % 2 == 1
+        return max_pool2d_zero_pad if zeros else max_pool2d
 
     def bflops(self, out: Shape, x: Shape) -> float:
         return super().bflops(self.pooled_shape(x, (1, 1)) if self.antialiasing else out, x)

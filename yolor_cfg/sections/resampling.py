@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -87,7 +87,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     """Blocks of pixels become channels.
 
     darknet: scrambled as in YOLOv2, but with reverse a true depth to space; yolor: 2x2 blocks in the order
-    (row, column) = 00, 10, 01, 11.
+    (row, column) = 00, 10, 01, 11; darkflow: in the order 00, 01, 10, 11, as [reorg3d].
     """
 
     examples = (
@@ -98,7 +98,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     ignored_keys = {"extra": "a key of the first Darknet; no effect on the order (default 0)"}
 
     stride = Int(
-        lambda section: 1 if section.dialect.reorg_order == "darknet" else 2,
+        lambda section: 2 if section.dialect.reorg_order == "columns" else 1,
         least=1,
         help="side of the blocks of pixels that become channels (yolor: always 2)",
     )
@@ -110,14 +110,24 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     def shape(self, x: Shape) -> Shape:
         if self.dialect.reorg_order == "columns":
             return self.space_to_depth_shape(x, 2)
+        if self.dialect.reorg_order == "rows":
+            return self.space_to_depth_shape(x, self.stride)
         self.check_divisor(x, self.stride**2)
         return self.depth_to_space_shape(x) if self.reverse else self.space_to_depth_shape(x, self.stride)
 
     def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.resampling import ColumnsFirst, Reorder, darknet_reorg, depth_to_space
+        from yolor_cfg.ops.resampling import (
+            ColumnsFirst,
+            Reorder,
+            darknet_reorg,
+            depth_to_space,
+            space_to_depth,
+        )
 
         if self.dialect.reorg_order == "columns":
             return ColumnsFirst()
+        if self.dialect.reorg_order == "rows":
+            return Reorder(space_to_depth, self.stride)
         return Reorder(depth_to_space if self.reverse else darknet_reorg, self.stride)
 
     def facts(self) -> tuple[str, ...]:
@@ -180,7 +190,7 @@ class WaveletTransformSection(Section, names="dwt"):
 class CropSection(Section, names="crop"):
     """Crop the center of the image, then scale values from 0..1 to -1..1."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     examples = ("[crop]\ncrop_height=10\ncrop_width=14", "[crop]\ncrop_height=9\ncrop_width=9\nnoadjust=1")
 
     crop_height = Int(1, least=1, wanted=True, help="height of the crop, in pixels")
@@ -199,8 +209,18 @@ class CropSection(Section, names="crop"):
                 raise self.error(key, "larger than the input", found=str(left), allowed=f"1 to {there}")
         return Shape(x.channels, self.crop_height, self.crop_width)
 
+    def check_inputs(self, x: Shape) -> None:
+        if self.dialect.resizes_to_crop and (self.crop_height, self.crop_width) != (x.height, x.width):
+            self.warn(
+                "",
+                f"{self.dialect.program} resizes images to this size; here they are cropped",
+                found=f"{self.crop_width}x{self.crop_height} out of {x.width}x{x.height}",
+                hint="give width and height in [net] the size of the crop",
+            )
+
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import CenterCrop
 
-        scale, shift = (1.0, 0.0) if self.noadjust else (2.0, -1.0)
+        is_plain = self.noadjust and not self.dialect.resizes_to_crop
+        scale, shift = (1.0, 0.0) if is_plain else (2.0, -1.0)
         return CenterCrop((self.crop_height, self.crop_width), scale, shift)

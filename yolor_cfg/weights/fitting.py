@@ -28,6 +28,7 @@ from yolor_cfg.weights.layout import (
     yolor_tensors,
 )
 
+SHORT_HEADER = 16  # bytes, before version 0.2
 PICKLE_START = b"\x80\x02"  # torch files older than the zip format
 
 
@@ -85,7 +86,7 @@ def plan_read(graph: Graph, file: FilePrefix, *, cutoff: int | None = None) -> R
     for tensor_filter, note in _tensor_filters(graph):
         slots = file_layout(graph, tensor_filter, end=cutoff)
         if header.size_bytes + FLOAT_BYTES * count_floats(slots) == file.size_bytes:
-            notes = tuple(filter(None, [note, cutoff_note(graph, cutoff)]))
+            notes = tuple(filter(None, [note, cutoff_note(graph, cutoff), _short_header_note(graph, header)]))
             return ReadPlan(file.path, header, tuple(slots), notes)
     plan = _plan_beginning(graph, file, header=header, cutoff=cutoff)
     if plan is None:
@@ -119,6 +120,16 @@ def _format_classes(count: int) -> str:
 
 def _cfg_classes(graph: Graph) -> str:
     return " and ".join(sorted({str(tensor.classes) for tensor in class_tensors(graph).values()}))
+
+
+def _short_header_note(graph: Graph, header: WeightsHeader) -> str:
+    """A note where the program of the dialect reads the header as if it were shorter."""
+    if not graph.dialect.has_short_header or header.size_bytes == SHORT_HEADER:
+        return ""
+    return (
+        f"{graph.dialect.program} takes the last {header.size_bytes - SHORT_HEADER} bytes of this header "
+        f"(version {header.version}) for the first weight; here they are none"
+    )
 
 
 def _plan_beginning(

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from yolor_cfg.ops.iou_losses import ciou
 from yolor_cfg.train.losses.base import (
-    YoloLayer,
     HeadKeys,
     HeadLoss,
     HeadOutput,
     LossInputs,
     LossRules,
+    YoloLayer,
     last_occurrences,
 )
 from yolor_cfg.train.targets import Matches, match_targets
