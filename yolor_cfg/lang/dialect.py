@@ -65,7 +65,6 @@ class Dialect(NamedTuple):
     names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
     has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version
 
-    ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
     conv_padding: str = "size"  # with pad=1 size // 2; "half": (size - 1) // 2, "always": that without `pad`
     # too; "given": size // 2 wherever the key `pad` stands
     takes_second_half: bool = False  # [route] groups: that of the section before, whatever the keys say
@@ -212,6 +211,7 @@ C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
 DARKFLOW_ONLY = ("darkflow",)
 JDE_ONLY = ("jde",)
+MCMOT_ONLY = ("mcmot",)
 EARLY = (*C_DARKNET, "darkflow")
 NOT_DARKFLOW = tuple(name for name in ALL_DIALECTS if name != "darkflow")
 PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)

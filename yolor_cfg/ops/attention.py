@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-def build_gate(channels: int, hidden: int, bend: nn.Module, gate: nn.Module) -> ChannelGate:
+def build_gate(channels: int, hidden: int, *, bend: nn.Module, gate: nn.Module) -> ChannelGate:
     """A ChannelGate with `hidden` numbers between its two matrices."""
     shrink = nn.Linear(channels, hidden, bias=False)
     return ChannelGate(nn.Sequential(shrink, bend, nn.Linear(hidden, channels, bias=False), gate))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from yolor_cfg.ops.losses import grouped_softmax
+from yolor_cfg.ops.class_tree import ClassTree, keep_deepest_class
 
 HeadPredictions = tuple[Tensor, Tensor, Tensor]
 """boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not scaled by objectness."""
@@ -207,46 +207,6 @@ class GaussianHead(nn.Module):
         scores = values[..., 9:] * certainty
         boxes = torch.cat([centre, size], dim=-1)
         return boxes.flatten(1, 3), values[..., 8].flatten(1), scores.flatten(1, 3)
-
-
-class ClassTree(NamedTuple):
-    """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the
-    roots, level by level from the top, each as (classes, their parents)."""
-
-    runs: tuple[int, ...]
-    levels: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-
-    @staticmethod
-    def from_parents(parents: tuple[int, ...], runs: tuple[int, ...]) -> ClassTree:
-        """Build from each class's parent (-1: none; parents come first) and the softmax group lengths."""
-        depths: list[int] = []
-        for parent in parents:
-            depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        levels: list[list[int]] = [[] for _ in range(max(depths) + 1)]
-        for k, depth in enumerate(depths):
-            levels[depth].append(k)
-        below = (tuple(level) for level in levels[1:])
-        return ClassTree(runs, tuple((level, tuple(parents[k] for k in level)) for level in below))
-
-    def conditional_probabilities(self, logits: Tensor) -> Tensor:
-        """The probability of each class [..., K] given its parent."""
-        return grouped_softmax(logits, self.runs)
-
-    def absolute_probabilities(self, conditional: Tensor) -> Tensor:
-        """Each probability [..., K] times those of all its ancestors."""
-        product = conditional
-        for classes, parents in self.levels:
-            below = torch.tensor(classes, device=product.device)
-            above = torch.tensor(parents, device=product.device)
-            product = product.index_copy(-1, below, product[..., below] * product[..., above])
-        return product
-
-
-def keep_deepest_class(absolute: Tensor) -> Tensor:
-    """[..., K] with only the last class above 0.5: C Darknet reports one, and parents come first."""
-    likely = absolute > 0.5
-    from_here_on = likely.flip(-1).cumsum(-1).flip(-1)
-    return absolute * (likely & (from_here_on == 1))
 
 
 class RegionRules(NamedTuple):

@@ -95,7 +95,7 @@ class SqueezeExcitationSection(_GateSection, names="se"):
 
         from yolor_cfg.ops.attention import build_gate
 
-        return build_gate(channels, channels // self.ratio, nn.ReLU(), nn.Hardsigmoid())
+        return build_gate(channels, channels // self.ratio, bend=nn.ReLU(), gate=nn.Hardsigmoid())
 
 
 class FullyConnectedAttentionSection(_GateSection, names="FCA"):
@@ -123,7 +123,7 @@ class FullyConnectedAttentionSection(_GateSection, names="FCA"):
 
         from yolor_cfg.ops.attention import build_gate
 
-        return build_gate(channels, channels // self.ratio, nn.LeakyReLU(0.1), nn.Sigmoid())
+        return build_gate(channels, channels // self.ratio, bend=nn.LeakyReLU(0.1), gate=nn.Sigmoid())
 
 
 class BlockAttentionSection(Section, names="CBAM"):

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.lang.lists import IntList
-from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.ops.geometry import ConvGeometry, half_size
 from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import check_sizes
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
 from yolor_cfg.sections.tensors import (
     KernelGroup,
     TensorSpec,
     batch_norm_specs,
-    can_split_filters,
     format_tensors,
-    next_filter_count,
     split_kernels,
 )
 from yolor_cfg.shape import Shape
@@ -316,11 +315,6 @@ class FocusSection(ConvolutionalSection, names="focus"):
         return None
 
 
-def half_size(size: int, rule: str) -> int:
-    """The padding on each side that `pad` asks for, by the rule of a dialect (`conv_padding`)."""
-    return (size - 1) // 2 if rule in ("half", "always") else size // 2
-
-
 def check_size_list(section: ConvolutionalSection) -> None:
     """Record the errors of a convolution with several sizes; C Darknet reads only the first size."""
     sizes, filters = section.size, section.filters
@@ -334,12 +328,4 @@ def check_size_list(section: ConvolutionalSection) -> None:
         return
     for key in sorted(section.values.keys() & set(section.own_keys()) - MIXED_SIZE_KEYS):
         section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXED_SIZE_KEYS))
-    if not all(size % 2 for size in sizes):
-        section.fault("size", "a list of sizes takes odd ones", found=f"{sizes}", allowed="odd sizes")
-    if not can_split_filters(sizes, filters):
-        section.fault(
-            "filters",
-            "the filters cannot be divided among these sizes",
-            found=f"{filters}",
-            hint=f"{next_filter_count(sizes, filters)} can be divided",
-        )
+    check_sizes(section, sizes, filters)

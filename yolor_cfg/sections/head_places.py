@@ -1,4 +1,4 @@
-"""What the programs that descend from ultralytics tell a [yolo] head by its place among the heads of its file.
+"""What programs that descend from ultralytics tell a [yolo] head by its place among the heads of its file.
 
 Facts: ultralytics/yolov3, SpursLipu/YOLOv3v4-ModelCompression and CaptainEven/YOLOV4_MCMOT, models.py each.
 """

@@ -10,9 +10,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
-from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.ops.geometry import ConvGeometry, half_size
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.convolution import half_size
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm, norm_rules
 from yolor_cfg.sections.tensors import KernelGroup, TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
