@@ -11,7 +11,7 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
@@ -27,6 +27,7 @@ from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
+from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
@@ -219,7 +220,7 @@ def _line_evidence(kind: type[Section], key: str, value: str) -> tuple[DialectEv
     is_common = len(kind.dialects) == len(ALL_DIALECTS)
     activation = ACTIVATIONS.get(word) if key == "activation" and is_common else None
     if activation and activation.dialects:
-        is_weak = bool(activation.darknet_name)
+        is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
         found.append(DialectEvidence(activation.dialects, 0, f"activation={word}", is_weak))
     dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
     if 0 < len(dialects) < len(kind.dialects) and value:
@@ -283,15 +284,16 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
+    reason = REFUSED_SECTIONS.get(raw.name, "")
     return CfgError(
-        "unknown section",
+        f"cannot be read: {reason}" if reason else "unknown section",
         path=path,
         line=raw.line,
         section=quote_text(raw.name),
         number=index,
         found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
-        hint=hint or "it may be specific to a fork of Darknet",
+        hint=hint or ("" if reason else "it may be specific to a fork of Darknet"),
     )
 
 

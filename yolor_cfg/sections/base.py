@@ -89,6 +89,7 @@ class Section:
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
     is_self_contained: ClassVar[bool] = False  # its size and costs follow from its text and inputs alone
+    is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
     clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
