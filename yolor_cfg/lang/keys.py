@@ -70,10 +70,11 @@ class KeyValues(Mapping[str, Any]):
 class KeyFacts(TypedDict, total=False):
     """What any key may declare: its `help`; the `dialects` that have it (both by default); `wanted` if a
     section needs it in practice, so that misspelling it is an error and not just a warning; `unused`, why it
-    has no effect here."""
+    has no effect here; `loss`, the one kind of loss that goes by it."""
 
     help: str
     unused: str
+    loss: str
     dialects: tuple[str, ...]
     wanted: bool
 
@@ -88,6 +89,7 @@ class Key(Generic[T]):
         self.dialects = facts.get("dialects", DIALECT_NAMES)
         self.wanted = facts.get("wanted", False)
         self.unused = facts.get("unused", "")
+        self.loss = facts.get("loss", "")
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
