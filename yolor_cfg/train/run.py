@@ -42,7 +42,7 @@ from yolor_cfg.train.setup import (
     set_deterministic,
 )
 from yolor_cfg.train.state import TrainState, load_state, saved_names
-from yolor_cfg.train.transfer import transfer
+from yolor_cfg.train.transfer import WeightsLoader, plan_weights
 from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.loading import read_graph
 
@@ -144,9 +144,12 @@ def report_faults(job: Job, say: Printer) -> None:
 def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     """The state before the first batch; with `starts` False weights are not set, as a saved state follows."""
     options = job.options
+    weights = _plan_weights(job) if starts else None  # a file that does not fit costs no network
     network = Network(job.graph)
     if starts:
-        _initialize_weights(network, job, say)
+        initialize_biases(network)
+    for line in weights(network).describe() if weights else ():
+        say(f"{options.weights}: {line}")
     device = find_device(local_device(options.device))
     network.to(device)
     use_channels_last(network)
@@ -177,16 +180,14 @@ def _build_scaler(job: Job, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, init_scale=scale, growth_interval=NEVER, enabled=enabled)
 
 
-def _initialize_weights(network: Network, job: Job, say: Printer) -> None:
-    """YOLOR's initial biases, then the weights given by the user, if any."""
-    initialize_biases(network)
-    if job.options.weights:
-        options, names = job.options, job.dataset.names
-        taken = transfer(
-            network, job.options.weights, names=names, cutoff=options.cutoff, by_number=options.by_number
-        )
-        for line in taken.describe():
-            say(f"{job.options.weights}: {line}")
+def _plan_weights(job: Job) -> WeightsLoader | None:
+    """What loads the weights given by the user, if any."""
+    options, names = job.options, job.dataset.names
+    if not options.weights:
+        return None
+    return plan_weights(
+        job.graph, options.weights, names=names, cutoff=options.cutoff, by_number=options.by_number
+    )
 
 
 def save_run_info(folder: Path, job: Job) -> None:
