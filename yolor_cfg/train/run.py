@@ -34,6 +34,7 @@ from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, darknet_ema_decay, ema_decay, parameter_groups
+from yolor_cfg.train.origin import ENVIRONMENT, FOLDER
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import (
     Job,
@@ -104,6 +105,13 @@ def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainRes
 def _resume_training(
     folder: Path, options: TrainOptions, *, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
+    job, state = _load_run(folder, options, say)
+    say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
+    return _run_training(folder, job, state, drawing=drawing, say=say)
+
+
+def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, TrainState]:
+    """The job and the last state of a run."""
     torch.manual_seed(options.seed)
     set_deterministic(options)
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
@@ -112,8 +120,7 @@ def _resume_training(
     report_faults(job, say)
     state = build_state(job, say=say, starts=False)
     load_state(state, folder / LAST)
-    say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
-    return _run_training(folder, job, state, drawing=drawing, say=say)
+    return job, state
 
 
 def load_options(folder: Path) -> TrainOptions:
@@ -194,13 +201,14 @@ def save_run_info(folder: Path, job: Job) -> None:
     """Write args.yaml, env.json and model.cfg."""
     (folder / "weights").mkdir(exist_ok=True)
     save_text(folder / "args.yaml", yaml.safe_dump(job.options.to_dict(), sort_keys=False))
-    save_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
+    save_text(folder / ENVIRONMENT, json.dumps(environment(), indent=1) + "\n")
     save_text(folder / "model.cfg", job.graph.document.text)
 
 
 def environment() -> dict[str, Any]:
-    """The software and hardware of the run."""
+    """The software and hardware of the run, and the folder from which its paths lead to its data."""
     return {
+        FOLDER: str(Path.cwd()),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -251,7 +259,20 @@ def dry_run(options: TrainOptions, *, project: str, name: str, drawing: TrainDra
     return folder
 
 
-def draw_first_batches(folder: Path, job: Job, drawing: TrainDrawing) -> None:
-    """Save the first batches as images."""
-    for number, batch in zip(range(SHEETS), job.phases[0].loader.epoch(0), strict=False):
+def dry_run_resumed(folder: Path, *, project: str, name: str, drawing: TrainDrawing, say: Printer) -> Path:
+    """Prepare to resume a run, which is left alone, and draw its next batches into a new folder."""
+    job, state = _load_run(folder, load_options(folder), say)
+    say(f"{folder} would go on after batch {state.batch} of epoch {state.epoch + 1}")
+    done, start = divmod(state.batch, job.per_epoch)
+    with trial_folder(project, name) as new:
+        draw_first_batches(new, job, drawing, epoch=state.epoch + done, start=start)
+    return new
+
+
+def draw_first_batches(
+    folder: Path, job: Job, drawing: TrainDrawing, *, epoch: int = 0, start: int = 0
+) -> None:
+    """Save the first batches from there on as images."""
+    batches = job.find_phase(epoch).loader.epoch(epoch, start=start)
+    for number, batch in zip(range(SHEETS), batches, strict=False):
         save_image(folder / f"train_batch{number}.jpg", drawing.draw_batch(batch, job.dataset.names))
