@@ -17,6 +17,7 @@ from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
 from yolor_cfg.weights.checkpoint import copy_tensors, fit_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import fill_network, read_tensors
+from yolor_cfg.weights.finite import non_finite_notes
 from yolor_cfg.weights.fitting import is_checkpoint, plan_read, plan_transfer, read_prefix
 from yolor_cfg.weights.layout import ClassTensor, TensorSlot, class_tensors, file_layout
 from yolor_cfg.weights.official import UNUSED_TENSORS
@@ -139,7 +140,8 @@ def plan_weights(graph: Graph, path: str | Path, **rules: Unpack[TransferRules])
     naming = Naming((), tuple(rules["names"]), by_number)
 
     def load(network: Network) -> TransferSummary:
-        return _transfer_layers(network, read_tensors(plan), naming)._replace(notes=plan.notes)
+        taken = _transfer_layers(network, read_tensors(plan), naming)
+        return taken._replace(notes=(*plan.notes, *taken.notes))
 
     return load
 
@@ -206,7 +208,9 @@ def _copy_layers(
 
 
 def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Naming) -> TransferSummary:
-    kinds = _copy_layers(network.graph, network.state_dict(), tensors, naming=naming)
+    state = network.state_dict()
+    kinds = _copy_layers(network.graph, state, tensors, naming=naming)
+    slots = file_layout(network.graph)
     partial, fresh = kinds["partial"], kinds["fresh"]
     whole = sorted(kinds["whole"] - partial - fresh)
     before, after, by_number = naming
@@ -218,6 +222,7 @@ def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Na
         others=tuple(name for name in after if name not in before),
         before=before,
         by_number=by_number,
+        notes=tuple(non_finite_notes(network.graph, [(slot, state[slot.name]) for slot in slots])),
     )
 
 
