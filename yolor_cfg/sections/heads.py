@@ -367,8 +367,8 @@ class RegionSection(Section, names="region"):
 
     @property
     def loss_kind(self) -> str:
-        """The loss that trains this head; empty if its boxes have spare values."""
-        return "region" if self.coords == BOX_VALUES else ""
+        """The loss that trains this head; spare values of its boxes learn nothing."""
+        return "region"
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.heads import AnchorGrid, ClassTree, RegionHead, RegionRules
