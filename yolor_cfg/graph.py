@@ -86,7 +86,8 @@ class Graph:
     def unused_keys(self) -> list[CfgError]:
         """A warning for each key that has no effect here, by line."""
         sections = [self.net, *(node.section for node in self.nodes)]
-        found = [warning for section in sections for warning in find_unused_keys(section)]
+        losses = {node.section.loss_kind for node in self.heads}
+        found = [warning for section in sections for warning in find_unused_keys(section, losses)]
         return sorted(found, key=lambda warning: warning.line)
 
     def stride(self, index: int) -> tuple[float, float]:

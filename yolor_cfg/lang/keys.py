@@ -76,10 +76,11 @@ class KeyValues(Mapping[str, Any]):
 class KeyFacts(TypedDict, total=False):
     """What any key may declare: its `help`; the `dialects` that have it (all by default); `wanted` if a
     section needs it in practice, so that misspelling it is an error and not just a warning; `unused`, why it
-    has no effect here."""
+    has no effect here; `loss`, the one kind of loss that goes by it."""
 
     help: str
     unused: str
+    loss: str
     dialects: tuple[str, ...]
     wanted: bool
 
@@ -94,6 +95,7 @@ class Key(Generic[T]):
         self.dialects = facts.get("dialects", ALL_DIALECTS)
         self.wanted = facts.get("wanted", False)
         self.unused = facts.get("unused", "")
+        self.loss = facts.get("loss", "")
         self.name = self.attribute = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
