@@ -67,7 +67,12 @@ def printable(text: str) -> str:
 
 def escape(text: str) -> str:
     """Like `printable`, for a name or another part of a line: line ends and tabs are escaped too."""
-    return text if text.isascii() and text.isprintable() else SPLITTING.sub(_write_escape, text)
+    return text if is_plain(text) else SPLITTING.sub(_write_escape, text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether `escape` leaves the text as it is, as far as can be told at once."""
+    return text.isascii() and text.isprintable()
 
 
 def _write_escape(match: re.Match[str]) -> str:
