@@ -10,11 +10,19 @@ import torch
 
 from yolor_cfg.graph import ReadOptions, load_graph
 from yolor_cfg.model import Network
+from yolor_cfg.ops.pixels import PixelObject
 from yolor_cfg.train.loss import LossRules, detection_loss
 from yolor_cfg.weights.darknet import read_weights, write_weights
 from yolor_cfg.weights.layout import WeightsHeader
 
-NAMES = ("gdarknet_yolo_lin", "pjr_deconvolutional", "pjr_region", "sowson_yolo4")
+NAMES = (
+    "gdarknet_yolo_lin",
+    "pjr_deconvolutional",
+    "pjr_dialect",
+    "pjr_l2norm_logistic",
+    "pjr_region",
+    "sowson_yolo4",
+)
 STATED = (None, "pjreddie")
 
 
@@ -58,7 +66,7 @@ def test_every_section_gives_what_its_program_gave(shared, tmp_path, name, diale
     check_outputs(case)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, "pjr_iseg"))
 def test_weights_come_back_to_the_byte(shared, tmp_path, name) -> None:
     case = fork(shared, tmp_path, name)
     write_weights(case.network, tmp_path / "again.weights")
@@ -102,3 +110,37 @@ def test_yolo4_learns_as_in_its_program(shared, tmp_path) -> None:
         want = -case.want[f"train_delta_{index}"]
         assert np.abs(want).max() > 0.1
         np.testing.assert_allclose(got.numpy(), want, atol=case.meta["tolerance_train"])
+
+
+def test_logistic_learns_by_cross_entropy(shared, tmp_path) -> None:
+    case = fork(shared, tmp_path, "pjr_l2norm_logistic")
+    network, layer = case.network.train(), case.network.module_list[3]
+    read = network.trace(case.images, [2])[2].detach()
+    np.testing.assert_allclose(read.numpy(), case.want["train_out_2"], atol=case.meta["tolerance_train"])
+    cost = layer.cost(read.requires_grad_(), torch.from_numpy(case.want["truth"]))
+    cost.backward()
+    np.testing.assert_allclose(
+        -read.grad.numpy(), case.want["train_delta_3"], atol=case.meta["tolerance_train"]
+    )
+    assert cost.item() == pytest.approx(case.want["train_cost_3"][0], rel=1e-5)
+
+
+def objects_of(truth: np.ndarray, height: int, width: int) -> list[PixelObject]:
+    """The objects of one image in iseg_layer.c's layout: a class and a mask each, until a class below 0."""
+    rows = torch.from_numpy(truth).unflatten(0, (-1, 1 + height * width))
+    count = int((rows[:, 0] < 0).nonzero()[0])
+    return [PixelObject(int(row[0]), row[1:].view(height, width) > 0) for row in rows[:count]]
+
+
+def test_iseg_gives_classes_and_embeddings_and_learns_by_its_deltas(shared, tmp_path) -> None:
+    case = fork(shared, tmp_path, "pjr_iseg")
+    assert case.network.graph.dialect.name == "pjreddie"
+    got = case.network.trace(case.images, [0, 1])
+    for index in (0, 1):
+        want = case.want[f"train_out_{index}"]
+        np.testing.assert_allclose(got[index].numpy(), want, atol=case.meta["tolerance"])
+    objects = [objects_of(truth, 4, 4) for truth in case.want["truth"]]
+    assert sum(map(len, objects)) > 2
+    deltas = case.network.module_list[1].deltas(got[0], objects)
+    np.testing.assert_allclose(deltas.numpy(), case.want["train_delta_1"], atol=case.meta["tolerance"])
+    assert deltas.square().sum().item() == pytest.approx(case.want["train_cost_1"][0], rel=1e-5)

@@ -19,7 +19,7 @@ from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.combining import WeightedAddition
-from yolor_cfg.ops.norms import is_outside_root, variance_for
+from yolor_cfg.ops.norms import is_outside_root, restore_bias, variance_for
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm, kernel_layers, running_stats, to_float64
 from yolor_cfg.rewrite.convolutions import (
     channel_ones,
@@ -30,6 +30,7 @@ from yolor_cfg.rewrite.convolutions import (
     translate_reorg,
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
+from yolor_cfg.rewrite.foreign import drop_unread_keys, find_foreign_part
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -46,6 +47,8 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
         program = Program(folded)
         if network.graph.dialect.is_pytorch:
             _translate_program(program, keep_bn=keep_bn)
+        elif network.graph.dialect.name != DARKNET.name:
+            _translate_fork(program)
         for step in program.steps:
             _adapt_to_darknet(program, step)
         program.dialect = DARKNET.name
@@ -71,6 +74,18 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
             raise _unsupported_error(step)
 
 
+def _translate_fork(program: Program) -> None:
+    """Refuse what another C program alone has, and give the rest the names of Darknet."""
+    for step in program.steps:
+        if step.section is None:
+            continue  # made by folding
+        if step.section.darknet_form == "head":
+            step.name = "yolo"
+        elif step.section.dialects and (found := find_foreign_part(step, DARKNET)):
+            raise _unsupported_error(step, found)
+        drop_unread_keys(step)
+
+
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
     """Use Darknet's name of the activation, and adapt variances to Darknet's epsilon."""
     _rename_activations(step)
@@ -78,6 +93,7 @@ def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
         return
     step.module = to_float64(step.module)
     for norm in find_norms(step.module):
+        restore_bias(norm)
         _, variance = running_stats(norm)
         variance.copy_(variance_for(norm, variance, DARKNET.bn_eps))
         if bool((variance < 0).any()):
