@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.sections.detection import DetectionSection
-from yolor_cfg.sections.heads import AnchorHeadSection, GaussianYoloSection, YoloSection
+from yolor_cfg.sections.gaussian import GaussianYoloSection
+from yolor_cfg.sections.heads import AnchorHeadSection, YoloSection
 from yolor_cfg.sections.region import RegionSection
 
 Numbers = NDArray[np.float64]

@@ -18,6 +18,7 @@ from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
+from yolor_cfg.sections.refused import REFUSED
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
@@ -263,6 +264,14 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
             section=raw.name,
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
+        )
+    if raw.name in REFUSED:
+        return CfgError(
+            f"cannot run here: {REFUSED[raw.name]}",
+            path=path,
+            line=raw.line,
+            section=raw.name,
+            number=index,
         )
     return CfgError(
         "unknown section",

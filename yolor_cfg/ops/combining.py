@@ -114,8 +114,8 @@ class Addition(nn.Module):
 
 
 class CommonPart(NamedTuple):
-    """How the first Darknet adds two maps: alpha * x + beta * y where both have a cell, of which y gives every
-    `y_step`-th, x takes every `x_step`-th."""
+    """How the first Darknet adds two maps: alpha * x + beta * y where both have a cell; y gives every
+    `y_step`-th of its own, x takes them at every `x_step`-th."""
 
     alpha: float
     beta: float

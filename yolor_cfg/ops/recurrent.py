@@ -90,7 +90,7 @@ class RnnCell(RecurrentCell):
 
 
 class GruCell(RecurrentCell):
-    """Gated recurrent unit; y is the next state. The `activation` of the candidate is logistic in C Darknet."""
+    """Gated recurrent unit; y is the next state. The candidate's `activation` is logistic in C Darknet."""
 
     input_z: nn.Module
     input_r: nn.Module

@@ -8,7 +8,9 @@ from yolor_cfg.sections import (
     deconvolution,
     dense,
     detection,
+    gaussian,
     heads,
+    history,
     implicit,
     losses,
     net,
@@ -20,6 +22,7 @@ from yolor_cfg.sections import (
     recurrent,
     region,
     resampling,
+    yolo4,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
 from yolor_cfg.sections.net import NetSection
@@ -38,7 +41,9 @@ __all__ = [
     "cuts",
     "dense",
     "detection",
+    "gaussian",
     "heads",
+    "history",
     "implicit",
     "losses",
     "net",
@@ -50,4 +55,5 @@ __all__ = [
     "recurrent",
     "region",
     "resampling",
+    "yolo4",
 ]

@@ -197,7 +197,8 @@ class ShortcutSection(Section, names="shortcut"):
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=0\n"
         "weights_type=per_feature\nweights_normalization=softmax",
         "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=pjreddie\n"
-        "[convolutional]\nfilters=6\nstride=2\n[shortcut]\nfrom=-2\nalpha=.5\nbeta=2\nactivation=leaky",
+        "[maxpool]\nsize=3\n[convolutional]\nfilters=6\nstride=2\n"
+        "[shortcut]\nfrom=-2\nalpha=.5\nbeta=2\nactivation=leaky",
     )
 
     darknet_form = "sum"
@@ -281,7 +282,8 @@ class ShortcutSection(Section, names="shortcut"):
     def _find_steps(self, x: Shape, y: Shape) -> tuple[int, int]:
         """Every how many cells of y and of x one is added: the ratio of their sides, rounded down
         (shortcut_cpu in blas.c of pjreddie/darknet); raises CfgError if that differs by direction."""
-        down, across = ((max(there // here, 1), max(here // there, 1)) for here, there in zip(x[1:], y[1:]))
+        sides = zip(x[1:], y[1:], strict=True)
+        down, across = ((max(there // here, 1), max(here // there, 1)) for here, there in sides)
         if down != across:
             raise self.error(
                 "from",

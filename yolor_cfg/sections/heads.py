@@ -1,4 +1,4 @@
-"""[yolo], [yolo4], [Gaussian_yolo], [jde]: heads that predict one box per anchor in every cell.
+"""[yolo] and [jde]: heads that predict one box per anchor in every cell.
 
 Most keys concern only training or NMS; the output itself depends on `mask`, `anchors` and `classes`.
 """
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
 MAX_ANCHORS = 10_000  # `num` alone makes lists of that length; no cfg has so many
-PLAIN_CLASSES = "this program learns classes by their plain difference"
 EMBEDDING_ANCHORS = 4  # of each head of JDE, a constant there
 DEFAULT_ANCHOR = 0.5  # Darknet's value for an anchor that the cfg does not give
 
@@ -377,56 +376,6 @@ class YoloSection(BoxHeadSection, names="yolo"):
 
     def facts(self) -> tuple[str, ...]:
         return ("box_form", "embeds")
-
-
-class Yolo4Section(BoxHeadSection, names="yolo4"):
-    """[yolo] of AlexeyAB's C Darknet, under another name.
-
-    sowson/darknet, src/yolo4_layer.c: the boxes are the same; in training, classes are learnt without
-    smoothing, focus and balance, and raw sizes count as logarithms with new_coords too.
-    """
-
-    dialects = PJREDDIE_ONLY
-    examples = (
-        "[convolutional]\nfilters=18\nactivation=logistic\n[yolo4]\nmask=1,2\nclasses=4\nnum=3\n"
-        "anchors=4,5, 7,6, 9,9\nscale_x_y=2\nnew_coords=1",
-        "[yolo4]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
-    )
-    default_max = 200
-    learns_plain_classes = True
-    learns_exponents = True
-    learns_roots = False
-
-    cls_normalizer = Float(1, unused=PLAIN_CLASSES, help="weight of the class loss")
-    label_smooth_eps = Float(0, unused=PLAIN_CLASSES, help="label smoothing")
-    focal_loss = Flag(False, unused=PLAIN_CLASSES, help="focal loss for the classes")
-
-
-class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
-    """[yolo] that also predicts the uncertainty of each of the four coordinates of a box."""
-
-    dialects = C_DARKNET
-    examples = (
-        "[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
-        "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",
-    )
-    box_values = 9
-    darknet_loss = "gaussian"
-
-    nms_kind = Choice("default", (*NMS_KINDS, "cornersnms"), fallback="default", help="type of NMS")
-    uc_normalizer = Float(1, help="weight of the uncertainty loss")
-    yolo_point = Choice(
-        "center",
-        ("center", "left_top", "right_bottom"),
-        fallback="center",
-        help="point of the box given by x and y",
-    )
-
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.heads import GaussianHead
-
-        corner = {"center": 0, "left_top": 1, "right_bottom": -1}[self.yolo_point]
-        return GaussianHead(self.anchor_grid(x), spread=self.scale_x_y, corner=corner)
 
 
 class JdeSection(AnchorHeadSection, names="jde"):

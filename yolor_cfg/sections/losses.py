@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, PJREDDIE_ONLY, EARLY
+from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
@@ -109,6 +109,10 @@ class CostSection(_LossSection, names="cost"):
 
     reads_vectors = True
     examples = ("[cost]\ntype=sse",)
+    ignored_keys = {
+        "noobj": "of the first Darknet: weight where the truth is 0 (default 1)",
+        "thresh": "of the first Darknet: differences below it do not count (default 0)",
+    }
 
     type_ = Choice(
         "sse",

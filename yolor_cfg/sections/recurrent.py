@@ -1,4 +1,4 @@
-"""[rnn], [gru], [lstm], [crnn], [conv_lstm], [history]: sections with a state kept from call to call.
+"""[rnn], [gru], [lstm], [crnn], [conv_lstm]: sections with a state kept from call to call.
 
 Their sub-layers are fully connected layers or convolutions, each with bias or batch norm and activation.
 """
@@ -383,20 +383,3 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
     def bflops(self, out: Shape, x: Shape) -> float:
         gates = 12 if self.peephole else 9
         return super().bflops(out, x) + gates * out.size / 1e9
-
-
-class HistorySection(Section, names="history"):
-    """A buffer of the last feature maps; with one frame at a time, as here, all but the first are zero."""
-
-    dialects = DARKNET_ONLY
-    examples = ("[history]\nhistory_size=3",)
-
-    history_size = Int(4, least=1, help="number of feature maps in the buffer")
-
-    def shape(self, x: Shape) -> Shape:
-        return Shape(x.channels * self.history_size, x.height, x.width)
-
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.recurrent import History
-
-        return History(self.history_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, NOT_PJREDDIE, PJREDDIE_ONLY, EARLY, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_PJREDDIE, PJREDDIE_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import FlatShape, Shape
