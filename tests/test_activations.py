@@ -52,6 +52,8 @@ FORMULAS = {
     "lelu": lambda x: 10 * math.tanh(x),
     "lhtan": lambda x: 0.001 * x if x < 0 else 0.001 * (x - 1) + 1 if x > 1 else x,
     "stair": stair,
+    "h_swish": lambda x: x * min(max(x + 3, 0), 6) / 6,
+    "none": lambda x: x,
 }
 
 

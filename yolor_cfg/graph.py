@@ -10,7 +10,7 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import NET_KEY_MARK, Document, RawSection, parse_bytes, quote_text
@@ -18,7 +18,7 @@ from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
-from yolor_cfg.sections.refused import REFUSED
+from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
@@ -203,7 +203,7 @@ def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[Dialect
             yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}={NET_KEY_MARK}...")
         activation = ACTIVATIONS.get(word) if entry.key == "activation" and is_common else None
         if activation and activation.dialects:
-            is_weak = bool(activation.darknet_name)
+            is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
             yield DialectEvidence(activation.dialects, entry.number, f"activation={word}", is_weak)
         dialects = tuple(name for name in kind.key_dialects(entry.key) if name in kind.dialects)
         if 0 < len(dialects) < len(kind.dialects) and entry.value:
@@ -265,23 +265,16 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
-    if raw.name in REFUSED:
-        return CfgError(
-            f"cannot run here: {REFUSED[raw.name]}",
-            path=path,
-            line=raw.line,
-            section=raw.name,
-            number=index,
-        )
+    reason = REFUSED_SECTIONS.get(raw.name, "")
     return CfgError(
-        "unknown section",
+        f"cannot be read: {reason}" if reason else "unknown section",
         path=path,
         line=raw.line,
         section=quote_text(raw.name),
         number=index,
-        found=f"[{quote_text(raw.name)}]",
-        allowed=sorted(SECTIONS),
-        hint=hint or "it may be specific to a fork of Darknet",
+        found="" if reason else f"[{quote_text(raw.name)}]",
+        allowed=[] if reason else sorted(SECTIONS),
+        hint="" if reason else hint or "it may be specific to a fork of Darknet",
     )
 
 

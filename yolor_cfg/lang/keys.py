@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, MAIN_DIALECTS, Dialect
 
 T = TypeVar("T")
 ABSENT = object()  # stands for the value of a key that a section does not have
@@ -264,7 +264,8 @@ class ActivationKey(Choice):
         known = ACTIVATIONS.get(word)
         if dialect.only_activations:
             return word in dialect.only_activations
-        return known is not None and (dialect.runs_foreign_activations or known.is_in(dialect.name))
+        others = MAIN_DIALECTS if dialect.runs_foreign_activations else ()
+        return known is not None and known.is_in(dialect.name, *others)
 
     def fallback_in(self, dialect: Dialect) -> str:
         return dialect.unknown_activation

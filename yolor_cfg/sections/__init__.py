@@ -1,14 +1,15 @@
 """All sections; importing this fills the table SECTIONS, from header name to class."""
 
 from yolor_cfg.sections import (
+    attention,
     channels,
     combining,
     convolution,
     cuts,
     deconvolution,
+    deformable,
     dense,
     detection,
-    gaussian,
     heads,
     history,
     implicit,
@@ -22,7 +23,8 @@ from yolor_cfg.sections import (
     recurrent,
     region,
     resampling,
-    yolo4,
+    separable,
+    yolo,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
 from yolor_cfg.sections.net import NetSection
@@ -34,14 +36,15 @@ __all__ = [
     "Section",
     "SectionPlace",
     "TensorSpec",
+    "attention",
     "channels",
     "combining",
     "convolution",
-    "deconvolution",
     "cuts",
+    "deconvolution",
+    "deformable",
     "dense",
     "detection",
-    "gaussian",
     "heads",
     "history",
     "implicit",
@@ -55,5 +58,6 @@ __all__ = [
     "recurrent",
     "region",
     "resampling",
-    "yolo4",
+    "separable",
+    "yolo",
 ]

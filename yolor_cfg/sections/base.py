@@ -82,6 +82,7 @@ class Section:
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
+    is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
     clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")

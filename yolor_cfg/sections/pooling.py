@@ -44,7 +44,8 @@ class _PoolingSection(Section):
 
     def check(self) -> None:
         if self.dialect.pool_padding == "half" and "padding" in self.values:
-            self.warn("padding", "has no effect in the yolor dialect", found=str(self.padding))
+            what = f"has no effect in the {self.dialect.name} dialect"
+            self.warn("padding", what, found=str(self.padding))
 
     def shape(self, x: Shape) -> Shape:
         return self.pooled_shape(x, self.strides)

@@ -111,9 +111,9 @@ class RegionSection(Section, names="region"):
         return self.dialect.region_form == "maps"
 
     def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.class_tree import ClassTree
         from yolor_cfg.ops.heads import (
             AnchorGrid,
-            ClassTree,
             RegionHead,
             RegionMapHead,
             RegionMapRules,

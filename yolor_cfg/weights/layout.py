@@ -103,9 +103,10 @@ def loadable_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequenc
 
 
 def yolor_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
-    """What YOLOR's own code writes: plain convolutions with their batch norm, nothing else."""
+    """What YOLOR's own code writes: plain convolutions with their batch norm, nothing else; its relatives
+    write some of their own sections too."""
     plain = any(tensor.name == "Conv2d.weight" for tensor in tensors)
-    return loadable_tensors(section, tensors) if plain else ()
+    return loadable_tensors(section, tensors) if plain or section.is_stored_by_its_program else ()
 
 
 def file_layout(

@@ -67,6 +67,14 @@ class GridLayer(Protocol):
     def decode(self, raw: Tensor) -> HeadPredictions: ...
 
 
+class YoloLayer(GridLayer, Protocol):
+    """The module of a [yolo] head, whose rules say what a raw value means."""
+
+    @property
+    def reaches_neighbours(self) -> bool: ...
+    def box_parts(self, raw: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
 KeysT = TypeVar("KeysT", bound=HeadKeys, covariant=True)
 LayerT = TypeVar("LayerT", covariant=True)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from yolor_cfg.ops.heads import GaussianHead, scale_xy
 from yolor_cfg.ops.iou_losses import OVERLAPS
-from yolor_cfg.sections.gaussian import GaussianYoloSection
+from yolor_cfg.sections.heads import GaussianYoloSection
 from yolor_cfg.train.losses.assign import Assignments, ClassWrites, class_multipliers, merge_class_writes
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, attach_gradient, last_occurrences
 from yolor_cfg.train.losses.yolo import (

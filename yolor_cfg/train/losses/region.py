@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou, to_xyxy
-from yolor_cfg.ops.heads import ClassTree, RegionHead
+from yolor_cfg.ops.class_tree import ClassTree
+from yolor_cfg.ops.heads import RegionHead
 from yolor_cfg.sections.region import RegionSection
 from yolor_cfg.train.losses.assign import Assignments, BestTruth, Truths, focal_weight, predicted_boxes
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences

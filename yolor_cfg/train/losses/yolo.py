@@ -22,7 +22,8 @@ from torch import Tensor
 
 from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.ops.iou_losses import OVERLAPS, darknet_slopes
-from yolor_cfg.sections.heads import AnchorHeadSection, BoxHeadSection
+from yolor_cfg.sections.heads import AnchorHeadSection
+from yolor_cfg.sections.yolo import BoxHeadSection
 from yolor_cfg.train.losses.assign import (
     LIKELY,
     AnchorOutput,
