@@ -31,6 +31,7 @@ from yolor_cfg.rewrite.convolutions import (
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
 from yolor_cfg.rewrite.foreign import drop_unread_keys, find_foreign_part
+from yolor_cfg.rewrite.from_darkflow import adapt_from_darkflow, translate_cut
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -47,8 +48,9 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
         program = Program(folded)
         if network.graph.dialect.is_pytorch:
             _translate_program(program, keep_bn=keep_bn)
-        elif network.graph.dialect.name != DARKNET.name:
-            _translate_fork(program)
+        else:
+            for step in program.steps:
+                _translate_early(program, step)
         for step in program.steps:
             _adapt_to_darknet(program, step)
         program.dialect = DARKNET.name
@@ -74,16 +76,19 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
             raise _unsupported_error(step)
 
 
-def _translate_fork(program: Program) -> None:
-    """Refuse what another C program alone has, and give the rest the names of Darknet."""
-    for step in program.steps:
-        if step.section is None:
-            continue  # made by folding
-        if step.section.darknet_form == "head":
-            step.name = "yolo"
-        elif step.section.dialects and (found := find_foreign_part(step, DARKNET)):
-            raise _unsupported_error(step, found)
-        drop_unread_keys(step)
+def _translate_early(program: Program, step: ProgramStep) -> None:
+    """What the programs near to C Darknet have or read otherwise."""
+    if step.section is None or step.section.dialect.name == DARKNET.name:
+        return  # made by folding, or as it has to be
+    if step.section.darknet_form == "cut":
+        translate_cut(program, step)
+    elif step.section.darknet_form == "head":
+        step.name = "yolo"
+    found = find_foreign_part(step, DARKNET)
+    if found:
+        raise _unsupported_error(step, found)
+    drop_unread_keys(step)
+    adapt_from_darkflow(step)
 
 
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
@@ -288,6 +293,8 @@ def _translate_activation(program: Program, step: ProgramStep) -> None:
 
 def _translate_head(program: Program, step: ProgramStep) -> None:
     """Move the sigmoid into the preceding convolution, as new_coords requires."""
+    if step.section.dialect.embeds:
+        raise _unsupported_error(step, hint="C Darknet's [yolo] reads no embeddings")
     if program.readers(step):
         raise _unsupported_error(step, "other sections read the raw output of a head")
     _apply_activation(program, step, "logistic")
@@ -316,6 +323,7 @@ TRANSLATORS: dict[str, StepTranslator] = {
     "activation": _translate_activation,
     "batchnorm": _translate_batch_norm,
     "blocks": translate_reorg,
+    "cut": translate_cut,
     "focus": _translate_focus,
     "half": _translate_first_half,
     "head": _translate_head,

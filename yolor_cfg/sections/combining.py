@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import GROUPING, NOT_PJREDDIE, PJREDDIE_ONLY, YOLOR_ONLY
+from yolor_cfg.lang.dialect import GROUPING, NOT_DARKFLOW, NOT_PJREDDIE, PJREDDIE_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Float, Int
 from yolor_cfg.lang.lists import SourceList
 from yolor_cfg.sections.base import Section
@@ -112,6 +112,7 @@ class ConcatenationSection(Section):
 class RouteSection(ConcatenationSection, names="route"):
     """Concatenate channels; with `groups`, one group of the channels of each source."""
 
+    is_self_contained = True
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
@@ -215,6 +216,8 @@ class ShortcutSection(Section, names="shortcut"):
     Darknet the sum is alpha * x + beta * source where both have a value; elsewhere x stays as it is.
     """
 
+    is_self_contained = True
+    dialects = NOT_DARKFLOW
     examples = (
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[shortcut]\nfrom=-2,0\n"

@@ -22,7 +22,7 @@ class _BatchNormSection(Section):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.norms import drop_bias
 
-        norm = build_batch_norm(self, x.channels)
+        norm = build_batch_norm(self.dialect, x.channels)
         return norm if self.dialect.norm_has_bias else drop_bias(norm)
 
     def tensors(self, x: Shape) -> list[TensorSpec]:

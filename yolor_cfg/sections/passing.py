@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY, NOT_PJREDDIE
+from yolor_cfg.lang.dialect import DARKNET_ONLY, LATER
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class EmptySection(Section, names="empty silence"):
     """Passes the previous section on unchanged."""
 
-    dialects = NOT_PJREDDIE
+    dialects = LATER
     examples = ("[silence]",)
     darknet_form = "nothing"
     is_alias = True

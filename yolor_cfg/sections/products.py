@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY, NOT_PJREDDIE
+from yolor_cfg.lang.dialect import DARKNET_ONLY, LATER
 from yolor_cfg.lang.keys import ActivationKey, Flag
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
@@ -22,7 +22,7 @@ NOT_AFTER_PRODUCTS = ("swish", "mish")
 class _ProductSection(Section):
     """The product of the previous section and the one in `from`."""
 
-    dialects = NOT_PJREDDIE
+    dialects = LATER
     darknet_form = "product"
 
     from_ = RefList((), wanted=True, help="section to multiply by")
