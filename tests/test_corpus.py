@@ -31,7 +31,7 @@ class Count(NamedTuple):
 
 
 # These may rise and never fall.
-EVERYBODY = Count(files=244, built=224)
+EVERYBODY = Count(files=244, built=235)
 ALEXEYAB = Count(files=84, built=82)
 
 

@@ -299,9 +299,9 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
         line=raw.line,
         section=quote_text(raw.name),
         number=index,
-        found=f"[{quote_text(raw.name)}]",
-        allowed=sorted(SECTIONS),
-        hint=hint or ("" if reason else "it may be specific to a fork of Darknet"),
+        found="" if reason else f"[{quote_text(raw.name)}]",
+        allowed=[] if reason else sorted(SECTIONS),
+        hint="" if reason else hint or "it may be specific to a fork of Darknet",
     )
 
 

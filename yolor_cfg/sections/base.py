@@ -11,7 +11,6 @@ from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import (
     ALL_DIALECTS,
     C_DARKNET,
-    DARKNET_ONLY,
     MAIN_DIALECTS,
     PJREDDIE_ONLY,
     Dialect,
@@ -94,15 +93,15 @@ class Section:
     is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
-    clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
+    clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")
     onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
-    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
-    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
+    dont_update = Int(0, dialects=C_DARKNET, help="no update until that iteration")
+    burnin_update = Int(0, dialects=C_DARKNET, help="updates from that multiple of burn_in on")
     stopbackward = Int(
         0, dialects=C_DARKNET, help="1: freezes all sections before this one; N: no gradients until then"
     )
     train_only_bn = Flag(
-        False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
+        False, dialects=C_DARKNET, help="this section and all before it train only their batch norm"
     )
     dontload = Flag(
         False, dialects=C_DARKNET, help="the weights file does not contain the weights of this section"

@@ -234,7 +234,7 @@ class AnchorHeadSection(Section):
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     """[yolo] that also predicts the uncertainty of each of the four coordinates of a box."""
 
-    dialects = C_DARKNET
+    dialects = DARKNET_ONLY
     examples = (
         "[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
         "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",
