@@ -20,7 +20,7 @@ class Dialect(NamedTuple):
     first_key_wins: bool = True  # C searches its option list from the front; a Python dict keeps the last
     is_forgiving: bool = True  # a line without = or an empty value is only a warning
     unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
-    runs_foreign_activations: bool = True  # under the names of other dialects, with a note
+    runs_foreign_activations: bool = True  # those of the other main dialect, with a note
     only_activations: tuple[str, ...] = ()  # all that it knows, where these are few
     reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
     is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code
@@ -64,6 +64,14 @@ class Dialect(NamedTuple):
     runs_last_section: bool = True  # otherwise the last section only describes the output
     names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
     has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version
+
+    conv_padding: str = "size"  # with pad=1 size // 2; "half": (size - 1) // 2, "always": that without `pad`
+    # too; "given": size // 2 wherever the key `pad` stands
+    takes_second_half: bool = False  # [route] groups: that of the section before, whatever the keys say
+    fuses_heads: bool = False  # [yolo] from= makes each map a weighted sum of them all
+    head_strides: tuple[int, ...] = ()  # of [yolo] in file order, whatever the sizes are; none: by the sizes
+    reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round,
+    keeping_words: tuple[str, ...] = ()  # but not with one of these
 
 
 DARKNET = Dialect("darknet", "darknet", "C Darknet (AlexeyAB/darknet)")
@@ -122,26 +130,49 @@ ULTRALYTICS = YOLOR._replace(
     unknown_activation="linear",
     runs_foreign_activations=False,
     box_form="exponential",
+    ignores_foreign_keys=True,
+    fuses_heads=True,
+    head_strides=(32, 16, 8),
+    reversing_words=("panet", "yolov4", "cd53"),
 )
 SPURS = ULTRALYTICS._replace(
     name="spurs",
     program="SpursLipu/YOLOv3v4-ModelCompression",
     bn_eps=1e-5,
     bn_momentum=0.1,
+    has_kernel_lists=False,
+    conv_padding="half",
+    takes_second_half=True,
+    keeping_words=("yolov4-tiny",),
 )
 NANO = ULTRALYTICS._replace(
     name="nano",
     program="yolo-nano (eriklindernoren/PyTorch-YOLOv3)",
     bn_eps=1e-5,
     bn_momentum=0.9,
+    has_kernel_lists=False,
+    conv_padding="always",
+    fuses_heads=False,
+    head_strides=(),
 )
-MCMOT = ULTRALYTICS._replace(name="mcmot", program="CaptainEven/YOLOV4_MCMOT", bn_eps=1e-5)
+MCMOT = ULTRALYTICS._replace(
+    name="mcmot",
+    program="CaptainEven/YOLOV4_MCMOT",
+    bn_eps=1e-5,
+    conv_padding="given",
+    head_strides=(8, 16, 32),
+    reversing_words=("yolov4-tiny", "mobile", "Mobile", "enet", "Enet"),
+)
 JDE = ULTRALYTICS._replace(
     name="jde",
     family="jde",
     program="JDE (Zhongdao/Towards-Realtime-MOT)",
     bn_eps=1e-5,
     bn_momentum=0.1,
+    has_kernel_lists=False,
+    conv_padding="half",
+    fuses_heads=False,
+    head_strides=(),
     only_activations=("leaky", "linear"),
     embeds=True,
 )
@@ -180,7 +211,10 @@ C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
 DARKFLOW_ONLY = ("darkflow",)
 JDE_ONLY = ("jde",)
+MCMOT_ONLY = ("mcmot",)
 EARLY = (*C_DARKNET, "darkflow")
 NOT_DARKFLOW = tuple(name for name in ALL_DIALECTS if name != "darkflow")
 PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)
+GROUPING = (*C_DARKNET, "spurs", "mcmot")
+FUSING = tuple(one.name for one in DIALECTS.values() if one.fuses_heads)
 """The values of `dialects` for sections, keys and activations that not all dialects have."""

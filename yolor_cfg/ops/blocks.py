@@ -5,6 +5,8 @@ N images, C channels, H W cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,7 +119,7 @@ class SharedConvBlock(_BaseBlock):
 class MixConv2d(nn.Module):
     """Parallel convolutions with several kernel sizes, each producing some of the output channels."""
 
-    def __init__(self, convolutions: list[nn.Conv2d]) -> None:
+    def __init__(self, convolutions: Sequence[nn.Module]) -> None:
         super().__init__()
         self.m = nn.ModuleList(convolutions)
 

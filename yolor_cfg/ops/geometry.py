@@ -27,3 +27,8 @@ class ConvGeometry(NamedTuple):
         down, across = self.strides
         more = reach - 2 * self.padding
         return (height - 1) * down + more, (width - 1) * across + more
+
+
+def half_size(size: int, rule: str) -> int:
+    """The padding on each side that `pad` asks for, by the rule of a dialect (`conv_padding`)."""
+    return (size - 1) // 2 if rule in ("half", "always") else size // 2

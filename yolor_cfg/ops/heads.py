@@ -6,6 +6,7 @@ N images, A anchors, H W cells, V values per anchor and cell, K classes, B boxes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, prod
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from yolor_cfg.ops.losses import grouped_softmax
+from yolor_cfg.ops.class_tree import ClassTree, keep_deepest_class
 
 HeadPredictions = tuple[Tensor, Tensor, Tensor]
 """boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not scaled by objectness."""
@@ -55,7 +56,7 @@ class AnchorGrid(NamedTuple):
 class YoloRules(NamedTuple):
     """How to decode a yolo head: with `has_sigmoid` the head applies the sigmoid (else the convolution before
     it did); with `has_squared_sizes` sizes are (2v)^2, with `has_linear_sizes` v where it is positive (else
-    exp); `spread` extends centres beyond it.
+    exp); `spread` extends centres beyond it. It fuses `fused` maps, if any, its own being number `place`.
 
     One that `embeds` has centres in anchors from the corner of the cell, two scores (background, foreground)
     instead of objectness and classes, and behind all boxes an embedding of the cell (JDE)."""
@@ -64,6 +65,8 @@ class YoloRules(NamedTuple):
     has_squared_sizes: bool = False
     has_linear_sizes: bool = False
     spread: float = 1.0
+    fused: int = 0
+    place: int = 0
     embeds: bool = False
 
 
@@ -75,6 +78,24 @@ def scale_xy(value: Tensor, spread: float) -> Tensor:
     return value * spread - (spread - 1) / 2
 
 
+def fuse_maps(own: Tensor, others: Sequence[Tensor], *, place: int) -> Tensor:
+    """own and others [N, C + S, any, any] of S heads, own being the `place`-th -> [N, C, H, W] at its size.
+
+    Each map is resized bilinearly and weighted, in each cell of `own`, by 2 / S of the sigmoid of one of the
+    last S channels there (ASFF, arXiv 1911.09516, as in ultralytics/yolov3 models.py).
+    """
+    count = 1 + len(others)
+    shares = own[:, -count:].sigmoid() * (2 / count)
+    total = own[:, :-count] * shares[:, place, None]
+    numbers = (number for number in range(count) if number != place)
+    for number, other in zip(numbers, others, strict=True):
+        resized = functional.interpolate(
+            other[:, :-count], own.shape[2:], mode="bilinear", align_corners=False
+        )
+        total = total + resized * shares[:, number, None]
+    return total
+
+
 class YoloHead(nn.Module):
     """[yolo] of all dialects: V is x, y, w, h, objectness and K classes."""
 
@@ -82,9 +103,24 @@ class YoloHead(nn.Module):
         super().__init__()
         self.grid, self.rules = grid, rules
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]; x itself where an embedding follows the boxes."""
-        return x if self.rules.embeds else anchor_maps(x, len(self.grid.anchors))
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]; with the other maps to fuse, all with their weights;
+        x itself where an embedding follows the boxes."""
+        if self.rules.embeds:
+            return x
+        own = fuse_maps(x, others, place=self.rules.place) if self.rules.fused else x
+        return anchor_maps(own, len(self.grid.anchors))
+
+    @property
+    def reaches_neighbours(self) -> bool:
+        """Whether a box may have its centre in half of a neighbouring cell."""
+        return self.rules.spread >= 2
+
+    def box_parts(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of raw values [..., V]: the centre from the corner of its cell, in cells, and the size in units of
+        the anchor, [..., 2] each."""
+        values = self._activate(raw[..., :4])
+        return scale_xy(values[..., :2], self.rules.spread), self._size_factors(raw, values)
 
     def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, A*V, H, W]: everything activated but w and h; with embeddings the raw map,
@@ -171,46 +207,6 @@ class GaussianHead(nn.Module):
         scores = values[..., 9:] * certainty
         boxes = torch.cat([centre, size], dim=-1)
         return boxes.flatten(1, 3), values[..., 8].flatten(1), scores.flatten(1, 3)
-
-
-class ClassTree(NamedTuple):
-    """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the
-    roots, level by level from the top, each as (classes, their parents)."""
-
-    runs: tuple[int, ...]
-    levels: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-
-    @staticmethod
-    def from_parents(parents: tuple[int, ...], runs: tuple[int, ...]) -> ClassTree:
-        """Build from each class's parent (-1: none; parents come first) and the softmax group lengths."""
-        depths: list[int] = []
-        for parent in parents:
-            depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        levels: list[list[int]] = [[] for _ in range(max(depths) + 1)]
-        for k, depth in enumerate(depths):
-            levels[depth].append(k)
-        below = (tuple(level) for level in levels[1:])
-        return ClassTree(runs, tuple((level, tuple(parents[k] for k in level)) for level in below))
-
-    def conditional_probabilities(self, logits: Tensor) -> Tensor:
-        """The probability of each class [..., K] given its parent."""
-        return grouped_softmax(logits, self.runs)
-
-    def absolute_probabilities(self, conditional: Tensor) -> Tensor:
-        """Each probability [..., K] times those of all its ancestors."""
-        product = conditional
-        for classes, parents in self.levels:
-            below = torch.tensor(classes, device=product.device)
-            above = torch.tensor(parents, device=product.device)
-            product = product.index_copy(-1, below, product[..., below] * product[..., above])
-        return product
-
-
-def keep_deepest_class(absolute: Tensor) -> Tensor:
-    """[..., K] with only the last class above 0.5: C Darknet reports one, and parents come first."""
-    likely = absolute > 0.5
-    from_here_on = likely.flip(-1).cumsum(-1).flip(-1)
-    return absolute * (likely & (from_here_on == 1))
 
 
 class RegionRules(NamedTuple):

@@ -1,11 +1,13 @@
 """All sections; importing this fills the table SECTIONS, from header name to class."""
 
 from yolor_cfg.sections import (
+    attention,
     channels,
     combining,
     convolution,
     cuts,
     deconvolution,
+    deformable,
     dense,
     detection,
     heads,
@@ -18,6 +20,8 @@ from yolor_cfg.sections import (
     recurrent,
     region,
     resampling,
+    separable,
+    yolo,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
 from yolor_cfg.sections.net import NetSection
@@ -29,11 +33,13 @@ __all__ = [
     "Section",
     "SectionPlace",
     "TensorSpec",
+    "attention",
     "channels",
     "combining",
     "convolution",
-    "deconvolution",
     "cuts",
+    "deconvolution",
+    "deformable",
     "dense",
     "detection",
     "heads",
@@ -46,4 +52,6 @@ __all__ = [
     "recurrent",
     "region",
     "resampling",
+    "separable",
+    "yolo",
 ]

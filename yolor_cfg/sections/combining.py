@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, NOT_DARKFLOW, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, GROUPING, NOT_DARKFLOW, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int
 from yolor_cfg.lang.lists import RefList, SourceList
 from yolor_cfg.sections.base import Section
@@ -39,7 +39,8 @@ def warn_unused_activation(section: Section) -> None:
     """Warn of an activation that Darknet applies but YOLOR's code ignores."""
     activation = section.values.get("activation", "linear")
     if not section.dialect.activates_sums and activation != "linear":
-        section.warn("activation", "has no effect in the yolor dialect", found=activation)
+        what = f"has no effect in the {section.dialect.name} dialect"
+        section.warn("activation", what, found=activation)
 
 
 class ConcatenationSection(Section):
@@ -112,6 +113,7 @@ class ConcatenationSection(Section):
 class RouteSection(ConcatenationSection, names="route"):
     """Concatenate channels; with `groups`, one group of the channels of each source."""
 
+    is_self_contained = True
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
@@ -122,25 +124,49 @@ class RouteSection(ConcatenationSection, names="route"):
     }
 
     groups = Int(1, least=1, help="number of equal groups the channels of each source are split into")
-    group_id = Int(0, least=0, dialects=C_DARKNET, help="index of the group that is taken, from 0")
+    group_id = Int(0, least=0, dialects=GROUPING, help="index of the group that is taken, from 0")
 
     @property
     def is_alias(self) -> bool:
         """True for a single whole source, which is passed on unchanged."""
-        return len(self.layers) == 1 and self.groups == 1
+        return len(self.layers) == 1 and self.groups == 1 and not self._halves
+
+    @property
+    def _halves(self) -> bool:
+        """Whether it takes the second half of the section before: then the keys only have to be there."""
+        return self.dialect.takes_second_half and "groups" in self.values
 
     def check(self) -> None:
         super().check()
+        if self._halves and len(self.layers) > 1:
+            found = f"{len(self.layers)} sections"
+            self.fault("groups", "takes one section here", found=found, allowed="one section in layers")
         if self.group_id >= self.groups:
             allowed = f"0 to {self.groups - 1}"
             self.fault("group_id", "out of bounds", found=str(self.group_id), allowed=allowed)
 
+    def sources(self) -> tuple[int, ...]:
+        return (self.index - 1,) if self._halves else super().sources()
+
     @property
     def groups_and_id(self) -> tuple[int, int]:
-        """The values of the keys."""
-        return self.groups, self.group_id
+        """The values of the keys, or the second of two groups."""
+        return (2, 1) if self._halves else (self.groups, self.group_id)
+
+    def check_inputs(self, *inputs: Shape) -> None:
+        super().check_inputs(*inputs)
+        told = (self.groups, self.group_id, self.resolve_refs(self.layers, "layers"))
+        if self._halves and told != (2, 1, self.sources()):
+            self.warn(
+                "groups",
+                "read as the second half of the section before",
+                found=f"layers={','.join(map(str, self.layers))} groups={self.groups}",
+                hint=f"{self.dialect.program} does so, whatever the numbers are",
+            )
 
     def shape(self, *inputs: Shape) -> Shape:
+        if self._halves:
+            return super().shape(*inputs)
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels % self.groups:
                 found = f"{x.channels} channels (#{source})"
@@ -190,6 +216,7 @@ class ShortcutSection(Section, names="shortcut"):
     Channels that the input lacks are dropped; channels that a source lacks count as zero.
     """
 
+    is_self_contained = True
     dialects = NOT_DARKFLOW
     examples = (
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=-2\nactivation=leaky",

@@ -176,7 +176,7 @@ class ConvSelectSection(_CutConvolution, names="conv-select"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.cuts import Cut, CutBlock
 
-        norm = build_batch_norm(self, self.filters) if self.batch_normalize else None
+        norm = build_batch_norm(self.dialect, self.filters) if self.batch_normalize else None
         return CutBlock(self.whole_layer(x), norm, Cut(outputs=self._find_outputs()))
 
     def macs(self, out: Shape, x: Shape) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import DARKFLOW_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
@@ -71,6 +72,19 @@ class DetectionSection(Section, names="detection"):
     def loss_kind(self) -> str:
         """The loss that trains this head; empty if it has spare values."""
         return "detection" if self.coords == BOX_VALUES else ""
+
+    def missing_loss(self) -> CfgError:
+        """The error of this head where no loss trains it."""
+        fitting = self.replace_values(coords=BOX_VALUES)
+        return self.error(
+            "coords",
+            "no detection loss",
+            found=str(self.coords),
+            allowed=str(BOX_VALUES),
+            hint="C Darknet writes 5 + classes numbers a cell for the labels and reads 1 + coords + classes, "
+            "beyond their end: it learns from wrong ones; coords=4 goes with "
+            f"output={fitting._outputs_for(self.classes)} before the head",
+        )
 
     def channels_for(self, classes: int, x: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""

@@ -21,6 +21,7 @@ BLUR_SIZES = {1: 3, 2: 2}  # antialiasing= -> the blur's kernel
 class _PoolingSection(Section):
     """The common part of poolings with a sliding window."""
 
+    is_self_contained = True
     stride = Int(1, least=1, help="stride in pixels")
     stride_x = Int(lambda section: section.stride, least=1, help="horizontal stride; overrides stride")
     stride_y = Int(lambda section: section.stride, least=1, help="vertical stride; overrides stride")
@@ -34,7 +35,8 @@ class _PoolingSection(Section):
 
     def check(self) -> None:
         if self.dialect.pool_padding == "half" and "padding" in self.values:
-            self.warn("padding", "has no effect in the yolor dialect", found=str(self.padding))
+            what = f"has no effect in the {self.dialect.name} dialect"
+            self.warn("padding", what, found=str(self.padding))
 
     def shape(self, x: Shape) -> Shape:
         return self.pooled_shape(x, self.strides)

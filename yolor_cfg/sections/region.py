@@ -98,9 +98,9 @@ class RegionSection(Section, names="region"):
 
     @property
     def loss_kind(self) -> str:
-        """The loss that trains this head; empty if its boxes have spare values."""
-        is_known = not self._stores_maps or (self.softmax and not self.background)
-        return "region" if self.coords == BOX_VALUES and is_known else ""
+        """The loss that trains this head; spare values of its boxes learn nothing. None learns masks."""
+        is_plain = self.coords == BOX_VALUES and self.softmax and not self.background
+        return "region" if is_plain or not self._stores_maps else ""
 
     def facts(self) -> tuple[str, ...]:
         differs = self.coords > BOX_VALUES or not (self.softmax or self.tree)
@@ -111,9 +111,9 @@ class RegionSection(Section, names="region"):
         return self.dialect.region_form == "maps"
 
     def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.class_tree import ClassTree
         from yolor_cfg.ops.heads import (
             AnchorGrid,
-            ClassTree,
             RegionHead,
             RegionMapHead,
             RegionMapRules,

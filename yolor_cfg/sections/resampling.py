@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class UpsampleSection(Section, names="upsample"):
     """Repeat each pixel `stride` times in both directions; a negative one sums blocks of pixels."""
 
+    is_self_contained = True
     dialects = NOT_DARKFLOW
     thop_reason = "2 for each upsampled value"
     examples = ("[upsample]\nstride=3\nscale=1.5", "[upsample]\nstride=-2\nscale=.5")

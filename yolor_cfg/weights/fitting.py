@@ -180,7 +180,8 @@ def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
     left = [slot.index for slot in file_layout(graph, loadable_tensors) if slot.index not in written]
     kinds = sorted({f"[{graph.nodes[index].section.type}]" for index in left})
     if left:
-        note = f"written by YOLOR's own code, which leaves out the weights of {', '.join(kinds)}: "
+        who = graph.dialect.program
+        note = f"written by {who}, which leaves out the weights of {', '.join(kinds)}: "
         yield yolor_tensors, note + f"these {len(set(left))} layers keep their initialisation"
 
 

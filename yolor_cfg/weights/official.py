@@ -215,7 +215,7 @@ def _section_shapes(graph: Graph, nodes: Iterable[Node]) -> list[SectionShapes]:
     for node in nodes:
         vectors = [graph.nodes[index] for index in node.sources[1:] if not graph.nodes[index].sources]
         for each in (*vectors, node):
-            stored = each.section.tensors(*each.inputs)
+            stored = each.tensors
             found += [SectionShapes(each, {tensor.name: tensor.shape for tensor in stored})] if stored else []
     return found
 
