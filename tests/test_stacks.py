@@ -43,7 +43,7 @@ def test_detect_finds_in_a_file_what_it_finds_in_its_array(stacks: Path) -> None
             np.testing.assert_allclose(scores, found.scores, atol=1e-6)
 
 
-def test_train_and_test_read_every_image(stacks: Path) -> None:
+def test_train_and_test_read_every_image(blank_charts: None, stacks: Path) -> None:
     more = ("--data", stacks / "d.data", "--project", stacks / "runs")
     tested = tiny.yolor("test", stacks / "tiny.cfg", stacks / "tiny.weights", *more, "--no-save")
     assert tested.exit_code == 0, tested.stderr
