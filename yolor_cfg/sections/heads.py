@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
-from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.errors import CfgError, ErrorDetails, count_of
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
 from yolor_cfg.sections.base import Section
@@ -137,7 +137,7 @@ class AnchorHeadSection(Section):
             self.warn(
                 "anchors",
                 "fewer anchors than num" if lacks else "more anchors than num",
-                found=f"{known} anchors, num={self.num}",
+                found=f"{count_of(known, 'anchor')}, num={self.num}",
                 hint=f"num={known}",
             )
         beyond = [index for index in self.mask if self.num <= index < known]
@@ -156,8 +156,8 @@ class AnchorHeadSection(Section):
             self.fault(
                 "counters_per_class",
                 "not one value for each class",
-                found=f"{counters} numbers, classes={self.classes}",
-                allowed=f"{self.classes} numbers",
+                found=f"{count_of(counters, 'number')}, classes={self.classes}",
+                allowed=count_of(self.classes, "number"),
                 hint="one for each class, or delete the line",
             )
 
@@ -352,8 +352,8 @@ class RegionSection(Section, names="region"):
             self.warn(
                 "anchors",
                 "the number of values is not 2 * num",
-                found=f"{given} values, num={self.num}",
-                allowed=f"{2 * self.num} values",
+                found=f"{count_of(given, 'value')}, num={self.num}",
+                allowed=count_of(2 * self.num, "value"),
                 hint=f"Darknet ignores surplus values and uses {DEFAULT_ANCHOR} for missing ones",
             )
 

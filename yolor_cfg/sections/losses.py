@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import DARKNET_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, RefList, Text
 from yolor_cfg.sections.base import Section
@@ -39,7 +40,7 @@ class SoftmaxSection(Section, names="softmax soft"):
 
     def shape(self, x: Shape) -> Shape:
         if x.size % self.groups:
-            found, allowed = f"{x.size} values, groups={self.groups}", f"a divisor of {x.size}"
+            found, allowed = f"{count_of(x.size, 'value')}, groups={self.groups}", f"a divisor of {x.size}"
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, count_of
 from yolor_cfg.model import Network
 from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import read_tensors, read_weights
@@ -166,7 +166,7 @@ def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Na
     if not kinds["whole"]:
         raise WeightsError(
             "no layers in common with the network",
-            found=f"{len(tensors)} tensors",
+            found=count_of(len(tensors), "tensor"),
             allowed=f"those of {network.graph.path}",
         )
     partial, fresh = kinds["partial"], kinds["fresh"]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.graph import Graph
 from yolor_cfg.weights.layout import (
     TensorSlot,
@@ -28,6 +29,6 @@ def non_finite_notes(graph: Graph, tensors: Iterable[tuple[TensorSlot, Tensor]])
         node = graph.nodes[index]
         layer = f"[{node.section.raw.name} #{index}] (line {node.line} of {graph.path})"
         yield (
-            f"NaN or infinity in the weights of {len(odd)} layers, the first {layer}: "
+            f"NaN or infinity in the weights of {count_of(len(odd), 'layer')}, the first {layer}: "
             "training diverged, or this is the wrong cfg"
         )
