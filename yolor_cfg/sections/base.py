@@ -74,6 +74,7 @@ class Section:
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
+    has_fixed_filters: ClassVar[bool] = False  # other programs store its constant filters as tensors
 
     clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
     onlyforward = Flag(False, dialects=DARKNET_ONLY, help="gradients stop at this section")
