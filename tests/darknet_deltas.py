@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.sections.detection import DetectionSection
-from yolor_cfg.sections.heads import AnchorHeadSection, GaussianYoloSection, RegionSection, YoloSection
+from yolor_cfg.sections.heads import AnchorHeadSection, GaussianYoloSection
+from yolor_cfg.sections.region import RegionSection
+from yolor_cfg.sections.yolo import YoloSection
 
 Numbers = NDArray[np.float64]
 Box = Sequence[float] | Numbers

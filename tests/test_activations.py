@@ -50,6 +50,8 @@ FORMULAS = {
     "hardtan": lambda x: min(max(x, -1), 1),
     "lhtan": lambda x: 0.001 * x if x < 0 else 0.001 * (x - 1) + 1 if x > 1 else x,
     "stair": stair,
+    "h_swish": lambda x: x * min(max(x + 3, 0), 6) / 6,
+    "none": lambda x: x,
 }
 
 

@@ -385,7 +385,7 @@ def test_folded_shows_the_network_without_implicit_knowledge_and_what_stays() ->
 def test_a_long_list_of_sources_is_cut_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "many.cfg"
     sources = ",".join(["-1"] * 5000)
-    path.write_text(f"[net]\nwidth=8\nheight=8\n[maxpool]\n[route]\nlayers={sources}\n")
+    path.write_text(f"[net]\nwidth=8\nheight=8\nchannels=3\n[maxpool]\n[route]\nlayers={sources}\n")
     result = CliRunner().invoke(main, ["info", str(path)])
     assert result.exit_code == 0 and "0,0,0,... (5,000)" in result.stdout
     assert max(map(len, result.stdout.splitlines())) < 200

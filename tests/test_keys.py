@@ -12,15 +12,13 @@ from yolor_cfg.lang.keys import (
     Choice,
     Flag,
     Float,
-    FloatList,
     Int,
-    IntList,
     ParsedValue,
-    RefList,
     Text,
     strip_comment,
     suggest_word,
 )
+from yolor_cfg.lang.lists import FloatList, IntList, RefList
 
 FORGIVING, STRICT = DARKNET, YOLOR
 

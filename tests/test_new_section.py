@@ -122,7 +122,7 @@ def test_a_key_is_evidence_for_the_dialect_it_names(line: str, told: tuple[bool,
 
 
 def test_keys_of_both_dialects_in_one_file_contradict_each_other() -> None:
-    with pytest.raises(CfgError, match="both dialects"):
+    with pytest.raises(CfgError, match="mixes dialects"):
         read("[gainful]\nwarmth=1\nchill=1\n")
 
 

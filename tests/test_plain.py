@@ -45,11 +45,11 @@ def types(network: Network) -> list[str]:
 def checked(network: Network, *, keep_bn: bool = False) -> Network:
     """The plain network, once its boxes (or outputs) are found equal."""
     plain = to_plain_darknet(network, keep_bn=keep_bn)
-    assert not plain.graph.dialect.is_yolor
+    assert not plain.graph.dialect.is_pytorch
     assert "activation=silu" not in plain.graph.document.text
     assert all("darknet" in SECTIONS[name].dialects for name in types(plain))
     # The text alone must say which dialect it is in.
-    assert not build_graph(parse(plain.graph.document.text)).dialect.is_yolor
+    assert not build_graph(parse(plain.graph.document.text)).dialect.is_pytorch
     images = pictures(network.graph, 2)
     with torch.no_grad():
         before, after = network(images), plain(images)

@@ -60,7 +60,7 @@ def test_so_does_our_own_darknet_reading_of_the_files(name, tmp_path):
     network = yolor_network(name, 80)
     cfg, weights = written(for_both(network), tmp_path)
     again = load(cfg, weights, size=CASES[name])
-    assert not again.graph.dialect.is_yolor
+    assert not again.graph.dialect.is_pytorch
     assert again.graph.warnings == ()
     expect_equal(boxes(network), boxes(again))
 

@@ -11,7 +11,8 @@ from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import DIALECTS
-from yolor_cfg.lang.keys import Choice, IntList, RefList
+from yolor_cfg.lang.keys import Choice
+from yolor_cfg.lang.lists import IntList, RefList
 from yolor_cfg.lang.syntax import Document, format_document, normalize_document, parse, parse_bytes
 from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS

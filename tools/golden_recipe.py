@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
-from yolor_cfg.lang.dialect import DIALECT_NAMES
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS, TensorSpec
 
+DIALECT_NAMES = ("darknet", "yolor")  # the others have numbers of their own programs
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "data" / "golden"
 IMAGES, LABELS = 2, 5
 POSITIVE = ("scale", "variance")

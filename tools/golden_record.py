@@ -148,9 +148,9 @@ def _record_heads(case: GoldenCase, network: Network) -> dict[str, np.ndarray]:
     arrays["boxes"] = torch.cat([boxes, objectness[..., None], scores], dim=-1).numpy()
     graph = network.graph
     size = (graph.image.height or 1, graph.image.width or 1)
-    placement = Placement(size, size, (1.0, 1.0), (0.0, 0.0), is_clipped=graph.dialect.is_yolor)
-    kind, beta = choose_nms(graph, "yolor" if graph.dialect.is_yolor else "cfg")
-    rules = NmsRules(kind=kind, beta=beta, multi_label=graph.dialect.is_yolor)
+    placement = Placement(size, size, (1.0, 1.0), (0.0, 0.0), is_clipped=graph.dialect.is_pytorch)
+    kind, beta = choose_nms(graph, "yolor" if graph.dialect.is_pytorch else "cfg")
+    rules = NmsRules(kind=kind, beta=beta, multi_label=graph.dialect.is_pytorch)
     found = apply_nms(predictions, [placement] * len(boxes), rules=rules)
     for number, (corners, best, classes) in enumerate(found):
         rows = torch.cat([corners, best[:, None], classes[:, None].float()], dim=1)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import (
-    Dialect,
-    DialectChoice,
-    DialectEvidence,
-    choose_dialect,
-    find_dialect,
-)
+from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
+from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import strip_comment, suggest_word
-from yolor_cfg.lang.syntax import Document, RawSection, parse_bytes, quote_text
+from yolor_cfg.lang.syntax import (
+    ENTRY,
+    MAX_KNOWN_LINES,
+    NET_KEY_MARK,
+    Document,
+    RawSection,
+    parse_bytes,
+    quote_text,
+)
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
+from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
+from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
@@ -81,7 +86,8 @@ class Graph:
     def unused_keys(self) -> list[CfgError]:
         """A warning for each key that has no effect here, by line."""
         sections = [self.net, *(node.section for node in self.nodes)]
-        found = [warning for section in sections for warning in find_unused_keys(section)]
+        losses = {node.section.loss_kind for node in self.heads}
+        found = [warning for section in sections for warning in find_unused_keys(section, losses)]
         return sorted(found, key=lambda warning: warning.line)
 
     def stride(self, index: int) -> tuple[float, float]:
@@ -179,28 +185,48 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
 
 
 def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
-    """The sections, keys and activations of a cfg that only one dialect has."""
+    """The sections, keys and activations of a cfg that not every dialect has."""
+    for entry in document.net.entries:
+        if NetSection.key_dialects(entry.key) == JDE_ONLY:
+            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}=")
     for raw in document.layers:
         section = SECTIONS.get(raw.name)
         if section is None:
             continue
-        if len(section.dialects) == 1:
-            yield DialectEvidence(section.dialects[0], raw.line, f"[{raw.name}]")
-            continue
-        yield from _find_key_evidence(raw, section)
+        if len(section.dialects) < len(ALL_DIALECTS):
+            yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]", is_section=True)
+        for clue in _find_key_evidence(raw, section):
+            both = tuple(name for name in clue.dialects if name in section.dialects)
+            if both:
+                yield clue._replace(dialects=both)
 
 
 def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
-    """An activation that Darknet has under another name is weak evidence: Darknet's files use it too."""
-    for entry in raw.entries:
-        word = strip_comment(entry.value)
-        activation = ACTIVATIONS.get(word) if entry.key == "activation" else None
-        if activation and len(activation.dialects) == 1:
-            is_weak = bool(activation.darknet_name)
-            yield DialectEvidence(activation.dialects[0], entry.number, f"activation={word}", is_weak)
-        dialects = kind.key_dialects(entry.key)
-        if len(dialects) == 1 and entry.value:
-            yield DialectEvidence(dialects[0], entry.number, f"{entry.key}=")
+    for line in raw.lines:
+        if line.kind == ENTRY:
+            for clue in _line_evidence(kind, line.key, line.value):  # type: ignore[arg-type]  # classes are hashable
+                yield clue._replace(line=line.number)
+            if NET_KEY_MARK in line.text and line.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
+                yield DialectEvidence(JDE_ONLY, line.number, f"{line.key}={NET_KEY_MARK}...")
+
+
+@lru_cache(MAX_KNOWN_LINES)
+def _line_evidence(kind: type[Section], key: str, value: str) -> tuple[DialectEvidence, ...]:
+    """What `key=value` in a section of this kind says, without its line number. An activation that Darknet
+    has under another name is weak evidence: Darknet's files use it too."""
+    found, word = list[DialectEvidence](), strip_comment(value)
+    values = kind.value_dialects(key, word)
+    if values:
+        found.append(DialectEvidence(values, 0, f"{key}={word}", is_weak=True))
+    is_common = len(kind.dialects) == len(ALL_DIALECTS)
+    activation = ACTIVATIONS.get(word) if key == "activation" and is_common else None
+    if activation and activation.dialects:
+        is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
+        found.append(DialectEvidence(activation.dialects, 0, f"activation={word}", is_weak))
+    dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
+    if 0 < len(dialects) < len(kind.dialects) and value:
+        found.append(DialectEvidence(dialects, 0, f"{key}="))
+    return tuple(found)
 
 
 def _stated_dialect(document: Document) -> str | None:
@@ -228,6 +254,7 @@ def _parse_sections(
     told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
+    image, embedding = net.image, net.embedding_dim
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
@@ -236,7 +263,8 @@ def _parse_sections(
                 _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
             )
         else:
-            sections.append(kind(raw, SectionPlace(index, told, document.path, net.image)))
+            place = SectionPlace(index, told, document.path, image, sections, embedding)
+            sections.append(kind(raw, place))
     faults += [fault for section in (net, *sections) for fault in section.faults]
     if not document.layers:
         faults.append(net.error("", "this file has no layers", hint="it contains only [net]"))
@@ -257,15 +285,16 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
             number=index,
             hint="a file describes one network: [net] appears once, at the top",
         )
+    reason = REFUSED_SECTIONS.get(raw.name, "")
     return CfgError(
-        "unknown section",
+        f"cannot be read: {reason}" if reason else "unknown section",
         path=path,
         line=raw.line,
         section=quote_text(raw.name),
         number=index,
         found=f"[{quote_text(raw.name)}]",
         allowed=sorted(SECTIONS),
-        hint=hint or "it may be specific to a fork of Darknet",
+        hint=hint or ("" if reason else "it may be specific to a fork of Darknet"),
     )
 
 
@@ -276,7 +305,9 @@ def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
     for source, user in last_use.items():
         freed.setdefault(user, []).append(source)
     return tuple(
-        Node(n.index, n.section, n.sources, n.inputs, n.shape, tuple(sorted(freed.get(n.index, ()))))
+        Node(
+            n.index, n.section, n.sources, n.inputs, n.shape, n.tensors, tuple(sorted(freed.get(n.index, ())))
+        )
         for n in nodes
     )
 
@@ -286,19 +317,33 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
 
 
 def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
-    """Notes on a file in the darknet dialect: which sections differ in the other dialect, if this one was
-    only assumed, and which activations of the other dialect it uses."""
-    if told.dialect.is_yolor:
-        return ()
-    notes = []
-    differs = sorted({f"[{section.raw.name}]" for section in sections if section.has_dialect_variants()})
-    if told.is_assumed and differs:
-        names = ", ".join(differs)
-        notes.append(f"read in the darknet dialect; {names} differ in the yolor dialect (--dialect yolor)")
+    """Notes on the dialect: what differs in others that the file may be in, and which activations C Darknet
+    has under another name."""
+    notes = _difference_notes(sections, told)
+    if told.dialect.name not in C_DARKNET:
+        return notes
     words = {word for section in sections for word in section.activations}
     for word in sorted(words):
         name = ACTIVATIONS[word].darknet_name
-        if "darknet" not in ACTIVATIONS[word].dialects:
+        if not ACTIVATIONS[word].is_in("darknet"):
             runs = f"{word} runs as {name}" if name else f"{word} runs"
-            notes.append(f"{runs}; C Darknet does not know the name and would run relu")
-    return tuple(notes)
+            notes += (f"{runs}; C Darknet does not know the name and would run relu",)
+    return notes
+
+
+def _difference_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
+    """One line on what other families read otherwise, by family; nothing if the file tells its family."""
+    where: dict[str, set[str]] = {}
+    for section in sections:
+        for fact in section.facts():
+            where.setdefault(fact, set()).add("batch norm" if fact in NORM_FACTS else f"[{section.raw.name}]")
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for other in told.others:
+        if other.name == other.family and other.family != told.dialect.family:
+            facts = [fact for fact in where if getattr(other, fact) != getattr(told.dialect, fact)]
+            names = tuple(sorted({name for fact in facts for name in where[fact]}))
+            by_names.setdefault(names, []).append(other.name)
+    parts = [f"{', '.join(names)} in {', '.join(who)}" for names, who in by_names.items() if names]
+    if not parts:
+        return ()
+    return (f"read in the {told.dialect.name} dialect; others differ: {'; '.join(parts)} (--dialect NAME)",)

@@ -38,6 +38,14 @@ class BoxHead(Protocol):
         """The boxes and scores of a raw map."""
 
 
+@runtime_checkable
+class EmbeddingHead(Protocol):
+    """A head that may have embeddings: its raw map is then its input, [N, C, H, W]."""
+
+    def embeddings(self, raw: Tensor) -> Tensor:
+        """A unit vector of each box, [N, B, E]."""
+
+
 class Predictions(NamedTuple):
     """What the heads predict for each image, all heads joined: boxes_xywh [N, B, 4] (centre and size in input
     pixels), objectness [N, B], scores [N, B, K] (class probabilities, not multiplied by objectness)."""
@@ -93,7 +101,7 @@ class Network(nn.Module):
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             values, after = self._run(images, self.states(images), keep=keep)
         self._states = _detach_states(after)
-        if self.graph.dialect.is_yolor:
+        if self.graph.dialect.is_pytorch:
             return {index: values[index] for index in keep}
         return {index: darknet_output(self.module_list[index], values[index]) for index in keep}
 
@@ -106,6 +114,18 @@ class Network(nn.Module):
             for node, head, raw in zip(self.graph.heads, heads, raws, strict=True)
         ]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
+
+    def embeddings(self, raws: Sequence[Tensor]) -> Tensor:
+        """Of each box of `decode` a unit vector that tells objects apart, [N, B, E] (JDE); raises CfgError
+        for heads without embeddings."""
+        refuse_no_outputs(self.graph)
+        parts = []
+        for node, raw in zip(self.graph.heads, raws, strict=True):
+            head = self.module_list[node.index]
+            if not isinstance(head, EmbeddingHead) or raw.ndim != 4:
+                raise node.section.error("", "gives no embeddings", hint="only [yolo] of JDE has them")
+            parts.append(head.embeddings(raw))
+        return torch.cat(parts, dim=1)
 
     def reset(self) -> None:
         """Clear the recurrent state: the next call starts from zero."""
@@ -154,7 +174,7 @@ class Network(nn.Module):
         dialect."""
         if node.index not in self._read_indices:
             return raw
-        if self.graph.dialect.is_yolor and raw.ndim == 5:
+        if self.graph.dialect.is_pytorch and raw.ndim == 5:
             return channel_maps(raw)
         return darknet_output(layer, raw).reshape(raw.shape[0], *node.shape)
 

@@ -163,7 +163,7 @@ class _ClassChange(NamedTuple):
     def set_schedule(self, wanted: ClassCount) -> None:
         """max_batches and the steps at 80 % and 90 % of it; earlier steps stay as far as they come first."""
         net = self.draft.net
-        if self.draft.told.dialect.is_yolor and "max_batches" not in net.lines:
+        if self.draft.told.dialect.is_pytorch and "max_batches" not in net.lines:
             return
         total = wanted.max_batches
         self._set_key(net, "max_batches", str(total))

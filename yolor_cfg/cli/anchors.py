@@ -213,7 +213,7 @@ def _find_anchors(
 
     old = _used_anchors(graph)
     before = measure_fit(boxes, old)
-    goal = Goal(uses_iou=not graph.dialect.is_yolor, recall=before.recall)
+    goal = Goal(uses_iou=not graph.dialect.is_pytorch, recall=before.recall)
     best = _run_search(boxes, old, wanted, goal=goal, seed=seed)
     text = replace_anchors(graph, [(float(w), float(h)) for w, h in best])
     reading = ReadOptions(graph.dialect.name, (graph.image.height, graph.image.width))

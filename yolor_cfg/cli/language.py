@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import echo, format_columns, print_json
+from yolor_cfg.lang.dialect import ALL_DIALECTS
 
 if TYPE_CHECKING:
     from yolor_cfg.lang.keys import Key
@@ -96,7 +97,7 @@ def _sentence(kind: type[Section]) -> str:
 
 
 def _dialect_note(kind: type[Section]) -> str:
-    return f"only {kind.dialects[0]}" if len(kind.dialects) == 1 else ""
+    return f"only {', '.join(kind.dialects)}" if len(kind.dialects) < len(ALL_DIALECTS) else ""
 
 
 def _format_default(value: Any) -> str:

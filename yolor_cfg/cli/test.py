@@ -142,7 +142,7 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
     scores = score_network(ground, collected, metric_options=_make_metric_options(options))
     for reason in scores.skipped:
         print_stderr(f"left out: {reason}", "yellow")
-    _print_scores(scores, ground, options, is_darknet=not graph.dialect.is_yolor)
+    _print_scores(scores, ground, options, is_darknet=not graph.dialect.is_pytorch)
     _save_scores(folder, scores, ground=ground, detections=collected.detections)
 
 

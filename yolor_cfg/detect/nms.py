@@ -43,7 +43,7 @@ def choose_nms(graph: Graph, asked: str | None) -> tuple[str, float]:
     """Kind and exponent of NMS: the kind asked for, where `cfg` means the `nms_kind` of the last head; if
     None, YOLOR's in the yolor dialect and the cfg's in the darknet dialect, as in C Darknet's `detector
     test`, `demo`, `valid` and `map`."""
-    kind = check_choice(asked or ("yolor" if graph.dialect.is_yolor else "cfg"), NMS_CHOICES)
+    kind = check_choice(asked or ("yolor" if graph.dialect.is_pytorch else "cfg"), NMS_CHOICES)
     return (cfg_nms_kind(graph) if kind == "cfg" else kind), float(_last_head_value(graph, "beta_nms", 0.6))
 
 
@@ -60,7 +60,7 @@ def _last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | fl
 def nms_notes(graph: Graph, asked: str | None) -> tuple[str, ...]:
     """A note for users of the darknet dialect who ask for a kind of NMS that is not the cfg's."""
     own = cfg_nms_kind(graph)
-    if graph.dialect.is_yolor or asked in (None, "cfg", own):
+    if graph.dialect.is_pytorch or asked in (None, "cfg", own):
         return ()
     return (f"NMS: {asked}, as asked for; C Darknet goes by the cfg, which says nms_kind={own}",)
 

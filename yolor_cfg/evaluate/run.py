@@ -172,7 +172,7 @@ def _plan_images(
         settings = settings._replace(batch_size=1)
     sizes = np.array([sample.size for sample in dataset.samples], np.int32).reshape(-1, 2)
     square = graph.image.height == graph.image.width
-    if settings.rectangles and graph.dialect.is_yolor and how == "letterbox" and square:
+    if settings.rectangles and graph.dialect.is_pytorch and how == "letterbox" and square:
         rules = RectRules(graph.image.width, rectangle_multiple(graph), settings.padding)
         plans = rectangle_plans(sizes, batch_size=settings.batch_size, rules=rules)
     else:
@@ -224,7 +224,7 @@ def _detect_group(
     start = time.perf_counter()
     predictions = predict(network, torch.from_numpy(group.pixels), precision=precision)
     middle = time.perf_counter()
-    found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_yolor)
+    found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_pytorch)
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
     darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
     return _PartialDetections(len(group.images), found, darknet, (), seconds)

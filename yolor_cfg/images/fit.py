@@ -14,7 +14,7 @@ PREPROCESS_CHOICES = ("stretch", "letterbox")
 
 def default_preprocess(graph: Graph) -> str:
     """`letterbox` in the yolor dialect or if the cfg says letter_box=1, else `stretch`."""
-    return "letterbox" if graph.dialect.is_yolor or graph.net.letter_box else "stretch"
+    return "letterbox" if graph.dialect.is_pytorch or graph.net.letter_box else "stretch"
 
 
 def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:
@@ -22,7 +22,7 @@ def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:
     size = (graph.image.height, graph.image.width)
     if how == "stretch":
         return stretch(image, size)
-    if graph.dialect.is_yolor:
+    if graph.dialect.is_pytorch:
         return yolor_letterbox(image, size, fit=LetterboxOptions(stride=graph.largest_stride))
     return letterbox(image, size)
 

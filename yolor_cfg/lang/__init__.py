@@ -1,1 +1,1 @@
-"""The cfg language: lines and sections, typed keys, the two dialects."""
+"""The cfg language: lines and sections, typed keys, the dialects."""

@@ -21,12 +21,17 @@ Formula = Callable[[Any, "Tensor"], "Tensor"]
 
 class Activation(NamedTuple):
     """`formula` leaves x unchanged; `in_place` computes the same but overwrites x, which saves a copy of the
-    largest feature map. `darknet_name` is Darknet's name for an activation, where it differs."""
+    largest feature map. `dialects` are those that have it, if not all;
+    `darknet_name` is Darknet's name for it, where that differs."""
 
     formula: Formula
     in_place: Formula | None = None
-    dialects: tuple[str, ...] = ("darknet", "yolor")
+    dialects: tuple[str, ...] = ()
     darknet_name: str = ""
+
+    def is_in(self, *dialects: str) -> bool:
+        """Whether one of the dialects of these names has it."""
+        return not self.dialects or not set(dialects).isdisjoint(self.dialects)
 
 
 def _plse(F: Any, x: Tensor) -> Tensor:
@@ -52,20 +57,31 @@ def _share(x: Tensor) -> Tensor:
     return x / (EPS + x.sum(1, keepdim=True))
 
 
+_MOST = ("darknet", "pjreddie", "yolor", "darkflow")
+_ULTRALYTICS = ("ultralytics", "mcmot")
+_C = ("darknet", "pjreddie")
 _BOTH = {
     "linear": Activation(lambda F, x: x),
     "leaky": Activation(lambda F, x: F.leaky_relu(x, 0.1), lambda F, x: F.leaky_relu_(x, 0.1)),
-    "logistic": Activation(lambda F, x: x.sigmoid(), lambda F, x: x.sigmoid_()),
+    "logistic": Activation(lambda F, x: x.sigmoid(), lambda F, x: x.sigmoid_(), (*_MOST, "mcmot")),
     # Darknet replaces softplus(x) by x above 20 and by e^x below -20, which is the same in float32.
-    "mish": Activation(lambda F, x: F.mish(x), lambda F, x: F.mish(x, inplace=True)),
-    "swish": Activation(lambda F, x: F.silu(x), lambda F, x: F.silu(x, inplace=True)),
+    "mish": Activation(
+        lambda F, x: F.mish(x), lambda F, x: F.mish(x, inplace=True), (*_MOST, *_ULTRALYTICS, "spurs")
+    ),
+    "swish": Activation(
+        lambda F, x: F.silu(x), lambda F, x: F.silu(x, inplace=True), (*_MOST, *_ULTRALYTICS)
+    ),
 }
 _YOLOR = {
     "silu": _BOTH["swish"]._replace(dialects=("yolor",), darknet_name="swish"),
 }
+_SPURS = {
+    "h_swish": Activation(lambda F, x: F.hardswish(x), lambda F, x: F.hardswish(x, inplace=True), ("spurs",)),
+    "none": _BOTH["linear"]._replace(dialects=("spurs",), darknet_name="linear"),
+}
 _DARKNET = {
-    "relu": Activation(lambda F, x: F.relu(x), lambda F, x: F.relu_(x)),
-    "relu6": Activation(lambda F, x: F.relu6(x), lambda F, x: F.hardtanh_(x, 0, 6)),
+    "relu": Activation(lambda F, x: F.relu(x), lambda F, x: F.relu_(x), (*_C, "spurs", "mcmot")),
+    "relu6": Activation(lambda F, x: F.relu6(x), lambda F, x: F.hardtanh_(x, 0, 6), (*_C, "spurs")),
     "relie": Activation(lambda F, x: F.leaky_relu(x, 0.01), lambda F, x: F.leaky_relu_(x, 0.01)),
     "ramp": Activation(lambda F, x: F.relu(x) + 0.1 * x),
     "elu": Activation(lambda F, x: F.elu(x)),
@@ -89,5 +105,6 @@ _DARKNET = {
 ACTIVATIONS: dict[str, Activation] = {
     **_BOTH,
     **_YOLOR,
-    **{name: one._replace(dialects=("darknet",)) for name, one in _DARKNET.items()},
+    **_SPURS,
+    **{name: one if one.dialects else one._replace(dialects=_C) for name, one in _DARKNET.items()},
 }

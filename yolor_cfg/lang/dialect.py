@@ -1,98 +1,220 @@
-"""The two dialects of the cfg language: how they differ, and how to tell which one a file is written in."""
+"""The dialects of the cfg language: one table of facts in which the programs that read cfgs differ.
+
+A family is a program with those that descend from it; where one of these reads the same text otherwise, it
+has an entry of its own. Sections ask for a fact, never for a name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
-
-from yolor_cfg.errors import CfgError
-
-DIALECT_NAMES = ("darknet", "yolor")
-DARKNET_ONLY, YOLOR_ONLY = ("darknet",), ("yolor",)
-"""The value of `dialects` for sections, keys and activations that only one dialect has."""
 
 
 class Dialect(NamedTuple):
-    """Differences that concern any section; those of a single section are handled there."""
+    """How one program reads a cfg. The defaults are those of AlexeyAB's C Darknet; what concerns a single
+    section and follows from its text is handled there."""
 
     name: str
-    bn_eps: float
-    first_key_wins: bool  # Darknet searches its option list from the front; YOLOR's dict keeps the last
-    is_forgiving: bool  # a line without =, an empty value or an unknown activation is only a warning
+    family: str
+    program: str  # in words
 
-    @property
-    def is_yolor(self) -> bool:
-        """True for the dialect of YOLOR's PyTorch code."""
-        return self.name == "yolor"
+    first_key_wins: bool = True  # C searches its option list from the front; a Python dict keeps the last
+    is_forgiving: bool = True  # a line without = or an empty value is only a warning
+    unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
+    runs_foreign_activations: bool = True  # those of the other main dialect, with a note
+    only_activations: tuple[str, ...] = ()  # all that it knows, where these are few
+    reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
+    is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code
 
+    bn_eps: float = 1e-5
+    bn_eps_outside_root: bool = False  # (x - mean) / (sqrt(variance) + epsilon)
+    bn_momentum: float = 0.1
 
-DARKNET = Dialect("darknet", bn_eps=1e-5, first_key_wins=True, is_forgiving=True)
-YOLOR = Dialect("yolor", bn_eps=1e-4, first_key_wins=False, is_forgiving=False)
-DIALECTS = {dialect.name: dialect for dialect in (DARKNET, YOLOR)}
+    has_kernel_lists: bool = False  # `size` of a convolution may list several kernels
+    drops_spare_channels: bool = True  # channels / groups is an integer division; else an error
+    needs_filters: bool = False  # `filters` of a convolution has no default
+    pool_padding: str = "size"  # "size": size - 1 in all; "half": (size - 1) // 2 on each side
+    pads_with_zeros: bool = False  # pools read zeros beyond the border instead of nothing
+    pads_last_window: bool = False  # pools pad no more than their last window needs (TensorFlow's SAME)
+    reorg_order: str = "darknet"  # [reorg]: Darknet's own, blocks of 2x2 by "columns", any blocks by "rows"
+    has_reorg3d: bool = True  # otherwise [reorg3d] has no effect
+    activates_sums: bool = True  # [shortcut], [sam], [scale_channels] apply their activation
+    joins_unequal_sizes: bool = True  # [route] joins maps of different sizes as one vector
+    thins_larger_maps: bool = True  # [shortcut] takes every n-th pixel of a larger map
+    weights_are_sigmoid: bool = False  # of [shortcut]: one a source, 2 * sigmoid / sources
+    broadcasts_scales: bool = False  # [scale_channels] takes any sizes that broadcast
+    box_form: str = "cfg"  # of [yolo]: by its keys, or "squared" as in YOLOR, whatever they say
+    loss: str = "darknet"  # whose loss trains [yolo]
+    keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
+    ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
+    region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
+    box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
+    region_box_limit: int = 200  # the same in [region]
+    shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
+    norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
+    lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
+    gru_takes_tanh: bool = False  # the key `tanh` of [gru] counts
+    crnn_form: str = "any"  # [crnn]: "any" convolutions, or "same" ones of 3x3 with keys of their own
+    dropout_share: float = 0.2  # default of `probability` in [dropout]
+    reorg_reshapes: bool = False  # [reorg] has `flatten` and `extra`
+    embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
+    has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
+    groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
+    keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
+    resizes_to_crop: bool = False  # [crop] gives the size of the input, and always scales to -1..1
+    runs_last_section: bool = True  # otherwise the last section only describes the output
+    names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
+    has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version
 
-
-class DialectEvidence(NamedTuple):
-    """A line that only one dialect has; weak evidence (silu) counts only if there is no other."""
-
-    dialect: str
-    line: int
-    quote: str
-    is_weak: bool = False
-
-
-class DialectChoice(NamedTuple):
-    """A dialect, and whether it was only assumed because nothing in the file points to either."""
-
-    dialect: Dialect
-    is_assumed: bool = False
-
-
-def choose_dialect(
-    stated: str | None,
-    evidence: Iterable[DialectEvidence],
-    *,
-    default_dialect: str = "darknet",
-    path: str = "",
-) -> DialectChoice:
-    """The dialect stated (option, checkpoint, `[net] dialect=`), else the one the evidence points to, else
-    `default_dialect`."""
-    if stated is not None:
-        return DialectChoice(find_dialect(stated, path))
-    seen: dict[str, DialectEvidence] = {}
-    weak: list[DialectEvidence] = []
-    for clue in evidence:
-        if clue.is_weak:
-            weak.append(clue)
-        else:
-            seen.setdefault(clue.dialect, clue)
-    if len(seen) == 2:
-        raise _contradiction_error(*(seen[name] for name in DIALECT_NAMES), path=path)
-    shown = next(iter(seen), weak[0].dialect if weak else None)
-    return DialectChoice(DIALECTS[shown or default_dialect], is_assumed=shown is None)
-
-
-def find_dialect(name: str, path: str = "", *, line: int = 0) -> Dialect:
-    """The dialect with this name; raises CfgError if there is none."""
-    if name not in DIALECTS:
-        raise CfgError(
-            "unknown value",
-            path=path,
-            line=line,
-            section="net" if line else "",
-            key="dialect",
-            found=name,
-            allowed=sorted(DIALECTS),
-        )
-    return DIALECTS[name]
+    conv_padding: str = "size"  # with pad=1 size // 2; "half": (size - 1) // 2, "always": that without `pad`
+    # too; "given": size // 2 wherever the key `pad` stands
+    takes_second_half: bool = False  # [route] groups: that of the section before, whatever the keys say
+    fuses_heads: bool = False  # [yolo] from= makes each map a weighted sum of them all
+    head_strides: tuple[int, ...] = ()  # of [yolo] in file order, whatever the sizes are; none: by the sizes
+    reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round,
+    keeping_words: tuple[str, ...] = ()  # but not with one of these
 
 
-def _contradiction_error(darknet: DialectEvidence, yolor: DialectEvidence, *, path: str) -> CfgError:
-    return CfgError(
-        "this file mixes both dialects",
-        path=path,
-        line=max(darknet.line, yolor.line),
-        found=f"{darknet.quote} (line {darknet.line}: darknet only) and "
-        f"{yolor.quote} (line {yolor.line}: yolor only)",
-        allowed="sections, keys and activations of one dialect",
-        hint="choose one with --dialect darknet or --dialect yolor",
-    )
+DARKNET = Dialect("darknet", "darknet", "C Darknet (AlexeyAB/darknet)")
+PJREDDIE = DARKNET._replace(
+    name="pjreddie",
+    family="pjreddie",
+    program="the first Darknet (pjreddie/darknet), g-darknet, sowson/darknet",
+    runs_foreign_activations=False,
+    bn_eps=1e-6,
+    bn_eps_outside_root=True,
+    bn_momentum=0.01,
+    ignores_foreign_keys=True,
+    region_form="maps",
+    box_limit=90,
+    region_box_limit=30,
+    shortcut_form="one",
+    norm_has_bias=False,
+    lstm_gates="iofg",
+    gru_takes_tanh=True,
+    crnn_form="same",
+    dropout_share=0.5,
+    reorg_reshapes=True,
+)
+YOLOR = Dialect(
+    "yolor",
+    "yolor",
+    "YOLOR (WongKinYiu/yolor)",
+    first_key_wins=False,
+    is_forgiving=False,
+    unknown_activation="",
+    reads_schedule=False,
+    is_pytorch=True,
+    bn_eps=1e-4,
+    bn_momentum=0.03,
+    has_kernel_lists=True,
+    drops_spare_channels=False,
+    needs_filters=True,
+    pool_padding="half",
+    pads_with_zeros=True,
+    reorg_order="columns",
+    has_reorg3d=False,
+    activates_sums=False,
+    joins_unequal_sizes=False,
+    thins_larger_maps=False,
+    weights_are_sigmoid=True,
+    broadcasts_scales=True,
+    box_form="squared",
+    loss="yolor",
+    keeps_num_anchors=False,
+)
+ULTRALYTICS = YOLOR._replace(
+    name="ultralytics",
+    family="ultralytics",
+    program="PyTorch-YOLOv3 (ultralytics/yolov3)",
+    is_forgiving=True,
+    unknown_activation="linear",
+    runs_foreign_activations=False,
+    box_form="exponential",
+    ignores_foreign_keys=True,
+    fuses_heads=True,
+    head_strides=(32, 16, 8),
+    reversing_words=("panet", "yolov4", "cd53"),
+)
+SPURS = ULTRALYTICS._replace(
+    name="spurs",
+    program="SpursLipu/YOLOv3v4-ModelCompression",
+    bn_eps=1e-5,
+    bn_momentum=0.1,
+    has_kernel_lists=False,
+    conv_padding="half",
+    takes_second_half=True,
+    keeping_words=("yolov4-tiny",),
+)
+NANO = ULTRALYTICS._replace(
+    name="nano",
+    program="yolo-nano (eriklindernoren/PyTorch-YOLOv3)",
+    bn_eps=1e-5,
+    bn_momentum=0.9,
+    has_kernel_lists=False,
+    conv_padding="always",
+    fuses_heads=False,
+    head_strides=(),
+)
+MCMOT = ULTRALYTICS._replace(
+    name="mcmot",
+    program="CaptainEven/YOLOV4_MCMOT",
+    bn_eps=1e-5,
+    conv_padding="given",
+    head_strides=(8, 16, 32),
+    reversing_words=("yolov4-tiny", "mobile", "Mobile", "enet", "Enet"),
+)
+JDE = ULTRALYTICS._replace(
+    name="jde",
+    family="jde",
+    program="JDE (Zhongdao/Towards-Realtime-MOT)",
+    bn_eps=1e-5,
+    bn_momentum=0.1,
+    has_kernel_lists=False,
+    conv_padding="half",
+    fuses_heads=False,
+    head_strides=(),
+    only_activations=("leaky", "linear"),
+    embeds=True,
+)
+DARKFLOW = DARKNET._replace(
+    name="darkflow",
+    family="darkflow",
+    program="darkflow (thtrieu/darkflow)",
+    first_key_wins=False,
+    unknown_activation="",
+    runs_foreign_activations=False,
+    reads_schedule=False,
+    bn_eps_outside_root=True,
+    only_activations=("leaky", "linear"),
+    pads_last_window=True,
+    reorg_order="rows",
+    has_angles=True,
+    groups_softmax=False,
+    keeps_probability=True,
+    resizes_to_crop=True,
+    runs_last_section=False,
+    names_norm_in_path=True,
+    has_short_header=True,
+)
+DIALECTS = {
+    one.name: one for one in (DARKNET, PJREDDIE, YOLOR, ULTRALYTICS, SPURS, NANO, MCMOT, JDE, DARKFLOW)
+}
+"""By name; where a text does not tell, the first that can read it is taken."""
+
+FAMILIES = tuple(dict.fromkeys(one.family for one in DIALECTS.values()))
+ALL_DIALECTS = tuple(DIALECTS)
+MAIN_DIALECTS = ("darknet", "yolor")
+DARKNET_ONLY = ("darknet",)
+PJREDDIE_ONLY = ("pjreddie",)
+NOT_PJREDDIE = tuple(name for name in DIALECTS if name != "pjreddie")
+C_DARKNET = ("darknet", "pjreddie")
+YOLOR_ONLY = ("yolor",)
+DARKFLOW_ONLY = ("darkflow",)
+JDE_ONLY = ("jde",)
+MCMOT_ONLY = ("mcmot",)
+EARLY = (*C_DARKNET, "darkflow")
+NOT_DARKFLOW = tuple(name for name in ALL_DIALECTS if name != "darkflow")
+PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)
+GROUPING = (*C_DARKNET, "spurs", "mcmot")
+FUSING = tuple(one.name for one in DIALECTS.values() if one.fuses_heads)
+"""The values of `dialects` for sections, keys and activations that not all dialects have."""

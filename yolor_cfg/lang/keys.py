@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import DIALECT_NAMES, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, MAIN_DIALECTS, Dialect
 
 T = TypeVar("T")
 ABSENT = object()  # stands for the value of a key that a section does not have
@@ -22,7 +22,7 @@ DECIMAL_PATTERN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?
 INT32_MAX = 2**31 - 1
 GLUED_PATTERN = re.compile(r"[0-9.]\s+[-+.0-9]")
 MAX_WORD_LENGTH = 60  # only this much of a word is compared to find the closest match
-MAX_DIGITS = 4000  # of a whole number; Python refuses to parse more than 4300
+MAX_DIGITS = 4000  # Python refuses to parse more than 4300
 
 
 class BadValue(Exception):
@@ -43,10 +43,16 @@ class ParsedValue(NamedTuple):
 
 
 class KeyValues(Mapping[str, Any]):
-    """The values of a section by key, read-only; unlike MappingProxyType it can be pickled."""
+    """The values of a section by key, read-only; unlike MappingProxyType it can be pickled. Sections with the
+    same text share one of these, and in `derived` what follows from it alone."""
 
     def __init__(self, values: Iterable[tuple[str, Any]]) -> None:
         self._values = dict(values)
+        self.attributes: dict[str, Any] = {}  # defaults included, as far as they were asked for
+        self.derived: dict[Any, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_values": self._values, "attributes": {}, "derived": {}}
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -68,12 +74,13 @@ class KeyValues(Mapping[str, Any]):
 
 
 class KeyFacts(TypedDict, total=False):
-    """What any key may declare: its `help`; the `dialects` that have it (both by default); `wanted` if a
+    """What any key may declare: its `help`; the `dialects` that have it (all by default); `wanted` if a
     section needs it in practice, so that misspelling it is an error and not just a warning; `unused`, why it
-    has no effect here."""
+    has no effect here; `loss`, the one kind of loss that goes by it."""
 
     help: str
     unused: str
+    loss: str
     dialects: tuple[str, ...]
     wanted: bool
 
@@ -85,12 +92,14 @@ class Key(Generic[T]):
     def __init__(self, default: T | Callable[[Any], T], **facts: Unpack[KeyFacts]) -> None:
         self.default = default
         self.help = facts.get("help", "")
-        self.dialects = facts.get("dialects", DIALECT_NAMES)
+        self.dialects = facts.get("dialects", ALL_DIALECTS)
         self.wanted = facts.get("wanted", False)
         self.unused = facts.get("unused", "")
-        self.name = ""
+        self.loss = facts.get("loss", "")
+        self.name = self.attribute = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
         self.name = name.rstrip("_")  # `from` is a Python keyword, so the attribute is `from_`
 
     def __get__(self, section: Any, owner: type | None = None) -> T:
@@ -99,7 +108,12 @@ class Key(Generic[T]):
         if self.name in section.unusable:
             raise section.unusable[self.name]
         value = section.values.get(self.name, ABSENT)
-        return self.default_for(section) if value is ABSENT else cast(T, value)
+        if value is ABSENT:
+            value = self.default_for(section)
+        if section.is_complete:
+            section.values.attributes[self.attribute] = value
+            section.__dict__[self.attribute] = value  # found before this descriptor from now on
+        return cast(T, value)
 
     def default_for(self, section: Any) -> T:
         """The value of the key in this section when it is absent."""
@@ -153,9 +167,9 @@ class Int(NumberKey[int]):
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """As atoi: the leading digits; `6.9` is 6 with a warning (an error in the yolor dialect)."""
-        digits, warning = _leading_number(INTEGER_PATTERN, text, word=self.word, dialect=dialect)
+        digits, warning = leading_number(INTEGER_PATTERN, text, word=self.word, dialect=dialect)
         if not dialect.is_forgiving:
-            return self._check_bounds(_parse_int(digits), warning)
+            return self._check_bounds(parse_int(digits), warning)
         value = int(digits[:MAX_DIGITS])
         if abs(value) > INT32_MAX:
             value, warning = (
@@ -170,10 +184,10 @@ class Flag(Key[bool]):
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """True unless the number is 0."""
-        digits, warning = _leading_number(
+        digits, warning = leading_number(
             INTEGER_PATTERN, text, word="flag", allowed=self.allowed, dialect=dialect
         )
-        return ParsedValue(_parse_int(digits) != 0, warning)
+        return ParsedValue(parse_int(digits) != 0, warning)
 
     @property
     def allowed(self) -> str:
@@ -186,8 +200,8 @@ class Float(NumberKey[float]):
 
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """As atof: the leading number (`.5`, `1e-3`); anything after it gives a warning."""
-        digits, warning = _leading_number(DECIMAL_PATTERN, text, word=self.word, dialect=dialect)
-        return self._check_bounds(_parse_float(digits), warning)
+        digits, warning = leading_number(DECIMAL_PATTERN, text, word=self.word, dialect=dialect)
+        return self._check_bounds(parse_float(digits), warning)
 
 
 class Text(Key[str]):
@@ -221,18 +235,27 @@ class Choice(Key[str]):
     def parse(self, text: str, dialect: Dialect) -> ParsedValue:
         """The word; an unknown one is an error, or the fallback in the forgiving dialect."""
         word = re.sub(r"\s", "", text)
-        if word in self.options:
+        if self.has_option(word, dialect):
             return ParsedValue(word)
         bare = strip_comment(word)
-        if bare in self.options and not dialect.is_forgiving:
+        if self.has_option(bare, dialect) and not dialect.is_forgiving:
             return ParsedValue(bare, "an inline comment")
         hint = suggest_word(bare, self.options)
         if bare in self.options:
             hint = "Darknet takes the comment as part of the value: put it on a line of its own"
-        if self.fallback and dialect.is_forgiving:
-            what = f"unknown value: {self.fallback} is used, as in Darknet"
-            return ParsedValue(self.fallback, what, hint, sorted(self.options))
+        fallback = self.fallback_in(dialect)
+        if fallback:
+            what = f"unknown value: {fallback} is used, as in {dialect.program}"
+            return ParsedValue(fallback, what, hint, sorted(self.options))
         raise BadValue("unknown value", sorted(self.options), hint)
+
+    def has_option(self, word: str, dialect: Dialect) -> bool:
+        """Whether this dialect knows the word."""
+        return word in self.options
+
+    def fallback_in(self, dialect: Dialect) -> str:
+        """What an unknown word means in this dialect; empty if it is an error."""
+        return self.fallback if dialect.is_forgiving else ""
 
     @property
     def allowed(self) -> str:
@@ -241,7 +264,7 @@ class Choice(Key[str]):
 
 
 class ActivationKey(Choice):
-    """The name of an activation function of either dialect; Darknet runs an unknown one as relu."""
+    """The name of an activation function; what an unknown one means is up to the dialect."""
 
     def __init__(self, default: str, *, help: str = "activation function of the output") -> None:
         super().__init__(default, (), fallback="relu", help=help)
@@ -251,86 +274,15 @@ class ActivationKey(Choice):
         """The names in the table of activations."""
         return tuple(sorted(ACTIVATIONS))
 
+    def has_option(self, word: str, dialect: Dialect) -> bool:
+        known = ACTIVATIONS.get(word)
+        if dialect.only_activations:
+            return word in dialect.only_activations
+        others = MAIN_DIALECTS if dialect.runs_foreign_activations else ()
+        return known is not None and known.is_in(dialect.name, *others)
 
-class NumberList(Key[tuple[T, ...]]):
-    """A comma-separated list. In the forgiving dialect a missing comma joins two numbers and an empty item is
-    0, as in Darknet, each with a warning; in the other dialect both are errors."""
-
-    number: re.Pattern[str] = INTEGER_PATTERN
-    plain = re.compile(r"-?[0-9]{1,9}(,\s*-?[0-9]{1,9})*+")  # a list without oddities, of any length
-    word = "list of whole numbers"
-    counts_commas = False  # True where C Darknet reads one number more than there are commas
-    convert: Callable[[str], Any]
-
-    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
-        """The numbers in order; a trailing comma adds none, or a 0 where C Darknet counts commas."""
-        clean = strip_comment(text)
-        if not clean:
-            raise BadValue(f"not a {self.word}", self.allowed)
-        if self.plain.fullmatch(clean):
-            numbers = tuple(map(type(self).convert, clean.split(",")))
-            return ParsedValue(numbers, "an inline comment" if clean != text else "")
-        odd = self._find_oddities(clean)
-        if odd and not dialect.is_forgiving:
-            raise BadValue(odd[0].partition(":")[0], self.allowed, "separate the numbers with single commas")
-        glued = re.sub(r"\s", "", clean)
-        parts = (glued if self.counts_commas else glued.removesuffix(",")).split(",")
-        plain = all(map(self.number.fullmatch, parts))
-        read = [(part, "") if plain else self._parse_item(part or "0", dialect) for part in parts]
-        odd += sorted({warning for _, warning in read if warning})
-        if clean != text:
-            odd.append("an inline comment")
-        return ParsedValue(tuple(type(self).convert(digits) for digits, _ in read), "; ".join(odd))
-
-    def _parse_item(self, part: str, dialect: Dialect) -> tuple[str, str]:
-        return _leading_number(self.number, part, word=self.word, allowed=self.allowed, dialect=dialect)
-
-    def _find_oddities(self, text: str) -> list[str]:
-        at_end = "a trailing comma" + ": C Darknet reads a further 0" * self.counts_commas
-        found = {
-            "a missing comma: Darknet joins the two numbers into one": GLUED_PATTERN.search(text),
-            "an empty item: Darknet reads it as 0": re.search(r"(^|,)\s*,", text),
-            at_end: re.search(r"[^,\s]\s*,$", text),
-        }
-        return [what for what, match in found.items() if match]
-
-    @property
-    def allowed(self) -> str:
-        """The form in words."""
-        return f"comma-separated {self.word}"
-
-
-class IntList(NumberList[int]):
-    """A comma-separated list of whole numbers."""
-
-    convert = staticmethod(lambda digits: _parse_int(digits))
-
-
-class RefList(IntList):
-    """Section numbers: negative ones count back from this section, others from the first after [net]."""
-
-    word = "list of section numbers"
-
-
-class SourceList(RefList):
-    """The sources of C Darknet's [route] and [shortcut]: after a trailing comma there is section 0."""
-
-    counts_commas = True
-
-
-class MaskList(IntList):
-    """The anchors of a head: after a trailing comma there is anchor 0, as in C Darknet."""
-
-    counts_commas = True
-
-
-class FloatList(NumberList[float]):
-    """A comma-separated list of decimal numbers."""
-
-    number = DECIMAL_PATTERN
-    plain = re.compile(r"-?[0-9]{0,9}\.?[0-9]{1,9}(,\s*-?[0-9]{0,9}\.?[0-9]{1,9})*+")
-    word = "list of numbers"
-    convert = staticmethod(lambda digits: _parse_float(digits))
+    def fallback_in(self, dialect: Dialect) -> str:
+        return dialect.unknown_activation
 
 
 def suggest_word(word: str, options: Iterable[str]) -> str:
@@ -344,10 +296,12 @@ def suggest_word(word: str, options: Iterable[str]) -> str:
 
 def strip_comment(text: str) -> str:
     """The value without an inline `# comment` or `; comment`."""
+    if "#" not in text and ";" not in text:
+        return text.strip()
     return re.split(r"[#;]", text, maxsplit=1)[0].strip()
 
 
-def _leading_number(
+def leading_number(
     pattern: re.Pattern[str], text: str, *, word: str, dialect: Dialect, allowed: str = ""
 ) -> tuple[str, str]:
     """The number at the start of `text` and a warning about what follows it."""
@@ -369,7 +323,7 @@ def _leading_number(
     return number, f"read as {number}, as in C" if rest else ""
 
 
-def _parse_int(digits: str) -> int:
+def parse_int(digits: str) -> int:
     """The number; raises BadValue if it does not fit in a 32-bit C int."""
     value = int(digits[:MAX_DIGITS])
     if abs(value) > INT32_MAX:
@@ -377,7 +331,7 @@ def _parse_int(digits: str) -> int:
     return value
 
 
-def _parse_float(digits: str) -> float:
+def parse_float(digits: str) -> float:
     """The number; raises BadValue if it is too large for a float."""
     value = float(digits)
     if not math.isfinite(value):

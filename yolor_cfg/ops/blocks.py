@@ -5,6 +5,8 @@ N images, C channels, H W cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,24 +14,9 @@ from torch.nn import functional as F
 from yolor_cfg.ops.activations import activate, activate_
 from yolor_cfg.ops.binary import binary_conv2d
 from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.ops.norms import apply_batch_norm
 from yolor_cfg.ops.pooling import Blur
 from yolor_cfg.ops.resampling import space_to_depth_by_columns
-
-
-def fresh_batch_norm(channels: int, *, eps: float, yolor: bool) -> nn.BatchNorm2d:
-    """A new batch norm with the momentum of the dialect's own training."""
-    return nn.BatchNorm2d(channels, eps=eps, momentum=0.03 if yolor else 0.1)
-
-
-def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Batch norm of x [N, C, H, W]; overwrites x if gradients are disabled, which halves the peak memory."""
-    if norm.training or torch.is_grad_enabled():
-        out: Tensor = norm(x)
-        return out
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    shift = norm.bias - norm.running_mean * scale
-    return x.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
 class _BaseBlock(nn.Module):
@@ -132,7 +119,7 @@ class SharedConvBlock(_BaseBlock):
 class MixConv2d(nn.Module):
     """Parallel convolutions with several kernel sizes, each producing some of the output channels."""
 
-    def __init__(self, convolutions: list[nn.Conv2d]) -> None:
+    def __init__(self, convolutions: Sequence[nn.Module]) -> None:
         super().__init__()
         self.m = nn.ModuleList(convolutions)
 

@@ -6,13 +6,15 @@ N images, A anchors, H W cells, V values per anchor and cell, K classes, B boxes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from yolor_cfg.ops.losses import grouped_softmax
+from yolor_cfg.ops.class_tree import ClassTree, keep_deepest_class
 
 HeadPredictions = tuple[Tensor, Tensor, Tensor]
 """boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not scaled by objectness."""
@@ -53,11 +55,22 @@ class AnchorGrid(NamedTuple):
 
 class YoloRules(NamedTuple):
     """How to decode a yolo head: with `has_sigmoid` the head applies the sigmoid (else the convolution before
-    it did); with `has_squared_sizes` sizes are (2v)^2 (else exp); `spread` extends centres beyond it."""
+    it did); with `has_squared_sizes` sizes are (2v)^2, with `has_linear_sizes` v where it is positive (else
+    exp); `spread` extends centres beyond it. It fuses `fused` maps, if any, its own being number `place`.
+
+    One that `embeds` has centres in anchors from the corner of the cell, two scores (background, foreground)
+    instead of objectness and classes, and behind all boxes an embedding of the cell (JDE)."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False
+    has_linear_sizes: bool = False
     spread: float = 1.0
+    fused: int = 0
+    place: int = 0
+    embeds: bool = False
+
+
+EMBEDDING_BOX = 6  # four coordinates and two scores of each anchor, before the embedding
 
 
 def scale_xy(value: Tensor, spread: float) -> Tensor:
@@ -65,30 +78,99 @@ def scale_xy(value: Tensor, spread: float) -> Tensor:
     return value * spread - (spread - 1) / 2
 
 
+def fuse_maps(own: Tensor, others: Sequence[Tensor], *, place: int) -> Tensor:
+    """own and others [N, C + S, any, any] of S heads, own being the `place`-th -> [N, C, H, W] at its size.
+
+    Each map is resized bilinearly and weighted, in each cell of `own`, by 2 / S of the sigmoid of one of the
+    last S channels there (ASFF, arXiv 1911.09516, as in ultralytics/yolov3 models.py).
+    """
+    count = 1 + len(others)
+    shares = own[:, -count:].sigmoid() * (2 / count)
+    total = own[:, :-count] * shares[:, place, None]
+    numbers = (number for number in range(count) if number != place)
+    for number, other in zip(numbers, others, strict=True):
+        resized = functional.interpolate(
+            other[:, :-count], own.shape[2:], mode="bilinear", align_corners=False
+        )
+        total = total + resized * shares[:, number, None]
+    return total
+
+
 class YoloHead(nn.Module):
-    """[yolo] of both dialects: V is x, y, w, h, objectness and K classes."""
+    """[yolo] of all dialects: V is x, y, w, h, objectness and K classes."""
 
     def __init__(self, grid: AnchorGrid, rules: YoloRules) -> None:
         super().__init__()
         self.grid, self.rules = grid, rules
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]."""
-        return anchor_maps(x, len(self.grid.anchors))
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """x [N, A*V, H, W] -> raw map [N, A, H, W, V]; with the other maps to fuse, all with their weights;
+        x itself where an embedding follows the boxes."""
+        if self.rules.embeds:
+            return x
+        own = fuse_maps(x, others, place=self.rules.place) if self.rules.fused else x
+        return anchor_maps(own, len(self.grid.anchors))
+
+    @property
+    def reaches_neighbours(self) -> bool:
+        """Whether a box may have its centre in half of a neighbouring cell."""
+        return self.rules.spread >= 2
+
+    def box_parts(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of raw values [..., V]: the centre from the corner of its cell, in cells, and the size in units of
+        the anchor, [..., 2] each."""
+        values = self._activate(raw[..., :4])
+        return scale_xy(values[..., :2], self.rules.spread), self._size_factors(raw, values)
 
     def darknet_output(self, raw: Tensor) -> Tensor:
-        """C Darknet's output [N, A*V, H, W]: everything activated but w and h."""
+        """C Darknet's output [N, A*V, H, W]: everything activated but w and h; with embeddings the raw map,
+        which C Darknet cannot read."""
+        if self.rules.embeds:
+            return raw
         values = self._activate(raw)
         centre = scale_xy(values[..., :2], self.rules.spread)
         return channel_maps(torch.cat([centre, raw[..., 2:4], values[..., 4:]], dim=-1))
 
     def decode(self, raw: Tensor) -> HeadPredictions:
         """The boxes of a raw map of any height and width."""
+        if self.rules.embeds:
+            raw = anchor_maps(raw[:, : self._box_channels], len(self.grid.anchors))
         values = self._activate(raw)
-        centre = self.grid.centers(scale_xy(values[..., :2], self.rules.spread))
-        factors = (2 * values[..., 2:4]).square() if self.rules.has_squared_sizes else raw[..., 2:4].exp()
-        boxes = torch.cat([centre, self.grid.sizes(factors)], dim=-1)
-        return boxes.flatten(1, 3), values[..., 4].flatten(1), values[..., 5:].flatten(1, 3)
+        boxes = torch.cat(
+            [self._centres(raw, values), self.grid.sizes(self._size_factors(raw, values))], dim=-1
+        )
+        objectness, scores = self._scores(raw, values)
+        return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
+
+    def embeddings(self, raw: Tensor) -> Tensor:
+        """Of each box of `decode` the unit vector [N, B, E] of its cell, from a map with embeddings."""
+        vectors = functional.normalize(raw[:, self._box_channels :], dim=1)
+        return vectors.flatten(2).transpose(1, 2).repeat(1, len(self.grid.anchors), 1)
+
+    @property
+    def _box_channels(self) -> int:
+        return EMBEDDING_BOX * len(self.grid.anchors)
+
+    def _centres(self, raw: Tensor, values: Tensor) -> Tensor:
+        if self.rules.embeds:
+            return self.grid.sizes(raw[..., :2]) + self.grid.centers(torch.zeros_like(raw[..., :2]))
+        return self.grid.centers(scale_xy(values[..., :2], self.rules.spread))
+
+    def _scores(self, raw: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Objectness [N, A, H, W] and the probabilities of the classes [N, A, H, W, K]."""
+        if self.rules.embeds:
+            foreground = raw[..., 4:].softmax(dim=-1)[..., 1]
+            return foreground, torch.ones_like(raw[..., :1])
+        return values[..., 4], values[..., 5:]
+
+    def _size_factors(self, raw: Tensor, values: Tensor) -> Tensor:
+        """Widths and heights [N, A, H, W, 2] as multiples of the anchors."""
+        if self.rules.has_squared_sizes:
+            return (2 * values[..., 2:4]).square()
+        factors = raw[..., 2:4].exp()
+        if self.rules.has_linear_sizes:
+            return torch.where(raw[..., 2:4] > 0, raw[..., 2:4], factors)
+        return factors
 
     def _activate(self, raw: Tensor) -> Tensor:
         return raw.sigmoid() if self.rules.has_sigmoid else raw
@@ -125,46 +207,6 @@ class GaussianHead(nn.Module):
         scores = values[..., 9:] * certainty
         boxes = torch.cat([centre, size], dim=-1)
         return boxes.flatten(1, 3), values[..., 8].flatten(1), scores.flatten(1, 3)
-
-
-class ClassTree(NamedTuple):
-    """A tree of K classes: `runs` are the lengths of its softmax groups; `levels` are the classes below the
-    roots, level by level from the top, each as (classes, their parents)."""
-
-    runs: tuple[int, ...]
-    levels: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-
-    @staticmethod
-    def from_parents(parents: tuple[int, ...], runs: tuple[int, ...]) -> ClassTree:
-        """Build from each class's parent (-1: none; parents come first) and the softmax group lengths."""
-        depths: list[int] = []
-        for parent in parents:
-            depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        levels: list[list[int]] = [[] for _ in range(max(depths) + 1)]
-        for k, depth in enumerate(depths):
-            levels[depth].append(k)
-        below = (tuple(level) for level in levels[1:])
-        return ClassTree(runs, tuple((level, tuple(parents[k] for k in level)) for level in below))
-
-    def conditional_probabilities(self, logits: Tensor) -> Tensor:
-        """The probability of each class [..., K] given its parent."""
-        return grouped_softmax(logits, self.runs)
-
-    def absolute_probabilities(self, conditional: Tensor) -> Tensor:
-        """Each probability [..., K] times those of all its ancestors."""
-        product = conditional
-        for classes, parents in self.levels:
-            below = torch.tensor(classes, device=product.device)
-            above = torch.tensor(parents, device=product.device)
-            product = product.index_copy(-1, below, product[..., below] * product[..., above])
-        return product
-
-
-def keep_deepest_class(absolute: Tensor) -> Tensor:
-    """[..., K] with only the last class above 0.5: C Darknet reports one, and parents come first."""
-    likely = absolute > 0.5
-    from_here_on = likely.flip(-1).cumsum(-1).flip(-1)
-    return absolute * (likely & (from_here_on == 1))
 
 
 class RegionRules(NamedTuple):
@@ -223,10 +265,70 @@ class RegionHead(nn.Module):
         return classes.softmax(dim=-1) if self.rules.softmax else classes
 
 
+class RegionMapRules(NamedTuple):
+    """How the first Darknet decodes a region head: `masks` mask numbers follow each box; classes by tree,
+    softmax or else sigmoid; with `has_background` the softmax takes in the objectness as one more class, and
+    every box has the objectness 1."""
+
+    masks: int = 0
+    softmax: bool = False
+    tree: ClassTree | None = None
+    has_background: bool = False
+
+
+class RegionMapHead(RegionHead):
+    """[region] of the first Darknet (region_layer.c in pjreddie/darknet): V is x, y, w, h, the mask numbers,
+    objectness and K classes."""
+
+    def __init__(self, grid: AnchorGrid, maps: RegionMapRules) -> None:
+        super().__init__(grid, RegionRules(maps.softmax, maps.tree))
+        self.maps = maps
+
+    def darknet_output(self, raw: Tensor) -> Tensor:
+        """What is stored [N, A*V, H, W]: everything activated but w, h and the mask numbers."""
+        first = 4 + self.maps.masks  # the objectness
+        boxes, objectness, classes = raw.split([first, 1, raw.shape[-1] - first - 1], dim=-1)
+        if self.maps.softmax and self.maps.has_background and self.maps.tree is None:
+            known = torch.cat([objectness, classes], dim=-1).softmax(dim=-1)
+        else:
+            objectness = objectness if self.maps.has_background else objectness.sigmoid()
+            known = torch.cat([objectness, self._class_probabilities(classes)], dim=-1)
+        return channel_maps(torch.cat([boxes[..., :2].sigmoid(), boxes[..., 2:], known], dim=-1))
+
+    def decode(self, raw: Tensor) -> HeadPredictions:
+        """The boxes of a raw map; mask numbers are not part of them."""
+        values = anchor_maps(self.darknet_output(raw), len(self.grid.anchors))
+        size = self.grid.sizes(values[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
+        boxes = torch.cat([self.grid.centers(values[..., :2]), size], dim=-1)
+        objectness, scores = values[..., 4 + self.maps.masks], values[..., 5 + self.maps.masks :]
+        if self.maps.has_background:
+            objectness = torch.ones_like(objectness)
+        if self.maps.tree is not None:
+            scores = keep_deepest_class(self.maps.tree.absolute_probabilities(scores))
+        return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
+
+    def _class_probabilities(self, classes: Tensor) -> Tensor:
+        if self.maps.tree is None and not self.maps.softmax:
+            return classes.sigmoid()
+        return super()._class_probabilities(classes)
+
+
+class PixelHead(nn.Module):
+    """[iseg]: `classes` maps of probabilities, then the numbers that tell one object from another."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, classes + ids, H, W] -> the same size, the classes through the sigmoid."""
+        return torch.cat([x[:, : self.classes].sigmoid(), x[:, self.classes :]], dim=1)
+
+
 class DetectionRules(NamedTuple):
     """The parameters of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is
     width and height in pixels; with `has_root_sizes`, the head predicts square roots of widths and
-    heights."""
+    heights; `coords` numbers of a box are apart, of which the fifth is its angle."""
 
     side: int
     classes: int
@@ -234,6 +336,7 @@ class DetectionRules(NamedTuple):
     image: tuple[int, int]
     softmax: bool = False
     has_root_sizes: bool = False
+    coords: int = 4
 
 
 class DetectionHead(nn.Module):
@@ -259,13 +362,21 @@ class DetectionHead(nn.Module):
     def decode(self, raw: Tensor) -> HeadPredictions:
         """The boxes cell by cell, rows outermost; all boxes of a cell share its scores."""
         side, classes, num = self.rules.side, self.rules.classes, self.rules.num
-        cells = side**2
-        lengths = [cells * classes, cells * num, cells * num * 4]
-        flat = raw.flatten(1)[:, : sum(lengths)]  # detection_layer.c reads four a box, whatever `coords` says
-        probabilities, objectness, boxes = flat.split(lengths, dim=1)
-        boxes = boxes.unflatten(1, (side, side, num, 4))  # [N, H, W, A, 4]
+        probabilities, objectness, boxes = self._split(raw)
         corners = cell_corners(boxes.permute(0, 3, 1, 2, 4))[:, :, None]  # [H, W, 1, 2]
-        size = boxes[..., 2:].square() if self.rules.has_root_sizes else boxes[..., 2:]
+        size = boxes[..., 2:4].square() if self.rules.has_root_sizes else boxes[..., 2:4]
         fractions = torch.cat([(boxes[..., :2] + corners) / side, size], dim=-1)
-        scores = probabilities.unflatten(1, (cells, 1, classes)).expand(-1, -1, num, -1).flatten(1, 2)
+        scores = probabilities.unflatten(1, (side**2, 1, classes)).expand(-1, -1, num, -1).flatten(1, 2)
         return (fractions * raw.new_tensor(self.rules.image * 2)).flatten(1, 3), objectness, scores
+
+    def angles(self, raw: Tensor) -> Tensor:
+        """Of each box of `decode` the angle as a fraction of a turn, [N, B]; only with five coords apart."""
+        return self._split(raw)[2][..., 4].flatten(1)
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The parts of the output: classes [N, H*W*K], objectness [N, B], boxes [N, H, W, A, coords]."""
+        side, num, coords = self.rules.side, self.rules.num, self.rules.coords
+        lengths = [side**2 * self.rules.classes, side**2 * num, side**2 * num * coords]
+        flat = raw.flatten(1)[:, : sum(lengths)]  # detection_layer.c reads four a box, whatever its key says
+        probabilities, objectness, boxes = flat.split(lengths, dim=1)
+        return probabilities, objectness, boxes.unflatten(1, (side, side, num, coords))

@@ -17,14 +17,16 @@ def grouped_softmax(x: Tensor, lengths: tuple[int, ...], temperature: float = 1.
 
 
 class SoftmaxLayer(nn.Module):
-    """The probabilities of n classes, in groups that sum to 1 each."""
+    """The probabilities of n classes, in groups that sum to 1 each; `by_cell`, the channels of a cell do."""
 
-    def __init__(self, lengths: tuple[int, ...], temperature: float) -> None:
+    def __init__(self, lengths: tuple[int, ...], temperature: float, *, by_cell: bool = False) -> None:
         super().__init__()
-        self.lengths, self.temperature = lengths, temperature
+        self.lengths, self.temperature, self.by_cell = lengths, temperature, by_cell
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, n, 1, 1]."""
+        if self.by_cell:
+            return x.softmax(1).flatten(1)[:, :, None, None]
         return grouped_softmax(x.flatten(1), self.lengths, self.temperature)[:, :, None, None]
 
     def darknet_output(self, value: Tensor) -> Tensor:

@@ -72,6 +72,22 @@ def max_pool2d_zero_pad(x: Tensor, window: PoolWindow) -> Tensor:
     return F.max_pool2d(F.pad(x, window.borders * 2), window.size, window.strides)
 
 
+def max_pool2d_same(x: Tensor, window: PoolWindow) -> Tensor:
+    """The maximum of each window with TensorFlow's padding SAME: only what the last window needs, an odd cell
+    at the right or the bottom."""
+    (above, below), (left, right) = (
+        _last_window_borders(length, window.size, stride)
+        for length, stride in zip(x.shape[2:], window.strides, strict=True)
+    )
+    return F.max_pool2d(F.pad(x, (left, right, above, below), value=-math.inf), window.size, window.strides)
+
+
+def _last_window_borders(length: int, size: int, stride: int) -> tuple[int, int]:
+    outputs = -(-length // stride)
+    total = max((outputs - 1) * stride + size - length, 0)
+    return total // 2, total - total // 2
+
+
 def avg_pool2d_zero_pad(x: Tensor, window: PoolWindow) -> Tensor:
     """The mean of each window, with zero padding that counts."""
     if window.is_symmetric:

@@ -16,11 +16,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.ops.binary import BinaryConv2d
 from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.cuts import CutBlock
+from yolor_cfg.ops.norms import norm_scale
 from yolor_cfg.ops.recurrent import LinearBlock
 from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle
 
 FoldableBlock = ConvBlock | LinearBlock
-KernelLayer = nn.Conv2d | nn.Linear
+KernelLayer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
@@ -66,6 +68,8 @@ def _(module: ConvBlock, of_input: ChannelMap) -> ConvBlock:
     seen = of_input.tile(4) if module.focus else of_input
     block = to_float64(module)
     convolutions = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
+    if not set(kernel_layers(block)) <= set(convolutions):
+        raise Obstacle("the convolution that reads it is transposed")
     if any(isinstance(conv, BinaryConv2d) for conv in convolutions):
         raise Obstacle("the convolution that reads it is binary (xnor)")
     if seen.has_shift and any(any(conv.padding) for conv in convolutions):
@@ -148,11 +152,24 @@ def _(module: FoldableBlock) -> FoldableBlock | None:
     return block
 
 
+@fold_norm.register
+def _(module: CutBlock) -> CutBlock | None:
+    if module.BatchNorm2d is None:
+        return None
+    whole = fold_norm(ConvBlock(module.Conv2d, module.BatchNorm2d, "linear"))
+    assert isinstance(whole, ConvBlock)
+    conv = kernel_layers(whole)[0]
+    assert isinstance(conv, nn.Conv2d)
+    block = to_float64(module)
+    block.Conv2d, block.BatchNorm2d = conv, None
+    return block
+
+
 def norm_map(module: _BatchNorm) -> ChannelMap:
     """The channel map of a batch norm in eval mode."""
     norm = to_float64(module)
     mean, variance = running_stats(norm)
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    scale = norm_scale(norm, variance)
     return ChannelMap.diagonal(scale, norm.bias - mean * scale)
 
 
@@ -160,11 +177,25 @@ def scale_outputs(block: FoldableBlock, of_output: ChannelMap) -> None:
     """Fold a diagonal map of the output into the kernels and biases that produce it."""
     start = 0
     for kernels in kernel_layers(block):
-        part = of_output.narrow(start, len(kernels.weight))
+        part = of_output.narrow(start, _count_outputs(kernels))
         bias = 0 if kernels.bias is None else kernels.bias * part.scale
-        kernels.weight.mul_(part.scale.reshape(-1, *[1] * (kernels.weight.ndim - 1)))
+        _scale_kernels(kernels, part.scale)
         kernels.bias = nn.Parameter(bias + part.shift)
-        start += len(kernels.weight)
+        start += _count_outputs(kernels)
+
+
+def _count_outputs(kernels: KernelLayer) -> int:
+    return kernels.out_features if isinstance(kernels, nn.Linear) else kernels.out_channels
+
+
+def _scale_kernels(kernels: KernelLayer, scale: Tensor) -> None:
+    """Multiply what makes each output channel by its factor [O]."""
+    ends = [1] * (kernels.weight.ndim - 2)
+    if isinstance(kernels, nn.ConvTranspose2d):  # [C, O of a group, k, k]
+        scale = _expand_to_filters(scale, kernels.groups, len(kernels.weight))
+        kernels.weight.mul_(scale.reshape(*scale.shape, *ends))
+    else:
+        kernels.weight.mul_(scale.reshape(-1, 1, *ends))
 
 
 def _take_output(norm: _BatchNorm, of_output: ChannelMap) -> None:
@@ -198,7 +229,7 @@ def _add_to_output(block: FoldableBlock, added: Tensor) -> None:
     if norm is not None:
         running_stats(norm)[0].sub_(added)
         return
-    parts: Sequence[Tensor] = added.split([len(kernels.weight) for kernels in kernel_layers(block)])
+    parts: Sequence[Tensor] = added.split([_count_outputs(kernels) for kernels in kernel_layers(block)])
     for kernels, part in zip(kernel_layers(block), parts, strict=True):
         assert kernels.bias is not None, "a convolution has a batch norm or a bias"
         kernels.bias.add_(part)

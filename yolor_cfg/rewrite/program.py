@@ -17,7 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, Node, ReadOptions, build_graph
-from yolor_cfg.lang.keys import RefList, strip_comment
+from yolor_cfg.lang.keys import strip_comment
+from yolor_cfg.lang.lists import RefList
 from yolor_cfg.lang.syntax import COMMENT, ENTRY, Line, RawSection, parse
 from yolor_cfg.model import Network
 

@@ -19,6 +19,7 @@ from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.combining import WeightedAddition
+from yolor_cfg.ops.norms import is_outside_root, variance_for
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm, kernel_layers, running_stats, to_float64
 from yolor_cfg.rewrite.convolutions import (
     channel_ones,
@@ -29,6 +30,7 @@ from yolor_cfg.rewrite.convolutions import (
     translate_reorg,
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
+from yolor_cfg.rewrite.from_darkflow import adapt_from_darkflow, translate_cut
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -43,8 +45,11 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
     folded = fold(network, norms=not keep_bn).network
     with torch.no_grad():
         program = Program(folded)
-        if network.graph.dialect.is_yolor:
+        if network.graph.dialect.is_pytorch:
             _translate_program(program, keep_bn=keep_bn)
+        else:
+            for step in program.steps:
+                _translate_early(program, step)
         for step in program.steps:
             _adapt_to_darknet(program, step)
         program.dialect = DARKNET.name
@@ -70,27 +75,34 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
             raise _unsupported_error(step)
 
 
+def _translate_early(program: Program, step: ProgramStep) -> None:
+    """What the programs near to C Darknet have or read otherwise."""
+    if step.section is not None and step.section.darknet_form == "cut":
+        translate_cut(program, step)
+    adapt_from_darkflow(step)
+
+
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
     """Use Darknet's name of the activation, and adapt variances to Darknet's epsilon."""
     _rename_activations(step)
-    if all(norm.eps == DARKNET.bn_eps for norm in find_norms(step.module)):
+    if all(norm.eps == DARKNET.bn_eps and not is_outside_root(norm) for norm in find_norms(step.module)):
         return
     step.module = to_float64(step.module)
     for norm in find_norms(step.module):
         _, variance = running_stats(norm)
-        variance.add_(norm.eps - DARKNET.bn_eps)
+        variance.copy_(variance_for(norm, variance, DARKNET.bn_eps))
         if bool((variance < 0).any()):
             raise step.error(
                 "a variance is too small for C Darknet's epsilon",
                 allowed="folded batch norms",
-                found=f"a variance below {DARKNET.bn_eps - norm.eps:g}",
+                found=f"with the epsilon {norm.eps:g} here, {DARKNET.bn_eps:g} there",
             )
 
 
 def _rename_activations(step: ProgramStep) -> None:
     for key, word in step.keys.items():
         activation = ACTIVATIONS.get(word) if key.endswith("activation") else None
-        if activation is None or DARKNET.name in activation.dialects:
+        if activation is None or activation.is_in(DARKNET.name):
             continue
         if not activation.darknet_name:
             raise _unsupported_error(step, f"{key}={word}")
@@ -271,6 +283,8 @@ def _translate_activation(program: Program, step: ProgramStep) -> None:
 
 def _translate_head(program: Program, step: ProgramStep) -> None:
     """Move the sigmoid into the preceding convolution, as new_coords requires."""
+    if step.section.dialect.embeds:
+        raise _unsupported_error(step, hint="C Darknet's [yolo] reads no embeddings")
     if program.readers(step):
         raise _unsupported_error(step, "other sections read the raw output of a head")
     _apply_activation(program, step, "logistic")
@@ -299,6 +313,7 @@ TRANSLATORS: dict[str, StepTranslator] = {
     "activation": _translate_activation,
     "batchnorm": _translate_batch_norm,
     "blocks": translate_reorg,
+    "cut": translate_cut,
     "focus": _translate_focus,
     "half": _translate_first_half,
     "head": _translate_head,

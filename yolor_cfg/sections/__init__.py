@@ -1,9 +1,13 @@
 """All sections; importing this fills the table SECTIONS, from header name to class."""
 
 from yolor_cfg.sections import (
+    attention,
     channels,
     combining,
     convolution,
+    cuts,
+    deconvolution,
+    deformable,
     dense,
     detection,
     heads,
@@ -14,7 +18,10 @@ from yolor_cfg.sections import (
     passing,
     pooling,
     recurrent,
+    region,
     resampling,
+    separable,
+    yolo,
 )
 from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
 from yolor_cfg.sections.net import NetSection
@@ -26,9 +33,13 @@ __all__ = [
     "Section",
     "SectionPlace",
     "TensorSpec",
+    "attention",
     "channels",
     "combining",
     "convolution",
+    "cuts",
+    "deconvolution",
+    "deformable",
     "dense",
     "detection",
     "heads",
@@ -39,5 +50,8 @@ __all__ = [
     "passing",
     "pooling",
     "recurrent",
+    "region",
     "resampling",
+    "separable",
+    "yolo",
 ]

@@ -5,12 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
-from yolor_cfg.lang.dialect import DARKNET_ONLY, DIALECT_NAMES, Dialect
+from yolor_cfg.lang.dialect import (
+    ALL_DIALECTS,
+    C_DARKNET,
+    DARKNET_ONLY,
+    MAIN_DIALECTS,
+    PJREDDIE_ONLY,
+    Dialect,
+)
 from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
-from yolor_cfg.lang.syntax import BARE, ENTRY, Line, RawSection, quote_text
+from yolor_cfg.lang.syntax import BARE, ENTRY, NET_KEY_MARK, Line, RawSection, quote_text
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
@@ -18,17 +25,24 @@ if TYPE_CHECKING:
     from torch import nn
 
 SECTIONS: dict[str, type[Section]] = {}
+T = TypeVar("T")
 MAX_HINTS = 50  # unknown words that a similar one is looked for
+CHECKED = "the checks of its keys found no fault"
+MAX_READ = 10_000  # texts of sections whose values are kept
+_READ: dict[tuple[type[Section], Dialect, tuple[tuple[str, str], ...]], KeyValues] = {}
 
 
 class SectionPlace(NamedTuple):
-    """Where a section stands: its number, the dialect and path of its file, and the input image of its
-    network. [net] has the number -1 and no image: it defines the image size itself."""
+    """Where a section stands: its number, the dialect and path of its file, the input image of its network,
+    the other sections, the length of an embedding in [net]. [net] has the number -1 and no image: it defines
+    the image size itself."""
 
     number: int
     dialect: Dialect
     path: str
     image: Shape | None = None
+    others: Sequence[Section] = ()
+    embedding: int = 0
 
 
 class Resize(NamedTuple):
@@ -62,7 +76,8 @@ class Section:
 
     names: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[dict[str, Key[Any]]] = {}
-    dialects: ClassVar[tuple[str, ...]] = DIALECT_NAMES
+    _activation_keys: ClassVar[tuple[str, ...]] = ()
+    dialects: ClassVar[tuple[str, ...]] = ALL_DIALECTS
     examples: ClassVar[tuple[str, ...]] = ()
     ignored_keys: ClassVar[dict[str, str]] = {}
     thop_reason: ClassVar[str] = ""  # what `thop_operations` counts, in words
@@ -73,26 +88,48 @@ class Section:
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
+    is_self_contained: ClassVar[bool] = False  # its size and costs follow from its text and inputs alone
+    is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
     has_fixed_filters: ClassVar[bool] = False  # other programs store its constant filters as tensors
 
     clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
-    onlyforward = Flag(False, dialects=DARKNET_ONLY, help="gradients stop at this section")
+    onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
     dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
     burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
     stopbackward = Int(
-        0, dialects=DARKNET_ONLY, help="1: freezes all sections before this one; N: no gradients until then"
+        0, dialects=C_DARKNET, help="1: freezes all sections before this one; N: no gradients until then"
     )
     train_only_bn = Flag(
         False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
     )
     dontload = Flag(
-        False, dialects=DARKNET_ONLY, help="the weights file does not contain the weights of this section"
+        False, dialects=C_DARKNET, help="the weights file does not contain the weights of this section"
     )
     dontloadscales = Flag(
-        False, dialects=DARKNET_ONLY, help="the weights file does not contain scales, means and variances"
+        False, dialects=C_DARKNET, help="the weights file does not contain scales, means and variances"
     )
-    learning_rate = Float(1, dialects=DARKNET_ONLY, help="learning rate multiplier of this section")
+    learning_rate = Float(1, dialects=C_DARKNET, help="learning rate multiplier of this section")
+    truth = Flag(
+        False,
+        dialects=PJREDDIE_ONLY,
+        unused="targets are the labels here",
+        help="1: this output is the target of the losses after it",
+    )
+    numload = Int(
+        0,
+        least=0,
+        dialects=PJREDDIE_ONLY,
+        unused="the weights file holds all filters here",
+        help="the weights file holds only so many filters",
+    )
+    dontsave = Flag(
+        False,
+        dialects=PJREDDIE_ONLY,
+        unused="the weights of all sections are written here",
+        help="1: the weights of this section are not written",
+    )
+    smooth = Float(0, dialects=PJREDDIE_ONLY, unused="the first Darknet does not use it", help="no effect")
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
@@ -102,6 +139,7 @@ class Section:
             for key in vars(base).values()
             if isinstance(key, Key)
         }
+        cls._activation_keys = tuple(name for name, key in cls.keys.items() if isinstance(key, ActivationKey))
         if not names:
             return
         cls.names = tuple(names.split())
@@ -110,6 +148,7 @@ class Section:
             SECTIONS[name] = cls
 
     def __init__(self, raw: RawSection, place: SectionPlace) -> None:
+        self.is_complete = False  # from then on the values of keys stay what they are
         self.raw, self.place = raw, place
         self.index, self.dialect, self.path = place.number, place.dialect, place.path
         self.faults: list[CfgError] = []
@@ -124,10 +163,12 @@ class Section:
             )
         for line in raw.lines[1:]:
             self._keep_line(line)
-        self.values = KeyValues(self._parse_keys())
+        self.values = self._read_values()
         self.unusable = {fault.key: fault for fault in self.faults} | self._misspelt
-        self.try_checks(self.check)
-        self.unusable |= {fault.key: fault for fault in self.faults}
+        if CHECKED not in self.values.derived:
+            self._check_keys()
+        self.is_complete = True
+        self.__dict__.update(self.values.attributes)
 
     @property
     def type(self) -> str:
@@ -144,6 +185,11 @@ class Section:
         """The input of the network, from which heads compute their stride."""
         assert self.place.image is not None
         return self.place.image
+
+    @property
+    def earlier(self) -> list[Section]:
+        """The sections before this one."""
+        return [one for one in self.place.others if one.index < self.index]
 
     @property
     def reads_vectors(self) -> bool:
@@ -163,6 +209,8 @@ class Section:
     def replace_values(self, **values: Any) -> Self:
         """A copy of this section with other values for these keys."""
         other = copy.copy(self)
+        for key in self.keys.values():
+            other.__dict__.pop(key.attribute, None)
         other.values = KeyValues({**self.values, **values}.items())
         other.unusable = {key: fault for key, fault in self.unusable.items() if key not in values}
         return other
@@ -172,13 +220,17 @@ class Section:
         """The dialects that have this key, for a section of both dialects; none if it is not a key."""
         if key in cls.keys:
             return cls.keys[key].dialects
-        return DARKNET_ONLY if key in cls.ignored_keys else ()
+        return C_DARKNET if key in cls.ignored_keys else ()
+
+    @classmethod
+    def value_dialects(cls, key: str, word: str) -> tuple[str, ...]:
+        """The dialects that this value points to, where it says nothing elsewhere; none for most."""
+        return ()
 
     @property
     def activations(self) -> tuple[str, ...]:
         """The values of the activation keys of this section."""
-        keys = (name for name, key in self.keys.items() if isinstance(key, ActivationKey))
-        return tuple(self.values[name] for name in keys if name in self.values)
+        return tuple(self.values[name] for name in self._activation_keys if name in self.values)
 
     def check(self) -> None:
         """Report keys that do not fit together, with `self.fault(...)` and `self.warn(...)`."""
@@ -188,6 +240,14 @@ class Section:
         for check in checks:
             with suppress(CfgError):
                 check()
+
+    def _check_keys(self) -> None:
+        """Make the checks; in a self-contained section without faults, once for all with the same text."""
+        before = len(self.faults) + len(self.warnings)
+        self.try_checks(self.check)
+        self.unusable |= {fault.key: fault for fault in self.faults}
+        if self.is_self_contained and not self.unusable and len(self.faults) + len(self.warnings) == before:
+            self.values.derived[CHECKED] = True
 
     def check_map(self, *inputs: Any, **_: Any) -> None:
         """Raise CfgError if the inputs make no map, where a section needs one."""
@@ -203,6 +263,16 @@ class Section:
         """The shape of the output; raises CfgError if the inputs do not fit."""
         size: Shape = inputs[0]
         return size
+
+    def derive(self, make: Callable[..., T], *inputs: Any) -> T:
+        """`make(self, *inputs)`; self-contained sections with the same text share the answer."""
+        if not self.is_self_contained:
+            return make(self, *inputs)
+        question = make, self.image, inputs
+        if question not in self.values.derived:
+            self.values.derived[question] = make(self, *inputs)
+        found: T = self.values.derived[question]
+        return found
 
     def resize_inputs(self, width: int, *inputs: Any, **_: Any) -> tuple[Resize, ...]:
         """What each input has to become so that the output gets `width` channels: those as wide as the output
@@ -260,10 +330,10 @@ class Section:
     def check_shared_weights(self, shared: Sequence[TensorSpec], *inputs: Any, **_: Any) -> None:
         """Raise CfgError if the tensors of `weight_source()` do not have the shapes this section needs."""
 
-    def has_dialect_variants(self) -> bool:
-        """True if the same text means something else in the other dialect; users are told if the dialect was
-        assumed."""
-        return False
+    def facts(self) -> tuple[str, ...]:
+        """The facts of the dialect that this section goes by with these keys; users are told which other
+        dialects differ."""
+        return ()
 
     def resolve_refs(self, references: Sequence[int], key: str, *, forward: bool = False) -> tuple[int, ...]:
         """References as absolute indices (negative ones count back from here); raises CfgError if one is out
@@ -337,23 +407,52 @@ class Section:
         tell = self.warn if self.dialect.is_forgiving else self.fault
         tell(key, message, line=line.number, found=quote_text(line.text), hint=hint)
 
+    def _read_values(self) -> KeyValues:
+        """The values of all keys. Most sections repeat the text of another one, which is then read once; what
+        there is a message about is read anew, with its own line."""
+        text = type(self), self.dialect, tuple((line.key, line.value) for line in self.lines.values())
+        known = _READ.get(text)
+        if known is None:
+            before = len(self.faults) + len(self.warnings)
+            known = KeyValues(self._parse_keys())
+            if len(self.faults) + len(self.warnings) == before:
+                if len(_READ) >= MAX_READ:
+                    _READ.clear()
+                _READ[text] = known
+        return known
+
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:
         """The values of the lines that have a valid one; the others are reported."""
         for name, line in self.lines.items():
-            if name in self.keys:
+            if name in self.keys and self._has_effect(self.keys[name]):
                 yield from self._parse_key(self.keys[name], line)
+            elif name in self.keys:
+                what = f"has no effect in {self.dialect.program}"
+                self.warn(name, what, found=quote_text(line.value))
             elif name not in self.ignored_keys:
                 self._report_unknown_key(name)
 
+    def _has_effect(self, key: Key[Any]) -> bool:
+        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
+        other's, and what a section inherits is its own."""
+        if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
+            return True
+        return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
+
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
-        found = quote_text(line.value)
+        if line.value.startswith(NET_KEY_MARK):
+            found = quote_text(line.value)
+            hint = f"{found} stands for the value of that key in [net], which comes first"
+            self.fault(key.name, "[net] has no such key", found=found, hint=hint)
+            return
         try:
             reading = key.parse(line.value, self.dialect)
         except BadValue as bad:
-            hint = bad.hint or _key_help(bad, key)
+            hint, found = bad.hint or _key_help(bad, key), quote_text(line.value)
             self.fault(key.name, bad.message, found=found, allowed=bad.allowed, hint=hint)
             return
         if reading.warning:
+            found = quote_text(line.value)
             self.warn(key.name, reading.warning, found=found, allowed=reading.allowed, hint=reading.hint)
         yield key.name, reading.value
 
@@ -390,10 +489,3 @@ Section.keys = {key.name: key for key in vars(Section).values() if isinstance(ke
 
 def _key_help(bad: BadValue, key: Key[Any]) -> str:
     return key.help if bad.message.startswith(("not a", "out of")) else ""
-
-
-def build_batch_norm(section: Section, channels: int) -> nn.BatchNorm2d:
-    """A new batch norm with the epsilon and momentum of the section's dialect."""
-    from yolor_cfg.ops.blocks import fresh_batch_norm
-
-    return fresh_batch_norm(channels, eps=section.dialect.bn_eps, yolor=section.dialect.is_yolor)

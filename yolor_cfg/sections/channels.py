@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import YOLOR_ONLY
-from yolor_cfg.lang.keys import Choice, Int, RefList
+from yolor_cfg.lang.keys import Choice, Int
+from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Resize, Section
 from yolor_cfg.sections.checks import check_one_source
 from yolor_cfg.shape import Shape

@@ -7,6 +7,7 @@ from typing import Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.tree import Tree, read_tree, resolve_cfg_path
+from yolor_cfg.sections.tensors import can_split_filters, next_filter_count
 
 BOX_VALUES = 4  # of those that `coords` counts in the heads of the first two YOLOs
 
@@ -91,3 +92,17 @@ def check_tree(section: CheckedSection, name: str, classes: int) -> None:
             load_tree(section, name, classes)
         except CfgError as fault:
             section.warnings.append(fault)
+
+
+def check_sizes(section: CheckedSection, sizes: tuple[int, ...], filters: int) -> None:
+    """Record an error unless kernels of these sizes can be used in parallel, and the filters divided among
+    them."""
+    if not all(size % 2 for size in sizes):
+        section.fault("size", "a list of sizes takes odd ones", found=f"{sizes}", allowed="odd sizes")
+    if not can_split_filters(sizes, filters):
+        section.fault(
+            "filters",
+            "the filters cannot be divided among these sizes",
+            found=f"{filters}",
+            hint=f"{next_filter_count(sizes, filters)} can be divided",
+        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int, RefList, SourceList
+from yolor_cfg.lang.dialect import C_DARKNET, GROUPING, NOT_DARKFLOW, YOLOR_ONLY
+from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int
+from yolor_cfg.lang.lists import RefList, SourceList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import check_one_source
 from yolor_cfg.sections.tensors import TensorSpec
@@ -38,8 +39,9 @@ def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> No
 def warn_unused_activation(section: Section) -> None:
     """Warn of an activation that Darknet applies but YOLOR's code ignores."""
     activation = section.values.get("activation", "linear")
-    if section.dialect.is_yolor and activation != "linear":
-        section.warn("activation", "has no effect in the yolor dialect", found=activation)
+    if not section.dialect.activates_sums and activation != "linear":
+        what = f"has no effect in the {section.dialect.name} dialect"
+        section.warn("activation", what, found=activation)
 
 
 class ConcatenationSection(Section):
@@ -95,9 +97,9 @@ class ConcatenationSection(Section):
         return inputs[0]._replace(channels=sum(x.channels // groups for x in inputs))
 
     def _is_flat(self, inputs: tuple[Shape, ...]) -> bool:
-        """Whether the sources are joined as vectors (parse_route in parser.c); raises CfgError in the yolor
-        dialect, which cannot."""
-        if self.dialect.is_yolor:
+        """Whether the sources are joined as vectors (parse_route in parser.c); raises CfgError in a dialect
+        that cannot."""
+        if not self.dialect.joins_unequal_sizes:
             check_same_size(self, "layers", inputs)
         return not all(x.is_map for x in inputs) or len({x[1:] for x in inputs}) > 1
 
@@ -112,6 +114,7 @@ class ConcatenationSection(Section):
 class RouteSection(ConcatenationSection, names="route"):
     """Concatenate channels; with `groups`, one group of the channels of each source."""
 
+    is_self_contained = True
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
@@ -122,25 +125,49 @@ class RouteSection(ConcatenationSection, names="route"):
     }
 
     groups = Int(1, least=1, help="number of equal groups the channels of each source are split into")
-    group_id = Int(0, least=0, dialects=DARKNET_ONLY, help="index of the group that is taken, from 0")
+    group_id = Int(0, least=0, dialects=GROUPING, help="index of the group that is taken, from 0")
 
     @property
     def is_alias(self) -> bool:
         """True for a single whole source, which is passed on unchanged."""
-        return len(self.layers) == 1 and self.groups == 1
+        return len(self.layers) == 1 and self.groups == 1 and not self._halves
+
+    @property
+    def _halves(self) -> bool:
+        """Whether it takes the second half of the section before: then the keys only have to be there."""
+        return self.dialect.takes_second_half and "groups" in self.values
 
     def check(self) -> None:
         super().check()
+        if self._halves and len(self.layers) > 1:
+            found = f"{len(self.layers)} sections"
+            self.fault("groups", "takes one section here", found=found, allowed="one section in layers")
         if self.group_id >= self.groups:
             allowed = f"0 to {self.groups - 1}"
             self.fault("group_id", "out of bounds", found=str(self.group_id), allowed=allowed)
 
+    def sources(self) -> tuple[int, ...]:
+        return (self.index - 1,) if self._halves else super().sources()
+
     @property
     def groups_and_id(self) -> tuple[int, int]:
-        """The values of the keys."""
-        return self.groups, self.group_id
+        """The values of the keys, or the second of two groups."""
+        return (2, 1) if self._halves else (self.groups, self.group_id)
+
+    def check_inputs(self, *inputs: Shape) -> None:
+        super().check_inputs(*inputs)
+        told = (self.groups, self.group_id, self.resolve_refs(self.layers, "layers"))
+        if self._halves and told != (2, 1, self.sources()):
+            self.warn(
+                "groups",
+                "read as the second half of the section before",
+                found=f"layers={','.join(map(str, self.layers))} groups={self.groups}",
+                hint=f"{self.dialect.program} does so, whatever the numbers are",
+            )
 
     def shape(self, *inputs: Shape) -> Shape:
+        if self._halves:
+            return super().shape(*inputs)
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels % self.groups:
                 found = f"{count_of(x.channels, 'channel')} (#{source})"
@@ -190,6 +217,8 @@ class ShortcutSection(Section, names="shortcut"):
     Channels that the input lacks are dropped; channels that a source lacks count as zero.
     """
 
+    is_self_contained = True
+    dialects = NOT_DARKFLOW
     examples = (
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[shortcut]\nfrom=-2,0\n"
@@ -216,7 +245,7 @@ class ShortcutSection(Section, names="shortcut"):
     def check(self) -> None:
         self.require_keys("from")
         warn_unused_activation(self)
-        if not self.dialect.is_yolor and self.is_weighted and self.weights_normalization == "none":
+        if not self.dialect.weights_are_sigmoid and self.is_weighted and self.weights_normalization == "none":
             self.fault(
                 "weights_normalization", "missing key: required by weights_type", allowed="relu, softmax"
             )
@@ -224,7 +253,9 @@ class ShortcutSection(Section, names="shortcut"):
     @property
     def is_weighted(self) -> bool:
         """True if each source has a weight; in the yolor dialect the key sets this, whatever its value."""
-        return "weights_type" in self.values if self.dialect.is_yolor else self.weights_type != "none"
+        if self.dialect.weights_are_sigmoid:
+            return "weights_type" in self.values
+        return self.weights_type != "none"
 
     def sources(self) -> tuple[int, ...]:
         return (self.index - 1, *self.resolve_refs(self.from_, "from"))
@@ -250,7 +281,7 @@ class ShortcutSection(Section, names="shortcut"):
         The first Darknet takes every n-th pixel of a larger feature map (shortcut_cpu in blas.c), which
         ResNets need.
         """
-        if self.dialect.is_yolor or x.area == 1:
+        if not self.dialect.thins_larger_maps or x.area == 1:
             return (1,) * len(sources)
         steps = [max(1, y.height // x.height) for y in sources]
         return tuple(
@@ -264,19 +295,19 @@ class ShortcutSection(Section, names="shortcut"):
         from yolor_cfg.ops import combining as ops
 
         sum_of = ops.ShortcutOptions(
-            "linear" if self.dialect.is_yolor else self.activation, self._source_strides(x, *sources)
+            self.activation if self.dialect.activates_sums else "linear", self._source_strides(x, *sources)
         )
         if not self.is_weighted:
             return ops.Addition(sum_of)
         size = self._weights_shape(x)
-        if self.dialect.is_yolor:
+        if self.dialect.weights_are_sigmoid:
             return ops.WeightedAddition(sum_of, torch.zeros(size), ops.sigmoid_shares)
         shares = ops.softmax_shares if self.weights_normalization == "softmax" else ops.relu_shares
         return ops.WeightedAddition(sum_of, torch.ones(size), shares)
 
     def _weights_shape(self, x: Shape) -> tuple[int, ...]:
         count = len(self.from_) + 1
-        by_channel = self.weights_type == "per_channel" and not self.dialect.is_yolor
+        by_channel = self.weights_type == "per_channel" and not self.dialect.weights_are_sigmoid
         return (count, x.channels) if by_channel else (count,)
 
     def bflops(self, out: Shape, *inputs: Shape) -> float:
@@ -285,8 +316,9 @@ class ShortcutSection(Section, names="shortcut"):
     def tensors(self, x: Shape, *sources: Shape) -> list[TensorSpec]:
         return [TensorSpec("weight", "w", self._weights_shape(x))] if self.is_weighted else []
 
-    def has_dialect_variants(self) -> bool:
-        return self.is_weighted or self.activation != "linear"
+    def facts(self) -> tuple[str, ...]:
+        weights = ("weights_are_sigmoid",) if self.is_weighted else ()
+        return weights + (("activates_sums",) if self.activation != "linear" else ())
 
 
 NOT_AFTER_PRODUCTS = ("swish", "mish")
@@ -306,7 +338,7 @@ class _ProductSection(Section):
 
     def _check_activation(self) -> None:
         warn_unused_activation(self)
-        if not self.dialect.is_yolor and self.activation in NOT_AFTER_PRODUCTS:
+        if self.dialect.activates_sums and self.activation in NOT_AFTER_PRODUCTS:
             self.warn(
                 "activation",
                 "C Darknet's CPU code outputs zeros",
@@ -320,15 +352,16 @@ class _ProductSection(Section):
     def module(self, *inputs: Shape) -> nn.Module:
         from yolor_cfg.ops.combining import Multiply
 
-        return Multiply("linear" if self.dialect.is_yolor else self.activation)
+        return Multiply(self.activation if self.dialect.activates_sums else "linear")
 
-    def has_dialect_variants(self) -> bool:
-        return self.activation != "linear"
+    def facts(self) -> tuple[str, ...]:
+        return ("activates_sums",) if self.activation != "linear" else ()
 
 
 class SamSection(_ProductSection, names="sam"):
     """The element-wise product of the previous section (an attention map) and `from`."""
 
+    dialects = NOT_DARKFLOW
     examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
 
     def shape(self, x: Shape, y: Shape) -> Shape:
@@ -341,6 +374,7 @@ class SamSection(_ProductSection, names="sam"):
 class ScaleChannelsSection(_ProductSection, names="scale_channels"):
     """Multiply the feature map in `from` by the previous section: one value per channel or pixel."""
 
+    dialects = NOT_DARKFLOW
     examples = (
         "[maxpool]\nsize=3\n[avgpool]\n[scale_channels]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=1\n[scale_channels]\nfrom=-2\nscale_wh=1",
@@ -350,13 +384,13 @@ class ScaleChannelsSection(_ProductSection, names="scale_channels"):
 
     scale_wh = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="1: the previous section has one value per pixel instead of one per channel",
     )
 
     def shape(self, scale: Shape, x: Shape) -> Shape:
         wanted = Shape(1, x.height, x.width) if self.scale_wh else Shape(x.channels, 1, 1)
-        if scale != wanted and not (self.dialect.is_yolor and self._can_broadcast(scale, x)):
+        if scale != wanted and not (self.dialect.broadcasts_scales and self._can_broadcast(scale, x)):
             raise self.error(
                 "from",
                 "the previous section does not have the shape of a scale",

@@ -1,4 +1,4 @@
-"""[convolutional], [focus] and [deformableconvolutional]: nearly all weights and operations of a network."""
+"""[convolutional] and [focus]: nearly all weights and operations of a network."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Flag, Int, IntList
-from yolor_cfg.ops.geometry import ConvGeometry
-from yolor_cfg.sections.base import Section, build_batch_norm
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
+from yolor_cfg.lang.keys import ActivationKey, Flag, Int
+from yolor_cfg.lang.lists import IntList
+from yolor_cfg.ops.geometry import ConvGeometry, half_size
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import check_sizes
+from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
 from yolor_cfg.sections.tensors import (
     KernelGroup,
     TensorSpec,
     batch_norm_specs,
-    can_split_filters,
     format_tensors,
-    next_filter_count,
     split_kernels,
 )
 from yolor_cfg.shape import Shape
@@ -37,6 +38,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     With a list of sizes (yolor), each kernel size computes some of the output channels.
     """
 
+    is_self_contained = True
     learns_by_adam = True
     examples: ClassVar[tuple[str, ...]] = (
         "[convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=leaky",
@@ -69,18 +71,18 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     stride_x = Int(-1, help="horizontal stride; overrides `stride` if 1 or more")
     stride_y = Int(-1, help="vertical stride; overrides `stride` if 1 or more")
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
-    padding = Int(0, least=0, dialects=DARKNET_ONLY, help="zero padding on each side, in pixels")
+    padding = Int(0, least=0, dialects=EARLY, help="zero padding on each side, in pixels")
     groups = Int(1, least=1, help="number of groups of a grouped convolution")
     dilation = Int(
         1,
         least=1,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="dilation in pixels; also multiplies the padding",
     )
     batch_normalize = Flag(False, help="batch norm instead of a bias")
     cbn = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="as batch_normalize, but trained on the statistics of several mini-batches in C Darknet",
     )
     activation = ActivationKey("logistic")
@@ -88,40 +90,38 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         0,
         least=0,
         most=2,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="1, 2: stride 1, then a strided blur of 3x3 or 2x2",
     )
-    share_index = Int(
-        None, dialects=DARKNET_ONLY, help="section whose tensors this one uses instead of its own"
-    )
+    share_index = Int(None, dialects=C_DARKNET, help="section whose tensors this one uses instead of its own")
     flipped = Flag(
-        False, dialects=DARKNET_ONLY, help="the weights file stores the filters as the last dimension"
+        False, dialects=C_DARKNET, help="the weights file stores the filters as the last dimension"
     )
-    xnor = Flag(False, dialects=DARKNET_ONLY, help="binary convolution, with the signs of inputs and weights")
+    xnor = Flag(False, dialects=C_DARKNET, help="binary convolution, with the signs of inputs and weights")
     bin_output = Flag(
-        False, dialects=DARKNET_ONLY, help="with xnor: no activation, since the next section takes the signs"
+        False, dialects=C_DARKNET, help="with xnor: no activation, since the next section takes the signs"
     )
     sway = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="rotates the kernels by a few degrees in C Darknet's GPU code",
     )
     rotate = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="rotates the kernels in C Darknet's GPU code",
     )
     stretch = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="stretches the kernels in C Darknet's GPU code",
     )
     stretch_sway = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         unused="kernels are not turned in training here",
         help="stretches and rotates the kernels in C Darknet's GPU code",
     )
@@ -130,7 +130,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     is_focus: ClassVar[bool] = False  # blocks of 2x2 pixels become one cell first
 
     def check(self) -> None:
-        if self.dialect.is_yolor:
+        if self.dialect.needs_filters:
             self.require_keys("filters")
         if min(self.size) < 1:
             self.fault("size", "out of bounds", found=self.lines["size"].value, allowed="1 or more")
@@ -185,7 +185,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         if self.share_index is not None:
             geometry = self._geometry()
             return SharedConvBlock(geometry, activation, binary=self.xnor, focus=self.is_focus, blur=blur)
-        norm = build_batch_norm(self, self.filters) if self._has_norm else None
+        norm = build_batch_norm(self.dialect, self.filters) if self._has_norm else None
         parts = [self._build_conv(kernel, self._conv_input_shape(x).channels) for kernel in self._kernels]
         if len(parts) > 1:
             return ConvBlock(MixConv2d(parts), norm, activation, name="MixConv2d")
@@ -226,8 +226,10 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     def decayed(self) -> tuple[str, ...]:
         return tuple(f"{kernel.name}.weight" for kernel in self._kernels) if self.share_index is None else ()
 
-    def has_dialect_variants(self) -> bool:
-        return len(self.size) > 1
+    def facts(self) -> tuple[str, ...]:
+        norm = NORM_FACTS if self._has_norm else ()
+        lists = ("has_kernel_lists",) if len(self.size) > 1 else ()
+        return norm + lists + (("conv_padding",) if self.pad and self.size[0] % 2 == 0 else ())
 
     @property
     def _has_norm(self) -> bool:
@@ -245,7 +247,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
     @property
     def _kernels(self) -> list[KernelGroup]:
-        return split_kernels(self.size if self.dialect.is_yolor else self.size[:1], self.filters)
+        return split_kernels(self.size if self.dialect.has_kernel_lists else self.size[:1], self.filters)
 
     def _conv_input_shape(self, x: Shape) -> Shape:
         """The input of the convolution itself."""
@@ -260,15 +262,23 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     def _has_dropped_channels(self, x: Shape) -> bool:
         """Whether C Darknet's integer division of channels by groups drops some channels."""
         spare = x.channels % self._groups
-        return spare > 0 and x.channels > self.groups and not (self.dialect.is_yolor or self.is_focus)
+        if self.is_focus or not self.dialect.drops_spare_channels:
+            return False
+        return spare > 0 and x.channels > self.groups
 
     def _geometry(self, size: int = 0) -> ConvGeometry:
         """Stride, padding, dilation and groups of a kernel of that size (the first by default)."""
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
-        zeros = size // 2 if self.pad or self._kernels[1:] else self.padding
+        zeros = size // 2 if self._kernels[1:] else self._find_zeros(size)
         strides = (1, 1) if self.antialiasing else self._strides
         return ConvGeometry(strides, zeros * dilation, dilation, self._groups)
+
+    def _find_zeros(self, size: int) -> int:
+        """The padding on each side of kernels of that size, before it is dilated."""
+        rule = self.dialect.conv_padding
+        pads = {"always": True, "given": "pad" in self.values}.get(rule, self.pad)
+        return half_size(size, rule) if pads else self.padding
 
     def _build_conv(self, kernel: KernelGroup, channels: int) -> nn.Conv2d:
         from torch import nn
@@ -306,71 +316,10 @@ class FocusSection(ConvolutionalSection, names="focus"):
         return None
 
 
-class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
-    """A convolution whose sampling points and their weights come from two small convolutions."""
-
-    learns_by_adam = True
-    dialects = YOLOR_ONLY
-    examples = (
-        "[deformableconvolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=silu",
-        "[deformableconvolutional]\nfilters=6\nsize=5\nactivation=leaky",
-    )
-    ignored_keys = {"pad": "no effect: the input is always zero-padded here (default 0)"}
-
-    filters = Int(1, least=1, wanted=True, help="number of filters")
-    size = Int(1, least=1, wanted=True, help="kernel height and width")
-    stride = Int(1, least=1, help="stride in pixels")
-    batch_normalize = Flag(False, help="batch norm instead of a bias")
-    activation = ActivationKey("linear")
-
-    def check(self) -> None:
-        self.require_keys("filters", "size")
-
-    def shape(self, x: Shape) -> Shape:
-        return Shape(self.filters, (x.height - 1) // self.stride + 1, (x.width - 1) // self.stride + 1)
-
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.blocks import ConvBlock
-        from yolor_cfg.ops.deformable import DeformConv2d
-
-        bias = not self.batch_normalize
-        conv = DeformConv2d(x.channels, self.filters, self.size, stride=self.stride, bias=bias)
-        norm = None if bias else build_batch_norm(self, self.filters)
-        return ConvBlock(conv, norm, self.activation, name="DeformConv2d")
-
-    def macs(self, out: Shape, x: Shape) -> int:
-        return out.area * sum(tensor.size for tensor in self.tensors(x) if tensor.role == "weight")
-
-    def tensors(self, x: Shape) -> list[TensorSpec]:
-        kernel, offsets, scales = self._kernels
-        norm = batch_norm_specs(self.filters) if self.batch_normalize else [kernel.bias()]
-        return [
-            *norm,
-            kernel.weight(x.channels),
-            offsets.weight(x.channels),
-            offsets.bias(),
-            scales.weight(x.channels),
-            scales.bias(),
-        ]
-
-    def decayed(self) -> tuple[str, ...]:
-        return ("DeformConv2d.conv.weight",)
-
-    @property
-    def _kernels(self) -> tuple[KernelGroup, KernelGroup, KernelGroup]:
-        """The kernel itself, the convolution of its offsets and that of its weights."""
-        elements = self.size**2
-        return (
-            KernelGroup("DeformConv2d.conv", self.size, self.filters),
-            KernelGroup("DeformConv2d.p_conv", 3, 2 * elements),
-            KernelGroup("DeformConv2d.m_conv", 3, elements),
-        )
-
-
 def check_size_list(section: ConvolutionalSection) -> None:
     """Record the errors of a convolution with several sizes; C Darknet reads only the first size."""
     sizes, filters = section.size, section.filters
-    if not section.dialect.is_yolor:
+    if not section.dialect.has_kernel_lists:
         section.warn(
             "size",
             f"a list: read as {sizes[0]}, as in Darknet",
@@ -380,12 +329,4 @@ def check_size_list(section: ConvolutionalSection) -> None:
         return
     for key in sorted(section.values.keys() & set(section.own_keys()) - MIXED_SIZE_KEYS):
         section.fault(key, "not possible with a list of sizes", allowed=sorted(MIXED_SIZE_KEYS))
-    if not all(size % 2 for size in sizes):
-        section.fault("size", "a list of sizes takes odd ones", found=f"{sizes}", allowed="odd sizes")
-    if not can_split_filters(sizes, filters):
-        section.fault(
-            "filters",
-            "the filters cannot be divided among these sizes",
-            found=f"{filters}",
-            hint=f"{next_filter_count(sizes, filters)} can be divided",
-        )
+    check_sizes(section, sizes, filters)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY
+from yolor_cfg.lang.dialect import EARLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.ops.geometry import ConvGeometry
 from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.norms import NORM_FACTS, norm_rules
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class ConnectedSection(Section, names="connected conn"):
     """A fully connected layer with batch norm (or a bias) and an activation."""
 
-    dialects = DARKNET_ONLY
+    dialects = EARLY
     reads_vectors = True
     examples = (
         "[connected]\noutput=5\nactivation=leaky",
@@ -35,10 +36,11 @@ class ConnectedSection(Section, names="connected conn"):
     def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
+        from yolor_cfg.ops.norms import fresh_vector_norm
         from yolor_cfg.ops.recurrent import LinearBlock
 
         linear = nn.Linear(x.size, self.output, bias=not self.batch_normalize)
-        norm = nn.BatchNorm1d(self.output, eps=self.dialect.bn_eps) if self.batch_normalize else None
+        norm = fresh_vector_norm(self.output, norm_rules(self.dialect)) if self.batch_normalize else None
         return LinearBlock(linear, norm, self.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:
@@ -55,11 +57,14 @@ class ConnectedSection(Section, names="connected conn"):
     def decayed(self) -> tuple[str, ...]:
         return ("Linear.weight",)
 
+    def facts(self) -> tuple[str, ...]:
+        return NORM_FACTS if self.batch_normalize else ()
+
 
 class LocalSection(Section, names="local"):
     """A convolution with separate kernels and biases for each output position."""
 
-    dialects = DARKNET_ONLY
+    dialects = EARLY
     examples = (
         "[local]\nfilters=5\nsize=3\nstride=2\npad=1\nactivation=leaky",
         "[local]\nfilters=5\nsize=2\nactivation=linear",

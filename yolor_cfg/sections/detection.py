@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY
+from yolor_cfg.errors import CfgError
+from yolor_cfg.lang.dialect import DARKFLOW_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class DetectionSection(Section, names="detection"):
     """Boxes of YOLOv1: side x side cells, each with num boxes and one set of class probabilities."""
 
-    dialects = DARKNET_ONLY
+    dialects = EARLY
     is_head = True
     reads_vectors = True
     nms_kind, beta_nms = "default", 0.6
@@ -27,7 +28,10 @@ class DetectionSection(Section, names="detection"):
     )
 
     classes = Int(1, least=1, wanted=True, help="number of classes")
-    coords = Int(1, help="number of coordinates per box: 4; what more there are is not read")
+    coords = Int(
+        1,
+        help="number of coordinates per box: 4; in darkflow a fifth is an angle; else the rest is not read",
+    )
     num = Int(1, least=1, help="number of boxes per cell")
     side = Int(7, least=1, help="number of cells in each direction")
     softmax = Flag(False, help="1: the classes are mutually exclusive")
@@ -44,13 +48,43 @@ class DetectionSection(Section, names="detection"):
     random = Float(0, help="1: change the image size at random in training")
     max = Int(200, least=0, help="maximum number of labels per image in training")
 
+    @classmethod
+    def value_dialects(cls, key: str, word: str) -> tuple[str, ...]:
+        return DARKFLOW_ONLY if key == "coords" and word == str(BOX_VALUES + 1) else ()
+
     def check(self) -> None:
-        check_coords(self, self.coords)
+        if self._has_angles:
+            self.warn(
+                "coords",
+                "the angles of boxes are not shown",
+                found=str(self.coords),
+                allowed=str(BOX_VALUES),
+                hint="detections are upright; `angles` of this head's module gives fractions of a turn",
+            )
+        else:
+            check_coords(self, self.coords)
+
+    @property
+    def _has_angles(self) -> bool:
+        return self.dialect.has_angles and self.coords == BOX_VALUES + 1
 
     @property
     def loss_kind(self) -> str:
         """The loss that trains this head; empty if it has spare values."""
         return "detection" if self.coords == BOX_VALUES else ""
+
+    def missing_loss(self) -> CfgError:
+        """The error of this head where no loss trains it."""
+        fitting = self.replace_values(coords=BOX_VALUES)
+        return self.error(
+            "coords",
+            "no detection loss",
+            found=str(self.coords),
+            allowed=str(BOX_VALUES),
+            hint="C Darknet writes 5 + classes numbers a cell for the labels and reads 1 + coords + classes, "
+            "beyond their end: it learns from wrong ones; coords=4 goes with "
+            f"output={fitting._outputs_for(self.classes)} before the head",
+        )
 
     def channels_for(self, classes: int, x: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""
@@ -79,4 +113,4 @@ class DetectionSection(Section, names="detection"):
         rules = DetectionRules(
             self.side, self.classes, self.num, image, softmax=self.softmax, has_root_sizes=self.sqrt
         )
-        return DetectionHead(rules)
+        return DetectionHead(rules._replace(coords=self.coords) if self._has_angles else rules)

@@ -1,4 +1,4 @@
-"""[yolo], [Gaussian_yolo], [jde], [region]: heads that predict one box per anchor in every cell.
+"""[Gaussian_yolo], [jde] and the common part of the heads that predict one box per anchor in every cell.
 
 Most keys concern only training or NMS; the output itself depends on `mask`, `anchors` and `classes`.
 """
@@ -9,10 +9,16 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails, count_of
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, MaskList, Text
+from yolor_cfg.lang.dialect import (
+    C_DARKNET,
+    DARKNET_ONLY,
+    NOT_PJREDDIE,
+    YOLOR_ONLY,
+)
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
+from yolor_cfg.lang.lists import FloatList, IntList, MaskList
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, check_tree, load_tree
+from yolor_cfg.sections.checks import check_file
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
@@ -41,12 +47,15 @@ class ClassifyingHead(Protocol):
     def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError: ...
 
 
-def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str) -> None:
-    """Raise CfgError unless x has, for each of `anchors` boxes, `numbers` channels and one per class."""
+def check_channels(
+    head: ClassifyingHead, x: Shape, *, anchors: int, numbers: int, count: str, spare: int = 0
+) -> None:
+    """Raise CfgError unless x has, for each of `anchors` boxes, `numbers` channels and one per class, and
+    `spare` ones."""
     wanted = head.channels_for(head.classes, x)
     if x.channels == wanted:
         return
-    fitting, rest = divmod(x.channels, anchors)
+    fitting, rest = divmod(x.channels - spare, anchors)
     fits = rest == 0 and fitting > numbers
     raise head.error(
         "classes",
@@ -54,6 +63,7 @@ def check_channels(head: ClassifyingHead, x: Shape, *, anchors: int, numbers: in
         found=f"filters={x.channels}",
         allowed=f"filters={wanted}",
         hint=f"filters = {count} * (classes + {numbers})"
+        + (f" + {spare}" if spare else "")
         + (f"; classes={fitting - numbers} would fit" if fits else "")
         + f"; yolor cfg set-classes CFG {head.classes} sets it",
     )
@@ -65,6 +75,7 @@ class AnchorHeadSection(Section):
     is_head = True
     box_values: ClassVar[int] = 5  # values of a box besides its classes
     darknet_loss: ClassVar[str] = "yolo"  # the loss C Darknet trains it with
+    learns_plain_classes: ClassVar[bool] = False  # whatever the keys of smoothing, focus and balance say
 
     classes = Int(20, least=1, wanted=True, help="number of classes")
     num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors in the whole network")
@@ -73,14 +84,25 @@ class AnchorHeadSection(Section):
         lambda section: (DEFAULT_ANCHOR,) * 2 * section.num,
         help="width and height of each anchor of the network, in input pixels",
     )
-    scale_x_y = Float(1, help="range of box centers: 1 is the cell itself, 2 half a cell more on each side")
-    max = Int(200, least=0, dialects=DARKNET_ONLY, help="maximum number of labels per image in training")
+    scale_x_y = Float(
+        1,
+        dialects=NOT_PJREDDIE,
+        help="range of box centers: 1 is the cell itself, 2 half a cell more on each side",
+    )
+    max = Int(
+        lambda section: section.default_max,
+        least=0,
+        dialects=C_DARKNET,
+        help="maximum number of labels per image in training",
+    )
     jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
     resize = Float(1, dialects=DARKNET_ONLY, help="maximum random zoom in training")
     random = Float(0, help="1: change the image size at random in training")
     ignore_thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
     truth_thresh = Float(1, help="IoU above which a prediction is also trained on its object")
-    iou_thresh = Float(1, help="IoU above which further anchors are also trained on an object")
+    iou_thresh = Float(
+        1, dialects=NOT_PJREDDIE, help="IoU above which further anchors are also trained on an object"
+    )
     iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", help="type of box loss")
     iou_thresh_kind = Choice(
         "iou", IOU_KINDS, fallback="iou", dialects=DARKNET_ONLY, help="type of IoU for `iou_thresh`"
@@ -100,9 +122,9 @@ class AnchorHeadSection(Section):
         dialects=DARKNET_ONLY,
         help="number of objects of each class in the training set, to balance the loss",
     )
-    nms_kind = Choice("default", NMS_KINDS, fallback="default", help="type of NMS")
-    beta_nms = Float(0.6, help="exponent of the distance in diounms")
-    map = Text("", dialects=DARKNET_ONLY, help="file that maps the classes to those of another dataset")
+    nms_kind = Choice("default", NMS_KINDS, fallback="default", dialects=NOT_PJREDDIE, help="type of NMS")
+    beta_nms = Float(0.6, dialects=NOT_PJREDDIE, help="exponent of the distance in diounms")
+    map = Text("", dialects=C_DARKNET, help="file that maps the classes to those of another dataset")
 
     def check(self) -> None:
         self.try_checks(self._check_anchors, self._check_mask, self._check_num, self._check_counters)
@@ -141,7 +163,7 @@ class AnchorHeadSection(Section):
                 hint=f"num={known}",
             )
         beyond = [index for index in self.mask if self.num <= index < known]
-        if beyond and not self.dialect.is_yolor:
+        if beyond and self.dialect.keeps_num_anchors:
             self.warn(
                 "mask",
                 "index beyond num",
@@ -176,9 +198,24 @@ class AnchorHeadSection(Section):
         return x
 
     @property
+    def default_max(self) -> int:
+        """The labels of an image that its program keeps if the cfg does not say."""
+        return self.dialect.box_limit
+
+    @property
+    def learns_exponents(self) -> bool:
+        """The loss of overlaps takes boxes for exponentials of raw widths and heights."""
+        return True
+
+    @property
+    def learns_roots(self) -> bool:
+        """The squared loss aims at half the roots of widths and heights, not at their logarithms."""
+        return False
+
+    @property
     def loss_kind(self) -> str:
         """The loss that trains this head: that of its dialect."""
-        return "yolor" if self.dialect.is_yolor else self.darknet_loss
+        return self.darknet_loss if self.dialect.loss == "darknet" else self.dialect.loss
 
     @property
     def masked_anchors(self) -> tuple[tuple[float, float], ...]:
@@ -194,76 +231,10 @@ class AnchorHeadSection(Section):
         return AnchorGrid(self.masked_anchors, (self.image.width / x.width, self.image.height / x.height))
 
 
-class YoloSection(AnchorHeadSection, names="yolo"):
-    """Boxes of YOLOv3 and later: centers in cells, sizes relative to anchors, one probability per class."""
-
-    darknet_form = "head"
-    gives_boxes_to_losses = True
-
-    examples = (
-        "[yolo]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
-        "[convolutional]\nfilters=18\nactivation=logistic\n[yolo]\nmask=1,2\nclasses=4\nnum=3\n"
-        "anchors=4,5, 7,6, 9,9\nscale_x_y=2\nnew_coords=1",
-    )
-
-    new_coords = Flag(
-        False,
-        dialects=DARKNET_ONLY,
-        help="1: the previous convolution applies the logistic; sizes are (2v)^2 anchors",
-    )
-    show_details = Flag(True, dialects=DARKNET_ONLY, help="print the losses of each head in training")
-    track_history_size = Int(
-        5,
-        dialects=DARKNET_ONLY,
-        unused="no tracking is done here",
-        help="number of previous frames used in tracking",
-    )
-    sim_thresh = Float(
-        0.8,
-        dialects=DARKNET_ONLY,
-        unused="no tracking is done here",
-        help="similarity above which two detections belong to the same track",
-    )
-    dets_for_track = Int(
-        1,
-        dialects=DARKNET_ONLY,
-        unused="no tracking is done here",
-        help="minimum number of detections of a track",
-    )
-    dets_for_show = Int(1, dialects=DARKNET_ONLY, help="minimum number of detections before a track is shown")
-    track_ciou_norm = Float(
-        0.01, dialects=DARKNET_ONLY, unused="no tracking is done here", help="weight of the CIoU in tracking"
-    )
-    embedding_layer = Int(
-        None,
-        dialects=DARKNET_ONLY,
-        unused="no [contrastive] section is trained here",
-        help="section whose output is the embedding used in tracking",
-    )
-
-    def reference(self) -> int | None:
-        if self.embedding_layer is None:
-            return None
-        return self.resolve_refs((self.embedding_layer,), "embedding_layer")[0]
-
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.heads import YoloHead, YoloRules
-
-        if self.dialect.is_yolor:  # whatever the values of the keys
-            return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
-        rules = YoloRules(
-            has_sigmoid=not self.new_coords, has_squared_sizes=self.new_coords, spread=self.scale_x_y
-        )
-        return YoloHead(self.anchor_grid(x), rules)
-
-    def has_dialect_variants(self) -> bool:
-        return True
-
-
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     """[yolo] that also predicts the uncertainty of each of the four coordinates of a box."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     examples = (
         "[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
         "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",
@@ -299,83 +270,3 @@ class JdeSection(AnchorHeadSection, names="jde"):
         from yolor_cfg.ops.heads import YoloHead, YoloRules
 
         return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
-
-
-class RegionSection(Section, names="region"):
-    """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
-
-    dialects = DARKNET_ONLY
-    is_head = True
-    nms_kind, beta_nms = "default", 0.6
-    examples = (
-        "[region]\nclasses=3\nnum=1\nanchors=1.1,1.2\nsoftmax=1",
-        "[convolutional]\nfilters=18\n[region]\nclasses=4\nnum=2\nanchors=1.1,1.2, 3.3,4.4",
-    )
-
-    classes = Int(20, least=1, wanted=True, help="number of classes")
-    coords = Int(BOX_VALUES, help="number of coordinates per box: 4; what more there are is not read")
-    num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors")
-    anchors = FloatList(
-        lambda section: (DEFAULT_ANCHOR,) * 2 * section.num, help="width and height of each anchor, in cells"
-    )
-    softmax = Flag(False, help="1: the classes are mutually exclusive")
-    tree = Text("", help="class tree file: one softmax per group of siblings")
-    map = Text("", help="file that maps the classes to those of another dataset")
-    classfix = Int(0, help="-1: discard boxes with objectness below 0.5")
-    jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
-    resize = Float(1, help="maximum random zoom in training")
-    random = Float(0, help="1: change the image size at random in training")
-    max = Int(200, least=0, help="maximum number of labels per image in training")
-    thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
-    coord_scale = Float(1, help="weight of the box loss")
-    object_scale = Float(1, help="weight of the objectness loss where there is an object")
-    noobject_scale = Float(1, help="weight of the objectness loss where there is no object")
-    class_scale = Float(1, help="weight of the class loss")
-    mask_scale = Float(1, unused="no masks are learned here", help="weight of the mask loss")
-    bias_match = Flag(False, help="match objects with anchors instead of predictions")
-    rescore = Flag(False, help="train objectness towards the IoU instead of 1")
-    absolute_ = Flag(False, help="no effect; accepted for older cfgs")
-    focal_loss = Flag(False, help="focal loss for the classes")
-    log = Flag(False, help="no effect; accepted for older cfgs")
-    sqrt = Flag(False, help="no effect; accepted for older cfgs")
-
-    def check(self) -> None:
-        self.try_checks(self._check_region_anchors)
-        check_coords(self, self.coords)
-        for key, name in (("tree", self.tree), ("map", self.map)):
-            check_file(self, key, name)
-        check_tree(self, self.tree, self.classes)
-
-    def _check_region_anchors(self) -> None:
-        given = len(self.anchors)
-        if given != 2 * self.num:
-            self.warn(
-                "anchors",
-                "the number of values is not 2 * num",
-                found=f"{count_of(given, 'value')}, num={self.num}",
-                allowed=count_of(2 * self.num, "value"),
-                hint=f"Darknet ignores surplus values and uses {DEFAULT_ANCHOR} for missing ones",
-            )
-
-    def channels_for(self, classes: int, _: Shape, /) -> int:
-        """The channels that it reads if there are so many classes."""
-        return self.num * (classes + self.coords + 1)
-
-    def shape(self, x: Shape) -> Shape:
-        check_channels(self, x, anchors=self.num, numbers=self.coords + 1, count="num")
-        return x
-
-    @property
-    def loss_kind(self) -> str:
-        """The loss that trains this head; empty if its boxes have spare values."""
-        return "region" if self.coords == BOX_VALUES else ""
-
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.heads import AnchorGrid, ClassTree, RegionHead, RegionRules
-
-        stride = self.image.width / x.width, self.image.height / x.height
-        tree = load_tree(self, self.tree, self.classes) if self.tree else None
-        hierarchy = ClassTree.from_parents(tree.parents, tree.group_sizes) if tree else None
-        least, spare = 0.5 if self.classfix == -1 else -math.inf, self.coords - BOX_VALUES
-        rules = RegionRules(self.softmax, hierarchy, min_objectness=least, spare=spare)
-        return RegionHead(AnchorGrid(anchor_pairs(self.anchors, self.num), stride), rules)

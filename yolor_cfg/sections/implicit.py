@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int, IntList, RefList
+from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int
+from yolor_cfg.lang.lists import IntList, RefList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
@@ -42,7 +43,7 @@ def example_cfgs(name: str, size: str) -> tuple[str, ...]:
 class DarknetImplicitSection(Section, names="implicit"):
     """A learned map `filters` x `atoms` x 1; the images it reads only give the batch size."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     examples = ("[implicit]\nfilters=6\natoms=3\nmean=1\nstd=.1",)
 
     filters = Int(128, least=1, wanted=True, help="number of channels of the map")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.lang.dialect import DARKNET_ONLY
-from yolor_cfg.lang.keys import Choice, Flag, Float, Int, RefList, Text
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
+from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import check_file, check_tree, load_tree
 from yolor_cfg.shape import FlatShape, Shape
@@ -19,7 +20,7 @@ class SoftmaxSection(Section, names="softmax soft"):
     """Class probabilities: softmax over all values, over equal groups, or over siblings in a class tree."""
 
     thop_reason = "6 for each probability, minus 2 for each group"
-    dialects = DARKNET_ONLY
+    dialects = EARLY
     reads_vectors = True
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
     ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
@@ -31,7 +32,9 @@ class SoftmaxSection(Section, names="softmax soft"):
         "",
         help="class tree file, one `name parent` per line: consecutive classes with the same parent sum to 1",
     )
-    noloss = Flag(False, unused="no classifier is trained here", help="1: no loss here in training")
+    noloss = Flag(
+        False, unused="no network with a [softmax] is trained here", help="1: no loss here in training"
+    )
 
     def check(self) -> None:
         check_file(self, "tree", self.tree)
@@ -54,9 +57,14 @@ class SoftmaxSection(Section, names="softmax soft"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
 
+        if not self.dialect.groups_softmax:
+            return Probabilities((x.channels,), 1.0, by_cell=True)
         if self.tree:
             return Probabilities(load_tree(self, self.tree, x.size).group_sizes, self.temperature)
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
+
+    def facts(self) -> tuple[str, ...]:
+        return ("groups_softmax",) if self.groups > 1 or self.temperature != 1 or self.tree else ()
 
     def thop_operations(self, out: Shape, x: Shape) -> int:
         """exp, sum and division over each group; thop does not count the softmax of a class tree."""
@@ -66,7 +74,7 @@ class SoftmaxSection(Section, names="softmax soft"):
 class _LossSection(Section):
     """A section used only in training: otherwise its output is zero, and a network never returns it."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     is_loss = True
 
     def shape(self, x: Shape) -> Shape:
@@ -92,7 +100,9 @@ class CostSection(_LossSection, names="cost"):
     )
     scale = Float(1, help="weight of the loss")
     ratio = Float(
-        0, unused="no classifier is trained here", help="fraction of the smallest differences to ignore"
+        0,
+        unused="no [cost] is trained here; C Darknet sets the limit that it finds to 0, and ignores none",
+        help="fraction of the smallest differences to ignore",
     )
 
     def channels_for(self, classes: int, _: Shape, /) -> int:

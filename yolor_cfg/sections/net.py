@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Self
 
 from yolor_cfg.errors import CfgError, count_of
-from yolor_cfg.lang.keys import Choice, Flag, Float, FloatList, Int, IntList, Text
+from yolor_cfg.lang.dialect import JDE_ONLY
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
+from yolor_cfg.lang.lists import FloatList, IntList
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
@@ -34,6 +36,9 @@ class NetSection(Section, names="net network"):
     channels = Int(0, least=0, help="number of image channels")
     inputs = Int(0, least=0, help="length of the input vector, for networks without images")
     dialect_ = Text("", help="dialect of this file: darknet or yolor")
+    embedding_dim = Int(
+        0, least=0, dialects=JDE_ONLY, help="length of the embeddings that [yolo] reads beside its boxes"
+    )
     bn_eps = Float(0.0, least=0, help="epsilon of batch norm; overrides that of the dialect")
 
     batch = Int(1, least=1, help="number of images per weight update")
@@ -70,7 +75,7 @@ class NetSection(Section, names="net network"):
     scales = FloatList((), help="policy steps: learning rate factor at each step")
     seq_scales = FloatList(
         (),
-        unused="single images are trained here, not sequences",
+        unused="single images are trained here, not sequences; C Darknet reads it with track=1 alone",
         help="policy steps: sequence length factor at each step",
     )
     gamma = Float(1, help="policy exp: factor per batch; policy sigmoid: steepness")
@@ -116,15 +121,21 @@ class NetSection(Section, names="net network"):
         help="number of batches between removals of tiny weights",
     )
     equidistant_point = Int(
-        0, unused="all deltas of a head count", help="from this batch on, all heads have the same weight"
+        0,
+        loss="yolo",
+        help="from this update on, small deltas of [yolo] heads are dropped, more and more of them",
     )
     badlabels_rejection_percentage = Float(
-        0, unused="all deltas of a head count", help="fraction of the largest deltas to drop"
+        0,
+        loss="yolo",
+        help="in the last quarter of the training: drop about this percentage of a [yolo] head's deltas, "
+        "the largest, as from wrong labels",
     )
     num_sigmas_reject_badlabels = Float(
         0,
-        unused="all deltas of a head count",
-        help="drop deltas this many standard deviations from their mean",
+        loss="yolo",
+        help="in the last quarter of the training: drop deltas of [yolo] heads above the mean by so many "
+        "standard deviations",
     )
     contrastive = Flag(
         False,
@@ -159,6 +170,13 @@ class NetSection(Section, names="net network"):
     workspace_size_limit_MB = Float(1024, help="maximum cuDNN workspace per section, in MB")
 
     def check(self) -> None:
+        if self.dialect.names_norm_in_path and ".conv." in self.path:
+            self.warn(
+                "",
+                f"{self.dialect.program} gives every convolution a batch norm: the path has .conv. in it",
+                found=self.path,
+                hint="write batch_normalize=1 in each, or rename the file",
+            )
         self.try_checks(self._check_batch, self._check_step, self._check_steps, self._check_contrastive)
 
     def _check_batch(self) -> None:
@@ -176,7 +194,7 @@ class NetSection(Section, names="net network"):
             self.fault("step", "out of bounds", found=str(self.step), allowed="1 or more with policy=step")
 
     def _check_steps(self) -> None:
-        tell = self.warn if self.dialect.is_yolor else self.fault  # C Darknet stops here
+        tell = self.fault if self.dialect.reads_schedule else self.warn  # C Darknet stops here
         missing = [name for name in ("steps", "scales") if not getattr(self, name)]
         if self.policy == "steps" and missing:
             tell(
@@ -191,7 +209,7 @@ class NetSection(Section, names="net network"):
             )
 
     def _check_contrastive(self) -> None:
-        tell = self.warn if self.dialect.is_yolor else self.fault  # C Darknet stops here
+        tell = self.fault if self.dialect.reads_schedule else self.warn  # C Darknet stops here
         images = self.batch // self.subdivisions
         if self.contrastive and images < 2:
             tell(

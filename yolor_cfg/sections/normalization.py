@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey as ActivationName
 from yolor_cfg.lang.keys import Float, Int
-from yolor_cfg.sections.base import Section, build_batch_norm
+from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
 
@@ -19,16 +20,19 @@ class _BatchNormSection(Section):
     """Batch norm of the input, without an activation."""
 
     def module(self, x: Shape) -> nn.Module:
-        return build_batch_norm(self, x.channels)
+        return build_batch_norm(self.dialect, x.channels)
 
     def tensors(self, x: Shape) -> list[TensorSpec]:
         return batch_norm_specs(x.channels, prefix="")
+
+    def facts(self) -> tuple[str, ...]:
+        return NORM_FACTS
 
 
 class DarknetBatchNormSection(_BatchNormSection, names="batchnorm"):
     """Batch norm, under C Darknet's name."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     examples = ("[batchnorm]",)
 
 
@@ -43,7 +47,7 @@ class YolorBatchNormSection(_BatchNormSection, names="BatchNorm2d"):
 class LocalResponseNormSection(Section, names="normalization lrn"):
     """Divide each value by a power of the sum of squares over nearby channels, summed as in C Darknet."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     examples = ("[lrn]\nalpha=0.002\nsize=5", "[normalization]\nalpha=0.01\nbeta=0.5\nkappa=2\nsize=4")
 
     size = Int(5, least=1, help="number of channels in the sum")
@@ -60,7 +64,7 @@ class LocalResponseNormSection(Section, names="normalization lrn"):
 class ActivationSection(Section, names="activation"):
     """An activation function on its own."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     examples = ("[activation]\nactivation=mish",)
     darknet_form = "activation"
 

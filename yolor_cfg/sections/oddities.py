@@ -14,18 +14,19 @@ def warn_of_oddities(nodes: Sequence[Node], outputs: Collection[int], dialect: D
         node.section.check_inputs(*node.inputs)
     _warn_of_foreign_sections(nodes, dialect)
     _warn_of_unread_sections(nodes, outputs)
+    _warn_of_last_section(nodes, outputs, dialect)
     _warn_of_class_counts(nodes)
 
 
 def _warn_of_foreign_sections(nodes: Sequence[Node], dialect: Dialect) -> None:
-    """YOLOR's own sections in a file that says it is Darknet's. The reverse is harmless: nothing is lost."""
+    """Sections that the program the file is said to be for does not have; YOLOR's stops at them anyway."""
     for node in nodes:
-        if not dialect.is_yolor and dialect.name not in node.section.dialects:
+        if dialect.is_forgiving and dialect.name not in node.section.dialects:
             node.section.warn(
                 "",
-                "C Darknet does not know this section",
-                found=f"[{node.section.type}] in the darknet dialect",
-                hint="here it runs all the same; dialect=yolor reads the whole file as YOLOR does",
+                f"{dialect.program} does not know this section",
+                found=f"[{node.section.type}] in the {dialect.name} dialect",
+                hint=f"here it runs all the same; dialect={node.section.dialects[0]} reads the whole file so",
             )
 
 
@@ -43,6 +44,19 @@ def _warn_of_unread_sections(nodes: Sequence[Node], outputs: Collection[int]) ->
                 "",
                 "nothing reads this section",
                 hint="name it in `layers` or `from` of a later one, or delete it",
+            )
+
+
+def _warn_of_last_section(nodes: Sequence[Node], outputs: Collection[int], dialect: Dialect) -> None:
+    """darkflow takes what the last section says for the network's output, and computes no such layer."""
+    for node in nodes[-1:]:
+        keeps_values = node.index in outputs and hasattr(node.section, "classes") or node.section.is_loss
+        if not dialect.runs_last_section and not keeps_values:
+            node.section.warn(
+                "",
+                f"{dialect.program} never computes the last section; here it runs",
+                found=f"[{node.section.type}]",
+                hint="end the file with [detection] or [region]",
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, NOT_DARKFLOW
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class EmptySection(Section, names="empty silence"):
     """Passes the previous section on unchanged."""
 
+    dialects = NOT_DARKFLOW
     examples = ("[silence]",)
     darknet_form = "nothing"
     is_alias = True
@@ -37,21 +38,31 @@ class DropoutSection(Section, names="dropout"):
     darknet_form = "nothing"
     is_alias = True
 
-    probability = Float(0.2, least=0, most=1, help="probability of dropping a value in training")
+    probability = Float(
+        0.2, least=0, most=1, help="probability of dropping a value in training; of keeping it in darkflow"
+    )
     dropblock = Flag(
-        False, dialects=DARKNET_ONLY, help="1: drop square blocks instead of single values in training"
+        False, dialects=C_DARKNET, help="1: drop square blocks instead of single values in training"
     )
     dropblock_size_rel = Float(
-        0, least=0, most=1, dialects=DARKNET_ONLY, help="side of the blocks as a fraction of the feature map"
+        0, least=0, most=1, dialects=C_DARKNET, help="side of the blocks as a fraction of the feature map"
     )
     dropblock_size_abs = Int(
-        0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"
+        0, least=0, dialects=C_DARKNET, help="side of the blocks in pixels (7 if neither side is given)"
     )
 
     @property
     def reads_vectors(self) -> bool:
         """Blocks are dropped from maps alone."""
         return not self.dropblock
+
+    @property
+    def dropped_share(self) -> float:
+        """The share of the values that training drops."""
+        return 1 - self.probability if self.dialect.keeps_probability else self.probability
+
+    def facts(self) -> tuple[str, ...]:
+        return ("keeps_probability",) if self.probability != 0.5 else ()
 
     @property
     def block_side(self) -> tuple[int, float]:
@@ -65,7 +76,7 @@ class DropoutSection(Section, names="dropout"):
             from yolor_cfg.ops.dropblock import DropBlock
 
             pixels, part = self.block_side
-            return DropBlock(self.probability, pixels, part=part)
+            return DropBlock(self.dropped_share, pixels, part=part)
         from torch import nn
 
-        return nn.Dropout(self.probability)
+        return nn.Dropout(self.dropped_share)

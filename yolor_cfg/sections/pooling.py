@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW
 from yolor_cfg.lang.keys import INT32_MAX, Flag, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -21,6 +21,7 @@ BLUR_SIZES = {1: 3, 2: 2}  # antialiasing= -> the blur's kernel
 class _PoolingSection(Section):
     """The common part of poolings with a sliding window."""
 
+    is_self_contained = True
     stride = Int(1, least=1, help="stride in pixels")
     stride_x = Int(lambda section: section.stride, least=1, help="horizontal stride; overrides stride")
     stride_y = Int(lambda section: section.stride, least=1, help="vertical stride; overrides stride")
@@ -28,13 +29,14 @@ class _PoolingSection(Section):
     padding = Int(
         lambda section: section.size - 1,
         least=0,
-        dialects=DARKNET_ONLY,
+        dialects=EARLY,
         help="total padding per axis, both sides together; an odd pixel goes to the right and bottom",
     )
 
     def check(self) -> None:
-        if self.dialect.is_yolor and "padding" in self.values:
-            self.warn("padding", "has no effect in the yolor dialect", found=str(self.padding))
+        if self.dialect.pool_padding == "half" and "padding" in self.values:
+            what = f"has no effect in the {self.dialect.name} dialect"
+            self.warn("padding", what, found=str(self.padding))
 
     def shape(self, x: Shape) -> Shape:
         return self.pooled_shape(x, self.strides)
@@ -47,7 +49,9 @@ class _PoolingSection(Section):
     @property
     def border(self) -> int:
         """The total padding per axis, both sides together."""
-        if not self.dialect.is_yolor:
+        if self.dialect.pads_last_window:
+            return self.size - 1  # gives the size; less may be padded
+        if self.dialect.pool_padding == "size":
             return self.padding
         return 1 if (self.size, *self.strides) == (2, 1, 1) else (self.size - 1) // 2 * 2
 
@@ -75,8 +79,10 @@ class _PoolingSection(Section):
     def bflops(self, out: Shape, x: Shape) -> float:
         return self.size**2 * x.channels * out.area / 1e9
 
-    def has_dialect_variants(self) -> bool:
-        return self.size % 2 == 0
+    def facts(self) -> tuple[str, ...]:
+        overlaps = self.size > 2 and max(self.strides) > 1 or "padding" in self.values
+        last = ("pads_last_window",) if overlaps else ()
+        return last + (("pool_padding",) if self.size % 2 == 0 else ())
 
 
 class MaxPoolSection(_PoolingSection, names="maxpool max"):
@@ -91,11 +97,11 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
     darknet_form = "maxpool"
     ignored_keys = {"maxpool_zero_nonmax": "GPU training: gradient only to the maximum (default 0)"}
 
-    maxpool_depth = Flag(False, dialects=DARKNET_ONLY, help="1: pool over channels instead of pixels")
+    maxpool_depth = Flag(False, dialects=C_DARKNET, help="1: pool over channels instead of pixels")
     out_channels = Int(
         1,
         least=1,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="with maxpool_depth: number of output channels; channel g is the "
         "maximum of channels g, g+out_channels, ...",
     )
@@ -103,7 +109,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
         0,
         least=0,
         most=2,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         help="1, 2: pool with stride 1, then a strided blur of 3x3 or 2x2",
     )
 
@@ -135,17 +141,24 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
     def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
-        from yolor_cfg.ops.pooling import Blur, DepthMaxPool, max_pool2d, max_pool2d_zero_pad
+        from yolor_cfg.ops.pooling import Blur, DepthMaxPool
 
         if self.maxpool_depth:
             return DepthMaxPool(self.out_channels)
-        zeros = self.dialect.is_yolor and self.border % 2 == 1
-        function = max_pool2d_zero_pad if zeros else max_pool2d
+        function = self._find_function()
         if not self.antialiasing:
             return self.build_pool(function, self.strides)
         return nn.Sequential(
             self.build_pool(function, (1, 1)), Blur(BLUR_SIZES[self.antialiasing], self.strides)
         )
+
+    def _find_function(self) -> Callable[[Tensor, PoolWindow], Tensor]:
+        from yolor_cfg.ops.pooling import max_pool2d, max_pool2d_same, max_pool2d_zero_pad
+
+        if self.dialect.pads_last_window:
+            return max_pool2d_same
+        zeros = self.dialect.pads_with_zeros and self.border % 2 == 1
+        return max_pool2d_zero_pad if zeros else max_pool2d
 
     def bflops(self, out: Shape, x: Shape) -> float:
         return super().bflops(self.pooled_shape(x, (1, 1)) if self.antialiasing else out, x)
@@ -154,6 +167,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
 class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     """The mean of each window, leaving out the padding (darknet) or counting its zeros (yolor)."""
 
+    dialects = NOT_DARKFLOW
     thop_reason = "2 for each mean of a window"
     examples = (
         "[local_avgpool]\nsize=2\nstride=2",
@@ -164,13 +178,15 @@ class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.pooling import avg_pool2d, avg_pool2d_zero_pad
 
-        return self.build_pool(avg_pool2d_zero_pad if self.dialect.is_yolor else avg_pool2d, self.strides)
+        return self.build_pool(
+            avg_pool2d_zero_pad if self.dialect.pads_with_zeros else avg_pool2d, self.strides
+        )
 
     def thop_operations(self, out: Shape, x: Shape) -> int:
         return out.size
 
-    def has_dialect_variants(self) -> bool:
-        return self.size > 1
+    def facts(self) -> tuple[str, ...]:
+        return ("pool_padding", "pads_with_zeros") if self.size > 1 else ()
 
 
 class AveragePoolSection(Section, names="avgpool avg"):

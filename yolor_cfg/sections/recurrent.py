@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.lang.dialect import DARKNET_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET
 from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int
 from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.norms import build_batch_norm, norm_rules
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import FlatShape, Shape
 
@@ -33,7 +34,7 @@ class SubLayer(NamedTuple):
 class ConnectedCellSection(Section):
     """The common part of recurrent cells on vectors."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     reads_vectors = True
 
     output = Int(1, least=1, wanted=True, help="number of outputs")
@@ -53,10 +54,11 @@ class ConnectedCellSection(Section):
     def _build_sublayer(self, part: SubLayer) -> nn.Module:
         from torch import nn
 
+        from yolor_cfg.ops.norms import fresh_vector_norm
         from yolor_cfg.ops.recurrent import LinearBlock
 
         linear = nn.Linear(part.inputs, part.outputs, bias=not self.batch_normalize)
-        norm = nn.BatchNorm1d(part.outputs, eps=self.dialect.bn_eps) if self.batch_normalize else None
+        norm = fresh_vector_norm(part.outputs, norm_rules(self.dialect)) if self.batch_normalize else None
         return LinearBlock(linear, norm, part.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:
@@ -150,7 +152,7 @@ class LstmSection(ConnectedCellSection, names="lstm"):
 class ConvolutionalCellSection(Section):
     """The common part of recurrent cells on feature maps; the state must have the size of the input."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
 
     output = Int(1, least=1, wanted=True, help="number of filters")
     size = Int(3, least=1, help="kernel height and width")
@@ -205,7 +207,7 @@ class ConvolutionalCellSection(Section):
     def _build_sublayer(self, part: SubLayer) -> nn.Module:
         from torch import nn
 
-        from yolor_cfg.ops.blocks import ConvBlock, fresh_batch_norm
+        from yolor_cfg.ops.blocks import ConvBlock
 
         conv = nn.Conv2d(
             part.inputs,
@@ -216,8 +218,7 @@ class ConvolutionalCellSection(Section):
             groups=self.groups,
             bias=not self.batch_normalize,
         )
-        eps = self.dialect.bn_eps
-        norm = fresh_batch_norm(part.outputs, eps=eps, yolor=False) if self.batch_normalize else None
+        norm = build_batch_norm(self.dialect, part.outputs) if self.batch_normalize else None
         return ConvBlock(conv, norm, part.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:
@@ -335,7 +336,7 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
 class HistorySection(Section, names="history"):
     """A buffer of the last feature maps; with one frame at a time, as here, all but the first are zero."""
 
-    dialects = DARKNET_ONLY
+    dialects = C_DARKNET
     examples = ("[history]\nhistory_size=3",)
 
     history_size = Int(4, least=1, help="number of feature maps in the buffer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW, YOLOR_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class UpsampleSection(Section, names="upsample"):
     """Repeat each pixel `stride` times in both directions; a negative one sums blocks of pixels."""
 
+    is_self_contained = True
+    dialects = NOT_DARKFLOW
     thop_reason = "2 for each upsampled value"
     examples = ("[upsample]\nstride=3\nscale=1.5", "[upsample]\nstride=-2\nscale=.5")
 
     stride = Int(2, help="upsampling factor; if negative, side of the blocks that are summed")
-    scale = Float(1, dialects=DARKNET_ONLY, help="factor on all values")
+    scale = Float(1, dialects=C_DARKNET, help="factor on all values")
 
     def check(self) -> None:
         if self.stride == 0:
@@ -55,7 +57,7 @@ class _ReorderingSection(Section):
     """Space to depth or back: the same values at another resolution."""
 
     stride = Int(1, least=1, help="side of the blocks of pixels that become channels")
-    reverse = Flag(False, dialects=DARKNET_ONLY, help="1: channels become blocks of pixels")
+    reverse = Flag(False, dialects=C_DARKNET, help="1: channels become blocks of pixels")
 
     def space_to_depth_shape(self, x: Shape, stride: int) -> Shape:
         """The shape after space to depth."""
@@ -87,7 +89,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     """Blocks of pixels become channels.
 
     darknet: scrambled as in YOLOv2, but with reverse a true depth to space; yolor: 2x2 blocks in the order
-    (row, column) = 00, 10, 01, 11.
+    (row, column) = 00, 10, 01, 11; darkflow: in the order 00, 01, 10, 11, as [reorg3d].
     """
 
     examples = (
@@ -98,35 +100,46 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     ignored_keys = {"extra": "a key of the first Darknet; no effect on the order (default 0)"}
 
     stride = Int(
-        lambda section: 2 if section.dialect.is_yolor else 1,
+        lambda section: 2 if section.dialect.reorg_order == "columns" else 1,
         least=1,
         help="side of the blocks of pixels that become channels (yolor: always 2)",
     )
 
     def check(self) -> None:
-        if self.dialect.is_yolor and self.stride != 2:
+        if self.dialect.reorg_order == "columns" and self.stride != 2:
             self.warn("stride", "has no effect in the yolor dialect: blocks are 2x2", found=str(self.stride))
 
     def shape(self, x: Shape) -> Shape:
-        if self.dialect.is_yolor:
+        if self.dialect.reorg_order == "columns":
             return self.space_to_depth_shape(x, 2)
+        if self.dialect.reorg_order == "rows":
+            return self.space_to_depth_shape(x, self.stride)
         self.check_divisor(x, self.stride**2)
         return self.depth_to_space_shape(x) if self.reverse else self.space_to_depth_shape(x, self.stride)
 
     def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.resampling import ColumnsFirst, Reorder, darknet_reorg, depth_to_space
+        from yolor_cfg.ops.resampling import (
+            ColumnsFirst,
+            Reorder,
+            darknet_reorg,
+            depth_to_space,
+            space_to_depth,
+        )
 
-        if self.dialect.is_yolor:
+        if self.dialect.reorg_order == "columns":
             return ColumnsFirst()
+        if self.dialect.reorg_order == "rows":
+            return Reorder(space_to_depth, self.stride)
         return Reorder(depth_to_space if self.reverse else darknet_reorg, self.stride)
 
-    def has_dialect_variants(self) -> bool:
-        return True
+    def facts(self) -> tuple[str, ...]:
+        return ("reorg_order",)
 
 
 class Reorg3dSection(_ReorderingSection, names="reorg3d"):
     """Blocks of pixels become channels in the order (row, column) = 00, 01, 10, 11; yolor: no effect."""
 
+    dialects = NOT_DARKFLOW
     examples = (
         "[reorg3d]\nstride=2",
         "[convolutional]\nfilters=16\n[reorg3d]\nstride=2\nreverse=1",
@@ -135,11 +148,11 @@ class Reorg3dSection(_ReorderingSection, names="reorg3d"):
 
     @property
     def is_alias(self) -> bool:
-        """True in the yolor dialect, where the section does nothing."""
-        return self.dialect.is_yolor
+        """True in a dialect where the section does nothing."""
+        return not self.dialect.has_reorg3d
 
     def shape(self, x: Shape) -> Shape:
-        if self.dialect.is_yolor:
+        if not self.dialect.has_reorg3d:
             return x
         if not self.reverse:
             return self.space_to_depth_shape(x, self.stride)
@@ -151,12 +164,12 @@ class Reorg3dSection(_ReorderingSection, names="reorg3d"):
 
         from yolor_cfg.ops.resampling import Reorder, reorg3d_reverse, space_to_depth
 
-        if self.dialect.is_yolor:
+        if not self.dialect.has_reorg3d:
             return nn.Identity()
         return Reorder(reorg3d_reverse if self.reverse else space_to_depth, self.stride)
 
-    def has_dialect_variants(self) -> bool:
-        return True
+    def facts(self) -> tuple[str, ...]:
+        return ("has_reorg3d",)
 
 
 class WaveletTransformSection(Section, names="dwt"):
@@ -181,7 +194,7 @@ class WaveletTransformSection(Section, names="dwt"):
 class CropSection(Section, names="crop"):
     """Crop the center of the image, then scale values from 0..1 to -1..1."""
 
-    dialects = DARKNET_ONLY
+    dialects = EARLY
     examples = ("[crop]\ncrop_height=10\ncrop_width=14", "[crop]\ncrop_height=9\ncrop_width=9\nnoadjust=1")
 
     crop_height = Int(1, least=1, wanted=True, help="height of the crop, in pixels")
@@ -200,8 +213,18 @@ class CropSection(Section, names="crop"):
                 raise self.error(key, "larger than the input", found=str(left), allowed=f"1 to {there}")
         return Shape(x.channels, self.crop_height, self.crop_width)
 
+    def check_inputs(self, x: Shape) -> None:
+        if self.dialect.resizes_to_crop and (self.crop_height, self.crop_width) != (x.height, x.width):
+            self.warn(
+                "",
+                f"{self.dialect.program} resizes images to this size; here they are cropped",
+                found=f"{self.crop_width}x{self.crop_height} out of {x.width}x{x.height}",
+                hint="give width and height in [net] the size of the crop",
+            )
+
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import CenterCrop
 
-        scale, shift = (1.0, 0.0) if self.noadjust else (2.0, -1.0)
+        is_plain = self.noadjust and not self.dialect.resizes_to_crop
+        scale, shift = (1.0, 0.0) if is_plain else (2.0, -1.0)
         return CenterCrop((self.crop_height, self.crop_width), scale, shift)

@@ -65,12 +65,12 @@ class KernelGroup(NamedTuple):
         return TensorSpec("bias", f"{self.name}.bias", (self.filters,))
 
 
-def split_kernels(sizes: Sequence[int], filters: int) -> list[KernelGroup]:
+def split_kernels(sizes: Sequence[int], filters: int, name: str = "Conv2d") -> list[KernelGroup]:
     """The kernels of each size; several sizes share the filters so that all have about as many weights."""
     if len(sizes) == 1:
-        return [KernelGroup("Conv2d", sizes[0], filters)]
+        return [KernelGroup(name, sizes[0], filters)]
     parts = enumerate(zip(sizes, filters_per_size(sizes, filters), strict=True))
-    return [KernelGroup(f"MixConv2d.m.{number}", size, share) for number, (size, share) in parts]
+    return [KernelGroup(f"Mix{name}.m.{number}", size, share) for number, (size, share) in parts]
 
 
 def filters_per_size(sizes: Sequence[int], filters: int) -> list[int]:

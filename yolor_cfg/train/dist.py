@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
+from yolor_cfg.ops.norms import OuterBatchNorm2d, is_outside_root, norm_scale
 from yolor_cfg.parallel import all_reduce_sum, gather_objects, this_process
 
 # torch 2.13 renamed the option that turns off the synchronization of buffers.
@@ -39,10 +40,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         total = sums[-1].detach()
         centred = wide - (sums[:-1] / total)[:, None, None]
         variance = all_reduce_sum(centred.square().sum((0, 2, 3))) / total  # [C]
-        self._update_running_stats(
-            sums[:-1].detach() / total, variance.detach() * total / (total - 1).clamp(min=1)
-        )
-        scale = self.weight * torch.rsqrt(variance + self.eps)
+        unbiased = variance * total / (total - 1).clamp(min=1)
+        self._update_running_stats(sums[:-1].detach() / total, unbiased.detach())
+        scale = norm_scale(self, unbiased if is_outside_root(self) else variance)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
@@ -55,16 +55,23 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance, self.momentum)
 
 
+class SyncOuterBatchNorm2d(SyncBatchNorm2d, OuterBatchNorm2d):
+    """The same with the epsilon outside the root."""
+
+
+SYNCED = {nn.BatchNorm2d: SyncBatchNorm2d, OuterBatchNorm2d: SyncOuterBatchNorm2d}
+
+
 def convert_sync_batchnorm(network: nn.Module) -> None:
     """Replace every batch norm by a SyncBatchNorm2d with the same tensors."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.BatchNorm2d:
+            if isinstance(child, nn.BatchNorm2d) and type(child) in SYNCED:
                 setattr(parent, name, _convert_norm(child))
 
 
 def _convert_norm(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
-    new = SyncBatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    new = SYNCED[type(norm)](norm.num_features, eps=norm.eps, momentum=norm.momentum)
     new.weight, new.bias = norm.weight, norm.bias
     for name, buffer in norm.named_buffers():
         new.register_buffer(name, buffer)

@@ -164,7 +164,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
     )
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
     basis = JobInputs(options, graph, images, sizes, batch_size)
-    kind = options.recipe or ("yolor" if graph.dialect.is_yolor else "darknet")
+    kind = options.recipe or ("yolor" if graph.dialect.is_pytorch else "darknet")
     plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
     return Job(

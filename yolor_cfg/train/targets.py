@@ -40,12 +40,14 @@ class Matches(NamedTuple):
         return ((self.image * anchors + self.anchor) * height + self.row) * width + self.column
 
 
-def match_targets(targets: Tensor, anchors: Tensor, shape: tuple[int, int], *, ratio: float) -> Matches:
+def match_targets(
+    targets: Tensor, anchors: Tensor, shape: tuple[int, int], *, ratio: float, has_neighbours: bool = True
+) -> Matches:
     """The matches of one head: targets [T, 6], anchors [A, 2] in cells, shape (H, W) of its map.
 
     An anchor fits an object if width and height each differ by less than the factor `ratio`; it is then also
-    matched in up to two neighbouring cells, the ones closest to the centre. An object may match several
-    anchors, and several objects may match one cell.
+    matched in up to two neighbouring cells, the ones closest to the centre, if they can predict it. An object
+    may match several anchors, and several objects may match one cell.
     """
     height, width = shape
     boxes = targets[:, 2:] * targets.new_tensor([width, height, width, height])  # [T, 4] in cells
@@ -53,8 +55,8 @@ def match_targets(targets: Tensor, anchors: Tensor, shape: tuple[int, int], *, r
     fits = torch.maximum(ratios, 1 / ratios).amax(-1) < ratio
     anchor, target = fits.nonzero(as_tuple=True)
     centre = boxes[target, :2]
-    low = (centre % 1 < NEAR) & (centre > 1)
-    high = (centre % 1 > 1 - NEAR) & (centre < targets.new_tensor([width - 1, height - 1]))
+    low = (centre % 1 < NEAR) & (centre > 1) & has_neighbours
+    high = (centre % 1 > 1 - NEAR) & (centre < targets.new_tensor([width - 1, height - 1])) & has_neighbours
     taken = torch.cat([torch.ones_like(low[:, :1]), low, high], dim=1).T  # [5, fits]
     step, fit = taken.nonzero(as_tuple=True)
     cell = (centre[fit] - targets.new_tensor(STEPS)[step]).long()

@@ -28,6 +28,7 @@ from yolor_cfg.weights.layout import (
     yolor_tensors,
 )
 
+SHORT_HEADER = 16  # bytes, before version 0.2
 PICKLE_START = b"\x80\x02"  # torch files older than the zip format
 
 
@@ -85,7 +86,7 @@ def plan_read(graph: Graph, file: FilePrefix, *, cutoff: int | None = None) -> R
     for tensor_filter, note in _tensor_filters(graph):
         slots = file_layout(graph, tensor_filter, end=cutoff)
         if header.size_bytes + FLOAT_BYTES * count_floats(slots) == file.size_bytes:
-            notes = tuple(filter(None, [note, cutoff_note(graph, cutoff)]))
+            notes = tuple(filter(None, [note, cutoff_note(graph, cutoff), _short_header_note(graph, header)]))
             return ReadPlan(file.path, header, tuple(slots), notes)
     plan = _plan_beginning(graph, file, header=header, cutoff=cutoff)
     if plan is None:
@@ -115,6 +116,16 @@ def plan_transfer(graph: Graph, file: FilePrefix) -> ReadPlan:
 
 def _cfg_classes(graph: Graph) -> str:
     return " and ".join(sorted({str(tensor.classes) for tensor in class_tensors(graph).values()}))
+
+
+def _short_header_note(graph: Graph, header: WeightsHeader) -> str:
+    """A note where the program of the dialect reads the header as if it were shorter."""
+    if not graph.dialect.has_short_header or header.size_bytes == SHORT_HEADER:
+        return ""
+    return (
+        f"{graph.dialect.program} takes the last {header.size_bytes - SHORT_HEADER} bytes of this header "
+        f"(version {header.version}) for the first weight; here they are none"
+    )
 
 
 def _plan_beginning(
@@ -159,16 +170,19 @@ def cutoff_note(graph: Graph, cutoff: int | None) -> str:
 def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
     """The sets of tensors that a file of this network may hold, each with a note for the user."""
     yield loadable_tensors, ""
-    if not graph.dialect.is_yolor:
+    if not graph.dialect.is_pytorch:
         return
     written = {slot.index for slot in file_layout(graph, yolor_tensors)}
     left = [slot.index for slot in file_layout(graph, loadable_tensors) if slot.index not in written]
     kinds = sorted({f"[{graph.nodes[index].section.type}]" for index in left})
     if left:
-        note = f"written by YOLOR's own code, which leaves out the weights of {', '.join(kinds)}: "
+        who = graph.dialect.program
+        note = f"written by {who}, which leaves out the weights of {', '.join(kinds)}: "
         kept = count_of(len(set(left)), "layer")
-        kept += " keeps its initialisation" if kept == "1 layer" else " keep their initialisation"
-        yield yolor_tensors, note + kept
+        yield (
+            yolor_tensors,
+            note + kept + (" keeps its" if kept == "1 layer" else " keep their") + " initialisation",
+        )
 
 
 def _parse_header(file: FilePrefix) -> WeightsHeader:

@@ -103,9 +103,10 @@ def loadable_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequenc
 
 
 def yolor_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
-    """What YOLOR's own code writes: plain convolutions with their batch norm, nothing else."""
+    """What YOLOR's own code writes: plain convolutions with their batch norm, nothing else; its relatives
+    write some of their own sections too."""
     plain = any(tensor.name == "Conv2d.weight" for tensor in tensors)
-    return loadable_tensors(section, tensors) if plain else ()
+    return loadable_tensors(section, tensors) if plain or section.is_stored_by_its_program else ()
 
 
 def file_layout(
@@ -115,7 +116,7 @@ def file_layout(
     slots: list[TensorSlot] = []
     offset = 0
     for node in graph.nodes[:end]:
-        for spec in tensor_filter(node.section, node.section.tensors(*node.inputs)):
+        for spec in tensor_filter(node.section, node.tensors):
             slots.append(TensorSlot(node.index, spec, offset))
             offset = slots[-1].end
     return slots
@@ -230,7 +231,7 @@ def _head_tensor_names(graph: Graph, head: Node) -> Iterator[str]:
         if index < 0 or graph.nodes[index].shape.channels != channels:
             continue
         node = graph.nodes[index]
-        tensors = node.section.tensors(*node.inputs)
+        tensors = node.tensors
         yield from (TensorSlot(index, spec, 0).name for spec in tensors if channels in spec.shape)
         made_here = any(len(t.shape) > 1 and t.shape[0] == channels and t.role == "weight" for t in tensors)
         waiting += () if made_here else node.sources

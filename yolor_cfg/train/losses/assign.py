@@ -162,7 +162,9 @@ def merge_class_writes(
     factors = class_multipliers(section, scores)
     yes = torch.zeros_like(scores[place])
     yes.scatter_(1, chosen[:, None], 1)
-    if focal:
+    if section.learns_plain_classes:
+        wanted, weight = yes, torch.ones_like(yes)
+    elif focal:
         wanted, weight = yes, focal_weight(scores[place, chosen])[:, None].repeat(1, section.classes)
     else:
         wanted = yes * (1 - section.label_smooth_eps) + section.label_smooth_eps / 2
@@ -175,7 +177,8 @@ def merge_class_writes(
     last = last_occurrences(at * section.classes + writes.classes[rows])
     at, rows = at[last], rows[last]
     wanted[at, writes.classes[rows]] = writes.target[rows]
-    weight[at, writes.classes[rows]] = factors[writes.classes[rows]]
+    balanced = writes.overwrites[rows] | (not section.learns_plain_classes)
+    weight[at, writes.classes[rows]] = torch.where(balanced, factors[writes.classes[rows]], 1)
     return ClassTargets(place, wanted, weight)
 
 

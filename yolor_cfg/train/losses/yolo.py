@@ -22,7 +22,8 @@ from torch import Tensor
 
 from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.ops.iou_losses import OVERLAPS, darknet_slopes
-from yolor_cfg.sections.heads import AnchorHeadSection, YoloSection
+from yolor_cfg.sections.heads import AnchorHeadSection
+from yolor_cfg.sections.yolo import BoxHeadSection
 from yolor_cfg.train.losses.assign import (
     LIKELY,
     AnchorOutput,
@@ -38,6 +39,7 @@ from yolor_cfg.train.losses.assign import (
     predicted_boxes,
 )
 from yolor_cfg.train.losses.base import (
+    DeltaSelector,
     HeadLoss,
     HeadOutput,
     LossInputs,
@@ -46,7 +48,7 @@ from yolor_cfg.train.losses.base import (
     last_occurrences,
 )
 
-YoloOutput = HeadOutput[YoloSection, YoloHead]
+YoloOutput = HeadOutput[BoxHeadSection, YoloHead]
 
 
 class ObjectnessTargets(NamedTuple):
@@ -69,9 +71,25 @@ class YoloAssignment(NamedTuple):
     rows: Assignments
 
 
-def losses(inputs: LossInputs[YoloSection, YoloHead]) -> list[HeadLoss]:
+def losses(inputs: LossInputs[BoxHeadSection, YoloHead]) -> list[HeadLoss]:
     """The loss of each head, computed separately."""
-    return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
+    rejection = inputs.rules.rejection
+    if rejection is None:
+        return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
+    return [_reject_deltas(head, inputs.targets, rejection) for head in inputs.heads]
+
+
+def _reject_deltas(head: YoloOutput, targets: Tensor, rejection: DeltaSelector) -> HeadLoss:
+    """The loss whose gradient has no deltas but those that stay; its value is still that of all."""
+    raw = head.raw.detach().requires_grad_()
+    scale, plain = head.section.delta_normalizer, head.section.replace_values(delta_normalizer=1.0)
+    with torch.enable_grad():
+        loss = _compute_head_loss(head._replace(section=plain, raw=raw), targets)
+        (gradient,) = torch.autograd.grad(loss.total, raw)
+    stays = rejection.select(-gradient, values=raw.shape[-1])
+    gradient = torch.where(stays, gradient, 0) * scale
+    box, objectness, classes = (part.detach() * scale for part in loss[:3])
+    return HeadLoss(attach_gradient(box, head.raw, gradient), objectness, classes, loss.matches)
 
 
 def _compute_head_loss(head: YoloOutput, targets: Tensor) -> HeadLoss:
@@ -125,7 +143,8 @@ def assign_targets(head: AnchorOutput, targets: Tensor, scores: Tensor, *, corne
 def collect_class_writes(section: AnchorHeadSection, plan: YoloAssignment) -> ClassWrites:
     """The class writes of the rows; with `objectness_smooth` early rows aim at their overlap squared."""
     rows = Assignments.cat(plan.early, plan.rows)
-    aim = plan.best.overlap.new_full(rows.prediction.shape, 1 - section.label_smooth_eps / 2)
+    smoothing = 0 if section.learns_plain_classes else section.label_smooth_eps
+    aim = plan.best.overlap.new_full(rows.prediction.shape, 1 - smoothing / 2)
     again = torch.zeros_like(aim, dtype=torch.bool)
     if section.objectness_smooth:
         early = len(plan.early.prediction)
@@ -242,11 +261,10 @@ def _mse_loss(
     centre = (aims.center + (spread - 1) / 2) / spread  # the target of the logistic
     if section.new_coords:
         of_centre = half_squared_error(values[:, :2], centre) * spread
-        size = (aims.size / 2).exp() / 2
     else:
         floor = torch.special.entr(centre.clamp(0, 1)) + torch.special.entr((1 - centre).clamp(0, 1))
         of_centre = (cross_entropy(values[:, :2], centre) - floor) * spread
-        size = aims.size
+    size = (aims.size / 2).exp() / 2 if section.learns_roots else aims.size
     truth = plan.truths.boxes[boxes.truth]
     weight = row_weights(section, plan, boxes, share=share) * (2 - truth[:, 2] * truth[:, 3])
     both = torch.cat([of_centre, half_squared_error(values[:, 2:], size)], dim=1)
@@ -261,7 +279,7 @@ def _iou_loss(
     pred, truth = plan.boxes[boxes.prediction], plan.truths.boxes[boxes.truth]
     full = row_weights(section, plan, boxes, share=torch.ones_like(share))
     delta = slopes(pred, truth, section.iou_loss)
-    if not section.new_coords:
+    if section.learns_exponents:
         delta = torch.cat([delta[:, :2], delta[:, 2:] * values.detach()[:, 2:].exp()], dim=1)
     delta = clip_deltas(delta * full[:, None], section.max_delta) * share[boxes.prediction, None]
     overlap = OVERLAPS[section.iou_loss](pred, truth)

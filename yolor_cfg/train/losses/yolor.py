@@ -11,12 +11,12 @@ from torch import Tensor
 
 from yolor_cfg.ops.iou_losses import ciou
 from yolor_cfg.train.losses.base import (
-    GridLayer,
     HeadKeys,
     HeadLoss,
     HeadOutput,
     LossInputs,
     LossRules,
+    YoloLayer,
     last_occurrences,
 )
 from yolor_cfg.train.targets import Matches, match_targets
@@ -24,6 +24,7 @@ from yolor_cfg.train.targets import Matches, match_targets
 GAINS_BY_CLASSES = 80  # the class gain is meant for this many classes
 FOCAL_ALPHA = 0.25
 MANY_LEVELS, MANY_LEVELS_GAIN = 4, 1.4
+MOST_ANCHORS = 1e3  # a side of a predicted box, in sides of its anchor: exponential sizes overflow
 
 
 def balance(levels: int) -> tuple[float, ...]:
@@ -32,7 +33,7 @@ def balance(levels: int) -> tuple[float, ...]:
     return (weights + (weights[-1],) * levels)[:levels]
 
 
-def losses(inputs: LossInputs[HeadKeys, GridLayer]) -> list[HeadLoss]:
+def losses(inputs: LossInputs[HeadKeys, YoloLayer]) -> list[HeadLoss]:
     """The loss of each head; the box and class losses are means over its matches in the whole batch."""
     found = [_match_head(head, inputs) for head in inputs.heads]
     counts = torch.tensor([float(len(matches.image)) for matches in found], device=inputs.targets.device)
@@ -53,15 +54,21 @@ def losses(inputs: LossInputs[HeadKeys, GridLayer]) -> list[HeadLoss]:
     ]
 
 
-def _match_head(head: HeadOutput[HeadKeys, GridLayer], inputs: LossInputs[HeadKeys, GridLayer]) -> Matches:
+def _match_head(head: HeadOutput[HeadKeys, YoloLayer], inputs: LossInputs[HeadKeys, YoloLayer]) -> Matches:
     targets = inputs.targets.to(head.raw.dtype)
     anchors = targets.new_tensor(head.layer.grid.anchors) / targets.new_tensor(head.layer.grid.stride)
     height, width = head.raw.shape[2:4]
-    return match_targets(targets, anchors, (height, width), ratio=inputs.rules.anchor_ratio)
+    return match_targets(
+        targets,
+        anchors,
+        (height, width),
+        ratio=inputs.rules.anchor_ratio,
+        has_neighbours=head.layer.reaches_neighbours,
+    )
 
 
 def _compute_head_loss(
-    head: HeadOutput[HeadKeys, GridLayer], matches: Matches, divisor: Tensor, *, rules: LossRules
+    head: HeadOutput[HeadKeys, YoloLayer], matches: Matches, divisor: Tensor, *, rules: LossRules
 ) -> HeadLoss:
     """`divisor` is the number of matches per image of the batch."""
     raw, classes = head.raw, head.raw.shape[-1] - 5
@@ -85,11 +92,11 @@ def _compute_head_loss(
     return HeadLoss(box, objectness, entropy / divisor * gain, len(matches.image))
 
 
-def _predicted_boxes(head: HeadOutput[HeadKeys, GridLayer], matches: Matches, values: Tensor) -> Tensor:
+def _predicted_boxes(head: HeadOutput[HeadKeys, YoloLayer], matches: Matches, values: Tensor) -> Tensor:
     """Predicted boxes [M, 4]: centre relative to the cell, and size; in cells."""
     anchors = values.new_tensor(head.layer.grid.anchors) / values.new_tensor(head.layer.grid.stride)
-    reach = 2 * values[:, :4].sigmoid()
-    return torch.cat([reach[:, :2] - 0.5, reach[:, 2:].square() * anchors[matches.anchor]], dim=1)
+    centre, factors = head.layer.box_parts(values)
+    return torch.cat([centre, factors.clamp(max=MOST_ANCHORS) * anchors[matches.anchor]], dim=1)
 
 
 def _objectness_targets(raw: Tensor, matches: Matches, overlap: Tensor, *, rules: LossRules) -> Tensor:

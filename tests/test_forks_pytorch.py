@@ -1,0 +1,231 @@
+"""The PyTorch programs that speak cfg: their golden numbers, and what else they read in their own way."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from yolor_cfg.errors import CfgError
+from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.train.loss import LossRules, detection_loss
+from yolor_cfg.weights.darknet import read_weights
+from yolor_cfg.weights.layout import WeightsHeader
+
+PROGRAMS = {
+    "spurs_depthwise": "spurs",
+    "spurs_se": "spurs",
+    "spurs_ghost": "spurs",
+    "nano_pep_ep_fca": "nano",
+    "mcmot_deconvolutional": "mcmot",
+    "tsdetection_cbam": "yolor",
+    "yolo_asff": "ultralytics",
+}
+NET = "[net]\nwidth=64\nheight=64\nchannels=3\n"
+DEPTHWISE = "[depthwise]\nfilters=3\nsize=3\nstride=1\npad=1\nbatch_normalize=1\nactivation=h_swish\n"
+HEAD = (
+    "[convolutional]\nfilters=7\nsize=1\nstride={}\npad=1\nactivation=linear\n"
+    "[yolo]\nmask=0\nclasses=2\nnum=1\nanchors=20,12\nscale_x_y=1.2\nnew_coords=1\n"
+)
+
+
+def read(text: str, path: str = "", dialect: str | None = None) -> Graph:
+    return build_graph(parse(NET + text, path), ReadOptions(dialect))
+
+
+def weights_file(numbers: np.ndarray, folder: Path) -> Path:
+    path = folder / "x.weights"
+    path.write_bytes(WeightsHeader().to_bytes() + numbers.astype("<f4").tobytes())
+    return path
+
+
+def boxes_of(network: Network, raws: list[Tensor]) -> Tensor:
+    """x y w h, objectness and scores of all boxes [N, B, 5 + K]."""
+    found = network.decode(raws)
+    return torch.cat([found.boxes_xywh, found.objectness[..., None], found.scores], dim=-1)
+
+
+# What the sources computed
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("is_stated", [False, True])
+def test_a_network_computes_what_its_program_computes(
+    name: str, is_stated: bool, shared: Path, tmp_path: Path
+) -> None:
+    folder = shared / "golden" / "forks"
+    want, meta = np.load(folder / f"{name}.npz"), json.loads((folder / f"{name}.json").read_text())
+    graph = load_graph(folder / f"{name}.cfg")
+    assert graph.dialect.name == PROGRAMS[name]
+    if is_stated:
+        graph = load_graph(folder / f"{name}.cfg", ReadOptions(graph.dialect.family))
+    network = Network(graph).eval()
+    assert read_weights(network, weights_file(want["weights"], tmp_path)).notes == ()
+    images = torch.from_numpy(want["input"])
+    with torch.no_grad():
+        check_outputs(network, network.trace(images, range(len(graph.nodes))), (want, meta["tolerance"]))
+
+
+def check_outputs(network: Network, values: dict[int, Tensor], told: tuple[Any, float]) -> None:
+    """Each map, and the boxes. The tolerance is absolute for values of order 1; some maps have values of 275,
+    and the sizes of boxes are exponentials."""
+    want, tolerance = told
+    raws = [values[index] for index in network.graph.outputs]
+    compared = 0
+    for key in want.files:
+        kind, _, index = key.partition("_")
+        if kind not in ("out", "raw", "decoded"):
+            continue
+        value = values[int(index)] if index.isdigit() else boxes_of(network, raws)
+        if kind == "out" and value.ndim == 5:
+            value = boxes_of(network, raws)
+        np.testing.assert_allclose(value.numpy(), want[key], atol=tolerance, rtol=tolerance, err_msg=key)
+        compared += 1
+    assert compared >= len(raws)
+
+
+# What the text means to them
+
+
+@pytest.mark.parametrize(
+    ("path", "strides"),
+    [
+        ("cfg/yolov3-mobilenet.cfg", [32, 16, 8]),
+        ("cfg/yolov4-mobilenet.cfg", [8, 16, 32]),
+        ("cfg/cd53s.cfg", [8, 16, 32]),
+        ("cfg/yolov4-tiny.cfg", [32, 16, 8]),
+    ],
+)
+def test_the_strides_of_heads_follow_their_order_and_the_name_of_the_file(path, strides) -> None:
+    graph = read(DEPTHWISE + "".join(HEAD.format(2) + "[route]\nlayers=0\n" for _ in range(4)), path)
+    heads = [Network(graph).module_list[node.index] for node in graph.heads]
+    assert [head.grid.stride for head in heads] == [(one, one) for one in (*strides, 2)]
+    told = [one for one in graph.warnings if "place among the heads" in one.message]
+    assert len(told) == 3 and "stride 32" in {one.found.partition(",")[0] for one in told}
+
+
+def test_heads_decode_as_version_three_whatever_the_keys_say() -> None:
+    network = Network(read(DEPTHWISE + HEAD.format(1)))
+    raw = torch.randn(1, 1, 64, 64, 7)
+    centre, size = boxes_of(network, [raw])[0, :, :4].split(2, dim=-1)
+    cells = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="xy"), dim=-1)
+    values = raw[0, 0]
+    torch.testing.assert_close(centre, ((values[..., :2].sigmoid() + cells) * 32).flatten(0, 1))
+    torch.testing.assert_close(size, (values[..., 2:4].exp() * torch.tensor([20.0, 12])).flatten(0, 1))
+
+
+def test_groups_of_a_route_are_the_second_half_of_the_section_before() -> None:
+    graph = read(DEPTHWISE.replace("=3\ns", "=6\ns") + "[maxpool]\nsize=1\n[route]\nlayers=-2\ngroups=3\n")
+    network, images = Network(graph).eval(), torch.rand(1, 3, 64, 64)
+    values = network.trace(images, [1, 2])
+    assert torch.equal(values[2], values[1][:, 3:])
+    assert "second half" in graph.warnings[-1].message
+    with pytest.raises(CfgError, match="takes one section"):
+        read(DEPTHWISE + "[route]\nlayers=-1,0\ngroups=2\n")
+
+
+@pytest.mark.parametrize(
+    ("first", "line", "cells"),
+    [
+        (DEPTHWISE, "size=2\npad=1", 63),
+        ("[PEP]\nfilters=3\ncompress=2\n", "size=3\npad=0", 64),
+        ("[PEP]\nfilters=3\ncompress=2\n", "size=4\npad=0", 63),
+    ],
+)
+def test_convolutions_are_padded_as_the_program_pads_them(first: str, line: str, cells: int) -> None:
+    graph = read(f"{first}[convolutional]\nfilters=2\nstride=1\nactivation=leaky\n{line}\n")
+    assert graph.nodes[-1].shape[1:] == (cells, cells)
+
+
+@pytest.mark.parametrize(("word", "slope"), [("swish", 1.0), ("lekay", 1.0), ("none", 1.0), ("leaky", 0.1)])
+def test_a_name_that_the_program_does_not_know_is_the_identity(word: str, slope: float) -> None:
+    text = "[convolutional]\nfilters=1\nsize=1\nstride=1\npad=1\nactivation="
+    network = Network(read(f"{DEPTHWISE}{text}{word}\n")).eval()
+    block = network.module_list[1]
+    with torch.no_grad():
+        x = -torch.rand(1, 3, 2, 2)
+        torch.testing.assert_close(block(x).clamp(max=0), (block.Conv2d(x) * slope).clamp(max=0))
+
+
+def test_training_keys_of_darknet_do_not_hinder_a_fork() -> None:
+    graph = build_graph(
+        parse(
+            NET + "mosaic=1\nletter_box=1\npolicy=steps\nburn_in=1000\nsteps=5\nscales=.1\n"
+            "[convolutional]\nfilters=3\nactivation=relu6\npadding=1\ndilation=2\nstopbackward=1\n"
+            + DEPTHWISE
+            + HEAD.format(1)
+            + "iou_thresh_kind=iou\nobj_normalizer=1\nmax_delta=5\n"
+        )
+    )
+    assert graph.dialect.name == "spurs"
+    assert graph.nodes[0].shape == graph.image  # dilation and padding mean nothing here
+    told = [one.key for one in graph.warnings if "no effect" in one.message]
+    assert {"padding", "dilation", "stopbackward", "obj_normalizer"} <= set(told)
+
+
+def test_h_swish_and_none_tell_the_fork_and_are_relu_in_c_darknet() -> None:
+    for word in ("h_swish", "none"):
+        text = f"[convolutional]\nfilters=3\nactivation={word}\n"
+        assert read(text).dialect.name == "spurs"
+        assert read(text, dialect="darknet").nodes[0].section.activation == "relu"
+        assert read(text + "[connected]\noutput=2\n").dialect.name == "darknet"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[se]\nfilters=4\n", "not the channels of the section before"),
+        ("[se]\nreduction=4\n", "too few channels"),
+        (DEPTHWISE.replace("filters=3", "filters=4"), "not a multiple of the channels"),
+        (DEPTHWISE.replace("pad=1\n", ""), "missing key"),
+        ("[PEP]\n", "missing key"),
+        ("[CBAM]\n", "too few channels"),
+        ("[DyHead]\nfilters=3\nnum_blocks=2\nfrom=-1\n", "its module is absent from the source"),
+        (HEAD.format(1).replace("=7", "=8"), "wrong number of channels"),
+        (HEAD.format(1).replace("=7", "=8") + "from=0,0\n", "wrong number of channels"),
+    ],
+)
+def test_what_the_source_cannot_run_is_refused_with_the_reason(text: str, words: str) -> None:
+    with pytest.raises(CfgError) as caught:
+        read(text)
+    assert words in str(caught.value)
+
+
+def test_a_file_that_its_program_wrote_lacks_what_that_leaves_out(tmp_path: Path) -> None:
+    network = Network(read("[convolutional]\nfilters=4\n[PEP]\nfilters=4\ncompress=2\n"))
+    loaded = read_weights(network, weights_file(np.arange(16.0), tmp_path))
+    assert network.module_list[0].Conv2d.weight.flatten().tolist() == list(range(4, 16))
+    assert "yolo-nano" in loaded.notes[0] and "[PEP]" in loaded.notes[0]
+
+
+# What they learn
+
+
+@pytest.mark.parametrize("dialect", ["spurs", "yolor"])
+def test_a_head_learns_the_boxes_that_it_decodes(dialect: str, one_thread: None) -> None:
+    text = (
+        DEPTHWISE
+        if dialect == "spurs"
+        else "[maxpool]\nsize=1\n[implicit_add]\nfilters=1\n[route]\nlayers=0\n"
+    )
+    network = Network(read(text + HEAD.format(32).replace("new_coords=1\n", "")))
+    assert network.graph.dialect.name == dialect
+    raw = torch.zeros(1, 1, 2, 2, 7, requires_grad=True)
+    targets = torch.tensor([[0, 1, 0.7, 0.65, 0.4, 0.3]])
+    optimizer = torch.optim.Adam([raw], lr=0.1)
+    for _ in range(250):
+        optimizer.zero_grad()
+        detection_loss([raw], targets, network, rules=LossRules()).total.backward()
+        optimizer.step()
+    found = boxes_of(network, [raw.detach()])[0]
+    best = found[found[:, 4].argmax()]
+    torch.testing.assert_close(best[:4] / 64, targets[0, 2:], atol=0.01, rtol=0)
+    assert best[4] > 0.9 and best[6] > 0.9 > 0.1 > best[5]
