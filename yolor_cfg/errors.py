@@ -89,6 +89,12 @@ def shorten(text: str, most: int = 4000) -> str:
     return f"{text[: most // 20]} ... ({len(text)} characters) ... {text[-most // 20 :]}"
 
 
+def count_of(number: int, word: str, *, spec: str = "") -> str:
+    """`1 image`, `2 images`, `3 boxes`; the number is formatted by `spec`."""
+    plural = word + ("es" if word.endswith(("s", "x", "tch")) else "s")
+    return f"1 {word}" if number == 1 else f"{number:{spec}} {plural}"
+
+
 HUGE = "a huge number"
 
 

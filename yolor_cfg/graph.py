@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,10 +101,10 @@ class Graph:
         """The number of classes of the heads; 0 if none has classes."""
         return max((getattr(node.section, "classes", 0) for node in self.heads), default=0)
 
-    @property
+    @cached_property
     def largest_stride(self) -> int:
         """The largest stride of any feature map: the sides of an image should be multiples of it."""
-        return find_largest_stride(self.nodes, self.image)
+        return find_largest_stride([node.section for node in self.nodes], self.image)
 
 
 class ReadOptions(NamedTuple):

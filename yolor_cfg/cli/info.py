@@ -29,7 +29,7 @@ HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "outp
 COST_HEADERS = ("MACs", "BFLOPs", "memory")
 COUNTINGS = ("exact", "darknet", "paper", "thop")
 TEXT_COLUMNS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
-MAX_PEAK_VALUES, MAX_LAYERS = 5, 4
+MAX_PEAK_VALUES, MAX_LAYERS, MAX_SOURCES = 5, 4, 12
 
 
 @click.command()
@@ -262,7 +262,9 @@ def _format_sources(node: Node) -> str:
     """Absolute numbers of the sections read, when they are not just the one before."""
     if node.sources == (node.index - 1,):
         return ""
-    return ",".join("image" if source < 0 else str(source) for source in node.sources) or "nothing"
+    shown = ["image" if source < 0 else str(source) for source in node.sources[:MAX_SOURCES]]
+    more = [f"... ({len(node.sources):,})"] if len(node.sources) > MAX_SOURCES else []
+    return ",".join(shown + more) or "nothing"
 
 
 def _format_inputs(shapes: Sequence[Shape]) -> str:

@@ -92,6 +92,7 @@ class Section:
     is_self_contained: ClassVar[bool] = False  # its size and costs follow from its text and inputs alone
     is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
+    has_fixed_filters: ClassVar[bool] = False  # other programs store its constant filters as tensors
 
     clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")
     onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
