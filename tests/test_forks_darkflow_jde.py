@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from yolor_cfg import graph as graphs
+from yolor_cfg.analysis.class_edit import ClassCount, replace_classes
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
@@ -162,6 +163,14 @@ def test_softmax_has_no_groups_and_dropout_keeps_its_share() -> None:
     )
     network = Network(read(NET + "[dropout]\nprobability=.3\n", "darkflow"))
     assert network.module_list[0].p == pytest.approx(0.7)
+
+
+def test_the_classes_that_stay_are_not_set_by_their_number() -> None:
+    select = "[select]\nold_output=11\nkeep=1/1\nbins=1\noutput=11\nactivation=linear\n"
+    text = NET + select.replace("1/1", "0/1") + "[detection]\nclasses=1\ncoords=4\nside=1\nnum=2\n"
+    assert read(text).nodes[1].shape.channels == 11
+    with pytest.raises(CfgError, match="cannot be changed through this section"):
+        replace_classes(parse(text), ClassCount(2))
 
 
 def test_a_crop_always_scales_and_only_two_activations_are_known() -> None:
