@@ -14,8 +14,8 @@ from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.train.loss import LossRules, detection_loss
-from yolor_cfg.weights.darknet import read_weights
 from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.loading import read_weights
 
 PROGRAMS = {
     "spurs_depthwise": "spurs",
