@@ -19,6 +19,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.train.layout import use_channels_last
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import load, read_weights
 
@@ -96,6 +97,31 @@ def test_cut_layers_are_small_ones_in_plain_darknet_and_fold(shared, tmp_path, n
     assert plain.graph.dialect.name == "darknet"
     assert not kinds & {"select", "conv-select", "conv-extract", "extract"}
     assert sum(p.numel() for p in plain.parameters()) < sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", DARKFLOW)
+def test_cut_layers_train_and_trace(shared, tmp_path, name) -> None:
+    cfg, numbers = copied(shared, name, tmp_path)
+    network = network_of(cfg)
+    x = torch.from_numpy(numbers["input"])
+    for node, layer in zip(network.graph.nodes, network.module_list, strict=True):
+        if node.section.darknet_form == "cut":
+            seen = torch.rand(2, *node.inputs[0])
+            with torch.no_grad():
+                traced = torch.export.export(layer, (seen,)).module()
+                torch.testing.assert_close(traced(seen), layer(seen))
+    network.train()
+    use_channels_last(network)
+    network(x.contiguous(memory_format=torch.channels_last))[0].sum().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
+
+
+def test_darkflow_joins_equal_maps_alone_and_takes_a_thousandth_of_new_statistics() -> None:
+    conv = "[convolutional]\nbatch_normalize=1\nfilters=2\nsize=1\nactivation=leaky\n"
+    (norm,) = (part for part in Network(read(NET + conv, "darkflow")).modules() if hasattr(part, "momentum"))
+    assert norm.momentum == 0.001 and type(norm).__name__ == "OuterBatchNorm2d"
+    with pytest.raises(CfgError):
+        read(NET + conv + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=-1,-2\n", "darkflow")
 
 
 EXTRACT = "[conv-extract]\nprofile={}\ninput=-1\noutput=0\nfilters=6\nsize=3\npad=1\nactivation=leaky\n"
