@@ -13,6 +13,7 @@ from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloRules
+from yolor_cfg.ops.iou_losses import OVERLAPS
 from yolor_cfg.ops.pixels import PixelObject
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
@@ -281,3 +282,73 @@ def test_a_plain_darknet_is_made_of_what_both_have_and_the_rest_is_refused() -> 
     for part in ("[deconv]\nfilters=6\n", "[shortcut]\nfrom=0\nalpha=2\n", "[l2norm]\n", "[gru]\ntanh=1\n"):
         with pytest.raises(CfgError, match="plain Darknet cannot compute this"):
             to_plain_darknet(Network(read(CONV + CONV + part)))
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two boxes x, y, w, h."""
+    sides = [
+        min(a[i] + a[i + 2] / 2, b[i] + b[i + 2] / 2) - max(a[i] - a[i + 2] / 2, b[i] - b[i + 2] / 2)
+        for i in (0, 1)
+    ]
+    shared = max(sides[0], 0) * max(sides[1], 0)
+    return float(shared / (a[2] * a[3] + b[2] * b[3] - shared))
+
+
+ANCHORS = np.array([[9, 12], [20, 16.0]])
+
+
+def first_yolo_deltas(raw: np.ndarray, truths: np.ndarray, ignore: float) -> np.ndarray:
+    """yolo_layer.c of pjreddie/darknet: raw [A, H, W, 7] of an image of 32 x 32, truths (class, x, y, w, h)."""
+    out = raw.copy()
+    out[..., [0, 1, 4, 5, 6]] = 1 / (1 + np.exp(-raw[..., [0, 1, 4, 5, 6]]))
+    delta, (anchors, height, width, _) = np.zeros_like(raw), raw.shape
+    for a, j, i in np.ndindex(anchors, height, width):
+        x, y, w, h, objectness = out[a, j, i, :5]
+        box = np.array([(i + x) / width, (j + y) / height, *(np.exp([w, h]) * ANCHORS[a] / 32)])
+        best = max((iou(box, truth[1:]) for truth in truths), default=0)
+        delta[a, j, i, 4] = 0 if best > ignore else -objectness
+    for kind, x, y, w, h in truths:
+        i, j = int(x * width), int(y * height)
+        shapes = [iou(np.array([0, 0, *(size / 32)]), np.array([0, 0, w, h])) for size in ANCHORS]
+        a = int(np.argmax(shapes))
+        aims = [x * width - i, y * height - j, *np.log(np.array([w, h]) * 32 / ANCHORS[a])]
+        was_set = delta[a, j, i, 5] != 0
+        delta[a, j, i, :4] = (2 - w * h) * (aims - out[a, j, i, :4])
+        delta[a, j, i, 4] = 1 - out[a, j, i, 4]
+        if not was_set:
+            delta[a, j, i, 5:] = -out[a, j, i, 5:]
+        delta[a, j, i, 5 + int(kind)] = 1 - out[a, j, i, 5 + int(kind)]
+    return delta
+
+
+@pytest.mark.parametrize("ignore", [0.1, 0.6])
+def test_yolo_learns_as_in_the_first_darknet(ignore: float) -> None:
+    text = (
+        NET.replace("8", "32") + "[convolutional]\nfilters=14\nstride=8\n[yolo]\nmask=0,1\nclasses=2\nnum=2\n"
+    )
+    text += f"anchors=9,12, 20,16\nignore_thresh={ignore}\n"
+    network = Network(build_graph(parse(text), ReadOptions(dialect="pjreddie"))).double()
+    raw = torch.randn(1, 2, 4, 4, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    truths = np.array([[0, 0.4, 0.3, 0.6, 0.5], [1, 0.42, 0.31, 0.61, 0.45], [1, 0.8, 0.8, 0.3, 0.35]])
+    targets = torch.from_numpy(np.insert(truths, 0, 0, axis=1))
+    detection_loss([raw.requires_grad_()], targets, network, rules=LossRules()).total.backward()
+    want = -first_yolo_deltas(raw.detach().numpy()[0], truths, ignore)
+    np.testing.assert_allclose(raw.grad.numpy()[0], want, atol=1e-10)
+
+
+def test_boxes_by_overlap_learn_as_in_g_darknet() -> None:
+    """dx_box_iou in its box.c: the true slopes by centre and size, of the overlap of boxes that meet."""
+    text = NET.replace("8", "32") + "[convolutional]\nfilters=7\nstride=8\n[yolo]\nmask=0\nclasses=2\nnum=1\n"
+    text += "anchors=9,12\nrepresentation=lin\niou_normalizer=.5\ncls_normalizer=.25\n"
+    network = Network(build_graph(parse(text), ReadOptions(dialect="pjreddie"))).double()
+    raw = torch.randn(1, 1, 4, 4, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    raw[..., 2:4] = 1.5 + raw[..., 2:4] / 10
+    truth = torch.tensor([0.4, 0.3, 0.35, 0.5], dtype=torch.float64)
+    targets = torch.tensor([[0, 1, *truth.tolist()]], dtype=torch.float64)
+    detection_loss([raw.requires_grad_()], targets, network, rules=LossRules()).total.backward()
+    got = raw.grad[0, 0, 1, 1]
+    box = network.decode([raw.detach()])[0][0, 5].clone() / 32
+    box.requires_grad_()
+    (slopes,) = torch.autograd.grad(OVERLAPS["iou"](box, truth), box)
+    torch.testing.assert_close(got[:4], -0.5 * slopes, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(got[4], 0.25 * (raw.detach()[0, 0, 1, 1, 4].sigmoid() - 1))

@@ -46,6 +46,9 @@ class Dialect(NamedTuple):
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
     ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
+    learns_as_first: bool = (
+        False  # [yolo] in C: as in pjreddie/darknet, where the last object of a box counts
+    )
     region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
     box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
     region_box_limit: int = 200  # the same in [region]
@@ -85,6 +88,7 @@ PJREDDIE = DARKNET._replace(
     bn_eps_outside_root=True,
     bn_momentum=0.01,
     ignores_foreign_keys=True,
+    learns_as_first=True,
     region_form="maps",
     box_limit=90,
     region_box_limit=30,
