@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import GROUPING, NOT_DARKFLOW, NOT_PJREDDIE, PJREDDIE_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Float, Int
 from yolor_cfg.lang.lists import SourceList
@@ -168,7 +169,7 @@ class RouteSection(ConcatenationSection, names="route"):
             return super().shape(*inputs)
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels % self.groups:
-                found = f"{x.channels} channels (#{source})"
+                found = f"{count_of(x.channels, 'channel')} (#{source})"
                 raise self.error(
                     "groups",
                     "does not divide the channels",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, NOT_PJREDDIE, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.lang.lists import IntList
@@ -140,9 +141,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         if self.xnor and self.groups > 1:
             self.warn("groups", "counts as 1 with xnor, as in Darknet")
         elif self.filters % self.groups:
-            self.fault(
-                "groups", "does not divide the filters", found=f"{self.filters} filters, groups={self.groups}"
-            )
+            found = f"{count_of(self.filters, 'filter')}, groups={self.groups}"
+            self.fault("groups", "does not divide the filters", found=found)
         self.try_checks(self._check_warps)
 
     def _check_warps(self) -> None:
@@ -159,8 +159,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             self.warn(
                 "groups",
                 "does not divide the channels: the last ones are not read, as in Darknet",
-                found=f"{x.channels} channels, groups={self.groups}",
-                allowed=f"{self._conv_input_shape(x).channels} channels",
+                found=f"{count_of(x.channels, 'channel')}, groups={self.groups}",
+                allowed=count_of(self._conv_input_shape(x).channels, "channel"),
             )
 
     def shape(self, x: Shape) -> Shape:
@@ -169,7 +169,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             raise self.error(
                 "groups",
                 "does not divide the channels",
-                found=f"{seen.channels} channels, groups={self.groups}",
+                found=f"{count_of(seen.channels, 'channel')}, groups={self.groups}",
                 hint="the channels must be a multiple of groups",
             )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
-from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.errors import CfgError, ErrorDetails, count_of
 from yolor_cfg.lang.dialect import (
     C_DARKNET,
     DARKNET_ONLY,
@@ -164,7 +164,7 @@ class AnchorHeadSection(Section):
             self.warn(
                 "anchors",
                 "fewer anchors than num" if lacks else "more anchors than num",
-                found=f"{known} anchors, num={self.num}",
+                found=f"{count_of(known, 'anchor')}, num={self.num}",
                 hint=f"num={known}",
             )
         beyond = [index for index in self.mask if self.num <= index < known]
@@ -183,8 +183,8 @@ class AnchorHeadSection(Section):
             self.fault(
                 "counters_per_class",
                 "not one value for each class",
-                found=f"{counters} numbers, classes={self.classes}",
-                allowed=f"{self.classes} numbers",
+                found=f"{count_of(counters, 'number')}, classes={self.classes}",
+                allowed=count_of(self.classes, "number"),
                 hint="one for each class, or delete the line",
             )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int
 from yolor_cfg.lang.lists import IntList, RefList
@@ -105,7 +106,7 @@ class _ImplicitSection(Section):
         if min(self.hidden, default=1) < 1:
             self.fault("hidden", "out of bounds", found=self.lines["hidden"].value, allowed="1 or more")
         if len(self.chain) > 1:
-            found = f"{len(self.chain)} sections"
+            found = count_of(len(self.chain), "section")
             self.fault("chain", "takes one section", found=found, allowed="one number")
         meant = frozenset.union(*MODEL_KEYS.values())
         for key in sorted(self.values.keys() & meant - MODEL_KEYS[self.model]):

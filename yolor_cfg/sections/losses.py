@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import RefList
@@ -42,7 +43,7 @@ class SoftmaxSection(Section, names="softmax soft"):
 
     def shape(self, x: Shape) -> Shape:
         if x.size % self.groups:
-            found, allowed = f"{x.size} values, groups={self.groups}", f"a divisor of {x.size}"
+            found, allowed = f"{count_of(x.size, 'value')}, groups={self.groups}", f"a divisor of {x.size}"
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int
 from yolor_cfg.sections.base import Section
@@ -216,7 +217,7 @@ class ConvolutionalCellSection(Section):
                 raise self.error(
                     "groups",
                     "does not divide the channels",
-                    found=f"{part.inputs} to {part.outputs} channels, groups={self.groups}",
+                    found=f"{part.inputs} to {count_of(part.outputs, 'channel')}, groups={self.groups}",
                 )
         return Shape(self.output, x.height, x.width)
 

@@ -201,6 +201,7 @@ class WaveletTransformSection(Section, names="dwt"):
     dialects = YOLOR_ONLY
     examples = ("[dwt]",)
     darknet_form = "blocks"
+    has_fixed_filters = True
 
     def shape(self, x: Shape) -> Shape:
         if x.height % 2 or x.width % 2:
