@@ -10,6 +10,7 @@ import torch
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
+from yolor_cfg.lang.dialect import DARKNET, DIALECTS, PJREDDIE, Dialect
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloRules
@@ -17,7 +18,9 @@ from yolor_cfg.ops.iou_losses import OVERLAPS
 from yolor_cfg.ops.pixels import PixelObject
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
+from yolor_cfg.train.dist import SyncOuterBatchNorm2d, convert_sync_batchnorm
 from yolor_cfg.train.loss import LossRules, detection_loss
+from yolor_cfg.train.updates import read_rules
 from yolor_cfg.weights.darknet import read_weights, write_weights
 from yolor_cfg.weights.layout import WeightsHeader
 
@@ -298,7 +301,7 @@ ANCHORS = np.array([[9, 12], [20, 16.0]])
 
 
 def first_yolo_deltas(raw: np.ndarray, truths: np.ndarray, ignore: float) -> np.ndarray:
-    """yolo_layer.c of pjreddie/darknet: raw [A, H, W, 7] of an image of 32 x 32, truths (class, x, y, w, h)."""
+    """yolo_layer.c of pjreddie/darknet: raw [A, H, W, 7] of a 32 x 32 image, truths (class, x, y, w, h)."""
     out = raw.copy()
     out[..., [0, 1, 4, 5, 6]] = 1 / (1 + np.exp(-raw[..., [0, 1, 4, 5, 6]]))
     delta, (anchors, height, width, _) = np.zeros_like(raw), raw.shape
@@ -352,3 +355,72 @@ def test_boxes_by_overlap_learn_as_in_g_darknet() -> None:
     (slopes,) = torch.autograd.grad(OVERLAPS["iou"](box, truth), box)
     torch.testing.assert_close(got[:4], -0.5 * slopes, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(got[4], 0.25 * (raw.detach()[0, 0, 1, 1, 4].sigmoid() - 1))
+
+
+NORM = CONV + "batch_normalize=1\n"
+SHOWN = {
+    "runs_foreign_activations": CONV.replace("leaky", "gelu"),
+    "bn_eps": NORM,
+    "bn_eps_outside_root": NORM,
+    "bn_momentum": NORM,
+    "ignores_foreign_keys": "[maxpool]\nsize=1\nstride_x=2\n",
+    "learns_as_first": YOLO,
+    "region_form": "[convolutional]\nfilters=7\n[region]\nclasses=2\n",
+    "box_limit": YOLO,
+    "region_box_limit": "[convolutional]\nfilters=7\n[region]\nclasses=2\nsoftmax=1\n",
+    "shortcut_form": "[maxpool]\n[maxpool]\n[maxpool]\n[shortcut]\nfrom=-2,-3\n",
+    "adam_eps": CONV,
+    "norm_has_bias": "[maxpool]\n[batchnorm]\n",
+    "lstm_gates": "[lstm]\noutput=3\n",
+    "gru_takes_tanh": "[gru]\noutput=3\ntanh=1\n",
+    "rnn_has_hidden": "[rnn]\noutput=3\nhidden=5\n",
+    "crnn_is_padded": "[crnn]\noutput_filters=3\n",
+    "dropout_share": "[dropout]\n",
+}
+
+
+def outcome(text: str, fact: str, value: object) -> list[object]:
+    """What becomes of a cfg in the first Darknet's dialect with another value of one fact."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DIALECTS, "pjreddie", PJREDDIE._replace(**{fact: value}))
+        try:
+            graph = read(text)
+        except CfgError as fault:
+            return [fault.message]
+    torch.manual_seed(0)
+    network, node = Network(graph).eval(), graph.nodes[-1]
+    norms = [(part.eps, part.momentum) for part in network.modules() if hasattr(part, "momentum")]
+    last = network.trace(torch.linspace(-1, 1, 256).view(1, 4, 8, 8), [node.index])[node.index]
+    names = [tensor.name for tensor in node.section.tensors(*node.inputs)]
+    told = [
+        graph.net.eps,
+        *(getattr(node.section, name, None) for name in ("max", "learns_plain_classes", "probability")),
+    ]
+    return [node.shape, [one.message for one in graph.warnings], norms, last.tolist(), names, told]
+
+
+def test_every_fact_in_which_the_first_darknet_differs_is_seen() -> None:
+    differing = {name for name in Dialect._fields if getattr(DARKNET, name) != getattr(PJREDDIE, name)}
+    assert differing - {"name", "family", "program"} == set(SHOWN)
+    for fact, text in SHOWN.items():
+        assert outcome(text, fact, getattr(PJREDDIE, fact)) != outcome(text, fact, getattr(DARKNET, fact)), (
+            fact
+        )
+
+
+def test_net_bounds_the_weights_of_all_sections_in_the_first_darknet() -> None:
+    text = NET + "clip=.5\n" + CONV
+    limits = [
+        read_rules(Network(build_graph(parse(text), ReadOptions(dialect=name))))[0].limit
+        for name in ("darknet", "pjreddie")
+    ]
+    assert limits == [0, 0.5]
+
+
+def test_a_batch_norm_without_bias_learns_over_several_processes_too() -> None:
+    network = Network(read("[batchnorm]\n"))
+    convert_sync_batchnorm(network)
+    norm = network.module_list[0]
+    assert isinstance(norm, SyncOuterBatchNorm2d) and not norm.bias.any()
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
+    assert "module_list.0.bias" not in network.state_dict()
