@@ -10,12 +10,14 @@ import torch
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
+from yolor_cfg.images.fit import default_preprocess
 from yolor_cfg.lang.dialect import DARKNET, DIALECTS, PJREDDIE, Dialect
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloRules
 from yolor_cfg.ops.iou_losses import OVERLAPS
 from yolor_cfg.ops.pixels import PixelObject
+from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.train.dist import SyncOuterBatchNorm2d, convert_sync_batchnorm
@@ -370,6 +372,7 @@ SHOWN = {
     "region_box_limit": "[convolutional]\nfilters=7\n[region]\nclasses=2\nsoftmax=1\n",
     "shortcut_form": "[maxpool]\n[maxpool]\n[maxpool]\n[shortcut]\nfrom=-2,-3\n",
     "adam_eps": CONV,
+    "letterboxes": CONV,
     "norm_has_bias": "[maxpool]\n[batchnorm]\n",
     "lstm_gates": "[lstm]\noutput=3\n",
     "gru_takes_tanh": "[gru]\noutput=3\ntanh=1\n",
@@ -394,6 +397,7 @@ def outcome(text: str, fact: str, value: object) -> list[object]:
     names = [tensor.name for tensor in node.section.tensors(*node.inputs)]
     told = [
         graph.net.eps,
+        default_preprocess(graph),
         *(getattr(node.section, name, None) for name in ("max", "learns_plain_classes", "probability")),
     ]
     return [node.shape, [one.message for one in graph.warnings], norms, last.tolist(), names, told]
@@ -424,3 +428,11 @@ def test_a_batch_norm_without_bias_learns_over_several_processes_too() -> None:
     assert isinstance(norm, SyncOuterBatchNorm2d) and not norm.bias.any()
     assert [name for name, _ in norm.named_parameters()] == ["weight"]
     assert "module_list.0.bias" not in network.state_dict()
+
+
+@pytest.mark.parametrize("name", ["pjr_deconvolutional", "sowson_yolo4", "pjr_dialect"])
+def test_a_network_without_its_batch_norms_gives_the_same(shared, tmp_path, name) -> None:
+    case = fork(shared, tmp_path, name)
+    folded = fold(case.network).network.eval()
+    assert not [part for part in folded.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    check_outputs(case._replace(network=folded))
