@@ -222,7 +222,12 @@ class Choice(Key[str]):
     """One of several words. `fallback` is what Darknet uses for an unknown word (with a warning)."""
 
     def __init__(
-        self, default: str, options: Sequence[str], *, fallback: str = "", **facts: Unpack[KeyFacts]
+        self,
+        default: str | Callable[[Any], str],
+        options: Sequence[str],
+        *,
+        fallback: str = "",
+        **facts: Unpack[KeyFacts],
     ) -> None:
         super().__init__(default, **facts)
         self._options, self.fallback = tuple(options), fallback
