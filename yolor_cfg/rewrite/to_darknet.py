@@ -30,6 +30,13 @@ from yolor_cfg.rewrite.convolutions import (
     translate_reorg,
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
+from yolor_cfg.rewrite.fork_forms import (
+    find_head_obstacle,
+    is_exponential,
+    keep_read_keys,
+    translate_depthwise,
+    translate_groups,
+)
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -44,6 +51,8 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
     folded = fold(network, norms=not keep_bn).network
     with torch.no_grad():
         program = Program(folded)
+        for step in program.steps:
+            keep_read_keys(step)
         if network.graph.dialect.is_pytorch:
             _translate_program(program, keep_bn=keep_bn)
         for step in program.steps:
@@ -274,6 +283,13 @@ def _translate_head(program: Program, step: ProgramStep) -> None:
     """Move the sigmoid into the preceding convolution, as new_coords requires."""
     if program.readers(step):
         raise _unsupported_error(step, "other sections read the raw output of a head")
+    obstacle = find_head_obstacle(step)
+    if obstacle:
+        raise _unsupported_error(step, obstacle)
+    if is_exponential(step):
+        for key in ("scale_x_y", "new_coords"):
+            step.keys.pop(key, None)
+        return
     _apply_activation(program, step, "logistic")
     step.name = "yolo"
     step.keys.update(scale_x_y="2", new_coords="1")
@@ -299,8 +315,10 @@ def _apply_activation(program: Program, reader: ProgramStep, activation: str) ->
 TRANSLATORS: dict[str, StepTranslator] = {
     "activation": _translate_activation,
     "batchnorm": _translate_batch_norm,
+    "depthwise": translate_depthwise,
     "blocks": translate_reorg,
     "focus": _translate_focus,
+    "groups": translate_groups,
     "half": _translate_first_half,
     "head": _translate_head,
     "kernels": _translate_mixed_sizes,

@@ -77,7 +77,11 @@ class SqueezeExcitationSection(_GateSection, names="se"):
     ratio_key = "reduction"
     examples = ("[se]\nfilters=8", "[se]\nreduction=3", "[se]\nfilters=8\nreduction=2")
 
-    filters = Int(0, least=1, help="number of channels, where `reduction` is absent; else it is not read")
+    filters = Int(
+        lambda section: 0,
+        least=1,
+        help="number of channels, where `reduction` is absent; else it is not read",
+    )
     reduction = Int(SE_RATIO, least=1, help="divides the channels between the two matrices")
 
     def shape(self, x: Shape) -> Shape:
