@@ -240,3 +240,60 @@ def test_faults_are_one_message_and_an_exit_code(cfg, data, args, code, text):
     assert text in result.stderr
     assert "Traceback" not in result.output
     assert not Path("runs").exists()
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch) -> Path:
+    """The folder of a run on `data/...`, as seen from work/, that was stopped in its first epoch."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    training.shapes(tmp_path / "work", count=14)
+    Path("small.cfg").write_text(training.yolor_text())
+    noted = RunLogger.log_batch
+
+    def stop(self, state, batch, losses):
+        noted(self, state, batch, losses)
+        if state.count == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLogger, "log_batch", stop)
+        run("small.cfg", "--data", "shapes/shapes.data", "--epochs", 1, "--workers", 0, "--no-val")
+    return tmp_path / "work/runs/train/exp"
+
+
+def test_a_run_is_resumed_from_any_folder(stopped, tmp_path, monkeypatch):
+    """Its data stand where they stood when it was started: env.json names that folder."""
+    monkeypatch.chdir(tmp_path)
+    result = run("--resume", "work/runs/train/exp", "--project", "here", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert f"note: paths are those of {tmp_path / 'work'}" in result.stderr
+    assert (tmp_path / "here/exp/train_batch0.jpg").exists()
+    result = run("--resume", "work/runs/train/exp")
+    assert result.exit_code == 0, result.output
+    assert "after batch 2 of epoch 1" in result.stderr and (stopped / "weights/best.pt").exists()
+    assert Path.cwd() == tmp_path and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_data_that_a_resumed_run_does_not_find_are_told_with_the_way_out(stopped, tmp_path, record):
+    """With a record of the first start or, as in runs of earlier versions, without."""
+    shutil.move(tmp_path / "work/shapes", tmp_path / "gone")
+    environment = json.loads((stopped / "env.json").read_text())
+    environment["folder"] = str(tmp_path / "other") if record else None
+    (stopped / "env.json").write_text(json.dumps(environment))
+    for more in ((), ("--dry-run",)):
+        result = run("--resume", "runs/train/exp", *more)
+        assert result.exit_code == 3 and "shapes/shapes.data" in result.stderr
+        place = f"in {tmp_path / 'other'}" if record else "in another folder, perhaps: resume it there"
+        assert f"paths of a run are those of the folder where it was started, {place}" in result.stderr
+
+
+def test_a_dry_run_of_a_resumed_run_draws_its_next_batches_and_leaves_it_alone(stopped):
+    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    result = run("--resume", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "would go on after batch 2 of epoch 1" in result.stderr
+    assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    drawn = sorted(path.name for path in Path("runs/train/exp2").iterdir())
+    assert drawn and all(name.startswith("train_batch") for name in drawn)

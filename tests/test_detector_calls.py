@@ -14,6 +14,8 @@ from tiny_detector import photo, save, text, write, yolor
 import yolor_cfg
 from yolor_cfg import CfgError, DataError, Detection, Detections, Detector, MissingExtra, YolorError
 from yolor_cfg.detect.inputs import load_image
+from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.darknet import write_weights
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib")
 NAMES = ("cat", "dog", "owl")
@@ -292,3 +294,27 @@ def test_a_detector_without_weights_warns(tmp_path: Path, caplog: pytest.LogCapt
     assert not caplog.records
     Detector(made.cfg)
     assert "no weights are given" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_told_by_the_commands_and_in_python(tmp_path, caplog, number):
+    """Such a network finds nothing; that alone would look like an image without objects."""
+    files = write(tmp_path, text())
+    network = yolor_cfg.load(*files)
+    with torch.no_grad():
+        network.module_list[2].Conv2d.weight[1, 2, 0, 0] = number
+    checkpoint, image = tmp_path / "odd.pt", save(tmp_path / "a.png", photo())
+    write_weights(network, files.weights, force=True)
+    save_checkpoint(network, checkpoint)
+    told = "NaN or infinity in the weights of [convolutional #2] (line "
+    for weights in (files.weights, checkpoint):
+        result = yolor("detect", files.cfg, weights, image, "--project", tmp_path)
+        assert result.exit_code == 0 and result.stderr.count(told) == 1
+        found = Detector(files.cfg, weights)
+        assert len(caplog.records) == 0
+        found(image), found(image)
+        assert [record.levelname for record in caplog.records if told in record.message] == ["WARNING"]
+        caplog.clear()
+        yolor_cfg.load(files.cfg, weights)
+        assert [record.levelname for record in caplog.records if told in record.message] == ["WARNING"]
+        caplog.clear()

@@ -15,7 +15,7 @@ from yolor_cfg.sections import SECTIONS
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nfilters=8\nactivation=leaky\n"
 ONLY_YOLOR = "[implicit_add]\nfilters=8\n"
-ONLY_DARKNET = "[connected]\noutput=4\n"
+ONLY_DARKNET = "[gru]\noutput=4\n"
 
 
 def read(text: str, dialect: str | None = None, *, otherwise: str = "darknet") -> Graph:
@@ -81,10 +81,7 @@ def test_evidence_for_both_is_an_error_with_both_lines_and_the_way_out() -> None
     with pytest.raises(CfgError) as caught:
         read(NET + ONLY_YOLOR + CONV + ONLY_DARKNET)
     fault = caught.value
-    assert (
-        fault.found
-        == "[connected] (line 10: darknet, pjreddie, darkflow only) and [implicit_add] (line 5: yolor only)"
-    )
+    assert fault.found == "[gru] (line 10: darknet, pjreddie only) and [implicit_add] (line 5: yolor only)"
     assert "--dialect" in fault.hint and fault.line == 10
 
 
@@ -97,7 +94,8 @@ YOLO = "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nmask=0\nclasses=1
         (YOLO, "[yolo]"),
         ("[convolutional]\nfilters=4\n[reorg]\nstride=2\n", "[reorg]"),
         ("[maxpool]\nsize=2\nstride=2\n", "[maxpool]"),
-        ("[maxpool]\nsize=3\nstride=2\n", ""),
+        ("[maxpool]\nsize=3\nstride=2\n", "[maxpool]"),
+        ("[maxpool]\nsize=3\n", ""),
         (CONV, ""),
     ],
 )

@@ -281,12 +281,12 @@ def test_a_head_learns_the_boxes_that_it_decodes(dialect: str, one_thread: None)
     assert network.graph.dialect.name == dialect
     raw = torch.zeros(1, 1, 2, 2, 7, requires_grad=True)
     targets = torch.tensor([[0, 1, 0.7, 0.65, 0.4, 0.3]])
-    optimizer = torch.optim.Adam([raw], lr=0.2)
-    for _ in range(130):
+    optimizer = torch.optim.Adam([raw], lr=0.1)
+    for _ in range(220):
         optimizer.zero_grad()
         detection_loss([raw], targets, network, rules=LossRules()).total.backward()
         optimizer.step()
     found = boxes_of(network, [raw.detach()])[0]
     best = found[found[:, 4].argmax()]
-    torch.testing.assert_close(best[:4] / 64, targets[0, 2:], atol=0.01, rtol=0)
+    torch.testing.assert_close(best[:4] / 64, targets[0, 2:], atol=0.02, rtol=0)
     assert best[4] > 0.9 and best[6] > 0.9 > 0.1 > best[5]

@@ -15,7 +15,7 @@ from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS, Section
-from yolor_cfg.train.loss import LossRules, detection_loss
+from yolor_cfg.train.loss import LossRules, check_losses, detection_loss
 
 WIDTH, HEIGHT = 24, 16
 NET = f"[net]\nwidth={WIDTH}\nheight={HEIGHT}\nchannels=3\n[convolutional]\nfilters={{}}\nsize=1\nstride=4\n"
@@ -33,9 +33,9 @@ def yolo(keys="", *, name="yolo", values=5):
     return network_of(section, filters=3 * (3 + values))
 
 
-def region(keys="", *, classes=4):
-    section = f"[region]\nclasses={classes}\nnum=2\nanchors=1.2,1.1, 2.5,2.0\n{keys}"
-    return network_of(section, filters=2 * (classes + 5))
+def region(keys="", *, classes=4, coords=4):
+    section = f"[region]\nclasses={classes}\nnum=2\ncoords={coords}\nanchors=1.2,1.1, 2.5,2.0\n{keys}"
+    return network_of(section, filters=2 * (classes + 1 + coords))
 
 
 def detection(keys=""):
@@ -150,6 +150,29 @@ def test_region_moves_the_map_by_darknets_deltas(keys, seen):
     want = -darknet_deltas.region(network.graph.heads[0].section, raw.numpy(), truths, seen=seen)
     got = gradient(network, raw, targets, LossRules(seen=seen)).numpy()
     np.testing.assert_allclose(got, want, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("keys", REGION, ids=lambda keys: keys.replace("\n", " ") or "defaults")
+def test_region_with_more_coords_moves_the_same_values(keys):
+    """forward_region_layer in region_layer.c: boxes are coords + classes + 1 values apart, and the first 5 +
+    classes are used, with the classes behind the objectness."""
+    plain, wide = region(keys), region(keys, coords=6)
+    raw, (_, targets) = raw_of(plain), targets_of(plain)
+    spare = torch.full((*raw.shape[:4], 2), 7.0, dtype=raw.dtype)
+    got = gradient(wide, torch.cat([raw, spare], dim=4), targets)
+    assert torch.equal(got[..., :-2], gradient(plain, raw, targets)) and not got[..., -2:].any()
+
+
+def test_detection_with_more_coords_is_refused_with_the_way_out():
+    """fill_truth_region in data.c writes 5 + classes numbers a cell, forward_detection_layer in
+    detection_layer.c reads them 1 + coords + classes apart: C Darknet learns from wrong labels."""
+    head = "[detection]\nclasses=3\ncoords=5\nside=3\nnum=2\n"
+    text = "[net]\nwidth=6\nheight=6\nchannels=3\n[connected]\noutput=135\nactivation=linear\n" + head
+    graph = build_graph(parse(text, "loss.cfg"), ReadOptions(dialect="darknet"))
+    with pytest.raises(CfgError, match="loss.cfg:10: .*coords: no detection loss") as caught:
+        check_losses(graph)
+    assert (caught.value.found, caught.value.allowed) == ("5", "4")
+    assert "output=117 before the head" in caught.value.hint  # side * side * (num * 5 + classes)
 
 
 @pytest.mark.parametrize("keys", ["", "classfix=1\nthresh=.15", "classfix=2\nthresh=.1"])

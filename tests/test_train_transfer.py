@@ -9,6 +9,7 @@ from yolor_cfg.data.shapes import NAMES
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
+from yolor_cfg.train import run
 from yolor_cfg.train.transfer import transfer
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
@@ -120,3 +121,23 @@ def test_a_command_takes_weights_of_another_class_count(tmp_path, data, monkeypa
     result = tiny.yolor(*args)
     assert result.exit_code == 0, result.output
     assert "old.weights: layers 0-3 taken whole" in result.stderr
+
+
+def test_weights_that_do_not_fit_are_refused_before_the_network_is_built(tmp_path, data, monkeypatch):
+    """As `open_network` does: a network of gigabytes is not built for a file that does not fit."""
+    other = network_of(tmp_path, len(NAMES)).graph.document.text.replace("filters=8\n", "filters=9\n")
+    (tmp_path / "wide.cfg").write_text(other.replace("size=3", "size=5"))
+    wide = Network(load_graph(tmp_path / "wide.cfg"))
+    write_weights(wide, tmp_path / "wide.weights")
+    save_checkpoint(wide, tmp_path / "same_names.pt", names=NAMES)
+    alien = {f"module_list.{number}.Conv2d.weight": torch.ones(7) for number in (90, 91)}
+    torch.save({"model": alien}, tmp_path / "foreign.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    monkeypatch.setattr(run, "Network", None)  # building one fails with a TypeError
+    files = ("wide.weights", "same_names.pt", "foreign.pt", "text.pt", "absent.pt")
+    fits = {("wide.weights", 2), ("same_names.pt", None)}  # the layers before the cutoff; some of the layers
+    for file, cutoff in {(file, cutoff) for file in files for cutoff in (None, 2, 1000)} - fits:
+        said = training.options(tmp_path, data, weights=str(tmp_path / file), cutoff=cutoff)
+        with pytest.raises(WeightsError):
+            training.run(said, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

@@ -465,6 +465,16 @@ def test_weights_that_are_not_finite_are_told_with_their_layer(tmp_path: Path) -
     assert "NaN or infinity" in note and "[convolutional #1] (line 11 of net.cfg)" in note
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_odd_number_in_any_tensor_of_a_file_is_told_with_its_layer(tmp_path: Path, value: float) -> None:
+    """In kernels too: the network finds nothing then, and its other tensors look like those of any other."""
+    for slot in file_layout(graph_of(detector())):
+        data = bytearray(content(size_of(detector())))
+        struct.pack_into("<f", data, 20 + 4 * (slot.end - 1), value)
+        (note,) = loaded(detector(), bytes(data), tmp_path).notes
+        assert note.startswith(f"NaN or infinity in the weights of [convolutional #{slot.index}] (line ")
+
+
 def test_large_finite_weights_are_not_taken_for_infinity(tmp_path: Path) -> None:
     data = WeightsHeader().to_bytes() + np.full(CONV_FLOATS, 3e38, "<f4").tobytes()
     assert loaded(NET + CONV, data, tmp_path).notes == ()

@@ -15,6 +15,25 @@ MOST_DETECTIONS = 1_000_000
 MOST_IN_BATCH = 1_000_000
 MOST_PIXELS = 1 << 28
 """Pixels of a network's input: a single map of them in float32 takes a gigabyte."""
+MOST_COUNTED = 10**12
+"""Of whatever an option counts."""
+TRAIN_BOUNDS: dict[str, tuple[int, int]] = {
+    "cutoff": (1, MOST_COUNTED),
+    "epochs": (1, 10**9),
+    "max_batches": (1, MOST_COUNTED),
+    "batch_size": (1, 2**20),
+    "update_batch": (1, 2**20),
+    "freeze": (0, MOST_COUNTED),
+    "cache": (0, 10**6),
+    "workers": (0, 1024),
+    "seed": (0, 2**63 - 1),
+    "patience": (0, MOST_COUNTED),
+    "save_period": (0, MOST_COUNTED),
+    "save_steps": (0, MOST_COUNTED),
+    "val_period": (0, MOST_COUNTED),
+    "max_pixels": (1, MOST_COUNTED),
+}
+"""The least and the most of each number of a training run, as an option and in the record of the run."""
 
 Value = TypeVar("Value")
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from yolor_cfg.graph import Graph, Node
+from yolor_cfg.sections import Section
+from yolor_cfg.shape import Shape
 
 FLOAT_BYTES = 4
 HEADER_BYTES = 20  # of a .weights file: three int32 and a uint64
@@ -89,7 +91,12 @@ class PeakMemory(NamedTuple):
 
 def count_costs(graph: Graph) -> GraphCosts:
     """The costs of every node of the graph, for one image of its size."""
-    return GraphCosts(tuple(_count_node(node) for node in graph.nodes))
+    return GraphCosts(
+        tuple(
+            node.section.derive(_count_section, node.shape, *node.inputs)._replace(number=node.index)
+            for node in graph.nodes
+        )
+    )
 
 
 def peak_activation(graph: Graph, *, batch: int = 1) -> PeakMemory:
@@ -105,20 +112,20 @@ def activation_bytes(graph: Graph, *, batch: int = 1) -> tuple[NodeMemory, ...]:
     )
 
 
-def _count_node(node: Node) -> NodeCosts:
-    section = node.section
-    tensors = section.tensors(*node.inputs)
+def _count_section(section: Section, out: Shape, *inputs: Shape) -> NodeCosts:
+    """The costs of a section with this output and these inputs."""
+    tensors = section.tensors(*inputs)
     has_weights = any(tensor.role == "weight" for tensor in tensors)
     scales = sum(tensor.size for tensor in tensors if tensor.role == "scale" and has_weights)
     parameters = sum(tensor.size for tensor in tensors if tensor.is_parameter)
     return NodeCosts(
-        number=node.index,
+        number=section.index,
         parameters=parameters,
         parameters_folded=parameters - scales,
         stored_floats=sum(tensor.size for tensor in tensors),
-        macs=section.macs(node.shape, *node.inputs),
-        bflops=section.bflops(node.shape, *node.inputs),
-        activation_floats=_activation_floats(node),
+        macs=section.macs(out, *inputs),
+        bflops=section.bflops(out, *inputs),
+        activation_floats=0 if section.is_alias else out.size,
     )
 
 
@@ -222,7 +229,7 @@ def count_work(graph: Graph, node: Node) -> NodeWork:
     """The work of a node; with shared weights, by the tensors of the node that owns them."""
     lender = node.section.weight_source()
     owner = node if lender is None else graph.nodes[lender]
-    tensors = owner.section.tensors(*owner.inputs)
+    tensors = owner.tensors
     sizes = {
         role: sum(tensor.size for tensor in tensors if tensor.role == role)
         for role in ("weight", "scale", "bias")
@@ -297,7 +304,7 @@ def explain_thop(graph: Graph) -> dict[str, tuple[NodeConventionCosts, ...]]:
 def _count_thop(graph: Graph, node: Node, cost: NodeCosts) -> NodeConventionCosts:
     flops = sum(thop_terms(graph, node).values())
     is_known = count_work(graph, node).is_known
-    tensors = node.section.tensors(*node.inputs) if is_known else []
+    tensors = node.tensors if is_known else []
     sizes = {role: sum(t.size for t in tensors if t.role == role) for role in ("weight", "scale", "bias")}
     return NodeConventionCosts(
         node.index, 2 * sizes["scale"] if node.section.values.get("xnor") else sum(sizes.values()), flops

@@ -67,7 +67,7 @@ def printable(text: str) -> str:
 
 def escape(text: str) -> str:
     """Like `printable`, for a name or another part of a line: line ends and tabs are escaped too."""
-    return SPLITTING.sub(_write_escape, text)
+    return text if text.isascii() and text.isprintable() else SPLITTING.sub(_write_escape, text)
 
 
 def _write_escape(match: re.Match[str]) -> str:

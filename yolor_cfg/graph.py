@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,15 @@ from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import strip_comment, suggest_word
-from yolor_cfg.lang.syntax import NET_KEY_MARK, Document, RawSection, parse_bytes, quote_text
+from yolor_cfg.lang.syntax import (
+    ENTRY,
+    MAX_KNOWN_LINES,
+    NET_KEY_MARK,
+    Document,
+    RawSection,
+    parse_bytes,
+    quote_text,
+)
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.base import MAX_HINTS
 from yolor_cfg.sections.norms import NORM_FACTS
@@ -77,7 +86,8 @@ class Graph:
     def unused_keys(self) -> list[CfgError]:
         """A warning for each key that has no effect here, by line."""
         sections = [self.net, *(node.section for node in self.nodes)]
-        found = [warning for section in sections for warning in find_unused_keys(section)]
+        losses = {node.section.loss_kind for node in self.heads}
+        found = [warning for section in sections for warning in find_unused_keys(section, losses)]
         return sorted(found, key=lambda warning: warning.line)
 
     def stride(self, index: int) -> tuple[float, float]:
@@ -192,22 +202,31 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
 
 
 def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
-    """An activation that Darknet has under another name is weak evidence: Darknet's files use it too."""
+    for line in raw.lines:
+        if line.kind == ENTRY:
+            for clue in _line_evidence(kind, line.key, line.value):  # type: ignore[arg-type]  # classes are hashable
+                yield clue._replace(line=line.number)
+            if NET_KEY_MARK in line.text and line.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
+                yield DialectEvidence(JDE_ONLY, line.number, f"{line.key}={NET_KEY_MARK}...")
+
+
+@lru_cache(MAX_KNOWN_LINES)
+def _line_evidence(kind: type[Section], key: str, value: str) -> tuple[DialectEvidence, ...]:
+    """What `key=value` in a section of this kind says, without its line number. An activation that Darknet
+    has under another name is weak evidence: Darknet's files use it too."""
+    found, word = list[DialectEvidence](), strip_comment(value)
+    values = kind.value_dialects(key, word)
+    if values:
+        found.append(DialectEvidence(values, 0, f"{key}={word}", is_weak=True))
     is_common = len(kind.dialects) == len(ALL_DIALECTS)
-    for entry in raw.entries:
-        word = strip_comment(entry.value)
-        values = kind.value_dialects(entry.key, word)
-        if values:
-            yield DialectEvidence(values, entry.number, f"{entry.key}={word}", is_weak=True)
-        if entry.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
-            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}={NET_KEY_MARK}...")
-        activation = ACTIVATIONS.get(word) if entry.key == "activation" and is_common else None
-        if activation and activation.dialects:
-            is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
-            yield DialectEvidence(activation.dialects, entry.number, f"activation={word}", is_weak)
-        dialects = tuple(name for name in kind.key_dialects(entry.key) if name in kind.dialects)
-        if 0 < len(dialects) < len(kind.dialects) and entry.value:
-            yield DialectEvidence(dialects, entry.number, f"{entry.key}=")
+    activation = ACTIVATIONS.get(word) if key == "activation" and is_common else None
+    if activation and activation.dialects:
+        is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
+        found.append(DialectEvidence(activation.dialects, 0, f"activation={word}", is_weak))
+    dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
+    if 0 < len(dialects) < len(kind.dialects) and value:
+        found.append(DialectEvidence(dialects, 0, f"{key}="))
+    return tuple(found)
 
 
 def _stated_dialect(document: Document) -> str | None:
@@ -235,6 +254,7 @@ def _parse_sections(
     told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
+    image, embedding = net.image, net.embedding_dim
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
@@ -243,7 +263,7 @@ def _parse_sections(
                 _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
             )
         else:
-            place = SectionPlace(index, told, document.path, net.image, sections, net.embedding_dim)
+            place = SectionPlace(index, told, document.path, image, sections, embedding)
             sections.append(kind(raw, place))
     faults += [fault for section in (net, *sections) for fault in section.faults]
     if not document.layers:
@@ -285,7 +305,9 @@ def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
     for source, user in last_use.items():
         freed.setdefault(user, []).append(source)
     return tuple(
-        Node(n.index, n.section, n.sources, n.inputs, n.shape, tuple(sorted(freed.get(n.index, ()))))
+        Node(
+            n.index, n.section, n.sources, n.inputs, n.shape, n.tensors, tuple(sorted(freed.get(n.index, ())))
+        )
         for n in nodes
     )
 

@@ -116,14 +116,16 @@ class Network(nn.Module):
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
 
     def embeddings(self, raws: Sequence[Tensor]) -> Tensor:
-        """Of each box of `decode` a unit vector that tells objects apart, [N, B, E] (JDE); raises CfgError for
-        heads without embeddings."""
+        """Of each box of `decode` a unit vector that tells objects apart, [N, B, E] (JDE); raises CfgError
+        for heads without embeddings."""
         refuse_no_outputs(self.graph)
-        heads = [self.module_list[index] for index in self.graph.outputs]
-        for node, head, raw in zip(self.graph.heads, heads, raws, strict=True):
+        parts = []
+        for node, raw in zip(self.graph.heads, raws, strict=True):
+            head = self.module_list[node.index]
             if not isinstance(head, EmbeddingHead) or raw.ndim != 4:
                 raise node.section.error("", "gives no embeddings", hint="only [yolo] of JDE has them")
-        return torch.cat([head.embeddings(raw) for head, raw in zip(heads, raws, strict=True)], dim=1)
+            parts.append(head.embeddings(raw))
+        return torch.cat(parts, dim=1)
 
     def reset(self) -> None:
         """Clear the recurrent state: the next call starts from zero."""

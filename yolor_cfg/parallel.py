@@ -93,6 +93,15 @@ def all_reduce(values: Tensor) -> Tensor:
     return everywhere
 
 
+def reduce_largest(value: Tensor) -> Tensor:
+    """The largest of the values of all processes."""
+    if this_process().world_size == 1:
+        return value
+    everywhere = value.detach().clone()
+    distributed.all_reduce(everywhere, op=distributed.ReduceOp.MAX)
+    return everywhere
+
+
 class _AllReduceSum(torch.autograd.Function):
     """The sum over the processes; in each one its gradient is that of the sum of all processes' losses."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yolor_cfg.arguments import parse_count, parse_device, parse_fraction, parse_size
+from yolor_cfg.arguments import MOST_COUNTED, parse_count, parse_device, parse_fraction, parse_size
 from yolor_cfg.cli.process import TERMINATED_CODE, Terminated
 from yolor_cfg.errors import YolorError, escape, printable
 from yolor_cfg.lang.dialect import DIALECTS
@@ -148,12 +148,15 @@ train_reading_options = (
     click.option("--no-val", is_flag=True, help="Train without validation; the last weights are the best."),
     fix_labels_option,
     click.option("--ignore-orientation", is_flag=True, help=ORIENTATION_HELP),
-    click.option("--max-pixels", type=click.IntRange(1), metavar="N", help=PIXELS_HELP),
+    click.option("--max-pixels", type=click.IntRange(1, MOST_COUNTED), metavar="N", help=PIXELS_HELP),
     by_number_option,
 )
 """Passed as values, because a run saves them."""
 cutoff_option = click.option(
-    "--cutoff", type=click.IntRange(1), metavar="N", help="Read only layers 0 to N-1 of the weights file."
+    "--cutoff",
+    type=click.IntRange(1, MOST_COUNTED),
+    metavar="N",
+    help="Read only layers 0 to N-1 of the weights file.",
 )
 device_option = click.option(
     "--device",
@@ -198,7 +201,7 @@ def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: int | No
 
 pixels_option = click.option(
     "--max-pixels",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_COUNTED),
     metavar="N",
     expose_value=False,
     callback=_set_pixel_limit,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +51,9 @@ def train(cfg: str | None, cfg_file: str | None, **options: Any) -> None:
     if not options["resume"] and not (cfg and options["data"]):
         raise click.UsageError("give CFG and --data, or --resume RUN")
     folder = _resume_folder(cfg, options)
-    with process_group(_choose_device(folder, options)):
+    with _enter_origin(folder, options) as folder, process_group(_choose_device(folder, options)):
         if options["dry_run"]:
-            _dry_run(_make_options(cfg, options), options)
+            _dry_run(cfg, folder, options)
             return
         outcome = _run_training(cfg, folder, options)
         _save_final_plots(outcome)
@@ -102,6 +104,23 @@ def _resume_folder(cfg: str | None, options: dict[str, Any]) -> Path | None:
     said = _make_options(cfg, options)
     folders = [state.parents[1] for state in _find_checkpoints(options["project"])]
     return next((folder for folder in reversed(folders) if load_options(folder) == said), None)
+
+
+@contextmanager
+def _enter_origin(folder: Path | None, options: dict[str, Any]) -> Iterator[Path | None]:
+    """Work in the folder where the run was started, if its data are found from there alone."""
+    from yolor_cfg.train.origin import find_origin
+    from yolor_cfg.train.run import load_options
+
+    origin = Path.cwd() if folder is None else find_origin(folder, load_options(folder))
+    if folder is None or origin == Path.cwd():
+        yield folder
+        return
+    _print_first_process(f"note: paths are those of {origin}, where the run was started")
+    options["project"] = os.path.abspath(options["project"])
+    folder = folder.resolve()
+    with chdir(origin):
+        yield folder
 
 
 def _choose_device(folder: Path | None, options: dict[str, Any]) -> str:
@@ -215,12 +234,17 @@ def _print_first_process(text: str) -> None:
         echo(text, err=True)
 
 
-def _dry_run(said: TrainOptions, options: dict[str, Any]) -> None:
-    from yolor_cfg.train.run import dry_run
+def _dry_run(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> None:
+    from yolor_cfg.train.run import dry_run, dry_run_resumed
 
-    project, name = options["project"], options["name"]
-    folder = dry_run(said, project=project, name=name, drawing=_make_drawing(), say=_print_first_process)
-    _print_first_process(f"the first batches are in {folder}")
+    places = {"project": options["project"], "name": options["name"]}
+    drawing, say = _make_drawing(), _print_first_process
+    if folder is None:
+        new = dry_run(_make_options(cfg, options), **places, drawing=drawing, say=say)
+    else:
+        _warn_unused_options(cfg, folder, options)
+        new = dry_run_resumed(folder, **places, drawing=drawing, say=say)
+    say(f"the first batches are in {new}")
 
 
 def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:

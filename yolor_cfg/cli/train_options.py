@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from yolor_cfg.arguments import TRAIN_BOUNDS
 from yolor_cfg.cli.options import (
     cutoff_option,
     data_option,
@@ -21,11 +22,16 @@ from yolor_cfg.cli.options import (
 )
 
 
+def number_type(name: str) -> click.IntRange:
+    """A number of a training run, within its bounds."""
+    return click.IntRange(*TRAIN_BOUNDS[name])
+
+
 class GigabytesParam(click.FloatRange):
     """A number of gigabytes: neither infinite nor no number at all."""
 
     def __init__(self) -> None:
-        super().__init__(0, 1e6)
+        super().__init__(*TRAIN_BOUNDS["cache"])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number of this text."""
@@ -61,13 +67,13 @@ DATA_OPTIONS = (
 DURATION_OPTIONS = (
     click.option(
         "--epochs",
-        type=click.IntRange(1, 10**9),
+        type=number_type("epochs"),
         metavar="N",
         help="Number of epochs; default: from the cfg's max_batches, else 300.",
     ),
     click.option(
         "--max-batches",
-        type=click.IntRange(1, 10**12),
+        type=number_type("max_batches"),
         metavar="N",
         help="Train for N weight updates, as Darknet counts them, instead of --epochs.",
     ),
@@ -75,26 +81,26 @@ DURATION_OPTIONS = (
         "--batch-size",
         "--batch",
         "batch_size",
-        type=click.IntRange(1, 2**20),
+        type=number_type("batch_size"),
         metavar="N",
         help="Mini-batch: images per forward pass over all processes; default: [net] batch / subdivisions.",
     ),
     click.option(
         "--update-batch",
-        type=click.IntRange(1, 2**20),
+        type=number_type("update_batch"),
         metavar="N",
         help="Images per weight update; default: 64 in YOLOR's recipe, [net] batch in Darknet's.",
     ),
     click.option(
         "--patience",
-        type=click.IntRange(0),
+        type=number_type("patience"),
         default=0,
         metavar="N",
         help="Stop early if AP has not improved for N epochs; 0: never.",
     ),
     click.option(
         "--val-period",
-        type=click.IntRange(0),
+        type=number_type("val_period"),
         default=1,
         show_default=True,
         metavar="N",
@@ -102,14 +108,14 @@ DURATION_OPTIONS = (
     ),
     click.option(
         "--save-period",
-        type=click.IntRange(0),
+        type=number_type("save_period"),
         default=0,
         metavar="N",
         help="Keep a separate checkpoint every N epochs; 0: never.",
     ),
     click.option(
         "--save-steps",
-        type=click.IntRange(0),
+        type=number_type("save_steps"),
         default=0,
         metavar="N",
         help="Write last.pt every N updates as well as after each epoch; 0: never.",
@@ -135,7 +141,7 @@ TRAINING_OPTIONS = (
         help="Optimizer; default: the one in the cfg, else sgd.",
     ),
     click.option(
-        "--freeze", type=click.IntRange(0), default=0, metavar="N", help="Freeze the first N layers."
+        "--freeze", type=number_type("freeze"), default=0, metavar="N", help="Freeze the first N layers."
     ),
     click.option(
         "--train-only",
@@ -158,7 +164,7 @@ MACHINE_OPTIONS = (
     precision_option,
     click.option(
         "--workers",
-        type=click.IntRange(0, 1024),
+        type=number_type("workers"),
         default=2,
         show_default=True,
         metavar="N",
@@ -176,7 +182,7 @@ MACHINE_OPTIONS = (
     click.option("--sync-bn", is_flag=True, help="Synchronise batch norm across all processes."),
     click.option(
         "--seed",
-        type=click.IntRange(0, 2**63 - 1),
+        type=number_type("seed"),
         default=0,
         show_default=True,
         metavar="N",

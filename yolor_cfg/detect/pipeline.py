@@ -40,6 +40,7 @@ from yolor_cfg.images.preprocess import NetworkInput
 from yolor_cfg.lang.keys import suggest_word
 from yolor_cfg.model import Predictions, check_heads, find_device
 from yolor_cfg.names import class_names
+from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.fitting import is_checkpoint_file
 from yolor_cfg.weights.loading import open_network
 
@@ -103,7 +104,7 @@ class Detector:
         device = check_argument("device", parse_device, device)
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
-        self.network, self.notes = opened.network, opened.notes
+        self.network, self.notes, self._untold = opened.network, opened.notes, find_alarms(opened.notes)
         check_heads(self.network)
         self.device = find_device(device)
         graph = self.network.graph
@@ -136,6 +137,8 @@ class Detector:
 
         Raises DataError for an image that cannot be read, unless `on_error` says otherwise.
         """
+        while self._untold:
+            LOG.warning("%s", self._untold.pop())
         rules, bgr, on_error = self._read_call(call)
         listed = list_images(images)
         faults: dict[int, DataError] = {}

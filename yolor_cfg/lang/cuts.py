@@ -14,8 +14,9 @@ from yolor_cfg.lang.dialect import Dialect
 from yolor_cfg.lang.keys import BadValue, Key, ParsedValue, strip_comment
 
 CONVERT_HINT = (
-    'a pickle can run any code; if you trust it: python -c "import json, pickle; print(json.dumps(pickle.load('
-    "open('OLD', 'rb'), encoding='latin1'), default=lambda x: x.tolist()))\" > NEW, and name NEW in the cfg"
+    'a pickle can run any code; if you trust it: python -c "import json, pickle; '
+    "print(json.dumps(pickle.load(open('OLD', 'rb'), encoding='latin1'), default=lambda x: x.tolist()))\" "
+    "> NEW, and name NEW in the cfg"
 )
 PROFILE_FORM = "JSON: [[[numbers], [numbers], ...]], one list for each section with weights"
 KEEP_PATTERN = re.compile(r"([0-9]{1,9}(?:,[0-9]{1,9})*)/([0-9]{1,9})")
@@ -67,8 +68,8 @@ def _parse_profile(path: Path, _changed: int, _size: int) -> Profile:
         is_pickle = data[:1] in (b"\x80", b"(", b"]")
         what = "this is a pickle, which is not read" if is_pickle else "not a profile"
         raise _profile_error(path, what, hint=CONVERT_HINT if is_pickle else "") from None
-    lists = outer[0] if _is_list(outer) and len(outer) == 1 else None
-    if not _is_list(lists) or not all(map(_is_index_list, lists)):
+    lists = outer[0] if isinstance(outer, list) and len(outer) == 1 else None
+    if not isinstance(lists, list) or not all(map(_is_index_list, lists)):
         raise _profile_error(path, "not a profile")
     return tuple(map(tuple, lists))
 
@@ -77,9 +78,7 @@ def _profile_error(path: Path, message: str, *, hint: str = "") -> CfgError:
     return CfgError(message, path=str(path), allowed=PROFILE_FORM, hint=hint)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
 def _is_index_list(value: Any) -> bool:
-    return _is_list(value) and bool(value) and all(type(one) is int and 0 <= one < 2**31 for one in value)
+    if not isinstance(value, list) or not value:
+        return False
+    return all(type(one) is int and 0 <= one < 2**31 for one in value)

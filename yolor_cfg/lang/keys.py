@@ -43,10 +43,16 @@ class ParsedValue(NamedTuple):
 
 
 class KeyValues(Mapping[str, Any]):
-    """The values of a section by key, read-only; unlike MappingProxyType it can be pickled."""
+    """The values of a section by key, read-only; unlike MappingProxyType it can be pickled. Sections with the
+    same text share one of these, and in `derived` what follows from it alone."""
 
     def __init__(self, values: Iterable[tuple[str, Any]]) -> None:
         self._values = dict(values)
+        self.attributes: dict[str, Any] = {}  # defaults included, as far as they were asked for
+        self.derived: dict[Any, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_values": self._values, "attributes": {}, "derived": {}}
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -70,10 +76,11 @@ class KeyValues(Mapping[str, Any]):
 class KeyFacts(TypedDict, total=False):
     """What any key may declare: its `help`; the `dialects` that have it (all by default); `wanted` if a
     section needs it in practice, so that misspelling it is an error and not just a warning; `unused`, why it
-    has no effect here."""
+    has no effect here; `loss`, the one kind of loss that goes by it."""
 
     help: str
     unused: str
+    loss: str
     dialects: tuple[str, ...]
     wanted: bool
 
@@ -88,9 +95,11 @@ class Key(Generic[T]):
         self.dialects = facts.get("dialects", ALL_DIALECTS)
         self.wanted = facts.get("wanted", False)
         self.unused = facts.get("unused", "")
-        self.name = ""
+        self.loss = facts.get("loss", "")
+        self.name = self.attribute = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
         self.name = name.rstrip("_")  # `from` is a Python keyword, so the attribute is `from_`
 
     def __get__(self, section: Any, owner: type | None = None) -> T:
@@ -99,7 +108,12 @@ class Key(Generic[T]):
         if self.name in section.unusable:
             raise section.unusable[self.name]
         value = section.values.get(self.name, ABSENT)
-        return self.default_for(section) if value is ABSENT else cast(T, value)
+        if value is ABSENT:
+            value = self.default_for(section)
+        if section.is_complete:
+            section.values.attributes[self.attribute] = value
+            section.__dict__[self.attribute] = value  # found before this descriptor from now on
+        return cast(T, value)
 
     def default_for(self, section: Any) -> T:
         """The value of the key in this section when it is absent."""
@@ -282,6 +296,8 @@ def suggest_word(word: str, options: Iterable[str]) -> str:
 
 def strip_comment(text: str) -> str:
     """The value without an inline `# comment` or `; comment`."""
+    if "#" not in text and ";" not in text:
+        return text.strip()
     return re.split(r"[#;]", text, maxsplit=1)[0].strip()
 
 

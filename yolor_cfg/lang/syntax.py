@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,9 +20,11 @@ BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "ba
 NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
 NET_KEY_MARK = "$"  # `filters=$embedding_dim` takes the value of that key of [net] (JDE)
+MAX_KNOWN_LINES = 10_000  # different lines of cfgs that are kept
 MAX_QUOTE_LENGTH = 60  # characters of a line quoted in a message
 MAX_QUOTED_LENGTH = 1000  # characters of it that are looked at
 # git writes exactly seven; a longer row of = is decoration.
+MERGE_MARKS = ("<" * 7, "=" * 7, ">" * 7, "|" * 7)
 MERGE_MARKER = re.compile(r"\s*(([<>|])\2{6}(\s|$)|={7}\s*$)")
 # Only the line endings of C's fgets and of old Macs: str.splitlines would also split at form feeds and
 # U+2028.
@@ -97,6 +99,8 @@ class Document:
     def layers(self) -> tuple[RawSection, ...]:
         """The sections after [net], numbered 0, 1, ..., with the values of [net] that they name by `$key`;
         an unknown name stays as it is. The text of a line is always that of the file."""
+        if not any(line.value[:1] == NET_KEY_MARK for raw in self._written_layers for line in raw.lines):
+            return self._written_layers
         known = {line.key: line.value for line in self.net.entries if line.value[:1] != NET_KEY_MARK}
         return tuple(_insert_values(raw, known) for raw in self._written_layers)
 
@@ -124,8 +128,9 @@ def _find_value(value: str, known: Mapping[str, str]) -> str:
 def parse(text: str, path: str = "<text>") -> Document:
     """The sections of `text`; raises CfgError for what neither dialect can read (merge markers, prose, no
     [net])."""
-    lines = [_parse_line(number, line) for number, line in enumerate(_split_lines(text), start=1)]
-    _refuse_merge_markers(lines, path)
+    lines = _parse_lines(text)
+    if any(marker in text for marker in MERGE_MARKS):
+        _refuse_merge_markers(lines, path)
     starts = [i for i, line in enumerate(lines) if line.kind == HEADER]
     prelude = tuple(lines[: starts[0]] if starts else lines)
     _refuse_prose(prelude, path)
@@ -185,18 +190,25 @@ def _split_lines(text: str) -> list[str]:
     return (LINE_PATTERN if "\n" in text or "\r" not in text else CR_LINE_PATTERN).findall(text)
 
 
-def _parse_line(number: int, text: str) -> Line:
-    stripped = text.removeprefix("\ufeff").strip() if number == 1 else text.strip()
+def _parse_lines(text: str) -> list[Line]:
+    lines = _split_lines(text)
+    marked = "".join(lines[:1])
+    first = [Line(1, marked, *_read_line(marked.removeprefix("\ufeff")))] if lines else []
+    return first + [Line(number, line, *_read_line(line)) for number, line in enumerate(lines[1:], start=2)]
+
+
+@lru_cache(MAX_KNOWN_LINES)
+def _read_line(text: str) -> tuple[str, str, str]:
+    """Kind, key and value of a line; most lines stand in a file, and in many files, more than once."""
+    stripped = text.strip()
     if not stripped:
-        return Line(number, text, BLANK)
+        return BLANK, "", ""
     if stripped[0] in "#;":
-        return Line(number, text, COMMENT, value=stripped)
+        return COMMENT, "", stripped
     if stripped[0] == "[":
-        return Line(number, text, HEADER, value=stripped)
+        return HEADER, "", stripped
     key, equals, value = stripped.partition("=")
-    if equals and key:
-        return Line(number, text, ENTRY, re.sub(r"\s", "", key), value.strip())
-    return Line(number, text, BARE, value=stripped)
+    return (ENTRY, "".join(key.split()), value.strip()) if equals and key else (BARE, "", stripped)
 
 
 def section_name(header: Line) -> str:

@@ -27,24 +27,23 @@ class Cut(NamedTuple):
 class _CutLayer(nn.Module):
     """The index lists of a cut, and how to apply them to whole tensors."""
 
-    inputs: Tensor | None
-    outputs: Tensor | None
-
     def __init__(self, cut: Cut, activation: str = "linear") -> None:
         super().__init__()
-        self.activation = activation
-        for name, numbers in cut._asdict().items():
-            index = None if numbers is None else torch.tensor(numbers)
-            self.register_buffer(name, index, persistent=False)
+        self.activation, self.cut = activation, cut
 
     def cut_weight(self, weight: Tensor) -> Tensor:
         """The part [outputs, inputs, ...] of a whole weight."""
-        weight = weight if self.outputs is None else weight[self.outputs]
-        return weight if self.inputs is None else weight[:, self.inputs]
+        return _take(_take(weight, self.cut.outputs, 0), self.cut.inputs, 1)
 
     def cut_outputs(self, values: Tensor, axis: int = 0) -> Tensor:
         """The outputs that stay, along an axis."""
-        return values if self.outputs is None else values.index_select(axis, self.outputs)
+        return _take(values, self.cut.outputs, axis)
+
+
+def _take(values: Tensor, numbers: Indices, axis: int) -> Tensor:
+    if numbers is None:
+        return values
+    return values.index_select(axis, torch.tensor(numbers, device=values.device))
 
 
 class CutConv(_CutLayer):
@@ -59,7 +58,7 @@ class CutConv(_CutLayer):
         conv = self.Conv2d
         assert conv.bias is not None
         weight, bias = self.cut_weight(conv.weight), self.cut_outputs(conv.bias)
-        x = F.conv2d(x, weight, bias, conv.stride, conv.padding)  # type: ignore[arg-type]
+        x = F.conv2d(x, weight, bias, conv.stride, conv.padding)
         return activate_(x, self.activation)
 
 

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.ops.binary import BinaryConv2d
 from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.cuts import CutBlock
 from yolor_cfg.ops.norms import norm_scale
 from yolor_cfg.ops.recurrent import LinearBlock
 from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle
@@ -148,6 +149,19 @@ def _(module: FoldableBlock) -> FoldableBlock | None:
     delattr(block, "BatchNorm1d" if isinstance(block, LinearBlock) else "BatchNorm2d")
     block.has_norm = False
     scale_outputs(block, norm_map(norm))
+    return block
+
+
+@fold_norm.register
+def _(module: CutBlock) -> CutBlock | None:
+    if module.BatchNorm2d is None:
+        return None
+    whole = fold_norm(ConvBlock(module.Conv2d, module.BatchNorm2d, "linear"))
+    assert isinstance(whole, ConvBlock)
+    conv = kernel_layers(whole)[0]
+    assert isinstance(conv, nn.Conv2d)
+    block = to_float64(module)
+    block.Conv2d, block.BatchNorm2d = conv, None
     return block
 
 

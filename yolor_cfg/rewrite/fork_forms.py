@@ -51,8 +51,8 @@ def find_head_obstacle(step: ProgramStep) -> str:
     """What of a head plain Darknet cannot compute, in words; empty if it can."""
     head, x, section = step.module, step.node.inputs[0] if step.node else None, step.section
     assert isinstance(head, YoloHead) and x is not None
-    if head.rules.fused or head.rules.embeds:
-        return "from=" if head.rules.fused else "embeddings"
+    if head.rules.fused:
+        return "from="
     real = section.image.width / x.width, section.image.height / x.height
     return "" if head.grid.stride == real else f"a stride of {head.grid.stride[0]:g}, not that of the sizes"
 

@@ -37,6 +37,7 @@ from yolor_cfg.rewrite.fork_forms import (
     translate_depthwise,
     translate_groups,
 )
+from yolor_cfg.rewrite.from_darkflow import adapt_from_darkflow, translate_cut
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
 StepTranslator = Callable[[Program, ProgramStep], None]
@@ -55,6 +56,9 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
             keep_read_keys(step)
         if network.graph.dialect.is_pytorch:
             _translate_program(program, keep_bn=keep_bn)
+        else:
+            for step in program.steps:
+                _translate_early(program, step)
         for step in program.steps:
             _adapt_to_darknet(program, step)
         program.dialect = DARKNET.name
@@ -78,6 +82,13 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
             handler(program, step)
         elif "darknet" not in step.section.dialects:
             raise _unsupported_error(step)
+
+
+def _translate_early(program: Program, step: ProgramStep) -> None:
+    """What the programs near to C Darknet have or read otherwise."""
+    if step.section is not None and step.section.darknet_form == "cut":
+        translate_cut(program, step)
+    adapt_from_darkflow(step)
 
 
 def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
@@ -281,6 +292,8 @@ def _translate_activation(program: Program, step: ProgramStep) -> None:
 
 def _translate_head(program: Program, step: ProgramStep) -> None:
     """Move the sigmoid into the preceding convolution, as new_coords requires."""
+    if step.section.dialect.embeds:
+        raise _unsupported_error(step, hint="C Darknet's [yolo] reads no embeddings")
     if program.readers(step):
         raise _unsupported_error(step, "other sections read the raw output of a head")
     obstacle = find_head_obstacle(step)
@@ -317,6 +330,7 @@ TRANSLATORS: dict[str, StepTranslator] = {
     "batchnorm": _translate_batch_norm,
     "depthwise": translate_depthwise,
     "blocks": translate_reorg,
+    "cut": translate_cut,
     "focus": _translate_focus,
     "groups": translate_groups,
     "half": _translate_first_half,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import (
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 SECTIONS: dict[str, type[Section]] = {}
+T = TypeVar("T")
 MAX_HINTS = 50  # unknown words that a similar one is looked for
+CHECKED = "the checks of its keys found no fault"
+MAX_READ = 10_000  # texts of sections whose values are kept
+_READ: dict[tuple[type[Section], Dialect, tuple[tuple[str, str], ...]], KeyValues] = {}
 
 
 class SectionPlace(NamedTuple):
@@ -72,6 +76,7 @@ class Section:
 
     names: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[dict[str, Key[Any]]] = {}
+    _activation_keys: ClassVar[tuple[str, ...]] = ()
     dialects: ClassVar[tuple[str, ...]] = ALL_DIALECTS
     examples: ClassVar[tuple[str, ...]] = ()
     ignored_keys: ClassVar[dict[str, str]] = {}
@@ -83,6 +88,7 @@ class Section:
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
     )
+    is_self_contained: ClassVar[bool] = False  # its size and costs follow from its text and inputs alone
     is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
@@ -132,6 +138,7 @@ class Section:
             for key in vars(base).values()
             if isinstance(key, Key)
         }
+        cls._activation_keys = tuple(name for name, key in cls.keys.items() if isinstance(key, ActivationKey))
         if not names:
             return
         cls.names = tuple(names.split())
@@ -140,6 +147,7 @@ class Section:
             SECTIONS[name] = cls
 
     def __init__(self, raw: RawSection, place: SectionPlace) -> None:
+        self.is_complete = False  # from then on the values of keys stay what they are
         self.raw, self.place = raw, place
         self.index, self.dialect, self.path = place.number, place.dialect, place.path
         self.faults: list[CfgError] = []
@@ -154,10 +162,12 @@ class Section:
             )
         for line in raw.lines[1:]:
             self._keep_line(line)
-        self.values = KeyValues(self._parse_keys())
+        self.values = self._read_values()
         self.unusable = {fault.key: fault for fault in self.faults} | self._misspelt
-        self.try_checks(self.check)
-        self.unusable |= {fault.key: fault for fault in self.faults}
+        if CHECKED not in self.values.derived:
+            self._check_keys()
+        self.is_complete = True
+        self.__dict__.update(self.values.attributes)
 
     @property
     def type(self) -> str:
@@ -198,6 +208,8 @@ class Section:
     def replace_values(self, **values: Any) -> Self:
         """A copy of this section with other values for these keys."""
         other = copy.copy(self)
+        for key in self.keys.values():
+            other.__dict__.pop(key.attribute, None)
         other.values = KeyValues({**self.values, **values}.items())
         other.unusable = {key: fault for key, fault in self.unusable.items() if key not in values}
         return other
@@ -217,8 +229,7 @@ class Section:
     @property
     def activations(self) -> tuple[str, ...]:
         """The values of the activation keys of this section."""
-        keys = (name for name, key in self.keys.items() if isinstance(key, ActivationKey))
-        return tuple(self.values[name] for name in keys if name in self.values)
+        return tuple(self.values[name] for name in self._activation_keys if name in self.values)
 
     def check(self) -> None:
         """Report keys that do not fit together, with `self.fault(...)` and `self.warn(...)`."""
@@ -228,6 +239,14 @@ class Section:
         for check in checks:
             with suppress(CfgError):
                 check()
+
+    def _check_keys(self) -> None:
+        """Make the checks; in a self-contained section without faults, once for all with the same text."""
+        before = len(self.faults) + len(self.warnings)
+        self.try_checks(self.check)
+        self.unusable |= {fault.key: fault for fault in self.faults}
+        if self.is_self_contained and not self.unusable and len(self.faults) + len(self.warnings) == before:
+            self.values.derived[CHECKED] = True
 
     def check_map(self, *inputs: Any, **_: Any) -> None:
         """Raise CfgError if the inputs make no map, where a section needs one."""
@@ -243,6 +262,16 @@ class Section:
         """The shape of the output; raises CfgError if the inputs do not fit."""
         size: Shape = inputs[0]
         return size
+
+    def derive(self, make: Callable[..., T], *inputs: Any) -> T:
+        """`make(self, *inputs)`; self-contained sections with the same text share the answer."""
+        if not self.is_self_contained:
+            return make(self, *inputs)
+        question = make, self.image, inputs
+        if question not in self.values.derived:
+            self.values.derived[question] = make(self, *inputs)
+        found: T = self.values.derived[question]
+        return found
 
     def resize_inputs(self, width: int, *inputs: Any, **_: Any) -> tuple[Resize, ...]:
         """What each input has to become so that the output gets `width` channels: those as wide as the output
@@ -377,6 +406,20 @@ class Section:
         tell = self.warn if self.dialect.is_forgiving else self.fault
         tell(key, message, line=line.number, found=quote_text(line.text), hint=hint)
 
+    def _read_values(self) -> KeyValues:
+        """The values of all keys. Most sections repeat the text of another one, which is then read once; what
+        there is a message about is read anew, with its own line."""
+        text = type(self), self.dialect, tuple((line.key, line.value) for line in self.lines.values())
+        known = _READ.get(text)
+        if known is None:
+            before = len(self.faults) + len(self.warnings)
+            known = KeyValues(self._parse_keys())
+            if len(self.faults) + len(self.warnings) == before:
+                if len(_READ) >= MAX_READ:
+                    _READ.clear()
+                _READ[text] = known
+        return known
+
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:
         """The values of the lines that have a valid one; the others are reported."""
         for name, line in self.lines.items():
@@ -396,18 +439,19 @@ class Section:
         return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
-        found = quote_text(line.value)
         if line.value.startswith(NET_KEY_MARK):
+            found = quote_text(line.value)
             hint = f"{found} stands for the value of that key in [net], which comes first"
             self.fault(key.name, "[net] has no such key", found=found, hint=hint)
             return
         try:
             reading = key.parse(line.value, self.dialect)
         except BadValue as bad:
-            hint = bad.hint or _key_help(bad, key)
+            hint, found = bad.hint or _key_help(bad, key), quote_text(line.value)
             self.fault(key.name, bad.message, found=found, allowed=bad.allowed, hint=hint)
             return
         if reading.warning:
+            found = quote_text(line.value)
             self.warn(key.name, reading.warning, found=found, allowed=reading.allowed, hint=reading.hint)
         yield key.name, reading.value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, GROUPING, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, GROUPING, NOT_DARKFLOW, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int
 from yolor_cfg.lang.lists import RefList, SourceList
 from yolor_cfg.sections.base import Section
@@ -114,6 +114,7 @@ class RouteSection(ConcatenationSection, names="route"):
     """Concatenate channels; with `groups`, one group of the channels of each source."""
 
     darknet_form = "groups"
+    is_self_contained = True
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[route]\nlayers=-1,0\ngroups=3\ngroup_id=2",
@@ -216,6 +217,8 @@ class ShortcutSection(Section, names="shortcut"):
     Channels that the input lacks are dropped; channels that a source lacks count as zero.
     """
 
+    is_self_contained = True
+    dialects = NOT_DARKFLOW
     examples = (
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[shortcut]\nfrom=-2,0\n"
@@ -358,6 +361,7 @@ class _ProductSection(Section):
 class SamSection(_ProductSection, names="sam"):
     """The element-wise product of the previous section (an attention map) and `from`."""
 
+    dialects = NOT_DARKFLOW
     examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
 
     def shape(self, x: Shape, y: Shape) -> Shape:
@@ -370,6 +374,7 @@ class SamSection(_ProductSection, names="sam"):
 class ScaleChannelsSection(_ProductSection, names="scale_channels"):
     """Multiply the feature map in `from` by the previous section: one value per channel or pixel."""
 
+    dialects = NOT_DARKFLOW
     examples = (
         "[maxpool]\nsize=3\n[avgpool]\n[scale_channels]\nfrom=-2\nactivation=leaky",
         "[maxpool]\nsize=3\n[convolutional]\nfilters=1\n[scale_channels]\nfrom=-2\nscale_wh=1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.lang.lists import IntList
 from yolor_cfg.ops.geometry import ConvGeometry, half_size
@@ -37,6 +37,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     With a list of sizes (yolor), each kernel size computes some of the output channels.
     """
 
+    is_self_contained = True
     learns_by_adam = True
     examples: ClassVar[tuple[str, ...]] = (
         "[convolutional]\nfilters=6\nsize=3\nstride=2\npad=1\nbatch_normalize=1\nactivation=leaky",
@@ -69,7 +70,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     stride_x = Int(-1, help="horizontal stride; overrides `stride` if 1 or more")
     stride_y = Int(-1, help="vertical stride; overrides `stride` if 1 or more")
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
-    padding = Int(0, least=0, dialects=C_DARKNET, help="zero padding on each side, in pixels")
+    padding = Int(0, least=0, dialects=EARLY, help="zero padding on each side, in pixels")
     groups = Int(1, least=1, help="number of groups of a grouped convolution")
     dilation = Int(
         1,
@@ -184,7 +185,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         if self.share_index is not None:
             geometry = self._geometry()
             return SharedConvBlock(geometry, activation, binary=self.xnor, focus=self.is_focus, blur=blur)
-        norm = build_batch_norm(self, self.filters) if self._has_norm else None
+        norm = build_batch_norm(self.dialect, self.filters) if self._has_norm else None
         parts = [self._build_conv(kernel, self._conv_input_shape(x).channels) for kernel in self._kernels]
         if len(parts) > 1:
             return ConvBlock(MixConv2d(parts), norm, activation, name="MixConv2d")

@@ -19,8 +19,6 @@ from yolor_cfg.lang.lists import IntList
 from yolor_cfg.lang.tree import resolve_cfg_path
 from yolor_cfg.ops.geometry import ConvGeometry
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.convolution import ConvolutionalSection
-from yolor_cfg.sections.dense import ConnectedSection
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import Shape
@@ -28,6 +26,8 @@ from yolor_cfg.shape import Shape
 if TYPE_CHECKING:
     from torch import nn
 
+WHOLE_KERNELS = ("convolutional", "conv-extract")  # their `filters` are the channels of the next kernels
+WHOLE_VECTORS = ("connected", "extract")
 NO_KEEP = KeptClasses((0,), 1)
 
 
@@ -46,7 +46,7 @@ class _CutSection(Section):
         self.try_checks(self._check_profile)
 
     def _check_profile(self) -> None:
-        """Warn, once a file, of a profile that is not there: the widths are then those of the whole network."""
+        """Warn, once a file, of a profile that is not there: the network is then the whole one."""
         name = self.profile_name
         told = any(isinstance(one, _CutSection) and one.profile_name == name for one in self.earlier)
         if not name or told or self._profile_path() is not None:
@@ -55,7 +55,7 @@ class _CutSection(Section):
             self._profile_key,
             "no such profile, or an empty one: the widths are those of the uncut network",
             found=name,
-            hint="it lists the channels that stay; tried from the folder of the cfg, then from the current one",
+            hint="it lists what stays; tried from the folder of the cfg, then from the current one",
         )
 
     @property
@@ -74,8 +74,13 @@ class _CutSection(Section):
         try:
             lists = read_profile(path)
         except CfgError as fault:
-            details = {"found": fault.path, "allowed": fault.allowed, "hint": fault.hint}
-            raise self.error(self._profile_key, fault.message, **details) from None  # type: ignore[arg-type]
+            raise self.error(
+                self._profile_key,
+                fault.message,
+                found=fault.path,
+                allowed=fault.allowed,
+                hint=fault.hint,
+            ) from None
         if number >= len(lists):
             raise self.error(
                 key, "no such list in the profile", found=str(number), allowed=f"0 to {len(lists) - 1}"
@@ -166,13 +171,13 @@ class ConvSelectSection(_CutConvolution, names="conv-select"):
             )
 
     def shape(self, x: Shape) -> Shape:
-        return Shape(len(self._kept()), *self.positions(x))
+        return Shape(len(self._find_outputs()), *self.positions(x))
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.cuts import Cut, CutBlock
 
-        norm = build_batch_norm(self, self.filters) if self.batch_normalize else None
-        return CutBlock(self.whole_layer(x), norm, Cut(outputs=self._kept()))
+        norm = build_batch_norm(self.dialect, self.filters) if self.batch_normalize else None
+        return CutBlock(self.whole_layer(x), norm, Cut(outputs=self._find_outputs()))
 
     def macs(self, out: Shape, x: Shape) -> int:
         return self.filters * x.channels * self.size**2 * out.area
@@ -180,7 +185,7 @@ class ConvSelectSection(_CutConvolution, names="conv-select"):
     def facts(self) -> tuple[str, ...]:
         return NORM_FACTS if self.batch_normalize else ()
 
-    def _kept(self) -> tuple[int, ...]:
+    def _find_outputs(self) -> tuple[int, ...]:
         kept, classes = self.keep
         one = (*range(5), *(5 + number for number in kept))
         starts = range(0, self.filters, 5 + classes)
@@ -219,8 +224,8 @@ class ConvExtractSection(_CutConvolution, names="conv-extract"):
             )
 
     def stored_channels(self, x: Shape) -> int:
-        kernels = (one for one in reversed(self.earlier) if isinstance(one, _KERNELS))
-        return next((one.filters for one in kernels), x.channels)
+        kernels = (one for one in reversed(self.earlier) if one.type in WHOLE_KERNELS)
+        return next((one.values.get("filters", 1) for one in kernels), x.channels)
 
     def shape(self, x: Shape) -> Shape:
         inputs, outputs = self._lists(x)
@@ -239,9 +244,6 @@ class ConvExtractSection(_CutConvolution, names="conv-extract"):
         whole = self.stored_channels(x)
         inputs = None if self.input < 0 else self.profile_list(self.input, "input", whole)
         return inputs, self.profile_list(self.output, "output", self.filters)
-
-
-_KERNELS = (ConvolutionalSection, ConvExtractSection)
 
 
 class _CutDense(_CutSection):
@@ -337,9 +339,6 @@ def _find_rows(channels: Iterable[int], cells: int) -> tuple[int, ...]:
     return tuple(channel * cells + cell for channel in sorted(set(channels)) for cell in range(cells))
 
 
-_DENSE = (ConnectedSection, ExtractSection)
-
-
 class SelectSection(_CutDense, names="select modify"):
     """A fully connected layer before [detection], of which the outputs of some classes stay."""
 
@@ -381,7 +380,7 @@ class SelectSection(_CutDense, names="select modify"):
             self.fault("output", "does not fit keep", found=str(self.output), allowed=str(wanted), hint=hint)
 
     def whole_size(self, x: Shape) -> tuple[int, int]:
-        before = next((one for one in reversed(self.earlier) if isinstance(one, _DENSE)), None)
+        before = next((one for one in reversed(self.earlier) if one.type in WHOLE_VECTORS), None)
         return self.old_output, before.old[-1] if isinstance(before, ExtractSection) else x.size
 
     def lists(self, x: Shape) -> tuple[Sequence[int] | None, Sequence[int] | None]:

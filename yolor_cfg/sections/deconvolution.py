@@ -84,7 +84,7 @@ class DeconvolutionalSection(Section, names="deconvolutional deconv"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.blocks import ConvBlock, MixConv2d
 
-        norm = build_batch_norm(self, self.filters) if self.batch_normalize else None
+        norm = build_batch_norm(self.dialect, self.filters) if self.batch_normalize else None
         parts = [self._build_part(kernel, x.channels) for kernel in self._kernels]
         if len(parts) > 1:
             return ConvBlock(MixConv2d(parts), norm, self.activation, name=f"Mix{KERNEL}")

@@ -44,7 +44,7 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
 
         bias = not self.batch_normalize
         conv = DeformConv2d(x.channels, self.filters, self.size, stride=self.stride, bias=bias)
-        norm = None if bias else build_batch_norm(self, self.filters)
+        norm = None if bias else build_batch_norm(self.dialect, self.filters)
         return ConvBlock(conv, norm, self.activation, name="DeformConv2d")
 
     def macs(self, out: Shape, x: Shape) -> int:

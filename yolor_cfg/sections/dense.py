@@ -40,7 +40,7 @@ class ConnectedSection(Section, names="connected conn"):
         from yolor_cfg.ops.recurrent import LinearBlock
 
         linear = nn.Linear(x.size, self.output, bias=not self.batch_normalize)
-        norm = fresh_vector_norm(self.output, norm_rules(self)) if self.batch_normalize else None
+        norm = fresh_vector_norm(self.output, norm_rules(self.dialect)) if self.batch_normalize else None
         return LinearBlock(linear, norm, self.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:

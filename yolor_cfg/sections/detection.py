@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import DARKFLOW_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
@@ -29,7 +30,7 @@ class DetectionSection(Section, names="detection"):
     classes = Int(1, least=1, wanted=True, help="number of classes")
     coords = Int(
         1,
-        help="number of coordinates per box: 4; a fifth is an angle in darkflow, else what is more is not read",
+        help="number of coordinates per box: 4; in darkflow a fifth is an angle; else the rest is not read",
     )
     num = Int(1, least=1, help="number of boxes per cell")
     side = Int(7, least=1, help="number of cells in each direction")
@@ -58,7 +59,7 @@ class DetectionSection(Section, names="detection"):
                 "the angles of boxes are not shown",
                 found=str(self.coords),
                 allowed=str(BOX_VALUES),
-                hint="detections are upright; in Python, `angles` of this head's module gives fractions of a turn",
+                hint="detections are upright; `angles` of this head's module gives fractions of a turn",
             )
         else:
             check_coords(self, self.coords)
@@ -71,6 +72,19 @@ class DetectionSection(Section, names="detection"):
     def loss_kind(self) -> str:
         """The loss that trains this head; empty if it has spare values."""
         return "detection" if self.coords == BOX_VALUES else ""
+
+    def missing_loss(self) -> CfgError:
+        """The error of this head where no loss trains it."""
+        fitting = self.replace_values(coords=BOX_VALUES)
+        return self.error(
+            "coords",
+            "no detection loss",
+            found=str(self.coords),
+            allowed=str(BOX_VALUES),
+            hint="C Darknet writes 5 + classes numbers a cell for the labels and reads 1 + coords + classes, "
+            "beyond their end: it learns from wrong ones; coords=4 goes with "
+            f"output={fitting._outputs_for(self.classes)} before the head",
+        )
 
     def channels_for(self, classes: int, x: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""

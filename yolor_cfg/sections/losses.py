@@ -31,7 +31,9 @@ class SoftmaxSection(Section, names="softmax soft"):
         "",
         help="class tree file, one `name parent` per line: consecutive classes with the same parent sum to 1",
     )
-    noloss = Flag(False, unused="no classifier is trained here", help="1: no loss here in training")
+    noloss = Flag(
+        False, unused="no network with a [softmax] is trained here", help="1: no loss here in training"
+    )
 
     def check(self) -> None:
         check_file(self, "tree", self.tree)
@@ -97,7 +99,9 @@ class CostSection(_LossSection, names="cost"):
     )
     scale = Float(1, help="weight of the loss")
     ratio = Float(
-        0, unused="no classifier is trained here", help="fraction of the smallest differences to ignore"
+        0,
+        unused="no [cost] is trained here; C Darknet sets the limit that it finds to 0, and ignores none",
+        help="fraction of the smallest differences to ignore",
     )
 
     def channels_for(self, classes: int, _: Shape, /) -> int:

@@ -75,7 +75,7 @@ class NetSection(Section, names="net network"):
     scales = FloatList((), help="policy steps: learning rate factor at each step")
     seq_scales = FloatList(
         (),
-        unused="single images are trained here, not sequences",
+        unused="single images are trained here, not sequences; C Darknet reads it with track=1 alone",
         help="policy steps: sequence length factor at each step",
     )
     gamma = Float(1, help="policy exp: factor per batch; policy sigmoid: steepness")
@@ -121,15 +121,21 @@ class NetSection(Section, names="net network"):
         help="number of batches between removals of tiny weights",
     )
     equidistant_point = Int(
-        0, unused="all deltas of a head count", help="from this batch on, all heads have the same weight"
+        0,
+        loss="yolo",
+        help="from this update on, small deltas of [yolo] heads are dropped, more and more of them",
     )
     badlabels_rejection_percentage = Float(
-        0, unused="all deltas of a head count", help="fraction of the largest deltas to drop"
+        0,
+        loss="yolo",
+        help="in the last quarter of the training: drop about this percentage of a [yolo] head's deltas, "
+        "the largest, as from wrong labels",
     )
     num_sigmas_reject_badlabels = Float(
         0,
-        unused="all deltas of a head count",
-        help="drop deltas this many standard deviations from their mean",
+        loss="yolo",
+        help="in the last quarter of the training: drop deltas of [yolo] heads above the mean by so many "
+        "standard deviations",
     )
     contrastive = Flag(
         False,
@@ -167,7 +173,7 @@ class NetSection(Section, names="net network"):
         if self.dialect.names_norm_in_path and ".conv." in self.path:
             self.warn(
                 "",
-                f"{self.dialect.program} gives every convolution a batch norm, since the path has .conv. in it",
+                f"{self.dialect.program} gives every convolution a batch norm: the path has .conv. in it",
                 found=self.path,
                 hint="write batch_normalize=1 in each, or rename the file",
             )

@@ -20,7 +20,7 @@ class _BatchNormSection(Section):
     """Batch norm of the input, without an activation."""
 
     def module(self, x: Shape) -> nn.Module:
-        return build_batch_norm(self, x.channels)
+        return build_batch_norm(self.dialect, x.channels)
 
     def tensors(self, x: Shape) -> list[TensorSpec]:
         return batch_norm_specs(x.channels, prefix="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import C_DARKNET, NOT_DARKFLOW
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class EmptySection(Section, names="empty silence"):
     """Passes the previous section on unchanged."""
 
+    dialects = NOT_DARKFLOW
     examples = ("[silence]",)
     darknet_form = "nothing"
     is_alias = True

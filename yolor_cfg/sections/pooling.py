@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW
 from yolor_cfg.lang.keys import INT32_MAX, Flag, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -21,6 +21,7 @@ BLUR_SIZES = {1: 3, 2: 2}  # antialiasing= -> the blur's kernel
 class _PoolingSection(Section):
     """The common part of poolings with a sliding window."""
 
+    is_self_contained = True
     stride = Int(1, least=1, help="stride in pixels")
     stride_x = Int(lambda section: section.stride, least=1, help="horizontal stride; overrides stride")
     stride_y = Int(lambda section: section.stride, least=1, help="vertical stride; overrides stride")
@@ -28,7 +29,7 @@ class _PoolingSection(Section):
     padding = Int(
         lambda section: section.size - 1,
         least=0,
-        dialects=C_DARKNET,
+        dialects=EARLY,
         help="total padding per axis, both sides together; an odd pixel goes to the right and bottom",
     )
 
@@ -166,6 +167,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
 class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     """The mean of each window, leaving out the padding (darknet) or counting its zeros (yolor)."""
 
+    dialects = NOT_DARKFLOW
     thop_reason = "2 for each mean of a window"
     examples = (
         "[local_avgpool]\nsize=2\nstride=2",

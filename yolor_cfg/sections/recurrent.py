@@ -57,7 +57,7 @@ class ConnectedCellSection(Section):
         from yolor_cfg.ops.recurrent import LinearBlock
 
         linear = nn.Linear(part.inputs, part.outputs, bias=not self.batch_normalize)
-        norm = fresh_vector_norm(part.outputs, norm_rules(self)) if self.batch_normalize else None
+        norm = fresh_vector_norm(part.outputs, norm_rules(self.dialect)) if self.batch_normalize else None
         return LinearBlock(linear, norm, part.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:
@@ -217,7 +217,7 @@ class ConvolutionalCellSection(Section):
             groups=self.groups,
             bias=not self.batch_normalize,
         )
-        norm = build_batch_norm(self, part.outputs) if self.batch_normalize else None
+        norm = build_batch_norm(self.dialect, part.outputs) if self.batch_normalize else None
         return ConvBlock(conv, norm, part.activation)
 
     def macs(self, out: Shape, x: Shape) -> int:

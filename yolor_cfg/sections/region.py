@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, PJREDDIE_ONLY
+from yolor_cfg.lang.dialect import DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList
 from yolor_cfg.sections.base import Section
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RegionSection(Section, names="region"):
     """Boxes of YOLOv2: anchors in units of cells, one softmax (or a tree of them) over the classes."""
 
-    dialects = C_DARKNET
+    dialects = EARLY
     is_head = True
     nms_kind, beta_nms = "default", 0.6
     examples = (
@@ -98,9 +98,9 @@ class RegionSection(Section, names="region"):
 
     @property
     def loss_kind(self) -> str:
-        """The loss that trains this head; empty if its boxes have spare values."""
-        is_known = not self._stores_maps or (self.softmax and not self.background)
-        return "region" if self.coords == BOX_VALUES and is_known else ""
+        """The loss that trains this head; spare values of its boxes learn nothing. None learns masks."""
+        is_plain = self.coords == BOX_VALUES and self.softmax and not self.background
+        return "region" if is_plain or not self._stores_maps else ""
 
     def facts(self) -> tuple[str, ...]:
         differs = self.coords > BOX_VALUES or not (self.softmax or self.tree)
@@ -111,9 +111,9 @@ class RegionSection(Section, names="region"):
         return self.dialect.region_form == "maps"
 
     def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.class_tree import ClassTree
         from yolor_cfg.ops.heads import (
             AnchorGrid,
-            ClassTree,
             RegionHead,
             RegionMapHead,
             RegionMapRules,

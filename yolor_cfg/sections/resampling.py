@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW, YOLOR_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class UpsampleSection(Section, names="upsample"):
     """Repeat each pixel `stride` times in both directions; a negative one sums blocks of pixels."""
 
+    is_self_contained = True
+    dialects = NOT_DARKFLOW
     thop_reason = "2 for each upsampled value"
     examples = ("[upsample]\nstride=3\nscale=1.5", "[upsample]\nstride=-2\nscale=.5")
 
@@ -137,6 +139,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
 class Reorg3dSection(_ReorderingSection, names="reorg3d"):
     """Blocks of pixels become channels in the order (row, column) = 00, 01, 10, 11; yolor: no effect."""
 
+    dialects = NOT_DARKFLOW
     examples = (
         "[reorg3d]\nstride=2",
         "[convolutional]\nfilters=16\n[reorg3d]\nstride=2\nreverse=1",

@@ -60,7 +60,7 @@ class DepthwiseSection(Section, names="depthwise"):
 
         bias = not self.batch_normalize
         conv = nn.Conv2d(x.channels, self.filters, self.size, *self._geometry(x), bias=bias)
-        norm = None if bias else build_batch_norm(self, self.filters)
+        norm = None if bias else build_batch_norm(self.dialect, self.filters)
         return ConvBlock(conv, norm, self.activation, name="DepthWise2d")
 
     def macs(self, out: Shape, x: Shape) -> int:
@@ -106,7 +106,7 @@ class _SeparableSection(Section):
         from yolor_cfg.ops.separable import SeparableBlock
 
         adds = self._stride == 1 and self.filters == x.channels
-        block = SeparableBlock(self.convolutions(x.channels), norm_rules(self), adds=adds)
+        block = SeparableBlock(self.convolutions(x.channels), norm_rules(self.dialect), adds=adds)
         return nn.Sequential(OrderedDict({self._layer_name: block}))
 
     def macs(self, out: Shape, x: Shape) -> int:

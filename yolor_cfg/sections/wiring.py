@@ -10,6 +10,7 @@ from typing import NamedTuple
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.keys import INT32_MAX
 from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
 IMAGE_INDEX = -1  # the index that stands for the image
@@ -25,6 +26,7 @@ class Node:
     sources: tuple[int, ...]
     inputs: tuple[Shape, ...]
     shape: Shape
+    tensors: tuple[TensorSpec, ...] = ()
     freed_sources: tuple[int, ...] = ()
 
     @property
@@ -55,6 +57,7 @@ def connect_sections(sections: Iterable[Section], image: Shape, *, most: float =
 def _connect_section(section: Section, image: Shape, wiring: Wiring) -> None:
     """Add the section, or its faults. A faulty key that is not needed for its size hides nothing."""
     nodes, inputs, sources = wiring.nodes, tuple[Shape, ...](), tuple[int, ...]()
+    tensors = tuple[TensorSpec, ...]()
     try:
         sources = section.sources()
         if (
@@ -66,14 +69,15 @@ def _connect_section(section: Section, image: Shape, wiring: Wiring) -> None:
         inputs = tuple(image if source == IMAGE_INDEX else nodes[source].shape for source in sources)
         if not section.reads_vectors:
             _check_maps(section, sources, nodes)
-        shape = _size_section(section, inputs, nodes)
+        shape, tensors = section.derive(_size_section, *inputs)
+        _check_borrowed(section, inputs, nodes)
     except CfgError as fault:
         if fault not in section.faults:
             wiring.faults.append(fault)
         if not section.is_head or not inputs:
             return
         shape = inputs[0]  # nothing that follows depends on it
-    nodes[section.index] = Node(section.index, section, sources, inputs, shape)
+    nodes[section.index] = Node(section.index, section, sources, inputs, shape, tensors)
 
 
 def _refuse_unread_joins(wiring: Wiring) -> None:
@@ -111,20 +115,20 @@ def _find_flat_origin(sources: Iterable[int], nodes: Mapping[int, Node]) -> Node
     return origin
 
 
-def _size_section(section: Section, inputs: tuple[Shape, ...], nodes: Mapping[int, Node]) -> Shape:
-    """The size of its output; raises CfgError where it, or a tensor that it borrows, does not fit."""
-    shape = section.shape(*inputs)
-    _refuse_absurd_sizes(section, inputs, shape)
+def _check_borrowed(section: Section, inputs: tuple[Shape, ...], nodes: Mapping[int, Node]) -> None:
+    """Raise CfgError where a section that it is told about, or a tensor that it borrows, does not fit."""
     other = section.reference()
     if other is not None and other in nodes:
         section.check_reference(nodes[other].section)
     lender = section.weight_source()
     if lender is not None and lender in nodes:
-        section.check_shared_weights(nodes[lender].section.tensors(*nodes[lender].inputs), *inputs)
-    return shape
+        section.check_shared_weights(nodes[lender].tensors, *inputs)
 
 
-def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Shape) -> None:
+def _size_section(section: Section, *inputs: Shape) -> tuple[Shape, tuple[TensorSpec, ...]]:
+    """The size of its output and its tensors; raises CfgError where an input does not fit, or the size is
+    absurd."""
+    shape = section.shape(*inputs)
     if min(shape) < 1:
         raise section.error(
             "",
@@ -132,10 +136,12 @@ def _refuse_absurd_sizes(section: Section, inputs: tuple[Shape, ...], shape: Sha
             found=_format_output(shape, inputs),
             hint="use a larger width and height in [net], or smaller strides",
         )
-    largest = max([shape.size, *(tensor.size for tensor in section.tensors(*inputs))])
+    tensors = tuple(section.tensors(*inputs))
+    largest = max([shape.size, *(tensor.size for tensor in tensors)])
     if largest > INT32_MAX:  # C Darknet counts in 32 bits; such a tensor would not fit in memory anyway
         found = f"{largest} values: {_format_output(shape, inputs)}"
         raise section.error("", "too large", found=found, allowed=f"{INT32_MAX} values per tensor")
+    return shape, tensors
 
 
 def _format_output(shape: Shape, inputs: Sequence[Shape]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import DARKNET_ONLY, FUSING, PJREDDIE_ONLY
+from yolor_cfg.lang.dialect import DARKNET_ONLY, FUSING, NOT_DARKFLOW, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.checks import BOX_VALUES
@@ -31,6 +31,7 @@ EMBEDDING_ANCHORS = 4  # of each head of JDE, a constant there
 class BoxHeadSection(AnchorHeadSection):
     """The common part of [yolo] and [yolo4]."""
 
+    dialects = NOT_DARKFLOW
     darknet_form = "head"
     gives_boxes_to_losses = True
 

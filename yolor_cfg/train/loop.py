@@ -15,6 +15,7 @@ from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
 from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.loss import BatchLoss, LossRules, NonFiniteLoss, detection_loss
 from yolor_cfg.train.optim import set_rates
+from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, frozen_layers
@@ -190,7 +191,10 @@ def normalize_images(images: Tensor, device: torch.device) -> Tensor:
 def batch_rules(job: Job, state: TrainState) -> LossRules:
     """The loss rules for this batch; its own images count as seen, as in C Darknet."""
     seen = (state.count + 1) * job.batch_size
-    return job.rules._replace(seen=seen, batch=f"batch {state.batch} of epoch {state.epoch + 1}")
+    done = state.count // job.parts
+    rejection = read_rejection(job.graph.net, state.deltas, updates=done, of=job.iterations)
+    place = f"batch {state.batch} of epoch {state.epoch + 1}"
+    return job.rules._replace(seen=seen, rejection=rejection, batch=place)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -72,14 +72,11 @@ def check_losses(graph: Graph) -> None:
 
 
 def _refuse_lossless(section: Section) -> None:
-    if section.loss_kind not in LOSSES:
-        coords = getattr(section, "coords", 4)
-        raise section.error(
-            "" if coords == 4 else "coords",
-            "no detection loss",
-            allowed="[yolo], [Gaussian_yolo], [jde], [region] and [detection] with coords=4",
-            found="" if coords == 4 else str(coords),
-        )
+    if section.loss_kind in LOSSES:
+        return
+    explain = getattr(section, "missing_loss", None)
+    heads = "[yolo], [Gaussian_yolo], [jde], [region] and [detection]"
+    raise explain() if explain else section.error("", "no detection loss", allowed=heads)
 
 
 def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:

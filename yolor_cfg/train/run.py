@@ -34,6 +34,7 @@ from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, darknet_ema_decay, ema_decay, parameter_groups
+from yolor_cfg.train.origin import ENVIRONMENT, FOLDER
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import (
     Job,
@@ -42,7 +43,7 @@ from yolor_cfg.train.setup import (
     set_deterministic,
 )
 from yolor_cfg.train.state import TrainState, load_state, saved_names
-from yolor_cfg.train.transfer import transfer
+from yolor_cfg.train.transfer import WeightsLoader, plan_weights
 from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.loading import read_graph
 
@@ -104,6 +105,13 @@ def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainRes
 def _resume_training(
     folder: Path, options: TrainOptions, *, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
+    job, state = _load_run(folder, options, say)
+    say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
+    return _run_training(folder, job, state, drawing=drawing, say=say)
+
+
+def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, TrainState]:
+    """The job and the last state of a run."""
     torch.manual_seed(options.seed)
     set_deterministic(options)
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
@@ -112,8 +120,7 @@ def _resume_training(
     report_faults(job, say)
     state = build_state(job, say=say, starts=False)
     load_state(state, folder / LAST)
-    say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
-    return _run_training(folder, job, state, drawing=drawing, say=say)
+    return job, state
 
 
 def load_options(folder: Path) -> TrainOptions:
@@ -144,9 +151,12 @@ def report_faults(job: Job, say: Printer) -> None:
 def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     """The state before the first batch; with `starts` False weights are not set, as a saved state follows."""
     options = job.options
+    weights = _plan_weights(job) if starts else None  # a file that does not fit costs no network
     network = Network(job.graph)
     if starts:
-        _initialize_weights(network, job, say)
+        initialize_biases(network)
+    for line in weights(network).describe() if weights else ():
+        say(f"{options.weights}: {line}")
     device = find_device(local_device(options.device))
     network.to(device)
     use_channels_last(network)
@@ -177,29 +187,28 @@ def _build_scaler(job: Job, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, init_scale=scale, growth_interval=NEVER, enabled=enabled)
 
 
-def _initialize_weights(network: Network, job: Job, say: Printer) -> None:
-    """YOLOR's initial biases, then the weights given by the user, if any."""
-    initialize_biases(network)
-    if job.options.weights:
-        options, names = job.options, job.dataset.names
-        taken = transfer(
-            network, job.options.weights, names=names, cutoff=options.cutoff, by_number=options.by_number
-        )
-        for line in taken.describe():
-            say(f"{job.options.weights}: {line}")
+def _plan_weights(job: Job) -> WeightsLoader | None:
+    """What loads the weights given by the user, if any."""
+    options, names = job.options, job.dataset.names
+    if not options.weights:
+        return None
+    return plan_weights(
+        job.graph, options.weights, names=names, cutoff=options.cutoff, by_number=options.by_number
+    )
 
 
 def save_run_info(folder: Path, job: Job) -> None:
     """Write args.yaml, env.json and model.cfg."""
     (folder / "weights").mkdir(exist_ok=True)
     save_text(folder / "args.yaml", yaml.safe_dump(job.options.to_dict(), sort_keys=False))
-    save_text(folder / "env.json", json.dumps(environment(), indent=1) + "\n")
+    save_text(folder / ENVIRONMENT, json.dumps(environment(), indent=1) + "\n")
     save_text(folder / "model.cfg", job.graph.document.text)
 
 
 def environment() -> dict[str, Any]:
-    """The software and hardware of the run."""
+    """The software and hardware of the run, and the folder from which its paths lead to its data."""
     return {
+        FOLDER: str(Path.cwd()),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -250,7 +259,20 @@ def dry_run(options: TrainOptions, *, project: str, name: str, drawing: TrainDra
     return folder
 
 
-def draw_first_batches(folder: Path, job: Job, drawing: TrainDrawing) -> None:
-    """Save the first batches as images."""
-    for number, batch in zip(range(SHEETS), job.phases[0].loader.epoch(0), strict=False):
+def dry_run_resumed(folder: Path, *, project: str, name: str, drawing: TrainDrawing, say: Printer) -> Path:
+    """Prepare to resume a run, which is left alone, and draw its next batches into a new folder."""
+    job, state = _load_run(folder, load_options(folder), say)
+    say(f"{folder} would go on after batch {state.batch} of epoch {state.epoch + 1}")
+    done, start = divmod(state.batch, job.per_epoch)
+    with trial_folder(project, name) as new:
+        draw_first_batches(new, job, drawing, epoch=state.epoch + done, start=start)
+    return new
+
+
+def draw_first_batches(
+    folder: Path, job: Job, drawing: TrainDrawing, *, epoch: int = 0, start: int = 0
+) -> None:
+    """Save the first batches from there on as images."""
+    batches = job.find_phase(epoch).loader.epoch(epoch, start=start)
+    for number, batch in zip(range(SHEETS), batches, strict=False):
         save_image(folder / f"train_batch{number}.jpg", drawing.draw_batch(batch, job.dataset.names))

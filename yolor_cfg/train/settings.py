@@ -6,6 +6,7 @@ import types
 import typing
 from typing import Any, NamedTuple
 
+from yolor_cfg.arguments import TRAIN_BOUNDS, parse_size
 from yolor_cfg.data.types import Fix
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -16,8 +17,6 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "fix_labels": (None, "clip", "drop"),
     "dialect": (None, "darknet", "yolor"),
 }
-MAX_NUMBER = 2**63
-"""No option has a number as large as this."""
 
 
 class TrainOptions(NamedTuple):
@@ -93,13 +92,12 @@ def _is_valid(name: str, value: Any) -> bool:
     if name in CHOICES:
         return value in CHOICES[name]
     kinds = _plain_types(typing.get_type_hints(TrainOptions)[name])
-    if isinstance(value, bool) or bool in kinds:
-        return type(value) in kinds
-    if isinstance(value, int | float):
-        return (type(value) in kinds or float in kinds) and 0 <= value < MAX_NUMBER
-    if isinstance(value, tuple):
-        return len(value) == 2 and all(type(side) is int and side > 0 for side in value)
-    return isinstance(value, kinds)
+    if type(value) not in kinds and not (type(value) is int and float in kinds):
+        return False
+    if name == "img_size":
+        return value is None or parse_size(value) == value
+    least, most = TRAIN_BOUNDS.get(name, (0, 0))
+    return not least < most or value is None or least <= value <= most
 
 
 def _plain_types(hint: Any) -> tuple[type, ...]:

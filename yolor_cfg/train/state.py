@@ -20,6 +20,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.parallel import this_process
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.optim import ModelEMA
+from yolor_cfg.train.rejection import DeltaHistory
 from yolor_cfg.weights.checkpoint import FORMAT
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
@@ -32,7 +33,7 @@ class TrainState:
     """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
     `sums` are the sums of the losses (total, box, objectness, classes) in this epoch and its number of
-    batches; `rows` are the results of the finished epochs.
+    batches; `rows` are the results of the finished epochs; `deltas` are C Darknet's running numbers.
     """
 
     network: Network
@@ -47,6 +48,7 @@ class TrainState:
     best_epoch: int = -1
     sums: list[float] = field(default_factory=lambda: [0.0] * 5)
     rows: list[EpochResults] = field(default_factory=list)
+    deltas: DeltaHistory = field(default_factory=DeltaHistory)
 
     @property
     def eval_network(self) -> Network:
@@ -77,6 +79,7 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "sums": list(state.sums),
         "rows": [dict(row) for row in state.rows],
+        "deltas": state.deltas.values,
         **{name: getattr(state, name) for name in POSITION},
     }
     content = {
@@ -145,6 +148,7 @@ def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
             raise ValueError(f"{name}: {value!r:.100}")
         setattr(state, name, value)
     sums, rows = training["sums"], training["rows"]
+    state.deltas = DeltaHistory.from_values(training.get("deltas", []))
     state.sums = [float(number) for number in sums]
     state.rows = [{str(name): float(number) for name, number in row.items()} for row in rows]
     if state.rows and state.rows[0].get("epoch") == 0:  # written when epochs were counted from 0

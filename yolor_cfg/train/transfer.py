@@ -5,19 +5,21 @@ Legend: A anchors, V values per anchor, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
 from yolor_cfg.errors import WeightsError
+from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
-from yolor_cfg.weights.checkpoint import load_tensors, read_checkpoint
-from yolor_cfg.weights.darknet import read_tensors, read_weights
-from yolor_cfg.weights.fitting import is_checkpoint, plan_transfer, read_prefix
-from yolor_cfg.weights.layout import ClassTensor, TensorSlot, class_tensors
+from yolor_cfg.weights.checkpoint import copy_tensors, fit_tensors, read_checkpoint
+from yolor_cfg.weights.darknet import fill_network, read_tensors
+from yolor_cfg.weights.finite import non_finite_notes
+from yolor_cfg.weights.fitting import is_checkpoint, plan_read, plan_transfer, read_prefix
+from yolor_cfg.weights.layout import ClassTensor, TensorSlot, class_tensors, file_layout
 from yolor_cfg.weights.official import UNUSED_TENSORS
 
 MAX_NAMES = 8
@@ -87,6 +89,19 @@ def _format_layers(layers: Sequence[int], order: Sequence[int]) -> str:
     return f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(texts)}"
 
 
+class TransferRules(TypedDict, total=False):
+    """`names`: the classes of the network; with `cutoff` the layers before it are read; `by_number`: classes
+    are matched by class id, not by name."""
+
+    names: Required[Sequence[str]]
+    cutoff: int | None
+    by_number: bool
+
+
+WeightsLoader = Callable[[Network], TransferSummary]
+"""Loads the weights of a file into a network."""
+
+
 class Naming(NamedTuple):
     """The classes of the file and those of the data; `by_number`: matched by class id, not by name."""
 
@@ -101,45 +116,62 @@ class Naming(NamedTuple):
         return {new: self.before.index(name) for new, name in enumerate(self.after) if name in self.before}
 
 
-def transfer(
-    network: Network,
-    path: str | Path,
-    *,
-    names: Sequence[str],
-    cutoff: int | None = None,
-    by_number: bool = False,
-) -> TransferSummary:
-    """Load weights into the network, whose classes are `names`, from a checkpoint or a `.weights` file.
+def transfer(network: Network, path: str | Path, **rules: Unpack[TransferRules]) -> TransferSummary:
+    """Load weights into the network, as `plan_weights` says."""
+    return plan_weights(network.graph, path, **rules)(network)
+
+
+def plan_weights(graph: Graph, path: str | Path, **rules: Unpack[TransferRules]) -> WeightsLoader:
+    """What loads weights into the graph's network, whose classes are `names`, from a checkpoint or a
+    `.weights` file. A file that does not fit is refused here, before the network takes any memory.
 
     A `.weights` file does not describe its layers: with `cutoff` its first layers are read, else it must have
     the length of this network, if need be with other classes, or of its first layers.
     """
     file = read_prefix(path)
-    if not is_checkpoint(file):
-        if cutoff is not None:
-            return _summarize_full_load(
-                network, cutoff, read_weights(network, file.path, cutoff=cutoff).notes
-            )
-        plan = plan_transfer(network.graph, file)
-        naming = Naming((), tuple(names), by_number or all_fit(network, plan.slots))
-        return _transfer_layers(network, read_tensors(plan), naming)._replace(notes=plan.notes)
+    if is_checkpoint(file):
+        return _plan_checkpoint(graph, file.path, rules)
+    cutoff = rules.get("cutoff")
+    if cutoff is not None:
+        whole = plan_read(graph, file, cutoff=cutoff)
+        return lambda network: _summarize_full_load(network, cutoff, fill_network(network, whole).notes)
+    plan = plan_transfer(graph, file)
+    by_number = rules.get("by_number", False) or all_fit(graph, plan.slots)
+    naming = Naming((), tuple(rules["names"]), by_number)
+
+    def load(network: Network) -> TransferSummary:
+        taken = _transfer_layers(network, read_tensors(plan), naming)
+        return taken._replace(notes=(*plan.notes, *taken.notes))
+
+    return load
+
+
+def _plan_checkpoint(graph: Graph, path: str, rules: TransferRules) -> WeightsLoader:
     checkpoint = read_checkpoint(path)
-    state = network.state_dict()
-    same = all(
-        state[name].shape == tensor.shape for name, tensor in checkpoint.tensors.items() if name in state
-    )
-    foreign = not checkpoint.tensors.keys() & state.keys()
-    alike = by_number or _has_same_names(checkpoint.names, names)
+    tensors, cutoff, by_number = checkpoint.tensors, rules.get("cutoff"), rules.get("by_number", False)
+    shapes = {slot.name: slot.spec.shape for slot in file_layout(graph)}
+    same = all(shapes[name] == tuple(tensor.shape) for name, tensor in tensors.items() if name in shapes)
+    foreign = not tensors.keys() & shapes.keys()
+    alike = by_number or _has_same_names(checkpoint.names, rules["names"])
     if cutoff is not None or foreign or (same and alike):
-        notes = load_tensors(network, checkpoint.tensors, path=str(path), cutoff=cutoff)
-        return _summarize_full_load(network, cutoff, notes)
-    return _transfer_layers(network, checkpoint.tensors, Naming(checkpoint.names, tuple(names), by_number))
+        fitting = fit_tensors(graph, tensors, path=path, cutoff=cutoff)
+
+        def load(network: Network) -> TransferSummary:
+            notes = (*copy_tensors(network, fitting.tensors, cutoff=cutoff), *fitting.notes)
+            return _summarize_full_load(network, cutoff, notes)
+
+        return load
+    naming = Naming(checkpoint.names, tuple(rules["names"]), by_number)
+    # On the meta device tensors have shapes alone.
+    like = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    _copy_layers(graph, like, tensors, naming=naming)
+    return lambda network: _transfer_layers(network, tensors, naming)
 
 
-def all_fit(network: Network, slots: Sequence[TensorSlot]) -> bool:
+def all_fit(graph: Graph, slots: Sequence[TensorSlot]) -> bool:
     """Whether all of these tensors have the sizes of the network's."""
-    state = network.state_dict()
-    return all(state[slot.name].numel() == slot.spec.size for slot in slots)
+    sizes = {slot.name: slot.spec.size for slot in file_layout(graph)}
+    return all(sizes[slot.name] == slot.spec.size for slot in slots)
 
 
 def _has_same_names(before: Sequence[str], after: Sequence[str]) -> bool:
@@ -156,10 +188,13 @@ def _layer_of(name: str) -> int:
     return int(name.split(".")[1])
 
 
-def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Naming) -> TransferSummary:
-    heads = class_tensors(network.graph)
+def _copy_layers(
+    graph: Graph, state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, naming: Naming
+) -> dict[str, set[int]]:
+    """Copy into the state what fits; the layers that are `whole`, `partial` and `fresh`."""
+    heads = class_tensors(graph)
     kinds: dict[str, set[int]] = {"whole": set(), "partial": set(), "fresh": set()}
-    for name, mine in network.state_dict().items():
+    for name, mine in state.items():
         if not UNUSED_TENSORS.search(name):
             kind = _copy_tensor(mine, tensors.get(name), share=heads.get(name), naming=naming)
             kinds[kind].add(_layer_of(name))
@@ -167,8 +202,15 @@ def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Na
         raise WeightsError(
             "no layers in common with the network",
             found=f"{len(tensors)} tensors",
-            allowed=f"those of {network.graph.path}",
+            allowed=f"those of {graph.path}",
         )
+    return kinds
+
+
+def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Naming) -> TransferSummary:
+    state = network.state_dict()
+    kinds = _copy_layers(network.graph, state, tensors, naming=naming)
+    slots = file_layout(network.graph)
     partial, fresh = kinds["partial"], kinds["fresh"]
     whole = sorted(kinds["whole"] - partial - fresh)
     before, after, by_number = naming
@@ -180,6 +222,7 @@ def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Na
         others=tuple(name for name in after if name not in before),
         before=before,
         by_number=by_number,
+        notes=tuple(non_finite_notes(network.graph, [(slot, state[slot.name]) for slot in slots])),
     )
 
 

@@ -24,7 +24,12 @@ from yolor_cfg.model import Network
 from yolor_cfg.weights.finite import non_finite_notes
 from yolor_cfg.weights.fitting import check_cutoff, cutoff_note, read_prefix
 from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hint
-from yolor_cfg.weights.official import UNUSED_TENSORS, is_paper_branch, map_paper_tensors
+from yolor_cfg.weights.official import (
+    UNUSED_TENSORS,
+    is_paper_branch,
+    map_paper_tensors,
+    rename_numbered_parts,
+)
 from yolor_cfg.weights.pickle_machine import Opaque
 from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
 from yolor_cfg.weights.torch_file import module_state_dict, read_pt, write_pt
@@ -213,6 +218,7 @@ def _build_checkpoint(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) 
         name.startswith("module.") for name in tensors
     ):  # the prefix that torch's wrappers add
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    tensors = {rename_numbered_parts(name): tensor for name, tensor in tensors.items()}
     odd = [name for name, tensor in tensors.items() if tensor.is_complex() or tensor.layout != torch.strided]
     if odd:
         raise WeightsError(

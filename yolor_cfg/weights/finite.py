@@ -8,26 +8,29 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.graph import Graph
-from yolor_cfg.weights.layout import (
-    TensorSlot,
-)
+from yolor_cfg.weights.layout import TensorSlot
+
+NON_FINITE = "NaN or infinity"
+"""How the note begins."""
 
 
 def non_finite_notes(graph: Graph, tensors: Iterable[tuple[TensorSlot, Tensor]]) -> Iterator[str]:
-    """A note if any layers have NaN or infinity in their weights.
-
-    Only vectors (biases, scales, statistics) are checked: diverging training corrupts them too, and checking
-    every kernel would take as long as reading it.
-    """
-    vectors = [(slot, tensor) for slot, tensor in tensors if slot.spec.size == max(slot.spec.shape)]
+    """A note if any layers have NaN or infinity in their weights: such a network finds nothing."""
+    listed = list(tensors)
     # A sum is finite unless one of its terms is not, or they are very large.
-    if not vectors or bool(torch.stack([tensor.float().sum() for _, tensor in vectors]).isfinite().all()):
+    if not listed or bool(torch.stack([tensor.float().sum() for _, tensor in listed]).isfinite().all()):
         return
-    odd = {slot.index: None for slot, tensor in vectors if not tensor.isfinite().all()}
-    for index in list(odd)[:1]:
+    odd = list(dict.fromkeys(slot.index for slot, tensor in listed if not tensor.isfinite().all()))
+    for index in odd[:1]:
         node = graph.nodes[index]
-        layer = f"[{node.section.raw.name} #{index}] (line {node.line} of {graph.path})"
+        others = len(odd) - 1
+        more = f" and of {others} other layer{'s' if others > 1 else ''}" if others else ""
         yield (
-            f"NaN or infinity in the weights of {len(odd)} layers, the first {layer}: "
-            "training diverged, or this is the wrong cfg"
+            f"{NON_FINITE} in the weights of [{node.section.raw.name} #{index}] (line {node.line} of "
+            f"{graph.path}){more}: training diverged, the file is damaged, or this is the wrong cfg"
         )
+
+
+def find_alarms(notes: Iterable[str]) -> list[str]:
+    """Those of the notes that tell of such weights."""
+    return [note for note in notes if note.startswith(NON_FINITE)]

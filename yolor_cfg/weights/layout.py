@@ -116,7 +116,7 @@ def file_layout(
     slots: list[TensorSlot] = []
     offset = 0
     for node in graph.nodes[:end]:
-        for spec in tensor_filter(node.section, node.section.tensors(*node.inputs)):
+        for spec in tensor_filter(node.section, node.tensors):
             slots.append(TensorSlot(node.index, spec, offset))
             offset = slots[-1].end
     return slots
@@ -231,7 +231,7 @@ def _head_tensor_names(graph: Graph, head: Node) -> Iterator[str]:
         if index < 0 or graph.nodes[index].shape.channels != channels:
             continue
         node = graph.nodes[index]
-        tensors = node.section.tensors(*node.inputs)
+        tensors = node.tensors
         yield from (TensorSlot(index, spec, 0).name for spec in tensors if channels in spec.shape)
         made_here = any(len(t.shape) > 1 and t.shape[0] == channels and t.role == "weight" for t in tensors)
         waiting += () if made_here else node.sources

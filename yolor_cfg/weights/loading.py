@@ -16,6 +16,7 @@ from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network, find_device
 from yolor_cfg.weights.checkpoint import Checkpoint, copy_tensors, fit_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import fill_network
+from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.fitting import (
     FilePrefix,
     is_checkpoint,
@@ -66,8 +67,9 @@ def load(
     opened = open_network(cfg, weights, reading=reading, device=place, cutoff=more.get("cutoff"))
     for warning in opened.network.graph.warnings:
         LOG.warning("%s", warning)
+    alarms = find_alarms(opened.notes)
     for note in opened.notes:
-        LOG.info("%s", note)
+        LOG.log(logging.WARNING if note in alarms else logging.INFO, "%s", note)
     return opened.network if place == device else opened.network.to(device)
 
 

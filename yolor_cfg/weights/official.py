@@ -21,7 +21,12 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, Node
 
 # No result depends on these: batch norm's counter, and the constant filters of a wavelet library.
-UNUSED_TENSORS = re.compile(r"\.(num_batches_tracked|h[01]_(col|row))$")
+UNUSED_TENSORS = re.compile(
+    r"\.(num_batches_tracked|h[01]_(col|row))$|\.yolo_[0-9]{1,6}\.s_(c|r|id)$|^classifier\.(weight|bias)$"
+)
+"""What no network here has: counters, filters that are constants, JDE's weights of losses and identities."""
+NUMBERED_PART = re.compile(r"(module_list\.([0-9]{1,6})\.)(conv|batch_norm)_\2\.")
+PART_NAMES = {"conv": "Conv2d", "batch_norm": "BatchNorm2d"}
 WAVELET_FILTER = re.compile(r"model\.[0-9]{1,6}\..*\bh[01]_(col|row)$")
 PREDICTION_WEIGHT = re.compile(r"(?:module\.)?model\.[0-9]{1,6}\.m\.0\.weight")
 BLOCK_NAME = re.compile(r"model\.([0-9]{1,6})\.([^.]+)")
@@ -56,6 +61,11 @@ class SectionShapes(NamedTuple):
 
     node: Node
     shapes: dict[str, tuple[int, ...]]
+
+
+def rename_numbered_parts(name: str) -> str:
+    """`module_list.3.conv_3.weight`, as the first PyTorch-YOLOv3 and JDE name it, by the names here."""
+    return NUMBERED_PART.sub(lambda match: f"{match[1]}{PART_NAMES[match[3]]}.", name, count=1)
 
 
 def is_paper_branch(names: Iterable[object]) -> bool:
@@ -205,7 +215,7 @@ def _section_shapes(graph: Graph, nodes: Iterable[Node]) -> list[SectionShapes]:
     for node in nodes:
         vectors = [graph.nodes[index] for index in node.sources[1:] if not graph.nodes[index].sources]
         for each in (*vectors, node):
-            stored = each.section.tensors(*each.inputs)
+            stored = each.tensors
             found += [SectionShapes(each, {tensor.name: tensor.shape for tensor in stored})] if stored else []
     return found
 

@@ -20,12 +20,20 @@ def identity(counts: Tensor) -> Tensor:
     return counts
 
 
+class DeltaSelector(Protocol):
+    """Chooses the deltas of a head that count."""
+
+    def select(self, deltas: Tensor, *, values: int) -> Tensor:
+        """Which of the deltas, `values` of each prediction, stay, as a mask."""
+
+
 class LossRules(NamedTuple):
     """The settings that are not in the cfg: YOLOR's gains for heads of the yolor dialect, and the progress.
 
     `classes` is the gain for 80 classes. `seen` is the number of images since training began, for [region]'s
     first phase. `all_reduce` sums counts over all processes before they divide anything, so that the totals
-    of the processes add up to that of one process with all their images. `batch` names the batch in errors.
+    of the processes add up to that of one process with all their images. `rejection` chooses the deltas of
+    C Darknet's [yolo] that count. `batch` names the batch in errors.
     """
 
     box: float = 0.05
@@ -39,6 +47,7 @@ class LossRules(NamedTuple):
     iou_ratio: float = 1.0  # the weight of the overlap in the objectness target; the rest is 1
     seen: int = 0
     all_reduce: Callable[[Tensor], Tensor] = identity
+    rejection: DeltaSelector | None = None
     batch: str = ""
 
 

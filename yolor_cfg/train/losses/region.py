@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import iou, to_xyxy
-from yolor_cfg.ops.heads import ClassTree, RegionHead
+from yolor_cfg.ops.class_tree import ClassTree
+from yolor_cfg.ops.heads import RegionHead
 from yolor_cfg.sections.region import RegionSection
 from yolor_cfg.train.losses.assign import Assignments, BestTruth, Truths, focal_weight, predicted_boxes
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, last_occurrences
@@ -41,6 +42,7 @@ def losses(inputs: LossInputs[RegionSection, RegionHead]) -> list[HeadLoss]:
 
 
 def _compute_head_loss(head: RegionOutput, inputs: LossInputs[RegionSection, RegionHead]) -> HeadLoss:
+    head = _drop_spare_values(head)
     values = head.raw.flatten(0, 3)  # [P, 5 + K]
     with torch.no_grad():
         truths = Truths.from_targets(inputs.targets.to(values.dtype), head.section)
@@ -55,6 +57,15 @@ def _compute_head_loss(head: RegionOutput, inputs: LossInputs[RegionSection, Reg
         _class_loss(head, values, plan),
         len(every.prediction),
     )
+
+
+def _drop_spare_values(head: RegionOutput) -> RegionOutput:
+    """The head as if `coords` were 4: forward_region_layer in region_layer.c reads and writes the first
+    values of each box, with its classes right behind the objectness."""
+    grid, rules = head.layer.grid, head.layer.rules
+    if not rules.spare:
+        return head
+    return head._replace(raw=head.raw[..., : -rules.spare], layer=RegionHead(grid, rules._replace(spare=0)))
 
 
 def _assign_anchors(head: RegionOutput, truths: Truths, boxes: Tensor) -> Assignments:

@@ -39,6 +39,7 @@ from yolor_cfg.train.losses.assign import (
     predicted_boxes,
 )
 from yolor_cfg.train.losses.base import (
+    DeltaSelector,
     HeadLoss,
     HeadOutput,
     LossInputs,
@@ -72,7 +73,23 @@ class YoloAssignment(NamedTuple):
 
 def losses(inputs: LossInputs[BoxHeadSection, YoloHead]) -> list[HeadLoss]:
     """The loss of each head, computed separately."""
-    return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
+    rejection = inputs.rules.rejection
+    if rejection is None:
+        return [_compute_head_loss(head, inputs.targets) for head in inputs.heads]
+    return [_reject_deltas(head, inputs.targets, rejection) for head in inputs.heads]
+
+
+def _reject_deltas(head: YoloOutput, targets: Tensor, rejection: DeltaSelector) -> HeadLoss:
+    """The loss whose gradient has no deltas but those that stay; its value is still that of all."""
+    raw = head.raw.detach().requires_grad_()
+    scale, plain = head.section.delta_normalizer, head.section.replace_values(delta_normalizer=1.0)
+    with torch.enable_grad():
+        loss = _compute_head_loss(head._replace(section=plain, raw=raw), targets)
+        (gradient,) = torch.autograd.grad(loss.total, raw)
+    stays = rejection.select(-gradient, values=raw.shape[-1])
+    gradient = torch.where(stays, gradient, 0) * scale
+    box, objectness, classes = (part.detach() * scale for part in loss[:3])
+    return HeadLoss(attach_gradient(box, head.raw, gradient), objectness, classes, loss.matches)
 
 
 def _compute_head_loss(head: YoloOutput, targets: Tensor) -> HeadLoss:
