@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.heads import YoloHead
+from yolor_cfg.rewrite.foreign import drop_unread_keys
 from yolor_cfg.rewrite.program import Program, ProgramStep
 
 
@@ -13,8 +14,7 @@ def keep_read_keys(step: ProgramStep) -> None:
     section = step.section
     if section is None or not section.dialect.ignores_foreign_keys:
         return
-    for key in step.keys.keys() & section.keys.keys() - section.values.keys():
-        del step.keys[key]
+    drop_unread_keys(step)
     if "activation" in section.values:
         step.keys["activation"] = section.activation
     if section.darknet_form == "kernels" and section.dialect.conv_padding != "size":
