@@ -11,8 +11,10 @@ from torch import Tensor
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
+from yolor_cfg.lang.dialect import DARKNET, DIALECTS
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.train.loss import LossRules, detection_loss, initialize_biases
 from yolor_cfg.weights.darknet import read_weights
@@ -205,6 +207,54 @@ def test_a_file_that_its_program_wrote_lacks_what_that_leaves_out(tmp_path: Path
     loaded = read_weights(network, weights_file(np.arange(16.0), tmp_path))
     assert network.module_list[0].Conv2d.weight.flatten().tolist() == list(range(4, 16))
     assert "yolo-nano" in loaded.notes[0] and "[PEP]" in loaded.notes[0]
+
+
+def test_a_file_that_its_program_wrote_lacks_the_last_section(tmp_path: Path) -> None:
+    text = DEPTHWISE + "[convolutional]\nfilters=2\nactivation=linear\n"
+    network = Network(read(text))
+    loaded = read_weights(network, weights_file(np.arange(39.0), tmp_path))
+    assert network.module_list[0].DepthWise2d.weight.flatten()[-1] == 38
+    assert "leaves out the last section" in loaded.notes[0]
+
+
+# That each fact of these dialects is seen
+
+
+SEEN = {
+    "conv_padding": ("spurs", DEPTHWISE + "[convolutional]\nfilters=2\nsize=2\npad=1\n"),
+    "takes_second_half": ("spurs", DEPTHWISE + "[route]\nlayers=-1\ngroups=3\n"),
+    "head_strides": ("spurs", DEPTHWISE + HEAD.format(1)),
+    "reversing_words": ("ultralytics", HEAD.format(1)),
+    "keeping_words": ("spurs", DEPTHWISE + HEAD.format(1)),
+    "ignores_foreign_keys": ("spurs", DEPTHWISE + "[convolutional]\nfilters=2\npadding=3\n"),
+    "box_form": ("spurs", DEPTHWISE + HEAD.format(32)),
+    "unknown_activation": ("spurs", DEPTHWISE + "[convolutional]\nfilters=2\nactivation=swish\n"),
+    "bn_eps": ("ultralytics", "[convolutional]\nfilters=2\nbatch_normalize=1\n"),
+    "bn_momentum": ("nano", "[PEP]\nfilters=3\ncompress=2\n"),
+    "has_kernel_lists": ("mcmot", "[convolutional]\nfilters=9\nsize=3,5\npad=1\nactivation=leaky\n"),
+}
+
+
+def outcome(dialect: str, text: str) -> list[object]:
+    """Sizes, warnings, modules with their numbers, and how the heads decode."""
+    try:
+        graph = read(text, "cfg/yolov4-tiny.cfg", dialect)
+    except CfgError as fault:
+        return [fault.message]
+    network = Network(graph)
+    heads = [(head.grid, head.rules) for head in network.module_list if isinstance(head, YoloHead)]
+    activations = [node.section.activations for node in graph.nodes]
+    told = [str(one) for one in graph.warnings]
+    return [[node.shape for node in graph.nodes], told, str(network), heads, activations]
+
+
+@pytest.mark.parametrize("fact", SEEN)
+def test_another_value_of_a_fact_is_seen(fact: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, text = SEEN[fact]
+    before = outcome(name, text)
+    assert before == outcome(name, text)
+    monkeypatch.setitem(DIALECTS, name, DIALECTS[name]._replace(**{fact: getattr(DARKNET, fact)}))
+    assert outcome(name, text) != before
 
 
 # What is said in plain Darknet

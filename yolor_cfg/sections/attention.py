@@ -31,7 +31,7 @@ class _GateSection(Section):
     @property
     def ratio(self) -> int:
         """How many times fewer numbers than channels are between the matrices."""
-        return int(getattr(self, self.ratio_key))
+        raise AssertionError(f"[{self.type}] has no ratio")
 
     @property
     def layer_name(self) -> str:
@@ -84,6 +84,10 @@ class SqueezeExcitationSection(_GateSection, names="se"):
     )
     reduction = Int(SE_RATIO, least=1, help="divides the channels between the two matrices")
 
+    @property
+    def ratio(self) -> int:
+        return self.reduction
+
     def shape(self, x: Shape) -> Shape:
         if "filters" in self.values and "reduction" not in self.values and self.filters != x.channels:
             raise self.error(
@@ -116,6 +120,10 @@ class FullyConnectedAttentionSection(_GateSection, names="FCA"):
 
     def check(self) -> None:
         self.require_keys("reduction_ratio")
+
+    @property
+    def ratio(self) -> int:
+        return self.reduction_ratio
 
     @property
     def layer_name(self) -> str:
