@@ -73,8 +73,8 @@ class Dialect(NamedTuple):
 
     conv_padding: str = "size"  # with pad=1 size // 2; "half": (size - 1) // 2, "always": that without `pad`
     # too; "given": size // 2 wherever the key `pad` stands
+    omits_last_section: bool = False  # .weights files never hold it
     takes_second_half: bool = False  # [route] groups: that of the section before, whatever the keys say
-    fuses_heads: bool = False  # [yolo] from= makes each map a weighted sum of them all
     head_strides: tuple[int, ...] = ()  # of [yolo] in file order, whatever the sizes are; none: by the sizes
     reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round,
     keeping_words: tuple[str, ...] = ()  # but not with one of these
@@ -140,7 +140,7 @@ ULTRALYTICS = YOLOR._replace(
     runs_foreign_activations=False,
     box_form="exponential",
     ignores_foreign_keys=True,
-    fuses_heads=True,
+    omits_last_section=True,
     head_strides=(32, 16, 8),
     reversing_words=("panet", "yolov4", "cd53"),
 )
@@ -161,7 +161,6 @@ NANO = ULTRALYTICS._replace(
     bn_momentum=0.9,
     has_kernel_lists=False,
     conv_padding="always",
-    fuses_heads=False,
     head_strides=(),
 )
 MCMOT = ULTRALYTICS._replace(
@@ -180,7 +179,6 @@ JDE = ULTRALYTICS._replace(
     bn_momentum=0.1,
     has_kernel_lists=False,
     conv_padding="half",
-    fuses_heads=False,
     head_strides=(),
     only_activations=("leaky", "linear"),
     embeds=True,
@@ -229,5 +227,5 @@ EARLY = (*C_DARKNET, "darkflow")
 NOT_DARKFLOW = tuple(name for name in ALL_DIALECTS if name != "darkflow")
 PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)
 GROUPING = (*C_DARKNET, "spurs", "mcmot")
-FUSING = tuple(one.name for one in DIALECTS.values() if one.fuses_heads)
+FUSING = ("ultralytics", "spurs", "mcmot")
 """The values of `dialects` for sections, keys and activations that not all dialects have."""
