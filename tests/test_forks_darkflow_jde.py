@@ -120,6 +120,9 @@ def test_darkflow_joins_equal_maps_alone_and_takes_a_thousandth_of_new_statistic
     conv = "[convolutional]\nbatch_normalize=1\nfilters=2\nsize=1\nactivation=leaky\n"
     (norm,) = (part for part in Network(read(NET + conv, "darkflow")).modules() if hasattr(part, "momentum"))
     assert norm.momentum == 0.001 and type(norm).__name__ == "OuterBatchNorm2d"
+    foreign = read(NET + conv + "groups=2\ndilation=2\nstride_x=2\n", "darkflow")
+    assert foreign.nodes[0].shape == (2, 8, 8) and foreign.nodes[0].section.groups == 1
+    assert len(foreign.warnings) == 4  # and that the last section describes the output
     with pytest.raises(CfgError):
         read(NET + conv + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=-1,-2\n", "darkflow")
 
