@@ -124,6 +124,15 @@ class YoloSection(BoxHeadSection, names="yolo"):
     )
 
     @property
+    def learns_as_first(self) -> bool:
+        return self.dialect.learns_as_first
+
+    @property
+    def default_iou_loss(self) -> str:
+        """That of g-darknet, which alone has `representation`, else of the others."""
+        return "iou" if "representation" in self.values else "mse"
+
+    @property
     def learns_exponents(self) -> bool:
         return super().learns_exponents and self.representation == "exp"
 
@@ -142,6 +151,8 @@ class YoloSection(BoxHeadSection, names="yolo"):
 
     def check(self) -> None:
         super().check()
+        if self.learns_as_first and self.iou_loss in ("diou", "ciou"):
+            self.warn("iou_loss", "read as iou in training, as in g-darknet", found=self.iou_loss)
         if self.dialect.embeds:
             self.try_checks(self._check_embedding)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from yolor_cfg.errors import WeightsError, count_of
 from yolor_cfg.files import FILE_KIND_HINTS, find_file_kind
 from yolor_cfg.graph import Graph
+from yolor_cfg.sections import Section, TensorSpec
 from yolor_cfg.weights.layout import (
     FLOAT_BYTES,
     ReadPlan,
@@ -118,6 +119,15 @@ def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
             yolor_tensors,
             note + kept + (" keeps its" if kept == "1 layer" else " keep their") + " initialisation",
         )
+    last = len(graph.nodes) - 1
+    if last in written and graph.dialect.omits_last_section:
+        note = f"written by {graph.dialect.program}, which leaves out the last section: "
+        yield _earlier_tensors, note + f"layer {last} keeps its initialisation"
+
+
+def _earlier_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
+    """What these programs write of all sections but the last."""
+    return () if section.place.others[-1] is section else yolor_tensors(section, tensors)
 
 
 def _parse_header(file: FilePrefix) -> WeightsHeader:
