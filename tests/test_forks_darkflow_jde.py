@@ -20,6 +20,7 @@ from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.train.layout import use_channels_last
+from yolor_cfg.train.loss import check_losses
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import load, read_weights
 
@@ -259,7 +260,9 @@ def test_jde_predicts_boxes_and_embeddings_as_recorded(shared, tmp_path) -> None
     torch.testing.assert_close(found.objectness, wanted[..., 4], rtol=0, atol=near)
     torch.testing.assert_close(network.embeddings(recorded), wanted[..., 6:], rtol=0, atol=near)
     assert found.scores.shape == (2, 640, 1) and bool((found.scores == 1).all())
-    assert len({node.section.loss_kind for node in network.graph.heads} - {""}) == 0
+    with pytest.raises(CfgError, match="no detection loss") as caught:
+        check_losses(network.graph)
+    assert caught.value.found == "[yolo] with embeddings"
 
 
 def test_a_checkpoint_of_jde_is_read_without_its_classifier(shared, tmp_path) -> None:
