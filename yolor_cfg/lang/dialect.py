@@ -195,6 +195,7 @@ DARKFLOW = DARKNET._replace(
     bn_momentum=0.001,
     only_activations=("leaky", "linear"),
     joins_unequal_sizes=False,
+    ignores_foreign_keys=True,
     has_plain_local=False,
     pads_last_window=True,
     reorg_order="rows",
