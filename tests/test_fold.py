@@ -19,7 +19,8 @@ from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import paper
 from yolor_cfg.rewrite.fold import FoldResult, fold
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import read_weights
 
 BOUND = 1e-10
 SMALLEST = 64

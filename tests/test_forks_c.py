@@ -17,8 +17,9 @@ from yolor_cfg.ops.pixels import PixelObject
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.train.loss import LossRules, detection_loss
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.loading import read_weights
 
 NAMES = (
     "gdarknet_yolo_lin",

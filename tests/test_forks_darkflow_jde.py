@@ -18,8 +18,8 @@ from yolor_cfg.model import Network
 from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
-from yolor_cfg.weights.darknet import read_weights, write_weights
-from yolor_cfg.weights.loading import load
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import load, read_weights
 
 DARKFLOW = ("darkflow_select", "darkflow_conv_select", "darkflow_extract")
 NET = "[net]\nwidth=8\nheight=8\nchannels=3\n"

@@ -17,8 +17,8 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.train.loss import LossRules, detection_loss, initialize_biases
-from yolor_cfg.weights.darknet import read_weights
 from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.loading import read_weights
 
 PROGRAMS = {
     "spurs_depthwise": "spurs",
