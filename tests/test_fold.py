@@ -624,7 +624,7 @@ def convolution(draw, channels: int) -> str:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(programs(), st.integers(0, 3))
 def test_any_small_program_folds_to_the_same_numbers(text, seed):
     network = yolor_net(text, image=(4, 4, 6), seed=seed)

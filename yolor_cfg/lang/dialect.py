@@ -46,21 +46,26 @@ class Dialect(NamedTuple):
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
     ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
+    learns_as_first: bool = (
+        False  # [yolo] in C: as in pjreddie/darknet, where the last object of a box counts
+    )
     region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
     box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
     region_box_limit: int = 200  # the same in [region]
     shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
+    letterboxes: bool = False  # a detector keeps the aspect ratio of images without letter_box=1 too
+    adam_eps: float = 1e-6  # default of `eps` in [net]
     norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
     lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
     gru_takes_tanh: bool = False  # the key `tanh` of [gru] counts
     rnn_has_hidden: bool = True  # [rnn] has a hidden vector of any length; else of that of the output
     crnn_is_padded: bool = False  # the convolutions of [crnn] are of 3x3 and keep the size by themselves
     dropout_share: float = 0.2  # default of `probability` in [dropout]
-    reorg_reshapes: bool = False  # [reorg] has `flatten` and `extra`
     embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
     has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
     groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
     keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
+    has_plain_local: bool = True  # [local] has any size and stride; else its windows are misplaced
     resizes_to_crop: bool = False  # [crop] gives the size of the input, and always scales to -1..1
     runs_last_section: bool = True  # otherwise the last section only describes the output
     names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
@@ -85,17 +90,19 @@ PJREDDIE = DARKNET._replace(
     bn_eps_outside_root=True,
     bn_momentum=0.01,
     ignores_foreign_keys=True,
+    learns_as_first=True,
     region_form="maps",
     box_limit=90,
     region_box_limit=30,
     shortcut_form="one",
+    letterboxes=True,
+    adam_eps=1e-7,
     norm_has_bias=False,
     lstm_gates="ifog",
     gru_takes_tanh=True,
     rnn_has_hidden=False,
     crnn_is_padded=True,
     dropout_share=0.5,
-    reorg_reshapes=True,
 )
 YOLOR = Dialect(
     "yolor",
@@ -185,7 +192,10 @@ DARKFLOW = DARKNET._replace(
     runs_foreign_activations=False,
     reads_schedule=False,
     bn_eps_outside_root=True,
+    bn_momentum=0.001,
     only_activations=("leaky", "linear"),
+    joins_unequal_sizes=False,
+    has_plain_local=False,
     pads_last_window=True,
     reorg_order="rows",
     has_angles=True,

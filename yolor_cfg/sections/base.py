@@ -322,11 +322,9 @@ class Section(SectionReader):
     def _suggest_key(self, name: str, known: list[str]) -> str:
         return self._owner_hint(name) or super()._suggest_key(name, [*known, *Section.keys])
 
-    @staticmethod
-    def _owner_hint(name: str) -> str:
-        owners = {
-            cls.names[0] for cls in SECTIONS.values() if name in cls.own_keys() or name in cls.ignored_keys
-        }
+    def _owner_hint(self, name: str) -> str:
+        here = {kind for kind in SECTIONS.values() if self.dialect.name in kind.dialects}
+        owners = {kind.names[0] for kind in here if name in kind.own_keys() or name in kind.ignored_keys}
         return f"belongs to [{owners.pop()}]" if len(owners) == 1 else ""
 
     @classmethod

@@ -36,6 +36,7 @@ class _CutSection(Section):
 
     dialects = DARKFLOW_ONLY
     darknet_form = "cut"
+    keeps_width = True  # it follows from what stays of the whole layer
 
     @property
     def profile_name(self) -> str:
