@@ -54,6 +54,7 @@ class Dialect(NamedTuple):
     region_box_limit: int = 200  # the same in [region]
     shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
     letterboxes: bool = False  # a detector keeps the aspect ratio of images without letter_box=1 too
+    old_header_is_short: bool = False  # .weights of a version above 1000 start with 16 bytes, else with 20
     adam_eps: float = 1e-6  # default of `eps` in [net]
     norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
     lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
@@ -96,6 +97,7 @@ PJREDDIE = DARKNET._replace(
     region_box_limit=30,
     shortcut_form="one",
     letterboxes=True,
+    old_header_is_short=True,
     adam_eps=1e-7,
     norm_has_bias=False,
     lstm_gates="ifog",
