@@ -93,7 +93,7 @@ def convert(
     as_weights = upto is not None or Path(target).suffix == ".weights"
     folds = fuse or plain
     cfg = cfg or _held_cfg(source)
-    _check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
+    check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
     _check_folding(target, cfg, folds=folds, upto=upto, force=force)
     if not plain and (keep_bn or reader):
         raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
@@ -127,7 +127,7 @@ def _held_cfg(source: str) -> str:
     return source
 
 
-def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
+def check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
     suffix = Path(target).suffix
     if not as_weights and suffix not in CHECKPOINT_SUFFIXES:
         formats = ", ".join([".weights", *CHECKPOINT_SUFFIXES])
@@ -233,6 +233,15 @@ def _checkpoint_numbers(opened: LoadedNetwork, source: str) -> dict[str, float]:
     from yolor_cfg.weights.checkpoint import read_checkpoint
 
     return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers
+
+
+def save_network(opened: LoadedNetwork, source: str, target: str, *, force: bool) -> None:
+    """Write the network in the format that the suffix of `target` says, with what `source` counts."""
+    numbers = _checkpoint_numbers(opened, source)
+    if Path(target).suffix == ".weights":
+        _save_weights(opened, target, numbers=numbers, upto=None, force=force)
+    else:
+        _save_checkpoint(opened, target, kept={"numbers": numbers}, names=tuple(opened.names), force=force)
 
 
 def _save_weights(
