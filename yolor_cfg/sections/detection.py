@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.lang.dialect import DARKFLOW_ONLY, EARLY
+from yolor_cfg.lang.dialect import DARKFLOW_ONLY, DARKNET_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords
@@ -44,9 +44,13 @@ class DetectionSection(Section, names="detection"):
     class_scale = Float(1, help="weight of the class loss")
     coord_scale = Float(1, help="weight of the box loss")
     jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
-    resize = Float(1, help="maximum random zoom in training")
+    resize = Float(1, dialects=DARKNET_ONLY, help="maximum random zoom in training")
     random = Float(0, help="1: change the image size at random in training")
-    max = Int(200, least=0, help="maximum number of labels per image in training")
+    max = Int(
+        lambda section: section.dialect.box_limit,
+        least=0,
+        help="maximum number of labels per image in training",
+    )
 
     @classmethod
     def value_dialects(cls, key: str, word: str) -> tuple[str, ...]:

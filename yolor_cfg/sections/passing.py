@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, NOT_DARKFLOW
+from yolor_cfg.lang.dialect import DARKNET_ONLY, LATER
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class EmptySection(Section, names="empty silence"):
     """Passes the previous section on unchanged."""
 
-    dialects = NOT_DARKFLOW
+    dialects = LATER
     examples = ("[silence]",)
     darknet_form = "nothing"
     is_alias = True
@@ -39,16 +39,19 @@ class DropoutSection(Section, names="dropout"):
     is_alias = True
 
     probability = Float(
-        0.2, least=0, most=1, help="probability of dropping a value in training; of keeping it in darkflow"
+        lambda section: section.dialect.dropout_share,
+        least=0,
+        most=1,
+        help="probability of dropping a value in training; of keeping it in darkflow",
     )
     dropblock = Flag(
-        False, dialects=C_DARKNET, help="1: drop square blocks instead of single values in training"
+        False, dialects=DARKNET_ONLY, help="1: drop square blocks instead of single values in training"
     )
     dropblock_size_rel = Float(
-        0, least=0, most=1, dialects=C_DARKNET, help="side of the blocks as a fraction of the feature map"
+        0, least=0, most=1, dialects=DARKNET_ONLY, help="side of the blocks as a fraction of the feature map"
     )
     dropblock_size_abs = Int(
-        0, least=0, dialects=C_DARKNET, help="side of the blocks in pixels (7 if neither side is given)"
+        0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"
     )
 
     @property
