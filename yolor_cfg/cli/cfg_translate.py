@@ -37,7 +37,7 @@ Examples:
   yolor cfg translate yolor_p6.cfg --to darknet -o p6.cfg --weights yolor_p6.pt p6.weights"""
 
 
-class Outcome(NamedTuple):
+class TranslatedFile(NamedTuple):
     """What is written: the new graph, and the network if there are weights; what changed; the proof; what has
     to change in weights."""
 
@@ -100,15 +100,15 @@ def translate(
     made = _make(graph, opened if isinstance(opened, tuple) else None, to=to, path=path)
     _write_cfg(made.graph, path, force=force)
     if weights and isinstance(opened, tuple) and made.network is not None:
-        from yolor_cfg.cli.convert import save_network
+        from yolor_cfg.cli.networks import save_network
 
         save_network(opened._replace(network=made.network), *weights, force=force)
-    _report(graph, made, path, weights, as_json=as_json)
+    _report(graph, made, path=path, weights=weights, as_json=as_json)
 
 
 def _check_targets(cfg: str, path: str, weights: tuple[str, str] | None, *, force: bool) -> None:
     """Refuse what would overwrite a file, before anything is computed."""
-    from yolor_cfg.cli.convert import check_format
+    from yolor_cfg.cli.networks import check_format
 
     if path == "-":
         raise click.UsageError("-o - names no file: give a name")
@@ -132,7 +132,7 @@ def _open(cfg: str, weights: tuple[str, str] | None, dialect: str | None) -> Gra
     return open_network(cfg, weights[0], reading=ReadOptions(dialect))
 
 
-def _make(graph: Graph, opened: LoadedNetwork | None, *, to: str, path: str) -> Outcome:
+def _make(graph: Graph, opened: LoadedNetwork | None, *, to: str, path: str) -> TranslatedFile:
     from yolor_cfg.rewrite.equality import carry_tensors, prove_equal, tensor_notes
     from yolor_cfg.rewrite.translate import translate as rewrite
 
@@ -141,19 +141,23 @@ def _make(graph: Graph, opened: LoadedNetwork | None, *, to: str, path: str) -> 
     made = rewrite(graph, to, path)
     proof = prove_equal(graph, made)
     network = carry_tensors(opened.network, made.graph, made.owners) if opened else None
-    return Outcome(made.graph, network, made.changes, proof, tensor_notes(graph, made))
+    return TranslatedFile(made.graph, network, made.changes, proof, tensor_notes(graph, made))
 
 
-def _fold(opened: LoadedNetwork, path: str) -> Outcome:
+def _fold(opened: LoadedNetwork, path: str) -> TranslatedFile:
     """The network as plain Darknet, its implicit knowledge folded."""
     from yolor_cfg.rewrite.drafts import Change
-    from yolor_cfg.rewrite.equality import fold_plain
+    from yolor_cfg.rewrite.equality import prove_folded
+    from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 
-    plain, proof = fold_plain(opened.network, path=path)
+    plain = to_plain_darknet(opened.network.double(), keep_bn=True)
+    proof = prove_folded(opened.network, plain)
     sizes = len(opened.network.graph.nodes), len(plain.graph.nodes)
     what = f"{sizes[0]} sections become {sizes[1]}"
     change = Change("net", None, 1, what, "implicit knowledge is folded into the convolutions")
-    return Outcome(plain.graph, plain, (change,), proof, ("all tensors that implicit knowledge goes into",))
+    return TranslatedFile(
+        plain.graph, plain.float(), (change,), proof, ("all tensors that implicit knowledge goes into",)
+    )
 
 
 def _write_cfg(graph: Graph, path: str, *, force: bool) -> None:
@@ -165,7 +169,7 @@ def _write_cfg(graph: Graph, path: str, *, force: bool) -> None:
 
 
 def _report(
-    graph: Graph, made: Outcome, path: str, weights: tuple[str, str] | None, *, as_json: bool
+    graph: Graph, made: TranslatedFile, *, path: str, weights: tuple[str, str] | None, as_json: bool
 ) -> None:
     if as_json:
         print_json(

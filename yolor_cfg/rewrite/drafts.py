@@ -115,6 +115,6 @@ class SectionDraft:
             edits.added.setdefault(last[-1], []).extend(["", *text.split("\n")])
 
     def _needs_own_line(self, key: str) -> bool:
-        """Whether the old line cannot simply take another value: it is a comment now, or has one behind it."""
+        """Whether the old line cannot simply take another value: it is a comment or has one behind it."""
         line = self.section.lines[key]
         return line.number in self.silenced or "#" in line.value or ";" in line.value

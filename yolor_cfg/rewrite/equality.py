@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.model import Network
 from yolor_cfg.ops.norms import is_outside_root, variance_for
 from yolor_cfg.rewrite.absorb import find_norms, running_stats
-from yolor_cfg.rewrite.translate import Translation
+from yolor_cfg.rewrite.translate import TranslatedText
 
 LARGEST_DIFFERENCE = 1e-5
 SMALLEST_VARIANCE = 1e-4  # of the seeded ones: there epsilons show
@@ -29,7 +28,7 @@ class Proof(NamedTuple):
     size: tuple[int, int]
 
 
-def prove_equal(graph: Graph, made: Translation, *, seed: int = 0) -> Proof:
+def prove_equal(graph: Graph, made: TranslatedText, *, seed: int = 0) -> Proof:
     """Compare the two networks on seeded weights; raises CfgError if they differ, at the first section that
     does. Differences of numbers above 1 are relative."""
     here, there = _same_size(graph, made.graph)
@@ -41,7 +40,7 @@ def prove_equal(graph: Graph, made: Translation, *, seed: int = 0) -> Proof:
         images = torch.rand(1, *here.image, generator=generator, dtype=torch.float64)
         proof = compare_networks(source, target, images)
         if not proof.difference <= LARGEST_DIFFERENCE:
-            raise _find_fault(source, target, images, made)
+            raise _find_fault(source, target, images=images, made=made)
     return proof
 
 
@@ -55,26 +54,22 @@ def compare_networks(source: Network, target: Network, images: Tensor) -> Proof:
     return Proof(largest_difference(first, second), "boxes" if boxes else "outputs", (height, width))
 
 
-def fold_plain(network: Network, *, path: str, seed: int = 0) -> tuple[Network, Proof]:
-    """The network as plain Darknet with its own weights, which implicit knowledge is part of, and the proof
-    that it is equal."""
-    from yolor_cfg.rewrite.to_darknet import to_plain_darknet
-
-    source = copy.deepcopy(network).double().eval()
-    plain = to_plain_darknet(source, keep_bn=True)
+def prove_folded(network: Network, plain: Network, *, seed: int = 0) -> Proof:
+    """Compare a network in float64 with what its own weights were folded to; raises CfgError if they
+    differ."""
     stride = network.graph.largest_stride
     generator = torch.Generator().manual_seed(seed)
     size = network.graph.image.channels, 2 * stride, 3 * stride
     with torch.no_grad():
         images = torch.rand(1, *size, generator=generator, dtype=torch.float64)
-        proof = compare_networks(source, plain, images)
+        proof = compare_networks(network.eval(), plain, images)
     if not proof.difference <= LARGEST_DIFFERENCE:
         found = f"on its weights a difference of {proof.difference:.2g}"
         raise CfgError("plain Darknet computes something else", path=network.graph.path, found=found)
-    return plain.to(next(network.parameters()).dtype), proof
+    return proof
 
 
-def tensor_notes(graph: Graph, made: Translation) -> tuple[str, ...]:
+def tensor_notes(graph: Graph, made: TranslatedText) -> tuple[str, ...]:
     """What has to change in a weights file, in words."""
     old, new = graph.dialect, made.graph.dialect
     norms = [node for node in graph.nodes if any("running_var" in tensor.name for tensor in node.tensors)]
@@ -170,7 +165,7 @@ def largest_difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> flo
     return max(found)
 
 
-def _find_fault(source: Network, target: Network, images: Tensor, made: Translation) -> CfgError:
+def _find_fault(source: Network, target: Network, *, images: Tensor, made: TranslatedText) -> CfgError:
     """The error at the first section whose value differs."""
     source.reset()
     target.reset()

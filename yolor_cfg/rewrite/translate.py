@@ -22,7 +22,7 @@ UNREAD_REFERENCES = ("share_index", "embedding_layer")
 PRIVATE_KEYS = ("dialect", "bn_eps")  # of [net], which only this package reads
 
 
-class Translation(NamedTuple):
+class TranslatedText(NamedTuple):
     """The graph of the new text, what changed, and of each old section the number of the new one that has its
     tensors, and of the one that has its value (-1: none has)."""
 
@@ -37,7 +37,7 @@ class Translation(NamedTuple):
         return self.graph.document.text
 
 
-def translate(graph: Graph, to: str, path: str) -> Translation:
+def translate(graph: Graph, to: str, path: str) -> TranslatedText:
     """The network for the program of that dialect, as the text of a file at `path`; raises CfgError with each
     section that has no equal there."""
     target = DIALECTS[to]
@@ -53,13 +53,13 @@ def translate(graph: Graph, to: str, path: str) -> Translation:
     if target.is_pytorch:
         text, more = _tidy_lines(text, target)
         changes = [*more, *changes]
-    read = _read_back(text, path, drafts, starts)
+    read = _read_back(text, path, drafts=drafts, starts=starts)
     _check_strides(graph, drafts, path)
     values = [
         -1 if draft.is_moved else start + len(draft.followers)
         for start, draft in zip(starts, drafts, strict=True)
     ]
-    return _state_dialect(Translation(read, tuple(changes), tuple(starts), tuple(values)), target)
+    return _state_dialect(TranslatedText(read, tuple(changes), tuple(starts), tuple(values)), target)
 
 
 def _make_drafts(graph: Graph, target: Dialect) -> list[SectionDraft]:
@@ -116,7 +116,7 @@ def _tidy_line(line: str) -> str:
     return f"#{bare[bare[0] == '#' :]}{ending}" if bare[0] in "#;" else line
 
 
-def _read_back(text: str, path: str, drafts: Sequence[SectionDraft], starts: Sequence[int]) -> Graph:
+def _read_back(text: str, path: str, *, drafts: Sequence[SectionDraft], starts: Sequence[int]) -> Graph:
     """The graph of the new text; faults in it are those of the sections that they come from."""
     target = drafts[0].target
     try:
@@ -138,10 +138,10 @@ def _locate(fault: CfgError, drafts: Sequence[SectionDraft], starts: Sequence[in
     number = -1 if fault.number is None else fault.number
     mine = [draft for draft, start in zip(drafts, starts, strict=True) if 0 <= number and start <= number]
     message = f"{drafts[0].target.program} cannot read it: {fault.message}"
-    if not mine:
-        details = {"found": fault.found, "allowed": fault.allowed, "hint": fault.hint}
-        return CfgError(message, path=drafts[0].section.path, section=fault.section, key=fault.key, **details)
-    return mine[-1].refusal(fault.key, message, found=fault.found, allowed=fault.allowed, hint=fault.hint)
+    if mine:
+        return mine[-1].refusal(fault.key, message, found=fault.found, allowed=fault.allowed, hint=fault.hint)
+    path, found = drafts[0].section.path, fault.found
+    return CfgError(message, path=path, section=fault.section, key=fault.key, found=found, hint=fault.hint)
 
 
 def _check_strides(graph: Graph, drafts: Sequence[SectionDraft], path: str) -> None:
@@ -167,7 +167,7 @@ def _check_strides(graph: Graph, drafts: Sequence[SectionDraft], path: str) -> N
             )
 
 
-def _state_dialect(made: Translation, target: Dialect) -> Translation:
+def _state_dialect(made: TranslatedText, target: Dialect) -> TranslatedText:
     """The translation with `dialect=` in [net] if the text alone would be read in another one."""
     graph = made.graph
     try:

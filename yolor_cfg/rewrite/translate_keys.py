@@ -128,7 +128,7 @@ def move_references(drafts: list[SectionDraft], keys: tuple[str, ...]) -> list[i
     for draft in drafts:
         for name, key in draft.section.keys.items():
             if _is_kept(draft, name) and (isinstance(key, RefList) or name in keys):
-                _move(draft, name, starts, ends if isinstance(key, RefList) else starts)
+                _move(draft, name, starts=starts, ends=ends if isinstance(key, RefList) else starts)
     return starts
 
 
@@ -138,7 +138,7 @@ def _is_kept(draft: SectionDraft, key: str) -> bool:
     return is_there and draft.section.lines[key].number not in draft.silenced
 
 
-def _move(draft: SectionDraft, key: str, starts: list[int], ends: list[int]) -> None:
+def _move(draft: SectionDraft, key: str, *, starts: list[int], ends: list[int]) -> None:
     """Write the references of a key anew, where they change."""
     value = draft.section.values[key]
     old = value if isinstance(value, tuple) else (value,)

@@ -1,7 +1,7 @@
 """The sections that another program has under another name, in another form, or not at all.
 
-A rule changes the draft of one section so that the target computes the same, or raises CfgError. It goes by the
-facts of both dialects. Facts of the programs: models.py and utils/parse_config.py of WongKinYiu/yolor and
+A rule changes the draft of one section so that the target computes the same, or raises CfgError. It goes by
+the facts of both dialects. Facts of the programs: models.py and utils/parse_config.py of WongKinYiu/yolor and
 ultralytics/yolov3, parser.c of AlexeyAB/darknet.
 """
 
@@ -113,12 +113,12 @@ def _reads_zeros(draft: SectionDraft, border: int) -> bool:
 def _same_windows(draft: SectionDraft, here: int, there: int) -> bool:
     section, x = draft.section, draft.node.inputs[0]
     if draft.target.pads_last_window != section.dialect.pads_last_window:
-        return section.size == max(section.strides)
+        return bool(section.size == max(section.strides))
     counts = [
         [(length + border - section.size) // stride for border in (here, there)]
         for length, stride in zip(x[1:], section.strides, strict=True)
     ]
-    return here // 2 == there // 2 and all(one == other for one, other in counts)
+    return bool(here // 2 == there // 2 and all(one == other for one, other in counts))
 
 
 def _pool_hint(draft: SectionDraft) -> str:
