@@ -133,18 +133,22 @@ def _open(cfg: str, weights: tuple[str, str] | None, dialect: str | None) -> Gra
 
 
 def _make(graph: Graph, opened: LoadedNetwork | None, *, to: str, path: str) -> TranslatedFile:
+    from yolor_cfg.errors import CfgError
     from yolor_cfg.rewrite.equality import carry_tensors, prove_equal, tensor_notes
     from yolor_cfg.rewrite.translate import translate as rewrite
 
-    if opened and to == "darknet" and any(node.section.type.startswith("implicit") for node in graph.nodes):
-        return _fold(opened, path)
-    made = rewrite(graph, to, path)
+    try:
+        made = rewrite(graph, to, path)
+    except CfgError:
+        if opened is None or to != "darknet" or not graph.dialect.is_pytorch:
+            raise
+        return _fold(opened)
     proof = prove_equal(graph, made)
     network = carry_tensors(opened.network, made.graph, made.owners) if opened else None
     return TranslatedFile(made.graph, network, made.changes, proof, tensor_notes(graph, made))
 
 
-def _fold(opened: LoadedNetwork, path: str) -> TranslatedFile:
+def _fold(opened: LoadedNetwork) -> TranslatedFile:
     """The network as plain Darknet, its implicit knowledge folded."""
     from yolor_cfg.rewrite.drafts import Change
     from yolor_cfg.rewrite.equality import prove_folded
@@ -154,10 +158,8 @@ def _fold(opened: LoadedNetwork, path: str) -> TranslatedFile:
     proof = prove_folded(opened.network, plain)
     sizes = len(opened.network.graph.nodes), len(plain.graph.nodes)
     what = f"{sizes[0]} sections become {sizes[1]}"
-    change = Change("net", None, 1, what, "implicit knowledge is folded into the convolutions")
-    return TranslatedFile(
-        plain.graph, plain.float(), (change,), proof, ("all tensors that implicit knowledge goes into",)
-    )
+    change = Change("net", None, 1, what, "what only YOLOR has is folded into convolutions")
+    return TranslatedFile(plain.graph, plain.float(), (change,), proof, ("what the file holds",))
 
 
 def _write_cfg(graph: Graph, path: str, *, force: bool) -> None:

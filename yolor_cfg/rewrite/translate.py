@@ -19,6 +19,7 @@ from yolor_cfg.rewrite.translate_sections import adapt_section
 from yolor_cfg.sections.head_places import order_strides
 
 UNREAD_REFERENCES = ("share_index", "embedding_layer")
+MOST_LINES = 5  # named of sections that are refused for the same reason
 PRIVATE_KEYS = ("dialect", "bn_eps")  # of [net], which only this package reads
 
 
@@ -41,9 +42,13 @@ def translate(graph: Graph, to: str, path: str) -> TranslatedText:
     """The network for the program of that dialect, as the text of a file at `path`; raises CfgError with each
     section that has no equal there."""
     target = DIALECTS[to]
+    if graph.dialect.name == to:
+        found = f"{graph.dialect.program} reads it as it is"
+        hint = "another reading of it is stated by --dialect"
+        raise CfgError("there is nothing to translate", path=graph.path, found=found, hint=hint)
     drafts = _make_drafts(graph, target)
     faults = [fault for step in (_adapt_structure, adapt_keys) for fault in _collect(step, drafts)]
-    raise_faults(faults, graph.path)
+    raise_faults(_join_alike(faults), graph.path)
     starts = move_references(drafts, UNREAD_REFERENCES)
     edits = TextEdits.nothing()
     changes = [*_edit_net(graph, edits), *(change for draft in drafts for change in draft.changes)]
@@ -85,6 +90,19 @@ def _collect(step: Callable[[SectionDraft], None], drafts: Sequence[SectionDraft
         except CfgError as fault:
             faults.append(fault)
     return faults
+
+
+def _join_alike(faults: Sequence[CfgError]) -> list[CfgError]:
+    """Of the faults that say the same of sections of one name the first, with the number of the others."""
+    alike: dict[tuple[str, str], list[CfgError]] = {}
+    for fault in faults:
+        alike.setdefault((fault.section, fault.message), []).append(fault)
+    for first, *others in alike.values():
+        if others:
+            lines = ", ".join(str(one.line) for one in others[:MOST_LINES])
+            rest = " ..." if len(others) > MOST_LINES else ""
+            first.found += f"; likewise {len(others)} more (line {lines}{rest})"
+    return [group[0] for group in alike.values()]
 
 
 def _edit_net(graph: Graph, edits: TextEdits) -> list[Change]:
