@@ -77,8 +77,12 @@ class Dialect(NamedTuple):
     omits_last_section: bool = False  # .weights files never hold it
     takes_second_half: bool = False  # [route] groups: that of the section before, whatever the keys say
     head_strides: tuple[int, ...] = ()  # of [yolo] in file order, whatever the sizes are; none: by the sizes
-    reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round,
+    reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round (the
+    # first three of `strides_in_order`),
     keeping_words: tuple[str, ...] = ()  # but not with one of these
+    only_keys: tuple[str, ...] = ()  # all that its sections may have, or it stops; none: any, or not known
+    only_sections: tuple[str, ...] = ()  # all that it has, where these are few
+    strides_in_order: tuple[int, ...] = ()  # that it takes [yolo] heads to have, where we go by the sizes
 
 
 DARKNET = Dialect("darknet", "darknet", "C Darknet (AlexeyAB/darknet)")
@@ -106,6 +110,11 @@ PJREDDIE = DARKNET._replace(
     crnn_is_padded=True,
     dropout_share=0.5,
 )
+_PYTORCH_KEYS = (
+    *("activation anchors batch_normalize beta_nms classes cls_normalizer filters from groups").split(),
+    *("ignore_thresh iou_loss iou_normalizer iou_thresh jitter layers mask nms_kind num pad random").split(),
+    *("scale_x_y size stride stride_x stride_y truth_thresh weights_normalization weights_type").split(),
+)
 YOLOR = Dialect(
     "yolor",
     "yolor",
@@ -132,6 +141,9 @@ YOLOR = Dialect(
     box_form="squared",
     loss="yolor",
     keeps_num_anchors=False,
+    only_keys=(*_PYTORCH_KEYS, "atoms", "na", "nc"),
+    strides_in_order=(8, 16, 32, 64, 128),
+    reversing_words=("yolov4-tiny", "fpn", "yolov3"),
 )
 ULTRALYTICS = YOLOR._replace(
     name="ultralytics",
@@ -145,8 +157,12 @@ ULTRALYTICS = YOLOR._replace(
     omits_last_section=True,
     head_strides=(32, 16, 8),
     reversing_words=("panet", "yolov4", "cd53"),
+    only_keys=_PYTORCH_KEYS,
+    only_sections=("convolutional", "maxpool", "upsample", "route", "shortcut", "reorg3d", "yolo"),
+    strides_in_order=(),
 )
-SPURS = ULTRALYTICS._replace(
+_FORK = ULTRALYTICS._replace(only_keys=(), only_sections=())
+SPURS = _FORK._replace(
     name="spurs",
     program="SpursLipu/YOLOv3v4-ModelCompression",
     bn_eps=1e-5,
@@ -156,7 +172,7 @@ SPURS = ULTRALYTICS._replace(
     takes_second_half=True,
     keeping_words=("yolov4-tiny",),
 )
-NANO = ULTRALYTICS._replace(
+NANO = _FORK._replace(
     name="nano",
     program="yolo-nano (eriklindernoren/PyTorch-YOLOv3)",
     bn_eps=1e-5,
@@ -165,7 +181,7 @@ NANO = ULTRALYTICS._replace(
     conv_padding="always",
     head_strides=(),
 )
-MCMOT = ULTRALYTICS._replace(
+MCMOT = _FORK._replace(
     name="mcmot",
     program="CaptainEven/YOLOV4_MCMOT",
     bn_eps=1e-5,
@@ -173,7 +189,7 @@ MCMOT = ULTRALYTICS._replace(
     head_strides=(8, 16, 32),
     reversing_words=("yolov4-tiny", "mobile", "Mobile", "enet", "Enet"),
 )
-JDE = ULTRALYTICS._replace(
+JDE = _FORK._replace(
     name="jde",
     family="jde",
     program="JDE (Zhongdao/Towards-Realtime-MOT)",

@@ -247,6 +247,11 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return down, across
 
     @property
+    def zeros(self) -> int:
+        """The padding on each side, before it is dilated."""
+        return self._find_zeros(self.size[0])
+
+    @property
     def _groups(self) -> int:
         return 1 if self.xnor else self.groups
 
