@@ -84,6 +84,7 @@ class Section:
     is_head: ClassVar[bool] = False
     gives_boxes_to_losses: ClassVar[bool] = False  # a [contrastive] loss may refer to it
     is_loss: ClassVar[bool] = False  # its output is not a prediction: a network never returns it
+    untrained: ClassVar[str] = ""  # why no network with it is trained here: its own keys for that have no use
     learns_by_adam: ClassVar[bool] = False  # its update in C Darknet has the case of `adam=1`
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
@@ -92,15 +93,28 @@ class Section:
     is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
 
-    clip = Float(0, dialects=DARKNET_ONLY, help="training keeps the weights between -clip and clip")
-    onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
-    dont_update = Int(0, dialects=DARKNET_ONLY, help="no update until that iteration")
-    burnin_update = Int(0, dialects=DARKNET_ONLY, help="updates from that multiple of burn_in on")
+    clip = Float(
+        0, dialects=DARKNET_ONLY, use="training", help="training keeps the weights between -clip and clip"
+    )
+    onlyforward = Flag(False, dialects=C_DARKNET, use="training", help="gradients stop at this section")
+    dont_update = Int(
+        0, dialects=DARKNET_ONLY, use="training", unit="iterations", help="no update until that iteration"
+    )
+    burnin_update = Int(
+        0, dialects=DARKNET_ONLY, use="training", help="updates from that multiple of burn_in on"
+    )
     stopbackward = Int(
-        0, dialects=C_DARKNET, help="1: freezes all sections before this one; N: no gradients until then"
+        0,
+        dialects=C_DARKNET,
+        use="training",
+        unit="iterations",
+        help="1: freezes all sections before this one; N: no gradients until then",
     )
     train_only_bn = Flag(
-        False, dialects=DARKNET_ONLY, help="this section and all before it train only their batch norm"
+        False,
+        dialects=DARKNET_ONLY,
+        use="training",
+        help="this section and all before it train only their batch norm",
     )
     dontload = Flag(
         False, dialects=C_DARKNET, help="the weights file does not contain the weights of this section"
@@ -108,7 +122,9 @@ class Section:
     dontloadscales = Flag(
         False, dialects=C_DARKNET, help="the weights file does not contain scales, means and variances"
     )
-    learning_rate = Float(1, dialects=C_DARKNET, help="learning rate multiplier of this section")
+    learning_rate = Float(
+        1, dialects=C_DARKNET, use="training", unit="factor", help="learning rate multiplier of this section"
+    )
     truth = Flag(
         False,
         dialects=PJREDDIE_ONLY,

@@ -34,21 +34,44 @@ USUAL_BLOCK = 7
 class DropoutSection(Section, names="dropout"):
     """In training, sets random values to zero and scales up the others; otherwise does nothing."""
 
-    examples = ("[dropout]\nprobability=.3",)
+    examples = (
+        "[dropout]\nprobability=.3",
+        "[dropout]\ndropblock=1\ndropblock_size_abs=3",
+        "[dropout]\ndropblock=1\ndropblock_size_rel=.2",
+    )
     darknet_form = "nothing"
     is_alias = True
 
     probability = Float(
-        0.2, least=0, most=1, help="probability of dropping a value in training; of keeping it in darkflow"
+        0.2,
+        least=0,
+        most=1,
+        use="training",
+        unit="fraction",
+        help="probability of dropping a value in training; of keeping it in darkflow",
     )
     dropblock = Flag(
-        False, dialects=C_DARKNET, help="1: drop square blocks instead of single values in training"
+        False,
+        dialects=C_DARKNET,
+        use="training",
+        help="1: drop square blocks instead of single values in training",
     )
     dropblock_size_rel = Float(
-        0, least=0, most=1, dialects=C_DARKNET, help="side of the blocks as a fraction of the feature map"
+        0,
+        least=0,
+        most=1,
+        dialects=C_DARKNET,
+        use="training",
+        unit="fraction",
+        help="side of the blocks as a fraction of the feature map",
     )
     dropblock_size_abs = Int(
-        0, least=0, dialects=C_DARKNET, help="side of the blocks in pixels (7 if neither side is given)"
+        0,
+        least=0,
+        dialects=C_DARKNET,
+        use="training",
+        unit="pixels",
+        help="side of the blocks in pixels (7 if neither side is given)",
     )
 
     @property

@@ -154,11 +154,11 @@ class ConvolutionalCellSection(Section):
     dialects = C_DARKNET
 
     output = Int(1, least=1, wanted=True, help="number of filters")
-    size = Int(3, least=1, help="kernel height and width")
-    stride = Int(1, least=1, help="stride; must be 1 to keep the size of the state")
-    dilation = Int(1, least=1, help="dilation in pixels")
+    size = Int(3, least=1, unit="pixels", help="kernel height and width")
+    stride = Int(1, least=1, unit="pixels", help="stride; must be 1 to keep the size of the state")
+    dilation = Int(1, least=1, unit="pixels", help="dilation in pixels")
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side")
-    padding = Int(0, least=0, help="zero padding on each side, in pixels")
+    padding = Int(0, least=0, unit="pixels", help="zero padding on each side, in pixels")
     groups = Int(1, least=1, help="number of groups of a grouped convolution")
     batch_normalize = Flag(False, help="batch norm instead of a bias in each convolution")
     xnor = Flag(False, help="binary weights and inputs; not supported")
