@@ -48,6 +48,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are made and stay white: painting them takes longer than a tiny network needs for its epochs.
+    tests/test_report_charts.py looks at what is painted."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: canvas.get_renderer().clear())
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """So small maps gain nothing from threads, and lose much where other programs want the cores."""
     import torch

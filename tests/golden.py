@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
 from proofs import SHARED
+from torch.nn.modules.conv import _ConvNd
 
 from yolor_cfg import graph as graphs
 from yolor_cfg.graph import Graph, ReadOptions
@@ -69,9 +73,24 @@ def darknet_graph(case: Case) -> Graph:
     return graphs.load_graph(case.cfg, ReadOptions(dialect="darknet", size=size))
 
 
+@contextmanager
+def unset_weights() -> Iterator[None]:
+    """Convolutions made in here draw no random weights, which takes longer than all else of a network: NaN
+    stands in their place until they are given others."""
+
+    def unset(layer: _ConvNd) -> None:
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.fill_(torch.nan)
+
+    with mock.patch.object(_ConvNd, "reset_parameters", unset):
+        yield
+
+
 def filled(graph: Graph, meta: dict[str, Any]) -> Network:
     """The network with the seeded weights, given by the order of its own `tensors()`."""
-    network = Network(graph).eval()
+    with unset_weights():
+        network = Network(graph).eval()
     state = network.state_dict()
     arrays = module_at(GOLDEN / "darknet" / "make_weights.py").arrays(meta)
     for node in graph.nodes:
@@ -91,15 +110,26 @@ def darknet_input(meta: dict[str, Any]) -> list[torch.Tensor]:
     return [torch.from_numpy(np.ascontiguousarray(step)) for step in steps]
 
 
-def darknet_layers(case: Case) -> tuple[Network, list[torch.Tensor], dict[str, Any], Any]:
-    """The filled network, its inputs, the JSON and the NPZ of a Darknet case."""
+class Layers(NamedTuple):
+    """A Darknet case ready to run: the filled network, its input of each time step, the JSON, the NPZ."""
+
+    network: Network
+    inputs: list[torch.Tensor]
+    meta: dict[str, Any]
+    want: Any
+
+
+def darknet_layers(case: Case) -> Layers:
+    """The network of a Darknet case with its seeded weights."""
     meta = json.loads(case.meta.read_text())
-    return filled(darknet_graph(case), meta), darknet_input(meta), meta, np.load(case.numbers)
+    return Layers(filled(darknet_graph(case), meta), darknet_input(meta), meta, np.load(case.numbers))
 
 
-def check_darknet(case: Case) -> None:
-    """Every stored layer, its shape, its mean and spread, and the printed BFLOPs equal C Darknet's."""
-    network, inputs, meta, want = darknet_layers(case)
+def check_darknet(case: Case) -> Layers:
+    """Every stored layer, its shape, its mean and spread, and the printed BFLOPs equal C Darknet's; what was
+    run is returned."""
+    layers = darknet_layers(case)
+    network, inputs, meta, want = layers
     with torch.no_grad():
         for x in inputs:
             got = network.trace(x, meta["stored_layers"])
@@ -109,6 +139,7 @@ def check_darknet(case: Case) -> None:
         check_layer(index, value, want, bound)
     bflops = np.array([n.section.bflops(n.shape, *n.inputs) for n in network.graph.nodes], dtype=float)
     np.testing.assert_allclose(bflops, want["bflops"], rtol=1e-5, atol=1e-12, err_msg="bflops")
+    return layers
 
 
 def check_layer(index: int, value: torch.Tensor, want: Any, bound: float) -> None:
@@ -141,7 +172,8 @@ def yolor_network(case: Case) -> Yolor:
     state = {name: torch.from_numpy(np.asarray(array)) for name, array in maker.make_state(meta).items()}
     shape = meta["input"]["shape"]
     graph = graphs.load_graph(case.cfg, ReadOptions(dialect="yolor", size=(shape[2], shape[3])))
-    network = Network(graph).eval()
+    with unset_weights():
+        network = Network(graph).eval()
     network.load_state_dict(state, strict=True)
     images = torch.from_numpy(maker.make_input(**meta["input"])).double()
     return Yolor(network.double(), images, meta, np.load(case.numbers), maker)

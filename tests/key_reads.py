@@ -17,6 +17,7 @@ import torch
 import training
 from torch import Tensor
 
+from yolor_cfg import graph as graphs
 from yolor_cfg.count import count_costs
 from yolor_cfg.data.augment.darknet import read_augmentation, read_random_sizes
 from yolor_cfg.detect.nms import choose_nms
@@ -24,7 +25,7 @@ from yolor_cfg.errors import CfgError
 from yolor_cfg.images.fit import default_preprocess
 from yolor_cfg.lang.keys import ABSENT, TRAINING, Choice, Key, KeyValues
 from yolor_cfg.model import Network
-from yolor_cfg.sections import NetSection, Section, base
+from yolor_cfg.sections import NetSection, Section
 from yolor_cfg.sections.net import POLICIES
 from yolor_cfg.train.loop import check_gradients
 from yolor_cfg.train.loss import LossRules, detection_loss
@@ -104,7 +105,7 @@ def _value_reader(recorder: Recorder) -> Callable[..., Any]:
 
 def run(case: contract.Case, recorder: Recorder) -> None:
     """The whole way of an example: costs, weights, output, boxes; and where it has a loss, that."""
-    base._READ.clear()
+    graphs._shared_values.cache_clear()
     with recorder.walk(RUN), torch.no_grad():
         graph = case.graph()
         default_preprocess(graph)

@@ -48,6 +48,8 @@ FORMULAS = {
     "hard_mish": lambda x: x if x > 0 else x * x / 2 + x if x > -2 else 0,
     "plse": lambda x: 0.01 * (x + 4) if x < -4 else 0.01 * (x - 4) + 1 if x > 4 else 0.125 * x + 0.5,
     "hardtan": lambda x: min(max(x, -1), 1),
+    "relu10": lambda x: min(max(x, -1), 1),
+    "lelu": lambda x: 10 * math.tanh(x),
     "lhtan": lambda x: 0.001 * x if x < 0 else 0.001 * (x - 1) + 1 if x > 1 else x,
     "stair": stair,
     "h_swish": lambda x: x * min(max(x + 3, 0), 6) / 6,

@@ -9,13 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from style_structure import ORDER, find_imports, module_name, read_modules, room_of, upward_arrows
+from style_structure import ORDER, Modules, find_imports, module_name, read_modules, room_of, upward_arrows
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "yolor_cfg"
 WITHOUT_TORCH = {"errors", "files", "shape", "runs", "lang", "sections", "graph", "count", "cli", "__init__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
-MODULES = read_modules(ROOT)
+
+
+@pytest.fixture(scope="module")
+def modules() -> Modules:
+    return read_modules(ROOT)
 
 
 def run_python(code: str) -> list[str]:
@@ -24,9 +28,9 @@ def run_python(code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_every_file_has_a_floor() -> None:
-    assert len(MODULES) == len(FILES) > 100
-    assert [module for module in MODULES if room_of(module) not in ORDER] == []
+def test_every_file_has_a_floor(modules: Modules) -> None:
+    assert len(modules) == len(FILES) > 100
+    assert [module for module in modules if room_of(module) not in ORDER] == []
 
 
 def test_every_folder_of_code_is_a_package_that_gets_installed() -> None:
@@ -34,13 +38,13 @@ def test_every_folder_of_code_is_a_package_that_gets_installed() -> None:
     assert [folder.name for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
-def test_every_floor_names_rooms_that_exist() -> None:
-    assert sorted(ORDER) == sorted({room_of(module) for module in MODULES})
+def test_every_floor_names_rooms_that_exist(modules: Modules) -> None:
+    assert sorted(ORDER) == sorted({room_of(module) for module in modules})
 
 
-def test_imports_go_down() -> None:
-    assert sum(map(len, MODULES.values())) > 100
-    assert list(upward_arrows(MODULES)) == []
+def test_imports_go_down(modules: Modules) -> None:
+    assert sum(map(len, modules.values())) > 100
+    assert list(upward_arrows(modules)) == []
 
 
 @pytest.mark.parametrize(
@@ -69,8 +73,8 @@ def test_every_way_of_importing_is_seen(text: str, modules: list[str], tmp_path:
     assert [target for _, target in find_imports(files[-1], tmp_path, known)] == modules
 
 
-def test_language_sections_graph_counting_and_commands_load_without_torch() -> None:
-    rooms = [module for module in MODULES if room_of(module) in WITHOUT_TORCH]
+def test_language_sections_graph_counting_and_commands_load_without_torch(modules: Modules) -> None:
+    rooms = [module for module in modules if room_of(module) in WITHOUT_TORCH]
     assert {"cli", "graph", "count", "sections"} <= set(rooms)
     names = [f"yolor_cfg.{module}".removesuffix(".__init__") for module in rooms]
     tell = "\n    if 'torch' in sys.modules: sys.exit(name + ' loads torch')"

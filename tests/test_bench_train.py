@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 INTEL = "processor : 0\nflags : fpu sse2 avx2 avx512f avx512_bf16 amx_bf16 amx_tile\n"
 AMD = "processor : 0\nflags : fpu sse2 avx avx2 fma\n"

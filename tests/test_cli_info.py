@@ -380,3 +380,12 @@ def test_folded_shows_the_network_without_implicit_knowledge_and_what_stays() ->
     assert not any(layer["type"].startswith(("implicit", "shift", "control")) for layer in layers)
     assert "[BatchNorm2d #57] (line" in result.stderr
     assert "stays: an activation comes before it" in result.stderr
+
+
+def test_a_long_list_of_sources_is_cut_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "many.cfg"
+    sources = ",".join(["-1"] * 5000)
+    path.write_text(f"[net]\nwidth=8\nheight=8\nchannels=3\n[maxpool]\n[route]\nlayers={sources}\n")
+    result = CliRunner().invoke(main, ["info", str(path)])
+    assert result.exit_code == 0 and "0,0,0,... (5,000)" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) < 200

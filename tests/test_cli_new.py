@@ -105,6 +105,8 @@ def test_the_list_names_every_network_with_its_costs_and_every_row_of_the_paper(
     assert (csp["image"], csp["parameters"], round(csp["gflops"], 1)) == ([640, 640], 52923994, 120.2)
     assert [one["name"] for one in shown["ablations"]] == ROWS
     lines = run("--list")[1].splitlines()
+    summaries = [one["summary"] for one in shown["networks"]]
+    assert len(set(summaries)) == len(summaries), "variants of one architecture are told apart"
     assert lines[0].split()[0] == "network" and any("52,923,994" in line for line in lines)
 
 

@@ -35,7 +35,7 @@ FILES = {
 
 
 @pytest.fixture(autouse=True)
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def command(blank_charts: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(cli.COMMANDS, "test", "yolor_cfg.cli.test:test")
     monkeypatch.chdir(tmp_path)
 

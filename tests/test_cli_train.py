@@ -54,7 +54,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def command(blank_charts: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(cli.COMMANDS, "train", "yolor_cfg.cli.train:train")
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
@@ -80,7 +80,9 @@ def run(*args: object) -> Result:
     return tiny.yolor("train", *args)
 
 
-def test_a_run_says_where_its_results_are_and_prints_one_document(cfg, data, tmp_path):
+def test_a_run_says_where_its_results_are_and_prints_one_document(cfg, data, tmp_path, monkeypatch):
+    monkeypatch.undo()  # charts are painted here
+    monkeypatch.chdir(tmp_path)
     result = run(cfg, "--data", data, "--epochs", 2, "--json", "--workers", 0)
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)

@@ -139,7 +139,7 @@ def test_convert_names_what_it_leaves_out(tmp_path: Path) -> None:
         f"{root}/labels/t1.txt:1: class 9 is not in 0..1",
         f"{root}/labels/t1.txt:3: the box is outside",
         f"{root}/labels/t1.txt:4: 'x' is not a number",
-        "train: 1 images unreadable: left out",
+        "train: 1 image unreadable: left out",
         "train: 3 labels faulty",
     ):
         assert words in told
@@ -151,7 +151,7 @@ def test_difficult_objects_of_val_are_kept_and_those_of_train_are_told(tmp_path:
         file = root / f"Annotations/{stem}.xml"
         file.write_text(file.read_text().replace("<difficult>0", "<difficult>1", 1))
     told = convert(root, tmp_path / "out")
-    assert "train: 1 difficult objects are left out" in told
+    assert "train: 1 difficult object is left out" in told
     for split in ("val", "test"):
         before, after = (open_data(place, split=split, caches=False) for place in (root, tmp_path / "out"))
         for one, other in zip(before.samples, after.samples, strict=True):
@@ -167,4 +167,4 @@ def test_crowds_that_text_labels_cannot_mark_are_told(tmp_path: Path) -> None:
     document = json.loads(data.read_text())
     document["annotations"][0]["iscrowd"] = 1
     data.write_text(json.dumps(document))
-    assert "train: 1 crowds are left out" in convert(data, tmp_path / "out")
+    assert "train: 1 crowd is left out" in convert(data, tmp_path / "out")

@@ -175,6 +175,37 @@ def test_voc_files_are_read_in_the_encoding_that_they_declare(encoding: str, tmp
     assert "\u72d7" in data.names and len(data.samples[0].classes) == 1
 
 
+def test_a_voc_file_that_declares_no_encoding_and_is_not_utf_8_is_read_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = voc_file(tmp_path)
+    for path in file.parent.glob("*.xml"):
+        path.write_bytes(path.read_text().replace("cat", "\u72d7").encode("gbk"))
+    data = open_data(tmp_path, caches=False)
+    assert "\u72d7" in data.names and "cat" not in data.names
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{file.parent}: not UTF-8: read as gb2312")
+
+
+@pytest.mark.parametrize(("inside", "above"), [("", "root"), ("Annotations", ".."), ("..", "root")])
+def test_the_folder_of_the_xml_files_leads_to_the_one_above(
+    inside: str, above: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = voc_file(tmp_path / "root").parents[1]
+    monkeypatch.chdir(root / inside if inside != ".." else tmp_path)
+    path = {"": root / "Annotations", "Annotations": Path("."), "..": Path("root/Annotations")}[inside]
+    with pytest.raises(DataError) as caught:
+        open_data(path, caches=False)
+    assert "holds only the XML files" in str(caught.value)
+    assert caught.value.hint == f"give the folder above: {root if inside == '' else above}"
+
+
+def test_the_folder_of_the_images_of_voc_leads_to_the_one_above(tmp_path: Path) -> None:
+    root = voc_file(tmp_path).parents[1]
+    with pytest.raises(DataError, match="holds only the images of a data set"):
+        open_data(root / "JPEGImages", caches=False)
+
+
 @pytest.mark.parametrize("encoding", ["rot13", "base64", "no-such", "utf-8", "utf-32"])
 def test_a_voc_file_in_no_readable_encoding_is_a_fault_of_that_file(encoding: str, tmp_path: Path) -> None:
     file = voc_file(tmp_path)
@@ -246,7 +277,7 @@ def test_two_images_of_one_label_file_are_told(tmp_path: Path) -> None:
     root = layouts.label_studio(tmp_path, SPLITS)
     layouts.write_image(root / "images/t0.jpg")
     (problem,) = open_data(root, caches=False).problems
-    assert "1 images share the label file of another image" in str(problem)
+    assert "1 image shares the label file of another image" in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import tiny_detector as tiny
 
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.errors import DataError, YolorError, shorten
-from yolor_cfg.names import read_options
+from yolor_cfg.names import read_names, read_options
 
 DATA = "classes=2\ntrain=list.txt\nvalid=list.txt\n"
 
@@ -115,3 +115,33 @@ def test_a_very_long_path_is_cut_in_messages(tmp_path: Path) -> None:
         assert 0 < len(told) < 20_000
         assert "characters) ..." in told
     assert shorten("y" * 4000) == "y" * 4000
+
+
+def test_a_key_given_twice_is_told_and_the_first_counts(tmp_path: Path) -> None:
+    """C Darknet's option_find (option_list.c) returns the first."""
+    data = write_data(tmp_path, DATA + "train=other.txt\nclasses=2\n")
+    write_labels(tmp_path / "images/a.txt", label=0)
+    (note,) = [note for note in open_data(data).problems if "twice" in note.reason]
+    assert (note.line, note.kind) == (4, "note")
+    assert note.reason == "train= is given twice: list.txt counts, other.txt does not"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "told"),
+    [
+        ("行人\n猫\n", "gbk", "gb2312"),
+        ("紅細胞\n猫\n", "gbk", "gb18030"),
+        ("café\nfüße\n", "latin-1", "cp1252"),
+        ("a\n\u0081b\n", "latin-1", "latin-1"),
+        ("行人\n猫\n", "utf-8", ""),
+    ],
+)
+def test_names_in_another_encoding_are_read_and_told(
+    text: str, encoding: str, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "n.names"
+    path.write_bytes(text.encode(encoding))
+    assert read_names(path) == tuple(text.split("\n")[:2])
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"{path}: not UTF-8: read as {told}"] if told else []
+    )

@@ -100,7 +100,7 @@ def test_duplicate_lines_count_once_with_a_note(tmp_path: Path) -> None:
     data = opened(tmp_path, "0 .5 .5 .2 .2\n0 0.50 0.5 0.2 0.2\n1 .5 .5 .2 .2\n")
     assert data.samples[0].classes.tolist() == [0, 1]
     (problem,) = data.problems
-    assert problem.reason == "1 duplicate labels: each counts once, but every time in Darknet's mAP"
+    assert problem.reason == "1 duplicate label: each counts once, but every time in Darknet's mAP"
 
 
 def test_a_polygon_becomes_the_box_around_its_points(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_images_without_annotations_give_predictions_and_no_figures(
 
 
 def test_train_does_not_validate_on_what_it_trains_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_charts: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = layouts.label_studio(tmp_path / "data", SPLITS)

@@ -360,7 +360,7 @@ def test_json_sizes_that_fit_the_other_exif_orientation_are_reported(tmp_path: P
     description.write_text(json.dumps(document))
     problems = open_data(description, checks=checks).problems
     (note,) = [problem for problem in problems if "orientation" in problem.reason]
-    assert note.kind == "note" and note.reason.startswith("1 images have height and width exchanged")
+    assert note.kind == "note" and note.reason.startswith("1 image has height and width exchanged")
 
 
 def test_classes_are_matched_by_name_and_other_sets_are_shown(tmp_path: Path) -> None:

@@ -127,12 +127,12 @@ def test_check_reads_all_splits_and_finds_images_that_stand_in_two(tmp_path: Pat
     (root / "val/labels/copy.txt").write_text("7 .5 .5 .1 .1\n")
     result = tiny.yolor("data", "check", root)
     assert result.exit_code == 3 and "val/labels/copy.txt:1: class 7 is not in 0..1" in result.output
-    assert f"1 of 3 images of val stand in train too: {root}/train/images/t3.png and" in result.output
+    assert f"1 of 3 images of val stands in train too: {root}/train/images/t3.png and" in result.output
     document = json.loads(tiny.yolor("data", "check", root, "--json").stdout)
-    assert [document["splits"][split]["pictures"] for split in ("train", "val")] == [6, 3]
-    assert document["pictures"] == 6
+    assert [document["splits"][split]["images"] for split in ("train", "val")] == [6, 3]
+    assert document["images"] == 6
     only = json.loads(tiny.yolor("data", "check", root, "--split", "val", "--json").stdout)
-    assert list(only["splits"]) == ["val"] and only["pictures"] == 3
+    assert list(only["splits"]) == ["val"] and only["images"] == 3
 
 
 def test_check_tells_of_one_list_for_train_and_val(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_folder_of_one_split_is_not_train_too(tmp_path: Path) -> None:
     result = tiny.yolor("data", "check", folder, "--json")
     assert list(json.loads(result.stdout)["splits"]) == ["val"] and "stand in" not in result.output
     out = tiny.yolor("data", "split", folder, "--out", tmp_path / "out")
-    assert out.exit_code == 0 and "train 5, val 1 images" in out.output
+    assert out.exit_code == 0 and "6 images (train 5, val 1)" in out.output
 
 
 @pytest.mark.parametrize(

@@ -291,7 +291,7 @@ def test_names_come_from_a_list_a_names_file_or_a_data_file(tiny: Files, tmp_pat
         (
             "a.data",
             b"names = a.data\n",
-            "the number of names does not match the number of classes\n  found:   1 names",
+            "the number of names does not match the number of classes\n  found:   1 name",
         ),
     ],
 )

@@ -2,12 +2,15 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from yolor_cfg.cli import main
 from yolor_cfg.data.shapes import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,8 +62,19 @@ def test_costs_grow_with_the_image(commands: Path) -> None:
     assert "448,906 parameters" in printed
 
 
-def test_weights_survive_a_round_trip_to_the_byte(commands: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_script_that_converts_says_that_its_files_are_the_same(commands: Path, tmp_path: Path) -> None:
     assert "the same to the byte" in run(commands, "convert_weights.sh", tmp_path)
+
+
+def test_weights_survive_a_round_trip_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of the script, each in this process."""
+    shapes = ROOT / "weights" / "yolor_nano_shapes"
+    for name, value in (("out", tmp_path), ("weights", f"{shapes}.pt"), ("cfg", f"{shapes}.cfg")):
+        monkeypatch.setenv(name, str(value))
+    script = (EXAMPLES / "convert_weights.sh").read_text()
+    commands = re.findall(r"^yolor (.*)$", os.path.expandvars(script), re.MULTILINE)
+    assert [CliRunner().invoke(main, shlex.split(command)).exit_code for command in commands] == [0, 0, 0]
     assert (tmp_path / "again.weights").read_bytes() == (tmp_path / "shapes.weights").read_bytes()
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from networks import TABLE, U5R5, VARIANTS, described, expected
 
 from yolor_cfg.count import count_costs
+from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.networks import family
@@ -176,3 +177,14 @@ def test_every_network_is_read_at_other_sizes_that_its_strides_divide():
     for name in family.NETWORKS:
         graph = load_graph(CFG / f"{name}.cfg", ReadOptions(size=(256, 384)))
         assert 256 % graph.largest_stride == 384 % graph.largest_stride == 0
+
+
+@pytest.mark.parametrize(("size", "stride"), [(32, 32), (64, 32), (640, 32)])
+def test_the_largest_stride_is_that_of_a_map_of_one_cell_too(size, stride):
+    """P5 of yolor_nano has 1/32 of the image's sides, so one cell at 32."""
+    assert load_graph(CFG / "yolor_nano.cfg", ReadOptions(size=size)).largest_stride == stride
+
+
+def test_a_size_below_the_largest_stride_names_it():
+    with pytest.raises(CfgError, match="use a multiple of 32, the largest stride"):
+        load_graph(CFG / "yolor_nano.cfg", ReadOptions(size=31))

@@ -8,13 +8,26 @@ import numpy as np
 import pytest
 import torch
 
-from yolor_cfg.graph import ReadOptions, load_graph
+from yolor_cfg.errors import CfgError
+from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
+from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.ops.heads import YoloRules
+from yolor_cfg.ops.pixels import PixelObject
+from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.train.loss import LossRules, detection_loss
 from yolor_cfg.weights.darknet import read_weights, write_weights
 from yolor_cfg.weights.layout import WeightsHeader
 
-NAMES = ("gdarknet_yolo_lin", "pjr_deconvolutional", "pjr_region", "sowson_yolo4")
+NAMES = (
+    "gdarknet_yolo_lin",
+    "pjr_deconvolutional",
+    "pjr_dialect",
+    "pjr_l2norm_logistic",
+    "pjr_region",
+    "sowson_yolo4",
+)
 STATED = (None, "pjreddie")
 
 
@@ -58,7 +71,7 @@ def test_every_section_gives_what_its_program_gave(shared, tmp_path, name, diale
     check_outputs(case)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, "pjr_iseg"))
 def test_weights_come_back_to_the_byte(shared, tmp_path, name) -> None:
     case = fork(shared, tmp_path, name)
     write_weights(case.network, tmp_path / "again.weights")
@@ -102,3 +115,169 @@ def test_yolo4_learns_as_in_its_program(shared, tmp_path) -> None:
         want = -case.want[f"train_delta_{index}"]
         assert np.abs(want).max() > 0.1
         np.testing.assert_allclose(got.numpy(), want, atol=case.meta["tolerance_train"])
+
+
+def test_logistic_learns_by_cross_entropy(shared, tmp_path) -> None:
+    case = fork(shared, tmp_path, "pjr_l2norm_logistic")
+    network, layer = case.network.train(), case.network.module_list[3]
+    read = network.trace(case.images, [2])[2].detach()
+    np.testing.assert_allclose(read.numpy(), case.want["train_out_2"], atol=case.meta["tolerance_train"])
+    cost = layer.cost(read.requires_grad_(), torch.from_numpy(case.want["truth"]))
+    cost.backward()
+    np.testing.assert_allclose(
+        -read.grad.numpy(), case.want["train_delta_3"], atol=case.meta["tolerance_train"]
+    )
+    assert cost.item() == pytest.approx(case.want["train_cost_3"][0], rel=1e-5)
+
+
+def objects_of(truth: np.ndarray, height: int, width: int) -> list[PixelObject]:
+    """The objects of one image in iseg_layer.c's layout: a class and a mask each, until a class below 0."""
+    rows = torch.from_numpy(truth).unflatten(0, (-1, 1 + height * width))
+    count = int((rows[:, 0] < 0).nonzero()[0])
+    return [PixelObject(int(row[0]), row[1:].view(height, width) > 0) for row in rows[:count]]
+
+
+def test_iseg_gives_classes_and_embeddings_and_learns_by_its_deltas(shared, tmp_path) -> None:
+    case = fork(shared, tmp_path, "pjr_iseg")
+    assert case.network.graph.dialect.name == "pjreddie"
+    got = case.network.trace(case.images, [0, 1])
+    for index in (0, 1):
+        want = case.want[f"train_out_{index}"]
+        np.testing.assert_allclose(got[index].numpy(), want, atol=case.meta["tolerance"])
+    objects = [objects_of(truth, 4, 4) for truth in case.want["truth"]]
+    assert sum(map(len, objects)) > 2
+    deltas = case.network.module_list[1].deltas(got[0], objects)
+    np.testing.assert_allclose(deltas.numpy(), case.want["train_delta_1"], atol=case.meta["tolerance"])
+    assert deltas.square().sum().item() == pytest.approx(case.want["train_cost_1"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED_SECTIONS.items())
+def test_a_section_that_cannot_be_run_is_refused_with_its_reason(name: str, why: str) -> None:
+    with pytest.raises(CfgError) as caught:
+        build_graph(parse(f"{NET}[{name}]\n"))
+    assert caught.value.message == f"cannot be read: {why}" and caught.value.line == 5
+
+
+NET = "[net]\nwidth=8\nheight=8\nchannels=4\n"
+CONV = "[convolutional]\nfilters=4\nactivation=leaky\n"
+YOLO = "[convolutional]\nfilters=6\n[yolo]\nmask=0\nclasses=1\nanchors=9,9\n"
+
+
+def read(text: str, dialect: str | None = "pjreddie") -> Graph:
+    return build_graph(parse(NET + text), ReadOptions(dialect=dialect))
+
+
+@pytest.mark.parametrize("text", [YOLO, "[convolutional]\nfilters=7\n[region]\nclasses=2\nsoftmax=1\n"])
+def test_a_plain_cfg_stays_with_alexeyabs_darknet(text: str) -> None:
+    graph = read(text + CONV.replace("leaky", "leaky\nbatch_normalize=1"), None)
+    assert graph.dialect.name == "darknet" and len(graph.notes) == 1
+    assert "batch norm in pjreddie" in graph.notes[0].replace("darkflow, ", "")
+
+
+TOLD = {
+    "[shortcut]\nfrom=-2\nalpha=.5\n": "pjreddie",
+    "[yolo]\nmask=0\nclasses=1\nanchors=9,9\nrepresentation=lin\n": "pjreddie",
+    "[convolutional]\nfilters=6\nactivation=lelu\n": "pjreddie",
+    "[shortcut]\nfrom=-2\nweights_type=per_layer\nweights_normalization=relu\n": "darknet",
+    "[convolutional]\nfilters=6\ndilation=2\nsize=3\n": "darknet",
+    "[crnn]\noutput=4\nhidden=4\npad=1\n": "darknet",
+    "[crnn]\noutput_filters=4\nhidden_filters=4\n": "pjreddie",
+    "[gru]\noutput=4\ntruth=1\n": "pjreddie",
+}
+
+
+@pytest.mark.parametrize("text", TOLD)
+def test_keys_of_one_program_tell_it(text: str) -> None:
+    assert read(CONV + CONV.replace("4", "6") + text, None).dialect.name == TOLD[text]
+
+
+def test_a_fork_reads_over_the_keys_of_alexeyab() -> None:
+    graph = read(YOLO + "scale_x_y=1.2\nnew_coords=1\niou_loss=giou\nmax_delta=5\n")
+    assert graph.nodes[1].section.rules == YoloRules()
+    assert [w.key for w in graph.warnings] == ["scale_x_y", "new_coords", "max_delta"]
+    assert all("has no effect" in w.message for w in graph.warnings)
+    assert graph.nodes[1].section.iou_loss == "giou" and graph.nodes[1].section.max == 90
+
+
+def test_alexeyabs_darknet_reads_over_the_keys_of_forks() -> None:
+    graph = read(YOLO + "representation=lin\n", "darknet")
+    assert [w.key for w in graph.warnings] == ["representation"]
+    assert graph.nodes[1].section.rules == YoloRules() and graph.nodes[1].section.max == 200
+
+
+@pytest.mark.parametrize("key", ["truth", "numload", "dontsave", "smooth"])
+def test_what_a_key_of_every_section_does_not_do_here_is_told(key: str) -> None:
+    graph = read(CONV + key + "=1\n")
+    assert [unused.key for unused in graph.unused_keys()] == [key]
+
+
+def test_an_lstm_is_stored_gate_by_gate_in_the_order_of_its_program() -> None:
+    orders = [
+        [tensor.name[:2] for tensor in node.section.tensors(*node.inputs) if tensor.role == "bias"]
+        for node in (read("[lstm]\noutput=3\n", name).nodes[0] for name in ("darknet", "pjreddie"))
+    ]
+    assert orders[0] == ["wf", "wi", "wg", "wo", "uf", "ui", "ug", "uo"]
+    assert orders[1] == ["wi", "wf", "wo", "wg", "ui", "uf", "uo", "ug"]
+
+
+def test_the_candidate_of_a_gru_is_tanh_by_its_key() -> None:
+    torch.manual_seed(0)
+    network = Network(read("[gru]\noutput=5\ntanh=1\n")).eval()
+    cell, x = network.module_list[0], torch.rand(2, 4, 8, 8)
+    with torch.no_grad():
+        zeros = cell.initial_state(x)
+        gate = torch.sigmoid(cell.input_z(x) + cell.state_z(zeros[0]))
+        candidate = torch.tanh(cell.input_h(x) + cell.state_h(0 * zeros[0]))
+        torch.testing.assert_close(cell(x, zeros)[0], (1 - gate) * candidate)
+
+
+def test_the_hidden_vector_of_an_rnn_is_as_long_as_its_output() -> None:
+    graph = read("[rnn]\noutput=3\nhidden=7\n")
+    assert [tensor.shape for tensor in graph.nodes[0].section.tensors(*graph.nodes[0].inputs)][1] == (3, 256)
+    assert [warning.key for warning in graph.warnings] == ["hidden"]
+
+
+def test_a_batch_norm_has_no_bias_in_the_file_nor_in_the_sum() -> None:
+    network = Network(read("[batchnorm]\n")).eval()
+    norm, x = network.module_list[0], torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.running_mean, norm.running_var):
+            tensor.uniform_(0.1, 2)
+        mean, deviation = norm.running_mean[:, None, None], norm.running_var.sqrt()[:, None, None]
+        want = (x - mean) / (deviation + 1e-6) * norm.weight[:, None, None]
+        torch.testing.assert_close(network(x)[0], want)
+    assert sorted(network.state_dict()) == [
+        f"module_list.0.{name}" for name in ("num_batches_tracked", "running_mean", "running_var", "weight")
+    ]
+
+
+def test_reorg_flattens_cell_by_cell_and_back() -> None:
+    x = torch.arange(4 * 64.0).view(1, 4, 8, 8)
+    flat = Network(read("[reorg]\nflatten=1\n"))(x)[0]
+    assert torch.equal(flat.flatten(), x.permute(0, 2, 3, 1).flatten())
+    back = Network(read("[reorg]\nflatten=1\n[reorg]\nflatten=1\nreverse=1\n"))(x)[0]
+    assert torch.equal(back, x)
+    longer = Network(read("[reorg]\nextra=3\n[connected]\noutput=2\n"))
+    assert longer.trace(x, [0])[0].flatten(1).tolist() == [x.flatten().tolist() + [0, 0, 0]]
+
+
+def test_the_default_of_dropout_is_a_half() -> None:
+    shares = [Network(read("[dropout]\n", name)).module_list[0].p for name in ("darknet", "pjreddie")]
+    assert shares == [0.2, 0.5]
+
+
+def test_a_plain_darknet_is_made_of_what_both_have_and_the_rest_is_refused() -> None:
+    """The epsilon outside the root is folded away; a [yolo4] becomes a [yolo]."""
+    torch.manual_seed(0)
+    text = CONV + "batch_normalize=1\n[batchnorm]\n"
+    text += "[convolutional]\nfilters=6\n[yolo4]\nmask=0\nclasses=1\nanchors=9,9\nscale_x_y=1.2\n"
+    network = Network(read(text)).eval()
+    plain = to_plain_darknet(network)
+    x = torch.rand(2, 4, 8, 8)
+    with torch.no_grad():
+        for got, want in zip(plain.decode(plain(x)), network.decode(network(x)), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    assert plain.graph.dialect.name == "darknet" and plain.graph.nodes[-1].section.type == "yolo"
+    for part in ("[deconv]\nfilters=6\n", "[shortcut]\nfrom=0\nalpha=2\n", "[l2norm]\n", "[gru]\ntanh=1\n"):
+        with pytest.raises(CfgError, match="plain Darknet cannot compute this"):
+            to_plain_darknet(Network(read(CONV + CONV + part)))

@@ -11,6 +11,8 @@ from yolor_cfg.ops.boxes import to_xywh
 
 MICRO = golden.micro_cases()
 NETWORKS = golden.darknet_cases()
+# Of yolov3-voc-b2, yolov4, yolov4-csp-swish, densenet201 and resnet152_trident.
+TWINS = ("yolov3", "yolov3-spp", "yolov4x-mish", "yolov4-csp", "yolov4-p5", "csresnext50-panet-spp")
 
 
 def test_the_cases_are_all_there(shared):
@@ -19,20 +21,34 @@ def test_the_cases_are_all_there(shared):
 
 @pytest.mark.parametrize("case", MICRO, ids=lambda case: case.name)
 def test_a_section_computes_what_c_darknet_computes(case):
-    golden.check_darknet(case)
+    _check_case(case)
 
 
-@pytest.mark.parametrize("case", NETWORKS, ids=lambda case: case.name)
+def quick_networks():
+    """The networks as parameters of a test; large ones with a twin of the same sections are slow tests."""
+    for case in NETWORKS:
+        yield pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in TWINS else [])
+
+
+@pytest.mark.parametrize("case", list(quick_networks()))
 def test_a_network_computes_what_c_darknet_computes(case):
-    golden.check_darknet(case)
+    _check_case(case)
 
 
-BOXED = [case for case in NETWORKS + MICRO if "boxes" in np.load(case.numbers).files]
+def test_so_many_cases_have_boxes(shared):
+    assert sum("boxes" in np.load(case.numbers).files for case in NETWORKS + MICRO) == 33
 
 
-@pytest.mark.parametrize("case", BOXED, ids=lambda case: case.name)
-def test_the_boxes_after_suppression_are_c_darknets(case):
-    network, inputs, meta, want = golden.darknet_layers(case)
+def _check_case(case):
+    """Layers, and where C Darknet told its boxes those after suppression, of one network built once."""
+    run = golden.check_darknet(case)
+    if "boxes" in run.want.files:
+        run.network.reset()
+        _check_all_boxes(*run)
+
+
+def _check_all_boxes(network, inputs, meta, want):
+    """The boxes of the plain suppression, of each image, and of the suppression that the cfg names."""
     with torch.no_grad():
         for x in inputs:
             raws = network(x)
@@ -48,12 +64,8 @@ def test_the_boxes_after_suppression_are_c_darknets(case):
         own = meta["boxes"]["cfg_nms"]
         assert choose_nms(network.graph, None) == choose_nms(network.graph, "cfg")
         assert choose_nms(network.graph, None) == (own["nms_kind"], pytest.approx(own["beta_nms"]))
-        _check_boxes(
-            network,
-            predictions,
-            want["boxes_cfgnms"],
-            rules._replace(kind=own["nms_kind"], beta=own["beta_nms"]),
-        )
+        rules = rules._replace(kind=own["nms_kind"], beta=own["beta_nms"])
+        _check_boxes(network, predictions, want["boxes_cfgnms"], rules)
 
 
 def _found(network, predictions, rules):

@@ -1,7 +1,9 @@
 """The counts that YOLOR's paper prints come out of the table of networks, and move with it."""
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import paper_tables
 import pytest
@@ -49,9 +51,18 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(paper_tables.main, args)
 
 
-def all_cells() -> list[dict[str, str]]:
-    tables = json.loads(run("--json").stdout)["tables"]
-    return [cell for table in tables for cell in table["cells"]]
+@pytest.fixture(scope="module")
+def text() -> Result:
+    return run()
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return dict(json.loads(run("--json").stdout))
+
+
+def cells_of(document: dict[str, Any]) -> list[dict[str, str]]:
+    return [cell for table in document["tables"] for cell in table["cells"]]
 
 
 @pytest.fixture
@@ -61,29 +72,34 @@ def narrower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(family.NETWORKS, "yolov4_csp_sss", row._replace(neck=(56, *row.neck[1:])))
 
 
-def test_every_printed_count_that_a_network_gives_is_met_to_the_last_digit() -> None:
-    result = run()
-    equal = [cell for cell in all_cells() if cell["verdict"] == "equal"]
+def test_every_printed_count_that_a_network_gives_is_met_to_the_last_digit(
+    text: Result, document: dict[str, Any]
+) -> None:
+    equal = [cell for cell in cells_of(document) if cell["verdict"] == "equal"]
     assert {cell["paper"] for cell in equal} == {cell["ours"] for cell in equal} == set(PRINTED)
-    assert result.exit_code == 0
-    assert "53 equal, 0 NOT EQUAL, 1 no graph gives it, 18 not a Darknet network" in result.stdout
+    assert text.exit_code == 0
+    assert "53 equal, 0 NOT EQUAL, 1 no graph gives it, 18 not a Darknet network" in text.stdout
 
 
-def test_the_one_cell_that_no_graph_gives_is_shown_with_its_reason() -> None:
-    (cell,) = (cell for cell in all_cells() if cell["verdict"] == "no graph gives it")
+def test_the_one_cell_that_no_graph_gives_is_shown_with_its_reason(
+    text: Result, document: dict[str, Any]
+) -> None:
+    (cell,) = (cell for cell in cells_of(document) if cell["verdict"] == "no graph gives it")
     assert (cell["paper"], cell["ours"]) == ("326264.7304", "326264.8324")
     assert float(cell["paper"]) == round(326256.1624 + 255 * (160**2 + 80**2 + 40**2) / 1e6, 4)
-    assert "  326264.7304: the printed figure leaves a level out" in run().stdout
+    assert "  326264.7304: the printed figure leaves a level out" in text.stdout
 
 
-def test_other_systems_are_no_darknet_networks() -> None:
-    others = {cell["model"].split()[0] for cell in all_cells() if cell["verdict"] == "not a Darknet network"}
+def test_other_systems_are_no_darknet_networks(document: dict[str, Any]) -> None:
+    others = {
+        cell["model"].split()[0] for cell in cells_of(document) if cell["verdict"] == "not a Darknet network"
+    }
     assert others == {"ST-L", "ST-T", "ST-S", "ST-B", "C2", "P2"}
 
 
 def test_another_width_moves_the_cells_and_fails(narrower: None) -> None:
     result = run()
-    moved = [cell for cell in all_cells() if cell["verdict"] == "NOT EQUAL"]
+    moved = [cell for cell in cells_of(json.loads(run("--json").stdout)) if cell["verdict"] == "NOT EQUAL"]
     assert result.exit_code == 1 and "NOT EQUAL" in result.stdout
     assert [(cell["model"], cell["column"], cell["paper"]) for cell in moved] == [
         ("Y4-SSS", "parameters", "9290077"),
@@ -133,8 +149,8 @@ def test_yaml_columns_are_those_measured_with_the_original_code(shared: Path) ->
             assert told == (int(wanted), rows[model][f"MFLOPs640_{word}"]), (name, word)
 
 
-def test_the_json_has_the_four_conventions_of_each_network() -> None:
-    kinds = {row.pop("network"): row for row in json.loads(run("--json").stdout)["conventions"]}
+def test_the_json_has_the_four_conventions_of_each_network(document: dict[str, Any]) -> None:
+    kinds = {row.pop("network"): row for row in copy.deepcopy(document["conventions"])}
     assert kinds["yolor_csp_sss"]["parameters (yaml, fused)"] == "9291738"
     assert kinds["yolov4_p6_light"]["MFLOPs at 640 (cfg, unfused)"] == "81564.0406"
     assert {len(row) for row in kinds.values()} == {8}

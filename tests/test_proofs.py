@@ -28,6 +28,7 @@ def proofs_line(printed: str) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_every_case_that_needs_the_shared_data_is_skipped_and_counted() -> None:
     module = "tests/test_golden_yolor.py"
     owed = 1 + sum(count for test, count in proofs.read_counts().items() if test.startswith(f"{module}::"))

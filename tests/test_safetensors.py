@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import network_of
 
 from yolor_cfg.errors import MissingExtra, WeightsError
-from yolor_cfg.weights.checkpoint import read_checkpoint
+from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 from yolor_cfg.weights.safetensors_file import read_metadata, read_safetensors, write_safetensors
 
 
@@ -118,21 +119,24 @@ def test_the_numbers_of_a_view_are_written_not_the_memory_behind_it(kind: str, p
 
 
 WRITER = """
-import sys, torch
+import sys
 sys.path.append("tests")
-from small import network_of
-from yolor_cfg.weights.checkpoint import save_checkpoint
-torch.manual_seed(0)
-network = network_of("[convolutional]\\nfilters=3\\nbatch_normalize=1\\n")
-save_checkpoint(network, sys.argv[1], names=["a", "b"], numbers={"seen": 3})
+from test_safetensors import write_seeded
+write_seeded(sys.argv[1])
 """
+
+
+def write_seeded(file: str | Path) -> None:
+    torch.manual_seed(0)
+    network = network_of("[convolutional]\nfilters=3\nbatch_normalize=1\n")
+    save_checkpoint(network, file, names=["a", "b"], numbers={"seen": 3})
 
 
 def test_a_checkpoint_is_written_the_same_by_every_process(path: Path) -> None:
     """The library keeps metadata in a map whose order differs from one process to the next."""
     files = [path.with_name(f"{number}.safetensors") for number in range(2)]
-    for file in files:
-        subprocess.run([sys.executable, "-c", WRITER, str(file)], cwd=Path(__file__).parents[1], check=True)
+    write_seeded(files[0])
+    subprocess.run([sys.executable, "-c", WRITER, str(files[1])], cwd=Path(__file__).parents[1], check=True)
     assert len({file.read_bytes() for file in files}) == 1
     assert list(read_metadata(files[0])) == ["yolor"]
 

@@ -50,6 +50,11 @@ class Case(NamedTuple):
         lines = (example if example.startswith("[net]") else NET + example).split("\n")
         return "\n".join(line for line in lines if line != self.without)
 
+    @property
+    def is_again(self) -> bool:
+        """Whether another dialect of the section reads this example too, and comes first."""
+        return self.dialect != dialects_of(self.kind, self.kind.examples[self.number])[0]
+
     def graph(self) -> Graph:
         return build_graph(parse(self.text), ReadOptions(dialect=self.dialect))
 
@@ -95,6 +100,12 @@ def cases() -> Iterator[Case]:
 
 CASES = list(cases())
 per_case = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.kind.names[0]}-{c.number}-{c.dialect}")
+per_example = pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] if c.is_again else []) for c in CASES],
+    ids=lambda c: f"{c.kind.names[0]}-{c.number}-{c.dialect}",
+)
+"""As `per_case`; an example in its second dialect is a slow test."""
 per_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.names[0])
 
 
@@ -176,7 +187,7 @@ def test_weights_written_read_and_written_are_the_same_bytes(case: Case, tmp_pat
     assert first.stat().st_size == 20 + 4 * sum(tensor.size for tensor in stored)
 
 
-@per_case
+@per_example
 def test_a_section_traces_for_export(case: Case) -> None:
     run = made(case)
     traced = torch.export.export(run.module, run.inputs).module()

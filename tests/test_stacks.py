@@ -43,7 +43,17 @@ def test_detect_finds_in_a_file_what_it_finds_in_its_array(stacks: Path) -> None
             np.testing.assert_allclose(scores, found.scores, atol=1e-6)
 
 
-def test_train_and_test_read_every_image(stacks: Path) -> None:
+def test_objects_are_drawn_on_the_file_that_they_were_found_in(stacks: Path) -> None:
+    detector = Detector(stacks / "tiny.cfg", stacks / "tiny.weights", conf=0.3)
+    for path in sorted((stacks / "images").iterdir()):
+        if path.suffix != ".txt":
+            drawn = detector(path).draw(path)
+            array = tiny.photo(64, 96, seed=int(path.stem), channels=CHANNELS)
+            np.testing.assert_array_equal(drawn, detector(array).draw(array))
+            assert drawn.shape == (64, 96, 3)
+
+
+def test_train_and_test_read_every_image(blank_charts: None, stacks: Path) -> None:
     more = ("--data", stacks / "d.data", "--project", stacks / "runs")
     tested = tiny.yolor("test", stacks / "tiny.cfg", stacks / "tiny.weights", *more, "--no-save")
     assert tested.exit_code == 0, tested.stderr

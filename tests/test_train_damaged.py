@@ -19,7 +19,7 @@ from yolor_cfg.train.run import resume_run
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.weights.torch_file import write_pt
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 
 @pytest.fixture(scope="module")

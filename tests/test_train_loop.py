@@ -23,7 +23,7 @@ from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.weights.checkpoint import read_checkpoint
 from yolor_cfg.weights.loading import open_network
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 
 def test_two_runs_with_one_seed_are_bit_equal_whatever_the_number_of_workers(tmp_path, data):
@@ -158,7 +158,8 @@ def test_the_paper_trains_a_third_of_its_epochs_on_mosaics_of_nine(tmp_path, dat
     assert tiles == [4, 4, 9, 9]
 
 
-def test_a_run_leaves_its_files(tmp_path, data):
+def test_a_run_leaves_its_files(tmp_path, data, monkeypatch):
+    monkeypatch.undo()  # charts are painted here
     said = training.options(tmp_path, data, val_period=1, save_period=1)
     folder = training.run(said, tmp_path / "runs").folder
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

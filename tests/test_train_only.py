@@ -13,7 +13,7 @@ from yolor_cfg.train.run import build_state
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.weights.loading import open_network
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 IMPLICIT = (4, 5, 6)
 VALUES = 3 * (5 + len(NAMES))

@@ -17,7 +17,7 @@ from yolor_cfg.train.logger import format_time
 from yolor_cfg.train.run import start_run
 from yolor_cfg.weights.checkpoint import read_checkpoint
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 
 def run(said, folder):

@@ -23,7 +23,7 @@ from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.train.state import load_state, save_state
 from yolor_cfg.weights.checkpoint import read_checkpoint
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 PROGRAM = """
 import sys, torch, yaml

@@ -14,7 +14,7 @@ from yolor_cfg.train.transfer import transfer
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 
 def network_of(folder, classes, **more):

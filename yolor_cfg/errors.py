@@ -67,7 +67,12 @@ def printable(text: str) -> str:
 
 def escape(text: str) -> str:
     """Like `printable`, for a name or another part of a line: line ends and tabs are escaped too."""
-    return text if text.isascii() and text.isprintable() else SPLITTING.sub(_write_escape, text)
+    return text if is_plain(text) else SPLITTING.sub(_write_escape, text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether `escape` leaves the text as it is, as far as can be told at once."""
+    return text.isascii() and text.isprintable()
 
 
 def _write_escape(match: re.Match[str]) -> str:
@@ -82,6 +87,12 @@ def shorten(text: str, most: int = 4000) -> str:
     if len(text) <= most:
         return text
     return f"{text[: most // 20]} ... ({len(text)} characters) ... {text[-most // 20 :]}"
+
+
+def count_of(number: int, word: str, *, spec: str = "") -> str:
+    """`1 image`, `2 images`, `3 boxes`; the number is formatted by `spec`."""
+    plural = word + ("es" if word.endswith(("s", "x", "tch")) else "s")
+    return f"1 {word}" if number == 1 else f"{number:{spec}} {plural}"
 
 
 HUGE = "a huge number"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from yolor_cfg.lang.syntax import (
     quote_text,
 )
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
-from yolor_cfg.sections.base import MAX_HINTS
+from yolor_cfg.sections.base import MAX_HINTS, SharedValues
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 
+MAX_KNOWN_DIALECTS = 16  # with an epsilon each: the values of their sections are kept
 SIZE_KEYS = {"width", "height", "channels", "inputs"}
 
 
@@ -100,10 +101,10 @@ class Graph:
         """The number of classes of the heads; 0 if none has classes."""
         return max((getattr(node.section, "classes", 0) for node in self.heads), default=0)
 
-    @property
+    @cached_property
     def largest_stride(self) -> int:
         """The largest stride of any feature map: the sides of an image should be multiples of it."""
-        return find_largest_stride(self.nodes, self.image)
+        return find_largest_stride([node.section for node in self.nodes], self.image)
 
 
 class ReadOptions(NamedTuple):
@@ -204,7 +205,7 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
 def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
     for line in raw.lines:
         if line.kind == ENTRY:
-            for clue in _line_evidence(kind, line.key, line.value):  # type: ignore[arg-type]  # classes are hashable
+            for clue in _line_evidence(kind, line.key, line.value):  # type: ignore[arg-type]  # a class
                 yield clue._replace(line=line.number)
             if NET_KEY_MARK in line.text and line.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
                 yield DialectEvidence(JDE_ONLY, line.number, f"{line.key}={NET_KEY_MARK}...")
@@ -254,7 +255,7 @@ def _parse_sections(
     told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
     sections: list[Section] = []
     faults: list[CfgError] = []
-    image, embedding = net.image, net.embedding_dim
+    image, embedding, shared = net.image, net.embedding_dim, _shared_values(told)
     for index, raw in enumerate(document.layers):
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
@@ -263,12 +264,18 @@ def _parse_sections(
                 _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
             )
         else:
-            place = SectionPlace(index, told, document.path, image, sections, embedding)
+            place = SectionPlace(index, told, document.path, image, sections, embedding, shared)
             sections.append(kind(raw, place))
     faults += [fault for section in (net, *sections) for fault in section.faults]
     if not document.layers:
         faults.append(net.error("", "this file has no layers", hint="it contains only [net]"))
     return net, sections, faults
+
+
+@lru_cache(MAX_KNOWN_DIALECTS)
+def _shared_values(dialect: Dialect) -> SharedValues:
+    """Where the values of the sections of all files in this dialect are kept, to be read once."""
+    return {}
 
 
 def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
@@ -292,9 +299,9 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
         line=raw.line,
         section=quote_text(raw.name),
         number=index,
-        found=f"[{quote_text(raw.name)}]",
-        allowed=sorted(SECTIONS),
-        hint=hint or ("" if reason else "it may be specific to a fork of Darknet"),
+        found="" if reason else f"[{quote_text(raw.name)}]",
+        allowed=[] if reason else sorted(SECTIONS),
+        hint="" if reason else hint or "it may be specific to a fork of Darknet",
     )
 
 

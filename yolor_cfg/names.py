@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from yolor_cfg.errors import DataError, describe
+from yolor_cfg.errors import DataError, count_of, describe, escape
 from yolor_cfg.files import MOST_TEXT_BYTES, StrPath, read_bounded
 
+LOG = logging.getLogger("yolor_cfg")
+_TELLING = threading.Lock()
+_TOLD: set[tuple[str, str]] = set()
 LONGEST_PATH = 4096
 COMMENT_BEHIND = re.compile(r"\s*[#;].*")
 """C Darknet keeps it in the value: atoi stops at it, and a path with it does not exist."""
@@ -32,7 +38,9 @@ def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...
         return number_classes(count)
     if len(given) != count:
         message = "the number of names does not match the number of classes"
-        raise DataError(message, path=path, found=f"{len(given)} names", allowed=f"{count} names")
+        raise DataError(
+            message, path=path, found=count_of(len(given), "name"), allowed=count_of(count, "name")
+        )
     return given
 
 
@@ -49,6 +57,9 @@ def read_names(path: StrPath) -> tuple[str, ...]:
     if Path(path).suffix != ".data":
         return read_names_file(path)
     options = read_options(path)
+    for number, text in repeated_keys(path):
+        if text.startswith("names="):
+            LOG.warning("%s:%s: %s", escape(str(path)), number, escape(text))
     if "names" not in options:
         raise DataError("no names= in this .data file", path=str(path), allowed="names = file.names")
     return read_names_file(locate(options["names"], data_folders(path), what="names", path=path))
@@ -74,13 +85,55 @@ def _names_text(path: StrPath) -> str:
         raise DataError(
             "this is not a list of names", path=str(path), allowed="a text file, one name per line"
         )
-    return data.decode("utf-8-sig", errors="replace")
+    text, encoding = decode_text(data)
+    if encoding:
+        tell_encoding(os.fspath(path), encoding)
+    return text
+
+
+def decode_text(data: bytes) -> tuple[str, str]:
+    """The text of bytes that say no encoding, and the encoding that was taken if it is not UTF-8: GBK where
+    what is not ASCII stands in its pairs of bytes or is most of the text, else that of Western Europe."""
+    try:
+        return data.decode("utf-8-sig"), ""
+    except UnicodeDecodeError:
+        pass
+    letters = re.sub(rb"[^A-Za-z\x80-\xff]", b"", data)
+    are_most = sum(byte > 0x7F for byte in letters) > len(letters) / 2
+    for encoding in ("gb2312", *(["gb18030"] if are_most else []), "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode(encoding), encoding
+    return data.decode("latin-1"), "latin-1"
+
+
+def tell_encoding(path: str, encoding: str, more: str = "") -> None:
+    """Warn, once for a path, that its encoding was guessed."""
+    with _TELLING:
+        if (path, encoding) not in _TOLD:
+            _TOLD.add((path, encoding))
+            LOG.warning("%s: not UTF-8: read as %s%s", escape(path), encoding, more)
 
 
 def read_options(path: StrPath) -> dict[str, str]:
     """The keys and values of a .data file, as Darknet reads it: of a repeated key the first one counts, one
     without a value is skipped, and a comment has a line of its own."""
     options: dict[str, str] = {}
+    for _, key, value in _read_pairs(path):
+        options.setdefault(key, value)
+    return options
+
+
+def repeated_keys(path: StrPath) -> list[tuple[int, str]]:
+    """For each key of a .data file that is given again with another value: the line, and what counts."""
+    options, found = read_options(path), []
+    for number, key, value in _read_pairs(path):
+        if value != options[key]:
+            found.append((number, f"{key}= is given twice: {options[key]} counts, {value} does not"))
+    return found
+
+
+def _read_pairs(path: StrPath) -> Iterator[tuple[int, str, str]]:
+    """The number of a line, its key and its value."""
     for number, line in enumerate(read_text(path).splitlines(), 1):
         text = line.strip()
         if not text or text[0] in "#;":
@@ -89,8 +142,7 @@ def read_options(path: StrPath) -> dict[str, str]:
         if not equals:
             raise DataError("a line without =", path=str(path), line=number, found=text, hint="key = value")
         if value.strip():
-            options.setdefault(key.strip(), value.strip())
-    return options
+            yield number, key.strip(), value.strip()
 
 
 def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
@@ -105,7 +157,7 @@ def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:
     names = read_names_file(place)
     if text and len(names) != int(text):
         hint = f"make classes= in {path} match the number of lines in {place}"
-        found = f"classes={text}, {len(names)} names"
+        found = f"classes={text}, {count_of(len(names), 'name')}"
         message = "classes and names differ in number"
         raise DataError(message, path=str(path), key="classes", found=found, hint=hint)
     return names

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, count_of
 from yolor_cfg.graph import Graph, Node
 from yolor_cfg.lang.edit import LineEdits, apply_edits
 from yolor_cfg.shape import WidthHeight
@@ -166,7 +166,7 @@ def anchors_per_head(heads: Sequence[HeadAnchors], count: int) -> int:
         raise CfgError(
             "the anchors cannot be shared out evenly among the heads",
             path=heads[0].section.path,
-            found=f"{count} anchors",
+            found=count_of(count, "anchor"),
             allowed=f"a multiple of {groups}, the number of heads",
         )
     return count // groups

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from yolor_cfg.analysis.anchors import Shapes
+from yolor_cfg.errors import count_of
 from yolor_cfg.report.figures import BLUE, FAINT, RED, Chart, add_legend, tick_doublings
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def _draw_shapes(figure: Figure, *, boxes: Shapes, before: Shapes, after: Shapes
         axes.scatter(before[:, 0], before[:, 1], s=90, color=BLUE, marker="+", lw=2),
         axes.scatter(after[:, 0], after[:, 1], s=70, color=RED, marker="x", lw=2),
     ]
-    labels = [f"{len(boxes):,} boxes", f"{len(before)} anchors before", f"{len(after)} anchors after"]
+    labels = [
+        count_of(len(boxes), "box", spec=","),
+        f"{count_of(len(before), 'anchor')} before",
+        f"{count_of(len(after), 'anchor')} after",
+    ]
     add_legend(figure, handles, labels)
     axes.set(title="sizes of boxes and anchors", xlabel="width in pixels", ylabel="height in pixels")
     sides = np.concatenate([boxes, before, after])

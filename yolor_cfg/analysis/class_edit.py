@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, count_of
 from yolor_cfg.graph import DEFAULT_OPTIONS, Draft, Node, ReadOptions, build_graph, draft_graph, raise_faults
 from yolor_cfg.lang.edit import TextEdits, apply_text_edits
 from yolor_cfg.lang.syntax import Document, parse
@@ -184,7 +184,7 @@ class _ClassChange(NamedTuple):
         filters, rest = divmod(width, atoms)
         if rest:
             raise node.section.error(
-                key, "does not divide", found=f"{width} numbers", allowed=f"a multiple of {atoms}"
+                key, "does not divide", found=count_of(width, "number"), allowed=f"a multiple of {atoms}"
             )
         self._set_key(node.section, key, str(filters))
 

@@ -20,6 +20,7 @@ from yolor_cfg.cli.options import (
     size_option,
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
+from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.anchors import AnchorFit, Goal, SearchOptions, Shapes
@@ -186,7 +187,8 @@ def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, 
     small = int((~counts).sum())
     notes = [str(problem) for problem in dataset.problems]
     if small:
-        notes.append(f"{small:,} boxes are not used: a side is below {LEAST_SIDE:g} pixels in the input")
+        boxes = f"{count_of(small, 'box', spec=',')} {'is' if small == 1 else 'are'}"
+        notes.append(f"{boxes} not used: a side is below {LEAST_SIDE:g} pixels in the input")
     if counts.sum() > MOST_SEARCHED:
         notes.append(f"the search uses {MOST_SEARCHED:,} of {counts.sum():,} boxes, the table all of them")
     report_warnings((), notes)
@@ -194,7 +196,8 @@ def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, 
         raise DataError(
             "there are no boxes in the part for training",
             path=dataset.origin,
-            found=f"{len(dataset.samples)} images, {small} boxes that are too small",
+            found=f"{count_of(len(dataset.samples), 'image')}, "
+            + (f"{count_of(small, 'box')} too small" if small else "no box"),
         )
     return shapes[counts], small
 
@@ -291,7 +294,7 @@ def _format_table(found: AnchorSearchResult) -> list[str]:
         )
         for head in sorted(_head_entries(found), key=lambda head: head["stride"])
     ]
-    title = f"{len(found.boxes):,} boxes in {found.size}"
+    title = f"{count_of(len(found.boxes), 'box', spec=',')} in {found.size}"
     return format_columns([(title, *ANCHOR_SETS), *figures, *rows], words=range(3))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import dialect_option, print_stderr, report_warnings, strict_option
+from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.weights.loading import LoadedNetwork
@@ -208,7 +209,7 @@ def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
     document, beside = opened.network.graph.document, _target_cfg_path(target)
     data = document.text.encode(document.encoding)
     replace_file(beside, lambda file: file.write(data), fault=CfgError, force=force)
-    print_stderr(f"{beside}: {len(opened.network.graph.nodes)} sections", "green")
+    print_stderr(f"{beside}: {count_of(len(opened.network.graph.nodes), 'section')}", "green")
 
 
 def _class_names(opened: LoadedNetwork, names: str | None) -> tuple[str, ...]:
@@ -225,7 +226,7 @@ def _write_names(names: tuple[str, ...], beside: Path, *, force: bool) -> None:
 
     data = "".join(f"{' '.join(name.split())}\n" for name in names).encode()
     replace_file(beside, lambda file: file.write(data), fault=DataError, force=force)
-    print_stderr(f"{beside}: {len(names)} names", "green")
+    print_stderr(f"{beside}: {count_of(len(names), 'name')}", "green")
 
 
 def _checkpoint_numbers(opened: LoadedNetwork, source: str) -> dict[str, float]:

@@ -18,6 +18,7 @@ from yolor_cfg.cli.options import (
     print_stderr,
     report_warnings,
 )
+from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, Fix, SplitName
@@ -123,7 +124,8 @@ def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, 
     report_warnings((), conversion_notes(opened, as_coco=as_coco))
     if as_coco and not split:
         report_warnings((), _unwritten_splits(path, opened))
-    print_stderr(f"{out}: {sum(len(part.samples) for part in opened.values()):,} images", "green")
+    images = sum(len(part.samples) for part in opened.values())
+    print_stderr(f"{out}: {count_of(images, 'image', spec=',')}", "green")
 
 
 def _open_for_conversion(
@@ -161,9 +163,11 @@ def _left_out(split: str, part: Dataset) -> list[str]:
     """How many images are missing and how many labels were changed or dropped."""
     kinds = [problem.kind for problem in part.problems]
     counts = ((kinds.count("image"), "unreadable: left out"), (kinds.count("label"), "faulty: see above"))
-    words = ("images", "labels")
+    words = ("image", "label")
     return [
-        f"{split}: {count} {word} {what}" for (count, what), word in zip(counts, words, strict=True) if count
+        f"{split}: {count_of(count, word)} {what}"
+        for (count, what), word in zip(counts, words, strict=True)
+        if count
     ]
 
 
@@ -212,7 +216,8 @@ def split(path: str, out: str | None, merges: bool, fix: Fix | None, **options: 
     parts = {**divided.parts, **opened}
     written = write_splits(parts, out or default_split_folder(path), named=named)
     counts = ", ".join(f"{key} {len(part.samples):,}" for key, part in parts.items())
-    print_stderr(f"{written}: {counts} images; use it as --data", "green")
+    images = count_of(sum(len(part.samples) for part in parts.values()), "image", spec=",")
+    print_stderr(f"{written}: {images} ({counts}); use it as --data", "green")
 
 
 def _open_for_division(
@@ -296,7 +301,7 @@ def draw(out: str, **options: Any) -> None:
     size = size if isinstance(size, tuple) else (size, size)
     wanted = ShapesOptions(count, size, objects[options["kind"]], held, options["identities"])
     description = write_shapes(out, wanted, seed=options["seed"])
-    print_stderr(f"{description}: {count:,} images", "green")
+    print_stderr(f"{description}: {count_of(count, 'image', spec=',')}", "green")
 
 
 def summarize(opened: Dataset) -> dict[str, Any]:
@@ -311,7 +316,7 @@ def summarize(opened: Dataset) -> dict[str, Any]:
     heights, widths = columns.sizes.T.tolist()
     return {
         "format": opened.format,
-        "pictures": len(columns),
+        "images": len(columns),
         "without_boxes": int((np.diff(columns.starts) == 0).sum()),
         "boxes": sum(by_class),
         "crowds": int(columns.columns.crowd.sum()),
@@ -329,7 +334,7 @@ def _distinct_names(names: Sequence[str]) -> list[str]:
 def _report_summaries(summaries: dict[str, dict[str, Any]], *, faults: list[str], notes: list[str]) -> None:
     for note in notes:
         print_stderr(f"note: {note}", "yellow")
-    labels = {"pictures": "images", "without_boxes": "without boxes"}
+    labels = {"without_boxes": "without boxes"}
     parts = list(summaries.values())
     keys = [key for key in parts[0] if key != "classes"]
     rows = [["", *summaries]] if len(parts) > 1 else []
@@ -342,8 +347,9 @@ def _report_summaries(summaries: dict[str, dict[str, Any]], *, faults: list[str]
     for fault in faults[:shown]:
         print_stderr(fault, "red")
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        print_stderr(count + ("; use -v to show all" if len(faults) > shown else ""), "red")
+        print_stderr(
+            count_of(len(faults), "fault") + ("; use -v to show all" if len(faults) > shown else ""), "red"
+        )
 
 
 def _format_value(value: object) -> str:

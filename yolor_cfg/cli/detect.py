@@ -25,7 +25,7 @@ from yolor_cfg.cli.options import (
     size_option,
     strict_option,
 )
-from yolor_cfg.errors import escape
+from yolor_cfg.errors import count_of, escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -321,15 +321,11 @@ def _print_summary(results: ResultsWriter, folder: Path) -> None:
     most = list(summary["classes"].items())[:MAX_SUMMARY_CLASSES]
     classes = escape(", ".join(format_class_count(name, count) for name, count in most))
     more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
-    text = f"{_format_count(summary['frames'], 'image')}, {_format_count(summary['detections'], 'detection')}"
+    text = f"{count_of(summary['frames'], 'image')}, {count_of(summary['detections'], 'detection')}"
     text += f": {classes}{more}" if classes else ""
     lost = sum(item["frames_lost"] for item in summary["incomplete"])
     text += f"; {skipped} unreadable" if skipped else ""
-    text += f"; {_format_count(lost, 'damaged frame')}" if lost else ""
+    text += f"; {count_of(lost, 'damaged frame')}" if lost else ""
     echo(text, err=True)
     report_warnings((), results.notes)
     echo(f"results saved to {escape(str(folder))}", err=True)
-
-
-def _format_count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

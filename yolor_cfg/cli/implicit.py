@@ -18,6 +18,7 @@ from yolor_cfg.cli.options import (
     report_warnings,
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
+from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.implicit import (
@@ -120,7 +121,7 @@ def _save_arrays(found: ImplicitKnowledge, path: str, *, force: bool) -> None:
 
     content: dict[str, Any] = {**to_arrays(found)}
     replace_file(path, lambda file: np.savez_compressed(file, **content), fault=YolorError, force=force)
-    print_stderr(f"{path}: {len(content)} arrays", "green")
+    print_stderr(f"{path}: {count_of(len(content), 'array')}", "green")
 
 
 def _format_table(found: ImplicitKnowledge) -> list[str]:

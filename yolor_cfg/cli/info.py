@@ -29,7 +29,7 @@ HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "outp
 COST_HEADERS = ("MACs", "BFLOPs", "memory")
 COUNTINGS = ("exact", "darknet", "paper", "thop")
 TEXT_COLUMNS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
-MAX_PEAK_VALUES, MAX_LAYERS = 5, 4
+MAX_PEAK_VALUES, MAX_LAYERS, MAX_SOURCES = 5, 4, 12
 
 
 @click.command()
@@ -212,19 +212,16 @@ def _format_table(graph: Graph, counted: GraphCosts, tallied: ConventionCosts | 
 
 
 def _node_row(node: Node, parameters: int) -> tuple[str, ...]:
-    keys = node.section.keys
-    filters = str(node.shape.channels) if "filters" in keys or "output" in keys else ""
-    return (
-        str(node.index),
-        str(node.line),
-        node.section.type,
-        filters,
-        _format_geometry(node),
-        _format_sources(node),
-        _format_inputs(node.inputs),
-        str(node.shape),
-        f"{parameters:,}" if parameters else "",
-    )
+    name, filters, geometry, *sizes = node.section.derive(_size_cells, node.shape, *node.inputs)
+    number = f"{parameters:,}" if parameters else ""
+    return (str(node.index), str(node.line), name, filters, geometry, _format_sources(node), *sizes, number)
+
+
+def _size_cells(section: Section, out: Shape, *inputs: Shape) -> tuple[str, ...]:
+    keys = section.keys
+    filters = str(out.channels) if "filters" in keys or "output" in keys else ""
+    grows = bool(inputs) and out.height > inputs[0].height
+    return section.type, filters, _format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
 
 
 def _cost_cells(cost: NodeCosts) -> tuple[str, ...]:
@@ -237,11 +234,9 @@ def _format_flops(cost: NodeConventionCosts) -> str:
     return "-" if cost.flops is None else f"{cost.flops:,.0f}" if cost.flops else ""
 
 
-def _format_geometry(node: Node) -> str:
+def _format_geometry(section: Section, *, grows: bool) -> str:
     """`3x3/2` with groups and dilation where they are not 1; `x2` for what makes the map larger."""
-    section = node.section
     size, stride = _format_size(section), _format_stride(section)
-    grows = node.inputs and node.shape.height > node.inputs[0].height
     parts = [size + ("" if not stride else f"x{stride}" if grows else f"/{stride}")]
     for key, mark in (("groups", "g"), ("group_id", "id"), ("dilation", "d")):
         if key in section.values and section.values[key] != section.keys[key].default:
@@ -267,7 +262,9 @@ def _format_sources(node: Node) -> str:
     """Absolute numbers of the sections read, when they are not just the one before."""
     if node.sources == (node.index - 1,):
         return ""
-    return ",".join("image" if source < 0 else str(source) for source in node.sources) or "nothing"
+    shown = ["image" if source < 0 else str(source) for source in node.sources[:MAX_SOURCES]]
+    more = [f"... ({len(node.sources):,})"] if len(node.sources) > MAX_SOURCES else []
+    return ",".join(shown + more) or "nothing"
 
 
 def _format_inputs(shapes: Sequence[Shape]) -> str:

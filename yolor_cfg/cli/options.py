@@ -10,7 +10,7 @@ import click
 
 from yolor_cfg.arguments import MOST_COUNTED, parse_count, parse_device, parse_fraction, parse_size
 from yolor_cfg.cli.process import TERMINATED_CODE, Terminated
-from yolor_cfg.errors import YolorError, escape, printable
+from yolor_cfg.errors import YolorError, escape, is_plain, printable
 from yolor_cfg.lang.dialect import DIALECTS
 
 MAX_WARNINGS = 20  # printed without -v
@@ -297,7 +297,7 @@ def format_columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> 
     """Rows as lines with aligned columns: those in `words` are left-aligned, the others right-aligned."""
     padded = []
     for i, column in enumerate(zip(*rows, strict=True)):
-        cells = [escape(cell) for cell in column]
+        cells = column if is_plain("".join(column)) else [escape(cell) for cell in column]
         width = max(map(len, cells))
         padded.append([cell.ljust(width) if i in words else cell.rjust(width) for cell in cells])
     return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolor_cfg.cli.options import echo, print_json, print_stderr
+from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
@@ -27,4 +28,5 @@ def save_predictions(folder: Path | None, ground: GroundTruth, detections: Doubl
     if as_json:
         print_json({"images": images, "detections": len(results), "predictions": place and str(place)})
     else:
-        echo(f"{len(results):,} detections in {images:,} images: {place or 'not saved'}")
+        found = count_of(len(results), "detection", spec=",")
+        echo(f"{found} in {count_of(images, 'image', spec=',')}: {place or 'not saved'}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.types import Dataset, Sample, SplitName
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.files import replace_file
 from yolor_cfg.runs import whole_folder
 
@@ -92,9 +92,11 @@ def conversion_notes(splits: Mapping[SplitName, Dataset], *, as_coco: bool) -> l
     for split, data in splits.items():
         crowds = sum(int((one.crowd & ~one.difficult).sum()) for one in data.samples)
         hard = sum(int(one.difficult.sum()) for one in data.samples) if split != "val" else 0
-        for count, what in ((crowds, "crowds"), (hard, "difficult objects")):
+        for count, what in ((crowds, "crowd"), (hard, "difficult object")):
             if count:
-                notes.append(f"{split}: {count} {what} are left out: text labels cannot mark them")
+                verb, them = ("is", "it") if count == 1 else ("are", "them")
+                what = count_of(count, what)
+                notes.append(f"{split}: {what} {verb} left out: text labels cannot mark {them}")
     names = next(iter(splits.values())).names
     changed = [name for name in names if _name_line(name) != name]
     return notes + [f"the class name {name!r} is written as {_name_line(name)!r}" for name in changed]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.types import Fix, Problem
-from yolor_cfg.errors import DataError, escape
+from yolor_cfg.errors import DataError, count_of, escape
 
 TOLERANCE = 1e-3
 """How far a box may extend beyond the image, as a fraction of it: the rounding error of written numbers."""
@@ -125,7 +125,7 @@ def _parse_row(number: int, words: Sequence[bytes], identified: bool) -> LabelRo
         return LabelRow(number, *values)
     if count > 6 and count % 2:
         return LabelRow(number, values[0], -1.0, *_polygon_box(values[1:]))
-    return f"{count} columns instead of 5 (class cx cy w h)" + _columns_hint(count)
+    return f"{count_of(count, 'column')} instead of 5 (class cx cy w h)" + _columns_hint(count)
 
 
 def _columns_hint(count: int) -> str:

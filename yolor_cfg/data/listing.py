@@ -12,7 +12,7 @@ from typing import NamedTuple
 from yolor_cfg.data.label_files import DoubleLabels, LabelFolders, label_paths
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 from yolor_cfg.images.types import Size
@@ -82,7 +82,7 @@ def _double_notes(doubles: Sequence[DoubleLabels]) -> tuple[Problem, ...]:
     if not doubles:
         return ()
     first = doubles[0]
-    count = "1 image has" if len(doubles) == 1 else f"{len(doubles)} images have"
+    count = count_of(len(doubles), "image") + (" has" if len(doubles) == 1 else " have")
     text = f"{count} two label files: {first.used} is read, {first.unused} is not"
     return (Problem(first.image, 0, text, "note"),)
 
@@ -97,7 +97,8 @@ def _shared_notes(images: Sequence[str]) -> tuple[Problem, ...]:
     ]
     if not shared:
         return ()
-    text = f"{len(shared)} images share the label file of another image: {' and '.join(shared[0])} do"
+    count = count_of(len(shared), "image") + (" shares" if len(shared) == 1 else " share")
+    text = f"{count} the label file of another image: {' and '.join(shared[0])} do"
     return (Problem(shared[0][1], 0, text, "note"),)
 
 

@@ -57,8 +57,10 @@ def _real_paths(data: Dataset) -> Iterator[str]:
 
 def sharing_note(left: str, right: str, *, count: int, total: int, shown: Sequence[str]) -> str:
     """The sentence for images that stand in two splits."""
-    many = f"all {count} images" if count == total else f"{count} of {total} images"
-    return f"{many} of {right} stand in {left} too: {', '.join(shown)}"
+    whole = "the only image" if total == 1 else f"all {total} images"
+    many = whole if count == total else f"{count} of {total} images"
+    verb = "stands" if count == 1 else "stand"
+    return f"{many} of {right} {verb} in {left} too: {', '.join(shown)}"
 
 
 def _pair_notes(left: str, one: Dataset, right: str, *, other: Dataset) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from yolor_cfg.data.cache import LEAST, SizeCache, load_size_cache, save_size_ca
 from yolor_cfg.data.labels import DIFFICULT, DataFaults, ImageLabels, LabelRow, check_rows
 from yolor_cfg.data.listing import ImageListing, image_ids
 from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, Problem, Samples
-from yolor_cfg.errors import DataError, escape
+from yolor_cfg.errors import DataError, count_of, escape
 from yolor_cfg.images.headers import ImageFileInfo, read_image_info
 from yolor_cfg.images.orientation import orientation_rule
 
@@ -23,7 +23,7 @@ WIDTH = len(LabelRow._fields)
 LABEL_HINT = "--fix-labels drop drops faulty labels, --fix-labels clip clips boxes to the image"
 IMAGE_HINT = "without --strict unreadable images are reported and skipped"
 SIDEWAYS_NOTE = (
-    "images have height and width exchanged in the JSON: its boxes fit the other EXIF orientation "
+    "height and width exchanged in the JSON: its boxes fit the other EXIF orientation "
     "(--ignore-orientation reads images as stored)"
 )
 
@@ -156,7 +156,7 @@ def _refuse_empty(
     if not any(part.labeled_count for part in parts):
         tried = "\n           ".join(map(escape, listing.find_label_paths(readable[0])))
         hint = f"tried for the first image, {escape(listing.images[readable[0]])}:\n           {tried}"
-        found = f"{len(readable)} images, no label file"
+        found = f"{count_of(len(readable), 'image')}, no label file"
         raise DataError("no labels found", path=origin, found=found, hint=hint)
 
 
@@ -185,13 +185,18 @@ def _default_names(classes: NDArray[np.int64], count: int | None) -> tuple[str, 
 def _notes(parts: Sequence[ScannedImages], origin: str) -> list[Problem]:
     read = sum(len(part.indices) for part in parts)
     bare = read - sum(part.labeled_count for part in parts)
+    polygons = sum(part.polygons for part in parts)
+    copies = sum(part.duplicates for part in parts)
+    sideways = sum(part.sideways for part in parts)
+    has, counts = ("has", "counts") if bare == 1 else ("have", "count")
+    were, they = ("was", "its bounding box") if polygons == 1 else ("were", "their bounding boxes")
     notes = (
-        (bare, f"of {read} images have no label file and count as background"),
-        (sum(part.polygons for part in parts), "polygons were replaced by their bounding boxes"),
+        (bare, f"{bare} of {count_of(read, 'image')} {has} no label file and {counts} as background"),
+        (polygons, f"{count_of(polygons, 'polygon')} {were} replaced by {they}"),
+        (copies, f"{count_of(copies, 'duplicate label')}: each counts once, but every time in Darknet's mAP"),
         (
-            sum(part.duplicates for part in parts),
-            "duplicate labels: each counts once, but every time in Darknet's mAP",
+            sideways,
+            f"{count_of(sideways, 'image')} {'has' if sideways == 1 else 'have'} {SIDEWAYS_NOTE}",
         ),
-        (sum(part.sideways for part in parts), SIDEWAYS_NOTE),
     )
-    return [Problem(origin, 0, f"{count} {text}", "note") for count, text in notes if count]
+    return [Problem(origin, 0, text, "note") for count, text in notes if count]

@@ -174,6 +174,7 @@ def _folder_reader(path: str) -> tuple[ListingReader, str]:
             )
     if coco.find_files(path):
         return coco.list_folder, path
+    voc.refuse_part(path.rstrip("/"))
     return (voc.list_images if voc.is_voc(path) else folder.list_images), path
 
 

@@ -27,7 +27,8 @@ class Detections:
 
     boxes_xyxy [M, 4] in pixels of the image, scores [M], classes [M] int64; `names` are those of all classes.
     `image_size` is height, width. `seconds` is the time that the network and NMS took, an image's share of
-    its batch. `error` says why an image could not be read; nothing is found in it.
+    its batch. `error` says why an image could not be read; nothing is found in it. `channels` are those of
+    the network's images.
     """
 
     boxes_xyxy: Tensor
@@ -37,6 +38,7 @@ class Detections:
     image_size: Size = (0, 0)
     seconds: float = 0.0
     error: DataError | None = None
+    channels: int = 3
 
     def __str__(self) -> str:
         """`2 person, 1 dog`, the most frequent first; `no objects`."""
@@ -68,12 +70,18 @@ class Detections:
     def draw(self, image: ImageLike, *, bgr: bool = False) -> Image:
         """A copy [H, W, 3] of the image with a box and a caption for each object: RGB, or BGR where the
         given array is."""
-        pixels = load_image(image, _channels_of(image))
+        pixels = load_image(image, self._channels_of(image))
         if self.image_size != (0, 0) and pixels.shape[:2] != self.image_size:
             found, allowed = ("{} x {} pixels".format(*size) for size in (pixels.shape, self.image_size))
             raise DataError("not the image that the objects were found in", found=found, allowed=allowed)
         drawn = draw_detections(pixels[..., ::-1] if bgr else pixels, self)
         return np.ascontiguousarray(drawn[..., ::-1]) if bgr else drawn
+
+    def _channels_of(self, image: ImageLike) -> int:
+        """The channels to draw on: those of an array, else RGB where the network's are grey, else its own."""
+        if isinstance(image, np.ndarray) and image.ndim == 3:
+            return int(image.shape[2])
+        return 3 if self.channels == 1 else self.channels
 
     def to_dict(self) -> dict[str, Any]:
         """The words of `yolor detect --json`: width, height, detections (class, name, score, box_xyxy)."""
@@ -106,11 +114,6 @@ def no_objects(names: tuple[str, ...], error: DataError) -> Detections:
     """The result for an image that could not be read."""
     empty = torch.zeros(0)
     return Detections(empty.reshape(0, 4), empty, empty.long(), names, error=error)
-
-
-def _channels_of(image: ImageLike) -> int:
-    """The channels to draw on: those of an array, else RGB."""
-    return image.shape[2] if isinstance(image, np.ndarray) and image.ndim == 3 else 3
 
 
 def _import_package(name: str) -> Any:

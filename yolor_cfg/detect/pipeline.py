@@ -76,7 +76,8 @@ class Detector:
     letterbox, the kind of NMS. In the yolor dialect every class of a box above `conf` is reported
     (`multi_label`), in the darknet dialect the best one; classes named `dont_show...` are not. A recurrent
     network processes its images one by one, as successive frames, until `network.reset()`. Without
-    weights the network has random ones, with a warning to the logger `yolor_cfg`.
+    weights the network has random ones, with a warning to the logger `yolor_cfg`. `notes` are remarks on how
+    the network was read; that logger gets them too (level info).
     """
 
     def __init__(
@@ -104,14 +105,14 @@ class Detector:
         device = check_argument("device", parse_device, device)
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
-        self.network, self.notes, self._untold = opened.network, opened.notes, find_alarms(opened.notes)
+        self.network, self._untold = opened.network, find_alarms(opened.notes)
         check_heads(self.network)
         self.device = find_device(device)
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
         self._hidden = [i for i, name in enumerate(self.names) if name.startswith(HIDDEN_PREFIX)]
         kind, beta = choose_nms(graph, nms)
-        self.notes += nms_notes(graph, nms) + _hidden_notes([self.names[i] for i in self._hidden])
+        self.notes = _log_notes(opened.notes + nms_notes(graph, nms) + _hidden_notes(self.names))
         chosen = graph.dialect.is_pytorch if multi_label is None else multi_label
         self.rules = _change_rules(
             NmsRules(kind=kind, beta=beta, multi_label=chosen, agnostic=agnostic),
@@ -184,7 +185,7 @@ class Detector:
         rows = list(apply_nms(predictions, placements, rules=rules or self.rules))
         seconds = (time.perf_counter() - start) / len(batch)
         return [
-            Detections(*row, self.names, placement.image_size, seconds)
+            Detections(*row, self.names, placement.image_size, seconds, channels=self.channels)
             for row, placement in zip(rows, placements, strict=True)
         ]
 
@@ -258,8 +259,15 @@ def _warn_without(weights: str | Path | None, cfg: str | Path) -> str | Path | N
     return weights
 
 
+def _log_notes(notes: tuple[str, ...]) -> tuple[str, ...]:
+    for note in notes:
+        LOG.info("%s", note)
+    return notes
+
+
 def _hidden_notes(names: Sequence[str]) -> tuple[str, ...]:
-    return (f"hidden, as their names ask for: {', '.join(names)}",) if names else ()
+    hidden = [name for name in names if name.startswith(HIDDEN_PREFIX)]
+    return (f"hidden, as their names ask for: {', '.join(hidden)}",) if hidden else ()
 
 
 def known_classes(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:

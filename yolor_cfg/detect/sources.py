@@ -21,7 +21,7 @@ from typing import NamedTuple
 import cv2
 
 from yolor_cfg.detect.walk import FrameWalk, frame_count
-from yolor_cfg.errors import DataError, escape, shorten
+from yolor_cfg.errors import DataError, count_of, escape, shorten
 from yolor_cfg.files import (
     HEAD_BYTES,
     MOST_LABEL_BYTES,
@@ -131,7 +131,8 @@ class IncompleteVideo:
     announced: int
 
     def __str__(self) -> str:
-        lost = f"{self.lost} of {self.announced} frames are damaged or missing"
+        verb = "is" if self.lost == 1 else "are"
+        lost = f"{self.lost} of {count_of(self.announced, 'frame')} {verb} damaged or missing"
         return f"{escape(self.source)}: incomplete: {lost}"
 
 
@@ -343,8 +344,7 @@ def _filter_media(paths: Sequence[str], origin: str) -> list[MediaSource]:
     shown = [path for path in paths if not os.path.basename(path).startswith(".") and not os.path.isdir(path)]
     known = [path for path in shown if _is_media(path)]
     if not known:
-        count = "1 file" if len(shown) == 1 else f"{len(shown)} files"
-        found = f"{count} of other kinds" if shown else "no files"
+        found = f"{count_of(len(shown), 'file')} of other kinds" if shown else "no files"
         raise DataError("no images or videos here", path=origin, found=found, allowed=MEDIA_KINDS)
     return [_make_source(path) for path in known]
 

@@ -17,7 +17,7 @@ import numpy as np
 from yolor_cfg.detect.mp4_times import UnknownLayout, set_times
 from yolor_cfg.detect.sound_video import MOST_PIXELS_A_SIDE, SoundVideo
 from yolor_cfg.detect.sources import Frame
-from yolor_cfg.errors import MissingExtra, YolorError
+from yolor_cfg.errors import MissingExtra, YolorError, count_of
 from yolor_cfg.files import reason_of
 from yolor_cfg.images.read import silence_stderr
 from yolor_cfg.images.types import Image
@@ -205,7 +205,7 @@ def _check_readable(path: Path, count: int, *, unsure: int) -> None:
             found += 1
         capture.release()
     if not max(count - unsure, 1) <= found <= count:
-        raise OSError(f"of {count} frames written {found} can be read back")
+        raise OSError(f"of {count_of(count, 'frame')} written {found} can be read back")
 
 
 def _find_write_fault(path: Path) -> str:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.files import HEAD_BYTES, StrPath, find_file_kind, read_regular, reason_of
 from yolor_cfg.images.declared import check_declared
 from yolor_cfg.images.orientation import read_orientation, turn_pixels
@@ -167,6 +167,6 @@ def to_rgb(pixels: MatLike, channels: int) -> Image:
     if channels == 1 and pixels.shape[2] == 3:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None], np.uint8)
     if pixels.shape[2] != channels:
-        raise DataError(f"the image has {pixels.shape[2]} channels, not {channels}")
+        raise DataError(f"the image has {count_of(pixels.shape[2], 'channel')}, not {channels}")
     order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}.get(channels)
     return np.asarray(pixels if order is None else cv2.cvtColor(pixels, order), np.uint8)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.files import StrPath, open_regular, read_regular, reason_of
 from yolor_cfg.images.declared import check_pixels, page_sizes
 from yolor_cfg.images.read import IMAGE_SUFFIXES, read_image, silence_stderr, to_uint8
@@ -95,7 +95,8 @@ def _read_pages(path: str, channels: int) -> list[MatLike]:
         return []
     sizes = list(page_sizes(io.BytesIO(data), data[:32])) if len(data) >= 16 else []
     if len(sizes) > channels and channels not in OPENCV_CHANNELS:
-        raise DataError(f"the image has {len(sizes)} pages, not {channels} channels", path=path)
+        many = count_of(len(sizes), "page")
+        raise DataError(f"the image has {many}, not {count_of(channels, 'channel')}", path=path)
     if not 1 < len(sizes) <= channels:
         return []
     for size in sizes:
@@ -115,5 +116,5 @@ def _fit_channels(image: Image, channels: int, path: str) -> Image:
     if image.shape[2] == 1 and channels == 3:
         return np.repeat(image, 3, axis=2)
     if image.shape[2] != channels:
-        raise DataError(f"the image has {image.shape[2]} channels, not {channels}", path=path)
+        raise DataError(f"the image has {count_of(image.shape[2], 'channel')}, not {channels}", path=path)
     return image

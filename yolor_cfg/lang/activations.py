@@ -58,6 +58,8 @@ def _share(x: Tensor) -> Tensor:
 
 
 _MOST = ("darknet", "pjreddie", "yolor", "darkflow")
+_LATE = ("darknet", "yolor", "darkflow")
+_NEWER = ("darknet",)
 _ULTRALYTICS = ("ultralytics", "mcmot")
 _C = ("darknet", "pjreddie")
 _BOTH = {
@@ -69,7 +71,7 @@ _BOTH = {
         lambda F, x: F.mish(x), lambda F, x: F.mish(x, inplace=True), (*_MOST, *_ULTRALYTICS, "spurs")
     ),
     "swish": Activation(
-        lambda F, x: F.silu(x), lambda F, x: F.silu(x, inplace=True), (*_MOST, *_ULTRALYTICS)
+        lambda F, x: F.silu(x), lambda F, x: F.silu(x, inplace=True), (*_LATE, *_ULTRALYTICS)
     ),
 }
 _YOLOR = {
@@ -81,26 +83,32 @@ _SPURS = {
 }
 _DARKNET = {
     "relu": Activation(lambda F, x: F.relu(x), lambda F, x: F.relu_(x), (*_C, "spurs", "mcmot")),
-    "relu6": Activation(lambda F, x: F.relu6(x), lambda F, x: F.hardtanh_(x, 0, 6), (*_C, "spurs")),
+    "relu6": Activation(lambda F, x: F.relu6(x), lambda F, x: F.hardtanh_(x, 0, 6), (*_NEWER, "spurs")),
     "relie": Activation(lambda F, x: F.leaky_relu(x, 0.01), lambda F, x: F.leaky_relu_(x, 0.01)),
     "ramp": Activation(lambda F, x: F.relu(x) + 0.1 * x),
     "elu": Activation(lambda F, x: F.elu(x)),
     "selu": Activation(lambda F, x: 1.0507 * F.elu(x, alpha=1.6732)),
     # The tanh approximation with Darknet's six-digit constants.
-    "gelu": Activation(lambda F, x: 0.5 * x * (1 + (0.797885 * x + 0.035677 * x**3).tanh())),
+    "gelu": Activation(lambda F, x: 0.5 * x * (1 + (0.797885 * x + 0.035677 * x**3).tanh()), dialects=_NEWER),
     "tanh": Activation(lambda F, x: x.tanh(), lambda F, x: x.tanh_()),
     "loggy": Activation(lambda F, x: 2 * x.sigmoid() - 1),
     "plse": Activation(_plse),
     "hardtan": Activation(lambda F, x: x.clamp(-1, 1), lambda F, x: x.clamp_(-1, 1)),
     "lhtan": Activation(_lhtan),
     "stair": Activation(_stair),
-    "revleaky": _BOTH["leaky"],  # differs from leaky only in Darknet's backward pass
+    # Other than leaky only in Darknet's backward pass.
+    "revleaky": _BOTH["leaky"]._replace(dialects=_NEWER),
     # x above 0, x + x^2 / 2 from 0 down to -2, 0 below.
-    "hard_mish": Activation(lambda F, x: x.where(x > 0, (x * x / 2 + x).where(x > -2, 0))),
-    "normalize_channels": Activation(lambda F, x: _share(F.relu(x))),
+    "hard_mish": Activation(lambda F, x: x.where(x > 0, (x * x / 2 + x).where(x > -2, 0)), dialects=_NEWER),
+    "normalize_channels": Activation(lambda F, x: _share(F.relu(x)), dialects=_NEWER),
     # Large x overflows, as in Darknet.
-    "normalize_channels_softmax": Activation(lambda F, x: _share(x.exp())),
-    "normalize_channels_softmax_maxval": Activation(lambda F, x: _share((x - x.amax(1, keepdim=True)).exp())),
+    "normalize_channels_softmax": Activation(lambda F, x: _share(x.exp()), dialects=_NEWER),
+    "normalize_channels_softmax_maxval": Activation(
+        lambda F, x: _share((x - x.amax(1, keepdim=True)).exp()), dialects=_NEWER
+    ),
+    # Of sowson/darknet alone.
+    "relu10": Activation(lambda F, x: x.clamp(-1, 1), lambda F, x: x.clamp_(-1, 1), ("pjreddie",)),
+    "lelu": Activation(lambda F, x: 10 * x.tanh(), dialects=("pjreddie",)),
 }
 ACTIVATIONS: dict[str, Activation] = {
     **_BOTH,

@@ -18,7 +18,7 @@ CONVERT_HINT = (
     "print(json.dumps(pickle.load(open('OLD', 'rb'), encoding='latin1'), default=lambda x: x.tolist()))\" "
     "> NEW, and name NEW in the cfg"
 )
-PROFILE_FORM = "JSON: [[[numbers], [numbers], ...]], one list for each section with weights"
+PROFILE_FORM = "JSON: [[number,...],[number,...],...], one list for each section with weights"
 KEEP_PATTERN = re.compile(r"([0-9]{1,9}(?:,[0-9]{1,9})*)/([0-9]{1,9})")
 
 
@@ -68,8 +68,9 @@ def _parse_profile(path: Path, _changed: int, _size: int) -> Profile:
         is_pickle = data[:1] in (b"\x80", b"(", b"]")
         what = "this is a pickle, which is not read" if is_pickle else "not a profile"
         raise _profile_error(path, what, hint=CONVERT_HINT if is_pickle else "") from None
-    lists = outer[0] if isinstance(outer, list) and len(outer) == 1 else None
-    if not isinstance(lists, list) or not all(map(_is_index_list, lists)):
+    is_wrapped = isinstance(outer, list) and len(outer) == 1 and not _is_index_list(outer[0])
+    lists = outer[0] if is_wrapped else outer  # as darkflow's pickles hold them, or alone
+    if not isinstance(lists, list) or not lists or not all(map(_is_index_list, lists)):
         raise _profile_error(path, "not a profile")
     return tuple(map(tuple, lists))
 

@@ -53,7 +53,8 @@ class Dialect(NamedTuple):
     norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
     lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
     gru_takes_tanh: bool = False  # the key `tanh` of [gru] counts
-    crnn_form: str = "any"  # [crnn]: "any" convolutions, or "same" ones of 3x3 with keys of their own
+    rnn_has_hidden: bool = True  # [rnn] has a hidden vector of any length; else of that of the output
+    crnn_is_padded: bool = False  # the convolutions of [crnn] are of 3x3 and keep the size by themselves
     dropout_share: float = 0.2  # default of `probability` in [dropout]
     reorg_reshapes: bool = False  # [reorg] has `flatten` and `extra`
     embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
@@ -89,9 +90,10 @@ PJREDDIE = DARKNET._replace(
     region_box_limit=30,
     shortcut_form="one",
     norm_has_bias=False,
-    lstm_gates="iofg",
+    lstm_gates="ifog",
     gru_takes_tanh=True,
-    crnn_form="same",
+    rnn_has_hidden=False,
+    crnn_is_padded=True,
     dropout_share=0.5,
     reorg_reshapes=True,
 )
@@ -207,6 +209,7 @@ MAIN_DIALECTS = ("darknet", "yolor")
 DARKNET_ONLY = ("darknet",)
 PJREDDIE_ONLY = ("pjreddie",)
 NOT_PJREDDIE = tuple(name for name in DIALECTS if name != "pjreddie")
+LATER = tuple(name for name in DIALECTS if name not in ("pjreddie", "darkflow"))
 C_DARKNET = ("darknet", "pjreddie")
 YOLOR_ONLY = ("yolor",)
 DARKFLOW_ONLY = ("darkflow",)

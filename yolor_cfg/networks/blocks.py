@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from yolor_cfg.errors import count_of
+
 
 class NetworkStyle(NamedTuple):
     """What a whole network has in common: its activation, and whether it is the paper branch's variant, which
@@ -234,7 +236,7 @@ def write_heads(w: CfgWriter, heads: HeadsConfig, tips: Sequence[int]) -> None:
     """One head on each of the neck's maps `tips`, P3 first; all implicit sections come before them."""
     shifts, controls = _write_implicit(w, heads) if heads.implicit else ([], [])
     for level, tip in enumerate(tips):
-        content = f"{heads.anchors_per_head} anchors, {heads.classes} classes"
+        content = f"{count_of(heads.anchors_per_head, 'anchor')}, {count_of(heads.classes, 'class')}"
         w.start_part(f"head P{level + 3}, stride {8 << level}: {content}")
         w.route(tip)
         if heads.has_convs:

@@ -84,7 +84,7 @@ def entries() -> Iterator[Entry]:
         graph = build_graph(parse(shipped_cfg(name).read_text(encoding="utf-8"), f"{name}.cfg"))
         counted = count_costs(graph)
         image = graph.image.height, graph.image.width
-        yield Entry(name, row.summary, image, counted.parameters, counted.gflops)
+        yield Entry(name, f"{row.summary[:-1]}, {row.details}.", image, counted.parameters, counted.gflops)
 
 
 def shipped_cfg(name: str) -> Path:

@@ -36,6 +36,11 @@ class U5R5Row(NamedTuple):
         return f"U5R5 of Tables A1 and A2: depth {self.depth}, width {self.width}, heads {heads}{implicit}."
 
     @property
+    def details(self) -> str:
+        """What tells it from others of its architecture."""
+        return self.activation
+
+    @property
     def style(self) -> NetworkStyle:
         """What the whole network has in common."""
         return NetworkStyle(self.activation)

@@ -69,6 +69,15 @@ class YolorRow(NamedTuple):
         return f"Stem {self.stem[0]} (Figure A2), {', '.join(facts)}."
 
     @property
+    def details(self) -> str:
+        """What tells it from others of its architecture."""
+        stem = STEMS[self.stem]
+        transform = {"reorg": ["space-to-depth"], "dwt": ["wavelets"]}.get(stem.split()[0], [])
+        channels = f"{self.stages[0][0]} to {self.stages[-1][0]} channels"
+        blocks = "-".join(str(repeats) for _, repeats in self.stages)
+        return ", ".join([self.activation, *transform, channels, f"blocks {blocks}"])
+
+    @property
     def topology(self) -> int:
         """The number in Figure A3, from how often the stem halves the image, and whether there is a P6."""
         halvings = sum(step in ("reorg", "dwt") or step.endswith("/2") for step in STEMS[self.stem].split())

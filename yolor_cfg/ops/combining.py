@@ -113,6 +113,39 @@ class Addition(nn.Module):
         return x
 
 
+class CommonPart(NamedTuple):
+    """How the first Darknet adds two maps: alpha * x + beta * y where both have a cell; y gives every
+    `y_step`-th of its own, x takes them at every `x_step`-th."""
+
+    alpha: float
+    beta: float
+    y_step: int
+    x_step: int
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """x [N, C, H, W], y [N, any, any, any] -> [N, C, H, W]; x is not modified."""
+        channels = min(x.shape[1], y.shape[1])
+        taken = y[:, :channels, :: self.y_step, :: self.y_step]
+        height = min(x.shape[2] // self.x_step, taken.shape[2])
+        width = min(x.shape[3] // self.x_step, taken.shape[3])
+        total = x.expand(max(len(x), len(y)), -1, -1, -1).clone()
+        place = total[:, :channels, : height * self.x_step : self.x_step, : width * self.x_step : self.x_step]
+        place.mul_(self.alpha).add_(self.beta * taken[:, :, :height, :width])
+        return total
+
+
+class CommonAddition(nn.Module):
+    """The sum of a CommonPart, then the activation."""
+
+    def __init__(self, common: CommonPart, activation: str) -> None:
+        super().__init__()
+        self.common, self.activation = common, activation
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x [N, C, H, W], y [N, any, any, any] -> [N, C, H, W]."""
+        return activate_(self.common.add(x, y), self.activation)
+
+
 class WeightedAddition(Addition):
     """Like Addition, with a learned weight per input (and channel): `w` [S] or [S, C], the input first."""
 

@@ -313,18 +313,6 @@ class RegionMapHead(RegionHead):
         return super()._class_probabilities(classes)
 
 
-class PixelHead(nn.Module):
-    """[iseg]: `classes` maps of probabilities, then the numbers that tell one object from another."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, classes + ids, H, W] -> the same size, the classes through the sigmoid."""
-        return torch.cat([x[:, : self.classes].sigmoid(), x[:, self.classes :]], dim=1)
-
-
 class DetectionRules(NamedTuple):
     """The parameters of a [detection] head: `side`^2 cells with K classes and `num` boxes each; `image` is
     width and height in pixels; with `has_root_sizes`, the head predicts square roots of widths and

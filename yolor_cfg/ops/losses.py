@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def grouped_softmax(x: Tensor, lengths: tuple[int, ...], temperature: float = 1.0) -> Tensor:
@@ -32,6 +33,19 @@ class SoftmaxLayer(nn.Module):
     def darknet_output(self, value: Tensor) -> Tensor:
         """[N, n, 1, 1] -> [N, n]."""
         return value.flatten(1)
+
+
+class LogisticLayer(nn.Module):
+    """The probabilities of what may be true at once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> the same size."""
+        return x.sigmoid()
+
+    def cost(self, x: Tensor, truth: Tensor) -> Tensor:
+        """The sum of the cross entropies of x [N, C, H, W] with a truth of its size; its gradient is the
+        probability minus the truth."""
+        return F.binary_cross_entropy_with_logits(x, truth, reduction="sum")
 
 
 class ZeroOutput(nn.Module):

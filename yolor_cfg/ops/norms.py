@@ -84,6 +84,33 @@ def fresh_vector_norm(channels: int, rules: NormRules) -> nn.BatchNorm1d:
     return kind(channels, eps=rules.eps, momentum=rules.momentum)
 
 
+def drop_bias(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    """The batch norm with zeros for its biases, which are neither learnt nor part of its state."""
+    zeros = torch.zeros_like(norm.bias.detach())
+    del norm.bias
+    norm.register_buffer("bias", zeros, persistent=False)
+    return norm
+
+
+def restore_bias(norm: nn.modules.batchnorm._BatchNorm) -> None:
+    """Undo `drop_bias`: the biases become part of the state."""
+    if "bias" in norm._buffers:
+        zeros = norm.bias.detach().clone()
+        del norm.bias
+        norm.bias = nn.Parameter(zeros)
+
+
+class UnitLength(nn.Module):
+    """Each cell's vector divided by its length; the gradient passes as if it were not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> the same size; 0 / 0 is NaN, as in l2norm_layer.c of pjreddie/darknet."""
+        unit = x / x.square().sum(1, keepdim=True).sqrt()
+        if not self.training:
+            return unit
+        return x + (unit - x).detach()
+
+
 def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """Batch norm of x [N, C, H, W]; overwrites x if gradients are disabled, which halves the peak memory."""
     if norm.training or torch.is_grad_enabled():

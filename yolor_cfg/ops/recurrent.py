@@ -90,7 +90,7 @@ class RnnCell(RecurrentCell):
 
 
 class GruCell(RecurrentCell):
-    """Gated recurrent unit with a sigmoid (not tanh) candidate, as in C Darknet; y is the next state."""
+    """Gated recurrent unit; y is the next state. The candidate's `activation` is logistic in C Darknet."""
 
     input_z: nn.Module
     input_r: nn.Module
@@ -99,15 +99,18 @@ class GruCell(RecurrentCell):
     state_r: nn.Module
     state_h: nn.Module
 
-    def __init__(self, parts: Mapping[str, nn.Module], state: StateSize) -> None:
+    def __init__(
+        self, parts: Mapping[str, nn.Module], state: StateSize, activation: str = "logistic"
+    ) -> None:
         super().__init__(parts, (state,))
+        self.activation = activation
 
     def forward(self, x: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """x [N, C, H, W], state ([N, output, 1, 1],) -> y [N, output, 1, 1] and the next state."""
         (hidden,) = state
         update_gate = torch.sigmoid(self.input_z(x) + self.state_z(hidden))
         reset_gate = torch.sigmoid(self.input_r(x) + self.state_r(hidden))
-        candidate = torch.sigmoid(self.input_h(x) + self.state_h(reset_gate * hidden))
+        candidate = activate(self.input_h(x) + self.state_h(reset_gate * hidden), self.activation)
         after = update_gate * hidden + (1 - update_gate) * candidate
         return after, (after,)
 

@@ -80,6 +80,33 @@ class ColumnsFirst(nn.Module):
         return space_to_depth_by_columns(x)
 
 
+class CellOrder(nn.Module):
+    """The numbers of each cell one after the other as a map of another shape, or back with `reverse`."""
+
+    def __init__(self, shape: tuple[int, int, int], *, reverse: bool) -> None:
+        super().__init__()
+        self.shape, self.reverse = tuple(shape), reverse
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, *shape], as many numbers."""
+        N, C, H, W = x.shape
+        if self.reverse:
+            return x.reshape(N, H * W, C).transpose(1, 2).reshape(N, *self.shape)
+        return x.permute(0, 2, 3, 1).reshape(N, *self.shape)
+
+
+class ExtraZeros(nn.Module):
+    """The numbers of a map and `count` zeros after them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, C*H*W + count, 1, 1]."""
+        return F.pad(x.flatten(1), (0, self.count))[:, :, None, None]
+
+
 class Wavelets(nn.Module):
     """`wavelet_transform`."""
 

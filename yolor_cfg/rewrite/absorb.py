@@ -199,6 +199,8 @@ def _scale_kernels(kernels: KernelLayer, scale: Tensor) -> None:
 
 
 def _take_output(norm: _BatchNorm, of_output: ChannelMap) -> None:
+    if "bias" in norm._buffers and bool(of_output.shift.any()):
+        raise Obstacle("the batch norm before it has no bias")
     norm.weight.mul_(of_output.scale)
     norm.bias.mul_(of_output.scale).add_(of_output.shift)
 

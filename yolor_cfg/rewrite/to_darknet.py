@@ -19,7 +19,7 @@ from yolor_cfg.lang.dialect import DARKNET
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.combining import WeightedAddition
-from yolor_cfg.ops.norms import is_outside_root, variance_for
+from yolor_cfg.ops.norms import is_outside_root, restore_bias, variance_for
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm, kernel_layers, running_stats, to_float64
 from yolor_cfg.rewrite.convolutions import (
     channel_ones,
@@ -30,6 +30,7 @@ from yolor_cfg.rewrite.convolutions import (
     translate_reorg,
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
+from yolor_cfg.rewrite.foreign import drop_unread_keys, find_foreign_part
 from yolor_cfg.rewrite.from_darkflow import adapt_from_darkflow, translate_cut
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
@@ -77,8 +78,16 @@ def _translate_program(program: Program, *, keep_bn: bool) -> None:
 
 def _translate_early(program: Program, step: ProgramStep) -> None:
     """What the programs near to C Darknet have or read otherwise."""
-    if step.section is not None and step.section.darknet_form == "cut":
+    if step.section is None or step.section.dialect.name == DARKNET.name:
+        return  # made by folding, or as it has to be
+    if step.section.darknet_form == "cut":
         translate_cut(program, step)
+    elif step.section.darknet_form == "head":
+        step.name = "yolo"
+    found = find_foreign_part(step, DARKNET)
+    if found:
+        raise _unsupported_error(step, found)
+    drop_unread_keys(step)
     adapt_from_darkflow(step)
 
 
@@ -89,6 +98,7 @@ def _adapt_to_darknet(program: Program, step: ProgramStep) -> None:
         return
     step.module = to_float64(step.module)
     for norm in find_norms(step.module):
+        restore_bias(norm)
         _, variance = running_stats(norm)
         variance.copy_(variance_for(norm, variance, DARKNET.bn_eps))
         if bool((variance < 0).any()):

@@ -11,7 +11,6 @@ from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import (
     ALL_DIALECTS,
     C_DARKNET,
-    DARKNET_ONLY,
     MAIN_DIALECTS,
     PJREDDIE_ONLY,
     Dialect,
@@ -28,14 +27,15 @@ SECTIONS: dict[str, type[Section]] = {}
 T = TypeVar("T")
 MAX_HINTS = 50  # unknown words that a similar one is looked for
 CHECKED = "the checks of its keys found no fault"
-MAX_READ = 10_000  # texts of sections whose values are kept
-_READ: dict[tuple[type[Section], Dialect, tuple[tuple[str, str], ...]], KeyValues] = {}
+MAX_SHARED = 10_000  # texts of sections whose values are kept
+SharedValues = dict[tuple[Any, ...], KeyValues]
+"""The values of sections by their kind and text, in one dialect."""
 
 
 class SectionPlace(NamedTuple):
     """Where a section stands: its number, the dialect and path of its file, the input image of its network,
-    the other sections, the length of an embedding in [net]. [net] has the number -1 and no image: it defines
-    the image size itself."""
+    the other sections, the length of an embedding in [net], the values already read in this dialect. [net]
+    has the number -1 and no image: it defines the image size itself."""
 
     number: int
     dialect: Dialect
@@ -43,6 +43,7 @@ class SectionPlace(NamedTuple):
     image: Shape | None = None
     others: Sequence[Section] = ()
     embedding: int = 0
+    shared: SharedValues | None = None
 
 
 class Resize(NamedTuple):
@@ -92,16 +93,17 @@ class Section:
     is_self_contained: ClassVar[bool] = False  # its size and costs follow from its text and inputs alone
     is_stored_by_its_program: ClassVar[bool] = False  # where that writes more than plain convolutions
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
+    has_fixed_filters: ClassVar[bool] = False  # other programs store its constant filters as tensors
 
     clip = Float(
-        0, dialects=DARKNET_ONLY, use="training", help="training keeps the weights between -clip and clip"
+        0, dialects=C_DARKNET, use="training", help="training keeps the weights between -clip and clip"
     )
     onlyforward = Flag(False, dialects=C_DARKNET, use="training", help="gradients stop at this section")
     dont_update = Int(
-        0, dialects=DARKNET_ONLY, use="training", unit="iterations", help="no update until that iteration"
+        0, dialects=C_DARKNET, use="training", unit="iterations", help="no update until that iteration"
     )
     burnin_update = Int(
-        0, dialects=DARKNET_ONLY, use="training", help="updates from that multiple of burn_in on"
+        0, dialects=C_DARKNET, use="training", help="updates from that multiple of burn_in on"
     )
     stopbackward = Int(
         0,
@@ -112,7 +114,7 @@ class Section:
     )
     train_only_bn = Flag(
         False,
-        dialects=DARKNET_ONLY,
+        dialects=C_DARKNET,
         use="training",
         help="this section and all before it train only their batch norm",
     )
@@ -176,8 +178,7 @@ class Section:
             self.warn(
                 "", "a comment after the section header", found=quote_text(raw.header_comment), hint=hint
             )
-        for line in raw.lines[1:]:
-            self._keep_line(line)
+        self._keep_lines()
         self.values = self._read_values()
         self.unusable = {fault.key: fault for fault in self.faults} | self._misspelt
         if CHECKED not in self.values.derived:
@@ -399,6 +400,14 @@ class Section:
             hint=f"{other_sign} would fit" if fits else "",
         )
 
+    def _keep_lines(self) -> None:
+        lines = self.raw.lines[1:]
+        self.lines = {line.key: line for line in lines if line.kind == ENTRY and line.value}
+        if len(self.lines) != sum(line.kind in (ENTRY, BARE) for line in lines):
+            self.lines = {}
+            for line in lines:
+                self._keep_line(line)
+
     def _keep_line(self, line: Line) -> None:
         """Keep the line that counts for each key: the first or the last, depending on the dialect."""
         if line.kind == BARE:
@@ -425,15 +434,14 @@ class Section:
     def _read_values(self) -> KeyValues:
         """The values of all keys. Most sections repeat the text of another one, which is then read once; what
         there is a message about is read anew, with its own line."""
-        text = type(self), self.dialect, tuple((line.key, line.value) for line in self.lines.values())
-        known = _READ.get(text)
+        shared = {} if self.place.shared is None else self.place.shared
+        text = type(self), *((line.key, line.value) for line in self.lines.values())
+        known = shared.get(text)
         if known is None:
             before = len(self.faults) + len(self.warnings)
             known = KeyValues(self._parse_keys())
-            if len(self.faults) + len(self.warnings) == before:
-                if len(_READ) >= MAX_READ:
-                    _READ.clear()
-                _READ[text] = known
+            if len(self.faults) + len(self.warnings) == before and len(shared) < MAX_SHARED:
+                shared[text] = known
         return known
 
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Int
 from yolor_cfg.lang.lists import RefList
@@ -167,7 +168,7 @@ class _PerChannelSection(_VectorSection):
             raise self.error(
                 "only",
                 "the channels do not match this number of anchors",
-                found=f"{x.channels} channels, anchors={self.anchors}",
+                found=f"{count_of(x.channels, 'channel')}, anchors={self.anchors}",
                 allowed="anchors * (classes + 5) channels",
             )
         return first, values if end is None else end
@@ -259,7 +260,7 @@ class ProjectChannelsSection(_VectorSection, names="project_channels"):
             raise self.error(
                 "from",
                 "the wrong number of values in z",
-                found=f"{z.size} values in z",
+                found=f"{count_of(z.size, 'value')} in z",
                 allowed=f"{self.filters * x.channels}",
                 hint=f"z holds `filters` vectors with one value for each of the {x.channels} channels",
             )

@@ -1,14 +1,14 @@
-"""[route], [shortcut], [sam], [scale_channels] and similar, which combine values."""
+"""[route], [shortcut] and similar, which join or add values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, GROUPING, NOT_DARKFLOW, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Int
-from yolor_cfg.lang.lists import RefList, SourceList
+from yolor_cfg.errors import count_of
+from yolor_cfg.lang.dialect import GROUPING, NOT_DARKFLOW, NOT_PJREDDIE, PJREDDIE_ONLY, YOLOR_ONLY
+from yolor_cfg.lang.keys import ActivationKey, Choice, Float, Int
+from yolor_cfg.lang.lists import SourceList
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import check_one_source
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import FlatShape, Shape
 
@@ -169,7 +169,7 @@ class RouteSection(ConcatenationSection, names="route"):
             return super().shape(*inputs)
         for source, x in zip(self.sources(), inputs, strict=True):
             if x.channels % self.groups:
-                found = f"{x.channels} channels (#{source})"
+                found = f"{count_of(x.channels, 'channel')} (#{source})"
                 raise self.error(
                     "groups",
                     "does not divide the channels",
@@ -213,7 +213,8 @@ class Route3Section(ConcatenationSection, names="route3"):
 class ShortcutSection(Section, names="shortcut"):
     """Add sections to the previous one, each with a learned weight if requested.
 
-    Channels that the input lacks are dropped; channels that a source lacks count as zero.
+    Channels that the input lacks are dropped; channels that a source lacks count as zero. In the first
+    Darknet the sum is alpha * x + beta * source where both have a value; elsewhere x stays as it is.
     """
 
     is_self_contained = True
@@ -224,26 +225,37 @@ class ShortcutSection(Section, names="shortcut"):
         "weights_type=per_channel\nweights_normalization=relu",
         "[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[shortcut]\nfrom=0\n"
         "weights_type=per_feature\nweights_normalization=softmax",
+        "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=pjreddie\n"
+        "[maxpool]\nsize=3\n[convolutional]\nfilters=6\nstride=2\n"
+        "[shortcut]\nfrom=-2\nalpha=.5\nbeta=2\nactivation=leaky",
     )
 
     darknet_form = "sum"
 
     from_ = SourceList((), wanted=True, help="sections added to the previous section")
     activation = ActivationKey("linear")
+    alpha = Float(1, dialects=PJREDDIE_ONLY, help="factor on the previous section")
+    beta = Float(1, dialects=PJREDDIE_ONLY, help="factor on the section in `from`")
     weights_type = Choice(
         "none",
         ("none", "per_feature", "per_layer", "per_channel"),
+        dialects=NOT_PJREDDIE,
         help="one weight per source (per_feature, per_layer) or per source and channel (per_channel)",
     )
     weights_normalization = Choice(
         "none",
         ("none", "relu", "avg_relu", "softmax"),
+        dialects=NOT_PJREDDIE,
         help="normalization of the weights (yolor: always sigmoid x 2 / sources)",
     )
 
     def check(self) -> None:
         self.require_keys("from")
         warn_unused_activation(self)
+        if self._adds_one and len(self.from_) > 1:
+            self.warn(
+                "from", "only the first section is added", found=",".join(map(str, self.from_)), allowed="one"
+            )
         if not self.dialect.weights_are_sigmoid and self.is_weighted and self.weights_normalization == "none":
             self.fault(
                 "weights_normalization", "missing key: required by weights_type", allowed="relu, softmax"
@@ -257,10 +269,15 @@ class ShortcutSection(Section, names="shortcut"):
         return self.weights_type != "none"
 
     def sources(self) -> tuple[int, ...]:
-        return (self.index - 1, *self.resolve_refs(self.from_, "from"))
+        added = self.from_[:1] if self._adds_one else self.from_
+        return (self.index - 1, *self.resolve_refs(added, "from"))
+
+    @property
+    def _adds_one(self) -> bool:
+        return self.dialect.shortcut_form == "one"
 
     def check_inputs(self, x: Shape, *sources: Shape) -> None:
-        if max(self._source_strides(x, *sources)) > 1:
+        if not self._adds_one and max(self._source_strides(x, *sources)) > 1:
             self.warn(
                 "from",
                 "inputs differ in size: only every n-th pixel of the larger one is added",
@@ -269,6 +286,9 @@ class ShortcutSection(Section, names="shortcut"):
             )
 
     def shape(self, x: Shape, *sources: Shape) -> Shape:
+        if self._adds_one:
+            self._find_steps(x, sources[0])
+            return x
         steps = self._source_strides(x, *sources)
         thinned = (x if step > 1 else y for step, y in zip(steps, sources, strict=True))
         check_same_size(self, "from", (x, *thinned))
@@ -288,11 +308,28 @@ class ShortcutSection(Section, names="shortcut"):
             for step, y in zip(steps, sources, strict=True)
         )
 
+    def _find_steps(self, x: Shape, y: Shape) -> tuple[int, int]:
+        """Every how many cells of y and of x one is added: the ratio of their sides, rounded down
+        (shortcut_cpu in blas.c of pjreddie/darknet); raises CfgError if that differs by direction."""
+        sides = zip(x[1:], y[1:], strict=True)
+        down, across = ((max(there // here, 1), max(here // there, 1)) for here, there in sides)
+        if down != across:
+            raise self.error(
+                "from",
+                "inputs differ in size",
+                found=f"{x.height}x{x.width} and {y.height}x{y.width}",
+                allowed="one ratio of heights and of widths",
+            )
+        return down
+
     def module(self, x: Shape, *sources: Shape) -> nn.Module:
         import torch
 
         from yolor_cfg.ops import combining as ops
 
+        if self._adds_one and (self.alpha, self.beta, sources[0][1:]) != (1, 1, x[1:]):
+            common = ops.CommonPart(self.alpha, self.beta, *self._find_steps(x, sources[0]))
+            return ops.CommonAddition(common, self.activation)
         sum_of = ops.ShortcutOptions(
             self.activation if self.dialect.activates_sums else "linear", self._source_strides(x, *sources)
         )
@@ -317,88 +354,5 @@ class ShortcutSection(Section, names="shortcut"):
 
     def facts(self) -> tuple[str, ...]:
         weights = ("weights_are_sigmoid",) if self.is_weighted else ()
-        return weights + (("activates_sums",) if self.activation != "linear" else ())
-
-
-NOT_AFTER_PRODUCTS = ("swish", "mish")
-
-
-class _ProductSection(Section):
-    """The product of the previous section and the one in `from`."""
-
-    darknet_form = "product"
-
-    from_ = RefList((), wanted=True, help="section to multiply by")
-    activation = ActivationKey("linear")
-
-    def check(self) -> None:
-        self.try_checks(self._check_activation)
-        check_one_source(self, self.from_)
-
-    def _check_activation(self) -> None:
-        warn_unused_activation(self)
-        if self.dialect.activates_sums and self.activation in NOT_AFTER_PRODUCTS:
-            self.warn(
-                "activation",
-                "C Darknet's CPU code outputs zeros",
-                found=self.activation,
-                hint="C Darknet supports neither swish nor mish here",
-            )
-
-    def sources(self) -> tuple[int, ...]:
-        return (self.index - 1, *self.resolve_refs(self.from_, "from"))
-
-    def module(self, *inputs: Shape) -> nn.Module:
-        from yolor_cfg.ops.combining import Multiply
-
-        return Multiply(self.activation if self.dialect.activates_sums else "linear")
-
-    def facts(self) -> tuple[str, ...]:
-        return ("activates_sums",) if self.activation != "linear" else ()
-
-
-class SamSection(_ProductSection, names="sam"):
-    """The element-wise product of the previous section (an attention map) and `from`."""
-
-    dialects = NOT_DARKFLOW
-    examples = ("[convolutional]\nfilters=6\n[maxpool]\nsize=3\n[sam]\nfrom=-2\nactivation=leaky",)
-
-    def shape(self, x: Shape, y: Shape) -> Shape:
-        check_same_size(self, "from", (x, y))
-        if x.channels != y.channels:
-            raise self.error("from", "channel counts differ", found=str(y.channels), allowed=str(x.channels))
-        return x
-
-
-class ScaleChannelsSection(_ProductSection, names="scale_channels"):
-    """Multiply the feature map in `from` by the previous section: one value per channel or pixel."""
-
-    dialects = NOT_DARKFLOW
-    examples = (
-        "[maxpool]\nsize=3\n[avgpool]\n[scale_channels]\nfrom=-2\nactivation=leaky",
-        "[maxpool]\nsize=3\n[convolutional]\nfilters=1\n[scale_channels]\nfrom=-2\nscale_wh=1",
-    )
-
-    darknet_form = "scale"
-
-    scale_wh = Flag(
-        False,
-        dialects=C_DARKNET,
-        help="1: the previous section has one value per pixel instead of one per channel",
-    )
-
-    def shape(self, scale: Shape, x: Shape) -> Shape:
-        wanted = Shape(1, x.height, x.width) if self.scale_wh else Shape(x.channels, 1, 1)
-        if scale != wanted and not (self.dialect.broadcasts_scales and self._can_broadcast(scale, x)):
-            raise self.error(
-                "from",
-                "the previous section does not have the shape of a scale",
-                found=str(scale),
-                allowed=str(wanted),
-                hint=f"`from` is {x}",
-            )
-        return x
-
-    @staticmethod
-    def _can_broadcast(scale: Shape, x: Shape) -> bool:
-        return all(one in (1, other) for one, other in zip(scale, x, strict=True))
+        several = ("shortcut_form",) if len(self.from_) > 1 else ()
+        return weights + several + (("activates_sums",) if self.activation != "linear" else ())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, EARLY, YOLOR_ONLY
+from yolor_cfg.errors import count_of
+from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, NOT_PJREDDIE, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.lang.lists import IntList
 from yolor_cfg.ops.geometry import ConvGeometry, half_size
@@ -69,22 +70,26 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         help="kernel height and width; a list gives several kernel sizes in parallel (yolor)",
     )
     stride = Int(1, least=1, unit="pixels", help="stride in pixels")
-    stride_x = Int(-1, unit="pixels", help="horizontal stride; overrides `stride` if 1 or more")
-    stride_y = Int(-1, unit="pixels", help="vertical stride; overrides `stride` if 1 or more")
+    stride_x = Int(
+        -1, dialects=NOT_PJREDDIE, unit="pixels", help="horizontal stride; overrides `stride` if 1 or more"
+    )
+    stride_y = Int(
+        -1, dialects=NOT_PJREDDIE, unit="pixels", help="vertical stride; overrides `stride` if 1 or more"
+    )
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
     padding = Int(0, least=0, dialects=EARLY, unit="pixels", help="zero padding on each side, in pixels")
     groups = Int(1, least=1, help="number of groups of a grouped convolution")
     dilation = Int(
         1,
         least=1,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         unit="pixels",
         help="dilation in pixels; also multiplies the padding",
     )
     batch_normalize = Flag(False, help="batch norm instead of a bias")
     cbn = Flag(
         False,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         help="as batch_normalize, but trained on the statistics of several mini-batches in C Darknet",
     )
     activation = ActivationKey("logistic")
@@ -92,38 +97,40 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         0,
         least=0,
         most=2,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         help="1, 2: stride 1, then a strided blur of 3x3 or 2x2",
     )
-    share_index = Int(None, dialects=C_DARKNET, help="section whose tensors this one uses instead of its own")
+    share_index = Int(
+        None, dialects=DARKNET_ONLY, help="section whose tensors this one uses instead of its own"
+    )
     flipped = Flag(
         False, dialects=C_DARKNET, help="the weights file stores the filters as the last dimension"
     )
     xnor = Flag(False, dialects=C_DARKNET, help="binary convolution, with the signs of inputs and weights")
     bin_output = Flag(
-        False, dialects=C_DARKNET, help="with xnor: no activation, since the next section takes the signs"
+        False, dialects=DARKNET_ONLY, help="with xnor: no activation, since the next section takes the signs"
     )
     sway = Flag(
         False,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         unused="kernels are not turned in training here",
         help="rotates the kernels by a few degrees in C Darknet's GPU code",
     )
     rotate = Flag(
         False,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         unused="kernels are not turned in training here",
         help="rotates the kernels in C Darknet's GPU code",
     )
     stretch = Flag(
         False,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         unused="kernels are not turned in training here",
         help="stretches the kernels in C Darknet's GPU code",
     )
     stretch_sway = Flag(
         False,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         unused="kernels are not turned in training here",
         help="stretches and rotates the kernels in C Darknet's GPU code",
     )
@@ -141,9 +148,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         if self.xnor and self.groups > 1:
             self.warn("groups", "counts as 1 with xnor, as in Darknet")
         elif self.filters % self.groups:
-            self.fault(
-                "groups", "does not divide the filters", found=f"{self.filters} filters, groups={self.groups}"
-            )
+            found = f"{count_of(self.filters, 'filter')}, groups={self.groups}"
+            self.fault("groups", "does not divide the filters", found=found)
         self.try_checks(self._check_warps)
 
     def _check_warps(self) -> None:
@@ -160,8 +166,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             self.warn(
                 "groups",
                 "does not divide the channels: the last ones are not read, as in Darknet",
-                found=f"{x.channels} channels, groups={self.groups}",
-                allowed=f"{self._conv_input_shape(x).channels} channels",
+                found=f"{count_of(x.channels, 'channel')}, groups={self.groups}",
+                allowed=count_of(self._conv_input_shape(x).channels, "channel"),
             )
 
     def shape(self, x: Shape) -> Shape:
@@ -170,7 +176,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             raise self.error(
                 "groups",
                 "does not divide the channels",
-                found=f"{seen.channels} channels, groups={self.groups}",
+                found=f"{count_of(seen.channels, 'channel')}, groups={self.groups}",
                 hint="the channels must be a multiple of groups",
             )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)

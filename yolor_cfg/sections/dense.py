@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import EARLY
+from yolor_cfg.lang.dialect import EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.ops.geometry import ConvGeometry
 from yolor_cfg.sections.base import Section
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ConnectedSection(Section, names="connected conn"):
     """A fully connected layer with batch norm (or a bias) and an activation."""
 
-    dialects = EARLY
+    dialects: ClassVar[tuple[str, ...]] = EARLY
     reads_vectors = True
     examples = (
         "[connected]\noutput=5\nactivation=leaky",
@@ -59,6 +59,25 @@ class ConnectedSection(Section, names="connected conn"):
 
     def facts(self) -> tuple[str, ...]:
         return NORM_FACTS if self.batch_normalize else ()
+
+
+class RbmSection(ConnectedSection, names="rbm"):
+    """A restricted Boltzmann machine seen from its inputs: a fully connected layer.
+
+    A pull request of pjreddie/darknet (8bd204de, src/rbm_layer.c). It writes no weights; here they are stored
+    as those of [connected]. Its training, contrastive divergence, and the initial numbers are not read.
+    """
+
+    dialects = PJREDDIE_ONLY
+    examples = ("[rbm]\noutput=5\nactivation=leaky", "[rbm]\noutputs=5\nbatch_normalize=1")
+    ignored_keys = {
+        "weights": "numbers that the weights start with (default none)",
+        "biases": "numbers that the biases start with (default none)",
+        "vbiases": "biases of the inputs, in pre-training only (default none)",
+    }
+
+    outputs = Int(1, least=1, help="the older spelling of `output`")
+    output = Int(lambda section: section.outputs, least=1, wanted=True, help="number of outputs")
 
 
 class LocalSection(Section, names="local"):

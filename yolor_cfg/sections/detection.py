@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.lang.dialect import DARKFLOW_ONLY, EARLY
+from yolor_cfg.lang.dialect import DARKFLOW_ONLY, DARKNET_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords
@@ -44,9 +44,14 @@ class DetectionSection(Section, names="detection"):
     class_scale = Float(1, use="training", help="weight of the class loss")
     coord_scale = Float(1, use="training", help="weight of the box loss")
     jitter = Float(0.2, use="training", unit="fraction", help="maximum random crop, as a part of the image")
-    resize = Float(1, use="training", unit="factor", help="maximum random zoom")
+    resize = Float(1, dialects=DARKNET_ONLY, use="training", unit="factor", help="maximum random zoom")
     random = Float(0, use="training", help="1: change the image size at random in training")
-    max = Int(200, least=0, use="training", help="maximum number of labels per image in training")
+    max = Int(
+        lambda section: section.dialect.box_limit,
+        least=0,
+        use="training",
+        help="maximum number of labels per image in training",
+    )
 
     @classmethod
     def value_dialects(cls, key: str, word: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Protocol, Unpack
 
-from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.errors import CfgError, ErrorDetails, count_of
 from yolor_cfg.lang.dialect import (
     C_DARKNET,
     DARKNET_ONLY,
@@ -189,7 +189,7 @@ class AnchorHeadSection(Section):
             self.warn(
                 "anchors",
                 "fewer anchors than num" if lacks else "more anchors than num",
-                found=f"{known} anchors, num={self.num}",
+                found=f"{count_of(known, 'anchor')}, num={self.num}",
                 hint=f"num={known}",
             )
         beyond = [index for index in self.mask if self.num <= index < known]
@@ -208,8 +208,8 @@ class AnchorHeadSection(Section):
             self.fault(
                 "counters_per_class",
                 "not one value for each class",
-                found=f"{counters} numbers, classes={self.classes}",
-                allowed=f"{self.classes} numbers",
+                found=f"{count_of(counters, 'number')}, classes={self.classes}",
+                allowed=count_of(self.classes, "number"),
                 hint="one for each class, or delete the line",
             )
 
@@ -264,7 +264,7 @@ class AnchorHeadSection(Section):
 class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     """[yolo] that also predicts the uncertainty of each of the four coordinates of a box."""
 
-    dialects = C_DARKNET
+    dialects = DARKNET_ONLY
     examples = (
         "[convolutional]\nfilters=24\n[Gaussian_yolo]\nmask=0,2\nclasses=3\nnum=3\n"
         "anchors=4,5, 7,6, 9,9\nscale_x_y=1.1\nyolo_point=left_top",

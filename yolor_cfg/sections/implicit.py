@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.errors import count_of
+from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int
 from yolor_cfg.lang.lists import IntList, RefList
 from yolor_cfg.sections.base import Section
@@ -42,7 +43,7 @@ def example_cfgs(name: str, size: str) -> tuple[str, ...]:
 class DarknetImplicitSection(Section, names="implicit"):
     """A learned map `filters` x `atoms` x 1; the images it reads only give the batch size."""
 
-    dialects = C_DARKNET
+    dialects = DARKNET_ONLY
     examples = ("[implicit]\nfilters=6\natoms=3\nmean=1\nstd=.1",)
 
     filters = Int(128, least=1, wanted=True, help="number of channels of the map")
@@ -110,7 +111,7 @@ class _ImplicitSection(Section):
         if min(self.hidden, default=1) < 1:
             self.fault("hidden", "out of bounds", found=self.lines["hidden"].value, allowed="1 or more")
         if len(self.chain) > 1:
-            found = f"{len(self.chain)} sections"
+            found = count_of(len(self.chain), "section")
             self.fault("chain", "takes one section", found=found, allowed="one number")
         meant = frozenset.union(*MODEL_KEYS.values())
         for key in sorted(self.values.keys() & meant - MODEL_KEYS[self.model]):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import C_DARKNET, EARLY
+from yolor_cfg.errors import count_of
+from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
@@ -42,7 +43,7 @@ class SoftmaxSection(Section, names="softmax soft"):
 
     def shape(self, x: Shape) -> Shape:
         if x.size % self.groups:
-            found, allowed = f"{x.size} values, groups={self.groups}", f"a divisor of {x.size}"
+            found, allowed = f"{count_of(x.size, 'value')}, groups={self.groups}", f"a divisor of {x.size}"
             raise self.error("groups", "does not divide the input", found=found, allowed=allowed)
         return FlatShape(x.size, 1, 1)
 
@@ -70,10 +71,31 @@ class SoftmaxSection(Section, names="softmax soft"):
         return 0 if self.tree else 3 * out.size - self.groups
 
 
+class LogisticSection(Section, names="logistic"):
+    """The sigmoid of everything; trained by the cross entropies with a truth of its own size.
+
+    pjreddie/darknet, src/logistic_layer.c.
+    """
+
+    dialects = PJREDDIE_ONLY
+    is_head = True
+    reads_vectors = True
+    examples = ("[logistic]",)
+
+    def channels_for(self, classes: int, _: Shape, /) -> int:
+        """The channels that it reads if there are so many classes."""
+        return classes
+
+    def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.losses import LogisticLayer
+
+        return LogisticLayer()
+
+
 class _LossSection(Section):
     """A section used only in training: otherwise its output is zero, and a network never returns it."""
 
-    dialects = C_DARKNET
+    dialects: ClassVar[tuple[str, ...]] = C_DARKNET
     is_loss = True
 
     def shape(self, x: Shape) -> Shape:
@@ -91,6 +113,10 @@ class CostSection(_LossSection, names="cost"):
     reads_vectors = True
     examples = ("[cost]\ntype=sse",)
     untrained = "no network with a [cost] is trained here"
+    ignored_keys = {
+        "noobj": "of the first Darknet: weight where the truth is 0 (default 1)",
+        "thresh": "of the first Darknet: differences below it do not count (default 0)",
+    }
 
     type_ = Choice(
         "sse",
@@ -115,6 +141,7 @@ class ContrastiveSection(_LossSection, names="contrastive"):
     """Pulls embeddings of the same object together and pushes those of different objects apart."""
 
     untrained = "no [contrastive] section is trained here"
+    dialects = DARKNET_ONLY
     examples = (
         "[convolutional]\nfilters=14\n[yolo]\nclasses=2\nnum=2\n"
         "[route]\nlayers=0\n[contrastive]\nclasses=2\nyolo_layer=1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, count_of
 from yolor_cfg.lang.dialect import JDE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList, IntList
@@ -265,9 +265,9 @@ class NetSection(Section, names="net network"):
             self.warn(
                 "batch",
                 "not a multiple of subdivisions",
-                found=f"{self.batch} images in {self.subdivisions} parts",
-                hint=f"an update takes {self.subdivisions} parts of {self.mini_batch}, as in C Darknet: "
-                f"{self.update_batch} images",
+                found=f"{count_of(self.batch, 'image')} in {count_of(self.subdivisions, 'part')}",
+                hint=f"an update takes {count_of(self.subdivisions, 'part')} of {self.mini_batch}, "
+                f"as in C Darknet: {count_of(self.update_batch, 'image')}",
             )
 
     def _check_step(self) -> None:
@@ -285,7 +285,7 @@ class NetSection(Section, names="net network"):
             self.warn(
                 "scales" if self.scales else "steps",
                 "steps and scales differ in number",
-                found=f"{len(self.steps)} steps, {len(self.scales)} scales",
+                found=f"{count_of(len(self.steps), 'step')}, {count_of(len(self.scales), 'scale')}",
                 hint="give one scale for each step",
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, PJREDDIE_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey as ActivationName
 from yolor_cfg.lang.keys import Float, Int
 from yolor_cfg.sections.base import Section
@@ -20,20 +20,24 @@ class _BatchNormSection(Section):
     """Batch norm of the input, without an activation."""
 
     def module(self, x: Shape) -> nn.Module:
-        return build_batch_norm(self.dialect, x.channels)
+        from yolor_cfg.ops.norms import drop_bias
+
+        norm = build_batch_norm(self.dialect, x.channels)
+        return norm if self.dialect.norm_has_bias else drop_bias(norm)
 
     def tensors(self, x: Shape) -> list[TensorSpec]:
-        return batch_norm_specs(x.channels, prefix="")
+        bias, *rest = batch_norm_specs(x.channels, prefix="")
+        return [bias, *rest] if self.dialect.norm_has_bias else rest
 
     def facts(self) -> tuple[str, ...]:
-        return NORM_FACTS
+        return (*NORM_FACTS, "norm_has_bias")
 
 
 class DarknetBatchNormSection(_BatchNormSection, names="batchnorm"):
-    """Batch norm, under C Darknet's name."""
+    """Batch norm, under C Darknet's name; in the first Darknet it has no bias."""
 
     dialects = C_DARKNET
-    examples = ("[batchnorm]",)
+    examples = ("[batchnorm]", "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=pjreddie\n[batchnorm]")
 
 
 class YolorBatchNormSection(_BatchNormSection, names="BatchNorm2d"):
@@ -59,6 +63,21 @@ class LocalResponseNormSection(Section, names="normalization lrn"):
         from yolor_cfg.ops.local import DarknetLrn
 
         return DarknetLrn(self.size, alpha=self.alpha, beta=self.beta, kappa=self.kappa)
+
+
+class L2NormSection(Section, names="l2norm"):
+    """The numbers of each cell divided by their Euclidean length; NaN where all are zero.
+
+    pjreddie/darknet, src/l2norm_layer.c. In its training the gradient passes unchanged, in C on the CPU.
+    """
+
+    dialects = PJREDDIE_ONLY
+    examples = ("[l2norm]",)
+
+    def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.norms import UnitLength
+
+        return UnitLength()
 
 
 class ActivationSection(Section, names="activation"):

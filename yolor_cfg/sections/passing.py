@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, NOT_DARKFLOW
+from yolor_cfg.lang.dialect import DARKNET_ONLY, LATER
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class EmptySection(Section, names="empty silence"):
     """Passes the previous section on unchanged."""
 
-    dialects = NOT_DARKFLOW
+    dialects = LATER
     examples = ("[silence]",)
     darknet_form = "nothing"
     is_alias = True
@@ -43,7 +43,7 @@ class DropoutSection(Section, names="dropout"):
     is_alias = True
 
     probability = Float(
-        0.2,
+        lambda section: section.dialect.dropout_share,
         least=0,
         most=1,
         use="training",
@@ -52,7 +52,7 @@ class DropoutSection(Section, names="dropout"):
     )
     dropblock = Flag(
         False,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         use="training",
         help="1: drop square blocks instead of single values in training",
     )
@@ -60,7 +60,7 @@ class DropoutSection(Section, names="dropout"):
         0,
         least=0,
         most=1,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         use="training",
         unit="fraction",
         help="side of the blocks as a fraction of the feature map",
@@ -68,7 +68,7 @@ class DropoutSection(Section, names="dropout"):
     dropblock_size_abs = Int(
         0,
         least=0,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         use="training",
         unit="pixels",
         help="side of the blocks in pixels (7 if neither side is given)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW
+from yolor_cfg.lang.dialect import DARKNET_ONLY, EARLY, LATER, NOT_PJREDDIE
 from yolor_cfg.lang.keys import INT32_MAX, Flag, Int
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
@@ -24,10 +24,18 @@ class _PoolingSection(Section):
     is_self_contained = True
     stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     stride_x = Int(
-        lambda section: section.stride, least=1, unit="pixels", help="horizontal stride; overrides stride"
+        lambda section: section.stride,
+        least=1,
+        dialects=NOT_PJREDDIE,
+        unit="pixels",
+        help="horizontal stride; overrides stride",
     )
     stride_y = Int(
-        lambda section: section.stride, least=1, unit="pixels", help="vertical stride; overrides stride"
+        lambda section: section.stride,
+        least=1,
+        dialects=NOT_PJREDDIE,
+        unit="pixels",
+        help="vertical stride; overrides stride",
     )
     size = Int(lambda section: section.stride, least=1, unit="pixels", help="height and width of the window")
     padding = Int(
@@ -102,11 +110,11 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
     darknet_form = "maxpool"
     ignored_keys = {"maxpool_zero_nonmax": "GPU training: gradient only to the maximum (default 0)"}
 
-    maxpool_depth = Flag(False, dialects=C_DARKNET, help="1: pool over channels instead of pixels")
+    maxpool_depth = Flag(False, dialects=DARKNET_ONLY, help="1: pool over channels instead of pixels")
     out_channels = Int(
         1,
         least=1,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         help="with maxpool_depth: number of output channels; channel g is the "
         "maximum of channels g, g+out_channels, ...",
     )
@@ -114,7 +122,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
         0,
         least=0,
         most=2,
-        dialects=C_DARKNET,
+        dialects=DARKNET_ONLY,
         help="1, 2: pool with stride 1, then a strided blur of 3x3 or 2x2",
     )
 
@@ -172,7 +180,7 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
 class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
     """The mean of each window, leaving out the padding (darknet) or counting its zeros (yolor)."""
 
-    dialects = NOT_DARKFLOW
+    dialects = LATER
     thop_reason = "2 for each mean of a window"
     examples = (
         "[local_avgpool]\nsize=2\nstride=2",

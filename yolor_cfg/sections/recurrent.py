@@ -1,16 +1,17 @@
-"""[rnn], [gru], [lstm], [crnn], [conv_lstm], [history]: sections with a state kept from call to call.
+"""[rnn], [gru], [lstm], [crnn], [conv_lstm]: sections with a state kept from call to call.
 
 Their sub-layers are fully connected layers or convolutions, each with bias or batch norm and activation.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from yolor_cfg.lang.dialect import C_DARKNET
+from yolor_cfg.errors import count_of
+from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.norms import build_batch_norm, norm_rules
+from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm, norm_rules
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
 from yolor_cfg.shape import FlatShape, Shape
 
@@ -33,7 +34,7 @@ class SubLayer(NamedTuple):
 class ConnectedCellSection(Section):
     """The common part of recurrent cells on vectors."""
 
-    dialects = C_DARKNET
+    dialects: ClassVar[tuple[str, ...]] = C_DARKNET
     reads_vectors = True
 
     output = Int(1, least=1, wanted=True, help="number of outputs")
@@ -78,6 +79,9 @@ class ConnectedCellSection(Section):
     def decayed(self) -> tuple[str, ...]:
         return tuple(f"{name}.Linear.weight" for name in self.sublayers(ANY_SHAPE))
 
+    def facts(self) -> tuple[str, ...]:
+        return NORM_FACTS if self.batch_normalize else ()
+
 
 class RnnSection(ConnectedCellSection, names="rnn"):
     """Each call updates a hidden vector from the input and itself, then computes the output from it."""
@@ -87,35 +91,52 @@ class RnnSection(ConnectedCellSection, names="rnn"):
         "[rnn]\noutput=5\nhidden=7\nlogistic=1\nshortcut=1\nactivation=tanh",
     )
 
-    hidden = Int(1, least=1, wanted=True, help="length of the hidden vector")
+    hidden = Int(1, least=1, wanted=True, help="length of the hidden vector (pjreddie: always `output`)")
     activation = ActivationKey("logistic")
-    logistic = Int(0, help="activation function of the hidden vector's own sub-layer: 1 logistic, 2 loggy")
+    logistic = Int(
+        0,
+        dialects=DARKNET_ONLY,
+        help="activation function of the hidden vector's own sub-layer: 1 logistic, 2 loggy",
+    )
     shortcut = Flag(False, help="add the previous hidden vector to the new one")
+
+    def check(self) -> None:
+        if not self.dialect.rnn_has_hidden and self.hidden != self.output and "hidden" in self.values:
+            self.warn("hidden", "has no effect: it is as long as the output", found=str(self.hidden))
+
+    @property
+    def _hidden_length(self) -> int:
+        return self.hidden if self.dialect.rnn_has_hidden else self.output
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """input, self, output."""
-        own = LOGISTIC_OF_RNN.get(self.logistic, self.activation)
+        own, hidden = LOGISTIC_OF_RNN.get(self.logistic, self.activation), self._hidden_length
         return {
-            "input": SubLayer(x.size, self.hidden, self.activation),
-            "self": SubLayer(self.hidden, self.hidden, own),
-            "output": SubLayer(self.hidden, self.output, self.activation),
+            "input": SubLayer(x.size, hidden, self.activation),
+            "self": SubLayer(hidden, hidden, own),
+            "output": SubLayer(hidden, self.output, self.activation),
         }
+
+    def facts(self) -> tuple[str, ...]:
+        return super().facts() + (("rnn_has_hidden",) if self.hidden != self.output else ())
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import RnnCell, StateSize
 
-        return RnnCell(self.build_sublayers(x), StateSize(Shape(self.hidden, 1, 1)), shortcut=self.shortcut)
+        state = StateSize(Shape(self._hidden_length, 1, 1))
+        return RnnCell(self.build_sublayers(x), state, shortcut=self.shortcut)
 
 
 class GruSection(ConnectedCellSection, names="gru"):
-    """A gated recurrent unit; the activation of its candidate is logistic, as C Darknet is compiled."""
+    """A gated recurrent unit; the activation of its candidate is logistic, as C Darknet is compiled, in the
+    first Darknet tanh by the key of that name."""
 
     examples = ("[gru]\noutput=5\nbatch_normalize=1", "[gru]\noutput=5")
 
-    tanh = Flag(False, help="no effect; tanh for the candidate in older versions of Darknet")
+    tanh = Flag(False, help="1: tanh for the candidate (pjreddie)")
 
     def check(self) -> None:
-        if self.tanh:
+        if self.tanh and not self.dialect.gru_takes_tanh:
             self.warn("tanh", "has no effect: the candidate is logistic, as in C Darknet", found="tanh=1")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
@@ -129,7 +150,12 @@ class GruSection(ConnectedCellSection, names="gru"):
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import GruCell, StateSize
 
-        return GruCell(self.build_sublayers(x), StateSize(Shape(self.output, 1, 1)))
+        has_tanh = self.tanh and self.dialect.gru_takes_tanh
+        state = StateSize(Shape(self.output, 1, 1))
+        return GruCell(self.build_sublayers(x), state, "tanh" if has_tanh else "logistic")
+
+    def facts(self) -> tuple[str, ...]:
+        return super().facts() + (("gru_takes_tanh",) if self.tanh else ())
 
 
 class LstmSection(ConnectedCellSection, names="lstm"):
@@ -138,9 +164,13 @@ class LstmSection(ConnectedCellSection, names="lstm"):
     examples = ("[lstm]\noutput=5\nbatch_normalize=1", "[lstm]\noutput=5")
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
-        """w* take the state, u* the input; gates: forget, input, candidate, output."""
-        seen = {f"w{gate}": SubLayer(self.output, self.output) for gate in "figo"}
-        return seen | {f"u{gate}": SubLayer(x.size, self.output) for gate in "figo"}
+        """w* take the state, u* the input; gates: forget, input, g (the candidate), output."""
+        gates = self.dialect.lstm_gates
+        seen = {f"w{gate}": SubLayer(self.output, self.output) for gate in gates}
+        return seen | {f"u{gate}": SubLayer(x.size, self.output) for gate in gates}
+
+    def facts(self) -> tuple[str, ...]:
+        return (*super().facts(), "lstm_gates")
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.recurrent import LstmCell, StateSize
@@ -151,17 +181,29 @@ class LstmSection(ConnectedCellSection, names="lstm"):
 class ConvolutionalCellSection(Section):
     """The common part of recurrent cells on feature maps; the state must have the size of the input."""
 
-    dialects = C_DARKNET
+    dialects: ClassVar[tuple[str, ...]] = C_DARKNET
 
-    output = Int(1, least=1, wanted=True, help="number of filters")
-    size = Int(3, least=1, unit="pixels", help="kernel height and width")
-    stride = Int(1, least=1, unit="pixels", help="stride; must be 1 to keep the size of the state")
-    dilation = Int(1, least=1, unit="pixels", help="dilation in pixels")
-    pad = Flag(False, help="1: zero padding of size/2 pixels on each side")
-    padding = Int(0, least=0, unit="pixels", help="zero padding on each side, in pixels")
-    groups = Int(1, least=1, help="number of groups of a grouped convolution")
+    output = Int(1, least=1, wanted=True, dialects=DARKNET_ONLY, help="number of filters")
+    size = Int(3, least=1, dialects=DARKNET_ONLY, unit="pixels", help="kernel height and width")
+    stride = Int(
+        1,
+        least=1,
+        dialects=DARKNET_ONLY,
+        unit="pixels",
+        help="stride; must be 1 to keep the size of the state",
+    )
+    dilation = Int(1, least=1, dialects=DARKNET_ONLY, unit="pixels", help="dilation in pixels")
+    pad = Flag(
+        lambda section: section.dialect.crnn_is_padded,
+        dialects=DARKNET_ONLY,
+        help="1: zero padding of size/2 pixels on each side",
+    )
+    padding = Int(
+        0, least=0, dialects=DARKNET_ONLY, unit="pixels", help="zero padding on each side, in pixels"
+    )
+    groups = Int(1, least=1, dialects=DARKNET_ONLY, help="number of groups of a grouped convolution")
     batch_normalize = Flag(False, help="batch norm instead of a bias in each convolution")
-    xnor = Flag(False, help="binary weights and inputs; not supported")
+    xnor = Flag(False, dialects=DARKNET_ONLY, help="binary weights and inputs; not supported")
 
     def check(self) -> None:
         if self.xnor:
@@ -183,7 +225,7 @@ class ConvolutionalCellSection(Section):
                 raise self.error(
                     "groups",
                     "does not divide the channels",
-                    found=f"{part.inputs} to {part.outputs} channels, groups={self.groups}",
+                    found=f"{part.inputs} to {count_of(part.outputs, 'channel')}, groups={self.groups}",
                 )
         return Shape(self.output, x.height, x.width)
 
@@ -251,9 +293,28 @@ class CrnnSection(ConvolutionalCellSection, names="crnn"):
     examples = (
         "[crnn]\noutput=6\nhidden=4\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
         "[crnn]\noutput=5\nhidden=4\nsize=5\npadding=2\ndilation=2\nshortcut=1\nactivation=tanh",
+        "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=pjreddie\n"
+        "[crnn]\noutput_filters=5\nhidden_filters=4\nbatch_normalize=1\nactivation=leaky",
     )
 
-    hidden = Int(1, least=1, wanted=True, help="number of channels of the hidden state")
+    output_filters = Int(1, least=1, dialects=PJREDDIE_ONLY, help="number of filters (pjreddie)")
+    hidden_filters = Int(
+        1, least=1, dialects=PJREDDIE_ONLY, help="number of channels of the hidden state (pjreddie)"
+    )
+    output = Int(
+        lambda section: section.output_filters,
+        least=1,
+        wanted=True,
+        dialects=DARKNET_ONLY,
+        help="number of filters",
+    )
+    hidden = Int(
+        lambda section: section.hidden_filters,
+        least=1,
+        wanted=True,
+        dialects=DARKNET_ONLY,
+        help="number of channels of the hidden state",
+    )
     activation = ActivationKey("logistic")
     shortcut = Flag(False, help="add the previous hidden state to the new one")
 
@@ -274,6 +335,7 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
     """An LSTM on feature maps, as in C Darknet's GPU code; its CPU code has neither `lstm_activation` nor
     `bottleneck`."""
 
+    dialects = DARKNET_ONLY
     examples = (
         "[conv_lstm]\noutput=6\nsize=3\npad=1\ngroups=2\nbatch_normalize=1\nactivation=leaky",
         "[conv_lstm]\noutput=4\nsize=1\npeephole=1\nlstm_activation=logistic\nstate_constrain=1",
@@ -330,20 +392,3 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
     def bflops(self, out: Shape, x: Shape) -> float:
         gates = 12 if self.peephole else 9
         return super().bflops(out, x) + gates * out.size / 1e9
-
-
-class HistorySection(Section, names="history"):
-    """A buffer of the last feature maps; with one frame at a time, as here, all but the first are zero."""
-
-    dialects = C_DARKNET
-    examples = ("[history]\nhistory_size=3",)
-
-    history_size = Int(4, least=1, help="number of feature maps in the buffer")
-
-    def shape(self, x: Shape) -> Shape:
-        return Shape(x.channels * self.history_size, x.height, x.width)
-
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.recurrent import History
-
-        return History(self.history_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList
@@ -92,8 +93,8 @@ class RegionSection(Section, names="region"):
             self.warn(
                 "anchors",
                 "the number of values is not 2 * num",
-                found=f"{given} values, num={self.num}",
-                allowed=f"{2 * self.num} values",
+                found=f"{count_of(given, 'value')}, num={self.num}",
+                allowed=count_of(2 * self.num, "value"),
                 hint=f"Darknet ignores surplus values and uses {DEFAULT_ANCHOR} for missing ones",
             )
 

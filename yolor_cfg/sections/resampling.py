@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yolor_cfg.lang.dialect import C_DARKNET, EARLY, NOT_DARKFLOW, YOLOR_ONLY
+from yolor_cfg.lang.dialect import (
+    C_DARKNET,
+    EARLY,
+    LATER,
+    NOT_DARKFLOW,
+    PJREDDIE_ONLY,
+    YOLOR_ONLY,
+)
 from yolor_cfg.lang.keys import Flag, Float, Int
 from yolor_cfg.sections.base import Section
-from yolor_cfg.shape import Shape
+from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,10 +102,16 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     examples = (
         "[convolutional]\nfilters=16\n[reorg]\nstride=2",
         "[convolutional]\nfilters=36\n[reorg]\nstride=3\nreverse=1",
+        "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=pjreddie\n[reorg]\nflatten=1\nstride=2",
+        "[net]\nwidth=24\nheight=16\nchannels=8\ndialect=pjreddie\n[reorg]\nextra=5",
     )
     darknet_form = "blocks"
-    ignored_keys = {"extra": "a key of the first Darknet; no effect on the order (default 0)"}
-
+    flatten = Flag(
+        False,
+        dialects=PJREDDIE_ONLY,
+        help="1: no blocks; the numbers of each cell one after the other, with reverse channel by channel",
+    )
+    extra = Int(0, least=0, dialects=PJREDDIE_ONLY, help="no blocks; so many zeros after the numbers")
     stride = Int(
         lambda section: 2 if section.dialect.reorg_order == "columns" else 1,
         least=1,
@@ -109,18 +122,24 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     def check(self) -> None:
         if self.dialect.reorg_order == "columns" and self.stride != 2:
             self.warn("stride", "has no effect in the yolor dialect: blocks are 2x2", found=str(self.stride))
+        if self.flatten and self.extra:
+            self.fault("extra", "not possible with flatten=1", found=str(self.extra), allowed="0")
 
     def shape(self, x: Shape) -> Shape:
         if self.dialect.reorg_order == "columns":
             return self.space_to_depth_shape(x, 2)
         if self.dialect.reorg_order == "rows":
             return self.space_to_depth_shape(x, self.stride)
+        if self.extra:
+            return FlatShape(x.size + self.extra, 1, 1)
         self.check_divisor(x, self.stride**2)
         return self.depth_to_space_shape(x) if self.reverse else self.space_to_depth_shape(x, self.stride)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import (
+            CellOrder,
             ColumnsFirst,
+            ExtraZeros,
             Reorder,
             darknet_reorg,
             depth_to_space,
@@ -131,6 +150,10 @@ class ReorgSection(_ReorderingSection, names="reorg"):
             return ColumnsFirst()
         if self.dialect.reorg_order == "rows":
             return Reorder(space_to_depth, self.stride)
+        if self.extra:
+            return ExtraZeros(self.extra)
+        if self.flatten:
+            return CellOrder(self.shape(x), reverse=self.reverse)
         return Reorder(depth_to_space if self.reverse else darknet_reorg, self.stride)
 
     def facts(self) -> tuple[str, ...]:
@@ -140,7 +163,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
 class Reorg3dSection(_ReorderingSection, names="reorg3d"):
     """Blocks of pixels become channels in the order (row, column) = 00, 01, 10, 11; yolor: no effect."""
 
-    dialects = NOT_DARKFLOW
+    dialects = LATER
     examples = (
         "[reorg3d]\nstride=2",
         "[convolutional]\nfilters=16\n[reorg3d]\nstride=2\nreverse=1",
@@ -179,6 +202,7 @@ class WaveletTransformSection(Section, names="dwt"):
     dialects = YOLOR_ONLY
     examples = ("[dwt]",)
     darknet_form = "blocks"
+    has_fixed_filters = True
 
     def shape(self, x: Shape) -> Shape:
         if x.height % 2 or x.width % 2:

@@ -156,7 +156,7 @@ def find_size_error(fault: CfgError, sections: Sequence[Section], net: Section) 
     if not stride:
         return None
     rounded = _round_up(image, stride)
-    largest = find_largest_stride(connect_sections(sections, rounded).nodes.values(), rounded)
+    largest = find_largest_stride(sections, rounded)
     stride = largest if largest % stride == 0 else stride
     multiple = f"a multiple of {stride}" + (", the largest stride" if stride == largest else "")
     odd = [name for name in ("width", "height") if getattr(image, name) % stride]
@@ -186,7 +186,10 @@ def _is_valid_size(sections: Sequence[Section], image: Shape) -> bool:
     return not connect_sections(sections, image, most=1).faults
 
 
-def find_largest_stride(nodes: Iterable[Node], image: Shape) -> int:
-    """The largest number of input pixels per cell of any feature map."""
+def find_largest_stride(sections: Sequence[Section], image: Shape) -> int:
+    """The largest number of input pixels per cell of any feature map: where the image is twice as large, and
+    a map of one cell is told from a vector."""
+    image = image if image.area == 1 else image._replace(height=2 * image.height, width=2 * image.width)
+    nodes = connect_sections(sections, image).nodes.values()
     maps = [node.shape for node in nodes if node.shape.area > 1]
     return max((round(max(image.height / x.height, image.width / x.width)) for x in maps), default=1)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolor_cfg.data.types import Batch
-from yolor_cfg.errors import describe_fault
+from yolor_cfg.errors import count_of, describe_fault
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import this_process
@@ -219,13 +219,8 @@ def describe_course(job: Job) -> str:
         updates = f"{count_of(job.iterations, 'iteration')} of {count_of(job.parts * size, 'image')}"
         return f"{updates}{parts}, {epochs}"
     update = f", an update of the weights every {job.parts} batches" if job.parts > 1 else ""
-    batches = count_of(job.per_epoch, "batch", plural="batches")
+    batches = count_of(job.per_epoch, "batch")
     return f"{epochs}: {batches} of {count_of(size, 'image')}{update}"
-
-
-def count_of(number: int, word: str, *, plural: str = "") -> str:
-    """`1 image`, `2 images`."""
-    return f"1 {word}" if number == 1 else f"{number} {plural or word + 's'}"
 
 
 def describe_place(job: Job, state: TrainState, *, epoch: int) -> str:

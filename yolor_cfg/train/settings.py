@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.arguments import TRAIN_BOUNDS, parse_size
 from yolor_cfg.data.types import Fix
+from yolor_cfg.lang.dialect import DIALECTS
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "recipe": (None, "yolor", "darknet", "paper"),
@@ -15,7 +16,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "train_only": (None, "implicit"),
     "precision": ("fp32", "bf16", "fp16"),
     "fix_labels": (None, "clip", "drop"),
-    "dialect": (None, "darknet", "yolor"),
+    "dialect": (None, *DIALECTS),
 }
 
 

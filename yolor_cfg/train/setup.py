@@ -31,7 +31,7 @@ from yolor_cfg.data.types import (
     SplitName,
     Transform,
 )
-from yolor_cfg.errors import CfgError, DataError
+from yolor_cfg.errors import CfgError, DataError, count_of
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
 from yolor_cfg.images.orientation import orientation_rule
@@ -396,5 +396,5 @@ def freeze(network: Network, options: TrainOptions) -> None:
         "nothing is left to learn",
         path=path,
         found=f"--freeze {options.freeze}",
-        allowed=f"fewer than the {len(layers)} layers, so that some with parameters are left",
+        allowed=f"fewer than its {count_of(len(layers), 'layer')}, so that some with parameters are left",
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple, Required, TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, count_of
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
 from yolor_cfg.weights.checkpoint import copy_tensors, fit_tensors, read_checkpoint
@@ -201,7 +201,7 @@ def _copy_layers(
     if not kinds["whole"]:
         raise WeightsError(
             "no layers in common with the network",
-            found=f"{len(tensors)} tensors",
+            found=count_of(len(tensors), "tensor"),
             allowed=f"those of {graph.path}",
         )
     return kinds

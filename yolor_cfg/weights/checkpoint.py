@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError, describe
+from yolor_cfg.errors import WeightsError, count_of, describe
 from yolor_cfg.files import find_file_kind, replace_file
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.dialect import DIALECTS
@@ -206,7 +206,7 @@ def _module_state_dict(module: Opaque) -> dict[str, Tensor]:
     raise WeightsError(
         "this is a pickled module, not a state dict",
         found=quote_text(f"{module.kind.module}.{module.kind.name}")
-        + f" with {len(state)} tensors, first {quote_text(next(iter(state), 'none'))}",
+        + f" with {count_of(len(state), 'tensor')}, first {quote_text(next(iter(state), 'none'))}",
         allowed="tensors named module_list.<section>...",
         hint=OTHER_NAMES_HINT,
     )
@@ -316,7 +316,7 @@ def _mismatch_error(
 ) -> WeightsError:
     more = [f"and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else []
     found = "\n           ".join([*faults[:MAX_LISTED], *more])
-    differ = "1 tensor differs" if len(faults) == 1 else f"{len(faults)} tensors differ"
+    differ = f"{count_of(len(faults), 'tensor')} differ" + "s" * (len(faults) == 1)
     return WeightsError(
         f"the checkpoint does not fit {graph.path}: {differ}",
         path=path,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from yolor_cfg.errors import WeightsError
+from yolor_cfg.errors import WeightsError, count_of
 from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, open_regular
 from yolor_cfg.graph import Graph
 from yolor_cfg.weights.layout import (
@@ -110,12 +110,8 @@ def plan_transfer(graph: Graph, file: FilePrefix) -> ReadPlan:
             raise
         classes, tensor_filter, note = found
         slots = resize_classes(class_tensors(graph), file_layout(graph, tensor_filter), classes)
-        notes = (f"the file is for {_format_classes(classes)}, the cfg for {_cfg_classes(graph)}", note)
+        notes = (f"the file is for {count_of(classes, 'class')}, the cfg for {_cfg_classes(graph)}", note)
         return ReadPlan(file.path, header, tuple(slots), tuple(filter(None, notes)))
-
-
-def _format_classes(count: int) -> str:
-    return f"{count} class" if count == 1 else f"{count} classes"
 
 
 def _cfg_classes(graph: Graph) -> str:
@@ -182,7 +178,11 @@ def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
     if left:
         who = graph.dialect.program
         note = f"written by {who}, which leaves out the weights of {', '.join(kinds)}: "
-        yield yolor_tensors, note + f"these {len(set(left))} layers keep their initialisation"
+        kept = count_of(len(set(left)), "layer")
+        yield (
+            yolor_tensors,
+            note + kept + (" keeps its" if kept == "1 layer" else " keep their") + " initialisation",
+        )
 
 
 def _parse_header(file: FilePrefix) -> WeightsHeader:

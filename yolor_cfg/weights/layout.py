@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from yolor_cfg.errors import CfgError, WeightsError
+from yolor_cfg.errors import CfgError, WeightsError, count_of
 from yolor_cfg.graph import Graph, Node
 from yolor_cfg.sections import Section, TensorSpec
 from yolor_cfg.shape import Shape
@@ -51,7 +51,7 @@ class WeightsHeader(NamedTuple):
                 return version._replace(seen=struct.unpack_from(version._seen_format, head, 12)[0])
         raise WeightsError(
             "shorter than the header of a weights file",
-            found=f"{len(head)} bytes",
+            found=count_of(len(head), "byte"),
             allowed="20 bytes (16 before version 0.2) and the weights",
             hint="the download or the copy did not finish: fetch the file again",
         )

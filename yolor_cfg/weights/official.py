@@ -195,11 +195,17 @@ def _head_branch(graph: Graph, head: Node) -> tuple[int, list[Node]]:
     """The index of the map that a head branches from, and the nodes from the head back to it."""
     found: list[Node] = []
     index = head.sources[0] if head.sources else -1
-    while index >= 0 and graph.nodes[index].section.type != "route":
+    while index >= 0 and not _is_branching(graph, graph.nodes[index]):
         found.append(graph.nodes[index])
         index = found[-1].sources[0] if found[-1].sources else -1
     sources = graph.nodes[index].sources if index >= 0 else (-1,)
     return sources[0] if len(sources) == 1 else index, found
+
+
+def _is_branching(graph: Graph, node: Node) -> bool:
+    """Whether the node only passes a map on, or joins several that depend on the image."""
+    maps = [source for source in node.sources if source < 0 or graph.nodes[source].sources]
+    return node.section.is_alias or len(maps) > 1
 
 
 def _normed_sections(graph: Graph, heads: Sequence[tuple[int, list[Node]]]) -> list[SectionShapes]:
@@ -259,15 +265,15 @@ def _misfit_error(
 def _pooling_order(graph: Graph, node: Node) -> list[int]:
     """The position in the file of each map in the concatenation the node reads; empty without pooling."""
     joined = graph.nodes[node.sources[0]].sources if node.sources and node.sources[0] >= 0 else ()
-    sections = [graph.nodes[index].section for index in joined if index >= 0]
-    sizes = [getattr(section, "size", 0) if section.type == "maxpool" else 0 for section in sections]
+    nodes = [graph.nodes[index] for index in joined if index >= 0]
+    sizes = [0 if one.section.tensors(*one.inputs) else getattr(one.section, "size", 0) for one in nodes]
     return [sorted(sizes).index(size) for size in sizes] if len(set(sizes)) > 1 else []
 
 
 def _wavelet_note(graph: Graph, tensors: Mapping[str, Tensor]) -> str:
     """A note if the wavelet filters leave doubt about the stem; raises WeightsError if the stems differ."""
     held = {name.rpartition(".")[0] for name in tensors if WAVELET_FILTER.match(name)}
-    wanted = sum(node.section.type == "dwt" for node in graph.nodes)
+    wanted = sum(node.section.has_fixed_filters for node in graph.nodes)
     if held and len(held) != wanted:
         raise WeightsError(
             f"the stem is different: {graph.path}",

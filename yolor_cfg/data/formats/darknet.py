@@ -15,7 +15,7 @@ from yolor_cfg.data.listing import (
 from yolor_cfg.data.splits import missing_split
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.names import data_folders, data_names, first_existing, locate, read_options
+from yolor_cfg.names import data_folders, data_names, first_existing, locate, read_options, repeated_keys
 
 KEYS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 
@@ -59,6 +59,8 @@ def _file_notes(options: Mapping[str, str], key: str, path: str) -> Iterator[Pro
         if name in options and first_existing(options[name], bases) is None:
             place = locate(options[name], bases, what=name, path=path)
             yield Problem(path, 0, f"{name}={options[name]} is not there: {place} is read", "note")
+    for number, text in repeated_keys(path):
+        yield Problem(path, number, text, "note")
     if "backup" in options:
         text = f"backup={options['backup']} is not used: checkpoints go to the folder of the run"
         yield Problem(path, 0, f"{text}, see --project", "note")

@@ -12,6 +12,7 @@ from yolor_cfg.data.labels import DIFFICULT, ImageLabels, LabelRow, separate_fau
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.splits import SPLIT_WORDS, missing_split, refuse_undivided, split_of_folder
 from yolor_cfg.data.types import SplitName
+from yolor_cfg.errors import DataError
 from yolor_cfg.images.stacks import READABLE_SUFFIXES
 from yolor_cfg.images.types import Size
 from yolor_cfg.names import read_names_file, read_text
@@ -60,6 +61,25 @@ def list_images(folder: str, split: SplitName) -> ImageListing:
         return _read_labels(files[index], class_of, size)
 
     return ImageListing("voc", names, _image_paths(part, stems), read, lambda index: (files[index],))
+
+
+def refuse_part(folder: str) -> None:
+    """Raise DataError for the folder of XML files or of images of a data set, which is the folder above."""
+    above, name = os.path.split(os.path.abspath(folder))
+    whole, siblings = _part(above), [os.path.join(above, one) for one in IMAGE_FOLDERS]
+    if whole is None or whole.notes == above:
+        return
+    is_xml = whole.notes == os.path.abspath(folder) and any(map(os.path.isdir, siblings))
+    if is_xml or (name in IMAGE_FOLDERS and not _has_text_labels(folder, above)):
+        text = "the XML files" if is_xml else "the images"
+        hint = f"give the folder above: {above if os.path.isabs(folder) else os.path.relpath(above)}"
+        raise DataError(f"this folder holds only {text} of a data set", path=folder, hint=hint)
+
+
+def _has_text_labels(folder: str, above: str) -> bool:
+    return os.path.isdir(os.path.join(above, "labels")) or any(
+        name.endswith(".txt") for name in os.listdir(folder)
+    )
 
 
 def _part(folder: str) -> VocPart | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import math
+import os
 import re
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
+from yolor_cfg.names import decode_text, tell_encoding
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BOM = b"\xef\xbb\xbf"
 EXPATS_OWN = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "iso-8859-1"})
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -27,7 +31,7 @@ class VocObject(NamedTuple):
 def read_objects(file: str) -> list[VocObject] | str | None:
     """The objects of an XML file, or what is wrong with it; None if there is no such file."""
     try:
-        root = _parse_xml(read_regular(file, MOST_LABEL_BYTES))
+        root = _parse_xml(read_regular(file, MOST_LABEL_BYTES), file)
     except FileNotFoundError:
         return None
     except OSError as fault:
@@ -43,14 +47,26 @@ def parse_number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _parse_xml(data: bytes) -> ElementTree.Element:
+def _parse_xml(data: bytes, file: str) -> ElementTree.Element:
     """What the XML parser cannot decode itself, as most Chinese encodings, is decoded by Python."""
     declared = DECLARATION.match(data.removeprefix(BOM))
-    encoding = declared[1].decode("ascii") if declared else "utf-8"
-    if declared is None or encoding.lower() in EXPATS_OWN:
+    if declared is None:
+        return _parse_undeclared(data, file)
+    encoding = declared[1].decode("ascii")
+    if encoding.lower() in EXPATS_OWN:
         return ElementTree.fromstring(data)
     text = data.decode(_usual_name(encoding))
     return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text.lstrip("\ufeff"), count=1))
+
+
+def _parse_undeclared(data: bytes, file: str) -> ElementTree.Element:
+    """XML that says no encoding is UTF-8, or UTF-16 with its mark; else one is guessed and told."""
+    text, encoding = ("", "") if data.startswith(UTF16_MARKS) else decode_text(data)
+    if not encoding:
+        return ElementTree.fromstring(data)
+    root = ElementTree.fromstring(text)
+    tell_encoding(os.path.dirname(file), encoding, ": XML files without an encoding")
+    return root
 
 
 def _usual_name(encoding: str) -> str:

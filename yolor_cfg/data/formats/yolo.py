@@ -17,7 +17,7 @@ from yolor_cfg.data.listing import (
 )
 from yolor_cfg.data.splits import missing_split
 from yolor_cfg.data.types import Problem, SplitName
-from yolor_cfg.errors import HUGE, DataError, describe
+from yolor_cfg.errors import HUGE, DataError, count_of, describe
 from yolor_cfg.lang.yaml_text import read_yaml
 from yolor_cfg.names import locate, number_classes
 
@@ -91,7 +91,7 @@ def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
         raise DataError("not a list of names", path=path, key="names", found=describe(given))
     names = tuple(_text(name, "names", path) for name in given)
     if count is not None and count != len(names):
-        found = f"nc={describe(count)}, {len(names)} names"
+        found = f"nc={describe(count)}, {count_of(len(names), 'name')}"
         raise DataError("does not match the number of names", path=path, key="nc", found=found)
     return names
 

@@ -1,0 +1,10 @@
+(lp0
+(lp1
+(lp2
+I0
+aI2
+aI5
+aa(lp3
+I1
+aI4
+aaa.
