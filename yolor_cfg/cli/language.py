@@ -12,7 +12,6 @@ from yolor_cfg.cli.options import echo, format_columns, print_json
 if TYPE_CHECKING:
     from yolor_cfg.lang.keys import Key
     from yolor_cfg.sections import Section
-    from yolor_cfg.sections.manual import KeyManual
 
 MAX_CELL_WIDTH = 30  # characters per cell in the table of keys
 
@@ -63,15 +62,11 @@ def _format_keys(kind: type[Section]) -> list[str]:
     if not own:
         return ["  no keys"]
     rows = [
-        (key.name, key.default, "see below" if key in long else key.allowed, _describe_use(key), key.sentence)
+        (key.name, key.default, "see below" if key in long else key.allowed, key.use, key.sentence)
         for key in own
     ]
     table = format_columns([("key", "default", "allowed", "use", "meaning"), *rows], words=range(5))
     return [f"  {line}" for line in (*table, *(f"{key.name}: {key.allowed}" for key in long))]
-
-
-def _describe_use(key: KeyManual) -> str:
-    return f"none: {key.reason}" if key.reason else key.use
 
 
 def _section_to_json(kind: type[Section]) -> dict[str, Any]:

@@ -3,7 +3,7 @@ docs/cfg-reference.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, DIALECTS, FAMILIES, Dialect
@@ -26,10 +26,9 @@ class KeyManual(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """The meaning with the unit, where it does not name it."""
-        return (
-            f"{self.meaning}, in {self.unit}" if self.unit and self.unit not in self.meaning else self.meaning
-        )
+        """The meaning with the unit, where it does not name it, and why nothing goes by it."""
+        unit = f" ({self.unit})" if self.unit and self.unit not in self.meaning else ""
+        return "; ".join(part for part in (self.meaning + unit, self.reason) if part)
 
 
 def summarize(kind: type[Section]) -> str:
@@ -73,9 +72,13 @@ def format_default(kind: type[Section], key: Key[Any]) -> str:
     if not callable(key.default):
         return format_value(key.default)
     texts = {one: _default_text(kind, key, DIALECTS[one]) for one in key_dialects(kind, key)}
-    usual, *_ = texts.values()
-    others = [f"{name}: {text}" for name, text in texts.items() if text != usual]
-    return f"{usual} ({', '.join(others)})" if others else usual
+    usual, *others = dict.fromkeys(texts.values())
+    apart = [f"{text} in {name_dialects(_having(texts, text))}" for text in others]
+    return f"{usual}; {', '.join(apart)}" if apart else usual
+
+
+def _having(texts: Mapping[str, str], text: str) -> tuple[str, ...]:
+    return tuple(name for name, its in texts.items() if its == text)
 
 
 def format_value(value: Any) -> str:
