@@ -1,8 +1,6 @@
 """Evaluation of a network on a data set, in one process and in two."""
 
 import pickle
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_detector as tiny
 import torch
+from launching import processes
 
 from yolor_cfg.data.types import Dataset, Sample
 from yolor_cfg.detect.pipeline import Detector
@@ -30,6 +29,7 @@ TWO = f"""
 import json, pickle, sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 import torch
+from launching import processes
 torch.set_num_threads(1)
 from yolor_cfg.parallel import process_group
 from yolor_cfg.evaluate.run import EvalSettings, evaluate
@@ -209,12 +209,7 @@ def test_two_processes_give_the_scores_of_one(tmp_path: Path) -> None:
     alone = evaluate(network, dataset, settings=settings)
     assert alone.coco.numbers["AR100"] == pytest.approx(1, abs=1e-6)
     assert alone.objects > 20 and 0 < alone.darknet.map < 1
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = [str(script), str(tmp_path), *map(str, files)]
-    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    processes(TWO, tmp_path, *files, world=2)
     for number in (0, 1):
         scores = pickle.loads((tmp_path / f"scores{number}.pickle").read_bytes())
         assert scores.coco.numbers == pytest.approx(alone.coco.numbers, abs=1e-6)

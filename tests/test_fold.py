@@ -19,7 +19,8 @@ from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import paper
 from yolor_cfg.rewrite.fold import FoldResult, fold
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import read_weights
 
 BOUND = 1e-10
 SMALLEST = 64
@@ -623,7 +624,7 @@ def convolution(draw, channels: int) -> str:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(programs(), st.integers(0, 3))
 def test_any_small_program_folds_to_the_same_numbers(text, seed):
     network = yolor_net(text, image=(4, 4, 6), seed=seed)

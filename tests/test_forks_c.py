@@ -10,15 +10,22 @@ import torch
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
+from yolor_cfg.images.fit import default_preprocess
+from yolor_cfg.lang.dialect import DARKNET, DIALECTS, PJREDDIE, Dialect
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloRules
+from yolor_cfg.ops.iou_losses import OVERLAPS
 from yolor_cfg.ops.pixels import PixelObject
+from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
+from yolor_cfg.train.dist import SyncOuterBatchNorm2d, convert_sync_batchnorm
 from yolor_cfg.train.loss import LossRules, detection_loss
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.train.updates import read_rules
+from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.loading import read_weights
 
 NAMES = (
     "gdarknet_yolo_lin",
@@ -281,3 +288,152 @@ def test_a_plain_darknet_is_made_of_what_both_have_and_the_rest_is_refused() -> 
     for part in ("[deconv]\nfilters=6\n", "[shortcut]\nfrom=0\nalpha=2\n", "[l2norm]\n", "[gru]\ntanh=1\n"):
         with pytest.raises(CfgError, match="plain Darknet cannot compute this"):
             to_plain_darknet(Network(read(CONV + CONV + part)))
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two boxes x, y, w, h."""
+    sides = [
+        min(a[i] + a[i + 2] / 2, b[i] + b[i + 2] / 2) - max(a[i] - a[i + 2] / 2, b[i] - b[i + 2] / 2)
+        for i in (0, 1)
+    ]
+    shared = max(sides[0], 0) * max(sides[1], 0)
+    return float(shared / (a[2] * a[3] + b[2] * b[3] - shared))
+
+
+ANCHORS = np.array([[9, 12], [20, 16.0]])
+
+
+def first_yolo_deltas(raw: np.ndarray, truths: np.ndarray, ignore: float) -> np.ndarray:
+    """yolo_layer.c of pjreddie/darknet: raw [A, H, W, 7] of a 32 x 32 image, truths (class, x, y, w, h)."""
+    out = raw.copy()
+    out[..., [0, 1, 4, 5, 6]] = 1 / (1 + np.exp(-raw[..., [0, 1, 4, 5, 6]]))
+    delta, (anchors, height, width, _) = np.zeros_like(raw), raw.shape
+    for a, j, i in np.ndindex(anchors, height, width):
+        x, y, w, h, objectness = out[a, j, i, :5]
+        box = np.array([(i + x) / width, (j + y) / height, *(np.exp([w, h]) * ANCHORS[a] / 32)])
+        best = max((iou(box, truth[1:]) for truth in truths), default=0)
+        delta[a, j, i, 4] = 0 if best > ignore else -objectness
+    for kind, x, y, w, h in truths:
+        i, j = int(x * width), int(y * height)
+        shapes = [iou(np.array([0, 0, *(size / 32)]), np.array([0, 0, w, h])) for size in ANCHORS]
+        a = int(np.argmax(shapes))
+        aims = [x * width - i, y * height - j, *np.log(np.array([w, h]) * 32 / ANCHORS[a])]
+        was_set = delta[a, j, i, 5] != 0
+        delta[a, j, i, :4] = (2 - w * h) * (aims - out[a, j, i, :4])
+        delta[a, j, i, 4] = 1 - out[a, j, i, 4]
+        if not was_set:
+            delta[a, j, i, 5:] = -out[a, j, i, 5:]
+        delta[a, j, i, 5 + int(kind)] = 1 - out[a, j, i, 5 + int(kind)]
+    return delta
+
+
+@pytest.mark.parametrize("ignore", [0.1, 0.6])
+def test_yolo_learns_as_in_the_first_darknet(ignore: float) -> None:
+    text = (
+        NET.replace("8", "32") + "[convolutional]\nfilters=14\nstride=8\n[yolo]\nmask=0,1\nclasses=2\nnum=2\n"
+    )
+    text += f"anchors=9,12, 20,16\nignore_thresh={ignore}\n"
+    network = Network(build_graph(parse(text), ReadOptions(dialect="pjreddie"))).double()
+    raw = torch.randn(1, 2, 4, 4, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    truths = np.array([[0, 0.4, 0.3, 0.6, 0.5], [1, 0.42, 0.31, 0.61, 0.45], [1, 0.8, 0.8, 0.3, 0.35]])
+    targets = torch.from_numpy(np.insert(truths, 0, 0, axis=1))
+    detection_loss([raw.requires_grad_()], targets, network, rules=LossRules()).total.backward()
+    want = -first_yolo_deltas(raw.detach().numpy()[0], truths, ignore)
+    np.testing.assert_allclose(raw.grad.numpy()[0], want, atol=1e-10)
+
+
+def test_boxes_by_overlap_learn_as_in_g_darknet() -> None:
+    """dx_box_iou in its box.c: the true slopes by centre and size, of the overlap of boxes that meet."""
+    text = NET.replace("8", "32") + "[convolutional]\nfilters=7\nstride=8\n[yolo]\nmask=0\nclasses=2\nnum=1\n"
+    text += "anchors=9,12\nrepresentation=lin\niou_normalizer=.5\ncls_normalizer=.25\n"
+    network = Network(build_graph(parse(text), ReadOptions(dialect="pjreddie"))).double()
+    raw = torch.randn(1, 1, 4, 4, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    raw[..., 2:4] = 1.5 + raw[..., 2:4] / 10
+    truth = torch.tensor([0.4, 0.3, 0.35, 0.5], dtype=torch.float64)
+    targets = torch.tensor([[0, 1, *truth.tolist()]], dtype=torch.float64)
+    detection_loss([raw.requires_grad_()], targets, network, rules=LossRules()).total.backward()
+    got = raw.grad[0, 0, 1, 1]
+    box = network.decode([raw.detach()])[0][0, 5].clone() / 32
+    box.requires_grad_()
+    (slopes,) = torch.autograd.grad(OVERLAPS["iou"](box, truth), box)
+    torch.testing.assert_close(got[:4], -0.5 * slopes, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(got[4], 0.25 * (raw.detach()[0, 0, 1, 1, 4].sigmoid() - 1))
+
+
+NORM = CONV + "batch_normalize=1\n"
+SHOWN = {
+    "runs_foreign_activations": CONV.replace("leaky", "gelu"),
+    "bn_eps": NORM,
+    "bn_eps_outside_root": NORM,
+    "bn_momentum": NORM,
+    "ignores_foreign_keys": "[maxpool]\nsize=1\nstride_x=2\n",
+    "learns_as_first": YOLO,
+    "region_form": "[convolutional]\nfilters=7\n[region]\nclasses=2\n",
+    "box_limit": YOLO,
+    "region_box_limit": "[convolutional]\nfilters=7\n[region]\nclasses=2\nsoftmax=1\n",
+    "shortcut_form": "[maxpool]\n[maxpool]\n[maxpool]\n[shortcut]\nfrom=-2,-3\n",
+    "adam_eps": CONV,
+    "letterboxes": CONV,
+    "norm_has_bias": "[maxpool]\n[batchnorm]\n",
+    "lstm_gates": "[lstm]\noutput=3\n",
+    "gru_takes_tanh": "[gru]\noutput=3\ntanh=1\n",
+    "rnn_has_hidden": "[rnn]\noutput=3\nhidden=5\n",
+    "crnn_is_padded": "[crnn]\noutput_filters=3\n",
+    "dropout_share": "[dropout]\n",
+}
+
+
+def outcome(text: str, fact: str, value: object) -> list[object]:
+    """What becomes of a cfg in the first Darknet's dialect with another value of one fact."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DIALECTS, "pjreddie", PJREDDIE._replace(**{fact: value}))
+        try:
+            graph = read(text)
+        except CfgError as fault:
+            return [fault.message]
+    torch.manual_seed(0)
+    network, node = Network(graph).eval(), graph.nodes[-1]
+    norms = [(part.eps, part.momentum) for part in network.modules() if hasattr(part, "momentum")]
+    last = network.trace(torch.linspace(-1, 1, 256).view(1, 4, 8, 8), [node.index])[node.index]
+    names = [tensor.name for tensor in node.section.tensors(*node.inputs)]
+    told = [
+        graph.net.eps,
+        default_preprocess(graph),
+        *(getattr(node.section, name, None) for name in ("max", "learns_plain_classes", "probability")),
+    ]
+    return [node.shape, [one.message for one in graph.warnings], norms, last.tolist(), names, told]
+
+
+def test_every_fact_in_which_the_first_darknet_differs_is_seen() -> None:
+    differing = {name for name in Dialect._fields if getattr(DARKNET, name) != getattr(PJREDDIE, name)}
+    assert differing - {"name", "family", "program"} == set(SHOWN)
+    for fact, text in SHOWN.items():
+        assert outcome(text, fact, getattr(PJREDDIE, fact)) != outcome(text, fact, getattr(DARKNET, fact)), (
+            fact
+        )
+
+
+def test_net_bounds_the_weights_of_all_sections_in_the_first_darknet() -> None:
+    text = NET + "clip=.5\n" + CONV
+    limits = [
+        read_rules(Network(build_graph(parse(text), ReadOptions(dialect=name))))[0].limit
+        for name in ("darknet", "pjreddie")
+    ]
+    assert limits == [0, 0.5]
+
+
+def test_a_batch_norm_without_bias_learns_over_several_processes_too() -> None:
+    network = Network(read("[batchnorm]\n"))
+    convert_sync_batchnorm(network)
+    norm = network.module_list[0]
+    assert isinstance(norm, SyncOuterBatchNorm2d) and not norm.bias.any()
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
+    assert "module_list.0.bias" not in network.state_dict()
+
+
+@pytest.mark.parametrize("name", ["pjr_deconvolutional", "sowson_yolo4", "pjr_dialect"])
+def test_a_network_without_its_batch_norms_gives_the_same(shared, tmp_path, name) -> None:
+    case = fork(shared, tmp_path, name)
+    folded = fold(case.network).network.eval()
+    assert not [part for part in folded.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    check_outputs(case._replace(network=folded))

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from yolor_cfg import graph as graphs
+from yolor_cfg.analysis.class_edit import ClassCount, replace_classes
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
@@ -18,8 +19,9 @@ from yolor_cfg.model import Network
 from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
-from yolor_cfg.weights.darknet import read_weights, write_weights
-from yolor_cfg.weights.loading import load
+from yolor_cfg.train.layout import use_channels_last
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import load, read_weights
 
 DARKFLOW = ("darkflow_select", "darkflow_conv_select", "darkflow_extract")
 NET = "[net]\nwidth=8\nheight=8\nchannels=3\n"
@@ -97,6 +99,31 @@ def test_cut_layers_are_small_ones_in_plain_darknet_and_fold(shared, tmp_path, n
     assert sum(p.numel() for p in plain.parameters()) < sum(p.numel() for p in network.parameters())
 
 
+@pytest.mark.parametrize("name", DARKFLOW)
+def test_cut_layers_train_and_trace(shared, tmp_path, name) -> None:
+    cfg, numbers = copied(shared, name, tmp_path)
+    network = network_of(cfg)
+    x = torch.from_numpy(numbers["input"])
+    for node, layer in zip(network.graph.nodes, network.module_list, strict=True):
+        if node.section.darknet_form == "cut":
+            seen = torch.rand(2, *node.inputs[0])
+            with torch.no_grad():
+                traced = torch.export.export(layer, (seen,)).module()
+                torch.testing.assert_close(traced(seen), layer(seen))
+    network.train()
+    use_channels_last(network)
+    network(x.contiguous(memory_format=torch.channels_last))[0].sum().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
+
+
+def test_darkflow_joins_equal_maps_alone_and_takes_a_thousandth_of_new_statistics() -> None:
+    conv = "[convolutional]\nbatch_normalize=1\nfilters=2\nsize=1\nactivation=leaky\n"
+    (norm,) = (part for part in Network(read(NET + conv, "darkflow")).modules() if hasattr(part, "momentum"))
+    assert norm.momentum == 0.001 and type(norm).__name__ == "OuterBatchNorm2d"
+    with pytest.raises(CfgError):
+        read(NET + conv + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=-1,-2\n", "darkflow")
+
+
 EXTRACT = "[conv-extract]\nprofile={}\ninput=-1\noutput=0\nfilters=6\nsize=3\npad=1\nactivation=leaky\n"
 
 
@@ -162,6 +189,14 @@ def test_softmax_has_no_groups_and_dropout_keeps_its_share() -> None:
     )
     network = Network(read(NET + "[dropout]\nprobability=.3\n", "darkflow"))
     assert network.module_list[0].p == pytest.approx(0.7)
+
+
+def test_the_classes_that_stay_are_not_set_by_their_number() -> None:
+    select = "[select]\nold_output=11\nkeep=1/1\nbins=1\noutput=11\nactivation=linear\n"
+    text = NET + select.replace("1/1", "0/1") + "[detection]\nclasses=1\ncoords=4\nside=1\nnum=2\n"
+    assert read(text).nodes[1].shape.channels == 11
+    with pytest.raises(CfgError, match="cannot be changed through this section"):
+        replace_classes(parse(text), ClassCount(2))
 
 
 def test_a_crop_always_scales_and_only_two_activations_are_known() -> None:

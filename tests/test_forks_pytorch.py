@@ -11,11 +11,14 @@ from torch import Tensor
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
+from yolor_cfg.lang.dialect import DARKNET, DIALECTS
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.train.loss import LossRules, detection_loss
-from yolor_cfg.weights.darknet import read_weights
+from yolor_cfg.ops.heads import YoloHead
+from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.train.loss import LossRules, detection_loss, initialize_biases
 from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.loading import read_weights
 
 PROGRAMS = {
     "spurs_depthwise": "spurs",
@@ -206,7 +209,115 @@ def test_a_file_that_its_program_wrote_lacks_what_that_leaves_out(tmp_path: Path
     assert "yolo-nano" in loaded.notes[0] and "[PEP]" in loaded.notes[0]
 
 
+def test_a_file_that_its_program_wrote_lacks_the_last_section(tmp_path: Path) -> None:
+    text = DEPTHWISE + "[convolutional]\nfilters=2\nactivation=linear\n"
+    network = Network(read(text))
+    loaded = read_weights(network, weights_file(np.arange(39.0), tmp_path))
+    assert network.module_list[0].DepthWise2d.weight.flatten()[-1] == 38
+    assert "leaves out the last section" in loaded.notes[0]
+
+
+# That each fact of these dialects is seen
+
+
+SEEN = {
+    "conv_padding": ("spurs", DEPTHWISE + "[convolutional]\nfilters=2\nsize=2\npad=1\n"),
+    "takes_second_half": ("spurs", DEPTHWISE + "[route]\nlayers=-1\ngroups=3\n"),
+    "head_strides": ("spurs", DEPTHWISE + HEAD.format(1)),
+    "reversing_words": ("ultralytics", HEAD.format(1)),
+    "keeping_words": ("spurs", DEPTHWISE + HEAD.format(1)),
+    "ignores_foreign_keys": ("spurs", DEPTHWISE + "[convolutional]\nfilters=2\npadding=3\n"),
+    "box_form": ("spurs", DEPTHWISE + HEAD.format(32)),
+    "unknown_activation": ("spurs", DEPTHWISE + "[convolutional]\nfilters=2\nactivation=swish\n"),
+    "bn_eps": ("ultralytics", "[convolutional]\nfilters=2\nbatch_normalize=1\n"),
+    "bn_momentum": ("nano", "[PEP]\nfilters=3\ncompress=2\n"),
+    "has_kernel_lists": ("mcmot", "[convolutional]\nfilters=9\nsize=3,5\npad=1\nactivation=leaky\n"),
+}
+
+
+def outcome(dialect: str, text: str) -> list[object]:
+    """Sizes, warnings, modules with their numbers, and how the heads decode."""
+    try:
+        graph = read(text, "cfg/yolov4-tiny.cfg", dialect)
+    except CfgError as fault:
+        return [fault.message]
+    network = Network(graph)
+    heads = [(head.grid, head.rules) for head in network.module_list if isinstance(head, YoloHead)]
+    activations = [node.section.activations for node in graph.nodes]
+    told = [str(one) for one in graph.warnings]
+    return [[node.shape for node in graph.nodes], told, str(network), heads, activations]
+
+
+@pytest.mark.parametrize("fact", SEEN)
+def test_another_value_of_a_fact_is_seen(fact: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, text = SEEN[fact]
+    before = outcome(name, text)
+    assert before == outcome(name, text)
+    monkeypatch.setitem(DIALECTS, name, DIALECTS[name]._replace(**{fact: getattr(DARKNET, fact)}))
+    assert outcome(name, text) != before
+
+
+# What is said in plain Darknet
+
+PLAIN = """
+[convolutional]
+batch_normalize=1
+filters=16
+size=4
+stride=2
+pad=1
+dilation=2
+activation=relu6
+[depthwise]
+batch_normalize=1
+filters=32
+size=4
+stride=4
+pad=1
+activation=none
+[maxpool]
+size=3
+stride=1
+[route]
+layers=-2
+groups=4
+"""
+
+
+@pytest.mark.parametrize("keep_bn", [False, True])
+def test_plain_darknet_computes_the_same_boxes(keep_bn: bool) -> None:
+    network = Network(read(PLAIN + HEAD.format(4).replace("linear", "swish"))).eval()
+    images = torch.rand(1, 3, 64, 64)
+    plain = to_plain_darknet(network, keep_bn=keep_bn)
+    assert plain.graph.dialect.name == "darknet" and not plain.graph.warnings
+    torch.testing.assert_close(boxes_of(plain, plain(images)), boxes_of(network, network(images)))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (DEPTHWISE.replace("=3\ns", "=6\ns") + "[se]\nreduction=2\n" + HEAD.format(32), "[se]"),
+        (DEPTHWISE + HEAD.format(32), "activation=h_swish"),
+        (PLAIN + HEAD.format(1), "a stride of 32"),
+        (PLAIN + HEAD.format(4).replace("=7", "=8") + "from=-1\n", "from="),
+        ("[PEP]\nfilters=3\ncompress=2\n" + HEAD.format(1), "[PEP]"),
+    ],
+)
+def test_what_plain_darknet_has_no_words_for_is_named(text: str, found: str) -> None:
+    with pytest.raises(CfgError, match="plain Darknet cannot compute this") as caught:
+        to_plain_darknet(Network(read(text)).eval())
+    assert found in caught.value.found
+
+
 # What they learn
+
+
+def test_the_first_biases_are_those_of_the_boxes_not_of_the_weights_of_maps() -> None:
+    network = Network(read(HEAD.format(32).replace("=7", "=8") + "from=0\n"))
+    before = network.module_list[0].Conv2d.bias.detach().clone()
+    assert initialize_biases(network) == ()
+    changed = (network.module_list[0].Conv2d.bias != before).tolist()
+    assert changed == [False] * 4 + [True] * 3 + [False]
 
 
 @pytest.mark.parametrize("dialect", ["spurs", "yolor"])
@@ -221,11 +332,11 @@ def test_a_head_learns_the_boxes_that_it_decodes(dialect: str, one_thread: None)
     raw = torch.zeros(1, 1, 2, 2, 7, requires_grad=True)
     targets = torch.tensor([[0, 1, 0.7, 0.65, 0.4, 0.3]])
     optimizer = torch.optim.Adam([raw], lr=0.1)
-    for _ in range(250):
+    for _ in range(220):
         optimizer.zero_grad()
         detection_loss([raw], targets, network, rules=LossRules()).total.backward()
         optimizer.step()
     found = boxes_of(network, [raw.detach()])[0]
     best = found[found[:, 4].argmax()]
-    torch.testing.assert_close(best[:4] / 64, targets[0, 2:], atol=0.01, rtol=0)
+    torch.testing.assert_close(best[:4] / 64, targets[0, 2:], atol=0.02, rtol=0)
     assert best[4] > 0.9 and best[6] > 0.9 > 0.1 > best[5]

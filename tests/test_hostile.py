@@ -24,7 +24,7 @@ from yolor_cfg.train.hyperparameters import hyperparameters
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.weights import loading
 from yolor_cfg.weights.checkpoint import read_checkpoint
-from yolor_cfg.weights.fitting import read_prefix
+from yolor_cfg.weights.prefix import read_prefix
 from yolor_cfg.weights.safetensors_file import write_safetensors
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 

@@ -12,7 +12,8 @@ from key_reads import BOXES, CHECKED, RUN, Reads
 from yolor_cfg.lang.keys import BOTH, INFERENCE, NONE, TRAINING
 from yolor_cfg.sections import SECTIONS, Section
 from yolor_cfg.sections.manual import find_use
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import read_weights
 
 KINDS = tuple(dict.fromkeys(SECTIONS.values()))
 READ_ALL_THE_SAME = {

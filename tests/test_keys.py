@@ -131,8 +131,9 @@ def test_the_yolor_dialect_refuses_odd_lists(text: str) -> None:
 
 
 def test_every_activation_of_both_dialects_is_a_name() -> None:
-    assert {ActivationKey("linear").parse(name, FORGIVING).value for name in ACTIVATIONS} == set(ACTIVATIONS)
-    assert len(ACTIVATIONS) == 24
+    known = {name for name, one in ACTIVATIONS.items() if one.is_in("darknet", "yolor")}
+    assert {ActivationKey("linear").parse(name, FORGIVING).value for name in known} == known
+    assert len(known) == 24
 
 
 def test_an_unknown_activation_is_relu_in_darknet_and_an_error_in_yolor() -> None:

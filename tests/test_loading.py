@@ -18,7 +18,7 @@ from yolor_cfg import CfgError, load
 from yolor_cfg.cli.options import DeviceParam
 from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import ReadOptions
-from yolor_cfg.model import find_device
+from yolor_cfg.ops.devices import find_device
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import WeightsHeader, write_weights
 from yolor_cfg.weights.loading import open_network

@@ -293,6 +293,7 @@ def test_the_density_of_a_gaussian_box_falls_along_darknets_delta():
 
 EVERY_HEAD = {
     "yolo": lambda: yolo("iou_thresh=.2\ntruth_thresh=.4"),
+    "yolo4": lambda: yolo("iou_thresh=.2\ntruth_thresh=.4", name="yolo4"),
     "yolo ciou new_coords": lambda: yolo("new_coords=1\nscale_x_y=2\niou_loss=ciou\niou_thresh=.2"),
     "gaussian": lambda: yolo("truth_thresh=.4", name="Gaussian_yolo", values=9),
     "region": lambda: region("softmax=1\nrescore=1"),

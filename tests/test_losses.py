@@ -6,7 +6,8 @@ import torch
 from small import applied, graph_of, last_node, network_of, numbers
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.lang.tree import parse_tree, read_tree, resolve_cfg_path
+from yolor_cfg.lang.paths import resolve_cfg_path
+from yolor_cfg.lang.tree import parse_tree, read_tree
 from yolor_cfg.shape import Shape
 
 TREE = "animal -1\nthing -1\ncat 0\ndog 0\nbird 0\npoodle 3\npug 3\ncup 1\n"

@@ -21,7 +21,8 @@ from yolor_cfg.ops.activations import activate
 from yolor_cfg.rewrite.to_darknet import TRANSLATORS, to_plain_darknet
 from yolor_cfg.sections import SECTIONS, Section, TensorSpec
 from yolor_cfg.shape import Shape
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import read_weights
 
 NET = "[net]\nwidth=6\nheight=4\nchannels=2\n"
 CONV = "[convolutional]\nfilters=2\nactivation=linear\n"

@@ -21,7 +21,8 @@ from yolor_cfg.lang.lists import FloatList, IntList
 from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network
 from yolor_cfg.sections import SECTIONS, NetSection, Section
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import read_weights
 
 NET = "[net]\nwidth=24\nheight=16\nchannels=8\n"
 IMAGES = 2

@@ -18,8 +18,9 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.weights.darknet import read_weights, write_weights
+from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import WeightsHeader, count_floats, file_layout, loadable_tensors, yolor_tensors
+from yolor_cfg.weights.loading import read_weights
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"

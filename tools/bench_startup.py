@@ -165,7 +165,7 @@ def fill(cfg: str, weights: str, kind: str) -> None:
 
     from yolor_cfg.graph import load_graph
     from yolor_cfg.model import Network
-    from yolor_cfg.weights.darknet import read_weights
+    from yolor_cfg.weights.loading import read_weights
 
     with torch.device("meta" if kind == "untouched" else "cpu"):
         network = Network(load_graph(cfg))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,17 +16,20 @@ from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose
 from yolor_cfg.lang.keys import strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
     ENTRY,
-    MAX_KNOWN_LINES,
+    MAX_KNOWN_LENGTH,
+    MAX_KNOWN_SECTIONS,
     NET_KEY_MARK,
     Document,
+    Line,
+    LineParts,
     RawSection,
     parse_bytes,
     quote_text,
 )
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
-from yolor_cfg.sections.base import MAX_HINTS, SharedValues
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
+from yolor_cfg.sections.reading import MAX_HINTS, SharedValues
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
@@ -203,15 +206,28 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
 
 
 def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
-    for line in raw.lines:
+    is_known = 0 < len(raw.text) <= MAX_KNOWN_LENGTH
+    for number, clue in _known_evidence(raw.name, raw.text) if is_known else _read_evidence(kind, raw.parts):
+        yield clue._replace(line=raw.line + number if raw.text else raw.lines[number].number)
+
+
+@lru_cache(MAX_KNOWN_SECTIONS)
+def _known_evidence(name: str, text: str) -> tuple[tuple[int, DialectEvidence], ...]:
+    """What the lines of a section say; most sections stand in many files."""
+    return tuple(_read_evidence(SECTIONS[name], RawSection(name, 0, text=text).parts))
+
+
+def _read_evidence(
+    kind: type[Section], lines: Iterable[LineParts | Line]
+) -> Iterator[tuple[int, DialectEvidence]]:
+    """Clues with the number of their line, counted from the header."""
+    for number, line in enumerate(lines):
         if line.kind == ENTRY:
-            for clue in _line_evidence(kind, line.key, line.value):  # type: ignore[arg-type]  # a class
-                yield clue._replace(line=line.number)
+            yield from ((number, clue) for clue in _line_evidence(kind, line.key, line.value))
             if NET_KEY_MARK in line.text and line.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
-                yield DialectEvidence(JDE_ONLY, line.number, f"{line.key}={NET_KEY_MARK}...")
+                yield number, DialectEvidence(JDE_ONLY, 0, f"{line.key}={NET_KEY_MARK}...")
 
 
-@lru_cache(MAX_KNOWN_LINES)
 def _line_evidence(kind: type[Section], key: str, value: str) -> tuple[DialectEvidence, ...]:
     """What `key=value` in a section of this kind says, without its line number. An activation that Darknet
     has under another name is weak evidence: Darknet's files use it too."""

@@ -13,7 +13,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.model import find_device
+from yolor_cfg.ops.devices import find_device
 
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 """Parts of torch's messages when a peer process is gone; gloo has no error class of its own."""

@@ -145,7 +145,7 @@ class _ClassChange(NamedTuple):
                 hint="give each head a [convolutional] of its own",
             )
         keys = [key for key in WIDTH_KEYS if key in node.section.keys]
-        if keys:
+        if keys and not getattr(node.section, "keeps_width", False):
             self._scale_key(node, keys[0], width)
             return
         changes = node.section.resize_inputs(width, *node.inputs)

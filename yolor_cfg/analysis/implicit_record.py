@@ -22,7 +22,7 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.evaluate.ground_truth import Doubles
 from yolor_cfg.files import find_file_kind
 from yolor_cfg.shape import WidthHeight
-from yolor_cfg.weights.fitting import is_checkpoint, read_prefix
+from yolor_cfg.weights.prefix import is_checkpoint, read_prefix
 from yolor_cfg.weights.safetensors_file import read_beside
 from yolor_cfg.weights.torch_file import read_pt
 

@@ -121,7 +121,7 @@ def convert(
 
 def _held_cfg(source: str) -> str:
     """The file itself, where it is a checkpoint; it says what it lacks."""
-    from yolor_cfg.weights.fitting import is_checkpoint_file
+    from yolor_cfg.weights.prefix import is_checkpoint_file
 
     if not is_checkpoint_file(source):
         raise click.UsageError(f"missing option '--cfg': {source} holds no cfg")

@@ -56,7 +56,7 @@ def _find_cfg(paths: Sequence[str], weights: str | None) -> str | None:
 def _is_checkpoint(path: str) -> bool:
     if Path(path).suffix.lower() in CHECKPOINT_SUFFIXES:
         return True
-    from yolor_cfg.weights.fitting import is_checkpoint_file
+    from yolor_cfg.weights.prefix import is_checkpoint_file
 
     return is_checkpoint_file(path)
 

@@ -95,7 +95,7 @@ def info(
 
 def _read_graph(path: str, reading: ReadOptions) -> Graph:
     """The graph of a cfg, or of the cfg in a checkpoint; this one needs torch."""
-    from yolor_cfg.weights.fitting import is_checkpoint_file
+    from yolor_cfg.weights.prefix import is_checkpoint_file
 
     if is_checkpoint_file(path):
         from yolor_cfg.weights.loading import read_graph

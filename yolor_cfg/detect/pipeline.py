@@ -38,11 +38,12 @@ from yolor_cfg.images.fit import (
 )
 from yolor_cfg.images.preprocess import NetworkInput
 from yolor_cfg.lang.keys import suggest_word
-from yolor_cfg.model import Predictions, check_heads, find_device
+from yolor_cfg.model import Predictions, check_heads
 from yolor_cfg.names import class_names
+from yolor_cfg.ops.devices import find_device
 from yolor_cfg.weights.finite import find_alarms
-from yolor_cfg.weights.fitting import is_checkpoint_file
 from yolor_cfg.weights.loading import open_network
+from yolor_cfg.weights.prefix import is_checkpoint_file
 
 LOG = logging.getLogger("yolor_cfg")
 HIDDEN_PREFIX = "dont_show"

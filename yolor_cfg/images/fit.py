@@ -13,8 +13,9 @@ PREPROCESS_CHOICES = ("stretch", "letterbox")
 
 
 def default_preprocess(graph: Graph) -> str:
-    """`letterbox` in the yolor dialect or if the cfg says letter_box=1, else `stretch`."""
-    return "letterbox" if graph.dialect.is_pytorch or graph.net.letter_box else "stretch"
+    """`letterbox` where the program always does so, or if the cfg says letter_box=1, else `stretch`."""
+    always = graph.dialect.is_pytorch or graph.dialect.letterboxes
+    return "letterbox" if always or graph.net.letter_box else "stretch"
 
 
 def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:

@@ -46,21 +46,24 @@ class Dialect(NamedTuple):
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
     ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
+    learns_as_first: bool = False  # [yolo] is trained as in pjreddie/darknet: a box's last object counts
     region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
     box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
     region_box_limit: int = 200  # default of `max` in [region]
     shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
+    letterboxes: bool = False  # a detector keeps the aspect ratio of images without letter_box=1 too
+    adam_eps: float = 1e-6  # default of `eps` in [net]
     norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
     lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
     gru_takes_tanh: bool = False  # the key `tanh` of [gru] counts
     rnn_has_hidden: bool = True  # [rnn] has a hidden vector of any length; else of that of the output
     crnn_is_padded: bool = False  # the convolutions of [crnn] are of 3x3 and keep the size by themselves
     dropout_share: float = 0.2  # default of `probability` in [dropout]
-    reorg_reshapes: bool = False  # [reorg] has `flatten` and `extra`
     embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
     has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
     groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
     keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
+    has_plain_local: bool = True  # [local] has any size and stride; else its windows are misplaced
     resizes_to_crop: bool = False  # [crop] gives the size of the input, and always scales to -1..1
     runs_last_section: bool = True  # otherwise the last section only describes the output
     names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
@@ -68,8 +71,8 @@ class Dialect(NamedTuple):
 
     conv_padding: str = "size"  # with pad=1 size // 2; "half": (size - 1) // 2, "always": that without `pad`
     # too; "given": size // 2 wherever the key `pad` stands
+    omits_last_section: bool = False  # .weights files never hold it
     takes_second_half: bool = False  # [route] groups: that of the section before, whatever the keys say
-    fuses_heads: bool = False  # [yolo] from= makes each map a weighted sum of them all
     head_strides: tuple[int, ...] = ()  # of [yolo] in file order, whatever the sizes are; none: by the sizes
     reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round
     keeping_words: tuple[str, ...] = ()  # with one of these there it stays
@@ -85,17 +88,19 @@ PJREDDIE = DARKNET._replace(
     bn_eps_outside_root=True,
     bn_momentum=0.01,
     ignores_foreign_keys=True,
+    learns_as_first=True,
     region_form="maps",
     box_limit=90,
     region_box_limit=30,
     shortcut_form="one",
+    letterboxes=True,
+    adam_eps=1e-7,
     norm_has_bias=False,
     lstm_gates="ifog",
     gru_takes_tanh=True,
     rnn_has_hidden=False,
     crnn_is_padded=True,
     dropout_share=0.5,
-    reorg_reshapes=True,
 )
 YOLOR = Dialect(
     "yolor",
@@ -133,7 +138,7 @@ ULTRALYTICS = YOLOR._replace(
     runs_foreign_activations=False,
     box_form="exponential",
     ignores_foreign_keys=True,
-    fuses_heads=True,
+    omits_last_section=True,
     head_strides=(32, 16, 8),
     reversing_words=("panet", "yolov4", "cd53"),
 )
@@ -154,7 +159,6 @@ NANO = ULTRALYTICS._replace(
     bn_momentum=0.9,
     has_kernel_lists=False,
     conv_padding="always",
-    fuses_heads=False,
     head_strides=(),
 )
 MCMOT = ULTRALYTICS._replace(
@@ -173,7 +177,6 @@ JDE = ULTRALYTICS._replace(
     bn_momentum=0.1,
     has_kernel_lists=False,
     conv_padding="half",
-    fuses_heads=False,
     head_strides=(),
     only_activations=("leaky", "linear"),
     embeds=True,
@@ -187,7 +190,10 @@ DARKFLOW = DARKNET._replace(
     runs_foreign_activations=False,
     reads_schedule=False,
     bn_eps_outside_root=True,
+    bn_momentum=0.001,
     only_activations=("leaky", "linear"),
+    joins_unequal_sizes=False,
+    has_plain_local=False,
     pads_last_window=True,
     reorg_order="rows",
     has_angles=True,
@@ -219,5 +225,5 @@ EARLY = (*C_DARKNET, "darkflow")
 NOT_DARKFLOW = tuple(name for name in ALL_DIALECTS if name != "darkflow")
 PYTORCH = tuple(one.name for one in DIALECTS.values() if one.is_pytorch)
 GROUPING = (*C_DARKNET, "spurs", "mcmot")
-FUSING = tuple(one.name for one in DIALECTS.values() if one.fuses_heads)
+FUSING = ("ultralytics", "spurs", "mcmot")
 """The values of `dialects` for sections, keys and activations that not all dialects have."""

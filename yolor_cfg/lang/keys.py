@@ -236,7 +236,12 @@ class Choice(Key[str]):
     """One of several words. `fallback` is what Darknet uses for an unknown word (with a warning)."""
 
     def __init__(
-        self, default: str, options: Sequence[str], *, fallback: str = "", **facts: Unpack[KeyFacts]
+        self,
+        default: str | Callable[[Any], str],
+        options: Sequence[str],
+        *,
+        fallback: str = "",
+        **facts: Unpack[KeyFacts],
     ) -> None:
         super().__init__(default, **facts)
         self._options, self.fallback = tuple(options), fallback
@@ -260,8 +265,12 @@ class Choice(Key[str]):
         fallback = self.fallback_in(dialect)
         if fallback:
             what = f"unknown value: {fallback} is used, as in {dialect.program}"
-            return ParsedValue(fallback, what, hint, sorted(self.options))
-        raise BadValue("unknown value", sorted(self.options), hint)
+            return ParsedValue(fallback, what, hint, self.options_in(dialect))
+        raise BadValue("unknown value", self.options_in(dialect), hint)
+
+    def options_in(self, dialect: Dialect) -> list[str]:
+        """The words that this dialect knows, sorted."""
+        return sorted(word for word in self.options if self.has_option(word, dialect))
 
     def has_option(self, word: str, dialect: Dialect) -> bool:
         """Whether this dialect knows the word."""

@@ -20,7 +20,9 @@ BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "ba
 NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
 NET_KEY_MARK = "$"  # `filters=$embedding_dim` takes the value of that key of [net] (JDE)
-MAX_KNOWN_LINES = 10_000  # different lines of cfgs that are kept
+MAX_KNOWN_SECTIONS = 10_000  # texts of sections whose lines are kept, since most stand in many files
+MAX_KNOWN_LENGTH = 2000  # characters of such a text
+BOM = "\ufeff"
 MAX_QUOTE_LENGTH = 60  # characters of a line quoted in a message
 MAX_QUOTED_LENGTH = 1000  # characters of it that are looked at
 # git writes exactly seven; a longer row of = is decoration.
@@ -29,6 +31,8 @@ MERGE_MARKER = re.compile(r"\s*(([<>|])\2{6}(\s|$)|={7}\s*$)")
 # Only the line endings of C's fgets and of old Macs: str.splitlines would also split at form feeds and
 # U+2028.
 LINE_PATTERN = re.compile(r"[^\n]*\n|[^\n]+")
+HEADER_START = re.compile(r"(?:^|\n)([^\S\n]*\[)")
+LONE_CR = re.compile(r"\r(?!\n)")
 CR_LINE_PATTERN = re.compile(r"[^\r]*\r|[^\r]+")
 
 
@@ -42,13 +46,42 @@ class Line(NamedTuple):
     value: str = ""
 
 
-@dataclass(frozen=True)
-class RawSection:
-    """One `[name]` with the lines below it; `lines` starts with the header and runs to the next one."""
+class LineParts(NamedTuple):
+    """What stands in a line, wherever the line is."""
 
-    name: str
-    line: int
-    lines: tuple[Line, ...]
+    text: str
+    kind: str
+    key: str
+    value: str
+
+
+class RawSection:
+    """One `[name]` with the lines below it; `lines` starts with the header and ends before the next one.
+    `text` is the section as a file has it, most of which are repeated and read only once; else it is empty."""
+
+    def __init__(self, name: str, line: int, lines: Iterable[Line] = (), *, text: str = "") -> None:
+        self.name, self.line, self.text = name, line, text
+        if not text:
+            self.lines = tuple(lines)
+
+    @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines with their numbers."""
+        return tuple(Line(number, *parts) for number, parts in enumerate(_read_lines(self.text), self.line))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RawSection) and (self.name, self.lines) == (other.name, other.lines)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.lines))
+
+    def __repr__(self) -> str:
+        return f"RawSection({self.name!r}, {self.line}, {self.lines!r})"
+
+    @property
+    def parts(self) -> Iterable[LineParts | Line]:
+        """The lines, without their numbers where these are not known yet."""
+        return _read_lines(self.text) if self.text else self.lines
 
     @property
     def entries(self) -> tuple[Line, ...]:
@@ -99,7 +132,7 @@ class Document:
     def layers(self) -> tuple[RawSection, ...]:
         """The sections after [net], numbered 0, 1, ..., with the values of [net] that they name by `$key`;
         an unknown name stays as it is. The text of a line is always that of the file."""
-        if not any(line.value[:1] == NET_KEY_MARK for raw in self._written_layers for line in raw.lines):
+        if not any(NET_KEY_MARK in line.text for raw in self._written_layers for line in raw.parts):
             return self._written_layers
         known = {line.key: line.value for line in self.net.entries if line.value[:1] != NET_KEY_MARK}
         return tuple(_insert_values(raw, known) for raw in self._written_layers)
@@ -118,7 +151,7 @@ def _insert_values(raw: RawSection, known: Mapping[str, str]) -> RawSection:
     if not any(line.value[:1] == NET_KEY_MARK for line in raw.lines):
         return raw
     lines = (line._replace(value=_find_value(line.value, known)) for line in raw.lines)
-    return replace(raw, lines=tuple(lines))
+    return RawSection(raw.name, raw.line, lines)
 
 
 def _find_value(value: str, known: Mapping[str, str]) -> str:
@@ -128,15 +161,33 @@ def _find_value(value: str, known: Mapping[str, str]) -> str:
 def parse(text: str, path: str = "<text>") -> Document:
     """The sections of `text`; raises CfgError for what neither dialect can read (merge markers, prose, no
     [net])."""
-    lines = _parse_lines(text)
     if any(marker in text for marker in MERGE_MARKS):
-        _refuse_merge_markers(lines, path)
-    starts = [i for i, line in enumerate(lines) if line.kind == HEADER]
-    prelude = tuple(lines[: starts[0]] if starts else lines)
+        _refuse_merge_markers(_number_lines(text), path)
+    prelude, sections = _split_sections(text, path)
     _refuse_prose(prelude, path)
-    sections = tuple(_parse_section(lines[start:end], path) for start, end in pairwise([*starts, len(lines)]))
     _refuse_missing_net(sections, path)
     return Document(path, prelude, sections)
+
+
+def _split_sections(text: str, path: str) -> tuple[tuple[Line, ...], tuple[RawSection, ...]]:
+    """The lines before the first header, and the sections."""
+    if LONE_CR.search(text) or text.startswith(BOM):
+        lines = _number_lines(text)
+        starts = [i for i, line in enumerate(lines) if line.kind == HEADER]
+        parts = [tuple(lines[start:end]) for start, end in pairwise([*starts, len(lines)])]
+        prelude = tuple(lines[: starts[0]] if starts else lines)
+        return prelude, tuple(
+            RawSection(_name_section(part[0], path), part[0].number, part) for part in parts
+        )
+    places = [match.start(1) for match in HEADER_START.finditer(text)]
+    prelude = tuple(_number_lines(text[: places[0]] if places else text))
+    number, sections = len(prelude) + 1, list[RawSection]()
+    for start, end in pairwise([*places, len(text)]):
+        block = text[start:end]
+        header = Line(number, *_read_lines(block)[0])
+        sections.append(RawSection(_name_section(header, path), number, text=block))
+        number += block.count("\n")
+    return prelude, tuple(sections)
 
 
 def parse_bytes(data: bytes, path: str = "<bytes>") -> Document:
@@ -170,7 +221,7 @@ def quote_text(text: str) -> str:
     """`text` as a message quotes it: shortened, on one line, without control characters."""
     if len(text) <= MAX_QUOTE_LENGTH and text.isprintable() and "  " not in text:
         return text.strip()
-    line = re.sub(r"\s+", " ", text[:MAX_QUOTED_LENGTH].replace("\ufeff", "")).strip()
+    line = re.sub(r"\s+", " ", text[:MAX_QUOTED_LENGTH].replace(BOM, "")).strip()
     line = "".join(char if char.isprintable() else "?" for char in line)
     return line if len(line) <= MAX_QUOTE_LENGTH else line[: MAX_QUOTE_LENGTH - 3] + "..."
 
@@ -185,39 +236,49 @@ def _normalize_lines(lines: Iterable[Line]) -> list[str]:
     return [texts[line.kind](line) for line in lines if line.kind != BLANK]
 
 
-def _split_lines(text: str) -> list[str]:
+def _number_lines(text: str) -> list[Line]:
     # A lone CR ends a line only if the file has no LF at all; otherwise it is whitespace, as in Darknet.
-    return (LINE_PATTERN if "\n" in text or "\r" not in text else CR_LINE_PATTERN).findall(text)
+    pattern = LINE_PATTERN if "\n" in text or "\r" not in text else CR_LINE_PATTERN
+    lines = pattern.findall(text)
+    first = [_read_line(line.removeprefix(BOM))._replace(text=line) for line in lines[:1]]
+    return [
+        Line(number, *parts) for number, parts in enumerate([*first, *map(_read_line, lines[1:])], start=1)
+    ]
 
 
-def _parse_lines(text: str) -> list[Line]:
-    lines = _split_lines(text)
-    marked = "".join(lines[:1])
-    first = [Line(1, marked, *_read_line(marked.removeprefix("\ufeff")))] if lines else []
-    return first + [Line(number, line, *_read_line(line)) for number, line in enumerate(lines[1:], start=2)]
+def _read_lines(text: str) -> tuple[LineParts, ...]:
+    """The lines of a section of a file without lone CRs."""
+    return _read_known_lines(text) if len(text) <= MAX_KNOWN_LENGTH else _read_all_lines(text)
 
 
-@lru_cache(MAX_KNOWN_LINES)
-def _read_line(text: str) -> tuple[str, str, str]:
-    """Kind, key and value of a line; most lines stand in a file, and in many files, more than once."""
+def _read_all_lines(text: str) -> tuple[LineParts, ...]:
+    return tuple(map(_read_line, LINE_PATTERN.findall(text)))
+
+
+_read_known_lines = lru_cache(MAX_KNOWN_SECTIONS)(_read_all_lines)
+
+
+def _read_line(text: str) -> LineParts:
     stripped = text.strip()
     if not stripped:
-        return BLANK, "", ""
+        return LineParts(text, BLANK, "", "")
     if stripped[0] in "#;":
-        return COMMENT, "", stripped
+        return LineParts(text, COMMENT, "", stripped)
     if stripped[0] == "[":
-        return HEADER, "", stripped
+        return LineParts(text, HEADER, "", stripped)
     key, equals, value = stripped.partition("=")
-    return (ENTRY, "".join(key.split()), value.strip()) if equals and key else (BARE, "", stripped)
+    if equals and key:
+        return LineParts(text, ENTRY, "".join(key.split()), value.strip())
+    return LineParts(text, BARE, "", stripped)
 
 
 def section_name(header: Line) -> str:
     """The text between the brackets, without whitespace."""
-    return re.sub(r"\s", "", header.value[1:].partition("]")[0])
+    return "".join(header.value[1:].partition("]")[0].split())
 
 
-def _parse_section(lines: list[Line], path: str) -> RawSection:
-    header = lines[0]
+def _name_section(header: Line, path: str) -> str:
+    """The name in the header; raises CfgError if it is no header."""
     name = section_name(header)
     _, bracket, rest = header.value.partition("]")
     if not bracket:
@@ -229,7 +290,7 @@ def _parse_section(lines: list[Line], path: str) -> RawSection:
         raise _line_error(
             "text after a section header", header, path=path, hint="put it on a line of its own"
         )
-    return RawSection(name, header.number, tuple(lines))
+    return name
 
 
 def _refuse_merge_markers(lines: list[Line], path: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from itertools import groupby
 from pathlib import Path
@@ -30,12 +29,6 @@ class Tree(NamedTuple):
         """For each class, whether it is a leaf: no other class has it as its parent."""
         inner = set(self.parents)
         return tuple(number not in inner for number in range(len(self.names)))
-
-
-def resolve_cfg_path(name: str, cfg: str) -> Path:
-    """A file named in a cfg: relative to the folder of the cfg, else to the current folder."""
-    near = Path(cfg).parent / name
-    return near if os.path.isfile(near) else Path(name)  # which unlike Path.is_file never raises
 
 
 def read_tree(path: str | Path) -> Tree:

@@ -120,24 +120,26 @@ class _BoxPair(NamedTuple):
         )
 
 
-def darknet_slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
+def darknet_slopes(pred: Tensor, truth: Tensor, kind: str, *, is_first: bool = False) -> Tensor:
     """C Darknet's update direction of x, y, w, h [..., 4] that increases the overlap of `kind`.
 
     It is written by hand there and is not the exact gradient. Compared with d overlap / d (x, y, w, h): sizes
     count twice (the difference of the slopes of two sides, not half of it), except in the distance term of
     DIoU and CIoU, where they count once; in that term, the derivative of the enclosing diagonal by x, y has
     the opposite sign; CIoU's shape term lacks its 1 / (w^2 + h^2); disjoint boxes use only the second term.
+    With `is_first` (IoU and GIoU of g-darknet) sizes count once, and disjoint boxes as others do.
     """
     pair = _BoxPair.from_boxes(pred, truth)
     shared, union = _signed_areas(pair)
     inner, outer = _area_slopes(pair)
-    apart = (pair.overlap <= 0).any(-1)[..., None]
+    apart = (pair.overlap <= 0).any(-1)[..., None] & (not is_first)
     first = inner.scale(union).add_slopes(outer.scale(-shared)).scale(1 / union.square())
     slopes = _Sides(*(torch.where(union[..., None] > 0, side, 0) for side in first))
     if kind == "giou":
         second = _hull_slopes(pair, union, outer)
         slopes = _Sides(*(torch.where(apart, b, a + b) for a, b in zip(slopes, second, strict=True)))
-    along = torch.cat([slopes.low + slopes.high, slopes.high - slopes.low], dim=-1)
+    sizes = (slopes.high - slopes.low) * (0.5 if is_first else 1)
+    along = torch.cat([slopes.low + slopes.high, sizes], dim=-1)
     if kind in ("diou", "ciou"):
         second_along = _distance_slopes(pair)
         if kind == "ciou":

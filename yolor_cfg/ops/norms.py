@@ -92,9 +92,14 @@ def drop_bias(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
     return norm
 
 
+def has_bias(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """False after `drop_bias`."""
+    return "bias" not in norm._buffers
+
+
 def restore_bias(norm: nn.modules.batchnorm._BatchNorm) -> None:
     """Undo `drop_bias`: the biases become part of the state."""
-    if "bias" in norm._buffers:
+    if not has_bias(norm):
         zeros = norm.bias.detach().clone()
         del norm.bias
         norm.bias = nn.Parameter(zeros)

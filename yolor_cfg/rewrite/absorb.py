@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from yolor_cfg.ops.binary import BinaryConv2d
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.cuts import CutBlock
-from yolor_cfg.ops.norms import norm_scale
+from yolor_cfg.ops.norms import has_bias, norm_scale
 from yolor_cfg.ops.recurrent import LinearBlock
 from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle
 
@@ -199,7 +199,7 @@ def _scale_kernels(kernels: KernelLayer, scale: Tensor) -> None:
 
 
 def _take_output(norm: _BatchNorm, of_output: ChannelMap) -> None:
-    if "bias" in norm._buffers and bool(of_output.shift.any()):
+    if not has_bias(norm) and bool(of_output.shift.any()):
         raise Obstacle("the batch norm before it has no bias")
     norm.weight.mul_(of_output.scale)
     norm.bias.mul_(of_output.scale).add_(of_output.shift)

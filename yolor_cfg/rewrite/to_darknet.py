@@ -31,6 +31,13 @@ from yolor_cfg.rewrite.convolutions import (
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
 from yolor_cfg.rewrite.foreign import drop_unread_keys, find_foreign_part
+from yolor_cfg.rewrite.fork_forms import (
+    find_head_obstacle,
+    is_exponential,
+    keep_read_keys,
+    translate_depthwise,
+    translate_groups,
+)
 from yolor_cfg.rewrite.from_darkflow import adapt_from_darkflow, translate_cut
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_route
 
@@ -47,6 +54,8 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
     with torch.no_grad():
         program = Program(folded)
         if network.graph.dialect.is_pytorch:
+            for step in program.steps:
+                keep_read_keys(step)
             _translate_program(program, keep_bn=keep_bn)
         else:
             for step in program.steps:
@@ -297,6 +306,13 @@ def _translate_head(program: Program, step: ProgramStep) -> None:
         raise _unsupported_error(step, hint="C Darknet's [yolo] reads no embeddings")
     if program.readers(step):
         raise _unsupported_error(step, "other sections read the raw output of a head")
+    obstacle = find_head_obstacle(step)
+    if obstacle:
+        raise _unsupported_error(step, obstacle)
+    if is_exponential(step):
+        for key in ("scale_x_y", "new_coords"):
+            step.keys.pop(key, None)
+        return
     _apply_activation(program, step, "logistic")
     step.name = "yolo"
     step.keys.update(scale_x_y="2", new_coords="1")
@@ -322,9 +338,11 @@ def _apply_activation(program: Program, reader: ProgramStep, activation: str) ->
 TRANSLATORS: dict[str, StepTranslator] = {
     "activation": _translate_activation,
     "batchnorm": _translate_batch_norm,
+    "depthwise": translate_depthwise,
     "blocks": translate_reorg,
     "cut": translate_cut,
     "focus": _translate_focus,
+    "groups": translate_groups,
     "half": _translate_first_half,
     "head": _translate_head,
     "kernels": _translate_mixed_sizes,

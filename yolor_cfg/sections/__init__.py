@@ -26,8 +26,9 @@ from yolor_cfg.sections import (
     separable,
     yolo,
 )
-from yolor_cfg.sections.base import SECTIONS, Section, SectionPlace
+from yolor_cfg.sections.base import SECTIONS, Section
 from yolor_cfg.sections.net import NetSection
+from yolor_cfg.sections.reading import SectionPlace
 from yolor_cfg.sections.tensors import TensorSpec
 
 __all__ = [

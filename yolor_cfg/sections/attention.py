@@ -31,7 +31,7 @@ class _GateSection(Section):
     @property
     def ratio(self) -> int:
         """How many times fewer numbers than channels are between the matrices."""
-        return int(getattr(self, self.ratio_key))
+        raise AssertionError(f"[{self.type}] has no ratio")
 
     @property
     def layer_name(self) -> str:
@@ -77,8 +77,16 @@ class SqueezeExcitationSection(_GateSection, names="se"):
     ratio_key = "reduction"
     examples = ("[se]\nfilters=8", "[se]\nreduction=3", "[se]\nfilters=8\nreduction=2")
 
-    filters = Int(0, least=1, help="number of channels, where `reduction` is absent; else it is not read")
+    filters = Int(
+        lambda section: 0,
+        least=1,
+        help="number of channels, where `reduction` is absent; else it is not read",
+    )
     reduction = Int(SE_RATIO, least=1, help="divides the channels between the two matrices")
+
+    @property
+    def ratio(self) -> int:
+        return self.reduction
 
     def shape(self, x: Shape) -> Shape:
         if "filters" in self.values and "reduction" not in self.values and self.filters != x.channels:
@@ -112,6 +120,10 @@ class FullyConnectedAttentionSection(_GateSection, names="FCA"):
 
     def check(self) -> None:
         self.require_keys("reduction_ratio")
+
+    @property
+    def ratio(self) -> int:
+        return self.reduction_ratio
 
     @property
     def layer_name(self) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
-from yolor_cfg.errors import CfgError, ErrorDetails
+from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import (
     ALL_DIALECTS,
     C_DARKNET,
-    MAIN_DIALECTS,
     PJREDDIE_ONLY,
-    Dialect,
 )
-from yolor_cfg.lang.keys import ActivationKey, BadValue, Flag, Float, Int, Key, KeyValues, suggest_word
-from yolor_cfg.lang.syntax import BARE, ENTRY, NET_KEY_MARK, Line, RawSection, quote_text
+from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int, Key, KeyValues
+from yolor_cfg.lang.syntax import RawSection
+from yolor_cfg.sections.reading import SectionPlace, SectionReader
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
 
@@ -25,25 +24,7 @@ if TYPE_CHECKING:
 
 SECTIONS: dict[str, type[Section]] = {}
 T = TypeVar("T")
-MAX_HINTS = 50  # unknown words that a similar one is looked for
 CHECKED = "the checks of its keys found no fault"
-MAX_SHARED = 10_000  # texts of sections whose values are kept
-SharedValues = dict[tuple[Any, ...], KeyValues]
-"""The values of sections by their kind and text, in one dialect."""
-
-
-class SectionPlace(NamedTuple):
-    """Where a section stands: its number, the dialect and path of its file, the input image of its network,
-    the other sections, the length of an embedding in [net], the values already read in this dialect. [net]
-    has the number -1 and no image: it defines the image size itself."""
-
-    number: int
-    dialect: Dialect
-    path: str
-    image: Shape | None = None
-    others: Sequence[Section] = ()
-    embedding: int = 0
-    shared: SharedValues | None = None
 
 
 class Resize(NamedTuple):
@@ -66,7 +47,7 @@ class UpdateRules(NamedTuple):
     limit: float = 0.0
 
 
-class Section:
+class Section(SectionReader):
     """One `[name]` of a cfg with its typed keys. Shapes are those of a single image; sources are absolute
     indices, -1 for the image. A section does not change once it is made.
 
@@ -165,22 +146,7 @@ class Section:
             SECTIONS[name] = cls
 
     def __init__(self, raw: RawSection, place: SectionPlace) -> None:
-        self.is_complete = False  # from then on the values of keys stay what they are
-        self.raw, self.place = raw, place
-        self.index, self.dialect, self.path = place.number, place.dialect, place.path
-        self.faults: list[CfgError] = []
-        self.warnings: list[CfgError] = []
-        self.lines: dict[str, Line] = {}
-        self.unusable: dict[str, CfgError] = {}  # by key: what was read means nothing
-        self._misspelt: dict[str, CfgError] = {}
-        if raw.header_comment:
-            hint = "C Darknet does not know this header: put the comment on a line of its own"
-            self.warn(
-                "", "a comment after the section header", found=quote_text(raw.header_comment), hint=hint
-            )
-        self._keep_lines()
-        self.values = self._read_values()
-        self.unusable = {fault.key: fault for fault in self.faults} | self._misspelt
+        super().__init__(raw, place)
         if CHECKED not in self.values.derived:
             self._check_keys()
         self.is_complete = True
@@ -190,11 +156,6 @@ class Section:
     def type(self) -> str:
         """The canonical name, with aliases resolved."""
         return self.names[0]
-
-    @property
-    def line(self) -> int:
-        """The cfg line of the header."""
-        return self.raw.line
 
     @property
     def image(self) -> Shape:
@@ -360,32 +321,6 @@ class Section:
                 raise self._reference_error(ref, key)
         return resolved
 
-    def error(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> CfgError:
-        """A CfgError at this key; at the header if the key is absent or empty."""
-        place: ErrorDetails = {
-            "path": self.path,
-            "line": self.lines[key].number if key in self.lines else self.line,
-            "section": quote_text(self.raw.name),
-            "number": self.index if self.index >= 0 else None,
-            "key": quote_text(key),
-        }
-        return CfgError(message, **place | details)
-
-    def fault(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> None:
-        """Record an error; all errors of a file are reported together."""
-        self.faults.append(self.error(key, message, **details))
-
-    def warn(self, key: str, message: str, /, **details: Unpack[ErrorDetails]) -> None:
-        """Record a warning about what is unusual but valid; `--strict` makes it an error."""
-        self.warnings.append(self.error(key, message, **details))
-
-    def require_keys(self, *names: str) -> None:
-        """Record an error for each of these keys that is absent."""
-        for name in names:
-            if name not in self.values and name not in self.unusable:
-                key = self.keys[name]
-                self.fault(name, "missing key", allowed=key.allowed, hint=key.help)
-
     def _reference_error(self, reference: int, key: str) -> CfgError:
         allowed = (
             f"-{self.index}..-1, 0..{self.index - 1}" if self.index else "nothing: this is the first section"
@@ -400,105 +335,12 @@ class Section:
             hint=f"{other_sign} would fit" if fits else "",
         )
 
-    def _keep_lines(self) -> None:
-        lines = self.raw.lines[1:]
-        self.lines = {line.key: line for line in lines if line.kind == ENTRY and line.value}
-        if len(self.lines) != sum(line.kind in (ENTRY, BARE) for line in lines):
-            self.lines = {}
-            for line in lines:
-                self._keep_line(line)
-
-    def _keep_line(self, line: Line) -> None:
-        """Keep the line that counts for each key: the first or the last, depending on the dialect."""
-        if line.kind == BARE:
-            without = "without a key" if "=" in line.value else "without ="
-            self._report_line("", f"a line {without}", line, hint="expected `key = value`")
-        if line.kind != ENTRY:
-            return
-        if not line.value:
-            hint = "the key counts as absent" if self.dialect.is_forgiving else "give one, or delete the line"
-            self._report_line(line.key, "no value after =", line, hint=hint)
-            return
-        earlier = self.lines.get(line.key)
-        if earlier is not None and "".join(earlier.value.split()) != "".join(line.value.split()):
-            counts = "first" if self.dialect.first_key_wins else "last"
-            both = ", ".join(f"{quote_text(entry.value)} (line {entry.number})" for entry in (earlier, line))
-            self.warn(line.key, f"given twice: the {counts} counts", line=line.number, found=both)
-        if earlier is None or not self.dialect.first_key_wins:
-            self.lines[line.key] = line
-
-    def _report_line(self, key: str, message: str, line: Line, *, hint: str) -> None:
-        tell = self.warn if self.dialect.is_forgiving else self.fault
-        tell(key, message, line=line.number, found=quote_text(line.text), hint=hint)
-
-    def _read_values(self) -> KeyValues:
-        """The values of all keys. Most sections repeat the text of another one, which is then read once; what
-        there is a message about is read anew, with its own line."""
-        shared = {} if self.place.shared is None else self.place.shared
-        text = type(self), *((line.key, line.value) for line in self.lines.values())
-        known = shared.get(text)
-        if known is None:
-            before = len(self.faults) + len(self.warnings)
-            known = KeyValues(self._parse_keys())
-            if len(self.faults) + len(self.warnings) == before and len(shared) < MAX_SHARED:
-                shared[text] = known
-        return known
-
-    def _parse_keys(self) -> Iterator[tuple[str, Any]]:
-        """The values of the lines that have a valid one; the others are reported."""
-        for name, line in self.lines.items():
-            if name in self.keys and self._has_effect(self.keys[name]):
-                yield from self._parse_key(self.keys[name], line)
-            elif name in self.keys:
-                what = f"has no effect in {self.dialect.program}"
-                self.warn(name, what, found=quote_text(line.value))
-            elif name not in self.ignored_keys:
-                self._report_unknown_key(name)
-
-    def _has_effect(self, key: Key[Any]) -> bool:
-        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
-        other's, and what a section inherits is its own."""
-        if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
-            return True
-        return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
-
-    def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
-        if line.value.startswith(NET_KEY_MARK):
-            found = quote_text(line.value)
-            hint = f"{found} stands for the value of that key in [net], which comes first"
-            self.fault(key.name, "[net] has no such key", found=found, hint=hint)
-            return
-        try:
-            reading = key.parse(line.value, self.dialect)
-        except BadValue as bad:
-            hint, found = bad.hint or _key_help(bad, key), quote_text(line.value)
-            self.fault(key.name, bad.message, found=found, allowed=bad.allowed, hint=hint)
-            return
-        if reading.warning:
-            found = quote_text(line.value)
-            self.warn(key.name, reading.warning, found=found, allowed=reading.allowed, hint=reading.hint)
-        yield key.name, reading.value
-
-    def _report_unknown_key(self, name: str) -> None:
-        known = sorted({*self.own_keys(), *self.ignored_keys})
-        few = len(self.warnings) + len(self.faults) < MAX_HINTS
-        hint = self._suggest_key(name, known) if few else ""
-        meant = hint.removeprefix("did you mean ").removesuffix("?")
-        lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
-        tell = self.fault if lacking else self.warn
-        tell(name, "unknown key", found=quote_text(name), allowed=known, hint=hint)
-        if lacking:
-            self._misspelt[meant] = self.faults[-1]
-
     def _suggest_key(self, name: str, known: list[str]) -> str:
-        """The section that has this key, or the closest one here; only for as many as one may misspell."""
-        return self._owner_hint(name) or suggest_word(name, [*known, *Section.keys])
+        return self._owner_hint(name) or super()._suggest_key(name, [*known, *Section.keys])
 
-    @staticmethod
-    def _owner_hint(name: str) -> str:
-        owners = {
-            cls.names[0] for cls in SECTIONS.values() if name in cls.own_keys() or name in cls.ignored_keys
-        }
+    def _owner_hint(self, name: str) -> str:
+        here = {kind for kind in SECTIONS.values() if self.dialect.name in kind.dialects}
+        owners = {kind.names[0] for kind in here if name in kind.own_keys() or name in kind.ignored_keys}
         return f"belongs to [{owners.pop()}]" if len(owners) == 1 else ""
 
     @classmethod
@@ -508,7 +350,3 @@ class Section:
 
 
 Section.keys = {key.name: key for key in vars(Section).values() if isinstance(key, Key)}
-
-
-def _key_help(bad: BadValue, key: Key[Any]) -> str:
-    return key.help if bad.message.startswith(("not a", "out of")) else ""

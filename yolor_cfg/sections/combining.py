@@ -113,6 +113,7 @@ class ConcatenationSection(Section):
 class RouteSection(ConcatenationSection, names="route"):
     """Concatenate channels; with `groups`, one group of the channels of each source."""
 
+    darknet_form = "groups"
     is_self_contained = True
     examples = (
         "[maxpool]\nsize=3\n[convolutional]\nfilters=6\n[route]\nlayers=-1,0",

@@ -16,7 +16,7 @@ from yolor_cfg.lang.cuts import KeepKey, KeptClasses, read_profile
 from yolor_cfg.lang.dialect import DARKFLOW_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int, Text
 from yolor_cfg.lang.lists import IntList
-from yolor_cfg.lang.tree import resolve_cfg_path
+from yolor_cfg.lang.paths import resolve_cfg_path
 from yolor_cfg.ops.geometry import ConvGeometry
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
@@ -36,6 +36,7 @@ class _CutSection(Section):
 
     dialects = DARKFLOW_ONLY
     darknet_form = "cut"
+    keeps_width = True  # it follows from what stays of the whole layer
 
     @property
     def profile_name(self) -> str:

@@ -57,10 +57,18 @@ class DeconvolutionalSection(Section, names="deconvolutional deconv"):
         1, least=1, unit="pixels", help="distance of two neighbouring inputs in the output, in pixels"
     )
     stride_x = Int(
-        1, least=1, dialects=MCMOT_ONLY, unit="pixels", help="that across, where there is no `stride`"
+        lambda section: section.stride,
+        least=1,
+        dialects=MCMOT_ONLY,
+        unit="pixels",
+        help="that across, where there is no `stride`",
     )
     stride_y = Int(
-        1, least=1, dialects=MCMOT_ONLY, unit="pixels", help="that down, where there is no `stride`"
+        lambda section: section.stride,
+        least=1,
+        dialects=MCMOT_ONLY,
+        unit="pixels",
+        help="that down, where there is no `stride`",
     )
     groups = Int(1, least=1, dialects=MCMOT_ONLY, help="number of groups of a grouped convolution")
     pad = Flag(False, help="1: size/2 pixels are cut off on each side, instead of `padding`")

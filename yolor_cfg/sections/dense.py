@@ -111,6 +111,18 @@ class LocalSection(Section, names="local"):
             )
         return Shape(self.filters, height, width)
 
+    def facts(self) -> tuple[str, ...]:
+        return ("has_plain_local",) if (self.size, self.stride, self.pad) != (3, 1, 1) else ()
+
+    def check_inputs(self, x: Shape) -> None:
+        if self.facts() and not self.dialect.has_plain_local:
+            self.warn(
+                "",
+                f"{self.dialect.program} reads other pixels here, as if stride were 1 and size 3",
+                found=f"size={self.size}, stride={self.stride}, pad={self.pad}",
+                allowed="size=3, stride=1, pad=1",
+            )
+
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.local import LocallyConnected
 

@@ -75,7 +75,6 @@ class AnchorHeadSection(Section):
     is_head = True
     box_values: ClassVar[int] = 5  # values of a box besides its classes
     darknet_loss: ClassVar[str] = "yolo"  # the loss C Darknet trains it with
-    learns_plain_classes: ClassVar[bool] = False  # whatever the keys of smoothing, focus and balance say
 
     classes = Int(20, least=1, wanted=True, help="number of classes")
     num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors in the whole network")
@@ -114,7 +113,13 @@ class AnchorHeadSection(Section):
         unit="IoU",
         help="IoU above which further anchors are also trained on an object",
     )
-    iou_loss = Choice("mse", ("mse", *IOU_KINDS), fallback="iou", use="training", help="type of box loss")
+    iou_loss = Choice(
+        lambda section: section.default_iou_loss,
+        ("mse", *IOU_KINDS),
+        fallback="iou",
+        use="training",
+        help="type of box loss",
+    )
     iou_thresh_kind = Choice(
         "iou",
         IOU_KINDS,
@@ -124,7 +129,12 @@ class AnchorHeadSection(Section):
         help="type of IoU for `iou_thresh`",
     )
     iou_normalizer = Float(0.75, use="training", help="weight of the box loss")
-    obj_normalizer = Float(1, dialects=DARKNET_ONLY, use="training", help="weight of the objectness loss")
+    obj_normalizer = Float(
+        lambda section: section.cls_normalizer if section.learns_as_first else 1,
+        dialects=DARKNET_ONLY,
+        use="training",
+        help="weight of the objectness loss",
+    )
     cls_normalizer = Float(1, use="training", help="weight of the class loss")
     delta_normalizer = Float(
         1, dialects=DARKNET_ONLY, use="training", help="weight of all losses of this head"
@@ -228,9 +238,25 @@ class AnchorHeadSection(Section):
         return x
 
     @property
+    def default_iou_loss(self) -> str:
+        """The type of box loss if the cfg does not say."""
+        return "mse"
+
+    @property
     def default_max(self) -> int:
         """The labels of an image that its program keeps if the cfg does not say."""
         return self.dialect.box_limit
+
+    @property
+    def learns_as_first(self) -> bool:
+        """It learns as in the first Darknet: boxes from the last object alone and by the whole squared error,
+        any overlap is ignored, and not only that of a likely class."""
+        return False
+
+    @property
+    def learns_plain_classes(self) -> bool:
+        """Classes are learnt by their plain difference, whatever the keys of smoothing and balance say."""
+        return self.learns_as_first
 
     @property
     def learns_exponents(self) -> bool:

@@ -9,7 +9,8 @@ from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import check_file, check_tree, load_tree
+from yolor_cfg.sections.checks import check_file
+from yolor_cfg.sections.trees import check_tree, load_tree
 from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:

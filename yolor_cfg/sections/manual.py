@@ -121,10 +121,11 @@ class _Unknown:
 
 
 class _Anyone:
-    """A section of which nothing is known but its class and dialect."""
+    """A section without keys, of which nothing is known but its class and dialect."""
 
     def __init__(self, kind: type[Section], dialect: Dialect) -> None:
         self._kind, self.dialect = kind, dialect
+        self.values: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         if name in self._kind.keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from yolor_cfg.errors import CfgError, count_of
-from yolor_cfg.lang.dialect import JDE_ONLY
+from yolor_cfg.lang.dialect import JDE_ONLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList, IntList
 from yolor_cfg.sections.base import Section
@@ -27,6 +27,8 @@ class NetSection(Section, names="net network"):
         "center": "of the first Darknet: crop the center of the image (default 0)",
         "min_ratio": "of the first Darknet: min_crop as a multiple of the width (default none)",
         "max_ratio": "of the first Darknet: max_crop as a multiple of the width (default none)",
+        "notruth": "of the first Darknet: training without labels (default 0)",
+        "random": "of the first Darknet: classifiers change the image size at random (default 0)",
         "pj_crop": "of a fork: crop as in the first Darknet (default 0)",
         "scale_min": "of a fork: minimum scale of a crop (default none)",
         "scale_max": "of a fork: maximum scale of a crop (default none)",
@@ -122,14 +124,17 @@ class NetSection(Section, names="net network"):
     adam = Flag(False, use="training", help="Adam instead of SGD")
     B1 = Float(0.9, use="training", help="Adam: decay rate of the first moment")
     B2 = Float(0.999, use="training", help="Adam: decay rate of the second moment")
-    eps = Float(1e-6, use="training", help="Adam: added to the denominator")
+    eps = Float(lambda net: net.dialect.adam_eps, use="training", help="Adam: added to the denominator")
+    clip = Float(
+        0,
+        dialects=PJREDDIE_ONLY,
+        use="training",
+        help="training keeps all weights between -clip and clip (pjreddie)",
+    )
 
     angle = Float(0, idle=CLASSIFIERS, unit="degrees", help="maximum random rotation, in degrees")
     aspect = Float(
-        1,
-        idle=CLASSIFIERS,
-        unit="factor",
-        help="maximum random change of the aspect ratio, as a factor",
+        1, idle=CLASSIFIERS, unit="factor", help="maximum random change of the aspect ratio, as a factor"
     )
     saturation = Float(
         1, use="training", unit="factor", help="maximum random change of saturation, as a factor"

@@ -10,8 +10,9 @@ from yolor_cfg.lang.dialect import DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file, check_tree, load_tree
+from yolor_cfg.sections.checks import BOX_VALUES, check_coords, check_file
 from yolor_cfg.sections.heads import DEFAULT_ANCHOR, MAX_ANCHORS, anchor_pairs, check_channels
+from yolor_cfg.sections.trees import check_tree, load_tree
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:

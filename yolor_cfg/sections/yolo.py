@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import DARKNET_ONLY, FUSING, NOT_DARKFLOW, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int
 from yolor_cfg.lang.lists import RefList
@@ -133,6 +134,15 @@ class YoloSection(BoxHeadSection, names="yolo"):
     )
 
     @property
+    def learns_as_first(self) -> bool:
+        return self.dialect.learns_as_first
+
+    @property
+    def default_iou_loss(self) -> str:
+        """That of g-darknet, which alone has `representation`, else of the others."""
+        return "iou" if "representation" in self.values else "mse"
+
+    @property
     def learns_exponents(self) -> bool:
         return super().learns_exponents and self.representation == "exp"
 
@@ -151,6 +161,8 @@ class YoloSection(BoxHeadSection, names="yolo"):
 
     def check(self) -> None:
         super().check()
+        if self.learns_as_first and self.iou_loss in ("diou", "ciou"):
+            self.warn("iou_loss", "read as iou in training, as in g-darknet", found=self.iou_loss)
         if self.dialect.embeds:
             self.try_checks(self._check_embedding)
 
@@ -177,7 +189,7 @@ class YoloSection(BoxHeadSection, names="yolo"):
 
     def shape(self, x: Shape, *others: Shape) -> Shape:
         if not self.dialect.embeds:
-            return self._fused_shape(x, others)
+            return self._size_boxes(x, others)
         wanted = self.channels_for(self.classes, x)
         if x.channels != wanted:
             found, allowed = f"filters={x.channels}", f"filters={wanted}"
@@ -188,6 +200,16 @@ class YoloSection(BoxHeadSection, names="yolo"):
             found = f"a map of {x.width}x{x.height} for {self.image.width}x{self.image.height}"
             raise self.error("", "the strides across and down differ", found=found, allowed="equal strides")
         return x
+
+    def _size_boxes(self, x: Shape, others: Sequence[Shape]) -> Shape:
+        """The size without embeddings; where that does not fit, a file of JDE without its key gets a hint."""
+        try:
+            return self._fused_shape(x, others)
+        except CfgError as fault:
+            spare = x.channels - EMBEDDING_ANCHORS * (BOX_VALUES + 2)
+            if len(self.mask) == EMBEDDING_ANCHORS and self.classes == 1 and spare > 0:
+                fault.hint += f"; or, with an embedding in {spare} channels, --dialect jde"
+            raise
 
     def _fused_shape(self, x: Shape, others: Sequence[Shape]) -> Shape:
         """The shape of the map without the channels that weight it."""

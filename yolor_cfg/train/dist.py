@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
-from yolor_cfg.ops.norms import OuterBatchNorm2d, is_outside_root, norm_scale
+from yolor_cfg.ops.norms import OuterBatchNorm2d, drop_bias, has_bias, is_outside_root, norm_scale
 from yolor_cfg.parallel import all_reduce_sum, gather_objects, this_process
 
 # torch 2.13 renamed the option that turns off the synchronization of buffers.
@@ -72,9 +72,14 @@ def convert_sync_batchnorm(network: nn.Module) -> None:
 
 def _convert_norm(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
     new = SYNCED[type(norm)](norm.num_features, eps=norm.eps, momentum=norm.momentum)
-    new.weight, new.bias = norm.weight, norm.bias
+    new.weight = norm.weight
+    if has_bias(norm):
+        new.bias = norm.bias
+    else:
+        drop_bias(new)
     for name, buffer in norm.named_buffers():
-        new.register_buffer(name, buffer)
+        if name != "bias":
+            new.register_buffer(name, buffer)
     new.train(norm.training)
     return new
 

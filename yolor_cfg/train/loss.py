@@ -140,15 +140,16 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
             left.append(f"[{node.section.type}] #{node.index}")
             continue
         layer: Any = network.module_list[node.index]
-        _add_prior_bias(bias, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
+        own = bias[: len(bias) - layer.rules.fused]  # the rest weights the maps that are fused
+        _add_prior_bias(own, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
     return tuple(left)
 
 
 def _find_head_bias(network: Network, index: int) -> Tensor | None:
     """The biases of the nearest convolution before a head, reached through sections that keep the shape."""
     nodes = network.graph.nodes
-    source = nodes[index].sources[0]
-    while source >= 0 and nodes[source].shape == nodes[index].shape:
+    source, shape = nodes[index].sources[0], nodes[index].inputs[0]
+    while source >= 0 and nodes[source].shape == shape:
         convolution: nn.Conv2d | None = getattr(network.module_list[source], "Conv2d", None)
         if convolution is not None:
             return convolution.bias

@@ -23,7 +23,8 @@ from yolor_cfg import graph as graphs
 from yolor_cfg.errors import DataError, YolorError, shorten
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
-from yolor_cfg.model import Network, find_device
+from yolor_cfg.model import Network
+from yolor_cfg.ops.devices import find_device
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm

@@ -18,9 +18,10 @@ from yolor_cfg.model import Network
 from yolor_cfg.weights.checkpoint import copy_tensors, fit_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import fill_network, read_tensors
 from yolor_cfg.weights.finite import non_finite_notes
-from yolor_cfg.weights.fitting import is_checkpoint, plan_read, plan_transfer, read_prefix
+from yolor_cfg.weights.fitting import plan_read, plan_transfer
 from yolor_cfg.weights.layout import ClassTensor, TensorSlot, class_tensors, file_layout
 from yolor_cfg.weights.official import UNUSED_TENSORS
+from yolor_cfg.weights.prefix import is_checkpoint, read_prefix
 
 MAX_NAMES = 8
 """So many class names are listed; the rest are counted."""
@@ -222,7 +223,7 @@ def _transfer_layers(network: Network, tensors: Mapping[str, Tensor], naming: Na
         others=tuple(name for name in after if name not in before),
         before=before,
         by_number=by_number,
-        notes=tuple(non_finite_notes(network.graph, [(slot, state[slot.name]) for slot in slots])),
+        notes=tuple(non_finite_notes(network.graph, [(slot.index, state[slot.name]) for slot in slots])),
     )
 
 

@@ -82,8 +82,9 @@ def take_gradients(layer: nn.Module) -> HeldGradients:
 
 def read_rules(network: Network) -> list[UpdateRules]:
     """The rules of each layer; what trains its statistics alone says so for the layers before it too."""
-    nodes, burn_in = network.graph.nodes, network.graph.net.burn_in
-    rules = [node.section.update_rules(burn_in) for node in nodes]
+    nodes, net = network.graph.nodes, network.graph.net
+    rules = [node.section.update_rules(net.burn_in) for node in nodes]
+    rules = [each._replace(limit=each.limit or abs(net.clip)) for each in rules]
     last = max((number for number, each in enumerate(rules) if not each.first), default=-1)
     return [each._replace(first=0) if number <= last else each for number, each in enumerate(rules)]
 

@@ -22,7 +22,6 @@ from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.lang.syntax import quote_text
 from yolor_cfg.model import Network
 from yolor_cfg.weights.finite import non_finite_notes
-from yolor_cfg.weights.fitting import check_cutoff, cutoff_note, read_prefix
 from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hint
 from yolor_cfg.weights.official import (
     UNUSED_TENSORS,
@@ -31,6 +30,7 @@ from yolor_cfg.weights.official import (
     rename_numbered_parts,
 )
 from yolor_cfg.weights.pickle_machine import Opaque
+from yolor_cfg.weights.prefix import check_cutoff, cutoff_note, read_prefix
 from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
 from yolor_cfg.weights.torch_file import module_state_dict, read_pt, write_pt
 
@@ -159,7 +159,7 @@ def copy_tensors(
             state[name].copy_(tensors[name])
     network.reset()
     slots = file_layout(network.graph, end=cutoff)
-    notes = non_finite_notes(network.graph, [(slot, state[slot.name]) for slot in slots])
+    notes = non_finite_notes(network.graph, [(slot.index, state[slot.name]) for slot in slots])
     return (*filter(None, [cutoff_note(network.graph, cutoff)]), *notes)
 
 

@@ -17,13 +17,8 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
 from yolor_cfg.weights.finite import non_finite_notes
-from yolor_cfg.weights.fitting import (
-    ReadPlan,
-    check_cutoff,
-    plan_read,
-    read_prefix,
-)
-from yolor_cfg.weights.layout import FLOAT_BYTES, TensorSlot, WeightsHeader, file_layout
+from yolor_cfg.weights.layout import FLOAT_BYTES, ReadPlan, TensorSlot, WeightsHeader, file_layout
+from yolor_cfg.weights.prefix import check_cutoff
 
 LOG = logging.getLogger("yolor_cfg")
 
@@ -35,20 +30,15 @@ class LoadedWeights(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_weights(network: Network, path: str | Path, *, cutoff: int | None = None) -> LoadedWeights:
-    """Load a `.weights` file into the network; with `cutoff`, the file holds only the layers before it.
-
-    Raises WeightsError, before any tensor is changed, if the file does not fit the network.
-    """
-    return fill_network(network, plan_read(network.graph, read_prefix(path), cutoff=cutoff))
-
-
 def fill_network(network: Network, plan: ReadPlan) -> LoadedWeights:
     """Read the planned tensors straight into the network's memory."""
     targets = _match_tensors(network, plan.slots)
     _read_targets(plan, targets)
     network.reset()
-    return LoadedWeights(plan.header, (*plan.notes, *non_finite_notes(network.graph, targets)))
+    return LoadedWeights(
+        plan.header,
+        (*plan.notes, *non_finite_notes(network.graph, ((slot.index, tensor) for slot, tensor in targets))),
+    )
 
 
 def read_tensors(plan: ReadPlan) -> dict[str, Tensor]:

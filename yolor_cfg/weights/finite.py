@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.graph import Graph
-from yolor_cfg.weights.layout import TensorSlot
 
 NON_FINITE = "NaN or infinity"
 """How the note begins."""
 
 
-def non_finite_notes(graph: Graph, tensors: Iterable[tuple[TensorSlot, Tensor]]) -> Iterator[str]:
-    """A note if any layers have NaN or infinity in their weights: such a network finds nothing."""
+def non_finite_notes(graph: Graph, tensors: Iterable[tuple[int, Tensor]]) -> Iterator[str]:
+    """A note if any layers, given by number, have NaN or infinity in their weights: such a network finds
+    nothing."""
     listed = list(tensors)
     # A sum is finite unless one of its terms is not, or they are very large.
     if not listed or bool(torch.stack([tensor.float().sum() for _, tensor in listed]).isfinite().all()):
         return
-    odd = list(dict.fromkeys(slot.index for slot, tensor in listed if not tensor.isfinite().all()))
+    odd = list(dict.fromkeys(index for index, tensor in listed if not tensor.isfinite().all()))
     for index in odd[:1]:
         node = graph.nodes[index]
         others = len(odd) - 1

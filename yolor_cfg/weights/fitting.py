@@ -6,14 +6,14 @@ Nothing here needs torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 from yolor_cfg.errors import WeightsError, count_of
-from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, open_regular
+from yolor_cfg.files import FILE_KIND_HINTS, find_file_kind
 from yolor_cfg.graph import Graph
+from yolor_cfg.sections import Section, TensorSpec
 from yolor_cfg.weights.layout import (
     FLOAT_BYTES,
+    ReadPlan,
     TensorFilter,
     TensorSlot,
     WeightsHeader,
@@ -27,53 +27,9 @@ from yolor_cfg.weights.layout import (
     resize_classes,
     yolor_tensors,
 )
+from yolor_cfg.weights.prefix import FilePrefix, check_cutoff, cutoff_note
 
 SHORT_HEADER = 16  # bytes, before version 0.2
-PICKLE_START = b"\x80\x02"  # torch files older than the zip format
-
-
-class FilePrefix(NamedTuple):
-    """What is known of a file before it is read: its first `HEAD_BYTES` and its length."""
-
-    path: str
-    first_bytes: bytes
-    size_bytes: int
-
-
-def read_prefix(path: str | Path) -> FilePrefix:
-    """The first bytes and the length of a file; raises WeightsError if it cannot be read."""
-    try:
-        with open_regular(path) as file:
-            head = file.read(HEAD_BYTES)
-            return FilePrefix(str(path), head, file.seek(0, 2))
-    except OSError as fault:
-        reason = fault.strerror or str(fault)
-        raise WeightsError(f"the weights cannot be read: {reason.lower()}", path=str(path)) from None
-
-
-def is_checkpoint(file: FilePrefix) -> bool:
-    """True for torch and safetensors files, whatever their name."""
-    return find_file_kind(file.first_bytes) in (
-        "a zip archive",
-        "a safetensors file",
-    ) or file.first_bytes.startswith(PICKLE_START)
-
-
-def is_checkpoint_file(path: str | Path) -> bool:
-    """True for a file with the content of a checkpoint; False if it cannot be read."""
-    try:
-        return is_checkpoint(read_prefix(path))
-    except WeightsError:
-        return False
-
-
-class ReadPlan(NamedTuple):
-    """How to read a file: its header, the tensors it holds, and notes for the user."""
-
-    path: str
-    header: WeightsHeader
-    slots: tuple[TensorSlot, ...]
-    notes: tuple[str, ...] = ()
 
 
 def plan_read(graph: Graph, file: FilePrefix, *, cutoff: int | None = None) -> ReadPlan:
@@ -147,26 +103,6 @@ def _plan_beginning(
     return None
 
 
-def check_cutoff(graph: Graph, cutoff: int | None) -> None:
-    """Raise WeightsError if the cutoff is not a valid number of layers."""
-    if cutoff is not None and not 0 < cutoff <= len(graph.nodes):
-        raise WeightsError(
-            "the cutoff is not a valid number of layers",
-            path=graph.path,
-            found=f"--cutoff {cutoff}",
-            allowed=f"1..{len(graph.nodes)}",
-            hint="layers 0..cutoff-1 are read",
-        )
-
-
-def cutoff_note(graph: Graph, cutoff: int | None) -> str:
-    """A note on what a cutoff leaves out; empty if it leaves out nothing."""
-    last = len(graph.nodes) - 1
-    if cutoff is None or cutoff > last:
-        return ""
-    return f"layers 0..{cutoff - 1} loaded; {cutoff}..{last} keep their initialisation"
-
-
 def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
     """The sets of tensors that a file of this network may hold, each with a note for the user."""
     yield loadable_tensors, ""
@@ -183,6 +119,15 @@ def _tensor_filters(graph: Graph) -> Iterator[tuple[TensorFilter, str]]:
             yolor_tensors,
             note + kept + (" keeps its" if kept == "1 layer" else " keep their") + " initialisation",
         )
+    last = len(graph.nodes) - 1
+    if last in written and graph.dialect.omits_last_section:
+        note = f"written by {graph.dialect.program}, which leaves out the last section: "
+        yield _earlier_tensors, note + f"layer {last} keeps its initialisation"
+
+
+def _earlier_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
+    """What these programs write of all sections but the last."""
+    return () if section.place.others[-1] is section else yolor_tensors(section, tensors)
 
 
 def _parse_header(file: FilePrefix) -> WeightsHeader:

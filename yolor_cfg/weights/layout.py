@@ -83,6 +83,15 @@ class TensorSlot(NamedTuple):
         return self.offset + self.spec.size
 
 
+class ReadPlan(NamedTuple):
+    """How to read a file: its header, the tensors it holds, and notes for the user."""
+
+    path: str
+    header: WeightsHeader
+    slots: tuple[TensorSlot, ...]
+    notes: tuple[str, ...] = ()
+
+
 # Selects the tensors that a file holds from all of a section's tensors.
 TensorFilter = Callable[[Section, Sequence[TensorSpec]], Sequence[TensorSpec]]
 

@@ -13,18 +13,14 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.lang.syntax import Document, parse
-from yolor_cfg.model import Network, find_device
+from yolor_cfg.model import Network
+from yolor_cfg.ops.devices import find_device
 from yolor_cfg.weights.checkpoint import Checkpoint, copy_tensors, fit_tensors, read_checkpoint
-from yolor_cfg.weights.darknet import fill_network
+from yolor_cfg.weights.darknet import LoadedWeights, fill_network
 from yolor_cfg.weights.finite import find_alarms
-from yolor_cfg.weights.fitting import (
-    FilePrefix,
-    is_checkpoint,
-    is_checkpoint_file,
-    plan_read,
-    read_prefix,
-)
+from yolor_cfg.weights.fitting import plan_read
 from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.prefix import FilePrefix, is_checkpoint, is_checkpoint_file, read_prefix
 
 LOG = logging.getLogger("yolor_cfg")
 
@@ -45,6 +41,14 @@ class LoadOptions(TypedDict, total=False):
 
     cutoff: int | None
     strict: bool
+
+
+def read_weights(network: Network, path: str | Path, *, cutoff: int | None = None) -> LoadedWeights:
+    """Load a `.weights` file into the network; with `cutoff`, the file holds only the layers before it.
+
+    Raises WeightsError, before any tensor is changed, if the file does not fit the network.
+    """
+    return fill_network(network, plan_read(network.graph, read_prefix(path), cutoff=cutoff))
 
 
 def load(

@@ -79,6 +79,11 @@ class Assignments(NamedTuple):
     def cat(*parts: Assignments) -> Assignments:
         return Assignments(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
+    def last_writes(self) -> Assignments:
+        """The last write of each prediction."""
+        rows = last_occurrences(self.prediction)
+        return Assignments(self.prediction[rows], self.truth[rows])
+
 
 def assign_anchors(head: AnchorOutput, truths: Truths, *, corner: int = 0) -> Assignments:
     """Each object assigned in the cell of its centre (left top with `corner` 1, right bottom with -1) to

@@ -104,6 +104,8 @@ def _compute_head_loss(head: YoloOutput, targets: Tensor) -> HeadLoss:
         )
         share = _delta_scale(section, outputs, plan, confidence=confidence, classes=classes)
     boxes = Assignments.cat(plan.early, plan.rows)
+    if section.learns_as_first:
+        boxes = boxes.last_writes()
     loss = _mse_loss if section.iou_loss == "mse" else _iou_loss
     box = loss(head, values[boxes.prediction, :4], plan=plan, boxes=boxes, share=share)
     entropy = half_squared_error if section.new_coords else cross_entropy
@@ -132,7 +134,9 @@ def assign_targets(head: AnchorOutput, targets: Tensor, scores: Tensor, *, corne
     truths = Truths.from_targets(targets, section)
     boxes = predicted_boxes(head)
     best = BestTruth.from_boxes(boxes, truths)
-    ignored = (scores > LIKELY).any(1) & (best.overlap > section.ignore_thresh)
+    ignored = best.overlap > section.ignore_thresh
+    if not section.learns_as_first:
+        ignored &= (scores > LIKELY).any(1)
     early = (best.overlap > section.truth_thresh).nonzero()[:, 0]
     rows = assign_anchors(head, truths, corner=corner)
     return YoloAssignment(
@@ -266,7 +270,9 @@ def _mse_loss(
         of_centre = (cross_entropy(values[:, :2], centre) - floor) * spread
     size = (aims.size / 2).exp() / 2 if section.learns_roots else aims.size
     truth = plan.truths.boxes[boxes.truth]
-    weight = row_weights(section, plan, boxes, share=share) * (2 - truth[:, 2] * truth[:, 3])
+    weight = 2 - truth[:, 2] * truth[:, 3]
+    if not section.learns_as_first:
+        weight = weight * row_weights(section, plan, boxes, share=share)
     both = torch.cat([of_centre, half_squared_error(values[:, 2:], size)], dim=1)
     return (both * weight[:, None]).sum()
 
@@ -278,18 +284,19 @@ def _iou_loss(
     section = head.section
     pred, truth = plan.boxes[boxes.prediction], plan.truths.boxes[boxes.truth]
     full = row_weights(section, plan, boxes, share=torch.ones_like(share))
-    delta = slopes(pred, truth, section.iou_loss)
+    kind = "iou" if section.learns_as_first and section.iou_loss != "giou" else section.iou_loss
+    delta = slopes(pred, truth, kind, is_first=section.learns_as_first)
     if section.learns_exponents:
         delta = torch.cat([delta[:, :2], delta[:, 2:] * values.detach()[:, 2:].exp()], dim=1)
     delta = clip_deltas(delta * full[:, None], section.max_delta) * share[boxes.prediction, None]
-    overlap = OVERLAPS[section.iou_loss](pred, truth)
+    overlap = OVERLAPS[kind](pred, truth)
     return attach_gradient(((1 - overlap) * full * share[boxes.prediction]).sum(), values, -delta)
 
 
-def slopes(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
+def slopes(pred: Tensor, truth: Tensor, kind: str, *, is_first: bool = False) -> Tensor:
     """C Darknet's IoU deltas [R, 4]; a width or height of 0 counts as that of the whole image."""
     size = torch.where(pred[:, 2:] == 0, 1, pred[:, 2:])
-    return darknet_slopes(torch.cat([pred[:, :2], size], dim=1), truth, kind)
+    return darknet_slopes(torch.cat([pred[:, :2], size], dim=1), truth, kind, is_first=is_first)
 
 
 def clip_deltas(delta: Tensor, most: float) -> Tensor:
