@@ -51,6 +51,7 @@ lint: $(TESTING)
 	$(VENV)/bin/python tools/style_check.py
 	$(VENV)/bin/python tools/make_cfgs.py --check
 	$(VENV)/bin/python tools/readme_tables.py --check
+	$(VENV)/bin/python tools/cfg_reference.py --check
 
 # Needs no installation: the checker uses the standard library alone.
 style:

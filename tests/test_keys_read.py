@@ -1,56 +1,13 @@
-"""Every declared key is read somewhere: what a cfg may say and nobody obeys would be told "ok" in silence.
-
-A key that joins EXCEPTIONS needs its reason; one that is read by now has to leave.
-"""
-
-import ast
-from pathlib import Path
+"""Keys that nothing here goes by are told with the reason; tests/test_key_use.py sees what reads each."""
 
 import pytest
 import tiny_detector as tiny
 
 from yolor_cfg.lang.dialect import DARKNET
-from yolor_cfg.lang.keys import Int
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.sections import SECTIONS
 from yolor_cfg.sections.base import SectionPlace
 from yolor_cfg.sections.unused import find_unused_keys
-
-PACKAGE = Path(__file__).parent.parent / "yolor_cfg"
-REASONS = {
-    "memory, speed or display of C Darknet alone": "max_chart_loss show_receptive_field use_cuda_graph "
-    "optimized_memory workspace_size_limit_MB show_details dets_for_show",
-    "C Darknet's detectors do not read it in training (classifiers do)": "aspect max_crop min_crop",
-    "C Darknet's layer reads it and never uses it": "reorg absolute",
-    "read as attributes of the head by name": "nms_kind beta_nms",
-}
-EXCEPTIONS = {key for keys in REASONS.values() for key in keys.split()}
-
-
-def names_read():
-    """All names that the package's code reads as attributes; a declaration is none."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    return {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
-
-
-def find_unread(sections):
-    """The keys that nobody reads and that do not say so either, as those with a reason in `unused` do."""
-    read = names_read()
-    keys = {name: key for section in sections for name, key in section.keys.items()}
-    return {name for name, key in keys.items() if not {name, f"{name}_"} & read and not key.unused}
-
-
-def test_every_key_is_read_or_has_its_reason():
-    assert find_unread(SECTIONS.values()) == EXCEPTIONS
-
-
-def test_a_key_that_nobody_reads_is_found():
-    class Section:
-        keys = {"width": Int(0), "no_such_key_in_the_code": Int(0), "told": Int(0, unused="for a reason")}
-
-    assert find_unread([Section]) == {"no_such_key_in_the_code"}
-
 
 UNUSED = [
     (kind, key)

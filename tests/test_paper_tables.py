@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import corpus_table
 import paper_tables
 import pytest
 import readme_tables
@@ -15,6 +16,7 @@ from yolor_cfg.count import count_costs
 from yolor_cfg.graph import load_graph
 from yolor_cfg.networks import family
 
+CORPUS = "<!-- corpus -->\nold\n<!-- /corpus -->\n"
 CFGS = Path(__file__).resolve().parents[1] / "cfg"
 # Every count of Tables 7, A1, A2 and A3 that follows from a network.
 PRINTED = """
@@ -164,15 +166,37 @@ def test_the_networks_in_the_readme_are_those_in_cfg() -> None:
 @pytest.mark.slow
 def test_a_stale_table_in_a_readme_is_found_and_mended(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- networks -->\nold\n<!-- /networks -->\nafter\n")
+    readme.write_text(f"before\n<!-- networks -->\nold\n<!-- /networks -->\nafter\n{CORPUS}")
     args = ["--readme", str(readme)]
     stale = CliRunner().invoke(readme_tables.main, [*args, "--check"])
     assert stale.exit_code == 1 and "out of date" in stale.output
     assert CliRunner().invoke(readme_tables.main, args).exit_code == 0
     assert CliRunner().invoke(readme_tables.main, [*args, "--check"]).exit_code == 0
     text = readme.read_text()
-    assert text.startswith("before\n<!-- networks -->\n") and text.endswith("<!-- /networks -->\nafter\n")
+    assert text.startswith("before\n<!-- networks -->\n") and "<!-- /networks -->\nafter\n" in text
     assert "| [yolor_csp](cfg/yolor_csp.cfg) | 640 x 640 | 52,923,994 | 52,891,610 | 120.2 |" in text
+
+
+def test_without_the_public_cfgs_their_table_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_table, "SHARED", Path("nowhere"))
+    text = f"<!-- networks -->\n<!-- /networks -->\n{CORPUS}"
+    assert readme_tables.replace_tables(text).endswith(CORPUS)
+
+
+def test_public_cfgs_are_counted_by_family_and_reason(tmp_path: Path) -> None:
+    net, last = "[net]\nwidth=8\nheight=8\nchannels=3\n", "[convolutional]\nfilters=4\n"
+    texts = ("", "[yolo_bdp]\n", "[se]\nreduction=2\n", "[implicit_add]\nfilters=2\n", "[route]\nlayers=7\n")
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.cfg").write_text(net + last + text)
+    (tmp_path / "conflict.cfg").write_text("<<<<<<< HEAD\n")
+    rows = corpus_table.corpus_table(sorted(tmp_path.iterdir())).splitlines()[2:]
+    assert rows == [
+        "| darknet | 3 | 0 | 1 | 1 with `[yolo_bdp]`, 1 damaged |",
+        "| yolor | 1 | 1 | 1 |  |",
+        "| ultralytics | 1 | 1 | 1 |  |",
+        "| no text of a cfg | 1 | 0 | 0 | 1 damaged |",
+        "| all | 6 | 2 | 3 | 1 with `[yolo_bdp]`, 2 damaged |",
+    ]
 
 
 def test_a_readme_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Write the table of the networks in `cfg/` into the README: `python tools/readme_tables.py [--check]`.
+"""Write two tables into the README: `python tools/readme_tables.py [--check]`.
 
-Only the text between `<!-- networks -->` and `<!-- /networks -->` is written.
+The networks in `cfg/` stand between `<!-- networks -->` and `<!-- /networks -->`; between `<!-- corpus -->`
+and `<!-- /corpus -->` how many public cfgs build, which stays as it is where these files are not at hand.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import sys
 from pathlib import Path
 
 import click
+import corpus_table
 
 from yolor_cfg.count import count_costs, peak_activation
 from yolor_cfg.graph import load_graph
 from yolor_cfg.networks.family import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- networks -->", "<!-- /networks -->"
 TABLE_HEAD = """\
 Parameters are as trained and with batch norm folded; GFLOPs (two a multiply-add) and the peak memory of the
 activations (float32) are for one image of the size in the cfg.
@@ -44,24 +45,32 @@ def _table_row(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def replace_table(text: str) -> str:
-    """The README with a fresh table; exits if it has no place for one."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def replace_tables(text: str) -> str:
+    """The README with fresh tables; exits if it has no place for one."""
+    text = replace_table(text, "networks", networks_table())
+    files = corpus_table.find_corpus()
+    return replace_table(text, "corpus", corpus_table.corpus_table(files)) if files else text
+
+
+def replace_table(text: str, name: str, table: str) -> str:
+    """The text with another table between the marks of this name."""
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, begin, rest = text.partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
-        sys.exit(f"the README has no {BEGIN} followed by {END}")
-    return f"{before}{BEGIN}\n{networks_table()}{END}{after}"
+        sys.exit(f"the README has no {opening} followed by {closing}")
+    return f"{before}{begin}\n{table}{end}{after}"
 
 
 @click.command()
 @click.option("--readme", type=click.Path(path_type=Path), default=ROOT / "README.md", help="another README")
-@click.option("--check", is_flag=True, help="write nothing; exit 1 if the table is not what cfg/ gives")
+@click.option("--check", is_flag=True, help="write nothing; exit 1 if a table is out of date")
 def main(readme: Path, check: bool) -> None:
-    """Write the table of the networks into the README."""
+    """Write the tables of the networks and of public cfgs into the README."""
     text = readme.read_text(encoding="utf-8")
-    fresh = replace_table(text)
+    fresh = replace_tables(text)
     if check and fresh != text:
-        sys.exit(f"the networks in {readme.name} are out of date; run python tools/readme_tables.py")
+        sys.exit(f"the tables in {readme.name} are out of date; run python tools/readme_tables.py")
     if fresh != text:
         readme.write_text(fresh, encoding="utf-8")
 

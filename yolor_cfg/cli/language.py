@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import echo, format_columns, print_json
-from yolor_cfg.lang.dialect import ALL_DIALECTS
 
 if TYPE_CHECKING:
     from yolor_cfg.lang.keys import Key
     from yolor_cfg.sections import Section
 
-MAX_CELL_WIDTH = 40  # characters per cell in the table of keys
+MAX_CELL_WIDTH = 30  # characters per cell in the table of keys
 
 
 def print_language(names: Sequence[str], as_json: bool) -> None:
     """Print all sections with a sentence each, or the named ones with their keys."""
     from yolor_cfg.sections import SECTIONS
+    from yolor_cfg.sections.manual import summarize
 
     wanted = [_find_section(name, SECTIONS) for name in names]
     kinds = wanted or sorted(set(SECTIONS.values()), key=lambda kind: kind.names)
@@ -27,7 +27,7 @@ def print_language(names: Sequence[str], as_json: bool) -> None:
         return print_json([_section_to_json(kind) for kind in kinds])
     if wanted:
         return echo("\n\n".join(_format_manual(kind) for kind in kinds))
-    rows = [(f"[{']  ['.join(kind.names)}]", _dialect_note(kind), _sentence(kind)) for kind in kinds]
+    rows = [(f"[{']  ['.join(kind.names)}]", _dialect_note(kind), summarize(kind)) for kind in kinds]
     return echo("\n".join(format_columns(rows, words=(0, 1, 2))))
 
 
@@ -44,68 +44,67 @@ def _find_section(name: str, known: dict[str, type[Section]]) -> type[Section]:
 def _format_manual(kind: type[Section]) -> str:
     """The manual of one section: names, sentence, keys with default, bounds and help, an example."""
     from yolor_cfg.sections import Section
+    from yolor_cfg.sections.manual import summarize
 
     title = f"[{']  ['.join(kind.names)}]  {_dialect_note(kind)}".rstrip()
     common = ", ".join(name for name in kind.keys if name in Section.keys)
     example = [f"    {line}" for line in "\n".join(kind.examples[:1]).splitlines()]
-    lines = [title, f"  {_sentence(kind)}", "", *_format_keys(kind), "", f"  in every section: {common}"]
+    lines = [title, f"  {summarize(kind)}", "", *_format_keys(kind), "", f"  in every section: {common}"]
     return "\n".join([*lines, *(["  for example:", *example] if example else [])])
 
 
 def _format_keys(kind: type[Section]) -> list[str]:
     """The table of keys, followed by the lists of values that are too long for a cell."""
-    own = [kind.keys[name] for name in kind.own_keys()]
+    from yolor_cfg.sections.manual import describe_keys
+
+    own = list(describe_keys(kind))
     long = [key for key in own if len(key.allowed) > MAX_CELL_WIDTH]
-    allowed = ["see below" if key in long else key.allowed for key in own]
-    rows = [
-        (key.name, _format_default(key.default), text, key.help)
-        for key, text in zip(own, allowed, strict=True)
-    ]
-    rows += [(name, "", "not used", text) for name, text in kind.ignored_keys.items()]
-    if not rows:
+    if not own:
         return ["  no keys"]
-    table = format_columns([("key", "default", "allowed", "meaning"), *rows], words=range(4))
+    rows = [
+        (key.name, key.default, "see below" if key in long else key.allowed, key.use, key.sentence)
+        for key in own
+    ]
+    table = format_columns([("key", "default", "allowed", "use", "meaning"), *rows], words=range(5))
     return [f"  {line}" for line in (*table, *(f"{key.name}: {key.allowed}" for key in long))]
 
 
 def _section_to_json(kind: type[Section]) -> dict[str, Any]:
+    from yolor_cfg.sections.manual import summarize
+
     return {
         "names": list(kind.names),
         "dialects": list(kind.dialects),
-        "sentence": _sentence(kind),
+        "sentence": summarize(kind),
         "head": kind.is_head,
-        "keys": [_key_to_json(key) for key in kind.keys.values()],
+        "keys": [_key_to_json(kind, key) for key in kind.keys.values()],
         "ignored": kind.ignored_keys,
         "examples": list(kind.examples),
     }
 
 
-def _key_to_json(key: Key[Any]) -> dict[str, Any]:
-    """`default` is null if it is derived from other keys."""
+def _key_to_json(kind: type[Section], key: Key[Any]) -> dict[str, Any]:
+    """`default` is null if it is derived from other keys; `use` is both, inference, training or none, that
+    with its reason."""
+    from yolor_cfg.sections.manual import find_use, key_dialects
+
     default = None if callable(key.default) else key.default
+    use, reason = find_use(kind, key.name)
     return {
         "name": key.name,
         "type": type(key).__name__.lower(),
         "default": default,
         "allowed": key.allowed,
+        "unit": key.unit,
+        "dialects": list(key_dialects(kind, key)),
+        "use": use,
+        "reason": reason,
         "help": key.help,
     }
 
 
-def _sentence(kind: type[Section]) -> str:
-    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
-
-
 def _dialect_note(kind: type[Section]) -> str:
-    return f"only {', '.join(kind.dialects)}" if len(kind.dialects) < len(ALL_DIALECTS) else ""
+    from yolor_cfg.sections.manual import name_dialects
 
-
-def _format_default(value: Any) -> str:
-    """A default as written in a cfg; a callable one depends on other keys."""
-    if callable(value):
-        return "from other keys"
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, (tuple, list)):
-        return ",".join(str(item) for item in value) or "none"
-    return "none" if value in (None, "") else str(value)
+    names = name_dialects(kind.dialects)
+    return f"only {names}" if names else ""

@@ -20,14 +20,14 @@ class Dialect(NamedTuple):
     first_key_wins: bool = True  # C searches its option list from the front; a Python dict keeps the last
     is_forgiving: bool = True  # a line without = or an empty value is only a warning
     unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
-    runs_foreign_activations: bool = True  # those of the other main dialect, with a note
+    runs_foreign_activations: bool = True  # activations of the other main dialect run, with a note
     only_activations: tuple[str, ...] = ()  # all that it knows, where these are few
     reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
     is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code
 
-    bn_eps: float = 1e-5
+    bn_eps: float = 1e-5  # epsilon of batch norm
     bn_eps_outside_root: bool = False  # (x - mean) / (sqrt(variance) + epsilon)
-    bn_momentum: float = 0.1
+    bn_momentum: float = 0.1  # share of the new in the running statistics of batch norm
 
     has_kernel_lists: bool = False  # `size` of a convolution may list several kernels
     drops_spare_channels: bool = True  # channels / groups is an integer division; else an error
@@ -36,22 +36,20 @@ class Dialect(NamedTuple):
     pads_with_zeros: bool = False  # pools read zeros beyond the border instead of nothing
     pads_last_window: bool = False  # pools pad no more than their last window needs (TensorFlow's SAME)
     reorg_order: str = "darknet"  # [reorg]: Darknet's own, blocks of 2x2 by "columns", any blocks by "rows"
-    has_reorg3d: bool = True  # otherwise [reorg3d] has no effect
+    has_reorg3d: bool = True  # [reorg3d] is space to depth; otherwise it has no effect
     activates_sums: bool = True  # [shortcut], [sam], [scale_channels] apply their activation
     joins_unequal_sizes: bool = True  # [route] joins maps of different sizes as one vector
     thins_larger_maps: bool = True  # [shortcut] takes every n-th pixel of a larger map
-    weights_are_sigmoid: bool = False  # of [shortcut]: one a source, 2 * sigmoid / sources
+    weights_are_sigmoid: bool = False  # weights of [shortcut]: 2 * sigmoid / sources
     broadcasts_scales: bool = False  # [scale_channels] takes any sizes that broadcast
-    box_form: str = "cfg"  # of [yolo]: by its keys, or "squared" as in YOLOR, whatever they say
+    box_form: str = "cfg"  # [yolo]: by its keys, or whatever they say "squared" or "exponential"
     loss: str = "darknet"  # whose loss trains [yolo]
     keeps_num_anchors: bool = True  # anchors beyond `num` are not stored
     ignores_foreign_keys: bool = False  # keys that only other programs have mean nothing
-    learns_as_first: bool = (
-        False  # [yolo] in C: as in pjreddie/darknet, where the last object of a box counts
-    )
+    learns_as_first: bool = False  # [yolo] is trained as in pjreddie/darknet: a box's last object counts
     region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
     box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
-    region_box_limit: int = 200  # the same in [region]
+    region_box_limit: int = 200  # default of `max` in [region]
     shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
     letterboxes: bool = False  # a detector keeps the aspect ratio of images without letter_box=1 too
     old_header_is_short: bool = False  # .weights of a version above 1000 start with 16 bytes, else with 20
@@ -77,9 +75,8 @@ class Dialect(NamedTuple):
     omits_last_section: bool = False  # .weights files never hold it
     takes_second_half: bool = False  # [route] groups: that of the section before, whatever the keys say
     head_strides: tuple[int, ...] = ()  # of [yolo] in file order, whatever the sizes are; none: by the sizes
-    reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round (the
-    # first three of `strides_in_order`),
-    keeping_words: tuple[str, ...] = ()  # but not with one of these
+    reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round
+    keeping_words: tuple[str, ...] = ()  # with one of these there it stays
     only_keys: tuple[str, ...] = ()  # all that its sections may have, or it stops; none: any, or not known
     only_sections: tuple[str, ...] = ()  # all that it has, where these are few
     strides_in_order: tuple[int, ...] = ()  # that it takes [yolo] heads to have, where we go by the sizes

@@ -10,12 +10,19 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import ALL_DIALECTS, MAIN_DIALECTS, Dialect
 
 T = TypeVar("T")
+Use = Literal["both", "inference", "training", "none"]
+BOTH: Final = "both"
+INFERENCE: Final = "inference"
+TRAINING: Final = "training"
+NONE: Final = "none"
+"""What goes by a key: building, running and training a network (both), only decoding and NMS, only training,
+or nothing here."""
 ABSENT = object()  # stands for the value of a key that a section does not have
 INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
 DECIMAL_PATTERN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -74,12 +81,17 @@ class KeyValues(Mapping[str, Any]):
 
 
 class KeyFacts(TypedDict, total=False):
-    """What any key may declare: its `help`; the `dialects` that have it (all by default); `wanted` if a
-    section needs it in practice, so that misspelling it is an error and not just a warning; `unused`, why it
-    has no effect here; `loss`, the one kind of loss that goes by it."""
+    """What any key may declare: its `help`; the `unit` of a number that has one; the `dialects` that have it
+    (all by default); `wanted` if a section needs it in practice, so that misspelling it is an error and not
+    just a warning; `unused`, why it has no effect here, as users are told; `idle`, the same where none is
+    missed and nobody is told; `loss`, the one kind of loss that goes by it; `use`, whether only "inference"
+    or only "training" goes by it."""
 
     help: str
+    unit: str
     unused: str
+    idle: str
+    use: Use
     loss: str
     dialects: tuple[str, ...]
     wanted: bool
@@ -91,11 +103,13 @@ class Key(Generic[T]):
 
     def __init__(self, default: T | Callable[[Any], T], **facts: Unpack[KeyFacts]) -> None:
         self.default = default
-        self.help = facts.get("help", "")
+        self.help, self.unit = facts.get("help", ""), facts.get("unit", "")
         self.dialects = facts.get("dialects", ALL_DIALECTS)
         self.wanted = facts.get("wanted", False)
         self.unused = facts.get("unused", "")
         self.loss = facts.get("loss", "")
+        self.idle = self.unused or facts.get("idle", "")
+        self.use: Use = NONE if self.idle else facts.get("use", TRAINING if self.loss else BOTH)
         self.name = self.attribute = ""
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -66,6 +66,7 @@ class Section(SectionReader):
     is_head: ClassVar[bool] = False
     gives_boxes_to_losses: ClassVar[bool] = False  # a [contrastive] loss may refer to it
     is_loss: ClassVar[bool] = False  # its output is not a prediction: a network never returns it
+    untrained: ClassVar[str] = ""  # why no network with it is trained here: its own keys for that have no use
     learns_by_adam: ClassVar[bool] = False  # its update in C Darknet has the case of `adam=1`
     is_multiplier: ClassVar[bool] = (
         False  # it scales a feature map by learned values: the paper counts refined boxes
@@ -75,15 +76,28 @@ class Section(SectionReader):
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
     has_fixed_filters: ClassVar[bool] = False  # other programs store its constant filters as tensors
 
-    clip = Float(0, dialects=C_DARKNET, help="training keeps the weights between -clip and clip")
-    onlyforward = Flag(False, dialects=C_DARKNET, help="gradients stop at this section")
-    dont_update = Int(0, dialects=C_DARKNET, help="no update until that iteration")
-    burnin_update = Int(0, dialects=C_DARKNET, help="updates from that multiple of burn_in on")
+    clip = Float(
+        0, dialects=C_DARKNET, use="training", help="training keeps the weights between -clip and clip"
+    )
+    onlyforward = Flag(False, dialects=C_DARKNET, use="training", help="gradients stop at this section")
+    dont_update = Int(
+        0, dialects=C_DARKNET, use="training", unit="iterations", help="no update until that iteration"
+    )
+    burnin_update = Int(
+        0, dialects=C_DARKNET, use="training", help="updates from that multiple of burn_in on"
+    )
     stopbackward = Int(
-        0, dialects=C_DARKNET, help="1: freezes all sections before this one; N: no gradients until then"
+        0,
+        dialects=C_DARKNET,
+        use="training",
+        unit="iterations",
+        help="1: freezes all sections before this one; N: no gradients until then",
     )
     train_only_bn = Flag(
-        False, dialects=C_DARKNET, help="this section and all before it train only their batch norm"
+        False,
+        dialects=C_DARKNET,
+        use="training",
+        help="this section and all before it train only their batch norm",
     )
     dontload = Flag(
         False, dialects=C_DARKNET, help="the weights file does not contain the weights of this section"
@@ -91,7 +105,9 @@ class Section(SectionReader):
     dontloadscales = Flag(
         False, dialects=C_DARKNET, help="the weights file does not contain scales, means and variances"
     )
-    learning_rate = Float(1, dialects=C_DARKNET, help="learning rate multiplier of this section")
+    learning_rate = Float(
+        1, dialects=C_DARKNET, use="training", unit="factor", help="learning rate multiplier of this section"
+    )
     truth = Flag(
         False,
         dialects=PJREDDIE_ONLY,

@@ -68,18 +68,25 @@ class ConvolutionalSection(Section, names="convolutional conv"):
 
     filters = Int(1, least=1, wanted=True, help="number of filters")
     size = IntList(
-        (1,), help="kernel height and width; a list gives several kernel sizes in parallel (yolor)"
+        (1,),
+        unit="pixels",
+        help="kernel height and width; a list gives several kernel sizes in parallel (yolor)",
     )
-    stride = Int(1, least=1, help="stride in pixels")
-    stride_x = Int(-1, dialects=C_SIDES, help="horizontal stride; overrides `stride` if 1 or more")
-    stride_y = Int(-1, dialects=C_SIDES, help="vertical stride; overrides `stride` if 1 or more")
+    stride = Int(1, least=1, unit="pixels", help="stride in pixels")
+    stride_x = Int(
+        -1, dialects=C_SIDES, unit="pixels", help="horizontal stride; overrides `stride` if 1 or more"
+    )
+    stride_y = Int(
+        -1, dialects=C_SIDES, unit="pixels", help="vertical stride; overrides `stride` if 1 or more"
+    )
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
-    padding = Int(0, least=0, dialects=EARLY, help="zero padding on each side, in pixels")
+    padding = Int(0, least=0, dialects=EARLY, unit="pixels", help="zero padding on each side, in pixels")
     groups = Int(1, least=1, dialects=NOT_DARKFLOW, help="number of groups of a grouped convolution")
     dilation = Int(
         1,
         least=1,
         dialects=DARKNET_ONLY,
+        unit="pixels",
         help="dilation in pixels; also multiplies the padding",
     )
     batch_normalize = Flag(False, help="batch norm instead of a bias")

@@ -108,10 +108,10 @@ class _CutConvolution(_CutSection):
     """The keys of darkflow's convolutions."""
 
     filters = Int(1, least=1, wanted=True, help="number of filters of the whole layer")
-    size = Int(1, least=1, help="kernel height and width")
-    stride = Int(1, least=1, help="stride in pixels")
+    size = Int(1, least=1, unit="pixels", help="kernel height and width")
+    stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
-    padding = Int(0, least=0, help="zero padding on each side, in pixels")
+    padding = Int(0, least=0, unit="pixels", help="zero padding on each side, in pixels")
     batch_normalize = Flag(False, help="batch norm instead of a bias")
 
     def stored_channels(self, x: Shape) -> int:

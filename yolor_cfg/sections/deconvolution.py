@@ -49,23 +49,31 @@ class DeconvolutionalSection(Section, names="deconvolutional deconv"):
     )
 
     filters = Int(1, least=1, wanted=True, help="number of filters")
-    size = IntList((1,), help="kernel height and width; a list gives several sizes in parallel (mcmot)")
-    stride = Int(1, least=1, help="distance of two neighbouring inputs in the output, in pixels")
+    size = IntList(
+        (1,), unit="pixels", help="kernel height and width; a list gives several sizes in parallel (mcmot)"
+    )
+    stride = Int(
+        1, least=1, unit="pixels", help="distance of two neighbouring inputs in the output, in pixels"
+    )
     stride_x = Int(
         lambda section: section.stride,
         least=1,
         dialects=MCMOT_ONLY,
+        unit="pixels",
         help="that across, where there is no `stride`",
     )
     stride_y = Int(
         lambda section: section.stride,
         least=1,
         dialects=MCMOT_ONLY,
+        unit="pixels",
         help="that down, where there is no `stride`",
     )
     groups = Int(1, least=1, dialects=MCMOT_ONLY, help="number of groups of a grouped convolution")
     pad = Flag(False, help="1: size/2 pixels are cut off on each side, instead of `padding`")
-    padding = Int(0, least=0, dialects=PJREDDIE_ONLY, help="pixels cut off the output on each side")
+    padding = Int(
+        0, least=0, dialects=PJREDDIE_ONLY, unit="pixels", help="pixels cut off the output on each side"
+    )
     batch_normalize = Flag(False, help="batch norm instead of a bias")
     activation = ActivationKey("logistic")
 

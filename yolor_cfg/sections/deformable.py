@@ -27,8 +27,8 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
     ignored_keys = {"pad": "no effect: the input is always zero-padded here (default 0)"}
 
     filters = Int(1, least=1, wanted=True, help="number of filters")
-    size = Int(1, least=1, wanted=True, help="kernel height and width")
-    stride = Int(1, least=1, help="stride in pixels")
+    size = Int(1, least=1, wanted=True, unit="pixels", help="kernel height and width")
+    stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     batch_normalize = Flag(False, help="batch norm instead of a bias")
     activation = ActivationKey("linear")
 

@@ -90,8 +90,8 @@ class LocalSection(Section, names="local"):
     )
 
     filters = Int(1, least=1, wanted=True, help="number of filters")
-    size = Int(1, least=1, help="kernel height and width")
-    stride = Int(1, least=1, help="stride in pixels")
+    size = Int(1, least=1, unit="pixels", help="kernel height and width")
+    stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     pad = Int(0, least=0, help="zero padding on each side, in pixels: 0, or 1 with size 3")
     activation = ActivationKey("logistic")
 

@@ -33,22 +33,23 @@ class DetectionSection(Section, names="detection"):
         help="number of coordinates per box: 4; in darkflow a fifth is an angle; else the rest is not read",
     )
     num = Int(1, least=1, help="number of boxes per cell")
-    side = Int(7, least=1, help="number of cells in each direction")
+    side = Int(7, least=1, unit="cells", help="number of cells in each direction")
     softmax = Flag(False, help="1: the classes are mutually exclusive")
     sqrt = Flag(False, help="1: predict the square roots of width and height")
-    rescore = Flag(False, help="train objectness towards the IoU instead of 1")
-    forced = Flag(False, help="assign small objects to the first box in training")
-    reorg = Flag(False, help="no effect; accepted for older cfgs")
-    object_scale = Float(1, help="weight of the objectness loss where there is an object")
-    noobject_scale = Float(1, help="weight of the objectness loss where there is no object")
-    class_scale = Float(1, help="weight of the class loss")
-    coord_scale = Float(1, help="weight of the box loss")
-    jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
-    resize = Float(1, dialects=DARKNET_ONLY, help="maximum random zoom in training")
-    random = Float(0, help="1: change the image size at random in training")
+    rescore = Flag(False, use="training", help="train objectness towards the IoU instead of 1")
+    forced = Flag(False, use="training", help="assign small objects to the first box in training")
+    reorg = Flag(False, idle="it is accepted for older cfgs", help="no effect")
+    object_scale = Float(1, use="training", help="weight of the objectness loss where there is an object")
+    noobject_scale = Float(1, use="training", help="weight of the objectness loss where there is no object")
+    class_scale = Float(1, use="training", help="weight of the class loss")
+    coord_scale = Float(1, use="training", help="weight of the box loss")
+    jitter = Float(0.2, use="training", unit="fraction", help="maximum random crop, as a part of the image")
+    resize = Float(1, dialects=DARKNET_ONLY, use="training", unit="factor", help="maximum random zoom")
+    random = Float(0, use="training", help="1: change the image size at random in training")
     max = Int(
         lambda section: section.dialect.box_limit,
         least=0,
+        use="training",
         help="maximum number of labels per image in training",
     )
 

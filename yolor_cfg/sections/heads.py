@@ -81,55 +81,90 @@ class AnchorHeadSection(Section):
     mask = MaskList(lambda section: tuple(range(section.num)), help="indices of the anchors of this head")
     anchors = FloatList(
         lambda section: (DEFAULT_ANCHOR,) * 2 * section.num,
+        unit="pixels",
         help="width and height of each anchor of the network, in input pixels",
     )
     scale_x_y = Float(
         1,
         dialects=NOT_PJREDDIE,
+        unit="cells",
         help="range of box centers: 1 is the cell itself, 2 half a cell more on each side",
     )
     max = Int(
         lambda section: section.default_max,
         least=0,
         dialects=C_DARKNET,
+        use="training",
         help="maximum number of labels per image in training",
     )
-    jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
-    resize = Float(1, dialects=DARKNET_ONLY, help="maximum random zoom in training")
-    random = Float(0, help="1: change the image size at random in training")
-    ignore_thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
-    truth_thresh = Float(1, help="IoU above which a prediction is also trained on its object")
+    jitter = Float(0.2, use="training", unit="fraction", help="maximum random crop, as a part of the image")
+    resize = Float(1, dialects=DARKNET_ONLY, use="training", unit="factor", help="maximum random zoom")
+    random = Float(0, use="training", help="1: change the image size at random in training")
+    ignore_thresh = Float(
+        0.5, use="training", unit="IoU", help="IoU above which a prediction is ignored in the objectness loss"
+    )
+    truth_thresh = Float(
+        1, use="training", unit="IoU", help="IoU above which a prediction is also trained on its object"
+    )
     iou_thresh = Float(
-        1, dialects=NOT_PJREDDIE, help="IoU above which further anchors are also trained on an object"
+        1,
+        dialects=NOT_PJREDDIE,
+        use="training",
+        unit="IoU",
+        help="IoU above which further anchors are also trained on an object",
     )
     iou_loss = Choice(
-        lambda section: section.default_iou_loss, ("mse", *IOU_KINDS), fallback="iou", help="type of box loss"
+        lambda section: section.default_iou_loss,
+        ("mse", *IOU_KINDS),
+        fallback="iou",
+        use="training",
+        help="type of box loss",
     )
     iou_thresh_kind = Choice(
-        "iou", IOU_KINDS, fallback="iou", dialects=DARKNET_ONLY, help="type of IoU for `iou_thresh`"
+        "iou",
+        IOU_KINDS,
+        fallback="iou",
+        dialects=DARKNET_ONLY,
+        use="training",
+        help="type of IoU for `iou_thresh`",
     )
-    iou_normalizer = Float(0.75, help="weight of the box loss")
+    iou_normalizer = Float(0.75, use="training", help="weight of the box loss")
     obj_normalizer = Float(
         lambda section: section.cls_normalizer if section.learns_as_first else 1,
         dialects=DARKNET_ONLY,
+        use="training",
         help="weight of the objectness loss",
     )
-    cls_normalizer = Float(1, help="weight of the class loss")
-    delta_normalizer = Float(1, dialects=DARKNET_ONLY, help="weight of all losses of this head")
-    max_delta = Float(math.inf, dialects=DARKNET_ONLY, help="maximum gradient of a box coordinate")
-    label_smooth_eps = Float(0, dialects=DARKNET_ONLY, help="label smoothing")
-    objectness_smooth = Flag(
-        False, dialects=DARKNET_ONLY, help="train objectness towards the IoU instead of 1"
+    cls_normalizer = Float(1, use="training", help="weight of the class loss")
+    delta_normalizer = Float(
+        1, dialects=DARKNET_ONLY, use="training", help="weight of all losses of this head"
     )
-    focal_loss = Flag(False, dialects=DARKNET_ONLY, help="focal loss for the classes")
+    max_delta = Float(
+        math.inf, dialects=DARKNET_ONLY, use="training", help="maximum gradient of a box coordinate"
+    )
+    label_smooth_eps = Float(
+        0, dialects=DARKNET_ONLY, use="training", unit="fraction", help="label smoothing"
+    )
+    objectness_smooth = Flag(
+        False, dialects=DARKNET_ONLY, use="training", help="train objectness towards the IoU instead of 1"
+    )
+    focal_loss = Flag(False, dialects=DARKNET_ONLY, use="training", help="focal loss for the classes")
     counters_per_class = IntList(
         (),
         dialects=DARKNET_ONLY,
+        use="training",
         help="number of objects of each class in the training set, to balance the loss",
     )
-    nms_kind = Choice("default", NMS_KINDS, fallback="default", dialects=NOT_PJREDDIE, help="type of NMS")
-    beta_nms = Float(0.6, dialects=NOT_PJREDDIE, help="exponent of the distance in diounms")
-    map = Text("", dialects=C_DARKNET, help="file that maps the classes to those of another dataset")
+    nms_kind = Choice(
+        "default", NMS_KINDS, fallback="default", dialects=NOT_PJREDDIE, use="inference", help="type of NMS"
+    )
+    beta_nms = Float(0.6, dialects=NOT_PJREDDIE, use="inference", help="exponent of the distance in diounms")
+    map = Text(
+        "",
+        dialects=C_DARKNET,
+        idle="it is only asked whether the file is there",
+        help="file that maps the classes to those of another dataset",
+    )
 
     def check(self) -> None:
         self.try_checks(self._check_anchors, self._check_mask, self._check_num, self._check_counters)
@@ -263,8 +298,10 @@ class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
     box_values = 9
     darknet_loss = "gaussian"
 
-    nms_kind = Choice("default", (*NMS_KINDS, "cornersnms"), fallback="default", help="type of NMS")
-    uc_normalizer = Float(1, help="weight of the uncertainty loss")
+    nms_kind = Choice(
+        "default", (*NMS_KINDS, "cornersnms"), fallback="default", use="inference", help="type of NMS"
+    )
+    uc_normalizer = Float(1, use="training", help="weight of the uncertainty loss")
     yolo_point = Choice(
         "center",
         ("center", "left_top", "right_bottom"),

@@ -48,8 +48,8 @@ class DarknetImplicitSection(Section, names="implicit"):
 
     filters = Int(128, least=1, wanted=True, help="number of channels of the map")
     atoms = Int(1, least=1, help="height of the map")
-    mean = Float(0, help="initial mean of the values")
-    std = Float(0.2, least=0, help="initial values are uniform from mean - std to mean + std")
+    mean = Float(0, use="training", help="initial mean of the values")
+    std = Float(0.2, least=0, use="training", help="initial values are uniform from mean - std to mean + std")
 
     def sources(self) -> tuple[int, ...]:
         return (-1,)
@@ -97,7 +97,12 @@ class _ImplicitSection(Section):
         least=1,
         help="number of basis vectors of the factorization (default prior)",
     )
-    sparse = Float(0, least=0, help="weight of the L1 loss on the coefficients c, which makes them sparse")
+    sparse = Float(
+        0,
+        least=0,
+        use="training",
+        help="weight of the L1 loss on the coefficients c, which makes them sparse",
+    )
     nonnegative = Flag(False, help="1: Z and c are used as absolute values")
     chain = RefList((), help="implicit section of another task, whose value times a learned matrix is added")
 

@@ -113,6 +113,7 @@ class CostSection(_LossSection, names="cost"):
 
     reads_vectors = True
     examples = ("[cost]\ntype=sse",)
+    untrained = "no network with a [cost] is trained here"
     ignored_keys = {
         "noobj": "of the first Darknet: weight where the truth is 0 (default 1)",
         "thresh": "of the first Darknet: differences below it do not count (default 0)",
@@ -122,9 +123,10 @@ class CostSection(_LossSection, names="cost"):
         "sse",
         ("sse", "masked", "smooth", "L1", "seg", "wgan"),
         fallback="sse",
+        use="training",
         help="type of loss",
     )
-    scale = Float(1, help="weight of the loss")
+    scale = Float(1, use="training", help="weight of the loss")
     ratio = Float(
         0,
         unused="no [cost] is trained here; C Darknet sets the limit that it finds to 0, and ignores none",
@@ -139,17 +141,18 @@ class CostSection(_LossSection, names="cost"):
 class ContrastiveSection(_LossSection, names="contrastive"):
     """Pulls embeddings of the same object together and pushes those of different objects apart."""
 
+    untrained = "no [contrastive] section is trained here"
     dialects = DARKNET_ONLY
     examples = (
         "[convolutional]\nfilters=14\n[yolo]\nclasses=2\nnum=2\n"
         "[route]\nlayers=0\n[contrastive]\nclasses=2\nyolo_layer=1",
     )
 
-    classes = Int(1000, least=1, help="number of classes")
+    classes = Int(1000, least=1, use="training", help="number of classes")
     yolo_layer = RefList((), help="[yolo] section whose boxes the embeddings belong to")
-    temperature = Float(1, help="temperature of the similarities")
-    cls_normalizer = Float(1, help="weight of the loss")
-    max_delta = Float(float("inf"), least=0, help="maximum gradient of a value")
+    temperature = Float(1, use="training", help="temperature of the similarities")
+    cls_normalizer = Float(1, use="training", help="weight of the loss")
+    max_delta = Float(float("inf"), least=0, use="training", help="maximum gradient of a value")
     contrastive_neg_max = Int(
         3,
         least=0,

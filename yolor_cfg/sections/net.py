@@ -14,6 +14,8 @@ from yolor_cfg.shape import Shape
 POLICIES = ("constant", "random", "poly", "step", "steps", "exp", "sigmoid", "sgdr")
 STEPS_HINT = "policy=steps goes with steps=400,450 and scales=.1,.1; policy=constant needs neither"
 
+CLASSIFIERS = "it concerns classifiers, which are not trained here"
+
 
 class NetSection(Section, names="net network"):
     """The input size and all settings of the network as a whole."""
@@ -33,8 +35,8 @@ class NetSection(Section, names="net network"):
         "min_area": "of a fork: minimum fraction of the image in a crop (default none)",
     }
 
-    width = Int(0, least=0, help="image width in pixels")
-    height = Int(0, least=0, help="image height in pixels")
+    width = Int(0, least=0, unit="pixels", help="image width in pixels")
+    height = Int(0, least=0, unit="pixels", help="image height in pixels")
     channels = Int(0, least=0, help="number of image channels")
     inputs = Int(0, least=0, help="length of the input vector, for networks without images")
     dialect_ = Text("", help="dialect of this file: darknet or yolor")
@@ -43,12 +45,13 @@ class NetSection(Section, names="net network"):
     )
     bn_eps = Float(0.0, least=0, help="epsilon of batch norm; overrides that of the dialect")
 
-    batch = Int(1, least=1, help="number of images per weight update")
-    subdivisions = Int(1, least=1, help="number of mini-batches a batch is split into")
+    batch = Int(1, least=1, use="training", unit="images", help="number of images per weight update")
+    subdivisions = Int(1, least=1, use="training", help="number of mini-batches a batch is split into")
     time_steps = Int(
         1,
         least=1,
         unused="single images are trained here, not sequences",
+        unit="frames",
         help="length of the sequences in training",
     )
     sequential_subdivisions = Int(
@@ -63,53 +66,117 @@ class NetSection(Section, names="net network"):
         help="larger batches for smaller random sizes",
     )
 
-    max_batches = Int(0, least=0, help="number of batches in training")
-    learning_rate = Float(0.001, help="learning rate")
-    learning_rate_min = Float(1e-5, help="policy sgdr: final learning rate")
-    momentum = Float(0.9, help="momentum of SGD")
-    decay = Float(0.0001, help="weight decay")
-    burn_in = Int(0, least=0, help="number of warm-up batches, in which the learning rate rises from 0")
-    power = Float(4, help="warm-up factor (batch / burn_in)^power; exponent of the policies poly and random")
-    policy = Choice("constant", POLICIES, fallback="constant", help="learning rate policy")
-    step = Int(1, help="policy step: batches between changes; policy sigmoid: batch of the midpoint")
-    scale = Float(1, help="policy step: learning rate factor at each change")
-    steps = IntList((), help="policies steps and sgdr: batches at which the learning rate changes")
-    scales = FloatList((), help="policy steps: learning rate factor at each step")
+    max_batches = Int(0, least=0, use="training", unit="iterations", help="number of batches in training")
+    learning_rate = Float(0.001, use="training", help="learning rate")
+    learning_rate_min = Float(1e-5, use="training", help="policy sgdr: final learning rate")
+    momentum = Float(0.9, use="training", help="momentum of SGD")
+    decay = Float(0.0001, use="training", help="weight decay")
+    burn_in = Int(
+        0,
+        least=0,
+        use="training",
+        unit="iterations",
+        help="number of warm-up batches, in which the learning rate rises from 0",
+    )
+    power = Float(
+        4,
+        use="training",
+        help="warm-up factor (batch / burn_in)^power; exponent of the policies poly and random",
+    )
+    policy = Choice("constant", POLICIES, fallback="constant", use="training", help="learning rate policy")
+    step = Int(
+        1,
+        use="training",
+        unit="iterations",
+        help="policy step: batches between changes; policy sigmoid: batch of the midpoint",
+    )
+    scale = Float(1, use="training", unit="factor", help="policy step: learning rate factor at each change")
+    steps = IntList(
+        (),
+        use="training",
+        unit="iterations",
+        help="policies steps and sgdr: batches at which the learning rate changes",
+    )
+    scales = FloatList(
+        (), use="training", unit="factor", help="policy steps: learning rate factor at each step"
+    )
     seq_scales = FloatList(
         (),
         unused="single images are trained here, not sequences; C Darknet reads it with track=1 alone",
+        unit="factor",
         help="policy steps: sequence length factor at each step",
     )
-    gamma = Float(1, help="policy exp: factor per batch; policy sigmoid: steepness")
-    sgdr_cycle = Int(lambda net: net.max_batches, help="policy sgdr: number of batches in the first cycle")
-    sgdr_mult = Int(2, help="policy sgdr: length of each cycle as a multiple of the previous one")
-    loss_scale = Float(1, help="loss scale in half precision")
-    ema_alpha = Float(0, help="EMA decay of the weights; 0: no EMA")
-    adam = Flag(False, help="Adam instead of SGD")
-    B1 = Float(0.9, help="Adam: decay rate of the first moment")
-    B2 = Float(0.999, help="Adam: decay rate of the second moment")
-    eps = Float(lambda net: net.dialect.adam_eps, help="Adam: added to the denominator")
+    gamma = Float(1, use="training", help="policy exp: factor per batch; policy sigmoid: steepness")
+    sgdr_cycle = Int(
+        lambda net: net.max_batches,
+        use="training",
+        unit="iterations",
+        help="policy sgdr: number of batches in the first cycle",
+    )
+    sgdr_mult = Int(
+        2,
+        use="training",
+        unit="factor",
+        help="policy sgdr: length of each cycle as a multiple of the previous one",
+    )
+    loss_scale = Float(1, use="training", help="loss scale in half precision")
+    ema_alpha = Float(0, use="training", help="EMA decay of the weights; 0: no EMA")
+    adam = Flag(False, use="training", help="Adam instead of SGD")
+    B1 = Float(0.9, use="training", help="Adam: decay rate of the first moment")
+    B2 = Float(0.999, use="training", help="Adam: decay rate of the second moment")
+    eps = Float(lambda net: net.dialect.adam_eps, use="training", help="Adam: added to the denominator")
     clip = Float(
-        0, dialects=PJREDDIE_ONLY, help="training keeps all weights between -clip and clip (pjreddie)"
+        0,
+        dialects=PJREDDIE_ONLY,
+        use="training",
+        help="training keeps all weights between -clip and clip (pjreddie)",
     )
 
-    angle = Float(0, help="maximum random rotation, in degrees")
-    aspect = Float(1, help="maximum random change of the aspect ratio, as a factor")
-    saturation = Float(1, help="maximum random change of saturation, as a factor")
-    exposure = Float(1, help="maximum random change of brightness, as a factor")
-    hue = Float(0, help="maximum random shift of the hue, as a fraction of the color circle")
-    flip = Flag(True, help="flip half of the images horizontally")
-    blur = Int(0, help="blur half of the images; above 1: kernel size")
-    gaussian_noise = Int(0, help="add noise to half of the images")
-    mixup = Int(0, help="1: mixup of two images")
-    cutmix = Flag(False, help="paste part of one image into another (classifiers)")
-    mosaic = Flag(False, help="combine four images into one")
-    mosaic_bound = Flag(False, help="with mosaic: keep boxes inside their quarter")
+    angle = Float(0, idle=CLASSIFIERS, unit="degrees", help="maximum random rotation, in degrees")
+    aspect = Float(
+        1, idle=CLASSIFIERS, unit="factor", help="maximum random change of the aspect ratio, as a factor"
+    )
+    saturation = Float(
+        1, use="training", unit="factor", help="maximum random change of saturation, as a factor"
+    )
+    exposure = Float(
+        1, use="training", unit="factor", help="maximum random change of brightness, as a factor"
+    )
+    hue = Float(
+        0,
+        use="training",
+        unit="fraction",
+        help="maximum random shift of the hue, as a fraction of the color circle",
+    )
+    flip = Flag(True, use="training", help="flip half of the images horizontally")
+    blur = Int(0, use="training", unit="pixels", help="blur half of the images; above 1: kernel size")
+    gaussian_noise = Int(0, use="training", help="add noise to half of the images")
+    mixup = Int(0, use="training", help="1: mixup of two images")
+    cutmix = Flag(False, use="training", help="paste part of one image into another (classifiers)")
+    mosaic = Flag(False, use="training", help="combine four images into one")
+    mosaic_bound = Flag(False, use="training", help="with mosaic: keep boxes inside their quarter")
     letter_box = Flag(False, help="keep the aspect ratio of the image and pad the rest")
-    max_crop = Int(lambda net: 2 * net.width, help="classifiers: maximum image side before cropping")
-    min_crop = Int(lambda net: net.width, help="classifiers: minimum image side before cropping")
-    resize_step = Int(32, least=1, help="random image sizes are multiples of this")
-    label_smooth_eps = Float(0, help="classifiers: label smoothing, the fraction given to the other classes")
+    max_crop = Int(
+        lambda net: 2 * net.width,
+        idle=CLASSIFIERS,
+        unit="pixels",
+        help="classifiers: maximum image side before cropping",
+    )
+    min_crop = Int(
+        lambda net: net.width,
+        idle=CLASSIFIERS,
+        unit="pixels",
+        help="classifiers: minimum image side before cropping",
+    )
+    resize_step = Int(
+        32, least=1, use="training", unit="pixels", help="random image sizes are multiples of this"
+    )
+    label_smooth_eps = Float(
+        0,
+        idle=CLASSIFIERS,
+        unit="fraction",
+        help="classifiers: label smoothing, the fraction given to the other classes",
+    )
     augment_speed = Int(
         2,
         unused="single images are trained here, not sequences",
@@ -119,20 +186,23 @@ class NetSection(Section, names="net network"):
     track = Int(
         0, unused="single images are trained here, not sequences", help="1: train on sequences of frames"
     )
-    try_fix_nan = Flag(False, help="set weights that are NaN to 0")
+    try_fix_nan = Flag(False, use="training", help="set weights that are NaN to 0")
     weights_reject_freq = Int(
         0,
         unused="kernels that resemble each other are kept",
+        unit="iterations",
         help="number of batches between removals of tiny weights",
     )
     equidistant_point = Int(
         0,
         loss="yolo",
+        unit="iterations",
         help="from this update on, small deltas of [yolo] heads are dropped, more and more of them",
     )
     badlabels_rejection_percentage = Float(
         0,
         loss="yolo",
+        unit="percent",
         help="in the last quarter of the training: drop about this percentage of a [yolo] head's deltas, "
         "the largest, as from wrong labels",
     )
@@ -168,11 +238,22 @@ class NetSection(Section, names="net network"):
         unused="networks learn from labels alone here",
         help="learning rate of the image in adversarial training",
     )
-    max_chart_loss = Float(20, help="maximum loss on the chart")
-    show_receptive_field = Flag(False, help="print the receptive fields")
-    use_cuda_graph = Int(0, help="run the network as a CUDA graph")
-    optimized_memory = Int(0, help="use less GPU memory in training")
-    workspace_size_limit_MB = Float(1024, help="maximum cuDNN workspace per section, in MB")
+    max_chart_loss = Float(20, idle="it is about what C Darknet shows", help="maximum loss on the chart")
+    show_receptive_field = Flag(
+        False, idle="it is about what C Darknet shows", help="print the receptive fields"
+    )
+    use_cuda_graph = Int(
+        0, idle="it is about memory and speed of C Darknet", help="run the network as a CUDA graph"
+    )
+    optimized_memory = Int(
+        0, idle="it is about memory and speed of C Darknet", help="use less GPU memory in training"
+    )
+    workspace_size_limit_MB = Float(
+        1024,
+        idle="it is about memory and speed of C Darknet",
+        unit="MB",
+        help="maximum cuDNN workspace per section, in MB",
+    )
 
     def check(self) -> None:
         if self.dialect.names_norm_in_path and ".conv." in self.path:

@@ -34,7 +34,11 @@ USUAL_BLOCK = 7
 class DropoutSection(Section, names="dropout"):
     """In training, sets random values to zero and scales up the others; otherwise does nothing."""
 
-    examples = ("[dropout]\nprobability=.3",)
+    examples = (
+        "[dropout]\nprobability=.3",
+        "[dropout]\ndropblock=1\ndropblock_size_abs=3",
+        "[dropout]\ndropblock=1\ndropblock_size_rel=.2",
+    )
     darknet_form = "nothing"
     is_alias = True
 
@@ -42,16 +46,32 @@ class DropoutSection(Section, names="dropout"):
         lambda section: section.dialect.dropout_share,
         least=0,
         most=1,
+        use="training",
+        unit="fraction",
         help="probability of dropping a value in training; of keeping it in darkflow",
     )
     dropblock = Flag(
-        False, dialects=DARKNET_ONLY, help="1: drop square blocks instead of single values in training"
+        False,
+        dialects=DARKNET_ONLY,
+        use="training",
+        help="1: drop square blocks instead of single values in training",
     )
     dropblock_size_rel = Float(
-        0, least=0, most=1, dialects=DARKNET_ONLY, help="side of the blocks as a fraction of the feature map"
+        0,
+        least=0,
+        most=1,
+        dialects=DARKNET_ONLY,
+        use="training",
+        unit="fraction",
+        help="side of the blocks as a fraction of the feature map",
     )
     dropblock_size_abs = Int(
-        0, least=0, dialects=DARKNET_ONLY, help="side of the blocks in pixels (7 if neither side is given)"
+        0,
+        least=0,
+        dialects=DARKNET_ONLY,
+        use="training",
+        unit="pixels",
+        help="side of the blocks in pixels (7 if neither side is given)",
     )
 
     @property

@@ -22,24 +22,27 @@ class _PoolingSection(Section):
     """The common part of poolings with a sliding window."""
 
     is_self_contained = True
-    stride = Int(1, least=1, help="stride in pixels")
+    stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     stride_x = Int(
         lambda section: section.stride,
         least=1,
         dialects=NOT_PJREDDIE,
+        unit="pixels",
         help="horizontal stride; overrides stride",
     )
     stride_y = Int(
         lambda section: section.stride,
         least=1,
         dialects=NOT_PJREDDIE,
+        unit="pixels",
         help="vertical stride; overrides stride",
     )
-    size = Int(lambda section: section.stride, least=1, help="height and width of the window")
+    size = Int(lambda section: section.stride, least=1, unit="pixels", help="height and width of the window")
     padding = Int(
         lambda section: section.size - 1,
         least=0,
         dialects=EARLY,
+        unit="pixels",
         help="total padding per axis, both sides together; an odd pixel goes to the right and bottom",
     )
 

@@ -184,15 +184,23 @@ class ConvolutionalCellSection(Section):
     dialects: ClassVar[tuple[str, ...]] = C_DARKNET
 
     output = Int(1, least=1, wanted=True, dialects=DARKNET_ONLY, help="number of filters")
-    size = Int(3, least=1, dialects=DARKNET_ONLY, help="kernel height and width")
-    stride = Int(1, least=1, dialects=DARKNET_ONLY, help="stride; must be 1 to keep the size of the state")
-    dilation = Int(1, least=1, dialects=DARKNET_ONLY, help="dilation in pixels")
+    size = Int(3, least=1, dialects=DARKNET_ONLY, unit="pixels", help="kernel height and width")
+    stride = Int(
+        1,
+        least=1,
+        dialects=DARKNET_ONLY,
+        unit="pixels",
+        help="stride; must be 1 to keep the size of the state",
+    )
+    dilation = Int(1, least=1, dialects=DARKNET_ONLY, unit="pixels", help="dilation in pixels")
     pad = Flag(
         lambda section: section.dialect.crnn_is_padded,
         dialects=DARKNET_ONLY,
         help="1: zero padding of size/2 pixels on each side",
     )
-    padding = Int(0, least=0, dialects=DARKNET_ONLY, help="zero padding on each side, in pixels")
+    padding = Int(
+        0, least=0, dialects=DARKNET_ONLY, unit="pixels", help="zero padding on each side, in pixels"
+    )
     groups = Int(1, least=1, dialects=DARKNET_ONLY, help="number of groups of a grouped convolution")
     batch_normalize = Flag(False, help="batch norm instead of a bias in each convolution")
     xnor = Flag(False, dialects=DARKNET_ONLY, help="binary weights and inputs; not supported")

@@ -40,7 +40,9 @@ class RegionSection(Section, names="region"):
     )
     num = Int(1, least=1, most=MAX_ANCHORS, help="number of anchors")
     anchors = FloatList(
-        lambda section: (DEFAULT_ANCHOR,) * 2 * section.num, help="width and height of each anchor, in cells"
+        lambda section: (DEFAULT_ANCHOR,) * 2 * section.num,
+        unit="cells",
+        help="width and height of each anchor, in cells",
     )
     softmax = Flag(False, help="1: the classes are mutually exclusive")
     tree = Text("", help="class tree file: one softmax per group of siblings")
@@ -49,28 +51,35 @@ class RegionSection(Section, names="region"):
         dialects=PJREDDIE_ONLY,
         help="1: the softmax takes in the objectness, as the probability of no class",
     )
-    map = Text("", help="file that maps the classes to those of another dataset")
+    map = Text(
+        "",
+        idle="it is only asked whether the file is there",
+        help="file that maps the classes to those of another dataset",
+    )
     classfix = Int(0, help="-1: discard boxes with objectness below 0.5")
-    jitter = Float(0.2, help="maximum random crop in training, as a fraction of the image size")
-    resize = Float(1, dialects=DARKNET_ONLY, help="maximum random zoom in training")
-    random = Float(0, help="1: change the image size at random in training")
+    jitter = Float(0.2, use="training", unit="fraction", help="maximum random crop, as a part of the image")
+    resize = Float(1, dialects=DARKNET_ONLY, use="training", unit="factor", help="maximum random zoom")
+    random = Float(0, use="training", help="1: change the image size at random in training")
     max = Int(
         lambda section: section.dialect.region_box_limit,
         least=0,
+        use="training",
         help="maximum number of labels per image in training",
     )
-    thresh = Float(0.5, help="IoU above which a prediction is ignored in the objectness loss")
-    coord_scale = Float(1, help="weight of the box loss")
-    object_scale = Float(1, help="weight of the objectness loss where there is an object")
-    noobject_scale = Float(1, help="weight of the objectness loss where there is no object")
-    class_scale = Float(1, help="weight of the class loss")
+    thresh = Float(
+        0.5, use="training", unit="IoU", help="IoU above which a prediction is ignored in the objectness loss"
+    )
+    coord_scale = Float(1, use="training", help="weight of the box loss")
+    object_scale = Float(1, use="training", help="weight of the objectness loss where there is an object")
+    noobject_scale = Float(1, use="training", help="weight of the objectness loss where there is no object")
+    class_scale = Float(1, use="training", help="weight of the class loss")
     mask_scale = Float(1, unused="no masks are learned here", help="weight of the mask loss")
-    bias_match = Flag(False, help="match objects with anchors instead of predictions")
-    rescore = Flag(False, help="train objectness towards the IoU instead of 1")
-    absolute_ = Flag(False, help="no effect; accepted for older cfgs")
-    focal_loss = Flag(False, dialects=DARKNET_ONLY, help="focal loss for the classes")
-    log = Flag(False, help="no effect; accepted for older cfgs")
-    sqrt = Flag(False, help="no effect; accepted for older cfgs")
+    bias_match = Flag(False, use="training", help="match objects with anchors instead of predictions")
+    rescore = Flag(False, use="training", help="train objectness towards the IoU instead of 1")
+    absolute_ = Flag(False, idle="it is accepted for older cfgs", help="no effect")
+    focal_loss = Flag(False, dialects=DARKNET_ONLY, use="training", help="focal loss for the classes")
+    log = Flag(False, idle="it is accepted for older cfgs", help="no effect")
+    sqrt = Flag(False, idle="it is accepted for older cfgs", help="no effect")
 
     def check(self) -> None:
         self.try_checks(self._check_region_anchors)

@@ -63,7 +63,7 @@ class UpsampleSection(Section, names="upsample"):
 class _ReorderingSection(Section):
     """Space to depth or back: the same values at another resolution."""
 
-    stride = Int(1, least=1, help="side of the blocks of pixels that become channels")
+    stride = Int(1, least=1, unit="pixels", help="side of the blocks of pixels that become channels")
     reverse = Flag(False, dialects=C_DARKNET, help="1: channels become blocks of pixels")
 
     def space_to_depth_shape(self, x: Shape, stride: int) -> Shape:
@@ -115,6 +115,7 @@ class ReorgSection(_ReorderingSection, names="reorg"):
     stride = Int(
         lambda section: 2 if section.dialect.reorg_order == "columns" else 1,
         least=1,
+        unit="pixels",
         help="side of the blocks of pixels that become channels (yolor: always 2)",
     )
 
@@ -219,16 +220,21 @@ class CropSection(Section, names="crop"):
     """Crop the center of the image, then scale values from 0..1 to -1..1."""
 
     dialects = EARLY
+    untrained = "networks with a [crop] are classifiers, which are not trained here"
     examples = ("[crop]\ncrop_height=10\ncrop_width=14", "[crop]\ncrop_height=9\ncrop_width=9\nnoadjust=1")
 
-    crop_height = Int(1, least=1, wanted=True, help="height of the crop, in pixels")
-    crop_width = Int(1, least=1, wanted=True, help="width of the crop, in pixels")
+    crop_height = Int(1, least=1, wanted=True, unit="pixels", help="height of the crop, in pixels")
+    crop_width = Int(1, least=1, wanted=True, unit="pixels", help="width of the crop, in pixels")
     noadjust = Flag(False, help="1: do not scale the values")
-    flip = Flag(False, help="flip half of the images horizontally in training")
-    angle = Float(0, help="maximum random rotation in training, in degrees")
-    saturation = Float(1, help="maximum random change of saturation in training, as a factor")
-    exposure = Float(1, help="maximum random change of brightness in training, as a factor")
-    shift = Float(0, help="maximum random color shift in training")
+    flip = Flag(False, use="training", help="flip half of the images horizontally in training")
+    angle = Float(0, use="training", unit="degrees", help="maximum random rotation in training, in degrees")
+    saturation = Float(
+        1, use="training", unit="factor", help="maximum random change of saturation in training, as a factor"
+    )
+    exposure = Float(
+        1, use="training", unit="factor", help="maximum random change of brightness in training, as a factor"
+    )
+    shift = Float(0, use="training", help="maximum random color shift in training")
 
     def shape(self, x: Shape) -> Shape:
         lengths = {"crop_height": (self.crop_height, x.height), "crop_width": (self.crop_width, x.width)}

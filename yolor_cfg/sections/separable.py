@@ -34,8 +34,8 @@ class DepthwiseSection(Section, names="depthwise"):
     )
 
     filters = Int(1, least=1, wanted=True, help="number of filters, a multiple of the channels")
-    size = Int(1, least=1, wanted=True, help="kernel height and width")
-    stride = Int(1, least=1, wanted=True, help="stride in pixels")
+    size = Int(1, least=1, wanted=True, unit="pixels", help="kernel height and width")
+    stride = Int(1, least=1, wanted=True, unit="pixels", help="stride in pixels")
     pad = Flag(False, wanted=True, help="1: zero padding of (size - 1) / 2 pixels on each side")
     batch_normalize = Flag(False, wanted=True, help="batch norm instead of a bias")
     activation = ActivationKey("linear")
@@ -158,7 +158,7 @@ class ExpansionProjectionSection(_SeparableSection, names="EP"):
 
     examples = ("[EP]\nfilters=8\nstride=1", "[EP]\nfilters=6\nstride=2")
 
-    stride = Int(1, least=1, wanted=True, help="stride in pixels")
+    stride = Int(1, least=1, wanted=True, unit="pixels", help="stride in pixels")
 
     def check(self) -> None:
         self.require_keys("filters", "stride")

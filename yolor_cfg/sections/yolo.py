@@ -42,7 +42,12 @@ class BoxHeadSection(AnchorHeadSection):
         dialects=DARKNET_ONLY,
         help="1: the previous convolution applies the logistic; sizes are (2v)^2 anchors",
     )
-    show_details = Flag(True, dialects=DARKNET_ONLY, help="print the losses of each head in training")
+    show_details = Flag(
+        True,
+        dialects=DARKNET_ONLY,
+        idle="it is about what C Darknet shows",
+        help="print the losses of each head in training",
+    )
     track_history_size = Int(
         5,
         dialects=DARKNET_ONLY,
@@ -61,7 +66,12 @@ class BoxHeadSection(AnchorHeadSection):
         unused="no tracking is done here",
         help="minimum number of detections of a track",
     )
-    dets_for_show = Int(1, dialects=DARKNET_ONLY, help="minimum number of detections before a track is shown")
+    dets_for_show = Int(
+        1,
+        dialects=DARKNET_ONLY,
+        idle="it is about what C Darknet shows",
+        help="minimum number of detections before a track is shown",
+    )
     track_ciou_norm = Float(
         0.01, dialects=DARKNET_ONLY, unused="no tracking is done here", help="weight of the CIoU in tracking"
     )

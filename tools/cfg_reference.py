@@ -1,0 +1,199 @@
+"""Write docs/cfg-reference.md, all sections and keys: `python tools/cfg_reference.py [--check]`.
+
+All of it comes from the classes of the sections, the table of dialects with its comments, and the tables of
+activations and of refused sections.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yolor_cfg.lang.activations import ACTIVATIONS
+from yolor_cfg.lang.dialect import ALL_DIALECTS, DARKNET, DIALECTS, Dialect
+from yolor_cfg.lang.keys import ActivationKey
+from yolor_cfg.sections import SECTIONS, NetSection, Section
+from yolor_cfg.sections.manual import (
+    KeyManual,
+    describe_key,
+    describe_keys,
+    format_value,
+    name_dialects,
+    summarize,
+)
+from yolor_cfg.sections.refused import REFUSED_SECTIONS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "cfg-reference.md"
+NAMING_FACTS = ("name", "family", "program")
+FIELD = re.compile(r"    (\w+): [^#\n]*(?:#\s*(.*))?$")
+ACTIVATION_LIST = "[activations](#activations)"
+
+INTRODUCTION = """\
+# The cfg language
+
+Written by `python tools/cfg_reference.py` from the classes of the sections and the table of dialects; change
+those, not this page. `yolor info --sections NAME` shows the same of one section.
+
+- [Families](#families): which programs are meant, how a file's is told, in which facts they differ
+- [Keys of every section](#keys-of-every-section), then the sections by name
+- [Activations](#activations)
+- [Sections that are refused](#sections-that-are-refused)
+
+## Families
+A *dialect* is one program's reading of the language, a *family* a program with those that descend from it.
+
+"""
+TELLING = """\
+
+How the dialect of a file is told:
+
+1. `--dialect NAME`, else `dialect=` in `[net]`, else what a checkpoint of ours says. A family's name
+   stands for the member of it that the file's own lines point to.
+2. Else by the lines that not every dialect has: sections first, then keys and activations, of these
+   first those that neither `darknet` nor `yolor` has. The tables below say which dialects have what.
+3. Where several dialects are left the first of them counts, in the order of the table; where the others
+   would read this file otherwise, a note says so.
+4. Two lines that no dialect has both, one of `darknet` and one of `yolor` or two sections, are an error
+   that names them.
+
+The facts in which the dialects differ; an empty cell is as in `darknet`:
+
+"""
+USES = """\
+
+## How to read the tables
+*use*: **both** shapes the network, so that running and training it go by it; **inference**: only
+finding boxes does; **training**: only training does; **none**: nothing here does, and the last column
+says why. The keys of `[net]` and of heads for training count in the families that train as C Darknet
+does; in those of PyTorch, but for `batch` and `subdivisions`, the recipe (`--hyp`) has these numbers. A
+default "from other keys" or with the name of a key follows that key. *dialects*: those that have the
+key, where not all that have the section do.
+
+## Keys of every section
+
+"""
+
+
+def write_page() -> str:
+    """The whole page."""
+    parts = (
+        INTRODUCTION,
+        *_format_table(("dialect", "family", "program"), _list_programs()),
+        TELLING,
+        *_format_table(("fact", "meaning", *ALL_DIALECTS), list_facts()),
+        USES,
+        *_format_keys(describe_key(Section, name) for name in Section.keys),
+        *(part for kind in list_kinds() for part in _format_section(kind)),
+        "\n## Activations\nWhat an unknown name means is a fact of the dialect (`unknown_activation`).\n\n",
+        *_format_table(("activation", *ALL_DIALECTS), _list_activations()),
+        "\n## Sections that are refused\n\n",
+        *_format_table(
+            ("section", "reason"), ((f"`[{name}]`", why) for name, why in REFUSED_SECTIONS.items())
+        ),
+    )
+    return "".join(parts)
+
+
+def list_kinds() -> list[type[Section]]:
+    """Every kind of section: [net], then by name."""
+    kinds = sorted(set(SECTIONS.values()) - {NetSection}, key=lambda kind: kind.names[0].casefold())
+    return [NetSection, *kinds]
+
+
+def describe_facts() -> dict[str, str]:
+    """What each fact of a dialect means: the comments in its class."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in inspect.getsource(Dialect).splitlines():
+        field = FIELD.match(line)
+        if field:
+            name = field[1]
+            found[name] = field[2] or ""
+        elif line.startswith("    # ") and name:
+            found[name] += " " + line.removeprefix("    # ")
+        elif not line.strip():
+            name = ""
+    return found
+
+
+def list_facts() -> Iterator[tuple[str, ...]]:
+    """The facts in which any two dialects differ: name, meaning, value in each where it is not Darknet's."""
+    meanings = describe_facts()
+    for fact in Dialect._fields:
+        values = [getattr(one, fact) for one in DIALECTS.values()]
+        if fact not in NAMING_FACTS and len(set(values)) > 1:
+            cells = (_format_fact(value, getattr(DARKNET, fact)) for value in values[1:])
+            yield f"`{fact}`", meanings[fact], _format_fact(values[0], None), *cells
+
+
+def _format_fact(value: Any, usual: Any) -> str:
+    if value == usual:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return format_value(value).replace(",", ", ")
+
+
+def _list_programs() -> Iterator[tuple[str, ...]]:
+    for one in DIALECTS.values():
+        yield f"`{one.name}`", one.family, one.program
+
+
+def _list_activations() -> Iterator[tuple[str, ...]]:
+    key = ActivationKey("linear")
+    for name in sorted(ACTIVATIONS):
+        yield f"`{name}`", *("yes" if key.has_option(name, one) else "" for one in DIALECTS.values())
+
+
+def _format_section(kind: type[Section]) -> Iterator[str]:
+    names = ", ".join(f"[{name}]" for name in kind.names)
+    yield f"\n## {names}\n{summarize(kind)}\n\n"
+    yield f"Dialects: {name_dialects(kind.dialects) or 'all'}.\n"
+    keys = list(describe_keys(kind))
+    if keys:
+        yield "\n"
+        yield from _format_keys(keys, kind.dialects)
+
+
+def _format_keys(keys: Iterable[KeyManual], usual: tuple[str, ...] = ALL_DIALECTS) -> Iterator[str]:
+    """The table of keys; `usual` are the dialects that need no mention."""
+    heads = ("key", "default", "unit", "allowed", "use", "dialects", "meaning")
+    return _format_table(heads, (_key_cells(key, usual) for key in keys))
+
+
+def _key_cells(key: KeyManual, usual: tuple[str, ...]) -> tuple[str, ...]:
+    words = sorted(ACTIVATIONS)
+    allowed = ACTIVATION_LIST if key.allowed == ", ".join(words) else key.allowed
+    names = "" if key.dialects == usual else name_dialects(key.dialects)
+    meaning = "; ".join(part for part in (key.meaning, key.reason) if part)
+    return f"`{key.name}`", key.default, key.unit, allowed, key.use, names, meaning
+
+
+def _format_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
+    for row in rows:
+        cells = [" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in row]
+        yield f"| {' | '.join(cells)} |\n"
+
+
+@click.command()
+@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="another page")
+@click.option("--check", is_flag=True, help="write nothing; exit 1 if the page is not what the classes give")
+def main(page: Path, check: bool) -> None:
+    """Write the reference of the cfg language."""
+    fresh = write_page()
+    if page.exists() and page.read_text(encoding="utf-8") == fresh:
+        return
+    if check:
+        sys.exit(f"{page.name} is out of date; run python tools/cfg_reference.py")
+    page.write_text(fresh, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
