@@ -144,7 +144,7 @@ def test_the_dialect_decides_what_is_said(good: Path) -> None:
     good.write_text(GOOD.replace("linear", "linaer"))
     results = [yolor("check", good, "--json", "--dialect", name) for name in ("darknet", "yolor")]
     told = [fault["message"] for result in results for fault in json.loads(result.stdout)]
-    assert told == ["unknown value: relu is used, as in Darknet", "unknown value"]
+    assert told == ["unknown value: relu is used, as in C Darknet (AlexeyAB/darknet)", "unknown value"]
 
 
 def test_check_wants_a_file() -> None:

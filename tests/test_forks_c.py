@@ -1,6 +1,7 @@
 """The forks of C Darknet, by their own numbers: pjreddie/darknet, sowson/darknet, g-darknet."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, load_graph
 from yolor_cfg.images.fit import default_preprocess
 from yolor_cfg.lang.dialect import DARKNET, DIALECTS, PJREDDIE, Dialect
@@ -24,8 +25,10 @@ from yolor_cfg.train.dist import SyncOuterBatchNorm2d, convert_sync_batchnorm
 from yolor_cfg.train.loss import LossRules, detection_loss
 from yolor_cfg.train.updates import read_rules
 from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.fitting import plan_read
 from yolor_cfg.weights.layout import WeightsHeader
 from yolor_cfg.weights.loading import read_weights
+from yolor_cfg.weights.prefix import FilePrefix
 
 NAMES = (
     "gdarknet_yolo_lin",
@@ -374,6 +377,7 @@ SHOWN = {
     "shortcut_form": "[maxpool]\n[maxpool]\n[maxpool]\n[shortcut]\nfrom=-2,-3\n",
     "adam_eps": CONV,
     "letterboxes": CONV,
+    "old_header_is_short": CONV,
     "norm_has_bias": "[maxpool]\n[batchnorm]\n",
     "lstm_gates": "[lstm]\noutput=3\n",
     "gru_takes_tanh": "[gru]\noutput=3\ntanh=1\n",
@@ -381,6 +385,18 @@ SHOWN = {
     "crnn_is_padded": "[crnn]\noutput_filters=3\n",
     "dropout_share": "[dropout]\n",
 }
+
+
+def old_header_bytes(graph: Graph) -> int:
+    """The length of a header of version 0.2000, in which matrices are transposed; 0 if none fits."""
+    head = struct.pack("<3iI", 0, 2000, 0, 64)
+    floats = sum(tensor.size for node in graph.nodes for tensor in node.section.tensors(*node.inputs))
+    try:
+        plan = plan_read(graph, FilePrefix("old.weights", head + bytes(64), 16 + 4 * floats))
+    except WeightsError:
+        return 0
+    assert plan.header.seen == 64 and plan.header.to_bytes() == head
+    return plan.header.size_bytes
 
 
 def outcome(text: str, fact: str, value: object) -> list[object]:
@@ -399,6 +415,7 @@ def outcome(text: str, fact: str, value: object) -> list[object]:
     told = [
         graph.net.eps,
         default_preprocess(graph),
+        old_header_bytes(graph),
         *(getattr(node.section, name, None) for name in ("max", "learns_plain_classes", "probability")),
     ]
     return [node.shape, [one.message for one in graph.warnings], norms, last.tolist(), names, told]

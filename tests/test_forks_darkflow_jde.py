@@ -20,6 +20,7 @@ from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.train.layout import use_channels_last
+from yolor_cfg.train.loss import check_losses
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import load, read_weights
 
@@ -120,6 +121,9 @@ def test_darkflow_joins_equal_maps_alone_and_takes_a_thousandth_of_new_statistic
     conv = "[convolutional]\nbatch_normalize=1\nfilters=2\nsize=1\nactivation=leaky\n"
     (norm,) = (part for part in Network(read(NET + conv, "darkflow")).modules() if hasattr(part, "momentum"))
     assert norm.momentum == 0.001 and type(norm).__name__ == "OuterBatchNorm2d"
+    foreign = read(NET + conv + "groups=2\ndilation=2\nstride_x=2\n", "darkflow")
+    assert foreign.nodes[0].shape == (2, 8, 8) and foreign.nodes[0].section.groups == 1
+    assert len(foreign.warnings) == 4  # and that the last section describes the output
     with pytest.raises(CfgError):
         read(NET + conv + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=-1,-2\n", "darkflow")
 
@@ -256,7 +260,9 @@ def test_jde_predicts_boxes_and_embeddings_as_recorded(shared, tmp_path) -> None
     torch.testing.assert_close(found.objectness, wanted[..., 4], rtol=0, atol=near)
     torch.testing.assert_close(network.embeddings(recorded), wanted[..., 6:], rtol=0, atol=near)
     assert found.scores.shape == (2, 640, 1) and bool((found.scores == 1).all())
-    assert len({node.section.loss_kind for node in network.graph.heads} - {""}) == 0
+    with pytest.raises(CfgError, match="no detection loss") as caught:
+        check_losses(network.graph)
+    assert caught.value.found == "[yolo] with embeddings"
 
 
 def test_a_checkpoint_of_jde_is_read_without_its_classifier(shared, tmp_path) -> None:

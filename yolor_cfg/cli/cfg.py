@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
+from yolor_cfg.cli.cfg_translate import translate
 from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError
 
@@ -16,7 +17,7 @@ def cfg() -> None:
     """Check, format and change cfg files."""
 
 
-for command in (set_classes, set_size, set_anchors):
+for command in (set_classes, set_size, set_anchors, translate):
     cfg.add_command(command)
 
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.cli.networks import check_format, checkpoint_numbers, save_checkpoint_file, save_weights
 from yolor_cfg.cli.options import dialect_option, print_stderr, report_warnings, strict_option
 from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.weights.loading import LoadedNetwork
-
-CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
-
 
 EXAMPLES = """\b
 Examples:
@@ -94,13 +92,13 @@ def convert(
     as_weights = upto is not None or Path(target).suffix == ".weights"
     folds = fuse or plain
     cfg = cfg or _held_cfg(source)
-    _check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
+    check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
     _check_folding(target, cfg, folds=folds, upto=upto, force=force)
     if not plain and (keep_bn or reader):
         raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
     opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
     report_warnings(opened.network.graph.warnings, opened.notes)
-    numbers = _checkpoint_numbers(opened, source)
+    numbers = checkpoint_numbers(opened, source)
     record = _implicit_record(opened) if fuse else None
     if fuse or plain:
         opened = _fold_plain(opened, keep_bn=keep_bn, reader=reader) if plain else _fold_network(opened)
@@ -108,10 +106,10 @@ def convert(
     if folds and as_weights and given:
         _check_free(Path(target).with_suffix(".names"), force=force)
     if as_weights:
-        _save_weights(opened, target, numbers=numbers, upto=upto, force=force)
+        save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
         kept = {"numbers": numbers, "implicit": record}
-        _save_checkpoint(opened, target, kept=kept, names=given, force=force)
+        save_checkpoint_file(opened, target, kept=kept, names=given, force=force)
     print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
     if folds:
         _write_cfg(opened, target, force=force)
@@ -126,21 +124,6 @@ def _held_cfg(source: str) -> str:
     if not is_checkpoint_file(source):
         raise click.UsageError(f"missing option '--cfg': {source} holds no cfg")
     return source
-
-
-def _check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
-    suffix = Path(target).suffix
-    if not as_weights and suffix not in CHECKPOINT_SUFFIXES:
-        formats = ", ".join([".weights", *CHECKPOINT_SUFFIXES])
-        raise click.UsageError(f"OUT must end in one of {formats}; found {suffix or 'no suffix'}")
-    if upto is not None and suffix in CHECKPOINT_SUFFIXES:
-        raise click.UsageError(
-            f"--upto works only with .weights files; a {suffix} file holds the whole network"
-        )
-    if names is not None and as_weights:
-        raise click.UsageError(
-            "--names works only with .pt and .safetensors files; a .weights file holds no names"
-        )
 
 
 def _target_cfg_path(target: str) -> Path:
@@ -227,29 +210,3 @@ def _write_names(names: tuple[str, ...], beside: Path, *, force: bool) -> None:
     data = "".join(f"{' '.join(name.split())}\n" for name in names).encode()
     replace_file(beside, lambda file: file.write(data), fault=DataError, force=force)
     print_stderr(f"{beside}: {count_of(len(names), 'name')}", "green")
-
-
-def _checkpoint_numbers(opened: LoadedNetwork, source: str) -> dict[str, float]:
-    """What IN counts besides its tensors: the images seen in training, and a checkpoint's other numbers."""
-    from yolor_cfg.weights.checkpoint import read_checkpoint
-
-    return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers
-
-
-def _save_weights(
-    opened: LoadedNetwork, target: str, *, numbers: dict[str, float], upto: int | None, force: bool
-) -> None:
-    from yolor_cfg.weights.darknet import write_weights
-    from yolor_cfg.weights.layout import WeightsHeader
-
-    seen = numbers.get("seen", 0)
-    header = opened.header or WeightsHeader(seen=seen if isinstance(seen, int) and seen > 0 else 0)
-    write_weights(opened.network, target, header=header, upto=upto, force=force)
-
-
-def _save_checkpoint(
-    opened: LoadedNetwork, target: str, *, kept: dict[str, Any], names: tuple[str, ...], force: bool
-) -> None:
-    from yolor_cfg.weights.checkpoint import save_checkpoint
-
-    save_checkpoint(opened.network, target, names=names, force=force, **kept)

@@ -52,6 +52,7 @@ class Dialect(NamedTuple):
     region_box_limit: int = 200  # default of `max` in [region]
     shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
     letterboxes: bool = False  # a detector keeps the aspect ratio of images without letter_box=1 too
+    old_header_is_short: bool = False  # .weights of a version above 1000 start with 16 bytes, else with 20
     adam_eps: float = 1e-6  # default of `eps` in [net]
     norm_has_bias: bool = True  # [batchnorm] adds a bias, and the file holds it
     lstm_gates: str = "figo"  # the order in which a file holds the gates of [lstm]
@@ -76,6 +77,9 @@ class Dialect(NamedTuple):
     head_strides: tuple[int, ...] = ()  # of [yolo] in file order, whatever the sizes are; none: by the sizes
     reversing_words: tuple[str, ...] = ()  # one of them in the path of the cfg turns that order round
     keeping_words: tuple[str, ...] = ()  # with one of these there it stays
+    only_keys: tuple[str, ...] = ()  # all that its sections may have, or it stops; none: any, or not known
+    only_sections: tuple[str, ...] = ()  # all that it has, where these are few
+    strides_in_order: tuple[int, ...] = ()  # that it takes [yolo] heads to have, where we go by the sizes
 
 
 DARKNET = Dialect("darknet", "darknet", "C Darknet (AlexeyAB/darknet)")
@@ -94,6 +98,7 @@ PJREDDIE = DARKNET._replace(
     region_box_limit=30,
     shortcut_form="one",
     letterboxes=True,
+    old_header_is_short=True,
     adam_eps=1e-7,
     norm_has_bias=False,
     lstm_gates="ifog",
@@ -101,6 +106,11 @@ PJREDDIE = DARKNET._replace(
     rnn_has_hidden=False,
     crnn_is_padded=True,
     dropout_share=0.5,
+)
+_PYTORCH_KEYS = (
+    *("activation anchors batch_normalize beta_nms classes cls_normalizer filters from groups").split(),
+    *("ignore_thresh iou_loss iou_normalizer iou_thresh jitter layers mask nms_kind num pad random").split(),
+    *("scale_x_y size stride stride_x stride_y truth_thresh weights_normalization weights_type").split(),
 )
 YOLOR = Dialect(
     "yolor",
@@ -128,6 +138,9 @@ YOLOR = Dialect(
     box_form="squared",
     loss="yolor",
     keeps_num_anchors=False,
+    only_keys=(*_PYTORCH_KEYS, "atoms", "na", "nc"),
+    strides_in_order=(8, 16, 32, 64, 128),
+    reversing_words=("yolov4-tiny", "fpn", "yolov3"),
 )
 ULTRALYTICS = YOLOR._replace(
     name="ultralytics",
@@ -141,8 +154,12 @@ ULTRALYTICS = YOLOR._replace(
     omits_last_section=True,
     head_strides=(32, 16, 8),
     reversing_words=("panet", "yolov4", "cd53"),
+    only_keys=_PYTORCH_KEYS,
+    only_sections=("convolutional", "maxpool", "upsample", "route", "shortcut", "reorg3d", "yolo"),
+    strides_in_order=(),
 )
-SPURS = ULTRALYTICS._replace(
+_FORK = ULTRALYTICS._replace(only_keys=(), only_sections=())
+SPURS = _FORK._replace(
     name="spurs",
     program="SpursLipu/YOLOv3v4-ModelCompression",
     bn_eps=1e-5,
@@ -152,7 +169,7 @@ SPURS = ULTRALYTICS._replace(
     takes_second_half=True,
     keeping_words=("yolov4-tiny",),
 )
-NANO = ULTRALYTICS._replace(
+NANO = _FORK._replace(
     name="nano",
     program="yolo-nano (eriklindernoren/PyTorch-YOLOv3)",
     bn_eps=1e-5,
@@ -161,7 +178,7 @@ NANO = ULTRALYTICS._replace(
     conv_padding="always",
     head_strides=(),
 )
-MCMOT = ULTRALYTICS._replace(
+MCMOT = _FORK._replace(
     name="mcmot",
     program="CaptainEven/YOLOV4_MCMOT",
     bn_eps=1e-5,
@@ -169,7 +186,7 @@ MCMOT = ULTRALYTICS._replace(
     head_strides=(8, 16, 32),
     reversing_words=("yolov4-tiny", "mobile", "Mobile", "enet", "Enet"),
 )
-JDE = ULTRALYTICS._replace(
+JDE = _FORK._replace(
     name="jde",
     family="jde",
     program="JDE (Zhongdao/Towards-Realtime-MOT)",
@@ -193,6 +210,7 @@ DARKFLOW = DARKNET._replace(
     bn_momentum=0.001,
     only_activations=("leaky", "linear"),
     joins_unequal_sizes=False,
+    ignores_foreign_keys=True,
     has_plain_local=False,
     pads_last_window=True,
     reorg_order="rows",

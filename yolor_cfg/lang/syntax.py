@@ -57,7 +57,7 @@ class LineParts(NamedTuple):
 
 class RawSection:
     """One `[name]` with the lines below it; `lines` starts with the header and ends before the next one.
-    `text` is the section as a file has it, most of which are repeated and read only once; else it is empty."""
+    `text` is the section as a file has it: most are repeated, and read only once. Else it is empty."""
 
     def __init__(self, name: str, line: int, lines: Iterable[Line] = (), *, text: str = "") -> None:
         self.name, self.line, self.text = name, line, text

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.rewrite.channel_maps import ChannelMap
-from yolor_cfg.rewrite.fold import make_pointwise
-from yolor_cfg.rewrite.program import Program, ProgramStep
+from yolor_cfg.rewrite.program import Program, ProgramStep, make_pointwise
 
 
 def replace_step(program: Program, old: ProgramStep, new: ProgramStep, *others: ProgramStep) -> None:

@@ -19,7 +19,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.model import Network
-from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.implicit import BatchedImplicit, ImplicitTensor
 from yolor_cfg.rewrite.absorb import (
     find_norms,
@@ -30,7 +29,7 @@ from yolor_cfg.rewrite.absorb import (
     to_float64,
 )
 from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle, propagate_down, propagate_up, to_channel_map
-from yolor_cfg.rewrite.program import Program, ProgramStep
+from yolor_cfg.rewrite.program import Program, ProgramStep, make_pointwise
 from yolor_cfg.shape import Shape
 
 AbsorbFunction = Callable[[nn.Module, ChannelMap], nn.Module]
@@ -208,17 +207,6 @@ def _keeps_size(step: ProgramStep, values: dict[ProgramStep, Tensor], x: Shape) 
 def _apply_step(step: ProgramStep, values: dict[ProgramStep, Tensor], x: Tensor) -> Tensor:
     out: Tensor = to_float64(step.module)(*(values.get(source, x) for source in step.sources))
     return out
-
-
-def make_pointwise(matrix: Tensor, shift: Tensor, *, source: ProgramStep) -> ProgramStep:
-    """The 1x1 convolution that computes matrix [D, C] @ x + shift [D] in every cell."""
-    convolution = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1)
-    convolution.weight = nn.Parameter(matrix[:, :, None, None].clone())
-    convolution.bias = nn.Parameter(shift.clone())
-    keys = {"filters": str(len(shift)), "size": "1", "stride": "1", "activation": "linear"}
-    return ProgramStep(
-        "convolutional", ConvBlock(convolution, None, "linear"), keys, [source], channels=len(shift)
-    )
 
 
 # Moving maps into convolutions

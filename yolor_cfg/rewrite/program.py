@@ -21,6 +21,7 @@ from yolor_cfg.lang.keys import strip_comment
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.lang.syntax import COMMENT, ENTRY, Line, RawSection, parse
 from yolor_cfg.model import Network
+from yolor_cfg.ops.blocks import ConvBlock
 
 # How our own cfgs refer to sections by number in their comments.
 RANGE_IN_COMMENT = re.compile(r"\bsections (\d+)\.\.(\d+)")
@@ -188,6 +189,17 @@ class Program:
         if eps != {usual}:
             assert len(eps) == 1, eps
             self.set_net("bn_eps", repr(eps.pop()))
+
+
+def make_pointwise(matrix: Tensor, shift: Tensor, *, source: ProgramStep) -> ProgramStep:
+    """The 1x1 convolution that computes matrix [D, C] @ x + shift [D] in every cell."""
+    convolution = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1)
+    convolution.weight = nn.Parameter(matrix[:, :, None, None].clone())
+    convolution.bias = nn.Parameter(shift.clone())
+    keys = {"filters": str(len(shift)), "size": "1", "stride": "1", "activation": "linear"}
+    return ProgramStep(
+        "convolutional", ConvBlock(convolution, None, "linear"), keys, [source], channels=len(shift)
+    )
 
 
 def make_route(*sources: ProgramStep) -> ProgramStep:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, NOT_PJREDDIE, YOLOR_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, NOT_DARKFLOW, NOT_PJREDDIE, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.lang.lists import IntList
 from yolor_cfg.ops.geometry import ConvGeometry, half_size
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MIXED_SIZE_KEYS = frozenset("filters size stride stride_x stride_y pad batch_normalize activation".split())
 """The keys that are allowed when `size` is a list."""
+
+C_SIDES = tuple(name for name in NOT_PJREDDIE if name in NOT_DARKFLOW)
+"""The dialects in which a stride has two sides."""
 
 WARP_KEYS = ("sway", "rotate", "stretch", "stretch_sway")
 """The keys with which C Darknet transforms the kernels, in its GPU code only."""
@@ -71,14 +74,14 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     )
     stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     stride_x = Int(
-        -1, dialects=NOT_PJREDDIE, unit="pixels", help="horizontal stride; overrides `stride` if 1 or more"
+        -1, dialects=C_SIDES, unit="pixels", help="horizontal stride; overrides `stride` if 1 or more"
     )
     stride_y = Int(
-        -1, dialects=NOT_PJREDDIE, unit="pixels", help="vertical stride; overrides `stride` if 1 or more"
+        -1, dialects=C_SIDES, unit="pixels", help="vertical stride; overrides `stride` if 1 or more"
     )
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
     padding = Int(0, least=0, dialects=EARLY, unit="pixels", help="zero padding on each side, in pixels")
-    groups = Int(1, least=1, help="number of groups of a grouped convolution")
+    groups = Int(1, least=1, dialects=NOT_DARKFLOW, help="number of groups of a grouped convolution")
     dilation = Int(
         1,
         least=1,
@@ -249,6 +252,11 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         """Vertical and horizontal."""
         down, across = (step if step >= 1 else self.stride for step in (self.stride_y, self.stride_x))
         return down, across
+
+    @property
+    def zeros(self) -> int:
+        """The padding on each side, before it is dilated."""
+        return self._find_zeros(self.size[0])
 
     @property
     def _groups(self) -> int:

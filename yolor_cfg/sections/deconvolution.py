@@ -38,7 +38,6 @@ class DeconvolutionalSection(Section, names="deconvolutional deconv"):
 
     learns_by_adam = True
     dialects = ("pjreddie", "mcmot")
-    darknet_form = "none"
     examples = (
         "[deconvolutional]\nfilters=6\nsize=4\nstride=2\npadding=1\nbatch_normalize=1\nactivation=leaky",
         "[deconvolutional]\nfilters=5\nsize=3\nstride=2\npad=1\nactivation=relu",

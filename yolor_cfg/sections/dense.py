@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from yolor_cfg.lang.dialect import EARLY, PJREDDIE_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.ops.geometry import ConvGeometry
 from yolor_cfg.sections.base import Section
@@ -27,7 +27,7 @@ class ConnectedSection(Section, names="connected conn"):
     )
 
     output = Int(1, least=1, wanted=True, help="number of outputs")
-    batch_normalize = Flag(False, help="batch norm instead of a bias")
+    batch_normalize = Flag(False, dialects=C_DARKNET, help="batch norm instead of a bias")
     activation = ActivationKey("logistic")
 
     def shape(self, x: Shape) -> Shape:

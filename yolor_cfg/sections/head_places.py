@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from yolor_cfg.lang.dialect import Dialect
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
@@ -22,12 +23,15 @@ def stride_by_place(head: Section) -> int:
     The path of the cfg, as it was given, decides about the order.
     """
     dialect, place = head.dialect, find_place(head)
-    strides = dialect.head_strides
-    if place >= len(strides):
-        return 0
-    turned = any(word in head.path for word in dialect.reversing_words)
-    kept = any(word in head.path for word in dialect.keeping_words)
-    return (strides[::-1] if turned and not kept else strides)[place]
+    strides = order_strides(dialect.head_strides, dialect, head.path)
+    return strides[place] if place < len(strides) else 0
+
+
+def order_strides(strides: tuple[int, ...], dialect: Dialect, path: str) -> tuple[int, ...]:
+    """The strides by place, turned round where the path of the cfg says so."""
+    turned = any(word in path for word in dialect.reversing_words)
+    kept = any(word in path for word in dialect.keeping_words)
+    return strides[2::-1] if turned and not kept else strides
 
 
 def warn_of_stride(head: Section, x: Shape) -> None:

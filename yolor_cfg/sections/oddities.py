@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from yolor_cfg.lang.dialect import Dialect
+from yolor_cfg.lang.dialect import DIALECTS, Dialect
 from yolor_cfg.sections.wiring import Node
 
 
@@ -22,11 +22,12 @@ def _warn_of_foreign_sections(nodes: Sequence[Node], dialect: Dialect) -> None:
     """Sections that the program the file is said to be for does not have; YOLOR's stops at them anyway."""
     for node in nodes:
         if dialect.is_forgiving and dialect.name not in node.section.dialects:
+            own = DIALECTS[node.section.dialects[0]]
             node.section.warn(
                 "",
                 f"{dialect.program} does not know this section",
                 found=f"[{node.section.type}] in the {dialect.name} dialect",
-                hint=f"here it runs all the same; dialect={node.section.dialects[0]} reads the whole file so",
+                hint=f"here it runs all the same; dialect={own.name} reads the file as {own.program} does",
             )
 
 

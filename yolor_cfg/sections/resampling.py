@@ -121,7 +121,8 @@ class ReorgSection(_ReorderingSection, names="reorg"):
 
     def check(self) -> None:
         if self.dialect.reorg_order == "columns" and self.stride != 2:
-            self.warn("stride", "has no effect in the yolor dialect: blocks are 2x2", found=str(self.stride))
+            what = f"has no effect in the {self.dialect.name} dialect: blocks are 2x2"
+            self.warn("stride", what, found=str(self.stride))
         if self.flatten and self.extra:
             self.fault("extra", "not possible with flatten=1", found=str(self.extra), allowed="0")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from yolor_cfg.ops.heads import AnchorGrid, YoloRules
 
 PLAIN_CLASSES = "this program learns classes by their plain difference"
+NO_LOSS = "no detection loss"
 EMBEDDING_ANCHORS = 4  # of each head of JDE, a constant there
 
 
@@ -232,6 +233,11 @@ class YoloSection(BoxHeadSection, names="yolo"):
     def loss_kind(self) -> str:
         """The loss that trains this head; none yet with embeddings."""
         return "" if self.dialect.embeds else super().loss_kind
+
+    def missing_loss(self) -> CfgError:
+        """The error of this head where no loss trains it."""
+        found, hint = "[yolo] with embeddings", "its network counts, runs and detects"
+        return self.error("", NO_LOSS, found=found, hint=hint)
 
     def facts(self) -> tuple[str, ...]:
         return ("box_form", "embeds", "head_strides")

@@ -38,7 +38,7 @@ def plan_read(graph: Graph, file: FilePrefix, *, cutoff: int | None = None) -> R
     With `cutoff`, only the layers before it are read; the file may hold more.
     """
     check_cutoff(graph, cutoff)
-    header = _parse_header(file)
+    header = _parse_header(file, graph)
     for tensor_filter, note in _tensor_filters(graph):
         slots = file_layout(graph, tensor_filter, end=cutoff)
         if header.size_bytes + FLOAT_BYTES * count_floats(slots) == file.size_bytes:
@@ -56,7 +56,7 @@ def plan_transfer(graph: Graph, file: FilePrefix) -> ReadPlan:
     try:
         return plan_read(graph, file)
     except WeightsError:
-        header = _parse_header(file)
+        header = _parse_header(file, graph)
         body = file.size_bytes - header.size_bytes
         ends = _last_layer(graph, body)
         if ends is not None:
@@ -130,7 +130,8 @@ def _earlier_tensors(section: Section, tensors: Sequence[TensorSpec]) -> Sequenc
     return () if section.place.others[-1] is section else yolor_tensors(section, tensors)
 
 
-def _parse_header(file: FilePrefix) -> WeightsHeader:
+def _parse_header(file: FilePrefix, graph: Graph) -> WeightsHeader:
+    """The header of a file as the program of the dialect reads it."""
     kind = find_file_kind(file.first_bytes)
     if kind is not None:
         raise WeightsError(
@@ -140,7 +141,10 @@ def _parse_header(file: FilePrefix) -> WeightsHeader:
             hint=FILE_KIND_HINTS.get(kind, ""),
         )
     try:
-        return WeightsHeader.from_bytes(file.first_bytes)
+        header = WeightsHeader.from_bytes(file.first_bytes)
+        if graph.dialect.old_header_is_short and header.is_transposed:
+            return WeightsHeader.from_bytes(file.first_bytes, is_short=True)
+        return header
     except WeightsError as fault:
         fault.path = file.path
         raise

@@ -20,17 +20,19 @@ NORM_ROLES = frozenset(("scale", "mean", "variance"))
 
 
 class WeightsHeader(NamedTuple):
-    """The start of a `.weights` file: the version and the number of images seen in training."""
+    """The start of a `.weights` file: the version and the number of images seen in training; with `is_short`
+    that number has 4 bytes whatever the version."""
 
     major: int = 0
     minor: int = 2
     revision: int = 5
     seen: int = 0
+    is_short: bool = False
 
     @property
     def size_bytes(self) -> int:
         """20 from version 0.2 on; 16 before, when `seen` had 4 bytes."""
-        return 20 if self.major * 10 + self.minor >= 2 else 16
+        return 20 if self.major * 10 + self.minor >= 2 and not self.is_short else 16
 
     @property
     def is_transposed(self) -> bool:
@@ -43,10 +45,11 @@ class WeightsHeader(NamedTuple):
         return f"{self.major}.{self.minor}.{self.revision}"
 
     @classmethod
-    def from_bytes(cls, head: bytes) -> WeightsHeader:
+    def from_bytes(cls, head: bytes, *, is_short: bool = False) -> WeightsHeader:
         """The header at the start of `head`; raises WeightsError if it is truncated."""
         if len(head) >= 16:
-            version = cls(*struct.unpack_from("<3i", head))
+            major, minor, revision = struct.unpack_from("<3i", head)
+            version = cls(major, minor, revision, is_short=is_short)
             if len(head) >= version.size_bytes:
                 return version._replace(seen=struct.unpack_from(version._seen_format, head, 12)[0])
         raise WeightsError(

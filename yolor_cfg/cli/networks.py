@@ -1,0 +1,77 @@
+"""How the commands write networks to files: the format by the suffix, the numbers of the old file kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from yolor_cfg.model import Network
+    from yolor_cfg.weights.layout import WeightsHeader
+
+CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
+
+
+class NetworkOfFile(Protocol):
+    """A network with what else its file held, as `open_network` gives it."""
+
+    @property
+    def network(self) -> Network: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def header(self) -> WeightsHeader | None: ...
+
+
+def check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
+    suffix = Path(target).suffix
+    if not as_weights and suffix not in CHECKPOINT_SUFFIXES:
+        formats = ", ".join([".weights", *CHECKPOINT_SUFFIXES])
+        raise click.UsageError(f"OUT must end in one of {formats}; found {suffix or 'no suffix'}")
+    if upto is not None and suffix in CHECKPOINT_SUFFIXES:
+        raise click.UsageError(
+            f"--upto works only with .weights files; a {suffix} file holds the whole network"
+        )
+    if names is not None and as_weights:
+        raise click.UsageError(
+            "--names works only with .pt and .safetensors files; a .weights file holds no names"
+        )
+
+
+def checkpoint_numbers(opened: NetworkOfFile, source: str) -> dict[str, float]:
+    """What IN counts besides its tensors: the images seen in training, and a checkpoint's other numbers."""
+    from yolor_cfg.weights.checkpoint import read_checkpoint
+
+    return {"seen": opened.header.seen} if opened.header else read_checkpoint(source).numbers
+
+
+def save_network(opened: NetworkOfFile, source: str, target: str, *, force: bool) -> None:
+    """Write the network in the format that the suffix of `target` says, with what `source` counts."""
+    numbers = checkpoint_numbers(opened, source)
+    if Path(target).suffix == ".weights":
+        save_weights(opened, target, numbers=numbers, upto=None, force=force)
+    else:
+        save_checkpoint_file(
+            opened, target, kept={"numbers": numbers}, names=tuple(opened.names), force=force
+        )
+
+
+def save_weights(
+    opened: NetworkOfFile, target: str, *, numbers: dict[str, float], upto: int | None, force: bool
+) -> None:
+    from yolor_cfg.weights.darknet import write_weights
+    from yolor_cfg.weights.layout import WeightsHeader
+
+    seen = numbers.get("seen", 0)
+    header = opened.header or WeightsHeader(seen=seen if isinstance(seen, int) and seen > 0 else 0)
+    write_weights(opened.network, target, header=header, upto=upto, force=force)
+
+
+def save_checkpoint_file(
+    opened: NetworkOfFile, target: str, *, kept: dict[str, Any], names: tuple[str, ...], force: bool
+) -> None:
+    from yolor_cfg.weights.checkpoint import save_checkpoint
+
+    save_checkpoint(opened.network, target, names=names, force=force, **kept)
