@@ -344,6 +344,30 @@ def test_the_sections_for_machines_name_every_key() -> None:
     assert told == {kind.names[0]: list(kind.keys) for kind in SECTIONS.values()}
 
 
+def test_the_sections_for_machines_say_what_goes_by_each_key() -> None:
+    (yolo,) = json.loads(yolor("info", "--sections", "yolo", "--json").stdout)
+    keys = {key["name"]: key for key in yolo["keys"]}
+    assert {name: keys[name]["use"] for name in ("mask", "nms_kind", "jitter", "sim_thresh")} == {
+        "mask": "both",
+        "nms_kind": "inference",
+        "jitter": "training",
+        "sim_thresh": "none",
+    }
+    assert keys["sim_thresh"]["reason"] == "no tracking is done here" and keys["mask"]["reason"] == ""
+    assert keys["anchors"]["unit"] == "pixels" and keys["representation"]["dialects"] == ["pjreddie"]
+
+
+def test_the_manual_of_a_section_says_use_unit_and_reason() -> None:
+    lines = yolor("info", "--sections", "yolo").stdout.splitlines()
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines if line.startswith("  ")}
+    assert (
+        rows["jitter"] == "jitter 0.2 number training maximum random crop, as a part of the image (fraction)"
+    )
+    assert rows["sim_thresh"].endswith(
+        "none similarity above which two detections belong to the same track; no tracking is done here"
+    )
+
+
 def test_a_section_is_shown_with_its_keys_their_defaults_and_their_meaning() -> None:
     lines = yolor("info", "--sections", "convolutional").stdout.splitlines()
     assert lines[0].startswith("[convolutional]")
