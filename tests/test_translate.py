@@ -151,6 +151,21 @@ def test_a_section_of_yolor_is_said_in_the_words_of_darknet(section: str, line: 
     assert any(line in one for one in made.text.splitlines())
 
 
+def test_blocks_in_the_order_of_yolor_come_back_as_one_section() -> None:
+    text = (
+        NET
+        + "[reorg]\nstride=2\n"
+        + CONV.format(4, 1, "silu") * 2
+        + "[shortcut]\nfrom=-2\n[route]\nlayers=0,2\n"
+    )
+    there = translated(text + LAST.format("linear"), "darknet", "yolor")
+    back = translated(there.text, "yolor", "darknet")
+    assert [node.section.type for node in back.graph.nodes] == [
+        node.section.type for node in read(text + LAST.format("linear"), "yolor").nodes
+    ]
+    assert "\nlayers=-4,2\n" in back.text
+
+
 @pytest.mark.parametrize(
     ("section", "to", "reason"),
     [

@@ -2,9 +2,9 @@
 
     python tools/bench_read.py FOLDER --against CHECKOUT [--runs 7] [--limit 0.5]
 
-FOLDER holds the cfgs; only those that both checkouts read are timed. The two sides run in turn, each in a fresh
-process, and the ratio is the median over the pairs of their processor times. Exit code 1 when it is above the
-limit.
+FOLDER holds the cfgs; only those that both checkouts read are timed. The two sides run in turn, each in a
+fresh process, and the ratio is the median over the pairs of their processor times. Exit code 1 when it is
+above the limit.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(folder: Path, against: Path, runs: int, limit: float) -> None:
 
 
 def _read_all(checkout: Path, paths: Sequence[str]) -> tuple[float, list[str]]:
-    """The processor time of `info` on all paths with this checkout, start included, and those that it reads."""
+    """The processor time of `info` on all paths with this checkout, start included, and those it reads."""
     command = [sys.executable, "-c", PROGRAM, *paths]
     done = subprocess.run(command, cwd=checkout.resolve(), capture_output=True, text=True, check=True)
     seconds, *read = done.stdout.splitlines()

@@ -21,7 +21,7 @@ COMMANDS = {
     "convert": "yolor_cfg.cli.convert:convert",
     "implicit": "yolor_cfg.cli.implicit:implicit",
     "anchors": "yolor_cfg.cli.anchors:anchors",
-    "cfg": "yolor_cfg.cli.cfg:cfg",
+    "cfg": "yolor_cfg.cli.cfg_translate:cfg_group",
     "data": "yolor_cfg.cli.data:data",
     "demo": "yolor_cfg.cli.demo:demo",
 }

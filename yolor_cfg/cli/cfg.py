@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
-from yolor_cfg.cli.cfg_translate import translate
 from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError
 
@@ -17,7 +16,7 @@ def cfg() -> None:
     """Check, format and change cfg files."""
 
 
-for command in (set_classes, set_size, set_anchors, translate):
+for command in (set_classes, set_size, set_anchors):
     cfg.add_command(command)
 
 

@@ -1,4 +1,7 @@
-"""`yolor cfg translate`: the same network for a program of another family, with a proof."""
+"""`yolor cfg translate`: the same network for a program of another family, with a proof.
+
+It adds itself to the group `yolor cfg`, which is reached through this file.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from yolor_cfg.cli.cfg import cfg as cfg_group
 from yolor_cfg.cli.options import (
     cfg_argument,
     dialect_option,
@@ -48,7 +52,7 @@ class TranslatedFile(NamedTuple):
     tensors: tuple[str, ...]
 
 
-@click.command(epilog=EXAMPLES)
+@cfg_group.command(epilog=EXAMPLES)
 @cfg_argument
 @click.option(
     "--to",

@@ -38,6 +38,7 @@ class SectionDraft:
     followers: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     is_replaced: bool = False  # by another kind of section
+    is_removed: bool = False
     is_moved: bool = False  # its output is not that of the section that it comes from
 
     @property
@@ -87,6 +88,18 @@ class SectionDraft:
         self.rename(name, why)
         self.written = dict(values)
         self.is_replaced = True
+
+    def remove(self, why: str, *, has_value: bool) -> None:
+        """Take the section out; if it `has_value`, that of the section before it is the same."""
+        self.silence_lines([self.section.raw.lines[0]], why)
+        self.silence(list(self.section.lines), why)
+        self.is_removed = self.is_replaced = True
+        self.is_moved = not has_value
+
+    @property
+    def count(self) -> int:
+        """How many sections become of it."""
+        return 0 if self.is_removed else 1 + len(self.followers)
 
     def follow(self, *sections: str, why: str) -> None:
         """Add sections behind it."""

@@ -33,10 +33,3 @@ def find_foreign_part(step: ProgramStep, target: Dialect) -> str:
         if fact not in TRANSLATED and getattr(section.dialect, fact) != getattr(target, fact):
             return f"[{step.name}] as {section.dialect.program} computes it"
     return ""
-
-
-def drop_unread_keys(step: ProgramStep) -> None:
-    """Remove the keys that its dialect reads over, which the target may read."""
-    section = step.section
-    for name in [name for name in step.keys if name in section.keys and name not in section.values]:
-        del step.keys[name]

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.heads import YoloHead
-from yolor_cfg.rewrite.foreign import drop_unread_keys
 from yolor_cfg.rewrite.program import Program, ProgramStep
+
+
+def drop_unread_keys(step: ProgramStep) -> None:
+    """Remove the keys that its dialect reads over, which the target may read."""
+    section = step.section
+    for name in [name for name in step.keys if name in section.keys and name not in section.values]:
+        del step.keys[name]
 
 
 def keep_read_keys(step: ProgramStep) -> None:

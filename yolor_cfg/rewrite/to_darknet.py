@@ -30,8 +30,9 @@ from yolor_cfg.rewrite.convolutions import (
     translate_reorg,
 )
 from yolor_cfg.rewrite.fold import drop_constants, find_constants, find_maps, fold
-from yolor_cfg.rewrite.foreign import drop_unread_keys, find_foreign_part
+from yolor_cfg.rewrite.foreign import find_foreign_part
 from yolor_cfg.rewrite.fork_forms import (
+    drop_unread_keys,
     find_head_obstacle,
     is_exponential,
     keep_read_keys,

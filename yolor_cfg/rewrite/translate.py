@@ -145,7 +145,7 @@ def _read_back(text: str, path: str, *, drafts: Sequence[SectionDraft], starts: 
         raise CfgFaults(found, drafts[0].section.path) from fault
     for draft, start in zip(drafts, starts, strict=True):
         there = read.nodes[start + len(draft.followers)].shape
-        if there != draft.node.shape:
+        if there != draft.node.shape and not (draft.is_removed and draft.is_moved):
             message = f"{target.program} computes another size"
             raise draft.refusal("", message, found=str(there), allowed=str(draft.node.shape))
     return read

@@ -122,8 +122,8 @@ def move_references(drafts: list[SectionDraft], keys: tuple[str, ...]) -> list[i
     of the sections are returned."""
     starts, ends, total = list[int](), list[int](), 0
     for draft in drafts:
-        starts.append(total)
-        total += 1 + len(draft.followers)
+        starts.append(total - draft.is_removed)
+        total += draft.count
         ends.append(total - 1)
     for draft in drafts:
         for name, key in draft.section.keys.items():

@@ -18,6 +18,8 @@ FOLD_HINT = "folded weights need no such section: yolor convert --fold-implicit,
 def adapt_section(draft: SectionDraft) -> None:
     """Apply the rule of the section; raises CfgError if the target has no equal."""
     section, target = draft.section, draft.target
+    if draft.is_removed:
+        return
     rule = RULES.get(section.type)
     if rule is not None:
         rule(draft)
@@ -215,8 +217,31 @@ def _adapt_reorg(draft: SectionDraft) -> None:
         draft.follow(*parts, "[route]\nlayers=-4,-3,-2,-1", why="blocks by columns instead of rows")
 
 
+def _find_regrouped(draft: SectionDraft) -> list[SectionDraft]:
+    """The sections that put the blocks of a [reorg3d] in YOLOR's order, as `_adapt_reorg` writes them; none
+    if there are others."""
+    parts = draft.readers
+    join = parts[0].readers[0] if len(parts) == 4 and parts[0].readers else draft
+    groups = [getattr(one.section, "groups_and_id", (1, 0)) for one in (*parts, join)]
+    indices = [one.section.index for one in (*parts, join)]
+    found = (
+        groups == [*((4, number) for number in COLUMNS), (1, 0)]
+        and indices == list(range(draft.section.index + 1, draft.section.index + 6))
+        and join.sources == parts
+        and all(one.readers == [join] for one in parts)
+    )
+    return [*parts, join] if found and draft.section.stride == 2 and not draft.section.reverse else []
+
+
 def _adapt_reorg3d(draft: SectionDraft) -> None:
     if draft.section.dialect.has_reorg3d == draft.target.has_reorg3d:
+        return
+    regrouped = _find_regrouped(draft) if draft.target.reorg_order == "columns" else []
+    if regrouped:
+        draft.rename("reorg", "blocks by columns")
+        draft.is_moved = True
+        for one in regrouped:
+            one.remove("part of [reorg] by columns", has_value=one is regrouped[-1])
         return
     if draft.target.has_reorg3d:
         pass_on(draft, f"{draft.section.dialect.program} passes its input on")

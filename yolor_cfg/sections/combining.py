@@ -9,38 +9,12 @@ from yolor_cfg.lang.dialect import GROUPING, NOT_DARKFLOW, NOT_PJREDDIE, PJREDDI
 from yolor_cfg.lang.keys import ActivationKey, Choice, Float, Int
 from yolor_cfg.lang.lists import SourceList
 from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.checks import check_same_size, warn_unused_activation
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import FlatShape, Shape
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-def check_same_size(section: Section, key: str, inputs: tuple[Shape, ...]) -> None:
-    """Raise CfgError at this key unless all inputs have the height and width of the first."""
-    if all(x[1:] == inputs[0][1:] for x in inputs):
-        return
-    names = ["the image" if source < 0 else f"#{source}" for source in section.sources()]
-    sizes = [f"{x.height}x{x.width}" for x in inputs]
-    line = section.lines.get(key)
-    end = "; a trailing comma is followed by a 0" if line and line.value.rstrip().endswith(",") else ""
-    for name, size in zip(names, sizes, strict=True):
-        if size != sizes[0]:
-            raise section.error(
-                key,
-                "inputs differ in size",
-                found=f"{sizes[0]} and {size}",
-                allowed="equal sizes",
-                hint=f"{names[0]} is {sizes[0]}, {name} is {size}{end}",
-            )
-
-
-def warn_unused_activation(section: Section) -> None:
-    """Warn of an activation that Darknet applies but YOLOR's code ignores."""
-    activation = section.values.get("activation", "linear")
-    if not section.dialect.activates_sums and activation != "linear":
-        what = f"has no effect in the {section.dialect.name} dialect"
-        section.warn("activation", what, found=activation)
 
 
 class ConcatenationSection(Section):

@@ -8,8 +8,7 @@ from yolor_cfg.lang.dialect import DARKNET_ONLY, LATER
 from yolor_cfg.lang.keys import ActivationKey, Flag
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
-from yolor_cfg.sections.checks import check_one_source
-from yolor_cfg.sections.combining import check_same_size, warn_unused_activation
+from yolor_cfg.sections.checks import check_one_source, check_same_size, warn_unused_activation
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:
