@@ -54,7 +54,7 @@ def test_a_row_says_unit_use_dialects_and_reason() -> None:
     yolo = rows_of(part_of(SECTIONS["yolo"]))
     assert yolo["anchors"][2] == "pixels" and yolo["jitter"][4] == "training"
     assert yolo["representation"][5] == "pjreddie" and yolo["sim_thresh"][4] == "none"
-    assert yolo["sim_thresh"][6].endswith("; no tracking is done here")
+    assert yolo["sim_thresh"][6].endswith("; not used here: no tracking is done here")
     assert yolo["max"][1] == "200; 90 in pjreddie"
 
 
@@ -73,6 +73,7 @@ def test_every_activation_says_which_dialects_know_it() -> None:
     assert set(ACTIVATIONS) | {f"[{name}]" for name in REFUSED_SECTIONS} == set(rows)
     assert [cell.strip() for cell in rows["leaky"][1:]] == ["yes"] * len(DIALECTS)
     assert "yes" not in rows["mish"][-1]
+    assert rows["silu"][1].strip() == "foreign" and rows["gelu"][3].strip() == "foreign"
 
 
 def test_a_default_that_follows_another_key_names_it() -> None:

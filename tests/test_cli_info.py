@@ -364,7 +364,8 @@ def test_the_manual_of_a_section_says_use_unit_and_reason() -> None:
         rows["jitter"] == "jitter 0.2 number training maximum random crop, as a part of the image (fraction)"
     )
     assert rows["sim_thresh"].endswith(
-        "none similarity above which two detections belong to the same track; no tracking is done here"
+        "none similarity above which two detections belong to the same track; "
+        "not used here: no tracking is done here"
     )
 
 

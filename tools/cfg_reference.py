@@ -24,6 +24,7 @@ from yolor_cfg.sections.manual import (
     describe_key,
     describe_keys,
     format_value,
+    join_reason,
     name_dialects,
     summarize,
 )
@@ -80,6 +81,15 @@ key, where not all that have the section do.
 """
 
 
+ACTIVATIONS_TEXT = """\
+
+## Activations
+What an unknown name means is a fact of the dialect (`unknown_activation`). "foreign": it
+runs here, although the program itself does not know the name.
+
+"""
+
+
 def write_page() -> str:
     """The whole page."""
     parts = (
@@ -90,7 +100,7 @@ def write_page() -> str:
         USES,
         *_format_keys(describe_key(Section, name) for name in Section.keys),
         *(part for kind in list_kinds() for part in _format_section(kind)),
-        "\n## Activations\nWhat an unknown name means is a fact of the dialect (`unknown_activation`).\n\n",
+        ACTIVATIONS_TEXT,
         *_format_table(("activation", *ALL_DIALECTS), _list_activations()),
         "\n## Sections that are refused\n\n",
         *_format_table(
@@ -146,9 +156,14 @@ def _list_programs() -> Iterator[tuple[str, ...]]:
 
 
 def _list_activations() -> Iterator[tuple[str, ...]]:
-    key = ActivationKey("linear")
     for name in sorted(ACTIVATIONS):
-        yield f"`{name}`", *("yes" if key.has_option(name, one) else "" for one in DIALECTS.values())
+        yield f"`{name}`", *(_say_known(name, one) for one in DIALECTS.values())
+
+
+def _say_known(name: str, dialect: Dialect) -> str:
+    if not ActivationKey("linear").has_option(name, dialect):
+        return ""
+    return "yes" if ACTIVATIONS[name].is_in(dialect.name) else "foreign"
 
 
 def _format_section(kind: type[Section]) -> Iterator[str]:
@@ -171,7 +186,7 @@ def _key_cells(key: KeyManual, usual: tuple[str, ...]) -> tuple[str, ...]:
     words = sorted(ACTIVATIONS)
     allowed = ACTIVATION_LIST if key.allowed == ", ".join(words) else key.allowed
     names = "" if key.dialects == usual else name_dialects(key.dialects)
-    meaning = "; ".join(part for part in (key.meaning, key.reason) if part)
+    meaning = join_reason(key.meaning, key.reason)
     return f"`{key.name}`", key.default, key.unit, allowed, key.use, names, meaning
 
 

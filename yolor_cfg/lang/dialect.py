@@ -20,7 +20,7 @@ class Dialect(NamedTuple):
     first_key_wins: bool = True  # C searches its option list from the front; a Python dict keeps the last
     is_forgiving: bool = True  # a line without = or an empty value is only a warning
     unknown_activation: str = "relu"  # what an unknown name of an activation means; empty: an error
-    runs_foreign_activations: bool = True  # activations of the other main dialect run, with a note
+    runs_foreign_activations: bool = True  # activations of the other main dialect run too
     only_activations: tuple[str, ...] = ()  # all that it knows, where these are few
     reads_schedule: bool = True  # [net] says how it is trained: contradictions there stop the program
     is_pytorch: bool = False  # letterbox, NMS, recipe and figures are those of YOLOR's Python code

@@ -28,7 +28,12 @@ class KeyManual(NamedTuple):
     def sentence(self) -> str:
         """The meaning with the unit, where it does not name it, and why nothing goes by it."""
         unit = f" ({self.unit})" if self.unit and self.unit not in self.meaning else ""
-        return "; ".join(part for part in (self.meaning + unit, self.reason) if part)
+        return join_reason(self.meaning + unit, self.reason)
+
+
+def join_reason(meaning: str, reason: str) -> str:
+    """What a key means, and why nothing goes by it, if nothing does."""
+    return "; ".join(part for part in (meaning, reason and f"not used here: {reason}") if part)
 
 
 def summarize(kind: type[Section]) -> str:
