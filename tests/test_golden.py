@@ -34,7 +34,7 @@ FACTS = [
     for name in dialects.Dialect._fields
     if getattr(dialects.DARKNET, name) != getattr(dialects.YOLOR, name)
 ]
-ELSEWHERE = {"name", "family", "program", *test_dialect.SHOWN, *test_translate.TOLD}
+ELSEWHERE = {"name", "family", "program", *test_dialect.SHOWN, *test_translate.TRANSLATED}
 
 
 def graph_of(case: GoldenCase) -> Graph | None:
@@ -49,8 +49,8 @@ GRAPHS = {case: graph_of(case) for case in CASES}
 
 
 def documented_differences() -> list[str]:
-    """The first cells of the README's table of the families."""
-    _, _, after = README.read_text(encoding="utf-8").partition("## Families")
+    """The first cells of the README's table of the two dialects."""
+    _, _, after = README.read_text(encoding="utf-8").partition("## Two dialects")
     rows = [line for line in after.partition("\n## ")[0].splitlines() if line.startswith("|")]
     return [row.split("|")[1].strip() for row in rows[2:]]
 

@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 from yolor_cfg.cli import main
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
-from yolor_cfg.lang import dialect as dialects
+from yolor_cfg.lang.dialect import DARKNET, DIALECTS
+from yolor_cfg.lang.dialect import YOLOR as YOLOR_DIALECT
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.equality import (
@@ -31,8 +32,6 @@ YOLO = "[yolo]\nmask=0,1\nanchors=10,14, 23,27\nclasses=2\nnum=2\n"
 BODY = NET + "".join(CONV.format(4, 2, "leaky") for _ in range(3))
 SQUARED = BODY + LAST.format("logistic") + YOLO + "# how the boxes are coded\nnew_coords=1\nscale_x_y=2\n"
 YOLOR = BODY + LAST.format("linear") + YOLO
-# Facts of YOLOR that only translations go by, and a path to write to where they show.
-TOLD = {"only_keys": "there.cfg", "reversing_words": "yolov3.cfg", "strides_in_order": "yolov3.cfg"}
 
 
 def read(text: str, dialect: str | None = None) -> Graph:
@@ -88,23 +87,6 @@ def test_strides_by_the_order_of_heads_have_to_be_those_of_the_sizes(path: str, 
         translated(YOLOR, "ultralytics", path=path)
     else:
         assert "strides by the order of the heads" in refusal(YOLOR, "ultralytics", path=path)
-
-
-def outcome(path: str) -> str:
-    """The text of a translation to YOLOR, or why there is none."""
-    pool = "[maxpool]\nsize=5\nstride=1\npadding=4\n"
-    try:
-        return translate(read(SQUARED.replace(BODY, BODY + pool), "darknet"), "yolor", path).text
-    except CfgError as fault:
-        return str(fault)
-
-
-@pytest.mark.parametrize("fact", TOLD)
-def test_a_fact_that_only_translations_go_by_changes_one(fact: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = outcome(TOLD[fact])
-    other = dialects.YOLOR._replace(**{fact: getattr(dialects.DARKNET, fact)})
-    monkeypatch.setitem(dialects.DIALECTS, "yolor", other)
-    assert outcome(TOLD[fact]) != before
 
 
 def test_boxes_of_other_families_are_refused_with_section_line_and_reason() -> None:
@@ -257,6 +239,27 @@ def test_lines_at_which_pytorch_programs_stop_are_put_right() -> None:
     odd = SQUARED.replace("[yolo]", "  \n   # indented\n; semicolon\n[yolo]\nword\n")
     made = translated(odd, "yolor")
     assert "\n\n# indented\n#; semicolon\n[yolo]\n# word\n" in made.text
+
+
+TRANSLATED = {
+    "only_keys": "there.cfg",
+    "strides_in_order": "fpn.cfg",
+    "reversing_words": "yolov3.cfg",
+}
+"""The facts by which only a translation goes, and a path with which each is seen."""
+
+
+@pytest.mark.parametrize(("fact", "path"), TRANSLATED.items())
+def test_a_fact_of_translations_is_seen_in_one(fact: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome() -> str:
+        try:
+            return translate(read(SQUARED, "darknet"), "yolor", path).text
+        except CfgError as fault:
+            return str(fault)
+
+    before = outcome()
+    monkeypatch.setitem(DIALECTS, "yolor", YOLOR_DIALECT._replace(**{fact: getattr(DARKNET, fact)}))
+    assert outcome() != before
 
 
 def run(*arguments: object) -> Result:
