@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 
+COLLECT_EVERY = 100_000  # new objects
 MAX_KNOWN_DIALECTS = 16  # with an epsilon each: the values of their sections are kept
 SIZE_KEYS = {"width", "height", "channels", "inputs"}
 
@@ -126,7 +129,19 @@ DEFAULT_OPTIONS = ReadOptions()
 
 def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
     """The graph of a cfg file; raises CfgError with file and line for everything wrong with it."""
-    return build_graph(read_document(path), reading)
+    with _collect_rarely():
+        return build_graph(read_document(path), reading)
+
+
+@contextmanager
+def _collect_rarely() -> Iterator[None]:
+    """Let the collector of cycles look less often: a graph is many small objects, none of them in a cycle."""
+    often = gc.get_threshold()
+    gc.set_threshold(COLLECT_EVERY, *often[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*often)
 
 
 load = load_graph
@@ -327,12 +342,9 @@ def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
     freed: dict[int, list[int]] = {}
     for source, user in last_use.items():
         freed.setdefault(user, []).append(source)
-    return tuple(
-        Node(
-            n.index, n.section, n.sources, n.inputs, n.shape, n.tensors, tuple(sorted(freed.get(n.index, ())))
-        )
-        for n in nodes
-    )
+    for node in nodes:
+        node.freed_sources = tuple(sorted(freed.get(node.index, ())))
+    return tuple(nodes)
 
 
 def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
