@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from yolor_cfg.cli import main
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
+from yolor_cfg.lang.dialect import DARKNET, DIALECTS
+from yolor_cfg.lang.dialect import YOLOR as YOLOR_DIALECT
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.equality import (
@@ -237,6 +239,27 @@ def test_lines_at_which_pytorch_programs_stop_are_put_right() -> None:
     odd = SQUARED.replace("[yolo]", "  \n   # indented\n; semicolon\n[yolo]\nword\n")
     made = translated(odd, "yolor")
     assert "\n\n# indented\n#; semicolon\n[yolo]\n# word\n" in made.text
+
+
+TRANSLATED = {
+    "only_keys": "there.cfg",
+    "strides_in_order": "fpn.cfg",
+    "reversing_words": "yolov3.cfg",
+}
+"""The facts by which only a translation goes, and a path with which each is seen."""
+
+
+@pytest.mark.parametrize(("fact", "path"), TRANSLATED.items())
+def test_a_fact_of_translations_is_seen_in_one(fact: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome() -> str:
+        try:
+            return translate(read(SQUARED, "darknet"), "yolor", path).text
+        except CfgError as fault:
+            return str(fault)
+
+    before = outcome()
+    monkeypatch.setitem(DIALECTS, "yolor", YOLOR_DIALECT._replace(**{fact: getattr(DARKNET, fact)}))
+    assert outcome() != before
 
 
 def run(*arguments: object) -> Result:

@@ -69,6 +69,16 @@ class ConvBlock(_BaseBlock):
         return self._postprocess(getattr(self, self.conv_name)(self._preprocess(x)), self.norm)
 
 
+class TransposedBlock(ConvBlock):
+    """A ConvBlock of transposed convolutions, computed on contiguous maps: channels last torch sums in
+    another order, which the large values of such sections show."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> [N, filters, H', W']."""
+        x = getattr(self, self.conv_name)(x.contiguous())
+        return activate_(x if self.norm is None else self.norm(x), self.activation)
+
+
 class FirstChannels(ConvBlock):
     """A ConvBlock that reads only the first channels of its input."""
 

@@ -124,4 +124,6 @@ def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm_scale(norm, norm.running_var)
     shift = norm.bias - norm.running_mean * scale
-    return x.mul_(scale[:, None, None]).add_(shift[:, None, None])
+    if x.dtype != scale.dtype:
+        return x.mul_(scale[:, None, None]).add_(shift[:, None, None])
+    return torch.addcmul(shift[:, None, None], x, scale[:, None, None], out=x)  # one pass, rounded once

@@ -99,13 +99,13 @@ class DeconvolutionalSection(Section, names="deconvolutional deconv"):
         return Shape(self.filters, *self._geometry(size).spread(size, x.height, x.width))
 
     def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.blocks import ConvBlock, MixConv2d
+        from yolor_cfg.ops.blocks import MixConv2d, TransposedBlock
 
         norm = build_batch_norm(self.dialect, self.filters) if self.batch_normalize else None
         parts = [self._build_part(kernel, x.channels) for kernel in self._kernels]
         if len(parts) > 1:
-            return ConvBlock(MixConv2d(parts), norm, self.activation, name=f"Mix{KERNEL}")
-        return ConvBlock(parts[0], norm, self.activation, name=KERNEL)
+            return TransposedBlock(MixConv2d(parts), norm, self.activation, name=f"Mix{KERNEL}")
+        return TransposedBlock(parts[0], norm, self.activation, name=KERNEL)
 
     def _build_part(self, kernel: KernelGroup, channels: int) -> nn.ConvTranspose2d:
         from torch import nn
