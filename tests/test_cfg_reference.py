@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import DARKNET, DIALECTS, Dialect
+from yolor_cfg.lang.dialect import DARKNET, DIALECTS, FAMILIES, Dialect
 from yolor_cfg.lang.keys import Int
 from yolor_cfg.sections import SECTIONS, Section
 from yolor_cfg.sections.manual import format_default
@@ -93,3 +93,10 @@ def test_a_default_that_follows_another_key_names_it() -> None:
         "most": limit,
         "every": "from other keys",
     }
+
+
+def test_the_readme_names_every_family_and_every_section_that_is_refused() -> None:
+    readme = (cfg_reference.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    said = readme.partition("\n\n```python")[0]
+    assert [name for name in REFUSED_SECTIONS if f"`[{name}]`" not in said] == []
+    assert f"--dialect {'|'.join(FAMILIES)}`" in " ".join(readme.split())

@@ -49,8 +49,8 @@ GRAPHS = {case: graph_of(case) for case in CASES}
 
 
 def documented_differences() -> list[str]:
-    """The first cells of the README's table of the two dialects."""
-    _, _, after = README.read_text(encoding="utf-8").partition("## Two dialects")
+    """The first cells of the README's table of the families."""
+    _, _, after = README.read_text(encoding="utf-8").partition("## Families")
     rows = [line for line in after.partition("\n## ")[0].splitlines() if line.startswith("|")]
     return [row.split("|")[1].strip() for row in rows[2:]]
 
