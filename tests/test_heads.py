@@ -330,3 +330,13 @@ def test_fewer_than_four_coordinates_are_refused(head):
         with pytest.raises(CfgError) as caught:
             graph_of(head.format(coords), channels=6)
         assert caught.value.key == "coords" and caught.value.allowed == "4"
+
+
+def test_heads_with_different_classes_are_not_decoded_together() -> None:
+    # As in AlexeyAB's yolov4-tiny-3l with classes=80, 80 and 1: each head is right, all boxes are not one list.
+    head = "[convolutional]\nfilters={}\nactivation=linear\n[yolo]\nmask=0\nclasses={}\nanchors=9,9\n"
+    text = "[net]\nwidth=32\nheight=32\nchannels=3\n" + head.format(7, 2) + head.format(6, 1)
+    network = Network(build_graph(parse(text, "two.cfg"), ReadOptions("darknet"))).eval()
+    raws = network(torch.rand(1, 3, 32, 32))
+    with pytest.raises(CfgError, match="differ in their number of classes"):
+        network.decode(raws)

@@ -108,6 +108,7 @@ class Network(nn.Module):
     def decode(self, raws: Sequence[Tensor]) -> Predictions:
         """Boxes and scores from the raw maps of `forward`; raises CfgError for heads without boxes."""
         refuse_no_outputs(self.graph)
+        _refuse_unequal_classes(self.graph)
         heads = [self.module_list[index] for index in self.graph.outputs]
         parts = [
             _box_head(node, head).decode(raw)
@@ -229,8 +230,12 @@ def check_heads(network: Network) -> None:
                 "predicts no boxes",
                 hint="this looks like a classifier or a backbone; detection needs a detector",
             )
-    counts = [getattr(node.section, "classes", 0) for node in nodes]
-    for node, count in zip(nodes, counts, strict=True):
+    _refuse_unequal_classes(network.graph)
+
+
+def _refuse_unequal_classes(graph: Graph) -> None:
+    counts = [getattr(node.section, "classes", 0) for node in graph.heads]
+    for node, count in zip(graph.heads, counts, strict=True):
         if count != counts[0]:
             raise node.section.error(
                 "classes",
