@@ -138,7 +138,7 @@ def test_the_images_of_a_batch_are_seen_before_its_loss(tmp_path, data):
     """train_network_datum in network.c adds them to `seen` before the forward pass."""
     said = training.options(tmp_path, data, text=training.darknet_text(), epochs=None, update_batch=None)
     job = prepare_job(said)
-    state = SimpleNamespace(count=3, batch=3, epoch=0)
+    state = SimpleNamespace(count=3, batch=3, epoch=0, deltas=None)
     assert loop.batch_rules(job, state).seen == 4 * job.batch_size
 
 
