@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
@@ -22,8 +22,6 @@ from yolor_cfg.lang.syntax import (
     MAX_KNOWN_SECTIONS,
     NET_KEY_MARK,
     Document,
-    Line,
-    LineParts,
     RawSection,
     parse_bytes,
     quote_text,
@@ -204,46 +202,42 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
 
 
 def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
-    """The sections, keys and activations of a cfg that not every dialect has."""
+    """The sections, keys and activations of a cfg that not every dialect has; of those that say the same, the
+    first."""
     for entry in document.net.entries:
         if NetSection.key_dialects(entry.key) == JDE_ONLY:
             yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}=")
+    seen: set[tuple[Any, ...]] = set()
     for raw in document.layers:
-        section = SECTIONS.get(raw.name)
-        if section is None:
-            continue
-        if len(section.dialects) < len(ALL_DIALECTS):
-            yield DialectEvidence(section.dialects, raw.line, f"[{raw.name}]", is_section=True)
-        for clue in _find_key_evidence(raw, section):
-            both = tuple(name for name in clue.dialects if name in section.dialects)
-            if both:
-                yield clue._replace(dialects=both)
-
-
-def _find_key_evidence(raw: RawSection, kind: type[Section]) -> Iterator[DialectEvidence]:
-    is_known = 0 < len(raw.text) <= MAX_KNOWN_LENGTH
-    for number, clue in _known_evidence(raw.name, raw.text) if is_known else _read_evidence(kind, raw.parts):
-        yield clue._replace(line=raw.line + number if raw.text else raw.lines[number].number)
+        is_known = 0 < len(raw.text) <= MAX_KNOWN_LENGTH
+        for number, clue in _known_evidence(raw.name, raw.text) if is_known else _read_evidence(raw):
+            said = clue.dialects, clue.is_weak, clue.is_section
+            if said not in seen:
+                seen.add(said)
+                yield clue._replace(line=raw.line + number if raw.text else raw.lines[number].number)
 
 
 @lru_cache(MAX_KNOWN_SECTIONS)
 def _known_evidence(name: str, text: str) -> tuple[tuple[int, DialectEvidence], ...]:
-    """What the lines of a section say; most sections stand in many files."""
-    return tuple(_read_evidence(SECTIONS[name], RawSection(name, 0, text=text).parts))
+    """What a section says; most stand in many files."""
+    return tuple(_read_evidence(RawSection(name, 0, text=text)))
 
 
-def _read_evidence(
-    kind: type[Section], lines: Iterable[LineParts | Line]
-) -> Iterator[tuple[int, DialectEvidence]]:
+def _read_evidence(raw: RawSection) -> Iterator[tuple[int, DialectEvidence]]:
     """Clues with the number of their line, counted from the header."""
-    for number, line in enumerate(lines):
+    kind = SECTIONS.get(raw.name)
+    if kind is None:
+        return
+    if len(kind.dialects) < len(ALL_DIALECTS):
+        yield 0, DialectEvidence(kind.dialects, 0, f"[{raw.name}]", is_section=True)
+    for number, line in enumerate(raw.parts):
         if line.kind == ENTRY:
             yield from ((number, clue) for clue in _line_evidence(kind, line.key, line.value))
             if NET_KEY_MARK in line.text and line.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
                 yield number, DialectEvidence(JDE_ONLY, 0, f"{line.key}={NET_KEY_MARK}...")
 
 
-def _line_evidence(kind: type[Section], key: str, value: str) -> tuple[DialectEvidence, ...]:
+def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[DialectEvidence]:
     """What `key=value` in a section of this kind says, without its line number. An activation that Darknet
     has under another name is weak evidence: Darknet's files use it too."""
     found, word = list[DialectEvidence](), strip_comment(value)
@@ -258,7 +252,10 @@ def _line_evidence(kind: type[Section], key: str, value: str) -> tuple[DialectEv
     dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
     if 0 < len(dialects) < len(kind.dialects) and value:
         found.append(DialectEvidence(dialects, 0, f"{key}="))
-    return tuple(found)
+    for clue in found:
+        both = tuple(name for name in clue.dialects if name in kind.dialects)
+        if both:
+            yield clue._replace(dialects=both)
 
 
 def _stated_dialect(document: Document) -> str | None:
