@@ -333,7 +333,7 @@ def test_fewer_than_four_coordinates_are_refused(head):
 
 
 def test_heads_with_different_classes_are_not_decoded_together() -> None:
-    # As in a public yolov4-tiny-3l with classes=80, 80 and 1: each head is right, all boxes are not one list.
+    # As in yolov4-tiny-3l with classes=80, 80 and 1: each head is right, all boxes are not one list.
     head = "[convolutional]\nfilters={}\nactivation=linear\n[yolo]\nmask=0\nclasses={}\nanchors=9,9\n"
     text = "[net]\nwidth=32\nheight=32\nchannels=3\n" + head.format(7, 2) + head.format(6, 1)
     network = Network(build_graph(parse(text, "two.cfg"), ReadOptions("darknet"))).eval()
