@@ -39,7 +39,7 @@ class NetSection(Section, names="net network"):
     height = Int(0, least=0, unit="pixels", help="image height in pixels")
     channels = Int(0, least=0, help="number of image channels")
     inputs = Int(0, least=0, help="length of the input vector, for networks without images")
-    dialect_ = Text("", help="dialect of this file: darknet or yolor")
+    dialect_ = Text("", help="dialect of this file, or its family: one of the table of families")
     embedding_dim = Int(
         0, least=0, dialects=JDE_ONLY, help="length of the embeddings that [yolo] reads beside its boxes"
     )
