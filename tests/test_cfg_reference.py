@@ -10,7 +10,7 @@ from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import DARKNET, DIALECTS, FAMILIES, Dialect
 from yolor_cfg.lang.keys import Int
 from yolor_cfg.sections import SECTIONS, Section
-from yolor_cfg.sections.manual import format_default
+from yolor_cfg.sections.manual import describe_key, format_default
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
 
 PAGE = cfg_reference.PAGE.read_text(encoding="utf-8")
@@ -100,3 +100,16 @@ def test_the_readme_names_every_family_and_every_section_that_is_refused() -> No
     said = readme.partition("\n\n```python")[0]
     assert [name for name in REFUSED_SECTIONS if f"`[{name}]`" not in said] == []
     assert f"--dialect {'|'.join(FAMILIES)}`" in " ".join(readme.split())
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "told"),
+    [
+        ("PEP", "compress", "required"),
+        ("route", "layers", "required"),
+        ("convolutional", "filters", "1; required in yolor, ultralytics, jde"),
+        ("convolutional", "size", "1"),
+    ],
+)
+def test_a_key_that_has_to_be_given_shows_no_default(section: str, key: str, told: str) -> None:
+    assert describe_key(SECTIONS[section], key).default == told

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from yolor_cfg import graph as graphs
 from yolor_cfg.analysis.class_edit import ClassCount, replace_classes
+from yolor_cfg.count import count_costs
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
@@ -22,6 +23,7 @@ from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 from yolor_cfg.train.layout import use_channels_last
 from yolor_cfg.train.loss import check_losses
 from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.layout import new_header
 from yolor_cfg.weights.loading import load, read_weights
 
 DARKFLOW = ("darkflow_select", "darkflow_conv_select", "darkflow_extract")
@@ -68,6 +70,15 @@ def applied(text: str, x: torch.Tensor, dialect: str = "darkflow") -> torch.Tens
 # darkflow
 
 
+def test_a_new_file_of_darkflow_has_the_header_that_darkflow_reads(tmp_path: Path) -> None:
+    graph = read(NET + "[convolutional]\nfilters=2\nactivation=linear\n", "darkflow")
+    network, file = Network(graph), tmp_path / "new.weights"
+    write_weights(network, file)
+    assert struct.unpack_from("<4i", file.read_bytes()) == (0, 1, 0, 0)
+    assert file.stat().st_size == count_costs(graph).weights_bytes == 16 + 4 * (2 + 2 * 3)
+    assert new_header(graph, 2**40).to_bytes()[12:] == b"\xff" * 4
+
+
 @pytest.mark.parametrize("name", DARKFLOW)
 @pytest.mark.parametrize("dialect", [None, "darkflow"])
 def test_what_is_cut_out_of_whole_tensors_is_as_recorded(shared, tmp_path, name, dialect) -> None:
@@ -81,7 +92,7 @@ def test_what_is_cut_out_of_whole_tensors_is_as_recorded(shared, tmp_path, name,
         near = got[index].numpy().reshape(value.shape)
         np.testing.assert_allclose(near, value, rtol=0, atol=tolerance(shared, name))
     write_weights(network, tmp_path / "again.weights")
-    assert (tmp_path / "again.weights").read_bytes()[20:] == numbers["weights"].tobytes()
+    assert (tmp_path / "again.weights").read_bytes()[16:] == numbers["weights"].tobytes()
 
 
 @pytest.mark.parametrize("name", DARKFLOW)

@@ -197,6 +197,8 @@ def test_what_only_weights_can_say_comes_with_the_hint_to_fold(name: str) -> Non
     keys = "filters=4\n" if name == "implicit_add" else keys
     told = refusal(NET + CONV.format(4, 1, "silu") + f"[{name}]\n{keys}", "darknet", "yolor")
     assert "no such section" in told and "--fold-implicit" in told
+    told = refusal(NET + CONV.format(4, 1, "silu") + f"[{name}]\n{keys}", "ultralytics", "yolor")
+    assert "no such section" in told and "fold" not in told
 
 
 def test_sections_refused_for_the_same_reason_are_told_once() -> None:

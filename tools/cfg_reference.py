@@ -73,8 +73,8 @@ USES = """\
 finding boxes does; **training**: only training does; **none**: nothing here does, and the last column
 says why. The keys of `[net]` and of heads for training count in the families that train as C Darknet
 does; in those of PyTorch, but for `batch` and `subdivisions`, the recipe (`--hyp`) has these numbers. A
-default "from other keys" or with the name of a key follows that key. *dialects*: those that have the
-key, where not all that have the section do.
+default "from other keys" or with the name of a key follows that key; a *required* key has to be given.
+*dialects*: those that have the key, where not all that have the section do.
 
 ## Keys of every section
 

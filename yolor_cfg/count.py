@@ -15,6 +15,7 @@ from yolor_cfg.shape import Shape
 
 FLOAT_BYTES = 4
 HEADER_BYTES = 20  # of a .weights file: three int32 and a uint64
+SHORT_HEADER_BYTES = 16  # with a uint32
 
 
 class NodeCosts(NamedTuple):
@@ -37,6 +38,7 @@ class GraphCosts(NamedTuple):
     """The costs of every node, in order, and their sums."""
 
     nodes: tuple[NodeCosts, ...]
+    header_bytes: int = HEADER_BYTES
 
     @property
     def parameters(self) -> int:
@@ -67,7 +69,7 @@ class GraphCosts(NamedTuple):
     @property
     def weights_bytes(self) -> int:
         """The size of the `.weights` file."""
-        return HEADER_BYTES + FLOAT_BYTES * sum(node.stored_floats for node in self.nodes)
+        return self.header_bytes + FLOAT_BYTES * sum(node.stored_floats for node in self.nodes)
 
 
 class NodeMemory(NamedTuple):
@@ -95,7 +97,8 @@ def count_costs(graph: Graph) -> GraphCosts:
         tuple(
             node.section.derive(_count_section, node.shape, *node.inputs)._replace(number=node.index)
             for node in graph.nodes
-        )
+        ),
+        SHORT_HEADER_BYTES if graph.dialect.has_short_header else HEADER_BYTES,
     )
 
 

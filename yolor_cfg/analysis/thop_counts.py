@@ -9,6 +9,7 @@ from yolor_cfg.count import ConventionCosts, NodeConventionCosts
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
 from yolor_cfg.ops.losses import SoftmaxLayer
+from yolor_cfg.ops.norms import OuterBatchNorm1d, OuterBatchNorm2d
 from yolor_cfg.ops.pooling import GlobalAvgPool, PoolLayer, avg_pool2d, avg_pool2d_zero_pad
 from yolor_cfg.ops.resampling import RepeatUpsample
 
@@ -35,12 +36,14 @@ def profile_with_thop(graph: Graph) -> ConventionCosts:
     from importlib.metadata import version
 
     import thop
+    from thop.vision.basic_hooks import count_normalization
 
     with torch.device("meta"):
         network = Network(graph).eval()
         network.module_list = nn.ModuleList(map(torch_module, network.module_list))
     image = torch.empty(1, *graph.image, device="meta")
-    *_, layers = thop.profile(CalledModules(network), (image,), verbose=False, ret_layer_info=True)
+    rules = dict.fromkeys((OuterBatchNorm1d, OuterBatchNorm2d), count_normalization)
+    *_, layers = thop.profile(CalledModules(network), (image,), rules, verbose=False, ret_layer_info=True)
     counted = layers["network"][2]["module_list"][2]
     costs = tuple(_to_costs(int(number), counted[number]) for number in counted)
     return ConventionCosts("thop", costs, f"thop {version('thop')}, run on this network")

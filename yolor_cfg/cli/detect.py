@@ -76,8 +76,8 @@ NETWORK_OPTIONS = (
         "--preprocess",
         type=click.Choice(["stretch", "letterbox"]),
         help="Stretch each image to the input size, or keep its aspect ratio and pad with grey; "
-        "default: stretch in the darknet dialect (letterbox if the cfg says letter_box=1), "
-        "letterbox in the yolor dialect.",
+        "default: stretch in darknet and darkflow (letterbox if the cfg says letter_box=1), "
+        "letterbox in pjreddie and the families of PyTorch.",
     ),
     click.option(
         "--names",
@@ -113,8 +113,8 @@ NMS_OPTIONS = (
         metavar="KIND",
         type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
         help="Kind of NMS: plain IoU (default), IoU minus a distance term (greedynms, diounms), "
-        "the cfg's nms_kind (cfg), or YOLOR's NMS (yolor); without this option yolor in the yolor dialect, "
-        "cfg in the darknet dialect, as in C Darknet.",
+        "the cfg's nms_kind (cfg), or YOLOR's NMS (yolor); without this option yolor in the families of "
+        "PyTorch, cfg in the others, as in C Darknet.",
     ),
     _integer_option("--max-det", default=300, text="At most N detections per image."),
     click.option(
@@ -134,7 +134,7 @@ NMS_OPTIONS = (
         "multi_label",
         default=None,
         help="Report every class of a box above the threshold, or only the best one; "
-        "default: every class in the yolor dialect, the best one in the darknet dialect.",
+        "default: every class in the families of PyTorch, the best one in the others.",
     ),
 )
 OUTPUT_OPTIONS = (

@@ -62,10 +62,11 @@ def save_weights(
     opened: NetworkOfFile, target: str, *, numbers: dict[str, float], upto: int | None, force: bool
 ) -> None:
     from yolor_cfg.weights.darknet import write_weights
-    from yolor_cfg.weights.layout import WeightsHeader
+    from yolor_cfg.weights.layout import new_header
 
     seen = numbers.get("seen", 0)
-    header = opened.header or WeightsHeader(seen=seen if isinstance(seen, int) and seen > 0 else 0)
+    count = seen if isinstance(seen, int) and seen > 0 else 0
+    header = opened.header or new_header(opened.network.graph, count)
     write_weights(opened.network, target, header=header, upto=upto, force=force)
 
 

@@ -262,6 +262,7 @@ class Choice(Key[str]):
         hint = suggest_word(bare, self.options)
         if bare in self.options:
             hint = "Darknet takes the comment as part of the value: put it on a line of its own"
+            hint = hint if bare != word else "other families have it: --dialect"
         fallback = self.fallback_in(dialect)
         if fallback:
             what = f"unknown value: {fallback} is used, as in {dialect.program}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, count_of
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.model import Network
 from yolor_cfg.ops.norms import is_outside_root, variance_for
@@ -76,9 +76,8 @@ def tensor_notes(graph: Graph, made: TranslatedText) -> tuple[str, ...]:
     notes = []
     if norms and (old.bn_eps, old.bn_eps_outside_root) != (new.bn_eps, new.bn_eps_outside_root):
         where = " beside the root" if old.bn_eps_outside_root else ""
-        notes.append(
-            f"variances of {len(norms)} batch norms: epsilon {old.bn_eps:g}{where}, not {new.bn_eps:g}"
-        )
+        many = count_of(len(norms), "batch norm")
+        notes.append(f"variances of {many}: epsilon {old.bn_eps:g}{where}, not {new.bn_eps:g}")
     files = [
         [(t.name, t.shape, t.flipped) for t in one.nodes[number].tensors]
         for one, numbers in ((graph, range(len(graph.nodes))), (made.graph, made.owners))

@@ -194,7 +194,7 @@ def _state_dialect(made: TranslatedText, target: Dialect) -> TranslatedText:
         told = ""
     if told == target.name:
         return made
-    edits, why = TextEdits.nothing(), "tells this package the family; other programs read over it"
+    edits, why = TextEdits.nothing(), "tells this package the family; other programs skip it"
     edits.set_key(graph.document.net, {}, ("dialect", target.name))
     text = apply_text_edits(graph.document, edits)
     stated = build_graph(parse(text, graph.path))

@@ -29,9 +29,16 @@ def adapt_section(draft: SectionDraft) -> None:
     if not known and not draft.name:
         folds = section.type.startswith("implicit") or section.darknet_form in ("vector", "blocks", "focus")
         message = f"{target.program} has no such section"
-        raise draft.refusal("", message, found=f"[{section.raw.name}]", hint=FOLD_HINT if folds else "")
+        raise draft.refusal(
+            "", message, found=f"[{section.raw.name}]", hint=_fold_hint(draft) if folds else ""
+        )
     if known and not draft.name and target.is_pytorch and section.raw.name != section.type:
         draft.rename(section.type, f"its name in {target.program}")
+
+
+def _fold_hint(draft: SectionDraft) -> str:
+    """Advice where folding helps: it writes plain Darknet only."""
+    return "" if draft.target.is_pytorch else FOLD_HINT
 
 
 def _accepts_all(draft: SectionDraft) -> bool:
@@ -54,7 +61,9 @@ def _adapt_convolution(draft: SectionDraft) -> None:
         draft.write("batch_normalize", 1, "cbn is batch_normalize outside of training")
     if len(section.size) > 1 and section.dialect.has_kernel_lists != target.has_kernel_lists:
         found = f"size={section.lines['size'].value}"
-        raise draft.refusal("size", f"{target.program} reads no list of sizes", found=found, hint=FOLD_HINT)
+        raise draft.refusal(
+            "size", f"{target.program} reads no list of sizes", found=found, hint=_fold_hint(draft)
+        )
     if target.only_keys or target.conv_padding != section.dialect.conv_padding:
         _adapt_padding(draft)
 
@@ -167,7 +176,7 @@ def _adapt_sum(draft: SectionDraft) -> None:
         section.dialect.weights_are_sigmoid != target.weights_are_sigmoid
     ):
         message = f"{target.program} weights its sources otherwise"
-        raise draft.refusal("weights_type", message, hint=FOLD_HINT)
+        raise draft.refusal("weights_type", message, hint=_fold_hint(draft))
     if section.activation == "linear" or section.dialect.activates_sums == target.activates_sums:
         return
     if target.activates_sums:
@@ -186,7 +195,7 @@ def _adapt_scale(draft: SectionDraft) -> None:
         draft.write("scale_wh", 1, "the scale has one value a pixel")
     elif scale != (x.channels, 1, 1) and scale != (1, x.height, x.width):
         message = f"{draft.target.program} takes one value a channel or a pixel"
-        raise draft.refusal("from", message, found=f"a scale {scale} for a map {x}", hint=FOLD_HINT)
+        raise draft.refusal("from", message, found=f"a scale {scale} for a map {x}", hint=_fold_hint(draft))
 
 
 def _adapt_upsample(draft: SectionDraft) -> None:
@@ -206,7 +215,7 @@ def _adapt_reorg(draft: SectionDraft) -> None:
         return
     if there != "darknet" or here == "darknet":
         message = f"{draft.target.program} orders the pixels of a block otherwise"
-        raise draft.refusal("", message, found=f"[reorg] by {here}", hint=FOLD_HINT)
+        raise draft.refusal("", message, found=f"[reorg] by {here}", hint=_fold_hint(draft))
     stride = 2 if here == "columns" else draft.section.stride
     draft.replace_by("reorg3d", {"stride": str(stride)}, "the same blocks, in another order")
     if here == "columns":
@@ -270,7 +279,8 @@ def find_plain_convolution(draft: SectionDraft, activation: str) -> SectionDraft
     alone = before is not None and before.readers == [draft] and before.section.weight_source() is None
     if before is None or not alone or before.section.type != "convolutional":
         message = "needs a convolution before it that nothing else reads"
-        raise draft.refusal("", message, hint=f"{draft.target.program} computes this part there")
+        found = f"[{before.section.raw.name}]" if before is not None else "the image"
+        raise draft.refusal("", message, found=found, hint=f"{draft.target.program} computes this part there")
     if before.section.activation != activation or getattr(before.section, "antialiasing", 0):
         found = f"activation={before.section.activation}, line {before.section.line}"
         raise draft.refusal(

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, DIALECTS, FAMILIES, Dialect
 from yolor_cfg.lang.keys import NONE, TRAINING, Key, Use
+from yolor_cfg.lang.syntax import parse
 from yolor_cfg.sections.base import Section
+from yolor_cfg.sections.reading import SectionPlace
 
 
 class KeyManual(NamedTuple):
@@ -54,13 +56,33 @@ def describe_key(kind: type[Section], name: str) -> KeyManual:
     """One key of this section."""
     key = kind.keys[name]
     use, reason = find_use(kind, name)
-    default, dialects = format_default(kind, key), key_dialects(kind, key)
+    default, dialects = _tell_absence(kind, key, name), key_dialects(kind, key)
     return KeyManual(name, key.help, key.unit, default, key.allowed, dialects, use, reason)
 
 
 def key_dialects(kind: type[Section], key: Key[Any]) -> tuple[str, ...]:
     """The dialects of this section that have the key; what it inherits of others is its own."""
     return tuple(one for one in kind.dialects if one in key.dialects) or kind.dialects
+
+
+def _tell_absence(kind: type[Section], key: Key[Any], name: str) -> str:
+    """What counts where the key is absent: its default, or "required" and in which dialects."""
+    dialects = key_dialects(kind, key)
+    needing = tuple(one for one in dialects if name in _needed_keys(kind, DIALECTS[one]))
+    if not needing:
+        return format_default(kind, key)
+    if needing == dialects:
+        return "required"
+    return f"{format_default(kind, key)}; required in {name_dialects(needing)}"
+
+
+def _needed_keys(kind: type[Section], dialect: Dialect) -> frozenset[str]:
+    """The keys without which an empty section is an error."""
+    if not kind.names:
+        return frozenset()
+    raw = parse(f"[net]\n[{kind.names[0]}]").sections[-1]
+    faults = kind(raw, SectionPlace(0, dialect, "")).faults
+    return frozenset(fault.key for fault in faults if fault.message.startswith("missing key"))
 
 
 def find_use(kind: type[Section], name: str) -> tuple[Use, str]:

@@ -26,7 +26,7 @@ from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults, TrainState, save_state
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
-from yolor_cfg.weights.layout import WeightsHeader
+from yolor_cfg.weights.layout import new_header
 
 SHEETS = 3
 """The number of batches drawn as images."""
@@ -163,7 +163,7 @@ class RunLogger:
             state.eval_network,
             self.folder / "weights/best.weights",
             force=True,
-            header=WeightsHeader(seen=state.count * self.job.batch_size),
+            header=new_header(state.eval_network.graph, state.count * self.job.batch_size),
         )
 
     def _save_network(self, state: TrainState, name: str) -> None:

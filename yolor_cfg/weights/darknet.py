@@ -17,7 +17,14 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
 from yolor_cfg.weights.finite import non_finite_notes
-from yolor_cfg.weights.layout import FLOAT_BYTES, ReadPlan, TensorSlot, WeightsHeader, file_layout
+from yolor_cfg.weights.layout import (
+    FLOAT_BYTES,
+    ReadPlan,
+    TensorSlot,
+    WeightsHeader,
+    file_layout,
+    new_header,
+)
 from yolor_cfg.weights.prefix import check_cutoff
 
 LOG = logging.getLogger("yolor_cfg")
@@ -74,7 +81,7 @@ def write_weights(
     transposed on reading are written as they are used, as C Darknet does.
     """
     check_cutoff(network.graph, upto)
-    head = header or WeightsHeader()
+    head = header or new_header(network.graph)
     targets = _match_tensors(network, file_layout(network.graph, end=upto))
     if any(slot.spec.flipped for slot, _ in targets):
         LOG.warning(

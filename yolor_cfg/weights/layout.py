@@ -16,6 +16,7 @@ from yolor_cfg.shape import Shape
 
 FLOAT_BYTES = 4
 MAX_CLASSES = 2000  # the largest class count that is tried
+MAX_SHORT_SEEN = 2**32 - 1
 NORM_ROLES = frozenset(("scale", "mean", "variance"))
 
 
@@ -66,6 +67,13 @@ class WeightsHeader(NamedTuple):
     @property
     def _seen_format(self) -> str:
         return "<Q" if self.size_bytes == 20 else "<I"
+
+
+def new_header(graph: Graph, seen: int = 0) -> WeightsHeader:
+    """The header of a new file: that of version 0.1 for a program that reads no more than 16 bytes."""
+    if graph.dialect.has_short_header:
+        return WeightsHeader(0, 1, 0, min(seen, MAX_SHORT_SEEN))
+    return WeightsHeader(seen=seen)
 
 
 class TensorSlot(NamedTuple):
