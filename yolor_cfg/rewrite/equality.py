@@ -57,9 +57,10 @@ def compare_networks(source: Network, target: Network, images: Tensor) -> Proof:
 def prove_folded(network: Network, plain: Network, *, seed: int = 0) -> Proof:
     """Compare a network in float64 with what its own weights were folded to; raises CfgError if they
     differ."""
-    stride = network.graph.largest_stride
+    graph, stride = network.graph, network.graph.largest_stride
     generator = torch.Generator().manual_seed(seed)
-    size = network.graph.image.channels, 2 * stride, 3 * stride
+    small = graph.image._replace(height=2 * stride, width=3 * stride)
+    size = graph.image if graph.has_fixed_size else small
     with torch.no_grad():
         images = torch.rand(1, *size, generator=generator, dtype=torch.float64)
         proof = compare_networks(network.eval(), plain, images)
