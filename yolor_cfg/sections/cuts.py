@@ -88,10 +88,11 @@ class _CutSection(Section):
             raise self.error(
                 key, "no such list in the profile", found=str(number), allowed=f"0 to {len(lists) - 1}"
             )
-        if max(lists[number]) >= whole:
-            found, allowed = f"{max(lists[number])} in list {number}", f"0 to {whole - 1}"
+        kept = lists[number]
+        if max(kept) >= whole or len(kept) > whole:
+            found, allowed = f"{len(kept)} up to {max(kept)} in list {number}", f"0 to {whole - 1}, each once"
             raise self.error(key, "the profile does not fit this section", found=found, allowed=allowed)
-        return lists[number]
+        return kept
 
     def check_length(self, inputs: Sequence[int] | None, *, found: int, whole: int) -> None:
         """Raise CfgError unless there are as many inputs as stay of the whole."""
