@@ -36,6 +36,7 @@ from yolor_cfg.sections.wiring import (
     IMAGE_INDEX,
     Node,
     connect_sections,
+    depends_on_size,
     find_largest_stride,
     find_size_error,
 )
@@ -109,6 +110,11 @@ class Graph:
     def largest_stride(self) -> int:
         """The largest stride of any feature map: the sides of an image should be multiples of it."""
         return find_largest_stride([node.section for node in self.nodes], self.image)
+
+    @cached_property
+    def has_fixed_size(self) -> bool:
+        """Whether only images of the size in [net] fit, as where a dense section reads a map."""
+        return depends_on_size(self.nodes, self.image)
 
 
 class ReadOptions(NamedTuple):
@@ -303,7 +309,7 @@ def _parse_sections(
 @lru_cache(MAX_KNOWN_DIALECTS)
 def _shared_values(dialect: Dialect) -> SharedValues:
     """Where the values of the sections of all files in this dialect are kept, to be read once."""
-    return {}
+    return SharedValues()
 
 
 def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:

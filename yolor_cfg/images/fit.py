@@ -24,7 +24,8 @@ def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:
     if how == "stretch":
         return stretch(image, size)
     if graph.dialect.is_pytorch:
-        return yolor_letterbox(image, size, fit=LetterboxOptions(stride=graph.largest_stride))
+        stride = None if graph.has_fixed_size else graph.largest_stride
+        return yolor_letterbox(image, size, fit=LetterboxOptions(stride=stride))
     return letterbox(image, size)
 
 

@@ -40,7 +40,7 @@ def prove_equal(graph: Graph, made: TranslatedText, *, seed: int = 0) -> Proof:
         images = torch.rand(1, *here.image, generator=generator, dtype=torch.float64)
         proof = compare_networks(source, target, images)
         if not proof.difference <= LARGEST_DIFFERENCE:
-            raise _find_fault(source, target, images=images, made=made)
+            raise _find_fault(source, target, images=images, made=made, apart=proof.difference)
     return proof
 
 
@@ -57,9 +57,10 @@ def compare_networks(source: Network, target: Network, images: Tensor) -> Proof:
 def prove_folded(network: Network, plain: Network, *, seed: int = 0) -> Proof:
     """Compare a network in float64 with what its own weights were folded to; raises CfgError if they
     differ."""
-    stride = network.graph.largest_stride
+    graph, stride = network.graph, network.graph.largest_stride
     generator = torch.Generator().manual_seed(seed)
-    size = network.graph.image.channels, 2 * stride, 3 * stride
+    small = graph.image._replace(height=2 * stride, width=3 * stride)
+    size = graph.image if graph.has_fixed_size else small
     with torch.no_grad():
         images = torch.rand(1, *size, generator=generator, dtype=torch.float64)
         proof = compare_networks(network.eval(), plain, images)
@@ -164,19 +165,23 @@ def largest_difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> flo
     return max(found)
 
 
-def _find_fault(source: Network, target: Network, *, images: Tensor, made: TranslatedText) -> CfgError:
-    """The error at the first section whose value differs."""
+def _find_fault(
+    source: Network, target: Network, *, images: Tensor, made: TranslatedText, apart: float
+) -> CfgError:
+    """The error at the first section whose value differs; at the first head if only predictions do, which are
+    so far apart."""
     source.reset()
     target.reset()
     nodes = [node for node in source.graph.nodes if made.values[node.index] >= 0 and not node.section.is_head]
     first = source.trace(images.clone(), [node.index for node in nodes])
     second = target.trace(images.clone(), [made.values[node.index] for node in nodes])
     for node in nodes:
-        apart = largest_difference([first[node.index]], [second[made.values[node.index]]])
-        if not apart <= LARGEST_DIFFERENCE:
+        difference = largest_difference([first[node.index]], [second[made.values[node.index]]])
+        if not difference <= LARGEST_DIFFERENCE:
+            apart = difference
             break
     else:
-        node, apart = source.graph.heads[0], float("nan")
+        node = source.graph.heads[0]
     return node.section.error(
         "",
         f"{target.graph.dialect.program} computes something else",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SECTIONS: dict[str, type[Section]] = {}
 T = TypeVar("T")
+MAX_DERIVED = 200  # answers that are kept for one text
 CHECKED = "the checks of its keys found no fault"
 
 
@@ -245,10 +246,16 @@ class Section(SectionReader):
         """`make(self, *inputs)`; self-contained sections with the same text share the answer."""
         if not self.is_self_contained:
             return make(self, *inputs)
-        question = make, self.image, inputs
-        if question not in self.values.derived:
-            self.values.derived[question] = make(self, *inputs)
-        found: T = self.values.derived[question]
+        known = self.values.derived
+        question = (
+            make,
+            self.image,
+            inputs,
+            tuple(x.is_map for x in inputs),
+        )  # a vector equals a map of one cell
+        found: T = known[question] if question in known else make(self, *inputs)
+        if len(known) < MAX_DERIVED:
+            known[question] = found
         return found
 
     def resize_inputs(self, width: int, *inputs: Any, **_: Any) -> tuple[Resize, ...]:

@@ -6,6 +6,7 @@ do is in a profile, a file that a cfg names. Facts: thtrieu/darkflow, utils/proc
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 WHOLE_KERNELS = ("convolutional", "conv-extract")  # their `filters` are the channels of the next kernels
 WHOLE_VECTORS = ("connected", "extract")
 NO_KEEP = KeptClasses((0,), 1)
+MOST = 1 << 22  # numbers of a whole layer: what stays of it is a list
 
 
 class _CutSection(Section):
@@ -86,10 +88,11 @@ class _CutSection(Section):
             raise self.error(
                 key, "no such list in the profile", found=str(number), allowed=f"0 to {len(lists) - 1}"
             )
-        if max(lists[number]) >= whole:
-            found, allowed = f"{max(lists[number])} in list {number}", f"0 to {whole - 1}"
+        kept = lists[number]
+        if max(kept) >= whole or len(kept) > whole:
+            found, allowed = f"{len(kept)} up to {max(kept)} in list {number}", f"0 to {whole - 1}, each once"
             raise self.error(key, "the profile does not fit this section", found=found, allowed=allowed)
-        return lists[number]
+        return kept
 
     def check_length(self, inputs: Sequence[int] | None, *, found: int, whole: int) -> None:
         """Raise CfgError unless there are as many inputs as stay of the whole."""
@@ -107,7 +110,7 @@ class _CutSection(Section):
 class _CutConvolution(_CutSection):
     """The keys of darkflow's convolutions."""
 
-    filters = Int(1, least=1, wanted=True, help="number of filters of the whole layer")
+    filters = Int(1, least=1, most=MOST, wanted=True, help="number of filters of the whole layer")
     size = Int(1, least=1, unit="pixels", help="kernel height and width")
     stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
@@ -311,17 +314,15 @@ class ExtractSection(_CutDense, names="extract"):
     def check(self) -> None:
         self.require_keys("profile", "input", "output", "old")
         super().check()
-        if len(self.old) not in (2, 4) or min(self.old) < 1:
-            allowed = ["inputs,outputs", "height,width,channels,outputs"]
+        fits = len(self.old) in (2, 4) and min(self.old) > 0
+        if not fits or max(math.prod(self.old[:-1]), self.old[-1]) > MOST:
+            allowed = f"inputs,outputs or height,width,channels,outputs; at most {MOST} of each"
             found = ",".join(map(str, self.old))
             self.fault("old", "not the size of a layer", found=found, allowed=allowed)
 
     def whole_size(self, x: Shape) -> tuple[int, int]:
         *inputs, outputs = self.old
-        size = 1
-        for length in inputs:
-            size *= length
-        return outputs, size
+        return outputs, math.prod(inputs)
 
     def lists(self, x: Shape) -> tuple[Sequence[int] | None, Sequence[int] | None]:
         outputs, inputs = self.whole_size(x)
@@ -348,11 +349,15 @@ class SelectSection(_CutDense, names="select modify"):
         "[modify]\nold_output=20\nkeep=1/2\nbins=4\noutput=16\nactivation=linear",
     )
 
-    old_output = Int(1, least=1, wanted=True, help="number of outputs of the whole layer")
+    old_output = Int(1, least=1, most=MOST, wanted=True, help="number of outputs of the whole layer")
     keep = KeepKey(NO_KEEP, wanted=True, help="classes that stay, of how many: 8,14/20")
-    bins = Int(1, least=1, wanted=True, help="number of cells, each with its classes")
+    bins = Int(1, least=1, most=MOST, wanted=True, help="number of cells, each with its classes")
     output = Int(
-        1, least=1, wanted=True, help="outputs that stay: those of the kept classes, then all others"
+        1,
+        least=1,
+        most=MOST,
+        wanted=True,
+        help="outputs that stay: those of the kept classes, then all others",
     )
     input = Text("", help="FILE,N: list N of that profile has the inputs that are read; all are by default")
 

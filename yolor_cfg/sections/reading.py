@@ -14,8 +14,14 @@ from yolor_cfg.shape import Shape
 
 MAX_HINTS = 50  # unknown words that a similar one is looked for
 MAX_SHARED = 10_000  # texts of sections whose values are kept
-SharedValues = dict[tuple[Any, ...], KeyValues]
-"""The values of sections by their kind and text, in one dialect."""
+
+
+class SharedValues(dict[tuple[Any, ...], KeyValues]):
+    """The values of sections by their kind and text, in one dialect. A copy or pickle of a section has none:
+    they are those of other files too."""
+
+    def __reduce__(self) -> tuple[type[SharedValues], tuple[()]]:
+        return SharedValues, ()
 
 
 class SectionPlace(NamedTuple):

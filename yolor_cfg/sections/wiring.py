@@ -193,3 +193,10 @@ def find_largest_stride(sections: Sequence[Section], image: Shape) -> int:
     nodes = connect_sections(sections, image).nodes.values()
     maps = [node.shape for node in nodes if node.shape.area > 1]
     return max((round(max(image.height / x.height, image.width / x.width)) for x in maps), default=1)
+
+
+def depends_on_size(nodes: Sequence[Node], image: Shape) -> bool:
+    """Whether a larger image needs other tensors, as behind [connected], or does not fit at all."""
+    larger = image._replace(height=2 * image.height, width=2 * image.width)
+    wired = connect_sections([node.section for node in nodes], larger)
+    return bool(wired.faults) or any(wired.nodes[node.index].tensors != node.tensors for node in nodes)
