@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, count_of
 from yolor_cfg.lang.cuts import KeepKey, KeptClasses, read_profile
 from yolor_cfg.lang.dialect import DARKFLOW_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int, Text
@@ -90,7 +90,8 @@ class _CutSection(Section):
             )
         kept = lists[number]
         if max(kept) >= whole or len(kept) > whole:
-            found, allowed = f"{len(kept)} up to {max(kept)} in list {number}", f"0 to {whole - 1}, each once"
+            found = f"{count_of(len(kept), 'number')} up to {max(kept)} in list {number}"
+            allowed = f"0 to {whole - 1}, each once"
             raise self.error(key, "the profile does not fit this section", found=found, allowed=allowed)
         return kept
 
