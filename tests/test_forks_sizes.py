@@ -69,3 +69,9 @@ def test_a_head_that_differs_is_told_with_its_difference() -> None:
     with pytest.raises(CfgError, match="computes something else") as caught:
         prove_equal(graph, translate(graph, "darknet", "there.cfg"))
     assert float(caught.value.found.rpartition(" ")[2]) > 1e-5
+
+
+def test_jde_pads_images_to_the_size_in_net() -> None:
+    graph = build_graph(parse(NET + POOL), ReadOptions("jde"))
+    item = preprocess_image(np.zeros((40, 90, 3), np.uint8), graph, how="letterbox")
+    assert item.pixels.shape[1:] == (24, 24)

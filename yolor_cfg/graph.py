@@ -114,7 +114,7 @@ class Graph:
     @cached_property
     def has_fixed_size(self) -> bool:
         """Whether only images of the size in [net] fit, as where a dense section reads a map."""
-        return depends_on_size(self.nodes, self.image)
+        return self.dialect.takes_net_size or depends_on_size(self.nodes, self.image)
 
 
 class ReadOptions(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ CONVERT_HINT = (
     "print(json.dumps(pickle.load(open('OLD', 'rb'), encoding='latin1'), default=lambda x: x.tolist()))\" "
     "> NEW, and name NEW in the cfg"
 )
+MAX_PROFILES = 16  # files whose lists are kept
 PROFILE_FORM = "JSON: [[number,...],[number,...],...], one list for each section with weights"
 KEEP_PATTERN = re.compile(r"([0-9]{1,9}(?:,[0-9]{1,9})*)/([0-9]{1,9})")
 
@@ -58,7 +59,7 @@ def read_profile(path: Path) -> Profile:
     return _parse_profile(path, status.st_mtime_ns, status.st_size)
 
 
-@cache
+@lru_cache(MAX_PROFILES)
 def _parse_profile(path: Path, _changed: int, _size: int) -> Profile:
     """The profile, read once for all the sections that name it."""
     data = read_bounded(path, fault=CfgError, what="the profile")

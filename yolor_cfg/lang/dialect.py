@@ -61,6 +61,7 @@ class Dialect(NamedTuple):
     crnn_is_padded: bool = False  # the convolutions of [crnn] are of 3x3 and keep the size by themselves
     dropout_share: float = 0.2  # default of `probability` in [dropout]
     embeds: bool = False  # [yolo] reads two scores an anchor and an embedding a cell (JDE)
+    takes_net_size: bool = False  # images are padded to the size in [net]: it stops at any other
     has_angles: bool = False  # the fifth of five coords of [detection] is an angle; else it is not read
     groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
     keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
@@ -197,6 +198,7 @@ JDE = _FORK._replace(
     head_strides=(),
     only_activations=("leaky", "linear"),
     embeds=True,
+    takes_net_size=True,
 )
 DARKFLOW = DARKNET._replace(
     name="darkflow",
