@@ -131,7 +131,7 @@ def test_a_run_resumes_with_its_own_order_of_classes_and_refuses_others(tmp_path
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(DataError, match="not the folder of a training"):
+    with pytest.raises(DataError, match="not the folder of a training run\n  found:   no args.yaml in it"):
         resume(tmp_path)
 
 

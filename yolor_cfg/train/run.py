@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import DataError, YolorError, shorten
+from yolor_cfg.errors import DataError, YolorError, count_of, shorten
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
@@ -107,7 +107,10 @@ def _resume_training(
     folder: Path, options: TrainOptions, *, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
     job, state = _load_run(folder, options, say)
-    say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
+    if state.epoch >= job.epochs:
+        say(f"{folder} is finished: all of its {count_of(job.epochs, 'epoch')} are done")
+    else:
+        say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
     return _run_training(folder, job, state, drawing=drawing, say=say)
 
 
@@ -133,9 +136,16 @@ def load_options(folder: Path) -> TrainOptions:
         raise DataError(
             "not the folder of a training run",
             path=str(folder),
-            found=shorten(str(fault), 200),
+            found=_describe_fault(fault),
             hint="give the folder with args.yaml and weights/last.pt",
         ) from None
+
+
+def _describe_fault(fault: Exception) -> str:
+    """What is wrong with the options of a run, in words."""
+    if isinstance(fault, FileNotFoundError):
+        return "no args.yaml in it"
+    return shorten((isinstance(fault, OSError) and fault.strerror) or str(fault), 200)
 
 
 def report_faults(job: Job, say: Printer) -> None:
