@@ -14,6 +14,7 @@ from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.equality import prove_equal, prove_folded
 from yolor_cfg.rewrite.translate import translate
+from yolor_cfg.train.loss import check_losses
 
 NET = "[net]\nwidth=24\nheight=24\nchannels=3\n"
 SELECT = "[select]\nold_output={0}\nkeep=0/1\nbins={0}\noutput={0}\nactivation=linear\n"
@@ -75,3 +76,12 @@ def test_jde_pads_images_to_the_size_in_net() -> None:
     graph = build_graph(parse(NET + POOL), ReadOptions("jde"))
     item = preprocess_image(np.zeros((40, 90, 3), np.uint8), graph, how="letterbox")
     assert item.pixels.shape[1:] == (24, 24)
+
+
+def test_a_region_with_mask_numbers_says_why_it_is_not_trained() -> None:
+    region = "[region]\nanchors=1,1\nclasses=1\ncoords=6\nnum=1\n"
+    text = f"{NET}[convolutional]\nfilters=8\nactivation=linear\n{region}"
+    graph = build_graph(parse(text), ReadOptions("pjreddie"))
+    with pytest.raises(CfgError, match="no detection loss") as caught:
+        check_losses(graph)
+    assert (caught.value.line, caught.value.allowed) == (8, "coords=4 softmax=1 background=0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from yolor_cfg.errors import count_of
+from yolor_cfg.errors import CfgError, count_of
 from yolor_cfg.lang.dialect import DARKNET_ONLY, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import Flag, Float, Int, Text
 from yolor_cfg.lang.lists import FloatList
@@ -112,6 +112,11 @@ class RegionSection(Section, names="region"):
         """The loss that trains this head; spare values of its boxes learn nothing. None learns masks."""
         is_plain = self.coords == BOX_VALUES and self.softmax and not self.background
         return "region" if is_plain or not self._stores_maps else ""
+
+    def missing_loss(self) -> CfgError:
+        """Why nothing trains this head."""
+        found, allowed = "mask numbers, sigmoid classes or a background", "coords=4 softmax=1 background=0"
+        return self.error("", "no detection loss", found=found, allowed=allowed)
 
     def facts(self) -> tuple[str, ...]:
         differs = self.coords > BOX_VALUES or not (self.softmax or self.tree)
