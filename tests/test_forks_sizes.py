@@ -60,7 +60,7 @@ def test_a_profile_lists_no_more_than_there_is(tmp_path: Path) -> None:
     text = NET + "[conv-extract]\nprofile=p.json\ninput=-1\noutput=0\nfilters=6\nsize=3\nactivation=linear\n"
     with pytest.raises(CfgError, match="does not fit this section") as caught:
         build_graph(parse(text, str(tmp_path / "a.cfg")))
-    assert caught.value.found == "7 up to 0 in list 0"
+    assert caught.value.found == "7 numbers up to 0 in list 0"
 
 
 def test_a_head_that_differs_is_told_with_its_difference() -> None:
