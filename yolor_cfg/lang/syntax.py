@@ -31,7 +31,8 @@ MERGE_MARKER = re.compile(r"\s*(([<>|])\2{6}(\s|$)|={7}\s*$)")
 # Only the line endings of C's fgets and of old Macs: str.splitlines would also split at form feeds and
 # U+2028.
 LINE_PATTERN = re.compile(r"[^\n]*\n|[^\n]+")
-HEADER_START = re.compile(r"(?:^|\n)([^\S\n]*\[)")
+MERGE_MARK = re.compile(r"(?m)^[^\S\n]*(?:([<>|])\1{6}(?:\s|$)|={7}[^\S\n]*$)")
+HEADER_START = re.compile(r"\n([^\S\n]*\[)")
 LONE_CR = re.compile(r"\r(?!\n)")
 CR_LINE_PATTERN = re.compile(r"[^\r]*\r|[^\r]+")
 
@@ -161,7 +162,8 @@ def _find_value(value: str, known: Mapping[str, str]) -> str:
 def parse(text: str, path: str = "<text>") -> Document:
     """The sections of `text`; raises CfgError for what neither dialect can read (merge markers, prose, no
     [net])."""
-    if any(marker in text for marker in MERGE_MARKS):
+    is_suspect = any(marker in text for marker in MERGE_MARKS)
+    if is_suspect and (MERGE_MARK.search(text) or LONE_CR.search(text)):
         _refuse_merge_markers(_number_lines(text), path)
     prelude, sections = _split_sections(text, path)
     _refuse_prose(prelude, path)
@@ -179,7 +181,7 @@ def _split_sections(text: str, path: str) -> tuple[tuple[Line, ...], tuple[RawSe
         return prelude, tuple(
             RawSection(_name_section(part[0], path), part[0].number, part) for part in parts
         )
-    places = [match.start(1) for match in HEADER_START.finditer(text)]
+    places = [match.start(1) - 1 for match in HEADER_START.finditer("\n" + text)]
     prelude = tuple(_number_lines(text[: places[0]] if places else text))
     number, sections = len(prelude) + 1, list[RawSection]()
     for start, end in pairwise([*places, len(text)]):
