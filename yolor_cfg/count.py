@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from yolor_cfg.graph import Graph, Node
 from yolor_cfg.sections import Section
+from yolor_cfg.sections.wiring import size_section
 from yolor_cfg.shape import Shape
 
 FLOAT_BYTES = 4
@@ -117,7 +118,7 @@ def activation_bytes(graph: Graph, *, batch: int = 1) -> tuple[NodeMemory, ...]:
 
 def _count_section(section: Section, out: Shape, *inputs: Shape) -> NodeCosts:
     """The costs of a section with this output and these inputs."""
-    tensors = section.tensors(*inputs)
+    _, tensors = section.derive(size_section, *inputs)
     has_weights = any(tensor.role == "weight" for tensor in tensors)
     scales = sum(tensor.size for tensor in tensors if tensor.role == "scale" and has_weights)
     parameters = sum(tensor.size for tensor in tensors if tensor.is_parameter)

@@ -227,7 +227,8 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     def macs(self, out: Shape, x: Shape) -> int:
         seen = self._conv_input_shape(x)
         height, width = self._geometry().positions(self.size[0], seen.height, seen.width)
-        return sum(tensor.size for tensor in self._own_tensors(x) if tensor.role == "weight") * height * width
+        weights = sum(kernel.filters * kernel.size**2 for kernel in self._kernels)
+        return weights * (seen.channels // self._groups) * height * width
 
     def bflops(self, out: Shape, x: Shape) -> float | None:
         return 2 * self.macs(out, x) / 1e9 / (32 if self.xnor else 1)

@@ -36,40 +36,38 @@ class Node:
 
 
 class Wiring(NamedTuple):
-    """The sections that could be sized, by number, and the faults of the others."""
+    """The sections that could be sized, by number, the faults of the others, and all known sizes, among them
+    that of the image if the file gives one."""
 
     nodes: dict[int, Node]
     faults: list[CfgError]
+    shapes: dict[int, Shape]
 
 
 def connect_sections(sections: Iterable[Section], image: Shape, *, most: float = math.inf) -> Wiring:
     """Each section with what it reads and its size, in order, until there are `most` faults; those that a
     fault touches are left out."""
-    wiring = Wiring({}, [])
+    wiring = Wiring({}, [], {IMAGE_INDEX: image} if all(image) else {})
     for section in sections:
         if len(wiring.faults) < most:
-            _connect_section(section, image, wiring)
+            _connect_section(section, wiring)
     if not wiring.faults:
         _refuse_unread_joins(wiring)
     return wiring
 
 
-def _connect_section(section: Section, image: Shape, wiring: Wiring) -> None:
+def _connect_section(section: Section, wiring: Wiring) -> None:
     """Add the section, or its faults. A faulty key that is not needed for its size hides nothing."""
-    nodes, inputs, sources = wiring.nodes, tuple[Shape, ...](), tuple[int, ...]()
-    tensors = tuple[TensorSpec, ...]()
+    nodes, shapes = wiring.nodes, wiring.shapes
+    inputs, sources, tensors = tuple[Shape, ...](), tuple[int, ...](), tuple[TensorSpec, ...]()
     try:
         sources = section.sources()
-        if (
-            not all(image)
-            or "" in section.unusable
-            or not all(one in nodes or one == IMAGE_INDEX for one in sources)
-        ):
+        if "" in section.unusable or not shapes or not all(source in shapes for source in sources):
             return  # what it reads is not known
-        inputs = tuple(image if source == IMAGE_INDEX else nodes[source].shape for source in sources)
+        inputs = tuple(shapes[source] for source in sources)
         if not section.reads_vectors:
             _check_maps(section, sources, nodes)
-        shape, tensors = section.derive(_size_section, *inputs)
+        shape, tensors = section.derive(size_section, *inputs)
         _check_borrowed(section, inputs, nodes)
     except CfgError as fault:
         if fault not in section.faults:
@@ -78,6 +76,7 @@ def _connect_section(section: Section, image: Shape, wiring: Wiring) -> None:
             return
         shape = inputs[0]  # nothing that follows depends on it
     nodes[section.index] = Node(section.index, section, sources, inputs, shape, tensors)
+    shapes[section.index] = shape
 
 
 def _refuse_unread_joins(wiring: Wiring) -> None:
@@ -125,7 +124,7 @@ def _check_borrowed(section: Section, inputs: tuple[Shape, ...], nodes: Mapping[
         section.check_shared_weights(nodes[lender].tensors, *inputs)
 
 
-def _size_section(section: Section, *inputs: Shape) -> tuple[Shape, tuple[TensorSpec, ...]]:
+def size_section(section: Section, *inputs: Shape) -> tuple[Shape, tuple[TensorSpec, ...]]:
     """The size of its output and its tensors; raises CfgError where an input does not fit, or the size is
     absurd."""
     shape = section.shape(*inputs)
