@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from yolor_cfg.errors import CfgError, count_of
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
-from yolor_cfg.model import Network
+from yolor_cfg.model import BoxHead, Network
 from yolor_cfg.ops.norms import is_outside_root, variance_for
 from yolor_cfg.rewrite.absorb import find_norms, running_stats
 from yolor_cfg.rewrite.translate import TranslatedText
@@ -49,9 +49,15 @@ def compare_networks(source: Network, target: Network, images: Tensor) -> Proof:
     first, second = source(images.clone()), target(images.clone())
     boxes = all(hasattr(source.module_list[index], "decode") for index in source.graph.outputs)
     if boxes:
-        first, second = list(source.decode(first)), list(target.decode(second))
+        first, second = _decode_heads(source, first), _decode_heads(target, second)
     height, width = images.shape[2:]
     return Proof(largest_difference(first, second), "boxes" if boxes else "outputs", (height, width))
+
+
+def _decode_heads(network: Network, raws: Sequence[Tensor]) -> list[Tensor]:
+    """Boxes, objectness and scores of each head on its own: their numbers of classes may differ."""
+    heads = [network.module_list[index] for index in network.graph.outputs]
+    return [part for head, raw in zip(heads, raws, strict=True) for part in cast(BoxHead, head).decode(raw)]
 
 
 def prove_folded(network: Network, plain: Network, *, seed: int = 0) -> Proof:
