@@ -30,7 +30,8 @@ class DetectionSection(Section, names="detection"):
     classes = Int(1, least=1, wanted=True, help="number of classes")
     coords = Int(
         1,
-        help="number of coordinates per box: 4; in darkflow a fifth is an angle; else the rest is not read",
+        help="number of coordinates per box: 4; in darkflow a fifth is its angle, clockwise, in turns; C "
+        "Darknet gives a fifth no meaning and reads four a box, one after another",
     )
     num = Int(1, least=1, help="number of boxes per cell")
     side = Int(7, least=1, unit="cells", help="number of cells in each direction")
@@ -58,15 +59,7 @@ class DetectionSection(Section, names="detection"):
         return DARKFLOW_ONLY if key == "coords" and word == str(BOX_VALUES + 1) else ()
 
     def check(self) -> None:
-        if self._has_angles:
-            self.warn(
-                "coords",
-                "the angles of boxes are not shown",
-                found=str(self.coords),
-                allowed=str(BOX_VALUES),
-                hint="detections are upright; `angles` of this head's module gives fractions of a turn",
-            )
-        else:
+        if not self._has_angles:
             check_coords(self, self.coords)
 
     @property
