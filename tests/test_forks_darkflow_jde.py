@@ -20,6 +20,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.rewrite.translate import translate
 from yolor_cfg.train.layout import use_channels_last
 from yolor_cfg.train.loss import check_losses
 from yolor_cfg.weights.darknet import write_weights
@@ -220,6 +221,35 @@ def test_a_crop_always_scales_and_only_two_activations_are_known() -> None:
     torch.testing.assert_close(applied(crop, x), 2 * x - 1)
     with pytest.raises(CfgError, match="unknown value"):
         read(NET + "[convolutional]\nfilters=2\nactivation=relu\n", "darkflow")
+
+
+CROP = "[crop]\ncrop_width=6\ncrop_height=4\n"
+
+
+def test_a_crop_gives_the_size_of_the_input_wherever_it_stands() -> None:
+    # utils/process.py of darkflow: h and w are those of [net], then of each [crop]; inp_size is what is left.
+    convolution = "[convolutional]\nfilters=2\nactivation=linear\n"
+    for text in (CROP + convolution, convolution + CROP + convolution):
+        graph = read(NET + text, "darkflow")
+        assert graph.image == (3, 4, 6)
+        assert [node.shape[1:] for node in graph.nodes] == [(4, 6)] * len(graph.nodes)
+        x = torch.rand(1, 3, 4, 6)
+        assert Network(graph).eval()(x)[0].shape[2:] == (4, 6)
+        assert read(NET + text, "darknet").image == (3, 8, 8)
+    assert read(NET + convolution + CROP, "darkflow").image == (3, 8, 8)  # the last section only describes
+    asked = build_graph(parse(NET + CROP + convolution), ReadOptions("darkflow", (10, 12)))
+    assert asked.nodes[0].shape == (3, 10, 12)
+
+
+def test_the_size_of_a_crop_is_written_for_other_programs() -> None:
+    text = NET + CROP + "[convolutional]\nfilters=2\nactivation=linear\n[dropout]\n"
+    graph = read(text, "darkflow")
+    told = translate(graph, "darknet", "there.cfg")
+    plain = to_plain_darknet(Network(graph).eval()).graph
+    for other in (told.graph, plain):
+        assert other.dialect.name == "darknet"
+        assert build_graph(parse(other.document.text), ReadOptions("darknet")).image == (3, 4, 6)
+    assert [change.what for change in told.changes if change.section == "net"] == ["width=6", "height=4"]
 
 
 def test_a_header_of_twenty_bytes_is_told(shared, tmp_path) -> None:

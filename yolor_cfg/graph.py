@@ -197,7 +197,11 @@ def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> D
         stated, find_dialect_evidence(document), default_dialect=reading.default_dialect, path=document.path
     )
     eps = reading.bn_eps or told.dialect.bn_eps
-    net, sections, faults = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
+    dialect = told.dialect._replace(bn_eps=eps)
+    net, sections, faults = _parse_sections(document, dialect, reading)
+    sizes = [section.input_size for section in sections[:-1] if section.input_size]
+    if sizes and not reading.size:
+        net, sections, faults = _parse_sections(document, dialect, reading._replace(size=sizes[-1]))
     wired = connect_sections(sections, net.image)
     if not all(net.image):
         faults += wired.faults + ([] if SIZE_KEYS & net.unusable.keys() else [net.missing_size()])

@@ -66,7 +66,7 @@ class Dialect(NamedTuple):
     groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
     keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
     has_plain_local: bool = True  # [local] has any size and stride; else its windows are misplaced
-    resizes_to_crop: bool = False  # [crop] gives the size of the input, and always scales to -1..1
+    resizes_to_crop: bool = False  # [crop] gives the size of the input, crops nothing, always scales to -1..1
     runs_last_section: bool = True  # otherwise the last section only describes the output
     names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
     has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version

@@ -268,6 +268,11 @@ class Section(SectionReader):
         """The torch module that computes this section; the only place that imports torch."""
         raise AssertionError(f"[{self.type}] builds no module")
 
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width of the input, where this section gives them instead of [net]."""
+        return None
+
     def weight_source(self) -> int | None:
         """The absolute index of the section whose tensors this one uses instead of its own."""
         return None
