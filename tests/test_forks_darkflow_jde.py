@@ -15,6 +15,7 @@ from yolor_cfg.analysis.class_edit import ClassCount, replace_classes
 from yolor_cfg.count import count_costs
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
+from yolor_cfg.lang.edit import apply_edits
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
@@ -335,6 +336,28 @@ def test_a_name_stands_for_the_value_in_net_in_any_dialect() -> None:
         assert graph.document.text == text
     assert read(text).dialect.name == "jde"
     assert read(text.replace("$embedding_dim", "$ width")).nodes[0].shape.channels == 8
+
+
+def test_a_name_in_net_stands_for_the_value_of_a_key_above() -> None:
+    # utils/parse_config.py of JDE: the value is looked up when the line is read, so that names may follow
+    # one another, and the last of two values counts from its line on.
+    text = (
+        "[net]\nwidth=16\nheight = $width\nwidth=8\nchannels=3\nbatch=$height\n"
+        "[convolutional]\nfilters=$height\n"
+    )
+    graph = read(text)
+    assert graph.dialect.name == "jde"
+    assert (graph.image, graph.net.batch, graph.nodes[0].shape.channels) == ((3, 16, 8), 16, 16)
+    assert graph.document.text == text
+    with pytest.raises(CfgError, match=r"<text>:2: \[net\] width: \[net\] has no such key"):
+        read("[net]\nwidth=$height\nheight=16\nchannels=3\n[convolutional]\nfilters=2\n")
+
+
+def test_a_name_in_net_is_edited_and_written_as_a_number() -> None:
+    text = "[net]\nwidth=16\nheight=$width\nchannels=3\n[convolutional]\nfilters=2\nactivation=leaky\n"
+    graph = read(text, "darknet")
+    assert "height=32" in apply_edits(graph.document, {graph.net.lines["height"].number: "32"})
+    assert "height=16" in to_plain_darknet(Network(graph).eval()).graph.document.text
 
 
 class Jde(CfgWriter):

@@ -217,6 +217,8 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
     for entry in document.net.entries:
         if NetSection.key_dialects(entry.key) == JDE_ONLY:
             yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}=")
+        if _names_net_key(entry.text):
+            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}={NET_KEY_MARK}...")
     seen: set[tuple[Any, ...]] = set()
     for raw in document.layers:
         is_known = 0 < len(raw.text) <= MAX_KNOWN_LENGTH
@@ -243,8 +245,13 @@ def _read_evidence(raw: RawSection) -> Iterator[tuple[int, DialectEvidence]]:
     for number, line in enumerate(raw.parts):
         if line.kind == ENTRY:
             yield from ((number, clue) for clue in _line_evidence(kind, line.key, line.value))
-            if NET_KEY_MARK in line.text and line.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
+            if _names_net_key(line.text):
                 yield number, DialectEvidence(JDE_ONLY, 0, f"{line.key}={NET_KEY_MARK}...")
+
+
+def _names_net_key(text: str) -> bool:
+    """Whether the line gives its key the value of one in [net]."""
+    return NET_KEY_MARK in text and text.partition("=")[2].lstrip().startswith(NET_KEY_MARK)
 
 
 def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[DialectEvidence]:

@@ -120,12 +120,13 @@ class Document:
         """False for Darknet's earliest format, whose first layer gives the image size."""
         return self.sections[0].name in NET_NAMES
 
-    @property
+    @cached_property
     def net(self) -> RawSection:
-        """[net]; in the earliest format, one made of the image keys of the first layer."""
+        """[net], in which `$key` is the value of a key above; in the earliest format, one made of the image
+        keys of the first layer."""
         first = self.sections[0]
         if self.has_net:
-            return first
+            return _insert_own_values(first) if not first.text or NET_KEY_MARK in first.text else first
         sizes = tuple(line for line in first.entries if line.key in IMAGE_KEYS)
         return RawSection("net", first.line, (first.lines[0], *sizes))
 
@@ -153,6 +154,16 @@ def _insert_values(raw: RawSection, known: Mapping[str, str]) -> RawSection:
         return raw
     lines = (line._replace(value=_find_value(line.value, known)) for line in raw.lines)
     return RawSection(raw.name, raw.line, lines)
+
+
+def _insert_own_values(net: RawSection) -> RawSection:
+    """[net] with the values that it names by `$key`: those so far, as in JDE (utils/parse_config.py)."""
+    lines, known = list[Line](), dict[str, str]()
+    for line in net.lines:
+        lines.append(line._replace(value=_find_value(line.value, known)))
+        if line.kind == ENTRY:
+            known[line.key] = lines[-1].value
+    return RawSection(net.name, net.line, lines)
 
 
 def _find_value(value: str, known: Mapping[str, str]) -> str:

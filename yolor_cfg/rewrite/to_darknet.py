@@ -237,7 +237,7 @@ def _translate_first_half(program: Program, step: ProgramStep) -> None:
 def _translate_shortcut(program: Program, step: ProgramStep) -> None:
     """Split into sums of two, since OpenCV reads no longer ones; YOLOR's weights, which Darknet cannot
     normalise in the same way, become convolutions."""
-    step.keys["activation"] = "linear"
+    activation = step.keys["activation"] = step.section.applied_activation
     total = step.module
     if len(step.sources) == 2 and not isinstance(total, WeightedAddition):
         return
@@ -254,7 +254,7 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
         first = ProgramStep(
             "shortcut",
             nn.Identity(),
-            {"activation": "linear"},
+            {"activation": activation if other is others[-1] else "linear"},
             [first, other],
             "from",
             channels=step.channels,

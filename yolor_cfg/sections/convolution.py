@@ -184,7 +184,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
         if self.antialiasing:  # a 2x2 mean without zero padding, or a 3x3 blur with it
-            blur = ConvGeometry(self._strides, padding=2 - self.antialiasing)
+            blur = ConvGeometry(self.strides, padding=2 - self.antialiasing)
             height, width = blur.positions(4 - self.antialiasing, height, width)
         return Shape(self.filters, height, width)
 
@@ -193,7 +193,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         from yolor_cfg.ops.pooling import Blur
 
         activation = "linear" if self.xnor and self.bin_output else self.activation
-        blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None
+        blur = Blur(4 - self.antialiasing, self.strides) if self.antialiasing else None
         if self.share_index is not None:
             geometry = self._geometry()
             return SharedConvBlock(geometry, activation, binary=self.xnor, focus=self.is_focus, blur=blur)
@@ -249,7 +249,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         return self.batch_normalize or self.cbn
 
     @property
-    def _strides(self) -> tuple[int, int]:
+    def strides(self) -> tuple[int, int]:
         """Vertical and horizontal."""
         down, across = (step if step >= 1 else self.stride for step in (self.stride_y, self.stride_x))
         return down, across
@@ -289,7 +289,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
         zeros = size // 2 if self._kernels[1:] else self._find_zeros(size)
-        strides = (1, 1) if self.antialiasing else self._strides
+        strides = (1, 1) if self.antialiasing else self.strides
         return ConvGeometry(strides, zeros * dilation, dilation, self._groups)
 
     def _find_zeros(self, size: int) -> int:

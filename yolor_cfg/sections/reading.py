@@ -12,6 +12,7 @@ from yolor_cfg.lang.keys import BadValue, Key, KeyValues, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, MAX_KNOWN_LENGTH, NET_KEY_MARK, Line, RawSection, quote_text
 from yolor_cfg.shape import Shape
 
+SIDE_STRIDES = ("stride_x", "stride_y")
 MAX_HINTS = 50  # unknown words that a similar one is looked for
 MAX_SHARED = 10_000  # texts of sections whose values are kept
 
@@ -156,11 +157,19 @@ class SectionReader:
                 self._report_unknown_key(name)
 
     def _has_effect(self, key: Key[Any]) -> bool:
-        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
-        other's, and what a section inherits is its own."""
+        """False for the key of another program that this one reads over, and beside one that counts before
+        it. C Darknet and YOLOR take each other's, and what a section inherits is its own."""
+        if key.name in SIDE_STRIDES and not self.reads_side_strides:
+            return False
         if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
             return True
         return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
+
+    @property
+    def reads_side_strides(self) -> bool:
+        """Whether stride_x and stride_y count."""
+        rule = self.dialect.side_strides
+        return rule == "first" or (rule == "last" and "stride" not in self.lines)
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         if line.value.startswith(NET_KEY_MARK):
