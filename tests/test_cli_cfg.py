@@ -77,6 +77,16 @@ def test_errors_and_warnings_are_told_together_by_line(bad: Path) -> None:
     assert result.stderr.endswith(f"2 faults in {bad}\n")
 
 
+def test_each_remark_says_what_it_is(bad: Path, good: Path) -> None:
+    good.write_text(GOOD.replace("channels=1", "channels=1\ntrack=1"))
+    result = yolor("check", bad, good)
+    told = [line for line in result.stderr.splitlines() if not line.startswith("  ")]
+    assert [line.partition(": ")[0] for line in told] == ["error", "warning", "1 error, 1 warning", "note"]
+    assert told[2] == f"1 error, 1 warning: 2 faults in {bad}"
+    kinds = [remark["kind"] for remark in json.loads(yolor("check", bad, good, "--json").stdout)]
+    assert kinds == ["error", "warning", "note"]
+
+
 def test_a_warning_alone_is_a_fault(good: Path) -> None:
     good.write_text(GOOD + "colour=red\n")
     result = yolor("check", good)
@@ -137,7 +147,18 @@ def test_json_lists_each_fault_once(bad: Path, good: Path) -> None:
         (str(bad), 8, "stride"),
         (str(bad), 9, "colour"),
     ]
-    assert set(told[0]) == {"path", "line", "section", "number", "key", "message", "found", "allowed", "hint"}
+    assert set(told[0]) == {
+        "kind",
+        "path",
+        "line",
+        "section",
+        "number",
+        "key",
+        "message",
+        "found",
+        "allowed",
+        "hint",
+    }
 
 
 def test_the_dialect_decides_what_is_said(good: Path) -> None:

@@ -15,7 +15,7 @@ from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
-from yolor_cfg.lang.keys import strip_comment, suggest_word
+from yolor_cfg.lang.keys import list_nearest, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
     ENTRY,
     MAX_KNOWN_LENGTH,
@@ -305,9 +305,7 @@ def _parse_sections(
         kind = SECTIONS.get(raw.name)
         if kind is None or kind is NetSection:
             word = raw.name if len(faults) < MAX_HINTS else ""
-            faults.append(
-                _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
-            )
+            faults.append(_unknown_section_error(raw, index, document.path, word=word))
         else:
             place = SectionPlace(index, told, document.path, image, sections, embedding, shared)
             sections.append(kind(raw, place))
@@ -327,7 +325,8 @@ def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
     return tuple(warning for section in sections for warning in section.warnings)
 
 
-def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str) -> CfgError:
+def _unknown_section_error(raw: RawSection, index: int, path: str, *, word: str) -> CfgError:
+    """`word` is its name, or empty for one too many to look for a similar one."""
     if SECTIONS.get(raw.name) is NetSection:
         return CfgError(
             "a second [net]",
@@ -345,8 +344,8 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
         section=quote_text(raw.name),
         number=index,
         found="" if reason else f"[{quote_text(raw.name)}]",
-        allowed=[] if reason else sorted(SECTIONS),
-        hint="" if reason else hint or "it may be specific to a fork of Darknet",
+        allowed="" if reason else list_nearest(word, SECTIONS, "yolor info --sections"),
+        hint="" if reason else suggest_word(word, SECTIONS) or "it may be specific to a fork of Darknet",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import MAIN_DIALECTS, Dialect
-from yolor_cfg.lang.keys import BadValue, Key, KeyValues, suggest_word
+from yolor_cfg.lang.keys import BadValue, Key, KeyValues, list_nearest, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, MAX_KNOWN_LENGTH, NET_KEY_MARK, Line, RawSection, quote_text
 from yolor_cfg.shape import Shape
 
@@ -195,7 +195,8 @@ class SectionReader:
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn
-        tell(name, "unknown key", found=quote_text(name), allowed=known, hint=hint)
+        allowed = list_nearest(name if few else "", known, f"yolor info --sections {self.raw.name}")
+        tell(name, "unknown key", found=quote_text(name), allowed=allowed, hint=hint)
         if lacking:
             self._misspelt[meant] = self.faults[-1]
 
