@@ -1,8 +1,8 @@
 """docs/cfg-reference.md is what the classes give; it names all sections, keys, facts and activations."""
 
+import re
 from pathlib import Path
 
-import re
 import cfg_reference
 import pytest
 from click.testing import CliRunner
