@@ -387,7 +387,8 @@ def test_which_of_the_strides_of_a_convolution_counts(dialect: str, both: Any, s
             assert plain.nodes[0].shape[1:] == expected
 
 
-def test_pools_of_pytorch_programs_have_one_stride() -> None:
+def test_pools_of_pytorch_programs_go_by_stride() -> None:
+    # models.py of yolor, ultralytics, mcmot, JDE: mdef["stride"]
     keys = "[maxpool]\nsize=2\nstride=2\nstride_x=4\n"
     assert read(keys, dialect="darknet").nodes[0].shape[1:] == (32, 16)
     for dialect in ("yolor", "ultralytics", "mcmot", "jde"):

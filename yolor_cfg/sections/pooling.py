@@ -51,11 +51,6 @@ class _PoolingSection(Section):
             what = f"has no effect in the {self.dialect.name} dialect"
             self.warn("padding", what, found=str(self.padding))
 
-    @property
-    def reads_side_strides(self) -> bool:
-        """Whether stride_x and stride_y count: the PyTorch programs read `stride` alone."""
-        return self.dialect.side_strides == "first"
-
     def shape(self, x: Shape) -> Shape:
         return self.pooled_shape(x, self.strides)
 
