@@ -387,6 +387,13 @@ def test_which_of_the_strides_of_a_convolution_counts(dialect: str, both: Any, s
             assert plain.nodes[0].shape[1:] == expected
 
 
+def test_a_note_says_where_strides_of_two_sides_are_read_otherwise() -> None:
+    keys = "[convolutional]\nfilters=2\nactivation=leaky\nstride_x=2\nstride_y=2\n"
+    (note,) = read(keys + "stride=1\n").notes
+    assert "[convolutional] in yolor, ultralytics, jde" in note
+    assert read(keys).notes == ()
+
+
 def test_pools_of_pytorch_programs_go_by_stride() -> None:
     # models.py of yolor, ultralytics, mcmot, JDE: mdef["stride"]
     keys = "[maxpool]\nsize=2\nstride=2\nstride_x=4\n"

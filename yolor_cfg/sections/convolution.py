@@ -74,10 +74,16 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     )
     stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     stride_x = Int(
-        -1, dialects=C_SIDES, unit="pixels", help="horizontal stride; overrides `stride` if 1 or more"
+        -1,
+        dialects=C_SIDES,
+        unit="pixels",
+        help="horizontal stride; overrides `stride` if 1 or more, but see side_strides",
     )
     stride_y = Int(
-        -1, dialects=C_SIDES, unit="pixels", help="vertical stride; overrides `stride` if 1 or more"
+        -1,
+        dialects=C_SIDES,
+        unit="pixels",
+        help="vertical stride; overrides `stride` if 1 or more, but see side_strides",
     )
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
     padding = Int(0, least=0, dialects=EARLY, unit="pixels", help="zero padding on each side, in pixels")
@@ -242,7 +248,12 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     def facts(self) -> tuple[str, ...]:
         norm = NORM_FACTS if self._has_norm else ()
         lists = ("has_kernel_lists",) if len(self.size) > 1 else ()
-        return norm + lists + (("conv_padding",) if self.pad and self.size[0] % 2 == 0 else ())
+        return (
+            norm
+            + lists
+            + self.stride_facts
+            + (("conv_padding",) if self.pad and self.size[0] % 2 == 0 else ())
+        )
 
     @property
     def _has_norm(self) -> bool:

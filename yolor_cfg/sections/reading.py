@@ -171,6 +171,11 @@ class SectionReader:
         rule = self.dialect.side_strides
         return rule == "first" or (rule == "last" and "stride" not in self.lines)
 
+    @property
+    def stride_facts(self) -> tuple[str, ...]:
+        """The facts by which one of its strides counts and not the other."""
+        return ("side_strides",) if "stride" in self.values and set(SIDE_STRIDES) & self.values.keys() else ()
+
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         if line.value.startswith(NET_KEY_MARK):
             found = quote_text(line.value)
