@@ -27,6 +27,7 @@ from yolor_cfg.lang.syntax import (
     quote_text,
 )
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.detection import find_kind
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.reading import MAX_HINTS, SharedValues
@@ -291,7 +292,7 @@ def _parse_sections(
     faults: list[CfgError] = []
     image, embedding, shared = net.image, net.embedding_dim, _shared_values(told)
     for index, raw in enumerate(document.layers):
-        kind = SECTIONS.get(raw.name)
+        kind = find_kind(raw)
         if kind is None or kind is NetSection:
             word = raw.name if len(faults) < MAX_HINTS else ""
             faults.append(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import DARKFLOW_ONLY, DARKNET_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
-from yolor_cfg.sections.base import Section
+from yolor_cfg.lang.syntax import RawSection
+from yolor_cfg.sections.base import SECTIONS, Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords
 from yolor_cfg.shape import FlatShape, Shape
 
@@ -119,3 +120,23 @@ class DetectionSection(Section, names="detection"):
             self.side, self.classes, self.num, image, softmax=self.softmax, has_root_sizes=self.sqrt
         )
         return DetectionHead(rules._replace(coords=self.coords) if self._has_angles else rules)
+
+
+class FirstRegionSection(DetectionSection):
+    """[region] of 2015, which is [detection] since (src/region_layer.c, pjreddie/darknet 8fd18add): it gives
+    the cells by `side`, and has no anchors."""
+
+    def check(self) -> None:
+        super().check()
+        hint = "write [detection]: Darknet of 2016 and later stops here"
+        self.warn("", "the [region] of 2015, today's [detection]", hint=hint)
+        if self.softmax:
+            hint = "the program of 2015 takes the logistic function of objectness and boxes too, if softmax=1"
+            self.warn("softmax", "only the classes are changed", found="1", hint=hint)
+
+
+def find_kind(raw: RawSection) -> type[Section] | None:
+    """The class that reads this section; None if no program has it."""
+    if raw.name == "region" and any(line.key == "side" for line in raw.entries):
+        return FirstRegionSection
+    return SECTIONS.get(raw.name)
