@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import build_graph
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 
@@ -55,3 +55,37 @@ def test_the_softmax_of_that_region_did_more():
 def test_a_region_without_side_stays_what_it_is():
     text = REGION.replace("side=2\n", "").replace("output=52", "output=16")
     assert [node.section.type for node in build_graph(parse(text)).nodes] == ["connected", "region"]
+
+
+JOINT = (
+    "[net]\nwidth=64\nheight=64\nchannels=3\n"
+    "[convolutional]\nfilters=8\nsize=3\nstride=8\npad=1\nactivation=leaky\n"
+    "[convolutional]\nfilters=24\nsize=1\nactivation=linear\n"
+    "[route]\nlayers=-2\n[convolutional]\nfilters=16\nsize=1\nactivation=linear\n"
+    "[route]\nlayers=-3,-1\n[yolo]\nmask=0,1,2,3\nanchors=4,5,6,7,8,9,10,11\nclasses=1\nnum=4\n"
+)
+
+
+def test_the_first_files_of_jde_are_told_by_their_maps():
+    graph = build_graph(parse(JOINT))
+    assert graph.dialect.name == "jde"
+    assert "[net] has no embedding_dim" in str(graph.warnings[0])
+    stated = build_graph(parse(JOINT), ReadOptions(dialect="jde"))
+    assert [node.shape for node in graph.nodes] == [node.shape for node in stated.nodes]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("filters=24", "filters=25"),
+        ("-3,-1", "-1,-3"),
+        ("classes=1", "classes=2"),
+        ("mask=0,1,2,3", "mask=0,1,2"),
+        ("channels=3", "channels=3\ndialect=darknet"),
+        ("[route]\nlayers=-3,-1", "[convolutional]\nfilters=40"),
+    ],
+)
+def test_what_only_resembles_them_is_refused_as_before(old, new):
+    assert old in JOINT
+    with pytest.raises(CfgError, match="wrong number of channels"):
+        build_graph(parse(JOINT.replace(old, new)))
