@@ -89,3 +89,11 @@ def test_what_only_resembles_them_is_refused_as_before(old, new):
     assert old in JOINT
     with pytest.raises(CfgError, match="wrong number of channels"):
         build_graph(parse(JOINT.replace(old, new)))
+
+
+@pytest.mark.parametrize("key", ["joint", "objectness", "background", "nuisance"])
+def test_the_detection_of_2015_is_told_from_that_of_today(key):
+    text = REGION.replace("region", "detection")
+    (told,) = build_graph(parse(f"{text}{key} = 0\n")).warnings
+    assert f"{key}: the [detection] of before November 2015, read as today's" in str(told)
+    assert f"found:   {key}=0" in str(told) and "side by side" in str(told)

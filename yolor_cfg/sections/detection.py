@@ -28,6 +28,13 @@ class DetectionSection(Section, names="detection"):
         "[net]\ninputs=117\n[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1",
     )
 
+    ignored_keys = {
+        "joint": "of 2015: an objectness before the classes, which it scales (default 0)",
+        "objectness": "of 2015: the probability of no object before the classes (default 0)",
+        "background": "of 2015: a class of no object, in a softmax with the others (default 0)",
+        "nuisance": "of 2015: an objectness that the background is told from (default 0)",
+    }
+
     classes = Int(1, least=1, wanted=True, help="number of classes")
     coords = Int(
         1,
@@ -59,6 +66,7 @@ class DetectionSection(Section, names="detection"):
         return DARKFLOW_ONLY if key == "coords" and word == str(BOX_VALUES + 1) else ()
 
     def check(self) -> None:
+        self._warn_of_old_order()
         if self._has_angles:
             self.warn(
                 "coords",
@@ -69,6 +77,19 @@ class DetectionSection(Section, names="detection"):
             )
         else:
             check_coords(self, self.coords)
+
+    def _warn_of_old_order(self) -> None:
+        """Until November 2015 the numbers of a cell stand side by side (src/detection_layer.c,
+        pjreddie/darknet 846b3b43); since 8c5364f5 all classes come first."""
+        old = [key for key in self.ignored_keys if key in self.lines]
+        if old:
+            hint = (
+                "its numbers of a cell stand side by side; here, as in later programs, all classes come first"
+            )
+            found = ", ".join(f"{key}={self.lines[key].value}" for key in old)
+            self.warn(
+                old[0], "the [detection] of before November 2015, read as today's", found=found, hint=hint
+            )
 
     @property
     def _has_angles(self) -> bool:
