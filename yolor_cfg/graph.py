@@ -27,6 +27,8 @@ from yolor_cfg.lang.syntax import (
     quote_text,
 )
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
+from yolor_cfg.sections.detection import find_kind
+from yolor_cfg.sections.joint import joins_embeddings
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.reading import MAX_HINTS, SharedValues
@@ -191,8 +193,14 @@ def raise_faults(faults: Sequence[CfgError], path: str) -> None:
 
 def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> Draft:
     """The parsed cfg as far as it goes. A section that is faulty has no size, and what reads it is left out;
-    a head alone keeps the size of what it reads."""
+    a head alone keeps the size of what it reads. JDE's first files are told by their maps alone."""
     stated = reading.dialect or _stated_dialect(document)
+    draft = _draft_in(stated, document, reading)
+    is_jde = draft.faults and not stated and joins_embeddings(draft.nodes)
+    return _draft_in(JDE_ONLY[0], document, reading) if is_jde else draft
+
+
+def _draft_in(stated: str | None, document: Document, reading: ReadOptions) -> Draft:
     told = choose_dialect(
         stated, find_dialect_evidence(document), default_dialect=reading.default_dialect, path=document.path
     )
@@ -302,7 +310,7 @@ def _parse_sections(
     faults: list[CfgError] = []
     image, embedding, shared = net.image, net.embedding_dim, _shared_values(told)
     for index, raw in enumerate(document.layers):
-        kind = SECTIONS.get(raw.name)
+        kind = find_kind(raw)
         if kind is None or kind is NetSection:
             word = raw.name if len(faults) < MAX_HINTS else ""
             faults.append(_unknown_section_error(raw, index, document.path, word=word))

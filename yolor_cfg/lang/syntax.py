@@ -19,6 +19,7 @@ from yolor_cfg.errors import CfgError
 BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "bare"
 NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
+VECTOR_KEY, VECTOR_NAMES = "input", ("conn", "connected")  # Darknet of 2013: a first layer that reads vectors
 NET_KEY_MARK = "$"  # `filters=$embedding_dim` takes the value of that key of [net] (JDE)
 MAX_KNOWN_SECTIONS = 10_000  # texts of sections whose lines are kept, since most stand in many files
 MAX_KNOWN_LENGTH = 2000  # characters of such a text
@@ -127,7 +128,8 @@ class Document:
         first = self.sections[0]
         if self.has_net:
             return _insert_own_values(first) if not first.text or NET_KEY_MARK in first.text else first
-        sizes = tuple(line for line in first.entries if line.key in IMAGE_KEYS)
+        keys = _sizes_of(first)
+        sizes = (line._replace(key=keys[line.key]) for line in first.entries if line.key in keys)
         return RawSection("net", first.line, (first.lines[0], *sizes))
 
     @cached_property
@@ -144,8 +146,19 @@ class Document:
         first, *others = self.sections
         if self.has_net:
             return tuple(others)
-        own = tuple(line for line in first.lines if line.key not in IMAGE_KEYS)
+        sizes = _sizes_of(first)
+        own = tuple(line for line in first.lines if line.key not in sizes)
         return (RawSection(first.name, first.line, own), *others)
+
+
+def _sizes_of(first: RawSection) -> dict[str, str]:
+    """The keys of a first layer that give the size of the input, with their names in [net]; none if it does
+    not. Darknet's earliest format has no [net] (parse_convolutional, parse_connected in src/parser.c,
+    pjreddie/darknet 0d6bb5d4)."""
+    keys = {line.key for line in first.entries}
+    if first.name in VECTOR_NAMES and VECTOR_KEY in keys:
+        return {VECTOR_KEY: "inputs"}
+    return dict(zip(IMAGE_KEYS, IMAGE_KEYS, strict=True)) if keys.issuperset(IMAGE_KEYS) else {}
 
 
 def _insert_values(raw: RawSection, known: Mapping[str, str]) -> RawSection:
@@ -336,8 +349,7 @@ def _refuse_missing_net(sections: tuple[RawSection, ...], path: str) -> None:
             hint="is this the right file?",
         )
     first = sections[0]
-    sized = {line.key for line in first.entries}.issuperset(IMAGE_KEYS)  # Darknet's earliest format
-    if first.name not in NET_NAMES and not sized:
+    if first.name not in NET_NAMES and not _sizes_of(first):
         name = quote_text(first.name)
         raise CfgError(
             "the first section must be [net]",

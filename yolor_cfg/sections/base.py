@@ -11,6 +11,7 @@ from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import (
     ALL_DIALECTS,
     C_DARKNET,
+    DARKNET_ONLY,
     PJREDDIE_ONLY,
 )
 from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int, Key, KeyValues
@@ -129,6 +130,12 @@ class Section(SectionReader):
         help="1: the weights of this section are not written",
     )
     smooth = Float(0, dialects=PJREDDIE_ONLY, unused="the first Darknet does not use it", help="no effect")
+    use_target = Flag(
+        True,
+        dialects=DARKNET_ONLY,
+        unused="the images here are of one domain",
+        help="0: in training only the first half of a batch, which has labels, gets here (MS-DAYOLO)",
+    )
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
