@@ -246,7 +246,7 @@ class Section(SectionReader):
         if not self.is_self_contained:
             return Answers()
         known = self.values.derived
-        question = self.place.image, inputs, *map(type, inputs)  # a vector equals a map of one cell
+        question = inputs, *map(type, inputs)  # a vector equals a map of one cell
         found: Answers | None = known.get(question)
         if found is None:
             found = Answers()
