@@ -83,9 +83,12 @@ class DataFaults(DataError):
 
 def parse_labels(data: bytes, place: str) -> ImageLabels:
     """The rows of a label file; duplicate lines count once."""
-    has_digit_gaps = b"_" in data  # Python reads 1_0 as 10
     split = [(number, line.split()) for number, line in enumerate(data.removeprefix(BOM).splitlines(), 1)]
     filled = [(number, words) for number, words in split if words]
+    has_digit_gaps = b"_" in data  # Python reads 1_0 as 10
+    plain = None if has_digit_gaps else _plain_rows(filled)
+    if plain is not None:
+        return ImageLabels(place, plain)
     identified = all(len(words) == 6 for _, words in filled)
     rows: dict[tuple[float, ...], LabelRow] = {}
     faults: list[tuple[int, str]] = []
@@ -101,6 +104,18 @@ def parse_labels(data: bytes, place: str) -> ImageLabels:
         first = rows.get(row[1:7])
         rows[row[1:7]] = row if first is None else first._replace(copies=first.copies + 1)
     return ImageLabels(place, list(rows.values()), faults, polygons, read - len(rows))
+
+
+def _plain_rows(filled: Sequence[tuple[int, list[bytes]]]) -> list[LabelRow] | None:
+    """The rows of a file of boxes without fault or repetition, as nearly all are; None for any other."""
+    try:
+        rows = [
+            LabelRow(number, float(label), -1.0, float(cx), float(cy), float(width), float(height))
+            for number, (label, cx, cy, width, height) in filled
+        ]
+    except ValueError:  # other words or another number of them
+        return None
+    return rows if len({row[1:7] for row in rows}) == len(rows) else None
 
 
 def separate_faults(place: str, rows: Iterable[tuple[str, LabelRow | str]]) -> ImageLabels:
