@@ -111,7 +111,7 @@ def activation_bytes(graph: Graph, *, batch: int = 1) -> tuple[NodeMemory, ...]:
 
 
 def count_node(node: Node) -> NodeCosts:
-    """The costs of a node."""
+    """The costs of a node; where it is derived, the number may be that of an equal one."""
     section, tensors = node.section, node.tensors
     has_weights = any(tensor.role == "weight" for tensor in tensors)
     scales = sum(tensor.size for tensor in tensors if tensor.role == "scale" and has_weights)

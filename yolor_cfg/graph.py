@@ -139,7 +139,7 @@ def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Grap
 
 @contextmanager
 def _collect_rarely() -> Iterator[None]:
-    """Let the collector of cycles look less often: a graph is many small objects, none of them in a cycle."""
+    """Let the collector of cycles look less often: a graph is many small objects, all kept until its end."""
     often = gc.get_threshold()
     gc.set_threshold(COLLECT_EVERY, *often[1:])
     try:
@@ -255,7 +255,7 @@ def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[Dialec
     if activation and activation.dialects:
         is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
         found.append(DialectEvidence(activation.dialects, 0, f"activation={word}", is_weak))
-    dialects = _telling_dialects(kind, key)
+    dialects = _telling_dialects(kind.names[0], key)
     if dialects and value:
         found.append(DialectEvidence(dialects, 0, f"{key}="))
     for clue in found:
@@ -265,8 +265,9 @@ def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[Dialec
 
 
 @lru_cache(MAX_KNOWN_SECTIONS)
-def _telling_dialects(kind: type[Section], key: str) -> tuple[str, ...]:
+def _telling_dialects(name: str, key: str) -> tuple[str, ...]:
     """The dialects that have this key, of those that have the section; none if all or none of them do."""
+    kind = SECTIONS[name]
     dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
     return dialects if len(dialects) < len(kind.dialects) else ()
 

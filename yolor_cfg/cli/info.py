@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.language import print_language
 from yolor_cfg.cli.options import (
     dialect_option,
     echo,
@@ -73,11 +72,13 @@ def info(
     the keys of one section.
     """
     if sections:
+        from yolor_cfg.cli.language import print_language
+
         return print_language(cfg, as_json)
     from yolor_cfg.count import count_costs, peak_activation
     from yolor_cfg.graph import COLLECT_EVERY, ReadOptions
 
-    gc.set_threshold(COLLECT_EVERY)
+    gc.set_threshold(COLLECT_EVERY)  # for good: the process ends with this command
     if len(cfg) != 1:
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
     graph = _read_graph(cfg[0], ReadOptions(dialect=dialect, size=size, strict=strict))

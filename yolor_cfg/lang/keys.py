@@ -52,6 +52,8 @@ class ParsedValue(NamedTuple):
 class Answers(dict[Any, Any]):
     """What was worked out before, by question. A copy or pickle has none: some are about other files too."""
 
+    __slots__ = ()
+
     def __reduce__(self) -> tuple[type[Answers], tuple[()]]:
         return Answers, ()
 

@@ -70,7 +70,6 @@ def _connect_section(section: Section, wiring: Wiring) -> None:
     """Add the section, or its faults. A faulty key that is not needed for its size hides nothing."""
     nodes, shapes = wiring.nodes, wiring.shapes
     inputs, sources, tensors = tuple[Shape, ...](), tuple[int, ...](), tuple[TensorSpec, ...]()
-    answers = Answers()
     try:
         sources = section.sources()
         if "" in section.unusable or not shapes or not shapes.keys() >= set(sources):
@@ -88,7 +87,7 @@ def _connect_section(section: Section, wiring: Wiring) -> None:
             wiring.faults.append(fault)
         if not section.is_head or not inputs:
             return
-        shape = inputs[0]  # nothing that follows depends on it
+        shape, answers = inputs[0], Answers()  # nothing that follows depends on the shape
     nodes[section.index] = Node(section.index, section, sources, inputs, shape, tensors, (), answers)
     shapes[section.index] = shape
 
