@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,7 +15,7 @@ from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
-from yolor_cfg.lang.keys import list_nearest, strip_comment, suggest_word
+from yolor_cfg.lang.keys import Answers, list_nearest, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
     ENTRY,
     MAX_KNOWN_LENGTH,
@@ -31,7 +31,7 @@ from yolor_cfg.sections.detection import find_kind
 from yolor_cfg.sections.joint import joins_embeddings
 from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
-from yolor_cfg.sections.reading import MAX_HINTS, SharedValues
+from yolor_cfg.sections.reading import MAX_HINTS
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
@@ -141,7 +141,7 @@ def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Grap
 
 @contextmanager
 def _collect_rarely() -> Iterator[None]:
-    """Let the collector of cycles look less often: a graph is many small objects, none of them in a cycle."""
+    """Let the collector of cycles look less often: a graph is many small objects, all kept until its end."""
     often = gc.get_threshold()
     gc.set_threshold(COLLECT_EVERY, *often[1:])
     try:
@@ -274,13 +274,21 @@ def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[Dialec
     if activation and activation.dialects:
         is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
         found.append(DialectEvidence(activation.dialects, 0, f"activation={word}", is_weak))
-    dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
-    if 0 < len(dialects) < len(kind.dialects) and value:
+    dialects = _telling_dialects(kind.names[0], key)
+    if dialects and value:
         found.append(DialectEvidence(dialects, 0, f"{key}="))
     for clue in found:
         both = tuple(name for name in clue.dialects if name in kind.dialects)
         if both:
             yield clue._replace(dialects=both)
+
+
+@lru_cache(MAX_KNOWN_SECTIONS)
+def _telling_dialects(name: str, key: str) -> tuple[str, ...]:
+    """The dialects that have this key, of those that have the section; none if all or none of them do."""
+    kind = SECTIONS[name]
+    dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
+    return dialects if len(dialects) < len(kind.dialects) else ()
 
 
 def _stated_dialect(document: Document) -> str | None:
@@ -324,9 +332,9 @@ def _parse_sections(
 
 
 @lru_cache(MAX_KNOWN_DIALECTS)
-def _shared_values(dialect: Dialect) -> SharedValues:
+def _shared_values(dialect: Dialect) -> Answers:
     """Where the values of the sections of all files in this dialect are kept, to be read once."""
-    return SharedValues()
+    return Answers()
 
 
 def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
@@ -375,10 +383,11 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
 def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
     """Notes on the dialect: what differs in others that the file may be in, and which activations C Darknet
     has under another name."""
-    notes = _difference_notes(sections, told)
+    unequal = {id(section.values): section for section in sections}.values()
+    notes = _difference_notes(unequal, told)
     if told.dialect.name not in C_DARKNET:
         return notes
-    words = {word for section in sections for word in section.activations}
+    words = {word for section in unequal for word in section.activations}
     for word in sorted(words):
         name = ACTIVATIONS[word].darknet_name
         if not ACTIVATIONS[word].is_in("darknet"):
@@ -387,7 +396,7 @@ def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[st
     return notes
 
 
-def _difference_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
+def _difference_notes(sections: Iterable[Section], told: DialectChoice) -> tuple[str, ...]:
     """One line on what other families read otherwise, by family; nothing if the file tells its family."""
     where: dict[str, set[str]] = {}
     for section in sections:

@@ -51,17 +51,23 @@ class ParsedValue(NamedTuple):
     allowed: Sequence[str] = ()
 
 
+class Answers(dict[Any, Any]):
+    """What was worked out before, by question. A copy or pickle has none: some are about other files too."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[Answers], tuple[()]]:
+        return Answers, ()
+
+
 class KeyValues(Mapping[str, Any]):
     """The values of a section by key, read-only; unlike MappingProxyType it can be pickled. Sections with the
     same text share one of these, and in `derived` what follows from it alone."""
 
     def __init__(self, values: Iterable[tuple[str, Any]]) -> None:
         self._values = dict(values)
-        self.attributes: dict[str, Any] = {}  # defaults included, as far as they were asked for
-        self.derived: dict[Any, Any] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_values": self._values, "attributes": {}, "derived": {}}
+        self.attributes = Answers()  # by name, defaults included, as far as they were asked for
+        self.derived = Answers()
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]

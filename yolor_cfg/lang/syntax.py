@@ -22,6 +22,7 @@ IMAGE_KEYS = ("width", "height", "channels")
 VECTOR_KEY, VECTOR_NAMES = "input", ("conn", "connected")  # Darknet of 2013: a first layer that reads vectors
 NET_KEY_MARK = "$"  # `filters=$embedding_dim` takes the value of that key of [net] (JDE)
 MAX_KNOWN_SECTIONS = 10_000  # texts of sections whose lines are kept, since most stand in many files
+MAX_KNOWN_HEADERS = 100
 MAX_KNOWN_LENGTH = 2000  # characters of such a text
 BOM = "\ufeff"
 MAX_QUOTE_LENGTH = 60  # characters of a line quoted in a message
@@ -86,6 +87,11 @@ class RawSection:
         return _read_lines(self.text) if self.text else self.lines
 
     @property
+    def has_net_keys(self) -> bool:
+        """Whether a value may stand in [net] instead."""
+        return NET_KEY_MARK in (self.text or "".join(line.text for line in self.lines))
+
+    @property
     def entries(self) -> tuple[Line, ...]:
         """The `key = value` lines, in order."""
         return tuple(line for line in self.lines if line.kind == ENTRY)
@@ -136,7 +142,7 @@ class Document:
     def layers(self) -> tuple[RawSection, ...]:
         """The sections after [net], numbered 0, 1, ..., with the values of [net] that they name by `$key`;
         an unknown name stays as it is. The text of a line is always that of the file."""
-        if not any(NET_KEY_MARK in line.text for raw in self._written_layers for line in raw.parts):
+        if not any(raw.has_net_keys for raw in self._written_layers):
             return self._written_layers
         known = {line.key: line.value for line in self.net.entries if line.value[:1] != NET_KEY_MARK}
         return tuple(_insert_values(raw, known) for raw in self._written_layers)
@@ -210,8 +216,9 @@ def _split_sections(text: str, path: str) -> tuple[tuple[Line, ...], tuple[RawSe
     number, sections = len(prelude) + 1, list[RawSection]()
     for start, end in pairwise([*places, len(text)]):
         block = text[start:end]
-        header = Line(number, *_read_lines(block)[0])
-        sections.append(RawSection(_name_section(header, path), number, text=block))
+        header = text[start : text.find("\n", start) + 1 or end]
+        name = _known_name(header) or _name_section(Line(number, *_read_line(header)), path)
+        sections.append(RawSection(name, number, text=block))
         number += block.count("\n")
     return prelude, tuple(sections)
 
@@ -301,6 +308,15 @@ def _read_line(text: str) -> LineParts:
 def section_name(header: Line) -> str:
     """The text between the brackets, without whitespace."""
     return "".join(header.value[1:].partition("]")[0].split())
+
+
+@lru_cache(MAX_KNOWN_HEADERS)
+def _known_name(header: str) -> str:
+    """The name in a header line; nothing where the header is faulty."""
+    try:
+        return _name_section(Line(0, *_read_line(header)), "")
+    except CfgError:
+        return ""
 
 
 def _name_section(header: Line, path: str) -> str:
