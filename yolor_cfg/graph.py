@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import Answers, list_nearest, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
@@ -28,8 +28,8 @@ from yolor_cfg.lang.syntax import (
 )
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.detection import find_kind
+from yolor_cfg.sections.dialect_notes import dialect_notes
 from yolor_cfg.sections.joint import joins_embeddings
-from yolor_cfg.sections.norms import NORM_FACTS
 from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.reading import MAX_HINTS
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
@@ -182,7 +182,7 @@ def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> G
     raise_faults(faults, document.path)
     eps = reading.bn_eps or told.dialect.bn_eps
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
-    return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
+    return Graph(document, dialect, net, net.image, nodes, outputs, warnings, dialect_notes(sections, told))
 
 
 def raise_faults(faults: Sequence[CfgError], path: str) -> None:
@@ -378,37 +378,3 @@ def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
     return tuple(node.index for node in nodes if not node.section.is_loss)[-1:]
-
-
-def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
-    """Notes on the dialect: what differs in others that the file may be in, and which activations C Darknet
-    has under another name."""
-    unequal = {id(section.values): section for section in sections}.values()
-    notes = _difference_notes(unequal, told)
-    if told.dialect.name not in C_DARKNET:
-        return notes
-    words = {word for section in unequal for word in section.activations}
-    for word in sorted(words):
-        name = ACTIVATIONS[word].darknet_name
-        if not ACTIVATIONS[word].is_in("darknet"):
-            runs = f"{word} runs as {name}" if name else f"{word} runs"
-            notes += (f"{runs}; C Darknet does not know the name and would run relu",)
-    return notes
-
-
-def _difference_notes(sections: Iterable[Section], told: DialectChoice) -> tuple[str, ...]:
-    """One line on what other families read otherwise, by family; nothing if the file tells its family."""
-    where: dict[str, set[str]] = {}
-    for section in sections:
-        for fact in section.facts():
-            where.setdefault(fact, set()).add("batch norm" if fact in NORM_FACTS else f"[{section.raw.name}]")
-    by_names: dict[tuple[str, ...], list[str]] = {}
-    for other in told.others:
-        if other.name == other.family and other.family != told.dialect.family:
-            facts = [fact for fact in where if getattr(other, fact) != getattr(told.dialect, fact)]
-            names = tuple(sorted({name for fact in facts for name in where[fact]}))
-            by_names.setdefault(names, []).append(other.name)
-    parts = [f"{', '.join(names)} in {', '.join(who)}" for names, who in by_names.items() if names]
-    if not parts:
-        return ()
-    return (f"read in the {told.dialect.name} dialect; others differ: {'; '.join(parts)} (--dialect NAME)",)
