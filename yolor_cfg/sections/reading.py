@@ -147,7 +147,7 @@ class SectionReader:
     def _parse_keys(self) -> Iterator[tuple[str, Any]]:
         """The values of the lines that have a valid one; the others are reported."""
         for name, line in self.lines.items():
-            if name in self.keys and self._has_effect(self.keys[name]):
+            if name in self.keys and self.heeds_key(self.keys[name], self.dialect):
                 yield from self._parse_key(self.keys[name], line)
             elif name in self.keys:
                 what = f"has no effect in {self.dialect.program}"
@@ -155,12 +155,13 @@ class SectionReader:
             elif name not in self.ignored_keys:
                 self._report_unknown_key(name)
 
-    def _has_effect(self, key: Key[Any]) -> bool:
+    @classmethod
+    def heeds_key(cls, key: Key[Any], dialect: Dialect) -> bool:
         """False for the key of another program that this one reads over. C Darknet and YOLOR take each
         other's, and what a section inherits is its own."""
-        if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
+        if dialect.name in key.dialects or set(key.dialects).isdisjoint(cls.dialects):
             return True
-        return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
+        return not dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         if line.value.startswith(NET_KEY_MARK):
