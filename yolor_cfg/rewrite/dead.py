@@ -8,20 +8,11 @@ from yolor_cfg.ops.dropblock import DropBlock
 from yolor_cfg.rewrite.program import Program, ProgramStep
 
 
-def drop_dead(program: Program) -> int:
-    """Drop such sections, in place; returns how many."""
-    return drop_aliases(program) + drop_unread(program)
-
-
-def drop_aliases(program: Program) -> int:
-    """Let what reads a section that passes its input on read that input; returns how many sections go."""
-    aliases = [step for step in program.steps if _is_alias(step) and step not in program.outputs]
-    dropped = 0
-    for step in aliases:
-        if step.sources[0] is not program.image:
+def drop_aliases(program: Program) -> None:
+    """Let what reads a section that passes its input on read that input, and drop the section."""
+    for step in [step for step in program.steps if _is_alias(step) and step not in program.outputs]:
+        if step.sources[0] is not program.image:  # only the first section can read that
             program.replace(step, step.sources[0])
-            dropped += 1
-    return dropped
 
 
 def _is_alias(step: ProgramStep) -> bool:

@@ -13,7 +13,8 @@ import torch
 
 from yolor_cfg.errors import check_choice
 from yolor_cfg.model import Network
-from yolor_cfg.rewrite.dead import drop_dead, drop_unread
+from yolor_cfg.rewrite.absorb import find_norms
+from yolor_cfg.rewrite.dead import drop_aliases, drop_unread
 from yolor_cfg.rewrite.fold import fold_program
 from yolor_cfg.rewrite.merge import merge_convolutions
 from yolor_cfg.rewrite.pool_chains import chain_pools
@@ -39,17 +40,26 @@ class FasterNetwork(NamedTuple):
 
 
 def _fold(program: Program) -> int:
+    norms = _count_norms(program)
     before = len(program.steps)
     fold_program(program)
-    return before - len(program.steps)
+    return before - len(program.steps) + norms - _count_norms(program)
+
+
+def _count_norms(program: Program) -> int:
+    """The batch norms inside of sections of another kind."""
+    inner = (find_norms(step.module) for step in program.steps)
+    return sum(
+        len(norms) for step, norms in zip(program.steps, inner, strict=True) if step.module not in norms
+    )
 
 
 REWRITES = {
-    "dead": Rewrite("sections that nothing reads or that pass their input on left out", drop_dead),
-    "fold": Rewrite("sections folded into convolutions, and all batch norms", _fold),
-    "merge": Rewrite("parallel convolutions over one input merged", merge_convolutions),
-    "stem": Rewrite("sections of the stem folded into the convolution behind it", fold_stems),
-    "spp": Rewrite("max pools chained", chain_pools),
+    "dead": Rewrite("sections that nothing reads left out", drop_unread),
+    "fold": Rewrite("batch norms and sections of implicit knowledge folded into convolutions", _fold),
+    "merge": Rewrite("convolutions over one input merged with others", merge_convolutions),
+    "stem": Rewrite("rearrangements of pixels folded into the convolution behind them", fold_stems),
+    "spp": Rewrite("max pools made smaller, over the one before", chain_pools),
 }
 """By name, in the order in which they are made: each makes room for the next."""
 
@@ -66,8 +76,7 @@ def rewrite_for_speed(network: Network, *, without: Collection[str] = ()) -> Fas
         return FasterNetwork(network, ())
     with torch.no_grad():
         program = Program(network)
+        drop_aliases(program)
         counts = {name: one.function(program) for name, one in chosen.items()}
-        if "dead" in chosen:
-            drop_unread(program)
         done = tuple(f"{name}: {count} {REWRITES[name].text}" for name, count in counts.items() if count)
         return FasterNetwork(program.build_network(), done)

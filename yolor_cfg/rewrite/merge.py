@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.combining import ChannelGroup, Concatenate
 from yolor_cfg.rewrite.plain_convolutions import (
     PlainConvolution,
+    convolve_like,
     find_plain_convolution,
     heeds_key,
     make_convolution,
@@ -60,17 +61,11 @@ def _merge(program: Program, group: list[PlainConvolution]) -> bool:
 
 def _concatenate(group: list[PlainConvolution]) -> ConvBlock:
     """A convolution with the filters of all."""
-    one, block = group[0].conv, group[0].block
-    assert not isinstance(one.padding, str)
-    with torch.device("meta"):
-        conv = nn.Conv2d(
-            one.in_channels, one.out_channels * len(group), one.kernel_size, one.stride, one.padding
-        )
-    conv.weight = nn.Parameter(torch.cat([found.conv.weight for found in group]))
-    conv.bias = nn.Parameter(torch.cat([_bias(found.conv) for found in group]))
-    return ConvBlock(conv, None, block.activation)
+    weight = torch.cat([found.conv.weight for found in group])
+    bias = torch.cat([_bias(found.conv) for found in group])
+    return ConvBlock(convolve_like(group[0].conv, weight, bias), None, group[0].block.activation)
 
 
-def _bias(conv: nn.Conv2d) -> torch.Tensor:
+def _bias(conv: nn.Conv2d) -> Tensor:
     assert conv.bias is not None, "a convolution has a batch norm or a bias"
     return conv.bias

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.geometry import half_size
@@ -31,6 +32,19 @@ def find_plain_convolution(program: Program, step: ProgramStep) -> PlainConvolut
         return None
     is_linked = any(step in linked for other in program.steps for linked in other.links.values())
     return None if is_linked or step.links else PlainConvolution(step, block, conv)
+
+
+def convolve_like(like: nn.Conv2d, weight: Tensor, bias: Tensor | None, *, side: int = 1) -> nn.Conv2d:
+    """A convolution with these kernels [O, C, k, k] and biases [O], whose strides and padding are `side`
+    times those of another one."""
+    assert not isinstance(like.padding, str)
+    (down, across), (above, left) = like.stride, like.padding
+    strides, zeros = (side * down, side * across), (side * above, side * left)
+    with torch.device("meta"):
+        conv = nn.Conv2d(weight.shape[1], len(weight), weight.shape[2], strides, zeros)
+    conv.weight = nn.Parameter(weight)
+    conv.bias = None if bias is None else nn.Parameter(bias)
+    return conv
 
 
 def heeds_key(program: Program, section: str, key: str) -> bool:

@@ -17,7 +17,7 @@ def chain_pools(program: Program) -> int:
     for source in list(program.steps):
         pools = {_plain_size(step): step for step in program.readers(source) if _plain_size(step)}
         for small, large in pairwise(sorted(pools)):
-            pools[large] = _chain(program, pools[small], pools[large], large - small + 1)
+            pools[large] = _chain(program, (pools[small], pools[large]), size=large - small + 1)
             changed += 1
     return changed
 
@@ -31,13 +31,12 @@ def _plain_size(step: ProgramStep) -> int:
     return size if size % 2 and strides == (1, 1) and padding == size - 1 else 0
 
 
-def _chain(program: Program, small: ProgramStep, large: ProgramStep, size: int) -> ProgramStep:
-    """Replace `large` by a pool of that size over `small`, behind both; returns it."""
+def _chain(program: Program, pools: tuple[ProgramStep, ProgramStep], *, size: int) -> ProgramStep:
+    """Replace the larger pool by one of that size over the smaller, behind both; returns it."""
+    small, large = pools
     layer = PoolLayer(max_pool2d, PoolWindow(size, (1, 1), size - 1))
-    keys = {"size": str(size), "stride": "1"}
-    pool = ProgramStep(
-        "maxpool", layer, keys, [small], channels=large.channels, comments=large.comments, origin=large.origin
-    )
-    program.insert_after(pool, max((small, large), key=program.steps.index))
+    pool = ProgramStep("maxpool", layer, {"size": str(size), "stride": "1"}, [small])
+    pool.channels, pool.comments = large.channels, large.comments
+    program.insert_after(pool, max(pools, key=program.steps.index))
     program.replace(large, pool)
     return pool

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.resampling import (
@@ -20,7 +20,12 @@ from yolor_cfg.ops.resampling import (
     space_to_depth_by_columns,
 )
 from yolor_cfg.rewrite.absorb import add_to_output, to_float64
-from yolor_cfg.rewrite.plain_convolutions import PlainConvolution, find_plain_convolution, make_convolution
+from yolor_cfg.rewrite.plain_convolutions import (
+    PlainConvolution,
+    convolve_like,
+    find_plain_convolution,
+    make_convolution,
+)
 from yolor_cfg.rewrite.program import Program, ProgramStep
 
 Rearrange = Callable[[Tensor], Tensor]
@@ -51,7 +56,10 @@ class Stem(NamedTuple):
 def fold_stems(program: Program) -> int:
     """Fold stems into the convolution behind them, in place; returns how many sections that makes fewer."""
     found = [
-        one for step in list(program.steps) for one in [find_plain_convolution(program, step)] if one is not None
+        one
+        for step in list(program.steps)
+        for one in [find_plain_convolution(program, step)]
+        if one is not None
     ]
     return sum(_fold_stem(program, one) for one in found)
 
@@ -76,7 +84,7 @@ def _fold_stem(program: Program, found: PlainConvolution) -> int:
 def find_stem(program: Program, found: PlainConvolution) -> Stem:
     """What directly before a convolution only reorders pixels, and is read by nothing else."""
     steps: list[ProgramStep] = []
-    parts = [(space_to_depth_by_columns, 2)] if found.block.focus else []
+    parts: list[tuple[Rearrange, int]] = [(space_to_depth_by_columns, 2)] if found.block.focus else []
     reader, step = found.step, found.step.sources[0]
     while (part := _read_stem(step)) and program.readers(step) == [reader] and step not in program.outputs:
         steps.insert(0, step)
@@ -101,25 +109,15 @@ def _read_stem(step: ProgramStep) -> tuple[Rearrange, int] | None:
 def _make_block(found: PlainConvolution, stem: Stem, channels: int) -> ConvBlock | None:
     """The convolution of both, in float64; None where the border would differ: beyond it a cell of zeros is
     meant, but the stem makes something else of zeros."""
-    assert not isinstance(found.conv.padding, str)
     kernels, shift = stem.kernels(channels)
-    if any(found.conv.padding) and bool(shift.any()):
+    if any(map(int, found.conv.padding)) and bool(shift.any()):
         return None
-    old: nn.Conv2d = to_float64(found.conv)
-    block = to_float64(found.block)
+    block, old = to_float64(found.block), to_float64(found.conv)
     block.focus = False
     add_to_output(block, torch.einsum("odij,d->o", old.weight, shift))
-    weight = torch.einsum("odij,dcab->ociajb", old.weight, kernels)
-    (down, across), (above, left) = found.conv.stride, found.conv.padding
-    with torch.device("meta"):
-        conv = nn.Conv2d(
-            channels,
-            old.out_channels,
-            stem.side * old.kernel_size[0],
-            (stem.side * down, stem.side * across),
-            (stem.side * above, stem.side * left),
-        )
-    conv.weight = nn.Parameter(weight.reshape(conv.weight.shape))
-    conv.bias = getattr(block, block.conv_name).bias
+    weight = torch.einsum("odij,dcab->ociajb", old.weight, kernels)  # [O, C, k, f, k, f]
+    size = stem.side * weight.shape[2]
+    bias = getattr(block, block.conv_name).bias
+    conv = convolve_like(old, weight.reshape(len(weight), channels, size, size), bias, side=stem.side)
     setattr(block, block.conv_name, conv)
     return block
