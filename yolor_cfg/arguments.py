@@ -35,6 +35,11 @@ TRAIN_BOUNDS: dict[str, tuple[int, int]] = {
 }
 """The least and the most of each number of a training run, as an option and in the record of the run."""
 
+ENGINE_NAMES = ("auto", "torch", "compiled", "onnxruntime", "openvino", "native")
+PRECISION_NAMES = ("fp32", "bf16", "fp16", "auto")
+REWRITE_NAMES = ("all", "dead", "fold", "merge", "stem", "spp")
+"""How a network is run; engines.choice and rewrite.faster know what each means."""
+
 Value = TypeVar("Value")
 
 

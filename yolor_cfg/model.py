@@ -39,6 +39,14 @@ class BoxHead(Protocol):
 
 
 @runtime_checkable
+class SparseHead(BoxHead, Protocol):
+    """A head that need not decode all of its boxes."""
+
+    def decode_likely(self, raw: Tensor, least: float) -> HeadPredictions:
+        """The boxes of a raw map that may reach this score in any image."""
+
+
+@runtime_checkable
 class EmbeddingHead(Protocol):
     """A head that may have embeddings: its raw map is then its input, [N, C, H, W]."""
 
@@ -117,13 +125,14 @@ class Network(nn.Module):
             return {index: values[index] for index in keep}
         return {index: darknet_output(self.module_list[index], values[index]) for index in keep}
 
-    def decode(self, raws: Sequence[Tensor]) -> Predictions:
-        """Boxes and scores from the raw maps of `forward`; raises CfgError for heads without boxes."""
+    def decode(self, raws: Sequence[Tensor], *, least: float = 0) -> Predictions:
+        """Boxes and scores from the raw maps of `forward`; raises CfgError for heads without boxes. Boxes
+        whose scores times objectness do not reach `least` in any image may be left out."""
         refuse_no_outputs(self.graph)
         _refuse_unequal_classes(self.graph)
         heads = [self.module_list[index] for index in self.graph.outputs]
         parts = [
-            _box_head(node, head).decode(raw)
+            _decode_head(_box_head(node, head), raw, least)
             for node, head, raw in zip(self.graph.heads, heads, raws, strict=True)
         ]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
@@ -238,6 +247,11 @@ def _box_head(node: Node, layer: nn.Module) -> BoxHead:
             "", "predicts no boxes", hint="decode works only for detectors; use the raw output"
         )
     return layer
+
+
+def _decode_head(head: BoxHead, raw: Tensor, least: float) -> HeadPredictions:
+    """The boxes of a head, those alone that may reach `least` where the head knows which they are."""
+    return head.decode_likely(raw, least) if least and isinstance(head, SparseHead) else head.decode(raw)
 
 
 def check_heads(network: Network) -> None:

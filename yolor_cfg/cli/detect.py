@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS
+from yolor_cfg.cli.engine_options import engine_options
 from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, sort_paths
 from yolor_cfg.cli.options import (
     CountParam,
@@ -88,6 +89,7 @@ NETWORK_OPTIONS = (
     ),
     image_options,
     device_option,
+    engine_options,
     _integer_option(
         "--batch-size",
         "--batch",
@@ -243,9 +245,10 @@ def _param_names(decorators: tuple[Any, ...]) -> list[str]:
 
 def _make_detector(cfg: str, weights: str, options: dict[str, Any]) -> Detector:
     from yolor_cfg.detect.pipeline import Detector
+    from yolor_cfg.engines.choice import engine_note
 
     detector = Detector(cfg, weights, **options)
-    notes = list(detector.notes)
+    notes = [*detector.notes, *detector.engine.notes, engine_note(detector.engine, detector.network)]
     if all(name.isdecimal() for name in detector.names):
         notes.append("the classes have no names; use --names FILE to name them")
     if detector.is_recurrent and options["batch_size"] > 1:

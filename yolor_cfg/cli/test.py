@@ -164,7 +164,7 @@ def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) 
 def _make_settings(options: dict[str, Any]) -> EvalSettings:
     from yolor_cfg.evaluate.run import EvalSettings
 
-    same = ("batch_size", "conf", "iou", "max_det", "preprocess", "precision")
+    same = ("batch_size", "conf", "iou", "max_det", "preprocess")
     return EvalSettings(
         **{name: options[name] for name in same}, rectangles=not options["no_rect"], darknet=True
     )
@@ -175,11 +175,15 @@ def _collect_detections(
 ) -> NetworkDetections | None:
     from tqdm import tqdm
 
+    from yolor_cfg.engines.base import EngineSettings
+    from yolor_cfg.engines.choice import choose_engine
     from yolor_cfg.evaluate.run import collect_detections
     from yolor_cfg.parallel import this_process
     from yolor_cfg.train.memory import keep_freed_memory
 
     keep_freed_memory()
+    asked = EngineSettings(options["engine"], options["precision"], options["no_rewrite"])
+    engine = choose_engine(opened.network, asked)
     # None: hidden if standard error is not a terminal.
     hidden = True if is_on("quiet") or options["as_json"] or this_process().rank else None
     with tqdm(total=len(dataset.samples) // this_process().world_size, unit="img", disable=hidden) as bar:
@@ -188,7 +192,7 @@ def _collect_detections(
             bar.update(done - bar.n)
 
         return collect_detections(
-            opened.network, dataset, settings=_make_settings(options), progress=progress
+            opened.network, dataset, settings=_make_settings(options), progress=progress, engine=engine
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS, MOST_IN_BATCH
+from yolor_cfg.cli.engine_options import engine_options
 from yolor_cfg.cli.habits import network_options
 from yolor_cfg.cli.options import (
     CountParam,
@@ -21,7 +22,6 @@ from yolor_cfg.cli.options import (
     folder_options,
     image_options,
     json_option,
-    precision_option,
     size_option,
     strict_option,
 )
@@ -121,7 +121,7 @@ RUN_OPTIONS = (
     ),
     click.option("--no-rect", is_flag=True, help="Use the full input size for all images, no rectangles."),
     device_option,
-    precision_option,
+    engine_options,
     dialect_option,
     strict_option,
     cutoff_option,

@@ -30,6 +30,8 @@ from yolor_cfg.detect.detections import Detections, no_objects
 from yolor_cfg.detect.inputs import ImageLike, list_images, load_image
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, choose_nms, nms_notes, select_boxes
+from yolor_cfg.engines.base import EngineSettings
+from yolor_cfg.engines.choice import choose_engine
 from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
 from yolor_cfg.graph import ReadOptions
 from yolor_cfg.images.fit import (
@@ -81,6 +83,10 @@ class Detector:
     network processes its images one by one, as successive frames, until `network.reset()`. Without
     weights the network has random ones, with a warning to the logger `yolor_cfg`. `notes` are remarks on how
     the network was read; that logger gets them too (level info).
+
+    `engine` (auto, torch, compiled, onnxruntime, openvino, native) runs a rewritten copy of `network` in this
+    `precision` (fp32, bf16, fp16, or auto: bf16 where the processor has it); `no_rewrite` names rewrites to
+    leave out, or `all`. A pickled detector chooses its engine anew.
     """
 
     def __init__(
@@ -103,6 +109,9 @@ class Detector:
         batch_size: int = 1,
         cutoff: int | None = None,
         strict: bool = False,
+        engine: str = "auto",
+        precision: str = "fp32",
+        no_rewrite: Sequence[str] = (),
     ) -> None:
         size = None if size is None else check_argument("size", parse_size, size)
         device = check_argument("device", parse_device, device)
@@ -115,20 +124,26 @@ class Detector:
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
         self._hidden = [i for i, name in enumerate(self.names) if name.startswith(HIDDEN_PREFIX)]
         kind, beta = choose_nms(graph, nms)
+        self._asked = EngineSettings(engine, precision, tuple(no_rewrite))
+        self.engine = choose_engine(self.network, self._asked)
         self.notes = _log_notes(opened.notes + nms_notes(graph, nms) + _hidden_notes(self.names))
         chosen = graph.dialect.is_pytorch if multi_label is None else multi_label
-        self.rules = _change_rules(
-            NmsRules(kind=kind, beta=beta, multi_label=chosen, agnostic=agnostic),
-            self.names,
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            classes=classes,
-        )
+        plain = NmsRules(kind=kind, beta=beta, multi_label=chosen, agnostic=agnostic)
+        limits: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes}
+        self.rules = _change_rules(plain, self.names, **limits)
         self.preprocess = check_choice(preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
         self.is_recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
         most = check_argument("batch_size", partial(parse_count, most=MOST_IN_BATCH), batch_size)
         self.batch_size = 1 if self.is_recurrent else most
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the engine, which may be bound to this process."""
+        return {name: value for name, value in vars(self).items() if name != "engine"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The detector, with an engine that is here."""
+        vars(self).update(state)
+        self.engine = choose_engine(self.network, self._asked)
 
     @overload
     def __call__(self, images: ImageLike, **call: Unpack[CallOptions]) -> Detections: ...
@@ -183,11 +198,12 @@ class Detector:
     def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
         """The detections of prepared images, all of one size."""
         start = time.perf_counter()
-        predictions, angles = self._predict(np.stack([item.pixels for item in batch]))
+        rules = rules or self.rules
+        predictions, angles = self._predict(np.stack([item.pixels for item in batch]), rules.conf)
         placements = [item.placement for item in batch]
         if angles is not None:  # a clipped box would turn about another centre
             placements = [place._replace(is_clipped=False) for place in placements]
-        rows = list(select_boxes(predictions, placements, rules=rules or self.rules))
+        rows = list(select_boxes(predictions, placements, rules=rules))
         seconds = (time.perf_counter() - start) / len(batch)
         return [
             Detections(
@@ -208,14 +224,16 @@ class Detector:
         """Number of channels of the network's input images."""
         return self.network.graph.image.channels
 
-    def _predict(self, pixels: NDArray[np.float32]) -> tuple[Predictions, Tensor | None]:
-        """What the network predicts, and the angles [N, B] of its boxes, if they have any, in turns."""
+    def _predict(self, pixels: NDArray[np.float32], least: float) -> tuple[Predictions, Tensor | None]:
+        """What the network predicts with a score of `least` or more, and the angles [N, B] of its boxes, if
+        they have any, in turns."""
         if self.device.type == "cpu":
             check_memory(self.network.graph, len(pixels))
         try:
             with torch.inference_mode():
-                raws = self.network(torch.from_numpy(pixels).to(self.device))
-                predictions, angles = self.network.decode(raws), self.network.angles(raws)
+                raws = self.engine(torch.from_numpy(pixels))
+                predictions = self.network.decode(raws, least=least)
+                angles = self.network.angles(raws)
                 predictions.scores[..., self._hidden] = 0
                 if angles is not None:
                     predictions.boxes_xywh[~angles.isfinite()] = torch.nan  # such boxes are left out

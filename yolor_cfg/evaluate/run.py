@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
+from yolor_cfg.engines.base import Engine
 from yolor_cfg.errors import DataError, YolorError, check_choice
 from yolor_cfg.evaluate import darknet_map
 from yolor_cfg.evaluate.batches import (
@@ -76,6 +78,7 @@ class EvalSettings(NamedTuple):
 
 YOLOR_SETTINGS = EvalSettings()
 ProgressCallback = Callable[[int], None]
+RunNetwork = Callable[[Tensor], list[Tensor]]
 
 
 class NetworkDetections(NamedTuple):
@@ -127,16 +130,17 @@ def collect_detections(
     *,
     settings: EvalSettings = YOLOR_SETTINGS,
     progress: ProgressCallback | None = None,
+    engine: Engine | None = None,
 ) -> NetworkDetections | None:
     """The detections in all images of the data set; None in all processes but the first. `progress` is called
-    with the number of images done so far."""
+    with the number of images done so far. An `engine` runs the network in its own precision."""
     check_heads(network)
     _refuse_other_classes(network, dataset)
     check_choice(settings.precision, tuple(PRECISIONS))
     if next(network.parameters()).device.type == "cpu":
         check_memory(network.graph, min(settings.batch_size, len(dataset.samples)))
     plans, settings = _plan_images(network, dataset, settings)
-    part = _detect_images(network, dataset, plans=plans, settings=settings, progress=progress)
+    part = _detect_images(network, dataset, plans=plans, settings=settings, progress=progress, engine=engine)
     parts: list[_PartialDetections] = gather_objects(part)
     if not parts:
         return None
@@ -194,6 +198,7 @@ def _detect_images(
     plans: Sequence[ImagePlan],
     settings: EvalSettings,
     progress: ProgressCallback | None,
+    engine: Engine | None,
 ) -> _PartialDetections:
     assert settings.preprocess is not None
     kinds = choose_rules(network.graph, settings)
@@ -201,10 +206,11 @@ def _detect_images(
     skipped: list[tuple[int, str]] = []
     seconds, images = np.zeros(3), 0
     batches = list(split_batches(plans, settings.batch_size))
+    run = engine or partial(run_network, network, precision=settings.precision)
     with eval_mode(network), torch.inference_mode():
         for batch in load_batches(dataset.samples, network.graph, batches=batches, how=settings.preprocess):
             for group in batch.groups:
-                outcome = _detect_group(network, group, kinds=kinds, precision=settings.precision)
+                outcome = _detect_group(network, group, kinds=kinds, run=run)
                 found.append(outcome.detections)
                 darknet.append(outcome.darknet)
                 seconds += outcome.seconds
@@ -217,12 +223,13 @@ def _detect_images(
 
 
 def _detect_group(
-    network: Network, group: Group, *, kinds: Sequence[NmsRules], precision: str
+    network: Network, group: Group, *, kinds: Sequence[NmsRules], run: RunNetwork
 ) -> _PartialDetections:
     """The detections by each set of NMS rules; only the first is timed. C Darknet clips the boxes of its COCO
     results to the image, but not those of its mAP."""
     start = time.perf_counter()
-    predictions = predict(network, torch.from_numpy(group.pixels), precision=precision)
+    raws = run(torch.from_numpy(group.pixels))
+    predictions = decode(network, raws, least=min(rules.conf for rules in kinds))
     middle = time.perf_counter()
     found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_pytorch)
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
@@ -232,14 +239,23 @@ def _detect_group(
 
 def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Predictions:
     """The predictions for images [N, C, H, W], in float32 on the CPU; recurrent state starts from zero."""
+    return decode(network, run_network(network, images, precision=precision))
+
+
+def run_network(network: Network, images: Tensor, *, precision: str = "fp32") -> list[Tensor]:
+    """The raw maps for images [N, C, H, W], in float32; recurrent state starts from zero."""
     device = next(network.parameters()).device
     kind = PRECISIONS[precision]
     network.reset()
     with torch.autocast(device.type, dtype=kind, enabled=kind is not None):
         raws = network(images.to(device))
-    predictions = network.decode([raw.float() for raw in raws])
     network.reset()
-    return Predictions(*(part.float().cpu() for part in predictions))
+    return [raw.float() for raw in raws]
+
+
+def decode(network: Network, raws: Sequence[Tensor], *, least: float = 0) -> Predictions:
+    """The predictions of raw maps, on the CPU; those below the score `least` may be left out."""
+    return Predictions(*(part.float().cpu() for part in network.decode(raws, least=least)))
 
 
 def choose_rules(graph: Graph, settings: EvalSettings) -> list[NmsRules]:

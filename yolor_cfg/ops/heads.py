@@ -70,6 +70,8 @@ class YoloRules(NamedTuple):
     embeds: bool = False
 
 
+SLACK = 1 - 1e-5  # one number at a time, sigmoid is rounded otherwise than many at once
+MANY = 0.25  # of all boxes: from there on it is quicker to decode all
 EMBEDDING_BOX = 6  # four coordinates and two scores of each anchor, before the embedding
 
 
@@ -141,6 +143,22 @@ class YoloHead(nn.Module):
         )
         objectness, scores = self._scores(raw, values)
         return boxes.flatten(1, 3), objectness.flatten(1), scores.flatten(1, 3)
+
+    def decode_likely(self, raw: Tensor, least: float) -> HeadPredictions:
+        """The boxes of `decode`, in its order, without those whose objectness is below `least` in all images,
+        where no score exceeds 1."""
+        if self.rules.embeds or not self.rules.has_sigmoid:
+            return self.decode(raw)
+        likely = (raw[..., 4].sigmoid() >= least * SLACK).any(dim=0)  # [A, H, W]
+        anchor, row, column = likely.nonzero(as_tuple=True)
+        if len(anchor) > MANY * likely.numel():
+            return self.decode(raw)
+        values = raw[:, anchor, row, column]  # [N, B, V]
+        centre, size = self.box_parts(values)
+        corner = torch.stack([column, row], dim=-1).to(raw.dtype)
+        anchors = raw.new_tensor(self.grid.anchors)[anchor]
+        boxes = torch.cat([(centre + corner) * raw.new_tensor(self.grid.stride), size * anchors], dim=-1)
+        return boxes, values[..., 4].sigmoid(), values[..., 5:].sigmoid()
 
     def embeddings(self, raw: Tensor) -> Tensor:
         """Of each box of `decode` the unit vector [N, B, E] of its cell, from a map with embeddings."""

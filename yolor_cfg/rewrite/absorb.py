@@ -77,7 +77,7 @@ def _(module: ConvBlock, of_input: ChannelMap) -> ConvBlock:
     if not seen.is_diagonal and any(conv.groups > 1 for conv in convolutions):
         raise Obstacle("the convolution that reads it has groups")
     added: dict[nn.Module, Tensor] = {conv: _take_input(conv, seen) for conv in convolutions}
-    _add_to_output(block, torch.cat([added[conv] for conv in kernel_layers(block)]))
+    add_to_output(block, torch.cat([added[conv] for conv in kernel_layers(block)]))
     return block
 
 
@@ -85,7 +85,7 @@ def _(module: ConvBlock, of_input: ChannelMap) -> ConvBlock:
 def _(module: LinearBlock, of_input: ChannelMap) -> LinearBlock:
     block = to_float64(module)
     cells = block.Linear.in_features // len(of_input.source)
-    _add_to_output(block, _take_input(block.Linear, of_input.expand_cells(cells)))
+    add_to_output(block, _take_input(block.Linear, of_input.expand_cells(cells)))
     return block
 
 
@@ -225,7 +225,7 @@ def _expand_to_filters(numbers: Tensor, groups: int, filters: int) -> Tensor:
     return numbers.reshape(groups, -1).repeat_interleave(filters // groups, dim=0)
 
 
-def _add_to_output(block: FoldableBlock, added: Tensor) -> None:
+def add_to_output(block: FoldableBlock, added: Tensor) -> None:
     """Add a vector [O] to the output of a block's kernels, before its batch norm."""
     norm = find_norm(block)
     if norm is not None:

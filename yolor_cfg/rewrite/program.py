@@ -152,6 +152,8 @@ class Program:
         with torch.device("meta"):
             network = Network(graph)
         network.load_state_dict(dict(self._tensors(steps)), strict=True, assign=True)
+        for layer, step in zip(network.module_list, steps, strict=True):
+            _copy_constants(layer, step.module, like=self.network)
         return network.eval()
 
     def _tensors(self, steps: Iterable[ProgramStep]) -> Iterator[tuple[str, Tensor]]:
@@ -189,6 +191,16 @@ class Program:
         if eps != {usual}:
             assert len(eps) == 1, eps
             self.set_net("bn_eps", repr(eps.pop()))
+
+
+def _copy_constants(layer: nn.Module, original: nn.Module, *, like: Network) -> None:
+    """Give a layer without storage the buffers that are not part of a state, such as biases of zero."""
+    values = dict(original.named_buffers())
+    missing = [name for name, buffer in layer.named_buffers() if buffer.is_meta]
+    for name in missing:
+        owner, _, last = name.rpartition(".")
+        kind = next(iter(like.parameters()), values[name])
+        setattr(layer.get_submodule(owner), last, values[name].to(kind.device, kind.dtype, copy=True))
 
 
 def make_pointwise(matrix: Tensor, shift: Tensor, *, source: ProgramStep) -> ProgramStep:

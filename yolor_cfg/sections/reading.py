@@ -150,12 +150,18 @@ class SectionReader:
 
     def _has_effect(self, key: Key[Any]) -> bool:
         """False for the key of another program that this one reads over, and beside one that counts before
-        it. C Darknet and YOLOR take each other's, and what a section inherits is its own."""
+        it."""
         if key.name in SIDE_STRIDES and not self.reads_side_strides:
             return False
-        if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
+        return self.heeds_key(key, self.dialect)
+
+    @classmethod
+    def heeds_key(cls, key: Key[Any], dialect: Dialect) -> bool:
+        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
+        other's, and what a section inherits is its own."""
+        if dialect.name in key.dialects or set(key.dialects).isdisjoint(cls.dialects):
             return True
-        return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
+        return not dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
 
     @property
     def reads_side_strides(self) -> bool:
