@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "yolor_cfg.cli.train:train",
     "test": "yolor_cfg.cli.test:test",
     "convert": "yolor_cfg.cli.convert:convert",
+    "export": "yolor_cfg.cli.export:export",
     "implicit": "yolor_cfg.cli.implicit:implicit",
     "anchors": "yolor_cfg.cli.anchors:anchors",
     "cfg": "yolor_cfg.cli.cfg_translate:cfg_group",

@@ -43,13 +43,13 @@ ENGINES = {
     ),
     "onnxruntime": EngineKind(
         "yolor_cfg.engines.onnxruntime_engine:OnnxruntimeEngine",
-        ("onnxruntime", "onnx", "onnxscript"),
-        "onnxruntime",
+        ("onnxruntime", "onnx", "onnxscript", "onnxslim"),
+        "export",
         ("fp32",),
     ),
     "openvino": EngineKind(
         "yolor_cfg.engines.openvino_engine:OpenvinoEngine",
-        ("openvino", "onnx", "onnxscript"),
+        ("openvino", "onnx", "onnxscript", "onnxslim"),
         "openvino",
     ),
     "native": EngineKind("yolor_cfg.engines.native.engine:NativeEngine", (NATIVE_LIBRARY,)),
