@@ -18,6 +18,7 @@ COMMANDS = {
     "detect": "yolor_cfg.cli.detect:detect",
     "train": "yolor_cfg.cli.train:train",
     "test": "yolor_cfg.cli.test:test",
+    "bench": "yolor_cfg.cli.bench:bench",
     "convert": "yolor_cfg.cli.convert:convert",
     "implicit": "yolor_cfg.cli.implicit:implicit",
     "anchors": "yolor_cfg.cli.anchors:anchors",
