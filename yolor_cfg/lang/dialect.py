@@ -53,9 +53,7 @@ class Dialect(NamedTuple):
     shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, "one" of any that divides, or one of
     # the "same" shape, channels too
     leaky_sums: bool = False  # [shortcut] applies leaky, and no other activation
-    side_strides: str = (
-        "first"  # stride_x and stride_y: "first" of all; "last", where there is no stride; "none"
-    )
+    side_strides: str = "first"  # stride_x and stride_y count "first", "last" (without stride), or "none" do
     letterboxes: bool = False  # a detector keeps the aspect ratio of images without letter_box=1 too
     old_header_is_short: bool = False  # .weights of a version above 1000 start with 16 bytes, else with 20
     adam_eps: float = 1e-6  # default of `eps` in [net]

@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import DataError, YolorError, count_of, shorten
+from yolor_cfg.errors import CfgError, DataError, YolorError, count_of, shorten
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
@@ -119,7 +119,7 @@ def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, T
     torch.manual_seed(options.seed)
     set_deterministic(options)
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    graph = graphs.build_graph(read_run_cfg(folder, options), reading)
+    graph = _read_run_graph(folder, options, reading)
     job = prepare_job(options, graph=graph, names=saved_names(folder / LAST))
     report_faults(job, say)
     state = build_state(job, say=say, starts=False)
@@ -206,6 +206,15 @@ def _plan_weights(job: Job) -> WeightsLoader | None:
     return plan_weights(
         job.graph, options.weights, names=names, cutoff=options.cutoff, by_number=options.by_number
     )
+
+
+def _read_run_graph(folder: Path, options: TrainOptions, reading: ReadOptions) -> Graph:
+    """The graph of a run's cfg, at its first path; what is wrong with the run's file is told of that file."""
+    try:
+        return graphs.build_graph(read_run_cfg(folder, options), reading)
+    except CfgError:
+        graphs.load_graph(folder / MODEL, reading)
+        raise
 
 
 def save_run_info(folder: Path, job: Job) -> None:
