@@ -97,11 +97,13 @@ class Network(nn.Module):
         return [values[index] for index in self.graph.outputs]
 
     def step(
-        self, images: Tensor, states: dict[int, RecurrentState]
+        self, images: Tensor, states: dict[int, RecurrentState], *, layers: Sequence[int] | None = None
     ) -> tuple[list[Tensor], dict[int, RecurrentState]]:
-        """Like `forward`, with the recurrent state passed in and returned; this is what export traces."""
-        values, after = self._run(images, states, keep=self.graph.outputs)
-        return [values[index] for index in self.graph.outputs], after
+        """Like `forward`, with the recurrent state passed in and returned; this is what export traces. With
+        `layers` the values of these layers instead of the heads'."""
+        keep = self.graph.outputs if layers is None else layers
+        values, after = self._run(images, states, keep=keep)
+        return [values[index] for index in keep], after
 
     def trace(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
         """The values of these layers by index: in the darknet dialect what C Darknet stores there (heads

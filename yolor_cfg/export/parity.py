@@ -1,0 +1,137 @@
+"""Whether an exported file computes what our network does, and if not, from which layer on.
+
+Every engine gets the same seeded images; an output's difference is relative to its largest value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from yolor_cfg.errors import MissingExtra
+from yolor_cfg.export.traced import ExampleInputs, TracedNetwork
+
+Arrays = list[NDArray[Any]]
+Runner = Callable[[Path, Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.5}
+"""The largest difference by precision: of float32 what the order of sums makes in a deep network."""
+
+
+class OutputParity(NamedTuple):
+    """One output: its largest value, the largest difference, and that over the value; inf for another shape."""
+
+    name: str
+    largest: float
+    difference: float
+    relative: float
+
+
+class EngineParity(NamedTuple):
+    """What one engine made of the file; `fault` says why it could not run it."""
+
+    engine: str
+    version: str
+    outputs: tuple[OutputParity, ...] = ()
+    fault: str = ""
+
+    @property
+    def worst(self) -> float:
+        """The largest relative difference of all outputs; inf where the engine failed."""
+        return max((output.relative for output in self.outputs), default=float("inf"))
+
+
+def compare_engine(
+    engine: str, path: Path, module: TracedNetwork, inputs: ExampleInputs, expected: Arrays
+) -> EngineParity | None:
+    """Run the file in the engine on the inputs; None if the engine is not installed."""
+    run, version = find_runner(engine), engine_version(engine)
+    if run is None or not version:
+        return None
+    named = name_inputs(inputs)
+    try:
+        found = run(path, named, output_names(module, inputs))
+    except Exception as fault:  # every engine raises its own kinds
+        return EngineParity(engine, version, fault=str(fault).strip().split("\n")[0])
+    names = output_names(module, inputs)
+    return EngineParity(engine, version, tuple(map(_measure, names, expected, found)))
+
+
+def expected_outputs(module: TracedNetwork, inputs: ExampleInputs) -> Arrays:
+    """What our own network gives for the inputs."""
+    with torch.inference_mode():
+        return [tensor.numpy() for tensor in module(inputs.images, *inputs.states)]
+
+
+def name_inputs(inputs: ExampleInputs) -> dict[str, NDArray[Any]]:
+    """The inputs by their names in the file."""
+    states = {f"state_{number}": state.numpy() for number, state in enumerate(inputs.states)}
+    return {"images": inputs.images.numpy(), **states}
+
+
+def output_names(module: TracedNetwork, inputs: ExampleInputs) -> list[str]:
+    """The names of all outputs in the file."""
+    return [*module.output_names(), *(f"state_{number}_after" for number in range(len(inputs.states)))]
+
+
+def _measure(name: str, expected: NDArray[Any], found: NDArray[Any]) -> OutputParity:
+    """Values that are infinite on both sides, as sizes from random weights are, count as equal."""
+    if expected.shape != found.shape:
+        return OutputParity(name, 0.0, float("inf"), float("inf"))
+    finite = np.isfinite(expected)
+    if (np.isfinite(found) != finite).any():
+        return OutputParity(name, 0.0, float("inf"), float("inf"))
+    ours = np.where(finite, expected, 0).astype(np.float64)
+    largest = float(np.abs(ours).max(initial=0))
+    difference = float(np.abs(ours - np.where(finite, found, 0)).max(initial=0))
+    return OutputParity(name, largest, difference, difference / largest if largest else difference)
+
+
+def find_runner(engine: str) -> Runner | None:
+    """The function that runs a file in this engine."""
+    return {"onnxruntime": _run_onnxruntime, "openvino": _run_openvino, "opencv": _run_opencv}.get(engine)
+
+
+def engine_version(engine: str) -> str:
+    """The version that is installed; empty if none is."""
+    try:
+        module = __import__({"opencv": "cv2"}.get(engine, engine))
+    except ImportError:
+        return ""
+    return str(module.__version__)
+
+
+def _run_onnxruntime(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return list(session.run(list(names), dict(inputs)))
+
+
+def _run_openvino(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
+    """In float32, which it does not take by itself on processors with bf16."""
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(str(path)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled(dict(inputs))
+    return [np.array(results[name]) for name in names]
+
+
+def _run_opencv(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
+    import cv2
+
+    net = cv2.dnn.readNetFromONNX(str(path))
+    for name, value in inputs.items():
+        net.setInput(value, name if len(inputs) > 1 else "")
+    return [np.asarray(value) for value in net.forward(list(names))]
+
+
+def require_onnxruntime() -> None:
+    """Raise MissingExtra if there is no engine to compare with."""
+    if not engine_version("onnxruntime"):
+        raise MissingExtra("export")

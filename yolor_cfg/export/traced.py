@@ -1,0 +1,93 @@
+"""The network as a function of tensors alone, as a tracer wants it.
+
+N images, C channels, H W input, B boxes, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolor_cfg.graph import Graph
+from yolor_cfg.model import Network, RecurrentLayer, RecurrentState, check_heads
+
+OutputForm = Literal["raw", "decoded", "layers"]
+"""The raw map of each head; all boxes as one tensor; the value of each layer."""
+Dynamic = Literal["none", "batch", "all"]
+"""What may differ from call to call: nothing, the number of images, or that and their height and width."""
+
+IMAGES = "images"
+PREDICTIONS = "predictions"
+
+
+class TracedNetwork(nn.Module):
+    """forward(images [N, C, H, W], *states) -> (*outputs, *states): the recurrent state goes in and comes out.
+
+    `decoded` is one tensor [N, B, 5 + K]: centre, width and height in input pixels, objectness, and the
+    probability of each class, not multiplied by objectness.
+    """
+
+    def __init__(self, network: Network, form: OutputForm) -> None:
+        super().__init__()
+        self.network, self.form = network, form
+        if form == "decoded":
+            check_heads(network)
+        self.recurrent = [i for i, layer in enumerate(network.module_list) if isinstance(layer, RecurrentLayer)]
+
+    def forward(self, images: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """The outputs named by `output_names`, in that order."""
+        given = self._group_states(images, states)
+        layers = range(len(self.network.graph.nodes)) if self.form == "layers" else None
+        values, after = self.network.step(images, given, layers=layers)
+        outputs = [self._decode(values)] if self.form == "decoded" else values
+        return (*outputs, *(tensor for index in self.recurrent for tensor in after[index]))
+
+    def zero_states(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The recurrent state to start from, flat."""
+        states = self.network.states(images)
+        return tuple(torch.zeros_like(tensor) for index in self.recurrent for tensor in states[index])
+
+    def output_names(self) -> list[str]:
+        """The names of the outputs before the states."""
+        graph = self.network.graph
+        if self.form == "decoded":
+            return [PREDICTIONS]
+        if self.form == "layers":
+            return [f"layer_{index}" for index in range(len(graph.nodes))]
+        return [head_name(graph, index) for index in graph.outputs]
+
+    def _group_states(self, images: Tensor, states: tuple[Tensor, ...]) -> dict[int, RecurrentState]:
+        """The flat states by layer."""
+        grouped: dict[int, RecurrentState] = {}
+        rest = list(states)
+        for index, zeros in self.network.states(images).items():
+            grouped[index], rest = tuple(rest[: len(zeros)]), rest[len(zeros) :]
+        return grouped
+
+    def _decode(self, raws: list[Tensor]) -> Tensor:
+        boxes, objectness, scores = self.network.decode(raws)
+        return torch.cat([boxes, objectness[..., None], scores], dim=-1)
+
+
+def head_name(graph: Graph, index: int) -> str:
+    """`yolo_139`: the section and its number in the cfg."""
+    return f"{graph.nodes[index].section.type}_{index}"
+
+
+class ExampleInputs(NamedTuple):
+    """What a network is traced and compared with."""
+
+    images: Tensor
+    states: tuple[Tensor, ...]
+
+
+def make_inputs(module: TracedNetwork, batch: int, *, seed: int = 0) -> ExampleInputs:
+    """Seeded images [batch, C, H, W] in 0..1, smooth as photographs are, and zero states."""
+    image = module.network.graph.image
+    draw = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(batch, image.channels, 9, 9, generator=draw)
+    size = (image.height, image.width)
+    images = nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False).clamp(0, 1)
+    return ExampleInputs(images, module.zero_states(images))
