@@ -19,7 +19,7 @@ FLOORS = (
     ("sections",),
     ("graph", "count", "model"),
     ("weights", "rewrite", "images", "parallel", "names", "networks"),
-    ("engines",),
+    ("export", "engines"),
     ("detect", "data"),
     ("evaluate",),
     ("train",),

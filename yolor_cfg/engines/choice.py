@@ -43,13 +43,13 @@ ENGINES = {
     ),
     "onnxruntime": EngineKind(
         "yolor_cfg.engines.onnxruntime_engine:OnnxruntimeEngine",
-        ("onnxruntime", "onnx", "onnxscript"),
+        ("onnxruntime", "onnx", "onnxscript", "onnxslim"),
         "onnxruntime",
         ("fp32",),
     ),
     "openvino": EngineKind(
         "yolor_cfg.engines.openvino_engine:OpenvinoEngine",
-        ("openvino", "onnx", "onnxscript"),
+        ("openvino", "onnx", "onnxscript", "onnxslim"),
         "openvino",
     ),
     "native": EngineKind("yolor_cfg.engines.native.engine:NativeEngine", (NATIVE_LIBRARY,)),
@@ -168,6 +168,7 @@ def engine_note(engine: Engine, network: Network) -> str:
 def make_engine(name: str, network: Network, precision: str) -> Engine:
     """The engine of that name, which takes the network over."""
     engine: Engine = _load(ENGINES[name].home)(network, precision=precision)
+    engine.name, engine.precision = name, precision
     return engine
 
 

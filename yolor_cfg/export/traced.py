@@ -34,7 +34,9 @@ class TracedNetwork(nn.Module):
         self.network, self.form = network, form
         if form == "decoded":
             check_heads(network)
-        self.recurrent = [i for i, layer in enumerate(network.module_list) if isinstance(layer, RecurrentLayer)]
+        self.recurrent = [
+            i for i, layer in enumerate(network.module_list) if isinstance(layer, RecurrentLayer)
+        ]
 
     def forward(self, images: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """The outputs named by `output_names`, in that order."""
