@@ -248,7 +248,7 @@ def test_too_little_memory_is_an_error_with_a_way_out(
     def full(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr(detector.network, "forward", full)
+    monkeypatch.setattr(detector, "engine", full)
     with pytest.raises(YolorError, match="not enough memory") as raised:
         detector([photo()])
     assert (raised.value.hint, raised.value.exit_code) == ("use a smaller --batch-size or --img-size", 1)
@@ -256,7 +256,7 @@ def test_too_little_memory_is_an_error_with_a_way_out(
 
 def test_a_fault_of_ours_is_not_called_lack_of_memory(tiny: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Detector(*tiny)
-    monkeypatch.setattr(detector.network, "decode", lambda raws: torch.zeros(2) + torch.zeros(3))
+    monkeypatch.setattr(detector.network, "decode", lambda raws, least: torch.zeros(2) + torch.zeros(3))
     with pytest.raises(RuntimeError, match="must match the size"):
         detector([photo()])
 

@@ -76,7 +76,7 @@ def test_all_can_be_left_out_and_nothing_else_is_taken():
         rewrite_for_speed(network, without=["polish"])
 
 
-@pytest.mark.parametrize("case", list(contract.cases()), ids=str)
+@pytest.mark.parametrize("case", contract.some_quick(6), ids=str)
 def test_a_network_with_any_section_gives_the_same_numbers(case):
     torch.manual_seed(0)
     network = Network(case.graph()).double().eval()

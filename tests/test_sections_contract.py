@@ -99,6 +99,14 @@ def cases() -> Iterator[Case]:
                 yield case
 
 
+def some_quick(step: int) -> list[Any]:
+    """All cases as parameters of a test; all but every `step`-th are slow."""
+    return [
+        pytest.param(case, marks=[pytest.mark.slow] if number % step else [])
+        for number, case in enumerate(cases())
+    ]
+
+
 CASES = list(cases())
 per_case = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.kind.names[0]}-{c.number}-{c.dialect}")
 per_example = pytest.mark.parametrize(

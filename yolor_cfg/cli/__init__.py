@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from yolor_cfg.cli.options import global_options, is_on, to_command_error
-from yolor_cfg.cli.process import raised_termination
+from yolor_cfg.cli.process import calm_threads, raised_termination
 from yolor_cfg.cli.streams import keep_stderr
 from yolor_cfg.errors import YolorError, printable
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "detect": "yolor_cfg.cli.detect:detect",
     "train": "yolor_cfg.cli.train:train",
     "test": "yolor_cfg.cli.test:test",
+    "bench": "yolor_cfg.cli.bench:bench",
     "convert": "yolor_cfg.cli.convert:convert",
     "export": "yolor_cfg.cli.export:export",
     "implicit": "yolor_cfg.cli.implicit:implicit",
@@ -36,6 +37,7 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; standard error may be closed or break without ending it."""
         keep_stderr()
+        calm_threads()
         return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+THROTTLED = "1000"
+"""What libgomp takes by itself where there are more threads than processors (config/linux in gcc)."""
 TERMINATED_CODE = 143  # by shell convention: 128 + SIGTERM
 
 
@@ -33,3 +37,11 @@ def raised_termination() -> Iterator[None]:
 def _raise_terminated(number: int, frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise Terminated
+
+
+def calm_threads() -> None:
+    """Let threads that wait for each other sleep soon, before the library that reads this is loaded with
+    torch. By default they spin for long, and take the processor from the thread that they wait for as soon
+    as another program runs: that makes all of it several times slower."""
+    if not any(name in os.environ for name in WAITING):
+        os.environ[WAITING[0]] = THROTTLED

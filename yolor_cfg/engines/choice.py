@@ -168,6 +168,7 @@ def engine_note(engine: Engine, network: Network) -> str:
 def make_engine(name: str, network: Network, precision: str) -> Engine:
     """The engine of that name, which takes the network over."""
     engine: Engine = _load(ENGINES[name].home)(network, precision=precision)
+    engine.name, engine.precision = name, precision
     return engine
 
 

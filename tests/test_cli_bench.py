@@ -1,0 +1,87 @@
+"""`yolor bench`: every engine in a process of its own, against the network as it is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from yolor_cfg.cli import bench, main
+from yolor_cfg.cli.bench import BatchListParam, pair_paths
+from yolor_cfg.engines.base import EngineSettings
+from yolor_cfg.engines.race import Contestant, Result
+
+NANO = str(Path(__file__).parents[1] / "weights/yolor_nano_shapes.pt")
+WRITTEN = Contestant("a.cfg", None, EngineSettings("torch", "fp32", ("all",)))
+FAST = Contestant("a.cfg", None, EngineSettings("torch", "bf16"))
+RESULTS = [
+    Result(WRITTEN, 2, 40.0, 39.0, 44.0, 300.0),
+    Result(FAST, 2, 10.0, 9.0, 12.5, 250.0, 0.02),
+    Result(FAST, 32, failed="not enough memory for the network"),
+]
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(main, ["bench", *map(str, arguments)])
+
+
+def test_weights_belong_to_the_cfg_before_them():
+    assert pair_paths(["a.cfg", "a.weights", "b.cfg", "c.pt", "d.pt", "e.cfg"]) == [
+        ("a.cfg", "a.weights"),
+        ("b.cfg", "c.pt"),
+        ("d.pt", None),
+        ("e.cfg", None),
+    ]
+
+
+def test_batches_are_a_list_of_numbers():
+    assert BatchListParam().parse("8, 1,8") == (1, 8)
+    for wrong in ("1,", "0", "many"):
+        assert invoke("a.cfg", "--batch", wrong).exit_code == 2
+
+
+def raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolor_cfg.engines.race.race", lambda *_, **__: RESULTS)
+
+
+def test_the_table_compares_with_the_network_as_it_is_written(monkeypatch):
+    raced(monkeypatch)
+    done = invoke("a.cfg")
+    first, second = done.stdout.splitlines()[2:4]
+    assert first.split()[-4:] == ["50.0", "1.00", "300", "0.0e+00"]
+    assert second.split() == ["torch", "bf16", "2", "10.0", "9.0..12.5", "200.0", "4.00", "250", "2.0e-02"]
+    assert "torch bf16, batch 32: not enough memory" in done.stdout
+
+
+def test_json_has_the_same_numbers_and_why_one_failed(monkeypatch):
+    raced(monkeypatch)
+    found = json.loads(invoke("a.cfg", "--json").stdout)
+    assert [one.get("images_per_second") for one in found] == [50, 200, None]
+    assert found[2]["failed"] == "not enough memory for the network"
+    assert found[0]["without"] == ["all"]
+
+
+def test_a_plot_has_a_bar_for_each(monkeypatch, tmp_path):
+    raced(monkeypatch)
+    assert invoke("a.cfg", "--plot", tmp_path / "speed.png").exit_code == 0
+    assert (tmp_path / "speed.png").stat().st_size > 5000
+    assert invoke("a.cfg", "--plot", tmp_path / "speed.txt").exit_code == 2
+
+
+def test_engines_are_asked_for_what_they_have():
+    options = {"device": "cpu", "dialect": None, "size": None, "engines": ("onnxruntime", "torch")}
+    found = bench._find_contestants("a.cfg", None, {**options, "precisions": ("fp32", "bf16")})
+    labels = [one.label for one in found]
+    assert labels == ["torch fp32, as written", "onnxruntime fp32", "torch fp32", "torch bf16"]
+
+
+@pytest.mark.slow
+def test_a_race_is_run_and_a_fault_stops_nobody():
+    ask = ("--engine", "torch", "--precision", "bf16", "--batch", "1,2", "--turns", 2, "--img-size", 64)
+    done = invoke(NANO, "missing.cfg", *ask, "--json")
+    written, fast, *_ = found = json.loads(done.stdout)
+    assert [one["batch"] for one in found] == [1, 1, 2, 2] * 2
+    assert written["difference"] < 1e-4 < fast["difference"] < 1
+    assert written["low_ms"] <= written["median_ms"] <= written["high_ms"]
+    assert written["peak_mib"] > 100
+    assert all("missing.cfg" in one["cfg"] and one["failed"] for one in found[4:])
