@@ -170,7 +170,8 @@ def test_other_engines_give_the_same_maps(name, bccd, cells):
     if not is_installed(name):
         pytest.skip(f"{name} is not installed")
     engine = choose_engine(bccd, EngineSettings(name))
-    for images in (cells, cells[:1, :, :96]):
+    others = [] if name == "compiled" else [cells[:1, :, :96]]  # that takes a minute for each size
+    for images in (cells, *others):
         raws = run(engine, images)
         assert {raw.dtype for raw in raws} == {torch.float32}
         assert apart(run(bccd, images), raws) < 1e-4

@@ -24,7 +24,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.weights.loading import open_network
 
 WARM_UP = 2  # turns that are not counted
-PATIENCE_S = 3600  # for one answer
+PATIENCE_S, END_S = 3600, 10  # for one answer; until a process ends by itself
 
 
 class Contestant(NamedTuple):
@@ -122,10 +122,12 @@ def _start(contestants: Sequence[Contestant]) -> Iterator[list[Connection]]:
             theirs.close()
         yield [ours for ours, _ in pairs]
     finally:
+        for ours, _ in pairs:
+            ours.close()  # by which they end
         for process in processes:
             if process.pid is not None:
+                process.join(END_S)
                 process.terminate()
-                process.join()
 
 
 def _ask(pipe: Connection, question: tuple[str, int] | None) -> tuple[float, str]:
@@ -153,8 +155,11 @@ def _serve(pipe: Connection, one: Contestant) -> None:
         except Exception as fault:  # it must not stop the others
             text = fault.message if isinstance(fault, YolorError) else str(fault) or type(fault).__name__
             answer = (0.0, text.strip().partition("\n")[0])
-        pipe.send(answer)
-        question = pipe.recv()
+        try:
+            pipe.send(answer)
+            question = pipe.recv()
+        except (EOFError, OSError):
+            return
 
 
 class _Worker:
