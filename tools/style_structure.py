@@ -19,6 +19,7 @@ FLOORS = (
     ("sections",),
     ("graph", "count", "model"),
     ("weights", "rewrite", "images", "parallel", "names", "networks"),
+    ("engines",),
     ("detect", "data"),
     ("evaluate",),
     ("train",),

@@ -1,0 +1,171 @@
+// 3x3 convolution of stride 1 and padding 1 by Winograd's minimal filtering F(R x R, 3 x 3): windows of N x N
+// inputs (N = R + 2) are transformed, multiplied channel by channel as N * N small matrices, and transformed
+// back to R x R outputs. F(2 x 2) takes 2.25 times fewer products, F(4 x 4) 4 times. The weights come
+// transformed, [panel][N * N][depth][NR]. Matrices after Lavin and Gray, arXiv:1509.09308.
+
+template <int R>
+struct Filtering;
+
+template <>
+struct Filtering<2> {
+    static constexpr int N = 4;
+
+    // B^T d for four vectors that lie `s` apart.
+    static inline void enter(const Vec* d, Vec* o, int s) {
+        o[0] = sub(d[0], d[2 * s]);
+        o[s] = add(d[s], d[2 * s]);
+        o[2 * s] = sub(d[2 * s], d[s]);
+        o[3 * s] = sub(d[s], d[3 * s]);
+    }
+
+    // A^T m: two outputs, `t` apart.
+    static inline void leave(const Vec* m, int s, Vec* o, int t) {
+        o[0] = add(add(m[0], m[s]), m[2 * s]);
+        o[t] = sub(sub(m[s], m[2 * s]), m[3 * s]);
+    }
+};
+
+template <>
+struct Filtering<4> {
+    static constexpr int N = 6;
+
+    static inline void enter(const Vec* d, Vec* o, int s) {
+        const Vec d1 = d[s], d2 = d[2 * s], d3 = d[3 * s], d4 = d[4 * s];
+        o[0] = fma(set1(4.f), d[0], fma(set1(-5.f), d2, d4));
+        const Vec even = fma(set1(-4.f), d2, d4), odd = fma(set1(-4.f), d1, d3);
+        o[s] = add(even, odd);
+        o[2 * s] = sub(even, odd);
+        const Vec less = sub(d4, d2), twice = mul(set1(2.f), sub(d3, d1));
+        o[3 * s] = add(less, twice);
+        o[4 * s] = sub(less, twice);
+        o[5 * s] = fma(set1(4.f), d1, fma(set1(-5.f), d3, d[5 * s]));
+    }
+
+    static inline void leave(const Vec* m, int s, Vec* o, int t) {
+        const Vec a = add(m[s], m[2 * s]), b = sub(m[s], m[2 * s]);
+        const Vec c = add(m[3 * s], m[4 * s]), d = sub(m[3 * s], m[4 * s]);
+        o[0] = add(add(m[0], a), c);
+        o[t] = fma(set1(2.f), d, b);
+        o[2 * t] = fma(set1(4.f), c, a);
+        o[3 * t] = add(fma(set1(8.f), d, b), m[5 * s]);
+    }
+};
+
+template <class S, int R>
+class Winograd {
+public:
+    using Weight = typename Product<S>::Weight;
+    using Factor = std::conditional_t<std::is_same_v<Weight, float>, float, S>;  // type of transformed inputs
+    using Multiply = Product<Factor>;
+    static constexpr int N = Filtering<R>::N, MR = Multiply::MR;
+
+    Winograd(const Op& op, Pool& pool) : op_(op), pool_(pool) {
+        down_ = (op.out.height + R - 1) / R;
+        across_ = (op.out.width + R - 1) / R;
+        tiles_ = op.in.images * down_ * across_;
+        panels_ = (op.out.channels + NR - 1) / NR;
+        const int64_t fit = CACHE / (N * N * op.depth * static_cast<int64_t>(sizeof(Factor)));
+        block_ = std::max<int64_t>(MR, std::min<int64_t>(4 * MR, fit) / MR * MR);
+        blocks_ = (tiles_ + block_ - 1) / block_;
+    }
+
+    void run() {
+        clear_border(op_);
+        if (blocks_ >= 3 * pool_.threads())
+            run_blocks();
+        else
+            run_panels();
+    }
+
+private:
+    // Each unit takes a block of tiles from the input to the output.
+    void run_blocks() {
+        pool_.run(blocks_, [&](int64_t block, int thread) {
+            auto* windows = static_cast<Factor*>(pool_.scratch(thread, 0).grow(window_bytes()));
+            enter_block(block, windows);
+            for (int64_t panel = 0; panel < panels_; ++panel) compute(block, panel, windows, thread);
+        });
+    }
+
+    // Few tiles: all are transformed first, then the units are panels of a block.
+    void run_panels() {
+        auto* windows = static_cast<char*>(pool_.shared().grow(blocks_ * window_bytes()));
+        const auto of = [&](int64_t block) { return reinterpret_cast<Factor*>(windows + block * window_bytes()); };
+        pool_.run(blocks_, [&](int64_t block, int) { enter_block(block, of(block)); });
+        pool_.run(blocks_ * panels_, [&](int64_t unit, int thread) {
+            compute(unit % blocks_, unit / blocks_, of(unit % blocks_), thread);
+        });
+    }
+
+    size_t window_bytes() const { return (N * N * block_ * op_.depth * sizeof(Factor) + 127) / 64 * 64; }
+    int64_t count(int64_t block) const { return std::min(block_, tiles_ - block * block_); }
+
+    // The transformed windows of a block, [N * N][block][depth].
+    void enter_block(int64_t block, Factor* windows) const {
+        for (int64_t t = 0; t < count(block); ++t) {
+            const int64_t tile = block * block_ + t, image = tile / (down_ * across_);
+            const int64_t y = tile / across_ % down_ * R - 1, x = tile % across_ * R - 1;
+            const int64_t rows = op_.in.height + op_.in.border - y, columns = op_.in.width + op_.in.border - x;
+            const S* in = pixel_at<S>(op_.in, image, y, x);
+            over_channels(op_.in.channels, [&](int64_t c, int n) {
+                Vec d[N * N], o[N * N];
+                for (int i = 0; i < N; ++i)
+                    for (int j = 0; j < N; ++j)
+                        d[i * N + j] = i < rows && j < columns
+                                           ? load_lanes(in + i * op_.in.row + j * op_.in.pixel + c, n)
+                                           : zero();
+                for (int j = 0; j < N; ++j) Filtering<R>::enter(d + j, o + j, N);
+                for (int i = 0; i < N; ++i) Filtering<R>::enter(o + i * N, d + i * N, 1);
+                for (int q = 0; q < N * N; ++q) store_lanes(windows + (q * block_ + t) * op_.depth + c, d[q], n);
+            });
+            for (int q = 0; q < N * N; ++q)
+                for (int64_t c = op_.in.channels; c < op_.depth; ++c)
+                    windows[(q * block_ + t) * op_.depth + c] = Factor{};
+        }
+    }
+
+    // The outputs of a block for one panel.
+    void compute(int64_t block, int64_t panel, const Factor* windows, int thread) {
+        auto* sums = static_cast<float*>(pool_.scratch(thread, 1).grow(N * N * block_ * NR * sizeof(float)));
+        const int64_t here = 0;
+        const Taps taps{&here, 1, op_.depth};
+        for (int64_t q = 0; q < N * N; ++q) {
+            const Weight* weights = static_cast<const Weight*>(op_.weights) + (panel * N * N + q) * op_.depth * NR;
+            for (int64_t t = 0; t < count(block); t += MR)
+                Multiply::sum(windows + (q * block_ + t) * op_.depth, taps, weights, op_.depth,
+                              sums + (q * block_ + t) * NR, static_cast<int>(std::min<int64_t>(MR, count(block) - t)));
+        }
+        const Finish finish = choose_finish<S>(op_);
+        for (int64_t t = 0; t < count(block); ++t) leave_tile(block * block_ + t, panel, sums + t * NR, finish);
+    }
+
+    void leave_tile(int64_t tile, int64_t panel, const float* sums, Finish finish) const {
+        alignas(64) float outputs[R * R * NR];
+        for (int v = 0; v < NR; v += LANES) {
+            Vec m[N * N], o[R * N];
+            for (int q = 0; q < N * N; ++q) m[q] = load(sums + q * block_ * NR + v);
+            for (int j = 0; j < N; ++j) Filtering<R>::leave(m + j, N, o + j, N);
+            for (int i = 0; i < R; ++i) {
+                Vec r[R];
+                Filtering<R>::leave(o + i * N, 1, r, 1);
+                for (int j = 0; j < R; ++j) store(outputs + (i * R + j) * NR + v, r[j]);
+            }
+        }
+        const int64_t y = tile / across_ % down_ * R, x = tile % across_ * R;
+        for (int i = 0; i < R; ++i)
+            finish(op_, outputs + i * R * NR, {tile / (down_ * across_), y + i, x, R, op_.out.width + R},
+                   static_cast<int>(panel));
+    }
+
+    const Op& op_;
+    Pool& pool_;
+    int64_t down_, across_, tiles_, panels_, block_, blocks_;
+};
+
+template <class S>
+void convolve_winograd(const Op& op, Pool& pool) {
+    if (op.tile == 4)
+        Winograd<S, 4>(op, pool).run();
+    else
+        Winograd<S, 2>(op, pool).run();
+}
