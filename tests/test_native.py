@@ -215,7 +215,7 @@ def test_sizes() -> None:
 @needs_kernels
 def test_recurrent_in_torch() -> None:
     """A network that remembers runs as it is, and a note says so."""
-    network = network_of(conv(8) + "[crnn]\noutput=8\nhidden=8\nbatch_normalize=0\n", image=(3, 8, 8))
+    network = network_of(conv(8) + "[crnn]\noutput=3\nhidden=5\nsize=1\nactivation=leaky\nbatch_normalize=1\n", image=(3, 8, 8))
     engine = NativeEngine(network)
     assert engine.notes == ("runs in torch: it is recurrent",)
     images = images_for(network)

@@ -75,15 +75,16 @@ def _pad_bias(bias: Tensor, kernels: InstructionSet) -> Tensor:
     return F.pad(bias.detach().float(), (0, round_up(len(bias), kernels.panel) - len(bias))).contiguous()
 
 
+HALF_ROOT, ROOT = 0.5**0.5, 2**0.5
 TRANSFORMS = {
     2: ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
     4: (
-        (1 / 4, 0, 0),
-        (-1 / 6, -1 / 6, -1 / 6),
-        (-1 / 6, 1 / 6, -1 / 6),
-        (1 / 24, 1 / 12, 1 / 6),
-        (1 / 24, -1 / 12, 1 / 6),
+        (1, 0, 0),
+        (-2 / 3, -2 / 3 * HALF_ROOT, -1 / 3),
+        (-2 / 3, 2 / 3 * HALF_ROOT, -1 / 3),
+        (1 / 6, 1 / 6 * ROOT, 1 / 3),
+        (1 / 6, -1 / 6 * ROOT, 1 / 3),
         (0, 0, 1),
     ),
 }
-"""G of F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3): Lavin and Gray, arXiv:1509.09308."""
+"""G of F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3), by the points of src/winograd.inl."""

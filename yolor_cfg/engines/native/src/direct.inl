@@ -4,6 +4,8 @@
 constexpr int64_t CACHE = 768 << 10;  // bytes of input that a chunk of tiles may read: well inside of L2
 constexpr int64_t SMALL = 256 << 10;  // weights up to here are all used for one tile before the next
 
+constexpr int STRETCH = 256;          // products that are summed at a time in float32
+
 // How the positions of an image divide into tiles of MR.
 struct Tiling {
     int64_t pitch, by_row, tiles;
@@ -39,7 +41,7 @@ Taps find_taps(const Op& op, std::vector<int64_t>& offsets) {
     for (int y = 0; y < op.kernel_y; ++y)
         for (int x = 0; x < op.kernel_x; ++x)
             offsets.push_back(op.dilation * (y * op.in.row + x * op.in.pixel));
-    return {offsets.data(), static_cast<int>(offsets.size()), op.stride_x * op.in.pixel};
+    return {offsets.data(), static_cast<int>(offsets.size()), op.stride_x * op.in.pixel, STRETCH};
 }
 
 template <class S>

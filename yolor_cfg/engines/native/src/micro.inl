@@ -2,11 +2,13 @@
 // NR is two vectors. The sums go to `sums` [ROWS][NR] as floats.
 constexpr int NR = 2 * LANES;
 
-// Where the taps of a tile's first position lie, and the distance to the next position, in elements.
+// Where the taps of a tile's first position lie, and the distance to the next position, in elements. In float32
+// about `stretch` products are summed before they are added to the others, which keeps long sums exact.
 struct Taps {
     const int64_t* offsets;
     int count;
     int64_t step;
+    int stretch;
 };
 
 inline Vec spread(const float* p) { return set1(*p); }
@@ -17,9 +19,15 @@ inline Vec spread(const bf16* p) {
     return set1(x);
 }
 
+// Writes the sums of a position, or adds them to what is there.
+inline void put(float* sums, Vec low, Vec high, bool more) {
+    store(sums, more ? add(load(sums), low) : low);
+    store(sums + LANES, more ? add(load(sums + LANES), high) : high);
+}
+
 // Products in float32; weights [taps][depth][NR].
 template <class S, int M>
-inline void sum_tile(const S* in, const Taps& taps, const float* weights, int depth, float* sums) {
+inline void sum_part(const S* in, const Taps& taps, const float* weights, int depth, float* sums, bool more) {
     Vec low[M], high[M];
     for (int i = 0; i < M; ++i) low[i] = high[i] = zero();
     for (int t = 0; t < taps.count; ++t) {
@@ -34,9 +42,19 @@ inline void sum_tile(const S* in, const Taps& taps, const float* weights, int de
             }
         }
     }
-    for (int i = 0; i < M; ++i) {
-        store(sums + i * NR, low[i]);
-        store(sums + i * NR + LANES, high[i]);
+    for (int i = 0; i < M; ++i) put(sums + i * NR, low[i], high[i], more);
+}
+
+// The same in stretches: some taps at a time, or some channels of a tap.
+template <class S, int M>
+inline void sum_tile(const S* in, const Taps& taps, const float* weights, int depth, float* sums) {
+    const int channels = depth < 2 * taps.stretch ? depth : taps.stretch;
+    const int at_once = std::max(1, taps.stretch / depth);
+    for (int t = 0; t < taps.count; t += at_once) {
+        const Taps some{taps.offsets + t, std::min(at_once, taps.count - t), taps.step, taps.stretch};
+        const float* tap_weights = weights + static_cast<int64_t>(t) * depth * NR;
+        for (int c = 0; c < depth; c += channels)
+            sum_part<S, M>(in + c, some, tap_weights + c * NR, std::min(channels, depth - c), sums, t + c > 0);
     }
 }
 
@@ -61,10 +79,7 @@ inline void sum_tile(const S* in, const Taps& taps, const bf16* weights, int dep
             }
         }
     }
-    for (int i = 0; i < M; ++i) {
-        store(sums + i * NR, low[i]);
-        store(sums + i * NR + LANES, high[i]);
-    }
+    for (int i = 0; i < M; ++i) put(sums + i * NR, low[i], high[i], false);
 }
 #endif
 
