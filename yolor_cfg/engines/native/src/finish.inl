@@ -13,38 +13,64 @@ struct Place {
     int64_t pitch;
 };
 
-template <int ACTIVATION, bool FAST, class S, class R>
-inline void finish_pixel(const float* sums, const Vec* bias, const S* extra, R* out, int left, int second) {
-    for (int v = 0; v < 2; ++v) {
-        const int n = left - v * LANES;
-        if (n <= 0) return;
-        Vec x = apply<FAST>(ACTIVATION, add(load(sums + v * LANES), bias[v]));
-        if (extra) {
-            const S* e = extra + v * LANES;
-            x = apply<FAST>(second, add(x, n >= LANES ? load(e) : load_part(e, n)));
+// One pixel's vector: n lanes of it, all of them by default.
+template <int ACTIVATION, class S, class R>
+inline Vec finish_vector(Vec x, const S* extra, int second, int n = LANES) {
+    constexpr bool FAST = sizeof(R) == sizeof(bf16);
+    x = apply<FAST>(ACTIVATION, x);
+    if (!extra) return x;
+    x = add(x, n == LANES ? load(extra) : load_part(extra, n));
+    return second == LINEAR ? x : apply<FAST>(second, x);
+}
+
+// Adjacent pixels of a row whose channels fill the panel.
+template <int ACTIVATION, bool EXTRA, class S, class R>
+inline void finish_run(const Op& op, const float* sums, int many, const Vec* bias, const S* extra, R* out) {
+    for (int i = 0; i < many; ++i, sums += NR, out += op.out.pixel, extra += EXTRA ? op.extra.pixel : 0) {
+        const Vec low = add(load(sums), bias[0]), high = add(load(sums + LANES), bias[1]);
+        store_2(out, finish_vector<ACTIVATION, S, R>(low, EXTRA ? extra : nullptr, op.second),
+                finish_vector<ACTIVATION, S, R>(high, EXTRA ? extra + LANES : nullptr, op.second));
+    }
+}
+
+// The same where the last panel has only `left` channels.
+template <int ACTIVATION, class S, class R>
+inline void finish_rest(const Op& op, const float* sums, int many, const Vec* bias, const S* extra, R* out, int left) {
+    for (int i = 0; i < many; ++i, sums += NR, out += op.out.pixel) {
+        for (int v = 0; v < 2 && v * LANES < left; ++v) {
+            const int n = std::min(LANES, left - v * LANES);
+            const S* e = extra ? extra + i * op.extra.pixel + v * LANES : nullptr;
+            const Vec x = add(load(sums + v * LANES), bias[v]);
+            store_part(out + v * LANES, finish_vector<ACTIVATION, S, R>(x, e, op.second, n), n);
         }
-        if (n >= LANES)
-            store(out + v * LANES, x);
-        else
-            store_part(out + v * LANES, x, n);
     }
 }
 
 template <int ACTIVATION, class S, class R>
 void finish_tile(const Op& op, const float* sums, Place place, int panel) {
-    constexpr bool FAST = sizeof(R) == sizeof(bf16);
     const int64_t first = static_cast<int64_t>(panel) * NR;
     const int left = static_cast<int>(std::min<int64_t>(NR, op.out.channels - first));
     const Vec bias[2] = {load(op.bias + first), load(op.bias + first + LANES)};
-    for (int i = 0; i < place.count; ++i, ++place.x, sums += NR) {
+    for (int done = 0; done < place.count;) {
         if (place.x >= place.pitch) {
-            place.x = 0;
+            place.x -= place.pitch;
             ++place.y;
         }
-        if (place.x >= op.out.width || place.y >= op.out.height) continue;
-        R* out = pixel_at<R>(op.out, place.image, place.y, place.x) + first;
-        const S* extra = op.extra.data ? pixel_at<S>(op.extra, place.image, place.y, place.x) + first : nullptr;
-        finish_pixel<ACTIVATION, FAST>(sums, bias, extra, out, left, op.second);
+        const int row = static_cast<int>(std::min<int64_t>(place.count - done, place.pitch - place.x));
+        const int many = static_cast<int>(std::min<int64_t>(row, op.out.width - place.x));
+        if (many > 0 && place.y < op.out.height) {
+            R* out = pixel_at<R>(op.out, place.image, place.y, place.x) + first;
+            const S* extra = op.extra.data ? pixel_at<S>(op.extra, place.image, place.y, place.x) + first : nullptr;
+            const float* some = sums + done * NR;
+            if (left < NR)
+                finish_rest<ACTIVATION, S, R>(op, some, many, bias, extra, out, left);
+            else if (extra)
+                finish_run<ACTIVATION, true, S, R>(op, some, many, bias, extra, out);
+            else
+                finish_run<ACTIVATION, false, S, R>(op, some, many, bias, extra, out);
+        }
+        done += row;
+        place.x += row;
     }
 }
 

@@ -119,21 +119,30 @@ void add_or_copy(const Op& op, Pool& pool) {
         add_maps<S, S>(op, pool);
 }
 
-// in: planes of floats (pixel stride 1; `depth` is not used); out: the channels of a pixel adjacent, those
-// between in.channels and out.channels zero.
+inline void store_4(float* p, const float* x) { std::memcpy(p, x, 4 * sizeof *x); }
+inline void store_4(bf16* p, const bf16* x) { std::memcpy(p, x, 4 * sizeof *x); }
+
+// in: planes of floats (pixel stride 1); out: the channels of a pixel adjacent, those between in.channels and
+// out.channels, a multiple of 4, zero. A stretch of pixels is converted at a time.
 template <class R>
 void spread_image(const Op& op, Pool& pool) {
+    constexpr int STRETCH = 256;
+    const int64_t plane = op.in.row * op.in.height;
     over_rows(op, pool, [&](int64_t image, int64_t y) {
-        R* out = pixel_at<R>(op.out, image, y, 0);
         const float* in = static_cast<const float*>(op.in.data) + image * op.in.image + y * op.in.row;
-        const int64_t plane = op.in.row * op.in.height;
-        alignas(64) float pixels[64];
-        for (int64_t x = 0; x < op.out.width; ++x, out += op.out.pixel)
-            for (int64_t c = 0; c < op.out.channels; c += 64) {
-                const int64_t many = std::min<int64_t>(64, op.out.channels - c);
-                for (int64_t i = 0; i < many; ++i)
-                    pixels[i] = c + i < op.in.channels ? in[(c + i) * plane + x] : 0.f;
-                over_channels(many, [&](int64_t i, int n) { store_lanes(out + c + i, load(pixels + i), n); });
+        for (int64_t c = 0; c < op.out.channels; c += 4)
+            for (int64_t x = 0; x < op.out.width; x += STRETCH) {
+                alignas(64) R planes[4][STRETCH] = {};
+                const int many = static_cast<int>(std::min<int64_t>(STRETCH, op.out.width - x));
+                for (int i = 0; i < 4 && c + i < op.in.channels; ++i)
+                    over_channels(many, [&](int64_t u, int n) {
+                        store_lanes(planes[i] + u, load_lanes(in + (c + i) * plane + x + u, n), n);
+                    });
+                R* out = pixel_at<R>(op.out, image, y, x) + c;
+                for (int u = 0; u < many; ++u, out += op.out.pixel) {
+                    const R pixel[4] = {planes[0][u], planes[1][u], planes[2][u], planes[3][u]};
+                    store_4(out, pixel);
+                }
             }
     });
 }

@@ -45,8 +45,8 @@ public:
 
     // The memory of a thread for the operation at hand; two slots.
     Scratch& scratch(int thread, int slot) { return scratch_[2 * thread + slot]; }
-    // Memory of all threads together.
-    Scratch& shared() { return shared_; }
+    // Memory of all threads together; two slots.
+    Scratch& shared(int slot) { return shared_[slot]; }
 
 private:
     using Task = void (*)(const void*, int64_t, int);
@@ -56,7 +56,7 @@ private:
 
     std::vector<std::thread> workers_;
     std::unique_ptr<Scratch[]> scratch_;
-    Scratch shared_;
+    Scratch shared_[2];
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::atomic<int64_t> next_{0};

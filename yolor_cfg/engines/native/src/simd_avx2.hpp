@@ -51,3 +51,10 @@ inline void store_part(bf16* p, Vec x, int n) {
     store(some, x);
     std::memcpy(p, some, n * sizeof(bf16));
 }
+
+// Two vectors side by side.
+template <class T>
+inline void store_2(T* p, Vec low, Vec high) {
+    store(p, low);
+    store(p + LANES, high);
+}

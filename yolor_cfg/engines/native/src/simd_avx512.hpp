@@ -41,3 +41,17 @@ inline __m256i narrow(Vec x) {
 #endif
 inline void store(bf16* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(x)); }
 inline void store_part(bf16* p, Vec x, int n) { _mm256_mask_storeu_epi16(p, first_lanes(n), narrow(x)); }
+
+// Two vectors side by side.
+inline void store_2(float* p, Vec low, Vec high) {
+    store(p, low);
+    store(p + LANES, high);
+}
+#ifdef YC_HAS_BF16
+inline void store_2(bf16* p, Vec low, Vec high) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(high, low)); }
+#else
+inline void store_2(bf16* p, Vec low, Vec high) {
+    store(p, low);
+    store(p + LANES, high);
+}
+#endif

@@ -55,6 +55,8 @@ struct Filtering<4> {
     }
 };
 
+constexpr int64_t STAGED = 8 << 20;  // bytes between the stages that they may take
+
 template <class S, int R>
 class Winograd {
 public:
@@ -69,16 +71,18 @@ public:
         tiles_ = op.in.images * down_ * across_;
         panels_ = (op.out.channels + NR - 1) / NR;
         const int64_t fit = CACHE / (N * N * op.depth * static_cast<int64_t>(sizeof(Factor)));
-        block_ = std::max<int64_t>(MR, std::min<int64_t>(4 * MR, fit) / MR * MR);
+        const int64_t all = (tiles_ + MR - 1) / MR * MR;
+        in_stages_ = N * N * all * (op.depth + op.out.channels) * static_cast<int64_t>(sizeof(float)) <= STAGED;
+        block_ = in_stages_ ? all : std::max<int64_t>(MR, std::min<int64_t>(4 * MR, fit) / MR * MR);
         blocks_ = (tiles_ + block_ - 1) / block_;
     }
 
     void run() {
         clear_border(op_);
-        if (blocks_ >= 3 * pool_.threads())
-            run_blocks();
+        if (in_stages_)
+            run_stages();
         else
-            run_panels();
+            run_blocks();
     }
 
 private:
@@ -91,56 +95,72 @@ private:
         });
     }
 
-    // Few tiles: all are transformed first, then the units are panels of a block.
-    void run_panels() {
-        auto* windows = static_cast<char*>(pool_.shared().grow(blocks_ * window_bytes()));
-        const auto of = [&](int64_t block) { return reinterpret_cast<Factor*>(windows + block * window_bytes()); };
-        pool_.run(blocks_, [&](int64_t block, int) { enter_block(block, of(block)); });
-        pool_.run(blocks_ * panels_, [&](int64_t unit, int thread) {
-            compute(unit % blocks_, unit / blocks_, of(unit % blocks_), thread);
+    // Few tiles, which need each weight only once or twice: one stage after the other for all of them, so that
+    // the weights, then the most of the data, are read once.
+    void run_stages() {
+        auto* windows = static_cast<Factor*>(pool_.shared(0).grow(window_bytes()));
+        auto* sums = static_cast<float*>(pool_.shared(1).grow(panels_ * sum_count() * sizeof(float)));
+        const int64_t parts = std::min<int64_t>(tiles_, 4 * pool_.threads());
+        pool_.run(parts, [&](int64_t part, int) {
+            for (int64_t t = tiles_ * part / parts; t < tiles_ * (part + 1) / parts; ++t) enter_tile(0, t, windows);
+        });
+        pool_.run(N * N * panels_, [&](int64_t unit, int) {
+            const int64_t panel = unit % panels_;
+            multiply(0, panel, unit / panels_, windows, sums + panel * sum_count());
+        });
+        const Finish finish = choose_finish<S>(op_);
+        pool_.run(panels_, [&](int64_t panel, int) {
+            for (int64_t t = 0; t < tiles_; ++t) leave_tile(t, panel, sums + panel * sum_count() + t * NR, finish);
         });
     }
+
+    int64_t sum_count() const { return N * N * block_ * NR; }
 
     size_t window_bytes() const { return (N * N * block_ * op_.depth * sizeof(Factor) + 127) / 64 * 64; }
     int64_t count(int64_t block) const { return std::min(block_, tiles_ - block * block_); }
 
     // The transformed windows of a block, [N * N][block][depth].
     void enter_block(int64_t block, Factor* windows) const {
-        for (int64_t t = 0; t < count(block); ++t) {
-            const int64_t tile = block * block_ + t, image = tile / (down_ * across_);
-            const int64_t y = tile / across_ % down_ * R - 1, x = tile % across_ * R - 1;
-            const int64_t rows = op_.in.height + op_.in.border - y, columns = op_.in.width + op_.in.border - x;
-            const S* in = pixel_at<S>(op_.in, image, y, x);
-            over_channels(op_.in.channels, [&](int64_t c, int n) {
-                Vec d[N * N], o[N * N];
-                for (int i = 0; i < N; ++i)
-                    for (int j = 0; j < N; ++j)
-                        d[i * N + j] = i < rows && j < columns
-                                           ? load_lanes(in + i * op_.in.row + j * op_.in.pixel + c, n)
-                                           : zero();
-                for (int j = 0; j < N; ++j) Filtering<R>::enter(d + j, o + j, N);
-                for (int i = 0; i < N; ++i) Filtering<R>::enter(o + i * N, d + i * N, 1);
-                for (int q = 0; q < N * N; ++q) store_lanes(windows + (q * block_ + t) * op_.depth + c, d[q], n);
-            });
-            for (int q = 0; q < N * N; ++q)
-                for (int64_t c = op_.in.channels; c < op_.depth; ++c)
-                    windows[(q * block_ + t) * op_.depth + c] = Factor{};
-        }
+        for (int64_t t = 0; t < count(block); ++t) enter_tile(block, t, windows);
+    }
+
+    void enter_tile(int64_t block, int64_t t, Factor* windows) const {
+        const int64_t tile = block * block_ + t, image = tile / (down_ * across_);
+        const int64_t y = tile / across_ % down_ * R - 1, x = tile % across_ * R - 1;
+        const int64_t rows = op_.in.height + op_.in.border - y, columns = op_.in.width + op_.in.border - x;
+        const S* in = pixel_at<S>(op_.in, image, y, x);
+        over_channels(op_.in.channels, [&](int64_t c, int n) {
+            Vec d[N * N], o[N * N];
+            for (int i = 0; i < N; ++i)
+                for (int j = 0; j < N; ++j)
+                    d[i * N + j] = i < rows && j < columns
+                                       ? load_lanes(in + i * op_.in.row + j * op_.in.pixel + c, n)
+                                       : zero();
+            for (int j = 0; j < N; ++j) Filtering<R>::enter(d + j, o + j, N);
+            for (int i = 0; i < N; ++i) Filtering<R>::enter(o + i * N, d + i * N, 1);
+            for (int q = 0; q < N * N; ++q) store_lanes(windows + (q * block_ + t) * op_.depth + c, d[q], n);
+        });
+        for (int q = 0; q < N * N; ++q)
+            for (int64_t c = op_.in.channels; c < op_.depth; ++c)
+                windows[(q * block_ + t) * op_.depth + c] = Factor{};
     }
 
     // The outputs of a block for one panel.
     void compute(int64_t block, int64_t panel, const Factor* windows, int thread) {
-        auto* sums = static_cast<float*>(pool_.scratch(thread, 1).grow(N * N * block_ * NR * sizeof(float)));
-        const int64_t here = 0;
-        const Taps taps{&here, 1, op_.depth, STRETCH};
-        for (int64_t q = 0; q < N * N; ++q) {
-            const Weight* weights = static_cast<const Weight*>(op_.weights) + (panel * N * N + q) * op_.depth * NR;
-            for (int64_t t = 0; t < count(block); t += MR)
-                Multiply::sum(windows + (q * block_ + t) * op_.depth, taps, weights, op_.depth,
-                              sums + (q * block_ + t) * NR, static_cast<int>(std::min<int64_t>(MR, count(block) - t)));
-        }
+        auto* sums = static_cast<float*>(pool_.scratch(thread, 1).grow(sum_count() * sizeof(float)));
+        for (int64_t q = 0; q < N * N; ++q) multiply(block, panel, q, windows, sums);
         const Finish finish = choose_finish<S>(op_);
         for (int64_t t = 0; t < count(block); ++t) leave_tile(block * block_ + t, panel, sums + t * NR, finish);
+    }
+
+    // The sums [block][NR] of one of the N * N matrices.
+    void multiply(int64_t block, int64_t panel, int64_t q, const Factor* windows, float* sums) const {
+        const int64_t here = 0;
+        const Taps taps{&here, 1, op_.depth, STRETCH};
+        const Weight* weights = static_cast<const Weight*>(op_.weights) + (panel * N * N + q) * op_.depth * NR;
+        for (int64_t t = 0; t < count(block); t += MR)
+            Multiply::sum(windows + (q * block_ + t) * op_.depth, taps, weights, op_.depth,
+                          sums + (q * block_ + t) * NR, static_cast<int>(std::min<int64_t>(MR, count(block) - t)));
     }
 
     void leave_tile(int64_t tile, int64_t panel, const float* sums, Finish finish) const {
@@ -164,6 +184,7 @@ private:
     const Op& op_;
     Pool& pool_;
     int64_t down_, across_, tiles_, panels_, block_, blocks_;
+    bool in_stages_;
 };
 
 template <class S>
