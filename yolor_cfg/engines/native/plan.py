@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from yolor_cfg.engines.native.packing import Packed, pack_depthwise, pack_direct
 from yolor_cfg.engines.native.steps import Filters, Map, Step, Steps
 
 FEWEST_CHANNELS = 16  # on both sides of a convolution by Winograd's method
+TRANSFORMING, READING = 10, 15  # products in the time of transforming a number, and of reading a weight
 
 
 class Way(NamedTuple):
@@ -67,8 +69,8 @@ class Builder:
         fits = (h, w) == (3, 3) and step.window[1:] == ((1, 1), (1, 1), 1) and min(K, C) >= FEWEST_CHANNELS
         if not fits or (self.narrow and self.kernels.depth_step > 2):
             return 0
-        allowed = [tile for tile in self.winograd if tile == 2 or not self.narrow]
-        return allowed[0] if allowed else 0
+        tiles = [tile for tile in self.winograd if tile == 2 or not self.narrow]
+        return min((0, *tiles), key=lambda tile: _cost(step, tile))
 
     def pack(self, filters: Filters, way: Way) -> Packed:
         """The weights in the order of the kernels."""
@@ -84,6 +86,17 @@ class Builder:
         if way.kind == "winograd":
             return pack_winograd(filters, self.kernels, narrow=self.narrow, tile=way.tile)
         return pack_direct(filters, self.kernels, narrow=self.narrow, pixel=way.pixel)
+
+
+def _cost(step: Step, tile: int) -> float:
+    """The time of a 3x3 convolution in products by pair of channels, with what the transforms and reading the
+    weights cost as so many products."""
+    assert step.filters is not None
+    K, C = step.filters.weight.shape[:2]
+    if tile == 0:
+        return 9 * (step.out.height * (step.out.width + 2) + READING)
+    tiles = math.ceil(step.out.height / tile) * math.ceil(step.out.width / tile)
+    return (tile + 2) ** 2 * (tiles * (1 + TRANSFORMING / C + TRANSFORMING / K) + READING)
 
 
 class Plan:

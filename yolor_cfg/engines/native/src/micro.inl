@@ -29,6 +29,7 @@ inline void put(float* sums, Vec low, Vec high, bool more) {
 template <class S, int M>
 inline void sum_part(const S* in, const Taps& taps, const float* weights, int depth, float* sums, bool more) {
     Vec low[M], high[M];
+#pragma GCC unroll 16
     for (int i = 0; i < M; ++i) low[i] = high[i] = zero();
     for (int t = 0; t < taps.count; ++t) {
         const S* a = in + taps.offsets[t];
@@ -42,6 +43,7 @@ inline void sum_part(const S* in, const Taps& taps, const float* weights, int de
             }
         }
     }
+#pragma GCC unroll 16
     for (int i = 0; i < M; ++i) put(sums + i * NR, low[i], high[i], more);
 }
 
@@ -63,6 +65,7 @@ inline void sum_tile(const S* in, const Taps& taps, const float* weights, int de
 template <class S, int M>
 inline void sum_tile(const S* in, const Taps& taps, const bf16* weights, int depth, float* sums) {
     Vec low[M], high[M];
+#pragma GCC unroll 16
     for (int i = 0; i < M; ++i) low[i] = high[i] = zero();
     for (int t = 0; t < taps.count; ++t) {
         const S* a = in + taps.offsets[t];
@@ -79,6 +82,7 @@ inline void sum_tile(const S* in, const Taps& taps, const bf16* weights, int dep
             }
         }
     }
+#pragma GCC unroll 16
     for (int i = 0; i < M; ++i) put(sums + i * NR, low[i], high[i], false);
 }
 #endif
