@@ -1,5 +1,6 @@
 """docs/cfg-reference.md is what the classes give; it names all sections, keys, facts and activations."""
 
+import re
 from pathlib import Path
 
 import cfg_reference
@@ -66,6 +67,12 @@ def test_facts_in_which_dialects_differ_are_there_with_their_meaning() -> None:
     assert set(facts) == differing - {"name", "family", "program"}
     assert [name for name, row in facts.items() if not row[1]] == []
     assert facts["bn_eps"][2:5] == ["1e-05", "1e-06", "0.0001"]
+    assert max(len(cell) for row in facts.values() for cell in row[2:]) < 80
+
+
+def test_a_fact_too_long_for_its_cell_is_listed_below_the_table() -> None:
+    lists = "".join(line for line in PAGE.splitlines() if line.startswith("`only_keys` of yolor"))
+    assert set(DIALECTS["yolor"].only_keys) <= set(re.findall(r"\w+", lists))
 
 
 def test_every_activation_says_which_dialects_know_it() -> None:

@@ -77,6 +77,16 @@ def test_errors_and_warnings_are_told_together_by_line(bad: Path) -> None:
     assert result.stderr.endswith(f"2 faults in {bad}\n")
 
 
+def test_each_remark_says_what_it_is(bad: Path, good: Path) -> None:
+    good.write_text(GOOD.replace("channels=1", "channels=1\ntrack=1"))
+    result = yolor("check", bad, good)
+    told = [line for line in result.stderr.splitlines() if not line.startswith("  ")]
+    assert [line.partition(": ")[0] for line in told] == ["error", "warning", "1 error, 1 warning", "note"]
+    assert told[2] == f"1 error, 1 warning: 2 faults in {bad}"
+    kinds = [remark["kind"] for remark in json.loads(yolor("check", bad, good, "--json").stdout)]
+    assert kinds == ["error", "warning", "note"]
+
+
 def test_a_warning_alone_is_a_fault(good: Path) -> None:
     good.write_text(GOOD + "colour=red\n")
     result = yolor("check", good)
@@ -137,7 +147,18 @@ def test_json_lists_each_fault_once(bad: Path, good: Path) -> None:
         (str(bad), 8, "stride"),
         (str(bad), 9, "colour"),
     ]
-    assert set(told[0]) == {"path", "line", "section", "number", "key", "message", "found", "allowed", "hint"}
+    assert set(told[0]) == {
+        "kind",
+        "path",
+        "line",
+        "section",
+        "number",
+        "key",
+        "message",
+        "found",
+        "allowed",
+        "hint",
+    }
 
 
 def test_the_dialect_decides_what_is_said(good: Path) -> None:
@@ -254,3 +275,26 @@ def test_a_faulty_net_hides_neither_its_other_faults_nor_those_of_the_sections(t
     (tmp_path / "n.cfg").write_text(net + "[route]\nlayers=5")
     found = json.loads(yolor("check", "--json", "--dialect", "darknet", tmp_path / "n.cfg").stdout)
     assert [fault["key"] for fault in found] == ["width", "policy", "contrastive", "layers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "why"),
+    [
+        # softmax_layer.c: `if(net.truth && !l.noloss)`: training alone
+        ("[avgpool]\n[softmax]\nnoloss=1\n", "noloss", "no network with a [softmax] is trained here"),
+        # cost_layer.c 130: the limit is found, then set to 0 before it is used
+        ("[cost]\nratio=.5\n", "ratio", "no [cost] is trained here; C Darknet sets the limit"),
+        # network.c 115: it multiplies the subdivisions of sequences
+        ("", "seq_scales", "single images are trained here, not sequences"),
+    ],
+)
+def test_what_has_no_effect_in_training_is_told_with_the_reason(
+    good: Path, text: str, key: str, why: str
+) -> None:
+    net = "policy=steps\nsteps=1,2\nscales=.1,.1\n" + ("" if text else "seq_scales=.5,.5\n")
+    good.write_text(GOOD.replace("\n\n", f"\n{net}\n") + text)
+    result = yolor("check", good, "--json")
+    (remark,) = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (remark["kind"], remark["key"], remark["message"]) == ("note", key, "has no effect here")
+    assert remark["hint"].startswith(why)

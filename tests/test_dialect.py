@@ -145,6 +145,7 @@ SHOWN = {
     "thins_larger_maps": NET + CONV + HALF + "[shortcut]\nfrom=-2\n",
     "broadcasts_scales": NET + CONV + "[convolutional]\nfilters=1\n[scale_channels]\nfrom=-2\n",
     "keeps_num_anchors": NET + HEAD,
+    "side_strides": NET + CONV + "stride=1\nstride_x=2\n",
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from test_draw import boxes
 
+from yolor_cfg.detect import video
 from yolor_cfg.detect.mp4_times import UnknownLayout, set_times
 from yolor_cfg.detect.sources import Frame, open_sources
 from yolor_cfg.detect.video import NO_EXTRA, VideoClip
@@ -184,6 +185,35 @@ def test_without_the_extra_a_note_says_how_to_get_it(tmp_path: Path, monkeypatch
     source = write_opencv(tmp_path / "v.mp4", 2)
     assert draw(tmp_path / "out", source, source).notes == [NO_EXTRA]
     assert "pip install 'yolor-cfg[video]'" in NO_EXTRA
+
+
+def test_a_disk_that_is_full_under_a_video_is_noticed_before_its_end(writer: str, tmp_path: Path) -> None:
+    """OpenCV's writer goes on in silence: it stops within one probe of what fits."""
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    clip = VideoClip(tmp_path / "a.mp4", Frame("a.avi", 0, image, 25.0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(YolorError, match="the video cannot be written") as caught:
+            for count in range(400):
+                clip.write(np.roll(image, count * 7, axis=1), count / 25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "file too large" in str(caught.value)
+    assert count < 60 and list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_of_the_disk_leaves_the_video_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    made = []
+    for often in (1, 1000):
+        monkeypatch.setattr(video, "FRAMES_A_PROBE", often)
+        source = write_opencv(tmp_path / f"{often}.mp4", 20, size=(160, 120), noise=True)
+        draw(tmp_path / f"out{often}", source)
+        made.append((tmp_path / f"out{often}/{often}.mp4").read_bytes())
+    assert made[0] == made[1]
 
 
 def test_a_video_that_is_given_up_leaves_its_space(writer: str, tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from yolor_cfg.analysis.class_edit import ClassCount, replace_classes
 from yolor_cfg.count import count_costs
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
+from yolor_cfg.lang.edit import apply_edits
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks.blocks import CfgWriter, NetworkStyle
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.rewrite.translate import translate
 from yolor_cfg.train.layout import use_channels_last
 from yolor_cfg.train.loss import check_losses
 from yolor_cfg.weights.darknet import write_weights
@@ -222,6 +224,35 @@ def test_a_crop_always_scales_and_only_two_activations_are_known() -> None:
         read(NET + "[convolutional]\nfilters=2\nactivation=relu\n", "darkflow")
 
 
+CROP = "[crop]\ncrop_width=6\ncrop_height=4\n"
+
+
+def test_a_crop_gives_the_size_of_the_input_wherever_it_stands() -> None:
+    # utils/process.py of darkflow: h and w are those of [net], then of each [crop]; inp_size is what is left.
+    convolution = "[convolutional]\nfilters=2\nactivation=linear\n"
+    for text in (CROP + convolution, convolution + CROP + convolution):
+        graph = read(NET + text, "darkflow")
+        assert graph.image == (3, 4, 6)
+        assert [node.shape[1:] for node in graph.nodes] == [(4, 6)] * len(graph.nodes)
+        x = torch.rand(1, 3, 4, 6)
+        assert Network(graph).eval()(x)[0].shape[2:] == (4, 6)
+        assert read(NET + text, "darknet").image == (3, 8, 8)
+    assert read(NET + convolution + CROP, "darkflow").image == (3, 8, 8)  # the last section only describes
+    asked = build_graph(parse(NET + CROP + convolution), ReadOptions("darkflow", (10, 12)))
+    assert asked.nodes[0].shape == (3, 10, 12)
+
+
+def test_the_size_of_a_crop_is_written_for_other_programs() -> None:
+    text = NET + CROP + "[convolutional]\nfilters=2\nactivation=linear\n[dropout]\n"
+    graph = read(text, "darkflow")
+    told = translate(graph, "darknet", "there.cfg")
+    plain = to_plain_darknet(Network(graph).eval()).graph
+    for other in (told.graph, plain):
+        assert other.dialect.name == "darknet"
+        assert build_graph(parse(other.document.text), ReadOptions("darknet")).image == (3, 4, 6)
+    assert [change.what for change in told.changes if change.section == "net"] == ["width=6", "height=4"]
+
+
 def test_a_header_of_twenty_bytes_is_told(shared, tmp_path) -> None:
     cfg, _ = copied(shared, "darkflow_select", tmp_path)
     told = read_weights(Network(graphs.load_graph(cfg)), cfg.with_suffix(".weights")).notes
@@ -305,6 +336,28 @@ def test_a_name_stands_for_the_value_in_net_in_any_dialect() -> None:
         assert graph.document.text == text
     assert read(text).dialect.name == "jde"
     assert read(text.replace("$embedding_dim", "$ width")).nodes[0].shape.channels == 8
+
+
+def test_a_name_in_net_stands_for_the_value_of_a_key_above() -> None:
+    # utils/parse_config.py of JDE: the value is looked up when the line is read, so that names may follow
+    # one another, and the last of two values counts from its line on.
+    text = (
+        "[net]\nwidth=16\nheight = $width\nwidth=8\nchannels=3\nbatch=$height\n"
+        "[convolutional]\nfilters=$height\n"
+    )
+    graph = read(text)
+    assert graph.dialect.name == "jde"
+    assert (graph.image, graph.net.batch, graph.nodes[0].shape.channels) == ((3, 16, 8), 16, 16)
+    assert graph.document.text == text
+    with pytest.raises(CfgError, match=r"<text>:2: \[net\] width: \[net\] has no such key"):
+        read("[net]\nwidth=$height\nheight=16\nchannels=3\n[convolutional]\nfilters=2\n")
+
+
+def test_a_name_in_net_is_edited_and_written_as_a_number() -> None:
+    text = "[net]\nwidth=16\nheight=$width\nchannels=3\n[convolutional]\nfilters=2\nactivation=leaky\n"
+    graph = read(text, "darknet")
+    assert "height=32" in apply_edits(graph.document, {graph.net.lines["height"].number: "32"})
+    assert "height=16" in to_plain_darknet(Network(graph).eval()).graph.document.text
 
 
 class Jde(CfgWriter):

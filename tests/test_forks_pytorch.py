@@ -340,3 +340,77 @@ def test_a_head_learns_the_boxes_that_it_decodes(dialect: str, one_thread: None)
     best = found[found[:, 4].argmax()]
     torch.testing.assert_close(best[:4] / 64, targets[0, 2:], atol=0.02, rtol=0)
     assert best[4] > 0.9 and best[6] > 0.9 > 0.1 > best[5]
+
+
+# [shortcut] and strides
+
+TWO = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n"
+
+
+@pytest.mark.parametrize(("dialect", "fits"), [("nano", False), ("jde", False), ("ultralytics", True)])
+def test_nano_and_jde_add_one_section_of_the_same_shape(dialect: str, fits: bool) -> None:
+    # models.py of both: layer_outputs[-1] + layer_outputs[int(from)]; ultralytics fits channels
+    two = TWO + TWO.replace("=4", "=6")
+    assert read(two.replace("=6", "=4") + "[shortcut]\nfrom=-2\n", dialect=dialect).nodes[-1].shape[0] == 4
+    for added in ("-2", "-2,-1"):
+        if fits:
+            assert read(f"{two}[shortcut]\nfrom={added}\n", dialect=dialect).nodes[-1].shape[0] == 6
+        else:
+            with pytest.raises(CfgError, match=r"\[shortcut #2\] from: "):
+                read(f"{two}[shortcut]\nfrom={added}\n", dialect=dialect)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "both", "sides"),
+    [
+        ("darknet", (16, 32), (16, 32)),
+        ("yolor", (21, 21), (16, 32)),
+        ("ultralytics", (21, 21), (16, 32)),
+        ("mcmot", (21, 21), (16, 32)),
+        ("spurs", (21, 21), (64, 64)),
+        ("nano", (21, 21), (64, 64)),
+        ("jde", (21, 21), (64, 64)),
+    ],
+)
+def test_which_of_the_strides_of_a_convolution_counts(dialect: str, both: Any, sides: Any) -> None:
+    # models.py of yolor, ultralytics, mcmot: mdef["stride"] if "stride" in mdef else (stride_y, stride_x);
+    # spurs, nano, JDE read mdef["stride"] alone; make_convolutional_layer of C Darknet's parser.c: the sides.
+    keys = "[convolutional]\nfilters=2\nactivation=linear\nstride_x=2\nstride_y=4\n"
+    for text, expected in ((keys + "stride=3\n", (22, 22) if both == (21, 21) else both), (keys, sides)):
+        graph = read(text, dialect=dialect)
+        assert graph.nodes[0].shape[1:] == expected
+        counts = expected == (16, 32)
+        told = [one.key for one in graph.warnings if "has no effect in" in one.message]
+        assert told == ([] if counts else ["stride_x", "stride_y"])
+        if graph.dialect.is_pytorch:
+            plain = to_plain_darknet(Network(graph).eval()).graph
+            assert plain.nodes[0].shape[1:] == expected
+
+
+def test_a_note_says_where_strides_of_two_sides_are_read_otherwise() -> None:
+    keys = "[convolutional]\nfilters=2\nactivation=leaky\nstride_x=2\nstride_y=2\n"
+    (note,) = read(keys + "stride=1\n").notes
+    assert "[convolutional] in yolor, ultralytics, jde" in note
+    assert read(keys).notes == ()
+
+
+def test_pools_of_pytorch_programs_go_by_stride() -> None:
+    # models.py of yolor, ultralytics, mcmot, JDE: mdef["stride"]
+    keys = "[maxpool]\nsize=2\nstride=2\nstride_x=4\n"
+    assert read(keys, dialect="darknet").nodes[0].shape[1:] == (32, 16)
+    for dialect in ("yolor", "ultralytics", "mcmot", "jde"):
+        assert read(keys, dialect=dialect).nodes[0].shape[1:] == (32, 32)
+
+
+@pytest.mark.parametrize(("word", "is_applied"), [("leaky", True), ("mish", False), ("linear", False)])
+def test_mcmot_applies_leaky_to_sums_and_nothing_else(word: str, is_applied: bool) -> None:
+    # models.py:176 of CaptainEven/YOLOV4_MCMOT: a LeakyReLU(.1) if mdef["activation"] == "leaky"
+    graph = read(f"{TWO}[shortcut]\nfrom=-1\nactivation={word}\n", dialect="mcmot")
+    network = Network(graph).eval()
+    x = torch.randn(2, 4, 3, 3)
+    expected = torch.nn.functional.leaky_relu(2 * x, 0.1) if is_applied else 2 * x
+    torch.testing.assert_close(network.module_list[1](x, x), expected)
+    assert [one.key for one in graph.warnings] == (["activation"] if word == "mish" else [])
+    plain = to_plain_darknet(network)
+    images = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(plain(images), network(images), rtol=1e-4, atol=1e-5)

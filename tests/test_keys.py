@@ -15,6 +15,7 @@ from yolor_cfg.lang.keys import (
     Int,
     ParsedValue,
     Text,
+    list_nearest,
     strip_comment,
     suggest_word,
 )
@@ -169,3 +170,11 @@ def test_the_closest_match_does_not_care_for_case() -> None:
 
 def test_comments_start_at_either_sign() -> None:
     assert [strip_comment(text) for text in ("a # b", "a;b", "a", "#b")] == ["a", "a", "a", ""]
+
+
+def test_of_many_words_the_nearest_are_told_with_the_command_that_lists_all() -> None:
+    words = [f"key{number}" for number in range(10)]
+    assert list_nearest("kye", words, "yolor") == ", ".join(words)
+    assert list_nearest("kex", [*words, "kex1", "other"], "yolor info").startswith("kex1, key")
+    assert list_nearest("kex", [*words, "kex1", "other"], "yolor info").endswith(", 7 more: yolor info")
+    assert list_nearest("", [*words, "other"], "yolor info") == "11 words: yolor info"

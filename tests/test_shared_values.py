@@ -2,7 +2,8 @@
 
 import pickle
 
-from yolor_cfg.graph import Graph, build_graph
+from yolor_cfg.count import count_costs
+from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.sections.base import MAX_DERIVED
 
@@ -10,8 +11,8 @@ NET = "[net]\nwidth={0}\nheight={0}\nchannels=3\n"
 CONV = "[convolutional]\nfilters=4\nsize=1\nactivation=linear\n"
 
 
-def read(text: str, size: int = 8) -> Graph:
-    return build_graph(parse(NET.format(size) + text))
+def read(text: str, size: int = 8, dialect: str | None = None) -> Graph:
+    return build_graph(parse(NET.format(size) + text), ReadOptions(dialect))
 
 
 def test_a_vector_is_not_taken_for_a_map_of_one_cell() -> None:
@@ -34,3 +35,26 @@ def test_answers_for_one_text_are_bounded() -> None:
         graph = read("[upsample]\nstride=3\n", size)
         assert graph.nodes[0].shape == (3, 3 * size, 3 * size)
     assert len(graph.nodes[0].section.values.derived) == MAX_DERIVED
+
+
+def test_equal_sections_keep_their_own_numbers_and_lines() -> None:
+    graph = read(CONV + CONV + CONV)
+    _, second, third = graph.nodes
+    assert second.answers is third.answers
+    assert [(node.index, node.line) for node in graph.nodes] == [(0, 5), (1, 9), (2, 13)]
+    costs = count_costs(graph).nodes
+    assert [cost.number for cost in costs] == [0, 1, 2]
+    assert [cost.parameters for cost in costs] == [4 * 3 + 4, 4 * 4 + 4, 4 * 4 + 4]
+
+
+def test_the_same_text_in_another_dialect_is_another_section() -> None:
+    text = "[convolutional]\nfilters=4\nsize=3,5\npad=1\nactivation=linear\n"
+    listed, single = (count_costs(read(text, dialect=name)).parameters for name in ("yolor", "darknet"))
+    assert single == 4 * 3 * 3 * 3 + 4
+    assert listed != single
+
+
+def test_an_odd_value_is_told_on_each_of_its_lines() -> None:
+    odd = CONV.replace("size=1", "size=1  # wide")
+    graph = read(odd + odd + odd.replace("filters=4", "filters=5"))
+    assert [warning.line for warning in graph.warnings if warning.key == "size"] == [7, 11, 15]

@@ -1,5 +1,6 @@
 """A run stopped at any moment resumes as if it had not been."""
 
+import json
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from yolor_cfg.train import run
 from yolor_cfg.train.dist import mean_gradients
 from yolor_cfg.train.logger import BEST, RunLogger
 from yolor_cfg.train.loop import Ending
+from yolor_cfg.train.origin import read_run_cfg
 from yolor_cfg.train.run import build_state, load_options, resume_run
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.train.state import load_state, save_state
@@ -41,6 +43,36 @@ start_run(said, project=sys.argv[2], name="killed", drawing=drawing, say=print)
 
 def resume(folder: Path):
     return resume_run(folder, drawing=training.DRAWING, say=lambda text: None)
+
+
+REGION = (
+    "[net]\nwidth=64\nheight=64\nchannels=3\nbatch=8\nsubdivisions=2\nmax_batches=2\nlearning_rate=.0001\n"
+    "[convolutional]\nfilters={1}\nsize=8\nstride=16\nactivation=linear\n"
+    "[region]\nclasses={0}\nnum=2\ncoords=4\nanchors=1,1, 2,2\nsoftmax=1\ntree=named.tree\n"
+)
+
+
+def test_the_tree_of_a_run_is_found_beside_the_cfg_that_it_was_started_with(tmp_path, monkeypatch) -> None:
+    (tmp_path / "cfgs").mkdir()
+    data = training.shapes(tmp_path)
+    (tmp_path / "cfgs/named.tree").write_text("".join(f"{name} -1\n" for name in training.NAMES))
+    text = REGION.format(len(training.NAMES), 2 * (5 + len(training.NAMES)))
+    said = training.options(tmp_path / "cfgs", data, text=text, epochs=1)
+    monkeypatch.chdir(tmp_path)
+    folder = training.run(said._replace(cfg="cfgs/small.cfg"), tmp_path / "runs").folder
+    monkeypatch.chdir(tmp_path.parent)
+    assert resume(folder).job.graph.path == str(tmp_path / "cfgs/small.cfg")
+    record = folder / "env.json"  # of a run before this was written down
+    record.write_text(json.dumps({"folder": json.loads(record.read_text())["folder"]}))
+    assert resume(folder).job.graph.path == str(tmp_path / "cfgs/small.cfg")
+
+
+def test_without_the_folder_of_its_cfg_a_run_keeps_the_name_and_looks_beside_its_copy(tmp_path) -> None:
+    (tmp_path / "model.cfg").write_text(training.yolor_text())
+    (tmp_path / "env.json").write_text(json.dumps({"cfg": str(tmp_path / "gone/yolov4-tiny.cfg")}))
+    document = read_run_cfg(tmp_path, training.options(tmp_path, tmp_path))
+    assert document.path == str(tmp_path / "yolov4-tiny.cfg")
+    assert document.text == training.yolor_text()
 
 
 def rows_of(folder: Path) -> list[str]:

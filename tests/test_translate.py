@@ -153,6 +153,18 @@ def test_a_section_of_yolor_is_said_in_the_words_of_darknet(section: str, line: 
     assert any(line in one for one in made.text.splitlines())
 
 
+SIDES = "[convolutional]\nfilters=2\nsize=3\npad=1\nactivation=leaky\nstride=1\nstride_x={}\nstride_y=2\n"
+
+
+@pytest.mark.parametrize(("across", "left"), [(4, ("stride_x=4", "stride_y=2")), (2, ("stride=2",))])
+def test_strides_of_two_sides_are_said_as_yolor_reads_them(across: int, left: tuple[str, ...]) -> None:
+    # models/models.py of WongKinYiu/yolor: stride_x and stride_y count only where there is no stride.
+    made = translated(NET + SIDES.format(across), "yolor")
+    lines = [line for line in made.text.splitlines() if line.startswith("stride")]
+    assert sorted(lines) == sorted(left)
+    assert made.graph.nodes[0].shape == (2, 32, 64 // across)
+
+
 def test_blocks_in_the_order_of_yolor_come_back_as_one_section() -> None:
     text = (
         NET

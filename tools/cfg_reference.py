@@ -33,6 +33,7 @@ from yolor_cfg.sections.refused import REFUSED_SECTIONS
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cfg-reference.md"
 NAMING_FACTS = ("name", "family", "program")
 FIELD = re.compile(r"    (\w+): [^#\n]*(?:#\s*(.*))?$")
+LONG = 8  # words of a fact that a cell cannot hold
 ACTIVATION_LIST = "[activations](#activations)"
 
 INTRODUCTION = """\
@@ -97,6 +98,7 @@ def write_page() -> str:
         *_format_table(("dialect", "family", "program"), _list_programs()),
         TELLING,
         *_format_table(("fact", "meaning", *ALL_DIALECTS), list_facts()),
+        *(f"\n`{fact}` of {names}: {words}.\n" for fact, names, words in list_long_facts()),
         USES,
         *_format_keys(describe_key(Section, name) for name in Section.keys),
         *(part for kind in list_kinds() for part in _format_section(kind)),
@@ -142,9 +144,33 @@ def list_facts() -> Iterator[tuple[str, ...]]:
             yield f"`{fact}`", meanings[fact], _format_fact(values[0], None), *cells
 
 
+def list_long_facts() -> Iterator[tuple[str, str, str]]:
+    """The facts that are too long for a cell: name, dialects, words; those of several dialects once."""
+    for fact in Dialect._fields:
+        names: dict[tuple[str, ...], list[str]] = {}
+        for one in DIALECTS.values():
+            if _is_long(value := getattr(one, fact)):
+                names.setdefault(value, []).append(one.name)
+        shared = set[str].intersection(*map(set, names)) if len(names) > 1 else set[str]()
+        if shared:
+            every = ", ".join(name for some in names.values() for name in some)
+            yield fact, every, ", ".join(sorted(shared))
+        for words, some in names.items():
+            own = [word for word in words if word not in shared]
+            if own:
+                more = "also " if shared else ""
+                yield fact, ", ".join(some), more + ", ".join(own)
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) > LONG
+
+
 def _format_fact(value: Any, usual: Any) -> str:
     if value == usual:
         return ""
+    if _is_long(value):
+        return f"{len(value)} words, below"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return format_value(value).replace(",", ", ")

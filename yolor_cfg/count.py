@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from yolor_cfg.graph import Graph, Node
-from yolor_cfg.sections import Section
-from yolor_cfg.sections.wiring import size_section
-from yolor_cfg.shape import Shape
 
 FLOAT_BYTES = 4
 HEADER_BYTES = 20  # of a .weights file: three int32 and a uint64
@@ -95,10 +92,7 @@ class PeakMemory(NamedTuple):
 def count_costs(graph: Graph) -> GraphCosts:
     """The costs of every node of the graph, for one image of its size."""
     return GraphCosts(
-        tuple(
-            node.section.derive(_count_section, node.shape, *node.inputs)._replace(number=node.index)
-            for node in graph.nodes
-        ),
+        tuple(NodeCosts(node.index, *node.derive(count_node)[1:]) for node in graph.nodes),
         SHORT_HEADER_BYTES if graph.dialect.has_short_header else HEADER_BYTES,
     )
 
@@ -116,20 +110,20 @@ def activation_bytes(graph: Graph, *, batch: int = 1) -> tuple[NodeMemory, ...]:
     )
 
 
-def _count_section(section: Section, out: Shape, *inputs: Shape) -> NodeCosts:
-    """The costs of a section with this output and these inputs."""
-    _, tensors = section.derive(size_section, *inputs)
+def count_node(node: Node) -> NodeCosts:
+    """The costs of a node; where it is derived, the number may be that of an equal one."""
+    section, tensors = node.section, node.tensors
     has_weights = any(tensor.role == "weight" for tensor in tensors)
     scales = sum(tensor.size for tensor in tensors if tensor.role == "scale" and has_weights)
     parameters = sum(tensor.size for tensor in tensors if tensor.is_parameter)
     return NodeCosts(
-        number=section.index,
+        number=node.index,
         parameters=parameters,
         parameters_folded=parameters - scales,
         stored_floats=sum(tensor.size for tensor in tensors),
-        macs=section.macs(out, *inputs),
-        bflops=section.bflops(out, *inputs),
-        activation_floats=0 if section.is_alias else out.size,
+        macs=section.macs(node.shape, *node.inputs),
+        bflops=section.bflops(node.shape, *node.inputs),
+        activation_floats=_activation_floats(node),
     )
 
 

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -187,7 +186,7 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
     target = Path(os.path.realpath(path))
     _check_replaceable(target, fault, force)
     remove_leftovers(str(target.parent))
-    partial = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")
+    partial = target.with_name(f".{os.urandom(8).hex()}.part{target.suffix}")
     claim = -1
     try:
         claim = _claim(partial)

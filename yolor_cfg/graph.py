@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, JDE_ONLY, MAIN_DIALECTS, Dialect
+from yolor_cfg.lang.dialect import ALL_DIALECTS, JDE_ONLY, MAIN_DIALECTS, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
-from yolor_cfg.lang.keys import strip_comment, suggest_word
+from yolor_cfg.lang.keys import Answers, list_nearest, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
     ENTRY,
     MAX_KNOWN_LENGTH,
@@ -27,9 +27,11 @@ from yolor_cfg.lang.syntax import (
     quote_text,
 )
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
-from yolor_cfg.sections.norms import NORM_FACTS
+from yolor_cfg.sections.detection import find_kind
+from yolor_cfg.sections.dialect_notes import dialect_notes
+from yolor_cfg.sections.joint import joins_embeddings
 from yolor_cfg.sections.oddities import warn_of_oddities
-from yolor_cfg.sections.reading import MAX_HINTS, SharedValues
+from yolor_cfg.sections.reading import MAX_HINTS
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
 from yolor_cfg.sections.unused import find_unused_keys
 from yolor_cfg.sections.wiring import (
@@ -139,7 +141,7 @@ def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Grap
 
 @contextmanager
 def _collect_rarely() -> Iterator[None]:
-    """Let the collector of cycles look less often: a graph is many small objects, none of them in a cycle."""
+    """Let the collector of cycles look less often: a graph is many small objects, all kept until its end."""
     often = gc.get_threshold()
     gc.set_threshold(COLLECT_EVERY, *often[1:])
     try:
@@ -180,7 +182,7 @@ def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> G
     raise_faults(faults, document.path)
     eps = reading.bn_eps or told.dialect.bn_eps
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
-    return Graph(document, dialect, net, net.image, nodes, outputs, warnings, _dialect_notes(sections, told))
+    return Graph(document, dialect, net, net.image, nodes, outputs, warnings, dialect_notes(sections, told))
 
 
 def raise_faults(faults: Sequence[CfgError], path: str) -> None:
@@ -191,13 +193,23 @@ def raise_faults(faults: Sequence[CfgError], path: str) -> None:
 
 def draft_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> Draft:
     """The parsed cfg as far as it goes. A section that is faulty has no size, and what reads it is left out;
-    a head alone keeps the size of what it reads."""
+    a head alone keeps the size of what it reads. JDE's first files are told by their maps alone."""
     stated = reading.dialect or _stated_dialect(document)
+    draft = _draft_in(stated, document, reading)
+    is_jde = draft.faults and not stated and joins_embeddings(draft.nodes)
+    return _draft_in(JDE_ONLY[0], document, reading) if is_jde else draft
+
+
+def _draft_in(stated: str | None, document: Document, reading: ReadOptions) -> Draft:
     told = choose_dialect(
         stated, find_dialect_evidence(document), default_dialect=reading.default_dialect, path=document.path
     )
     eps = reading.bn_eps or told.dialect.bn_eps
-    net, sections, faults = _parse_sections(document, told.dialect._replace(bn_eps=eps), reading)
+    dialect = told.dialect._replace(bn_eps=eps)
+    net, sections, faults = _parse_sections(document, dialect, reading)
+    sizes = [section.input_size for section in sections[:-1] if section.input_size]
+    if sizes and not reading.size:
+        net, sections, faults = _parse_sections(document, dialect, reading._replace(size=sizes[-1]))
     wired = connect_sections(sections, net.image)
     if not all(net.image):
         faults += wired.faults + ([] if SIZE_KEYS & net.unusable.keys() else [net.missing_size()])
@@ -213,6 +225,8 @@ def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
     for entry in document.net.entries:
         if NetSection.key_dialects(entry.key) == JDE_ONLY:
             yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}=")
+        if _names_net_key(entry.text):
+            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}={NET_KEY_MARK}...")
     seen: set[tuple[Any, ...]] = set()
     for raw in document.layers:
         is_known = 0 < len(raw.text) <= MAX_KNOWN_LENGTH
@@ -239,8 +253,13 @@ def _read_evidence(raw: RawSection) -> Iterator[tuple[int, DialectEvidence]]:
     for number, line in enumerate(raw.parts):
         if line.kind == ENTRY:
             yield from ((number, clue) for clue in _line_evidence(kind, line.key, line.value))
-            if NET_KEY_MARK in line.text and line.text.partition("=")[2].lstrip().startswith(NET_KEY_MARK):
+            if _names_net_key(line.text):
                 yield number, DialectEvidence(JDE_ONLY, 0, f"{line.key}={NET_KEY_MARK}...")
+
+
+def _names_net_key(text: str) -> bool:
+    """Whether the line gives its key the value of one in [net]."""
+    return NET_KEY_MARK in text and text.partition("=")[2].lstrip().startswith(NET_KEY_MARK)
 
 
 def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[DialectEvidence]:
@@ -255,13 +274,21 @@ def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[Dialec
     if activation and activation.dialects:
         is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
         found.append(DialectEvidence(activation.dialects, 0, f"activation={word}", is_weak))
-    dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
-    if 0 < len(dialects) < len(kind.dialects) and value:
+    dialects = _telling_dialects(kind.names[0], key)
+    if dialects and value:
         found.append(DialectEvidence(dialects, 0, f"{key}="))
     for clue in found:
         both = tuple(name for name in clue.dialects if name in kind.dialects)
         if both:
             yield clue._replace(dialects=both)
+
+
+@lru_cache(MAX_KNOWN_SECTIONS)
+def _telling_dialects(name: str, key: str) -> tuple[str, ...]:
+    """The dialects that have this key, of those that have the section; none if all or none of them do."""
+    kind = SECTIONS[name]
+    dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
+    return dialects if len(dialects) < len(kind.dialects) else ()
 
 
 def _stated_dialect(document: Document) -> str | None:
@@ -291,12 +318,10 @@ def _parse_sections(
     faults: list[CfgError] = []
     image, embedding, shared = net.image, net.embedding_dim, _shared_values(told)
     for index, raw in enumerate(document.layers):
-        kind = SECTIONS.get(raw.name)
+        kind = find_kind(raw)
         if kind is None or kind is NetSection:
             word = raw.name if len(faults) < MAX_HINTS else ""
-            faults.append(
-                _unknown_section_error(raw, index, document.path, hint=suggest_word(word, SECTIONS))
-            )
+            faults.append(_unknown_section_error(raw, index, document.path, word=word))
         else:
             place = SectionPlace(index, told, document.path, image, sections, embedding, shared)
             sections.append(kind(raw, place))
@@ -307,16 +332,17 @@ def _parse_sections(
 
 
 @lru_cache(MAX_KNOWN_DIALECTS)
-def _shared_values(dialect: Dialect) -> SharedValues:
+def _shared_values(dialect: Dialect) -> Answers:
     """Where the values of the sections of all files in this dialect are kept, to be read once."""
-    return SharedValues()
+    return Answers()
 
 
 def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
     return tuple(warning for section in sections for warning in section.warnings)
 
 
-def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str) -> CfgError:
+def _unknown_section_error(raw: RawSection, index: int, path: str, *, word: str) -> CfgError:
+    """`word` is its name, or empty for one too many to look for a similar one."""
     if SECTIONS.get(raw.name) is NetSection:
         return CfgError(
             "a second [net]",
@@ -334,8 +360,8 @@ def _unknown_section_error(raw: RawSection, index: int, path: str, *, hint: str)
         section=quote_text(raw.name),
         number=index,
         found="" if reason else f"[{quote_text(raw.name)}]",
-        allowed=[] if reason else sorted(SECTIONS),
-        hint="" if reason else hint or "it may be specific to a fork of Darknet",
+        allowed="" if reason else list_nearest(word, SECTIONS, "yolor info --sections"),
+        hint="" if reason else suggest_word(word, SECTIONS) or "it may be specific to a fork of Darknet",
     )
 
 
@@ -352,36 +378,3 @@ def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
     return tuple(node.index for node in nodes if not node.section.is_loss)[-1:]
-
-
-def _dialect_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
-    """Notes on the dialect: what differs in others that the file may be in, and which activations C Darknet
-    has under another name."""
-    notes = _difference_notes(sections, told)
-    if told.dialect.name not in C_DARKNET:
-        return notes
-    words = {word for section in sections for word in section.activations}
-    for word in sorted(words):
-        name = ACTIVATIONS[word].darknet_name
-        if not ACTIVATIONS[word].is_in("darknet"):
-            runs = f"{word} runs as {name}" if name else f"{word} runs"
-            notes += (f"{runs}; C Darknet does not know the name and would run relu",)
-    return notes
-
-
-def _difference_notes(sections: Sequence[Section], told: DialectChoice) -> tuple[str, ...]:
-    """One line on what other families read otherwise, by family; nothing if the file tells its family."""
-    where: dict[str, set[str]] = {}
-    for section in sections:
-        for fact in section.facts():
-            where.setdefault(fact, set()).add("batch norm" if fact in NORM_FACTS else f"[{section.raw.name}]")
-    by_names: dict[tuple[str, ...], list[str]] = {}
-    for other in told.others:
-        if other.name == other.family and other.family != told.dialect.family:
-            facts = [fact for fact in where if getattr(other, fact) != getattr(told.dialect, fact)]
-            names = tuple(sorted({name for fact in facts for name in where[fact]}))
-            by_names.setdefault(names, []).append(other.name)
-    parts = [f"{', '.join(names)} in {', '.join(who)}" for names, who in by_names.items() if names]
-    if not parts:
-        return ()
-    return (f"read in the {told.dialect.name} dialect; others differ: {'; '.join(parts)} (--dialect NAME)",)

@@ -46,6 +46,16 @@ class EmbeddingHead(Protocol):
         """A unit vector of each box, [N, B, E]."""
 
 
+@runtime_checkable
+class AngleHead(Protocol):
+    """A head whose boxes may be turned."""
+
+    has_angles: bool
+
+    def angles(self, raw: Tensor) -> Tensor:
+        """Of each box its angle clockwise, as a fraction of a turn, [N, B]."""
+
+
 class Predictions(NamedTuple):
     """What the heads predict for each image, all heads joined: boxes_xywh [N, B, 4] (centre and size in input
     pixels), objectness [N, B], scores [N, B, K] (class probabilities, not multiplied by objectness)."""
@@ -115,6 +125,15 @@ class Network(nn.Module):
             for node, head, raw in zip(self.graph.heads, heads, raws, strict=True)
         ]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
+
+    def angles(self, raws: Sequence[Tensor]) -> Tensor | None:
+        """Of each box of `decode` its angle, clockwise, as a fraction of a turn, [N, B]; None where all
+        boxes of the network are upright."""
+        pairs = [
+            (self.module_list[node.index], raw) for node, raw in zip(self.graph.heads, raws, strict=True)
+        ]
+        parts = [head.angles(raw) for head, raw in pairs if isinstance(head, AngleHead) and head.has_angles]
+        return torch.cat(parts, dim=1) if parts and len(parts) == len(pairs) else None
 
     def embeddings(self, raws: Sequence[Tensor]) -> Tensor:
         """Of each box of `decode` a unit vector that tells objects apart, [N, B, E] (JDE); raises CfgError

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import NamedTuple
+
 import click
 
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
 from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
-from yolor_cfg.errors import CfgError, CfgFaults, YolorError
+from yolor_cfg.errors import CfgError, CfgFaults, YolorError, count_of, escape
 
 CFG_FAULT_CODE = 2
+ERROR, WARNING, NOTE = "error", "warning", "note"
+COLORS = {ERROR: "red", WARNING: "yellow", NOTE: "yellow"}
+
+
+class Remark(NamedTuple):
+    """What is said about a file: an error, a warning or a note."""
+
+    kind: str
+    fault: CfgError
 
 
 @click.group()
@@ -27,17 +39,17 @@ for command in (set_classes, set_size, set_anchors):
 def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
     """Report every error and warning in each CFG.
 
-    Warnings count as errors here. A file without either prints `CFG: ok`; the exit code is 2 if any file has
-    one. Keys that have no effect here are told as well, and are no fault of the file.
+    What stops every command is an `error:`, what is odd but runs a `warning:`; both are faults here. A file
+    without either prints `CFG: ok`; the exit code is 2 if any file has one. Keys that have no effect here are
+    told in a `note:` each, and are no fault of the file.
     """
     findings = {path: _find_faults(path, dialect) for path in cfgs}
-    unused = {path: _find_unused_keys(path, dialect) for path in cfgs}
     if as_json:
-        both = [fault for path in cfgs for fault in (*findings[path], *unused[path])]
-        print_json([_to_json(fault) for fault in both])
+        print_json([_to_json(remark) for path in cfgs for remark in findings[path]])
     else:
-        _report_faults(findings, unused)
-    if any(findings.values()):
+        for path, remarks in findings.items():
+            _report(path, remarks)
+    if any(remark.kind != NOTE for remarks in findings.values() for remark in remarks):
         raise click.exceptions.Exit(CFG_FAULT_CODE)
 
 
@@ -68,42 +80,45 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
         click.echo(data, nl=False)
 
 
-def _find_faults(path: str, dialect: str | None) -> list[CfgError]:
-    """Errors and warnings, sorted by line."""
+def _find_faults(path: str, dialect: str | None) -> list[Remark]:
+    """Errors and warnings, sorted by line; then the keys without effect of a file that can be read."""
     from yolor_cfg.graph import ReadOptions, load_graph
 
-    found: list[CfgError] = []
+    errors, unused = list[CfgError](), list[CfgError]()
+    try:
+        unused = load_graph(path, ReadOptions(dialect=dialect)).unused_keys()
+    except CfgError as fault:
+        errors = _list_faults(fault)
+    kinds = dict.fromkeys(map(str, errors), ERROR)
+    found = {str(fault): fault for fault in errors}
     try:
         load_graph(path, ReadOptions(dialect=dialect, strict=True))
-    except CfgFaults as faults:
-        found += faults.faults
     except CfgError as fault:
-        found.append(fault)
-    return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.line)
+        found |= {str(one): one for one in _list_faults(fault)}
+    remarks = [Remark(kinds.get(text, WARNING), fault) for text, fault in found.items()]
+    return sorted(remarks, key=lambda remark: remark.fault.line) + [Remark(NOTE, one) for one in unused]
 
 
-def _find_unused_keys(path: str, dialect: str | None) -> list[CfgError]:
-    """Warnings about keys without effect; none for a file that cannot be read."""
-    from yolor_cfg.graph import ReadOptions, load_graph
-
-    try:
-        return load_graph(path, ReadOptions(dialect=dialect)).unused_keys()
-    except CfgError:
-        return []
+def _list_faults(fault: CfgError) -> list[CfgError]:
+    return list(fault.faults) if isinstance(fault, CfgFaults) else [fault]
 
 
-def _report_faults(findings: dict[str, list[CfgError]], unused: dict[str, list[CfgError]]) -> None:
-    for path, faults in findings.items():
-        for warning in unused[path]:
-            print_stderr(str(warning), "yellow")
-        if faults:
-            print_stderr(str(CfgFaults(faults, path)), "red")
-            continue
-        count = len(unused[path])
+def _report(path: str, remarks: list[Remark]) -> None:
+    """Print the remarks about a file: notes, at most MAX_PRINTED faults, and their number."""
+    faults = [remark for remark in remarks if remark.kind != NOTE]
+    notes = [remark for remark in remarks if remark.kind == NOTE]
+    for kind, fault in (*notes, *faults[: CfgFaults.MAX_PRINTED]):
+        print_stderr(f"{kind}: {fault}", COLORS[kind])
+    if len(faults) > 1:
+        numbers = Counter(remark.kind for remark in faults)
+        told = ", ".join(count_of(numbers[kind], kind) for kind in (ERROR, WARNING) if numbers[kind])
+        print_stderr(f"{told}: {len(faults)} faults in {escape(path)}", "red")
+    if not faults:
+        count = len(notes)
         more = f", but {count} {'key has' if count == 1 else 'keys have'} no effect here" if count else ""
         echo(f"{path}: ok{more}")
 
 
-def _to_json(fault: CfgError) -> dict[str, str | int | None]:
+def _to_json(remark: Remark) -> dict[str, str | int | None]:
     names = ("path", "line", "section", "number", "key", "message", "found", "allowed", "hint")
-    return {name: getattr(fault, name) for name in names}
+    return {"kind": remark.kind} | {name: getattr(remark.fault, name) for name in names}

@@ -154,7 +154,8 @@ OUTPUT_OPTIONS = (
         "as_json",
         is_flag=True,
         help="Print one JSON line per image to standard output, and nothing else: source, for a video frame "
-        "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels).",
+        "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels; for "
+        "[detection] coords=5 of darkflow also angle: degrees by which the box is turned, clockwise).",
     ),
     click.option(
         "--ext-output",

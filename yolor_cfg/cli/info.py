@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.language import print_language
 from yolor_cfg.cli.options import (
     dialect_option,
     echo,
@@ -20,7 +20,7 @@ from yolor_cfg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, NodeCosts, PeakMemory
+    from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, PeakMemory
     from yolor_cfg.graph import Graph, Node, ReadOptions
     from yolor_cfg.sections import Section
     from yolor_cfg.shape import Shape
@@ -72,10 +72,13 @@ def info(
     the keys of one section.
     """
     if sections:
+        from yolor_cfg.cli.language import print_language
+
         return print_language(cfg, as_json)
     from yolor_cfg.count import count_costs, peak_activation
-    from yolor_cfg.graph import ReadOptions
+    from yolor_cfg.graph import COLLECT_EVERY, ReadOptions
 
+    gc.set_threshold(COLLECT_EVERY)  # for good: the process ends with this command
     if len(cfg) != 1:
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
     graph = _read_graph(cfg[0], ReadOptions(dialect=dialect, size=size, strict=strict))
@@ -89,7 +92,7 @@ def info(
         document = _add_convention_costs(_to_json(graph, counted, peak), tallied)
         return print_json({**document, **({"terms": terms} if terms else {})})
     more_lines = [*_format_terms(graph, terms), *(_format_peak(graph, peak) if peak else [])]
-    table, totals = _format_table(graph, counted, tallied), _format_totals(graph, counted, tallied)
+    table, totals = _format_table(graph, tallied), _format_totals(graph, counted, tallied)
     return echo("\n".join([*table, "", *totals, *more_lines]))
 
 
@@ -196,38 +199,42 @@ def _to_json(graph: Graph, counted: GraphCosts, peak: PeakMemory | None) -> dict
     }
 
 
-def _format_table(graph: Graph, counted: GraphCosts, tallied: ConventionCosts | None) -> list[str]:
+def _format_table(graph: Graph, tallied: ConventionCosts | None) -> list[str]:
     """The sections with what they cost, or with what a convention says that they cost."""
     if tallied is None:
-        rows = [
-            _node_row(node, cost.parameters) + _cost_cells(cost)
-            for node, cost in zip(graph.nodes, counted.nodes, strict=True)
-        ]
+        rows = [_node_row(node, *node.derive(_cost_cells)) for node in graph.nodes]
         return format_columns([HEADERS + COST_HEADERS, *rows], words=TEXT_COLUMNS)
     rows = [
-        (*_node_row(node, cost.parameters), _format_flops(cost))
+        _node_row(node, _format_number(cost.parameters), _format_flops(cost))
         for node, cost in zip(graph.nodes, tallied.nodes, strict=True)
     ]
     return format_columns([(*HEADERS, "FLOPs"), *rows], words=TEXT_COLUMNS)
 
 
-def _node_row(node: Node, parameters: int) -> tuple[str, ...]:
-    name, filters, geometry, *sizes = node.section.derive(_size_cells, node.shape, *node.inputs)
-    number = f"{parameters:,}" if parameters else ""
-    return (str(node.index), str(node.line), name, filters, geometry, _format_sources(node), *sizes, number)
+def _node_row(node: Node, *costs: str) -> tuple[str, ...]:
+    name, filters, geometry, *sizes = node.derive(_size_cells)
+    return (str(node.index), str(node.line), name, filters, geometry, _format_sources(node), *sizes, *costs)
 
 
-def _size_cells(section: Section, out: Shape, *inputs: Shape) -> tuple[str, ...]:
+def _size_cells(node: Node) -> tuple[str, ...]:
+    section, inputs, out = node.section, node.inputs, node.shape
     keys = section.keys
     filters = str(out.channels) if "filters" in keys or "output" in keys else ""
     grows = bool(inputs) and out.height > inputs[0].height
     return section.type, filters, _format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
 
 
-def _cost_cells(cost: NodeCosts) -> tuple[str, ...]:
+def _cost_cells(node: Node) -> tuple[str, ...]:
+    from yolor_cfg.count import count_node
+
+    cost = node.derive(count_node)
     bflops = "-" if cost.bflops is None else f"{cost.bflops:.3f}" if cost.bflops else ""
     memory = _format_bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
-    return _format_count(cost.macs), bflops, memory
+    return _format_number(cost.parameters), _format_count(cost.macs), bflops, memory
+
+
+def _format_number(number: int) -> str:
+    return f"{number:,}" if number else ""
 
 
 def _format_flops(cost: NodeConventionCosts) -> str:

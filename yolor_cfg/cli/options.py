@@ -295,12 +295,12 @@ def print_json(value: Any) -> None:
 
 def format_columns(rows: Sequence[Sequence[str]], *, words: Collection[int]) -> list[str]:
     """Rows as lines with aligned columns: those in `words` are left-aligned, the others right-aligned."""
-    padded = []
-    for i, column in enumerate(zip(*rows, strict=True)):
-        cells = column if is_plain("".join(column)) else [escape(cell) for cell in column]
-        width = max(map(len, cells))
-        padded.append([cell.ljust(width) if i in words else cell.rjust(width) for cell in cells])
-    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+    columns = []
+    for column in zip(*rows, strict=True):
+        columns.append(column if is_plain("".join(column)) else [escape(cell) for cell in column])
+    widths = [max(map(len, column)) for column in columns]
+    line = "  ".join(f"%{'-' if i in words else ''}{width}s" for i, width in enumerate(widths))
+    return [(line % row).rstrip() for row in zip(*columns, strict=True)]
 
 
 def _store_flag(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -28,7 +28,8 @@ class Detections:
     boxes_xyxy [M, 4] in pixels of the image, scores [M], classes [M] int64; `names` are those of all classes.
     `image_size` is height, width. `seconds` is the time that the network and NMS took, an image's share of
     its batch. `error` says why an image could not be read; nothing is found in it. `channels` are those of
-    the network's images.
+    the network's images. `angles` [M] are in degrees, clockwise, if the network gives them
+    (`[detection] coords=5` of darkflow): an object is its box, turned by its angle about the centre.
     """
 
     boxes_xyxy: Tensor
@@ -39,6 +40,7 @@ class Detections:
     seconds: float = 0.0
     error: DataError | None = None
     channels: int = 3
+    angles: Tensor | None = None
 
     def __str__(self) -> str:
         """`2 person, 1 dog`, the most frequent first; `no objects`."""
@@ -65,7 +67,8 @@ class Detections:
         if not isinstance(which, slice):
             which = torch.as_tensor(which)
         boxes, scores, classes = (part[which] for part in (self.boxes_xyxy, self.scores, self.classes))
-        return replace(self, boxes_xyxy=boxes, scores=scores, classes=classes)
+        angles = None if self.angles is None else self.angles[which]
+        return replace(self, boxes_xyxy=boxes, scores=scores, classes=classes, angles=angles)
 
     def draw(self, image: ImageLike, *, bgr: bool = False) -> Image:
         """A copy [H, W, 3] of the image with a box and a caption for each object: RGB, or BGR where the
@@ -90,10 +93,12 @@ class Detections:
         return {"width": width, "height": height, "detections": [one.to_dict() for one in self], **failed}
 
     def to_pandas(self) -> Any:
-        """A DataFrame with a row for each object: xmin, ymin, xmax, ymax, confidence, class, name."""
+        """A DataFrame with a row for each object: xmin, ymin, xmax, ymax, confidence, class, name;
+        angle, if the network gives any."""
         rows = [(*one.box, one.confidence, one.class_id, one.name) for one in self]
         columns = ["xmin", "ymin", "xmax", "ymax", "confidence", "class", "name"]
-        return _import_package("pandas").DataFrame(rows, columns=columns)
+        table = _import_package("pandas").DataFrame(rows, columns=columns)
+        return table if self.angles is None else table.assign(angle=self.angles.tolist())
 
     def to_supervision(self) -> Any:
         """The objects as `supervision.Detections`, with their names in data["class_name"]."""

@@ -15,8 +15,8 @@ from yolor_cfg.errors import check_choice
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.model import Predictions
-from yolor_cfg.ops.boxes import to_xywh
-from yolor_cfg.ops.nms import YolorNmsRules, darknet_nms, yolor_nms
+from yolor_cfg.ops.boxes import to_xywh, to_xyxy
+from yolor_cfg.ops.nms import KeptBoxes, YolorNmsRules, darknet_nms, keep_yolor_boxes
 
 NMS_CHOICES = ("default", "greedynms", "diounms", "cfg", "yolor")
 FIRST_PAIRS = 1_000
@@ -69,40 +69,48 @@ def apply_nms(
     predictions: Predictions, placements: Sequence[Placement], *, rules: NmsRules
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """boxes_xyxy [M, 4] in image pixels, scores [M] and classes [M] of each image, best first."""
+    for boxes_xyxy, kept in select_boxes(predictions, placements, rules=rules):
+        yield boxes_xyxy, kept.scores, kept.classes
+
+
+def select_boxes(
+    predictions: Predictions, placements: Sequence[Placement], *, rules: NmsRules
+) -> Iterator[tuple[Tensor, KeptBoxes]]:
+    """boxes_xyxy [M, 4] in image pixels of each image, and which of its predictions they are."""
     way = yolor_detections if rules.kind == "yolor" else darknet_detections
     for number, placement in enumerate(placements):
         one = Predictions(*(part[number].float().cpu() for part in predictions))
-        yield way(_drop_overflows(one), placement, rules=rules)
+        near = _is_finite(one)
+        usable = one if near.all() else Predictions(*(part[near] for part in one))
+        boxes_xyxy, kept = way(usable, placement, rules=rules)
+        yield boxes_xyxy, kept._replace(numbers=near.nonzero()[kept.numbers, 0])
 
 
-def _drop_overflows(one: Predictions) -> Predictions:
-    """The predictions without boxes that are NaN, infinite or overflowed: JSON cannot represent them."""
-    near = (one.boxes_xywh.abs() < MAX_COORDINATE).all(dim=1)
-    return one if near.all() else Predictions(*(part[near] for part in one))
+def _is_finite(one: Predictions) -> Tensor:
+    """[B] False for boxes that are NaN, infinite or overflowed: JSON cannot represent them."""
+    return (one.boxes_xywh.abs() < MAX_COORDINATE).all(dim=1)
 
 
-def yolor_detections(
-    one: Predictions, placement: Placement, *, rules: NmsRules
-) -> tuple[Tensor, Tensor, Tensor]:
+def yolor_detections(one: Predictions, placement: Placement, *, rules: NmsRules) -> tuple[Tensor, KeptBoxes]:
     """YOLOR's NMS, in input pixels; then back to the image. `one` is of one image: [B, 4], [B], [B, K]."""
     goes_by = YolorNmsRules(
         rules.conf, rules.iou, rules.multi_label, rules.agnostic, rules.max_det, rules.classes
     )
-    kept = yolor_nms(one.boxes_xywh, one.scores, objectness=one.objectness, rules=goes_by)
-    boxes = placement.to_image(to_xywh(kept.boxes_xyxy).numpy())
-    return torch.from_numpy(boxes), kept.scores, kept.classes
+    kept = keep_yolor_boxes(one.boxes_xywh, one.scores, objectness=one.objectness, rules=goes_by)
+    boxes = placement.to_image(to_xywh(to_xyxy(one.boxes_xywh[kept.numbers])).numpy())
+    return torch.from_numpy(boxes), kept
 
 
 def darknet_detections(
     one: Predictions, placement: Placement, *, rules: NmsRules
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, KeptBoxes]:
     """C Darknet's NMS, on boxes that are already fractions of the image; `one` as in `yolor_detections`.
 
     Only the product of objectness and class score counts: [yolo] tests objectness first, but its class scores
     never exceed 1; [region] and [detection], whose scores may, do not test it.
     """
     products = one.scores * one.objectness[:, None]
-    likely = (products > rules.conf).any(dim=1)
+    likely = (products > rules.conf).any(dim=1).nonzero()[:, 0]
     corners = torch.from_numpy(placement.to_image(one.boxes_xywh[likely].numpy()))
     probabilities = products[likely] * (products[likely] > rules.conf)
     height, width = placement.image_size
@@ -113,7 +121,8 @@ def darknet_detections(
             break
     box, label = left.nonzero(as_tuple=True)
     order = left[box, label].argsort(descending=True, stable=True)[: rules.max_det]
-    return corners[box[order]], left[box, label][order], label[order]
+    box, label = box[order], label[order]
+    return corners[box], KeptBoxes(likely[box], left[box, label], label)
 
 
 def _score_thresholds(probabilities: Tensor) -> Iterator[float]:

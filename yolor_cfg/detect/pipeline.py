@@ -15,6 +15,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from yolor_cfg.arguments import (
     MOST_DETECTIONS,
@@ -28,7 +29,7 @@ from yolor_cfg.arguments import (
 from yolor_cfg.detect.detections import Detections, no_objects
 from yolor_cfg.detect.inputs import ImageLike, list_images, load_image
 from yolor_cfg.detect.memory import check_memory
-from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms, nms_notes
+from yolor_cfg.detect.nms import NmsRules, choose_nms, nms_notes, select_boxes
 from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
 from yolor_cfg.graph import ReadOptions
 from yolor_cfg.images.fit import (
@@ -46,6 +47,7 @@ from yolor_cfg.weights.loading import open_network
 from yolor_cfg.weights.prefix import is_checkpoint_file
 
 LOG = logging.getLogger("yolor_cfg")
+DEGREES = 360  # of a turn
 HIDDEN_PREFIX = "dont_show"
 """C Darknet shows no class whose name begins so (get_actual_detections in image.c)."""
 
@@ -181,13 +183,24 @@ class Detector:
     def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
         """The detections of prepared images, all of one size."""
         start = time.perf_counter()
-        predictions = self._predict(np.stack([item.pixels for item in batch]))
+        predictions, angles = self._predict(np.stack([item.pixels for item in batch]))
         placements = [item.placement for item in batch]
-        rows = list(apply_nms(predictions, placements, rules=rules or self.rules))
+        if angles is not None:  # a clipped box would turn about another centre
+            placements = [place._replace(is_clipped=False) for place in placements]
+        rows = list(select_boxes(predictions, placements, rules=rules or self.rules))
         seconds = (time.perf_counter() - start) / len(batch)
         return [
-            Detections(*row, self.names, placement.image_size, seconds, channels=self.channels)
-            for row, placement in zip(rows, placements, strict=True)
+            Detections(
+                boxes_xyxy,
+                kept.scores,
+                kept.classes,
+                self.names,
+                placement.image_size,
+                seconds,
+                channels=self.channels,
+                angles=None if angles is None else DEGREES * angles[number, kept.numbers],
+            )
+            for number, ((boxes_xyxy, kept), placement) in enumerate(zip(rows, placements, strict=True))
         ]
 
     @property
@@ -195,14 +208,18 @@ class Detector:
         """Number of channels of the network's input images."""
         return self.network.graph.image.channels
 
-    def _predict(self, pixels: NDArray[np.float32]) -> Predictions:
+    def _predict(self, pixels: NDArray[np.float32]) -> tuple[Predictions, Tensor | None]:
+        """What the network predicts, and the angles [N, B] of its boxes, if they have any, in turns."""
         if self.device.type == "cpu":
             check_memory(self.network.graph, len(pixels))
         try:
             with torch.inference_mode():
-                predictions = self.network.decode(self.network(torch.from_numpy(pixels).to(self.device)))
+                raws = self.network(torch.from_numpy(pixels).to(self.device))
+                predictions, angles = self.network.decode(raws), self.network.angles(raws)
                 predictions.scores[..., self._hidden] = 0
-                return predictions
+                if angles is not None:
+                    predictions.boxes_xywh[~angles.isfinite()] = torch.nan  # such boxes are left out
+                return predictions, None if angles is None else angles.float().cpu()
         except (MemoryError, RuntimeError) as fault:
             if not is_out_of_memory(fault):
                 raise

@@ -7,6 +7,7 @@ MPEG-4 part 2 without sound, which browsers do not play.
 from __future__ import annotations
 
 import math
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -34,6 +35,8 @@ EVEN_SECONDS = 0.0015
 LONGEST_GAP = 86_400.0
 """Seconds between two frames; a longer one is a fault of the file and not kept."""
 PROBE_BYTES = 1 << 20
+FRAMES_A_PROBE, GROWTH_BYTES = 8, 1 << 16
+"""How often it is tried whether a file of OpenCV's can grow, and by how much."""
 NO_EXTRA = (
     "drawn videos are MPEG-4 without sound, which browsers do not play; for VP9 with sound: "
     f"{MissingExtra('video').message}"
@@ -75,7 +78,8 @@ class Encoder(Protocol):
 
 
 class OpenCvVideo:
-    """OpenCV's writer, which knows even rates only and does not tell whether it could write."""
+    """OpenCV's writer, which knows even rates only and does not tell whether it could write: every so many
+    frames it is tried whether the file can still grow."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         self._path, self._fps = path, fps
@@ -92,6 +96,8 @@ class OpenCvVideo:
         self._times.append(seconds)
         with silence_stderr:
             self._video.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if len(self._times) % FRAMES_A_PROBE == 0:
+            _try_to_grow(self._path)
 
     def finish(self, until: float | None) -> None:
         """Complete the file, and set the times where they are not even."""
@@ -206,6 +212,17 @@ def _check_readable(path: Path, count: int, *, unsure: int) -> None:
         capture.release()
     if not max(count - unsure, 1) <= found <= count:
         raise OSError(f"of {count_of(count, 'frame')} written {found} can be read back")
+
+
+def _try_to_grow(path: Path) -> None:
+    """Raise OSError where no more can be written to the file, which stays as it is."""
+    with open(path, "r+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(bytes(GROWTH_BYTES)) < GROWTH_BYTES:
+                file.write(bytes(GROWTH_BYTES))  # of a write in part only the next one says why
+        finally:
+            file.truncate(size)
 
 
 def _find_write_fault(path: Path) -> str:

@@ -211,9 +211,9 @@ def _to_file_name(text: str) -> str:
 
 
 def _clip_detections(image: Image, detections: DetectionsLike) -> Iterator[tuple[Detection, Box]]:
-    """Each detection that overlaps the image, with its box clipped to it."""
+    """Each detection that overlaps the image, with its box clipped to it; that around it if it is turned."""
     height, width = image.shape[:2]
     for one in iter_detections(detections):
-        left, top, right, bottom = np.clip(one.box_xyxy, 0, (width, height, width, height)).tolist()
+        left, top, right, bottom = np.clip(one.bounds_xyxy, 0, (width, height, width, height)).tolist()
         if right > left and bottom > top:
             yield one, (left, top, right, bottom)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -18,6 +20,8 @@ Color = tuple[int, int, int]
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT_HEIGHT = 0.022
 """Height of a capital letter as a fraction of the geometric mean of the image's sides."""
+FAR_PIXELS = 1e6
+"""As far outside of an image as lines can be drawn."""
 MIN_TEXT_PIXELS = 8
 """Pixels a capital letter needs to be readable."""
 CAN_DRAW_UNICODE = int(cv2.__version__.partition(".")[0]) >= 5
@@ -28,7 +32,8 @@ ASCII_SPELLINGS = str.maketrans(
 
 
 class DetectionsLike(Protocol):
-    """What is drawn and written: boxes_xyxy [M, 4] in pixels, scores [M], classes [M], all class names."""
+    """What is drawn and written: boxes_xyxy [M, 4] in pixels, scores [M], classes [M], all class names; where
+    they have `angles` [M], in degrees, boxes are turned."""
 
     @property
     def boxes_xyxy(self) -> Any: ...
@@ -41,12 +46,14 @@ class DetectionsLike(Protocol):
 
 
 class Detection(NamedTuple):
-    """One detection in plain numbers; the box is left, top, right, bottom in pixels."""
+    """One detection in plain numbers; the box is left, top, right, bottom in pixels. Where the network gives
+    an `angle`, in degrees, the object is that box turned by it about its centre, clockwise."""
 
     class_id: int
     name: str
     score: float
     box_xyxy: tuple[float, float, float, float]
+    angle: float | None = None
 
     @property
     def confidence(self) -> float:
@@ -64,22 +71,43 @@ class Detection(NamedTuple):
         left, top, right, bottom = self.box_xyxy
         return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """The corners [4, 2] of the box, turned by its angle: from the left end of its top, clockwise."""
+        x, y, width, height = self.box_xywh
+        turn = np.radians(self.angle or 0)
+        across = np.array([np.cos(turn), np.sin(turn)]) * width / 2
+        down = np.array([-np.sin(turn), np.cos(turn)]) * height / 2
+        return np.array([x, y]) + [-across - down, across - down, across + down, down - across]
+
+    @property
+    def bounds_xyxy(self) -> tuple[float, float, float, float]:
+        """The upright box around it, which is its own where it has no angle."""
+        if not self.angle:
+            return self.box_xyxy
+        (left, top), (right, bottom) = self.corners.min(axis=0).tolist(), self.corners.max(axis=0).tolist()
+        return left, top, right, bottom
+
     def to_dict(self) -> dict[str, Any]:
-        """The words of `yolor detect --json`, rounded: class, name, score, box_xyxy."""
+        """The words of `yolor detect --json`, rounded: class, name, score, box_xyxy, and the angle if any."""
         return {
             "class": self.class_id,
             "name": self.name,
             "score": round(self.score, 6),
             "box_xyxy": [round(side, 4) for side in self.box_xyxy],
+            **({} if self.angle is None else {"angle": round(self.angle, 4)}),
         }
 
 
 def iter_detections(detections: DetectionsLike) -> Iterator[Detection]:
     """The detections one by one, in order; a class without a name is called by its class id."""
     parts = detections.boxes_xyxy, detections.scores, detections.classes
-    for box, score, class_id in zip(*(np.asarray(part).tolist() for part in parts), strict=True):
+    rows = zip(*(np.asarray(part).tolist() for part in parts), strict=True)
+    given = getattr(detections, "angles", None)
+    angles = itertools.repeat(None) if given is None else np.asarray(given).tolist()
+    for (box, score, class_id), angle in zip(rows, angles, strict=False):
         name = detections.names[class_id] if class_id < len(detections.names) else str(class_id)
-        yield Detection(class_id, name, score, tuple(box))
+        yield Detection(class_id, name, score, tuple(box), angle)
 
 
 def draw_detections(image: Image, detections: DetectionsLike) -> Image:
@@ -89,13 +117,11 @@ def draw_detections(image: Image, detections: DetectionsLike) -> Image:
     inside the image and apart from each other where there is room; an image too small for text gets none.
     """
     canvas = to_rgb(image)
-    finite = (one for one in iter_detections(detections) if np.isfinite(one.box_xyxy).all())
+    finite = (one for one in iter_detections(detections) if np.isfinite(one.bounds_xyxy).all())
     found = sorted(finite, key=lambda one: one.score)
-    height, width = canvas.shape[:2]
-    line = max(1, round((height * width) ** 0.5 / 300))
+    line = max(1, round(prod(canvas.shape[:2]) ** 0.5 / 300))
     for one in found:
-        left, top, right, bottom = _clip_to_pixels(one.box_xyxy, height, width)
-        cv2.rectangle(canvas, (left, top), (right, bottom), class_color(one.class_id), line)
+        _draw_box(canvas, one, line)
     plates: list[Caption] = []
     for one in reversed(found):
         plate = _place_caption(one, canvas.shape[:2], line=line, taken=plates)
@@ -104,6 +130,16 @@ def draw_detections(image: Image, detections: DetectionsLike) -> Image:
     for plate in reversed(plates):
         plate.draw(canvas)
     return canvas
+
+
+def _draw_box(canvas: Image, one: Detection, line: int) -> None:
+    """Its outline; a box with an angle is turned, and what is outside the image is left out."""
+    if one.angle:
+        corners = one.corners.clip(-FAR_PIXELS, FAR_PIXELS).round().astype(np.int32)
+        cv2.polylines(canvas, [corners], isClosed=True, color=class_color(one.class_id), thickness=line)
+        return
+    left, top, right, bottom = _clip_to_pixels(one.box_xyxy, *canvas.shape[:2])
+    cv2.rectangle(canvas, (left, top), (right, bottom), class_color(one.class_id), line)
 
 
 def class_color(class_id: int) -> Color:
@@ -191,7 +227,7 @@ def _place_caption(
         return None
     made = (
         Caption(text, corner, plate, margin, scale, thickness, class_color(one.class_id))
-        for corner in _caption_corners(_clip_to_pixels(one.box_xyxy, height, width), plate, line=line)
+        for corner in _caption_corners(_clip_to_pixels(one.bounds_xyxy, height, width), plate, line=line)
     )
     places = np.array([(*other.corner, *other.size) for other in taken], np.int64).reshape(-1, 4)
     return min((_shift_inside(plate, size) for plate in made), key=lambda plate: plate.covered_area(places))

@@ -50,7 +50,10 @@ class Dialect(NamedTuple):
     region_form: str = "cells"  # [region]: AlexeyAB's "cells" of raw centres, or "maps" with mask numbers
     box_limit: int = 200  # default of `max`, the labels of an image in [yolo] and [detection]
     region_box_limit: int = 200  # default of `max` in [region]
-    shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, or "one" of any that divides
+    shortcut_form: str = "equal"  # [shortcut]: sources of "equal" size, "one" of any that divides, or one of
+    # the "same" shape, channels too
+    leaky_sums: bool = False  # [shortcut] applies leaky, and no other activation
+    side_strides: str = "first"  # stride_x and stride_y count "first", "last" (without stride), or "none" do
     letterboxes: bool = False  # a detector keeps the aspect ratio of images without letter_box=1 too
     old_header_is_short: bool = False  # .weights of a version above 1000 start with 16 bytes, else with 20
     adam_eps: float = 1e-6  # default of `eps` in [net]
@@ -66,7 +69,7 @@ class Dialect(NamedTuple):
     groups_softmax: bool = True  # [softmax] has groups, a tree, a temperature; else each cell sums to 1
     keeps_probability: bool = False  # `probability` of [dropout] is the share that is kept
     has_plain_local: bool = True  # [local] has any size and stride; else its windows are misplaced
-    resizes_to_crop: bool = False  # [crop] gives the size of the input, and always scales to -1..1
+    resizes_to_crop: bool = False  # [crop] gives the size of the input, crops nothing, always scales to -1..1
     runs_last_section: bool = True  # otherwise the last section only describes the output
     names_norm_in_path: bool = False  # `.conv.` in its path gives every convolution a batch norm
     has_short_header: bool = False  # .weights files start with 16 bytes, whatever their version
@@ -132,6 +135,7 @@ YOLOR = Dialect(
     reorg_order="columns",
     has_reorg3d=False,
     activates_sums=False,
+    side_strides="last",
     joins_unequal_sizes=False,
     thins_larger_maps=False,
     weights_are_sigmoid=True,
@@ -168,6 +172,7 @@ SPURS = _FORK._replace(
     has_kernel_lists=False,
     conv_padding="half",
     takes_second_half=True,
+    side_strides="none",
     keeping_words=("yolov4-tiny",),
 )
 NANO = _FORK._replace(
@@ -177,6 +182,8 @@ NANO = _FORK._replace(
     bn_momentum=0.9,
     has_kernel_lists=False,
     conv_padding="always",
+    shortcut_form="same",
+    side_strides="none",
     head_strides=(),
 )
 MCMOT = _FORK._replace(
@@ -184,6 +191,7 @@ MCMOT = _FORK._replace(
     program="CaptainEven/YOLOV4_MCMOT",
     bn_eps=1e-5,
     conv_padding="given",
+    leaky_sums=True,
     head_strides=(8, 16, 32),
     reversing_words=("yolov4-tiny", "mobile", "Mobile", "enet", "Enet"),
 )
@@ -195,6 +203,8 @@ JDE = _FORK._replace(
     bn_momentum=0.1,
     has_kernel_lists=False,
     conv_padding="half",
+    shortcut_form="same",
+    side_strides="none",
     head_strides=(),
     only_activations=("leaky", "linear"),
     embeds=True,

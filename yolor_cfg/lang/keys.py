@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from yolor_cfg.lang.activations import ACTIVATIONS
@@ -28,6 +28,8 @@ INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
 DECIMAL_PATTERN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 INT32_MAX = 2**31 - 1
 GLUED_PATTERN = re.compile(r"[0-9.]\s+[-+.0-9]")
+MAX_LISTED = 10  # words that a message lists, and of more the nearest
+NEAREST = 5
 MAX_WORD_LENGTH = 60  # only this much of a word is compared to find the closest match
 MAX_DIGITS = 4000  # Python refuses to parse more than 4300
 
@@ -49,17 +51,23 @@ class ParsedValue(NamedTuple):
     allowed: Sequence[str] = ()
 
 
+class Answers(dict[Any, Any]):
+    """What was worked out before, by question. A copy or pickle has none: some are about other files too."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[Answers], tuple[()]]:
+        return Answers, ()
+
+
 class KeyValues(Mapping[str, Any]):
     """The values of a section by key, read-only; unlike MappingProxyType it can be pickled. Sections with the
     same text share one of these, and in `derived` what follows from it alone."""
 
     def __init__(self, values: Iterable[tuple[str, Any]]) -> None:
         self._values = dict(values)
-        self.attributes: dict[str, Any] = {}  # defaults included, as far as they were asked for
-        self.derived: dict[Any, Any] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_values": self._values, "attributes": {}, "derived": {}}
+        self.attributes = Answers()  # by name, defaults included, as far as they were asked for
+        self.derived = Answers()
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -316,6 +324,19 @@ def suggest_word(word: str, options: Iterable[str]) -> str:
     spelled = {option.casefold(): option for option in options}
     matches = difflib.get_close_matches(word[:MAX_WORD_LENGTH].casefold(), spelled, n=1, cutoff=0.7)
     return f"did you mean {spelled[matches[0]]}?" if matches else ""
+
+
+def list_nearest(word: str, options: Collection[str], command: str) -> str:
+    """The options; of many those closest to the word, and the command that shows all."""
+    import difflib
+
+    if len(options) <= MAX_LISTED:
+        return ", ".join(sorted(options))
+    spelled = {option.casefold(): option for option in sorted(options)}
+    close = word[:MAX_WORD_LENGTH].casefold()
+    nearest = difflib.get_close_matches(close, spelled, n=NEAREST, cutoff=0) if word else []
+    more = f"{len(options) - len(nearest)} more" if nearest else f"{len(options)} words"
+    return ", ".join([*(spelled[one] for one in nearest), f"{more}: {command}"])
 
 
 def strip_comment(text: str) -> str:

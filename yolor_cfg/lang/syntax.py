@@ -19,8 +19,10 @@ from yolor_cfg.errors import CfgError
 BLANK, COMMENT, HEADER, ENTRY, BARE = "blank", "comment", "header", "entry", "bare"
 NET_NAMES = ("net", "network")
 IMAGE_KEYS = ("width", "height", "channels")
+VECTOR_KEY, VECTOR_NAMES = "input", ("conn", "connected")  # Darknet of 2013: a first layer that reads vectors
 NET_KEY_MARK = "$"  # `filters=$embedding_dim` takes the value of that key of [net] (JDE)
 MAX_KNOWN_SECTIONS = 10_000  # texts of sections whose lines are kept, since most stand in many files
+MAX_KNOWN_HEADERS = 100
 MAX_KNOWN_LENGTH = 2000  # characters of such a text
 BOM = "\ufeff"
 MAX_QUOTE_LENGTH = 60  # characters of a line quoted in a message
@@ -85,6 +87,11 @@ class RawSection:
         return _read_lines(self.text) if self.text else self.lines
 
     @property
+    def has_net_keys(self) -> bool:
+        """Whether a value may stand in [net] instead."""
+        return NET_KEY_MARK in (self.text or "".join(line.text for line in self.lines))
+
+    @property
     def entries(self) -> tuple[Line, ...]:
         """The `key = value` lines, in order."""
         return tuple(line for line in self.lines if line.kind == ENTRY)
@@ -120,20 +127,22 @@ class Document:
         """False for Darknet's earliest format, whose first layer gives the image size."""
         return self.sections[0].name in NET_NAMES
 
-    @property
+    @cached_property
     def net(self) -> RawSection:
-        """[net]; in the earliest format, one made of the image keys of the first layer."""
+        """[net], in which `$key` is the value of a key above; in the earliest format, one made of the image
+        keys of the first layer."""
         first = self.sections[0]
         if self.has_net:
-            return first
-        sizes = tuple(line for line in first.entries if line.key in IMAGE_KEYS)
+            return _insert_own_values(first) if not first.text or NET_KEY_MARK in first.text else first
+        keys = _sizes_of(first)
+        sizes = (line._replace(key=keys[line.key]) for line in first.entries if line.key in keys)
         return RawSection("net", first.line, (first.lines[0], *sizes))
 
     @cached_property
     def layers(self) -> tuple[RawSection, ...]:
         """The sections after [net], numbered 0, 1, ..., with the values of [net] that they name by `$key`;
         an unknown name stays as it is. The text of a line is always that of the file."""
-        if not any(NET_KEY_MARK in line.text for raw in self._written_layers for line in raw.parts):
+        if not any(raw.has_net_keys for raw in self._written_layers):
             return self._written_layers
         known = {line.key: line.value for line in self.net.entries if line.value[:1] != NET_KEY_MARK}
         return tuple(_insert_values(raw, known) for raw in self._written_layers)
@@ -143,8 +152,19 @@ class Document:
         first, *others = self.sections
         if self.has_net:
             return tuple(others)
-        own = tuple(line for line in first.lines if line.key not in IMAGE_KEYS)
+        sizes = _sizes_of(first)
+        own = tuple(line for line in first.lines if line.key not in sizes)
         return (RawSection(first.name, first.line, own), *others)
+
+
+def _sizes_of(first: RawSection) -> dict[str, str]:
+    """The keys of a first layer that give the size of the input, with their names in [net]; none if it does
+    not. Darknet's earliest format has no [net] (parse_convolutional, parse_connected in src/parser.c,
+    pjreddie/darknet 0d6bb5d4)."""
+    keys = {line.key for line in first.entries}
+    if first.name in VECTOR_NAMES and VECTOR_KEY in keys:
+        return {VECTOR_KEY: "inputs"}
+    return dict(zip(IMAGE_KEYS, IMAGE_KEYS, strict=True)) if keys.issuperset(IMAGE_KEYS) else {}
 
 
 def _insert_values(raw: RawSection, known: Mapping[str, str]) -> RawSection:
@@ -153,6 +173,16 @@ def _insert_values(raw: RawSection, known: Mapping[str, str]) -> RawSection:
         return raw
     lines = (line._replace(value=_find_value(line.value, known)) for line in raw.lines)
     return RawSection(raw.name, raw.line, lines)
+
+
+def _insert_own_values(net: RawSection) -> RawSection:
+    """[net] with the values that it names by `$key`: those so far, as in JDE (utils/parse_config.py)."""
+    lines, known = list[Line](), dict[str, str]()
+    for line in net.lines:
+        lines.append(line._replace(value=_find_value(line.value, known)))
+        if line.kind == ENTRY:
+            known[line.key] = lines[-1].value
+    return RawSection(net.name, net.line, lines)
 
 
 def _find_value(value: str, known: Mapping[str, str]) -> str:
@@ -186,8 +216,9 @@ def _split_sections(text: str, path: str) -> tuple[tuple[Line, ...], tuple[RawSe
     number, sections = len(prelude) + 1, list[RawSection]()
     for start, end in pairwise([*places, len(text)]):
         block = text[start:end]
-        header = Line(number, *_read_lines(block)[0])
-        sections.append(RawSection(_name_section(header, path), number, text=block))
+        header = text[start : text.find("\n", start) + 1 or end]
+        name = _known_name(header) or _name_section(Line(number, *_read_line(header)), path)
+        sections.append(RawSection(name, number, text=block))
         number += block.count("\n")
     return prelude, tuple(sections)
 
@@ -279,6 +310,15 @@ def section_name(header: Line) -> str:
     return "".join(header.value[1:].partition("]")[0].split())
 
 
+@lru_cache(MAX_KNOWN_HEADERS)
+def _known_name(header: str) -> str:
+    """The name in a header line; nothing where the header is faulty."""
+    try:
+        return _name_section(Line(0, *_read_line(header)), "")
+    except CfgError:
+        return ""
+
+
 def _name_section(header: Line, path: str) -> str:
     """The name in the header; raises CfgError if it is no header."""
     name = section_name(header)
@@ -325,8 +365,7 @@ def _refuse_missing_net(sections: tuple[RawSection, ...], path: str) -> None:
             hint="is this the right file?",
         )
     first = sections[0]
-    sized = {line.key for line in first.entries}.issuperset(IMAGE_KEYS)  # Darknet's earliest format
-    if first.name not in NET_NAMES and not sized:
+    if first.name not in NET_NAMES and not _sizes_of(first):
         name = quote_text(first.name)
         raise CfgError(
             "the first section must be [net]",

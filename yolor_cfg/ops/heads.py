@@ -333,6 +333,7 @@ class DetectionHead(nn.Module):
     def __init__(self, rules: DetectionRules) -> None:
         super().__init__()
         self.rules = rules
+        self.has_angles = rules.coords > 4
 
     def forward(self, x: Tensor) -> Tensor:
         """x, flattened to [N, n] -> [N, n, 1, 1], with an optional softmax over the classes of each cell."""
@@ -358,7 +359,8 @@ class DetectionHead(nn.Module):
         return (fractions * raw.new_tensor(self.rules.image * 2)).flatten(1, 3), objectness, scores
 
     def angles(self, raw: Tensor) -> Tensor:
-        """Of each box of `decode` the angle as a fraction of a turn, [N, B]; only with five coords apart."""
+        """Of each box of `decode` the angle, clockwise, as a fraction of a turn, [N, B]; only with
+        five coords apart (darkflow 50265c1, net/yolo/predict.py: times 360 degrees)."""
         return self._split(raw)[2][..., 4].flatten(1)
 
     def _split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:

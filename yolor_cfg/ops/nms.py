@@ -60,8 +60,24 @@ class NmsResult(NamedTuple):
     classes: Tensor
 
 
+class KeptBoxes(NamedTuple):
+    """The detections of one image, best first: numbers [M] of boxes among those given, scores, classes."""
+
+    numbers: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
 def yolor_nms(boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: YolorNmsRules) -> NmsResult:
-    """The detections of one image: boxes_xywh [B, 4], scores [B, K] not yet multiplied by objectness [B].
+    """The detections of one image; the arguments are those of `keep_yolor_boxes`."""
+    kept = keep_yolor_boxes(boxes_xywh, scores, objectness=objectness, rules=rules)
+    return NmsResult(to_xyxy(boxes_xywh[kept.numbers]), kept.scores, kept.classes)
+
+
+def keep_yolor_boxes(
+    boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: YolorNmsRules
+) -> KeptBoxes:
+    """YOLOR's choice in one image: boxes_xywh [B, 4], scores [B, K] not yet multiplied by objectness [B].
 
     A box is a candidate if its objectness and then objectness x score exceed `conf`: with `multi_label` once
     for every class, else for its best class. It is suppressed by a better box of its class (of any class if
@@ -77,7 +93,7 @@ def yolor_nms(boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: 
     kept = candidates.select(
         _greedy_nms(candidates._replace(classes=groups), overlaps=overlaps, limit=rules.max_det)
     )
-    return NmsResult(to_xyxy(boxes[kept.boxes]), kept.scores, kept.classes)
+    return KeptBoxes(likely[kept.boxes], kept.scores, kept.classes)
 
 
 def _candidate_mask(scores: Tensor, rules: YolorNmsRules) -> Tensor:

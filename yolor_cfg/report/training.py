@@ -24,7 +24,6 @@ from yolor_cfg.evaluate.run import (
     collect_detections,
     score_network,
 )
-from yolor_cfg.graph import ReadOptions
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.report.batch_sheet import MAX_IMAGES, contact_sheet
@@ -47,7 +46,7 @@ from yolor_cfg.report.files import save_confusion_matrix, save_curves
 from yolor_cfg.runs import save_image
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults
-from yolor_cfg.weights.loading import open_network
+from yolor_cfg.weights.loading import open_trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,10 +168,7 @@ def save_best_plots(folder: Path, job: Job) -> None:
         best.exists()
     ):  # the first process wrote it before it asks; the others wait for its word
         return
-    options = job.options
-    reading = ReadOptions(options.dialect, options.img_size)
-    device = local_device(options.device)
-    network = open_network(folder / "model.cfg", best, reading=reading, device=device).network
+    network = open_trained(job.graph, best, device=local_device(job.options.device))
     collected = collect_detections(network, job.holdout, settings=EvalSettings(batch_size=job.batch_size))
     if collected is None:
         return

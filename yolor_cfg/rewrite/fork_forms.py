@@ -5,6 +5,7 @@ from __future__ import annotations
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.rewrite.program import Program, ProgramStep
+from yolor_cfg.sections.reading import SIDE_STRIDES
 
 
 def drop_unread_keys(step: ProgramStep) -> None:
@@ -18,7 +19,11 @@ def keep_read_keys(step: ProgramStep) -> None:
     """Leave only the keys that count in the program of the file, with the activation and the padding that it
     uses."""
     section = step.section
-    if section is None or not section.dialect.ignores_foreign_keys:
+    if section is None:
+        return
+    for key in SIDE_STRIDES if not section.reads_side_strides else ():
+        step.keys.pop(key, None)
+    if not section.dialect.ignores_foreign_keys:
         return
     drop_unread_keys(step)
     if "activation" in section.values:

@@ -99,7 +99,9 @@ def _adapt_dropout(step: ProgramStep) -> None:
 
 def _adapt_crop(step: ProgramStep) -> None:
     if step.section.dialect.resizes_to_crop:
+        assert step.node is not None
         step.keys.pop("noadjust", None)
+        step.keys.update(crop_height=str(step.node.shape.height), crop_width=str(step.node.shape.width))
 
 
 def _unsupported_error(step: ProgramStep, what: str) -> CfgError:

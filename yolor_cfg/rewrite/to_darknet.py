@@ -63,11 +63,20 @@ def to_plain_darknet(network: Network, *, keep_bn: bool = False) -> Network:
                 _translate_early(program, step)
         for step in program.steps:
             _adapt_to_darknet(program, step)
+        _state_size(program)
         program.dialect = DARKNET.name
         for key in ("dialect", "bn_eps"):
             program.set_net(key, None)
         program.add_comment("# plain Darknet: sections that only YOLOR has are expressed with convolutions")
         return program.build_network()
+
+
+def _state_size(program: Program) -> None:
+    """Give [net] the size that a [crop] gives the input in darkflow."""
+    image, lines = program.graph.image, program.graph.net.lines
+    for key in ("width", "height") if program.graph.dialect.resizes_to_crop else ():
+        if key not in lines or lines[key].value != str(getattr(image, key)):
+            program.set_net(key, str(getattr(image, key)))
 
 
 def _translate_program(program: Program, *, keep_bn: bool) -> None:
@@ -228,7 +237,7 @@ def _translate_first_half(program: Program, step: ProgramStep) -> None:
 def _translate_shortcut(program: Program, step: ProgramStep) -> None:
     """Split into sums of two, since OpenCV reads no longer ones; YOLOR's weights, which Darknet cannot
     normalise in the same way, become convolutions."""
-    step.keys["activation"] = "linear"
+    activation = step.keys["activation"] = step.section.applied_activation
     total = step.module
     if len(step.sources) == 2 and not isinstance(total, WeightedAddition):
         return
@@ -245,7 +254,7 @@ def _translate_shortcut(program: Program, step: ProgramStep) -> None:
         first = ProgramStep(
             "shortcut",
             nn.Identity(),
-            {"activation": "linear"},
+            {"activation": activation if other is others[-1] else "linear"},
             [first, other],
             "from",
             channels=step.channels,

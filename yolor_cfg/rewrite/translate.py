@@ -113,6 +113,17 @@ def _edit_net(graph: Graph, edits: TextEdits) -> list[Change]:
             edits.silenced.add(line.number)
             why = "no other program reads it"
             changes.append(Change("net", None, graph.net.line, f"# {line.text.strip()}", why))
+    return changes + _state_size(graph, edits)
+
+
+def _state_size(graph: Graph, edits: TextEdits) -> list[Change]:
+    """Give [net] the size that a [crop] gives the input in darkflow."""
+    net, changes = graph.net, []
+    for key in ("width", "height") if graph.dialect.resizes_to_crop else ():
+        value = str(getattr(graph.image, key))
+        if key not in net.lines or net.lines[key].value != value:
+            edits.set_key(graph.document.net, net.lines, (key, value))
+            changes.append(Change("net", None, net.line, f"{key}={value}", "[crop] sets it"))
     return changes
 
 

@@ -54,7 +54,8 @@ def adapt_keys(draft: SectionDraft) -> None:
     _silence_unknown(draft)
     needed = () if draft.is_replaced else NEEDED_KEYS.get(draft.section.type, ())
     for name in needed if draft.target.is_pytorch else ():
-        if name not in draft.section.values and name not in draft.written:
+        has_sides = name == "stride" and "stride_x" in draft.written
+        if name not in draft.section.values and name not in draft.written and not has_sides:
             draft.write(name, _format(getattr(draft.section, name)), f"{draft.target.program} has no default")
     for name in ("activation",) if "activation" in draft.written else ():
         adapt_activation(draft, name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from yolor_cfg.rewrite.drafts import SectionDraft
+from yolor_cfg.sections.reading import SIDE_STRIDES
 
 Rule = Callable[[SectionDraft], None]
 FOLD_HINT = "folded weights need no such section: yolor convert --fold-implicit, or --weights here"
@@ -66,6 +67,22 @@ def _adapt_convolution(draft: SectionDraft) -> None:
         )
     if target.only_keys or target.conv_padding != section.dialect.conv_padding:
         _adapt_padding(draft)
+    _adapt_strides(draft)
+
+
+def _adapt_strides(draft: SectionDraft) -> None:
+    """One `stride` where both sides are equal; else, in a convolution, no key but those of the sides."""
+    section, target = draft.section, draft.target
+    if target.side_strides == "first" or not set(SIDE_STRIDES) & section.values.keys():
+        return
+    down, across = section.strides
+    if down == across:
+        draft.silence(SIDE_STRIDES, "stride says both")
+        draft.write("stride", down, f"{target.program} reads it first")
+    elif target.side_strides == "last" and "filters" in section.keys:
+        draft.silence(["stride"], f"{target.program} would read no other stride")
+        for key, value in (("stride_x", across), ("stride_y", down)):
+            draft.write(key, value, f"{target.program} reads both or none")
 
 
 def _adapt_padding(draft: SectionDraft) -> None:
@@ -91,6 +108,7 @@ def _adapt_pool(draft: SectionDraft) -> None:
     section, target = draft.section, draft.target
     if getattr(section, "maxpool_depth", False):
         return
+    _adapt_strides(draft)
     here, there = section.border, _target_border(draft)
     if target.pool_padding == "size":
         if here != there:
@@ -177,7 +195,10 @@ def _adapt_sum(draft: SectionDraft) -> None:
     ):
         message = f"{target.program} weights its sources otherwise"
         raise draft.refusal("weights_type", message, hint=_fold_hint(draft))
+    applied = getattr(section, "applied_activation", "")
     if section.activation == "linear" or section.dialect.activates_sums == target.activates_sums:
+        return
+    if target.activates_sums and applied == section.activation:
         return
     if target.activates_sums:
         draft.write("activation", "linear", f"{section.dialect.program} ignores it")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import (
     ALL_DIALECTS,
     C_DARKNET,
+    DARKNET_ONLY,
     PJREDDIE_ONLY,
 )
-from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int, Key, KeyValues
+from yolor_cfg.lang.keys import ActivationKey, Answers, Flag, Float, Int, Key, KeyValues
 from yolor_cfg.lang.syntax import RawSection
 from yolor_cfg.sections.reading import SectionPlace, SectionReader
 from yolor_cfg.sections.tensors import TensorSpec
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SECTIONS: dict[str, type[Section]] = {}
-T = TypeVar("T")
 MAX_DERIVED = 200  # answers that are kept for one text
 CHECKED = "the checks of its keys found no fault"
 
@@ -129,6 +129,12 @@ class Section(SectionReader):
         help="1: the weights of this section are not written",
     )
     smooth = Float(0, dialects=PJREDDIE_ONLY, unused="the first Darknet does not use it", help="no effect")
+    use_target = Flag(
+        True,
+        dialects=DARKNET_ONLY,
+        unused="the images here are of one domain",
+        help="0: in training only the first half of a batch, which has labels, gets here (MS-DAYOLO)",
+    )
 
     def __init_subclass__(cls, names: str = "") -> None:
         super().__init_subclass__()
@@ -242,20 +248,17 @@ class Section(SectionReader):
         size: Shape = inputs[0]
         return size
 
-    def derive(self, make: Callable[..., T], *inputs: Any) -> T:
-        """`make(self, *inputs)`; self-contained sections with the same text share the answer."""
+    def recall(self, inputs: tuple[Shape, ...]) -> Answers:
+        """What was worked out for these inputs; self-contained sections with the same text share it."""
         if not self.is_self_contained:
-            return make(self, *inputs)
+            return Answers()
         known = self.values.derived
-        question = (
-            make,
-            self.image,
-            inputs,
-            tuple(x.is_map for x in inputs),
-        )  # a vector equals a map of one cell
-        found: T = known[question] if question in known else make(self, *inputs)
-        if len(known) < MAX_DERIVED:
-            known[question] = found
+        question = inputs, *map(type, inputs)  # a vector equals a map of one cell
+        found: Answers | None = known.get(question)
+        if found is None:
+            found = Answers()
+            if len(known) < MAX_DERIVED:
+                known[question] = found
         return found
 
     def resize_inputs(self, width: int, *inputs: Any, **_: Any) -> tuple[Resize, ...]:
@@ -267,6 +270,11 @@ class Section(SectionReader):
     def module(self, *inputs: Any, **_: Any) -> nn.Module:
         """The torch module that computes this section; the only place that imports torch."""
         raise AssertionError(f"[{self.type}] builds no module")
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width of the input, where this section gives them instead of [net]."""
+        return None
 
     def weight_source(self) -> int | None:
         """The absolute index of the section whose tensors this one uses instead of its own."""

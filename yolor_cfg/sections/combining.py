@@ -226,11 +226,15 @@ class ShortcutSection(Section, names="shortcut"):
 
     def check(self) -> None:
         self.require_keys("from")
-        warn_unused_activation(self)
+        if not self._applies_leaky:
+            warn_unused_activation(self)
         if self._adds_one and len(self.from_) > 1:
             self.warn(
                 "from", "only the first section is added", found=",".join(map(str, self.from_)), allowed="one"
             )
+        elif self._adds_same and len(self.from_) > 1:
+            found = ",".join(map(str, self.from_))
+            self.fault("from", f"{self.dialect.program} adds one section", found=found, allowed="one")
         if not self.dialect.weights_are_sigmoid and self.is_weighted and self.weights_normalization == "none":
             self.fault(
                 "weights_normalization", "missing key: required by weights_type", allowed="relu, softmax"
@@ -251,6 +255,19 @@ class ShortcutSection(Section, names="shortcut"):
     def _adds_one(self) -> bool:
         return self.dialect.shortcut_form == "one"
 
+    @property
+    def _adds_same(self) -> bool:
+        return self.dialect.shortcut_form == "same"
+
+    @property
+    def applied_activation(self) -> str:
+        """The activation of the sum; linear where the program reads the key over."""
+        return self.activation if self.dialect.activates_sums or self._applies_leaky else "linear"
+
+    @property
+    def _applies_leaky(self) -> bool:
+        return self.dialect.leaky_sums and self.values.get("activation") == "leaky"
+
     def check_inputs(self, x: Shape, *sources: Shape) -> None:
         if not self._adds_one and max(self._source_strides(x, *sources)) > 1:
             self.warn(
@@ -267,6 +284,9 @@ class ShortcutSection(Section, names="shortcut"):
         steps = self._source_strides(x, *sources)
         thinned = (x if step > 1 else y for step, y in zip(steps, sources, strict=True))
         check_same_size(self, "from", (x, *thinned))
+        if self._adds_same and sources[0] != x:
+            found = f"{x} and {sources[0]}"
+            raise self.error("from", "inputs differ in channels", found=found, allowed="equal ones")
         return x
 
     def _source_strides(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
@@ -305,9 +325,7 @@ class ShortcutSection(Section, names="shortcut"):
         if self._adds_one and (self.alpha, self.beta, sources[0][1:]) != (1, 1, x[1:]):
             common = ops.CommonPart(self.alpha, self.beta, *self._find_steps(x, sources[0]))
             return ops.CommonAddition(common, self.activation)
-        sum_of = ops.ShortcutOptions(
-            self.activation if self.dialect.activates_sums else "linear", self._source_strides(x, *sources)
-        )
+        sum_of = ops.ShortcutOptions(self.applied_activation, self._source_strides(x, *sources))
         if not self.is_weighted:
             return ops.Addition(sum_of)
         size = self._weights_shape(x)
@@ -330,4 +348,5 @@ class ShortcutSection(Section, names="shortcut"):
     def facts(self) -> tuple[str, ...]:
         weights = ("weights_are_sigmoid",) if self.is_weighted else ()
         several = ("shortcut_form",) if len(self.from_) > 1 else ()
-        return weights + several + (("activates_sums",) if self.activation != "linear" else ())
+        leaky = ("leaky_sums",) if self.activation == "leaky" else ()
+        return weights + several + leaky + (("activates_sums",) if self.activation != "linear" else ())

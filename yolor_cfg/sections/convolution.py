@@ -74,10 +74,16 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     )
     stride = Int(1, least=1, unit="pixels", help="stride in pixels")
     stride_x = Int(
-        -1, dialects=C_SIDES, unit="pixels", help="horizontal stride; overrides `stride` if 1 or more"
+        -1,
+        dialects=C_SIDES,
+        unit="pixels",
+        help="horizontal stride; overrides `stride` if 1 or more, but see side_strides",
     )
     stride_y = Int(
-        -1, dialects=C_SIDES, unit="pixels", help="vertical stride; overrides `stride` if 1 or more"
+        -1,
+        dialects=C_SIDES,
+        unit="pixels",
+        help="vertical stride; overrides `stride` if 1 or more, but see side_strides",
     )
     pad = Flag(False, help="1: zero padding of size/2 pixels on each side, instead of `padding`")
     padding = Int(0, least=0, dialects=EARLY, unit="pixels", help="zero padding on each side, in pixels")
@@ -184,7 +190,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
             )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
         if self.antialiasing:  # a 2x2 mean without zero padding, or a 3x3 blur with it
-            blur = ConvGeometry(self._strides, padding=2 - self.antialiasing)
+            blur = ConvGeometry(self.strides, padding=2 - self.antialiasing)
             height, width = blur.positions(4 - self.antialiasing, height, width)
         return Shape(self.filters, height, width)
 
@@ -193,7 +199,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         from yolor_cfg.ops.pooling import Blur
 
         activation = "linear" if self.xnor and self.bin_output else self.activation
-        blur = Blur(4 - self.antialiasing, self._strides) if self.antialiasing else None
+        blur = Blur(4 - self.antialiasing, self.strides) if self.antialiasing else None
         if self.share_index is not None:
             geometry = self._geometry()
             return SharedConvBlock(geometry, activation, binary=self.xnor, focus=self.is_focus, blur=blur)
@@ -242,14 +248,19 @@ class ConvolutionalSection(Section, names="convolutional conv"):
     def facts(self) -> tuple[str, ...]:
         norm = NORM_FACTS if self._has_norm else ()
         lists = ("has_kernel_lists",) if len(self.size) > 1 else ()
-        return norm + lists + (("conv_padding",) if self.pad and self.size[0] % 2 == 0 else ())
+        return (
+            norm
+            + lists
+            + self.stride_facts
+            + (("conv_padding",) if self.pad and self.size[0] % 2 == 0 else ())
+        )
 
     @property
     def _has_norm(self) -> bool:
         return self.batch_normalize or self.cbn
 
     @property
-    def _strides(self) -> tuple[int, int]:
+    def strides(self) -> tuple[int, int]:
         """Vertical and horizontal."""
         down, across = (step if step >= 1 else self.stride for step in (self.stride_y, self.stride_x))
         return down, across
@@ -289,7 +300,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         size = size or self.size[0]
         dilation = 1 if size == 1 else self.dilation
         zeros = size // 2 if self._kernels[1:] else self._find_zeros(size)
-        strides = (1, 1) if self.antialiasing else self._strides
+        strides = (1, 1) if self.antialiasing else self.strides
         return ConvGeometry(strides, zeros * dilation, dilation, self._groups)
 
     def _find_zeros(self, size: int) -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import DARKFLOW_ONLY, DARKNET_ONLY, EARLY
 from yolor_cfg.lang.keys import Flag, Float, Int
-from yolor_cfg.sections.base import Section
+from yolor_cfg.lang.syntax import RawSection
+from yolor_cfg.sections.base import SECTIONS, Section
 from yolor_cfg.sections.checks import BOX_VALUES, check_coords
 from yolor_cfg.shape import FlatShape, Shape
 
@@ -27,10 +28,18 @@ class DetectionSection(Section, names="detection"):
         "[net]\ninputs=117\n[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\nsoftmax=1\nsqrt=1",
     )
 
+    ignored_keys = {
+        "joint": "of 2015: an objectness before the classes, which it scales (default 0)",
+        "objectness": "of 2015: the probability of no object before the classes (default 0)",
+        "background": "of 2015: a class of no object, in a softmax with the others (default 0)",
+        "nuisance": "of 2015: an objectness that the background is told from (default 0)",
+    }
+
     classes = Int(1, least=1, wanted=True, help="number of classes")
     coords = Int(
         1,
-        help="number of coordinates per box: 4; in darkflow a fifth is an angle; else the rest is not read",
+        help="number of coordinates per box: 4; in darkflow a fifth is its angle, clockwise, in turns; C "
+        "Darknet gives a fifth no meaning and reads four a box, one after another",
     )
     num = Int(1, least=1, help="number of boxes per cell")
     side = Int(7, least=1, unit="cells", help="number of cells in each direction")
@@ -58,16 +67,22 @@ class DetectionSection(Section, names="detection"):
         return DARKFLOW_ONLY if key == "coords" and word == str(BOX_VALUES + 1) else ()
 
     def check(self) -> None:
-        if self._has_angles:
-            self.warn(
-                "coords",
-                "the angles of boxes are not shown",
-                found=str(self.coords),
-                allowed=str(BOX_VALUES),
-                hint="detections are upright; `angles` of this head's module gives fractions of a turn",
-            )
-        else:
+        self._warn_of_old_order()
+        if not self._has_angles:
             check_coords(self, self.coords)
+
+    def _warn_of_old_order(self) -> None:
+        """Until November 2015 the numbers of a cell stand side by side (src/detection_layer.c,
+        pjreddie/darknet 846b3b43); since 8c5364f5 all classes come first."""
+        old = [key for key in self.ignored_keys if key in self.lines]
+        if old:
+            hint = (
+                "its numbers of a cell stand side by side; here, as in later programs, all classes come first"
+            )
+            found = ", ".join(f"{key}={self.lines[key].value}" for key in old)
+            self.warn(
+                old[0], "the [detection] of before November 2015, read as today's", found=found, hint=hint
+            )
 
     @property
     def _has_angles(self) -> bool:
@@ -119,3 +134,23 @@ class DetectionSection(Section, names="detection"):
             self.side, self.classes, self.num, image, softmax=self.softmax, has_root_sizes=self.sqrt
         )
         return DetectionHead(rules._replace(coords=self.coords) if self._has_angles else rules)
+
+
+class FirstRegionSection(DetectionSection):
+    """[region] of 2015, which is [detection] since (src/region_layer.c, pjreddie/darknet 8fd18add): it gives
+    the cells by `side`, and has no anchors."""
+
+    def check(self) -> None:
+        super().check()
+        hint = "write [detection]: Darknet of 2016 and later stops here"
+        self.warn("", "the [region] of 2015, today's [detection]", hint=hint)
+        if self.softmax:
+            hint = "the program of 2015 takes the logistic function of objectness and boxes too, if softmax=1"
+            self.warn("softmax", "only the classes are changed", found="1", hint=hint)
+
+
+def find_kind(raw: RawSection) -> type[Section] | None:
+    """The class that reads this section; None if no program has it."""
+    if raw.name == "region" and any(line.key == "side" for line in raw.entries):
+        return FirstRegionSection
+    return SECTIONS.get(raw.name)

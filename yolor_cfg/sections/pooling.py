@@ -28,14 +28,14 @@ class _PoolingSection(Section):
         least=1,
         dialects=NOT_PJREDDIE,
         unit="pixels",
-        help="horizontal stride; overrides stride",
+        help="horizontal stride; overrides `stride`, but see side_strides",
     )
     stride_y = Int(
         lambda section: section.stride,
         least=1,
         dialects=NOT_PJREDDIE,
         unit="pixels",
-        help="vertical stride; overrides stride",
+        help="vertical stride; overrides `stride`, but see side_strides",
     )
     size = Int(lambda section: section.stride, least=1, unit="pixels", help="height and width of the window")
     padding = Int(
@@ -95,7 +95,7 @@ class _PoolingSection(Section):
     def facts(self) -> tuple[str, ...]:
         overlaps = self.size > 2 and max(self.strides) > 1 or "padding" in self.values
         last = ("pads_last_window",) if overlaps else ()
-        return last + (("pool_padding",) if self.size % 2 == 0 else ())
+        return self.stride_facts + last + (("pool_padding",) if self.size % 2 == 0 else ())
 
 
 class MaxPoolSection(_PoolingSection, names="maxpool max"):
@@ -199,7 +199,7 @@ class LocalAveragePoolSection(_PoolingSection, names="local_avgpool local_avg"):
         return out.size
 
     def facts(self) -> tuple[str, ...]:
-        return ("pool_padding", "pads_with_zeros") if self.size > 1 else ()
+        return self.stride_facts + (("pool_padding", "pads_with_zeros") if self.size > 1 else ())
 
 
 class AveragePoolSection(Section, names="avgpool avg"):

@@ -8,26 +8,19 @@ from typing import Any, ClassVar, NamedTuple, Unpack
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.lang.dialect import MAIN_DIALECTS, Dialect
-from yolor_cfg.lang.keys import BadValue, Key, KeyValues, suggest_word
+from yolor_cfg.lang.keys import Answers, BadValue, Key, KeyValues, ParsedValue, list_nearest, suggest_word
 from yolor_cfg.lang.syntax import BARE, ENTRY, MAX_KNOWN_LENGTH, NET_KEY_MARK, Line, RawSection, quote_text
 from yolor_cfg.shape import Shape
 
+SIDE_STRIDES = ("stride_x", "stride_y")
 MAX_HINTS = 50  # unknown words that a similar one is looked for
-MAX_SHARED = 10_000  # texts of sections whose values are kept
-
-
-class SharedValues(dict[tuple[Any, ...], KeyValues]):
-    """The values of sections by their kind and text, in one dialect. A copy or pickle of a section has none:
-    they are those of other files too."""
-
-    def __reduce__(self) -> tuple[type[SharedValues], tuple[()]]:
-        return SharedValues, ()
+MAX_SHARED = 20_000  # texts of sections and of values that are read only once
 
 
 class SectionPlace(NamedTuple):
     """Where a section stands: its number, the dialect and path of its file, the input image of its network,
-    the other sections, the length of an embedding in [net], the values already read in this dialect. [net]
-    has the number -1 and no image: it defines the image size itself."""
+    the other sections, the length of an embedding in [net], the values already read in this dialect by kind
+    and text. [net] has the number -1 and no image: it defines the image size itself."""
 
     number: int
     dialect: Dialect
@@ -35,7 +28,7 @@ class SectionPlace(NamedTuple):
     image: Shape | None = None
     others: Sequence[Any] = ()
     embedding: int = 0
-    shared: SharedValues | None = None
+    shared: Answers | None = None
 
 
 class SectionReader:
@@ -104,7 +97,7 @@ class SectionReader:
         if shared is None or not 0 < len(self.raw.text) <= MAX_KNOWN_LENGTH:
             return self._read_values()
         question = type(self), self.raw.text
-        known = shared.get(question)
+        known: KeyValues | None = shared.get(question)
         if known is None:
             known = self._read_values()
             if not self.faults and not self.warnings and len(shared) < MAX_SHARED:
@@ -156,11 +149,24 @@ class SectionReader:
                 self._report_unknown_key(name)
 
     def _has_effect(self, key: Key[Any]) -> bool:
-        """False for the key of another program that this one reads over. C Darknet and YOLOR take each
-        other's, and what a section inherits is its own."""
+        """False for the key of another program that this one reads over, and beside one that counts before
+        it. C Darknet and YOLOR take each other's, and what a section inherits is its own."""
+        if key.name in SIDE_STRIDES and not self.reads_side_strides:
+            return False
         if self.dialect.name in key.dialects or set(key.dialects).isdisjoint(self.dialects):
             return True
         return not self.dialect.ignores_foreign_keys and bool(set(MAIN_DIALECTS) & set(key.dialects))
+
+    @property
+    def reads_side_strides(self) -> bool:
+        """Whether stride_x and stride_y count."""
+        rule = self.dialect.side_strides
+        return rule == "first" or (rule == "last" and "stride" not in self.lines)
+
+    @property
+    def stride_facts(self) -> tuple[str, ...]:
+        """The facts by which one of its strides counts and not the other."""
+        return ("side_strides",) if "stride" in self.values and set(SIDE_STRIDES) & self.values.keys() else ()
 
     def _parse_key(self, key: Key[Any], line: Line) -> Iterator[tuple[str, Any]]:
         if line.value.startswith(NET_KEY_MARK):
@@ -169,7 +175,7 @@ class SectionReader:
             self.fault(key.name, "[net] has no such key", found=found, hint=hint)
             return
         try:
-            reading = key.parse(line.value, self.dialect)
+            reading = self._parse_value(key, line.value)
         except BadValue as bad:
             hint, found = bad.hint or _key_help(bad, key), quote_text(line.value)
             self.fault(key.name, bad.message, found=found, allowed=bad.allowed, hint=hint)
@@ -179,6 +185,18 @@ class SectionReader:
             self.warn(key.name, reading.warning, found=found, allowed=reading.allowed, hint=reading.hint)
         yield key.name, reading.value
 
+    def _parse_value(self, key: Key[Any], text: str) -> ParsedValue:
+        """The value of a text, which is parsed once for all files; raises BadValue if it is not valid."""
+        shared = self.place.shared
+        if shared is None or len(text) > MAX_KNOWN_LENGTH:
+            return key.parse(text, self.dialect)
+        known: ParsedValue | None = shared.get((key, text))
+        if known is None:
+            known = key.parse(text, self.dialect)
+            if len(shared) < MAX_SHARED:
+                shared[key, text] = known
+        return known
+
     def _report_unknown_key(self, name: str) -> None:
         known = sorted({*self.own_keys(), *self.ignored_keys})
         few = len(self.warnings) + len(self.faults) < MAX_HINTS
@@ -186,7 +204,8 @@ class SectionReader:
         meant = hint.removeprefix("did you mean ").removesuffix("?")
         lacking = meant in self.keys and self.keys[meant].wanted and meant not in self.lines
         tell = self.fault if lacking else self.warn
-        tell(name, "unknown key", found=quote_text(name), allowed=known, hint=hint)
+        allowed = list_nearest(name if few else "", known, f"yolor info --sections {self.raw.name}")
+        tell(name, "unknown key", found=quote_text(name), allowed=allowed, hint=hint)
         if lacking:
             self._misspelt[meant] = self.faults[-1]
 

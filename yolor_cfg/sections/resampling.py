@@ -217,7 +217,10 @@ class WaveletTransformSection(Section, names="dwt"):
 
 
 class CropSection(Section, names="crop"):
-    """Crop the center of the image, then scale values from 0..1 to -1..1."""
+    """Crop the center of the image, then scale values from 0..1 to -1..1.
+
+    In darkflow there is no crop: images are resized to this size instead of that in [net].
+    """
 
     dialects = EARLY
     untrained = "networks with a [crop] are classifiers, which are not trained here"
@@ -236,25 +239,29 @@ class CropSection(Section, names="crop"):
     )
     shift = Float(0, use="training", help="maximum random color shift in training")
 
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width of the input in place of those in [net] (utils/process.py of darkflow)."""
+        is_given = self.dialect.resizes_to_crop and {"crop_height", "crop_width"} <= self.values.keys()
+        return (self.crop_height, self.crop_width) if is_given else None
+
     def shape(self, x: Shape) -> Shape:
+        if self.dialect.resizes_to_crop:
+            return x
         lengths = {"crop_height": (self.crop_height, x.height), "crop_width": (self.crop_width, x.width)}
         for key, (left, there) in lengths.items():
             if left > there:
                 raise self.error(key, "larger than the input", found=str(left), allowed=f"1 to {there}")
         return Shape(x.channels, self.crop_height, self.crop_width)
 
-    def check_inputs(self, x: Shape) -> None:
-        if self.dialect.resizes_to_crop and (self.crop_height, self.crop_width) != (x.height, x.width):
-            self.warn(
-                "",
-                f"{self.dialect.program} resizes images to this size; here they are cropped",
-                found=f"{self.crop_width}x{self.crop_height} out of {x.width}x{x.height}",
-                hint="give width and height in [net] the size of the crop",
-            )
-
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import CenterCrop
 
         is_plain = self.noadjust and not self.dialect.resizes_to_crop
         scale, shift = (1.0, 0.0) if is_plain else (2.0, -1.0)
-        return CenterCrop((self.crop_height, self.crop_width), scale, shift)
+        _, height, width = self.shape(x)
+        return CenterCrop((height, width), scale, shift)
+
+    def facts(self) -> tuple[str, ...]:
+        is_whole = (self.crop_height, self.crop_width) == (self.image.height, self.image.width)
+        return () if is_whole and not self.noadjust else ("resizes_to_crop",)

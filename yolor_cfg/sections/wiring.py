@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.lang.keys import INT32_MAX
+from yolor_cfg.lang.keys import INT32_MAX, Answers
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.tensors import TensorSpec
-from yolor_cfg.shape import Shape
+from yolor_cfg.shape import FlatShape, Shape
 
+T = TypeVar("T")
 IMAGE_INDEX = -1  # the index that stands for the image
 COMMON_STRIDES = (2, 4, 8, 16, 32, 64, 128, 256)  # multiples to try for a size that does not fit
 
@@ -28,6 +29,15 @@ class Node:
     shape: Shape
     tensors: tuple[TensorSpec, ...] = ()
     freed_sources: tuple[int, ...] = ()
+    answers: Answers = field(default_factory=Answers, repr=False, compare=False)
+
+    def derive(self, make: Callable[[Node], T]) -> T:
+        """`make(self)`, worked out once for all nodes with the same text and inputs: it may go by nothing
+        else."""
+        if make not in self.answers:
+            self.answers[make] = make(self)
+        found: T = self.answers[make]
+        return found
 
     @property
     def line(self) -> int:
@@ -62,20 +72,23 @@ def _connect_section(section: Section, wiring: Wiring) -> None:
     inputs, sources, tensors = tuple[Shape, ...](), tuple[int, ...](), tuple[TensorSpec, ...]()
     try:
         sources = section.sources()
-        if "" in section.unusable or not shapes or not all(source in shapes for source in sources):
+        if "" in section.unusable or not shapes or not shapes.keys() >= set(sources):
             return  # what it reads is not known
-        inputs = tuple(shapes[source] for source in sources)
-        if not section.reads_vectors:
+        inputs = tuple([shapes[source] for source in sources])
+        if FlatShape in map(type, inputs) and not section.reads_vectors:
             _check_maps(section, sources, nodes)
-        shape, tensors = section.derive(size_section, *inputs)
+        answers = section.recall(inputs)
+        if size_section not in answers:
+            answers[size_section] = size_section(section, *inputs)
+        shape, tensors = answers[size_section]
         _check_borrowed(section, inputs, nodes)
     except CfgError as fault:
         if fault not in section.faults:
             wiring.faults.append(fault)
         if not section.is_head or not inputs:
             return
-        shape = inputs[0]  # nothing that follows depends on it
-    nodes[section.index] = Node(section.index, section, sources, inputs, shape, tensors)
+        shape, answers = inputs[0], Answers()  # nothing that follows depends on the shape
+    nodes[section.index] = Node(section.index, section, sources, inputs, shape, tensors, (), answers)
     shapes[section.index] = shape
 
 

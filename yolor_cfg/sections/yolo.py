@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PLAIN_CLASSES = "this program learns classes by their plain difference"
 NO_LOSS = "no detection loss"
 EMBEDDING_ANCHORS = 4  # of each head of JDE, a constant there
+JOINT_CHANNELS = EMBEDDING_ANCHORS * (BOX_VALUES + 2)  # of the boxes that an embedding stands beside
 
 
 class BoxHeadSection(AnchorHeadSection):
@@ -182,11 +183,11 @@ class YoloSection(BoxHeadSection, names="yolo"):
     def channels_for(self, classes: int, x: Shape, /) -> int:
         if not self.dialect.embeds:
             return super().channels_for(classes, x) + len(self.from_)
-        return EMBEDDING_ANCHORS * (BOX_VALUES + 2) + self._embedding_size(x)
+        return JOINT_CHANNELS + self._embedding_size(x)
 
     def _embedding_size(self, x: Shape) -> int:
         """The length of an embedding: that in [net]; without one, all channels behind the boxes."""
-        return self.place.embedding or max(x.channels - EMBEDDING_ANCHORS * (BOX_VALUES + 2), 1)
+        return self.place.embedding or max(x.channels - JOINT_CHANNELS, 1)
 
     def shape(self, x: Shape, *others: Shape) -> Shape:
         if not self.dialect.embeds:
@@ -207,7 +208,7 @@ class YoloSection(BoxHeadSection, names="yolo"):
         try:
             return self._fused_shape(x, others)
         except CfgError as fault:
-            spare = x.channels - EMBEDDING_ANCHORS * (BOX_VALUES + 2)
+            spare = x.channels - JOINT_CHANNELS
             if len(self.mask) == EMBEDDING_ANCHORS and self.classes == 1 and spare > 0:
                 fault.hint += f"; or, with an embedding in {spare} channels, --dialect jde"
             raise

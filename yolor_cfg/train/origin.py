@@ -9,13 +9,16 @@ from pathlib import Path
 
 from yolor_cfg.data.sources import find_listing
 from yolor_cfg.data.types import SplitName
-from yolor_cfg.errors import DataError, YolorError
+from yolor_cfg.errors import CfgError, DataError, YolorError
+from yolor_cfg.files import read_bounded
+from yolor_cfg.lang.syntax import Document, parse_bytes
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.settings import TrainOptions
 
 ENVIRONMENT = "env.json"
-FOLDER = "folder"
-"""The entry of the environment that names the folder."""
+FOLDER, CFG = "folder", "cfg"
+"""The entries of the environment that name the folder and the cfg."""
+MODEL = "model.cfg"
 TRIED = 100
 """So many images are looked for."""
 
@@ -39,11 +42,23 @@ def find_origin(folder: Path, options: TrainOptions) -> Path:
 
 def _starting_folder(folder: Path) -> Path | None:
     """The folder of the run's record; None if there is none."""
+    return _read_record(folder, FOLDER)
+
+
+def _read_record(folder: Path, entry: str) -> Path | None:
     try:
-        record = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-        return Path(record[FOLDER])
+        return Path(json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))[entry])
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
+
+
+def read_run_cfg(folder: Path, options: TrainOptions) -> Document:
+    """The cfg of a run as one at the path that the run was started with: programs tell strides by it, and
+    the files that the cfg names may be beside it. Where its folder is gone, beside the copy in the run."""
+    start = _starting_folder(folder) or Path()
+    cfg = _read_record(folder, CFG) or start / options.cfg
+    place = cfg if cfg.parent.is_dir() else folder / cfg.name
+    return parse_bytes(read_bounded(folder / MODEL, fault=CfgError, what="the cfg"), str(place))
 
 
 def _find_fault(options: TrainOptions) -> YolorError | None:

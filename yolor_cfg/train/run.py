@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import DataError, YolorError, count_of, shorten
+from yolor_cfg.errors import CfgError, DataError, YolorError, count_of, shorten
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
@@ -35,7 +35,7 @@ from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, darknet_ema_decay, ema_decay, parameter_groups
-from yolor_cfg.train.origin import ENVIRONMENT, FOLDER
+from yolor_cfg.train.origin import CFG, ENVIRONMENT, FOLDER, MODEL, read_run_cfg
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import (
     Job,
@@ -119,7 +119,7 @@ def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, T
     torch.manual_seed(options.seed)
     set_deterministic(options)
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    graph = graphs.load_graph(folder / "model.cfg", reading)
+    graph = _read_run_graph(folder, options, reading)
     job = prepare_job(options, graph=graph, names=saved_names(folder / LAST))
     report_faults(job, say)
     state = build_state(job, say=say, starts=False)
@@ -208,12 +208,22 @@ def _plan_weights(job: Job) -> WeightsLoader | None:
     )
 
 
+def _read_run_graph(folder: Path, options: TrainOptions, reading: ReadOptions) -> Graph:
+    """The graph of a run's cfg, at its first path; what is wrong with the run's file is told of that file."""
+    try:
+        return graphs.build_graph(read_run_cfg(folder, options), reading)
+    except CfgError:
+        graphs.load_graph(folder / MODEL, reading)
+        raise
+
+
 def save_run_info(folder: Path, job: Job) -> None:
     """Write args.yaml, env.json and model.cfg."""
     (folder / "weights").mkdir(exist_ok=True)
     save_text(folder / "args.yaml", yaml.safe_dump(job.options.to_dict(), sort_keys=False))
-    save_text(folder / ENVIRONMENT, json.dumps(environment(), indent=1) + "\n")
-    save_text(folder / "model.cfg", job.graph.document.text)
+    record = {CFG: str(Path(job.graph.path).absolute()), **environment()}
+    save_text(folder / ENVIRONMENT, json.dumps(record, indent=1) + "\n")
+    save_text(folder / MODEL, job.graph.document.text)
 
 
 def environment() -> dict[str, Any]:

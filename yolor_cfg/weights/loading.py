@@ -154,6 +154,14 @@ def _open_checkpoint(
     return LoadedNetwork(network, checkpoint.names, (*graph.notes, *notes))
 
 
+def open_trained(graph: Graph, path: str | Path, *, device: str | torch.device = "cpu") -> Network:
+    """The network of the graph, in eval mode, with the tensors of one of our checkpoints of it."""
+    fitting = fit_tensors(graph, read_checkpoint(path).tensors, path=str(path))
+    network = Network(graph)
+    copy_tensors(network, fitting.tensors)
+    return network.eval().to(find_device(device))
+
+
 def _eps_notes(graph: Graph, eps: float | None) -> tuple[str, ...]:
     usual = DIALECTS[graph.dialect.name].bn_eps
     if eps in (None, usual) or graph.net.bn_eps:
