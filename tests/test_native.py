@@ -6,49 +6,20 @@ import copy
 
 import pytest
 import torch
-from golden import unset_weights
-from small import graph_of
-from torch import Tensor, nn
+from native import BUILT, LAYERS, NETWORKS, conv, images_for, network_of, step_errors
+from torch import Tensor
 
 from yolor_cfg.engines.native import library
 from yolor_cfg.engines.native.engine import NativeEngine
-from yolor_cfg.engines.native.library import NativeError, instruction_sets, library_path
+from yolor_cfg.engines.native.library import NativeError, instruction_sets
 from yolor_cfg.model import Network
-from yolor_cfg.rewrite.fold import fold
 
-BUILT = library_path() is not None
 needs_kernels = pytest.mark.skipif(not BUILT, reason="the native engine is not built (make native)")
 SETS = list(instruction_sets()) if BUILT else ["not built"]
 EXACT = 2e-6  # of a layer's largest value
 PRECISIONS = ("fp32", "bf16")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
-
-
-def conv(filters: int, size: int = 3, *, stride: int = 1, activation: str = "linear", more: str = "") -> str:
-    """A convolution with a bias."""
-    return (
-        f"[convolutional]\nfilters={filters}\nsize={size}\nstride={stride}\npad=1\n"
-        f"activation={activation}\n{more}\n"
-    )
-
-
-def network_of(text: str, *, image: tuple[int, int, int], dialect: str = "darknet") -> Network:
-    """A network with weights that keep the size of values from layer to layer."""
-    network = Network(graph_of(text, image=image, dialect=dialect)).eval()
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            spread = (2 / module.weight[0].numel()) ** 0.5
-            module.weight.data = torch.randn(module.weight.shape, generator=generator) * spread
-            if module.bias is not None:
-                module.bias.data = torch.randn(module.bias.shape, generator=generator) * 0.1
-    return network.requires_grad_(False)
-
-
-def images_for(network: Network, count: int = 1) -> Tensor:
-    """Images of the network's size."""
-    return torch.rand(count, *network.graph.image, generator=torch.Generator().manual_seed(1))
 
 
 def errors(found: list[Tensor], wanted: list[Tensor]) -> list[float]:
@@ -73,58 +44,7 @@ def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: floa
         assert far.max() < 2 * far_torch.max() + 1e-6 * exact.abs().max()
 
 
-LAYERS = {
-    "3x3 of an image": conv(24),
-    "3x3 of an image, strided": conv(32, stride=2, activation="mish"),
-    "6x6 of an image, strided": conv(16, 6, stride=2),
-    "1x1 after 24": conv(24) + conv(255, 1),
-    "3x3 of few to odd": conv(5) + conv(7),
-    "3x3 by Winograd": conv(24) + conv(40, activation="swish"),
-    "3x3 strided after 40": conv(40) + conv(33, stride=2),
-    "5x5": conv(17) + conv(20, 5),
-    "7x7 strided": conv(16) + conv(19, 7, stride=2),
-    "dilated": conv(16) + conv(20, more="dilation=2"),
-    "groups": conv(24) + conv(36, more="groups=3"),
-    "depthwise": conv(40) + conv(40, more="groups=40", activation="relu6"),
-    "depthwise strided": conv(12) + conv(12, 5, more="groups=12", stride=2),
-    "pool": conv(24) + "[maxpool]\nsize=2\nstride=2\n",
-    "pool of stride 1": conv(24) + "[maxpool]\nsize=2\nstride=1\n",
-    "upsample": conv(24) + "[upsample]\nstride=2\n",
-    "addition": conv(24) + conv(24) + "[shortcut]\nfrom=-2\nactivation=leaky\n",
-    "addition of one read twice": conv(24) + conv(24) + "[shortcut]\nfrom=-2\n[route]\nlayers=-1,-2\n",
-}
 ACTIVATIONS = ("linear", "relu", "leaky", "swish", "mish", "logistic", "relu6")
-SPP = "".join(f"[maxpool]\nsize={size}\nstride=1\n[route]\nlayers={-1 - 2 * i}\n" for i, size in enumerate((5, 9)))
-NETWORKS = {
-    "csp": conv(16)
-    + conv(32, stride=2, activation="leaky")
-    + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n"
-    + conv(16)
-    + conv(16)
-    + "[route]\nlayers=-1,-2\n"
-    + conv(32, 1)
-    + "[route]\nlayers=-6,-1\n[maxpool]\nsize=2\nstride=2\n"
-    + conv(30),
-    "spp": conv(24, stride=2)
-    + SPP
-    + "[maxpool]\nsize=13\nstride=1\n[route]\nlayers=-1,-3,-5,-6\n"
-    + conv(20, 1),
-    "concatenated twice": conv(12)
-    + conv(10)
-    + "[route]\nlayers=-1,-2\n"
-    + conv(9)
-    + "[route]\nlayers=-1,-2,-1,-3\n"
-    + conv(11, 1)
-    + "[upsample]\nstride=2\n"
-    + conv(8),
-    "torch between": conv(16)
-    + "[avgpool]\n"
-    + conv(16, 1, activation="logistic")
-    + "[scale_channels]\nfrom=-3\n"
-    + conv(18)
-    + "[activation]\nactivation=tanh\n"
-    + conv(12),
-}
 
 
 @needs_kernels
@@ -215,7 +135,9 @@ def test_sizes() -> None:
 @needs_kernels
 def test_recurrent_in_torch() -> None:
     """A network that remembers runs as it is, and a note says so."""
-    network = network_of(conv(8) + "[crnn]\noutput=3\nhidden=5\nsize=1\nactivation=leaky\nbatch_normalize=1\n", image=(3, 8, 8))
+    network = network_of(
+        conv(8) + "[crnn]\noutput=3\nhidden=5\nsize=1\nactivation=leaky\nbatch_normalize=1\n", image=(3, 8, 8)
+    )
     engine = NativeEngine(network)
     assert engine.notes == ("runs in torch: it is recurrent",)
     images = images_for(network)
@@ -251,3 +173,12 @@ def test_wrong_arguments() -> None:
         NativeEngine(network, precision="fp8")
     with pytest.raises(NativeError, match="lacks these instructions"):
         NativeEngine(network, instructions="neon")
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_step(name: str) -> None:
+    """Each step of a plan, from the inputs that it really gets."""
+    network = network_of(NETWORKS[name], image=(3, 26, 36))
+    found = list(step_errors(NativeEngine(network, threads=2), images_for(network, 2)))
+    assert len(found) > 5 and max(one.error for one in found) < EXACT

@@ -110,6 +110,7 @@ ENGINES: dict[str, tuple[Callable[[Setup, str], Run], str]] = {
 def make_setup(cfg: str, size: int, *, threads: int, batch: int, folder: str) -> Setup:
     """The network with the same random weights in every process; values keep their size between layers."""
     import torch
+
     import yolor_cfg
 
     torch.set_num_threads(threads)

@@ -34,6 +34,11 @@ bool has_bit(unsigned leaf_part, int reg, int bit) {
 bool has_avx512_bf16() { return has_avx512() && has_bit(1, 0, 5); }
 bool has_amx() { return has_avx512_bf16() && has_bit(0, 3, 24) && has_bit(0, 3, 22) && may_use_amx(); }
 
+Kernel find_kernel(const Table* table, int kind, int type) {
+    while (!table->kernels[kind][type]) table = table->base;
+    return table->kernels[kind][type];
+}
+
 struct Set {
     const Table* table;
     bool (*present)();
@@ -84,7 +89,7 @@ YC_API int yc_run(const Table* table, Pool* pool, const Op* ops, int count, doub
         for (int i = 0; i < count; ++i) {
             const auto start = clock::now();
             const int type = ops[i].in_type == BFLOAT16;
-            table->kernels[ops[i].kind][type](ops[i], *pool);
+            find_kernel(table, ops[i].kind, type)(ops[i], *pool);
             if (seconds) seconds[i] = std::chrono::duration<double>(clock::now() - start).count();
         }
         return 0;

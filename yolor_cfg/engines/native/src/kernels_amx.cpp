@@ -13,15 +13,9 @@ YC_TARGET_END
 
 const Table amx_table = {
     "amx-bf16",
+    &avx512_bf16_table,
     {
-        {amx::convolve<float>, amx::convolve<bf16>},
-        {amx::convolve_winograd<float>, amx::convolve_winograd<bf16>},
-        {amx::convolve_depthwise<float>, amx::convolve_depthwise<bf16>},
-        {amx::pool_maximum<float>, amx::pool_maximum<bf16>},
-        {amx::copy_enlarged<float>, amx::copy_enlarged<bf16>},
-        {amx::add_or_copy<float>, amx::add_or_copy<bf16>},
-        {amx::add_or_copy<float>, amx::add_or_copy<bf16>},
-        {amx::spread_image, amx::spread_image},
+        {nullptr, amx::convolve<bf16>},
     },
     amx::NR,
     2,

@@ -11,6 +11,7 @@ YC_TARGET_END
 
 const Table avx2_table = {
     "avx2",
+    nullptr,
     {
         {avx2::convolve<float>, avx2::convolve<bf16>},
         {avx2::convolve_winograd<float>, avx2::convolve_winograd<bf16>},

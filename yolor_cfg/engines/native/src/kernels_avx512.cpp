@@ -11,6 +11,7 @@ YC_TARGET_END
 
 const Table avx512_table = {
     "avx512",
+    nullptr,
     {
         {avx512::convolve<float>, avx512::convolve<bf16>},
         {avx512::convolve_winograd<float>, avx512::convolve_winograd<bf16>},

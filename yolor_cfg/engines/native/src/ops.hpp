@@ -61,9 +61,11 @@ class Pool;
 using Kernel = void (*)(const Op&, Pool&);
 
 // The kernels of one instruction set, by kind and type of the input. MR positions by NR channels are computed
-// at a time; the weights are packed in panels of `panel` channels. A NEON table would stand beside the others.
+// at a time; the weights are packed in panels of `panel` channels. Kernels that are null are those of `base`, a
+// simpler set with the same panels. A NEON table would stand beside the others.
 struct Table {
     const char* name;
+    const Table* base;
     Kernel kernels[KINDS][2];
     int32_t panel;       // NR
     int32_t pairs;       // bf16 weights: 2 = pairs of input channels adjacent, as bf16; 1 = float32 weights
