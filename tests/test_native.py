@@ -31,7 +31,7 @@ def errors(found: list[Tensor], wanted: list[Tensor]) -> list[float]:
 
 
 def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: float = EXACT) -> None:
-    """fp32 within the bound of float64; bf16 within torch's own error in bfloat16, with the luck of rounding."""
+    """fp32 within the bound of float64; bf16 within torch's own error in bfloat16, up to luck in rounding."""
     wanted = copy.deepcopy(network).double()(images.double())
     found = engine(images)
     if not engine._builder.narrow:
@@ -181,4 +181,4 @@ def test_each_step(name: str) -> None:
     """Each step of a plan, from the inputs that it really gets."""
     network = network_of(NETWORKS[name], image=(3, 26, 36))
     found = list(step_errors(NativeEngine(network, threads=2), images_for(network, 2)))
-    assert len(found) > 5 and max(one.error for one in found) < EXACT
+    assert len(found) >= 5 and max(one.error for one in found) < EXACT

@@ -1,11 +1,12 @@
 """Compare engines on whole networks: speed, differences of the outputs, and memory.
 
-    python tools/bench_engines.py [CFG[:SIZE]...] [--engine NAME...] [--rounds 9] [--against CHECKOUT] [--json FILE]
+    python tools/bench_engines.py [CFG[:SIZE]...] [--engine NAME...] [--against CHECKOUT] [--json FILE]
 
-Each engine runs in a process of its own; they take turns, a few passes each, so that other load on the machine
-affects all. Weights are random, of the size that keeps values alike from layer to layer. Without cfgs five
-networks are measured. `--against` adds the unfolded network of another checkout in eager torch. onnxruntime
-and OpenVINO read an ONNX file that torch exports of the unfolded network's raw maps.
+Each engine runs in a process of its own; they take turns, a few passes each, so that other load on the
+machine affects all. Weights are random, of the size that keeps values alike from layer to layer. Without cfgs
+five networks are measured. `--against` adds the unfolded network of another checkout in eager torch.
+onnxruntime and OpenVINO read an ONNX file that torch exports of the unfolded network's raw maps. Ratios in the
+table are the median of the rounds' ratios and, in brackets, that of the shortest times.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NETWORKS = (
 )
 
 
-class Job(NamedTuple):
+class EngineJob(NamedTuple):
     """What every worker of a network gets: the cfg and the size, threads and images, and a folder for the
     ONNX file and the outputs."""
 
@@ -47,7 +48,7 @@ class Job(NamedTuple):
 class Worker:
     """An engine in a process of its own."""
 
-    def __init__(self, engine: str, job: Job, checkout: str) -> None:
+    def __init__(self, engine: str, job: EngineJob, checkout: str) -> None:
         """Start the process; `ready` waits for it."""
         python_path = os.pathsep.join([checkout, str(ROOT / "tools")])
         environment = {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": str(job.threads)}
@@ -96,8 +97,10 @@ def _lines(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def measure_network(job: Job, engines: list[str], *, rounds: int, passes: int, against: str) -> dict[str, Any]:
-    """Run the engines in turn; the first that starts is the base of the ratios of the table."""
+def measure_network(
+    job: EngineJob, engines: list[str], *, rounds: int, passes: int, against: str
+) -> dict[str, Any]:
+    """Run the engines in turn; those that do not start get the reason."""
     workers, found = [], dict[str, Any]()
     for engine in engines:
         worker = Worker(engine, job, against if engine == "old" else str(ROOT))
@@ -131,7 +134,7 @@ def ratio(found: dict[str, Any], engine: str, base: str) -> tuple[float, float]:
 def print_table(title: str, found: dict[str, Any]) -> None:
     """One line for each engine: time, speed against each of the others that matter, difference, memory."""
     print(f"\n{title}")
-    print(f"  {'engine':15} {'median ms':>9} {'min ms':>8}  {'x old':>11}  {'x openvino same':>15}  difference   MiB")
+    print(f"  {'engine':15}   median    min ms        x old   x openvino  difference   MiB")
     for engine, one in found.items():
         if "fault" in one:
             print(f"  {engine:15} {one['fault'][:90]}")
@@ -142,8 +145,8 @@ def print_table(title: str, found: dict[str, Any]) -> None:
             for base in ("old", peer)
         ]
         print(
-            f"  {engine:15} {1e3 * one['median']:9.1f} {1e3 * one['shortest']:8.1f}  {cells[0]:>11}  {cells[1]:>15}"
-            f"  {one['difference']:10.1e} {one['memory']:5.0f}",
+            f"  {engine:15} {1e3 * one['median']:8.1f}  {1e3 * one['shortest']:8.1f}  {cells[0]:>11}"
+            f"  {cells[1]:>11}  {one['difference']:10.1e} {one['memory']:5.0f}",
             flush=True,
         )
 
@@ -164,10 +167,9 @@ def main(networks: tuple[str, ...], engines: tuple[str, ...], record: str | None
     for network in networks or NETWORKS:
         cfg, _, size = network.partition(":")
         with tempfile.TemporaryDirectory() as folder:
-            job = Job(cfg, int(size or 0), options["threads"], options["batch"], Path(folder))
-            found = measure_network(
-                job, wanted, rounds=options["rounds"], passes=options["passes"], against=options["against"] or ""
-            )
+            job = EngineJob(cfg, int(size or 0), options["threads"], options["batch"], Path(folder))
+            counts = {"rounds": options["rounds"], "passes": options["passes"]}
+            found = measure_network(job, wanted, **counts, against=options["against"] or "")
         record_of[network] = found
         print_table(f"{Path(cfg).stem} {size}", found)
         if record:

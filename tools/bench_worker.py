@@ -1,6 +1,6 @@
 """One engine of bench_engines.py in its process: reads how many passes to run, prints their seconds as JSON.
 
-    python tools/bench_worker.py ENGINE CFG SIZE THREADS BATCH FOLDER
+python tools/bench_worker.py ENGINE CFG SIZE THREADS BATCH FOLDER
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Setup(NamedTuple):
     threads: int
     folder: Path
 
-    def folded(self) -> Any:
+    def fold_network(self) -> Any:
         """The network with its batch norms and implicit knowledge folded."""
         from yolor_cfg.rewrite.fold import fold
 
@@ -47,7 +47,7 @@ class Setup(NamedTuple):
 def start_native(setup: Setup, precision: str) -> Run:
     from yolor_cfg.engines.native.engine import NativeEngine
 
-    engine = NativeEngine(setup.folded(), precision=precision, threads=setup.threads)
+    engine = NativeEngine(setup.fold_network(), precision=precision, threads=setup.threads)
     return lambda: engine(setup.images)
 
 
@@ -55,7 +55,7 @@ def start_torch(setup: Setup, precision: str) -> Run:
     import torch
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    network, images = setup.folded().to(dtype), setup.images.to(dtype)
+    network, images = setup.fold_network().to(dtype), setup.images.to(dtype)
     return lambda: network(images)
 
 
