@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import darknet_cases, darknet_graph, darknet_input, filled
+from golden import (
+    darknet_cases,
+    darknet_graph,
+    darknet_input,
+    filled,
+    micro_cases,
+    yolor_cases,
+    yolor_network,
+)
 from native import BUILT, step_errors
 
 from yolor_cfg.engines.native.engine import NativeEngine
@@ -56,3 +64,31 @@ def test_family(name: str, precision: str) -> None:
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.normal_(module.weight, 0, (1.5 / module.weight[0].numel()) ** 0.5)
     check(network, torch.rand(1, 3, 320, 320), precision)
+
+
+def compare(network: Network, images: torch.Tensor) -> float:
+    """The largest difference of an output in bfloat16 or, times a thousand, in float32, relative to its
+    largest value."""
+    folded = fold(network).network.requires_grad_(False)
+    worst = 0.0
+    with torch.inference_mode():
+        wanted = folded(images)
+        for precision, weight in (("fp32", 1000), ("bf16", 1)):
+            folded.reset()
+            found = NativeEngine(folded, precision=precision, threads=2)(images)
+            for ours, exact in zip(found, wanted, strict=True):
+                assert ours.shape == exact.shape
+                far = (ours - exact).abs().max() / exact.abs().max().clamp(min=1e-6)
+                worst = max(worst, float(far) * weight)
+    return worst
+
+
+def test_every_section(shared: Path) -> None:
+    """All networks of one section or few that the golden numbers have: with kernels or in torch, each runs."""
+    for case in micro_cases():
+        meta = json.loads(case.meta.read_text())
+        images = darknet_input(meta)[0]
+        assert compare(filled(darknet_graph(case), meta), images) < 0.1, case.name
+    for case in yolor_cases():
+        yolor = yolor_network(case)
+        assert compare(yolor.network.float(), yolor.images.float()) < 0.1, case.name

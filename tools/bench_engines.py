@@ -5,8 +5,8 @@
 Each engine runs in a process of its own; they take turns, a few passes each, so that other load on the
 machine affects all. Weights are random, of the size that keeps values alike from layer to layer. Without cfgs
 five networks are measured. `--against` adds the unfolded network of another checkout in eager torch.
-onnxruntime and OpenVINO read an ONNX file that torch exports of the unfolded network's raw maps. Ratios in the
-table are the median of the rounds' ratios and, in brackets, that of the shortest times.
+onnxruntime and OpenVINO read an ONNX file that torch exports of the unfolded network's raw maps. Ratios in
+the table are the median of the rounds' ratios and, in brackets, that of the shortest times.
 """
 
 from __future__ import annotations

@@ -291,13 +291,13 @@ def _lower_concatenation(lowering: _Lowering, node: Node, module: nn.Module) -> 
     if type(module) is not Concatenate or module.is_flat:
         return None
     maps = [lowering.find_map(source) for source in node.sources]
+    if any(one.is_image for one in maps):
+        return None
     groups, number = module.part
     if groups > 1:
         maps = [_take_group(one, groups, number) for one in maps]
     if len(maps) == 1:
         return maps[0]
-    if any(one.is_image for one in maps):
-        return None
     out, first = lowering.new_map(node), 0
     for one in maps:
         if one.host is None and not one.wide:
@@ -311,7 +311,7 @@ def _lower_concatenation(lowering: _Lowering, node: Node, module: nn.Module) -> 
 
 def _take_group(one: Map, groups: int, number: int) -> Map:
     count = one.channels // groups
-    return Map(count, one.height, one.width, host=one, first=number * count, is_image=one.is_image)
+    return Map(count, one.height, one.width, host=one, first=number * count)
 
 
 def _lower_pool(lowering: _Lowering, node: Node, module: nn.Module) -> Map | None:
