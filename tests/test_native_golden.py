@@ -84,7 +84,7 @@ def compare(network: Network, images: torch.Tensor) -> float:
 
 
 def test_every_section(shared: Path) -> None:
-    """All networks of one section or few that the golden numbers have: with kernels or in torch, each runs."""
+    """The golden networks of one section or few: with kernels or in torch, each runs."""
     for case in micro_cases():
         meta = json.loads(case.meta.read_text())
         images = darknet_input(meta)[0]
