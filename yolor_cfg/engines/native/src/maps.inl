@@ -119,8 +119,23 @@ void add_or_copy(const Op& op, Pool& pool) {
         add_maps<S, S>(op, pool);
 }
 
-inline void store_4(float* p, const float* x) { std::memcpy(p, x, 4 * sizeof *x); }
-inline void store_4(bf16* p, const bf16* x) { std::memcpy(p, x, 4 * sizeof *x); }
+// Four planes of adjacent numbers as pixels of four.
+inline void interleave(const float (*planes)[256], int many, float* out, int64_t pixel) {
+    for (int u = 0; u < many; ++u, out += pixel)
+        for (int i = 0; i < 4; ++i) out[i] = planes[i][u];
+}
+
+inline void interleave(const bf16 (*planes)[256], int many, bf16* out, int64_t pixel) {
+    uint64_t cells[256];
+    for (int u = 0; u < many; ++u)
+        cells[u] = planes[0][u].bits | static_cast<uint64_t>(planes[1][u].bits) << 16 |
+                   static_cast<uint64_t>(planes[2][u].bits) << 32 | static_cast<uint64_t>(planes[3][u].bits) << 48;
+    if (pixel == 4) {
+        std::memcpy(out, cells, many * sizeof *cells);
+    } else {
+        for (int u = 0; u < many; ++u) std::memcpy(out + u * pixel, cells + u, sizeof *cells);
+    }
+}
 
 // in: planes of floats (pixel stride 1); out: the channels of a pixel adjacent, those between in.channels and
 // out.channels, a multiple of 4, zero. A stretch of pixels is converted at a time.
@@ -138,11 +153,7 @@ void spread_image(const Op& op, Pool& pool) {
                     over_channels(many, [&](int64_t u, int n) {
                         store_lanes(planes[i] + u, load_lanes(in + (c + i) * plane + x + u, n), n);
                     });
-                R* out = pixel_at<R>(op.out, image, y, x) + c;
-                for (int u = 0; u < many; ++u, out += op.out.pixel) {
-                    const R pixel[4] = {planes[0][u], planes[1][u], planes[2][u], planes[3][u]};
-                    store_4(out, pixel);
-                }
+                interleave(planes, many, pixel_at<R>(op.out, image, y, x) + c, op.out.pixel);
             }
     });
 }
