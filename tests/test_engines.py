@@ -116,10 +116,10 @@ def test_what_does_not_go_together_is_said(settings, said, bccd):
         choose_engine(bccd, EngineSettings(*settings))
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_an_engine_that_is_not_installed_names_its_extra(name, bccd, monkeypatch):
+@pytest.mark.parametrize(("name", "extra"), [("onnxruntime", "export"), ("openvino", "openvino")])
+def test_an_engine_that_is_not_installed_names_its_extra(name, extra, bccd, monkeypatch):
     monkeypatch.setattr(choice, "_has_module", lambda module: False)
-    with pytest.raises(MissingExtra, match=rf"pip install 'yolor-cfg\[{name}\]'") as raised:
+    with pytest.raises(MissingExtra, match=rf"pip install .yolor-cfg\[{extra}\].") as raised:
         choose_engine(bccd, EngineSettings(name))
     assert raised.value.exit_code == 5
 

@@ -8,6 +8,17 @@ import click
 
 from yolor_cfg.arguments import ENGINE_NAMES, PRECISION_NAMES, REWRITE_NAMES
 
+rewrite_option = click.option(
+    "--no-rewrite",
+    "no_rewrite",
+    type=click.Choice(REWRITE_NAMES),
+    multiple=True,
+    metavar="NAME",
+    help="Leave out one of the rewrites that make the network faster and keep its results but for "
+    "rounding: dead (sections nothing reads), fold (batch norms and implicit knowledge into "
+    "convolutions), merge (parallel convolutions), stem (rearranged pixels into the first convolution), "
+    "spp (large max pools over smaller ones); all: run it as it is written. May be given several times.",
+)
 ENGINE_OPTIONS = (
     click.option(
         "--engine",
@@ -26,17 +37,7 @@ ENGINE_OPTIONS = (
         "GPUs that have it, with boxes that differ by about a pixel; fp16 requires CUDA. auto: bf16 where "
         "the device has it, else fp32.",
     ),
-    click.option(
-        "--no-rewrite",
-        "no_rewrite",
-        type=click.Choice(REWRITE_NAMES),
-        multiple=True,
-        metavar="NAME",
-        help="Leave out one of the rewrites that make the network faster and keep its results but for "
-        "rounding: dead (sections nothing reads), fold (batch norms and implicit knowledge into "
-        "convolutions), merge (parallel convolutions), stem (rearranged pixels into the first convolution), "
-        "spp (large max pools over smaller ones); all: run it as it is written. May be given several times.",
-    ),
+    rewrite_option,
 )
 
 

@@ -44,7 +44,7 @@ ENGINES = {
     "onnxruntime": EngineKind(
         "yolor_cfg.engines.onnxruntime_engine:OnnxruntimeEngine",
         ("onnxruntime", "onnx", "onnxscript", "onnxslim"),
-        "onnxruntime",
+        "export",
         ("fp32",),
     ),
     "openvino": EngineKind(

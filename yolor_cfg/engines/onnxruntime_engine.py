@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from yolor_cfg.engines.onnx_model import INPUT, make_raw_model
+from yolor_cfg.export.onnx_file import make_raw_model
+from yolor_cfg.export.traced import IMAGES
 from yolor_cfg.model import Network
 
 
@@ -29,5 +30,5 @@ class OnnxruntimeEngine:
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The raw maps, as `Engine` says."""
-        results = self._session.run(None, {INPUT: images.contiguous().numpy()})
+        results = self._session.run(None, {IMAGES: images.contiguous().numpy()})
         return [torch.from_numpy(result) for result in results]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolor_cfg.engines.onnx_model import make_raw_model
+from yolor_cfg.export.onnx_file import make_raw_model
 from yolor_cfg.model import Network
 
 TELEMETRY = "openvino_telemetry"

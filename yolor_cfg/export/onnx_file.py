@@ -1,6 +1,6 @@
-"""A network as an ONNX model: traced by torch, slimmed by onnxslim, then made plain for engines that read less.
+"""A network as an ONNX model: traced by torch, slimmed by onnxslim, made plain for engines that read less.
 
-Needs the extra `export`. What each rule is for was tried with the engines; docs/export.md tells.
+Needs the libraries of the extra `export`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from yolor_cfg.errors import MissingExtra
+from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.export.onnx_plain import make_plain
-from yolor_cfg.export.traced import IMAGES, Dynamic, ExampleInputs, OutputForm, TracedNetwork, make_inputs
+from yolor_cfg.export.traced import (
+    IMAGES,
+    Dynamic,
+    ExampleInputs,
+    OutputForm,
+    TracedNetwork,
+    make_inputs,
+    output_names,
+    state_names,
+)
+from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network
 
 if TYPE_CHECKING:
@@ -43,23 +53,50 @@ def make_onnx(network: Network, settings: OnnxSettings = DEFAULT_SETTINGS) -> Mo
     """
     slim = _import_onnxslim()
     module = TracedNetwork(network, settings.form).eval()
-    # A batch that may differ is told from a fixed one by an example that is not 1.
-    batch = settings.batch if settings.dynamic == "none" else max(2, settings.batch)
-    inputs = make_inputs(module, batch)
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            (inputs.images, *inputs.states),
-            input_names=[IMAGES, *_state_names(inputs)],
-            output_names=[*module.output_names(), *(f"{name}_after" for name in _state_names(inputs))],
-            dynamic_shapes=_dynamic_shapes(network, inputs, settings.dynamic),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-        assert program is not None
-        model = slim(program.model_proto)
-    return make_plain(model)
+        try:
+            model = _trace(module, settings)
+        except Exception as cause:  # torch raises what it likes here
+            reason = str(cause).strip().partition("\n")[0]
+            raise CfgError("cannot be expressed in ONNX", path=network.graph.path, found=reason) from cause
+        return make_plain(slim(model))
+
+
+def make_raw_model(network: Network) -> bytes:
+    """The model of the heads' raw maps for any number of images, of any size that fits the network."""
+    dynamic: Dynamic = "batch" if network.graph.has_fixed_size else "all"
+    data: bytes = make_onnx(network, OnnxSettings("raw", dynamic)).SerializeToString()
+    return data
+
+
+def _trace(module: TracedNetwork, settings: OnnxSettings) -> ModelProto:
+    """The model as torch writes it."""
+    inputs = make_inputs(module, _example_batch(settings), size=_example_size(module.network, settings))
+    program = torch.onnx.export(
+        module,
+        (inputs.images, *inputs.states),
+        input_names=[IMAGES, *state_names(inputs)],
+        output_names=output_names(module, inputs),
+        dynamic_shapes=dynamic_shapes(module.network, inputs, settings.dynamic),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _example_batch(settings: OnnxSettings) -> int:
+    """A batch that may differ is told from a fixed one by an example that is not 1."""
+    return settings.batch if settings.dynamic == "none" else max(2, settings.batch)
+
+
+def _example_size(network: Network, settings: OnnxSettings) -> Size:
+    """The same holds for maps: none of an example of several sizes is one cell."""
+    image, stride = network.graph.image, network.graph.largest_stride
+    if settings.dynamic != "all":
+        return image.height, image.width
+    return max(image.height, 2 * stride), max(image.width, 2 * stride)
 
 
 def _import_onnxslim() -> Any:
@@ -73,11 +110,7 @@ def _import_onnxslim() -> Any:
     return slim
 
 
-def _state_names(inputs: ExampleInputs) -> list[str]:
-    return [f"state_{number}" for number in range(len(inputs.states))]
-
-
-def _dynamic_shapes(network: Network, inputs: ExampleInputs, dynamic: Dynamic) -> tuple[Any, ...] | None:
+def dynamic_shapes(network: Network, inputs: ExampleInputs, dynamic: Dynamic) -> tuple[Any, ...] | None:
     """For each argument of the module, which of its sizes may differ."""
     if dynamic == "none":
         return None

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from yolor_cfg.errors import MissingExtra
-from yolor_cfg.export.traced import ExampleInputs, TracedNetwork
+from yolor_cfg.export.traced import IMAGES, ExampleInputs, TracedNetwork, output_names, state_names
 
 Arrays = list[NDArray[Any]]
 Runner = Callable[[Path, Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
@@ -23,7 +22,7 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.5}
 
 
 class OutputParity(NamedTuple):
-    """One output: its largest value, the largest difference, and that over the value; inf for another shape."""
+    """One output: its largest value, the largest difference, and their ratio; inf for another shape."""
 
     name: str
     largest: float
@@ -46,18 +45,17 @@ class EngineParity(NamedTuple):
 
 
 def compare_engine(
-    engine: str, path: Path, module: TracedNetwork, inputs: ExampleInputs, expected: Arrays
+    engine: str, path: Path, *, module: TracedNetwork, inputs: ExampleInputs, expected: Arrays
 ) -> EngineParity | None:
     """Run the file in the engine on the inputs; None if the engine is not installed."""
-    run, version = find_runner(engine), engine_version(engine)
-    if run is None or not version:
+    version = engine_version(engine)
+    if not version:
         return None
-    named = name_inputs(inputs)
+    names = output_names(module, inputs)
     try:
-        found = run(path, named, output_names(module, inputs))
+        found = RUNNERS[engine](path, name_inputs(inputs), names)
     except Exception as fault:  # every engine raises its own kinds
         return EngineParity(engine, version, fault=str(fault).strip().split("\n")[0])
-    names = output_names(module, inputs)
     return EngineParity(engine, version, tuple(map(_measure, names, expected, found)))
 
 
@@ -69,13 +67,8 @@ def expected_outputs(module: TracedNetwork, inputs: ExampleInputs) -> Arrays:
 
 def name_inputs(inputs: ExampleInputs) -> dict[str, NDArray[Any]]:
     """The inputs by their names in the file."""
-    states = {f"state_{number}": state.numpy() for number, state in enumerate(inputs.states)}
-    return {"images": inputs.images.numpy(), **states}
-
-
-def output_names(module: TracedNetwork, inputs: ExampleInputs) -> list[str]:
-    """The names of all outputs in the file."""
-    return [*module.output_names(), *(f"state_{number}_after" for number in range(len(inputs.states)))]
+    states = dict(zip(state_names(inputs), inputs.states, strict=True))
+    return {name: tensor.numpy() for name, tensor in {IMAGES: inputs.images, **states}.items()}
 
 
 def _measure(name: str, expected: NDArray[Any], found: NDArray[Any]) -> OutputParity:
@@ -89,11 +82,6 @@ def _measure(name: str, expected: NDArray[Any], found: NDArray[Any]) -> OutputPa
     largest = float(np.abs(ours).max(initial=0))
     difference = float(np.abs(ours - np.where(finite, found, 0)).max(initial=0))
     return OutputParity(name, largest, difference, difference / largest if largest else difference)
-
-
-def find_runner(engine: str) -> Runner | None:
-    """The function that runs a file in this engine."""
-    return {"onnxruntime": _run_onnxruntime, "openvino": _run_openvino, "opencv": _run_opencv}.get(engine)
 
 
 def engine_version(engine: str) -> str:
@@ -131,7 +119,15 @@ def _run_opencv(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[
     return [np.asarray(value) for value in net.forward(list(names))]
 
 
-def require_onnxruntime() -> None:
-    """Raise MissingExtra if there is no engine to compare with."""
-    if not engine_version("onnxruntime"):
-        raise MissingExtra("export")
+def _run_torch(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
+    program = torch.export.load(path).module()
+    with torch.inference_mode():
+        return [tensor.numpy() for tensor in program(*map(torch.from_numpy, inputs.values()))]
+
+
+RUNNERS: dict[str, Runner] = {
+    "onnxruntime": _run_onnxruntime,
+    "openvino": _run_openvino,
+    "opencv": _run_opencv,
+    "torch": _run_torch,
+}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.graph import Graph
+from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network, RecurrentLayer, RecurrentState, check_heads
 
 OutputForm = Literal["raw", "decoded", "layers"]
@@ -23,7 +24,7 @@ PREDICTIONS = "predictions"
 
 
 class TracedNetwork(nn.Module):
-    """forward(images [N, C, H, W], *states) -> (*outputs, *states): the recurrent state goes in and comes out.
+    """forward(images [N, C, H, W], *states) -> (*outputs, *states): the recurrent state goes in and out.
 
     `decoded` is one tensor [N, B, 5 + K]: centre, width and height in input pixels, objectness, and the
     probability of each class, not multiplied by objectness.
@@ -39,7 +40,7 @@ class TracedNetwork(nn.Module):
         ]
 
     def forward(self, images: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """The outputs named by `output_names`, in that order."""
+        """The outputs named by `own_outputs`, then the states, in order of layer."""
         given = self._group_states(images, states)
         layers = range(len(self.network.graph.nodes)) if self.form == "layers" else None
         values, after = self.network.step(images, given, layers=layers)
@@ -51,14 +52,14 @@ class TracedNetwork(nn.Module):
         states = self.network.states(images)
         return tuple(torch.zeros_like(tensor) for index in self.recurrent for tensor in states[index])
 
-    def output_names(self) -> list[str]:
+    def own_outputs(self) -> list[str]:
         """The names of the outputs before the states."""
         graph = self.network.graph
         if self.form == "decoded":
             return [PREDICTIONS]
         if self.form == "layers":
             return [f"layer_{index}" for index in range(len(graph.nodes))]
-        return [head_name(graph, index) for index in graph.outputs]
+        return head_names(graph)
 
     def _group_states(self, images: Tensor, states: tuple[Tensor, ...]) -> dict[int, RecurrentState]:
         """The flat states by layer."""
@@ -73,9 +74,9 @@ class TracedNetwork(nn.Module):
         return torch.cat([boxes, objectness[..., None], scores], dim=-1)
 
 
-def head_name(graph: Graph, index: int) -> str:
-    """`yolo_139`: the section and its number in the cfg."""
-    return f"{graph.nodes[index].section.type}_{index}"
+def head_names(graph: Graph) -> list[str]:
+    """`yolo_0`, `yolo_1`, ...: the section and the number of the head, the same after rewrites."""
+    return [f"{node.section.type}_{number}" for number, node in enumerate(graph.heads)]
 
 
 class ExampleInputs(NamedTuple):
@@ -85,11 +86,24 @@ class ExampleInputs(NamedTuple):
     states: tuple[Tensor, ...]
 
 
-def make_inputs(module: TracedNetwork, batch: int, *, seed: int = 0) -> ExampleInputs:
-    """Seeded images [batch, C, H, W] in 0..1, smooth as photographs are, and zero states."""
+def make_inputs(
+    module: TracedNetwork, batch: int, *, size: Size | None = None, seed: int = 0
+) -> ExampleInputs:
+    """Seeded images [batch, C, H, W] in 0..1, smooth as photographs are, and zero states; H and W are the
+    network's own unless `size` gives others."""
     image = module.network.graph.image
     draw = torch.Generator().manual_seed(seed)
     coarse = torch.rand(batch, image.channels, 9, 9, generator=draw)
-    size = (image.height, image.width)
-    images = nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False).clamp(0, 1)
+    images = nn.functional.interpolate(coarse, size or (image.height, image.width), mode="bicubic")
+    images = images.clamp(0, 1)
     return ExampleInputs(images, module.zero_states(images))
+
+
+def state_names(inputs: ExampleInputs) -> list[str]:
+    """The names of the recurrent state as an input."""
+    return [f"state_{number}" for number in range(len(inputs.states))]
+
+
+def output_names(module: TracedNetwork, inputs: ExampleInputs) -> list[str]:
+    """The names of all outputs."""
+    return [*module.own_outputs(), *(f"{name}_after" for name in state_names(inputs))]

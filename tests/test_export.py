@@ -1,0 +1,190 @@
+"""`yolor export`: what the files hold, and that every engine gets from them what our own network gives."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+
+from yolor_cfg.cli import main
+from yolor_cfg.detect.nms import NmsRules, apply_nms
+from yolor_cfg.errors import CfgError
+from yolor_cfg.export.describe import COLUMNS
+from yolor_cfg.export.formats import FORMATS, ExportOptions
+from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
+from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
+from yolor_cfg.export.run import export_network, find_first_difference
+from yolor_cfg.export.traced import TracedNetwork, make_inputs
+from yolor_cfg.graph import ReadOptions, build_graph
+from yolor_cfg.images.preprocess import Placement
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.rewrite.faster import rewrite_for_speed
+from yolor_cfg.weights.checkpoint import save_checkpoint
+
+NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
+CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=1\npad=1\nactivation={}\n"
+HEAD = "[convolutional]\nfilters=14\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nclasses=2\nnum=2\n"
+HEAD += "anchors=3,4,9,8\n"
+# The first pool has an odd cell of padding, for which torch itself would need ceil_mode.
+DETECTOR = NET + CONV.format(8, "mish") + "[maxpool]\nsize=2\nstride=2\n" + CONV.format(8, "leaky")
+DETECTOR += "[maxpool]\nsize=3\nstride=2\n[reorg3d]\nstride=2\n[upsample]\nstride=2\n" + HEAD
+RECURRENT = "[net]\ninputs=6\n[gru]\noutput=4\n[connected]\noutput=5\nactivation=linear\n[softmax]\n"
+
+
+def make_network(text: str, dialect: str = "darknet", seed: int = 0) -> Network:
+    """Seeded weights, the statistics of batch norms among them."""
+    network = Network(build_graph(parse(text), ReadOptions(dialect))).eval()
+    draw = torch.Generator().manual_seed(seed)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            spread = torch.rand(tensor.shape, generator=draw)
+            tensor.copy_(spread + 0.5 if "var" in name else spread - 0.5)
+    return network
+
+
+def run_onnx(model: onnx.ModelProto, *inputs: torch.Tensor) -> list[np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    named = {place.name: value.numpy() for place, value in zip(session.get_inputs(), inputs, strict=True)}
+    return list(session.run(None, named))
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "pt2"])
+def test_each_format_gives_our_boxes_in_each_engine(name: str, tmp_path: Path) -> None:
+    network = make_network(DETECTOR)
+    result = export_network(
+        network, tmp_path, ExportOptions(name), rewritten=rewrite_for_speed(network).network
+    )
+    assert [one.engine for one in result.parities] == list(FORMATS[name].engines)
+    assert not result.failures
+    assert max(one.worst for one in result.parities) < 1e-5
+
+
+def test_nodes_say_all_that_engines_may_take_otherwise() -> None:
+    model = make_onnx(make_network(DETECTOR))
+    pools = [
+        {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        for node in model.graph.node
+        if node.op_type == "MaxPool"
+    ]
+    assert [pool["pads"] for pool in pools] == [[0, 0, 1, 1], [1, 1, 1, 1]]
+    wanted = {"kernel_shape", "strides", "pads", "dilations", "ceil_mode", "storage_order"}
+    assert all(wanted <= pool.keys() and not pool["ceil_mode"] for pool in pools)
+    assert "Pad" not in {node.op_type for node in model.graph.node}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    wanted = {"kernel_shape", "strides", "pads", "dilations", "group"}
+    assert all(wanted <= {one.name for one in node.attribute} for node in convolutions)
+
+
+def test_number_and_size_of_images_may_differ() -> None:
+    network = make_network(DETECTOR)
+    model = make_onnx(network, OnnxSettings("decoded", "all"))
+    for shape in ((1, 3, 32, 64), (3, 3, 96, 32)):
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            (wanted,) = TracedNetwork(network, "decoded")(images)
+        (found,) = run_onnx(model, images)
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_state_goes_in_and_out() -> None:
+    network = make_network(RECURRENT)
+    model = make_onnx(network, OnnxSettings("raw"))
+    first, second = (torch.full((1, 6, 1, 1), value) for value in (0.3, 0.8))
+    _, state = run_onnx(model, first, torch.zeros(1, 4, 1, 1))
+    found, _ = run_onnx(model, second, torch.from_numpy(state))
+    with torch.inference_mode():
+        network(first)
+        (wanted,) = network(second)
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_nms_inside_keeps_the_boxes_of_our_own(multi_label: bool) -> None:
+    network = make_network(DETECTOR, seed=3)
+    limits = NmsLimits(0.05, 0.4, 300, multi_label)
+    inputs = make_inputs(TracedNetwork(network, "decoded"), 1)
+    (rows,) = run_onnx(add_nms(make_onnx(network), limits), inputs.images)
+    rules = NmsRules(conf=0.05, iou=0.4, max_det=10_000, multi_label=multi_label)
+    with torch.inference_mode():
+        predictions = network.decode(network(inputs.images))
+    placement = Placement((32, 32), (32, 32), (1.0, 1.0), (0.0, 0.0))
+    ((boxes, scores, classes),) = apply_nms(predictions, [placement], rules=rules)
+    wanted = np.column_stack([boxes, scores, classes])
+    found = rows[:, [COLUMNS.index(name) for name in ("x1", "y1", "x2", "y2", "score", "class")]]
+    assert len(found) == len(wanted) > 5
+
+    def in_order(table: np.ndarray) -> np.ndarray:
+        return table[np.lexsort(table.T.round(3))]
+
+    np.testing.assert_allclose(in_order(found), in_order(wanted), rtol=1e-4, atol=1e-3)
+
+
+def test_the_first_section_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose second convolution was damaged on its way."""
+    from yolor_cfg.export import formats
+
+    network = make_network(DETECTOR)
+    plain = formats.make_onnx
+
+    def damage(network: Network, settings: OnnxSettings) -> onnx.ModelProto:
+        model = plain(network, settings)
+        node = [node for node in model.graph.node if node.op_type == "Conv"][1]
+        weight = next(one for one in model.graph.initializer if one.name == node.input[1])
+        weight.raw_data = (onnx.numpy_helper.to_array(weight) * 1.5).tobytes()
+        return model
+
+    monkeypatch.setattr(formats, "make_onnx", damage)
+    node = find_first_difference(network, ExportOptions(), engine="onnxruntime", tolerance=1e-4)
+    assert node is not None and node.index == 2
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    network = make_network(DETECTOR)
+    limits = NmsLimits(0.25, 0.45, 300, False)
+    with pytest.raises(CfgError, match="no fp16 in this format"):
+        export_network(network, tmp_path, ExportOptions("pt2", precision="fp16"))
+    with pytest.raises(CfgError, match="NMS needs decoded boxes"):
+        export_network(network, tmp_path, ExportOptions(settings=OnnxSettings("raw"), nms=limits))
+    with pytest.raises(CfgError, match="no NMS in this format"):
+        export_network(network, tmp_path, ExportOptions("pt2", nms=limits))
+    with pytest.raises(CfgError, match="predicts no boxes"):
+        export_network(make_network(RECURRENT), tmp_path, ExportOptions())
+    with pytest.raises(CfgError, match="one size alone"):
+        export_network(make_network(RECURRENT), tmp_path, ExportOptions(settings=OnnxSettings("raw", "all")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_leaves_a_model_its_facts_and_the_comparison(tmp_path: Path) -> None:
+    weights = tmp_path / "small.pt"
+    save_checkpoint(make_network(DETECTOR), weights, names=("cat", "dog"))
+    args = [
+        "export",
+        str(weights),
+        "--precision",
+        "fp16",
+        "--nms",
+        "--json",
+        "--project",
+        str(tmp_path / "runs"),
+    ]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert all(engine["agrees"] for engine in told["parity"]["engines"])
+    folder = tmp_path / "runs" / "exp"
+    facts = json.loads((folder / "meta.json").read_text())
+    assert facts["names"] == ["cat", "dog"] and facts["preprocess"] == {"kind": "stretch"}
+    assert facts["heads"] == [{"name": "yolo_0", "stride": [4.0, 4.0], "anchors": [[3.0, 4.0], [9.0, 8.0]]}]
+    model = onnx.load(folder / "model.onnx")
+    stored = {entry.key: entry.value for entry in model.metadata_props}
+    assert stored["cfg"] == facts["cfg"] and json.loads(stored["names"]) == ["cat", "dog"]
+    kernels = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    types = {one.data_type for one in model.graph.initializer if one.name in kernels}
+    assert kernels and types == {onnx.TensorProto.FLOAT16}
+    assert json.loads((folder / "parity.json").read_text()) == told["parity"]

@@ -1,0 +1,211 @@
+"""`yolor export`: write a network for other programs, and compare what they make of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.arguments import MOST_DETECTIONS
+from yolor_cfg.cli.engine_options import rewrite_option
+from yolor_cfg.cli.habits import sort_paths
+from yolor_cfg.cli.options import (
+    CountParam,
+    FractionParam,
+    dialect_option,
+    echo,
+    folder_options,
+    format_columns,
+    is_on,
+    json_option,
+    print_json,
+    print_stderr,
+    report_warnings,
+    size_option,
+    strict_option,
+)
+
+if TYPE_CHECKING:
+    from yolor_cfg.export.formats import ExportOptions
+    from yolor_cfg.export.run import ExportResult
+    from yolor_cfg.export.traced import OutputForm
+    from yolor_cfg.model import Network
+
+MOST_IMAGES = 1024
+
+EXAMPLES = """\b
+Examples:
+  yolor export yolov4.cfg yolov4.weights
+  yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --dynamic batch
+  yolor export best.pt --format openvino
+  yolor export yolor_p6.cfg yolor_p6.pt --output raw --img-size 896x1280"""
+
+
+OPTIONS = (
+    click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(["onnx", "openvino", "pt2"]),
+        default="onnx",
+        show_default=True,
+        help="onnx: an ONNX file, for ONNX Runtime, OpenVINO, OpenCV, TensorRT and more; openvino: its own "
+        ".xml and .bin; pt2: a program of torch.export.",
+    ),
+    click.option(
+        "--output",
+        "form",
+        type=click.Choice(["decoded", "raw"]),
+        help="decoded: one tensor [N, B, 5 + classes] of boxes in input pixels, objectness and class "
+        "probabilities; raw: the map of each head; default: decoded for detectors, raw for other networks.",
+    ),
+    click.option(
+        "--dynamic",
+        type=click.Choice(["none", "batch", "all"]),
+        default="none",
+        show_default=True,
+        help="What may differ from call to call: nothing; the number of images; that and their size.",
+    ),
+    click.option(
+        "--batch", default=1, show_default=True, type=CountParam(MOST_IMAGES), help="Images per call."
+    ),
+    size_option,
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "fp16"]),
+        default="fp32",
+        show_default=True,
+        help="Of weights and maps; boxes are decoded in float32 in both.",
+    ),
+    click.option(
+        "--nms/--no-nms",
+        default=False,
+        help="Filter boxes inside the model: its output is then detections [M, 7]: image, x1, y1, x2, y2, "
+        "score, class.",
+    ),
+    click.option(
+        "--conf", default=0.25, show_default=True, type=FractionParam(), help="With --nms: threshold."
+    ),
+    click.option("--iou", default=0.45, show_default=True, type=FractionParam(), help="With --nms: overlap."),
+    click.option(
+        "--max-det",
+        default=300,
+        show_default=True,
+        type=CountParam(MOST_DETECTIONS),
+        help="With --nms: at most N detections per class and image.",
+    ),
+    rewrite_option,
+    click.option("--names", type=click.Path(), metavar="FILE", help="Class names to store in the model."),
+    click.option(
+        "--check/--no-check",
+        "checks",
+        default=True,
+        help="Run the file in every engine that is installed and compare it with our own output.",
+    ),
+    dialect_option,
+    strict_option,
+    json_option,
+    *folder_options("runs/export"),
+)
+
+
+def add_options(function: Any) -> Any:
+    """Add all of them, in this order."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("paths", nargs=-1, required=True, metavar="[CFG] WEIGHTS")
+@add_options
+def export(paths: tuple[str, ...], **options: Any) -> None:
+    """Export the network CFG with its WEIGHTS for other programs.
+
+    A checkpoint that `yolor train` wrote needs no CFG. The folder of the results gets the model, meta.json
+    (input, preprocessing, classes, heads, the cfg; ONNX files hold them too) and parity.json: the largest
+    difference of each output in each engine. Batch norms and implicit knowledge are folded first. Exit code 1
+    where an engine gets something else.
+    """
+    from yolor_cfg.export.run import export_network
+    from yolor_cfg.graph import ReadOptions
+    from yolor_cfg.names import class_names
+    from yolor_cfg.rewrite.faster import rewrite_for_speed
+    from yolor_cfg.runs import trial_folder
+    from yolor_cfg.weights.loading import open_network
+
+    files = sort_paths(paths)
+    if files.others or not (files.network and files.weights):
+        raise click.UsageError(
+            f"an argument too many: {files.others[0]}" if files.others else "give CFG and WEIGHTS"
+        )
+    reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
+    opened = open_network(files.network, files.weights, reading=reading)
+    report_warnings(opened.network.graph.warnings, opened.notes)
+    chosen = _read_options(opened.network, options)
+    faster = rewrite_for_speed(opened.network, without=options["no_rewrite"])
+    if not is_on("quiet"):
+        print_stderr("\n".join(faster.notes), "yellow")
+    names = options["names"] or opened.names
+    with trial_folder(options["project"], options["name"], proof="parity.json") as folder:
+        result = export_network(
+            opened.network,
+            folder,
+            chosen,
+            names=class_names(names, count=opened.network.graph.classes) if names else (),
+            rewritten=faster.network,
+            checks=options["checks"],
+        )
+    _report(result, as_json=options["as_json"])
+    if result.failures:
+        _tell_first_difference(opened.network, result, chosen)
+        raise click.exceptions.Exit(1)
+
+
+def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
+    """The options in the exporter's words; what the heads give decides where nothing was said."""
+    from yolor_cfg.export.formats import ExportOptions
+    from yolor_cfg.export.onnx_file import OnnxSettings
+    from yolor_cfg.export.onnx_nms import NmsLimits
+    from yolor_cfg.model import BoxHead
+
+    has_boxes = all(isinstance(network.module_list[index], BoxHead) for index in network.graph.outputs)
+    form: OutputForm = options["form"] or ("decoded" if has_boxes else "raw")
+    settings = OnnxSettings(form, options["dynamic"], options["batch"])
+    multi_label = network.graph.dialect.is_pytorch
+    limits = NmsLimits(options["conf"], options["iou"], options["max_det"], multi_label)
+    return ExportOptions(
+        options["format_name"], settings, options["precision"], limits if options["nms"] else None
+    )
+
+
+def _report(result: ExportResult, *, as_json: bool) -> None:
+    """The file and the table of engines; as JSON the same."""
+    from yolor_cfg.export.run import parity_facts
+
+    if as_json:
+        print_json({"file": str(result.path), "bytes": result.size, "parity": parity_facts(result)})
+        return
+    echo(f"{result.path}: {result.size:,} bytes")
+    rows = [("engine", "version", "largest difference", "relative", "")]
+    for one in result.parities:
+        worst = max((output.difference for output in one.outputs), default=float("inf"))
+        verdict = "ok" if one not in result.failures else one.fault or "differs"
+        rows.append((one.engine, one.version.partition("-")[0], f"{worst:.2g}", f"{one.worst:.2g}", verdict))
+    if len(rows) > 1:
+        echo("\n".join(format_columns(rows, words={0, 1, 4})))
+
+
+def _tell_first_difference(network: Network, result: ExportResult, chosen: ExportOptions) -> None:
+    """Where the first engine that got something else leaves our values."""
+    from yolor_cfg.export.run import find_first_difference
+
+    failed = next((one for one in result.failures if not one.fault), None)
+    if failed is None:
+        return
+    node = find_first_difference(network, chosen, engine=failed.engine, tolerance=result.tolerance)
+    if node is None:
+        text = "every section alone agrees: try --no-rewrite all"
+    else:
+        raw = node.section.raw
+        text = f"the first section that differs is [{raw.name} #{node.index}] in line {raw.line}"
+    print_stderr(f"{failed.engine}: {text}", "red")

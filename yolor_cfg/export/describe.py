@@ -1,0 +1,82 @@
+"""What a program that runs an exported network needs to know: sizes, preprocessing, classes, outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from yolor_cfg.export.traced import PREDICTIONS, head_names
+from yolor_cfg.graph import Graph
+from yolor_cfg.images.fit import default_preprocess
+from yolor_cfg.images.preprocess import DARKNET_FILL, YOLOR_FILL
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+COLUMNS = ("image", "x1", "y1", "x2", "y2", "score", "class")
+"""Of the detections of a model with NMS."""
+
+
+def describe_network(graph: Graph, names: Sequence[str]) -> dict[str, Any]:
+    """The network as JSON: its input, preprocessing, classes, heads, and its whole cfg."""
+    image = graph.image
+    return {
+        "input": {
+            "name": "images",
+            "layout": "NCHW",
+            "channels": image.channels,
+            "height": image.height,
+            "width": image.width,
+            "values": "0..1",
+            "order": "RGB" if image.channels == 3 else "as in the file",
+            "multiple_of": 0 if graph.has_fixed_size else graph.largest_stride,
+        },
+        "preprocess": _describe_preprocess(graph),
+        "names": list(names),
+        "heads": [
+            _describe_head(graph, index, name=name)
+            for index, name in zip(graph.outputs, head_names(graph), strict=True)
+        ],
+        "dialect": graph.dialect.name,
+        "cfg": graph.document.text,
+    }
+
+
+def describe_output(form: str, *, has_nms: bool) -> str:
+    """The output in words."""
+    if has_nms:
+        return f"detections [M, 7]: {', '.join(COLUMNS)}; corners in pixels of the input"
+    if form == "decoded":
+        return (
+            f"{PREDICTIONS} [N, B, 5 + classes]: centre x, centre y, width, height in pixels of the input, "
+            "objectness, then the probability of each class; a score is their product"
+        )
+    return "the raw map of each head: [N, anchors, rows, columns, values] for detectors"
+
+
+def write_metadata(model: ModelProto, facts: dict[str, Any]) -> None:
+    """The facts inside the model, each as JSON under its name."""
+    for name, value in facts.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
+
+
+def _describe_preprocess(graph: Graph) -> dict[str, Any]:
+    """How an image becomes the input; a letterbox has a colour at its borders."""
+    how = default_preprocess(graph)
+    if how == "stretch":
+        return {"kind": how}
+    fill = YOLOR_FILL / 255 if graph.dialect.is_pytorch else DARKNET_FILL
+    return {"kind": how, "fill": fill}
+
+
+def _describe_head(graph: Graph, index: int, *, name: str) -> dict[str, Any]:
+    """The name of its raw map, its stride down and across, and its anchors in the order of the map."""
+    section = graph.nodes[index].section
+    anchors = getattr(section, "masked_anchors", ())
+    return {
+        "name": name,
+        "stride": list(graph.stride(index)),
+        "anchors": [list(pair) for pair in anchors],
+    }
