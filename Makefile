@@ -23,12 +23,13 @@ $(PIP) install -c constraints.txt -e '$(1)'
 	$(VENV)/bin/python -c 'import cv2'; }
 endef
 
-.PHONY: help demo test test-all lint style clean
+.PHONY: help demo test test-all native lint style clean
 
 help:
 	@echo "make demo      install into $(VENV) and show the program on images that it draws itself"
 	@echo "make test      run the tests that take seconds"
 	@echo "make test-all  run every test, also the slow ones and those against OpenCV $(ORACLE_OPENCV)"
+	@echo "make native    build the native engine again, after a change of its kernels (C++)"
 	@echo "make lint      ruff (rules and format), mypy, the limits of style, files that tools/ writes"
 	@echo "make style     the limits of style alone; needs no installation"
 	@echo "make clean     remove what make installed and built; results in runs/ stay"
@@ -43,6 +44,10 @@ test: $(TESTING)
 test-all: $(TESTING) $(ORACLE)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m "not oracle"
 	$(ORACLE_VENV)/bin/python -m pytest -q -m oracle
+
+native: $(RUNNING)
+	$(VENV)/bin/python -m pip --quiet install "setuptools>=68"
+	$(VENV)/bin/python setup.py --quiet build_ext --inplace
 
 lint: $(TESTING)
 	$(VENV)/bin/python -m ruff check $(PYTHON_FOLDERS)
@@ -59,9 +64,10 @@ style:
 
 clean:
 	rm -rf $(VENV) $(ORACLE_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f yolor_cfg/engines/native/_kernels*
 	find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(RUNNING): setup.cfg pyproject.toml constraints.txt
+$(RUNNING): setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"Python 3.11 or later is needed; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
+KERNELS = "yolor_cfg/engines/native/src"
 SOURCES = ("yolor_cfg", "cfg", "weights", "tests", "tools", "docs", "examples")
 
 pytestmark = [
@@ -21,18 +22,24 @@ pytestmark = [
 ]
 
 
-def run(*command: object, cwd: Path, path: Path | None = None) -> str:
-    """The standard output of a program that must end well, with `path` as the only addition to sys.path."""
-    env = {**os.environ, "PYTHONPATH": str(path or "")}
+NO_COMPILER = {"CC": "false", "CXX": "false"}
+
+
+def run(*command: object, cwd: Path, path: Path | None = None, **more: str) -> str:
+    """The standard output of a program that must end well, with `path` as the only addition to sys.path, and
+    `more` in its environment."""
+    env = {**os.environ, "PYTHONPATH": str(path or ""), **more}
     done = subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def build(source: Path, kind: str, out: Path) -> Path:
-    """The wheel or sdist of a tree; built in a copy, since setuptools leaves files behind."""
+def build(source: Path, kind: str, out: Path, **environment: str) -> Path:
+    """The wheel or sdist of a tree; built in a copy, since setuptools leaves files behind. Without another
+    environment there is no compiler."""
     out.mkdir()
-    return out / run(sys.executable, "-c", BACKEND, f"build_{kind}", out, cwd=source).split()[-1]
+    command = (sys.executable, "-c", BACKEND, f"build_{kind}", out)
+    return out / run(*command, cwd=source, **(environment or NO_COMPILER)).split()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ROOT / name,
             copy / name,
             symlinks=True,
-            ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"),
+            ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "_kernels*"),
         )
     return copy
 
@@ -67,12 +74,24 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")
+def test_a_compiler_adds_the_native_engine(tree: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(tree, tmp_path / "tree", symlinks=True)
+    wheel = build(own, "wheel", tmp_path / "out", CC="gcc", CXX="g++")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    program = "from yolor_cfg.engines.native.library import load_library as l; print(l().yc_version())"
+    assert run(sys.executable, "-c", program, cwd=tmp_path, path=tmp_path / "site").strip() == "1"
+
+
 def test_the_wheel_holds_every_module_cfg_and_the_demo_network_and_nothing_else(wheel: Path) -> None:
     held = {name: data for name, data in contents(wheel).items() if ".dist-info/" not in name}
     wanted = {
         str(path.relative_to(ROOT)): path.read_bytes()
         for path in [*(ROOT / "yolor_cfg").rglob("*.py"), ROOT / "yolor_cfg" / "py.typed"]
     }
+    for path in (ROOT / KERNELS).iterdir():
+        wanted[f"{KERNELS}/{path.name}"] = path.read_bytes()
     networks = "yolor_cfg/networks"
     for path in [*(ROOT / "cfg").glob("*.cfg"), *(ROOT / "weights").glob("yolor_n*_shapes.*")]:
         wanted[f"{networks}/{path.parent.name}/{path.name}"] = path.read_bytes()

@@ -1,0 +1,180 @@
+"""Compare engines on whole networks: speed, differences of the outputs, and memory.
+
+    python tools/bench_engines.py [CFG[:SIZE]...] [--engine NAME...] [--against CHECKOUT] [--json FILE]
+
+Each engine runs in a process of its own; they take turns, a few passes each, so that other load on the
+machine affects all. Weights are random, of the size that keeps values alike from layer to layer. Without cfgs
+five networks are measured. `--against` adds the unfolded network of another checkout in eager torch.
+onnxruntime and OpenVINO read an ONNX file that torch exports of the unfolded network's raw maps. Ratios in
+the table are the median of the rounds' ratios and, in brackets, that of the shortest times.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import click
+from bench_worker import ENGINES
+
+ROOT = Path(__file__).resolve().parents[1]
+CORPUS = ROOT.parent / "shared/corpus/cfg"
+NETWORKS = (
+    f"{ROOT}/cfg/yolor_csp.cfg:640",
+    f"{ROOT}/cfg/yolor_p6.cfg:1280",
+    f"{ROOT}/cfg/yolor_csp_ssss.cfg:640",
+    f"{CORPUS}/AlexeyAB__darknet__yolov4-csp.cfg:512",
+    f"{CORPUS}/AlexeyAB__darknet__yolov4-tiny.cfg:416",
+)
+
+
+class EngineJob(NamedTuple):
+    """What every worker of a network gets: the cfg and the size, threads and images, and a folder for the
+    ONNX file and the outputs."""
+
+    cfg: str
+    size: int
+    threads: int
+    batch: int
+    folder: Path
+
+
+class Worker:
+    """An engine in a process of its own."""
+
+    def __init__(self, engine: str, job: EngineJob, checkout: str) -> None:
+        """Start the process; `ready` waits for it."""
+        python_path = os.pathsep.join([checkout, str(ROOT / "tools")])
+        environment = {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": str(job.threads)}
+        words = [job.cfg, str(job.size), str(job.threads), str(job.batch), str(job.folder)]
+        self.engine, self.ratios, self.seconds = engine, list[float](), list[float]()
+        self.faults = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tools/bench_worker.py"), engine, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.faults,
+            env=environment,
+            text=True,
+        )
+        self.facts = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        for line in _lines(self.process.stdout):
+            if line.startswith("{"):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        self.faults.seek(0)
+        reason = self.faults.read().decode(errors="replace").strip().splitlines()[-1:]
+        return {"fault": " ".join(reason) or "it stopped"}
+
+    def measure(self, passes: int) -> float:
+        """The shortest of some passes, in seconds."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{passes}\n")
+        self.process.stdin.flush()
+        answer = self._read()
+        self.facts["memory"] = answer["memory"]
+        self.seconds.append(min(answer["seconds"]))
+        return self.seconds[-1]
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process.wait()
+        self.faults.close()
+
+
+def _lines(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+def measure_network(
+    job: EngineJob, engines: list[str], *, rounds: int, passes: int, against: str
+) -> dict[str, Any]:
+    """Run the engines in turn; those that do not start get the reason."""
+    workers, found = [], dict[str, Any]()
+    for engine in engines:
+        worker = Worker(engine, job, against if engine == "old" else str(ROOT))
+        if "fault" in worker.facts:
+            found[engine] = worker.facts
+            worker.stop()
+        else:
+            workers.append(worker)
+    for number in range(rounds):
+        for worker in workers if number % 2 == 0 else reversed(workers):
+            worker.measure(passes)
+    for worker in workers:
+        worker.stop()
+        found[worker.engine] = {
+            **worker.facts,
+            "median": statistics.median(worker.seconds),
+            "shortest": min(worker.seconds),
+            "seconds": worker.seconds,
+        }
+    return found
+
+
+def ratio(found: dict[str, Any], engine: str, base: str) -> tuple[float, float]:
+    """How many times faster an engine is than another one: by the median of the rounds' ratios, and by the
+    shortest times."""
+    ours, other = found[engine], found[base]
+    pairs = zip(ours["seconds"], other["seconds"], strict=True)
+    return statistics.median(b / a for a, b in pairs), other["shortest"] / ours["shortest"]
+
+
+def print_table(title: str, found: dict[str, Any]) -> None:
+    """One line for each engine: time, speed against each of the others that matter, difference, memory."""
+    print(f"\n{title}")
+    print(f"  {'engine':15}   median    min ms        x old   x openvino  difference   MiB")
+    for engine, one in found.items():
+        if "fault" in one:
+            print(f"  {engine:15} {one['fault'][:90]}")
+            continue
+        peer = "openvino-bf16" if engine.endswith("bf16") else "openvino-fp32"
+        cells = [
+            "{:5.2f} ({:.2f})".format(*ratio(found, engine, base)) if "seconds" in found.get(base, ()) else ""
+            for base in ("old", peer)
+        ]
+        print(
+            f"  {engine:15} {1e3 * one['median']:8.1f}  {1e3 * one['shortest']:8.1f}  {cells[0]:>11}"
+            f"  {cells[1]:>11}  {one['difference']:10.1e} {one['memory']:5.0f}",
+            flush=True,
+        )
+
+
+@click.command(help=__doc__)
+@click.argument("networks", nargs=-1)
+@click.option("--engine", "engines", multiple=True, type=click.Choice(list(ENGINES)), help="By default all.")
+@click.option("--rounds", default=9, show_default=True)
+@click.option("--passes", default=3, show_default=True, help="Passes by round; the shortest counts.")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--batch", default=1, show_default=True)
+@click.option("--against", type=click.Path(exists=True), help="A checkout, for the engine `old`.")
+@click.option("--json", "record", type=click.Path(), help="Write all times there.")
+def main(networks: tuple[str, ...], engines: tuple[str, ...], record: str | None, **options: Any) -> None:
+    """Measure and print."""
+    record_of = {}
+    wanted = [one for one in engines or ENGINES if one != "old" or options["against"]]
+    for network in networks or NETWORKS:
+        cfg, _, size = network.partition(":")
+        with tempfile.TemporaryDirectory() as folder:
+            job = EngineJob(cfg, int(size or 0), options["threads"], options["batch"], Path(folder))
+            counts = {"rounds": options["rounds"], "passes": options["passes"]}
+            found = measure_network(job, wanted, **counts, against=options["against"] or "")
+        record_of[network] = found
+        print_table(f"{Path(cfg).stem} {size}", found)
+        if record:
+            Path(record).write_text(json.dumps({"options": options, "networks": record_of}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
