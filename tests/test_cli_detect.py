@@ -642,3 +642,36 @@ def test_the_defaults_of_the_command_are_those_of_python() -> None:
     with command().make_context("detect", ["a.cfg", "a.weights", "a.jpg"]) as context:
         values = {name: context.params[name] for name in shared_names - {"cfg", "weights"}}
     assert values == {name: defaults[name].default for name in values}
+
+
+# --- engines ---
+
+
+def test_one_line_says_what_runs_the_network(tiny: Files, here: Path) -> None:
+    options = ("--engine", "torch", "--precision", "bf16", "--no-rewrite", "merge", "--no-rewrite", "spp")
+    done = yolor("detect", *tiny, "pictures", *options)
+    assert done.exit_code == 0
+    assert done.stderr.count("engine: torch, bf16\n") == 1
+
+
+@pytest.mark.parametrize("names", [["all"], ["fold", "stem"]])
+def test_rewrites_can_be_left_out(names: list[str], tiny: Files, here: Path) -> None:
+    options = [word for name in names for word in ("--no-rewrite", name)]
+    close(detect(tiny, "pictures", *options), detect(tiny, "pictures"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--engine", "tensorrt"], "'tensorrt' is not one of"),
+        (["--engine", "onnxruntime", "--precision", "bf16"], "onnxruntime in bf16 on cpu"),
+        (["--precision", "fp16"], "fp16 on cpu"),
+        (["--no-rewrite", "polish"], "'polish' is not one of"),
+    ],
+)
+def test_engines_that_cannot_be_had_are_usage_errors(
+    options: list[str], said: str, tiny: Files, here: Path
+) -> None:
+    done = yolor("detect", *tiny, "pictures", *options)
+    assert done.exit_code == 2
+    assert said in done.stderr

@@ -1,10 +1,13 @@
 """What a command loads before it works: facts about modules, no times."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from yolor_cfg.cli.process import calm_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "numpy", "cv2", "pycocotools", "tqdm", "yaml", "matplotlib", "PIL"}
@@ -78,3 +81,13 @@ def test_a_command_loads_only_its_own_file(cfg: str) -> None:
 
 def test_the_commands_have_no_stake_in_difflib_until_a_word_is_wrong() -> None:
     assert "difflib" not in loaded("--help")
+
+
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    calm_threads()
+    assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    calm_threads()
+    assert "GOMP_SPINCOUNT" not in os.environ
