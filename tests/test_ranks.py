@@ -8,6 +8,7 @@ from launching import processes
 from yolor_cfg.errors import CfgError
 from yolor_cfg.parallel import local_device, process_group
 from yolor_cfg.train import run
+from yolor_cfg.train.record import load_options
 from yolor_cfg.train.setup import prepare_job
 
 
@@ -34,7 +35,7 @@ def test_what_is_kept_of_a_run_is_the_device_that_was_asked_for(tmp_path, monkey
     run.build_state(job, say=lambda text: None)
     run.save_run_info(tmp_path, job)
     assert asked == ["cuda:3"]
-    assert run.load_options(tmp_path).device == "cuda"
+    assert load_options(tmp_path).device == "cuda"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import training
 import yaml
 
 from yolor_cfg.cli.train import _find_run_folder
+from yolor_cfg.errors import DataError, WeightsError
 from yolor_cfg.files import remove_leftovers
 from yolor_cfg.runs import clean_run
 from yolor_cfg.train import state
+from yolor_cfg.train.record import LATER, load_options
 from yolor_cfg.train.run import resume_run
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.weights.torch_file import write_pt
@@ -48,6 +51,12 @@ def edit_options(folder, **values):
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
 
 
+def drop_options(folder, *names):
+    path = folder / "args.yaml"
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({name: value for name, value in values.items() if name not in names}))
+
+
 DAMAGES = {
     "no files": lambda f: [shutil.rmtree(f), f.mkdir()],
     "no folder": shutil.rmtree,
@@ -59,6 +68,8 @@ DAMAGES = {
     "args no yaml": lambda f: (f / "args.yaml").write_text("a: [1, {"),
     "args no text": lambda f: (f / "args.yaml").write_bytes(b"\xff\xfe\x00cfg"),
     "args unknown": lambda f: edit_options(f, colour="red"),
+    "args without optimizer": lambda f: drop_options(f, "optimizer"),
+    "args of another optimizer": lambda f: edit_options(f, optimizer="adam"),
     "args of other kinds": lambda f: edit_options(f, epochs="many"),
     "args of other choices": lambda f: edit_options(f, precision="fp33"),
     "args negative": lambda f: edit_options(f, batch_size=-4),
@@ -91,6 +102,62 @@ def test_a_damaged_run_is_refused_in_one_message(damaged, kind):
     assert result.exit_code in (2, 3, 4), result.output
     assert "Traceback" not in result.output
     assert str(damaged) in result.stderr.split("\n  hint")[0]
+
+
+OPTION = ": not a value of this option\n  found:   "
+RECORDS = {
+    "missing": (
+        lambda text: text.replace("optimizer: adamw\n", "").replace("hyp: small\n", ""),
+        ": not the options of a run as they were saved\n  found:   missing: hyp, optimizer\n",
+    ),
+    "unknown": (lambda text: text + "colour: red\n", "found:   unknown: colour\n"),
+    "optimizer": ("optimizer: zzz", f": optimizer{OPTION}'zzz'\n  allowed: null, sgd, adam, adamw\n"),
+    "hyp": ("hyp: 3", f": hyp{OPTION}3\n  allowed: text or null\n"),
+    "workers": ("workers: [1, 2]", f"{OPTION}list of 2: 1, 2\n  allowed: a whole number from 0 to 1024\n"),
+    "epochs": ("epochs: abc", f"{OPTION}'abc'\n  allowed: a whole number from 1 to 1000000000 or null\n"),
+    "img_size": (
+        "img_size: [a]",
+        f"{OPTION}list of 1: 'a'\n  allowed: a number of pixels or [height, width]",
+    ),
+    "cut": (
+        lambda text: "cfg: a.cfg\ndata: b.data\nweig",
+        ":3: the record of the run's options is not valid",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_damaged_options_are_told_by_key(tmp_path, kind):
+    change, message = RECORDS[kind]
+    path, said = tmp_path / "args.yaml", TrainOptions("a.cfg", "b.data", hyp="small", optimizer="adamw")
+    text = yaml.safe_dump(said.to_dict())
+    if isinstance(change, str):
+        key = change.partition(":")[0]
+        text, change = re.sub(f"(?m)^{key}:.*", change, text), str
+    path.write_text(change(text))
+    with pytest.raises(DataError) as caught:
+        load_options(tmp_path)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(path)) and "restore the file" in str(caught.value)
+
+
+def test_options_that_came_later_may_be_missing(tmp_path):
+    said = TrainOptions("a.cfg", "b.data", epochs=3)
+    old = {name: value for name, value in said.to_dict().items() if name not in LATER}
+    (tmp_path / "args.yaml").write_text(yaml.safe_dump(old))
+    assert len(old) == len(said) - 6 and load_options(tmp_path) == said
+
+
+def test_another_optimizer_than_that_of_the_state_is_refused(damaged):
+    edit_options(damaged, optimizer="adam", epochs=2)
+    with pytest.raises(WeightsError) as caught:
+        resume_run(damaged, drawing=training.DRAWING, say=print)
+    assert "saved with another optimizer\n  found:   sgd\n  allowed: adam\n" in str(caught.value)
+
+
+def test_a_run_whose_name_ends_as_a_checkpoint_is_a_folder(damaged):
+    named = damaged.rename(damaged.parent / "exp.pt")
+    assert _find_run_folder(str(named), "runs") == named
 
 
 def test_files_that_are_written_anew_may_be_damaged(damaged):

@@ -20,7 +20,8 @@ from yolor_cfg.train.dist import mean_gradients
 from yolor_cfg.train.logger import BEST, RunLogger
 from yolor_cfg.train.loop import Ending
 from yolor_cfg.train.origin import read_run_cfg
-from yolor_cfg.train.run import build_state, load_options, resume_run
+from yolor_cfg.train.record import load_options
+from yolor_cfg.train.run import build_state, resume_run
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.train.state import load_state, save_state
 from yolor_cfg.weights.checkpoint import read_checkpoint

@@ -94,7 +94,7 @@ def _run_training(cfg: str | None, folder: Path | None, options: dict[str, Any])
 
 def _resume_folder(cfg: str | None, options: dict[str, Any]) -> Path | None:
     """The folder of the run to resume; None for a new run."""
-    from yolor_cfg.train.run import load_options
+    from yolor_cfg.train.record import load_options
 
     if options["resume"]:
         return _find_run_folder(options["resume"], options["project"])
@@ -110,7 +110,7 @@ def _resume_folder(cfg: str | None, options: dict[str, Any]) -> Path | None:
 def _enter_origin(folder: Path | None, options: dict[str, Any]) -> Iterator[Path | None]:
     """Work in the folder where the run was started, if its data are found from there alone."""
     from yolor_cfg.train.origin import find_origin
-    from yolor_cfg.train.run import load_options
+    from yolor_cfg.train.record import load_options
 
     origin = Path.cwd() if folder is None else find_origin(folder, load_options(folder))
     if folder is None or origin == Path.cwd():
@@ -124,7 +124,7 @@ def _enter_origin(folder: Path | None, options: dict[str, Any]) -> Iterator[Path
 
 
 def _choose_device(folder: Path | None, options: dict[str, Any]) -> str:
-    from yolor_cfg.train.run import load_options
+    from yolor_cfg.train.record import load_options
 
     return str(options["device"]) if folder is None else load_options(folder).device
 
@@ -133,7 +133,7 @@ def _warn_unused_options(cfg: str | None, folder: Path, options: dict[str, Any])
     """A run resumes with its original options: warn of others given with --resume, which have no effect."""
     from click.core import ParameterSource
 
-    from yolor_cfg.train.run import load_options
+    from yolor_cfg.train.record import load_options
 
     begun, source = load_options(folder), click.get_current_context().get_parameter_source
     said = _make_options(cfg or begun.cfg, options)
@@ -168,7 +168,7 @@ def _find_run_folder(run: str, project: str) -> Path:
     from yolor_cfg.errors import DataError
 
     if run != NEWEST_RUN:
-        is_file = Path(run).suffix == ".pt"  # the checkpoint itself, as in YOLOR
+        is_file = Path(run).suffix == ".pt" and not Path(run).is_dir()  # the checkpoint itself, as in YOLOR
         return Path(os.path.normpath(Path(run).parent / "..")) if is_file else Path(run)
     states = _find_checkpoints(project)
     if not states:

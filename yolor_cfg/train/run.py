@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import CfgError, DataError, YolorError, count_of, shorten
+from yolor_cfg.errors import CfgError, YolorError, count_of
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
@@ -36,6 +36,7 @@ from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, darknet_ema_decay, ema_decay, parameter_groups
 from yolor_cfg.train.origin import CFG, ENVIRONMENT, FOLDER, MODEL, read_run_cfg
+from yolor_cfg.train.record import ARGS, load_options
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import (
     Job,
@@ -127,27 +128,6 @@ def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, T
     return job, state
 
 
-def load_options(folder: Path) -> TrainOptions:
-    """The options that a run was started with."""
-    try:
-        values = yaml.safe_load((folder / "args.yaml").read_text(encoding="utf-8"))
-        return TrainOptions.from_dict(values)
-    except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as fault:
-        raise DataError(
-            "not the folder of a training run",
-            path=str(folder),
-            found=_describe_fault(fault),
-            hint="give the folder with args.yaml and weights/last.pt",
-        ) from None
-
-
-def _describe_fault(fault: Exception) -> str:
-    """What is wrong with the options of a run, in words."""
-    if isinstance(fault, FileNotFoundError):
-        return "no args.yaml in it"
-    return shorten((isinstance(fault, OSError) and fault.strerror) or str(fault), 200)
-
-
 def report_faults(job: Job, say: Printer) -> None:
     """Print the warnings about the cfg and the problems of the data."""
     warnings = [str(warning) for warning in (*job.graph.warnings, *job.graph.unused_keys())]
@@ -220,7 +200,7 @@ def _read_run_graph(folder: Path, options: TrainOptions, reading: ReadOptions) -
 def save_run_info(folder: Path, job: Job) -> None:
     """Write args.yaml, env.json and model.cfg."""
     (folder / "weights").mkdir(exist_ok=True)
-    save_text(folder / "args.yaml", yaml.safe_dump(job.options.to_dict(), sort_keys=False))
+    save_text(folder / ARGS, yaml.safe_dump(job.options.to_dict(), sort_keys=False))
     record = {CFG: str(Path(job.graph.path).absolute()), **environment()}
     save_text(folder / ENVIRONMENT, json.dumps(record, indent=1) + "\n")
     save_text(folder / MODEL, job.graph.document.text)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.arguments import TRAIN_BOUNDS, parse_size
 from yolor_cfg.data.types import Fix
+from yolor_cfg.errors import describe
 from yolor_cfg.lang.dialect import DIALECTS
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -76,29 +77,60 @@ class TrainOptions(NamedTuple):
         return values
 
     @staticmethod
-    def from_dict(values: Any) -> TrainOptions:
-        """The inverse of `to_dict`; raises ValueError or TypeError if they are no options."""
-        if not isinstance(values, dict):
-            raise ValueError("no table of options")
+    def from_dict(values: dict[str, Any]) -> TrainOptions:
+        """The inverse of `to_dict`; raises OptionFault at a value that its option cannot have."""
         size = values.get("img_size")
         options = TrainOptions(**{**values, "img_size": tuple(size) if isinstance(size, list) else size})
         for name, value in options._asdict().items():
             if not _is_valid(name, value):
-                raise ValueError(f"{name}: {value!r:.100}")
+                raise OptionFault(name, describe(values[name]), _describe_allowed(name))
         return options
+
+
+class OptionFault(ValueError):
+    """The option, the value found, and those allowed."""
+
+    def __init__(self, key: str, found: str, allowed: str) -> None:
+        super().__init__(f"{key}: {found}")
+        self.key, self.found, self.allowed = key, found, allowed
 
 
 def _is_valid(name: str, value: Any) -> bool:
     """Whether the value has the kind that the command gives this option."""
     if name in CHOICES:
         return value in CHOICES[name]
-    kinds = _plain_types(typing.get_type_hints(TrainOptions)[name])
+    kinds = _option_types(name)
     if type(value) not in kinds and not (type(value) is int and float in kinds):
         return False
     if name == "img_size":
-        return value is None or parse_size(value) == value
+        return value is None or _is_size(value)
     least, most = TRAIN_BOUNDS.get(name, (0, 0))
     return not least < most or value is None or least <= value <= most
+
+
+def _is_size(value: Any) -> bool:
+    try:
+        return bool(parse_size(value) == value)
+    except ValueError:
+        return False
+
+
+def _describe_allowed(name: str) -> str:
+    """The values of an option, in words, as YAML writes them."""
+    if name in CHOICES:
+        return ", ".join("null" if word is None else word for word in CHOICES[name])
+    kinds = _option_types(name)
+    words = ["true", "false"] if bool in kinds else ["text"] if str in kinds else []
+    if name == "img_size":
+        words = ["a number of pixels", "[height, width]"]
+    elif name in TRAIN_BOUNDS:
+        least, most = TRAIN_BOUNDS[name]
+        words = [f"{'a' if float in kinds else 'a whole'} number from {least} to {most}"]
+    return " or ".join([*words, *(["null"] if types.NoneType in kinds else [])])
+
+
+def _option_types(name: str) -> tuple[type, ...]:
+    return _plain_types(typing.get_type_hints(TrainOptions)[name])
 
 
 def _plain_types(hint: Any) -> tuple[type, ...]:

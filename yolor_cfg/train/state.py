@@ -127,6 +127,7 @@ def _fill_state(state: TrainState, content: dict[str, Any]) -> None:
     if state.ema is not None:
         state.ema.network.load_state_dict(content["model"])
         state.ema.updates = training["average_updates"]
+    _refuse_other_optimizer(state.optimizer.state_dict(), training["optimizer"])
     state.optimizer.load_state_dict(training["optimizer"])
     state.scaler.load_state_dict(training["scaler"])
     here, each = this_process(), training.get("gradients_of_each", [])
@@ -138,6 +139,23 @@ def _fill_state(state: TrainState, content: dict[str, Any]) -> None:
     torch.set_rng_state(training["random"])
     if training["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(training["random_cuda"])
+
+
+def _refuse_other_optimizer(new: dict[str, Any], saved: dict[str, Any]) -> None:
+    """torch takes over the groups of another optimizer as they are, and fails at the first update."""
+    for group, other in zip(new["param_groups"], saved["param_groups"], strict=False):
+        wanted, found = _name_optimizer(group, other), _name_optimizer(other, group)
+        if wanted != found:
+            hint = "`optimizer` or `recipe` in args.yaml is not that of the run: restore it"
+            raise WeightsError("saved with another optimizer", found=found, allowed=wanted, hint=hint)
+
+
+def _name_optimizer(group: dict[str, Any], other: dict[str, Any]) -> str:
+    """Of a group of parameters; older versions of torch do not tell Adam and AdamW apart."""
+    if "betas" not in group:
+        return "sgd"
+    tells = "decoupled_weight_decay"
+    return "adamw" if tells in other and group.get(tells) else "adam"
 
 
 def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
