@@ -25,6 +25,31 @@ def test_ids_may_be_strings() -> None:
     assert parse_coco_results(rows, ground, path="r")[:, [0, 6]].tolist() == [[1, 1], [0, 0]]
 
 
+def named(image: str, category: int) -> dict[str, object]:
+    return GOOD | {"image_id": image, "category_id": category}
+
+
+def test_images_without_ids_are_matched_by_file_name_and_told() -> None:
+    said: list[str] = []
+    rows = parse_coco_results([named("p1", 1), named("p0", 0)], GROUND, path="r", say=said.append)
+    assert rows[:, [0, 6]].tolist() == [[1, 1], [0, 0]]
+    assert said == [
+        "r: images are matched by file name, categories by class ids from 0: the ground truth has other ids"
+    ]
+    rows = parse_coco_results([named("p1", 1), named("p0", 2)], GROUND, path="r", say=said.append)
+    assert rows[:, [0, 6]].tolist() == [[1, 0], [0, 1]]
+    assert said[1:] == ["r: images are matched by file name: the ground truth has other ids"]
+
+
+def test_nothing_is_matched_by_guess() -> None:
+    twice = GROUND._replace(files=("a/p0.jpg", "b/p0.jpg"))
+    for names, ground in ((("p0", "p0"), twice), (("p0", "10"), GROUND), (("p0", "p7"), GROUND)):
+        with pytest.raises(DataError, match="no such image"):
+            parse_coco_results([named(name, 0) for name in names], ground, path="r")
+    with pytest.raises(DataError, match="class ids from 0 or the ids of the ground truth\n  found:   1\n"):
+        parse_coco_results([named("p0", 1)], GROUND, path="r")
+
+
 def test_written_results_are_read_back() -> None:
     rows = found([(0, 1, 0.123456, 1.23456, 2, 3, 4), (1, 0, 0.9, 5, 6, 7, 8)])
     again = parse_coco_results(json.loads(json.dumps(to_coco_results(rows, GROUND))), GROUND, path="r")

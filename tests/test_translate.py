@@ -336,3 +336,31 @@ def test_with_weights_implicit_knowledge_is_folded_for_darknet(here: Path) -> No
     with torch.no_grad():
         pairs = zip(network.decode(network(image)), plain.decode(plain(image)), strict=True)
         assert all(torch.allclose(a, b, atol=1e-3) for a, b in pairs)
+
+
+PJREDDIE_CELLS = {
+    "[rnn]\noutput=5\nhidden=6\nbatch_normalize=0\n": ("hidden=5\n",),
+    "[rnn]\noutput=5\nlogistic=2\n": ("hidden=5\n", "# logistic=2\n"),
+    "[crnn]\noutput_filters=5\nhidden_filters=4\noutput=9\n": (
+        "output=5\n",
+        "hidden=4\n",
+        "pad=1\n",
+        "# output=9\n",
+    ),
+    "[gru]\noutput=5\n": (),
+    "[lstm]\noutput=5\n": (),
+}
+
+
+@pytest.mark.parametrize("section", PJREDDIE_CELLS)
+def test_a_recurrent_section_of_the_first_darknet_keeps_the_sizes_of_its_tensors(section: str) -> None:
+    text = "[net]\nwidth=8\nheight=8\nchannels=3\n\n" + section + "\n[softmax]\n"
+    made = translated(text, "darknet", "pjreddie")
+    assert all(f"\n{line}" in made.text for line in PJREDDIE_CELLS[section])
+
+
+def test_a_candidate_with_tanh_is_refused() -> None:
+    text = "[net]\nwidth=8\nheight=8\nchannels=3\n\n[gru]\noutput=5\ntanh=1\n"
+    assert "tanh: C Darknet (AlexeyAB/darknet) has a logistic candidate only" in refusal(
+        text, "darknet", "pjreddie"
+    )

@@ -78,7 +78,7 @@ def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
     from yolor_cfg.evaluate.scores import score_detections
 
     ground = _read_ground_truth(options)
-    detections = read_results(options["predictions"], ground)
+    detections = read_results(options["predictions"], ground, say=lambda text: print_stderr(text, "yellow"))
     if not len(detections):
         print_stderr(f"{options['predictions']}: contains no detections, so AP is 0", "yellow")
     scores = score_detections(ground, detections, metric_options=_make_metric_options(options))

@@ -6,7 +6,7 @@ Legend: D detections, [D, 7] as in `ground_truth.ROW`, by image index and class 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,23 +20,28 @@ from yolor_cfg.files import read_regular, reason_of
 FIELDS = ("image_id", "bbox", "score", "category_id")
 SHOWN = 10
 DARKNET_FIELDS = 6
+Say = Callable[[str], None]
 BOX_DIGITS, SCORE_DIGITS = 3, 5
 """Decimals in predictions.json, as YOLOR writes them."""
 
 
-def read_results(path: str | Path, ground: GroundTruth) -> Doubles:
+def _say_nothing(text: str) -> None:
+    """Where notes are not wanted."""
+
+
+def read_results(path: str | Path, ground: GroundTruth, *, say: Say = _say_nothing) -> Doubles:
     """The detections of a .json file, of a folder of Darknet's .txt files (one per class), or of one such
-    file. Raises DataError for malformed results, and for images or classes that are not in the ground
-    truth."""
+    file; `say` gets a note where images are matched by name. Raises DataError for malformed results, and for
+    images or classes that are not in the ground truth."""
     place = Path(path)
     if place.is_dir():
         return _read_darknet_folder(place, ground)
     if place.suffix.lower() == ".txt":
         return _concat([_read_darknet_file(place, ground, _require_class_id(place, ground))])
-    return parse_coco_results(read_json(str(path)), ground, path=str(path))
+    return parse_coco_results(read_json(str(path)), ground, path=str(path), say=say)
 
 
-def parse_coco_results(document: Any, ground: GroundTruth, *, path: str) -> Doubles:
+def parse_coco_results(document: Any, ground: GroundTruth, *, path: str, say: Say = _say_nothing) -> Doubles:
     """The detections of a list of {"image_id", "bbox", "score", "category_id"}; boxes are left, top, width,
     height in pixels."""
     if not isinstance(document, list):
@@ -51,24 +56,55 @@ def parse_coco_results(document: Any, ground: GroundTruth, *, path: str) -> Doub
             raise _result_error(
                 path, i, found=describe_json(one), allowed=f"an object with {', '.join(FIELDS)}"
             )
+    names, labels = ([one[field] for one in document] for field in ("image_id", "category_id"))
+    by_stem = _are_stems(names, ground)
     images = _find_indices(
-        [one["image_id"] for one in document],
-        _index_by_key(ground.image_ids),
+        names,
+        _index_by_stem(ground) if by_stem else _index_by_key(ground.image_ids),
         path=path,
         what="image",
         hint="do the results belong to these annotations?",
     )
+    by_number = by_stem and _are_class_ids(labels, ground, path)
+    if by_stem:
+        count = ", categories by class ids from 0" if by_number else ""
+        say(f"{path}: images are matched by file name{count}: the ground truth has other ids")
     classes = _find_indices(
-        [one["category_id"] for one in document],
-        _index_by_key(ground.category_ids),
+        labels,
+        _index_by_key(range(len(ground.names)) if by_number else ground.category_ids),
         path=path,
         what="category",
-        hint=_class_hint([one["category_id"] for one in document], ground),
+        hint=_class_hint(labels, ground),
     )
     rows = [[*_parse_box(one, i, path), _parse_score(one, i, path)] for i, one in enumerate(document)]
     if not rows:
         return no_detections()
     return np.column_stack([images, np.array(rows, dtype=np.float64), classes])
+
+
+def _are_stems(keys: Sequence[Any], ground: GroundTruth) -> bool:
+    """Whether all of these are file names without suffix, as in results of a data set without ids: none is an
+    id of the ground truth, and no two images there have the same name."""
+    stems, ids = {Path(file).stem for file in ground.files}, _index_by_key(ground.image_ids)
+    are_names = all(isinstance(key, str) and key in stems and key not in ids for key in keys)
+    return bool(keys) and are_names and len(stems) == len(ground.files)
+
+
+def _are_class_ids(keys: Sequence[Any], ground: GroundTruth, path: str) -> bool:
+    """Whether categories of results without ids are class ids from 0; raises DataError if they may be both
+    these and the ids of the ground truth, which are others."""
+    count, ids = len(ground.names), ground.category_ids
+    fits = all(type(key) is int and 0 <= key < count for key in keys)
+    if not fits or ids == tuple(range(count)):
+        return False
+    if set(keys) <= set(ids):
+        raise DataError(
+            "categories may be class ids from 0 or the ids of the ground truth",
+            path=path,
+            found=", ".join(map(str, sorted(set(keys))[:SHOWN])),
+            hint="give the data set that the results are from as --annotations",
+        )
+    return True
 
 
 def to_coco_results(detections: Doubles, ground: GroundTruth) -> list[dict[str, Any]]:

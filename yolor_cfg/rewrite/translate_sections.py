@@ -357,14 +357,35 @@ def _write_head(draft: SectionDraft) -> None:
         draft.write("new_coords", int(rules.has_squared_sizes), why)
 
 
+def _adapt_rnn(draft: SectionDraft) -> None:
+    if not draft.origin.rnn_has_hidden:
+        draft.write("hidden", draft.section.output, f"{draft.origin.program} has one as long as the output")
+
+
+def _adapt_crnn(draft: SectionDraft) -> None:
+    section = draft.section
+    if draft.origin.crnn_is_padded:
+        draft.silence(["output_filters", "hidden_filters"], "other names there")
+        for key, value in (("output", section.output), ("hidden", section.hidden), ("pad", 1)):
+            draft.write(key, value, f"{draft.origin.program} says it otherwise, or not at all")
+
+
+def _adapt_gru(draft: SectionDraft) -> None:
+    if draft.section.tanh and draft.origin.gru_takes_tanh and not draft.target.gru_takes_tanh:
+        raise draft.refusal("tanh", f"{draft.target.program} has a logistic candidate only", found="tanh=1")
+
+
 RULES: dict[str, Rule] = {
     "activation": _adapt_activation,
     "BatchNorm2d": _adapt_lone_norm,
     "convolutional": _adapt_convolution,
+    "crnn": _adapt_crnn,
+    "gru": _adapt_gru,
     "local_avgpool": _adapt_pool,
     "maxpool": _adapt_pool,
     "reorg": _adapt_reorg,
     "reorg3d": _adapt_reorg3d,
+    "rnn": _adapt_rnn,
     "route": _adapt_route,
     "route2": _adapt_detached_route,
     "route3": _adapt_detached_route,
