@@ -11,7 +11,7 @@ from typing import Any
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 THROTTLED = "1000"
-"""Turns of the loop in which a thread of libgomp waits before it sleeps: some microseconds instead of 3 ms."""
+"""Turns of the loop in which a thread of libgomp waits before it sleeps: microseconds instead of 3 ms."""
 TERMINATED_CODE = 143  # by shell convention: 128 + SIGTERM
 
 
