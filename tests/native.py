@@ -11,13 +11,13 @@ from small import graph_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yolor_cfg.engines.native.binding import Op, kernels_path
 from yolor_cfg.engines.native.engine import NativeEngine
-from yolor_cfg.engines.native.library import Op, library_path
 from yolor_cfg.engines.native.steps import Step
 from yolor_cfg.model import Network
 from yolor_cfg.ops.activations import activate
 
-BUILT = library_path() is not None
+BUILT = kernels_path() is not None
 
 
 def conv(filters: int, size: int = 3, *, stride: int = 1, activation: str = "linear", more: str = "") -> str:

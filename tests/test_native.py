@@ -9,9 +9,9 @@ import torch
 from native import BUILT, LAYERS, NETWORKS, conv, images_for, network_of, step_errors
 from torch import Tensor
 
-from yolor_cfg.engines.native import library
+from yolor_cfg.engines.native import binding
+from yolor_cfg.engines.native.binding import NativeError, instruction_sets
 from yolor_cfg.engines.native.engine import NativeEngine
-from yolor_cfg.engines.native.library import NativeError, instruction_sets
 from yolor_cfg.model import Network
 
 needs_kernels = pytest.mark.skipif(not BUILT, reason="the native engine is not built (make native)")
@@ -158,9 +158,9 @@ def test_profile() -> None:
 
 def test_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the library the message says what to do."""
-    monkeypatch.setattr(library, "library_path", lambda: None)
-    library.load_library.cache_clear()
-    library.instruction_sets.cache_clear()
+    monkeypatch.setattr(binding, "kernels_path", lambda: None)
+    binding.load_library.cache_clear()
+    binding.instruction_sets.cache_clear()
     with pytest.raises(NativeError, match="was not built: install a C\\+\\+ compiler"):
         NativeEngine(network_of(conv(4), image=(3, 8, 8)))
 

@@ -80,7 +80,7 @@ def test_a_compiler_adds_the_native_engine(tree: Path, tmp_path: Path) -> None:
     wheel = build(own, "wheel", tmp_path / "out", CC="gcc", CXX="g++")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    program = "from yolor_cfg.engines.native.library import load_library as l; print(l().yc_version())"
+    program = "from yolor_cfg.engines.native.binding import load_library as l; print(l().yc_version())"
     assert run(sys.executable, "-c", program, cwd=tmp_path, path=tmp_path / "site").strip() == "1"
 
 

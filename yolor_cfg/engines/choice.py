@@ -16,7 +16,7 @@ from yolor_cfg.errors import CfgError, MissingExtra, YolorError, check_choice
 from yolor_cfg.model import Network
 
 REWRITER = "yolor_cfg.rewrite.faster:rewrite_for_speed"
-NATIVE_LIBRARY = "yolor_cfg.engines.native.library"
+NATIVE_LIBRARY = "yolor_cfg.engines.native.binding"
 
 
 class EngineKind(NamedTuple):
@@ -63,7 +63,7 @@ def is_installed(name: str) -> bool:
     """Whether everything is there that an engine needs."""
     if not all(_has_module(module) for module in ENGINES[name].modules):
         return False
-    return name != "native" or import_module(NATIVE_LIBRARY).library_path() is not None
+    return name != "native" or import_module(NATIVE_LIBRARY).kernels_path() is not None
 
 
 def _has_module(name: str) -> bool:

@@ -10,7 +10,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from yolor_cfg.engines.native.library import InstructionSet, NativeError, Threads, instruction_sets
+from yolor_cfg.engines.native.binding import InstructionSet, NativeError, Threads, instruction_sets
 from yolor_cfg.engines.native.lowering import lower, whole_in_torch
 from yolor_cfg.engines.native.plan import Builder, Plan, StepTime
 from yolor_cfg.model import Network

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.engines.native.library import ACTIVATIONS
+from yolor_cfg.engines.native.binding import ACTIVATIONS
 from yolor_cfg.engines.native.steps import Filters, Map, Step, Steps, Window, fold_stem, probe_stem
 from yolor_cfg.graph import IMAGE_INDEX, Node
 from yolor_cfg.model import Network, RecurrentLayer

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yolor_cfg.engines.native.library import InstructionSet
+from yolor_cfg.engines.native.binding import InstructionSet
 from yolor_cfg.engines.native.steps import Filters
 
 

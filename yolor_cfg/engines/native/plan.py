@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from yolor_cfg.engines.native.binding import ACTIVATIONS, KINDS, InstructionSet, Op, Threads, View
 from yolor_cfg.engines.native.layout import Layout
-from yolor_cfg.engines.native.library import ACTIVATIONS, KINDS, InstructionSet, Op, Threads, View
 from yolor_cfg.engines.native.packing import Packed, pack_depthwise, pack_direct, pack_winograd
 from yolor_cfg.engines.native.steps import Filters, Map, Step, Steps
 

@@ -1,4 +1,4 @@
-// The functions that Python calls (library.py). Nothing throws across this border: a failure is a number.
+// The functions that Python calls (binding.py). Nothing throws across this border: a failure is a number.
 #include <chrono>
 #include <new>
 

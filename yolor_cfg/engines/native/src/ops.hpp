@@ -1,4 +1,4 @@
-// What a plan consists of: views of maps and operations on them. The Python side (library.py) mirrors both
+// What a plan consists of: views of maps and operations on them. The Python side (binding.py) mirrors both
 // structs field by field; YC_VERSION changes with them.
 #pragma once
 #include <cstdint>

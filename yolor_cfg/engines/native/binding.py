@@ -55,7 +55,7 @@ class NativeError(YolorError):
     """The native engine cannot run here."""
 
 
-def library_path() -> Path | None:
+def kernels_path() -> Path | None:
     """The built library beside this file; None if the package was installed without a compiler."""
     found = sorted(FOLDER.glob("_kernels*.so")) + sorted(FOLDER.glob("_kernels*.pyd"))
     return found[0] if found else None
@@ -64,7 +64,7 @@ def library_path() -> Path | None:
 @cache
 def load_library() -> ctypes.CDLL:
     """The library; NativeError if it was not built or is of another version."""
-    path = library_path()
+    path = kernels_path()
     if path is None:
         raise NativeError(
             "the native engine was not built: install a C++ compiler, then the package again "
