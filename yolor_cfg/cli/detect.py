@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,12 @@ from yolor_cfg.cli.options import (
 from yolor_cfg.errors import count_of, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from yolor_cfg.detect.detections import Detections
     from yolor_cfg.detect.pipeline import Detector
-    from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
-    from yolor_cfg.detect.write import ResultsWriter
+    from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaSources, StreamNote, UnreadableSource
+    from yolor_cfg.detect.write import Drawn, ResultsWriter
 
     ShowDetections = Callable[[Frame, Detections], None]
 
@@ -43,6 +44,7 @@ MISSING = (
     "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
     "`yolor convert` wrote hold their CFG"
 )
+MOST_WORKERS = 64
 MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
@@ -167,6 +169,13 @@ OUTPUT_OPTIONS = (
         "top_y, width, height in pixels; every class of a box, from left to right.",
     ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
+    click.option(
+        "--workers",
+        type=click.IntRange(0, MOST_WORKERS),
+        metavar="N",
+        help="Threads that read, resize and draw while the network runs; 0: one thing after the other; "
+        "default: one for each processor, at most 4.",
+    ),
     *folder_options("runs/detect"),
     click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),
 )
@@ -217,8 +226,8 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
     report_warnings((), frames.notes)
     folder = new_folder(*_choose_folder(output))
-    with ResultsWriter(folder, _make_output_options(output)) as results:
-        _run_detector(detector, frames, results, show=_choose_show(output))
+    with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
+        _run_detector(detector, frames, results, show=_choose_show(output), workers=output["workers"])
     _print_summary(results, folder)
 
 
@@ -287,23 +296,25 @@ def _show_line(frame: Frame, found: Detections) -> None:
         echo(f"{name}{moment}: {objects}, {found.seconds * 1000:.0f} ms", err=True)
 
 
-def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections) -> None:
+def _run_detector(
+    detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections, workers: int | None
+) -> None:
     """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm
 
-    from yolor_cfg.detect.run import check_any_read, detect_frames
+    from yolor_cfg.detect.run import RunOptions, check_any_read, detect_frames
     from yolor_cfg.detect.sources import UnreadableSource
 
     unreadable: list[UnreadableSource] = []
     with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
-        def add_detections(frame: Frame, detections: Detections) -> None:
-            results.add(frame, detections)
+        def add_detections(frame: Frame, detections: Detections, drawn: Drawn) -> None:
+            results.add(frame, detections, drawn)
             bar.clear()
             show(frame, detections)
             bar.update()
 
-        def add_unreadable(item: UnreadableSource | IncompleteVideo) -> None:
+        def add_unreadable(item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
             results.skip(item)
             bar.clear()
             print_stderr(str(item), "yellow")
@@ -311,8 +322,18 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, sh
                 unreadable.append(item)
                 bar.update()
 
-        done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable)
+        how = RunOptions(workers, results.draw)
+        done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable, how=how)
     check_any_read(done, unreadable)
+
+
+@contextmanager
+def _told_at_end(frames: MediaSources) -> Iterator[None]:
+    """Say what was dropped of live sources, also where Ctrl-C ends them."""
+    try:
+        yield
+    finally:
+        report_warnings((), frames.drop_notes())
 
 
 def _print_summary(results: ResultsWriter, folder: Path) -> None:
