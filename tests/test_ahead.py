@@ -95,8 +95,8 @@ def test_a_fault_comes_after_the_results_before_it(
 
 @pytest.mark.parametrize(("workers", "batch"), [(0, 1), (1, 1), (3, 1), (2, 4)])
 def test_no_more_images_are_under_way_than_the_bound(workers: int, batch: int, tiny: Files) -> None:
-    """With a writer that is slower than all before it. One image is read, a batch is in the network; those that
-    wait on both sides are bounded."""
+    """With a writer that is slower than all before it; an image is read, a batch is in the network, and those
+    that wait on both sides are bounded."""
     under_way, most = 0, 0
     lock = threading.Lock()
 

@@ -34,7 +34,11 @@ class Camera:
         for index in range(self.lengths[number]):
             grey = np.full((48, 64, 3), (10 * index + 5) % 250, np.uint8)
             data = cv2.imencode(".jpg", grey)[1].tobytes()
-            yield b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data) + data + b"\r\n"
+            yield (
+                b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
+                + data
+                + b"\r\n"
+            )
             time.sleep(self.pause)
 
 
@@ -81,7 +85,9 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolor_cfg.detect.live.WAITS_S", (0.02, 0.02))
 
 
-def test_frames_that_come_too_fast_are_dropped_and_the_newest_is_seen(tiny: Files) -> None:
+def test_frames_that_come_too_fast_are_dropped_and_the_newest_is_seen(
+    tiny: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The network takes longer than ten frames: each that it sees is newer than those it missed."""
     detector = Detector(*tiny)
     detect = detector.detect
@@ -90,7 +96,7 @@ def test_frames_that_come_too_fast_are_dropped_and_the_newest_is_seen(tiny: File
         time.sleep(0.1)
         return detect(batch, rules)
 
-    detector.detect = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(detector, "detect", slow)
     seen: list[Frame] = []
     with serving(Camera([60], 0.005)) as address:
         sources = open_sources([address])
@@ -167,5 +173,3 @@ def test_a_file_behind_an_address_is_read_frame_by_frame(shared: Path) -> None:
         server.server_close()
     assert [item.index for item in items if isinstance(item, Frame)] == list(range(45))
     assert not any(isinstance(item, StreamNote) for item in items)
-
-

@@ -1,9 +1,9 @@
-"""How fast `yolor detect` goes through a folder of JPEG files, against an earlier version and the bare engine.
+"""How fast `yolor detect` goes through a folder of JPEG files, against an earlier version and the engine alone.
 
-    python tools/bench_pipeline.py [--folder F | --images 1000] [--against CHECKOUT] [--json FILE] [--only NAME]
+    python tools/bench_pipeline.py [--folder F] [--images 1000] [--against CHECKOUT] [--json FILE]
 
-Each contestant is a process of its own; they take turns. A run is the whole command without the start of Python:
-opening the network, reading, drawing, writing. Without a folder, images of 640 x 480 are drawn. Weights are
+Each kind of run has a process of its own; they take turns. A run is the whole command without the start of
+Python: opening the network, reading, drawing, writing. Without a folder, images of 640 x 480 are drawn. Weights are
 random and the threshold is such that an image has some six objects. `busy` runs have one foreign process per
 processor that does nothing but count, and fewer images.
 """
@@ -33,8 +33,8 @@ BARE_INPUTS = 16
 OBJECTNESS_BIAS = -4.0
 
 
-class Setup(NamedTuple):
-    """What all contestants get."""
+class SharedSetup(NamedTuple):
+    """What all runs get."""
 
     folder: Path
     images: list[str]
@@ -44,7 +44,7 @@ class Setup(NamedTuple):
     scratch: Path
 
 
-class Contestant(NamedTuple):
+class RunKind(NamedTuple):
     """A name, the checkout, options of the command (None: the bare engine), whether the machine is busy."""
 
     name: str
@@ -54,10 +54,10 @@ class Contestant(NamedTuple):
     is_busy: bool = False
 
 
-class Worker:
-    """The process of a contestant."""
+class RunProcess:
+    """The process of a kind of run."""
 
-    def __init__(self, one: Contestant, setup: Setup) -> None:
+    def __init__(self, one: RunKind, setup: SharedSetup) -> None:
         path = os.pathsep.join([str(one.checkout), str(ROOT / "tools")])
         self.one, self._setup = one, setup
         self.rates, self.peak_kib = list[float](), 0.0
@@ -156,25 +156,27 @@ def choose_threshold(cfg: str, weights: str, images: list[str]) -> float:
     return round(scores[min(len(scores), OBJECTS * len(found)) - 1], 4)
 
 
-def list_contestants(against: str | None) -> list[Contestant]:
+def list_kinds(against: str | None) -> list[RunKind]:
     """All runs that are compared."""
     saved, text = (), ("--nosave", "--json")
     ours = [
-        Contestant("drawn", ROOT, saved),
-        Contestant("drawn, bf16", ROOT, (*saved, "--precision", "auto"), "auto"),
-        Contestant("drawn, one after the other", ROOT, (*saved, "--workers", "0")),
-        Contestant("text", ROOT, text),
-        Contestant("text, bf16", ROOT, (*text, "--precision", "auto"), "auto"),
-        Contestant("bare", ROOT, None),
-        Contestant("bare, bf16", ROOT, None, "auto"),
-        Contestant("busy, text", ROOT, text, is_busy=True),
+        RunKind("drawn", ROOT, saved),
+        RunKind("drawn, bf16", ROOT, (*saved, "--precision", "auto"), "auto"),
+        RunKind("drawn, one after the other", ROOT, (*saved, "--workers", "0")),
+        RunKind("text", ROOT, text),
+        RunKind("text, bf16", ROOT, (*text, "--precision", "auto"), "auto"),
+        RunKind("bare", ROOT, None),
+        RunKind("bare, bf16", ROOT, None, "auto"),
+        RunKind("busy, text", ROOT, text, is_busy=True),
     ]
-    ours += [Contestant(f"drawn, {number} workers", ROOT, (*saved, "--workers", str(number))) for number in (1, 3)]
+    ours += [
+        RunKind(f"drawn, {number} workers", ROOT, (*saved, "--workers", str(number))) for number in (1, 3)
+    ]
     if against is None:
         return ours
     old = Path(against).resolve()
-    earlier = [Contestant("earlier, drawn", old, saved), Contestant("earlier, text", old, text)]
-    return [*ours, *earlier, Contestant("earlier, busy, text", old, text, is_busy=True)]
+    earlier = [RunKind("earlier, drawn", old, saved), RunKind("earlier, text", old, text)]
+    return [*ours, *earlier, RunKind("earlier, busy, text", old, text, is_busy=True)]
 
 
 RATIOS = (
@@ -200,7 +202,7 @@ def print_table(rates: dict[str, list[float]], peaks: dict[str, float]) -> None:
             print(f"{one} / {other}: {ratio:.2f} (aim {aim:.2f})")
 
 
-def run_rounds(workers: list[Worker], *, rounds: int, count: int, busy_count: int) -> None:
+def run_rounds(workers: list[RunProcess], *, rounds: int, count: int, busy_count: int) -> None:
     """Warm up each, then measure in turns."""
     for worker in workers:
         worker.measure(min(count, 2 * BARE_INPUTS))
@@ -213,7 +215,9 @@ def run_rounds(workers: list[Worker], *, rounds: int, count: int, busy_count: in
 
 @click.command(help=__doc__)
 @click.option("--folder", type=click.Path(exists=True), help="Of JPEG files; by default they are drawn.")
-@click.option("--images", "count", default=1000, show_default=True, help="How many; a small folder is repeated.")
+@click.option(
+    "--images", "count", default=1000, show_default=True, help="How many; a small folder is repeated."
+)
 @click.option("--busy-images", default=40, show_default=True, help="How many while the machine is busy.")
 @click.option("--against", type=click.Path(exists=True), help="A checkout of an earlier version.")
 @click.option("--only", multiple=True, help="Names of runs; by default all.")
@@ -229,9 +233,11 @@ def main(folder: str | None, count: int, against: str | None, **options: Any) ->
         images = sorted(str(path) for path in place.resolve().glob("*.jpg"))
         images = (images * (count // max(1, len(images)) + 1))[:count]
         cfg, weights = write_network(Path(scratch))
-        setup = Setup(place, images, cfg, weights, choose_threshold(cfg, weights, images), Path(scratch))
-        wanted = [one for one in list_contestants(against) if not options["only"] or one.name in options["only"]]
-        workers = [Worker(one, setup) for one in wanted]
+        setup = SharedSetup(
+            place, images, cfg, weights, choose_threshold(cfg, weights, images), Path(scratch)
+        )
+        wanted = [one for one in list_kinds(against) if not options["only"] or one.name in options["only"]]
+        workers = [RunProcess(one, setup) for one in wanted]
         run_rounds(workers, rounds=options["rounds"], count=count, busy_count=options["busy_images"])
         for worker in workers:
             worker.stop()

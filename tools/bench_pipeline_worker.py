@@ -1,7 +1,6 @@
-"""One contestant of bench_pipeline.py: reads JSON requests line by line, answers each with seconds and memory.
+"""One process of bench_pipeline.py: reads JSON requests line by line, answers with seconds and memory.
 
-`{"arguments": [...]}` runs `yolor detect` with them, as often as asked in one process; `{"bare": {...}}` runs the
-engine alone on the same images.
+`{"arguments": [...]}` runs `yolor detect` with them; `{"bare": {...}}` runs the engine alone on the same images.
 """
 
 from __future__ import annotations

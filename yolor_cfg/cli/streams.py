@@ -54,6 +54,7 @@ def _copy_stderr(stream: TextIO) -> TextIO:
         if stream.fileno() != STDERR:
             return stream
         stream.flush()
-        return open(os.dup(STDERR), "w", 1, stream.encoding, stream.errors)  # noqa: SIM115  # open until the end
+        copy = os.dup(STDERR)
+        return open(copy, "w", 1, stream.encoding, stream.errors)  # noqa: SIM115  # open until the end
     except (OSError, ValueError):  # as of a stream without a descriptor
         return stream
