@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from tiny_detector import Files, text, write, yolor
 
+from yolor_cfg.detect.live import StreamNote
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.detect.run import detect_frames
-from yolor_cfg.detect.sources import Frame, StreamNote, open_sources
+from yolor_cfg.detect.sources import Frame, open_sources
 
 
 class Camera:

@@ -1,11 +1,11 @@
-"""How fast `yolor detect` goes through a folder of JPEG files, against an earlier version and the engine alone.
+"""How fast `yolor detect` goes through a folder of JPEG files, against another version.
 
     python tools/bench_pipeline.py [--folder F] [--images 1000] [--against CHECKOUT] [--json FILE]
 
 Each kind of run has a process of its own; they take turns. A run is the whole command without the start of
-Python: opening the network, reading, drawing, writing. Without a folder, images of 640 x 480 are drawn. Weights are
-random and the threshold is such that an image has some six objects. `busy` runs have one foreign process per
-processor that does nothing but count, and fewer images.
+Python: opening the network, reading, drawing, writing. `bare` is the engine alone. Without a folder, images
+of 640 x 480 are drawn. Weights are random and the threshold is such that an image has some six objects.
+`busy` runs have one foreign process per processor that does nothing but count, and fewer images.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One process of bench_pipeline.py: reads JSON requests line by line, answers with seconds and memory.
 
-`{"arguments": [...]}` runs `yolor detect` with them; `{"bare": {...}}` runs the engine alone on the same images.
+`{"arguments": [...]}` runs `yolor detect` with them; `{"bare": {...}}` runs the engine alone on these images.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import cv2
 from cv2.typing import MatLike
 
 from yolor_cfg.detect.walk import FrameWalk
-from yolor_cfg.errors import count_of
+from yolor_cfg.errors import count_of, escape, shorten
 
 WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each try to connect again; a frame that arrives makes the next loss the first again."""
@@ -21,6 +21,17 @@ LOOK_S = 0.2
 
 NumberedFrame = tuple[int, float | None, MatLike]
 """Number, time in seconds and pixels (BGR)."""
+
+
+@dataclass(frozen=True)
+class StreamNote:
+    """What happens to the connection of a live source."""
+
+    source: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{escape(shorten(self.source))}: {self.text}"
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.detect.ahead import Crew, Walk, take_ahead
 from yolor_cfg.detect.detections import Detections
+from yolor_cfg.detect.live import StreamNote
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.detect.sources import (
     Frame,
@@ -19,7 +20,6 @@ from yolor_cfg.detect.sources import (
     IncompleteVideo,
     MediaItem,
     MediaSources,
-    StreamNote,
     UnreadableSource,
 )
 from yolor_cfg.errors import DataError

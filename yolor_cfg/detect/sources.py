@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import cv2
 
-from yolor_cfg.detect.live import LiveStream, StreamState
+from yolor_cfg.detect.live import LiveStream, StreamNote, StreamState
 from yolor_cfg.detect.walk import VIDEO_SUFFIXES, FrameWalk, frame_count
 from yolor_cfg.errors import DataError, count_of, escape, shorten
 from yolor_cfg.files import (
@@ -93,17 +93,6 @@ class IncompleteVideo:
         verb = "is" if self.lost == 1 else "are"
         lost = f"{self.lost} of {count_of(self.announced, 'frame')} {verb} damaged or missing"
         return f"{escape(self.source)}: incomplete: {lost}"
-
-
-@dataclass(frozen=True)
-class StreamNote:
-    """What happens to the connection of a live source."""
-
-    source: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{escape(shorten(self.source))}: {self.text}"
 
 
 MediaItem = Frame | UnreadableSource | IncompleteVideo | StreamNote
@@ -250,6 +239,10 @@ class MediaSources:
         """How many frames of live sources were dropped."""
         videos = (item for item in self.items if isinstance(item, Video))
         return [note for one in videos for note in one.state.notes(escape(shorten(one.address)))]
+
+    def select(self, block: slice) -> MediaSources:
+        """Some of the items, without the notes."""
+        return MediaSources(self.items[block], self.reading)
 
     @cached_property
     def total(self) -> int | None:

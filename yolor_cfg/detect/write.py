@@ -17,7 +17,8 @@ from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
-from yolor_cfg.detect.sources import Frame, IncompleteVideo, StreamNote, UnreadableSource
+from yolor_cfg.detect.live import StreamNote
+from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
 from yolor_cfg.detect.video import VideoClip
 from yolor_cfg.images.draw import Detection, DetectionsLike, draw_detections, iter_detections, to_rgb
 from yolor_cfg.images.types import Image
