@@ -29,7 +29,7 @@ from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
-from yolor_cfg.train.layout import use_channels_last
+from yolor_cfg.train.layout import join_norms, use_channels_last
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
@@ -151,6 +151,7 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     device = find_device(local_device(options.device))
     network.to(device)
     use_channels_last(network)
+    join_norms(network)
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)
