@@ -9,11 +9,10 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from yolor_cfg.engines.native.binding import InstructionSet, Threads, instruction_sets
+from yolor_cfg.engines.native.binding import InstructionSet, NativeError, Threads, instruction_sets
 from yolor_cfg.engines.native.lowering import lower, whole_in_torch
 from yolor_cfg.engines.native.plan import Builder, Plan, StepTime
 from yolor_cfg.model import Network
-from yolor_cfg.ops.library import NativeError
 from yolor_cfg.shape import Shape
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
