@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_detector import Files, photo, save, text, write, yolor
 
+from yolor_cfg.cli.process import delayed_signals
 from yolor_cfg.detect.ahead import Crew, Walk, take_ahead
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.detect.run import RunOptions, detect_frames
@@ -101,6 +103,16 @@ def test_no_line_is_lost_while_other_threads_decode(tiny: Files, mixed: Path, tm
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     told = [line.partition(": ")[0] for line in done.stderr.splitlines() if str(mixed) in line]
     assert told == [str(mixed / f"{number:02d}.jpg") for number in range(12)] * 3
+
+
+def test_control_c_waits_for_the_end_of_an_image() -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt), delayed_signals():
+        signal.raise_signal(signal.SIGINT)
+        done.append("all of it")
+    assert done == ["all of it"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 # --- bounds ---
