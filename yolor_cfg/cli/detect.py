@@ -34,6 +34,7 @@ from yolor_cfg.cli.options import (
     size_option,
     strict_option,
 )
+from yolor_cfg.cli.process import delayed_signals
 from yolor_cfg.errors import count_of, escape
 
 if TYPE_CHECKING:
@@ -340,10 +341,11 @@ def _run_detector(
     with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
         def add_detections(frame: Frame, detections: Detections, drawn: Drawn) -> None:
-            results.add(frame, detections, drawn)
-            bar.clear()
-            show(frame, detections)
-            bar.update()
+            with delayed_signals():
+                results.add(frame, detections, drawn)
+                bar.clear()
+                show(frame, detections)
+                bar.update()
 
         def add_unreadable(item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
             results.skip(item)

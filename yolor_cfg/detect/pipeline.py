@@ -221,7 +221,7 @@ class Detector:
         """The detections of prepared images, all of one size."""
         start = time.perf_counter()
         rules = rules or self.rules
-        predictions, angles = self._predict(np.stack([item.pixels for item in batch]), rules.conf)
+        predictions, angles = self._predict(_stack([item.pixels for item in batch]), rules.conf)
         placements = [item.placement for item in batch]
         if angles is not None:  # a clipped box would turn about another centre
             placements = [place._replace(is_clipped=False) for place in placements]
@@ -280,6 +280,11 @@ class Detector:
             batch.append(item)
         if batch:
             yield batch
+
+
+def _stack(images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The images as a batch; a single one is not copied."""
+    return np.stack(images) if len(images) > 1 else images[0][np.newaxis]
 
 
 def _change_rules(
