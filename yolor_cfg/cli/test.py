@@ -230,8 +230,11 @@ def _report_folder(folder: Path) -> None:
 
 
 def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None, is_darknet: bool) -> None:
+    from yolor_cfg.evaluate.coco import engine_line
     from yolor_cfg.report.tables import class_table, coco_rows, darknet_lines
 
+    if not is_on("quiet"):
+        echo(engine_line(scores.coco), err=True)
     every = len(ground.names) <= MAX_CLASS_ROWS or is_on("verbose") if every is None else every
     _print_columns(class_table(scores, ground, every=every), words=(0,))
     _print_columns(coco_rows(scores.coco), words=(0, 1, 2))

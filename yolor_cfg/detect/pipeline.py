@@ -89,6 +89,9 @@ class Detector:
     leave out, or `all`. A pickled detector chooses its engine anew.
     """
 
+    _fitting = 0
+    """So many images in a batch are known to fit into memory."""
+
     def __init__(
         self,
         cfg: str | Path,
@@ -227,8 +230,9 @@ class Detector:
     def _predict(self, pixels: NDArray[np.float32], least: float) -> tuple[Predictions, Tensor | None]:
         """What the network predicts with a score of `least` or more, and the angles [N, B] of its boxes, if
         they have any, in turns."""
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and len(pixels) > self._fitting:
             check_memory(self.network.graph, len(pixels))
+            self._fitting = len(pixels)
         try:
             with torch.inference_mode():
                 raws = self.engine(torch.from_numpy(pixels))
