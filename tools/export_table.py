@@ -72,7 +72,8 @@ def remember_model(known: dict[OnnxSettings, bytes], network: Network, settings:
     """The model as `make_onnx` gives it, traced once for all ways of the one network that begin with it."""
     if settings not in known:
         known[settings] = make_onnx(network, settings).SerializeToString()
-    return ModelProto.FromString(known[settings])
+    model: ModelProto = ModelProto.FromString(known[settings])
+    return model
 
 
 def measure(network: Network, name: str, *, way: str) -> list[TableRow]:
