@@ -13,9 +13,9 @@ from tiny_detector import Files, photo, save, text, write, yolor
 
 from yolor_cfg.detect.ahead import Crew, Walk, take_ahead
 from yolor_cfg.detect.pipeline import Detector
-from yolor_cfg.detect.run import RunOptions, count_ahead, detect_frames
+from yolor_cfg.detect.run import RunOptions, detect_frames
 from yolor_cfg.detect.sources import Frame, open_sources
-from yolor_cfg.errors import YolorError
+from yolor_cfg.errors import DataError, YolorError
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_no_more_images_are_under_way_than_the_bound(workers: int, batch: int, t
     how = RunOptions(workers)
     detector = Detector(*tiny, batch_size=batch)
     assert detect_frames(detector, frames(), found=found, skipped=pytest.fail, how=how) == 40
-    bound = 2 * count_ahead(batch, workers) + batch + 1 if workers else batch + 1
+    bound = 2 * (batch + workers) + batch + 1 if workers else batch + 1
     assert (batch if batch > 1 else 1) <= most <= bound < 40
     assert most > 2 or workers == 0
 
@@ -140,7 +140,7 @@ def test_large_images_are_read_one_ahead(tiny: Files, monkeypatch: pytest.Monkey
         most = max(most, len(taken) - frame.index)
 
     detect_frames(Detector(*tiny), frames(), found=found, skipped=pytest.fail, how=RunOptions(4))
-    assert most <= 2 * count_ahead(1, 4) - 3
+    assert most <= 2 * (1 + 4) - 3
 
 
 # --- the threads ---
@@ -189,3 +189,54 @@ def test_lines_of_results_are_equal_with_the_threads_of_a_recurrent_network(
         said.append(yolor("detect", *files, shared / "data/samples/cards_pan.mp4", *options).stdout)
     assert len([json.loads(line) for line in said[0].splitlines()]) == 9
     assert said[0] == said[1]
+
+
+# --- in Python ---
+
+
+def test_a_list_of_files_gives_what_its_images_give_one_by_one(tiny: Files, mixed: Path) -> None:
+    detector = Detector(*tiny, batch_size=2)
+    paths = sorted(str(path) for path in mixed.iterdir())
+    together = detector(paths, on_error="skip")
+    assert [str(one.error) for one in together] == [
+        str(detector(path, on_error="skip").error) for path in paths
+    ]
+    assert [one.to_dict()["detections"] for one in together] == [
+        detector(path, on_error="skip").to_dict()["detections"] for path in paths
+    ]
+    contents = [Path(path).read_bytes() for path in paths[:3]]
+    assert [len(one) for one in detector(contents)] == [len(one) for one in together[:3]]
+
+
+def test_a_list_of_files_is_read_while_the_network_runs(
+    tiny: Files, mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By other threads, and no further ahead than the bound."""
+    detector = Detector(*tiny)
+    prepare, detect = detector.prepare, detector.detect
+    readers: set[str] = set()
+    read: list[object] = []
+    ahead: list[int] = []
+
+    def note(image, **how):
+        readers.add(threading.current_thread().name)
+        read.append(image)
+        return prepare(image, **how)
+
+    def look(batch, rules):
+        time.sleep(0.01)
+        ahead.append(len(read) - len(ahead))
+        return detect(batch, rules)
+
+    monkeypatch.setattr(detector, "prepare", note)
+    monkeypatch.setattr(detector, "detect", look)
+    assert len(detector([mixed / "00.jpg"] * 30)) == 30
+    assert threading.current_thread().name not in readers
+    assert 1 < max(ahead) <= 1 + 1 + 4
+
+
+def test_a_damaged_file_in_a_list_is_raised_and_leaves_no_thread(tiny: Files, mixed: Path) -> None:
+    before = threading.active_count()
+    with pytest.raises(DataError, match="truncated"):
+        Detector(*tiny)(sorted(mixed.iterdir()))
+    assert threading.active_count() == before

@@ -46,6 +46,10 @@ class Crew:
     def _start(self, count: int, name: str) -> Executor:
         return InlineExecutor() if self.is_inline else ThreadPoolExecutor(count, f"yolor-{name}")
 
+    def count_ahead(self, batch_size: int) -> int:
+        """How much may be done before it is asked for: a batch and what the workers have in hand."""
+        return 0 if self.is_inline else batch_size + self.workers
+
     def stop(self) -> None:
         """End the threads: what has not begun is left out, what has begun ends."""
         for executor in (self.runner, self.reader, self.many):

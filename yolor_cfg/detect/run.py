@@ -95,7 +95,7 @@ class FrameReader:
 
     def __init__(self, frames: Iterable[MediaItem], detector: Detector, crew: Crew) -> None:
         self._frames, self._detector, self._crew = frames, detector, crew
-        self._most = 0 if crew.is_inline else count_ahead(detector.batch_size, crew.workers)
+        self._most = crew.count_ahead(detector.batch_size)
         self._image_bytes = 1
         self._walk: Walk[Any, Any] | None = None
         self._is_live = False
@@ -139,11 +139,6 @@ class FrameReader:
             return item
         self._image_bytes = item.image.nbytes
         return PreparedFrame(item, self._detector.prepare(item.image))
-
-
-def count_ahead(batch_size: int, workers: int) -> int:
-    """How many images are read ahead at most, and how many results wait."""
-    return batch_size + workers
 
 
 def _detect_ahead(

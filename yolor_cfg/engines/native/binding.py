@@ -31,7 +31,7 @@ class Op(ctypes.Structure):
     _fields_ = [
         *((name, c_int32) for name in ("kind", "in_type", "out_type", "activation", "second")),
         *((name, c_int32) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")),
-        *((name, c_int32) for name in ("dilation", "depth", "tile")),
+        *((name, c_int32) for name in ("dilation", "depth", "channels", "tile")),
         *((name, View) for name in ("inp", "out", "extra")),
         ("weights", c_void_p),
         ("bias", c_void_p),
