@@ -48,8 +48,8 @@ def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: floa
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("instructions", SETS)
 def test_what_lies_beside_a_map_does_not_reach_it(instructions: str, precision: str) -> None:
-    """Memory full of NaN before a call, as after a call with other images: channels that fill no tile, and parts
-    of a concatenation that are read alone."""
+    """Memory full of NaN before a call, as other images may leave it: channels that fill no tile, and parts of
+    a concatenation that are read alone."""
     beside = conv(13, 1) + "[route]\nlayers=-2\n" + conv(43, 1) + "[route]\nlayers=-3,-1\n"
     for more in (*LAYERS.values(), beside + "[route]\nlayers=-4\n" + conv(20, 3)):
         network = network_of(conv(40, stride=2) + conv(19) + more, image=(3, 20, 26))
@@ -148,6 +148,25 @@ def test_sizes() -> None:
     for size in ((26, 36), (32, 64), (26, 36)):
         images = torch.rand(2, 3, *size)
         assert max(errors(engine(images), copy.deepcopy(network).double()(images.double()))) < 3 * EXACT
+
+
+@needs_kernels
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("text", ["csp", "stem", "concatenated twice"])
+def test_an_engine_that_owns_the_network_frees_its_weights(text: str, precision: str) -> None:
+    """Outputs are the same at every size; weights that are packed keep their shape alone."""
+    text = {"stem": "[reorg]\n" + conv(20) + conv(24)}.get(text) or NETWORKS[text]
+    network = network_of(
+        text, image=(3, 24, 36), dialect="yolor" if text.startswith("[reorg]") else "darknet"
+    )
+    plain = NativeEngine(copy.deepcopy(network), precision=precision, threads=1)
+    owner = NativeEngine(network, precision=precision, threads=1, releases=True)
+    for size in ((24, 36), (32, 64), (24, 36)):
+        images = torch.rand(1, 3, *size)
+        for one, wanted in zip(owner(images), plain(images), strict=True):
+            assert one.shape == wanted.shape and torch.allclose(one, wanted, rtol=1e-4, atol=1e-5)
+    weights = [module.weight for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert any(weight.untyped_storage().nbytes() == 4 < weight.numel() for weight in weights)
 
 
 @needs_kernels
