@@ -239,8 +239,8 @@ class Plan:
 
 
 def _releasable(steps: list[Step]) -> frozenset[int]:
-    """The ids of the parameters that one convolution alone reads as they are. What follows a step of torch may
-    be a part of another convolution for images of another size."""
+    """The ids of the parameters that one convolution alone reads as they are. What follows a step of torch
+    may be a part of another convolution for images of another size."""
     torch_maps = {step.out for step in steps if step.kind == "torch"}
     uses = Counter(id(step.filters.weight) for step in steps if step.filters)
     return frozenset(
