@@ -48,8 +48,8 @@ def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: floa
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("instructions", SETS)
 def test_what_lies_beside_a_map_does_not_reach_it(instructions: str, precision: str) -> None:
-    """Memory full of NaN before a call, as other images may leave it: channels that fill no tile, and parts
-    of a concatenation that are read alone."""
+    """Memory full of NaN before a call, as after a call with other images: channels that fill no tile, and
+    parts of a concatenation that are read alone."""
     beside = conv(13, 1) + "[route]\nlayers=-2\n" + conv(43, 1) + "[route]\nlayers=-3,-1\n"
     for more in (*LAYERS.values(), beside + "[route]\nlayers=-4\n" + conv(20, 3)):
         network = network_of(conv(40, stride=2) + conv(19) + more, image=(3, 20, 26))

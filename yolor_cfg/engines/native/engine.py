@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections import Counter
 from threading import Lock
 
@@ -43,7 +42,7 @@ class NativeEngine:
         self.network = network.eval()
         self.kernels = _choose_instructions(instructions)
         self._builder = Builder(self.kernels, DTYPES[precision], winograd, releases)
-        self._threads = Threads(threads or count_threads())
+        self._threads = Threads(threads or torch.get_num_threads())
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._lock = Lock()
         self._whole = whole_in_torch(network)
@@ -95,11 +94,6 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def count_threads() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _choose_instructions(name: str | None) -> InstructionSet:
