@@ -151,6 +151,25 @@ def test_sizes() -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("text", ["csp", "stem", "concatenated twice"])
+def test_an_engine_that_owns_the_network_frees_its_weights(text: str, precision: str) -> None:
+    """Outputs are the same at every size; weights that are packed keep their shape alone."""
+    text = {"stem": "[reorg]\n" + conv(20) + conv(24)}.get(text) or NETWORKS[text]
+    network = network_of(
+        text, image=(3, 24, 36), dialect="yolor" if text.startswith("[reorg]") else "darknet"
+    )
+    plain = NativeEngine(copy.deepcopy(network), precision=precision, threads=1)
+    owner = NativeEngine(network, precision=precision, threads=1, releases=True)
+    for size in ((24, 36), (32, 64), (24, 36)):
+        images = torch.rand(1, 3, *size)
+        for one, wanted in zip(owner(images), plain(images), strict=True):
+            assert one.shape == wanted.shape and torch.allclose(one, wanted, rtol=1e-4, atol=1e-5)
+    weights = [module.weight for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert any(weight.untyped_storage().nbytes() == 4 < weight.numel() for weight in weights)
+
+
+@needs_kernels
 def test_recurrent_in_torch() -> None:
     """A network that remembers runs as it is, and a note says so."""
     network = network_of(

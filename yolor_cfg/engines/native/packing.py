@@ -6,6 +6,8 @@ Legend: K output channels, C input channels, T taps, P panels, D depth (input ch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,8 @@ from torch.nn import functional as F
 
 from yolor_cfg.engines.native.binding import InstructionSet
 from yolor_cfg.engines.native.steps import Filters
+
+PANELS = 2  # that are packed at a time
 
 
 class Packed(NamedTuple):
@@ -43,11 +47,30 @@ def pack_direct(filters: Filters, kernels: InstructionSet, *, narrow: bool, pixe
 
 
 def pack_winograd(filters: Filters, kernels: InstructionSet, *, narrow: bool, tile: int) -> Packed:
-    """3x3 weights transformed for F(tile x tile, 3 x 3), in float64."""
+    """3x3 weights transformed for F(tile x tile, 3 x 3), in float64, a few panels at a time: all at once
+    would need twice the memory of the result."""
     matrix = torch.tensor(TRANSFORMS[tile], dtype=torch.float64)
-    transformed = matrix @ filters.weight.detach().double() @ matrix.T
-    taps = transformed.flatten(2).transpose(1, 2).float()
-    return _pack_taps(taps, filters.bias, kernels, narrow=narrow)
+
+    def pack_some(weight: Tensor, bias: Tensor) -> Packed:
+        transformed = matrix @ weight.double() @ matrix.T
+        taps = transformed.flatten(2).transpose(1, 2).float()
+        return _pack_taps(taps, bias, kernels, narrow=narrow)
+
+    step = PANELS * kernels.panel
+    parts = zip(filters.weight.detach().split(step), filters.bias.split(step), strict=True)
+    return _join_packed(filters, (pack_some(*part) for part in parts), kernels)
+
+
+def _join_packed(filters: Filters, parts: Iterator[Packed], kernels: InstructionSet) -> Packed:
+    """The panels of all parts in one tensor."""
+    first = next(parts)
+    panels = round_up(len(filters.weight), kernels.panel) // kernels.panel
+    weights = first.weights.new_empty(panels, *first.weights.shape[1:])
+    done = 0
+    for part in chain((first,), parts):
+        weights[done : done + len(part.weights)] = part.weights
+        done += len(part.weights)
+    return first._replace(weights=weights, bias=_pad_bias(filters.bias, kernels))
 
 
 def pack_depthwise(filters: Filters, kernels: InstructionSet) -> Packed:
