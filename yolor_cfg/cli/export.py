@@ -37,6 +37,7 @@ EXAMPLES = """\b
 Examples:
   yolor export yolov4.cfg yolov4.weights
   yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --dynamic batch
+  yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --preprocess --order bgr
   yolor export best.pt --format openvino
   yolor export yolor_p6.cfg yolor_p6.pt --output raw --img-size 896x1280"""
 
@@ -92,6 +93,19 @@ OPTIONS = (
         show_default=True,
         type=CountParam(MOST_DETECTIONS),
         help="With --nms: at most N detections per class and image.",
+    ),
+    click.option(
+        "--preprocess",
+        is_flag=True,
+        help="Fit the image inside the model, exactly as `yolor detect` does: the input is then one image "
+        "[1, height, width, channels] uint8 of any size, boxes are in its pixels.",
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["rgb", "bgr"]),
+        default="rgb",
+        show_default=True,
+        help="With --preprocess: the order of the channels of that image; bgr is OpenCV's.",
     ),
     rewrite_option,
     click.option("--names", type=click.Path(), metavar="FILE", help="Class names to store in the model."),
@@ -174,7 +188,11 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     multi_label = network.graph.dialect.is_pytorch
     limits = NmsLimits(options["conf"], options["iou"], options["max_det"], multi_label)
     return ExportOptions(
-        options["format_name"], settings, options["precision"], limits if options["nms"] else None
+        options["format_name"],
+        settings,
+        options["precision"],
+        limits if options["nms"] else None,
+        preprocess=options["order"] if options["preprocess"] else "",
     )
 
 
