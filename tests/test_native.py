@@ -44,6 +44,24 @@ def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: floa
         assert far.max() < 2 * far_torch.max() + 1e-6 * exact.abs().max()
 
 
+@needs_kernels
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("instructions", SETS)
+def test_what_lies_beside_a_map_does_not_reach_it(instructions: str, precision: str) -> None:
+    """Memory full of NaN before a call, as after a call with other images: channels that fill no tile, and parts
+    of a concatenation that are read alone."""
+    beside = conv(13, 1) + "[route]\nlayers=-2\n" + conv(43, 1) + "[route]\nlayers=-3,-1\n"
+    for more in (*LAYERS.values(), beside + "[route]\nlayers=-4\n" + conv(20, 3)):
+        network = network_of(conv(40, stride=2) + conv(19) + more, image=(3, 20, 26))
+        engine = NativeEngine(network, precision=precision, threads=1, instructions=instructions)
+        images = images_for(network)
+        wanted = [one.clone() for one in engine(images)]
+        with torch.inference_mode():
+            next(iter(engine._plans.values())).layout.block.fill_(255)
+        for one, right in zip(engine(images), wanted, strict=True):
+            assert torch.isfinite(one).all() and torch.equal(one, right)
+
+
 ACTIVATIONS = ("linear", "relu", "leaky", "swish", "mish", "logistic", "relu6")
 
 

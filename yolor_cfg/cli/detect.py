@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS
+from yolor_cfg.cli.detect_parts import (
+    SHARD_OPTIONS,
+    check_output,
+    refuse_live,
+    run_shard,
+)
 from yolor_cfg.cli.engine_options import engine_options
-from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, sort_paths
+from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, NetworkPaths, network_options, sort_paths
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
@@ -29,12 +37,13 @@ from yolor_cfg.cli.options import (
 from yolor_cfg.errors import count_of, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from yolor_cfg.detect.detections import Detections
+    from yolor_cfg.detect.live import StreamNote
     from yolor_cfg.detect.pipeline import Detector
-    from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
-    from yolor_cfg.detect.write import ResultsWriter
+    from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaSources, UnreadableSource
+    from yolor_cfg.detect.write import Drawn, ResultsWriter
 
     ShowDetections = Callable[[Frame, Detections], None]
 
@@ -43,6 +52,7 @@ MISSING = (
     "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
     "`yolor convert` wrote hold their CFG"
 )
+MOST_WORKERS = 64
 MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
@@ -167,6 +177,14 @@ OUTPUT_OPTIONS = (
         "top_y, width, height in pixels; every class of a box, from left to right.",
     ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
+    click.option(
+        "--workers",
+        type=click.IntRange(0, MOST_WORKERS),
+        metavar="N",
+        help="Threads that read, resize and draw while the network runs; 0: one thing after the other; "
+        "default: one for each processor, at most 4.",
+    ),
+    *SHARD_OPTIONS,
     *folder_options("runs/detect"),
     click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),
 )
@@ -213,12 +231,16 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
         raise click.UsageError(MISSING)
     if output["ext_output"]:
         _prepare_darknet_text(output, options)
+    check_output(output)
     detector = _make_detector(files.network, files.weights, options)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
     report_warnings((), frames.notes)
+    if output["shard"]:
+        _detect_shard(files, detector, frames, options={**options, **output})
+        return
     folder = new_folder(*_choose_folder(output))
-    with ResultsWriter(folder, _make_output_options(output)) as results:
-        _run_detector(detector, frames, results, show=_choose_show(output))
+    with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
+        _run_detector(detector, frames, results, show=_choose_show(output), workers=output["workers"])
     _print_summary(results, folder)
 
 
@@ -228,6 +250,24 @@ def _prepare_darknet_text(output: dict[str, Any], options: dict[str, Any]) -> No
         raise click.UsageError("--ext-output and --json both print to standard output: give one of them")
     if options["multi_label"] is None:
         options["multi_label"] = True
+
+
+def _detect_shard(
+    files: NetworkPaths, detector: Detector, frames: MediaSources, *, options: dict[str, Any]
+) -> None:
+    """Do one shard of the sources, in the folder that all of them share."""
+    from yolor_cfg.detect.identity import describe_files, describe_run
+    from yolor_cfg.detect.parts import open_parts
+    from yolor_cfg.detect.run import RunOptions, detect_frames
+
+    assert files.network and files.weights
+    refuse_live(frames)
+    settings = {**describe_files(files.network, files.weights), **describe_run(detector, frames)}
+    settings |= {"cutoff": options["cutoff"], "no_rewrite": list(options["no_rewrite"])}
+    shard, size = options["shard"], options["part_size"]
+    parts = open_parts(Path(*_choose_folder(options)), settings, part_size=size, shards=shard.total)
+    run = partial(detect_frames, detector, how=RunOptions(options["workers"]))
+    run_shard(run, frames, parts, shard=shard, show=_show_line)
 
 
 def _choose_folder(output: dict[str, Any]) -> tuple[str, str]:
@@ -287,23 +327,25 @@ def _show_line(frame: Frame, found: Detections) -> None:
         echo(f"{name}{moment}: {objects}, {found.seconds * 1000:.0f} ms", err=True)
 
 
-def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections) -> None:
+def _run_detector(
+    detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections, workers: int | None
+) -> None:
     """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm
 
-    from yolor_cfg.detect.run import check_any_read, detect_frames
+    from yolor_cfg.detect.run import RunOptions, check_any_read, detect_frames
     from yolor_cfg.detect.sources import UnreadableSource
 
     unreadable: list[UnreadableSource] = []
     with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
-        def add_detections(frame: Frame, detections: Detections) -> None:
-            results.add(frame, detections)
+        def add_detections(frame: Frame, detections: Detections, drawn: Drawn) -> None:
+            results.add(frame, detections, drawn)
             bar.clear()
             show(frame, detections)
             bar.update()
 
-        def add_unreadable(item: UnreadableSource | IncompleteVideo) -> None:
+        def add_unreadable(item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
             results.skip(item)
             bar.clear()
             print_stderr(str(item), "yellow")
@@ -311,8 +353,18 @@ def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, sh
                 unreadable.append(item)
                 bar.update()
 
-        done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable)
+        how = RunOptions(workers, results.draw)
+        done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable, how=how)
     check_any_read(done, unreadable)
+
+
+@contextmanager
+def _told_at_end(frames: MediaSources) -> Iterator[None]:
+    """Say what was dropped of live sources, also where Ctrl-C ends them."""
+    try:
+        yield
+    finally:
+        report_warnings((), frames.drop_notes())
 
 
 def _print_summary(results: ResultsWriter, folder: Path) -> None:

@@ -16,6 +16,7 @@ from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset
+    from yolor_cfg.errors import YolorError
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
     from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections
     from yolor_cfg.evaluate.scores import MetricOptions, Scores
@@ -58,11 +59,21 @@ def _results_folder(options: dict[str, Any], *, saves: bool) -> Iterator[Path | 
     nothing is saved, and in all processes but the first."""
     from yolor_cfg.runs import trial_folder
 
-    if not saves or int(os.environ.get("RANK", "0")):
+    if not saves or not _is_first():
         yield None
         return
     with trial_folder(options["project"], options["name"]) as folder:
         yield folder
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _report_once(warnings: Sequence[YolorError], notes: Sequence[str]) -> None:
+    if _is_first():
+        report_warnings(warnings, notes)
 
 
 def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
@@ -110,7 +121,7 @@ def _open_dataset(
     dataset = read_listing(found, classes=classes, checks=checks)
     source = "--names" if options["names"] else "the checkpoint"
     dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
-    report_warnings((), problem_lines(dataset))
+    _report_once((), problem_lines(dataset))
     return dataset
 
 
@@ -129,7 +140,7 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
         opened = _load_network(files, options, device=local_device(options["device"]))
         graph = opened.network.graph
         dataset = _open_dataset(options["data"], options, classes=graph.classes or None, names=opened.names)
-        report_warnings(graph.warnings, opened.notes)
+        _report_once(graph.warnings, opened.notes)
         collected = _collect_detections(opened, dataset, options)
     if collected is None:
         return
@@ -230,8 +241,11 @@ def _report_folder(folder: Path) -> None:
 
 
 def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None, is_darknet: bool) -> None:
+    from yolor_cfg.evaluate.coco import engine_line
     from yolor_cfg.report.tables import class_table, coco_rows, darknet_lines
 
+    if not is_on("quiet"):
+        echo(engine_line(scores.coco), err=True)
     every = len(ground.names) <= MAX_CLASS_ROWS or is_on("verbose") if every is None else every
     _print_columns(class_table(scores, ground, every=every), words=(0,))
     _print_columns(coco_rows(scores.coco), words=(0, 1, 2))

@@ -60,6 +60,12 @@ def list_images(images: Any) -> Iterable[ImageLike] | None:
     return images
 
 
+def are_files(images: Any) -> bool:
+    """Whether it is a list of several paths or contents of files, which any thread can read at any time."""
+    is_list = isinstance(images, (list, tuple)) and len(images) > 1
+    return is_list and all(isinstance(one, (str, os.PathLike, bytes)) for one in images)
+
+
 def load_image(image: ImageLike, channels: int, *, bgr: bool = False) -> Image:
     """The pixels [H, W, channels]; `bgr` says that arrays and tensors have OpenCV's order."""
     if isinstance(image, (str, os.PathLike)):

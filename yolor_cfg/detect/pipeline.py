@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
@@ -26,8 +27,9 @@ from yolor_cfg.arguments import (
     parse_fraction,
     parse_size,
 )
+from yolor_cfg.detect.ahead import Crew, take_ahead
 from yolor_cfg.detect.detections import Detections, no_objects
-from yolor_cfg.detect.inputs import ImageLike, list_images, load_image
+from yolor_cfg.detect.inputs import ImageLike, are_files, list_images, load_image
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, choose_nms, nms_notes, select_boxes
 from yolor_cfg.engines.base import EngineSettings
@@ -88,6 +90,9 @@ class Detector:
     `precision` (fp32, bf16, fp16, or auto: bf16 where the processor has it); `no_rewrite` names rewrites to
     leave out, or `all`. A pickled detector chooses its engine anew.
     """
+
+    _fitting = 0
+    """So many images in a batch are known to fit into memory."""
 
     def __init__(
         self,
@@ -154,7 +159,9 @@ class Detector:
     def __call__(self, images: Any, **call: Unpack[CallOptions]) -> Detections | list[Detections]:
         """What is found in an image; for a list of images a list, in order. `CallOptions` has the options.
 
-        Raises DataError for an image that cannot be read, unless `on_error` says otherwise.
+        Raises DataError for an image that cannot be read, unless `on_error` says otherwise. Of a list of
+        paths or bytes the next are read by other threads while the network runs, unless `on_error` is a
+        function.
         """
         while self._untold:
             LOG.warning("%s", self._untold.pop())
@@ -162,7 +169,8 @@ class Detector:
         listed = list_images(images)
         faults: dict[int, DataError] = {}
         inputs = self._prepare_all([images] if listed is None else listed, faults, bgr=bgr, on_error=on_error)
-        found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
+        with closing(inputs):
+            found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
         for number, fault in faults.items():
             found.insert(number, no_objects(self.names, fault))
         return found[0] if listed is None else found
@@ -180,15 +188,29 @@ class Detector:
 
     def _prepare_all(
         self, images: Iterable[ImageLike], faults: dict[int, DataError], *, bgr: bool, on_error: OnError
-    ) -> Iterator[NetworkInput]:
+    ) -> Generator[NetworkInput, None, None]:
         """The inputs for the images; why one has none goes into `faults`, by its number."""
-        for number, image in enumerate(images):
-            try:
-                yield self.prepare(image, bgr=bgr)
-            except DataError as fault:
-                fault.path = fault.path or f"image {number}"
-                _meet_error(image, fault, on_error)
-                faults[number] = fault
+        crew = Crew(None if not callable(on_error) and are_files(images) else 0)
+        jobs = (crew.many.submit(self._try_prepare, image, bgr) for image in images)
+        try:
+            for number, (image, made) in enumerate(
+                take_ahead(jobs, lambda: crew.count_ahead(self.batch_size))
+            ):
+                if isinstance(made, DataError):
+                    made.path = made.path or f"image {number}"
+                    _meet_error(image, made, on_error)
+                    faults[number] = made
+                else:
+                    yield made
+        finally:
+            crew.stop()
+
+    def _try_prepare(self, image: ImageLike, bgr: bool) -> list[tuple[ImageLike, NetworkInput | DataError]]:
+        """The image with its input, or with what is wrong with it."""
+        try:
+            return [(image, self.prepare(image, bgr=bgr))]
+        except DataError as fault:
+            return [(image, fault)]
 
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
         """The network's input for one image."""
@@ -227,8 +249,9 @@ class Detector:
     def _predict(self, pixels: NDArray[np.float32], least: float) -> tuple[Predictions, Tensor | None]:
         """What the network predicts with a score of `least` or more, and the angles [N, B] of its boxes, if
         they have any, in turns."""
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and len(pixels) > self._fitting:
             check_memory(self.network.graph, len(pixels))
+            self._fitting = len(pixels)
         try:
             with torch.inference_mode():
                 raws = self.engine(torch.from_numpy(pixels))

@@ -1,17 +1,15 @@
-"""The shared library of the kernels, loaded with ctypes. The structures mirror src/ops.hpp field by field."""
+"""The kernels in the shared library. The structures mirror src/ops.hpp field by field."""
 
 from __future__ import annotations
 
 import ctypes
 from ctypes import c_char_p, c_double, c_int32, c_int64, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolor_cfg.errors import YolorError
+from yolor_cfg.ops.library import find_library, kernels_path
 
-VERSION = 1
-FOLDER = Path(__file__).parent
 KINDS = ("conv", "winograd", "depthwise", "pool", "up", "add", "copy", "image")
 ACTIVATIONS = ("linear", "relu", "leaky", "swish", "mish", "logistic", "relu6", "h_swish")
 """Names of operations and activations, each in the order of its C++ enumeration."""
@@ -33,7 +31,7 @@ class Op(ctypes.Structure):
     _fields_ = [
         *((name, c_int32) for name in ("kind", "in_type", "out_type", "activation", "second")),
         *((name, c_int32) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")),
-        *((name, c_int32) for name in ("dilation", "depth", "tile")),
+        *((name, c_int32) for name in ("dilation", "depth", "channels", "tile")),
         *((name, View) for name in ("inp", "out", "extra")),
         ("weights", c_void_p),
         ("bias", c_void_p),
@@ -55,24 +53,18 @@ class NativeError(YolorError):
     """The native engine cannot run here."""
 
 
-def kernels_path() -> Path | None:
-    """The built library beside this file; None if the package was installed without a compiler."""
-    found = sorted(FOLDER.glob("_kernels*.so")) + sorted(FOLDER.glob("_kernels*.pyd"))
-    return found[0] if found else None
-
-
 @cache
 def load_library() -> ctypes.CDLL:
-    """The library; NativeError if it was not built or is of another version."""
-    path = kernels_path()
-    if path is None:
+    """The library with the engine's functions declared; NativeError if it was not built or is of another
+    version."""
+    if kernels_path() is None:
         raise NativeError(
             "the native engine was not built: install a C++ compiler, then the package again "
             "(from a checkout: make native)"
         )
-    library = ctypes.CDLL(str(path))
-    if library.yc_version() != VERSION or library.yc_op_size() != ctypes.sizeof(Op):
-        raise NativeError(f"{path.name} is of another version: install the package again")
+    library = find_library()
+    if library is None or library.yc_op_size() != ctypes.sizeof(Op):
+        raise NativeError("the native library is of another version: install the package again")
     _declare(library)
     return library
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections import Counter
 from threading import Lock
 
@@ -41,7 +40,7 @@ class NativeEngine:
         self.network = network.eval()
         self.kernels = _choose_instructions(instructions)
         self._builder = Builder(self.kernels, DTYPES[precision], winograd)
-        self._threads = Threads(threads or count_threads())
+        self._threads = Threads(threads or torch.get_num_threads())
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._lock = Lock()
         self._whole = whole_in_torch(network)
@@ -80,11 +79,6 @@ class NativeEngine:
             self.notes = _torch_notes(steps.torch_steps)
             self._plans[size] = Plan(steps, size[0], self._builder)
         return self._plans[size]
-
-
-def count_threads() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _choose_instructions(name: str | None) -> InstructionSet:

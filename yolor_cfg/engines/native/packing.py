@@ -17,11 +17,12 @@ from yolor_cfg.engines.native.steps import Filters
 
 
 class Packed(NamedTuple):
-    """Weights and bias as the kernels want them, and their depth."""
+    """Weights and bias as the kernels want them, their depth, and the numbers by tap that are not padding."""
 
     weights: Tensor
     bias: Tensor
     depth: int
+    channels: int
 
 
 def round_up(number: int, step: int) -> int:
@@ -53,7 +54,7 @@ def pack_depthwise(filters: Filters, kernels: InstructionSet) -> Packed:
     """One filter by channel [C, 1, h, w] -> [T, C padded], in float32."""
     weight = filters.weight.detach().flatten(1).T.float()
     padded = F.pad(weight, (0, round_up(weight.shape[1], kernels.panel) - weight.shape[1]))
-    return Packed(padded.contiguous(), _pad_bias(filters.bias, kernels), 1)
+    return Packed(padded.contiguous(), _pad_bias(filters.bias, kernels), 1, 1)
 
 
 def _pack_taps(taps: Tensor, bias: Tensor, kernels: InstructionSet, *, narrow: bool) -> Packed:
@@ -68,7 +69,7 @@ def _pack_taps(taps: Tensor, bias: Tensor, kernels: InstructionSet, *, narrow: b
     else:
         rounded = panels.bfloat16().float() if narrow else panels
         ordered = rounded.permute(0, 2, 3, 1).contiguous()
-    return Packed(ordered, _pad_bias(bias, kernels), depth)
+    return Packed(ordered, _pad_bias(bias, kernels), depth, C)
 
 
 def _pad_bias(bias: Tensor, kernels: InstructionSet) -> Tensor:

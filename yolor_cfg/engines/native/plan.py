@@ -207,7 +207,7 @@ class Plan:
         way = self.builder.way(step, source.pixel)
         packed = self.builder.pack(filters, way)
         op.weights, op.bias = packed.weights.data_ptr(), packed.bias.data_ptr()
-        op.depth, op.tile = packed.depth, way.tile
+        op.depth, op.channels, op.tile = packed.depth, packed.channels, way.tile
         if way.pixel:
             op.kernel_x = 1
         return way.kind
