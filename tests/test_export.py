@@ -11,13 +11,17 @@ from click.testing import CliRunner
 
 from yolor_cfg.cli import main
 from yolor_cfg.detect.nms import NmsRules, apply_nms
+from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import CfgError
 from yolor_cfg.export.describe import COLUMNS
 from yolor_cfg.export.formats import FORMATS, ExportOptions
 from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
+from yolor_cfg.export.onnx_fit import fit_rules, fit_text
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
+from yolor_cfg.export.onnx_preprocess import HEADER
 from yolor_cfg.export.run import export_network, find_first_difference
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
+from yolor_cfg.export.trials import fit_image
 from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.lang.syntax import parse
@@ -52,6 +56,10 @@ def run_onnx(model: onnx.ModelProto, *inputs: torch.Tensor) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     named = {place.name: value.numpy() for place, value in zip(session.get_inputs(), inputs, strict=True)}
     return list(session.run(None, named))
+
+
+def in_order(table: np.ndarray) -> np.ndarray:
+    return table[np.lexsort(table.T.round(3))]
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "pt2"])
@@ -118,10 +126,6 @@ def test_nms_inside_keeps_the_boxes_of_our_own(multi_label: bool) -> None:
     wanted = np.column_stack([boxes, scores, classes])
     found = rows[:, [COLUMNS.index(name) for name in ("x1", "y1", "x2", "y2", "score", "class")]]
     assert len(found) == len(wanted) > 5
-
-    def in_order(table: np.ndarray) -> np.ndarray:
-        return table[np.lexsort(table.T.round(3))]
-
     np.testing.assert_allclose(in_order(found), in_order(wanted), rtol=1e-4, atol=1e-3)
 
 
@@ -155,6 +159,10 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
         export_network(network, tmp_path, ExportOptions("pt2", nms=limits))
     with pytest.raises(CfgError, match="predicts no boxes"):
         export_network(make_network(RECURRENT), tmp_path, ExportOptions())
+    with pytest.raises(CfgError, match="no preprocessing in this format"):
+        export_network(network, tmp_path, ExportOptions("pt2", preprocess="rgb"))
+    with pytest.raises(CfgError, match="takes one image a call"):
+        export_network(network, tmp_path, ExportOptions(settings=OnnxSettings(batch=2), preprocess="rgb"))
     with pytest.raises(CfgError, match="one size alone"):
         export_network(make_network(RECURRENT), tmp_path, ExportOptions(settings=OnnxSettings("raw", "all")))
     assert not list(tmp_path.iterdir())
@@ -179,7 +187,7 @@ def test_the_command_leaves_a_model_its_facts_and_the_comparison(tmp_path: Path)
     assert all(engine["agrees"] for engine in told["parity"]["engines"])
     folder = tmp_path / "runs" / "exp"
     facts = json.loads((folder / "meta.json").read_text())
-    assert facts["names"] == ["cat", "dog"] and facts["preprocess"] == {"kind": "stretch"}
+    assert facts["names"] == ["cat", "dog"] and facts["preprocess"] == {"kind": "stretch", "inside": False}
     assert facts["heads"] == [{"name": "yolo_0", "stride": [4.0, 4.0], "anchors": [[3.0, 4.0], [9.0, 8.0]]}]
     model = onnx.load(folder / "model.onnx")
     stored = {entry.key: entry.value for entry in model.metadata_props}
@@ -188,3 +196,48 @@ def test_the_command_leaves_a_model_its_facts_and_the_comparison(tmp_path: Path)
     types = {one.data_type for one in model.graph.initializer if one.name in kernels}
     assert kernels and types == {onnx.TensorProto.FLOAT16}
     assert json.loads((folder / "parity.json").read_text()) == told["parity"]
+
+
+@pytest.mark.parametrize("one_size", [True, False])
+@pytest.mark.parametrize(("dialect", "key"), [("darknet", ""), ("darknet", "letter_box=1\n"), ("yolor", "")])
+def test_a_model_fits_images_to_the_bit(dialect: str, key: str, one_size: bool) -> None:
+    """Against our own preprocessing: shrunk, enlarged, halved, one row, as it is."""
+    text = DETECTOR.replace("32\nchannels", "64\n" + key + "channels")
+    graph = build_graph(parse(text), ReadOptions(dialect))
+    rules = fit_rules(graph, one_size=one_size)
+    header = HEADER.format(ir=10, opset=18)
+    model = onnx.parser.parse_model(header + fit_text(graph, rules, has_places=True, is_bgr=True))
+    onnx.checker.check_model(model, full_check=True)
+    draw = torch.Generator().manual_seed(2)
+    for size in ((200, 71), (17, 23), (64, 128), (1, 9), (64, 32), (33, 500)):
+        image = torch.randint(256, (*size, 3), generator=draw, dtype=torch.uint8)
+        pixels, *places = run_onnx(model, image.flip(-1)[None])
+        wanted = fit_image(image.numpy(), graph, rules)
+        np.testing.assert_array_equal(pixels[0], wanted.pixels)
+        placement = wanted.placement
+        for found, value in zip(places, (placement.gain_xy, placement.padding_xy, size[::-1]), strict=True):
+            np.testing.assert_allclose(found, value, atol=2e-5)
+
+
+@pytest.mark.parametrize("dialect", ["darknet", "yolor"])
+def test_preprocessing_and_nms_inside_give_the_boxes_of_detect(dialect: str, tmp_path: Path) -> None:
+    network = make_network(DETECTOR, dialect, seed=3)
+    nms = NmsLimits(0.05, 0.4, 300, dialect == "yolor")
+    dynamic = "all" if dialect == "yolor" else "none"  # as detect, which pads a letterbox no further
+    options = ExportOptions(settings=OnnxSettings("decoded", dynamic), nms=nms, preprocess="rgb")
+    result = export_network(network, tmp_path, options)
+    assert [one.engine for one in result.parities] == ["onnxruntime", "openvino", "opencv"]
+    assert not result.failures
+    assert {output.name for one in result.parities for output in one.outputs} == {"predictions", "images"}
+    weights = tmp_path / "small.pt"
+    save_checkpoint(network, weights)
+    image = torch.randint(256, (49, 80, 3), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
+    (rows,) = run_onnx(onnx.load(result.path), image[None])
+    detector = Detector(weights, conf=0.05, iou=0.4, engine="torch")
+    found = detector(image.numpy())
+    wanted = np.column_stack([found.boxes_xyxy, found.scores, found.classes])
+    assert len(rows) == len(wanted) > 5
+    order = [COLUMNS.index(name) for name in ("x1", "y1", "x2", "y2", "score", "class")]
+    np.testing.assert_allclose(in_order(rows[:, order]), in_order(wanted), rtol=1e-4, atol=1e-3)
+    facts = json.loads((tmp_path / "meta.json").read_text())
+    assert facts["input"]["layout"] == "NHWC" and facts["preprocess"]["inside"]

@@ -38,6 +38,7 @@ EXAMPLES = """\b
 Examples:
   yolor export yolov4.cfg yolov4.weights
   yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --dynamic batch
+  yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --preprocess --order bgr
   yolor export best.pt --format openvino
   yolor export best.pt --format html
   yolor export yolor_p6.cfg yolor_p6.pt --output raw --img-size 896x1280"""
@@ -108,6 +109,19 @@ OPTIONS = (
         show_default=True,
         type=click.FloatRange(0, min_open=True),
         help="With html: the largest network, in MB.",
+    ),
+    click.option(
+        "--preprocess",
+        is_flag=True,
+        help="Fit the image inside the model, exactly as `yolor detect` does: the input is then one image "
+        "[1, height, width, channels] uint8 of any size, boxes are in its pixels.",
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["rgb", "bgr"]),
+        default="rgb",
+        show_default=True,
+        help="With --preprocess: the order of the channels of that image; bgr is OpenCV's.",
     ),
     rewrite_option,
     click.option("--names", type=click.Path(), metavar="FILE", help="Class names to store in the model."),
@@ -196,7 +210,8 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
         settings,
         options["precision"] or FORMATS[name].precisions[0],
         limits if options["nms"] or name == "html" else None,
-        PageOptions(options["runtime"], options["page_limit"]),
+        preprocess=options["order"] if options["preprocess"] else "",
+        page=PageOptions(options["runtime"], options["page_limit"]),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yolor_cfg.export.traced import PREDICTIONS, head_names
+from yolor_cfg.export.traced import IMAGE, IMAGES, PREDICTIONS, head_names
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import default_preprocess
 from yolor_cfg.images.preprocess import DARKNET_FILL, YOLOR_FILL
@@ -18,21 +18,20 @@ COLUMNS = ("image", "x1", "y1", "x2", "y2", "score", "class")
 """Of the detections of a model with NMS."""
 
 
-def describe_network(graph: Graph, names: Sequence[str]) -> dict[str, Any]:
-    """The network as JSON: its input, preprocessing, classes, heads, and its whole cfg."""
-    image = graph.image
+class FileForm(NamedTuple):
+    """What a file gives (decoded, raw), whether NMS is inside, and the order of the channels of the images
+    that it fits itself; empty if it does not."""
+
+    form: str
+    has_nms: bool
+    order: str
+
+
+def describe_file(graph: Graph, names: Sequence[str], file: FileForm) -> dict[str, Any]:
+    """The model as JSON: its input, preprocessing, classes, heads, its whole cfg, its output."""
     return {
-        "input": {
-            "name": "images",
-            "layout": "NCHW",
-            "channels": image.channels,
-            "height": image.height,
-            "width": image.width,
-            "values": "0..1",
-            "order": "RGB" if image.channels == 3 else "as in the file",
-            "multiple_of": 0 if graph.has_fixed_size else graph.largest_stride,
-        },
-        "preprocess": _describe_preprocess(graph),
+        "input": _describe_image(graph, file.order) if file.order else _describe_input(graph),
+        "preprocess": {**_describe_preprocess(graph), "inside": bool(file.order)},
         "names": list(names),
         "heads": [
             _describe_head(graph, index, name=name)
@@ -40,16 +39,45 @@ def describe_network(graph: Graph, names: Sequence[str]) -> dict[str, Any]:
         ],
         "dialect": graph.dialect.name,
         "cfg": graph.document.text,
+        "output": _describe_output(file),
     }
 
 
-def describe_output(form: str, *, has_nms: bool) -> str:
+def _describe_input(graph: Graph) -> dict[str, Any]:
+    image = graph.image
+    return {
+        "name": IMAGES,
+        "layout": "NCHW",
+        "channels": image.channels,
+        "height": image.height,
+        "width": image.width,
+        "values": "0..1",
+        "order": "RGB" if image.channels == 3 else "as in the file",
+        "multiple_of": 0 if graph.has_fixed_size else graph.largest_stride,
+    }
+
+
+def _describe_image(graph: Graph, order: str) -> dict[str, Any]:
+    """Of a model that fits an image of any size itself."""
+    return {
+        "name": IMAGE,
+        "layout": "NHWC",
+        "channels": graph.image.channels,
+        "height": "any",
+        "width": "any",
+        "values": "0..255, uint8",
+        "order": order.upper() if graph.image.channels == 3 else "as in the file",
+    }
+
+
+def _describe_output(file: FileForm) -> str:
     """The output in words."""
-    if has_nms:
-        return f"detections [M, 7]: {', '.join(COLUMNS)}; corners in pixels of the input"
-    if form == "decoded":
+    of = "image" if file.order else "input"
+    if file.has_nms:
+        return f"detections [M, 7]: {', '.join(COLUMNS)}; corners in pixels of the {of}"
+    if file.form == "decoded":
         return (
-            f"{PREDICTIONS} [N, B, 5 + classes]: centre x, centre y, width, height in pixels of the input, "
+            f"{PREDICTIONS} [N, B, 5 + classes]: centre x, centre y, width, height in pixels of the {of}, "
             "objectness, then the probability of each class; a score is their product"
         )
     return "the raw map of each head: [N, anchors, rows, columns, values] for detectors"

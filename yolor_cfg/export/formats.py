@@ -13,7 +13,9 @@ from yolor_cfg.export.describe import write_metadata
 from yolor_cfg.export.half import halve, store_half
 from yolor_cfg.export.ncnn_file import write_ncnn
 from yolor_cfg.export.onnx_file import OnnxSettings, dynamic_shapes, make_onnx
+from yolor_cfg.export.onnx_fit import fit_rules
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
+from yolor_cfg.export.onnx_preprocess import PreprocessOptions, add_preprocess
 from yolor_cfg.export.page_file import PageOptions, check_page, find_fit, write_page
 from yolor_cfg.export.torch_file import check_compiler, write_package, write_program
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
@@ -25,13 +27,18 @@ if TYPE_CHECKING:
 
 
 class ExportOptions(NamedTuple):
-    """What is written: the format, the model's form, its precision (fp32 or fp16), NMS inside or None, and
-    what concerns a page alone."""
+    """What is written: the format, the model's form, its precision (fp32 or fp16), NMS inside or None.
+
+    `preprocess` (rgb, bgr, or empty for none inside) is the order of the channels of the image that the model
+    then takes; with `shows_input` it also gives the fitted image. `page` concerns a page alone.
+    """
 
     format: str = "onnx"
     settings: OnnxSettings = OnnxSettings()
     precision: str = "fp32"
     nms: NmsLimits | None = None
+    preprocess: str = ""
+    shows_input: bool = False
     page: PageOptions = PageOptions()
 
 
@@ -66,8 +73,16 @@ def _make_model(network: Network, options: ExportOptions, facts: dict[str, Any])
         model = halve(model)
     if options.nms is not None:
         model = add_nms(model, options.nms)
+    if options.preprocess:
+        model = _put_preprocess_inside(model, network, options)
     write_metadata(model, facts)
     return model
+
+
+def _put_preprocess_inside(model: ModelProto, network: Network, options: ExportOptions) -> ModelProto:
+    rules = fit_rules(network.graph, one_size=options.settings.dynamic != "all")
+    asked = PreprocessOptions(rules, options.preprocess, options.shows_input)
+    return add_preprocess(model, network.graph, asked)
 
 
 def _write_openvino(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
@@ -146,12 +161,26 @@ def check_export(network: Network, options: ExportOptions) -> None:
     if not kind.has_dynamic and (options.settings.dynamic != "none" or options.settings.batch != 1):
         found = f"--dynamic {options.settings.dynamic} --batch {options.settings.batch}"
         raise CfgError("this format takes one image of one size", found=found, allowed="none, 1")
+    if options.preprocess:
+        _check_preprocess(options)
     if options.settings.dynamic == "all" and network.graph.has_fixed_size:
         raise CfgError(
             "this network takes images of one size alone",
             path=network.graph.path,
             found="--dynamic all",
             allowed="none, batch",
+        )
+
+
+def _check_preprocess(options: ExportOptions) -> None:
+    """Images of several sizes make no batch."""
+    if not FORMATS[options.format].has_nms:
+        raise CfgError("no preprocessing in this format", found=options.format, hint="leave out --preprocess")
+    if options.settings.batch > 1 or options.settings.dynamic == "batch":
+        raise CfgError(
+            "a model with its preprocessing takes one image a call",
+            found=f"--batch {options.settings.batch} --dynamic {options.settings.dynamic}",
+            allowed="--batch 1, --dynamic none or all",
         )
 
 

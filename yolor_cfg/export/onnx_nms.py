@@ -12,8 +12,6 @@ from yolor_cfg.export.traced import PREDICTIONS
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-DETECTIONS = "detections"
-
 # Without a limit in the node the operator returns no box at all.
 GRAPH = """
 <ir_version: {ir}, opset_import: ["" : {opset}]>
@@ -43,9 +41,9 @@ nms (float[N, B, V] nms_in) => (float[M, 7] detections)
   score = GatherND <batch_dims = 0> (by_class, chosen)
   score_column = Unsqueeze (score, column1)
   numbers = Cast <to = 1> (chosen)
-  image = Gather <axis = 1> (numbers, column0)
+  number = Gather <axis = 1> (numbers, column0)
   label = Gather <axis = 1> (numbers, column1)
-  detections = Concat <axis = 1> (image, low, high, score_column, label)
+  detections = Concat <axis = 1> (number, low, high, score_column, label)
 }}
 """
 ALL_CLASSES = "scores = Identity (products)"

@@ -40,7 +40,7 @@ def _absorb_padding(model: ModelProto) -> None:
         before = list(own.ints) if own is not None else [0] * 4
         _set_ints(pool, "pads", [one + other for one, other in zip(before, borders, strict=True)])
         pool.input[0] = pad.input[0]
-    _drop_unread(model)
+    drop_unread(model)
 
 
 def _lowest_borders(pad: NodeProto, model: ModelProto) -> list[int] | None:
@@ -56,8 +56,8 @@ def _lowest_borders(pad: NodeProto, model: ModelProto) -> list[int] | None:
     return [*pads[2:4], *pads[6:8]]
 
 
-def _drop_unread(model: ModelProto) -> None:
-    """Remove Pads and constants that nothing reads any more."""
+def drop_unread(model: ModelProto) -> ModelProto:
+    """The model without Pads and constants that nothing reads."""
     graph = model.graph
     read = {name for node in graph.node for name in node.input} | {out.name for out in graph.output}
     for node in [node for node in graph.node if node.op_type == "Pad" and node.output[0] not in read]:
@@ -65,6 +65,7 @@ def _drop_unread(model: ModelProto) -> None:
     read = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)
+    return model
 
 
 def _write_out(node: NodeProto, opset: int, weights: dict[str, TensorProto]) -> None:

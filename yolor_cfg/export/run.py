@@ -8,22 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yolor_cfg.export.describe import describe_network, describe_output
+from yolor_cfg.export.describe import FileForm, describe_file
 from yolor_cfg.export.formats import FORMATS, ExportOptions, check_export
 from yolor_cfg.export.onnx_file import OnnxSettings
-from yolor_cfg.export.parity import (
-    TOLERANCES,
-    EngineParity,
-    compare_engine,
-    expected_outputs,
-)
-from yolor_cfg.export.traced import TracedNetwork, make_inputs
+from yolor_cfg.export.parity import TOLERANCES, EngineParity, compare_engine
+from yolor_cfg.export.trials import make_trials
 from yolor_cfg.graph import Node
 from yolor_cfg.model import Network
 from yolor_cfg.runs import save_text
-
-SEED = 1
-"""Of the images that files are tried with; those they are traced with are others."""
 
 
 class ExportResult(NamedTuple):
@@ -57,8 +49,8 @@ def export_network(
     check_export(network, options)
     faster = rewritten or network
     kind = FORMATS[options.format]
-    facts = describe_network(network.graph, names)
-    facts["output"] = describe_output(options.settings.form, has_nms=options.nms is not None)
+    file = FileForm(options.settings.form, options.nms is not None, options.preprocess)
+    facts = describe_file(network.graph, names, file)
     path = folder / kind.file
     kind.write(faster, path, options=options, facts=facts)
     save_text(folder / "meta.json", json.dumps(facts, indent=1) + "\n")
@@ -78,20 +70,17 @@ def _compare(
     network: Network, faster: Network, *, path: Path, options: ExportOptions
 ) -> tuple[EngineParity, ...]:
     """The file against the network as it was read, in each engine that is installed. A file with NMS is
-    compared by a twin without it: which of two equal boxes stays is no property of the network."""
-    if options.nms is not None and FORMATS[options.format].has_nms:
-        twin_options = options._replace(nms=None)
+    compared by a twin without it: which of two equal boxes stays is no property of the network. The twin of
+    one with preprocessing gives the fitted image too."""
+    has_nms = options.nms is not None and FORMATS[options.format].has_nms
+    if has_nms or (options.preprocess and not options.shows_input):
+        twin_options = options._replace(nms=None, shows_input=bool(options.preprocess))
         with tempfile.TemporaryDirectory() as folder:
             twin = Path(folder) / path.name
             FORMATS[options.format].write(faster, twin, options=twin_options, facts={})
             return _compare(network, faster, path=twin, options=twin_options)
-    module = TracedNetwork(network, options.settings.form).eval()
-    inputs = make_inputs(module, options.settings.batch, seed=SEED)
-    expected = expected_outputs(module, inputs)
-    found = (
-        compare_engine(engine, path, module=module, inputs=inputs, expected=expected)
-        for engine in FORMATS[options.format].engines
-    )
+    trials = make_trials(network, options.settings, options.preprocess)
+    found = (compare_engine(engine, path, trials=trials) for engine in FORMATS[options.format].engines)
     return tuple(parity for parity in found if parity is not None)
 
 
@@ -101,15 +90,11 @@ def find_first_difference(
     """The first section whose value differs in the engine, with all values as outputs and no rewrites; None
     if all are equal there, so that a rewrite or a later step is at fault."""
     kind = FORMATS[options.format]
-    plain = options._replace(settings=OnnxSettings("layers"), nms=None)
-    module = TracedNetwork(network, "layers").eval()
-    inputs = make_inputs(module, 1, seed=SEED)
+    plain = options._replace(settings=OnnxSettings("layers"), nms=None, preprocess="")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / kind.file
         kind.write(network, path, options=plain, facts={})
-        parity = compare_engine(
-            engine, path, module=module, inputs=inputs, expected=expected_outputs(module, inputs)
-        )
+        parity = compare_engine(engine, path, trials=make_trials(network, plain.settings, ""))
     assert parity is not None
     places = (number for number, one in enumerate(parity.outputs) if not one.relative <= tolerance)
     first = next(places, None)

@@ -20,7 +20,10 @@ Dynamic = Literal["none", "batch", "all"]
 """What may differ from call to call: nothing, the number of images, or that and their height and width."""
 
 IMAGES = "images"
+IMAGE = "image"
+"""The input of a model with preprocessing inside."""
 PREDICTIONS = "predictions"
+DETECTIONS = "detections"
 
 
 class TracedNetwork(nn.Module):

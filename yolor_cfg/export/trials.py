@@ -1,0 +1,95 @@
+"""What an exported file is tried with: inputs by name, and what our own network gives for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from yolor_cfg.export.onnx_file import OnnxSettings
+from yolor_cfg.export.onnx_fit import FitRules, fit_rules
+from yolor_cfg.export.parity import Trial
+from yolor_cfg.export.traced import (
+    IMAGE,
+    IMAGES,
+    ExampleInputs,
+    TracedNetwork,
+    make_inputs,
+    output_names,
+    state_names,
+)
+from yolor_cfg.graph import Graph
+from yolor_cfg.images.fit import preprocess_image
+from yolor_cfg.images.preprocess import LetterboxOptions, NetworkInput, Placement, yolor_letterbox
+from yolor_cfg.images.types import Image, Size
+from yolor_cfg.model import Network
+
+SEED = 1
+"""Of the images that files are tried with; those they are traced with are others."""
+
+
+def make_trials(network: Network, settings: OnnxSettings, order: str) -> list[Trial]:
+    """One call for a model that takes fitted images; two images of other sizes, with their channels in this
+    order, for one that fits them."""
+    module = TracedNetwork(network, settings.form).eval()
+    if order:
+        rules = fit_rules(network.graph, one_size=settings.dynamic != "all")
+        images = _example_images(network.graph)
+        return [_image_trial(module, image, rules=rules, order=order) for image in images]
+    return [input_trial(module, make_inputs(module, settings.batch, seed=SEED))]
+
+
+def input_trial(module: TracedNetwork, inputs: ExampleInputs) -> Trial:
+    """A call with these inputs of the network itself."""
+    with torch.inference_mode():
+        expected = [tensor.numpy() for tensor in module(inputs.images, *inputs.states)]
+    states = dict(zip(state_names(inputs), inputs.states, strict=True))
+    named = {name: tensor.numpy() for name, tensor in {IMAGES: inputs.images, **states}.items()}
+    return Trial(named, tuple(output_names(module, inputs)), expected)
+
+
+def fit_image(image: Image, graph: Graph, rules: FitRules) -> NetworkInput:
+    """The input for an image, as a model with these rules makes it."""
+    if rules.is_clipped:
+        size = (graph.image.height, graph.image.width)
+        return yolor_letterbox(image, size, fit=LetterboxOptions(stride=rules.stride))
+    return preprocess_image(image, graph, how=rules.how)
+
+
+def _image_trial(module: TracedNetwork, image: Image, *, rules: FitRules, order: str) -> Trial:
+    """A call with an image [h, w, C]; the fitted input is expected as an output as well."""
+    fitted = fit_image(image, module.network.graph, rules)
+    pixels = torch.from_numpy(fitted.pixels[None])
+    trial = input_trial(module, ExampleInputs(pixels, module.zero_states(pixels)))
+    given = image[..., ::-1] if order == "bgr" else image
+    inputs = {name: value for name, value in trial.inputs.items() if name != IMAGES}
+    expected = [map_back(trial.expected[0], fitted.placement), *trial.expected[1:]]
+    if module.form != "decoded":
+        expected = trial.expected
+    return Trial(
+        {IMAGE: np.ascontiguousarray(given[None]), **inputs},
+        (*trial.outputs, IMAGES),
+        [*expected, fitted.pixels[None]],
+    )
+
+
+def map_back(predictions: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
+    """Predictions [N, B, V] with centres and sizes in pixels of the image, not clipped to it."""
+    low, high = np.split(placement._replace(is_clipped=False).to_image(predictions[..., :4]), 2, axis=-1)
+    return np.concatenate([(low + high) / 2, high - low, predictions[..., 4:]], axis=-1)
+
+
+def _example_images(graph: Graph) -> Iterator[Image]:
+    """A wide image that is shrunk and a tall one that is enlarged, smooth as photographs are."""
+    height, width = graph.image.height, graph.image.width
+    draw = torch.Generator().manual_seed(SEED)
+    for size in ((height + 3, 2 * width + 1), (height // 2 + 3, width // 3 + 2)):
+        yield _example_image(size, graph.image.channels, draw)
+
+
+def _example_image(size: Size, channels: int, draw: torch.Generator) -> Image:
+    coarse = torch.rand(1, channels, 9, 9, generator=draw)
+    smooth = torch.nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 1)
+    return (255 * smooth[0].permute(1, 2, 0)).to(torch.uint8).numpy()
