@@ -10,7 +10,14 @@ import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS
 from yolor_cfg.cli.engine_options import engine_options
-from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, network_options, sort_paths
+from yolor_cfg.cli.habits import (
+    DETECT_HABITS,
+    NETWORK_ALONE,
+    HabitCommand,
+    check_exported,
+    network_options,
+    sort_paths,
+)
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
@@ -27,12 +34,13 @@ from yolor_cfg.cli.options import (
     strict_option,
 )
 from yolor_cfg.errors import count_of, escape
+from yolor_cfg.export.facts import is_exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from yolor_cfg.detect.base import ImageDetector
     from yolor_cfg.detect.detections import Detections
-    from yolor_cfg.detect.pipeline import Detector
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
     from yolor_cfg.detect.write import ResultsWriter
 
@@ -213,6 +221,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
         raise click.UsageError(MISSING)
     if output["ext_output"]:
         _prepare_darknet_text(output, options)
+    check_exported(files, options)
     detector = _make_detector(files.network, files.weights, options)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
     report_warnings((), frames.notes)
@@ -243,18 +252,28 @@ def _param_names(decorators: tuple[Any, ...]) -> list[str]:
     return [str(param.name) for param in probe.params]
 
 
-def _make_detector(cfg: str, weights: str, options: dict[str, Any]) -> Detector:
-    from yolor_cfg.detect.pipeline import Detector
-    from yolor_cfg.engines.choice import engine_note
-
-    detector = Detector(cfg, weights, **options)
-    notes = [*detector.notes, *detector.engine.notes, engine_note(detector.engine, detector.network)]
+def _make_detector(cfg: str, weights: str, options: dict[str, Any]) -> ImageDetector:
+    detector = _open_file(weights, options) if is_exported(weights) else _open_network(cfg, weights, options)
+    notes = [*detector.notes, *detector.engine_notes]
     if all(name.isdecimal() for name in detector.names):
         notes.append("the classes have no names; use --names FILE to name them")
     if detector.is_recurrent and options["batch_size"] > 1:
         notes.append("a recurrent network processes its images one by one; --batch-size is 1")
-    report_warnings(detector.network.graph.warnings, notes)
+    report_warnings(detector.warnings, notes)
     return detector
+
+
+def _open_network(cfg: str, weights: str, options: dict[str, Any]) -> ImageDetector:
+    from yolor_cfg.detect.pipeline import Detector
+
+    return Detector(cfg, weights, **options)
+
+
+def _open_file(path: str, options: dict[str, Any]) -> ImageDetector:
+    """The detector of an exported file, which torch is not needed for."""
+    from yolor_cfg.detect.exported import ExportedDetector
+
+    return ExportedDetector(path, **{name: options[name] for name in options.keys() - NETWORK_ALONE})
 
 
 def _make_output_options(output: dict[str, Any]) -> Any:
@@ -287,7 +306,9 @@ def _show_line(frame: Frame, found: Detections) -> None:
         echo(f"{name}{moment}: {objects}, {found.seconds * 1000:.0f} ms", err=True)
 
 
-def _run_detector(detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections) -> None:
+def _run_detector(
+    detector: ImageDetector, frames: Any, results: ResultsWriter, *, show: ShowDetections
+) -> None:
     """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm
 

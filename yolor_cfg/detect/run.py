@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from yolor_cfg.detect.base import ImageDetector
 from yolor_cfg.detect.detections import Detections
-from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaItem, UnreadableSource
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.preprocess import NetworkInput
@@ -15,7 +15,7 @@ UnreadableCallback = Callable[[UnreadableSource | IncompleteVideo], None]
 
 
 def detect_frames(
-    detector: Detector,
+    detector: ImageDetector,
     frames: Iterable[MediaItem],
     *,
     found: DetectionsCallback,
@@ -37,7 +37,7 @@ def detect_frames(
         if waiting and not _can_join(item, waiting, detector.batch_size):
             done += _detect_batch(detector, waiting, found)
         if not frame.index:
-            detector.network.reset()
+            detector.reset()
         waiting.append((frame, item))
     return done + _detect_batch(detector, waiting, found)
 
@@ -54,7 +54,7 @@ def _can_join(item: NetworkInput, waiting: list[tuple[Frame, NetworkInput]], mos
 
 
 def _detect_batch(
-    detector: Detector, waiting: list[tuple[Frame, NetworkInput]], found: DetectionsCallback
+    detector: ImageDetector, waiting: list[tuple[Frame, NetworkInput]], found: DetectionsCallback
 ) -> int:
     count = len(waiting)
     if waiting:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from yolor_cfg.export.traced import PREDICTIONS, head_names
-from yolor_cfg.graph import Graph
+from yolor_cfg.export.facts import PREDICTIONS
+from yolor_cfg.export.traced import head_names
+from yolor_cfg.graph import Graph, last_head_value
 from yolor_cfg.images.fit import default_preprocess
 from yolor_cfg.images.preprocess import DARKNET_FILL, YOLOR_FILL
 
@@ -33,7 +34,12 @@ def describe_network(graph: Graph, names: Sequence[str]) -> dict[str, Any]:
             "multiple_of": 0 if graph.has_fixed_size else graph.largest_stride,
         },
         "preprocess": _describe_preprocess(graph),
+        "classes": graph.classes,
         "names": list(names),
+        "nms": {
+            "kind": last_head_value(graph, "nms_kind", "default"),
+            "beta": last_head_value(graph, "beta_nms", 0.6),
+        },
         "heads": [
             _describe_head(graph, index, name=name)
             for index, name in zip(graph.outputs, head_names(graph), strict=True)
@@ -59,7 +65,12 @@ def write_metadata(model: ModelProto, facts: dict[str, Any]) -> None:
     """The facts inside the model, each as JSON under its name."""
     for name, value in facts.items():
         entry = model.metadata_props.add()
-        entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
+        entry.key, entry.value = name, fact_text(value)
+
+
+def fact_text(value: Any) -> str:
+    """A fact as it stands in a file: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _describe_preprocess(graph: Graph) -> dict[str, Any]:

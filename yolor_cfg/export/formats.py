@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
-from yolor_cfg.errors import CfgError, DataError, MissingExtra
-from yolor_cfg.export.describe import write_metadata
+from yolor_cfg.errors import CfgError, DataError
+from yolor_cfg.export.describe import fact_text, write_metadata
+from yolor_cfg.export.facts import RT_INFO
 from yolor_cfg.export.half import halve
 from yolor_cfg.export.onnx_file import OnnxSettings, dynamic_shapes, make_onnx
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
+from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
 from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
@@ -65,14 +67,11 @@ def _make_model(network: Network, options: ExportOptions, facts: dict[str, Any])
 def _write_openvino(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
     """By way of ONNX. Without being told OpenVINO stores weights in float16, with what is beyond its range
     cut off."""
-    try:
-        import openvino
-    except ImportError as cause:
-        raise MissingExtra("openvino") from cause
+    openvino = import_openvino()
     data = _make_model(network, options._replace(precision="fp32"), facts).SerializeToString()
     model = openvino.Core().read_model(data)
     for name, value in facts.items():
-        model.set_rt_info(str(value), ["yolor_cfg", name])
+        model.set_rt_info(fact_text(value), [RT_INFO, name])
     openvino.save_model(model, str(path), compress_to_fp16=options.precision == "fp16")
 
 
@@ -84,7 +83,7 @@ def _write_pt2(network: Network, path: Path, *, options: ExportOptions, facts: d
     shapes = dynamic_shapes(network, inputs, options.settings.dynamic)
     with torch.no_grad():
         program = torch.export.export(module, (inputs.images, *inputs.states), dynamic_shapes=shapes)
-    texts = {f"{name}.json": str(value) for name, value in facts.items()}
+    texts = {f"{name}.json": fact_text(value) for name, value in facts.items()}
     torch.export.save(program, path, extra_files=texts)
 
 

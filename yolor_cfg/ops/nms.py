@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import distance_term, iou_matrix, to_xyxy
-
-GREEDY_EXPONENT = 0.6
-"""What C Darknet's greedynms uses, regardless of `beta_nms` (box_diou in box.c)."""
+from yolor_cfg.ops.plain_nms import GREEDY_EXPONENT, nms_exponent
 
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 
@@ -31,7 +29,7 @@ def darknet_nms(
     sizes as fractions of the image: the distance term, unlike the IoU, changes when one axis is stretched.
     """
     assert kind in NMS_KINDS, kind
-    exponent = {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
+    exponent = nms_exponent(kind, beta)
     boxes = scores.ne(0).any(dim=1).nonzero()[:, 0]
     candidates = _sort_candidates(scores[boxes], scores[boxes] != 0)
     overlaps = PairwiseOverlaps(boxes_xywh[boxes], iou=iou, exponent=exponent)
