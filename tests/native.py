@@ -11,11 +11,12 @@ from small import graph_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolor_cfg.engines.native.binding import Op, kernels_path
+from yolor_cfg.engines.native.binding import Op
 from yolor_cfg.engines.native.engine import NativeEngine
 from yolor_cfg.engines.native.steps import Step
 from yolor_cfg.model import Network
 from yolor_cfg.ops.activations import activate
+from yolor_cfg.ops.library import kernels_path
 
 BUILT = kernels_path() is not None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench_scoring import generate_case, largest_difference
 from truths import found, random_case, truth
 
 from yolor_cfg.data.types import Dataset, Sample
@@ -31,12 +32,14 @@ REFERENCES = {
         "expected_with_area_wh",
     ),
 }
-FASTER = pytest.param(
-    "faster",
-    marks=pytest.mark.skipif(
-        coco.find_spec("faster_coco_eval") is None, reason="needs faster-coco-eval (the extra `eval`)"
-    ),
-)
+FAST = [
+    pytest.param(
+        engine,
+        marks=pytest.mark.skipif(coco.find_spec(package) is None, reason=f"needs {package}"),
+    )
+    for engine, package in (("hotcoco", "hotcoco"), ("faster", "faster_coco_eval"))
+]
+ROUNDING = {"hotcoco": 0.0, "faster": 1e-12}  # faster-coco-eval sums in another order
 
 
 def reference(shared: Path, name: str) -> tuple:
@@ -47,7 +50,7 @@ def reference(shared: Path, name: str) -> tuple:
     return ground, detections, wanted[key], wanted["per_category_AP_AP50"]
 
 
-@pytest.mark.parametrize("engine", ["pycocotools", FASTER])
+@pytest.mark.parametrize("engine", ["pycocotools", *FAST])
 @pytest.mark.parametrize("name", REFERENCES)
 def test_the_published_reference_metrics_are_reproduced(shared: Path, name: str, engine: str) -> None:
     ground, detections, numbers, categories = reference(shared, name)
@@ -71,13 +74,13 @@ def test_fakebbox100_gives_the_official_rows_that_do_not_depend_on_area(shared: 
     }
 
 
-@pytest.mark.parametrize("engine", ["pycocotools", FASTER])
+@pytest.mark.parametrize("engine", ["pycocotools", *FAST])
 def test_scoring_prints_nothing(engine: str, capfd: pytest.CaptureFixture) -> None:
     score_coco(*random_case(0), engine=engine)
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("engine", ["pycocotools", FASTER])
+@pytest.mark.parametrize("engine", ["pycocotools", *FAST])
 def test_perfect_detections_score_1(engine: str) -> None:
     box = (0, 0, 10.0, 10.0, 20.0, 20.0)
     scores = score_coco(truth([box]), found([(0, 0, 0.9, *box[2:])]), engine=engine)
@@ -86,7 +89,7 @@ def test_perfect_detections_score_1(engine: str) -> None:
     assert scores.categories[:, 0].tolist() == pytest.approx([1, -1])
 
 
-@pytest.mark.parametrize("engine", ["pycocotools", FASTER])
+@pytest.mark.parametrize("engine", ["pycocotools", *FAST])
 def test_without_detections_ap_is_0_and_without_boxes_undefined(engine: str) -> None:
     some = truth([(0, 0, 10, 10, 20, 20)])
     scores = score_coco(some, no_detections(), engine=engine)
@@ -155,21 +158,45 @@ def test_a_data_set_gives_the_numbers_of_the_json_it_came_from(shared: Path) -> 
     assert score_coco(again, detections).numbers == pytest.approx(numbers, abs=1e-6)
 
 
-def test_the_faster_engine_must_be_installed_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faster_engine_must_be_installed_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coco, "find_spec", lambda name: None)
     assert coco.choose_engine("auto") == "pycocotools"
-    with pytest.raises(MissingExtra, match="eval"):
+    with pytest.raises(MissingExtra, match=r"yolor-cfg\[eval\]"):
+        coco.choose_engine("hotcoco")
+    with pytest.raises(MissingExtra, match="pip install faster-coco-eval"):
         coco.choose_engine("faster")
     with pytest.raises(CfgError, match="engine"):
         coco.choose_engine("slow")
 
 
-def test_both_engines_give_the_same() -> None:
-    pytest.importorskip("faster_coco_eval")
-    for seed in range(5):
-        slow, fast = (score_coco(*random_case(seed), engine=engine) for engine in ("pycocotools", "faster"))
-        assert fast.numbers == pytest.approx(slow.numbers, abs=1e-6)
-        np.testing.assert_allclose(fast.categories, slow.categories, atol=1e-6)
+def test_auto_takes_hotcoco_then_faster_coco_eval_and_no_hotcoco_that_is_too_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coco, "find_spec", lambda name: name)
+    for number, engine in (("1.3.0", "hotcoco"), ("1.10.1", "hotcoco"), ("1.2.9", "faster")):
+        monkeypatch.setattr(coco, "version", lambda name, number=number: number)
+        assert coco.choose_engine("auto") == engine
+
+
+@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("seed", range(8))
+def test_the_fast_engines_give_the_numbers_of_pycocotools(engine: str, seed: int) -> None:
+    """Crowds, equal scores, areas at the bounds, images and classes without boxes, 150 detections in one."""
+    case = generate_case(seed, images=1 + 3 * (seed % 4), classes=1 + seed % 3)
+    assert len(case[1]) > 100 and case[0].crowd.sum() < len(case[0].crowd)
+    slow, fast = (score_coco(*case, engine=name) for name in ("pycocotools", engine))
+    assert largest_difference(fast, slow) <= ROUNDING[engine]
+
+
+@pytest.mark.parametrize("engine", FAST)
+def test_boxes_without_size_and_far_away_count_as_with_pycocotools(engine: str) -> None:
+    boxes = [(0, 0, 10, 10, 0, 0), (0, 0, 5, 5, 30, 30), (1, 1, 1e7, 1e7, 32, 32), (1, 0, 3, 3, 96, 96, 1)]
+    rows = [(image, label, 0.5, *box) for image, label, *box in (box[:6] for box in boxes)]
+    rows += [(0, 0, 0.5, -40, -40, 90, 90), (1, 0, 0, 3, 3, 1e6, 1e6), (1, 1, 1, 1e7, 1e7, 32, 32.5)]
+    case = truth(boxes, images=3), found(rows)
+    slow, fast = (score_coco(*case, engine=name) for name in ("pycocotools", engine))
+    assert 0 < slow.numbers["AP"] < 1
+    assert largest_difference(fast, slow) <= ROUNDING[engine]
 
 
 def test_the_document_is_json_without_nan_and_names_every_number() -> None:

@@ -10,9 +10,11 @@ from native import BUILT, LAYERS, NETWORKS, conv, images_for, network_of, step_e
 from torch import Tensor
 
 from yolor_cfg.engines.native import binding
-from yolor_cfg.engines.native.binding import NativeError, instruction_sets
+from yolor_cfg.engines.native.binding import instruction_sets
 from yolor_cfg.engines.native.engine import NativeEngine
 from yolor_cfg.model import Network
+from yolor_cfg.ops import library
+from yolor_cfg.ops.library import NativeError
 
 needs_kernels = pytest.mark.skipif(not BUILT, reason="the native engine is not built (make native)")
 SETS = list(instruction_sets()) if BUILT else ["not built"]
@@ -158,9 +160,9 @@ def test_profile() -> None:
 
 def test_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the library the message says what to do."""
-    monkeypatch.setattr(binding, "kernels_path", lambda: None)
-    binding.load_library.cache_clear()
-    binding.instruction_sets.cache_clear()
+    monkeypatch.setattr(library, "kernels_path", lambda: None)
+    for function in (library.open_library, binding.load_library, binding.instruction_sets):
+        function.cache_clear()
     with pytest.raises(NativeError, match="was not built: install a C\\+\\+ compiler"):
         NativeEngine(network_of(conv(4), image=(3, 8, 8)))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from yolor_cfg.detect import plain
 from yolor_cfg.detect.nms import select_boxes
 from yolor_cfg.detect.nms_rules import NmsRules
 from yolor_cfg.detect.plain import select_plain
@@ -27,6 +28,13 @@ def draw_boxes(seed: int, count: int = BOXES) -> Predicted:
     boxes = np.concatenate([centres, draw.uniform(20, 90, (count, 2))], axis=1)
     scores = draw.integers(0, 21, (count, CLASSES)) / 20
     return Predicted(*(part.astype(np.float32) for part in (boxes, draw.uniform(0, 1, count), scores)))
+
+
+@pytest.fixture(params=["kernels", "arrays"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With our C++ code where it is built, and without."""
+    if request.param == "arrays":
+        monkeypatch.setattr(plain, "choose_boxes", lambda *_, **__: None)
 
 
 def expect_same(one: Predicted, placement: Placement, rules: NmsRules) -> int:

@@ -1,4 +1,4 @@
-"""One engine of bench_engines.py in its process: reads how many passes to run, prints their seconds as JSON.
+"""One engine of bench_inference.py in its process: reads how many passes to run, prints seconds as JSON.
 
 python tools/bench_worker.py ENGINE CFG SIZE THREADS BATCH FOLDER
 """
@@ -26,12 +26,6 @@ class Setup(NamedTuple):
     threads: int
     folder: Path
 
-    def fold_network(self) -> Any:
-        """The network with its batch norms and implicit knowledge folded."""
-        from yolor_cfg.rewrite.fold import fold
-
-        return fold(self.network).network.requires_grad_(False)
-
     def onnx(self) -> str:
         """An ONNX file of the unfolded network; the first engine that wants it writes it."""
         path = self.folder / "network.onnx"
@@ -44,19 +38,21 @@ class Setup(NamedTuple):
         return str(path)
 
 
-def start_native(setup: Setup, precision: str) -> Run:
-    from yolor_cfg.engines.native.engine import NativeEngine
+def start_engine(setup: Setup, name: str, precision: str) -> Run:
+    """One of the product's own engines, with all rewrites."""
+    from yolor_cfg.engines.base import EngineSettings
+    from yolor_cfg.engines.choice import choose_engine
 
-    engine = NativeEngine(setup.fold_network(), precision=precision, threads=setup.threads)
+    engine = choose_engine(setup.network, EngineSettings(name, precision))
     return lambda: engine(setup.images)
 
 
-def start_torch(setup: Setup, precision: str) -> Run:
-    import torch
+def start_native(setup: Setup, precision: str) -> Run:
+    return start_engine(setup, "native", precision)
 
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    network, images = setup.fold_network().to(dtype), setup.images.to(dtype)
-    return lambda: network(images)
+
+def start_torch(setup: Setup, precision: str) -> Run:
+    return start_engine(setup, "torch", precision)
 
 
 def start_old(setup: Setup, precision: str) -> Run:

@@ -16,6 +16,7 @@ COMMANDS = {
     "new": "yolor_cfg.cli.new:new",
     "info": "yolor_cfg.cli.info:info",
     "detect": "yolor_cfg.cli.detect:detect",
+    "unite": "yolor_cfg.cli.unite:unite",
     "train": "yolor_cfg.cli.train:train",
     "test": "yolor_cfg.cli.test:test",
     "bench": "yolor_cfg.cli.bench:bench",

@@ -150,10 +150,11 @@ REPORT_OPTIONS = (
     ),
     click.option(
         "--scorer",
-        type=click.Choice(["auto", "pycocotools", "faster"]),
+        type=click.Choice(["auto", "pycocotools", "hotcoco", "faster"]),
         default="auto",
         show_default=True,
-        help="Library that computes COCO's metrics; auto: faster-coco-eval if installed.",
+        help="Library that computes COCO's metrics, all with the same numbers; auto: hotcoco, else "
+        "faster-coco-eval (faster), else pycocotools, the reference.",
     ),
     click.option(
         "--save/--no-save",

@@ -61,6 +61,7 @@ class ImageDetector:
     names: tuple[str, ...]
     rules: NmsRules
     batch_size: int
+    preprocess: str
     notes: tuple[str, ...]
     is_recurrent = False
     _untold: Sequence[str] = ()
@@ -78,6 +79,11 @@ class ImageDetector:
     @property
     def engine_notes(self) -> tuple[str, ...]:
         """Remarks of the engine, and one line on what runs the network."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its results besides its options, as values of JSON: dialect, size, device, engine,
+        precision."""
         raise NotImplementedError
 
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,14 +70,14 @@ class ExportedDetector(ImageDetector):
         precision: str = "fp32",
         **more: Unpack[FileOptions],
     ) -> None:
-        _refuse_device(check_argument("device", parse_device, more.get("device", "cpu")), str(path))
+        refuse_device(check_argument("device", parse_device, more.get("device", "cpu")), str(path))
         self.model = ExportedModel(path, engine, precision)
         self._heads: FileNetwork | None = None
         facts = self.model.facts
-        self._input = _choose_input(self.model, more.get("size"))
+        self._input = input_of_file(self.model, more.get("size"))
         self.names = class_names(facts.names if names is None else names, count=facts.classes)
         told = kind_notes(more.get("nms"), own=facts.nms_kind, is_pytorch=facts.is_pytorch)
-        self.notes = log_notes((*told, *hidden_notes(self.names), *_nms_notes(self.model)))
+        self.notes = log_notes((*told, *hidden_notes(self.names), *file_notes(self.model)))
         self.rules = _make_rules(facts, self.names, more)
         self.preprocess = check_choice(more.get("preprocess") or facts.preprocess, PREPROCESS_CHOICES)
         most = partial(parse_count, most=MOST_IN_BATCH)
@@ -92,6 +92,16 @@ class ExportedDetector(ImageDetector):
     def engine_notes(self) -> tuple[str, ...]:
         """One line on what runs the file."""
         return (f"engine: {self.model.name}, {self.model.precision}",)
+
+    def describe(self) -> dict[str, Any]:
+        """Dialect, size, device, engine and precision."""
+        return {
+            "dialect": self.model.facts.dialect,
+            "size": list(self._input.size),
+            "device": "cpu",
+            "engine": self.model.name,
+            "precision": self.model.precision,
+        }
 
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
         """The network's input for one image."""
@@ -135,12 +145,13 @@ def _make_rules(facts: ModelFacts, names: Sequence[str], more: FileOptions) -> N
     return change_rules(plain, names, classes=more.get("classes"), **limits)
 
 
-def _refuse_device(device: str, path: str) -> None:
+def refuse_device(device: str, path: str) -> None:
+    """Raise CfgError for anything but a CPU."""
     if device != "cpu":
         raise CfgError("an exported file runs on the CPU here", path=path, found=device, allowed="cpu")
 
 
-def _choose_input(model: ExportedModel, asked: int | tuple[int, int] | None) -> InputRules:
+def input_of_file(model: ExportedModel, asked: int | tuple[int, int] | None) -> InputRules:
     """How images are fitted; raises CfgError for a size that the file does not take."""
     facts = model.facts
     if model.is_static:
@@ -170,7 +181,8 @@ def _check_size(model: ExportedModel, wanted: tuple[int, int], own: tuple[int, i
     )
 
 
-def _nms_notes(model: ExportedModel) -> tuple[str, ...]:
+def file_notes(model: ExportedModel) -> tuple[str, ...]:
+    """What a user should know of the file."""
     if model.form != DETECTIONS:
         return ()
     return ("NMS is inside the file; what it leaves out by its own limits cannot come back",)

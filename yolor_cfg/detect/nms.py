@@ -15,7 +15,15 @@ from yolor_cfg.graph import Graph, last_head_value
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.model import Predictions
 from yolor_cfg.ops.boxes import to_xywh, to_xyxy
-from yolor_cfg.ops.nms import KeptBoxes, YolorNmsRules, darknet_nms, keep_yolor_boxes
+from yolor_cfg.ops.native_nms import ChoiceRules
+from yolor_cfg.ops.nms import (
+    KeptBoxes,
+    YolorNmsRules,
+    choose_natively,
+    darknet_nms,
+    keep_yolor_boxes,
+)
+from yolor_cfg.ops.plain_nms import distance_exponent
 
 __all__ = ["NmsRules", "apply_nms", "choose_nms", "nms_notes", "select_boxes"]
 FIRST_PAIRS = 1_000
@@ -82,12 +90,13 @@ def darknet_detections(
     Only the product of objectness and class score counts: [yolo] tests objectness first, but its class scores
     never exceed 1; [region] and [detection], whose scores may, do not test it.
     """
+    if not rules.agnostic and (found := _darknet_natively(one, placement, rules)) is not None:
+        return found
     products = one.scores * one.objectness[:, None]
     likely = (products > rules.conf).any(dim=1).nonzero()[:, 0]
     corners = torch.from_numpy(placement.to_image(one.boxes_xywh[likely].numpy()))
     probabilities = products[likely] * (products[likely] > rules.conf)
-    height, width = placement.image_size
-    fractions = to_xywh(corners) / torch.tensor([width, height, width, height])
+    fractions = _image_fractions(corners, placement)
     for least in _score_thresholds(probabilities):
         left = _nms_probabilities(fractions, probabilities * (probabilities >= least), rules=rules)
         if (left > 0).sum() >= rules.max_det:
@@ -96,6 +105,28 @@ def darknet_detections(
     order = left[box, label].argsort(descending=True, stable=True)[: rules.max_det]
     box, label = box[order], label[order]
     return corners[box], KeptBoxes(likely[box], left[box, label], label)
+
+
+def _image_fractions(corners: Tensor, placement: Placement) -> Tensor:
+    """Centres and sizes as fractions of the image."""
+    height, width = placement.image_size
+    return to_xywh(corners) / torch.tensor([width, height, width, height])
+
+
+def _darknet_natively(
+    one: Predictions, placement: Placement, rules: NmsRules
+) -> tuple[Tensor, KeptBoxes] | None:
+    """The detections by the C++ code; None where it is not built or cannot tell."""
+    corners = torch.from_numpy(placement.to_image(one.boxes_xywh.numpy()))
+    goes_by = ChoiceRules(
+        *(rules.conf, rules.iou, False, rules.max_det),
+        exponent=distance_exponent(rules.kind, rules.beta),
+        multi_label=rules.multi_label,
+        classes=rules.classes,
+    )
+    fractions = _image_fractions(corners, placement)
+    kept = choose_natively(fractions, one.scores, objectness=one.objectness, rules=goes_by)
+    return None if kept is None else (corners[kept.numbers], kept)
 
 
 def _score_thresholds(probabilities: Tensor) -> Iterator[float]:

@@ -139,6 +139,17 @@ class Detector(ImageDetector):
         """Remarks of the engine, and one line on what runs the network."""
         return *self.engine.notes, engine_note(self.engine, self.network)
 
+    def describe(self) -> dict[str, Any]:
+        """Dialect, size, device, engine and precision."""
+        graph = self.network.graph
+        return {
+            "dialect": graph.dialect.name,
+            "size": [graph.image.height, graph.image.width],
+            "device": self.device.type,
+            "engine": self.engine.name,
+            "precision": self.engine.precision,
+        }
+
     def reset(self) -> None:
         """Forget the state of a recurrent network."""
         self.network.reset()

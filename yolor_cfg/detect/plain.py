@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from yolor_cfg.detect.nms_rules import MAX_COORDINATE, NmsRules
 from yolor_cfg.engines.exported import Predicted
 from yolor_cfg.images.preprocess import Placement
-from yolor_cfg.ops.plain_nms import ChoiceRules, FloatArray, choose_boxes, nms_exponent
+from yolor_cfg.ops.native_nms import ChoiceRules, choose_boxes
+from yolor_cfg.ops.plain_nms import FloatArray, choose_plain, distance_exponent
 
 Found = tuple[FloatArray, FloatArray, NDArray[np.int64]]
 
@@ -29,14 +30,18 @@ def select_plain(one: Predicted, placement: Placement, rules: NmsRules) -> Found
         rules.iou,
         is_yolor,
         rules.max_det,
-        nms_exponent(rules.kind, rules.beta),
+        distance_exponent(rules.kind, rules.beta),
         rules.multi_label,
         rules.agnostic,
         rules.classes,
     )
     corners: FloatArray = placement.to_image(boxes_xywh).astype(np.float32)
     compared = boxes_xywh if is_yolor else _to_fractions(corners, placement)
-    kept = choose_boxes(compared, scores, objectness=objectness, rules=goes_by)
+    kept = None
+    if is_yolor or not rules.agnostic:  # the C++ code has no other way of Darknet's
+        kept = choose_boxes(compared, scores, objectness=objectness, rules=goes_by)
+    if kept is None:
+        kept = choose_plain(compared, scores, objectness=objectness, rules=goes_by)
     found = corners[kept.numbers]
     if is_yolor:  # by way of corners, which rounds
         found = placement.to_image(_to_xywh(_to_xyxy(boxes_xywh[kept.numbers])))

@@ -243,6 +243,10 @@ class MediaSources:
         for item in self.items:
             yield from item.frames(self.reading)
 
+    def select(self, block: slice) -> MediaSources:
+        """Some of the items, without the notes."""
+        return MediaSources(self.items[block], self.reading)
+
     @cached_property
     def total(self) -> int | None:
         """How many frames there will be; None if a source does not say. Opens every video once."""

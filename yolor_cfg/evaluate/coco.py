@@ -1,4 +1,6 @@
-"""COCO's 12 metrics and the AP of each category, by pycocotools or faster-coco-eval, from arrays.
+"""COCO's 12 metrics and the AP of each category, from arrays, by pycocotools, hotcoco or faster-coco-eval.
+
+pycocotools is the reference; the others give its numbers (tests/test_evaluate_coco.py).
 
 Legend: N images, K classes, D detections; in `precision` T IoUs, R recalls, A areas, M detection limits.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -19,9 +22,13 @@ from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 CATEGORY_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-ENGINES = ("auto", "pycocotools", "faster")
+ENGINES = ("auto", "pycocotools", "hotcoco", "faster")
+PACKAGES = {"pycocotools": "pycocotools", "hotcoco": "hotcoco", "faster": "faster_coco_eval"}
+OLDEST_HOTCOCO = (1, 3)  # the first that takes the ground truth as arrays (COCO.from_arrays)
 ABSENT = -1.0
 """What COCO's tools return if the ground truth has no such boxes."""
+ID_SHIFT = np.array([1, 0, 0, 0, 0, 0, 1])
+"""What makes ids of the indices of image and class in a row of detections."""
 ANY_AREA, MOST_DETECTIONS = 0, 2
 """Indices into pycocotools' tables: boxes of all sizes; the 100 best detections per image."""
 
@@ -38,16 +45,14 @@ class CocoScores(NamedTuple):
 def score_coco(ground: GroundTruth, detections: Doubles, *, engine: str = "auto") -> CocoScores:
     """The scores of detections [D, 7] over all images of the ground truth, also those without detections.
 
-    Prints nothing and writes no file. `auto` uses the faster engine if it is installed; the results are the
+    Prints nothing and writes no file. `auto` uses the fastest engine that is installed; the results are the
     same.
     """
     engine = choose_engine(engine)
     ground, detections = _sort_images(ground, detections)
-    home = import_module("faster_coco_eval" if engine == "faster" else "pycocotools.coco")
+    make_judge = _judge_arrays if engine == "hotcoco" else _judge_records
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _to_coco_truth(home.COCO(), ground)
-        results = _to_coco_detections(truth, home.COCO(), detections=detections)
-        judge = _evaluator_class(engine)(truth, results, "bbox")
+        judge = make_judge(ground, detections, engine=engine)
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
@@ -58,19 +63,62 @@ def score_coco(ground: GroundTruth, detections: Doubles, *, engine: str = "auto"
 
 
 def choose_engine(engine: str) -> str:
-    """`pycocotools` or `faster`; raises MissingExtra if the faster one is requested but not installed."""
+    """The name of an engine that is installed: `auto` is hotcoco, else faster-coco-eval (`faster`), else
+    pycocotools. Raises MissingExtra for one that is requested but not installed."""
     if engine not in ENGINES:
         raise CfgError("unknown engine", found=engine, allowed=ENGINES)
-    installed = find_spec("faster_coco_eval") is not None
-    if engine == "faster" and not installed:
+    wanted = ("hotcoco", "faster") if engine == "auto" else (engine,)
+    found = next((name for name in wanted if _is_installed(name)), None)
+    if found is None and engine == "faster":
+        raise MissingExtra(package="faster-coco-eval")
+    if found is None and engine == "hotcoco":
         raise MissingExtra("eval")
-    return "pycocotools" if engine == "pycocotools" or not installed else "faster"
+    return found or "pycocotools"
 
 
-def _evaluator_class(engine: str) -> Any:
-    if engine == "faster":
-        return import_module("faster_coco_eval").COCOeval_faster
-    return import_module("pycocotools.cocoeval").COCOeval
+def _is_installed(engine: str) -> bool:
+    if find_spec(PACKAGES[engine]) is None:
+        return False
+    if engine != "hotcoco":
+        return True
+    numbers = [int(part) for part in version("hotcoco").split(".")[:2] if part.isdecimal()]
+    return tuple(numbers) >= OLDEST_HOTCOCO
+
+
+def engine_line(scores: CocoScores) -> str:
+    """Which library computed COCO's metrics, in one line."""
+    package = PACKAGES[scores.engine].replace("_", "-")
+    other = "" if scores.engine == "pycocotools" else "; --scorer pycocotools for the reference"
+    return f"COCO's metrics by {package} {version(package)}{other}"
+
+
+def _judge_records(ground: GroundTruth, detections: Doubles, *, engine: str) -> Any:
+    """The evaluator of pycocotools or faster-coco-eval, which take a dict for each box."""
+    is_faster = engine == "faster"
+    home = import_module("faster_coco_eval" if is_faster else "pycocotools.coco")
+    judge = home.COCOeval_faster if is_faster else import_module("pycocotools.cocoeval").COCOeval
+    truth = _to_coco_truth(home.COCO(), ground)
+    return judge(truth, _to_coco_detections(truth, home.COCO(), detections=detections), "bbox")
+
+
+def _judge_arrays(ground: GroundTruth, detections: Doubles, *, engine: str) -> Any:
+    """The evaluator of hotcoco, which takes arrays."""
+    home = import_module(engine)
+    truth = home.COCO.from_arrays(
+        *_list_ids(ground),
+        ground.images + 1,
+        ground.classes + 1,
+        ground.boxes_ltwh,
+        area=ground.areas,
+        iscrowd=ground.crowd.astype(np.int64),
+    )
+    return home.COCOeval(truth, truth.load_res(detections + ID_SHIFT), "bbox")
+
+
+def _list_ids(ground: GroundTruth) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The images and the categories as COCO's tools list them, with ids from 1."""
+    images = [{"id": i + 1, "height": h, "width": w} for i, (h, w) in enumerate(ground.sizes.tolist())]
+    return images, [{"id": i + 1, "name": name} for i, name in enumerate(ground.names)]
 
 
 def _sort_images(ground: GroundTruth, detections: Doubles) -> tuple[GroundTruth, Doubles]:
@@ -89,9 +137,10 @@ def _to_coco_truth(coco: Any, ground: GroundTruth) -> Any:
     """The ground truth as a COCO object. Ids start at 1: its matching takes annotation id 0 for no match."""
     columns = (ground.images, ground.classes, ground.boxes_ltwh, ground.areas, ground.crowd)
     rows = zip(*(column.tolist() for column in columns), strict=True)
+    images, categories = _list_ids(ground)
     coco.dataset = {
-        "images": [{"id": i + 1, "height": h, "width": w} for i, (h, w) in enumerate(ground.sizes.tolist())],
-        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(ground.names)],
+        "images": images,
+        "categories": categories,
         "annotations": [
             {
                 "id": i + 1,
@@ -111,7 +160,7 @@ def _to_coco_truth(coco: Any, ground: GroundTruth) -> Any:
 def _to_coco_detections(truth: Any, empty: Any, *, detections: Doubles) -> Any:
     """The detections as a COCO object; pycocotools' `loadRes` fails on an empty list."""
     if len(detections):
-        return truth.loadRes(detections + np.array([1, 0, 0, 0, 0, 0, 1]))
+        return truth.loadRes(detections + ID_SHIFT)
     empty.dataset = {**truth.dataset, "annotations": []}
     empty.createIndex()
     return empty

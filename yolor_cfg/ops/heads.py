@@ -7,7 +7,7 @@ N images, A anchors, H W cells, V values per anchor and cell, K classes, B boxes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, prod
+from math import inf, log, prod
 from typing import NamedTuple
 
 import torch
@@ -149,7 +149,7 @@ class YoloHead(nn.Module):
         where no score exceeds 1."""
         if self.rules.embeds or not self.rules.has_sigmoid:
             return self.decode(raw)
-        likely = (raw[..., 4].sigmoid() >= least * SLACK).any(dim=0)  # [A, H, W]
+        likely = self._likely(raw[..., 4], least * SLACK)  # [A, H, W]
         anchor, row, column = likely.nonzero(as_tuple=True)
         if len(anchor) > MANY * likely.numel():
             return self.decode(raw)
@@ -159,6 +159,15 @@ class YoloHead(nn.Module):
         anchors = raw.new_tensor(self.grid.anchors)[anchor]
         boxes = torch.cat([(centre + corner) * raw.new_tensor(self.grid.stride), size * anchors], dim=-1)
         return boxes, values[..., 4].sigmoid(), values[..., 5:].sigmoid()
+
+    def _likely(self, objectness: Tensor, least: float) -> Tensor:
+        """Where the sigmoid of raw values [N, ...] may reach `least` in any image; the logit of `least`, in
+        float32 or better, is nearer to it than SLACK."""
+        if objectness.dtype in (torch.float32, torch.float64) and 0 < least < 1:
+            reached = objectness >= log(least / (1 - least))
+        else:
+            reached = objectness.sigmoid() >= least
+        return reached[0] if len(reached) == 1 else reached.any(dim=0)
 
     def embeddings(self, raw: Tensor) -> Tensor:
         """Of each box of `decode` the unit vector [N, B, E] of its cell, from a map with embeddings."""

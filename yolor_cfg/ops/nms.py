@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.ops.boxes import distance_term, iou_matrix, to_xyxy
-from yolor_cfg.ops.plain_nms import GREEDY_EXPONENT, nms_exponent
+from yolor_cfg.ops.native_nms import ChoiceRules, choose_boxes, suppress
+from yolor_cfg.ops.plain_nms import GREEDY_EXPONENT, distance_exponent
 
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 
@@ -29,7 +30,7 @@ def darknet_nms(
     sizes as fractions of the image: the distance term, unlike the IoU, changes when one axis is stretched.
     """
     assert kind in NMS_KINDS, kind
-    exponent = nms_exponent(kind, beta)
+    exponent = distance_exponent(kind, beta)
     boxes = scores.ne(0).any(dim=1).nonzero()[:, 0]
     candidates = _sort_candidates(scores[boxes], scores[boxes] != 0)
     overlaps = PairwiseOverlaps(boxes_xywh[boxes], iou=iou, exponent=exponent)
@@ -83,6 +84,25 @@ def keep_yolor_boxes(
     pixels, lets classes overlap on larger inputs and rounds coordinates to 1/32 pixel at class id 79;
     otherwise the results are the same.
     """
+    if scores.dtype == boxes_xywh.dtype == objectness.dtype == torch.float32:
+        choice = ChoiceRules(is_yolor=True, **rules._asdict())
+        if (found := choose_natively(boxes_xywh, scores, objectness=objectness, rules=choice)) is not None:
+            return found
+    return _keep_in_torch(boxes_xywh, scores, objectness=objectness, rules=rules)
+
+
+def choose_natively(
+    boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: ChoiceRules
+) -> KeptBoxes | None:
+    """The choice of `native_nms.choose_boxes` in one image, for tensors of float32."""
+    boxes, scores, objectness = (part.detach().cpu() for part in (boxes_xywh, scores, objectness))
+    found = choose_boxes(boxes.numpy(), scores.numpy(), objectness=objectness.numpy(), rules=rules)
+    return None if found is None else KeptBoxes(*(torch.from_numpy(part) for part in found))
+
+
+def _keep_in_torch(
+    boxes_xywh: Tensor, scores: Tensor, *, objectness: Tensor, rules: YolorNmsRules
+) -> KeptBoxes:
     likely = (objectness > rules.conf).nonzero()[:, 0]
     boxes, scores = boxes_xywh[likely], scores[likely] * objectness[likely, None]
     candidates = _sort_candidates(scores, _candidate_mask(scores, rules))
@@ -133,32 +153,32 @@ class PairwiseOverlaps:
 
     def __init__(self, boxes_xywh: Tensor, *, iou: float, exponent: float | None = None) -> None:
         """boxes_xywh [B, 4]; with an exponent, the distance term is subtracted from the IoU."""
-        self._boxes_xyxy = to_xyxy(boxes_xywh.detach().to("cpu", torch.float64))
-        self._iou = iou
-        self._exponent = exponent
+        self.boxes_xyxy = to_xyxy(boxes_xywh.detach().to("cpu", torch.float64))
+        self.rule = (iou, exponent)
         self._rows = max(1, self.BLOCK // max(1, len(boxes_xywh)))
         self._blocks: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return len(self._boxes_xyxy)
+        return len(self.boxes_xyxy)
 
     def keep_mask(self, box: int) -> np.ndarray:
         """[B] True where `box` does not suppress; a NaN overlap never does."""
         block, row = divmod(box, self._rows)
         if block not in self._blocks:
             first = block * self._rows
-            self._blocks[block] = (~self._overlap_mask(self._boxes_xyxy[first : first + self._rows])).numpy()
+            self._blocks[block] = (~self._overlap_mask(self.boxes_xyxy[first : first + self._rows])).numpy()
         mask: np.ndarray = self._blocks[block][row]
         return mask
 
     def _overlap_mask(self, some_xyxy: Tensor) -> Tensor:
         """[A, B] True for the boxes suppressed by each of [A, 4]."""
-        overlap = iou_matrix(some_xyxy, self._boxes_xyxy)
-        suppressed = overlap > self._iou
-        if self._exponent is not None:  # the term only lowers the overlap, so the rest need no check
+        iou, exponent = self.rule
+        overlap = iou_matrix(some_xyxy, self.boxes_xyxy)
+        suppressed = overlap > iou
+        if exponent is not None:  # the term only lowers the overlap, so the rest need no check
             one, other = near = suppressed.nonzero(as_tuple=True)
-            term = distance_term(some_xyxy[one], self._boxes_xyxy[other], exponent=self._exponent)
-            suppressed[near] = overlap[near] - term > self._iou
+            term = distance_term(some_xyxy[one], self.boxes_xyxy[other], exponent=exponent)
+            suppressed[near] = overlap[near] - term > iou
         return suppressed
 
 
@@ -166,6 +186,15 @@ def _greedy_nms(
     candidates: _Candidates, *, overlaps: PairwiseOverlaps, limit: int | None = None
 ) -> list[int]:
     """Positions of the candidates that no better one of their class suppresses; at most `limit`."""
+    count = len(candidates.boxes)
+    pairs = candidates.boxes.cpu().numpy(), candidates.classes.cpu().numpy()
+    found = suppress(
+        overlaps.boxes_xyxy.numpy(), pairs, overlap=overlaps.rule, limit=count if limit is None else limit
+    )
+    return _greedy_in_torch(candidates, overlaps, limit) if found is None else found.tolist()
+
+
+def _greedy_in_torch(candidates: _Candidates, overlaps: PairwiseOverlaps, limit: int | None) -> list[int]:
     alive: dict[int, bytearray] = {}  # one byte per box of a class; faster to read than an array
     kept: list[int] = []
     pairs = zip(candidates.boxes.tolist(), candidates.classes.tolist(), strict=True)

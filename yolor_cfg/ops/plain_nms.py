@@ -6,10 +6,12 @@ Legend: B boxes, K classes, C candidates (pairs of a box and a class), M results
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from yolor_cfg.ops.native_nms import ChoiceRules, ChosenBoxes
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int64]
@@ -21,36 +23,14 @@ GREEDY_EXPONENT = 0.6
 """What C Darknet's greedynms uses, regardless of `beta_nms` (box_diou in box.c)."""
 
 
-def nms_exponent(kind: str, beta: float) -> float | None:
+def distance_exponent(kind: str, beta: float) -> float | None:
     """The exponent of the distance term; None for a kind that has none."""
     return {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
 
 
-class ChoiceRules(NamedTuple):
-    """What counts as a candidate and suppresses another: see `ops.nms.keep_yolor_boxes` for `is_yolor`, else
-    `detect.nms.darknet_detections`; without an `exponent` boxes go by their IoU alone."""
-
-    conf: float
-    iou: float
-    is_yolor: bool
-    max_det: int
-    exponent: float | None = None
-    multi_label: bool = True
-    agnostic: bool = False
-    classes: tuple[int, ...] | None = None
-
-
-class BoxChoice(NamedTuple):
-    """Results, best first: numbers of the boxes, scores and classes, [M] each."""
-
-    numbers: IndexArray
-    scores: FloatArray
-    classes: IndexArray
-
-
-def choose_boxes(
+def choose_plain(
     boxes_xywh: FloatArray, scores: FloatArray, *, objectness: FloatArray, rules: ChoiceRules
-) -> BoxChoice:
+) -> ChosenBoxes:
     """The detections among boxes [B, 4] with scores [B, K] not multiplied by objectness [B]."""
     products: FloatArray = scores * objectness[:, None]
     wanted: MaskArray = products > rules.conf
@@ -88,12 +68,12 @@ def _darknet_scores(boxes_xywh: FloatArray, probabilities: FloatArray, rules: Ch
     return probabilities * (kept > 0) if rules.agnostic else kept
 
 
-def _report_left(left: FloatArray, rules: ChoiceRules) -> BoxChoice:
+def _report_left(left: FloatArray, rules: ChoiceRules) -> ChosenBoxes:
     """Of the scores [B, K] that are left those that are reported."""
     wanted = _wanted_pairs(left, rules) & (left > 0)
     box, label = wanted.nonzero()
     order = _best_first(left[box, label])[: rules.max_det]
-    return BoxChoice(box[order], left[box, label][order], label[order])
+    return ChosenBoxes(box[order], left[box, label][order], label[order])
 
 
 def _wanted_pairs(scores: FloatArray, rules: ChoiceRules) -> MaskArray:
@@ -107,7 +87,7 @@ def _wanted_pairs(scores: FloatArray, rules: ChoiceRules) -> MaskArray:
 
 def _choose_best(
     boxes_xywh: FloatArray, scores: FloatArray, wanted: MaskArray, *, rules: ChoiceRules
-) -> BoxChoice:
+) -> ChosenBoxes:
     """Of the wanted pairs those that no better one of their class suppresses, at most `max_det`."""
     box, label = wanted.nonzero()
     order = _best_first(scores[box, label])
@@ -118,7 +98,7 @@ def _choose_best(
     positions = np.fromiter(
         _iter_kept(place.ravel(), groups, overlaps=overlaps, most=rules.max_det), np.int64
     )
-    return BoxChoice(box[positions], scores[box, label][positions], label[positions])
+    return ChosenBoxes(box[positions], scores[box, label][positions], label[positions])
 
 
 def _best_first(scores: FloatArray) -> IndexArray:

@@ -1,17 +1,14 @@
-"""The shared library of the kernels, loaded with ctypes. The structures mirror src/ops.hpp field by field."""
+"""The kernels in the shared library. The structures mirror src/ops.hpp field by field."""
 
 from __future__ import annotations
 
 import ctypes
 from ctypes import c_char_p, c_double, c_int32, c_int64, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from yolor_cfg.errors import YolorError
+from yolor_cfg.ops.library import NativeError, open_library, other_version
 
-VERSION = 1
-FOLDER = Path(__file__).parent
 KINDS = ("conv", "winograd", "depthwise", "pool", "up", "add", "copy", "image")
 ACTIVATIONS = ("linear", "relu", "leaky", "swish", "mish", "logistic", "relu6", "h_swish")
 """Names of operations and activations, each in the order of its C++ enumeration."""
@@ -51,28 +48,12 @@ class InstructionSet(NamedTuple):
     depth_step: int
 
 
-class NativeError(YolorError):
-    """The native engine cannot run here."""
-
-
-def kernels_path() -> Path | None:
-    """The built library beside this file; None if the package was installed without a compiler."""
-    found = sorted(FOLDER.glob("_kernels*.so")) + sorted(FOLDER.glob("_kernels*.pyd"))
-    return found[0] if found else None
-
-
 @cache
 def load_library() -> ctypes.CDLL:
-    """The library; NativeError if it was not built or is of another version."""
-    path = kernels_path()
-    if path is None:
-        raise NativeError(
-            "the native engine was not built: install a C++ compiler, then the package again "
-            "(from a checkout: make native)"
-        )
-    library = ctypes.CDLL(str(path))
-    if library.yc_version() != VERSION or library.yc_op_size() != ctypes.sizeof(Op):
-        raise NativeError(f"{path.name} is of another version: install the package again")
+    """The library with the engine's functions declared; NativeError as in `open_library`."""
+    library = open_library()
+    if library.yc_op_size() != ctypes.sizeof(Op):
+        raise other_version()
     _declare(library)
     return library
 

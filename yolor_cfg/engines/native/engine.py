@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections import Counter
 from threading import Lock
 
 import torch
 from torch import Tensor
 
-from yolor_cfg.engines.native.binding import InstructionSet, NativeError, Threads, instruction_sets
+from yolor_cfg.engines.native.binding import InstructionSet, Threads, instruction_sets
 from yolor_cfg.engines.native.lowering import lower, whole_in_torch
 from yolor_cfg.engines.native.plan import Builder, Plan, StepTime
 from yolor_cfg.model import Network
+from yolor_cfg.ops.library import NativeError
 from yolor_cfg.shape import Shape
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -41,7 +41,7 @@ class NativeEngine:
         self.network = network.eval()
         self.kernels = _choose_instructions(instructions)
         self._builder = Builder(self.kernels, DTYPES[precision], winograd)
-        self._threads = Threads(threads or count_threads())
+        self._threads = Threads(threads or torch.get_num_threads())
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._lock = Lock()
         self._whole = whole_in_torch(network)
@@ -80,11 +80,6 @@ class NativeEngine:
             self.notes = _torch_notes(steps.torch_steps)
             self._plans[size] = Plan(steps, size[0], self._builder)
         return self._plans[size]
-
-
-def count_threads() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _choose_instructions(name: str | None) -> InstructionSet:

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <new>
 
+#include "api.hpp"
 #include "ops.hpp"
 #include "pool.hpp"
 
@@ -54,8 +55,6 @@ const Set sets[] = {
 constexpr int SETS = sizeof sets / sizeof *sets;
 
 }  // namespace
-
-#define YC_API __attribute__((visibility("default")))
 
 extern "C" {
 

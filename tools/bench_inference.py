@@ -1,12 +1,14 @@
 """Compare engines on whole networks: speed, differences of the outputs, and memory.
 
-    python tools/bench_engines.py [CFG[:SIZE]...] [--engine NAME...] [--against CHECKOUT] [--json FILE]
+    python tools/bench_inference.py [CFG[:SIZE]...] [--engine NAME...] [--against CHECKOUT] [--json FILE]
 
 Each engine runs in a process of its own; they take turns, a few passes each, so that other load on the
-machine affects all. Weights are random, of the size that keeps values alike from layer to layer. Without cfgs
-five networks are measured. `--against` adds the unfolded network of another checkout in eager torch.
-onnxruntime and OpenVINO read an ONNX file that torch exports of the unfolded network's raw maps. Ratios in
-the table are the median of the rounds' ratios and, in brackets, that of the shortest times.
+machine affects all. Weights are random, of the size that keeps values alike from layer to layer. Without
+cfgs five networks are measured, and held to their aims. `--against` adds the unfolded network of another
+checkout in eager torch, as `old`. native and torch are the product's engines with all rewrites and the
+commands' setting of libgomp; onnxruntime and OpenVINO read an ONNX file that torch exports of the unfolded
+network's raw maps. Ratios in the table are the median of the rounds' ratios and, in brackets, that of the
+shortest times. Exit code 1 when an aim is missed.
 """
 
 from __future__ import annotations
@@ -33,6 +35,31 @@ NETWORKS = (
     f"{CORPUS}/AlexeyAB__darknet__yolov4-tiny.cfg:416",
 )
 
+FP32_PEERS = ("openvino-fp32", "onnxruntime")
+
+
+class Aims(NamedTuple):
+    """How many times faster each must be: ours against the old build, native against its best peer, and torch
+    alone against OpenVINO."""
+
+    default: float
+    bf16: float
+    native_fp32: float
+    native_bf16: float
+    torch_bf16: float = 0.85
+
+
+AIMS = {
+    "yolor_csp": Aims(1.8, 3.3, 1.3, 1.3),
+    "yolor_p6": Aims(1.7, 3.2, 1.3, 1.3),
+    "yolor_csp_ssss": Aims(1.9, 3.3, 1.2, 1.3),
+    "yolov4-csp": Aims(2.4, 4.6, 1.2, 1.2),
+    "yolov4-tiny": Aims(2.5, 4.0, 1.3, 1.2),
+}
+"""By the name of the cfg, without the repository that it comes from."""
+MEMORY_AIM = {"yolor_p6": 0.8}
+"""Peak memory of native fp32 against that of the old build."""
+
 
 class EngineJob(NamedTuple):
     """What every worker of a network gets: the cfg and the size, threads and images, and a folder for the
@@ -52,6 +79,8 @@ class Worker:
         """Start the process; `ready` waits for it."""
         python_path = os.pathsep.join([checkout, str(ROOT / "tools")])
         environment = {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": str(job.threads)}
+        if engine.startswith(("torch", "native")):
+            environment.setdefault("GOMP_SPINCOUNT", "1000")  # as the commands set it
         words = [job.cfg, str(job.size), str(job.threads), str(job.batch), str(job.folder)]
         self.engine, self.ratios, self.seconds = engine, list[float](), list[float]()
         self.faults = tempfile.TemporaryFile()
@@ -151,6 +180,41 @@ def print_table(title: str, found: dict[str, Any]) -> None:
         )
 
 
+def check_aims(name: str, found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """What is compared, the ratio and the aim, for all that was measured."""
+    aims = AIMS.get(name)
+    if aims is None:
+        return []
+    peers = [one for one in FP32_PEERS if "seconds" in found.get(one, ())]
+    best = min(peers, key=lambda one: float(found[one]["median"]), default="")
+    compared = (
+        ("native-fp32", "old", aims.default),
+        ("native-bf16", "old", aims.bf16),
+        ("native-fp32", best, aims.native_fp32),
+        ("native-bf16", "openvino-bf16", aims.native_bf16),
+        ("torch-bf16", "openvino-bf16", aims.torch_bf16),
+    )
+    lines = [
+        (f"{ours} against {other}", ratio(found, ours, other)[0], aim)
+        for ours, other, aim in compared
+        if all("seconds" in found.get(one, ()) for one in (ours, other))
+    ]
+    if name in MEMORY_AIM and all("memory" in found.get(one, ()) for one in ("native-fp32", "old")):
+        saved = found["old"]["memory"] / found["native-fp32"]["memory"]
+        lines.append(("memory of old against native-fp32", saved, 1 / MEMORY_AIM[name]))
+    return lines
+
+
+def print_aims(name: str, found: dict[str, Any]) -> bool:
+    """Say which aims are met; whether all are."""
+    lines = check_aims(name, found)
+    for what, reached, aim in lines:
+        print(
+            f"  {what:40} {reached:5.2f}  aim {aim:.2f}  {'ok' if reached >= aim else 'MISSED'}", flush=True
+        )
+    return all(reached >= aim for _, reached, aim in lines)
+
+
 @click.command(help=__doc__)
 @click.argument("networks", nargs=-1)
 @click.option("--engine", "engines", multiple=True, type=click.Choice(list(ENGINES)), help="By default all.")
@@ -162,7 +226,7 @@ def print_table(title: str, found: dict[str, Any]) -> None:
 @click.option("--json", "record", type=click.Path(), help="Write all times there.")
 def main(networks: tuple[str, ...], engines: tuple[str, ...], record: str | None, **options: Any) -> None:
     """Measure and print."""
-    record_of = {}
+    record_of, met = {}, True
     wanted = [one for one in engines or ENGINES if one != "old" or options["against"]]
     for network in networks or NETWORKS:
         cfg, _, size = network.partition(":")
@@ -170,10 +234,12 @@ def main(networks: tuple[str, ...], engines: tuple[str, ...], record: str | None
             job = EngineJob(cfg, int(size or 0), options["threads"], options["batch"], Path(folder))
             counts = {"rounds": options["rounds"], "passes": options["passes"]}
             found = measure_network(job, wanted, **counts, against=options["against"] or "")
-        record_of[network] = found
+        record_of[Path(network).name] = found
         print_table(f"{Path(cfg).stem} {size}", found)
+        met &= print_aims(Path(cfg).stem.rpartition("__")[2], found)
         if record:
-            Path(record).write_text(json.dumps({"options": options, "networks": record_of}, indent=1))
+            Path(record).write_text(json.dumps({"options": options, "networks": record_of}, indent=1) + "\n")
+    sys.exit(0 if met else 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""`yolor detect --shard I/N`: the options, and the run of one shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.cli.options import CountParam, TextParam, echo, is_on, print_stderr
+from yolor_cfg.errors import count_of, escape
+
+if TYPE_CHECKING:
+    from yolor_cfg.detect.parts import RunParts, RunShard
+    from yolor_cfg.detect.sources import MediaSources
+
+MOST_PART_SIZE = 10_000_000
+OTHER_OUTPUT = ("save_txt", "save_conf", "save_crop", "as_json", "ext_output")
+
+
+class ShardParam(TextParam):
+    """`2/8`: the second of eight."""
+
+    name = "shard"
+
+    def parse(self, text: str) -> RunShard:
+        """The number of the shard and how many there are."""
+        from yolor_cfg.detect.parts import parse_shard
+
+        return parse_shard(text)
+
+
+SHARD_OPTIONS = (
+    click.option(
+        "--shard",
+        type=ShardParam(),
+        metavar="I/N",
+        help="Do the I-th of N shards of the sources, counted from 1, as one of N processes with the same "
+        "options: JSON lines in part-*.jsonl in the folder --project/--name, which all of them share, and "
+        "nothing else. Parts that are done are passed over, so a shard that was stopped goes on. "
+        "`yolor unite FOLDER` makes one file of the parts.",
+    ),
+    click.option(
+        "--part-size",
+        type=CountParam(MOST_PART_SIZE),
+        metavar="N",
+        help="With --shard: sources in a part; default: a quarter of a shard, at most 1000.",
+    ),
+)
+
+
+def check_output(output: dict[str, Any]) -> None:
+    """Refuse options that do not fit those of shards."""
+    if output["shard"] is None:
+        if output["part_size"]:
+            raise click.UsageError("--part-size goes with --shard I/N")
+        return
+    wrong = [name for name in OTHER_OUTPUT if output[name]]
+    if wrong:
+        option = {"as_json": "json"}.get(wrong[0], wrong[0]).replace("_", "-")
+        raise click.UsageError(f"--shard writes JSON lines into files and nothing else: leave out --{option}")
+
+
+def refuse_live(frames: MediaSources) -> None:
+    """A camera or a stream has no end, and no second process sees the same of it."""
+    from yolor_cfg.detect.sources import Video
+
+    for item in frames.items:
+        if isinstance(item, Video) and item.is_live:
+            raise click.UsageError(f"a live source cannot be divided into shards: {escape(item.address)}")
+
+
+def run_shard(
+    run: Callable[..., int],
+    frames: MediaSources,
+    parts: RunParts,
+    *,
+    shard: RunShard,
+    show: Callable[..., None],
+) -> None:
+    """Do the parts of a shard that are not done, each by `run(sources, found=, skipped=)`; say how many."""
+    from tqdm import tqdm
+
+    owned = shard.owned_parts(parts.total)
+    pending = [number for number in owned if parts.read_marker(number) is None]
+    with tqdm(total=len(pending), unit="part", disable=True if is_on("quiet") else None) as bar:
+        for number in pending:
+            block = frames.select(parts.block(number))
+            _run_part(run, block, show, parts=parts, number=number)
+            bar.update()
+    if not is_on("quiet"):
+        _print_state(parts, owned, shard=shard, done_before=len(owned) - len(pending))
+
+
+def _run_part(
+    run: Callable[..., int], block: MediaSources, show: Callable[..., None], *, parts: RunParts, number: int
+) -> None:
+    from yolor_cfg.detect.parts import new_part
+
+    with new_part(parts, number) as writer:
+
+        def add_detections(frame: Any, detections: Any) -> None:
+            writer.add(frame, detections)
+            show(frame, detections)
+
+        def add_unreadable(item: Any) -> None:
+            writer.skip(item)
+            print_stderr(str(item), "yellow")
+
+        run(block, found=add_detections, skipped=add_unreadable)
+
+
+def _print_state(parts: RunParts, owned: Sequence[int], *, shard: RunShard, done_before: int) -> None:
+    words = f"shard {shard}: {count_of(len(owned), 'part')} of {parts.total}"
+    echo(words + (f", {done_before} done before" if done_before else ""), err=True)
+    place = escape(str(parts.folder))
+    echo(f"results saved to {place}; yolor unite {place} makes one file of all parts", err=True)
