@@ -10,7 +10,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 FOLDER = Path("yolor_cfg/engines/native/src")
-FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall", "-Wno-maybe-uninitialized"]
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall"]
+FLAGS += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # of the headers of GCC 12
 
 
 class BuildKernels(build_ext):

@@ -10,11 +10,9 @@ from native import BUILT, LAYERS, NETWORKS, conv, images_for, network_of, step_e
 from torch import Tensor
 
 from yolor_cfg.engines.native import binding
-from yolor_cfg.engines.native.binding import instruction_sets
+from yolor_cfg.engines.native.binding import NativeError, instruction_sets
 from yolor_cfg.engines.native.engine import NativeEngine
 from yolor_cfg.model import Network
-from yolor_cfg.ops import library
-from yolor_cfg.ops.library import NativeError
 
 needs_kernels = pytest.mark.skipif(not BUILT, reason="the native engine is not built (make native)")
 SETS = list(instruction_sets()) if BUILT else ["not built"]
@@ -44,6 +42,24 @@ def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: floa
         far, far_torch = (ours - exact).abs(), (torchs - exact).abs()
         assert far.mean() < 1.2 * far_torch.mean() + 1e-6 * exact.abs().max()
         assert far.max() < 2 * far_torch.max() + 1e-6 * exact.abs().max()
+
+
+@needs_kernels
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("instructions", SETS)
+def test_what_lies_beside_a_map_does_not_reach_it(instructions: str, precision: str) -> None:
+    """Memory full of NaN before a call, as after a call with other images: channels that fill no tile, and
+    parts of a concatenation that are read alone."""
+    beside = conv(13, 1) + "[route]\nlayers=-2\n" + conv(43, 1) + "[route]\nlayers=-3,-1\n"
+    for more in (*LAYERS.values(), beside + "[route]\nlayers=-4\n" + conv(20, 3)):
+        network = network_of(conv(40, stride=2) + conv(19) + more, image=(3, 20, 26))
+        engine = NativeEngine(network, precision=precision, threads=1, instructions=instructions)
+        images = images_for(network)
+        wanted = [one.clone() for one in engine(images)]
+        with torch.inference_mode():
+            next(iter(engine._plans.values())).layout.block.fill_(255)
+        for one, right in zip(engine(images), wanted, strict=True):
+            assert torch.isfinite(one).all() and torch.equal(one, right)
 
 
 ACTIVATIONS = ("linear", "relu", "leaky", "swish", "mish", "logistic", "relu6")
@@ -135,6 +151,25 @@ def test_sizes() -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("text", ["csp", "stem", "concatenated twice"])
+def test_an_engine_that_owns_the_network_frees_its_weights(text: str, precision: str) -> None:
+    """Outputs are the same at every size; weights that are packed keep their shape alone."""
+    text = {"stem": "[reorg]\n" + conv(20) + conv(24)}.get(text) or NETWORKS[text]
+    network = network_of(
+        text, image=(3, 24, 36), dialect="yolor" if text.startswith("[reorg]") else "darknet"
+    )
+    plain = NativeEngine(copy.deepcopy(network), precision=precision, threads=1)
+    owner = NativeEngine(network, precision=precision, threads=1, releases=True)
+    for size in ((24, 36), (32, 64), (24, 36)):
+        images = torch.rand(1, 3, *size)
+        for one, wanted in zip(owner(images), plain(images), strict=True):
+            assert one.shape == wanted.shape and torch.allclose(one, wanted, rtol=1e-4, atol=1e-5)
+    weights = [module.weight for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert any(weight.untyped_storage().nbytes() == 4 < weight.numel() for weight in weights)
+
+
+@needs_kernels
 def test_recurrent_in_torch() -> None:
     """A network that remembers runs as it is, and a note says so."""
     network = network_of(
@@ -160,9 +195,9 @@ def test_profile() -> None:
 
 def test_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the library the message says what to do."""
-    monkeypatch.setattr(library, "kernels_path", lambda: None)
-    for function in (library.open_library, binding.load_library, binding.instruction_sets):
-        function.cache_clear()
+    monkeypatch.setattr(binding, "kernels_path", lambda: None)
+    binding.load_library.cache_clear()
+    binding.instruction_sets.cache_clear()
     with pytest.raises(NativeError, match="was not built: install a C\\+\\+ compiler"):
         NativeEngine(network_of(conv(4), image=(3, 8, 8)))
 

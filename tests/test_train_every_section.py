@@ -1,4 +1,5 @@
-"""Every section trains a step with channels last, in a process of its own: a fault in native code ends it."""
+"""Every section trains a step with channels last, in float32 and in bfloat16, in a process of its own: a
+fault in native code ends it."""
 
 import subprocess
 import sys
@@ -20,19 +21,22 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from yolor_cfg.graph import load_graph
 from yolor_cfg.model import Network
-from yolor_cfg.train.layout import use_channels_last
+from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 
 torch.set_num_threads(1)
 
 
-def step(graph):
+def step(graph, kind):
     torch.manual_seed(0)
     network = Network(graph).train()
     use_channels_last(network)
+    join_norms(network)
+    widen_heads(network)
     image = graph.image
     images = torch.rand(4, image.channels, image.height, image.width)
     network.reset()
-    raws = network(images.contiguous(memory_format=torch.channels_last))
+    with torch.autocast("cpu", dtype=kind, enabled=kind is not None):
+        raws = network(images.contiguous(memory_format=torch.channels_last))
     learnt = [raw.float().sum() for raw in raws if raw.requires_grad]
     if learnt:
         sum(learnt).backward()
@@ -45,8 +49,9 @@ else:
 
     graphs = ((repr(case), case.graph()) for case in contract.CASES if not case.without)
 for name, graph in graphs:
-    print(name, flush=True)
-    step(graph)
+    for kind in (None, torch.bfloat16):
+        print(name, kind, flush=True)
+        step(graph, kind)
 print("done")
 """
 BLIND = "[net]\nwidth=8\nheight=8\nchannels=4\n[convolutional]\nfilters=4\nsize=1\nstride=3\npadding=1\n"

@@ -167,13 +167,14 @@ class WeightsError(YolorError):
 
 
 class MissingExtra(YolorError):
-    """An optional library is needed; the message is the pip line that installs it."""
+    """An optional library or program is needed; the message is the line that installs it."""
 
     exit_code = 5
 
-    def __init__(self, extra: str = "", *, package: str = "") -> None:
-        """An extra of this project, or a package of its own."""
-        super().__init__(f"pip install {package}" if package else f"pip install 'yolor-cfg[{extra}]'")
+    def __init__(self, extra: str = "", *, package: str = "", line: str = "", hint: str = "") -> None:
+        """An extra of this project, a package of its own, or another line than one of pip."""
+        pip = f"pip install {package}" if package else f"pip install 'yolor-cfg[{extra}]'"
+        super().__init__(line or pip, hint=hint)
         self.extra = extra
 
 

@@ -143,7 +143,8 @@ class Network(nn.Module):
         pairs = [
             (self.module_list[node.index], raw) for node, raw in zip(self.graph.heads, raws, strict=True)
         ]
-        parts = [head.angles(raw) for head, raw in pairs if isinstance(head, AngleHead) and head.has_angles]
+        turned = ((head, raw) for head, raw in pairs if getattr(head, "has_angles", False))
+        parts = [head.angles(raw) for head, raw in turned if isinstance(head, AngleHead)]
         return torch.cat(parts, dim=1) if parts and len(parts) == len(pairs) else None
 
     def embeddings(self, raws: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -134,15 +135,34 @@ def save_image(path: Path, image: NDArray[np.uint8]) -> None:
 
     One that is too large for that format, as for JPEG beyond 65,500 pixels, becomes a PNG file.
     """
-    data = _encode(path.suffix, image)
+    save_encoded(path, encode_image(path.suffix, image))
+
+
+class EncodedImage(NamedTuple):
+    """An image as the bytes of a file with this suffix; None where it is too large for any."""
+
+    suffix: str
+    data: bytes | None
+    size: tuple[int, int]
+
+
+def encode_image(suffix: str, image: NDArray[np.uint8]) -> EncodedImage:
+    """The RGB image [H, W, 3] in the format of the suffix, or as PNG where it is too large for that."""
+    data = _encode(suffix, image)
     if data is None:
-        path = path.with_suffix(".png")
-        data = _encode(path.suffix, image)
-    if data is None:
-        height, width = image.shape[:2]
+        suffix = ".png"
+        data = _encode(suffix, image)
+    return EncodedImage(suffix, data, (image.shape[0], image.shape[1]))
+
+
+def save_encoded(path: Path, image: EncodedImage) -> None:
+    """Write the image to a file with its own suffix, completely or not at all."""
+    path = path.with_suffix(image.suffix)
+    if image.data is None:
+        height, width = image.size
         raise YolorError("the image cannot be written", path=str(path), found=f"{width}x{height} pixels")
     with new_file(path) as partial:
-        partial.write_bytes(data)
+        partial.write_bytes(image.data)
 
 
 def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes | None:

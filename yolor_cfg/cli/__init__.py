@@ -17,6 +17,7 @@ COMMANDS = {
     "info": "yolor_cfg.cli.info:info",
     "detect": "yolor_cfg.cli.detect:detect",
     "unite": "yolor_cfg.cli.unite:unite",
+    "ray": "yolor_cfg.cli.ray:ray",
     "train": "yolor_cfg.cli.train:train",
     "test": "yolor_cfg.cli.test:test",
     "bench": "yolor_cfg.cli.bench:bench",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,10 @@ from yolor_cfg.cli.detect_parts import (
     refuse_live,
     run_shard,
 )
+from yolor_cfg.cli.detectors import make_detector
 from yolor_cfg.cli.engine_options import engine_options
 from yolor_cfg.cli.habits import (
     DETECT_HABITS,
-    NETWORK_ALONE,
     HabitCommand,
     NetworkPaths,
     check_exported,
@@ -41,16 +42,17 @@ from yolor_cfg.cli.options import (
     size_option,
     strict_option,
 )
+from yolor_cfg.cli.process import delayed_signals
 from yolor_cfg.errors import count_of, escape
-from yolor_cfg.export.facts import is_exported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from yolor_cfg.detect.base import ImageDetector
     from yolor_cfg.detect.detections import Detections
+    from yolor_cfg.detect.live import StreamNote
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaSources, UnreadableSource
-    from yolor_cfg.detect.write import ResultsWriter
+    from yolor_cfg.detect.write import Drawn, ResultsWriter
 
     ShowDetections = Callable[[Frame, Detections], None]
 
@@ -59,6 +61,7 @@ MISSING = (
     "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
     "`yolor convert` wrote hold their CFG"
 )
+MOST_WORKERS = 64
 MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
@@ -183,6 +186,13 @@ OUTPUT_OPTIONS = (
         "top_y, width, height in pixels; every class of a box, from left to right.",
     ),
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
+    click.option(
+        "--workers",
+        type=click.IntRange(0, MOST_WORKERS),
+        metavar="N",
+        help="Threads that read, resize and draw while the network runs; 0: one thing after the other; "
+        "default: one for each processor, at most 4.",
+    ),
     *SHARD_OPTIONS,
     *folder_options("runs/detect"),
     click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),
@@ -234,15 +244,15 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
         _prepare_darknet_text(output, options)
     check_exported(files, options)
     check_output(output)
-    detector = _make_detector(files.network, files.weights, options)
+    detector = make_detector(files.network, files.weights, options)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
     report_warnings((), frames.notes)
     if output["shard"]:
         _detect_shard(files, detector, frames, options={**options, **output})
         return
     folder = new_folder(*_choose_folder(output))
-    with ResultsWriter(folder, _make_output_options(output)) as results:
-        _run_detector(detector, frames, results, show=_choose_show(output))
+    with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
+        _run_detector(detector, frames, results, show=_choose_show(output), workers=output["workers"])
     _print_summary(results, folder)
 
 
@@ -260,7 +270,7 @@ def _detect_shard(
     """Do one shard of the sources, in the folder that all of them share."""
     from yolor_cfg.detect.identity import describe_files, describe_run
     from yolor_cfg.detect.parts import open_parts
-    from yolor_cfg.detect.run import detect_frames
+    from yolor_cfg.detect.run import RunOptions, detect_frames
 
     assert files.network and files.weights
     refuse_live(frames)
@@ -268,7 +278,8 @@ def _detect_shard(
     settings |= {"cutoff": options["cutoff"], "no_rewrite": list(options["no_rewrite"])}
     shard, size = options["shard"], options["part_size"]
     parts = open_parts(Path(*_choose_folder(options)), settings, part_size=size, shards=shard.total)
-    run_shard(partial(detect_frames, detector), frames, parts, shard=shard, show=_show_line)
+    run = partial(detect_frames, detector, how=RunOptions(options["workers"]))
+    run_shard(run, frames, parts, shard=shard, show=_show_line)
 
 
 def _choose_folder(output: dict[str, Any]) -> tuple[str, str]:
@@ -282,30 +293,6 @@ def _param_names(decorators: tuple[Any, ...]) -> list[str]:
     for decorator in decorators:
         decorator(probe)
     return [str(param.name) for param in probe.params]
-
-
-def _make_detector(cfg: str, weights: str, options: dict[str, Any]) -> ImageDetector:
-    detector = _open_file(weights, options) if is_exported(weights) else _open_network(cfg, weights, options)
-    notes = [*detector.notes, *detector.engine_notes]
-    if all(name.isdecimal() for name in detector.names):
-        notes.append("the classes have no names; use --names FILE to name them")
-    if detector.is_recurrent and options["batch_size"] > 1:
-        notes.append("a recurrent network processes its images one by one; --batch-size is 1")
-    report_warnings(detector.warnings, notes)
-    return detector
-
-
-def _open_network(cfg: str, weights: str, options: dict[str, Any]) -> ImageDetector:
-    from yolor_cfg.detect.pipeline import Detector
-
-    return Detector(cfg, weights, **options)
-
-
-def _open_file(path: str, options: dict[str, Any]) -> ImageDetector:
-    """The detector of an exported file, which torch is not needed for."""
-    from yolor_cfg.detect.exported import ExportedDetector
-
-    return ExportedDetector(path, **{name: options[name] for name in options.keys() - NETWORK_ALONE})
 
 
 def _make_output_options(output: dict[str, Any]) -> Any:
@@ -339,24 +326,25 @@ def _show_line(frame: Frame, found: Detections) -> None:
 
 
 def _run_detector(
-    detector: ImageDetector, frames: Any, results: ResultsWriter, *, show: ShowDetections
+    detector: ImageDetector, frames: Any, results: ResultsWriter, *, show: ShowDetections, workers: int | None
 ) -> None:
     """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm
 
-    from yolor_cfg.detect.run import check_any_read, detect_frames
+    from yolor_cfg.detect.run import RunOptions, check_any_read, detect_frames
     from yolor_cfg.detect.sources import UnreadableSource
 
     unreadable: list[UnreadableSource] = []
     with tqdm(total=frames.total, unit="img", disable=True if is_on("quiet") else None) as bar:
 
-        def add_detections(frame: Frame, detections: Detections) -> None:
-            results.add(frame, detections)
-            bar.clear()
-            show(frame, detections)
-            bar.update()
+        def add_detections(frame: Frame, detections: Detections, drawn: Drawn) -> None:
+            with delayed_signals():
+                results.add(frame, detections, drawn)
+                bar.clear()
+                show(frame, detections)
+                bar.update()
 
-        def add_unreadable(item: UnreadableSource | IncompleteVideo) -> None:
+        def add_unreadable(item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
             results.skip(item)
             bar.clear()
             print_stderr(str(item), "yellow")
@@ -364,8 +352,18 @@ def _run_detector(
                 unreadable.append(item)
                 bar.update()
 
-        done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable)
+        how = RunOptions(workers, results.draw)
+        done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable, how=how)
     check_any_read(done, unreadable)
+
+
+@contextmanager
+def _told_at_end(frames: MediaSources) -> Iterator[None]:
+    """Say what was dropped of live sources, also where Ctrl-C ends them."""
+    try:
+        yield
+    finally:
+        report_warnings((), frames.drop_notes())
 
 
 def _print_summary(results: ResultsWriter, folder: Path) -> None:

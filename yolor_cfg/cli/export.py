@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,7 @@ Examples:
   yolor export yolov4.cfg yolov4.weights
   yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --dynamic batch
   yolor export best.pt --format openvino
+  yolor export best.pt --format html
   yolor export yolor_p6.cfg yolor_p6.pt --output raw --img-size 896x1280"""
 
 
@@ -45,11 +47,12 @@ OPTIONS = (
     click.option(
         "--format",
         "format_name",
-        type=click.Choice(["onnx", "openvino", "pt2"]),
+        type=click.Choice(["onnx", "openvino", "pt2", "aoti", "ncnn", "html"]),
         default="onnx",
         show_default=True,
         help="onnx: an ONNX file, for ONNX Runtime, OpenVINO, OpenCV, TensorRT and more; openvino: its own "
-        ".xml and .bin; pt2: a program of torch.export.",
+        ".xml and .bin; pt2: a program of torch.export; aoti: one compiled by AOTInductor; ncnn: .param and "
+        ".bin; html: a page that finds objects by itself, offline.",
     ),
     click.option(
         "--output",
@@ -72,9 +75,8 @@ OPTIONS = (
     click.option(
         "--precision",
         type=click.Choice(["fp32", "fp16"]),
-        default="fp32",
-        show_default=True,
-        help="Of weights and maps; boxes are decoded in float32 in both.",
+        help="Of weights and maps; boxes are decoded in float32 in both. html: of the stored weights. "
+        "Default: fp32; html: fp16.",
     ),
     click.option(
         "--nms/--no-nms",
@@ -92,6 +94,20 @@ OPTIONS = (
         show_default=True,
         type=CountParam(MOST_DETECTIONS),
         help="With --nms: at most N detections per class and image.",
+    ),
+    click.option(
+        "--onnxruntime-web",
+        "runtime",
+        type=click.Path(exists=True, path_type=Path),
+        metavar="PATH",
+        help="With html: folder or .tgz of the npm package onnxruntime-web; default: npm fetches it once.",
+    ),
+    click.option(
+        "--page-limit",
+        default=20.0,
+        show_default=True,
+        type=click.FloatRange(0, min_open=True),
+        help="With html: the largest network, in MB.",
     ),
     rewrite_option,
     click.option("--names", type=click.Path(), metavar="FILE", help="Class names to store in the model."),
@@ -163,9 +179,10 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
 
 def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     """The options in the exporter's words; what the heads give decides where nothing was said."""
-    from yolor_cfg.export.formats import ExportOptions
+    from yolor_cfg.export.formats import FORMATS, ExportOptions
     from yolor_cfg.export.onnx_file import OnnxSettings
     from yolor_cfg.export.onnx_nms import NmsLimits
+    from yolor_cfg.export.page_file import PageOptions
     from yolor_cfg.model import BoxHead
 
     has_boxes = all(isinstance(network.module_list[index], BoxHead) for index in network.graph.outputs)
@@ -173,8 +190,13 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     settings = OnnxSettings(form, options["dynamic"], options["batch"])
     multi_label = network.graph.dialect.is_pytorch
     limits = NmsLimits(options["conf"], options["iou"], options["max_det"], multi_label)
+    name = options["format_name"]
     return ExportOptions(
-        options["format_name"], settings, options["precision"], limits if options["nms"] else None
+        name,
+        settings,
+        options["precision"] or FORMATS[name].precisions[0],
+        limits if options["nms"] or name == "html" else None,
+        PageOptions(options["runtime"], options["page_limit"]),
     )
 
 

@@ -166,13 +166,6 @@ device_option = click.option(
     metavar="DEVICE",
     help="Device to run on: cpu, cuda, cuda:1 or 1, mps, ...; under torchrun, `cuda` is one GPU per process.",
 )
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="Numeric precision of the network; fp16 requires CUDA.",
-)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to standard output."
 )

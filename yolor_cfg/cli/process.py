@@ -39,6 +39,34 @@ def _raise_terminated(number: int, frame: Any) -> None:
     raise Terminated
 
 
+@contextmanager
+def delayed_signals() -> Iterator[None]:
+    """Inside, the first Ctrl-C or SIGTERM waits for the end of the context, so that what belongs together is
+    done together; a second one is as ever."""
+    arrived: list[Any] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in found.items() if callable(handler)}
+
+    def keep(*which: Any) -> None:
+        arrived.append(which)
+        _set_handlers(handlers)
+
+    try:
+        _set_handlers(dict.fromkeys(handlers, keep))
+        yield
+    finally:
+        _set_handlers(handlers)
+    for which in arrived:
+        handlers[which[0]](*which)
+
+
+def _set_handlers(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 def calm_threads() -> None:
     """Let threads that wait for each other sleep soon, before the library that reads this is loaded with
     torch. By default they spin for long, and take the processor from the thread that they wait for as soon

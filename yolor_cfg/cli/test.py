@@ -18,6 +18,7 @@ from yolor_cfg.export.facts import is_exported
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset
     from yolor_cfg.engines.base import Engine
+    from yolor_cfg.errors import YolorError
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
     from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections
     from yolor_cfg.evaluate.scores import MetricOptions, Scores
@@ -63,11 +64,21 @@ def _results_folder(options: dict[str, Any], *, saves: bool) -> Iterator[Path | 
     nothing is saved, and in all processes but the first."""
     from yolor_cfg.runs import trial_folder
 
-    if not saves or int(os.environ.get("RANK", "0")):
+    if not saves or not _is_first():
         yield None
         return
     with trial_folder(options["project"], options["name"]) as folder:
         yield folder
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _report_once(warnings: Sequence[YolorError], notes: Sequence[str]) -> None:
+    if _is_first():
+        report_warnings(warnings, notes)
 
 
 def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
@@ -115,7 +126,7 @@ def _open_dataset(
     dataset = read_listing(found, classes=classes, checks=checks)
     source = "--names" if options["names"] else "the checkpoint"
     dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
-    report_warnings((), problem_lines(dataset))
+    _report_once((), problem_lines(dataset))
     return dataset
 
 
@@ -134,7 +145,7 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
         opened = _load_network(files, options, device=local_device(options["device"]))
         graph = opened.network.graph
         dataset = _open_dataset(options["data"], options, classes=graph.classes or None, names=opened.names)
-        report_warnings(graph.warnings, opened.notes)
+        _report_once(graph.warnings, opened.notes)
         collected = _collect_detections(opened, dataset, options)
     if collected is None:
         return

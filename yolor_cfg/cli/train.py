@@ -103,7 +103,12 @@ def _resume_folder(cfg: str | None, options: dict[str, Any]) -> Path | None:
         return None
     said = _make_options(cfg, options)
     folders = [state.parents[1] for state in _find_checkpoints(options["project"])]
-    return next((folder for folder in reversed(folders) if load_options(folder) == said), None)
+    return next((folder for folder in reversed(folders) if _is_run_of(said, load_options(folder))), None)
+
+
+def _is_run_of(said: TrainOptions, begun: TrainOptions) -> bool:
+    """Whether a run was begun with these options; `auto` was recorded as the precision that it stood for."""
+    return begun == (said._replace(precision=begun.precision) if said.precision == "auto" else said)
 
 
 @contextmanager

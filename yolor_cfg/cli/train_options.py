@@ -15,7 +15,6 @@ from yolor_cfg.cli.options import (
     dialect_option,
     folder_options,
     json_option,
-    precision_option,
     size_option,
     strict_option,
     train_reading_options,
@@ -161,7 +160,15 @@ TRAINING_OPTIONS = (
 )
 MACHINE_OPTIONS = (
     device_option,
-    precision_option,
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+        help="Numeric precision of the network; its weights, heads and losses are always float32. auto: bf16 "
+        "where the device has it, else fp32, which is exact and slower; fp16 requires CUDA. A resumed run "
+        "keeps its own.",
+    ),
     click.option(
         "--workers",
         type=number_type("workers"),

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yolor_cfg.arguments import MOST_DETECTIONS, check_argument, parse_count, parse_fraction
+from yolor_cfg.detect.ahead import Crew, take_ahead
 from yolor_cfg.detect.detections import Detections
-from yolor_cfg.detect.inputs import ImageLike, list_images
+from yolor_cfg.detect.inputs import ImageLike, are_files, list_images
 from yolor_cfg.detect.nms_rules import NmsRules
 from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
 from yolor_cfg.images.preprocess import NetworkInput
@@ -138,7 +141,8 @@ class ImageDetector:
         listed = list_images(images)
         faults: dict[int, DataError] = {}
         inputs = self._prepare_all([images] if listed is None else listed, faults, bgr=bgr, on_error=on_error)
-        found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
+        with closing(inputs):
+            found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
         for number, fault in faults.items():
             found.insert(number, Detections(*self._nothing(), self.names, error=fault))
         return found[0] if listed is None else found
@@ -156,15 +160,29 @@ class ImageDetector:
 
     def _prepare_all(
         self, images: Iterable[ImageLike], faults: dict[int, DataError], *, bgr: bool, on_error: OnError
-    ) -> Iterator[NetworkInput]:
+    ) -> Generator[NetworkInput, None, None]:
         """The inputs for the images; why one has none goes into `faults`, by its number."""
-        for number, image in enumerate(images):
-            try:
-                yield self.prepare(image, bgr=bgr)
-            except DataError as fault:
-                fault.path = fault.path or f"image {number}"
-                _meet_error(image, fault, on_error)
-                faults[number] = fault
+        crew = Crew(None if not callable(on_error) and are_files(images) else 0)
+        jobs = (crew.many.submit(self._try_prepare, image, bgr) for image in images)
+        try:
+            for number, (image, made) in enumerate(
+                take_ahead(jobs, lambda: crew.count_ahead(self.batch_size))
+            ):
+                if isinstance(made, DataError):
+                    made.path = made.path or f"image {number}"
+                    _meet_error(image, made, on_error)
+                    faults[number] = made
+                else:
+                    yield made
+        finally:
+            crew.stop()
+
+    def _try_prepare(self, image: ImageLike, bgr: bool) -> list[tuple[ImageLike, NetworkInput | DataError]]:
+        """The image with its input, or with what is wrong with it."""
+        try:
+            return [(image, self.prepare(image, bgr=bgr))]
+        except DataError as fault:
+            return [(image, fault)]
 
     def _batches(self, prepared: Iterable[NetworkInput]) -> Iterator[list[NetworkInput]]:
         batch: list[NetworkInput] = []
@@ -175,6 +193,12 @@ class ImageDetector:
             batch.append(item)
         if batch:
             yield batch
+
+
+def stack_inputs(batch: Sequence[NetworkInput]) -> NDArray[np.float32]:
+    """The inputs as a batch; a single one is not copied."""
+    pixels = [item.pixels for item in batch]
+    return np.stack(pixels) if len(pixels) > 1 else pixels[0][np.newaxis]
 
 
 def change_rules(

@@ -21,6 +21,7 @@ from yolor_cfg.detect.base import (
     hidden_classes,
     hidden_notes,
     log_notes,
+    stack_inputs,
 )
 from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.nms_rules import NmsRules, choose_kind, kind_notes
@@ -108,7 +109,7 @@ class ExportedDetector(ImageDetector):
         return fit_image(load_image(image, self.channels, bgr=bgr), self._input, how=self.preprocess)
 
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
-        predicted = self._predict(np.stack([item.pixels for item in batch]), rules.conf)
+        predicted = self._predict(stack_inputs(batch), rules.conf)
         predicted.scores[..., hidden_classes(self.names)] = 0
         return list(self._select(predicted, batch, rules))
 

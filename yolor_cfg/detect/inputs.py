@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.fit import match_channels
 from yolor_cfg.images.orientation import ORIENTATION_TAG
+from yolor_cfg.images.preprocess import match_channels
 from yolor_cfg.images.read import decode_image
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
@@ -66,6 +66,12 @@ def list_images(images: Any) -> Iterable[ImageLike] | None:
     if not isinstance(images, Iterable) or isinstance(images, Mapping):
         raise DataError("this is no image", found=type(images).__name__, allowed=IMAGE_KINDS)
     return images
+
+
+def are_files(images: Any) -> bool:
+    """Whether it is a list of several paths or contents of files, which any thread can read at any time."""
+    is_list = isinstance(images, (list, tuple)) and len(images) > 1
+    return is_list and all(isinstance(one, (str, os.PathLike, bytes)) for one in images)
 
 
 def load_image(image: ImageLike, channels: int, *, bgr: bool = False) -> Image:

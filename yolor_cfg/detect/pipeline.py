@@ -24,6 +24,7 @@ from yolor_cfg.detect.base import (
     hidden_classes,
     hidden_notes,
     log_notes,
+    stack_inputs,
 )
 from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.memory import check_memory
@@ -62,6 +63,9 @@ class Detector(ImageDetector):
     `precision` (fp32, bf16, fp16, or auto: bf16 where the processor has it); `no_rewrite` names rewrites to
     leave out, or `all`. A pickled detector chooses its engine anew.
     """
+
+    _fitting = 0
+    """So many images in a batch are known to fit into memory."""
 
     def __init__(
         self,
@@ -159,7 +163,7 @@ class Detector(ImageDetector):
         return boxes, scores, classes
 
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
-        predictions, angles = self._predict(np.stack([item.pixels for item in batch]), rules.conf)
+        predictions, angles = self._predict(stack_inputs(batch), rules.conf)
         placements = [item.placement for item in batch]
         if angles is not None:  # a clipped box would turn about another centre
             placements = [place._replace(is_clipped=False) for place in placements]
@@ -177,8 +181,9 @@ class Detector(ImageDetector):
     def _predict(self, pixels: NDArray[np.float32], least: float) -> tuple[Predictions, Tensor | None]:
         """What the network predicts with a score of `least` or more, and the angles [N, B] of its boxes, if
         they have any, in turns."""
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and len(pixels) > self._fitting:
             check_memory(self.network.graph, len(pixels))
+            self._fitting = len(pixels)
         try:
             with torch.inference_mode():
                 raws = self.engine(torch.from_numpy(pixels))

@@ -13,14 +13,16 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import cv2
 
-from yolor_cfg.detect.walk import FrameWalk, frame_count
+from yolor_cfg.detect.live import LiveStream, StreamNote, StreamState
+from yolor_cfg.detect.walk import VIDEO_SUFFIXES, FrameWalk, frame_count
 from yolor_cfg.errors import DataError, count_of, escape, shorten
 from yolor_cfg.files import (
     HEAD_BYTES,
@@ -35,53 +37,10 @@ from yolor_cfg.images.read import bytes_of, silence_stderr, to_rgb
 from yolor_cfg.images.stacks import READABLE_SUFFIXES, read_channels
 from yolor_cfg.images.types import Image
 
-VIDEO_SUFFIXES = (
-    ".264",
-    ".265",
-    ".3g2",
-    ".3gp",
-    ".asf",
-    ".avi",
-    ".divx",
-    ".dv",
-    ".f4v",
-    ".flv",
-    ".gxf",
-    ".h264",
-    ".h265",
-    ".hevc",
-    ".ivf",
-    ".m1v",
-    ".m2p",
-    ".m2ts",
-    ".m2v",
-    ".m4v",
-    ".mjpeg",
-    ".mjpg",
-    ".mkv",
-    ".mod",
-    ".mov",
-    ".mp4",
-    ".mpe",
-    ".mpeg",
-    ".mpg",
-    ".mts",
-    ".mxf",
-    ".nut",
-    ".ogv",
-    ".qt",
-    ".rm",
-    ".rmvb",
-    ".tod",
-    ".trp",
-    ".ts",
-    ".vob",
-    ".webm",
-    ".wmv",
-    ".y4m",
-)
 OTHER_SUFFIXES = (".csv", ".data", ".json", ".jsonl", ".names", ".txt", ".xml", ".yaml", ".yml")
 """Files of these kinds are common beside images and are not opened to see whether they hold an image."""
+FILE_SUFFIXES = tuple({*READABLE_SUFFIXES, *VIDEO_SUFFIXES} - {".mjpg", ".mjpeg"})
+"""Of addresses that lead to a file; those of cameras often end with the others."""
 MOST_NAMES = 5
 """Names of files that a note lists."""
 MEDIA_KINDS = "images (.jpg, .png, .webp, .tif, .npy, ...), videos (.mp4, .avi, .mov, .mkv, ...)"
@@ -136,7 +95,7 @@ class IncompleteVideo:
         return f"{escape(self.source)}: incomplete: {lost}"
 
 
-MediaItem = Frame | UnreadableSource | IncompleteVideo
+MediaItem = Frame | UnreadableSource | IncompleteVideo | StreamNote
 
 
 class SourceOptions(NamedTuple):
@@ -166,10 +125,15 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Video:
-    """A video file, a camera (its number as text) or a stream; a live one does not know its length."""
+    """A video file, a camera (its number as text) or a stream; a live one does not know its length.
+
+    Of a live one the newest frame is given when one is asked for; older ones are dropped and counted in
+    `state`. It is connected again where its connection breaks.
+    """
 
     address: str
     is_live: bool = False
+    state: StreamState = field(default_factory=StreamState, compare=False, repr=False)
 
     def frames(self, reading: SourceOptions) -> Iterator[MediaItem]:
         """Its frames, and how many of them are damaged; or why there are none."""
@@ -177,6 +141,9 @@ class Video:
             yield UnreadableSource(self.address, f"a video has 3 channels, not {reading.channels}")
             return
         capture = self._open_capture()
+        if self.is_live and not self._is_file(capture) and capture.isOpened():
+            yield from self._newest_frames(capture, reading)
+            return
         try:
             fps = max(0.0, capture.get(cv2.CAP_PROP_FPS)) / reading.vid_stride
             walk = FrameWalk(capture, self.address, is_live=self.is_live, stride=reading.vid_stride)
@@ -188,6 +155,25 @@ class Video:
                 yield IncompleteVideo(self.address, walk.lost, walk.grabbed + walk.lost)
         finally:
             capture.release()
+
+    def _newest_frames(self, capture: cv2.VideoCapture, reading: SourceOptions) -> Iterator[MediaItem]:
+        fps = max(0.0, capture.get(cv2.CAP_PROP_FPS)) / reading.vid_stride
+        stream = LiveStream(capture, self._open_capture, state=self.state, stride=reading.vid_stride)
+        for item in stream:
+            if isinstance(item, str):
+                yield StreamNote(self.address, item)
+            else:
+                index, seconds, pixels = item
+                yield Frame(self.address, index, to_rgb(pixels, reading.channels), fps, seconds)
+        if not self.state.taken and not self.state.is_over.is_set():
+            yield UnreadableSource(self.address, self._unreadable_reason(opened=True))
+
+    def _is_file(self, capture: cv2.VideoCapture) -> bool:
+        """Whether an address leads to a file, all of whose frames count."""
+        address = urlsplit(self.address)
+        return frame_count(capture) > 0 or (
+            address.scheme.startswith("http") and address.path.lower().endswith(FILE_SUFFIXES)
+        )
 
     def count_frames(self, reading: SourceOptions) -> int | None:
         """How many items `frames` yields according to the file; None if it does not say."""
@@ -242,6 +228,17 @@ class MediaSources:
     def __iter__(self) -> Iterator[MediaItem]:
         for item in self.items:
             yield from item.frames(self.reading)
+
+    def stop(self) -> None:
+        """Let live sources end at once."""
+        for item in self.items:
+            if isinstance(item, Video):
+                item.state.is_over.set()
+
+    def drop_notes(self) -> list[str]:
+        """How many frames of live sources were dropped."""
+        videos = (item for item in self.items if isinstance(item, Video))
+        return [note for one in videos for note in one.state.notes(escape(shorten(one.address)))]
 
     def select(self, block: slice) -> MediaSources:
         """Some of the items, without the notes."""

@@ -17,13 +17,16 @@ from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
+from yolor_cfg.detect.live import StreamNote
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
 from yolor_cfg.detect.video import VideoClip
 from yolor_cfg.images.draw import Detection, DetectionsLike, draw_detections, iter_detections, to_rgb
 from yolor_cfg.images.types import Image
-from yolor_cfg.runs import new_file, save_image, save_text, writing
+from yolor_cfg.runs import EncodedImage, encode_image, new_file, save_encoded, save_image, save_text, writing
 
 Box = tuple[float, float, float, float]
+Drawn = Image | EncodedImage | None
+"""A picture to be written: pixels of a video, the content of another file, or nothing."""
 
 KEPT_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Images of other kinds are written as .jpg."""
@@ -82,16 +85,23 @@ class ResultsWriter:
         self._unreadable: list[UnreadableSource] = []
         self._incomplete: list[IncompleteVideo] = []
 
-    def add(self, frame: Frame, detections: DetectionsLike) -> None:
-        """Write everything asked for of one frame; the frames of a video must come in sequence."""
+    def draw(self, frame: Frame, detections: DetectionsLike) -> Drawn:
+        """What is to be written of the picture: pixels of a video, the content of another file. Threads may
+        call it."""
+        if not self._options.has_media:
+            return None
+        drawn = draw_detections(frame.image, detections)
+        return drawn if frame.index is not None else encode_image(_image_suffix(frame.source), drawn)
+
+    def add(self, frame: Frame, detections: DetectionsLike, drawn: Drawn = None) -> None:
+        """Write everything asked for of one frame; the frames of a video must come in sequence. `drawn` is
+        what `draw` gave."""
+        drawn = self.draw(frame, detections) if drawn is None else drawn
         self._sources.add(frame.source)
         self._frames += 1
         self._class_counts.update(one.name for one in iter_detections(detections))
-        stem = (
-            self._save_image(frame, detections)
-            if frame.index is None
-            else self._write_frame(frame, detections)
-        )
+        write = self._save_image if frame.index is None else self._write_frame
+        stem = write(frame, drawn)
         if self._options.has_labels:
             text = label_lines(frame, detections, has_scores=self._options.has_scores)
             save_text(self.folder / "labels" / f"{stem}.txt", text)
@@ -100,11 +110,11 @@ class ResultsWriter:
         if self._options.has_records:
             self._write_record(frame, detections)
 
-    def skip(self, item: UnreadableSource | IncompleteVideo) -> None:
+    def skip(self, item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
         """List an unreadable source or an incomplete video in the summary."""
         if isinstance(item, IncompleteVideo):
             self._incomplete.append(item)
-        else:
+        elif isinstance(item, UnreadableSource):
             self._unreadable.append(item)
 
     def close(self, *, complete: bool = True) -> None:
@@ -143,24 +153,22 @@ class ResultsWriter:
     ) -> None:
         self.close(complete=kind is None)
 
-    def _save_image(self, frame: Frame, detections: DetectionsLike) -> str:
+    def _save_image(self, frame: Frame, drawn: Drawn) -> str:
         """Save an annotated image; return the stem of its files, which is unique to it."""
         self._finish_clip()
         stem = self._unique_stem(source_stem(frame.source))
-        if self._options.has_media:
-            suffix = Path(frame.source).suffix.lower()
-            name = stem + (suffix if suffix in KEPT_SUFFIXES else ".jpg")
-            save_image(self.folder / name, draw_detections(frame.image, detections))
+        if isinstance(drawn, EncodedImage):
+            save_encoded(self.folder / (stem + _image_suffix(frame.source)), drawn)
         return stem
 
-    def _write_frame(self, frame: Frame, detections: DetectionsLike) -> str:
+    def _write_frame(self, frame: Frame, drawn: Drawn) -> str:
         """Append an annotated frame to its video; return the stem of the frame's files."""
         assert frame.index is not None
         if self._clip is None or not self._clip.can_append(frame):
             self._finish_clip()
             self._clip = VideoClip(self.folder / f"{self._unique_stem(source_stem(frame.source))}.mp4", frame)
-        if self._options.has_media:
-            self._clip.write(draw_detections(frame.image, detections), frame.time_s)
+        if isinstance(drawn, np.ndarray):
+            self._clip.write(drawn, frame.time_s)
         self._clip.index = frame.index
         return self._unique_stem(f"{self._clip.path.stem}_{frame.index:06d}")
 
@@ -193,6 +201,12 @@ class ResultsWriter:
             fresh = f"{stem}_{number}"
         self._stems.add(fresh.casefold())
         return fresh
+
+
+def _image_suffix(source: str) -> str:
+    """The suffix of the drawn copy of an image."""
+    suffix = Path(source).suffix.lower()
+    return suffix if suffix in KEPT_SUFFIXES else ".jpg"
 
 
 def source_stem(source: str) -> str:

@@ -52,7 +52,7 @@ ENGINES = {
         ("openvino", "onnx", "onnxscript", "onnxslim"),
         "openvino",
     ),
-    "native": EngineKind("yolor_cfg.engines.native.engine:NativeEngine", (NATIVE_LIBRARY,)),
+    "native": EngineKind("yolor_cfg.engines.native.engine:make_owner", (NATIVE_LIBRARY,)),
 }
 AUTO_ORDER = ("native", "torch")
 """What `auto` takes: the first that is installed and runs the network. Those that are missing here have to

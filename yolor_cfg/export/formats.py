@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
+from torch.export import ExportedProgram
 
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.export.describe import fact_text, write_metadata
 from yolor_cfg.export.facts import RT_INFO
-from yolor_cfg.export.half import halve
+from yolor_cfg.export.half import halve, store_half
+from yolor_cfg.export.ncnn_file import write_ncnn
 from yolor_cfg.export.onnx_file import OnnxSettings, dynamic_shapes, make_onnx
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
+from yolor_cfg.export.page_file import PageOptions, check_page, find_fit, write_page
 from yolor_cfg.export.telemetry import import_openvino
+from yolor_cfg.export.torch_file import check_compiler, write_package, write_program
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
 from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
@@ -23,12 +27,14 @@ if TYPE_CHECKING:
 
 
 class ExportOptions(NamedTuple):
-    """What is written: the format, the model's form, its precision (fp32 or fp16), NMS inside or None."""
+    """What is written: the format, the model's form, its precision (fp32 or fp16), NMS inside or None, and
+    what concerns a page alone."""
 
     format: str = "onnx"
     settings: OnnxSettings = OnnxSettings()
     precision: str = "fp32"
     nms: NmsLimits | None = None
+    page: PageOptions = PageOptions()
 
 
 class FormatWriter(Protocol):
@@ -40,13 +46,15 @@ class FormatWriter(Protocol):
 
 
 class ExportFormat(NamedTuple):
-    """The name of the file, the function that writes it, the engines that run it, and its precisions."""
+    """The name of the file, the function that writes it, the engines that run it, its precisions (the default
+    first), whether NMS can be inside, and whether the number of images or their size may be open."""
 
     file: str
     write: FormatWriter
     engines: tuple[str, ...]
     precisions: tuple[str, ...] = ("fp32", "fp16")
     has_nms: bool = True
+    has_dynamic: bool = True
 
 
 def _write_onnx(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
@@ -76,21 +84,48 @@ def _write_openvino(network: Network, path: Path, *, options: ExportOptions, fac
 
 
 def _write_pt2(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
-    """torch's own exported program; `torch.export.load(path).module()` is a function of images."""
-    module = TracedNetwork(network, options.settings.form).eval()
-    batch = options.settings.batch if options.settings.dynamic == "none" else max(2, options.settings.batch)
+    write_program(_make_program(network, options.settings), path, facts=facts)
+
+
+def _write_aoti(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
+    check_compiler()
+    write_package(_make_program(network, options.settings), path, facts=facts)
+
+
+def _make_program(network: Network, settings: OnnxSettings) -> ExportedProgram:
+    """The network traced by torch.export."""
+    module = TracedNetwork(network, settings.form).eval()
+    batch = settings.batch if settings.dynamic == "none" else max(2, settings.batch)
     inputs = make_inputs(module, batch)
-    shapes = dynamic_shapes(network, inputs, options.settings.dynamic)
+    shapes = dynamic_shapes(network, inputs, settings.dynamic)
     with torch.no_grad():
-        program = torch.export.export(module, (inputs.images, *inputs.states), dynamic_shapes=shapes)
-    texts = {f"{name}.json": fact_text(value) for name, value in facts.items()}
-    torch.export.save(program, path, extra_files=texts)
+        return torch.export.export(module, (inputs.images, *inputs.states), dynamic_shapes=shapes)
+
+
+def _write_ncnn(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
+    """Its files hold no facts."""
+    write_ncnn(network, path, form=options.settings.form, is_half=options.precision == "fp16")
+
+
+def _write_html(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
+    """The network computes in float32, since float16 moves large boxes; fp16 halves what is stored. YOLOR's
+    letterbox makes inputs of many sizes."""
+    graph = network.graph
+    is_sized = graph.has_fixed_size or find_fit(graph) != "yolor"
+    model = make_onnx(network, options.settings._replace(dynamic="none" if is_sized else "all"))
+    if options.precision == "fp16":
+        model = store_half(model)
+    limits = options.nms or NmsLimits(multi_label=graph.dialect.is_pytorch)
+    write_page(model, path, graph=graph, names=facts.get("names", ()), limits=limits, page=options.page)
 
 
 FORMATS = {
     "onnx": ExportFormat("model.onnx", _write_onnx, ("onnxruntime", "openvino", "opencv")),
     "openvino": ExportFormat("model.xml", _write_openvino, ("openvino",)),
     "pt2": ExportFormat("model.pt2", _write_pt2, ("torch",), ("fp32",), has_nms=False),
+    "aoti": ExportFormat("model.pt2", _write_aoti, ("aoti",), ("fp32",), has_nms=False),
+    "ncnn": ExportFormat("model.ncnn.param", _write_ncnn, ("ncnn",), has_nms=False, has_dynamic=False),
+    "html": ExportFormat("model.html", _write_html, ("page",), ("fp16", "fp32"), has_nms=False),
 }
 
 
@@ -101,14 +136,31 @@ def check_export(network: Network, options: ExportOptions) -> None:
         raise CfgError(
             f"no {options.precision} in this format", found=options.format, allowed=", ".join(kind.precisions)
         )
-    if options.nms is not None and not kind.has_nms:
+    if options.format == "html":
+        _check_html(network, options)
+    elif options.nms is not None and not kind.has_nms:
         raise CfgError("no NMS in this format", found=options.format, hint="leave out --nms")
     if options.nms is not None and options.settings.form != "decoded":
         raise CfgError("NMS needs decoded boxes", found=f"--output {options.settings.form}")
+    if not kind.has_dynamic and (options.settings.dynamic != "none" or options.settings.batch != 1):
+        found = f"--dynamic {options.settings.dynamic} --batch {options.settings.batch}"
+        raise CfgError("this format takes one image of one size", found=found, allowed="none, 1")
     if options.settings.dynamic == "all" and network.graph.has_fixed_size:
         raise CfgError(
             "this network takes images of one size alone",
             path=network.graph.path,
             found="--dynamic all",
             allowed="none, batch",
+        )
+
+
+def _check_html(network: Network, options: ExportOptions) -> None:
+    """A page decides by itself about NMS and what may differ from call to call."""
+    check_page(network)
+    form, dynamic, batch = options.settings
+    if form == "raw" or dynamic != "none" or batch != 1:
+        raise CfgError(
+            "a page takes one image at a time and shows its boxes",
+            found=f"--output {form} --dynamic {dynamic} --batch {batch}",
+            hint="leave out --output, --dynamic and --batch",
         )

@@ -1,14 +1,20 @@
-"""An ONNX model with its convolutions in float16."""
+"""An ONNX model in float16: all of its convolutions, or its weights alone."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from yolor_cfg.errors import MissingExtra
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+SMALLEST_STORED = 64
+"""Numbers in a tensor; fewer are not worth a cast."""
+LARGEST_HALF, LEAST_HALF = 65504.0, 6.2e-5
 HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -21,6 +27,31 @@ def halve(model: ModelProto) -> ModelProto:
         raise MissingExtra("export") from cause
     blocked = _names_behind_heads(model)
     return _sort_nodes(convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked))
+
+
+def store_half(model: ModelProto) -> ModelProto:
+    """The model changed in place so that it stores its weights in float16 and computes in float32; weights
+    that float16 cannot hold to its full precision stay as they are."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or not _fits_half(numpy_helper.to_array(tensor)):
+            continue
+        name, stored = tensor.name, f"{tensor.name}_half"
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, stored))
+        casts.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _fits_half(values: NDArray[np.float32]) -> bool:
+    """Whether the numbers that matter, those above a thousandth of the largest, are normal in float16."""
+    largest = float(np.abs(values).max(initial=0))
+    return values.size >= SMALLEST_STORED and LEAST_HALF * 1000 < largest <= LARGEST_HALF
 
 
 def _sort_nodes(model: ModelProto) -> ModelProto:

@@ -56,10 +56,10 @@ class NmsLimits(NamedTuple):
     """Detections score more than `conf` and overlap by at most `iou`; at most `most` a class and image. With
     `multi_label` a box may have several classes, else its best one."""
 
-    conf: float
-    iou: float
-    most: int
-    multi_label: bool
+    conf: float = 0.25
+    iou: float = 0.45
+    most: int = 300
+    multi_label: bool = False
 
 
 def add_nms(model: ModelProto, limits: NmsLimits) -> ModelProto:

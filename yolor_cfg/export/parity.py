@@ -5,6 +5,7 @@ Every engine gets the same seeded images; an output's difference is relative to 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from yolor_cfg.errors import MissingExtra
 from yolor_cfg.export.facts import IMAGES
+from yolor_cfg.export.page_file import read_page_model
 from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.export.traced import ExampleInputs, TracedNetwork, output_names, state_names
 
@@ -22,6 +24,10 @@ Arrays = list[NDArray[Any]]
 Runner = Callable[[Path, Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.5}
 """The largest difference by precision: of float32 what the order of sums makes in a deep network."""
+MODULES = {"opencv": "cv2", "page": "onnxruntime", "aoti": "torch"}
+"""The modules of engines that are called otherwise here."""
+SQUEEZED = ("ncnn",)
+"""Engines that leave out axes of size 1."""
 
 
 class OutputParity(NamedTuple):
@@ -59,7 +65,14 @@ def compare_engine(
         found = RUNNERS[engine](path, name_inputs(inputs), names)
     except Exception as fault:  # every engine raises its own kinds
         return EngineParity(engine, version, fault=str(fault).strip().split("\n")[0])
+    if engine in SQUEEZED:
+        found = [_unsqueeze(one, like) for one, like in zip(found, expected, strict=True)]
     return EngineParity(engine, version, tuple(map(_measure, names, expected, found)))
+
+
+def _unsqueeze(found: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """The array with the axes of size 1 that the other has, if that is all that differs."""
+    return found.reshape(like.shape) if found.squeeze().shape == like.squeeze().shape else found
 
 
 def expected_outputs(module: TracedNetwork, inputs: ExampleInputs) -> Arrays:
@@ -90,9 +103,7 @@ def _measure(name: str, expected: NDArray[Any], found: NDArray[Any]) -> OutputPa
 def engine_version(engine: str) -> str:
     """The version that is installed; empty if none is."""
     try:
-        module = (
-            import_openvino() if engine == "openvino" else __import__({"opencv": "cv2"}.get(engine, engine))
-        )
+        module = import_openvino() if engine == "openvino" else __import__(MODULES.get(engine, engine))
     except (ImportError, MissingExtra):
         return ""
     return str(module.__version__)
@@ -103,6 +114,14 @@ def _run_onnxruntime(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequ
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return list(session.run(list(names), dict(inputs)))
+
+
+def _run_page(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
+    """The model that the page holds, in ONNX Runtime."""
+    with tempfile.TemporaryDirectory() as folder:
+        inside = Path(folder) / "model.onnx"
+        inside.write_bytes(read_page_model(path))
+        return _run_onnxruntime(inside, inputs, names)
 
 
 def _run_openvino(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
@@ -128,9 +147,33 @@ def _run_torch(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[s
         return [tensor.numpy() for tensor in program(*map(torch.from_numpy, inputs.values()))]
 
 
+def _run_aoti(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
+    program = torch._inductor.aoti_load_package(str(path))
+    with torch.inference_mode():
+        return [tensor.numpy() for tensor in program(*map(torch.from_numpy, inputs.values()))]
+
+
+def _run_ncnn(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
+    """Without float16 and bf16 at run time, which it takes by itself; there is no axis for the batch."""
+    import ncnn
+
+    net = ncnn.Net()
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "vulkan_compute"):
+        setattr(net.opt, f"use_{name}", False)
+    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+        raise ValueError("ncnn cannot load the file")
+    run = net.create_extractor()
+    for number, value in enumerate(inputs.values()):
+        run.input(f"in{number}", ncnn.Mat(np.ascontiguousarray(value[0])))
+    return [np.array(run.extract(f"out{number}")[1])[None] for number in range(len(names))]
+
+
 RUNNERS: dict[str, Runner] = {
     "onnxruntime": _run_onnxruntime,
     "openvino": _run_openvino,
     "opencv": _run_opencv,
     "torch": _run_torch,
+    "page": _run_page,
+    "aoti": _run_aoti,
+    "ncnn": _run_ncnn,
 }

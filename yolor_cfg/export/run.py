@@ -79,7 +79,7 @@ def _compare(
 ) -> tuple[EngineParity, ...]:
     """The file against the network as it was read, in each engine that is installed. A file with NMS is
     compared by a twin without it: which of two equal boxes stays is no property of the network."""
-    if options.nms is not None:
+    if options.nms is not None and FORMATS[options.format].has_nms:
         twin_options = options._replace(nms=None)
         with tempfile.TemporaryDirectory() as folder:
             twin = Path(folder) / path.name

@@ -123,9 +123,11 @@ def draw_detections(image: Image, detections: DetectionsLike) -> Image:
     for one in found:
         _draw_box(canvas, one, line)
     plates: list[Caption] = []
+    places = np.zeros((len(found), 4), np.int64)
     for one in reversed(found):
-        plate = _place_caption(one, canvas.shape[:2], line=line, taken=plates)
+        plate = _place_caption(one, canvas.shape[:2], line=line, taken=places[: len(plates)])
         if plate is not None:
+            places[len(plates)] = *plate.corner, *plate.size
             plates.append(plate)
     for plate in reversed(plates):
         plate.draw(canvas)
@@ -166,7 +168,7 @@ class Caption(NamedTuple):
     text: str
     corner: tuple[int, int]
     size: tuple[int, int]
-    baseline: int
+    margin: int
     scale: float
     thickness: int
     color: Color
@@ -176,20 +178,8 @@ class Caption(NamedTuple):
         (left, top), (width, height) = self.corner, self.size
         cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), self.color, cv2.FILLED)
         ink = (0, 0, 0) if np.dot(self.color, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
-        padding = (width - self.text_width) // 2
-        place = left + padding, top + height - self.baseline
+        place = left + self.margin, top + height - self.margin
         cv2.putText(canvas, self.text, place, FONT, self.scale, ink, self.thickness, cv2.LINE_AA)
-
-    @property
-    def text_width(self) -> int:
-        """Width of the text in pixels."""
-        return cv2.getTextSize(self.text, FONT, self.scale, self.thickness)[0][0]
-
-    def covered_area(self, taken: NDArray[np.int64]) -> int:
-        """How many pixels of the plates `taken` [P, 4] (left, top, width, height) this one covers."""
-        corners, sizes = taken[:, :2], taken[:, 2:]
-        ends = np.minimum(corners + sizes, np.add(self.corner, self.size))
-        return int((ends - np.maximum(corners, self.corner)).clip(0).prod(axis=1).sum())
 
 
 def to_rgb(image: Image) -> Image:
@@ -212,9 +202,10 @@ def _clip_to_pixels(box_xyxy: Sequence[float], height: int, width: int) -> tuple
 
 
 def _place_caption(
-    one: Detection, size: tuple[int, int], *, line: int, taken: Sequence[Caption]
+    one: Detection, size: tuple[int, int], *, line: int, taken: NDArray[np.int64]
 ) -> Caption | None:
-    """The caption of one detection where it hides the least of the others; None if it cannot fit."""
+    """The caption of one detection where it hides the least of the others, `taken` [P, 4] (left, top, width,
+    height); None if it cannot fit."""
     height, width = size
     letters = max(MIN_TEXT_PIXELS, round((height * width) ** 0.5 * TEXT_HEIGHT))
     thickness = max(1, round(letters / 12))
@@ -225,12 +216,21 @@ def _place_caption(
     plate = text_width + 2 * margin, text_height + 2 * margin
     if plate[0] > width or plate[1] > height:
         return None
-    made = (
-        Caption(text, corner, plate, margin, scale, thickness, class_color(one.class_id))
-        for corner in _caption_corners(_clip_to_pixels(one.bounds_xyxy, height, width), plate, line=line)
-    )
-    places = np.array([(*other.corner, *other.size) for other in taken], np.int64).reshape(-1, 4)
-    return min((_shift_inside(plate, size) for plate in made), key=lambda plate: plate.covered_area(places))
+    box = _clip_to_pixels(one.bounds_xyxy, height, width)
+    corners = np.array(list(_caption_corners(box, plate, line=line)), np.int64)
+    corners = corners.clip(0, (width - plate[0], height - plate[1]))  # into the image
+    left, top = corners[_covered_areas(corners, plate, taken).argmin()].tolist()
+    return Caption(text, (left, top), plate, margin, scale, thickness, class_color(one.class_id))
+
+
+def _covered_areas(
+    corners: NDArray[np.int64], size: tuple[int, int], taken: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """[K] how many pixels of the plates `taken` [P, 4] one of this size covers at each corner [K, 2]."""
+    starts = np.maximum(corners[:, None], taken[:, :2])  # [K, P, 2]
+    ends = np.minimum(corners[:, None] + size, taken[:, :2] + taken[:, 2:])
+    areas: NDArray[np.int64] = (ends - starts).clip(0).prod(axis=2).sum(axis=1)
+    return areas
 
 
 def _caption_corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -> Iterator[tuple[int, int]]:
@@ -242,12 +242,3 @@ def _caption_corners(box: Sequence[int], plate: tuple[int, int], *, line: int) -
     for x in (left - half, right + half + 1 - width):
         for y in (low - height, low, high, high - height):
             yield x, y
-
-
-def _shift_inside(plate: Caption, size: tuple[int, int]) -> Caption:
-    """The plate moved into the image."""
-    height, width = size
-    left, top = plate.corner
-    return plate._replace(
-        corner=(min(max(left, 0), width - plate.size[0]), min(max(top, 0), height - plate.size[1]))
-    )

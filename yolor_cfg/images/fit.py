@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from yolor_cfg.errors import DataError
 from yolor_cfg.images.preprocess import LetterboxOptions, NetworkInput, letterbox, stretch, yolor_letterbox
 from yolor_cfg.images.types import Image, Size
 
@@ -49,23 +46,3 @@ def fit_image(image: Image, rules: InputRules, *, how: str) -> NetworkInput:
     if rules.is_pytorch:
         return yolor_letterbox(image, rules.size, fit=LetterboxOptions(stride=rules.stride))
     return letterbox(image, rules.size)
-
-
-def match_channels(image: Image, channels: int) -> Image:
-    """The image as [H, W, C] with the network's number of channels; grey is repeated for RGB. Raises
-    DataError for any other mismatch."""
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
-        raise DataError(
-            "this array is not an image",
-            found=f"{image.dtype} {image.shape}",
-            allowed=f"uint8 (height, width, {channels}) in RGB order",
-        )
-    if image.shape[2] == 1 and channels == 3:
-        return np.repeat(image, 3, axis=2)
-    if image.shape[2] != channels:
-        raise DataError(
-            "the image has the wrong number of channels", found=str(image.shape[2]), allowed=str(channels)
-        )
-    return image

@@ -6,12 +6,15 @@ number of channels; [h, w] is one channel) and returns the input [C, H, W] float
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolor_cfg.errors import DataError
+from yolor_cfg.images.native_resize import Taps, resize_natively
 from yolor_cfg.images.types import Image, Size
 
 AnyFloats = NDArray[np.floating]
@@ -82,29 +85,35 @@ def letterbox_size(image_size: Size, size: Size) -> Size:
 def resize_darknet(image: Image, size: Size) -> NDArray[np.float32]:
     """[C, H, W] float32 in 0..1, interpolated as in C Darknet: corners aligned, no antialiasing.
 
-    Only the rows and columns in use are gathered, so the cost depends on `size`, not on the image.
     In C, rounding leaves the bottom row almost black for one pair of heights in twenty (such as 51 to 1280);
     here it is always the image's last row.
     """
     pixels = image.reshape(*image.shape[:2], -1)
-    (top, bottom, dy), (left, right, dx) = (
-        _interpolation_taps(pixels.shape[axis], size[axis]) for axis in (0, 1)
-    )
-    dy, dx = dy[:, None, None], dx[:, None]
-    used, place = np.unique(np.concatenate([top, bottom]), return_inverse=True)
-    rows = pixels[used]
-    across = _to_unit_range(rows[:, left]) * (1 - dx) + _to_unit_range(rows[:, right]) * dx
-    above, below = across[place[: size[0]]], across[place[size[0] :]]
-    return np.ascontiguousarray((above * (1 - dy) + below * dy).transpose(2, 0, 1))
+    rows, columns = (_interpolation_taps(pixels.shape[axis], size[axis]) for axis in (0, 1))
+    out = np.empty((pixels.shape[2], *size), np.float32)
+    if not resize_natively(pixels, rows=rows, columns=columns, out=out):
+        out[:] = _resize_by_numpy(pixels, rows, columns)
+    return out
 
 
-def _interpolation_taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+def _resize_by_numpy(pixels: Image, rows: Taps, columns: Taps) -> AnyFloats:
+    """Only the rows and columns in use are gathered, so the cost depends on the size of the result."""
+    dy, dx = rows.part[:, None, None], columns.part[:, None]
+    used, place = np.unique(np.concatenate([rows.before, rows.after]), return_inverse=True)
+    kept = pixels[used]
+    across = _to_unit_range(kept[:, columns.before]) * (1 - dx) + _to_unit_range(kept[:, columns.after]) * dx
+    above, below = across[place[: len(dy)]], across[place[len(dy) :]]
+    return (above * (1 - dy) + below * dy).transpose(2, 0, 1)
+
+
+@lru_cache(maxsize=64)
+def _interpolation_taps(old: int, new: int) -> Taps:
     """For each of `new` positions: the pixel before, the pixel after, and how far it is between them."""
     step = np.float32(old - 1) / np.float32(max(1, new - 1))
     place = np.arange(new, dtype=np.float32) * step
     place[-1] = old - 1
-    before = np.minimum(place.astype(np.intp), old - 1)
-    return before, np.minimum(before + 1, old - 1), place - before.astype(np.float32)
+    before = np.minimum(place.astype(np.int64), old - 1)
+    return Taps(before, np.minimum(before + 1, old - 1), place - before.astype(np.float32))
 
 
 def _to_unit_range(pixels: Image) -> NDArray[np.float32]:
@@ -196,3 +205,23 @@ def _resize_opencv(image: Image, size: Size, *, antialias: bool) -> Image:
 def count_channels(image: Image) -> int:
     """How many values a pixel has."""
     return 1 if image.ndim == 2 else image.shape[2]
+
+
+def match_channels(image: Image, channels: int) -> Image:
+    """The image as [H, W, C] with the network's number of channels; grey is repeated for RGB. Raises
+    DataError for any other mismatch."""
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
+        raise DataError(
+            "this array is not an image",
+            found=f"{image.dtype} {image.shape}",
+            allowed=f"uint8 (height, width, {channels}) in RGB order",
+        )
+    if image.shape[2] == 1 and channels == 3:
+        return np.repeat(image, 3, axis=2)
+    if image.shape[2] != channels:
+        raise DataError(
+            "the image has the wrong number of channels", found=str(image.shape[2]), allowed=str(channels)
+        )
+    return image

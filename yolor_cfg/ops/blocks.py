@@ -5,7 +5,7 @@ N images, C channels, H W cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from yolor_cfg.ops.norms import apply_batch_norm
 from yolor_cfg.ops.pooling import Blur
 from yolor_cfg.ops.resampling import space_to_depth_by_columns
 
+JointNorm = Callable[[Tensor, nn.BatchNorm2d, str], Tensor | None]
+"""Batch norm and the named activation of a map as one, in training; None where it has to be two."""
+
 
 class _BaseBlock(nn.Module):
     """What surrounds a convolution: optional space-to-depth before it, activation and blur after it."""
@@ -27,16 +30,18 @@ class _BaseBlock(nn.Module):
         self.activation = activation
         self.focus = focus
         self.blur = blur
+        self.joint_norm: JointNorm | None = None
 
     def _preprocess(self, x: Tensor) -> Tensor:
         return space_to_depth_by_columns(x) if self.focus else x
 
     def _postprocess(self, x: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
         """Batch norm, activation and blur of an x that is not read again."""
-        if norm is not None:
-            x = apply_batch_norm(x, norm)
-        x = activate_(x, self.activation)
-        return x if self.blur is None else self.blur(x)
+        found = self.joint_norm(x, norm, self.activation) if self.joint_norm and norm is not None else None
+        if found is None:
+            x = x if norm is None else apply_batch_norm(x, norm)
+            found = activate_(x, self.activation)
+        return found if self.blur is None else self.blur(found)
 
 
 class ConvBlock(_BaseBlock):

@@ -63,7 +63,7 @@ class ChannelGroup(NamedTuple):
     def take(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, C/groups, H, W], a view."""
         count = x.shape[1] // self.groups
-        return x if self.groups == 1 else x.narrow(1, self.number * count, count)
+        return x if self.groups == 1 else x[:, self.number * count : (self.number + 1) * count]
 
 
 class Concatenate(nn.Module):

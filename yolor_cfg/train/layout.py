@@ -1,4 +1,5 @@
-"""The order in memory that a network trains fastest with: channels last, but for what torch cannot do so."""
+"""What a network trains fastest with: channels last in memory, but for what torch cannot do so, and batch
+norm and activation as one; and heads in float32, whatever the rest is in."""
 
 from __future__ import annotations
 
@@ -7,7 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolor_cfg.engines.native.norms import normalize_activate
 from yolor_cfg.model import Network
+from yolor_cfg.ops.blocks import ConvBlock, SharedConvBlock
+
+HALVES = (torch.bfloat16, torch.float16)
 
 
 def use_channels_last(network: Network) -> None:
@@ -23,6 +28,24 @@ def use_channels_last(network: Network) -> None:
         for parameter in module.parameters(recurse=False):
             if parameter.ndim == 4:  # the order is defined for images alone
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def join_norms(network: Network) -> None:
+    """Compute batch norm and activation of convolutions by one kernel, where there is one."""
+    for module in network.modules():
+        if isinstance(module, ConvBlock | SharedConvBlock):
+            module.joint_norm = normalize_activate
+
+
+def widen_heads(network: Network) -> None:
+    """Give heads their input in float32."""
+    for node in network.graph.nodes:
+        if node.section.is_head:
+            network.module_list[node.index].register_forward_pre_hook(_widen)
+
+
+def _widen(layer: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    return tuple(each.float() if each.dtype in HALVES else each for each in inputs)
 
 
 def can_miss_input(layer: nn.Conv2d) -> bool:

@@ -29,13 +29,14 @@ from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
-from yolor_cfg.train.layout import use_channels_last
+from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, darknet_ema_decay, ema_decay, parameter_groups
 from yolor_cfg.train.origin import CFG, ENVIRONMENT, FOLDER, MODEL, read_run_cfg
+from yolor_cfg.train.precision import EXACT, choose_precision, describe_precision
 from yolor_cfg.train.record import ARGS, load_options
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import (
@@ -69,11 +70,13 @@ def start_run(
 ) -> TrainResult:
     """Start a new run in a new folder."""
     keep_freed_memory()
+    options = choose_precision(options)
     torch.manual_seed(options.seed)
     set_deterministic(options)
     job = prepare_job(options, graph=_read_graph(options))
     report_faults(job, say)
     state = build_state(job, say=say)
+    say(describe_precision(options))
     say(describe_course(job))
     with _new_run_folder(project, name) as folder, _sole_use(folder):
         if this_process().rank == 0:
@@ -151,6 +154,9 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     device = find_device(local_device(options.device))
     network.to(device)
     use_channels_last(network)
+    join_norms(network)
+    if options.precision != EXACT:
+        widen_heads(network)
     if options.sync_bn:
         convert_sync_batchnorm(network)
     freeze(network, options)
@@ -251,9 +257,11 @@ def _run_training(
 
 def dry_run(options: TrainOptions, *, project: str, name: str, drawing: TrainDrawing, say: Printer) -> Path:
     """Prepare everything and draw the first batches into a new folder, without training."""
+    options = choose_precision(options)
     job = prepare_job(options, graph=_read_graph(options))
     report_faults(job, say)
     build_state(job, say=say)
+    say(describe_precision(options))
     say(describe_course(job))
     with trial_folder(project, name) as folder:
         draw_first_batches(folder, job, drawing)

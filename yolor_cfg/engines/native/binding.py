@@ -7,7 +7,8 @@ from ctypes import c_char_p, c_double, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any, NamedTuple
 
-from yolor_cfg.ops.library import NativeError, open_library, other_version
+from yolor_cfg.errors import YolorError
+from yolor_cfg.ops.library import find_library, kernels_path
 
 KINDS = ("conv", "winograd", "depthwise", "pool", "up", "add", "copy", "image")
 ACTIVATIONS = ("linear", "relu", "leaky", "swish", "mish", "logistic", "relu6", "h_swish")
@@ -30,7 +31,7 @@ class Op(ctypes.Structure):
     _fields_ = [
         *((name, c_int32) for name in ("kind", "in_type", "out_type", "activation", "second")),
         *((name, c_int32) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")),
-        *((name, c_int32) for name in ("dilation", "depth", "tile")),
+        *((name, c_int32) for name in ("dilation", "depth", "channels", "tile")),
         *((name, View) for name in ("inp", "out", "extra")),
         ("weights", c_void_p),
         ("bias", c_void_p),
@@ -48,12 +49,22 @@ class InstructionSet(NamedTuple):
     depth_step: int
 
 
+class NativeError(YolorError):
+    """The native engine cannot run here."""
+
+
 @cache
 def load_library() -> ctypes.CDLL:
-    """The library with the engine's functions declared; NativeError as in `open_library`."""
-    library = open_library()
-    if library.yc_op_size() != ctypes.sizeof(Op):
-        raise other_version()
+    """The library with the engine's functions declared; NativeError if it was not built or is of another
+    version."""
+    if kernels_path() is None:
+        raise NativeError(
+            "the native engine was not built: install a C++ compiler, then the package again "
+            "(from a checkout: make native)"
+        )
+    library = find_library()
+    if library is None or library.yc_op_size() != ctypes.sizeof(Op):
+        raise NativeError("the native library is of another version: install the package again")
     _declare(library)
     return library
 

@@ -9,11 +9,10 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from yolor_cfg.engines.native.binding import InstructionSet, Threads, instruction_sets
+from yolor_cfg.engines.native.binding import InstructionSet, NativeError, Threads, instruction_sets
 from yolor_cfg.engines.native.lowering import lower, whole_in_torch
 from yolor_cfg.engines.native.plan import Builder, Plan, StepTime
 from yolor_cfg.model import Network
-from yolor_cfg.ops.library import NativeError
 from yolor_cfg.shape import Shape
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -23,7 +22,8 @@ MOST_PLANS = 8  # sizes of images that are kept
 class NativeEngine:
     """Runs a network on the CPU; fold it before (rewrite.fold). `precision` bf16 keeps maps and weights in
     bfloat16 and sums in float32. `instructions` names one of `library.instruction_sets()`, by default the
-    best. One call at a time: calls from several threads wait for each other.
+    best. One call at a time: calls from several threads wait for each other. One that `releases` takes the
+    network over: the weights that its kernels have in their own order are freed in the network.
 
     `notes` tells what has no kernel and runs in torch. Raises NativeError if the library was not built."""
 
@@ -35,12 +35,13 @@ class NativeEngine:
         threads: int | None = None,
         instructions: str | None = None,
         winograd: tuple[int, ...] = (4, 2),
+        releases: bool = False,
     ) -> None:
         if precision not in DTYPES:
             raise NativeError("no such precision", found=precision, allowed=list(DTYPES))
         self.network = network.eval()
         self.kernels = _choose_instructions(instructions)
-        self._builder = Builder(self.kernels, DTYPES[precision], winograd)
+        self._builder = Builder(self.kernels, DTYPES[precision], winograd, releases)
         self._threads = Threads(threads or torch.get_num_threads())
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._lock = Lock()
@@ -79,7 +80,20 @@ class NativeEngine:
             steps = lower(self.network, Shape(*size[1:]))
             self.notes = _torch_notes(steps.torch_steps)
             self._plans[size] = Plan(steps, size[0], self._builder)
+            return_freed_memory()
         return self._plans[size]
+
+
+def make_owner(network: Network, *, precision: str) -> NativeEngine:
+    """An engine that takes the network over."""
+    return NativeEngine(network, precision=precision, releases=True)
+
+
+def return_freed_memory() -> None:
+    """Give the system back what malloc has kept, where the C library is glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _choose_instructions(name: str | None) -> InstructionSet:

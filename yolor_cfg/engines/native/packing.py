@@ -6,6 +6,8 @@ Legend: K output channels, C input channels, T taps, P panels, D depth (input ch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -15,13 +17,16 @@ from torch.nn import functional as F
 from yolor_cfg.engines.native.binding import InstructionSet
 from yolor_cfg.engines.native.steps import Filters
 
+PANELS = 2  # that are packed at a time
+
 
 class Packed(NamedTuple):
-    """Weights and bias as the kernels want them, and their depth."""
+    """Weights and bias as the kernels want them, their depth, and the numbers by tap that are not padding."""
 
     weights: Tensor
     bias: Tensor
     depth: int
+    channels: int
 
 
 def round_up(number: int, step: int) -> int:
@@ -42,18 +47,37 @@ def pack_direct(filters: Filters, kernels: InstructionSet, *, narrow: bool, pixe
 
 
 def pack_winograd(filters: Filters, kernels: InstructionSet, *, narrow: bool, tile: int) -> Packed:
-    """3x3 weights transformed for F(tile x tile, 3 x 3), in float64."""
+    """3x3 weights transformed for F(tile x tile, 3 x 3), in float64, a few panels at a time: all at once
+    would need twice the memory of the result."""
     matrix = torch.tensor(TRANSFORMS[tile], dtype=torch.float64)
-    transformed = matrix @ filters.weight.detach().double() @ matrix.T
-    taps = transformed.flatten(2).transpose(1, 2).float()
-    return _pack_taps(taps, filters.bias, kernels, narrow=narrow)
+
+    def pack_some(weight: Tensor, bias: Tensor) -> Packed:
+        transformed = matrix @ weight.double() @ matrix.T
+        taps = transformed.flatten(2).transpose(1, 2).float()
+        return _pack_taps(taps, bias, kernels, narrow=narrow)
+
+    step = PANELS * kernels.panel
+    parts = zip(filters.weight.detach().split(step), filters.bias.split(step), strict=True)
+    return _join_packed(filters, (pack_some(*part) for part in parts), kernels)
+
+
+def _join_packed(filters: Filters, parts: Iterator[Packed], kernels: InstructionSet) -> Packed:
+    """The panels of all parts in one tensor."""
+    first = next(parts)
+    panels = round_up(len(filters.weight), kernels.panel) // kernels.panel
+    weights = first.weights.new_empty(panels, *first.weights.shape[1:])
+    done = 0
+    for part in chain((first,), parts):
+        weights[done : done + len(part.weights)] = part.weights
+        done += len(part.weights)
+    return first._replace(weights=weights, bias=_pad_bias(filters.bias, kernels))
 
 
 def pack_depthwise(filters: Filters, kernels: InstructionSet) -> Packed:
     """One filter by channel [C, 1, h, w] -> [T, C padded], in float32."""
     weight = filters.weight.detach().flatten(1).T.float()
     padded = F.pad(weight, (0, round_up(weight.shape[1], kernels.panel) - weight.shape[1]))
-    return Packed(padded.contiguous(), _pad_bias(filters.bias, kernels), 1)
+    return Packed(padded.contiguous(), _pad_bias(filters.bias, kernels), 1, 1)
 
 
 def _pack_taps(taps: Tensor, bias: Tensor, kernels: InstructionSet, *, narrow: bool) -> Packed:
@@ -68,7 +92,7 @@ def _pack_taps(taps: Tensor, bias: Tensor, kernels: InstructionSet, *, narrow: b
     else:
         rounded = panels.bfloat16().float() if narrow else panels
         ordered = rounded.permute(0, 2, 3, 1).contiguous()
-    return Packed(ordered, _pad_bias(bias, kernels), depth)
+    return Packed(ordered, _pad_bias(bias, kernels), depth, C)
 
 
 def _pad_bias(bias: Tensor, kernels: InstructionSet) -> Tensor:

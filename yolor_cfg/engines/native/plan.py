@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolor_cfg.engines.native.binding import ACTIVATIONS, KINDS, InstructionSet, Op, Threads, View
 from yolor_cfg.engines.native.layout import Layout
@@ -39,13 +40,16 @@ class StepTime(NamedTuple):
 
 @dataclass
 class Builder:
-    """What all plans of an engine share; packed weights are made once."""
+    """What all plans of an engine share; packed weights are made once. One that `releases` frees the
+    network's own weights where they are packed: then the first plan decides how a convolution is computed."""
 
     kernels: InstructionSet
     dtype: torch.dtype
     winograd: tuple[int, ...] = (4, 2)
+    releases: bool = False
     packed: dict[tuple[int, Way], Packed] = field(default_factory=dict)
     kept: list[Filters] = field(default_factory=list)  # so that their ids stay theirs
+    released: dict[int, Way] = field(default_factory=dict)  # by the id of the parameter
 
     @property
     def narrow(self) -> bool:
@@ -55,6 +59,8 @@ class Builder:
     def way(self, step: Step, pixel: int) -> Way:
         """How to compute a convolution."""
         assert step.filters is not None
+        if (decided := self.released.get(id(step.filters.weight))) is not None:
+            return decided
         if step.filters.is_depthwise:
             return Way("depthwise")
         if step.sources[0].is_image:
@@ -74,11 +80,18 @@ class Builder:
 
     def pack(self, filters: Filters, way: Way) -> Packed:
         """The weights in the order of the kernels."""
-        key = (filters.weight.data_ptr(), way)
+        weight = filters.weight
+        key = (id(weight) if isinstance(weight, nn.Parameter) else weight.data_ptr(), way)
         if key not in self.packed:
             self.kept.append(filters)
             self.packed[key] = self._pack_anew(filters, way)
         return self.packed[key]
+
+    def release(self, weight: Tensor, way: Way) -> None:
+        """Free the memory of a parameter that is packed; its shape remains."""
+        self.released[id(weight)] = way
+        with torch.inference_mode(False):
+            weight.data = torch.empty((), dtype=weight.dtype).expand(weight.shape)
 
     def _pack_anew(self, filters: Filters, way: Way) -> Packed:
         if way.kind == "depthwise":
@@ -110,6 +123,7 @@ class Plan:
         self.layout = Layout(
             self.steps, (one for one, _ in steps.results), dtype=builder.dtype, images=images
         )
+        self.free = _releasable(self.steps) if builder.releases else frozenset[int]()
         native = [step for step in self.steps if step.kind != "torch"]
         self.ops = (Op * len(native))()
         for op, step in zip(self.ops, native, strict=True):
@@ -206,8 +220,10 @@ class Plan:
         source = self.layout.areas[step.sources[0].root]
         way = self.builder.way(step, source.pixel)
         packed = self.builder.pack(filters, way)
+        if id(filters.weight) in self.free - self.builder.released.keys():
+            self.builder.release(filters.weight, way)
         op.weights, op.bias = packed.weights.data_ptr(), packed.bias.data_ptr()
-        op.depth, op.tile = packed.depth, way.tile
+        op.depth, op.channels, op.tile = packed.depth, packed.channels, way.tile
         if way.pixel:
             op.kernel_x = 1
         return way.kind
@@ -220,6 +236,22 @@ class Plan:
         )
         sizes = (self.layout.images, one.height, one.width, one.channels)
         return View(start, *sizes, area.image, area.row, area.pixel, one.root.border)
+
+
+def _releasable(steps: list[Step]) -> frozenset[int]:
+    """The ids of the parameters that one convolution alone reads as they are. What follows a step of torch
+    may be a part of another convolution for images of another size."""
+    torch_maps = {step.out for step in steps if step.kind == "torch"}
+    uses = Counter(id(step.filters.weight) for step in steps if step.filters)
+    return frozenset(
+        id(step.filters.weight)
+        for step in steps
+        if step.filters
+        and isinstance(step.filters.weight, nn.Parameter)
+        and uses[id(step.filters.weight)] == 1
+        and not step.sources[0].is_image
+        and step.sources[0] not in torch_maps
+    )
 
 
 def _image_view(image: Map, images: int) -> View:

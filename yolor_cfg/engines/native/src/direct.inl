@@ -41,7 +41,7 @@ Taps find_taps(const Op& op, std::vector<int64_t>& offsets) {
     for (int y = 0; y < op.kernel_y; ++y)
         for (int x = 0; x < op.kernel_x; ++x)
             offsets.push_back(op.dilation * (y * op.in.row + x * op.in.pixel));
-    return {offsets.data(), static_cast<int>(offsets.size()), op.stride_x * op.in.pixel, STRETCH};
+    return {offsets.data(), static_cast<int>(offsets.size()), op.stride_x * op.in.pixel, STRETCH, op.channels};
 }
 
 template <class S>
@@ -96,7 +96,7 @@ void convolve(const Op& op, Pool& pool) {
             Multiply::sum(first_tap<S>(op, at), taps, weights, op.depth, sums, at.count);
             finish(op, sums, at, static_cast<int>(panel));
         };
-        Multiply::begin();
+        Multiply::begin(op.channels);
         if (tile_first) {
             for (int64_t tile = first; tile < last; ++tile)
                 for (int64_t panel = first_panel; panel < last_panel; ++panel) compute(tile, panel);

@@ -3,12 +3,14 @@
 constexpr int NR = 2 * LANES;
 
 // Where the taps of a tile's first position lie, and the distance to the next position, in elements. In float32
-// about `stretch` products are summed before they are added to the others, which keeps long sums exact.
+// about `stretch` products are summed before they are added to the others, which keeps long sums exact. A tap has
+// `channels` numbers; those up to the depth of the weights may be infinite or NaN, so that zero weights are not enough.
 struct Taps {
     const int64_t* offsets;
     int count;
     int64_t step;
     int stretch;
+    int channels;
 };
 
 inline Vec spread(const float* p) { return set1(*p); }
@@ -53,7 +55,8 @@ inline void sum_tile(const S* in, const Taps& taps, const float* weights, int de
     const int channels = depth < 2 * taps.stretch ? depth : taps.stretch;
     const int at_once = std::max(1, taps.stretch / depth);
     for (int t = 0; t < taps.count; t += at_once) {
-        const Taps some{taps.offsets + t, std::min(at_once, taps.count - t), taps.step, taps.stretch};
+        const Taps some{taps.offsets + t, std::min(at_once, taps.count - t), taps.step, taps.stretch,
+                        taps.channels};
         const float* tap_weights = weights + static_cast<int64_t>(t) * depth * NR;
         for (int c = 0; c < depth; c += channels)
             sum_part<S, M>(in + c, some, tap_weights + c * NR, std::min(channels, depth - c), sums, t + c > 0);
@@ -69,9 +72,9 @@ inline void sum_tile(const S* in, const Taps& taps, const bf16* weights, int dep
     for (int i = 0; i < M; ++i) low[i] = high[i] = zero();
     for (int t = 0; t < taps.count; ++t) {
         const S* a = in + taps.offsets[t];
-        for (int c = 0; c < depth; c += 2, weights += 2 * NR) {
-            const __m512bh w0 = (__m512bh)_mm512_loadu_si512(weights);
-            const __m512bh w1 = (__m512bh)_mm512_loadu_si512(weights + NR);
+        for (int c = 0; c + 1 < taps.channels; c += 2) {
+            const __m512bh w0 = (__m512bh)_mm512_loadu_si512(weights + c * NR);
+            const __m512bh w1 = (__m512bh)_mm512_loadu_si512(weights + (c + 1) * NR);
 #pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
                 int pair;
@@ -81,6 +84,18 @@ inline void sum_tile(const S* in, const Taps& taps, const bf16* weights, int dep
                 high[i] = _mm512_dpbf16_ps(high[i], x, w1);
             }
         }
+        if (taps.channels % 2) {
+            const int c = taps.channels - 1;
+            const __m512bh w0 = (__m512bh)_mm512_loadu_si512(weights + c * NR);
+            const __m512bh w1 = (__m512bh)_mm512_loadu_si512(weights + (c + 1) * NR);
+#pragma GCC unroll 16
+            for (int i = 0; i < M; ++i) {
+                const __m512bh x = (__m512bh)_mm512_set1_epi32(a[i * taps.step + c].bits);
+                low[i] = _mm512_dpbf16_ps(low[i], x, w0);
+                high[i] = _mm512_dpbf16_ps(high[i], x, w1);
+            }
+        }
+        weights += depth * NR;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i) put(sums + i * NR, low[i], high[i], false);
@@ -98,7 +113,7 @@ struct Product {
 #endif
     static constexpr int MR = ROWS;
 
-    static void begin() {}
+    static void begin(int) {}
     static void end() {}
     static void sum(const S* in, const Taps& taps, const Weight* weights, int depth, float* sums, int count) {
         switch ((count + 1) / 2) {

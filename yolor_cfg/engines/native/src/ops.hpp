@@ -50,8 +50,9 @@ struct View {
 struct Op {
     int32_t kind, in_type, out_type, activation, second;
     int32_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation;
-    int32_t depth;  // channels of the packed weights: those of `in`, rounded up
-    int32_t tile;   // WINOGRAD: rows and columns of outputs by tile, 2 or 4
+    int32_t depth;     // numbers by tap of the packed weights: `channels`, rounded up
+    int32_t channels;  // numbers by tap of the input; what lies behind them may be anything
+    int32_t tile;      // WINOGRAD: rows and columns of outputs by tile, 2 or 4
     View in, out, extra;
     const void* weights;
     const float* bias;  // one per channel of `out`, rounded up to whole panels

@@ -156,7 +156,7 @@ private:
     // The sums [block][NR] of one of the N * N matrices.
     void multiply(int64_t block, int64_t panel, int64_t q, const Factor* windows, float* sums) const {
         const int64_t here = 0;
-        const Taps taps{&here, 1, op_.depth, STRETCH};
+        const Taps taps{&here, 1, op_.depth, STRETCH, op_.depth};
         const Weight* weights = static_cast<const Weight*>(op_.weights) + (panel * N * N + q) * op_.depth * NR;
         for (int64_t t = 0; t < count(block); t += MR)
             Multiply::sum(windows + (q * block_ + t) * op_.depth, taps, weights, op_.depth,
