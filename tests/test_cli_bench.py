@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -10,6 +11,7 @@ from yolor_cfg.cli import bench, main
 from yolor_cfg.cli.bench import BatchListParam, pair_paths
 from yolor_cfg.engines.base import EngineSettings
 from yolor_cfg.engines.race import Contestant, Result
+from yolor_cfg.weights.loading import open_network
 
 NANO = str(Path(__file__).parents[1] / "weights/yolor_nano_shapes.pt")
 WRITTEN = Contestant("a.cfg", None, EngineSettings("torch", "fp32", ("all",)))
@@ -85,3 +87,40 @@ def test_a_race_is_run_and_a_fault_stops_nobody():
     assert written["low_ms"] <= written["median_ms"] <= written["high_ms"]
     assert written["peak_mib"] > 100
     assert all("missing.cfg" in one["cfg"] and one["failed"] for one in found[4:])
+
+
+def make_data(folder: Path) -> Path:
+    """Six images of shapes with labels, the classes in another order than the network's."""
+    from yolor_cfg.runs import save_image
+
+    names = torch_names()
+    draw = np.random.default_rng(0)
+    for number in range(6):
+        save_image(folder / f"{number}.png", draw.integers(0, 256, (64, 64, 3), np.uint8))
+        (folder / f"{number}.txt").write_text(f"{number % len(names)} .5 .5 .5 .5\n")
+    (folder / "all.names").write_text("\n".join(reversed(names)))
+    (folder / "all.txt").write_text("".join(f"{folder / str(number)}.png\n" for number in range(6)))
+    (folder / "all.data").write_text(f"classes={len(names)}\nnames=all.names\nvalid=all.txt\n")
+    return folder / "all.data"
+
+
+def torch_names() -> tuple[str, ...]:
+    return open_network(NANO).names
+
+
+def test_the_ap_of_an_engine_is_that_of_a_test(monkeypatch, tmp_path):
+    one = Contestant(NANO, None, EngineSettings("torch", "fp32"), size=64)
+    monkeypatch.setattr("yolor_cfg.engines.race.race", lambda *_, **__: [Result(one, 1, 1.0, 1.0, 1.0, 9.0)])
+    data = make_data(tmp_path)
+    tested = CliRunner().invoke(
+        main, ["test", NANO, "--data", str(data), "--json", "--no-save", "--img-size", "64"]
+    )
+    done = invoke(NANO, "--data", data, "--json")
+    assert (tested.exit_code, done.exit_code) == (0, 0), done.output
+    wanted = json.loads(tested.stdout)["coco"]["AP"]
+    assert json.loads(done.stdout)[0]["AP"] == pytest.approx(wanted) and wanted > 0
+
+
+def test_data_that_is_not_there_is_told_before_the_race(monkeypatch):
+    monkeypatch.setattr("yolor_cfg.engines.race.race", lambda *_, **__: pytest.fail("the race was run"))
+    assert invoke(NANO, "--data", "none.data").exit_code == 3

@@ -14,8 +14,8 @@ from tiny_detector import Files, photo, save, seeded, text, write
 
 from yolor_cfg import Detector
 from yolor_cfg.detect import nms
+from yolor_cfg.detect.detections import Detections
 from yolor_cfg.detect.nms import NmsRules, apply_nms
-from yolor_cfg.detect.pipeline import Detections
 from yolor_cfg.detect.run import detect_frames
 from yolor_cfg.detect.sources import Frame, open_sources
 from yolor_cfg.errors import CfgError, DataError, YolorError

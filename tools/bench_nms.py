@@ -19,7 +19,8 @@ import click
 import torch
 from torch import Tensor
 
-from yolor_cfg.detect.nms import NMS_CHOICES, NmsRules, select_boxes
+from yolor_cfg.detect.nms import NmsRules, select_boxes
+from yolor_cfg.detect.nms_rules import NMS_CHOICES
 from yolor_cfg.images.preprocess import placement_from_sizes
 from yolor_cfg.model import Predictions
 from yolor_cfg.ops import native_nms

@@ -1,6 +1,6 @@
 """Measure how long the command takes to start and a network to fill, against torch and numpy.
 
-    python tools/bench_startup.py [--runs 7]
+    python tools/bench_startup.py [--runs 7] [--cold yolov4-tiny.cfg]
 
 Each time is that of a whole process or is taken inside a fresh one; the two sides of a row run in turn
 (A B A B), and the ratio is the median over the pairs. Exit code 1 when a ratio is above its limit.
@@ -47,10 +47,15 @@ class Comparison(NamedTuple):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--runs", default=7, show_default=True, help="pairs of runs for each row")
-def main(runs: int) -> None:
+@click.option("--cold", metavar="CFG", help="only the first detection, from an exported file of this network")
+def main(runs: int, cold: str | None) -> None:
     """Measure, print a table, and exit with 1 if a limit is missed."""
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [*_measure_startup(Path(folder), runs), *_measure_filling(Path(folder), runs)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if cold:
+            rows = _measure_cold(folder, Path(cold).resolve(), runs)
+        else:
+            rows = [*_measure_startup(folder, runs), *_measure_filling(folder, runs)]
     click.echo(f"{'':58}{'ours':>9}{'against':>9}{'':5}{'ratio':>6}  limit")
     for row in rows:
         numbers = f"{row.ours:9.3f}{row.theirs:9.3f} {row.unit:4}{row.ratio:6.3f}  {row.limit:5.2f}"
@@ -74,6 +79,48 @@ def _measure_startup(folder: Path, runs: int) -> list[Comparison]:
             ("yolor info, 366 sections, against import torch", ["-q", "info", str(cfg)], 0.25),
         )
     ]
+
+
+def _measure_cold(folder: Path, cfg: Path, runs: int) -> list[Comparison]:
+    """`yolor detect` of one image, drawn and written, from an exported file in each engine that reads it."""
+    torch = _process_timer([sys.executable, "-c", "import torch"])
+    model, image = _export_random(folder, cfg)
+    call = [*_yolor_command(), "-q", "detect", str(model), str(image), "--max-det", "10"]
+    call += ["--project", str(folder / "runs"), "--engine"]
+    return [
+        _measure_pairs(
+            f"first detection, {cfg.stem} in {engine}, against import torch",
+            (_process_timer([*call, engine]), torch),
+            limit=0.35,
+            runs=runs,
+        )
+        for engine in ("onnxruntime", "openvino")
+    ]
+
+
+def _export_random(folder: Path, cfg: Path) -> tuple[Path, Path]:
+    """A file of the network with random weights, and an image of 640 x 480 pixels."""
+    import numpy as np
+
+    from yolor_cfg.runs import save_image
+    from yolor_cfg.weights.checkpoint import save_checkpoint
+    from yolor_cfg.weights.loading import open_network
+
+    save_checkpoint(open_network(cfg).network, folder / "random.pt")
+    export = [
+        "-q",
+        "export",
+        str(folder / "random.pt"),
+        "--no-check",
+        "--project",
+        str(folder),
+        "--name",
+        "cold",
+    ]
+    subprocess.run([*_yolor_command(), *export], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    image = folder / "image.jpg"
+    save_image(image, np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8))
+    return folder / "cold" / "model.onnx", image
 
 
 def _measure_filling(folder: Path, runs: int) -> list[Comparison]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yolor_cfg.detect.detections import Detections
+    from yolor_cfg.detect.exported import ExportedDetector
     from yolor_cfg.detect.pipeline import Detector
     from yolor_cfg.errors import CfgError, CfgFaults, DataError, MissingExtra, WeightsError, YolorError
     from yolor_cfg.images.draw import Detection
@@ -24,6 +25,7 @@ __all__ = [
     "Detection",
     "Detections",
     "Detector",
+    "ExportedDetector",
     "MissingExtra",
     "WeightsError",
     "YolorError",
@@ -38,6 +40,7 @@ _HOMES = {
     "Detection": "yolor_cfg.images.draw",
     "Detections": "yolor_cfg.detect.detections",
     "Detector": "yolor_cfg.detect.pipeline",
+    "ExportedDetector": "yolor_cfg.detect.exported",
     "MissingExtra": "yolor_cfg.errors",
     "WeightsError": "yolor_cfg.errors",
     "YolorError": "yolor_cfg.errors",

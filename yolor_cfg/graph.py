@@ -378,3 +378,8 @@ def _add_freed_sources(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
     return tuple(node.index for node in nodes if not node.section.is_loss)[-1:]
+
+
+def last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | float:
+    """What the last head says; `otherwise` where there is no head or it has no such key."""
+    return getattr(graph.heads[-1].section, key, otherwise) if graph.heads else otherwise

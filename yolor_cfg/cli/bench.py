@@ -25,7 +25,10 @@ from yolor_cfg.cli.options import (
 from yolor_cfg.cli.plotting import check_plot, save_plot
 
 if TYPE_CHECKING:
+    from yolor_cfg.data.sources import FoundListing
+    from yolor_cfg.data.types import Dataset
     from yolor_cfg.engines.race import Contestant, Result
+    from yolor_cfg.weights.loading import LoadedNetwork
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 HEADERS = ("engine", "batch", "ms", "quartiles", "images/s", "speedup", "MiB", "difference")
@@ -87,6 +90,8 @@ def bench(paths: tuple[str, ...], **options: Any) -> None:
     process up to that batch. With --data the AP of each engine is measured too.
     """
     check_plot(options["plot"])
+    if options["data"]:
+        _find_data(options["data"])  # what is wrong with it is told before the race
     from yolor_cfg.engines.race import race
 
     results: list[Result] = []
@@ -141,9 +146,27 @@ def _score_all(results: Sequence[Result], options: dict[str, Any]) -> dict[Conte
     return {contestant: _score(contestant, options["data"]) for contestant in ran}
 
 
-def _score(contestant: Contestant, data: str) -> float:
-    from yolor_cfg.data.sources import find_listing, read_listing
+def _find_data(data: str) -> FoundListing:
+    """The images to test on, as `yolor test` chooses them."""
+    from yolor_cfg.data.sources import find_listing
+
+    return find_listing(data, "val", whole=True)
+
+
+def _open_data(data: str, opened: LoadedNetwork) -> Dataset:
+    """The data set, its classes in the network's order, as `yolor test` reads it; labels are clipped."""
+    from yolor_cfg.data.classes import match_classes
+    from yolor_cfg.data.sources import read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
+
+    listing, classes = _find_data(data), opened.network.graph.classes
+    refuse_other_count(listing, classes, opened.names)
+    dataset = read_listing(listing, classes=classes, checks=LabelChecks("clip", False))
+    return match_classes(dataset, opened.names, source="the checkpoint", by_number=False)
+
+
+def _score(contestant: Contestant, data: str) -> float:
+    """COCO's AP, as `yolor test` prints it."""
     from yolor_cfg.engines.choice import choose_engine
     from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
     from yolor_cfg.evaluate.run import collect_detections, score_network
@@ -152,13 +175,10 @@ def _score(contestant: Contestant, data: str) -> float:
 
     _report(f"{contestant.label}: AP")
     reading = ReadOptions(contestant.dialect, contestant.size)
-    network = open_network(
-        contestant.cfg, contestant.weights, reading=reading, device=contestant.device
-    ).network
-    listing = find_listing(data, "val", whole=True)
-    dataset = read_listing(listing, classes=network.graph.classes, checks=LabelChecks("clip", False))
-    engine = choose_engine(network, contestant.settings)
-    collected = collect_detections(network, dataset, engine=engine)
+    opened = open_network(contestant.cfg, contestant.weights, reading=reading, device=contestant.device)
+    dataset = _open_data(data, opened)
+    engine = choose_engine(opened.network, contestant.settings)
+    collected = collect_detections(opened.network, dataset, engine=engine)
     assert collected is not None
     return score_network(dataset_ground_truth(dataset), collected).ap
 

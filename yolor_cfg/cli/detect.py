@@ -17,8 +17,16 @@ from yolor_cfg.cli.detect_parts import (
     refuse_live,
     run_shard,
 )
+from yolor_cfg.cli.detectors import make_detector
 from yolor_cfg.cli.engine_options import engine_options
-from yolor_cfg.cli.habits import DETECT_HABITS, HabitCommand, NetworkPaths, network_options, sort_paths
+from yolor_cfg.cli.habits import (
+    DETECT_HABITS,
+    HabitCommand,
+    NetworkPaths,
+    check_exported,
+    network_options,
+    sort_paths,
+)
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
@@ -40,9 +48,9 @@ from yolor_cfg.errors import count_of, escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from yolor_cfg.detect.base import ImageDetector
     from yolor_cfg.detect.detections import Detections
     from yolor_cfg.detect.live import StreamNote
-    from yolor_cfg.detect.pipeline import Detector
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaSources, UnreadableSource
     from yolor_cfg.detect.write import Drawn, ResultsWriter
 
@@ -201,6 +209,7 @@ EXAMPLES = """\b
 Examples:
   yolor detect yolov4.cfg yolov4.weights street.jpg --names coco.names
   yolor detect runs/train/exp/weights/best.pt street.jpg
+  yolor detect runs/export/exp/model.onnx street.jpg
   yolor detect yolov4.cfg yolov4.weights photos/ 'b/*.png' --conf 0.5
   yolor detect yolov4.cfg yolov4.weights a.mp4 --vid-stride 2 --classes 0,2
   yolor detect yolov4.cfg yolov4.weights 0     (first camera; Ctrl-C to stop)
@@ -213,7 +222,8 @@ Examples:
 def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> None:
     """Detect objects in SOURCE with the network CFG and its WEIGHTS.
 
-    A checkpoint that `yolor train` wrote needs no CFG: it holds its own.
+    A checkpoint that `yolor train` wrote needs no CFG: it holds its own. A file that `yolor export` wrote
+    (.onnx, .xml) needs neither CFG nor WEIGHTS, and starts several times as fast: it runs without torch.
 
     SOURCE is an image, a video, a folder, a glob, a list of paths (a .txt file, or - for standard input), a
     camera number or a stream URL. WEIGHTS is a Darknet .weights, a .pt or a .safetensors file.
@@ -232,8 +242,9 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
         raise click.UsageError(MISSING)
     if output["ext_output"]:
         _prepare_darknet_text(output, options)
+    check_exported(files, options)
     check_output(output)
-    detector = _make_detector(files.network, files.weights, options)
+    detector = make_detector(files.network, files.weights, options)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
     report_warnings((), frames.notes)
     if output["shard"]:
@@ -254,7 +265,7 @@ def _prepare_darknet_text(output: dict[str, Any], options: dict[str, Any]) -> No
 
 
 def _detect_shard(
-    files: NetworkPaths, detector: Detector, frames: MediaSources, *, options: dict[str, Any]
+    files: NetworkPaths, detector: ImageDetector, frames: MediaSources, *, options: dict[str, Any]
 ) -> None:
     """Do one shard of the sources, in the folder that all of them share."""
     from yolor_cfg.detect.identity import describe_files, describe_run
@@ -282,20 +293,6 @@ def _param_names(decorators: tuple[Any, ...]) -> list[str]:
     for decorator in decorators:
         decorator(probe)
     return [str(param.name) for param in probe.params]
-
-
-def _make_detector(cfg: str, weights: str, options: dict[str, Any]) -> Detector:
-    from yolor_cfg.detect.pipeline import Detector
-    from yolor_cfg.engines.choice import engine_note
-
-    detector = Detector(cfg, weights, **options)
-    notes = [*detector.notes, *detector.engine.notes, engine_note(detector.engine, detector.network)]
-    if all(name.isdecimal() for name in detector.names):
-        notes.append("the classes have no names; use --names FILE to name them")
-    if detector.is_recurrent and options["batch_size"] > 1:
-        notes.append("a recurrent network processes its images one by one; --batch-size is 1")
-    report_warnings(detector.network.graph.warnings, notes)
-    return detector
 
 
 def _make_output_options(output: dict[str, Any]) -> Any:
@@ -329,7 +326,7 @@ def _show_line(frame: Frame, found: Detections) -> None:
 
 
 def _run_detector(
-    detector: Detector, frames: Any, results: ResultsWriter, *, show: ShowDetections, workers: int | None
+    detector: ImageDetector, frames: Any, results: ResultsWriter, *, show: ShowDetections, workers: int | None
 ) -> None:
     """Run with a progress bar; unreadable sources are reported as they occur."""
     from tqdm import tqdm

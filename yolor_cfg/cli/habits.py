@@ -10,14 +10,24 @@ from typing import Any, NamedTuple
 
 import click
 
+from yolor_cfg.export.facts import is_exported
+
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 SIZE_OPTIONS = ("--img-size", "--img", "--imgsz")
 SMALLEST_SIZE = 32
 """Pixels; a smaller number behind an image size is the number of a camera."""
 
+NETWORK_ALONE = {
+    "dialect": "--dialect",
+    "strict": "--strict",
+    "cutoff": "--cutoff",
+    "no_rewrite": "--no-rewrite",
+}
+"""Options on how a network is read and built."""
+
 
 class NetworkPaths(NamedTuple):
-    """The cfg (None: the checkpoint's own), the weights (None: not given), and the other arguments."""
+    """The cfg (None: that which the weights hold), the weights (None: not given), and the other arguments."""
 
     cfg: str | None
     weights: str | None
@@ -26,7 +36,7 @@ class NetworkPaths(NamedTuple):
     @property
     def network(self) -> str | None:
         """The file that describes the network: the cfg, or a checkpoint, which holds its own."""
-        return self.cfg or (self.weights if self.weights and _is_checkpoint(self.weights) else None)
+        return self.cfg or (self.weights if self.weights and _holds_cfg(self.weights) else None)
 
 
 def sort_paths(paths: Sequence[str], *, cfg: str | None = None, weights: str | None = None) -> NetworkPaths:
@@ -46,15 +56,27 @@ def sort_paths(paths: Sequence[str], *, cfg: str | None = None, weights: str | N
     return NetworkPaths(cfg, weights or None, tuple(rest))
 
 
+def check_exported(files: NetworkPaths, options: Mapping[str, Any]) -> None:
+    """Raise UsageError for what an exported file has no use for: a cfg, and how it is read."""
+    if not files.weights or not is_exported(files.weights):
+        return
+    given = [word for name, word in NETWORK_ALONE.items() if name != "strict" and options.get(name)]
+    if files.cfg or given:
+        found = files.cfg or given[0]
+        raise click.UsageError(
+            f"{found}: {files.weights} is an exported file, and holds its network: leave this out"
+        )
+
+
 def _find_cfg(paths: Sequence[str], weights: str | None) -> str | None:
     stated = [path for path in paths[: 1 if weights else 2] if path.lower().endswith(".cfg")]
     if stated or not paths:
         return stated[0] if stated else None
-    return None if _is_checkpoint(weights or paths[0]) else paths[0]
+    return None if _holds_cfg(weights or paths[0]) else paths[0]
 
 
-def _is_checkpoint(path: str) -> bool:
-    if Path(path).suffix.lower() in CHECKPOINT_SUFFIXES:
+def _holds_cfg(path: str) -> bool:
+    if Path(path).suffix.lower() in CHECKPOINT_SUFFIXES or is_exported(path):
         return True
     from yolor_cfg.weights.prefix import is_checkpoint_file
 

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, sort_paths
+from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, check_exported, sort_paths
 from yolor_cfg.cli.options import echo, format_columns, is_on, print_json, print_stderr, report_warnings
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
+from yolor_cfg.export.facts import is_exported
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset
+    from yolor_cfg.engines.base import Engine
     from yolor_cfg.errors import YolorError
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
     from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections
     from yolor_cfg.evaluate.scores import MetricOptions, Scores
+    from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
 
 
@@ -32,7 +35,8 @@ MAX_CLASS_ROWS = 30
 def test(paths: tuple[str, ...], **options: Any) -> None:
     """Evaluate the network CFG with its WEIGHTS on a data set.
 
-    A checkpoint that `yolor train` wrote needs no CFG: it holds its own.
+    A checkpoint that `yolor train` wrote needs no CFG: it holds its own; so does a file of `yolor export`
+    (.onnx, .xml).
 
     With --predictions and --annotations, detections made elsewhere are scored instead.
 
@@ -49,6 +53,7 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
         return
     if not (files.network and files.weights and options["data"]):
         raise click.UsageError("give CFG WEIGHTS and --data, or --predictions and --annotations")
+    check_exported(files, options)
     with _results_folder(options, saves=options["save"] is not False) as folder:
         _test_network(files, options, folder)
 
@@ -164,21 +169,48 @@ def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) 
 
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
     assert files.network
-    opened = open_network(
-        files.network, files.weights, reading=reading, device=device, cutoff=options["cutoff"]
-    )
+    if is_exported(files.network):
+        opened = _open_file(files.network, options)
+    else:
+        opened = open_network(
+            files.network, files.weights, reading=reading, device=device, cutoff=options["cutoff"]
+        )
     if not options["names"]:
         return opened
     return opened._replace(names=class_names(options["names"], count=opened.network.graph.classes))
 
 
-def _make_settings(options: dict[str, Any]) -> EvalSettings:
+def _open_file(path: str, options: dict[str, Any]) -> LoadedNetwork:
+    """An exported file in the place of a network."""
+    from yolor_cfg.detect.exported import file_notes, input_of_file, refuse_device
+    from yolor_cfg.engines.exported import ExportedModel
+    from yolor_cfg.engines.file_network import FileNetwork
+    from yolor_cfg.weights.loading import LoadedNetwork
+
+    refuse_device(options["device"], path)
+    model = ExportedModel(path, options["engine"], options["precision"])
+    network = FileNetwork(model, input_of_file(model, options["size"]).size)
+    return LoadedNetwork(network.eval(), model.facts.names, file_notes(model))
+
+
+def _choose_engine(network: Network, options: dict[str, Any]) -> Engine:
+    from yolor_cfg.engines.base import EngineSettings
+    from yolor_cfg.engines.choice import choose_engine
+    from yolor_cfg.engines.file_network import FileEngine, FileNetwork
+
+    if isinstance(network, FileNetwork):
+        return FileEngine(network)
+    asked = EngineSettings(options["engine"], options["precision"], options["no_rewrite"])
+    return choose_engine(network, asked)
+
+
+def _make_settings(network: Network, options: dict[str, Any]) -> EvalSettings:
+    """The settings; a network for images of one size does not get rectangles of others."""
     from yolor_cfg.evaluate.run import EvalSettings
 
     same = ("batch_size", "conf", "iou", "max_det", "preprocess")
-    return EvalSettings(
-        **{name: options[name] for name in same}, rectangles=not options["no_rect"], darknet=True
-    )
+    rectangles = not (options["no_rect"] or network.graph.has_fixed_size)
+    return EvalSettings(**{name: options[name] for name in same}, rectangles=rectangles, darknet=True)
 
 
 def _collect_detections(
@@ -186,15 +218,13 @@ def _collect_detections(
 ) -> NetworkDetections | None:
     from tqdm import tqdm
 
-    from yolor_cfg.engines.base import EngineSettings
-    from yolor_cfg.engines.choice import choose_engine
     from yolor_cfg.evaluate.run import collect_detections
     from yolor_cfg.parallel import this_process
     from yolor_cfg.train.memory import keep_freed_memory
 
     keep_freed_memory()
-    asked = EngineSettings(options["engine"], options["precision"], options["no_rewrite"])
-    engine = choose_engine(opened.network, asked)
+    engine = _choose_engine(opened.network, options)
+    settings = _make_settings(opened.network, options)
     # None: hidden if standard error is not a terminal.
     hidden = True if is_on("quiet") or options["as_json"] or this_process().rank else None
     with tqdm(total=len(dataset.samples) // this_process().world_size, unit="img", disable=hidden) as bar:
@@ -203,7 +233,7 @@ def _collect_detections(
             bar.update(done - bar.n)
 
         return collect_detections(
-            opened.network, dataset, settings=_make_settings(options), progress=progress, engine=engine
+            opened.network, dataset, settings=settings, progress=progress, engine=engine
         )
 
 

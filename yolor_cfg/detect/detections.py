@@ -12,35 +12,37 @@ from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.errors import DataError, MissingExtra
 from yolor_cfg.images.draw import Detection, draw_detections, iter_detections
 from yolor_cfg.images.types import Image, Size
 
+Values = Any
+"""A tensor on the CPU or an array."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """The objects of one image, best first: `len()` is their number, iterating gives each as a `Detection`.
 
-    boxes_xyxy [M, 4] in pixels of the image, scores [M], classes [M] int64; `names` are those of all classes.
+    boxes_xyxy [M, 4] in pixels of the image, scores [M], classes [M] int64: tensors of torch, arrays of numpy
+    from an `ExportedDetector`; `names` are those of all classes.
     `image_size` is height, width. `seconds` is the time that the network and NMS took, an image's share of
     its batch. `error` says why an image could not be read; nothing is found in it. `channels` are those of
     the network's images. `angles` [M] are in degrees, clockwise, if the network gives them
     (`[detection] coords=5` of darkflow): an object is its box, turned by its angle about the centre.
     """
 
-    boxes_xyxy: Tensor
-    scores: Tensor
-    classes: Tensor
+    boxes_xyxy: Values
+    scores: Values
+    classes: Values
     names: tuple[str, ...]
     image_size: Size = (0, 0)
     seconds: float = 0.0
     error: DataError | None = None
     channels: int = 3
-    angles: Tensor | None = None
+    angles: Values | None = None
 
     def __str__(self) -> str:
         """`2 person, 1 dog`, the most frequent first; `no objects`."""
@@ -59,13 +61,13 @@ class Detections:
     @overload
     def __getitem__(self, which: int) -> Detection: ...
     @overload
-    def __getitem__(self, which: slice | Sequence[int] | Sequence[bool] | Tensor) -> Detections: ...
+    def __getitem__(self, which: slice | Sequence[int] | Sequence[bool] | Values) -> Detections: ...
     def __getitem__(self, which: Any) -> Detection | Detections:
         """One object for a number; for a slice, a list of numbers or a mask those objects."""
         if isinstance(which, (int, np.integer)):
             return list(self)[which]
         if not isinstance(which, slice):
-            which = torch.as_tensor(which)
+            which = np.asarray(which, None if np.size(which) else np.int64)
         boxes, scores, classes = (part[which] for part in (self.boxes_xyxy, self.scores, self.classes))
         angles = None if self.angles is None else self.angles[which]
         return replace(self, boxes_xyxy=boxes, scores=scores, classes=classes, angles=angles)
@@ -103,9 +105,9 @@ class Detections:
     def to_supervision(self) -> Any:
         """The objects as `supervision.Detections`, with their names in data["class_name"]."""
         return _import_package("supervision").Detections(
-            xyxy=self.boxes_xyxy.numpy().astype(np.float32).reshape(-1, 4),
-            confidence=self.scores.numpy().astype(np.float32),
-            class_id=self.classes.numpy().astype(int),
+            xyxy=np.asarray(self.boxes_xyxy, np.float32).reshape(-1, 4),
+            confidence=np.asarray(self.scores, np.float32),
+            class_id=np.asarray(self.classes, int),
             data={"class_name": np.array([one.name for one in self], dtype=str)},
         )
 
@@ -113,12 +115,6 @@ class Detections:
 def format_class_count(name: str, count: int) -> str:
     """`2 person`; `2 of class 7` where the class has no name."""
     return f"{count} of class {name}" if name.isdecimal() else f"{count} {name}"
-
-
-def no_objects(names: tuple[str, ...], error: DataError) -> Detections:
-    """The result for an image that could not be read."""
-    empty = torch.zeros(0)
-    return Detections(empty.reshape(0, 4), empty, empty.long(), names, error=error)
 
 
 def _import_package(name: str) -> Any:

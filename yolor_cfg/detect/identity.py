@@ -5,27 +5,22 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from yolor_cfg.detect.pipeline import Detector
+from yolor_cfg.detect.base import ImageDetector
 from yolor_cfg.detect.sources import MediaSources
 from yolor_cfg.files import StrPath
 from yolor_cfg.images.declared import pixel_limit
 from yolor_cfg.images.orientation import orientation_rule
 
 
-def describe_run(detector: Detector, frames: MediaSources) -> dict[str, Any]:
+def describe_run(detector: ImageDetector, frames: MediaSources) -> dict[str, Any]:
     """The settings by which a detector finds what it finds in these sources, as values of JSON."""
-    image = detector.network.graph.image
     listed = "\n".join(map(str, frames.items)).encode("utf-8", "surrogateescape")
     return {
-        "dialect": detector.network.graph.dialect.name,
-        "size": [image.height, image.width],
+        **detector.describe(),
         "preprocess": detector.preprocess,
         "names": list(detector.names),
         **detector.rules._asdict(),
         "batch_size": detector.batch_size,
-        "device": detector.device.type,
-        "engine": detector.engine.name,
-        "precision": detector.engine.precision,
         "vid_stride": frames.reading.vid_stride,
         "ignore_orientation": orientation_rule.ignores,
         "max_pixels": pixel_limit.most,

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, Union
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.fit import match_channels
 from yolor_cfg.images.orientation import ORIENTATION_TAG
+from yolor_cfg.images.preprocess import match_channels
 from yolor_cfg.images.read import decode_image
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGE_KINDS = (
     "a path, the bytes of a file, a uint8 array [H, W, C] in RGB order, a tensor [C, H, W], a PIL image"
@@ -41,14 +43,20 @@ class PilImage(Protocol):
     def convert(self, mode: str) -> Any: ...
 
 
-ImageLike = str | os.PathLike[str] | bytes | NDArray[Any] | Tensor | PilImage
+ImageLike = Union[str, os.PathLike[str], bytes, NDArray[Any], "Tensor", PilImage]
+
+
+def is_tensor(value: Any) -> TypeGuard[Tensor]:
+    """Whether the value is one of torch's tensors, of which there are none until torch is imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def list_images(images: Any) -> Iterable[ImageLike] | None:
     """A list, a batch [N, ...] or another iterable of images; None for a single image."""
     if isinstance(images, np.ndarray):
         is_single = images.ndim in (2, 3) and images.dtype.kind not in "OSU"
-    elif isinstance(images, Tensor):
+    elif is_tensor(images):
         is_single = images.ndim != 4
     else:
         is_single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pil(images)
@@ -76,7 +84,7 @@ def load_image(image: ImageLike, channels: int, *, bgr: bool = False) -> Image:
         return _decode_pil(image, channels)
     if hasattr(image, "read"):
         return decode_image(image.read(), channels=channels)
-    if isinstance(image, Tensor):
+    if is_tensor(image):
         image = _tensor_pixels(image, channels)
     if not isinstance(image, np.ndarray):
         raise DataError("this is no image", found=type(image).__name__, allowed=IMAGE_KINDS)
@@ -111,6 +119,8 @@ def _reverse_colors(image: Image) -> Image:
 
 def _tensor_pixels(tensor: Tensor, channels: int) -> Image:
     """[H, W, C] from [C, H, W], uint8 or floats from 0 to 1."""
+    import torch
+
     found = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
     if (
         tensor.ndim != 3
@@ -134,7 +144,7 @@ def _to_bytes(pixels: Tensor, found: str) -> Tensor:
         message = "the values of this tensor are not from 0 to 1"
         hint = "do not normalise by mean and deviation; divide by 255 where they are from 0 to 255"
         raise DataError(message, found=f"{found}, {low:g} to {high:g}", hint=hint)
-    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+    return (pixels * 255).round().clamp(0, 255).byte()
 
 
 def _is_pil(image: Any) -> bool:

@@ -6,13 +6,12 @@ Legend: B boxes, K classes, M detections.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from yolor_cfg.errors import check_choice
-from yolor_cfg.graph import Graph
+from yolor_cfg.detect.nms_rules import MAX_COORDINATE, NmsRules, choose_kind, kind_notes
+from yolor_cfg.graph import Graph, last_head_value
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.model import Predictions
 from yolor_cfg.ops.boxes import to_xywh, to_xyxy
@@ -22,55 +21,29 @@ from yolor_cfg.ops.nms import (
     YolorNmsRules,
     choose_natively,
     darknet_nms,
-    distance_exponent,
     keep_yolor_boxes,
 )
+from yolor_cfg.ops.plain_nms import distance_exponent
 
-NMS_CHOICES = ("default", "greedynms", "diounms", "cfg", "yolor")
+__all__ = ["NmsRules", "apply_nms", "choose_nms", "nms_notes", "select_boxes"]
 FIRST_PAIRS = 1_000
 """Pairs of a box and a class that are compared first; a low threshold lets a million pass."""
-MAX_COORDINATE = 1e9
-"""Input pixels; a box that extends further is an overflow of exp."""
-
-
-class NmsRules(NamedTuple):
-    """The settings of NMS. `kind` is C Darknet's default, greedynms (fixed exponent) or diounms (exponent
-    `beta`), or yolor; `multi_label` reports every class of a box above `conf`, not just the best one."""
-
-    conf: float = 0.25
-    iou: float = 0.45
-    kind: str = "default"
-    beta: float = 0.6
-    multi_label: bool = False
-    agnostic: bool = False
-    max_det: int = 300
-    classes: tuple[int, ...] | None = None
 
 
 def choose_nms(graph: Graph, asked: str | None) -> tuple[str, float]:
-    """Kind and exponent of NMS: the kind asked for, where `cfg` means the `nms_kind` of the last head; if
-    None, YOLOR's in the yolor dialect and the cfg's in the darknet dialect, as in C Darknet's `detector
-    test`, `demo`, `valid` and `map`."""
-    kind = check_choice(asked or ("yolor" if graph.dialect.is_pytorch else "cfg"), NMS_CHOICES)
-    return (cfg_nms_kind(graph) if kind == "cfg" else kind), float(_last_head_value(graph, "beta_nms", 0.6))
+    """Kind and exponent of NMS: see `choose_kind`; `cfg` means the `nms_kind` of the last head."""
+    kind = choose_kind(asked, own=cfg_nms_kind(graph), is_pytorch=graph.dialect.is_pytorch)
+    return kind, float(last_head_value(graph, "beta_nms", 0.6))
 
 
 def cfg_nms_kind(graph: Graph) -> str:
     """The `nms_kind` of the last head, which C Darknet uses."""
-    return str(_last_head_value(graph, "nms_kind", "default"))
-
-
-def _last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | float:
-    """What the last head says; `otherwise` where there is no head or it has no such key."""
-    return getattr(graph.heads[-1].section, key, otherwise) if graph.heads else otherwise
+    return str(last_head_value(graph, "nms_kind", "default"))
 
 
 def nms_notes(graph: Graph, asked: str | None) -> tuple[str, ...]:
     """A note for users of the darknet dialect who ask for a kind of NMS that is not the cfg's."""
-    own = cfg_nms_kind(graph)
-    if graph.dialect.is_pytorch or asked in (None, "cfg", own):
-        return ()
-    return (f"NMS: {asked}, as asked for; C Darknet goes by the cfg, which says nms_kind={own}",)
+    return kind_notes(asked, own=cfg_nms_kind(graph), is_pytorch=graph.dialect.is_pytorch)
 
 
 def apply_nms(

@@ -6,43 +6,37 @@ Legend: N images, B boxes, K classes, M detections.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from yolor_cfg.arguments import (
-    MOST_DETECTIONS,
-    MOST_IN_BATCH,
-    check_argument,
-    parse_count,
-    parse_device,
-    parse_fraction,
-    parse_size,
+from yolor_cfg.arguments import MOST_IN_BATCH, check_argument, parse_count, parse_device, parse_size
+from yolor_cfg.detect.base import (
+    FoundBoxes,
+    ImageDetector,
+    change_rules,
+    hidden_classes,
+    hidden_notes,
+    log_notes,
+    stack_inputs,
 )
-from yolor_cfg.detect.ahead import Crew, take_ahead
-from yolor_cfg.detect.detections import Detections, no_objects
-from yolor_cfg.detect.inputs import ImageLike, are_files, list_images, load_image
+from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.memory import check_memory
-from yolor_cfg.detect.nms import NmsRules, choose_nms, nms_notes, select_boxes
+from yolor_cfg.detect.nms import choose_nms, nms_notes, select_boxes
+from yolor_cfg.detect.nms_rules import NmsRules
 from yolor_cfg.engines.base import EngineSettings
-from yolor_cfg.engines.choice import choose_engine
-from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
+from yolor_cfg.engines.choice import choose_engine, engine_note
+from yolor_cfg.errors import CfgError, YolorError, check_choice
+from yolor_cfg.export.facts import is_exported
 from yolor_cfg.graph import ReadOptions
-from yolor_cfg.images.fit import (
-    PREPROCESS_CHOICES,
-    default_preprocess,
-    preprocess_image,
-)
+from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess, preprocess_image
 from yolor_cfg.images.preprocess import NetworkInput
-from yolor_cfg.lang.keys import suggest_word
 from yolor_cfg.model import Predictions, check_heads
 from yolor_cfg.names import class_names
 from yolor_cfg.ops.devices import find_device
@@ -52,30 +46,9 @@ from yolor_cfg.weights.prefix import is_checkpoint_file
 
 LOG = logging.getLogger("yolor_cfg")
 DEGREES = 360  # of a turn
-HIDDEN_PREFIX = "dont_show"
-"""C Darknet shows no class whose name begins so (get_actual_detections in image.c)."""
 
 
-OneImage = TypeVar("OneImage", bound=ImageLike)
-OnError = Literal["raise", "skip"] | Callable[[Any, DataError], object]
-"""What an unreadable image does to a call."""
-
-
-class CallOptions(TypedDict, total=False):
-    """Options of one call: `conf`, `iou`, `max_det`, `classes` and `agnostic` in place of the detector's own;
-    `bgr` for arrays and tensors in OpenCV's order. An unreadable image raises DataError by default; with
-    on_error="skip" it has an empty result whose `error` says why, and a function is told: (image, error)."""
-
-    conf: float | None
-    iou: float | None
-    max_det: int | None
-    classes: Sequence[int | str] | None
-    agnostic: bool | None
-    bgr: bool
-    on_error: OnError
-
-
-class Detector:
+class Detector(ImageDetector):
     """A network with its preprocessing, decoding and NMS; call it with an image or a list of them.
 
     An image is a path, the bytes of a file, an RGB array [H, W, 3] uint8, a tensor [3, H, W] or a PIL image.
@@ -127,15 +100,15 @@ class Detector:
         self.device = find_device(device)
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
-        self._hidden = [i for i, name in enumerate(self.names) if name.startswith(HIDDEN_PREFIX)]
+        self._hidden = hidden_classes(self.names)
         kind, beta = choose_nms(graph, nms)
         self._asked = EngineSettings(engine, precision, tuple(no_rewrite))
         self.engine = choose_engine(self.network, self._asked)
-        self.notes = _log_notes(opened.notes + nms_notes(graph, nms) + _hidden_notes(self.names))
+        self.notes = log_notes(opened.notes + nms_notes(graph, nms) + hidden_notes(self.names))
         chosen = graph.dialect.is_pytorch if multi_label is None else multi_label
         plain = NmsRules(kind=kind, beta=beta, multi_label=chosen, agnostic=agnostic)
         limits: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes}
-        self.rules = _change_rules(plain, self.names, **limits)
+        self.rules = change_rules(plain, self.names, **limits)
         self.preprocess = check_choice(preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
         self.is_recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
         most = check_argument("batch_size", partial(parse_count, most=MOST_IN_BATCH), batch_size)
@@ -150,101 +123,60 @@ class Detector:
         vars(self).update(state)
         self.engine = choose_engine(self.network, self._asked)
 
-    @overload
-    def __call__(self, images: ImageLike, **call: Unpack[CallOptions]) -> Detections: ...
-    @overload
-    def __call__(
-        self, images: list[OneImage] | tuple[OneImage, ...] | Iterator[OneImage], **call: Unpack[CallOptions]
-    ) -> list[Detections]: ...
-    def __call__(self, images: Any, **call: Unpack[CallOptions]) -> Detections | list[Detections]:
-        """What is found in an image; for a list of images a list, in order. `CallOptions` has the options.
-
-        Raises DataError for an image that cannot be read, unless `on_error` says otherwise. Of a list of
-        paths or bytes the next are read by other threads while the network runs, unless `on_error` is a
-        function.
-        """
-        while self._untold:
-            LOG.warning("%s", self._untold.pop())
-        rules, bgr, on_error = self._read_call(call)
-        listed = list_images(images)
-        faults: dict[int, DataError] = {}
-        inputs = self._prepare_all([images] if listed is None else listed, faults, bgr=bgr, on_error=on_error)
-        with closing(inputs):
-            found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
-        for number, fault in faults.items():
-            found.insert(number, no_objects(self.names, fault))
-        return found[0] if listed is None else found
-
-    def _read_call(self, call: CallOptions) -> tuple[NmsRules, bool, OnError]:
-        """The rules of this call, whether arrays are BGR, and what an unreadable image does."""
-        if unknown := call.keys() - CallOptions.__annotations__.keys():
-            raise TypeError(f"no such option of a call: {', '.join(sorted(unknown))}")
-        on_error = call.pop("on_error", "raise")
-        if not callable(on_error):
-            check_choice(str(on_error), ("raise", "skip"))
-        bgr = call.pop("bgr", False)
-        changes: dict[str, Any] = {name: value for name, value in call.items() if value is not None}
-        return _change_rules(self.rules, self.names, **changes), bgr, on_error
-
-    def _prepare_all(
-        self, images: Iterable[ImageLike], faults: dict[int, DataError], *, bgr: bool, on_error: OnError
-    ) -> Generator[NetworkInput, None, None]:
-        """The inputs for the images; why one has none goes into `faults`, by its number."""
-        crew = Crew(None if not callable(on_error) and are_files(images) else 0)
-        jobs = (crew.many.submit(self._try_prepare, image, bgr) for image in images)
-        try:
-            for number, (image, made) in enumerate(
-                take_ahead(jobs, lambda: crew.count_ahead(self.batch_size))
-            ):
-                if isinstance(made, DataError):
-                    made.path = made.path or f"image {number}"
-                    _meet_error(image, made, on_error)
-                    faults[number] = made
-                else:
-                    yield made
-        finally:
-            crew.stop()
-
-    def _try_prepare(self, image: ImageLike, bgr: bool) -> list[tuple[ImageLike, NetworkInput | DataError]]:
-        """The image with its input, or with what is wrong with it."""
-        try:
-            return [(image, self.prepare(image, bgr=bgr))]
-        except DataError as fault:
-            return [(image, fault)]
-
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
         """The network's input for one image."""
         pixels = load_image(image, self.channels, bgr=bgr)
         return preprocess_image(pixels, self.network.graph, how=self.preprocess)
 
-    def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
-        """The detections of prepared images, all of one size."""
-        start = time.perf_counter()
-        rules = rules or self.rules
-        predictions, angles = self._predict(_stack([item.pixels for item in batch]), rules.conf)
-        placements = [item.placement for item in batch]
-        if angles is not None:  # a clipped box would turn about another centre
-            placements = [place._replace(is_clipped=False) for place in placements]
-        rows = list(select_boxes(predictions, placements, rules=rules))
-        seconds = (time.perf_counter() - start) / len(batch)
-        return [
-            Detections(
-                boxes_xyxy,
-                kept.scores,
-                kept.classes,
-                self.names,
-                placement.image_size,
-                seconds,
-                channels=self.channels,
-                angles=None if angles is None else DEGREES * angles[number, kept.numbers],
-            )
-            for number, ((boxes_xyxy, kept), placement) in enumerate(zip(rows, placements, strict=True))
-        ]
-
     @property
     def channels(self) -> int:
         """Number of channels of the network's input images."""
         return self.network.graph.image.channels
+
+    @property
+    def warnings(self) -> Sequence[YolorError]:
+        """What is odd about the cfg."""
+        return self.network.graph.warnings
+
+    @property
+    def engine_notes(self) -> tuple[str, ...]:
+        """Remarks of the engine, and one line on what runs the network."""
+        return *self.engine.notes, engine_note(self.engine, self.network)
+
+    def describe(self) -> dict[str, Any]:
+        """Dialect, size, device, engine and precision."""
+        graph = self.network.graph
+        return {
+            "dialect": graph.dialect.name,
+            "size": [graph.image.height, graph.image.width],
+            "device": self.device.type,
+            "engine": self.engine.name,
+            "precision": self.engine.precision,
+        }
+
+    def reset(self) -> None:
+        """Forget the state of a recurrent network."""
+        self.network.reset()
+
+    def _nothing(self) -> tuple[Any, Any, Any]:
+        boxes, scores, classes = map(torch.from_numpy, super()._nothing())
+        return boxes, scores, classes
+
+    def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
+        predictions, angles = self._predict(stack_inputs(batch), rules.conf)
+        placements = [item.placement for item in batch]
+        if angles is not None:  # a clipped box would turn about another centre
+            placements = [place._replace(is_clipped=False) for place in placements]
+        rows = select_boxes(predictions, placements, rules=rules)
+        return [
+            FoundBoxes(
+                boxes_xyxy,
+                kept.scores,
+                kept.classes,
+                None if angles is None else DEGREES * angles[number, kept.numbers],
+            )
+            for number, (boxes_xyxy, kept) in enumerate(rows)
+        ]
 
     def _predict(self, pixels: NDArray[np.float32], least: float) -> tuple[Predictions, Tensor | None]:
         """What the network predicts with a score of `least` or more, and the angles [N, B] of its boxes, if
@@ -271,90 +203,15 @@ class Detector:
                 hint="use a smaller --batch-size or --img-size",
             ) from fault
 
-    def _batches(self, prepared: Iterable[NetworkInput]) -> Iterator[list[NetworkInput]]:
-        batch: list[NetworkInput] = []
-        for item in prepared:
-            if batch and (len(batch) == self.batch_size or item.pixels.shape != batch[0].pixels.shape):
-                yield batch
-                batch = []
-            batch.append(item)
-        if batch:
-            yield batch
-
-
-def _stack(images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The images as a batch; a single one is not copied."""
-    return np.stack(images) if len(images) > 1 else images[0][np.newaxis]
-
-
-def _change_rules(
-    rules: NmsRules, names: Sequence[str], *, classes: Sequence[int | str] | None = None, **given: Any
-) -> NmsRules:
-    """The rules with the given numbers and classes, checked as the command line checks its options."""
-    changes = {name: _check_rule(name, value) for name, value in given.items()}
-    if classes is not None:
-        listed = [classes] if isinstance(classes, (str, int)) else classes
-        changes["classes"] = known_classes(listed, names)
-    return rules._replace(**changes)
-
-
-def _check_rule(name: str, value: Any) -> Any:
-    if name in ("conf", "iou"):
-        return check_argument(name, parse_fraction, value)
-    return (
-        value
-        if name == "agnostic"
-        else check_argument(name, partial(parse_count, most=MOST_DETECTIONS), value)
-    )
-
-
-def _meet_error(image: Any, fault: DataError, on_error: OnError) -> None:
-    """Raise the fault, say nothing, or tell it, as `on_error` wants."""
-    if on_error == "raise":
-        raise fault
-    if callable(on_error):
-        on_error(image, fault)
-
 
 def _warn_without(weights: str | Path | None, cfg: str | Path) -> str | Path | None:
-    """The weights; a warning where neither they nor a checkpoint are given."""
+    """The weights; a warning where neither they nor a checkpoint are given. An exported file is refused."""
+    if is_exported(cfg):
+        hint = f"yolor_cfg.ExportedDetector({str(cfg)!r})"
+        raise CfgError("an exported file is no cfg", path=str(cfg), hint=hint)
     if weights is None and not is_checkpoint_file(cfg):
         LOG.warning("%s: no weights are given: the network has random ones", cfg)
     return weights
-
-
-def _log_notes(notes: tuple[str, ...]) -> tuple[str, ...]:
-    for note in notes:
-        LOG.info("%s", note)
-    return notes
-
-
-def _hidden_notes(names: Sequence[str]) -> tuple[str, ...]:
-    hidden = [name for name in names if name.startswith(HIDDEN_PREFIX)]
-    return (f"hidden, as their names ask for: {', '.join(hidden)}",) if hidden else ()
-
-
-def known_classes(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
-    """The class ids of these ids and names; raises CfgError for one that the network does not have."""
-    return tuple(_known_class(label, names) for label in classes)
-
-
-def _known_class(label: int | str, names: Sequence[str]) -> int:
-    """A name counts before a number; of names that differ in case alone the exact one is meant."""
-    if isinstance(label, str):
-        for spelling in (names, [name.lower() for name in names]):
-            word = label if spelling is names else label.lower()
-            if spelling.count(word) == 1:
-                return spelling.index(word)
-    if str(label).isdecimal() and int(label) < len(names):
-        return int(label)
-    has_names = not all(name.isdecimal() for name in names)
-    raise CfgError(
-        "no such class in this network",
-        found=str(label),
-        allowed=f"0..{len(names) - 1}" + (", or a name" if has_names else ""),
-        hint=suggest_word(str(label), list(names)) if has_names else "",
-    )
 
 
 def is_out_of_memory(fault: Exception) -> bool:

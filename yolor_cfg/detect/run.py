@@ -11,9 +11,9 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from yolor_cfg.detect.ahead import Crew, Walk, take_ahead
+from yolor_cfg.detect.base import ImageDetector
 from yolor_cfg.detect.detections import Detections
 from yolor_cfg.detect.live import StreamNote
-from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.detect.sources import (
     Frame,
     ImageFile,
@@ -59,7 +59,7 @@ class FoundObjects(NamedTuple):
 
 
 def detect_frames(
-    detector: Detector,
+    detector: ImageDetector,
     frames: Iterable[MediaItem],
     *,
     found: Callable[..., None],
@@ -93,7 +93,7 @@ def check_any_read(done: int, unreadable: Sequence[UnreadableSource]) -> None:
 class FrameReader:
     """The items of some sources, in order, images with their input: iterating reads ahead."""
 
-    def __init__(self, frames: Iterable[MediaItem], detector: Detector, crew: Crew) -> None:
+    def __init__(self, frames: Iterable[MediaItem], detector: ImageDetector, crew: Crew) -> None:
         self._frames, self._detector, self._crew = frames, detector, crew
         self._most = crew.count_ahead(detector.batch_size)
         self._image_bytes = 1
@@ -142,7 +142,7 @@ class FrameReader:
 
 
 def _detect_ahead(
-    detector: Detector, frames: Iterable[MediaItem], how: RunOptions
+    detector: ImageDetector, frames: Iterable[MediaItem], how: RunOptions
 ) -> Generator[Any, None, None]:
     """`FoundObjects` of every image, and the items that are no images, in order."""
     crew = Crew(how.workers)
@@ -164,7 +164,7 @@ def _detect_ahead(
         reader.close()
 
 
-def _detect_batches(detector: Detector, items: Iterable[Any]) -> Iterator[Any]:
+def _detect_batches(detector: ImageDetector, items: Iterable[Any]) -> Iterator[Any]:
     """The results one by one; a batch ends before an image of another size and before what is no image."""
     waiting: list[PreparedFrame] = []
     for item in items:
@@ -175,7 +175,7 @@ def _detect_batches(detector: Detector, items: Iterable[Any]) -> Iterator[Any]:
         if waiting and not _can_join(item.input, waiting, detector.batch_size):
             yield from _detect_batch(detector, waiting)
         if not item.frame.index:
-            detector.network.reset()
+            detector.reset()
         waiting.append(item)
     yield from _detect_batch(detector, waiting)
 
@@ -184,7 +184,7 @@ def _can_join(item: NetworkInput, waiting: Sequence[PreparedFrame], most: int) -
     return len(waiting) < most and item.pixels.shape == waiting[0].input.pixels.shape
 
 
-def _detect_batch(detector: Detector, waiting: list[PreparedFrame]) -> Iterator[FoundObjects]:
+def _detect_batch(detector: ImageDetector, waiting: list[PreparedFrame]) -> Iterator[FoundObjects]:
     if waiting:
         results = detector.detect([item.input for item in waiting])
         frames = [item.frame for item in waiting]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from yolor_cfg.export.facts import IMAGES
 from yolor_cfg.export.onnx_file import make_raw_model
-from yolor_cfg.export.traced import IMAGES
 from yolor_cfg.model import Network
 
 

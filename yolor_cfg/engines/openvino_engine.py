@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from yolor_cfg.export.onnx_file import make_raw_model
+from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.model import Network
 
-TELEMETRY = "openvino_telemetry"
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 MOST_SIZES = 8
-
-
-def import_openvino() -> Any:
-    """The module. Importing it reports that to its makers (openvino/tools/ovc/__init__.py), unless the
-    package that does so cannot be imported."""
-    cast("dict[str, Any]", sys.modules).setdefault(TELEMETRY, None)
-    import openvino
-
-    return openvino
 
 
 class OpenvinoEngine:

@@ -18,8 +18,8 @@ from yolor_cfg.data.rect import RectRules, rect_batches
 from yolor_cfg.data.types import Sample
 from yolor_cfg.errors import DataError
 from yolor_cfg.graph import Graph
-from yolor_cfg.images.fit import match_channels, preprocess_image
-from yolor_cfg.images.preprocess import NetworkInput, Placement
+from yolor_cfg.images.fit import preprocess_image
+from yolor_cfg.images.preprocess import NetworkInput, Placement, match_channels
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Size
 

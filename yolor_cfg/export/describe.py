@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yolor_cfg.export.traced import IMAGE, IMAGES, PREDICTIONS, head_names
-from yolor_cfg.graph import Graph
+from yolor_cfg.export.facts import IMAGE, IMAGES, PREDICTIONS
+from yolor_cfg.export.traced import head_names
+from yolor_cfg.graph import Graph, last_head_value
 from yolor_cfg.images.fit import default_preprocess
 from yolor_cfg.images.preprocess import DARKNET_FILL, YOLOR_FILL
 
@@ -32,7 +33,12 @@ def describe_file(graph: Graph, names: Sequence[str], file: FileForm) -> dict[st
     return {
         "input": _describe_image(graph, file.order) if file.order else _describe_input(graph),
         "preprocess": {**_describe_preprocess(graph), "inside": bool(file.order)},
+        "classes": graph.classes,
         "names": list(names),
+        "nms": {
+            "kind": last_head_value(graph, "nms_kind", "default"),
+            "beta": last_head_value(graph, "beta_nms", 0.6),
+        },
         "heads": [
             _describe_head(graph, index, name=name)
             for index, name in zip(graph.outputs, head_names(graph), strict=True)
@@ -87,7 +93,12 @@ def write_metadata(model: ModelProto, facts: dict[str, Any]) -> None:
     """The facts inside the model, each as JSON under its name."""
     for name, value in facts.items():
         entry = model.metadata_props.add()
-        entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
+        entry.key, entry.value = name, fact_text(value)
+
+
+def fact_text(value: Any) -> str:
+    """A fact as it stands in a file: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _describe_preprocess(graph: Graph) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch.export import ExportedProgram
 
-from yolor_cfg.errors import CfgError, DataError, MissingExtra
-from yolor_cfg.export.describe import write_metadata
+from yolor_cfg.errors import CfgError, DataError
+from yolor_cfg.export.describe import fact_text, write_metadata
+from yolor_cfg.export.facts import RT_INFO
 from yolor_cfg.export.half import halve, store_half
 from yolor_cfg.export.ncnn_file import write_ncnn
 from yolor_cfg.export.onnx_file import OnnxSettings, dynamic_shapes, make_onnx
@@ -17,6 +18,7 @@ from yolor_cfg.export.onnx_fit import fit_rules
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import PreprocessOptions, add_preprocess
 from yolor_cfg.export.page_file import PageOptions, check_page, find_fit, write_page
+from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.export.torch_file import check_compiler, write_package, write_program
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
 from yolor_cfg.files import replace_file
@@ -88,14 +90,11 @@ def _put_preprocess_inside(model: ModelProto, network: Network, options: ExportO
 def _write_openvino(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
     """By way of ONNX. Without being told OpenVINO stores weights in float16, with what is beyond its range
     cut off."""
-    try:
-        import openvino
-    except ImportError as cause:
-        raise MissingExtra("openvino") from cause
+    openvino = import_openvino()
     data = _make_model(network, options._replace(precision="fp32"), facts).SerializeToString()
     model = openvino.Core().read_model(data)
     for name, value in facts.items():
-        model.set_rt_info(str(value), ["yolor_cfg", name])
+        model.set_rt_info(fact_text(value), [RT_INFO, name])
     openvino.save_model(model, str(path), compress_to_fp16=options.precision == "fp16")
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from yolor_cfg.errors import CfgError, MissingExtra
+from yolor_cfg.export.facts import IMAGES
 from yolor_cfg.export.onnx_plain import make_plain
 from yolor_cfg.export.traced import (
-    IMAGES,
     Dynamic,
     ExampleInputs,
     OutputForm,

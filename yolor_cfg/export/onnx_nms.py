@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from yolor_cfg.export.traced import PREDICTIONS
+from yolor_cfg.export.facts import PREDICTIONS
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from yolor_cfg.export.facts import DETECTIONS, IMAGE, IMAGES, PREDICTIONS
 from yolor_cfg.export.onnx_fit import FitRules, fit_text
 from yolor_cfg.export.onnx_plain import drop_unread
-from yolor_cfg.export.traced import DETECTIONS, IMAGE, IMAGES, PREDICTIONS
 from yolor_cfg.graph import Graph
 
 if TYPE_CHECKING:

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from yolor_cfg.errors import MissingExtra
+from yolor_cfg.export.facts import IMAGES
 from yolor_cfg.export.page_file import read_page_model
-from yolor_cfg.export.traced import IMAGES
+from yolor_cfg.export.telemetry import import_openvino
 
 Arrays = list[NDArray[Any]]
 Runner = Callable[[Path, Mapping[str, NDArray[Any]], Sequence[str]], Arrays]
@@ -102,8 +104,8 @@ def _measure(name: str, expected: NDArray[Any], found: NDArray[Any]) -> OutputPa
 def engine_version(engine: str) -> str:
     """The version that is installed; empty if none is."""
     try:
-        module = __import__(MODULES.get(engine, engine))
-    except ImportError:
+        module = import_openvino() if engine == "openvino" else __import__(MODULES.get(engine, engine))
+    except (ImportError, MissingExtra):
         return ""
     return str(module.__version__)
 
@@ -125,9 +127,7 @@ def _run_page(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[st
 
 def _run_openvino(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
     """In float32, which it does not take by itself on processors with bf16."""
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     compiled = core.compile_model(core.read_model(str(path)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled(dict(inputs))
     return [np.array(results[name]) for name in names]

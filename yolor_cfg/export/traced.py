@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolor_cfg.export.facts import PREDICTIONS
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network, RecurrentLayer, RecurrentState, check_heads
@@ -18,12 +19,6 @@ OutputForm = Literal["raw", "decoded", "layers"]
 """The raw map of each head; all boxes as one tensor; the value of each layer."""
 Dynamic = Literal["none", "batch", "all"]
 """What may differ from call to call: nothing, the number of images, or that and their height and width."""
-
-IMAGES = "images"
-IMAGE = "image"
-"""The input of a model with preprocessing inside."""
-PREDICTIONS = "predictions"
-DETECTIONS = "detections"
 
 
 class TracedNetwork(nn.Module):

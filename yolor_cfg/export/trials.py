@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from yolor_cfg.export.facts import IMAGE, IMAGES
 from yolor_cfg.export.onnx_file import OnnxSettings
 from yolor_cfg.export.onnx_fit import FitRules, fit_rules
 from yolor_cfg.export.parity import Trial
 from yolor_cfg.export.traced import (
-    IMAGE,
-    IMAGES,
     ExampleInputs,
     TracedNetwork,
     make_inputs,

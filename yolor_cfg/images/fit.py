@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
-from yolor_cfg.errors import DataError
-from yolor_cfg.graph import Graph
 from yolor_cfg.images.preprocess import LetterboxOptions, NetworkInput, letterbox, stretch, yolor_letterbox
-from yolor_cfg.images.types import Image
+from yolor_cfg.images.types import Image, Size
+
+if TYPE_CHECKING:
+    from yolor_cfg.graph import Graph
 
 PREPROCESS_CHOICES = ("stretch", "letterbox")
+
+
+class InputRules(NamedTuple):
+    """What a network takes: images of this size, or in YOLOR's letterbox any smaller ones in multiples of
+    `stride`, unless that is None."""
+
+    size: Size
+    is_pytorch: bool
+    stride: int | None
 
 
 def default_preprocess(graph: Graph) -> str:
@@ -18,32 +28,21 @@ def default_preprocess(graph: Graph) -> str:
     return "letterbox" if always or graph.net.letter_box else "stretch"
 
 
+def input_rules(graph: Graph) -> InputRules:
+    """Those of a graph."""
+    stride = None if graph.has_fixed_size else graph.largest_stride
+    return InputRules((graph.image.height, graph.image.width), graph.dialect.is_pytorch, stride)
+
+
 def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:
     """The input of a network for one image [H, W, C]: Darknet's or YOLOR's geometry, by the dialect."""
-    size = (graph.image.height, graph.image.width)
+    return fit_image(image, input_rules(graph), how=how)
+
+
+def fit_image(image: Image, rules: InputRules, *, how: str) -> NetworkInput:
+    """The input for one image [H, W, C] by these rules."""
     if how == "stretch":
-        return stretch(image, size)
-    if graph.dialect.is_pytorch:
-        stride = None if graph.has_fixed_size else graph.largest_stride
-        return yolor_letterbox(image, size, fit=LetterboxOptions(stride=stride))
-    return letterbox(image, size)
-
-
-def match_channels(image: Image, channels: int) -> Image:
-    """The image as [H, W, C] with the network's number of channels; grey is repeated for RGB. Raises
-    DataError for any other mismatch."""
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
-        raise DataError(
-            "this array is not an image",
-            found=f"{image.dtype} {image.shape}",
-            allowed=f"uint8 (height, width, {channels}) in RGB order",
-        )
-    if image.shape[2] == 1 and channels == 3:
-        return np.repeat(image, 3, axis=2)
-    if image.shape[2] != channels:
-        raise DataError(
-            "the image has the wrong number of channels", found=str(image.shape[2]), allowed=str(channels)
-        )
-    return image
+        return stretch(image, rules.size)
+    if rules.is_pytorch:
+        return yolor_letterbox(image, rules.size, fit=LetterboxOptions(stride=rules.stride))
+    return letterbox(image, rules.size)

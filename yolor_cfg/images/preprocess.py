@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolor_cfg.errors import DataError
 from yolor_cfg.images.native_resize import Taps, resize_natively
 from yolor_cfg.images.types import Image, Size
 
@@ -204,3 +205,23 @@ def _resize_opencv(image: Image, size: Size, *, antialias: bool) -> Image:
 def count_channels(image: Image) -> int:
     """How many values a pixel has."""
     return 1 if image.ndim == 2 else image.shape[2]
+
+
+def match_channels(image: Image, channels: int) -> Image:
+    """The image as [H, W, C] with the network's number of channels; grey is repeated for RGB. Raises
+    DataError for any other mismatch."""
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
+        raise DataError(
+            "this array is not an image",
+            found=f"{image.dtype} {image.shape}",
+            allowed=f"uint8 (height, width, {channels}) in RGB order",
+        )
+    if image.shape[2] == 1 and channels == 3:
+        return np.repeat(image, 3, axis=2)
+    if image.shape[2] != channels:
+        raise DataError(
+            "the image has the wrong number of channels", found=str(image.shape[2]), allowed=str(channels)
+        )
+    return image

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from yolor_cfg.ops.boxes import distance_term, iou_matrix, to_xyxy
 from yolor_cfg.ops.native_nms import ChoiceRules, choose_boxes, suppress
-
-GREEDY_EXPONENT = 0.6
-"""What C Darknet's greedynms uses, regardless of `beta_nms` (box_diou in box.c)."""
+from yolor_cfg.ops.plain_nms import GREEDY_EXPONENT, distance_exponent
 
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 
@@ -40,11 +38,6 @@ def darknet_nms(
     left = torch.zeros_like(scores)
     left[boxes[kept.boxes], kept.classes] = kept.scores
     return left
-
-
-def distance_exponent(kind: str, beta: float) -> float | None:
-    """The exponent of the distance term of a kind of NMS; None without the term."""
-    return {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
 
 
 class YolorNmsRules(NamedTuple):

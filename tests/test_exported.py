@@ -1,0 +1,174 @@
+"""Exported files in the place of networks: the same boxes, options, files and messages, and no torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from test_export import CONV, HEAD, NET, make_network
+
+from yolor_cfg import Detector, ExportedDetector
+from yolor_cfg.cli import main
+from yolor_cfg.errors import CfgError, WeightsError
+from yolor_cfg.export.formats import ExportOptions
+from yolor_cfg.export.onnx_file import OnnxSettings
+from yolor_cfg.export.onnx_nms import NmsLimits
+from yolor_cfg.export.run import export_network
+from yolor_cfg.model import Network
+from yolor_cfg.runs import save_image
+from yolor_cfg.weights.checkpoint import save_checkpoint
+
+NAMES = ("cat", "dog")
+FORMS = {
+    "raw": ExportOptions(settings=OnnxSettings("raw")),
+    "decoded": ExportOptions(),
+    "threes": ExportOptions(settings=OnnxSettings(batch=3), nms=NmsLimits(0.05, 0.4, 300, False)),
+    "openvino": ExportOptions("openvino"),
+}
+"""Ways to write the network; that with NMS takes three images at a time."""
+NO_TORCH = """
+import sys
+sys.modules["torch"] = None
+from yolor_cfg.cli import main
+main(sys.argv[1:])
+"""
+
+
+class Written:
+    """A network, its checkpoint, the files of `FORMS`, and images."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.network: Network = make_network(
+            NET + CONV.format(8, "leaky").replace("stride=1", "stride=4") + HEAD, seed=3
+        )
+        self.weights = folder / "small.pt"
+        save_checkpoint(self.network, self.weights, names=NAMES)
+        self.files = {form: self._write(form) for form in FORMS}
+        draw = np.random.default_rng(0)
+        sizes = [(40, 60), (32, 32), (51, 20), (33, 70)]
+        self.images = [draw.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+        self.image = folder / "one.png"
+        save_image(self.image, self.images[0])
+
+    def _write(self, form: str) -> Path:
+        folder = self.folder / form
+        folder.mkdir()
+        return export_network(self.network, folder, FORMS[form], names=NAMES, checks=False).path
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return Written(tmp_path_factory.mktemp("exported"))
+
+
+def invoke(*args: Any) -> Any:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_file_gives_the_boxes_of_the_network(form: str, engine: str, written: Written) -> None:
+    if form == "openvino" != engine:
+        pytest.skip("no file of this engine")
+    limits = {"conf": 0.05, "iou": 0.4, "nms": "yolor"}
+    wanted = Detector(written.weights, engine="torch", **limits)(written.images)
+    file = ExportedDetector(written.files[form], engine=engine, batch_size=2, **limits)
+    for ours, theirs in zip(file(written.images), wanted, strict=True):
+        assert len(ours) == len(theirs) > 20
+        np.testing.assert_allclose(ours.boxes_xyxy, theirs.boxes_xyxy, rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-4)
+        assert ours.names == theirs.names == NAMES and ours.image_size == theirs.image_size
+
+
+def test_the_command_runs_a_file_where_torch_cannot_be_imported(written: Written, tmp_path: Path) -> None:
+    """With the lines and the files that it has for the network."""
+    args = ["-q", "detect", str(written.image), "--json", "--save-txt", "--conf", "0.05"]
+    with_torch = invoke(*args, "--weights", written.weights, "--output", tmp_path / "net")
+    without = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            NO_TORCH,
+            *args,
+            *("--weights", written.files["decoded"], "--output", tmp_path / "file"),
+        ],
+        cwd=Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (with_torch.exit_code, without.returncode) == (0, 0), without.stderr
+    theirs, ours = json.loads(with_torch.stdout), json.loads(without.stdout)
+    pairs = list(zip(ours.pop("detections"), theirs.pop("detections"), strict=True))
+    assert ours == theirs and len(pairs) > 5
+    for one, other in pairs:
+        np.testing.assert_allclose(one.pop("box_xyxy"), other.pop("box_xyxy"), atol=0.01)
+        assert (one["class"], one["name"]) == (other["class"], other["name"])
+    names = [{str(one.relative_to(folder)) for one in folder.rglob("*")} for folder in tmp_path.iterdir()]
+    assert names[0] == names[1] == {"one.png", "summary.json", "labels", "labels/one.txt"}
+
+
+def test_a_file_is_tested_like_its_network(written: Written, tmp_path: Path) -> None:
+    for number, image in enumerate(written.images):
+        save_image(tmp_path / f"{number}.png", image)
+        (tmp_path / f"{number}.txt").write_text(f"{number % 2} .5 .5 .4 .4\n")
+    (tmp_path / "all.names").write_text("\n".join(NAMES))
+    listed = "".join(f"{tmp_path / str(number)}.png\n" for number in range(len(written.images)))
+    (tmp_path / "all.txt").write_text(listed)
+    (tmp_path / "all.data").write_text("classes=2\nnames=all.names\nvalid=all.txt\n")
+    args = ["test", "--data", tmp_path / "all.data", "--json", "--no-save"]
+    scores = []
+    for path in (written.weights, written.files["decoded"]):
+        done = invoke(*args, path)
+        assert done.exit_code == 0, done.output
+        scores.append(json.loads(done.stdout))
+    for name in ("coco", "yolor", "darknet"):
+        assert scores[0][name] == pytest.approx(scores[1][name])
+
+
+def test_files_and_options_that_do_not_fit_are_told(written: Written, tmp_path: Path) -> None:
+    decoded = written.files["decoded"]
+    with pytest.raises(CfgError, match="does not take images of this size"):
+        ExportedDetector(decoded, size=64)
+    with pytest.raises(CfgError, match="ExportedDetector"):
+        Detector(decoded)
+    with pytest.raises(CfgError, match="does not run such a file"):
+        ExportedDetector(written.files["openvino"], engine="onnxruntime")
+    for damage in (b"", b"no model"):
+        (tmp_path / "bad.onnx").write_bytes(damage)
+        with pytest.raises(WeightsError, match="cannot read this file"):
+            ExportedDetector(tmp_path / "bad.onnx")
+    with pytest.raises(WeightsError, match="cannot be read: no such file"):
+        ExportedDetector(tmp_path / "none.onnx")
+    assert "holds its network" in invoke("detect", "a.cfg", decoded, "a.png").output
+    assert invoke("detect", decoded, "a.png", "--dialect", "yolor").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("cfg", None, "not written by `yolor export`"),
+        ("names", "[", "is damaged"),
+        ("input", "[]", "is damaged"),
+        ("classes", "3", "is damaged"),
+        ("dialect", "klingon", "is damaged"),
+    ],
+)
+def test_a_file_with_other_facts_is_refused(
+    name: str, value: str | None, said: str, written: Written, tmp_path: Path
+) -> None:
+    model = onnx.load(written.files["decoded"])
+    facts = {one.key: one.value for one in model.metadata_props}
+    facts = (
+        {**facts, name: value} if value is not None else {key: facts[key] for key in facts.keys() - {name}}
+    )
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, tmp_path / "other.onnx")
+    done = invoke("detect", tmp_path / "other.onnx", written.image)
+    assert done.exit_code == 4 and said in done.output and "other.onnx" in done.output

@@ -1,0 +1,271 @@
+"""What every detector does with images, whatever runs its network: options of a call, batches, results.
+
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.arguments import MOST_DETECTIONS, check_argument, parse_count, parse_fraction
+from yolor_cfg.detect.ahead import Crew, take_ahead
+from yolor_cfg.detect.detections import Detections
+from yolor_cfg.detect.inputs import ImageLike, are_files, list_images
+from yolor_cfg.detect.nms_rules import NmsRules
+from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
+from yolor_cfg.images.preprocess import NetworkInput
+from yolor_cfg.lang.keys import suggest_word
+
+LOG = logging.getLogger("yolor_cfg")
+HIDDEN_PREFIX = "dont_show"
+"""C Darknet shows no class whose name begins so (get_actual_detections in image.c)."""
+
+
+OneImage = TypeVar("OneImage", bound=ImageLike)
+OnError = Literal["raise", "skip"] | Callable[[Any, DataError], object]
+"""What an unreadable image does to a call."""
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of one call: `conf`, `iou`, `max_det`, `classes` and `agnostic` in place of the detector's own;
+    `bgr` for arrays and tensors in OpenCV's order. An unreadable image raises DataError by default; with
+    on_error="skip" it has an empty result whose `error` says why, and a function is told: (image, error)."""
+
+    conf: float | None
+    iou: float | None
+    max_det: int | None
+    classes: Sequence[int | str] | None
+    agnostic: bool | None
+    bgr: bool
+    on_error: OnError
+
+
+class FoundBoxes(NamedTuple):
+    """The objects of one image, as in `Detections`; arrays or tensors."""
+
+    boxes_xyxy: Any
+    scores: Any
+    classes: Any
+    angles: Any = None
+
+
+class ImageDetector:
+    """The part of a detector that does not depend on what runs its network; call it with an image or a list
+    of them. `notes` are remarks on how the network was read."""
+
+    names: tuple[str, ...]
+    rules: NmsRules
+    batch_size: int
+    preprocess: str
+    notes: tuple[str, ...]
+    is_recurrent = False
+    _untold: Sequence[str] = ()
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the network's input images."""
+        raise NotImplementedError
+
+    @property
+    def warnings(self) -> Sequence[YolorError]:
+        """What is odd about the cfg."""
+        return ()
+
+    @property
+    def engine_notes(self) -> tuple[str, ...]:
+        """Remarks of the engine, and one line on what runs the network."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its results besides its options, as values of JSON: dialect, size, device, engine,
+        precision."""
+        raise NotImplementedError
+
+    def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
+        """The network's input for one image."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget the state of a recurrent network."""
+
+    def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> Sequence[FoundBoxes]:
+        """The objects of each of these inputs of one size."""
+        raise NotImplementedError
+
+    def _nothing(self) -> tuple[Any, Any, Any]:
+        """Boxes, scores and classes of no object."""
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+
+    def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
+        """The detections of prepared images, all of one size."""
+        start = time.perf_counter()
+        rows = self._find(batch, rules or self.rules)
+        seconds = (time.perf_counter() - start) / len(batch)
+        return [
+            Detections(
+                found.boxes_xyxy,
+                found.scores,
+                found.classes,
+                self.names,
+                item.placement.image_size,
+                seconds,
+                channels=self.channels,
+                angles=found.angles,
+            )
+            for item, found in zip(batch, rows, strict=True)
+        ]
+
+    @overload
+    def __call__(self, images: ImageLike, **call: Unpack[CallOptions]) -> Detections: ...
+    @overload
+    def __call__(
+        self, images: list[OneImage] | tuple[OneImage, ...] | Iterator[OneImage], **call: Unpack[CallOptions]
+    ) -> list[Detections]: ...
+    def __call__(self, images: Any, **call: Unpack[CallOptions]) -> Detections | list[Detections]:
+        """What is found in an image; for a list of images a list, in order. `CallOptions` has the options.
+
+        Raises DataError for an image that cannot be read, unless `on_error` says otherwise.
+        """
+        untold, self._untold = self._untold, ()
+        for text in untold:
+            LOG.warning("%s", text)
+        rules, bgr, on_error = self._read_call(call)
+        listed = list_images(images)
+        faults: dict[int, DataError] = {}
+        inputs = self._prepare_all([images] if listed is None else listed, faults, bgr=bgr, on_error=on_error)
+        with closing(inputs):
+            found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
+        for number, fault in faults.items():
+            found.insert(number, Detections(*self._nothing(), self.names, error=fault))
+        return found[0] if listed is None else found
+
+    def _read_call(self, call: CallOptions) -> tuple[NmsRules, bool, OnError]:
+        """The rules of this call, whether arrays are BGR, and what an unreadable image does."""
+        if unknown := call.keys() - CallOptions.__annotations__.keys():
+            raise TypeError(f"no such option of a call: {', '.join(sorted(unknown))}")
+        on_error = call.pop("on_error", "raise")
+        if not callable(on_error):
+            check_choice(str(on_error), ("raise", "skip"))
+        bgr = call.pop("bgr", False)
+        changes: dict[str, Any] = {name: value for name, value in call.items() if value is not None}
+        return change_rules(self.rules, self.names, **changes), bgr, on_error
+
+    def _prepare_all(
+        self, images: Iterable[ImageLike], faults: dict[int, DataError], *, bgr: bool, on_error: OnError
+    ) -> Generator[NetworkInput, None, None]:
+        """The inputs for the images; why one has none goes into `faults`, by its number."""
+        crew = Crew(None if not callable(on_error) and are_files(images) else 0)
+        jobs = (crew.many.submit(self._try_prepare, image, bgr) for image in images)
+        try:
+            for number, (image, made) in enumerate(
+                take_ahead(jobs, lambda: crew.count_ahead(self.batch_size))
+            ):
+                if isinstance(made, DataError):
+                    made.path = made.path or f"image {number}"
+                    _meet_error(image, made, on_error)
+                    faults[number] = made
+                else:
+                    yield made
+        finally:
+            crew.stop()
+
+    def _try_prepare(self, image: ImageLike, bgr: bool) -> list[tuple[ImageLike, NetworkInput | DataError]]:
+        """The image with its input, or with what is wrong with it."""
+        try:
+            return [(image, self.prepare(image, bgr=bgr))]
+        except DataError as fault:
+            return [(image, fault)]
+
+    def _batches(self, prepared: Iterable[NetworkInput]) -> Iterator[list[NetworkInput]]:
+        batch: list[NetworkInput] = []
+        for item in prepared:
+            if batch and (len(batch) == self.batch_size or item.pixels.shape != batch[0].pixels.shape):
+                yield batch
+                batch = []
+            batch.append(item)
+        if batch:
+            yield batch
+
+
+def stack_inputs(batch: Sequence[NetworkInput]) -> NDArray[np.float32]:
+    """The inputs as a batch; a single one is not copied."""
+    pixels = [item.pixels for item in batch]
+    return np.stack(pixels) if len(pixels) > 1 else pixels[0][np.newaxis]
+
+
+def change_rules(
+    rules: NmsRules, names: Sequence[str], *, classes: Sequence[int | str] | None = None, **given: Any
+) -> NmsRules:
+    """The rules with the given numbers and classes, checked as the command line checks its options."""
+    changes = {name: _check_rule(name, value) for name, value in given.items()}
+    if classes is not None:
+        listed = [classes] if isinstance(classes, (str, int)) else classes
+        changes["classes"] = known_classes(listed, names)
+    return rules._replace(**changes)
+
+
+def _check_rule(name: str, value: Any) -> Any:
+    if name in ("conf", "iou"):
+        return check_argument(name, parse_fraction, value)
+    return (
+        value
+        if name == "agnostic"
+        else check_argument(name, partial(parse_count, most=MOST_DETECTIONS), value)
+    )
+
+
+def _meet_error(image: Any, fault: DataError, on_error: OnError) -> None:
+    """Raise the fault, say nothing, or tell it, as `on_error` wants."""
+    if on_error == "raise":
+        raise fault
+    if callable(on_error):
+        on_error(image, fault)
+
+
+def log_notes(notes: tuple[str, ...]) -> tuple[str, ...]:
+    """The notes, which the logger is told too."""
+    for note in notes:
+        LOG.info("%s", note)
+    return notes
+
+
+def hidden_classes(names: Sequence[str]) -> list[int]:
+    """The class ids that are never reported, as their names ask for."""
+    return [number for number, name in enumerate(names) if name.startswith(HIDDEN_PREFIX)]
+
+
+def hidden_notes(names: Sequence[str]) -> tuple[str, ...]:
+    """A note on them, if there are any."""
+    hidden = [names[number] for number in hidden_classes(names)]
+    return (f"hidden, as their names ask for: {', '.join(hidden)}",) if hidden else ()
+
+
+def known_classes(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
+    """The class ids of these ids and names; raises CfgError for one that the network does not have."""
+    return tuple(_known_class(label, names) for label in classes)
+
+
+def _known_class(label: int | str, names: Sequence[str]) -> int:
+    """A name counts before a number; of names that differ in case alone the exact one is meant."""
+    if isinstance(label, str):
+        for spelling in (names, [name.lower() for name in names]):
+            word = label if spelling is names else label.lower()
+            if spelling.count(word) == 1:
+                return spelling.index(word)
+    if str(label).isdecimal() and int(label) < len(names):
+        return int(label)
+    has_names = not all(name.isdecimal() for name in names)
+    raise CfgError(
+        "no such class in this network",
+        found=str(label),
+        allowed=f"0..{len(names) - 1}" + (", or a name" if has_names else ""),
+        hint=suggest_word(str(label), list(names)) if has_names else "",
+    )

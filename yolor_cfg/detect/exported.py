@@ -1,0 +1,189 @@
+"""A detector from a file that `yolor export` wrote: images to detections without torch.
+
+Legend: N images, B boxes, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolor_cfg.arguments import MOST_IN_BATCH, check_argument, parse_count, parse_device, parse_size
+from yolor_cfg.detect.base import (
+    FoundBoxes,
+    ImageDetector,
+    change_rules,
+    hidden_classes,
+    hidden_notes,
+    log_notes,
+    stack_inputs,
+)
+from yolor_cfg.detect.inputs import ImageLike, load_image
+from yolor_cfg.detect.nms_rules import NmsRules, choose_kind, kind_notes
+from yolor_cfg.detect.plain import select_plain
+from yolor_cfg.engines.exported import ExportedModel, Predicted, split_outputs
+from yolor_cfg.errors import CfgError, check_choice
+from yolor_cfg.export.facts import DETECTIONS, ModelFacts
+from yolor_cfg.images.fit import PREPROCESS_CHOICES, InputRules, fit_image
+from yolor_cfg.images.preprocess import NetworkInput
+from yolor_cfg.names import class_names
+
+if TYPE_CHECKING:
+    from yolor_cfg.engines.file_network import FileNetwork
+
+
+class FileOptions(TypedDict, total=False):
+    """Options with the meaning that they have for a `Detector`."""
+
+    size: int | tuple[int, int] | None
+    device: str | int
+    preprocess: str | None
+    nms: str | None
+    conf: float
+    iou: float
+    max_det: int
+    classes: Sequence[int | str] | None
+    agnostic: bool
+    multi_label: bool | None
+    batch_size: int
+
+
+class ExportedDetector(ImageDetector):
+    """An exported ONNX or OpenVINO file with its preprocessing and NMS: called like a `Detector`, with the
+    same results, but arrays where that has tensors; torch is not needed unless the file gives raw maps.
+
+    `engine` is onnxruntime, openvino or auto: that which starts faster, of those that are installed.
+    `precision` is fp32, bf16 (OpenVINO) or auto; weights are those of the file, and what is left at None
+    comes from it. NMS inside the file comes first: `conf`, `iou` and the rest choose among what it leaves.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        names: Sequence[str] | str | Path | None = None,
+        *,
+        engine: str = "auto",
+        precision: str = "fp32",
+        **more: Unpack[FileOptions],
+    ) -> None:
+        refuse_device(check_argument("device", parse_device, more.get("device", "cpu")), str(path))
+        self.model = ExportedModel(path, engine, precision)
+        self._heads: FileNetwork | None = None
+        facts = self.model.facts
+        self._input = input_of_file(self.model, more.get("size"))
+        self.names = class_names(facts.names if names is None else names, count=facts.classes)
+        told = kind_notes(more.get("nms"), own=facts.nms_kind, is_pytorch=facts.is_pytorch)
+        self.notes = log_notes((*told, *hidden_notes(self.names), *file_notes(self.model)))
+        self.rules = _make_rules(facts, self.names, more)
+        self.preprocess = check_choice(more.get("preprocess") or facts.preprocess, PREPROCESS_CHOICES)
+        most = partial(parse_count, most=MOST_IN_BATCH)
+        self.batch_size = check_argument("batch_size", most, more.get("batch_size", 1))
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the network's input images."""
+        return self.model.facts.channels
+
+    @property
+    def engine_notes(self) -> tuple[str, ...]:
+        """One line on what runs the file."""
+        return (f"engine: {self.model.name}, {self.model.precision}",)
+
+    def describe(self) -> dict[str, Any]:
+        """Dialect, size, device, engine and precision."""
+        return {
+            "dialect": self.model.facts.dialect,
+            "size": list(self._input.size),
+            "device": "cpu",
+            "engine": self.model.name,
+            "precision": self.model.precision,
+        }
+
+    def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
+        """The network's input for one image."""
+        return fit_image(load_image(image, self.channels, bgr=bgr), self._input, how=self.preprocess)
+
+    def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
+        predicted = self._predict(stack_inputs(batch), rules.conf)
+        predicted.scores[..., hidden_classes(self.names)] = 0
+        return list(self._select(predicted, batch, rules))
+
+    def _predict(self, pixels: NDArray[np.float32], least: float) -> Predicted:
+        """What the file predicts with a score of `least` or more."""
+        outputs = self.model(pixels)
+        if self.model.form != "raw":
+            return split_outputs(self.model, outputs, len(pixels))
+        from yolor_cfg.engines.file_network import FileNetwork, decode_maps
+
+        self._heads = self._heads or FileNetwork(self.model)
+        return decode_maps(self._heads, outputs, least=least)
+
+    def _select(
+        self, predicted: Predicted, batch: Sequence[NetworkInput], rules: NmsRules
+    ) -> Iterator[FoundBoxes]:
+        for number, item in enumerate(batch):
+            one = Predicted(*(part[number] for part in predicted))
+            yield FoundBoxes(*select_plain(one, item.placement, rules))
+
+
+def _make_rules(facts: ModelFacts, names: Sequence[str], more: FileOptions) -> NmsRules:
+    """The rules of NMS, as `Detector` has them for such a network."""
+    asked = more.get("multi_label")
+    plain = NmsRules(
+        kind=choose_kind(more.get("nms"), own=facts.nms_kind, is_pytorch=facts.is_pytorch),
+        beta=facts.nms_beta,
+        multi_label=facts.is_pytorch if asked is None else asked,
+        agnostic=more.get("agnostic", False),
+    )
+    limits = {
+        name: more.get(name, plain[NmsRules._fields.index(name)]) for name in ("conf", "iou", "max_det")
+    }
+    return change_rules(plain, names, classes=more.get("classes"), **limits)
+
+
+def refuse_device(device: str, path: str) -> None:
+    """Raise CfgError for anything but a CPU."""
+    if device != "cpu":
+        raise CfgError("an exported file runs on the CPU here", path=path, found=device, allowed="cpu")
+
+
+def input_of_file(model: ExportedModel, asked: int | tuple[int, int] | None) -> InputRules:
+    """How images are fitted; raises CfgError for a size that the file does not take."""
+    facts = model.facts
+    if model.is_static:
+        size, stride = (model.shape[2], model.shape[3]), None
+    else:
+        size, stride = facts.size, facts.multiple_of or None
+    if asked is not None:
+        wanted = check_argument("size", parse_size, asked)
+        wanted = (wanted, wanted) if isinstance(wanted, int) else wanted
+        _check_size(model, wanted, size)
+        size = wanted
+    return InputRules(size, facts.is_pytorch, stride)
+
+
+def _check_size(model: ExportedModel, wanted: tuple[int, int], own: tuple[int, int]) -> None:
+    multiple = 0 if model.is_static else model.facts.multiple_of
+    if wanted == own or (multiple and not any(side % multiple for side in wanted)):
+        return
+    allowed = f"multiples of {multiple}" if multiple else "{}x{}".format(*own)
+    hint = "" if multiple else "yolor export --dynamic all writes a file for images of all sizes"
+    raise CfgError(
+        "the file does not take images of this size",
+        path=model.path,
+        found="{}x{}".format(*wanted),
+        allowed=allowed,
+        hint=hint,
+    )
+
+
+def file_notes(model: ExportedModel) -> tuple[str, ...]:
+    """What a user should know of the file."""
+    if model.form != DETECTIONS:
+        return ()
+    return ("NMS is inside the file; what it leaves out by its own limits cannot come back",)

@@ -1,0 +1,103 @@
+"""What an exported file says of itself: sizes, preprocessing, classes, NMS. Reading it needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from yolor_cfg.errors import WeightsError
+from yolor_cfg.files import StrPath
+from yolor_cfg.lang.dialect import DIALECTS
+
+IMAGES = "images"
+IMAGE = "image"
+"""The names of the input: without and with the preprocessing inside."""
+PREDICTIONS = "predictions"
+DETECTIONS = "detections"
+"""The names of the outputs with decoded boxes, without and with NMS."""
+RT_INFO = "yolor_cfg"
+"""Where the facts are in an OpenVINO model."""
+NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
+SUFFIXES = (".onnx", ".xml")
+
+
+def is_exported(path: StrPath) -> bool:
+    """Whether this is the name of an exported file, which is run as it is."""
+    return os.fspath(path).lower().endswith(SUFFIXES)
+
+
+class ModelFacts(NamedTuple):
+    """Of the network in a file: height and width, channels, what sizes are multiples of (0: no other size),
+    how images are fitted, its dialect, classes with or without names, the cfg's NMS, the cfg itself."""
+
+    size: tuple[int, int]
+    channels: int
+    multiple_of: int
+    preprocess: str
+    dialect: str
+    classes: int
+    names: tuple[str, ...]
+    nms_kind: str
+    nms_beta: float
+    cfg: str
+
+    @property
+    def is_pytorch(self) -> bool:
+        """Whether images and boxes are treated as in YOLOR's Python code."""
+        return DIALECTS[self.dialect].is_pytorch
+
+
+def parse_facts(stored: Mapping[str, str], path: str) -> ModelFacts:
+    """The facts from a file's metadata; raises WeightsError where `yolor export` did not write them."""
+    if not {"input", "preprocess", "cfg", "nms"} <= stored.keys():
+        raise WeightsError(
+            "not written by `yolor export`: the file does not say how images are prepared",
+            path=path,
+            hint="export the network here: yolor export CFG WEIGHTS",
+        )
+    try:
+        return _read_facts({name: _parse_value(name, text) for name, text in stored.items()})
+    except (ValueError, TypeError, LookupError, RecursionError) as cause:
+        raise WeightsError("the metadata of this file is damaged", path=path, found=str(cause)) from None
+
+
+def _parse_value(name: str, text: str) -> Any:
+    """The value: text as it is, anything else from JSON."""
+    is_text = name not in ("input", "preprocess", "names", "classes", "nms")
+    return text if is_text else json.loads(text)
+
+
+def _read_facts(facts: Mapping[str, Any]) -> ModelFacts:
+    image, nms = facts["input"], facts["nms"]
+    height, width, channels, multiple_of = (
+        _check_count(image[name]) for name in ("height", "width", "channels", "multiple_of")
+    )
+    found = ModelFacts(
+        (height, width),
+        channels,
+        multiple_of,
+        _check_word(facts["preprocess"]["kind"], ("stretch", "letterbox")),
+        _check_word(facts["dialect"], tuple(DIALECTS)),
+        _check_count(facts["classes"]),
+        tuple(map(str, facts["names"])),
+        _check_word(nms["kind"], NMS_KINDS),
+        float(nms["beta"]),
+        facts["cfg"],
+    )
+    if 0 in (height, width, channels, found.classes) or len(found.names) not in (0, found.classes):
+        raise ValueError("sizes or names that do not go together")
+    return found
+
+
+def _check_count(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 20:
+        raise ValueError(f"not a number of things: {str(value)[:40]}")
+    return value
+
+
+def _check_word(value: Any, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"unknown: {str(value)[:40]}")
+    return str(value)
