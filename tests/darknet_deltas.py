@@ -5,6 +5,7 @@ Arrays of a head are indexed [image][anchor][row][column][value]; objects are (c
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -117,7 +118,7 @@ def class_multipliers(s: AnchorHeadSection) -> list[float] | None:
     return [min(max(counts) / count, s.max_delta) for count in counts]
 
 
-class _Head(Generic[AnyHeadSection]):
+class _Head(ABC, Generic[AnyHeadSection]):
     """The order of writes that [yolo] and [Gaussian_yolo] share."""
 
     first_class = 5
@@ -194,34 +195,34 @@ class _Head(Generic[AnyHeadSection]):
             self.claim(delta, k - 1, factor * s.obj_normalizer * (1 - out[k - 1]))
             self.write_class(out, delta, c)
 
-    def activated(self, raw: Numbers) -> Numbers:
-        raise NotImplementedError
+    @abstractmethod
+    def activated(self, raw: Numbers) -> Numbers: ...
 
-    def focal(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def focal(self) -> bool: ...
 
-    def has_class(self, delta: Numbers, c: int) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def has_class(self, delta: Numbers, c: int) -> bool: ...
 
-    def spare(self, out: Numbers, delta: Numbers, iou: float, truth: Truth) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def spare(self, out: Numbers, delta: Numbers, iou: float, truth: Truth) -> None: ...
 
-    def claim(self, delta: Numbers, k: int, value: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def claim(self, delta: Numbers, k: int, value: float) -> None: ...
 
-    def place(self, truth: Truth) -> tuple[int, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def place(self, truth: Truth) -> tuple[int, int]: ...
 
-    def box(self, out: Numbers, n: int, j: int, i: int) -> Four:
-        raise NotImplementedError
+    @abstractmethod
+    def box(self, out: Numbers, n: int, j: int, i: int) -> Four: ...
 
+    @abstractmethod
     def write_box(
         self, out: Numbers, delta: Numbers, truth: Truth, *, n: int, j: int, i: int, factor: float
-    ) -> None:
-        raise NotImplementedError
+    ) -> None: ...
 
-    def average(self, image: int, n: int, j: int, i: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def average(self, image: int, n: int, j: int, i: int) -> None: ...
 
     def write_class(self, out: Numbers, delta: Numbers, c: int) -> None:
         s, k = self.s, self.first_class

@@ -15,6 +15,7 @@ from yolor_cfg.images.preprocess import Placement, placement_from_sizes
 from yolor_cfg.model import Predictions
 
 BOXES, CLASSES = 120, 4
+KINDS = ("default", "greedynms", "diounms", "yolor")
 PLACES = (
     Placement((300, 500), (416, 416), (416 / 500, 416 / 300), (0.0, 0.0)),
     placement_from_sizes((300, 500), (256, 416)),
@@ -48,7 +49,7 @@ def expect_same(one: Predicted, placement: Placement, rules: NmsRules) -> int:
     return len(kept.scores)
 
 
-@pytest.mark.parametrize("kind", ["default", "greedynms", "diounms", "yolor"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_arrays_and_tensors_give_the_same_boxes(kind: str) -> None:
     choices = itertools.product((True, False), (True, False), (None, (0, 2)), (5, 300), PLACES)
     for seed, (multi, agnostic, classes, most, place) in enumerate(choices):
@@ -63,6 +64,25 @@ def test_damaged_numbers_and_none_at_all_are_met_alike(kind: str) -> None:
     expect_same(one, PLACES[0], NmsRules(0.1, 0.4, kind))
     assert not expect_same(draw_boxes(2), PLACES[0], NmsRules(1.0, 0.4, kind))
     assert not expect_same(draw_boxes(2, 0), PLACES[0], NmsRules(0.1, 0.4, kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "multi", "agnostic"), itertools.product(KINDS, (True, False), (True, False))
+)
+def test_a_score_that_is_no_number_is_not_reported(kind: str, multi: bool, agnostic: bool) -> None:
+    """It suppresses nothing either: what stays is what stays where it is 0."""
+    one = draw_boxes(4)
+    one.scores[5:40, 1] = one.objectness[50:60] = np.nan
+    rules = NmsRules(0.1, 0.4, kind, 0.7, multi, agnostic)
+    count = expect_same(one, PLACES[0], rules)
+    boxes, scores, classes = select_plain(one, PLACES[0], rules)
+    assert count and (scores > 0.1).all()
+    if multi or kind != "yolor":  # which takes no best label from a box that has a NaN
+        zeros = Predicted(*map(np.nan_to_num, one))
+        for found, wanted in zip(
+            (boxes, scores, classes), select_plain(zeros, PLACES[0], rules), strict=True
+        ):
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_the_best_pairs_are_enough_where_many_pass() -> None:

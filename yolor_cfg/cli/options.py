@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ MAX_WARNINGS = 20  # printed without -v
 INTERRUPTED_CODE = 130  # by shell convention: 128 + SIGINT
 
 
-class TextParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
+class TextParam(click.ParamType, ABC):  # type: ignore[type-arg]  # generic in newer releases of click only
     """A value that is written as text; its `parse` raises ValueError with what is wrong."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -29,9 +30,9 @@ class TextParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
         except ValueError as fault:
             self.fail(str(fault), param, ctx)
 
+    @abstractmethod
     def parse(self, text: str) -> object:
         """The value of this text."""
-        raise NotImplementedError
 
 
 class SizeParam(TextParam):

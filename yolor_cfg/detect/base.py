@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -57,7 +58,7 @@ class FoundBoxes(NamedTuple):
     angles: Any = None
 
 
-class ImageDetector:
+class ImageDetector(ABC):
     """The part of a detector that does not depend on what runs its network; call it with an image or a list
     of them. `notes` are remarks on how the network was read."""
 
@@ -70,9 +71,9 @@ class ImageDetector:
     _untold: Sequence[str] = ()
 
     @property
+    @abstractmethod
     def channels(self) -> int:
         """Number of channels of the network's input images."""
-        raise NotImplementedError
 
     @property
     def warnings(self) -> Sequence[YolorError]:
@@ -80,25 +81,25 @@ class ImageDetector:
         return ()
 
     @property
+    @abstractmethod
     def engine_notes(self) -> tuple[str, ...]:
         """Remarks of the engine, and one line on what runs the network."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What decides its results besides its options, as values of JSON: dialect, size, device, engine,
         precision."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
         """The network's input for one image."""
-        raise NotImplementedError
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # noqa: B027  # most networks have no state
         """Forget the state of a recurrent network."""
 
+    @abstractmethod
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> Sequence[FoundBoxes]:
         """The objects of each of these inputs of one size."""
-        raise NotImplementedError
 
     def _nothing(self) -> tuple[Any, Any, Any]:
         """Boxes, scores and classes of no object."""

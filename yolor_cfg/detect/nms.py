@@ -95,7 +95,7 @@ def darknet_detections(
     products = one.scores * one.objectness[:, None]
     likely = (products > rules.conf).any(dim=1).nonzero()[:, 0]
     corners = torch.from_numpy(placement.to_image(one.boxes_xywh[likely].numpy()))
-    probabilities = products[likely] * (products[likely] > rules.conf)
+    probabilities = torch.where(products > rules.conf, products, 0)[likely]
     fractions = _image_fractions(corners, placement)
     for least in _score_thresholds(probabilities):
         left = _nms_probabilities(fractions, probabilities * (probabilities >= least), rules=rules)
@@ -147,11 +147,12 @@ def _nms_probabilities(fractions: Tensor, probabilities: Tensor, *, rules: NmsRu
     contested = probabilities.amax(dim=1, keepdim=True) if rules.agnostic else probabilities
     left = darknet_nms(fractions, contested, iou=rules.iou, kind=rules.kind, beta=rules.beta)
     if rules.agnostic:
-        left = probabilities * (left > 0)
+        left = torch.where(left > 0, probabilities, 0)
     if not rules.multi_label:
-        left = left * torch.nn.functional.one_hot(left.argmax(dim=1), left.shape[1])
+        best = torch.nn.functional.one_hot(left.argmax(dim=1), left.shape[1])
+        left = torch.where(best > 0, left, 0)
     if rules.classes is None:
         return left
     asked = torch.zeros(left.shape[1], dtype=torch.bool)
     asked[list(rules.classes)] = True
-    return left * asked
+    return torch.where(asked, left, 0)

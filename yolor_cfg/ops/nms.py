@@ -23,7 +23,7 @@ NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 def darknet_nms(
     boxes_xywh: Tensor, scores: Tensor, *, iou: float, kind: str = "default", beta: float = GREEDY_EXPONENT
 ) -> Tensor:
-    """Scores [B, K] set to 0 where a better box of the same class suppresses the box; 0 is not a candidate.
+    """Scores [B, K] set to 0 where a better box of the same class suppresses the box; 0 and NaN do not count.
 
     A box is suppressed if IoU > iou (default, cornersnms), IoU - (d/c)^0.6 > iou (greedynms) or
     IoU - (d/c)^beta > iou (diounms); of equal scores, the earlier box wins. boxes_xywh [B, 4] are centres and
@@ -31,8 +31,9 @@ def darknet_nms(
     """
     assert kind in NMS_KINDS, kind
     exponent = distance_exponent(kind, beta)
-    boxes = scores.ne(0).any(dim=1).nonzero()[:, 0]
-    candidates = _sort_candidates(scores[boxes], scores[boxes] != 0)
+    wanted = scores.ne(0) & ~scores.isnan()
+    boxes = wanted.any(dim=1).nonzero()[:, 0]
+    candidates = _sort_candidates(scores[boxes], wanted[boxes])
     overlaps = PairwiseOverlaps(boxes_xywh[boxes], iou=iou, exponent=exponent)
     kept = candidates.select(_greedy_nms(candidates, overlaps=overlaps))
     left = torch.zeros_like(scores)
