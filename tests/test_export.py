@@ -16,12 +16,11 @@ from yolor_cfg.errors import CfgError
 from yolor_cfg.export.describe import COLUMNS
 from yolor_cfg.export.formats import FORMATS, ExportOptions
 from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
-from yolor_cfg.export.onnx_fit import fit_rules, fit_text
+from yolor_cfg.export.onnx_fit import fit_by_rules, fit_rules, fit_text
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import HEADER
 from yolor_cfg.export.run import export_network, find_first_difference
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
-from yolor_cfg.export.trials import fit_image
 from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.lang.syntax import parse
@@ -221,7 +220,7 @@ def test_a_model_fits_images_to_the_bit(dialect: str, key: str, one_size: bool) 
     for size in ((200, 71), (17, 23), (64, 128), (1, 9), (64, 32), (33, 500)):
         image = torch.randint(256, (*size, 3), generator=draw, dtype=torch.uint8)
         pixels, *places = run_onnx(model, image.flip(-1)[None])
-        wanted = fit_image(image.numpy(), graph, rules)
+        wanted = fit_by_rules(image.numpy(), graph, rules)
         np.testing.assert_array_equal(pixels[0], wanted.pixels)
         placement = wanted.placement
         for found, value in zip(places, (placement.gain_xy, placement.padding_xy, size[::-1]), strict=True):

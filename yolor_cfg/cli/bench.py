@@ -23,12 +23,10 @@ from yolor_cfg.cli.options import (
     size_option,
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
+from yolor_cfg.cli.scoring import find_test_data, open_test_data
 
 if TYPE_CHECKING:
-    from yolor_cfg.data.sources import FoundListing
-    from yolor_cfg.data.types import Dataset
     from yolor_cfg.engines.race import Contestant, Result
-    from yolor_cfg.weights.loading import LoadedNetwork
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 HEADERS = ("engine", "batch", "ms", "quartiles", "images/s", "speedup", "MiB", "difference")
@@ -91,7 +89,7 @@ def bench(paths: tuple[str, ...], **options: Any) -> None:
     """
     check_plot(options["plot"])
     if options["data"]:
-        _find_data(options["data"])  # what is wrong with it is told before the race
+        find_test_data(options["data"])  # what is wrong with it is told before the race
     from yolor_cfg.engines.race import race
 
     results: list[Result] = []
@@ -146,25 +144,6 @@ def _score_all(results: Sequence[Result], options: dict[str, Any]) -> dict[Conte
     return {contestant: _score(contestant, options["data"]) for contestant in ran}
 
 
-def _find_data(data: str) -> FoundListing:
-    """The images to test on, as `yolor test` chooses them."""
-    from yolor_cfg.data.sources import find_listing
-
-    return find_listing(data, "val", whole=True)
-
-
-def _open_data(data: str, opened: LoadedNetwork) -> Dataset:
-    """The data set, its classes in the network's order, as `yolor test` reads it; labels are clipped."""
-    from yolor_cfg.data.classes import match_classes
-    from yolor_cfg.data.sources import read_listing, refuse_other_count
-    from yolor_cfg.data.types import LabelChecks
-
-    listing, classes = _find_data(data), opened.network.graph.classes
-    refuse_other_count(listing, classes, opened.names)
-    dataset = read_listing(listing, classes=classes, checks=LabelChecks("clip", False))
-    return match_classes(dataset, opened.names, source="the checkpoint", by_number=False)
-
-
 def _score(contestant: Contestant, data: str) -> float:
     """COCO's AP, as `yolor test` prints it."""
     from yolor_cfg.engines.choice import choose_engine
@@ -176,7 +155,7 @@ def _score(contestant: Contestant, data: str) -> float:
     _report(f"{contestant.label}: AP")
     reading = ReadOptions(contestant.dialect, contestant.size)
     opened = open_network(contestant.cfg, contestant.weights, reading=reading, device=contestant.device)
-    dataset = _open_data(data, opened)
+    dataset = open_test_data(data, opened)
     engine = choose_engine(opened.network, contestant.settings)
     collected = collect_detections(opened.network, dataset, engine=engine)
     assert collected is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS
+from yolor_cfg.cli.calibrate import CALIBRATION_OPTIONS, check_data, open_calibration, score_both
 from yolor_cfg.cli.engine_options import rewrite_option
 from yolor_cfg.cli.habits import sort_paths
 from yolor_cfg.cli.options import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from yolor_cfg.export.run import ExportResult
     from yolor_cfg.export.traced import OutputForm
     from yolor_cfg.model import Network
+    from yolor_cfg.weights.loading import LoadedNetwork
 
 MOST_IMAGES = 1024
 
@@ -40,6 +43,7 @@ Examples:
   yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --dynamic batch
   yolor export yolov4-tiny.cfg yolov4-tiny.weights --nms --preprocess --order bgr
   yolor export best.pt --format openvino
+  yolor export best.pt --format openvino --precision int8 --calibrate cells.data --data cells.data
   yolor export best.pt --format html
   yolor export yolor_p6.cfg yolor_p6.pt --output raw --img-size 896x1280"""
 
@@ -75,10 +79,12 @@ OPTIONS = (
     size_option,
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "fp16"]),
-        help="Of weights and maps; boxes are decoded in float32 in both. html: of the stored weights. "
+        type=click.Choice(["fp32", "fp16", "int8"]),
+        help="Of weights and maps; boxes are decoded in float32 in all. int8: ONNX and OpenVINO alone, with "
+        "--calibrate; the first and last convolutions stay in float32. html: of the stored weights. "
         "Default: fp32; html: fp16.",
     ),
+    *CALIBRATION_OPTIONS,
     click.option(
         "--nms/--no-nms",
         default=False,
@@ -154,13 +160,10 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
     A checkpoint that `yolor train` wrote needs no CFG. The folder of the results gets the model, meta.json
     (input, preprocessing, classes, heads, the cfg; ONNX files hold them too) and parity.json: the largest
     difference of each output in each engine. Batch norms and implicit knowledge are folded first. Exit code 1
-    where an engine gets something else.
+    where an engine gets something else. With --data the AP of the network in float32 and of the file are
+    measured too.
     """
-    from yolor_cfg.export.run import export_network
     from yolor_cfg.graph import ReadOptions
-    from yolor_cfg.names import class_names
-    from yolor_cfg.rewrite.faster import rewrite_for_speed
-    from yolor_cfg.runs import trial_folder
     from yolor_cfg.weights.loading import open_network
 
     files = sort_paths(paths)
@@ -168,10 +171,28 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError(
             f"an argument too many: {files.others[0]}" if files.others else "give CFG and WEIGHTS"
         )
+    check_data(options)
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
     opened = open_network(files.network, files.weights, reading=reading)
     report_warnings(opened.network.graph.warnings, opened.notes)
-    chosen = _read_options(opened.network, options)
+    with open_calibration(options) as calibration:
+        chosen = _read_options(opened.network, options)._replace(calibration=calibration)
+        result, scores = _write_results(opened, chosen, options)
+    _report(result, scores, as_json=options["as_json"])
+    if result.failures:
+        _tell_first_difference(opened.network, result, chosen)
+        raise click.exceptions.Exit(1)
+
+
+def _write_results(
+    opened: LoadedNetwork, chosen: ExportOptions, options: dict[str, Any]
+) -> tuple[ExportResult, dict[str, float]]:
+    """The folder of the results, and what --data asks for."""
+    from yolor_cfg.export.run import export_network, write_plain_file
+    from yolor_cfg.names import class_names
+    from yolor_cfg.rewrite.faster import rewrite_for_speed
+    from yolor_cfg.runs import trial_folder
+
     faster = rewrite_for_speed(opened.network, without=options["no_rewrite"])
     if not is_on("quiet"):
         print_stderr("\n".join(faster.notes), "yellow")
@@ -185,10 +206,12 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
             rewritten=faster.network,
             checks=options["checks"],
         )
-    _report(result, as_json=options["as_json"])
-    if result.failures:
-        _tell_first_difference(opened.network, result, chosen)
-        raise click.exceptions.Exit(1)
+    if not options["data"]:
+        return result, {}
+    with tempfile.TemporaryDirectory() as plain:  # NMS and preprocessing are ours
+        path = write_plain_file(faster.network, Path(plain), chosen)
+        ours, theirs = score_both(opened, path, options["data"])
+    return result, {"network": ours, "file": theirs}
 
 
 def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
@@ -215,12 +238,13 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     )
 
 
-def _report(result: ExportResult, *, as_json: bool) -> None:
-    """The file and the table of engines; as JSON the same."""
+def _report(result: ExportResult, scores: dict[str, float], *, as_json: bool) -> None:
+    """The file, the table of engines, and AP where it was measured; as JSON the same."""
     from yolor_cfg.export.run import parity_facts
 
     if as_json:
-        print_json({"file": str(result.path), "bytes": result.size, "parity": parity_facts(result)})
+        facts = {"file": str(result.path), "bytes": result.size, "parity": parity_facts(result)}
+        print_json({**facts, "AP": scores} if scores else facts)
         return
     echo(f"{result.path}: {result.size:,} bytes")
     rows = [("engine", "version", "largest difference", "relative", "")]
@@ -230,6 +254,8 @@ def _report(result: ExportResult, *, as_json: bool) -> None:
         rows.append((one.engine, one.version.partition("-")[0], f"{worst:.2g}", f"{one.worst:.2g}", verdict))
     if len(rows) > 1:
         echo("\n".join(format_columns(rows, words={0, 1, 4})))
+    if scores:
+        echo(f"AP: {scores['file']:.4f}, of the network in float32 {scores['network']:.4f}")
 
 
 def _tell_first_difference(network: Network, result: ExportResult, chosen: ExportOptions) -> None:
@@ -237,7 +263,7 @@ def _tell_first_difference(network: Network, result: ExportResult, chosen: Expor
     from yolor_cfg.export.run import find_first_difference
 
     failed = next((one for one in result.failures if not one.fault), None)
-    if failed is None:
+    if failed is None or chosen.precision == "int8":
         return
     node = find_first_difference(network, chosen, engine=failed.engine, tolerance=result.tolerance)
     if node is None:

@@ -18,21 +18,24 @@ from yolor_cfg.export.onnx_fit import fit_rules
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import PreprocessOptions, add_preprocess
 from yolor_cfg.export.page_file import PageOptions, check_page, find_fit, write_page
+from yolor_cfg.export.quantize import FUSED, Calibration, InputForm
 from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.export.torch_file import check_compiler, write_package, write_program
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
 from yolor_cfg.files import replace_file
-from yolor_cfg.model import Network
+from yolor_cfg.graph import Graph
+from yolor_cfg.model import Network, RecurrentLayer
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 
 class ExportOptions(NamedTuple):
-    """What is written: the format, the model's form, its precision (fp32 or fp16), NMS inside or None.
+    """What is written: the format, the model's form, its precision (fp32, fp16 or int8), NMS inside or None.
 
     `preprocess` (rgb, bgr, or empty for none inside) is the order of the channels of the image that the model
-    then takes; with `shows_input` it also gives the fitted image. `page` concerns a page alone.
+    then takes; with `shows_input` it also gives the fitted image. `page` concerns a page alone, `calibration`
+    int8 alone.
     """
 
     format: str = "onnx"
@@ -42,6 +45,7 @@ class ExportOptions(NamedTuple):
     preprocess: str = ""
     shows_input: bool = False
     page: PageOptions = PageOptions()
+    calibration: Calibration | None = None
 
 
 class FormatWriter(Protocol):
@@ -70,8 +74,11 @@ def _write_onnx(network: Network, path: Path, *, options: ExportOptions, facts: 
 
 
 def _make_model(network: Network, options: ExportOptions, facts: dict[str, Any]) -> ModelProto:
-    model = make_onnx(network, options.settings)
-    if options.precision == "fp16":
+    if options.precision == "int8" and options.calibration:
+        model = _make_int8(network, options, options.calibration)
+    else:
+        model = make_onnx(network, options.settings)
+    if options.precision == "fp16" and options.format == "onnx":
         model = halve(model)
     if options.nms is not None:
         model = add_nms(model, options.nms)
@@ -79,6 +86,15 @@ def _make_model(network: Network, options: ExportOptions, facts: dict[str, Any])
         model = _put_preprocess_inside(model, network, options)
     write_metadata(model, facts)
     return model
+
+
+def _make_int8(network: Network, options: ExportOptions, calibration: Calibration) -> ModelProto:
+    def make() -> tuple[ModelProto, Graph, InputForm]:
+        form = InputForm(options.settings.batch, options.settings.dynamic != "all")
+        return make_onnx(network, options.settings), network.graph, form
+
+    extra = FUSED if options.format == "openvino" else {}
+    return calibration.quantize((network, options.settings, options.format), make, extra=extra)
 
 
 def _put_preprocess_inside(model: ModelProto, network: Network, options: ExportOptions) -> ModelProto:
@@ -91,7 +107,7 @@ def _write_openvino(network: Network, path: Path, *, options: ExportOptions, fac
     """By way of ONNX. Without being told OpenVINO stores weights in float16, with what is beyond its range
     cut off."""
     openvino = import_openvino()
-    data = _make_model(network, options._replace(precision="fp32"), facts).SerializeToString()
+    data = _make_model(network, options, facts).SerializeToString()
     model = openvino.Core().read_model(data)
     for name, value in facts.items():
         model.set_rt_info(fact_text(value), [RT_INFO, name])
@@ -135,8 +151,10 @@ def _write_html(network: Network, path: Path, *, options: ExportOptions, facts: 
 
 
 FORMATS = {
-    "onnx": ExportFormat("model.onnx", _write_onnx, ("onnxruntime", "openvino", "opencv")),
-    "openvino": ExportFormat("model.xml", _write_openvino, ("openvino",)),
+    "onnx": ExportFormat(
+        "model.onnx", _write_onnx, ("onnxruntime", "openvino", "opencv"), ("fp32", "fp16", "int8")
+    ),
+    "openvino": ExportFormat("model.xml", _write_openvino, ("openvino",), ("fp32", "fp16", "int8")),
     "pt2": ExportFormat("model.pt2", _write_pt2, ("torch",), ("fp32",), has_nms=False),
     "aoti": ExportFormat("model.pt2", _write_aoti, ("aoti",), ("fp32",), has_nms=False),
     "ncnn": ExportFormat("model.ncnn.param", _write_ncnn, ("ncnn",), has_nms=False, has_dynamic=False),
@@ -151,6 +169,8 @@ def check_export(network: Network, options: ExportOptions) -> None:
         raise CfgError(
             f"no {options.precision} in this format", found=options.format, allowed=", ".join(kind.precisions)
         )
+    if options.precision == "int8":
+        _check_int8(network, options)
     if options.format == "html":
         _check_html(network, options)
     elif options.nms is not None and not kind.has_nms:
@@ -168,6 +188,17 @@ def check_export(network: Network, options: ExportOptions) -> None:
             path=network.graph.path,
             found="--dynamic all",
             allowed="none, batch",
+        )
+
+
+def _check_int8(network: Network, options: ExportOptions) -> None:
+    if not options.calibration or not options.calibration.images:
+        hint = "give images like those it will see: --calibrate FOLDER, a list of images, or a data file"
+        raise CfgError("int8 needs images to calibrate with", path=network.graph.path, hint=hint)
+    if any(isinstance(layer, RecurrentLayer) for layer in network.module_list):
+        allowed = FORMATS[options.format].precisions[:-1]
+        raise CfgError(
+            "no int8 for a network with a state", path=network.graph.path, found="int8", allowed=allowed
         )
 
 

@@ -12,8 +12,15 @@ import numpy as np
 
 from yolor_cfg.export.onnx_resize import resize_text
 from yolor_cfg.graph import Graph
-from yolor_cfg.images.fit import default_preprocess
-from yolor_cfg.images.preprocess import DARKNET_FILL, YOLOR_FILL
+from yolor_cfg.images.fit import default_preprocess, preprocess_image
+from yolor_cfg.images.preprocess import (
+    DARKNET_FILL,
+    YOLOR_FILL,
+    LetterboxOptions,
+    NetworkInput,
+    yolor_letterbox,
+)
+from yolor_cfg.images.types import Image
 
 FIT = """
 fit (uint8[1, h_px, w_px, {channels}] image) => (float[1, {channels}, {height}, {width}] fitted{places})
@@ -216,3 +223,16 @@ def _geometry(rules: FitRules) -> str:
 def _fill(rules: FitRules) -> float:
     """The grey of the borders, as float32 has it."""
     return float(np.float32(YOLOR_FILL) / np.float32(255)) if rules.is_yolor else DARKNET_FILL
+
+
+def fit_for_model(image: Image, graph: Graph, *, one_size: bool) -> NetworkInput:
+    """The input for an image, as a model of one size or of all makes it."""
+    return fit_by_rules(image, graph, fit_rules(graph, one_size=one_size))
+
+
+def fit_by_rules(image: Image, graph: Graph, rules: FitRules) -> NetworkInput:
+    """The input for an image, as a model with these rules makes it."""
+    if rules.is_clipped:
+        size = (graph.image.height, graph.image.width)
+        return yolor_letterbox(image, size, fit=LetterboxOptions(stride=rules.stride))
+    return preprocess_image(image, graph, how=rules.how)

@@ -17,6 +17,9 @@ from yolor_cfg.graph import Node
 from yolor_cfg.model import Network
 from yolor_cfg.runs import save_text
 
+UNABLE = {("opencv", "int8")}
+"""OpenCV 5.0 has no int8 pooling behind quantized convolutions (pool2_int8_layer.cpp)."""
+
 
 class ExportResult(NamedTuple):
     """The file, how large it is, and what each installed engine made of it."""
@@ -51,6 +54,8 @@ def export_network(
     kind = FORMATS[options.format]
     file = FileForm(options.settings.form, options.nms is not None, options.preprocess)
     facts = describe_file(network.graph, names, file)
+    if options.precision == "int8" and options.calibration:
+        facts |= {"precision": "int8", "calibration": options.calibration.describe()}
     path = folder / kind.file
     kind.write(faster, path, options=options, facts=facts)
     save_text(folder / "meta.json", json.dumps(facts, indent=1) + "\n")
@@ -79,9 +84,20 @@ def _compare(
             twin = Path(folder) / path.name
             FORMATS[options.format].write(faster, twin, options=twin_options, facts={})
             return _compare(network, faster, path=twin, options=twin_options)
-    trials = make_trials(network, options.settings, options.preprocess)
-    found = (compare_engine(engine, path, trials=trials) for engine in FORMATS[options.format].engines)
+    engines = [one for one in FORMATS[options.format].engines if (one, options.precision) not in UNABLE]
+    photo = options.calibration.images[0] if options.calibration else ""
+    trials = make_trials(network, options.settings, options.preprocess, photo=photo)
+    found = (compare_engine(engine, path, trials=trials) for engine in engines)
     return tuple(parity for parity in found if parity is not None)
+
+
+def write_plain_file(network: Network, folder: Path, options: ExportOptions) -> Path:
+    """The same model in the folder without NMS and preprocessing inside; its path."""
+    kind = FORMATS[options.format]
+    facts = describe_file(network.graph, (), FileForm(options.settings.form, False, ""))
+    plain = options._replace(nms=None, preprocess="")
+    kind.write(network, folder / kind.file, options=plain, facts=facts)
+    return folder / kind.file
 
 
 def find_first_difference(

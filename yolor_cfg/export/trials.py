@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from yolor_cfg.export.facts import IMAGE, IMAGES
 from yolor_cfg.export.onnx_file import OnnxSettings
-from yolor_cfg.export.onnx_fit import FitRules, fit_rules
+from yolor_cfg.export.onnx_fit import FitRules, fit_by_rules, fit_rules
 from yolor_cfg.export.parity import Trial
+from yolor_cfg.export.quantize import InputForm, example_batch
 from yolor_cfg.export.traced import (
     ExampleInputs,
     TracedNetwork,
@@ -20,8 +21,8 @@ from yolor_cfg.export.traced import (
     state_names,
 )
 from yolor_cfg.graph import Graph
-from yolor_cfg.images.fit import preprocess_image
-from yolor_cfg.images.preprocess import LetterboxOptions, NetworkInput, Placement, yolor_letterbox
+from yolor_cfg.images.preprocess import Placement
+from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image, Size
 from yolor_cfg.model import Network
 
@@ -29,15 +30,20 @@ SEED = 1
 """Of the images that files are tried with; those they are traced with are others."""
 
 
-def make_trials(network: Network, settings: OnnxSettings, order: str) -> list[Trial]:
+def make_trials(network: Network, settings: OnnxSettings, order: str, *, photo: str = "") -> list[Trial]:
     """One call for a model that takes fitted images; two images of other sizes, with their channels in this
-    order, for one that fits them."""
+    order, for one that fits them. With `photo`, the image in this file takes the place of drawn ones."""
     module = TracedNetwork(network, settings.form).eval()
     if order:
         rules = fit_rules(network.graph, one_size=settings.dynamic != "all")
-        images = _example_images(network.graph)
+        channels = network.graph.image.channels
+        images = [read_channels(photo, channels)] if photo else _example_images(network.graph)
         return [_image_trial(module, image, rules=rules, order=order) for image in images]
-    return [input_trial(module, make_inputs(module, settings.batch, seed=SEED))]
+    inputs = make_inputs(module, settings.batch, seed=SEED)
+    if photo:
+        form = InputForm(settings.batch, settings.dynamic != "all")
+        inputs = inputs._replace(images=torch.from_numpy(example_batch(network.graph, form, photo)))
+    return [input_trial(module, inputs)]
 
 
 def input_trial(module: TracedNetwork, inputs: ExampleInputs) -> Trial:
@@ -49,17 +55,9 @@ def input_trial(module: TracedNetwork, inputs: ExampleInputs) -> Trial:
     return Trial(named, tuple(output_names(module, inputs)), expected)
 
 
-def fit_image(image: Image, graph: Graph, rules: FitRules) -> NetworkInput:
-    """The input for an image, as a model with these rules makes it."""
-    if rules.is_clipped:
-        size = (graph.image.height, graph.image.width)
-        return yolor_letterbox(image, size, fit=LetterboxOptions(stride=rules.stride))
-    return preprocess_image(image, graph, how=rules.how)
-
-
 def _image_trial(module: TracedNetwork, image: Image, *, rules: FitRules, order: str) -> Trial:
     """A call with an image [h, w, C]; the fitted input is expected as an output as well."""
-    fitted = fit_image(image, module.network.graph, rules)
+    fitted = fit_by_rules(image, module.network.graph, rules)
     pixels = torch.from_numpy(fitted.pixels[None])
     trial = input_trial(module, ExampleInputs(pixels, module.zero_states(pixels)))
     given = image[..., ::-1] if order == "bgr" else image

@@ -1,0 +1,29 @@
+"""The data set that networks are scored on, as `yolor test` reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from yolor_cfg.data.sources import FoundListing
+    from yolor_cfg.data.types import Dataset
+    from yolor_cfg.weights.loading import LoadedNetwork
+
+
+def find_test_data(data: str) -> FoundListing:
+    """The images to test on, as `yolor test` chooses them."""
+    from yolor_cfg.data.sources import find_listing
+
+    return find_listing(data, "val", whole=True)
+
+
+def open_test_data(data: str, opened: LoadedNetwork) -> Dataset:
+    """The data set, its classes in the network's order, as `yolor test` reads it; labels are clipped."""
+    from yolor_cfg.data.classes import match_classes
+    from yolor_cfg.data.sources import read_listing, refuse_other_count
+    from yolor_cfg.data.types import LabelChecks
+
+    listing, classes = find_test_data(data), opened.network.graph.classes
+    refuse_other_count(listing, classes, opened.names)
+    dataset = read_listing(listing, classes=classes, checks=LabelChecks("clip", False))
+    return match_classes(dataset, opened.names, source="the checkpoint", by_number=False)
