@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 KERNELS = "yolor_cfg/engines/native/src"
+PAGE = "yolor_cfg/export/page"
 SOURCES = ("yolor_cfg", "cfg", "weights", "tests", "tools", "docs", "examples")
 
 pytestmark = [
@@ -90,8 +91,9 @@ def test_the_wheel_holds_every_module_cfg_and_the_demo_network_and_nothing_else(
         str(path.relative_to(ROOT)): path.read_bytes()
         for path in [*(ROOT / "yolor_cfg").rglob("*.py"), ROOT / "yolor_cfg" / "py.typed"]
     }
-    for path in (ROOT / KERNELS).iterdir():
-        wanted[f"{KERNELS}/{path.name}"] = path.read_bytes()
+    for folder in (KERNELS, PAGE):
+        for path in (ROOT / folder).iterdir():
+            wanted[f"{folder}/{path.name}"] = path.read_bytes()
     networks = "yolor_cfg/networks"
     for path in [*(ROOT / "cfg").glob("*.cfg"), *(ROOT / "weights").glob("yolor_n*_shapes.*")]:
         wanted[f"{networks}/{path.parent.name}/{path.name}"] = path.read_bytes()

@@ -87,6 +87,8 @@ def measure(network: Network, name: str, *, way: str) -> list[TableRow]:
         where = f"[{fault.section} #{fault.number}] " if fault.section else ""
         reason = where + fault.message + (f": {fault.found}" if fault.found else "")
         return [new_row(name, way, "", "", reason, REFUSED)]
+    except Exception as fault:  # a traceback that a user would see
+        return [new_row(name, way, "", "yolor export", "", f"{type(fault).__name__}: {fault}".split("\n")[0])]
     return [make_row(name, way, result=result, parity=parity) for parity in result.parities]
 
 

@@ -6,6 +6,7 @@ An attribute that is left out has ONNX's default, but other defaults in some eng
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +78,7 @@ def _write_out(node: NodeProto, opset: int, weights: dict[str, TensorProto]) -> 
     schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     given = {attribute.name for attribute in node.attribute}
     if node.op_type in WINDOWED:
-        _write_window(node, weights)
+        _write_window(node, weights, known=schema.attributes)
     for name, attribute in schema.attributes.items():
         default = attribute.default_value
         # auto_pad is left out: some engines read any value as one of its SAME forms.
@@ -85,14 +86,15 @@ def _write_out(node: NodeProto, opset: int, weights: dict[str, TensorProto]) -> 
             node.attribute.append(default)
 
 
-def _write_window(node: NodeProto, weights: dict[str, TensorProto]) -> None:
-    """Size, strides, padding and dilation of a window, which ONNX derives from the weights or takes as 1."""
+def _write_window(node: NodeProto, weights: dict[str, TensorProto], *, known: Container[str]) -> None:
+    """Size, strides, padding and dilation of a window, which ONNX derives from the weights or takes as 1; in
+    opset 18 an AveragePool has no dilation."""
     size = _attribute(node, "kernel_shape")
     if size is None:
         _set_ints(node, "kernel_shape", list(weights[node.input[1]].dims[2:]))
     rank = 2 if size is None else len(size.ints)
     for name, values in (("strides", [1] * rank), ("dilations", [1] * rank), ("pads", [0] * (2 * rank))):
-        if _attribute(node, name) is None:
+        if name in known and _attribute(node, name) is None:
             _set_ints(node, name, values)
 
 

@@ -16,6 +16,7 @@ constexpr int64_t OUT_OF_MEMORY = -1, UNDECIDED = -2;
 constexpr double CLOSE = 1e-12;     // powers differ by less among mathematical libraries
 constexpr int SHIFT = 15;           // of the bits of a positive float: what is left numbers its bin
 constexpr int BINS = 1 << 16;
+constexpr size_t FEW = 4096;        // pairs that are sorted without bins
 constexpr uint32_t TOP = 0x7fffffff;
 
 struct Undecided {};
@@ -101,12 +102,41 @@ namespace {
 // The pairs of a box and a class in falling order of their scores, a part of them at a time.
 class Candidates {
 public:
-    explicit Candidates(const BoxChoice& c) : c_(c), conf_(static_cast<float>(c.conf)), bins_(BINS) {
-        visit([this](uint32_t key, int64_t) { ++bins_[key >> SHIFT]; });
+    explicit Candidates(const BoxChoice& c) : c_(c), conf_(static_cast<float>(c.conf)) {
+        visit([this](uint32_t key, int64_t pair) {
+            few_.push_back(sortable(key, pair));
+            return few_.size() <= FEW;
+        });
+        if (few_.size() <= FEW) {
+            std::sort(few_.begin(), few_.end());
+            return;
+        }
+        bins_.resize(BINS);
+        visit([this](uint32_t key, int64_t) { return ++bins_[key >> SHIFT] > 0; });
     }
 
     // The next pairs (box * classes + class), at least `least` if there are so many; false after the last.
     bool next(int64_t least, std::vector<uint64_t>& pairs) {
+        return bins_.empty() ? next_few(least, pairs) : next_bins(least, pairs);
+    }
+
+    float product(int64_t box, int64_t label) const {
+        return c_.scores[box * c_.classes + label] * c_.objectness[box];
+    }
+
+private:
+    // In the order of these numbers the best scores come first, and of equal ones the first pair.
+    static uint64_t sortable(uint32_t key, int64_t pair) { return uint64_t(TOP - key) << 32 | uint64_t(pair); }
+
+    bool next_few(int64_t least, std::vector<uint64_t>& pairs) {
+        const auto begin = few_.begin() + told_;
+        const int64_t many = std::min<int64_t>(least, few_.end() - begin);
+        pairs.assign(begin, begin + many);
+        told_ += many;
+        return many > 0;
+    }
+
+    bool next_bins(int64_t least, std::vector<uint64_t>& pairs) {
         const int end = bin_;
         int64_t many = 0;
         while (bin_ > 0 && many < least) many += bins_[--bin_];
@@ -115,17 +145,13 @@ public:
         const uint32_t low = uint32_t(bin_) << SHIFT, high = (uint32_t(end) << SHIFT) - 1;
         if (many)
             visit([&](uint32_t key, int64_t pair) {
-                if (key >= low && key <= high) pairs.push_back(uint64_t(TOP - key) << 32 | uint64_t(pair));
+                if (key >= low && key <= high) pairs.push_back(sortable(key, pair));
+                return true;
             });
         std::sort(pairs.begin(), pairs.end());
         return many > 0;
     }
 
-    float product(int64_t box, int64_t label) const {
-        return c_.scores[box * c_.classes + label] * c_.objectness[box];
-    }
-
-private:
     // The bits of a positive float have its order.
     static uint32_t key_of(float value) {
         uint32_t bits;
@@ -133,33 +159,35 @@ private:
         return bits;
     }
 
+    // Until the visitor returns false.
     template <class Visitor>
     void visit(const Visitor& visitor) const {
-        for (int64_t box = 0; box < c_.count; ++box) {
-            if (c_.is_yolor)
-                visit_yolor(box, visitor);
-            else
-                visit_darknet(box, visitor);
-        }
+        bool goes_on = true;
+        for (int64_t box = 0; box < c_.count && goes_on; ++box)
+            goes_on = c_.is_yolor ? visit_yolor(box, visitor) : visit_darknet(box, visitor);
     }
 
     template <class Visitor>
-    void visit_yolor(int64_t box, const Visitor& visitor) const {
-        if (!(c_.objectness[box] > conf_)) return;
+    bool visit_yolor(int64_t box, const Visitor& visitor) const {
+        if (!(c_.objectness[box] > conf_)) return true;
         const int64_t first = c_.multi_label ? 0 : best(box), last = c_.multi_label ? c_.classes : first + 1;
         for (int64_t label = first; label < last; ++label) {
             const float value = product(box, label);
-            if (value > conf_ && (!c_.wanted || c_.wanted[label])) visitor(key_of(value), box * c_.classes + label);
+            if (value > conf_ && (!c_.wanted || c_.wanted[label]) &&
+                !visitor(key_of(value), box * c_.classes + label))
+                return false;
         }
+        return true;
     }
 
     template <class Visitor>
-    void visit_darknet(int64_t box, const Visitor& visitor) const {
+    bool visit_darknet(int64_t box, const Visitor& visitor) const {
         for (int64_t label = 0; label < c_.classes; ++label) {
             const float value = product(box, label);
             if (!std::isfinite(value)) throw Undecided();  // torch's masks turn infinity into NaN
-            if (value > conf_) visitor(key_of(value), box * c_.classes + label);
+            if (value > conf_ && !visitor(key_of(value), box * c_.classes + label)) return false;
         }
+        return true;
     }
 
     // The first class with the highest product; NaN is higher than all.
@@ -175,6 +203,8 @@ private:
 
     const BoxChoice& c_;
     const float conf_;
+    std::vector<uint64_t> few_;
+    int64_t told_ = 0;
     std::vector<int64_t> bins_;
     int bin_ = BINS;
 };
