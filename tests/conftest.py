@@ -47,6 +47,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training.shapes(tmp_path_factory.mktemp("data"))
 
 
+@pytest.fixture(scope="module")
+def written_once() -> Iterator[None]:
+    """`export_network` and `yolor export` get equal networks in ONNX from one run of torch."""
+    import exports
+
+    from yolor_cfg.export import formats
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "make_onnx", exports.make_onnx_once)
+        yield
+
+
 @pytest.fixture
 def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts are made and stay white: painting them takes longer than a tiny network needs for its epochs.

@@ -8,14 +8,16 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from exports import make_onnx_once
 
 from yolor_cfg.cli import main
+from yolor_cfg.detect.exported import ExportedDetector
 from yolor_cfg.detect.nms import NmsRules, apply_nms
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import CfgError
 from yolor_cfg.export.describe import COLUMNS
 from yolor_cfg.export.formats import FORMATS, ExportOptions
-from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
+from yolor_cfg.export.onnx_file import OnnxSettings
 from yolor_cfg.export.onnx_fit import fit_by_rules, fit_rules, fit_text
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import HEADER
@@ -27,6 +29,8 @@ from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.faster import rewrite_for_speed
 from yolor_cfg.weights.checkpoint import save_checkpoint
+
+pytestmark = pytest.mark.usefixtures("written_once")
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=1\npad=1\nactivation={}\n"
@@ -73,7 +77,7 @@ def test_each_format_gives_our_boxes_in_each_engine(name: str, tmp_path: Path) -
 
 
 def test_nodes_say_all_that_engines_may_take_otherwise() -> None:
-    model = make_onnx(make_network(DETECTOR))
+    model = make_onnx_once(make_network(DETECTOR, seed=3))
     pools = [
         {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         for node in model.graph.node
@@ -98,8 +102,8 @@ def test_a_file_has_no_attribute_that_its_opset_lacks() -> None:
 
 
 def test_number_and_size_of_images_may_differ() -> None:
-    network = make_network(DETECTOR)
-    model = make_onnx(network, OnnxSettings("decoded", "all"))
+    network = make_network(DETECTOR, "yolor", seed=3)
+    model = make_onnx_once(network, OnnxSettings("decoded", "all"))
     for shape in ((1, 3, 32, 64), (3, 3, 96, 32)):
         images = torch.rand(shape, generator=torch.Generator().manual_seed(1))
         with torch.inference_mode():
@@ -110,7 +114,7 @@ def test_number_and_size_of_images_may_differ() -> None:
 
 def test_a_state_goes_in_and_out() -> None:
     network = make_network(RECURRENT)
-    model = make_onnx(network, OnnxSettings("raw"))
+    model = make_onnx_once(network, OnnxSettings("raw"))
     first, second = (torch.full((1, 6, 1, 1), value) for value in (0.3, 0.8))
     _, state = run_onnx(model, first, torch.zeros(1, 4, 1, 1))
     found, _ = run_onnx(model, second, torch.from_numpy(state))
@@ -125,7 +129,7 @@ def test_nms_inside_keeps_the_boxes_of_our_own(multi_label: bool) -> None:
     network = make_network(DETECTOR, seed=3)
     limits = NmsLimits(0.05, 0.4, 300, multi_label)
     inputs = make_inputs(TracedNetwork(network, "decoded"), 1)
-    (rows,) = run_onnx(add_nms(make_onnx(network), limits), inputs.images)
+    (rows,) = run_onnx(add_nms(make_onnx_once(network), limits), inputs.images)
     rules = NmsRules(conf=0.05, iou=0.4, max_det=10_000, multi_label=multi_label)
     with torch.inference_mode():
         predictions = network.decode(network(inputs.images))
@@ -178,7 +182,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_leaves_a_model_its_facts_and_the_comparison(tmp_path: Path) -> None:
     weights = tmp_path / "small.pt"
-    save_checkpoint(make_network(DETECTOR), weights, names=("cat", "dog"))
+    save_checkpoint(make_network(DETECTOR, seed=3), weights, names=("cat", "dog"))
     args = [
         "export",
         str(weights),
@@ -247,5 +251,14 @@ def test_preprocessing_and_nms_inside_give_the_boxes_of_detect(dialect: str, tmp
     assert len(rows) == len(wanted) > 5
     order = [COLUMNS.index(name) for name in ("x1", "y1", "x2", "y2", "score", "class")]
     np.testing.assert_allclose(in_order(rows[:, order]), in_order(wanted), rtol=1e-4, atol=1e-3)
+    (tmp_path / "plain").mkdir()
+    plain = export_network(
+        network, tmp_path / "plain", options._replace(nms=None, preprocess="bgr"), checks=False
+    )
+    for path in (result.path, plain.path):
+        ours = ExportedDetector(path, conf=0.05, iou=0.4)(image.numpy())
+        assert ours.image_size == found.image_size
+        table = np.column_stack([ours.boxes_xyxy, ours.scores, ours.classes])
+        np.testing.assert_allclose(in_order(table), in_order(wanted), rtol=1e-4, atol=1e-3)
     facts = json.loads((tmp_path / "meta.json").read_text())
     assert facts["input"]["layout"] == "NHWC" and facts["preprocess"]["inside"]

@@ -182,13 +182,14 @@ def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) 
 
 def _open_file(path: str, options: dict[str, Any]) -> LoadedNetwork:
     """An exported file in the place of a network."""
-    from yolor_cfg.detect.exported import file_notes, input_of_file, refuse_device
+    from yolor_cfg.detect.exported import file_notes, input_of_file, refuse_device, refuse_own_fit
     from yolor_cfg.engines.exported import ExportedModel
     from yolor_cfg.engines.file_network import FileNetwork
     from yolor_cfg.weights.loading import LoadedNetwork
 
     refuse_device(options["device"], path)
     model = ExportedModel(path, options["engine"], options["precision"])
+    refuse_own_fit(model)
     network = FileNetwork(model, input_of_file(model, options["size"]).size)
     return LoadedNetwork(network.eval(), model.facts.names, file_notes(model))
 

@@ -196,7 +196,7 @@ class ImageDetector(ABC):
             yield batch
 
 
-def stack_inputs(batch: Sequence[NetworkInput]) -> NDArray[np.float32]:
+def stack_inputs(batch: Sequence[NetworkInput]) -> NDArray[Any]:
     """The inputs as a batch; a single one is not copied."""
     pixels = [item.pixels for item in batch]
     return np.stack(pixels) if len(pixels) > 1 else pixels[0][np.newaxis]

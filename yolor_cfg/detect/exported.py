@@ -30,7 +30,8 @@ from yolor_cfg.engines.exported import ExportedModel, Predicted, split_outputs
 from yolor_cfg.errors import CfgError, check_choice
 from yolor_cfg.export.facts import DETECTIONS, ModelFacts
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, InputRules, fit_image
-from yolor_cfg.images.preprocess import NetworkInput
+from yolor_cfg.images.preprocess import NetworkInput, Placement
+from yolor_cfg.images.types import Image
 from yolor_cfg.names import class_names
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class ExportedDetector(ImageDetector):
         self._heads: FileNetwork | None = None
         facts = self.model.facts
         self._input = input_of_file(self.model, more.get("size"))
+        _check_fit(self.model, more.get("preprocess"))
         self.names = class_names(facts.names if names is None else names, count=facts.classes)
         told = kind_notes(more.get("nms"), own=facts.nms_kind, is_pytorch=facts.is_pytorch)
         self.notes = log_notes((*told, *hidden_notes(self.names), *file_notes(self.model)))
@@ -98,7 +100,7 @@ class ExportedDetector(ImageDetector):
         """Dialect, size, device, engine and precision."""
         return {
             "dialect": self.model.facts.dialect,
-            "size": list(self._input.size),
+            "size": None if self.model.facts.order else list(self._input.size),
             "device": "cpu",
             "engine": self.model.name,
             "precision": self.model.precision,
@@ -106,14 +108,17 @@ class ExportedDetector(ImageDetector):
 
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
         """The network's input for one image."""
-        return fit_image(load_image(image, self.channels, bgr=bgr), self._input, how=self.preprocess)
+        loaded = load_image(image, self.channels, bgr=bgr)
+        if self.model.facts.order:
+            return _keep_image(loaded, self.model.facts)
+        return fit_image(loaded, self._input, how=self.preprocess)
 
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
         predicted = self._predict(stack_inputs(batch), rules.conf)
         predicted.scores[..., hidden_classes(self.names)] = 0
         return list(self._select(predicted, batch, rules))
 
-    def _predict(self, pixels: NDArray[np.float32], least: float) -> Predicted:
+    def _predict(self, pixels: NDArray[Any], least: float) -> Predicted:
         """What the file predicts with a score of `least` or more."""
         outputs = self.model(pixels)
         if self.model.form != "raw":
@@ -126,6 +131,8 @@ class ExportedDetector(ImageDetector):
     def _select(
         self, predicted: Predicted, batch: Sequence[NetworkInput], rules: NmsRules
     ) -> Iterator[FoundBoxes]:
+        if self.model.form == DETECTIONS and self.model.facts.is_clipped:
+            rules = rules._replace(iou=1.0)  # clipped boxes overlap more than those that the file compared
         for number, item in enumerate(batch):
             one = Predicted(*(part[number] for part in predicted))
             yield FoundBoxes(*select_plain(one, item.placement, rules))
@@ -152,9 +159,41 @@ def refuse_device(device: str, path: str) -> None:
         raise CfgError("an exported file runs on the CPU here", path=path, found=device, allowed="cpu")
 
 
+def refuse_own_fit(model: ExportedModel) -> None:
+    """Raise CfgError for a file that fits images itself, where inputs are prepared for it."""
+    if model.facts.order:
+        raise CfgError(
+            "a file that fits images itself is not tested: a test prepares its images in its own way",
+            path=model.path,
+            hint="export it without --preprocess",
+        )
+
+
+def _check_fit(model: ExportedModel, asked: str | None) -> None:
+    """Raise CfgError for what a file that fits images itself cannot do."""
+    own = model.facts.preprocess
+    if model.facts.order and asked not in (None, own):
+        raise CfgError("the file fits images in its own way", path=model.path, found=asked, allowed=own)
+    if model.facts.order and model.form == "raw":
+        raise CfgError(
+            "raw maps of a file that fits images itself are not read here",
+            path=model.path,
+            hint="export it with --output decoded, or without --preprocess",
+        )
+
+
+def _keep_image(image: Image, facts: ModelFacts) -> NetworkInput:
+    """The image [h, w, C] itself, for a file that gives boxes in pixels of it."""
+    size = image.shape[:2]
+    pixels = image[..., ::-1] if facts.order == "bgr" else image
+    return NetworkInput(np.ascontiguousarray(pixels), Placement(size, size, (1, 1), (0, 0), facts.is_clipped))
+
+
 def input_of_file(model: ExportedModel, asked: int | tuple[int, int] | None) -> InputRules:
     """How images are fitted; raises CfgError for a size that the file does not take."""
     facts = model.facts
+    if facts.order and asked is not None:
+        raise CfgError("the file fits images to its own size", path=model.path, hint="leave out --img-size")
     if model.is_static:
         size, stride = (model.shape[2], model.shape[3]), None
     else:
@@ -186,4 +225,5 @@ def file_notes(model: ExportedModel) -> tuple[str, ...]:
     """What a user should know of the file."""
     if model.form != DETECTIONS:
         return ()
-    return ("NMS is inside the file; what it leaves out by its own limits cannot come back",)
+    clipped = "; it clips boxes, so iou and agnostic have no effect" if model.facts.is_clipped else ""
+    return (f"NMS is inside the file; what it leaves out by its own limits cannot come back{clipped}",)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.errors import CfgError, MissingExtra, WeightsError, YolorError
-from yolor_cfg.export.facts import DETECTIONS, IMAGES, PREDICTIONS, RT_INFO, ModelFacts, parse_facts
+from yolor_cfg.export.facts import DETECTIONS, IMAGE, IMAGES, PREDICTIONS, RT_INFO, ModelFacts, parse_facts
 from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.files import open_regular, reason_of
 
@@ -99,7 +99,7 @@ class OpenvinoFile:
 
     def run(self, images: NDArray[Any]) -> Maps:
         """The outputs for images of that shape."""
-        size = images.shape
+        size = () if self.names == [IMAGE] else images.shape  # all sizes of images that the file fits itself
         if size not in self._compiled:
             self._compile(size)
         compiled = self._compiled[size]
@@ -110,7 +110,7 @@ class OpenvinoFile:
         if len(self._compiled) >= MOST_SIZES:
             del self._compiled[next(iter(self._compiled))]
         model = self._model
-        if 0 in self.shape:
+        if 0 in self.shape and self.names == [IMAGES]:
             model = self._core.read_model(self._path)
             model.reshape(list(size))
         self._compiled[size] = self._core.compile_model(model, "CPU", self._settings)
@@ -132,7 +132,8 @@ class Predicted(NamedTuple):
 
 
 class ExportedModel:
-    """A file of `yolor export` in an engine; call it with images [N, C, H, W] float32."""
+    """A file of `yolor export` in an engine; call it with images [N, C, H, W] float32, or where it fits them
+    itself with [N, h, w, C] uint8."""
 
     def __init__(self, path: str | Path, engine: str = "auto", precision: str = "fp32") -> None:
         """Raises WeightsError for a file that is damaged, is not there or was written by other programs,
@@ -153,11 +154,16 @@ class ExportedModel:
         self._check_signature()
 
     def _check_signature(self) -> None:
-        if self._runner.names != [IMAGES] or len(self.shape) != 4:
+        names = self._runner.names
+        if names in ([IMAGES], [IMAGE]) and (names == [IMAGE]) != bool(self.facts.order):
+            raise WeightsError(
+                "the metadata of this file is damaged", path=self.path, found=f"input {names[0]}"
+            )
+        if names not in ([IMAGES], [IMAGE]) or len(self.shape) != 4:
             raise WeightsError(
                 "only detectors without a state are run from a file",
                 path=self.path,
-                found=f"inputs {', '.join(self._runner.names)}",
+                found=f"inputs {', '.join(names)}",
                 hint="run the network from its cfg and weights",
             )
 
@@ -170,9 +176,9 @@ class ExportedModel:
     @property
     def is_static(self) -> bool:
         """Whether images of one size alone fit."""
-        return all(self.shape[2:])
+        return all(self.shape[2:]) and not self.facts.order
 
-    def __call__(self, images: NDArray[np.float32]) -> Maps:
+    def __call__(self, images: NDArray[Any]) -> Maps:
         """The outputs. Where the file takes a fixed number of images, several calls are made, and what is
         missing in the last is filled with zeros; outputs are those of the given images alone."""
         most = self.shape[0] or len(images)
@@ -183,7 +189,7 @@ class ExportedModel:
         joined = np.concatenate(rows)
         return [joined[joined[:, 0] < len(images)]]
 
-    def _run(self, images: NDArray[np.float32]) -> Maps:
+    def _run(self, images: NDArray[Any]) -> Maps:
         try:
             return self._runner.run(images)
         except Exception as cause:
@@ -195,7 +201,7 @@ class ExportedModel:
 FIRST_COLUMN = np.array([1, 0, 0, 0, 0, 0, 0], np.float32)
 
 
-def _fill(images: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+def _fill(images: NDArray[Any], most: int) -> NDArray[Any]:
     """The images, with black ones behind them up to that number."""
     spare = most - len(images)
     return np.concatenate([images, np.zeros_like(images[:1]).repeat(spare, 0)]) if spare else images

@@ -19,6 +19,8 @@ DETECTIONS = "detections"
 """The names of the outputs with decoded boxes, without and with NMS."""
 RT_INFO = "yolor_cfg"
 """Where the facts are in an OpenVINO model."""
+IMAGE_ORDERS = ("rgb", "bgr", "as in the file")
+"""Of the channels of an image that a file fits itself."""
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 SUFFIXES = (".onnx", ".xml")
 
@@ -30,7 +32,8 @@ def is_exported(path: StrPath) -> bool:
 
 class ModelFacts(NamedTuple):
     """Of the network in a file: height and width, channels, what sizes are multiples of (0: no other size),
-    how images are fitted, its dialect, classes with or without names, the cfg's NMS, the cfg itself."""
+    how images are fitted, its dialect, classes with or without names, the cfg's NMS, the cfg itself, and
+    the order of the channels of an image that the file fits itself (else empty); its size is then (0, 0)."""
 
     size: tuple[int, int]
     channels: int
@@ -42,11 +45,17 @@ class ModelFacts(NamedTuple):
     nms_kind: str
     nms_beta: float
     cfg: str
+    order: str = ""
 
     @property
     def is_pytorch(self) -> bool:
         """Whether images and boxes are treated as in YOLOR's Python code."""
         return DIALECTS[self.dialect].is_pytorch
+
+    @property
+    def is_clipped(self) -> bool:
+        """Whether corners that NMS in the file leaves are clipped to the image."""
+        return bool(self.order) and self.is_pytorch and self.preprocess == "letterbox"
 
 
 def parse_facts(stored: Mapping[str, str], path: str) -> ModelFacts:
@@ -71,9 +80,10 @@ def _parse_value(name: str, text: str) -> Any:
 
 def _read_facts(facts: Mapping[str, Any]) -> ModelFacts:
     image, nms = facts["input"], facts["nms"]
-    height, width, channels, multiple_of = (
-        _check_count(image[name]) for name in ("height", "width", "channels", "multiple_of")
-    )
+    fits_itself = "inside" in facts["preprocess"] and facts["preprocess"]["inside"] is True
+    sides = (0, 0, 0) if fits_itself else (image[name] for name in ("height", "width", "multiple_of"))
+    height, width, multiple_of = map(_check_count, sides)
+    channels = _check_count(image["channels"])
     found = ModelFacts(
         (height, width),
         channels,
@@ -85,8 +95,10 @@ def _read_facts(facts: Mapping[str, Any]) -> ModelFacts:
         _check_word(nms["kind"], NMS_KINDS),
         float(nms["beta"]),
         facts["cfg"],
+        _check_word(str(image["order"]).lower(), IMAGE_ORDERS) if fits_itself else "",
     )
-    if 0 in (height, width, channels, found.classes) or len(found.names) not in (0, found.classes):
+    is_empty = 0 in (channels, found.classes) or (0 in found.size and not fits_itself)
+    if is_empty or len(found.names) not in (0, found.classes):
         raise ValueError("sizes or names that do not go together")
     return found
 

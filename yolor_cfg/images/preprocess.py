@@ -7,7 +7,7 @@ number of channels; [h, w] is one channel) and returns the input [C, H, W] float
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,9 +47,10 @@ class Placement(NamedTuple):
 
 
 class NetworkInput(NamedTuple):
-    """The network's input [C, H, W] float32 in 0..1, and how to map boxes back from it."""
+    """The network's input [C, H, W] float32 in 0..1, and how to map boxes back from it. A file that fits
+    images itself takes the image, [h, w, C] uint8."""
 
-    pixels: NDArray[np.float32]
+    pixels: NDArray[Any]
     placement: Placement
 
 
