@@ -95,7 +95,7 @@ def test_nodes_say_all_that_engines_may_take_otherwise() -> None:
 def test_a_file_has_no_attribute_that_its_opset_lacks() -> None:
     """Dilation of average pools came after opset 18; joining NMS checks the whole model."""
     text = DETECTOR.replace("[maxpool]\nsize=3\nstride=2\n", "[local_avgpool]\nsize=2\nstride=2\n")
-    model = add_nms(make_onnx(make_network(text)), NmsLimits(multi_label=False))
+    model = add_nms(make_onnx_once(make_network(text)), NmsLimits(multi_label=False))
     onnx.checker.check_model(model, full_check=True)
     (pool,) = (node for node in model.graph.node if node.op_type == "AveragePool")
     assert {"kernel_shape", "strides", "pads", "count_include_pad"} <= {one.name for one in pool.attribute}
