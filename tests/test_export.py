@@ -17,8 +17,9 @@ from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import CfgError
 from yolor_cfg.export.describe import COLUMNS
 from yolor_cfg.export.formats import FORMATS, ExportOptions
-from yolor_cfg.export.onnx_file import OnnxSettings
+from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
 from yolor_cfg.export.onnx_fit import fit_by_rules, fit_rules, fit_text
+from yolor_cfg.export.onnx_mish import spell_mish
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import HEADER
 from yolor_cfg.export.run import export_network, find_first_difference
@@ -90,6 +91,32 @@ def test_nodes_say_all_that_engines_may_take_otherwise() -> None:
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     wanted = {"kernel_shape", "strides", "pads", "dilations", "group"}
     assert all(wanted <= {one.name for one in node.attribute} for node in convolutions)
+
+
+def test_mish_is_computed_without_tanh_and_stays_mish() -> None:
+    """The limits too; and a tanh that something else reads stays."""
+    text = "<ir_version: 10, opset_import: ['' : 18]> g (float[N] x) => (float[N] y, float[N] t) {{\n{}}}"
+    body = "s = Softplus(x)\nt0 = Tanh(s)\n{}\nu = Softplus(x)\nt = Tanh(u)\n"
+    text = text.replace("'", '"').format(body.format("y = Mul(x, t0)"))
+    model = spell_mish(onnx.parser.parse_model(text))
+    onnx.checker.check_model(model, full_check=True)
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds == ["Exp", "Add", "Mul", "Div", "Add", "Div", "Softplus", "Tanh"]
+    x = torch.cat([torch.linspace(-120, 120, 9601), torch.tensor([-3e38, 3e38, float("inf")])])
+    found = run_onnx(model, x)[0]
+    wanted = torch.nn.functional.mish(x.double()).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_pixels_become_channels_without_slices_with_steps() -> None:
+    text = NET + CONV.format(4, "leaky") + "[reorg]\n" + CONV.format(4, "leaky") + "[dwt]\n"
+    network = make_network(text, "yolor")
+    model = make_onnx(network, OnnxSettings("raw"))
+    assert "Slice" not in {node.op_type for node in model.graph.node}
+    inputs = make_inputs(TracedNetwork(network, "raw"), 1, seed=2)
+    with torch.inference_mode():
+        (wanted,) = network.step(inputs.images, {})[0]
+    np.testing.assert_allclose(run_onnx(model, inputs.images)[0], wanted.numpy(), atol=1e-6)
 
 
 def test_a_file_has_no_attribute_that_its_opset_lacks() -> None:

@@ -23,8 +23,8 @@ HEAD += "anchors=9,12,25,20\n"
 DETECTOR = CONV + SPLIT + "[shortcut]\nfrom=-3\n[maxpool]\nsize=3\nstride=1\n[upsample]\nstride=2\n" + HEAD
 
 
-def make_network(text: str = DETECTOR) -> Network:
-    network = Network(graph_of(text, image=(3, 32, 48))).eval()
+def make_network(text: str = DETECTOR, dialect: str = "darknet") -> Network:
+    network = Network(graph_of(text, dialect=dialect, image=(3, 32, 48))).eval()
     draw = torch.Generator().manual_seed(0)
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
@@ -35,8 +35,8 @@ def make_network(text: str = DETECTOR) -> Network:
 @pytest.mark.parametrize("form", ["raw", "decoded"])
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-5), ("fp16", 2e-3)])
 def test_ncnn_gives_our_boxes(form: str, precision: str, most: float, tmp_path: Path) -> None:
-    pytest.importorskip("pnnx")
-    pytest.importorskip("ncnn")
+    pytest.importorskip("pnnx", reason="needs the extra ncnn")
+    pytest.importorskip("ncnn", reason="needs the extra ncnn")
     network = make_network()
     options = ExportOptions("ncnn", OnnxSettings(form), precision)
     result = export_network(network, tmp_path, options, rewritten=rewrite_for_speed(network).network)
@@ -44,6 +44,27 @@ def test_ncnn_gives_our_boxes(form: str, precision: str, most: float, tmp_path: 
     assert parity.engine == "ncnn" and not parity.fault
     assert parity.worst < most and (precision == "fp32" or parity.worst > 1e-6)
     assert {one.name for one in tmp_path.iterdir()} >= {"model.ncnn.param", "model.ncnn.bin", "meta.json"}
+
+
+POINTWISE = "[convolutional]\nfilters=64\nsize=1\nactivation=leaky\n"
+C_ORDERS = (
+    "reorg]\nstride=2",
+    "reorg3d]\nstride=2",
+    "reorg3d]\nreverse=1\nstride=2",
+    "reorg]\nreverse=1\nstride=2",
+)
+YOLOR_ORDERS = "reorg]", "dwt]", "focus]\nfilters=4\nsize=3\npad=1\nantialiasing=1\nactivation=leaky"
+
+
+@pytest.mark.parametrize(("dialect", "sections"), [("darknet", C_ORDERS), ("yolor", YOLOR_ORDERS)])
+def test_ncnn_moves_pixels_between_channels(dialect: str, sections: tuple[str, ...], tmp_path: Path) -> None:
+    """Each behind a convolution that is not folded into it; the last pool has one cell of padding."""
+    pytest.importorskip("pnnx", reason="needs the extra ncnn")
+    pytest.importorskip("ncnn", reason="needs the extra ncnn")
+    text = "".join(f"{POINTWISE}[{section}\n" for section in sections) + "[maxpool]\nsize=2\nstride=1\n"
+    network = make_network(text, dialect)
+    (parity,) = export_network(network, tmp_path, ExportOptions("ncnn", OnnxSettings("raw"))).parities
+    assert not parity.fault and parity.worst < 1e-5
 
 
 def test_what_pnnx_leaves_as_it_is_is_no_operator_of_ncnn() -> None:

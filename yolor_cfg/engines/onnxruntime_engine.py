@@ -7,6 +7,7 @@ from torch import Tensor
 
 from yolor_cfg.export.facts import IMAGES
 from yolor_cfg.export.onnx_file import make_raw_model
+from yolor_cfg.export.onnx_mish import spell_mish
 from yolor_cfg.model import Network
 
 
@@ -24,9 +25,8 @@ class OnnxruntimeEngine:
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            make_raw_model(network), options, providers=["CPUExecutionProvider"]
-        )
+        data = spell_mish(make_raw_model(network)).SerializeToString()
+        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The raw maps, as `Engine` says."""

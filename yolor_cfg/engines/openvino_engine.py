@@ -28,7 +28,7 @@ class OpenvinoEngine:
         self._core = import_openvino().Core()
         self.precision = precision
         self.notes: tuple[str, ...] = ()
-        self._model = make_raw_model(network)
+        self._model: bytes = make_raw_model(network).SerializeToString()
         self._compiled: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, images: Tensor) -> list[Tensor]:

@@ -15,6 +15,7 @@ from yolor_cfg.export.half import halve, store_half
 from yolor_cfg.export.ncnn_file import write_ncnn
 from yolor_cfg.export.onnx_file import OnnxSettings, dynamic_shapes, make_onnx
 from yolor_cfg.export.onnx_fit import fit_rules
+from yolor_cfg.export.onnx_mish import spell_mish
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import PreprocessOptions, add_preprocess
 from yolor_cfg.export.page_file import PageOptions, check_page, find_fit, write_page
@@ -69,7 +70,8 @@ class ExportFormat(NamedTuple):
 
 
 def _write_onnx(network: Network, path: Path, *, options: ExportOptions, facts: dict[str, Any]) -> None:
-    data = _make_model(network, options, facts).SerializeToString()
+    model = _make_model(network, options, facts)
+    data = (model if options.precision == "fp16" else spell_mish(model)).SerializeToString()
     replace_file(path, lambda file: file.write(data), fault=DataError, force=False)
 
 
@@ -143,7 +145,7 @@ def _write_html(network: Network, path: Path, *, options: ExportOptions, facts: 
     letterbox makes inputs of many sizes."""
     graph = network.graph
     is_sized = graph.has_fixed_size or find_fit(graph) != "yolor"
-    model = make_onnx(network, options.settings._replace(dynamic="none" if is_sized else "all"))
+    model = spell_mish(make_onnx(network, options.settings._replace(dynamic="none" if is_sized else "all")))
     if options.precision == "fp16":
         model = store_half(model)
     limits = options.nms or NmsLimits(multi_label=graph.dialect.is_pytorch)

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.export.traced import OutputForm, TracedNetwork, make_inputs
 from yolor_cfg.graph import Node
-from yolor_cfg.model import Network
+from yolor_cfg.model import Network, RecurrentLayer
 
 FILES = {"ncnnparam": "model.ncnn.param", "ncnnbin": "model.ncnn.bin"}
 SPARE_FILES = ("pnnxparam", "pnnxbin", "pnnxpy", "pnnxonnx", "ncnnpy")
+LOWEST = torch.finfo(torch.float32).min
+"""In place of minus infinity, which pnnx writes for the padding of max pools and ncnn cannot read."""
 OPERATOR = re.compile(r"[A-Z]\w*")
 """How ncnn calls its own; what pnnx could not convert keeps a name of torch's, such as torch.narrow."""
 
@@ -55,7 +57,9 @@ def convert(module: nn.Module, inputs: Sequence[Tensor], folder: Path, *, is_hal
     made = folder / FILES["ncnnparam"]
     if done.returncode or not made.is_file():
         return [f"pnnx ended with {done.returncode}"]
-    return foreign_operators(made.read_text(encoding="utf-8"))
+    text = made.read_text(encoding="utf-8").replace("=-inf", f"={LOWEST:.9g}")
+    made.write_text(text, encoding="utf-8")
+    return foreign_operators(text)
 
 
 def foreign_operators(text: str) -> list[str]:
@@ -92,10 +96,10 @@ def _refuse(network: Network, foreign: list[str]) -> CfgError:
 
 
 def _different_layers(network: Network) -> Iterator[tuple[Node, nn.Module]]:
-    """The first section with each text, in their order; those that read nothing are left out."""
+    """The first section with each text, in their order, but none that reads nothing or has a state."""
     seen = set()
     for node, layer in zip(network.graph.nodes, network.module_list, strict=True):
         kind = (node.section.type, str(layer))
-        if node.inputs and kind not in seen:
+        if node.inputs and kind not in seen and not isinstance(layer, RecurrentLayer):
             seen.add(kind)
             yield node, layer

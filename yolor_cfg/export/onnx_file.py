@@ -62,11 +62,10 @@ def make_onnx(network: Network, settings: OnnxSettings = DEFAULT_SETTINGS) -> Mo
         return make_plain(slim(model))
 
 
-def make_raw_model(network: Network) -> bytes:
+def make_raw_model(network: Network) -> ModelProto:
     """The model of the heads' raw maps for any number of images, of any size that fits the network."""
     dynamic: Dynamic = "batch" if network.graph.has_fixed_size else "all"
-    data: bytes = make_onnx(network, OnnxSettings("raw", dynamic)).SerializeToString()
-    return data
+    return make_onnx(network, OnnxSettings("raw", dynamic))
 
 
 def _trace(module: TracedNetwork, settings: OnnxSettings) -> ModelProto:

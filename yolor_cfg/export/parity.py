@@ -167,7 +167,10 @@ def _run_ncnn(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[st
     run = net.create_extractor()
     for number, value in enumerate(inputs.values()):
         run.input(f"in{number}", ncnn.Mat(np.ascontiguousarray(value[0])))
-    return [np.array(run.extract(f"out{number}")[1])[None] for number in range(len(names))]
+    results = [run.extract(f"out{number}") for number in range(len(names))]
+    if any(code for code, _ in results):
+        raise ValueError("ncnn cannot run the file")
+    return [np.array(value)[None] for _, value in results]
 
 
 RUNNERS: dict[str, Runner] = {

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_is_for_pnnx: Callable[[], bool] = vars(torch.jit)["is_tracing"]
+"""Whether torch.jit traces, as for ncnn alone: pnnx converts no tensors of six axes."""
+
 
 def space_to_depth(x: Tensor, stride: int) -> Tensor:
     """[N, C, H, W] -> [N, s*s*C, H/s, W/s]: all C channels at offset (dy, dx) = (0, 0), then (0, 1), ..."""
     N, C, H, W = x.shape
+    if _is_for_pnnx():
+        pixels = F.pixel_unshuffle(x, stride)
+        offsets = pixels.reshape(N, C, stride**2, H // stride, W // stride).transpose(1, 2)
+        return offsets.reshape(N, C * stride**2, H // stride, W // stride)
     cells = x.reshape(N, C, H // stride, stride, W // stride, stride)
     return cells.permute(0, 3, 5, 1, 2, 4).reshape(N, C * stride**2, H // stride, W // stride)
 
@@ -19,13 +26,27 @@ def space_to_depth(x: Tensor, stride: int) -> Tensor:
 def depth_to_space(x: Tensor, stride: int) -> Tensor:
     """[N, s*s*C, H, W] -> [N, C, s*H, s*W]: the inverse of `space_to_depth`."""
     N, C, H, W = x.shape
+    if _is_for_pnnx():  # four axes: of five behind a reshape pnnx makes a wrong ShuffleChannel
+        pixels = x.reshape(N, stride**2, C // stride**2, H * W).transpose(1, 2)
+        return F.pixel_shuffle(pixels.reshape(N, C, H, W), stride)
     cells = x.reshape(N, stride, stride, C // stride**2, H, W)
     return cells.permute(0, 3, 4, 1, 5, 2).reshape(N, C // stride**2, H * stride, W * stride)
 
 
+def _pixels_of_blocks(x: Tensor) -> Sequence[Tensor]:
+    """[N, C, H, W] -> the pixels (dy, dx) = 00, 01, 10, 11 of all 2x2 blocks, each [N, C, H/2, W/2].
+
+    In exported files without slices with steps, which ncnn does not have.
+    """
+    if _is_for_pnnx() or torch.compiler.is_exporting():
+        return space_to_depth(x, 2).chunk(4, dim=1)
+    return [x[:, :, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)]
+
+
 def space_to_depth_by_columns(x: Tensor) -> Tensor:
     """[N, C, H, W] -> [N, 4*C, H/2, W/2]: like `space_to_depth`, (dy, dx) in the order 00, 10, 01, 11."""
-    return torch.cat([x[:, :, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], dim=1)
+    a, b, c, d = _pixels_of_blocks(x)
+    return torch.cat([a, c, b, d], dim=1)
 
 
 def darknet_reorg(x: Tensor, stride: int) -> Tensor:
@@ -55,7 +76,7 @@ def wavelet_transform(x: Tensor) -> Tensor:
 
     They are upper - lower, left - right, one diagonal - the other, each divided by 4 and shifted by 0.5.
     """
-    a, b, c, d = (x[:, :, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1))
+    a, b, c, d = _pixels_of_blocks(x)
     details = torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=2)  # [N, C, 3, H/2, W/2]
     return torch.cat([(a + b + c + d) / 4, details.flatten(1, 2) / 4 + 0.5], dim=1)
 
