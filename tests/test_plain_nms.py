@@ -67,7 +67,7 @@ def test_damaged_numbers_and_none_at_all_are_met_alike(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "multi", "agnostic"), itertools.product(KINDS, (True, False), (True, False))
+    ("kind", "multi", "agnostic"), list(itertools.product(KINDS, (True, False), (True, False)))
 )
 def test_a_score_that_is_no_number_is_not_reported(kind: str, multi: bool, agnostic: bool) -> None:
     """It suppresses nothing either: what stays is what stays where it is 0."""

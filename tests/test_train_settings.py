@@ -31,7 +31,7 @@ KEPT = [param for param in train.params if param.name not in ({*CLI_ONLY_OPTIONS
 def values_of(param):
     """Texts that the command takes for this option: for numbers the bounds, which there must be."""
     if isinstance(param.type, click.Choice):
-        return list(param.type.choices)
+        return [choice for choice in param.type.choices if choice != "auto"]  # which is decided before
     if isinstance(param.type, click.IntRange | click.FloatRange):
         return [str(param.type.min), str(param.type.max)]
     if getattr(param, "is_flag", False):
