@@ -57,12 +57,12 @@ def test_all_files_and_lines_are_those_of_one_thing_after_the_other(
     options = ("--batch-size", batch, "--save-txt", "--save-crop", "--save-json", "--json", "--max-det", 4)
     said, files = [], []
     for workers in (0, 1, 3):
-        place = ("--project", tmp_path, "--name", f"w{workers}", "--workers", workers)
+        place = ("--project", tmp_path, "--name", f"by-{workers}", "--workers", workers)
         result = yolor("detect", *tiny, *sources, *options, *place)
         assert result.exit_code == 0
         lines = re.sub(r"\d+ ms\b", "0 ms", result.stderr)
-        said.append((result.stdout, lines.replace(f"w{workers}", "w")))
-        files.append(written(tmp_path / f"w{workers}"))
+        said.append((result.stdout, lines.replace(f"by-{workers}", "by")))
+        files.append(written(tmp_path / f"by-{workers}"))
     assert len(said[0][0].splitlines()) == 10 + 3 + 1
     assert "03.jpg: skipped: the file is truncated" in said[0][1]
     assert said[0] == said[1] == said[2]
