@@ -215,6 +215,12 @@ def print_aims(name: str, found: dict[str, Any]) -> bool:
     return all(reached >= aim for _, reached, aim in lines)
 
 
+def find_commit(checkout: str) -> str:
+    """The short name of what is checked out there."""
+    asked = ["git", "-C", checkout, "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
 @click.command(help=__doc__)
 @click.argument("networks", nargs=-1)
 @click.option("--engine", "engines", multiple=True, type=click.Choice(list(ENGINES)), help="By default all.")
@@ -238,7 +244,8 @@ def main(networks: tuple[str, ...], engines: tuple[str, ...], record: str | None
         print_table(f"{Path(cfg).stem} {size}", found)
         met &= print_aims(Path(cfg).stem.rpartition("__")[2], found)
         if record:
-            Path(record).write_text(json.dumps({"options": options, "networks": record_of}, indent=1) + "\n")
+            facts = {**options, "against": options["against"] and find_commit(options["against"])}
+            Path(record).write_text(json.dumps({"options": facts, "networks": record_of}, indent=1) + "\n")
     sys.exit(0 if met else 1)
 
 
