@@ -16,7 +16,7 @@ from yolor_cfg.engines.native.engine import NativeEngine
 from yolor_cfg.engines.native.steps import Step
 from yolor_cfg.model import Network
 from yolor_cfg.ops.activations import activate
-from yolor_cfg.ops.library import kernels_path
+from yolor_cfg.ops.native_code import kernels_path
 
 BUILT = kernels_path() is not None
 

@@ -14,7 +14,7 @@ from yolor_cfg.detect import nms as detect_nms
 from yolor_cfg.detect.nms import NmsRules, select_boxes
 from yolor_cfg.images.preprocess import Placement, placement_from_sizes
 from yolor_cfg.model import Predictions
-from yolor_cfg.ops import library, native_nms, nms
+from yolor_cfg.ops import native_code, native_nms, nms
 from yolor_cfg.ops.native_nms import ChoiceRules, choose_boxes
 from yolor_cfg.ops.nms import KeptBoxes, darknet_nms
 
@@ -144,6 +144,6 @@ def test_without_the_library_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> N
     try:
         one = predictions(3, boxes=50, classes=2, style="plain")
         assert len(detect_nms.yolor_detections(one, PLACEMENTS[1], rules=NmsRules(kind="yolor"))[0]) > 3
-        assert library.find_library() is not None
+        assert native_code.find_library() is not None
     finally:
         native_nms._load_functions.cache_clear()

@@ -16,7 +16,7 @@ from yolor_cfg.errors import CfgError, MissingExtra, YolorError, check_choice
 from yolor_cfg.model import Network
 
 REWRITER = "yolor_cfg.rewrite.faster:rewrite_for_speed"
-NATIVE_LIBRARY = "yolor_cfg.ops.library"
+NATIVE_LIBRARY = "yolor_cfg.ops.native_code"
 
 
 class EngineKind(NamedTuple):

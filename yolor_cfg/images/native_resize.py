@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.images.types import Image
-from yolor_cfg.ops.library import find_library
+from yolor_cfg.ops.native_code import find_library
 
 
 class Taps(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.ops.library import find_library
+from yolor_cfg.ops.native_code import find_library
 
 MOST_PAIRS = 2**32  # of a box and a class: they are numbered in 32 bits
 OUT_OF_MEMORY = -1

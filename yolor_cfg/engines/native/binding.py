@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.ops.library import find_library, kernels_path
+from yolor_cfg.ops.native_code import find_library, kernels_path
 
 KINDS = ("conv", "winograd", "depthwise", "pool", "up", "add", "copy", "image")
 ACTIVATIONS = ("linear", "relu", "leaky", "swish", "mish", "logistic", "relu6", "h_swish")

@@ -21,7 +21,7 @@ MOST_PLANS = 8  # sizes of images that are kept
 
 class NativeEngine:
     """Runs a network on the CPU; fold it before (rewrite.fold). `precision` bf16 keeps maps and weights in
-    bfloat16 and sums in float32. `instructions` names one of `library.instruction_sets()`, by default the
+    bfloat16 and sums in float32. `instructions` names one of `binding.instruction_sets()`, by default the
     best. One call at a time: calls from several threads wait for each other. One that `releases` takes the
     network over: the weights that its kernels have in their own order are freed in the network.
 

@@ -47,7 +47,7 @@ class NormKernels(NamedTuple):
     """The kernels of one instruction set, and what starts the threads that torch already has."""
 
     name: str
-    library: Any
+    functions: Any
     table: int
     start_team: int | None
 
@@ -156,7 +156,7 @@ class NormActivation(torch.autograd.Function):
         assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
         op.running_mean, op.running_variance = norm.running_mean.data_ptr(), norm.running_var.data_ptr()
         op.momentum, op.eps = norm.momentum, norm.eps
-        run.kernels.library.yc_norm_forward(run.kernels.table, ctypes.byref(op))
+        run.kernels.functions.yc_norm_forward(run.kernels.table, ctypes.byref(op))
         ctx.save_for_backward(x, weight, bias, mean, inverse)
         ctx.run = run
         return out
@@ -171,7 +171,7 @@ class NormActivation(torch.autograd.Function):
         gradient, op.gradient_pixel = order_rows(gradient)
         op.gradient = gradient.data_ptr()
         op.weight_gradient, op.bias_gradient = d_weight.data_ptr(), d_bias.data_ptr()
-        ctx.run.kernels.library.yc_norm_backward(ctx.run.kernels.table, ctypes.byref(op))
+        ctx.run.kernels.functions.yc_norm_backward(ctx.run.kernels.table, ctypes.byref(op))
         return out, d_weight, d_bias, None
 
 
