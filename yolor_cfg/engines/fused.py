@@ -54,8 +54,8 @@ class FusedConvolution(nn.Module):
 
 
 def mish_(x: Tensor) -> Tensor:
-    """The mish of a map [N, C, H, W] of bfloat16 without gaps, in place: x - 2x / ((e^x + 1)^2 + 1) in float32,
-    a third of the time of torch's logarithm and tangent."""
+    """The mish of a map [N, C, H, W] of bfloat16 without gaps, in place: x - 2x / ((e^x + 1)^2 + 1) in
+    float32, in a third of the time of torch's logarithm and tangent."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     values = (x.permute(0, 2, 3, 1) if channels_last else x).view(-1)
     one = torch.ones(())
