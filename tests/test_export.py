@@ -17,7 +17,7 @@ from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import CfgError
 from yolor_cfg.export.describe import COLUMNS
 from yolor_cfg.export.formats import FORMATS, ExportOptions
-from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
+from yolor_cfg.export.onnx_file import OnnxSettings, count_state_cells, make_onnx
 from yolor_cfg.export.onnx_fit import fit_by_rules, fit_rules, fit_text
 from yolor_cfg.export.onnx_mish import spell_mish
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
@@ -289,3 +289,45 @@ def test_preprocessing_and_nms_inside_give_the_boxes_of_detect(dialect: str, tmp
         np.testing.assert_allclose(in_order(table), in_order(wanted), rtol=1e-4, atol=1e-3)
     facts = json.loads((tmp_path / "meta.json").read_text())
     assert facts["input"]["layout"] == "NHWC" and facts["preprocess"]["inside"]
+
+
+TWO_STATES = f"""{NET}[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky
+[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky
+[shortcut]\nfrom=-2\nalpha=.5\nactivation=linear
+[crnn]\noutput_filters=3\nhidden_filters=2\nactivation=leaky
+[upsample]\nstride=2
+[crnn]\noutput_filters=3\nhidden_filters=2\nactivation=leaky
+"""
+
+
+def test_states_grow_with_the_images() -> None:
+    """Of 4x4 and 2x2 pixels a cell; the sum of maps of two sizes leaves the number of images open."""
+    network = make_network(TWO_STATES, "pjreddie", seed=2)
+    model = make_onnx_once(network, OnnxSettings("raw", "all"))
+    draw = torch.Generator().manual_seed(1)
+    for images, rows, columns in ((1, 2, 3), (3, 4, 2)):
+        x = torch.rand(images, 3, 4 * rows, 4 * columns, generator=draw)
+        states = [torch.rand(images, 2, n * rows, n * columns, generator=draw) for n in (1, 2)]
+        with torch.inference_mode():
+            wanted = TracedNetwork(network, "raw")(x, *states)
+        for ours, theirs in zip(wanted, run_onnx(model, x, *states), strict=True):
+            np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-5)
+
+
+def test_a_state_that_grows_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make_network(TWO_STATES, "pjreddie", seed=2)
+    grow = lambda images: (images.new_zeros(1, 2, 1 + images.shape[2] // 4, 1),)  # noqa: E731
+    monkeypatch.setattr(network.module_list[5], "initial_state", grow)
+    with pytest.raises(CfgError, match="does not grow in step with the image") as told:
+        count_state_cells(network)
+    assert (told.value.section, told.value.number) == ("crnn", 5)
+
+
+def test_sizes_that_are_no_multiples_of_the_stride_cannot_be_open(tmp_path: Path) -> None:
+    """Behind a crop to 12 pixels a map of 3 cells has a stride of 32 / 3."""
+    network = make_network(
+        NET + "[crop]\ncrop_width=12\ncrop_height=12\n" + 2 * "[maxpool]\nsize=2\nstride=2\n"
+    )
+    options = ExportOptions("onnx", OnnxSettings("raw", "all"))
+    with pytest.raises(CfgError, match="images of one size alone"):
+        export_network(network, tmp_path, options)

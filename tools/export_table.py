@@ -25,7 +25,7 @@ from onnx import ModelProto
 
 from yolor_cfg.errors import YolorError
 from yolor_cfg.export import formats
-from yolor_cfg.export.formats import FORMATS, ExportOptions
+from yolor_cfg.export.formats import FORMATS, ExportOptions, may_differ_in_size
 from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
 from yolor_cfg.export.onnx_nms import NmsLimits
 from yolor_cfg.export.parity import EngineParity
@@ -96,7 +96,7 @@ def find_options(network: Network, way: str) -> ExportOptions:
     """Boxes where the network predicts them, else raw maps; as much dynamic as it allows."""
     form, _, more = way.partition("-")
     has_boxes = all(isinstance(network.module_list[index], BoxHead) for index in network.graph.outputs)
-    largest: Dynamic = "batch" if network.graph.has_fixed_size else "all"
+    largest: Dynamic = "all" if may_differ_in_size(network.graph) else "batch"
     output: OutputForm = "decoded" if has_boxes or more == "nms" else "raw"
     settings = OnnxSettings(output, largest if more == "dynamic" else "none")
     return ExportOptions(form, settings, nms=LIMITS if more == "nms" else None)

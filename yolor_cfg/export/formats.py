@@ -184,13 +184,20 @@ def check_export(network: Network, options: ExportOptions) -> None:
         raise CfgError("this format takes one image of one size", found=found, allowed="none, 1")
     if options.preprocess:
         _check_preprocess(options)
-    if options.settings.dynamic == "all" and network.graph.has_fixed_size:
+    if options.settings.dynamic == "all" and not may_differ_in_size(network.graph):
         raise CfgError(
             "this network takes images of one size alone",
             path=network.graph.path,
             found="--dynamic all",
             allowed="none, batch",
         )
+
+
+def may_differ_in_size(graph: Graph) -> bool:
+    """Whether images of any multiple of the largest stride fit, that of [net] being one: behind a [crop] it
+    may be none."""
+    sides = graph.image.height, graph.image.width
+    return not graph.has_fixed_size and not any(side % graph.largest_stride for side in sides)
 
 
 def _check_int8(network: Network, options: ExportOptions) -> None:
