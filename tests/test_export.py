@@ -15,14 +15,15 @@ from yolor_cfg.detect.exported import ExportedDetector
 from yolor_cfg.detect.nms import NmsRules, apply_nms
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import CfgError
+from yolor_cfg.export import formats
 from yolor_cfg.export.describe import COLUMNS
-from yolor_cfg.export.formats import FORMATS, ExportOptions
+from yolor_cfg.export.formats import FORMATS, ExportOptions, OnnxStore
 from yolor_cfg.export.onnx_file import OnnxSettings, count_state_cells, make_onnx
 from yolor_cfg.export.onnx_fit import fit_by_rules, fit_rules, fit_text
 from yolor_cfg.export.onnx_mish import spell_mish
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import HEADER
-from yolor_cfg.export.run import export_network, find_first_difference
+from yolor_cfg.export.run import export_network, find_first_difference, write_plain_file
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
 from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.images.preprocess import Placement
@@ -331,3 +332,21 @@ def test_sizes_that_are_no_multiples_of_the_stride_cannot_be_open(tmp_path: Path
     options = ExportOptions("onnx", OnnxSettings("raw", "all"))
     with pytest.raises(CfgError, match="images of one size alone"):
         export_network(network, tmp_path, options)
+
+
+def test_files_around_one_model_are_traced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file, its twin for the comparison, and the plain file that --data tests."""
+    traced = []
+
+    def trace(network: Network, settings: OnnxSettings) -> onnx.ModelProto:
+        traced.append(settings)
+        return make_onnx_once(network, settings)
+
+    monkeypatch.setattr(formats, "make_onnx", trace)
+    network = make_network(DETECTOR, "yolor", seed=3)
+    settings = OnnxSettings("decoded", "all")
+    options = ExportOptions("onnx", settings, nms=NmsLimits(), preprocess="rgb", store=OnnxStore())
+    result = export_network(network, tmp_path, options)
+    assert onnx.load(result.path).graph.input[0].name == "image" and not result.failures
+    plain = write_plain_file(network, tmp_path, options._replace(format="openvino"))
+    assert traced == [settings] and plain.exists()

@@ -216,7 +216,7 @@ def _write_results(
 
 def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     """The options in the exporter's words; what the heads give decides where nothing was said."""
-    from yolor_cfg.export.formats import FORMATS, ExportOptions
+    from yolor_cfg.export.formats import FORMATS, ExportOptions, OnnxStore
     from yolor_cfg.export.onnx_file import OnnxSettings
     from yolor_cfg.export.onnx_nms import NmsLimits
     from yolor_cfg.export.page_file import PageOptions
@@ -235,6 +235,7 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
         limits if options["nms"] or name == "html" else None,
         preprocess=options["order"] if options["preprocess"] else "",
         page=PageOptions(options["runtime"], options["page_limit"]),
+        store=OnnxStore(),
     )
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import nn
 
 from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.export.facts import IMAGES
@@ -25,6 +26,7 @@ from yolor_cfg.export.traced import (
     output_names,
     state_names,
 )
+from yolor_cfg.graph import Node
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network, RecurrentLayer
 
@@ -129,23 +131,24 @@ def count_state_cells(network: Network) -> list[tuple[int, int]]:
     one size for all images. Raises CfgError for a state that grows otherwise."""
     counts = []
     for node, layer in zip(network.graph.nodes, network.module_list, strict=True):
-        if isinstance(layer, RecurrentLayer):
-            few, many = (_state_sizes(network, layer, n) for n in (3, 4))
-            for small, large in zip(few, many, strict=True):
-                grown = (large[0] - small[0], large[1] - small[1])
-                if any(n and 3 * n != size for n, size in zip(grown, small, strict=True)):
-                    raise node.section.error(
-                        "",
-                        "its state does not grow in step with the image",
-                        found="--dynamic all",
-                        allowed="none, batch",
-                    )
-                counts.append(grown)
+        few, many = (_state_sizes(network, layer, n) for n in (3, 4))
+        counts += [_grown_by(node, *sizes) for sizes in zip(few, many, strict=True)]
     return counts
 
 
-def _state_sizes(network: Network, layer: RecurrentLayer, count: int) -> list[Size]:
-    """The heights and widths of a layer's states for an image of `count` largest strides a side."""
+def _grown_by(node: Node, small: Size, large: Size) -> Size:
+    """What a state of these sizes, for three and four strides a side, grows by."""
+    grown = (large[0] - small[0], large[1] - small[1])
+    if any(n and 3 * n != size for n, size in zip(grown, small, strict=True)):
+        fault = "its state does not grow in step with the image"
+        raise node.section.error("", fault, found="--dynamic all", allowed="none, batch")
+    return grown
+
+
+def _state_sizes(network: Network, layer: nn.Module, count: int) -> list[Size]:
+    """The heights and widths of a layer's states, if any, for an image of `count` largest strides a side."""
+    if not isinstance(layer, RecurrentLayer):
+        return []
     side = count * network.graph.largest_stride
     images = torch.zeros(1, network.graph.image.channels, side, side, device="meta")
     return [(state.shape[2], state.shape[3]) for state in layer.initial_state(images)]
