@@ -122,3 +122,23 @@ def test_a_section_is_named_for_what_the_whole_network_was_refused_for(
     with pytest.raises(CfgError, match="pnnx cannot convert this for ncnn") as told:
         ncnn_file.write_ncnn(network, Path("model.ncnn.param"), form="decoded", is_half=False)
     assert told.value.section == section and told.value.found == whole[0]
+
+
+def test_the_second_of_two_sections_alike_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of maps: of the same size, and of two sizes, of which pnnx converts only the first."""
+    sums = (
+        "[shortcut]\nfrom=-2\nactivation=linear\n"
+        + CONV.format(4)
+        + "[shortcut]\nfrom=0\nactivation=linear\n"
+    )
+    same = CONV.format(4) + CONV.format(4).replace("stride=2", "stride=1") + sums
+    network = make_network(same, "pjreddie")
+
+    def convert(module: torch.nn.Module, inputs: tuple[Tensor, ...], *_: object, **__: object) -> list[str]:
+        sizes = {one.shape[-1] for one in inputs}
+        return ["Tensor.slice"] if hasattr(module, "network") or len(sizes) > 1 else []
+
+    monkeypatch.setattr(ncnn_file, "convert", convert)
+    with pytest.raises(CfgError, match="pnnx cannot convert this for ncnn") as told:
+        ncnn_file.write_ncnn(network, Path("model.ncnn.param"), form="raw", is_half=False)
+    assert (told.value.section, told.value.number) == ("shortcut", 4)

@@ -120,10 +120,11 @@ def _trace_alone(node: Node, layer: nn.Module, form: OutputForm) -> tuple[nn.Mod
 
 
 def _different_layers(network: Network) -> Iterator[tuple[Node, nn.Module]]:
-    """The first section with each text, in their order, but none that reads nothing."""
+    """The first section with each text, in their order, but none that reads nothing. What has no weights may
+    do other things to other sizes."""
     seen = set()
     for node, layer in zip(network.graph.nodes, network.module_list, strict=True):
-        kind = (node.section.type, str(layer))
+        kind = (node.section.type, str(layer), node.inputs if not list(layer.parameters()) else ())
         if node.inputs and kind not in seen:
             seen.add(kind)
             yield node, layer
