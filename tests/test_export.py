@@ -292,36 +292,35 @@ def test_preprocessing_and_nms_inside_give_the_boxes_of_detect(dialect: str, tmp
     assert facts["input"]["layout"] == "NHWC" and facts["preprocess"]["inside"]
 
 
-TWO_STATES = f"""{NET}[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky
+STATE_OF_MAPS = f"""{NET}[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky
 [convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky
 [shortcut]\nfrom=-2\nalpha=.5\nactivation=linear
-[crnn]\noutput_filters=3\nhidden_filters=2\nactivation=leaky
 [upsample]\nstride=2
 [crnn]\noutput_filters=3\nhidden_filters=2\nactivation=leaky
 """
 
 
 def test_states_grow_with_the_images() -> None:
-    """Of 4x4 and 2x2 pixels a cell; the sum of maps of two sizes leaves the number of images open."""
-    network = make_network(TWO_STATES, "pjreddie", seed=2)
+    """Of 2x2 pixels a cell; the sum of maps of two sizes leaves the number of images open."""
+    network = make_network(STATE_OF_MAPS, "pjreddie", seed=2)
     model = make_onnx_once(network, OnnxSettings("raw", "all"))
     draw = torch.Generator().manual_seed(1)
     for images, rows, columns in ((1, 2, 3), (3, 4, 2)):
         x = torch.rand(images, 3, 4 * rows, 4 * columns, generator=draw)
-        states = [torch.rand(images, 2, n * rows, n * columns, generator=draw) for n in (1, 2)]
+        state = torch.rand(images, 2, 2 * rows, 2 * columns, generator=draw)
         with torch.inference_mode():
-            wanted = TracedNetwork(network, "raw")(x, *states)
-        for ours, theirs in zip(wanted, run_onnx(model, x, *states), strict=True):
+            wanted = TracedNetwork(network, "raw")(x, state)
+        for ours, theirs in zip(wanted, run_onnx(model, x, state), strict=True):
             np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-5)
 
 
 def test_a_state_that_grows_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = make_network(TWO_STATES, "pjreddie", seed=2)
+    network = make_network(STATE_OF_MAPS, "pjreddie", seed=2)
     grow = lambda images: (images.new_zeros(1, 2, 1 + images.shape[2] // 4, 1),)  # noqa: E731
-    monkeypatch.setattr(network.module_list[5], "initial_state", grow)
+    monkeypatch.setattr(network.module_list[4], "initial_state", grow)
     with pytest.raises(CfgError, match="does not grow in step with the image") as told:
         count_state_cells(network)
-    assert (told.value.section, told.value.number) == ("crnn", 5)
+    assert (told.value.section, told.value.number) == ("crnn", 4)
 
 
 def test_sizes_that_are_no_multiples_of_the_stride_cannot_be_open(tmp_path: Path) -> None:
@@ -344,7 +343,7 @@ def test_files_around_one_model_are_traced_once(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(formats, "make_onnx", trace)
     network = make_network(DETECTOR, "yolor", seed=3)
-    settings = OnnxSettings("decoded", "all")
+    settings = OnnxSettings("decoded")
     options = ExportOptions("onnx", settings, nms=NmsLimits(), preprocess="rgb", store=OnnxStore())
     result = export_network(network, tmp_path, options)
     assert onnx.load(result.path).graph.input[0].name == "image" and not result.failures
