@@ -15,6 +15,7 @@ from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import IMAGE_INDEX, Graph, Node
 from yolor_cfg.ops.blocks import ConvBlock, SharedConvBlock
 from yolor_cfg.ops.heads import HeadPredictions, channel_maps
+from yolor_cfg.ops.native_decode import decode_natively
 
 RecurrentState = tuple[Tensor, ...]
 
@@ -131,6 +132,8 @@ class Network(nn.Module):
         refuse_no_outputs(self.graph)
         _refuse_unequal_classes(self.graph)
         heads = [self.module_list[index] for index in self.graph.outputs]
+        if least and (found := decode_natively(heads, raws, least=least)) is not None:
+            return Predictions(*found)
         parts = [
             _decode_head(_box_head(node, head), raw, least)
             for node, head, raw in zip(self.graph.heads, heads, raws, strict=True)
