@@ -59,7 +59,7 @@ def make_onnx(network: Network, settings: OnnxSettings = DEFAULT_SETTINGS) -> Mo
         try:
             model = _trace(module, settings)
         except Exception as cause:  # torch raises what it likes here
-            reason = str(cause).strip().partition("\n")[0]
+            reason = str(cause.__cause__ or cause).strip().partition("\n")[0]
             raise CfgError("cannot be expressed in ONNX", path=network.graph.path, found=reason) from cause
         return make_plain(slim(model))
 
