@@ -1,6 +1,8 @@
 """`yolor bench`: every engine in a process of its own, against the network as it is written."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +126,20 @@ def test_the_ap_of_an_engine_is_that_of_a_test(monkeypatch, tmp_path):
 def test_data_that_is_not_there_is_told_before_the_race(monkeypatch):
     monkeypatch.setattr("yolor_cfg.engines.race.race", lambda *_, **__: pytest.fail("the race was run"))
     assert invoke(NANO, "--data", "none.data").exit_code == 3
+
+
+def test_an_engine_that_is_missing_and_asked_for_ends_it(monkeypatch):
+    monkeypatch.setattr("yolor_cfg.engines.choice.is_installed", lambda name: name != "openvino")
+    result = CliRunner().invoke(main, ["bench", "x.cfg", "--engine", "openvino"])
+    assert result.exit_code == 5
+    assert "yolor-cfg[openvino]" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone says it")
+def test_the_memory_is_that_of_the_process_itself():
+    """Of a process that one with 900 MiB started."""
+    script = "from yolor_cfg.engines import race; print(race.peak_memory())"
+    held = "held = bytearray(900 << 20); held[::4096] = b'x' * len(held[::4096])"
+    start = f"{held}; import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}], check=True)"
+    done = subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, check=True)
+    assert 50 < float(done.stdout) < 700

@@ -198,7 +198,7 @@ def test_a_folder_of_another_run_a_live_source_and_a_damaged_file_are_refused(
 ) -> None:
     assert yolor("detect", *tiny, "pictures", "--nosave").exit_code == 0
     assert "holds other results" in shard(tiny, "1/2", code=2)
-    assert "no such file" in unite(code=3)
+    assert "no parts of a run are here" in unite(code=3)
     live = yolor("detect", *tiny, "rtsp://127.0.0.1/x", "--shard", "1/2")
     assert live.exit_code == 2 and "live source" in live.stderr
     assert yolor("detect", *tiny, "pictures", "--part-size", "3").exit_code == 2

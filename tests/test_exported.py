@@ -180,3 +180,45 @@ def test_a_file_with_other_facts_is_refused(
     onnx.save(model, tmp_path / "other.onnx")
     done = invoke("detect", tmp_path / "other.onnx", written.image)
     assert done.exit_code == 4 and said in done.output and "other.onnx" in done.output
+
+
+def test_an_unknown_option_is_refused(written):
+    with pytest.raises(TypeError, match="no such option: cnof"):
+        ExportedDetector(written.files["decoded"], cnof=0.5)
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "list.txt", "model"])
+def test_other_files_are_told_from_exported_ones(name):
+    with pytest.raises(CfgError, match="not an exported file that runs here"):
+        ExportedDetector(name)
+
+
+def test_an_xml_file_without_its_weights_says_so(written, tmp_path):
+    pytest.importorskip("openvino")
+    alone = tmp_path / "model.xml"
+    alone.write_bytes(written.files["openvino"].read_bytes())
+    with pytest.raises(WeightsError, match="weights beside the .xml file are missing") as told:
+        ExportedDetector(alone)
+    assert told.value.path == str(tmp_path / "model.bin")
+    (tmp_path / "model.bin").write_bytes(b"\0" * 8)
+    with pytest.raises(WeightsError, match="cannot read this file") as told:
+        ExportedDetector(alone)
+    assert "src/" not in told.value.found.split(" ")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("detect", "model.pt2", "x.jpg"), "only .onnx and .xml run here"),
+        (("detect", "model.html", "x.jpg"), "only .onnx and .xml run here"),
+        (("bench", "model.onnx"), "is an exported file"),
+        (("export", "{weights}", "--order", "bgr"), "--order belongs to --preprocess"),
+        (("export", "{weights}", "--conf", "0.3"), "--conf belongs to --nms"),
+        (("export", "{weights}", "--max-det", "3"), "--max-det belongs to --nms"),
+        (("detect", "model.onnx"), "files of `yolor export`"),
+    ],
+)
+def test_what_a_command_has_no_use_for_is_said(words, said, written):
+    result = CliRunner().invoke(main, [word.format(weights=written.weights) for word in words])
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())

@@ -219,3 +219,39 @@ def test_each_step(name: str) -> None:
     network = network_of(NETWORKS[name], image=(3, 26, 36))
     found = list(step_errors(NativeEngine(network, threads=2), images_for(network, 2)))
     assert len(found) >= 5 and max(one.error for one in found) < EXACT
+
+
+@needs_kernels
+def test_results_do_not_depend_on_the_sizes_before() -> None:
+    """How a convolution is computed is decided for the size of the cfg, not for the first images."""
+    text = conv(48, stride=2) + conv(64, stride=2) + conv(64) + conv(96) + conv(64)
+    sizes, network = ((16, 20), (160, 224)), network_of(text, image=(3, 64, 96))
+    plain = NativeEngine(copy.deepcopy(network), threads=1)
+    ways = []
+    for size in sizes:
+        plain(torch.rand(1, 3, *size))
+        ways.append([(op.kind, op.tile) for op in list(plain._plans.values())[-1].ops])
+    assert ways[0] != ways[1]  # by the size alone they would be computed in other ways
+    images = torch.rand(1, 3, *sizes[1])
+    first, later = (NativeEngine(copy.deepcopy(network), threads=1, releases=True) for _ in range(2))
+    later(torch.rand(1, 3, *sizes[0]))
+    assert all(map(torch.equal, first(images), later(images)))
+
+
+@needs_kernels
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_heads_that_fuse_maps(precision: str) -> None:
+    """[yolo] from=: each head reads the maps of all, here of three sizes and with boxes of the own one."""
+    head = "[yolo]\nfrom={}\nclasses=2\nnum=3\nmask={}\nanchors=8,8, 16,16, 32,32\n"
+    filters = 1 * (5 + 2) + 3
+    text = conv(16, stride=2)
+    for _ in range(3):
+        text += conv(24, stride=2) + f"[convolutional]\nfilters={filters}\nsize=1\nactivation=linear\n"
+        text += "[route]\nlayers=-2\n"
+    maps = "2,5,8"
+    for number, place in enumerate((8, 5, 2)):
+        text += f"[route]\nlayers={place}\n" + head.format(maps, number)
+    network = network_of(text, image=(3, 64, 96), dialect="ultralytics")
+    engine = NativeEngine(network, precision=precision, threads=1)
+    for size in ((64, 96), (96, 64)):
+        check(network, engine, torch.rand(2, 3, *size))

@@ -24,6 +24,8 @@ from yolor_cfg.cli.options import (
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
 from yolor_cfg.cli.scoring import find_test_data, open_test_data
+from yolor_cfg.errors import MissingExtra
+from yolor_cfg.export.facts import is_exported
 
 if TYPE_CHECKING:
     from yolor_cfg.engines.race import Contestant, Result
@@ -109,6 +111,8 @@ def pair_paths(paths: Sequence[str]) -> list[tuple[str, str | None]]:
     """Each cfg, or checkpoint that holds one, with the weights directly behind it."""
     pairs: list[tuple[str, str | None]] = []
     for path in paths:
+        if is_exported(path):
+            raise click.UsageError(f"{path} is an exported file: give the cfg, and its weights behind it")
         is_cfg = path.lower().endswith(".cfg")
         if pairs and not is_cfg and pairs[-1][1] is None and pairs[-1][0].lower().endswith(".cfg"):
             pairs[-1] = pairs[-1][0], path
@@ -124,11 +128,14 @@ def _report(text: str) -> None:
 def _find_contestants(cfg: str, weights: str | None, options: dict[str, Any]) -> list[Contestant]:
     """The network as it is written, then every engine in every precision that it has."""
     from yolor_cfg.engines.base import EngineSettings
-    from yolor_cfg.engines.choice import ENGINES, has_bf16, installed_engines
+    from yolor_cfg.engines.choice import ENGINES, has_bf16, installed_engines, is_installed
     from yolor_cfg.engines.race import Contestant
     from yolor_cfg.ops.devices import find_device
 
     device = find_device(options["device"])
+    for name in options["engines"]:
+        if not is_installed(name) and ENGINES[name].extra:
+            raise MissingExtra(ENGINES[name].extra)
     engines = options["engines"] or installed_engines(device.type)
     precisions = options["precisions"] or ("fp32", *["bf16"] * has_bf16(device))
     asked = [EngineSettings("torch", "fp32", ("all",))]

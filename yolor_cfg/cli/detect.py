@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 
 
 MISSING = (
-    "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; only checkpoints that `yolor train` or "
-    "`yolor convert` wrote hold their CFG"
+    "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; checkpoints that `yolor train` or `yolor "
+    "convert` wrote and files of `yolor export` (.onnx, .xml) hold their CFG, others do not"
 )
 MOST_WORKERS = 64
 MAX_SUMMARY_CLASSES = 8  # named in the last line

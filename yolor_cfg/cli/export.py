@@ -174,6 +174,7 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
             f"an argument too many: {files.others[0]}" if files.others else "give CFG and WEIGHTS"
         )
     check_data(options)
+    _refuse_idle_options(options)
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
     opened = open_network(files.network, files.weights, reading=reading, task=options["task"])
     report_warnings(opened.network.graph.warnings, opened.notes)
@@ -184,6 +185,18 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
     if result.failures:
         _tell_first_difference(opened.network, result, chosen)
         raise click.exceptions.Exit(1)
+
+
+def _refuse_idle_options(options: dict[str, Any]) -> None:
+    """Raise UsageError for options that were given and would do nothing."""
+    given = click.get_current_context().get_parameter_source
+    if options["order"] != "rgb" and not options["preprocess"]:
+        raise click.UsageError("--order belongs to --preprocess, which is not given")
+    if options["nms"] or options["format_name"] == "html":
+        return
+    for name in ("conf", "iou", "max_det"):
+        if given(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} belongs to --nms, which is not given")
 
 
 def _write_results(

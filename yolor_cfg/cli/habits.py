@@ -28,6 +28,8 @@ NETWORK_ALONE = {
     "task": "--task",
 }
 """Options on how a network is read and built."""
+OTHER_EXPORTS = (".pt2", ".html", ".ncnn.param", ".ncnn.bin")
+"""Files that `yolor export` writes for other programs."""
 
 
 class NetworkPaths(NamedTuple):
@@ -47,6 +49,9 @@ def sort_paths(paths: Sequence[str], *, cfg: str | None = None, weights: str | N
     """Which of the arguments is the cfg and which the weights, where options do not say so: in either order,
     and a checkpoint needs no cfg."""
     rest = list(paths)
+    for path in rest:
+        if path.lower().endswith(OTHER_EXPORTS):
+            raise click.UsageError(f"{path}: of the files of `yolor export` only .onnx and .xml run here")
     if rest and rest[0].lower().endswith(".data"):
         raise click.UsageError(
             f"{rest[0]} describes data: give it after the paths, as --names {rest[0]} or --data {rest[0]}"

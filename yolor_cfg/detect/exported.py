@@ -72,6 +72,8 @@ class ExportedDetector(ImageDetector):
         precision: str = "fp32",
         **more: Unpack[FileOptions],
     ) -> None:
+        if unknown := more.keys() - FileOptions.__annotations__.keys():
+            raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
         refuse_device(check_argument("device", parse_device, more.get("device", "cpu")), str(path))
         self.model = ExportedModel(path, engine, precision)
         self._heads: FileNetwork | None = None
@@ -193,7 +195,8 @@ def input_of_file(model: ExportedModel, asked: int | tuple[int, int] | None) -> 
     """How images are fitted; raises CfgError for a size that the file does not take."""
     facts = model.facts
     if facts.order and asked is not None:
-        raise CfgError("the file fits images to its own size", path=model.path, hint="leave out --img-size")
+        hint = "leave out the size (--img-size)"
+        raise CfgError("the file fits images to its own size", path=model.path, hint=hint)
     if model.is_static:
         size, stride = (model.shape[2], model.shape[3]), None
     else:

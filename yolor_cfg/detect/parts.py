@@ -130,6 +130,9 @@ def read_settings(place: Path) -> dict[str, Any]:
     """The settings of a run in parts; raises DataError if the file does not hold them."""
     try:
         stored = json.loads(read_regular(place))
+    except FileNotFoundError:
+        hint = "yolor detect ... --shard I/N --project FOLDER writes them"
+        raise DataError("no parts of a run are here", path=str(place.parent), hint=hint) from None
     except OSError as fault:
         raise DataError(f"cannot be read: {reason_of(fault)}", path=str(place)) from None
     except ValueError:

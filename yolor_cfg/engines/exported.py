@@ -82,6 +82,9 @@ class OpenvinoFile:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._path = path
+        weights = Path(path).with_suffix(".bin")
+        if Path(path).suffix.lower() == ".xml" and not weights.exists():
+            raise WeightsError("the weights beside the .xml file are missing", path=str(weights))
         self._model: Any = self._core.read_model(path)
         self.stored = self._read_stored()
         self.names = [one.get_any_name() for one in self._model.inputs]
@@ -230,7 +233,9 @@ def split_outputs(model: ExportedModel, outputs: Maps, count: int) -> Predicted:
 
 def _choose_engine(path: str, engine: str, precision: str) -> tuple[str, str]:
     """The engine and the precision."""
-    readers = READERS[Path(path).suffix.lower()]
+    readers = READERS.get(Path(path).suffix.lower(), ())
+    if not readers:
+        raise CfgError("not an exported file that runs here", path=path, allowed=tuple(READERS))
     if engine not in ("auto", *readers):
         raise CfgError(
             "this engine does not run such a file", path=path, found=engine, allowed=("auto", *readers)
@@ -266,4 +271,7 @@ def _check_there(path: str) -> None:
 
 
 def _first_line(fault: Exception) -> str:
-    return str(fault).strip().partition("\n")[0] or type(fault).__name__
+    """The first line that says something: OpenVINO begins with the place in its own code."""
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("Exception from ")]
+    return next(iter(telling or lines), type(fault).__name__)

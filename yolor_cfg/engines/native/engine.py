@@ -46,6 +46,8 @@ class NativeEngine:
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._lock = Lock()
         self._whole = whole_in_torch(network)
+        if releases and not self._whole:
+            self._builder.decide(lower(network, network.graph.image).steps)
         self.notes: tuple[str, ...] = (f"runs in torch: {self._whole}",) if self._whole else ()
 
     def __call__(self, images: Tensor) -> list[Tensor]:

@@ -56,7 +56,6 @@ class _Lowering:
         nodes = network.graph.nodes
         self.readers = Counter(source for node in nodes for source in node.sources)
         self.readers.update(network.graph.outputs)
-        self.head_inputs = {node.sources[0] for node in nodes if node.section.is_head}
         self.steps = Steps(Map(image.channels, image.height, image.width, is_image=True))
         self.maps: dict[int, Map] = {IMAGE_INDEX: self.steps.image}
         self.stems: dict[int, tuple[nn.Module, ...]] = {IMAGE_INDEX: ()}
@@ -75,18 +74,15 @@ class _Lowering:
         heads = {node.index for node in graph.nodes if node.section.is_head}
         for index in graph.outputs:
             if index not in heads:
-                self.steps.results.append((self.find_map(index), None))
+                self.steps.results.append(((self.find_map(index),), None))
         return self.steps
 
     def _add_head(self, node: Node, module: nn.Module) -> None:
-        source = self.find_map(node.sources[0])
+        sources = tuple(self.find_map(index) for index in node.sources)  # several in a head that fuses them
+        source = sources[0]
         alone = self.readers[node.sources[0]] == 1 and source.host is None and not source.is_image
         source.wide = alone and source in self.makers and self.makers[source].kind in ("conv", "torch")
-        if len(node.sources) > 1:  # a head that fuses several maps
-            out = self.run_in_torch(node, module)
-            self.steps.results.append((out, nn.Identity()))
-        else:
-            self.steps.results.append((source, module))
+        self.steps.results.append((sources, module))
 
     def _lower_node(self, node: Node, module: nn.Module) -> None:
         if _is_alias(node, module):

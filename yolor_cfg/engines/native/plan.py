@@ -41,7 +41,8 @@ class StepTime(NamedTuple):
 @dataclass
 class Builder:
     """What all plans of an engine share; packed weights are made once. One that `releases` frees the
-    network's own weights where they are packed: then the first plan decides how a convolution is computed."""
+    network's own weights where they are packed: then `decide` says before how a convolution is computed, at
+    any size of images."""
 
     kernels: InstructionSet
     dtype: torch.dtype
@@ -49,7 +50,8 @@ class Builder:
     releases: bool = False
     packed: dict[tuple[int, Way], Packed] = field(default_factory=dict)
     kept: list[Filters] = field(default_factory=list)  # so that their ids stay theirs
-    released: dict[int, Way] = field(default_factory=dict)  # by the id of the parameter
+    decided: dict[int, Way] = field(default_factory=dict)  # by the id of the parameter
+    released: set[int] = field(default_factory=set)
 
     @property
     def narrow(self) -> bool:
@@ -59,7 +61,7 @@ class Builder:
     def way(self, step: Step, pixel: int) -> Way:
         """How to compute a convolution."""
         assert step.filters is not None
-        if (decided := self.released.get(id(step.filters.weight))) is not None:
+        if (decided := self.decided.get(id(step.filters.weight))) is not None:
             return decided
         if step.filters.is_depthwise:
             return Way("depthwise")
@@ -78,6 +80,14 @@ class Builder:
         tiles = [tile for tile in self.winograd if tile == 2 or not self.narrow]
         return min((0, *tiles), key=lambda tile: _cost(step, tile))
 
+    def decide(self, steps: list[Step]) -> None:
+        """Compute each convolution whose weights will be released as its size in these steps demands, also at
+        others: results must not depend on which size comes first."""
+        free = _releasable(steps)
+        for step in steps:
+            if step.filters is not None and id(step.filters.weight) in free:
+                self.decided[id(step.filters.weight)] = self.way(step, 0)
+
     def pack(self, filters: Filters, way: Way) -> Packed:
         """The weights in the order of the kernels."""
         weight = filters.weight
@@ -87,9 +97,9 @@ class Builder:
             self.packed[key] = self._pack_anew(filters, way)
         return self.packed[key]
 
-    def release(self, weight: Tensor, way: Way) -> None:
+    def release(self, weight: Tensor) -> None:
         """Free the memory of a parameter that is packed; its shape remains."""
-        self.released[id(weight)] = way
+        self.released.add(id(weight))
         with torch.inference_mode(False):
             weight.data = torch.empty((), dtype=weight.dtype).expand(weight.shape)
 
@@ -121,7 +131,7 @@ class Plan:
         for step in self.steps:
             step.out.root.is_image |= step.kind == "image"
         self.layout = Layout(
-            self.steps, (one for one, _ in steps.results), dtype=builder.dtype, images=images
+            self.steps, (one for some, _ in steps.results for one in some), dtype=builder.dtype, images=images
         )
         self.free = _releasable(self.steps) if builder.releases else frozenset[int]()
         native = [step for step in self.steps if step.kind != "torch"]
@@ -149,7 +159,7 @@ class Plan:
             first += count
             if step is not None:
                 self._run_in_torch(step, maps)
-        return [self._result(one, module, maps) for one, module in self.results]
+        return [self._result(some, module, maps) for some, module in self.results]
 
     def _stretches(self) -> Iterator[tuple[int, Step | None]]:
         """How many operations to run, and the step of torch after them."""
@@ -192,9 +202,13 @@ class Plan:
                 all_cells[:, edge] = 0
                 all_cells[:, :, edge] = 0
 
-    def _result(self, one: Map, module: torch.nn.Module | None, maps: dict[Map, Tensor]) -> Tensor:
-        value = maps[one] if one in maps else self.layout.view(one).to(torch.float32, copy=True)
-        found: Tensor = value if module is None else module(value)
+    def _result(
+        self, some: tuple[Map, ...], module: torch.nn.Module | None, maps: dict[Map, Tensor]
+    ) -> Tensor:
+        values = [
+            maps[one] if one in maps else self.layout.view(one).to(torch.float32, copy=True) for one in some
+        ]
+        found: Tensor = values[0] if module is None else module(*values)
         return found
 
     def _fill(self, op: Op, step: Step) -> None:
@@ -220,8 +234,8 @@ class Plan:
         source = self.layout.areas[step.sources[0].root]
         way = self.builder.way(step, source.pixel)
         packed = self.builder.pack(filters, way)
-        if id(filters.weight) in self.free - self.builder.released.keys():
-            self.builder.release(filters.weight, way)
+        if id(filters.weight) in self.free & self.builder.decided.keys() - self.builder.released:
+            self.builder.release(filters.weight)
         op.weights, op.bias = packed.weights.data_ptr(), packed.bias.data_ptr()
         op.depth, op.channels, op.tile = packed.depth, packed.channels, way.tile
         if way.pixel:

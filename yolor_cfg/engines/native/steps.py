@@ -91,11 +91,12 @@ class Step:
 @dataclass
 class Steps:
     """A network as steps. `results` are the maps that it returns, each with the module that gives a head's
-    raw map its form (None: the map itself). `torch_steps` counts what no kernel computes, by section."""
+    raw map its form, of one map or of several that it fuses (None: the map itself). `torch_steps` counts
+    what no kernel computes, by section."""
 
     image: Map
     steps: list[Step] = field(default_factory=list)
-    results: list[tuple[Map, nn.Module | None]] = field(default_factory=list)
+    results: list[tuple[tuple[Map, ...], nn.Module | None]] = field(default_factory=list)
     torch_steps: list[str] = field(default_factory=list)
 
 
