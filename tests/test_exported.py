@@ -222,3 +222,10 @@ def test_what_a_command_has_no_use_for_is_said(words, said, written):
     result = CliRunner().invoke(main, [word.format(weights=written.weights) for word in words])
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+def test_what_does_not_go_together_is_said_before_anything_else(written):
+    result = CliRunner().invoke(main, ["export", str(written.weights), "--output", "raw", "--nms"])
+    assert result.exit_code == 2
+    assert "folded" not in result.stderr
+    assert "NMS needs decoded boxes" in result.stderr

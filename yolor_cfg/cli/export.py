@@ -203,11 +203,13 @@ def _write_results(
     opened: LoadedNetwork, chosen: ExportOptions, options: dict[str, Any]
 ) -> tuple[ExportResult, dict[str, float]]:
     """The folder of the results, and what --data asks for."""
+    from yolor_cfg.export.formats import check_export
     from yolor_cfg.export.run import export_network, write_plain_file
     from yolor_cfg.names import class_names
     from yolor_cfg.rewrite.faster import rewrite_for_speed
     from yolor_cfg.runs import trial_folder
 
+    check_export(opened.network, chosen)  # before anything is told of a network that is not written
     faster = rewrite_for_speed(opened.network, without=options["no_rewrite"])
     if not is_on("quiet"):
         print_stderr("\n".join(faster.notes), "yellow")
