@@ -15,14 +15,15 @@ from yolor_cfg.detect.exported import ExportedDetector
 from yolor_cfg.detect.nms import NmsRules, apply_nms
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import CfgError
+from yolor_cfg.export import formats
 from yolor_cfg.export.describe import COLUMNS
-from yolor_cfg.export.formats import FORMATS, ExportOptions
-from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
+from yolor_cfg.export.formats import FORMATS, ExportOptions, OnnxStore
+from yolor_cfg.export.onnx_file import OnnxSettings, count_state_cells, make_onnx
 from yolor_cfg.export.onnx_fit import fit_by_rules, fit_rules, fit_text
 from yolor_cfg.export.onnx_mish import spell_mish
 from yolor_cfg.export.onnx_nms import NmsLimits, add_nms
 from yolor_cfg.export.onnx_preprocess import HEADER
-from yolor_cfg.export.run import export_network, find_first_difference
+from yolor_cfg.export.run import export_network, find_first_difference, write_plain_file
 from yolor_cfg.export.traced import TracedNetwork, make_inputs
 from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.images.preprocess import Placement
@@ -289,3 +290,62 @@ def test_preprocessing_and_nms_inside_give_the_boxes_of_detect(dialect: str, tmp
         np.testing.assert_allclose(in_order(table), in_order(wanted), rtol=1e-4, atol=1e-3)
     facts = json.loads((tmp_path / "meta.json").read_text())
     assert facts["input"]["layout"] == "NHWC" and facts["preprocess"]["inside"]
+
+
+STATE_OF_MAPS = f"""{NET}[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky
+[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky
+[shortcut]\nfrom=-2\nalpha=.5\nactivation=linear
+[upsample]\nstride=2
+[crnn]\noutput_filters=3\nhidden_filters=2\nactivation=leaky
+"""
+
+
+def test_states_grow_with_the_images() -> None:
+    """Of 2x2 pixels a cell; the sum of maps of two sizes leaves the number of images open."""
+    network = make_network(STATE_OF_MAPS, "pjreddie", seed=2)
+    model = make_onnx_once(network, OnnxSettings("raw", "all"))
+    draw = torch.Generator().manual_seed(1)
+    for images, rows, columns in ((1, 2, 3), (3, 4, 2)):
+        x = torch.rand(images, 3, 4 * rows, 4 * columns, generator=draw)
+        state = torch.rand(images, 2, 2 * rows, 2 * columns, generator=draw)
+        with torch.inference_mode():
+            wanted = TracedNetwork(network, "raw")(x, state)
+        for ours, theirs in zip(wanted, run_onnx(model, x, state), strict=True):
+            np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-5)
+
+
+def test_a_state_that_grows_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make_network(STATE_OF_MAPS, "pjreddie", seed=2)
+    grow = lambda images: (images.new_zeros(1, 2, 1 + images.shape[2] // 4, 1),)  # noqa: E731
+    monkeypatch.setattr(network.module_list[4], "initial_state", grow)
+    with pytest.raises(CfgError, match="does not grow in step with the image") as told:
+        count_state_cells(network)
+    assert (told.value.section, told.value.number) == ("crnn", 4)
+
+
+def test_sizes_that_are_no_multiples_of_the_stride_cannot_be_open(tmp_path: Path) -> None:
+    """Behind a crop to 12 pixels a map of 3 cells has a stride of 32 / 3."""
+    network = make_network(
+        NET + "[crop]\ncrop_width=12\ncrop_height=12\n" + 2 * "[maxpool]\nsize=2\nstride=2\n"
+    )
+    options = ExportOptions("onnx", OnnxSettings("raw", "all"))
+    with pytest.raises(CfgError, match="images of one size alone"):
+        export_network(network, tmp_path, options)
+
+
+def test_files_around_one_model_are_traced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file, its twin for the comparison, and the plain file that --data tests."""
+    traced = []
+
+    def trace(network: Network, settings: OnnxSettings) -> onnx.ModelProto:
+        traced.append(settings)
+        return make_onnx_once(network, settings)
+
+    monkeypatch.setattr(formats, "make_onnx", trace)
+    network = make_network(DETECTOR, "yolor", seed=3)
+    settings = OnnxSettings("decoded")
+    options = ExportOptions("onnx", settings, nms=NmsLimits(), preprocess="rgb", store=OnnxStore())
+    result = export_network(network, tmp_path, options)
+    assert onnx.load(result.path).graph.input[0].name == "image" and not result.failures
+    plain = write_plain_file(network, tmp_path, options._replace(format="openvino"))
+    assert traced == [settings] and plain.exists()

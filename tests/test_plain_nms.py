@@ -35,7 +35,7 @@ def draw_boxes(seed: int, count: int = BOXES) -> Predicted:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With our C++ code where it is built, and without."""
     if request.param == "arrays":
-        monkeypatch.setattr(plain, "choose_boxes", lambda *_, **__: None)
+        monkeypatch.setattr(plain, "choose_in_image", lambda *_, **__: None)
 
 
 def expect_same(one: Predicted, placement: Placement, rules: NmsRules) -> int:

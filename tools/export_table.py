@@ -14,19 +14,15 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import click
 import torch
 from export_table_text import COLUMNS, EQUAL, REFUSED, TableRow, format_table
-from onnx import ModelProto
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.export import formats
-from yolor_cfg.export.formats import FORMATS, ExportOptions
-from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
+from yolor_cfg.export.formats import FORMATS, ExportOptions, OnnxStore, may_differ_in_size
+from yolor_cfg.export.onnx_file import OnnxSettings
 from yolor_cfg.export.onnx_nms import NmsLimits
 from yolor_cfg.export.parity import EngineParity
 from yolor_cfg.export.run import ExportResult, export_network
@@ -61,28 +57,25 @@ def main(table: Path, cfgs: tuple[Path, ...], ways: tuple[str, ...]) -> None:
 def measure_all(cfg: Path, ways: Iterable[str]) -> Iterator[TableRow]:
     """The rows of a network."""
     network = None
-    known: dict[OnnxSettings, bytes] = {}
-    with patch.object(formats, "make_onnx", partial(remember_model, known)):
-        for way in ways:
-            network = network or seeded_network(cfg)
-            yield from measure(network, name_of(cfg), way=way)
+    for way in ways:
+        network = network or RewrittenNetwork(seeded_network(cfg))
+        yield from measure(network, name_of(cfg), way=way)
 
 
-def remember_model(known: dict[OnnxSettings, bytes], network: Network, settings: OnnxSettings) -> ModelProto:
-    """The model as `make_onnx` gives it, traced once for all ways of the one network that begin with it."""
-    if settings not in known:
-        known[settings] = make_onnx(network, settings).SerializeToString()
-    model: ModelProto = ModelProto.FromString(known[settings])
-    return model
+class RewrittenNetwork:
+    """A network, its faster form, and the models of that, each traced once for all ways."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.store = network, OnnxStore()
+        self.faster = rewrite_for_speed(network).network
 
 
-def measure(network: Network, name: str, *, way: str) -> list[TableRow]:
+def measure(one: RewrittenNetwork, name: str, *, way: str) -> list[TableRow]:
     """A row for each engine; one for a network that cannot be exported, which says why."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            faster = rewrite_for_speed(network).network
-            options = find_options(network, way)
-            result = export_network(network, Path(folder), options, rewritten=faster)
+            options = find_options(one.network, way)._replace(store=one.store)
+            result = export_network(one.network, Path(folder), options, rewritten=one.faster)
     except YolorError as fault:
         where = f"[{fault.section} #{fault.number}] " if fault.section else ""
         reason = where + fault.message + (f": {fault.found}" if fault.found else "")
@@ -96,7 +89,7 @@ def find_options(network: Network, way: str) -> ExportOptions:
     """Boxes where the network predicts them, else raw maps; as much dynamic as it allows."""
     form, _, more = way.partition("-")
     has_boxes = all(isinstance(network.module_list[index], BoxHead) for index in network.graph.outputs)
-    largest: Dynamic = "batch" if network.graph.has_fixed_size else "all"
+    largest: Dynamic = "all" if may_differ_in_size(network.graph) else "batch"
     output: OutputForm = "decoded" if has_boxes or more == "nms" else "raw"
     settings = OnnxSettings(output, largest if more == "dynamic" else "none")
     return ExportOptions(form, settings, nms=LIMITS if more == "nms" else None)

@@ -15,6 +15,7 @@ from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import IMAGE_INDEX, Graph, Node
 from yolor_cfg.ops.blocks import ConvBlock, SharedConvBlock
 from yolor_cfg.ops.heads import HeadPredictions, channel_maps
+from yolor_cfg.ops.native_decode import decode_natively
 
 RecurrentState = tuple[Tensor, ...]
 
@@ -138,11 +139,17 @@ class Network(nn.Module):
         whose scores times objectness do not reach `least` in any image may be left out."""
         refuse_no_outputs(self.graph)
         _refuse_unequal_classes(self.graph)
-        wanted = self.graph.box_heads or self.graph.heads
-        parts = [
-            _decode_head(_box_head(node, self.module_list[node.index]), raw, least)
+        pairs = [
+            (node, raw)
             for node, raw in zip(self.graph.heads, raws, strict=True)
-            if node in wanted
+            if not (node.section.label_kind and self.graph.box_heads)
+        ]
+        heads = [self.module_list[node.index] for node, _ in pairs]
+        if least and (found := decode_natively(heads, [raw for _, raw in pairs], least=least)) is not None:
+            return Predictions(*found)
+        parts = [
+            _decode_head(_box_head(node, head), raw, least)
+            for head, (node, raw) in zip(heads, pairs, strict=True)
         ]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
 

@@ -55,10 +55,13 @@ def open_calibration(options: dict[str, Any]) -> Iterator[Calibration | None]:
     if options["precision"] != "int8":
         raise click.UsageError("--calibrate goes with --precision int8")
     images = pick_evenly(find_images(source), options["calibrate_count"])
-    # None: hidden if standard error is not a terminal.
-    hidden = True if is_on("quiet") or options["as_json"] else None
-    with tqdm(total=len(images), desc="calibrating", unit="img", disable=hidden) as bar:
+    with tqdm(total=len(images), desc="calibrating", unit="img", disable=hides_bars(options)) as bar:
         yield Calibration(images, source, lambda done: _move_bar(bar, done))
+
+
+def hides_bars(options: dict[str, Any]) -> bool | None:
+    """Whether progress bars are hidden; None: where standard error is not a terminal."""
+    return True if is_on("quiet") or options["as_json"] else None
 
 
 def _move_bar(bar: Any, done: int) -> None:
@@ -92,19 +95,25 @@ def check_data(options: dict[str, Any]) -> None:
         raise click.UsageError("--data tests ONNX and OpenVINO files alone")
 
 
-def score_both(opened: LoadedNetwork, path: Path, data: str) -> tuple[float, float]:
-    """COCO's AP of the network in float32 and of the file at path, on the same inputs."""
+def score_both(
+    opened: LoadedNetwork, path: Path, data: str, *, hidden: bool | None = None
+) -> tuple[float, float]:
+    """COCO's AP of the network in float32 and of the file at path, on the same inputs; with a progress bar,
+    since that may take minutes."""
+    from tqdm import tqdm
+
     from yolor_cfg.engines.choice import choose_engine
     from yolor_cfg.engines.exported import ExportedModel
     from yolor_cfg.engines.file_network import FileEngine, FileNetwork
 
     dataset = open_test_data(data, opened)
     network = FileNetwork(ExportedModel(path)).eval()
-    score = _make_scorer(dataset, rectangles=not network.graph.has_fixed_size)
-    return score(opened.network, choose_engine(opened.network)), score(network, FileEngine(network))
+    with tqdm(total=2 * len(dataset.samples), desc="testing", unit="img", disable=hidden) as bar:
+        score = _make_scorer(dataset, bar, rectangles=not network.graph.has_fixed_size)
+        return score(opened.network, choose_engine(opened.network)), score(network, FileEngine(network))
 
 
-def _make_scorer(dataset: Dataset, *, rectangles: bool) -> Callable[[Network, Engine], float]:
+def _make_scorer(dataset: Dataset, bar: Any, *, rectangles: bool) -> Callable[[Network, Engine], float]:
     """A function from a network and its engine to AP."""
     from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
     from yolor_cfg.evaluate.run import EvalSettings, collect_detections, score_network
@@ -112,8 +121,14 @@ def _make_scorer(dataset: Dataset, *, rectangles: bool) -> Callable[[Network, En
     truth = dataset_ground_truth(dataset)
 
     def score(network: Network, engine: Engine) -> float:
-        settings = EvalSettings(rectangles=rectangles)
-        collected = collect_detections(network, dataset, settings=settings, engine=engine)
+        settings, before = EvalSettings(rectangles=rectangles), bar.n
+        collected = collect_detections(
+            network,
+            dataset,
+            settings=settings,
+            engine=engine,
+            progress=lambda done: _move_bar(bar, before + done),
+        )
         assert collected is not None
         return score_network(truth, collected).ap
 

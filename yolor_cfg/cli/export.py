@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS
-from yolor_cfg.cli.calibrate import CALIBRATION_OPTIONS, check_data, open_calibration, score_both
+from yolor_cfg.cli.calibrate import CALIBRATION_OPTIONS, check_data, hides_bars, open_calibration, score_both
 from yolor_cfg.cli.engine_options import rewrite_option
 from yolor_cfg.cli.habits import sort_paths
 from yolor_cfg.cli.options import (
@@ -210,13 +210,13 @@ def _write_results(
         return result, {}
     with tempfile.TemporaryDirectory() as plain:  # NMS and preprocessing are ours
         path = write_plain_file(faster.network, Path(plain), chosen)
-        ours, theirs = score_both(opened, path, options["data"])
+        ours, theirs = score_both(opened, path, options["data"], hidden=hides_bars(options))
     return result, {"network": ours, "file": theirs}
 
 
 def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     """The options in the exporter's words; what the heads give decides where nothing was said."""
-    from yolor_cfg.export.formats import FORMATS, ExportOptions
+    from yolor_cfg.export.formats import FORMATS, ExportOptions, OnnxStore
     from yolor_cfg.export.onnx_file import OnnxSettings
     from yolor_cfg.export.onnx_nms import NmsLimits
     from yolor_cfg.export.page_file import PageOptions
@@ -235,6 +235,7 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
         limits if options["nms"] or name == "html" else None,
         preprocess=options["order"] if options["preprocess"] else "",
         page=PageOptions(options["runtime"], options["page_limit"]),
+        store=OnnxStore(),
     )
 
 

@@ -10,20 +10,18 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from yolor_cfg.detect.native_choice import choose_in_image
 from yolor_cfg.detect.nms_rules import MAX_COORDINATE, NmsRules, choose_kind, kind_notes
 from yolor_cfg.graph import Graph, last_head_value
 from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.model import Predictions
 from yolor_cfg.ops.boxes import to_xywh, to_xyxy
-from yolor_cfg.ops.native_nms import ChoiceRules
 from yolor_cfg.ops.nms import (
     KeptBoxes,
     YolorNmsRules,
-    choose_natively,
     darknet_nms,
     keep_yolor_boxes,
 )
-from yolor_cfg.ops.plain_nms import distance_exponent
 
 __all__ = ["NmsRules", "apply_nms", "choose_nms", "nms_notes", "select_boxes"]
 FIRST_PAIRS = 1_000
@@ -58,13 +56,24 @@ def select_boxes(
     predictions: Predictions, placements: Sequence[Placement], *, rules: NmsRules
 ) -> Iterator[tuple[Tensor, KeptBoxes]]:
     """boxes_xyxy [M, 4] in image pixels of each image, and which of its predictions they are."""
-    way = yolor_detections if rules.kind == "yolor" else darknet_detections
+    arrays = [part.detach().float().cpu().numpy() for part in predictions]
     for number, placement in enumerate(placements):
-        one = Predictions(*(part[number].float().cpu() for part in predictions))
-        near = _is_finite(one)
-        usable = one if near.all() else Predictions(*(part[near] for part in one))
-        boxes_xyxy, kept = way(usable, placement, rules=rules)
-        yield boxes_xyxy, kept._replace(numbers=near.nonzero()[kept.numbers, 0])
+        boxes_xywh, objectness, scores = (array[number] for array in arrays)
+        found = choose_in_image(boxes_xywh, scores, objectness=objectness, placement=placement, rules=rules)
+        if found is None:
+            one = Predictions(*map(torch.from_numpy, (boxes_xywh, objectness, scores)))
+            yield _select_in_torch(one, placement, rules)
+        else:
+            *kept, corners = map(torch.from_numpy, found)
+            yield corners, KeptBoxes(*kept)
+
+
+def _select_in_torch(one: Predictions, placement: Placement, rules: NmsRules) -> tuple[Tensor, KeptBoxes]:
+    way = yolor_detections if rules.kind == "yolor" else darknet_detections
+    near = _is_finite(one)
+    usable = one if near.all() else Predictions(*(part[near] for part in one))
+    boxes_xyxy, kept = way(usable, placement, rules=rules)
+    return boxes_xyxy, kept._replace(numbers=near.nonzero()[kept.numbers, 0])
 
 
 def _is_finite(one: Predictions) -> Tensor:
@@ -90,13 +99,12 @@ def darknet_detections(
     Only the product of objectness and class score counts: [yolo] tests objectness first, but its class scores
     never exceed 1; [region] and [detection], whose scores may, do not test it.
     """
-    if not rules.agnostic and (found := _darknet_natively(one, placement, rules)) is not None:
-        return found
     products = one.scores * one.objectness[:, None]
     likely = (products > rules.conf).any(dim=1).nonzero()[:, 0]
     corners = torch.from_numpy(placement.to_image(one.boxes_xywh[likely].numpy()))
     probabilities = torch.where(products > rules.conf, products, 0)[likely]
-    fractions = _image_fractions(corners, placement)
+    height, width = placement.image_size
+    fractions = to_xywh(corners) / torch.tensor([width, height, width, height])
     for least in _score_thresholds(probabilities):
         left = _nms_probabilities(fractions, probabilities * (probabilities >= least), rules=rules)
         if (left > 0).sum() >= rules.max_det:
@@ -105,28 +113,6 @@ def darknet_detections(
     order = left[box, label].argsort(descending=True, stable=True)[: rules.max_det]
     box, label = box[order], label[order]
     return corners[box], KeptBoxes(likely[box], left[box, label], label)
-
-
-def _image_fractions(corners: Tensor, placement: Placement) -> Tensor:
-    """Centres and sizes as fractions of the image."""
-    height, width = placement.image_size
-    return to_xywh(corners) / torch.tensor([width, height, width, height])
-
-
-def _darknet_natively(
-    one: Predictions, placement: Placement, rules: NmsRules
-) -> tuple[Tensor, KeptBoxes] | None:
-    """The detections by the C++ code; None where it is not built or cannot tell."""
-    corners = torch.from_numpy(placement.to_image(one.boxes_xywh.numpy()))
-    goes_by = ChoiceRules(
-        *(rules.conf, rules.iou, False, rules.max_det),
-        exponent=distance_exponent(rules.kind, rules.beta),
-        multi_label=rules.multi_label,
-        classes=rules.classes,
-    )
-    fractions = _image_fractions(corners, placement)
-    kept = choose_natively(fractions, one.scores, objectness=one.objectness, rules=goes_by)
-    return None if kept is None else (corners[kept.numbers], kept)
 
 
 def _score_thresholds(probabilities: Tensor) -> Iterator[float]:

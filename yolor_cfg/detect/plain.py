@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from yolor_cfg.detect.native_choice import choice_rules, choose_in_image
 from yolor_cfg.detect.nms_rules import MAX_COORDINATE, NmsRules
 from yolor_cfg.engines.exported import Predicted
 from yolor_cfg.images.preprocess import Placement
-from yolor_cfg.ops.native_nms import ChoiceRules, choose_boxes
-from yolor_cfg.ops.plain_nms import FloatArray, choose_plain, distance_exponent
+from yolor_cfg.ops.plain_nms import FloatArray, choose_plain
 
 Found = tuple[FloatArray, FloatArray, NDArray[np.int64]]
 
@@ -21,27 +21,20 @@ def select_plain(one: Predicted, placement: Placement, rules: NmsRules) -> Found
     """boxes_xyxy [M, 4] in image pixels, scores [M] and classes [M], best first, from the predictions of one
     image: [B, 4], [B], [B, K]."""
     boxes_xywh, objectness, scores = one
+    found = choose_in_image(boxes_xywh, scores, objectness=objectness, placement=placement, rules=rules)
+    if found is not None:
+        return found.corners, found.scores, found.classes
     near = (np.abs(boxes_xywh) < MAX_COORDINATE).all(axis=1)
     likely = near & (scores * objectness[:, None] > rules.conf).any(axis=1)
-    boxes_xywh, objectness, scores = boxes_xywh[likely], objectness[likely], scores[likely]
+    return _select_by_numpy(Predicted(*(part[likely] for part in one)), placement, rules)
+
+
+def _select_by_numpy(one: Predicted, placement: Placement, rules: NmsRules) -> Found:
+    boxes_xywh, objectness, scores = one
     is_yolor = rules.kind == "yolor"
-    goes_by = ChoiceRules(
-        rules.conf,
-        rules.iou,
-        is_yolor,
-        rules.max_det,
-        distance_exponent(rules.kind, rules.beta),
-        rules.multi_label,
-        rules.agnostic,
-        rules.classes,
-    )
     corners: FloatArray = placement.to_image(boxes_xywh).astype(np.float32)
     compared = boxes_xywh if is_yolor else _to_fractions(corners, placement)
-    kept = None
-    if is_yolor or not rules.agnostic:  # the C++ code has no other way of Darknet's
-        kept = choose_boxes(compared, scores, objectness=objectness, rules=goes_by)
-    if kept is None:
-        kept = choose_plain(compared, scores, objectness=objectness, rules=goes_by)
+    kept = choose_plain(compared, scores, objectness=objectness, rules=choice_rules(rules))
     found = corners[kept.numbers]
     if is_yolor:  # by way of corners, which rounds
         found = placement.to_image(_to_xywh(_to_xyxy(boxes_xywh[kept.numbers])))

@@ -31,12 +31,29 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
+class OnnxStore:
+    """Models that were made, so that files that differ in what is put around one are traced once: with sizes
+    open that takes most of the time."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[Network, OnnxSettings], bytes] = {}
+
+    def make(self, network: Network, settings: OnnxSettings) -> ModelProto:
+        """`make_onnx`, or a copy of what it gave for this network before."""
+        key = network, settings
+        if key not in self._models:
+            self._models[key] = make_onnx(network, settings).SerializeToString()
+        import onnx
+
+        return onnx.load_from_string(self._models[key])
+
+
 class ExportOptions(NamedTuple):
     """What is written: the format, the model's form, its precision (fp32, fp16 or int8), NMS inside or None.
 
     `preprocess` (rgb, bgr, or empty for none inside) is the order of the channels of the image that the model
     then takes; with `shows_input` it also gives the fitted image. `page` concerns a page alone, `calibration`
-    int8 alone.
+    int8 alone. `store` keeps traced models.
     """
 
     format: str = "onnx"
@@ -47,6 +64,11 @@ class ExportOptions(NamedTuple):
     shows_input: bool = False
     page: PageOptions = PageOptions()
     calibration: Calibration | None = None
+    store: OnnxStore | None = None
+
+    def make_onnx(self, network: Network) -> ModelProto:
+        """The model without anything around it, from the store if there is one."""
+        return self.store.make(network, self.settings) if self.store else make_onnx(network, self.settings)
 
 
 class FormatWriter(Protocol):
@@ -79,7 +101,7 @@ def _make_model(network: Network, options: ExportOptions, facts: dict[str, Any])
     if options.precision == "int8" and options.calibration:
         model = _make_int8(network, options, options.calibration)
     else:
-        model = make_onnx(network, options.settings)
+        model = options.make_onnx(network)
     if options.precision == "fp16" and options.format == "onnx":
         model = halve(model)
     if options.nms is not None:
@@ -93,7 +115,7 @@ def _make_model(network: Network, options: ExportOptions, facts: dict[str, Any])
 def _make_int8(network: Network, options: ExportOptions, calibration: Calibration) -> ModelProto:
     def make() -> tuple[ModelProto, Graph, InputForm]:
         form = InputForm(options.settings.batch, options.settings.dynamic != "all")
-        return make_onnx(network, options.settings), network.graph, form
+        return options.make_onnx(network), network.graph, form
 
     extra = FUSED if options.format == "openvino" else {}
     return calibration.quantize((network, options.settings, options.format), make, extra=extra)
@@ -184,13 +206,20 @@ def check_export(network: Network, options: ExportOptions) -> None:
         raise CfgError("this format takes one image of one size", found=found, allowed="none, 1")
     if options.preprocess:
         _check_preprocess(options)
-    if options.settings.dynamic == "all" and network.graph.has_fixed_size:
+    if options.settings.dynamic == "all" and not may_differ_in_size(network.graph):
         raise CfgError(
             "this network takes images of one size alone",
             path=network.graph.path,
             found="--dynamic all",
             allowed="none, batch",
         )
+
+
+def may_differ_in_size(graph: Graph) -> bool:
+    """Whether images of any multiple of the largest stride fit, that of [net] being one: behind a [crop] it
+    may be none."""
+    sides = graph.image.height, graph.image.width
+    return not graph.has_fixed_size and not any(side % graph.largest_stride for side in sides)
 
 
 def _check_int8(network: Network, options: ExportOptions) -> None:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import CfgError, MissingExtra
+from yolor_cfg.export.ncnn_run import describe_end
 from yolor_cfg.export.traced import OutputForm, TracedNetwork, make_inputs
 from yolor_cfg.graph import Node
-from yolor_cfg.model import Network, RecurrentLayer
+from yolor_cfg.model import BoxHead, Network, RecurrentLayer
 
 FILES = {"ncnnparam": "model.ncnn.param", "ncnnbin": "model.ncnn.bin"}
 SPARE_FILES = ("pnnxparam", "pnnxbin", "pnnxpy", "pnnxonnx", "ncnnpy")
@@ -37,7 +38,7 @@ def write_ncnn(network: Network, path: Path, *, form: OutputForm, is_half: bool)
     with tempfile.TemporaryDirectory() as folder:
         foreign = convert(module, (inputs.images, *inputs.states), Path(folder), is_half=is_half)
         if foreign:
-            raise _refuse(network, foreign)
+            raise _refuse(network, foreign, form)
         for name in FILES.values():
             shutil.move(Path(folder) / name, path.parent / name)
 
@@ -56,7 +57,7 @@ def convert(module: nn.Module, inputs: Sequence[Tensor], folder: Path, *, is_hal
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     made = folder / FILES["ncnnparam"]
     if done.returncode or not made.is_file():
-        return [f"pnnx ended with {done.returncode}"]
+        return [describe_end("pnnx", done.returncode)]
     text = made.read_text(encoding="utf-8").replace("=-inf", f"={LOWEST:.9g}")
     made.write_text(text, encoding="utf-8")
     return foreign_operators(text)
@@ -76,30 +77,54 @@ def _find_pnnx() -> str:
     return str(pnnx.EXEC_PATH)
 
 
-def _refuse(network: Network, foreign: list[str]) -> CfgError:
-    """The error, with the first section that pnnx cannot convert by itself."""
+def _refuse(network: Network, foreign: list[str], form: OutputForm) -> CfgError:
+    """The error, with the first section of which pnnx by itself leaves one of these operators; with none
+    where it takes every section alone."""
     fault = CfgError("pnnx cannot convert this for ncnn", path=network.graph.path, found=", ".join(foreign))
     for node, layer in _different_layers(network):
-        inputs = [torch.zeros(1, *shape) for shape in node.inputs]
         with tempfile.TemporaryDirectory() as folder:
-            alone = convert(layer, inputs, Path(folder))
-        if alone:
+            alone = convert(*_trace_alone(node, layer, form), Path(folder))
+        common = [one for one in alone if one in foreign]
+        if common:
             raw = node.section.raw
-            fault.section, fault.number, fault.line, fault.found = (
-                raw.name,
-                node.index,
-                raw.line,
-                ", ".join(alone),
-            )
+            fault.section, fault.number, fault.line = raw.name, node.index, raw.line
+            fault.found = ", ".join(common)
             break
     return fault
 
 
+class _LayerAlone(nn.Module):
+    """forward(*inputs, *states) -> what a layer computes, boxes for a head."""
+
+    def __init__(self, layer: nn.Module, inputs: int, *, has_boxes: bool) -> None:
+        super().__init__()
+        self.layer, self.inputs, self.has_boxes = layer, inputs, has_boxes
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        if isinstance(self.layer, RecurrentLayer):
+            value, after = self.layer(*given[: self.inputs], given[self.inputs :])
+            return (value, *after)
+        value = self.layer(*given)
+        if self.has_boxes and isinstance(self.layer, BoxHead):
+            return tuple(self.layer.decode(value))
+        return (value,)
+
+
+def _trace_alone(node: Node, layer: nn.Module, form: OutputForm) -> tuple[nn.Module, list[Tensor]]:
+    """A layer as a module, and an input of it."""
+    image = node.section.image
+    given = [torch.zeros(1, *shape) for shape in node.inputs]
+    if isinstance(layer, RecurrentLayer):
+        given += layer.initial_state(torch.zeros(1, image.channels, image.height, image.width))
+    return _LayerAlone(layer, len(node.inputs), has_boxes=form == "decoded").eval(), given
+
+
 def _different_layers(network: Network) -> Iterator[tuple[Node, nn.Module]]:
-    """The first section with each text, in their order, but none that reads nothing or has a state."""
+    """The first section with each text, in their order, but none that reads nothing. What has no weights may
+    do other things to other sizes."""
     seen = set()
     for node, layer in zip(network.graph.nodes, network.module_list, strict=True):
-        kind = (node.section.type, str(layer))
-        if node.inputs and kind not in seen and not isinstance(layer, RecurrentLayer):
+        kind = (node.section.type, str(layer), node.inputs if not list(layer.parameters()) else ())
+        if node.inputs and kind not in seen:
             seen.add(kind)
             yield node, layer

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import nn
 
 from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.export.facts import IMAGES
@@ -25,8 +26,9 @@ from yolor_cfg.export.traced import (
     output_names,
     state_names,
 )
+from yolor_cfg.graph import Node
 from yolor_cfg.images.types import Size
-from yolor_cfg.model import Network
+from yolor_cfg.model import Network, RecurrentLayer
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -57,7 +59,7 @@ def make_onnx(network: Network, settings: OnnxSettings = DEFAULT_SETTINGS) -> Mo
         try:
             model = _trace(module, settings)
         except Exception as cause:  # torch raises what it likes here
-            reason = str(cause).strip().partition("\n")[0]
+            reason = str(cause.__cause__ or cause).strip().partition("\n")[0]
             raise CfgError("cannot be expressed in ONNX", path=network.graph.path, found=reason) from cause
         return make_plain(slim(model))
 
@@ -115,11 +117,41 @@ def dynamic_shapes(network: Network, inputs: ExampleInputs, dynamic: Dynamic) ->
         return None
     batch = torch.export.Dim("batch", min=1)
     sizes: dict[int, Any] = {0: batch}
-    if dynamic == "all":
-        stride = network.graph.largest_stride
-        sizes |= {2: stride * torch.export.Dim("rows"), 3: stride * torch.export.Dim("columns")}
     states = tuple({0: batch} for _ in inputs.states)
+    if dynamic == "all":
+        stride, sides = network.graph.largest_stride, (torch.export.Dim("rows"), torch.export.Dim("columns"))
+        sizes |= {axis: stride * side for axis, side in enumerate(sides, start=2)}
+        for state, grown in zip(states, count_state_cells(network), strict=True):
+            state.update({axis: n * side for axis, n, side in zip((2, 3), grown, sides, strict=True) if n})
     return (sizes, states) if states else (sizes,)
+
+
+def count_state_cells(network: Network) -> list[tuple[int, int]]:
+    """Of each recurrent state the rows and columns for each multiple of the largest stride; 0 where it has
+    one size for all images. Raises CfgError for a state that grows otherwise."""
+    counts = []
+    for node, layer in zip(network.graph.nodes, network.module_list, strict=True):
+        few, many = (_state_sizes(network, layer, n) for n in (3, 4))
+        counts += [_grown_by(node, *sizes) for sizes in zip(few, many, strict=True)]
+    return counts
+
+
+def _grown_by(node: Node, small: Size, large: Size) -> Size:
+    """What a state of these sizes, for three and four strides a side, grows by."""
+    grown = (large[0] - small[0], large[1] - small[1])
+    if any(n and 3 * n != size for n, size in zip(grown, small, strict=True)):
+        fault = "its state does not grow in step with the image"
+        raise node.section.error("", fault, found="--dynamic all", allowed="none, batch")
+    return grown
+
+
+def _state_sizes(network: Network, layer: nn.Module, count: int) -> list[Size]:
+    """The heights and widths of a layer's states, if any, for an image of `count` largest strides a side."""
+    if not isinstance(layer, RecurrentLayer):
+        return []
+    side = count * network.graph.largest_stride
+    images = torch.zeros(1, network.graph.image.channels, side, side, device="meta")
+    return [(state.shape[2], state.shape[3]) for state in layer.initial_state(images)]
 
 
 @contextmanager

@@ -5,6 +5,8 @@ Every engine gets the same seeded images; an output's difference is relative to 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from yolor_cfg.errors import MissingExtra
+from yolor_cfg.export import ncnn_run
 from yolor_cfg.export.facts import IMAGES
 from yolor_cfg.export.page_file import read_page_model
 from yolor_cfg.export.telemetry import import_openvino
@@ -156,21 +159,18 @@ def _run_aoti(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[st
 
 
 def _run_ncnn(path: Path, inputs: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Arrays:
-    """Without float16 and bf16 at run time, which it takes by itself; there is no axis for the batch."""
-    import ncnn
-
-    net = ncnn.Net()
-    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "vulkan_compute"):
-        setattr(net.opt, f"use_{name}", False)
-    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
-        raise ValueError("ncnn cannot load the file")
-    run = net.create_extractor()
-    for number, value in enumerate(inputs.values()):
-        run.input(f"in{number}", ncnn.Mat(np.ascontiguousarray(value[0])))
-    results = [run.extract(f"out{number}") for number in range(len(names))]
-    if any(code for code, _ in results):
-        raise ValueError("ncnn cannot run the file")
-    return [np.array(value)[None] for _, value in results]
+    """In a process of its own, which it may end."""
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder) / "arrays.npz"
+        given: dict[str, Any] = {f"in{number}": value for number, value in enumerate(inputs.values())}
+        np.savez(arrays, **given)
+        command = [sys.executable, "-P", ncnn_run.__file__, str(path), str(arrays)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode:
+            said = done.stderr.strip().split("\n")[-1] if done.returncode > 0 else ""
+            raise ValueError(said or ncnn_run.describe_end("ncnn", done.returncode))
+        with np.load(arrays) as found:
+            return [found[f"out{number}"] for number in range(len(names))]
 
 
 RUNNERS: dict[str, Runner] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolor_cfg.export.describe import FileForm, describe_file
-from yolor_cfg.export.formats import FORMATS, ExportOptions, check_export
+from yolor_cfg.export.formats import FORMATS, ExportOptions, OnnxStore, check_export
 from yolor_cfg.export.onnx_file import OnnxSettings
 from yolor_cfg.export.parity import TOLERANCES, EngineParity, compare_engine
 from yolor_cfg.export.trials import make_trials
@@ -50,6 +50,7 @@ def export_network(
     Raises CfgError for what does not go together, MissingExtra for missing libraries.
     """
     check_export(network, options)
+    options = options._replace(store=options.store or OnnxStore())
     faster = rewritten or network
     kind = FORMATS[options.format]
     file = FileForm(options.settings.form, options.nms is not None, options.preprocess)

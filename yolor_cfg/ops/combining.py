@@ -79,7 +79,7 @@ class Concatenate(nn.Module):
         learning = len(inputs) - self.detached
         parts = [self.part.take(x if i < learning else x.detach()) for i, x in enumerate(inputs)]
         if self.is_flat:
-            parts = [part.reshape(len(part), -1, 1, 1) for part in parts]
+            parts = [part.reshape(part.shape[0], -1, 1, 1) for part in parts]
         return parts[0] if len(parts) == 1 else cat_channels(parts)
 
 
@@ -128,7 +128,7 @@ class CommonPart(NamedTuple):
         taken = y[:, :channels, :: self.y_step, :: self.y_step]
         height = min(x.shape[2] // self.x_step, taken.shape[2])
         width = min(x.shape[3] // self.x_step, taken.shape[3])
-        total = x.expand(max(len(x), len(y)), -1, -1, -1).clone()
+        total = x.expand(max(x.shape[0], y.shape[0]), -1, -1, -1).clone()
         place = total[:, :channels, : height * self.x_step : self.x_step, : width * self.x_step : self.x_step]
         place.mul_(self.alpha).add_(self.beta * taken[:, :, :height, :width])
         return total

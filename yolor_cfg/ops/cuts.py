@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolor_cfg.ops.activations import activate_
+from yolor_cfg.ops.pnnx import take_indices
 
 Indices = Sequence[int] | None
 
@@ -41,9 +41,7 @@ class _CutLayer(nn.Module):
 
 
 def _take(values: Tensor, numbers: Indices, axis: int) -> Tensor:
-    if numbers is None:
-        return values
-    return values.index_select(axis, torch.tensor(numbers, device=values.device))
+    return values if numbers is None else take_indices(values, numbers, axis)
 
 
 class CutConv(_CutLayer):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from yolor_cfg.ops.class_tree import ClassTree, keep_deepest_class
+from yolor_cfg.ops.pnnx import keep_from, positive_or_exp
 
 HeadPredictions = tuple[Tensor, Tensor, Tensor]
 """boxes_xywh [N, B, 4] in input pixels, objectness [N, B], scores [N, B, K] not scaled by objectness."""
@@ -194,10 +195,9 @@ class YoloHead(nn.Module):
         """Widths and heights [N, A, H, W, 2] as multiples of the anchors."""
         if self.rules.has_squared_sizes:
             return (2 * values[..., 2:4]).square()
-        factors = raw[..., 2:4].exp()
         if self.rules.has_linear_sizes:
-            return torch.where(raw[..., 2:4] > 0, raw[..., 2:4], factors)
-        return factors
+            return positive_or_exp(raw[..., 2:4])
+        return raw[..., 2:4].exp()
 
     def _activate(self, raw: Tensor) -> Tensor:
         return raw.sigmoid() if self.rules.has_sigmoid else raw
@@ -260,8 +260,9 @@ class RegionHead(nn.Module):
 
     def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, H, W, A, V]: objectness and classes activated; a tree's are conditional."""
-        classes, spare = raw[..., 5:].split([raw.shape[-1] - 5 - self.rules.spare, self.rules.spare], dim=-1)
-        values = [raw[..., :4], raw[..., 4:5].sigmoid(), self._class_probabilities(classes), spare]
+        end = raw.shape[-1] - self.rules.spare
+        values = [raw[..., :4], raw[..., 4:5].sigmoid(), self._class_probabilities(raw[..., 5:end])]
+        values += [raw[..., end:]] if self.rules.spare else []
         return torch.cat(values, dim=-1).permute(0, 2, 3, 1, 4)
 
     def decode(self, raw: Tensor) -> HeadPredictions:
@@ -270,7 +271,7 @@ class RegionHead(nn.Module):
         centre = self.grid.centers(values[..., :2].sigmoid())
         size = self.grid.sizes(values[..., 2:4].exp()) * raw.new_tensor(self.grid.stride)
         objectness, scores = values[..., 4], values[..., 5:]
-        objectness = torch.where(objectness < self.rules.min_objectness, 0, objectness)
+        objectness = keep_from(objectness, self.rules.min_objectness)
         if self.rules.tree is not None:
             scores = keep_deepest_class(self.rules.tree.absolute_probabilities(scores))
         boxes = torch.cat([centre, size], dim=-1)

@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 FOLDER = Path(__file__).parents[1] / "engines" / "native"
 
 

@@ -8,7 +8,7 @@ Darknet's rules where scores are not finite: then the code in torch decides.
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_double, c_float, c_int32, c_int64, c_uint8
+from ctypes import c_double, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -35,26 +35,51 @@ class ChoiceRules(NamedTuple):
     classes: tuple[int, ...] | None = None
 
 
+class ImageFrame(NamedTuple):
+    """How boxes in pixels of the network's input lead to those in pixels of the image: `padding`, `gain` and
+    the image's `size`, across and down (`images.preprocess.Placement`). Boxes with a coordinate of `most` or
+    more are left out."""
+
+    padding: tuple[float, float]
+    gain: tuple[float, float]
+    size: tuple[float, float]
+    most: float
+    is_clipped: bool
+
+
+NO_CORNERS = np.empty((0, 4), np.float32)
+
+
 class ChosenBoxes(NamedTuple):
-    """Results, best first: numbers of the boxes, scores and classes, [M] each."""
+    """Results, best first: numbers of the boxes, scores and classes, [M] each; with a frame their corners in
+    the image [M, 4]."""
 
     numbers: NDArray[np.int64]
     scores: NDArray[np.float32]
     classes: NDArray[np.int64]
+    corners: NDArray[np.float32] = NO_CORNERS
+
+
+class _Frame(ctypes.Structure):
+    """The structure of the same name in nms.cpp."""
+
+    _fields_ = [
+        *((name, c_double * 2) for name in ("padding", "gain", "size")),
+        ("most", c_double),
+        ("is_clipped", c_int32),
+    ]
 
 
 class _BoxChoice(ctypes.Structure):
     """The structure of the same name in nms.cpp."""
 
     _fields_ = [
-        *((name, ctypes.POINTER(c_float)) for name in ("boxes", "objectness", "scores")),
-        ("wanted", ctypes.POINTER(c_uint8)),
+        *((name, c_void_p) for name in ("boxes", "objectness", "scores", "wanted")),
         *((name, c_int64) for name in ("count", "classes", "limit")),
         *((name, c_double) for name in ("iou", "exponent", "conf")),
         *((name, c_int32) for name in ("is_yolor", "multi_label", "agnostic")),
-        ("numbers", ctypes.POINTER(c_int64)),
-        ("out_scores", ctypes.POINTER(c_float)),
-        ("out_classes", ctypes.POINTER(c_int64)),
+        *((name, c_void_p) for name in ("numbers", "out_scores", "out_classes", "out_corners")),
+        ("frame", _Frame),
     ]
 
 
@@ -80,34 +105,39 @@ def choose_boxes(
     *,
     objectness: NDArray[np.float32],
     rules: ChoiceRules,
+    frame: ImageFrame | None = None,
 ) -> ChosenBoxes | None:
-    """The detections among boxes [B, 4] with scores [B, K] not multiplied by objectness [B]."""
+    """The detections among boxes [B, 4] with scores [B, K] not multiplied by objectness [B]. With a frame,
+    YOLOR's rules compare boxes in the input, Darknet's as fractions of the image; without, as they are."""
     library = _load_functions()
     if library is None or scores.size >= MOST_PAIRS or not (rules.conf >= 0 and rules.iou >= 0):
         return None
-    count, classes = scores.shape
-    most = min(rules.max_det, scores.size)
-    found = ChosenBoxes(np.empty(most, np.int64), np.empty(most, np.float32), np.empty(most, np.int64))
+    found = _make_room(min(rules.max_det, scores.size), has_corners=frame is not None)
+    given = [np.ascontiguousarray(array, np.float32) for array in (boxes_xywh, objectness, scores)]
     wanted = None
     if rules.classes is not None:
-        wanted = np.isin(np.arange(classes), rules.classes).astype(np.uint8)
-    given = [np.ascontiguousarray(array, np.float32) for array in (boxes_xywh, objectness, scores)]
+        wanted = np.isin(np.arange(scores.shape[1]), rules.classes).astype(np.uint8)
     call = _BoxChoice(
-        *(_pointer(array, c_float) for array in given),
-        None if wanted is None else _pointer(wanted, c_uint8),
-        *(count, classes, most),
+        *(None if array is None else array.ctypes.data for array in (*given, wanted)),
+        *(*scores.shape, len(found.numbers)),
         *(rules.iou, -1.0 if rules.exponent is None else rules.exponent, rules.conf),
         *(rules.is_yolor, rules.multi_label, rules.agnostic),
-        *(
-            _pointer(found.numbers, c_int64),
-            _pointer(found.scores, c_float),
-            _pointer(found.classes, c_int64),
-        ),
+        *(array.ctypes.data for array in found),
+        _Frame() if frame is None else _Frame(*frame),
     )
     length = _check_length(library.yc_choose_boxes(ctypes.byref(call)))
     if length is None:
         return None
-    return ChosenBoxes(found.numbers[:length], found.scores[:length], found.classes[:length])
+    numbers, scores, classes, corners = found
+    return ChosenBoxes(numbers[:length], scores[:length], classes[:length], corners[:length])
+
+
+def _make_room(most: int, *, has_corners: bool) -> ChosenBoxes:
+    """Arrays for so many results."""
+    scores, corners = np.empty(most, np.float32), NO_CORNERS
+    if has_corners:
+        corners = np.empty((most, 4), np.float32)
+    return ChosenBoxes(np.empty(most, np.int64), scores, np.empty(most, np.int64), corners)
 
 
 def suppress(

@@ -98,7 +98,7 @@ def choose_natively(
     """The choice of `native_nms.choose_boxes` in one image, for tensors of float32."""
     boxes, scores, objectness = (part.detach().cpu() for part in (boxes_xywh, scores, objectness))
     found = choose_boxes(boxes.numpy(), scores.numpy(), objectness=objectness.numpy(), rules=rules)
-    return None if found is None else KeptBoxes(*(torch.from_numpy(part) for part in found))
+    return None if found is None else KeptBoxes(*map(torch.from_numpy, found[:3]))
 
 
 def _keep_in_torch(

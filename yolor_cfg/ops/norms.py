@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolor_cfg.ops.pnnx import is_for_pnnx
+
 
 class NormRules(NamedTuple):
     """How a program computes its batch norms: the epsilon, where it is added, and what share of a new batch
@@ -124,6 +126,6 @@ def apply_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm_scale(norm, norm.running_var)
     shift = norm.bias - norm.running_mean * scale
-    if x.dtype != scale.dtype:
+    if x.dtype != scale.dtype or is_for_pnnx():  # it knows no addcmul
         return x.mul_(scale[:, None, None]).add_(shift[:, None, None])
     return torch.addcmul(shift[:, None, None], x, scale[:, None, None], out=x)  # one pass, rounded once

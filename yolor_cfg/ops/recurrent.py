@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolor_cfg.ops.activations import activate, activate_
+from yolor_cfg.ops.pnnx import is_for_pnnx
 from yolor_cfg.shape import Shape
 
 CellState = tuple[Tensor, ...]
@@ -31,10 +32,17 @@ class LinearBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W], flattened -> [N, outputs, 1, 1]."""
+        if is_for_pnnx() and not self.has_norm:
+            return activate_(self._convolve(x), self.activation)
         x = self.Linear(x.flatten(1))
         if self.has_norm:
             x = self.BatchNorm1d(x)
         return activate_(x, self.activation)[:, :, None, None]
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """The linear layer as a convolution: maps made of vectors have an axis too many in ncnn."""
+        kernel = self.Linear.weight.reshape(-1, *map(int, x.shape[1:]))
+        return F.conv2d(x, kernel, self.Linear.bias)
 
 
 class StateSize(NamedTuple):

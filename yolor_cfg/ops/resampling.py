@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_is_for_pnnx: Callable[[], bool] = vars(torch.jit)["is_tracing"]
-"""Whether torch.jit traces, as for ncnn alone: pnnx converts no tensors of six axes."""
+from yolor_cfg.ops.pnnx import is_for_pnnx
 
 
 def space_to_depth(x: Tensor, stride: int) -> Tensor:
     """[N, C, H, W] -> [N, s*s*C, H/s, W/s]: all C channels at offset (dy, dx) = (0, 0), then (0, 1), ..."""
     N, C, H, W = x.shape
-    if _is_for_pnnx():
+    if is_for_pnnx():  # it converts no tensors of six axes
         pixels = F.pixel_unshuffle(x, stride)
         offsets = pixels.reshape(N, C, stride**2, H // stride, W // stride).transpose(1, 2)
         return offsets.reshape(N, C * stride**2, H // stride, W // stride)
@@ -26,7 +25,7 @@ def space_to_depth(x: Tensor, stride: int) -> Tensor:
 def depth_to_space(x: Tensor, stride: int) -> Tensor:
     """[N, s*s*C, H, W] -> [N, C, s*H, s*W]: the inverse of `space_to_depth`."""
     N, C, H, W = x.shape
-    if _is_for_pnnx():  # four axes: of five behind a reshape pnnx makes a wrong ShuffleChannel
+    if is_for_pnnx():  # four axes: of five behind a reshape pnnx makes a wrong ShuffleChannel
         pixels = x.reshape(N, stride**2, C // stride**2, H * W).transpose(1, 2)
         return F.pixel_shuffle(pixels.reshape(N, C, H, W), stride)
     cells = x.reshape(N, stride, stride, C // stride**2, H, W)
@@ -38,7 +37,7 @@ def _pixels_of_blocks(x: Tensor) -> Sequence[Tensor]:
 
     In exported files without slices with steps, which ncnn does not have.
     """
-    if _is_for_pnnx() or torch.compiler.is_exporting():
+    if is_for_pnnx() or torch.compiler.is_exporting():
         return space_to_depth(x, 2).chunk(4, dim=1)
     return [x[:, :, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)]
 

@@ -25,9 +25,11 @@ def _is_alias(step: ProgramStep) -> bool:
 
 def drop_unread(program: Program) -> int:
     """Drop sections whose value reaches no output of the network; returns how many. A network of losses
-    alone has no outputs: all of it stays."""
+    alone has no outputs: all of it stays. What a loss was to learn from (`embedding_layer`) is not read."""
     if not program.outputs:
         return 0
+    for step in program.steps:
+        step.links.pop("embedding_layer", None)
     needed = set(program.outputs)
     waiting = list(needed)
     while waiting:

@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-constexpr int YC_VERSION = 2;
+constexpr int YC_VERSION = 3;
 
 // A bfloat16 number: the upper half of a float.
 struct bf16 {
