@@ -27,7 +27,7 @@ DATA_FAULT_CODE = 3
 MAX_FAULTS = 20
 SPLITS = ("train", "val", "test")
 FIXES = ("clip", "drop")
-SHAPE_KINDS = ("mixed", "coloured")
+SHAPE_KINDS = ("mixed", "coloured", "classes")
 
 data_argument = click.argument("path", metavar="DATA", type=click.Path())
 fix_option = click.option(
@@ -270,7 +270,8 @@ def default_split_folder(path: str) -> str:
     type=click.Choice(SHAPE_KINDS),
     default="mixed",
     show_default=True,
-    help="mixed: only the shape tells the class; coloured: each class has its own colours too.",
+    help="mixed: only the shape tells the class; coloured: each class has its own colours too; classes: one "
+    "object an image, in folders by class, for classifiers.",
 )
 @click.option(
     "--held",
@@ -291,17 +292,20 @@ def draw(out: str, **options: Any) -> None:
     """Draw a data set of coloured shapes into the new folder OUT.
 
     The labels are written both as Darknet's files and as COCO's JSON. There are six classes, with textures,
-    occlusion and small objects. Nothing is downloaded.
+    occlusion and small objects; with --kind classes there are ten, and no boxes. Nothing is downloaded.
     """
     from yolor_cfg.data.shapes import KINDS as objects
-    from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
+    from yolor_cfg.data.shapes import MIXED
+    from yolor_cfg.data.write_shapes import ShapesOptions, write_classes, write_shapes
 
     count, held, size = options["count"], options["held"], options["size"]
     if held is not None and held > count:
         raise click.BadParameter(f"{held} is more than --count {count}", param_hint="--held")
     size = size if isinstance(size, tuple) else (size, size)
-    wanted = ShapesOptions(count, size, objects[options["kind"]], held, options["identities"])
-    description = write_shapes(out, wanted, seed=options["seed"])
+    shown = objects.get(options["kind"], MIXED)
+    wanted = ShapesOptions(count, size, shown, held, options["identities"])
+    write = write_shapes if options["kind"] in objects else write_classes
+    description = write(out, wanted, seed=options["seed"])
     print_stderr(f"{description}: {count_of(count, 'image', spec=',')}", "green")
 
 
