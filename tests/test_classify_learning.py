@@ -47,7 +47,7 @@ def test_the_drawn_classes_stand_in_folders(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_example_learns_ten_drawn_classes(tmp_path: Path) -> None:
-    drawn = tiny.yolor("data", "draw", tmp_path / "ten", "--kind", "classes", "--count", 3000, "--size", 48)
+    drawn = tiny.yolor("data", "draw", tmp_path / "ten", "--kind", "classes", "--count", 4000, "--size", 48)
     assert drawn.exit_code == 0, drawn.stderr
     assert train(EXAMPLE, tmp_path / "ten", tmp_path) >= 0.97
 
