@@ -87,7 +87,7 @@ def set_classes(cfg: str, classes: int, data: str | None, dialect: str | None, *
     document = read_document(cfg)
     wanted = ClassCount(classes, _count_images(data) if data else 0)
     text = replace_classes(document, wanted, ReadOptions(dialect))
-    _write_change(document, text, Target(suffix=str(classes), **target))
+    write_change(document, text, Target(suffix=str(classes), **target))
     note = f"the data needs {classes} names too: in its .names file, and as classes= in a .data file"
     report_warnings((), [note])
 
@@ -106,7 +106,7 @@ def set_size(cfg: str, size: int | tuple[int, int], dialect: str | None, **targe
     height, width = (size, size) if isinstance(size, int) else size
     text = replace_size(document, (height, width), ReadOptions(dialect))
     name = str(height) if height == width else f"{height}x{width}"
-    _write_change(document, text, Target(suffix=name, **target))
+    write_change(document, text, Target(suffix=name, **target))
     report_warnings(
         (), ["anchors in pixels stay as they are: `yolor anchors CFG --data DATA` finds new ones"]
     )
@@ -130,7 +130,7 @@ def set_anchors(cfg: str, anchors: list[WidthHeight], dialect: str | None, **tar
     graph = load_graph(cfg, ReadOptions(dialect))
     text = write_anchors(graph, anchors)
     build_graph(parse(text, graph.path), ReadOptions(graph.dialect.name))
-    _write_change(graph.document, text, Target(suffix="anchors", **target))
+    write_change(graph.document, text, Target(suffix="anchors", **target))
 
 
 def _count_images(data: str) -> int:
@@ -139,7 +139,7 @@ def _count_images(data: str) -> int:
     return len(open_data(data).samples)
 
 
-def _write_change(document: Document, text: str, target: Target) -> None:
+def write_change(document: Document, text: str, target: Target) -> None:
     """Print the difference, then write the file."""
     from difflib import unified_diff
 

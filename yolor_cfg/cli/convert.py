@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.networks import check_format, checkpoint_numbers, save_checkpoint_file, save_weights
-from yolor_cfg.cli.options import dialect_option, print_stderr, report_warnings, strict_option
+from yolor_cfg.cli.options import dialect_option, print_stderr, report_warnings, strict_option, task_option
 from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ Examples:
 )
 @dialect_option
 @strict_option
+@task_option
 @click.option("--cutoff", type=click.IntRange(1), metavar="N", help="Read only layers 0 to N-1 of IN.")
 @click.option("--upto", type=click.IntRange(1), metavar="N", help="Write only layers 0 to N-1 (.weights).")
 @click.option(
@@ -69,6 +70,7 @@ def convert(
     cfg: str | None,
     dialect: str | None,
     strict: bool,
+    task: str | None,
     cutoff: int | None,
     upto: int | None,
     names: str | None,
@@ -89,32 +91,32 @@ def convert(
 
     if plain and Path(target).suffix != ".weights":
         target += ".weights"
-    as_weights = upto is not None or Path(target).suffix == ".weights"
-    folds = fuse or plain
+    as_weights, folds = upto is not None or Path(target).suffix == ".weights", fuse or plain
     cfg = cfg or _held_cfg(source)
     check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
     _check_folding(target, cfg, folds=folds, upto=upto, force=force)
     if not plain and (keep_bn or reader):
         raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
-    opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
+    opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff, task=task)
     report_warnings(opened.network.graph.warnings, opened.notes)
     numbers = checkpoint_numbers(opened, source)
     record = _implicit_record(opened) if fuse else None
-    if fuse or plain:
+    if folds:
         opened = _fold_plain(opened, keep_bn=keep_bn, reader=reader) if plain else _fold_network(opened)
     given = _class_names(opened, names)
-    if folds and as_weights and given:
-        _check_free(Path(target).with_suffix(".names"), force=force)
+    names_path = Path(target).with_suffix(".names") if folds and as_weights and given else None
+    if names_path:
+        _check_free(names_path, force=force)
     if as_weights:
         save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
-        kept = {"numbers": numbers, "implicit": record}
-        save_checkpoint_file(opened, target, kept=kept, names=given, force=force)
+        beside = {"numbers": numbers, "implicit": record}
+        save_checkpoint_file(opened, target, kept=beside, names=given, force=force)
     print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
     if folds:
         _write_cfg(opened, target, force=force)
-    if folds and as_weights and given:
-        _write_names(given, Path(target).with_suffix(".names"), force=force)
+    if names_path:
+        _write_names(given, names_path, force=force)
 
 
 def _held_cfg(source: str) -> str:

@@ -41,6 +41,7 @@ from yolor_cfg.cli.options import (
     report_warnings,
     size_option,
     strict_option,
+    task_option,
 )
 from yolor_cfg.cli.process import delayed_signals
 from yolor_cfg.errors import count_of, escape
@@ -119,6 +120,7 @@ NETWORK_OPTIONS = (
     dialect_option,
     strict_option,
     _integer_option("--cutoff", default=None, text="Read only layers 0 to N-1 of the weights file."),
+    task_option,
 )
 NMS_OPTIONS = (
     _fraction_option("--conf-thres", "--conf", "-thresh", "conf", default=0.25, text="Confidence threshold."),

@@ -26,6 +26,7 @@ from yolor_cfg.cli.options import (
     report_warnings,
     size_option,
     strict_option,
+    task_option,
 )
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ OPTIONS = (
     ),
     dialect_option,
     strict_option,
+    task_option,
     json_option,
     *folder_options("runs/export"),
 )
@@ -173,7 +175,7 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
         )
     check_data(options)
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
-    opened = open_network(files.network, files.weights, reading=reading)
+    opened = open_network(files.network, files.weights, reading=reading, task=options["task"])
     report_warnings(opened.network.graph.warnings, opened.notes)
     with open_calibration(options) as calibration:
         chosen = _read_options(opened.network, options)._replace(calibration=calibration)

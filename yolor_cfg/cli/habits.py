@@ -17,11 +17,15 @@ SIZE_OPTIONS = ("--img-size", "--img", "--imgsz")
 SMALLEST_SIZE = 32
 """Pixels; a smaller number behind an image size is the number of a camera."""
 
+SPLITS = ("train", "val", "test")
+"""What YOLOR's `--task` may be; no task may be called so."""
+
 NETWORK_ALONE = {
     "dialect": "--dialect",
     "strict": "--strict",
     "cutoff": "--cutoff",
     "no_rewrite": "--no-rewrite",
+    "task": "--task",
 }
 """Options on how a network is read and built."""
 
@@ -94,8 +98,8 @@ def network_options() -> tuple[Any, ...]:
 
 
 class Habits(NamedTuple):
-    """`changed`: words of other programs, and what they are here; `answered`: words without a place here, and
-    what to do instead. `joins_classes`: numbers behind --classes belong to it."""
+    """`changed`: words of other programs, alone or with a value, and what they are here; `answered`: words
+    without a place here, and what to do instead. `joins_classes`: numbers behind --classes belong to it."""
 
     changed: Mapping[str, tuple[str, ...]] = {}
     answered: Mapping[str, str] = {}
@@ -152,6 +156,11 @@ def _refuse_strange_option(word: str, rest: deque[str], habits: Habits) -> None:
 def _translate_word(word: str, rest: deque[str], habits: Habits) -> list[str]:
     """The words that stand for this one; the values of an option are taken from the rest."""
     name, equals, value = word.partition("=")
+    pair = f"{name} {value if equals else rest[0] if rest else ''}"
+    if pair in habits.changed:
+        if not equals:
+            rest.popleft()
+        return [*habits.changed[pair]]
     if name in habits.changed:
         return [*habits.changed[name], *([value] if equals else [])]
     takes_all = name in SIZE_OPTIONS or (name == "--classes" and habits.joins_classes)
@@ -220,7 +229,13 @@ DETECT_HABITS = Habits(
     joins_classes=True,
 )
 TEST_HABITS = Habits(
-    {"--save-json": ("--save",), "-dont_show": (), "-letter_box": LETTERBOX, "-i": ("--device",)},
+    {
+        **{f"--task {split}": ("--split", split) for split in SPLITS},
+        "--save-json": ("--save",),
+        "-dont_show": (),
+        "-letter_box": LETTERBOX,
+        "-i": ("--device",),
+    },
     {
         "-thresh": "Darknet's mAP takes all detections above --conf, its P and R those above 0.25",
         "--augment": NO_AUGMENT,
@@ -230,7 +245,7 @@ TEST_HABITS = Habits(
         "--save-conf": "predictions.json in the folder of the results has all scores; "
         "`yolor detect CFG WEIGHTS SOURCE --save-conf` writes them into labels",
         "--task study": "one size a run: `yolor test CFG WEIGHTS --data D --img-size N` for each N",
-        "--task speed": "every test prints its speed; --task is val, test or train",
+        "--task speed": "every test prints its speed",
         "--exist-ok": NO_OVERWRITING,
     },
 )

@@ -159,6 +159,12 @@ cutoff_option = click.option(
     metavar="N",
     help="Read only layers 0 to N-1 of the weights file.",
 )
+task_option = click.option(
+    "--task",
+    metavar="NAME|FILE",
+    help="Another task of the network: a file that `yolor train --task` wrote, or the name of one beside the "
+    "weights.",
+)
 device_option = click.option(
     "--device",
     type=DeviceParam(),

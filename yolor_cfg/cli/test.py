@@ -178,7 +178,12 @@ def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) 
         opened = _open_file(files.network, options)
     else:
         opened = open_network(
-            files.network, files.weights, reading=reading, device=device, cutoff=options["cutoff"]
+            files.network,
+            files.weights,
+            reading=reading,
+            device=device,
+            cutoff=options["cutoff"],
+            task=options["task"],
         )
     if not options["names"]:
         return opened

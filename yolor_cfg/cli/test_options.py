@@ -8,7 +8,7 @@ import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS, MOST_IN_BATCH
 from yolor_cfg.cli.engine_options import engine_options
-from yolor_cfg.cli.habits import network_options
+from yolor_cfg.cli.habits import SPLITS, network_options
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
@@ -24,6 +24,7 @@ from yolor_cfg.cli.options import (
     json_option,
     size_option,
     strict_option,
+    task_option,
 )
 
 
@@ -45,9 +46,7 @@ DATA_OPTIONS = (
     data_option,
     click.option(
         "--split",
-        "--task",
-        "split",
-        type=click.Choice(["train", "val", "test"]),
+        type=click.Choice(SPLITS),
         help="Split of the data set; default: val, or all images if nothing divides them.",
     ),
     fix_labels_option,
@@ -125,6 +124,7 @@ RUN_OPTIONS = (
     dialect_option,
     strict_option,
     cutoff_option,
+    task_option,
 )
 REPORT_OPTIONS = (
     click.option(

@@ -73,8 +73,20 @@ def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
 
     if not cfg:
         raise click.UsageError("give CFG and --data")
+    if options["task"]:
+        _prepare_task(options)
     same = {name: value for name, value in options.items() if name not in CLI_ONLY_OPTIONS}
     return TrainOptions(cfg=cfg, img_size=options["size"], **same)
+
+
+def _prepare_task(options: dict[str, Any]) -> None:
+    """What --task implies: the network of --weights as it is, and only its implicit knowledge learns."""
+    from yolor_cfg.weights.tasks import check_task_name
+
+    check_task_name(options["task"])
+    if not options["weights"]:
+        raise click.UsageError("--task adds to a network that is trained: give its --weights")
+    options["train_only"] = "implicit"
 
 
 def _run_training(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> TrainResult:

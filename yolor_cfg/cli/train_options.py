@@ -147,6 +147,12 @@ TRAINING_OPTIONS = (
         type=click.Choice(["implicit"]),
         help="Train only the implicit knowledge; all else, batch norm statistics included, stays unchanged.",
     ),
+    click.option(
+        "--task",
+        metavar="NAME",
+        help="Add a task to the network of --weights: train its implicit knowledge alone, on classes of any "
+        "names, and write weights/NAME.task.safetensors.",
+    ),
     click.option("--multi-scale", is_flag=True, help="Vary the input size from batch to batch by up to 50%."),
     click.option(
         "--rect", is_flag=True, help="Rectangular batches of images of similar aspect ratio, without mosaic."

@@ -5,6 +5,7 @@ Legend: N images, B boxes, K classes, M detections.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -42,8 +43,15 @@ from yolor_cfg.model import Predictions, check_heads
 from yolor_cfg.names import class_names
 from yolor_cfg.ops.devices import find_device
 from yolor_cfg.weights.finite import find_alarms
-from yolor_cfg.weights.loading import open_network
+from yolor_cfg.weights.loading import LoadedNetwork, open_network, switch_task
 from yolor_cfg.weights.prefix import is_checkpoint_file
+from yolor_cfg.weights.tasks import (
+    TaskKnowledge,
+    copy_knowledge,
+    find_task,
+    set_knowledge,
+    share_network,
+)
 
 LOG = logging.getLogger("yolor_cfg")
 DEGREES = 360  # of a turn
@@ -62,7 +70,8 @@ class Detector(ImageDetector):
 
     `engine` (auto, torch, compiled, onnxruntime, openvino, native) runs a rewritten copy of `network` in this
     `precision` (fp32, bf16, fp16, or auto: bf16 where the processor has it); `no_rewrite` names rewrites to
-    leave out, or `all`. A pickled detector chooses its engine anew.
+    leave out, or `all`. A pickled detector chooses its engine anew. `task` is a file of `yolor train --task`,
+    or the name of one beside the weights.
     """
 
     _fitting = 0
@@ -91,25 +100,25 @@ class Detector(ImageDetector):
         engine: str = "auto",
         precision: str = "fp32",
         no_rewrite: Sequence[str] = (),
+        task: str | Path | None = None,
     ) -> None:
         size = None if size is None else check_argument("size", parse_size, size)
         device = check_argument("device", parse_device, device)
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
+        self._plain = TaskKnowledge(copy_knowledge(opened.network), opened.names, weights or cfg)
+        opened = opened if task is None else switch_task(opened, find_task(task, self._plain.home))
         self.network, self._untold = opened.network, find_alarms(opened.notes)
         check_heads(self.network)
         self.device = find_device(device)
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
         self._hidden = hidden_classes(self.names)
-        kind, beta = choose_nms(graph, nms)
         self._asked = EngineSettings(engine, precision, tuple(no_rewrite))
         self.engine = choose_engine(self.network, self._asked)
         self.notes = log_notes(opened.notes + nms_notes(graph, nms) + hidden_notes(self.names))
-        chosen = graph.dialect.is_pytorch if multi_label is None else multi_label
-        plain = NmsRules(kind=kind, beta=beta, multi_label=chosen, agnostic=agnostic)
-        limits: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes}
-        self.rules = change_rules(plain, self.names, **limits)
+        plain = _choose_rules(graph, nms, multi_label=multi_label, agnostic=agnostic)
+        self.rules = change_rules(plain, self.names, conf=conf, iou=iou, max_det=max_det, classes=classes)
         self.preprocess = check_choice(preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
         self.is_recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
         most = check_argument("batch_size", partial(parse_count, most=MOST_IN_BATCH), batch_size)
@@ -123,6 +132,23 @@ class Detector(ImageDetector):
         """The detector, with an engine that is here."""
         vars(self).update(state)
         self.engine = choose_engine(self.network, self._asked)
+
+    def task(self, name: str | Path | None) -> Detector:
+        """A detector for another task of this network, with which it shares the other tensors: a file that
+        `yolor train --task` wrote, or the name of one beside the weights; None is the task of the weights
+        themselves. It finds all classes of its task."""
+        other = copy.copy(self)
+        other.network = share_network(self.network)
+        set_knowledge(other.network, self._plain.tensors)
+        opened = LoadedNetwork(other.network, self._plain.names)
+        if name is not None:
+            opened = switch_task(opened, find_task(name, self._plain.home))
+        other.names = class_names(opened.names, count=self.network.graph.classes)
+        other._hidden = hidden_classes(other.names)
+        other.rules = self.rules._replace(classes=None)
+        other.notes = log_notes(opened.notes)
+        other.engine = choose_engine(other.network, self._asked)
+        return other
 
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
         """The network's input for one image."""
@@ -241,6 +267,13 @@ def _label_ranges(graph: Graph) -> tuple[LabelRange, ...]:
         ranges.append(LabelRange(first, node.shape.size, node.section.label_kind == "single"))
         first += node.shape.size
     return tuple(ranges)
+
+
+def _choose_rules(graph: Graph, nms: str | None, *, multi_label: bool | None, agnostic: bool) -> NmsRules:
+    """The rules of NMS, with the usual limits."""
+    kind, beta = choose_nms(graph, nms)
+    every_class = graph.dialect.is_pytorch if multi_label is None else multi_label
+    return NmsRules(kind=kind, beta=beta, multi_label=every_class, agnostic=agnostic)
 
 
 def _warn_without(weights: str | Path | None, cfg: str | Path) -> str | Path | None:

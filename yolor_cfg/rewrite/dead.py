@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from yolor_cfg.ops.dropblock import DropBlock
-from yolor_cfg.rewrite.program import Program, ProgramStep
+from yolor_cfg.rewrite.program import Program
 
 
 def drop_aliases(program: Program) -> None:
     """Let what reads a section that passes its input on read that input, and drop the section."""
-    for step in [step for step in program.steps if _is_alias(step) and step not in program.outputs]:
+    for step in [step for step in program.steps if step.is_alias and step not in program.outputs]:
         if step.sources[0] is not program.image:  # only the first section can read that
             program.replace(step, step.sources[0])
-
-
-def _is_alias(step: ProgramStep) -> bool:
-    """Whether a step gives its one input out, as it is; dropout does so outside of training."""
-    section = step.section
-    if section is None or section.is_head or section.is_loss or len(step.sources) != 1:
-        return False
-    return bool(section.is_alias) or isinstance(step.module, (nn.Identity, nn.Dropout, DropBlock))
 
 
 def drop_unread(program: Program) -> int:

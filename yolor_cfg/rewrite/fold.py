@@ -29,6 +29,7 @@ from yolor_cfg.rewrite.absorb import (
     to_float64,
 )
 from yolor_cfg.rewrite.channel_maps import ChannelMap, Obstacle, propagate_down, propagate_up, to_channel_map
+from yolor_cfg.rewrite.joined_activations import join_activations
 from yolor_cfg.rewrite.program import Program, ProgramStep, make_pointwise
 from yolor_cfg.shape import Shape
 
@@ -63,6 +64,7 @@ def fold_program(program: Program, *, norms: bool = True, implicit: bool = True)
     reasons = _fold_maps(program, found)
     notes = list(_remaining_notes(program, values, reasons))
     drop_constants(program, values)
+    join_activations(program)
     return notes + (list(_fold_norms(program)) if norms else [])
 
 

@@ -22,6 +22,7 @@ from yolor_cfg.lang.lists import RefList
 from yolor_cfg.lang.syntax import COMMENT, ENTRY, Line, RawSection, parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.dropblock import DropBlock
 
 # How our own cfgs refer to sections by number in their comments.
 RANGE_IN_COMMENT = re.compile(r"\bsections (\d+)\.\.(\d+)")
@@ -53,6 +54,14 @@ class ProgramStep:
     def section(self) -> Any:
         """The section of the cfg that was read; None for new steps."""
         return self.node.section if self.node else None
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether it gives its one input out, as it is; dropout does so outside of training."""
+        section = self.section
+        if section is None or section.is_head or section.is_loss or len(self.sources) != 1:
+            return False
+        return bool(section.is_alias) or isinstance(self.module, (nn.Identity, nn.Dropout, DropBlock))
 
     @property
     def title(self) -> str:

@@ -27,6 +27,7 @@ from yolor_cfg.train.state import EpochResults, TrainState, save_state
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import new_header
+from yolor_cfg.weights.tasks import SUFFIX, save_task
 
 SHEETS = 3
 """The number of batches drawn as images."""
@@ -167,6 +168,14 @@ class RunLogger:
             force=True,
             header=new_header(state.eval_network.graph, state.count * self.job.batch_size),
         )
+
+        if self.job.options.task:
+            self._save_task(state, self.job.options.task)
+
+    def _save_task(self, state: TrainState, task: str) -> None:
+        path = self.folder / f"weights/{task}{SUFFIX}"
+        names = self.job.dataset.names
+        save_task(state.eval_network, path, task=task, names=names, shared=state.network, force=True)
 
     def _save_network(self, state: TrainState, name: str) -> None:
         save_checkpoint(

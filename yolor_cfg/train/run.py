@@ -20,11 +20,12 @@ import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import CfgError, YolorError, count_of
+from yolor_cfg.errors import CfgError, WeightsError, YolorError, count_of
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
 from yolor_cfg.ops.devices import find_device
+from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
@@ -145,8 +146,7 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     network = Network(job.graph)
     if starts:
         initialize_biases(network)
-    for line in weights(network).describe() if weights else ():
-        say(f"{options.weights}: {line}")
+    _load_weights(network, weights, options, say=say)
     device = find_device(local_device(options.device))
     network.to(device)
     use_channels_last(network)
@@ -180,14 +180,32 @@ def _build_scaler(job: Job, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, init_scale=scale, growth_interval=NEVER, enabled=enabled)
 
 
+def _load_weights(
+    network: Network, weights: WeightsLoader | None, options: TrainOptions, *, say: Printer
+) -> None:
+    """Load the weights of the user, if any, and say what was taken of them."""
+    if weights is None:
+        return
+    taken = weights(network)
+    for line in taken.describe():
+        say(f"{options.weights}: {line}")
+    own = {number for number, layer in enumerate(network.module_list) if isinstance(layer, ImplicitModel)}
+    if options.task and {*taken.partial, *taken.fresh} - own:
+        raise WeightsError(
+            "a task is added to a network that is whole",
+            path=options.weights or "",
+            found="layers that the file does not have, or not in these sizes",
+            hint="give the weights of this very cfg; its number of classes has to be that of the data",
+        )
+
+
 def _plan_weights(job: Job) -> WeightsLoader | None:
     """What loads the weights given by the user, if any."""
     options, names = job.options, job.dataset.names
     if not options.weights:
         return None
-    return plan_weights(
-        job.graph, options.weights, names=names, cutoff=options.cutoff, by_number=options.by_number
-    )
+    by_number = options.by_number or options.task is not None
+    return plan_weights(job.graph, options.weights, names=names, cutoff=options.cutoff, by_number=by_number)
 
 
 def _read_run_graph(folder: Path, options: TrainOptions, reading: ReadOptions) -> Graph:

@@ -30,7 +30,7 @@ class TrainOptions(NamedTuple):
     implicit knowledge are. `cache` is the size of the cache of decoded images in gigabytes. `save_steps`
     saves the state every so many updates, `save_period` a checkpoint every so many epochs, `val_period` tests
     every so many epochs; 0 means only at the end. `val_data` is tested instead of the val split of `data`,
-    with `no_val` nothing is.
+    with `no_val` nothing is. `task` names a task that is added to the network of `weights`.
     """
 
     cfg: str
@@ -69,6 +69,7 @@ class TrainOptions(NamedTuple):
     by_number: bool = False
     val_data: str | None = None
     no_val: bool = False
+    task: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The options as YAML values."""

@@ -21,6 +21,7 @@ from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.fitting import plan_read
 from yolor_cfg.weights.layout import WeightsHeader
 from yolor_cfg.weights.prefix import FilePrefix, is_checkpoint, is_checkpoint_file, read_prefix
+from yolor_cfg.weights.tasks import apply_task, find_task, read_task
 
 LOG = logging.getLogger("yolor_cfg")
 
@@ -37,10 +38,11 @@ class LoadedNetwork(NamedTuple):
 
 class LoadOptions(TypedDict, total=False):
     """Rarely needed options: with `cutoff`, the file holds only the layers before it; `strict` turns warnings
-    about the cfg into errors."""
+    about the cfg into errors; `task` is one of the tasks of these weights, or its file."""
 
     cutoff: int | None
     strict: bool
+    task: str | Path | None
 
 
 def read_weights(network: Network, path: str | Path, *, cutoff: int | None = None) -> LoadedWeights:
@@ -68,7 +70,9 @@ def load(
     """
     reading = ReadOptions(dialect, size, strict=more.get("strict", False))
     place = "cpu" if str(device) == "meta" else device
-    opened = open_network(cfg, weights, reading=reading, device=place, cutoff=more.get("cutoff"))
+    opened = open_network(
+        cfg, weights, reading=reading, device=place, cutoff=more.get("cutoff"), task=more.get("task")
+    )
     for warning in opened.network.graph.warnings:
         LOG.warning("%s", warning)
     alarms = find_alarms(opened.notes)
@@ -84,8 +88,10 @@ def open_network(
     reading: ReadOptions = graphs.DEFAULT_OPTIONS,
     device: str | torch.device = "cpu",
     cutoff: int | None = None,
+    task: str | Path | None = None,
 ) -> LoadedNetwork:
-    """Like `load`, but returns the notes instead of logging them. Raises CfgError or WeightsError.
+    """Like `load`, but returns the notes instead of logging them. Raises CfgError or WeightsError. `task` is
+    a file of `weights.tasks`, or the name of one beside the weights.
 
     The dialect is the one given in `reading`, else that of our own checkpoint, else what the cfg states or
     implies; without any clue, the cfg of a foreign checkpoint is read as YOLOR's and any other as Darknet's.
@@ -97,7 +103,16 @@ def open_network(
         opened = _open_checkpoint(cfg, file.path, reading=reading, cutoff=cutoff)
     else:
         opened = _open_weights(read_graph(cfg, reading), file, cutoff)
+    if task is not None:
+        opened = switch_task(opened, find_task(task, weights))
     return opened._replace(network=opened.network.eval().to(where))
+
+
+def switch_task(opened: LoadedNetwork, path: Path) -> LoadedNetwork:
+    """The network with the knowledge and the classes of a task; changed in place."""
+    pack = read_task(path)
+    note = apply_task(opened.network, pack, path=path)
+    return opened._replace(names=pack.names, notes=(*opened.notes, note))
 
 
 def read_graph(cfg: str | Path, reading: ReadOptions = graphs.DEFAULT_OPTIONS) -> Graph:

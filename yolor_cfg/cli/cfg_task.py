@@ -1,0 +1,78 @@
+"""`yolor cfg add-task`: places in a network where tasks can put knowledge of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yolor_cfg.cli.cfg_edit import Target, target_options, write_change
+from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, report_warnings
+from yolor_cfg.errors import count_of
+
+if TYPE_CHECKING:
+    from yolor_cfg.weights.loading import LoadedNetwork
+
+PLACES = ("neck", "heads")
+
+
+@click.command("add-task")
+@cfg_argument
+@click.option(
+    "--weights",
+    nargs=2,
+    type=click.Path(),
+    metavar="FILE OUT",
+    help="Also write the weights FILE for the new cfg to OUT (.weights, .pt, .safetensors).",
+)
+@click.option(
+    "--where",
+    type=click.Choice(PLACES),
+    default="neck",
+    show_default=True,
+    help="Convolutions that get a place: all from the smallest map on, or the last one before each head.",
+)
+@target_options
+@dialect_option
+def add_task(
+    cfg: str, weights: tuple[str, str] | None, where: str, dialect: str | None, **target: Any
+) -> None:
+    """Write a copy of CFG with places for the knowledge of tasks, by default NAME-tasks.cfg.
+
+    Behind convolutions, before their activation, come a factor and a summand for each channel: implicit
+    sections that start at 1 and 0, so that the network computes what it did, to the bit. `yolor train --task
+    NAME` then learns them alone, and nothing else of the network changes. When the network is folded, they
+    cost nothing.
+    """
+    from yolor_cfg.rewrite.task_places import add_task_places
+
+    if weights:
+        _check_out(weights[1], force=target["force"])
+    opened = _open(cfg, weights[0] if weights else None, dialect)
+    report_warnings(opened.network.graph.warnings, opened.notes)
+    made = add_task_places(opened.network, where)
+    write_change(
+        opened.network.graph.document, made.network.graph.document.text, Target(suffix="tasks", **target)
+    )
+    if weights:
+        from yolor_cfg.cli.networks import save_network
+
+        save_network(opened._replace(network=made.network), *weights, force=target["force"])
+    numbers = sum(one.shape.channels for one in opened.network.graph.nodes if one.index in made.places)
+    echo(f"{count_of(len(made.places), 'place')}: a task has {2 * numbers:,} numbers of its own", err=True)
+
+
+def _open(cfg: str, weights: str | None, dialect: str | None) -> LoadedNetwork:
+    from yolor_cfg.graph import ReadOptions
+    from yolor_cfg.weights.loading import open_network
+
+    return open_network(cfg, weights, reading=ReadOptions(dialect))
+
+
+def _check_out(path: str, *, force: bool) -> None:
+    from yolor_cfg.cli.networks import check_format
+
+    check_format(path, as_weights=Path(path).suffix == ".weights", upto=None, names=None)
+    if Path(path).exists() and not force:
+        raise click.UsageError(f"{path} exists already: give OUT another name, or use --force")

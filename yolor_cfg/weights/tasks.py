@@ -1,0 +1,186 @@
+"""Task packs: the implicit knowledge of one task in a file of its own, beside the network that tasks share.
+
+`NAME.task.safetensors` holds the tensors of the network's implicit sections by state-dict name, the names of
+the task's classes, and two digests: of the sections of the cfg, and of all tensors that are not in the file.
+Both have to be those of the network that takes it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolor_cfg.errors import CfgError, WeightsError, count_of
+from yolor_cfg.graph import Graph
+from yolor_cfg.lang.keys import strip_comment
+from yolor_cfg.model import Network
+from yolor_cfg.ops.implicit import ImplicitModel
+from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
+
+SUFFIX = ".task.safetensors"
+FORMAT = "yolor-cfg task 1"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+"""What a task may be called: it becomes part of a file name."""
+RESERVED = ("train", "val", "test", "study", "speed")
+"""What YOLOR's test.py means by --task."""
+
+
+class TaskPack(NamedTuple):
+    """What a network needs for a task: tensors by state-dict name, class names, and the two digests."""
+
+    task: str
+    tensors: dict[str, Tensor]
+    names: tuple[str, ...]
+    sections: str
+    shared: str
+
+
+def check_task_name(task: str) -> str:
+    """The name, if it can be one; else CfgError."""
+    if not NAME.fullmatch(task) or task in RESERVED:
+        allowed = f"up to 64 letters, digits, and . _ - not at the start, but none of {', '.join(RESERVED)}"
+        raise CfgError("not the name of a task", found=task, allowed=allowed)
+    return task
+
+
+def implicit_tensors(network: Network) -> dict[str, Tensor]:
+    """The tensors of its implicit sections, by state-dict name; they share its memory."""
+    layers = [number for number, layer in enumerate(network.module_list) if isinstance(layer, ImplicitModel)]
+    homes = tuple(f"module_list.{number}." for number in layers)
+    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(homes)}
+
+
+class TaskKnowledge(NamedTuple):
+    """The implicit tensors of a network, the names of its classes, and the file that both are from."""
+
+    tensors: dict[str, Tensor]
+    names: tuple[str, ...]
+    home: str | Path
+
+
+def copy_knowledge(network: Network) -> dict[str, Tensor]:
+    """Copies of its implicit tensors."""
+    return {name: tensor.detach().clone() for name, tensor in implicit_tensors(network).items()}
+
+
+def set_knowledge(network: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Give the network these implicit tensors."""
+    mine = implicit_tensors(network)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            mine[name].copy_(tensor)
+
+
+def share_network(network: Network) -> Network:
+    """The network once more, with implicit tensors of its own; the others are the same objects."""
+    own = implicit_tensors(network).keys()
+    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    shared: list[object] = [tensor for name, tensor in held.items() if name not in own]
+    return copy.deepcopy(network, {id(one): one for one in (network.graph, *shared)})
+
+
+def save_task(
+    learned: Network,
+    path: str | Path,
+    *,
+    task: str,
+    names: Sequence[str],
+    shared: Network,
+    force: bool = False,
+) -> None:
+    """Write the implicit tensors of a network to a file; `shared` is a network with the tensors that tasks
+    share (an average of equal numbers may be rounded otherwise)."""
+    record = {
+        "format": FORMAT,
+        "task": check_task_name(task),
+        "names": list(names),
+        "sections": digest_sections(learned.graph),
+        "shared": digest_shared(shared),
+    }
+    write_safetensors(path, implicit_tensors(learned), record=record, force=force)
+
+
+def find_task(task: str | Path, weights: str | Path | None) -> Path:
+    """The file of a task: that path itself, else NAME.task.safetensors in the folder of the weights."""
+    path = Path(task)
+    if path.is_file() or str(task).endswith(SUFFIX) or weights is None:
+        return path
+    folder = Path(weights).parent
+    beside = folder / f"{task}{SUFFIX}"
+    if not beside.exists():
+        known = sorted(one.name.removesuffix(SUFFIX) for one in folder.glob(f"*{SUFFIX}"))
+        raise WeightsError(
+            "no such task",
+            path=str(beside),
+            found=f"--task {task}",
+            allowed=", ".join(known) or f"a file *{SUFFIX}",
+            hint=f"yolor train --task {task} writes one",
+        )
+    return beside
+
+
+def read_task(path: str | Path) -> TaskPack:
+    """The pack in a file; raises WeightsError where it holds none."""
+    record = read_beside(path)
+    if record.get("format") != FORMAT or not _is_whole(record):
+        found = str(record.get("format") or "a file of another kind")
+        raise WeightsError("is not a task of this program", path=str(path), found=found, allowed=FORMAT)
+    names = tuple(str(name) for name in record["names"])
+    return TaskPack(record["task"], read_safetensors(path), names, record["sections"], record["shared"])
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    texts = all(isinstance(record.get(key), str) for key in ("task", "sections", "shared"))
+    return texts and isinstance(record.get("names"), list)
+
+
+def apply_task(network: Network, pack: TaskPack, *, path: str | Path) -> str:
+    """Give the network the tensors of a task; returns a note. Raises WeightsError, before anything changes,
+    where the task was learned by another network."""
+    mine = implicit_tensors(network)
+    if pack.sections != digest_sections(network.graph) or {n: t.shape for n, t in mine.items()} != {
+        name: tensor.shape for name, tensor in pack.tensors.items()
+    }:
+        raise _foreign_error(path, pack.task, "cfg")
+    if pack.shared != digest_shared(network):
+        raise _foreign_error(path, pack.task, "weights")
+    set_knowledge(network, pack.tensors)
+    numbers = sum(tensor.numel() for tensor in mine.values())
+    return f"task {pack.task}: {count_of(numbers, 'number')} of its own, {count_of(len(pack.names), 'class')}"
+
+
+def _foreign_error(path: str | Path, task: str, what: str) -> WeightsError:
+    hint = "give the cfg and the weights that `yolor train --task` was given"
+    return WeightsError(
+        f"this task was learned with other {what}", path=str(path), found=f"task {task}", hint=hint
+    )
+
+
+def digest_sections(graph: Graph) -> str:
+    """A digest of all sections with their keys; comments, spaces and [net] do not count."""
+    lines = (
+        f"[{node.section.raw.name}]" + ";".join(_key_texts(node.section.lines.items()))
+        for node in graph.nodes
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _key_texts(lines: Iterable[tuple[str, Any]]) -> list[str]:
+    return sorted(f"{key}={''.join(strip_comment(line.value).split())}" for key, line in lines)
+
+
+def digest_shared(network: Network) -> str:
+    """A digest of the tensors that are not implicit knowledge, in float32."""
+    own, digest = implicit_tensors(network).keys(), hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if name not in own and tensor.is_floating_point():
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
