@@ -130,6 +130,14 @@ def test_a_softmax_that_nothing_trains_is_refused():
         check_losses(network_of("[softmax]\nnoloss=1").graph)
 
 
+def test_smoothed_labels_and_a_tree_are_refused_together(tmp_path):
+    """C Darknet would take every class of the tree for true: fill_hierarchy asks for any truth but 0."""
+    (tmp_path / "t.tree").write_text(TREE)
+    text = NET.format(8) + f"label_smooth_eps=.1\n[softmax]\ntree={tmp_path / 't.tree'}"
+    with pytest.raises(CfgError, match="label_smooth_eps: a class tree takes no smoothed labels"):
+        check_losses(build_graph(parse(text)))
+
+
 def joint(dialect: str) -> Network:
     text = (
         f"[net]\ndialect={dialect}\nheight=32\nwidth=32\nchannels=3\n"

@@ -103,6 +103,8 @@ def check_losses(graph: Graph) -> None:
     for node in graph.label_heads:
         if not head_weight(graph, node):
             raise node.section.error("noloss", "nothing trains this head", allowed="0, or a [cost] behind it")
+        if graph.net.label_smooth_eps and getattr(node.section, "tree", None):
+            raise graph.net.error("label_smooth_eps", "a class tree takes no smoothed labels", allowed="0")
 
 
 def head_weight(graph: Graph, node: Node) -> float:
