@@ -19,6 +19,7 @@ from torch import Tensor
 
 from yolor_cfg import graph as graphs
 from yolor_cfg.count import count_costs
+from yolor_cfg.data.augment.classifier import read_classifier_augmentation
 from yolor_cfg.data.augment.darknet import read_augmentation, read_random_sizes
 from yolor_cfg.detect.nms import choose_nms
 from yolor_cfg.errors import CfgError
@@ -128,8 +129,12 @@ def learn(network: Network, raws: tuple[Tensor, ...], recorder: Recorder) -> Non
     """The augmentation and the losses of the heads: as they are, with all training keys at another value,
     and with each of those that nothing has read yet."""
     graph = network.graph
-    read_augmentation(graph)
-    read_random_sizes(graph)
+    if graph.box_heads:
+        read_augmentation(graph)
+        read_random_sizes(graph)
+    else:
+        read_classifier_augmentation(graph)
+    truth = torch.ones(contract.IMAGES, graph.classes)
     plain = [(head, head.section) for head in graph.heads]
     keys = {name: key for _, section in plain for name, key in section.keys.items() if key.use == TRAINING}
     others = {name: other_value(key) for name, key in keys.items()}
@@ -139,7 +144,7 @@ def learn(network: Network, raws: tuple[Tensor, ...], recorder: Recorder) -> Non
         for head, section in plain:
             object.__setattr__(head, "section", section.replace_values(**values))
         with suppress(CfgError):
-            detection_loss(raws, LABELS, network, rules=LossRules())
+            detection_loss(raws, LABELS, network, rules=LossRules(), truth=truth)
 
 
 def other_value(key: Key[Any]) -> Any:

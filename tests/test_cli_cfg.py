@@ -280,10 +280,8 @@ def test_a_faulty_net_hides_neither_its_other_faults_nor_those_of_the_sections(t
 @pytest.mark.parametrize(
     ("text", "key", "why"),
     [
-        # softmax_layer.c: `if(net.truth && !l.noloss)`: training alone
-        ("[avgpool]\n[softmax]\nnoloss=1\n", "noloss", "no network with a [softmax] is trained here"),
         # cost_layer.c 130: the limit is found, then set to 0 before it is used
-        ("[cost]\nratio=.5\n", "ratio", "no [cost] is trained here; C Darknet sets the limit"),
+        ("[cost]\nratio=.5\n", "ratio", "C Darknet sets the limit"),
         # network.c 115: it multiplies the subdivisions of sequences
         ("", "seq_scales", "single images are trained here, not sequences"),
     ],

@@ -505,9 +505,9 @@ def test_wrong_names_are_one_message_and_exit_code_3(tiny: Files, here: Path) ->
     )
 
 
-def test_a_classifier_is_refused_before_anything_is_written(here: Path) -> None:
-    files = write(here, text().rpartition("[convolutional]")[0] + "[avgpool]\n[softmax]\n")
-    assert "[softmax #5] predicts no boxes" in refusal(here, *files, "pictures", code=2)
+def test_a_backbone_is_refused_before_anything_is_written(here: Path) -> None:
+    files = write(here, text().rpartition("[convolutional]")[0] + "[avgpool]\n")
+    assert "[avgpool #4] predicts no boxes" in refusal(here, *files, "pictures", code=2)
 
 
 def test_pictures_of_other_channels_are_skipped_with_the_reason(here: Path) -> None:

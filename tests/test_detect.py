@@ -186,15 +186,11 @@ def test_a_missing_file_is_a_data_error_with_its_path(tiny: Files, tmp_path: Pat
     assert str(raised.value) == f"{tmp_path}/no.png: no such file or directory"
 
 
-@pytest.mark.parametrize(
-    ("ending", "place"),
-    [("[softmax]\n", "[softmax #4]"), ("", "[convolutional #3]")],
-)
-def test_a_network_without_boxes_is_refused_at_once(ending: str, place: str, tmp_path: Path) -> None:
-    files = write(tmp_path, text().rpartition("[convolutional]")[0] + ending)
+def test_a_network_without_boxes_and_labels_is_refused_at_once(tmp_path: Path) -> None:
+    files = write(tmp_path, text().rpartition("[convolutional]")[0])
     with pytest.raises(CfgError) as raised:
         Detector(*files)
-    assert f"{place} predicts no boxes" in str(raised.value)
+    assert "[convolutional #3] predicts no boxes" in str(raised.value)
 
 
 def test_a_network_of_losses_alone_is_refused_at_once(tmp_path: Path) -> None:

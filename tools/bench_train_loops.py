@@ -23,15 +23,16 @@ from torch import Tensor, nn
 
 from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.types import Batch
-from yolor_cfg.evaluate.scores import Scores
+from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
+from yolor_cfg.train.freezing import set_deterministic
 from yolor_cfg.train.loop import LARGEST_BYTE, implicit_penalty, train
 from yolor_cfg.train.loss import detection_loss, initialize_biases
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import build_optimizer, ema_decay, parameter_groups, set_rates
 from yolor_cfg.train.run import build_state
 from yolor_cfg.train.settings import TrainOptions
-from yolor_cfg.train.setup import Job, prepare_job, set_deterministic
+from yolor_cfg.train.setup import Job, prepare_job
 from yolor_cfg.train.state import TrainState
 
 MIB = 2**20
@@ -115,7 +116,7 @@ class TimingCallback(NamedTuple):
     def log_test_fault(self, state: TrainState, fault: Exception) -> None:
         """There is no test."""
 
-    def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
+    def log_epoch(self, state: TrainState, scores: TaskScores | None, *, best: bool) -> None:
         """Nothing is shown."""
 
     def save(self, state: TrainState) -> None:

@@ -104,9 +104,21 @@ class Graph:
         return self.image.height / shape.height, self.image.width / shape.width
 
     @property
+    def box_heads(self) -> tuple[Node, ...]:
+        """The heads that predict boxes, and whatever else is no classifier of whole images."""
+        return tuple(node for node in self.heads if not node.section.label_kind)
+
+    @property
+    def label_heads(self) -> tuple[Node, ...]:
+        """The heads that classify whole images; the classes of one follow those of the one before."""
+        return tuple(node for node in self.heads if node.section.label_kind)
+
+    @property
     def classes(self) -> int:
-        """The number of classes of the heads; 0 if none has classes."""
-        return max((getattr(node.section, "classes", 0) for node in self.heads), default=0)
+        """The number of classes of the heads with boxes, else of those with image labels; 0 if there are
+        none."""
+        found = max((getattr(node.section, "classes", 0) for node in self.box_heads), default=0)
+        return found or sum(node.shape.size for node in self.label_heads)
 
     @cached_property
     def largest_stride(self) -> int:
@@ -381,5 +393,6 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
 
 
 def last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | float:
-    """What the last head says; `otherwise` where there is no head or it has no such key."""
-    return getattr(graph.heads[-1].section, key, otherwise) if graph.heads else otherwise
+    """What the last head with boxes says; `otherwise` where there is none or it has no such key."""
+    heads = graph.box_heads
+    return getattr(heads[-1].section, key, otherwise) if heads else otherwise

@@ -48,6 +48,14 @@ class SparseHead(BoxHead, Protocol):
 
 
 @runtime_checkable
+class LabelHead(Protocol):
+    """A head that tells the classes of an image."""
+
+    def label_scores(self, raw: Tensor) -> Tensor:
+        """The probability of each class, [N, K]."""
+
+
+@runtime_checkable
 class EmbeddingHead(Protocol):
     """A head that may have embeddings: its raw map is then its input, [N, C, H, W]."""
 
@@ -131,20 +139,37 @@ class Network(nn.Module):
         whose scores times objectness do not reach `least` in any image may be left out."""
         refuse_no_outputs(self.graph)
         _refuse_unequal_classes(self.graph)
-        heads = [self.module_list[index] for index in self.graph.outputs]
-        if least and (found := decode_natively(heads, raws, least=least)) is not None:
+        pairs = [
+            (node, raw)
+            for node, raw in zip(self.graph.heads, raws, strict=True)
+            if not (node.section.label_kind and self.graph.box_heads)
+        ]
+        heads = [self.module_list[node.index] for node, _ in pairs]
+        if least and (found := decode_natively(heads, [raw for _, raw in pairs], least=least)) is not None:
             return Predictions(*found)
         parts = [
             _decode_head(_box_head(node, head), raw, least)
-            for node, head, raw in zip(self.graph.heads, heads, raws, strict=True)
+            for head, (node, raw) in zip(heads, pairs, strict=True)
         ]
         return Predictions(*(torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True)))
+
+    def labels(self, raws: Sequence[Tensor]) -> Tensor | None:
+        """The probabilities of the classes of each image, [N, K], those of several heads one after the other;
+        None for a network without such heads."""
+        parts = []
+        for node, raw in zip(self.graph.heads, raws, strict=True):
+            head = self.module_list[node.index]
+            if node.section.label_kind and isinstance(head, LabelHead):
+                parts.append(head.label_scores(raw))
+        return torch.cat(parts, dim=1) if parts else None
 
     def angles(self, raws: Sequence[Tensor]) -> Tensor | None:
         """Of each box of `decode` its angle, clockwise, as a fraction of a turn, [N, B]; None where all
         boxes of the network are upright."""
         pairs = [
-            (self.module_list[node.index], raw) for node, raw in zip(self.graph.heads, raws, strict=True)
+            (self.module_list[node.index], raw)
+            for node, raw in zip(self.graph.heads, raws, strict=True)
+            if not node.section.label_kind
         ]
         turned = ((head, raw) for head, raw in pairs if getattr(head, "has_angles", False))
         parts = [head.angles(raw) for head, raw in turned if isinstance(head, AngleHead)]
@@ -259,22 +284,26 @@ def _decode_head(head: BoxHead, raw: Tensor, least: float) -> HeadPredictions:
 
 
 def check_heads(network: Network) -> None:
-    """Raise CfgError if the network predicts no boxes or its heads differ in their number of classes."""
+    """Raise CfgError if the network predicts neither boxes nor image labels, or if its heads differ in their
+    number of classes."""
     refuse_no_outputs(network.graph)
-    nodes = network.graph.heads
-    for node in nodes:
+    for node in network.graph.box_heads:
         if not hasattr(network.module_list[node.index], "decode"):
             raise node.section.error(
                 "",
                 "predicts no boxes",
-                hint="this looks like a classifier or a backbone; detection needs a detector",
+                hint="this looks like a backbone; detectors end in [yolo], classifiers in [softmax] ...",
             )
     _refuse_unequal_classes(network.graph)
 
 
 def _refuse_unequal_classes(graph: Graph) -> None:
-    counts = [getattr(node.section, "classes", 0) for node in graph.heads]
-    for node, count in zip(graph.heads, counts, strict=True):
+    nodes = graph.box_heads
+    counts = [getattr(node.section, "classes", 0) for node in nodes]
+    if nodes and graph.label_heads:
+        nodes += graph.label_heads[-1:]
+        counts.append(sum(node.shape.size for node in graph.label_heads))
+    for node, count in zip(nodes, counts, strict=True):
         if count != counts[0]:
             raise node.section.error(
                 "classes",

@@ -27,7 +27,7 @@ DATA_FAULT_CODE = 3
 MAX_FAULTS = 20
 SPLITS = ("train", "val", "test")
 FIXES = ("clip", "drop")
-SHAPE_KINDS = ("mixed", "coloured")
+SHAPE_KINDS = ("mixed", "coloured", "classes")
 
 data_argument = click.argument("path", metavar="DATA", type=click.Path())
 fix_option = click.option(
@@ -111,12 +111,13 @@ def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, 
     If OUT ends in .json, one split is written; otherwise OUT is a folder that holds each split. What is left
     out is told: unreadable images, labels that --fix-labels drops, marks that the format has no place for.
     """
-    from yolor_cfg.data.convert import conversion_notes, write_coco, write_darknet
+    from yolor_cfg.data.convert import conversion_notes, refuse_no_boxes, write_coco, write_darknet
 
     as_coco = out.lower().endswith(".json")
     if as_coco and len(split) > 1:
         raise click.UsageError("a .json file holds one split: give --split once")
     opened = _open_for_conversion(path, split or (("train",) if as_coco else ()), fix)
+    refuse_no_boxes(opened)
     if as_coco:
         write_coco(next(iter(opened.values())), out, force=force)
     else:
@@ -269,7 +270,8 @@ def default_split_folder(path: str) -> str:
     type=click.Choice(SHAPE_KINDS),
     default="mixed",
     show_default=True,
-    help="mixed: only the shape tells the class; coloured: each class has its own colours too.",
+    help="mixed: only the shape tells the class; coloured: each class has its own colours too; classes: one "
+    "object an image, in folders by class, for classifiers.",
 )
 @click.option(
     "--held",
@@ -290,35 +292,43 @@ def draw(out: str, **options: Any) -> None:
     """Draw a data set of coloured shapes into the new folder OUT.
 
     The labels are written both as Darknet's files and as COCO's JSON. There are six classes, with textures,
-    occlusion and small objects. Nothing is downloaded.
+    occlusion and small objects; with --kind classes there are ten, and no boxes. Nothing is downloaded.
     """
     from yolor_cfg.data.shapes import KINDS as objects
-    from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
+    from yolor_cfg.data.shapes import MIXED
+    from yolor_cfg.data.write_shapes import ShapesOptions, write_classes, write_shapes
 
     count, held, size = options["count"], options["held"], options["size"]
     if held is not None and held > count:
         raise click.BadParameter(f"{held} is more than --count {count}", param_hint="--held")
     size = size if isinstance(size, tuple) else (size, size)
-    wanted = ShapesOptions(count, size, objects[options["kind"]], held, options["identities"])
-    description = write_shapes(out, wanted, seed=options["seed"])
+    shown = objects.get(options["kind"], MIXED)
+    wanted = ShapesOptions(count, size, shown, held, options["identities"])
+    write = write_shapes if options["kind"] in objects else write_classes
+    description = write(out, wanted, seed=options["seed"])
     print_stderr(f"{description}: {count_of(count, 'image', spec=',')}", "green")
 
 
 def summarize(opened: Dataset) -> dict[str, Any]:
-    """Counts of images and boxes, boxes per class, the range of sizes."""
+    """Counts of images and boxes, boxes per class, the range of sizes; of images with classes alone counts of
+    those."""
     import numpy as np
 
     from yolor_cfg.data.types import Samples
 
     columns = opened.samples
     assert isinstance(columns, Samples)
-    by_class = np.bincount(columns.columns.classes, minlength=len(opened.names)).tolist()
+    labels = columns.labels
+    classes = columns.columns.classes if labels is None else labels.classes
+    by_class = np.bincount(classes, minlength=len(opened.names)).tolist()
+    starts = columns.starts if labels is None else labels.starts
+    word = "boxes" if labels is None else "labels"
     heights, widths = columns.sizes.T.tolist()
     return {
         "format": opened.format,
         "images": len(columns),
-        "without_boxes": int((np.diff(columns.starts) == 0).sum()),
-        "boxes": sum(by_class),
+        f"without_{word}": int((np.diff(starts) == 0).sum()),
+        word: sum(by_class),
         "crowds": int(columns.columns.crowd.sum()),
         "heights": [min(heights), max(heights)],
         "widths": [min(widths), max(widths)],
@@ -334,7 +344,7 @@ def _distinct_names(names: Sequence[str]) -> list[str]:
 def _report_summaries(summaries: dict[str, dict[str, Any]], *, faults: list[str], notes: list[str]) -> None:
     for note in notes:
         print_stderr(f"note: {note}", "yellow")
-    labels = {"without_boxes": "without boxes"}
+    labels = {"without_boxes": "without boxes", "without_labels": "without labels"}
     parts = list(summaries.values())
     keys = [key for key in parts[0] if key != "classes"]
     rows = [["", *summaries]] if len(parts) > 1 else []

@@ -95,10 +95,10 @@ NETWORK_OPTIONS = (
     size_option,
     click.option(
         "--preprocess",
-        type=click.Choice(["stretch", "letterbox"]),
-        help="Stretch each image to the input size, or keep its aspect ratio and pad with grey; "
-        "default: stretch in darknet and darkflow (letterbox if the cfg says letter_box=1), "
-        "letterbox in pjreddie and the families of PyTorch.",
+        type=click.Choice(["stretch", "letterbox", "crop"]),
+        help="Stretch each image to the input size, keep its aspect ratio and pad with grey, or cut out its "
+        "middle; default: crop for classifiers, else stretch in darknet and darkflow (letterbox if the cfg "
+        "says letter_box=1), letterbox in pjreddie and the families of PyTorch.",
     ),
     click.option(
         "--names",

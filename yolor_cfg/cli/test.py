@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, check_exported, sort_paths
-from yolor_cfg.cli.options import echo, format_columns, is_on, print_json, print_stderr, report_warnings
+from yolor_cfg.cli.options import is_on, print_stderr, report_warnings
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 from yolor_cfg.export.facts import is_exported
 
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset
     from yolor_cfg.engines.base import Engine
     from yolor_cfg.errors import YolorError
-    from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
+    from yolor_cfg.evaluate.ground_truth import GroundTruth
     from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections
-    from yolor_cfg.evaluate.scores import MetricOptions, Scores
+    from yolor_cfg.evaluate.scores import MetricOptions
+    from yolor_cfg.graph import Graph
     from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
-
-
-MAX_CLASS_ROWS = 30
 
 
 @click.command(cls=HabitCommand, habits=TEST_HABITS, epilog=EXAMPLES)
@@ -40,10 +38,11 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
 
     With --predictions and --annotations, detections made elsewhere are scored instead.
 
-    Prints COCO's 12 metrics; P, R and F1 at the confidence where the mean F1 is highest, AP50 and AP as YOLOR
-    computes them; the AP50 of Darknet's `detector map`, for a network in its dialect with TP, FP and FN; and
-    the time per image in milliseconds. Images without detections count too.
-    Unreadable images are reported and left out.
+    Of a classifier it prints top-1 and top-5, or mAP and F1 where an image may have several classes, and a
+    row for each class. Of boxes it prints COCO's 12 metrics; P, R and F1 at the confidence where the mean
+    F1 is highest, AP50 and AP as YOLOR computes them; the AP50 of Darknet's `detector map`, for a network
+    in its dialect with TP, FP and FN; and the time per image in milliseconds. Images without detections
+    count too. Unreadable images are reported and left out.
     """
     files = sort_paths(paths, cfg=options["cfg_file"], weights=options["weights_file"])
     if files.others:
@@ -90,17 +89,19 @@ def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
         or not (options["predictions"] and options["annotations"])
     ):
         raise click.UsageError("give --predictions and --annotations, or CFG WEIGHTS and --data")
+    from yolor_cfg.cli.task_scores import print_scores, save_scores
     from yolor_cfg.evaluate.results import read_results
-    from yolor_cfg.evaluate.scores import score_detections
+    from yolor_cfg.evaluate.scores import TaskScores, score_detections
 
     ground = _read_ground_truth(options)
     detections = read_results(options["predictions"], ground, say=lambda text: print_stderr(text, "yellow"))
     if not len(detections):
         print_stderr(f"{options['predictions']}: contains no detections, so AP is 0", "yellow")
-    scores = score_detections(ground, detections, metric_options=_make_metric_options(options))
-    _print_scores(scores, ground, options)
+    boxes = score_detections(ground, detections, metric_options=_make_metric_options(options))
+    scores = TaskScores(boxes, (), boxes.images)
+    print_scores(scores, ground, options)
     with _results_folder(options, saves=bool(options["save"])) as folder:
-        _save_scores(folder, scores, ground=ground, detections=detections)
+        save_scores(folder, scores, ground=ground, detections=detections)
 
 
 def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
@@ -108,24 +109,27 @@ def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
 
     if options["annotations"].lower().endswith(".json"):
         return coco_ground_truth(options["annotations"])
-    return dataset_ground_truth(_open_dataset(options["annotations"], options, classes=None))
+    return dataset_ground_truth(_open_dataset(options["annotations"], options, graph=None))
 
 
 def _open_dataset(
-    path: str, options: dict[str, Any], *, classes: int | None, names: Sequence[str] = ()
+    path: str, options: dict[str, Any], *, graph: Graph | None, names: Sequence[str] = ()
 ) -> Dataset:
+    """The data set, which must fit the graph, if there is one."""
     from yolor_cfg.data.classes import match_classes
+    from yolor_cfg.data.kinds import check_kinds
     from yolor_cfg.data.sources import find_listing, read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
-    split = options["split"]
+    split, classes = options["split"], graph.classes or None if graph else None
     found = find_listing(path, split or "val", whole=split is None)
     refuse_other_count(found, classes, names)
     dataset = read_listing(found, classes=classes, checks=checks)
     source = "--names" if options["names"] else "the checkpoint"
     dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
+    dataset = check_kinds(dataset, graph) if graph else dataset
     _report_once((), problem_lines(dataset))
     return dataset
 
@@ -137,14 +141,15 @@ def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
 
 
 def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | None) -> None:
+    from yolor_cfg.cli.task_scores import print_scores, save_scores
     from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
-    from yolor_cfg.evaluate.run import score_network
+    from yolor_cfg.evaluate.run import score_tasks
     from yolor_cfg.parallel import local_device, process_group
 
     with process_group(options["device"]):
         opened = _load_network(files, options, device=local_device(options["device"]))
         graph = opened.network.graph
-        dataset = _open_dataset(options["data"], options, classes=graph.classes or None, names=opened.names)
+        dataset = _open_dataset(options["data"], options, graph=graph, names=opened.names)
         _report_once(graph.warnings, opened.notes)
         collected = _collect_detections(opened, dataset, options)
     if collected is None:
@@ -155,11 +160,11 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
 
         save_predictions(folder, ground, collected.detections, as_json=options["as_json"])
         return
-    scores = score_network(ground, collected, metric_options=_make_metric_options(options))
+    scores = score_tasks(graph, dataset, collected, metric_options=_make_metric_options(options))
     for reason in scores.skipped:
         print_stderr(f"left out: {reason}", "yellow")
-    _print_scores(scores, ground, options, is_darknet=not graph.dialect.is_pytorch)
-    _save_scores(folder, scores, ground=ground, detections=collected.detections)
+    print_scores(scores, ground, options, is_darknet=not graph.dialect.is_pytorch)
+    save_scores(folder, scores, ground=ground, detections=collected.detections)
 
 
 def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) -> LoadedNetwork:
@@ -241,58 +246,3 @@ def _collect_detections(
         return collect_detections(
             opened.network, dataset, settings=settings, progress=progress, engine=engine
         )
-
-
-def _print_scores(
-    scores: Scores, ground: GroundTruth, options: dict[str, Any], *, is_darknet: bool = False
-) -> None:
-    """Print the JSON document or the tables."""
-    from yolor_cfg.evaluate.scores import scores_to_dict
-
-    if options["as_json"]:
-        print_json(scores_to_dict(scores, ground))
-    else:
-        _print_tables(scores, ground, every=options["per_class"], is_darknet=is_darknet)
-
-
-def _save_scores(folder: Path | None, scores: Scores, *, ground: GroundTruth, detections: Doubles) -> None:
-    """Write the files of a test, if any are wanted."""
-    from yolor_cfg.evaluate.scores import scores_to_dict
-    from yolor_cfg.report.files import save_test_results
-
-    if folder is not None:
-        metrics = scores_to_dict(scores, ground)
-        save_test_results(folder, scores, ground=ground, detections=detections, metrics=metrics)
-        _report_folder(folder)
-
-
-def _report_folder(folder: Path) -> None:
-    """Where the results are, and whether charts are missing there."""
-    from yolor_cfg.report.figures import NO_CHARTS, can_draw
-
-    if not can_draw():
-        print_stderr(f"{NO_CHARTS}the numbers are in the folder's .csv files", "yellow")
-    if not is_on("quiet"):
-        echo(f"results saved to {folder}", err=True)
-
-
-def _print_tables(scores: Scores, ground: GroundTruth, *, every: bool | None, is_darknet: bool) -> None:
-    from yolor_cfg.evaluate.coco import engine_line
-    from yolor_cfg.report.tables import class_table, coco_rows, darknet_lines
-
-    if not is_on("quiet"):
-        echo(engine_line(scores.coco), err=True)
-    every = len(ground.names) <= MAX_CLASS_ROWS or is_on("verbose") if every is None else every
-    _print_columns(class_table(scores, ground, every=every), words=(0,))
-    _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
-    if is_darknet:
-        echo("\n".join(["Darknet's `detector map`:", *darknet_lines(scores, ground, every=every), ""]))
-    if scores.speed:
-        stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
-        echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
-
-
-def _print_columns(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:
-    for line in format_columns(rows, words=words):
-        echo(line)
-    echo()

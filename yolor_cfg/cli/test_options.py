@@ -114,7 +114,7 @@ RUN_OPTIONS = (
     size_option,
     click.option(
         "--preprocess",
-        type=click.Choice(["stretch", "letterbox"]),
+        type=click.Choice(["stretch", "letterbox", "crop"]),
         help="How images are fitted to the input; default: as in `yolor detect`, with rectangular "
         "inputs in the yolor dialect.",
     ),

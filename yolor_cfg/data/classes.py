@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yolor_cfg.data.types import Dataset, Problem, Sample, Samples
+from yolor_cfg.data.types import Dataset, LabelColumn, Problem, Sample, Samples
 from yolor_cfg.errors import DataError
 
 MOST_NAMES = 20
@@ -63,4 +63,14 @@ def _renumber(samples: Sequence[Sample], new_ids: np.ndarray) -> Sequence[Sample
     if not isinstance(samples, Samples):
         return tuple(sample._replace(classes=new_ids[sample.classes]) for sample in samples)
     columns = samples.columns._replace(classes=new_ids[samples.columns.classes])
-    return Samples(samples.paths, samples.ids, samples.sizes, starts=samples.starts, columns=columns)
+    labels = samples.labels and _renumber_labels(samples.labels, new_ids)
+    return Samples(
+        samples.paths, samples.ids, samples.sizes, starts=samples.starts, columns=columns, labels=labels
+    )
+
+
+def _renumber_labels(labels: LabelColumn, new_ids: np.ndarray) -> LabelColumn:
+    """The classes of each image, ascending again."""
+    image = np.repeat(np.arange(len(labels.starts) - 1), np.diff(labels.starts))
+    classes = new_ids[labels.classes]
+    return labels._replace(classes=classes[np.lexsort((classes, image))])

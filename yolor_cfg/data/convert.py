@@ -84,6 +84,15 @@ def write_darknet(splits: Mapping[SplitName, Dataset], folder: str | Path) -> Pa
     return Path(folder) / "converted.data"
 
 
+def refuse_no_boxes(splits: Mapping[SplitName, Dataset]) -> None:
+    """Raise DataError for images that have classes alone, which the formats written here have no place
+    for."""
+    for data in splits.values():
+        if not data.has_boxes:
+            hint = "folders and lists of classes are read as they are; yolor data split divides folders"
+            raise DataError("no boxes to convert: the images have classes alone", path=data.origin, hint=hint)
+
+
 def conversion_notes(splits: Mapping[SplitName, Dataset], *, as_coco: bool) -> list[str]:
     """What the other format has no place for."""
     if as_coco:

@@ -44,7 +44,7 @@ def split_sizes(count: int, shares: Shares) -> Integers:
 def _class_counts(samples: Sequence[Sample], group_of: Integers, classes: int) -> Table:
     counts = np.zeros((int(group_of.max(initial=-1)) + 1, classes + 1))
     for sample, group in zip(samples, group_of.tolist(), strict=True):
-        counts[group, np.unique(sample.classes)] += 1
+        counts[group, sample.image_classes] += 1
         counts[group, -1] += 1
     return counts
 

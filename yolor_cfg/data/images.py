@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from yolor_cfg.data.types import LabeledImage, Sample
+from yolor_cfg.data.types import Integers, LabeledImage, Sample
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
@@ -50,6 +50,10 @@ class ImageStore:
                 continue
             alone = ~sample.crowd
             return LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
+
+    def image_classes(self, index: int) -> Integers:
+        """The classes of the image that is read for this index, as a whole."""
+        return self.samples[self.readable_index(index)].image_classes
 
     def readable_index(self, index: int) -> int:
         """The index to read for this one: itself, or the next that is not known to be unreadable."""

@@ -50,7 +50,8 @@ class ImageLabels(NamedTuple):
     """The labels of one image from the file `path`; `row_names` name the rows in formats without lines.
 
     `path` is empty if there is no label file. `faults` are (line, reason) for what could not be parsed.
-    `is_sideways`: the labels fit an image with height and width exchanged.
+    `is_sideways`: the labels fit an image with height and width exchanged. `classes` are those of the image
+    as a whole, where the format has such.
     """
 
     path: str
@@ -60,6 +61,7 @@ class ImageLabels(NamedTuple):
     duplicates: int = 0
     row_names: Sequence[str] = ()
     is_sideways: bool = False
+    classes: Sequence[int] = ()
 
 
 class DataFaults(DataError):

@@ -25,7 +25,8 @@ class ImageListing(NamedTuple):
     """Images in order; `read(i, size)` returns the labels of image i, `find_label_paths(i)` where it looks.
 
     `names` is empty if nothing names the classes; with `ids` None the file names are the image ids. `notes`
-    are what was found while listing. `is_labeled` is False for images to be tested without labels.
+    are what was found while listing. `is_labeled` is False for images to be tested without labels,
+    `has_boxes` where the labels are classes of whole images; `top` is the k of the accuracy wanted for these.
     """
 
     format: str
@@ -38,17 +39,22 @@ class ImageListing(NamedTuple):
     category_ids: tuple[int, ...] = ()
     repeated: tuple[str, ...] = ()
     is_labeled: bool = True
+    has_boxes: bool = True
+    top: int = 0
 
 
+NO_LINES: Mapping[str, str] = {}
 LabelPaths = Callable[[str], Sequence[str]]
 
 
 class ListedImages(NamedTuple):
-    """Images in order; `repeated`: those listed again, once for each further time; what was found besides."""
+    """Images in order; `repeated`: those listed again, once for each further time; what was found besides;
+    and of images in a list the lines that name them."""
 
     images: Sequence[str]
     repeated: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    lines: Mapping[str, str] = NO_LINES
 
 
 def text_label_listing(
@@ -148,14 +154,15 @@ def find_images(place: str, bases: Sequence[str | Path], *, needs_images: bool =
     lines = _read_list_lines(place)
     images = [_resolve_line(line, places) for line in lines]
     if not needs_images or not images or any(map(os.path.exists, images)):
-        return ListedImages(images)
+        return ListedImages(images, lines=dict(zip(images, lines, strict=True)))
     cut = _find_cut(lines[0], places)
     if not cut:
         hint = f"looked for {list_places([lines[0], *shorter_paths(lines[0])], places)}"
         raise DataError("no image of this list exists", path=place, found=lines[0], hint=hint)
     note = f"its paths start with {cut}, which is not there: they are read without it"
     images = [_resolve_line(line.removeprefix(cut), places) for line in lines]
-    return ListedImages(images, problems=(Problem(place, 0, note, "note"),))
+    problems = (Problem(place, 0, note, "note"),)
+    return ListedImages(images, problems=problems, lines=dict(zip(images, lines, strict=True)))
 
 
 def unique_images(listed: ListedImages, split: SplitName) -> ListedImages:

@@ -51,6 +51,7 @@ class Loader:
     """Loads the batches that the sampler plans; with `workers` 0 each batch is made when it is asked for.
 
     `prefetch` batches are made ahead. The random numbers of an item depend only on (seed, epoch, index).
+    With `classes`, batches tell how much their images have of each of so many classes.
     """
 
     images: ImageStore
@@ -60,6 +61,7 @@ class Loader:
     shard: Shard = Shard()
     workers: int = 2
     prefetch: int = 2
+    classes: int = 0
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from batch `start` on, the same as in an uninterrupted epoch.
@@ -81,7 +83,8 @@ class Loader:
 
     def _serial_batches(self, batches: Sequence[BatchIndices], epoch: int) -> Iterator[Batch | None]:
         for planned in batches:
-            yield collate([self._load_item(index, epoch, planned.size) for index in planned.indices.tolist()])
+            indices = planned.indices.tolist()
+            yield collate([self._load_item(index, epoch, planned.size) for index in indices], self.classes)
 
     def _prefetched_batches(self, batches: Sequence[BatchIndices], epoch: int) -> Iterator[Batch | None]:
         """One task per item, then one that collates them; tasks run in order of submission: no deadlock."""
@@ -91,7 +94,7 @@ class Loader:
             for planned in batches:
                 indices = planned.indices.tolist()
                 items = [pool.submit(self._load_item, index, epoch, planned.size) for index in indices]
-                waiting.append(pool.submit(_collate_futures, items))
+                waiting.append(pool.submit(_collate_futures, items, self.classes))
                 if len(waiting) > self.prefetch:
                     yield waiting.popleft().result()
             while waiting:
@@ -114,12 +117,13 @@ class Loader:
         return LoadedItem(item, self.images.samples[self.images.readable_index(index)])
 
 
-def _collate_futures(items: Sequence[Future[LoadedItem | None]]) -> Batch | None:
-    return collate([item.result() for item in items])
+def _collate_futures(items: Sequence[Future[LoadedItem | None]], classes: int) -> Batch | None:
+    return collate([item.result() for item in items], classes)
 
 
-def collate(made: Sequence[LoadedItem | None]) -> Batch | None:
-    """One batch of the items that could be loaded; images [N, C, H, W], channels last in memory."""
+def collate(made: Sequence[LoadedItem | None], classes: int = 0) -> Batch | None:
+    """One batch of the items that could be loaded; images [N, C, H, W], channels last in memory. With
+    `classes` it tells how much each image has of so many."""
     ready = [one for one in made if one is not None]
     if not ready:
         return None
@@ -127,7 +131,17 @@ def collate(made: Sequence[LoadedItem | None]) -> Batch | None:
     targets = [_targets(number, one.item) for number, one in enumerate(ready)]
     samples = tuple(one.sample for one in ready)
     placements = tuple(one.item.placement or identity_placement(one.item) for one in ready)
-    return Batch(images, torch.from_numpy(np.concatenate(targets)), samples, placements)
+    truth = torch.from_numpy(np.stack([_truth(one, classes) for one in ready])) if classes else None
+    return Batch(images, torch.from_numpy(np.concatenate(targets)), samples, placements, truth)
+
+
+def _truth(made: LoadedItem, classes: int) -> np.ndarray:
+    """[K] float32: that of the item, or 1 for each class that it shows a box of."""
+    if made.item.truth is not None:
+        return made.item.truth
+    truth = np.zeros(classes, np.float32)
+    truth[made.item.classes] = 1
+    return truth
 
 
 def _targets(number: int, item: BatchItem) -> np.ndarray:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from yolor_cfg.data.cache import LEAST, SizeCache, load_size_cache, save_size_cache
 from yolor_cfg.data.labels import DIFFICULT, DataFaults, ImageLabels, LabelRow, check_rows
 from yolor_cfg.data.listing import ImageListing, image_ids
-from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, Problem, Samples
+from yolor_cfg.data.types import BoxColumns, Dataset, LabelChecks, LabelColumn, Problem, Samples
 from yolor_cfg.errors import DataError, count_of, escape
 from yolor_cfg.images.headers import ImageFileInfo, read_image_info
 from yolor_cfg.images.orientation import orientation_rule
@@ -49,6 +49,7 @@ class ScannedImages(NamedTuple):
     polygons: int
     duplicates: int
     sideways: int
+    classes: list[Sequence[int]]
 
 
 def scan(
@@ -67,6 +68,8 @@ def scan(
     _refuse_faults(problems, origin, checks)
     _refuse_empty(listing, parts, problems=problems, origin=origin)
     samples = _build_samples(listing, parts, indices)
+    if not listing.has_boxes:
+        samples.labels = _build_labels(parts)
     names = listing.names or _default_names(samples.columns.classes, classes)
     notes = _notes(parts, origin)
     return Dataset(
@@ -78,6 +81,8 @@ def scan(
         listing.category_ids,
         listing.repeated,
         listing.is_labeled,
+        listing.has_boxes,
+        listing.top,
     )
 
 
@@ -114,6 +119,7 @@ def _scan_chunk(listing: ImageListing, start: int, rules: ScanOptions) -> Scanne
         sum(one.polygons for one in lines),
         sum(one.duplicates for one in lines),
         sum(one.is_sideways for one in lines),
+        [one.classes for one in lines],
     )
 
 
@@ -170,6 +176,12 @@ def _build_samples(listing: ImageListing, parts: Sequence[ScannedImages], indice
     ids = image_ids(paths) if listing.ids is None else [listing.ids[index] for index in indices]
     columns = _build_columns([part.rows for part in parts], np.repeat(sizes, counts, axis=0))
     return Samples(paths, ids, sizes, starts=starts, columns=columns)
+
+
+def _build_labels(parts: Sequence[ScannedImages]) -> LabelColumn:
+    found = [sorted(classes) for part in parts for classes in part.classes]
+    starts = np.cumsum([0, *map(len, found)])
+    return LabelColumn(starts, np.fromiter(chain.from_iterable(found), np.int64, int(starts[-1])))
 
 
 def _build_columns(tables: Sequence[NDArray[np.float64]], sizes: NDArray[np.int32]) -> BoxColumns:

@@ -80,6 +80,43 @@ SHAPES: dict[str, Callable[[PixelGrid], PixelGrid]] = {
 }
 NAMES = tuple(SHAPES)
 
+
+def _bar(p: PixelGrid) -> PixelGrid:
+    distance: PixelGrid = np.maximum(np.abs(p[0]) - 0.95, np.abs(p[1]) - 0.28)
+    return distance
+
+
+def _moon(p: PixelGrid) -> PixelGrid:
+    distance: PixelGrid = np.maximum(np.hypot(p[0], p[1]) - 0.95, 0.8 - np.hypot(p[0] - 0.5, p[1]))
+    return distance
+
+
+def _hexagon(p: PixelGrid) -> PixelGrid:
+    wide, high = np.abs(p[0]), np.abs(p[1])
+    distance: PixelGrid = np.maximum(wide * math.sqrt(0.75) + high / 2, high) - 0.8
+    return distance
+
+
+def _dumbbell(p: PixelGrid) -> PixelGrid:
+    ends = np.hypot(np.abs(p[0]) - 0.55, p[1]) - 0.4
+    distance: PixelGrid = np.minimum(ends, np.maximum(np.abs(p[0]) - 0.55, np.abs(p[1]) - 0.15))
+    return distance
+
+
+CLASS_SHAPES: dict[str, Callable[[PixelGrid], PixelGrid]] = {
+    **SHAPES,
+    "bar": _bar,
+    "moon": _moon,
+    "hexagon": _hexagon,
+    "dumbbell": _dumbbell,
+}
+"""Those of images with one object each, for classifiers: the others and four more."""
+CLASS_NAMES = tuple(CLASS_SHAPES)
+CLASS_RADII = 0.25, 0.42
+CLASS_TURN = math.pi / 8
+PLAIN = 0
+"""The texture that is one colour."""
+
 # How much of the second colour a texture has at a point, in the coordinates of the shape: 0..1.
 TEXTURES: tuple[Callable[[PixelGrid], PixelGrid], ...] = (
     lambda p: np.zeros_like(p[0]),
@@ -153,6 +190,19 @@ def identity_look(identity: int, *, has_class_colors: bool = False) -> Appearanc
     return Appearance(label, (first, second), texture, float(rng.choice([1.0, 0.75, 0.5])))
 
 
+def draw_single(rng: Generator, size: Size, class_id: int) -> Image:
+    """An image [H, W, 3] uint8 RGB with one object of this class of `CLASS_NAMES`, of one colour and mostly
+    inside it; equal generators draw equal images."""
+    canvas, owner = _background(rng, size), np.full(size, -1, np.int16)
+    radius = rng.uniform(*CLASS_RADII) * min(size)
+    centre = rng.uniform(0.35, 0.65) * size[1], rng.uniform(0.35, 0.65) * size[0]
+    turn, light = rng.uniform(-CLASS_TURN, CLASS_TURN), rng.uniform(0, 2 * math.pi)
+    look = identity_look(int(rng.integers(IDENTITIES)))._replace(class_id=class_id, texture=PLAIN)
+    one = PlacedObject(0, look, centre, radius, turn, (math.cos(light), math.sin(light)))
+    _paint(canvas, owner, one, number=0)
+    return _shade(canvas, rng)
+
+
 def draw_shapes(rng: Generator, size: Size, objects: ObjectOptions = MIXED) -> DrawnImage:
     """One image of this height and width; equal generators draw equal images.
 
@@ -163,10 +213,7 @@ def draw_shapes(rng: Generator, size: Size, objects: ObjectOptions = MIXED) -> D
     placed = _place_objects(rng, size, objects) if rng.random() >= EMPTY else []
     for number, one in enumerate(placed):
         _paint(canvas, owner, one, number=number)
-    shaded = canvas * _illumination(rng, size, 0.18)[..., None] + rng.normal(
-        0, rng.uniform(0.004, 0.03), (*size, 3)
-    )
-    image = np.asarray((shaded.clip(0, 1) * 255).round(), np.uint8)
+    image = _shade(canvas, rng)
     boxes = [_mask_box(owner == number) for number in range(len(placed))]
     return DrawnImage(
         image,
@@ -174,6 +221,14 @@ def draw_shapes(rng: Generator, size: Size, objects: ObjectOptions = MIXED) -> D
         np.array([one.look.class_id for one in placed], np.int64),
         np.array([one.identity for one in placed], np.int64),
     )
+
+
+def _shade(canvas: PixelGrid, rng: Generator) -> Image:
+    """The canvas [H, W, 3] lit from one side, with noise, as uint8."""
+    size = canvas.shape[:2]
+    lit = canvas * _illumination(rng, size, 0.18)[..., None]
+    shaded = lit + rng.normal(0, rng.uniform(0.004, 0.03), canvas.shape)
+    return np.asarray((shaded.clip(0, 1) * 255).round(), np.uint8)
 
 
 def _mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
@@ -267,7 +322,7 @@ def _object_window(size: Size, one: PlacedObject, *, reach: float) -> tuple[slic
 
 def _object_mask(owner: NDArray[np.int16], one: PlacedObject) -> tuple[NDArray[np.bool_], int]:
     """The pixels of its window that the object covers by half, and its whole area, also outside the image."""
-    distance = SHAPES[NAMES[one.look.class_id]]
+    distance = CLASS_SHAPES[CLASS_NAMES[one.look.class_id]]
     inside = distance(_points(*_object_window(owner.shape, one, reach=1), one)) < 0
     reach = int(one.radius) + 2
     left, top = (int(value) - reach for value in one.center_xy)
@@ -282,7 +337,7 @@ def _mark_owner(owner: NDArray[np.int16], one: PlacedObject, number: int) -> Non
 
 def _paint(canvas: PixelGrid, owner: NDArray[np.int16], one: PlacedObject, *, number: int) -> None:
     """Draw the shadow, then the object, on the canvas [H, W, 3]; its pixels become `number` in owner."""
-    distance = SHAPES[NAMES[one.look.class_id]]
+    distance = CLASS_SHAPES[CLASS_NAMES[one.look.class_id]]
     shift = 0.12 * one.radius
     x, y = one.center_xy
     behind = one._replace(center_xy=(x - one.light[0] * shift, y - one.light[1] * shift))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from yolor_cfg.data.classes import format_names
+from yolor_cfg.data.formats import classes as class_folders
 from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
@@ -19,7 +20,7 @@ from yolor_cfg.files import open_regular, reason_of
 KINDS = (
     "a Darknet .data file, a YOLO .yaml file, COCO's .json, a Pascal VOC folder, "
     "a folder with images/ and labels/, what Roboflow, CVAT, LabelImg and Label Studio export, "
-    "a .txt list of images"
+    "a folder with a subfolder of images for each class, a .txt list of images"
 )
 STRICT = LabelChecks()
 ListingReader = Callable[[str, SplitName], ImageListing]
@@ -174,6 +175,8 @@ def _folder_reader(path: str) -> tuple[ListingReader, str]:
             )
     if coco.find_files(path):
         return coco.list_folder, path
+    if class_folders.is_divided_by_class(path):
+        return class_folders.list_images, path
     voc.refuse_part(path.rstrip("/"))
     return (voc.list_images if voc.is_voc(path) else folder.list_images), path
 

@@ -59,7 +59,8 @@ class Sample(NamedTuple):
     `identities` are -1 if none are given; `areas` are in pixels^2, as annotated, else width x height of the
     box; a crowd box stands for many objects: it is not trained on, and tests treat it as COCO does. A
     difficult object is marked as a crowd too; besides, a detection on it is no error by any count. `copies`
-    are the further lines of a label file that say the same, which C Darknet counts; empty: none.
+    are the further lines of a label file that say the same, which C Darknet counts; empty: none. `labels`
+    are the classes of the image as a whole, None if none are given: then its boxes tell them.
     """
 
     image: str
@@ -72,6 +73,12 @@ class Sample(NamedTuple):
     size: Size
     difficult: NDArray[np.bool_]
     copies: Integers = NO_COPIES
+    labels: Integers | None = None
+
+    @property
+    def image_classes(self) -> Integers:
+        """The classes of the image, ascending: as given, else those that it has a box of."""
+        return np.unique(self.classes) if self.labels is None else self.labels
 
 
 class Samples(Sequence[Sample]):
@@ -88,12 +95,14 @@ class Samples(Sequence[Sample]):
         *,
         starts: Integers,
         columns: BoxColumns,
+        labels: LabelColumn | None = None,
     ) -> None:
         self.paths = paths
         self.ids = ids
         self.sizes = sizes
         self.starts = starts
         self.columns = columns
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -127,6 +136,7 @@ class Samples(Sequence[Sample]):
             (height, width),
             difficult[rows],
             copies[rows],
+            None if self.labels is None else self.labels.image_classes(index),
         )
 
 
@@ -142,10 +152,22 @@ class BoxColumns(NamedTuple):
     copies: Integers
 
 
+class LabelColumn(NamedTuple):
+    """The classes of whole images, ascending; those of image i are classes[starts[i]:starts[i + 1]]."""
+
+    starts: Integers
+    classes: Integers
+
+    def image_classes(self, index: int) -> Integers:
+        """The classes of one image."""
+        return self.classes[int(self.starts[index]) : int(self.starts[index + 1])]
+
+
 class Dataset(NamedTuple):
     """Images with labels, whatever their format; `category_ids` are COCO's ids of the classes, `repeated` the
     images that the list of a test names again, once for each further time; without `is_labeled` they are
-    to be tested without labels."""
+    to be tested without labels. Without `has_boxes` the labels are those of whole images; `top` is the k of
+    the top-k accuracy that the data set asks for, 0 if none."""
 
     names: tuple[str, ...]
     samples: Sequence[Sample]
@@ -155,6 +177,8 @@ class Dataset(NamedTuple):
     category_ids: tuple[int, ...] = ()
     repeated: tuple[str, ...] = ()
     is_labeled: bool = True
+    has_boxes: bool = True
+    top: int = 0
 
 
 class LabeledImage(NamedTuple):
@@ -168,13 +192,15 @@ class LabeledImage(NamedTuple):
 class BatchItem(NamedTuple):
     """What a transform returns: an image [H, W, C], uint8 or float32 in 0..1, and boxes as fractions of it.
 
-    `placement` maps boxes back to the original image; None if several images are mixed.
+    `placement` maps boxes back to the original image; None if several images are mixed. `truth` [K] is how
+    much the image has of each class; None: what its boxes tell.
     """
 
     image: InputPixels
     boxes_xywh: Floats
     classes: Integers
     placement: Placement | None = None
+    truth: Floats | None = None
 
 
 Fetch = Callable[[int], LabeledImage]
@@ -197,9 +223,12 @@ class Batch(NamedTuple):
     """Images [N, C, H, W] RGB, uint8 or float32 in 0..1, and targets [T, 6] float32.
 
     A target is: image index in the batch, class id, centre x y, width, height as fractions of the input.
+    `truth` [N, K] float32 is how much each image has of each class, NaN where that is not known; None if no
+    head asks for it.
     """
 
     images: Tensor
     targets: Tensor
     samples: tuple[Sample, ...]
     placements: tuple[Placement, ...]
+    truth: Tensor | None = None

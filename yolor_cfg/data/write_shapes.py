@@ -10,10 +10,18 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from yolor_cfg.data.shapes import MIXED, NAMES, DrawnImage, ObjectOptions, draw_shapes
+from yolor_cfg.data.shapes import (
+    CLASS_NAMES,
+    MIXED,
+    NAMES,
+    DrawnImage,
+    ObjectOptions,
+    draw_shapes,
+    draw_single,
+)
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import replace_file
-from yolor_cfg.images.types import Size
+from yolor_cfg.images.types import Image, Size
 from yolor_cfg.runs import whole_folder
 
 VAL_EVERY = 5
@@ -56,6 +64,28 @@ def write_shapes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) ->
     return Path(folder) / "shapes.data"
 
 
+def write_classes(folder: str | Path, wanted: ShapesOptions, *, seed: int = 0) -> Path:
+    """Write a new folder with train/CLASS/*.jpg and val/CLASS/*.jpg, and return it; the classes take turns.
+
+    Image i depends only on (seed, i, size). Raises DataError if the folder already contains anything.
+    """
+    with whole_folder(folder, fault=DataError) as root:
+        for i in range(wanted.image_count):
+            class_id = i % len(CLASS_NAMES)
+            image = draw_single(np.random.default_rng([seed, i]), wanted.size, class_id)
+            place = root / ("train" if i < wanted.train_count else "val") / CLASS_NAMES[class_id]
+            place.mkdir(parents=True, exist_ok=True)
+            _write_jpeg(place / f"shape{i:06d}.jpg", image)
+    return Path(folder)
+
+
+def _write_jpeg(path: Path, image: Image) -> None:
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done, path
+    path.write_bytes(data.tobytes())
+
+
 def _write_lists(root: Path, drawings: Sequence[tuple[str, DrawnImage]], wanted: ShapesOptions) -> None:
     first = wanted.train_count
     for split, part in (("train", drawings[:first]), ("val", drawings[first:])):
@@ -73,10 +103,7 @@ def _write_image(
 ) -> tuple[str, DrawnImage]:
     """Write one image and its labels; returns what was drawn, without the pixels."""
     drawing = draw_shapes(rng, wanted.size, wanted.objects)
-    bgr = cv2.cvtColor(drawing.image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done, name
-    (root / "images" / f"{name}.jpg").write_bytes(data.tobytes())
+    _write_jpeg(root / "images" / f"{name}.jpg", drawing.image)
     (root / "labels" / f"{name}.txt").write_text("".join(_label_lines(drawing, wanted.identities)))
     return name, drawing._replace(image=np.empty((0, 0, 3), np.uint8))
 

@@ -81,7 +81,9 @@ def _group_notes(groups: np.ndarray) -> list[str]:
 
 
 def _missing_notes(parts: Parts) -> list[str]:
-    present = {split: {int(c) for one in data.samples for c in one.classes} for split, data in parts.items()}
+    present = {
+        split: {int(c) for one in data.samples for c in one.image_classes} for split, data in parts.items()
+    }
     names = next(iter(parts.values())).names
     everywhere = set().union(*present.values())
     missing = {split: sorted(everywhere - found) for split, found in present.items()}
@@ -96,11 +98,14 @@ def write_splits(parts: Parts, folder: str | Path, *, named: bool = True) -> Pat
     """Write a new folder with a file that describes the splits, and return its path.
 
     Unless `named` the names are only numbers, and are left out where that is possible. Text labels are found
-    beside the images, so lists of paths do; annotations of other formats are written as COCO's JSON.
+    beside the images, so lists of paths do; annotations of other formats are written as COCO's JSON. Images
+    that folders divide into classes get a .data file as of Darknet's classifiers.
     """
     data = next(iter(parts.values()))
     with whole_folder(folder, fault=DataError) as root:
-        if data.format not in LISTED_FORMATS:
+        if not data.has_boxes:
+            name = _write_class_data(root, parts)
+        elif data.format not in LISTED_FORMATS:
             name = _write_jsons(root, parts)
         elif data.format == "darknet":
             name = _write_data_file(root, parts)
@@ -137,6 +142,23 @@ def _write_data_file(root: Path, parts: Parts) -> str:
     text = "\n".join([*lines, "names = classes.names", ""])
     (root / "split.data").write_text(text, encoding="utf-8")
     return "split.data"
+
+
+def _write_class_data(root: Path, parts: Parts) -> str:
+    """Folders of classes as Darknet's classifiers are given them: by a part of the path. Raises DataError
+    where none tells the class of an image."""
+    data = next(iter(parts.values()))
+    labels = [f"/{name}/" for name in data.names]
+    for sample in (one for part in parts.values() for one in part.samples):
+        told = [k for k, label in enumerate(labels) if label in os.path.abspath(sample.image)]
+        if told != sample.image_classes.tolist():
+            hint = "copy the images into train/CLASS and val/CLASS by hand"
+            raise DataError("no part of this path tells the class", path=sample.image, hint=hint)
+    name = _write_data_file(root, parts)
+    (root / "labels.list").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    with (root / name).open("a", encoding="utf-8") as file:
+        file.write("labels = labels.list\n")
+    return name
 
 
 def _write_yaml(root: Path, parts: Parts, *, named: bool) -> str:

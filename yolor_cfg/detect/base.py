@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from yolor_cfg.arguments import MOST_DETECTIONS, check_argument, parse_count, parse_fraction
 from yolor_cfg.detect.ahead import Crew, take_ahead
 from yolor_cfg.detect.detections import Detections
+from yolor_cfg.detect.image_labels import ImageLabel
 from yolor_cfg.detect.inputs import ImageLike, are_files, list_images
 from yolor_cfg.detect.nms_rules import NmsRules
 from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
@@ -50,12 +51,13 @@ class CallOptions(TypedDict, total=False):
 
 
 class FoundBoxes(NamedTuple):
-    """The objects of one image, as in `Detections`; arrays or tensors."""
+    """The objects and the labels of one image, as in `Detections`; arrays or tensors."""
 
     boxes_xyxy: Any
     scores: Any
     classes: Any
     angles: Any = None
+    labels: tuple[ImageLabel, ...] | None = None
 
 
 class ImageDetector(ABC):
@@ -120,6 +122,7 @@ class ImageDetector(ABC):
                 seconds,
                 channels=self.channels,
                 angles=found.angles,
+                labels=found.labels,
             )
             for item, found in zip(batch, rows, strict=True)
         ]

@@ -13,6 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from yolor_cfg.detect.image_labels import ImageLabel
 from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.errors import DataError, MissingExtra
 from yolor_cfg.images.draw import Detection, draw_detections, iter_detections
@@ -31,7 +32,8 @@ class Detections:
     `image_size` is height, width. `seconds` is the time that the network and NMS took, an image's share of
     its batch. `error` says why an image could not be read; nothing is found in it. `channels` are those of
     the network's images. `angles` [M] are in degrees, clockwise, if the network gives them
-    (`[detection] coords=5` of darkflow): an object is its box, turned by its angle about the centre.
+    (`[detection] coords=5` of darkflow): an object is its box, turned by its angle about the centre. `labels`
+    are the classes of the whole image, best first; None if the network does not tell them.
     """
 
     boxes_xyxy: Values
@@ -43,11 +45,16 @@ class Detections:
     error: DataError | None = None
     channels: int = 3
     angles: Values | None = None
+    labels: tuple[ImageLabel, ...] | None = None
 
     def __str__(self) -> str:
-        """`2 person, 1 dog`, the most frequent first; `no objects`."""
+        """`2 person, 1 dog`, the most frequent first; `no objects`; of a classifier `cat 0.92, dog 0.05`."""
         counts = Counter(one.name for one in self).most_common()
-        return ", ".join(format_class_count(*pair) for pair in counts) or "no objects"
+        objects = ", ".join(format_class_count(*pair) for pair in counts)
+        if self.labels is None:
+            return objects or "no objects"
+        labels = ", ".join(map(str, self.labels)) or "no labels"
+        return f"{objects}; {labels}" if objects else labels
 
     def __repr__(self) -> str:
         return f"<Detections: {self if self.error is None else self.error.message}>"
@@ -92,7 +99,8 @@ class Detections:
         """The words of `yolor detect --json`: width, height, detections (class, name, score, box_xyxy)."""
         height, width = self.image_size
         failed = {} if self.error is None else {"error": str(self.error)}
-        return {"width": width, "height": height, "detections": [one.to_dict() for one in self], **failed}
+        found = {"detections": [one.to_dict() for one in self], **label_record(self)}
+        return {"width": width, "height": height, **found, **failed}
 
     def to_pandas(self) -> Any:
         """A DataFrame with a row for each object: xmin, ymin, xmax, ymax, confidence, class, name;
@@ -110,6 +118,12 @@ class Detections:
             class_id=np.asarray(self.classes, int),
             data={"class_name": np.array([one.name for one in self], dtype=str)},
         )
+
+
+def label_record(found: Any) -> dict[str, Any]:
+    """The labels of an image as an entry of a JSON object; nothing if there are none to tell."""
+    labels = getattr(found, "labels", None)
+    return {} if labels is None else {"labels": [one.to_dict() for one in labels]}
 
 
 def format_class_count(name: str, count: int) -> str:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from yolor_cfg.detect.base import (
     log_notes,
     stack_inputs,
 )
+from yolor_cfg.detect.image_labels import LabelRange, choose_labels
 from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import choose_nms, nms_notes, select_boxes
@@ -189,7 +190,23 @@ class Detector(ImageDetector):
         return boxes, scores, classes
 
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
-        predictions, angles = self._predict(stack_inputs(batch), rules.conf)
+        predicted = self._predict(stack_inputs(batch), rules.conf)
+        found = self._find_boxes(batch, predicted, rules)
+        if predicted.labels is None:
+            return found
+        ranges = _label_ranges(self.network.graph)
+        chosen = [
+            choose_labels(scores, ranges, names=self.names, least=rules.conf)
+            for scores in predicted.labels.numpy()
+        ]
+        return [one._replace(labels=labels) for one, labels in zip(found, chosen, strict=True)]
+
+    def _find_boxes(
+        self, batch: Sequence[NetworkInput], predicted: _Predicted, rules: NmsRules
+    ) -> list[FoundBoxes]:
+        predictions, angles, _ = predicted
+        if predictions is None:
+            return [FoundBoxes(*self._nothing()) for _ in batch]
         placements = [item.placement for item in batch]
         if angles is not None:  # a clipped box would turn about another centre
             placements = [place._replace(is_clipped=False) for place in placements]
@@ -204,21 +221,26 @@ class Detector(ImageDetector):
             for number, (boxes_xyxy, kept) in enumerate(rows)
         ]
 
-    def _predict(self, pixels: NDArray[np.float32], least: float) -> tuple[Predictions, Tensor | None]:
-        """What the network predicts with a score of `least` or more, and the angles [N, B] of its boxes, if
-        they have any, in turns."""
+    def _decode(self, raws: Sequence[Tensor], least: float) -> _Predicted:
+        network = self.network
+        labels = network.labels(raws)
+        labels = None if labels is None else labels.float().cpu()
+        if not network.graph.box_heads:
+            return _Predicted(None, None, labels)
+        predictions, angles = network.decode(raws, least=least), network.angles(raws)
+        predictions.scores[..., self._hidden] = 0
+        if angles is not None:
+            predictions.boxes_xywh[~angles.isfinite()] = torch.nan  # such boxes are left out
+        return _Predicted(predictions, None if angles is None else angles.float().cpu(), labels)
+
+    def _predict(self, pixels: NDArray[np.float32], least: float) -> _Predicted:
+        """What the network predicts; boxes of a score of `least` or more."""
         if self.device.type == "cpu" and len(pixels) > self._fitting:
             check_memory(self.network.graph, len(pixels))
             self._fitting = len(pixels)
         try:
             with torch.inference_mode():
-                raws = self.engine(torch.from_numpy(pixels))
-                predictions = self.network.decode(raws, least=least)
-                angles = self.network.angles(raws)
-                predictions.scores[..., self._hidden] = 0
-                if angles is not None:
-                    predictions.boxes_xywh[~angles.isfinite()] = torch.nan  # such boxes are left out
-                return predictions, None if angles is None else angles.float().cpu()
+                return self._decode(self.engine(torch.from_numpy(pixels)), least)
         except (MemoryError, RuntimeError) as fault:
             if not is_out_of_memory(fault):
                 raise
@@ -228,6 +250,23 @@ class Detector(ImageDetector):
                 found=f"{count} x {height}x{width} pixels",
                 hint="use a smaller --batch-size or --img-size",
             ) from fault
+
+
+class _Predicted(NamedTuple):
+    """The boxes, None for a classifier; their angles [N, B] in turns, if they have any; the probabilities
+    of the images' classes [N, K], if the network tells them."""
+
+    boxes: Predictions | None
+    angles: Tensor | None
+    labels: Tensor | None
+
+
+def _label_ranges(graph: Graph) -> tuple[LabelRange, ...]:
+    ranges, first = list[LabelRange](), 0
+    for node in graph.label_heads:
+        ranges.append(LabelRange(first, node.shape.size, node.section.label_kind == "single"))
+        first += node.shape.size
+    return tuple(ranges)
 
 
 def _choose_rules(graph: Graph, nms: str | None, *, multi_label: bool | None, agnostic: bool) -> NmsRules:

@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
+from yolor_cfg.detect.detections import label_record
 from yolor_cfg.detect.live import StreamNote
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
 from yolor_cfg.detect.video import VideoClip
@@ -49,11 +50,12 @@ class OutputOptions(NamedTuple):
 def frame_record(frame: Frame, detections: DetectionsLike) -> dict[str, Any]:
     """One line of detections.jsonl: boxes in image pixels, unclipped, so they may extend beyond the image."""
     height, width = frame.image.shape[:2]
-    found = [one.to_dict() for one in iter_detections(detections)]
+    boxes = [one.to_dict() for one in iter_detections(detections)]
     moment: dict[str, float] = {} if frame.index is None else {"frame": frame.index}
     if frame.time_s is not None:
         moment["time_s"] = round(frame.time_s, 6)
-    return {"source": frame.source, **moment, "width": width, "height": height, "detections": found}
+    found = {"detections": boxes, **label_record(detections)}
+    return {"source": frame.source, **moment, "width": width, "height": height, **found}
 
 
 def label_lines(frame: Frame, detections: DetectionsLike, *, has_scores: bool = False) -> str:

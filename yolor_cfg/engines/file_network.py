@@ -39,6 +39,10 @@ class FileNetwork(Network):
         found = split_outputs(self.model, [raw.numpy() for raw in raws], self._count)
         return Predictions(*(torch.from_numpy(part) for part in found))
 
+    def labels(self, raws: Sequence[Tensor]) -> Tensor | None:
+        """The probabilities of image labels; None where the file gives out boxes alone."""
+        return super().labels(raws) if self.model.form == "raw" else None
+
 
 class FileEngine:
     """The file of a `FileNetwork` as an engine; what it gives is for the `decode` of that network."""

@@ -1,4 +1,4 @@
-"""Runs a network on a data set and scores its detections.
+"""Runs a network on a data set and scores its detections and its image labels.
 
 Legend: N images, D detections [D, 7] as in `ground_truth.ROW`.
 """
@@ -32,7 +32,15 @@ from yolor_cfg.evaluate.batches import (
 )
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground_truth, no_detections
 from yolor_cfg.evaluate.results import round_detections
-from yolor_cfg.evaluate.scores import DEFAULT_METRICS, MetricOptions, Scores, Speed, score_detections
+from yolor_cfg.evaluate.scores import (
+    DEFAULT_METRICS,
+    MetricOptions,
+    Scores,
+    Speed,
+    TaskScores,
+    score_detections,
+    score_label_heads,
+)
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
 from yolor_cfg.model import Network, Predictions, check_heads
@@ -52,6 +60,7 @@ TEST_FAULTS = (
 DARKNET_MAX_DET = 1000
 """The most detections per image for Darknet's metrics; Darknet itself has no limit, but an untrained network
 has a million candidates."""
+NO_LABELS = np.zeros((0, 1))
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -83,33 +92,63 @@ RunNetwork = Callable[[Tensor], list[Tensor]]
 
 class NetworkDetections(NamedTuple):
     """The detections [D, 7], rounded as in a results file, those by Darknet's rules, the unreadable images
-    with the reasons, and the speed."""
+    with the reasons, the speed, and of each readable image its index and the probabilities of its classes
+    [N, 1 + K], without columns for classes if no head tells them."""
 
     detections: Doubles
     darknet: Doubles | None
     skipped: tuple[tuple[int, str], ...]
     speed: Speed
+    labels: Doubles = NO_LABELS
 
 
 class _PartialDetections(NamedTuple):
-    """The part of one process: number of images, detections, unreadable images, seconds per stage."""
+    """The part of one process: number of images, detections, unreadable images, seconds per stage, labels."""
 
     images: int
     detections: Doubles
     darknet: Doubles
     skipped: tuple[tuple[int, str], ...]
     seconds: Doubles
+    labels: Doubles = NO_LABELS
 
 
 def evaluate(network: Network, dataset: Dataset, *, settings: EvalSettings = YOLOR_SETTINGS) -> Scores:
-    """The scores of a network on a data set. Writes no file; the network's training mode is restored. Each of
-    several processes runs its share of the images, process 0 scores, and all receive the scores."""
+    """The scores of a network's boxes on a data set. Writes no file; the network's training mode is restored.
+    Each of several processes runs its share of the images, process 0 scores, and all receive the scores."""
     collected = collect_detections(network, dataset, settings=settings)
     scores = collected and score_network(
         dataset_ground_truth(dataset), collected, metric_options=settings.metric_options
     )
     everywhere: Scores = broadcast_object(scores)
     return everywhere
+
+
+def evaluate_tasks(
+    network: Network, dataset: Dataset, *, settings: EvalSettings = YOLOR_SETTINGS
+) -> TaskScores:
+    """Like `evaluate`, the scores of all that the network predicts and the data set can score."""
+    collected = collect_detections(network, dataset, settings=settings)
+    options = settings.metric_options
+    scores = collected and score_tasks(network.graph, dataset, collected, metric_options=options)
+    everywhere: TaskScores = broadcast_object(scores)
+    return everywhere
+
+
+def score_tasks(
+    graph: Graph,
+    dataset: Dataset,
+    collected: NetworkDetections,
+    *,
+    metric_options: MetricOptions = DEFAULT_METRICS,
+) -> TaskScores:
+    """The scores of boxes and of image labels, as far as both the network and the data set have them."""
+    boxes = None
+    if graph.box_heads and dataset.has_boxes:
+        boxes = score_network(dataset_ground_truth(dataset), collected, metric_options=metric_options)
+    labels = score_label_heads(graph, dataset, collected.labels)
+    skipped = tuple(reason for _, reason in collected.skipped)
+    return TaskScores(boxes, labels, len(dataset.samples) - len(skipped), skipped, collected.speed)
 
 
 def score_network(
@@ -152,7 +191,8 @@ def collect_detections(
         raise DataError("no image could be read", path=dataset.origin, found=found)
     detections = round_detections(_sort_by_image([part.detections for part in parts]))
     darknet = _sort_by_image([part.darknet for part in parts]) if settings.darknet else None
-    return NetworkDetections(detections, darknet, skipped, speed)
+    labels = _sort_by_image([part.labels for part in parts if len(part.labels)] or [NO_LABELS])
+    return NetworkDetections(detections, darknet, skipped, speed, labels)
 
 
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
@@ -203,6 +243,7 @@ def _detect_images(
     assert settings.preprocess is not None
     kinds = choose_rules(network.graph, settings)
     found, darknet = [no_detections()], [no_detections()]
+    labels: list[Doubles] = []
     skipped: list[tuple[int, str]] = []
     seconds, images = np.zeros(3), 0
     batches = list(split_batches(plans, settings.batch_size))
@@ -213,13 +254,21 @@ def _detect_images(
                 outcome = _detect_group(network, group, kinds=kinds, run=run)
                 found.append(outcome.detections)
                 darknet.append(outcome.darknet)
+                labels.append(outcome.labels)
                 seconds += outcome.seconds
                 images += len(group.images)
             skipped += batch.skipped
             seconds[0] += batch.seconds
             if progress:
                 progress(images + len(skipped))
-    return _PartialDetections(images, np.concatenate(found), np.concatenate(darknet), tuple(skipped), seconds)
+    return _PartialDetections(
+        images,
+        np.concatenate(found),
+        np.concatenate(darknet),
+        tuple(skipped),
+        seconds,
+        np.concatenate(labels or [NO_LABELS]),
+    )
 
 
 def _detect_group(
@@ -229,12 +278,23 @@ def _detect_group(
     results to the image, but not those of its mAP."""
     start = time.perf_counter()
     raws = run(torch.from_numpy(group.pixels))
+    labels = _group_labels(network, group, raws)
+    if not network.graph.box_heads:
+        seconds = np.array([0.0, time.perf_counter() - start, 0.0])
+        return _PartialDetections(len(group.images), no_detections(), no_detections(), (), seconds, labels)
     predictions = decode(network, raws, least=min(rules.conf for rules in kinds))
     middle = time.perf_counter()
     found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_pytorch)
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
     darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
-    return _PartialDetections(len(group.images), found, darknet, (), seconds)
+    return _PartialDetections(len(group.images), found, darknet, (), seconds, labels)
+
+
+def _group_labels(network: Network, group: Group, raws: Sequence[Tensor]) -> Doubles:
+    """The indices of the images and the probabilities of their classes [N, 1 + K]."""
+    found = network.labels(raws) if network.graph.label_heads else None
+    scores = np.zeros((len(group.images), 0)) if found is None else found.double().cpu().numpy()
+    return np.column_stack([np.array(group.images, np.float64), scores])
 
 
 def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Predictions:

@@ -1,14 +1,22 @@
-"""All metrics of one test, from ground truth and detections, without tensors or files."""
+"""All metrics of one test, of boxes and of classes of whole images, without tensors or files."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from yolor_cfg.data.types import Dataset
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
 from yolor_cfg.evaluate.curves import Curves, compute_curves
 from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
+from yolor_cfg.evaluate.image_labels import LabelScores, label_truth, labels_to_dict, score_labels
+from yolor_cfg.graph import Graph
+
+JSON_KEYS = {"single": "classification", "multi": "multilabel"}
 
 
 class Speed(NamedTuple):
@@ -139,3 +147,59 @@ def _present_map50(scores: Scores) -> float | None:
 
 def _nan_to_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+class TaskScores(NamedTuple):
+    """The scores of the boxes, None if there are none to score, and of each head that classifies images.
+    What is true of all of them: the number of images, the unreadable ones, the speed."""
+
+    boxes: Scores | None
+    labels: tuple[LabelScores, ...]
+    images: int
+    skipped: tuple[str, ...] = ()
+    speed: Speed | None = None
+
+    @property
+    def ranking(self) -> float:
+        """What the best network is chosen by: the mean of AP, and of top-1 or mAP of each other head."""
+        boxes = [] if self.boxes is None else [self.boxes.ap]
+        return float(np.mean(boxes + [one.ranking for one in self.labels]))
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """The main figures by the names of their columns; of several heads of one kind the last one's."""
+        row: dict[str, float] = {}
+        if self.boxes is not None:
+            mean = self.boxes.classes.mean
+            row = {"P": mean.precision, "R": mean.recall, "AP50": self.boxes.ap50, "AP": self.boxes.ap}
+        for one in self.labels:
+            found = {"top1": one.top1, "topk": one.top} if one.kind == "single" else {}
+            row |= found or {"mAP": one.map, "F1": one.mean_f1}
+        return row
+
+
+def score_label_heads(graph: Graph, dataset: Dataset, rows: Doubles) -> tuple[LabelScores, ...]:
+    """The scores of each head that classifies images; `rows` [N, 1 + K] are the index of an image and the
+    probabilities of its classes."""
+    if rows.shape[1] == 1:
+        return ()
+    truth, scores = label_truth(dataset)[rows[:, 0].astype(np.int64)], rows[:, 1:]
+    found, first = [], 0
+    for node in graph.label_heads:
+        part = slice(first, first + node.shape.size)
+        names = tuple(dataset.names[part])
+        kind = node.section.label_kind
+        found.append(score_labels(truth[:, part], scores[:, part], kind=kind, names=names, top=dataset.top))
+        first = part.stop
+    return tuple(found)
+
+
+def label_documents(labels: Sequence[LabelScores]) -> dict[str, Any]:
+    """The scores as entries of a JSON object: `classification` and `multilabel`, a list where there are
+    several of a kind."""
+    found: dict[str, Any] = {}
+    for kind, key in JSON_KEYS.items():
+        documents = [labels_to_dict(one) for one in labels if one.kind == kind]
+        if documents:
+            found[key] = documents if len(documents) > 1 else documents[0]
+    return found

@@ -104,7 +104,7 @@ def fact_text(value: Any) -> str:
 def _describe_preprocess(graph: Graph) -> dict[str, Any]:
     """How an image becomes the input; a letterbox has a colour at its borders."""
     how = default_preprocess(graph)
-    if how == "stretch":
+    if how != "letterbox":
         return {"kind": how}
     fill = YOLOR_FILL / 255 if graph.dialect.is_pytorch else DARKNET_FILL
     return {"kind": how, "fill": fill}

@@ -88,7 +88,7 @@ def _read_facts(facts: Mapping[str, Any]) -> ModelFacts:
         (height, width),
         channels,
         multiple_of,
-        _check_word(facts["preprocess"]["kind"], ("stretch", "letterbox")),
+        _check_word(facts["preprocess"]["kind"], ("stretch", "letterbox", "crop")),
         _check_word(facts["dialect"], tuple(DIALECTS)),
         _check_count(facts["classes"]),
         tuple(map(str, facts["names"])),

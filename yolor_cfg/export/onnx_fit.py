@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.export.onnx_resize import resize_text
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import default_preprocess, preprocess_image
@@ -185,7 +186,11 @@ class FitRules(NamedTuple):
 def fit_rules(graph: Graph, *, one_size: bool) -> FitRules:
     """Those of the network; a model of `one_size` has the whole input padded."""
     stride = None if one_size or graph.has_fixed_size else graph.largest_stride
-    return FitRules(default_preprocess(graph), graph.dialect.is_pytorch, stride)
+    how = default_preprocess(graph)
+    if how == "crop":
+        hint = "leave out --preprocess: the shorter side becomes the width of the input, the middle counts"
+        raise CfgError("a file does not cut out the middle of an image itself", path=graph.path, hint=hint)
+    return FitRules(how, graph.dialect.is_pytorch, stride)
 
 
 def fit_text(graph: Graph, rules: FitRules, *, has_places: bool, is_bgr: bool) -> str:

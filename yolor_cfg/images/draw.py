@@ -45,6 +45,17 @@ class DetectionsLike(Protocol):
     def names(self) -> Sequence[str]: ...
 
 
+class LabelLike(Protocol):
+    """A class of the whole image and its probability."""
+
+    @property
+    def class_id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+
+
 class Detection(NamedTuple):
     """One detection in plain numbers; the box is left, top, right, bottom in pixels. Where the network gives
     an `angle`, in degrees, the object is that box turned by it about its centre, clockwise."""
@@ -131,7 +142,19 @@ def draw_detections(image: Image, detections: DetectionsLike) -> Image:
             plates.append(plate)
     for plate in reversed(plates):
         plate.draw(canvas)
+    _draw_labels(canvas, getattr(detections, "labels", None) or ())
     return canvas
+
+
+def _draw_labels(canvas: Image, labels: Sequence[LabelLike]) -> None:
+    """The classes of the whole image, one below the other in its upper left corner, as many as fit."""
+    top = 0
+    for one in labels:
+        plate = _make_plate(one.name, one.class_id, one.score, size=canvas.shape[:2])
+        if plate is None or top + plate.size[1] > canvas.shape[0]:
+            return
+        plate._replace(corner=(0, top)).draw(canvas)
+        top += plate.size[1]
 
 
 def _draw_box(canvas: Image, one: Detection, line: int) -> None:
@@ -206,21 +229,31 @@ def _place_caption(
 ) -> Caption | None:
     """The caption of one detection where it hides the least of the others, `taken` [P, 4] (left, top, width,
     height); None if it cannot fit."""
+    made = _make_plate(one.name, one.class_id, one.score, size=size)
+    if made is None:
+        return None
+    height, width = size
+    plate = made.size
+    box = _clip_to_pixels(one.bounds_xyxy, height, width)
+    corners = np.array(list(_caption_corners(box, plate, line=line)), np.int64)
+    corners = corners.clip(0, (width - plate[0], height - plate[1]))  # into the image
+    left, top = corners[_covered_areas(corners, plate, taken).argmin()].tolist()
+    return made._replace(corner=(left, top))
+
+
+def _make_plate(name: str, class_id: int, score: float, *, size: tuple[int, int]) -> Caption | None:
+    """The caption at the upper left corner of an image of this height and width; None if it cannot fit."""
     height, width = size
     letters = max(MIN_TEXT_PIXELS, round((height * width) ** 0.5 * TEXT_HEIGHT))
     thickness = max(1, round(letters / 12))
     scale = cv2.getFontScaleFromHeight(FONT, letters, thickness)
-    text = f"{drawable_name(one.name, one.class_id)} {one.score:.2f}"
+    text = f"{drawable_name(name, class_id)} {score:.2f}"
     (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, thickness)
     margin = max(2, letters // 3)
     plate = text_width + 2 * margin, text_height + 2 * margin
     if plate[0] > width or plate[1] > height:
         return None
-    box = _clip_to_pixels(one.bounds_xyxy, height, width)
-    corners = np.array(list(_caption_corners(box, plate, line=line)), np.int64)
-    corners = corners.clip(0, (width - plate[0], height - plate[1]))  # into the image
-    left, top = corners[_covered_areas(corners, plate, taken).argmin()].tolist()
-    return Caption(text, (left, top), plate, margin, scale, thickness, class_color(one.class_id))
+    return Caption(text, (0, 0), plate, margin, scale, thickness, class_color(class_id))
 
 
 def _covered_areas(

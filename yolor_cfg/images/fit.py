@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from yolor_cfg.images.preprocess import LetterboxOptions, NetworkInput, letterbox, stretch, yolor_letterbox
+from yolor_cfg.images.preprocess import (
+    LetterboxOptions,
+    NetworkInput,
+    centre_crop,
+    letterbox,
+    stretch,
+    yolor_letterbox,
+)
 from yolor_cfg.images.types import Image, Size
 
 if TYPE_CHECKING:
     from yolor_cfg.graph import Graph
 
-PREPROCESS_CHOICES = ("stretch", "letterbox")
+PREPROCESS_CHOICES = ("stretch", "letterbox", "crop")
 
 
 class InputRules(NamedTuple):
@@ -23,7 +30,10 @@ class InputRules(NamedTuple):
 
 
 def default_preprocess(graph: Graph) -> str:
-    """`letterbox` where the program always does so, or if the cfg says letter_box=1, else `stretch`."""
+    """`crop` for a classifier; `letterbox` where the program always does so, or if the cfg says letter_box=1,
+    else `stretch`."""
+    if graph.label_heads and not graph.box_heads:
+        return "crop"
     always = graph.dialect.is_pytorch or graph.dialect.letterboxes
     return "letterbox" if always or graph.net.letter_box else "stretch"
 
@@ -41,8 +51,8 @@ def preprocess_image(image: Image, graph: Graph, *, how: str) -> NetworkInput:
 
 def fit_image(image: Image, rules: InputRules, *, how: str) -> NetworkInput:
     """The input for one image [H, W, C] by these rules."""
-    if how == "stretch":
-        return stretch(image, rules.size)
+    if how != "letterbox":
+        return (stretch if how == "stretch" else centre_crop)(image, rules.size)
     if rules.is_pytorch:
         return yolor_letterbox(image, rules.size, fit=LetterboxOptions(stride=rules.stride))
     return letterbox(image, rules.size)

@@ -35,17 +35,19 @@ def _load_function() -> Any:
     return function
 
 
-def resize_natively(pixels: Image, *, rows: Taps, columns: Taps, out: NDArray[np.float32]) -> bool:
+def resize_natively(
+    pixels: Image | NDArray[np.float32], *, rows: Taps, columns: Taps, out: NDArray[np.float32]
+) -> bool:
     """Write the resized image [h, w, C] to `out` [C, H, W], whose pixels of a row have no gaps between them.
     False where the library is missing."""
     function = _load_function()
     if function is None or pixels.dtype != np.uint8:
         return False
-    pixels = np.ascontiguousarray(pixels)
+    whole = np.ascontiguousarray(pixels)
     plane, pitch, _ = (stride // out.itemsize for stride in out.strides)
     failed = function(
-        pixels.ctypes.data_as(ctypes.POINTER(c_uint8)),
-        *(pixels.shape[1] * pixels.shape[2], pixels.shape[2]),
+        whole.ctypes.data_as(ctypes.POINTER(c_uint8)),
+        *(whole.shape[1] * whole.shape[2], whole.shape[2]),
         *_point_to(rows),
         *_point_to(columns),
         *(out.ctypes.data_as(ctypes.POINTER(c_float)), plane, pitch),

@@ -75,6 +75,21 @@ def letterbox(image: Image, size: Size) -> NetworkInput:
     return NetworkInput(canvas, Placement(image.shape[:2], size, gain, padding))
 
 
+def centre_crop(image: Image, size: Size) -> NetworkInput:
+    """C Darknet's for classifiers (resize_min, crop_image): the shorter side gets the width of the input, and
+    the middle is cut out; where the image ends, its last pixels are repeated."""
+    h, w = image.shape[:2]
+    inner = (max(1, h * size[1] // w), size[1]) if w < h else (size[1], max(1, w * size[1] // h))
+    top, left = (int((inner[axis] - size[axis]) / 2) for axis in (0, 1))
+    pixels = resize_darknet(image, inner)
+    rows, columns = (
+        np.arange(start, start + size[axis]).clip(0, inner[axis] - 1)
+        for axis, start in enumerate((top, left))
+    )
+    placement = Placement((h, w), size, (inner[1] / w, inner[0] / h), (-float(left), -float(top)))
+    return NetworkInput(np.ascontiguousarray(pixels[:, rows][:, :, columns]), placement)
+
+
 def letterbox_size(image_size: Size, size: Size) -> Size:
     """The largest size with the image's aspect ratio inside `size`, by C Darknet's integer division."""
     (h, w), (height, width) = image_size, size
@@ -83,8 +98,9 @@ def letterbox_size(image_size: Size, size: Size) -> Size:
     return height, max(1, w * height // h)
 
 
-def resize_darknet(image: Image, size: Size) -> NDArray[np.float32]:
-    """[C, H, W] float32 in 0..1, interpolated as in C Darknet: corners aligned, no antialiasing.
+def resize_darknet(image: Image | NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    """[C, H, W] float32 in 0..1, interpolated as in C Darknet: corners aligned, no antialiasing. The image
+    may be one of floats in that range.
 
     In C, rounding leaves the bottom row almost black for one pair of heights in twenty (such as 51 to 1280);
     here it is always the image's last row.
@@ -97,7 +113,7 @@ def resize_darknet(image: Image, size: Size) -> NDArray[np.float32]:
     return out
 
 
-def _resize_by_numpy(pixels: Image, rows: Taps, columns: Taps) -> AnyFloats:
+def _resize_by_numpy(pixels: Image | NDArray[np.float32], rows: Taps, columns: Taps) -> AnyFloats:
     """Only the rows and columns in use are gathered, so the cost depends on the size of the result."""
     dy, dx = rows.part[:, None, None], columns.part[:, None]
     used, place = np.unique(np.concatenate([rows.before, rows.after]), return_inverse=True)
@@ -117,8 +133,10 @@ def _interpolation_taps(old: int, new: int) -> Taps:
     return Taps(before, np.minimum(before + 1, old - 1), place - before.astype(np.float32))
 
 
-def _to_unit_range(pixels: Image) -> NDArray[np.float32]:
-    return pixels.astype(np.float32) / np.float32(255)
+def _to_unit_range(pixels: Image | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Floats are in that range."""
+    floats = pixels.astype(np.float32, copy=False)
+    return floats if pixels.dtype == np.float32 else floats / np.float32(255)
 
 
 class LetterboxOptions(NamedTuple):

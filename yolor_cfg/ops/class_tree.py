@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolor_cfg.ops.losses import grouped_softmax
+from yolor_cfg.ops.losses import SoftmaxLayer, grouped_softmax
 
 
 class ClassTree(NamedTuple):
@@ -41,6 +41,18 @@ class ClassTree(NamedTuple):
             above = torch.tensor(parents, device=product.device)
             product = product.index_copy(-1, below, product[..., below] * product[..., above])
         return product
+
+
+class TreeSoftmax(SoftmaxLayer):
+    """The probability of each class of a tree, given its parent; as a label, with those of its ancestors."""
+
+    def __init__(self, tree: ClassTree, temperature: float) -> None:
+        super().__init__(tree.runs, temperature)
+        self.tree = tree
+
+    def label_scores(self, raw: Tensor) -> Tensor:
+        """[N, n, 1, 1] -> the probabilities [N, n]."""
+        return self.tree.absolute_probabilities(super().label_scores(raw))
 
 
 def keep_deepest_class(absolute: Tensor) -> Tensor:

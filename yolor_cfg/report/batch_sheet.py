@@ -14,12 +14,14 @@ from yolor_cfg.images.draw import FONT, class_color, drawable_name, to_rgb
 from yolor_cfg.images.types import Image, Size
 
 MAX_IMAGES, MAX_SHEET_SIDE, TILE_GAP = 16, 1920, 2
+MAX_CLASSES, HALF = 4, 0.5
 TEXT_PIXELS = 9
 """Height of a capital letter in pixels."""
 
 
 def contact_sheet(batch: Batch, names: Sequence[str]) -> Image:
-    """The first 16 images of a batch with their boxes and class names, RGB [H, W, 3] uint8, in rows.
+    """The first 16 images of a batch with their boxes and class names, RGB [H, W, 3] uint8, in rows. Of
+    images without boxes the classes are named that they are half or more.
 
     Images are scaled down, never up, until neither side of the sheet exceeds 1920 pixels.
     """
@@ -33,9 +35,18 @@ def contact_sheet(batch: Batch, names: Sequence[str]) -> Image:
     targets = batch.targets.cpu().numpy()
     for number, image in enumerate(images):
         tile = draw_targets(to_pixels(image, size), targets[targets[:, 0] == number], names)
+        if batch.truth is not None and not len(targets):
+            _draw_classes(tile, np.flatnonzero(batch.truth[number].numpy() >= HALF).tolist(), names)
         top, left = (number // columns) * (size[0] + TILE_GAP), (number % columns) * (size[1] + TILE_GAP)
         sheet[top : top + size[0], left : left + size[1]] = tile
     return sheet
+
+
+def _draw_classes(image: Image, classes: Sequence[int], names: Sequence[str]) -> None:
+    """The names one below the other."""
+    for place, number in enumerate(classes[:MAX_CLASSES]):
+        text = drawable_name(names[number], number)
+        _draw_name(image, text, number, corner=(0, (place + 1) * (TEXT_PIXELS + 3)))
 
 
 def to_pixels(image: torch.Tensor, size: Size) -> Image:

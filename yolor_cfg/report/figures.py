@@ -34,6 +34,7 @@ Rows = Iterable[Sequence[object]]
 
 DPI = 120
 BLUE, RED, GREEN, PURPLE = "#1446c8", "#c83c1e", "#1e8c3c", "#963caa"
+ORANGE, CYAN = "#c87800", "#008ca0"
 GRAY, FAINT = "#787878", "#b9b9b9"
 MAX_FINE_RANGE = 32
 """Up to this ratio of its ends, a logarithmic axis is short."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import numpy as np
 
 from yolor_cfg.evaluate.curves import AXIS, Curves
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
+from yolor_cfg.evaluate.image_labels import LabelScores
 from yolor_cfg.evaluate.matching import confusion_matrix
 from yolor_cfg.evaluate.results import to_coco_results
 from yolor_cfg.evaluate.scores import Scores
 from yolor_cfg.report.charts import ClassCurves, confusion_chart, confusion_rows, curves_chart
 from yolor_cfg.report.figures import save_chart
-from yolor_cfg.report.tables import classes_csv
+from yolor_cfg.report.tables import classes_csv, labels_csv
 from yolor_cfg.runs import save_text
 
 
@@ -24,11 +26,23 @@ def save_test_results(
     folder: Path, scores: Scores, *, ground: GroundTruth, detections: Doubles, metrics: dict[str, Any]
 ) -> None:
     """Write all files of a test; predictions.json gives the same COCO numbers again."""
-    save_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    save_metrics(folder, metrics)
     save_text(folder / "predictions.json", json.dumps(to_coco_results(detections, ground)) + "\n")
     save_text(folder / "per_class.csv", classes_csv(scores, ground))
     save_curves(folder, scores.classes, ground=ground)
     save_confusion_matrix(folder, ground, detections, confidence=scores.classes.confidence)
+
+
+def save_label_scores(folder: Path, labels: Sequence[LabelScores]) -> None:
+    """labels_per_class.csv of each head that classifies images, the second one's with a 2, and so on."""
+    for number, scores in enumerate(labels, 1):
+        end = "" if number == 1 else str(number)
+        save_text(folder / f"labels_per_class{end}.csv", labels_csv(scores))
+
+
+def save_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """metrics.json: what a test found, as JSON."""
+    save_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
 
 
 def save_confusion_matrix(

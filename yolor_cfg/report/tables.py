@@ -6,8 +6,10 @@ import csv
 import io
 from typing import Any
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.evaluate.coco import ABSENT, CocoScores
 from yolor_cfg.evaluate.ground_truth import GroundTruth
+from yolor_cfg.evaluate.image_labels import THRESHOLD, LabelScores, label_rows
 from yolor_cfg.evaluate.scores import Scores, class_rows
 
 COCO_DESCRIPTIONS = {
@@ -100,13 +102,48 @@ def _class_row(row: dict[str, Any], *, metric: str) -> tuple[str, ...]:
     )
 
 
+def label_line(scores: LabelScores) -> str:
+    """What a head that classifies images comes to, in one line."""
+    if scores.kind == "single":
+        best = f"top-1 {scores.top1:.4f}, top-{scores.k} {scores.top:.4f}"
+    else:
+        best = f"mAP {scores.map:.4f}, F1 {scores.mean_f1:.4f} at probability {THRESHOLD}"
+    return f"image labels: {best}, {count_of(scores.images, 'image')}"
+
+
+def label_table(scores: LabelScores, *, every: bool) -> list[tuple[str, ...]]:
+    """A header, the means over the classes that occur, and with `every` a row for each of them."""
+    there = scores.present
+    means = (
+        float(column[there].mean()) if there.any() else None
+        for column in (scores.ap, scores.precision, scores.recall, scores.f1)
+    )
+    rows = [row for row in label_rows(scores) if every and row["images"]]
+    return [
+        ("class", "images", "AP", "P", "R", "F1"),
+        ("all", str(scores.images), *map(_format_score, means)),
+        *(
+            (row["name"], str(row["images"]), *(_format_score(row[key]) for key in ("AP", "P", "R", "F1")))
+            for row in rows
+        ),
+    ]
+
+
+def labels_csv(scores: LabelScores) -> str:
+    """The scores of each class as a classifier's; the AP of a class without images is empty."""
+    return _format_csv(label_rows(scores))
+
+
 def _format_score(value: float | None) -> str:
     return "-" if value is None or value == ABSENT else f"{value:.3f}"
 
 
 def classes_csv(scores: Scores, ground: GroundTruth) -> str:
     """All scores of each class; the cells of a class without labels are empty."""
-    rows = class_rows(scores, ground)
+    return _format_csv(class_rows(scores, ground))
+
+
+def _format_csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["id", "name"], lineterminator="\n")
     writer.writeheader()

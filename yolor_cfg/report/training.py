@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,16 @@ from yolor_cfg.evaluate.run import (
     collect_detections,
     score_network,
 )
+from yolor_cfg.evaluate.scores import score_label_heads
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.report.batch_sheet import MAX_IMAGES, contact_sheet
 from yolor_cfg.report.charts import MAX_NAMED_CURVES
 from yolor_cfg.report.figures import (
     BLUE,
+    CYAN,
     GREEN,
+    ORANGE,
     PURPLE,
     RED,
     Chart,
@@ -42,7 +45,7 @@ from yolor_cfg.report.figures import (
     save_chart,
     shorten_name,
 )
-from yolor_cfg.report.files import save_confusion_matrix, save_curves
+from yolor_cfg.report.files import save_confusion_matrix, save_curves, save_label_scores
 from yolor_cfg.runs import save_image
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults
@@ -53,8 +56,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVE_COLORS = (BLUE, RED, GREEN, PURPLE)
-LOSS_COLUMNS = ("loss", "box", "objectness", "classes")
-SCORE_COLUMNS = ("AP", "AP50", "P", "R")
+LOSS_COLORS = dict(
+    zip(("loss", "box", "objectness", "classes", "labels"), (*CURVE_COLORS, ORANGE), strict=True)
+)
+SCORE_COLORS = {
+    **dict(zip(("AP", "AP50", "P", "R"), CURVE_COLORS, strict=True)),
+    **{"top1": ORANGE, "topk": CYAN, "mAP": ORANGE, "F1": CYAN},
+}
 MAX_MARKED_EPOCHS = 40
 """Up to so many epochs each have a dot."""
 MAX_POINTS = 3000
@@ -77,8 +85,8 @@ def results_chart(rows: Sequence[EpochResults]) -> Chart:
 
     def draw(figure: Figure) -> None:
         losses, scores = figure.subplots(2, sharex=True)
-        _draw_course(losses, rows, LOSS_COLUMNS)
-        _draw_course(scores, rows, SCORE_COLUMNS)
+        _draw_course(losses, rows, LOSS_COLORS)
+        _draw_course(scores, rows, SCORE_COLORS)
         losses.set(title="loss per image", ylabel="loss")
         losses.set_ylim(bottom=0)
         scores.set(title="scores on held-out images", xlabel="epoch", ylabel="score", ylim=(0, 1.02))
@@ -86,9 +94,9 @@ def results_chart(rows: Sequence[EpochResults]) -> Chart:
     return Chart(draw, (10.0, 8.0))
 
 
-def _draw_course(axes: Axes, rows: Sequence[EpochResults], names: Sequence[str]) -> None:
+def _draw_course(axes: Axes, rows: Sequence[EpochResults], colors: Mapping[str, str]) -> None:
     mark = "o" if len(rows) <= MAX_MARKED_EPOCHS else ""
-    for name, ink in zip(names, CURVE_COLORS, strict=True):
+    for name, ink in colors.items():
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         if points:
             x, y = np.array(points, np.float64).T
@@ -106,7 +114,8 @@ def _draw_course(axes: Axes, rows: Sequence[EpochResults], names: Sequence[str])
 def save_labels(folder: Path, dataset: Dataset) -> None:
     """labels.png: how many labels each class has, and the sizes of their boxes; or labels.csv with the
     former."""
-    classes = np.concatenate([np.zeros(0, np.int64), *(sample.classes for sample in dataset.samples)])
+    found = (one.classes if dataset.has_boxes else one.image_classes for one in dataset.samples)
+    classes = np.concatenate([np.zeros(0, np.int64), *found])
     boxes = np.concatenate([np.zeros((0, 4)), *(sample.boxes_xywh for sample in dataset.samples)])
     counts = np.bincount(classes, minlength=len(dataset.names))
     table = [("class", "labels"), *zip(dataset.names, counts.tolist(), strict=True)]
@@ -122,7 +131,8 @@ def labels_chart(names: Sequence[str], classes: NDArray[np.int64], *, sizes: NDA
         bars, points = figure.subplots(2, height_ratios=(1, 1.6))
         _draw_label_counts(bars, names, np.bincount(classes, minlength=len(names)))
         step = max(1, -(-len(sizes) // MAX_POINTS))
-        inks = np.array([class_ink(k) for k in range(len(names))])[classes[::step]]
+        of_boxes = classes[::step][: len(sizes[::step])]  # none where images have classes alone
+        inks = np.array([class_ink(k) for k in range(len(names))])[of_boxes]
         points.scatter(*sizes[::step].T, s=6, color=inks, alpha=0.5, lw=0)
         points.set(title="sizes of boxes as fractions of the image", xlabel="width", ylabel="height")
         points.set(xlim=(0, 1.01), ylim=(0, 1.01), aspect="equal", anchor="W")
@@ -172,11 +182,14 @@ def save_best_plots(folder: Path, job: Job) -> None:
     collected = collect_detections(network, job.holdout, settings=EvalSettings(batch_size=job.batch_size))
     if collected is None:
         return
-    ground = dataset_ground_truth(job.holdout)
-    curves = score_network(ground, collected).classes
-    save_curves(folder, curves, ground=ground)
-    save_confusion_matrix(folder, ground, collected.detections, confidence=curves.confidence)
-    batch = holdout_batch(job)
+    has_boxes = bool(job.graph.box_heads) and job.holdout.has_boxes
+    if has_boxes:
+        ground = dataset_ground_truth(job.holdout)
+        curves = score_network(ground, collected).classes
+        save_curves(folder, curves, ground=ground)
+        save_confusion_matrix(folder, ground, collected.detections, confidence=curves.confidence)
+    save_label_scores(folder, score_label_heads(job.graph, job.holdout, collected.labels))
+    batch = holdout_batch(job) if has_boxes else None
     if batch is not None:
         sheets = {
             "labels": batch,

@@ -65,6 +65,7 @@ class Section(SectionReader):
     ignored_keys: ClassVar[dict[str, str]] = {}
     thop_reason: ClassVar[str] = ""  # what `thop_operations` counts, in words
     is_head: ClassVar[bool] = False
+    label_kind: ClassVar[str] = ""  # of a head that tells the classes of an image: "single", "multi"
     gives_boxes_to_losses: ClassVar[bool] = False  # a [contrastive] loss may refer to it
     is_loss: ClassVar[bool] = False  # its output is not a prediction: a network never returns it
     untrained: ClassVar[str] = ""  # why no network with it is trained here: its own keys for that have no use
@@ -189,6 +190,16 @@ class Section(SectionReader):
     def loss_kind(self) -> str:
         """The loss in train.losses that trains this head; empty if there is none."""
         return ""
+
+    @property
+    def loss_weight(self) -> float:
+        """The factor on the loss of this head."""
+        return 1.0
+
+    @property
+    def loss_on_source(self) -> float:
+        """What a loss section adds to that factor of the head that it reads."""
+        return 0.0
 
     def replace_values(self, **values: Any) -> Self:
         """A copy of this section with other values for these keys."""

@@ -1,11 +1,12 @@
-"""[softmax], the head of classifiers, and the losses [cost] and [contrastive], which make no predictions."""
+"""[softmax] and [logistic], the heads of classifiers, and the losses [cost] and [contrastive], which make no
+predictions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, PJREDDIE_ONLY
+from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, PJREDDIE_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Text
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.base import Section
@@ -26,6 +27,8 @@ class SoftmaxSection(Section, names="softmax soft"):
     examples = ("[avgpool]\n[softmax]\ngroups=2\ntemperature=2", "[softmax]")
     ignored_keys = {"spatial": "softmax over the channels of each pixel, on the GPU only (default 0)"}
     is_head = True
+    label_kind = "single"
+    loss_kind = "softmax"
 
     groups = Int(1, least=1, help="number of equal groups of values, each of which sums to 1")
     temperature = Float(1, help="softmax temperature")
@@ -33,9 +36,7 @@ class SoftmaxSection(Section, names="softmax soft"):
         "",
         help="class tree file, one `name parent` per line: consecutive classes with the same parent sum to 1",
     )
-    noloss = Flag(
-        False, unused="no network with a [softmax] is trained here", help="1: no loss here in training"
-    )
+    noloss = Flag(False, use="training", help="1: no loss here in training")
 
     def check(self) -> None:
         check_file(self, "tree", self.tree)
@@ -56,16 +57,23 @@ class SoftmaxSection(Section, names="softmax soft"):
         return self.groups * classes
 
     def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.class_tree import ClassTree, TreeSoftmax
         from yolor_cfg.ops.losses import SoftmaxLayer as Probabilities
 
         if not self.dialect.groups_softmax:
             return Probabilities((x.channels,), 1.0, by_cell=True)
         if self.tree:
-            return Probabilities(load_tree(self, self.tree, x.size).group_sizes, self.temperature)
+            tree = load_tree(self, self.tree, x.size)
+            return TreeSoftmax(ClassTree.from_parents(tree.parents, tree.group_sizes), self.temperature)
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
 
     def facts(self) -> tuple[str, ...]:
         return ("groups_softmax",) if self.groups > 1 or self.temperature != 1 or self.tree else ()
+
+    @property
+    def loss_weight(self) -> float:
+        """The factor on its own loss."""
+        return 0.0 if self.noloss else 1.0
 
     def thop_operations(self, out: Shape, x: Shape) -> int:
         """exp, sum and division over each group; thop does not count the softmax of a class tree."""
@@ -78,8 +86,10 @@ class LogisticSection(Section, names="logistic"):
     pjreddie/darknet, src/logistic_layer.c.
     """
 
-    dialects = PJREDDIE_ONLY
+    dialects = (*PJREDDIE_ONLY, *YOLOR_ONLY)
     is_head = True
+    label_kind = "multi"
+    loss_kind = "logistic"
     reads_vectors = True
     examples = ("[logistic]",)
 
@@ -109,11 +119,13 @@ class _LossSection(Section):
 
 
 class CostSection(_LossSection, names="cost"):
-    """The squared (or masked, or smooth) difference from the ground truth."""
+    """The squared (or masked, or smooth) difference from the ground truth.
+
+    Behind a [softmax] its gradient is that of the cross entropy once more, times `scale`: both are added up.
+    """
 
     reads_vectors = True
-    examples = ("[cost]\ntype=sse",)
-    untrained = "no network with a [cost] is trained here"
+    examples = ("[cost]\ntype=sse", "[avgpool]\n[softmax]\nnoloss=1\n[cost]\ntype=smooth\nscale=2")
     ignored_keys = {
         "noobj": "of the first Darknet: weight where the truth is 0 (default 1)",
         "thresh": "of the first Darknet: differences below it do not count (default 0)",
@@ -129,9 +141,18 @@ class CostSection(_LossSection, names="cost"):
     scale = Float(1, use="training", help="weight of the loss")
     ratio = Float(
         0,
-        unused="no [cost] is trained here; C Darknet sets the limit that it finds to 0, and ignores none",
+        unused="C Darknet sets the limit that it finds to 0, and ignores none",
         help="fraction of the smallest differences to ignore",
     )
+
+    @property
+    def loss_on_source(self) -> float:
+        """The factor on the cross entropy of the softmax that it reads; the types that C Darknet has (sse,
+        masked, smooth) have one gradient there, as no probability is off by more than 1."""
+        if self.type_ in ("L1", "seg", "wgan"):
+            allowed = "sse, masked, smooth"
+            raise self.error("type", "trains no classifier here", found=self.type_, allowed=allowed)
+        return self.scale
 
     def channels_for(self, classes: int, _: Shape, /) -> int:
         """The channels that it reads if there are so many classes."""

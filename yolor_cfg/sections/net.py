@@ -14,8 +14,6 @@ from yolor_cfg.shape import Shape
 POLICIES = ("constant", "random", "poly", "step", "steps", "exp", "sigmoid", "sgdr")
 STEPS_HINT = "policy=steps goes with steps=400,450 and scales=.1,.1; policy=constant needs neither"
 
-CLASSIFIERS = "it concerns classifiers, which are not trained here"
-
 
 class NetSection(Section, names="net network"):
     """The input size and all settings of the network as a whole."""
@@ -132,9 +130,12 @@ class NetSection(Section, names="net network"):
         help="training keeps all weights between -clip and clip (pjreddie)",
     )
 
-    angle = Float(0, idle=CLASSIFIERS, unit="degrees", help="maximum random rotation, in degrees")
+    angle = Float(0, use="training", unit="degrees", help="classifiers: maximum random rotation, in degrees")
     aspect = Float(
-        1, idle=CLASSIFIERS, unit="factor", help="maximum random change of the aspect ratio, as a factor"
+        1,
+        use="training",
+        unit="factor",
+        help="classifiers: maximum random change of the aspect ratio, as a factor",
     )
     saturation = Float(
         1, use="training", unit="factor", help="maximum random change of saturation, as a factor"
@@ -149,7 +150,12 @@ class NetSection(Section, names="net network"):
         help="maximum random shift of the hue, as a fraction of the color circle",
     )
     flip = Flag(True, use="training", help="flip half of the images horizontally")
-    blur = Int(0, use="training", unit="pixels", help="blur half of the images; above 1: kernel size")
+    blur = Int(
+        0,
+        use="training",
+        unit="pixels",
+        help="blur half of the images (classifiers: a quarter); above 1: kernel size",
+    )
     gaussian_noise = Int(0, use="training", help="add noise to half of the images")
     mixup = Int(0, use="training", help="1: mixup of two images")
     cutmix = Flag(False, use="training", help="paste part of one image into another (classifiers)")
@@ -158,13 +164,13 @@ class NetSection(Section, names="net network"):
     letter_box = Flag(False, help="keep the aspect ratio of the image and pad the rest")
     max_crop = Int(
         lambda net: 2 * net.width,
-        idle=CLASSIFIERS,
+        use="training",
         unit="pixels",
         help="classifiers: maximum image side before cropping",
     )
     min_crop = Int(
         lambda net: net.width,
-        idle=CLASSIFIERS,
+        use="training",
         unit="pixels",
         help="classifiers: minimum image side before cropping",
     )
@@ -173,7 +179,7 @@ class NetSection(Section, names="net network"):
     )
     label_smooth_eps = Float(
         0,
-        idle=CLASSIFIERS,
+        use="training",
         unit="fraction",
         help="classifiers: label smoothing, the fraction given to the other classes",
     )

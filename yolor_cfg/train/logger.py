@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.data.types import Batch
 from yolor_cfg.errors import count_of, describe_fault
-from yolor_cfg.evaluate.scores import Scores
+from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
@@ -32,7 +32,9 @@ from yolor_cfg.weights.tasks import SUFFIX, save_task
 SHEETS = 3
 """The number of batches drawn as images."""
 LAST, BEST = "weights/last.pt", "weights/best.pt"
-COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
+BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
+LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
+COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS)
 Printer = Callable[[str], None]
 
 
@@ -127,7 +129,7 @@ class RunLogger:
             sheet = self.drawing.draw_batch(batch, self.job.dataset.names)
             save_image(self.folder / f"train_batch{number}.jpg", sheet)
 
-    def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
+    def log_epoch(self, state: TrainState, scores: TaskScores | None, *, best: bool) -> None:
         """Write the table and the curves, save the best network, print one line."""
         if not self.first:
             return
@@ -202,9 +204,13 @@ class RunLogger:
 
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
-    """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test."""
+    """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test. Only
+    where images are classified are there columns for that."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=COLUMNS, restval="", lineterminator="\n")
+    has_labels = any(LABEL_COLUMNS[0] in row for row in rows)
+    known = set[str]().union(*rows) if has_labels else set(BOX_COLUMNS)
+    columns = [name for name in COLUMNS if name in known]
+    writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     save_text(folder / "results.csv", text.getvalue())

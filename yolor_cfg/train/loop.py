@@ -8,35 +8,36 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.data.types import Batch
-from yolor_cfg.evaluate.run import PRECISIONS, TEST_FAULTS, EvalSettings, evaluate
-from yolor_cfg.evaluate.scores import Scores
+from yolor_cfg.evaluate.run import PRECISIONS, TEST_FAULTS, EvalSettings, evaluate_tasks
+from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
 from yolor_cfg.train.dist import data_parallel, sync_gradients
+from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.loss import BatchLoss, LossRules, NonFiniteLoss, detection_loss
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.settings import TrainOptions
-from yolor_cfg.train.setup import Job, frozen_layers
+from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults, TrainState
 from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
-LOSS_COLUMNS = ("loss", "box", "objectness", "classes")
+LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels")
 
 
 class Callback(Protocol):
     """Logs and saves the progress of training; it does not influence it."""
 
     def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
-        """Called after each batch; `losses` are total, box, objectness, classes, per image."""
+        """Called after each batch; `losses` are total, box, objectness, classes, labels, per image."""
 
     def log_test_fault(self, state: TrainState, fault: Exception) -> None:
         """Called where the test after an epoch fails."""
 
-    def log_epoch(self, state: TrainState, scores: Scores | None, *, best: bool) -> None:
+    def log_epoch(self, state: TrainState, scores: TaskScores | None, *, best: bool) -> None:
         """Called after each epoch; `scores` is None unless the network was tested."""
 
     def save(self, state: TrainState) -> None:
@@ -73,7 +74,8 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             state.network.reset()
             with sync_gradients(model, now), autocast(device, options.precision):
                 raws = model(images)  # for each head [N, A, H', W', V]
-            loss = detection_loss(raws, batch.targets, state.network, rules=rules)
+            targets = batch.targets if job.dataset.has_boxes else None
+            loss = detection_loss(raws, targets, state.network, rules=rules, truth=batch.truth)
             total = loss.total + implicit_penalty(state.network) * len(images)
             state.scaler.scale(total * loss_factor(job, rates)).backward()
             # ----------------------------------------------------------------------------------------- update
@@ -122,9 +124,9 @@ def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
     if is_tested(job, epoch, last=last):
         callback.save(state)
         scores = try_test(job, state, callback)
-    best = scores.ap > state.best_ap if scores is not None else last and not len(job.holdout.samples)
+    best = scores.ranking > state.best_ap if scores is not None else last and not len(job.holdout.samples)
     if best:
-        state.best_ap, state.best_epoch = scores.ap if scores is not None else state.best_ap, epoch
+        state.best_ap, state.best_epoch = scores.ranking if scores is not None else state.best_ap, epoch
     state.rows = [*state.rows, summarize_epoch(job, state, scores)]
     state.epoch, state.batch, state.sums = epoch + 1, 0, [0.0] * len(state.sums)
     callback.log_epoch(state, scores, best=best)
@@ -132,7 +134,7 @@ def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
     callback.save(state)
 
 
-def try_test(job: Job, state: TrainState, callback: Callback) -> Scores | None:
+def try_test(job: Job, state: TrainState, callback: Callback) -> TaskScores | None:
     """The scores, or None if the test fails: that is told, and training goes on. Of several processes the
     others would wait for the one that failed, so there it is an error."""
     try:
@@ -150,7 +152,7 @@ def is_tested(job: Job, epoch: int, *, last: bool) -> bool:
     return bool(len(job.holdout.samples)) and (last or bool(period) and (epoch + 1) % period == 0)
 
 
-def evaluate_holdout(job: Job, state: TrainState) -> Scores:
+def evaluate_holdout(job: Job, state: TrainState) -> TaskScores:
     """The scores on the validation images; as in YOLOR's training, rectangles have no extra padding."""
     if state.ema is not None:
         broadcast_buffers(state.ema.network)
@@ -159,19 +161,25 @@ def evaluate_holdout(job: Job, state: TrainState) -> Scores:
         padding=0.0,
         precision=job.options.precision,
     )
-    return evaluate(state.eval_network, job.holdout, settings=settings)
+    return evaluate_tasks(state.eval_network, job.holdout, settings=settings)
 
 
-def summarize_epoch(job: Job, state: TrainState, scores: Scores | None) -> EpochResults:
+def summarize_epoch(job: Job, state: TrainState, scores: TaskScores | None) -> EpochResults:
     """The results of an epoch; epochs are counted from 1."""
     count = max(state.sums[-1], 1.0)
     rates = job.find_phase(state.epoch).schedule(state.count - 1)
     row = {"epoch": state.epoch + 1, "updates": state.updates, "lr": rates.other}
-    row |= {name: value / count for name, value in zip(LOSS_COLUMNS, state.sums, strict=False)}
+    losses = {name: value / count for name, value in zip(LOSS_COLUMNS, state.sums, strict=False)}
+    row |= {name: value for name, value in losses.items() if name in learned_columns(job)}
     if scores is not None:
-        mean = scores.classes.mean
-        row |= {"P": mean.precision, "R": mean.recall, "AP50": scores.ap50, "AP": scores.ap}
+        row |= scores.summary
     return {name: float(value) for name, value in row.items()}
+
+
+def learned_columns(job: Job) -> tuple[str, ...]:
+    """The columns of the losses that this network has."""
+    boxes = LOSS_COLUMNS[1:-1] if job.graph.box_heads else ()
+    return ("loss", *boxes, *(LOSS_COLUMNS[-1:] if job.graph.label_heads else ()))
 
 
 def set_train_mode(network: Network, options: TrainOptions) -> None:
@@ -218,13 +226,14 @@ def loss_factor(job: Job, rates: Rates) -> float:
 
 
 def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[float], bool]:
-    """Total, box, objectness, classes per image, over all processes; and whether any of them should stop."""
-    parts = torch.stack([loss.box, loss.objectness, loss.classes]).double()
+    """Total, box, objectness, classes, labels per image, over all processes; and whether any of them should
+    stop."""
+    parts = torch.stack(loss.parts).double()
     whole = all_reduce(
         torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])])
     )
-    total, box, objectness, classes, count, stops = whole.tolist()
-    return [total / count, box, objectness, classes], stops > 0
+    total, *shares, count, stops = whole.tolist()
+    return [total / count, *shares], stops > 0
 
 
 def reset_non_finite(network: Network) -> None:

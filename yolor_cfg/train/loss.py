@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.errors import YolorError
-from yolor_cfg.graph import Graph
+from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
@@ -29,8 +29,9 @@ class NonFiniteLoss(YolorError):
 class BatchLoss(NamedTuple):
     """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
-    without gradients: total = images * (box + objectness + classes), with the images of all processes;
-    totals and parts add up over processes. `heads` are the losses by head, as sums over the images.
+    without gradients: total = images * (box + objectness + classes + labels), with the images of all
+    processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
+    images.
     """
 
     total: Tensor
@@ -38,44 +39,86 @@ class BatchLoss(NamedTuple):
     objectness: Tensor
     classes: Tensor
     heads: tuple[HeadLoss, ...]
+    labels: Tensor
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """Box, objectness, classes, labels."""
+        return self.box, self.objectness, self.classes, self.labels
 
 
 def detection_loss(
-    raws: Sequence[Tensor], targets: Tensor, network: Network, *, rules: LossRules
+    raws: Sequence[Tensor],
+    targets: Tensor | None,
+    network: Network,
+    *,
+    rules: LossRules,
+    truth: Tensor | None = None,
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
-    the batch, class id, centre and size as fractions of the input.
+    the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
+    image has of each class (NaN: not known). A head whose kind of labels is not given has no loss.
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
-    nodes = network.graph.heads
-    layers = [network.module_list[node.index] for node in nodes]
-    with torch.autocast(raws[0].device.type, enabled=False):
-        sections = [node.section for node in nodes]
-        heads: list[HeadOutput[Section, Any]] = [
-            HeadOutput(*each) for each in zip(sections, layers, map(_upcast, raws), strict=True)
-        ]
-        images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=raws[0].device))[0]
-        losses = _losses(heads, LossInputs[Section, Any]((), targets.to(raws[0].device), rules, images))
+    device = raws[0].device
+    boxes = torch.zeros(0, 6) if targets is None else targets
+    with torch.autocast(device.type, enabled=False):
+        heads = _learning_heads(raws, network, has_boxes=targets is not None, truth=truth)
+        images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=device))[0]
+        losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
     detached = tuple(_detach_loss(loss) for loss in losses)
     box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
-    return BatchLoss(total, box, objectness, classes, detached)
+    labels = _sum([box.new_zeros(()), *(loss.labels for loss in detached if loss.labels is not None)])
+    return BatchLoss(total, box, objectness, classes, detached, labels / images)
+
+
+def _learning_heads(
+    raws: Sequence[Tensor], network: Network, *, has_boxes: bool, truth: Tensor | None
+) -> list[HeadOutput[Section, Any]]:
+    """The heads whose kind of labels is given, each image head with its part of the truth."""
+    heads, first = list[HeadOutput[Section, Any]](), 0
+    for node, raw in zip(network.graph.heads, raws, strict=True):
+        output = HeadOutput[Section, Any](node.section, network.module_list[node.index], _upcast(raw))
+        if node.section.label_kind and truth is not None:
+            last = first + node.shape.size
+            weight = head_weight(network.graph, node)
+            heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
+            first = last
+        elif has_boxes and not node.section.label_kind:
+            heads.append(output)
+    if not heads:
+        section = network.graph.heads[0].section
+        raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
+    return heads
 
 
 def check_losses(graph: Graph) -> None:
     """Raise CfgError for a head that no loss trains."""
     for node in graph.heads:
         _refuse_lossless(node.section)
+    for node in graph.label_heads:
+        if not head_weight(graph, node):
+            raise node.section.error("noloss", "nothing trains this head", allowed="0, or a [cost] behind it")
+        if graph.net.label_smooth_eps and getattr(node.section, "tree", None):
+            raise graph.net.error("label_smooth_eps", "a class tree takes no smoothed labels", allowed="0")
+
+
+def head_weight(graph: Graph, node: Node) -> float:
+    """The factor on the loss of a head that classifies images: its own and those of the losses that read
+    it."""
+    readers = (other.section for other in graph.nodes if other.sources == (node.index,))
+    return node.section.loss_weight + sum(reader.loss_on_source for reader in readers)
 
 
 def _refuse_lossless(section: Section) -> None:
     if section.loss_kind in LOSSES:
         return
     explain = getattr(section, "missing_loss", None)
-    heads = "[yolo], [Gaussian_yolo], [jde], [region] and [detection]"
+    heads = "[yolo], [Gaussian_yolo], [jde], [region], [detection], [softmax] and [logistic]"
     raise explain() if explain else section.error("", "no detection loss", allowed=heads)
 
 
@@ -96,7 +139,8 @@ def _upcast(raw: Tensor) -> Tensor:
 
 
 def _detach_loss(loss: HeadLoss) -> HeadLoss:
-    return HeadLoss(loss.box.detach(), loss.objectness.detach(), loss.classes.detach(), loss.matches)
+    labels = None if loss.labels is None else loss.labels.detach()
+    return HeadLoss(loss.box.detach(), loss.objectness.detach(), loss.classes.detach(), loss.matches, labels)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
@@ -110,7 +154,7 @@ def _non_finite_error(
         ((head, loss) for head, loss in zip(heads, losses, strict=True) if not torch.isfinite(loss.total)),
         (heads[0], losses[0]),
     )
-    parts = zip(loss._fields, loss[:3], strict=False)
+    parts = [(name, part) for name, part in loss._asdict().items() if isinstance(part, Tensor)]
     section = head.section
     found = ", ".join(f"{name} {part.item():g}" for name, part in parts)
     return NonFiniteLoss(

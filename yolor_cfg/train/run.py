@@ -29,6 +29,7 @@ from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
+from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
@@ -40,12 +41,7 @@ from yolor_cfg.train.origin import CFG, ENVIRONMENT, FOLDER, MODEL, read_run_cfg
 from yolor_cfg.train.precision import EXACT, choose_precision, describe_precision
 from yolor_cfg.train.record import ARGS, load_options
 from yolor_cfg.train.settings import TrainOptions
-from yolor_cfg.train.setup import (
-    Job,
-    freeze,
-    prepare_job,
-    set_deterministic,
-)
+from yolor_cfg.train.setup import Job, prepare_job
 from yolor_cfg.train.state import TrainState, load_state, saved_names
 from yolor_cfg.train.transfer import WeightsLoader, plan_weights
 from yolor_cfg.train.updates import apply_rules, rate_factors

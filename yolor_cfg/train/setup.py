@@ -8,37 +8,25 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from yolor_cfg import graph as graphs
+from yolor_cfg.data.augment.classifier import ClassifierTransform, read_classifier_augmentation
 from yolor_cfg.data.augment.darknet import DarknetTransform, last_head, read_augmentation, read_random_sizes
 from yolor_cfg.data.augment.sizes import RandomSizes
 from yolor_cfg.data.augment.yolor import (
     NINE,
     YolorTransform,
 )
-from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader, Shard
-from yolor_cfg.data.overlap import shared_paths, sharing_note
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.samplers import BatchSampler, RectBatchSampler, ShuffledBatchSampler
-from yolor_cfg.data.sources import open_data
-from yolor_cfg.data.types import (
-    Dataset,
-    LabelChecks,
-    Problem,
-    SplitName,
-    Transform,
-)
-from yolor_cfg.errors import CfgError, DataError, count_of
+from yolor_cfg.data.types import Dataset, Transform
+from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions
-from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
-from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.images.types import Size
-from yolor_cfg.model import Network
-from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
+from yolor_cfg.train.datasets import open_holdout_data, open_training_data
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
 from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
@@ -129,6 +117,17 @@ class JobInputs(NamedTuple):
     images: ImageStore
     sizes: np.ndarray
     batch_size: int
+    has_boxes: bool = True
+
+    @property
+    def learns_boxes(self) -> bool:
+        """Whether the images are augmented for their boxes; else as a classifier's."""
+        return self.has_boxes and bool(self.graph.box_heads)
+
+    @property
+    def label_classes(self) -> int:
+        """The number of classes that heads tell of whole images."""
+        return sum(node.shape.size for node in self.graph.label_heads)
 
     @property
     def size(self) -> Size:
@@ -148,10 +147,11 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
     )
     _refuse_contradictions(options)
-    last_head(graph)
+    if graph.box_heads or not graph.heads:
+        last_head(graph)
     check_losses(graph)
-    dataset = _training_data(options, graph, names)
-    holdout = _holdout_data(options, graph, dataset)
+    dataset = open_training_data(options, graph, names)
+    holdout = open_holdout_data(options, graph, dataset)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     check_batch(batch_size, image=graph.image, image_count=len(dataset.samples))
@@ -163,7 +163,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         cache_bytes=int(options.cache * GIGABYTE),
     )
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
-    basis = JobInputs(options, graph, images, sizes, batch_size)
+    basis = JobInputs(options, graph, images, sizes, batch_size, dataset.has_boxes)
     kind = options.recipe or ("yolor" if graph.dialect.is_pytorch else "darknet")
     plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
@@ -199,38 +199,6 @@ def _refuse_contradictions(options: TrainOptions) -> None:
         raise CfgError("give --val-data or --no-val, not both")
 
 
-def _training_data(options: TrainOptions, graph: Graph, names: Sequence[str]) -> Dataset:
-    dataset = _data(options, graph, options.data, split="train")
-    if not dataset.is_labeled or not len(dataset.samples):
-        what = "images" if dataset.is_labeled else "annotations"
-        raise DataError(f"no {what} to train on", path=dataset.origin)
-    return match_classes(dataset, names, source="the run", by_number=options.by_number)
-
-
-def _holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> Dataset:
-    """The images to validate on; none with --no-val. A note tells if they are trained on too."""
-    if options.no_val:
-        return dataset._replace(samples=(), problems=())
-    holdout = _data(options, graph, options.val_data or options.data, split="val")
-    if not holdout.is_labeled:
-        raise DataError("no annotations to validate on", path=holdout.origin)
-    holdout = match_classes(holdout, dataset.names, source="the training split", by_number=options.by_number)
-    same = shared_paths(dataset, holdout)
-    if not same:
-        return holdout
-    text = sharing_note("train", "val", count=len(same), total=len(holdout.samples), shown=same[:1])
-    note = Problem(holdout.origin, 0, f"{text}: the figures are not those of unseen images", "note")
-    return holdout._replace(problems=(note, *holdout.problems))
-
-
-def _data(options: TrainOptions, graph: Graph, path: str, *, split: SplitName) -> Dataset:
-    orientation_rule.ignores = options.ignore_orientation
-    pixel_limit.most = options.max_pixels or MAX_PIXELS
-    checks = LabelChecks(options.fix_labels, options.strict)
-    whole = path == options.val_data
-    return open_data(path, split=split, classes=graph.classes or None, checks=checks, whole=whole)
-
-
 def _plan_yolor(basis: JobInputs) -> RecipePlan:
     """YOLOR's recipe: mosaics, a cosine schedule, updates of 64 images.
 
@@ -256,15 +224,24 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     phases = []
     for start, tiles, end in spans:
         recipe = YolorTransform(hyp, basis.size, basis.image_count, tiles)
+        made = recipe if basis.learns_boxes else _classifier_transform(basis, basis.graph)
         schedule = Cosine(
             limit_warmup(hyp, batches=count, per_epoch=per_epoch),
             epochs=end,
             batches=per_epoch,
             batch_size=as_if,
         )
-        phases.append(Phase(start, _build_loader(basis, recipe, plan), schedule))
+        phases.append(Phase(start, _build_loader(basis, made, plan), schedule))
     rules = LossRules(
-        hyp.box, hyp.obj, hyp.cls, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma, all_reduce=all_reduce
+        hyp.box,
+        hyp.obj,
+        hyp.cls,
+        hyp.label,
+        hyp.cls_pw,
+        hyp.obj_pw,
+        hyp.anchor_t,
+        hyp.fl_gamma,
+        all_reduce=all_reduce,
     )
     decay = schedule.weight_decay()
     optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
@@ -284,13 +261,26 @@ def _plan_darknet(basis: JobInputs) -> RecipePlan:
         subdivisions=parts, max_batches=math.ceil(count / parts), momentum=optimizer.momentum
     )
     graph = replace(basis.graph, net=net)
-    sizes = read_random_sizes(graph, subdivisions=parts, seed=options.seed)
+    boxes = basis.learns_boxes
+    sizes = read_random_sizes(graph, subdivisions=parts, seed=options.seed) if boxes else None
     by_number = multi_scale_sizes(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
     plan = _build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
-    recipe = DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
+    recipe = _darknet_transform(basis, graph) if boxes else _classifier_transform(basis, graph)
     phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
     return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, parts, optimizer)
+
+
+def _darknet_transform(basis: JobInputs, graph: Graph) -> Transform:
+    return DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
+
+
+def _classifier_transform(basis: JobInputs, graph: Graph) -> Transform:
+    augmentation = read_classifier_augmentation(graph)
+    classes = basis.label_classes
+    return ClassifierTransform(
+        augmentation, basis.size, basis.image_count, classes, basis.images.image_classes
+    )
 
 
 def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:
@@ -312,7 +302,8 @@ def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:
 
 def has_mean_loss(graph: Graph) -> bool:
     """Whether gradients are means over the images of an update, as Darknet's, and not sums, as YOLOR's."""
-    return all(head.section.loss_kind != "yolor" for head in graph.heads[-1:])
+    heads = graph.box_heads or graph.heads
+    return all(head.section.loss_kind != "yolor" for head in heads[-1:])
 
 
 SizeSchedule = Callable[[int, int], Size] | None
@@ -354,47 +345,5 @@ def _build_loader(basis: JobInputs, recipe: Transform, plan: BatchSampler) -> Lo
         basis.options.seed,
         Shard(here.rank, here.world_size),
         basis.options.workers,
-    )
-
-
-def set_deterministic(options: TrainOptions) -> None:
-    """Make torch's own sums deterministic: always on the CPU, on a GPU only on request.
-
-    On the CPU this has no measurable cost; a GPU becomes slower.
-    """
-    asked = options.deterministic or not options.device.startswith("cuda")
-    torch.use_deterministic_algorithms(asked, warn_only=not options.deterministic)
-    # torch declares no type for this.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # untyped
-
-
-def frozen_layers(network: Network, options: TrainOptions) -> list[torch.nn.Module]:
-    """The layers that neither learn nor change their statistics: the first ones, and all without implicit
-    knowledge if only that is trained."""
-    alone = options.train_only == "implicit"
-    return [
-        layer
-        for number, layer in enumerate(network.module_list)
-        if number < options.freeze or (alone and not isinstance(layer, ImplicitModel))
-    ]
-
-
-def freeze(network: Network, options: TrainOptions) -> None:
-    """Exclude the parameters of the frozen layers from training; raises CfgError if none is left."""
-    for layer in frozen_layers(network, options):
-        layer.requires_grad_(False)
-    if any(parameter.requires_grad for parameter in network.parameters()):
-        return
-    path, layers = network.graph.path, network.module_list
-    if options.train_only and not any(isinstance(layer, ImplicitModel) for layer in layers):
-        raise CfgError(
-            "there is no implicit section in this network",
-            path=path,
-            found=f"--train-only {options.train_only}",
-        )
-    raise CfgError(
-        "nothing is left to learn",
-        path=path,
-        found=f"--freeze {options.freeze}",
-        allowed=f"fewer than its {count_of(len(layers), 'layer')}, so that some with parameters are left",
+        classes=basis.label_classes,
     )

@@ -25,6 +25,7 @@ from yolor_cfg.weights.checkpoint import FORMAT
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
+LOSSES_AND_COUNT = 6
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 
 
@@ -32,8 +33,8 @@ POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 class TrainState:
     """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
-    `sums` are the sums of the losses (total, box, objectness, classes) in this epoch and its number of
-    batches; `rows` are the results of the finished epochs; `deltas` are C Darknet's running numbers.
+    `sums` are the sums of the losses (total, box, objectness, classes, labels) in this epoch and its number
+    of batches; `rows` are the results of the finished epochs; `deltas` are C Darknet's running numbers.
     """
 
     network: Network
@@ -46,7 +47,7 @@ class TrainState:
     updates: int = 0
     best_ap: float = -1.0
     best_epoch: int = -1
-    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    sums: list[float] = field(default_factory=lambda: [0.0] * LOSSES_AND_COUNT)
     rows: list[EpochResults] = field(default_factory=list)
     deltas: DeltaHistory = field(default_factory=DeltaHistory)
 
@@ -168,6 +169,8 @@ def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
     sums, rows = training["sums"], training["rows"]
     state.deltas = DeltaHistory.from_values(training.get("deltas", []))
     state.sums = [float(number) for number in sums]
+    if len(state.sums) < LOSSES_AND_COUNT:  # written before there were image labels
+        state.sums.insert(-1, 0.0)
     state.rows = [{str(name): float(number) for name, number in row.items()} for row in rows]
     if state.rows and state.rows[0].get("epoch") == 0:  # written when epochs were counted from 0
         state.rows = [{**row, "epoch": row["epoch"] + 1} for row in state.rows]

@@ -48,6 +48,7 @@ from yolor_cfg.data.types import BatchItem, Fetch, LabeledImage
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.types import Image, Size
+from yolor_cfg.sections.net import NetSection
 
 Generator = np.random.Generator
 MIXUP, CUTMIX, MOSAIC, CUTMIX_AND_MOSAIC = 1, 2, 3, 4
@@ -78,9 +79,7 @@ def read_augmentation(graph: Graph) -> DarknetAugmentation:
     net, head = graph.net, last_head(graph)
     if head.resize <= 0:
         raise head.error("resize", "must be above 0", found=f"{head.resize:g}", hint="1 means no zoom")
-    kind = {(True, True): CUTMIX_AND_MOSAIC, (False, True): CUTMIX, (True, False): MOSAIC}.get(
-        (net.mosaic, net.cutmix), net.mixup
-    )
+    kind = mixing_kind(net)
     return DarknetAugmentation(
         crop=CropRules(head.jitter, head.resize, net.letter_box),
         color_ranges=ColorJitter(net.hue, net.saturation or 1.0, net.exposure or 1.0),
@@ -91,6 +90,12 @@ def read_augmentation(graph: Graph) -> DarknetAugmentation:
         mosaic_bound=net.mosaic_bound,
         most=head.max,
     )
+
+
+def mixing_kind(net: NetSection) -> int:
+    """How images are mixed, by `mosaic` and `cutmix`, else by `mixup`."""
+    told = {(True, True): CUTMIX_AND_MOSAIC, (False, True): CUTMIX, (True, False): MOSAIC}
+    return told.get((net.mosaic, net.cutmix), net.mixup)
 
 
 def read_random_sizes(graph: Graph, *, subdivisions: int = 1, seed: int = 0) -> RandomSizes | None:

@@ -41,8 +41,9 @@ TINY = 1e-16
 
 class YolorHyperparameters(NamedTuple):
     """The hyperparameters of YOLOR's hyp files, by the same names; those unused here are for the training
-    loop. Ranges are +-: degrees for rotation and shear, fractions of the input for translate, fractions of
-    1 for scale and hsv; mosaic, mixup and the flips are probabilities."""
+    loop; `label`, which is ours, is the weight of heads that classify images. Ranges are +-: degrees for
+    rotation and shear, fractions of the input for translate, fractions of 1 for scale and hsv; mosaic,
+    mixup and the flips are probabilities."""
 
     lr0: float = 0.01
     lrf: float = 0.2
@@ -56,6 +57,7 @@ class YolorHyperparameters(NamedTuple):
     cls_pw: float = 1.0
     obj: float = 1.0
     obj_pw: float = 1.0
+    label: float = 0.1
     iou_t: float = 0.2
     anchor_t: float = 4.0
     fl_gamma: float = 0.0
@@ -120,7 +122,7 @@ class Bounds(NamedTuple):
 FRACTION, POSITIVE, NOT_NEGATIVE = Bounds(0, 1), Bounds(0, is_open=True), Bounds(0)
 HYP_BOUNDS: Mapping[str, Bounds] = {
     **dict.fromkeys(YolorHyperparameters._fields, FRACTION),
-    **dict.fromkeys(("warmup_epochs", "box", "cls", "obj", "fl_gamma"), NOT_NEGATIVE),
+    **dict.fromkeys(("warmup_epochs", "box", "cls", "obj", "label", "fl_gamma"), NOT_NEGATIVE),
     **dict.fromkeys(("cls_pw", "obj_pw"), POSITIVE),
     "momentum": Bounds(0, 0.9999),
     "warmup_momentum": Bounds(0, 0.9999),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from yolor_cfg.data.formats.path_classes import list_by_path
 from yolor_cfg.data.label_files import darknet_label_paths
 from yolor_cfg.data.listing import (
     ImageListing,
@@ -29,6 +30,9 @@ def list_images(path: str, split: SplitName) -> ImageListing:
         raise missing_split(split, path, found=", ".join(options) or "no key", allowed=KEYS[split])
     place = locate(options[key], bases, what=key, path=path)
     listed = find_images(place, bases)
+    if options.get("labels"):
+        listing = list_by_path(unique_images(listed, split), options, path)
+        return listing._replace(notes=(*listing.notes, *_file_notes(options, key, path)))
     difficult = {} if split != "val" else _difficult_images(options, listed.images, path=path)
     names = data_names(options, path)
     listing = text_label_listing(
@@ -47,7 +51,7 @@ def list_images(path: str, split: SplitName) -> ImageListing:
 def list_of_split(path: str, split: SplitName) -> str | None:
     """The value that names the images of a split; None if there is none, or if more decides on the labels."""
     options = read_options(path)
-    if "difficult" in options:
+    if "difficult" in options or "labels" in options:
         return None
     return next((options[key] for key in KEYS[split] if options.get(key)), None)
 

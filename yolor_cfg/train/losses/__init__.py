@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from yolor_cfg.train.losses import detection, gaussian, region, yolo, yolor
+from yolor_cfg.train.losses import detection, gaussian, labels, region, yolo, yolor
 from yolor_cfg.train.losses.base import HeadLoss, LossInputs
 
 LOSSES: dict[str, Callable[[LossInputs[Any, Any]], list[HeadLoss]]] = {
@@ -14,4 +14,6 @@ LOSSES: dict[str, Callable[[LossInputs[Any, Any]], list[HeadLoss]]] = {
     "gaussian": gaussian.losses,
     "region": region.losses,
     "detection": detection.losses,
+    "softmax": labels.softmax_losses,
+    "logistic": labels.logistic_losses,
 }

@@ -30,15 +30,17 @@ class DeltaSelector(Protocol):
 class LossRules(NamedTuple):
     """The settings that are not in the cfg: YOLOR's gains for heads of the yolor dialect, and the progress.
 
-    `classes` is the gain for 80 classes. `seen` is the number of images since training began, for [region]'s
-    first phase. `all_reduce` sums counts over all processes before they divide anything, so that the totals
-    of the processes add up to that of one process with all their images. `rejection` chooses the deltas of
-    C Darknet's [yolo] that count. `batch` names the batch in errors.
+    `classes` is the gain for 80 classes, `labels` that of heads that classify whole images. `seen` is the
+    number of images since training began, for [region]'s first phase. `all_reduce` sums counts over all
+    processes before they divide anything, so that the totals of the processes add up to that of one process
+    with all their images. `rejection` chooses the deltas of C Darknet's [yolo] that count. `batch` names
+    the batch in errors.
     """
 
     box: float = 0.05
     objectness: float = 1.0
     classes: float = 0.5
+    labels: float = 1.0
     class_weight: float = 1.0  # of positive classes
     object_weight: float = 1.0  # of cells with an object
     anchor_ratio: float = 4.0  # an anchor fits when both its sides are within this factor
@@ -90,11 +92,14 @@ LayerT = TypeVar("LayerT", covariant=True)
 
 class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):
     """A head's section, whose keys configure its loss, the module that decodes it, and its raw map, with
-    gradients."""
+    gradients. For a head that classifies images: how much each has of each class [N, K] (NaN: not known),
+    and the factor on its loss."""
 
     section: KeysT
     layer: LayerT
     raw: Tensor
+    truth: Tensor | None = None
+    weight: float = 1.0
 
 
 class LossInputs(NamedTuple, Generic[KeysT, LayerT]):
@@ -109,17 +114,19 @@ class LossInputs(NamedTuple, Generic[KeysT, LayerT]):
 
 class HeadLoss(NamedTuple):
     """The weighted parts of one head's loss, scalar sums over the images of this process, and its number of
-    matches."""
+    matches; `labels` is the loss of a head that classifies images, which has no other part."""
 
     box: Tensor
     objectness: Tensor
     classes: Tensor
     matches: int
+    labels: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
-        """The sum of the three parts."""
-        return self.box + self.objectness + self.classes
+        """The sum of the parts."""
+        boxes = self.box + self.objectness + self.classes
+        return boxes if self.labels is None else boxes + self.labels
 
 
 def attach_gradient(value: Tensor, at: Tensor, gradient: Tensor) -> Tensor:

@@ -1,0 +1,97 @@
+"""What `yolor test` prints and saves of the scores of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolor_cfg.cli.options import echo, format_columns, is_on, print_json, print_stderr
+
+if TYPE_CHECKING:
+    from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
+    from yolor_cfg.evaluate.image_labels import LabelScores
+    from yolor_cfg.evaluate.scores import Scores, TaskScores
+
+MAX_CLASS_ROWS = 30
+
+
+def print_scores(
+    scores: TaskScores, ground: GroundTruth, options: dict[str, Any], *, is_darknet: bool = False
+) -> None:
+    """Print the JSON document or the tables."""
+    if options["as_json"]:
+        print_json(scores_document(scores, ground))
+        return
+    if scores.boxes:
+        _print_boxes(scores.boxes, ground, every=options["per_class"], is_darknet=is_darknet)
+    for one in scores.labels:
+        _print_labels(one, every=options["per_class"])
+    if scores.speed:
+        stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
+        echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
+
+
+def scores_document(scores: TaskScores, ground: GroundTruth) -> dict[str, Any]:
+    """The scores as a JSON object; without boxes it has none of their entries."""
+    from yolor_cfg.evaluate.scores import label_documents, scores_to_dict
+
+    speed = None if scores.speed is None else scores.speed._asdict()
+    plain = {"images": scores.images, "speed_ms": speed, "skipped": list(scores.skipped)}
+    boxes = scores_to_dict(scores.boxes, ground) if scores.boxes else plain
+    return {**boxes, **label_documents(scores.labels)}
+
+
+def save_scores(folder: Path | None, scores: TaskScores, *, ground: GroundTruth, detections: Doubles) -> None:
+    """Write the files of a test, if any are wanted."""
+    from yolor_cfg.report.files import save_label_scores, save_metrics, save_test_results
+
+    if folder is None:
+        return
+    metrics = scores_document(scores, ground)
+    if scores.boxes:
+        save_test_results(folder, scores.boxes, ground=ground, detections=detections, metrics=metrics)
+    else:
+        save_metrics(folder, metrics)
+    save_label_scores(folder, scores.labels)
+    _report_folder(folder)
+
+
+def _report_folder(folder: Path) -> None:
+    """Where the results are, and whether charts are missing there."""
+    from yolor_cfg.report.figures import NO_CHARTS, can_draw
+
+    if not can_draw():
+        print_stderr(f"{NO_CHARTS}the numbers are in the folder's .csv files", "yellow")
+    if not is_on("quiet"):
+        echo(f"results saved to {folder}", err=True)
+
+
+def _print_boxes(scores: Scores, ground: GroundTruth, *, every: bool | None, is_darknet: bool) -> None:
+    from yolor_cfg.evaluate.coco import engine_line
+    from yolor_cfg.report.tables import class_table, coco_rows, darknet_lines
+
+    if not is_on("quiet"):
+        echo(engine_line(scores.coco), err=True)
+    every = _is_every_class_shown(ground.names, every)
+    _print_columns(class_table(scores, ground, every=every), words=(0,))
+    _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
+    if is_darknet:
+        echo("\n".join(["Darknet's `detector map`:", *darknet_lines(scores, ground, every=every), ""]))
+
+
+def _print_labels(scores: LabelScores, *, every: bool | None) -> None:
+    from yolor_cfg.report.tables import label_line, label_table
+
+    echo(label_line(scores))
+    _print_columns(label_table(scores, every=_is_every_class_shown(scores.names, every)), words=(0,))
+
+
+def _is_every_class_shown(names: Sequence[str], asked: bool | None) -> bool:
+    return len(names) <= MAX_CLASS_ROWS or is_on("verbose") if asked is None else asked
+
+
+def _print_columns(rows: Sequence[Sequence[str]], *, words: Sequence[int]) -> None:
+    for line in format_columns(rows, words=words):
+        echo(line)
+    echo()
