@@ -82,7 +82,7 @@ def test_a_compiler_adds_the_native_engine(tree: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     program = "from yolor_cfg.engines.native.binding import load_library as l; print(l().yc_version())"
-    assert run(sys.executable, "-c", program, cwd=tmp_path, path=tmp_path / "site").strip() == "2"
+    assert run(sys.executable, "-c", program, cwd=tmp_path, path=tmp_path / "site").strip() == "3"
 
 
 def test_the_wheel_holds_every_module_cfg_and_the_demo_network_and_nothing_else(wheel: Path) -> None:
