@@ -216,7 +216,7 @@ def test_heads_of_other_class_counts_are_refused(tmp_path: Path) -> None:
             {"nms": "soft"},
             "unknown value\n  found:   soft\n  allowed: default, greedynms, diounms, cfg, yolor",
         ),
-        ({"preprocess": "crop"}, "unknown value\n  found:   crop\n  allowed: stretch, letterbox"),
+        ({"preprocess": "cut"}, "unknown value\n  found:   cut\n  allowed: stretch, letterbox, crop"),
         ({"classes": [0, 3]}, "no such class in this network\n  found:   3\n  allowed: 0..2"),
     ],
 )

@@ -247,7 +247,7 @@ def test_arguments_are_checked_with_the_messages_of_the_command(
         ({"batch_size": 10**30}, "batch_size: a number of that length is not in the range"),
         ({"device": "0,1"}, "names 2 devices"),
         ({"device": "meta"}, "no such device here"),
-        ({"preprocess": "crop"}, "unknown value"),
+        ({"preprocess": "cut"}, "unknown value"),
         ({"nms": "soft"}, "unknown value"),
     ],
 )

@@ -104,7 +104,7 @@ assert [case.key for case in CASES] == list(RECORDS), "cfgs and numbers are not 
 assert not missing_sections()
 assert not missing_variants()
 assert documented_differences() and not set(documented_differences()) - shown_differences()
-assert learned_kinds() == LOSSES.keys()
+assert learned_kinds() == LOSSES.keys() - {"softmax", "logistic"}  # of image labels: tests/test_classify.py
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)

@@ -61,7 +61,9 @@ def record_case(case: GoldenCase) -> GoldenRecord:
         "plain": _record_rewritten(case, network, lambda: to_plain_darknet(network)),
     }
     arrays = _record_heads(case, network) if has_boxes(network) else {}
-    if {getattr(node.section, "loss_kind", "") for node in graph.heads} <= LOSSES.keys():
+    kinds = {getattr(node.section, "loss_kind", "") for node in graph.heads}
+    of_boxes = not any(node.section.label_kind for node in graph.heads)
+    if kinds <= LOSSES.keys() and of_boxes:
         facts["training"] = _record_training(case, network)
     return GoldenRecord(facts, arrays)
 
