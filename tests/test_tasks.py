@@ -185,6 +185,16 @@ def test_a_detector_switches_tasks_and_back_to_the_bit(trained, tmp_path):
     assert all(shared)
 
 
+def test_names_of_the_caller_are_those_of_the_first_task(trained):
+    names = tuple("uvwxyz")
+    plain = Detector(trained.cfg, trained.weights, names)
+    assert plain.task(trained.pack).names == NAMES
+    assert plain.task(trained.pack).task(None).names == plain.names == names
+    assert Detector(trained.cfg, trained.weights, names, task=trained.pack).task(None).names == tuple(
+        "abcdef"
+    )
+
+
 def test_a_pack_of_another_network_is_refused(trained, tmp_path):
     network = load(trained.cfg, trained.weights)
     pack = read_task(trained.pack)

@@ -106,7 +106,7 @@ class Detector(ImageDetector):
         device = check_argument("device", parse_device, device)
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
-        self._plain = TaskKnowledge(copy_knowledge(opened.network), opened.names, weights or cfg)
+        self._plain = _keep_knowledge(opened, names if task is None else None, home=weights or cfg)
         opened = opened if task is None else switch_task(opened, find_task(task, self._plain.home))
         self.network, self._untold = opened.network, find_alarms(opened.notes)
         check_heads(self.network)
@@ -140,10 +140,11 @@ class Detector(ImageDetector):
         other = copy.copy(self)
         other.network = share_network(self.network)
         set_knowledge(other.network, self._plain.tensors)
-        opened = LoadedNetwork(other.network, self._plain.names)
+        opened, names = LoadedNetwork(other.network), self._plain.names
         if name is not None:
             opened = switch_task(opened, find_task(name, self._plain.home))
-        other.names = class_names(opened.names, count=self.network.graph.classes)
+            names = opened.names
+        other.names = class_names(names, count=self.network.graph.classes)
         other._hidden = hidden_classes(other.names)
         other.rules = self.rules._replace(classes=None)
         other.notes = log_notes(opened.notes)
@@ -267,6 +268,13 @@ def _label_ranges(graph: Graph) -> tuple[LabelRange, ...]:
         ranges.append(LabelRange(first, node.shape.size, node.section.label_kind == "single"))
         first += node.shape.size
     return tuple(ranges)
+
+
+def _keep_knowledge(
+    opened: LoadedNetwork, names: Sequence[str] | str | Path | None, *, home: str | Path
+) -> TaskKnowledge:
+    """What a network knows by its own weights; without `names` those of its file."""
+    return TaskKnowledge(copy_knowledge(opened.network), opened.names if names is None else names, home)
 
 
 def _choose_rules(graph: Graph, nms: str | None, *, multi_label: bool | None, agnostic: bool) -> NmsRules:

@@ -58,10 +58,11 @@ def implicit_tensors(network: Network) -> dict[str, Tensor]:
 
 
 class TaskKnowledge(NamedTuple):
-    """The implicit tensors of a network, the names of its classes, and the file that both are from."""
+    """The implicit tensors of a network, the names of its classes or a file of them, and the file of the
+    tensors."""
 
     tensors: dict[str, Tensor]
-    names: tuple[str, ...]
+    names: Sequence[str] | str | Path
     home: str | Path
 
 
