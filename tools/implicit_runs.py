@@ -1,6 +1,6 @@
 """The experiments on implicit knowledge: do what has no row yet.
 
-    python tools/implicit_runs.py steps rows tasks added anchors --minutes 30
+    python tools/implicit_runs.py steps tasks --minutes 30
 
 Each experiment has a file in docs/experiments, to which a finished run adds a row; runs that have one are
 skipped, so the same command continues. What was expected before the first run is in hypotheses.md there.
@@ -22,7 +22,9 @@ EXPERIMENTS = {
     "rows": "implicit_rows",
     "tasks": "implicit_tasks",
     "added": "implicit_added",
+    "prepared": "implicit_prepared",
     "anchors": "implicit_anchors",
+    "levels": "implicit_levels",
 }
 
 

@@ -7,7 +7,6 @@ product's nano network, a 3x3 convolution with batch norm and SiLU before the pr
 from __future__ import annotations
 
 import colorsys
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -171,16 +170,21 @@ def _learning(network: Network) -> list[torch.nn.Parameter]:
 
 
 def learn_together(made: TaskNetworks, names: list[str], recipe: Recipe) -> None:
-    """Train on the sum of the tasks' losses."""
+    """Train on the sum of the losses of the tasks of these names."""
     pictures = _read_pictures(made).train
+    train_whole_heads(made, [label_objects(pictures, name) for name in names], recipe)
+
+
+def train_whole_heads(made: TaskNetworks, targets: list[list[Tensor]], recipe: Recipe) -> None:
+    """Train all that stands behind the trunk on the sum of the losses of tasks with these targets."""
     for network in made.networks:
         train_only(network, _learning(network))
         _set_training(network)
     tasks = [
-        HeadTask(NetworkEnd(network, made.given), label_objects(pictures, name))
-        for network, name in zip(made.networks, names, strict=True)
+        HeadTask(NetworkEnd(network, made.given), its)
+        for network, its in zip(made.networks, targets, strict=True)
     ]
-    assert learn_tasks(Lesson(tasks, pictures, made.shared), recipe), math.inf
+    assert learn_tasks(Lesson(tasks, _read_pictures(made).train, made.shared), recipe)
 
 
 def _set_training(network: Network) -> None:
