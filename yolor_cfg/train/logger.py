@@ -24,7 +24,7 @@ from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults, TrainState, save_state
-from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.checkpoint import plain_names, save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import new_header
 from yolor_cfg.weights.tasks import SUFFIX, save_task
@@ -158,7 +158,7 @@ class RunLogger:
 
     def save(self, state: TrainState) -> None:
         """Save last.pt atomically."""
-        save_state(state, self.folder / LAST, names=self.job.dataset.names)
+        save_state(state, self.folder / LAST, names=self.job.dataset.names, task_names=self.job.task_names)
 
     def _save_best(self, state: TrainState) -> None:
         self._save_network(state, "best")
@@ -183,6 +183,7 @@ class RunLogger:
             self.folder / f"weights/{name}.pt",
             names=self.job.dataset.names,
             numbers=state.rows[-1] if state.rows else {},
+            kept={"task_names": plain_names(self.job.task_names)},
             force=True,
         )
 

@@ -71,11 +71,13 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             # --------------------------------------------------------------------------- forward and backward
             images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
             rules = batch_rules(job, state)
+            tasks = batch_tasks(job, batch)
             state.network.reset()
+            state.network.choose_tasks(tasks)
             with sync_gradients(model, now), autocast(device, options.precision):
                 raws = model(images)  # for each head [N, A, H', W', V]
             targets = batch.targets if job.dataset.has_boxes else None
-            loss = detection_loss(raws, targets, state.network, rules=rules, truth=batch.truth)
+            loss = detection_loss(raws, targets, state.network, rules=rules, truth=batch.truth, tasks=tasks)
             total = loss.total + implicit_penalty(state.network) * len(images)
             state.scaler.scale(total * loss_factor(job, rates)).backward()
             # ----------------------------------------------------------------------------------------- update
@@ -100,6 +102,13 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
         if options.patience and state.epoch - state.best_epoch > options.patience:
             return Ending("patience")
     return Ending("done")
+
+
+def batch_tasks(job: Job, batch: Batch) -> tuple[str, ...]:
+    """The task of each image, "" for none in particular; nothing where the network has no tasks."""
+    if not job.graph.tasks or batch.sources is None or not job.dataset.parts:
+        return ()
+    return tuple(job.dataset.parts[source].task for source in batch.sources.tolist())
 
 
 def update_weights(state: TrainState, updates: LayerUpdates) -> None:

@@ -54,10 +54,12 @@ def detection_loss(
     *,
     rules: LossRules,
     truth: Tensor | None = None,
+    tasks: Sequence[str] = (),
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
-    image has of each class (NaN: not known). A head whose kind of labels is not given has no loss.
+    image has of each class (NaN: not known). A head whose kind of labels is not given has no loss. `tasks`
+    are those of the images: of one with a task learn the heads that serve it, of one with "" all of them.
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
@@ -65,6 +67,7 @@ def detection_loss(
     boxes = torch.zeros(0, 6) if targets is None else targets
     with torch.autocast(device.type, enabled=False):
         heads = _learning_heads(raws, network, has_boxes=targets is not None, truth=truth)
+        heads = [_keep_rows(head, tasks) for head in heads]
         images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=device))[0]
         losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images))
         total = _sum([loss.total for loss in losses])
@@ -80,20 +83,45 @@ def _learning_heads(
     raws: Sequence[Tensor], network: Network, *, has_boxes: bool, truth: Tensor | None
 ) -> list[HeadOutput[Section, Any]]:
     """The heads whose kind of labels is given, each image head with its part of the truth."""
-    heads, first = list[HeadOutput[Section, Any]](), 0
+    heads, firsts = list[HeadOutput[Section, Any]](), dict[tuple[str, ...], int]()
     for node, raw in zip(network.graph.heads, raws, strict=True):
         output = HeadOutput[Section, Any](node.section, network.module_list[node.index], _upcast(raw))
         if node.section.label_kind and truth is not None:
+            first = firsts.get(node.section.task, 0)  # each task has a list of classes of its own
             last = first + node.shape.size
             weight = head_weight(network.graph, node)
             heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
-            first = last
+            firsts[node.section.task] = last
         elif has_boxes and not node.section.label_kind:
             heads.append(output)
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
+
+
+def _keep_rows(head: HeadOutput[Section, Any], tasks: Sequence[str]) -> HeadOutput[Section, Any]:
+    """The head with the images that are of one of its tasks, or of none in particular."""
+    served = head.section.task
+    if not tasks or not served:
+        return head
+    rows = torch.tensor([i for i, task in enumerate(tasks) if not task or task in served])
+    rows = rows.to(head.raw.device, torch.long)
+    truth = None if head.truth is None else head.truth[rows]
+    return head._replace(raw=head.raw[rows], truth=truth, rows=rows)
+
+
+def _keep_targets(inputs: LossInputs[Section, Any], rows: Tensor | None) -> LossInputs[Section, Any]:
+    """The targets of these images, numbered as they are in `rows`."""
+    if rows is None:
+        return inputs
+    targets = inputs.targets
+    same = targets[:, :1].long() == rows
+    found = same.any(1)
+    numbers = same[found].long().argmax(1, keepdim=True)
+    kept = torch.cat([numbers.to(targets.dtype), targets[found, 1:]], dim=1)
+    images = inputs.rules.all_reduce(torch.tensor([float(len(rows))], device=targets.device))[0]
+    return inputs._replace(targets=kept, images=images)
 
 
 def check_losses(graph: Graph) -> None:
@@ -124,14 +152,22 @@ def _refuse_lossless(section: Section) -> None:
 
 def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
     """The loss of each head, in order; heads of one kind are computed together."""
-    kinds = [head.section.loss_kind for head in heads]
+    groups = [(head.section.loss_kind, head.section.task) for head in heads]
     found: dict[int, HeadLoss] = {}
-    for kind in dict.fromkeys(kinds):
-        places = [place for place, its in enumerate(kinds) if its == kind]
+    for group in dict.fromkeys(groups):
+        places = [place for place, its in enumerate(groups) if its == group]
         _refuse_lossless(heads[places[0]].section)
         members = tuple(heads[place] for place in places)
-        found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
+        own = _keep_targets(inputs, members[0].rows)._replace(heads=members)
+        compute = LOSSES[group[0]] if own.images else _no_losses
+        found.update(zip(places, compute(own), strict=True))
     return [found[place] for place in range(len(heads))]
+
+
+def _no_losses(inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
+    """Where no image of any process is of the task of these heads."""
+    nothing = [0 * head.raw.sum() for head in inputs.heads]
+    return [HeadLoss(zero, zero, zero, 0) for zero in nothing]
 
 
 def _upcast(raw: Tensor) -> Tensor:

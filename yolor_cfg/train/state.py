@@ -6,7 +6,7 @@ which has only tensors and plain values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from yolor_cfg.parallel import this_process
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.optim import ModelEMA
 from yolor_cfg.train.rejection import DeltaHistory
-from yolor_cfg.weights.checkpoint import FORMAT
+from yolor_cfg.weights.checkpoint import FORMAT, plain_names
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
@@ -63,8 +63,15 @@ class TrainState:
             self.ema.update(self.network)
 
 
-def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
-    """Save the whole state atomically; all processes call it, the first one writes."""
+def save_state(
+    state: TrainState,
+    path: Path,
+    *,
+    names: Sequence[str],
+    task_names: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Save the whole state atomically; all processes call it, the first one writes. `names` are those of the
+    classes, `task_names` those of the tasks that the data teaches."""
     each = pending_gradients(state.network)
     if this_process().rank:
         return
@@ -88,6 +95,7 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
         "cfg": graph.document.text,
         "dialect": graph.dialect.name,
         "names": list(names),
+        **({"task_names": plain_names(task_names)} if task_names else {}),
         "bn_eps": graph.dialect.bn_eps,
         "numbers": {"epoch": state.epoch, "updates": state.updates, "AP": state.best_ap},
         "model": dict(state.eval_network.state_dict()),
@@ -96,10 +104,12 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
     replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=True)
 
 
-def saved_names(path: Path) -> tuple[str, ...]:
-    """The classes that a run was begun with, by its last state."""
-    names = _read_state(path).get("names")
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+def saved_names(path: Path) -> dict[str, tuple[str, ...]]:
+    """The classes that a run was begun with, by its last state: those of "" and of each task."""
+    content = _read_state(path)
+    by_task = content.get("task_names")
+    found = {"": content.get("names"), **(by_task if isinstance(by_task, dict) else {})}
+    return {task: tuple(map(str, names)) for task, names in found.items() if isinstance(names, list)}
 
 
 def load_state(state: TrainState, path: Path) -> None:

@@ -93,13 +93,15 @@ LayerT = TypeVar("LayerT", covariant=True)
 class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):
     """A head's section, whose keys configure its loss, the module that decodes it, and its raw map, with
     gradients. For a head that classifies images: how much each has of each class [N, K] (NaN: not known),
-    and the factor on its loss."""
+    and the factor on its loss. `rows` are the images of the batch that are of a task of the head; None:
+    all."""
 
     section: KeysT
     layer: LayerT
     raw: Tensor
     truth: Tensor | None = None
     weight: float = 1.0
+    rows: Tensor | None = None
 
 
 class LossInputs(NamedTuple, Generic[KeysT, LayerT]):
