@@ -28,6 +28,7 @@ from yolor_cfg.images.types import Size
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.datasets import open_holdout_data, open_training_data
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
+from yolor_cfg.train.identities import Identities, count_identities, identity_notes
 from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
@@ -73,6 +74,7 @@ class Job:
     graph: Graph
     dataset: Dataset
     holdout: Dataset
+    identities: Identities | None
     phases: tuple[Phase, ...]
     rules: LossRules
     batch_size: int
@@ -152,6 +154,8 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
     check_losses(graph)
     dataset = open_training_data(options, graph, names)
     holdout = open_holdout_data(options, graph, dataset)
+    identities = count_identities(graph, dataset)
+    dataset = identity_notes(dataset, identities)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     check_batch(batch_size, image=graph.image, image_count=len(dataset.samples))
@@ -172,6 +176,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         graph,
         dataset,
         holdout,
+        identities,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
         has_mean_loss=has_mean_loss(graph),
@@ -241,6 +246,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
         hyp.obj_pw,
         hyp.anchor_t,
         hyp.fl_gamma,
+        identities=hyp.identity,
         all_reduce=all_reduce,
     )
     decay = schedule.weight_decay()
