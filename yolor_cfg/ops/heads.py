@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.ops.combining import fuse_maps
 from yolor_cfg.ops.class_tree import ClassTree, keep_deepest_class
 from yolor_cfg.ops.embeddings import embed_all
+from yolor_cfg.ops.fusing import fuse_maps
 from yolor_cfg.ops.pnnx import keep_from, positive_or_exp
 
 HeadPredictions = tuple[Tensor, Tensor, Tensor]
@@ -60,8 +60,8 @@ class YoloRules(NamedTuple):
     exp); `spread` extends centres beyond it. It fuses `fused` maps, if any, its own being number `place`.
 
     With `box_channels` the raw map is the input [N, C, H, W]: boxes in so many channels, and behind them an
-    embedding of the cell. One that `embeds` as JDE has centres in anchors from the corner of the cell, and two
-    scores (background, foreground) instead of objectness and classes."""
+    embedding of the cell. One that `embeds` as JDE has centres in anchors from the corner of the cell, and
+    two scores (background, foreground) instead of objectness and classes."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False

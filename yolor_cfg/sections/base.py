@@ -66,7 +66,6 @@ class Section(SectionReader):
     thop_reason: ClassVar[str] = ""  # what `thop_operations` counts, in words
     is_head: ClassVar[bool] = False
     label_kind: ClassVar[str] = ""  # of a head that tells the classes of an image: "single", "multi"
-    has_embedding: bool = False  # of a head with a vector of each cell behind its boxes
     gives_boxes_to_losses: ClassVar[bool] = False  # a [contrastive] loss may refer to it
     is_loss: ClassVar[bool] = False  # its output is not a prediction: a network never returns it
     untrained: ClassVar[str] = ""  # why no network with it is trained here: its own keys for that have no use
@@ -165,6 +164,11 @@ class Section(SectionReader):
     def type(self) -> str:
         """The canonical name, with aliases resolved."""
         return self.names[0]
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether, in a head, a vector of each cell stands behind its boxes."""
+        return False
 
     @property
     def image(self) -> Shape:

@@ -282,7 +282,7 @@ class AnchorHeadSection(Section):
 
     def anchor_grid(self, x: Shape) -> AnchorGrid:
         """Anchors and strides; a stride is the image size divided by the size of the feature map."""
-        from yolor_cfg.ops.heads import AnchorGrid, YoloRules
+        from yolor_cfg.ops.heads import AnchorGrid
 
         return AnchorGrid(self.masked_anchors, (self.image.width / x.width, self.image.height / x.height))
 
@@ -342,8 +342,8 @@ class JdeSection(AnchorHeadSection, names="jde"):
         "ce",
         ("ce", "triplet", "both"),
         use="training",
-        help="loss of the vectors: the cross entropy of a classifier of identities, the hardest triplets of a "
-        "batch, or both",
+        help="loss of the vectors: the cross entropy of a classifier of identities, the hardest triplets of "
+        "a batch, or both",
     )
     margin = Float(
         0.3,
@@ -352,7 +352,9 @@ class JdeSection(AnchorHeadSection, names="jde"):
         help="how much farther than another vector of its identity one of another identity shall be",
     )
     learned_weights = Flag(
-        True, use="training", help="weigh the losses of boxes, objectness, classes and identities by learned weights"
+        True,
+        use="training",
+        help="weigh the losses of boxes, objectness, classes and identities by learned weights",
     )
 
     def channels_for(self, classes: int, x: Shape, /) -> int:

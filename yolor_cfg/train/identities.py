@@ -16,19 +16,14 @@ from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.parallel import all_reduce, this_process
-from yolor_cfg.train.losses.base import HeadLearner
-from yolor_cfg.train.losses.weights import JDE_START, OWN_START, PartWeights
-from yolor_cfg.weights.checkpoint import read_checkpoint
-from yolor_cfg.weights.prefix import is_checkpoint, read_prefix
-
-CLASSIFIER = "classifier"
+from yolor_cfg.train.losses.weights import CLASSIFIER, JDE_START, OWN_START, PartWeights, weights_name
 
 
 class Identities(NamedTuple):
     """How many identities are learned, and the numbers that the data set has for them, ascending; None: its
     numbers are taken as they are, as in JDE."""
 
-    count: int
+    total: int
     known: NDArray[np.int64] | None = None
 
     def number(self, identities: Tensor | None) -> Tensor | None:
@@ -75,7 +70,7 @@ def _asked_identities(node: Node, found: int) -> int:
 
 def identity_notes(dataset: Dataset, identities: Identities | None) -> Dataset:
     """The data set with a note if it has no identities for embeddings to learn."""
-    if identities is None or identities.count:
+    if identities is None or identities.total:
         return dataset
     text = "no identities here: embeddings learn nothing (6 columns a line: class identity cx cy w h)"
     return dataset._replace(problems=(*dataset.problems, Problem(dataset.origin, 0, text, "note")))
@@ -90,14 +85,16 @@ def add_learner(network: Network, identities: Identities | None) -> None:
     for node in nodes:
         start = _find_start(node)
         if start is not None:
-            network.module_list[node.index].add_module(weights_name(node), PartWeights(start).to(device))
-    if identities.count and any(_classifies(node) for node in nodes):
+            network.module_list[node.index].add_module(
+                weights_name(node.index), PartWeights(start).to(device)
+            )
+    if identities.total and any(_classifies(node) for node in nodes):
         length = vector_length(network, nodes[0])
         for node in nodes:
             if vector_length(network, node) != length:
                 message = "the heads share one classifier of identities, so their vectors are equally long"
                 raise node.section.error("embedding", message, allowed=str(length))
-        network.add_module(CLASSIFIER, nn.Linear(length, identities.count).to(device))
+        network.add_module(CLASSIFIER, nn.Linear(length, identities.total).to(device))
 
 
 def _find_start(node: Node) -> dict[str, float] | None:
@@ -111,11 +108,6 @@ def _classifies(node: Node) -> bool:
     return getattr(node.section, "id_loss", "ce") != "triplet"
 
 
-def weights_name(node: Node) -> str:
-    """The name of a head's weights in its layer, as in JDE."""
-    return f"yolo_{node.index}"
-
-
 def vector_length(network: Network, node: Node) -> int:
     """The length of the vectors of a head with embeddings."""
     head = network.module_list[node.index]
@@ -123,32 +115,13 @@ def vector_length(network: Network, node: Node) -> int:
     return node.shape.channels - head.rules.box_channels
 
 
-def find_learner(network: Network, node: Node) -> HeadLearner | None:
-    """What learns beside a head with embeddings; None for other heads."""
-    if not node.section.has_embedding:
-        return None
-    classifier = getattr(network, CLASSIFIER, None)
-    weights = getattr(network.module_list[node.index], weights_name(node), None)
-    return HeadLearner(classifier, weights)
-
-
 def learner_tensors(network: Network) -> dict[str, nn.Parameter]:
     """The parameters that a network has only in training, by name."""
-    names = [f"module_list.{node.index}.{weights_name(node)}." for node in embedding_nodes(network.graph)]
+    names = [
+        f"module_list.{node.index}.{weights_name(node.index)}." for node in embedding_nodes(network.graph)
+    ]
     starts = (f"{CLASSIFIER}.", *names)
     return {name: own for name, own in network.named_parameters() if name.startswith(starts)}
-
-
-def restore_learner(network: Network, path: str | None) -> None:
-    """Take what a checkpoint of a training has of these parameters, where the sizes are the same."""
-    own = learner_tensors(network)
-    if not own or path is None or not is_checkpoint(read_prefix(path)):
-        return
-    held = read_checkpoint(path).tensors
-    with torch.no_grad():
-        for name, parameter in own.items():
-            if name in held and held[name].shape == parameter.shape:
-                parameter.copy_(held[name])
 
 
 def sync_learner(network: Network) -> None:
@@ -164,4 +137,4 @@ def describe_identities(identities: Identities | None) -> str:
     """What embeddings learn, in a few words; empty without embeddings."""
     if identities is None:
         return ""
-    return f"embeddings learn {identities.count} " + ("identity" if identities.count == 1 else "identities")
+    return f"embeddings learn {identities.total} " + ("identity" if identities.total == 1 else "identities")

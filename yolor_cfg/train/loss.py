@@ -13,9 +13,9 @@ from yolor_cfg.errors import YolorError
 from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
-from yolor_cfg.train.identities import find_learner
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+from yolor_cfg.train.losses.weights import HeadLearner
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
 
@@ -97,11 +97,18 @@ def _learning_heads(
             heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
             first = last
         elif has_boxes and not node.section.label_kind:
-            heads.append(output._replace(learner=find_learner(network, node)))
+            heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
+
+
+def _add_learner(output: HeadOutput[Section, Any], network: Network, node: Node) -> HeadOutput[Section, Any]:
+    """The head, if it has embeddings with what learns beside it."""
+    if not node.section.has_embedding:
+        return output
+    return output._replace(learner=HeadLearner.find(network, output.layer, node.index))
 
 
 def check_losses(graph: Graph) -> None:
@@ -147,9 +154,7 @@ def _upcast(raw: Tensor) -> Tensor:
 
 
 def _detach_loss(loss: HeadLoss) -> HeadLoss:
-    labels, identity = (
-        None if part is None else part.detach() for part in (loss.labels, loss.identity)
-    )
+    labels, identity = (None if part is None else part.detach() for part in (loss.labels, loss.identity))
     boxes = loss.box.detach(), loss.objectness.detach(), loss.classes.detach()
     return HeadLoss(*boxes, loss.matches, labels, identity)
 

@@ -33,7 +33,7 @@ POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 class TrainState:
     """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
-    `sums` are the sums of the losses (total, box, objectness, classes, labels, identity) in this epoch and its number
+    `sums` are the sums of the losses (the total and its parts, see LOSS_COLUMNS) in this epoch and its number
     of batches; `rows` are the results of the finished epochs; `deltas` are C Darknet's running numbers.
     """
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.ops.heads import AnchorGrid, HeadPredictions
-from yolor_cfg.train.losses.weights import PartWeights
+from yolor_cfg.train.losses.weights import HeadLearner
 
 
 def identity(counts: Tensor) -> Tensor:
@@ -90,14 +90,6 @@ class YoloLayer(GridLayer, Protocol):
 
 KeysT = TypeVar("KeysT", bound=HeadKeys, covariant=True)
 LayerT = TypeVar("LayerT", covariant=True)
-
-
-class HeadLearner(NamedTuple):
-    """What learns beside a head with embeddings: the classifier of identities that all heads share (None
-    where no identity is known), and the weights of the parts of its loss (None: they are fixed)."""
-
-    classifier: nn.Linear | None
-    weights: PartWeights | None
 
 
 class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):

@@ -1,8 +1,8 @@
 """The loss of YOLOR's heads, some of which have embeddings: [jde] with `embedding`, our own form.
 
 A cell learns the identity of the object that one of its anchors is matched with by YOLOR's rule; a cell that
-several identities claim learns none. Legend: N images, E numbers of a vector, H W cells, M cells that learn an
-identity, I identities.
+several identities claim learns none. Legend: N images, E numbers of a vector, H W cells, M cells that learn
+an identity, I identities.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ def find_cells(head: EmbeddingOutput, plain: EmbeddingOutput, inputs: EmbeddingI
     who = inputs.identities.long()[matches.target]
     place = (matches.image * height + matches.row) * width + matches.column
     known = who >= 0
-    cell, identity = _agreed(place[known], who[known])
+    cell, identity = _find_agreement(place[known], who[known])
     return KnownCells(vectors.permute(0, 2, 3, 1).flatten(0, 2)[cell], identity)
 
 
-def _agreed(cells: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
+def _find_agreement(cells: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
     """The cells, ascending, of which all claims [C] name one identity, and that identity."""
     pairs = torch.stack([cells, identities], dim=1).unique(dim=0)
     _, where, count = pairs[:, 0].unique(return_inverse=True, return_counts=True)
@@ -117,9 +117,7 @@ def identity_loss(head: EmbeddingOutput, cells: list[KnownCells], place: int) ->
     total = head.raw.new_zeros(())
     classifier = None if head.learner is None else head.learner.classifier
     if kind != "triplet" and classifier is not None:
-        total = total + F.cross_entropy(
-            classify(mine.vectors, classifier), mine.identities, reduction="sum"
-        )
+        total = total + F.cross_entropy(classify(mine.vectors, classifier), mine.identities, reduction="sum")
     if kind != "ce":
         total = total + triplet_loss(mine, _join(cells), head.section.margin)
     return total

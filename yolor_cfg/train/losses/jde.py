@@ -63,7 +63,7 @@ def _weigh(head: JdeOutput, parts: JdeParts, inputs: LossInputs[HeadKeys, YoloHe
 def head_parts(head: JdeOutput, inputs: LossInputs[HeadKeys, YoloHead]) -> JdeParts:
     """The parts of the loss of a head."""
     raw = head.layer.box_map(head.raw)  # [N, A, H, W, 6]
-    wanted = assign(raw, head.layer, inputs.targets, inputs.identities)
+    wanted = assign(raw, head.layer, targets=inputs.targets, identities=inputs.identities)
     mine, known = wanted.confidence > 0, wanted.confidence >= 0
     box = F.smooth_l1_loss(raw[mine][:, :4], wanted.boxes[mine], reduction="sum")
     confidence = F.cross_entropy(raw[known][:, 4:], wanted.confidence[known], reduction="sum")
@@ -72,15 +72,15 @@ def head_parts(head: JdeOutput, inputs: LossInputs[HeadKeys, YoloHead]) -> JdePa
     return JdeParts(box, confidence, identity, counts, int(mine.sum()))
 
 
-def assign(raw: Tensor, layer: YoloHead, targets: Tensor, identities: Tensor | None) -> Assignment:
+def assign(raw: Tensor, layer: YoloHead, *, targets: Tensor, identities: Tensor | None) -> Assignment:
     """What each anchor learns: of the object that it overlaps most, the first of several."""
     anchors = anchor_boxes(raw, layer)  # [A, H, W, 4]
     who = targets.new_full((len(targets),), NOBODY) if identities is None else identities
-    images = [_assign_image(anchors, targets[mine], who[mine]) for mine in _by_image(targets, len(raw))]
+    images = [_assign_image(anchors, targets[mine], who[mine]) for mine in _split_targets(targets, len(raw))]
     return Assignment(*(torch.stack(parts) for parts in zip(*images, strict=True)))
 
 
-def _by_image(targets: Tensor, images: int) -> list[Tensor]:
+def _split_targets(targets: Tensor, images: int) -> list[Tensor]:
     return [targets[:, 0] == number for number in range(images)]
 
 
