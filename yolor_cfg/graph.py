@@ -60,7 +60,6 @@ __all__ = [
     "read_document",
 ]
 
-
 COLLECT_EVERY = 100_000  # new objects
 MAX_KNOWN_DIALECTS = 16  # with an epsilon each: the values of their sections are kept
 SIZE_KEYS = {"width", "height", "channels", "inputs"}
@@ -93,8 +92,8 @@ class Graph:
 
     def unused_keys(self) -> list[CfgError]:
         """A warning for each key that has no effect here, by line."""
-        sections = [self.net, *(node.section for node in self.nodes)]
         losses = {node.section.loss_kind for node in self.heads}
+        sections = [self.net, *(node.section for node in self.nodes)]
         found = [warning for section in sections for warning in find_unused_keys(section, losses)]
         return sorted(found, key=lambda warning: warning.line)
 
@@ -117,8 +116,13 @@ class Graph:
     def classes(self) -> int:
         """The number of classes of the heads with boxes, else of those with image labels; 0 if there are
         none."""
-        found = max((getattr(node.section, "classes", 0) for node in self.box_heads), default=0)
-        return found or sum(node.shape.size for node in self.label_heads)
+        boxes = [getattr(node.section, "classes", 0) for node in self.box_heads]
+        return max(boxes, default=0) or sum(node.shape.size for node in self.label_heads)
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that its sections name, in cfg order."""
+        return tuple(dict.fromkeys(task for node in self.nodes for task in node.section.task))
 
     @cached_property
     def largest_stride(self) -> int:
@@ -326,8 +330,7 @@ def _parse_sections(
             hint="put [net] with width, height and channels at the top",
         )
     told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
-    sections: list[Section] = []
-    faults: list[CfgError] = []
+    sections, faults = list[Section](), list[CfgError]()
     image, embedding, shared = net.image, net.embedding_dim, _shared_values(told)
     for index, raw in enumerate(document.layers):
         kind = find_kind(raw)
@@ -394,5 +397,4 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
 
 def last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | float:
     """What the last head with boxes says; `otherwise` where there is none or it has no such key."""
-    heads = graph.box_heads
-    return getattr(heads[-1].section, key, otherwise) if heads else otherwise
+    return getattr(graph.box_heads[-1].section, key, otherwise) if graph.box_heads else otherwise

@@ -33,6 +33,14 @@ class RecurrentLayer(Protocol):
 
 
 @runtime_checkable
+class TaskLayer(Protocol):
+    """A layer that may have a value of its own for each task."""
+
+    def choose_tasks(self, tasks: Sequence[str]) -> None:
+        """Give out the value of this task, or of several, one for each image."""
+
+
+@runtime_checkable
 class BoxHead(Protocol):
     """A head that predicts boxes."""
 
@@ -103,6 +111,15 @@ class Network(nn.Module):
                 _share_weights(self.module_list[node.index], self.module_list[lender])
         self._read_indices = frozenset(source for node in graph.nodes for source in node.sources)
         self._states: dict[int, RecurrentState] = {}
+        if graph.tasks:
+            self.choose_tasks(graph.tasks[:1])
+
+    def choose_tasks(self, tasks: Sequence[str]) -> None:
+        """Run as the network of this task from now on, or of several, one for each image of the batch; at
+        first it is that of the first task of the graph. All heads give out their maps all the same."""
+        for layer in self.module_list:
+            if isinstance(layer, TaskLayer):
+                layer.choose_tasks(tasks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The raw map of each head in cfg order: yolo kinds and region [N, A, H, W, V] before any activation,

@@ -45,10 +45,10 @@ from yolor_cfg.ops.devices import find_device
 from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.loading import LoadedNetwork, open_network, switch_task
 from yolor_cfg.weights.prefix import is_checkpoint_file
+from yolor_cfg.weights.task_choice import task_note
 from yolor_cfg.weights.tasks import (
     TaskKnowledge,
     copy_knowledge,
-    find_task,
     set_knowledge,
     share_network,
 )
@@ -107,7 +107,7 @@ class Detector(ImageDetector):
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
         self._plain = _keep_knowledge(opened, names if task is None else None, home=weights or cfg)
-        opened = opened if task is None else switch_task(opened, find_task(task, self._plain.home))
+        self._whole, opened = opened, _choose_task(opened, task, self._plain.home)
         self.network, self._untold = opened.network, find_alarms(opened.notes)
         check_heads(self.network)
         self.device = find_device(device)
@@ -138,13 +138,14 @@ class Detector(ImageDetector):
         `yolor train --task` wrote, or the name of one beside the weights; None is the task of the weights
         themselves. It finds all classes of its task."""
         other = copy.copy(self)
-        other.network = share_network(self.network)
-        set_knowledge(other.network, self._plain.tensors)
-        opened, names = LoadedNetwork(other.network), self._plain.names
-        if name is not None:
-            opened = switch_task(opened, find_task(name, self._plain.home))
-            names = opened.names
-        other.names = class_names(names, count=self.network.graph.classes)
+        network = share_network(self._whole.network)
+        set_knowledge(network, self._plain.tensors)
+        whole = self._whole._replace(network=network, notes=())
+        opened = _choose_task(whole, name, self._plain.home)
+        names = self._plain.names if name is None else opened.names
+        other.network = opened.network
+        check_heads(other.network)
+        other.names = class_names(names, count=other.network.graph.classes)
         other._hidden = hidden_classes(other.names)
         other.rules = self.rules._replace(classes=None)
         other.notes = log_notes(opened.notes)
@@ -290,6 +291,13 @@ def _keep_knowledge(
 ) -> TaskKnowledge:
     """What a network knows by its own weights; without `names` those of its file."""
     return TaskKnowledge(copy_knowledge(opened.network), opened.names if names is None else names, home)
+
+
+def _choose_task(opened: LoadedNetwork, task: str | Path | None, home: str | Path) -> LoadedNetwork:
+    """The network of the task; without one the whole of it, with a note where tasks differ."""
+    if task is not None:
+        return switch_task(opened, task, home)
+    return opened._replace(notes=(*opened.notes, *task_note(opened.network.graph)))
 
 
 def _choose_rules(graph: Graph, nms: str | None, *, multi_label: bool | None, agnostic: bool) -> NmsRules:

@@ -12,16 +12,19 @@ import numpy as np
 from yolor_cfg import graph as graphs
 from yolor_cfg.data.augment.classifier import ClassifierTransform, read_classifier_augmentation
 from yolor_cfg.data.augment.darknet import DarknetTransform, last_head, read_augmentation, read_random_sizes
+from yolor_cfg.data.augment.parts import PartsTransform
 from yolor_cfg.data.augment.sizes import RandomSizes
 from yolor_cfg.data.augment.yolor import (
     NINE,
+    YolorHyperparameters,
     YolorTransform,
 )
 from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader, Shard
 from yolor_cfg.data.rect import RectRules
-from yolor_cfg.data.samplers import BatchSampler, RectBatchSampler, ShuffledBatchSampler
-from yolor_cfg.data.types import Dataset, Transform
+from yolor_cfg.data.samplers import BatchSampler, EpochShares, RectBatchSampler, ShuffledBatchSampler
+from yolor_cfg.data.types import DataPart, Dataset, Integers, Transform
+from yolor_cfg.data.union import whole_part
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Size
@@ -119,12 +122,27 @@ class JobInputs(NamedTuple):
     images: ImageStore
     sizes: np.ndarray
     batch_size: int
-    has_boxes: bool = True
+    parts: tuple[DataPart, ...]
 
     @property
     def learns_boxes(self) -> bool:
-        """Whether the images are augmented for their boxes; else as a classifier's."""
-        return self.has_boxes and bool(self.graph.box_heads)
+        """Whether there are images that are augmented for their boxes; else all are as a classifier's."""
+        return any(map(self.is_box_part, self.parts))
+
+    def is_box_part(self, part: DataPart) -> bool:
+        """Whether the images of this data set are augmented for their boxes."""
+        return part.has_boxes and bool(self.graph.box_heads)
+
+    @property
+    def shares(self) -> EpochShares | None:
+        """How many images of each data set an epoch takes, if the user says so."""
+        weights = self.options.data_weights
+        return EpochShares.from_weights(weights, [part.images for part in self.parts]) if weights else None
+
+    def make_transform(self, make: Callable[[DataPart], Transform]) -> Transform:
+        """The transform of the only data set, or one of each."""
+        made = tuple(map(make, self.parts))
+        return made[0] if len(made) == 1 else PartsTransform(made, tuple(part.first for part in self.parts))
 
     @property
     def label_classes(self) -> int:
@@ -165,9 +183,10 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         substitutes=True,
         strict=options.strict,
         cache_bytes=int(options.cache * GIGABYTE),
+        parts=dataset.parts,
     )
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
-    basis = JobInputs(options, graph, images, sizes, batch_size, dataset.has_boxes)
+    basis = JobInputs(options, graph, images, sizes, batch_size, dataset.parts or (whole_part(dataset),))
     kind = options.recipe or ("yolor" if graph.dialect.is_pytorch else "darknet")
     plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
@@ -228,8 +247,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     as_if = max(1, round(basis.batch_size * NOMINAL_BATCH / images))  # the schedule expects updates of 64
     phases = []
     for start, tiles, end in spans:
-        recipe = YolorTransform(hyp, basis.size, basis.image_count, tiles)
-        made = recipe if basis.learns_boxes else _classifier_transform(basis, basis.graph)
+        made = _yolor_transform(basis, hyp, tiles)
         schedule = Cosine(
             limit_warmup(hyp, batches=count, per_epoch=per_epoch),
             epochs=end,
@@ -272,21 +290,37 @@ def _plan_darknet(basis: JobInputs) -> RecipePlan:
     by_number = multi_scale_sizes(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
     plan = _build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
-    recipe = _darknet_transform(basis, graph) if boxes else _classifier_transform(basis, graph)
+    recipe = _darknet_transform(basis, graph)
     phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
     return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, parts, optimizer)
 
 
+def _yolor_transform(basis: JobInputs, hyp: YolorHyperparameters, tiles: int) -> Transform:
+    def make(part: DataPart) -> Transform:
+        if not basis.is_box_part(part):
+            return _classifier_transform(basis, basis.graph, part)
+        return YolorTransform(hyp, basis.size, part.images, tiles)
+
+    return basis.make_transform(make)
+
+
 def _darknet_transform(basis: JobInputs, graph: Graph) -> Transform:
-    return DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
+    def make(part: DataPart) -> Transform:
+        if not basis.is_box_part(part):
+            return _classifier_transform(basis, graph, part)
+        return DarknetTransform(read_augmentation(graph), basis.size, part.images)
+
+    return basis.make_transform(make)
 
 
-def _classifier_transform(basis: JobInputs, graph: Graph) -> Transform:
+def _classifier_transform(basis: JobInputs, graph: Graph, part: DataPart) -> Transform:
     augmentation = read_classifier_augmentation(graph)
     classes = basis.label_classes
-    return ClassifierTransform(
-        augmentation, basis.size, basis.image_count, classes, basis.images.image_classes
-    )
+
+    def classes_of(index: int) -> Integers:
+        return basis.images.image_classes(part.first + index)
+
+    return ClassifierTransform(augmentation, basis.size, part.images, classes, classes_of)
 
 
 def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:
@@ -338,8 +372,8 @@ def _build_sampler(basis: JobInputs, size_of: SizeSchedule) -> BatchSampler:
     options = basis.options
     if options.rect:
         rules = RectRules(max(basis.size), basis.graph.largest_stride, pad=0.0)
-        return RectBatchSampler(basis.sizes, basis.batch_size, rules, options.seed)
-    return ShuffledBatchSampler(basis.image_count, basis.batch_size, options.seed, size_of)
+        return RectBatchSampler(basis.sizes, basis.batch_size, rules, options.seed, basis.shares)
+    return ShuffledBatchSampler(basis.image_count, basis.batch_size, options.seed, size_of, basis.shares)
 
 
 def _build_loader(basis: JobInputs, recipe: Transform, plan: BatchSampler) -> Loader:
