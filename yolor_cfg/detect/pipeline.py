@@ -163,6 +163,11 @@ class Detector(ImageDetector):
         return self.network.graph.image.channels
 
     @property
+    def embeds(self) -> bool:
+        """Whether its detections have embeddings."""
+        return self.network.embeds
+
+    @property
     def warnings(self) -> Sequence[YolorError]:
         """What is odd about the cfg."""
         return self.network.graph.warnings
@@ -206,34 +211,43 @@ class Detector(ImageDetector):
     def _find_boxes(
         self, batch: Sequence[NetworkInput], predicted: _Predicted, rules: NmsRules
     ) -> list[FoundBoxes]:
-        predictions, angles, _ = predicted
+        predictions, angles = predicted.boxes, predicted.angles
         if predictions is None:
             return [FoundBoxes(*self._nothing()) for _ in batch]
         placements = [item.placement for item in batch]
         if angles is not None:  # a clipped box would turn about another centre
             placements = [place._replace(is_clipped=False) for place in placements]
-        rows = select_boxes(predictions, placements, rules=rules)
+        rows = list(select_boxes(predictions, placements, rules=rules))
+        vectors = self._embed([kept.numbers for _, kept in rows], predicted.maps)
         return [
             FoundBoxes(
                 boxes_xyxy,
                 kept.scores,
                 kept.classes,
                 None if angles is None else DEGREES * angles[number, kept.numbers],
+                embeddings=None if vectors is None else vectors[number],
             )
             for number, (boxes_xyxy, kept) in enumerate(rows)
         ]
+
+    def _embed(self, boxes: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor] | None:
+        """The embeddings [M, E] of these boxes of each image, if there are any."""
+        if not self.embeds:
+            return None
+        return [vectors.float().cpu() for vectors in self.network.embed_boxes(maps, boxes)]
 
     def _decode(self, raws: Sequence[Tensor], least: float) -> _Predicted:
         network = self.network
         labels = network.labels(raws)
         labels = None if labels is None else labels.float().cpu()
         if not network.graph.box_heads:
-            return _Predicted(None, None, labels)
+            return _Predicted(None, None, labels, ())
         predictions, angles = network.decode(raws, least=least), network.angles(raws)
         predictions.scores[..., self._hidden] = 0
         if angles is not None:
             predictions.boxes_xywh[~angles.isfinite()] = torch.nan  # such boxes are left out
-        return _Predicted(predictions, None if angles is None else angles.float().cpu(), labels)
+        angles = None if angles is None else angles.float().cpu()
+        return _Predicted(predictions, angles, labels, raws)
 
     def _predict(self, pixels: NDArray[np.float32], least: float) -> _Predicted:
         """What the network predicts; boxes of a score of `least` or more."""
@@ -256,11 +270,12 @@ class Detector(ImageDetector):
 
 class _Predicted(NamedTuple):
     """The boxes, None for a classifier; their angles [N, B] in turns, if they have any; the probabilities
-    of the images' classes [N, K], if the network tells them."""
+    of the images' classes [N, K], if the network tells them; the raw maps."""
 
     boxes: Predictions | None
     angles: Tensor | None
     labels: Tensor | None
+    maps: Sequence[Tensor]
 
 
 def _label_ranges(graph: Graph) -> tuple[LabelRange, ...]:

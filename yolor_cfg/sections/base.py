@@ -172,6 +172,11 @@ class Section(SectionReader):
         return self.names[0]
 
     @property
+    def has_embedding(self) -> bool:
+        """Whether, in a head, a vector of each cell stands behind its boxes."""
+        return False
+
+    @property
     def image(self) -> Shape:
         """The input of the network, from which heads compute their stride."""
         assert self.place.image is not None

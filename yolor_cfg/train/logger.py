@@ -34,7 +34,8 @@ SHEETS = 3
 LAST, BEST = "weights/last.pt", "weights/best.pt"
 BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
 LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
-COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS)
+IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
+COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS)
 Printer = Callable[[str], None]
 
 
@@ -206,10 +207,10 @@ class RunLogger:
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test. Only
-    where images are classified are there columns for that."""
+    where images are classified, and objects told apart, are there columns for that."""
     text = io.StringIO()
-    has_labels = any(LABEL_COLUMNS[0] in row for row in rows)
-    known = set[str]().union(*rows) if has_labels else set(BOX_COLUMNS)
+    more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0]}
+    known = set[str]().union(*rows) if any(more & row.keys() for row in rows) else set(BOX_COLUMNS)
     columns = [name for name in COLUMNS if name in known]
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()

@@ -15,6 +15,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+from yolor_cfg.train.losses.weights import HeadLearner
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
 
@@ -29,8 +30,8 @@ class NonFiniteLoss(YolorError):
 class BatchLoss(NamedTuple):
     """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
-    without gradients: total = images * (box + objectness + classes + labels), with the images of all
-    processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
+    without gradients: total = images * (box + objectness + classes + labels + identity), with the images of
+    all processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
     images.
     """
 
@@ -40,11 +41,12 @@ class BatchLoss(NamedTuple):
     classes: Tensor
     heads: tuple[HeadLoss, ...]
     labels: Tensor
+    identity: Tensor
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """Box, objectness, classes, labels."""
-        return self.box, self.objectness, self.classes, self.labels
+        """Box, objectness, classes, labels, identity."""
+        return self.box, self.objectness, self.classes, self.labels, self.identity
 
 
 def detection_loss(
@@ -54,12 +56,12 @@ def detection_loss(
     *,
     rules: LossRules,
     truth: Tensor | None = None,
-    tasks: Sequence[str] = (),
+    identities: Tensor | None = None,
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
-    image has of each class (NaN: not known). A head whose kind of labels is not given has no loss. `tasks`
-    are those of the images: of one with a task learn the heads that serve it, of one with "" all of them.
+    image has of each class (NaN: not known); embeddings against `identities` [T], numbers from 0 on, -1
+    where none is known. A head whose kind of labels is not given has no loss.
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
@@ -67,61 +69,46 @@ def detection_loss(
     boxes = torch.zeros(0, 6) if targets is None else targets
     with torch.autocast(device.type, enabled=False):
         heads = _learning_heads(raws, network, has_boxes=targets is not None, truth=truth)
-        heads = [_keep_rows(head, tasks) for head in heads]
         images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=device))[0]
-        losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images))
+        who = None if identities is None else identities.to(device)
+        losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images, who))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
     detached = tuple(_detach_loss(loss) for loss in losses)
     box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
-    labels = _sum([box.new_zeros(()), *(loss.labels for loss in detached if loss.labels is not None)])
-    return BatchLoss(total, box, objectness, classes, detached, labels / images)
+    labels, identity = (
+        _sum([box.new_zeros(()), *(part for part in parts if part is not None)]) / images
+        for parts in ([loss.labels for loss in detached], [loss.identity for loss in detached])
+    )
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity)
 
 
 def _learning_heads(
     raws: Sequence[Tensor], network: Network, *, has_boxes: bool, truth: Tensor | None
 ) -> list[HeadOutput[Section, Any]]:
     """The heads whose kind of labels is given, each image head with its part of the truth."""
-    heads, firsts = list[HeadOutput[Section, Any]](), dict[tuple[str, ...], int]()
+    heads, first = list[HeadOutput[Section, Any]](), 0
     for node, raw in zip(network.graph.heads, raws, strict=True):
         output = HeadOutput[Section, Any](node.section, network.module_list[node.index], _upcast(raw))
         if node.section.label_kind and truth is not None:
-            first = firsts.get(node.section.task, 0)  # each task has a list of classes of its own
             last = first + node.shape.size
             weight = head_weight(network.graph, node)
             heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
-            firsts[node.section.task] = last
+            first = last
         elif has_boxes and not node.section.label_kind:
-            heads.append(output)
+            heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
 
 
-def _keep_rows(head: HeadOutput[Section, Any], tasks: Sequence[str]) -> HeadOutput[Section, Any]:
-    """The head with the images that are of one of its tasks, or of none in particular."""
-    served = head.section.task
-    if not tasks or not served:
-        return head
-    rows = torch.tensor([i for i, task in enumerate(tasks) if not task or task in served])
-    rows = rows.to(head.raw.device, torch.long)
-    truth = None if head.truth is None else head.truth[rows]
-    return head._replace(raw=head.raw[rows], truth=truth, rows=rows)
-
-
-def _keep_targets(inputs: LossInputs[Section, Any], rows: Tensor | None) -> LossInputs[Section, Any]:
-    """The targets of these images, numbered as they are in `rows`."""
-    if rows is None:
-        return inputs
-    targets = inputs.targets
-    same = targets[:, :1].long() == rows
-    found = same.any(1)
-    numbers = same[found].long().argmax(1, keepdim=True)
-    kept = torch.cat([numbers.to(targets.dtype), targets[found, 1:]], dim=1)
-    images = inputs.rules.all_reduce(torch.tensor([float(len(rows))], device=targets.device))[0]
-    return inputs._replace(targets=kept, images=images)
+def _add_learner(output: HeadOutput[Section, Any], network: Network, node: Node) -> HeadOutput[Section, Any]:
+    """The head, if it has embeddings with what learns beside it."""
+    if not node.section.has_embedding:
+        return output
+    return output._replace(learner=HeadLearner.find(network, output.layer, node.index))
 
 
 def check_losses(graph: Graph) -> None:
@@ -152,22 +139,14 @@ def _refuse_lossless(section: Section) -> None:
 
 def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
     """The loss of each head, in order; heads of one kind are computed together."""
-    groups = [(head.section.loss_kind, head.section.task) for head in heads]
+    kinds = [head.section.loss_kind for head in heads]
     found: dict[int, HeadLoss] = {}
-    for group in dict.fromkeys(groups):
-        places = [place for place, its in enumerate(groups) if its == group]
+    for kind in dict.fromkeys(kinds):
+        places = [place for place, its in enumerate(kinds) if its == kind]
         _refuse_lossless(heads[places[0]].section)
         members = tuple(heads[place] for place in places)
-        own = _keep_targets(inputs, members[0].rows)._replace(heads=members)
-        compute = LOSSES[group[0]] if own.images else _no_losses
-        found.update(zip(places, compute(own), strict=True))
+        found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
     return [found[place] for place in range(len(heads))]
-
-
-def _no_losses(inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
-    """Where no image of any process is of the task of these heads."""
-    nothing = [0 * head.raw.sum() for head in inputs.heads]
-    return [HeadLoss(zero, zero, zero, 0) for zero in nothing]
 
 
 def _upcast(raw: Tensor) -> Tensor:
@@ -175,8 +154,9 @@ def _upcast(raw: Tensor) -> Tensor:
 
 
 def _detach_loss(loss: HeadLoss) -> HeadLoss:
-    labels = None if loss.labels is None else loss.labels.detach()
-    return HeadLoss(loss.box.detach(), loss.objectness.detach(), loss.classes.detach(), loss.matches, labels)
+    labels, identity = (None if part is None else part.detach() for part in (loss.labels, loss.identity))
+    boxes = loss.box.detach(), loss.objectness.detach(), loss.classes.detach()
+    return HeadLoss(*boxes, loss.matches, labels, identity)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
@@ -220,7 +200,8 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
             left.append(f"[{node.section.type}] #{node.index}")
             continue
         layer: Any = network.module_list[node.index]
-        own = bias[: len(bias) - layer.rules.fused]  # the rest weights the maps that are fused
+        boxes = layer.rules.box_channels or len(bias) - layer.rules.fused
+        own = bias[:boxes]  # the rest weights the maps that are fused, or is an embedding
         _add_prior_bias(own, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
     return tuple(left)
 

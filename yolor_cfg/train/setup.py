@@ -31,6 +31,7 @@ from yolor_cfg.images.types import Size
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.datasets import open_holdout_data, open_training_data
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
+from yolor_cfg.train.identities import Identities, count_identities, identity_notes
 from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
@@ -76,6 +77,7 @@ class Job:
     graph: Graph
     dataset: Dataset
     holdout: Dataset
+    identities: Identities | None
     phases: tuple[Phase, ...]
     rules: LossRules
     batch_size: int
@@ -172,11 +174,11 @@ def prepare_job(
         options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
     )
     _refuse_contradictions(options)
-    if graph.box_heads or not graph.heads:
-        last_head(graph)
-    check_losses(graph)
+    _check_heads(graph)
     dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
+    identities = count_identities(graph, dataset)
+    dataset = identity_notes(dataset, identities)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     check_batch(batch_size, image=graph.image, image_count=len(dataset.samples))
@@ -198,6 +200,7 @@ def prepare_job(
         graph,
         dataset,
         holdout,
+        identities,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
         has_mean_loss=has_mean_loss(graph),
@@ -209,6 +212,13 @@ def prepare_job(
         parts=plan.parts,
         optimizer=plan.optimizer,
     )
+
+
+def _check_heads(graph: Graph) -> None:
+    """Raise CfgError if there is nothing that can learn."""
+    if graph.box_heads or not graph.heads:
+        last_head(graph)
+    check_losses(graph)
 
 
 def _refuse_contradictions(options: TrainOptions) -> None:
@@ -266,6 +276,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
         hyp.obj_pw,
         hyp.anchor_t,
         hyp.fl_gamma,
+        identities=hyp.identity,
         all_reduce=all_reduce,
     )
     decay = schedule.weight_decay()

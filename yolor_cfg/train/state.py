@@ -25,7 +25,7 @@ from yolor_cfg.weights.checkpoint import FORMAT, plain_names
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
-LOSSES_AND_COUNT = 6
+LOSSES_AND_COUNT = 7
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 
 
@@ -33,7 +33,7 @@ POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 class TrainState:
     """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
-    `sums` are the sums of the losses (total, box, objectness, classes, labels) in this epoch and its number
+    `sums` are the sums of the losses (the total and its parts, see LOSS_COLUMNS) in this epoch and its number
     of batches; `rows` are the results of the finished epochs; `deltas` are C Darknet's running numbers.
     """
 
@@ -179,7 +179,7 @@ def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
     sums, rows = training["sums"], training["rows"]
     state.deltas = DeltaHistory.from_values(training.get("deltas", []))
     state.sums = [float(number) for number in sums]
-    if len(state.sums) < LOSSES_AND_COUNT:  # written before there were image labels
+    while len(state.sums) < LOSSES_AND_COUNT:  # written before there were image labels and identities
         state.sums.insert(-1, 0.0)
     state.rows = [{str(name): float(number) for name, number in row.items()} for row in rows]
     if state.rows and state.rows[0].get("epoch") == 0:  # written when epochs were counted from 0
