@@ -170,9 +170,8 @@ def prepare_job(
 ) -> Job:
     """The whole job; all errors of the user show here, before training starts. `names` are the classes of the
     run that is resumed, by task."""
-    graph = graph or graphs.load_graph(
-        options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    )
+    reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
+    graph = graph or graphs.load_graph(options.cfg, reading)
     _refuse_contradictions(options)
     _check_heads(graph)
     dataset = open_training_data(options, graph, names or {})
