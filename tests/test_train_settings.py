@@ -40,6 +40,8 @@ def values_of(param):
         return ["1", "99999x1", "416", "416x320", "16384"]
     if param.name == "device":
         return ["cpu", "mps", "0", "cuda:1"]
+    if param.name == "data_weights":
+        return ["1,1,2", "0,1e-3", "7"]
     return TEXTS if param.name == "data" else TEXTS[:3]
 
 

@@ -35,6 +35,11 @@ class TextParam(click.ParamType, ABC):  # type: ignore[type-arg]  # generic in n
         """The value of this text."""
 
 
+def unpack_single(values: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    """The values of an option that may be repeated: None for none, and a single one by itself."""
+    return values if len(values) > 1 else values[0] if values else None
+
+
 class SizeParam(TextParam):
     """`416` is a square, `416x320` is height x width, in pixels."""
 
@@ -84,6 +89,16 @@ class DeviceParam(TextParam):
         return parse_device(text) if text.strip() else _best_device()
 
 
+class TaskNames(TextParam):
+    """`day,night`: names of tasks."""
+
+    name = "names"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """The names; whether they can be names of tasks is told later."""
+        return tuple(name.strip() for name in text.split(","))
+
+
 def _best_device() -> str:
     """What YOLOR takes for --device '': a GPU if there is one."""
     import torch
@@ -125,6 +140,14 @@ data_option = click.option(
     metavar="FILE|FOLDER",
     help="Data set: a Darknet .data file, a YOLO .yaml, a COCO .json or a Pascal VOC folder.",
 )
+several_data_option = click.option(
+    "--data",
+    type=click.Path(),
+    multiple=True,
+    metavar="[TASK=]FILE|FOLDER",
+    help="Data set: a Darknet .data file, a YOLO .yaml, a COCO .json or a Pascal VOC folder; give it again "
+    "for each further one.",
+)
 fix_labels_option = click.option(
     "--fix-labels",
     type=click.Choice(["clip", "drop"]),
@@ -143,7 +166,8 @@ train_reading_options = (
     click.option(
         "--val-data",
         type=click.Path(),
-        metavar="FILE|FOLDER",
+        multiple=True,
+        metavar="[TASK=]FILE|FOLDER",
         help="Validate on this data set, on its val split or all of it, instead of the val split of --data.",
     ),
     click.option("--no-val", is_flag=True, help="Train without validation; the last weights are the best."),
@@ -162,8 +186,15 @@ cutoff_option = click.option(
 task_option = click.option(
     "--task",
     metavar="NAME|FILE",
-    help="Another task of the network: a file that `yolor train --task` wrote, or the name of one beside the "
-    "weights.",
+    help="The task to run: one that the cfg names, a file that `yolor train --task` wrote, or the name "
+    "of one beside the weights.",
+)
+tasks_option = click.option(
+    "--tasks",
+    type=TaskNames(),
+    default=(),
+    metavar="A,B,...",
+    help="Places with values for each of these tasks, before the last activations.",
 )
 device_option = click.option(
     "--device",

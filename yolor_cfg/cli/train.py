@@ -18,6 +18,7 @@ from yolor_cfg.cli.options import (
     is_on,
     print_json,
     print_stderr,
+    unpack_single,
 )
 from yolor_cfg.cli.train_options import EXAMPLES, NEWEST_RUN, add_train_options
 
@@ -76,6 +77,7 @@ def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
     if options["task"]:
         _prepare_task(options)
     same = {name: value for name, value in options.items() if name not in CLI_ONLY_OPTIONS}
+    same |= {name: unpack_single(options[name]) for name in ("data", "val_data")}
     return TrainOptions(cfg=cfg, img_size=options["size"], **same)
 
 

@@ -9,16 +9,18 @@ import click
 
 from yolor_cfg.arguments import TRAIN_BOUNDS
 from yolor_cfg.cli.options import (
+    TextParam,
     cutoff_option,
-    data_option,
     device_option,
     dialect_option,
     folder_options,
     json_option,
+    several_data_option,
     size_option,
     strict_option,
     train_reading_options,
 )
+from yolor_cfg.lang.keys import DECIMAL_PATTERN
 
 
 def number_type(name: str) -> click.IntRange:
@@ -40,10 +42,31 @@ class GigabytesParam(click.FloatRange):
         return number
 
 
+class WeightsParam(TextParam):
+    """Numbers with commas between, none below 0, of which one is more."""
+
+    name = "weights"
+
+    def parse(self, text: str) -> tuple[float, ...]:
+        """The numbers."""
+        words = [word.strip() for word in text.split(",")]
+        numbers = [float(word) for word in words if DECIMAL_PATTERN.fullmatch(word)]
+        fits = all(0 <= number < math.inf for number in numbers)
+        if len(numbers) < len(words) or not fits or not any(numbers):
+            raise ValueError(f"{text!r} is not numbers with commas between, such as 1,1,2")
+        return tuple(numbers)
+
+
 NEWEST_RUN = "newest"
 
 DATA_OPTIONS = (
-    data_option,
+    several_data_option,
+    click.option(
+        "--data-weights",
+        type=WeightsParam(),
+        metavar="N,N,...",
+        help="Shares of the data sets in an epoch, in the order of --data; default: by numbers of images.",
+    ),
     click.option(
         "--weights",
         type=click.Path(),

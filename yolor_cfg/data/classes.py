@@ -21,8 +21,8 @@ def match_classes(dataset: Dataset, names: Sequence[str], *, source: str, by_num
     only numbers for names, or with `by_number`, class ids stay as they are. Raises DataError, which shows
     both lists, if the two sets of names differ.
     """
-    theirs, ours = [_plain_name(name) for name in names], [_plain_name(name) for name in dataset.names]
-    if by_number or theirs == ours or not (_are_names(theirs) and _are_names(ours)):
+    theirs, ours = [plain_name(name) for name in names], [plain_name(name) for name in dataset.names]
+    if by_number or theirs == ours or not (are_names(theirs) and are_names(ours)):
         return dataset
     if sorted(theirs) != sorted(ours):
         raise DataError(
@@ -36,18 +36,18 @@ def match_classes(dataset: Dataset, names: Sequence[str], *, source: str, by_num
     note = f"classes are numbered by their names, as in {source}: {format_names(names)}"
     return dataset._replace(
         names=tuple(names),
-        samples=_renumber(dataset.samples, np.argsort(order)),
+        samples=renumber(dataset.samples, np.argsort(order)),
         problems=(*dataset.problems, Problem(dataset.origin, 0, note, "note")),
         category_ids=tuple(dataset.category_ids[old] for old in order) if dataset.category_ids else (),
     )
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """The form in which names are compared."""
     return re.sub(r"[\s_-]+", " ", name.strip()).casefold()
 
 
-def _are_names(names: Sequence[str]) -> bool:
+def are_names(names: Sequence[str]) -> bool:
     """True for a list of distinct names that are not all class ids."""
     return len(set(names)) == len(names) > 0 and not all(name.isdecimal() for name in names)
 
@@ -58,7 +58,22 @@ def format_names(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more
 
 
-def _renumber(samples: Sequence[Sample], new_ids: np.ndarray) -> Sequence[Sample]:
+def pick_annotated(given: Sequence[str], names: Sequence[str], path: str) -> tuple[str, ...]:
+    """The names of the classes that a data set says that it labels; raises DataError for others."""
+    known = [plain_name(name) for name in names]
+    strange = [name for name in given if plain_name(name) not in known]
+    if strange:
+        raise DataError(
+            "not a class of this data set",
+            path=path,
+            key="annotated",
+            found=format_names(strange),
+            allowed=format_names(names),
+        )
+    return tuple(name for name, plain in zip(names, known, strict=True) if plain in map(plain_name, given))
+
+
+def renumber(samples: Sequence[Sample], new_ids: np.ndarray) -> Sequence[Sample]:
     """The samples with class id k replaced by `new_ids[k]`."""
     if not isinstance(samples, Samples):
         return tuple(sample._replace(classes=new_ids[sample.classes]) for sample in samples)

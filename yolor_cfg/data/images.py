@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from yolor_cfg.data.types import Integers, LabeledImage, Sample
+from yolor_cfg.data.types import DataPart, Integers, LabeledImage, Sample
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
@@ -16,7 +16,8 @@ class ImageStore:
 
     The first images asked for are cached, up to `cache_bytes`. An unreadable image is recorded in `skipped`
     and raises DataError; with `substitutes` the next readable image takes its place instead, so that training
-    batches stay full. `strict` turns `substitutes` off: the first unreadable image raises.
+    batches stay full, of the same data set where `parts` says so. `strict` turns `substitutes` off: the first
+    unreadable image raises.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class ImageStore:
         cache_bytes: int = 0,
         substitutes: bool = False,
         strict: bool = False,
+        parts: Sequence[DataPart] = (),
     ) -> None:
         self.samples = samples
         self.channels = channels
         self.skipped: dict[str, str] = {}
         self.strict = strict
         self.substitutes = substitutes and not strict
+        self._rows = [part.rows for part in parts] or [slice(0, len(samples))]
         self._free_bytes = cache_bytes
         self._cache: dict[int, Image] = {}
         self._lock = threading.Lock()
@@ -49,18 +52,25 @@ class ImageStore:
                     raise
                 continue
             alone = ~sample.crowd
-            return LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
+            return LabeledImage(
+                image, sample.boxes_xywh[alone], sample.classes[alone], sample.identities[alone]
+            )
 
     def image_classes(self, index: int) -> Integers:
         """The classes of the image that is read for this index, as a whole."""
         return self.samples[self.readable_index(index)].image_classes
 
+    def source(self, index: int) -> int:
+        """The data set of an image, as its place in `parts`."""
+        return next(number for number, rows in enumerate(self._rows) if index < rows.stop)
+
     def readable_index(self, index: int) -> int:
-        """The index to read for this one: itself, or the next that is not known to be unreadable."""
-        count = len(self.samples)
+        """The index to read for this one: itself, or the next of its data set that is not known to be
+        unreadable."""
         if not self.substitutes or not self.skipped:
             return index
-        order = ((index + step) % count for step in range(count))
+        rows = self._rows[self.source(index)]
+        order = (*range(index, rows.stop), *range(rows.start, index))
         return next((i for i in order if self.samples[i].image not in self.skipped), index)
 
     def _read_image(self, index: int) -> Image:

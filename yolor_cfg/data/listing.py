@@ -27,6 +27,7 @@ class ImageListing(NamedTuple):
     `names` is empty if nothing names the classes; with `ids` None the file names are the image ids. `notes`
     are what was found while listing. `is_labeled` is False for images to be tested without labels,
     `has_boxes` where the labels are classes of whole images; `top` is the k of the accuracy wanted for these.
+    `annotated` are the names that images are labelled for, empty: all.
     """
 
     format: str
@@ -41,6 +42,7 @@ class ImageListing(NamedTuple):
     is_labeled: bool = True
     has_boxes: bool = True
     top: int = 0
+    annotated: tuple[str, ...] = ()
 
 
 NO_LINES: Mapping[str, str] = {}

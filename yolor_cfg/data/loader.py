@@ -23,6 +23,7 @@ from yolor_cfg.data.samplers import BatchIndices, BatchSampler
 from yolor_cfg.data.types import (
     Batch,
     BatchItem,
+    Integers,
     Sample,
     SizedTransform,
     Transform,
@@ -40,17 +41,19 @@ class Shard(NamedTuple):
 
 
 class LoadedItem(NamedTuple):
-    """One item and the sample it was made from."""
+    """One item, the sample it was made from, and the data set of that."""
 
     item: BatchItem
     sample: Sample
+    source: int = 0
 
 
 @dataclass(frozen=True)
 class Loader:
     """Loads the batches that the sampler plans; with `workers` 0 each batch is made when it is asked for.
 
-    `prefetch` batches are made ahead. The random numbers of an item depend only on (seed, epoch, index).
+    `prefetch` batches are made ahead. The random numbers of an item depend only on (seed, epoch, index); an
+    index beyond the number of images is one of them again, with other random numbers.
     With `classes`, batches tell how much their images have of each of so many classes.
     """
 
@@ -108,13 +111,15 @@ class Loader:
             self.transform if size is None else cast(SizedTransform, self.transform).replace_size(size)
         )
         rng = np.random.default_rng([self.seed, epoch, index])
+        index %= len(self.images.samples)
         try:
             item = BatchItem(*transform(index, rng, self.images))
         except DataError:
             if self.images.strict or self.images.substitutes:
                 raise
             return None
-        return LoadedItem(item, self.images.samples[self.images.readable_index(index)])
+        read = self.images.readable_index(index)
+        return LoadedItem(item, self.images.samples[read], self.images.source(read))
 
 
 def _collate_futures(items: Sequence[Future[LoadedItem | None]], classes: int) -> Batch | None:
@@ -128,11 +133,13 @@ def collate(made: Sequence[LoadedItem | None], classes: int = 0) -> Batch | None
     if not ready:
         return None
     images = torch.from_numpy(np.stack([one.item.image for one in ready])).permute(0, 3, 1, 2)
-    targets = [_targets(number, one.item) for number, one in enumerate(ready)]
+    targets = np.concatenate([_targets(number, one.item) for number, one in enumerate(ready)])
     samples = tuple(one.sample for one in ready)
     placements = tuple(one.item.placement or identity_placement(one.item) for one in ready)
     truth = torch.from_numpy(np.stack([_truth(one, classes) for one in ready])) if classes else None
-    return Batch(images, torch.from_numpy(np.concatenate(targets)), samples, placements, truth)
+    sources = torch.tensor([one.source for one in ready])
+    who = torch.from_numpy(np.concatenate([_identities(one.item) for one in ready]))
+    return Batch(images, torch.from_numpy(targets), samples, placements, truth, sources, who)
 
 
 def _truth(made: LoadedItem, classes: int) -> np.ndarray:
@@ -142,6 +149,11 @@ def _truth(made: LoadedItem, classes: int) -> np.ndarray:
     truth = np.zeros(classes, np.float32)
     truth[made.item.classes] = 1
     return truth
+
+
+def _identities(item: BatchItem) -> Integers:
+    """[T] int64, -1 where none is known."""
+    return np.full(len(item.classes), -1, np.int64) if item.identities is None else item.identities
 
 
 def _targets(number: int, item: BatchItem) -> np.ndarray:

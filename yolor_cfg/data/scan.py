@@ -83,6 +83,7 @@ def scan(
         listing.is_labeled,
         listing.has_boxes,
         listing.top,
+        annotated=listing.annotated,
     )
 
 

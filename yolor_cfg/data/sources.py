@@ -122,10 +122,17 @@ def _same_list(
 
 
 def read_listing(
-    found: FoundListing, *, classes: int | None = None, checks: LabelChecks = STRICT, caches: bool = True
+    found: FoundListing,
+    *,
+    classes: int | None = None,
+    checks: LabelChecks = STRICT,
+    caches: bool = True,
+    counts: bool = True,
 ) -> Dataset:
-    """The images and labels of a listing, read and checked, like `open_data`."""
-    refuse_other_count(found, classes)
+    """The images and labels of a listing, read and checked, like `open_data`; with `counts` False the data
+    may have another number of names than the network."""
+    if counts:
+        refuse_other_count(found, classes)
     listing, place, _ = found
     return scan(listing, place, checks=checks, classes=classes, caches=caches)
 

@@ -163,11 +163,42 @@ class LabelColumn(NamedTuple):
         return self.classes[int(self.starts[index]) : int(self.starts[index + 1])]
 
 
+class DataPart(NamedTuple):
+    """One of the data sets that a Dataset is made of: images first..first + images - 1 of all.
+
+    `task` is the task that it was given to, "" if none; `names` is the list that the class ids of its images
+    refer to, `known` those of them that it labels, ascending: of the others nobody knows whether they are
+    there. `has_boxes` and `top` are as in `Dataset`.
+    """
+
+    name: str
+    origin: str
+    task: str
+    first: int
+    images: int
+    names: tuple[str, ...]
+    known: tuple[int, ...]
+    has_boxes: bool = True
+    top: int = 0
+
+    @property
+    def rows(self) -> slice:
+        """The places of its images among all."""
+        return slice(self.first, self.first + self.images)
+
+    @property
+    def unknown(self) -> tuple[int, ...]:
+        """The classes that it does not label."""
+        return tuple(sorted(set(range(len(self.names))) - set(self.known)))
+
+
 class Dataset(NamedTuple):
     """Images with labels, whatever their format; `category_ids` are COCO's ids of the classes, `repeated` the
     images that the list of a test names again, once for each further time; without `is_labeled` they are
     to be tested without labels. Without `has_boxes` the labels are those of whole images; `top` is the k of
-    the top-k accuracy that the data set asks for, 0 if none."""
+    the top-k accuracy that the data set asks for, 0 if none. `annotated` are the names of the classes that
+    all images are labelled for, empty: of all of them; `parts` are the data sets that it is made of; empty:
+    it is one, and labels all classes."""
 
     names: tuple[str, ...]
     samples: Sequence[Sample]
@@ -179,6 +210,8 @@ class Dataset(NamedTuple):
     is_labeled: bool = True
     has_boxes: bool = True
     top: int = 0
+    parts: tuple[DataPart, ...] = ()
+    annotated: tuple[str, ...] = ()
 
 
 class LabeledImage(NamedTuple):
@@ -187,13 +220,15 @@ class LabeledImage(NamedTuple):
     image: Image
     boxes_xywh: Floats
     classes: Integers
+    identities: Integers | None = None
 
 
 class BatchItem(NamedTuple):
     """What a transform returns: an image [H, W, C], uint8 or float32 in 0..1, and boxes as fractions of it.
 
     `placement` maps boxes back to the original image; None if several images are mixed. `truth` [K] is how
-    much the image has of each class; None: what its boxes tell.
+    much the image has of each class; None: what its boxes tell. `identities` [B] are as in `Sample`; None:
+    none are known.
     """
 
     image: InputPixels
@@ -201,6 +236,7 @@ class BatchItem(NamedTuple):
     classes: Integers
     placement: Placement | None = None
     truth: Floats | None = None
+    identities: Integers | None = None
 
 
 Fetch = Callable[[int], LabeledImage]
@@ -224,7 +260,8 @@ class Batch(NamedTuple):
 
     A target is: image index in the batch, class id, centre x y, width, height as fractions of the input.
     `truth` [N, K] float32 is how much each image has of each class, NaN where that is not known; None if no
-    head asks for it.
+    head asks for it. `sources` [N] int64 is the index of each image's data set in `Dataset.parts`, 0 where
+    there is only one. `identities` [T] int64 are those of the targets, -1 where none is known.
     """
 
     images: Tensor
@@ -232,3 +269,5 @@ class Batch(NamedTuple):
     samples: tuple[Sample, ...]
     placements: tuple[Placement, ...]
     truth: Tensor | None = None
+    sources: Tensor | None = None
+    identities: Tensor | None = None

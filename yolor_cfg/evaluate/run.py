@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yolor_cfg.data.eval_transforms import boxes_to_input
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.memory import check_memory
@@ -30,6 +31,7 @@ from yolor_cfg.evaluate.batches import (
     rectangle_plans,
     split_batches,
 )
+from yolor_cfg.evaluate.embeddings import NO_VECTORS, nearest_boxes, score_embeddings
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground_truth, no_detections
 from yolor_cfg.evaluate.results import round_detections
 from yolor_cfg.evaluate.scores import (
@@ -93,13 +95,15 @@ RunNetwork = Callable[[Tensor], list[Tensor]]
 class NetworkDetections(NamedTuple):
     """The detections [D, 7], rounded as in a results file, those by Darknet's rules, the unreadable images
     with the reasons, the speed, and of each readable image its index and the probabilities of its classes
-    [N, 1 + K], without columns for classes if no head tells them."""
+    [N, 1 + K], without columns for classes if no head tells them, and the vectors of objects with an
+    identity, as `embeddings` scores them."""
 
     detections: Doubles
     darknet: Doubles | None
     skipped: tuple[tuple[int, str], ...]
     speed: Speed
     labels: Doubles = NO_LABELS
+    vectors: Doubles = NO_VECTORS
 
 
 class _PartialDetections(NamedTuple):
@@ -111,6 +115,7 @@ class _PartialDetections(NamedTuple):
     skipped: tuple[tuple[int, str], ...]
     seconds: Doubles
     labels: Doubles = NO_LABELS
+    vectors: Doubles = NO_VECTORS
 
 
 def evaluate(network: Network, dataset: Dataset, *, settings: EvalSettings = YOLOR_SETTINGS) -> Scores:
@@ -148,7 +153,9 @@ def score_tasks(
         boxes = score_network(dataset_ground_truth(dataset), collected, metric_options=metric_options)
     labels = score_label_heads(graph, dataset, collected.labels)
     skipped = tuple(reason for _, reason in collected.skipped)
-    return TaskScores(boxes, labels, len(dataset.samples) - len(skipped), skipped, collected.speed)
+    vectors = score_embeddings(collected.vectors) if len(collected.vectors) else None
+    count = len(dataset.samples) - len(skipped)
+    return TaskScores(boxes, labels, count, skipped, collected.speed, vectors)
 
 
 def score_network(
@@ -192,7 +199,8 @@ def collect_detections(
     detections = round_detections(_sort_by_image([part.detections for part in parts]))
     darknet = _sort_by_image([part.darknet for part in parts]) if settings.darknet else None
     labels = _sort_by_image([part.labels for part in parts if len(part.labels)] or [NO_LABELS])
-    return NetworkDetections(detections, darknet, skipped, speed, labels)
+    vectors = _sort_by_image([part.vectors for part in parts if len(part.vectors)] or [NO_VECTORS])
+    return NetworkDetections(detections, darknet, skipped, speed, labels, vectors)
 
 
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
@@ -244,6 +252,7 @@ def _detect_images(
     kinds = choose_rules(network.graph, settings)
     found, darknet = [no_detections()], [no_detections()]
     labels: list[Doubles] = []
+    vectors: list[Doubles] = []
     skipped: list[tuple[int, str]] = []
     seconds, images = np.zeros(3), 0
     batches = list(split_batches(plans, settings.batch_size))
@@ -251,10 +260,11 @@ def _detect_images(
     with eval_mode(network), torch.inference_mode():
         for batch in load_batches(dataset.samples, network.graph, batches=batches, how=settings.preprocess):
             for group in batch.groups:
-                outcome = _detect_group(network, group, kinds=kinds, run=run)
+                outcome = _detect_group(network, group, kinds=kinds, run=run, dataset=dataset)
                 found.append(outcome.detections)
                 darknet.append(outcome.darknet)
                 labels.append(outcome.labels)
+                vectors += [outcome.vectors] if len(outcome.vectors) else []
                 seconds += outcome.seconds
                 images += len(group.images)
             skipped += batch.skipped
@@ -268,11 +278,12 @@ def _detect_images(
         tuple(skipped),
         seconds,
         np.concatenate(labels or [NO_LABELS]),
+        np.concatenate(vectors or [NO_VECTORS]),
     )
 
 
 def _detect_group(
-    network: Network, group: Group, *, kinds: Sequence[NmsRules], run: RunNetwork
+    network: Network, group: Group, *, kinds: Sequence[NmsRules], run: RunNetwork, dataset: Dataset
 ) -> _PartialDetections:
     """The detections by each set of NMS rules; only the first is timed. C Darknet clips the boxes of its COCO
     results to the image, but not those of its mAP."""
@@ -287,7 +298,27 @@ def _detect_group(
     found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_pytorch)
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
     darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
-    return _PartialDetections(len(group.images), found, darknet, (), seconds, labels)
+    vectors = object_vectors(network, raws, predictions, group=group, dataset=dataset)
+    return _PartialDetections(len(group.images), found, darknet, (), seconds, labels, vectors)
+
+
+def object_vectors(
+    network: Network, raws: Sequence[Tensor], predictions: Predictions, *, group: Group, dataset: Dataset
+) -> Doubles:
+    """The image, the identity and the vector of each object of a group that has an identity [O, 2 + E]; none
+    without embeddings."""
+    if not network.embeds:
+        return NO_VECTORS
+    chosen, rows = list[Tensor](), list[Doubles]()
+    for image, placement, boxes in zip(group.images, group.placements, predictions.boxes_xywh, strict=True):
+        sample = dataset.samples[image]
+        known = (sample.identities >= 0) & ~sample.crowd
+        height, width = placement.input_size
+        truth = boxes_to_input(sample.boxes_xywh[known], placement) * (width, height, width, height)
+        chosen.append(torch.from_numpy(nearest_boxes(truth, boxes.numpy())))
+        rows.append(np.column_stack([np.full(len(truth), image), sample.identities[known]]))
+    found = torch.cat(network.embed_boxes(raws, chosen)).double().cpu().numpy()
+    return np.column_stack([np.concatenate(rows), found])
 
 
 def _group_labels(network: Network, group: Group, raws: Sequence[Tensor]) -> Doubles:

@@ -12,6 +12,7 @@ from yolor_cfg.data.types import Dataset
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
 from yolor_cfg.evaluate.curves import Curves, compute_curves
 from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
+from yolor_cfg.evaluate.embeddings import EmbeddingScores
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 from yolor_cfg.evaluate.image_labels import LabelScores, label_truth, labels_to_dict, score_labels
 from yolor_cfg.graph import Graph
@@ -150,20 +151,23 @@ def _nan_to_none(value: float) -> float | None:
 
 
 class TaskScores(NamedTuple):
-    """The scores of the boxes, None if there are none to score, and of each head that classifies images.
-    What is true of all of them: the number of images, the unreadable ones, the speed."""
+    """The scores of the boxes, None if there are none to score, of each head that classifies images, and of
+    the embeddings. What is true of all of them: the number of images, the unreadable ones, the speed."""
 
     boxes: Scores | None
     labels: tuple[LabelScores, ...]
     images: int
     skipped: tuple[str, ...] = ()
     speed: Speed | None = None
+    embedding: EmbeddingScores | None = None
 
     @property
     def ranking(self) -> float:
-        """What the best network is chosen by: the mean of AP, and of top-1 or mAP of each other head."""
+        """What the best network is chosen by: the mean of AP, of top-1 or mAP of each other head, and of the
+        mAP of embeddings."""
         boxes = [] if self.boxes is None else [self.boxes.ap]
-        return float(np.mean(boxes + [one.ranking for one in self.labels]))
+        vectors = [] if self.embedding is None else [self.embedding.ranking]
+        return float(np.mean(boxes + [one.ranking for one in self.labels] + vectors))
 
     @property
     def summary(self) -> dict[str, float]:
@@ -175,6 +179,8 @@ class TaskScores(NamedTuple):
         for one in self.labels:
             found = {"top1": one.top1, "topk": one.top} if one.kind == "single" else {}
             row |= found or {"mAP": one.map, "F1": one.mean_f1}
+        if self.embedding is not None:
+            row |= {"rank1": self.embedding.rank1, "identity_mAP": self.embedding.map}
         return row
 
 

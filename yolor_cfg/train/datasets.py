@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from yolor_cfg.count import holds_task_values
 from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.kinds import check_kinds
 from yolor_cfg.data.overlap import shared_paths, sharing_note
-from yolor_cfg.data.sources import open_data
+from yolor_cfg.data.sources import find_listing, read_listing
 from yolor_cfg.data.types import Dataset, LabelChecks, Problem, SplitName
-from yolor_cfg.errors import DataError
+from yolor_cfg.data.union import GivenData, class_table, unite
+from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.declared import MAX_PIXELS, pixel_limit
 from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.train.settings import TrainOptions
 
 
-def open_training_data(options: TrainOptions, graph: Graph, names: Sequence[str]) -> Dataset:
-    dataset = _open_split(options, graph, options.data, split="train")
-    if not dataset.is_labeled or not len(dataset.samples):
-        what = "images" if dataset.is_labeled else "annotations"
-        raise DataError(f"no {what} to train on", path=dataset.origin)
-    return match_classes(dataset, names, source="the run", by_number=options.by_number)
+def open_training_data(options: TrainOptions, graph: Graph, names: Mapping[str, Sequence[str]]) -> Dataset:
+    """The images to train on; of several data sets the union, with a part for each. `names` are the classes
+    of the run that is resumed, by task."""
+    given = options.data_sets
+    _refuse_strange_tasks(given, graph)
+    _refuse_other_weights(options)
+    opened = [_open_split(options, graph, one, split="train", alone=len(given) == 1) for one in given]
+    for dataset in opened:
+        if not dataset.is_labeled or not len(dataset.samples):
+            what = "images" if dataset.is_labeled else "annotations"
+            raise DataError(f"no {what} to train on", path=dataset.origin)
+    if len(given) == 1:
+        own = names.get(given[0].task, ())
+        opened = [match_classes(opened[0], own, source="the run", by_number=options.by_number)]
+    dataset = unite(opened, given, names, by_number=options.by_number)
+    _refuse_other_union(dataset, graph)
+    return dataset
 
 
 def open_holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> Dataset:
     """The images to validate on; none with --no-val. A note tells if they are trained on too."""
     if options.no_val:
-        return dataset._replace(samples=(), problems=())
-    holdout = _open_split(options, graph, options.val_data or options.data, split="val")
-    if not holdout.is_labeled:
-        raise DataError("no annotations to validate on", path=holdout.origin)
-    holdout = match_classes(holdout, dataset.names, source="the training split", by_number=options.by_number)
+        return dataset._replace(samples=(), problems=(), parts=())
+    given = options.val_sets
+    alone = len(given) == 1 and not dataset.parts
+    opened = [_open_split(options, graph, one, split="val", alone=alone) for one in given]
+    for one in opened:
+        if not one.is_labeled:
+            raise DataError("no annotations to validate on", path=one.origin)
+    holdout = opened[0]
+    if alone:
+        source, by_number = "the training split", options.by_number
+        holdout = match_classes(holdout, dataset.names, source=source, by_number=by_number)
+    else:
+        holdout = _unite_holdout(opened, given, dataset, by_number=options.by_number)
     same = shared_paths(dataset, holdout)
     if not same:
         return holdout
@@ -40,10 +61,72 @@ def open_holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> 
     return holdout._replace(problems=(note, *holdout.problems))
 
 
-def _open_split(options: TrainOptions, graph: Graph, path: str, *, split: SplitName) -> Dataset:
+def _unite_holdout(
+    opened: Sequence[Dataset], given: Sequence[GivenData], dataset: Dataset, *, by_number: bool
+) -> Dataset:
+    """The union, numbered as what is trained on; the table of classes is told of the latter alone."""
+    lists = {part.task: part.names for part in dataset.parts} or {"": dataset.names}
+    for one in given:
+        if one.task not in lists:
+            raise CfgError("no data set to train on has this task", found=f"--val-data {one.task}={one.path}")
+    holdout = unite(opened, given, lists, by_number=by_number)
+    told = {text for part in holdout.parts for text in class_table([part])} | {*class_table(holdout.parts)}
+    kept = [problem for problem in holdout.problems if problem.reason not in told]
+    return holdout._replace(problems=tuple(kept))
+
+
+def _refuse_strange_tasks(given: Sequence[GivenData], graph: Graph) -> None:
+    """Raise CfgError for a data set of a task that the cfg does not have."""
+    tasks = graph.tasks
+    for one in given:
+        if one.task and one.task not in tasks:
+            raise CfgError(
+                "no such task in the cfg",
+                path=graph.path,
+                found=f"--data {one.task}={one.path}",
+                allowed=", ".join(tasks) or "no section has task=: give --data PATH",
+            )
+        if not one.task and holds_task_values(graph):
+            raise CfgError(
+                "the cfg has values for each task: say which task the data set teaches",
+                path=graph.path,
+                found=f"--data {one.path}",
+                allowed=", ".join(f"--data {task}={one.path}" for task in tasks),
+            )
+
+
+def _refuse_other_weights(options: TrainOptions) -> None:
+    weights, count = options.data_weights, len(options.data_sets)
+    if weights is not None and len(weights) != count:
+        raise CfgError(
+            "a weight for each data set is wanted",
+            found=f"--data-weights {','.join(f'{weight:g}' for weight in weights)}",
+            allowed=f"{count}, one for each --data",
+        )
+
+
+def _refuse_other_union(dataset: Dataset, graph: Graph) -> None:
+    """Raise DataError if the classes of several data sets are not as many as those of the network."""
+    for part in dataset.parts:
+        wanted = graph.classes_of(part.task)
+        if wanted and len(part.names) != wanted:
+            members = [one for one in dataset.parts if one.task == part.task]
+            raise DataError(
+                "the data sets and the network differ in the number of classes",
+                path=", ".join(one.origin for one in members),
+                found=f"{len(part.names)} in the data sets: {'; '.join(class_table(members))}",
+                allowed=f"{wanted}, as in the network",
+                hint=f"yolor cfg set-classes CFG {len(part.names)} writes a cfg for these data sets",
+            )
+
+
+def _open_split(
+    options: TrainOptions, graph: Graph, given: GivenData, *, split: SplitName, alone: bool
+) -> Dataset:
+    """A data set; one that is not `alone` may have fewer classes than the network."""
     orientation_rule.ignores = options.ignore_orientation
     pixel_limit.most = options.max_pixels or MAX_PIXELS
     checks = LabelChecks(options.fix_labels, options.strict)
-    whole = path == options.val_data
-    dataset = open_data(path, split=split, classes=graph.classes or None, checks=checks, whole=whole)
-    return check_kinds(dataset, graph)
+    found = find_listing(given.path, split, whole=split == "val" and options.val_data is not None)
+    dataset = read_listing(found, classes=graph.classes_of(given.task) or None, checks=checks, counts=alone)
+    return check_kinds(dataset, graph.keep_heads(given.task))

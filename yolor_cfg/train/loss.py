@@ -15,6 +15,7 @@ from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+from yolor_cfg.train.losses.weights import HeadLearner
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
 
@@ -29,8 +30,8 @@ class NonFiniteLoss(YolorError):
 class BatchLoss(NamedTuple):
     """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
-    without gradients: total = images * (box + objectness + classes + labels), with the images of all
-    processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
+    without gradients: total = images * (box + objectness + classes + labels + identity), with the images of
+    all processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
     images.
     """
 
@@ -40,11 +41,12 @@ class BatchLoss(NamedTuple):
     classes: Tensor
     heads: tuple[HeadLoss, ...]
     labels: Tensor
+    identity: Tensor
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """Box, objectness, classes, labels."""
-        return self.box, self.objectness, self.classes, self.labels
+        """Box, objectness, classes, labels, identity."""
+        return self.box, self.objectness, self.classes, self.labels, self.identity
 
 
 def detection_loss(
@@ -54,10 +56,12 @@ def detection_loss(
     *,
     rules: LossRules,
     truth: Tensor | None = None,
+    identities: Tensor | None = None,
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
-    image has of each class (NaN: not known). A head whose kind of labels is not given has no loss.
+    image has of each class (NaN: not known); embeddings against `identities` [T], numbers from 0 on, -1
+    where none is known. A head whose kind of labels is not given has no loss.
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
@@ -66,14 +70,18 @@ def detection_loss(
     with torch.autocast(device.type, enabled=False):
         heads = _learning_heads(raws, network, has_boxes=targets is not None, truth=truth)
         images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=device))[0]
-        losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images))
+        who = None if identities is None else identities.to(device)
+        losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images, who))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
     detached = tuple(_detach_loss(loss) for loss in losses)
     box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
-    labels = _sum([box.new_zeros(()), *(loss.labels for loss in detached if loss.labels is not None)])
-    return BatchLoss(total, box, objectness, classes, detached, labels / images)
+    labels, identity = (
+        _sum([box.new_zeros(()), *(part for part in parts if part is not None)]) / images
+        for parts in ([loss.labels for loss in detached], [loss.identity for loss in detached])
+    )
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity)
 
 
 def _learning_heads(
@@ -89,11 +97,18 @@ def _learning_heads(
             heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
             first = last
         elif has_boxes and not node.section.label_kind:
-            heads.append(output)
+            heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
+
+
+def _add_learner(output: HeadOutput[Section, Any], network: Network, node: Node) -> HeadOutput[Section, Any]:
+    """The head, if it has embeddings with what learns beside it."""
+    if not node.section.has_embedding:
+        return output
+    return output._replace(learner=HeadLearner.find(network, output.layer, node.index))
 
 
 def check_losses(graph: Graph) -> None:
@@ -139,8 +154,9 @@ def _upcast(raw: Tensor) -> Tensor:
 
 
 def _detach_loss(loss: HeadLoss) -> HeadLoss:
-    labels = None if loss.labels is None else loss.labels.detach()
-    return HeadLoss(loss.box.detach(), loss.objectness.detach(), loss.classes.detach(), loss.matches, labels)
+    labels, identity = (None if part is None else part.detach() for part in (loss.labels, loss.identity))
+    boxes = loss.box.detach(), loss.objectness.detach(), loss.classes.detach()
+    return HeadLoss(*boxes, loss.matches, labels, identity)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
@@ -184,7 +200,8 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
             left.append(f"[{node.section.type}] #{node.index}")
             continue
         layer: Any = network.module_list[node.index]
-        own = bias[: len(bias) - layer.rules.fused]  # the rest weights the maps that are fused
+        boxes = layer.rules.box_channels or len(bias) - layer.rules.fused
+        own = bias[:boxes]  # the rest weights the maps that are fused, or is an embedding
         _add_prior_bias(own, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
     return tuple(left)
 

@@ -64,9 +64,10 @@ def read_run_cfg(folder: Path, options: TrainOptions) -> Document:
 def _find_fault(options: TrainOptions) -> YolorError | None:
     """Why the data and the hyperparameters are not found from the current folder; None if they are."""
     try:
-        _try_images(options.data, "train")
-        if options.val_data:
-            _try_images(options.val_data, "val")
+        for one in options.data_sets:
+            _try_images(one.path, "train")
+        for one in options.val_sets if options.val_data else ():
+            _try_images(one.path, "val")
         unused_hyperparameters(options)
     except YolorError as fault:
         return fault

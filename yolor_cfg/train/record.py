@@ -10,7 +10,10 @@ from yolor_cfg.lang.yaml_text import read_yaml
 from yolor_cfg.train.settings import OptionFault, TrainOptions
 
 ARGS = "args.yaml"
-LATER = ("train_only", "ignore_orientation", "max_pixels", "by_number", "val_data", "no_val", "task")
+LATER = (
+    *("train_only", "ignore_orientation", "max_pixels", "by_number", "val_data", "no_val", "task"),
+    "data_weights",
+)
 """The options that runs of the first versions do not have."""
 RESTORE = "restore the file: it holds every option of the run; or start a new run with --weights"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from typing import Any, NamedTuple
 
 from yolor_cfg.arguments import TRAIN_BOUNDS, parse_size
 from yolor_cfg.data.types import Fix
+from yolor_cfg.data.union import GivenData, parse_given
 from yolor_cfg.errors import describe
 from yolor_cfg.lang.dialect import DIALECTS
 
@@ -19,6 +21,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "fix_labels": (None, "clip", "drop"),
     "dialect": (None, *DIALECTS),
 }
+LISTS_OF_PATHS = ("data", "val_data")
 
 
 class TrainOptions(NamedTuple):
@@ -29,12 +32,14 @@ class TrainOptions(NamedTuple):
     number of first layers that are not trained; with `train_only` "implicit", of the others only those with
     implicit knowledge are. `cache` is the size of the cache of decoded images in gigabytes. `save_steps`
     saves the state every so many updates, `save_period` a checkpoint every so many epochs, `val_period` tests
-    every so many epochs; 0 means only at the end. `val_data` is tested instead of the val split of `data`,
-    with `no_val` nothing is. `task` names a task that is added to the network of `weights`.
+    every so many epochs; 0 means only at the end. `data` may be several data sets, each perhaps as
+    `TASK=PATH`; by `data_weights` they share the images of an epoch, without them by their sizes. `val_data`
+    is tested instead of the val split of `data`, with `no_val` nothing is. `task` names a task that is added
+    to the network of `weights`.
     """
 
     cfg: str
-    data: str
+    data: str | tuple[str, ...]
     weights: str | None = None
     cutoff: int | None = None
     epochs: int | None = None
@@ -67,25 +72,40 @@ class TrainOptions(NamedTuple):
     ignore_orientation: bool = False
     max_pixels: int | None = None
     by_number: bool = False
-    val_data: str | None = None
+    val_data: str | tuple[str, ...] | None = None
     no_val: bool = False
     task: str | None = None
+    data_weights: tuple[float, ...] | None = None
+
+    @property
+    def data_sets(self) -> tuple[GivenData, ...]:
+        """The data sets to train on."""
+        return _parse_all(self.data)
+
+    @property
+    def val_sets(self) -> tuple[GivenData, ...]:
+        """The data sets to validate on."""
+        return _parse_all(self.val_data or self.data)
 
     def to_dict(self) -> dict[str, Any]:
         """The options as YAML values."""
         values = self._asdict()
-        values["img_size"] = list(self.img_size) if isinstance(self.img_size, tuple) else self.img_size
-        return values
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> TrainOptions:
         """The inverse of `to_dict`; raises OptionFault at a value that its option cannot have."""
-        size = values.get("img_size")
-        options = TrainOptions(**{**values, "img_size": tuple(size) if isinstance(size, list) else size})
+        pairs = ((name, tuple(v) if isinstance(v, list) else v) for name, v in values.items())
+        same: dict[str, Any] = dict(pairs)
+        options = TrainOptions(**same)
         for name, value in options._asdict().items():
             if not _is_valid(name, value):
                 raise OptionFault(name, describe(values[name]), _describe_allowed(name))
         return options
+
+
+def _parse_all(data: str | tuple[str, ...]) -> tuple[GivenData, ...]:
+    return tuple(map(parse_given, (data,) if isinstance(data, str) else data))
 
 
 class OptionFault(ValueError):
@@ -105,8 +125,18 @@ def _is_valid(name: str, value: Any) -> bool:
         return False
     if name == "img_size":
         return value is None or _is_size(value)
+    if isinstance(value, tuple):
+        return _is_list_of(value, str if name in LISTS_OF_PATHS else float)
     least, most = TRAIN_BOUNDS.get(name, (0, 0))
     return not least < most or value is None or least <= value <= most
+
+
+def _is_list_of(values: tuple[Any, ...], kind: type) -> bool:
+    """Whether it has members, all of them texts, or numbers from 0 on of which one is more."""
+    if kind is str:
+        return bool(values) and all(isinstance(value, str) for value in values)
+    numbers = [value for value in values if type(value) in (int, float) and 0 <= value < math.inf]
+    return len(numbers) == len(values) > 0 and any(numbers)
 
 
 def _is_size(value: Any) -> bool:
@@ -124,6 +154,8 @@ def _describe_allowed(name: str) -> str:
     words = ["true", "false"] if bool in kinds else ["text"] if str in kinds else []
     if name == "img_size":
         words = ["a number of pixels", "[height, width]"]
+    elif tuple in kinds:
+        words = ["a text", "a list of texts"] if name in LISTS_OF_PATHS else ["a list of numbers"]
     elif name in TRAIN_BOUNDS:
         least, most = TRAIN_BOUNDS[name]
         words = [f"{'a' if float in kinds else 'a whole'} number from {least} to {most}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,22 +12,26 @@ import numpy as np
 from yolor_cfg import graph as graphs
 from yolor_cfg.data.augment.classifier import ClassifierTransform, read_classifier_augmentation
 from yolor_cfg.data.augment.darknet import DarknetTransform, last_head, read_augmentation, read_random_sizes
+from yolor_cfg.data.augment.parts import PartsTransform
 from yolor_cfg.data.augment.sizes import RandomSizes
 from yolor_cfg.data.augment.yolor import (
     NINE,
+    YolorHyperparameters,
     YolorTransform,
 )
 from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader, Shard
 from yolor_cfg.data.rect import RectRules
-from yolor_cfg.data.samplers import BatchSampler, RectBatchSampler, ShuffledBatchSampler
-from yolor_cfg.data.types import Dataset, Transform
+from yolor_cfg.data.samplers import BatchSampler, EpochShares, RectBatchSampler, ShuffledBatchSampler
+from yolor_cfg.data.types import DataPart, Dataset, Integers, Transform
+from yolor_cfg.data.union import whole_part
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Size
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.datasets import open_holdout_data, open_training_data
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
+from yolor_cfg.train.identities import Identities, count_identities, identity_notes
 from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
@@ -73,6 +77,7 @@ class Job:
     graph: Graph
     dataset: Dataset
     holdout: Dataset
+    identities: Identities | None
     phases: tuple[Phase, ...]
     rules: LossRules
     batch_size: int
@@ -83,6 +88,11 @@ class Job:
     has_mean_loss: bool
     optimizer: OptimizerSettings
     ema: bool
+
+    @property
+    def task_names(self) -> dict[str, tuple[str, ...]]:
+        """The classes of each task that the data teaches."""
+        return {part.task: part.names for part in self.dataset.parts if part.task}
 
     @property
     def epochs(self) -> int:
@@ -117,17 +127,32 @@ class JobInputs(NamedTuple):
     images: ImageStore
     sizes: np.ndarray
     batch_size: int
-    has_boxes: bool = True
+    parts: tuple[DataPart, ...]
 
     @property
     def learns_boxes(self) -> bool:
-        """Whether the images are augmented for their boxes; else as a classifier's."""
-        return self.has_boxes and bool(self.graph.box_heads)
+        """Whether there are images that are augmented for their boxes; else all are as a classifier's."""
+        return any(map(self.is_box_part, self.parts))
+
+    def is_box_part(self, part: DataPart) -> bool:
+        """Whether the images of this data set are augmented for their boxes."""
+        return part.has_boxes and bool(self.graph.keep_heads(part.task).box_heads)
+
+    @property
+    def shares(self) -> EpochShares | None:
+        """How many images of each data set an epoch takes, if the user says so."""
+        weights = self.options.data_weights
+        return EpochShares.from_weights(weights, [part.images for part in self.parts]) if weights else None
+
+    def make_transform(self, make: Callable[[DataPart], Transform]) -> Transform:
+        """The transform of the only data set, or one of each."""
+        made = tuple(map(make, self.parts))
+        return made[0] if len(made) == 1 else PartsTransform(made, tuple(part.first for part in self.parts))
 
     @property
     def label_classes(self) -> int:
-        """The number of classes that heads tell of whole images."""
-        return sum(node.shape.size for node in self.graph.label_heads)
+        """The number of classes that heads tell of whole images, of the task with the most; 0: none do."""
+        return self.graph.classes if self.graph.label_heads else 0
 
     @property
     def size(self) -> Size:
@@ -140,18 +165,19 @@ class JobInputs(NamedTuple):
         return len(self.images.samples)
 
 
-def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Sequence[str] = ()) -> Job:
+def prepare_job(
+    options: TrainOptions, *, graph: Graph | None = None, names: Mapping[str, Sequence[str]] | None = None
+) -> Job:
     """The whole job; all errors of the user show here, before training starts. `names` are the classes of the
-    run that is resumed."""
-    graph = graph or graphs.load_graph(
-        options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    )
+    run that is resumed, by task."""
+    reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
+    graph = graph or graphs.load_graph(options.cfg, reading)
     _refuse_contradictions(options)
-    if graph.box_heads or not graph.heads:
-        last_head(graph)
-    check_losses(graph)
-    dataset = open_training_data(options, graph, names)
+    _check_heads(graph)
+    dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
+    identities = count_identities(graph, dataset)
+    dataset = identity_notes(dataset, identities)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     check_batch(batch_size, image=graph.image, image_count=len(dataset.samples))
@@ -161,9 +187,10 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         substitutes=True,
         strict=options.strict,
         cache_bytes=int(options.cache * GIGABYTE),
+        parts=dataset.parts,
     )
     sizes = np.array([sample.size for sample in dataset.samples], np.int32)
-    basis = JobInputs(options, graph, images, sizes, batch_size, dataset.has_boxes)
+    basis = JobInputs(options, graph, images, sizes, batch_size, dataset.parts or (whole_part(dataset),))
     kind = options.recipe or ("yolor" if graph.dialect.is_pytorch else "darknet")
     plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
@@ -172,6 +199,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         graph,
         dataset,
         holdout,
+        identities,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
         has_mean_loss=has_mean_loss(graph),
@@ -183,6 +211,13 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         parts=plan.parts,
         optimizer=plan.optimizer,
     )
+
+
+def _check_heads(graph: Graph) -> None:
+    """Raise CfgError if there is nothing that can learn."""
+    if graph.box_heads or not graph.heads:
+        last_head(graph)
+    check_losses(graph)
 
 
 def _refuse_contradictions(options: TrainOptions) -> None:
@@ -223,8 +258,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     as_if = max(1, round(basis.batch_size * NOMINAL_BATCH / images))  # the schedule expects updates of 64
     phases = []
     for start, tiles, end in spans:
-        recipe = YolorTransform(hyp, basis.size, basis.image_count, tiles)
-        made = recipe if basis.learns_boxes else _classifier_transform(basis, basis.graph)
+        made = _yolor_transform(basis, hyp, tiles)
         schedule = Cosine(
             limit_warmup(hyp, batches=count, per_epoch=per_epoch),
             epochs=end,
@@ -241,6 +275,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
         hyp.obj_pw,
         hyp.anchor_t,
         hyp.fl_gamma,
+        identities=hyp.identity,
         all_reduce=all_reduce,
     )
     decay = schedule.weight_decay()
@@ -266,21 +301,37 @@ def _plan_darknet(basis: JobInputs) -> RecipePlan:
     by_number = multi_scale_sizes(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
     plan = _build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
-    recipe = _darknet_transform(basis, graph) if boxes else _classifier_transform(basis, graph)
+    recipe = _darknet_transform(basis, graph)
     phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
     return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, parts, optimizer)
 
 
+def _yolor_transform(basis: JobInputs, hyp: YolorHyperparameters, tiles: int) -> Transform:
+    def make(part: DataPart) -> Transform:
+        if not basis.is_box_part(part):
+            return _classifier_transform(basis, basis.graph, part)
+        return YolorTransform(hyp, basis.size, part.images, tiles)
+
+    return basis.make_transform(make)
+
+
 def _darknet_transform(basis: JobInputs, graph: Graph) -> Transform:
-    return DarknetTransform(read_augmentation(graph), basis.size, basis.image_count)
+    def make(part: DataPart) -> Transform:
+        if not basis.is_box_part(part):
+            return _classifier_transform(basis, graph, part)
+        return DarknetTransform(read_augmentation(graph), basis.size, part.images)
+
+    return basis.make_transform(make)
 
 
-def _classifier_transform(basis: JobInputs, graph: Graph) -> Transform:
+def _classifier_transform(basis: JobInputs, graph: Graph, part: DataPart) -> Transform:
     augmentation = read_classifier_augmentation(graph)
     classes = basis.label_classes
-    return ClassifierTransform(
-        augmentation, basis.size, basis.image_count, classes, basis.images.image_classes
-    )
+
+    def classes_of(index: int) -> Integers:
+        return basis.images.image_classes(part.first + index)
+
+    return ClassifierTransform(augmentation, basis.size, part.images, classes, classes_of)
 
 
 def darknet_optimizer(basis: JobInputs, *, images: int) -> OptimizerSettings:
@@ -332,8 +383,8 @@ def _build_sampler(basis: JobInputs, size_of: SizeSchedule) -> BatchSampler:
     options = basis.options
     if options.rect:
         rules = RectRules(max(basis.size), basis.graph.largest_stride, pad=0.0)
-        return RectBatchSampler(basis.sizes, basis.batch_size, rules, options.seed)
-    return ShuffledBatchSampler(basis.image_count, basis.batch_size, options.seed, size_of)
+        return RectBatchSampler(basis.sizes, basis.batch_size, rules, options.seed, basis.shares)
+    return ShuffledBatchSampler(basis.image_count, basis.batch_size, options.seed, size_of, basis.shares)
 
 
 def _build_loader(basis: JobInputs, recipe: Transform, plan: BatchSampler) -> Loader:

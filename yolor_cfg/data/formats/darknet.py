@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from yolor_cfg.data.classes import pick_annotated
 from yolor_cfg.data.formats.path_classes import list_by_path
 from yolor_cfg.data.label_files import darknet_label_paths
 from yolor_cfg.data.listing import (
@@ -32,7 +33,8 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     listed = find_images(place, bases)
     if options.get("labels"):
         listing = list_by_path(unique_images(listed, split), options, path)
-        return listing._replace(notes=(*listing.notes, *_file_notes(options, key, path)))
+        annotated = _annotated_names(options, listing.names, path)
+        return listing._replace(notes=(*listing.notes, *_file_notes(options, key, path)), annotated=annotated)
     difficult = {} if split != "val" else _difficult_images(options, listed.images, path=path)
     names = data_names(options, path)
     listing = text_label_listing(
@@ -45,7 +47,14 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     notes = [*_file_notes(options, key, path), *_name_notes(options, names, path)]
     if split != "train":
         notes = [note for note in notes if "backup" not in note.reason]
-    return listing._replace(notes=(*listing.notes, *notes))
+    annotated = _annotated_names(options, names, path)
+    return listing._replace(notes=(*listing.notes, *notes), annotated=annotated)
+
+
+def _annotated_names(options: Mapping[str, str], names: Sequence[str], path: str) -> tuple[str, ...]:
+    """The classes that the images are labelled for, by `annotated=` (ours): names with commas between."""
+    given = [name.strip() for name in options.get("annotated", "").split(",")]
+    return pick_annotated([name for name in given if name], names, path)
 
 
 def list_of_split(path: str, split: SplitName) -> str | None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from yolor_cfg.data.classes import pick_annotated
 from yolor_cfg.data.formats import coco
 from yolor_cfg.data.listing import (
     ImageListing,
@@ -40,14 +41,23 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     places = [_resolve_path(_text(text, key, path), bases, key=key, path=path) for text in given]
     names = _names(content, path)
     if any(place.lower().endswith(".json") for place in places):
-        return _list_json(places, names, key=key, path=path)
+        listing = _list_json(places, names, key=key, path=path)
+        return listing._replace(annotated=_annotated_names(content, listing.names, path))
     listed = join_lists([find_images(place, bases) for place in places])
     listing = text_label_listing("yolo", names, unique_images(listed, split))
     notes = [
         Problem(path, 0, f"names {first} and {second}: {reason}", "note")
         for first, second, reason in repeated_names(names)
     ]
-    return listing._replace(notes=(*listing.notes, *notes))
+    annotated = _annotated_names(content, names, path)
+    return listing._replace(notes=(*listing.notes, *notes), annotated=annotated)
+
+
+def _annotated_names(content: dict[str, Any], names: Sequence[str], path: str) -> tuple[str, ...]:
+    """The classes that the images are labelled for, by the key `annotated` (ours): a list of names."""
+    given = content.get("annotated") or []
+    listed = given if isinstance(given, list) else [given]
+    return pick_annotated([_text(name, "annotated", path) for name in listed], names, path)
 
 
 def _list_json(places: Sequence[str], names: Sequence[str], *, key: str, path: str) -> ImageListing:
