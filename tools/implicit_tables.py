@@ -24,7 +24,7 @@ from implicit_table import Row
 
 from yolor_cfg.networks.paper import TABLES
 
-ROUNDS = 1999
+ROUNDS = 9999
 SeedGroups = dict[tuple[str, ...], dict[str, Row]]
 """Rows by seed, by the other keys."""
 
@@ -102,6 +102,8 @@ MARGIN = 0.5
 def paper_name(variant: str) -> str:
     """As the paper writes it."""
     table, _, row = variant.partition("/")
+    if not row:
+        return variant
     return {"baseline": "baseline", "implicit1": "+ iFA, × iPR"}.get(row, TABLES[table][row].paper_name)
 
 
