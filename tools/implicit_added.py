@@ -32,6 +32,7 @@ from implicit_learn import (
     train_only,
 )
 from implicit_networks import DATA_SEEDS, TRAINED, WORK, find_levels, load_trunk, move_values
+from implicit_places import add_input_places, input_layers, input_values
 from implicit_table import FOLDER, Row, RunTable
 from implicit_tasks import label_objects
 from torch import nn
@@ -49,7 +50,8 @@ NECK = (22, 34)
 
 class Learning(NamedTuple):
     """What learns: `start` is what has been computed before (`places`: with places for tasks before the last
-    activation, `features`, `tip`, `neck`); which parameters; the rate and the steps that a pilot found."""
+    activation, `inputs`: also at what the heads read, `features`, `tip`, `neck`); which parameters; the rate
+    and the steps that a pilot found."""
 
     start: str
     pick: Callable[[NetworkEnd], list[nn.Parameter]]
@@ -73,6 +75,7 @@ def _implicit_of(end: NetworkEnd) -> list[nn.Parameter]:
 CHOICES = {
     "nothing": Learning("places", _implicit_of, 0.1, 0),
     "z": Learning("places", _implicit_of, 0.1, 600),
+    "z, inputs too": Learning("inputs", _implicit_of, 0.1, 600),
     "z of the paper": Learning("features", _implicit_of, 0.1, 300),
     "norms of the heads": Learning("tip", _norms_of, 0.1, 300),
     "norms": Learning("neck", _norms_of, 0.03, 150),
@@ -86,7 +89,7 @@ LARGEST = {"neck and heads", "norms"}
 
 def list_runs() -> Iterator[dict[str, object]]:
     """Seed by seed; first all images."""
-    for seed, task, count, learns in product(range(RUNS), TASKS, (TRAINED, *COUNTS), CHOICES):
+    for seed, count, task, learns in product(range(RUNS), (TRAINED, *COUNTS), TASKS, CHOICES):
         if (count == TRAINED or learns not in LARGEST) and (learns != "nothing" or seed == 0):
             yield {"task": task, "images": count, "learns": learns, "seed": seed}
 
@@ -95,7 +98,9 @@ def list_runs() -> Iterator[dict[str, object]]:
 def _networks() -> dict[str, Network]:
     """The trained network, and with places for tasks."""
     trunk = load_trunk()
-    return {"trunk": trunk, "places": add_task_places(trunk, "heads").network.eval()}
+    places = add_task_places(trunk, "heads").network.eval()
+    inputs = add_task_places(add_input_places(trunk), "heads").network.eval()
+    return {"trunk": trunk, "places": places, "inputs": inputs}
 
 
 def _layers(network: str, name: str) -> list[int]:
@@ -106,6 +111,8 @@ def list_starts(start: str) -> list[int]:
     """The layers whose values are given."""
     if start == "neck":
         return list(NECK)
+    if start == "inputs":
+        return input_layers(_networks()["inputs"])
     return _layers("places", "features") if start == "places" else _layers("trunk", start)
 
 
@@ -132,6 +139,8 @@ def read_pictures(task: str, start: str, part: str) -> CachedPictures:
         tips, given = _layers(name, "tip"), _layers(name, "features")
         at_tips = move_values(_keep_layers(found, _layers("trunk", "tip")), tips)
         found = cache_end(NetworkEnd(_networks()[name], tips, given), at_tips)
+    elif start == "inputs":
+        found = move_values(_keep_layers(found, _layers("trunk", "tip")), list_starts(start))
     else:
         found = _keep_layers(found, list_starts(start))
     return found._replace(targets=label_objects(found, "exchanged" if task == "exchanged" else "shape"))
@@ -144,11 +153,12 @@ def _keep_layers(pictures: CachedPictures, layers: list[int]) -> CachedPictures:
 def measure(run: Mapping[str, Any]) -> Row:
     """COCO's numbers of the new task, and how many numbers were learned for it."""
     choice = CHOICES[run["learns"]]
-    home = _networks()["places"] if choice.start == "places" else load_trunk()
+    home = _networks()[choice.start] if choice.start in ("places", "inputs") else load_trunk()
     end = NetworkEnd(copy_for_task(home).eval(), list_starts(choice.start))
     numbers = train_only(end.network, choice.pick(end))
     pictures = _take_first(read_pictures(run["task"], choice.start, "train"), run["images"])
-    lesson = Lesson([HeadTask(end, pictures.targets)], pictures)
+    slow = input_values(end.network) if choice.start == "inputs" else ()
+    lesson = Lesson([HeadTask(end, pictures.targets)], pictures, slow=slow)
     assert learn_tasks(lesson, Recipe(run["seed"], choice.steps, choice.rate, batch=BATCH))
     scores = score_end(end, read_pictures(run["task"], choice.start, "test"))
     told = {"numbers": str(numbers), "rate": str(choice.rate), "steps": str(choice.steps)}
