@@ -19,7 +19,8 @@ from implicit_learn import (
     learn_tasks,
     train_only,
 )
-from implicit_networks import find_levels, load_trunk
+from implicit_networks import WEIGHTS, find_levels
+from implicit_report import DOCUMENT, fill_document
 from implicit_stats import (
     correct_holm,
     explained_share,
@@ -30,12 +31,16 @@ from implicit_stats import (
 )
 from implicit_table import RunTable
 
+from yolor_cfg import load
 from yolor_cfg.model import Network
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def trunk() -> Network:
-    return load_trunk()
+    # The tools name files from the root, where they are started.
+    return load(ROOT / WEIGHTS.with_suffix(".cfg"), ROOT / WEIGHTS).eval()
 
 
 def tip_layers(network: Network) -> list[int]:
@@ -125,3 +130,9 @@ def test_a_run_with_a_row_is_not_done_again(tmp_path: Path) -> None:
     table.append({"variant": "a", "seed": 1, "AP": 0.25, "seconds": 1.0})
     assert table.missing(plan) == [plan[0], plan[2], plan[3]]
     assert table.read() == [{"variant": "a", "seed": "1", "AP": "0.25", "seconds": "1"}]
+
+
+def test_the_document_has_the_figures_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / DOCUMENT).read_text(encoding="utf-8")
+    assert fill_document(text) == text

@@ -24,13 +24,24 @@ from implicit_tables import (
 )
 from implicit_task_tables import PLACE_NAMES, add_own_heads
 
-from yolor_cfg.report.figures import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, Chart, add_legend, mark_empty
+from yolor_cfg.report.figures import (
+    BLUE,
+    CYAN,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    Chart,
+    add_legend,
+    mark_empty,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INKS = (GRAY, BLUE, RED, PURPLE, GREEN, ORANGE, "#008ca0", "#000000")
+INKS = (GRAY, BLUE, RED, PURPLE, GREEN, ORANGE, CYAN, "#000000", "#7a5a1e")
 LOSS_TOP = 1.0
 """Losses above are drawn as this one: a run that diverges has no end."""
 
@@ -127,7 +138,10 @@ def draw_added(figure: Figure) -> None:
         rows = [row for row in implicit_added.TABLE.read() if row["task"] == task]
         axes.set(title=task, xlabel="labelled images", ylabel="AP in %")
         axes.grid(True)
-        axes.set_xscale("log", base=2)
+        axes.set_xscale("log")
+        counts = (*implicit_added.COUNTS, implicit_added.TRAINED)
+        axes.set_xticks(counts, list(map(str, counts)))
+        axes.minorticks_off()
         for ink, learns in zip(INKS, implicit_added.CHOICES, strict=True):
             groups = group_rows((row for row in rows if row["learns"] == learns), ("images",))
             points = sorted(

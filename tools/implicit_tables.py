@@ -228,14 +228,19 @@ def steps_table() -> Iterator[str]:
     if "plain" not in groups:
         return
     target = mean_loss(groups["plain"][best_rate(groups["plain"])])
-    losses = {
-        name: _loss_difference(rates, groups["plain"]) for name, rates in groups.items() if name != "plain"
-    }
+    plain = groups["plain"]
+    others = [name for name, rates in groups.items() if name != "plain" and _share_seeds(rates, plain)]
+    losses = {name: _loss_difference(groups[name], plain) for name in others}
     judged = judge_all(losses, NEAR)
     head = ("variant", "n", "best rate", "loss at its end", "difference from plain", "verdict")
     more = ("steps to plain's loss", "usable rates")
     cells = (_step_cells(name, rates, target=target, judged=judged) for name, rates in groups.items())
     yield from table_lines((*head, *more), cells)
+
+
+def _share_seeds(rates: Mapping[float, Mapping[str, Row]], plain: Mapping[float, Mapping[str, Row]]) -> bool:
+    """Whether two seeds or more have both at their best rates."""
+    return len(rates[best_rate(rates)].keys() & plain[best_rate(plain)].keys()) > 1
 
 
 def _loss_difference(

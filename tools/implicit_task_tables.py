@@ -81,10 +81,11 @@ def _has_heads(groups: SeedGroups, key: tuple[str, ...]) -> bool:
 def _task_cells(key: tuple[str, ...], groups: SeedGroups, judged: Judged) -> list[str]:
     rows = groups[key]
     own = int(next(iter(rows.values()))["added"])
-    heads = next(iter(groups.get((key[0], "heads"), rows).values()))
+    heads = groups.get((key[0], implicit_tasks.OWN), {})
+    whole = next((int(row["added"]) for row in heads.values()), 0)
     told = judged.cells(" ".join(key), 1)
     scores = [mean_text(pick_values(rows, score)) for score in ("AP50", "AP")]
-    share = f"{100 * own / int(heads['added']):.2f} %"
+    share = f"{100 * own / whole:.2f} %" if whole else ""
     return [key[0], PLACE_NAMES[key[1]], str(len(rows)), f"{own:,}", share, *scores, *told]
 
 
