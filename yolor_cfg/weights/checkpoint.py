@@ -42,6 +42,8 @@ OTHER_NAMES_HINT = (
     "whole networks of YOLOR's paper branch load into the cfgs named _paper; checkpoints of other programs "
     "use names that no cfg has: use one of YOLOR's, or a .weights file"
 )
+OF_A_LARGE_NETWORK = "joint."
+"""The tensors that a network has only while a large one teaches it."""
 UNWRITABLE = re.compile("[\ud800-\udfff\0]")
 """Half a character, which no file can hold; NUL, which no text has."""
 
@@ -78,7 +80,11 @@ def save_checkpoint(
     stored as well, and so is what is `kept`: under `implicit` the record of the implicit knowledge that a
     folded network no longer has, under `task_names` the names of the classes of each task.
     """
-    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu()
+        for name, tensor in network.state_dict().items()
+        if not name.startswith(OF_A_LARGE_NETWORK)
+    }
     beside = {
         "cfg": network.graph.document.text,
         "dialect": network.graph.dialect.name,
