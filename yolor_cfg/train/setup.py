@@ -35,11 +35,12 @@ from yolor_cfg.train.identities import Identities, count_identities, identity_no
 from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
-from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, Policy, Rates, Schedule
+from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, JdeSteps, Policy, Rates, Schedule
 from yolor_cfg.train.settings import TrainOptions
 
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
+JDE_EPOCHS = 30
 MULTI_SCALE = 0.5
 SIZE_SEED = 0x517E
 """Separates the random sizes from other random numbers."""
@@ -240,7 +241,8 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     The loss is a sum over the images of an update, so that fewer images also mean a smaller step.
     """
     options = basis.options
-    images = options.update_batch or NOMINAL_BATCH
+    jde = basis.graph.dialect.embeds
+    images = options.update_batch or (basis.batch_size if jde else NOMINAL_BATCH)
     hyp = hyperparameters(options, basis.graph)
     if options.rect:
         hyp = hyp._replace(mosaic=0.0)
@@ -248,7 +250,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     plan = _build_sampler(basis, multi_scale_sizes(basis))
     per_epoch = len(plan.batches(0))
     nominal = max(round(images / basis.batch_size), 1)
-    epochs = options.epochs or (PAPER_ALL if paper else DEFAULT_EPOCHS)
+    epochs = options.epochs or (JDE_EPOCHS if jde else PAPER_ALL if paper else DEFAULT_EPOCHS)
     count = options.max_batches * nominal if options.max_batches else epochs * per_epoch
     epochs = math.ceil(count / per_epoch)
     spans = [(0, 4, epochs)]
@@ -259,7 +261,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     phases = []
     for start, tiles, end in spans:
         made = _yolor_transform(basis, hyp, tiles)
-        schedule = Cosine(
+        schedule = (JdeSteps if jde else Cosine)(
             limit_warmup(hyp, batches=count, per_epoch=per_epoch),
             epochs=end,
             batches=per_epoch,
@@ -280,6 +282,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     )
     decay = schedule.weight_decay()
     optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
+    optimizer = optimizer._replace(decays_all=jde, nesterov=not jde)
     return RecipePlan(tuple(phases), rules, per_epoch, count, nominal, optimizer)
 
 
