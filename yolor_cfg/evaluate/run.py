@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.data.rect import RectRules
-from yolor_cfg.data.types import Dataset
+from yolor_cfg.data.types import DataPart, Dataset
+from yolor_cfg.data.union import select_part
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
 from yolor_cfg.engines.base import Engine
@@ -34,12 +35,14 @@ from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground
 from yolor_cfg.evaluate.results import round_detections
 from yolor_cfg.evaluate.scores import (
     DEFAULT_METRICS,
+    DatasetScores,
     MetricOptions,
     Scores,
     Speed,
     TaskScores,
     score_detections,
     score_label_heads,
+    unite_scores,
 )
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
@@ -127,12 +130,24 @@ def evaluate(network: Network, dataset: Dataset, *, settings: EvalSettings = YOL
 def evaluate_tasks(
     network: Network, dataset: Dataset, *, settings: EvalSettings = YOLOR_SETTINGS
 ) -> TaskScores:
-    """Like `evaluate`, the scores of all that the network predicts and the data set can score."""
+    """Like `evaluate`, the scores of all that the network predicts and the data set can score; of several
+    data sets those of each."""
+    if dataset.parts:
+        return unite_scores(
+            [_evaluate_part(network, dataset, part, settings=settings) for part in dataset.parts]
+        )
     collected = collect_detections(network, dataset, settings=settings)
     options = settings.metric_options
     scores = collected and score_tasks(network.graph, dataset, collected, metric_options=options)
     everywhere: TaskScores = broadcast_object(scores)
     return everywhere
+
+
+def _evaluate_part(
+    network: Network, dataset: Dataset, part: DataPart, *, settings: EvalSettings
+) -> DatasetScores:
+    scores = evaluate_tasks(network, select_part(dataset, part), settings=settings)
+    return DatasetScores(part.name, part.task, scores)
 
 
 def score_tasks(
@@ -189,10 +204,21 @@ def collect_detections(
     if len(skipped) == len(dataset.samples):
         found = skipped[0][1] if skipped else "no images"
         raise DataError("no image could be read", path=dataset.origin, found=found)
-    detections = round_detections(_sort_by_image([part.detections for part in parts]))
-    darknet = _sort_by_image([part.darknet for part in parts]) if settings.darknet else None
+    detections = _known_detections([part.detections for part in parts], dataset)
+    darknet = _known_detections([part.darknet for part in parts], dataset) if settings.darknet else None
     labels = _sort_by_image([part.labels for part in parts if len(part.labels)] or [NO_LABELS])
-    return NetworkDetections(detections, darknet, skipped, speed, labels)
+    return NetworkDetections(round_detections(detections), darknet, skipped, speed, labels)
+
+
+def _known_detections(parts: Sequence[Doubles], dataset: Dataset) -> Doubles:
+    """All detections [D, 7] by image; of a data set that does not label all classes those of the others,
+    which count from 0 then, as in its ground truth."""
+    detections = _sort_by_image(parts)
+    if not dataset.annotated:
+        return detections
+    mine = detections[np.isin(detections[:, 6], dataset.known)]
+    mine[:, 6] = np.searchsorted(dataset.known, mine[:, 6])
+    return mine
 
 
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:

@@ -35,6 +35,8 @@ LAST, BEST = "weights/last.pt", "weights/best.pt"
 BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
 LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
 COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS)
+MAIN_SCORES = ("AP", "top1", "mAP")
+"""What an epoch's line says of each of several data sets."""
 Printer = Callable[[str], None]
 
 
@@ -199,8 +201,18 @@ class RunLogger:
         row = state.rows[-1]
         place = describe_place(self.job, state, epoch=state.epoch)
         parts = [place, self.clock.describe(state.count)]
-        parts += [f"{name} {row[name]:.4g}" for name in COLUMNS[2:] if name in row]
+        parts += [
+            f"{name} {row[name]:.4g}"
+            for name in (*COLUMNS[2:], *source_columns([row], MAIN_SCORES))
+            if name in row
+        ]
         return "  ".join(parts)
+
+
+def source_columns(rows: Sequence[EpochResults], words: Sequence[str] = COLUMNS) -> list[str]:
+    """The columns of single data sets, `NAME.word`, that the rows have, as they come up."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    return [name for name in names if name.rpartition(".")[2] in words]
 
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
@@ -209,7 +221,7 @@ def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     text = io.StringIO()
     has_labels = any(LABEL_COLUMNS[0] in row for row in rows)
     known = set[str]().union(*rows) if has_labels else set(BOX_COLUMNS)
-    columns = [name for name in COLUMNS if name in known]
+    columns = [*(name for name in COLUMNS if name in known), *source_columns(rows)]
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

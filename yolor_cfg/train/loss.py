@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolor_cfg.data.types import DataPart
 from yolor_cfg.errors import YolorError
 from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+from yolor_cfg.train.losses.partial import Labeling
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
 
@@ -31,7 +33,7 @@ class BatchLoss(NamedTuple):
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
     without gradients: total = images * (box + objectness + classes + labels), with the images of all
     processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
-    images.
+    images; of several data sets there are such rows for each, in order, and `sources` are their losses.
     """
 
     total: Tensor
@@ -40,11 +42,36 @@ class BatchLoss(NamedTuple):
     classes: Tensor
     heads: tuple[HeadLoss, ...]
     labels: Tensor
+    sources: tuple[SourceLoss, ...] = ()
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
         """Box, objectness, classes, labels."""
         return self.box, self.objectness, self.classes, self.labels
+
+
+class SourceLoss(NamedTuple):
+    """The number of images of one data set in a batch, over all processes, and box, objectness, classes,
+    labels as sums over those of this process."""
+
+    images: Tensor
+    parts: tuple[Tensor, ...]
+
+
+class ImageSources(NamedTuple):
+    """The data sets of the images of a batch: `rows` [N], their places in `parts`."""
+
+    rows: Tensor
+    parts: Sequence[DataPart]
+
+
+class Lessons(NamedTuple):
+    """What the images of a batch teach: `targets` [T, 6], None: no boxes are given; `truth` [N, K], how much
+    each has of each class (NaN: not known); `labeling`: of which classes is known where they are."""
+
+    targets: Tensor | None
+    truth: Tensor | None = None
+    labeling: Labeling | None = None
 
 
 def detection_loss(
@@ -54,41 +81,121 @@ def detection_loss(
     *,
     rules: LossRules,
     truth: Tensor | None = None,
+    sources: ImageSources | None = None,
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
     image has of each class (NaN: not known). A head whose kind of labels is not given has no loss.
 
+    With `sources` the images of each data set are taken for themselves: what it does not label is not taught.
+
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
+    if sources is None:
+        images = _count_images(len(raws[0]), raws[0], rules)
+        losses = _head_losses(raws, Lessons(targets, truth), network, rules=rules, images=images)
+        return _sum_losses(losses, images, ())
+    return _losses_by_source(raws, Lessons(targets, truth), network, rules=rules, sources=sources)
+
+
+def _count_images(count: int, like: Tensor, rules: LossRules) -> Tensor:
+    return rules.all_reduce(torch.tensor([float(count)], device=like.device))[0]
+
+
+def _losses_by_source(
+    raws: Sequence[Tensor],
+    batch: Lessons,
+    network: Network,
+    *,
+    rules: LossRules,
+    sources: ImageSources,
+) -> BatchLoss:
+    """The sum of the losses of the data sets that any of the processes has an image of."""
+    parts, index = sources.parts, sources.rows.to(raws[0].device)
+    places = [(index == number).nonzero()[:, 0] for number in range(len(parts))]
+    counts = rules.all_reduce(index.new_tensor([len(rows) for rows in places], dtype=torch.float32))
+    losses, of_sources = list[HeadLoss](), list[SourceLoss]()
+    for part, rows, images in zip(parts, places, counts, strict=True):
+        mine = list[HeadLoss]()
+        if images:
+            lessons = _select_lessons(batch, rows, part, rules=rules)
+            mine = _head_losses([raw[rows] for raw in raws], lessons, network, rules=rules, images=images)
+        of_sources.append(SourceLoss(images, _sum_parts([_detach_loss(loss) for loss in mine], raws[0])))
+        losses += mine
+    return _sum_losses(losses, counts.sum(), tuple(of_sources))
+
+
+def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: LossRules) -> Lessons:
+    """What the images in these rows of the batch teach, all of this data set."""
+    known = torch.zeros(len(part.names), dtype=torch.bool, device=rows.device)
+    known[list(part.known)] = True
+    labeling = None if known.all() else Labeling(known, rules.unlabeled)
+    targets, truth = batch.targets, batch.truth
+    if targets is not None:
+        targets = _select_targets(targets.to(rows.device), rows) if part.has_boxes else None
+    if truth is not None:
+        truth = truth.to(rows.device)[rows]
+        truth = truth if labeling is None else truth.masked_fill(~known & (truth < 1), math.nan)
+    return Lessons(targets, truth, labeling)
+
+
+def _select_targets(targets: Tensor, rows: Tensor) -> Tensor:
+    """The targets [T, 6] of the images in these rows [n], ascending, which count from 0 then."""
+    image = targets[:, 0].long()
+    place = torch.searchsorted(rows, image)
+    mine = torch.isin(image, rows)
+    return torch.cat([place[mine, None].to(targets), targets[mine, 1:]], dim=1)
+
+
+def _head_losses(
+    raws: Sequence[Tensor], lessons: Lessons, network: Network, *, rules: LossRules, images: Tensor
+) -> list[HeadLoss]:
+    """The loss of each head that learns from these images."""
     device = raws[0].device
-    boxes = torch.zeros(0, 6) if targets is None else targets
+    boxes = torch.zeros(0, 6) if lessons.targets is None else lessons.targets
     with torch.autocast(device.type, enabled=False):
-        heads = _learning_heads(raws, network, has_boxes=targets is not None, truth=truth)
-        images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=device))[0]
+        heads = _learning_heads(raws, network, lessons)
         losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
+    return losses
+
+
+def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[SourceLoss, ...]) -> BatchLoss:
+    with torch.autocast(images.device.type, enabled=False):
+        total = _sum([loss.total for loss in losses])
     detached = tuple(_detach_loss(loss) for loss in losses)
-    box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
-    labels = _sum([box.new_zeros(()), *(loss.labels for loss in detached if loss.labels is not None)])
-    return BatchLoss(total, box, objectness, classes, detached, labels / images)
+    box, objectness, classes, labels = (part / images for part in _sum_parts(detached, images))
+    return BatchLoss(total, box, objectness, classes, detached, labels, sources)
+
+
+def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, ...]:
+    """Box, objectness, classes, labels of all heads."""
+    zero = like.new_zeros(())
+    if not losses:
+        return zero, zero, zero, zero
+    box, objectness, classes = (_sum(parts) for parts in list(zip(*losses, strict=True))[:3])
+    labels = _sum([box.new_zeros(()), *(loss.labels for loss in losses if loss.labels is not None)])
+    return box, objectness, classes, labels
 
 
 def _learning_heads(
-    raws: Sequence[Tensor], network: Network, *, has_boxes: bool, truth: Tensor | None
+    raws: Sequence[Tensor], network: Network, lessons: Lessons
 ) -> list[HeadOutput[Section, Any]]:
     """The heads whose kind of labels is given, each image head with its part of the truth."""
     heads, first = list[HeadOutput[Section, Any]](), 0
+    truth, labeling = lessons.truth, lessons.labeling
     for node, raw in zip(network.graph.heads, raws, strict=True):
-        output = HeadOutput[Section, Any](node.section, network.module_list[node.index], _upcast(raw))
+        output = HeadOutput[Section, Any](
+            node.section, network.module_list[node.index], _upcast(raw), labeling=labeling
+        )
         if node.section.label_kind and truth is not None:
             last = first + node.shape.size
             weight = head_weight(network.graph, node)
             heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
             first = last
-        elif has_boxes and not node.section.label_kind:
+        elif lessons.targets is not None and not node.section.label_kind:
             heads.append(output)
     if not heads:
         section = network.graph.heads[0].section
