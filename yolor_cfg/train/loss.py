@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolor_cfg.data.types import DataPart
 from yolor_cfg.errors import YolorError
 from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+from yolor_cfg.train.losses.partial import Labeling
 from yolor_cfg.train.losses.weights import HeadLearner
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
@@ -32,7 +34,8 @@ class BatchLoss(NamedTuple):
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
     without gradients: total = images * (box + objectness + classes + labels + identity + joint), with the
     images of all processes; totals and parts add up over processes. `heads` are the losses by head, as sums
-    over the images.
+    over the images; of several data sets there are such rows for each, in order, and `sources` are their
+    losses.
     """
 
     total: Tensor
@@ -42,6 +45,7 @@ class BatchLoss(NamedTuple):
     heads: tuple[HeadLoss, ...]
     labels: Tensor
     identity: Tensor
+    sources: tuple[SourceLoss, ...] = ()
     joint: Tensor | None = None
 
     @property
@@ -51,54 +55,169 @@ class BatchLoss(NamedTuple):
         return self.box, self.objectness, self.classes, self.labels, self.identity, joint
 
 
+class SourceLoss(NamedTuple):
+    """The number of images of one data set in a batch, over all processes, and box, objectness, classes,
+    labels, identity as sums over those of this process."""
+
+    images: Tensor
+    parts: tuple[Tensor, ...]
+
+
+class ImageSources(NamedTuple):
+    """The data sets of the images of a batch: `rows` [N], their places in `parts`."""
+
+    rows: Tensor
+    parts: Sequence[DataPart]
+
+
+class Lessons(NamedTuple):
+    """What the images of a batch teach: `targets` [T, 6], None: no boxes are given; `truth` [N, K], how much
+    each has of each class (NaN: not known); `identities` [T], numbers from 0 on, -1 where none is known;
+    `labeling`: of which classes is known where they are; `task`: whom alone they teach, "" all heads."""
+
+    targets: Tensor | None
+    truth: Tensor | None = None
+    identities: Tensor | None = None
+    labeling: Labeling | None = None
+    task: str = ""
+
+    def teaches(self, served: Sequence[str]) -> bool:
+        """Whether a head that serves these tasks, or without any all of them, learns from the images."""
+        return not (self.task and served) or self.task in served
+
+
 def detection_loss(
     raws: Sequence[Tensor],
-    targets: Tensor | None,
+    targets: Tensor | Lessons | None,
     network: Network,
     *,
     rules: LossRules,
     truth: Tensor | None = None,
-    identities: Tensor | None = None,
+    sources: ImageSources | None = None,
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
-    image has of each class (NaN: not known); embeddings against `identities` [T], numbers from 0 on, -1
-    where none is known. A head whose kind of labels is not given has no loss.
+    image has of each class (NaN: not known). Lessons in the place of targets may say more. A head whose kind
+    of labels is not given has no loss.
+
+    With `sources` the images of each data set are taken for themselves: what it does not label is not taught,
+    and those of a task teach the heads that serve it.
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
+    lessons = targets if isinstance(targets, Lessons) else Lessons(targets, truth)
+    if sources is None:
+        images = _count_images(len(raws[0]), raws[0], rules)
+        losses = _head_losses(raws, lessons, network, rules=rules, images=images)
+        return _sum_losses(losses, images, ())
+    return _losses_by_source(raws, lessons, network, rules=rules, sources=sources)
+
+
+def _count_images(count: int, like: Tensor, rules: LossRules) -> Tensor:
+    return rules.all_reduce(torch.tensor([float(count)], device=like.device))[0]
+
+
+def _losses_by_source(
+    raws: Sequence[Tensor],
+    batch: Lessons,
+    network: Network,
+    *,
+    rules: LossRules,
+    sources: ImageSources,
+) -> BatchLoss:
+    """The sum of the losses of the data sets that any of the processes has an image of."""
+    parts, index = sources.parts, sources.rows.to(raws[0].device)
+    places = [(index == number).nonzero()[:, 0] for number in range(len(parts))]
+    counts = rules.all_reduce(index.new_tensor([len(rows) for rows in places], dtype=torch.float32))
+    losses, of_sources = list[HeadLoss](), list[SourceLoss]()
+    for part, rows, images in zip(parts, places, counts, strict=True):
+        mine = list[HeadLoss]()
+        if images:
+            lessons = _select_lessons(batch, rows, part, rules=rules)
+            mine = _head_losses([raw[rows] for raw in raws], lessons, network, rules=rules, images=images)
+        of_sources.append(SourceLoss(images, _sum_parts([_detach_loss(loss) for loss in mine], raws[0])))
+        losses += mine
+    return _sum_losses(losses, counts.sum(), tuple(of_sources))
+
+
+def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: LossRules) -> Lessons:
+    """What the images in these rows of the batch teach, all of this data set."""
+    known = torch.zeros(len(part.names), dtype=torch.bool, device=rows.device)
+    known[list(part.known)] = True
+    labeling = None if known.all() else Labeling(known, rules.unlabeled)
+    targets, truth, who = batch.targets if part.has_boxes else None, batch.truth, batch.identities
+    if targets is not None:
+        targets, kept = _select_targets(targets.to(rows.device), rows)
+        who = None if who is None else who.to(rows.device)[kept]
+    if truth is not None:
+        truth = truth.to(rows.device)[rows]
+        truth = truth if labeling is None else truth.masked_fill(~known & (truth < 1), math.nan)
+    return Lessons(targets, truth, who, labeling, part.task)
+
+
+def _select_targets(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The targets [T, 6] of the images in these rows [n], ascending, which count from 0 then; and which they
+    were."""
+    image = targets[:, 0].long()
+    place = torch.searchsorted(rows, image)
+    mine = torch.isin(image, rows)
+    return torch.cat([place[mine, None].to(targets), targets[mine, 1:]], dim=1), mine
+
+
+def _head_losses(
+    raws: Sequence[Tensor], lessons: Lessons, network: Network, *, rules: LossRules, images: Tensor
+) -> list[HeadLoss]:
+    """The loss of each head that learns from these images."""
     device = raws[0].device
-    boxes = torch.zeros(0, 6) if targets is None else targets
+    boxes = torch.zeros(0, 6) if lessons.targets is None else lessons.targets
     with torch.autocast(device.type, enabled=False):
-        heads = _learning_heads(raws, network, has_boxes=targets is not None, truth=truth)
-        images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=device))[0]
-        who = None if identities is None else identities.to(device)
+        heads = _learning_heads(raws, network, lessons)
+        who = None if lessons.identities is None else lessons.identities.to(device)
         losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images, who))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
+    return losses
+
+
+def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[SourceLoss, ...]) -> BatchLoss:
+    with torch.autocast(images.device.type, enabled=False):
+        total = _sum([loss.total for loss in losses])
     detached = tuple(_detach_loss(loss) for loss in losses)
-    box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
-    labels, identity = (
-        _sum([box.new_zeros(()), *(part for part in parts if part is not None)]) / images
-        for parts in ([loss.labels for loss in detached], [loss.identity for loss in detached])
-    )
-    return BatchLoss(total, box, objectness, classes, detached, labels, identity)
+    box, objectness, classes, *more = (part / images for part in _sum_parts(detached, images))
+    labels, identity = more
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources)
+
+
+def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Box, objectness, classes, labels, identity of all heads."""
+    zero = like.new_zeros(())
+    parts = [
+        (loss.box, loss.objectness, loss.classes, *(zero if one is None else one for one in loss[4:6]))
+        for loss in losses
+    ]
+    box, objectness, classes, labels, identity = map(_sum, zip(*(parts or [(zero,) * 5]), strict=True))
+    return box, objectness, classes, labels, identity
 
 
 def _learning_heads(
-    raws: Sequence[Tensor], network: Network, *, has_boxes: bool, truth: Tensor | None
+    raws: Sequence[Tensor], network: Network, lessons: Lessons
 ) -> list[HeadOutput[Section, Any]]:
     """The heads whose kind of labels is given, each image head with its part of the truth."""
-    heads, first = list[HeadOutput[Section, Any]](), 0
+    heads, firsts = list[HeadOutput[Section, Any]](), dict[tuple[str, ...], int]()
+    truth, labeling = lessons.truth, lessons.labeling
     for node, raw in zip(network.graph.heads, raws, strict=True):
-        output = HeadOutput[Section, Any](node.section, network.module_list[node.index], _upcast(raw))
+        if not lessons.teaches(node.section.task):
+            continue
+        output = HeadOutput[Section, Any](
+            node.section, network.module_list[node.index], _upcast(raw), labeling=labeling
+        )
         if node.section.label_kind and truth is not None:
-            last = first + node.shape.size
+            first = firsts.get(node.section.task, 0)  # each task has a list of classes of its own
+            last = firsts[node.section.task] = first + node.shape.size
             weight = head_weight(network.graph, node)
             heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
-            first = last
-        elif has_boxes and not node.section.label_kind:
+        elif lessons.targets is not None and not node.section.label_kind:
             heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
@@ -210,9 +329,9 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
 
 def _find_head_bias(network: Network, index: int) -> Tensor | None:
     """The biases of the nearest convolution before a head, reached through sections that keep the shape."""
-    nodes = network.graph.nodes
+    nodes, joined = network.graph.nodes, _joins_embedding(network.graph.nodes[index])
     source, shape = nodes[index].sources[0], nodes[index].inputs[0]
-    while source >= 0 and nodes[source].shape == shape:
+    while source >= 0 and nodes[source].shape[joined:] == shape[joined:]:
         convolution: nn.Conv2d | None = getattr(network.module_list[source], "Conv2d", None)
         if convolution is not None:
             return convolution.bias
@@ -220,6 +339,11 @@ def _find_head_bias(network: Network, index: int) -> Tensor | None:
             return None
         source = nodes[source].sources[0]
     return None
+
+
+def _joins_embedding(head: Node) -> int:
+    """1 where an embedding may be joined to the boxes, which are then in fewer channels; else 0."""
+    return int(head.section.has_embedding)
 
 
 def _add_prior_bias(bias: Tensor, *, anchors: int, stride: tuple[float, float]) -> None:
