@@ -15,10 +15,12 @@ from yolor_cfg.analysis.implicit import collect_knowledge
 from yolor_cfg.cli import main
 from yolor_cfg.count import count_tasks
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import build_graph
+from yolor_cfg.graph import build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.networks.catalog import Changes, new_cfg
 from yolor_cfg.rewrite.fold import fold
+from yolor_cfg.rewrite.task_places import add_task_places
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.task_choice import select_task
 
@@ -200,3 +202,26 @@ def test_the_commands_take_a_task(files, tmp_path):
     )
     shown = runner.invoke(main, ["implicit", weights])
     assert "implicit_mul (night)" in shown.output and shown.exit_code == 0
+
+
+@torch.inference_mode()
+def test_places_for_several_tasks(tmp_path):
+    runner, cfg = CliRunner(), tmp_path / "two.cfg"
+    args = ["new", "yolor_micro", "--classes", "3", "--size", "64", "--tasks", "day,night", "-o", str(cfg)]
+    assert runner.invoke(main, args).exit_code == 0
+    graph = load_graph(cfg)
+    assert graph.tasks == ("day", "night")
+    torch.manual_seed(0)
+    two = Network(graph).eval()
+    plain = Network(build_graph(parse(new_cfg("yolor_micro", Changes(3, 64)), "one.cfg"))).eval()
+    with pytest.raises(CfgError, match="names a task twice"):
+        add_task_places(plain, tasks=("day", "day"))
+    made = add_task_places(plain, "heads", tasks=("day", "night")).network
+    images = pictures(1).float()
+    assert all(map(torch.equal, made(images), plain(images)))
+    assert {
+        tuple(t.shape[:1]) for t in (n.implicit for n in made.module_list if getattr(n, "tasks", ()))
+    } == {(2,)}
+    assert len(select_task(two, "day").graph.nodes) == len(two.graph.nodes)
+    refused = runner.invoke(main, ["new", "yolor_micro", "--tasks", "val", "-o", str(tmp_path / "x.cfg")])
+    assert (refused.exit_code, "not the name of a task" in refused.output) == (2, True)

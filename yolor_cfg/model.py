@@ -116,9 +116,10 @@ class Network(nn.Module):
 
     def choose_tasks(self, tasks: Sequence[str]) -> None:
         """Run as the network of this task from now on, or of several, one for each image of the batch; at
-        first it is that of the first task of the graph. All heads give out their maps all the same."""
+        first it is that of the first task of the graph. All heads give out their maps all the same. Without
+        any task nothing changes."""
         for layer in self.module_list:
-            if isinstance(layer, TaskLayer):
+            if tasks and isinstance(layer, TaskLayer):
                 layer.choose_tasks(tasks)
 
     def forward(self, images: Tensor) -> list[Tensor]:

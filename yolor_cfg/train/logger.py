@@ -24,7 +24,7 @@ from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults, TrainState, save_state
-from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.checkpoint import plain_names, save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import new_header
 from yolor_cfg.weights.tasks import SUFFIX, save_task
@@ -35,7 +35,8 @@ LAST, BEST = "weights/last.pt", "weights/best.pt"
 BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
 LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
 IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
-COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS)
+JOINT_COLUMN = "joint"
+COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS, JOINT_COLUMN)
 Printer = Callable[[str], None]
 
 
@@ -159,7 +160,7 @@ class RunLogger:
 
     def save(self, state: TrainState) -> None:
         """Save last.pt atomically."""
-        save_state(state, self.folder / LAST, names=self.job.dataset.names)
+        save_state(state, self.folder / LAST, names=self.job.dataset.names, task_names=self.job.task_names)
 
     def _save_best(self, state: TrainState) -> None:
         self._save_network(state, "best")
@@ -184,6 +185,7 @@ class RunLogger:
             self.folder / f"weights/{name}.pt",
             names=self.job.dataset.names,
             numbers=state.rows[-1] if state.rows else {},
+            kept={"task_names": plain_names(self.job.task_names)},
             force=True,
         )
 
@@ -206,9 +208,10 @@ class RunLogger:
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test. Only
-    where images are classified, and objects told apart, are there columns for that."""
+    where images are classified, objects told apart, and a large network teaches, are there columns for
+    that."""
     text = io.StringIO()
-    more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0]}
+    more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0], JOINT_COLUMN}
     known = set[str]().union(*rows) if any(more & row.keys() for row in rows) else set(BOX_COLUMNS)
     columns = [name for name in COLUMNS if name in known]
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")

@@ -15,6 +15,7 @@ from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
 from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.identities import learner_tensors, sync_learner
+from yolor_cfg.train.joint import joint_loss
 from yolor_cfg.train.loss import BatchLoss, LossRules, NonFiniteLoss, detection_loss
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.rejection import read_rejection
@@ -26,7 +27,7 @@ from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
-LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels", "identity")
+LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
 
 
 class Callback(Protocol):
@@ -74,13 +75,11 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
             rules = batch_rules(job, state)
             state.network.reset()
+            state.network.choose_tasks(batch_tasks(job, batch))
             with sync_gradients(model, now), autocast(device, options.precision):
                 raws = model(images)  # for each head [N, A, H', W', V]
-            targets = batch.targets if job.dataset.has_boxes else None
-            who = None if job.identities is None else job.identities.number(batch.identities)
-            loss = detection_loss(
-                raws, targets, state.network, rules=rules, truth=batch.truth, identities=who
-            )
+            loss = batch_loss(job, raws, batch, state=state, rules=rules)
+            loss = learn_jointly(job, loss, raws, images=images, state=state)
             total = loss.total + implicit_penalty(state.network) * len(images)
             state.scaler.scale(total * loss_factor(job, rates)).backward()
             # ----------------------------------------------------------------------------------------- update
@@ -106,6 +105,36 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
         if options.patience and state.epoch - state.best_epoch > options.patience:
             return Ending("patience")
     return Ending("done")
+
+
+def batch_loss(
+    job: Job, raws: list[Tensor], batch: Batch, *, state: TrainState, rules: LossRules
+) -> BatchLoss:
+    """The loss of a batch, by what its data sets label."""
+    targets = batch.targets if job.dataset.has_boxes else None
+    who = None if job.identities is None else job.identities.number(batch.identities)
+    return detection_loss(raws, targets, state.network, rules=rules, truth=batch.truth, identities=who)
+
+
+def learn_jointly(
+    job: Job, loss: BatchLoss, raws: list[Tensor], *, images: Tensor, state: TrainState
+) -> BatchLoss:
+    """The loss with what the large network says of the images, if there is one."""
+    if state.teacher is None:
+        return loss
+    with autocast(images.device, job.options.precision):
+        found = joint_loss(state.teacher, state.network, raws, images=images, rules=job.rules)
+    more = found.predictions + found.features
+    return loss._replace(
+        total=loss.total + more, joint=more.detach() / (len(images) * this_process().world_size)
+    )
+
+
+def batch_tasks(job: Job, batch: Batch) -> tuple[str, ...]:
+    """The task of each image, "" for none in particular; nothing where the network has no tasks."""
+    if not job.graph.tasks or batch.sources is None or not job.dataset.parts:
+        return ()
+    return tuple(job.dataset.parts[source].task for source in batch.sources.tolist())
 
 
 def update_weights(state: TrainState, updates: LayerUpdates) -> None:
@@ -186,7 +215,8 @@ def learned_columns(job: Job) -> tuple[str, ...]:
     """The columns of the losses that this network has."""
     boxes = ("box", "objectness", "classes") if job.graph.box_heads else ()
     labels = ("labels",) if job.graph.label_heads else ()
-    return ("loss", *boxes, *labels, *(("identity",) if job.identities is not None else ()))
+    identity = ("identity",) if job.identities is not None else ()
+    return ("loss", *boxes, *labels, *identity, *(("joint",) if job.options.joint is not None else ()))
 
 
 def set_train_mode(network: Network, options: TrainOptions) -> None:

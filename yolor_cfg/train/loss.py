@@ -30,9 +30,9 @@ class NonFiniteLoss(YolorError):
 class BatchLoss(NamedTuple):
     """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
-    without gradients: total = images * (box + objectness + classes + labels + identity), with the images of
-    all processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
-    images.
+    without gradients: total = images * (box + objectness + classes + labels + identity + joint), with the
+    images of all processes; totals and parts add up over processes. `heads` are the losses by head, as sums
+    over the images.
     """
 
     total: Tensor
@@ -42,11 +42,13 @@ class BatchLoss(NamedTuple):
     heads: tuple[HeadLoss, ...]
     labels: Tensor
     identity: Tensor
+    joint: Tensor | None = None
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """Box, objectness, classes, labels, identity."""
-        return self.box, self.objectness, self.classes, self.labels, self.identity
+        """Box, objectness, classes, labels, identity, joint."""
+        joint = torch.zeros_like(self.box) if self.joint is None else self.joint
+        return self.box, self.objectness, self.classes, self.labels, self.identity, joint
 
 
 def detection_loss(

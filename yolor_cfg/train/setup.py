@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -91,6 +91,11 @@ class Job:
     ema: bool
 
     @property
+    def task_names(self) -> dict[str, tuple[str, ...]]:
+        """The classes of each task that the data teaches."""
+        return {part.task: part.names for part in self.dataset.parts if part.task}
+
+    @property
     def epochs(self) -> int:
         """The number of epochs; the last may be incomplete."""
         return math.ceil(self.count / self.per_epoch)
@@ -132,7 +137,7 @@ class JobInputs(NamedTuple):
 
     def is_box_part(self, part: DataPart) -> bool:
         """Whether the images of this data set are augmented for their boxes."""
-        return part.has_boxes and bool(self.graph.box_heads)
+        return part.has_boxes and bool(self.graph.keep_heads(part.task).box_heads)
 
     @property
     def shares(self) -> EpochShares | None:
@@ -147,8 +152,8 @@ class JobInputs(NamedTuple):
 
     @property
     def label_classes(self) -> int:
-        """The number of classes that heads tell of whole images."""
-        return sum(node.shape.size for node in self.graph.label_heads)
+        """The number of classes that heads tell of whole images, of the task with the most; 0: none do."""
+        return self.graph.classes if self.graph.label_heads else 0
 
     @property
     def size(self) -> Size:
@@ -161,17 +166,16 @@ class JobInputs(NamedTuple):
         return len(self.images.samples)
 
 
-def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Sequence[str] = ()) -> Job:
+def prepare_job(
+    options: TrainOptions, *, graph: Graph | None = None, names: Mapping[str, Sequence[str]] | None = None
+) -> Job:
     """The whole job; all errors of the user show here, before training starts. `names` are the classes of the
-    run that is resumed."""
-    graph = graph or graphs.load_graph(
-        options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    )
+    run that is resumed, by task."""
+    reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
+    graph = graph or graphs.load_graph(options.cfg, reading)
     _refuse_contradictions(options)
-    if graph.box_heads or not graph.heads:
-        last_head(graph)
-    check_losses(graph)
-    dataset = open_training_data(options, graph, names)
+    _check_heads(graph)
+    dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
     identities = count_identities(graph, dataset)
     dataset = identity_notes(dataset, identities)
@@ -208,6 +212,13 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         parts=plan.parts,
         optimizer=plan.optimizer,
     )
+
+
+def _check_heads(graph: Graph) -> None:
+    """Raise CfgError if there is nothing that can learn."""
+    if graph.box_heads or not graph.heads:
+        last_head(graph)
+    check_losses(graph)
 
 
 def _refuse_contradictions(options: TrainOptions) -> None:

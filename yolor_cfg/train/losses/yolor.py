@@ -83,7 +83,7 @@ def _compute_head_loss(
             rules=rules,
             weight=rules.object_weight,
         )
-        / raw[0, ..., 4].numel()
+        / raw[..., 4].shape[1:].numel()
         * rules.objectness
     )
     wanted = torch.full_like(values[:, 5:], rules.label_smoothing / 2)
