@@ -253,18 +253,8 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
             batch_size=as_if,
         )
         phases.append(Phase(start, _build_loader(basis, made, plan), schedule))
-    rules = LossRules(
-        hyp.box,
-        hyp.obj,
-        hyp.cls,
-        hyp.label,
-        hyp.cls_pw,
-        hyp.obj_pw,
-        hyp.anchor_t,
-        hyp.fl_gamma,
-        identities=hyp.identity,
-        all_reduce=all_reduce,
-    )
+    gains = (hyp.box, hyp.obj, hyp.cls, hyp.label, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma)
+    rules = LossRules(*gains, identities=hyp.identity, all_reduce=all_reduce)
     decay = schedule.weight_decay()
     optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
     optimizer = optimizer._replace(decays_all=jde, nesterov=not jde)
