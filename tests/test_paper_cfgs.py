@@ -73,17 +73,19 @@ def test_a_row_adds_the_parameters_that_its_description_says(table, row):
 @pytest.mark.parametrize(("table", "row"), ROWS)
 def test_a_row_runs_and_ends_in_its_heads_and_the_branches_of_its_second_task(table, row):
     network = network_of(table, row)
-    ends = ends_of(network)
+    assert ends_of(network) == list(network.graph.outputs)
     with torch.no_grad():
-        values = network.trace(torch.rand(1, 3, 64, 64), ends)
-    assert [tuple(values[index].shape[2:4]) for index in network.graph.outputs] == [(8, 8), (4, 4), (2, 2)]
-    branches = [tuple(values[index].shape) for index in ends if index not in network.graph.outputs]
+        raws = network(torch.rand(1, 3, 64, 64))
+    kinds = ["jde" if "JDE" in row else "yolo"] * 3 + ["logistic"] * ("JDC" in row)
+    assert [node.section.type for node in network.graph.heads] == kinds
+    assert network.decode(raws).boxes_xywh.shape == (1, 3 * (64 + 16 + 4), 4)
     if "JDC" in row:
-        assert branches == [(1, CLASSES, 1, 1)]
-    elif "JDE" in row:
-        assert branches == [(1, 512, 8, 8), (1, 512, 4, 4), (1, 512, 2, 2)]
-    else:
-        assert branches == []
+        labels = network.labels(raws)
+        assert labels is not None and labels.shape == (1, CLASSES)
+    if "JDE" in row:
+        vectors = network.embeddings(raws)
+        assert vectors.shape == (1, 3 * (64 + 16 + 4), 512)
+        torch.testing.assert_close(vectors.norm(dim=2), torch.ones(vectors.shape[:2]))
 
 
 @pytest.mark.parametrize(("table", "row"), [key for key in EXTRA if key[1] not in ("JDC", "JDE")])

@@ -14,13 +14,13 @@ import training
 from yolor_cfg import Detector, load
 from yolor_cfg.cli import cfg_task, habits
 from yolor_cfg.errors import CfgError, WeightsError
+from yolor_cfg.lang.lists import RESERVED_TASKS
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ActivationLayer
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.rewrite import task_places
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.task_places import add_task_places
-from yolor_cfg.weights import tasks
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 from yolor_cfg.weights.tasks import (
     apply_task,
@@ -296,4 +296,4 @@ def test_a_pack_with_an_average_has_the_digest_of_the_network_that_learned(base,
 
 def test_the_command_knows_the_places_that_there_are():
     assert cfg_task.PLACES == task_places.PLACES
-    assert set(habits.SPLITS) <= set(tasks.RESERVED)
+    assert set(habits.SPLITS) <= set(RESERVED_TASKS)

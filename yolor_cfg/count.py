@@ -162,6 +162,60 @@ def _last_uses(graph: Graph, owners: dict[int, int]) -> dict[int, int]:
     return last_uses
 
 
+class TaskCosts(NamedTuple):
+    """What a task costs for one image: the parameters that serve it alone, of them its values in implicit
+    sections, and multiply-adds; and all that it needs when it runs alone."""
+
+    task: str
+    parameters: int
+    values: int
+    macs: int
+    parameters_needed: int
+    macs_needed: int
+
+
+def count_tasks(graph: Graph) -> tuple[TaskCosts, ...]:
+    """The costs of each task that the cfg names, in its order."""
+    served, costs = find_served_tasks(graph), count_costs(graph).nodes
+    return tuple(_count_task(graph, task, tuple(zip(served, costs, strict=True))) for task in graph.tasks)
+
+
+def holds_task_values(graph: Graph) -> bool:
+    """Whether an implicit section has values for tasks of its own, so that what it computes depends on the
+    task."""
+    return any(node.section.values_by_task(node.tensors) for node in graph.nodes)
+
+
+def find_served_tasks(graph: Graph) -> tuple[frozenset[str], ...]:
+    """For each node the tasks that need it: those that its `task=` names, else those of all that read it. A
+    head that names none serves every task."""
+    found = [frozenset[str]() for _ in graph.nodes]
+    for node in reversed(graph.nodes):
+        everyone = frozenset(graph.tasks) if node.index in graph.outputs else frozenset[str]()
+        found[node.index] = frozenset(node.section.task) or found[node.index] | everyone
+        lender = node.section.weight_source()
+        for source in (*node.sources, *(() if lender is None else (lender,))):
+            if source >= 0:
+                found[source] |= found[node.index]
+    return tuple(found)
+
+
+def _count_task(graph: Graph, task: str, served: tuple[tuple[frozenset[str], NodeCosts], ...]) -> TaskCosts:
+    own = values = macs = needed = macs_needed = 0
+    for node, (tasks, cost) in zip(graph.nodes, served, strict=True):
+        if task not in tasks:
+            continue
+        each = node.section.values_by_task(node.tensors)
+        common = cost.parameters - each * len(node.section.task)
+        is_own = tasks == {task}
+        own += each + common * is_own
+        values += each
+        macs += cost.macs * is_own
+        needed += each + common
+        macs_needed += cost.macs
+    return TaskCosts(task, own, values, macs, needed, macs_needed)
+
+
 class NodeConventionCosts(NamedTuple):
     """What one node costs under a convention: parameters, and FLOPs for one image, None if the convention
     does not cover such a section."""

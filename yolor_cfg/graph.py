@@ -5,22 +5,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
-from yolor_cfg.lang.activations import ACTIVATIONS
-from yolor_cfg.lang.dialect import ALL_DIALECTS, JDE_ONLY, MAIN_DIALECTS, Dialect
-from yolor_cfg.lang.dialect_choice import DialectChoice, DialectEvidence, choose_dialect, find_dialect
+from yolor_cfg.lang.dialect import JDE_ONLY, Dialect
+from yolor_cfg.lang.dialect_choice import DialectChoice, choose_dialect, find_dialect
 from yolor_cfg.lang.keys import Answers, list_nearest, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
-    ENTRY,
-    MAX_KNOWN_LENGTH,
-    MAX_KNOWN_SECTIONS,
-    NET_KEY_MARK,
     Document,
     RawSection,
     parse_bytes,
@@ -29,6 +24,7 @@ from yolor_cfg.lang.syntax import (
 from yolor_cfg.sections import SECTIONS, NetSection, Section, SectionPlace
 from yolor_cfg.sections.detection import find_kind
 from yolor_cfg.sections.dialect_notes import dialect_notes
+from yolor_cfg.sections.evidence import find_dialect_evidence
 from yolor_cfg.sections.joint import joins_embeddings
 from yolor_cfg.sections.oddities import warn_of_oddities
 from yolor_cfg.sections.reading import MAX_HINTS
@@ -53,13 +49,11 @@ __all__ = [
     "ReadOptions",
     "build_graph",
     "draft_graph",
-    "find_dialect_evidence",
     "load",
     "load_graph",
     "raise_faults",
     "read_document",
 ]
-
 
 COLLECT_EVERY = 100_000  # new objects
 MAX_KNOWN_DIALECTS = 16  # with an epsilon each: the values of their sections are kept
@@ -93,8 +87,8 @@ class Graph:
 
     def unused_keys(self) -> list[CfgError]:
         """A warning for each key that has no effect here, by line."""
-        sections = [self.net, *(node.section for node in self.nodes)]
         losses = {node.section.loss_kind for node in self.heads}
+        sections = [self.net, *(node.section for node in self.nodes)]
         found = [warning for section in sections for warning in find_unused_keys(section, losses)]
         return sorted(found, key=lambda warning: warning.line)
 
@@ -116,9 +110,25 @@ class Graph:
     @property
     def classes(self) -> int:
         """The number of classes of the heads with boxes, else of those with image labels; 0 if there are
-        none."""
-        found = max((getattr(node.section, "classes", 0) for node in self.box_heads), default=0)
-        return found or sum(node.shape.size for node in self.label_heads)
+        none. Of several tasks it is that of the one with the most."""
+        return max((self.classes_of(task) for task in self.tasks), default=self.classes_of(""))
+
+    def classes_of(self, task: str) -> int:
+        """The number of classes of the heads that serve this task; of all heads for ""."""
+        graph = self.keep_heads(task)
+        boxes = [getattr(node.section, "classes", 0) for node in graph.box_heads]
+        return max(boxes, default=0) or sum(node.shape.size for node in graph.label_heads)
+
+    def keep_heads(self, task: str) -> Graph:
+        """The graph that gives out the heads of this task alone; of all of them for ""."""
+        served = {node.index: node.section.task or (task,) for node in self.heads}
+        kept = (index for index in self.outputs if not task or task in served[index])
+        return replace(self, outputs=tuple(kept))
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that its sections name, in cfg order."""
+        return tuple(dict.fromkeys(task for node in self.nodes for task in node.section.task))
 
     @cached_property
     def largest_stride(self) -> int:
@@ -231,78 +241,6 @@ def _draft_in(stated: str | None, document: Document, reading: ReadOptions) -> D
     return Draft(told, net, tuple(sections), tuple(wired.nodes.values()), tuple(faults))
 
 
-def find_dialect_evidence(document: Document) -> Iterator[DialectEvidence]:
-    """The sections, keys and activations of a cfg that not every dialect has; of those that say the same, the
-    first."""
-    for entry in document.net.entries:
-        if NetSection.key_dialects(entry.key) == JDE_ONLY:
-            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}=")
-        if _names_net_key(entry.text):
-            yield DialectEvidence(JDE_ONLY, entry.number, f"{entry.key}={NET_KEY_MARK}...")
-    seen: set[tuple[Any, ...]] = set()
-    for raw in document.layers:
-        is_known = 0 < len(raw.text) <= MAX_KNOWN_LENGTH
-        for number, clue in _known_evidence(raw.name, raw.text) if is_known else _read_evidence(raw):
-            said = clue.dialects, clue.is_weak, clue.is_section
-            if said not in seen:
-                seen.add(said)
-                yield clue._replace(line=raw.line + number if raw.text else raw.lines[number].number)
-
-
-@lru_cache(MAX_KNOWN_SECTIONS)
-def _known_evidence(name: str, text: str) -> tuple[tuple[int, DialectEvidence], ...]:
-    """What a section says; most stand in many files."""
-    return tuple(_read_evidence(RawSection(name, 0, text=text)))
-
-
-def _read_evidence(raw: RawSection) -> Iterator[tuple[int, DialectEvidence]]:
-    """Clues with the number of their line, counted from the header."""
-    kind = SECTIONS.get(raw.name)
-    if kind is None:
-        return
-    if len(kind.dialects) < len(ALL_DIALECTS):
-        yield 0, DialectEvidence(kind.dialects, 0, f"[{raw.name}]", is_section=True)
-    for number, line in enumerate(raw.parts):
-        if line.kind == ENTRY:
-            yield from ((number, clue) for clue in _line_evidence(kind, line.key, line.value))
-            if _names_net_key(line.text):
-                yield number, DialectEvidence(JDE_ONLY, 0, f"{line.key}={NET_KEY_MARK}...")
-
-
-def _names_net_key(text: str) -> bool:
-    """Whether the line gives its key the value of one in [net]."""
-    return NET_KEY_MARK in text and text.partition("=")[2].lstrip().startswith(NET_KEY_MARK)
-
-
-def _line_evidence(kind: type[Section], key: str, value: str) -> Iterator[DialectEvidence]:
-    """What `key=value` in a section of this kind says, without its line number. An activation that Darknet
-    has under another name is weak evidence: Darknet's files use it too."""
-    found, word = list[DialectEvidence](), strip_comment(value)
-    values = kind.value_dialects(key, word)
-    if values:
-        found.append(DialectEvidence(values, 0, f"{key}={word}", is_weak=True))
-    is_common = len(kind.dialects) == len(ALL_DIALECTS)
-    activation = ACTIVATIONS.get(word) if key == "activation" and is_common else None
-    if activation and activation.dialects:
-        is_weak = bool(activation.darknet_name) and activation.is_in(*MAIN_DIALECTS)
-        found.append(DialectEvidence(activation.dialects, 0, f"activation={word}", is_weak))
-    dialects = _telling_dialects(kind.names[0], key)
-    if dialects and value:
-        found.append(DialectEvidence(dialects, 0, f"{key}="))
-    for clue in found:
-        both = tuple(name for name in clue.dialects if name in kind.dialects)
-        if both:
-            yield clue._replace(dialects=both)
-
-
-@lru_cache(MAX_KNOWN_SECTIONS)
-def _telling_dialects(name: str, key: str) -> tuple[str, ...]:
-    """The dialects that have this key, of those that have the section; none if all or none of them do."""
-    kind = SECTIONS[name]
-    dialects = tuple(name for name in kind.key_dialects(key) if name in kind.dialects)
-    return dialects if len(dialects) < len(kind.dialects) else ()
-
-
 def _stated_dialect(document: Document) -> str | None:
     """The name in `[net] dialect=`, if given."""
     for entry in document.net.entries:
@@ -326,8 +264,7 @@ def _parse_sections(
             hint="put [net] with width, height and channels at the top",
         )
     told = dialect._replace(bn_eps=net.values.get("bn_eps") or dialect.bn_eps)
-    sections: list[Section] = []
-    faults: list[CfgError] = []
+    sections, faults = list[Section](), list[CfgError]()
     image, embedding, shared = net.image, net.embedding_dim, _shared_values(told)
     for index, raw in enumerate(document.layers):
         kind = find_kind(raw)
@@ -394,5 +331,4 @@ def _last_prediction(nodes: Sequence[Node]) -> tuple[int, ...]:
 
 def last_head_value(graph: Graph, key: str, otherwise: str | float) -> str | float:
     """What the last head with boxes says; `otherwise` where there is none or it has no such key."""
-    heads = graph.box_heads
-    return getattr(heads[-1].section, key, otherwise) if heads else otherwise
+    return getattr(graph.box_heads[-1].section, key, otherwise) if graph.box_heads else otherwise

@@ -5,7 +5,7 @@ N images, C channels, H W cells; a value between sections is always [N, C, H, W]
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import IMAGE_INDEX, Graph, Node
 from yolor_cfg.ops.blocks import ConvBlock, SharedConvBlock
+from yolor_cfg.ops.embeddings import choose_vectors
 from yolor_cfg.ops.heads import HeadPredictions, channel_maps
 from yolor_cfg.ops.native_decode import decode_natively
 
@@ -29,6 +30,14 @@ class RecurrentLayer(Protocol):
 
     def initial_state(self, images: Tensor) -> RecurrentState:
         """The zeros to start from."""
+
+
+@runtime_checkable
+class TaskLayer(Protocol):
+    """A layer that may have a value of its own for each task."""
+
+    def choose_tasks(self, tasks: Sequence[str]) -> None:
+        """Give out the value of this task, or of several, one for each image."""
 
 
 @runtime_checkable
@@ -61,6 +70,12 @@ class EmbeddingHead(Protocol):
 
     def embeddings(self, raw: Tensor) -> Tensor:
         """A unit vector of each box, [N, B, E]."""
+
+    def cell_vectors(self, raw: Tensor) -> Tensor:
+        """The vectors of the cells, of any length: [N, E, H, W]."""
+
+    def box_count(self, raw: Tensor) -> int:
+        """The number of boxes in each image."""
 
 
 @runtime_checkable
@@ -96,6 +111,16 @@ class Network(nn.Module):
                 _share_weights(self.module_list[node.index], self.module_list[lender])
         self._read_indices = frozenset(source for node in graph.nodes for source in node.sources)
         self._states: dict[int, RecurrentState] = {}
+        if graph.tasks:
+            self.choose_tasks(graph.tasks[:1])
+
+    def choose_tasks(self, tasks: Sequence[str]) -> None:
+        """Run as the network of this task from now on, or of several, one for each image of the batch; at
+        first it is that of the first task of the graph. All heads give out their maps all the same. Without
+        any task nothing changes."""
+        for layer in self.module_list:
+            if tasks and isinstance(layer, TaskLayer):
+                layer.choose_tasks(tasks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The raw map of each head in cfg order: yolo kinds and region [N, A, H, W, V] before any activation,
@@ -175,17 +200,37 @@ class Network(nn.Module):
         parts = [head.angles(raw) for head, raw in turned if isinstance(head, AngleHead)]
         return torch.cat(parts, dim=1) if parts and len(parts) == len(pairs) else None
 
+    @property
+    def embeds(self) -> bool:
+        """Whether each box comes with a vector that tells objects apart."""
+        heads = self.graph.box_heads
+        return bool(heads) and all(node.section.has_embedding for node in heads)
+
     def embeddings(self, raws: Sequence[Tensor]) -> Tensor:
         """Of each box of `decode` a unit vector that tells objects apart, [N, B, E] (JDE); raises CfgError
         for heads without embeddings."""
+        return torch.cat([head.embeddings(raw) for head, raw in self._embedding_heads(raws)], dim=1)
+
+    def embed_boxes(self, raws: Sequence[Tensor], boxes: Sequence[Tensor]) -> list[Tensor]:
+        """Like `embeddings`, for these boxes [M] of each image, by their numbers in `decode`: [M, E] each."""
+        heads = list(self._embedding_heads(raws))
+        cells = [head.cell_vectors(raw) for head, raw in heads]  # [N, E, H, W]
+        counts = [head.box_count(raw) for head, raw in heads]
+        return [
+            choose_vectors([level[image] for level in cells], counts, numbers.to(raws[0].device))
+            for image, numbers in enumerate(boxes)
+        ]
+
+    def _embedding_heads(self, raws: Sequence[Tensor]) -> Iterator[tuple[EmbeddingHead, Tensor]]:
         refuse_no_outputs(self.graph)
-        parts = []
         for node, raw in zip(self.graph.heads, raws, strict=True):
             head = self.module_list[node.index]
-            if not isinstance(head, EmbeddingHead) or raw.ndim != 4:
-                raise node.section.error("", "gives no embeddings", hint="only [yolo] of JDE has them")
-            parts.append(head.embeddings(raw))
-        return torch.cat(parts, dim=1)
+            if node.section.label_kind:
+                continue
+            if not isinstance(head, EmbeddingHead) or not node.section.has_embedding:
+                hint = "[jde] with `embedding`, and [yolo] of JDE have them"
+                raise node.section.error("", "gives no embeddings", hint=hint)
+            yield head, raw
 
     def reset(self) -> None:
         """Clear the recurrent state: the next call starts from zero."""

@@ -58,7 +58,8 @@ class ValueReader:
 @dataclass(frozen=True, eq=False)
 class LearnedValue:
     """The value [C] or [R, C] of an implicit section, and its initial mean; coefficients [R, K] and basis
-    [K, C] of a factorization. If `whole` is False, a chain from the image is left out."""
+    [K, C] of a factorization. If `whole` is False, a chain from the image is left out. `task` is the task
+    whose value it is, where the section has one for each."""
 
     index: int
     line: int
@@ -70,6 +71,12 @@ class LearnedValue:
     coefficients: Doubles | None = None
     basis: Doubles | None = None
     whole: bool = True
+    task: str = ""
+
+    @property
+    def title(self) -> str:
+        """`#12`, or with its task `#12 day`."""
+        return f"#{self.index} {self.task}".rstrip()
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -111,6 +118,12 @@ class HeadRefinement:
     labels: tuple[str, ...]
     table: Doubles
     anchors: tuple[AnchorRefinement, ...]
+    task: str = ""
+
+    @property
+    def level_title(self) -> str:
+        """The level, with its task if it has one."""
+        return f"{self.level} {self.task}".rstrip()
 
     @property
     def sizes(self) -> tuple[AnchorRefinement, ...]:
@@ -127,16 +140,31 @@ class ImplicitKnowledge(NamedTuple):
 
 def collect_knowledge(network: Network) -> ImplicitKnowledge:
     """The implicit knowledge of a network; raises CfgError if there is none."""
-    constants = _ConstantValues(network)
-    modules = network.module_list
-    nodes = [node for node in network.graph.nodes if isinstance(modules[node.index], ImplicitModel)]
-    if not nodes:
+    graph = network.graph
+    if not any(isinstance(module, ImplicitModel) for module in network.module_list):
         raise CfgError(
             "there is no implicit section in this network",
-            path=network.graph.path,
+            path=graph.path,
             hint="folding removes them: use the cfg and weights from before folding",
         )
-    layers = tuple(_describe_value(constants, node) for node in nodes)
+    parts = [_collect_of_task(network, task) for task in ("", *graph.tasks)]
+    network.choose_tasks(graph.tasks[:1])
+    layers, refinements = ([one for part in kind for one in part] for kind in zip(*parts, strict=True))
+    return ImplicitKnowledge(
+        tuple(sorted(layers, key=lambda layer: layer.index)),
+        tuple(sorted(refinements, key=lambda one: one.place)),
+    )
+
+
+def _collect_of_task(network: Network, task: str) -> ImplicitKnowledge:
+    """What a task knows of its own; without one, what is for all of them."""
+    network.choose_tasks((task,) if task else network.graph.tasks[:1])
+    constants = _ConstantValues(network)
+    layers = tuple(
+        _describe_value(constants, node, task)
+        for node in network.graph.nodes
+        if isinstance(network.module_list[node.index], ImplicitModel) and task in (node.section.task or ("",))
+    )
     found = [_find_refinement(constants, layer, place) for layer in layers for place in layer.places]
     return ImplicitKnowledge(layers, tuple(one for one in found if one is not None))
 
@@ -215,20 +243,19 @@ class _ConstantValues:
         return [(float(w), float(h)) for w, h in boxes[0, :, 2:4].tolist()]
 
 
-def _describe_value(constants: _ConstantValues, node: Node) -> LearnedValue:
+def _describe_value(constants: _ConstantValues, node: Node, task: str) -> LearnedValue:
     module = constants.modules[node.index]
     value = constants.values.get(node.index)
     if value is None:
         with torch.no_grad():
             constant: Any = to_float64(module)
-            value = constant.compute_value()
+            value = constant.chosen_value()
     places = tuple(
         _describe_reader(constants.graph, reader) for reader in _readers(constants.graph, node.index)
     )
-    model = node.section.values.get("model", "vector")
     section: Any = node.section
-    start = float(section.mean)
-    coefficients, basis = _factors(module)
+    model, start = section.values.get("model", "vector"), float(section.mean)
+    coefficients, basis = _factors(module, task)
     return LearnedValue(
         node.index,
         node.line,
@@ -240,6 +267,7 @@ def _describe_value(constants: _ConstantValues, node: Node) -> LearnedValue:
         coefficients,
         basis,
         whole=node.index in constants.values,
+        task=task,
     )
 
 
@@ -249,11 +277,12 @@ def _to_matrix(value: Tensor) -> Doubles:
     return rows[:, 0] if rows.shape[1] == 1 else rows
 
 
-def _factors(module: nn.Module) -> tuple[Doubles | None, Doubles | None]:
+def _factors(module: nn.Module, task: str) -> tuple[Doubles | None, Doubles | None]:
     """Coefficients and basis as used: in a nonnegative factorization, their absolute values."""
     if not isinstance(module, ImplicitFactors):
         return None, None
-    factors = [tensor.detach().cpu().double() for tensor in (module.coefficients, module.basis)]
+    held = module.values_of(task)
+    factors = [held[name].cpu().double() for name in ("coefficients", "basis")]
     coefficients, basis = (factor.abs() if module.nonnegative else factor for factor in factors)
     return coefficients.numpy(), basis.numpy()
 
@@ -334,6 +363,7 @@ def _find_refinement(
         labels,
         table,
         anchors,
+        layer.task,
     )
 
 

@@ -124,7 +124,7 @@ def _refinement_strips(refinements: Sequence[HeadRefinement]) -> Iterator[Strip]
         )
         for one in ones:
             yield _line(
-                f"{one.level}, head #{one.head}: value #{one.index}, applied by [{kind} #{one.place}]"
+                f"{one.level_title}, head #{one.head}: value #{one.index}, applied by [{kind} #{one.place}]"
             )
             for anchor, values in zip(one.anchors, one.table, strict=True):
                 is_last = anchor is one.anchors[-1]
@@ -183,7 +183,7 @@ def _value_strips(layers: Sequence[LearnedValue]) -> Iterator[Strip]:
         yield _heading(f"[{kind}], number by number")
         for layer in ones:
             places = "; ".join(place.text for place in layer.places) or "nothing reads it"
-            yield _line(f"#{layer.index} ({layer.model}): {places}")
+            yield _line(f"{layer.title} ({layer.model}): {places}")
             facts = [f"{name} {layer.numbers[name]:.3g}" for name in ("mean", "std", "norm")]
             yield _values_strip(layer.values, facts, scale)
 
@@ -195,7 +195,7 @@ def _coefficient_strips(layers: Sequence[LearnedValue]) -> Iterator[Strip]:
     scale = ValueScale.fit([array for _, array in factored], 0.0)
     yield _heading("Coefficients c of Z^T c, basis vector by basis vector")
     for layer, array in factored:
-        yield _line(f"#{layer.index} [{layer.kind}] {layer.level}")
+        yield _line(f"{layer.title} [{layer.kind}] {layer.level}")
         size = np.abs(array)
         large = int((size > 0.1 * size.max()).sum())
         yield _values_strip(

@@ -29,15 +29,20 @@ from yolor_cfg.weights.torch_file import read_pt
 
 def to_arrays(found: ImplicitKnowledge) -> dict[str, Doubles]:
     """By layer index the value [C] or [R, C]; `<index>_coefficients` [R, K] and `<index>_basis` [K, C] of a
-    factorization; `<index>_anchors` [A, V] of a refinement."""
-    values = {str(layer.index): layer.values for layer in found.layers}
+    factorization; `<index>_anchors` [A, V] of a refinement. Of a task's value `<index>_<task>...`."""
+    values = {_array_name(layer): layer.values for layer in found.layers}
     factors = {
-        f"{layer.index}_{name}": array
+        f"{_array_name(layer)}_{name}": array
         for layer in found.layers
         for name, array in (("coefficients", layer.coefficients), ("basis", layer.basis))
         if array is not None
     }
-    return {**values, **factors, **{f"{one.index}_anchors": one.table for one in found.refinements}}
+    return {**values, **factors, **{f"{_array_name(one)}_anchors": one.table for one in found.refinements}}
+
+
+def _array_name(one: LearnedValue | HeadRefinement) -> str:
+    """The number of the layer, and the task that the value is of."""
+    return f"{one.index}_{one.task}" if one.task else str(one.index)
 
 
 def read_record(path: str | Path) -> Any:
@@ -135,6 +140,7 @@ def to_json_document(found: ImplicitKnowledge) -> dict[str, Any]:
                 "place": one.place,
                 "head": one.head,
                 "level": one.level,
+                **({"task": one.task} if one.task else {}),
                 **to_json_value(anchor),
             }
             for one in found.refinements
@@ -157,6 +163,7 @@ def _layer_summary(layer: LearnedValue) -> dict[str, Any]:
         "shape": list(layer.values.shape),
         "start": layer.start,
         "whole": layer.whole,
+        **({"task": layer.task} if layer.task else {}),
     }
     terms = 0 if layer.coefficients is None else layer.coefficients.shape[1]
     return {**facts, **layer.numbers, "coefficients": terms, "places": to_json_value(layer.places)}

@@ -36,8 +36,8 @@ def layer_similarities(layers: Sequence[LearnedValue]) -> list[Similarity]:
     ]
     return [
         Similarity(
-            f"#{a.index}",
-            f"#{b.index}",
+            a.title,
+            b.title,
             cosine_similarity(a.values.ravel(), b.values.ravel()),
             cosine_similarity(a.values.ravel() - a.start, b.values.ravel() - b.start),
         )
@@ -55,8 +55,8 @@ def anchor_similarities(refinements: Sequence[HeadRefinement]) -> list[Similarit
     pairs = [(a, b) for a, b in combinations(rows, 2) if a[0].type == b[0].type and len(a[2]) == len(b[2])]
     return [
         Similarity(
-            f"{a.level}/{i}",
-            f"{b.level}/{j}",
+            f"{a.level_title}/{i}",
+            f"{b.level_title}/{j}",
             cosine_similarity(x, y),
             cosine_similarity(x - a.start, y - b.start),
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.cfg_edit import Target, target_options, write_change
-from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, report_warnings
+from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, report_warnings, tasks_option
 from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
@@ -33,17 +33,24 @@ PLACES = ("neck", "heads")
     show_default=True,
     help="Convolutions that get a place: all from the smallest map on, or the last one before each head.",
 )
+@tasks_option
 @target_options
 @dialect_option
 def add_task(
-    cfg: str, weights: tuple[str, str] | None, where: str, dialect: str | None, **target: Any
+    cfg: str,
+    weights: tuple[str, str] | None,
+    where: str,
+    tasks: tuple[str, ...],
+    dialect: str | None,
+    **target: Any,
 ) -> None:
     """Write a copy of CFG with places for the knowledge of tasks, by default NAME-tasks.cfg.
 
     Behind convolutions, before their activation, come a factor and a summand for each channel: implicit
     sections that start at 1 and 0, so that the network computes what it did, to the bit. `yolor train --task
     NAME` then learns them alone, and nothing else of the network changes. When the network is folded, they
-    cost nothing.
+    cost nothing. With --tasks the sections hold values for each of these tasks, which learn together: `yolor
+    train CFG --data a=A.data --data b=B.data`.
     """
     from yolor_cfg.rewrite.task_places import add_task_places
 
@@ -51,7 +58,7 @@ def add_task(
         _check_out(weights[1], force=target["force"])
     opened = _open(cfg, weights[0] if weights else None, dialect)
     report_warnings(opened.network.graph.warnings, opened.notes)
-    made = add_task_places(opened.network, where)
+    made = add_task_places(opened.network, where, tasks=tasks)
     write_change(
         opened.network.graph.document, made.network.graph.document.text, Target(suffix="tasks", **target)
     )

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.networks import check_format, checkpoint_numbers, save_checkpoint_file, save_weights
+from yolor_cfg.cli.networks import (
+    check_format,
+    checkpoint_numbers,
+    kept_names,
+    save_checkpoint_file,
+    save_weights,
+)
 from yolor_cfg.cli.options import dialect_option, print_stderr, report_warnings, strict_option, task_option
 from yolor_cfg.errors import count_of
 
@@ -95,13 +101,13 @@ def convert(
     cfg = cfg or _held_cfg(source)
     check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
     _check_folding(target, cfg, folds=folds, upto=upto, force=force)
-    if not plain and (keep_bn or reader):
-        raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
+    _check_plain(plain=plain, keep_bn=keep_bn, reader=reader)
     opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff, task=task)
     report_warnings(opened.network.graph.warnings, opened.notes)
     numbers = checkpoint_numbers(opened, source)
     record = _implicit_record(opened) if fuse else None
     if folds:
+        _refuse_several_tasks(opened)
         opened = _fold_plain(opened, keep_bn=keep_bn, reader=reader) if plain else _fold_network(opened)
     given = _class_names(opened, names)
     names_path = Path(target).with_suffix(".names") if folds and as_weights and given else None
@@ -110,13 +116,22 @@ def convert(
     if as_weights:
         save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
-        beside = {"numbers": numbers, "implicit": record}
+        beside = {"numbers": numbers, "implicit": record, **kept_names(opened)}
         save_checkpoint_file(opened, target, kept=beside, names=given, force=force)
     print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
     if folds:
         _write_cfg(opened, target, force=force)
     if names_path:
         _write_names(given, names_path, force=force)
+
+
+def _refuse_several_tasks(opened: LoadedNetwork) -> None:
+    """Folded, a network keeps the values of one task."""
+    from yolor_cfg.count import holds_task_values
+
+    tasks = opened.network.graph.tasks
+    if holds_task_values(opened.network.graph):
+        raise click.UsageError(f"a folded network has one task: choose it with --task ({', '.join(tasks)})")
 
 
 def _held_cfg(source: str) -> str:
@@ -144,6 +159,11 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
     if beside.exists() and beside.samefile(cfg):
         raise click.UsageError(f"{beside} is the input cfg: give OUT another name")
     _check_free(beside, force=force)
+
+
+def _check_plain(*, plain: bool, keep_bn: bool, reader: str | None) -> None:
+    if not plain and (keep_bn or reader):
+        raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
 
 
 def _check_free(beside: Path, *, force: bool) -> None:

@@ -28,7 +28,7 @@ DATA_FAULT_CODE = 3
 MAX_FAULTS = 20
 SPLITS = ("train", "val", "test")
 FIXES = ("clip", "drop")
-SHAPE_KINDS = ("mixed", "coloured", "classes")
+SHAPE_KINDS = ("mixed", "coloured", "identities", "classes")
 
 data_argument = click.argument("path", metavar="DATA", type=click.Path())
 fix_option = click.option(
@@ -287,8 +287,9 @@ def default_split_folder(path: str) -> str:
     type=click.Choice(SHAPE_KINDS),
     default="mixed",
     show_default=True,
-    help="mixed: only the shape tells the class; coloured: each class has its own colours too; classes: one "
-    "object an image, in folders by class, for classifiers.",
+    help="mixed: only the shape tells the class; coloured: each class has its own colours too; identities: "
+    "30 objects with their own looks, with --identities; classes: one object an image, in folders by class, "
+    "for classifiers.",
 )
 @click.option(
     "--held",
@@ -325,13 +326,14 @@ def draw(out: str, **options: Any) -> None:
     if held is not None and held > count:
         raise click.BadParameter(f"{held} is more than --count {count}", param_hint="--held")
     size = size if isinstance(size, tuple) else (size, size)
-    shown = objects.get(options["kind"], MIXED)
-    wanted = ShapesOptions(count, size, shown, held, options["identities"])
+    kind = options["kind"]
+    named = options["identities"] or kind == "identities"
+    wanted = ShapesOptions(count, size, objects.get(kind, MIXED), held, named)
     if options["annotate"]:
-        if options["kind"] not in objects:
+        if kind not in objects:
             raise click.BadParameter("--kind classes has no boxes to leave out", param_hint="--annotate")
         wanted = wanted._replace(annotated=options["annotate"])
-    write = write_shapes if options["kind"] in objects else write_classes
+    write = write_shapes if kind in objects else write_classes
     description = write(out, wanted, seed=options["seed"])
     print_stderr(f"{description}: {count_of(count, 'image', spec=',')}", "green")
 

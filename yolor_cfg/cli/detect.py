@@ -15,6 +15,7 @@ from yolor_cfg.cli.detect_parts import (
     SHARD_OPTIONS,
     check_output,
     refuse_live,
+    refuse_no_embeddings,
     run_shard,
 )
 from yolor_cfg.cli.detectors import make_detector
@@ -171,6 +172,12 @@ OUTPUT_OPTIONS = (
     ),
     click.option("--save-crop", is_flag=True, help="Save a crop of each detection as crops/CLASS/*.jpg."),
     click.option("--save-json", is_flag=True, help="Write the JSON lines of --json to detections.jsonl."),
+    click.option(
+        "--save-embeddings",
+        is_flag=True,
+        help="Write the vectors that tell objects apart to embeddings.npz, and with each detection to "
+        "detections.jsonl and --json; for networks with [jde] embedding= and those of JDE.",
+    ),
     click.option("--nosave", is_flag=True, help="Do not save annotated images and videos."),
     click.option(
         "--json",
@@ -247,6 +254,8 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     check_exported(files, options)
     check_output(output)
     detector = make_detector(files.network, files.weights, options)
+    if output["save_embeddings"]:
+        refuse_no_embeddings(detector, files.network)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
     report_warnings((), frames.notes)
     if output["shard"]:
@@ -278,10 +287,12 @@ def _detect_shard(
     refuse_live(frames)
     settings = {**describe_files(files.network, files.weights), **describe_run(detector, frames)}
     settings |= {"cutoff": options["cutoff"], "no_rewrite": list(options["no_rewrite"])}
+    settings |= {"save_embeddings": True} if options["save_embeddings"] else {}
     shard, size = options["shard"], options["part_size"]
     parts = open_parts(Path(*_choose_folder(options)), settings, part_size=size, shards=shard.total)
     run = partial(detect_frames, detector, how=RunOptions(options["workers"]))
-    run_shard(run, frames, parts, shard=shard, show=_show_line)
+    vectors = options["save_embeddings"]
+    run_shard(run, frames, parts, shard=shard, show=_show_line, has_embeddings=vectors)
 
 
 def _choose_folder(output: dict[str, Any]) -> tuple[str, str]:
@@ -300,10 +311,9 @@ def _param_names(decorators: tuple[Any, ...]) -> list[str]:
 def _make_output_options(output: dict[str, Any]) -> Any:
     from yolor_cfg.detect.write import OutputOptions
 
-    labels = output["save_txt"] or output["save_conf"]
-    return OutputOptions(
-        not output["nosave"], labels, output["save_conf"], output["save_crop"], output["save_json"]
-    )
+    labels, vectors = output["save_txt"] or output["save_conf"], output["save_embeddings"]
+    media, records = not output["nosave"], output["save_json"] or vectors
+    return OutputOptions(media, labels, output["save_conf"], output["save_crop"], records, vectors)
 
 
 def _choose_show(output: dict[str, Any]) -> ShowDetections:
@@ -311,7 +321,8 @@ def _choose_show(output: dict[str, Any]) -> ShowDetections:
     if output["as_json"]:
         from yolor_cfg.detect.write import frame_record
 
-        return lambda frame, found: click.echo(json.dumps(frame_record(frame, found)))
+        record = partial(frame_record, has_embeddings=output["save_embeddings"])
+        return lambda frame, found: click.echo(json.dumps(record(frame, found)))
     if output["ext_output"]:
         from yolor_cfg.detect.darknet_text import format_image
 

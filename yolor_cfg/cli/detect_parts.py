@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from yolor_cfg.cli.options import CountParam, TextParam, echo, is_on, print_stderr
-from yolor_cfg.errors import count_of, escape
+from yolor_cfg.errors import CfgError, count_of, escape
 
 if TYPE_CHECKING:
+    from yolor_cfg.detect.base import ImageDetector
     from yolor_cfg.detect.parts import RunParts, RunShard
     from yolor_cfg.detect.sources import MediaSources
 
@@ -61,6 +63,18 @@ def check_output(output: dict[str, Any]) -> None:
         raise click.UsageError(f"--shard writes JSON lines into files and nothing else: leave out --{option}")
 
 
+def refuse_no_embeddings(detector: ImageDetector, path: str) -> None:
+    """Raise CfgError if there are no embeddings to save."""
+    if not detector.embeds:
+        raise CfgError(
+            "gives no embeddings",
+            path=path,
+            found="--save-embeddings",
+            allowed="a network whose heads are all [jde] with embedding=, or [yolo] of JDE",
+            hint="an exported file gives boxes alone: use the cfg and the weights",
+        )
+
+
 def refuse_live(frames: MediaSources) -> None:
     """A camera or a stream has no end, and no second process sees the same of it."""
     from yolor_cfg.detect.sources import Video
@@ -77,27 +91,29 @@ def run_shard(
     *,
     shard: RunShard,
     show: Callable[..., None],
+    has_embeddings: bool = False,
 ) -> None:
     """Do the parts of a shard that are not done, each by `run(sources, found=, skipped=)`; say how many."""
     from tqdm import tqdm
+
+    from yolor_cfg.detect.parts import new_part
 
     owned = shard.owned_parts(parts.total)
     pending = [number for number in owned if parts.read_marker(number) is None]
     with tqdm(total=len(pending), unit="part", disable=True if is_on("quiet") else None) as bar:
         for number in pending:
             block = frames.select(parts.block(number))
-            _run_part(run, block, show, parts=parts, number=number)
+            write = partial(new_part, parts, number, has_embeddings=has_embeddings)
+            _run_part(run, block, show, write=write)
             bar.update()
     if not is_on("quiet"):
         _print_state(parts, owned, shard=shard, done_before=len(owned) - len(pending))
 
 
 def _run_part(
-    run: Callable[..., int], block: MediaSources, show: Callable[..., None], *, parts: RunParts, number: int
+    run: Callable[..., int], block: MediaSources, show: Callable[..., None], *, write: Callable[[], Any]
 ) -> None:
-    from yolor_cfg.detect.parts import new_part
-
-    with new_part(parts, number) as writer:
+    with write() as writer:
 
         def add_detections(frame: Any, detections: Any) -> None:
             writer.add(frame, detections)

@@ -42,7 +42,8 @@ the convolution. A factor z is d ln(size) / du at u = 0; a term z amounts to ano
 
 OUTPUT_HELP = """\b
 The keys of --json:
-  layers      index, line, kind, model, shape, start (the initial mean), whole (false: a chain
+  layers      index, line, kind, model, shape, start (the initial mean), task (of a value that
+              one task has), whole (false: a chain
               that depends on the image is left out), mean, std, min, max, norm (L2), distance
               (L2, from the start), coefficients (their number), places: index, line, type,
               text, levels
@@ -50,8 +51,8 @@ The keys of --json:
               and at_units (for -1, 0 and 1) are pairs of width and height; null: not refined
   similarity  layers, anchors: a, b, cosine (of the values), of_change (of values - start)
   folded      true: read from the record that folding left
-The names in --npz: INDEX (a value, [filters] or [atoms, filters]), INDEX_coefficients,
-INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
+The names in --npz: INDEX, of a task INDEX_TASK (a value, [filters] or [atoms, filters]),
+INDEX_coefficients, INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN: not refined)."""
 
 
 @click.command(epilog=OUTPUT_HELP)
@@ -133,7 +134,8 @@ def _format_table(found: ImplicitKnowledge) -> list[str]:
 def _layer_rows(layer: LearnedValue) -> list[tuple[str, ...]]:
     """A layer's row, and one for each further place."""
     size = "x".join(map(str, layer.values.shape))
-    facts = (str(layer.index), str(layer.line), layer.kind, layer.model, size)
+    kind = f"{layer.kind} ({layer.task})" if layer.task else layer.kind
+    facts = (str(layer.index), str(layer.line), kind, layer.model, size)
     numbers = [f"{number:.4f}" for number in layer.numbers.values()]
     texts = [place.text for place in layer.places] or ["nothing reads it"]
     texts[0] += "" if layer.whole else " (without its chain, which depends on the image)"
@@ -154,7 +156,7 @@ def _anchor_row(one: HeadRefinement, anchor: AnchorRefinement) -> tuple[str, ...
     sizes = [f"{width:.1f} x {height:.1f}" for width, height in pairs]
     width, height = anchor.size
     z = [f"{number:.4f}" for number in anchor.z]
-    return (f"{one.level} #{anchor.number}", f"{width:g} x {height:g}", *z, *sizes)
+    return (f"{one.level_title} #{anchor.number}", f"{width:g} x {height:g}", *z, *sizes)
 
 
 def _format_similarities(found: ImplicitKnowledge) -> list[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "output", "parameters")
 COST_HEADERS = ("MACs", "BFLOPs", "memory")
+TASK_HEADERS = ("task", "own parameters", "own values", "own MACs", "parameters alone", "MACs alone")
 COUNTINGS = ("exact", "darknet", "paper", "thop")
 TEXT_COLUMNS = [HEADERS.index(header) for header in ("type", "size/stride", "from", "input", "output")]
 MAX_PEAK_VALUES, MAX_LAYERS, MAX_SOURCES = 5, 4, 12
@@ -91,9 +92,9 @@ def info(
     if as_json:
         document = _add_convention_costs(_to_json(graph, counted, peak), tallied)
         return print_json({**document, **({"terms": terms} if terms else {})})
-    more_lines = [*_format_terms(graph, terms), *(_format_peak(graph, peak) if peak else [])]
+    more_lines = _format_terms(graph, terms) + (_format_peak(graph, peak) if peak else [])
     table, totals = _format_table(graph, tallied), _format_totals(graph, counted, tallied)
-    return echo("\n".join([*table, "", *totals, *more_lines]))
+    return echo("\n".join([*table, "", *totals, *more_lines, *_format_tasks(graph)]))
 
 
 def _read_graph(path: str, reading: ReadOptions) -> Graph:
@@ -174,6 +175,8 @@ def _add_convention_costs(document: dict[str, Any], tallied: ConventionCosts | N
 
 
 def _to_json(graph: Graph, counted: GraphCosts, peak: PeakMemory | None) -> dict[str, Any]:
+    from yolor_cfg.count import count_tasks, find_served_tasks
+
     layers = [
         {
             "index": node.index,
@@ -184,9 +187,11 @@ def _to_json(graph: Graph, counted: GraphCosts, peak: PeakMemory | None) -> dict
             "parameters": cost.parameters,
             "macs": cost.macs,
             "bflops": cost.bflops,
+            **({"tasks": sorted(served)} if graph.tasks else {}),
         }
-        for node, cost in zip(graph.nodes, counted.nodes, strict=True)
+        for node, cost, served in zip(graph.nodes, counted.nodes, find_served_tasks(graph), strict=True)
     ]
+    tasks = [one._asdict() for one in count_tasks(graph)]
     return {
         "dialect": graph.dialect.name,
         "layers": layers,
@@ -195,6 +200,7 @@ def _to_json(graph: Graph, counted: GraphCosts, peak: PeakMemory | None) -> dict
         "macs": counted.macs,
         "gflops": counted.gflops,
         "weights_bytes": counted.weights_bytes,
+        **({"tasks": tasks} if tasks else {}),
         **({"peak_activation_bytes": peak.bytes} if peak else {}),
     }
 
@@ -221,7 +227,8 @@ def _size_cells(node: Node) -> tuple[str, ...]:
     keys = section.keys
     filters = str(out.channels) if "filters" in keys or "output" in keys else ""
     grows = bool(inputs) and out.height > inputs[0].height
-    return section.type, filters, _format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
+    name = f"{section.type} ({', '.join(section.task)})" if section.task else section.type
+    return name, filters, _format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
 
 
 def _cost_cells(node: Node) -> tuple[str, ...]:
@@ -318,6 +325,24 @@ def _convention_totals(tallied: ConventionCosts) -> list[tuple[str, str]]:
         ("parameters", f"{tallied.parameters:,}"),
         ("FLOPs", f"{tallied.flops:,.0f} ({tallied.mflops:.4f} MFLOPs)"),
     ]
+
+
+def _format_tasks(graph: Graph) -> list[str]:
+    """What each task has of its own and what it needs in all."""
+    from yolor_cfg.count import count_tasks
+
+    rows = [
+        (
+            one.task,
+            f"{one.parameters:,}",
+            f"{one.values:,}",
+            _format_count(one.macs),
+            f"{one.parameters_needed:,}",
+            _format_count(one.macs_needed),
+        )
+        for one in count_tasks(graph)
+    ]
+    return ["", *format_columns([TASK_HEADERS, *rows], words=[0])] if rows else []
 
 
 def _format_terms(graph: Graph, terms: Sequence[dict[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +24,8 @@ class NetworkOfFile(Protocol):
     def names(self) -> tuple[str, ...]: ...
     @property
     def header(self) -> WeightsHeader | None: ...
+    @property
+    def task_names(self) -> Mapping[str, tuple[str, ...]]: ...
 
 
 def check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
@@ -54,8 +57,19 @@ def save_network(opened: NetworkOfFile, source: str, target: str, *, force: bool
         save_weights(opened, target, numbers=numbers, upto=None, force=force)
     else:
         save_checkpoint_file(
-            opened, target, kept={"numbers": numbers}, names=tuple(opened.names), force=force
+            opened,
+            target,
+            kept={"numbers": numbers, **kept_names(opened)},
+            names=tuple(opened.names),
+            force=force,
         )
+
+
+def kept_names(opened: NetworkOfFile) -> dict[str, Any]:
+    """The class names of each task, as a checkpoint keeps them."""
+    from yolor_cfg.weights.checkpoint import plain_names
+
+    return {"task_names": plain_names(opened.task_names)}
 
 
 def save_weights(
@@ -75,4 +89,5 @@ def save_checkpoint_file(
 ) -> None:
     from yolor_cfg.weights.checkpoint import save_checkpoint
 
-    save_checkpoint(opened.network, target, names=names, force=force, **kept)
+    numbers = kept.pop("numbers")
+    save_checkpoint(opened.network, target, names=names, numbers=numbers, kept=kept, force=force)

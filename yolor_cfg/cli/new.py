@@ -14,6 +14,7 @@ from yolor_cfg.cli.options import (
     json_option,
     print_json,
     print_stderr,
+    tasks_option,
 )
 from yolor_cfg.errors import YolorError
 from yolor_cfg.lang.activations import ACTIVATIONS
@@ -46,11 +47,18 @@ from yolor_cfg.lang.activations import ACTIVATIONS
 @click.option(
     "--base", metavar="NAME", help="For a row of the paper: use this network instead of the paper's."
 )
+@tasks_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option("--list", "lists", is_flag=True, help="List all networks with their parameters and GFLOPs.")
 @json_option
 def new(
-    name: str | None, output: str | None, force: bool, lists: bool, as_json: bool, **changes: Any
+    name: str | None,
+    output: str | None,
+    tasks: tuple[str, ...],
+    force: bool,
+    lists: bool,
+    as_json: bool,
+    **changes: Any,
 ) -> None:
     """Write the network NAME to a cfg file of your own.
 
@@ -61,6 +69,7 @@ def new(
       yolor new --list
       yolor new yolor_nano --classes 3 --size 288x384 -o my.cfg
       yolor new table4/mul-iPR
+      yolor new yolor_nano --classes 3 --tasks day,night
     """
     _check_usage(name, output, lists=lists)
     if lists:
@@ -72,6 +81,10 @@ def new(
 
     path = output or f"{name.replace('/', '_')}.cfg"
     text = new_cfg(name, Changes(**changes))
+    if tasks:
+        from yolor_cfg.rewrite.task_places import add_tasks_to_text
+
+        text = add_tasks_to_text(text, f"{name}.cfg", tasks)
     if path == "-":
         click.echo(text, nl=False)
         return

@@ -89,6 +89,16 @@ class DeviceParam(TextParam):
         return parse_device(text) if text.strip() else _best_device()
 
 
+class TaskNames(TextParam):
+    """`day,night`: names of tasks."""
+
+    name = "names"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """The names; whether they can be names of tasks is told later."""
+        return tuple(name.strip() for name in text.split(","))
+
+
 def _best_device() -> str:
     """What YOLOR takes for --device '': a GPU if there is one."""
     import torch
@@ -176,8 +186,15 @@ cutoff_option = click.option(
 task_option = click.option(
     "--task",
     metavar="NAME|FILE",
-    help="Another task of the network: a file that `yolor train --task` wrote, or the name of one beside the "
-    "weights.",
+    help="The task to run: one that the cfg names, a file that `yolor train --task` wrote, or the name "
+    "of one beside the weights.",
+)
+tasks_option = click.option(
+    "--tasks",
+    type=TaskNames(),
+    default=(),
+    metavar="A,B,...",
+    help="Places with values for each of these tasks, before the last activations.",
 )
 device_option = click.option(
     "--device",

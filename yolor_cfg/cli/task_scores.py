@@ -27,6 +27,10 @@ def print_scores(
         _print_boxes(scores.boxes, ground, every=options["per_class"], is_darknet=is_darknet)
     for one in scores.labels:
         _print_labels(one, every=options["per_class"])
+    if scores.embedding:
+        from yolor_cfg.report.tables import embedding_rows
+
+        _print_columns(embedding_rows(scores.embedding), words=(0,))
     if scores.speed:
         stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
         echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
@@ -34,12 +38,14 @@ def print_scores(
 
 def scores_document(scores: TaskScores, ground: GroundTruth) -> dict[str, Any]:
     """The scores as a JSON object; without boxes it has none of their entries."""
+    from yolor_cfg.evaluate.embeddings import embeddings_to_dict
     from yolor_cfg.evaluate.scores import label_documents, scores_to_dict
 
     speed = None if scores.speed is None else scores.speed._asdict()
     plain = {"images": scores.images, "speed_ms": speed, "skipped": list(scores.skipped)}
     boxes = scores_to_dict(scores.boxes, ground) if scores.boxes else plain
-    return {**boxes, **label_documents(scores.labels)}
+    vectors = {"embedding": embeddings_to_dict(scores.embedding)} if scores.embedding else {}
+    return {**boxes, **label_documents(scores.labels), **vectors}
 
 
 def save_scores(folder: Path | None, scores: TaskScores, *, ground: GroundTruth, detections: Doubles) -> None:

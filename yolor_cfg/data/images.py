@@ -52,7 +52,9 @@ class ImageStore:
                     raise
                 continue
             alone = ~sample.crowd
-            return LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
+            return LabeledImage(
+                image, sample.boxes_xywh[alone], sample.classes[alone], sample.identities[alone]
+            )
 
     def image_classes(self, index: int) -> Integers:
         """The classes of the image that is read for this index, as a whole."""

@@ -23,6 +23,7 @@ from yolor_cfg.data.samplers import BatchIndices, BatchSampler
 from yolor_cfg.data.types import (
     Batch,
     BatchItem,
+    Integers,
     Sample,
     SizedTransform,
     Transform,
@@ -132,12 +133,13 @@ def collate(made: Sequence[LoadedItem | None], classes: int = 0) -> Batch | None
     if not ready:
         return None
     images = torch.from_numpy(np.stack([one.item.image for one in ready])).permute(0, 3, 1, 2)
-    targets = [_targets(number, one.item) for number, one in enumerate(ready)]
+    targets = np.concatenate([_targets(number, one.item) for number, one in enumerate(ready)])
     samples = tuple(one.sample for one in ready)
     placements = tuple(one.item.placement or identity_placement(one.item) for one in ready)
     truth = torch.from_numpy(np.stack([_truth(one, classes) for one in ready])) if classes else None
     sources = torch.tensor([one.source for one in ready])
-    return Batch(images, torch.from_numpy(np.concatenate(targets)), samples, placements, truth, sources)
+    who = torch.from_numpy(np.concatenate([_identities(one.item) for one in ready]))
+    return Batch(images, torch.from_numpy(targets), samples, placements, truth, sources, who)
 
 
 def _truth(made: LoadedItem, classes: int) -> np.ndarray:
@@ -147,6 +149,11 @@ def _truth(made: LoadedItem, classes: int) -> np.ndarray:
     truth = np.zeros(classes, np.float32)
     truth[made.item.classes] = 1
     return truth
+
+
+def _identities(item: BatchItem) -> Integers:
+    """[T] int64, -1 where none is known."""
+    return np.full(len(item.classes), -1, np.int64) if item.identities is None else item.identities
 
 
 def _targets(number: int, item: BatchItem) -> np.ndarray:

@@ -129,16 +129,20 @@ TEXTURES: tuple[Callable[[PixelGrid], PixelGrid], ...] = (
 
 
 class ObjectOptions(NamedTuple):
-    """The radii of objects as fractions of the shorter side; the most objects an image has; and whether each
-    class has its own colours, which a network learns in minutes. Otherwise only the shape tells the class."""
+    """The radii of objects as fractions of the shorter side; the most objects an image has; whether each
+    class has its own colours, which a network learns in minutes (otherwise only the shape tells the class);
+    and how many identities there are."""
 
     radii: tuple[float, float] = (0.05, 0.24)
     most: int = 8
     has_class_colors: bool = False
+    identities: int = IDENTITIES
 
 
 MIXED = ObjectOptions()
-KINDS = {"mixed": MIXED, "coloured": ObjectOptions(has_class_colors=True)}
+FEW = ObjectOptions(radii=(0.1, 0.2), most=5, identities=30)
+"""Few identities, large enough to be told apart: a network learns them in minutes."""
+KINDS = {"mixed": MIXED, "coloured": ObjectOptions(has_class_colors=True), "identities": FEW}
 OWN_HUES, HUE_SPREAD = 0.6, 0.03
 """With class colours: the fraction of a class's sector of the hue circle that is used, so that classes stay
 apart; and how much the second hue of an object differs from its first."""
@@ -299,7 +303,7 @@ def _random_object(rng: Generator, size: Size, objects: ObjectOptions) -> Placed
     radius = max(LEAST_RADIUS, math.exp(rng.uniform(low, max(low, high))))
     centre = rng.uniform(0, size[1]), rng.uniform(0, size[0])
     light = rng.uniform(0, 2 * math.pi)
-    identity = int(rng.integers(IDENTITIES))
+    identity = int(rng.integers(objects.identities))
     look = identity_look(identity, has_class_colors=objects.has_class_colors)
     angle = rng.uniform(0, 2 * math.pi)
     return PlacedObject(identity, look, centre, radius, angle, (math.cos(light), math.sin(light)))

@@ -225,13 +225,15 @@ class LabeledImage(NamedTuple):
     image: Image
     boxes_xywh: Floats
     classes: Integers
+    identities: Integers | None = None
 
 
 class BatchItem(NamedTuple):
     """What a transform returns: an image [H, W, C], uint8 or float32 in 0..1, and boxes as fractions of it.
 
     `placement` maps boxes back to the original image; None if several images are mixed. `truth` [K] is how
-    much the image has of each class; None: what its boxes tell.
+    much the image has of each class; None: what its boxes tell. `identities` [B] are as in `Sample`; None:
+    none are known.
     """
 
     image: InputPixels
@@ -239,6 +241,7 @@ class BatchItem(NamedTuple):
     classes: Integers
     placement: Placement | None = None
     truth: Floats | None = None
+    identities: Integers | None = None
 
 
 Fetch = Callable[[int], LabeledImage]
@@ -263,7 +266,7 @@ class Batch(NamedTuple):
     A target is: image index in the batch, class id, centre x y, width, height as fractions of the input.
     `truth` [N, K] float32 is how much each image has of each class, NaN where that is not known; None if no
     head asks for it. `sources` [N] int64 is the index of each image's data set in `Dataset.parts`, 0 where
-    there is only one.
+    there is only one. `identities` [T] int64 are those of the targets, -1 where none is known.
     """
 
     images: Tensor
@@ -272,3 +275,4 @@ class Batch(NamedTuple):
     placements: tuple[Placement, ...]
     truth: Tensor | None = None
     sources: Tensor | None = None
+    identities: Tensor | None = None

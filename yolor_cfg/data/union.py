@@ -194,9 +194,19 @@ def _join_samples(sources: Sequence[Sequence[Sample]]) -> Samples:
         [key for samples in columns for key in samples.ids],
         np.concatenate([samples.sizes for samples in columns]),
         starts=starts,
-        columns=BoxColumns(*map(np.concatenate, zip(*(one.columns for one in columns), strict=True))),
+        columns=BoxColumns(*map(np.concatenate, zip(*shift_identities(columns), strict=True))),
         labels=labels,
     )
+
+
+def shift_identities(sources: Sequence[Samples]) -> Iterator[BoxColumns]:
+    """The labels of data sets, whose identities follow those of the data sets before, as in JDE: by the sum
+    of their largest identities plus 1 each; unknown ones (-1) stay so."""
+    first = 0
+    for columns in (samples.columns for samples in sources):
+        who = columns.identities
+        yield columns._replace(identities=np.where(who >= 0, who + first, who))
+        first += int(who.max(initial=-1)) + 1
 
 
 def _join_starts(parts: Sequence[np.ndarray]) -> np.ndarray:

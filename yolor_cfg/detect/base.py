@@ -58,6 +58,7 @@ class FoundBoxes(NamedTuple):
     classes: Any
     angles: Any = None
     labels: tuple[ImageLabel, ...] | None = None
+    embeddings: Any = None
 
 
 class ImageDetector(ABC):
@@ -76,6 +77,11 @@ class ImageDetector(ABC):
     @abstractmethod
     def channels(self) -> int:
         """Number of channels of the network's input images."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether its detections have embeddings."""
+        return False
 
     @property
     def warnings(self) -> Sequence[YolorError]:
@@ -123,6 +129,7 @@ class ImageDetector(ABC):
                 channels=self.channels,
                 angles=found.angles,
                 labels=found.labels,
+                embeddings=found.embeddings,
             )
             for item, found in zip(batch, rows, strict=True)
         ]

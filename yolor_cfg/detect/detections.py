@@ -33,7 +33,8 @@ class Detections:
     its batch. `error` says why an image could not be read; nothing is found in it. `channels` are those of
     the network's images. `angles` [M] are in degrees, clockwise, if the network gives them
     (`[detection] coords=5` of darkflow): an object is its box, turned by its angle about the centre. `labels`
-    are the classes of the whole image, best first; None if the network does not tell them.
+    are the classes of the whole image, best first; None if the network does not tell them. `embeddings`
+    [M, E] are unit vectors that tell objects apart, None if the network gives none.
     """
 
     boxes_xyxy: Values
@@ -46,6 +47,7 @@ class Detections:
     channels: int = 3
     angles: Values | None = None
     labels: tuple[ImageLabel, ...] | None = None
+    embeddings: Values | None = None
 
     def __str__(self) -> str:
         """`2 person, 1 dog`, the most frequent first; `no objects`; of a classifier `cat 0.92, dog 0.05`."""
@@ -76,8 +78,9 @@ class Detections:
         if not isinstance(which, slice):
             which = np.asarray(which, None if np.size(which) else np.int64)
         boxes, scores, classes = (part[which] for part in (self.boxes_xyxy, self.scores, self.classes))
-        angles = None if self.angles is None else self.angles[which]
-        return replace(self, boxes_xyxy=boxes, scores=scores, classes=classes, angles=angles)
+        angles, vectors = (None if part is None else part[which] for part in (self.angles, self.embeddings))
+        chosen = {"boxes_xyxy": boxes, "scores": scores, "classes": classes}
+        return replace(self, **chosen, angles=angles, embeddings=vectors)
 
     def draw(self, image: ImageLike, *, bgr: bool = False) -> Image:
         """A copy [H, W, 3] of the image with a box and a caption for each object: RGB, or BGR where the

@@ -160,8 +160,8 @@ def _refuse_others(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str,
 class PartWriter:
     """The lines of a part and what is counted of them."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
+    def __init__(self, file: IO[str], *, has_embeddings: bool = False) -> None:
+        self._file, self._has_embeddings = file, has_embeddings
         self._sources: set[str] = set()
         self._frames = 0
         self._classes: Counter[str] = Counter()
@@ -173,7 +173,8 @@ class PartWriter:
         self._sources.add(frame.source)
         self._frames += 1
         self._classes.update(one.name for one in iter_detections(detections))
-        self._file.write(json.dumps(frame_record(frame, detections)) + "\n")
+        record = frame_record(frame, detections, has_embeddings=self._has_embeddings)
+        self._file.write(json.dumps(record) + "\n")
 
     def skip(self, item: object) -> None:
         """Note an unreadable source or an incomplete video."""
@@ -196,11 +197,11 @@ class PartWriter:
 
 
 @contextmanager
-def new_part(parts: RunParts, number: int) -> Iterator[PartWriter]:
+def new_part(parts: RunParts, number: int, *, has_embeddings: bool = False) -> Iterator[PartWriter]:
     """What writes a part; when all went well, it gets its name, and then its marker."""
     path = parts.lines_path(number)
     with new_file(path) as partial, partial.open("w", encoding="utf-8") as file:
-        writer = PartWriter(file)
+        writer = PartWriter(file, has_embeddings=has_embeddings)
         yield writer
     with writing(path):
         marker = writer.marker(path.stat().st_size)

@@ -45,10 +45,10 @@ from yolor_cfg.ops.devices import find_device
 from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.loading import LoadedNetwork, open_network, switch_task
 from yolor_cfg.weights.prefix import is_checkpoint_file
+from yolor_cfg.weights.task_choice import task_note
 from yolor_cfg.weights.tasks import (
     TaskKnowledge,
     copy_knowledge,
-    find_task,
     set_knowledge,
     share_network,
 )
@@ -107,7 +107,7 @@ class Detector(ImageDetector):
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
         self._plain = _keep_knowledge(opened, names if task is None else None, home=weights or cfg)
-        opened = opened if task is None else switch_task(opened, find_task(task, self._plain.home))
+        self._whole, opened = opened, _choose_task(opened, task, self._plain.home)
         self.network, self._untold = opened.network, find_alarms(opened.notes)
         check_heads(self.network)
         self.device = find_device(device)
@@ -138,13 +138,14 @@ class Detector(ImageDetector):
         `yolor train --task` wrote, or the name of one beside the weights; None is the task of the weights
         themselves. It finds all classes of its task."""
         other = copy.copy(self)
-        other.network = share_network(self.network)
-        set_knowledge(other.network, self._plain.tensors)
-        opened, names = LoadedNetwork(other.network), self._plain.names
-        if name is not None:
-            opened = switch_task(opened, find_task(name, self._plain.home))
-            names = opened.names
-        other.names = class_names(names, count=self.network.graph.classes)
+        network = share_network(self._whole.network)
+        set_knowledge(network, self._plain.tensors)
+        whole = self._whole._replace(network=network, notes=())
+        opened = _choose_task(whole, name, self._plain.home)
+        names = self._plain.names if name is None else opened.names
+        other.network = opened.network
+        check_heads(other.network)
+        other.names = class_names(names, count=other.network.graph.classes)
         other._hidden = hidden_classes(other.names)
         other.rules = self.rules._replace(classes=None)
         other.notes = log_notes(opened.notes)
@@ -160,6 +161,11 @@ class Detector(ImageDetector):
     def channels(self) -> int:
         """Number of channels of the network's input images."""
         return self.network.graph.image.channels
+
+    @property
+    def embeds(self) -> bool:
+        """Whether its detections have embeddings."""
+        return self.network.embeds
 
     @property
     def warnings(self) -> Sequence[YolorError]:
@@ -205,34 +211,43 @@ class Detector(ImageDetector):
     def _find_boxes(
         self, batch: Sequence[NetworkInput], predicted: _Predicted, rules: NmsRules
     ) -> list[FoundBoxes]:
-        predictions, angles, _ = predicted
+        predictions, angles = predicted.boxes, predicted.angles
         if predictions is None:
             return [FoundBoxes(*self._nothing()) for _ in batch]
         placements = [item.placement for item in batch]
         if angles is not None:  # a clipped box would turn about another centre
             placements = [place._replace(is_clipped=False) for place in placements]
-        rows = select_boxes(predictions, placements, rules=rules)
+        rows = list(select_boxes(predictions, placements, rules=rules))
+        vectors = self._embed([kept.numbers for _, kept in rows], predicted.maps)
         return [
             FoundBoxes(
                 boxes_xyxy,
                 kept.scores,
                 kept.classes,
                 None if angles is None else DEGREES * angles[number, kept.numbers],
+                embeddings=None if vectors is None else vectors[number],
             )
             for number, (boxes_xyxy, kept) in enumerate(rows)
         ]
+
+    def _embed(self, boxes: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor] | None:
+        """The embeddings [M, E] of these boxes of each image, if there are any."""
+        if not self.embeds:
+            return None
+        return [vectors.float().cpu() for vectors in self.network.embed_boxes(maps, boxes)]
 
     def _decode(self, raws: Sequence[Tensor], least: float) -> _Predicted:
         network = self.network
         labels = network.labels(raws)
         labels = None if labels is None else labels.float().cpu()
         if not network.graph.box_heads:
-            return _Predicted(None, None, labels)
+            return _Predicted(None, None, labels, ())
         predictions, angles = network.decode(raws, least=least), network.angles(raws)
         predictions.scores[..., self._hidden] = 0
         if angles is not None:
             predictions.boxes_xywh[~angles.isfinite()] = torch.nan  # such boxes are left out
-        return _Predicted(predictions, None if angles is None else angles.float().cpu(), labels)
+        angles = None if angles is None else angles.float().cpu()
+        return _Predicted(predictions, angles, labels, raws)
 
     def _predict(self, pixels: NDArray[np.float32], least: float) -> _Predicted:
         """What the network predicts; boxes of a score of `least` or more."""
@@ -255,11 +270,12 @@ class Detector(ImageDetector):
 
 class _Predicted(NamedTuple):
     """The boxes, None for a classifier; their angles [N, B] in turns, if they have any; the probabilities
-    of the images' classes [N, K], if the network tells them."""
+    of the images' classes [N, K], if the network tells them; the raw maps."""
 
     boxes: Predictions | None
     angles: Tensor | None
     labels: Tensor | None
+    maps: Sequence[Tensor]
 
 
 def _label_ranges(graph: Graph) -> tuple[LabelRange, ...]:
@@ -275,6 +291,13 @@ def _keep_knowledge(
 ) -> TaskKnowledge:
     """What a network knows by its own weights; without `names` those of its file."""
     return TaskKnowledge(copy_knowledge(opened.network), opened.names if names is None else names, home)
+
+
+def _choose_task(opened: LoadedNetwork, task: str | Path | None, home: str | Path) -> LoadedNetwork:
+    """The network of the task; without one the whole of it, with a note where tasks differ."""
+    if task is not None:
+        return switch_task(opened, task, home)
+    return opened._replace(notes=(*opened.notes, *task_note(opened.network.graph)))
 
 
 def _choose_rules(graph: Graph, nms: str | None, *, multi_label: bool | None, agnostic: bool) -> NmsRules:

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 
 from yolor_cfg.detect.detections import label_record
+from yolor_cfg.detect.embeddings import VectorTable, embedded_records
 from yolor_cfg.detect.live import StreamNote
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
 from yolor_cfg.detect.video import VideoClip
@@ -38,19 +39,24 @@ SHORT_NAME_LENGTH = 50
 
 
 class OutputOptions(NamedTuple):
-    """What to write besides summary.json; `has_scores` adds the score to each line of the labels."""
+    """What to write besides summary.json; `has_scores` adds the score to each line of the labels,
+    `has_embeddings` the embedding to each record, and all of them in embeddings.npz."""
 
     has_media: bool = True
     has_labels: bool = False
     has_scores: bool = False
     has_crops: bool = False
     has_records: bool = False
+    has_embeddings: bool = False
 
 
-def frame_record(frame: Frame, detections: DetectionsLike) -> dict[str, Any]:
-    """One line of detections.jsonl: boxes in image pixels, unclipped, so they may extend beyond the image."""
+def frame_record(frame: Frame, detections: DetectionsLike, *, has_embeddings: bool = False) -> dict[str, Any]:
+    """One line of detections.jsonl: boxes in image pixels, unclipped, so they may extend beyond the image;
+    with `has_embeddings` with their embeddings."""
     height, width = frame.image.shape[:2]
     boxes = [one.to_dict() for one in iter_detections(detections)]
+    if has_embeddings:
+        boxes = list(embedded_records(boxes, detections))
     moment: dict[str, float] = {} if frame.index is None else {"frame": frame.index}
     if frame.time_s is not None:
         moment["time_s"] = round(frame.time_s, 6)
@@ -86,6 +92,7 @@ class ResultsWriter:
         self._class_counts: Counter[str] = Counter()
         self._unreadable: list[UnreadableSource] = []
         self._incomplete: list[IncompleteVideo] = []
+        self._vectors = VectorTable()
 
     def draw(self, frame: Frame, detections: DetectionsLike) -> Drawn:
         """What is to be written of the picture: pixels of a video, the content of another file. Threads may
@@ -111,6 +118,8 @@ class ResultsWriter:
             self._save_crops(frame, detections, stem=stem)
         if self._options.has_records:
             self._write_record(frame, detections)
+        if self._options.has_embeddings:
+            self._vectors.add(frame, detections)
 
     def skip(self, item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
         """List an unreadable source or an incomplete video in the summary."""
@@ -124,6 +133,8 @@ class ResultsWriter:
         try:
             self._finish_clip(is_whole=complete)
             self._open.close()
+            if self._options.has_embeddings:
+                self._vectors.save(self.folder / "embeddings.npz")
         except BaseException:
             self._save_summary(complete=False)
             raise
@@ -192,7 +203,8 @@ class ResultsWriter:
             if self._records is None:
                 partial = self._open.enter_context(new_file(path))
                 self._records = self._open.enter_context(partial.open("w", encoding="utf-8"))
-            self._records.write(json.dumps(frame_record(frame, detections)) + "\n")
+            record = frame_record(frame, detections, has_embeddings=self._options.has_embeddings)
+            self._records.write(json.dumps(record) + "\n")
             self._records.flush()
 
     def _unique_stem(self, stem: str) -> str:

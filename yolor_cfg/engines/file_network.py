@@ -39,6 +39,11 @@ class FileNetwork(Network):
         found = split_outputs(self.model, [raw.numpy() for raw in raws], self._count)
         return Predictions(*(torch.from_numpy(part) for part in found))
 
+    @property
+    def embeds(self) -> bool:
+        """Whether boxes come with embeddings; not where the file gives out boxes alone."""
+        return self.model.form == "raw" and super().embeds
+
     def labels(self, raws: Sequence[Tensor]) -> Tensor | None:
         """The probabilities of image labels; None where the file gives out boxes alone."""
         return super().labels(raws) if self.model.form == "raw" else None

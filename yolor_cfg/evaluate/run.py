@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yolor_cfg.data.eval_transforms import boxes_to_input
 from yolor_cfg.data.rect import RectRules
-from yolor_cfg.data.types import DataPart, Dataset
-from yolor_cfg.data.union import select_part
+from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
 from yolor_cfg.engines.base import Engine
@@ -31,18 +31,19 @@ from yolor_cfg.evaluate.batches import (
     rectangle_plans,
     split_batches,
 )
+from yolor_cfg.evaluate.embeddings import NO_VECTORS, nearest_boxes, score_embeddings
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground_truth, no_detections
+from yolor_cfg.evaluate.known import keep_known, sort_by_image
 from yolor_cfg.evaluate.results import round_detections
 from yolor_cfg.evaluate.scores import (
     DEFAULT_METRICS,
-    DatasetScores,
     MetricOptions,
     Scores,
     Speed,
     TaskScores,
     score_detections,
     score_label_heads,
-    unite_scores,
+    score_parts,
 )
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
@@ -96,13 +97,15 @@ RunNetwork = Callable[[Tensor], list[Tensor]]
 class NetworkDetections(NamedTuple):
     """The detections [D, 7], rounded as in a results file, those by Darknet's rules, the unreadable images
     with the reasons, the speed, and of each readable image its index and the probabilities of its classes
-    [N, 1 + K], without columns for classes if no head tells them."""
+    [N, 1 + K], without columns for classes if no head tells them, and the vectors of objects with an
+    identity, as `embeddings` scores them."""
 
     detections: Doubles
     darknet: Doubles | None
     skipped: tuple[tuple[int, str], ...]
     speed: Speed
     labels: Doubles = NO_LABELS
+    vectors: Doubles = NO_VECTORS
 
 
 class _PartialDetections(NamedTuple):
@@ -114,6 +117,7 @@ class _PartialDetections(NamedTuple):
     skipped: tuple[tuple[int, str], ...]
     seconds: Doubles
     labels: Doubles = NO_LABELS
+    vectors: Doubles = NO_VECTORS
 
 
 def evaluate(network: Network, dataset: Dataset, *, settings: EvalSettings = YOLOR_SETTINGS) -> Scores:
@@ -133,21 +137,12 @@ def evaluate_tasks(
     """Like `evaluate`, the scores of all that the network predicts and the data set can score; of several
     data sets those of each."""
     if dataset.parts:
-        return unite_scores(
-            [_evaluate_part(network, dataset, part, settings=settings) for part in dataset.parts]
-        )
+        return score_parts(dataset, lambda part: evaluate_tasks(network, part, settings=settings))
     collected = collect_detections(network, dataset, settings=settings)
     options = settings.metric_options
     scores = collected and score_tasks(network.graph, dataset, collected, metric_options=options)
     everywhere: TaskScores = broadcast_object(scores)
     return everywhere
-
-
-def _evaluate_part(
-    network: Network, dataset: Dataset, part: DataPart, *, settings: EvalSettings
-) -> DatasetScores:
-    scores = evaluate_tasks(network, select_part(dataset, part), settings=settings)
-    return DatasetScores(part.name, part.task, scores)
 
 
 def score_tasks(
@@ -163,7 +158,9 @@ def score_tasks(
         boxes = score_network(dataset_ground_truth(dataset), collected, metric_options=metric_options)
     labels = score_label_heads(graph, dataset, collected.labels)
     skipped = tuple(reason for _, reason in collected.skipped)
-    return TaskScores(boxes, labels, len(dataset.samples) - len(skipped), skipped, collected.speed)
+    vectors = score_embeddings(collected.vectors) if len(collected.vectors) else None
+    count = len(dataset.samples) - len(skipped)
+    return TaskScores(boxes, labels, count, skipped, collected.speed, vectors)
 
 
 def score_network(
@@ -204,21 +201,11 @@ def collect_detections(
     if len(skipped) == len(dataset.samples):
         found = skipped[0][1] if skipped else "no images"
         raise DataError("no image could be read", path=dataset.origin, found=found)
-    detections = _known_detections([part.detections for part in parts], dataset)
-    darknet = _known_detections([part.darknet for part in parts], dataset) if settings.darknet else None
-    labels = _sort_by_image([part.labels for part in parts if len(part.labels)] or [NO_LABELS])
-    return NetworkDetections(round_detections(detections), darknet, skipped, speed, labels)
-
-
-def _known_detections(parts: Sequence[Doubles], dataset: Dataset) -> Doubles:
-    """All detections [D, 7] by image; of a data set that does not label all classes those of the others,
-    which count from 0 then, as in its ground truth."""
-    detections = _sort_by_image(parts)
-    if not dataset.annotated:
-        return detections
-    mine = detections[np.isin(detections[:, 6], dataset.known)]
-    mine[:, 6] = np.searchsorted(dataset.known, mine[:, 6])
-    return mine
+    detections = keep_known([part.detections for part in parts], dataset)
+    darknet = keep_known([part.darknet for part in parts], dataset) if settings.darknet else None
+    labels = sort_by_image([part.labels for part in parts if len(part.labels)] or [NO_LABELS])
+    vectors = sort_by_image([part.vectors for part in parts if len(part.vectors)] or [NO_VECTORS])
+    return NetworkDetections(round_detections(detections), darknet, skipped, speed, labels, vectors)
 
 
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
@@ -270,6 +257,7 @@ def _detect_images(
     kinds = choose_rules(network.graph, settings)
     found, darknet = [no_detections()], [no_detections()]
     labels: list[Doubles] = []
+    vectors: list[Doubles] = []
     skipped: list[tuple[int, str]] = []
     seconds, images = np.zeros(3), 0
     batches = list(split_batches(plans, settings.batch_size))
@@ -277,10 +265,11 @@ def _detect_images(
     with eval_mode(network), torch.inference_mode():
         for batch in load_batches(dataset.samples, network.graph, batches=batches, how=settings.preprocess):
             for group in batch.groups:
-                outcome = _detect_group(network, group, kinds=kinds, run=run)
+                outcome = _detect_group(network, group, kinds=kinds, run=run, dataset=dataset)
                 found.append(outcome.detections)
                 darknet.append(outcome.darknet)
                 labels.append(outcome.labels)
+                vectors += [outcome.vectors] if len(outcome.vectors) else []
                 seconds += outcome.seconds
                 images += len(group.images)
             skipped += batch.skipped
@@ -294,11 +283,12 @@ def _detect_images(
         tuple(skipped),
         seconds,
         np.concatenate(labels or [NO_LABELS]),
+        np.concatenate(vectors or [NO_VECTORS]),
     )
 
 
 def _detect_group(
-    network: Network, group: Group, *, kinds: Sequence[NmsRules], run: RunNetwork
+    network: Network, group: Group, *, kinds: Sequence[NmsRules], run: RunNetwork, dataset: Dataset
 ) -> _PartialDetections:
     """The detections by each set of NMS rules; only the first is timed. C Darknet clips the boxes of its COCO
     results to the image, but not those of its mAP."""
@@ -313,7 +303,27 @@ def _detect_group(
     found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_pytorch)
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
     darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
-    return _PartialDetections(len(group.images), found, darknet, (), seconds, labels)
+    vectors = object_vectors(network, raws, predictions, group=group, dataset=dataset)
+    return _PartialDetections(len(group.images), found, darknet, (), seconds, labels, vectors)
+
+
+def object_vectors(
+    network: Network, raws: Sequence[Tensor], predictions: Predictions, *, group: Group, dataset: Dataset
+) -> Doubles:
+    """The image, the identity and the vector of each object of a group that has an identity [O, 2 + E]; none
+    without embeddings."""
+    if not network.embeds:
+        return NO_VECTORS
+    chosen, rows = list[Tensor](), list[Doubles]()
+    for image, placement, boxes in zip(group.images, group.placements, predictions.boxes_xywh, strict=True):
+        sample = dataset.samples[image]
+        known = (sample.identities >= 0) & ~sample.crowd
+        height, width = placement.input_size
+        truth = boxes_to_input(sample.boxes_xywh[known], placement) * (width, height, width, height)
+        chosen.append(torch.from_numpy(nearest_boxes(truth, boxes.numpy())))
+        rows.append(np.column_stack([np.full(len(truth), image), sample.identities[known]]))
+    found = torch.cat(network.embed_boxes(raws, chosen)).double().cpu().numpy()
+    return np.column_stack([np.concatenate(rows), found])
 
 
 def _group_labels(network: Network, group: Group, raws: Sequence[Tensor]) -> Doubles:
@@ -370,12 +380,6 @@ def _group_detections(
         corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
         rows.append(np.column_stack([np.full(len(scores), image), corner, size.clip(0), scores, classes]))
     return np.concatenate(rows)
-
-
-def _sort_by_image(parts: Sequence[Doubles]) -> Doubles:
-    """The detections sorted by image, so that equal scores rank as in a single process."""
-    rows = np.concatenate(parts)
-    return rows[np.argsort(rows[:, 0], kind="stable")]
 
 
 @contextmanager

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from yolor_cfg.data.types import Dataset
+from yolor_cfg.data.union import select_part
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
 from yolor_cfg.evaluate.curves import Curves, compute_curves
 from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
+from yolor_cfg.evaluate.embeddings import EmbeddingScores
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 from yolor_cfg.evaluate.image_labels import LabelScores, label_truth, labels_to_dict, score_labels
 from yolor_cfg.graph import Graph
@@ -150,25 +152,27 @@ def _nan_to_none(value: float) -> float | None:
 
 
 class TaskScores(NamedTuple):
-    """The scores of the boxes, None if there are none to score, and of each head that classifies images.
-    What is true of all of them: the number of images, the unreadable ones, the speed. Of several data sets
-    the scores stand in `datasets`, and the figures are their means."""
+    """The scores of the boxes, None if there are none to score, of each head that classifies images, and of
+    the embeddings. What is true of all of them: the number of images, the unreadable ones, the speed. Of
+    several data sets the scores stand in `datasets`, and the figures are their means."""
 
     boxes: Scores | None
     labels: tuple[LabelScores, ...]
     images: int
     skipped: tuple[str, ...] = ()
     speed: Speed | None = None
+    embedding: EmbeddingScores | None = None
     datasets: tuple[DatasetScores, ...] = ()
 
     @property
     def ranking(self) -> float:
-        """What the best network is chosen by: the mean of AP, and of top-1 or mAP of each other head; of
-        several data sets the mean of theirs."""
+        """What the best network is chosen by: the mean of AP, of top-1 or mAP of each other head, and of the
+        mAP of embeddings; of several data sets the mean of theirs."""
         if self.datasets:
             return float(np.mean([one.scores.ranking for one in self.datasets]))
         boxes = [] if self.boxes is None else [self.boxes.ap]
-        return float(np.mean(boxes + [one.ranking for one in self.labels]))
+        vectors = [] if self.embedding is None else [self.embedding.ranking]
+        return float(np.mean(boxes + [one.ranking for one in self.labels] + vectors))
 
     @property
     def summary(self) -> dict[str, float]:
@@ -183,6 +187,8 @@ class TaskScores(NamedTuple):
         for one in self.labels:
             found = {"top1": one.top1, "topk": one.top} if one.kind == "single" else {}
             row |= found or {"mAP": one.map, "F1": one.mean_f1}
+        if self.embedding is not None:
+            row |= {"rank1": self.embedding.rank1, "identity_mAP": self.embedding.map}
         return row
 
 
@@ -202,6 +208,12 @@ def mean_summary(datasets: Sequence[DatasetScores]) -> dict[str, float]:
     return means | {f"{name}.{word}": value for name, row in rows.items() for word, value in row.items()}
 
 
+def score_parts(dataset: Dataset, score: Callable[[Dataset], TaskScores]) -> TaskScores:
+    """The scores of each of the data sets that it is made of, as one."""
+    scored = [(part, score(select_part(dataset, part))) for part in dataset.parts]
+    return unite_scores([DatasetScores(part.name, part.task, found) for part, found in scored])
+
+
 def unite_scores(datasets: Sequence[DatasetScores]) -> TaskScores:
     """The scores on several data sets as one; the speed is the mean by images."""
     scores = [one.scores for one in datasets]
@@ -209,7 +221,7 @@ def unite_scores(datasets: Sequence[DatasetScores]) -> TaskScores:
     skipped = tuple(reason for one in scores for reason in one.skipped)
     speeds = [np.array(one.speed) * one.images for one in scores if one.speed is not None]
     speed = Speed(*(np.sum(speeds, axis=0) / max(images, 1)).tolist()) if speeds else None
-    return TaskScores(None, (), images, skipped, speed, tuple(datasets))
+    return TaskScores(None, (), images, skipped, speed, datasets=tuple(datasets))
 
 
 def score_label_heads(graph: Graph, dataset: Dataset, rows: Doubles) -> tuple[LabelScores, ...]:

@@ -1,4 +1,4 @@
-"""Typed keys that hold lists of numbers."""
+"""Typed keys that hold lists of numbers, or of names."""
 
 from __future__ import annotations
 
@@ -102,3 +102,36 @@ class FloatList(NumberList[float]):
     plain = re.compile(r"-?[0-9]{0,9}\.?[0-9]{1,9}(,\s*-?[0-9]{0,9}\.?[0-9]{1,9})*+")
     word = "list of numbers"
     convert = staticmethod(lambda digits: parse_float(digits))
+
+
+TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+"""What a task may be called: it becomes part of a file name."""
+RESERVED_TASKS = ("train", "val", "test", "study", "speed")
+"""What YOLOR's test.py means by --task."""
+ALLOWED_TASKS = "up to 64 letters, digits, and . _ - not at the start, but none of " + ", ".join(
+    RESERVED_TASKS
+)
+
+
+def is_task_name(text: str) -> bool:
+    """Whether a task may be called so."""
+    return TASK_NAME.fullmatch(text) is not None and text not in RESERVED_TASKS
+
+
+class TaskList(Key[tuple[str, ...]]):
+    """Comma-separated names of tasks."""
+
+    def parse(self, text: str, dialect: Dialect) -> ParsedValue:
+        """The names in order, each of them once."""
+        clean = strip_comment(text)
+        names = tuple(name.strip() for name in clean.split(","))
+        if not all(map(is_task_name, names)):
+            raise BadValue("not the name of a task", ALLOWED_TASKS)
+        if len(set(names)) < len(names):
+            raise BadValue("names a task twice", "each task once")
+        return ParsedValue(names, "an inline comment" if clean != text else "")
+
+    @property
+    def allowed(self) -> str:
+        """The form in words."""
+        return "comma-separated names of tasks"

@@ -129,9 +129,10 @@ class _VariantWriter:
         self.count += 1
         return self.count - 1
 
-    def copy(self, section: Section) -> int:
-        """Append a copy of a section; returns its index."""
-        return self.add(section.raw.name, **{line.key: line.value for line in section.raw.entries})
+    def copy(self, section: Section, *, name: str = "", **more: object) -> int:
+        """Append a copy of a section, perhaps by another name and with more keys; returns its index."""
+        keys = {line.key: line.value for line in section.raw.entries}
+        return self.add(name or section.raw.name, **keys, **more)
 
 
 class _ImplicitIndices(NamedTuple):
@@ -158,8 +159,6 @@ def ablation_text(table: str, row: str, *, base: str = "", classes: int = 80) ->
     features = [_write_head(w, ablation, level, graph=graph, implicit=implicit) for level in levels]
     if ablation.task == "classification":
         _write_classification(w, features, implicit.own, classes=classes)
-    elif ablation.task == "embedding":
-        _write_embedding(w, features, implicit.own)
     return w.text
 
 
@@ -229,11 +228,17 @@ def _write_head(
     if implicit.align:
         keys = {"group": "anchors", "anchors": level.anchors} if ablation.is_starred else {}
         w.add(OPERATORS[ablation.align].combine, from_=implicit.align[level.number], **keys)
-    w.copy(graph.nodes[level.prediction].section)
+    prediction = w.copy(graph.nodes[level.prediction].section)
     if implicit.refine:
         keys = {"only": "wh", "anchors": level.anchors} if ablation.is_starred else {}
         w.add(OPERATORS[ablation.refine].combine, from_=implicit.refine[level.number], **keys)
-    w.copy(graph.nodes[level.head].section)
+    head = graph.nodes[level.head].section
+    if ablation.task == "embedding":
+        own = implicit.own[level.number] if implicit.own else None
+        w.add("route", layers=f"{prediction},{_write_embedding(w, features, own)}")
+        w.copy(head, name="jde", embedding=EMBEDDING_LENGTH)
+    else:
+        w.copy(head)
     return features
 
 
@@ -244,17 +249,17 @@ def _write_classification(w: _VariantWriter, features: list[int], own: list[int]
     if own:
         w.add("shift_channels", from_=own[0])
     w.add("avgpool")
-    w.add("convolutional", size=1, stride=1, pad=1, filters=classes, activation="logistic")
+    w.add("convolutional", size=1, stride=1, pad=1, filters=classes, activation="linear")
+    w.add("logistic")
 
 
-def _write_embedding(w: _VariantWriter, features: list[int], own: list[int]) -> None:
-    """An embedding for each cell of each level, to tell objects apart."""
-    for number, source in enumerate(features):
-        w.add_note(f"joint embedding, level {number}: a vector of {EMBEDDING_LENGTH} for each cell")
-        w.add("route", layers=source)
-        if own:
-            w.add("shift_channels", from_=own[number])
-        w.add("convolutional", size=1, stride=1, pad=1, filters=EMBEDDING_LENGTH, activation="linear")
+def _write_embedding(w: _VariantWriter, features: int, own: int | None) -> int:
+    """An embedding for each cell of a level, to tell objects apart; returns its index."""
+    w.add_note(f"joint embedding: a vector of {EMBEDDING_LENGTH} for each cell, behind the boxes")
+    w.add("route", layers=features)
+    if own is not None:
+        w.add("shift_channels", from_=own)
+    return w.add("convolutional", size=1, stride=1, pad=1, filters=EMBEDDING_LENGTH, activation="linear")
 
 
 def row_named(table: str, word: str) -> str:

@@ -6,15 +6,15 @@ N images, A anchors, H W cells, V values per anchor and cell, K classes, B boxes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf, log, prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from yolor_cfg.ops.class_tree import ClassTree, keep_deepest_class
+from yolor_cfg.ops.embeddings import embed_all
+from yolor_cfg.ops.fusing import fuse_maps
 from yolor_cfg.ops.pnnx import keep_from, positive_or_exp
 
 HeadPredictions = tuple[Tensor, Tensor, Tensor]
@@ -59,8 +59,9 @@ class YoloRules(NamedTuple):
     it did); with `has_squared_sizes` sizes are (2v)^2, with `has_linear_sizes` v where it is positive (else
     exp); `spread` extends centres beyond it. It fuses `fused` maps, if any, its own being number `place`.
 
-    One that `embeds` has centres in anchors from the corner of the cell, two scores (background, foreground)
-    instead of objectness and classes, and behind all boxes an embedding of the cell (JDE)."""
+    With `box_channels` the raw map is the input [N, C, H, W]: boxes in so many channels, and behind them an
+    embedding of the cell. One that `embeds` as JDE has centres in anchors from the corner of the cell, and
+    two scores (background, foreground) instead of objectness and classes."""
 
     has_sigmoid: bool = True
     has_squared_sizes: bool = False
@@ -69,34 +70,16 @@ class YoloRules(NamedTuple):
     fused: int = 0
     place: int = 0
     embeds: bool = False
+    box_channels: int = 0
 
 
 SLACK = 1 - 1e-5  # one number at a time, sigmoid is rounded otherwise than many at once
 MANY = 0.25  # of all boxes: from there on it is quicker to decode all
-EMBEDDING_BOX = 6  # four coordinates and two scores of each anchor, before the embedding
 
 
 def scale_xy(value: Tensor, spread: float) -> Tensor:
     """0..1 -> (1-spread)/2 .. (1+spread)/2."""
     return value * spread - (spread - 1) / 2
-
-
-def fuse_maps(own: Tensor, others: Sequence[Tensor], *, place: int) -> Tensor:
-    """own and others [N, C + S, any, any] of S heads, own being the `place`-th -> [N, C, H, W] at its size.
-
-    Each map is resized bilinearly and weighted, in each cell of `own`, by 2 / S of the sigmoid of one of the
-    last S channels there (ASFF, arXiv 1911.09516, as in ultralytics/yolov3 models.py).
-    """
-    count = 1 + len(others)
-    shares = own[:, -count:].sigmoid() * (2 / count)
-    total = own[:, :-count] * shares[:, place, None]
-    numbers = (number for number in range(count) if number != place)
-    for number, other in zip(numbers, others, strict=True):
-        resized = functional.interpolate(
-            other[:, :-count], own.shape[2:], mode="bilinear", align_corners=False
-        )
-        total = total + resized * shares[:, number, None]
-    return total
 
 
 class YoloHead(nn.Module):
@@ -109,7 +92,7 @@ class YoloHead(nn.Module):
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """x [N, A*V, H, W] -> raw map [N, A, H, W, V]; with the other maps to fuse, all with their weights;
         x itself where an embedding follows the boxes."""
-        if self.rules.embeds:
+        if self.rules.box_channels:
             return x
         own = fuse_maps(x, others, place=self.rules.place) if self.rules.fused else x
         return anchor_maps(own, len(self.grid.anchors))
@@ -128,7 +111,7 @@ class YoloHead(nn.Module):
     def darknet_output(self, raw: Tensor) -> Tensor:
         """C Darknet's output [N, A*V, H, W]: everything activated but w and h; with embeddings the raw map,
         which C Darknet cannot read."""
-        if self.rules.embeds:
+        if self.rules.box_channels:
             return raw
         values = self._activate(raw)
         centre = scale_xy(values[..., :2], self.rules.spread)
@@ -136,8 +119,7 @@ class YoloHead(nn.Module):
 
     def decode(self, raw: Tensor) -> HeadPredictions:
         """The boxes of a raw map of any height and width."""
-        if self.rules.embeds:
-            raw = anchor_maps(raw[:, : self._box_channels], len(self.grid.anchors))
+        raw = self.box_map(raw)
         values = self._activate(raw)
         boxes = torch.cat(
             [self._centres(raw, values), self.grid.sizes(self._size_factors(raw, values))], dim=-1
@@ -148,7 +130,7 @@ class YoloHead(nn.Module):
     def decode_likely(self, raw: Tensor, least: float) -> HeadPredictions:
         """The boxes of `decode`, in its order, without those whose objectness is below `least` in all images,
         where no score exceeds 1."""
-        if self.rules.embeds or not self.rules.has_sigmoid:
+        if self.rules.box_channels or not self.rules.has_sigmoid:
             return self.decode(raw)
         likely = self._likely(raw[..., 4], least * SLACK)  # [A, H, W]
         anchor, row, column = likely.nonzero(as_tuple=True)
@@ -170,14 +152,23 @@ class YoloHead(nn.Module):
             reached = objectness.sigmoid() >= least
         return reached[0] if len(reached) == 1 else reached.any(dim=0)
 
+    def box_map(self, raw: Tensor) -> Tensor:
+        """The values of the boxes of a raw map, [N, A, H, W, V]."""
+        if not self.rules.box_channels:
+            return raw
+        return anchor_maps(raw[:, : self.rules.box_channels], len(self.grid.anchors))
+
+    def cell_vectors(self, raw: Tensor) -> Tensor:
+        """The embeddings of the cells, of any length: [N, E, H, W]."""
+        return raw[:, self.rules.box_channels :]
+
+    def box_count(self, raw: Tensor) -> int:
+        """The number of boxes in each image of a raw map with embeddings."""
+        return len(self.grid.anchors) * raw.shape[2] * raw.shape[3]
+
     def embeddings(self, raw: Tensor) -> Tensor:
         """Of each box of `decode` the unit vector [N, B, E] of its cell, from a map with embeddings."""
-        vectors = functional.normalize(raw[:, self._box_channels :], dim=1)
-        return vectors.flatten(2).transpose(1, 2).repeat(1, len(self.grid.anchors), 1)
-
-    @property
-    def _box_channels(self) -> int:
-        return EMBEDDING_BOX * len(self.grid.anchors)
+        return embed_all(self.cell_vectors(raw), len(self.grid.anchors))
 
     def _centres(self, raw: Tensor, values: Tensor) -> Tensor:
         if self.rules.embeds:

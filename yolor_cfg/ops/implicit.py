@@ -22,34 +22,80 @@ LINK = 0.1  # what a chain adds initially, in standard deviations of the value i
 
 
 class InitOptions(NamedTuple):
-    """The shape (C, H, W) of a value, and its initial mean and standard deviation."""
+    """The shape (C, H, W) of a value, its initial mean and standard deviation, and how many such values there
+    are, one for each task."""
 
     shape: tuple[int, ...]
     mean: float
     sigma: float
+    number: int = 1
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """The shape [T, C, H, W] of all values."""
+        return (self.number, *self.shape)
 
 
 class ImplicitModel(nn.Module):
-    """A learned value [1, C, H, W] for all images; a chain may add to the model's own value."""
+    """A learned value [1, C, H, W] for all images; a chain may add to the model's own value.
+
+    With `tasks` the model has a value for each of them, [T, C, H, W], and gives out those chosen: at first
+    that of the first task. A task that is not among them has the value `neutral` everywhere.
+    """
+
+    tasks: tuple[str, ...] = ()
+    neutral = 0.0
+    by_task = ""  # the parameter that holds rows for each task; others are shared
 
     def __init__(self) -> None:
         super().__init__()
         self.register_parameter("link", None)
+        self._chosen: Sequence[int] = (0,)
+
+    def serve_tasks(self, tasks: tuple[str, ...], neutral: float) -> ImplicitModel:
+        """Name the tasks of its values; returns self."""
+        self.tasks, self.neutral = tasks, neutral
+        return self
+
+    def choose_tasks(self, tasks: Sequence[str]) -> None:
+        """From now on give out the values of these tasks: of one task [1, C, H, W], of several, one for each
+        image, [N, C, H, W]."""
+        if self.tasks:
+            self._chosen = [self.tasks.index(task) if task in self.tasks else -1 for task in tasks]
 
     def add_link(self, link: Tensor) -> ImplicitModel:
         """Add the matrix `link` [elements of the value, elements of another task's value]; returns self."""
         self.link = nn.Parameter(link)
         return self
 
+    def values_of(self, task: str) -> dict[str, Tensor]:
+        """The state of a model of this task alone; without values for it, that of an ImplicitTensor."""
+        held: dict[str, Tensor] = dict(self.state_dict())
+        if not self.tasks:
+            return held
+        if task not in self.tasks:
+            shape = self.compute_value()[:1]
+            return {"implicit": torch.full_like(shape, self.neutral)}
+        rows = held[self.by_task].chunk(len(self.tasks))
+        return {**held, self.by_task: rows[self.tasks.index(task)]}
+
     def forward(self, *before: Tensor) -> Tensor:
         """A new tensor [1, C, H, W]: the model's own value, plus link @ `before` if there is a chain."""
-        own = self.compute_value()
-        if self.link is None:
+        own = self.chosen_value()
+        if self.link is not None:
+            own = own + F.linear(before[0].flatten(1), self.link).reshape(-1, *own.shape[1:])
+        if not self.tasks or min(self._chosen) >= 0:
             return own
-        return own + F.linear(before[0].flatten(1), self.link).reshape(-1, *own.shape[1:])
+        served = torch.tensor(self._chosen, device=own.device)[:, None, None, None] >= 0
+        return torch.where(served, own, self.neutral)
+
+    def chosen_value(self) -> Tensor:
+        """The model's own values of the tasks chosen; of a task that has none, those of the first."""
+        own = self.compute_value()
+        return own[[max(row, 0) for row in self._chosen]] if self.tasks else own
 
     def compute_value(self) -> Tensor:
-        """The model's own value, as a new tensor [1, C, H, W]."""
+        """The model's own values, as a new tensor [1, C, H, W], of T tasks [T, C, H, W]."""
         raise AssertionError(f"{type(self).__name__} computes no value")
 
     def penalty(self) -> Tensor | None:
@@ -58,7 +104,9 @@ class ImplicitModel(nn.Module):
 
 
 class ImplicitTensor(ImplicitModel):
-    """Eq. 6 of YOLOR: the tensor `implicit` [1, C, H, W] itself."""
+    """Eq. 6 of YOLOR: the tensor `implicit` [1, C, H, W] itself, of T tasks [T, C, H, W]."""
+
+    by_task = "implicit"
 
     def __init__(self, start: Tensor) -> None:
         super().__init__()
@@ -75,7 +123,8 @@ class BatchedImplicit(ImplicitTensor):
     def forward(self, *images: Tensor) -> Tensor:
         """images [N, ...], of which only N is used -> copies [N, C, H, W]."""
         (batch,) = images
-        return self.implicit.repeat(batch.shape[0], 1, 1, 1)
+        value = super().forward()
+        return value.repeat(batch.shape[0], 1, 1, 1) if len(value) == 1 else value
 
 
 class ImplicitNetwork(ImplicitModel):
@@ -88,11 +137,13 @@ class ImplicitNetwork(ImplicitModel):
     it than across.
     """
 
+    by_task = "prior"
+
     def __init__(self, start: InitOptions, widths: Sequence[int], activation: str) -> None:
         """`widths` are P, the hidden sizes and the length of a row."""
         super().__init__()
         self.start, self.activation = start, activation
-        rows = math.prod(start.shape) // widths[-1]
+        rows = math.prod(start.whole) // widths[-1]
         self.prior = nn.Parameter(normal((rows, widths[0]), 0, start.sigma or 1))  # N(0, sigma), section 4.3
         self.weights = nn.ParameterList()
         hidden: Tensor = self.prior.detach()
@@ -108,7 +159,7 @@ class ImplicitNetwork(ImplicitModel):
         h: Tensor = self.prior  # [A, P]
         for weight in hidden:
             h = activate(F.linear(h, weight), self.activation)
-        return (F.linear(h, last) + self.start.mean).reshape(1, *self.start.shape)
+        return (F.linear(h, last) + self.start.mean).reshape(self.start.whole)
 
 
 class ImplicitFactors(ImplicitModel):
@@ -120,6 +171,8 @@ class ImplicitFactors(ImplicitModel):
     sigma sqrt(2 K / (pi - 2)) is subtracted. The value cannot fall further than this below its mean.
     """
 
+    by_task = "coefficients"
+
     def __init__(
         self, start: InitOptions, sizes: tuple[int, int], *, nonnegative: bool, sparse: float
     ) -> None:
@@ -127,7 +180,7 @@ class ImplicitFactors(ImplicitModel):
         super().__init__()
         (rank, width), self.start = sizes, start
         self.nonnegative, self.sparse = nonnegative, sparse
-        rows = math.prod(start.shape) // width
+        rows = math.prod(start.whole) // width
         coefficients = torch.ones(rows, rank) if nonnegative else normal((rows, rank), 0, 1)
         self.coefficients = nn.Parameter(coefficients / coefficients.norm(dim=1, keepdim=True))
         spread = start.sigma / math.sqrt(1 - 2 / math.pi) if nonnegative else start.sigma
@@ -139,7 +192,7 @@ class ImplicitFactors(ImplicitModel):
         """offset + Z^T c."""
         factors = self.coefficients, self.basis
         c, basis = (factor.abs() for factor in factors) if self.nonnegative else factors
-        return (c @ basis + self.offset).reshape(1, *self.start.shape)
+        return (c @ basis + self.offset).reshape(self.start.whole)
 
     def penalty(self) -> Tensor | None:
         """`sparse` times the sum of |c|, which drives coefficients to 0."""

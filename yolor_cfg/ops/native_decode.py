@@ -93,7 +93,7 @@ def _run(library: Any, maps: Any, shape: Sequence[int]) -> HeadPredictions:
 
 def _fits(head: YoloHead) -> bool:
     """Whether the head decodes by the rules that the C++ code knows."""
-    return head.rules.has_sigmoid and not head.rules.embeds
+    return head.rules.has_sigmoid and not head.rules.box_channels
 
 
 def _are_plain(raws: Sequence[Tensor]) -> bool:

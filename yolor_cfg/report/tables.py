@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import Any
 
 from yolor_cfg.errors import count_of
 from yolor_cfg.evaluate.coco import ABSENT, CocoScores
+from yolor_cfg.evaluate.embeddings import FALSE_ACCEPT_RATES, EmbeddingScores
 from yolor_cfg.evaluate.ground_truth import GroundTruth
 from yolor_cfg.evaluate.image_labels import THRESHOLD, LabelScores, label_rows
 from yolor_cfg.evaluate.scores import Scores, class_rows
@@ -100,6 +102,18 @@ def _class_row(row: dict[str, Any], *, metric: str) -> tuple[str, ...]:
         str(row["labels"]),
         *(_format_score(row[name]) for name in figures),
     )
+
+
+def embedding_rows(scores: EmbeddingScores) -> list[tuple[str, ...]]:
+    """A header, and how well embeddings tell objects apart."""
+    rates = [f"TAR@FAR {rate:g}" for rate in FALSE_ACCEPT_RATES]
+    numbers = (scores.rank1, scores.rank5, scores.map, *scores.accepted)
+    counts = str(scores.objects), str(scores.identities)
+    cells = (_format_score(None if math.isnan(number) else number) for number in numbers)
+    return [
+        ("embeddings", "objects", "identities", "rank-1", "rank-5", "mAP", *rates),
+        ("all", *counts, *cells),
+    ]
 
 
 def label_line(scores: LabelScores) -> str:

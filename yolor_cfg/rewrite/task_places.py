@@ -8,13 +8,15 @@ as it is of a bias.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Node
+from yolor_cfg.graph import Node, ReadOptions, build_graph
+from yolor_cfg.lang.lists import ALLOWED_TASKS, is_task_name
+from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ActivationLayer, ConvBlock
 from yolor_cfg.ops.implicit import ImplicitTensor, VectorCombine, control, shift
@@ -33,10 +35,12 @@ class TaskNetwork(NamedTuple):
     places: tuple[int, ...]
 
 
-def add_task_places(network: Network, where: str = "neck") -> TaskNetwork:
+def add_task_places(network: Network, where: str = "neck", *, tasks: Sequence[str] = ()) -> TaskNetwork:
     """The same network, its outputs equal to the bit, with implicit sections before the activations of the
-    convolutions at one of PLACES. Raises CfgError where there are none, and in another dialect."""
+    convolutions at one of PLACES, for all of these tasks in one cfg or, without any, for one task in a file
+    of its own. Raises CfgError where there are none, in another dialect, and for what is no task."""
     graph = network.graph
+    _check_tasks(tasks)
     if graph.dialect.name != "yolor":
         raise CfgError(
             "tasks need sections that YOLOR's dialect alone has",
@@ -52,10 +56,25 @@ def add_task_places(network: Network, where: str = "neck") -> TaskNetwork:
     if not chosen:
         raise CfgError("no convolution with an activation there", path=graph.path, found=f"--where {where}")
     for step in chosen:
-        _add_place(program, step)
-    program.add_comment(f"# places for tasks before the activations of the {where}")
+        _add_place(program, step, tasks)
+    whom = ", ".join(tasks) or "tasks"
+    program.add_comment(f"# places for {whom} before the activations of the {where}")
     with torch.no_grad():
         return TaskNetwork(program.build_network(), tuple(step.origin for step in chosen))
+
+
+def add_tasks_to_text(text: str, path: str, tasks: Sequence[str]) -> str:
+    """The cfg of the same network with places for these tasks."""
+    graph = build_graph(parse(text, path), ReadOptions(default_dialect="yolor"))
+    return add_task_places(Network(graph).eval(), tasks=tasks).network.graph.document.text
+
+
+def _check_tasks(tasks: Sequence[str]) -> None:
+    for number, task in enumerate(tasks):
+        if not is_task_name(task):
+            raise CfgError("not the name of a task", found=task, allowed=ALLOWED_TASKS)
+        if task in tasks[:number]:
+            raise CfgError("names a task twice", found=task, allowed="each task once")
 
 
 def _has_place(step: ProgramStep) -> bool:
@@ -87,7 +106,7 @@ def _last_convolutions(program: Program, wanted: list[ProgramStep]) -> Iterator[
             yield step
 
 
-def _add_place(program: Program, step: ProgramStep) -> None:
+def _add_place(program: Program, step: ProgramStep, tasks: Sequence[str]) -> None:
     """Let the convolution be linear, then a factor, a summand and the activation follow."""
     channels = step.channels
     assert isinstance(step.module, ConvBlock)
@@ -101,7 +120,9 @@ def _add_place(program: Program, step: ProgramStep) -> None:
         reader.sources = [activation if source is step else source for source in reader.sources]
     program.outputs = [activation if one is step else one for one in program.outputs]
     step.keys["activation"] = "linear"
-    factor, summand = (_make_value(name, channels, start) for name, start in VALUES)
+    factor, summand = (_make_value(name, (len(tasks) or 1, channels, 1, 1), start) for name, start in VALUES)
+    for value in (factor, summand) if tasks else ():
+        value.keys["task"] = ",".join(tasks)
     scaled = _make_reader("control_channels", [step, factor])
     shifted = _make_reader("shift_channels", [scaled, summand])
     activation.sources = [shifted]
@@ -113,8 +134,10 @@ def _add_place(program: Program, step: ProgramStep) -> None:
 VALUES = (("implicit_mul", 1.0), ("implicit_add", 0.0))
 
 
-def _make_value(name: str, channels: int, start: float) -> ProgramStep:
-    module = ImplicitTensor(torch.full((1, channels, 1, 1), start))
+def _make_value(name: str, shape: tuple[int, int, int, int], start: float) -> ProgramStep:
+    """An implicit section of T values of so many channels."""
+    channels = shape[1]
+    module = ImplicitTensor(torch.full(shape, start))
     return ProgramStep(name, module, {"filters": str(channels)}, before=False, channels=channels)
 
 

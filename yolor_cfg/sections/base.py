@@ -15,6 +15,7 @@ from yolor_cfg.lang.dialect import (
     PJREDDIE_ONLY,
 )
 from yolor_cfg.lang.keys import ActivationKey, Answers, Flag, Float, Int, Key, KeyValues
+from yolor_cfg.lang.lists import TaskList
 from yolor_cfg.lang.syntax import RawSection
 from yolor_cfg.sections.reading import SectionPlace, SectionReader
 from yolor_cfg.sections.tensors import TensorSpec
@@ -78,6 +79,11 @@ class Section(SectionReader):
     darknet_form: ClassVar[str] = "itself"  # how rewrite.to_darknet translates it (a name in TRANSLATORS)
     has_fixed_filters: ClassVar[bool] = False  # other programs store its constant filters as tensors
 
+    task = TaskList(
+        (),
+        help="the tasks that this section serves; all of them if absent. An implicit section has values of "
+        "its own for each. Only this program knows the key",
+    )
     clip = Float(
         0, dialects=C_DARKNET, use="training", help="training keeps the weights between -clip and clip"
     )
@@ -164,6 +170,11 @@ class Section(SectionReader):
     def type(self) -> str:
         """The canonical name, with aliases resolved."""
         return self.names[0]
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether, in a head, a vector of each cell stands behind its boxes."""
+        return False
 
     @property
     def image(self) -> Shape:
@@ -307,6 +318,10 @@ class Section(SectionReader):
     def tensors(self, *inputs: Any, **_: Any) -> list[TensorSpec]:
         """The stored tensors in `.weights` order."""
         return []
+
+    def values_by_task(self, tensors: Sequence[TensorSpec]) -> int:
+        """Of the numbers in its tensors, how many belong to each of the tasks that it names."""
+        return 0
 
     def decayed(self) -> tuple[str, ...]:
         """State-dict names (relative to the section) of the parameters with weight decay."""

@@ -24,7 +24,7 @@ from yolor_cfg.shape import Shape
 if TYPE_CHECKING:
     from torch import nn
 
-    from yolor_cfg.ops.heads import AnchorGrid
+    from yolor_cfg.ops.heads import AnchorGrid, YoloRules
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms")
@@ -317,14 +317,68 @@ class GaussianYoloSection(AnchorHeadSection, names="Gaussian_yolo"):
 
 
 class JdeSection(AnchorHeadSection, names="jde"):
-    """[yolo] for joint detection and embedding; only the boxes are read."""
+    """[yolo] for joint detection and embedding: with `embedding` the last channels are a vector of each cell
+    that tells objects apart; without it only the boxes are read.
+
+    YOLOR has an incomplete copy of JDE's head by this name; the embedding and its keys are ours.
+    """
 
     dialects = YOLOR_ONLY
     darknet_form = "head"
-    examples = ("[jde]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",)
+    examples = (
+        "[jde]\nmask=0\nclasses=3\nnum=1\nanchors=10,14",
+        "[convolutional]\nfilters=13\nactivation=linear\n[jde]\nmask=0\nclasses=3\nnum=1\nanchors=10,14\n"
+        "embedding=5\nidentities=7\nid_loss=both\nmargin=0.2\nlearned_weights=0",
+    )
     loss_kind = "yolor"  # in either dialect: C Darknet has no such head, hence no loss for it
 
-    def module(self, x: Shape) -> nn.Module:
-        from yolor_cfg.ops.heads import YoloHead, YoloRules
+    embedding = Int(
+        0, least=0, help="length of the vector of each cell that tells objects apart; 0: there is none"
+    )
+    identities = Int(
+        0, least=0, use="training", help="number of identities that are learned; 0: those of the data set"
+    )
+    id_loss = Choice(
+        "ce",
+        ("ce", "triplet", "both"),
+        use="training",
+        help="loss of the vectors: the cross entropy of a classifier of identities, the hardest triplets of "
+        "a batch, or both",
+    )
+    margin = Float(
+        0.3,
+        least=0,
+        use="training",
+        help="how much farther than another vector of its identity one of another identity shall be",
+    )
+    learned_weights = Flag(
+        True,
+        use="training",
+        help="weigh the losses of boxes, objectness, classes and identities by learned weights",
+    )
 
-        return YoloHead(self.anchor_grid(x), YoloRules(has_squared_sizes=True, spread=2.0))
+    def channels_for(self, classes: int, x: Shape, /) -> int:
+        return super().channels_for(classes, x) + self.embedding
+
+    def shape(self, x: Shape) -> Shape:
+        spare, mask = self.embedding, len(self.mask)
+        check_channels(self, x, anchors=mask, numbers=self.box_values, count="len(mask)", spare=spare)
+        return x
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether a vector of each cell stands behind its boxes."""
+        return self.embedding > 0
+
+    @property
+    def rules(self) -> YoloRules:
+        """How the boxes are decoded."""
+        from yolor_cfg.ops.heads import YoloRules
+
+        boxes = len(self.mask) * (self.classes + self.box_values) if self.embedding else 0
+        return YoloRules(has_squared_sizes=True, spread=2.0, box_channels=boxes)
+
+    def module(self, x: Shape) -> nn.Module:
+        from yolor_cfg.ops.heads import YoloHead
+
+        return YoloHead(self.anchor_grid(x), self.rules)

@@ -6,6 +6,7 @@ initialized with depends on the operator it is used with (section 4.3): 1 for mu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
@@ -37,14 +38,36 @@ def example_cfgs(name: str, size: str) -> tuple[str, ...]:
         f"{section}\nmodel=factorization\nprior=9",
         f"{section}\nmodel=factorization\nrank=3\nnonnegative=1\nsparse=.001",
         f"[implicit_add]\nfilters=4\n{section}\nchain=0",
+        f"{section}\ntask=day,night",
+        f"{section}\nmodel=network\nprior=5\ntask=day,night,dusk",
+        f"{section}\nmodel=factorization\nrank=3\ntask=day,night",
     )
 
 
-class DarknetImplicitSection(Section, names="implicit"):
+TASK_ROLES = ("implicit", "prior", "coefficients")
+"""The tensors that hold rows for each task; matrices and basis vectors are shared."""
+
+
+class _TaskValues(Section):
+    """A section that holds values for each of the tasks that it names, or one set of values for all."""
+
+    @property
+    def _count(self) -> int:
+        return len(self.task) or 1
+
+    def values_by_task(self, tensors: Sequence[TensorSpec]) -> int:
+        """The numbers of one task."""
+        return sum(one.size for one in tensors if one.role in TASK_ROLES) // self._count if self.task else 0
+
+
+class DarknetImplicitSection(_TaskValues, names="implicit"):
     """A learned map `filters` x `atoms` x 1; the images it reads only give the batch size."""
 
     dialects = DARKNET_ONLY
-    examples = ("[implicit]\nfilters=6\natoms=3\nmean=1\nstd=.1",)
+    examples = (
+        "[implicit]\nfilters=6\natoms=3\nmean=1\nstd=.1",
+        "[implicit]\nfilters=6\ntask=day,night",
+    )
 
     filters = Int(128, least=1, wanted=True, help="number of channels of the map")
     atoms = Int(1, least=1, help="height of the map")
@@ -60,16 +83,18 @@ class DarknetImplicitSection(Section, names="implicit"):
     def module(self, image: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
 
-        return ops.BatchedImplicit(ops.uniform((1, self.filters, self.atoms, 1), self.mean, self.std))
+        values = (self._count, *self.shape(image))
+        module = ops.BatchedImplicit(ops.uniform(values, self.mean, self.std))
+        return module.serve_tasks(self.task, self.mean)
 
     def tensors(self, image: Shape) -> list[TensorSpec]:
-        return [TensorSpec("implicit", "implicit", (1, self.filters, self.atoms, 1))]
+        return [TensorSpec("implicit", "implicit", (self._count, *self.shape(image)))]
 
     def decayed(self) -> tuple[str, ...]:
         return ("implicit",)
 
 
-class _ImplicitSection(Section):
+class _ImplicitSection(_TaskValues):
     """YOLOR's implicit section: its output is a learned tensor [1, C, H, W]."""
 
     dialects = YOLOR_ONLY
@@ -137,7 +162,7 @@ class _ImplicitSection(Section):
     def module(self, *before: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops
 
-        start = ops.InitOptions(tuple(self.shape(*before)), self.mean, self.sigma)
+        start = ops.InitOptions(tuple(self.shape(*before)), self.mean, self.sigma, self._count)
         module: ops.ImplicitModel
         if self.model == "network":
             module = ops.ImplicitNetwork(start, self._layer_widths, self.activation)
@@ -146,12 +171,14 @@ class _ImplicitSection(Section):
                 start, (self.rank, self.filters), nonnegative=self.nonnegative, sparse=self.sparse
             )
         else:
-            module = ops.ImplicitTensor(ops.normal((1, *start.shape), self.mean, self.sigma))
+            module = ops.ImplicitTensor(ops.normal(start.whole, self.mean, self.sigma))
+        module.serve_tasks(self.task, self.mean)
         return module.add_link(ops.initial_link(start, before[0])) if before else module
 
     def macs(self, out: Shape, *before: Shape) -> int:
         products = sum(tensor.size for tensor in self._own_tensors(out) if tensor.role in ("layer", "basis"))
-        return products * (out.size // self.filters) + sum(out.size * value.size for value in before)
+        rows = self._count * out.size // self.filters
+        return products * rows + sum(out.size * value.size for value in before)
 
     def tensors(self, *before: Shape) -> list[TensorSpec]:
         out = self.shape(*before)
@@ -165,8 +192,9 @@ class _ImplicitSection(Section):
         return (self.prior, *self.hidden, self.filters)
 
     def _own_tensors(self, out: Shape) -> list[TensorSpec]:
-        """The tensors of the model; all models but a vector have one row of values per atom."""
-        rows = out.size // self.filters
+        """The tensors of the model; all models but a vector have one row of values per atom, and of each
+        task rows of its own. Matrices and basis vectors are shared by the tasks."""
+        rows = self._count * out.size // self.filters
         if self.model == "network":
             widths = enumerate(zip(self._layer_widths[1:], self._layer_widths, strict=False))
             layers = [TensorSpec("layer", f"weights.{number}", sizes) for number, sizes in widths]
@@ -174,7 +202,7 @@ class _ImplicitSection(Section):
         if self.model == "factorization":
             coefficients = TensorSpec("coefficients", "coefficients", (rows, self.rank))
             return [coefficients, TensorSpec("basis", "basis", (self.rank, self.filters))]
-        return [TensorSpec("implicit", "implicit", (1, *out))]
+        return [TensorSpec("implicit", "implicit", (self._count, *out))]
 
 
 class _Implicit2dSection(_ImplicitSection):

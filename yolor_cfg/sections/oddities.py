@@ -16,6 +16,7 @@ def warn_of_oddities(nodes: Sequence[Node], outputs: Collection[int], dialect: D
     _warn_of_unread_sections(nodes, outputs)
     _warn_of_last_section(nodes, outputs, dialect)
     _warn_of_class_counts(nodes)
+    _warn_of_headless_tasks(nodes, outputs)
 
 
 def _warn_of_foreign_sections(nodes: Sequence[Node], dialect: Dialect) -> None:
@@ -64,10 +65,24 @@ def _warn_of_last_section(nodes: Sequence[Node], outputs: Collection[int], diale
 def _warn_of_class_counts(nodes: Sequence[Node]) -> None:
     heads = [node.section for node in nodes if node.section.is_head and hasattr(node.section, "classes")]
     for head in heads[1:]:
-        if head.classes != heads[0].classes:
+        if head.classes != heads[0].classes and head.task == heads[0].task:
             head.warn(
                 "classes",
                 "the heads differ in their number of classes",
                 found=str(head.classes),
                 allowed=f"{heads[0].classes}, as in line {heads[0].line}",
             )
+
+
+def _warn_of_headless_tasks(nodes: Sequence[Node], outputs: Collection[int]) -> None:
+    """Tasks that a section has values or layers for, while every head names others."""
+    heads = [node.section for node in nodes if node.index in outputs]
+    served = {task for head in heads for task in head.task}
+    if not all(head.task for head in heads):
+        return
+    allowed = ", ".join(sorted(served))
+    for node in nodes:
+        missing = [task for task in node.section.task if task not in served]
+        served.update(missing)
+        if missing:
+            node.section.warn("task", "no head serves this task", found=", ".join(missing), allowed=allowed)

@@ -154,7 +154,7 @@ class YoloSection(BoxHeadSection, names="yolo"):
         from yolor_cfg.ops.heads import YoloRules
 
         if self.dialect.embeds:
-            return YoloRules(embeds=True)
+            return YoloRules(embeds=True, box_channels=JOINT_CHANNELS)
         if self.dialect.box_form == "squared":
             return YoloRules(has_squared_sizes=True, spread=2.0)
         if self.dialect.box_form == "exponential":
@@ -232,13 +232,13 @@ class YoloSection(BoxHeadSection, names="yolo"):
 
     @property
     def loss_kind(self) -> str:
-        """The loss that trains this head; none yet with embeddings."""
-        return "" if self.dialect.embeds else super().loss_kind
+        """The loss that trains this head."""
+        return "jde" if self.dialect.embeds else super().loss_kind
 
-    def missing_loss(self) -> CfgError:
-        """The error of this head where no loss trains it."""
-        found, hint = "[yolo] with embeddings", "its network counts, runs and detects"
-        return self.error("", NO_LOSS, found=found, hint=hint)
+    @property
+    def has_embedding(self) -> bool:
+        """Whether a vector of each cell stands behind its boxes."""
+        return self.dialect.embeds
 
     def facts(self) -> tuple[str, ...]:
         return ("box_form", "embeds", "head_strides")

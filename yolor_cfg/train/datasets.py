@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from yolor_cfg.count import holds_task_values
 from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.kinds import check_kinds
 from yolor_cfg.data.overlap import shared_paths, sharing_note
@@ -17,20 +18,21 @@ from yolor_cfg.images.orientation import orientation_rule
 from yolor_cfg.train.settings import TrainOptions
 
 
-def open_training_data(options: TrainOptions, graph: Graph, names: Sequence[str]) -> Dataset:
+def open_training_data(options: TrainOptions, graph: Graph, names: Mapping[str, Sequence[str]]) -> Dataset:
     """The images to train on; of several data sets the union, with a part for each. `names` are the classes
-    of the run that is resumed."""
+    of the run that is resumed, by task."""
     given = options.data_sets
     _refuse_strange_tasks(given, graph)
     _refuse_other_weights(options)
-    opened = [_open_split(options, graph, one.path, split="train", alone=len(given) == 1) for one in given]
+    opened = [_open_split(options, graph, one, split="train", alone=len(given) == 1) for one in given]
     for dataset in opened:
         if not dataset.is_labeled or not len(dataset.samples):
             what = "images" if dataset.is_labeled else "annotations"
             raise DataError(f"no {what} to train on", path=dataset.origin)
     if len(given) == 1:
-        opened = [match_classes(opened[0], names, source="the run", by_number=options.by_number)]
-    dataset = unite(opened, given, {given[0].task: names}, by_number=options.by_number)
+        own = names.get(given[0].task, ())
+        opened = [match_classes(opened[0], own, source="the run", by_number=options.by_number)]
+    dataset = unite(opened, given, names, by_number=options.by_number)
     _refuse_other_union(dataset, graph)
     return dataset
 
@@ -41,7 +43,7 @@ def open_holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> 
         return dataset._replace(samples=(), problems=(), parts=())
     given = options.val_sets
     alone = len(given) == 1 and not dataset.parts
-    opened = [_open_split(options, graph, one.path, split="val", alone=alone) for one in given]
+    opened = [_open_split(options, graph, one, split="val", alone=alone) for one in given]
     for one in opened:
         if not one.is_labeled:
             raise DataError("no annotations to validate on", path=one.origin)
@@ -75,7 +77,7 @@ def _unite_holdout(
 
 def _refuse_strange_tasks(given: Sequence[GivenData], graph: Graph) -> None:
     """Raise CfgError for a data set of a task that the cfg does not have."""
-    tasks: tuple[str, ...] = tuple(getattr(graph, "tasks", ()))
+    tasks = graph.tasks
     for one in given:
         if one.task and one.task not in tasks:
             raise CfgError(
@@ -83,6 +85,13 @@ def _refuse_strange_tasks(given: Sequence[GivenData], graph: Graph) -> None:
                 path=graph.path,
                 found=f"--data {one.task}={one.path}",
                 allowed=", ".join(tasks) or "no section has task=: give --data PATH",
+            )
+        if not one.task and holds_task_values(graph):
+            raise CfgError(
+                "the cfg has values for each task: say which task the data set teaches",
+                path=graph.path,
+                found=f"--data {one.path}",
+                allowed=", ".join(f"--data {task}={one.path}" for task in tasks),
             )
 
 
@@ -99,22 +108,25 @@ def _refuse_other_weights(options: TrainOptions) -> None:
 def _refuse_other_union(dataset: Dataset, graph: Graph) -> None:
     """Raise DataError if the classes of several data sets are not as many as those of the network."""
     for part in dataset.parts:
-        if graph.classes and len(part.names) != graph.classes:
+        wanted = graph.classes_of(part.task)
+        if wanted and len(part.names) != wanted:
             members = [one for one in dataset.parts if one.task == part.task]
             raise DataError(
                 "the data sets and the network differ in the number of classes",
                 path=", ".join(one.origin for one in members),
                 found=f"{len(part.names)} in the data sets: {'; '.join(class_table(members))}",
-                allowed=f"{graph.classes}, as in the network",
+                allowed=f"{wanted}, as in the network",
                 hint=f"yolor cfg set-classes CFG {len(part.names)} writes a cfg for these data sets",
             )
 
 
-def _open_split(options: TrainOptions, graph: Graph, path: str, *, split: SplitName, alone: bool) -> Dataset:
+def _open_split(
+    options: TrainOptions, graph: Graph, given: GivenData, *, split: SplitName, alone: bool
+) -> Dataset:
     """A data set; one that is not `alone` may have fewer classes than the network."""
     orientation_rule.ignores = options.ignore_orientation
     pixel_limit.most = options.max_pixels or MAX_PIXELS
     checks = LabelChecks(options.fix_labels, options.strict)
-    found = find_listing(path, split, whole=split == "val" and options.val_data is not None)
-    dataset = read_listing(found, classes=graph.classes or None, checks=checks, counts=alone)
-    return check_kinds(dataset, graph)
+    found = find_listing(given.path, split, whole=split == "val" and options.val_data is not None)
+    dataset = read_listing(found, classes=graph.classes_of(given.task) or None, checks=checks, counts=alone)
+    return check_kinds(dataset, graph.keep_heads(given.task))

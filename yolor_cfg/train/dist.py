@@ -6,7 +6,7 @@ The process group is in `yolor_cfg.parallel`. Legend: N images, C channels, H W 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,14 +84,16 @@ def _convert_norm(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
     return new
 
 
-def data_parallel(network: Network, *, exact: bool = False) -> nn.Module:
+def data_parallel(network: Network, *, exact: bool = False, others: Iterable[str] = ()) -> nn.Module:
     """The network wrapped so that gradients are averaged over processes; unchanged if there is only one.
 
     From the second update on, torch reduces gradients in other buckets, so three or more processes that
     resume from a state sum in another order. `exact` prevents this, at the cost of a pass over all layers.
+    Parameters with the names `others` are left alone.
     """
     if this_process().world_size == 1:
         return network
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, list(others))
     cut = not all(node.section.update_rules(0).passes for node in network.graph.nodes)
     unused = cut or len(used_nodes(network.graph)) < len(network.graph.nodes)
     buffers: dict[str, Any] = {BUFFERS: False}

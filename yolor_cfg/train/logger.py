@@ -24,7 +24,7 @@ from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults, TrainState, save_state
-from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.checkpoint import plain_names, save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import new_header
 from yolor_cfg.weights.tasks import SUFFIX, save_task
@@ -34,8 +34,9 @@ SHEETS = 3
 LAST, BEST = "weights/last.pt", "weights/best.pt"
 BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
 LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
-COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS)
-MAIN_SCORES = ("AP", "top1", "mAP")
+IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
+COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS)
+MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
 """What an epoch's line says of each of several data sets."""
 Printer = Callable[[str], None]
 
@@ -160,7 +161,7 @@ class RunLogger:
 
     def save(self, state: TrainState) -> None:
         """Save last.pt atomically."""
-        save_state(state, self.folder / LAST, names=self.job.dataset.names)
+        save_state(state, self.folder / LAST, names=self.job.dataset.names, task_names=self.job.task_names)
 
     def _save_best(self, state: TrainState) -> None:
         self._save_network(state, "best")
@@ -185,6 +186,7 @@ class RunLogger:
             self.folder / f"weights/{name}.pt",
             names=self.job.dataset.names,
             numbers=state.rows[-1] if state.rows else {},
+            kept={"task_names": plain_names(self.job.task_names)},
             force=True,
         )
 
@@ -217,10 +219,10 @@ def source_columns(rows: Sequence[EpochResults], words: Sequence[str] = COLUMNS)
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test. Only
-    where images are classified are there columns for that."""
+    where images are classified, and objects told apart, are there columns for that."""
     text = io.StringIO()
-    has_labels = any(LABEL_COLUMNS[0] in row for row in rows)
-    known = set[str]().union(*rows) if has_labels else set(BOX_COLUMNS)
+    more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0]}
+    known = set[str]().union(*rows) if any(more & row.keys() for row in rows) else set(BOX_COLUMNS)
     columns = [*(name for name in COLUMNS if name in known), *source_columns(rows)]
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()

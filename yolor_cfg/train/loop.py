@@ -7,14 +7,23 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from yolor_cfg.data.types import Batch
+from yolor_cfg.data.types import Batch, DataPart
 from yolor_cfg.evaluate.run import PRECISIONS, TEST_FAULTS, EvalSettings, evaluate_tasks
 from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
 from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
-from yolor_cfg.train.loss import BatchLoss, ImageSources, LossRules, NonFiniteLoss, detection_loss
+from yolor_cfg.train.identities import learner_tensors, sync_learner
+from yolor_cfg.train.loss import (
+    BatchLoss,
+    ImageSources,
+    Lessons,
+    LossRules,
+    NonFiniteLoss,
+    detection_loss,
+    loss_by_source,
+)
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
@@ -25,14 +34,14 @@ from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
-LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels")
+LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels", "identity")
 
 
 class Callback(Protocol):
     """Logs and saves the progress of training; it does not influence it."""
 
     def log_batch(self, state: TrainState, batch: Batch, losses: list[float]) -> None:
-        """Called after each batch; `losses` are total, box, objectness, classes, labels, per image."""
+        """Called after each batch; `losses` are the total and its parts, as in LOSS_COLUMNS, per image."""
 
     def log_test_fault(self, state: TrainState, fault: Exception) -> None:
         """Called where the test after an epoch fails."""
@@ -58,7 +67,8 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
     """Train from the given state to the end of the job, until patience runs out, or until asked to stop."""
     options = job.options
     device = next(state.network.parameters()).device
-    model = data_parallel(state.network, exact=options.deterministic)
+    own = learner_tensors(state.network)
+    model = data_parallel(state.network, exact=options.deterministic, others=own)
     updates = LayerUpdates(state.network)
     set_train_mode(state.network, options)
     for epoch in range(state.epoch, job.epochs):
@@ -72,6 +82,7 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
             rules = batch_rules(job, state)
             state.network.reset()
+            state.network.choose_tasks(batch_tasks(job, batch))
             with sync_gradients(model, now), autocast(device, options.precision):
                 raws = model(images)  # for each head [N, A, H', W', V]
             loss = batch_loss(job, raws, batch, network=state.network, rules=rules)
@@ -79,6 +90,7 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             state.scaler.scale(total * loss_factor(job, rates)).backward()
             # ----------------------------------------------------------------------------------------- update
             if now:
+                sync_learner(state.network)
                 check_gradients(state, rules)
                 update_weights(state, updates)
             # ----------------------------------------------------------------------------------- log and save
@@ -107,11 +119,20 @@ def batch_loss(
 ) -> BatchLoss:
     """The loss of a batch, by what its data sets label."""
     targets = batch.targets if job.dataset.has_boxes else None
-    sources = None
+    who = None if job.identities is None else job.identities.number(batch.identities)
     if job.dataset.parts:
         assert batch.sources is not None
+        lessons = Lessons(targets, batch.truth, who)
         sources = ImageSources(batch.sources, job.dataset.parts)
-    return detection_loss(raws, targets, network, rules=rules, truth=batch.truth, sources=sources)
+        return loss_by_source(raws, lessons, network, rules=rules, sources=sources)
+    return detection_loss(raws, targets, network, rules=rules, truth=batch.truth, identities=who)
+
+
+def batch_tasks(job: Job, batch: Batch) -> tuple[str, ...]:
+    """The task of each image, "" for none in particular; nothing where the network has no tasks."""
+    if not job.graph.tasks or batch.sources is None or not job.dataset.parts:
+        return ()
+    return tuple(job.dataset.parts[source].task for source in batch.sources.tolist())
 
 
 def update_weights(state: TrainState, updates: LayerUpdates) -> None:
@@ -193,17 +214,20 @@ def summarize_sources(job: Job, state: TrainState) -> EpochResults:
     """The losses of each of several data sets per image of it, as `NAME.loss` and so on."""
     row: EpochResults = {}
     for part, (images, *sums) in zip(job.dataset.parts, state.source_sums, strict=False):
-        columns = learned_columns(job, part.has_boxes)
+        columns = learned_columns(job, part)
         values = [sum(sums), *sums]
         found = {name: value / max(images, 1.0) for name, value in zip(LOSS_COLUMNS, values, strict=True)}
         row |= {f"{part.name}.{name}": value for name, value in found.items() if name in columns}
     return row
 
 
-def learned_columns(job: Job, has_boxes: bool = True) -> tuple[str, ...]:
-    """The columns of the losses that this network has, for images with boxes or without."""
-    boxes = LOSS_COLUMNS[1:-1] if job.graph.box_heads and has_boxes else ()
-    return ("loss", *boxes, *(LOSS_COLUMNS[-1:] if job.graph.label_heads else ()))
+def learned_columns(job: Job, part: DataPart | None = None) -> tuple[str, ...]:
+    """The columns of the losses that this network has, or of those that one of several data sets gives."""
+    graph = job.graph if part is None else job.graph.keep_heads(part.task)
+    has_boxes = part is None or part.has_boxes
+    boxes = ("box", "objectness", "classes") if graph.box_heads and has_boxes else ()
+    labels = ("labels",) if graph.label_heads else ()
+    return ("loss", *boxes, *labels, *(("identity",) if boxes and job.identities is not None else ()))
 
 
 def set_train_mode(network: Network, options: TrainOptions) -> None:
@@ -250,8 +274,7 @@ def loss_factor(job: Job, rates: Rates) -> float:
 
 
 def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[float], bool]:
-    """Total, box, objectness, classes, labels per image, over all processes; and whether any of them should
-    stop."""
+    """The total and its parts per image, over all processes; and whether any of them should stop."""
     parts = torch.stack(loss.parts).double()
     whole = all_reduce(
         torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])])
@@ -295,7 +318,8 @@ def check_gradients(state: TrainState, rules: LossRules) -> None:
     if not named or torch.nn.utils.get_total_norm([gradient for _, gradient in named]).isfinite():
         return
     name = next((name for name, gradient in named if not gradient.isfinite().all()), named[0][0])
-    section = state.network.graph.nodes[int(name.split(".")[1])].section
+    nodes = state.network.graph.nodes
+    section = (nodes[int(name.split(".")[1])] if name.startswith("module_list.") else nodes[-1]).section
     raise NonFiniteLoss(
         "the gradient is not a finite number",
         path=section.path,

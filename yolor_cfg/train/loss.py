@@ -17,6 +17,7 @@ from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
 from yolor_cfg.train.losses.partial import Labeling
+from yolor_cfg.train.losses.weights import HeadLearner
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
 
@@ -31,8 +32,8 @@ class NonFiniteLoss(YolorError):
 class BatchLoss(NamedTuple):
     """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
-    without gradients: total = images * (box + objectness + classes + labels), with the images of all
-    processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
+    without gradients: total = images * (box + objectness + classes + labels + identity), with the images of
+    all processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
     images; of several data sets there are such rows for each, in order, and `sources` are their losses.
     """
 
@@ -42,17 +43,18 @@ class BatchLoss(NamedTuple):
     classes: Tensor
     heads: tuple[HeadLoss, ...]
     labels: Tensor
+    identity: Tensor
     sources: tuple[SourceLoss, ...] = ()
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """Box, objectness, classes, labels."""
-        return self.box, self.objectness, self.classes, self.labels
+        """Box, objectness, classes, labels, identity."""
+        return self.box, self.objectness, self.classes, self.labels, self.identity
 
 
 class SourceLoss(NamedTuple):
     """The number of images of one data set in a batch, over all processes, and box, objectness, classes,
-    labels as sums over those of this process."""
+    labels, identity as sums over those of this process."""
 
     images: Tensor
     parts: tuple[Tensor, ...]
@@ -67,11 +69,14 @@ class ImageSources(NamedTuple):
 
 class Lessons(NamedTuple):
     """What the images of a batch teach: `targets` [T, 6], None: no boxes are given; `truth` [N, K], how much
-    each has of each class (NaN: not known); `labeling`: of which classes is known where they are."""
+    each has of each class (NaN: not known); `identities` [T] of the targets, -1: not known; `labeling`: of
+    which classes is known where they are; the heads of which `task` learn, "": all."""
 
     targets: Tensor | None
     truth: Tensor | None = None
+    identities: Tensor | None = None
     labeling: Labeling | None = None
+    task: str = ""
 
 
 def detection_loss(
@@ -81,28 +86,26 @@ def detection_loss(
     *,
     rules: LossRules,
     truth: Tensor | None = None,
-    sources: ImageSources | None = None,
+    identities: Tensor | None = None,
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
-    image has of each class (NaN: not known). A head whose kind of labels is not given has no loss.
-
-    With `sources` the images of each data set are taken for themselves: what it does not label is not taught.
+    image has of each class (NaN: not known); embeddings against `identities` [T], numbers from 0 on, -1
+    where none is known. A head whose kind of labels is not given has no loss.
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
-    if sources is None:
-        images = _count_images(len(raws[0]), raws[0], rules)
-        losses = _head_losses(raws, Lessons(targets, truth), network, rules=rules, images=images)
-        return _sum_losses(losses, images, ())
-    return _losses_by_source(raws, Lessons(targets, truth), network, rules=rules, sources=sources)
+    batch = Lessons(targets, truth, identities)
+    images = _count_images(len(raws[0]), raws[0], rules)
+    losses = _head_losses(raws, batch, network, rules=rules, images=images)
+    return _sum_losses(losses, images, ())
 
 
 def _count_images(count: int, like: Tensor, rules: LossRules) -> Tensor:
     return rules.all_reduce(torch.tensor([float(count)], device=like.device))[0]
 
 
-def _losses_by_source(
+def loss_by_source(
     raws: Sequence[Tensor],
     batch: Lessons,
     network: Network,
@@ -110,7 +113,8 @@ def _losses_by_source(
     rules: LossRules,
     sources: ImageSources,
 ) -> BatchLoss:
-    """The sum of the losses of the data sets that any of the processes has an image of."""
+    """Like `detection_loss`, the images of each data set for themselves: what it does not label is not
+    taught, and of a data set with a task the heads that serve others learn nothing."""
     parts, index = sources.parts, sources.rows.to(raws[0].device)
     places = [(index == number).nonzero()[:, 0] for number in range(len(parts))]
     counts = rules.all_reduce(index.new_tensor([len(rows) for rows in places], dtype=torch.float32))
@@ -122,7 +126,9 @@ def _losses_by_source(
             mine = _head_losses([raw[rows] for raw in raws], lessons, network, rules=rules, images=images)
         of_sources.append(SourceLoss(images, _sum_parts([_detach_loss(loss) for loss in mine], raws[0])))
         losses += mine
-    return _sum_losses(losses, counts.sum(), tuple(of_sources))
+    found = _sum_losses(losses, counts.sum(), tuple(of_sources))
+    # So each head has a gradient in each process, as several processes expect of one another.
+    return found._replace(total=found.total + _sum([raw.flatten()[:0].sum() for raw in raws]))
 
 
 def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: LossRules) -> Lessons:
@@ -130,21 +136,22 @@ def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: Loss
     known = torch.zeros(len(part.names), dtype=torch.bool, device=rows.device)
     known[list(part.known)] = True
     labeling = None if known.all() else Labeling(known, rules.unlabeled)
-    targets, truth = batch.targets, batch.truth
+    targets, truth, identities = batch.targets, batch.truth, batch.identities
     if targets is not None:
-        targets = _select_targets(targets.to(rows.device), rows) if part.has_boxes else None
+        targets = targets.to(rows.device)
+        mine = torch.isin(targets[:, 0].long(), rows)
+        identities = None if identities is None else identities.to(rows.device)[mine]
+        targets = _number_targets(targets[mine], rows) if part.has_boxes else None
     if truth is not None:
         truth = truth.to(rows.device)[rows]
         truth = truth if labeling is None else truth.masked_fill(~known & (truth < 1), math.nan)
-    return Lessons(targets, truth, labeling)
+    return Lessons(targets, truth, identities, labeling, part.task)
 
 
-def _select_targets(targets: Tensor, rows: Tensor) -> Tensor:
+def _number_targets(targets: Tensor, rows: Tensor) -> Tensor:
     """The targets [T, 6] of the images in these rows [n], ascending, which count from 0 then."""
-    image = targets[:, 0].long()
-    place = torch.searchsorted(rows, image)
-    mine = torch.isin(image, rows)
-    return torch.cat([place[mine, None].to(targets), targets[mine, 1:]], dim=1)
+    place = torch.searchsorted(rows, targets[:, 0].long())
+    return torch.cat([place[:, None].to(targets), targets[:, 1:]], dim=1)
 
 
 def _head_losses(
@@ -155,7 +162,8 @@ def _head_losses(
     boxes = torch.zeros(0, 6) if lessons.targets is None else lessons.targets
     with torch.autocast(device.type, enabled=False):
         heads = _learning_heads(raws, network, lessons)
-        losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images))
+        who = None if lessons.identities is None else lessons.identities.to(device)
+        losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images, who))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
@@ -166,41 +174,52 @@ def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[Sourc
     with torch.autocast(images.device.type, enabled=False):
         total = _sum([loss.total for loss in losses])
     detached = tuple(_detach_loss(loss) for loss in losses)
-    box, objectness, classes, labels = (part / images for part in _sum_parts(detached, images))
-    return BatchLoss(total, box, objectness, classes, detached, labels, sources)
+    box, objectness, classes, labels, identity = (part / images for part in _sum_parts(detached, images))
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources)
 
 
 def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, ...]:
-    """Box, objectness, classes, labels of all heads."""
-    zero = like.new_zeros(())
+    """Box, objectness, classes, labels, identity of all heads."""
     if not losses:
-        return zero, zero, zero, zero
+        return (like.new_zeros(()),) * 5
     box, objectness, classes = (_sum(parts) for parts in list(zip(*losses, strict=True))[:3])
-    labels = _sum([box.new_zeros(()), *(loss.labels for loss in losses if loss.labels is not None)])
-    return box, objectness, classes, labels
+    labels, identity = (
+        _sum([box.new_zeros(()), *(part for part in parts if part is not None)])
+        for parts in ([loss.labels for loss in losses], [loss.identity for loss in losses])
+    )
+    return box, objectness, classes, labels, identity
 
 
 def _learning_heads(
     raws: Sequence[Tensor], network: Network, lessons: Lessons
 ) -> list[HeadOutput[Section, Any]]:
     """The heads whose kind of labels is given, each image head with its part of the truth."""
-    heads, first = list[HeadOutput[Section, Any]](), 0
-    truth, labeling = lessons.truth, lessons.labeling
+    heads, firsts = list[HeadOutput[Section, Any]](), dict[tuple[str, ...], int]()
+    truth, labeling, task = lessons.truth, lessons.labeling, lessons.task
     for node, raw in zip(network.graph.heads, raws, strict=True):
-        output = HeadOutput[Section, Any](
-            node.section, network.module_list[node.index], _upcast(raw), labeling=labeling
-        )
-        if node.section.label_kind and truth is not None:
+        section, layer = node.section, network.module_list[node.index]
+        if task and section.task and task not in section.task:
+            continue
+        output = HeadOutput[Section, Any](section, layer, _upcast(raw), labeling=labeling)
+        if section.label_kind and truth is not None:
+            first = firsts.get(section.task, 0)  # each task has a list of classes of its own
             last = first + node.shape.size
             weight = head_weight(network.graph, node)
             heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
-            first = last
-        elif lessons.targets is not None and not node.section.label_kind:
-            heads.append(output)
+            firsts[section.task] = last
+        elif lessons.targets is not None and not section.label_kind:
+            heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
+
+
+def _add_learner(output: HeadOutput[Section, Any], network: Network, node: Node) -> HeadOutput[Section, Any]:
+    """The head, if it has embeddings with what learns beside it."""
+    if not node.section.has_embedding:
+        return output
+    return output._replace(learner=HeadLearner.find(network, output.layer, node.index))
 
 
 def check_losses(graph: Graph) -> None:
@@ -230,14 +249,14 @@ def _refuse_lossless(section: Section) -> None:
 
 
 def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
-    """The loss of each head, in order; heads of one kind are computed together."""
-    kinds = [head.section.loss_kind for head in heads]
+    """The loss of each head, in order; those of one kind and task are computed together."""
+    groups = [(head.section.loss_kind, head.section.task) for head in heads]
     found: dict[int, HeadLoss] = {}
-    for kind in dict.fromkeys(kinds):
-        places = [place for place, its in enumerate(kinds) if its == kind]
+    for group in dict.fromkeys(groups):
+        places = [place for place, its in enumerate(groups) if its == group]
         _refuse_lossless(heads[places[0]].section)
         members = tuple(heads[place] for place in places)
-        found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
+        found.update(zip(places, LOSSES[group[0]](inputs._replace(heads=members)), strict=True))
     return [found[place] for place in range(len(heads))]
 
 
@@ -246,8 +265,9 @@ def _upcast(raw: Tensor) -> Tensor:
 
 
 def _detach_loss(loss: HeadLoss) -> HeadLoss:
-    labels = None if loss.labels is None else loss.labels.detach()
-    return HeadLoss(loss.box.detach(), loss.objectness.detach(), loss.classes.detach(), loss.matches, labels)
+    labels, identity = (None if part is None else part.detach() for part in (loss.labels, loss.identity))
+    boxes = loss.box.detach(), loss.objectness.detach(), loss.classes.detach()
+    return HeadLoss(*boxes, loss.matches, labels, identity)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
@@ -291,7 +311,8 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
             left.append(f"[{node.section.type}] #{node.index}")
             continue
         layer: Any = network.module_list[node.index]
-        own = bias[: len(bias) - layer.rules.fused]  # the rest weights the maps that are fused
+        boxes = layer.rules.box_channels or len(bias) - layer.rules.fused
+        own = bias[:boxes]  # the rest weights the maps that are fused, or is an embedding
         _add_prior_bias(own, anchors=len(layer.grid.anchors), stride=layer.grid.stride)
     return tuple(left)
 

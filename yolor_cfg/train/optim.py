@@ -15,6 +15,8 @@ from yolor_cfg.model import Network
 from yolor_cfg.train.schedule import Rates
 
 EMA_DECAY, EMA_RAMP = 0.9999, 2000
+CLASSIFIER_WEIGHT = "classifier.weight"
+"""Of the identities that embeddings learn."""
 
 
 class Groups(NamedTuple):
@@ -37,9 +39,8 @@ def parameter_groups(network: Network) -> Groups:
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        kind = (
-            groups.decayed if name in decaying else groups.biases if name.endswith("bias") else groups.others
-        )
+        decayed = name in decaying or name == CLASSIFIER_WEIGHT
+        kind = groups.decayed if decayed else groups.biases if name.endswith("bias") else groups.others
         kind.append(parameter)
     return groups
 

@@ -31,6 +31,7 @@ from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_
 from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
+from yolor_cfg.train.identities import add_learner
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
@@ -43,7 +44,7 @@ from yolor_cfg.train.record import ARGS, load_options
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, prepare_job
 from yolor_cfg.train.state import TrainState, load_state, saved_names
-from yolor_cfg.train.transfer import WeightsLoader, plan_weights
+from yolor_cfg.train.transfer import WeightsLoader, plan_weights, restore_learner
 from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.loading import read_graph
 
@@ -157,6 +158,9 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
         convert_sync_batchnorm(network)
     freeze(network, options)
     apply_rules(network)
+    add_learner(network, job.identities)
+    if starts:
+        restore_learner(network, options.weights)
     factors = rate_factors(network)
     optimizer = build_optimizer(parameter_groups(network), job.optimizer, factors=factors)
     if job.is_darknet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from yolor_cfg.images.types import Size
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
 from yolor_cfg.train.datasets import open_holdout_data, open_training_data
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
+from yolor_cfg.train.identities import Identities, count_identities, identity_notes
 from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
@@ -76,6 +77,7 @@ class Job:
     graph: Graph
     dataset: Dataset
     holdout: Dataset
+    identities: Identities | None
     phases: tuple[Phase, ...]
     rules: LossRules
     batch_size: int
@@ -86,6 +88,11 @@ class Job:
     has_mean_loss: bool
     optimizer: OptimizerSettings
     ema: bool
+
+    @property
+    def task_names(self) -> dict[str, tuple[str, ...]]:
+        """The classes of each task that the data teaches."""
+        return {part.task: part.names for part in self.dataset.parts if part.task}
 
     @property
     def epochs(self) -> int:
@@ -129,7 +136,7 @@ class JobInputs(NamedTuple):
 
     def is_box_part(self, part: DataPart) -> bool:
         """Whether the images of this data set are augmented for their boxes."""
-        return part.has_boxes and bool(self.graph.box_heads)
+        return part.has_boxes and bool(self.graph.keep_heads(part.task).box_heads)
 
     @property
     def shares(self) -> EpochShares | None:
@@ -144,8 +151,8 @@ class JobInputs(NamedTuple):
 
     @property
     def label_classes(self) -> int:
-        """The number of classes that heads tell of whole images."""
-        return sum(node.shape.size for node in self.graph.label_heads)
+        """The number of classes that heads tell of whole images, of the task with the most; 0: none do."""
+        return self.graph.classes if self.graph.label_heads else 0
 
     @property
     def size(self) -> Size:
@@ -158,18 +165,19 @@ class JobInputs(NamedTuple):
         return len(self.images.samples)
 
 
-def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Sequence[str] = ()) -> Job:
+def prepare_job(
+    options: TrainOptions, *, graph: Graph | None = None, names: Mapping[str, Sequence[str]] | None = None
+) -> Job:
     """The whole job; all errors of the user show here, before training starts. `names` are the classes of the
-    run that is resumed."""
-    graph = graph or graphs.load_graph(
-        options.cfg, ReadOptions(options.dialect, options.img_size, strict=options.strict)
-    )
+    run that is resumed, by task."""
+    reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
+    graph = graph or graphs.load_graph(options.cfg, reading)
     _refuse_contradictions(options)
-    if graph.box_heads or not graph.heads:
-        last_head(graph)
-    check_losses(graph)
-    dataset = open_training_data(options, graph, names)
+    _check_heads(graph)
+    dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
+    identities = count_identities(graph, dataset)
+    dataset = identity_notes(dataset, identities)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     check_batch(batch_size, image=graph.image, image_count=len(dataset.samples))
@@ -191,6 +199,7 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         graph,
         dataset,
         holdout,
+        identities,
         batch_size=batch_size,
         is_darknet=kind == "darknet",
         has_mean_loss=has_mean_loss(graph),
@@ -202,6 +211,13 @@ def prepare_job(options: TrainOptions, *, graph: Graph | None = None, names: Seq
         parts=plan.parts,
         optimizer=plan.optimizer,
     )
+
+
+def _check_heads(graph: Graph) -> None:
+    """Raise CfgError if there is nothing that can learn."""
+    if graph.box_heads or not graph.heads:
+        last_head(graph)
+    check_losses(graph)
 
 
 def _refuse_contradictions(options: TrainOptions) -> None:
@@ -259,6 +275,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
         hyp.obj_pw,
         hyp.anchor_t,
         hyp.fl_gamma,
+        identities=hyp.identity,
         all_reduce=all_reduce,
     )
     decay = schedule.weight_decay()

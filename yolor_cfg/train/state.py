@@ -6,7 +6,7 @@ which has only tensors and plain values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from yolor_cfg.parallel import this_process
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.optim import ModelEMA
 from yolor_cfg.train.rejection import DeltaHistory
-from yolor_cfg.weights.checkpoint import FORMAT
+from yolor_cfg.weights.checkpoint import FORMAT, plain_names
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
-LOSSES_AND_COUNT = 6
+LOSSES_AND_COUNT = 7
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 
 
@@ -33,9 +33,9 @@ POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 class TrainState:
     """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
-    `sums` are the sums of the losses (total, box, objectness, classes, labels) in this epoch and its number
-    of batches; `source_sums` those of each of several data sets: images, box, objectness, classes, labels,
-    over images; `rows` are the results of the finished epochs; `deltas` are C Darknet's running numbers.
+    `sums` are the sums of the losses (the total and its parts, see LOSS_COLUMNS) in this epoch and its number
+    of batches; `source_sums` those of each of several data sets: images, then the parts, over images; `rows`
+    are the results of the finished epochs; `deltas` are C Darknet's running numbers.
     """
 
     network: Network
@@ -65,8 +65,15 @@ class TrainState:
             self.ema.update(self.network)
 
 
-def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
-    """Save the whole state atomically; all processes call it, the first one writes."""
+def save_state(
+    state: TrainState,
+    path: Path,
+    *,
+    names: Sequence[str],
+    task_names: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Save the whole state atomically; all processes call it, the first one writes. `names` are those of the
+    classes, `task_names` those of the tasks that the data teaches."""
     each = pending_gradients(state.network)
     if this_process().rank:
         return
@@ -91,6 +98,7 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
         "cfg": graph.document.text,
         "dialect": graph.dialect.name,
         "names": list(names),
+        **({"task_names": plain_names(task_names)} if task_names else {}),
         "bn_eps": graph.dialect.bn_eps,
         "numbers": {"epoch": state.epoch, "updates": state.updates, "AP": state.best_ap},
         "model": dict(state.eval_network.state_dict()),
@@ -99,10 +107,12 @@ def save_state(state: TrainState, path: Path, *, names: Sequence[str]) -> None:
     replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=True)
 
 
-def saved_names(path: Path) -> tuple[str, ...]:
-    """The classes that a run was begun with, by its last state."""
-    names = _read_state(path).get("names")
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+def saved_names(path: Path) -> dict[str, tuple[str, ...]]:
+    """The classes that a run was begun with, by its last state: those of "" and of each task."""
+    content = _read_state(path)
+    by_task = content.get("task_names")
+    found = {"": content.get("names"), **(by_task if isinstance(by_task, dict) else {})}
+    return {task: tuple(map(str, names)) for task, names in found.items() if isinstance(names, list)}
 
 
 def load_state(state: TrainState, path: Path) -> None:
@@ -172,7 +182,7 @@ def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
     sums, rows = training["sums"], training["rows"]
     state.deltas = DeltaHistory.from_values(training.get("deltas", []))
     state.sums = [float(number) for number in sums]
-    if len(state.sums) < LOSSES_AND_COUNT:  # written before there were image labels
+    while len(state.sums) < LOSSES_AND_COUNT:  # written before there were image labels and identities
         state.sums.insert(-1, 0.0)
     state.source_sums = [[float(number) for number in one] for one in training.get("source_sums", [])]
     state.rows = [{str(name): float(number) for name, number in row.items()} for row in rows]

@@ -17,7 +17,8 @@ STEPS = ((0.0, 0.0), (NEAR, 0.0), (0.0, NEAR), (-NEAR, 0.0), (0.0, -NEAR))
 
 class Matches(NamedTuple):
     """Pairs of a prediction and the object it learns, all [M]: `image`, `anchor`, `row`, `column` index the
-    prediction; `classes` and `boxes` [M, 4] (centre relative to that cell, size; in cells) are its target.
+    prediction; `classes` and `boxes` [M, 4] (centre relative to that cell, size; in cells) are those of its
+    target, which has the number `target`.
 
     They are ordered by step, then by anchor, then by target.
     """
@@ -28,6 +29,7 @@ class Matches(NamedTuple):
     column: Tensor
     classes: Tensor
     boxes: Tensor
+    target: Tensor
 
     @property
     def indices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -64,4 +66,4 @@ def match_targets(
     target = target[fit]
     image, classes = targets[target, :2].long().unbind(1)
     relative = torch.cat([centre[fit] - cell, boxes[target, 2:]], dim=1)
-    return Matches(image, anchor[fit], cell[:, 1], cell[:, 0], classes, relative)
+    return Matches(image, anchor[fit], cell[:, 1], cell[:, 0], classes, relative, target)

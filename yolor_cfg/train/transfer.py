@@ -15,6 +15,7 @@ from torch import Tensor
 from yolor_cfg.errors import WeightsError, count_of
 from yolor_cfg.graph import Graph
 from yolor_cfg.model import Network
+from yolor_cfg.train.identities import learner_tensors
 from yolor_cfg.weights.checkpoint import copy_tensors, fit_tensors, read_checkpoint
 from yolor_cfg.weights.darknet import fill_network, read_tensors
 from yolor_cfg.weights.finite import non_finite_notes
@@ -120,6 +121,18 @@ class Naming(NamedTuple):
 def transfer(network: Network, path: str | Path, **rules: Unpack[TransferRules]) -> TransferSummary:
     """Load weights into the network, as `plan_weights` says."""
     return plan_weights(network.graph, path, **rules)(network)
+
+
+def restore_learner(network: Network, path: str | None) -> None:
+    """Take what a checkpoint of a training has of these parameters, where the sizes are the same."""
+    own = learner_tensors(network)
+    if not own or path is None or not is_checkpoint(read_prefix(path)):
+        return
+    held = read_checkpoint(path).tensors
+    with torch.no_grad():
+        for name, parameter in own.items():
+            if name in held and held[name].shape == parameter.shape:
+                parameter.copy_(held[name])
 
 
 def plan_weights(graph: Graph, path: str | Path, **rules: Unpack[TransferRules]) -> WeightsLoader:

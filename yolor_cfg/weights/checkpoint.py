@@ -55,6 +55,7 @@ class Checkpoint(NamedTuple):
     names: tuple[str, ...] = ()
     bn_eps: float | None = None
     numbers: dict[str, float] = {}
+    task_names: dict[str, tuple[str, ...]] = {}
 
     @property
     def is_foreign(self) -> bool:
@@ -68,13 +69,14 @@ def save_checkpoint(
     *,
     names: Sequence[str] = (),
     numbers: Mapping[str, float] | None = None,
-    implicit: Mapping[str, Any] | None = None,
+    kept: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
     """Write the network and its cfg atomically to one file with everything that detection needs.
 
     A name ending in .safetensors selects that format, any other torch's. `numbers` (step, size ...) are
-    stored as well, and so is the record of `implicit` knowledge that a folded network no longer has.
+    stored as well, and so is what is `kept`: under `implicit` the record of the implicit knowledge that a
+    folded network no longer has, under `task_names` the names of the classes of each task.
     """
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     beside = {
@@ -83,13 +85,18 @@ def save_checkpoint(
         "names": list(names),
         "bn_eps": network.graph.dialect.bn_eps,
         "numbers": dict(numbers or {}),
-        **({"implicit": dict(implicit)} if implicit else {}),
+        **{name: value for name, value in (kept or {}).items() if value},
     }
     if Path(path).suffix == ".safetensors":
         write_safetensors(path, tensors, record={"format": FORMAT, **beside}, force=force)
         return
     content = {"format": FORMAT, **beside, "model": {name: t.contiguous() for name, t in tensors.items()}}
     replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=force)
+
+
+def plain_names(task_names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The class names of each task, as files hold them."""
+    return {task: list(names) for task, names in task_names.items()}
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -239,6 +246,7 @@ def _build_checkpoint(tensors: dict[str, Tensor], *, beside: Mapping[str, Any]) 
         tuple(beside.get("names") or ()),
         beside.get("bn_eps"),
         beside.get("numbers") or {},
+        {task: tuple(names) for task, names in (beside.get("task_names") or {}).items()},
     )
 
 
@@ -263,6 +271,11 @@ def _are_numbers(value: Any) -> bool:
     return value is None or isinstance(value, dict) and all(map(_is_number_entry, value.items()))
 
 
+def _are_task_names(value: Any) -> bool:
+    is_dict = isinstance(value, dict) and all(_is_text(task) for task in value)
+    return value is None or is_dict and all(one is not None and _are_texts(one) for one in value.values())
+
+
 def _is_number_entry(entry: tuple[Any, Any]) -> bool:
     name, value = entry
     in_bounds = isinstance(value, int) and value.bit_length() < 64 or isinstance(value, float)
@@ -275,6 +288,7 @@ RECORD_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "names": (_are_texts, "a list of texts"),
     "bn_eps": (_is_epsilon, "a number between 0 and 1"),
     "numbers": (_are_numbers, "numbers by name"),
+    "task_names": (_are_task_names, "lists of texts by name"),
 }
 """What each entry beside the tensors of our own files must be; all but the first two may be absent."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
 
@@ -21,24 +22,26 @@ from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.fitting import plan_read
 from yolor_cfg.weights.layout import WeightsHeader
 from yolor_cfg.weights.prefix import FilePrefix, is_checkpoint, is_checkpoint_file, read_prefix
+from yolor_cfg.weights.task_choice import select_task
 from yolor_cfg.weights.tasks import apply_task, find_task, read_task
 
 LOG = logging.getLogger("yolor_cfg")
 
 
 class LoadedNetwork(NamedTuple):
-    """A network in eval mode, the class names from its checkpoint, notes for the user, and the header of its
-    `.weights` file."""
+    """A network in eval mode, the class names from its checkpoint, notes for the user, the header of its
+    `.weights` file, and the names of the classes of each task, where the checkpoint has them."""
 
     network: Network
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     header: WeightsHeader | None = None
+    task_names: Mapping[str, tuple[str, ...]] = {}
 
 
 class LoadOptions(TypedDict, total=False):
     """Rarely needed options: with `cutoff`, the file holds only the layers before it; `strict` turns warnings
-    about the cfg into errors; `task` is one of the tasks of these weights, or its file."""
+    about the cfg into errors; `task` is one of the tasks of the cfg or of these weights, or its file."""
 
     cutoff: int | None
     strict: bool
@@ -91,7 +94,7 @@ def open_network(
     task: str | Path | None = None,
 ) -> LoadedNetwork:
     """Like `load`, but returns the notes instead of logging them. Raises CfgError or WeightsError. `task` is
-    a file of `weights.tasks`, or the name of one beside the weights.
+    a task that the cfg names, a file of `weights.tasks`, or the name of one beside the weights.
 
     The dialect is the one given in `reading`, else that of our own checkpoint, else what the cfg states or
     implies; without any clue, the cfg of a foreign checkpoint is read as YOLOR's and any other as Darknet's.
@@ -104,12 +107,18 @@ def open_network(
     else:
         opened = _open_weights(read_graph(cfg, reading), file, cutoff)
     if task is not None:
-        opened = switch_task(opened, find_task(task, weights))
+        opened = switch_task(opened, task, weights)
     return opened._replace(network=opened.network.eval().to(where))
 
 
-def switch_task(opened: LoadedNetwork, path: Path) -> LoadedNetwork:
-    """The network with the knowledge and the classes of a task; changed in place."""
+def switch_task(opened: LoadedNetwork, task: str | Path, weights: str | Path | None) -> LoadedNetwork:
+    """The network with the knowledge and the classes of a task that its cfg names; else of the task's file
+    or of the one beside the weights, which changes it in place."""
+    if str(task) in opened.network.graph.tasks:
+        chosen = select_task(opened.network, str(task))
+        own = opened.task_names.get(str(task), opened.names[: chosen.graph.classes])
+        return opened._replace(network=chosen, names=own, task_names={})
+    path = find_task(task, weights)
     pack = read_task(path)
     note = apply_task(opened.network, pack, path=path)
     return opened._replace(names=pack.names, notes=(*opened.notes, note))
@@ -166,7 +175,8 @@ def _open_checkpoint(
     network = Network(graph)
     notes = (*copy_tensors(network, fitting.tensors, cutoff=cutoff), *fitting.notes)
     notes += _eps_notes(graph, reading.bn_eps or checkpoint.bn_eps)
-    return LoadedNetwork(network, checkpoint.names, (*graph.notes, *notes))
+    said = (*graph.notes, *notes)
+    return LoadedNetwork(network, checkpoint.names, said, task_names=checkpoint.task_names)
 
 
 def open_trained(graph: Graph, path: str | Path, *, device: str | torch.device = "cpu") -> Network:

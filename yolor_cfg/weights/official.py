@@ -22,7 +22,7 @@ from yolor_cfg.graph import Graph, Node
 
 # No result depends on these: batch norm's counter, and the constant filters of a wavelet library.
 UNUSED_TENSORS = re.compile(
-    r"\.(num_batches_tracked|h[01]_(col|row))$|\.yolo_[0-9]{1,6}\.s_(c|r|id)$|^classifier\.(weight|bias)$"
+    r"\.(num_batches_tracked|h[01]_(col|row))$|\.yolo_[0-9]{1,6}\.s_(c|r|cls|id)$|^classifier\.(weight|bias)$"
 )
 """What no network here has: counters, filters that are constants, JDE's weights of losses and identities."""
 NUMBERED_PART = re.compile(r"(module_list\.([0-9]{1,6})\.)(conv|batch_norm)_\2\.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +19,13 @@ from torch import Tensor
 from yolor_cfg.errors import CfgError, WeightsError, count_of
 from yolor_cfg.graph import Graph
 from yolor_cfg.lang.keys import strip_comment
+from yolor_cfg.lang.lists import ALLOWED_TASKS, is_task_name
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
 
 SUFFIX = ".task.safetensors"
 FORMAT = "yolor-cfg task 1"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-"""What a task may be called: it becomes part of a file name."""
-RESERVED = ("train", "val", "test", "study", "speed")
-"""What YOLOR's test.py means by --task."""
 
 
 class TaskPack(NamedTuple):
@@ -44,9 +40,8 @@ class TaskPack(NamedTuple):
 
 def check_task_name(task: str) -> str:
     """The name, if it can be one; else CfgError."""
-    if not NAME.fullmatch(task) or task in RESERVED:
-        allowed = f"up to 64 letters, digits, and . _ - not at the start, but none of {', '.join(RESERVED)}"
-        raise CfgError("not the name of a task", found=task, allowed=allowed)
+    if not is_task_name(task):
+        raise CfgError("not the name of a task", found=task, allowed=ALLOWED_TASKS)
     return task
 
 

@@ -178,7 +178,7 @@ class DarknetTransform:
             other = self._make_tile(fetch(int(rng.integers(self.count))), rng)
             image = blend_equally(image, finish_tile(other, rng))
             labels = concat_labels((labels, other.labels), self.augmentation.most)
-        return BatchItem(image, *labels)
+        return labels.to_item(image)
 
     def _make_mosaic(self, indices: list[int], rng: Generator, fetch: Fetch) -> BatchItem:
         """Four images, each with its own crop and colours, that meet between 0.2 and 0.8 of the sides."""
@@ -196,7 +196,7 @@ class DarknetTransform:
             parts.append(
                 mosaic_labels(tile.labels, part, size=self.size, bound=self.augmentation.mosaic_bound)
             )
-        return BatchItem(canvas, *concat_labels(parts, self.augmentation.most))
+        return concat_labels(parts, self.augmentation.most).to_item(canvas)
 
     def _make_tile(self, source: LabeledImage, rng: Generator, *, place: int | None = None) -> Tile:
         """One image cropped, scaled and perhaps flipped; `place` is its quarter of a mosaic."""

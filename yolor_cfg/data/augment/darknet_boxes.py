@@ -12,22 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.augment.darknet_crop import PixelBox, Quarter
-from yolor_cfg.data.types import Floats, Integers, LabeledImage
-from yolor_cfg.images.types import Size
+from yolor_cfg.data.augment.geometry import join_identities
+from yolor_cfg.data.types import BatchItem, Floats, Integers, LabeledImage
+from yolor_cfg.images.types import Image, Size
 
 Generator = np.random.Generator
 BoxIndex = NDArray[Any] | np.bool_ | slice
 
 
 class BoxLabels(NamedTuple):
-    """Boxes [B, 4] and their classes [B]."""
+    """Boxes [B, 4], their classes [B], and their identities [B] if any are known."""
 
     boxes_xywh: Floats
     classes: Integers
+    identities: Integers | None = None
 
     def select(self, choice: BoxIndex) -> BoxLabels:
         """The chosen labels."""
-        return BoxLabels(self.boxes_xywh[choice], self.classes[choice])
+        who = None if self.identities is None else self.identities[choice]
+        return BoxLabels(self.boxes_xywh[choice], self.classes[choice], who)
+
+    def to_item(self, image: Image) -> BatchItem:
+        """An image with these labels, for the data loader."""
+        return BatchItem(image, self.boxes_xywh, self.classes, identities=self.identities)
 
 
 class CropView(NamedTuple):
@@ -41,7 +48,7 @@ class CropView(NamedTuple):
 def shuffle_labels(source: LabeledImage, most: int, rng: Generator) -> BoxLabels:
     """The labels in random order, at most `most` of them; this limit applies before labels are dropped."""
     order = rng.permutation(len(source.classes))[:most]
-    return BoxLabels(source.boxes_xywh, source.classes).select(order)
+    return BoxLabels(source.boxes_xywh, source.classes, source.identities).select(order)
 
 
 def crop_labels(labels: BoxLabels, image_size: Size, shown: CropView) -> BoxLabels:
@@ -59,7 +66,7 @@ def crop_labels(labels: BoxLabels, image_size: Size, shown: CropView) -> BoxLabe
     near, far = near.clip(0, 1), far.clip(0, 1)
     boxes = np.concatenate([(near + far) / 2, far - near], axis=1)
     visible = (boxes[:, 2:] >= _pixel_fraction(shown.size)).all(axis=1)
-    return BoxLabels(boxes, labels.classes).select(placed & visible)
+    return labels._replace(boxes_xywh=boxes).select(placed & visible)
 
 
 def mosaic_labels(labels: BoxLabels, part: Quarter, *, size: Size, bound: bool) -> BoxLabels:
@@ -82,13 +89,15 @@ def mosaic_labels(labels: BoxLabels, part: Quarter, *, size: Size, bound: bool) 
         centre, extent = boxes[:, :2] - (before + beyond) / 2, boxes[:, 2:] + before - beyond
         boxes = np.concatenate([centre, extent], axis=1)
     proper = ((boxes > 0) & (boxes < 1)).all(axis=1) & (boxes[:, 2:] > _pixel_fraction(size)).all(axis=1)
-    return BoxLabels(boxes, labels.classes).select(proper)
+    return labels._replace(boxes_xywh=boxes).select(proper)
 
 
 def concat_labels(parts: Sequence[BoxLabels], most: int) -> BoxLabels:
     """The labels of all parts, the first `most` of them."""
     boxes = np.concatenate([part.boxes_xywh for part in parts])
-    return BoxLabels(boxes, np.concatenate([part.classes for part in parts])).select(slice(most))
+    classes = np.concatenate([part.classes for part in parts])
+    who = join_identities([part.identities for part in parts])
+    return BoxLabels(boxes, classes, who).select(slice(most))
 
 
 def integer_corners(boxes_xywh: Floats, size: Size) -> NDArray[np.int64]:

@@ -23,11 +23,12 @@ MOST_CHANNELS = 4  # OpenCV's border values have no more channels
 
 
 class Scene(NamedTuple):
-    """An image and its labels: corners [B, 4] in its pixels, classes [B]."""
+    """An image and its labels: corners [B, 4] in its pixels, classes [B], identities [B] if any are known."""
 
     image: Image
     boxes_xyxy: BoxArray
     classes: Integers
+    identities: Integers | None = None
 
     @property
     def size(self) -> Size:
@@ -40,7 +41,8 @@ class Scene(NamedTuple):
         corners = self.boxes_xyxy.clip(0, (width, height, width, height)) / (width, height, width, height)
         low, high = corners[:, :2], corners[:, 2:]
         boxes_xywh = np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)
-        return BatchItem(np.ascontiguousarray(self.image), boxes_xywh, self.classes)
+        image = np.ascontiguousarray(self.image)
+        return BatchItem(image, boxes_xywh, self.classes, identities=self.identities)
 
 
 class Patch(NamedTuple):
@@ -59,7 +61,7 @@ def to_scene(source: LabeledImage, size: Size | None = None) -> Scene:
     boxes = source.boxes_xywh.astype(np.float64)
     centre, half = boxes[:, :2], boxes[:, 2:] / 2
     corners = np.concatenate([centre - half, centre + half], axis=1) * (width, height, width, height)
-    return Scene(image, corners, source.classes)
+    return Scene(image, corners, source.classes, source.identities)
 
 
 def apply_by_channels(image: Image, change: Callable[[Image], Any]) -> Image:
@@ -127,7 +129,14 @@ def paste_scene(canvas: Image, scene: Scene, patch: Patch) -> Scene:
 def merge_scenes(canvas: Image, scenes: Sequence[Scene]) -> Scene:
     """One scene with the boxes of all scenes that share a canvas."""
     boxes = np.concatenate([scene.boxes_xyxy for scene in scenes])
-    return Scene(canvas, boxes, np.concatenate([scene.classes for scene in scenes]))
+    who = join_identities([scene.identities for scene in scenes])
+    return Scene(canvas, boxes, np.concatenate([scene.classes for scene in scenes]), who)
+
+
+def join_identities(parts: Sequence[Integers | None]) -> Integers | None:
+    """The identities of all parts; None unless they are known of each."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def flip_scene(scene: Scene, *, axis: int) -> Scene:

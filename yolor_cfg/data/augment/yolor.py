@@ -41,7 +41,8 @@ TINY = 1e-16
 
 class YolorHyperparameters(NamedTuple):
     """The hyperparameters of YOLOR's hyp files, by the same names; those unused here are for the training
-    loop; `label`, which is ours, is the weight of heads that classify images. Ranges are +-: degrees for
+    loop; `label` and `identity`, which are ours, are the weights of heads that classify images, and of
+    embeddings. Ranges are +-: degrees for
     rotation and shear, fractions of the input for translate, fractions of 1 for scale and hsv; mosaic,
     mixup and the flips are probabilities."""
 
@@ -58,6 +59,7 @@ class YolorHyperparameters(NamedTuple):
     obj: float = 1.0
     obj_pw: float = 1.0
     label: float = 0.1
+    identity: float = 0.1
     iou_t: float = 0.2
     anchor_t: float = 4.0
     fl_gamma: float = 0.0
@@ -122,7 +124,7 @@ class Bounds(NamedTuple):
 FRACTION, POSITIVE, NOT_NEGATIVE = Bounds(0, 1), Bounds(0, is_open=True), Bounds(0)
 HYP_BOUNDS: Mapping[str, Bounds] = {
     **dict.fromkeys(YolorHyperparameters._fields, FRACTION),
-    **dict.fromkeys(("warmup_epochs", "box", "cls", "obj", "label", "fl_gamma"), NOT_NEGATIVE),
+    **dict.fromkeys(("warmup_epochs", "box", "cls", "obj", "label", "identity", "fl_gamma"), NOT_NEGATIVE),
     **dict.fromkeys(("cls_pw", "obj_pw"), POSITIVE),
     "momentum": Bounds(0, 0.9999),
     "warmup_momentum": Bounds(0, 0.9999),
@@ -299,7 +301,8 @@ def random_affine(scene: Scene, hyp: YolorHyperparameters, *, size: Size, rng: G
     image = warp_image(scene.image, matrix, size)
     boxes = warp_boxes(scene.boxes_xyxy, matrix).clip(0, (size[1], size[0], size[1], size[0]))
     kept = box_candidates(scene.boxes_xyxy * scale, boxes)
-    return Scene(image, boxes[kept], scene.classes[kept])
+    who = None if scene.identities is None else scene.identities[kept]
+    return Scene(image, boxes[kept], scene.classes[kept], who)
 
 
 def affine_matrix(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from yolor_cfg.train.losses import detection, gaussian, labels, region, yolo, yolor
+from yolor_cfg.train.losses import detection, embedding, gaussian, jde, labels, region, yolo
 from yolor_cfg.train.losses.base import HeadLoss, LossInputs
 
 LOSSES: dict[str, Callable[[LossInputs[Any, Any]], list[HeadLoss]]] = {
-    "yolor": yolor.losses,
+    "yolor": embedding.losses,
+    "jde": jde.losses,
     "yolo": yolo.losses,
     "gaussian": gaussian.losses,
     "region": region.losses,

@@ -14,6 +14,7 @@ from torch import Tensor
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.ops.heads import AnchorGrid, HeadPredictions
 from yolor_cfg.train.losses.partial import Labeling, UnlabeledRules
+from yolor_cfg.train.losses.weights import HeadLearner
 
 
 def identity(counts: Tensor) -> Tensor:
@@ -31,11 +32,12 @@ class DeltaSelector(Protocol):
 class LossRules(NamedTuple):
     """The settings that are not in the cfg: YOLOR's gains for heads of the yolor dialect, and the progress.
 
-    `classes` is the gain for 80 classes, `labels` that of heads that classify whole images. `seen` is the
-    number of images since training began, for [region]'s first phase. `all_reduce` sums counts over all
-    processes before they divide anything, so that the totals of the processes add up to that of one process
-    with all their images. `rejection` chooses the deltas of C Darknet's [yolo] that count. `batch` names
-    the batch in errors. `unlabeled` says what images teach of classes that their data set does not label.
+    `classes` is the gain for 80 classes, `labels` that of heads that classify whole images, `identities` that
+    of embeddings. `seen` is the number of images since training began, for [region]'s first phase.
+    `all_reduce` sums counts over all processes before they divide anything, so that the totals of the
+    processes add up to that of one process with all their images. `rejection` chooses the deltas of C
+    Darknet's [yolo] that count. `batch` names the batch in errors. `unlabeled` says what images teach of
+    classes that their data set does not label.
     """
 
     box: float = 0.05
@@ -48,6 +50,7 @@ class LossRules(NamedTuple):
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
     iou_ratio: float = 1.0  # the weight of the overlap in the objectness target; the rest is 1
+    identities: float = 0.1
     seen: int = 0
     all_reduce: Callable[[Tensor], Tensor] = identity
     rejection: DeltaSelector | None = None
@@ -95,41 +98,49 @@ LayerT = TypeVar("LayerT", covariant=True)
 class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):
     """A head's section, whose keys configure its loss, the module that decodes it, and its raw map, with
     gradients. For a head that classifies images: how much each has of each class [N, K] (NaN: not known),
-    and the factor on its loss. `labeling` is None where the images are labelled for all classes."""
+    and the factor on its loss. For one with embeddings: what learns from them. `labeling` is None where the
+    images are labelled for all classes."""
 
     section: KeysT
     layer: LayerT
     raw: Tensor
     truth: Tensor | None = None
     weight: float = 1.0
+    learner: HeadLearner | None = None
     labeling: Labeling | None = None
 
 
 class LossInputs(NamedTuple, Generic[KeysT, LayerT]):
     """The heads of one kind, the targets [T, 6] (image, class id, centre and size as fractions), the
-    rules, and the number of images in this batch over all processes."""
+    rules, the number of images in this batch over all processes, and the identity of each target [T]: a
+    number from 0 on, -1 where none is known."""
 
     heads: tuple[HeadOutput[KeysT, LayerT], ...]
     targets: Tensor
     rules: LossRules
     images: Tensor
+    identities: Tensor | None = None
 
 
 class HeadLoss(NamedTuple):
     """The weighted parts of one head's loss, scalar sums over the images of this process, and its number of
-    matches; `labels` is the loss of a head that classifies images, which has no other part."""
+    matches; `labels` is the loss of a head that classifies images, which has no other part; `identity` that
+    of its embeddings, if it has any."""
 
     box: Tensor
     objectness: Tensor
     classes: Tensor
     matches: int
     labels: Tensor | None = None
+    identity: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
         """The sum of the parts."""
-        boxes = self.box + self.objectness + self.classes
-        return boxes if self.labels is None else boxes + self.labels
+        total = self.box + self.objectness + self.classes
+        for more in (self.labels, self.identity):
+            total = total if more is None else total + more
+        return total
 
 
 def attach_gradient(value: Tensor, at: Tensor, gradient: Tensor) -> Tensor:

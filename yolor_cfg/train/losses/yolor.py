@@ -35,7 +35,7 @@ def balance(levels: int) -> tuple[float, ...]:
 
 def losses(inputs: LossInputs[HeadKeys, YoloLayer]) -> list[HeadLoss]:
     """The loss of each head; the box and class losses are means over its matches in the whole batch."""
-    found = [_match_head(head, inputs) for head in inputs.heads]
+    found = [match_head(head, inputs) for head in inputs.heads]
     counts = torch.tensor([float(len(matches.image)) for matches in found], device=inputs.targets.device)
     divisors = inputs.rules.all_reduce(counts).clamp(min=1) / inputs.images
     weights = balance(len(found))
@@ -54,7 +54,8 @@ def losses(inputs: LossInputs[HeadKeys, YoloLayer]) -> list[HeadLoss]:
     ]
 
 
-def _match_head(head: HeadOutput[HeadKeys, YoloLayer], inputs: LossInputs[HeadKeys, YoloLayer]) -> Matches:
+def match_head(head: HeadOutput[HeadKeys, YoloLayer], inputs: LossInputs[HeadKeys, YoloLayer]) -> Matches:
+    """Which predictions of a head learn which targets."""
     targets = inputs.targets.to(head.raw.dtype)
     anchors = targets.new_tensor(head.layer.grid.anchors) / targets.new_tensor(head.layer.grid.stride)
     height, width = head.raw.shape[2:4]
@@ -84,7 +85,7 @@ def _compute_head_loss(
             weight=rules.object_weight,
             parts=_cell_weights(head, objects),
         )
-        / raw.shape[1:4].numel()
+        / raw[..., 4].shape[1:].numel()
         * rules.objectness
     )
     wanted = torch.full_like(values[:, 5:], rules.label_smoothing / 2)
