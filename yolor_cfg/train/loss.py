@@ -144,7 +144,6 @@ def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: Loss
         targets = _number_targets(targets[mine], rows) if part.has_boxes else None
     if truth is not None:
         truth = truth.to(rows.device)[rows]
-        truth = truth if labeling is None else truth.masked_fill(~known & (truth < 1), math.nan)
     return Lessons(targets, truth, identities, labeling, part.task)
 
 
@@ -203,16 +202,26 @@ def _learning_heads(
         output = HeadOutput[Section, Any](section, layer, _upcast(raw), labeling=labeling)
         if section.label_kind and truth is not None:
             first = firsts.get(section.task, 0)  # each task has a list of classes of its own
-            last = first + node.shape.size
-            weight = head_weight(network.graph, node)
-            heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
-            firsts[section.task] = last
+            last = firsts[section.task] = first + node.shape.size
+            known = None if labeling is None else labeling.known[first:last]
+            mine = mask_truth(truth[:, first:last].to(output.raw), known, kind=section.label_kind)
+            heads.append(output._replace(truth=mine, weight=head_weight(network.graph, node)))
         elif lessons.targets is not None and not section.label_kind:
             heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
+
+
+def mask_truth(truth: Tensor, known: Tensor | None, *, kind: str) -> Tensor:
+    """The truth [N, K], NaN where it is not known: of any number of classes those that the data set does not
+    label and an image is not said to have; of one class, by a softmax, images without a label."""
+    if known is None:
+        return truth
+    if kind == "multi":
+        return truth.masked_fill(~known & (truth < 1), math.nan)
+    return truth.masked_fill(~(truth > 0).any(1, keepdim=True), math.nan)
 
 
 def _add_learner(output: HeadOutput[Section, Any], network: Network, node: Node) -> HeadOutput[Section, Any]:
