@@ -12,7 +12,7 @@ from yolor_cfg.graph import ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.train.identities import Identities, add_learner, learner_tensors
-from yolor_cfg.train.loss import BatchLoss, Lessons, LossRules, detection_loss, initialize_biases
+from yolor_cfg.train.loss import BatchLoss, LossRules, detection_loss, initialize_biases
 from yolor_cfg.train.losses.embedding import KnownCells, triplet_loss
 from yolor_cfg.train.losses.jde import assign
 from yolor_cfg.train.schedule import CosineHyperparameters, JdeSteps
@@ -69,7 +69,7 @@ def test_jde_assigns_as_recorded(shared: Path) -> None:
 def test_the_loss_and_all_gradients_of_jde_are_those_recorded(shared: Path) -> None:
     network, numbers, targets, who = jde_case(shared)
     raws = [torch.from_numpy(numbers[f"train_in_{index}"]).requires_grad_() for index in (8, 16)]
-    found = detection_loss(raws, Lessons(targets, identities=who), network, rules=LossRules())
+    found = detection_loss(raws, targets, network, rules=LossRules(), identities=who)
     loss = found.total / 2  # a sum over the images
     assert loss.item() == pytest.approx(numbers["train_loss"].item(), abs=1e-5)
     assert 2 * sum(part.item() for part in found.parts) == pytest.approx(found.total.item(), rel=1e-6)
@@ -87,9 +87,7 @@ def test_the_loss_and_all_gradients_of_jde_are_those_recorded(shared: Path) -> N
 def test_jde_learns_nothing_from_unknown_identities_where_its_own_mean_is_not_a_number(shared: Path) -> None:
     network, numbers, targets, who = jde_case(shared)
     raws = [torch.from_numpy(numbers[f"train_in_{index}"]) for index in (8, 16)]
-    found = detection_loss(
-        raws, Lessons(targets, identities=torch.full_like(who, -1)), network, rules=LossRules()
-    )
+    found = detection_loss(raws, targets, network, rules=LossRules(), identities=torch.full_like(who, -1))
     s_id = [numbers[f"s_{index}"][2] for index in (8, 16)]
     assert found.identity.item() == pytest.approx(sum(s_id) / 2, abs=1e-6)
 
@@ -119,7 +117,7 @@ def raw_map(network: Network) -> torch.Tensor:
 
 
 def loss_of(network: Network, raw: torch.Tensor, who: torch.Tensor | None = WHO) -> BatchLoss:
-    return detection_loss([raw], Lessons(TARGETS, identities=who), network, rules=LossRules())
+    return detection_loss([raw], TARGETS, network, rules=LossRules(), identities=who)
 
 
 def claims() -> dict[tuple[int, int, int], set[int]]:
@@ -212,9 +210,7 @@ def test_a_part_that_nothing_teaches_has_no_weight_that_learns() -> None:
     raw = raw_map(network)
     loss_of(network, raw, torch.full_like(WHO, -1)).total.backward()
     assert learner_tensors(network)["module_list.1.yolo_1.s_id"].grad is None
-    nothing = detection_loss(
-        [raw_map(network)], Lessons(TARGETS[:0], identities=WHO[:0]), network, rules=LossRules()
-    )
+    nothing = detection_loss([raw_map(network)], TARGETS[:0], network, rules=LossRules(), identities=WHO[:0])
     assert nothing.box == 0 and nothing.classes == 0 and nothing.identity == 0
 
 

@@ -1,12 +1,11 @@
 """Train one network on two drawn data sets that each label half of the classes, in several ways, and write
 the AP of each half on images that are labelled in full.
 
-    python tools/several_data.py [--ways naive,ignore,full] [--seeds 0,1,2] [--epochs 20]
+    python tools/several_data.py [--ways negative,full,ignore+spare] [--seeds 0,1,2] [--epochs 20]
 
-`naive` takes what a data set does not label for background, `full` has all labels: the bounds. The others are
-rules of train/losses/partial.py; with `-shared` labelled objects are taught to have none of the
-unlabelled classes. Each finished run appends a row to docs/bench/several_data.csv; runs that have a row there
-are skipped, so a later call continues.
+`negative` takes what a data set does not label for background, `full` has all labels: the bounds. The others
+are rules of train/losses/partial.py, CELLS+CLASSES. Each finished run appends a row to
+docs/bench/several_data.csv; runs that have a row there are skipped, so a later call continues.
 """
 
 from __future__ import annotations
@@ -41,18 +40,18 @@ LAYERS = ((16, 2), (32, 2), (64, 2), (96, 1), (64, 1))
 """Filters and strides of the convolutions before the head."""
 HALVES = NAMES[:3], NAMES[3:]
 KEYS = ("looks", "way", "seed", "images", "epochs")
-TINTS = (1.0, 0.6, 0.35), (0.35, 0.6, 1.0)
+TINTS = (1.0, 0.9, 0.7), (0.7, 0.9, 1.0)
 """Factors of blue, green and red."""
 WAYS = {
-    "naive": None,
+    "negative": None,
     "full": None,
-    "classes": UnlabeledRules("none"),
-    "ignore": UnlabeledRules("ignore"),
-    "ignore.3": UnlabeledRules("ignore", 0.3),
-    "weigh": UnlabeledRules("weigh"),
-    "weigh_scores": UnlabeledRules("weigh_scores"),
-    "ignore-shared": UnlabeledRules("ignore", masks_classes=False),
-    "weigh-shared": UnlabeledRules("weigh", masks_classes=False),
+    "ignore+spare": UnlabeledRules("ignore"),
+    "ignore+mask": UnlabeledRules("ignore", classes="mask"),
+    "ignore+teach": UnlabeledRules("ignore", classes="teach"),
+    "weigh+spare": UnlabeledRules("weigh"),
+    "weigh+teach": UnlabeledRules("weigh", classes="teach"),
+    "none+spare": UnlabeledRules("none"),
+    "ignore.3+spare": UnlabeledRules("ignore", 0.3),
 }
 """The rules for unlabelled classes; None: the data set is taken to label all."""
 

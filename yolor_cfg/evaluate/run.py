@@ -16,8 +16,7 @@ from torch import Tensor
 
 from yolor_cfg.data.eval_transforms import boxes_to_input
 from yolor_cfg.data.rect import RectRules
-from yolor_cfg.data.types import DataPart, Dataset
-from yolor_cfg.data.union import select_part
+from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
 from yolor_cfg.engines.base import Engine
@@ -34,23 +33,23 @@ from yolor_cfg.evaluate.batches import (
 from yolor_cfg.evaluate.embeddings import NO_VECTORS, nearest_boxes, score_embeddings
 from yolor_cfg.evaluate.forward import PRECISIONS, decode, eval_mode, is_recurrent, run_network
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground_truth, no_detections
+from yolor_cfg.evaluate.known import keep_known, sort_by_image
 from yolor_cfg.evaluate.results import round_detections
 from yolor_cfg.evaluate.scores import (
     DEFAULT_METRICS,
-    DatasetScores,
     MetricOptions,
     Scores,
     Speed,
     TaskScores,
     score_detections,
     score_label_heads,
-    unite_scores,
+    score_parts,
 )
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
 from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
-from yolor_cfg.weights.task_choice import select_task
+from yolor_cfg.weights.task_choice import network_of_task
 
 TEST_FAULTS = (
     YolorError,
@@ -138,22 +137,15 @@ def evaluate_tasks(
     """Like `evaluate`, the scores of all that the network predicts and the data set can score; of several
     data sets those of each."""
     if dataset.parts:
-        return unite_scores(
-            [_evaluate_part(network, dataset, part, settings=settings) for part in dataset.parts]
+        return score_parts(
+            dataset,
+            lambda own, task: evaluate_tasks(network_of_task(network, task), own, settings=settings),
         )
     collected = collect_detections(network, dataset, settings=settings)
     options = settings.metric_options
     scores = collected and score_tasks(network.graph, dataset, collected, metric_options=options)
     everywhere: TaskScores = broadcast_object(scores)
     return everywhere
-
-
-def _evaluate_part(
-    network: Network, dataset: Dataset, part: DataPart, *, settings: EvalSettings
-) -> DatasetScores:
-    own = select_task(network, part.task) if part.task else network
-    scores = evaluate_tasks(own, select_part(dataset, part), settings=settings)
-    return DatasetScores(part.name, part.task, scores)
 
 
 def score_tasks(
@@ -212,22 +204,11 @@ def collect_detections(
     if len(skipped) == len(dataset.samples):
         found = skipped[0][1] if skipped else "no images"
         raise DataError("no image could be read", path=dataset.origin, found=found)
-    detections = _known_detections([part.detections for part in parts], dataset)
-    darknet = _known_detections([part.darknet for part in parts], dataset) if settings.darknet else None
-    labels = _sort_by_image([part.labels for part in parts if len(part.labels)] or [NO_LABELS])
-    vectors = _sort_by_image([part.vectors for part in parts if len(part.vectors)] or [NO_VECTORS])
+    detections = keep_known([part.detections for part in parts], dataset)
+    darknet = keep_known([part.darknet for part in parts], dataset) if settings.darknet else None
+    labels = sort_by_image([part.labels for part in parts if len(part.labels)] or [NO_LABELS])
+    vectors = sort_by_image([part.vectors for part in parts if len(part.vectors)] or [NO_VECTORS])
     return NetworkDetections(round_detections(detections), darknet, skipped, speed, labels, vectors)
-
-
-def _known_detections(parts: Sequence[Doubles], dataset: Dataset) -> Doubles:
-    """All detections [D, 7] by image; of a data set that does not label all classes those of the others,
-    which count from 0 then, as in its ground truth."""
-    detections = _sort_by_image(parts)
-    if not dataset.annotated:
-        return detections
-    mine = detections[np.isin(detections[:, 6], dataset.known)]
-    mine[:, 6] = np.searchsorted(dataset.known, mine[:, 6])
-    return mine
 
 
 def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
@@ -376,9 +357,3 @@ def _group_detections(
         corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
         rows.append(np.column_stack([np.full(len(scores), image), corner, size.clip(0), scores, classes]))
     return np.concatenate(rows)
-
-
-def _sort_by_image(parts: Sequence[Doubles]) -> Doubles:
-    """The detections sorted by image, so that equal scores rank as in a single process."""
-    rows = np.concatenate(parts)
-    return rows[np.argsort(rows[:, 0], kind="stable")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from yolor_cfg.data.types import Dataset
+from yolor_cfg.data.union import select_part
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
 from yolor_cfg.evaluate.curves import Curves, compute_curves
 from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
@@ -205,6 +206,12 @@ def mean_summary(datasets: Sequence[DatasetScores]) -> dict[str, float]:
     words = dict.fromkeys(word for row in rows.values() for word in row)
     means = {word: float(np.mean([row[word] for row in rows.values() if word in row])) for word in words}
     return means | {f"{name}.{word}": value for name, row in rows.items() for word, value in row.items()}
+
+
+def score_parts(dataset: Dataset, score: Callable[[Dataset, str], TaskScores]) -> TaskScores:
+    """The scores of each of the data sets that it is made of, as one; each is scored with its task."""
+    scored = [(part, score(select_part(dataset, part), part.task)) for part in dataset.parts]
+    return unite_scores([DatasetScores(part.name, part.task, found) for part, found in scored])
 
 
 def unite_scores(datasets: Sequence[DatasetScores]) -> TaskScores:

@@ -37,7 +37,7 @@ LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
 IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
 JOINT_COLUMN = "joint"
 COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS, JOINT_COLUMN)
-MAIN_SCORES = ("AP", "top1", "mAP")
+MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
 """What an epoch's line says of each of several data sets."""
 Printer = Callable[[str], None]
 

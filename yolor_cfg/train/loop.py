@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from yolor_cfg.data.types import Batch
+from yolor_cfg.data.types import Batch, DataPart
 from yolor_cfg.evaluate.forward import PRECISIONS
 from yolor_cfg.evaluate.run import TEST_FAULTS, EvalSettings, evaluate_tasks
 from yolor_cfg.evaluate.scores import TaskScores
@@ -17,7 +17,15 @@ from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.identities import learner_tensors, sync_learner
 from yolor_cfg.train.joint import joint_loss
-from yolor_cfg.train.loss import BatchLoss, ImageSources, Lessons, LossRules, NonFiniteLoss, detection_loss
+from yolor_cfg.train.loss import (
+    BatchLoss,
+    ImageSources,
+    Lessons,
+    LossRules,
+    NonFiniteLoss,
+    detection_loss,
+    loss_by_source,
+)
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
@@ -115,12 +123,12 @@ def batch_loss(
     """The loss of a batch, by what its data sets label."""
     targets = batch.targets if job.dataset.has_boxes else None
     who = None if job.identities is None else job.identities.number(batch.identities)
-    sources = None
     if job.dataset.parts:
         assert batch.sources is not None
+        lessons = Lessons(targets, batch.truth, who)
         sources = ImageSources(batch.sources, job.dataset.parts)
-    lessons = Lessons(targets, batch.truth, who)
-    return detection_loss(raws, lessons, state.network, rules=rules, sources=sources)
+        return loss_by_source(raws, lessons, state.network, rules=rules, sources=sources)
+    return detection_loss(raws, targets, state.network, rules=rules, truth=batch.truth, identities=who)
 
 
 def learn_jointly(
@@ -223,19 +231,22 @@ def summarize_sources(job: Job, state: TrainState) -> EpochResults:
     """The losses of each of several data sets per image of it, as `NAME.loss` and so on."""
     row: EpochResults = {}
     for part, (images, *sums) in zip(job.dataset.parts, state.source_sums, strict=False):
-        columns = learned_columns(job, part.has_boxes)
+        columns = learned_columns(job, part)
         values = [sum(sums), *sums]
         found = {name: value / max(images, 1.0) for name, value in zip(LOSS_COLUMNS, values, strict=False)}
         row |= {f"{part.name}.{name}": value for name, value in found.items() if name in columns}
     return row
 
 
-def learned_columns(job: Job, has_boxes: bool = True) -> tuple[str, ...]:
-    """The columns of the losses that this network has, for images with boxes or without."""
-    boxes = ("box", "objectness", "classes") if job.graph.box_heads and has_boxes else ()
-    labels = ("labels",) if job.graph.label_heads else ()
-    identity = ("identity",) if job.identities is not None and has_boxes else ()
-    return ("loss", *boxes, *labels, *identity, *(("joint",) if job.options.joint is not None else ()))
+def learned_columns(job: Job, part: DataPart | None = None) -> tuple[str, ...]:
+    """The columns of the losses that this network has, or of those that one of several data sets gives."""
+    graph = job.graph if part is None else job.graph.keep_heads(part.task)
+    has_boxes = part is None or part.has_boxes
+    boxes = ("box", "objectness", "classes") if graph.box_heads and has_boxes else ()
+    labels = ("labels",) if graph.label_heads else ()
+    identity = ("identity",) if boxes and job.identities is not None else ()
+    joint = ("joint",) if part is None and job.options.joint is not None else ()
+    return ("loss", *boxes, *labels, *identity, *joint)
 
 
 def set_train_mode(network: Network, options: TrainOptions) -> None:

@@ -72,8 +72,8 @@ class ImageSources(NamedTuple):
 
 class Lessons(NamedTuple):
     """What the images of a batch teach: `targets` [T, 6], None: no boxes are given; `truth` [N, K], how much
-    each has of each class (NaN: not known); `identities` [T], numbers from 0 on, -1 where none is known;
-    `labeling`: of which classes is known where they are; `task`: whom alone they teach, "" all heads."""
+    each has of each class (NaN: not known); `identities` [T] of the targets, -1: not known; `labeling`: of
+    which classes is known where they are; the heads of which `task` learn, "": all."""
 
     targets: Tensor | None
     truth: Tensor | None = None
@@ -81,43 +81,34 @@ class Lessons(NamedTuple):
     labeling: Labeling | None = None
     task: str = ""
 
-    def teaches(self, served: Sequence[str]) -> bool:
-        """Whether a head that serves these tasks, or without any all of them, learns from the images."""
-        return not (self.task and served) or self.task in served
-
 
 def detection_loss(
     raws: Sequence[Tensor],
-    targets: Tensor | Lessons | None,
+    targets: Tensor | None,
     network: Network,
     *,
     rules: LossRules,
     truth: Tensor | None = None,
-    sources: ImageSources | None = None,
+    identities: Tensor | None = None,
 ) -> BatchLoss:
     """The loss of the raw maps that `network(images)` returned against targets [T, 6]: index of the image in
     the batch, class id, centre and size as fractions of the input; and against `truth` [N, K], how much each
-    image has of each class (NaN: not known). Lessons in the place of targets may say more. A head whose kind
-    of labels is not given has no loss.
-
-    With `sources` the images of each data set are taken for themselves: what it does not label is not taught,
-    and those of a task teach the heads that serve it.
+    image has of each class (NaN: not known); embeddings against `identities` [T], numbers from 0 on, -1
+    where none is known. A head whose kind of labels is not given has no loss.
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
-    lessons = targets if isinstance(targets, Lessons) else Lessons(targets, truth)
-    if sources is None:
-        images = _count_images(len(raws[0]), raws[0], rules)
-        losses = _head_losses(raws, lessons, network, rules=rules, images=images)
-        return _sum_losses(losses, images, ())
-    return _losses_by_source(raws, lessons, network, rules=rules, sources=sources)
+    batch = Lessons(targets, truth, identities)
+    images = _count_images(len(raws[0]), raws[0], rules)
+    losses = _head_losses(raws, batch, network, rules=rules, images=images)
+    return _sum_losses(losses, images, ())
 
 
 def _count_images(count: int, like: Tensor, rules: LossRules) -> Tensor:
     return rules.all_reduce(torch.tensor([float(count)], device=like.device))[0]
 
 
-def _losses_by_source(
+def loss_by_source(
     raws: Sequence[Tensor],
     batch: Lessons,
     network: Network,
@@ -125,7 +116,8 @@ def _losses_by_source(
     rules: LossRules,
     sources: ImageSources,
 ) -> BatchLoss:
-    """The sum of the losses of the data sets that any of the processes has an image of."""
+    """Like `detection_loss`, the images of each data set for themselves: what it does not label is not
+    taught, and of a data set with a task the heads that serve others learn nothing."""
     parts, index = sources.parts, sources.rows.to(raws[0].device)
     places = [(index == number).nonzero()[:, 0] for number in range(len(parts))]
     counts = rules.all_reduce(index.new_tensor([len(rows) for rows in places], dtype=torch.float32))
@@ -137,7 +129,9 @@ def _losses_by_source(
             mine = _head_losses([raw[rows] for raw in raws], lessons, network, rules=rules, images=images)
         of_sources.append(SourceLoss(images, _sum_parts([_detach_loss(loss) for loss in mine], raws[0])))
         losses += mine
-    return _sum_losses(losses, counts.sum(), tuple(of_sources))
+    found = _sum_losses(losses, counts.sum(), tuple(of_sources))
+    # So each head has a gradient in each process, as several processes expect of one another.
+    return found._replace(total=found.total + _sum([raw.flatten()[:0].sum() for raw in raws]))
 
 
 def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: LossRules) -> Lessons:
@@ -145,23 +139,21 @@ def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: Loss
     known = torch.zeros(len(part.names), dtype=torch.bool, device=rows.device)
     known[list(part.known)] = True
     labeling = None if known.all() else Labeling(known, rules.unlabeled)
-    targets, truth, who = batch.targets if part.has_boxes else None, batch.truth, batch.identities
+    targets, truth, identities = batch.targets, batch.truth, batch.identities
     if targets is not None:
-        targets, kept = _select_targets(targets.to(rows.device), rows)
-        who = None if who is None else who.to(rows.device)[kept]
+        targets = targets.to(rows.device)
+        mine = torch.isin(targets[:, 0].long(), rows)
+        identities = None if identities is None else identities.to(rows.device)[mine]
+        targets = _number_targets(targets[mine], rows) if part.has_boxes else None
     if truth is not None:
         truth = truth.to(rows.device)[rows]
-        truth = truth if labeling is None else truth.masked_fill(~known & (truth < 1), math.nan)
-    return Lessons(targets, truth, who, labeling, part.task)
+    return Lessons(targets, truth, identities, labeling, part.task)
 
 
-def _select_targets(targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The targets [T, 6] of the images in these rows [n], ascending, which count from 0 then; and which they
-    were."""
-    image = targets[:, 0].long()
-    place = torch.searchsorted(rows, image)
-    mine = torch.isin(image, rows)
-    return torch.cat([place[mine, None].to(targets), targets[mine, 1:]], dim=1), mine
+def _number_targets(targets: Tensor, rows: Tensor) -> Tensor:
+    """The targets [T, 6] of the images in these rows [n], ascending, which count from 0 then."""
+    place = torch.searchsorted(rows, targets[:, 0].long())
+    return torch.cat([place[:, None].to(targets), targets[:, 1:]], dim=1)
 
 
 def _head_losses(
@@ -184,19 +176,19 @@ def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[Sourc
     with torch.autocast(images.device.type, enabled=False):
         total = _sum([loss.total for loss in losses])
     detached = tuple(_detach_loss(loss) for loss in losses)
-    box, objectness, classes, *more = (part / images for part in _sum_parts(detached, images))
-    labels, identity = more
+    box, objectness, classes, labels, identity = (part / images for part in _sum_parts(detached, images))
     return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources)
 
 
-def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, ...]:
     """Box, objectness, classes, labels, identity of all heads."""
-    zero = like.new_zeros(())
-    parts = [
-        (loss.box, loss.objectness, loss.classes, *(zero if one is None else one for one in loss[4:6]))
-        for loss in losses
-    ]
-    box, objectness, classes, labels, identity = map(_sum, zip(*(parts or [(zero,) * 5]), strict=True))
+    if not losses:
+        return (like.new_zeros(()),) * 5
+    box, objectness, classes = (_sum(parts) for parts in list(zip(*losses, strict=True))[:3])
+    labels, identity = (
+        _sum([box.new_zeros(()), *(part for part in parts if part is not None)])
+        for parts in ([loss.labels for loss in losses], [loss.identity for loss in losses])
+    )
     return box, objectness, classes, labels, identity
 
 
@@ -205,24 +197,34 @@ def _learning_heads(
 ) -> list[HeadOutput[Section, Any]]:
     """The heads whose kind of labels is given, each image head with its part of the truth."""
     heads, firsts = list[HeadOutput[Section, Any]](), dict[tuple[str, ...], int]()
-    truth, labeling = lessons.truth, lessons.labeling
+    truth, labeling, task = lessons.truth, lessons.labeling, lessons.task
     for node, raw in zip(network.graph.heads, raws, strict=True):
-        if not lessons.teaches(node.section.task):
+        section, layer = node.section, network.module_list[node.index]
+        if task and section.task and task not in section.task:
             continue
-        output = HeadOutput[Section, Any](
-            node.section, network.module_list[node.index], _upcast(raw), labeling=labeling
-        )
-        if node.section.label_kind and truth is not None:
-            first = firsts.get(node.section.task, 0)  # each task has a list of classes of its own
-            last = firsts[node.section.task] = first + node.shape.size
-            weight = head_weight(network.graph, node)
-            heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
-        elif lessons.targets is not None and not node.section.label_kind:
+        output = HeadOutput[Section, Any](section, layer, _upcast(raw), labeling=labeling)
+        if section.label_kind and truth is not None:
+            first = firsts.get(section.task, 0)  # each task has a list of classes of its own
+            last = firsts[section.task] = first + node.shape.size
+            known = None if labeling is None else labeling.known[first:last]
+            mine = mask_truth(truth[:, first:last].to(output.raw), known, kind=section.label_kind)
+            heads.append(output._replace(truth=mine, weight=head_weight(network.graph, node)))
+        elif lessons.targets is not None and not section.label_kind:
             heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
+
+
+def mask_truth(truth: Tensor, known: Tensor | None, *, kind: str) -> Tensor:
+    """The truth [N, K], NaN where it is not known: of any number of classes those that the data set does not
+    label and an image is not said to have; of one class, by a softmax, images without a label."""
+    if known is None:
+        return truth
+    if kind == "multi":
+        return truth.masked_fill(~known & (truth < 1), math.nan)
+    return truth.masked_fill(~(truth > 0).any(1, keepdim=True), math.nan)
 
 
 def _add_learner(output: HeadOutput[Section, Any], network: Network, node: Node) -> HeadOutput[Section, Any]:
@@ -259,14 +261,14 @@ def _refuse_lossless(section: Section) -> None:
 
 
 def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
-    """The loss of each head, in order; heads of one kind are computed together."""
-    kinds = [head.section.loss_kind for head in heads]
+    """The loss of each head, in order; those of one kind and task are computed together."""
+    groups = [(head.section.loss_kind, head.section.task) for head in heads]
     found: dict[int, HeadLoss] = {}
-    for kind in dict.fromkeys(kinds):
-        places = [place for place, its in enumerate(kinds) if its == kind]
+    for group in dict.fromkeys(groups):
+        places = [place for place, its in enumerate(groups) if its == group]
         _refuse_lossless(heads[places[0]].section)
         members = tuple(heads[place] for place in places)
-        found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
+        found.update(zip(places, LOSSES[group[0]](inputs._replace(heads=members)), strict=True))
     return [found[place] for place in range(len(heads))]
 
 

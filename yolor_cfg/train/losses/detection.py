@@ -106,9 +106,12 @@ def _choose_boxes(section: DetectionSection, boxes: Tensor, truth: Tensor) -> tu
 def _class_loss(head: DetectionOutput, cells: CellOutputs, objects: CellObjects) -> Tensor:
     scores, section = cells.classes[objects.cell], head.section  # [U, K]
     wanted = torch.zeros_like(scores).scatter_(1, objects.classes[:, None], 1)
-    if head.labeling is not None:
-        scores = scores * head.labeling.class_mask(wanted > 0)
-        scores = scores / scores.sum(1, keepdim=True) if section.softmax else scores
+    if head.labeling is not None and section.softmax:
+        scores = head.labeling.mask_logits(
+            scores.clamp(min=torch.finfo(scores.dtype).tiny).log(), wanted > 0
+        ).softmax(1)
+    elif head.labeling is not None:
+        wanted = torch.where(head.labeling.class_mask(wanted > 0, scores), wanted, scores.detach())
     if section.softmax:
         right = scores.gather(1, objects.classes[:, None]).clamp(min=torch.finfo(scores.dtype).tiny)
         return -right.log().sum() * section.class_scale

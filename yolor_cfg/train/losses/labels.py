@@ -46,12 +46,8 @@ def softmax_loss(head: SoftmaxOutput) -> Tensor:
         raise head.section.error(
             "", "a softmax of several cells is not trained", allowed="one cell: [avgpool]"
         )
-    finite = head.truth.isfinite()
-    known = (head.truth > 0).any(dim=1) | finite.all(dim=1)
+    known = head.truth.isfinite().all(dim=1)
     logits, wanted = logits[known], head.truth[known]  # [M, K]
-    if not finite[known].all():
-        logits = logits.masked_fill(~finite[known], torch.finfo(logits.dtype).min)
-        wanted = wanted.nan_to_num(0.0)
     runs = (logits / layer.temperature).split(layer.lengths, dim=1)
     logs = torch.cat([run.log_softmax(1) for run in runs], dim=1)
     tree = getattr(layer, "tree", None)

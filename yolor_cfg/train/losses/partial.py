@@ -34,12 +34,14 @@ CellRule = Callable[[CellScores, float], Tensor]
 
 class UnlabeledRules(NamedTuple):
     """How unlabelled classes are spared: `cells` is the rule by which a cell without a label is not taught to
-    be background (a key of `CELL_RULES`), `threshold` its number; with `masks_classes` a labelled object is
-    not taught to have none of them."""
+    be background (a key of `CELL_RULES`), `threshold` its number. `classes` says when a labelled object is
+    taught that it has none of them: never ("mask"), always ("teach"), or unless the network gives such a
+    class at least the probability `likely` ("spare")."""
 
     cells: str = "ignore"
     threshold: float = 0.05
-    masks_classes: bool = True
+    classes: str = "spare"
+    likely: float = 0.25
 
 
 class Labeling(NamedTuple):
@@ -48,11 +50,22 @@ class Labeling(NamedTuple):
     known: Tensor
     rules: UnlabeledRules
 
-    def class_mask(self, own: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Which classes an object teaches [M, K] bool; `own` [M, K]: those that it has, labelled or not. With
-        `classes` [R] that of these alone, and `own` is [R]."""
+    @torch.no_grad()
+    def class_mask(self, own: Tensor, scores: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Which classes an object teaches [M, K] bool; `own` [M, K]: those that it has, labelled or not, and
+        `scores` [M, K] what the network says. With `classes` [R] that of these alone, and both are [R]."""
+        if self.rules.classes == "teach":
+            return torch.ones_like(own)
         known = self.known if classes is None else self.known[classes]
-        return known | own if self.rules.masks_classes else torch.ones_like(own)
+        unlikely = scores < self.rules.likely if self.rules.classes == "spare" else torch.zeros_like(own)
+        return known | own | unlikely
+
+    def mask_logits(self, logits: Tensor, own: Tensor) -> Tensor:
+        """The logits [M, K] before a softmax, by which an object has one class: a label says of all others
+        that they are not there, so that only "mask" leaves out those that are not labelled."""
+        if self.rules.classes != "mask":
+            return logits
+        return logits.masked_fill(~(self.known | own), torch.finfo(logits.dtype).min)
 
     @torch.no_grad()
     def cell_weights(self, objectness: Tensor, scores: Tensor) -> Tensor:

@@ -162,8 +162,8 @@ def _class_loss(head: RegionOutput, values: Tensor, plan: RegionAssignment) -> T
         probability = probability.softmax(1) if section.softmax else probability
         factor = focal_weight(probability[place, writes.classes[row]])
         weight = weight * torch.where(torch.isfinite(factor), factor, 0)
-    if head.labeling is not None:
-        weight = weight * head.labeling.class_mask(wanted > 0, number)
+    if head.labeling is not None and not (section.softmax or rules.tree):
+        weight = weight * head.labeling.class_mask(wanted > 0, values[place, 5 + number], number)
     if not (section.softmax or rules.tree):
         return ((values[place, 5 + number] - wanted).square() * weight).sum() / 2
     chosen = wanted > 0
@@ -171,7 +171,7 @@ def _class_loss(head: RegionOutput, values: Tensor, plan: RegionAssignment) -> T
     logits = values[place, 5:]
     if head.labeling is not None:
         own = chain[writes.classes[row[chosen]]] > 0
-        logits = logits.masked_fill(~head.labeling.class_mask(own), torch.finfo(logits.dtype).min)
+        logits = head.labeling.mask_logits(logits, own)
     logarithms = _log_probabilities(logits, rules.tree).gather(1, number[:, None])[:, 0]
     return -(logarithms * weight).sum()
 

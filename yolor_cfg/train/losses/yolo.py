@@ -129,7 +129,7 @@ def spare_unlabeled(
     spared = head.labeling.cell_weights(objectness, scores)
     weight = torch.where(confidence.target > 0, confidence.weight, confidence.weight * spared)
     own = classes.target > head.section.label_smooth_eps / 2
-    mask = head.labeling.class_mask(own)
+    mask = head.labeling.class_mask(own, scores[classes.prediction])
     return confidence._replace(weight=weight), classes._replace(weight=classes.weight * mask)
 
 

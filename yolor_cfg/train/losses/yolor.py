@@ -85,12 +85,14 @@ def _compute_head_loss(
             weight=rules.object_weight,
             parts=_cell_weights(head, objects),
         )
-        / raw.shape[1:4].numel()
+        / raw[..., 4].shape[1:].numel()
         * rules.objectness
     )
     wanted = torch.full_like(values[:, 5:], rules.label_smoothing / 2)
     wanted.scatter_(1, matches.classes[:, None], 1 - rules.label_smoothing / 2)
-    mask = None if head.labeling is None else head.labeling.class_mask(wanted > rules.label_smoothing / 2)
+    mask = None
+    if head.labeling is not None:
+        mask = head.labeling.class_mask(wanted > rules.label_smoothing / 2, values[:, 5:].sigmoid())
     entropy = _cross_entropy(values[:, 5:], wanted, rules=rules, weight=rules.class_weight, parts=mask)
     gain = rules.classes / GAINS_BY_CLASSES if classes > 1 else 0.0  # the mean over classes, times classes
     return HeadLoss(box, objectness, entropy / divisor * gain, len(matches.image))
