@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 from yolor_cfg.arguments import TRAIN_BOUNDS, parse_size
 from yolor_cfg.data.types import Fix
 from yolor_cfg.data.union import GivenData, parse_given
-from yolor_cfg.errors import describe
+from yolor_cfg.errors import CfgError, describe
 from yolor_cfg.lang.dialect import DIALECTS
+from yolor_cfg.parallel import this_process
 
+BY_Z, NO_FEATURES = "z", "none"
+"""How features are brought to those of a large network: by a map with implicit knowledge; not at all."""
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "recipe": (None, "yolor", "darknet", "paper"),
     "optimizer": (None, "sgd", "adam", "adamw"),
@@ -20,6 +23,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "precision": ("fp32", "bf16", "fp16"),
     "fix_labels": (None, "clip", "drop"),
     "dialect": (None, *DIALECTS),
+    "joint_align": (BY_Z, "plain", NO_FEATURES),
 }
 LISTS_OF_PATHS = ("data", "val_data")
 
@@ -36,6 +40,8 @@ class TrainOptions(NamedTuple):
     `TASK=PATH`; by `data_weights` they share the images of an epoch, without them by their sizes. `val_data`
     is tested instead of the val split of `data`, with `no_val` nothing is. `task` names a task that is added
     to the network of `weights`.
+    `joint` is the cfg or checkpoint of a large network that teaches this one, `joint_weights` its weights,
+    `joint_align` how its features do.
     """
 
     cfg: str
@@ -76,6 +82,9 @@ class TrainOptions(NamedTuple):
     no_val: bool = False
     task: str | None = None
     data_weights: tuple[float, ...] | None = None
+    joint: str | None = None
+    joint_weights: str | None = None
+    joint_align: str = BY_Z
 
     @property
     def data_sets(self) -> tuple[GivenData, ...]:
@@ -106,6 +115,21 @@ class TrainOptions(NamedTuple):
 
 def _parse_all(data: str | tuple[str, ...]) -> tuple[GivenData, ...]:
     return tuple(map(parse_given, (data,) if isinstance(data, str) else data))
+
+
+def refuse_contradictions(options: TrainOptions) -> None:
+    """Raise CfgError for options that do not go together."""
+    if options.precision == "fp16" and not options.device.startswith("cuda"):
+        raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
+    if options.rect and this_process().world_size > 1:
+        raise CfgError(
+            "rectangular batches are not all of one length, so one process must have them",
+            found=f"--rect with {this_process().world_size} processes",
+        )
+    if options.epochs and options.max_batches:
+        raise CfgError("give --epochs or --max-batches, not both")
+    if options.val_data and options.no_val:
+        raise CfgError("give --val-data or --no-val, not both")
 
 
 class OptionFault(ValueError):

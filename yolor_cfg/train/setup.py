@@ -25,7 +25,6 @@ from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.samplers import BatchSampler, EpochShares, RectBatchSampler, ShuffledBatchSampler
 from yolor_cfg.data.types import DataPart, Dataset, Integers, Transform
 from yolor_cfg.data.union import whole_part
-from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Size
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
@@ -35,11 +34,12 @@ from yolor_cfg.train.identities import Identities, count_identities, identity_no
 from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
-from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, Policy, Rates, Schedule
-from yolor_cfg.train.settings import TrainOptions
+from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, JdeSteps, Policy, Rates, Schedule
+from yolor_cfg.train.settings import TrainOptions, refuse_contradictions
 
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
+JDE_EPOCHS = 30
 MULTI_SCALE = 0.5
 SIZE_SEED = 0x517E
 """Separates the random sizes from other random numbers."""
@@ -172,7 +172,7 @@ def prepare_job(
     run that is resumed, by task."""
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
     graph = graph or graphs.load_graph(options.cfg, reading)
-    _refuse_contradictions(options)
+    refuse_contradictions(options)
     _check_heads(graph)
     dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
@@ -220,27 +220,14 @@ def _check_heads(graph: Graph) -> None:
     check_losses(graph)
 
 
-def _refuse_contradictions(options: TrainOptions) -> None:
-    if options.precision == "fp16" and not options.device.startswith("cuda"):
-        raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
-    if options.rect and this_process().world_size > 1:
-        raise CfgError(
-            "rectangular batches are not all of one length, so one process must have them",
-            found=f"--rect with {this_process().world_size} processes",
-        )
-    if options.epochs and options.max_batches:
-        raise CfgError("give --epochs or --max-batches, not both")
-    if options.val_data and options.no_val:
-        raise CfgError("give --val-data or --no-val, not both")
-
-
 def _plan_yolor(basis: JobInputs) -> RecipePlan:
     """YOLOR's recipe: mosaics, a cosine schedule, updates of 64 images.
 
     The loss is a sum over the images of an update, so that fewer images also mean a smaller step.
     """
     options = basis.options
-    images = options.update_batch or NOMINAL_BATCH
+    jde = basis.graph.dialect.embeds
+    images = options.update_batch or (basis.batch_size if jde else NOMINAL_BATCH)
     hyp = hyperparameters(options, basis.graph)
     if options.rect:
         hyp = hyp._replace(mosaic=0.0)
@@ -248,7 +235,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     plan = _build_sampler(basis, multi_scale_sizes(basis))
     per_epoch = len(plan.batches(0))
     nominal = max(round(images / basis.batch_size), 1)
-    epochs = options.epochs or (PAPER_ALL if paper else DEFAULT_EPOCHS)
+    epochs = options.epochs or (JDE_EPOCHS if jde else PAPER_ALL if paper else DEFAULT_EPOCHS)
     count = options.max_batches * nominal if options.max_batches else epochs * per_epoch
     epochs = math.ceil(count / per_epoch)
     spans = [(0, 4, epochs)]
@@ -259,27 +246,18 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     phases = []
     for start, tiles, end in spans:
         made = _yolor_transform(basis, hyp, tiles)
-        schedule = Cosine(
+        schedule = (JdeSteps if jde else Cosine)(
             limit_warmup(hyp, batches=count, per_epoch=per_epoch),
             epochs=end,
             batches=per_epoch,
             batch_size=as_if,
         )
         phases.append(Phase(start, _build_loader(basis, made, plan), schedule))
-    rules = LossRules(
-        hyp.box,
-        hyp.obj,
-        hyp.cls,
-        hyp.label,
-        hyp.cls_pw,
-        hyp.obj_pw,
-        hyp.anchor_t,
-        hyp.fl_gamma,
-        identities=hyp.identity,
-        all_reduce=all_reduce,
-    )
+    gains = (hyp.box, hyp.obj, hyp.cls, hyp.label, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma)
+    rules = LossRules(*gains, identities=hyp.identity, all_reduce=all_reduce)
     decay = schedule.weight_decay()
     optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
+    optimizer = optimizer._replace(decays_all=jde, nesterov=not jde)
     return RecipePlan(tuple(phases), rules, per_epoch, count, nominal, optimizer)
 
 
