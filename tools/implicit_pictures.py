@@ -11,6 +11,7 @@ import implicit_added
 import implicit_rows
 import implicit_tasks
 import numpy as np
+from implicit_networks import TRAINED
 from implicit_steps import EVERY, RATES
 from implicit_table import Row
 from implicit_tables import (
@@ -139,7 +140,7 @@ def draw_added(figure: Figure) -> None:
         axes.set(title=task, xlabel="labelled images", ylabel="AP in %")
         axes.grid(True)
         axes.set_xscale("log")
-        counts = (*implicit_added.COUNTS, implicit_added.TRAINED)
+        counts = (*implicit_added.COUNTS, TRAINED)
         axes.set_xticks(counts, list(map(str, counts)))
         axes.minorticks_off()
         for ink, learns in zip(INKS, implicit_added.CHOICES, strict=True):
