@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -121,14 +122,13 @@ def make_first(place: str, seed: int) -> Network:
 
 
 def list_runs() -> Iterator[dict[str, object]]:
-    """Seed by seed. Heads of their own learn nothing from each other, and are trained one at a time: `#3` is
-    that of the third task."""
-    for seed in range(RUNS):
-        for count in COUNTS:
-            for place in SHARED:
-                yield {"tasks": count, "place": place, "seed": seed}
-        for number in range(1, max(COUNTS) + 1):
-            yield {"tasks": f"#{number}", "place": OWN, "seed": seed}
+    """Seed by seed; what is to be compared first comes first. Heads of their own learn nothing from each
+    other, and are trained one at a time: `#3` is that of the third task."""
+    own = [(f"#{number}", OWN) for number in range(1, max(COUNTS) + 1)]
+    few, *more = ([(count, place) for place in reversed(SHARED)] for count in COUNTS)
+    firsts, others = [pairs[0] for pairs in more], [pair for pairs in more for pair in pairs[1:]]
+    for seed, (tasks, place) in product(range(RUNS), [*few, *own, *firsts, *others]):
+        yield {"tasks": tasks, "place": place, "seed": seed}
 
 
 def list_names(tasks: int | str) -> list[str]:
