@@ -40,7 +40,9 @@ def test_files_of_the_mot_challenge_are_read_and_faults_are_told(tmp_path: Path)
 
 
 def test_overlaps_are_iou() -> None:
-    found = overlaps(np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 10, 10], [20, 20, 1, 1], [0, 0, 10, 10]]))
+    found = overlaps(
+        np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 10, 10], [20, 20, 1, 1], [0, 0, 10, 10]])
+    )
     np.testing.assert_allclose(found, [[50 / 150, 0, 1]])
 
 
