@@ -9,6 +9,7 @@ import click
 
 from yolor_cfg.cli.options import (
     SizeParam,
+    TextParam,
     echo,
     format_columns,
     image_options,
@@ -33,6 +34,22 @@ data_argument = click.argument("path", metavar="DATA", type=click.Path())
 fix_option = click.option(
     "--fix-labels", "fix", type=click.Choice(FIXES), help="Clip or drop invalid labels."
 )
+
+
+class ShapeNamesParam(TextParam):
+    """Classes of the drawn shapes, with commas between."""
+
+    name = "names"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """The names, in the order of the classes."""
+        from yolor_cfg.data.shapes import NAMES
+
+        words = [word.strip() for word in text.split(",")]
+        strange = [word for word in words if word not in NAMES]
+        if strange:
+            raise ValueError(f"{strange[0]!r} is none of {', '.join(NAMES)}")
+        return tuple(name for name in NAMES if name in words)
 
 
 @click.group()
@@ -280,6 +297,12 @@ def default_split_folder(path: str) -> str:
     metavar="N",
     help="Hold out the last N images for validation; default: a fifth of them.",
 )
+@click.option(
+    "--annotate",
+    type=ShapeNamesParam(),
+    metavar="NAME,...",
+    help="Label only objects of these classes, and say so in the .data file; default: of all.",
+)
 @click.option("--identities", is_flag=True, help="Write six-column labels with object identities, as in JDE.")
 @click.option(
     "--seed",
@@ -306,6 +329,10 @@ def draw(out: str, **options: Any) -> None:
     kind = options["kind"]
     named = options["identities"] or kind == "identities"
     wanted = ShapesOptions(count, size, objects.get(kind, MIXED), held, named)
+    if options["annotate"]:
+        if kind not in objects:
+            raise click.BadParameter("--kind classes has no boxes to leave out", param_hint="--annotate")
+        wanted = wanted._replace(annotated=options["annotate"])
     write = write_shapes if kind in objects else write_classes
     description = write(out, wanted, seed=options["seed"])
     print_stderr(f"{description}: {count_of(count, 'image', spec=',')}", "green")

@@ -213,6 +213,11 @@ class Dataset(NamedTuple):
     parts: tuple[DataPart, ...] = ()
     annotated: tuple[str, ...] = ()
 
+    @property
+    def known(self) -> tuple[int, ...]:
+        """The classes that its images are labelled for."""
+        return tuple(k for k, name in enumerate(self.names) if not self.annotated or name in self.annotated)
+
 
 class LabeledImage(NamedTuple):
     """What `fetch` returns: an image [H, W, C] uint8, read-only, and its labels without crowds."""

@@ -84,6 +84,21 @@ def unite(
     return _join([one.dataset for one in numbered], parts)
 
 
+def select_part(dataset: Dataset, part: DataPart) -> Dataset:
+    """One of the data sets that it is made of, by itself, in the numbers of its part."""
+    return dataset._replace(
+        names=part.names,
+        samples=dataset.samples[part.rows],
+        origin=part.origin,
+        problems=(),
+        category_ids=(),
+        has_boxes=part.has_boxes,
+        top=part.top,
+        parts=(),
+        annotated=tuple(part.names[k] for k in part.known) if part.unknown else (),
+    )
+
+
 def whole_part(dataset: Dataset) -> DataPart:
     """A data set of one piece as its only part, which labels all classes."""
     count, names = len(dataset.samples), dataset.names

@@ -31,13 +31,15 @@ JPEG_QUALITY = 92
 
 class ShapesOptions(NamedTuple):
     """What is drawn: the number of images, their height and width, the objects; how many images are held out
-    for validation (None: a fifth); whether labels have identities too (six columns, as JDE's)."""
+    for validation (None: a fifth); whether labels have identities too (six columns, as JDE's); and the
+    classes that get labels, which the .data file lists as `annotated` if they are not all."""
 
     image_count: int
     size: Size = (320, 320)
     objects: ObjectOptions = MIXED
     val_count: int | None = None
     identities: bool = False
+    annotated: tuple[str, ...] = NAMES
 
     @property
     def train_count(self) -> int:
@@ -91,10 +93,12 @@ def _write_lists(root: Path, drawings: Sequence[tuple[str, DrawnImage]], wanted:
     for split, part in (("train", drawings[:first]), ("val", drawings[first:])):
         _write_text(root / f"{split}.txt", "".join(f"images/{name}.jpg\n" for name, _ in part))
         _write_text(
-            root / "annotations" / f"instances_{split}.json", json.dumps(_coco_document(part, wanted.size))
+            root / "annotations" / f"instances_{split}.json", json.dumps(_coco_document(part, wanted))
         )
     _write_text(root / "shapes.names", "\n".join(NAMES) + "\n")
-    lines = (f"classes = {len(NAMES)}", "train = train.txt", "valid = val.txt", "names = shapes.names")
+    lines = [f"classes = {len(NAMES)}", "train = train.txt", "valid = val.txt", "names = shapes.names"]
+    if len(wanted.annotated) < len(NAMES):
+        lines.append(f"annotated = {', '.join(wanted.annotated)}")
     _write_text(root / "shapes.data", "\n".join(lines) + "\n")
 
 
@@ -102,10 +106,18 @@ def _write_image(
     root: Path, name: str, rng: np.random.Generator, *, wanted: ShapesOptions
 ) -> tuple[str, DrawnImage]:
     """Write one image and its labels; returns what was drawn, without the pixels."""
-    drawing = draw_shapes(rng, wanted.size, wanted.objects)
+    drawing = _select_objects(draw_shapes(rng, wanted.size, wanted.objects), wanted.annotated)
     _write_jpeg(root / "images" / f"{name}.jpg", drawing.image)
     (root / "labels" / f"{name}.txt").write_text("".join(_label_lines(drawing, wanted.identities)))
     return name, drawing._replace(image=np.empty((0, 0, 3), np.uint8))
+
+
+def _select_objects(drawing: DrawnImage, names: Sequence[str]) -> DrawnImage:
+    """The drawing with the objects of these classes alone in its labels."""
+    kept = np.isin(drawing.classes, [NAMES.index(name) for name in names])
+    return DrawnImage(
+        drawing.image, drawing.boxes_xywh[kept], drawing.classes[kept], drawing.identities[kept]
+    )
 
 
 def _label_lines(drawing: DrawnImage, identities: bool) -> Iterator[str]:
@@ -114,8 +126,9 @@ def _label_lines(drawing: DrawnImage, identities: bool) -> Iterator[str]:
         yield f"{label} {who}" + " ".join(f"{value:.7f}" for value in box) + "\n"
 
 
-def _coco_document(part: Sequence[tuple[str, DrawnImage]], size: Size) -> dict[str, Any]:
-    """The COCO JSON document: ids from 1, boxes in whole pixels."""
+def _coco_document(part: Sequence[tuple[str, DrawnImage]], wanted: ShapesOptions) -> dict[str, Any]:
+    """The COCO JSON document: ids from 1, boxes in whole pixels; its categories are those that get labels."""
+    size = wanted.size
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (name, drawing) in enumerate(part, 1):
@@ -123,7 +136,8 @@ def _coco_document(part: Sequence[tuple[str, DrawnImage]], size: Size) -> dict[s
         images.append({"id": number, "file_name": file, "height": size[0], "width": size[1]})
         for one in _annotations(drawing, size):
             annotations.append({"id": len(annotations) + 1, "image_id": number, **one})
-    categories = [{"id": number, "name": name} for number, name in enumerate(NAMES, 1)]
+    ids = {name: number for number, name in enumerate(NAMES, 1)}
+    categories = [{"id": ids[name], "name": name} for name in NAMES if name in wanted.annotated]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 

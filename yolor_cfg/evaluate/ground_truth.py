@@ -61,6 +61,15 @@ class GroundTruth(NamedTuple):
             copies=self.copies[rows] if len(self.copies) else self.copies,
         )
 
+    def select_classes(self, classes: Sequence[int]) -> GroundTruth:
+        """The same images with only the boxes of these classes, which count from 0 then."""
+        mine = self.select_boxes(np.isin(self.classes, classes))
+        return mine._replace(
+            names=tuple(self.names[k] for k in classes),
+            category_ids=tuple(self.category_ids[k] for k in classes),
+            classes=np.searchsorted(classes, mine.classes),
+        )
+
     def drop_images(self, images: Sequence[int]) -> GroundTruth:
         """The same ground truth without the boxes of the given images; all images keep their indices."""
         return self.select_boxes(~np.isin(self.images, list(images)))
@@ -81,7 +90,12 @@ def problem_lines(dataset: Dataset) -> list[str]:
 
 def dataset_ground_truth(dataset: Dataset) -> GroundTruth:
     """The ground truth of a Dataset, with annotated areas and crowds; without COCO ids, category ids are
-    class ids."""
+    class ids. It has only the classes that the images are labelled for."""
+    ground = _whole_ground_truth(dataset)
+    return ground.select_classes(dataset.known) if dataset.annotated else ground
+
+
+def _whole_ground_truth(dataset: Dataset) -> GroundTruth:
     samples = tuple(dataset.samples)
     sizes = np.array([sample.size for sample in samples], dtype=np.int64).reshape(-1, 2)
     counts = [len(sample.classes) for sample in samples]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from yolor_cfg.data.types import Dataset
+from yolor_cfg.data.union import select_part
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
 from yolor_cfg.evaluate.curves import Curves, compute_curves
 from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
@@ -152,7 +153,8 @@ def _nan_to_none(value: float) -> float | None:
 
 class TaskScores(NamedTuple):
     """The scores of the boxes, None if there are none to score, of each head that classifies images, and of
-    the embeddings. What is true of all of them: the number of images, the unreadable ones, the speed."""
+    the embeddings. What is true of all of them: the number of images, the unreadable ones, the speed. Of
+    several data sets the scores stand in `datasets`, and the figures are their means."""
 
     boxes: Scores | None
     labels: tuple[LabelScores, ...]
@@ -160,18 +162,24 @@ class TaskScores(NamedTuple):
     skipped: tuple[str, ...] = ()
     speed: Speed | None = None
     embedding: EmbeddingScores | None = None
+    datasets: tuple[DatasetScores, ...] = ()
 
     @property
     def ranking(self) -> float:
         """What the best network is chosen by: the mean of AP, of top-1 or mAP of each other head, and of the
-        mAP of embeddings."""
+        mAP of embeddings; of several data sets the mean of theirs."""
+        if self.datasets:
+            return float(np.mean([one.scores.ranking for one in self.datasets]))
         boxes = [] if self.boxes is None else [self.boxes.ap]
         vectors = [] if self.embedding is None else [self.embedding.ranking]
         return float(np.mean(boxes + [one.ranking for one in self.labels] + vectors))
 
     @property
     def summary(self) -> dict[str, float]:
-        """The main figures by the names of their columns; of several heads of one kind the last one's."""
+        """The main figures by the names of their columns; of several heads of one kind the last one's. Of
+        several data sets the means, and the figures of each with its name before."""
+        if self.datasets:
+            return mean_summary(self.datasets)
         row: dict[str, float] = {}
         if self.boxes is not None:
             mean = self.boxes.classes.mean
@@ -184,12 +192,46 @@ class TaskScores(NamedTuple):
         return row
 
 
+class DatasetScores(NamedTuple):
+    """The scores on one of several data sets, with its name and its task, "" if it has none."""
+
+    name: str
+    task: str
+    scores: TaskScores
+
+
+def mean_summary(datasets: Sequence[DatasetScores]) -> dict[str, float]:
+    """The mean of each figure over the data sets that have it, then those of each, as `NAME.AP`."""
+    rows = {one.name: one.scores.summary for one in datasets}
+    words = dict.fromkeys(word for row in rows.values() for word in row)
+    means = {word: float(np.mean([row[word] for row in rows.values() if word in row])) for word in words}
+    return means | {f"{name}.{word}": value for name, row in rows.items() for word, value in row.items()}
+
+
+def score_parts(dataset: Dataset, score: Callable[[Dataset, str], TaskScores]) -> TaskScores:
+    """The scores of each of the data sets that it is made of, as one; each is scored with its task."""
+    scored = [(part, score(select_part(dataset, part), part.task)) for part in dataset.parts]
+    return unite_scores([DatasetScores(part.name, part.task, found) for part, found in scored])
+
+
+def unite_scores(datasets: Sequence[DatasetScores]) -> TaskScores:
+    """The scores on several data sets as one; the speed is the mean by images."""
+    scores = [one.scores for one in datasets]
+    images = sum(one.images for one in scores)
+    skipped = tuple(reason for one in scores for reason in one.skipped)
+    speeds = [np.array(one.speed) * one.images for one in scores if one.speed is not None]
+    speed = Speed(*(np.sum(speeds, axis=0) / max(images, 1)).tolist()) if speeds else None
+    return TaskScores(None, (), images, skipped, speed, datasets=tuple(datasets))
+
+
 def score_label_heads(graph: Graph, dataset: Dataset, rows: Doubles) -> tuple[LabelScores, ...]:
     """The scores of each head that classifies images; `rows` [N, 1 + K] are the index of an image and the
     probabilities of its classes."""
     if rows.shape[1] == 1:
         return ()
-    truth, scores = label_truth(dataset)[rows[:, 0].astype(np.int64)], rows[:, 1:]
+    truth, scores = label_truth(dataset)[rows[:, 0].astype(np.int64)], rows[:, 1:].copy()
+    unknown = sorted(set(range(scores.shape[1])) - set(dataset.known)) if dataset.annotated else []
+    truth[:, unknown], scores[:, unknown] = np.nan, 0
     found, first = [], 0
     for node in graph.label_heads:
         part = slice(first, first + node.shape.size)

@@ -15,6 +15,7 @@ from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.samplers import SequentialBatchSampler
 from yolor_cfg.data.types import Batch, Dataset
+from yolor_cfg.data.union import select_part
 from yolor_cfg.errors import describe_fault
 from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
 from yolor_cfg.evaluate.run import (
@@ -26,6 +27,7 @@ from yolor_cfg.evaluate.run import (
 )
 from yolor_cfg.evaluate.scores import score_label_heads
 from yolor_cfg.images.types import Image
+from yolor_cfg.model import Network
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.report.batch_sheet import MAX_IMAGES, contact_sheet
 from yolor_cfg.report.charts import MAX_NAMED_CURVES
@@ -37,6 +39,7 @@ from yolor_cfg.report.figures import (
     PURPLE,
     RED,
     Chart,
+    Ink,
     can_draw,
     class_ink,
     mark_empty,
@@ -47,9 +50,11 @@ from yolor_cfg.report.figures import (
 )
 from yolor_cfg.report.files import save_confusion_matrix, save_curves, save_label_scores
 from yolor_cfg.runs import save_image
+from yolor_cfg.train.logger import MAIN_SCORES, source_columns
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults
 from yolor_cfg.weights.loading import open_trained
+from yolor_cfg.weights.task_choice import network_of_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,6 +68,8 @@ SCORE_COLORS = {
     **dict(zip(("AP", "AP50", "P", "R"), CURVE_COLORS, strict=True)),
     **{"top1": ORANGE, "topk": CYAN, "mAP": ORANGE, "F1": CYAN},
 }
+LOSS_WORDS = ("loss",)
+"""The losses of a single data set that have a curve."""
 MAX_MARKED_EPOCHS = 40
 """Up to so many epochs each have a dot."""
 MAX_POINTS = 3000
@@ -81,20 +88,34 @@ def plot_results(rows: Sequence[EpochResults]) -> Image | None:
 
 
 def results_chart(rows: Sequence[EpochResults]) -> Chart:
-    """Losses above, scores below; epochs are counted from 1."""
+    """Losses above, scores below, then those of each of several data sets; epochs are counted from 1."""
+    of_losses, of_scores = source_colors(rows, LOSS_WORDS), source_colors(rows, MAIN_SCORES)
+    courses: list[tuple[str, Mapping[str, str | Ink], Mapping[str, str | Ink]]] = [
+        ("", LOSS_COLORS, SCORE_COLORS)
+    ]
+    if of_losses or of_scores:
+        courses.append((", by data set", of_losses, of_scores))
 
     def draw(figure: Figure) -> None:
-        losses, scores = figure.subplots(2, sharex=True)
-        _draw_course(losses, rows, LOSS_COLORS)
-        _draw_course(scores, rows, SCORE_COLORS)
-        losses.set(title="loss per image", ylabel="loss")
-        losses.set_ylim(bottom=0)
-        scores.set(title="scores on held-out images", xlabel="epoch", ylabel="score", ylim=(0, 1.02))
+        places = figure.subplots(2 * len(courses), sharex=True)
+        for number, (more, of_loss, of_score) in enumerate(courses):
+            losses, scores = places[2 * number : 2 * number + 2]
+            _draw_course(losses, rows, of_loss)
+            _draw_course(scores, rows, of_score)
+            losses.set(title=f"loss per image{more}", ylabel="loss")
+            losses.set_ylim(bottom=0)
+            scores.set(title=f"scores on held-out images{more}", ylabel="score", ylim=(0, 1.02))
+        places[-1].set(xlabel="epoch")
 
-    return Chart(draw, (10.0, 8.0))
+    return Chart(draw, (10.0, 8.0 * len(courses)))
 
 
-def _draw_course(axes: Axes, rows: Sequence[EpochResults], colors: Mapping[str, str]) -> None:
+def source_colors(rows: Sequence[EpochResults], words: Sequence[str]) -> dict[str, str | Ink]:
+    """A colour for each column of a single data set that ends with one of the words."""
+    return {name: class_ink(k) for k, name in enumerate(source_columns(rows, words))}
+
+
+def _draw_course(axes: Axes, rows: Sequence[EpochResults], colors: Mapping[str, str | Ink]) -> None:
     mark = "o" if len(rows) <= MAX_MARKED_EPOCHS else ""
     for name, ink in colors.items():
         points = [(row["epoch"], row[name]) for row in rows if name in row]
@@ -179,38 +200,51 @@ def save_best_plots(folder: Path, job: Job) -> None:
     ):  # the first process wrote it before it asks; the others wait for its word
         return
     network = open_trained(job.graph, best, device=local_device(job.options.device))
-    collected = collect_detections(network, job.holdout, settings=EvalSettings(batch_size=job.batch_size))
+    for part in job.holdout.parts:
+        place = folder / part.name
+        if this_process().rank == 0:
+            place.mkdir(parents=True, exist_ok=True)
+        own = network_of_task(network, part.task)
+        _save_plots(place, job, own, dataset=select_part(job.holdout, part))
+    if not job.holdout.parts:
+        _save_plots(folder, job, network, dataset=job.holdout)
+
+
+def _save_plots(folder: Path, job: Job, network: Network, *, dataset: Dataset) -> None:
+    """The plots of one data set; of the classes that it labels."""
+    collected = collect_detections(network, dataset, settings=EvalSettings(batch_size=job.batch_size))
     if collected is None:
         return
-    has_boxes = bool(job.graph.box_heads) and job.holdout.has_boxes
+    has_boxes = bool(job.graph.box_heads) and dataset.has_boxes
     if has_boxes:
-        ground = dataset_ground_truth(job.holdout)
+        ground = dataset_ground_truth(dataset)
         curves = score_network(ground, collected).classes
         save_curves(folder, curves, ground=ground)
         save_confusion_matrix(folder, ground, collected.detections, confidence=curves.confidence)
-    save_label_scores(folder, score_label_heads(job.graph, job.holdout, collected.labels))
-    batch = holdout_batch(job) if has_boxes else None
+    save_label_scores(folder, score_label_heads(job.graph, dataset, collected.labels))
+    batch = holdout_batch(job, dataset) if has_boxes else None
     if batch is not None:
         sheets = {
             "labels": batch,
-            "pred": batch._replace(targets=detections_to_targets(batch, job, collected)),
+            "pred": batch._replace(targets=detections_to_targets(batch, dataset, collected)),
         }
         for word, shown in sheets.items():
-            save_image(folder / f"val_batch0_{word}.jpg", contact_sheet(shown, job.holdout.names))
+            save_image(folder / f"val_batch0_{word}.jpg", contact_sheet(shown, dataset.names))
 
 
-def holdout_batch(job: Job) -> Batch | None:
+def holdout_batch(job: Job, dataset: Dataset) -> Batch | None:
     """The first held-out images, padded with grey."""
     image = job.graph.image
-    images = ImageStore(job.holdout.samples[:MAX_IMAGES], channels=image.channels)
+    images = ImageStore(dataset.samples[:MAX_IMAGES], channels=image.channels)
     plan = SequentialBatchSampler(len(images.samples), MAX_IMAGES)
     loader = Loader(images, YolorEvalTransform((image.height, image.width)), plan, workers=0)
     return next(loader.epoch(0), None)
 
 
-def detections_to_targets(batch: Batch, job: Job, collected: NetworkDetections) -> torch.Tensor:
+def detections_to_targets(batch: Batch, dataset: Dataset, collected: NetworkDetections) -> torch.Tensor:
     """The detections in these images that are confident enough to be drawn, as targets [T, 6]."""
-    numbers = {sample.image: number for number, sample in enumerate(job.holdout.samples[:MAX_IMAGES])}
+    numbers = {sample.image: number for number, sample in enumerate(dataset.samples[:MAX_IMAGES])}
+    known = np.array(dataset.known)
     rows = []
     for place, (sample, placement) in enumerate(zip(batch.samples, batch.placements, strict=True)):
         found = collected.detections[collected.detections[:, 0] == numbers[sample.image]]
@@ -218,5 +252,5 @@ def detections_to_targets(batch: Batch, job: Job, collected: NetworkDetections) 
         height, width = sample.size
         centres = np.concatenate([found[:, 1:3] + found[:, 3:5] / 2, found[:, 3:5]], axis=1)
         boxes = boxes_to_input((centres / (width, height, width, height)).astype(np.float32), placement)
-        rows.append(np.column_stack([np.full(len(found), place), found[:, 6], boxes]))
+        rows.append(np.column_stack([np.full(len(found), place), known[found[:, 6].astype(np.int64)], boxes]))
     return torch.from_numpy(np.concatenate(rows).astype(np.float32))

@@ -37,6 +37,8 @@ LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
 IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
 JOINT_COLUMN = "joint"
 COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS, JOINT_COLUMN)
+MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
+"""What an epoch's line says of each of several data sets."""
 Printer = Callable[[str], None]
 
 
@@ -202,8 +204,18 @@ class RunLogger:
         row = state.rows[-1]
         place = describe_place(self.job, state, epoch=state.epoch)
         parts = [place, self.clock.describe(state.count)]
-        parts += [f"{name} {row[name]:.4g}" for name in COLUMNS[2:] if name in row]
+        parts += [
+            f"{name} {row[name]:.4g}"
+            for name in (*COLUMNS[2:], *source_columns([row], MAIN_SCORES))
+            if name in row
+        ]
         return "  ".join(parts)
+
+
+def source_columns(rows: Sequence[EpochResults], words: Sequence[str] = COLUMNS) -> list[str]:
+    """The columns of single data sets, `NAME.word`, that the rows have, as they come up."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    return [name for name in names if name.rpartition(".")[2] in words]
 
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
@@ -213,7 +225,7 @@ def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     text = io.StringIO()
     more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0], JOINT_COLUMN}
     known = set[str]().union(*rows) if any(more & row.keys() for row in rows) else set(BOX_COLUMNS)
-    columns = [name for name in COLUMNS if name in known]
+    columns = [*(name for name in COLUMNS if name in known), *source_columns(rows)]
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from yolor_cfg.data.types import Batch
-from yolor_cfg.evaluate.run import PRECISIONS, TEST_FAULTS, EvalSettings, evaluate_tasks
+from yolor_cfg.data.types import Batch, DataPart
+from yolor_cfg.evaluate.forward import PRECISIONS
+from yolor_cfg.evaluate.run import TEST_FAULTS, EvalSettings, evaluate_tasks
 from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
@@ -16,7 +17,15 @@ from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.identities import learner_tensors, sync_learner
 from yolor_cfg.train.joint import joint_loss
-from yolor_cfg.train.loss import BatchLoss, LossRules, NonFiniteLoss, detection_loss
+from yolor_cfg.train.loss import (
+    BatchLoss,
+    ImageSources,
+    Lessons,
+    LossRules,
+    NonFiniteLoss,
+    detection_loss,
+    loss_by_source,
+)
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
@@ -91,7 +100,8 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             state.count += 1
             state.batch += 1
             losses, stop = reduce_losses(loss, images=len(images), stop=callback.is_stop_requested)
-            state.sums = [a + b for a, b in zip(state.sums, [*losses, 1.0], strict=True)]
+            state.sums = add_sums(state.sums, [*losses, 1.0])
+            state.source_sums = add_source_sums(state.source_sums, loss)
             callback.log_batch(state, batch, losses)
             if stop or (now and options.save_steps and state.updates % options.save_steps == 0):
                 callback.save(state)
@@ -113,6 +123,11 @@ def batch_loss(
     """The loss of a batch, by what its data sets label."""
     targets = batch.targets if job.dataset.has_boxes else None
     who = None if job.identities is None else job.identities.number(batch.identities)
+    if job.dataset.parts:
+        assert batch.sources is not None
+        lessons = Lessons(targets, batch.truth, who)
+        sources = ImageSources(batch.sources, job.dataset.parts)
+        return loss_by_source(raws, lessons, state.network, rules=rules, sources=sources)
     return detection_loss(raws, targets, state.network, rules=rules, truth=batch.truth, identities=who)
 
 
@@ -163,7 +178,7 @@ def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
     if best:
         state.best_ap, state.best_epoch = scores.ranking if scores is not None else state.best_ap, epoch
     state.rows = [*state.rows, summarize_epoch(job, state, scores)]
-    state.epoch, state.batch, state.sums = epoch + 1, 0, [0.0] * len(state.sums)
+    state.epoch, state.batch, state.sums, state.source_sums = epoch + 1, 0, [0.0] * len(state.sums), []
     callback.log_epoch(state, scores, best=best)
     # Last: a run killed before this resumes within this epoch, and tests and logs it again.
     callback.save(state)
@@ -206,17 +221,32 @@ def summarize_epoch(job: Job, state: TrainState, scores: TaskScores | None) -> E
     row = {"epoch": state.epoch + 1, "updates": state.updates, "lr": rates.other}
     losses = {name: value / count for name, value in zip(LOSS_COLUMNS, state.sums, strict=False)}
     row |= {name: value for name, value in losses.items() if name in learned_columns(job)}
+    row |= summarize_sources(job, state)
     if scores is not None:
         row |= scores.summary
     return {name: float(value) for name, value in row.items()}
 
 
-def learned_columns(job: Job) -> tuple[str, ...]:
-    """The columns of the losses that this network has."""
-    boxes = ("box", "objectness", "classes") if job.graph.box_heads else ()
-    labels = ("labels",) if job.graph.label_heads else ()
-    identity = ("identity",) if job.identities is not None else ()
-    return ("loss", *boxes, *labels, *identity, *(("joint",) if job.options.joint is not None else ()))
+def summarize_sources(job: Job, state: TrainState) -> EpochResults:
+    """The losses of each of several data sets per image of it, as `NAME.loss` and so on."""
+    row: EpochResults = {}
+    for part, (images, *sums) in zip(job.dataset.parts, state.source_sums, strict=False):
+        columns = learned_columns(job, part)
+        values = [sum(sums), *sums]
+        found = {name: value / max(images, 1.0) for name, value in zip(LOSS_COLUMNS, values, strict=False)}
+        row |= {f"{part.name}.{name}": value for name, value in found.items() if name in columns}
+    return row
+
+
+def learned_columns(job: Job, part: DataPart | None = None) -> tuple[str, ...]:
+    """The columns of the losses that this network has, or of those that one of several data sets gives."""
+    graph = job.graph if part is None else job.graph.keep_heads(part.task)
+    has_boxes = part is None or part.has_boxes
+    boxes = ("box", "objectness", "classes") if graph.box_heads and has_boxes else ()
+    labels = ("labels",) if graph.label_heads else ()
+    identity = ("identity",) if boxes and job.identities is not None else ()
+    joint = ("joint",) if part is None and job.options.joint is not None else ()
+    return ("loss", *boxes, *labels, *identity, *joint)
 
 
 def set_train_mode(network: Network, options: TrainOptions) -> None:
@@ -270,6 +300,21 @@ def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[flo
     )
     total, *shares, count, stops = whole.tolist()
     return [total / count, *shares], stops > 0
+
+
+def add_sums(sums: list[float], more: list[float]) -> list[float]:
+    """The sums of both, number by number; of nothing and something the latter."""
+    return [a + b for a, b in zip(sums or [0.0] * len(more), more, strict=True)]
+
+
+def add_source_sums(sums: list[list[float]], loss: BatchLoss) -> list[list[float]]:
+    """The sums with those of a batch, over all processes."""
+    if not loss.sources:
+        return sums
+    mine = torch.stack([torch.stack(one.parts) for one in loss.sources]).double()
+    images = [float(one.images) for one in loss.sources]
+    found = [[count, *row] for count, row in zip(images, all_reduce(mine).tolist(), strict=True)]
+    return [add_sums(old, new) for old, new in zip(sums or [[]] * len(found), found, strict=True)]
 
 
 def reset_non_finite(network: Network) -> None:

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolor_cfg.data.types import DataPart
 from yolor_cfg.errors import YolorError
 from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+from yolor_cfg.train.losses.partial import Labeling
 from yolor_cfg.train.losses.weights import HeadLearner
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
@@ -32,7 +34,8 @@ class BatchLoss(NamedTuple):
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
     without gradients: total = images * (box + objectness + classes + labels + identity + joint), with the
     images of all processes; totals and parts add up over processes. `heads` are the losses by head, as sums
-    over the images.
+    over the images; of several data sets there are such rows for each, in order, and `sources` are their
+    losses.
     """
 
     total: Tensor
@@ -42,6 +45,7 @@ class BatchLoss(NamedTuple):
     heads: tuple[HeadLoss, ...]
     labels: Tensor
     identity: Tensor
+    sources: tuple[SourceLoss, ...] = ()
     joint: Tensor | None = None
 
     @property
@@ -49,6 +53,33 @@ class BatchLoss(NamedTuple):
         """Box, objectness, classes, labels, identity, joint."""
         joint = torch.zeros_like(self.box) if self.joint is None else self.joint
         return self.box, self.objectness, self.classes, self.labels, self.identity, joint
+
+
+class SourceLoss(NamedTuple):
+    """The number of images of one data set in a batch, over all processes, and box, objectness, classes,
+    labels, identity as sums over those of this process."""
+
+    images: Tensor
+    parts: tuple[Tensor, ...]
+
+
+class ImageSources(NamedTuple):
+    """The data sets of the images of a batch: `rows` [N], their places in `parts`."""
+
+    rows: Tensor
+    parts: Sequence[DataPart]
+
+
+class Lessons(NamedTuple):
+    """What the images of a batch teach: `targets` [T, 6], None: no boxes are given; `truth` [N, K], how much
+    each has of each class (NaN: not known); `identities` [T] of the targets, -1: not known; `labeling`: of
+    which classes is known where they are; the heads of which `task` learn, "": all."""
+
+    targets: Tensor | None
+    truth: Tensor | None = None
+    identities: Tensor | None = None
+    labeling: Labeling | None = None
+    task: str = ""
 
 
 def detection_loss(
@@ -67,43 +98,133 @@ def detection_loss(
 
     Computed in float32 or better, even under autocast; raises NonFiniteLoss with the batch and the head.
     """
+    batch = Lessons(targets, truth, identities)
+    images = _count_images(len(raws[0]), raws[0], rules)
+    losses = _head_losses(raws, batch, network, rules=rules, images=images)
+    return _sum_losses(losses, images, ())
+
+
+def _count_images(count: int, like: Tensor, rules: LossRules) -> Tensor:
+    return rules.all_reduce(torch.tensor([float(count)], device=like.device))[0]
+
+
+def loss_by_source(
+    raws: Sequence[Tensor],
+    batch: Lessons,
+    network: Network,
+    *,
+    rules: LossRules,
+    sources: ImageSources,
+) -> BatchLoss:
+    """Like `detection_loss`, the images of each data set for themselves: what it does not label is not
+    taught, and of a data set with a task the heads that serve others learn nothing."""
+    parts, index = sources.parts, sources.rows.to(raws[0].device)
+    places = [(index == number).nonzero()[:, 0] for number in range(len(parts))]
+    counts = rules.all_reduce(index.new_tensor([len(rows) for rows in places], dtype=torch.float32))
+    losses, of_sources = list[HeadLoss](), list[SourceLoss]()
+    for part, rows, images in zip(parts, places, counts, strict=True):
+        mine = list[HeadLoss]()
+        if images:
+            lessons = _select_lessons(batch, rows, part, rules=rules)
+            mine = _head_losses([raw[rows] for raw in raws], lessons, network, rules=rules, images=images)
+        of_sources.append(SourceLoss(images, _sum_parts([_detach_loss(loss) for loss in mine], raws[0])))
+        losses += mine
+    found = _sum_losses(losses, counts.sum(), tuple(of_sources))
+    # So each head has a gradient in each process, as several processes expect of one another.
+    return found._replace(total=found.total + _sum([raw.flatten()[:0].sum() for raw in raws]))
+
+
+def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: LossRules) -> Lessons:
+    """What the images in these rows of the batch teach, all of this data set."""
+    known = torch.zeros(len(part.names), dtype=torch.bool, device=rows.device)
+    known[list(part.known)] = True
+    labeling = None if known.all() else Labeling(known, rules.unlabeled)
+    targets, truth, identities = batch.targets, batch.truth, batch.identities
+    if targets is not None:
+        targets = targets.to(rows.device)
+        mine = torch.isin(targets[:, 0].long(), rows)
+        identities = None if identities is None else identities.to(rows.device)[mine]
+        targets = _number_targets(targets[mine], rows) if part.has_boxes else None
+    if truth is not None:
+        truth = truth.to(rows.device)[rows]
+    return Lessons(targets, truth, identities, labeling, part.task)
+
+
+def _number_targets(targets: Tensor, rows: Tensor) -> Tensor:
+    """The targets [T, 6] of the images in these rows [n], ascending, which count from 0 then."""
+    place = torch.searchsorted(rows, targets[:, 0].long())
+    return torch.cat([place[:, None].to(targets), targets[:, 1:]], dim=1)
+
+
+def _head_losses(
+    raws: Sequence[Tensor], lessons: Lessons, network: Network, *, rules: LossRules, images: Tensor
+) -> list[HeadLoss]:
+    """The loss of each head that learns from these images."""
     device = raws[0].device
-    boxes = torch.zeros(0, 6) if targets is None else targets
+    boxes = torch.zeros(0, 6) if lessons.targets is None else lessons.targets
     with torch.autocast(device.type, enabled=False):
-        heads = _learning_heads(raws, network, has_boxes=targets is not None, truth=truth)
-        images = rules.all_reduce(torch.tensor([float(len(raws[0]))], device=device))[0]
-        who = None if identities is None else identities.to(device)
+        heads = _learning_heads(raws, network, lessons)
+        who = None if lessons.identities is None else lessons.identities.to(device)
         losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images, who))
         total = _sum([loss.total for loss in losses])
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
+    return losses
+
+
+def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[SourceLoss, ...]) -> BatchLoss:
+    with torch.autocast(images.device.type, enabled=False):
+        total = _sum([loss.total for loss in losses])
     detached = tuple(_detach_loss(loss) for loss in losses)
-    box, objectness, classes = (_sum(parts) / images for parts in list(zip(*detached, strict=True))[:3])
+    box, objectness, classes, labels, identity = (part / images for part in _sum_parts(detached, images))
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources)
+
+
+def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, ...]:
+    """Box, objectness, classes, labels, identity of all heads."""
+    if not losses:
+        return (like.new_zeros(()),) * 5
+    box, objectness, classes = (_sum(parts) for parts in list(zip(*losses, strict=True))[:3])
     labels, identity = (
-        _sum([box.new_zeros(()), *(part for part in parts if part is not None)]) / images
-        for parts in ([loss.labels for loss in detached], [loss.identity for loss in detached])
+        _sum([box.new_zeros(()), *(part for part in parts if part is not None)])
+        for parts in ([loss.labels for loss in losses], [loss.identity for loss in losses])
     )
-    return BatchLoss(total, box, objectness, classes, detached, labels, identity)
+    return box, objectness, classes, labels, identity
 
 
 def _learning_heads(
-    raws: Sequence[Tensor], network: Network, *, has_boxes: bool, truth: Tensor | None
+    raws: Sequence[Tensor], network: Network, lessons: Lessons
 ) -> list[HeadOutput[Section, Any]]:
     """The heads whose kind of labels is given, each image head with its part of the truth."""
-    heads, first = list[HeadOutput[Section, Any]](), 0
+    heads, firsts = list[HeadOutput[Section, Any]](), dict[tuple[str, ...], int]()
+    truth, labeling, task = lessons.truth, lessons.labeling, lessons.task
     for node, raw in zip(network.graph.heads, raws, strict=True):
-        output = HeadOutput[Section, Any](node.section, network.module_list[node.index], _upcast(raw))
-        if node.section.label_kind and truth is not None:
-            last = first + node.shape.size
-            weight = head_weight(network.graph, node)
-            heads.append(output._replace(truth=truth[:, first:last].to(output.raw), weight=weight))
-            first = last
-        elif has_boxes and not node.section.label_kind:
+        section, layer = node.section, network.module_list[node.index]
+        if task and section.task and task not in section.task:
+            continue
+        output = HeadOutput[Section, Any](section, layer, _upcast(raw), labeling=labeling)
+        if section.label_kind and truth is not None:
+            first = firsts.get(section.task, 0)  # each task has a list of classes of its own
+            last = firsts[section.task] = first + node.shape.size
+            known = None if labeling is None else labeling.known[first:last]
+            mine = mask_truth(truth[:, first:last].to(output.raw), known, kind=section.label_kind)
+            heads.append(output._replace(truth=mine, weight=head_weight(network.graph, node)))
+        elif lessons.targets is not None and not section.label_kind:
             heads.append(_add_learner(output, network, node))
     if not heads:
         section = network.graph.heads[0].section
         raise section.error("", "no detection loss", hint="no labels of the kind that it learns are given")
     return heads
+
+
+def mask_truth(truth: Tensor, known: Tensor | None, *, kind: str) -> Tensor:
+    """The truth [N, K], NaN where it is not known: of any number of classes those that the data set does not
+    label and an image is not said to have; of one class, by a softmax, images without a label."""
+    if known is None:
+        return truth
+    if kind == "multi":
+        return truth.masked_fill(~known & (truth < 1), math.nan)
+    return truth.masked_fill(~(truth > 0).any(1, keepdim=True), math.nan)
 
 
 def _add_learner(output: HeadOutput[Section, Any], network: Network, node: Node) -> HeadOutput[Section, Any]:
@@ -140,14 +261,14 @@ def _refuse_lossless(section: Section) -> None:
 
 
 def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Section, Any]) -> list[HeadLoss]:
-    """The loss of each head, in order; heads of one kind are computed together."""
-    kinds = [head.section.loss_kind for head in heads]
+    """The loss of each head, in order; those of one kind and task are computed together."""
+    groups = [(head.section.loss_kind, head.section.task) for head in heads]
     found: dict[int, HeadLoss] = {}
-    for kind in dict.fromkeys(kinds):
-        places = [place for place, its in enumerate(kinds) if its == kind]
+    for group in dict.fromkeys(groups):
+        places = [place for place, its in enumerate(groups) if its == group]
         _refuse_lossless(heads[places[0]].section)
         members = tuple(heads[place] for place in places)
-        found.update(zip(places, LOSSES[kind](inputs._replace(heads=members)), strict=True))
+        found.update(zip(places, LOSSES[group[0]](inputs._replace(heads=members)), strict=True))
     return [found[place] for place in range(len(heads))]
 
 
@@ -210,9 +331,9 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
 
 def _find_head_bias(network: Network, index: int) -> Tensor | None:
     """The biases of the nearest convolution before a head, reached through sections that keep the shape."""
-    nodes = network.graph.nodes
+    nodes, joined = network.graph.nodes, _joins_embedding(network.graph.nodes[index])
     source, shape = nodes[index].sources[0], nodes[index].inputs[0]
-    while source >= 0 and nodes[source].shape == shape:
+    while source >= 0 and nodes[source].shape[joined:] == shape[joined:]:
         convolution: nn.Conv2d | None = getattr(network.module_list[source], "Conv2d", None)
         if convolution is not None:
             return convolution.bias
@@ -220,6 +341,11 @@ def _find_head_bias(network: Network, index: int) -> Tensor | None:
             return None
         source = nodes[source].sources[0]
     return None
+
+
+def _joins_embedding(head: Node) -> int:
+    """1 where an embedding may be joined to the boxes, which are then in fewer channels; else 0."""
+    return int(head.section.has_embedding)
 
 
 def _add_prior_bias(bias: Tensor, *, anchors: int, stride: tuple[float, float]) -> None:

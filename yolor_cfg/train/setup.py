@@ -25,7 +25,6 @@ from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.samplers import BatchSampler, EpochShares, RectBatchSampler, ShuffledBatchSampler
 from yolor_cfg.data.types import DataPart, Dataset, Integers, Transform
 from yolor_cfg.data.union import whole_part
-from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.types import Size
 from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
@@ -36,7 +35,7 @@ from yolor_cfg.train.loss import LossRules, check_losses
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, JdeSteps, Policy, Rates, Schedule
-from yolor_cfg.train.settings import TrainOptions
+from yolor_cfg.train.settings import TrainOptions, refuse_contradictions
 
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
@@ -173,7 +172,7 @@ def prepare_job(
     run that is resumed, by task."""
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
     graph = graph or graphs.load_graph(options.cfg, reading)
-    _refuse_contradictions(options)
+    refuse_contradictions(options)
     _check_heads(graph)
     dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
@@ -219,20 +218,6 @@ def _check_heads(graph: Graph) -> None:
     if graph.box_heads or not graph.heads:
         last_head(graph)
     check_losses(graph)
-
-
-def _refuse_contradictions(options: TrainOptions) -> None:
-    if options.precision == "fp16" and not options.device.startswith("cuda"):
-        raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
-    if options.rect and this_process().world_size > 1:
-        raise CfgError(
-            "rectangular batches are not all of one length, so one process must have them",
-            found=f"--rect with {this_process().world_size} processes",
-        )
-    if options.epochs and options.max_batches:
-        raise CfgError("give --epochs or --max-batches, not both")
-    if options.val_data and options.no_val:
-        raise CfgError("give --val-data or --no-val, not both")
 
 
 def _plan_yolor(basis: JobInputs) -> RecipePlan:

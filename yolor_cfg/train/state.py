@@ -35,8 +35,9 @@ class TrainState:
     """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
     `sums` are the sums of the losses (the total and its parts, see LOSS_COLUMNS) in this epoch and its number
-    of batches; `rows` are the results of the finished epochs; `deltas` are C Darknet's running numbers;
-    `teacher` is the large network of a joint training, which does not change.
+    of batches; `source_sums` those of each of several data sets: images, and each part over images; `rows`
+    are the results of the finished epochs; `deltas` are C Darknet's running numbers; `teacher` is the large
+    network of a joint training, which does not change.
     """
 
     network: Network
@@ -51,6 +52,7 @@ class TrainState:
     best_ap: float = -1.0
     best_epoch: int = -1
     sums: list[float] = field(default_factory=lambda: [0.0] * LOSSES_AND_COUNT)
+    source_sums: list[list[float]] = field(default_factory=list)
     rows: list[EpochResults] = field(default_factory=list)
     deltas: DeltaHistory = field(default_factory=DeltaHistory)
 
@@ -89,6 +91,7 @@ def save_state(
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "sums": list(state.sums),
+        "source_sums": [list(sums) for sums in state.source_sums],
         "rows": [dict(row) for row in state.rows],
         "deltas": state.deltas.values,
         **{name: getattr(state, name) for name in POSITION},
@@ -184,6 +187,7 @@ def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
     state.sums = [float(number) for number in sums]
     while len(state.sums) < LOSSES_AND_COUNT:  # written before there were all of them
         state.sums.insert(-1, 0.0)
+    state.source_sums = [[float(number) for number in one] for one in training.get("source_sums", [])]
     state.rows = [{str(name): float(number) for name, number in row.items()} for row in rows]
     if state.rows and state.rows[0].get("epoch") == 0:  # written when epochs were counted from 0
         state.rows = [{**row, "epoch": row["epoch"] + 1} for row in state.rows]

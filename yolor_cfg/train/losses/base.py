@@ -13,6 +13,7 @@ from torch import Tensor
 
 from yolor_cfg.errors import CfgError, ErrorDetails
 from yolor_cfg.ops.heads import AnchorGrid, HeadPredictions
+from yolor_cfg.train.losses.partial import Labeling, UnlabeledRules
 from yolor_cfg.train.losses.weights import HeadLearner
 
 
@@ -35,7 +36,8 @@ class LossRules(NamedTuple):
     of embeddings. `seen` is the number of images since training began, for [region]'s first phase.
     `all_reduce` sums counts over all processes before they divide anything, so that the totals of the
     processes add up to that of one process with all their images. `rejection` chooses the deltas of C
-    Darknet's [yolo] that count. `batch` names the batch in errors.
+    Darknet's [yolo] that count. `batch` names the batch in errors. `unlabeled` says what images teach of
+    classes that their data set does not label.
     """
 
     box: float = 0.05
@@ -53,6 +55,7 @@ class LossRules(NamedTuple):
     all_reduce: Callable[[Tensor], Tensor] = identity
     rejection: DeltaSelector | None = None
     batch: str = ""
+    unlabeled: UnlabeledRules = UnlabeledRules()
 
 
 class HeadKeys(Protocol):
@@ -95,7 +98,8 @@ LayerT = TypeVar("LayerT", covariant=True)
 class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):
     """A head's section, whose keys configure its loss, the module that decodes it, and its raw map, with
     gradients. For a head that classifies images: how much each has of each class [N, K] (NaN: not known),
-    and the factor on its loss. For one with embeddings: what learns from them."""
+    and the factor on its loss. For one with embeddings: what learns from them. `labeling` is None where the
+    images are labelled for all classes."""
 
     section: KeysT
     layer: LayerT
@@ -103,6 +107,7 @@ class HeadOutput(NamedTuple, Generic[KeysT, LayerT]):
     truth: Tensor | None = None
     weight: float = 1.0
     learner: HeadLearner | None = None
+    labeling: Labeling | None = None
 
 
 class LossInputs(NamedTuple, Generic[KeysT, LayerT]):

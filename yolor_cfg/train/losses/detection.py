@@ -63,12 +63,17 @@ def _compute_head_loss(head: DetectionOutput, targets: Tensor) -> HeadLoss:
     wanted[objects.cell, chosen] = overlap if section.rescore else 1.0
     weight[objects.cell, chosen] = section.object_scale
     objectness = ((cells.objectness - wanted).square() * weight).sum() / 2
+    if head.labeling is not None:
+        scores = cells.classes[:, None].expand(-1, section.num, -1)
+        weight = torch.where(
+            wanted > 0, weight, weight * head.labeling.cell_weights(cells.objectness, scores)
+        )
     aim = objects.boxes
     if section.sqrt:
         aim = torch.cat([aim[:, :2], aim[:, 2:].sqrt()], dim=1)
     mine = boxes.gather(1, chosen[:, None, None].expand(-1, 1, 4))[:, 0]
     box = (mine - aim).square().sum() / 2 * section.coord_scale
-    return HeadLoss(box, objectness, _class_loss(section, cells, objects), len(objects.cell))
+    return HeadLoss(box, objectness, _class_loss(head, cells, objects), len(objects.cell))
 
 
 def _assign_objects(section: DetectionSection, targets: Tensor) -> CellObjects:
@@ -98,10 +103,16 @@ def _choose_boxes(section: DetectionSection, boxes: Tensor, truth: Tensor) -> tu
     return overlap.gather(1, chosen[:, None])[:, 0], chosen
 
 
-def _class_loss(section: DetectionSection, cells: CellOutputs, objects: CellObjects) -> Tensor:
-    scores = cells.classes[objects.cell]  # [U, K]
+def _class_loss(head: DetectionOutput, cells: CellOutputs, objects: CellObjects) -> Tensor:
+    scores, section = cells.classes[objects.cell], head.section  # [U, K]
+    wanted = torch.zeros_like(scores).scatter_(1, objects.classes[:, None], 1)
+    if head.labeling is not None and section.softmax:
+        scores = head.labeling.mask_logits(
+            scores.clamp(min=torch.finfo(scores.dtype).tiny).log(), wanted > 0
+        ).softmax(1)
+    elif head.labeling is not None:
+        wanted = torch.where(head.labeling.class_mask(wanted > 0, scores), wanted, scores.detach())
     if section.softmax:
         right = scores.gather(1, objects.classes[:, None]).clamp(min=torch.finfo(scores.dtype).tiny)
         return -right.log().sum() * section.class_scale
-    wanted = torch.zeros_like(scores).scatter_(1, objects.classes[:, None], 1)
     return (scores - wanted).square().sum() / 2 * section.class_scale

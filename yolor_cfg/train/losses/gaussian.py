@@ -31,6 +31,7 @@ from yolor_cfg.train.losses.yolo import (
     cross_entropy,
     inverse_class_counts,
     slopes,
+    spare_unlabeled,
 )
 
 GaussianOutput = HeadOutput[GaussianYoloSection, GaussianHead]
@@ -52,6 +53,9 @@ def _compute_head_loss(head: GaussianOutput, targets: Tensor) -> HeadLoss:
         plan = assign_targets(head, targets.to(values.dtype), scores, corner=head.layer.corner)
         confidence = _assign_objectness(section, plan)
         classes = merge_class_writes(section, scores, _collect_class_writes(section, plan), focal=False)
+        confidence, classes = spare_unlabeled(
+            head, outputs[:, BOX], scores, confidence=confidence, classes=classes
+        )
         share = inverse_class_counts(scores, classes)
     boxes = Assignments.cat(plan.early, plan.rows)
     box = _box_loss(head, values[boxes.prediction, :BOX], plan=plan, boxes=boxes, share=share)

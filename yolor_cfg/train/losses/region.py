@@ -53,7 +53,7 @@ def _compute_head_loss(head: RegionOutput, inputs: LossInputs[RegionSection, Reg
         plan = RegionAssignment(truths, boxes.flatten(0, 1), BestTruth.from_boxes(boxes, truths), rows, every)
     return HeadLoss(
         _box_loss(head, values, plan, rules=inputs.rules),
-        _objectness_loss(head.section, values, plan),
+        _objectness_loss(head, values, plan),
         _class_loss(head, values, plan),
         len(every.prediction),
     )
@@ -99,8 +99,8 @@ def _box_loss(head: RegionOutput, values: Tensor, plan: RegionAssignment, *, rul
     return ((got - wanted).square().sum(1) * weight).sum() / 2
 
 
-def _objectness_loss(section: RegionSection, values: Tensor, plan: RegionAssignment) -> Tensor:
-    place, truth = plan.rows
+def _objectness_loss(head: RegionOutput, values: Tensor, plan: RegionAssignment) -> Tensor:
+    (place, truth), section = plan.rows, head.section
     objectness = values[:, 4].sigmoid()
     wanted = torch.zeros_like(objectness)
     weight = torch.full_like(objectness, section.noobject_scale)
@@ -108,10 +108,18 @@ def _objectness_loss(section: RegionSection, values: Tensor, plan: RegionAssignm
         wanted = plan.best.overlap.clone()
     else:
         weight = torch.where(plan.best.overlap > section.thresh, 0, weight)
+    if head.labeling is not None:
+        weight = weight * head.labeling.cell_weights(objectness, _class_scores(head, values[:, 5:]))
     overlap = iou(to_xyxy(plan.boxes[place]), to_xyxy(plan.truths.boxes[truth]))
     wanted[place] = overlap if section.rescore else 1.0
     weight[place] = section.object_scale
     return ((objectness - wanted).square() * weight).sum() / 2
+
+
+def _class_scores(head: RegionOutput, values: Tensor) -> Tensor:
+    """The probabilities of the classes; in a tree, conditional on the parent."""
+    tree = head.layer.rules.tree
+    return _log_probabilities(values, tree).exp() if head.section.softmax or tree else values
 
 
 class WeightedClassWrites(NamedTuple):
@@ -154,11 +162,17 @@ def _class_loss(head: RegionOutput, values: Tensor, plan: RegionAssignment) -> T
         probability = probability.softmax(1) if section.softmax else probability
         factor = focal_weight(probability[place, writes.classes[row]])
         weight = weight * torch.where(torch.isfinite(factor), factor, 0)
+    if head.labeling is not None and not (section.softmax or rules.tree):
+        weight = weight * head.labeling.class_mask(wanted > 0, values[place, 5 + number], number)
     if not (section.softmax or rules.tree):
         return ((values[place, 5 + number] - wanted).square() * weight).sum() / 2
     chosen = wanted > 0
     place, number, weight = place[chosen], number[chosen], weight[chosen]
-    logarithms = _log_probabilities(values[place, 5:], rules.tree).gather(1, number[:, None])[:, 0]
+    logits = values[place, 5:]
+    if head.labeling is not None:
+        own = chain[writes.classes[row[chosen]]] > 0
+        logits = head.labeling.mask_logits(logits, own)
+    logarithms = _log_probabilities(logits, rules.tree).gather(1, number[:, None])[:, 0]
     return -(logarithms * weight).sum()
 
 

@@ -102,6 +102,9 @@ def _compute_head_loss(head: YoloOutput, targets: Tensor) -> HeadLoss:
         classes = merge_class_writes(
             section, outputs[:, 5:], collect_class_writes(section, plan), focal=section.focal_loss
         )
+        confidence, classes = spare_unlabeled(
+            head, outputs[:, 4], outputs[:, 5:], confidence=confidence, classes=classes
+        )
         share = _delta_scale(section, outputs, plan, confidence=confidence, classes=classes)
     boxes = Assignments.cat(plan.early, plan.rows)
     if section.learns_as_first:
@@ -110,6 +113,24 @@ def _compute_head_loss(head: YoloOutput, targets: Tensor) -> HeadLoss:
     box = loss(head, values[boxes.prediction, :4], plan=plan, boxes=boxes, share=share)
     entropy = half_squared_error if section.new_coords else cross_entropy
     return combine_losses(head, box, confidence=confidence, classes=classes, entropy=entropy)
+
+
+def spare_unlabeled(
+    head: AnchorOutput,
+    objectness: Tensor,
+    scores: Tensor,
+    *,
+    confidence: ObjectnessTargets,
+    classes: ClassTargets,
+) -> tuple[ObjectnessTargets, ClassTargets]:
+    """The targets without what is not known of images that are not labelled for all classes."""
+    if head.labeling is None:
+        return confidence, classes
+    spared = head.labeling.cell_weights(objectness, scores)
+    weight = torch.where(confidence.target > 0, confidence.weight, confidence.weight * spared)
+    own = classes.target > head.section.label_smooth_eps / 2
+    mask = head.labeling.class_mask(own, scores[classes.prediction])
+    return confidence._replace(weight=weight), classes._replace(weight=classes.weight * mask)
 
 
 def combine_losses(

@@ -76,19 +76,24 @@ def _compute_head_loss(
     values = raw[matches.indices]  # [M, V]
     overlap = ciou(_predicted_boxes(head, matches, values), matches.boxes)
     box = (1 - overlap).sum() / divisor * rules.box
+    objects = _objectness_targets(raw, matches, overlap, rules=rules)
     objectness = (
         _cross_entropy(
             raw[..., 4],
-            _objectness_targets(raw, matches, overlap, rules=rules),
+            objects,
             rules=rules,
             weight=rules.object_weight,
+            parts=_cell_weights(head, objects),
         )
         / raw[..., 4].shape[1:].numel()
         * rules.objectness
     )
     wanted = torch.full_like(values[:, 5:], rules.label_smoothing / 2)
     wanted.scatter_(1, matches.classes[:, None], 1 - rules.label_smoothing / 2)
-    entropy = _cross_entropy(values[:, 5:], wanted, rules=rules, weight=rules.class_weight)
+    mask = None
+    if head.labeling is not None:
+        mask = head.labeling.class_mask(wanted > rules.label_smoothing / 2, values[:, 5:].sigmoid())
+    entropy = _cross_entropy(values[:, 5:], wanted, rules=rules, weight=rules.class_weight, parts=mask)
     gain = rules.classes / GAINS_BY_CLASSES if classes > 1 else 0.0  # the mean over classes, times classes
     return HeadLoss(box, objectness, entropy / divisor * gain, len(matches.image))
 
@@ -112,8 +117,19 @@ def _objectness_targets(raw: Tensor, matches: Matches, overlap: Tensor, *, rules
     return wanted
 
 
-def _cross_entropy(logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: float) -> Tensor:
-    """The sum of binary cross entropies; focal loss (arXiv 1708.02002) if `focal_gamma` is above 0."""
+def _cell_weights(head: HeadOutput[HeadKeys, YoloLayer], wanted: Tensor) -> Tensor | None:
+    """How much each cell [N, A, H, W] counts; None: all do in full."""
+    if head.labeling is None:
+        return None
+    values = head.raw.detach().sigmoid()
+    return torch.where(wanted > 0, 1, head.labeling.cell_weights(values[..., 4], values[..., 5:]))
+
+
+def _cross_entropy(
+    logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: float, parts: Tensor | None = None
+) -> Tensor:
+    """The sum of binary cross entropies, each times its number in `parts`, if there are any; focal loss
+    (arXiv 1708.02002) if `focal_gamma` is above 0."""
     entropy = F.binary_cross_entropy_with_logits(
         logits, wanted, pos_weight=logits.new_tensor(weight), reduction="none"
     )
@@ -122,4 +138,4 @@ def _cross_entropy(logits: Tensor, wanted: Tensor, *, rules: LossRules, weight: 
         right = wanted * probability + (1 - wanted) * (1 - probability)
         alpha = wanted * FOCAL_ALPHA + (1 - wanted) * (1 - FOCAL_ALPHA)
         entropy = entropy * alpha * (1 - right) ** rules.focal_gamma
-    return entropy.sum()
+    return entropy.sum() if parts is None else (entropy * parts).sum()
