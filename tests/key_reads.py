@@ -21,6 +21,7 @@ from yolor_cfg import graph as graphs
 from yolor_cfg.count import count_costs
 from yolor_cfg.data.augment.classifier import read_classifier_augmentation
 from yolor_cfg.data.augment.darknet import read_augmentation, read_random_sizes
+from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.nms import choose_nms
 from yolor_cfg.errors import CfgError
 from yolor_cfg.images.fit import default_preprocess
@@ -28,6 +29,7 @@ from yolor_cfg.lang.keys import ABSENT, TRAINING, Choice, Key, KeyValues
 from yolor_cfg.model import Network
 from yolor_cfg.sections import NetSection, Section
 from yolor_cfg.sections.net import POLICIES
+from yolor_cfg.train.identities import add_learner, count_identities
 from yolor_cfg.train.loop import check_gradients
 from yolor_cfg.train.loss import LossRules, detection_loss
 from yolor_cfg.train.losses import LOSSES
@@ -45,6 +47,8 @@ NET = (
     "batch=8\nsubdivisions=2\nmax_batches=2\nadam=1\nema_alpha=.9\ntry_fix_nan=1\nburn_in=1\nmosaic=1\n"
     "badlabels_rejection_percentage=1\nnum_sigmas_reject_badlabels=3\n"
 )
+
+NOTHING = Dataset((), (), "", "")
 
 
 class Recorder:
@@ -144,6 +148,7 @@ def learn(network: Network, raws: tuple[Tensor, ...], recorder: Recorder) -> Non
         for head, section in plain:
             object.__setattr__(head, "section", section.replace_values(**values))
         with suppress(CfgError):
+            add_learner(network, count_identities(graph, NOTHING))
             detection_loss(raws, LABELS, network, rules=LossRules(), truth=truth)
 
 

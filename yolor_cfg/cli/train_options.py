@@ -171,6 +171,22 @@ TRAINING_OPTIONS = (
         help="Train only the implicit knowledge; all else, batch norm statistics included, stays unchanged.",
     ),
     click.option(
+        "--joint",
+        type=click.Path(),
+        metavar="CFG|CHECKPOINT",
+        help="A large network that is finished and teaches this one: its predictions and its features are "
+        "a further target.",
+    ),
+    click.option("--joint-weights", type=click.Path(), metavar="FILE", help="The weights of --joint CFG."),
+    click.option(
+        "--joint-align",
+        type=click.Choice(["z", "plain", "none"]),
+        default="z",
+        show_default=True,
+        help="How features are brought to those of the large network: by a linear map with implicit "
+        "knowledge around it, without, or not at all.",
+    ),
+    click.option(
         "--task",
         metavar="NAME",
         help="Add a task to the network of --weights: train its implicit knowledge alone, on classes of any "

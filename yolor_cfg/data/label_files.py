@@ -9,6 +9,7 @@ from typing import NamedTuple
 FOLDER_PAIRS = (
     ("images", "labels"),
     ("JPEGImages", "labels"),
+    ("images", "labels_with_ids"),  # of JDE
 )
 
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from yolor_cfg.data.label_files import DoubleLabels, LabelFolders, label_paths
@@ -27,7 +28,8 @@ class ImageListing(NamedTuple):
     `names` is empty if nothing names the classes; with `ids` None the file names are the image ids. `notes`
     are what was found while listing. `is_labeled` is False for images to be tested without labels,
     `has_boxes` where the labels are classes of whole images; `top` is the k of the accuracy wanted for these.
-    `annotated` are the names that images are labelled for, empty: all.
+    `annotated` are the names that images are labelled for, empty: all. `joined` is the number of the list
+    that each image is in, where the identities of each list are its own.
     """
 
     format: str
@@ -43,6 +45,7 @@ class ImageListing(NamedTuple):
     has_boxes: bool = True
     top: int = 0
     annotated: tuple[str, ...] = ()
+    joined: Mapping[str, int] = MappingProxyType({})
 
 
 NO_LINES: Mapping[str, str] = {}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from yolor_cfg.data.classes import format_names
 from yolor_cfg.data.formats import classes as class_folders
-from yolor_cfg.data.formats import coco, darknet, folder, voc, yolo
+from yolor_cfg.data.formats import coco, darknet, folder, jde, voc, yolo
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
 from yolor_cfg.data.splits import STAND_INS, MissingSplit, split_of_folder, split_of_name
@@ -18,17 +18,24 @@ from yolor_cfg.errors import DataError
 from yolor_cfg.files import open_regular, reason_of
 
 KINDS = (
-    "a Darknet .data file, a YOLO .yaml file, COCO's .json, a Pascal VOC folder, "
+    "a Darknet .data file, a YOLO .yaml file, COCO's .json, JDE's .json of lists, a Pascal VOC folder, "
     "a folder with images/ and labels/, what Roboflow, CVAT, LabelImg and Label Studio export, "
     "a folder with a subfolder of images for each class, a .txt list of images"
 )
 STRICT = LabelChecks()
+
+
+def list_json(path: str, split: SplitName) -> ImageListing:
+    """The images of a JSON: the data config of JDE, or COCO's annotations."""
+    return jde.list_images(path, split) if jde.is_config(path) else coco.list_images(path, split)
+
+
 ListingReader = Callable[[str, SplitName], ImageListing]
 READERS_BY_SUFFIX: dict[str, ListingReader] = {
     ".data": darknet.list_images,
     ".yaml": yolo.list_images,
     ".yml": yolo.list_images,
-    ".json": coco.list_images,
+    ".json": list_json,
     ".txt": folder.list_text_file,
 }
 # The files that may describe a folder; the first pattern that matches counts.
@@ -134,7 +141,8 @@ def read_listing(
     if counts:
         refuse_other_count(found, classes)
     listing, place, _ = found
-    return scan(listing, place, checks=checks, classes=classes, caches=caches)
+    scanned = scan(listing, place, checks=checks, classes=classes, caches=caches)
+    return jde.number_lists(scanned, listing.joined)
 
 
 def refuse_other_count(found: FoundListing, classes: int | None, names: Sequence[str] = ()) -> None:
@@ -197,7 +205,7 @@ def _detect_reader(path: str) -> ListingReader:
         raise DataError(reason_of(fault), path=path) from None
     first = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
     if first.startswith("{"):
-        return coco.list_images
+        return list_json
     for sign, reader in (("=", darknet.list_images), (":", yolo.list_images)):
         if sign in first:
             return reader

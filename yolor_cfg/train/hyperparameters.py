@@ -29,6 +29,8 @@ def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters
         return parse_hyperparameters(_read_hyp(options.hyp), options.hyp)
     if options.recipe == "paper":
         return HYP_PRESETS["paper"]
+    if graph.dialect.embeds:
+        return HYP_PRESETS["jde"]
     return HYP_PRESETS["scratch1280" if graph.image.width > 640 else "scratch640"]
 
 

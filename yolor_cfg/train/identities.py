@@ -16,7 +16,7 @@ from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.parallel import all_reduce, this_process
-from yolor_cfg.train.losses.weights import CLASSIFIER, JDE_START, OWN_START, PartWeights, weights_name
+from yolor_cfg.train.losses.weights import CLASSIFIER, JDE_START, JOINT, OWN_START, PartWeights, weights_name
 
 
 class Identities(NamedTuple):
@@ -116,11 +116,11 @@ def vector_length(network: Network, node: Node) -> int:
 
 
 def learner_tensors(network: Network) -> dict[str, nn.Parameter]:
-    """The parameters that a network has only in training, by name."""
+    """The parameters that a network has only in training, by name: of embeddings, and of joint training."""
     names = [
         f"module_list.{node.index}.{weights_name(node.index)}." for node in embedding_nodes(network.graph)
     ]
-    starts = (f"{CLASSIFIER}.", *names)
+    starts = (f"{CLASSIFIER}.", f"{JOINT}.", *names)
     return {name: own for name, own in network.named_parameters() if name.startswith(starts)}
 
 

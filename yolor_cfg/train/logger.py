@@ -35,7 +35,8 @@ LAST, BEST = "weights/last.pt", "weights/best.pt"
 BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
 LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
 IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
-COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS)
+JOINT_COLUMN = "joint"
+COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS, JOINT_COLUMN)
 MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
 """What an epoch's line says of each of several data sets."""
 Printer = Callable[[str], None]
@@ -219,9 +220,10 @@ def source_columns(rows: Sequence[EpochResults], words: Sequence[str] = COLUMNS)
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test. Only
-    where images are classified, and objects told apart, are there columns for that."""
+    where images are classified, objects told apart, and a large network teaches, are there columns for
+    that."""
     text = io.StringIO()
-    more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0]}
+    more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0], JOINT_COLUMN}
     known = set[str]().union(*rows) if any(more & row.keys() for row in rows) else set(BOX_COLUMNS)
     columns = [*(name for name in COLUMNS if name in known), *source_columns(rows)]
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")

@@ -15,6 +15,7 @@ from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
 from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.identities import learner_tensors, sync_learner
+from yolor_cfg.train.joint import joint_loss
 from yolor_cfg.train.loss import (
     BatchLoss,
     ImageSources,
@@ -34,7 +35,7 @@ from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
-LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels", "identity")
+LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
 
 
 class Callback(Protocol):
@@ -85,7 +86,8 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             state.network.choose_tasks(batch_tasks(job, batch))
             with sync_gradients(model, now), autocast(device, options.precision):
                 raws = model(images)  # for each head [N, A, H', W', V]
-            loss = batch_loss(job, raws, batch, network=state.network, rules=rules)
+            loss = batch_loss(job, raws, batch, state=state, rules=rules)
+            loss = learn_jointly(job, loss, raws, images=images, state=state)
             total = loss.total + implicit_penalty(state.network) * len(images)
             state.scaler.scale(total * loss_factor(job, rates)).backward()
             # ----------------------------------------------------------------------------------------- update
@@ -115,7 +117,7 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
 
 
 def batch_loss(
-    job: Job, raws: list[Tensor], batch: Batch, *, network: Network, rules: LossRules
+    job: Job, raws: list[Tensor], batch: Batch, *, state: TrainState, rules: LossRules
 ) -> BatchLoss:
     """The loss of a batch, by what its data sets label."""
     targets = batch.targets if job.dataset.has_boxes else None
@@ -124,8 +126,22 @@ def batch_loss(
         assert batch.sources is not None
         lessons = Lessons(targets, batch.truth, who)
         sources = ImageSources(batch.sources, job.dataset.parts)
-        return loss_by_source(raws, lessons, network, rules=rules, sources=sources)
-    return detection_loss(raws, targets, network, rules=rules, truth=batch.truth, identities=who)
+        return loss_by_source(raws, lessons, state.network, rules=rules, sources=sources)
+    return detection_loss(raws, targets, state.network, rules=rules, truth=batch.truth, identities=who)
+
+
+def learn_jointly(
+    job: Job, loss: BatchLoss, raws: list[Tensor], *, images: Tensor, state: TrainState
+) -> BatchLoss:
+    """The loss with what the large network says of the images, if there is one."""
+    if state.teacher is None:
+        return loss
+    with autocast(images.device, job.options.precision):
+        found = joint_loss(state.teacher, state.network, raws, images=images, rules=job.rules)
+    more = found.predictions + found.features
+    return loss._replace(
+        total=loss.total + more, joint=more.detach() / (len(images) * this_process().world_size)
+    )
 
 
 def batch_tasks(job: Job, batch: Batch) -> tuple[str, ...]:
@@ -215,9 +231,9 @@ def summarize_sources(job: Job, state: TrainState) -> EpochResults:
     row: EpochResults = {}
     for part, (images, *sums) in zip(job.dataset.parts, state.source_sums, strict=False):
         columns = learned_columns(job, part)
-        values = [sum(sums), *sums]
-        found = {name: value / max(images, 1.0) for name, value in zip(LOSS_COLUMNS, values, strict=True)}
-        row |= {f"{part.name}.{name}": value for name, value in found.items() if name in columns}
+        values = zip(LOSS_COLUMNS, [sum(sums), *sums], strict=False)
+        found = {f"{part.name}.{name}": value / max(images, 1.0) for name, value in values if name in columns}
+        row |= found
     return row
 
 
@@ -227,7 +243,9 @@ def learned_columns(job: Job, part: DataPart | None = None) -> tuple[str, ...]:
     has_boxes = part is None or part.has_boxes
     boxes = ("box", "objectness", "classes") if graph.box_heads and has_boxes else ()
     labels = ("labels",) if graph.label_heads else ()
-    return ("loss", *boxes, *labels, *(("identity",) if boxes and job.identities is not None else ()))
+    identity = ("identity",) if boxes and job.identities is not None else ()
+    joint = ("joint",) if part is None and job.options.joint is not None else ()
+    return ("loss", *boxes, *labels, *identity, *joint)
 
 
 def set_train_mode(network: Network, options: TrainOptions) -> None:

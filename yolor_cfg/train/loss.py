@@ -32,9 +32,10 @@ class NonFiniteLoss(YolorError):
 class BatchLoss(NamedTuple):
     """`total` has gradients and is the sum over the images; whether to divide it by the batch is up to the
     loop (YOLOR does not, C Darknet does). `box`, `objectness`, `classes` are its weighted parts per image,
-    without gradients: total = images * (box + objectness + classes + labels + identity), with the images of
-    all processes; totals and parts add up over processes. `heads` are the losses by head, as sums over the
-    images; of several data sets there are such rows for each, in order, and `sources` are their losses.
+    without gradients: total = images * (box + objectness + classes + labels + identity + joint), with the
+    images of all processes; totals and parts add up over processes. `heads` are the losses by head, as sums
+    over the images; of several data sets there are such rows for each, in order, and `sources` are their
+    losses.
     """
 
     total: Tensor
@@ -44,12 +45,14 @@ class BatchLoss(NamedTuple):
     heads: tuple[HeadLoss, ...]
     labels: Tensor
     identity: Tensor
+    joint: Tensor | None = None
     sources: tuple[SourceLoss, ...] = ()
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """Box, objectness, classes, labels, identity."""
-        return self.box, self.objectness, self.classes, self.labels, self.identity
+        """Box, objectness, classes, labels, identity, joint."""
+        joint = torch.zeros_like(self.box) if self.joint is None else self.joint
+        return self.box, self.objectness, self.classes, self.labels, self.identity, joint
 
 
 class SourceLoss(NamedTuple):
@@ -174,7 +177,7 @@ def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[Sourc
         total = _sum([loss.total for loss in losses])
     detached = tuple(_detach_loss(loss) for loss in losses)
     box, objectness, classes, labels, identity = (part / images for part in _sum_parts(detached, images))
-    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources)
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources=sources)
 
 
 def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, ...]:

@@ -59,7 +59,7 @@ def find_plain(network: Network) -> frozenset[nn.Parameter]:
 class OptimizerSettings(NamedTuple):
     """`kind` is sgd, adam or adamw; `momentum` is Adam's first beta, `beta2` its second, `eps` its own.
     `decays_all`: biases and gains take weight decay as well. With `plain_momentum` the plain parameters
-    learn by SGD with that momentum."""
+    learn by SGD with that momentum; `nesterov` is of the kind sgd."""
 
     kind: str
     weight_decay: float
@@ -68,22 +68,26 @@ class OptimizerSettings(NamedTuple):
     eps: float = 1e-8
     decays_all: bool = False
     plain_momentum: float | None = None
+    nesterov: bool = True
 
 
 def build_optimizer(
     groups: Groups, settings: OptimizerSettings, *, factors: Mapping[nn.Parameter, float] | None = None
 ) -> Optimizer:
-    """SGD with Nesterov momentum, Adam or AdamW over the three groups; `set_rates` sets their rates, times
-    the factors of those parameters that have one."""
+    """SGD with momentum, Adam or AdamW over the three groups; `set_rates` sets their rates, times the factors
+    of those parameters that have one."""
     lists = [
         {"params": groups.others, "name": "others", "weight_decay": 0.0},
         {"params": groups.decayed, "name": "decayed", "weight_decay": settings.weight_decay},
         {"params": groups.biases, "name": "biases", "weight_decay": 0.0},
     ]
+    if settings.decays_all and settings.kind == "sgd":
+        lists = [{**group, "weight_decay": settings.weight_decay} for group in lists]
     filled = [part for group in lists for part in _split_group(group, factors or {})]
     momentum = settings.momentum if settings.kind == "sgd" else settings.plain_momentum or 0.0
     if settings.kind == "sgd":
-        return torch.optim.SGD(filled, lr=0.01, momentum=momentum, nesterov=momentum > 0)
+        nesterov = settings.nesterov and momentum > 0
+        return torch.optim.SGD(filled, lr=0.01, momentum=momentum, nesterov=nesterov)
     plain = groups.plain if settings.plain_momentum is not None else frozenset()
     slow = [part for group in filled for part in _pick_parameters(group, lambda p: p in plain)]
     fast = [part for group in filled for part in _pick_parameters(group, lambda p: p not in plain)]

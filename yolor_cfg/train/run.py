@@ -32,6 +32,7 @@ from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.identities import add_learner
+from yolor_cfg.train.joint import add_feature_maps, watch_features
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
@@ -44,6 +45,7 @@ from yolor_cfg.train.record import ARGS, load_options
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, prepare_job
 from yolor_cfg.train.state import TrainState, load_state, saved_names
+from yolor_cfg.train.teacher import open_teacher
 from yolor_cfg.train.transfer import WeightsLoader, plan_weights, restore_learner
 from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.loading import read_graph
@@ -159,6 +161,8 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     freeze(network, options)
     apply_rules(network)
     add_learner(network, job.identities)
+    teacher = open_teacher(options, job.graph, job.dataset.names)
+    add_feature_maps(network, teacher)
     if starts:
         restore_learner(network, options.weights)
     factors = rate_factors(network)
@@ -167,7 +171,7 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
         for group in optimizer.param_groups:
             group.update({"nesterov": False} if "nesterov" in group else {})
     ema = ModelEMA(network, decay=_choose_ema_decay(job)) if job.ema else None
-    return TrainState(network, ema, optimizer, _build_scaler(job, device))
+    return TrainState(network, ema, optimizer, _build_scaler(job, device), teacher)
 
 
 def _choose_ema_decay(job: Job) -> Callable[[int], float]:
@@ -262,7 +266,7 @@ def _run_training(
     stop = StopSignal()
     logger = RunLogger(folder, job, drawing=drawing, say=say, stop=stop)
     try:
-        with stop.listen():
+        with stop.listen(), watch_features(state.teacher, state.network):
             ending = train(job, state, logger)
     except NonFiniteLoss as fault:
         is_saved = (folder / LAST).exists()

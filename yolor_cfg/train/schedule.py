@@ -14,6 +14,7 @@ import numpy as np
 from yolor_cfg.sections.net import NetSection
 
 NOMINAL_BATCH = 64  # the batch size that YOLOR's learning rates and weight decay are meant for
+JDE_WARMUP, JDE_MILESTONES = 1000, (0.5, 0.75)
 DRAWS = 0x9A7E
 """Separates the random rates from all other random numbers."""
 
@@ -78,6 +79,29 @@ class Cosine:
         """The weight decay, scaled to the number of images in a step."""
         accumulate = max(round(NOMINAL_BATCH / self.batch_size), 1)
         return self.hyp.weight_decay * self.batch_size * accumulate / NOMINAL_BATCH
+
+
+class JdeSteps:
+    """The schedule of JDE (Zhongdao/Towards-Realtime-MOT, train.py): a tenth of the rate after half of the
+    epochs, a hundredth after three quarters; in the first epoch the rate rises by the fourth power over 1000
+    batches, or over all of it. Every batch is an update."""
+
+    def __init__(self, hyp: CosineHyperparameters, *, epochs: int, batches: int, batch_size: int) -> None:
+        """As of `Cosine`; the number of images does not matter."""
+        self.hyp, self.epochs, self.batches, self.batch_size = hyp, epochs, batches, batch_size
+        self.warmup = min(JDE_WARMUP, batches)
+
+    def __call__(self, batch: int) -> Rates:
+        """The rates at this batch."""
+        epoch = batch // self.batches
+        passed = sum(epoch >= int(share * self.epochs) for share in JDE_MILESTONES)
+        rise = (batch / self.warmup) ** 4 if batch < self.warmup and not epoch else 1.0
+        rate = self.hyp.lr0 * 0.1**passed * rise
+        return Rates(rate, rate, self.hyp.momentum, 1)
+
+    def weight_decay(self) -> float:
+        """The weight decay."""
+        return self.hyp.weight_decay
 
 
 class Policy:

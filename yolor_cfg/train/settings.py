@@ -13,6 +13,8 @@ from yolor_cfg.data.union import GivenData, parse_given
 from yolor_cfg.errors import describe
 from yolor_cfg.lang.dialect import DIALECTS
 
+BY_Z, NO_FEATURES = "z", "none"
+"""How features are brought to those of a large network: by a map with implicit knowledge; not at all."""
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "recipe": (None, "yolor", "darknet", "paper"),
     "optimizer": (None, "sgd", "adam", "adamw"),
@@ -20,6 +22,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "precision": ("fp32", "bf16", "fp16"),
     "fix_labels": (None, "clip", "drop"),
     "dialect": (None, *DIALECTS),
+    "joint_align": (BY_Z, "plain", NO_FEATURES),
 }
 LISTS_OF_PATHS = ("data", "val_data")
 
@@ -36,6 +39,8 @@ class TrainOptions(NamedTuple):
     `TASK=PATH`; by `data_weights` they share the images of an epoch, without them by their sizes. `val_data`
     is tested instead of the val split of `data`, with `no_val` nothing is. `task` names a task that is added
     to the network of `weights`.
+    `joint` is the cfg or checkpoint of a large network that teaches this one, `joint_weights` its weights,
+    `joint_align` how its features do.
     """
 
     cfg: str
@@ -76,6 +81,9 @@ class TrainOptions(NamedTuple):
     no_val: bool = False
     task: str | None = None
     data_weights: tuple[float, ...] | None = None
+    joint: str | None = None
+    joint_weights: str | None = None
+    joint_align: str = BY_Z
 
     @property
     def data_sets(self) -> tuple[GivenData, ...]:

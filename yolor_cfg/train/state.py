@@ -19,13 +19,14 @@ from yolor_cfg.files import replace_file
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import this_process
 from yolor_cfg.train.dist import mean_gradients, pending_gradients
+from yolor_cfg.train.joint import JointTeacher
 from yolor_cfg.train.optim import ModelEMA
 from yolor_cfg.train.rejection import DeltaHistory
 from yolor_cfg.weights.checkpoint import FORMAT, plain_names
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
-LOSSES_AND_COUNT = 7
+LOSSES_AND_COUNT = 8
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 
 
@@ -35,13 +36,15 @@ class TrainState:
 
     `sums` are the sums of the losses (the total and its parts, see LOSS_COLUMNS) in this epoch and its number
     of batches; `source_sums` those of each of several data sets: images, then the parts, over images; `rows`
-    are the results of the finished epochs; `deltas` are C Darknet's running numbers.
+    are the results of the finished epochs; `deltas` are C Darknet's running numbers; `teacher` is the large
+    network of a joint training, which does not change.
     """
 
     network: Network
     ema: ModelEMA | None
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
+    teacher: JointTeacher | None = None
     epoch: int = 0
     batch: int = 0
     count: int = 0
@@ -182,7 +185,7 @@ def _fill_position(state: TrainState, training: dict[str, Any]) -> None:
     sums, rows = training["sums"], training["rows"]
     state.deltas = DeltaHistory.from_values(training.get("deltas", []))
     state.sums = [float(number) for number in sums]
-    while len(state.sums) < LOSSES_AND_COUNT:  # written before there were image labels and identities
+    while len(state.sums) < LOSSES_AND_COUNT:  # written before there were all of them
         state.sums.insert(-1, 0.0)
     state.source_sums = [[float(number) for number in one] for one in training.get("source_sums", [])]
     state.rows = [{str(name): float(number) for name, number in row.items()} for row in rows]

@@ -8,7 +8,7 @@ those of its paper branch contain pickled modules.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +24,11 @@ from yolor_cfg.model import Network
 from yolor_cfg.weights.finite import non_finite_notes
 from yolor_cfg.weights.layout import class_tensors, file_layout, format_class_hint
 from yolor_cfg.weights.official import (
+    TRAINING_TENSORS,
     UNUSED_TENSORS,
     is_paper_branch,
     map_paper_tensors,
+    number_parts,
     rename_numbered_parts,
 )
 from yolor_cfg.weights.pickle_machine import Opaque
@@ -78,7 +80,7 @@ def save_checkpoint(
     stored as well, and so is what is `kept`: under `implicit` the record of the implicit knowledge that a
     folded network no longer has, under `task_names` the names of the classes of each task.
     """
-    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    tensors = dict(stored_tensors(network))
     beside = {
         "cfg": network.graph.document.text,
         "dialect": network.graph.dialect.name,
@@ -97,6 +99,17 @@ def save_checkpoint(
 def plain_names(task_names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """The class names of each task, as files hold them."""
     return {task: list(names) for task, names in task_names.items()}
+
+
+def stored_tensors(network: Network) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a network by the names that its checkpoint has for them: those that it has in training
+    alone are left out. JDE's has them, and JDE's names."""
+    jde = network.graph.dialect.embeds
+    for name, tensor in network.state_dict().items():
+        if jde:
+            yield number_parts(name), tensor.detach().cpu()
+        elif not TRAINING_TENSORS.search(name):
+            yield name, tensor.detach().cpu()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -21,12 +21,17 @@ from yolor_cfg.errors import WeightsError
 from yolor_cfg.graph import Graph, Node
 
 # No result depends on these: batch norm's counter, and the constant filters of a wavelet library.
-UNUSED_TENSORS = re.compile(
-    r"\.(num_batches_tracked|h[01]_(col|row))$|\.yolo_[0-9]{1,6}\.s_(c|r|cls|id)$|^classifier\.(weight|bias)$"
+TRAINING_TENSORS = re.compile(
+    r"\.yolo_[0-9]{1,6}\.s_(c|r|cls|id)$|^classifier\.(weight|bias)$|^joint\.[0-9]{1,3}\."
 )
-"""What no network here has: counters, filters that are constants, JDE's weights of losses and identities."""
+"""What embeddings need in training alone: weights of losses, a classifier of identities; named as in JDE;
+and maps of features, where a large network teaches."""
+UNUSED_TENSORS = re.compile(rf"\.(num_batches_tracked|h[01]_(col|row))$|{TRAINING_TENSORS.pattern}")
+"""What no network has in use: counters, filters that are constants, and those."""
 NUMBERED_PART = re.compile(r"(module_list\.([0-9]{1,6})\.)(conv|batch_norm)_\2\.")
 PART_NAMES = {"conv": "Conv2d", "batch_norm": "BatchNorm2d"}
+NAMED_PART = re.compile(r"(module_list\.([0-9]{1,6})\.)(Conv2d|BatchNorm2d)\.")
+PART_NUMBERS = {name: part for part, name in PART_NAMES.items()}
 WAVELET_FILTER = re.compile(r"model\.[0-9]{1,6}\..*\bh[01]_(col|row)$")
 PREDICTION_WEIGHT = re.compile(r"(?:module\.)?model\.[0-9]{1,6}\.m\.0\.weight")
 BLOCK_NAME = re.compile(r"model\.([0-9]{1,6})\.([^.]+)")
@@ -66,6 +71,11 @@ class SectionShapes(NamedTuple):
 def rename_numbered_parts(name: str) -> str:
     """`module_list.3.conv_3.weight`, as the first PyTorch-YOLOv3 and JDE name it, by the names here."""
     return NUMBERED_PART.sub(lambda match: f"{match[1]}{PART_NAMES[match[3]]}.", name, count=1)
+
+
+def number_parts(name: str) -> str:
+    """The inverse of `rename_numbered_parts`."""
+    return NAMED_PART.sub(lambda match: f"{match[1]}{PART_NUMBERS[match[3]]}_{match[2]}.", name, count=1)
 
 
 def is_paper_branch(names: Iterable[object]) -> bool:

@@ -22,6 +22,7 @@ from yolor_cfg.lang.keys import strip_comment
 from yolor_cfg.lang.lists import ALLOWED_TASKS, is_task_name
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
+from yolor_cfg.weights.official import TRAINING_TENSORS
 from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
 
 SUFFIX = ".task.safetensors"
@@ -176,7 +177,7 @@ def digest_shared(network: Network) -> str:
     """A digest of the tensors that are not implicit knowledge, in float32."""
     own, digest = implicit_tensors(network).keys(), hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
-        if name not in own and tensor.is_floating_point():
+        if name not in own and tensor.is_floating_point() and not TRAINING_TENSORS.search(name):
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

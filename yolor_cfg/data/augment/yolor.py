@@ -83,6 +83,19 @@ HYP_PRESETS: Mapping[str, YolorHyperparameters] = {
     "scratch1280": SCRATCH_1280,
     "finetune1280": SCRATCH_1280._replace(scale=0.8, mixup=0.2),
     "paper": SCRATCH_1280._replace(translate=0.1),
+    # Of Zhongdao/Towards-Realtime-MOT; there sizes are scaled by 0.5 to 1.2.
+    "jde": SCRATCH_1280._replace(
+        momentum=0.9,
+        weight_decay=0.0001,
+        hsv_h=0.0,
+        hsv_s=0.5,
+        hsv_v=0.5,
+        degrees=5.0,
+        translate=0.1,
+        scale=0.35,
+        shear=2.0,
+        mosaic=0.0,
+    ),
     # Ours: for training from scratch on a few hundred images of a few classes with --optimizer adamw.
     "small": SCRATCH_1280._replace(
         lr0=0.003,

@@ -266,7 +266,8 @@ def _optional(one: CocoEntry, key: str, *, absent: float, parse: Callable[[Any],
 
 
 def _identity(one: CocoEntry) -> float:
-    return _optional(one, "track_id", absent=-1.0, parse=whole_number)
+    key = "identity" if one.get("track_id") is None else "track_id"
+    return _optional(one, key, absent=-1.0, parse=whole_number)
 
 
 def _area(one: CocoEntry) -> float:

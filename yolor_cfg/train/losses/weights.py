@@ -14,6 +14,8 @@ EVEN = -0.6931471805599453
 """-ln 2: such a part counts once, as with fixed weights."""
 CLASSIFIER = "classifier"
 """The name of the classifier of identities in a network that is trained, as in JDE."""
+JOINT = "joint"
+"""The name of the maps of features in a network that learns from a large one."""
 OWN_START = {"s_c": EVEN, "s_r": EVEN, "s_cls": EVEN, "s_id": EVEN}
 
 

@@ -1,0 +1,152 @@
+"""Joint training: what a large network predicts and sees is a target of a small one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import training
+
+from yolor_cfg import load
+from yolor_cfg.errors import CfgError
+from yolor_cfg.graph import build_graph
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.train.joint import (
+    JointTeacher,
+    add_feature_maps,
+    joint_loss,
+    pair_heads,
+    watch_features,
+)
+from yolor_cfg.train.logger import RunLogger
+from yolor_cfg.train.losses.base import LossRules
+from yolor_cfg.train.run import resume_run
+from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
+
+LARGE = training.yolor_text().replace("filters=32", "filters=48")
+NAMES = ("circle", "square", "triangle")
+
+
+def network_of(text: str, seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    return Network(build_graph(parse(text, "small.cfg"))).eval()
+
+
+def losses_of(small: Network, large: Network, align: str = "plain", seed: int = 1):
+    """The loss of the small network for two images, and its raw maps."""
+    teacher = JointTeacher(large, pair_heads(small.graph, large.graph), align)
+    torch.manual_seed(seed)
+    add_feature_maps(small, teacher)
+    images = torch.rand(2, 3, 64, 64)
+    with watch_features(teacher, small):
+        raws = small(images)
+        for raw in raws:
+            raw.retain_grad()
+        return joint_loss(teacher, small, raws, images=images, rules=LossRules()), raws
+
+
+def test_a_network_has_nothing_to_learn_from_itself():
+    small, large = network_of(training.yolor_text()), network_of(training.yolor_text())
+    found, raws = losses_of(small, large, "none")
+    found.predictions.backward()
+    assert raws[0].grad[..., 4:].abs().max() < 1e-9
+    assert raws[0].grad[..., :4].abs().max() < 1e-6  # CIoU of equal boxes
+    assert found.features == 0
+
+
+def test_equal_features_cost_nothing_and_others_do():
+    small, large = network_of(training.yolor_text()), network_of(training.yolor_text())
+    found, _ = losses_of(small, large, "z")
+    assert found.features > 0.1
+    teacher = JointTeacher(large, pair_heads(small.graph, large.graph), "z")
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():  # a map that gives each channel mean 0 and variance 1
+        seen = large.trace(images, [3])[3]
+        std = (seen.var(dim=(0, 2, 3), correction=0) + 1e-5).sqrt()
+        convolution = small.get_submodule("joint.0").convolution
+        convolution.weight.copy_(torch.diag(1 / std)[:, :, None, None])
+        convolution.bias.copy_(-seen.mean(dim=(0, 2, 3)) / std)
+    with watch_features(teacher, small):
+        same = joint_loss(teacher, small, small(images), images=images, rules=LossRules())
+    assert same.features < 1e-10
+
+
+def test_the_loss_of_predictions_is_what_the_text_says():
+    small, large = network_of(training.yolor_text()), network_of(LARGE, 7)
+    rules = LossRules(box=0.3, objectness=0.5, classes=0.7)
+    teacher = JointTeacher(large, pair_heads(small.graph, large.graph), "none")
+    images = torch.rand(2, 3, 64, 64)
+    raw, wanted = (network(images)[0].double() for network in (small, large))
+    p, t = raw.sigmoid(), wanted.sigmoid()
+    entropy = -(t * p.log() + (1 - t) * (1 - p).log())
+    from yolor_cfg.ops.iou_losses import ciou
+
+    layer = small.module_list[small.graph.outputs[0]]
+    overlap = ciou(*(torch.cat(layer.box_parts(one), dim=-1) for one in (raw, wanted)))
+    share = t[..., 4] / t[..., 4].sum()
+    by_hand = 0.3 * (share * (1 - overlap)).sum() + 0.5 * entropy[..., 4].mean()
+    by_hand += 0.7 * (share * entropy[..., 5:].mean(-1)).sum()
+    with watch_features(teacher, small):
+        found = joint_loss(teacher, small, small(images), images=images, rules=rules)
+    torch.testing.assert_close(found.predictions.double(), 2 * by_hand, rtol=1e-5, atol=1e-6)
+
+
+def test_heads_of_no_equal_stride_are_refused():
+    coarse = training.yolor_text().replace("stride=1", "stride=2")
+    with pytest.raises(CfgError, match="no head of the large network has the stride"):
+        pair_heads(network_of(training.yolor_text()).graph, network_of(coarse).graph)
+
+
+def test_nothing_of_the_large_network_is_left(tmp_path: Path):
+    data = training.shapes(tmp_path)
+    weights = tmp_path / "large.pt"
+    save_checkpoint(network_of(LARGE, 3), weights)
+    said = training.options(tmp_path, data, joint=str(weights), epochs=2, val_period=1)
+    done = training.run(said, tmp_path / "runs")
+    best = read_checkpoint(done.folder / "weights/best.pt").tensors
+    plain = load(tmp_path / "small.cfg", done.folder / "weights/best.pt")
+    assert best.keys() == plain.state_dict().keys()
+    assert "joint" in (done.folder / "results.csv").read_text().splitlines()[0]
+    stored = sum(tensor.size for node in plain.graph.nodes for tensor in node.tensors)
+    assert (done.folder / "weights/best.weights").stat().st_size == 20 + 4 * stored
+    alone = training.run(said._replace(joint=None), tmp_path / "runs", "alone")
+    mine, other = (read_checkpoint(one.folder / "weights/best.pt").tensors for one in (done, alone))
+    assert not torch.equal(mine["module_list.0.Conv2d.weight"], other["module_list.0.Conv2d.weight"])
+
+
+def test_a_run_with_a_large_network_resumes_to_the_bit(tmp_path: Path, monkeypatch):
+    data = training.shapes(tmp_path)
+    weights = tmp_path / "large.pt"
+    save_checkpoint(network_of(LARGE, 3), weights)
+    said = training.options(tmp_path, data, joint=str(weights), epochs=2, deterministic=True)
+    whole = training.run(said, tmp_path / "runs", "whole")
+    noted = RunLogger.log_batch
+
+    def stop(self, state, batch, losses):
+        noted(self, state, batch, losses)
+        if state.count == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLogger, "log_batch", stop)
+        parts = training.run(said, tmp_path / "runs", "parts")
+    assert parts.state.count == 4 < whole.state.count
+    resume_run(parts.folder, drawing=training.DRAWING, say=lambda text: None)
+    assert training.different(whole.folder / "weights/last.pt", parts.folder / "weights/last.pt") == []
+
+
+def test_a_large_network_without_weights_or_with_other_classes_is_refused(tmp_path: Path):
+    data = training.shapes(tmp_path)
+    said = training.options(tmp_path, data)
+    large = tmp_path / "large.cfg"
+    large.write_text(LARGE)
+    with pytest.raises(CfgError, match="has no weights"):
+        training.run(said._replace(joint=str(large)), tmp_path / "runs")
+    other = tmp_path / "other.pt"
+    save_checkpoint(network_of(training.yolor_text(classes=4)), other, names=tuple("abcd"))
+    with pytest.raises(CfgError, match="has other classes"):
+        training.run(said._replace(joint=str(other)), tmp_path / "runs")
