@@ -49,6 +49,7 @@ from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
 from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
+from yolor_cfg.weights.task_choice import select_task
 
 TEST_FAULTS = (
     YolorError,
@@ -137,7 +138,8 @@ def evaluate_tasks(
     """Like `evaluate`, the scores of all that the network predicts and the data set can score; of several
     data sets those of each."""
     if dataset.parts:
-        return score_parts(dataset, lambda part: evaluate_tasks(network, part, settings=settings))
+        own = {part.task: select_task(network, part.task) if part.task else network for part in dataset.parts}
+        return score_parts(dataset, lambda part, task: evaluate_tasks(own[task], part, settings=settings))
     collected = collect_detections(network, dataset, settings=settings)
     options = settings.metric_options
     scores = collected and score_tasks(network.graph, dataset, collected, metric_options=options)

@@ -208,9 +208,9 @@ def mean_summary(datasets: Sequence[DatasetScores]) -> dict[str, float]:
     return means | {f"{name}.{word}": value for name, row in rows.items() for word, value in row.items()}
 
 
-def score_parts(dataset: Dataset, score: Callable[[Dataset], TaskScores]) -> TaskScores:
-    """The scores of each of the data sets that it is made of, as one."""
-    scored = [(part, score(select_part(dataset, part))) for part in dataset.parts]
+def score_parts(dataset: Dataset, score: Callable[[Dataset, str], TaskScores]) -> TaskScores:
+    """The scores of each of the data sets that it is made of, for its task, as one."""
+    scored = [(part, score(select_part(dataset, part), part.task)) for part in dataset.parts]
     return unite_scores([DatasetScores(part.name, part.task, found) for part, found in scored])
 
 
