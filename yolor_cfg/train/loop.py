@@ -232,9 +232,9 @@ def summarize_sources(job: Job, state: TrainState) -> EpochResults:
     row: EpochResults = {}
     for part, (images, *sums) in zip(job.dataset.parts, state.source_sums, strict=False):
         columns = learned_columns(job, part)
-        values = [sum(sums), *sums]
-        found = {name: value / max(images, 1.0) for name, value in zip(LOSS_COLUMNS, values, strict=False)}
-        row |= {f"{part.name}.{name}": value for name, value in found.items() if name in columns}
+        values = zip(LOSS_COLUMNS, [sum(sums), *sums], strict=False)
+        found = {f"{part.name}.{name}": value / max(images, 1.0) for name, value in values if name in columns}
+        row |= found
     return row
 
 

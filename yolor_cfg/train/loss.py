@@ -45,8 +45,8 @@ class BatchLoss(NamedTuple):
     heads: tuple[HeadLoss, ...]
     labels: Tensor
     identity: Tensor
-    sources: tuple[SourceLoss, ...] = ()
     joint: Tensor | None = None
+    sources: tuple[SourceLoss, ...] = ()
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
@@ -177,7 +177,7 @@ def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[Sourc
         total = _sum([loss.total for loss in losses])
     detached = tuple(_detach_loss(loss) for loss in losses)
     box, objectness, classes, labels, identity = (part / images for part in _sum_parts(detached, images))
-    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources)
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources=sources)
 
 
 def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, ...]:
