@@ -104,7 +104,8 @@ assert [case.key for case in CASES] == list(RECORDS), "cfgs and numbers are not 
 assert not missing_sections()
 assert not missing_variants()
 assert documented_differences() and not set(documented_differences()) - shown_differences()
-assert learned_kinds() == LOSSES.keys() - {"softmax", "logistic"}  # of image labels: tests/test_classify.py
+# Of image labels: tests/test_classify.py; of JDE: tests/test_embedding_loss.py.
+assert learned_kinds() == LOSSES.keys() - {"softmax", "logistic", "jde"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)

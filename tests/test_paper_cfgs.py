@@ -8,6 +8,7 @@ from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks import family, paper
+from yolor_cfg.train.loss import initialize_biases
 
 ROWS = [(table, row) for table, rows in paper.TABLES.items() for row in rows]
 CLASSES = 3
@@ -141,3 +142,8 @@ def test_the_parameters_of_table_7(row, parameters):
 )
 def test_a_row_may_be_named_as_the_paper_does(table, word, row):
     assert paper.row_named(table, word) == row
+
+
+def test_the_biases_of_joint_heads_start_with_priors():
+    network = network_of("table3", "iJDE")
+    assert initialize_biases(network) == ()

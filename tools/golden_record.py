@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from golden_recipe import GoldenCase, make_images, make_labels, make_network, state_checksum
+from golden_recipe import LABELS, GoldenCase, make_images, make_labels, make_network, state_checksum
 from torch import Tensor
 
 from yolor_cfg.count import count_costs
@@ -25,11 +25,13 @@ from yolor_cfg.images.preprocess import Placement
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.train.identities import Identities, add_learner, learner_tensors
 from yolor_cfg.train.loss import LossRules, detection_loss
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.weights.darknet import write_weights
 
 SAMPLES, DIGITS = 8, 9
+IDENTITIES, TEACHING = 3, 90_000
 RELATIVE = ABSOLUTE = 1e-6
 SUPPRESSED = "found"
 """Arrays with this name come from float32 and may be off by more."""
@@ -147,6 +149,8 @@ def _record_heads(case: GoldenCase, network: Network) -> dict[str, np.ndarray]:
         network.reset()
         boxes, objectness, scores = predictions = network.decode(raws)
     arrays = {f"head{number}": raw.numpy() for number, raw in enumerate(raws)}
+    if network.embeds:
+        arrays["embeddings"] = network.embeddings(raws).numpy()
     arrays["boxes"] = torch.cat([boxes, objectness[..., None], scores], dim=-1).numpy()
     graph = network.graph
     size = (graph.image.height or 1, graph.image.width or 1)
@@ -164,10 +168,13 @@ def _record_training(case: GoldenCase, network: Network) -> dict[str, Any]:
     """The loss of a batch in training mode, its parts, and how large its gradients are at each head."""
     network.train()
     raws = [raw.detach().requires_grad_() for raw in network(make_images(case, network.graph))]
-    loss = detection_loss(raws, make_labels(case, network.graph), network, rules=LossRules())
+    labels = make_labels(case, network.graph)
+    who = teach_identities(case, network) if network.embeds else None
+    loss = detection_loss(raws, labels, network, rules=LossRules(), identities=who)
     loss.total.backward()
     gradients = [torch.zeros_like(raw) if raw.grad is None else raw.grad for raw in raws]
-    parts = {name: shorten(getattr(loss, name).item()) for name in ("total", "box", "objectness", "classes")}
+    names = ("total", "box", "objectness", "classes", *(("identity",) if network.embeds else ()))
+    parts = {name: shorten(getattr(loss, name).item()) for name in names}
     return {
         "kinds": sorted({getattr(node.section, "loss_kind", "") for node in network.graph.heads}),
         "loss": parts,
@@ -175,6 +182,16 @@ def _record_training(case: GoldenCase, network: Network) -> dict[str, Any]:
         "heads": [summarize(raw) for raw in raws],
         "gradients": [summarize(gradient) for gradient in gradients],
     }
+
+
+def teach_identities(case: GoldenCase, network: Network) -> Tensor:
+    """The identities of the labels, after the network got what learns them, with drawn numbers."""
+    add_learner(network, Identities(IDENTITIES))
+    network.double()
+    with torch.no_grad():
+        for salt, tensor in enumerate(learner_tensors(network).values(), TEACHING):
+            tensor.copy_(torch.from_numpy(case.draw_numbers(*tensor.shape, salt=salt) - 0.5))
+    return torch.arange(LABELS) % IDENTITIES
 
 
 def find_differences(want: GoldenRecord, got: GoldenRecord) -> Iterator[str]:

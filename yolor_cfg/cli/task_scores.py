@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
     from yolor_cfg.evaluate.image_labels import LabelScores
     from yolor_cfg.evaluate.scores import DatasetScores, Scores, TaskScores
+    from yolor_cfg.evaluate.tracks import TrackScores
 
 MAX_CLASS_ROWS = 30
 
@@ -90,6 +91,19 @@ def print_scores(
     if scores.speed:
         stages = zip(("pre", "inference", "NMS"), scores.speed, strict=True)
         echo("ms per image: " + ", ".join(f"{name} {value:.1f}" for name, value in stages))
+
+
+def print_track_scores(scores: TrackScores, *, as_json: bool) -> None:
+    """Print how well tracks keep to the objects."""
+    from yolor_cfg.evaluate.tracks import tracks_to_dict
+
+    found = tracks_to_dict(scores)
+    if as_json:
+        print_json({"tracking": found})
+        return
+    cells = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in found.values()]
+    rows = [(name.replace("_", " "), cell) for name, cell in zip(found, cells, strict=True)]
+    _print_columns(rows, words=(0,))
 
 
 def scores_document(scores: TaskScores, ground: GroundTruth) -> dict[str, Any]:

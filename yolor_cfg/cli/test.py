@@ -37,7 +37,8 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
     A checkpoint that `yolor train` wrote needs no CFG: it holds its own; so does a file of `yolor export`
     (.onnx, .xml).
 
-    With --predictions and --annotations, detections made elsewhere are scored instead.
+    With --predictions and --annotations, detections made elsewhere are scored instead; with --tracks and
+    --annotations tracks, by MOTA and IDF1.
 
     Of a classifier it prints top-1 and top-5, or mAP and F1 where an image may have several classes, and a
     row for each class. Of boxes it prints COCO's 12 metrics; P, R and F1 at the confidence where the mean
@@ -48,6 +49,9 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
     files = sort_paths(paths, cfg=options["cfg_file"], weights=options["weights_file"])
     if files.others:
         raise click.UsageError(f"an argument too many: {files.others[0]}; the data set is given as --data D")
+    if options["tracks"]:
+        _test_tracks(files, options)
+        return
     if options["predictions"] or options["annotations"]:
         _test_file(files, options)
         return
@@ -103,6 +107,17 @@ def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
     print_scores(scores, ground, options)
     with _results_folder(options, saves=bool(options["save"])) as folder:
         save_scores(folder, scores, ground=ground, detections=detections)
+
+
+def _test_tracks(files: NetworkPaths, options: dict[str, Any]) -> None:
+    """Score tracks made elsewhere."""
+    if files.network or options["data"] or options["predictions"] or not options["annotations"]:
+        raise click.UsageError("give --tracks and --annotations, both files of the MOT challenge, alone")
+    from yolor_cfg.cli.task_scores import print_track_scores
+    from yolor_cfg.evaluate.tracks import read_mot, score_tracks
+
+    truth = read_mot(options["annotations"], is_truth=True)
+    print_track_scores(score_tracks(truth, read_mot(options["tracks"])), as_json=options["as_json"])
 
 
 def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:

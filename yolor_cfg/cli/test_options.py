@@ -66,10 +66,17 @@ DATA_OPTIONS = (
         "that Darknet's `detector valid` writes.",
     ),
     click.option(
+        "--tracks",
+        type=click.Path(),
+        metavar="FILE",
+        help="Score these tracks: lines `frame,id,left,top,width,height` as in the MOT challenge.",
+    ),
+    click.option(
         "--annotations",
         type=click.Path(),
         metavar="FILE",
-        help="Ground truth for --predictions: a COCO .json, or a data set as for --data.",
+        help="Ground truth for --predictions: a COCO .json, or a data set as for --data; for --tracks: a "
+        "file of the MOT challenge.",
     ),
 )
 RUN_OPTIONS = (

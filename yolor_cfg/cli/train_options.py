@@ -169,7 +169,7 @@ TRAINING_OPTIONS = (
         "--hyp",
         metavar="NAME|FILE",
         help="Hyperparameters of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few "
-        "images, few classes), or a .yaml file.",
+        "images, few classes), task (implicit knowledge alone; the default with --task), or a .yaml file.",
     ),
     click.option(
         "--optimizer",

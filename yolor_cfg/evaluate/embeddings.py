@@ -115,13 +115,19 @@ def _finite(value: float) -> float | None:
 def nearest_boxes(truth_xywh: NDArray[Any], boxes_xywh: NDArray[Any]) -> Integers:
     """Of the predicted boxes [B, 4] the numbers of those that overlap the objects [O, 4] most, the first of
     several."""
-    low, high = _corners(truth_xywh[:, None])
-    low2, high2 = _corners(boxes_xywh[None])
-    shared = (np.minimum(high, high2) - np.maximum(low, low2)).clip(0).prod(axis=-1)  # [O, B]
-    whole = (high - low).prod(axis=-1) + (high2 - low2).prod(axis=-1) - shared
-    overlap = np.divide(shared, whole, out=np.zeros_like(shared), where=(whole > 0) & np.isfinite(whole))
+    with np.errstate(invalid="ignore"):  # boxes of an untrained network may be infinite
+        overlap = _overlap(truth_xywh[:, None], boxes_xywh[None])
     found: Integers = overlap.argmax(axis=1)
     return found
+
+
+def _overlap(truth_xywh: NDArray[Any], boxes_xywh: NDArray[Any]) -> Doubles:
+    (low, high), (low2, high2) = _corners(truth_xywh), _corners(boxes_xywh)
+    shared = (np.minimum(high, high2) - np.maximum(low, low2)).clip(0).prod(axis=-1)  # [O, B]
+    whole = (high - low).prod(axis=-1) + (high2 - low2).prod(axis=-1) - shared
+    sized = (whole > 0) & np.isfinite(whole)
+    overlap: Doubles = np.divide(shared, whole, out=np.zeros_like(shared), where=sized)
+    return overlap
 
 
 def _corners(boxes_xywh: NDArray[Any]) -> tuple[Doubles, Doubles]:

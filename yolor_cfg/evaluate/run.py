@@ -6,8 +6,7 @@ Legend: N images, D detections [D, 7] as in `ground_truth.ROW`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ from yolor_cfg.evaluate.batches import (
     split_batches,
 )
 from yolor_cfg.evaluate.embeddings import NO_VECTORS, nearest_boxes, score_embeddings
+from yolor_cfg.evaluate.forward import PRECISIONS, decode, eval_mode, is_recurrent, run_network
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground_truth, no_detections
 from yolor_cfg.evaluate.known import keep_known, sort_by_image
 from yolor_cfg.evaluate.results import round_detections
@@ -49,7 +49,7 @@ from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
 from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
-from yolor_cfg.weights.task_choice import select_task
+from yolor_cfg.weights.task_choice import network_of_task
 
 TEST_FAULTS = (
     YolorError,
@@ -66,7 +66,6 @@ DARKNET_MAX_DET = 1000
 """The most detections per image for Darknet's metrics; Darknet itself has no limit, but an untrained network
 has a million candidates."""
 NO_LABELS = np.zeros((0, 1))
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class EvalSettings(NamedTuple):
@@ -138,7 +137,7 @@ def evaluate_tasks(
     """Like `evaluate`, the scores of all that the network predicts and the data set can score; of several
     data sets those of each."""
     if dataset.parts:
-        own = {part.task: select_task(network, part.task) if part.task else network for part in dataset.parts}
+        own = {part.task: network_of_task(network, part.task) for part in dataset.parts}
         return score_parts(dataset, lambda part, task: evaluate_tasks(own[task], part, settings=settings))
     collected = collect_detections(network, dataset, settings=settings)
     options = settings.metric_options
@@ -241,11 +240,6 @@ def _plan_images(
     return plans[here.rank :: here.world_size], settings._replace(preprocess=how)
 
 
-def is_recurrent(network: Network) -> bool:
-    """Whether any layer keeps state from one image to the next."""
-    return any(hasattr(layer, "initial_state") for layer in network.module_list)
-
-
 def _detect_images(
     network: Network,
     dataset: Dataset,
@@ -335,27 +329,6 @@ def _group_labels(network: Network, group: Group, raws: Sequence[Tensor]) -> Dou
     return np.column_stack([np.array(group.images, np.float64), scores])
 
 
-def predict(network: Network, images: Tensor, *, precision: str = "fp32") -> Predictions:
-    """The predictions for images [N, C, H, W], in float32 on the CPU; recurrent state starts from zero."""
-    return decode(network, run_network(network, images, precision=precision))
-
-
-def run_network(network: Network, images: Tensor, *, precision: str = "fp32") -> list[Tensor]:
-    """The raw maps for images [N, C, H, W], in float32; recurrent state starts from zero."""
-    device = next(network.parameters()).device
-    kind = PRECISIONS[precision]
-    network.reset()
-    with torch.autocast(device.type, dtype=kind, enabled=kind is not None):
-        raws = network(images.to(device))
-    network.reset()
-    return [raw.float() for raw in raws]
-
-
-def decode(network: Network, raws: Sequence[Tensor], *, least: float = 0) -> Predictions:
-    """The predictions of raw maps, on the CPU; those below the score `least` may be left out."""
-    return Predictions(*(part.float().cpu() for part in network.decode(raws, least=least)))
-
-
 def choose_rules(graph: Graph, settings: EvalSettings) -> list[NmsRules]:
     """The NMS rules: those of the network's dialect, every class of a box; for Darknet's metrics also
     those of `detector map`."""
@@ -382,15 +355,3 @@ def _group_detections(
         corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
         rows.append(np.column_stack([np.full(len(scores), image), corner, size.clip(0), scores, classes]))
     return np.concatenate(rows)
-
-
-@contextmanager
-def eval_mode(network: Network) -> Iterator[None]:
-    """The network in evaluation mode; afterwards the mode of each module is restored."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

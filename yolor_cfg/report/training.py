@@ -54,6 +54,7 @@ from yolor_cfg.train.logger import MAIN_SCORES, source_columns, weight_columns
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults
 from yolor_cfg.weights.loading import open_trained
+from yolor_cfg.weights.task_choice import network_of_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,7 +210,8 @@ def save_best_plots(folder: Path, job: Job) -> None:
         place = folder / part.name
         if this_process().rank == 0:
             place.mkdir(parents=True, exist_ok=True)
-        _save_plots(place, job, network, dataset=select_part(job.holdout, part))
+        own = network_of_task(network, part.task)
+        _save_plots(place, job, own, dataset=select_part(job.holdout, part))
     if not job.holdout.parts:
         _save_plots(folder, job, network, dataset=job.holdout)
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.data.types import Batch, DataPart
-from yolor_cfg.evaluate.run import PRECISIONS, TEST_FAULTS, EvalSettings, evaluate_tasks
+from yolor_cfg.evaluate.forward import PRECISIONS
+from yolor_cfg.evaluate.run import TEST_FAULTS, EvalSettings, evaluate_tasks
 from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process

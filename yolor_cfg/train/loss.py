@@ -361,9 +361,9 @@ def initialize_biases(network: Network) -> tuple[str, ...]:
 
 def _find_head_bias(network: Network, index: int) -> Tensor | None:
     """The biases of the nearest convolution before a head, reached through sections that keep the shape."""
-    nodes = network.graph.nodes
+    nodes, joined = network.graph.nodes, _joins_embedding(network.graph.nodes[index])
     source, shape = nodes[index].sources[0], nodes[index].inputs[0]
-    while source >= 0 and nodes[source].shape == shape:
+    while source >= 0 and nodes[source].shape[joined:] == shape[joined:]:
         convolution: nn.Conv2d | None = getattr(network.module_list[source], "Conv2d", None)
         if convolution is not None:
             return convolution.bias
@@ -371,6 +371,11 @@ def _find_head_bias(network: Network, index: int) -> Tensor | None:
             return None
         source = nodes[source].sources[0]
     return None
+
+
+def _joins_embedding(head: Node) -> int:
+    """1 where an embedding may be joined to the boxes, which are then in fewer channels; else 0."""
+    return int(head.section.has_embedding)
 
 
 def _add_prior_bias(bias: Tensor, *, anchors: int, stride: tuple[float, float]) -> None:

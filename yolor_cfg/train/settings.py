@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from yolor_cfg.arguments import TRAIN_BOUNDS, parse_size
 from yolor_cfg.data.types import Fix
 from yolor_cfg.data.union import GivenData, parse_given
-from yolor_cfg.errors import describe
+from yolor_cfg.errors import CfgError, describe
 from yolor_cfg.lang.dialect import DIALECTS
+from yolor_cfg.parallel import this_process
 
 BY_Z, NO_FEATURES = "z", "none"
 """How features are brought to those of a large network: by a map with implicit knowledge; not at all."""
@@ -118,6 +119,21 @@ class TrainOptions(NamedTuple):
 
 def _parse_all(data: str | tuple[str, ...]) -> tuple[GivenData, ...]:
     return tuple(map(parse_given, (data,) if isinstance(data, str) else data))
+
+
+def refuse_contradictions(options: TrainOptions) -> None:
+    """Raise CfgError for options that do not go together."""
+    if options.precision == "fp16" and not options.device.startswith("cuda"):
+        raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
+    if options.rect and this_process().world_size > 1:
+        raise CfgError(
+            "rectangular batches are not all of one length, so one process must have them",
+            found=f"--rect with {this_process().world_size} processes",
+        )
+    if options.epochs and options.max_batches:
+        raise CfgError("give --epochs or --max-batches, not both")
+    if options.val_data and options.no_val:
+        raise CfgError("give --val-data or --no-val, not both")
 
 
 class OptionFault(ValueError):

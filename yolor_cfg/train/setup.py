@@ -17,9 +17,8 @@ from yolor_cfg.data.images import ImageStore
 from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.types import DataPart, Dataset, Integers, Transform
 from yolor_cfg.data.union import whole_part
-from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, ReadOptions
-from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
+from yolor_cfg.parallel import all_reduce, local_batch_size
 from yolor_cfg.train.datasets import open_holdout_data, open_training_data
 from yolor_cfg.train.feeding import (
     JobInputs,
@@ -37,7 +36,7 @@ from yolor_cfg.train.losses.terms import parse_factors
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, JdeSteps, Policy, Rates, Schedule
-from yolor_cfg.train.settings import TrainOptions
+from yolor_cfg.train.settings import TrainOptions, refuse_contradictions
 
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
@@ -126,7 +125,7 @@ def prepare_job(
     run that is resumed, by task."""
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
     graph = graph or graphs.load_graph(options.cfg, reading)
-    _refuse_contradictions(options)
+    refuse_contradictions(options)
     _check_heads(graph)
     dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
@@ -182,20 +181,6 @@ def _check_heads(graph: Graph) -> None:
     check_losses(graph)
 
 
-def _refuse_contradictions(options: TrainOptions) -> None:
-    if options.precision == "fp16" and not options.device.startswith("cuda"):
-        raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
-    if options.rect and this_process().world_size > 1:
-        raise CfgError(
-            "rectangular batches are not all of one length, so one process must have them",
-            found=f"--rect with {this_process().world_size} processes",
-        )
-    if options.epochs and options.max_batches:
-        raise CfgError("give --epochs or --max-batches, not both")
-    if options.val_data and options.no_val:
-        raise CfgError("give --val-data or --no-val, not both")
-
-
 def _plan_yolor(basis: JobInputs) -> RecipePlan:
     """YOLOR's recipe: mosaics, a cosine schedule, updates of 64 images.
 
@@ -229,18 +214,8 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
             batch_size=as_if,
         )
         phases.append(Phase(start, build_loader(basis, made, plan), schedule))
-    rules = LossRules(
-        hyp.box,
-        hyp.obj,
-        hyp.cls,
-        hyp.label,
-        hyp.cls_pw,
-        hyp.obj_pw,
-        hyp.anchor_t,
-        hyp.fl_gamma,
-        identities=hyp.identity,
-        all_reduce=all_reduce,
-    )
+    gains = (hyp.box, hyp.obj, hyp.cls, hyp.label, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma)
+    rules = LossRules(*gains, identities=hyp.identity, all_reduce=all_reduce)
     decay = schedule.weight_decay()
     optimizer = OptimizerSettings(options.optimizer or "sgd", weight_decay=decay, momentum=hyp.momentum)
     optimizer = optimizer._replace(decays_all=jde, nesterov=not jde)

@@ -50,6 +50,11 @@ def select_task(network: Network, task: str) -> Network:
     return chosen.eval()
 
 
+def network_of_task(network: Network, task: str) -> Network:
+    """The network of this task, or for "" the network itself."""
+    return select_task(network, task) if task else network
+
+
 def _is_neutral(network: Network, node: Node, task: str) -> bool:
     """Whether it is an implicit section that has values for other tasks alone."""
     served = node.section.task

@@ -91,10 +91,13 @@ def _add_identity(
 
 def find_cells(head: EmbeddingOutput, plain: EmbeddingOutput, inputs: EmbeddingInputs) -> KnownCells:
     """The cells of a head that learn an identity; `plain` is the head with its boxes alone."""
-    if head.learner is None or inputs.identities is None:
-        return KnownCells(head.raw.new_zeros(0, 0), inputs.targets.new_zeros(0).long())
-    matches = yolor.match_head(plain, inputs)
+    nobody = inputs.targets.new_zeros(0).long()
+    if head.learner is None:
+        return KnownCells(head.raw.new_zeros(0, 0), nobody)
     vectors = head.layer.cell_vectors(head.raw)
+    if inputs.identities is None:
+        return KnownCells(vectors.permute(0, 2, 3, 1).flatten(0, 2)[nobody], nobody)
+    matches = yolor.match_head(plain, inputs)
     height, width = vectors.shape[2:]
     who = inputs.identities.long()[matches.target]
     place = (matches.image * height + matches.row) * width + matches.column

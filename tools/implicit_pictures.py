@@ -1,0 +1,161 @@
+"""The pictures of docs/implicit.md, from the rows of the experiments."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import implicit_added
+import implicit_rows
+import implicit_tasks
+import numpy as np
+from implicit_networks import TRAINED
+from implicit_steps import EVERY, RATES
+from implicit_table import Row
+from implicit_tables import (
+    best_rate,
+    group_rows,
+    mean_loss,
+    paper_name,
+    pick_values,
+    read_curve,
+    steps_groups,
+)
+from implicit_task_tables import PLACE_NAMES, add_own_heads
+
+from yolor_cfg.report.figures import (
+    BLUE,
+    CYAN,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    Chart,
+    add_legend,
+    mark_empty,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INKS = (GRAY, BLUE, RED, PURPLE, GREEN, ORANGE, CYAN, "#000000", "#7a5a1e")
+LOSS_TOP = 1.0
+"""Losses above are drawn as this one: a run that diverges has no end."""
+
+
+def draw_steps(figure: Figure) -> None:
+    """Left the loss by steps, each variant at its best rate; right the loss at the end by rate."""
+    curves, heat = figure.subplots(1, 2, width_ratios=(3, 2))
+    groups = steps_groups()
+    if not groups:
+        mark_empty(curves, "no runs yet")
+        return
+    for ink, (name, rates) in zip(INKS, groups.items(), strict=False):
+        rate = best_rate(rates)
+        _draw_runs(curves, list(rates[rate].values()), ink=ink, label=f"{name}, rate {rate:g}")
+    low = min(mean_loss(rates[best_rate(rates)]) for rates in groups.values())
+    curves.set(title="Loss of other images, at the best rate", xlabel="steps", ylabel="loss")
+    curves.set_ylim(low - 0.02, low + 0.3)
+    curves.legend(loc="upper right")
+    curves.grid(True)
+    _draw_heat(heat, groups, low)
+
+
+def _draw_runs(axes: Axes, rows: Sequence[Row], *, ink: str, label: str) -> None:
+    table = np.array([read_curve(row) for row in rows])
+    steps = np.arange(table.shape[1]) * EVERY
+    for line in table:
+        axes.plot(steps, line, color=ink, lw=0.5, alpha=0.3)
+    axes.plot(steps, table.mean(0), color=ink, lw=2, label=label)
+
+
+def _draw_heat(axes: Axes, groups: Mapping[str, Mapping[float, Mapping[str, Row]]], low: float) -> None:
+    table = np.array(
+        [[_shown_loss(rates.get(rate, {})) for rate in RATES] for rates in groups.values()], np.float64
+    )
+    axes.imshow(table, cmap="viridis_r", vmin=low, vmax=low + 0.1, aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        ink = "white" if value > low + 0.05 else "black"
+        text = f"{value:.3f}" if value < LOSS_TOP else f"> {LOSS_TOP:g}"
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+    axes.set(title="Mean loss after the last step", xlabel="rate")
+    axes.set_xticks(range(len(RATES)), [f"{rate:g}" for rate in RATES])
+    axes.set_yticks(range(len(groups)), list(groups))
+
+
+def _shown_loss(rows: Mapping[str, Row]) -> float:
+    return min(LOSS_TOP, mean_loss(rows)) if rows else math.nan
+
+
+def draw_roles(figure: Figure) -> None:
+    """Figure 9: each learned value by what it refines, of all anchors, levels and seeds."""
+    for axes, variant in zip(figure.subplots(1, 2), implicit_rows.REFINED, strict=True):
+        rows = [row for row in implicit_rows.TABLE.read() if row["variant"] == variant]
+        axes.set(title=f"{paper_name(variant)}: learned values", xlabel="of a prediction")
+        axes.grid(True, axis="y")
+        if rows:
+            _draw_values(axes, np.array([row["values"].split(";") for row in rows], np.float64))
+        else:
+            mark_empty(axes, "no runs yet")
+
+
+def _draw_values(axes: Axes, table: Any) -> None:
+    values = table.reshape(-1, 11)  # [seeds x levels x anchors, x y w h objectness and six classes]
+    rng = np.random.default_rng(0)
+    inks = (*[BLUE] * 2, *[RED] * 2, GREEN, *[GRAY] * 6)
+    for place, ink in enumerate(inks):
+        x = place + rng.uniform(-0.3, 0.3, len(values))
+        axes.plot(x, values[:, place], ".", color=ink, ms=2, alpha=0.4)
+        axes.hlines(values[:, place].mean(), place - 0.4, place + 0.4, color="black", lw=1.5)
+    axes.set_xticks(range(len(inks)), ["x", "y", "w", "h", "obj", *[f"c{n}" for n in range(6)]])
+
+
+def draw_tasks(figure: Figure) -> None:
+    """AP50 by number of tasks."""
+    axes = figure.subplots()
+    groups = add_own_heads(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
+    axes.set(title="Tasks that share one head", xlabel="tasks", ylabel="AP50 in %, mean over the tasks")
+    for ink, (place, name) in zip((GRAY, BLUE, RED, GREEN), PLACE_NAMES.items(), strict=True):
+        found = [(int(k), rows) for (k, its), rows in groups.items() if its == place]
+        x = [count for count, _ in found]
+        y = [statistics.fmean(pick_values(rows, "AP50")) for _, rows in found]
+        axes.plot(x, y, "o-", color=ink, label=name)
+        for count, rows in found:
+            axes.plot([count] * len(rows), pick_values(rows, "AP50"), ".", color=ink, ms=3)
+    axes.set_xticks(implicit_tasks.COUNTS)
+    axes.set_ylim(0, 100)
+    axes.legend(loc="lower left")
+    axes.grid(True)
+
+
+def draw_added(figure: Figure) -> None:
+    """AP of the new task by the number of labelled images."""
+    handles: dict[str, Any] = {}
+    for axes, task in zip(figure.subplots(1, 2, sharey=True), implicit_added.TASKS, strict=True):
+        rows = [row for row in implicit_added.TABLE.read() if row["task"] == task]
+        axes.set(title=task, xlabel="labelled images", ylabel="AP in %")
+        axes.grid(True)
+        axes.set_xscale("log")
+        counts = (*implicit_added.COUNTS, TRAINED)
+        axes.set_xticks(counts, list(map(str, counts)))
+        axes.minorticks_off()
+        for ink, learns in zip(INKS, implicit_added.CHOICES, strict=True):
+            groups = group_rows((row for row in rows if row["learns"] == learns), ("images",))
+            points = sorted(
+                (int(key[0]), statistics.fmean(pick_values(its, "AP"))) for key, its in groups.items()
+            )
+            if points:
+                handles[learns] = axes.plot(*zip(*points, strict=True), "o-", color=ink)[0]
+    add_legend(figure, list(handles.values()), list(handles))
+
+
+CHARTS = {
+    "steps": Chart(draw_steps, (12.0, 4.5)),
+    "roles": Chart(draw_roles, (12.0, 4.5)),
+    "tasks": Chart(draw_tasks, (7.0, 4.5)),
+    "added": Chart(draw_added, (11.0, 4.5)),
+}

@@ -1,0 +1,156 @@
+"""Tables of docs/implicit.md from the rows of the experiments: several tasks, a task added, anchors."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+import implicit_added
+import implicit_anchors
+import implicit_prepared
+import implicit_tasks
+from implicit_table import Row
+from implicit_tables import (
+    Judged,
+    SeedGroups,
+    compare_groups,
+    group_rows,
+    judge_all,
+    mean_text,
+    pick_values,
+    roles_table,
+    rows_table,
+    steps_table,
+    table_lines,
+)
+
+# Table 3, strong form
+
+TASK_MARGIN = 2.0
+PLACE_NAMES = {
+    "none": "none",
+    "paper": "at the paper's place",
+    "before": "before the non-linearity",
+    "heads": "none, a head a task",
+}
+
+
+def tasks_table() -> Iterator[str]:
+    """AP50 by place and number of tasks, and how far it is below a head a task."""
+    groups = add_own_heads(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
+    found = {" ".join(key): compare_groups(rows, groups[key[0], "heads"], "AP50")
+             for key, rows in groups.items() if _has_heads(groups, key)}  # fmt: skip
+    judged = judge_all(found, TASK_MARGIN)
+    head = (
+        "tasks",
+        "implicit knowledge",
+        "n",
+        "own numbers of a task",
+        "of a head's",
+        "AP50",
+        "AP",
+        "AP50 - a head a task",
+        "verdict",
+    )
+    yield from table_lines(head, (_task_cells(key, groups, judged) for key in groups))
+
+
+def add_own_heads(groups: SeedGroups) -> SeedGroups:
+    """The rows, with those of heads trained one at a time, `#1`, `#2` ..., as means over the first K."""
+    found = {key: rows for key, rows in groups.items() if key[1] != implicit_tasks.OWN}
+    for count in implicit_tasks.COUNTS:
+        parts = [groups.get((f"#{number}", implicit_tasks.OWN), {}) for number in range(1, count + 1)]
+        seeds = [seed for seed in parts[0] if all(seed in part for part in parts)]
+        if seeds:
+            means = {seed: _mean_row([part[seed] for part in parts]) for seed in seeds}
+            found[str(count), implicit_tasks.OWN] = means
+    return dict(sorted(found.items(), key=lambda item: int(item[0][0])))
+
+
+def _mean_row(rows: Sequence[Row]) -> Row:
+    means = {name: str(statistics.fmean(float(row[name]) for row in rows)) for name in ("AP50", "AP")}
+    return {**rows[0], **means}
+
+
+def _has_heads(groups: SeedGroups, key: tuple[str, ...]) -> bool:
+    others = groups.get((key[0], "heads"), {})
+    return key[1] != "heads" and len(groups[key].keys() & others.keys()) > 1
+
+
+def _task_cells(key: tuple[str, ...], groups: SeedGroups, judged: Judged) -> list[str]:
+    rows = groups[key]
+    own = int(next(iter(rows.values()))["added"])
+    heads = groups.get((key[0], implicit_tasks.OWN), {})
+    whole = next((int(row["added"]) for row in heads.values()), 0)
+    told = judged.cells(" ".join(key), 1)
+    scores = [mean_text(pick_values(rows, score)) for score in ("AP50", "AP")]
+    share = f"{100 * own / whole:.2f} %" if whole else ""
+    return [key[0], PLACE_NAMES[key[1]], str(len(rows)), f"{own:,}", share, *scores, *told]
+
+
+# a task added
+
+
+def added_table(task: str) -> Iterator[str]:
+    """AP by what learns and the number of labelled images."""
+    groups = group_rows((r for r in implicit_added.TABLE.read() if r["task"] == task), ("learns", "images"))
+    counts = sorted({int(images) for _, images in groups}, reverse=True)
+    head = ("learns", "numbers", *[f"{count} images: AP, AP50" for count in counts])
+    names = dict.fromkeys(learns for learns, _ in groups)
+    yield from table_lines(head, (_added_cells(name, groups, counts) for name in names))
+
+
+def _added_cells(name: str, groups: SeedGroups, counts: Sequence[int]) -> list[str]:
+    cells = []
+    for count in counts:
+        rows = groups.get((name, str(count)), {})
+        told = [mean_text(pick_values(rows, score)) for score in ("AP", "AP50")] if rows else ["–"]
+        cells.append(", ".join(told))
+    first = next(row for key, rows in groups.items() if key[0] == name for row in rows.values())
+    return [name, f"{0 if name == 'nothing' else int(first['numbers']):,}", *cells]
+
+
+def prepared_table() -> Iterator[str]:
+    """AP50 and AP of the first and of the new task by the number of tasks learned together."""
+    groups = group_rows(implicit_prepared.TABLE.read(), ("tasks",))
+    head = ("tasks learned together", "n", "the first: AP50", "AP", "the new one, by z alone: AP50", "AP")
+    names = ("first_AP50", "first_AP", "AP50", "AP")
+    rows = (
+        [key[0], str(len(its)), *(mean_text(pick_values(its, name)) for name in names)]
+        for key, its in groups.items()
+    )
+    yield from table_lines(head, rows)
+
+
+# anchors
+
+
+def anchors_table() -> Iterator[str]:
+    """AP by scale and operator, and the share of the lost AP that came back."""
+    groups = group_rows(implicit_anchors.TABLE.read(), ("scale", "operator"))
+    head = ("anchors times", "implicit knowledge", "n", "AP", "AP50", "of the lost AP recovered")
+    yield from table_lines(head, (_anchor_cells(key, groups) for key in groups))
+
+
+def _anchor_cells(key: tuple[str, ...], groups: SeedGroups) -> list[str]:
+    rows, whole, lost = (_mean_ap(groups, one) for one in (key, ("1", "none"), (key[0], "none")))
+    share = f"{100 * (rows - lost) / (whole - lost):.0f} %" if key[0] != "1" and key[1] != "none" else ""
+    told = [mean_text(pick_values(groups[key], score)) for score in ("AP", "AP50")]
+    return [key[0], key[1], str(len(groups[key])), *told, share]
+
+
+def _mean_ap(groups: SeedGroups, key: tuple[str, ...]) -> float:
+    return statistics.fmean(pick_values(groups[key], "AP")) if key in groups else math.nan
+
+
+BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
+    "rows": rows_table,
+    "roles": roles_table,
+    "steps": steps_table,
+    "tasks": tasks_table,
+    "added-exchanged": lambda: added_table("exchanged"),
+    "added-colours": lambda: added_table("colours"),
+    "prepared": prepared_table,
+    "anchors": anchors_table,
+}
