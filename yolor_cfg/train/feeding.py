@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from yolor_cfg.data.types import DataPart, Transform
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.types import Size
 from yolor_cfg.parallel import this_process
+from yolor_cfg.train.losses.terms import term_name
 from yolor_cfg.train.settings import TrainOptions
 
 MULTI_SCALE = 0.5
@@ -68,6 +69,20 @@ class JobInputs(NamedTuple):
     def image_count(self) -> int:
         """The number of images."""
         return len(self.images.samples)
+
+
+def find_terms(graph: Graph, parts: Sequence[DataPart], *, has_identities: bool) -> tuple[str, ...]:
+    """The kinds of loss, by their names, that these data sets give."""
+    found: dict[str, None] = {}
+    for part in parts:
+        own = graph.keep_heads(part.task)
+        kinds = {
+            "boxes": part.has_boxes and bool(own.box_heads),
+            "labels": bool(own.label_heads),
+            "identities": has_identities and any(node.section.has_embedding for node in own.heads),
+        }
+        found |= {term_name(kind, part.task): None for kind, there in kinds.items() if there}
+    return tuple(found)
 
 
 SizeSchedule = Callable[[int, int], Size] | None

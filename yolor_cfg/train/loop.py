@@ -26,6 +26,7 @@ from yolor_cfg.train.loss import (
     detection_loss,
     loss_by_source,
 )
+from yolor_cfg.train.losses.terms import LossTerms
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
@@ -222,6 +223,7 @@ def summarize_epoch(job: Job, state: TrainState, scores: TaskScores | None) -> E
     losses = {name: value / count for name, value in zip(LOSS_COLUMNS, state.sums, strict=False)}
     row |= {name: value for name, value in losses.items() if name in learned_columns(job)}
     row |= summarize_sources(job, state)
+    row |= LossTerms.values_of(state.network)
     if scores is not None:
         row |= scores.summary
     return {name: float(value) for name, value in row.items()}

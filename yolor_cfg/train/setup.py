@@ -25,11 +25,14 @@ from yolor_cfg.train.feeding import (
     build_loader,
     build_sampler,
     darknet_sizes,
+    find_terms,
     multi_scale_sizes,
 )
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
 from yolor_cfg.train.identities import Identities, count_identities, identity_notes
 from yolor_cfg.train.loss import LossRules, check_losses
+from yolor_cfg.train.losses.partial import UNLABELED
+from yolor_cfg.train.losses.terms import parse_factors
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, JdeSteps, Policy, Rates, Schedule
@@ -65,7 +68,7 @@ class RecipePlan:
 @dataclass(frozen=True)
 class Job:
     """All about a training run: `count` batches in total, `per_epoch` in an epoch, `batch_size` images in
-    each, over all processes, `parts` batches in a (nominal) update.
+    each, over all processes, `parts` batches in a (nominal) update. `terms` name the kinds of loss.
     `has_mean_loss`, as in Darknet: gradients are means over the images of an update."""
 
     options: TrainOptions
@@ -73,6 +76,7 @@ class Job:
     dataset: Dataset
     holdout: Dataset
     identities: Identities | None
+    terms: tuple[str, ...]
     phases: tuple[Phase, ...]
     rules: LossRules
     batch_size: int
@@ -143,6 +147,7 @@ def prepare_job(
     kind = options.recipe or ("yolor" if graph.dialect.is_pytorch else "darknet")
     plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
+    terms = find_terms(graph, basis.parts, has_identities=identities is not None)
     return Job(
         options,
         graph,
@@ -154,12 +159,19 @@ def prepare_job(
         has_mean_loss=has_mean_loss(graph),
         ema=ema,
         phases=plan.phases,
-        rules=plan.rules,
+        rules=_complete_rules(plan.rules, options, terms),
+        terms=terms,
         per_epoch=plan.per_epoch,
         count=plan.count,
         parts=plan.parts,
         optimizer=plan.optimizer,
     )
+
+
+def _complete_rules(rules: LossRules, options: TrainOptions, terms: tuple[str, ...]) -> LossRules:
+    """The rules of a recipe with what the user says of losses."""
+    factors = parse_factors(options.loss_weights, terms)
+    return rules._replace(unlabeled=UNLABELED[options.unlabeled], factors=factors)
 
 
 def _check_heads(graph: Graph) -> None:
