@@ -197,6 +197,10 @@ def _choose_task(opened: LoadedNetwork, given: GivenData) -> LoadedNetwork:
     """The network of the task of the data set."""
     from yolor_cfg.weights.loading import switch_task
 
+    tasks = opened.network.graph.tasks
+    if given.task and given.task not in tasks:
+        known = ", ".join(tasks) or "the cfg names none: give --data PATH"
+        raise click.UsageError(f"--data {given.task}={given.path}: no such task in the cfg ({known})")
     return switch_task(opened, given.task, None) if given.task else opened
 
 
