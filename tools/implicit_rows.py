@@ -21,7 +21,6 @@ from implicit_learn import (
 from implicit_networks import end_at, find_levels, make_variant, move_cache
 from implicit_steps import read_features
 from implicit_table import FOLDER, Row, RunTable
-from torch import nn
 
 from yolor_cfg.model import Network
 
@@ -38,6 +37,7 @@ VARIANTS = (
     "table6/wiFA",
     "table6/icFA",
     "fixed factors",
+    "small start",
 )
 FIXED = (0.25, 0.25, 0.2, 0.2, 0.75, *[0.9] * 6)
 """Factors of x, y, w, h, objectness and the classes, near to those of × iPR with the first two seeds. As
@@ -58,13 +58,12 @@ def list_runs() -> Iterator[dict[str, object]]:
 
 def measure(run: Mapping[str, Any]) -> Row:
     """COCO's numbers; the held-out loss; how many numbers learn; what the refinement of each level became."""
-    is_fixed = run["variant"] == "fixed factors"
-    network = make_variant("table4/mul-iPR" if is_fixed else run["variant"], run["seed"])
+    network = make_row(run["variant"], run["seed"])
     end = end_at(network, "features")
     cached = move_cache(read_features(), [level.features for level in find_levels(network)])
     learning = {parameter: None for module in end.modules for parameter in module.parameters()}
-    for parameter in fix_factors(network) if is_fixed else ():
-        del learning[parameter]
+    if run["variant"] == "fixed factors":
+        learning = {p: None for p in learning if p not in set(implicit_parameters(network))}
     numbers = train_only(network, learning)
     recipe = Recipe(run["seed"], STEPS, RATE, batch=BATCH)
     assert learn_tasks(Lesson([HeadTask(end, cached.train.targets)], cached.train), recipe)
@@ -79,15 +78,33 @@ def measure(run: Mapping[str, Any]) -> Row:
     }
 
 
+def make_row(variant: str, seed: int) -> Network:
+    """The network of that row at its start."""
+    if variant == "fixed factors":
+        return fix_factors(make_variant("table4/mul-iPR", seed))
+    if variant == "small start":
+        return scale_start(make_variant("table1/baseline", seed))
+    return make_variant(variant, seed)
+
+
 @torch.no_grad()
-def fix_factors(network: Network) -> list[nn.Parameter]:
-    """Set the factors of × iPR, so that the network computes the same as without them, and return them."""
-    factors = implicit_parameters(network)
-    for factor, level in zip(factors, find_levels(network), strict=True):
+def fix_factors(network: Network) -> Network:
+    """Set the factors of × iPR, so that the network computes the same as without them."""
+    for factor, level in zip(implicit_parameters(network), find_levels(network), strict=True):
         factor.copy_(torch.tensor(FIXED * (factor.numel() // len(FIXED))).reshape(factor.shape))
         for parameter in network.module_list[level.prediction].parameters():
             parameter.div_(factor.reshape(-1, *[1] * (parameter.ndim - 1)))
-    return factors
+    return network
+
+
+@torch.no_grad()
+def scale_start(network: Network) -> Network:
+    """Multiply the rows of the predictions' weights by the factors; the biases stay."""
+    for level in find_levels(network):
+        block: Any = network.module_list[level.prediction]
+        weight = block.Conv2d.weight
+        weight.mul_(torch.tensor(FIXED * (len(weight) // len(FIXED)))[:, None, None, None])
+    return network
 
 
 def refinement_text(network: Network) -> str:
