@@ -1,4 +1,4 @@
-"""Follow playing cards through a video: `python track_cards.py VIDEO [WEIGHTS] [--out tracks.txt]`.
+"""Follow playing cards through a video: `python track_cards.py VIDEO [WEIGHTS]`, `--help`.
 
 norfair follows (`pip install 'yolor-cfg[track]'`); the embeddings of our network tell it which card comes
 back after it was gone. Without WEIGHTS a small network is trained on drawn cards first, which takes about
@@ -135,11 +135,11 @@ def train_network() -> str:
     return str(folder / "exp/weights/best.pt")
 
 
-def make_tracker(*, has_memory: bool = True) -> norfair.Tracker:
-    """norfair's tracker: boxes by their overlap, and what was lost by embeddings."""
+def make_tracker(*, alike: float = 0.3, has_memory: bool = True) -> norfair.Tracker:
+    """norfair's tracker: boxes by their overlap, and what was lost by embeddings that are `alike`."""
     memory = {
         "reid_distance_function": compare_tracks,
-        "reid_distance_threshold": 0.3,
+        "reid_distance_threshold": alike,
         "reid_hit_counter_max": 60,
     }
     return norfair.Tracker(
@@ -195,9 +195,12 @@ def main() -> None:
     parser.add_argument("video")
     parser.add_argument("weights", nargs="?")
     parser.add_argument("--out", default="tracks.txt")
+    parser.add_argument("--alike", type=float, default=0.3, help="largest cosine distance of one card")
     given = parser.parse_args()
     detector = Detector(given.weights or train_network(), conf=0.3, iou=0.3, max_det=20)
-    lines = list(follow((detector(frame) for frame in read_frames(given.video)), make_tracker()))
+    lines = list(
+        follow((detector(frame) for frame in read_frames(given.video)), make_tracker(alike=given.alike))
+    )
     Path(given.out).write_text(
         "".join(",".join(f"{part:g}" for part in line) + ",-1,-1,-1\n" for line in lines)
     )

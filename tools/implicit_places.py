@@ -28,15 +28,24 @@ def add_input_places(network: Network) -> Network:
 
 def input_layers(network: Network) -> list[int]:
     """What is given to these places: the layers before them."""
-    nodes = network.graph.nodes
-    return [nodes[nodes[level.tip].sources[0]].sources[0] for level in find_levels(network)]
+    return [_walk_back(network, level.tip)[-1] for level in find_levels(network)]
 
 
 def input_values(network: Network) -> list[nn.Parameter]:
     """The factors and summands at these places."""
-    nodes = network.graph.nodes
-    readers = [index for level in find_levels(network) for index in (level.tip, nodes[level.tip].sources[0])]
-    return [p for index in readers for p in network.module_list[nodes[index].sources[1]].parameters()]
+    walks = [_walk_back(network, level.tip) for level in find_levels(network)]
+    values = [
+        source for walk in walks for index in walk[:-1] for source in network.graph.nodes[index].sources[1:]
+    ]
+    return [parameter for index in values for parameter in network.module_list[index].parameters()]
+
+
+def _walk_back(network: Network, index: int) -> list[int]:
+    """From there to the first section that computes something else, which is the last of them."""
+    walk, nodes = [index], network.graph.nodes
+    while nodes[walk[-1]].section.type in ("shift_channels", "control_channels", "route"):
+        walk.append(nodes[walk[-1]].sources[0])
+    return walk
 
 
 def _add_place(program: Program, convolution: ProgramStep) -> None:

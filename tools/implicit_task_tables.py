@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import implicit_added
 import implicit_anchors
+import implicit_levels
 import implicit_prepared
 import implicit_tasks
 from implicit_table import Row
@@ -27,7 +28,7 @@ from implicit_tables import (
 
 # Table 3, strong form
 
-TASK_MARGIN = 2.0
+TASK_MARGIN, LEVEL_MARGIN = 2.0, 1.0
 PLACE_NAMES = {
     "none": "none",
     "paper": "at the paper's place",
@@ -144,6 +145,31 @@ def _mean_ap(groups: SeedGroups, key: tuple[str, ...]) -> float:
     return statistics.fmean(pick_values(groups[key], "AP")) if key in groups else math.nan
 
 
+# levels
+
+
+def levels_table() -> Iterator[str]:
+    """AP of each kind of heads, its difference from a head a level, and the means of the implicit values."""
+    groups = {key[0]: rows for key, rows in group_rows(implicit_levels.TABLE.read(), ("heads",)).items()}
+    base = groups.get(implicit_levels.HEADS[0], {})
+    found = {
+        name: compare_groups(rows, base)
+        for name, rows in groups.items()
+        if rows is not base and len(rows.keys() & base.keys()) > 1
+    }
+    judged = judge_all(found, LEVEL_MARGIN)
+    head = ("heads", "n", "learned", "AP", "AP50", "AP - a head a level", "verdict", "means of z, P3 to P5")
+    yield from table_lines(head, (_level_cells(name, rows, judged) for name, rows in groups.items()))
+
+
+def _level_cells(name: str, rows: Mapping[str, Row], judged: Judged) -> list[str]:
+    first = next(iter(rows.values()))
+    scores = [mean_text(pick_values(rows, score)) for score in ("AP", "AP50")]
+    means = [row["means"].split(";") for row in rows.values() if row["means"]]
+    told = "; ".join(f"{statistics.fmean(map(float, column)):.2f}" for column in zip(*means, strict=True))
+    return [name, str(len(rows)), first["numbers"], *scores, *judged.cells(name), told]
+
+
 BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "rows": rows_table,
     "roles": roles_table,
@@ -153,4 +179,5 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "added-colours": lambda: added_table("colours"),
     "prepared": prepared_table,
     "anchors": anchors_table,
+    "levels": levels_table,
 }
