@@ -274,7 +274,7 @@ def _notes(datasets: Sequence[Dataset], parts: Sequence[DataPart]) -> Iterator[P
 
 def class_table(parts: Sequence[DataPart]) -> Iterator[str]:
     """For each group of classes that the same data sets label, a line with both."""
-    names = parts[0].names
+    names = parts[0].names if parts else ()
     labelers = [tuple(part.name for part in parts if k in part.known) for k in range(len(names))]
     for group in dict.fromkeys(labelers):
         members = [name for name, those in zip(names, labelers, strict=True) if those == group]
