@@ -257,7 +257,7 @@ def test_the_command_adds_places_and_converts_weights(base, tmp_path):
     out = tmp_path / "tasks.pt"
     result = tiny.yolor("cfg", "add-task", cfg, "--weights", weights, out)
     assert result.exit_code == 0, result.stderr
-    assert "2 places: a task has 112 numbers of its own" in result.stderr
+    assert "1 place: a task has 64 numbers of its own" in result.stderr
     assert "+[implicit_mul]" in result.stdout
     with torch.inference_mode():
         made = load(tmp_path / "small-tasks.cfg", out)

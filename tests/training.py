@@ -40,12 +40,14 @@ def shapes(folder: Path, *, count: int = 20) -> Path:
     return write_shapes(folder / "shapes", ShapesOptions(count, (64, 64)))
 
 
-def options(folder: Path, data: Path, *, text: str | None = None, **more: Any) -> TrainOptions:
+def options(
+    folder: Path, data: Path | tuple[str, ...], *, text: str | None = None, **more: Any
+) -> TrainOptions:
     """The options of a short run; the cfg is written into the folder."""
     cfg = folder / "small.cfg"
     cfg.write_text(text or yolor_text())
     usual: dict[str, Any] = {"epochs": 2, "batch_size": 4, "update_batch": 8, "workers": 0, "val_period": 0}
-    return TrainOptions(str(cfg), str(data), **{**usual, **more})
+    return TrainOptions(str(cfg), data if isinstance(data, tuple) else str(data), **{**usual, **more})
 
 
 def run(said: TrainOptions, project: Path, name: str = "exp") -> TrainResult:

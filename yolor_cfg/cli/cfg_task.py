@@ -12,9 +12,10 @@ from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, report_war
 from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
+    from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
 
-PLACES = ("neck", "heads")
+PLACES = ("heads", "neck")
 
 
 @click.command("add-task")
@@ -29,9 +30,9 @@ PLACES = ("neck", "heads")
 @click.option(
     "--where",
     type=click.Choice(PLACES),
-    default="neck",
+    default="heads",
     show_default=True,
-    help="Convolutions that get a place: all from the smallest map on, or the last one before each head.",
+    help="Convolutions that get a place: the last one before each head, or all from the smallest map on.",
 )
 @tasks_option
 @target_options
@@ -66,8 +67,18 @@ def add_task(
         from yolor_cfg.cli.networks import save_network
 
         save_network(opened._replace(network=made.network), *weights, force=target["force"])
-    numbers = sum(one.shape.channels for one in opened.network.graph.nodes if one.index in made.places)
-    echo(f"{count_of(len(made.places), 'place')}: a task has {2 * numbers:,} numbers of its own", err=True)
+    numbers = _count_values(made.network, tasks)
+    echo(f"{count_of(len(made.places), 'place')}: a task has {numbers:,} numbers of its own", err=True)
+
+
+def _count_values(network: Network, tasks: tuple[str, ...]) -> int:
+    """How many numbers each task has: those for it in the cfg, or all that are implicit."""
+    from yolor_cfg.count import count_tasks
+    from yolor_cfg.weights.tasks import implicit_tensors
+
+    if tasks:
+        return count_tasks(network.graph)[0].values
+    return sum(tensor.numel() for tensor in implicit_tensors(network).values())
 
 
 def _open(cfg: str, weights: str | None, dialect: str | None) -> LoadedNetwork:

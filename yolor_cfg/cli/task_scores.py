@@ -4,17 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yolor_cfg.cli.options import echo, format_columns, is_on, print_json, print_stderr
 
 if TYPE_CHECKING:
     from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
     from yolor_cfg.evaluate.image_labels import LabelScores
-    from yolor_cfg.evaluate.scores import Scores, TaskScores
+    from yolor_cfg.evaluate.scores import DatasetScores, Scores, TaskScores
     from yolor_cfg.evaluate.tracks import TrackScores
 
 MAX_CLASS_ROWS = 30
+
+
+class NamedScores(NamedTuple):
+    """The scores on one of several data sets, where it is, its labels, and what was found there."""
+
+    scored: DatasetScores
+    path: str
+    ground: GroundTruth
+    detections: Doubles
+
+
+def print_several(tested: Sequence[NamedScores], options: dict[str, Any], *, is_darknet: bool) -> None:
+    """Print the JSON document, or the tables of each data set and one with a row for each."""
+    if options["as_json"]:
+        print_json(several_document(tested))
+        return
+    from yolor_cfg.report.tables import dataset_table
+
+    for one in tested:
+        echo(f"{one.scored.name}:")
+        print_scores(one.scored.scores, one.ground, options, is_darknet=is_darknet)
+        echo()
+    _print_columns(dataset_table([one.scored for one in tested]), words=(0, 1))
+
+
+def several_document(tested: Sequence[NamedScores]) -> dict[str, Any]:
+    """The scores on each of several data sets as a list of objects, and the mean of each figure."""
+    from yolor_cfg.evaluate.scores import mean_summary
+
+    each = [
+        {
+            "name": one.scored.name,
+            "task": one.scored.task,
+            "path": one.path,
+            "classes": list(one.ground.names),
+            **scores_document(one.scored.scores, one.ground),
+        }
+        for one in tested
+    ]
+    means = mean_summary([one.scored for one in tested])
+    mean = {word: value for word, value in means.items() if "." not in word}
+    return {"images": sum(one.scored.scores.images for one in tested), "mean": mean, "datasets": each}
+
+
+def save_several(folder: Path | None, tested: Sequence[NamedScores]) -> None:
+    """Write the files of each data set into a folder of its name, and metrics.json of all beside them."""
+    from yolor_cfg.report.files import save_metrics
+
+    if folder is None:
+        return
+    for one in tested:
+        place = folder / one.scored.name
+        place.mkdir(parents=True)
+        _save_files(place, one.scored.scores, ground=one.ground, detections=one.detections)
+    save_metrics(folder, several_document(tested))
+    _report_folder(folder)
 
 
 def print_scores(
@@ -64,17 +120,20 @@ def scores_document(scores: TaskScores, ground: GroundTruth) -> dict[str, Any]:
 
 def save_scores(folder: Path | None, scores: TaskScores, *, ground: GroundTruth, detections: Doubles) -> None:
     """Write the files of a test, if any are wanted."""
+    if folder is not None:
+        _save_files(folder, scores, ground=ground, detections=detections)
+        _report_folder(folder)
+
+
+def _save_files(folder: Path, scores: TaskScores, *, ground: GroundTruth, detections: Doubles) -> None:
     from yolor_cfg.report.files import save_label_scores, save_metrics, save_test_results
 
-    if folder is None:
-        return
     metrics = scores_document(scores, ground)
     if scores.boxes:
         save_test_results(folder, scores.boxes, ground=ground, detections=detections, metrics=metrics)
     else:
         save_metrics(folder, metrics)
     save_label_scores(folder, scores.labels)
-    _report_folder(folder)
 
 
 def _report_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -17,11 +17,12 @@ from yolor_cfg.export.facts import is_exported
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset
+    from yolor_cfg.data.union import GivenData
     from yolor_cfg.engines.base import Engine
     from yolor_cfg.errors import YolorError
-    from yolor_cfg.evaluate.ground_truth import GroundTruth
+    from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
     from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections
-    from yolor_cfg.evaluate.scores import MetricOptions
+    from yolor_cfg.evaluate.scores import MetricOptions, TaskScores
     from yolor_cfg.graph import Graph
     from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
@@ -130,22 +131,29 @@ def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
 def _open_dataset(
     path: str, options: dict[str, Any], *, graph: Graph | None, names: Sequence[str] = ()
 ) -> Dataset:
-    """The data set, which must fit the graph, if there is one."""
+    """The data set, which must fit the graph, if there is one; it may label some of its classes."""
     from yolor_cfg.data.classes import match_classes
     from yolor_cfg.data.kinds import check_kinds
     from yolor_cfg.data.sources import find_listing, read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
+    from yolor_cfg.data.union import extend_names, has_part_of, labeled_note
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
     split, classes = options["split"], graph.classes or None if graph else None
     found = find_listing(path, split or "val", whole=split is None)
-    refuse_other_count(found, classes, names)
-    dataset = read_listing(found, classes=classes, checks=checks)
+    is_part = not options["by_number"] and has_part_of(names, found.listing.names)
+    if not is_part:
+        refuse_other_count(found, classes, names)
+    dataset = read_listing(found, classes=classes, checks=checks, counts=not is_part)
     source = "--names" if options["names"] else "the checkpoint"
-    dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
+    if is_part:
+        dataset = extend_names(dataset, names)
+    else:
+        dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
     dataset = check_kinds(dataset, graph) if graph else dataset
-    _report_once((), problem_lines(dataset))
+    told = dataset._replace(problems=(*dataset.problems, *labeled_note(dataset)))
+    _report_once((), problem_lines(told))
     return dataset
 
 
@@ -155,31 +163,86 @@ def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
     return MetricOptions(options["scorer"], options["points"], options["map_iou"])
 
 
+class Tested(NamedTuple):
+    """What one data set gave."""
+
+    given: GivenData
+    dataset: Dataset
+    ground: GroundTruth
+    detections: Doubles
+    scores: TaskScores | None
+
+
 def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | None) -> None:
-    from yolor_cfg.cli.task_scores import print_scores, save_scores
-    from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
-    from yolor_cfg.evaluate.run import score_tasks
+    from yolor_cfg.data.union import parse_given
     from yolor_cfg.parallel import local_device, process_group
 
+    given = tuple(map(parse_given, options["data"]))
     with process_group(options["device"]):
         opened = _load_network(files, options, device=local_device(options["device"]))
-        graph = opened.network.graph
-        dataset = _open_dataset(options["data"], options, graph=graph, names=opened.names)
-        _report_once(graph.warnings, opened.notes)
-        collected = _collect_detections(opened, dataset, options)
-    if collected is None:
-        return
-    ground = dataset_ground_truth(dataset)
-    if not dataset.is_labeled:
-        from yolor_cfg.cli.predictions import save_predictions
+        _report_once(opened.network.graph.warnings, opened.notes)
+        tested = [_test_data(_choose_task(opened, one), one, options) for one in given]
+    found = [one for one in tested if one is not None]
+    is_darknet = not opened.network.graph.dialect.is_pytorch
+    if len(found) > 1:
+        _report_several(found, options, folder, is_darknet=is_darknet)
+    elif found:
+        _report_single(found[0], options, folder, is_darknet=is_darknet)
 
-        save_predictions(folder, ground, collected.detections, as_json=options["as_json"])
+
+def _choose_task(opened: LoadedNetwork, given: GivenData) -> LoadedNetwork:
+    """The network of the task of the data set."""
+    from yolor_cfg.weights.loading import switch_task
+
+    return switch_task(opened, given.task, None) if given.task else opened
+
+
+def _test_data(opened: LoadedNetwork, given: GivenData, options: dict[str, Any]) -> Tested | None:
+    """What the network finds in one data set; None in all processes but the first."""
+    from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
+    from yolor_cfg.evaluate.run import score_tasks
+
+    graph = opened.network.graph
+    dataset = _open_dataset(given.path, options, graph=graph, names=opened.names)
+    collected = _collect_detections(opened, dataset, options)
+    if collected is None:
+        return None
+    ground, scores = dataset_ground_truth(dataset), None
+    if dataset.is_labeled:
+        scores = score_tasks(graph, dataset, collected, metric_options=_make_metric_options(options))
+        for reason in scores.skipped:
+            print_stderr(f"left out: {reason}", "yellow")
+    return Tested(given, dataset, ground, collected.detections, scores)
+
+
+def _report_single(one: Tested, options: dict[str, Any], folder: Path | None, *, is_darknet: bool) -> None:
+    from yolor_cfg.cli.predictions import save_predictions
+    from yolor_cfg.cli.task_scores import print_scores, save_scores
+
+    if one.scores is None:
+        save_predictions(folder, one.ground, one.detections, as_json=options["as_json"])
         return
-    scores = score_tasks(graph, dataset, collected, metric_options=_make_metric_options(options))
-    for reason in scores.skipped:
-        print_stderr(f"left out: {reason}", "yellow")
-    print_scores(scores, ground, options, is_darknet=not graph.dialect.is_pytorch)
-    save_scores(folder, scores, ground=ground, detections=collected.detections)
+    print_scores(one.scores, one.ground, options, is_darknet=is_darknet)
+    save_scores(folder, one.scores, ground=one.ground, detections=one.detections)
+
+
+def _report_several(
+    tested: Sequence[Tested], options: dict[str, Any], folder: Path | None, *, is_darknet: bool
+) -> None:
+    """What each data set gave, in a folder of its own, and the means."""
+    from yolor_cfg.cli.task_scores import NamedScores, print_several, save_several
+    from yolor_cfg.data.union import title_parts
+    from yolor_cfg.errors import DataError
+    from yolor_cfg.evaluate.scores import DatasetScores
+
+    named = []
+    for name, one in zip(title_parts([one.given for one in tested]), tested, strict=True):
+        if one.scores is None:
+            raise DataError("no annotations to test on", path=one.dataset.origin, hint="test it alone")
+        scores = DatasetScores(name, one.given.task, one.scores)
+        named.append(NamedScores(scores, one.given.path, one.ground, one.detections))
+    print_several(named, options, is_darknet=is_darknet)
+    save_several(folder, named)
 
 
 def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) -> LoadedNetwork:

@@ -15,13 +15,13 @@ from yolor_cfg.cli.options import (
     TextParam,
     by_number_option,
     cutoff_option,
-    data_option,
     device_option,
     dialect_option,
     fix_labels_option,
     folder_options,
     image_options,
     json_option,
+    several_data_option,
     size_option,
     strict_option,
     task_option,
@@ -43,7 +43,7 @@ class RecallPointsParam(TextParam):
 
 DATA_OPTIONS = (
     *network_options(),
-    data_option,
+    several_data_option,
     click.option(
         "--split",
         type=click.Choice(SPLITS),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SIGNAL_EXIT_CODES = {"interrupted": INTERRUPTED_CODE, "terminated": 143}
 """Exit codes of runs ended by a signal."""
+TASK_BATCH = 8
+"""Images in a batch of a task that is added."""
 CLI_ONLY_OPTIONS = ("resume", "project", "name", "dry_run", "as_json", "size")
 
 
@@ -82,13 +84,17 @@ def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
 
 
 def _prepare_task(options: dict[str, Any]) -> None:
-    """What --task implies: the network of --weights as it is, and only its implicit knowledge learns."""
+    """What --task implies: the network of --weights as it is, and only its implicit knowledge learns, by
+    AdamW at a rate for it alone, with an update after each batch."""
     from yolor_cfg.weights.tasks import check_task_name
 
     check_task_name(options["task"])
     if not options["weights"]:
         raise click.UsageError("--task adds to a network that is trained: give its --weights")
     options["train_only"] = "implicit"
+    usual = {"hyp": "task", "optimizer": "adamw", "batch_size": TASK_BATCH}
+    options |= {name: options[name] or value for name, value in usual.items()}
+    options["update_batch"] = options["update_batch"] or options["batch_size"]
 
 
 def _run_training(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> TrainResult:

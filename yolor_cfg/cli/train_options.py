@@ -62,6 +62,20 @@ NEWEST_RUN = "newest"
 DATA_OPTIONS = (
     several_data_option,
     click.option(
+        "--unlabeled",
+        type=click.Choice(["spare", "mask", "negative"]),
+        default="spare",
+        show_default=True,
+        help="What is taught of classes that a data set does not label. spare: nothing where the network "
+        "finds them itself; mask: nothing by labelled objects either; negative: that they are not there.",
+    ),
+    click.option(
+        "--loss-weights",
+        metavar="learned|NAME=N,...",
+        help="Weights of the kinds of loss (boxes, labels, identities; TASK.boxes ... of a task): learned as "
+        "uncertainties, or factors; default: those of the recipe.",
+    ),
+    click.option(
         "--data-weights",
         type=WeightsParam(),
         metavar="N,N,...",
@@ -155,7 +169,7 @@ TRAINING_OPTIONS = (
         "--hyp",
         metavar="NAME|FILE",
         help="Hyperparameters of YOLOR's recipe: scratch640, scratch1280, finetune1280, small (few "
-        "images, few classes), or a .yaml file.",
+        "images, few classes), task (implicit knowledge alone; the default with --task), or a .yaml file.",
     ),
     click.option(
         "--optimizer",

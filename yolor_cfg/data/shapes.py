@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -213,8 +213,18 @@ def draw_shapes(rng: Generator, size: Size, objects: ObjectOptions = MIXED) -> D
     At least half of every object is visible; boxes enclose the pixels that it covers by half or more.
     """
     canvas = _background(rng, size)
-    owner = np.full(size, -1, np.int16)
     placed = _place_objects(rng, size, objects) if rng.random() >= EMPTY else []
+    return _paint_all(canvas, placed, rng)
+
+
+def draw_frame(rng: Generator, size: Size, placed: Sequence[PlacedObject]) -> DrawnImage:
+    """Like `draw_shapes`, with these objects from back to front, of each of which something is seen: a frame
+    of a video, if equal generators draw the others."""
+    return _paint_all(_background(rng, size), placed, rng)
+
+
+def _paint_all(canvas: PixelGrid, placed: Sequence[PlacedObject], rng: Generator) -> DrawnImage:
+    owner = np.full(canvas.shape[:2], -1, np.int16)
     for number, one in enumerate(placed):
         _paint(canvas, owner, one, number=number)
     image = _shade(canvas, rng)

@@ -99,6 +99,28 @@ def select_part(dataset: Dataset, part: DataPart) -> Dataset:
     )
 
 
+def has_part_of(names: Sequence[str], ours: Sequence[str]) -> bool:
+    """Whether a list of classes has all of ours, by name, and more."""
+    theirs, mine = ([plain_name(name) for name in each] for each in (names, ours))
+    return are_names(theirs) and are_names(mine) and set(mine) < set(theirs)
+
+
+def extend_names(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The data set in the numbers of a longer list of classes, of which it labels its own."""
+    whole = unite([dataset], [GivenData(dataset.origin)], {"": names})
+    return select_part(whole, whole.parts[0])._replace(problems=dataset.problems)
+
+
+def labeled_note(dataset: Dataset) -> tuple[Problem, ...]:
+    """What to tell of a test where not all classes are labelled."""
+    if not dataset.annotated:
+        return ()
+    known = format_names([dataset.names[k] for k in dataset.known])
+    count = f"{len(dataset.known)} of {count_of(len(dataset.names), 'class')}"
+    text = f"{count} are labelled: {known}; predictions of the others are left out"
+    return (Problem(dataset.origin, 0, text, "note"),)
+
+
 def whole_part(dataset: Dataset) -> DataPart:
     """A data set of one piece as its only part, which labels all classes."""
     count, names = len(dataset.samples), dataset.names

@@ -137,10 +137,8 @@ def evaluate_tasks(
     """Like `evaluate`, the scores of all that the network predicts and the data set can score; of several
     data sets those of each."""
     if dataset.parts:
-        return score_parts(
-            dataset,
-            lambda own, task: evaluate_tasks(network_of_task(network, task), own, settings=settings),
-        )
+        own = {part.task: network_of_task(network, part.task) for part in dataset.parts}
+        return score_parts(dataset, lambda part, task: evaluate_tasks(own[task], part, settings=settings))
     collected = collect_detections(network, dataset, settings=settings)
     options = settings.metric_options
     scores = collected and score_tasks(network.graph, dataset, collected, metric_options=options)

@@ -209,7 +209,7 @@ def mean_summary(datasets: Sequence[DatasetScores]) -> dict[str, float]:
 
 
 def score_parts(dataset: Dataset, score: Callable[[Dataset, str], TaskScores]) -> TaskScores:
-    """The scores of each of the data sets that it is made of, as one; each is scored with its task."""
+    """The scores of each of the data sets that it is made of, for its task, as one."""
     scored = [(part, score(select_part(dataset, part), part.task)) for part in dataset.parts]
     return unite_scores([DatasetScores(part.name, part.task, found) for part, found in scored])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from yolor_cfg.errors import count_of
@@ -12,7 +13,7 @@ from yolor_cfg.evaluate.coco import ABSENT, CocoScores
 from yolor_cfg.evaluate.embeddings import FALSE_ACCEPT_RATES, EmbeddingScores
 from yolor_cfg.evaluate.ground_truth import GroundTruth
 from yolor_cfg.evaluate.image_labels import THRESHOLD, LabelScores, label_rows
-from yolor_cfg.evaluate.scores import Scores, class_rows
+from yolor_cfg.evaluate.scores import DatasetScores, Scores, class_rows, mean_summary
 
 COCO_DESCRIPTIONS = {
     "AP": ("AP", "0.50:0.95", "all", 100),
@@ -102,6 +103,16 @@ def _class_row(row: dict[str, Any], *, metric: str) -> tuple[str, ...]:
         str(row["labels"]),
         *(_format_score(row[name]) for name in figures),
     )
+
+
+def dataset_table(datasets: Sequence[DatasetScores]) -> list[tuple[str, ...]]:
+    """A header, a row for each of several data sets, and the mean of each figure over those that have it."""
+    means = mean_summary(datasets)
+    words = [word for word in means if "." not in word]
+    rows = [("mean", "", str(sum(one.scores.images for one in datasets)), means)]
+    rows += [(one.name, one.task, str(one.scores.images), one.scores.summary) for one in datasets]
+    table = [(*start, *(_format_score(row.get(word)) for word in words)) for *start, row in rows]
+    return [("data set", "task", "images", *words), *table]
 
 
 def embedding_rows(scores: EmbeddingScores) -> list[tuple[str, ...]]:

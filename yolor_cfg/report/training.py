@@ -50,7 +50,7 @@ from yolor_cfg.report.figures import (
 )
 from yolor_cfg.report.files import save_confusion_matrix, save_curves, save_label_scores
 from yolor_cfg.runs import save_image
-from yolor_cfg.train.logger import MAIN_SCORES, source_columns
+from yolor_cfg.train.logger import MAIN_SCORES, source_columns, weight_columns
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import EpochResults
 from yolor_cfg.weights.loading import open_trained
@@ -96,8 +96,11 @@ def results_chart(rows: Sequence[EpochResults]) -> Chart:
     if of_losses or of_scores:
         courses.append((", by data set", of_losses, of_scores))
 
+    weights = {name: class_ink(k) for k, name in enumerate(weight_columns(rows))}
+    count = 2 * len(courses) + bool(weights)
+
     def draw(figure: Figure) -> None:
-        places = figure.subplots(2 * len(courses), sharex=True)
+        places = figure.subplots(count, sharex=True)
         for number, (more, of_loss, of_score) in enumerate(courses):
             losses, scores = places[2 * number : 2 * number + 2]
             _draw_course(losses, rows, of_loss)
@@ -105,9 +108,12 @@ def results_chart(rows: Sequence[EpochResults]) -> Chart:
             losses.set(title=f"loss per image{more}", ylabel="loss")
             losses.set_ylim(bottom=0)
             scores.set(title=f"scores on held-out images{more}", ylabel="score", ylim=(0, 1.02))
+        if weights:
+            _draw_course(places[-1], rows, weights)
+            places[-1].set(title="learned weights of the losses", ylabel="s")
         places[-1].set(xlabel="epoch")
 
-    return Chart(draw, (10.0, 8.0 * len(courses)))
+    return Chart(draw, (10.0, 4.0 * count))
 
 
 def source_colors(rows: Sequence[EpochResults], words: Sequence[str]) -> dict[str, str | Ink]:

@@ -22,9 +22,9 @@ from yolor_cfg.ops.blocks import ActivationLayer, ConvBlock
 from yolor_cfg.ops.implicit import ImplicitTensor, VectorCombine, control, shift
 from yolor_cfg.rewrite.program import Program, ProgramStep
 
-PLACES = ("neck", "heads")
-"""Where the convolutions are: all from the first map of the largest stride on, or the last one before each
-head."""
+PLACES = ("heads", "neck")
+"""Where the convolutions are: the last one before each head, or all from the first map of the largest stride
+on."""
 
 
 class TaskNetwork(NamedTuple):
@@ -35,7 +35,7 @@ class TaskNetwork(NamedTuple):
     places: tuple[int, ...]
 
 
-def add_task_places(network: Network, where: str = "neck", *, tasks: Sequence[str] = ()) -> TaskNetwork:
+def add_task_places(network: Network, where: str = "heads", *, tasks: Sequence[str] = ()) -> TaskNetwork:
     """The same network, its outputs equal to the bit, with implicit sections before the activations of the
     convolutions at one of PLACES, for all of these tasks in one cfg or, without any, for one task in a file
     of its own. Raises CfgError where there are none, in another dialect, and for what is no task."""

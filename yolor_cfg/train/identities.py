@@ -16,6 +16,7 @@ from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.ops.heads import YoloHead
 from yolor_cfg.parallel import all_reduce, this_process
+from yolor_cfg.train.losses.terms import TERMS
 from yolor_cfg.train.losses.weights import CLASSIFIER, JDE_START, JOINT, OWN_START, PartWeights, weights_name
 
 
@@ -116,11 +117,12 @@ def vector_length(network: Network, node: Node) -> int:
 
 
 def learner_tensors(network: Network) -> dict[str, nn.Parameter]:
-    """The parameters that a network has only in training, by name: of embeddings, and of joint training."""
+    """The parameters that a network has only in training, by name: of embeddings, of joint training, and the
+    weights of its kinds of loss."""
     names = [
         f"module_list.{node.index}.{weights_name(node.index)}." for node in embedding_nodes(network.graph)
     ]
-    starts = (f"{CLASSIFIER}.", f"{JOINT}.", *names)
+    starts = (f"{CLASSIFIER}.", f"{JOINT}.", f"{TERMS}.", *names)
     return {name: own for name, own in network.named_parameters() if name.startswith(starts)}
 
 

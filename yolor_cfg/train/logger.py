@@ -218,6 +218,11 @@ def source_columns(rows: Sequence[EpochResults], words: Sequence[str] = COLUMNS)
     return [name for name in names if name.rpartition(".")[2] in words]
 
 
+def weight_columns(rows: Sequence[EpochResults]) -> list[str]:
+    """The columns of learned weights of losses, `s(NAME)`, that the rows have."""
+    return [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith("s(")]
+
+
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test. Only
     where images are classified, objects told apart, and a large network teaches, are there columns for
@@ -225,7 +230,7 @@ def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     text = io.StringIO()
     more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0], JOINT_COLUMN}
     known = set[str]().union(*rows) if any(more & row.keys() for row in rows) else set(BOX_COLUMNS)
-    columns = [*(name for name in COLUMNS if name in known), *source_columns(rows)]
+    columns = [*(name for name in COLUMNS if name in known), *source_columns(rows), *weight_columns(rows)]
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -26,6 +26,7 @@ from yolor_cfg.train.loss import (
     detection_loss,
     loss_by_source,
 )
+from yolor_cfg.train.losses.terms import LossTerms
 from yolor_cfg.train.optim import set_rates
 from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
@@ -222,6 +223,7 @@ def summarize_epoch(job: Job, state: TrainState, scores: TaskScores | None) -> E
     losses = {name: value / count for name, value in zip(LOSS_COLUMNS, state.sums, strict=False)}
     row |= {name: value for name, value in losses.items() if name in learned_columns(job)}
     row |= summarize_sources(job, state)
+    row |= LossTerms.values_of(state.network)
     if scores is not None:
         row |= scores.summary
     return {name: float(value) for name, value in row.items()}
@@ -232,9 +234,9 @@ def summarize_sources(job: Job, state: TrainState) -> EpochResults:
     row: EpochResults = {}
     for part, (images, *sums) in zip(job.dataset.parts, state.source_sums, strict=False):
         columns = learned_columns(job, part)
-        values = [sum(sums), *sums]
-        found = {name: value / max(images, 1.0) for name, value in zip(LOSS_COLUMNS, values, strict=False)}
-        row |= {f"{part.name}.{name}": value for name, value in found.items() if name in columns}
+        values = zip(LOSS_COLUMNS, [sum(sums), *sums], strict=False)
+        found = {f"{part.name}.{name}": value / max(images, 1.0) for name, value in values if name in columns}
+        row |= found
     return row
 
 

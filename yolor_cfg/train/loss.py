@@ -17,6 +17,7 @@ from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
 from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
 from yolor_cfg.train.losses.partial import Labeling
+from yolor_cfg.train.losses.terms import TERMS, LossTerms, scale_loss, split_kinds, term_name
 from yolor_cfg.train.losses.weights import HeadLearner
 
 __all__ = ["BatchLoss", "LossRules", "NonFiniteLoss", "detection_loss", "initialize_biases"]
@@ -45,8 +46,8 @@ class BatchLoss(NamedTuple):
     heads: tuple[HeadLoss, ...]
     labels: Tensor
     identity: Tensor
-    sources: tuple[SourceLoss, ...] = ()
     joint: Tensor | None = None
+    sources: tuple[SourceLoss, ...] = ()
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
@@ -100,8 +101,8 @@ def detection_loss(
     """
     batch = Lessons(targets, truth, identities)
     images = _count_images(len(raws[0]), raws[0], rules)
-    losses = _head_losses(raws, batch, network, rules=rules, images=images)
-    return _sum_losses(losses, images, ())
+    found = _head_losses(raws, batch, network, rules=rules, images=images)
+    return _sum_losses(found.heads, images, found.total)
 
 
 def _count_images(count: int, like: Tensor, rules: LossRules) -> Tensor:
@@ -121,24 +122,26 @@ def loss_by_source(
     parts, index = sources.parts, sources.rows.to(raws[0].device)
     places = [(index == number).nonzero()[:, 0] for number in range(len(parts))]
     counts = rules.all_reduce(index.new_tensor([len(rows) for rows in places], dtype=torch.float32))
-    losses, of_sources = list[HeadLoss](), list[SourceLoss]()
+    # So each head has a gradient in each process, as several processes expect of one another.
+    losses, total = list[HeadLoss](), _sum([raw.flatten()[:0].sum().float() for raw in raws])
+    of_sources = list[SourceLoss]()
     for part, rows, images in zip(parts, places, counts, strict=True):
-        mine = list[HeadLoss]()
+        mine = WeighedLosses([], total)
         if images:
             lessons = _select_lessons(batch, rows, part, rules=rules)
             mine = _head_losses([raw[rows] for raw in raws], lessons, network, rules=rules, images=images)
-        of_sources.append(SourceLoss(images, _sum_parts([_detach_loss(loss) for loss in mine], raws[0])))
-        losses += mine
-    found = _sum_losses(losses, counts.sum(), tuple(of_sources))
-    # So each head has a gradient in each process, as several processes expect of one another.
-    return found._replace(total=found.total + _sum([raw.flatten()[:0].sum() for raw in raws]))
+            total = total + mine.total
+        of_it = _sum_parts([_detach_loss(loss) for loss in mine.heads], raws[0])
+        of_sources.append(SourceLoss(images, of_it))
+        losses += mine.heads
+    return _sum_losses(losses, counts.sum(), total)._replace(sources=tuple(of_sources))
 
 
 def _select_lessons(batch: Lessons, rows: Tensor, part: DataPart, *, rules: LossRules) -> Lessons:
     """What the images in these rows of the batch teach, all of this data set."""
     known = torch.zeros(len(part.names), dtype=torch.bool, device=rows.device)
     known[list(part.known)] = True
-    labeling = None if known.all() else Labeling(known, rules.unlabeled)
+    labeling = None if known.all() or rules.unlabeled is None else Labeling(known, rules.unlabeled)
     targets, truth, identities = batch.targets, batch.truth, batch.identities
     if targets is not None:
         targets = targets.to(rows.device)
@@ -156,9 +159,16 @@ def _number_targets(targets: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([place[:, None].to(targets), targets[:, 1:]], dim=1)
 
 
+class WeighedLosses(NamedTuple):
+    """The losses of heads, with fixed factors, and their sum by learned weights, if there are such."""
+
+    heads: list[HeadLoss]
+    total: Tensor
+
+
 def _head_losses(
     raws: Sequence[Tensor], lessons: Lessons, network: Network, *, rules: LossRules, images: Tensor
-) -> list[HeadLoss]:
+) -> WeighedLosses:
     """The loss of each head that learns from these images."""
     device = raws[0].device
     boxes = torch.zeros(0, 6) if lessons.targets is None else lessons.targets
@@ -166,18 +176,38 @@ def _head_losses(
         heads = _learning_heads(raws, network, lessons)
         who = None if lessons.identities is None else lessons.identities.to(device)
         losses = _losses(heads, LossInputs[Section, Any]((), boxes.to(device), rules, images, who))
-        total = _sum([loss.total for loss in losses])
+        if rules.factors:
+            losses = [scale_loss(loss, rules.factors, lessons.task) for loss in losses]
+        total = _weigh_heads(heads, losses, network, task=lessons.task)
     if not torch.isfinite(total):
         raise _non_finite_error(heads, losses, rules.batch)
-    return losses
+    return WeighedLosses(losses, total)
 
 
-def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, sources: tuple[SourceLoss, ...]) -> BatchLoss:
-    with torch.autocast(images.device.type, enabled=False):
-        total = _sum([loss.total for loss in losses])
+def _weigh_heads(
+    heads: Sequence[HeadOutput[Section, Any]], losses: Sequence[HeadLoss], network: Network, *, task: str
+) -> Tensor:
+    """The sum of the losses, by learned weights if the network has such; heads with weights of their own keep
+    those."""
+    terms: LossTerms | None = getattr(network, TERMS, None)
+    if terms is None:
+        return _sum([loss.total for loss in losses])
+    kinds: dict[str, list[Tensor]] = {}
+    total, images = heads[0].raw.new_zeros(()), len(heads[0].raw)
+    for head, loss in zip(heads, losses, strict=True):
+        if head.learner is not None and head.learner.weights is not None:
+            total = total + loss.total
+            continue
+        for kind, part in split_kinds(loss).items():
+            kinds.setdefault(kind, []).append(part)
+    weighed = [terms.weigh(term_name(kind, task), _sum(own), images) for kind, own in kinds.items()]
+    return _sum([total, *weighed])
+
+
+def _sum_losses(losses: Sequence[HeadLoss], images: Tensor, total: Tensor) -> BatchLoss:
     detached = tuple(_detach_loss(loss) for loss in losses)
     box, objectness, classes, labels, identity = (part / images for part in _sum_parts(detached, images))
-    return BatchLoss(total, box, objectness, classes, detached, labels, identity, sources)
+    return BatchLoss(total, box, objectness, classes, detached, labels, identity)
 
 
 def _sum_parts(losses: Sequence[HeadLoss], like: Tensor) -> tuple[Tensor, ...]:

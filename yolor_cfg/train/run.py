@@ -37,6 +37,7 @@ from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
+from yolor_cfg.train.losses.terms import LEARNED, TERMS, LossTerms
 from yolor_cfg.train.memory import keep_freed_memory
 from yolor_cfg.train.optim import ModelEMA, build_optimizer, darknet_ema_decay, ema_decay, parameter_groups
 from yolor_cfg.train.origin import CFG, ENVIRONMENT, FOLDER, MODEL, read_run_cfg
@@ -161,6 +162,8 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     freeze(network, options)
     apply_rules(network)
     add_learner(network, job.identities)
+    if options.loss_weights == LEARNED:
+        network.add_module(TERMS, LossTerms(job.terms).to(device))
     teacher = open_teacher(options, job.graph, job.dataset.names)
     add_feature_maps(network, teacher)
     if starts:

@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "optimizer": (None, "sgd", "adam", "adamw"),
     "train_only": (None, "implicit"),
     "precision": ("fp32", "bf16", "fp16"),
+    "unlabeled": ("spare", "mask", "negative"),
     "fix_labels": (None, "clip", "drop"),
     "dialect": (None, *DIALECTS),
     "joint_align": (BY_Z, "plain", NO_FEATURES),
@@ -41,7 +42,8 @@ class TrainOptions(NamedTuple):
     is tested instead of the val split of `data`, with `no_val` nothing is. `task` names a task that is added
     to the network of `weights`.
     `joint` is the cfg or checkpoint of a large network that teaches this one, `joint_weights` its weights,
-    `joint_align` how its features do.
+    `joint_align` how its features do. `unlabeled` says what is taught of classes that a data set does not
+    label; `loss_weights` is `learned`, or factors as `labels=0.5,boxes=2`.
     """
 
     cfg: str
@@ -82,6 +84,8 @@ class TrainOptions(NamedTuple):
     no_val: bool = False
     task: str | None = None
     data_weights: tuple[float, ...] | None = None
+    unlabeled: str = "spare"
+    loss_weights: str | None = None
     joint: str | None = None
     joint_weights: str | None = None
     joint_align: str = BY_Z

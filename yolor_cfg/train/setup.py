@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,26 +12,27 @@ import numpy as np
 from yolor_cfg import graph as graphs
 from yolor_cfg.data.augment.classifier import ClassifierTransform, read_classifier_augmentation
 from yolor_cfg.data.augment.darknet import DarknetTransform, last_head, read_augmentation, read_random_sizes
-from yolor_cfg.data.augment.parts import PartsTransform
-from yolor_cfg.data.augment.sizes import RandomSizes
-from yolor_cfg.data.augment.yolor import (
-    NINE,
-    YolorHyperparameters,
-    YolorTransform,
-)
+from yolor_cfg.data.augment.yolor import NINE, YolorHyperparameters, YolorTransform
 from yolor_cfg.data.images import ImageStore
-from yolor_cfg.data.loader import Loader, Shard
-from yolor_cfg.data.rect import RectRules
-from yolor_cfg.data.samplers import BatchSampler, EpochShares, RectBatchSampler, ShuffledBatchSampler
+from yolor_cfg.data.loader import Loader
 from yolor_cfg.data.types import DataPart, Dataset, Integers, Transform
 from yolor_cfg.data.union import whole_part
 from yolor_cfg.graph import Graph, ReadOptions
-from yolor_cfg.images.types import Size
-from yolor_cfg.parallel import all_reduce, local_batch_size, this_process
+from yolor_cfg.parallel import all_reduce, local_batch_size
 from yolor_cfg.train.datasets import open_holdout_data, open_training_data
+from yolor_cfg.train.feeding import (
+    JobInputs,
+    build_loader,
+    build_sampler,
+    darknet_sizes,
+    find_terms,
+    multi_scale_sizes,
+)
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
 from yolor_cfg.train.identities import Identities, count_identities, identity_notes
 from yolor_cfg.train.loss import LossRules, check_losses
+from yolor_cfg.train.losses.partial import UNLABELED
+from yolor_cfg.train.losses.terms import parse_factors
 from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, JdeSteps, Policy, Rates, Schedule
@@ -40,9 +41,6 @@ from yolor_cfg.train.settings import TrainOptions, refuse_contradictions
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
 JDE_EPOCHS = 30
-MULTI_SCALE = 0.5
-SIZE_SEED = 0x517E
-"""Separates the random sizes from other random numbers."""
 GIGABYTE = 10**9
 
 
@@ -70,7 +68,7 @@ class RecipePlan:
 @dataclass(frozen=True)
 class Job:
     """All about a training run: `count` batches in total, `per_epoch` in an epoch, `batch_size` images in
-    each, over all processes, `parts` batches in a (nominal) update.
+    each, over all processes, `parts` batches in a (nominal) update. `terms` name the kinds of loss.
     `has_mean_loss`, as in Darknet: gradients are means over the images of an update."""
 
     options: TrainOptions
@@ -78,6 +76,7 @@ class Job:
     dataset: Dataset
     holdout: Dataset
     identities: Identities | None
+    terms: tuple[str, ...]
     phases: tuple[Phase, ...]
     rules: LossRules
     batch_size: int
@@ -119,52 +118,6 @@ class Job:
         return (batch + self.is_darknet) % rates.accumulate == 0
 
 
-class JobInputs(NamedTuple):
-    """The inputs of both recipes."""
-
-    options: TrainOptions
-    graph: Graph
-    images: ImageStore
-    sizes: np.ndarray
-    batch_size: int
-    parts: tuple[DataPart, ...]
-
-    @property
-    def learns_boxes(self) -> bool:
-        """Whether there are images that are augmented for their boxes; else all are as a classifier's."""
-        return any(map(self.is_box_part, self.parts))
-
-    def is_box_part(self, part: DataPart) -> bool:
-        """Whether the images of this data set are augmented for their boxes."""
-        return part.has_boxes and bool(self.graph.keep_heads(part.task).box_heads)
-
-    @property
-    def shares(self) -> EpochShares | None:
-        """How many images of each data set an epoch takes, if the user says so."""
-        weights = self.options.data_weights
-        return EpochShares.from_weights(weights, [part.images for part in self.parts]) if weights else None
-
-    def make_transform(self, make: Callable[[DataPart], Transform]) -> Transform:
-        """The transform of the only data set, or one of each."""
-        made = tuple(map(make, self.parts))
-        return made[0] if len(made) == 1 else PartsTransform(made, tuple(part.first for part in self.parts))
-
-    @property
-    def label_classes(self) -> int:
-        """The number of classes that heads tell of whole images, of the task with the most; 0: none do."""
-        return self.graph.classes if self.graph.label_heads else 0
-
-    @property
-    def size(self) -> Size:
-        """Height and width of the input."""
-        return self.graph.image.height, self.graph.image.width
-
-    @property
-    def image_count(self) -> int:
-        """The number of images."""
-        return len(self.images.samples)
-
-
 def prepare_job(
     options: TrainOptions, *, graph: Graph | None = None, names: Mapping[str, Sequence[str]] | None = None
 ) -> Job:
@@ -194,6 +147,7 @@ def prepare_job(
     kind = options.recipe or ("yolor" if graph.dialect.is_pytorch else "darknet")
     plan = (_plan_darknet if kind == "darknet" else _plan_yolor)(basis)
     ema = options.ema if options.ema is not None else kind != "darknet" or graph.net.ema_alpha > 0
+    terms = find_terms(graph, basis.parts, has_identities=identities is not None)
     return Job(
         options,
         graph,
@@ -205,12 +159,19 @@ def prepare_job(
         has_mean_loss=has_mean_loss(graph),
         ema=ema,
         phases=plan.phases,
-        rules=plan.rules,
+        rules=_complete_rules(plan.rules, options, terms),
+        terms=terms,
         per_epoch=plan.per_epoch,
         count=plan.count,
         parts=plan.parts,
         optimizer=plan.optimizer,
     )
+
+
+def _complete_rules(rules: LossRules, options: TrainOptions, terms: tuple[str, ...]) -> LossRules:
+    """The rules of a recipe with what the user says of losses."""
+    factors = parse_factors(options.loss_weights, terms)
+    return rules._replace(unlabeled=UNLABELED[options.unlabeled], factors=factors)
 
 
 def _check_heads(graph: Graph) -> None:
@@ -232,7 +193,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
     if options.rect:
         hyp = hyp._replace(mosaic=0.0)
     paper = options.recipe == "paper"
-    plan = _build_sampler(basis, multi_scale_sizes(basis))
+    plan = build_sampler(basis, multi_scale_sizes(basis))
     per_epoch = len(plan.batches(0))
     nominal = max(round(images / basis.batch_size), 1)
     epochs = options.epochs or (JDE_EPOCHS if jde else PAPER_ALL if paper else DEFAULT_EPOCHS)
@@ -252,7 +213,7 @@ def _plan_yolor(basis: JobInputs) -> RecipePlan:
             batches=per_epoch,
             batch_size=as_if,
         )
-        phases.append(Phase(start, _build_loader(basis, made, plan), schedule))
+        phases.append(Phase(start, build_loader(basis, made, plan), schedule))
     gains = (hyp.box, hyp.obj, hyp.cls, hyp.label, hyp.cls_pw, hyp.obj_pw, hyp.anchor_t, hyp.fl_gamma)
     rules = LossRules(*gains, identities=hyp.identity, all_reduce=all_reduce)
     decay = schedule.weight_decay()
@@ -276,11 +237,11 @@ def _plan_darknet(basis: JobInputs) -> RecipePlan:
     graph = replace(basis.graph, net=net)
     boxes = basis.learns_boxes
     sizes = read_random_sizes(graph, subdivisions=parts, seed=options.seed) if boxes else None
-    by_number = multi_scale_sizes(basis) if sizes is None else _darknet_sizes(sizes, per_epoch)
-    plan = _build_sampler(basis, by_number)
+    by_number = multi_scale_sizes(basis) if sizes is None else darknet_sizes(sizes, per_epoch)
+    plan = build_sampler(basis, by_number)
     per_epoch = len(plan.batches(0))
     recipe = _darknet_transform(basis, graph)
-    phase = Phase(0, _build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
+    phase = Phase(0, build_loader(basis, recipe, plan), Policy(net, seed=options.seed))
     return RecipePlan((phase,), LossRules(all_reduce=all_reduce), per_epoch, count, parts, optimizer)
 
 
@@ -333,46 +294,3 @@ def has_mean_loss(graph: Graph) -> bool:
     """Whether gradients are means over the images of an update, as Darknet's, and not sums, as YOLOR's."""
     heads = graph.box_heads or graph.heads
     return all(head.section.loss_kind != "yolor" for head in heads[-1:])
-
-
-SizeSchedule = Callable[[int, int], Size] | None
-
-
-def _darknet_sizes(sizes: RandomSizes, per_epoch: int) -> SizeSchedule:
-    return lambda epoch, number: sizes.input_size(epoch * per_epoch + number)
-
-
-def multi_scale_sizes(basis: JobInputs) -> SizeSchedule:
-    """With --multi-scale, a size for each batch: 0.5 to 1.5 times the input, in multiples of the stride."""
-    if not basis.options.multi_scale:
-        return None
-    stride, seed = basis.graph.largest_stride, basis.options.seed
-
-    def size_of(epoch: int, number: int) -> Size:
-        rng = np.random.default_rng([SIZE_SEED, seed, epoch, number])
-        gain = rng.uniform(1 - MULTI_SCALE, 1 + MULTI_SCALE)
-        height, width = (max(stride, round(side * gain / stride) * stride) for side in basis.size)
-        return height, width
-
-    return size_of
-
-
-def _build_sampler(basis: JobInputs, size_of: SizeSchedule) -> BatchSampler:
-    options = basis.options
-    if options.rect:
-        rules = RectRules(max(basis.size), basis.graph.largest_stride, pad=0.0)
-        return RectBatchSampler(basis.sizes, basis.batch_size, rules, options.seed, basis.shares)
-    return ShuffledBatchSampler(basis.image_count, basis.batch_size, options.seed, size_of, basis.shares)
-
-
-def _build_loader(basis: JobInputs, recipe: Transform, plan: BatchSampler) -> Loader:
-    here = this_process()
-    return Loader(
-        basis.images,
-        recipe,
-        plan,
-        basis.options.seed,
-        Shard(here.rank, here.world_size),
-        basis.options.workers,
-        classes=basis.label_classes,
-    )

@@ -35,7 +35,7 @@ class TrainState:
     """`batch` is the position in the epoch; `count` batches and `updates` updates were done since the start.
 
     `sums` are the sums of the losses (the total and its parts, see LOSS_COLUMNS) in this epoch and its number
-    of batches; `source_sums` those of each of several data sets: images, and each part over images; `rows`
+    of batches; `source_sums` those of each of several data sets: images, then the parts, over images; `rows`
     are the results of the finished epochs; `deltas` are C Darknet's running numbers; `teacher` is the large
     network of a joint training, which does not change.
     """

@@ -22,10 +22,10 @@ from yolor_cfg.graph import Graph, Node
 
 # No result depends on these: batch norm's counter, and the constant filters of a wavelet library.
 TRAINING_TENSORS = re.compile(
-    r"\.yolo_[0-9]{1,6}\.s_(c|r|cls|id)$|^classifier\.(weight|bias)$|^joint\.[0-9]{1,3}\."
+    r"\.yolo_[0-9]{1,6}\.s_(c|r|cls|id)$|^classifier\.(weight|bias)$|^joint\.[0-9]{1,3}\.|^loss_terms\.s$"
 )
 """What embeddings need in training alone: weights of losses, a classifier of identities; named as in JDE;
-and maps of features, where a large network teaches."""
+maps of features, where a large network teaches; and the weights of kinds of loss."""
 UNUSED_TENSORS = re.compile(rf"\.(num_batches_tracked|h[01]_(col|row))$|{TRAINING_TENSORS.pattern}")
 """What no network has in use: counters, filters that are constants, and those."""
 NUMBERED_PART = re.compile(r"(module_list\.([0-9]{1,6})\.)(conv|batch_norm)_\2\.")

@@ -5,7 +5,8 @@ Legend: N images, A anchors, H W cells, V values, K classes, T targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Generic, NamedTuple, Protocol, TypeVar, Unpack
 
 import torch
@@ -37,7 +38,8 @@ class LossRules(NamedTuple):
     `all_reduce` sums counts over all processes before they divide anything, so that the totals of the
     processes add up to that of one process with all their images. `rejection` chooses the deltas of C
     Darknet's [yolo] that count. `batch` names the batch in errors. `unlabeled` says what images teach of
-    classes that their data set does not label.
+    classes that their data set does not label, None: that they are not there. `factors` are on the kinds
+    of loss, by their names.
     """
 
     box: float = 0.05
@@ -55,7 +57,8 @@ class LossRules(NamedTuple):
     all_reduce: Callable[[Tensor], Tensor] = identity
     rejection: DeltaSelector | None = None
     batch: str = ""
-    unlabeled: UnlabeledRules = UnlabeledRules()
+    unlabeled: UnlabeledRules | None = UnlabeledRules()
+    factors: Mapping[str, float] = MappingProxyType({})
 
 
 class HeadKeys(Protocol):

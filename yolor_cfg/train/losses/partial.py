@@ -102,3 +102,9 @@ CELL_RULES: Mapping[str, CellRule] = {
     "weigh": _weigh_classes,
     "weigh_scores": _weigh_scores,
 }
+UNLABELED: Mapping[str, UnlabeledRules | None] = {
+    "spare": UnlabeledRules(),
+    "mask": UnlabeledRules(classes="mask"),
+    "negative": None,
+}
+"""What `--unlabeled` may be."""
