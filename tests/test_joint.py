@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,6 @@ from yolor_cfg.train.joint import (
     pair_heads,
     watch_features,
 )
-from yolor_cfg.train.logger import RunLogger
 from yolor_cfg.train.losses.base import LossRules
 from yolor_cfg.train.run import resume_run
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
@@ -124,15 +121,8 @@ def test_a_run_with_a_large_network_resumes_to_the_bit(tmp_path: Path, monkeypat
     save_checkpoint(network_of(LARGE, 3), weights)
     said = training.options(tmp_path, data, joint=str(weights), epochs=2, deterministic=True)
     whole = training.run(said, tmp_path / "runs", "whole")
-    noted = RunLogger.log_batch
-
-    def stop(self, state, batch, losses):
-        noted(self, state, batch, losses)
-        if state.count == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(RunLogger, "log_batch", stop)
+        training.stop_after(patch, 3)
         parts = training.run(said, tmp_path / "runs", "parts")
     assert parts.state.count == 4 < whole.state.count
     resume_run(parts.folder, drawing=training.DRAWING, say=lambda text: None)

@@ -2,8 +2,6 @@
 iteration there is the number of updates done (train_network_waitkey in network.c counts after the deltas)."""
 
 import math
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from test_loss_darknet import gradient, raw_of, targets_of, yolo
 from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.train import run
-from yolor_cfg.train.logger import RunLogger, TrainDrawing
+from yolor_cfg.train.logger import TrainDrawing
 from yolor_cfg.train.loss import LossRules
 from yolor_cfg.train.rejection import DeltaHistory, read_rejection
 from yolor_cfg.train.run import resume_run
@@ -106,15 +104,8 @@ def test_a_run_that_drops_deltas_resumes_bit_equal(tmp_path, monkeypatch):
     usual, whole = ends
     assert all(whole.state.deltas.values) and not any(usual.state.deltas.values)
     assert training.different(usual.folder / run.LAST, whole.folder / run.LAST)
-    noted = RunLogger.log_batch
-
-    def stop_late(self, state, batch, losses):
-        noted(self, state, batch, losses)
-        if state.count == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(RunLogger, "log_batch", stop_late)
+        training.stop_after(patch, 6)
         parts = training.run(said, tmp_path / "runs", "parts")
     assert parts.ending.reason == "terminated" and parts.state.deltas.mean
     ended = resume_run(parts.folder, drawing=training.DRAWING, say=lambda text: None)

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import signal
 
 import pytest
 import torch
@@ -18,7 +16,6 @@ from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.train.logger import RunLogger
 from yolor_cfg.train.loop import Ending
 from yolor_cfg.train.loss import ImageSources, Lessons, LossRules, detection_loss, loss_by_source
 from yolor_cfg.train.losses.partial import UnlabeledRules
@@ -241,15 +238,8 @@ def test_a_run_on_two_data_sets_stopped_and_resumed_ends_bit_equal(both, tmp_pat
     said = training.options(tmp_path, tmp_path, epochs=2, optimizer="adamw", val_period=2, update_batch=12)
     said = said._replace(data=both, data_weights=(1.0, 2.0), loss_weights="learned")
     whole = training.run(said, tmp_path / "runs", "whole")
-    noted = RunLogger.log_batch
-
-    def batch(self, state, batch, losses):
-        noted(self, state, batch, losses)
-        if state.count == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(RunLogger, "log_batch", batch)
+        training.stop_after(patch, 3)
         stopped = training.run(said, tmp_path / "runs", "stopped")
     assert stopped.ending == Ending("terminated")
     resume_run(stopped.folder, drawing=training.DRAWING, say=lambda text: None)

@@ -1,7 +1,6 @@
 """A run stopped at any moment resumes as if it had not been."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -80,18 +79,6 @@ def rows_of(folder: Path) -> list[str]:
     return (folder / "metrics.jsonl").read_text().splitlines()
 
 
-def stopped_after(monkeypatch, batches: int) -> None:
-    """Make every run stop after this many batches."""
-    noted = RunLogger.log_batch
-
-    def batch(self, state, batch, losses):
-        noted(self, state, batch, losses)
-        if state.count == batches:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(RunLogger, "log_batch", batch)
-
-
 @pytest.mark.parametrize(
     ("batches", "optimizer"),
     [
@@ -107,7 +94,7 @@ def test_a_run_stopped_at_any_batch_ends_bit_equal(tmp_path, data, monkeypatch, 
     said = training.options(tmp_path, data, epochs=3, optimizer=optimizer, update_batch=12, val_period=2)
     whole = training.run(said, tmp_path / "runs", "whole")
     with monkeypatch.context() as patch:
-        stopped_after(patch, batches - 1)
+        training.stop_after(patch, batches - 1)
         parts = training.run(said, tmp_path / "runs", "parts")
     assert parts.ending == Ending("terminated")
     assert parts.state.count == batches  # the signal comes after the look, so one batch more
@@ -149,7 +136,7 @@ def test_the_options_of_a_run_are_read_back(tmp_path, data):
 
 def test_a_run_resumes_with_its_own_order_of_classes_and_refuses_others(tmp_path, monkeypatch):
     data = training.shapes(tmp_path)
-    stopped_after(monkeypatch, 1)
+    training.stop_after(monkeypatch, 1)
     folder = training.run(training.options(tmp_path, data), tmp_path / "runs").folder
     (names_file,) = data.parent.glob("*.names")
     names = names_file.read_text().split()
@@ -192,7 +179,7 @@ def test_the_papers_recipe_resumes_exactly_on_both_sides_of_its_phase_change(
     assert job.per_epoch == 4  # the last mosaic of four images is in batch 8
     whole = training.run(said, tmp_path / "runs", "whole")
     with monkeypatch.context() as patch:
-        stopped_after(patch, batches - 1)
+        training.stop_after(patch, batches - 1)
         parts = training.run(said, tmp_path / "runs", "parts")
     assert parts.state.count == batches
     assert resume(parts.folder).ending.reason == "done"
@@ -254,7 +241,7 @@ def test_another_number_of_processes_resumes_with_the_mean_of_the_gradients(tmp_
 
 def test_a_run_in_use_by_another_process_is_not_resumed(tmp_path, data, monkeypatch):
     with monkeypatch.context() as patch:
-        stopped_after(patch, 2)
+        training.stop_after(patch, 2)
         parts = training.run(training.options(tmp_path, data), tmp_path / "runs", "parts")
     before = (parts.folder / run.LAST).read_bytes()
     wait = "import sys; from pathlib import Path; from yolor_cfg.runs import folder_lock\n"

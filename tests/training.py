@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tiny_detector as tiny
 import torch
 
 from yolor_cfg.data.shapes import NAMES
+from yolor_cfg.data.types import Batch
 from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.images.types import Image
 from yolor_cfg.report.batch_sheet import contact_sheet
 from yolor_cfg.report.training import plot_results
-from yolor_cfg.train.logger import TrainDrawing
+from yolor_cfg.train.logger import RunLogger, TrainDrawing
 from yolor_cfg.train.run import TrainResult, start_run
 from yolor_cfg.train.settings import TrainOptions
+from yolor_cfg.train.state import TrainState
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation=silu\n"
 DRAWING = TrainDrawing(contact_sheet, plot_results)
@@ -53,6 +58,18 @@ def options(
 def run(said: TrainOptions, project: Path, name: str = "exp") -> TrainResult:
     """A whole run in silence."""
     return start_run(said, project=str(project), name=name, drawing=DRAWING, say=lambda text: None)
+
+
+def stop_after(patch: pytest.MonkeyPatch, batches: int) -> None:
+    """Send every run a signal to stop after this many batches; it is seen after one more."""
+    noted = RunLogger.log_batch
+
+    def log_and_stop(self: RunLogger, state: TrainState, batch: Batch, losses: list[float]) -> None:
+        noted(self, state, batch, losses)
+        if state.count == batches:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    patch.setattr(RunLogger, "log_batch", log_and_stop)
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
