@@ -232,7 +232,7 @@ def test_transferred_weights_are_reported(cfg, data):
         (
             ["small.cfg", "--data", "DATA", "--hyp", "smal"],
             2,
-            "scratch640, scratch1280, finetune1280, paper, small",
+            "scratch640, scratch1280, finetune1280, paper, jde, small, task",
         ),
     ],
 )
