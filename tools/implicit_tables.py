@@ -199,8 +199,10 @@ def steps_groups() -> dict[str, dict[float, dict[str, Row]]]:
 
 
 def best_rate(rates: Mapping[float, Mapping[str, Row]]) -> float:
-    """That of the lowest mean loss at the end."""
-    return min(rates, key=lambda rate: statistics.fmean(pick_values(rates[rate], "loss", 1)))
+    """That of the lowest mean loss at the end, of the rates with the most seeds."""
+    most = max(map(len, rates.values()))
+    whole = [rate for rate, rows in rates.items() if len(rows) == most]
+    return min(whole, key=lambda rate: mean_loss(rates[rate]))
 
 
 def read_curve(row: Row) -> list[float]:
@@ -262,7 +264,9 @@ def _step_cells(
     steps = [steps_to(read_curve(row), target) for row in rates[best].values()]
     usable = [f"{rate:g}" for rate in sorted(rates) if mean_loss(rates[rate]) <= target + NEAR]
     told = judged.cells(name, 4)
-    reached = f"{statistics.median(steps):.0f} ({sum(map(math.isfinite, steps))} of {len(steps)} reach it)"
+    middle = statistics.median(steps)
+    told_steps = f"{middle:.0f}" if math.isfinite(middle) else f"over {implicit_steps.STEPS}"
+    reached = f"{told_steps} ({sum(map(math.isfinite, steps))} of {len(steps)} reach it)"
     return [
         name,
         str(len(steps)),

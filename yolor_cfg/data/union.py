@@ -260,7 +260,7 @@ def _notes(datasets: Sequence[Dataset], parts: Sequence[DataPart]) -> Iterator[P
             yield Problem(origin, 0, f"the classes {one!r} and {other!r} differ by {how}", "note")
     pairs = combinations(zip(datasets, parts, strict=True), 2)
     for (one_data, one_part), (other_data, other_part) in pairs:
-        same = shared_paths(one_data, other_data)
+        same = shared_paths(one_data, other_data) if one_part.task == other_part.task else []
         if same:
             text = sharing_note(
                 one_part.name,
