@@ -257,6 +257,20 @@ def test_the_priors_of_the_biases_leave_the_embedding_alone() -> None:
     assert moved[14:].sum() == 0 and moved[:14].view(2, 7)[:, 4:].all()
 
 
+def test_the_priors_are_found_before_a_route_that_joins_the_embedding() -> None:
+    text = NET + HEAD.format(filters=14, name="jde").replace(
+        "[jde]",
+        "[route]\nlayers=-2\n[convolutional]\nfilters=3\nsize=8\nstride=8\n[route]\nlayers=-3,-1\n[jde]",
+    )
+    text = text.replace("[convolutional]", "[route]\nlayers=-1\n[convolutional]", 1).replace(
+        "[route]\nlayers=-1\n", "[convolutional]\nfilters=3\nsize=1\n", 1
+    )
+    network = Network(build_graph(parse(text + "embedding=3\n")))
+    before = network.module_list[1].Conv2d.bias.detach().clone()
+    assert initialize_biases(network) == ()
+    assert (network.module_list[1].Conv2d.bias != before).view(2, 7)[:, 4:].all()
+
+
 def test_without_the_key_the_head_is_that_of_before() -> None:
     network = own_network(embedding=0)
     raw = network(torch.rand(1, 3, 32, 32))[0]

@@ -10,10 +10,16 @@ import training
 from yolor_cfg.data.shapes import KINDS
 from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.errors import CfgError
+from yolor_cfg.graph import build_graph
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.rewrite.to_darknet import to_plain_darknet
+from yolor_cfg.rewrite.translate import translate
 from yolor_cfg.train.identities import CLASSIFIER, learner_tensors
 from yolor_cfg.train.run import resume_run
 from yolor_cfg.train.setup import prepare_job
-from yolor_cfg.weights.checkpoint import read_checkpoint
+from yolor_cfg.train.transfer import transfer
+from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 from yolor_cfg.weights.loading import load
 
 pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
@@ -139,3 +145,27 @@ def test_data_without_identities_teach_the_boxes_alone(tmp_path: Path) -> None:
     result = training.run(said, tmp_path, "exp")
     assert any("embeddings learn nothing" in one.reason for one in result.job.dataset.problems)
     assert result.state.rows[-1]["identity"] == 0 and "rank1" not in result.state.rows[-1]
+
+
+def test_weights_for_other_classes_keep_their_embeddings(tmp_path: Path) -> None:
+    old = Network(build_graph(parse(OWN)))
+    save_checkpoint(old, tmp_path / "old.pt", names=("a", "b", "c", "d", "e", "f"))
+    text = OWN.replace("filters=38", "filters=29").replace("classes=6", "classes=3")
+    new = Network(build_graph(parse(text)))
+    taken = transfer(new, tmp_path / "old.pt", names=("f", "x", "a"))
+    assert taken.partial == (1,) and set(taken.classes) == {"f", "a"}
+    ours, theirs = (network.module_list[1].Conv2d.weight for network in (new, old))
+    assert torch.equal(ours[24:], theirs[33:])
+    ours, theirs = ours[:24].unflatten(0, (3, 8)), theirs[:33].unflatten(0, (3, 11))
+    assert torch.equal(ours[:, :5], theirs[:, :5])
+    assert torch.equal(ours[:, 5], theirs[:, 10]) and torch.equal(ours[:, 7], theirs[:, 5])
+    assert not torch.equal(ours[:, 6], theirs[:, 6])
+
+
+def test_other_programs_get_no_embeddings() -> None:
+    network = Network(build_graph(parse(OWN))).eval()
+    with pytest.raises(CfgError, match=r"\[jde #2\]") as caught:
+        to_plain_darknet(network)
+    assert "no embeddings" in caught.value.hint
+    with pytest.raises(CfgError, match=r"\[jde #2\]"):
+        translate(network.graph, "ultralytics", "own.cfg")

@@ -19,6 +19,9 @@ from yolor_cfg.data.union import GivenData, parse_given, title_parts, unite, uni
 from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.train.run import LAST
+from yolor_cfg.train.setup import prepare_job
+
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 
 def write_half(folder: Path, classes: str, *, count: int = 12, seed: int = 0) -> Path:
@@ -200,6 +203,17 @@ def test_a_wrong_number_of_weights_or_classes_is_refused(halves, tmp_path):
     task = training.options(tmp_path, halves[0])._replace(data=(both[0], f"night={both[1]}"))
     with pytest.raises(CfgError, match="no such task"):
         training.run(task, tmp_path)
+
+
+def test_what_is_validated_on_may_label_all_classes_or_some(halves, tmp_path):
+    both = tuple(map(str, halves))
+    said = training.options(tmp_path, halves[0], no_val=False)._replace(data=both)
+    whole = prepare_job(said._replace(val_data=str(halves[0].with_name("shapes.data"))))
+    assert not whole.holdout.parts and whole.holdout.names == NAMES
+    some = prepare_job(said._replace(val_data=both[1]))
+    assert [part.known for part in some.holdout.parts] == [(3, 4, 5)]
+    with pytest.raises(CfgError, match="has this task"):
+        prepare_job(said._replace(val_data=f"night={both[1]}"))
 
 
 def test_a_run_on_several_data_sets_is_repeated_to_the_bit(halves, tmp_path):

@@ -51,7 +51,7 @@ WAYS = {
     "weigh+spare": UnlabeledRules("weigh"),
     "weigh+teach": UnlabeledRules("weigh", classes="teach"),
     "none+spare": UnlabeledRules("none"),
-    "ignore.3+spare": UnlabeledRules("ignore", 0.3),
+    "ignore.01+spare": UnlabeledRules("ignore", 0.01),
 }
 """The rules for unlabelled classes; None: the data set is taken to label all."""
 

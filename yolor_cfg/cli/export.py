@@ -167,6 +167,7 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
     """
     from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
+    from yolor_cfg.weights.task_choice import task_note
 
     files = sort_paths(paths)
     if files.others or not (files.network and files.weights):
@@ -177,7 +178,8 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
     _refuse_idle_options(options)
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
     opened = open_network(files.network, files.weights, reading=reading, task=options["task"])
-    report_warnings(opened.network.graph.warnings, opened.notes)
+    graph = opened.network.graph
+    report_warnings(graph.warnings, [*opened.notes, *task_note(graph)])
     with open_calibration(options) as calibration:
         chosen = _read_options(opened.network, options)._replace(calibration=calibration)
         result, scores = _write_results(opened, chosen, options)

@@ -176,14 +176,17 @@ class Tested(NamedTuple):
 def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | None) -> None:
     from yolor_cfg.data.union import parse_given
     from yolor_cfg.parallel import local_device, process_group
+    from yolor_cfg.weights.task_choice import task_note
 
     given = tuple(map(parse_given, options["data"]))
     with process_group(options["device"]):
         opened = _load_network(files, options, device=local_device(options["device"]))
-        _report_once(opened.network.graph.warnings, opened.notes)
+        graph = opened.network.graph
+        notes = () if all(one.task for one in given) else task_note(graph)
+        _report_once(graph.warnings, [*opened.notes, *notes])
         tested = [_test_data(_choose_task(opened, one), one, options) for one in given]
     found = [one for one in tested if one is not None]
-    is_darknet = not opened.network.graph.dialect.is_pytorch
+    is_darknet = not graph.dialect.is_pytorch
     if len(found) > 1:
         _report_several(found, options, folder, is_darknet=is_darknet)
     elif found:
@@ -194,6 +197,10 @@ def _choose_task(opened: LoadedNetwork, given: GivenData) -> LoadedNetwork:
     """The network of the task of the data set."""
     from yolor_cfg.weights.loading import switch_task
 
+    tasks = opened.network.graph.tasks
+    if given.task and given.task not in tasks:
+        known = ", ".join(tasks) or "the cfg names none: give --data PATH"
+        raise click.UsageError(f"--data {given.task}={given.path}: no such task in the cfg ({known})")
     return switch_task(opened, given.task, None) if given.task else opened
 
 

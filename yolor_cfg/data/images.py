@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from yolor_cfg.data.types import DataPart, Integers, LabeledImage, Sample
+from yolor_cfg.data.types import DataPart, IdentifiedImage, Integers, LabeledImage, Sample
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.stacks import read_channels
 from yolor_cfg.images.types import Image
@@ -52,9 +52,8 @@ class ImageStore:
                     raise
                 continue
             alone = ~sample.crowd
-            return LabeledImage(
-                image, sample.boxes_xywh[alone], sample.classes[alone], sample.identities[alone]
-            )
+            labeled = LabeledImage(image, sample.boxes_xywh[alone], sample.classes[alone])
+            return IdentifiedImage.join(labeled, sample.identities[alone])
 
     def image_classes(self, index: int) -> Integers:
         """The classes of the image that is read for this index, as a whole."""

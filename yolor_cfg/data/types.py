@@ -225,7 +225,29 @@ class LabeledImage(NamedTuple):
     image: Image
     boxes_xywh: Floats
     classes: Integers
-    identities: Integers | None = None
+
+    @property
+    def identities(self) -> Integers | None:
+        """The identities of the boxes [B], as in `Sample`; None if none are given."""
+        return None
+
+
+class IdentifiedImage(LabeledImage):
+    """A labelled image with identities, which stand beside the three parts."""
+
+    _identities: Integers
+
+    @staticmethod
+    def join(labeled: LabeledImage, identities: Integers) -> IdentifiedImage:
+        """The image with these identities [B]."""
+        made = IdentifiedImage(*labeled)
+        made._identities = identities
+        return made
+
+    @property
+    def identities(self) -> Integers:
+        """The identities of the boxes [B], as in `Sample`."""
+        return self._identities
 
 
 class BatchItem(NamedTuple):

@@ -260,7 +260,7 @@ def _notes(datasets: Sequence[Dataset], parts: Sequence[DataPart]) -> Iterator[P
             yield Problem(origin, 0, f"the classes {one!r} and {other!r} differ by {how}", "note")
     pairs = combinations(zip(datasets, parts, strict=True), 2)
     for (one_data, one_part), (other_data, other_part) in pairs:
-        same = shared_paths(one_data, other_data)
+        same = shared_paths(one_data, other_data) if one_part.task == other_part.task else []
         if same:
             text = sharing_note(
                 one_part.name,
@@ -274,7 +274,7 @@ def _notes(datasets: Sequence[Dataset], parts: Sequence[DataPart]) -> Iterator[P
 
 def class_table(parts: Sequence[DataPart]) -> Iterator[str]:
     """For each group of classes that the same data sets label, a line with both."""
-    names = parts[0].names
+    names = parts[0].names if parts else ()
     labelers = [tuple(part.name for part in parts if k in part.known) for k in range(len(names))]
     for group in dict.fromkeys(labelers):
         members = [name for name, those in zip(names, labelers, strict=True) if those == group]

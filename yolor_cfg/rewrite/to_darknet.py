@@ -312,7 +312,7 @@ def _translate_activation(program: Program, step: ProgramStep) -> None:
 
 def _translate_head(program: Program, step: ProgramStep) -> None:
     """Move the sigmoid into the preceding convolution, as new_coords requires."""
-    if step.section.dialect.embeds:
+    if step.section.has_embedding:
         raise _unsupported_error(step, hint="C Darknet's [yolo] reads no embeddings")
     if program.readers(step):
         raise _unsupported_error(step, "other sections read the raw output of a head")

@@ -313,8 +313,8 @@ def find_plain_convolution(draft: SectionDraft, activation: str) -> SectionDraft
 def _adapt_head(draft: SectionDraft) -> None:
     rules, target = draft.section.rules, draft.target
     program = target.program
-    if rules.embeds or rules.fused or rules.has_linear_sizes:
-        what = "embeddings" if rules.embeds else "fused maps" if rules.fused else "linear sizes"
+    if rules.box_channels or rules.fused or rules.has_linear_sizes:
+        what = "embeddings" if rules.box_channels else "fused maps" if rules.fused else "linear sizes"
         raise draft.refusal("", f"{program} reads no {what} here", found=f"[{draft.section.raw.name}]")
     is_yolor = rules.has_squared_sizes and rules.spread == 2
     if target.box_form == "cfg":

@@ -266,8 +266,10 @@ def _copy_rows(mine: Tensor, given: Tensor, *, share: ClassTensor, naming: Namin
     if classes is None or any(a != b for a, b in others):
         return False
     anchors = share.per_class
-    new = mine.movedim(axis, 0).unflatten(0, (anchors, -1))  # [A, V, ...], a view
-    old = given.to(mine.dtype).movedim(axis, 0).unflatten(0, (anchors, -1))
+    ours, theirs = mine.movedim(axis, 0), given.to(mine.dtype).movedim(axis, 0)
+    new = ours[: len(ours) - share.spare].unflatten(0, (anchors, -1))  # [A, V, ...], a view
+    old = theirs[: len(theirs) - share.spare].unflatten(0, (anchors, -1))
+    ours[len(ours) - share.spare :] = theirs[len(theirs) - share.spare :]
     boxes = new.shape[1] - share.classes
     new[:, :boxes] = old[:, :boxes]
     for to, source in naming.pairs(classes, share.classes).items():

@@ -149,12 +149,14 @@ def count_floats(slots: Sequence[TensorSlot]) -> int:
 
 class ClassTensor(NamedTuple):
     """A tensor whose size depends on the class count: `channels` = per_class x classes + a constant. If it
-    `is_by_anchor`, each of `per_class` anchors has the numbers of its box, then those of its classes."""
+    `is_by_anchor`, each of `per_class` anchors has the numbers of its box, then those of its classes; the
+    last `spare` channels are an embedding."""
 
     channels: int
     per_class: int
     classes: int
     is_by_anchor: bool = True
+    spare: int = 0
 
     def to_channels(self, classes: int) -> int:
         """The length of that axis for another class count."""
@@ -174,9 +176,9 @@ def class_tensors(graph: Graph) -> dict[str, ClassTensor]:
         per_class = _channels_per_class(head)
         if per_class:
             by_anchor = "anchors" in head.section.keys
-            tensor = ClassTensor(
-                head.inputs[0].channels, per_class, _class_count(head.section), is_by_anchor=by_anchor
-            )
+            channels, classes = head.inputs[0].channels, _class_count(head.section)
+            spare = int(getattr(head.section, "embedding", 0))
+            tensor = ClassTensor(channels, per_class, classes, is_by_anchor=by_anchor, spare=spare)
             found.update(dict.fromkeys(_head_tensor_names(graph, head), tensor))
     return found
 

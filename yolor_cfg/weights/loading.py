@@ -113,12 +113,13 @@ def open_network(
 
 def switch_task(opened: LoadedNetwork, task: str | Path, weights: str | Path | None) -> LoadedNetwork:
     """The network with the knowledge and the classes of a task that its cfg names; else of the task's file
-    or of the one beside the weights, which changes it in place."""
-    if str(task) in opened.network.graph.tasks:
+    or of the one beside the weights, which changes it in place. Raises CfgError or WeightsError."""
+    tasks = opened.network.graph.tasks
+    if str(task) in tasks:
         chosen = select_task(opened.network, str(task))
         own = opened.task_names.get(str(task), opened.names[: chosen.graph.classes])
         return opened._replace(network=chosen, names=own, task_names={})
-    path = find_task(task, weights)
+    path = find_task(task, weights, others=tasks)
     pack = read_task(path)
     note = apply_task(opened.network, pack, path=path)
     return opened._replace(names=pack.names, notes=(*opened.notes, note))

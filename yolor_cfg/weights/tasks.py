@@ -104,15 +104,16 @@ def save_task(
     write_safetensors(path, implicit_tensors(learned), record=record, force=force)
 
 
-def find_task(task: str | Path, weights: str | Path | None) -> Path:
-    """The file of a task: that path itself, else NAME.task.safetensors in the folder of the weights."""
+def find_task(task: str | Path, weights: str | Path | None, *, others: Sequence[str] = ()) -> Path:
+    """The file of a task: that path itself, else NAME.task.safetensors in the folder of the weights. `others`
+    are the tasks of the cfg, for the error."""
     path = Path(task)
     if path.is_file() or str(task).endswith(SUFFIX) or weights is None:
         return path
     folder = Path(weights).parent
     beside = folder / f"{task}{SUFFIX}"
     if not beside.exists():
-        known = sorted(one.name.removesuffix(SUFFIX) for one in folder.glob(f"*{SUFFIX}"))
+        known = list(others) + sorted(one.name.removesuffix(SUFFIX) for one in folder.glob(f"*{SUFFIX}"))
         raise WeightsError(
             "no such task",
             path=str(beside),
