@@ -85,8 +85,9 @@ def test_the_loss_of_predictions_is_what_the_text_says():
     layer = small.module_list[small.graph.outputs[0]]
     overlap = ciou(*(torch.cat(layer.box_parts(one), dim=-1) for one in (raw, wanted)))
     share = t[..., 4] / t[..., 4].sum()
-    by_hand = 0.3 * (share * (1 - overlap)).sum() + 0.5 * entropy[..., 4].mean()
-    by_hand += 0.7 * (share * entropy[..., 5:].mean(-1)).sum()
+    # YOLOR's weights: 3 / levels, the finest level's objectness four times, classes by 80 of them
+    by_hand = 3 * 0.3 * (share * (1 - overlap)).sum() + 3 * 4 * 0.5 * entropy[..., 4].mean()
+    by_hand += 3 * 0.7 / 80 * (share * entropy[..., 5:].sum(-1)).sum()
     with watch_features(teacher, small):
         found = joint_loss(teacher, small, small(images), images=images, rules=rules)
     torch.testing.assert_close(found.predictions.double(), 2 * by_hand, rtol=1e-5, atol=1e-6)

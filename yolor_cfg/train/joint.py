@@ -29,6 +29,7 @@ from yolor_cfg.ops.implicit import control, shift
 from yolor_cfg.ops.iou_losses import ciou
 from yolor_cfg.train.losses.base import LossRules
 from yolor_cfg.train.losses.weights import JOINT
+from yolor_cfg.train.losses.yolor import GAINS_BY_CLASSES, balance
 from yolor_cfg.train.settings import BY_Z, NO_FEATURES
 
 LEARNABLE = ("yolor", "yolo")
@@ -180,23 +181,24 @@ def joint_loss(
     with torch.autocast(images.device.type, enabled=False):
         zero = images.new_zeros(())
         predictions, features = zero, zero
-        for number, pair in enumerate(teacher.pairs):
+        gain, weights = 3 / len(teacher.pairs), balance(len(teacher.pairs))
+        for number, (pair, weight) in enumerate(zip(teacher.pairs, weights, strict=True)):
             if pair.are_alike:
                 layer = network.module_list[network.graph.outputs[pair.mine]]
                 other = teacher.large.module_list[teacher.large.graph.outputs[pair.theirs]]
                 both = (raws[pair.mine].float(), wanted[pair.theirs].float())
-                predictions = predictions + _prediction_loss(layer, other, both, rules=rules)
+                own = rules._replace(objectness=rules.objectness * weight)
+                predictions = predictions + gain * _prediction_loss(layer, other, both, rules=own)
             if teacher.align != NO_FEATURES:
                 mapped: Tensor = network.get_submodule(f"{JOINT}.{number}")(
                     teacher.mine[pair.my_convolution].float()
                 )
                 features = features + _feature_loss(mapped, teacher.theirs[pair.their_convolution].float())
-        share = len(images) / len(teacher.pairs)
-        return JointLoss(predictions * share, features * share)
+        return JointLoss(predictions * len(images), features * (len(images) / len(teacher.pairs)))
 
 
 def _prediction_loss(layer: Any, other: Any, both: tuple[Tensor, Tensor], *, rules: LossRules) -> Tensor:
-    """Boxes, objectness and classes of raw maps [N, A, H, W, V], weighted as those of labels are."""
+    """Boxes, objectness, classes of raw maps [N, A, H, W, V], for an image; weighted as those of labels are."""
     mine, theirs = both
     expected = theirs[..., 4].sigmoid()
     objectness = F.binary_cross_entropy_with_logits(mine[..., 4], expected)
@@ -205,8 +207,9 @@ def _prediction_loss(layer: Any, other: Any, both: tuple[Tensor, Tensor], *, rul
     wrong = F.binary_cross_entropy_with_logits(mine[..., 5:], theirs[..., 5:].sigmoid(), reduction="none")
     total = expected.sum().clamp(min=LEAST)
     box = (expected * (1 - overlap)).sum() / total
-    classes = (expected * wrong.mean(-1)).sum() / total if wrong.shape[-1] > 1 else box.new_zeros(())
-    return rules.box * box + rules.objectness * objectness + rules.classes * classes
+    classes = (expected * wrong.sum(-1)).sum() / total if wrong.shape[-1] > 1 else box.new_zeros(())
+    of_classes = rules.classes / GAINS_BY_CLASSES
+    return rules.box * box + rules.objectness * objectness + of_classes * classes
 
 
 def _feature_loss(mapped: Tensor, wanted: Tensor) -> Tensor:
