@@ -198,7 +198,7 @@ def joint_loss(
 
 
 def _prediction_loss(layer: Any, other: Any, both: tuple[Tensor, Tensor], *, rules: LossRules) -> Tensor:
-    """Boxes, objectness, classes of raw maps [N, A, H, W, V], for an image; weighted as those of labels are."""
+    """Boxes, objectness, classes of raw maps [N, A, H, W, V], for an image, weighted as those of labels."""
     mine, theirs = both
     expected = theirs[..., 4].sigmoid()
     objectness = F.binary_cross_entropy_with_logits(mine[..., 4], expected)
