@@ -161,7 +161,7 @@ def test_safetensors_carry_the_same_as_torch_files(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tmp_path / "x.safetensors")
     load_tensors(other, checkpoint.tensors)
     assert same(state_of(other), state_of(network))
-    assert checkpoint._replace(tensors={}) == ({}, text_of(), "yolor", ("a", "b"), 1e-4, {"step": 7})
+    assert checkpoint._replace(tensors={}) == ({}, text_of(), "yolor", ("a", "b"), 1e-4, {"step": 7}, {})
 
 
 # ------------------------------------------------------------------------------------------- other programs'

@@ -179,8 +179,9 @@ def test_a_detector_switches_between_tasks(files):
     dusk(image)
     again = dusk.task("night")(image)
     assert again.to_dict() == night.to_dict() and len(night)
-    with pytest.raises(CfgError, match="differ in their number of classes"):
+    with pytest.raises(CfgError, match="differ in their number of classes") as caught:
         detector.task(None)
+    assert caught.value.hint == "choose one of the tasks: --task day|night|dusk"
 
 
 def test_the_commands_take_a_task(files, tmp_path):

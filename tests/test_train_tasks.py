@@ -110,6 +110,8 @@ def test_a_data_set_without_its_task_is_refused(tmp_path, data):
     assert "--data day=" in str(caught.value.allowed)
     with pytest.raises(CfgError, match="no such task in the cfg"):
         training.run(said._replace(data=(f"dusk={data['day']}",)), tmp_path / "runs")
+    with pytest.raises(CfgError, match="the cfg has values for tasks of its own"):
+        training.run(said._replace(task="night"), tmp_path / "runs")
 
 
 def test_the_command_tests_a_task(tmp_path, data):
@@ -119,5 +121,13 @@ def test_the_command_tests_a_task(tmp_path, data):
     result = tiny.yolor("test", best, "--data", data["night"], "--task", "night", "--json")
     assert result.exit_code == 0, result.stderr
     assert all(name in result.stdout for name in NIGHT)
+    day, night = data.values()
+    mixed = tiny.yolor("test", best, "--data", f"day={day}", "--data", night)
+    assert (mixed.exit_code, "say which task it is of" in mixed.stderr) == (2, True)
+    strange = tiny.yolor("test", best, "--data", f"dusk={day}")
+    assert (strange.exit_code, "no such task in the cfg (day, night)" in strange.stderr) == (2, True)
+    taught = training.options(tmp_path, Path(day), joint=str(best))
+    with pytest.raises(CfgError, match="values for several tasks"):
+        training.run(taught, tmp_path / "runs")
     whole = load(best)
     assert whole.graph.tasks == TASKS and load(best, task="day").graph.tasks == ()

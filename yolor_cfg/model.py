@@ -355,6 +355,7 @@ def _refuse_unequal_classes(graph: Graph) -> None:
                 "the heads differ in their number of classes",
                 found=str(count),
                 allowed=str(counts[0]),
+                hint=f"choose one of the tasks: --task {'|'.join(graph.tasks)}" if graph.tasks else "",
             )
 
 

@@ -182,6 +182,7 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
     with process_group(options["device"]):
         opened = _load_network(files, options, device=local_device(options["device"]))
         graph = opened.network.graph
+        _refuse_mixed_data(given, graph)
         notes = () if all(one.task for one in given) else task_note(graph)
         _report_once(graph.warnings, [*opened.notes, *notes])
         tested = [_test_data(_choose_task(opened, one), one, options) for one in given]
@@ -193,13 +194,23 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
         _report_single(found[0], options, folder, is_darknet=is_darknet)
 
 
+def _refuse_mixed_data(given: Sequence[GivenData], graph: Graph) -> None:
+    """Of several data sets, each says its task where the network's values depend on it."""
+    from yolor_cfg.count import holds_task_values
+
+    untold = [one.path for one in given if not one.task]
+    if untold and len(given) > 1 and holds_task_values(graph):
+        example = f"--data {graph.tasks[0]}={untold[0]}"
+        raise click.UsageError(f"--data {untold[0]}: say which task it is of: {example}")
+
+
 def _choose_task(opened: LoadedNetwork, given: GivenData) -> LoadedNetwork:
     """The network of the task of the data set."""
     from yolor_cfg.weights.loading import switch_task
 
     tasks = opened.network.graph.tasks
     if given.task and given.task not in tasks:
-        known = ", ".join(tasks) or "the cfg names none: give --data PATH"
+        known = ", ".join(tasks) or "give --data PATH: --task has chosen one, or the cfg names none"
         raise click.UsageError(f"--data {given.task}={given.path}: no such task in the cfg ({known})")
     return switch_task(opened, given.task, None) if given.task else opened
 

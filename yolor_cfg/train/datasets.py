@@ -22,6 +22,7 @@ def open_training_data(options: TrainOptions, graph: Graph, names: Mapping[str, 
     """The images to train on; of several data sets the union, with a part for each. `names` are the classes
     of the run that is resumed, by task."""
     given = options.data_sets
+    _refuse_pack_of_tasks(options, graph)
     _refuse_strange_tasks(given, graph)
     _refuse_other_weights(options)
     opened = [_open_split(options, graph, one, split="train", alone=len(given) == 1) for one in given]
@@ -73,6 +74,19 @@ def _unite_holdout(
     told = {text for part in holdout.parts for text in class_table([part])} | {*class_table(holdout.parts)}
     kept = [problem for problem in holdout.problems if problem.reason not in told]
     return holdout._replace(problems=tuple(kept))
+
+
+def _refuse_pack_of_tasks(options: TrainOptions, graph: Graph) -> None:
+    """A pack is for a network of one task; where the cfg has values for several, data sets say whom they
+    teach."""
+    if options.task and holds_task_values(graph):
+        raise CfgError(
+            "the cfg has values for tasks of its own",
+            path=graph.path,
+            found=f"--task {options.task}",
+            allowed=", ".join(f"--data {task}=PATH" for task in graph.tasks),
+            hint="--task adds a task to a cfg that names none (yolor cfg add-task)",
+        )
 
 
 def _refuse_strange_tasks(given: Sequence[GivenData], graph: Graph) -> None:

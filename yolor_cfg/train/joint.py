@@ -102,8 +102,20 @@ def pair_heads(small: Graph, large: Graph) -> list[HeadPair]:
                 found.append(HeadPair(mine, theirs, *predictions, _are_alike(head, other)))
                 break
     if not found:
-        raise CfgError("no head of the large network has the stride of one here", path=large.path)
+        raise CfgError(
+            "no head of the large network has the stride of one here",
+            path=large.path,
+            found=f"strides {_list_strides(large)}",
+            allowed=_list_strides(small),
+            hint="heads with embeddings, and those that classify images, are not taught",
+        )
     return found
+
+
+def _list_strides(graph: Graph) -> str:
+    """The strides of the heads that can be taught, in words."""
+    strides = [graph.stride(head.index)[0] for _, head in _learnable_heads(graph)]
+    return ", ".join(f"{stride:g}" for stride in strides) or "none"
 
 
 def _learnable_heads(graph: Graph) -> list[tuple[int, Node]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from yolor_cfg.count import holds_task_values
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph
 from yolor_cfg.train.joint import JointTeacher, pair_heads
@@ -22,6 +23,9 @@ def open_teacher(options: TrainOptions, graph: Graph, names: Sequence[str]) -> J
         raise CfgError("the large network has no weights", path=options.joint, hint=hint)
     opened = open_network(options.joint, options.joint_weights)
     large = opened.network.requires_grad_(False)
+    if holds_task_values(large.graph):
+        hint = "yolor convert LARGE.pt ONE.pt --task NAME makes a network of one task"
+        raise CfgError("the large network has values for several tasks", path=options.joint, hint=hint)
     known = tuple(opened.names or names)
     if large.graph.classes != graph.classes or known != tuple(names):
         found, allowed = ", ".join(known), ", ".join(names)
