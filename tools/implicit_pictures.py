@@ -129,7 +129,7 @@ def draw_tasks(figure: Figure) -> None:
 def draw_added(figure: Figure) -> None:
     """AP of the new task by the number of labelled images."""
     handles: dict[str, Any] = {}
-    for axes, task in zip(figure.subplots(1, 2, sharey=True), implicit_added.TASKS, strict=True):
+    for axes, task in zip(figure.subplots(1, 3, sharey=True), implicit_added.TASKS, strict=True):
         rows = [row for row in implicit_added.TABLE.read() if row["task"] == task]
         axes.set(title=task, xlabel="labelled images", ylabel="AP in %")
         axes.grid(True)
@@ -152,5 +152,5 @@ CHARTS = {
     "full": Chart(partial(draw_steps, runs=FULL), (12.0, 4.5)),
     "roles": Chart(draw_roles, (12.0, 4.5)),
     "tasks": Chart(draw_tasks, (7.0, 4.5)),
-    "added": Chart(draw_added, (11.0, 4.5)),
+    "added": Chart(draw_added, (14.0, 4.5)),
 }

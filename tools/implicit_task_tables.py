@@ -179,6 +179,7 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "tasks": tasks_table,
     "added-exchanged": lambda: added_table("exchanged"),
     "added-colours": lambda: added_table("colours"),
+    "added-textures": lambda: added_table("textures"),
     "prepared": prepared_table,
     "anchors": anchors_table,
     "levels": levels_table,
