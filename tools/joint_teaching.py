@@ -1,6 +1,6 @@
 """Train a small network on few labelled images, alone and taught by a large one that is finished.
 
-    python tools/joint_teaching.py [--ways alone,all,none,plain,z] [--seeds 0,1,2] [--unlabeled 432] [--epochs 8]
+    python tools/joint_teaching.py [--ways alone,all,none,plain,z] [--seeds 0,1,2] [--unlabeled 432]
 
 The small network is yolor_micro, the large one weights/yolor_nano_shapes.pt, of 4.4 times its parameters (its
 layers are twice as wide). Images are drawn; the first --images of each seed are labelled, and the large
@@ -55,8 +55,8 @@ def write_small(folder: Path) -> Path:
 
 
 def write_lists(folder: Path, *, images: int, unlabeled: int) -> None:
-    """Draw the images of a seed, and write what each way reads: `alone`, the labelled ones as often as fills an
-    epoch; `all`; `labeled`; and the list of those without labels."""
+    """Write what each way reads: `alone`, the labelled images as often as fills an epoch; `all`; `labeled`;
+    and the list of those without labels."""
     names = [f"images/shape{number:06d}.jpg" for number in range(images + unlabeled)]
     repeated = list(itertools.islice(itertools.cycle(names[:images]), len(names)))
     lists = {"alone": repeated, "all": names, "labeled": names[:images], "unlabeled": names[images:]}
@@ -94,8 +94,8 @@ def _teach(options: TrainOptions, way: str, images: Path | None) -> TrainOptions
     """The options with the large network, if it teaches, also on these images."""
     if way not in TAUGHT:
         return options
-    more = {"joint_images": str(images)} if images else {}
-    return options._replace(joint=f"{LARGE}.pt", joint_align=way, **more)
+    taught = options._replace(joint=f"{LARGE}.pt", joint_align=way)
+    return taught._replace(joint_images=str(images)) if images else taught
 
 
 def measure(folder: Path, run: Mapping[str, Any]) -> dict[str, float]:
