@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import training
+import yaml
+from launching import processes
 from test_joint import LARGE, network_of
+from test_train_dist import PROGRAM
 
 from yolor_cfg.data.types import DataPart
 from yolor_cfg.errors import CfgError, DataError
@@ -142,10 +146,42 @@ def test_a_run_resumes_to_the_bit(said: TrainOptions, tmp_path: Path, monkeypatc
         assert column(whole.folder, "images.images") == [15, 15]
 
 
+@pytest.mark.slow
+def test_two_processes_share_the_images(said: TrainOptions, tmp_path: Path):
+    """Images are counted over both, and what labels teach is nearly what one process learns."""
+    said = said._replace(sync_bn=True)
+    whole = training.run(said, tmp_path / "runs", "one")
+    args = tmp_path / "args.yaml"
+    args.write_text(yaml.safe_dump(said.to_dict()))
+    processes(PROGRAM, args, tmp_path / "runs", "two", world=2)
+    two = tmp_path / "runs/two"
+    for name in ("shapes.images", "images.images"):
+        assert column(two, name) == column(whole.folder, name)
+    first = json.loads((two / "losses.json").read_text())[0]
+    assert all(value > 0 for value in first[1:4]) and first[6] > 0
+    assert sum(first[1:]) == pytest.approx(first[0], rel=1e-5)
+    wanted = column(whole.folder, "shapes.objectness")
+    assert column(two, "shapes.objectness") == pytest.approx(wanted, rel=0.05)
+
+
 def test_all_kinds_of_augmentation_are_those_of_labelled_images(said: TrainOptions):
     job = prepare_job(said)
     labeled, bare = job.phases[0].loader.transform.transforms
     assert type(labeled) is type(bare) and labeled.hyp == bare.hyp and labeled.tiles == bare.tiles
+
+
+def test_a_folder_is_all_images_in_it_unless_something_divides_it(said: TrainOptions, tmp_path: Path):
+    """Also one of Pascal VOC's of which a few are labelled."""
+    folder = tmp_path / "voc"
+    (folder / "Annotations").mkdir(parents=True)
+    (folder / "Annotations/shape000000.xml").write_text("no XML")
+    shutil.copytree(tmp_path / "more/images", folder / "JPEGImages/deep")
+    shutil.copy(tmp_path / "more/images/shape000000.jpg", folder / "JPEGImages/shape000000.jpg")
+    counts = []
+    for place in (folder, folder / "JPEGImages", tmp_path / "shapes"):
+        job = prepare_job(said._replace(joint_images=str(place)))
+        counts.append(job.dataset.parts[1].images)
+    assert counts == [13, 13, 8]
 
 
 def refuse(said: TrainOptions, match: str, kind: type[Exception] = CfgError) -> None:

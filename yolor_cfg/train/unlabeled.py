@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from yolor_cfg.count import holds_task_values
 from yolor_cfg.data.labels import ImageLabels
+from yolor_cfg.data.listing import find_images, text_label_listing
 from yolor_cfg.data.overlap import shared_paths, sharing_note
-from yolor_cfg.data.sources import FoundListing, find_listing, read_listing
+from yolor_cfg.data.sources import FoundListing, find_listing, is_described, read_listing
 from yolor_cfg.data.types import Dataset, LabelChecks, Problem
 from yolor_cfg.data.union import GivenData, append_unlabeled, title_parts
 from yolor_cfg.errors import CfgError
@@ -49,7 +50,7 @@ def _choose_titles(options: TrainOptions, dataset: Dataset) -> tuple[str, ...]:
 
 def _open_images(path: str, dataset: Dataset, *, strict: bool) -> Dataset:
     """The images of a folder, a list, or the training split of a data set, without their labels."""
-    found = find_listing(path, "train")
+    found = _find_images(path)
     images = found.listing.images
 
     def read(index: int, size: Size) -> ImageLabels:
@@ -70,11 +71,25 @@ def _open_images(path: str, dataset: Dataset, *, strict: bool) -> Dataset:
     return made._replace(problems=(*made.problems, *_label_notes(found)))
 
 
+def _find_images(path: str) -> FoundListing:
+    """All images of a folder that is not divided, whatever labels they have; else what `--data` takes."""
+    if not os.path.isdir(path) or is_described(path):
+        return find_listing(path, "train")
+    return FoundListing(text_label_listing("folder", (), find_images(path, ["."])), path, "train")
+
+
+def _find_label_paths(found: FoundListing) -> Iterator[str]:
+    """Where labels of the images may be, XML files of Pascal VOC among them."""
+    for index, image in enumerate(found.listing.images):
+        yield from found.listing.find_label_paths(index)
+        folder, name = os.path.split(f"{os.path.splitext(image)[0]}.xml")
+        yield os.path.join(folder, name)
+        yield os.path.join(os.path.dirname(folder), "Annotations", name)
+
+
 def _label_notes(found: FoundListing) -> list[Problem]:
     """A note if there are labels, with the first of them."""
-    listing = found.listing
-    places = (place for index in range(len(listing.images)) for place in listing.find_label_paths(index))
-    label = next(filter(os.path.isfile, places), None)
+    label = next(filter(os.path.isfile, _find_label_paths(found)), None)
     text = f"images without labels: those that are there are not read ({label})"
     return [Problem(found.place, 0, text, "note")] if label else []
 
