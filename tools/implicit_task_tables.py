@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import implicit_added
 import implicit_anchors
 import implicit_levels
 import implicit_prepared
 import implicit_tasks
+from implicit_step_tables import FULL, HEADS_ALONE, steps_table
 from implicit_table import Row
 from implicit_tables import (
     Judged,
@@ -22,7 +24,6 @@ from implicit_tables import (
     pick_values,
     roles_table,
     rows_table,
-    steps_table,
     table_lines,
 )
 
@@ -173,10 +174,12 @@ def _level_cells(name: str, rows: Mapping[str, Row], judged: Judged) -> list[str
 BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "rows": rows_table,
     "roles": roles_table,
-    "steps": steps_table,
+    "steps": partial(steps_table, HEADS_ALONE),
+    "full": partial(steps_table, FULL),
     "tasks": tasks_table,
     "added-exchanged": lambda: added_table("exchanged"),
     "added-colours": lambda: added_table("colours"),
+    "added-textures": lambda: added_table("textures"),
     "prepared": prepared_table,
     "anchors": anchors_table,
     "levels": levels_table,
