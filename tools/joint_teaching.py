@@ -40,7 +40,7 @@ KEYS = ("way", "seed", "images", "unlabeled", "epochs")
 TABLE = RunTable(FOLDER / "joint.csv", KEYS, ("AP", "AP50", "seconds"))
 TAUGHT = ("none", "plain", "z")
 WAYS = ("alone", "all", *TAUGHT)
-SIDE, TESTED = 192, 200
+SIDE, TESTED, BATCH = 192, 200, 8
 
 
 def write_small(folder: Path) -> Path:
@@ -79,8 +79,8 @@ def plan_job(folder: Path, run: Mapping[str, Any]) -> Job:
         str(data / f"{'labeled' if way in TAUGHT else way}.data"),
         val_data=str(tested / "shapes.data"),
         epochs=run["epochs"],
-        batch_size=8,
-        update_batch=8,
+        batch_size=BATCH,
+        update_batch=BATCH,
         hyp="small",
         optimizer="adamw",
         workers=0,
