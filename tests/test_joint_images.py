@@ -25,7 +25,10 @@ from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.weights.checkpoint import save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
+
 NAMES = tuple("012345")
+LABELS_BEHIND = "[route]\nlayers=-2\n[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[avgpool]\n[{}]\n"
 
 
 def parts_of(*counts: int) -> list[DataPart]:
@@ -69,6 +72,24 @@ def test_labels_teach_as_if_images_without_labels_were_not_there(rows: list[int]
     assert (found - wanted).abs().max() < 1e-12 * wanted.abs().max()
     assert [float(one.images) for one in mixed.sources] == [len(labeled), 5 - len(labeled)]
     assert not any(part.any() for part in mixed.sources[1].parts)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "softmax", ""])
+def test_no_kind_of_label_teaches_by_images_without_labels(kind: str):
+    """Boxes with identities, or with classes of whole images."""
+    behind = LABELS_BEHIND.format(kind) if kind else "embedding=4\nidentities=3\nid_loss=triplet\n"
+    text = training.yolor_text() if kind else training.yolor_text().replace("=33\n", "=37\n")
+    small = network_of((text if kind else text.replace("[yolo]", "[jde]")) + behind)
+    raws = [raw.detach().requires_grad_() for raw in small(torch.rand(2, 3, 64, 64))]
+    targets = torch.tensor([[i, 1, x, 0.5, 0.3, 0.4] for i in range(2) for x in (0.3, 0.7)])
+    lessons = Lessons(
+        targets, torch.eye(6)[:2] if kind else None, None if kind else torch.tensor([0, 1, 0, 1])
+    )
+    sources = ImageSources(torch.tensor([0, 1]), parts_of(1, 1))
+    found = loss_by_source(raws, lessons, small, rules=LossRules(seen=10**6), sources=sources)
+    found.total.backward()
+    assert (found.labels if kind else found.identity) > 0
+    assert all(raw.grad[0].abs().max() > 0 and raw.grad[1].abs().max() == 0 for raw in raws)
 
 
 @pytest.fixture
