@@ -12,6 +12,7 @@ import implicit_anchors
 import implicit_levels
 import implicit_prepared
 import implicit_tasks
+import joint_tables
 from implicit_step_tables import FULL, HEADS_ALONE, steps_table
 from implicit_table import Row
 from implicit_tables import (
@@ -183,4 +184,6 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "prepared": prepared_table,
     "anchors": anchors_table,
     "levels": levels_table,
+    "joint": joint_tables.ways_table,
+    "joint-pairs": joint_tables.pairs_table,
 }
