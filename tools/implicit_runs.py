@@ -26,6 +26,7 @@ EXPERIMENTS = {
     "anchors": "implicit_anchors",
     "levels": "implicit_levels",
     "joint_heads": "implicit_joint_heads",
+    "full": "implicit_full",
 }
 
 

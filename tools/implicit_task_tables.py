@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import implicit_added
 import implicit_anchors
@@ -13,6 +14,7 @@ import implicit_levels
 import implicit_prepared
 import implicit_tasks
 from implicit_stats import PairedDifference, seeds_for_equivalence
+from implicit_step_tables import FULL, HEADS_ALONE, steps_table
 from implicit_table import Row
 from implicit_tables import (
     MARGIN,
@@ -26,7 +28,6 @@ from implicit_tables import (
     pick_values,
     roles_table,
     rows_table,
-    steps_table,
     table_lines,
 )
 
@@ -235,10 +236,12 @@ def _contrast_cells(name: str, one: PairedDifference, judged: Judged) -> list[st
 BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "rows": rows_table,
     "roles": roles_table,
-    "steps": steps_table,
+    "steps": partial(steps_table, HEADS_ALONE),
+    "full": partial(steps_table, FULL),
     "tasks": tasks_table,
     "added-exchanged": lambda: added_table("exchanged"),
     "added-colours": lambda: added_table("colours"),
+    "added-textures": lambda: added_table("textures"),
     "prepared": prepared_table,
     "anchors": anchors_table,
     "levels": levels_table,
