@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_detector as tiny
 import torch
 from click.testing import CliRunner
 
@@ -14,8 +15,8 @@ from yolor_cfg import Detector, load
 from yolor_cfg.analysis.implicit import collect_knowledge
 from yolor_cfg.cli import main
 from yolor_cfg.count import count_tasks
-from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import build_graph, load_graph
+from yolor_cfg.errors import CfgError, WeightsError
+from yolor_cfg.graph import ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks.catalog import Changes, new_cfg
@@ -182,6 +183,37 @@ def test_a_detector_switches_between_tasks(files):
     with pytest.raises(CfgError, match="differ in their number of classes") as caught:
         detector.task(None)
     assert caught.value.hint == "choose one of the tasks: --task day|night|dusk"
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("stated", [True, False])
+def test_the_weights_of_a_task_have_its_cfg_beside_them(files, tmp_path, stated):
+    (cfg, weights), out = files, tmp_path / "dusk.weights"
+    if not stated:  # then the checkpoint alone tells the dialect and the epsilon
+        text = TEXT.replace("dialect=yolor\n", "").replace("filters=8\nsize", "batch_normalize=1\nfilters=8\nsize")
+        torch.manual_seed(0)
+        network = Network(build_graph(parse(text), ReadOptions("yolor", bn_eps=0.02))).eval()
+        save_checkpoint(network, weights, kept={"task_names": {"dusk": ["a", "b", "c"]}}, force=True)
+    made = tiny.yolor("convert", weights, out, "--task", "dusk")
+    assert made.exit_code == 0, made.stderr
+    whole, alone = load(weights, task="dusk"), load(tmp_path / "dusk.cfg", out)
+    assert all(map(torch.equal, whole(pictures(1).float()), alone(pictures(1).float())))
+    assert "task=" not in (tmp_path / "dusk.cfg").read_text()
+    assert (tmp_path / "dusk.names").read_text() == "a\nb\nc\n"
+    for words, said in (
+        ((tmp_path / "tasks.weights", "--task", "day"), "tasks.cfg exists already"),
+        ((tmp_path / "part.weights", "--task", "day", "--upto", "1"), "--upto counts the layers of the whole"),
+        ((tmp_path / "part.weights", "--task", ""), "allowed: day, night, dusk"),
+    ):
+        refused = tiny.yolor("convert", weights, *words)
+        assert refused.exit_code and said in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["", "dawn", "a/b", ".."])
+def test_a_detector_names_the_tasks_that_there_are(files, name):
+    with pytest.raises(WeightsError, match="no such task") as caught:
+        Detector(*files, task="day").task(name)
+    assert (caught.value.found, caught.value.allowed) == (f"task {name!r}", "day, night, dusk")
 
 
 def test_the_commands_take_a_task(files, tmp_path):

@@ -107,21 +107,21 @@ def save_task(
 def find_task(task: str | Path, weights: str | Path | None, *, others: Sequence[str] = ()) -> Path:
     """The file of a task: that path itself, else NAME.task.safetensors in the folder of the weights. `others`
     are the tasks of the cfg, for the error."""
-    path = Path(task)
-    if path.is_file() or str(task).endswith(SUFFIX) or weights is None:
+    path, name = Path(task), str(task)
+    folder = None if weights is None else Path(weights).parent
+    if path.is_file() or name.endswith(SUFFIX):
         return path
-    folder = Path(weights).parent
-    beside = folder / f"{task}{SUFFIX}"
-    if not beside.exists():
-        known = list(others) + sorted(one.name.removesuffix(SUFFIX) for one in folder.glob(f"*{SUFFIX}"))
-        raise WeightsError(
-            "no such task",
-            path=str(beside),
-            found=f"--task {task}",
-            allowed=", ".join(known) or f"a file *{SUFFIX}",
-            hint=f"yolor train --task {task} writes one",
-        )
-    return beside
+    if folder and is_task_name(name) and (folder / f"{name}{SUFFIX}").exists():
+        return folder / f"{name}{SUFFIX}"
+    packs = () if folder is None else folder.glob(f"*{SUFFIX}")
+    known = [*others, *sorted(one.name.removesuffix(SUFFIX) for one in packs)]
+    raise WeightsError(
+        "no such task",
+        path=str(weights or ""),
+        found=f"task {name!r}",
+        allowed=", ".join(known) or f"a file *{SUFFIX}",
+        hint="" if known else "`yolor train --task NAME` writes one; put it beside the weights",
+    )
 
 
 def read_task(path: str | Path) -> TaskPack:
