@@ -142,16 +142,22 @@ def _is_whole(record: dict[str, Any]) -> bool:
 def apply_task(network: Network, pack: TaskPack, *, path: str | Path) -> str:
     """Give the network the tensors of a task; returns a note. Raises WeightsError, before anything changes,
     where the task was learned by another network."""
+    check_sections(network.graph, pack, path=path)
     mine = implicit_tensors(network)
-    if pack.sections != digest_sections(network.graph) or {n: t.shape for n, t in mine.items()} != {
-        name: tensor.shape for name, tensor in pack.tensors.items()
-    }:
+    shapes = {name: tensor.shape for name, tensor in pack.tensors.items()}
+    if {name: tensor.shape for name, tensor in mine.items()} != shapes:
         raise _foreign_error(path, pack.task, "cfg")
     if pack.shared != digest_shared(network):
         raise _foreign_error(path, pack.task, "weights")
     set_knowledge(network, pack.tensors)
     numbers = sum(tensor.numel() for tensor in mine.values())
     return f"task {pack.task}: {count_of(numbers, 'number')} of its own, {count_of(len(pack.names), 'class')}"
+
+
+def check_sections(graph: Graph, pack: TaskPack, *, path: str | Path) -> None:
+    """Raise WeightsError where the task was learned with another cfg."""
+    if pack.sections != digest_sections(graph):
+        raise _foreign_error(path, pack.task, "cfg")
 
 
 def _foreign_error(path: str | Path, task: str, what: str) -> WeightsError:
