@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_detector as tiny
 import torch
 from click.testing import CliRunner
 
@@ -14,15 +15,15 @@ from yolor_cfg import Detector, load
 from yolor_cfg.analysis.implicit import collect_knowledge
 from yolor_cfg.cli import main
 from yolor_cfg.count import count_tasks
-from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import build_graph, load_graph
+from yolor_cfg.errors import CfgError, WeightsError
+from yolor_cfg.graph import ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.networks.catalog import Changes, new_cfg
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.task_places import add_task_places
 from yolor_cfg.weights.checkpoint import save_checkpoint
-from yolor_cfg.weights.task_choice import select_task
+from yolor_cfg.weights.task_choice import choose_graph, select_task, task_note
 
 YOLO = "[yolo]\nmask=0,1,2\nanchors=3,3, 5,5, 8,8\nclasses={classes}\nnum=3\n{task}"
 TEXT = (
@@ -184,6 +185,42 @@ def test_a_detector_switches_between_tasks(files):
     assert caught.value.hint == "choose one of the tasks: --task day|night|dusk"
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("stated", [True, False])
+def test_the_weights_of_a_task_have_its_cfg_beside_them(files, tmp_path, stated):
+    weights, out = files[1], tmp_path / "dusk.weights"
+    if not stated:  # then the checkpoint alone tells the dialect and the epsilon
+        text = TEXT.replace("dialect=yolor\n", "").replace(
+            "filters=8\nsize", "batch_normalize=1\nfilters=8\nsize"
+        )
+        torch.manual_seed(0)
+        network = Network(build_graph(parse(text), ReadOptions("yolor", bn_eps=0.02))).eval()
+        save_checkpoint(network, weights, kept={"task_names": {"dusk": ["a", "b", "c"]}}, force=True)
+    made = tiny.yolor("convert", weights, out, "--task", "dusk")
+    assert made.exit_code == 0, made.stderr
+    whole, alone = load(weights, task="dusk"), load(tmp_path / "dusk.cfg", out)
+    assert all(map(torch.equal, whole(pictures(1).float()), alone(pictures(1).float())))
+    assert "task=" not in (tmp_path / "dusk.cfg").read_text()
+    assert (tmp_path / "dusk.names").read_text() == "a\nb\nc\n"
+    for words, said in (
+        ((tmp_path / "tasks.weights", "--task", "day"), "tasks.cfg exists already"),
+        (
+            (tmp_path / "part.weights", "--task", "day", "--upto", "1"),
+            "--upto counts the layers of the whole",
+        ),
+        ((tmp_path / "part.weights", "--task", ""), "allowed: day, night, dusk"),
+    ):
+        refused = tiny.yolor("convert", weights, *words)
+        assert refused.exit_code and said in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["", "dawn", "a/b", ".."])
+def test_a_detector_names_the_tasks_that_there_are(files, name):
+    with pytest.raises(WeightsError, match="no such task") as caught:
+        Detector(*files, task="day").task(name)
+    assert (caught.value.found, caught.value.allowed) == (f"task {name!r}", "day, night, dusk")
+
+
 def test_the_commands_take_a_task(files, tmp_path):
     (cfg, weights), runner = files, CliRunner()
     shown = runner.invoke(main, ["info", cfg])
@@ -226,3 +263,55 @@ def test_places_for_several_tasks(tmp_path):
     assert len(select_task(two, "day").graph.nodes) == len(two.graph.nodes)
     refused = runner.invoke(main, ["new", "yolor_micro", "--tasks", "val", "-o", str(tmp_path / "x.cfg")])
     assert (refused.exit_code, "not the name of a task" in refused.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("bench", "{weights}", "--task", "dawn"), "allowed: day, night, dusk"),
+        (("info", "{cfg}", "--folded"), "choose it with --task (day, night, dusk)"),
+        (("info", "{weights}", "--task", ""), "allowed: day, night, dusk"),
+        (("implicit", "{weights}", "--task", "dawn"), "allowed: day, night, dusk"),
+        (("cfg", "translate", "{cfg}", "--to", "darknet"), "choose one with --task (day, night, dusk)"),
+        (("cfg", "translate", "{cfg}", "--to", "darknet", "--task", "dawn"), "no head serves this task"),
+        (("detect", "model.onnx", "x.jpg", "--task", ""), "--task: model.onnx is an exported file"),
+    ],
+)
+def test_no_command_takes_a_task_in_silence(files, words, said):
+    cfg, weights = files
+    refused = tiny.yolor(*(word.format(cfg=cfg, weights=weights) for word in words))
+    assert refused.exit_code in (2, 4)
+    assert said in refused.stderr
+
+
+def test_what_runs_without_a_task_is_told(files, caplog):
+    graph = load_graph(files[0])
+    assert task_note(graph) == (
+        "this network has values for the tasks day, night, dusk: --task chooses; now day",
+    )
+    heads = TEXT[: TEXT.index("[implicit_mul]")] + TEXT[TEXT.index("[convolutional]\nfilters=21") :]
+    several = build_graph(parse(heads.replace("layers=8", "layers=0")))
+    assert task_note(several) == (
+        "the heads of all tasks (day, night, dusk) run together, with one list of names: --task chooses",
+    )
+    assert not task_note(choose_graph(several, "dusk"))
+    with caplog.at_level("INFO", "yolor_cfg"):
+        load(*files)
+    assert task_note(graph)[0] in caplog.messages
+
+
+def test_info_and_implicit_show_one_task(files):
+    cfg, weights = files
+    alone = json.loads(tiny.yolor("info", cfg, "--task", "dusk", "--json").stdout)
+    rows = {one["task"]: one for one in json.loads(tiny.yolor("info", cfg, "--json").stdout)["tasks"]}
+    assert alone["parameters"] - 8 == rows["dusk"]["parameters_needed"]  # 8 neutral numbers of [implicit_mul]
+    shown = json.loads(tiny.yolor("implicit", weights, "--task", "dusk", "--json").stdout)
+    assert [(one["index"], one["task"]) for one in shown["layers"]] == [(2, "dusk"), (3, "dusk")]
+
+
+@pytest.mark.slow
+def test_bench_runs_a_task(files):
+    words = ("--engine", "torch", "--precision", "fp32", "--batch", "1", "--turns", "1", "--json")
+    result = tiny.yolor("bench", *files, "--task", "dusk", *words)
+    rows = json.loads(result.stdout)
+    assert [(one["task"], one["difference"] < 1e-5) for one in rows] == [("dusk", True)] * 2

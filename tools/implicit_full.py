@@ -30,8 +30,8 @@ from yolor_cfg.train.loss import initialize_biases
 
 BASE = "yolor_micro"
 VARIANTS = {"plain": "table1/baseline", "+ iFA, × iPR": "table7/implicit1"}
-RATES = (0.004, 0.008, 0.016)
-STEPS, EVERY, RUNS, SIDE, TRAINED, HELD, CHUNK = 400, 20, 5, 128, 480, 64, 16
+RATES = (0.004, 0.016)
+STEPS, EVERY, RUNS, SIDE, TRAINED, HELD, CHUNK = 200, 20, 5, 128, 480, 64, 16
 SHRINK = 2.5
 """The anchors of the base are for 320 pixels."""
 TABLE = RunTable(FOLDER / "full.csv", ("variant", "rate", "seed"), ("loss", "curve", "seconds"))

@@ -13,6 +13,7 @@ import implicit_joint_heads
 import implicit_levels
 import implicit_prepared
 import implicit_tasks
+import joint_tables
 from implicit_stats import PairedDifference, seeds_for_equivalence
 from implicit_step_tables import FULL, HEADS_ALONE, steps_table
 from implicit_table import Row
@@ -246,6 +247,8 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "prepared": prepared_table,
     "anchors": anchors_table,
     "levels": levels_table,
+    "joint": joint_tables.ways_table,
+    "joint-pairs": joint_tables.pairs_table,
     "joint-heads": joint_table,
     "joint-heads-differences": contrasts_table,
 }

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from yolor_cfg.errors import CfgError, CfgFaults
 from yolor_cfg.files import read_bounded
-from yolor_cfg.lang.dialect import JDE_ONLY, Dialect
+from yolor_cfg.lang.dialect import DIALECTS, JDE_ONLY, Dialect
 from yolor_cfg.lang.dialect_choice import DialectChoice, choose_dialect, find_dialect
+from yolor_cfg.lang.edit import TextEdits, apply_text_edits
 from yolor_cfg.lang.keys import Answers, list_nearest, strip_comment, suggest_word
 from yolor_cfg.lang.syntax import (
     Document,
@@ -53,6 +54,7 @@ __all__ = [
     "load_graph",
     "raise_faults",
     "read_document",
+    "stated_text",
 ]
 
 COLLECT_EVERY = 100_000  # new objects
@@ -205,6 +207,21 @@ def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> G
     eps = reading.bn_eps or told.dialect.bn_eps
     dialect = told.dialect._replace(bn_eps=net.bn_eps or eps)
     return Graph(document, dialect, net, net.image, nodes, outputs, warnings, dialect_notes(sections, told))
+
+
+def stated_text(graph: Graph) -> str:
+    """The text of the graph; with `dialect=` and `bn_eps=` in [net] where it alone is read otherwise."""
+    document, edits = graph.document, TextEdits.nothing()
+    try:
+        told = build_graph(document).dialect
+    except CfgError:
+        told = DIALECTS["darknet"]
+    if document.has_net and told.name != graph.dialect.name:
+        edits.set_key(document.net, graph.net.lines, ("dialect", graph.dialect.name))
+        told = DIALECTS[graph.dialect.name]
+    if document.has_net and told.bn_eps != graph.dialect.bn_eps:
+        edits.set_key(document.net, graph.net.lines, ("bn_eps", repr(graph.dialect.bn_eps)))
+    return apply_text_edits(document, edits)
 
 
 def raise_faults(faults: Sequence[CfgError], path: str) -> None:

@@ -147,7 +147,7 @@ def anchors(
     own = len(used_slots(heads))
     if count not in (None, own):
         anchors_per_head(heads, count or own)
-    report_warnings(graph.warnings, graph.notes)
+    report_warnings(graph.warnings, [*graph.notes, *_task_notes(graph)])
     boxes, small = _read_box_shapes(graph, data, fix)
     found = _find_anchors(
         graph, boxes, small, wanted=SearchOptions(count or own, runs, generations), seed=seed
@@ -170,6 +170,10 @@ def anchors(
         echo("\n".join(_format_table(found)))
     if not found.is_better:
         _report_no_gain(found, write)
+
+
+def _task_notes(graph: Graph) -> list[str]:
+    return [f"the heads of all tasks get them: {', '.join(graph.tasks)}"] if graph.tasks else []
 
 
 def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:

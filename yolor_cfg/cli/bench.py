@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,13 @@ from yolor_cfg.cli.options import (
     json_option,
     print_json,
     print_stderr,
+    report_warnings,
     size_option,
+    task_option,
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
 from yolor_cfg.cli.scoring import find_test_data, open_test_data
-from yolor_cfg.errors import MissingExtra
+from yolor_cfg.errors import MissingExtra, YolorError
 from yolor_cfg.export.facts import is_exported
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ def _choices(name: str, names: Sequence[str], text: str) -> Decorator:
 @data_option
 @device_option
 @dialect_option
+@task_option
 @json_option
 @click.option("--plot", type=click.Path(), metavar="FILE", help="Draw images per second as bars.")
 @click.option("--force", is_flag=True, help="Overwrite the file of --plot.")
@@ -95,7 +99,10 @@ def bench(paths: tuple[str, ...], **options: Any) -> None:
     from yolor_cfg.engines.race import race
 
     results: list[Result] = []
-    for cfg, weights in pair_paths(paths):
+    pairs = pair_paths(paths)
+    for pair in pairs:
+        _check_task(*pair, options)
+    for cfg, weights in pairs:
         contestants = _find_contestants(cfg, weights, options)
         results += race(contestants, options["batches"], turns=options["turns"], tell=_report)
     scores = _score_all(results, options) if options["data"] else {}
@@ -121,6 +128,20 @@ def pair_paths(paths: Sequence[str]) -> list[tuple[str, str | None]]:
     return pairs
 
 
+def _check_task(cfg: str, weights: str | None, options: dict[str, Any]) -> None:
+    """Raise what is wrong with the task; without one say which runs, if there are several."""
+    from yolor_cfg.graph import ReadOptions
+    from yolor_cfg.weights.loading import open_network, read_graph
+    from yolor_cfg.weights.task_choice import task_note
+
+    reading = ReadOptions(options["dialect"], options["size"])
+    if options["task"] is not None:
+        open_network(cfg, weights, reading=reading, task=options["task"])
+        return
+    with suppress(YolorError):  # the race tells what is wrong
+        report_warnings((), task_note(read_graph(cfg, reading)))
+
+
 def _report(text: str) -> None:
     print_stderr(text, "cyan")
 
@@ -141,7 +162,7 @@ def _find_contestants(cfg: str, weights: str | None, options: dict[str, Any]) ->
     asked = [EngineSettings("torch", "fp32", ("all",))]
     pairs = product(engines, precisions)
     asked += [EngineSettings(*pair) for pair in pairs if pair[1] in ENGINES[pair[0]].precisions]
-    more = (options["dialect"], options["size"], options["device"])
+    more = (options["dialect"], options["size"], options["device"], options.get("task"))
     return [Contestant(cfg, weights, settings, *more) for settings in asked]
 
 
@@ -161,7 +182,13 @@ def _score(contestant: Contestant, data: str) -> float:
 
     _report(f"{contestant.label}: AP")
     reading = ReadOptions(contestant.dialect, contestant.size)
-    opened = open_network(contestant.cfg, contestant.weights, reading=reading, device=contestant.device)
+    opened = open_network(
+        contestant.cfg,
+        contestant.weights,
+        reading=reading,
+        device=contestant.device,
+        task=contestant.task,
+    )
     dataset = open_test_data(data, opened)
     engine = choose_engine(opened.network, contestant.settings)
     collected = collect_detections(opened.network, dataset, engine=engine)
@@ -212,6 +239,7 @@ def _to_dict(one: Result, scores: dict[Contestant, float]) -> dict[str, Any]:
         "cfg": one.contestant.cfg,
         "weights": one.contestant.weights,
         **settings._asdict(),
+        **({} if one.contestant.task is None else {"task": one.contestant.task}),
         "batch": one.batch,
     }
     if one.failed:

@@ -22,6 +22,7 @@ from yolor_cfg.cli.options import (
     print_json,
     print_stderr,
     report_warnings,
+    task_option,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class TranslatedFile(NamedTuple):
     help="Write these weights for the other program too (.weights, .pt or .safetensors).",
 )
 @dialect_option
+@task_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @json_option
 def translate(
@@ -78,6 +80,7 @@ def translate(
     output: str | None,
     weights: tuple[str, str] | None,
     dialect: str | None,
+    task: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -98,7 +101,7 @@ def translate(
     root, ending = os.path.splitext(cfg)
     path = output or f"{root}-{to}{ending or '.cfg'}"
     _check_targets(cfg, path, weights, force=force)
-    opened = _open(cfg, weights, dialect)
+    opened = _open(cfg, weights, dialect=dialect, task=task)
     graph = opened.network.graph if isinstance(opened, tuple) else opened
     report_warnings(graph.warnings, graph.notes)
     made = _make(graph, opened if isinstance(opened, tuple) else None, to=to, path=path)
@@ -125,15 +128,33 @@ def _check_targets(cfg: str, path: str, weights: tuple[str, str] | None, *, forc
             raise click.UsageError(f"{name} exists already: {way}")
 
 
-def _open(cfg: str, weights: tuple[str, str] | None, dialect: str | None) -> Graph | LoadedNetwork:
-    """The graph, or the network with its weights if there are some."""
+def _open(
+    cfg: str, weights: tuple[str, str] | None, *, dialect: str | None, task: str | None
+) -> Graph | LoadedNetwork:
+    """The graph, or the network with its weights if there are some, of one task."""
     from yolor_cfg.graph import ReadOptions, load_graph
 
     if not weights:
-        return load_graph(cfg, ReadOptions(dialect))
+        graph = load_graph(cfg, ReadOptions(dialect))
+        return _refuse_several_tasks(graph) if task is None else _choose_graph(graph, task)
     from yolor_cfg.weights.loading import open_network
 
-    return open_network(cfg, weights[0], reading=ReadOptions(dialect))
+    opened = open_network(cfg, weights[0], reading=ReadOptions(dialect), task=task)
+    _refuse_several_tasks(opened.network.graph)
+    return opened
+
+
+def _choose_graph(graph: Graph, task: str) -> Graph:
+    from yolor_cfg.weights.task_choice import choose_graph
+
+    return choose_graph(graph, task)
+
+
+def _refuse_several_tasks(graph: Graph) -> Graph:
+    if graph.tasks:
+        known = ", ".join(graph.tasks)
+        raise click.UsageError(f"other programs know no tasks: choose one with --task ({known})")
+    return graph
 
 
 def _make(graph: Graph, opened: LoadedNetwork | None, *, to: str, path: str) -> TranslatedFile:

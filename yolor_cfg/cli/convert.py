@@ -46,7 +46,7 @@ Examples:
     "--names",
     type=click.Path(),
     metavar="FILE",
-    help="Store the class names of this .names or .data file in OUT, or beside folded .weights.",
+    help="Store the class names of this .names or .data file in OUT, or beside .weights of a task or folded.",
 )
 @click.option(
     "--fuse",
@@ -90,7 +90,7 @@ def convert(
 
     The format of IN is recognised by its content, that of OUT by its suffix. Implicit parameters are kept in
     every format; a .weights file that is read and written again is identical to the byte. With --upto, OUT is
-    a .weights file whatever its suffix.
+    a .weights file whatever its suffix. With --task or folded, .weights get cfg and names beside them.
     """
     from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
@@ -98,11 +98,13 @@ def convert(
     if plain and Path(target).suffix != ".weights":
         target += ".weights"
     as_weights, folds = upto is not None or Path(target).suffix == ".weights", fuse or plain
+    has_cfg = folds or (task is not None and as_weights and upto is None)
     cfg = cfg or _held_cfg(source)
-    check_format(target, as_weights=as_weights, upto=upto, names=None if folds else names)
-    _check_folding(target, cfg, folds=folds, upto=upto, force=force)
+    check_format(target, as_weights=as_weights, upto=upto, names=None if has_cfg else names)
+    _check_folding(target, cfg, folds=has_cfg, upto=upto, force=force)
     _check_plain(plain=plain, keep_bn=keep_bn, reader=reader)
-    opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff, task=task)
+    opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
+    opened = _choose_task(opened, task, source, upto=upto)
     report_warnings(opened.network.graph.warnings, opened.notes)
     numbers = checkpoint_numbers(opened, source)
     record = _implicit_record(opened) if fuse else None
@@ -110,19 +112,29 @@ def convert(
         _refuse_several_tasks(opened)
         opened = _fold_plain(opened, keep_bn=keep_bn, reader=reader) if plain else _fold_network(opened)
     given = _class_names(opened, names)
-    names_path = Path(target).with_suffix(".names") if folds and as_weights and given else None
-    if names_path:
-        _check_free(names_path, force=force)
+    names_path = _names_path(target, force=force) if has_cfg and as_weights and given else None
     if as_weights:
         save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
         beside = {"numbers": numbers, "implicit": record, **kept_names(opened)}
         save_checkpoint_file(opened, target, kept=beside, names=given, force=force)
     print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
-    if folds:
+    if has_cfg:
         _write_cfg(opened, target, force=force)
     if names_path:
         _write_names(given, names_path, force=force)
+
+
+def _choose_task(opened: LoadedNetwork, task: str | None, source: str, *, upto: int | None) -> LoadedNetwork:
+    """The network of the task, if one is chosen; the layers of one that its cfg names have other numbers."""
+    from yolor_cfg.weights.loading import switch_task
+
+    if task is None:
+        return opened
+    chosen = switch_task(opened, task, source)
+    if upto is not None and chosen.network is not opened.network:
+        raise click.UsageError("--upto counts the layers of the whole cfg: give it without --task")
+    return chosen
 
 
 def _refuse_several_tasks(opened: LoadedNetwork) -> None:
@@ -164,6 +176,12 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
 def _check_plain(*, plain: bool, keep_bn: bool, reader: str | None) -> None:
     if not plain and (keep_bn or reader):
         raise click.UsageError(f"{'--keep-bn' if keep_bn else '--for'} requires --fold-implicit")
+
+
+def _names_path(target: str, *, force: bool) -> Path:
+    beside = Path(target).with_suffix(".names")
+    _check_free(beside, force=force)
+    return beside
 
 
 def _check_free(beside: Path, *, force: bool) -> None:
@@ -210,11 +228,12 @@ def _fold_network(opened: LoadedNetwork) -> LoadedNetwork:
 def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
     from yolor_cfg.errors import CfgError
     from yolor_cfg.files import replace_file
+    from yolor_cfg.graph import stated_text
 
-    document, beside = opened.network.graph.document, _target_cfg_path(target)
-    data = document.text.encode(document.encoding)
+    graph, beside = opened.network.graph, _target_cfg_path(target)
+    data = stated_text(graph).encode(graph.document.encoding)
     replace_file(beside, lambda file: file.write(data), fault=CfgError, force=force)
-    print_stderr(f"{beside}: {count_of(len(opened.network.graph.nodes), 'section')}", "green")
+    print_stderr(f"{beside}: {count_of(len(graph.nodes), 'section')}", "green")
 
 
 def _class_names(opened: LoadedNetwork, names: str | None) -> tuple[str, ...]:

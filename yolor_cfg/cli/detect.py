@@ -287,7 +287,7 @@ def _detect_shard(
     refuse_live(frames)
     settings = {**describe_files(files.network, files.weights), **describe_run(detector, frames)}
     settings |= {"cutoff": options["cutoff"], "no_rewrite": list(options["no_rewrite"])}
-    settings |= {"save_embeddings": True} if options["save_embeddings"] else {}
+    settings |= {name: options[name] for name in ("save_embeddings", "task") if options[name]}
     shard, size = options["shard"], options["part_size"]
     parts = open_parts(Path(*_choose_folder(options)), settings, part_size=size, shards=shard.total)
     run = partial(detect_frames, detector, how=RunOptions(options["workers"]))

@@ -28,6 +28,7 @@ NETWORK_ALONE = {
     "task": "--task",
 }
 """Options on how a network is read and built."""
+NOT_GIVEN: tuple[Any, ...] = (None, False, ())
 OTHER_EXPORTS = (".pt2", ".html", ".ncnn.param", ".ncnn.bin")
 """Files that `yolor export` writes for other programs."""
 
@@ -69,7 +70,11 @@ def check_exported(files: NetworkPaths, options: Mapping[str, Any]) -> None:
     """Raise UsageError for what an exported file has no use for: a cfg, and how it is read."""
     if not files.weights or not is_exported(files.weights):
         return
-    given = [word for name, word in NETWORK_ALONE.items() if name != "strict" and options.get(name)]
+    given = [
+        word
+        for name, word in NETWORK_ALONE.items()
+        if name != "strict" and options.get(name) not in NOT_GIVEN
+    ]
     if files.cfg or given:
         found = files.cfg or given[0]
         raise click.UsageError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.habits import sort_paths
+from yolor_cfg.cli.habits import NetworkPaths, sort_paths
 from yolor_cfg.cli.options import (
     dialect_option,
     echo,
@@ -16,6 +16,7 @@ from yolor_cfg.cli.options import (
     print_json,
     print_stderr,
     report_warnings,
+    task_option,
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
 from yolor_cfg.errors import count_of
@@ -68,9 +69,16 @@ INDEX_coefficients, INDEX_basis, INDEX_anchors ([anchors, values of a box]; NaN:
     "--plot", type=click.Path(), metavar="FILE.png", help="Draw all of it as a chart (needs matplotlib)."
 )
 @dialect_option
+@task_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def implicit(
-    paths: tuple[str, ...], as_json: bool, npz: str | None, plot: str | None, dialect: str | None, force: bool
+    paths: tuple[str, ...],
+    as_json: bool,
+    npz: str | None,
+    plot: str | None,
+    dialect: str | None,
+    task: str | None,
+    force: bool,
 ) -> None:
     """Show what the implicit sections of CFG learned, and the anchors that follow from it.
 
@@ -78,6 +86,7 @@ def implicit(
 
     Values are shown as the network uses them: W z for model=network, Z^T c for model=factorization, plus what
     a chain adds. For a folded checkpoint that kept a record of its implicit knowledge, the record is shown.
+    With --task it is the knowledge of that task alone.
     """
     from yolor_cfg.analysis.implicit_record import to_json_document
 
@@ -85,7 +94,7 @@ def implicit(
     files = sort_paths(paths)
     if not (files.network and files.weights) or files.others:
         raise click.UsageError("give CFG WEIGHTS, or a checkpoint that holds its CFG")
-    found, folded = _read_knowledge(files.network, files.weights, dialect)
+    found, folded = _read_knowledge(files, dialect, task)
     if npz:
         _save_arrays(found, npz, force=force)
     if plot:
@@ -97,20 +106,35 @@ def implicit(
     return echo("\n".join([*_format_table(found), *_format_anchors(found), *_format_similarities(found)]))
 
 
-def _read_knowledge(cfg: str, weights: str, dialect: str | None) -> tuple[ImplicitKnowledge, bool]:
-    """The implicit knowledge, and whether it is a folded checkpoint's record."""
+def _read_knowledge(
+    files: NetworkPaths, dialect: str | None, task: str | None
+) -> tuple[ImplicitKnowledge, bool]:
+    """The implicit knowledge, of one task if it is chosen, and whether it is a folded checkpoint's record."""
     from yolor_cfg.analysis.implicit import collect_knowledge
     from yolor_cfg.analysis.implicit_record import from_record, read_record
     from yolor_cfg.graph import ReadOptions
-    from yolor_cfg.weights.loading import open_network
+    from yolor_cfg.weights.loading import open_network, switch_task
 
-    opened = open_network(cfg, weights, reading=ReadOptions(dialect))
-    record = read_record(weights)
+    assert files.network and files.weights
+    opened = open_network(files.network, files.weights, reading=ReadOptions(dialect))
+    own = task if task in opened.network.graph.tasks else None
+    if task is not None and own is None:
+        opened = switch_task(opened, task, files.weights)
+    record = read_record(files.weights)
     notes = ["from the record in the checkpoint, whose network is folded"] if record is not None else []
     report_warnings(opened.network.graph.warnings, [*opened.notes, *notes])
     if record is not None:
-        return from_record(record, path=weights), True
-    return collect_knowledge(opened.network), False
+        return _keep_task(from_record(record, path=files.weights), own), True
+    return _keep_task(collect_knowledge(opened.network), own), False
+
+
+def _keep_task(found: ImplicitKnowledge, task: str | None) -> ImplicitKnowledge:
+    """What this task has of its own and what all share; everything for None."""
+    if task is None:
+        return found
+    layers = tuple(one for one in found.layers if one.task in ("", task))
+    refinements = tuple(one for one in found.refinements if one.task in ("", task))
+    return found._replace(layers=layers, refinements=refinements)
 
 
 def _save_arrays(found: ImplicitKnowledge, path: str, *, force: bool) -> None:

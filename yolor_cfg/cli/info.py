@@ -17,11 +17,12 @@ from yolor_cfg.cli.options import (
     report_warnings,
     size_option,
     strict_option,
+    task_option,
 )
 
 if TYPE_CHECKING:
     from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, PeakMemory
-    from yolor_cfg.graph import Graph, Node, ReadOptions
+    from yolor_cfg.graph import Graph, Node
     from yolor_cfg.sections import Section
     from yolor_cfg.shape import Shape
 
@@ -38,6 +39,7 @@ MAX_PEAK_VALUES, MAX_LAYERS, MAX_SOURCES = 5, 4, 12
 @size_option
 @dialect_option
 @strict_option
+@task_option
 @click.option(
     "--counting",
     type=click.Choice(COUNTINGS),
@@ -58,6 +60,7 @@ def info(
     size: int | tuple[int, int] | None,
     dialect: str | None,
     strict: bool,
+    task: str | None,
     counting: str | None,
     folded: bool,
     memory: bool,
@@ -76,16 +79,15 @@ def info(
         from yolor_cfg.cli.language import print_language
 
         return print_language(cfg, as_json)
+    from yolor_cfg.cli.info_graph import AskedGraph, read_asked
     from yolor_cfg.count import count_costs, peak_activation
     from yolor_cfg.graph import COLLECT_EVERY, ReadOptions
 
     gc.set_threshold(COLLECT_EVERY)  # for good: the process ends with this command
     if len(cfg) != 1:
         raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
-    graph = _read_graph(cfg[0], ReadOptions(dialect=dialect, size=size, strict=strict))
-    report_warnings(graph.warnings, graph.notes)
-    if folded:
-        graph = _fold_graph(graph)
+    asked = AskedGraph(ReadOptions(dialect=dialect, size=size, strict=strict), task, folded)
+    graph = read_asked(cfg[0], asked)
     counted, peak = count_costs(graph), peak_activation(graph) if memory else None
     tallied = _tally(graph, counting) if counting else None
     terms = _explain(graph, tallied) if tallied and counting == "thop" else []
@@ -95,29 +97,6 @@ def info(
     more_lines = _format_terms(graph, terms) + (_format_peak(graph, peak) if peak else [])
     table, totals = _format_table(graph, tallied), _format_totals(graph, counted, tallied)
     return echo("\n".join([*table, "", *totals, *more_lines, *_format_tasks(graph)]))
-
-
-def _read_graph(path: str, reading: ReadOptions) -> Graph:
-    """The graph of a cfg, or of the cfg in a checkpoint; this one needs torch."""
-    from yolor_cfg.weights.prefix import is_checkpoint_file
-
-    if is_checkpoint_file(path):
-        from yolor_cfg.weights.loading import read_graph
-
-        return read_graph(path, reading)
-    from yolor_cfg.graph import load_graph
-
-    return load_graph(path, reading)
-
-
-def _fold_graph(graph: Graph) -> Graph:
-    """The graph after folding; what stays, and why, is told. This alone needs torch."""
-    from yolor_cfg.model import Network
-    from yolor_cfg.rewrite.fold import fold
-
-    network, notes = fold(Network(graph).eval())
-    report_warnings((), notes)
-    return network.graph
 
 
 def _tally(graph: Graph, counting: str) -> ConventionCosts:

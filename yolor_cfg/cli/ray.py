@@ -23,6 +23,7 @@ from yolor_cfg.cli.options import (
     print_json,
     report_warnings,
     size_option,
+    task_option,
 )
 from yolor_cfg.errors import YolorError, count_of, escape
 
@@ -74,6 +75,7 @@ OPTIONS = (
     device_option,
     engine_options,
     dialect_option,
+    task_option,
     json_option,
 )
 

@@ -72,14 +72,14 @@ def _held_dialect(checkpoint: str) -> str | None:
 
 
 def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
-    from yolor_cfg.train.settings import TrainOptions
+    from yolor_cfg.train.settings import LISTS_OF_PATHS, TrainOptions
 
     if not cfg:
         raise click.UsageError("give CFG and --data")
     if options["task"]:
         _prepare_task(options)
     same = {name: value for name, value in options.items() if name not in CLI_ONLY_OPTIONS}
-    same |= {name: unpack_single(options[name]) for name in ("data", "val_data")}
+    same |= {name: unpack_single(options[name]) for name in LISTS_OF_PATHS}
     return TrainOptions(cfg=cfg, img_size=options["size"], **same)
 
 

@@ -79,7 +79,8 @@ DATA_OPTIONS = (
         "--data-weights",
         type=WeightsParam(),
         metavar="N,N,...",
-        help="Shares of the data sets in an epoch, in the order of --data; default: by numbers of images.",
+        help="Shares of the data sets in an epoch, in the order of --data, then of --joint-images; "
+        "default: by numbers of images.",
     ),
     click.option(
         "--weights",
@@ -190,6 +191,14 @@ TRAINING_OPTIONS = (
         metavar="CFG|CHECKPOINT",
         help="A large network that is finished and teaches this one: its predictions and its features are "
         "a further target.",
+    ),
+    click.option(
+        "--joint-images",
+        type=click.Path(),
+        multiple=True,
+        metavar="FOLDER|LIST|DATA",
+        help="Images without labels that the large network alone teaches: a folder, a .txt list, or a data "
+        "set, whose labels are not read; give it again for further ones.",
     ),
     click.option("--joint-weights", type=click.Path(), metavar="FILE", help="The weights of --joint CFG."),
     click.option(

@@ -84,6 +84,23 @@ def unite(
     return _join([one.dataset for one in numbered], parts)
 
 
+def append_unlabeled(dataset: Dataset, more: Sequence[Dataset], titles: Sequence[str]) -> Dataset:
+    """The data set with images without labels behind its own, as parts that label nothing. `titles` are the
+    names of all parts."""
+    count = len(titles) - len(more)
+    parts = list(dataset.parts or [whole_part(dataset)._replace(name=titles[0])])
+    first = len(dataset.samples)
+    for title, one in zip(titles[count:], more, strict=True):
+        part = whole_part(one)._replace(name=title, first=first, known=(), is_labeled=False)
+        parts.append(part)
+        first += part.images
+    return dataset._replace(
+        samples=_join_samples([one.samples for one in (dataset, *more)]),
+        problems=tuple(problem for one in (dataset, *more) for problem in one.problems),
+        parts=tuple(parts),
+    )
+
+
 def select_part(dataset: Dataset, part: DataPart) -> Dataset:
     """One of the data sets that it is made of, by itself, in the numbers of its part."""
     return dataset._replace(

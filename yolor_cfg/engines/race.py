@@ -37,6 +37,7 @@ class Contestant(NamedTuple):
     dialect: str | None = None
     size: int | tuple[int, int] | None = None
     device: str = "cpu"
+    task: str | None = None
 
     @property
     def label(self) -> str:
@@ -180,7 +181,8 @@ class _Worker:
     def __init__(self, one: Contestant) -> None:
         reading = ReadOptions(one.dialect, one.size)
         torch.manual_seed(0)  # weights that are not given are the same in all
-        self.network: Network = open_network(one.cfg, one.weights, reading=reading, device=one.device).network
+        opened = open_network(one.cfg, one.weights, reading=reading, device=one.device, task=one.task)
+        self.network: Network = opened.network
         self.engine: Any = choose_engine(self.network, one.settings)
         self.images = torch.zeros(0)
 

@@ -82,6 +82,22 @@ class RefList(IntList):
 
     word = "list of section numbers"
 
+    @property
+    def allowed(self) -> str:
+        """The form in words."""
+        return "numbers of sections, separated by commas; negative ones count back from here"
+
+
+class Ref(RefList):
+    """The number of one section; how many there are is for the section to check."""
+
+    word = "section number"
+
+    @property
+    def allowed(self) -> str:
+        """The form in words."""
+        return "the number of one section; a negative one counts back from here"
+
 
 class SourceList(RefList):
     """The sources of C Darknet's [route] and [shortcut]: after a trailing comma there is section 0."""

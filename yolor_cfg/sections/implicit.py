@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int
-from yolor_cfg.lang.lists import IntList, RefList
+from yolor_cfg.lang.lists import IntList, Ref
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
@@ -129,7 +129,7 @@ class _ImplicitSection(_TaskValues):
         help="weight of the L1 loss on the coefficients c, which makes them sparse",
     )
     nonnegative = Flag(False, help="1: Z and c are used as absolute values")
-    chain = RefList((), help="implicit section of another task, whose value times a learned matrix is added")
+    chain = Ref((), help="an implicit section before this one, whose value times a learned matrix is added")
 
     def check(self) -> None:
         self.require_keys(*self.required_keys)

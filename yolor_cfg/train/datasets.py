@@ -110,12 +110,13 @@ def _refuse_strange_tasks(given: Sequence[GivenData], graph: Graph) -> None:
 
 
 def _refuse_other_weights(options: TrainOptions) -> None:
-    weights, count = options.data_weights, len(options.data_sets)
+    weights, more = options.data_weights, len(options.joint_sets)
+    count = len(options.data_sets) + more
     if weights is not None and len(weights) != count:
         raise CfgError(
             "a weight for each data set is wanted",
             found=f"--data-weights {','.join(f'{weight:g}' for weight in weights)}",
-            allowed=f"{count}, one for each --data",
+            allowed=f"{count}, one for each --data{' and then each --joint-images' if more else ''}",
         )
 
 

@@ -22,7 +22,7 @@ from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.fitting import plan_read
 from yolor_cfg.weights.layout import WeightsHeader
 from yolor_cfg.weights.prefix import FilePrefix, is_checkpoint, is_checkpoint_file, read_prefix
-from yolor_cfg.weights.task_choice import select_task
+from yolor_cfg.weights.task_choice import select_task, task_note
 from yolor_cfg.weights.tasks import apply_task, find_task, read_task
 
 LOG = logging.getLogger("yolor_cfg")
@@ -79,7 +79,7 @@ def load(
     for warning in opened.network.graph.warnings:
         LOG.warning("%s", warning)
     alarms = find_alarms(opened.notes)
-    for note in opened.notes:
+    for note in (*opened.notes, *task_note(opened.network.graph)):
         LOG.log(logging.WARNING if note in alarms else logging.INFO, "%s", note)
     return opened.network if place == device else opened.network.to(device)
 

@@ -27,10 +27,18 @@ LEARNING_KEYS = ("embedding_layer",)
 
 def task_note(graph: Graph) -> tuple[str, ...]:
     """What to tell of a network that runs without a task being chosen."""
-    if not holds_task_values(graph):
-        return ()
-    first, *_ = graph.tasks
-    return (f"this network has values for the tasks {', '.join(graph.tasks)}: --task chooses; now {first}",)
+    known = ", ".join(graph.tasks)
+    if holds_task_values(graph):
+        return (f"this network has values for the tasks {known}: --task chooses; now {graph.tasks[0]}",)
+    if len({head.section.task for head in graph.heads}) > 1:
+        return (f"the heads of all tasks ({known}) run together, with one list of names: --task chooses",)
+    return ()
+
+
+def choose_graph(graph: Graph, task: str) -> Graph:
+    """The graph of the network of a task. Raises CfgError if no head serves the task."""
+    with torch.device("meta"):
+        return select_task(Network(graph), task).graph
 
 
 def select_task(network: Network, task: str) -> Network:

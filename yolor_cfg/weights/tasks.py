@@ -107,21 +107,21 @@ def save_task(
 def find_task(task: str | Path, weights: str | Path | None, *, others: Sequence[str] = ()) -> Path:
     """The file of a task: that path itself, else NAME.task.safetensors in the folder of the weights. `others`
     are the tasks of the cfg, for the error."""
-    path = Path(task)
-    if path.is_file() or str(task).endswith(SUFFIX) or weights is None:
+    path, name = Path(task), str(task)
+    folder = None if weights is None else Path(weights).parent
+    if path.is_file() or name.endswith(SUFFIX):
         return path
-    folder = Path(weights).parent
-    beside = folder / f"{task}{SUFFIX}"
-    if not beside.exists():
-        known = list(others) + sorted(one.name.removesuffix(SUFFIX) for one in folder.glob(f"*{SUFFIX}"))
-        raise WeightsError(
-            "no such task",
-            path=str(beside),
-            found=f"--task {task}",
-            allowed=", ".join(known) or f"a file *{SUFFIX}",
-            hint=f"yolor train --task {task} writes one",
-        )
-    return beside
+    if folder and is_task_name(name) and (folder / f"{name}{SUFFIX}").exists():
+        return folder / f"{name}{SUFFIX}"
+    packs = () if folder is None else folder.glob(f"*{SUFFIX}")
+    known = [*others, *sorted(one.name.removesuffix(SUFFIX) for one in packs)]
+    raise WeightsError(
+        "no such task",
+        path=str(weights or ""),
+        found=f"task {name!r}",
+        allowed=", ".join(known) or f"a file *{SUFFIX}",
+        hint="" if known else "`yolor train --task NAME` writes one; put it beside the weights",
+    )
 
 
 def read_task(path: str | Path) -> TaskPack:
@@ -142,16 +142,22 @@ def _is_whole(record: dict[str, Any]) -> bool:
 def apply_task(network: Network, pack: TaskPack, *, path: str | Path) -> str:
     """Give the network the tensors of a task; returns a note. Raises WeightsError, before anything changes,
     where the task was learned by another network."""
+    check_sections(network.graph, pack, path=path)
     mine = implicit_tensors(network)
-    if pack.sections != digest_sections(network.graph) or {n: t.shape for n, t in mine.items()} != {
-        name: tensor.shape for name, tensor in pack.tensors.items()
-    }:
+    shapes = {name: tensor.shape for name, tensor in pack.tensors.items()}
+    if {name: tensor.shape for name, tensor in mine.items()} != shapes:
         raise _foreign_error(path, pack.task, "cfg")
     if pack.shared != digest_shared(network):
         raise _foreign_error(path, pack.task, "weights")
     set_knowledge(network, pack.tensors)
     numbers = sum(tensor.numel() for tensor in mine.values())
     return f"task {pack.task}: {count_of(numbers, 'number')} of its own, {count_of(len(pack.names), 'class')}"
+
+
+def check_sections(graph: Graph, pack: TaskPack, *, path: str | Path) -> None:
+    """Raise WeightsError where the task was learned with another cfg."""
+    if pack.sections != digest_sections(graph):
+        raise _foreign_error(path, pack.task, "cfg")
 
 
 def _foreign_error(path: str | Path, task: str, what: str) -> WeightsError:
