@@ -188,6 +188,7 @@ CONTRASTS = {
 BESIDE = {
     "detection, + iFA - detection": ("detection, + iFA", "detection"),
     "JDE, fixed weights - detection": ("JDE, fixed weights", "detection"),
+    "JDE - JDE, fixed weights": ("JDE", "JDE, fixed weights"),
 }
 
 
