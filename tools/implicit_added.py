@@ -2,8 +2,8 @@
 
 The detector is weights/yolor_nano_shapes.pt. The new task either names the objects differently (`exchanged`:
 six classes exchanged in pairs), or finds them in images whose colour channels are rolled (`colours`: by
-colour, an object is now of another class than by shape), or in images seen through dark stripes (`textures`).
-So many labelled images are given. What is in front of the neck is frozen.
+colour, an object is now of another class than by shape), or in images of which every other stripe is a
+negative (`textures`). So many labelled images are given. What is in front of the neck is frozen.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from yolor_cfg.rewrite.task_places import add_task_places
 KEYS = ("task", "images", "learns", "seed")
 TABLE = RunTable(FOLDER / "added.csv", KEYS, ("AP", "AP50", "numbers", "rate", "steps", "seconds"))
 TASKS, COUNTS, RUNS, BATCH = ("exchanged", "colours", "textures"), (16, 64, 256), 3, 8
-STRIPE, DARK = 3, 0.4
-"""Pixels, and how much light a stripe leaves."""
+STRIPE = 3
+"""Pixels."""
 TESTED = 500
 NECK = (22, 34)
 """The layers of the trained network that its neck reads beside its own."""
@@ -119,17 +119,17 @@ def list_starts(start: str) -> list[int]:
     return _layers("places", "features") if start == "places" else _layers("trunk", start)
 
 
-def _add_stripes(images: Tensor) -> Tensor:
-    """Images [N, 3, S, S] behind diagonal stripes."""
+def _invert_stripes(images: Tensor) -> Tensor:
+    """Images [N, 3, S, S] with every other diagonal stripe as a negative."""
     side = torch.arange(images.shape[-1])
-    is_dark = (side[:, None] + side) // STRIPE % 2 == 1
-    return torch.where(is_dark, DARK * images, images)
+    is_negative = (side[:, None] + side) // STRIPE % 2 == 1
+    return torch.where(is_negative, 1 - images, images)
 
 
 DOMAINS: dict[str, Callable[[Tensor], Tensor]] = {
     "plain": lambda images: images,
     "colours": lambda images: images.roll(1, dims=1),
-    "textures": _add_stripes,
+    "textures": _invert_stripes,
 }
 """What becomes of the drawn images [N, 3, S, S]."""
 
