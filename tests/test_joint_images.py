@@ -211,7 +211,7 @@ def refuse(said: TrainOptions, match: str, kind: type[Exception] = CfgError) -> 
 
 
 def test_what_cannot_be_taught_is_refused_in_words(said: TrainOptions, tmp_path: Path):
-    refuse(said._replace(joint=None), "nothing teaches images without labels")
+    refuse(said._replace(joint=None), "there is no large network that teaches")
     refuse(said._replace(joint_images=(said.joint_images, str(tmp_path / "no"))), "no such file", DataError)
     (tmp_path / "empty").mkdir()
     refuse(said._replace(joint_images=str(tmp_path / "empty")), "no images found", DataError)

@@ -53,7 +53,9 @@ class WeightsParam(TextParam):
         numbers = [float(word) for word in words if DECIMAL_PATTERN.fullmatch(word)]
         fits = all(0 <= number < math.inf for number in numbers)
         if len(numbers) < len(words) or not fits or not any(numbers):
-            raise ValueError(f"{text!r} is not numbers with commas between, such as 1,1,2")
+            raise ValueError(
+                f"{text!r} is not numbers with commas between, none below 0 and one above, such as 1,1,2"
+            )
         return tuple(numbers)
 
 

@@ -16,6 +16,8 @@ from yolor_cfg.data.types import BoxColumns, DataPart, Dataset, LabelColumn, Pro
 from yolor_cfg.errors import DataError, count_of
 
 TASK_AND_PATH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})=(.+)", re.ASCII | re.DOTALL)
+HALF = re.compile(r"=.*|[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}=", re.ASCII | re.DOTALL)
+"""One of the two alone."""
 
 
 class GivenData(NamedTuple):
@@ -24,10 +26,19 @@ class GivenData(NamedTuple):
     path: str
     task: str = ""
 
+    @property
+    def text(self) -> str:
+        """As it is written."""
+        return f"{self.task}={self.path}" if self.task else self.path
+
 
 def parse_given(text: str) -> GivenData:
-    """`PATH` or `TASK=PATH`; what is there as a file or folder by its whole name is a path."""
+    """`PATH` or `TASK=PATH`; what is there as a file or folder by its whole name is a path. Raises DataError
+    if one of the two is empty."""
     found = TASK_AND_PATH.fullmatch(text)
+    if HALF.fullmatch(text) and not os.path.lexists(text):
+        what = "no task before the =" if text.startswith("=") else "no path behind the ="
+        raise DataError(what, found=text, allowed="PATH or TASK=PATH")
     if found is None or os.path.lexists(text):
         return GivenData(text)
     return GivenData(found[2], found[1])

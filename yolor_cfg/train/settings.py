@@ -142,12 +142,24 @@ def refuse_contradictions(options: TrainOptions) -> None:
         raise CfgError("give --epochs or --max-batches, not both")
     if options.val_data and options.no_val:
         raise CfgError("give --val-data or --no-val, not both")
-    if options.joint_images and not options.joint:
-        raise CfgError(
-            "nothing teaches images without labels",
-            found=f"--joint-images {options.joint_sets[0]}",
-            allowed="--joint LARGE.pt besides, a finished network that does",
-        )
+    if not options.joint:
+        _refuse_idle_teaching(options)
+
+
+def _refuse_idle_teaching(options: TrainOptions) -> None:
+    """Raise CfgError for options of a large network where there is none."""
+    given = {
+        "--joint-images": (options.joint_sets or (None,))[0],
+        "--joint-weights": options.joint_weights,
+        "--joint-align": None if options.joint_align == BY_Z else options.joint_align,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise CfgError(
+                "there is no large network that teaches",
+                found=f"{option} {value}",
+                allowed="--joint LARGE besides, a finished network",
+            )
 
 
 class OptionFault(ValueError):
