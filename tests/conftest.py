@@ -6,6 +6,7 @@ from pathlib import Path
 import proofs
 import pytest
 from hypothesis import settings
+from tiny_detector import Files, text, write
 
 # How long one example takes depends on what else the machine does, so a deadline would fail by luck.
 settings.register_profile("yolor", deadline=None)
@@ -78,3 +79,9 @@ def one_thread() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A small detector in a folder of its own."""
+    return write(tmp_path_factory.mktemp("tiny"), text())

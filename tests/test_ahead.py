@@ -25,11 +25,6 @@ from yolor_cfg.errors import DataError, YolorError
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("network"), text())
-
-
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """Images of three sizes, of which two cannot be read."""

@@ -11,7 +11,7 @@ import tiny_detector as tiny
 import torch
 import training
 
-from yolor_cfg.data.kinds import check_kinds
+from yolor_cfg.data.kinds import add_kind_notes
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import DataError
@@ -141,7 +141,7 @@ def test_paths_with_several_labels_or_none_are_told(tmp_path: Path) -> None:
     assert [one.image_classes.tolist() for one in data.samples] == [[1]] * 4 + [[0, 1]] * 2
     assert "2 of 6 paths contain several lines of labels=" in notes
     graph = build_graph(parse(classifier_text()))
-    assert "2 of 6 images have not exactly one class" in check_kinds(data, graph).problems[-1].reason
+    assert "2 of 6 images have not exactly one class" in add_kind_notes(data, graph).problems[-1].reason
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = sorted(path.stem for path in (golden.GOLDEN / "darknet/images").glob("*.json"))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("tiny"), text())
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with a folder `pictures` of three."""

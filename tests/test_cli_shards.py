@@ -8,22 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_detector import Files, photo, save, text, write, yolor
+from tiny_detector import Files, save_pictures, yolor
 
 IMAGES = 11
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("tiny"), text())
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with a folder of images of which one cannot be read."""
     monkeypatch.chdir(tmp_path)
-    for number in range(IMAGES):
-        save(tmp_path / f"pictures/{number:02d}.png", photo(50 + number % 3 * 10, 70, seed=number))
+    save_pictures(tmp_path, ((50 + number % 3 * 10, 70) for number in range(IMAGES)))
     (tmp_path / "pictures/04.png").write_bytes(b"no image")
     return tmp_path
 

@@ -128,11 +128,15 @@ def test_extra_keys_of_a_hyp_file_of_yolov5_are_told_and_the_rest_is_used(cfg, d
 
 
 def test_a_dry_run_draws_the_first_batches_and_trains_nothing(cfg, data):
-    result = run(cfg, "--data", data, "--dry-run", "--name", "look", "--batch-size", 4)
+    result = run(cfg, "--data", data, "--dry-run", "--name", "look", "--batch-size", 4, "--json")
     assert result.exit_code == 0, result.output
     folder = Path("runs/train/look")
+    assert json.loads(result.stdout) == {"folder": str(folder)}
     assert sorted(path.name for path in folder.iterdir()) == [f"train_batch{i}.jpg" for i in range(3)]
     assert training.is_image(cv2.imread(str(folder / "train_batch0.jpg")))
+
+
+ENDINGS = {130: "interrupted", 143: "terminated"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -146,8 +150,10 @@ def test_a_signal_saves_the_state_and_prints_how_to_resume(cfg, data, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(RunLogger, "log_batch", batch)
-        result = run(cfg, "--data", data, "--epochs", 2, "--workers", 0)
+        result = run(cfg, "--data", data, "--epochs", 2, "--workers", 0, "--json")
     assert result.exit_code == code, result.output
+    said = json.loads(result.stdout)
+    assert (said["folder"], said["ending"]) == ("runs/train/exp", ENDINGS[code])
     assert "resume with: yolor train --resume runs/train/exp" in result.stderr
     result = run("--resume")
     assert result.exit_code == 0, result.output

@@ -27,11 +27,6 @@ from yolor_cfg.ops.boxes import iou_matrix
 WHOLE = Placement((100, 100), (100, 100), (1.0, 1.0), (0.0, 0.0))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("tiny"), text())
-
-
 def equal(some: Detections, others: Detections) -> None:
     for name in ("boxes_xyxy", "scores", "classes"):
         torch.testing.assert_close(getattr(some, name), getattr(others, name), rtol=1e-4, atol=1e-3)

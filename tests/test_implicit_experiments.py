@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from implicit_cache import NetworkEnd, cache_values, draw_pictures, score_end
+from implicit_full import make_network, own_modules
 from implicit_learn import (
     HeadTask,
     Lesson,
@@ -32,6 +33,7 @@ from implicit_stats import (
 from implicit_table import RunTable
 
 from yolor_cfg import load
+from yolor_cfg.graph import IMAGE_INDEX
 from yolor_cfg.model import Network
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +58,16 @@ def test_sections_behind_cached_values_equal_the_network_to_the_bit(trunk: Netwo
             pairs = zip(NetworkEnd(trunk, layers)(cached.values), trunk(pictures.images), strict=True)
             assert all(torch.equal(*pair) for pair in pairs)
         assert all(torch.equal(value, before[layer]) for layer, value in cached.values.items())
+
+
+def test_full_networks_start_alike_and_learn_from_images() -> None:
+    plain, both = (make_network(variant, seed=1) for variant in ("plain", "+ iFA, × iPR"))
+    states = [module.state_dict() for module in own_modules(both)]
+    for given, state in zip(own_modules(plain), states, strict=True):
+        assert all(torch.equal(tensor, state[name]) for name, tensor in given.state_dict().items())
+    images = draw_pictures(2, seed=0, side=64).images
+    whole = NetworkEnd(both.eval(), [IMAGE_INDEX])({IMAGE_INDEX: images})
+    assert all(map(torch.equal, whole, both(images)))
 
 
 def test_cached_pictures_score_as_the_trained_network_should(trunk: Network) -> None:

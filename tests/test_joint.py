@@ -137,6 +137,11 @@ def test_a_large_network_without_weights_or_with_other_classes_is_refused(tmp_pa
     large.write_text(LARGE)
     with pytest.raises(CfgError, match="has no weights"):
         training.run(said._replace(joint=str(large)), tmp_path / "runs")
+    for more in ({"joint_weights": "x.weights"}, {"joint_align": "plain"}):
+        with pytest.raises(CfgError, match="there is no large network that teaches"):
+            training.run(said._replace(**more), tmp_path / "runs")
+    with pytest.raises(CfgError, match="no such file"):
+        training.run(said._replace(joint=str(tmp_path / "typo.pt")), tmp_path / "runs")
     other = tmp_path / "other.pt"
     save_checkpoint(network_of(training.yolor_text(classes=4)), other, names=tuple("abcd"))
     with pytest.raises(CfgError, match="has other classes"):

@@ -13,7 +13,7 @@ from threading import Event, Thread
 import cv2
 import numpy as np
 import pytest
-from tiny_detector import Files, text, write, yolor
+from tiny_detector import Files, yolor
 
 from yolor_cfg.detect.live import StreamNote
 from yolor_cfg.detect.pipeline import Detector
@@ -74,11 +74,6 @@ def serving(camera: Camera) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("network"), text())
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_detector import Files, photo, save, text, write, yolor
+from tiny_detector import Files, save_pictures, yolor
 
 from yolor_cfg import Detector
 from yolor_cfg.detect import ray_job
@@ -16,16 +16,10 @@ IMAGES = 24
 BROKEN = 5
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("tiny"), text())
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for number in range(IMAGES):
-        save(tmp_path / f"pictures/{number:02d}.png", photo(50, 70 + number, seed=number))
+    save_pictures(tmp_path, ((50, 70 + number) for number in range(IMAGES)))
     (tmp_path / f"pictures/{BROKEN:02d}.png").write_bytes(b"no image")
     return tmp_path
 

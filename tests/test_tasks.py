@@ -232,6 +232,7 @@ def test_names_that_are_no_file_names_are_refused(name):
             ("train", "{cfg}", "--data", "d", "--weights", "{weights}", "--task", "a/b"),
             "not the name of a task",
         ),
+        (("train", "{cfg}", "--data", "d", "--weights", "{weights}", "--task", ""), "not the name of a task"),
         (("convert", "{weights}", "o.pt", "--task", "night"), "no such task"),
         (("test", "{cfg}", "{weights}", "--data", "d", "--task", "night"), "no such task"),
     ],

@@ -10,7 +10,7 @@ import torch
 import training
 
 from yolor_cfg import Detector, load
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
@@ -112,6 +112,21 @@ def test_a_data_set_without_its_task_is_refused(tmp_path, data):
         training.run(said._replace(data=(f"dusk={data['day']}",)), tmp_path / "runs")
     with pytest.raises(CfgError, match="the cfg has values for tasks of its own"):
         training.run(said._replace(task="night"), tmp_path / "runs")
+    taught = said._replace(data=(f"day={data['day']}",))
+    with pytest.raises(CfgError, match="say which task the data set tests") as caught:
+        training.run(taught._replace(val_data=(str(data["day"]),)), tmp_path / "runs")
+    assert caught.value.allowed == f"--val-data day={data['day']}"
+    for given, match in (("=x", "no task before the ="), ("day=", "no path behind the =")):
+        with pytest.raises(DataError, match=match):
+            training.run(said._replace(data=(given,)), tmp_path / "runs")
+
+
+def test_a_task_without_boxes_is_refused_for_that(tmp_path, data):
+    for name in "abc":
+        tiny.save(tmp_path / f"classes/train/{name}/0.png", tiny.photo())
+    said = training.options(tmp_path, f"day={tmp_path / 'classes'}", text=two_tasks())
+    with pytest.raises(DataError, match="no boxes: the images have classes alone"):
+        training.run(said, tmp_path / "runs")
 
 
 def test_the_command_tests_a_task(tmp_path, data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,12 @@ def save(path: Path, image: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), image[..., ::-1])
     return path
+
+
+def save_pictures(folder: Path, sizes: Iterable[tuple[int, int]]) -> None:
+    """Write `pictures/00.png`, `01.png` ... of these heights and widths to the folder."""
+    for number, size in enumerate(sizes):
+        save(folder / f"pictures/{number:02d}.png", photo(*size, seed=number))
 
 
 def yolor(*args: object, stdin: bytes | None = None) -> Result:

@@ -2,8 +2,8 @@
 
 The detector is weights/yolor_nano_shapes.pt. The new task either names the objects differently (`exchanged`:
 six classes exchanged in pairs), or finds them in images whose colour channels are rolled (`colours`: by
-colour, an object is now of another class than by shape). So many labelled images are given. What is in front
-of the neck is frozen.
+colour, an object is now of another class than by shape), or in images of which every other stripe is a
+negative (`textures`). So many labelled images are given. What is in front of the neck is frozen.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
+import torch
 from implicit_cache import (
     CachedPictures,
     NetworkEnd,
@@ -35,14 +36,16 @@ from implicit_networks import DATA_SEEDS, TRAINED, WORK, find_levels, load_trunk
 from implicit_places import add_input_places, input_layers, input_values
 from implicit_table import FOLDER, Row, RunTable
 from implicit_tasks import label_objects
-from torch import nn
+from torch import Tensor, nn
 
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.task_places import add_task_places
 
 KEYS = ("task", "images", "learns", "seed")
 TABLE = RunTable(FOLDER / "added.csv", KEYS, ("AP", "AP50", "numbers", "rate", "steps", "seconds"))
-TASKS, COUNTS, RUNS, BATCH = ("exchanged", "colours"), (16, 64, 256), 3, 8
+TASKS, COUNTS, RUNS, BATCH = ("exchanged", "colours", "textures"), (16, 64, 256), 3, 8
+STRIPE = 3
+"""Pixels."""
 TESTED = 500
 NECK = (22, 34)
 """The layers of the trained network that its neck reads beside its own."""
@@ -116,6 +119,21 @@ def list_starts(start: str) -> list[int]:
     return _layers("places", "features") if start == "places" else _layers("trunk", start)
 
 
+def _invert_stripes(images: Tensor) -> Tensor:
+    """Images [N, 3, S, S] with every other diagonal stripe as a negative."""
+    side = torch.arange(images.shape[-1])
+    is_negative = (side[:, None] + side) // STRIPE % 2 == 1
+    return torch.where(is_negative, 1 - images, images)
+
+
+DOMAINS: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda images: images,
+    "colours": lambda images: images.roll(1, dims=1),
+    "textures": _invert_stripes,
+}
+"""What becomes of the drawn images [N, 3, S, S]."""
+
+
 @cache
 def read_trunk_values(domain: str, part: str) -> CachedPictures:
     """The values of the trunk that the neck and the heads read, of all images of that domain."""
@@ -123,8 +141,7 @@ def read_trunk_values(domain: str, part: str) -> CachedPictures:
 
     def make() -> CachedPictures:
         pictures = draw_pictures(count, seed)
-        if domain == "colours":
-            pictures = pictures._replace(images=pictures.images.roll(1, dims=1))
+        pictures = pictures._replace(images=DOMAINS[domain](pictures.images))
         return cache_values(_networks()["trunk"], pictures, [*NECK, *_layers("trunk", "tip")])
 
     return keep_file(WORK / f"added-{domain}-{part}.pt", make)
@@ -133,7 +150,7 @@ def read_trunk_values(domain: str, part: str) -> CachedPictures:
 @cache
 def read_pictures(task: str, start: str, part: str) -> CachedPictures:
     """The cached values of the images that the task is learned from or tested in."""
-    found = read_trunk_values("colours" if task == "colours" else "plain", part)
+    found = read_trunk_values(task if task in DOMAINS else "plain", part)
     if start in ("places", "features"):
         name = "places" if start == "places" else "trunk"
         tips, given = _layers(name, "tip"), _layers(name, "features")

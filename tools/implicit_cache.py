@@ -55,10 +55,12 @@ class CachedPictures(NamedTuple):
         return {layer: to_channels_last(value[chosen]) for layer, value in self.values.items()}
 
 
-def draw_pictures(count: int, seed: int, objects: ObjectOptions = KINDS["coloured"]) -> Pictures:
+def draw_pictures(
+    count: int, seed: int, objects: ObjectOptions = KINDS["coloured"], *, side: int = SIDE
+) -> Pictures:
     """Drawn images; equal seeds draw equal ones."""
     rng = np.random.default_rng(seed)
-    drawn = [draw_shapes(rng, (SIDE, SIDE), objects) for _ in range(count)]
+    drawn = [draw_shapes(rng, (side, side), objects) for _ in range(count)]
     pixels = np.stack([one.image for one in drawn]).transpose(0, 3, 1, 2)
     targets = [np.concatenate([one.classes[:, None], one.boxes_xywh], axis=1) for one in drawn]
     return Pictures(

@@ -53,10 +53,14 @@ class Recipe(NamedTuple):
 
 
 class HeadTask(NamedTuple):
-    """The end of a network that does the task, and what it has to find in each image."""
+    """The end of a network that does the task, and what it has to find in each image: boxes, and perhaps how
+    much the image has of each class [N, K], and the identities of its objects."""
 
     end: NetworkEnd
     targets: Sequence[Tensor]
+    truth: Tensor | None = None
+    identities: Sequence[Tensor] | None = None
+    rules: LossRules = RULES
 
 
 class Lesson(NamedTuple):
@@ -118,7 +122,10 @@ def task_loss(task: HeadTask, values: Mapping[int, Tensor], images: ImageNumbers
     raws = task.end(values)
     if not all(bool(torch.isfinite(raw).all()) for raw in raws):
         return raws[0].new_tensor(math.inf)
-    return detection_loss(raws, batch_targets(task.targets, images), task.end.network, rules=RULES).total
+    truth = None if task.truth is None else task.truth[torch.as_tensor(np.asarray(images))]
+    who = None if task.identities is None else torch.cat([task.identities[i] for i in images])
+    targets, network = batch_targets(task.targets, images), task.end.network
+    return detection_loss(raws, targets, network, rules=task.rules, truth=truth, identities=who).total
 
 
 @torch.no_grad()

@@ -61,9 +61,9 @@ def load_trunk() -> Network:
 
 
 def find_levels(network: Network) -> list[LevelLayers]:
-    """The layers of each level, in the order of the heads."""
+    """The layers of each level, in the order of the heads with boxes."""
     nodes, found = network.graph.nodes, []
-    for head in network.graph.heads:
+    for head in network.graph.box_heads:
         prediction = index = head.sources[0]
         while not _has_kernel(network, index, 3):
             prediction = index if _has_kernel(network, index, 1) else prediction

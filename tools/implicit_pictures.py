@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import implicit_added
@@ -12,17 +13,9 @@ import implicit_rows
 import implicit_tasks
 import numpy as np
 from implicit_networks import TRAINED
-from implicit_steps import EVERY, RATES
+from implicit_step_tables import FULL, HEADS_ALONE, StepRuns, best_rate, mean_loss, read_curve, steps_groups
 from implicit_table import Row
-from implicit_tables import (
-    best_rate,
-    group_rows,
-    mean_loss,
-    paper_name,
-    pick_values,
-    read_curve,
-    steps_groups,
-)
+from implicit_tables import group_rows, paper_name, pick_values
 from implicit_task_tables import PLACE_NAMES, add_own_heads
 
 from yolor_cfg.report.figures import (
@@ -47,16 +40,17 @@ LOSS_TOP = 1.0
 """Losses above are drawn as this one: a run that diverges has no end."""
 
 
-def draw_steps(figure: Figure) -> None:
+def draw_steps(figure: Figure, runs: StepRuns = HEADS_ALONE) -> None:
     """Left the loss by steps, each variant at its best rate; right the loss at the end by rate."""
     curves, heat = figure.subplots(1, 2, width_ratios=(3, 2))
-    groups = steps_groups()
+    groups = steps_groups(runs)
     if not groups:
         mark_empty(curves, "no runs yet")
         return
     for ink, (name, rates) in zip(INKS, groups.items(), strict=False):
         rate = best_rate(rates)
-        _draw_runs(curves, list(rates[rate].values()), ink=ink, label=f"{name}, rate {rate:g}")
+        table = np.array([read_curve(row) for row in rates[rate].values()])
+        _draw_runs(curves, table, runs.every, ink=ink, label=f"{name}, rate {rate:g}")
     low = min(mean_loss(rates[best_rate(rates)]) for rates in groups.values())
     curves.set(title="Loss of other images, at the best rate", xlabel="steps", ylabel="loss")
     curves.set_ylim(low - 0.02, low + 0.3)
@@ -65,17 +59,17 @@ def draw_steps(figure: Figure) -> None:
     _draw_heat(heat, groups, low)
 
 
-def _draw_runs(axes: Axes, rows: Sequence[Row], *, ink: str, label: str) -> None:
-    table = np.array([read_curve(row) for row in rows])
-    steps = np.arange(table.shape[1]) * EVERY
+def _draw_runs(axes: Axes, table: np.ndarray, every: int, *, ink: str, label: str) -> None:
+    steps = np.arange(table.shape[1]) * every
     for line in table:
         axes.plot(steps, line, color=ink, lw=0.5, alpha=0.3)
     axes.plot(steps, table.mean(0), color=ink, lw=2, label=label)
 
 
 def _draw_heat(axes: Axes, groups: Mapping[str, Mapping[float, Mapping[str, Row]]], low: float) -> None:
+    known = sorted({rate for rates in groups.values() for rate in rates})
     table = np.array(
-        [[_shown_loss(rates.get(rate, {})) for rate in RATES] for rates in groups.values()], np.float64
+        [[_shown_loss(rates.get(rate, {})) for rate in known] for rates in groups.values()], np.float64
     )
     axes.imshow(table, cmap="viridis_r", vmin=low, vmax=low + 0.1, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
@@ -83,7 +77,7 @@ def _draw_heat(axes: Axes, groups: Mapping[str, Mapping[float, Mapping[str, Row]
         text = f"{value:.3f}" if value < LOSS_TOP else f"> {LOSS_TOP:g}"
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
     axes.set(title="Mean loss after the last step", xlabel="rate")
-    axes.set_xticks(range(len(RATES)), [f"{rate:g}" for rate in RATES])
+    axes.set_xticks(range(len(known)), [f"{rate:g}" for rate in known])
     axes.set_yticks(range(len(groups)), list(groups))
 
 
@@ -135,7 +129,7 @@ def draw_tasks(figure: Figure) -> None:
 def draw_added(figure: Figure) -> None:
     """AP of the new task by the number of labelled images."""
     handles: dict[str, Any] = {}
-    for axes, task in zip(figure.subplots(1, 2, sharey=True), implicit_added.TASKS, strict=True):
+    for axes, task in zip(figure.subplots(1, 3, sharey=True), implicit_added.TASKS, strict=True):
         rows = [row for row in implicit_added.TABLE.read() if row["task"] == task]
         axes.set(title=task, xlabel="labelled images", ylabel="AP in %")
         axes.grid(True)
@@ -155,7 +149,8 @@ def draw_added(figure: Figure) -> None:
 
 CHARTS = {
     "steps": Chart(draw_steps, (12.0, 4.5)),
+    "full": Chart(partial(draw_steps, runs=FULL), (12.0, 4.5)),
     "roles": Chart(draw_roles, (12.0, 4.5)),
     "tasks": Chart(draw_tasks, (7.0, 4.5)),
-    "added": Chart(draw_added, (11.0, 4.5)),
+    "added": Chart(draw_added, (14.0, 4.5)),
 }

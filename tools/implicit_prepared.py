@@ -27,7 +27,7 @@ from implicit_table import FOLDER, Row, RunTable
 from implicit_tasks import TaskNetworks, make_networks, read_tips, recipe_of, train_whole_heads
 from torch import Tensor
 
-COUNTS, RUNS = (1, 4, 8), 3
+COUNTS, RUNS = (1, 4, 8, 16), 3
 STEPS, RATE, BATCH = 300, 0.1, 8
 NEW = torch.tensor([3, 4, 5, 0, 1, 2])
 TABLE = RunTable(

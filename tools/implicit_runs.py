@@ -25,6 +25,8 @@ EXPERIMENTS = {
     "prepared": "implicit_prepared",
     "anchors": "implicit_anchors",
     "levels": "implicit_levels",
+    "joint_heads": "implicit_joint_heads",
+    "full": "implicit_full",
 }
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 TINY, TERMS, NEAR = 1e-300, 500, 1e-15
 LEVEL = 0.05
+MISSED = 0.2
+"""Of experiments where a claim holds, the share that may fail to show it."""
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:
@@ -99,6 +101,23 @@ def paired_difference(ours: Sequence[float], base: Sequence[float]) -> PairedDif
     error = statistics.stdev(each) / math.sqrt(n)
     reach = t_point(LEVEL / 2, n - 1) * error
     return PairedDifference(mean, error, mean - reach, mean + reach, n)
+
+
+def seeds_for_equivalence(difference: PairedDifference, margin: float, *, tests: int = 1) -> int:
+    """How many pairs TOST needs, at the strictest of Holm's levels for so many tests, to show equivalence in
+    four of five experiments, if there is no difference and pairs spread as these do."""
+    spread = difference.error * math.sqrt(difference.n)
+
+    def reach(n: int) -> float:
+        return (t_point(LEVEL / tests, n - 1) + t_point(MISSED / 2, n - 1)) * spread / math.sqrt(n)
+
+    low, high = 1, 2
+    while reach(high) > margin:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reach(middle) <= margin else (middle, high)
+    return high
 
 
 def correct_holm(values: Sequence[float]) -> list[float]:

@@ -7,7 +7,7 @@ measured every ten steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -50,5 +50,10 @@ def measure(run: Mapping[str, Any]) -> Row:
 
     recipe = Recipe(run["seed"], STEPS, run["rate"], is_constant=True)
     learn_tasks(Lesson([HeadTask(end, cached.train.targets)], cached.train), recipe, watch=watch)
-    curve += [math.inf] * (STEPS // EVERY + 1 - len(curve))
-    return {"loss": f"{curve[-1]:.5f}", "curve": ";".join(f"{loss:.4f}" for loss in curve)}
+    return curve_cells(curve, STEPS // EVERY + 1)
+
+
+def curve_cells(curve: Sequence[float], count: int) -> Row:
+    """The cells of so many losses, of which the last may be missing, since they are no numbers."""
+    whole = [*curve, *[math.inf] * (count - len(curve))]
+    return {"loss": f"{whole[-1]:.5f}", "curve": ";".join(f"{loss:.4f}" for loss in whole)}

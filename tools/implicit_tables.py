@@ -1,16 +1,14 @@
-"""Tables of docs/implicit.md from the rows of the experiments: what is in common, the paper's tables, Figures
-9 and 11. AP and its differences are in percent.
+"""Tables of docs/implicit.md from the rows of the experiments: what is in common, the paper's tables, and
+Figure 9. AP and its differences are in percent.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import implicit_rows
-import implicit_steps
 import numpy as np
 from implicit_stats import (
     PairedDifference,
@@ -181,98 +179,4 @@ def _role_cells(variant: str) -> list[str]:
         mean_text(values, 3),
         f"{min(values):.3f}",
         f"{largest:.4f}",
-    ]
-
-
-# Figure 11
-
-NEAR = 0.01
-"""How far above the target a loss may be for a rate to be called usable, and the margin of equivalence."""
-
-
-def steps_groups() -> dict[str, dict[float, dict[str, Row]]]:
-    """The runs by variant and rate."""
-    groups: dict[str, dict[float, dict[str, Row]]] = {}
-    for (variant, rate), rows in group_rows(implicit_steps.TABLE.read(), ("variant", "rate")).items():
-        groups.setdefault(variant, {})[float(rate)] = rows
-    return groups
-
-
-def best_rate(rates: Mapping[float, Mapping[str, Row]]) -> float:
-    """That of the lowest mean loss at the end, of the rates with the most seeds."""
-    most = max(map(len, rates.values()))
-    whole = [rate for rate, rows in rates.items() if len(rows) == most]
-    return min(whole, key=lambda rate: mean_loss(rates[rate]))
-
-
-def read_curve(row: Row) -> list[float]:
-    """The losses after 0, 10, 20 ... steps."""
-    return [float(cell) for cell in row["curve"].split(";")]
-
-
-def steps_to(curve: Sequence[float], target: float) -> float:
-    """The steps to the target, linearly between two measurements; infinite if it is not reached."""
-    for number, (before, after) in enumerate(zip(curve, curve[1:], strict=False)):
-        if after <= target:
-            part = (before - target) / (before - after) if before > target else 0.0
-            return implicit_steps.EVERY * (number + part)
-    return math.inf
-
-
-def mean_loss(rows: Mapping[str, Row]) -> float:
-    """At the end."""
-    return statistics.fmean(pick_values(rows, "loss", 1))
-
-
-def steps_table() -> Iterator[str]:
-    """Best rate, loss, steps to the target and usable rates of each variant."""
-    groups = steps_groups()
-    if "plain" not in groups:
-        return
-    target = mean_loss(groups["plain"][best_rate(groups["plain"])])
-    plain = groups["plain"]
-    others = [name for name, rates in groups.items() if name != "plain" and _share_seeds(rates, plain)]
-    losses = {name: _loss_difference(groups[name], plain) for name in others}
-    judged = judge_all(losses, NEAR)
-    head = ("variant", "n", "best rate", "loss at its end", "difference from plain", "verdict")
-    more = ("steps to plain's loss", "usable rates")
-    cells = (_step_cells(name, rates, target=target, judged=judged) for name, rates in groups.items())
-    yield from table_lines((*head, *more), cells)
-
-
-def _share_seeds(rates: Mapping[float, Mapping[str, Row]], plain: Mapping[float, Mapping[str, Row]]) -> bool:
-    """Whether two seeds or more have both at their best rates."""
-    return len(rates[best_rate(rates)].keys() & plain[best_rate(plain)].keys()) > 1
-
-
-def _loss_difference(
-    rates: Mapping[float, Mapping[str, Row]], plain: Mapping[float, Mapping[str, Row]]
-) -> PairedDifference:
-    ours, base = rates[best_rate(rates)], plain[best_rate(plain)]
-    seeds = [seed for seed in ours if seed in base]
-    return paired_difference([float(ours[s]["loss"]) for s in seeds], [float(base[s]["loss"]) for s in seeds])
-
-
-def _step_cells(
-    name: str,
-    rates: Mapping[float, Mapping[str, Row]],
-    *,
-    target: float,
-    judged: Judged,
-) -> list[str]:
-    best = best_rate(rates)
-    steps = [steps_to(read_curve(row), target) for row in rates[best].values()]
-    usable = [f"{rate:g}" for rate in sorted(rates) if mean_loss(rates[rate]) <= target + NEAR]
-    told = judged.cells(name, 4)
-    middle = statistics.median(steps)
-    told_steps = f"{middle:.0f}" if math.isfinite(middle) else f"over {implicit_steps.STEPS}"
-    reached = f"{told_steps} ({sum(map(math.isfinite, steps))} of {len(steps)} reach it)"
-    return [
-        name,
-        str(len(steps)),
-        f"{best:g}",
-        f"{mean_loss(rates[best]):.4f}",
-        *told,
-        reached,
-        ", ".join(usable),
     ]

@@ -5,24 +5,30 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import implicit_added
 import implicit_anchors
+import implicit_joint_heads
 import implicit_levels
 import implicit_prepared
 import implicit_tasks
+import joint_tables
+from implicit_stats import PairedDifference, seeds_for_equivalence
+from implicit_step_tables import FULL, HEADS_ALONE, steps_table
 from implicit_table import Row
 from implicit_tables import (
+    MARGIN,
     Judged,
     SeedGroups,
     compare_groups,
     group_rows,
+    interval_text,
     judge_all,
     mean_text,
     pick_values,
     roles_table,
     rows_table,
-    steps_table,
     table_lines,
 )
 
@@ -170,14 +176,79 @@ def _level_cells(name: str, rows: Mapping[str, Row], judged: Judged) -> list[str
     return [name, str(len(rows)), first["numbers"], *scores, *judged.cells(name), told]
 
 
+# Table 3, paper's form
+
+CONTRASTS = {
+    "iJDC - JDC": ("+ iJDC", "JDC"),
+    "iJDE - JDE": ("+ iJDE", "JDE"),
+    "JDC - detection": ("JDC", "detection"),
+    "JDE - detection": ("JDE", "detection"),
+}
+"""The family of tests."""
+BESIDE = {
+    "detection, + iFA - detection": ("detection, + iFA", "detection"),
+    "JDE, fixed weights - detection": ("JDE, fixed weights", "detection"),
+    "JDE - JDE, fixed weights": ("JDE", "JDE, fixed weights"),
+}
+
+
+def joint_table() -> Iterator[str]:
+    """AP of detection of each network, and how well it does the second task."""
+    groups = group_rows(implicit_joint_heads.TABLE.read(), ("network",))
+    head = ("network", "n", "second task's numbers", "AP", "AP50", "AP75", "second task: mAP, rank-1")
+    yield from table_lines(head, (_joint_cells(key[0], rows) for key, rows in groups.items()))
+
+
+def _joint_cells(name: str, rows: Mapping[str, Row]) -> list[str]:
+    added = int(next(iter(rows.values()))["added"])
+    second = {seed: row for seed, row in rows.items() if row["second"]}
+    scores = [mean_text(pick_values(rows, score)) for score in ("AP", "AP50", "AP75")]
+    told = mean_text(pick_values(second, "second")) if second else ""
+    return [name, str(len(rows)), f"{added:,}", *scores, told]
+
+
+def contrasts_table() -> Iterator[str]:
+    """The differences in AP, the verdicts on the family, and how many seeds an equivalence needs."""
+    rows = implicit_joint_heads.TABLE.read()
+    judged = judge_contrasts(compare_networks(rows, CONTRASTS))
+    every = {**judged.differences, **compare_networks(rows, BESIDE)}
+    head = ("difference", "n", "AP", "verdict", "seeds that equivalence needs")
+    yield from table_lines(head, (_contrast_cells(name, one, judged) for name, one in every.items()))
+
+
+def compare_networks(
+    rows: Sequence[Row], contrasts: Mapping[str, tuple[str, str]]
+) -> dict[str, PairedDifference]:
+    """The differences for which there are two pairs or more."""
+    groups = {key[0]: its for key, its in group_rows(rows, ("network",)).items()}
+    pairs = {name: [groups.get(one, {}) for one in pair] for name, pair in contrasts.items()}
+    return {name: compare_groups(a, b) for name, (a, b) in pairs.items() if len(a.keys() & b.keys()) > 1}
+
+
+def judge_contrasts(differences: Mapping[str, PairedDifference]) -> Judged:
+    """The verdicts, within half a point of AP."""
+    return judge_all(differences, MARGIN)
+
+
+def _contrast_cells(name: str, one: PairedDifference, judged: Judged) -> list[str]:
+    needed = seeds_for_equivalence(one, MARGIN, tests=len(CONTRASTS))
+    return [name, str(one.n), interval_text(one), judged.verdicts.get(name, ""), str(needed)]
+
+
 BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "rows": rows_table,
     "roles": roles_table,
-    "steps": steps_table,
+    "steps": partial(steps_table, HEADS_ALONE),
+    "full": partial(steps_table, FULL),
     "tasks": tasks_table,
     "added-exchanged": lambda: added_table("exchanged"),
     "added-colours": lambda: added_table("colours"),
+    "added-textures": lambda: added_table("textures"),
     "prepared": prepared_table,
     "anchors": anchors_table,
     "levels": levels_table,
+    "joint": joint_tables.ways_table,
+    "joint-pairs": joint_tables.pairs_table,
+    "joint-heads": joint_table,
+    "joint-heads-differences": contrasts_table,
 }

@@ -62,13 +62,16 @@ class StyleFault(NamedTuple):
 
 class SourceFile(NamedTuple):
     """One file: `code` maps the row of each code line to its text, without comment, blanks normalised;
-    `comments` maps the row of each comment to its text."""
+    `comments` maps the row of each comment to its text; `nodes` are all of the tree, `signatures` those of
+    its functions."""
 
     path: str
     lines: list[str]
     tree: ast.Module
     code: dict[int, str]
     comments: dict[int, str]
+    nodes: list[ast.AST]
+    signatures: list["Signature"]
 
     def make_fault(self, place: ast.AST, what: str) -> StyleFault:
         return StyleFault(self.path, getattr(place, "lineno", 1), what)
@@ -112,9 +115,7 @@ def main(root: Path) -> int:
     tests = [read_source(path, root) for path in python_files(root / "tests")]
     faults += [fault for source in tests for fault in find_long_lines(source.path, source.lines)]
     faults += find_type_ignores([*sources, *tests])
-    lengths = [
-        count_code_lines(source, function) for source in sources for function, _ in signatures(source.tree)
-    ]
+    lengths = [count_code_lines(source, function) for source in sources for function, _ in source.signatures]
     if p95(lengths) > P95_LINES:
         what = f"p95 of the functions is {p95(lengths)} lines, at most {P95_LINES}"
         faults.append(StyleFault("yolor_cfg", 1, what))
@@ -151,31 +152,32 @@ def read_source(path: Path, root: Path) -> SourceFile:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text, filename=str(path))
     name = path.relative_to(root).as_posix()
-    return SourceFile(name, split_lines(text), tree, code_lines(text, tree), find_comments(text))
+    nodes, tokens = list(ast.walk(tree)), list(tokenize.generate_tokens(io.StringIO(text).readline))
+    lines = split_lines(text)
+    code, comments = code_lines(lines, tokens, nodes), find_comments(tokens)
+    return SourceFile(name, lines, tree, code, comments, nodes, list(list_signatures(nodes)))
 
 
-def find_comments(text: str) -> dict[int, str]:
+def find_comments(tokens: list[tokenize.TokenInfo]) -> dict[int, str]:
     """Each comment by its row; a string that only looks like one does not count."""
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     return {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
 
 
-def code_lines(text: str, tree: ast.Module) -> dict[int, str]:
-    lines = split_lines(text)
-    busy: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+def code_lines(whole: list[str], tokens: list[tokenize.TokenInfo], nodes: list[ast.AST]) -> dict[int, str]:
+    lines, busy = list(whole), set[int]()
+    for token in tokens:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
         elif token.type not in BLANK_TOKENS:
             busy.update(range(token.start[0], token.end[0] + 1))
-    for docstring in docstrings(tree):
+    for docstring in docstrings(nodes):
         busy.difference_update(row_range(docstring))
     return {row: " ".join(lines[row - 1].split()) for row in sorted(busy)}
 
 
-def docstrings(tree: ast.Module) -> Iterator[ast.Expr]:
-    for node in ast.walk(tree):
+def docstrings(nodes: list[ast.AST]) -> Iterator[ast.Expr]:
+    for node in nodes:
         if not isinstance(node, (ast.Module, ast.ClassDef, *FUNCTION_TYPES)):
             continue
         match node.body[:1]:
@@ -183,8 +185,8 @@ def docstrings(tree: ast.Module) -> Iterator[ast.Expr]:
                 yield docstring
 
 
-def signatures(tree: ast.Module) -> Iterator[Signature]:
-    for node in ast.walk(tree):
+def list_signatures(nodes: list[ast.AST]) -> Iterator[Signature]:
+    for node in nodes:
         owner = node.name if isinstance(node, ast.ClassDef) else ""
         for child in ast.iter_child_nodes(node):
             if isinstance(child, FUNCTION_TYPES):
@@ -207,7 +209,7 @@ def check_sizes(source: SourceFile) -> Iterator[StyleFault]:
         yield StyleFault(
             source.path, FILE_LINES + 1, f"file has {len(source.lines)} lines, at most {FILE_LINES}"
         )
-    for function, _ in signatures(source.tree):
+    for function, _ in source.signatures:
         lines = count_code_lines(source, function)
         if lines > FUNCTION_LINES:
             yield source.make_fault(
@@ -238,7 +240,7 @@ def find_type_ignores(sources: Iterable[SourceFile]) -> Iterator[StyleFault]:
 
 
 def check_signatures(source: SourceFile) -> Iterator[StyleFault]:
-    for signature in signatures(source.tree):
+    for signature in source.signatures:
         function = signature.function
         bare = [parameter.arg for parameter in signature.parameters if parameter.annotation is None]
         if bare:
@@ -279,7 +281,7 @@ def is_elif(source: SourceFile, node: ast.AST) -> bool:
 
 
 def check_chains(source: SourceFile) -> Iterator[StyleFault]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.If) and not is_elif(source, node):
             elifs = sum(1 for _ in elif_chain(source, node)) - 1
             if elifs > ELIFS:
@@ -295,7 +297,7 @@ def elif_chain(source: SourceFile, node: ast.If) -> Iterator[ast.If]:
 
 def check_statements(source: SourceFile) -> Iterator[StyleFault]:
     may_print = source.path.startswith(("tools/", "yolor_cfg/cli/"))
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.ImportFrom(names=[ast.alias(name="*")]):
                 yield source.make_fault(node, "star import")
@@ -328,7 +330,7 @@ def find_repeated_lines(sources: Iterable[SourceFile]) -> Iterator[StyleFault]:
 
 def comparable_lines(source: SourceFile) -> list[tuple[int, str]]:
     """Row and text of the code lines that can repeat: no import, no line of brackets alone."""
-    imports = [node for node in ast.walk(source.tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imports = [node for node in source.nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
     skipped = {row for node in imports for row in row_range(node)}
     kept = [(row, text) for row, text in source.code.items() if row not in skipped]
     return [(row, text) for row, text in kept if text.strip("()[]{},: ")]
@@ -339,7 +341,7 @@ def row_range(node: ast.stmt) -> range:
 
 
 def check_names(source: SourceFile) -> Iterator[StyleFault]:
-    for function, _ in signatures(source.tree):
+    for function, _ in source.signatures:
         what = "" if is_named_freely(function) else function_name_fault(function.name)
         if what:
             yield source.make_fault(function, what)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ Modules = dict[str, list[Import]]
 """What each module (`detect.pipeline`, `__init__` for the package itself) imports from the package."""
 
 
+@cache
 def read_modules(root: Path) -> Modules:
     """The modules below root/yolor_cfg with their imports of each other."""
     files = {module_name(path, root): path for path in sorted((root / PACKAGE).rglob("*.py"))}

@@ -133,7 +133,7 @@ def _open_dataset(
 ) -> Dataset:
     """The data set, which must fit the graph, if there is one; it may label some of its classes."""
     from yolor_cfg.data.classes import match_classes
-    from yolor_cfg.data.kinds import check_kinds
+    from yolor_cfg.data.kinds import add_kind_notes, refuse_missing_boxes
     from yolor_cfg.data.sources import find_listing, read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.data.union import extend_names, has_part_of, labeled_note
@@ -142,6 +142,8 @@ def _open_dataset(
     checks = LabelChecks(options["fix_labels"], options["strict"])
     split, classes = options["split"], graph.classes or None if graph else None
     found = find_listing(path, split or "val", whole=split is None)
+    if graph:
+        refuse_missing_boxes(found.listing, graph, path=found.place)
     is_part = not options["by_number"] and has_part_of(names, found.listing.names)
     if not is_part:
         refuse_other_count(found, classes, names)
@@ -151,7 +153,7 @@ def _open_dataset(
         dataset = extend_names(dataset, names)
     else:
         dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
-    dataset = check_kinds(dataset, graph) if graph else dataset
+    dataset = add_kind_notes(dataset, graph) if graph else dataset
     told = dataset._replace(problems=(*dataset.problems, *labeled_note(dataset)))
     _report_once((), problem_lines(told))
     return dataset

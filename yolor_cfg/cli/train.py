@@ -72,14 +72,14 @@ def _held_dialect(checkpoint: str) -> str | None:
 
 
 def _make_options(cfg: str | None, options: dict[str, Any]) -> TrainOptions:
-    from yolor_cfg.train.settings import TrainOptions
+    from yolor_cfg.train.settings import LISTS_OF_PATHS, TrainOptions
 
     if not cfg:
         raise click.UsageError("give CFG and --data")
-    if options["task"]:
+    if options["task"] is not None:
         _prepare_task(options)
     same = {name: value for name, value in options.items() if name not in CLI_ONLY_OPTIONS}
-    same |= {name: unpack_single(options[name]) for name in ("data", "val_data")}
+    same |= {name: unpack_single(options[name]) for name in LISTS_OF_PATHS}
     return TrainOptions(cfg=cfg, img_size=options["size"], **same)
 
 
@@ -260,6 +260,7 @@ def _print_first_process(text: str) -> None:
 
 
 def _dry_run(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> None:
+    from yolor_cfg.parallel import this_process
     from yolor_cfg.train.run import dry_run, dry_run_resumed
 
     places = {"project": options["project"], "name": options["name"]}
@@ -270,11 +271,24 @@ def _dry_run(cfg: str | None, folder: Path | None, options: dict[str, Any]) -> N
         _warn_unused_options(cfg, folder, options)
         new = dry_run_resumed(folder, **places, drawing=drawing, say=say)
     say(f"the first batches are in {new}")
+    if options["as_json"] and this_process().rank == 0:
+        print_json({"folder": str(new)})
 
 
 def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
     """The final message: the results, or how to resume."""
     state, folder = outcome.state, outcome.folder
+    if as_json and first:
+        print_json(
+            {
+                "folder": str(folder),
+                "ending": outcome.ending.reason,
+                "best_epoch": state.best_epoch + 1 or None,
+                "best_AP": state.best_ap,
+                "updates": state.updates,
+                "rows": state.rows,
+            }
+        )
     if outcome.ending.reason in SIGNAL_EXIT_CODES:
         text = f"stopped after update {state.updates}; resume with: yolor train --resume {folder}"
         code = SIGNAL_EXIT_CODES[outcome.ending.reason]
@@ -283,14 +297,4 @@ def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
         return
     if outcome.ending.reason == "patience":
         print_stderr(f"AP has not improved since epoch {state.best_epoch + 1}", "yellow")
-    if as_json:
-        print_json(
-            {
-                "folder": str(folder),
-                "best_epoch": state.best_epoch + 1 or None,
-                "best_AP": state.best_ap,
-                "updates": state.updates,
-                "rows": state.rows,
-            }
-        )
     _print_first_process(f"results saved to {folder}")

@@ -53,7 +53,9 @@ class WeightsParam(TextParam):
         numbers = [float(word) for word in words if DECIMAL_PATTERN.fullmatch(word)]
         fits = all(0 <= number < math.inf for number in numbers)
         if len(numbers) < len(words) or not fits or not any(numbers):
-            raise ValueError(f"{text!r} is not numbers with commas between, such as 1,1,2")
+            raise ValueError(
+                f"{text!r} is not numbers with commas between, none below 0 and one above, such as 1,1,2"
+            )
         return tuple(numbers)
 
 
@@ -79,7 +81,8 @@ DATA_OPTIONS = (
         "--data-weights",
         type=WeightsParam(),
         metavar="N,N,...",
-        help="Shares of the data sets in an epoch, in the order of --data; default: by numbers of images.",
+        help="Shares of the data sets in an epoch, in the order of --data, then of --joint-images; "
+        "default: by numbers of images.",
     ),
     click.option(
         "--weights",
@@ -190,6 +193,14 @@ TRAINING_OPTIONS = (
         metavar="CFG|CHECKPOINT",
         help="A large network that is finished and teaches this one: its predictions and its features are "
         "a further target.",
+    ),
+    click.option(
+        "--joint-images",
+        type=click.Path(),
+        multiple=True,
+        metavar="FOLDER|LIST|DATA",
+        help="Images without labels that the large network alone teaches: a folder, a .txt list, or a data "
+        "set, whose labels are not read; give it again for further ones.",
     ),
     click.option("--joint-weights", type=click.Path(), metavar="FILE", help="The weights of --joint CFG."),
     click.option(

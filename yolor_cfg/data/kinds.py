@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.types import Dataset, Problem
 from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.graph import Graph
 
 
-def check_kinds(dataset: Dataset, graph: Graph) -> Dataset:
-    """The data set; raises DataError if it has no labels of the kind that the network predicts. Notes tell
-    what boxes are used for, and which images do not fit a softmax."""
+def refuse_missing_boxes(listing: ImageListing, graph: Graph, *, path: str) -> None:
+    """Raise DataError if the images have classes alone and the network predicts nothing but boxes."""
+    if not listing.is_labeled or not listing.images or listing.has_boxes or graph.label_heads:
+        return
+    raise DataError(
+        "no boxes: the images have classes alone",
+        path=path,
+        found=f"folders or paths that name {count_of(len(listing.names), 'class')}",
+        allowed=f"labels with boxes, which {graph.path} predicts",
+        hint="no label file is beside the images; a classifier ends in [softmax] or [logistic]",
+    )
+
+
+def add_kind_notes(dataset: Dataset, graph: Graph) -> Dataset:
+    """The data set with notes on what boxes are used for, and on images that do not fit a softmax."""
     if not dataset.is_labeled or not len(dataset.samples):
         return dataset
-    if not (dataset.has_boxes or graph.label_heads):
-        raise DataError(
-            "no boxes: the images have classes alone",
-            path=dataset.origin,
-            found=f"folders or paths that name {count_of(len(dataset.names), 'class')}",
-            allowed=f"labels with boxes, which {graph.path} predicts",
-            hint="no label file is beside the images; a classifier ends in [softmax] or [logistic]",
-        )
     return dataset._replace(problems=(*dataset.problems, *_kind_notes(dataset, graph)))
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from yolor_cfg.data.classes import format_names
 from yolor_cfg.data.formats import classes as class_folders
 from yolor_cfg.data.formats import coco, darknet, folder, jde, voc, yolo
+from yolor_cfg.data.formats.folder import split_folders
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
 from yolor_cfg.data.splits import STAND_INS, MissingSplit, split_of_folder, split_of_name
@@ -194,6 +195,12 @@ def _folder_reader(path: str) -> tuple[ListingReader, str]:
         return class_folders.list_images, path
     voc.refuse_part(path.rstrip("/"))
     return (voc.list_images if voc.is_voc(path) else folder.list_images), path
+
+
+def is_described(folder: str) -> bool:
+    """Whether a file in the folder, or folders in it, tell which images are of which split."""
+    patterns = [os.path.join(glob.escape(folder), pattern) for pattern in (*DESCRIPTIONS, "ImageSets")]
+    return any(map(glob.glob, patterns)) or bool(coco.find_files(folder) or split_folders(folder))
 
 
 def _detect_reader(path: str) -> ListingReader:

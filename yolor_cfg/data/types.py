@@ -168,7 +168,7 @@ class DataPart(NamedTuple):
 
     `task` is the task that it was given to, "" if none; `names` is the list that the class ids of its images
     refer to, `known` those of them that it labels, ascending: of the others nobody knows whether they are
-    there. `has_boxes` and `top` are as in `Dataset`.
+    there. `has_boxes`, `top` and `is_labeled` are as in `Dataset`.
     """
 
     name: str
@@ -180,6 +180,7 @@ class DataPart(NamedTuple):
     known: tuple[int, ...]
     has_boxes: bool = True
     top: int = 0
+    is_labeled: bool = True
 
     @property
     def rows(self) -> slice:

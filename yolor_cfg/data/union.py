@@ -16,6 +16,8 @@ from yolor_cfg.data.types import BoxColumns, DataPart, Dataset, LabelColumn, Pro
 from yolor_cfg.errors import DataError, count_of
 
 TASK_AND_PATH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})=(.+)", re.ASCII | re.DOTALL)
+HALF = re.compile(r"=.*|[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}=", re.ASCII | re.DOTALL)
+"""One of the two alone."""
 
 
 class GivenData(NamedTuple):
@@ -24,10 +26,19 @@ class GivenData(NamedTuple):
     path: str
     task: str = ""
 
+    @property
+    def text(self) -> str:
+        """As it is written."""
+        return f"{self.task}={self.path}" if self.task else self.path
+
 
 def parse_given(text: str) -> GivenData:
-    """`PATH` or `TASK=PATH`; what is there as a file or folder by its whole name is a path."""
+    """`PATH` or `TASK=PATH`; what is there as a file or folder by its whole name is a path. Raises DataError
+    if one of the two is empty."""
     found = TASK_AND_PATH.fullmatch(text)
+    if HALF.fullmatch(text) and not os.path.lexists(text):
+        what = "no task before the =" if text.startswith("=") else "no path behind the ="
+        raise DataError(what, found=text, allowed="PATH or TASK=PATH")
     if found is None or os.path.lexists(text):
         return GivenData(text)
     return GivenData(found[2], found[1])
@@ -82,6 +93,23 @@ def unite(
         for title, source, one, first in zip(titles, given, numbered, firsts, strict=False)
     )
     return _join([one.dataset for one in numbered], parts)
+
+
+def append_unlabeled(dataset: Dataset, more: Sequence[Dataset], titles: Sequence[str]) -> Dataset:
+    """The data set with images without labels behind its own, as parts that label nothing. `titles` are the
+    names of all parts."""
+    count = len(titles) - len(more)
+    parts = list(dataset.parts or [whole_part(dataset)._replace(name=titles[0])])
+    first = len(dataset.samples)
+    for title, one in zip(titles[count:], more, strict=True):
+        part = whole_part(one)._replace(name=title, first=first, known=(), is_labeled=False)
+        parts.append(part)
+        first += part.images
+    return dataset._replace(
+        samples=_join_samples([one.samples for one in (dataset, *more)]),
+        problems=tuple(problem for one in (dataset, *more) for problem in one.problems),
+        parts=tuple(parts),
+    )
 
 
 def select_part(dataset: Dataset, part: DataPart) -> Dataset:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from yolor_cfg.count import holds_task_values
 from yolor_cfg.data.classes import match_classes
-from yolor_cfg.data.kinds import check_kinds
+from yolor_cfg.data.kinds import add_kind_notes, refuse_missing_boxes
 from yolor_cfg.data.overlap import shared_paths, sharing_note
 from yolor_cfg.data.sources import find_listing, read_listing
 from yolor_cfg.data.types import Dataset, LabelChecks, Problem, SplitName
@@ -69,7 +69,12 @@ def _unite_holdout(
     lists = {part.task: part.names for part in dataset.parts} or {"": dataset.names}
     for one in given:
         if one.task not in lists:
-            raise CfgError("no data set to train on has this task", found=f"--val-data {one.task}={one.path}")
+            tasks = [task for task in lists if task]
+            raise CfgError(
+                "no data set to train on has this task" if one.task else "say which task the data set tests",
+                found=f"--val-data {one.text}",
+                allowed=", ".join(f"--val-data {task}={one.path}" for task in tasks) or "--val-data PATH",
+            )
     holdout = unite(opened, given, lists, by_number=by_number)
     told = {text for part in holdout.parts for text in class_table([part])} | {*class_table(holdout.parts)}
     kept = [problem for problem in holdout.problems if problem.reason not in told]
@@ -97,7 +102,7 @@ def _refuse_strange_tasks(given: Sequence[GivenData], graph: Graph) -> None:
             raise CfgError(
                 "no such task in the cfg",
                 path=graph.path,
-                found=f"--data {one.task}={one.path}",
+                found=f"--data {one.text}",
                 allowed=", ".join(tasks) or "no section has task=: give --data PATH",
             )
         if not one.task and holds_task_values(graph):
@@ -110,12 +115,13 @@ def _refuse_strange_tasks(given: Sequence[GivenData], graph: Graph) -> None:
 
 
 def _refuse_other_weights(options: TrainOptions) -> None:
-    weights, count = options.data_weights, len(options.data_sets)
+    weights, more = options.data_weights, len(options.joint_sets)
+    count = len(options.data_sets) + more
     if weights is not None and len(weights) != count:
         raise CfgError(
             "a weight for each data set is wanted",
             found=f"--data-weights {','.join(f'{weight:g}' for weight in weights)}",
-            allowed=f"{count}, one for each --data",
+            allowed=f"{count}, one for each --data{' and then each --joint-images' if more else ''}",
         )
 
 
@@ -142,5 +148,7 @@ def _open_split(
     pixel_limit.most = options.max_pixels or MAX_PIXELS
     checks = LabelChecks(options.fix_labels, options.strict)
     found = find_listing(given.path, split, whole=split == "val" and options.val_data is not None)
+    own = graph.keep_heads(given.task)
+    refuse_missing_boxes(found.listing, own, path=found.place)
     dataset = read_listing(found, classes=graph.classes_of(given.task) or None, checks=checks, counts=alone)
-    return check_kinds(dataset, graph.keep_heads(given.task))
+    return add_kind_notes(dataset, own)

@@ -74,7 +74,7 @@ class JobInputs(NamedTuple):
 def find_terms(graph: Graph, parts: Sequence[DataPart], *, has_identities: bool) -> tuple[str, ...]:
     """The kinds of loss, by their names, that these data sets give."""
     found: dict[str, None] = {}
-    for part in parts:
+    for part in (part for part in parts if part.is_labeled):
         own = graph.keep_heads(part.task)
         kinds = {
             "boxes": part.has_boxes and bool(own.box_heads),

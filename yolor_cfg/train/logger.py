@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yolor_cfg.data.samplers import EpochShares
 from yolor_cfg.data.types import Batch
 from yolor_cfg.errors import count_of, describe_fault
 from yolor_cfg.evaluate.scores import TaskScores
@@ -23,7 +24,7 @@ from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
 from yolor_cfg.train.setup import Job
-from yolor_cfg.train.state import EpochResults, TrainState, save_state
+from yolor_cfg.train.state import IMAGES_COLUMN, EpochResults, TrainState, save_state
 from yolor_cfg.weights.checkpoint import plain_names, save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import new_header
@@ -37,6 +38,7 @@ LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
 IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
 JOINT_COLUMN = "joint"
 COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS, JOINT_COLUMN)
+SOURCE_COLUMNS = (*COLUMNS, IMAGES_COLUMN)
 MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
 """What an epoch's line says of each of several data sets."""
 Printer = Callable[[str], None]
@@ -212,7 +214,7 @@ class RunLogger:
         return "  ".join(parts)
 
 
-def source_columns(rows: Sequence[EpochResults], words: Sequence[str] = COLUMNS) -> list[str]:
+def source_columns(rows: Sequence[EpochResults], words: Sequence[str] = SOURCE_COLUMNS) -> list[str]:
     """The columns of single data sets, `NAME.word`, that the rows have, as they come up."""
     names = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
     return [name for name in names if name.rpartition(".")[2] in words]
@@ -249,7 +251,9 @@ def format_time(seconds: float) -> str:
 def describe_course(job: Job) -> str:
     """The whole training in one line, before it begins."""
     images, size = count_of(len(job.dataset.samples), "image"), job.batch_size
-    epochs = f"{count_of(job.epochs, 'epoch')} of {images}"
+    bare = count_unlabeled(job)
+    told = f", {bare} of them without labels" if bare else ""
+    epochs = f"{count_of(job.epochs, 'epoch')} of {images}{told}"
     if job.counts_iterations:
         parts = f" ({job.parts} parts of {size})" if job.parts > 1 else ""
         updates = f"{count_of(job.iterations, 'iteration')} of {count_of(job.parts * size, 'image')}"
@@ -257,6 +261,15 @@ def describe_course(job: Job) -> str:
     update = f", an update of the weights every {job.parts} batches" if job.parts > 1 else ""
     batches = count_of(job.per_epoch, "batch")
     return f"{epochs}: {batches} of {count_of(size, 'image')}{update}"
+
+
+def count_unlabeled(job: Job) -> int:
+    """How many images of an epoch have no labels."""
+    parts, weights = job.dataset.parts, job.options.data_weights
+    counts = [part.images for part in parts]
+    if weights and parts:
+        counts = list(EpochShares.from_weights(weights, counts).counts)
+    return sum(count for part, count in zip(parts, counts, strict=True) if not part.is_labeled)
 
 
 def describe_place(job: Job, state: TrainState, *, epoch: int) -> str:

@@ -32,7 +32,7 @@ from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job
-from yolor_cfg.train.state import EpochResults, TrainState
+from yolor_cfg.train.state import IMAGES_COLUMN, EpochResults, TrainState
 from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
@@ -237,11 +237,15 @@ def summarize_sources(job: Job, state: TrainState) -> EpochResults:
         values = zip(LOSS_COLUMNS, [sum(sums), *sums], strict=False)
         found = {f"{part.name}.{name}": value / max(images, 1.0) for name, value in values if name in columns}
         row |= found
+        if job.options.joint_images:
+            row[f"{part.name}.{IMAGES_COLUMN}"] = images
     return row
 
 
 def learned_columns(job: Job, part: DataPart | None = None) -> tuple[str, ...]:
     """The columns of the losses that this network has, or of those that one of several data sets gives."""
+    if part is not None and not part.is_labeled:
+        return ()
     graph = job.graph if part is None else job.graph.keep_heads(part.task)
     has_boxes = part is None or part.has_boxes
     boxes = ("box", "objectness", "classes") if graph.box_heads and has_boxes else ()

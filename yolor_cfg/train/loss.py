@@ -118,7 +118,8 @@ def loss_by_source(
     sources: ImageSources,
 ) -> BatchLoss:
     """Like `detection_loss`, the images of each data set for themselves: what it does not label is not
-    taught, and of a data set with a task the heads that serve others learn nothing."""
+    taught, images without labels teach nothing, and of a data set with a task the heads that serve others
+    learn nothing."""
     parts, index = sources.parts, sources.rows.to(raws[0].device)
     places = [(index == number).nonzero()[:, 0] for number in range(len(parts))]
     counts = rules.all_reduce(index.new_tensor([len(rows) for rows in places], dtype=torch.float32))
@@ -127,7 +128,7 @@ def loss_by_source(
     of_sources = list[SourceLoss]()
     for part, rows, images in zip(parts, places, counts, strict=True):
         mine = WeighedLosses([], total)
-        if images:
+        if images and part.is_labeled:
             lessons = _select_lessons(batch, rows, part, rules=rules)
             mine = _head_losses([raw[rows] for raw in raws], lessons, network, rules=rules, images=images)
             total = total + mine.total

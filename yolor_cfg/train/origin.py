@@ -66,6 +66,8 @@ def _find_fault(options: TrainOptions) -> YolorError | None:
     try:
         for one in options.data_sets:
             _try_images(one.path, "train")
+        for path in options.joint_sets:
+            _try_images(path, "train")
         for one in options.val_sets if options.val_data else ():
             _try_images(one.path, "val")
         unused_hyperparameters(options)

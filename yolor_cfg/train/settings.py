@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "dialect": (None, *DIALECTS),
     "joint_align": (BY_Z, "plain", NO_FEATURES),
 }
-LISTS_OF_PATHS = ("data", "val_data")
+LISTS_OF_PATHS = ("data", "val_data", "joint_images")
 
 
 class TrainOptions(NamedTuple):
@@ -42,8 +42,9 @@ class TrainOptions(NamedTuple):
     is tested instead of the val split of `data`, with `no_val` nothing is. `task` names a task that is added
     to the network of `weights`.
     `joint` is the cfg or checkpoint of a large network that teaches this one, `joint_weights` its weights,
-    `joint_align` how its features do. `unlabeled` says what is taught of classes that a data set does not
-    label; `loss_weights` is `learned`, or factors as `labels=0.5,boxes=2`.
+    `joint_align` how its features do, `joint_images` images without labels that it teaches alone.
+    `unlabeled` says what is taught of classes that a data set does not label;
+    `loss_weights` is `learned`, or factors as `labels=0.5,boxes=2`.
     """
 
     cfg: str
@@ -89,6 +90,7 @@ class TrainOptions(NamedTuple):
     joint: str | None = None
     joint_weights: str | None = None
     joint_align: str = BY_Z
+    joint_images: str | tuple[str, ...] | None = None
 
     @property
     def data_sets(self) -> tuple[GivenData, ...]:
@@ -99,6 +101,12 @@ class TrainOptions(NamedTuple):
     def val_sets(self) -> tuple[GivenData, ...]:
         """The data sets to validate on."""
         return _parse_all(self.val_data or self.data)
+
+    @property
+    def joint_sets(self) -> tuple[str, ...]:
+        """The images that the large network alone teaches."""
+        images = self.joint_images or ()
+        return (images,) if isinstance(images, str) else images
 
     def to_dict(self) -> dict[str, Any]:
         """The options as YAML values."""
@@ -134,6 +142,24 @@ def refuse_contradictions(options: TrainOptions) -> None:
         raise CfgError("give --epochs or --max-batches, not both")
     if options.val_data and options.no_val:
         raise CfgError("give --val-data or --no-val, not both")
+    if not options.joint:
+        _refuse_idle_teaching(options)
+
+
+def _refuse_idle_teaching(options: TrainOptions) -> None:
+    """Raise CfgError for options of a large network where there is none."""
+    given = {
+        "--joint-images": (options.joint_sets or (None,))[0],
+        "--joint-weights": options.joint_weights,
+        "--joint-align": None if options.joint_align == BY_Z else options.joint_align,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise CfgError(
+                "there is no large network that teaches",
+                found=f"{option} {value}",
+                allowed="--joint LARGE besides, a finished network",
+            )
 
 
 class OptionFault(ValueError):

@@ -37,6 +37,7 @@ from yolor_cfg.train.memory import check_batch
 from yolor_cfg.train.optim import OptimizerSettings
 from yolor_cfg.train.schedule import NOMINAL_BATCH, Cosine, JdeSteps, Policy, Rates, Schedule
 from yolor_cfg.train.settings import TrainOptions, refuse_contradictions
+from yolor_cfg.train.unlabeled import add_joint_images
 
 DEFAULT_EPOCHS = 300
 PAPER_FIRST, PAPER_ALL = 300, 450
@@ -130,7 +131,7 @@ def prepare_job(
     dataset = open_training_data(options, graph, names or {})
     holdout = open_holdout_data(options, graph, dataset)
     identities = count_identities(graph, dataset)
-    dataset = identity_notes(dataset, identities)
+    dataset = add_joint_images(options, graph, identity_notes(dataset, identities), holdout=holdout)
     batch_size = options.batch_size or graph.net.mini_batch
     local_batch_size(batch_size)
     check_batch(batch_size, image=graph.image, image_count=len(dataset.samples))

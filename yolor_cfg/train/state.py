@@ -26,6 +26,8 @@ from yolor_cfg.weights.checkpoint import FORMAT, plain_names
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
+IMAGES_COLUMN = "images"
+"""How many images of a data set an epoch had, told where some have no labels."""
 LOSSES_AND_COUNT = 8
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
 

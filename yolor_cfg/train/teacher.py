@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from yolor_cfg.count import holds_task_values
@@ -18,6 +19,8 @@ def open_teacher(options: TrainOptions, graph: Graph, names: Sequence[str]) -> J
     of a stride that heads here have."""
     if options.joint is None:
         return None
+    if not os.path.exists(options.joint):
+        raise CfgError("no such file", path=options.joint, found="--joint")
     if options.joint_weights is None and not is_checkpoint_file(options.joint):
         hint = "train it first; then --joint best.pt, or --joint CFG --joint-weights FILE"
         raise CfgError("the large network has no weights", path=options.joint, hint=hint)
