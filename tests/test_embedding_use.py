@@ -139,6 +139,13 @@ def test_shards_write_them_into_their_lines(weights: str, data: Path, tmp_path: 
     assert run("unite", tmp_path / "s").exit_code == 0
     whole = run("detect", weights, *pictures(data), *common[:-3], "--json", "--nosave", "--save-embeddings")
     assert (tmp_path / "s/detections.jsonl").read_text() == whole.stdout
+    with np.load(tmp_path / "s/embeddings.npz") as united, np.load(tmp_path / "exp/embeddings.npz") as one:
+        assert {name: table.dtype for name, table in united.items()} == {
+            name: table.dtype for name, table in one.items()
+        }
+        np.testing.assert_allclose(united["embeddings"], one["embeddings"], atol=1e-6)
+        np.testing.assert_allclose(united["boxes_xyxy"], one["boxes_xyxy"], atol=1e-2)
+        assert all(united[name].tolist() == one[name].tolist() for name in ("classes", "sources", "frames"))
     other = run("detect", weights, *pictures(data), "--shard", "1/2", *common[:-1])
     assert other.exit_code == 2 and "save_embeddings" in other.stderr
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from yolor_cfg.evaluate.image_labels import label_rows, score_labels
+from yolor_cfg.evaluate.image_labels import PLACES, label_rows, score_labels
+from yolor_cfg.report.charts import confusion_rows
 
 NAMES = ("a", "b", "c", "d")
 
@@ -54,3 +55,29 @@ def test_what_is_not_known_counts_neither_way():
     scores = np.array([[0.8, 0, 0, 0], [0.9, 0, 0, 0], [0.1, 0, 0, 0]])
     found = score_labels(truth, scores, kind="multi", names=NAMES)
     assert (found.ap[0], found.precision[0], found.positives[0]) == (1, 1, 1)
+
+
+def test_confusions_count_the_first_class_of_an_image_by_its_best_one():
+    truth = np.array([[0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, np.nan]])
+    scores = np.array([[0.1, 0.6, 0.2, 0.1], [0.3, 0.2, 0.3, 0.2], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    found = score_labels(truth, scores, kind="single", names=NAMES)
+    assert found.confusion.tolist() == [[0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    rows = list(confusion_rows(found.confusion, NAMES, found="predicted"))
+    assert rows[:2] == [("true \\ predicted", *NAMES), ("a", 0, 0, 0, 1)]
+    assert not score_labels(truth, scores, kind="multi", names=NAMES).confusion.size
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_curve_has_the_best_precision_of_a_recall_or_more(seed):
+    rng = np.random.default_rng(seed)
+    truth, scores = (rng.random((30, 1)) < 0.3).astype(float), rng.random((30, 1)).round(1)
+    found = score_labels(truth, scores, kind="multi", names=("a",)).envelope[0]
+    positive = truth[:, 0] > 0
+    pairs = []
+    for threshold in set(scores[:, 0].tolist()):
+        chosen = scores[:, 0] >= threshold
+        hits = (positive & chosen).sum()
+        pairs.append((hits / positive.sum(), hits / chosen.sum()))
+    for recall, precision in zip(PLACES, found, strict=True):
+        assert precision == max(p for r, p in pairs if r >= recall - 1e-6)
+    assert np.isnan(score_labels(0 * truth, scores, kind="multi", names=("a",)).envelope).all()

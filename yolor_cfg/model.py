@@ -211,6 +211,10 @@ class Network(nn.Module):
         for heads without embeddings."""
         return torch.cat([head.embeddings(raw) for head, raw in self._embedding_heads(raws)], dim=1)
 
+    def cell_vectors(self, raws: Sequence[Tensor]) -> list[Tensor]:
+        """Of each head with embeddings the vectors of its cells, of any length: [N, E, H, W]."""
+        return [head.cell_vectors(raw) for head, raw in self._embedding_heads(raws)]
+
     def embed_boxes(self, raws: Sequence[Tensor], boxes: Sequence[Tensor]) -> list[Tensor]:
         """Like `embeddings`, for these boxes [M] of each image, by their numbers in `decode`: [M, E] each."""
         heads = list(self._embedding_heads(raws))

@@ -65,7 +65,8 @@ OPTIONS = (
         "form",
         type=click.Choice(["decoded", "raw"]),
         help="decoded: one tensor [N, B, 5 + classes] of boxes in input pixels, objectness and class "
-        "probabilities; raw: the map of each head; default: decoded for detectors, raw for other networks.",
+        "probabilities, and where there are some the image labels and the embeddings of cells; raw: the map "
+        "of each head; default: decoded for detectors, raw for other networks.",
     ),
     click.option(
         "--dynamic",
@@ -241,7 +242,8 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     from yolor_cfg.export.page_file import PageOptions
     from yolor_cfg.model import BoxHead
 
-    has_boxes = all(isinstance(network.module_list[index], BoxHead) for index in network.graph.outputs)
+    heads = [network.module_list[node.index] for node in network.graph.box_heads]
+    has_boxes = bool(heads) and all(isinstance(head, BoxHead) for head in heads)
     form: OutputForm = options["form"] or ("decoded" if has_boxes else "raw")
     settings = OnnxSettings(form, options["dynamic"], options["batch"])
     multi_label = network.graph.dialect.is_pytorch

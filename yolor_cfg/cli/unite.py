@@ -14,8 +14,8 @@ from yolor_cfg.errors import count_of, escape
 def unite(folder: str, as_json: bool) -> None:
     """Make one file of what the shards of `yolor detect --shard` wrote into FOLDER.
 
-    Writes detections.jsonl and summary.json into it, as one run over all sources does. If a part is not done,
-    nothing is written and the exit code is 3.
+    Writes detections.jsonl and summary.json into it, as one run over all sources does, and embeddings.npz if
+    the shards saved embeddings. If a part is not done, nothing is written and the exit code is 3.
     """
     from yolor_cfg.detect.parts import unite_parts
 

@@ -23,10 +23,18 @@ from yolor_cfg.detect.base import (
     log_notes,
     stack_inputs,
 )
+from yolor_cfg.detect.image_labels import LabelRange, choose_labels
 from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.nms_rules import NmsRules, choose_kind, kind_notes
-from yolor_cfg.detect.plain import select_plain
-from yolor_cfg.engines.exported import ExportedModel, Predicted, split_outputs
+from yolor_cfg.detect.plain import NumberedBoxes, choose_cells, select_numbered
+from yolor_cfg.engines.exported import (
+    ExportedModel,
+    Maps,
+    Predicted,
+    split_cells,
+    split_labels,
+    split_outputs,
+)
 from yolor_cfg.errors import CfgError, check_choice
 from yolor_cfg.export.facts import DETECTIONS, ModelFacts
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, InputRules, fit_image
@@ -78,6 +86,7 @@ class ExportedDetector(ImageDetector):
         self.model = ExportedModel(path, engine, precision)
         self._heads: FileNetwork | None = None
         facts = self.model.facts
+        self._ranges = [LabelRange(*head[:3]) for head in facts.labels]
         self._input = input_of_file(self.model, more.get("size"))
         _check_fit(self.model, more.get("preprocess"))
         self.names = class_names(facts.names if names is None else names, count=facts.classes)
@@ -115,29 +124,69 @@ class ExportedDetector(ImageDetector):
             return _keep_image(loaded, self.model.facts)
         return fit_image(loaded, self._input, how=self.preprocess)
 
-    def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
-        predicted = self._predict(stack_inputs(batch), rules.conf)
-        predicted.scores[..., hidden_classes(self.names)] = 0
-        return list(self._select(predicted, batch, rules))
+    @property
+    def embeds(self) -> bool:
+        """Whether its detections have embeddings."""
+        return bool(self.model.facts.embeddings) and self.model.form != DETECTIONS
 
-    def _predict(self, pixels: NDArray[Any], least: float) -> Predicted:
-        """What the file predicts with a score of `least` or more."""
-        outputs = self.model(pixels)
+    def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
+        outputs = self.model(stack_inputs(batch))
+        found, labels = self._find_boxes(outputs, batch, rules), self._find_labels(outputs)
+        if labels is None:
+            return found
+        chosen = [choose_labels(one, self._ranges, names=self.names, least=rules.conf) for one in labels]
+        return [one._replace(labels=own) for one, own in zip(found, chosen, strict=True)]
+
+    def _find_labels(self, outputs: Maps) -> NDArray[np.float32] | None:
+        """The probabilities [N, K] of the labels of each image; None where the file tells none."""
+        found = split_labels(self.model, outputs)
+        if found is None and self.model.form == "raw" and self._ranges:
+            from yolor_cfg.engines.file_network import label_maps
+
+            found = label_maps(self._network(), outputs)
+        return found
+
+    def _find_boxes(self, outputs: Maps, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
+        if not self.model.has_boxes:
+            return [FoundBoxes(*self._nothing()) for _ in batch]
+        predicted = self._predict(outputs, len(batch), rules.conf)
+        predicted.scores[..., hidden_classes(self.names)] = 0
+        rows = list(self._select(predicted, batch, rules))
+        vectors = self._embed(outputs, [row.numbers for row in rows]) if self.embeds else [None] * len(rows)
+        return [FoundBoxes(*row[:3], embeddings=own) for row, own in zip(rows, vectors, strict=True)]
+
+    def _predict(self, outputs: Maps, count: int, least: float) -> Predicted:
+        """The boxes that the file predicts with a score of `least` or more."""
         if self.model.form != "raw":
-            return split_outputs(self.model, outputs, len(pixels))
-        from yolor_cfg.engines.file_network import FileNetwork, decode_maps
+            return split_outputs(self.model, outputs, count)
+        from yolor_cfg.engines.file_network import decode_maps
+
+        return decode_maps(self._network(), outputs, least=least)
+
+    def _embed(self, outputs: Maps, numbers: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """The embeddings [M, E] of these boxes of each image."""
+        if self.model.form == "raw":
+            from yolor_cfg.engines.file_network import embed_maps
+
+            return embed_maps(self._network(), outputs, numbers)
+        levels, counts = split_cells(self.model, outputs), self.model.facts.embeddings
+        return [choose_cells([level[at] for level in levels], counts, one) for at, one in enumerate(numbers)]
+
+    def _network(self) -> FileNetwork:
+        """The network of the file's cfg, for raw maps."""
+        from yolor_cfg.engines.file_network import FileNetwork
 
         self._heads = self._heads or FileNetwork(self.model)
-        return decode_maps(self._heads, outputs, least=least)
+        return self._heads
 
     def _select(
         self, predicted: Predicted, batch: Sequence[NetworkInput], rules: NmsRules
-    ) -> Iterator[FoundBoxes]:
+    ) -> Iterator[NumberedBoxes]:
         if self.model.form == DETECTIONS and self.model.facts.is_clipped:
             rules = rules._replace(iou=1.0)  # clipped boxes overlap more than those that the file compared
         for number, item in enumerate(batch):
             one = Predicted(*(part[number] for part in predicted))
-            yield FoundBoxes(*select_plain(one, item.placement, rules))
+            yield select_numbered(one, item.placement, rules)
 
 
 def _make_rules(facts: ModelFacts, names: Sequence[str], more: FileOptions) -> NmsRules:

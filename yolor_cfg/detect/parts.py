@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from yolor_cfg.detect.embeddings import VectorTable
 from yolor_cfg.detect.sources import Frame, IncompleteVideo, UnreadableSource
 from yolor_cfg.detect.write import frame_record
 from yolor_cfg.errors import CfgError, DataError, YolorError, shorten
@@ -209,7 +210,8 @@ def new_part(parts: RunParts, number: int, *, has_embeddings: bool = False) -> I
 
 
 def unite_parts(folder: StrPath) -> dict[str, Any]:
-    """Write detections.jsonl and summary.json, as a run that was not divided does; return the summary.
+    """Write detections.jsonl and summary.json, as a run that was not divided does, and with embeddings
+    embeddings.npz of its numbers, which are rounded; return the summary.
 
     Raises DataError if a part is not done. A source in two parts is counted twice.
     """
@@ -221,9 +223,20 @@ def unite_parts(folder: StrPath) -> dict[str, Any]:
         for number in range(parts.total):
             with parts.lines_path(number).open("rb") as lines:
                 shutil.copyfileobj(lines, file)
+    if settings.get("save_embeddings"):
+        _save_vectors(parts.folder)
     summary = sum_markers([marker for marker in markers if marker])
     save_text(parts.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def _save_vectors(folder: Path) -> None:
+    """embeddings.npz of the lines of detections.jsonl."""
+    table = VectorTable()
+    with (folder / "detections.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            table.add_record(json.loads(line))
+    table.save(folder / "embeddings.npz")
 
 
 def _refuse_missing(parts: RunParts, missing: list[int]) -> None:

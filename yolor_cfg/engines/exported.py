@@ -6,7 +6,7 @@ N images, C channels, H W input, B boxes, K classes, M detections.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.errors import CfgError, MissingExtra, WeightsError, YolorError
-from yolor_cfg.export.facts import DETECTIONS, IMAGE, IMAGES, PREDICTIONS, RT_INFO, ModelFacts, parse_facts
+from yolor_cfg.export.facts import (
+    DETECTIONS,
+    EMBEDDINGS,
+    IMAGE,
+    IMAGES,
+    LABELS,
+    PREDICTIONS,
+    RT_INFO,
+    ModelFacts,
+    parse_facts,
+)
 from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.files import open_regular, reason_of
 
@@ -172,9 +182,19 @@ class ExportedModel:
 
     @cached_property
     def form(self) -> str:
-        """`raw` for the maps of the heads, else the name of the only output."""
-        outputs = self._runner.outputs
-        return outputs[0] if outputs in ([PREDICTIONS], [DETECTIONS]) else "raw"
+        """`raw` for the maps of the heads, else the name of the output with boxes, or that with labels."""
+        return next((name for name in (DETECTIONS, PREDICTIONS, LABELS) if name in self.outputs), "raw")
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the outputs."""
+        return self._runner.outputs
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether it gives boxes, or maps that they are decoded from."""
+        labels_alone = self.form == "raw" and len(self.facts.labels) == len(self.outputs)
+        return self.form != LABELS and not labels_alone
 
     @property
     def is_static(self) -> bool:
@@ -186,11 +206,13 @@ class ExportedModel:
         missing in the last is filled with zeros; outputs are those of the given images alone."""
         most = self.shape[0] or len(images)
         parts = [self._run(_fill(images[at : at + most], most)) for at in range(0, len(images), most)]
-        if self.form != DETECTIONS:
-            return [np.concatenate(maps)[: len(images)] for maps in zip(*parts, strict=True)]
-        rows = [part[0] + np.float32(at * most) * FIRST_COLUMN for at, part in enumerate(parts)]
-        joined = np.concatenate(rows)
-        return [joined[joined[:, 0] < len(images)]]
+        pairs = zip(self.outputs, zip(*parts, strict=True), strict=True)
+        return [
+            _join_detections(maps, most, len(images))
+            if name == DETECTIONS
+            else np.concatenate(maps)[: len(images)]
+            for name, maps in pairs
+        ]
 
     def _run(self, images: NDArray[Any]) -> Maps:
         try:
@@ -204,6 +226,12 @@ class ExportedModel:
 FIRST_COLUMN = np.array([1, 0, 0, 0, 0, 0, 0], np.float32)
 
 
+def _join_detections(parts: Sequence[NDArray[np.float32]], most: int, count: int) -> NDArray[np.float32]:
+    """The detections [M, 7] of several calls of `most` images each, those of the first `count` images."""
+    joined = np.concatenate([part + np.float32(at * most) * FIRST_COLUMN for at, part in enumerate(parts)])
+    return np.asarray(joined[joined[:, 0] < count])
+
+
 def _fill(images: NDArray[Any], most: int) -> NDArray[Any]:
     """The images, with black ones behind them up to that number."""
     spare = most - len(images)
@@ -213,10 +241,11 @@ def _fill(images: NDArray[Any], most: int) -> NDArray[Any]:
 def split_outputs(model: ExportedModel, outputs: Maps, count: int) -> Predicted:
     """The boxes of `count` images from the outputs of a file that decodes them; those of a file with NMS are
     sure objects with one class each, and an image with fewer of them has empty ones behind."""
+    if model.form == LABELS:
+        return Predicted(*(np.zeros((count, 0, *tail), np.float32) for tail in ((4,), (), (0,))))
+    rows = outputs[model.outputs.index(model.form)]
     if model.form == PREDICTIONS:
-        (whole,) = outputs
-        return Predicted(whole[..., :4], whole[..., 4], whole[..., 5:])
-    (rows,) = outputs
+        return Predicted(rows[..., :4], rows[..., 4], rows[..., 5:])
     image = rows[:, 0].astype(np.intp)
     places = np.concatenate([np.arange(number) for number in np.bincount(image, minlength=count)])
     order = np.argsort(image, kind="stable")
@@ -229,6 +258,23 @@ def split_outputs(model: ExportedModel, outputs: Maps, count: int) -> Predicted:
     found.objectness[image, places] = 1
     found.scores[image, places, rows[:, 6].astype(np.intp)] = rows[:, 5]
     return found
+
+
+def split_labels(model: ExportedModel, outputs: Maps) -> NDArray[np.float32] | None:
+    """The probabilities [N, K] of image labels from the outputs of a file; None where it gives none, or where
+    they have to be computed from raw maps."""
+    if LABELS in model.outputs:
+        return outputs[model.outputs.index(LABELS)]
+    heads = model.facts.labels
+    if model.form != "raw" or len(heads) != len(outputs) or not all(head.is_plain for head in heads):
+        return None
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
+
+
+def split_cells(model: ExportedModel, outputs: Maps) -> Maps:
+    """The vectors of the cells of each head [N, E, H, W], as a file that decodes boxes gives them."""
+    pairs = zip(model.outputs, outputs, strict=True)
+    return [output for name, output in pairs if name.startswith(f"{EMBEDDINGS}_")]
 
 
 def _choose_engine(path: str, engine: str, precision: str) -> tuple[str, str]:

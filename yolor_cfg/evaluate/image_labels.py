@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.evaluate.ground_truth import Doubles, Flags
@@ -16,6 +17,9 @@ USUAL_TOP = 5
 THRESHOLD = 0.5
 """The probability from which on a class counts as found."""
 NONE = float("nan")
+PLACES = np.linspace(0, 1, 1001)
+"""The recalls of a curve."""
+ROUNDING = 1e-9
 
 
 class LabelScores(NamedTuple):
@@ -25,6 +29,8 @@ class LabelScores(NamedTuple):
     `top1` and `top` are the fractions of images whose class is the best one, or among the best `k`; NaN for
     "multi". By class [K]: `positives`, images that have it; average precision `ap`, NaN without any such
     image; `precision`, `recall` and `f1` of the best class of an image, or of those above `THRESHOLD`.
+    `confusion` [K, K] counts the images of each class by the best class, for "single" alone; `envelope`
+    [K, X] is the best precision at a recall of each of `PLACES` or more, NaN without any such image.
     """
 
     kind: str
@@ -38,6 +44,8 @@ class LabelScores(NamedTuple):
     precision: Doubles
     recall: Doubles
     f1: Doubles
+    confusion: NDArray[np.int64]
+    envelope: Doubles
 
     @property
     def present(self) -> Flags:
@@ -84,6 +92,8 @@ def score_labels(
         precision,
         recall,
         _ratio(2 * precision * recall, precision + recall),
+        _count_confusions(truth, scores) if kind == "single" else np.zeros((0, 0), np.int64),
+        np.array([_precision_envelope(*pair) for pair in zip(truth.T, scores.T, strict=True)]),
     )
 
 
@@ -101,18 +111,41 @@ def _best_class(scores: Doubles) -> Flags:
     return np.asarray(scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1]))
 
 
+def _count_confusions(truth: Doubles, scores: Doubles) -> NDArray[np.int64]:
+    """[K, K]: the images of each true class, which is the first that an image has, by their best class."""
+    labeled = (truth > 0).any(axis=1)
+    counts = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
+    np.add.at(counts, ((truth[labeled] > 0).argmax(axis=1), scores[labeled].argmax(axis=1)), 1)
+    return counts
+
+
 def _average_precision(truth: Doubles, scores: Doubles) -> float:
     """The sum over the thresholds of precision times the step in recall; NaN without positives. Equal scores
     are one threshold."""
+    hits, precision = _count_hits(truth, scores)
+    return float((np.diff(hits, prepend=0) * precision).sum() / hits[-1]) if len(hits) else NONE
+
+
+def _precision_envelope(truth: Doubles, scores: Doubles) -> Doubles:
+    """The best precision at a recall of each of PLACES or more; NaN without positives."""
+    hits, precision = _count_hits(truth, scores)
+    if not len(hits):
+        return np.full(len(PLACES), NONE)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return np.asarray(best[np.searchsorted(hits / hits[-1], PLACES - ROUNDING)])
+
+
+def _count_hits(truth: Doubles, scores: Doubles) -> tuple[Doubles, Doubles]:
+    """The positives found and the precision at each threshold, from the highest on; nothing without
+    positives."""
     known = np.isfinite(truth)
     order = np.argsort(-scores[known], kind="stable")
     there, ranked = truth[known][order] > 0, scores[known][order]
     if not there.any():
-        return NONE
+        return np.zeros(0), np.zeros(0)
     last = np.append(ranked[1:] != ranked[:-1], True)
     hits = there.cumsum()[last]
-    precision = hits / (np.flatnonzero(last) + 1)
-    return float((np.diff(hits, prepend=0) * precision).sum() / hits[-1])
+    return hits, hits / (np.flatnonzero(last) + 1)
 
 
 def _ratio(part: Doubles, whole: Doubles) -> Doubles:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yolor_cfg.export.facts import IMAGE, IMAGES, PREDICTIONS
+from yolor_cfg.export.facts import EMBEDDINGS, IMAGE, IMAGES, LABELS, PREDICTIONS
 from yolor_cfg.export.traced import head_names
 from yolor_cfg.graph import Graph, last_head_value
 from yolor_cfg.images.fit import default_preprocess
@@ -43,10 +43,30 @@ def describe_file(graph: Graph, names: Sequence[str], file: FileForm) -> dict[st
             _describe_head(graph, index, name=name)
             for index, name in zip(graph.outputs, head_names(graph), strict=True)
         ],
+        LABELS: list(_describe_labels(graph)),
+        EMBEDDINGS: [] if file.has_nms else _count_cell_boxes(graph),
         "dialect": graph.dialect.name,
         "cfg": graph.document.text,
-        "output": _describe_output(file),
+        "output": _describe_output(file, graph),
     }
+
+
+def _describe_labels(graph: Graph) -> Iterator[dict[str, Any]]:
+    """Of each head with image labels its classes; `plain` where its output are their probabilities."""
+    first = 0
+    for node in graph.label_heads:
+        is_plain = not getattr(node.section, "tree", "")
+        is_single, length = node.section.label_kind == "single", node.shape.size
+        yield {"first": first, "length": length, "single": is_single, "plain": is_plain}
+        first += length
+
+
+def _count_cell_boxes(graph: Graph) -> list[int]:
+    """How many boxes a cell has, of each head with embeddings; nothing unless all heads have them."""
+    sections = [node.section for node in graph.box_heads]
+    if not all(section.has_embedding for section in sections):
+        return []
+    return [len(getattr(section, "masked_anchors", ())) for section in sections]
 
 
 def _describe_input(graph: Graph) -> dict[str, Any]:
@@ -76,17 +96,28 @@ def _describe_image(graph: Graph, order: str) -> dict[str, Any]:
     }
 
 
-def _describe_output(file: FileForm) -> str:
-    """The output in words."""
+def _describe_output(file: FileForm, graph: Graph) -> str:
+    """The outputs in words."""
+    if file.form != "decoded":
+        return "the raw map of each head: [N, anchors, rows, columns, values] for detectors"
+    parts = [_describe_boxes(file)] if graph.box_heads else []
+    if graph.label_heads:
+        parts.append(f"{LABELS} [N, classes]: the probabilities of the classes of an image")
+    if not file.has_nms and _count_cell_boxes(graph):
+        parts.append(
+            f"{EMBEDDINGS}_0 ... [N, E, rows, columns]: the vectors of the cells of each head, of any length"
+        )
+    return "; ".join(parts)
+
+
+def _describe_boxes(file: FileForm) -> str:
     of = "image" if file.order else "input"
     if file.has_nms:
         return f"detections [M, 7]: {', '.join(COLUMNS)}; corners in pixels of the {of}"
-    if file.form == "decoded":
-        return (
-            f"{PREDICTIONS} [N, B, 5 + classes]: centre x, centre y, width, height in pixels of the {of}, "
-            "objectness, then the probability of each class; a score is their product"
-        )
-    return "the raw map of each head: [N, anchors, rows, columns, values] for detectors"
+    return (
+        f"{PREDICTIONS} [N, B, 5 + classes]: centre x, centre y, width, height in pixels of the {of}, "
+        "objectness, then the probability of each class; a score is their product"
+    )
 
 
 def write_metadata(model: ModelProto, facts: dict[str, Any]) -> None:

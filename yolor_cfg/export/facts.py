@@ -17,6 +17,9 @@ IMAGE = "image"
 PREDICTIONS = "predictions"
 DETECTIONS = "detections"
 """The names of the outputs with decoded boxes, without and with NMS."""
+LABELS = "labels"
+EMBEDDINGS = "embeddings"
+"""Those with the probabilities of image labels, and, with a number behind, the vectors of a head's cells."""
 RT_INFO = "yolor_cfg"
 """Where the facts are in an OpenVINO model."""
 IMAGE_ORDERS = ("rgb", "bgr", "as in the file")
@@ -30,10 +33,21 @@ def is_exported(path: StrPath) -> bool:
     return os.fspath(path).lower().endswith(SUFFIXES)
 
 
+class LabelFacts(NamedTuple):
+    """Of a head that tells image labels: the classes from `first` on, `length` of them; whether each image
+    has one; whether its output are the probabilities themselves, which those of a class tree are not."""
+
+    first: int
+    length: int
+    is_single: bool
+    is_plain: bool
+
+
 class ModelFacts(NamedTuple):
     """Of the network in a file: height and width, channels, what sizes are multiples of (0: no other size),
     how images are fitted, its dialect, classes with or without names, the cfg's NMS, the cfg itself, and
-    the order of the channels of an image that the file fits itself (else empty); its size is then (0, 0)."""
+    the order of the channels of an image that the file fits itself (else empty); its size is then (0, 0);
+    its heads with image labels; of each head with embeddings how many boxes a cell has."""
 
     size: tuple[int, int]
     channels: int
@@ -46,6 +60,8 @@ class ModelFacts(NamedTuple):
     nms_beta: float
     cfg: str
     order: str = ""
+    labels: tuple[LabelFacts, ...] = ()
+    embeddings: tuple[int, ...] = ()
 
     @property
     def is_pytorch(self) -> bool:
@@ -74,7 +90,7 @@ def parse_facts(stored: Mapping[str, str], path: str) -> ModelFacts:
 
 def _parse_value(name: str, text: str) -> Any:
     """The value: text as it is, anything else from JSON."""
-    is_text = name not in ("input", "preprocess", "names", "classes", "nms")
+    is_text = name not in ("input", "preprocess", "names", "classes", "nms", LABELS, EMBEDDINGS)
     return text if is_text else json.loads(text)
 
 
@@ -96,11 +112,18 @@ def _read_facts(facts: Mapping[str, Any]) -> ModelFacts:
         float(nms["beta"]),
         facts["cfg"],
         _check_word(str(image["order"]).lower(), IMAGE_ORDERS) if fits_itself else "",
+        tuple(map(_read_label_head, facts.get(LABELS, ()))),
+        tuple(map(_check_count, facts.get(EMBEDDINGS, ()))),
     )
     is_empty = 0 in (channels, found.classes) or (0 in found.size and not fits_itself)
     if is_empty or len(found.names) not in (0, found.classes):
         raise ValueError("sizes or names that do not go together")
     return found
+
+
+def _read_label_head(head: Mapping[str, Any]) -> LabelFacts:
+    first, length = (_check_count(head[name]) for name in ("first", "length"))
+    return LabelFacts(first, length, bool(head["single"]), bool(head["plain"]))
 
 
 def _check_count(value: Any) -> int:

@@ -199,6 +199,8 @@ def check_export(network: Network, options: ExportOptions) -> None:
         _check_html(network, options)
     elif options.nms is not None and not kind.has_nms:
         raise CfgError("no NMS in this format", found=options.format, hint="leave out --nms")
+    if options.nms is not None and not network.graph.box_heads:
+        raise CfgError("NMS needs boxes", path=network.graph.path, found="image labels alone")
     if options.nms is not None and options.settings.form != "decoded":
         raise CfgError("NMS needs decoded boxes", found=f"--output {options.settings.form}")
     if not kind.has_dynamic and (options.settings.dynamic != "none" or options.settings.batch != 1):

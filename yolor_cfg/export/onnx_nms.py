@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from yolor_cfg.export.facts import PREDICTIONS
+from yolor_cfg.export.facts import EMBEDDINGS, PREDICTIONS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -64,7 +64,8 @@ class NmsLimits(NamedTuple):
 
 def add_nms(model: ModelProto, limits: NmsLimits) -> ModelProto:
     """The model with `detections` [M, 7] in place of its predictions: the number of the image, corners in
-    input pixels, score, class; ordered by image and class."""
+    input pixels, score, class; ordered by image and class. Embeddings of cells are left out: a detection does
+    not say which cell it is from."""
     from onnx import compose, parser
 
     text = GRAPH.format(
@@ -75,4 +76,21 @@ def add_nms(model: ModelProto, limits: NmsLimits) -> ModelProto:
         conf=float(limits.conf),
         scores=ALL_CLASSES if limits.multi_label else BEST_CLASS,
     )
+    _drop_embeddings(model)
     return compose.merge_models(model, parser.parse_model(text), io_map=[(PREDICTIONS, "nms_in")])
+
+
+def _drop_embeddings(model: ModelProto) -> None:
+    """Take away these outputs and the nodes that they alone need."""
+    graph = model.graph
+    dropped = [one for one in graph.output if one.name.startswith(EMBEDDINGS)]
+    for one in dropped:
+        graph.output.remove(one)
+    if not dropped:
+        return
+    needed = {one.name for one in graph.output}
+    for node in reversed(list(graph.node)):
+        if needed.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            needed.update(node.input)

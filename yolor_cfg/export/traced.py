@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.export.facts import PREDICTIONS
+from yolor_cfg.export.facts import EMBEDDINGS, LABELS, PREDICTIONS
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.types import Size
 from yolor_cfg.model import Network, RecurrentLayer, RecurrentState, check_heads
@@ -25,7 +25,8 @@ class TracedNetwork(nn.Module):
     """forward(images [N, C, H, W], *states) -> (*outputs, *states): the recurrent state goes in and out.
 
     `decoded` is one tensor [N, B, 5 + K]: centre, width and height in input pixels, objectness, and the
-    probability of each class, not multiplied by objectness.
+    probability of each class, not multiplied by objectness; behind it, where the network has them, the
+    probabilities of image labels [N, K], and of each head the vectors of its cells [N, E, H, W].
     """
 
     def __init__(self, network: Network, form: OutputForm) -> None:
@@ -42,7 +43,7 @@ class TracedNetwork(nn.Module):
         given = self._group_states(images, states)
         layers = range(len(self.network.graph.nodes)) if self.form == "layers" else None
         values, after = self.network.step(images, given, layers=layers)
-        outputs = [self._decode(values)] if self.form == "decoded" else values
+        outputs = self._decode(values) if self.form == "decoded" else values
         return (*outputs, *(tensor for index in self.recurrent for tensor in after[index]))
 
     def zero_states(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -54,7 +55,12 @@ class TracedNetwork(nn.Module):
         """The names of the outputs before the states."""
         graph = self.network.graph
         if self.form == "decoded":
-            return [PREDICTIONS]
+            vectors = [f"{EMBEDDINGS}_{number}" for number in range(len(graph.box_heads))]
+            return [
+                *[PREDICTIONS] * bool(graph.box_heads),
+                *[LABELS] * bool(graph.label_heads),
+                *(vectors if self.network.embeds else ()),
+            ]
         if self.form == "layers":
             return [f"layer_{index}" for index in range(len(graph.nodes))]
         return head_names(graph)
@@ -67,9 +73,14 @@ class TracedNetwork(nn.Module):
             grouped[index], rest = tuple(rest[: len(zeros)]), rest[len(zeros) :]
         return grouped
 
-    def _decode(self, raws: list[Tensor]) -> Tensor:
-        boxes, objectness, scores = self.network.decode(raws)
-        return torch.cat([boxes, objectness[..., None], scores], dim=-1)
+    def _decode(self, raws: list[Tensor]) -> list[Tensor]:
+        network, outputs = self.network, list[Tensor]()
+        if network.graph.box_heads:
+            boxes, objectness, scores = network.decode(raws)
+            outputs.append(torch.cat([boxes, objectness[..., None], scores], dim=-1))
+        labels = network.labels(raws)
+        outputs += [] if labels is None else [labels]
+        return outputs + (network.cell_vectors(raws) if network.embeds else [])
 
 
 def head_names(graph: Graph) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from yolor_cfg.export.facts import IMAGE, IMAGES
+from yolor_cfg.export.facts import IMAGE, IMAGES, PREDICTIONS
 from yolor_cfg.export.onnx_file import OnnxSettings
 from yolor_cfg.export.onnx_fit import FitRules, fit_by_rules, fit_rules
 from yolor_cfg.export.parity import Trial
@@ -62,9 +62,9 @@ def _image_trial(module: TracedNetwork, image: Image, *, rules: FitRules, order:
     trial = input_trial(module, ExampleInputs(pixels, module.zero_states(pixels)))
     given = image[..., ::-1] if order == "bgr" else image
     inputs = {name: value for name, value in trial.inputs.items() if name != IMAGES}
-    expected = [map_back(trial.expected[0], fitted.placement), *trial.expected[1:]]
-    if module.form != "decoded":
-        expected = trial.expected
+    expected = trial.expected
+    if PREDICTIONS in trial.outputs:
+        expected = [map_back(expected[0], fitted.placement), *expected[1:]]
     return Trial(
         {IMAGE: np.ascontiguousarray(given[None]), **inputs},
         (*trial.outputs, IMAGES),

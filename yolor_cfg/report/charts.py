@@ -101,37 +101,46 @@ def _draw_classes(axes: Axes, curves: ClassCurves) -> tuple[list[Line2D], list[s
 
 
 def confusion_chart(
-    counts: NDArray[np.int64], names: Sequence[str], *, confidence: float | None = None
+    counts: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    confidence: float | None = None,
+    found: str = "detected",
 ) -> Chart:
     """A confusion matrix [K, K] with a row for each true class; a cell is as dark as its share of the row.
 
-    The title names the confidence above which detections count. Counts stand in the cells as long as they
-    can be read.
+    The title names the confidence above which detections count, the axis how classes are `found`. Counts
+    stand in the cells as long as they can be read.
     """
     cell = min(MAX_CELL_SIDE, MATRIX_SIDE / len(names))
     side = max(2.5, cell * len(names))
     title = "confusion matrix" + _format_confidence(confidence)
-    draw = partial(_draw_confusion, counts=counts, names=names, cell=cell, title=title)
+    words = title, f"{found} class"
+    draw = partial(_draw_confusion, counts=counts, names=names, cell=cell, words=words)
     return Chart(draw, (side + 3.5, side + 2.2))
 
 
 def _draw_confusion(
-    figure: Figure, *, counts: NDArray[np.int64], names: Sequence[str], cell: float, title: str
+    figure: Figure, *, counts: NDArray[np.int64], names: Sequence[str], cell: float, words: tuple[str, str]
 ) -> None:
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class", fraction=0.04, pad=0.02, aspect=30)
-    axes.set(title=title, xlabel="detected class", ylabel="true class")
+    axes.set(title=words[0], xlabel=words[1], ylabel="true class")
     _label_cells(axes, names, cell)
     _write_counts(axes, counts, shares, cell=cell)
 
 
 def confusion_rows(
-    counts: NDArray[np.int64], names: Sequence[str], *, confidence: float | None = None
+    counts: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    confidence: float | None = None,
+    found: str = "detected",
 ) -> Rows:
     """The confusion matrix as a table; its corner names the confidence."""
-    yield ("true \\ detected" + _format_confidence(confidence), *names)
+    yield (f"true \\ {found}" + _format_confidence(confidence), *names)
     for name, row in zip(names, counts.tolist(), strict=True):
         yield (name, *row)
 

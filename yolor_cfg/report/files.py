@@ -12,7 +12,7 @@ import numpy as np
 
 from yolor_cfg.evaluate.curves import AXIS, Curves
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
-from yolor_cfg.evaluate.image_labels import LabelScores
+from yolor_cfg.evaluate.image_labels import PLACES, LabelScores
 from yolor_cfg.evaluate.matching import confusion_matrix
 from yolor_cfg.evaluate.results import to_coco_results
 from yolor_cfg.evaluate.scores import Scores
@@ -34,10 +34,18 @@ def save_test_results(
 
 
 def save_label_scores(folder: Path, labels: Sequence[LabelScores]) -> None:
-    """labels_per_class.csv of each head that classifies images, the second one's with a 2, and so on."""
+    """Of each head that classifies images labels_per_class.csv and labels_PR_curve.png, and where each image
+    has one class labels_confusion_matrix.png; the second head's with a 2, and so on."""
     for number, scores in enumerate(labels, 1):
         end = "" if number == 1 else str(number)
         save_text(folder / f"labels_per_class{end}.csv", labels_csv(scores))
+        title = f"precision by recall, mAP {scores.map:.3f}"
+        lines = ClassCurves(title, "recall", "precision", PLACES, scores.envelope, scores.names)
+        _save_curve(folder / f"labels_PR_curve{end}.png", lines, "all")
+        if scores.kind == "single":
+            chart = confusion_chart(scores.confusion, scores.names, found="predicted")
+            rows = partial(confusion_rows, scores.confusion, scores.names, found="predicted")
+            save_chart(folder / f"labels_confusion_matrix{end}.png", chart, rows=rows)
 
 
 def save_metrics(folder: Path, metrics: dict[str, Any]) -> None:
