@@ -36,6 +36,7 @@ from implicit_networks import (
     end_at,
     find_levels,
     fresh_network,
+    keep_starts,
     move_cache,
     variant_text,
 )
@@ -121,12 +122,7 @@ def _implicit_places(network: Network) -> dict[str, int]:
 
 def _read_joint_starts() -> dict[int, HeadStart]:
     """The starts of what not all networks have, from the file, which is made if need be."""
-    path = WORK / "joint-starts.pt"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({seed: _make_joint_start(seed) for seed in range(SEEDS)}, path)
-    starts: dict[int, HeadStart] = torch.load(path, weights_only=True)
-    return starts
+    return keep_starts(WORK / "joint-starts.pt", _make_joint_start)
 
 
 def _make_joint_start(seed: int) -> HeadStart:

@@ -9,7 +9,7 @@ Legend: L levels.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,10 +121,14 @@ def _copy_start(module: Any, start: HeadStart, prefix: str) -> None:
 
 def read_starts() -> dict[int, HeadStart]:
     """The starts of all seeds, from the file, which is made if need be."""
-    path = WORK / "starts.pt"
+    return keep_starts(WORK / "starts.pt", _make_start)
+
+
+def keep_starts(path: Path, make: Callable[[int], HeadStart]) -> dict[int, HeadStart]:
+    """By seed what the file holds, or what `make` gives, which it then holds."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({seed: _make_start(seed) for seed in range(SEEDS)}, path)
+        torch.save({seed: make(seed) for seed in range(SEEDS)}, path)
     starts: dict[int, HeadStart] = torch.load(path, weights_only=True)
     return starts
 
