@@ -6,6 +6,7 @@ import math
 from itertools import permutations
 from pathlib import Path
 
+import implicit_networks
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ from implicit_learn import (
     learn_tasks,
     train_only,
 )
-from implicit_networks import WEIGHTS, find_levels
+from implicit_networks import WEIGHTS, find_levels, fresh_network, variant_text
 from implicit_report import DOCUMENT, fill_document
 from implicit_stats import (
     correct_holm,
@@ -31,6 +32,7 @@ from implicit_stats import (
     t_tail,
 )
 from implicit_table import RunTable
+from implicit_tasks import make_whole
 
 from yolor_cfg import load
 from yolor_cfg.graph import IMAGE_INDEX
@@ -68,6 +70,24 @@ def test_full_networks_start_alike_and_learn_from_images() -> None:
     images = draw_pictures(2, seed=0, side=64).images
     whole = NetworkEnd(both.eval(), [IMAGE_INDEX])({IMAGE_INDEX: images})
     assert all(map(torch.equal, whole, both(images)))
+
+
+def test_a_network_of_its_own_has_the_trained_trunk_and_the_heads_of_its_seed(
+    trunk: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(implicit_networks, "WORK", tmp_path)
+    network, images = make_whole(3).eval(), draw_pictures(2, 8).images
+    seen = network.trace(images, tip_layers(network)), trunk.trace(images, tip_layers(trunk))
+    assert all(torch.equal(*pair) for pair in zip(*(one.values() for one in seen), strict=True))
+    heads = {level.features for level in find_levels(network)}
+    fresh = fresh_network(variant_text("table1/baseline"), 3)
+    for layer in heads:
+        started = fresh.module_list[layer].state_dict()
+        assert all(
+            torch.equal(value, started[name])
+            for name, value in network.module_list[layer].state_dict().items()
+        )
 
 
 def test_cached_pictures_score_as_the_trained_network_should(trunk: Network) -> None:

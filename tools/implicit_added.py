@@ -46,6 +46,8 @@ TABLE = RunTable(FOLDER / "added.csv", KEYS, ("AP", "AP50", "numbers", "rate", "
 TASKS, COUNTS, RUNS, BATCH = ("exchanged", "colours", "textures"), (16, 64, 256), 3, 8
 STRIPE = 3
 """Pixels."""
+SLOW = 0.2
+"""The rate of implicit knowledge that the heads read, as a part of that of the rest."""
 TESTED = 500
 NECK = (22, 34)
 """The layers of the trained network that its neck reads beside its own."""
@@ -174,8 +176,8 @@ def measure(run: Mapping[str, Any]) -> Row:
     end = NetworkEnd(copy_for_task(home).eval(), list_starts(choice.start))
     numbers = train_only(end.network, choice.pick(end))
     pictures = _take_first(read_pictures(run["task"], choice.start, "train"), run["images"])
-    slow = input_values(end.network) if choice.start == "inputs" else ()
-    lesson = Lesson([HeadTask(end, pictures.targets)], pictures, slow=slow)
+    factors = dict.fromkeys(input_values(end.network), SLOW) if choice.start == "inputs" else {}
+    lesson = Lesson([HeadTask(end, pictures.targets)], pictures, factors=factors)
     assert learn_tasks(lesson, Recipe(run["seed"], choice.steps, choice.rate, batch=BATCH))
     scores = score_end(end, read_pictures(run["task"], choice.start, "test"))
     told = {"numbers": str(numbers), "rate": str(choice.rate), "steps": str(choice.steps)}

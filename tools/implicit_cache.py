@@ -87,6 +87,11 @@ def cache_values(network: Network, pictures: Pictures, layers: Sequence[int]) ->
     return CachedPictures(values, pictures.targets, pictures.identities)
 
 
+def image_values(pictures: Pictures) -> CachedPictures:
+    """The images themselves, for networks that learn from the image on."""
+    return CachedPictures({IMAGE_INDEX: pictures.images}, pictures.targets, pictures.identities)
+
+
 def keep_file(path: Path, make: Callable[[], CachedPictures]) -> CachedPictures:
     """What the file holds, or what `make` gives, which it then holds."""
     if not path.exists():

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from implicit_cache import CachedPictures, NetworkEnd, draw_pictures
+from implicit_cache import CachedPictures, NetworkEnd, draw_pictures, image_values
 from implicit_learn import HeadTask, Lesson, Recipe, build_network, learn_tasks, task_loss
 from implicit_networks import CLASSES, DATA_SEEDS
 from implicit_steps import curve_cells
@@ -81,8 +81,7 @@ def _shrink(anchors: str) -> str:
 @cache
 def read_images(part: str) -> CachedPictures:
     """The drawn images, as values of the image itself."""
-    pictures = draw_pictures(TRAINED if part == "train" else HELD, DATA_SEEDS[part], side=SIDE)
-    return CachedPictures({IMAGE_INDEX: pictures.images}, pictures.targets, pictures.identities)
+    return image_values(draw_pictures(TRAINED if part == "train" else HELD, DATA_SEEDS[part], side=SIDE))
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from yolor_cfg.train.optim import OptimizerSettings, build_optimizer, parameter_
 
 RULES = LossRules(box=0.1, classes=4.0)
 """The gains that weights/yolor_nano_shapes.pt was trained with."""
-LAST_RATE, WARM, SLOW = 0.02, 10, 0.2
+LAST_RATE, WARM = 0.02, 10
 ORDER = 1000
 """Separates the order of the images from other random numbers of a seed."""
 ImageNumbers = Sequence[int] | NDArray[np.int64]
@@ -65,13 +65,13 @@ class HeadTask(NamedTuple):
 
 class Lesson(NamedTuple):
     """Tasks that are learned together from cached pictures. `shared`, if any, is computed once for all tasks:
-    from the cached values those that the ends of the tasks read. The `slow` parameters learn at a fifth of
-    the rate."""
+    from the cached values those that the ends of the tasks read. `factors` multiply the rate of single
+    parameters."""
 
     tasks: Sequence[HeadTask]
     pictures: CachedPictures
     shared: NetworkEnd | None = None
-    slow: Sequence[nn.Parameter] = ()
+    factors: Mapping[nn.Parameter, float] = {}
 
     def read(self, images: ImageNumbers) -> Values:
         """What the ends of the tasks read for these images."""
@@ -93,7 +93,7 @@ def build_network(text: str) -> Network:
 def learn_tasks(lesson: Lesson, recipe: Recipe, *, watch: Watcher | None = None) -> bool:
     """Train what of the tasks' networks takes gradients, on the sum of their losses; False if a loss was no
     finite number or the watcher ended it."""
-    optimizer = make_optimizer([task.end.network for task in lesson.tasks], recipe, slow=lesson.slow)
+    optimizer = make_optimizer([task.end.network for task in lesson.tasks], recipe, factors=lesson.factors)
     count = len(lesson.pictures.targets)
     rng = np.random.default_rng([ORDER, recipe.seed])
     for step in range(recipe.steps):
@@ -141,18 +141,17 @@ def measure_loss(task: HeadTask, pictures: CachedPictures, chunk: int = 80) -> f
 
 
 def make_optimizer(
-    networks: Sequence[Network], recipe: Recipe, *, slow: Sequence[nn.Parameter] = ()
+    networks: Sequence[Network], recipe: Recipe, *, factors: Mapping[nn.Parameter, float]
 ) -> torch.optim.Optimizer:
     """The product's optimizer over the parameters of all networks, each once."""
     every = [parameter_groups(network) for network in networks]
     decayed, biases, others = (
         list(dict.fromkeys(parameter for groups in every for parameter in groups[kind])) for kind in range(3)
     )
-    factors = {parameter: recipe.factor for network in networks for parameter in implicit_parameters(network)}
-    factors.update(dict.fromkeys(slow, SLOW))
+    own = {parameter: recipe.factor for network in networks for parameter in implicit_parameters(network)}
     settings = OptimizerSettings(recipe.optimizer, recipe.weight_decay, 0.9)
     groups = every[0]._replace(decayed=decayed, biases=biases, others=others)
-    return build_optimizer(groups, settings, factors=factors)
+    return build_optimizer(groups, settings, factors={**own, **factors})
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -16,7 +16,7 @@ from implicit_networks import TRAINED
 from implicit_step_tables import FULL, HEADS_ALONE, StepRuns, best_rate, mean_loss, read_curve, steps_groups
 from implicit_table import Row
 from implicit_tables import group_rows, paper_name, pick_values
-from implicit_task_tables import PLACE_NAMES, add_own_heads
+from implicit_task_tables import PLACE_NAMES, add_own
 
 from yolor_cfg.report.figures import (
     BLUE,
@@ -111,9 +111,13 @@ def _draw_values(axes: Axes, table: Any) -> None:
 def draw_tasks(figure: Figure) -> None:
     """AP50 by number of tasks."""
     axes = figure.subplots()
-    groups = add_own_heads(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
-    axes.set(title="Tasks that share one head", xlabel="tasks", ylabel="AP50 in %, mean over the tasks")
-    for ink, (place, name) in zip((GRAY, BLUE, RED, GREEN), PLACE_NAMES.items(), strict=True):
+    groups = add_own(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
+    axes.set(
+        title="Tasks on one network, or a network each",
+        xlabel="tasks",
+        ylabel="AP50 in %, mean over the tasks",
+    )
+    for ink, (place, name) in zip((GRAY, BLUE, RED, GREEN, PURPLE), PLACE_NAMES.items(), strict=True):
         found = [(int(k), rows) for (k, its), rows in groups.items() if its == place]
         x = [count for count, _ in found]
         y = [statistics.fmean(pick_values(rows, "AP50")) for _, rows in found]

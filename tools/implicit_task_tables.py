@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import implicit_added
 import implicit_anchors
@@ -40,38 +41,41 @@ PLACE_NAMES = {
     "paper": "at the paper's place",
     "before": "before the non-linearity",
     "heads": "none, a head a task",
+    "networks": "none, a network a task",
 }
 
 
 def tasks_table() -> Iterator[str]:
-    """AP50 by place and number of tasks, and how far it is below a head a task."""
-    groups = add_own_heads(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
-    found = {" ".join(key): compare_groups(rows, groups[key[0], "heads"], "AP50")
-             for key, rows in groups.items() if _has_heads(groups, key)}  # fmt: skip
-    judged = judge_all(found, TASK_MARGIN)
+    """AP50 by place and number of tasks, and how far it is below a head and a network a task."""
+    groups = add_own(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
+    judged = [_judge_places(groups, base) for base in implicit_tasks.OWN]
     head = (
-        "tasks",
-        "implicit knowledge",
-        "n",
-        "own numbers of a task",
-        "of a head's",
-        "AP50",
-        "AP",
-        "AP50 - a head a task",
-        "verdict",
+        *("tasks", "implicit knowledge", "n", "own numbers of a task", "of a head's", "AP50", "AP"),
+        *("AP50 - a head a task", "verdict", "AP50 - a network a task", "verdict"),
     )
     yield from table_lines(head, (_task_cells(key, groups, judged) for key in groups))
 
 
-def add_own_heads(groups: SeedGroups) -> SeedGroups:
-    """The rows, with those of heads trained one at a time, `#1`, `#2` ..., as means over the first K."""
-    found = {key: rows for key, rows in groups.items() if key[1] != implicit_tasks.OWN}
-    for count in implicit_tasks.COUNTS:
-        parts = [groups.get((f"#{number}", implicit_tasks.OWN), {}) for number in range(1, count + 1)]
+def _judge_places(groups: SeedGroups, base: str) -> Judged:
+    """The differences in AP50 from what each task has of its own."""
+    pairs = {key: (rows, groups.get((key[0], base), {})) for key, rows in groups.items() if key[1] != base}
+    found = {
+        " ".join(key): compare_groups(rows, others, "AP50")
+        for key, (rows, others) in pairs.items()
+        if len(rows.keys() & others.keys()) > 1
+    }
+    return judge_all(found, TASK_MARGIN)
+
+
+def add_own(groups: SeedGroups) -> SeedGroups:
+    """The rows, with those of heads and of networks trained one at a time, `#1`, `#2` ..., as means over the
+    first K."""
+    found = {key: rows for key, rows in groups.items() if key[1] not in implicit_tasks.OWN}
+    for count, place in product(implicit_tasks.COUNTS, implicit_tasks.OWN):
+        parts = [groups.get((f"#{number}", place), {}) for number in range(1, count + 1)]
         seeds = [seed for seed in parts[0] if all(seed in part for part in parts)]
         if seeds:
-            means = {seed: _mean_row([part[seed] for part in parts]) for seed in seeds}
-            found[str(count), implicit_tasks.OWN] = means
+            found[str(count), place] = {seed: _mean_row([part[seed] for part in parts]) for seed in seeds}
     return dict(sorted(found.items(), key=lambda item: int(item[0][0])))
 
 
@@ -80,17 +84,12 @@ def _mean_row(rows: Sequence[Row]) -> Row:
     return {**rows[0], **means}
 
 
-def _has_heads(groups: SeedGroups, key: tuple[str, ...]) -> bool:
-    others = groups.get((key[0], "heads"), {})
-    return key[1] != "heads" and len(groups[key].keys() & others.keys()) > 1
-
-
-def _task_cells(key: tuple[str, ...], groups: SeedGroups, judged: Judged) -> list[str]:
+def _task_cells(key: tuple[str, ...], groups: SeedGroups, judged: Sequence[Judged]) -> list[str]:
     rows = groups[key]
     own = int(next(iter(rows.values()))["added"])
-    heads = groups.get((key[0], implicit_tasks.OWN), {})
+    heads = groups.get((key[0], implicit_tasks.HEADS), {})
     whole = next((int(row["added"]) for row in heads.values()), 0)
-    told = judged.cells(" ".join(key), 1)
+    told = [cell for one in judged for cell in one.cells(" ".join(key), 1)]
     scores = [mean_text(pick_values(rows, score)) for score in ("AP50", "AP")]
     share = f"{100 * own / whole:.2f} %" if whole else ""
     return [key[0], PLACE_NAMES[key[1]], str(len(rows)), f"{own:,}", share, *scores, *told]

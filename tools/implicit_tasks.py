@@ -1,4 +1,5 @@
-"""Table 3 in its strong form: K tasks on one trunk that does not learn, with one shared head or a head each.
+"""Table 3 in its strong form: K tasks on one trunk that does not learn, with one shared head or a head each;
+and with a network each, whose trunk learns too.
 
 Every task finds the same drawn objects and names them differently. All networks have the heads of the
 product's nano network, a 3x3 convolution with batch norm and SiLU before the prediction; they start alike.
@@ -13,7 +14,15 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import torch
-from implicit_cache import CachedPictures, NetworkEnd, cache_end, relabel, score_end
+from implicit_cache import (
+    CachedPictures,
+    NetworkEnd,
+    cache_end,
+    draw_pictures,
+    image_values,
+    relabel,
+    score_end,
+)
 from implicit_learn import (
     HeadTask,
     Lesson,
@@ -25,27 +34,36 @@ from implicit_learn import (
 )
 from implicit_networks import (
     CLASSES,
+    DATA_SEEDS,
     SIDE,
+    TESTED,
+    TRAINED,
     Cached,
     end_at,
     find_levels,
     fresh_network,
+    load_trunk,
     move_cache,
     read_cache,
     variant_text,
 )
 from implicit_table import FOLDER, Row, RunTable
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolor_cfg.data.shapes import IDENTITIES, OWN_HUES, identity_look
+from yolor_cfg.graph import IMAGE_INDEX
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.task_places import add_task_places
 
-SHARED, OWN = ("none", "paper", "before"), "heads"
+SHARED = ("none", "paper", "before")
 """A shared head without implicit knowledge, with it where the paper's networks have it, with it before the
-last non-linearity; a head a task."""
+last non-linearity."""
+HEADS, NETWORKS = OWN = ("heads", "networks")
+"""A head a task; a network a task, trunk and all."""
 COUNTS, RUNS = (2, 4, 8), 5
 STEPS, RATE, BATCH, FACTOR = 150, 0.01, 8, 5.0
+TRUNK_FACTOR = 0.1
+"""Of the rate, for a trunk that learns too."""
 KEYS = ("tasks", "place", "seed")
 TABLE = RunTable(FOLDER / "tasks.csv", KEYS, ("AP50", "AP", "each", "shared", "added", "seconds"))
 read_tips = cache(lambda: read_cache("tip"))
@@ -123,8 +141,8 @@ def make_first(place: str, seed: int) -> Network:
 
 def list_runs() -> Iterator[dict[str, object]]:
     """Seed by seed; what is to be compared first comes first. Heads of their own learn nothing from each
-    other, and are trained one at a time: `#3` is that of the third task."""
-    own = [(f"#{number}", OWN) for number in range(1, max(COUNTS) + 1)]
+    other, and are trained one at a time, as networks are: `#3` is that of the third task."""
+    own = [(f"#{number}", place) for place in OWN for number in range(1, max(COUNTS) + 1)]
     few, *more = ([(count, place) for place in reversed(SHARED)] for count in COUNTS)
     firsts, others = [pairs[0] for pairs in more], [pair for pairs in more for pair in pairs[1:]]
     for seed, (tasks, place) in product(range(RUNS), [*few, *own, *firsts, *others]):
@@ -141,14 +159,21 @@ def measure(run: Mapping[str, Any]) -> Row:
     """AP50 and AP as means over the tasks, AP50 of each, and the numbers that learn: shared, and each further
     task's own."""
     names = list_names(run["tasks"])
+    if run["place"] == NETWORKS:
+        return measure_whole(names[0], run["seed"])
     made = make_networks(run["place"], len(names), run["seed"])
     learn_together(made, names, recipe_of(run["seed"]))
-    scores = score_networks(made, names)
     own = count_own(made, run["place"])
+    shared = sum(p.numel() for p in _learning(made.networks[0])) - own
+    return tell_scores(score_networks(made, names), shared=shared, own=own)
+
+
+def tell_scores(scores: list[dict[str, float]], *, shared: int, own: int) -> Row:
+    """The cells of COCO's numbers of each task, and of how many numbers learn."""
     return {
         **{name: f"{sum(one[name] for one in scores) / len(scores):.5f}" for name in ("AP50", "AP")},
         "each": ";".join(f"{one['AP50']:.4f}" for one in scores),
-        "shared": str(sum(p.numel() for p in _learning(made.networks[0])) - own),
+        "shared": str(shared),
         "added": str(own),
     }
 
@@ -160,11 +185,11 @@ def recipe_of(seed: int) -> Recipe:
 
 def count_own(made: TaskNetworks, place: str) -> int:
     """The numbers of one task alone."""
-    own = _learning(made.networks[0]) if place == OWN else implicit_parameters(made.networks[0])
+    own = _learning(made.networks[0]) if place == HEADS else implicit_parameters(made.networks[0])
     return sum(parameter.numel() for parameter in own)
 
 
-def _learning(network: Network) -> list[torch.nn.Parameter]:
+def _learning(network: Network) -> list[nn.Parameter]:
     end = end_at(network, "tip")
     return [parameter for module in end.modules for parameter in module.parameters()]
 
@@ -207,3 +232,37 @@ def score_networks(made: TaskNetworks, names: list[str]) -> list[dict[str, float
         score_end(NetworkEnd(network, made.given), pictures._replace(targets=label_objects(pictures, name)))
         for network, name in zip(made.networks, names, strict=True)
     ]
+
+
+def measure_whole(name: str, seed: int) -> Row:
+    """A network of its own for the task of that name, all of whose weights learn."""
+    network = make_whole(seed)
+    own = train_only(network, network.parameters())
+    end, pictures = NetworkEnd(network.train(), [IMAGE_INDEX]), read_images("train", TRAINED)
+    trunk = (parameter for module in trunk_modules(network) for parameter in module.parameters())
+    task = HeadTask(end, label_objects(pictures, name))
+    factors = dict.fromkeys(trunk, TRUNK_FACTOR)
+    assert learn_tasks(Lesson([task], pictures, factors=factors), recipe_of(seed))
+    tested = read_images("test", TESTED)
+    scores = score_end(end, tested._replace(targets=label_objects(tested, name)))
+    return tell_scores([scores], shared=0, own=own)
+
+
+def make_whole(seed: int) -> Network:
+    """The trained trunk with heads that start as those of all other networks of that seed."""
+    network = fresh_network(variant_text("table1/baseline"), seed)
+    for mine, trained in zip(trunk_modules(network), trunk_modules(load_trunk()), strict=True):
+        mine.load_state_dict(trained.state_dict())
+    return network
+
+
+def trunk_modules(network: Network) -> list[nn.Module]:
+    """What has weights and does not belong to the heads."""
+    heads = set(end_at(network, "tip").modules)
+    return [module for module in network.module_list if module not in heads and module.state_dict()]
+
+
+@cache
+def read_images(part: str, count: int) -> CachedPictures:
+    """The drawn images."""
+    return image_values(draw_pictures(count, DATA_SEEDS[part]))
