@@ -35,7 +35,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Net
         patch.chdir(ROOT)  # the tools name files from the root
         for module in (implicit_networks, joint):
             patch.setattr(module, "WORK", tmp_path_factory.mktemp("starts"))
-            patch.setattr(module, "SEEDS", 1)
+        patch.setattr(implicit_networks, "SEEDS", 1)
         yield {name: joint.make_joint(name, 0).eval() for name in joint.PLACES}
 
 

@@ -32,7 +32,7 @@ from yolor_cfg.train.loss import initialize_biases
 
 WORK = Path("runs/implicit")
 WEIGHTS = Path("weights/yolor_nano_shapes.pt")
-SIDE, CLASSES, SEEDS = 192, 6, 10
+SIDE, CLASSES, SEEDS = 192, 6, 100
 TRAINED, HELD, TESTED = 480, 160, 1000
 """Images that are learned from; those of the held-out loss; those of AP."""
 DATA_SEEDS = {"train": 101, "held": 102, "test": 103}
@@ -103,8 +103,8 @@ def fresh_network(text: str, seed: int) -> Network:
     product initializes it with that seed."""
     torch.manual_seed(seed)
     network = build_network(text)
+    start = read_starts()[seed]
     for number, level in enumerate(find_levels(network)):
-        start = read_starts()[seed]
         for name, layer in (("features", level.features), ("prediction", level.prediction)):
             _copy_start(network.module_list[layer], start, f"{number}.{name}.")
     return network
@@ -125,11 +125,14 @@ def read_starts() -> dict[int, HeadStart]:
 
 
 def keep_starts(path: Path, make: Callable[[int], HeadStart]) -> dict[int, HeadStart]:
-    """By seed what the file holds, or what `make` gives, which it then holds."""
-    if not path.exists():
+    """By seed what the file holds; seeds that it does not have are made, and are in it from then on."""
+    starts: dict[int, HeadStart] = torch.load(path, weights_only=True, mmap=True) if path.exists() else {}
+    missing = [seed for seed in range(SEEDS) if seed not in starts]
+    if missing:
+        starts.update({seed: make(seed) for seed in missing})
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({seed: make(seed) for seed in range(SEEDS)}, path)
-    starts: dict[int, HeadStart] = torch.load(path, weights_only=True)
+        torch.save(starts, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
     return starts
 
 

@@ -18,7 +18,7 @@ from implicit_learn import (
     measure_loss,
     train_only,
 )
-from implicit_networks import end_at, find_levels, make_variant, move_cache
+from implicit_networks import SEEDS, end_at, find_levels, make_variant, move_cache
 from implicit_steps import read_features
 from implicit_table import FOLDER, Row, RunTable
 
@@ -44,7 +44,7 @@ FIXED = (0.25, 0.25, 0.2, 0.2, 0.75, *[0.9] * 6)
 fixed numbers, with the convolution before them divided by them at the start, they only change the rates."""
 REFINED = ("table2/iPR", "table4/mul-iPR")
 """The variants of Figure 9."""
-STEPS, RATE, BATCH, RUNS = 240, 0.03, 8, 10
+STEPS, RATE, BATCH, RUNS = 240, 0.03, 8, SEEDS
 SCORES = ("AP", "AP50", "AP75")
 TABLE = RunTable(FOLDER / "rows.csv", ("variant", "seed"), (*SCORES, "loss", "numbers", "values", "seconds"))
 
