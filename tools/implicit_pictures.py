@@ -16,7 +16,7 @@ from implicit_networks import TRAINED
 from implicit_step_tables import FULL, HEADS_ALONE, StepRuns, best_rate, mean_loss, read_curve, steps_groups
 from implicit_table import Row
 from implicit_tables import group_rows, paper_name, pick_values
-from implicit_task_tables import PLACE_NAMES, add_own
+from implicit_task_tables import PLACE_NAMES, read_tasks
 
 from yolor_cfg.report.figures import (
     BLUE,
@@ -109,25 +109,24 @@ def _draw_values(axes: Axes, table: Any) -> None:
 
 
 def draw_tasks(figure: Figure) -> None:
-    """AP50 by number of tasks."""
-    axes = figure.subplots()
-    groups = add_own(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
-    axes.set(
-        title="Tasks on one network, or a network each",
-        xlabel="tasks",
-        ylabel="AP50 in %, mean over the tasks",
-    )
+    """AP50 by number of tasks, for each length of training."""
+    lengths = (implicit_tasks.SHORT, implicit_tasks.STEPS)
+    for axes, steps in zip(figure.subplots(1, len(lengths), sharey=True), lengths, strict=True):
+        groups = {key[1:]: rows for key, rows in read_tasks().items() if key[0] == str(steps)}
+        _draw_places(axes, groups)
+        axes.set(title=f"{steps} steps", xlabel="tasks", xticks=implicit_tasks.COUNTS, ylim=(0, 100))
+        axes.grid(True)
+    figure.axes[0].set_ylabel("AP50 in %, mean over the tasks")
+    figure.axes[-1].legend(loc="lower left")
+
+
+def _draw_places(axes: Axes, groups: Mapping[tuple[str, ...], Mapping[str, Row]]) -> None:
     for ink, (place, name) in zip((GRAY, BLUE, RED, GREEN, PURPLE), PLACE_NAMES.items(), strict=True):
-        found = [(int(k), rows) for (k, its), rows in groups.items() if its == place]
-        x = [count for count, _ in found]
-        y = [statistics.fmean(pick_values(rows, "AP50")) for _, rows in found]
-        axes.plot(x, y, "o-", color=ink, label=name)
-        for count, rows in found:
-            axes.plot([count] * len(rows), pick_values(rows, "AP50"), ".", color=ink, ms=3)
-    axes.set_xticks(implicit_tasks.COUNTS)
-    axes.set_ylim(0, 100)
-    axes.legend(loc="lower left")
-    axes.grid(True)
+        found = [(int(k), pick_values(rows, "AP50")) for (k, its), rows in groups.items() if its == place]
+        means = [statistics.fmean(values) for _, values in found]
+        axes.plot([k for k, _ in found], means, "o-", color=ink, label=name)
+        for k, values in found:
+            axes.plot([k] * len(values), values, ".", color=ink, ms=3)
 
 
 def draw_added(figure: Figure) -> None:
@@ -155,6 +154,6 @@ CHARTS = {
     "steps": Chart(draw_steps, (12.0, 4.5)),
     "full": Chart(partial(draw_steps, runs=FULL), (12.0, 4.5)),
     "roles": Chart(draw_roles, (12.0, 4.5)),
-    "tasks": Chart(draw_tasks, (7.0, 4.5)),
+    "tasks": Chart(draw_tasks, (10.0, 4.5)),
     "added": Chart(draw_added, (14.0, 4.5)),
 }

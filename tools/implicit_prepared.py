@@ -24,7 +24,7 @@ from implicit_learn import (
 )
 from implicit_networks import CLASSES, find_levels, move_cache
 from implicit_table import FOLDER, Row, RunTable
-from implicit_tasks import TaskNetworks, make_networks, read_tips, recipe_of, train_whole_heads
+from implicit_tasks import SHORT, TaskNetworks, make_networks, read_tips, recipe_of, train_whole_heads
 from torch import Tensor
 
 COUNTS, RUNS = (1, 4, 8, 16), 3
@@ -62,7 +62,9 @@ def measure(run: Mapping[str, Any]) -> Row:
     made = make_networks("before", run["tasks"], run["seed"])
     cached = move_cache(read_tips(), [level.tip for level in find_levels(made.networks[0])])
     orders = draw_orders(run["tasks"], run["seed"])
-    train_whole_heads(made, [name_objects(cached.train, order) for order in orders], recipe_of(run["seed"]))
+    train_whole_heads(
+        made, [name_objects(cached.train, order) for order in orders], recipe_of(run["seed"], SHORT)
+    )
     assert made.shared is not None
     made.networks[0].eval()
     train, test = (cache_end(made.shared, part) for part in (cached.train, cached.test))

@@ -47,10 +47,10 @@ PLACE_NAMES = {
 
 def tasks_table() -> Iterator[str]:
     """AP50 by place and number of tasks, and how far it is below a head and a network a task."""
-    groups = add_own(group_rows(implicit_tasks.TABLE.read(), ("tasks", "place")))
+    groups = read_tasks()
     judged = [_judge_places(groups, base) for base in implicit_tasks.OWN]
     head = (
-        *("tasks", "implicit knowledge", "n", "own numbers of a task", "of a head's", "AP50", "AP"),
+        *("steps", "tasks", "implicit knowledge", "n", "own numbers of a task", "of a head's", "AP50", "AP"),
         *("AP50 - a head a task", "verdict", "AP50 - a network a task", "verdict"),
     )
     yield from table_lines(head, (_task_cells(key, groups, judged) for key in groups))
@@ -58,25 +58,30 @@ def tasks_table() -> Iterator[str]:
 
 def _judge_places(groups: SeedGroups, base: str) -> Judged:
     """The differences in AP50 from what each task has of its own."""
-    pairs = {key: (rows, groups.get((key[0], base), {})) for key, rows in groups.items() if key[1] != base}
-    found = {
-        " ".join(key): compare_groups(rows, others, "AP50")
-        for key, (rows, others) in pairs.items()
-        if len(rows.keys() & others.keys()) > 1
-    }
+    found = {}
+    for key, rows in groups.items():
+        others = groups.get((*key[:2], base), {})
+        if key[2] != base and len(rows.keys() & others.keys()) > 1:
+            found[" ".join(key)] = compare_groups(rows, others, "AP50")
     return judge_all(found, TASK_MARGIN)
 
 
-def add_own(groups: SeedGroups) -> SeedGroups:
-    """The rows, with those of heads and of networks trained one at a time, `#1`, `#2` ..., as means over the
-    first K."""
-    found = {key: rows for key, rows in groups.items() if key[1] not in implicit_tasks.OWN}
-    for count, place in product(implicit_tasks.COUNTS, implicit_tasks.OWN):
-        parts = [groups.get((f"#{number}", place), {}) for number in range(1, count + 1)]
+def read_tasks() -> SeedGroups:
+    """The rows by steps, number of tasks and place, with those of heads and of networks trained one at a
+    time, `#1`, `#2` ..., as means over the first K."""
+    groups = group_rows(implicit_tasks.TABLE.read(), ("steps", "tasks", "place"))
+    found = {key: rows for key, rows in groups.items() if key[2] not in implicit_tasks.OWN}
+    lengths = dict.fromkeys(steps for steps, _, _ in groups)
+    for steps, count, place in product(lengths, implicit_tasks.COUNTS, implicit_tasks.OWN):
+        parts = [groups.get((steps, f"#{number}", place), {}) for number in range(1, count + 1)]
         seeds = [seed for seed in parts[0] if all(seed in part for part in parts)]
         if seeds:
-            found[str(count), place] = {seed: _mean_row([part[seed] for part in parts]) for seed in seeds}
-    return dict(sorted(found.items(), key=lambda item: int(item[0][0])))
+            means = {seed: _mean_row([part[seed] for part in parts]) for seed in seeds}
+            found[steps, str(count), place] = means
+    places = list(PLACE_NAMES)
+    return dict(
+        sorted(found.items(), key=lambda item: (int(item[0][0]), int(item[0][1]), places.index(item[0][2])))
+    )
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:
@@ -87,12 +92,12 @@ def _mean_row(rows: Sequence[Row]) -> Row:
 def _task_cells(key: tuple[str, ...], groups: SeedGroups, judged: Sequence[Judged]) -> list[str]:
     rows = groups[key]
     own = int(next(iter(rows.values()))["added"])
-    heads = groups.get((key[0], implicit_tasks.HEADS), {})
+    heads = groups.get((*key[:2], implicit_tasks.HEADS), {})
     whole = next((int(row["added"]) for row in heads.values()), 0)
     told = [cell for one in judged for cell in one.cells(" ".join(key), 1)]
     scores = [mean_text(pick_values(rows, score)) for score in ("AP50", "AP")]
     share = f"{100 * own / whole:.2f} %" if whole else ""
-    return [key[0], PLACE_NAMES[key[1]], str(len(rows)), f"{own:,}", share, *scores, *told]
+    return [*key[:2], PLACE_NAMES[key[2]], str(len(rows)), f"{own:,}", share, *scores, *told]
 
 
 # a task added

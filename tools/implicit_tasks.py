@@ -8,7 +8,7 @@ product's nano network, a 3x3 convolution with batch norm and SiLU before the pr
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -61,10 +61,10 @@ last non-linearity."""
 HEADS, NETWORKS = OWN = ("heads", "networks")
 """A head a task; a network a task, trunk and all."""
 COUNTS, RUNS = (2, 4, 8), 5
-STEPS, RATE, BATCH, FACTOR = 150, 0.01, 8, 5.0
+SHORT, STEPS, RATE, BATCH, FACTOR = 150, 600, 0.01, 8, 5.0
 TRUNK_FACTOR = 0.1
 """Of the rate, for a trunk that learns too."""
-KEYS = ("tasks", "place", "seed")
+KEYS = ("steps", "tasks", "place", "seed")
 TABLE = RunTable(FOLDER / "tasks.csv", KEYS, ("AP50", "AP", "each", "shared", "added", "seconds"))
 read_tips = cache(lambda: read_cache("tip"))
 SIZES = torch.tensor([0.05, 0.24]) * 2 * SIDE
@@ -140,13 +140,20 @@ def make_first(place: str, seed: int) -> Network:
 
 
 def list_runs() -> Iterator[dict[str, object]]:
-    """Seed by seed; what is to be compared first comes first. Heads of their own learn nothing from each
+    """What is to be compared first comes first, seed by seed. Heads of their own learn nothing from each
     other, and are trained one at a time, as networks are: `#3` is that of the third task."""
-    own = [(f"#{number}", place) for place in OWN for number in range(1, max(COUNTS) + 1)]
-    few, *more = ([(count, place) for place in reversed(SHARED)] for count in COUNTS)
-    firsts, others = [pairs[0] for pairs in more], [pair for pairs in more for pair in pairs[1:]]
-    for seed, (tasks, place) in product(range(RUNS), [*few, *own, *firsts, *others]):
-        yield {"tasks": tasks, "place": place, "seed": seed}
+    ones = [f"#{number}" for number in range(1, max(COUNTS) + 1)]
+    plans: list[tuple[Sequence[str], Sequence[int | str]]] = [
+        (["before"], COUNTS),
+        ([HEADS], ones),
+        (["none", "paper"], COUNTS[:1]),
+        ([NETWORKS], ones),
+        (["none", "paper"], COUNTS[1:]),
+    ]
+    for first in (plans[:3], plans[3:]):
+        for seed, (places, counts) in product(range(RUNS), first):
+            for place, tasks in product(places, counts):
+                yield {"steps": STEPS, "tasks": tasks, "place": place, "seed": seed}
 
 
 def list_names(tasks: int | str) -> list[str]:
@@ -158,11 +165,11 @@ def list_names(tasks: int | str) -> list[str]:
 def measure(run: Mapping[str, Any]) -> Row:
     """AP50 and AP as means over the tasks, AP50 of each, and the numbers that learn: shared, and each further
     task's own."""
-    names = list_names(run["tasks"])
+    names, recipe = list_names(run["tasks"]), recipe_of(run["seed"], run["steps"])
     if run["place"] == NETWORKS:
-        return measure_whole(names[0], run["seed"])
+        return measure_whole(names[0], recipe)
     made = make_networks(run["place"], len(names), run["seed"])
-    learn_together(made, names, recipe_of(run["seed"]))
+    learn_together(made, names, recipe)
     own = count_own(made, run["place"])
     shared = sum(p.numel() for p in _learning(made.networks[0])) - own
     return tell_scores(score_networks(made, names), shared=shared, own=own)
@@ -178,9 +185,9 @@ def tell_scores(scores: list[dict[str, float]], *, shared: int, own: int) -> Row
     }
 
 
-def recipe_of(seed: int) -> Recipe:
+def recipe_of(seed: int, steps: int) -> Recipe:
     """How all of them learn."""
-    return Recipe(seed, STEPS, RATE, batch=BATCH, factor=FACTOR)
+    return Recipe(seed, steps, RATE, batch=BATCH, factor=FACTOR)
 
 
 def count_own(made: TaskNetworks, place: str) -> int:
@@ -234,15 +241,15 @@ def score_networks(made: TaskNetworks, names: list[str]) -> list[dict[str, float
     ]
 
 
-def measure_whole(name: str, seed: int) -> Row:
+def measure_whole(name: str, recipe: Recipe) -> Row:
     """A network of its own for the task of that name, all of whose weights learn."""
-    network = make_whole(seed)
+    network = make_whole(recipe.seed)
     own = train_only(network, network.parameters())
     end, pictures = NetworkEnd(network.train(), [IMAGE_INDEX]), read_images("train", TRAINED)
     trunk = (parameter for module in trunk_modules(network) for parameter in module.parameters())
     task = HeadTask(end, label_objects(pictures, name))
     factors = dict.fromkeys(trunk, TRUNK_FACTOR)
-    assert learn_tasks(Lesson([task], pictures, factors=factors), recipe_of(seed))
+    assert learn_tasks(Lesson([task], pictures, factors=factors), recipe)
     tested = read_images("test", TESTED)
     scores = score_end(end, tested._replace(targets=label_objects(tested, name)))
     return tell_scores([scores], shared=0, own=own)
