@@ -81,6 +81,8 @@ CHOICES = {
     "nothing": Learning("places", _implicit_of, 0.1, 0),
     "z": Learning("places", _implicit_of, 0.1, 600),
     "z, inputs too": Learning("inputs", _implicit_of, 0.1, 600),
+    "z, longer": Learning("places", _implicit_of, 0.1, 3000),
+    "z, inputs too, longer": Learning("inputs", _implicit_of, 0.1, 3000),
     "z of the paper": Learning("features", _implicit_of, 0.1, 300),
     "norms of the heads": Learning("tip", _norms_of, 0.1, 300),
     "norms": Learning("neck", _norms_of, 0.03, 150),
@@ -88,15 +90,17 @@ CHOICES = {
     "heads": Learning("tip", _all_of, 0.003, 300),
     "neck and heads": Learning("neck", _all_of, 0.003, 150),
 }
-LARGEST = {"neck and heads", "norms"}
-"""These take a minute a run."""
+LARGEST = {"neck and heads", "norms", "z, longer", "z, inputs too, longer"}
+"""These take a minute a run and more."""
 
 
 def list_runs() -> Iterator[dict[str, object]]:
-    """Seed by seed; first all images."""
-    for seed, count, task, learns in product(range(RUNS), (TRAINED, *COUNTS), TASKS, CHOICES):
-        if (count == TRAINED or learns not in LARGEST) and (learns != "nothing" or seed == 0):
-            yield {"task": task, "images": count, "learns": learns, "seed": seed}
+    """Seed by seed; first all images of the task with other names."""
+    plans = [((TRAINED,), TASKS[:1]), ((TRAINED,), TASKS[1:]), (COUNTS, TASKS)]
+    for counts, tasks in plans:
+        for seed, count, task, learns in product(range(RUNS), counts, tasks, CHOICES):
+            if (count == TRAINED or learns not in LARGEST) and (learns != "nothing" or seed == 0):
+                yield {"task": task, "images": count, "learns": learns, "seed": seed}
 
 
 @cache
