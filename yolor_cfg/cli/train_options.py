@@ -195,6 +195,12 @@ TRAINING_OPTIONS = (
         "a further target.",
     ),
     click.option(
+        "--joint-learns",
+        is_flag=True,
+        help="The large network learns too, from the same labels, at the same rates: from its weights or, "
+        "given as a cfg alone, from nothing. It is saved as weights/best_large.pt and last_large.pt.",
+    ),
+    click.option(
         "--joint-images",
         type=click.Path(),
         multiple=True,
