@@ -191,8 +191,8 @@ TRAINING_OPTIONS = (
         "--joint",
         type=click.Path(),
         metavar="CFG|CHECKPOINT",
-        help="A large network that is finished and teaches this one: its predictions and its features are "
-        "a further target.",
+        help="A large network that teaches this one: its predictions and its features are a further target. "
+        "It is finished, unless --joint-learns says otherwise.",
     ),
     click.option(
         "--joint-learns",

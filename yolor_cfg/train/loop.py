@@ -12,7 +12,7 @@ from yolor_cfg.evaluate.forward import PRECISIONS
 from yolor_cfg.evaluate.run import TEST_FAULTS, EvalSettings, evaluate_tasks
 from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
-from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
+from yolor_cfg.parallel import broadcast_buffers, this_process
 from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.identities import learner_tensors, sync_learner
@@ -33,6 +33,7 @@ from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import COLUMNS, IMAGES_COLUMN, EpochResults, TrainState, large_column
+from yolor_cfg.train.sums import add_source_sums, add_sums, reduce_losses
 from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
@@ -346,31 +347,6 @@ def loss_factor(job: Job, rates: Rates) -> float:
     YOLOR's are sums. The world size undoes the averaging of gradients over processes."""
     images = job.batch_size * rates.accumulate if job.has_mean_loss else 1
     return this_process().world_size / images
-
-
-def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[float], bool]:
-    """The total and its parts per image, over all processes; and whether any of them should stop."""
-    parts = torch.stack(loss.parts).double()
-    whole = all_reduce(
-        torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])])
-    )
-    total, *shares, count, stops = whole.tolist()
-    return [total / count, *shares], stops > 0
-
-
-def add_sums(sums: list[float], more: list[float]) -> list[float]:
-    """The sums of both, number by number; of nothing and something the latter."""
-    return [a + b for a, b in zip(sums or [0.0] * len(more), more, strict=True)]
-
-
-def add_source_sums(sums: list[list[float]], loss: BatchLoss) -> list[list[float]]:
-    """The sums with those of a batch, over all processes."""
-    if not loss.sources:
-        return sums
-    mine = torch.stack([torch.stack(one.parts) for one in loss.sources]).double()
-    images = [float(one.images) for one in loss.sources]
-    found = [[count, *row] for count, row in zip(images, all_reduce(mine).tolist(), strict=True)]
-    return [add_sums(old, new) for old, new in zip(sums or [[]] * len(found), found, strict=True)]
 
 
 def reset_non_finite(network: Network) -> None:

@@ -128,7 +128,7 @@ def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, T
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
     graph = _read_run_graph(folder, options, reading)
     job = prepare_job(options, graph=graph, names=saved_names(folder / LAST))
-    job = add_large(job, saved_large(folder / LAST))
+    job = add_large(job, saved_large(folder / LAST) if options.joint_learns else None)
     report_faults(job, say)
     state = build_state(job, say=say, starts=False)
     load_state(state, folder / LAST)

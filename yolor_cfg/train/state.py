@@ -155,9 +155,10 @@ def saved_names(path: Path) -> dict[str, tuple[str, ...]]:
 def saved_large(path: Path) -> Checkpoint | None:
     """Cfg and dialect of the large network that learns too in a run, by its last state; None without one."""
     held = _read_state(path)["training"].get(LARGE)
-    if not isinstance(held, dict) or not {"cfg", "dialect", "bn_eps"} <= held.keys():
+    kinds = {"cfg": str, "dialect": str, "bn_eps": float}
+    if not isinstance(held, dict) or not all(isinstance(held.get(key), kinds[key]) for key in kinds):
         return None
-    return Checkpoint({}, str(held["cfg"]), str(held["dialect"]), bn_eps=float(held["bn_eps"]))
+    return Checkpoint({}, held["cfg"], held["dialect"], bn_eps=held["bn_eps"])
 
 
 def load_state(state: TrainState, path: Path) -> None:
