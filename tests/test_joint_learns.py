@@ -11,11 +11,14 @@ import pytest
 import torch
 import training
 import yaml
+from click.testing import CliRunner
 from launching import processes
 from test_joint import LARGE, network_of
 from test_train_dist import PROGRAM
+from test_train_dist_resume import PROGRAM as RESUMING
 
 from yolor_cfg import load
+from yolor_cfg.cli import main
 from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.train.joint import JointTeacher, watch_features
 from yolor_cfg.train.logger import RunLogger
@@ -290,6 +293,18 @@ def test_two_processes_learn_what_one_does(said: TrainOptions, tmp_path: Path):
     assert whole.state.rows[-1]["large_loss"] > 0
 
 
+@pytest.mark.slow
+def test_two_processes_stopped_or_killed_end_bit_equal(said: TrainOptions, tmp_path: Path):
+    """Between updates, each with the pending gradients of both networks."""
+    args, project = tmp_path / "args.yaml", tmp_path / "runs"
+    args.write_text(yaml.safe_dump(said._replace(update_batch=12, save_steps=1, epochs=3).to_dict()))
+    processes(RESUMING, args, project, 5, 8, world=2)
+    for name in ("stopped", "broken"):
+        states = [all_tensors(project / run / "weights/last.pt") for run in ("whole", name)]
+        assert states[0].keys() == states[1].keys()
+        assert [key for key in states[0] if not torch.equal(states[0][key], states[1][key])] == []
+
+
 def refuse(said: TrainOptions, match: str) -> CfgError:
     with pytest.raises(CfgError, match=match) as caught:
         add_large(prepare_job(said))
@@ -323,6 +338,22 @@ def test_sizes_that_do_not_fit_the_large_network_are_refused(said: TrainOptions,
     add_large(prepare_job(said))
     fault = refuse(said._replace(multi_scale=True), "does not take all sizes")
     assert fault.found == "sides that are multiples of 8" and fault.allowed == "multiples of 16"
+
+
+def test_the_command_says_what_learns_from_what(said: TrainOptions, tmp_path: Path):
+    """And `yolor test` takes the large network."""
+    project = tmp_path / "runs"
+    words = [said.cfg, "--data", str(said.data), "--joint", str(said.joint), "--joint-learns"]
+    words += ["--epochs", "1", "--batch-size", "4", "--workers", "0", "--project", str(project)]
+    done = CliRunner().invoke(main, ["train", *words])
+    assert done.exit_code == 0, done.output
+    assert f"{said.joint} learns too, from nothing, on images of 64x64" in done.output
+    assert "large_loss" in done.output and "large_AP" in done.output
+    weights = project / "exp/weights/best_large.pt"
+    tested = ["test", str(weights), "--data", str(said.data), "--project", str(project)]
+    assert CliRunner().invoke(main, tested).exit_code == 0
+    alone = CliRunner().invoke(main, ["train", *words[:3], "--joint-learns"])
+    assert alone.exit_code == 2 and "there is no large network that teaches" in alone.output
 
 
 def test_without_weights_the_option_is_named(said: TrainOptions, tmp_path: Path):

@@ -143,7 +143,7 @@ def learn_batch(learner: Learner, batch: Batch, images: Tensor, *, rates: Rates,
         sync_learner(state.network)
         check_gradients(state, rules)
         update_weights(state, updates)
-    return loss
+    return loss._replace(total=loss.total.detach())
 
 
 def count_batch(state: TrainState, loss: BatchLoss, images: int, *, stop: bool) -> tuple[list[float], bool]:
