@@ -319,6 +319,7 @@ def test_what_cannot_learn_together_is_refused_in_words(said: TrainOptions, tmp_
     texts = {
         "has other classes": training.yolor_text(classes=4),
         "no head of the large network has the stride": LARGE.replace("stride=1", "stride=2"),
+        "a network with several tasks": LARGE + "task=day\n",
         "reads other images": LARGE.replace("channels=3", "channels=1"),
         "learns from other labels": LARGE + "[route]\nlayers=3\n[convolutional]\nfilters=6\nsize=1\n"
         "activation=linear\n[avgpool]\n[logistic]\n",
