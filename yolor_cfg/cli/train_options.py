@@ -191,8 +191,14 @@ TRAINING_OPTIONS = (
         "--joint",
         type=click.Path(),
         metavar="CFG|CHECKPOINT",
-        help="A large network that is finished and teaches this one: its predictions and its features are "
-        "a further target.",
+        help="A large network that teaches this one: its predictions and its features are a further target. "
+        "It is finished, unless --joint-learns says otherwise.",
+    ),
+    click.option(
+        "--joint-learns",
+        is_flag=True,
+        help="The large network learns too, from the same labels, at the same rates: from its weights or, "
+        "given as a cfg alone, from nothing. It is saved as weights/best_large.pt and last_large.pt.",
     ),
     click.option(
         "--joint-images",

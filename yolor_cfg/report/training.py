@@ -34,6 +34,7 @@ from yolor_cfg.report.charts import MAX_NAMED_CURVES
 from yolor_cfg.report.figures import (
     BLUE,
     CYAN,
+    GRAY,
     GREEN,
     ORANGE,
     PURPLE,
@@ -52,7 +53,7 @@ from yolor_cfg.report.files import save_confusion_matrix, save_curves, save_labe
 from yolor_cfg.runs import save_image
 from yolor_cfg.train.logger import MAIN_SCORES, source_columns, weight_columns
 from yolor_cfg.train.setup import Job
-from yolor_cfg.train.state import EpochResults
+from yolor_cfg.train.state import EpochResults, large_column
 from yolor_cfg.weights.loading import open_trained
 from yolor_cfg.weights.task_choice import network_of_task
 
@@ -64,8 +65,10 @@ CURVE_COLORS = (BLUE, RED, GREEN, PURPLE)
 LOSS_COLORS = dict(
     zip(("loss", "box", "objectness", "classes", "labels"), (*CURVE_COLORS, ORANGE), strict=True)
 )
+LOSS_COLORS[large_column("loss")] = GRAY
 SCORE_COLORS = {
     **dict(zip(("AP", "AP50", "P", "R"), CURVE_COLORS, strict=True)),
+    **{large_column(name): GRAY for name in MAIN_SCORES},
     **{"top1": ORANGE, "topk": CYAN, "mAP": ORANGE, "F1": CYAN},
 }
 LOSS_WORDS = ("loss",)

@@ -1,5 +1,5 @@
-"""Joint training with a larger network, as YOLOR-P6D was trained with YOLOR-D6: what a finished network
-predicts and sees is a further target of a small one.
+"""Joint training with a larger network, as YOLOR-P6D was trained with YOLOR-D6: what a network that is
+finished, or learns at the same time, predicts and sees is a further target of a small one.
 
 For each pair of heads of equal stride the small network learns the predictions of the large one, where these
 expect an object, and its features before the prediction convolution, which a linear map brings to the number
@@ -27,7 +27,7 @@ from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import control, shift
 from yolor_cfg.ops.iou_losses import ciou
-from yolor_cfg.train.losses.base import LossRules
+from yolor_cfg.train.losses.base import LossRules, upcast
 from yolor_cfg.train.losses.weights import JOINT
 from yolor_cfg.train.losses.yolor import GAINS_BY_CLASSES, balance
 from yolor_cfg.train.settings import BY_Z, NO_FEATURES
@@ -49,19 +49,26 @@ class HeadPair(NamedTuple):
 
 
 class JointTeacher:
-    """A finished network that teaches another one, and the pairs of their heads."""
+    """A network that teaches another one, and the pairs of their heads. One that `learns` has seen the images
+    before: what it made of them in its own pass, in training mode, is what it teaches."""
 
-    def __init__(self, large: Network, pairs: Sequence[HeadPair], align: str) -> None:
-        self.large, self.pairs, self.align = large, tuple(pairs), align
+    def __init__(
+        self, large: Network, pairs: Sequence[HeadPair], align: str, *, learns: bool = False
+    ) -> None:
+        self.large, self.pairs, self.align, self.learns = large, tuple(pairs), align, learns
         self.mine: dict[int, Tensor] = {}
         self.theirs: dict[int, Tensor] = {}
+        self.raws: list[Tensor] = []
 
     def to(self, device: torch.device) -> None:
         """Move the large network to this device."""
         self.large.to(device)
 
     def predict(self, images: Tensor) -> list[Tensor]:
-        """The raw maps of the large network for images [N, C, H, W]."""
+        """The raw maps of the large network for images [N, C, H, W], without gradients."""
+        if self.learns:
+            assert self.raws and len(self.raws[0]) == len(images)
+            return self.raws
         with torch.no_grad():
             raws: list[Tensor] = self.large(images)
             return raws
@@ -69,15 +76,17 @@ class JointTeacher:
 
 @contextmanager
 def watch_features(teacher: JointTeacher | None, network: Network) -> Iterator[None]:
-    """Note what the prediction convolutions of both networks read, if there is a large one."""
+    """Note what the prediction convolutions of both networks read, if there is a large one, and what one that
+    learns predicts. No gradient leads from the notes into the large network."""
     hooks = []
     for pair in teacher.pairs if teacher else ():
         assert teacher is not None
-        for layers, index, seen in (
-            (network.module_list, pair.my_convolution, teacher.mine),
-            (teacher.large.module_list, pair.their_convolution, teacher.theirs),
-        ):
-            hooks.append(layers[index].register_forward_pre_hook(_keep_input(seen, index)))
+        keep = _keep_input(teacher.mine, pair.my_convolution)
+        hooks.append(network.module_list[pair.my_convolution].register_forward_pre_hook(keep))
+        keep = _keep_input(teacher.theirs, pair.their_convolution, detached=True)
+        hooks.append(teacher.large.module_list[pair.their_convolution].register_forward_pre_hook(keep))
+    if teacher and teacher.learns:
+        hooks.append(teacher.large.register_forward_hook(_keep_output(teacher)))
     try:
         yield
     finally:
@@ -85,9 +94,16 @@ def watch_features(teacher: JointTeacher | None, network: Network) -> Iterator[N
             hook.remove()
 
 
-def _keep_input(seen: dict[int, Tensor], index: int) -> Any:
+def _keep_input(seen: dict[int, Tensor], index: int, *, detached: bool = False) -> Any:
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen[index] = inputs[0]
+        seen[index] = inputs[0].detach() if detached else inputs[0]
+
+    return keep
+
+
+def _keep_output(teacher: JointTeacher) -> Any:
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...], raws: list[Tensor]) -> None:
+        teacher.raws = [raw.detach() for raw in raws]
 
     return keep
 
@@ -188,7 +204,7 @@ def joint_loss(
     teacher: JointTeacher, network: Network, raws: Sequence[Tensor], *, images: Tensor, rules: LossRules
 ) -> JointLoss:
     """The loss of the raw maps that the network made of these images [N, C, H, W], under `watch_features`,
-    against those of the large network. Computed in float32."""
+    against those of the large network. Computed in float32 or better."""
     wanted = teacher.predict(images)
     with torch.autocast(images.device.type, enabled=False):
         zero = images.new_zeros(())
@@ -198,14 +214,14 @@ def joint_loss(
             if pair.are_alike:
                 layer = network.module_list[network.graph.outputs[pair.mine]]
                 other = teacher.large.module_list[teacher.large.graph.outputs[pair.theirs]]
-                both = (raws[pair.mine].float(), wanted[pair.theirs].float())
+                both = (upcast(raws[pair.mine]), upcast(wanted[pair.theirs]))
                 own = rules._replace(objectness=rules.objectness * weight)
                 predictions = predictions + gain * _prediction_loss(layer, other, both, rules=own)
             if teacher.align != NO_FEATURES:
                 mapped: Tensor = network.get_submodule(f"{JOINT}.{number}")(
-                    teacher.mine[pair.my_convolution].float()
+                    upcast(teacher.mine[pair.my_convolution])
                 )
-                features = features + _feature_loss(mapped, teacher.theirs[pair.their_convolution].float())
+                features = features + _feature_loss(mapped, upcast(teacher.theirs[pair.their_convolution]))
         return JointLoss(predictions * len(images), features * (len(images) / len(teacher.pairs)))
 
 

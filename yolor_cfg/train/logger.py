@@ -24,7 +24,20 @@ from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
 from yolor_cfg.train.setup import Job
-from yolor_cfg.train.state import IMAGES_COLUMN, EpochResults, TrainState, save_state
+from yolor_cfg.train.state import (
+    BOX_COLUMNS,
+    COLUMNS,
+    IDENTITY_COLUMNS,
+    IMAGES_COLUMN,
+    JOINT_COLUMN,
+    LABEL_COLUMNS,
+    LARGE,
+    OWN_COLUMNS,
+    EpochResults,
+    TrainState,
+    large_column,
+    save_state,
+)
 from yolor_cfg.weights.checkpoint import plain_names, save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.layout import new_header
@@ -33,14 +46,11 @@ from yolor_cfg.weights.tasks import SUFFIX, save_task
 SHEETS = 3
 """The number of batches drawn as images."""
 LAST, BEST = "weights/last.pt", "weights/best.pt"
-BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
-LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
-IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
-JOINT_COLUMN = "joint"
-COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS, JOINT_COLUMN)
 SOURCE_COLUMNS = (*COLUMNS, IMAGES_COLUMN)
 MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
 """What an epoch's line says of each of several data sets."""
+SHOWN = (*OWN_COLUMNS[2:], *map(large_column, ("loss", *MAIN_SCORES)))
+"""What an epoch's line says."""
 Printer = Callable[[str], None]
 
 
@@ -145,9 +155,11 @@ class RunLogger:
             save_image(self.folder / "results.png", chart)
         if best:
             self._save_best(state)
+        if state.large is not None:
+            self._save_large(state.large, best=state.large.best_epoch == state.epoch - 1)
         period = self.job.options.save_period
         if period and state.epoch % period == 0:
-            self._save_network(state, f"epoch{state.epoch}")
+            self._save_networks(state, f"epoch{state.epoch}")
         self._report_unreadable()
         self.say(self._format_row(state))
 
@@ -157,6 +169,8 @@ class RunLogger:
             return
         if state.best_epoch < 0:
             self._save_best(state)
+            if state.large is not None:
+                self._save_large(state.large, best=True)
         place = describe_place(self.job, state, epoch=state.epoch + 1)
         last = state.epoch + 1 >= self.job.epochs
         kept = "the weights are kept" if last else "the weights are kept and training goes on"
@@ -177,6 +191,16 @@ class RunLogger:
 
         if self.job.options.task:
             self._save_task(state, self.job.options.task)
+
+    def _save_large(self, large: TrainState, *, best: bool) -> None:
+        """Save a large network that learns too as the last one, and as the best one where it is."""
+        for name in ("last", "best") if best else ("last",):
+            self._save_network(large, f"{name}_{LARGE}")
+
+    def _save_networks(self, state: TrainState, name: str) -> None:
+        self._save_network(state, name)
+        if state.large is not None:
+            self._save_network(state.large, f"{name}_{LARGE}")
 
     def _save_task(self, state: TrainState, task: str) -> None:
         path = self.folder / f"weights/{task}{SUFFIX}"
@@ -207,9 +231,7 @@ class RunLogger:
         place = describe_place(self.job, state, epoch=state.epoch)
         parts = [place, self.clock.describe(state.count)]
         parts += [
-            f"{name} {row[name]:.4g}"
-            for name in (*COLUMNS[2:], *source_columns([row], MAIN_SCORES))
-            if name in row
+            f"{name} {row[name]:.4g}" for name in (*SHOWN, *source_columns([row], MAIN_SCORES)) if name in row
         ]
         return "  ".join(parts)
 
@@ -227,8 +249,8 @@ def weight_columns(rows: Sequence[EpochResults]) -> list[str]:
 
 def save_rows(folder: Path, rows: Sequence[EpochResults]) -> None:
     """Write results.csv and metrics.jsonl, one line per epoch; cells are empty if there was no test. Only
-    where images are classified, objects told apart, and a large network teaches, are there columns for
-    that."""
+    where images are classified, objects told apart, and a large network teaches or learns too, are there
+    columns for that."""
     text = io.StringIO()
     more = {LABEL_COLUMNS[0], IDENTITY_COLUMNS[0], JOINT_COLUMN}
     known = set[str]().union(*rows) if any(more & row.keys() for row in rows) else set(BOX_COLUMNS)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolor_cfg.data.types import Batch, DataPart
 from yolor_cfg.evaluate.forward import PRECISIONS
 from yolor_cfg.evaluate.run import TEST_FAULTS, EvalSettings, evaluate_tasks
 from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
-from yolor_cfg.parallel import all_reduce, broadcast_buffers, this_process
+from yolor_cfg.parallel import broadcast_buffers, this_process
 from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.identities import learner_tensors, sync_learner
@@ -32,7 +32,8 @@ from yolor_cfg.train.rejection import read_rejection
 from yolor_cfg.train.schedule import Rates
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job
-from yolor_cfg.train.state import IMAGES_COLUMN, EpochResults, TrainState
+from yolor_cfg.train.state import COLUMNS, IMAGES_COLUMN, EpochResults, TrainState, large_column
+from yolor_cfg.train.sums import add_source_sums, add_sums, reduce_losses
 from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
@@ -66,43 +67,31 @@ class Ending(NamedTuple):
     reason: str
 
 
+class Learner(NamedTuple):
+    """A network that learns: its job and state, what is called with images, the rules of its layers."""
+
+    job: Job
+    state: TrainState
+    model: nn.Module
+    updates: LayerUpdates
+
+
 def train(job: Job, state: TrainState, callback: Callback) -> Ending:
     """Train from the given state to the end of the job, until patience runs out, or until asked to stop."""
     options = job.options
     device = next(state.network.parameters()).device
-    own = learner_tensors(state.network)
-    model = data_parallel(state.network, exact=options.deterministic, others=own)
-    updates = LayerUpdates(state.network)
-    set_train_mode(state.network, options)
+    learners = prepare_learners(job, state)
     for epoch in range(state.epoch, job.epochs):
         phase = job.find_phase(epoch)
         for batch in phase.loader.epoch(epoch, start=state.batch):
             rates = phase.schedule(state.count)
             now = job.is_update_due(state.count, rates)
-            set_rates(state.optimizer, rates)
-            set_progress(state.network, state.count // rates.accumulate * rates.accumulate / job.count)
-            # --------------------------------------------------------------------------- forward and backward
             images = normalize_images(batch.images, device)  # [N, C, H, W] in 0..1
-            rules = batch_rules(job, state)
-            state.network.reset()
-            state.network.choose_tasks(batch_tasks(job, batch))
-            with sync_gradients(model, now), autocast(device, options.precision):
-                raws = model(images)  # for each head [N, A, H', W', V]
-            loss = batch_loss(job, raws, batch, state=state, rules=rules)
-            loss = learn_jointly(job, loss, raws, images=images, state=state)
-            total = loss.total + implicit_penalty(state.network) * len(images)
-            state.scaler.scale(total * loss_factor(job, rates)).backward()
-            # ----------------------------------------------------------------------------------------- update
-            if now:
-                sync_learner(state.network)
-                check_gradients(state, rules)
-                update_weights(state, updates)
+            # A large network that learns too comes first: what it predicts is a target of the small one.
+            each = [learn_batch(learner, batch, images, rates=rates, now=now) for learner in learners]
             # ----------------------------------------------------------------------------------- log and save
-            state.count += 1
-            state.batch += 1
-            losses, stop = reduce_losses(loss, images=len(images), stop=callback.is_stop_requested)
-            state.sums = add_sums(state.sums, [*losses, 1.0])
-            state.source_sums = add_source_sums(state.source_sums, loss)
+            for learner, loss in zip(learners, each, strict=True):
+                losses, stop = count_batch(learner.state, loss, len(images), stop=callback.is_stop_requested)
             callback.log_batch(state, batch, losses)
             if stop or (now and options.save_steps and state.updates % options.save_steps == 0):
                 callback.save(state)
@@ -111,11 +100,61 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             if state.count >= job.count:
                 break
         # -------------------------------------------------------------------------------------- test and save
-        finish_epoch(job, state, callback)
-        set_train_mode(state.network, options)
+        finish_epoch(learners, callback)
+        for learner in learners:
+            set_train_mode(learner.state.network, learner.job.options)
         if options.patience and state.epoch - state.best_epoch > options.patience:
             return Ending("patience")
     return Ending("done")
+
+
+def prepare_learners(job: Job, state: TrainState) -> list[Learner]:
+    """The networks that learn, in training mode: a large one, if it learns too, then that of the job."""
+    pairs = [(job, state)]
+    if job.large is not None and state.large is not None:
+        pairs.insert(0, (job.large, state.large))
+    learners = []
+    for its, own in pairs:
+        others = learner_tensors(own.network)
+        model = data_parallel(own.network, exact=its.options.deterministic, others=others)
+        learners.append(Learner(its, own, model, LayerUpdates(own.network)))
+        set_train_mode(own.network, its.options)
+    return learners
+
+
+def learn_batch(learner: Learner, batch: Batch, images: Tensor, *, rates: Rates, now: bool) -> BatchLoss:
+    """The loss of a network for a batch, after a pass through it and back, and an update of its weights if
+    that is due `now`; images [N, C, H, W] in 0..1."""
+    job, state, model, updates = learner
+    set_rates(state.optimizer, rates)
+    set_progress(state.network, state.count // rates.accumulate * rates.accumulate / job.count)
+    # ----------------------------------------------------------------------------------- forward and backward
+    rules = batch_rules(job, state)
+    state.network.reset()
+    state.network.choose_tasks(batch_tasks(job, batch))
+    with sync_gradients(model, now), autocast(images.device, job.options.precision):
+        raws = model(images)  # for each head [N, A, H', W', V]
+    loss = batch_loss(job, raws, batch, state=state, rules=rules)
+    loss = learn_jointly(job, loss, raws, images=images, state=state)
+    total = loss.total + implicit_penalty(state.network) * len(images)
+    state.scaler.scale(total * loss_factor(job, rates)).backward()
+    # ------------------------------------------------------------------------------------------------- update
+    if now:
+        sync_learner(state.network)
+        check_gradients(state, rules)
+        update_weights(state, updates)
+    return loss._replace(total=loss.total.detach())
+
+
+def count_batch(state: TrainState, loss: BatchLoss, images: int, *, stop: bool) -> tuple[list[float], bool]:
+    """Count a batch and its loss: the total and its parts per image, over all processes, and whether any of
+    them should stop."""
+    state.count += 1
+    state.batch += 1
+    losses, stop = reduce_losses(loss, images=images, stop=stop)
+    state.sums = add_sums(state.sums, [*losses, 1.0])
+    state.source_sums = add_source_sums(state.source_sums, loss)
+    return losses, stop
 
 
 def batch_loss(
@@ -166,35 +205,44 @@ def update_weights(state: TrainState, updates: LayerUpdates) -> None:
     state.count_update()
 
 
-def finish_epoch(job: Job, state: TrainState, callback: Callback) -> None:
-    """Test the network if a test is due, record the results, and save the state; it is saved before the test
+def finish_epoch(learners: list[Learner], callback: Callback) -> None:
+    """Test the networks if a test is due, record the results, and save the state; it is saved before the test
     as well, so that no fault in the test costs the work of the epoch."""
-    epoch, last = state.epoch, state.epoch + 1 >= job.epochs
-    broadcast_buffers(state.network)
-    scores = None
-    if is_tested(job, epoch, last=last):
+    job, state = learners[-1].job, learners[-1].state
+    for learner in learners:
+        broadcast_buffers(learner.state.network)
+    scores: list[TaskScores | None] = [None] * len(learners)
+    if is_tested(job, state.epoch, last=state.epoch + 1 >= job.epochs):
         callback.save(state)
-        scores = try_test(job, state, callback)
+        scores = try_test(learners, callback)
+    bests = [close_epoch(*pair) for pair in zip(learners, scores, strict=True)]
+    callback.log_epoch(state, scores[-1], best=bests[-1])
+    # Last: a run killed before this resumes within this epoch, and tests and logs it again.
+    callback.save(state)
+
+
+def close_epoch(learner: Learner, scores: TaskScores | None) -> bool:
+    """Record the results of an epoch and come to the next one; whether they are the best so far."""
+    job, state = learner.job, learner.state
+    epoch, last = state.epoch, state.epoch + 1 >= job.epochs
     best = scores.ranking > state.best_ap if scores is not None else last and not len(job.holdout.samples)
     if best:
         state.best_ap, state.best_epoch = scores.ranking if scores is not None else state.best_ap, epoch
     state.rows = [*state.rows, summarize_epoch(job, state, scores)]
     state.epoch, state.batch, state.sums, state.source_sums = epoch + 1, 0, [0.0] * len(state.sums), []
-    callback.log_epoch(state, scores, best=best)
-    # Last: a run killed before this resumes within this epoch, and tests and logs it again.
-    callback.save(state)
+    return best
 
 
-def try_test(job: Job, state: TrainState, callback: Callback) -> TaskScores | None:
-    """The scores, or None if the test fails: that is told, and training goes on. Of several processes the
-    others would wait for the one that failed, so there it is an error."""
+def try_test(learners: list[Learner], callback: Callback) -> list[TaskScores | None]:
+    """The scores of each network, or None if a test fails: that is told, and training goes on. Of several
+    processes the others would wait for the one that failed, so there it is an error."""
     try:
-        return evaluate_holdout(job, state)
+        return [evaluate_holdout(learner.job, learner.state) for learner in learners]
     except TEST_FAULTS as fault:
         if this_process().world_size > 1:
             raise
-        callback.log_test_fault(state, fault)
-        return None
+        callback.log_test_fault(learners[-1].state, fault)
+        return [None] * len(learners)
 
 
 def is_tested(job: Job, epoch: int, *, last: bool) -> bool:
@@ -226,6 +274,9 @@ def summarize_epoch(job: Job, state: TrainState, scores: TaskScores | None) -> E
     row |= LossTerms.values_of(state.network)
     if scores is not None:
         row |= scores.summary
+    if state.large is not None:  # whose epoch is closed already
+        found = {large_column(name): value for name, value in state.large.rows[-1].items()}
+        row |= {name: value for name, value in found.items() if name in COLUMNS}
     return {name: float(value) for name, value in row.items()}
 
 
@@ -296,31 +347,6 @@ def loss_factor(job: Job, rates: Rates) -> float:
     YOLOR's are sums. The world size undoes the averaging of gradients over processes."""
     images = job.batch_size * rates.accumulate if job.has_mean_loss else 1
     return this_process().world_size / images
-
-
-def reduce_losses(loss: BatchLoss, *, images: int, stop: bool) -> tuple[list[float], bool]:
-    """The total and its parts per image, over all processes; and whether any of them should stop."""
-    parts = torch.stack(loss.parts).double()
-    whole = all_reduce(
-        torch.cat([loss.total.detach().double()[None], parts, parts.new_tensor([images, stop])])
-    )
-    total, *shares, count, stops = whole.tolist()
-    return [total / count, *shares], stops > 0
-
-
-def add_sums(sums: list[float], more: list[float]) -> list[float]:
-    """The sums of both, number by number; of nothing and something the latter."""
-    return [a + b for a, b in zip(sums or [0.0] * len(more), more, strict=True)]
-
-
-def add_source_sums(sums: list[list[float]], loss: BatchLoss) -> list[list[float]]:
-    """The sums with those of a batch, over all processes."""
-    if not loss.sources:
-        return sums
-    mine = torch.stack([torch.stack(one.parts) for one in loss.sources]).double()
-    images = [float(one.images) for one in loss.sources]
-    found = [[count, *row] for count, row in zip(images, all_reduce(mine).tolist(), strict=True)]
-    return [add_sums(old, new) for old, new in zip(sums or [[]] * len(found), found, strict=True)]
 
 
 def reset_non_finite(network: Network) -> None:

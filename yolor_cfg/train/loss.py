@@ -15,7 +15,7 @@ from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
 from yolor_cfg.sections import Section
 from yolor_cfg.train.losses import LOSSES
-from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules
+from yolor_cfg.train.losses.base import HeadLoss, HeadOutput, LossInputs, LossRules, upcast
 from yolor_cfg.train.losses.partial import Labeling
 from yolor_cfg.train.losses.terms import TERMS, LossTerms, scale_loss, split_kinds, term_name
 from yolor_cfg.train.losses.weights import HeadLearner
@@ -233,7 +233,7 @@ def _learning_heads(
         section, layer = node.section, network.module_list[node.index]
         if task and section.task and task not in section.task:
             continue
-        output = HeadOutput[Section, Any](section, layer, _upcast(raw), labeling=labeling)
+        output = HeadOutput[Section, Any](section, layer, upcast(raw), labeling=labeling)
         if section.label_kind and truth is not None:
             first = firsts.get(section.task, 0)  # each task has a list of classes of its own
             last = firsts[section.task] = first + node.shape.size
@@ -301,10 +301,6 @@ def _losses(heads: Sequence[HeadOutput[Section, Any]], inputs: LossInputs[Sectio
         members = tuple(heads[place] for place in places)
         found.update(zip(places, LOSSES[group[0]](inputs._replace(heads=members)), strict=True))
     return [found[place] for place in range(len(heads))]
-
-
-def _upcast(raw: Tensor) -> Tensor:
-    return raw if raw.dtype == torch.float64 else raw.float()
 
 
 def _detach_loss(loss: HeadLoss) -> HeadLoss:

@@ -1,7 +1,9 @@
 """A training run and its folder: options, results per epoch, sample batches, weights.
 
 The folder has args.yaml, env.json, model.cfg, results.csv, metrics.jsonl, results.png, train_batch*.jpg and
-weights/{last.pt, best.pt, best.weights}. last.pt has everything needed to resume.
+weights/{last.pt, best.pt, best.weights}. last.pt has everything needed to resume. A large network that learns
+too is in weights/{last_large.pt, best_large.pt}, for use; to resume it is in last.pt, so that no state of one
+network ever meets another state of the other.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.identities import add_learner
-from yolor_cfg.train.joint import add_feature_maps, watch_features
+from yolor_cfg.train.joint import JointTeacher, add_feature_maps, pair_heads, watch_features
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
@@ -45,8 +47,8 @@ from yolor_cfg.train.precision import EXACT, choose_precision, describe_precisio
 from yolor_cfg.train.record import ARGS, load_options
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, prepare_job
-from yolor_cfg.train.state import TrainState, load_state, saved_names
-from yolor_cfg.train.teacher import open_teacher
+from yolor_cfg.train.state import TrainState, load_state, saved_large, saved_names
+from yolor_cfg.train.teacher import add_large, open_teacher
 from yolor_cfg.train.transfer import WeightsLoader, plan_weights, restore_learner
 from yolor_cfg.train.updates import apply_rules, rate_factors
 from yolor_cfg.weights.loading import read_graph
@@ -74,7 +76,7 @@ def start_run(
     options = choose_precision(options)
     torch.manual_seed(options.seed)
     set_deterministic(options)
-    job = prepare_job(options, graph=_read_graph(options))
+    job = add_large(prepare_job(options, graph=_read_graph(options)))
     report_faults(job, say)
     state = build_state(job, say=say)
     say(describe_precision(options))
@@ -126,6 +128,7 @@ def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, T
     reading = ReadOptions(options.dialect, options.img_size, strict=options.strict)
     graph = _read_run_graph(folder, options, reading)
     job = prepare_job(options, graph=graph, names=saved_names(folder / LAST))
+    job = add_large(job, saved_large(folder / LAST) if options.joint_learns else None)
     report_faults(job, say)
     state = build_state(job, say=say, starts=False)
     load_state(state, folder / LAST)
@@ -134,7 +137,8 @@ def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, T
 
 def report_faults(job: Job, say: Printer) -> None:
     """Print the warnings about the cfg and the problems of the data."""
-    warnings = [str(warning) for warning in (*job.graph.warnings, *job.graph.unused_keys())]
+    graphs_of_it = [job.graph] if job.large is None else [job.graph, job.large.graph]
+    warnings = [str(fault) for graph in graphs_of_it for fault in (*graph.warnings, *graph.unused_keys())]
     more = [f"{len(warnings)} warnings in all, yolor cfg check lists them"] if warnings[MAX_WARNINGS:] else []
     problems = [line for dataset in (job.dataset, job.holdout) for line in problem_lines(dataset)]
     unused = unused_hyperparameters(job.options)
@@ -164,7 +168,12 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
     add_learner(network, job.identities)
     if options.loss_weights == LEARNED:
         network.add_module(TERMS, LossTerms(job.terms).to(device))
-    teacher = open_teacher(options, job.graph, job.dataset.names)
+    large = None if job.large is None else _build_large(job.large, say=say, starts=starts)
+    if large is None:
+        teacher = open_teacher(options, job.graph, job.dataset.names)
+    else:
+        pairs = pair_heads(job.graph, large.network.graph)
+        teacher = JointTeacher(large.network, pairs, options.joint_align, learns=True)
     add_feature_maps(network, teacher)
     if starts:
         restore_learner(network, options.weights)
@@ -174,7 +183,15 @@ def build_state(job: Job, *, say: Printer, starts: bool = True) -> TrainState:
         for group in optimizer.param_groups:
             group.update({"nesterov": False} if "nesterov" in group else {})
     ema = ModelEMA(network, decay=_choose_ema_decay(job)) if job.ema else None
-    return TrainState(network, ema, optimizer, _build_scaler(job, device), teacher)
+    return TrainState(network, ema, optimizer, _build_scaler(job, device), teacher, large)
+
+
+def _build_large(job: Job, *, say: Printer, starts: bool) -> TrainState:
+    """The state of a large network that learns too."""
+    if starts:
+        image, origin = job.graph.image, job.options.weights or "nothing"
+        say(f"{job.options.cfg} learns too, from {origin}, on images of {image.height}x{image.width}")
+    return build_state(job, say=say, starts=starts)
 
 
 def _choose_ema_decay(job: Job) -> Callable[[int], float]:
@@ -283,7 +300,7 @@ def _run_training(
 def dry_run(options: TrainOptions, *, project: str, name: str, drawing: TrainDrawing, say: Printer) -> Path:
     """Prepare everything and draw the first batches into a new folder, without training."""
     options = choose_precision(options)
-    job = prepare_job(options, graph=_read_graph(options))
+    job = add_large(prepare_job(options, graph=_read_graph(options)))
     report_faults(job, say)
     build_state(job, say=say)
     say(describe_precision(options))

@@ -42,7 +42,8 @@ class TrainOptions(NamedTuple):
     is tested instead of the val split of `data`, with `no_val` nothing is. `task` names a task that is added
     to the network of `weights`.
     `joint` is the cfg or checkpoint of a large network that teaches this one, `joint_weights` its weights,
-    `joint_align` how its features do, `joint_images` images without labels that it teaches alone.
+    `joint_align` how its features do, `joint_images` images without labels that it teaches alone; if it
+    `joint_learns`, it learns from the labels at the same time, with weights or from nothing.
     `unlabeled` says what is taught of classes that a data set does not label;
     `loss_weights` is `learned`, or factors as `labels=0.5,boxes=2`.
     """
@@ -91,6 +92,7 @@ class TrainOptions(NamedTuple):
     joint_weights: str | None = None
     joint_align: str = BY_Z
     joint_images: str | tuple[str, ...] | None = None
+    joint_learns: bool = False
 
     @property
     def data_sets(self) -> tuple[GivenData, ...]:
@@ -142,6 +144,12 @@ def refuse_contradictions(options: TrainOptions) -> None:
         raise CfgError("give --epochs or --max-batches, not both")
     if options.val_data and options.no_val:
         raise CfgError("give --val-data or --no-val, not both")
+    if options.joint_learns and options.task:
+        raise CfgError(
+            "a task is added to a network that is finished, so a large one does not learn with it",
+            found=f"--joint-learns with --task {options.task}",
+            allowed="a finished large network: --joint without --joint-learns",
+        )
     if not options.joint:
         _refuse_idle_teaching(options)
 
@@ -152,13 +160,14 @@ def _refuse_idle_teaching(options: TrainOptions) -> None:
         "--joint-images": (options.joint_sets or (None,))[0],
         "--joint-weights": options.joint_weights,
         "--joint-align": None if options.joint_align == BY_Z else options.joint_align,
+        "--joint-learns": "" if options.joint_learns else None,
     }
     for option, value in given.items():
         if value is not None:
             raise CfgError(
                 "there is no large network that teaches",
-                found=f"{option} {value}",
-                allowed="--joint LARGE besides, a finished network",
+                found=f"{option} {value}".strip(),
+                allowed="--joint LARGE besides",
             )
 
 

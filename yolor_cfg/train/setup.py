@@ -70,7 +70,8 @@ class RecipePlan:
 class Job:
     """All about a training run: `count` batches in total, `per_epoch` in an epoch, `batch_size` images in
     each, over all processes, `parts` batches in a (nominal) update. `terms` name the kinds of loss.
-    `has_mean_loss`, as in Darknet: gradients are means over the images of an update."""
+    `has_mean_loss`, as in Darknet: gradients are means over the images of an update. `large` is the job of a
+    large network that learns at the same time, from the same batches."""
 
     options: TrainOptions
     graph: Graph
@@ -88,6 +89,7 @@ class Job:
     has_mean_loss: bool
     optimizer: OptimizerSettings
     ema: bool
+    large: Job | None = None
 
     @property
     def task_names(self) -> dict[str, tuple[str, ...]]:

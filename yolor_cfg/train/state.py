@@ -22,14 +22,29 @@ from yolor_cfg.train.dist import mean_gradients, pending_gradients
 from yolor_cfg.train.joint import JointTeacher
 from yolor_cfg.train.optim import ModelEMA
 from yolor_cfg.train.rejection import DeltaHistory
-from yolor_cfg.weights.checkpoint import FORMAT, plain_names
+from yolor_cfg.weights.checkpoint import FORMAT, Checkpoint, plain_names
 from yolor_cfg.weights.torch_file import read_pt, write_pt
 
 EpochResults = dict[str, float]
 IMAGES_COLUMN = "images"
 """How many images of a data set an epoch had, told where some have no labels."""
 LOSSES_AND_COUNT = 8
+LARGE = "large"
+"""What names the state, the results and the files of a large network that learns too."""
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
+
+
+def large_column(name: str) -> str:
+    """The column of a large network that learns too, beside that of the small one."""
+    return f"{LARGE}_{name}"
+
+
+BOX_COLUMNS = ("epoch", "updates", "lr", "loss", "box", "objectness", "classes", "P", "R", "AP50", "AP")
+LABEL_COLUMNS = ("labels", "top1", "topk", "mAP", "F1")
+IDENTITY_COLUMNS = ("identity", "rank1", "identity_mAP")
+JOINT_COLUMN = "joint"
+OWN_COLUMNS = (*BOX_COLUMNS, *LABEL_COLUMNS, *IDENTITY_COLUMNS, JOINT_COLUMN)
+COLUMNS = (*OWN_COLUMNS, *map(large_column, OWN_COLUMNS[3:-1]))
 
 
 @dataclass
@@ -39,7 +54,7 @@ class TrainState:
     `sums` are the sums of the losses (the total and its parts, see LOSS_COLUMNS) in this epoch and its number
     of batches; `source_sums` those of each of several data sets: images, then the parts, over images; `rows`
     are the results of the finished epochs; `deltas` are C Darknet's running numbers; `teacher` is the large
-    network of a joint training, which does not change.
+    network of a joint training; if that learns too, `large` is its own state, at the same position.
     """
 
     network: Network
@@ -47,6 +62,7 @@ class TrainState:
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     teacher: JointTeacher | None = None
+    large: TrainState | None = None
     epoch: int = 0
     batch: int = 0
     count: int = 0
@@ -77,39 +93,55 @@ def save_state(
     names: Sequence[str],
     task_names: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Save the whole state atomically; all processes call it, the first one writes. `names` are those of the
-    classes, `task_names` those of the tasks that the data teaches."""
-    each = pending_gradients(state.network)
+    """Save the whole state atomically, that of a large network which learns too in the same file; all
+    processes call it, the first one writes. `names` are those of the classes, `task_names` those of the tasks
+    that the data teaches."""
+    training = _describe_learning(state)
+    large = None if state.large is None else _describe_learning(state.large)
     if this_process().rank:
         return
+    if state.large is not None:
+        training[LARGE] = {**_describe_network(state.large, names), "training": large}
+    training["random"] = torch.get_rng_state()
+    training["random_cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    content = {
+        **_describe_network(state, names),
+        **({"task_names": plain_names(task_names)} if task_names else {}),
+        "numbers": {"epoch": state.epoch, "updates": state.updates, "AP": state.best_ap},
+        "training": training,
+    }
+    replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=True)
+
+
+def _describe_network(state: TrainState, names: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint says of the network that is tested."""
     graph = state.network.graph
-    training = {
+    return {
+        "format": FORMAT,
+        "cfg": graph.document.text,
+        "dialect": graph.dialect.name,
+        "names": list(names),
+        "bn_eps": graph.dialect.bn_eps,
+        "model": dict(state.eval_network.state_dict()),
+    }
+
+
+def _describe_learning(state: TrainState) -> dict[str, Any]:
+    """How far a network has come; all processes call it."""
+    each = pending_gradients(state.network)
+    return {
         "network": state.network.state_dict(),
         "average_updates": -1 if state.ema is None else state.ema.updates,
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
-        "gradients": mean_gradients(each),
+        "gradients": mean_gradients(each) if each else {},
         "gradients_of_each": each if len(each) > 1 else [],
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "sums": list(state.sums),
         "source_sums": [list(sums) for sums in state.source_sums],
         "rows": [dict(row) for row in state.rows],
         "deltas": state.deltas.values,
         **{name: getattr(state, name) for name in POSITION},
     }
-    content = {
-        "format": FORMAT,
-        "cfg": graph.document.text,
-        "dialect": graph.dialect.name,
-        "names": list(names),
-        **({"task_names": plain_names(task_names)} if task_names else {}),
-        "bn_eps": graph.dialect.bn_eps,
-        "numbers": {"epoch": state.epoch, "updates": state.updates, "AP": state.best_ap},
-        "model": dict(state.eval_network.state_dict()),
-        "training": training,
-    }
-    replace_file(path, lambda file: write_pt(content, file), fault=WeightsError, force=True)
 
 
 def saved_names(path: Path) -> dict[str, tuple[str, ...]]:
@@ -118,6 +150,15 @@ def saved_names(path: Path) -> dict[str, tuple[str, ...]]:
     by_task = content.get("task_names")
     found = {"": content.get("names"), **(by_task if isinstance(by_task, dict) else {})}
     return {task: tuple(map(str, names)) for task, names in found.items() if isinstance(names, list)}
+
+
+def saved_large(path: Path) -> Checkpoint | None:
+    """Cfg and dialect of the large network that learns too in a run, by its last state; None without one."""
+    held = _read_state(path)["training"].get(LARGE)
+    kinds = {"cfg": str, "dialect": str, "bn_eps": float}
+    if not isinstance(held, dict) or not all(isinstance(held.get(key), kinds[key]) for key in kinds):
+        return None
+    return Checkpoint({}, held["cfg"], held["dialect"], bn_eps=held["bn_eps"])
 
 
 def load_state(state: TrainState, path: Path) -> None:
@@ -139,6 +180,19 @@ def load_state(state: TrainState, path: Path) -> None:
 
 def _fill_state(state: TrainState, content: dict[str, Any]) -> None:
     training = content["training"]
+    if (LARGE in training) != (state.large is not None):
+        raise WeightsError("saved with other options", found=f"--joint-learns: {LARGE in training}")
+    _fill_learning(state, content)
+    if state.large is not None:
+        _fill_learning(state.large, training[LARGE])
+    torch.set_rng_state(training["random"])
+    if training["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(training["random_cuda"])
+
+
+def _fill_learning(state: TrainState, content: dict[str, Any]) -> None:
+    """One network with its EMA, optimizer, gradients and results."""
+    training = content["training"]
     has_ema = training["average_updates"] >= 0
     if has_ema != (state.ema is not None):
         raise WeightsError("saved with other options", found=f"EMA: {has_ema}")
@@ -155,9 +209,6 @@ def _fill_state(state: TrainState, content: dict[str, Any]) -> None:
         gradient = gradients.get(name)
         parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
     _fill_position(state, training)
-    torch.set_rng_state(training["random"])
-    if training["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(training["random_cuda"])
 
 
 def _refuse_other_optimizer(new: dict[str, Any], saved: dict[str, Any]) -> None:

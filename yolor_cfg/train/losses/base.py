@@ -151,6 +151,11 @@ def attach_gradient(value: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
     return value.detach() + ((at - at.detach()) * gradient.detach()).sum()
 
 
+def upcast(raw: Tensor) -> Tensor:
+    """The values in float32, those in float64 as they are."""
+    return raw if raw.dtype == torch.float64 else raw.float()
+
+
 def first_occurrences(keys: Tensor) -> Tensor:
     """For each distinct key (ascending) the index of its first occurrence in keys [R]."""
     order = keys.argsort(stable=True)
