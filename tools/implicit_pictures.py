@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHOWN = [name for name in implicit_added.CHOICES if "longer" not in name]
 INKS = (GRAY, BLUE, RED, PURPLE, GREEN, ORANGE, CYAN, "#000000", "#7a5a1e")
 LOSS_TOP = 1.0
 """Losses above are drawn as this one: a run that diverges has no end."""
@@ -140,7 +141,7 @@ def draw_added(figure: Figure) -> None:
         counts = (*implicit_added.COUNTS, TRAINED)
         axes.set_xticks(counts, list(map(str, counts)))
         axes.minorticks_off()
-        for ink, learns in zip(INKS, implicit_added.CHOICES, strict=True):
+        for ink, learns in zip(INKS, SHOWN, strict=True):
             groups = group_rows((row for row in rows if row["learns"] == learns), ("images",))
             points = sorted(
                 (int(key[0]), statistics.fmean(pick_values(its, "AP"))) for key, its in groups.items()

@@ -19,7 +19,7 @@ from implicit_tables import (
 )
 
 MARGIN = 2.0
-DESIGN = ("images", "unlabeled", "epochs")
+DESIGN = ("width", "images", "unlabeled", "epochs")
 WAY_NAMES = {
     "alone": "the labelled images alone",
     "all": "all of them labelled",
@@ -38,7 +38,16 @@ Ways = dict[str, Mapping[str, Row]]
 
 def ways_table() -> Iterator[str]:
     """AP of each way of each design."""
-    head = ("labelled images", "without labels", "steps", "what is learned from", "n", "AP", "AP50")
+    head = (
+        "large is wider by",
+        "labelled images",
+        "without labels",
+        "steps",
+        "what is learned from",
+        "n",
+        "AP",
+        "AP50",
+    )
     rows = (
         [*_describe(design), WAY_NAMES[way], str(len(ways[way])), *_scores(ways[way])]
         for design, ways in _read_designs().items()
@@ -50,7 +59,15 @@ def ways_table() -> Iterator[str]:
 
 def pairs_table() -> Iterator[str]:
     """The differences between ways over the seeds that both have, judged design by design."""
-    head = ("labelled images", "without labels", "compared", "n", "difference of AP", "verdict")
+    head = (
+        "large is wider by",
+        "labelled images",
+        "without labels",
+        "compared",
+        "n",
+        "difference of AP",
+        "verdict",
+    )
     yield from table_lines(head, (row for one in _read_designs().items() for row in _pair_rows(*one)))
 
 
@@ -63,9 +80,9 @@ def _read_designs() -> dict[tuple[str, ...], Ways]:
 
 
 def _describe(design: tuple[str, ...]) -> list[str]:
-    images, unlabeled, epochs = map(int, design)
+    width, (images, unlabeled, epochs) = design[0], map(int, design[1:])
     steps = epochs * -(-(images + unlabeled) // joint_teaching.BATCH)
-    return [str(images), str(unlabeled), str(steps)]
+    return [f"{2 / float(width):g}", str(images), str(unlabeled), str(steps)]
 
 
 def _scores(rows: Mapping[str, Row]) -> list[str]:
@@ -80,4 +97,4 @@ def _pair_rows(design: tuple[str, ...], ways: Ways) -> Iterator[list[str]]:
     judged = judge_all(found, MARGIN)
     for name, difference in found.items():
         cells = [name, str(difference.n), interval_text(difference), judged.verdicts[name]]
-        yield [*_describe(design)[:2], *cells]
+        yield [*_describe(design)[:3], *cells]

@@ -3,11 +3,12 @@
     python tools/joint_teaching.py [--ways alone,all,none,plain,z] [--seeds 0,1,2] [--unlabeled 432]
 
 The small network is yolor_micro, the large one weights/yolor_nano_shapes.pt, of 4.4 times its parameters (its
-layers are twice as wide). Images are drawn; the first --images of each seed are labelled, and the large
-network teaches the --unlabeled ones after them too. The ways: `alone`, the labelled images without the large
-network; `all`, all of them labelled, without it; and those of --joint-align. An epoch of every way has as
-many images as there are, so that all take the same number of steps. Each finished run adds a row with its AP
-to docs/experiments/joint.csv; runs that have a row there are skipped, so a later call continues.
+layers are twice as wide); with --width 0.5 the small one's are half as wide as yolor_micro's. Images are
+drawn; the first --images of each seed are labelled, and the large network teaches the --unlabeled ones after
+them too. The ways: `alone`, the labelled images without the large network; `all`, all of them labelled,
+without it; and those of --joint-align. An epoch of every way has as many images as there are, so that all
+take the same number of steps. Each finished run adds a row with its AP to docs/experiments/joint.csv; runs
+that have a row there are skipped, so a later call continues.
 """
 
 from __future__ import annotations
@@ -36,22 +37,30 @@ from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import Job, prepare_job
 
 LARGE = Path(__file__).resolve().parents[1] / "weights/yolor_nano_shapes"
-KEYS = ("way", "seed", "images", "unlabeled", "epochs")
+KEYS = ("way", "seed", "images", "unlabeled", "epochs", "width")
 TABLE = RunTable(FOLDER / "joint.csv", KEYS, ("AP", "AP50", "seconds"))
 TAUGHT = ("none", "plain", "z")
 WAYS = ("alone", "all", *TAUGHT)
 SIDE, TESTED, BATCH = 192, 200, 8
 
 
-def write_small(folder: Path) -> Path:
-    """The cfg of the small network, with the size and the anchors of the large one."""
+def write_small(folder: Path, width: float) -> Path:
+    """The cfg of the small network, its channels times `width`, with the size and the anchors of the large
+    one."""
     large = load_graph(LARGE.with_suffix(".cfg")).heads[0].section
     text = new_cfg("yolor_micro", Changes(large.values["classes"], SIDE))
     anchors = large.lines["anchors"].value
-    path = folder / "small.cfg"
+    path = folder / f"small-{width:g}.cfg"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(re.sub(r"(?m)^anchors=.*$", f"anchors={anchors}", text))
+    text = re.sub(r"(?m)^anchors=.*$", f"anchors={anchors}", text)
+    path.write_text(re.sub(r"(?m)^filters=(\d+)$", lambda found: _scale(found.group(), width), text))
     return path
+
+
+def _scale(line: str, width: float) -> str:
+    """A line with fewer filters; those of the predictions, an odd number, stay."""
+    filters = int(line.partition("=")[2])
+    return line if filters % 2 else f"filters={round(filters * width)}"
 
 
 def write_lists(folder: Path, *, images: int, unlabeled: int) -> None:
@@ -75,7 +84,7 @@ def plan_job(folder: Path, run: Mapping[str, Any]) -> Job:
     draw_once(tested, drawn._replace(image_count=TESTED, val_count=TESTED), seed=299, tint=None)
     write_lists(data, images=images, unlabeled=unlabeled)
     options = TrainOptions(
-        str(write_small(folder)),
+        str(write_small(folder, run["width"])),
         str(data / f"{'labeled' if way in TAUGHT else way}.data"),
         val_data=str(tested / "shapes.data"),
         epochs=run["epochs"],
@@ -116,9 +125,10 @@ def measure(folder: Path, run: Mapping[str, Any]) -> dict[str, float]:
 @click.option("--images", default=48, show_default=True, help="Labelled images.")
 @click.option("--unlabeled", default=432, show_default=True, help="Images without labels.")
 @click.option("--epochs", default=8, show_default=True)
+@click.option("--width", default=1.0, show_default=True, help="Of the small network's channels.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("joint_teaching"), show_default=True)
 @click.option("--minutes", type=click.FloatRange(0), default=1e6, help="Start no run after so many.")
-def main(ways: str, seeds: str, folder: Path, minutes: float, **sizes: int) -> None:
+def main(ways: str, seeds: str, folder: Path, minutes: float, **sizes: float) -> None:
     """Do the runs that have no row yet."""
     torch.set_num_threads(1)
     pairs = itertools.product(map(int, seeds.split(",")), ways.split(","))
