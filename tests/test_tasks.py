@@ -244,6 +244,19 @@ def test_what_cannot_be_a_task_is_said(trained, words, said, tmp_path, monkeypat
     assert said in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["detect {net} x.jpg", "test {net} --data d", "export {net}", "convert {weights} o.pt", "bench {net}"]
+    + ["info {cfg}", "info {weights}", "implicit {net}", "train {cfg} --weights {weights} --data x=d"],
+)
+def test_a_name_that_is_no_task_is_wrong_usage_in_every_command(trained, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = trained._asdict() | {"net": f"{trained.cfg} {trained.weights}"}
+    own = () if "--data x=d" in words else ("--task", "night")
+    result = tiny.yolor(*words.format(**known).split(), *own)
+    assert (result.exit_code, "no such task" in result.stderr) == (2, True), result.stderr
+
+
 def test_a_file_of_tensors_is_no_task(trained, tmp_path):
     other = tmp_path / "other.safetensors"
     save_checkpoint(load(trained.cfg, trained.weights), other)
