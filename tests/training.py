@@ -18,8 +18,9 @@ from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.images.types import Image
 from yolor_cfg.report.batch_sheet import contact_sheet
 from yolor_cfg.report.training import plot_results
-from yolor_cfg.train.logger import RunLogger, TrainDrawing
-from yolor_cfg.train.run import TrainResult, start_run
+from yolor_cfg.train.logger import LAST, RunLogger, TrainDrawing
+from yolor_cfg.train.loop import Ending
+from yolor_cfg.train.run import TrainResult, resume_run, start_run
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.state import TrainState
 
@@ -70,6 +71,23 @@ def stop_after(patch: pytest.MonkeyPatch, batches: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     patch.setattr(RunLogger, "log_batch", log_and_stop)
+
+
+def check_resume(said: TrainOptions, folder: Path, patch: pytest.MonkeyPatch, *, stop: int) -> TrainResult:
+    """Assert that a run that gets a signal after `stop` batches, ends one later and is resumed is in the end
+    what the whole run is: the same bits, the same results. Returns the whole run."""
+    whole = run(said, folder, "whole")
+    with patch.context() as inner:
+        stop_after(inner, stop)
+        parts = run(said, folder, "parts")
+    assert parts.ending == Ending("terminated")
+    assert parts.state.count == stop + 1 < whole.state.count  # the signal comes after the look
+    ended = resume_run(parts.folder, drawing=DRAWING, say=lambda text: None)
+    assert (ended.ending.reason, ended.state.count) == ("done", whole.state.count)
+    assert different(whole.folder / LAST, parts.folder / LAST) == []
+    for name in ("results.csv", "metrics.jsonl"):
+        assert (whole.folder / name).read_text() == (parts.folder / name).read_text()
+    return whole
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
