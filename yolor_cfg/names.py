@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from yolor_cfg.errors import DataError, count_of, describe, escape
 from yolor_cfg.files import MOST_TEXT_BYTES, StrPath, read_bounded
@@ -42,6 +43,28 @@ def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...
             message, path=path, found=count_of(len(given), "name"), allowed=count_of(count, "name")
         )
     return given
+
+
+class FoundNames(NamedTuple):
+    """Class names, none if none were found, where they come from in words, and what is to be told of it."""
+
+    names: tuple[str, ...] = ()
+    source: str = "the checkpoint"
+    notes: tuple[str, ...] = ()
+
+
+def find_names(own: Sequence[str], files: Sequence[StrPath | None], *, count: int) -> FoundNames:
+    """The names of `count` classes: a network's own, else those in the first file NAME.names beside one of
+    its files NAME.weights or NAME.cfg; none if that has other than `count` names or cannot be read."""
+    places = [os.path.splitext(file)[0] + ".names" for file in files if file is not None]
+    place = next(filter(os.path.isfile, places), None)
+    if own or place is None:
+        return FoundNames(tuple(own))
+    try:
+        return FoundNames(class_names(place, count=count), place, (f"the classes are named by {place}",))
+    except DataError as fault:
+        found = f" ({fault.found}, not {fault.allowed})" if fault.allowed and fault.found else ""
+        return FoundNames(notes=(f"{place} is not used: {fault.message}{found}",))
 
 
 def number_classes(count: int, path: StrPath = "") -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from yolor_cfg.model import Network
     from yolor_cfg.weights.layout import WeightsHeader
+    from yolor_cfg.weights.loading import LoadedNetwork
 
 CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
 
@@ -91,3 +92,16 @@ def save_checkpoint_file(
 
     numbers = kept.pop("numbers")
     save_checkpoint(opened.network, target, names=names, numbers=numbers, kept=kept, force=force)
+
+
+def name_classes(
+    opened: LoadedNetwork, files: Sequence[str | None], *, given: str | None = None
+) -> LoadedNetwork:
+    """The network with the class names of `--names`, if it is given, else its own, else those beside its
+    files."""
+    from yolor_cfg.names import class_names, find_names
+
+    count = opened.network.graph.classes
+    if given:
+        return opened.take_names(class_names(given, count=count), "--names")
+    return opened.take_names(*find_names(opened.names, files, count=count))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, check_exported, sort_paths
+from yolor_cfg.cli.networks import name_classes
 from yolor_cfg.cli.options import is_on, print_stderr, report_warnings
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 from yolor_cfg.export.facts import is_exported
@@ -129,9 +130,10 @@ def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
 
 
 def _open_dataset(
-    path: str, options: dict[str, Any], *, graph: Graph | None, names: Sequence[str] = ()
+    path: str, options: dict[str, Any], *, graph: Graph | None, names: Sequence[str] = (), source: str = ""
 ) -> Dataset:
-    """The data set, which must fit the graph, if there is one; it may label some of its classes."""
+    """The data set, which must fit the graph, if there is one, and its `names`, which are those of `source`;
+    it may label some of its classes."""
     from yolor_cfg.data.classes import match_classes
     from yolor_cfg.data.kinds import add_kind_notes, refuse_missing_boxes
     from yolor_cfg.data.sources import find_listing, read_listing, refuse_other_count
@@ -148,7 +150,6 @@ def _open_dataset(
     if not is_part:
         refuse_other_count(found, classes, names)
     dataset = read_listing(found, classes=classes, checks=checks, counts=not is_part)
-    source = "--names" if options["names"] else "the checkpoint"
     if is_part:
         dataset = extend_names(dataset, names)
     else:
@@ -223,7 +224,7 @@ def _test_data(opened: LoadedNetwork, given: GivenData, options: dict[str, Any])
     from yolor_cfg.evaluate.run import score_tasks
 
     graph = opened.network.graph
-    dataset = _open_dataset(given.path, options, graph=graph, names=opened.names)
+    dataset = _open_dataset(given.path, options, graph=graph, names=opened.names, source=opened.names_source)
     collected = _collect_detections(opened, dataset, options)
     if collected is None:
         return None
@@ -267,7 +268,6 @@ def _report_several(
 
 def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) -> LoadedNetwork:
     from yolor_cfg.graph import ReadOptions
-    from yolor_cfg.names import class_names
     from yolor_cfg.weights.loading import open_network
 
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
@@ -283,9 +283,7 @@ def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) 
             cutoff=options["cutoff"],
             task=options["task"],
         )
-    if not options["names"]:
-        return opened
-    return opened._replace(names=class_names(options["names"], count=opened.network.graph.classes))
+    return name_classes(opened, (files.weights, files.cfg), given=options["names"])
 
 
 def _open_file(path: str, options: dict[str, Any]) -> LoadedNetwork:

@@ -55,7 +55,7 @@ DATA_OPTIONS = (
         "--names",
         type=click.Path(),
         metavar="FILE",
-        help="Class names in the network's order: a .names or .data file; default: those in the checkpoint.",
+        help="Class names in the network's order: a .names or .data file; default: as for `yolor detect`.",
     ),
     by_number_option,
     click.option(

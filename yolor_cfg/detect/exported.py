@@ -40,7 +40,7 @@ from yolor_cfg.export.facts import DETECTIONS, ModelFacts
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, InputRules, fit_image
 from yolor_cfg.images.preprocess import NetworkInput, Placement
 from yolor_cfg.images.types import Image
-from yolor_cfg.names import class_names
+from yolor_cfg.names import class_names, find_names
 
 if TYPE_CHECKING:
     from yolor_cfg.engines.file_network import FileNetwork
@@ -89,9 +89,10 @@ class ExportedDetector(ImageDetector):
         self._ranges = [LabelRange(*head[:3]) for head in facts.labels]
         self._input = input_of_file(self.model, more.get("size"))
         _check_fit(self.model, more.get("preprocess"))
-        self.names = class_names(facts.names if names is None else names, count=facts.classes)
+        found = find_names(facts.names, [path] if names is None else [], count=facts.classes)
+        self.names = class_names(found.names if names is None else names, count=facts.classes)
         told = kind_notes(more.get("nms"), own=facts.nms_kind, is_pytorch=facts.is_pytorch)
-        self.notes = log_notes((*told, *hidden_notes(self.names), *file_notes(self.model)))
+        self.notes = log_notes((*found.notes, *told, *hidden_notes(self.names), *file_notes(self.model)))
         self.rules = _make_rules(facts, self.names, more)
         self.preprocess = check_choice(more.get("preprocess") or facts.preprocess, PREPROCESS_CHOICES)
         most = partial(parse_count, most=MOST_IN_BATCH)

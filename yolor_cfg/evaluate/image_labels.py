@@ -107,9 +107,9 @@ def _top_accuracies(truth: Doubles, scores: Doubles, k: int) -> tuple[float, flo
 
 
 def _best_classes(scores: Doubles, k: int) -> NDArray[np.int64]:
-    """[k, N]: the best classes of each image, as top_k in utils.c finds them: class by class, each where it is
-    better than what stands there, which then looks for a place below. Of equal scores the lower class is the
-    first, but one that is moved goes behind those that equal it."""
+    """[k, N]: the best classes of each image, as top_k in utils.c finds them: class by class, each where it
+    is better than what stands there, which then looks for a place below. Of equal scores the lower class is
+    the first, but one that is moved goes behind those that equal it."""
     best, values = np.full((k, len(scores)), -1), np.zeros((k, len(scores)))
     for number, score in enumerate(scores.T):
         moved, value = np.full(len(scores), number), score
