@@ -142,21 +142,27 @@ def read_options(path: StrPath) -> dict[str, str]:
     without a value is skipped, and a comment has a line of its own."""
     options: dict[str, str] = {}
     for _, key, value in _read_pairs(path):
-        options.setdefault(key, value)
+        if value:
+            options.setdefault(key, value)
     return options
+
+
+def empty_keys(path: StrPath) -> set[str]:
+    """The keys of a .data file that stand in it without a value."""
+    return {key for _, key, value in _read_pairs(path) if not value}
 
 
 def repeated_keys(path: StrPath) -> list[tuple[int, str]]:
     """For each key of a .data file that is given again with another value: the line, and what counts."""
     options, found = read_options(path), []
     for number, key, value in _read_pairs(path):
-        if value != options[key]:
+        if value and value != options[key]:
             found.append((number, f"{key}= is given twice: {options[key]} counts, {value} does not"))
     return found
 
 
 def _read_pairs(path: StrPath) -> Iterator[tuple[int, str, str]]:
-    """The number of a line, its key and its value."""
+    """The number of a line, its key and its value, which may be empty."""
     for number, line in enumerate(read_text(path).splitlines(), 1):
         text = line.strip()
         if not text or text[0] in "#;":
@@ -164,8 +170,7 @@ def _read_pairs(path: StrPath) -> Iterator[tuple[int, str, str]]:
         key, equals, value = text.partition("=")
         if not equals:
             raise DataError("a line without =", path=str(path), line=number, found=text, hint="key = value")
-        if value.strip():
-            yield number, key.strip(), value.strip()
+        yield number, key.strip(), value.strip()
 
 
 def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:

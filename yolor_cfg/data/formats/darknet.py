@@ -21,6 +21,7 @@ from yolor_cfg.errors import DataError
 from yolor_cfg.names import (
     data_folders,
     data_names,
+    empty_keys,
     first_existing,
     locate,
     read_names_file,
@@ -63,6 +64,8 @@ def _list_with_boxes(
 
 def _annotated_names(options: Mapping[str, str], names: Sequence[str], path: str) -> tuple[str, ...]:
     """The classes that the images are labelled for, by `annotated=` (ours): names with commas between."""
+    if "annotated" not in {*options, *empty_keys(path)}:
+        return ()
     given = [name.strip() for name in options.get("annotated", "").split(",")]
     return pick_annotated([name for name in given if name], names, path)
 
