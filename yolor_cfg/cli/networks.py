@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from yolor_cfg.model import Network
     from yolor_cfg.weights.layout import WeightsHeader
-    from yolor_cfg.weights.loading import LoadedNetwork
 
 CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
 
@@ -27,6 +26,15 @@ class NetworkOfFile(Protocol):
     def header(self) -> WeightsHeader | None: ...
     @property
     def task_names(self) -> Mapping[str, tuple[str, ...]]: ...
+
+
+class OpenedNetwork(NetworkOfFile, Protocol):
+    """One that can be given other names."""
+
+    def take_names(self, names: tuple[str, ...], source: str, notes: Sequence[str] = ()) -> Self: ...
+
+
+Opened = TypeVar("Opened", bound=OpenedNetwork)
 
 
 def check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
@@ -94,9 +102,7 @@ def save_checkpoint_file(
     save_checkpoint(opened.network, target, names=names, numbers=numbers, kept=kept, force=force)
 
 
-def name_classes(
-    opened: LoadedNetwork, files: Sequence[str | None], *, given: str | None = None
-) -> LoadedNetwork:
+def name_classes(opened: Opened, files: Sequence[str | None], *, given: str | None = None) -> Opened:
     """The network with the class names of `--names`, if it is given, else its own, else those beside its
     files."""
     from yolor_cfg.names import class_names, find_names

@@ -148,7 +148,7 @@ def _open_dataset(
         refuse_missing_boxes(found.listing, graph, path=found.place)
     is_part = not options["by_number"] and has_part_of(names, found.listing.names)
     if not is_part:
-        refuse_other_count(found, classes, names)
+        refuse_other_count(found, classes, names, is_fixed=True)
     dataset = read_listing(found, classes=classes, checks=checks, counts=not is_part)
     if is_part:
         dataset = extend_names(dataset, names)
