@@ -190,6 +190,8 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
     report_warnings(graph.warnings, [*opened.notes, *task_note(graph)])
     with open_calibration(options) as calibration:
         chosen = _read_options(opened.network, options)._replace(calibration=calibration)
+        if options["nms"] and opened.network.embeds:
+            report_warnings((), ["NMS inside the file takes away the embeddings; without --nms it has them"])
         result, scores = _write_results(opened, chosen, options)
     _report(result, scores, as_json=options["as_json"])
     if result.failures:

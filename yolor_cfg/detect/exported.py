@@ -130,6 +130,14 @@ class ExportedDetector(ImageDetector):
         """Whether its detections have embeddings."""
         return bool(self.model.facts.embeddings) and self.model.form != DETECTIONS
 
+    @property
+    def embedding_hint(self) -> str:
+        """Where embeddings may be had, if NMS inside the file is to blame."""
+        left_out = self.model.facts.left_out
+        if left_out is None and not self.embeds:
+            return "an exported file has them if it was written without --nms, by this version or a later one"
+        return "NMS inside the file takes them away: export it without --nms" if left_out else ""
+
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
         outputs = self.model(stack_inputs(batch))
         found, labels = self._find_boxes(outputs, batch, rules), self._find_labels(outputs)
@@ -279,4 +287,5 @@ def file_notes(model: ExportedModel) -> tuple[str, ...]:
     if model.form != DETECTIONS:
         return ()
     clipped = "; it clips boxes, so iou and agnostic have no effect" if model.facts.is_clipped else ""
-    return (f"NMS is inside the file; what it leaves out by its own limits cannot come back{clipped}",)
+    less = f"; it gives no {', '.join(model.facts.left_out)}" if model.facts.left_out else ""
+    return (f"NMS is inside the file; what it leaves out by its own limits cannot come back{clipped}{less}",)
