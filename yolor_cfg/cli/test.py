@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
 
+ONE_SIZE = (
+    "the file takes images of one size, so all are padded to it; its network is tested on rectangles unless "
+    "--no-rect pads its images too"
+)
+
 
 @click.command(cls=HabitCommand, habits=TEST_HABITS, epilog=EXAMPLES)
 @click.argument("paths", nargs=-1, metavar="[CFG] [WEIGHTS]")
@@ -297,7 +302,9 @@ def _open_file(path: str, options: dict[str, Any]) -> LoadedNetwork:
     model = ExportedModel(path, options["engine"], options["precision"])
     refuse_own_fit(model)
     network = FileNetwork(model, input_of_file(model, options["size"]).size)
-    return LoadedNetwork(network.eval(), model.facts.names, file_notes(model))
+    how = options["preprocess"] or model.facts.preprocess
+    notes = (ONE_SIZE,) if model.is_static and model.facts.is_pytorch and how == "letterbox" else ()
+    return LoadedNetwork(network.eval(), model.facts.names, (*file_notes(model), *notes))
 
 
 def _choose_engine(network: Network, options: dict[str, Any]) -> Engine:
@@ -316,8 +323,10 @@ def _make_settings(network: Network, options: dict[str, Any]) -> EvalSettings:
     from yolor_cfg.evaluate.run import EvalSettings
 
     same = ("batch_size", "conf", "iou", "max_det", "preprocess")
-    rectangles = not (options["no_rect"] or network.graph.has_fixed_size)
-    return EvalSettings(**{name: options[name] for name in same}, rectangles=rectangles, darknet=True)
+    padded = options["no_rect"]
+    rectangles = not (padded or network.graph.has_fixed_size)
+    usual = {name: options[name] for name in same}
+    return EvalSettings(**usual, rectangles=rectangles, is_padded=padded, darknet=True)
 
 
 def _collect_detections(
