@@ -15,6 +15,7 @@ from test_export import CONV, HEAD, NET, make_network
 
 from yolor_cfg import Detector, ExportedDetector
 from yolor_cfg.cli import main
+from yolor_cfg.cli.calibrate import score_both
 from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.export.formats import ExportOptions
 from yolor_cfg.export.onnx_file import OnnxSettings
@@ -23,6 +24,7 @@ from yolor_cfg.export.run import export_network
 from yolor_cfg.model import Network
 from yolor_cfg.runs import save_image
 from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.loading import open_network
 
 NAMES = ("cat", "dog")
 FORMS = {
@@ -161,6 +163,10 @@ def test_a_network_tested_on_padded_images_has_the_figures_of_its_file(tmp_path:
     file, padded, usual = (json.loads(one.stdout) for one in said)
     assert file["coco"]["AP"] > 0.02 and file["coco"] == pytest.approx(padded["coco"], abs=1e-3)
     assert usual["coco"]["AP"] != pytest.approx(file["coco"]["AP"], rel=0.05)
+    both = score_both(open_network(weights), path, str(tmp_path / "all.data"), hidden=True)
+    assert both == pytest.approx(
+        (padded["coco"]["AP"], file["coco"]["AP"]), abs=1e-3
+    )  # as export --data has it
     told = "its network is tested on rectangles unless --no-rect pads its images too"
     assert [told in one.stderr for one in said] == [True, False, False]
 
