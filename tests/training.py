@@ -57,8 +57,12 @@ def options(
 
 
 def run(said: TrainOptions, project: Path, name: str = "exp") -> TrainResult:
-    """A whole run in silence."""
-    return start_run(said, project=str(project), name=name, drawing=DRAWING, say=lambda text: None)
+    """A whole run in silence; a test in it that fails, which a run tells and survives, fails here."""
+    told: list[str] = []
+    done = start_run(said, project=str(project), name=name, drawing=DRAWING, say=told.append)
+    faults = [line for line in told if "the test failed" in line]
+    assert not faults, faults
+    return done
 
 
 def stop_after(patch: pytest.MonkeyPatch, batches: int) -> None:
