@@ -146,6 +146,9 @@ def test_the_command_and_a_training_rank_the_leaves(tmp_path):
             best.append(next(one.name for one in labels if one.name in ranked))
         right = [path.stem.endswith(f"_{name}") for path, name in zip(images, best, strict=True)]
         assert scores["top1"] == pytest.approx(np.mean(right))
+        for row in scores["per_class"]:  # three images are of each class
+            own = sum(name == row["name"] for name, good in zip(best, right, strict=True) if good)
+            assert row["R"] == pytest.approx(own / 3) and (row["P"] == 0 or row["name"] in ranked)
     said = training.options(tmp_path, some, text=(tmp_path / "tree.cfg").read_text(), epochs=2, val_period=1)
     done = training.run(said, tmp_path / "runs")
     last = done.folder / "weights/last.pt"
