@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import training
 from click.testing import CliRunner
 from test_export import CONV, HEAD, NET, make_network
 
 from yolor_cfg import Detector, ExportedDetector
 from yolor_cfg.cli import main
+from yolor_cfg.cli.calibrate import score_both
 from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.export.formats import ExportOptions
 from yolor_cfg.export.onnx_file import OnnxSettings
@@ -22,6 +24,7 @@ from yolor_cfg.export.run import export_network
 from yolor_cfg.model import Network
 from yolor_cfg.runs import save_image
 from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.loading import open_network
 
 NAMES = ("cat", "dog")
 FORMS = {
@@ -133,6 +136,39 @@ def test_a_file_is_tested_like_its_network(written: Written, tmp_path: Path) -> 
         scores.append(json.loads(done.stdout))
     for name in ("coco", "yolor", "darknet"):
         assert scores[0][name] == pytest.approx(scores[1][name])
+
+
+def test_a_network_tested_on_padded_images_has_the_figures_of_its_file(tmp_path: Path) -> None:
+    """The file takes squares; the network gets rectangles of 64 x 128 and 128 x 64, unless all are padded."""
+    text = training.yolor_text().replace("height=64\nwidth=64", "height=128\nwidth=128")
+    network = make_network(text, "yolor", seed=3)
+    weights = tmp_path / "net.pt"
+    save_checkpoint(network, weights, names=training.NAMES)
+    (tmp_path / "file").mkdir()
+    path = export_network(network, tmp_path / "file", ExportOptions(), checks=False).path
+    draw = np.random.default_rng(0)
+    for number, size in enumerate([(50, 128), (128, 40), (128, 128), (40, 100)]):
+        save_image(tmp_path / f"{number}.png", draw.integers(0, 256, (*size, 3), dtype=np.uint8))
+        found = Detector(weights, conf=0.05)(tmp_path / f"{number}.png")
+        boxes = found.boxes_xyxy.numpy() / np.tile(size[::-1], 2)
+        rows = np.hstack([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]])[::9]
+        lines = [f"{k} {' '.join(map(str, row))}\n" for k, row in zip(found.classes[::9], rows, strict=True)]
+        (tmp_path / f"{number}.txt").write_text("".join(lines))
+    (tmp_path / "all.names").write_text("\n".join(training.NAMES))
+    (tmp_path / "all.txt").write_text("".join(f"{tmp_path / str(number)}.png\n" for number in range(4)))
+    (tmp_path / "all.data").write_text("classes=6\nnames=all.names\nvalid=all.txt\n")
+    args = ["test", "--data", tmp_path / "all.data", "--json", "--no-save", "--fix-labels", "clip"]
+    said = [invoke(*args, *more) for more in ((path,), (weights, "--no-rect"), (weights,))]
+    assert [one.exit_code for one in said] == [0, 0, 0], said[0].output
+    file, padded, usual = (json.loads(one.stdout) for one in said)
+    assert file["coco"]["AP"] > 0.02 and file["coco"] == pytest.approx(padded["coco"], abs=1e-3)
+    assert usual["coco"]["AP"] != pytest.approx(file["coco"]["AP"], rel=0.05)
+    both = score_both(open_network(weights), path, str(tmp_path / "all.data"), hidden=True)
+    assert both == pytest.approx(
+        (padded["coco"]["AP"], file["coco"]["AP"]), abs=1e-3
+    )  # as export --data has it
+    told = "its network is tested on rectangles unless --no-rect pads its images too"
+    assert [told in one.stderr for one in said] == [True, False, False]
 
 
 def test_files_and_options_that_do_not_fit_are_told(written: Written, tmp_path: Path) -> None:

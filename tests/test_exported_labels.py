@@ -138,11 +138,26 @@ def test_the_command_tells_them_without_torch(written, tmp_path, name, form):
 
 
 def test_a_file_without_embeddings_says_so(written):
-    refused = tiny.yolor("detect", written.files["both", "nms"], written.images[0], "--save-embeddings")
-    assert refused.exit_code == 2 and "written without --nms" in refused.stderr
+    file = written.files["both", "nms"]
+    refused = tiny.yolor("detect", file, written.images[0], "--save-embeddings")
+    assert refused.exit_code == 2 and "NMS inside the file takes them away: export it" in refused.stderr
+    assert "cannot come back; it gives no embeddings" in ExportedDetector(file).notes[0]
+    assert ExportedDetector(file)(written.images[0]).labels  # those of whole images stay
+    refused = tiny.yolor("detect", written.files["single", "raw"], written.images[0], "--save-embeddings")
+    assert refused.exit_code == 2 and "--nms" not in refused.stderr
     with pytest.raises(CfgError, match="NMS needs boxes"):
         single = Detector(written.weights["single"]).network
         export_network(single, written.data.parent, FORMS["nms"], checks=False)
+
+
+def test_export_tells_of_embeddings_that_nms_takes_away(written, tmp_path):
+    words = ("--format", "onnx", "--nms", "--no-check", "--project", tmp_path)
+    result = tiny.yolor("export", written.weights["both"], *words)
+    assert "note: NMS inside the file takes away the embeddings; without --nms it has them" in result.stderr
+    assert json.loads((tmp_path / "exp/meta.json").read_text())["left_out"] == ["embeddings"]
+    result = tiny.yolor("export", written.weights["both"], *words[:2], *words[3:])
+    assert result.exit_code == 0 and "takes away" not in result.stderr
+    assert json.loads((tmp_path / "exp2/meta.json").read_text())["left_out"] == []
 
 
 def test_labels_and_embeddings_of_a_file_are_scored(written):

@@ -21,7 +21,6 @@ from yolor_cfg.train.joint import (
     watch_features,
 )
 from yolor_cfg.train.losses.base import LossRules
-from yolor_cfg.train.run import resume_run
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 
 LARGE = training.yolor_text().replace("filters=32", "filters=48")
@@ -121,13 +120,7 @@ def test_a_run_with_a_large_network_resumes_to_the_bit(tmp_path: Path, monkeypat
     weights = tmp_path / "large.pt"
     save_checkpoint(network_of(LARGE, 3), weights)
     said = training.options(tmp_path, data, joint=str(weights), epochs=2, deterministic=True)
-    whole = training.run(said, tmp_path / "runs", "whole")
-    with monkeypatch.context() as patch:
-        training.stop_after(patch, 3)
-        parts = training.run(said, tmp_path / "runs", "parts")
-    assert parts.state.count == 4 < whole.state.count
-    resume_run(parts.folder, drawing=training.DRAWING, say=lambda text: None)
-    assert training.different(whole.folder / "weights/last.pt", parts.folder / "weights/last.pt") == []
+    training.check_resume(said, tmp_path / "runs", monkeypatch, stop=3)
 
 
 def test_a_large_network_without_weights_or_with_other_classes_is_refused(tmp_path: Path):

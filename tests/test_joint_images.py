@@ -20,7 +20,6 @@ from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.train.joint import JointTeacher, joint_loss, pair_heads, watch_features
 from yolor_cfg.train.logger import describe_course
 from yolor_cfg.train.loss import ImageSources, Lessons, LossRules, detection_loss, loss_by_source
-from yolor_cfg.train.run import resume_run
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.weights.checkpoint import save_checkpoint
@@ -154,15 +153,7 @@ def test_labels_beside_them_change_nothing(said: TrainOptions, tmp_path: Path):
     ],
 )
 def test_a_run_resumes_to_the_bit(said: TrainOptions, tmp_path: Path, monkeypatch, more: dict):
-    said = said._replace(**more)
-    whole = training.run(said, tmp_path / "runs", "whole")
-    with monkeypatch.context() as patch:
-        training.stop_after(patch, 2)
-        parts = training.run(said, tmp_path / "runs", "parts")
-    assert parts.state.count == 3 < whole.state.count
-    resume_run(parts.folder, drawing=training.DRAWING, say=lambda text: None)
-    assert training.different(whole.folder / "weights/last.pt", parts.folder / "weights/last.pt") == []
-    assert (whole.folder / "results.csv").read_text() == (parts.folder / "results.csv").read_text()
+    whole = training.check_resume(said._replace(**more), tmp_path / "runs", monkeypatch, stop=2)
     if "data_weights" in more:
         assert column(whole.folder, "images.images") == [15, 15]
 

@@ -112,6 +112,25 @@ def test_annotated_is_a_key_of_yaml_too(halves, tmp_path):
     assert open_data(file).annotated == ("disc", "ring")
 
 
+@pytest.mark.parametrize("text", ["annotated =", "annotated = ,", "annotated=\nannotated ="])
+def test_annotated_without_a_name_is_refused(tmp_path, text):
+    data = write_half(tmp_path / "set", "disc", count=5)
+    data.write_text(data.read_text().replace("annotated = disc", text))
+    with pytest.raises(DataError, match="annotated: names no class") as caught:
+        open_data(data)
+    assert caught.value.path == str(data) and "leave out the key" in caught.value.hint
+    data.write_text(data.read_text() + "annotated = ring\n")  # as in C Darknet the first value counts
+    assert "annotated = ," in text or open_data(data).annotated == ("ring",)
+
+
+@pytest.mark.parametrize("text", ["annotated:", "annotated: []", 'annotated: ""'])
+def test_annotated_without_a_name_is_refused_in_yaml(halves, tmp_path, text):
+    file = tmp_path / "half.yaml"
+    file.write_text(f"train: {halves[0].parent / 'train.txt'}\nnames: [{', '.join(NAMES)}]\n{text}\n")
+    with pytest.raises(DataError, match="annotated: names no class"):
+        open_data(file)
+
+
 def test_names_united():
     assert unite_names([["a", "B c"], ["b_c", "d"]]) == ("a", "B c", "d")
     assert unite_names([["0", "1"], ["a", "b", "c"]]) == ("a", "b", "c")

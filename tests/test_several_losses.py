@@ -16,11 +16,10 @@ from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.train.loop import Ending
 from yolor_cfg.train.loss import ImageSources, Lessons, LossRules, detection_loss, loss_by_source
 from yolor_cfg.train.losses.partial import UnlabeledRules
 from yolor_cfg.train.losses.terms import TERMS, LossTerms, parse_factors
-from yolor_cfg.train.run import LAST, resume_run
+from yolor_cfg.train.run import LAST
 
 pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
@@ -237,16 +236,9 @@ def both(tmp_path_factory):
 def test_a_run_on_two_data_sets_stopped_and_resumed_ends_bit_equal(both, tmp_path, monkeypatch):
     said = training.options(tmp_path, tmp_path, epochs=2, optimizer="adamw", val_period=2, update_batch=12)
     said = said._replace(data=both, data_weights=(1.0, 2.0), loss_weights="learned")
-    whole = training.run(said, tmp_path / "runs", "whole")
-    with monkeypatch.context() as patch:
-        training.stop_after(patch, 3)
-        stopped = training.run(said, tmp_path / "runs", "stopped")
-    assert stopped.ending == Ending("terminated")
-    resume_run(stopped.folder, drawing=training.DRAWING, say=lambda text: None)
-    assert not training.different(whole.folder / LAST, stopped.folder / LAST)
-    rows = [(folder / "metrics.jsonl").read_text() for folder in (whole.folder, stopped.folder)]
-    assert rows[0] == rows[1]
-    last = json.loads(rows[0].splitlines()[-1])
+    whole = training.check_resume(said, tmp_path / "runs", monkeypatch, stop=3)
+    rows = (whole.folder / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(rows[-1])
     assert last["s(boxes)"] != 0 and last["one.loss"] > 0 and last["two.AP"] >= 0
     assert last["AP"] == pytest.approx((last["one.AP"] + last["two.AP"]) / 2)
     saved = torch.load(whole.folder / LAST, weights_only=True)["training"]["network"]

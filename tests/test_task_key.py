@@ -15,7 +15,7 @@ from yolor_cfg import Detector, load
 from yolor_cfg.analysis.implicit import collect_knowledge
 from yolor_cfg.cli import main
 from yolor_cfg.count import count_tasks
-from yolor_cfg.errors import CfgError, WeightsError
+from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
@@ -216,7 +216,7 @@ def test_the_weights_of_a_task_have_its_cfg_beside_them(files, tmp_path, stated)
 
 @pytest.mark.parametrize("name", ["", "dawn", "a/b", ".."])
 def test_a_detector_names_the_tasks_that_there_are(files, name):
-    with pytest.raises(WeightsError, match="no such task") as caught:
+    with pytest.raises(CfgError, match="no such task") as caught:
         Detector(*files, task="day").task(name)
     assert (caught.value.found, caught.value.allowed) == (f"task {name!r}", "day, night, dusk")
 

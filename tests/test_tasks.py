@@ -244,6 +244,61 @@ def test_what_cannot_be_a_task_is_said(trained, words, said, tmp_path, monkeypat
     assert said in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["detect {net} x.jpg", "test {net} --data d", "export {net}", "convert {weights} o.pt", "bench {net}"]
+    + ["info {cfg}", "info {weights}", "implicit {net}", "train {cfg} --weights {weights} --data x=d"],
+)
+def test_a_name_that_is_no_task_is_wrong_usage_in_every_command(trained, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = trained._asdict() | {"net": f"{trained.cfg} {trained.weights}"}
+    own = () if "--data x=d" in words else ("--task", "night")
+    result = tiny.yolor(*words.format(**known).split(), *own)
+    assert (result.exit_code, "no such task" in result.stderr) == (2, True), result.stderr
+
+
+def write_classes(folder: Path, data: Path, count: int) -> Path:
+    """The data set under a list of so many names."""
+    (folder / f"{count}.names").write_text("".join(f"n{number}\n" for number in range(count)))
+    other = data.with_name(f"{count}.data")
+    keys = [line for line in data.read_text().splitlines() if line.split()[0] not in ("classes", "names")]
+    other.write_text("\n".join([*keys, f"classes = {count}", f"names = {folder / f'{count}.names'}\n"]))
+    return other
+
+
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_a_data_set_of_other_classes_gets_a_hint_that_works(trained, command, tmp_path, monkeypatch):
+    """The heads of the weights stay; a list of as many names is taken, and a cfg of their own by others."""
+    monkeypatch.chdir(tmp_path)
+    data = training.shapes(tmp_path)
+    own = {
+        "train": (
+            trained.cfg,
+            "--weights",
+            trained.weights,
+            "--task",
+            "x",
+            "--epochs",
+            1,
+            "--no-val",
+            "--data",
+        ),
+        "test": (trained.cfg, trained.weights, "--no-save", "--by-number", "--data"),
+    }[command]
+    few, more = (tiny.yolor(command, *own, write_classes(tmp_path, data, count)) for count in (2, 7))
+    assert (few.exit_code, more.exit_code) == (3, 3)
+    hint = "the network keeps its heads: add 4 names that no label has to use to the list of the data set"
+    assert hint in few.stderr and "set-classes" not in few.stderr
+    assert "yolor cfg set-classes CFG 7 writes a cfg to train without --task" in more.stderr
+    done = tiny.yolor(command, *own, write_classes(tmp_path, data, 6))
+    assert done.exit_code == 0, done.stderr
+    if command == "train":
+        assert tiny.yolor("cfg", "set-classes", trained.cfg, 7, "-o", "seven.cfg").exit_code == 0
+        words = ("seven.cfg", "--weights", trained.weights, "--epochs", 1, "--no-val", "--data")
+        done = tiny.yolor("train", *words, write_classes(tmp_path, data, 7))
+        assert done.exit_code == 0, done.stderr
+
+
 def test_a_file_of_tensors_is_no_task(trained, tmp_path):
     other = tmp_path / "other.safetensors"
     save_checkpoint(load(trained.cfg, trained.weights), other)

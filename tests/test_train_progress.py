@@ -42,6 +42,8 @@ def test_a_fault_in_the_test_costs_nothing(tmp_path, data, monkeypatch, fault):
     assert any(line.startswith("epoch 2/2: the test failed, the weights are kept: ") for line in told)
     for name in ("last.pt", "best.pt"):
         assert read_checkpoint(folder / "weights" / name).tensors
+    with pytest.raises(AssertionError, match=str(fault)):  # tests that train do not take it for a success
+        training.run(training.options(tmp_path, data, val_period=1), tmp_path / "runs", "other")
 
 
 def test_a_run_killed_in_its_test_resumes_at_the_test(tmp_path, data, monkeypatch):

@@ -17,7 +17,6 @@ from yolor_cfg.errors import DataError, WeightsError, YolorError
 from yolor_cfg.train import run
 from yolor_cfg.train.dist import mean_gradients
 from yolor_cfg.train.logger import BEST, RunLogger
-from yolor_cfg.train.loop import Ending
 from yolor_cfg.train.origin import read_run_cfg
 from yolor_cfg.train.record import load_options
 from yolor_cfg.train.run import build_state, resume_run
@@ -92,16 +91,7 @@ def rows_of(folder: Path) -> list[str]:
 )
 def test_a_run_stopped_at_any_batch_ends_bit_equal(tmp_path, data, monkeypatch, batches, optimizer):
     said = training.options(tmp_path, data, epochs=3, optimizer=optimizer, update_batch=12, val_period=2)
-    whole = training.run(said, tmp_path / "runs", "whole")
-    with monkeypatch.context() as patch:
-        training.stop_after(patch, batches - 1)
-        parts = training.run(said, tmp_path / "runs", "parts")
-    assert parts.ending == Ending("terminated")
-    assert parts.state.count == batches  # the signal comes after the look, so one batch more
-    ended = resume(parts.folder)
-    assert (ended.ending.reason, ended.state.count) == ("done", whole.state.count)
-    assert training.different(whole.folder / run.LAST, parts.folder / run.LAST) == []
-    assert rows_of(whole.folder) == rows_of(parts.folder)
+    training.check_resume(said, tmp_path / "runs", monkeypatch, stop=batches - 1)
 
 
 def test_a_killed_run_ends_bit_equal(tmp_path, data):

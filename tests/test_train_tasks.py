@@ -15,7 +15,6 @@ from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.task_places import add_tasks_to_text
-from yolor_cfg.train.run import resume_run
 from yolor_cfg.weights.checkpoint import read_checkpoint
 
 TASKS = ("day", "night")
@@ -84,13 +83,7 @@ def test_images_of_one_task_leave_the_values_of_the_other_alone(tmp_path, data):
 
 def test_a_run_of_two_tasks_resumes_to_the_bit(tmp_path, data, monkeypatch):
     said = training.options(tmp_path, both(data), text=two_tasks(), epochs=2, deterministic=True)
-    whole = training.run(said, tmp_path / "runs", "whole")
-    with monkeypatch.context() as patch:
-        training.stop_after(patch, 3)
-        parts = training.run(said, tmp_path / "runs", "parts")
-    assert parts.state.count < whole.state.count
-    resume_run(parts.folder, drawing=training.DRAWING, say=lambda text: None)
-    assert training.different(whole.folder / "weights/last.pt", parts.folder / "weights/last.pt") == []
+    training.check_resume(said, tmp_path / "runs", monkeypatch, stop=3)
 
 
 def test_heads_of_a_task_learn_from_its_images_alone(tmp_path, data):

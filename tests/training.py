@@ -18,8 +18,9 @@ from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.images.types import Image
 from yolor_cfg.report.batch_sheet import contact_sheet
 from yolor_cfg.report.training import plot_results
-from yolor_cfg.train.logger import RunLogger, TrainDrawing
-from yolor_cfg.train.run import TrainResult, start_run
+from yolor_cfg.train.logger import LAST, RunLogger, TrainDrawing
+from yolor_cfg.train.loop import Ending
+from yolor_cfg.train.run import TrainResult, resume_run, start_run
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.state import TrainState
 
@@ -56,8 +57,12 @@ def options(
 
 
 def run(said: TrainOptions, project: Path, name: str = "exp") -> TrainResult:
-    """A whole run in silence."""
-    return start_run(said, project=str(project), name=name, drawing=DRAWING, say=lambda text: None)
+    """A whole run in silence; a test in it that fails, which a run tells and survives, fails here."""
+    told: list[str] = []
+    done = start_run(said, project=str(project), name=name, drawing=DRAWING, say=told.append)
+    faults = [line for line in told if "the test failed" in line]
+    assert not faults, faults
+    return done
 
 
 def stop_after(patch: pytest.MonkeyPatch, batches: int) -> None:
@@ -70,6 +75,23 @@ def stop_after(patch: pytest.MonkeyPatch, batches: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     patch.setattr(RunLogger, "log_batch", log_and_stop)
+
+
+def check_resume(said: TrainOptions, folder: Path, patch: pytest.MonkeyPatch, *, stop: int) -> TrainResult:
+    """Assert that a run that gets a signal after `stop` batches, ends one later and is resumed is in the end
+    what the whole run is: the same bits, the same results. Returns the whole run."""
+    whole = run(said, folder, "whole")
+    with patch.context() as inner:
+        stop_after(inner, stop)
+        parts = run(said, folder, "parts")
+    assert parts.ending == Ending("terminated")
+    assert parts.state.count == stop + 1 < whole.state.count  # the signal comes after the look
+    ended = resume_run(parts.folder, drawing=DRAWING, say=lambda text: None)
+    assert (ended.ending.reason, ended.state.count) == ("done", whole.state.count)
+    assert different(whole.folder / LAST, parts.folder / LAST) == []
+    for name in ("results.csv", "metrics.jsonl"):
+        assert (whole.folder / name).read_text() == (parts.folder / name).read_text()
+    return whole
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:

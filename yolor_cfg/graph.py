@@ -142,6 +142,10 @@ class Graph:
         """Whether only images of the size in [net] fit, as where a dense section reads a map."""
         return self.dialect.takes_net_size or depends_on_size(self.nodes, self.image)
 
+    def fix_size(self) -> Graph:
+        """The graph as one of a network that takes only images of its size."""
+        return replace(self, dialect=self.dialect._replace(takes_net_size=True))
+
 
 class ReadOptions(NamedTuple):
     """How to read a cfg: the dialect stated, if any, and the one to assume otherwise, another input size,

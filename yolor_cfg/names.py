@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from yolor_cfg.errors import DataError, count_of, describe, escape
 from yolor_cfg.files import MOST_TEXT_BYTES, StrPath, read_bounded
@@ -42,6 +43,28 @@ def class_names(names: Sequence[str] | StrPath, *, count: int) -> tuple[str, ...
             message, path=path, found=count_of(len(given), "name"), allowed=count_of(count, "name")
         )
     return given
+
+
+class FoundNames(NamedTuple):
+    """Class names, none if none were found, where they come from in words, and what is to be told of it."""
+
+    names: tuple[str, ...] = ()
+    source: str = "the checkpoint"
+    notes: tuple[str, ...] = ()
+
+
+def find_names(own: Sequence[str], files: Sequence[StrPath | None], *, count: int) -> FoundNames:
+    """The names of `count` classes: a network's own, else those in the first file NAME.names beside one of
+    its files NAME.weights or NAME.cfg; none if that has other than `count` names or cannot be read."""
+    places = [os.path.splitext(file)[0] + ".names" for file in files if file is not None]
+    place = next(filter(os.path.isfile, places), None)
+    if own or place is None:
+        return FoundNames(tuple(own))
+    try:
+        return FoundNames(class_names(place, count=count), place, (f"the classes are named by {place}",))
+    except DataError as fault:
+        found = f" ({fault.found}, not {fault.allowed})" if fault.allowed and fault.found else ""
+        return FoundNames(notes=(f"{place} is not used: {fault.message}{found}",))
 
 
 def number_classes(count: int, path: StrPath = "") -> tuple[str, ...]:
@@ -119,21 +142,27 @@ def read_options(path: StrPath) -> dict[str, str]:
     without a value is skipped, and a comment has a line of its own."""
     options: dict[str, str] = {}
     for _, key, value in _read_pairs(path):
-        options.setdefault(key, value)
+        if value:
+            options.setdefault(key, value)
     return options
+
+
+def empty_keys(path: StrPath) -> set[str]:
+    """The keys of a .data file that stand in it without a value."""
+    return {key for _, key, value in _read_pairs(path) if not value}
 
 
 def repeated_keys(path: StrPath) -> list[tuple[int, str]]:
     """For each key of a .data file that is given again with another value: the line, and what counts."""
     options, found = read_options(path), []
     for number, key, value in _read_pairs(path):
-        if value != options[key]:
+        if value and value != options[key]:
             found.append((number, f"{key}= is given twice: {options[key]} counts, {value} does not"))
     return found
 
 
 def _read_pairs(path: StrPath) -> Iterator[tuple[int, str, str]]:
-    """The number of a line, its key and its value."""
+    """The number of a line, its key and its value, which may be empty."""
     for number, line in enumerate(read_text(path).splitlines(), 1):
         text = line.strip()
         if not text or text[0] in "#;":
@@ -141,8 +170,7 @@ def _read_pairs(path: StrPath) -> Iterator[tuple[int, str, str]]:
         key, equals, value = text.partition("=")
         if not equals:
             raise DataError("a line without =", path=str(path), line=number, found=text, hint="key = value")
-        if value.strip():
-            yield number, key.strip(), value.strip()
+        yield number, key.strip(), value.strip()
 
 
 def data_names(options: dict[str, str], path: StrPath) -> tuple[str, ...]:

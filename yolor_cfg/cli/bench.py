@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.arguments import ENGINE_NAMES, MOST_IN_BATCH, PRECISION_NAMES
+from yolor_cfg.cli.networks import name_classes
 from yolor_cfg.cli.options import (
     CountParam,
     TextParam,
@@ -189,6 +190,7 @@ def _score(contestant: Contestant, data: str) -> float:
         device=contestant.device,
         task=contestant.task,
     )
+    opened = name_classes(opened, (contestant.weights, contestant.cfg))
     dataset = open_test_data(data, opened)
     engine = choose_engine(opened.network, contestant.settings)
     collected = collect_detections(opened.network, dataset, engine=engine)

@@ -109,11 +109,11 @@ def score_both(
     dataset = open_test_data(data, opened)
     network = FileNetwork(ExportedModel(path)).eval()
     with tqdm(total=2 * len(dataset.samples), desc="testing", unit="img", disable=hidden) as bar:
-        score = _make_scorer(dataset, bar, rectangles=not network.graph.has_fixed_size)
+        score = _make_scorer(dataset, bar, is_padded=network.graph.has_fixed_size)
         return score(opened.network, choose_engine(opened.network)), score(network, FileEngine(network))
 
 
-def _make_scorer(dataset: Dataset, bar: Any, *, rectangles: bool) -> Callable[[Network, Engine], float]:
+def _make_scorer(dataset: Dataset, bar: Any, *, is_padded: bool) -> Callable[[Network, Engine], float]:
     """A function from a network and its engine to AP."""
     from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
     from yolor_cfg.evaluate.run import EvalSettings, collect_detections, score_network
@@ -121,7 +121,7 @@ def _make_scorer(dataset: Dataset, bar: Any, *, rectangles: bool) -> Callable[[N
     truth = dataset_ground_truth(dataset)
 
     def score(network: Network, engine: Engine) -> float:
-        settings, before = EvalSettings(rectangles=rectangles), bar.n
+        settings, before = EvalSettings(rectangles=not is_padded, is_padded=is_padded), bar.n
         collected = collect_detections(
             network,
             dataset,

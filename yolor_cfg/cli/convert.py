@@ -11,6 +11,7 @@ from yolor_cfg.cli.networks import (
     check_format,
     checkpoint_numbers,
     kept_names,
+    name_classes,
     save_checkpoint_file,
     save_weights,
 )
@@ -105,24 +106,24 @@ def convert(
     _check_plain(plain=plain, keep_bn=keep_bn, reader=reader)
     opened = open_network(cfg, source, reading=ReadOptions(dialect, strict=strict), cutoff=cutoff)
     opened = _choose_task(opened, task, source, upto=upto)
+    opened = name_classes(opened, () if as_weights and not has_cfg else (source, cfg), given=names)
     report_warnings(opened.network.graph.warnings, opened.notes)
     numbers = checkpoint_numbers(opened, source)
     record = _implicit_record(opened) if fuse else None
     if folds:
         _refuse_several_tasks(opened)
         opened = _fold_plain(opened, keep_bn=keep_bn, reader=reader) if plain else _fold_network(opened)
-    given = _class_names(opened, names)
-    names_path = _names_path(target, force=force) if has_cfg and as_weights and given else None
+    names_path = _names_path(target, force=force) if has_cfg and as_weights and opened.names else None
     if as_weights:
         save_weights(opened, target, numbers=numbers, upto=upto, force=force)
     else:
         beside = {"numbers": numbers, "implicit": record, **kept_names(opened)}
-        save_checkpoint_file(opened, target, kept=beside, names=given, force=force)
+        save_checkpoint_file(opened, target, kept=beside, names=opened.names, force=force)
     print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
     if has_cfg:
         _write_cfg(opened, target, force=force)
     if names_path:
-        _write_names(given, names_path, force=force)
+        _write_names(opened.names, names_path, force=force)
 
 
 def _choose_task(opened: LoadedNetwork, task: str | None, source: str, *, upto: int | None) -> LoadedNetwork:
@@ -234,13 +235,6 @@ def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
     data = stated_text(graph).encode(graph.document.encoding)
     replace_file(beside, lambda file: file.write(data), fault=CfgError, force=force)
     print_stderr(f"{beside}: {count_of(len(graph.nodes), 'section')}", "green")
-
-
-def _class_names(opened: LoadedNetwork, names: str | None) -> tuple[str, ...]:
-    """The names given, else those that IN holds; none where it holds none."""
-    from yolor_cfg.names import class_names
-
-    return class_names(names, count=opened.network.graph.classes) if names else tuple(opened.names)
 
 
 def _write_names(names: tuple[str, ...], beside: Path, *, force: bool) -> None:

@@ -106,7 +106,7 @@ NETWORK_OPTIONS = (
         type=click.Path(),
         metavar="FILE",
         help="Class names: a .names file with one per line, or a .data file that refers to one; "
-        "default: the names in the checkpoint, else class ids.",
+        "default: the names in the checkpoint, else in NAME.names beside NAME.weights or NAME.cfg, else ids.",
     ),
     image_options,
     device_option,

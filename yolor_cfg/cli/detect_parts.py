@@ -71,7 +71,7 @@ def refuse_no_embeddings(detector: ImageDetector, path: str) -> None:
             path=path,
             found="--save-embeddings",
             allowed="a network whose heads are all [jde] with embedding=, or [yolo] of JDE",
-            hint="an exported file has them if it was written without --nms, by this version or a later one",
+            hint=detector.embedding_hint,
         )
 
 

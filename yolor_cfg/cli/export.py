@@ -12,6 +12,7 @@ from yolor_cfg.arguments import MOST_DETECTIONS
 from yolor_cfg.cli.calibrate import CALIBRATION_OPTIONS, check_data, hides_bars, open_calibration, score_both
 from yolor_cfg.cli.engine_options import rewrite_option
 from yolor_cfg.cli.habits import sort_paths
+from yolor_cfg.cli.networks import name_classes
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
@@ -132,7 +133,12 @@ OPTIONS = (
         help="With --preprocess: the order of the channels of that image; bgr is OpenCV's.",
     ),
     rewrite_option,
-    click.option("--names", type=click.Path(), metavar="FILE", help="Class names to store in the model."),
+    click.option(
+        "--names",
+        type=click.Path(),
+        metavar="FILE",
+        help="Class names to store in the model; default: as for `yolor detect`.",
+    ),
     click.option(
         "--check/--no-check",
         "checks",
@@ -179,10 +185,13 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
     _refuse_idle_options(options)
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
     opened = open_network(files.network, files.weights, reading=reading, task=options["task"])
+    opened = name_classes(opened, (files.weights, files.cfg), given=options["names"])
     graph = opened.network.graph
     report_warnings(graph.warnings, [*opened.notes, *task_note(graph)])
     with open_calibration(options) as calibration:
         chosen = _read_options(opened.network, options)._replace(calibration=calibration)
+        if options["nms"] and opened.network.embeds:
+            report_warnings((), ["NMS inside the file takes away the embeddings; without --nms it has them"])
         result, scores = _write_results(opened, chosen, options)
     _report(result, scores, as_json=options["as_json"])
     if result.failures:
@@ -208,7 +217,6 @@ def _write_results(
     """The folder of the results, and what --data asks for."""
     from yolor_cfg.export.formats import check_export
     from yolor_cfg.export.run import export_network, write_plain_file
-    from yolor_cfg.names import class_names
     from yolor_cfg.rewrite.faster import rewrite_for_speed
     from yolor_cfg.runs import trial_folder
 
@@ -216,13 +224,12 @@ def _write_results(
     faster = rewrite_for_speed(opened.network, without=options["no_rewrite"])
     if not is_on("quiet"):
         print_stderr("\n".join(faster.notes), "yellow")
-    names = options["names"] or opened.names
     with trial_folder(options["project"], options["name"], proof="parity.json") as folder:
         result = export_network(
             opened.network,
             folder,
             chosen,
-            names=class_names(names, count=opened.network.graph.classes) if names else (),
+            names=opened.names,
             rewritten=faster.network,
             checks=options["checks"],
         )

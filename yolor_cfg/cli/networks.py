@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import click
 
@@ -26,6 +26,15 @@ class NetworkOfFile(Protocol):
     def header(self) -> WeightsHeader | None: ...
     @property
     def task_names(self) -> Mapping[str, tuple[str, ...]]: ...
+
+
+class OpenedNetwork(NetworkOfFile, Protocol):
+    """One that can be given other names."""
+
+    def take_names(self, names: tuple[str, ...], source: str, notes: Sequence[str] = ()) -> Self: ...
+
+
+Opened = TypeVar("Opened", bound=OpenedNetwork)
 
 
 def check_format(target: str, *, as_weights: bool, upto: int | None, names: str | None) -> None:
@@ -91,3 +100,14 @@ def save_checkpoint_file(
 
     numbers = kept.pop("numbers")
     save_checkpoint(opened.network, target, names=names, numbers=numbers, kept=kept, force=force)
+
+
+def name_classes(opened: Opened, files: Sequence[str | None], *, given: str | None = None) -> Opened:
+    """The network with the class names of `--names`, if it is given, else its own, else those beside its
+    files."""
+    from yolor_cfg.names import class_names, find_names
+
+    count = opened.network.graph.classes
+    if given:
+        return opened.take_names(class_names(given, count=count), "--names")
+    return opened.take_names(*find_names(opened.names, files, count=count))

@@ -24,6 +24,6 @@ def open_test_data(data: str, opened: LoadedNetwork) -> Dataset:
     from yolor_cfg.data.types import LabelChecks
 
     listing, classes = find_test_data(data), opened.network.graph.classes
-    refuse_other_count(listing, classes, opened.names)
+    refuse_other_count(listing, classes, opened.names, is_fixed=True)
     dataset = read_listing(listing, classes=classes, checks=LabelChecks("clip", False))
-    return match_classes(dataset, opened.names, source="the checkpoint", by_number=False)
+    return match_classes(dataset, opened.names, source=opened.names_source, by_number=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, check_exported, sort_paths
+from yolor_cfg.cli.networks import name_classes
 from yolor_cfg.cli.options import is_on, print_stderr, report_warnings
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 from yolor_cfg.export.facts import is_exported
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from yolor_cfg.graph import Graph
     from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
+
+ONE_SIZE = (
+    "the file takes images of one size, so all are padded to it; its network is tested on rectangles unless "
+    "--no-rect pads its images too"
+)
 
 
 @click.command(cls=HabitCommand, habits=TEST_HABITS, epilog=EXAMPLES)
@@ -129,9 +135,10 @@ def _read_ground_truth(options: dict[str, Any]) -> GroundTruth:
 
 
 def _open_dataset(
-    path: str, options: dict[str, Any], *, graph: Graph | None, names: Sequence[str] = ()
+    path: str, options: dict[str, Any], *, graph: Graph | None, names: Sequence[str] = (), source: str = ""
 ) -> Dataset:
-    """The data set, which must fit the graph, if there is one; it may label some of its classes."""
+    """The data set, which must fit the graph, if there is one, and its `names`, which are those of `source`;
+    it may label some of its classes."""
     from yolor_cfg.data.classes import match_classes
     from yolor_cfg.data.kinds import add_kind_notes, refuse_missing_boxes
     from yolor_cfg.data.sources import find_listing, read_listing, refuse_other_count
@@ -146,9 +153,8 @@ def _open_dataset(
         refuse_missing_boxes(found.listing, graph, path=found.place)
     is_part = not options["by_number"] and has_part_of(names, found.listing.names)
     if not is_part:
-        refuse_other_count(found, classes, names)
+        refuse_other_count(found, classes, names, is_fixed=True)
     dataset = read_listing(found, classes=classes, checks=checks, counts=not is_part)
-    source = "--names" if options["names"] else "the checkpoint"
     if is_part:
         dataset = extend_names(dataset, names)
     else:
@@ -223,7 +229,7 @@ def _test_data(opened: LoadedNetwork, given: GivenData, options: dict[str, Any])
     from yolor_cfg.evaluate.run import score_tasks
 
     graph = opened.network.graph
-    dataset = _open_dataset(given.path, options, graph=graph, names=opened.names)
+    dataset = _open_dataset(given.path, options, graph=graph, names=opened.names, source=opened.names_source)
     collected = _collect_detections(opened, dataset, options)
     if collected is None:
         return None
@@ -267,7 +273,6 @@ def _report_several(
 
 def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) -> LoadedNetwork:
     from yolor_cfg.graph import ReadOptions
-    from yolor_cfg.names import class_names
     from yolor_cfg.weights.loading import open_network
 
     reading = ReadOptions(options["dialect"], options["size"], strict=options["strict"])
@@ -283,9 +288,7 @@ def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) 
             cutoff=options["cutoff"],
             task=options["task"],
         )
-    if not options["names"]:
-        return opened
-    return opened._replace(names=class_names(options["names"], count=opened.network.graph.classes))
+    return name_classes(opened, (files.weights, files.cfg), given=options["names"])
 
 
 def _open_file(path: str, options: dict[str, Any]) -> LoadedNetwork:
@@ -299,7 +302,9 @@ def _open_file(path: str, options: dict[str, Any]) -> LoadedNetwork:
     model = ExportedModel(path, options["engine"], options["precision"])
     refuse_own_fit(model)
     network = FileNetwork(model, input_of_file(model, options["size"]).size)
-    return LoadedNetwork(network.eval(), model.facts.names, file_notes(model))
+    how = options["preprocess"] or model.facts.preprocess
+    notes = (ONE_SIZE,) if model.is_static and model.facts.is_pytorch and how == "letterbox" else ()
+    return LoadedNetwork(network.eval(), model.facts.names, (*file_notes(model), *notes))
 
 
 def _choose_engine(network: Network, options: dict[str, Any]) -> Engine:
@@ -318,8 +323,10 @@ def _make_settings(network: Network, options: dict[str, Any]) -> EvalSettings:
     from yolor_cfg.evaluate.run import EvalSettings
 
     same = ("batch_size", "conf", "iou", "max_det", "preprocess")
-    rectangles = not (options["no_rect"] or network.graph.has_fixed_size)
-    return EvalSettings(**{name: options[name] for name in same}, rectangles=rectangles, darknet=True)
+    padded = options["no_rect"]
+    rectangles = not (padded or network.graph.has_fixed_size)
+    usual = {name: options[name] for name in same}
+    return EvalSettings(**usual, rectangles=rectangles, is_padded=padded, darknet=True)
 
 
 def _collect_detections(

@@ -55,7 +55,7 @@ DATA_OPTIONS = (
         "--names",
         type=click.Path(),
         metavar="FILE",
-        help="Class names in the network's order: a .names or .data file; default: those in the checkpoint.",
+        help="Class names in the network's order: a .names or .data file; default: as for `yolor detect`.",
     ),
     by_number_option,
     click.option(
@@ -125,7 +125,11 @@ RUN_OPTIONS = (
         help="How images are fitted to the input; default: as in `yolor detect`, with rectangular "
         "inputs in the yolor dialect.",
     ),
-    click.option("--no-rect", is_flag=True, help="Use the full input size for all images, no rectangles."),
+    click.option(
+        "--no-rect",
+        is_flag=True,
+        help="Pad all images to the full input size, as for an exported file for one size.",
+    ),
     device_option,
     engine_options,
     dialect_option,

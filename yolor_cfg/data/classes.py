@@ -59,7 +59,11 @@ def format_names(names: Sequence[str]) -> str:
 
 
 def pick_annotated(given: Sequence[str], names: Sequence[str], path: str) -> tuple[str, ...]:
-    """The names of the classes that a data set says that it labels; raises DataError for others."""
+    """The names of the classes that a data set says that it labels; raises DataError for others, and for
+    none: nobody can tell whether no class is labelled or the key was left to be filled in."""
+    if not given:
+        hint = "leave out the key where the images are labelled for all classes"
+        raise DataError("names no class", path=path, key="annotated", allowed=format_names(names), hint=hint)
     known = [plain_name(name) for name in names]
     strange = [name for name in given if plain_name(name) not in known]
     if strange:

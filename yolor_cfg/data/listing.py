@@ -27,8 +27,9 @@ class ImageListing(NamedTuple):
 
     `names` is empty if nothing names the classes; with `ids` None the file names are the image ids. `notes`
     are what was found while listing. `is_labeled` is False for images to be tested without labels,
-    `has_boxes` where the labels are classes of whole images; `top` is the k of the accuracy wanted for these.
-    `annotated` are the names that images are labelled for, empty: all. `joined` is the number of the list
+    `has_boxes` where the labels are classes of whole images; `top` is the k of the accuracy wanted for these,
+    `leaves` are the names in a class tree that alone are ranked, empty: its leaves. `annotated` are the names
+    that images are labelled for, empty: all. `joined` is the number of the list
     that each image is in, where the identities of each list are its own.
     """
 
@@ -45,6 +46,7 @@ class ImageListing(NamedTuple):
     has_boxes: bool = True
     top: int = 0
     annotated: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
     joined: Mapping[str, int] = MappingProxyType({})
 
 

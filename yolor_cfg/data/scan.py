@@ -84,6 +84,7 @@ def scan(
         listing.has_boxes,
         listing.top,
         annotated=listing.annotated,
+        leaves=listing.leaves,
     )
 
 

@@ -15,7 +15,7 @@ from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
 from yolor_cfg.data.splits import STAND_INS, MissingSplit, split_of_folder, split_of_name
 from yolor_cfg.data.types import Dataset, LabelChecks, Problem, SplitName
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.files import open_regular, reason_of
 
 KINDS = (
@@ -146,8 +146,11 @@ def read_listing(
     return jde.number_lists(scanned, listing.joined)
 
 
-def refuse_other_count(found: FoundListing, classes: int | None, names: Sequence[str] = ()) -> None:
-    """Raise DataError, which shows both lists, if the data have another number of names than the network."""
+def refuse_other_count(
+    found: FoundListing, classes: int | None, names: Sequence[str] = (), *, is_fixed: bool = False
+) -> None:
+    """Raise DataError, which shows both lists, if the data have another number of names than the network,
+    whose number is what it is with `is_fixed`."""
     ours = found.listing.names
     if classes is None or not ours or len(ours) == classes:
         return
@@ -157,8 +160,20 @@ def refuse_other_count(found: FoundListing, classes: int | None, names: Sequence
         path=found.place,
         found=f"{len(ours)} in the data set: {format_names(ours)}",
         allowed=f"{classes}, as in the network{theirs}",
-        hint=f"yolor cfg set-classes CFG {len(ours)} writes a cfg for this data set",
+        hint=count_hint(len(ours), classes, is_fixed=is_fixed),
     )
+
+
+def count_hint(ours: int, theirs: int, *, is_fixed: bool) -> str:
+    """What to do where data of `ours` classes meet a network of `theirs`; with `is_fixed` its heads stay as
+    they are, as in a test, and in the training of a task."""
+    if not is_fixed:
+        return f"yolor cfg set-classes CFG {ours} writes a cfg for this data set"
+    if ours < theirs:
+        more = count_of(theirs - ours, "name")
+        return f"the network keeps its heads: add {more} that no label has to use to the list of the data set"
+    train = f"yolor cfg set-classes CFG {ours} writes a cfg to train without --task"
+    return f"the network keeps its heads; for another one {train}"
 
 
 def _note_stand_in(found: FoundListing, split: SplitName) -> FoundListing:

@@ -168,7 +168,7 @@ class DataPart(NamedTuple):
 
     `task` is the task that it was given to, "" if none; `names` is the list that the class ids of its images
     refer to, `known` those of them that it labels, ascending: of the others nobody knows whether they are
-    there. `has_boxes`, `top` and `is_labeled` are as in `Dataset`.
+    there. `has_boxes`, `top`, `is_labeled` and `leaves` are as in `Dataset`.
     """
 
     name: str
@@ -181,6 +181,7 @@ class DataPart(NamedTuple):
     has_boxes: bool = True
     top: int = 0
     is_labeled: bool = True
+    leaves: tuple[str, ...] = ()
 
     @property
     def rows(self) -> slice:
@@ -197,8 +198,9 @@ class Dataset(NamedTuple):
     """Images with labels, whatever their format; `category_ids` are COCO's ids of the classes, `repeated` the
     images that the list of a test names again, once for each further time; without `is_labeled` they are
     to be tested without labels. Without `has_boxes` the labels are those of whole images; `top` is the k of
-    the top-k accuracy that the data set asks for, 0 if none. `annotated` are the names of the classes that
-    all images are labelled for, empty: of all of them; `parts` are the data sets that it is made of; empty:
+    the top-k accuracy that the data set asks for, 0 if none; `leaves` are the names of the classes of a tree
+    that are ranked, empty: its leaves. `annotated` are the names of the classes that all images are labelled
+    for, empty: of all of them; `parts` are the data sets that it is made of; empty:
     it is one, and labels all classes."""
 
     names: tuple[str, ...]
@@ -213,6 +215,7 @@ class Dataset(NamedTuple):
     top: int = 0
     parts: tuple[DataPart, ...] = ()
     annotated: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
 
     @property
     def known(self) -> tuple[int, ...]:

@@ -89,6 +89,7 @@ def unite(
             one.known,
             one.dataset.has_boxes,
             one.dataset.top,
+            leaves=one.dataset.leaves,
         )
         for title, source, one, first in zip(titles, given, numbered, firsts, strict=False)
     )
@@ -122,6 +123,7 @@ def select_part(dataset: Dataset, part: DataPart) -> Dataset:
         category_ids=(),
         has_boxes=part.has_boxes,
         top=part.top,
+        leaves=part.leaves,
         parts=(),
         annotated=tuple(part.names[k] for k in part.known) if part.unknown else (),
     )
@@ -151,9 +153,9 @@ def labeled_note(dataset: Dataset) -> tuple[Problem, ...]:
 
 def whole_part(dataset: Dataset) -> DataPart:
     """A data set of one piece as its only part, which labels all classes."""
-    count, names = len(dataset.samples), dataset.names
-    known = tuple(range(len(names)))
-    return DataPart("", dataset.origin, "", 0, count, names, known, dataset.has_boxes, dataset.top)
+    count, names, top = len(dataset.samples), dataset.names, dataset.top
+    known, boxes = tuple(range(len(names))), dataset.has_boxes
+    return DataPart("", dataset.origin, "", 0, count, names, known, boxes, top, leaves=dataset.leaves)
 
 
 def _class_lists(

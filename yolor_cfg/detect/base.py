@@ -84,6 +84,11 @@ class ImageDetector(ABC):
         return False
 
     @property
+    def embedding_hint(self) -> str:
+        """Where they may be had, if its file is to blame that there are none; else empty."""
+        return ""
+
+    @property
     def warnings(self) -> Sequence[YolorError]:
         """What is odd about the cfg."""
         return ()

@@ -40,7 +40,7 @@ from yolor_cfg.export.facts import DETECTIONS, ModelFacts
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, InputRules, fit_image
 from yolor_cfg.images.preprocess import NetworkInput, Placement
 from yolor_cfg.images.types import Image
-from yolor_cfg.names import class_names
+from yolor_cfg.names import class_names, find_names
 
 if TYPE_CHECKING:
     from yolor_cfg.engines.file_network import FileNetwork
@@ -89,9 +89,10 @@ class ExportedDetector(ImageDetector):
         self._ranges = [LabelRange(*head[:3]) for head in facts.labels]
         self._input = input_of_file(self.model, more.get("size"))
         _check_fit(self.model, more.get("preprocess"))
-        self.names = class_names(facts.names if names is None else names, count=facts.classes)
+        found = find_names(facts.names, [path] if names is None else [], count=facts.classes)
+        self.names = class_names(found.names if names is None else names, count=facts.classes)
         told = kind_notes(more.get("nms"), own=facts.nms_kind, is_pytorch=facts.is_pytorch)
-        self.notes = log_notes((*told, *hidden_notes(self.names), *file_notes(self.model)))
+        self.notes = log_notes((*found.notes, *told, *hidden_notes(self.names), *file_notes(self.model)))
         self.rules = _make_rules(facts, self.names, more)
         self.preprocess = check_choice(more.get("preprocess") or facts.preprocess, PREPROCESS_CHOICES)
         most = partial(parse_count, most=MOST_IN_BATCH)
@@ -128,6 +129,14 @@ class ExportedDetector(ImageDetector):
     def embeds(self) -> bool:
         """Whether its detections have embeddings."""
         return bool(self.model.facts.embeddings) and self.model.form != DETECTIONS
+
+    @property
+    def embedding_hint(self) -> str:
+        """Where embeddings may be had, if NMS inside the file is to blame."""
+        left_out = self.model.facts.left_out
+        if left_out is None and not self.embeds:
+            return "an exported file has them if it was written without --nms, by this version or a later one"
+        return "NMS inside the file takes them away: export it without --nms" if left_out else ""
 
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
         outputs = self.model(stack_inputs(batch))
@@ -278,4 +287,5 @@ def file_notes(model: ExportedModel) -> tuple[str, ...]:
     if model.form != DETECTIONS:
         return ()
     clipped = "; it clips boxes, so iou and agnostic have no effect" if model.facts.is_clipped else ""
-    return (f"NMS is inside the file; what it leaves out by its own limits cannot come back{clipped}",)
+    less = f"; it gives no {', '.join(model.facts.left_out)}" if model.facts.left_out else ""
+    return (f"NMS is inside the file; what it leaves out by its own limits cannot come back{clipped}{less}",)

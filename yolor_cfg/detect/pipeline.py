@@ -40,7 +40,7 @@ from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess, preprocess_image
 from yolor_cfg.images.preprocess import NetworkInput
 from yolor_cfg.model import Predictions, check_heads
-from yolor_cfg.names import class_names
+from yolor_cfg.names import class_names, find_names
 from yolor_cfg.ops.devices import find_device
 from yolor_cfg.weights.finite import find_alarms
 from yolor_cfg.weights.loading import LoadedNetwork, open_network, switch_task
@@ -71,7 +71,8 @@ class Detector(ImageDetector):
     `engine` (auto, torch, compiled, onnxruntime, openvino, native) runs a rewritten copy of `network` in this
     `precision` (fp32, bf16, fp16, or auto: bf16 where the processor has it); `no_rewrite` names rewrites to
     leave out, or `all`. A pickled detector chooses its engine anew. `task` is a file of `yolor train --task`,
-    or the name of one beside the weights.
+    or the name of one beside the weights. Without `names` they are those of the checkpoint, else of a file
+    NAME.names beside NAME.weights or NAME.cfg, else class ids.
     """
 
     _fitting = 0
@@ -102,10 +103,10 @@ class Detector(ImageDetector):
         no_rewrite: Sequence[str] = (),
         task: str | Path | None = None,
     ) -> None:
-        size = None if size is None else check_argument("size", parse_size, size)
-        device = check_argument("device", parse_device, device)
+        size, device = _check_input(size, device)
         reading = ReadOptions(dialect, size, strict=strict)
         opened = open_network(cfg, _warn_without(weights, cfg), reading=reading, device=device, cutoff=cutoff)
+        opened = _find_names(opened, (weights, cfg) if names is None else ())
         self._plain = _keep_knowledge(opened, names if task is None else None, home=weights or cfg)
         self._whole, opened = opened, _choose_task(opened, task, self._plain.home)
         self.network, self._untold = opened.network, find_alarms(opened.notes)
@@ -284,6 +285,19 @@ def _label_ranges(graph: Graph) -> tuple[LabelRange, ...]:
         ranges.append(LabelRange(first, node.shape.size, node.section.label_kind == "single"))
         first += node.shape.size
     return tuple(ranges)
+
+
+def _find_names(opened: LoadedNetwork, files: Sequence[str | Path | None]) -> LoadedNetwork:
+    """The network with the class names beside its files, unless it has names."""
+    return opened.take_names(*find_names(opened.names, files, count=opened.network.graph.classes))
+
+
+def _check_input(
+    size: int | tuple[int, int] | None, device: str | int
+) -> tuple[int | tuple[int, int] | None, str]:
+    """Both, if they can be meant; raises CfgError otherwise."""
+    checked = None if size is None else check_argument("size", parse_size, size)
+    return checked, check_argument("device", parse_device, device)
 
 
 def _keep_knowledge(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -78,11 +77,14 @@ def make_table(paths: Sequence[str | None], found: Sequence[Detections]) -> Any:
 
 
 def import_ray() -> Any:
-    """The module ray.data, and no statistics sent; raises MissingExtra without it."""
+    """The module ray.data, and no statistics sent; raises MissingExtra without it, or where Ray is installed
+    without what its part for data needs."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if find_spec("ray") is None or find_spec("pyarrow") is None:
-        raise MissingExtra("ray")
-    return import_module("ray.data")
+    try:
+        import_module("pyarrow")
+        return import_module("ray.data")
+    except ImportError as cause:
+        raise MissingExtra("ray", hint=str(cause)) from cause
 
 
 def detect_dataset(

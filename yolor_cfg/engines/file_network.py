@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -118,4 +117,4 @@ def _file_graph(model: ExportedModel, size: Size | None) -> Graph:
         graph = build_graph(parse(facts.cfg, model.path), ReadOptions(facts.dialect, size or facts.size))
     except CfgError as fault:
         raise WeightsError("the cfg in this file is damaged", path=model.path, found=fault.message) from None
-    return replace(graph, dialect=graph.dialect._replace(takes_net_size=True)) if model.is_static else graph
+    return graph.fix_size() if model.is_static else graph

@@ -99,12 +99,25 @@ def score_labels(
 
 def _top_accuracies(truth: Doubles, scores: Doubles, k: int) -> tuple[float, float]:
     """As in C Darknet (validate_classifier_single) the first class of an image counts, and an image without
-    any is always wrong; of equal scores the lower class is the better one."""
+    any is always wrong."""
     labeled = (truth > 0).any(axis=1)
     wanted = np.where(labeled, (truth > 0).argmax(axis=1), -1)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    right = best == wanted[:, None]
-    return _mean(right[:, 0]), _mean(right.any(axis=1))
+    right = _best_classes(scores, k) == wanted
+    return _mean(right[0]), _mean(right.any(axis=0))
+
+
+def _best_classes(scores: Doubles, k: int) -> NDArray[np.int64]:
+    """[k, N]: the best classes of each image, as top_k in utils.c finds them: class by class, each where it
+    is better than what stands there, which then looks for a place below. Of equal scores the lower class is
+    the first, but one that is moved goes behind those that equal it."""
+    best, values = np.full((k, len(scores)), -1), np.zeros((k, len(scores)))
+    for number, score in enumerate(scores.T):
+        moved, value = np.full(len(scores), number), score
+        for place in range(k):
+            enters = (best[place] < 0) | (value > values[place])
+            best[place], moved = np.where(enters, (moved, best[place]), (best[place], moved))
+            values[place], value = np.where(enters, (value, values[place]), (values[place], value))
+    return best
 
 
 def _best_class(scores: Doubles) -> Flags:

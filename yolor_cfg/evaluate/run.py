@@ -73,7 +73,9 @@ class EvalSettings(NamedTuple):
 
     With None, `preprocess` and `nms` are those of the network's dialect. `rectangles` lets the letterboxes of
     the yolor dialect follow the aspect ratios of the images, with `padding` strides around (0 when YOLOR
-    tests during training). `darknet` runs NMS a second time, by Darknet's rules, for Darknet's mAP.
+    tests during training); without, each is padded up to a stride, or with `is_padded` to the size of the
+    network, as for an exported file for one size. `darknet` runs NMS a second time, by Darknet's rules, for
+    Darknet's mAP.
     """
 
     batch_size: int = 16
@@ -84,6 +86,7 @@ class EvalSettings(NamedTuple):
     nms: str | None = None
     rectangles: bool = True
     padding: float = 0.5
+    is_padded: bool = False
     precision: str = "fp32"
     darknet: bool = False
     metric_options: MetricOptions = DEFAULT_METRICS
@@ -258,8 +261,9 @@ def _detect_images(
     seconds, images = np.zeros(3), 0
     batches = list(split_batches(plans, settings.batch_size))
     run = engine or partial(run_network, network, precision=settings.precision)
+    graph = network.graph.fix_size() if settings.is_padded else network.graph
     with eval_mode(network), torch.inference_mode():
-        for batch in load_batches(dataset.samples, network.graph, batches=batches, how=settings.preprocess):
+        for batch in load_batches(dataset.samples, graph, batches=batches, how=settings.preprocess):
             for group in batch.groups:
                 outcome = _detect_group(network, group, kinds=kinds, run=run, dataset=dataset)
                 found.append(outcome.detections)

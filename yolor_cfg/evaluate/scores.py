@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yolor_cfg.data.kinds import leaf_flags
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.data.union import select_part
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
@@ -226,7 +227,8 @@ def unite_scores(datasets: Sequence[DatasetScores]) -> TaskScores:
 
 def score_label_heads(graph: Graph, dataset: Dataset, rows: Doubles) -> tuple[LabelScores, ...]:
     """The scores of each head that classifies images; `rows` [N, 1 + K] are the index of an image and the
-    probabilities of its classes."""
+    probabilities of its classes. In a class tree the leaves alone are ranked, as in C Darknet
+    (validate_classifier_single): the others count as 0."""
     if rows.shape[1] == 1:
         return ()
     truth, scores = label_truth(dataset)[rows[:, 0].astype(np.int64)], rows[:, 1:].copy()
@@ -236,8 +238,9 @@ def score_label_heads(graph: Graph, dataset: Dataset, rows: Doubles) -> tuple[La
     for node in graph.label_heads:
         part = slice(first, first + node.shape.size)
         names = tuple(dataset.names[part])
+        ranked = np.where(leaf_flags(node, dataset.leaves, path=dataset.origin), scores[:, part], 0)
         kind = node.section.label_kind
-        found.append(score_labels(truth[:, part], scores[:, part], kind=kind, names=names, top=dataset.top))
+        found.append(score_labels(truth[:, part], ranked, kind=kind, names=names, top=dataset.top))
         first = part.stop
     return tuple(found)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yolor_cfg.export.facts import EMBEDDINGS, IMAGE, IMAGES, LABELS, PREDICTIONS
+from yolor_cfg.export.facts import EMBEDDINGS, IMAGE, IMAGES, LABELS, LEFT_OUT, PREDICTIONS
 from yolor_cfg.export.traced import head_names
 from yolor_cfg.graph import Graph, last_head_value
 from yolor_cfg.images.fit import default_preprocess
@@ -45,6 +45,7 @@ def describe_file(graph: Graph, names: Sequence[str], file: FileForm) -> dict[st
         ],
         LABELS: list(_describe_labels(graph)),
         EMBEDDINGS: [] if file.has_nms else _count_cell_boxes(graph),
+        LEFT_OUT: [EMBEDDINGS] if file.has_nms and _count_cell_boxes(graph) else [],
         "dialect": graph.dialect.name,
         "cfg": graph.document.text,
         "output": _describe_output(file, graph),

@@ -20,6 +20,8 @@ DETECTIONS = "detections"
 LABELS = "labels"
 EMBEDDINGS = "embeddings"
 """Those with the probabilities of image labels, and, with a number behind, the vectors of a head's cells."""
+LEFT_OUT = "left_out"
+"""What NMS inside the file takes away of them."""
 RT_INFO = "yolor_cfg"
 """Where the facts are in an OpenVINO model."""
 IMAGE_ORDERS = ("rgb", "bgr", "as in the file")
@@ -47,7 +49,8 @@ class ModelFacts(NamedTuple):
     """Of the network in a file: height and width, channels, what sizes are multiples of (0: no other size),
     how images are fitted, its dialect, classes with or without names, the cfg's NMS, the cfg itself, and
     the order of the channels of an image that the file fits itself (else empty); its size is then (0, 0);
-    its heads with image labels; of each head with embeddings how many boxes a cell has."""
+    its heads with image labels; of each head with embeddings how many boxes a cell has; the outputs that NMS
+    inside the file takes away, None in files that do not say so."""
 
     size: tuple[int, int]
     channels: int
@@ -62,6 +65,7 @@ class ModelFacts(NamedTuple):
     order: str = ""
     labels: tuple[LabelFacts, ...] = ()
     embeddings: tuple[int, ...] = ()
+    left_out: tuple[str, ...] | None = None
 
     @property
     def is_pytorch(self) -> bool:
@@ -90,7 +94,7 @@ def parse_facts(stored: Mapping[str, str], path: str) -> ModelFacts:
 
 def _parse_value(name: str, text: str) -> Any:
     """The value: text as it is, anything else from JSON."""
-    is_text = name not in ("input", "preprocess", "names", "classes", "nms", LABELS, EMBEDDINGS)
+    is_text = name not in ("input", "preprocess", "names", "classes", "nms", LABELS, EMBEDDINGS, LEFT_OUT)
     return text if is_text else json.loads(text)
 
 
@@ -114,6 +118,7 @@ def _read_facts(facts: Mapping[str, Any]) -> ModelFacts:
         _check_word(str(image["order"]).lower(), IMAGE_ORDERS) if fits_itself else "",
         tuple(map(_read_label_head, facts.get(LABELS, ()))),
         tuple(map(_check_count, facts.get(EMBEDDINGS, ()))),
+        tuple(map(str, facts[LEFT_OUT])) if LEFT_OUT in facts else None,
     )
     is_empty = 0 in (channels, found.classes) or (0 in found.size and not fits_itself)
     if is_empty or len(found.names) not in (0, found.classes):

@@ -24,6 +24,8 @@ from yolor_cfg.shape import Shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from yolor_cfg.lang.tree import Tree
+
 SECTIONS: dict[str, type[Section]] = {}
 MAX_DERIVED = 200  # answers that are kept for one text
 CHECKED = "the checks of its keys found no fault"
@@ -322,6 +324,10 @@ class Section(SectionReader):
     def values_by_task(self, tensors: Sequence[TensorSpec]) -> int:
         """Of the numbers in its tensors, how many belong to each of the tasks that it names."""
         return 0
+
+    def label_tree(self, classes: int) -> Tree | None:
+        """The tree of the classes of a head that classifies images; None if it has none."""
+        return None
 
     def decayed(self) -> tuple[str, ...]:
         """State-dict names (relative to the section) of the parameters with weight decay."""

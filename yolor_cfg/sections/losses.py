@@ -17,6 +17,8 @@ from yolor_cfg.shape import FlatShape, Shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from yolor_cfg.lang.tree import Tree
+
 
 class SoftmaxSection(Section, names="softmax soft"):
     """Class probabilities: softmax over all values, over equal groups, or over siblings in a class tree."""
@@ -62,10 +64,13 @@ class SoftmaxSection(Section, names="softmax soft"):
 
         if not self.dialect.groups_softmax:
             return Probabilities((x.channels,), 1.0, by_cell=True)
-        if self.tree:
-            tree = load_tree(self, self.tree, x.size)
+        tree = self.label_tree(x.size)
+        if tree is not None:
             return TreeSoftmax(ClassTree.from_parents(tree.parents, tree.group_sizes), self.temperature)
         return Probabilities((x.size // self.groups,) * self.groups, self.temperature)
+
+    def label_tree(self, classes: int) -> Tree | None:
+        return load_tree(self, self.tree, classes) if self.tree and self.dialect.groups_softmax else None
 
     def facts(self) -> tuple[str, ...]:
         return ("groups_softmax",) if self.groups > 1 or self.temperature != 1 or self.tree else ()

@@ -8,7 +8,7 @@ from yolor_cfg.count import holds_task_values
 from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.kinds import add_kind_notes, refuse_missing_boxes
 from yolor_cfg.data.overlap import shared_paths, sharing_note
-from yolor_cfg.data.sources import find_listing, read_listing
+from yolor_cfg.data.sources import count_hint, find_listing, read_listing, refuse_other_count
 from yolor_cfg.data.types import Dataset, LabelChecks, Problem, SplitName
 from yolor_cfg.data.union import GivenData, class_table, unite
 from yolor_cfg.errors import CfgError, DataError
@@ -34,7 +34,7 @@ def open_training_data(options: TrainOptions, graph: Graph, names: Mapping[str, 
         own = names.get(given[0].task, ())
         opened = [match_classes(opened[0], own, source="the run", by_number=options.by_number)]
     dataset = unite(opened, given, names, by_number=options.by_number)
-    _refuse_other_union(dataset, graph)
+    _refuse_other_union(dataset, graph, is_fixed=bool(options.task))
     return dataset
 
 
@@ -125,7 +125,7 @@ def _refuse_other_weights(options: TrainOptions) -> None:
         )
 
 
-def _refuse_other_union(dataset: Dataset, graph: Graph) -> None:
+def _refuse_other_union(dataset: Dataset, graph: Graph, *, is_fixed: bool) -> None:
     """Raise DataError if the classes of several data sets are not as many as those of the network."""
     for part in dataset.parts:
         wanted = graph.classes_of(part.task)
@@ -136,7 +136,7 @@ def _refuse_other_union(dataset: Dataset, graph: Graph) -> None:
                 path=", ".join(one.origin for one in members),
                 found=f"{len(part.names)} in the data sets: {'; '.join(class_table(members))}",
                 allowed=f"{wanted}, as in the network",
-                hint=f"yolor cfg set-classes CFG {len(part.names)} writes a cfg for these data sets",
+                hint=count_hint(len(part.names), wanted, is_fixed=is_fixed),
             )
 
 
@@ -150,5 +150,8 @@ def _open_split(
     found = find_listing(given.path, split, whole=split == "val" and options.val_data is not None)
     own = graph.keep_heads(given.task)
     refuse_missing_boxes(found.listing, own, path=found.place)
-    dataset = read_listing(found, classes=graph.classes_of(given.task) or None, checks=checks, counts=alone)
+    classes = graph.classes_of(given.task) or None
+    if alone:
+        refuse_other_count(found, classes, is_fixed=bool(options.task))
+    dataset = read_listing(found, classes=classes, checks=checks, counts=False)
     return add_kind_notes(dataset, own)

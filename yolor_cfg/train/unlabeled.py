@@ -65,6 +65,7 @@ def _open_images(path: str, dataset: Dataset, *, strict: bool) -> Dataset:
         has_boxes=True,
         top=0,
         annotated=(),
+        leaves=(),
         joined={},
     )
     made = read_listing(found._replace(listing=bare), checks=LabelChecks(strict=strict))

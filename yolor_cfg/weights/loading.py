@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
 
@@ -30,13 +30,19 @@ LOG = logging.getLogger("yolor_cfg")
 
 class LoadedNetwork(NamedTuple):
     """A network in eval mode, the class names from its checkpoint, notes for the user, the header of its
-    `.weights` file, and the names of the classes of each task, where the checkpoint has them."""
+    `.weights` file, the names of the classes of each task, where the checkpoint has them, and in words where
+    `names` come from."""
 
     network: Network
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     header: WeightsHeader | None = None
     task_names: Mapping[str, tuple[str, ...]] = {}
+    names_source: str = "the checkpoint"
+
+    def take_names(self, names: tuple[str, ...], source: str, notes: Sequence[str] = ()) -> LoadedNetwork:
+        """The network with these names of its classes, from `source`, and what there is to tell of them."""
+        return self._replace(names=names, names_source=source, notes=(*self.notes, *notes))
 
 
 class LoadOptions(TypedDict, total=False):

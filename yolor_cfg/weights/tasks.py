@@ -106,7 +106,7 @@ def save_task(
 
 def find_task(task: str | Path, weights: str | Path | None, *, others: Sequence[str] = ()) -> Path:
     """The file of a task: that path itself, else NAME.task.safetensors in the folder of the weights. `others`
-    are the tasks of the cfg, for the error."""
+    are the tasks of the cfg, for the error. Raises CfgError for a name that is neither."""
     path, name = Path(task), str(task)
     folder = None if weights is None else Path(weights).parent
     if path.is_file() or name.endswith(SUFFIX):
@@ -115,7 +115,7 @@ def find_task(task: str | Path, weights: str | Path | None, *, others: Sequence[
         return folder / f"{name}{SUFFIX}"
     packs = () if folder is None else folder.glob(f"*{SUFFIX}")
     known = [*others, *sorted(one.name.removesuffix(SUFFIX) for one in packs)]
-    raise WeightsError(
+    raise CfgError(
         "no such task",
         path=str(weights or ""),
         found=f"task {name!r}",

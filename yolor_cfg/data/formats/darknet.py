@@ -9,6 +9,7 @@ from yolor_cfg.data.formats.path_classes import list_by_path
 from yolor_cfg.data.label_files import darknet_label_paths
 from yolor_cfg.data.listing import (
     ImageListing,
+    ListedImages,
     find_images,
     repeated_names,
     text_label_listing,
@@ -17,7 +18,16 @@ from yolor_cfg.data.listing import (
 from yolor_cfg.data.splits import missing_split
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import DataError
-from yolor_cfg.names import data_folders, data_names, first_existing, locate, read_options, repeated_keys
+from yolor_cfg.names import (
+    data_folders,
+    data_names,
+    empty_keys,
+    first_existing,
+    locate,
+    read_names_file,
+    read_options,
+    repeated_keys,
+)
 
 KEYS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 
@@ -33,28 +43,38 @@ def list_images(path: str, split: SplitName) -> ImageListing:
     listed = find_images(place, bases)
     if options.get("labels"):
         listing = list_by_path(unique_images(listed, split), options, path)
-        annotated = _annotated_names(options, listing.names, path)
-        return listing._replace(notes=(*listing.notes, *_file_notes(options, key, path)), annotated=annotated)
-    difficult = {} if split != "val" else _difficult_images(options, listed.images, path=path)
-    names = data_names(options, path)
-    listing = text_label_listing(
-        "darknet",
-        names,
-        unique_images(listed, split),
-        paths_of=darknet_label_paths,
-        difficult=difficult,
+    else:
+        listing = _list_with_boxes(listed, options, split, path=path)
+    return listing._replace(
+        notes=(*listing.notes, *_file_notes(options, key, path)),
+        annotated=_annotated_names(options, listing.names, path),
+        leaves=_read_leaves(options, path),
     )
-    notes = [*_file_notes(options, key, path), *_name_notes(options, names, path)]
-    if split != "train":
-        notes = [note for note in notes if "backup" not in note.reason]
-    annotated = _annotated_names(options, names, path)
-    return listing._replace(notes=(*listing.notes, *notes), annotated=annotated)
+
+
+def _list_with_boxes(
+    listed: ListedImages, options: dict[str, str], split: SplitName, *, path: str
+) -> ImageListing:
+    """The images with the label files beside them."""
+    difficult = {} if split != "val" else _difficult_images(options, listed.images, path=path)
+    names, images = data_names(options, path), unique_images(listed, split)
+    listing = text_label_listing("darknet", names, images, paths_of=darknet_label_paths, difficult=difficult)
+    return listing._replace(notes=(*listing.notes, *_name_notes(options, names, path)))
 
 
 def _annotated_names(options: Mapping[str, str], names: Sequence[str], path: str) -> tuple[str, ...]:
     """The classes that the images are labelled for, by `annotated=` (ours): names with commas between."""
+    if "annotated" not in {*options, *empty_keys(path)}:
+        return ()
     given = [name.strip() for name in options.get("annotated", "").split(",")]
     return pick_annotated([name for name in given if name], names, path)
+
+
+def _read_leaves(options: Mapping[str, str], path: str) -> tuple[str, ...]:
+    """The lines of the `leaves=` file, which are names in a class tree."""
+    if "leaves" not in options:
+        return ()
+    return read_names_file(locate(options["leaves"], data_folders(path), what="leaves", path=path))
 
 
 def list_of_split(path: str, split: SplitName) -> str | None:
@@ -74,7 +94,7 @@ def _file_notes(options: Mapping[str, str], key: str, path: str) -> Iterator[Pro
             yield Problem(path, 0, f"{name}={options[name]} is not there: {place} is read", "note")
     for number, text in repeated_keys(path):
         yield Problem(path, number, text, "note")
-    if "backup" in options:
+    if "backup" in options and key == "train":
         text = f"backup={options['backup']} is not used: checkpoints go to the folder of the run"
         yield Problem(path, 0, f"{text}, see --project", "note")
 

@@ -55,8 +55,10 @@ def list_images(path: str, split: SplitName) -> ImageListing:
 
 def _annotated_names(content: dict[str, Any], names: Sequence[str], path: str) -> tuple[str, ...]:
     """The classes that the images are labelled for, by the key `annotated` (ours): a list of names."""
-    given = content.get("annotated") or []
-    listed = given if isinstance(given, list) else [given]
+    if "annotated" not in content:
+        return ()
+    given = content["annotated"]
+    listed = [] if given in (None, "") else given if isinstance(given, list) else [given]
     return pick_annotated([_text(name, "annotated", path) for name in listed], names, path)
 
 
