@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import click
 
+from yolor_cfg.cli.cfg_diff import diff
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
 from yolor_cfg.cli.cfg_explain import explain
 from yolor_cfg.cli.cfg_task import add_task
@@ -30,7 +31,7 @@ def cfg() -> None:
     """Check, format and change cfg files."""
 
 
-for command in (explain, set_classes, set_size, set_anchors, add_task):
+for command in (explain, diff, set_classes, set_size, set_anchors, add_task):
     cfg.add_command(command)
 
 
