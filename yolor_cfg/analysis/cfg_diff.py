@@ -128,19 +128,24 @@ def _align(before: Sequence[Node], after: Sequence[Node]) -> Iterator[tuple[Node
     type that have most in common."""
     likeness = _Likeness()
     start = _count_equal(before, after, likeness)
-    most = min(len(before), len(after)) - start
-    end = min(_count_equal(before[::-1], after[::-1], likeness), most)
+    most, shift = min(len(before), len(after)) - start, len(after) - len(before)
+    end = min(_count_equal(before[::-1], after[::-1], likeness, shift=shift), most)
     yield from zip(before[:start], after[:start], strict=True)
     rest = before[start : len(before) - end], after[start : len(after) - end]
     yield from _align_rest(*rest, likeness)
     yield from zip(before[len(before) - end :], after[len(after) - end :], strict=True)
 
 
-def _count_equal(before: Sequence[Node], after: Sequence[Node], likeness: _Likeness) -> int:
-    """How many layers from the start on are equal but for where they refer to."""
+def _count_equal(
+    before: Sequence[Node], after: Sequence[Node], likeness: _Likeness, *, shift: int = 0
+) -> int:
+    """How many layers from the start on are equal, and read layers of the same number or, at the end of the
+    files, of the number that is `shift` further on."""
     count = 0
     for old, new in zip(before, after, strict=False):
-        if not likeness.is_equal(old.section, new.section):
+        sources = zip(old.sources, new.sources, strict=False)
+        leads_there = all(theirs - ours in (0, shift) for ours, theirs in sources)
+        if not (likeness.is_equal(old.section, new.section) and leads_there):
             break
         count += 1
     return count

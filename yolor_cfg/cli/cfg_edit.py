@@ -63,6 +63,15 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+weights_option = click.option(
+    "--weights",
+    nargs=2,
+    type=click.Path(),
+    metavar="FILE OUT",
+    help="Also write the weights FILE for the new cfg to OUT (.weights, .pt, .safetensors).",
+)
+
+
 @click.command("set-classes")
 @cfg_argument
 @click.argument("classes", type=click.IntRange(1), metavar="N")
