@@ -17,6 +17,7 @@ from yolor_cfg.errors import CfgError, CfgFaults, YolorError, count_of, escape
 
 CFG_FAULT_CODE = 2
 ERROR, WARNING, NOTE = "error", "warning", "note"
+NO_EFFECT = "has no effect here"
 COLORS = {ERROR: "red", WARNING: "yellow", NOTE: "yellow"}
 
 
@@ -44,8 +45,8 @@ def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
     """Report every error and warning in each CFG.
 
     What stops every command is an `error:`, what is odd but runs a `warning:`; both are faults here. A file
-    without either prints `CFG: ok`; the exit code is 2 if any file has one. Keys that have no effect here are
-    told in a `note:` each, and are no fault of the file.
+    without either prints `CFG: ok`; the exit code is 2 if any file has one. Keys that have no effect, and
+    what is unusual but often meant, are told in a `note:` each, and are no fault of the file.
     """
     findings = {path: _find_faults(path, dialect) for path in cfgs}
     if as_json:
@@ -85,12 +86,16 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
 
 
 def _find_faults(path: str, dialect: str | None) -> list[Remark]:
-    """Errors and warnings, sorted by line; then the keys without effect of a file that can be read."""
+    """Errors and warnings, sorted by line; then the notes on a file that can be read."""
+    from yolor_cfg.analysis.cfg_lint import lint_graph
     from yolor_cfg.graph import ReadOptions, load_graph
 
-    errors, unused = list[CfgError](), list[CfgError]()
+    errors, notes, odd = list[CfgError](), list[CfgError](), list[CfgError]()
     try:
-        unused = load_graph(path, ReadOptions(dialect=dialect)).unused_keys()
+        graph = load_graph(path, ReadOptions(dialect=dialect))
+        findings = lint_graph(graph)
+        notes = graph.unused_keys() + [found.error for found in findings if not found.is_fault]
+        odd = [found.error for found in findings if found.is_fault]
     except CfgError as fault:
         errors = _list_faults(fault)
     kinds = dict.fromkeys(map(str, errors), ERROR)
@@ -99,8 +104,9 @@ def _find_faults(path: str, dialect: str | None) -> list[Remark]:
         load_graph(path, ReadOptions(dialect=dialect, strict=True))
     except CfgError as fault:
         found |= {str(one): one for one in _list_faults(fault)}
+    found |= {str(one): one for one in odd}
     remarks = [Remark(kinds.get(text, WARNING), fault) for text, fault in found.items()]
-    return sorted(remarks, key=lambda remark: remark.fault.line) + [Remark(NOTE, one) for one in unused]
+    return sorted(remarks, key=lambda remark: remark.fault.line) + [Remark(NOTE, one) for one in notes]
 
 
 def _list_faults(fault: CfgError) -> list[CfgError]:
@@ -118,9 +124,15 @@ def _report(path: str, remarks: list[Remark]) -> None:
         told = ", ".join(count_of(numbers[kind], kind) for kind in (ERROR, WARNING) if numbers[kind])
         print_stderr(f"{told}: {len(faults)} faults in {escape(path)}", "red")
     if not faults:
-        count = len(notes)
-        more = f", but {count} {'key has' if count == 1 else 'keys have'} no effect here" if count else ""
-        echo(f"{path}: ok{more}")
+        echo(f"{path}: ok{_count_notes(notes)}")
+
+
+def _count_notes(notes: list[Remark]) -> str:
+    """How many notes there are, and what they are about if all are about one thing."""
+    count = len(notes)
+    if any(note.fault.message != NO_EFFECT for note in notes):
+        return f", with {count_of(count, 'note')}"
+    return f", but {count} {'key has' if count == 1 else 'keys have'} no effect here" if count else ""
 
 
 def _to_json(remark: Remark) -> dict[str, str | int | None]:
