@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from golden import SHARED
+from proofs import SHARED, skip_absent
 
 from yolor_cfg.analysis.cfg_diff import compare_graphs
 from yolor_cfg.analysis.head_add import AddedHead, add_head
@@ -213,7 +213,7 @@ def test_absolute_and_relative_references_across_the_new_layers_are_both_correct
 )
 def test_real_networks_take_a_finer_head(name: str, levels: Sequence[int]) -> None:
     if not CORPUS.is_dir():
-        pytest.skip("../shared/corpus is not here")
+        skip_absent()
     graph = load_graph(CORPUS / name)
     added = add_head(graph, min(levels).bit_length() - 1)
     assert strides_of(added.graph) == levels

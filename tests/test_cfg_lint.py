@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from golden import SHARED
+from proofs import SHARED, skip_absent
 
 from yolor_cfg.analysis.cfg_lint import lint_graph
 from yolor_cfg.cli import main
@@ -120,6 +120,11 @@ def test_anchors_of_region_in_pixels_are_told() -> None:
     assert findings(text.replace("10,14, 23,27", "1,1.4, 2.3,2.7")) == []
 
 
+def test_a_key_of_a_head_in_another_section_is_not_judged_as_one() -> None:
+    """An unknown key there; the last layer is what the network gives out."""
+    assert findings(NET + CONV.format(4, 8, "leaky") + "anchors=1,1\nmask=9\nnew_coords=1\n") == []
+
+
 def test_a_size_that_the_largest_stride_does_not_divide_is_a_note_with_those_that_it_does() -> None:
     (finding,) = lint_graph(build_graph(parse(GOOD.replace("width=64", "width=72"))))
     assert (finding.is_fault, finding.error.key, finding.error.line) == (False, "width", 2)
@@ -171,7 +176,7 @@ TRUE_FAULTS = {
 
 def test_published_networks_have_the_faults_that_were_looked_at_and_no_others() -> None:
     if not CORPUS.is_dir():
-        pytest.skip("../shared/corpus is not here")
+        skip_absent()
     found: dict[str, set[str]] = {message: set() for message in TRUE_FAULTS}
     notes: Counter[str] = Counter()
     for path in sorted(CORPUS.glob("*.cfg")):

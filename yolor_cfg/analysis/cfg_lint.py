@@ -81,7 +81,7 @@ def _find_odd_sizes(graph: Graph) -> Iterator[Finding]:
 
 def _find_odd_anchors(graph: Graph) -> Iterator[Finding]:
     """Anchors in another unit, at another level than their size, of another image, or of no head."""
-    nodes = [node for node in graph.heads if "anchors" in node.section.lines]
+    nodes = [node for node in graph.heads if "anchors" in node.section.values]
     heads = [HeadAnchors(node, graph.stride(node.index)[::-1]) for node in nodes]
     masked = [head for head in heads if head.has_mask]
     for head in heads:
