@@ -11,6 +11,7 @@ from yolor_cfg.cli.cfg_diff import diff
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
 from yolor_cfg.cli.cfg_explain import explain
 from yolor_cfg.cli.cfg_head import add_head
+from yolor_cfg.cli.cfg_slim import slim
 from yolor_cfg.cli.cfg_task import add_task
 from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError, count_of, escape
@@ -33,7 +34,7 @@ def cfg() -> None:
     """Check, format and change cfg files."""
 
 
-for command in (explain, diff, set_classes, set_size, set_anchors, add_head, add_task):
+for command in (explain, diff, set_classes, set_size, set_anchors, add_head, add_task, slim):
     cfg.add_command(command)
 
 
