@@ -17,8 +17,9 @@ BLOCKS = re.findall(r"^```\n\$ (yolor cfg .*?)\n(.*?)^```$", PAGE, flags=re.MULT
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the cfgs of the family, where new files may be written."""
-    shutil.copytree(ROOT / "cfg", tmp_path / "cfg")
+    """A folder with the cfgs and weights of the project, where new files may be written."""
+    for name in ("cfg", "weights"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
