@@ -49,7 +49,7 @@ def add_head(graph: Graph, level: int, anchors: Sequence[WidthHeight] = ()) -> A
     place = find_head_place(graph, level)
     chosen = tuple(anchors) or _scale_anchors(place)
     lists = _join_anchors(place, chosen)
-    blocks = _new_layers(place, lists, first=len(graph.nodes))
+    blocks = _new_layers(place, lists)
     start = _find_start(graph, place)
     edits = TextEdits.nothing()
     _edit_heads(edits, lists)
@@ -99,7 +99,7 @@ def _edit_heads(edits: TextEdits, lists: AnchorLists) -> None:
                 edits.set_key(section.raw, section.lines, (key, value))
 
 
-def _new_layers(place: HeadPlace, lists: AnchorLists, *, first: int) -> list[str]:
+def _new_layers(place: HeadPlace, lists: AnchorLists) -> list[str]:
     """The text of each new layer: from the feature to a map of the new size, two pairs of convolutions, then
     prediction and head as the nearest head has them."""
     width = max(LEAST_WIDTH, place.feature.shape.channels // 2 // LEAST_WIDTH * LEAST_WIDTH)
@@ -188,19 +188,24 @@ def _edit_references(edits: TextEdits, graph: Graph, *, start: int, count: int) 
         for key in filter(_is_reference, _given_keys(section)):
             line = section.lines[key.name]
             text = strip_comment(line.value)
-            numbers = [
-                _move(int(number), node.index, start=start, count=count) for number in NUMBER.findall(text)
-            ]
-            moved = NUMBER.sub("{}", text).format(*numbers)
+            moved = NUMBER.sub(_Mover(node.index, start, count), text)
             if moved != text:
                 edits.values[line.number] = moved
 
 
-def _move(reference: int, index: int, *, start: int, count: int) -> str:
-    """A reference from layer `index`, which is `count` layers further on now."""
-    if reference >= 0:
-        return str(reference + count * (reference >= start))
-    return str(reference - count * (index + reference < start))
+class _Mover(NamedTuple):
+    """What a reference from layer `index` becomes when `size` layers are put before layer `start`."""
+
+    index: int
+    start: int
+    size: int
+
+    def __call__(self, found: re.Match[str]) -> str:
+        """The new reference; one that counts back stays one."""
+        reference = int(found[0])
+        if reference >= 0:
+            return str(reference + self.size * (reference >= self.start))
+        return str(reference - self.size * (self.index + reference < self.start))
 
 
 def _insert(edits: TextEdits, document: Document, blocks: Sequence[str], *, start: int) -> None:
