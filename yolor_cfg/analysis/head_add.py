@@ -194,9 +194,9 @@ def _edit_references(edits: TextEdits, graph: Graph, *, start: int, count: int) 
 
 
 class _Mover(NamedTuple):
-    """What a reference from layer `index` becomes when `size` layers are put before layer `start`."""
+    """What a reference from this layer becomes when `size` layers are put before layer `start`."""
 
-    index: int
+    layer: int
     start: int
     size: int
 
@@ -205,7 +205,7 @@ class _Mover(NamedTuple):
         reference = int(found[0])
         if reference >= 0:
             return str(reference + self.size * (reference >= self.start))
-        return str(reference - self.size * (self.index + reference < self.start))
+        return str(reference - self.size * (self.layer + reference < self.start))
 
 
 def _insert(edits: TextEdits, document: Document, blocks: Sequence[str], *, start: int) -> None:
