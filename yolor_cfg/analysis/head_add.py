@@ -188,7 +188,7 @@ def _edit_references(edits: TextEdits, graph: Graph, *, start: int, count: int) 
         for key in filter(_is_reference, _given_keys(section)):
             line = section.lines[key.name]
             text = strip_comment(line.value)
-            moved = NUMBER.sub(_Mover(node.index, start, count), text)
+            moved = NUMBER.sub(_Mover(node.index, start, count).move, text)
             if moved != text:
                 edits.values[line.number] = moved
 
@@ -200,7 +200,7 @@ class _Mover(NamedTuple):
     start: int
     size: int
 
-    def __call__(self, found: re.Match[str]) -> str:
+    def move(self, found: re.Match[str]) -> str:
         """The new reference; one that counts back stays one."""
         reference = int(found[0])
         if reference >= 0:
