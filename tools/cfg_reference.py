@@ -40,7 +40,8 @@ INTRODUCTION = """\
 # The cfg language
 
 Written by `python tools/cfg_reference.py` from the classes of the sections and the table of dialects; change
-those, not this page. `yolor info --sections NAME` shows the same of one section.
+those, not this page. `yolor info --sections NAME` shows the same of one section, `yolor cfg explain CFG` of
+those in a file, with their values: [cfg.md](cfg.md).
 
 - [Families](#families): which programs are meant, how a file's is told, in which facts they differ
 - [Keys of every section](#keys-of-every-section), then the sections by name

@@ -193,7 +193,7 @@ def preload_libraries() -> None:
     import yolor_cfg
 
     for module in pkgutil.walk_packages(yolor_cfg.__path__, "yolor_cfg."):
-        if not module.name.endswith("__main__"):
+        if not module.name.rpartition(".")[2].startswith("_"):  # __main__, and kernels, which are no module
             importlib.import_module(module.name)
 
 

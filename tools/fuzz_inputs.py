@@ -70,6 +70,10 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command(("cfg", "check", "tree.cfg"), ("classes.tree", "tree.cfg")),
         Command(("convert", "yolor.pt", "o.weights", "--cfg", "yolor.cfg"), ("yolor.cfg",)),
         Command(("cfg", "set-classes", "net.cfg", "3"), ("net.cfg",)),
+        Command(("cfg", "explain", "yolor.cfg"), ("yolor.cfg",)),
+        Command(("cfg", "diff", "net.cfg", "yolor.cfg"), ("net.cfg", "yolor.cfg")),
+        Command(("cfg", "slim", "net.cfg", "net.pt", "--ratio", ".3"), ("net.cfg", "net.pt")),
+        *(Command(("cfg", "add-head", "net.cfg", level), ("net.cfg",)) for level in ("P2", "P3", "P6")),
     ),
     "weights": (
         Command(("convert", "net.weights", "o.pt", "--cfg", "net.cfg"), ("net.weights",)),

@@ -7,13 +7,18 @@ from typing import NamedTuple
 
 import click
 
+from yolor_cfg.cli.cfg_diff import diff
 from yolor_cfg.cli.cfg_edit import set_anchors, set_classes, set_size
+from yolor_cfg.cli.cfg_explain import explain
+from yolor_cfg.cli.cfg_head import add_head
+from yolor_cfg.cli.cfg_slim import slim
 from yolor_cfg.cli.cfg_task import add_task
 from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError, count_of, escape
 
 CFG_FAULT_CODE = 2
 ERROR, WARNING, NOTE = "error", "warning", "note"
+NO_EFFECT = "has no effect here"
 COLORS = {ERROR: "red", WARNING: "yellow", NOTE: "yellow"}
 
 
@@ -29,7 +34,7 @@ def cfg() -> None:
     """Check, format and change cfg files."""
 
 
-for command in (set_classes, set_size, set_anchors, add_task):
+for command in (explain, diff, set_classes, set_size, set_anchors, add_head, add_task, slim):
     cfg.add_command(command)
 
 
@@ -41,8 +46,8 @@ def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
     """Report every error and warning in each CFG.
 
     What stops every command is an `error:`, what is odd but runs a `warning:`; both are faults here. A file
-    without either prints `CFG: ok`; the exit code is 2 if any file has one. Keys that have no effect here are
-    told in a `note:` each, and are no fault of the file.
+    without either prints `CFG: ok`; the exit code is 2 if any file has one. Keys that have no effect, and
+    what is unusual but often meant, are told in a `note:` each, and are no fault of the file.
     """
     findings = {path: _find_faults(path, dialect) for path in cfgs}
     if as_json:
@@ -82,12 +87,16 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
 
 
 def _find_faults(path: str, dialect: str | None) -> list[Remark]:
-    """Errors and warnings, sorted by line; then the keys without effect of a file that can be read."""
+    """Errors and warnings, sorted by line; then the notes on a file that can be read."""
+    from yolor_cfg.analysis.cfg_lint import lint_graph
     from yolor_cfg.graph import ReadOptions, load_graph
 
-    errors, unused = list[CfgError](), list[CfgError]()
+    errors, notes, odd = list[CfgError](), list[CfgError](), list[CfgError]()
     try:
-        unused = load_graph(path, ReadOptions(dialect=dialect)).unused_keys()
+        graph = load_graph(path, ReadOptions(dialect=dialect))
+        findings = lint_graph(graph)
+        notes = graph.unused_keys() + [found.error for found in findings if not found.is_fault]
+        odd = [found.error for found in findings if found.is_fault]
     except CfgError as fault:
         errors = _list_faults(fault)
     kinds = dict.fromkeys(map(str, errors), ERROR)
@@ -96,8 +105,9 @@ def _find_faults(path: str, dialect: str | None) -> list[Remark]:
         load_graph(path, ReadOptions(dialect=dialect, strict=True))
     except CfgError as fault:
         found |= {str(one): one for one in _list_faults(fault)}
+    found |= {str(one): one for one in odd}
     remarks = [Remark(kinds.get(text, WARNING), fault) for text, fault in found.items()]
-    return sorted(remarks, key=lambda remark: remark.fault.line) + [Remark(NOTE, one) for one in unused]
+    return sorted(remarks, key=lambda remark: remark.fault.line) + [Remark(NOTE, one) for one in notes]
 
 
 def _list_faults(fault: CfgError) -> list[CfgError]:
@@ -115,9 +125,15 @@ def _report(path: str, remarks: list[Remark]) -> None:
         told = ", ".join(count_of(numbers[kind], kind) for kind in (ERROR, WARNING) if numbers[kind])
         print_stderr(f"{told}: {len(faults)} faults in {escape(path)}", "red")
     if not faults:
-        count = len(notes)
-        more = f", but {count} {'key has' if count == 1 else 'keys have'} no effect here" if count else ""
-        echo(f"{path}: ok{more}")
+        echo(f"{path}: ok{_count_notes(notes)}")
+
+
+def _count_notes(notes: list[Remark]) -> str:
+    """How many notes there are, and what they are about if all are about one thing."""
+    count = len(notes)
+    if any(note.fault.message != NO_EFFECT for note in notes):
+        return f", with {count_of(count, 'note')}"
+    return f", but {count} {'key has' if count == 1 else 'keys have'} no effect here" if count else ""
 
 
 def _to_json(remark: Remark) -> dict[str, str | int | None]:

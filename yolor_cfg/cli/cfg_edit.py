@@ -63,6 +63,15 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+weights_option = click.option(
+    "--weights",
+    nargs=2,
+    type=click.Path(),
+    metavar="FILE OUT",
+    help="Also write the weights FILE for the new cfg to OUT (.weights, .pt, .safetensors).",
+)
+
+
 @click.command("set-classes")
 @cfg_argument
 @click.argument("classes", type=click.IntRange(1), metavar="N")
@@ -141,10 +150,9 @@ def _count_images(data: str) -> int:
 
 def write_change(document: Document, text: str, target: Target) -> None:
     """Print the difference, then write the file."""
-    from difflib import unified_diff
-
     from yolor_cfg.errors import YolorError, printable
     from yolor_cfg.files import replace_file
+    from yolor_cfg.lang.text_diff import unified_diff
 
     if target.in_place and target.output:
         raise click.UsageError("--in-place and -o cannot be used together")
@@ -156,6 +164,6 @@ def write_change(document: Document, text: str, target: Target) -> None:
         force = target.force or target.in_place
         replace_file(path, lambda file: file.write(data), fault=YolorError, force=force)
     before, after = document.text.splitlines(), text.splitlines()
-    for line in unified_diff(before, after, document.path, path, n=1, lineterm=""):
+    for line in unified_diff(before, after, (document.path, path)):
         click.echo(click.style(printable(line), fg=DIFF_COLORS.get(line[:1])))
     print_stderr(f"{path}: {'unchanged' if text == document.text else 'written'}", "green")

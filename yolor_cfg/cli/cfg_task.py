@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.cfg_edit import Target, target_options, write_change
+from yolor_cfg.cli.cfg_edit import Target, target_options, weights_option, write_change
 from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, report_warnings, tasks_option
 from yolor_cfg.errors import count_of
 
@@ -20,13 +19,7 @@ PLACES = ("heads", "neck")
 
 @click.command("add-task")
 @cfg_argument
-@click.option(
-    "--weights",
-    nargs=2,
-    type=click.Path(),
-    metavar="FILE OUT",
-    help="Also write the weights FILE for the new cfg to OUT (.weights, .pt, .safetensors).",
-)
+@weights_option
 @click.option(
     "--where",
     type=click.Choice(PLACES),
@@ -56,7 +49,9 @@ def add_task(
     from yolor_cfg.rewrite.task_places import add_task_places
 
     if weights:
-        _check_out(weights[1], force=target["force"])
+        from yolor_cfg.cli.networks import check_out
+
+        check_out(weights[1], force=target["force"])
     opened = _open(cfg, weights[0] if weights else None, dialect)
     report_warnings(opened.network.graph.warnings, opened.notes)
     made = add_task_places(opened.network, where, tasks=tasks)
@@ -86,11 +81,3 @@ def _open(cfg: str, weights: str | None, dialect: str | None) -> LoadedNetwork:
     from yolor_cfg.weights.loading import open_network
 
     return open_network(cfg, weights, reading=ReadOptions(dialect))
-
-
-def _check_out(path: str, *, force: bool) -> None:
-    from yolor_cfg.cli.networks import check_format
-
-    check_format(path, as_weights=Path(path).suffix == ".weights", upto=None, names=None)
-    if Path(path).exists() and not force:
-        raise click.UsageError(f"{path} exists already: give OUT another name, or use --force")

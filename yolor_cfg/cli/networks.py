@@ -52,6 +52,13 @@ def check_format(target: str, *, as_weights: bool, upto: int | None, names: str 
         )
 
 
+def check_out(target: str, *, force: bool) -> None:
+    """Refuse a file of weights that has no format, or that exists already."""
+    check_format(target, as_weights=Path(target).suffix == ".weights", upto=None, names=None)
+    if Path(target).exists() and not force:
+        raise click.UsageError(f"{target} exists already: give OUT another name, or use --force")
+
+
 def checkpoint_numbers(opened: NetworkOfFile, source: str) -> dict[str, float]:
     """What IN counts besides its tensors: the images seen in training, and a checkpoint's other numbers."""
     from yolor_cfg.weights.checkpoint import read_checkpoint

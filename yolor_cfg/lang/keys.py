@@ -201,6 +201,10 @@ class Int(NumberKey[int]):
         return self._check_bounds(value, warning)
 
 
+class SectionNumber(Int):
+    """The number of one section, as in a list of references; None where there is none."""
+
+
 class Flag(Key[bool]):
     """0 or 1; any other number counts as 1."""
 

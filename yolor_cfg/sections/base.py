@@ -392,8 +392,8 @@ class Section(SectionReader):
 
     @classmethod
     def own_keys(cls) -> tuple[str, ...]:
-        """The keys of this section except those of every section."""
-        return tuple(name for name in cls.keys if name not in Section.keys)
+        """The keys of this section except those that it has as every section does."""
+        return tuple(name for name, key in cls.keys.items() if Section.keys.get(name) is not key)
 
 
 Section.keys = {key.name: key for key in vars(Section).values() if isinstance(key, Key)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, NOT_DARKFLOW, NOT_PJREDDIE, YOLOR_ONLY
-from yolor_cfg.lang.keys import ActivationKey, Flag, Int
+from yolor_cfg.lang.keys import ActivationKey, Flag, Int, SectionNumber
 from yolor_cfg.lang.lists import IntList
 from yolor_cfg.ops.geometry import ConvGeometry, half_size
 from yolor_cfg.sections.base import Section
@@ -109,7 +109,7 @@ class ConvolutionalSection(Section, names="convolutional conv"):
         dialects=DARKNET_ONLY,
         help="1, 2: stride 1, then a strided blur of 3x3 or 2x2",
     )
-    share_index = Int(
+    share_index = SectionNumber(
         None, dialects=DARKNET_ONLY, help="section whose tensors this one uses instead of its own"
     )
     flipped = Flag(

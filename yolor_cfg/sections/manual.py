@@ -1,11 +1,13 @@
-"""What the classes of sections say of themselves, in words: for `yolor info --sections` and
-docs/cfg-reference.md."""
+"""What the classes of sections say of themselves, in words: for `yolor info --sections`, `yolor cfg explain`
+and docs/cfg-reference.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
+from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import ALL_DIALECTS, C_DARKNET, DIALECTS, FAMILIES, Dialect
 from yolor_cfg.lang.keys import NONE, TRAINING, Key, Use
 from yolor_cfg.lang.syntax import parse
@@ -58,6 +60,49 @@ def describe_key(kind: type[Section], name: str) -> KeyManual:
     use, reason = find_use(kind, name)
     default, dialects = _tell_absence(kind, key, name), key_dialects(kind, key)
     return KeyManual(name, key.help, key.unit, default, key.allowed, dialects, use, reason)
+
+
+class KeyInUse(NamedTuple):
+    """A key of a section in a file: what it is, its value there and the cfg line that gives it; without such
+    a line (0) the value is the default. The value of a faulty key is None."""
+
+    manual: KeyManual
+    value: Any
+    line: int
+
+
+UNKNOWN_KEY = "no key of this section: it is read over"
+
+
+def explain_keys(section: Section) -> Iterator[KeyInUse]:
+    """The keys of a section with the values in use: its own, then those of every section, then others that
+    the file gives."""
+    lines = section.lines
+    kind: Any = type(section)
+    manuals = manuals_of(kind)
+    for manual in manuals.values():
+        line = lines.get(manual.name)
+        yield KeyInUse(manual, _value_in_use(section, manual), line.number if line else 0)
+    for name in lines.keys() - manuals.keys():
+        manual = KeyManual(name, UNKNOWN_KEY, "", "", "", (), NONE)
+        yield KeyInUse(manual, lines[name].value, lines[name].number)
+
+
+@cache
+def manuals_of(kind: Any) -> dict[str, KeyManual]:
+    """All keys of this kind of section by name: its own, those without effect, those of every section."""
+    own = {manual.name: manual for manual in describe_keys(kind)}
+    return own | {name: describe_key(kind, name) for name in kind.keys if name not in own}
+
+
+def _value_in_use(section: Section, manual: KeyManual) -> Any:
+    if manual.name not in section.keys:
+        line = section.lines.get(manual.name)
+        return line.value if line else ""
+    try:
+        return getattr(section, section.keys[manual.name].attribute)
+    except CfgError:
+        return None
 
 
 def key_dialects(kind: type[Section], key: Key[Any]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import DARKNET_ONLY, FUSING, NOT_DARKFLOW, PJREDDIE_ONLY
-from yolor_cfg.lang.keys import Choice, Flag, Float, Int
+from yolor_cfg.lang.keys import Choice, Flag, Float, Int, SectionNumber
 from yolor_cfg.lang.lists import RefList
 from yolor_cfg.sections.checks import BOX_VALUES
 from yolor_cfg.sections.head_places import (
@@ -76,7 +76,7 @@ class BoxHeadSection(AnchorHeadSection):
     track_ciou_norm = Float(
         0.01, dialects=DARKNET_ONLY, unused="no tracking is done here", help="weight of the CIoU in tracking"
     )
-    embedding_layer = Int(
+    embedding_layer = SectionNumber(
         None,
         dialects=DARKNET_ONLY,
         unused="no [contrastive] section is trained here",
