@@ -19,6 +19,7 @@ from yolor_cfg.cli.options import (
     strict_option,
     task_option,
 )
+from yolor_cfg.report.layer_text import format_bytes, format_count, format_geometry
 
 if TYPE_CHECKING:
     from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, PeakMemory
@@ -207,7 +208,7 @@ def _size_cells(node: Node) -> tuple[str, ...]:
     filters = str(out.channels) if "filters" in keys or "output" in keys else ""
     grows = bool(inputs) and out.height > inputs[0].height
     name = f"{section.type} ({', '.join(section.task)})" if section.task else section.type
-    return name, filters, _format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
+    return name, filters, format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
 
 
 def _cost_cells(node: Node) -> tuple[str, ...]:
@@ -215,8 +216,8 @@ def _cost_cells(node: Node) -> tuple[str, ...]:
 
     cost = node.derive(count_node)
     bflops = "-" if cost.bflops is None else f"{cost.bflops:.3f}" if cost.bflops else ""
-    memory = _format_bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
-    return _format_number(cost.parameters), _format_count(cost.macs), bflops, memory
+    memory = format_bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
+    return _format_number(cost.parameters), format_count(cost.macs), bflops, memory
 
 
 def _format_number(number: int) -> str:
@@ -225,30 +226,6 @@ def _format_number(number: int) -> str:
 
 def _format_flops(cost: NodeConventionCosts) -> str:
     return "-" if cost.flops is None else f"{cost.flops:,.0f}" if cost.flops else ""
-
-
-def _format_geometry(section: Section, *, grows: bool) -> str:
-    """`3x3/2` with groups and dilation where they are not 1; `x2` for what makes the map larger."""
-    size, stride = _format_size(section), _format_stride(section)
-    parts = [size + ("" if not stride else f"x{stride}" if grows else f"/{stride}")]
-    for key, mark in (("groups", "g"), ("group_id", "id"), ("dilation", "d")):
-        if key in section.values and section.values[key] != section.keys[key].default:
-            parts.append(f"{mark}{section.values[key]}")
-    return " ".join(part for part in parts if part)
-
-
-def _format_size(section: Section) -> str:
-    """`3x3`, or all sizes of a convolution that mixes kernels."""
-    size = getattr(section, "size", "")
-    sides = size if isinstance(size, tuple) else (size,)
-    return f"{sides[0]}x{sides[0]}" if len(sides) == 1 and size else ",".join(map(str, sides))
-
-
-def _format_stride(section: Section) -> str:
-    """`2`, or down x across where they differ; a stride below 1 stands for `stride`."""
-    steps = [getattr(section, name, 0) for name in ("stride_y", "stride_x", "stride")]
-    down, across = (step if step >= 1 else steps[-1] for step in steps[:2])
-    return f"{down}x{across}" if down != across else str(down or "")
 
 
 def _format_sources(node: Node) -> str:
@@ -281,7 +258,7 @@ def _format_totals(graph: Graph, counted: GraphCosts, tallied: ConventionCosts |
             ("image", str(graph.image)),
             ("sections", f"{len(graph.nodes)}, heads: {sum(node.section.is_head for node in graph.nodes)}"),
             *(_cost_totals(counted) if tallied is None else _convention_totals(tallied)),
-            ("weights file", f"{_format_bytes(weights)} ({weights:,} bytes)"),
+            ("weights file", f"{format_bytes(weights)} ({weights:,} bytes)"),
         ]
     )
 
@@ -315,9 +292,9 @@ def _format_tasks(graph: Graph) -> list[str]:
             one.task,
             f"{one.parameters:,}",
             f"{one.values:,}",
-            _format_count(one.macs),
+            format_count(one.macs),
             f"{one.parameters_needed:,}",
-            _format_count(one.macs_needed),
+            format_count(one.macs_needed),
         )
         for one in count_tasks(graph)
     ]
@@ -346,9 +323,9 @@ def _format_layers(graph: Graph, numbers: Sequence[int]) -> str:
 def _format_peak(graph: Graph, peak: PeakMemory) -> list[str]:
     node = graph.nodes[peak.number]
     largest = sorted(peak.values, key=lambda value: -value.bytes)[:MAX_PEAK_VALUES]
-    rows = [(_format_bytes(value.bytes), _format_node(graph, value.number)) for value in largest]
+    rows = [(format_bytes(value.bytes), _format_node(graph, value.number)) for value in largest]
     place = f"{_format_node(graph, node.index)}, line {node.line}"
-    head = f"{_format_bytes(peak.bytes)} ({peak.bytes:,} bytes) at {place}"
+    head = f"{format_bytes(peak.bytes)} ({peak.bytes:,} bytes) at {place}"
     return _format_rows([("peak memory", head)]) + ["  " + line for line in format_columns(rows, words=[1])]
 
 
@@ -361,19 +338,3 @@ def _format_node(graph: Graph, number: int) -> str:
 
 def _format_rows(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{label:<13} {text}" for label, text in rows]
-
-
-def _format_count(number: int) -> str:
-    """`1.70 G`; nothing for 0."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.2f} {unit}"
-    return str(number) if number else ""
-
-
-def _format_bytes(number: int) -> str:
-    """`11.28 MiB`."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if number >= size:
-            return f"{number / size:.2f} {unit}"
-    return f"{number} B"
