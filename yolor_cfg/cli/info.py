@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,12 +20,12 @@ from yolor_cfg.cli.options import (
     strict_option,
     task_option,
 )
+from yolor_cfg.cli.picture import picture_options, save_picture
 from yolor_cfg.report.layer_text import format_bytes, format_count, format_geometry
 
 if TYPE_CHECKING:
     from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, PeakMemory
     from yolor_cfg.graph import Graph, Node
-    from yolor_cfg.sections import Section
     from yolor_cfg.shape import Shape
 
 HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "output", "parameters")
@@ -54,6 +55,7 @@ MAX_PEAK_VALUES, MAX_LAYERS, MAX_SOURCES = 5, 4, 12
     "into its convolutions, and what cannot be.",
 )
 @click.option("--memory", is_flag=True, help="The peak of the activation memory: where it is, what it holds.")
+@picture_options
 @click.option("--sections", is_flag=True, help="List all sections; with names in place of CFG, their keys.")
 @json_option
 def info(
@@ -65,6 +67,8 @@ def info(
     counting: str | None,
     folded: bool,
     memory: bool,
+    picture: Path | None,
+    force: bool,
     sections: bool,
     as_json: bool,
 ) -> None:
@@ -76,6 +80,7 @@ def info(
     knowledge multiplies. `yolor info --sections` lists the language, `yolor info --sections convolutional`
     the keys of one section.
     """
+    _check_usage(cfg, picture, force=force, sections=sections)
     if sections:
         from yolor_cfg.cli.language import print_language
 
@@ -85,19 +90,30 @@ def info(
     from yolor_cfg.graph import COLLECT_EVERY, ReadOptions
 
     gc.set_threshold(COLLECT_EVERY)  # for good: the process ends with this command
-    if len(cfg) != 1:
-        raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
     asked = AskedGraph(ReadOptions(dialect=dialect, size=size, strict=strict), task, folded)
     graph = read_asked(cfg[0], asked)
+    if picture:
+        save_picture(graph, picture, force=force)
     counted, peak = count_costs(graph), peak_activation(graph) if memory else None
     tallied = _tally(graph, counting) if counting else None
     terms = _explain(graph, tallied) if tallied and counting == "thop" else []
     if as_json:
         document = _add_convention_costs(_to_json(graph, counted, peak), tallied)
-        return print_json({**document, **({"terms": terms} if terms else {})})
+        written = {"picture": str(picture)} if picture else {}
+        return print_json({**document, **({"terms": terms} if terms else {}), **written})
     more_lines = _format_terms(graph, terms) + (_format_peak(graph, peak) if peak else [])
-    table, totals = _format_table(graph, tallied), _format_totals(graph, counted, tallied)
-    return echo("\n".join([*table, "", *totals, *more_lines, *_format_tasks(graph)]))
+    table = [] if picture else [*_format_table(graph, tallied), ""]
+    totals = _format_totals(graph, counted, tallied)
+    return echo("\n".join([*table, *totals, *more_lines, *_format_tasks(graph)]))
+
+
+def _check_usage(cfg: tuple[str, ...], picture: Path | None, *, force: bool, sections: bool) -> None:
+    if force and not picture:
+        raise click.UsageError("--force is for the file of --graph")
+    if sections and picture:
+        raise click.UsageError("--graph draws a network: it takes a CFG, not --sections")
+    if not sections and len(cfg) != 1:
+        raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
 
 
 def _tally(graph: Graph, counting: str) -> ConventionCosts:

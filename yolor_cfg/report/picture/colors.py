@@ -12,7 +12,7 @@ SHADES = 8
 
 
 class Theme(NamedTuple):
-    """Colours as `#rrggbb`: ground, cards, texts, layers by shade, texts on them, implicit knowledge, lines."""
+    """Colours as `#rrggbb`; `shades` are those of layers, `shade_texts` of the texts on them."""
 
     ground: str
     card: str

@@ -23,10 +23,10 @@ from yolor_cfg.report.picture.types import (
     ROUTE,
     SUM,
     WEIGHTS,
-    Group,
     Layer,
     Link,
     Picture,
+    Stage,
 )
 
 
@@ -46,7 +46,11 @@ def describe_picture(graph: Graph) -> Picture:
     layers = [_describe_layer(facts, *pair) for pair in zip(graph.nodes, costs.nodes, strict=True)]
     title = printable(Path(graph.path).stem) or "network"
     return Picture(
-        title, tuple(_group(graph, layers)), tuple(_find_links(graph)), graph.tasks, _totals(graph, costs)
+        title,
+        tuple(_find_stages(graph, layers)),
+        tuple(_find_links(graph)),
+        graph.tasks,
+        _totals(graph, costs),
     )
 
 
@@ -90,18 +94,18 @@ def _own_text(raw: RawSection) -> str:
     return printable("\n".join(line.text.rstrip() for line in lines[: last + 1]))
 
 
-def _group(graph: Graph, layers: list[Layer]) -> Iterator[Group]:
-    """Layers of the same place one after the other; the image stands in the first group."""
+def _find_stages(graph: Graph, layers: list[Layer]) -> Iterator[Stage]:
+    """Layers of the same place one after the other; the image stands in the first stage."""
     places = find_places(graph)
     waiting = [Layer(IMAGE_INDEX, IMAGE, graph.image)]
-    for place, found in groupby(layers, lambda layer: places[layer.index]):
-        yield _make_group(graph, place, (*waiting, *found))
+    for place, found in groupby(layers, lambda layer: places[layer.number]):
+        yield _make_stage(graph, place, (*waiting, *found))
         waiting = []
 
 
-def _make_group(graph: Graph, place: Place, layers: tuple[Layer, ...]) -> Group:
+def _make_stage(graph: Graph, place: Place, layers: tuple[Layer, ...]) -> Stage:
     height, width = place.size
-    return Group(place.part, height, width, graph.image.height / height if height else 0.0, layers)
+    return Stage(place.part, height, width, graph.image.height / height if height else 0.0, layers)
 
 
 def _find_links(graph: Graph) -> Iterator[Link]:

@@ -1,7 +1,7 @@
 """Where everything stands.
 
-Networks are nearly chains, so layers stand one below the other in cfg order, and only what skips a layer needs a
-line: beside its column, or below all columns to one further on.
+Networks are nearly chains, so layers stand one below the other in cfg order, and only what skips a layer
+needs a line: beside its column, or below all columns to one further on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPINE = 17.0
 """From the left edge of a layer to the line that leads down to the next one."""
 
 
-class Box(NamedTuple):
+class Rectangle(NamedTuple):
     """A rectangle: its upper left corner, its size."""
 
     x: float
@@ -38,27 +38,27 @@ class Box(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A group, or a piece of one, in its column."""
+    """A stage, or a piece of one, in its column."""
 
     piece: Piece
-    box: Box
+    box: Rectangle
 
 
 class Spot(NamedTuple):
     """A layer and its place."""
 
     layer: Layer
-    box: Box
+    box: Rectangle
 
 
-class Line(NamedTuple):
+class Wire(NamedTuple):
     """A link with the corners of its line; the last one is its tip."""
 
     link: Link
     points: tuple[Point, ...]
 
 
-class Layout(NamedTuple):
+class Arrangement(NamedTuple):
     """A picture with its places, in pixels."""
 
     picture: Picture
@@ -66,15 +66,15 @@ class Layout(NamedTuple):
     height: float
     cards: tuple[Card, ...]
     spots: tuple[Spot, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[Wire, ...]
 
 
-def arrange(picture: Picture) -> Layout:
+def arrange(picture: Picture) -> Arrangement:
     """The picture laid out."""
-    columns = choose_columns(picture.groups)
+    columns = choose_columns(picture.stages)
     tops = {index: top for pieces in columns for index, top in _stack(pieces)}
     column_of = {
-        layer.index: number
+        layer.number: number
         for number, pieces in enumerate(columns)
         for piece in pieces
         for layer in piece.layers
@@ -85,24 +85,24 @@ def arrange(picture: Picture) -> Layout:
     )
     lefts = _find_lefts(len(columns), wires)
     cards = tuple(card for left, pieces in zip(lefts, columns, strict=False) for card in _place(left, pieces))
-    boxes = {index: Box(lefts[column_of[index]], top, WIDTH, ROW) for index, top in tops.items()}
+    boxes = {index: Rectangle(lefts[column_of[index]], top, WIDTH, ROW) for index, top in tops.items()}
     lines = tuple(_draw(link, wires, (lefts, boxes)) for link in picture.links)
-    spots = tuple(Spot(layer, boxes[layer.index]) for layer in picture.layers)
-    return Layout(picture, lefts[-1] - PAD - MARGIN / 2, wires.lowest + MARGIN, cards, spots, lines)
+    spots = tuple(Spot(layer, boxes[layer.number]) for layer in picture.layers)
+    return Arrangement(picture, lefts[-1] - PAD - MARGIN / 2, wires.lowest + MARGIN, cards, spots, lines)
 
 
 def _stack(pieces: Sequence[Piece]) -> Iterator[tuple[int, float]]:
     """The upper edge of each layer of a column."""
     for card in _place(0.0, pieces):
         for place, layer in enumerate(card.piece.layers):
-            yield layer.index, card.box.y + HEADER + place * PITCH
+            yield layer.number, card.box.y + HEADER + place * PITCH
 
 
 def _place(left: float, pieces: Sequence[Piece]) -> Iterator[Card]:
     """The cards of a column whose layers have this left edge."""
     top = MARGIN
     for piece in pieces:
-        yield Card(piece, Box(left - PAD, top, WIDTH + 2 * PAD, piece.height))
+        yield Card(piece, Rectangle(left - PAD, top, WIDTH + 2 * PAD, piece.height))
         top += piece.height + GAP
 
 
@@ -114,12 +114,12 @@ def _find_lefts(count: int, wires: Wires) -> list[float]:
     return lefts
 
 
-def _draw(link: Link, wires: Wires, places: tuple[list[float], Mapping[int, Box]]) -> Line:
+def _draw(link: Link, wires: Wires, places: tuple[list[float], Mapping[int, Rectangle]]) -> Wire:
     """The line of a link; `places` are the left edges of columns and the boxes of layers."""
     lefts, boxes = places
     if not wires.is_straight(link):
-        return Line(link, tuple(wires.route(link, lefts)))
+        return Wire(link, tuple(wires.route(link, lefts)))
     above, below = boxes[link.source], boxes[link.target]
     is_in_card = below.y - above.y < PITCH + 1
     tip = below.y if is_in_card else below.y - HEADER
-    return Line(link, ((above.x + SPINE, above.y + ROW), (above.x + SPINE, tip)))
+    return Wire(link, ((above.x + SPINE, above.y + ROW), (above.x + SPINE, tip)))

@@ -1,8 +1,8 @@
 """Which part of a network each layer is: backbone, neck, a head or a block of implicit knowledge.
 
 A cfg does not say so; it follows from the connections, and names of sections play no role. A head is what
-leads to one prediction alone, as far back as the shortest of the heads goes. The neck starts with what leads to
-the first pooling side by side (a pyramid) or the first map that is larger than its input.
+leads to one prediction alone, as far back as the shortest of the heads goes. The neck starts with what leads
+to the first pooling side by side (a pyramid) or the first map that is larger than its input.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def _find_parts(graph: Graph) -> list[str]:
     start = _find_neck(graph, heads, readers)
     parts = [heads.get(node.index) or (NECK if node.index >= start else BACKBONE) for node in graph.nodes]
     for block in _implicit_blocks(graph):
-        first = next(iter(readers[block[0]]), None)
-        is_apart = first != block[-1] + 1
+        reader = min((index for own in block for index in readers[own]), default=-1)
+        is_within = reader == block[-1] + 1 or parts[block[0] - 1] == parts[reader]
         for index in block:
-            parts[index] = KNOWLEDGE if is_apart or first is None else parts[first]
+            parts[index] = parts[reader] if reader >= 0 and is_within else KNOWLEDGE
     return parts
 
 

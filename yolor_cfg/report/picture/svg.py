@@ -15,14 +15,14 @@ from yolor_cfg.report.picture.colors import (
     task_color,
 )
 from yolor_cfg.report.picture.columns import MARGIN
-from yolor_cfg.report.picture.layout import Card, Layout, Line, Spot
-from yolor_cfg.report.picture.types import IMAGE, LINK_NAMES, NEXT, ROLE_NAMES, Group, Layer
+from yolor_cfg.report.picture.layout import Arrangement, Card, Rectangle, Spot, Wire
+from yolor_cfg.report.picture.types import LINK_NAMES, NEXT, ROLE_NAMES, Layer
 from yolor_cfg.report.picture.wires import Point
 
 CORNER = 4.0
 """The radius of the bends of a line."""
-NAME_X, NARROW, WIDE = 33.0, 6.5, 7.1
-"""Where the name of a layer starts in it; the widths of a letter and of a digit that texts are fitted with."""
+NAME_X, NARROW, WIDE = 33.0, 6.2, 6.7
+"""Where the name of a layer starts in it; the widths of a letter and of a digit, to fit texts."""
 TITLE, LEGEND, LEAST_WIDTH = 60.0, 24.0, 560.0
 """In a file of its own: the height of the title above the network, of a line of the legend below it."""
 FONT = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif"
@@ -41,13 +41,13 @@ BASE_RULES = (
 )
 
 
-def draw_svg(layout: Layout) -> str:
+def draw_svg(arranged: Arrangement) -> str:
     """The picture with its title and a legend, in the colours that the viewer prefers."""
-    width = max(layout.width, LEAST_WIDTH)
-    rows = _arrange_legend(layout, width - 2 * MARGIN)
-    height = layout.height + TITLE + LEGEND * len(rows)
+    width = max(arranged.width, LEAST_WIDTH)
+    rows = _arrange_legend(arranged, width - 2 * MARGIN)
+    height = arranged.height + TITLE + LEGEND * len(rows)
     dark = "\n".join(theme_rules(DARK))
-    picture = layout.picture
+    picture = arranged.picture
     totals = " · ".join(f"{name} {value}" for name, value in picture.totals)
     return "\n".join(
         [
@@ -58,9 +58,9 @@ def draw_svg(layout: Layout) -> str:
             '<rect class="ground" width="100%" height="100%"/>',
             f'<text class="heading" x="{MARGIN:g}" y="36">{escape(picture.title)}</text>',
             f'<text class="faint" x="{MARGIN:g}" y="58">{escape(totals)}</text>',
-            f'<g transform="translate(0 {TITLE:g})">\n{draw_network(layout)}\n</g>',
+            f'<g transform="translate(0 {TITLE:g})">\n{draw_network(arranged)}\n</g>',
             *(
-                f'<g transform="translate({MARGIN:g} {layout.height + TITLE + LEGEND * place:g})">{row}</g>'
+                f'<g transform="translate({MARGIN:g} {arranged.height + TITLE + LEGEND * place:g})">{row}</g>'
                 for place, row in enumerate(rows)
             ),
             "</svg>\n",
@@ -92,9 +92,10 @@ def theme_rules(theme: Theme, scope: str = "") -> list[str]:
     return [f"{scope}{selector} {{ {values}; }}" for selector, values in rules.items()]
 
 
-def draw_network(layout: Layout) -> str:
+def draw_network(arranged: Arrangement) -> str:
     """Cards, lines and layers, without a title."""
-    most = max((spot.layer.share for spot in layout.spots), default=0.0) or 1.0
+    picture = arranged.picture
+    most = picture.largest_share or 1.0
     tips = [
         f'<marker id="tip-{kind}" viewBox="0 0 6 6" refX="5.4" refY="3" markerWidth="6" markerHeight="6"'
         f' markerUnits="userSpaceOnUse" orient="auto"><path class="tip {kind}" d="M0 0L6 3L0 6z"/></marker>'
@@ -103,37 +104,43 @@ def draw_network(layout: Layout) -> str:
     return "\n".join(
         [
             f"<defs>{''.join(tips)}</defs>",
-            *map(_draw_card, layout.cards),
-            *(_draw_line(line) for line in sorted(layout.lines, key=lambda line: line.link.kind != NEXT)),
-            *(_draw_layer(spot, layout, find_shade(spot.layer, most)) for spot in layout.spots),
+            *map(_draw_card, arranged.cards),
+            *(_draw_line(line) for line in sorted(arranged.lines, key=lambda line: line.link.kind != NEXT)),
+            *(_draw_layer(spot, picture.tasks, find_shade(spot.layer, most)) for spot in arranged.spots),
         ]
     )
 
 
 def _draw_card(card: Card) -> str:
     x, y, width, height = card.box
-    group = card.piece.group
-    title = group.title + (" (continued)" if card.piece.is_continued else "")
-    size = f'<text class="faint right" x="{x + width - 9:g}" y="{y + 21:g}">{_describe_group(group)}</text>'
-    return (
-        f'<g class="group"><rect class="card" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="7"/>'
-        f'<path d="M{x + 7:g} {y:g}h{width - 14:g}" stroke="{stride_color(group.stride)}" stroke-width="4"/>'
-        f'<text class="title" x="{x + 9:g}" y="{y + 21:g}">{escape(title)}</text>'
-        f"{'' if card.piece.is_continued else size}</g>"
-    )
+    stage, is_continued = card.piece.stage, card.piece.is_continued
+    title = stage.title + (" (continued)" if is_continued else "")
+    told = "" if is_continued else ", ".join(filter(None, (stage.size, format_share(stage.share))))
+    parts = [
+        f'<rect class="card" {_write_box(card.box)} rx="7"/>',
+        f'<path d="M{x + 7:g} {y:g}h{width - 14:g}" stroke="{stride_color(stage.stride)}" stroke-width="4"/>',
+        _write_text("title", (x + 9, y + 21), title),
+        _write_text("faint right", (x + width - 9, y + 21), told),
+    ]
+    return f"<g>{''.join(parts)}</g>"
 
 
-def _describe_group(group: Group) -> str:
-    """`80x80, 12 %`: the size of its maps, its part of the multiply-adds."""
-    return ", ".join(part for part in (group.size, format_share(group.share)) if part)
+def _write_box(box: Rectangle) -> str:
+    return f'x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}"'
+
+
+def _write_text(kind: str, place: Point, text: str) -> str:
+    return f'<text class="{kind}" x="{place[0]:g}" y="{place[1]:g}">{escape(text)}</text>'
 
 
 def format_share(share: float) -> str:
     """`12 %`, `0.3 %`; nothing for 0."""
-    return "" if not share else "<0.1 %" if share < 0.0005 else f"{100 * share:.2g} %" if share < 1 else "100 %"
+    return (
+        "" if not share else "<0.1 %" if share < 0.0005 else f"{100 * share:.2g} %" if share < 1 else "100 %"
+    )
 
 
-def _draw_line(line: Line) -> str:
+def _draw_line(line: Wire) -> str:
     link = line.link
     tip = "" if len(line.points) == 2 else f' marker-end="url(#tip-{link.kind})"'
     ends = f'data-source="{link.source}" data-target="{link.target}"'
@@ -159,19 +166,19 @@ def _toward(corner: Point, other: Point) -> Point:
     return x + part * (to_x - x), y + part * (to_y - y)
 
 
-def _draw_layer(spot: Spot, layout: Layout, shade: int) -> str:
+def _draw_layer(spot: Spot, tasks: tuple[str, ...], shade: int) -> str:
     layer, (x, y, width, height) = spot
-    middle = y + height / 2 + 4
-    name = _shorten(layer.name, (width - NAME_X - 14 - WIDE * len(str(layer.shape))) / NARROW)
-    number = "" if layer.kind == IMAGE else f'<text class="number" x="{x + 27:g}" y="{middle - 0.5:g}">'
-    return (
-        f'<g class="layer {layer.role} c{shade}" id="layer{layer.index}"><title>{escape(describe_layer(layer))}'
-        f'</title><rect class="body" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="4"/>'
-        f"{''.join(_draw_tasks(spot, layout.picture.tasks))}"
-        f"{number}{f'{layer.index}</text>' if number else ''}"
-        f'<text class="name" x="{x + NAME_X:g}" y="{middle:g}">{escape(name)}</text>'
-        f'<text class="right" x="{x + width - 7:g}" y="{middle:g}">{layer.shape}</text></g>'
-    )
+    middle, shape = y + height / 2 + 4, str(layer.shape)
+    name = _shorten(layer.name, (width - NAME_X - 14 - WIDE * len(shape)) / NARROW)
+    parts = [
+        f"<title>{escape(describe_layer(layer))}</title>",
+        f'<rect class="body" {_write_box(spot.box)} rx="4"/>',
+        *_draw_tasks(spot, tasks),
+        _write_text("number", (x + NAME_X - 6, middle - 0.5), "" if layer.number < 0 else str(layer.number)),
+        _write_text("name", (x + NAME_X, middle), name),
+        _write_text("right", (x + width - 7, middle), shape),
+    ]
+    return f'<g class="layer {layer.role} c{shade}" id="{layer.key}">{"".join(parts)}</g>'
 
 
 def _draw_tasks(spot: Spot, tasks: tuple[str, ...]) -> Iterator[str]:
@@ -185,22 +192,19 @@ def _draw_tasks(spot: Spot, tasks: tuple[str, ...]) -> Iterator[str]:
 
 
 def describe_layer(layer: Layer) -> str:
-    """One line: `#12 convolutional 3x3/2, 64x320x320, 1.89 G multiply-adds (2.3 %)`."""
-    number = "" if layer.kind == IMAGE else f"#{layer.index} "
+    """One line: `#12 convolutional 3x3/2, 64x320x320, 1,887,436,800 multiply-adds (2.3 %)`."""
     cost = f"{layer.macs:,} multiply-adds ({format_share(layer.share)})" if layer.macs else ""
-    tasks = f"tasks: {', '.join(layer.tasks)}" if layer.tasks else ""
-    role = ROLE_NAMES.get(layer.role, "")
-    return ", ".join(part for part in (f"{number}{layer.name}", str(layer.shape), role, cost, tasks) if part)
+    return ", ".join(filter(None, (*layer.lines, ROLE_NAMES.get(layer.role, ""), cost)))
 
 
 def _shorten(text: str, most: float) -> str:
     return text if len(text) <= most else text[: max(int(most) - 1, 1)] + "…"
 
 
-def _arrange_legend(layout: Layout, width: float) -> list[str]:
+def _arrange_legend(arranged: Arrangement, width: float) -> list[str]:
     """The rows of the legend, none wider than the picture."""
     rows, x = [""], 0.0
-    for sample, size, words in legend_items(layout):
+    for sample, size, words in legend_items(arranged):
         needed = size + 6 + NARROW * len(words)
         if x and x + needed > width:
             rows, x = [*rows, ""], 0.0
@@ -210,15 +214,14 @@ def _arrange_legend(layout: Layout, width: float) -> list[str]:
     return rows
 
 
-def legend_items(layout: Layout) -> Iterator[tuple[str, float, str]]:
+def legend_items(arranged: Arrangement) -> Iterator[tuple[str, float, str]]:
     """Samples of what the picture has: SVG around y=0, its width, what it means."""
-    picture = layout.picture
-    most = max((layer.share for layer in picture.layers), default=0.0)
+    picture = arranged.picture
     shades = "".join(
         f'<g class="c{shade}"><rect class="body" x="{14 * shade}" y="-7" width="14" height="14"/></g>'
         for shade in range(SHADES + 1)
     )
-    yield shades, 14.0 * (SHADES + 1), f"multiply-adds, 0 to {format_share(most) or '0 %'}"
+    yield shades, 14.0 * (SHADES + 1), f"multiply-adds, 0 to {format_share(picture.largest_share) or '0 %'}"
     roles = {layer.role for layer in picture.layers}
     for role, name in ROLE_NAMES.items():
         if role in roles:
@@ -228,4 +231,8 @@ def legend_items(layout: Layout) -> Iterator[tuple[str, float, str]]:
         if any(link.kind == kind for link in picture.links):
             yield f'<path class="link {kind}" d="M0 0h24"/>', 24.0, name
     for task in picture.tasks:
-        yield f'<rect y="-7" width="6" height="14" fill="{task_color(picture.tasks, task)}"/>', 6.0, f"task {task}"
+        yield (
+            f'<rect y="-7" width="6" height="14" fill="{task_color(picture.tasks, task)}"/>',
+            6.0,
+            f"task {task}",
+        )

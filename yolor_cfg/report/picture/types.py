@@ -23,11 +23,11 @@ LINK_NAMES = {
 
 
 class Layer(NamedTuple):
-    """One section; the image has the index -1. `share` is that of all multiply-adds, `memory` the bytes of
+    """One section; the image has the number -1. `share` is that of all multiply-adds, `memory` the bytes of
     the output of one image, `tasks` those that the layer serves if it does not serve all alike, `text` its
     lines in the cfg."""
 
-    index: int
+    number: int
     kind: str
     shape: Shape
     role: str = PLAIN
@@ -46,6 +46,23 @@ class Layer(NamedTuple):
         """`convolutional 3x3/2`."""
         return f"{self.kind} {self.geometry}".strip()
 
+    @property
+    def key(self) -> str:
+        """An identifier: `layer12`, `image`."""
+        return layer_key(self.number)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """`#12 convolutional 3x3/2`, `64x320x320`, and its tasks."""
+        number = f"#{self.number} " if self.number >= 0 else ""
+        tasks = (f"tasks: {', '.join(self.tasks)}",) if self.tasks else ()
+        return (number + self.name, str(self.shape), *tasks)
+
+
+def layer_key(number: int) -> str:
+    """The identifier of a layer in files."""
+    return f"layer{number}" if number >= 0 else IMAGE
+
 
 class Link(NamedTuple):
     """The layer `target` reads the layer `source`; `kind` is one of LINK_NAMES."""
@@ -55,9 +72,10 @@ class Link(NamedTuple):
     kind: str
 
 
-class Group(NamedTuple):
-    """Layers one after the other: a stage of the backbone or the neck, a head, or implicit knowledge. Height
-    and width are those of its maps in cells, the stride is input pixels per cell, both 0 for vectors alone."""
+class Stage(NamedTuple):
+    """Layers one after the other: those of the backbone or the neck on maps of one size, a head, or implicit
+    knowledge. Height and width are those of the maps in cells, the stride is input pixels per cell; all are 0
+    for vectors alone."""
 
     part: str
     height: int
@@ -77,16 +95,21 @@ class Group(NamedTuple):
         return f"{self.height}x{self.width}" if self.stride else ""
 
     @property
+    def heading(self) -> str:
+        """`Backbone, stride 8, 80x80`."""
+        return ", ".join(part for part in (self.title, self.size) if part)
+
+    @property
     def share(self) -> float:
         """Its part of all multiply-adds, from 0 to 1."""
         return sum(layer.share for layer in self.layers)
 
 
 class Picture(NamedTuple):
-    """A network to draw: groups in cfg order, links by target, the names of its tasks; totals in words."""
+    """A network to draw: stages in cfg order, links by target, the names of its tasks; totals in words."""
 
     title: str
-    groups: tuple[Group, ...]
+    stages: tuple[Stage, ...]
     links: tuple[Link, ...]
     tasks: tuple[str, ...]
     totals: tuple[tuple[str, str], ...]
@@ -94,4 +117,9 @@ class Picture(NamedTuple):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """All layers in order, the image first."""
-        return tuple(layer for group in self.groups for layer in group.layers)
+        return tuple(layer for stage in self.stages for layer in stage.layers)
+
+    @property
+    def largest_share(self) -> float:
+        """The largest part of all multiply-adds that one layer has."""
+        return max((layer.share for layer in self.layers), default=0.0)

@@ -55,7 +55,7 @@ class Wires:
         return link.target == link.source + 1 and self._columns[link.source] == self._columns[link.target]
 
     def route(self, link: Link, lefts: Sequence[float]) -> list[Point]:
-        """The corners of a link that is not straight; `lefts` are the left edges of the layers of each column."""
+        """The corners of a link that is not straight; `lefts` are the left edges of the layers by column."""
         source, target = link.source, link.target
         start, end = self._columns[source], self._columns[target]
         out, into = self._rows[source] + PORT, self._rows[target] - PORT
