@@ -96,7 +96,7 @@ STRIDES = ("#9aa5b8", "#5aa9e6", "#2f80c9", "#26669f", "#6f5bb5", "#9c4f96", "#c
 
 def find_shade(layer: Layer, most: float) -> int:
     """0 for a layer without multiply-adds, else 1 to SHADES; `most` is the largest share of a layer."""
-    return math.ceil(SHADES * math.sqrt(layer.share / most)) if layer.share else 0
+    return math.ceil(SHADES * math.sqrt(layer.peak / most)) if layer.share else 0
 
 
 def task_color(tasks: tuple[str, ...], task: str) -> str:

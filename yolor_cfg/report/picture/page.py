@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from importlib import resources
 from typing import Any
 
 from yolor_cfg.report.layer_text import format_bytes
 from yolor_cfg.report.picture.colors import DARK, LIGHT, Theme, stride_color
-from yolor_cfg.report.picture.layout import Arrangement, Spot
+from yolor_cfg.report.picture.fold import fold_picture
+from yolor_cfg.report.picture.layout import Arrangement, arrange
 from yolor_cfg.report.picture.svg import (
     FONT,
     draw_network,
+    draw_tips,
     format_share,
     legend_items,
     style_rules,
     theme_rules,
 )
-from yolor_cfg.report.picture.types import ROLE_NAMES, Stage
+from yolor_cfg.report.picture.types import ROLE_NAMES, Layer, Picture, Stage
 
 DARK_SCOPE = ':root[data-theme="dark"]'
 
 
-def draw_page(arranged: Arrangement) -> str:
-    """The page."""
-    picture = arranged.picture
+def draw_page(picture: Picture) -> str:
+    """The page; where blocks are repeated it has them whole and folded."""
+    folded = fold_picture(picture)
+    whole = arrange(picture)
+    views = {"whole": whole, **({"folded": arrange(folded)} if folded != picture else {})}
     parts = {
         "TITLE": escape(picture.title),
         "TOTALS": escape(" · ".join(f"{name} {value}" for name, value in picture.totals)),
         "COLORS": _write_colors(),
         "CSS": _read_part("graph.css"),
-        "NETWORK": draw_network(arranged),
-        "LEGEND": _write_legend(arranged),
-        "FACTS": json.dumps(_collect_facts(arranged), ensure_ascii=False).replace("<", "\\u003c"),
+        "NETWORK": "\n".join([draw_tips(), *(_write_view(*view) for view in views.items())]),
+        "LEGEND": _write_legend(whole),
+        "FACTS": json.dumps(_collect_facts(views), ensure_ascii=False).replace("<", "\\u003c"),
         "SCRIPT": _read_part("graph.js"),
     }
     pieces = _read_part("graph.html").split("@")
@@ -68,18 +73,38 @@ def _write_legend(arranged: Arrangement) -> str:
     return "\n".join(f'<svg><g transform="translate(1 9)">{row}</g></svg>' for row in rows)
 
 
-def _collect_facts(arranged: Arrangement) -> dict[str, Any]:
+def _write_view(name: str, arranged: Arrangement) -> str:
+    return f'<g class="network" id="{name}">\n{draw_network(arranged)}\n</g>'
+
+
+def _collect_facts(views: Mapping[str, Arrangement]) -> dict[str, Any]:
     """What the script of the page goes by."""
-    stages = {layer.number: stage.title for stage in arranged.picture.stages for layer in stage.layers}
-    boxes = {card.piece.layers[0].number: card.box for card in arranged.cards}
+    picture = views["whole"].picture
+    titles = {layer.number: stage.title for stage in picture.stages for layer in stage.layers}
+    rows = [spot.layer for arranged in views.values() for spot in arranged.spots]
+    blocks = [row for row in rows if row.folded]
+    return {
+        "layers": [_describe(layer, titles[layer.number]) for layer in picture.layers],
+        "blocks": [
+            {**_describe(row, titles[row.number]), "layers": [layer.number for layer in row.folded]}
+            for row in blocks
+        ],
+        "stages": [_describe_stage(stage) for stage in picture.stages],
+        "views": {name: _describe_view(arranged) for name, arranged in views.items()},
+    }
+
+
+def _describe_view(arranged: Arrangement) -> dict[str, Any]:
+    """Sizes and places in one view: of each layer, folded ones with their row, and of each stage."""
+    cards = {card.piece.layers[0].number: card.box for card in arranged.cards}
+    boxes = {
+        layer.number: spot.box for spot in arranged.spots for layer in spot.layer.folded or (spot.layer,)
+    }
     return {
         "width": arranged.width,
         "height": arranged.height,
-        "layers": [_describe_spot(spot, stages[spot.layer.number]) for spot in arranged.spots],
-        "stages": [
-            {**_describe_stage(stage), "box": boxes[stage.layers[0].number]._asdict()}
-            for stage in arranged.picture.stages
-        ],
+        "boxes": {number: box._asdict() for number, box in boxes.items()},
+        "stages": [cards[stage.layers[0].number]._asdict() for stage in arranged.picture.stages],
     }
 
 
@@ -93,8 +118,8 @@ def _describe_stage(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _describe_spot(spot: Spot, stage: str) -> dict[str, Any]:
-    layer = spot.layer
+def _describe(layer: Layer, stage: str) -> dict[str, Any]:
+    """A layer, or a row of several, in words."""
     tasks, role = ", ".join(layer.tasks), ROLE_NAMES.get(layer.role, "")
     words = (str(layer.number), layer.name, str(layer.shape), stage, role, tasks, layer.text)
     return {
@@ -111,5 +136,4 @@ def _describe_spot(spot: Spot, stage: str) -> dict[str, Any]:
         "memory": f"{format_bytes(layer.memory)}, float32" if layer.memory else "",
         "text": layer.text,
         "words": "\n".join(words).lower(),
-        "box": spot.box._asdict(),
     }

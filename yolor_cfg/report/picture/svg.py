@@ -58,6 +58,7 @@ def draw_svg(arranged: Arrangement) -> str:
             '<rect class="ground" width="100%" height="100%"/>',
             f'<text class="heading" x="{MARGIN:g}" y="36">{escape(picture.title)}</text>',
             f'<text class="faint" x="{MARGIN:g}" y="58">{escape(totals)}</text>',
+            draw_tips(),
             f'<g transform="translate(0 {TITLE:g})">\n{draw_network(arranged)}\n</g>',
             *(
                 f'<g transform="translate({MARGIN:g} {arranged.height + TITLE + LEGEND * place:g})">{row}</g>'
@@ -92,18 +93,22 @@ def theme_rules(theme: Theme, scope: str = "") -> list[str]:
     return [f"{scope}{selector} {{ {values}; }}" for selector, values in rules.items()]
 
 
+def draw_tips() -> str:
+    """The arrowheads that lines refer to."""
+    tips = (
+        f'<marker id="tip-{kind}" viewBox="0 0 6 6" refX="5.4" refY="3" markerWidth="6" markerHeight="6"'
+        f' markerUnits="userSpaceOnUse" orient="auto"><path class="tip {kind}" d="M0 0L6 3L0 6z"/></marker>'
+        for kind in LINK_NAMES
+    )
+    return f"<defs>{''.join(tips)}</defs>"
+
+
 def draw_network(arranged: Arrangement) -> str:
     """Cards, lines and layers, without a title."""
     picture = arranged.picture
     most = picture.largest_share or 1.0
-    tips = [
-        f'<marker id="tip-{kind}" viewBox="0 0 6 6" refX="5.4" refY="3" markerWidth="6" markerHeight="6"'
-        f' markerUnits="userSpaceOnUse" orient="auto"><path class="tip {kind}" d="M0 0L6 3L0 6z"/></marker>'
-        for kind in LINK_NAMES
-    ]
     return "\n".join(
         [
-            f"<defs>{''.join(tips)}</defs>",
             *map(_draw_card, arranged.cards),
             *(_draw_line(line) for line in sorted(arranged.lines, key=lambda line: line.link.kind != NEXT)),
             *(_draw_layer(spot, picture.tasks, find_shade(spot.layer, most)) for spot in arranged.spots),
@@ -169,16 +174,20 @@ def _toward(corner: Point, other: Point) -> Point:
 def _draw_layer(spot: Spot, tasks: tuple[str, ...], shade: int) -> str:
     layer, (x, y, width, height) = spot
     middle, shape = y + height / 2 + 4, str(layer.shape)
-    name = _shorten(layer.name, (width - NAME_X - 14 - WIDE * len(shape)) / NARROW)
+    room = width - NAME_X - 7
+    if layer.folded and NARROW * len(layer.name) + WIDE * len(shape) + 7 > room:
+        shape = ""  # it is that of the layers around
+    name = _shorten(layer.name, (room - 7 * bool(shape) - WIDE * len(shape)) / NARROW)
     parts = [
         f"<title>{escape(describe_layer(layer))}</title>",
+        *([f'<rect class="body" {_write_box(spot.box._replace(y=y + 3))} rx="4"/>'] if layer.folded else []),
         f'<rect class="body" {_write_box(spot.box)} rx="4"/>',
         *_draw_tasks(spot, tasks),
         _write_text("number", (x + NAME_X - 6, middle - 0.5), "" if layer.number < 0 else str(layer.number)),
         _write_text("name", (x + NAME_X, middle), name),
         _write_text("right", (x + width - 7, middle), shape),
     ]
-    return f'<g class="layer {layer.role} c{shade}" id="{layer.key}">{"".join(parts)}</g>'
+    return f'<g class="layer {layer.role} c{shade}" data-number="{layer.number}">{"".join(parts)}</g>'
 
 
 def _draw_tasks(spot: Spot, tasks: tuple[str, ...]) -> Iterator[str]:

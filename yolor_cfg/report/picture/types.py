@@ -25,7 +25,7 @@ LINK_NAMES = {
 class Layer(NamedTuple):
     """One section; the image has the number -1. `share` is that of all multiply-adds, `memory` the bytes of
     the output of one image, `tasks` those that the layer serves if it does not serve all alike, `text` its
-    lines in the cfg."""
+    lines in the cfg; `folded` are the layers that it stands for, if there are several."""
 
     number: int
     kind: str
@@ -40,11 +40,17 @@ class Layer(NamedTuple):
     memory: int = 0
     tasks: tuple[str, ...] = ()
     text: str = ""
+    folded: tuple[Layer, ...] = ()
 
     @property
     def name(self) -> str:
         """`convolutional 3x3/2`."""
         return f"{self.kind} {self.geometry}".strip()
+
+    @property
+    def peak(self) -> float:
+        """The share of its most expensive layer."""
+        return max(layer.share for layer in self.folded or (self,))
 
     @property
     def key(self) -> str:
@@ -122,4 +128,4 @@ class Picture(NamedTuple):
     @property
     def largest_share(self) -> float:
         """The largest part of all multiply-adds that one layer has."""
-        return max((layer.share for layer in self.layers), default=0.0)
+        return max((layer.peak for layer in self.layers), default=0.0)

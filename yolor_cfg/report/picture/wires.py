@@ -30,12 +30,13 @@ class Span(NamedTuple):
 
 
 class Wires:
-    """The lanes of all links; `columns` and `rows` give the column and the middle of each layer."""
+    """The lanes of all links; `columns` and `rows` give the column and the middle of each layer, in order."""
 
     def __init__(
         self, links: Sequence[Link], columns: Mapping[int, int], rows: Mapping[int, float], *, bottom: float
     ) -> None:
         self.links, self._columns, self._rows, self._bottom = links, columns, rows, bottom
+        self._places = {number: place for place, number in enumerate(rows)}
         spans = self._find_spans()
         self._lanes = {gutter: _share_lanes(found) for gutter, found in spans.items()}
         self._tracks = _share_lanes(self._find_far_spans())
@@ -52,7 +53,8 @@ class Wires:
 
     def is_straight(self, link: Link) -> bool:
         """Whether the target stands right below the source."""
-        return link.target == link.source + 1 and self._columns[link.source] == self._columns[link.target]
+        is_next = self._places[link.target] == self._places[link.source] + 1
+        return is_next and self._columns[link.source] == self._columns[link.target]
 
     def route(self, link: Link, lefts: Sequence[float]) -> list[Point]:
         """The corners of a link that is not straight; `lefts` are the left edges of the layers by column."""

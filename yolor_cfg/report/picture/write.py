@@ -17,7 +17,7 @@ from yolor_cfg.report.picture.svg import draw_svg
 from yolor_cfg.report.picture.types import Picture
 
 FORMATS: Mapping[str, Callable[[Picture], str]] = {
-    ".html": lambda picture: draw_page(arrange(picture)),
+    ".html": draw_page,
     ".svg": lambda picture: draw_svg(arrange(picture)),
     ".dot": write_dot,
     ".mermaid": write_mermaid,

@@ -3,11 +3,25 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const byId = (id) => document.getElementById(id);
 const map = byId("map"), picture = byId("picture"), view = byId("view"), details = byId("details");
 const layers = new Map(facts.layers.map((one) => [one.number, one]));
+const blocks = new Map(facts.blocks.map((one) => [one.number, one]));
 const order = facts.layers.map((one) => one.number);
-const shapes = new Map(order.map((number) => [number, byId(number < 0 ? "image" : "layer" + number)]));
-const links = [...view.querySelectorAll(".link")].map((path) => ({
-  path, source: Number(path.dataset.source), target: Number(path.dataset.target),
-}));
+const readViews = Object.entries(facts.views).map(([name, places]) => {
+  const node = byId(name), shapes = new Map();
+  for (const shape of node.querySelectorAll(".layer")) {
+    const number = Number(shape.dataset.number);
+    shapes.set(number, shape);
+    if (name === "folded" && blocks.has(number)) {
+      for (const hidden of blocks.get(number).layers) shapes.set(hidden, shape);
+    }
+  }
+  const links = [...node.querySelectorAll(".link")].map((path) => ({
+    path, source: Number(path.dataset.source), target: Number(path.dataset.target),
+  }));
+  return [name, { ...places, node, shapes, links, rows: new Set(shapes.values()) }];
+});
+const views = Object.fromEntries(readViews), links = views.whole.links;
+const MOST_WHOLE = 150;
+let now = views.folded && order.length > MOST_WHOLE ? views.folded : views.whole;
 let selected = null, hits = [], place = 0;
 
 // --- what is seen: x, y of the upper left corner on the screen, k pixels of it for one of the picture
@@ -19,7 +33,7 @@ function show() {
 }
 
 function smallestScale() {
-  return Math.min(map.clientWidth / facts.width, map.clientHeight / facts.height);
+  return Math.min(map.clientWidth / now.width, map.clientHeight / now.height);
 }
 
 function lookAt(box, largest) {
@@ -32,7 +46,7 @@ function lookAt(box, largest) {
 }
 
 function fit() {
-  lookAt({ x: 0, y: 0, width: facts.width, height: facts.height }, 1.6);
+  lookAt({ x: 0, y: 0, width: now.width, height: now.height }, 1.6);
 }
 
 function zoom(factor, x = map.clientWidth / 2, y = map.clientHeight / 2) {
@@ -42,7 +56,7 @@ function zoom(factor, x = map.clientWidth / 2, y = map.clientHeight / 2) {
 }
 
 function reveal(number) {
-  const box = layers.get(number).box, edge = 40;
+  const box = now.boxes[number], edge = 40;
   const left = seen.x + seen.k * box.x, top = seen.y + seen.k * box.y;
   const right = left + seen.k * box.width, bottom = top + seen.k * box.height;
   if (left < 0 || right > map.clientWidth) seen.x += map.clientWidth / 2 - (left + right) / 2;
@@ -71,51 +85,56 @@ function addRow(list, term, content) {
   list.append(make("dt", term), value);
 }
 
-function fillDetails(number) {
-  const one = layers.get(number), list = make("dl"), close = make("button", "×", "close");
+function fillDetails(one) {
+  const { number } = one, members = one.layers || [number], list = make("dl"), close = make("button", "×", "close");
   close.setAttribute("aria-label", "Close");
   close.addEventListener("click", () => select(null));
+  const sources = links.filter((link) => members.includes(link.target) && !members.includes(link.source));
+  const readers = links.filter((link) => members.includes(link.source) && !members.includes(link.target));
   addRow(list, "stage", one.stage);
   addRow(list, "cfg line", one.line ? String(one.line) : "");
   addRow(list, "output", one.shape);
-  addRow(list, "reads", links.filter((link) => link.target === number).map((link) => layerButton(link.source)));
-  addRow(list, "read by", links.filter((link) => link.source === number).map((link) => layerButton(link.target)));
+  addRow(list, "reads", sources.map((link) => layerButton(link.source)));
+  addRow(list, "read by", readers.map((link) => layerButton(link.target)));
   addRow(list, "role", one.role);
   addRow(list, "tasks", one.tasks);
   addRow(list, "parameters", one.parameters);
   addRow(list, "multiply-adds", one.macs);
   addRow(list, "memory", one.memory);
+  addRow(list, "layers", (one.layers || []).map(layerButton));
   details.replaceChildren(close, make("h2", (number < 0 ? "" : `#${number} `) + one.name), list);
   if (one.text) details.append(make("pre", one.text));
   details.hidden = false;
 }
 
-function select(number) {
-  selected = number;
-  for (const [own, shape] of shapes) {
-    shape.classList.toggle("selected", own === number);
+function mark(view, number) {
+  const chosen = number === null ? null : view.shapes.get(number);
+  for (const shape of view.rows) {
+    shape.classList.toggle("selected", shape === chosen);
     shape.classList.remove("near");
   }
-  view.classList.toggle("choosing", number !== null);
-  for (const { path, source, target } of links) {
-    const isNear = source === number || target === number;
+  view.node.classList.toggle("choosing", number !== null);
+  for (const { path, source, target } of view.links) {
+    const ends = [view.shapes.get(source), view.shapes.get(target)], isNear = ends.includes(chosen);
     path.classList.toggle("near", isNear);
-    if (isNear) shapes.get(source === number ? target : source).classList.add("near");
+    if (isNear) for (const end of ends) end.classList.toggle("near", end !== chosen);
   }
-  if (number === null) {
-    details.hidden = true;
-    history.replaceState(null, "", location.pathname + location.search);
-    return;
-  }
-  history.replaceState(null, "", "#" + number);
-  fillDetails(number);
+}
+
+function select(number, block = null) {
+  selected = number;
+  for (const view of Object.values(views)) mark(view, number);
+  history.replaceState(null, "", number === null ? location.pathname + location.search : "#" + number);
+  details.hidden = number === null;
+  if (number === null) return;
+  fillDetails(block || layers.get(number));
   document.querySelector("aside").scrollTop = 0;
   reveal(number);
 }
 
 function step(by) {
-  const now = order.indexOf(selected);
-  select(order[now < 0 ? 0 : Math.min(Math.max(now + by, 0), order.length - 1)]);
+  const at = order.indexOf(selected);
+  select(order[at < 0 ? 0 : Math.min(Math.max(at + by, 0), order.length - 1)]);
 }
 
 // --- search: every word has to be in what a layer says of itself
@@ -123,7 +142,10 @@ function search() {
   const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   hits = words.length ? order.filter((number) => words.every((word) => isFound(layers.get(number), word))) : [];
   view.classList.toggle("searching", words.length > 0);
-  for (const [number, shape] of shapes) shape.classList.toggle("hit", hits.includes(number));
+  for (const { rows, shapes } of Object.values(views)) {
+    for (const shape of rows) shape.classList.remove("hit");
+    for (const number of hits) shapes.get(number).classList.add("hit");
+  }
   byId("hits").textContent = words.length ? `${hits.length} found` : "";
   place = -1;
 }
@@ -136,8 +158,6 @@ function goOn(by) {
   if (!hits.length) return;
   place = (place < 0 && by < 0 ? hits.length - 1 : place + by + hits.length) % hits.length;
   byId("hits").textContent = `${place + 1} of ${hits.length}`;
-  for (const shape of shapes.values()) shape.classList.remove("now");
-  shapes.get(hits[place]).classList.add("now");
   select(hits[place]);
 }
 
@@ -161,19 +181,19 @@ map.addEventListener("pointerdown", (event) => {
 window.addEventListener("pointermove", (event) => {
   const before = pointers.get(event.pointerId);
   if (!before) return;
-  const now = { x: event.clientX, y: event.clientY }, frame = map.getBoundingClientRect();
+  const after = { x: event.clientX, y: event.clientY }, frame = map.getBoundingClientRect();
   const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
-  moved += Math.abs(now.x - before.x) + Math.abs(now.y - before.y);
+  moved += Math.abs(after.x - before.x) + Math.abs(after.y - before.y);
   if (moved > 4) map.classList.add("dragging");
   if (other) {
-    const ratio = Math.hypot(now.x - other.x, now.y - other.y) / Math.hypot(before.x - other.x, before.y - other.y);
-    zoom(ratio || 1, (now.x + other.x) / 2 - frame.left, (now.y + other.y) / 2 - frame.top);
+    const ratio = Math.hypot(after.x - other.x, after.y - other.y) / Math.hypot(before.x - other.x, before.y - other.y);
+    zoom(ratio || 1, (after.x + other.x) / 2 - frame.left, (after.y + other.y) / 2 - frame.top);
   } else if (moved > 4) {
-    seen.x += now.x - before.x;
-    seen.y += now.y - before.y;
+    seen.x += after.x - before.x;
+    seen.y += after.y - before.y;
     show();
   }
-  pointers.set(event.pointerId, now);
+  pointers.set(event.pointerId, after);
 });
 for (const name of ["pointerup", "pointercancel"]) {
   window.addEventListener(name, (event) => {
@@ -184,7 +204,9 @@ for (const name of ["pointerup", "pointercancel"]) {
 map.addEventListener("click", (event) => {
   if (moved > 4) return;
   const shape = event.target.closest(".layer");
-  select(shape ? (shape.id === "image" ? -1 : Number(shape.id.slice("layer".length))) : null);
+  if (!shape) return select(null);
+  const number = Number(shape.dataset.number);
+  select(number, now === views.folded ? blocks.get(number) : null);
 });
 map.addEventListener("wheel", (event) => {
   event.preventDefault();
@@ -193,11 +215,28 @@ map.addEventListener("wheel", (event) => {
   zoom(Math.exp(-event.deltaY * lines * speed), event.clientX - frame.left, event.clientY - frame.top);
 }, { passive: false });
 
+// --- repeated blocks: all layers, or one row for each run of them
+function setView(view) {
+  now = view;
+  for (const one of Object.values(views)) one.node.toggleAttribute("hidden", one !== view);
+  byId("fold").textContent = view === views.folded ? "Unfold" : "Fold";
+  fit();
+}
+
+function toggleFold() {
+  if (!views.folded) return;
+  setView(now === views.folded ? views.whole : views.folded);
+  if (selected !== null) reveal(selected);
+}
+
+byId("fold").hidden = !views.folded;
+byId("fold").addEventListener("click", toggleFold);
+
 // --- keys
 const KEYS = {
   ArrowDown: () => step(1), ArrowUp: () => step(-1), Home: () => select(order[0]),
   End: () => select(order[order.length - 1]), "+": () => zoom(1.25), "=": () => zoom(1.25),
-  "-": () => zoom(0.8), 0: fit, Escape: () => select(null),
+  "-": () => zoom(0.8), 0: fit, f: toggleFold, Escape: () => select(null),
   ArrowLeft: () => { seen.x += 80; show(); }, ArrowRight: () => { seen.x -= 80; show(); },
 };
 document.addEventListener("keydown", (event) => {
@@ -224,7 +263,7 @@ byId("theme").addEventListener("click", () => setTheme(document.documentElement.
 
 // --- stages
 const most = Math.max(...facts.stages.map((stage) => stage.share), 1e-9);
-for (const stage of facts.stages) {
+for (const [at, stage] of facts.stages.entries()) {
   const row = make("li"), button = make("button"), bar = make("span", "", "bar"), stripe = make("span", "", "stripe");
   stripe.style.background = stage.color;
   bar.style.width = `${(86 * stage.share) / most}%`;
@@ -232,7 +271,7 @@ for (const stage of facts.stages) {
     stripe, make("span", stage.title, "name"), make("span", stage.size, "size"),
     make("span", stage.shareText, "share"), bar,
   );
-  button.addEventListener("click", () => lookAt(stage.box, 1.5));
+  button.addEventListener("click", () => lookAt(now.stages[at], 1.5));
   row.append(button);
   byId("stages").append(row);
 }
@@ -243,7 +282,7 @@ new ResizeObserver(() => {
   else { seen.x += (map.clientWidth - width) / 2; seen.y += (map.clientHeight - height) / 2; show(); }
   width = map.clientWidth; height = map.clientHeight;
 }).observe(map);
-fit();
+setView(now);
 if (/^#-?\d+$/.test(location.hash) && layers.has(Number(location.hash.slice(1)))) {
   select(Number(location.hash.slice(1)));
 }
