@@ -134,20 +134,22 @@ def _pools_beside_others(node: Node, readers: list[list[int]]) -> bool:
 
 
 def _first_of_branch(graph: Graph, node: Node, heads: dict[int, str]) -> int:
-    """Back from a node on the same map, to what follows a join or the start of a stage."""
+    """Back from a node on the same map, to what follows a join or the start of a stage; what stands beside
+    that as another branch belongs to it."""
     while True:
         before = _single_source(graph, node)
-        if before is None or before.index in heads or before.shape[1:] != before_size(before):
+        if before is None or before.index in heads:
             return node.index
-        if len(before.sources) > 1 or _follows_join(graph, before):
-            return node.index
+        if _starts_stage(before) or len(before.sources) > 1 or _follows_join(graph, before):
+            beside = graph.nodes[before.index + 1 : node.index]
+            is_branch = all(one.shape[1:] == before.shape[1:] for one in beside)
+            return before.index + 1 if is_branch else node.index
         node = before
 
 
-def before_size(node: Node) -> tuple[int, int]:
-    """Height and width of its first input."""
-    shape = node.inputs[0] if node.inputs else node.shape
-    return shape.height, shape.width
+def _starts_stage(node: Node) -> bool:
+    """Whether its map is of another size than what it is made from."""
+    return bool(node.inputs) and node.inputs[0][1:] != node.shape[1:]
 
 
 def _follows_join(graph: Graph, node: Node) -> bool:

@@ -33,8 +33,8 @@ BASE_RULES = (
     ".right { text-anchor: end; }",
     ".number { font-size: 9.5px; text-anchor: end; opacity: .62; }",
     ".head .name { font-weight: 700; }",
-    ".card, .layer rect { stroke-width: 1; }",
-    ".layer.head .body { stroke-width: 2; }",
+    ".card, .body { stroke-width: 1; }",
+    ".head .body { stroke-width: 2; }",
     ".link { fill: none; stroke-width: 1.6; }",
     ".link.knowledge { stroke-dasharray: 5 2.5; }",
     ".link.weights { stroke-dasharray: 1.5 2.5; }",
@@ -235,7 +235,7 @@ def legend_items(arranged: Arrangement) -> Iterator[tuple[str, float, str]]:
     for role, name in ROLE_NAMES.items():
         if role in roles:
             box = '<rect class="body" y="-7" width="24" height="14" rx="3"/>'
-            yield f'<g class="layer {role} c0">{box}</g>', 24.0, name
+            yield f'<g class="{role} c0">{box}</g>', 24.0, name
     for kind, name in LINK_NAMES.items():
         if any(link.kind == kind for link in picture.links):
             yield f'<path class="link {kind}" d="M0 0h24"/>', 24.0, name
