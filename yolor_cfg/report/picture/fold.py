@@ -76,4 +76,5 @@ def _join(layers: Sequence[Layer], size: int) -> Layer:
         memory=sum(layer.memory for layer in layers),
         text="\n".join(layer.text for layer in layers[:size]),
         folded=tuple(layers),
+        repeats=len(layers) // size,
     )

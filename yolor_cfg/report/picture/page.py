@@ -86,7 +86,11 @@ def _collect_facts(views: Mapping[str, Arrangement]) -> dict[str, Any]:
     return {
         "layers": [_describe(layer, titles[layer.number]) for layer in picture.layers],
         "blocks": [
-            {**_describe(row, titles[row.number]), "layers": [layer.number for layer in row.folded]}
+            {
+                **_describe(row, titles[row.number]),
+                "layers": [layer.number for layer in row.folded],
+                "size": len(row.folded) // row.repeats,
+            }
             for row in blocks
         ],
         "stages": [_describe_stage(stage) for stage in picture.stages],

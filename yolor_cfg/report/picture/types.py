@@ -25,7 +25,8 @@ LINK_NAMES = {
 class Layer(NamedTuple):
     """One section; the image has the number -1. `share` is that of all multiply-adds, `memory` the bytes of
     the output of one image, `tasks` those that the layer serves if it does not serve all alike, `text` its
-    lines in the cfg; `folded` are the layers that it stands for, if there are several."""
+    lines in the cfg; `folded` are the layers that it stands for, if there are several: `repeats`
+    equal blocks."""
 
     number: int
     kind: str
@@ -41,6 +42,7 @@ class Layer(NamedTuple):
     tasks: tuple[str, ...] = ()
     text: str = ""
     folded: tuple[Layer, ...] = ()
+    repeats: int = 1
 
     @property
     def name(self) -> str:

@@ -72,6 +72,10 @@ function make(tag, text = "", className = "") {
   return made;
 }
 
+function unique(numbers) {
+  return [...new Set(numbers)];
+}
+
 function layerButton(number) {
   const one = layers.get(number), button = make("button", number < 0 ? "image" : `#${number} ${one.kind}`);
   button.addEventListener("click", () => select(number));
@@ -94,15 +98,19 @@ function fillDetails(one) {
   addRow(list, "stage", one.stage);
   addRow(list, "cfg line", one.line ? String(one.line) : "");
   addRow(list, "output", one.shape);
-  addRow(list, "reads", sources.map((link) => layerButton(link.source)));
-  addRow(list, "read by", readers.map((link) => layerButton(link.target)));
+  addRow(list, "reads", unique(sources.map((link) => link.source)).map(layerButton));
+  addRow(list, "read by", unique(readers.map((link) => link.target)).map(layerButton));
   addRow(list, "role", one.role);
   addRow(list, "tasks", one.tasks);
   addRow(list, "parameters", one.parameters);
   addRow(list, "multiply-adds", one.macs);
   addRow(list, "memory", one.memory);
-  addRow(list, "layers", (one.layers || []).map(layerButton));
-  details.replaceChildren(close, make("h2", (number < 0 ? "" : `#${number} `) + one.name), list);
+  if (one.layers) {
+    addRow(list, "layers", `#${number} to #${members[members.length - 1]}`);
+    addRow(list, "each", members.slice(0, one.size).map(layerButton));
+  }
+  const title = number < 0 || one.layers ? one.name : `#${number} ${one.name}`;
+  details.replaceChildren(close, make("h2", title), list);
   if (one.text) details.append(make("pre", one.text));
   details.hidden = false;
 }
@@ -123,7 +131,7 @@ function mark(view, number) {
 
 function select(number, block = null) {
   selected = number;
-  for (const view of Object.values(views)) mark(view, number);
+  mark(now, number);
   history.replaceState(null, "", number === null ? location.pathname + location.search : "#" + number);
   details.hidden = number === null;
   if (number === null) return;
@@ -220,6 +228,7 @@ function setView(view) {
   now = view;
   for (const one of Object.values(views)) one.node.toggleAttribute("hidden", one !== view);
   byId("fold").textContent = view === views.folded ? "Unfold" : "Fold";
+  mark(view, selected);
   fit();
 }
 
