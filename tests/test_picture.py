@@ -94,6 +94,15 @@ def test_a_stage_has_one_stride_and_every_layer_is_in_one_stage() -> None:
         assert {shape[1:] for shape in maps} <= {(stage.height, stage.width)}
 
 
+def test_implicit_knowledge_within_a_stage_belongs_to_it() -> None:
+    known, plain = "[implicit_add]\nfilters=4\n", "[convolutional]\nfilters=4\nsize=1\n"
+    inside = plain + known + "[route]\nlayers=-2\n[shift_channels]\nfrom=-2\n"
+    for text, count in ((inside, 4), (known + plain, 2)):
+        graph = graph_of(text + 3 * plain, dialect="yolor", image=(4, 8, 8))
+        parts = [place.part for place in find_places(graph)]
+        assert parts == ["backbone"] * (count + 1) + ["head"] * 2
+
+
 def test_shares_are_those_of_the_multiply_adds() -> None:
     graph = load_graph(ROOT / "cfg/yolor_csp.cfg")
     picture, costs = describe_picture(graph), count_costs(graph)

@@ -101,7 +101,7 @@ def find_shade(layer: Layer, most: float) -> int:
 
 def task_color(tasks: tuple[str, ...], task: str) -> str:
     """The colour of one of the tasks of a network."""
-    return TASKS[tasks.index(task) % len(TASKS)] if task in tasks else TASKS[0]
+    return TASKS[tasks.index(task) % len(TASKS)]
 
 
 def stride_color(stride: float) -> str:

@@ -56,19 +56,19 @@ def _join_runs(runs: list[tuple[Place, int]]) -> list[tuple[Place, int]]:
 
 
 def _find_parts(graph: Graph) -> list[str]:
-    readers = find_readers(graph)
+    readers = _find_readers(graph)
     heads = _find_heads(graph, readers)
     start = _find_neck(graph, heads, readers)
     parts = [heads.get(node.index) or (NECK if node.index >= start else BACKBONE) for node in graph.nodes]
     for block in _implicit_blocks(graph):
         reader = min((index for own in block for index in readers[own]), default=-1)
-        is_within = reader == block[-1] + 1 or parts[block[0] - 1] == parts[reader]
+        is_within = reader == block[-1] + 1 or (block[0] > 0 and parts[block[0] - 1] == parts[reader])
         for index in block:
             parts[index] = parts[reader] if reader >= 0 and is_within else KNOWLEDGE
     return parts
 
 
-def find_readers(graph: Graph) -> list[list[int]]:
+def _find_readers(graph: Graph) -> list[list[int]]:
     """For each node those that read it."""
     readers: list[list[int]] = [[] for _ in graph.nodes]
     for node in graph.nodes:
