@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 KERNELS = "yolor_cfg/engines/native/src"
-PAGE = "yolor_cfg/export/page"
+PAGES = ("yolor_cfg/export/page", "yolor_cfg/report/picture/page")
 SOURCES = ("yolor_cfg", "cfg", "weights", "tests", "tools", "docs", "examples")
 
 pytestmark = [
@@ -91,7 +91,7 @@ def test_the_wheel_holds_every_module_cfg_and_the_demo_network_and_nothing_else(
         str(path.relative_to(ROOT)): path.read_bytes()
         for path in [*(ROOT / "yolor_cfg").rglob("*.py"), ROOT / "yolor_cfg" / "py.typed"]
     }
-    for folder in (KERNELS, PAGE):
+    for folder in (KERNELS, *PAGES):
         for path in (ROOT / folder).iterdir():
             wanted[f"{folder}/{path.name}"] = path.read_bytes()
     networks = "yolor_cfg/networks"

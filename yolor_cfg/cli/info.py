@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,11 +20,12 @@ from yolor_cfg.cli.options import (
     strict_option,
     task_option,
 )
+from yolor_cfg.cli.picture import picture_options, save_picture
+from yolor_cfg.report.layer_text import format_bytes, format_count, format_geometry
 
 if TYPE_CHECKING:
     from yolor_cfg.count import ConventionCosts, GraphCosts, NodeConventionCosts, PeakMemory
     from yolor_cfg.graph import Graph, Node
-    from yolor_cfg.sections import Section
     from yolor_cfg.shape import Shape
 
 HEADERS = ("#", "line", "type", "filters", "size/stride", "from", "input", "output", "parameters")
@@ -53,6 +55,7 @@ MAX_PEAK_VALUES, MAX_LAYERS, MAX_SOURCES = 5, 4, 12
     "into its convolutions, and what cannot be.",
 )
 @click.option("--memory", is_flag=True, help="The peak of the activation memory: where it is, what it holds.")
+@picture_options
 @click.option("--sections", is_flag=True, help="List all sections; with names in place of CFG, their keys.")
 @json_option
 def info(
@@ -64,6 +67,8 @@ def info(
     counting: str | None,
     folded: bool,
     memory: bool,
+    picture: Path | None,
+    force: bool,
     sections: bool,
     as_json: bool,
 ) -> None:
@@ -75,6 +80,7 @@ def info(
     knowledge multiplies. `yolor info --sections` lists the language, `yolor info --sections convolutional`
     the keys of one section.
     """
+    _check_usage(cfg, picture, force=force, sections=sections)
     if sections:
         from yolor_cfg.cli.language import print_language
 
@@ -84,19 +90,30 @@ def info(
     from yolor_cfg.graph import COLLECT_EVERY, ReadOptions
 
     gc.set_threshold(COLLECT_EVERY)  # for good: the process ends with this command
-    if len(cfg) != 1:
-        raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
     asked = AskedGraph(ReadOptions(dialect=dialect, size=size, strict=strict), task, folded)
     graph = read_asked(cfg[0], asked)
+    if picture:
+        save_picture(graph, picture, force=force)
     counted, peak = count_costs(graph), peak_activation(graph) if memory else None
     tallied = _tally(graph, counting) if counting else None
     terms = _explain(graph, tallied) if tallied and counting == "thop" else []
     if as_json:
         document = _add_convention_costs(_to_json(graph, counted, peak), tallied)
-        return print_json({**document, **({"terms": terms} if terms else {})})
+        written = {"picture": str(picture)} if picture else {}
+        return print_json({**document, **({"terms": terms} if terms else {}), **written})
     more_lines = _format_terms(graph, terms) + (_format_peak(graph, peak) if peak else [])
-    table, totals = _format_table(graph, tallied), _format_totals(graph, counted, tallied)
-    return echo("\n".join([*table, "", *totals, *more_lines, *_format_tasks(graph)]))
+    table = [] if picture else [*_format_table(graph, tallied), ""]
+    totals = _format_totals(graph, counted, tallied)
+    return echo("\n".join([*table, *totals, *more_lines, *_format_tasks(graph)]))
+
+
+def _check_usage(cfg: tuple[str, ...], picture: Path | None, *, force: bool, sections: bool) -> None:
+    if force and not picture:
+        raise click.UsageError("--force is for the file of --graph")
+    if sections and picture:
+        raise click.UsageError("--graph draws a network: it takes a CFG, not --sections")
+    if not sections and len(cfg) != 1:
+        raise click.UsageError("give one CFG" if cfg else "missing argument CFG")
 
 
 def _tally(graph: Graph, counting: str) -> ConventionCosts:
@@ -207,7 +224,7 @@ def _size_cells(node: Node) -> tuple[str, ...]:
     filters = str(out.channels) if "filters" in keys or "output" in keys else ""
     grows = bool(inputs) and out.height > inputs[0].height
     name = f"{section.type} ({', '.join(section.task)})" if section.task else section.type
-    return name, filters, _format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
+    return name, filters, format_geometry(section, grows=grows), _format_inputs(inputs), str(out)
 
 
 def _cost_cells(node: Node) -> tuple[str, ...]:
@@ -215,8 +232,8 @@ def _cost_cells(node: Node) -> tuple[str, ...]:
 
     cost = node.derive(count_node)
     bflops = "-" if cost.bflops is None else f"{cost.bflops:.3f}" if cost.bflops else ""
-    memory = _format_bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
-    return _format_number(cost.parameters), _format_count(cost.macs), bflops, memory
+    memory = format_bytes(4 * cost.activation_floats) if cost.activation_floats else "shared"
+    return _format_number(cost.parameters), format_count(cost.macs), bflops, memory
 
 
 def _format_number(number: int) -> str:
@@ -225,30 +242,6 @@ def _format_number(number: int) -> str:
 
 def _format_flops(cost: NodeConventionCosts) -> str:
     return "-" if cost.flops is None else f"{cost.flops:,.0f}" if cost.flops else ""
-
-
-def _format_geometry(section: Section, *, grows: bool) -> str:
-    """`3x3/2` with groups and dilation where they are not 1; `x2` for what makes the map larger."""
-    size, stride = _format_size(section), _format_stride(section)
-    parts = [size + ("" if not stride else f"x{stride}" if grows else f"/{stride}")]
-    for key, mark in (("groups", "g"), ("group_id", "id"), ("dilation", "d")):
-        if key in section.values and section.values[key] != section.keys[key].default:
-            parts.append(f"{mark}{section.values[key]}")
-    return " ".join(part for part in parts if part)
-
-
-def _format_size(section: Section) -> str:
-    """`3x3`, or all sizes of a convolution that mixes kernels."""
-    size = getattr(section, "size", "")
-    sides = size if isinstance(size, tuple) else (size,)
-    return f"{sides[0]}x{sides[0]}" if len(sides) == 1 and size else ",".join(map(str, sides))
-
-
-def _format_stride(section: Section) -> str:
-    """`2`, or down x across where they differ; a stride below 1 stands for `stride`."""
-    steps = [getattr(section, name, 0) for name in ("stride_y", "stride_x", "stride")]
-    down, across = (step if step >= 1 else steps[-1] for step in steps[:2])
-    return f"{down}x{across}" if down != across else str(down or "")
 
 
 def _format_sources(node: Node) -> str:
@@ -281,7 +274,7 @@ def _format_totals(graph: Graph, counted: GraphCosts, tallied: ConventionCosts |
             ("image", str(graph.image)),
             ("sections", f"{len(graph.nodes)}, heads: {sum(node.section.is_head for node in graph.nodes)}"),
             *(_cost_totals(counted) if tallied is None else _convention_totals(tallied)),
-            ("weights file", f"{_format_bytes(weights)} ({weights:,} bytes)"),
+            ("weights file", f"{format_bytes(weights)} ({weights:,} bytes)"),
         ]
     )
 
@@ -315,9 +308,9 @@ def _format_tasks(graph: Graph) -> list[str]:
             one.task,
             f"{one.parameters:,}",
             f"{one.values:,}",
-            _format_count(one.macs),
+            format_count(one.macs),
             f"{one.parameters_needed:,}",
-            _format_count(one.macs_needed),
+            format_count(one.macs_needed),
         )
         for one in count_tasks(graph)
     ]
@@ -346,9 +339,9 @@ def _format_layers(graph: Graph, numbers: Sequence[int]) -> str:
 def _format_peak(graph: Graph, peak: PeakMemory) -> list[str]:
     node = graph.nodes[peak.number]
     largest = sorted(peak.values, key=lambda value: -value.bytes)[:MAX_PEAK_VALUES]
-    rows = [(_format_bytes(value.bytes), _format_node(graph, value.number)) for value in largest]
+    rows = [(format_bytes(value.bytes), _format_node(graph, value.number)) for value in largest]
     place = f"{_format_node(graph, node.index)}, line {node.line}"
-    head = f"{_format_bytes(peak.bytes)} ({peak.bytes:,} bytes) at {place}"
+    head = f"{format_bytes(peak.bytes)} ({peak.bytes:,} bytes) at {place}"
     return _format_rows([("peak memory", head)]) + ["  " + line for line in format_columns(rows, words=[1])]
 
 
@@ -361,19 +354,3 @@ def _format_node(graph: Graph, number: int) -> str:
 
 def _format_rows(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{label:<13} {text}" for label, text in rows]
-
-
-def _format_count(number: int) -> str:
-    """`1.70 G`; nothing for 0."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.2f} {unit}"
-    return str(number) if number else ""
-
-
-def _format_bytes(number: int) -> str:
-    """`11.28 MiB`."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if number >= size:
-            return f"{number / size:.2f} {unit}"
-    return f"{number} B"
