@@ -1,0 +1,143 @@
+"""Causes in the input of the network, and in how windows are placed and maps enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from math import inf
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis
+from yolor_cfg.graph import IMAGE_INDEX
+from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.pooling import PoolLayer, avg_pool2d, max_pool2d
+from yolor_cfg.ops.resampling import RepeatUpsample
+
+MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Those of ImageNet's images, RGB in 0..1, as torchvision's networks take them."""
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "": lambda x: x,
+    "in 0..255": lambda x: x * 255,
+    "divided by 255 once more": lambda x: x / 255,
+    "in -1..1": lambda x: 2 * x - 1,
+    "in -0.5..0.5": lambda x: x - 0.5,
+    "less the mean of ImageNet": lambda x: x - _by_channel(x, MEANS),
+    "less the mean of ImageNet, divided by its deviation": lambda x: (
+        (x - _by_channel(x, MEANS)) / _by_channel(x, DEVIATIONS)
+    ),
+    "in 0..255 less the mean of ImageNet": lambda x: 255 * (x - _by_channel(x, MEANS)),
+}
+
+
+def _by_channel(x: Tensor, numbers: tuple[float, ...]) -> Tensor:
+    return x.new_tensor(numbers if x.shape[1] == 3 else numbers[:1] * x.shape[1])[:, None, None]
+
+
+def other_inputs(case: Case) -> Iterator[Hypothesis]:
+    """The picture fitted, ordered or scaled otherwise, where the layer reads it."""
+    if IMAGE_INDEX not in case.node.sources:
+        return
+    fits = {"": case.run.images, **case.fits}
+    for fit, fitted in fits.items():
+        if fitted.shape != case.run.images.shape:
+            continue
+        for order in ("", "BGR") if fitted.shape[1] == 3 else ("",):
+            for scale, change in SCALES.items():
+                words = [word for word in (fit, order, scale) if word]
+                image = change(fitted.flip(1) if order else fitted)
+                if words:
+                    text = f"the input {', '.join(words)}"
+                    yield case.suppose("preprocessing", text, inputs=partial(_with_image, case, image))
+
+
+def _with_image(case: Case, image: Tensor) -> list[Tensor]:
+    pairs = zip(case.node.sources, case.inputs, strict=True)
+    return [image if source == IMAGE_INDEX else one for source, one in pairs]
+
+
+def other_windows(case: Case) -> Iterator[Hypothesis]:
+    """Pooling with other borders, and means that count them or not."""
+    layer = case.layer
+    if not isinstance(layer, PoolLayer) or len(case.inputs) != 1:
+        return
+    kinds = {"the maximum": F.max_pool2d, "the mean": F.avg_pool2d}
+    for kind, pool in kinds.items():
+        for before in range(layer.window.size):
+            for fill in (-inf, 0.0) if kind == "the maximum" else (0.0,):
+                filled = "zeros" if fill == 0 else "nothing"
+                text = f"{kind} of windows with {before} rows and columns of {filled} before the map"
+                yield case.suppose(
+                    "pooling padding",
+                    text,
+                    value=partial(_pool, case, pool, before=before, fill=fill),
+                )
+    for function, text in (
+        (max_pool2d, "the maximum of each window"),
+        (avg_pool2d, "the mean of each window, without its padding"),
+    ):
+        yield case.suppose("pooling kind", text, value=partial(function, case.inputs[0], layer.window))
+
+
+def _pool(case: Case, pool: Callable[..., Tensor], *, before: int, fill: float) -> Tensor:
+    """Windows that start so far before the map, as many as the other side has."""
+    assert isinstance(case.layer, PoolLayer)
+    x, window = case.inputs[0], case.layer.window
+    behind = [
+        (count - 1) * stride + window.size - length - before
+        for count, stride, length in zip(case.theirs.shape[2:], window.strides, x.shape[2:], strict=True)
+    ]
+    padded = F.pad(x, (before, behind[1], before, behind[0]), value=fill)
+    return pool(padded, window.size, window.strides)
+
+
+def other_borders(case: Case) -> Iterator[Hypothesis]:
+    """A convolution whose windows start elsewhere."""
+    layer = case.layer
+    conv = getattr(layer, layer.conv_name) if isinstance(layer, ConvBlock) else None
+    if not isinstance(conv, torch.nn.Conv2d) or isinstance(conv.padding, str) or conv.kernel_size == (1, 1):
+        return
+    size = conv.kernel_size[0]
+    for before in (one for one in range(size) if one != conv.padding[0]):
+        text = f"padding {before} before the map, here {conv.padding[0]}"
+        yield case.suppose("convolution padding", text, value=partial(_convolve, case, before))
+
+
+def _convolve(case: Case, before: int) -> Tensor:
+    """The value of a convolution whose windows start so far before the map."""
+    layer, x = case.copy_layer(), case.inputs[0]
+    assert isinstance(layer, ConvBlock)
+    conv = getattr(layer, layer.conv_name)
+    behind = [
+        (count - 1) * stride + dilation * (size - 1) + 1 - length - before
+        for count, stride, dilation, size, length in zip(
+            case.theirs.shape[2:], conv.stride, conv.dilation, conv.kernel_size, x.shape[2:], strict=True
+        )
+    ]
+    conv.padding = (0, 0)
+    return case.compute(layer, [F.pad(x, (before, behind[1], before, behind[0]))])
+
+
+def other_resampling(case: Case) -> Iterator[Hypothesis]:
+    """Upsampling between pixels, and blocks of pixels in torch's order."""
+    layer, x = case.layer, case.inputs[0] if case.inputs else None
+    if isinstance(layer, RepeatUpsample) and x is not None:
+        for mode in ("bilinear", "bicubic"):
+            for aligned in (False, True):
+                text = f"{mode}, {'corners aligned' if aligned else 'half-pixel centres'}, here nearest"
+                yield case.suppose(
+                    "upsampling",
+                    text,
+                    value=partial(_interpolate, x, layer, mode=mode, aligned=aligned),
+                )
+    stride = case.section.values.get("stride", 2)
+    if case.section.type in ("reorg", "reorg3d") and x is not None and not x.shape[2] % stride:
+        text = "blocks of pixels channel by channel (torch's pixel_unshuffle)"
+        yield case.suppose("reorg order", text, value=partial(F.pixel_unshuffle, x, stride))
+
+
+def _interpolate(x: Tensor, layer: RepeatUpsample, *, mode: str, aligned: bool) -> Tensor:
+    larger = F.interpolate(x, scale_factor=float(layer.stride), mode=mode, align_corners=aligned)
+    return larger * layer.scale

@@ -1,0 +1,110 @@
+"""The other side: a network, an engine, an exported file, or values that another program wrote."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolor_cfg.analysis.compare.align import Alignment, is_box_head
+from yolor_cfg.analysis.compare.compare import TOLERANCE
+from yolor_cfg.analysis.compare.layers import LayerRun
+from yolor_cfg.analysis.compare.values import OtherValues
+from yolor_cfg.engines.base import EngineSettings
+from yolor_cfg.engines.choice import choose_engine, make_engine
+from yolor_cfg.errors import DataError
+from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
+from yolor_cfg.export.parity import RUNNERS
+from yolor_cfg.files import reason_of
+from yolor_cfg.model import Network
+
+FILE_ENGINES = ("onnxruntime", "openvino", "opencv")
+"""Engines that run an ONNX file whose outputs are the values of all layers."""
+OWN_ENGINES = ("native", "torch", "compiled")
+
+
+def network_values(run: LayerRun, network: Network, title: str) -> OtherValues:
+    """The values of another network; where it has other sections, of the layers that can be found there."""
+    other = LayerRun(network, run.images)
+    values = other.values()
+    kinds = [[node.section.type for node in one.graph.nodes] for one in (run, other)]
+    if kinds[0] == kinds[1]:
+        return OtherValues(title, values)
+    plain = [values[node.index] for node in other.graph.nodes if not is_box_head(other, node)]
+    heads = [node.index for node in other.graph.nodes if is_box_head(other, node)]
+    ours = [node.index for node in run.graph.nodes if is_box_head(run, node)]
+    found = Alignment(run, plain, TOLERANCE).find()
+    if len(heads) == len(ours):
+        found |= {mine: values[theirs] for mine, theirs in zip(ours, heads, strict=True)}
+    return OtherValues(title, found, notes=("it has other sections: layers are matched by their values",))
+
+
+def engine_values(run: LayerRun, name: str, precision: str) -> OtherValues:
+    """What an engine computes: of each layer alone, and of the heads as it runs the rewritten network."""
+    title = f"{name}, {precision}"
+    if name in FILE_ENGINES:
+        return OtherValues(title, _values_of_file(run, name))
+    nodes, whole = run.graph.nodes, copy.deepcopy(run.network)
+    order = sorted(
+        range(len(nodes)), key=lambda index: not nodes[index].section.is_head
+    )  # as engines have it
+    whole.graph = replace(run.graph, outputs=tuple(order))
+    maps = make_engine(name, whole, precision)(run.images)
+    heads = choose_engine(run.network, EngineSettings(name, precision))(run.images)
+    values = dict(zip(order, maps, strict=True)) | dict(zip(run.graph.outputs, heads, strict=True))
+    return OtherValues(title, _as_compared(run, values))
+
+
+def _as_compared(run: LayerRun, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    nodes = run.graph.nodes
+    return {index: run.compared(nodes[index], value) for index, value in values.items()}
+
+
+def _values_of_file(run: LayerRun, engine: str) -> dict[int, Tensor]:
+    """The values of all layers in an engine that reads ONNX files."""
+    model = make_onnx(run.network, OnnxSettings("layers"))
+    names = [output.name for output in model.graph.output][: len(run.graph.nodes)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "layers.onnx"
+        path.write_bytes(model.SerializeToString())
+        found = RUNNERS[engine](path, {"images": run.images.numpy()}, names)
+    return _as_compared(run, {number: torch.from_numpy(value) for number, value in enumerate(found)})
+
+
+def read_arrays(path: str) -> dict[str, Any]:
+    """The arrays of a .npz file; raises DataError for another file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError as fault:
+        raise DataError(f"the values cannot be read: {reason_of(fault)}", path=path) from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as fault:
+        raise DataError("not a .npz file of NumPy", path=path, found=str(fault)) from None
+
+
+def check_images(images: Any, network: Network) -> Tensor:
+    """The input of the network [1, C, H, W] that a file holds; raises DataError for another size."""
+    wanted = (1, *network.graph.image)
+    if images.shape != wanted:
+        raise DataError("`images` does not fit the network", found=str(images.shape), allowed=str(wanted))
+    return torch.from_numpy(np.ascontiguousarray(images, np.float32))
+
+
+def array_values(run: LayerRun, arrays: Mapping[str, Any], path: str) -> OtherValues:
+    """The values in a .npz file of another program: `layer_5` is what C Darknet stores in layer 5."""
+    found = {}
+    for node in run.graph.nodes:
+        if (array := arrays.get(f"layer_{node.index}")) is not None:
+            found[node.index] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    if not found:
+        allowed = "layer_0, layer_1, ...: the values of layers [N, C, H, W]"
+        raise DataError("no values of layers", path=path, found=", ".join(list(arrays)[:5]), allowed=allowed)
+    return OtherValues(path, found, "darknet")

@@ -1,0 +1,257 @@
+"""Causes in the tensors: taken from the wrong place, in the wrong order, or with fewer bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis
+from yolor_cfg.analysis.compare.layers import INCOMPARABLE, Difference
+from yolor_cfg.rewrite.absorb import find_norms, fold_norm, running_stats
+from yolor_cfg.weights.layout import TensorSlot, file_layout
+
+Rounding = Callable[[Tensor], Tensor]
+Change = Callable[[nn.Module], nn.Module | None]
+MOST_SHIFTS = 60
+SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The shortest first: most of its numbers are numbers of the other one too."""
+HALF_STEPS = 8.0
+"""So many units in the last place, of the largest value, may sums of rounded numbers be apart."""
+LEVELS = 256
+
+
+def other_statistics(case: Case) -> Iterator[Hypothesis]:
+    """Statistics, scales and biases of batch norm exchanged or left out."""
+    if not find_norms(case.layer):
+        return
+    changes: dict[str, Callable[[Any], None]] = {
+        "running mean and variance exchanged": _exchange_statistics,
+        "no running statistics: mean 0, variance 1": _forget_statistics,
+        "batch norm with the statistics of this image, as in training": _use_own_statistics,
+        "scales and biases of batch norm exchanged": _exchange_affine,
+        "no scales and biases of batch norm": _forget_affine,
+        "no batch norm": _forget_norm,
+    }
+    for text, change in changes.items():
+        yield _changed(case, "batch norm statistics", text, change=_each_norm(change))
+
+
+def _each_norm(change: Callable[[Any], None]) -> Change:
+    def change_all(layer: nn.Module) -> nn.Module:
+        for norm in find_norms(layer):
+            change(norm)
+        return layer
+
+    return change_all
+
+
+def _changed(case: Case, cause: str, text: str, *, change: Change) -> Hypothesis:
+    """The hypothesis of our layer after a change of a copy."""
+
+    def make() -> nn.Module | None:
+        with torch.no_grad():
+            return change(case.copy_layer())
+
+    return case.suppose(cause, text, layer=make)
+
+
+def _exchange_statistics(norm: Any) -> None:
+    mean, variance = running_stats(norm)
+    norm.running_mean, norm.running_var = variance, mean
+
+
+def _forget_statistics(norm: Any) -> None:
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1)
+
+
+def _use_own_statistics(norm: Any) -> None:
+    norm.train()
+
+
+def _exchange_affine(norm: Any) -> None:
+    norm.weight.data, norm.bias.data = norm.bias.data, norm.weight.data
+
+
+def _forget_affine(norm: Any) -> None:
+    norm.weight.fill_(1)
+    norm.bias.zero_()
+
+
+def _forget_norm(norm: Any) -> None:
+    _forget_statistics(norm)
+    _forget_affine(norm)
+    norm.eps = 0.0
+
+
+def other_kernels(case: Case) -> Iterator[Hypothesis]:
+    """Kernels mirrored, transposed, or stored in another order; biases left out."""
+    changes: dict[str, Callable[[Tensor], Tensor | None]] = {
+        "kernels turned by 180 degrees: a true convolution": lambda w: w.flip(2, 3),
+        "kernels with rows and columns exchanged": lambda w: w.transpose(2, 3),
+        "kernels read as [height, width, inputs, filters]": _read_as_hwio,
+        "kernels read as [filters, height, width, inputs]": _read_as_ohwi,
+        "kernels with inputs and filters exchanged": lambda w: w.transpose(0, 1),
+        "kernels with inputs in reverse order": lambda w: w.flip(1),
+    }
+    if not _kernels(case.layer):
+        return
+    for text, change in changes.items():
+        yield _changed(case, "kernel order", text, change=_each_kernel(change))
+    if any(conv.bias is not None for conv in _kernels(case.layer)):
+        yield _changed(case, "bias", "no biases", change=_forget_biases)
+
+
+def _kernels(layer: nn.Module) -> list[nn.Conv2d]:
+    return [one for one in layer.modules() if isinstance(one, nn.Conv2d)]
+
+
+def _each_kernel(change: Callable[[Tensor], Tensor | None]) -> Change:
+    def change_all(layer: nn.Module) -> nn.Module | None:
+        for conv in _kernels(layer):
+            new = change(conv.weight.data)
+            if new is None or new.shape != conv.weight.shape:
+                return None
+            conv.weight.data = new.contiguous()
+        return layer
+
+    return change_all
+
+
+def _read_as_hwio(weight: Tensor) -> Tensor:
+    filters, inputs, height, width = weight.shape
+    return weight.reshape(height, width, inputs, filters).permute(3, 2, 0, 1)
+
+
+def _read_as_ohwi(weight: Tensor) -> Tensor:
+    filters, inputs, height, width = weight.shape
+    return weight.reshape(filters, height, width, inputs).permute(0, 3, 1, 2)
+
+
+def _forget_biases(layer: nn.Module) -> nn.Module:
+    for conv in _kernels(layer):
+        if conv.bias is not None:
+            conv.bias.zero_()
+    return layer
+
+
+def shifted_weights(case: Case) -> Iterator[Hypothesis]:
+    """The tensors of the layer read some numbers before or behind their place in the weights file."""
+    slots = file_layout(case.run.graph)
+    own = [slot for slot in slots if slot.index == case.node.index]
+    if not own:
+        return
+    state = case.run.network.state_dict()
+    flat = torch.cat([state[slot.name].detach().reshape(-1).float() for slot in slots])
+    sizes = [slot.spec.size for slot in slots if slot.offset <= own[0].offset]
+    shifts = dict.fromkeys(sign * size for size in (1, *sorted(sizes)) for sign in (1, -1))
+    for shift in list(shifts)[:MOST_SHIFTS]:
+        cause = "file header" if abs(shift) == 1 else "shifted weights"
+        yield case.suppose(
+            cause, _shift_text(shift), layer=partial(_shifted, case, flat, slots=own, shift=shift)
+        )
+
+
+def _shift_text(shift: int) -> str:
+    where = "behind" if shift > 0 else "before"
+    if abs(shift) > 1:
+        return f"weights read {abs(shift)} numbers {where} their place in the file"
+    sizes = "20 bytes where the file has 16" if shift > 0 else "16 bytes where the file has 20"
+    return f"weights read one number {where} their place: a header of {sizes}"
+
+
+def _shifted(case: Case, flat: Tensor, *, slots: Sequence[TensorSlot], shift: int) -> nn.Module | None:
+    """Our layer with what stands so many numbers behind its tensors in the file; one number before its start
+    and one behind its end are taken for 0: they are not known."""
+    if slots[0].offset + shift < -1 or slots[-1].end + shift > len(flat) + 1:
+        return None
+    padded = F.pad(flat, (1, 1))
+    layer, prefix = case.copy_layer(), f"module_list.{case.node.index}."
+    tensors = layer.state_dict()
+    for slot in slots:
+        target = tensors[slot.name.removeprefix(prefix)]
+        target.copy_(padded[slot.offset + shift + 1 : slot.end + shift + 1].reshape(target.shape))
+    return layer
+
+
+def shorter_numbers(case: Case) -> Iterator[Hypothesis]:
+    """Weights, or weights and inputs, of fewer bits; values of fewer bits."""
+    yield from _shorter_weights(case)
+    for name, kind in SHORT_TYPES.items():
+        text = f"values rounded to {name}"
+        yield Hypothesis("half precision", text, partial(_beyond_rounding, case, kind))
+    text = f"values of at most {LEVELS} levels: 8 bits"
+    yield Hypothesis("quantisation", text, partial(_beyond_levels, case))
+
+
+def _shorter_weights(case: Case) -> Iterator[Hypothesis]:
+    if not list(case.layer.parameters()):
+        return
+    roundings: dict[str, tuple[str, Rounding]] = {
+        f"weights rounded to {name}": ("half precision", partial(_to_type, kind=kind))
+        for name, kind in SHORT_TYPES.items()
+    }
+    roundings["weights rounded to 8 bits, a scale for each filter"] = ("quantisation", _to_int8_by_filter)
+    roundings["weights rounded to 8 bits, one scale"] = ("quantisation", _to_int8)
+    for text, (cause, rounding) in roundings.items():
+        for folded in (False, True):
+            if folded and not find_norms(case.layer):
+                continue
+            told = text + " after folding batch norm" * folded
+            round_all = partial(_round, rounding=rounding, folded=folded, biases=cause == "half precision")
+            yield _changed(case, cause, told, change=round_all)
+
+
+def _round(layer: nn.Module, *, rounding: Rounding, folded: bool, biases: bool) -> nn.Module | None:
+    """The layer with its weights rounded, and with `biases` all else that is learned too."""
+    taken = fold_norm(layer) if folded else layer
+    if taken is None:
+        return None
+    for tensor in taken.float().parameters():
+        if tensor.ndim > 1 or biases:
+            tensor.data = rounding(tensor.data)
+    return taken
+
+
+def _to_type(weight: Tensor, kind: torch.dtype) -> Tensor:
+    return weight.to(kind).to(weight.dtype)
+
+
+def _to_int8(weight: Tensor) -> Tensor:
+    step = weight.abs().max() / 127
+    return (weight / step).round() * step
+
+
+def _to_int8_by_filter(weight: Tensor) -> Tensor:
+    step = weight.abs().flatten(1).amax(1).clamp(min=1e-30).reshape(-1, *[1] * (weight.ndim - 1)) / 127
+    return (weight / step).round() * step
+
+
+def _beyond_rounding(case: Case, kind: torch.dtype) -> Difference:
+    """What is left of the difference without what rounding to this type makes; all of it where the other
+    side's values are no such numbers."""
+    ours, theirs = case.compute(), case.theirs
+    shortest = next((one for one in SHORT_TYPES.values() if torch.equal(_to_type(theirs, one), theirs)), None)
+    if ours.shape != theirs.shape or kind != shortest:
+        return INCOMPARABLE
+    return _beyond(ours, theirs, HALF_STEPS * torch.finfo(kind).eps * float(ours.abs().max()))
+
+
+def _beyond_levels(case: Case) -> Difference:
+    """What is left of the difference without a few steps between levels; all of it where there are more of
+    them."""
+    ours, theirs = case.compute(), case.theirs
+    levels = theirs.unique()
+    if ours.shape != theirs.shape or not 1 < len(levels) <= LEVELS < len(ours.unique()):
+        return INCOMPARABLE
+    return _beyond(ours, theirs, HALF_STEPS * float(levels.diff().min()))
+
+
+def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> Difference:
+    apart = ((ours - theirs).abs() - slack).clamp(min=0)
+    return Difference(float(apart.max() / ours.abs().max()), float(apart.mean() / ours.abs().mean()))
