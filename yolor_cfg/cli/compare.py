@@ -76,8 +76,8 @@ class Sides(NamedTuple):
     multiple=True,
     required=True,
     metavar="OTHER",
-    help="Weights for the same CFG; a cfg, read with WEIGHTS or with the weights of a second --against; an .onnx or "
-    f".xml file; an .npz file of values; or an engine: {', '.join(ENGINES)}.",
+    help="Weights for the same CFG; a cfg, read with WEIGHTS or with the weights of a second --against; an "
+    f".onnx or .xml file; an .npz file of values; or an engine: {', '.join(ENGINES)}.",
 )
 @click.option("--image", type=click.Path(), metavar="FILE", help="The image; default: one that is drawn.")
 @click.option(
@@ -151,6 +151,7 @@ def compare(
 
 def _open_sides(asked: Asked, image: str | None, preprocess: str | None) -> Sides:
     """Both sides with the same image."""
+    from yolor_cfg.analysis.compare.causes import Finder
     from yolor_cfg.analysis.compare.layers import LayerRun
     from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture, other_fits
     from yolor_cfg.images.fit import default_preprocess
@@ -168,7 +169,8 @@ def _open_sides(asked: Asked, image: str | None, preprocess: str | None) -> Side
     run = LayerRun(network, images, "boxes" if arrays is None else "darknet")
     fits = other_fits(picture, graph) if image else {}
     if file is not None:
-        return Sides(run, file.values(run, picture, asked.tolerance), fits)
+        finder = Finder(run, asked.tolerance, fits)
+        return Sides(run, file.values(run, picture, tolerance=asked.tolerance, find_value=finder), fits)
     return Sides(run, _find_values(asked, run, arrays), fits)
 
 
@@ -207,6 +209,7 @@ def _given_images(arrays: dict[str, Any] | None, network: Network) -> Tensor | N
 def _find_values(asked: Asked, run: LayerRun, arrays: dict[str, Any] | None) -> OtherValues:
     """The values of an engine, of a file of values or of another network."""
     from yolor_cfg.analysis.compare import sources
+    from yolor_cfg.analysis.compare.causes import Finder
     from yolor_cfg.weights.loading import open_network
 
     if arrays is not None:
@@ -217,7 +220,8 @@ def _find_values(asked: Asked, run: LayerRun, arrays: dict[str, Any] | None) -> 
     reading = asked.reading._replace(size=run.graph.image[1:])
     if cfg != asked.files.cfg:
         reading = reading._replace(dialect=None)
-    return sources.network_values(run, open_network(cfg, weights, reading=reading).network, asked.other)
+    other = open_network(cfg, weights, reading=reading).network
+    return sources.network_values(run, other, asked.other, Finder(run, asked.tolerance, {}))
 
 
 def _choose_other(asked: Asked) -> tuple[str, str]:
@@ -298,7 +302,8 @@ def _format_causes(compared: Comparison, found: Diagnosis) -> Iterator[str]:
     best, *others = found.causes
     yield f"cause: {_format_cause(best)}"
     if len(compared.differing) > 1:
-        yield f"  the same explains {best.explained} of {len(compared.differing)} layers that differ by themselves"
+        many = len(compared.differing)
+        yield f"  it explains {best.explained} of the {many} layers that differ by themselves"
     for other in others:
         yield f"  or: {_format_cause(other)}"
 

@@ -7,17 +7,29 @@ the values of the other side that are known by then, so the search goes on behin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.layers import Difference, LayerRun, measure
+from yolor_cfg.analysis.compare.layers import Difference, LayerRun, Tail, measure
 from yolor_cfg.graph import IMAGE_INDEX, Node
 from yolor_cfg.model import BoxHead
 
 MOST_FAULTS = 12
 """Behind so many layers that differ the search ends: those after them are not known."""
+
+
+MOST_CANDIDATES = 6
+"""So many tensors of the right shape are looked at for a layer that differs."""
+MOST_TAIL = 2
+"""A layer may be part of the second one behind it."""
+DOUBTFUL, NEAR, BETTER = 0.1, 0.05, 3.0
+"""A layer whose value is not found is a part of a later one, unless that one agrees no better than by this
+share of the tolerance, and better by such a factor once a tensor that is near is taken for the layer's."""
+FindValue = Callable[[Node, Sequence[Tensor], Tail, Sequence[Tensor]], int | None]
+"""Takes a layer, its inputs, the layers behind it up to that which the values are of, and the values: the
+place of the one that a known fault explains."""
 
 
 class _Match(NamedTuple):
@@ -31,8 +43,11 @@ class _Match(NamedTuple):
 class Alignment:
     """The search for the values of all layers among tensors in the order in which they were computed."""
 
-    def __init__(self, run: LayerRun, tensors: Sequence[Tensor], tolerance: float) -> None:
-        self._run, self._tolerance = run, tolerance
+    def __init__(
+        self, run: LayerRun, tensors: Sequence[Tensor], *, tolerance: float, find_value: FindValue
+    ) -> None:
+        """`find_value` tells the value of a layer with a known fault from others."""
+        self._run, self._tolerance, self._find_value = run, tolerance, find_value
         self._by_shape: dict[tuple[int, ...], list[tuple[int, Tensor]]] = defaultdict(list)
         for number, tensor in enumerate(tensors):
             self._by_shape[tuple(tensor.shape)].append((number, tensor))
@@ -52,23 +67,24 @@ class Alignment:
         start, faults = 0, 0
         while faults < MOST_FAULTS:
             self._match_from(start)
-            lost = self._first_lost()
+            lost = self._first_lost() or self._first_doubtful()
             if lost is None:
                 break
-            faults += self._take_nearest(lost)
-            self._sought.discard(lost.index)
-            start = lost.index + 1
+            taken = self._take_faulty(lost)
+            faults += taken is not None
+            last = lost.index if taken is None else taken
+            self._sought -= set(range(lost.index, last + 1))
+            start = last + 1
         return {index: match.tensor for index, match in self._matches.items()}
 
     def _match_from(self, start: int) -> None:
         """Look for the values of the layers from this one on."""
         for node in (node for node in self._nodes if node.index >= start):
             self._matches.pop(node.index, None)
-            expected = self._expect(node)
-            match = self._nearest(node, expected)
-            self._known[node.index] = expected
+            self._known[node.index] = self._expect(node)
+            match = self._nearest(node)
             if match is not None and match.apart.largest <= self._tolerance:
-                self._matches[node.index], self._known[node.index] = match, match.tensor
+                self._take(node, match)
 
     def _expect(self, node: Node) -> Tensor:
         """What our layer makes of the other program's values."""
@@ -76,16 +92,19 @@ class Alignment:
             return self._own[node.index]
         return self._run.compute(node, self._run.inputs(node, self._known))
 
-    def _nearest(self, node: Node, expected: Tensor, without: Container[int] = ()) -> _Match | None:
-        """The tensor of that shape that is nearest, of equal ones the first; none from before the inputs."""
+    def _candidates(self, node: Node, without: Container[int] = ()) -> list[_Match]:
+        """The tensors of the shape of a layer's value, in order; none from before its inputs."""
+        expected = self._known[node.index]
         sources = [self._matches[source].number for source in node.sources if source in self._matches]
         first = max(sources, default=-1)
-        found = [
+        return [
             _Match(number, tensor, measure(expected, tensor))
             for number, tensor in self._by_shape[tuple(expected.shape)]
             if number >= first and number not in without
         ]
-        return min(found, key=lambda match: (match.apart.largest, match.number), default=None)
+
+    def _nearest(self, node: Node, without: Container[int] = ()) -> _Match | None:
+        return min(self._candidates(node, without), key=lambda one: one.apart.largest, default=None)
 
     def _first_lost(self) -> Node | None:
         """The first layer that has no value and is part of none that has."""
@@ -95,13 +114,66 @@ class Alignment:
                 reached.add(node.index)
         return next((node for node in self._nodes if node.index in self._sought - reached), None)
 
-    def _take_nearest(self, node: Node) -> bool:
-        """Take the nearest tensor that is no other layer's for the value of a layer; False if none is left."""
+    def _first_doubtful(self) -> Node | None:
+        """The first layer that seemed to be part of a later one, but whose value is there and differs a
+        little."""
+        for node in self._nodes:
+            if node.index in self._sought and node.index not in self._matches and self._has_near_value(node):
+                return node
+        return None
+
+    def _has_near_value(self, node: Node) -> bool:
+        """Whether what follows agrees much better once the nearest tensor is taken for the layer's value."""
         taken = {match.number for match in self._matches.values()}
-        match = self._nearest(node, self._known[node.index], without=taken)
-        if match is not None:
-            self._matches[node.index], self._known[node.index] = match, match.tensor
-        return match is not None
+        before, nearest = self._agreement(node), self._nearest(node, taken)
+        if before <= DOUBTFUL * self._tolerance or nearest is None or nearest.apart.largest > NEAR:
+            return False
+        kept = dict(self._matches), dict(self._known)
+        self._take(node, nearest)
+        self._match_from(node.index + 1)
+        is_better = self._agreement(node) * BETTER < before
+        self._matches, self._known = kept
+        return is_better
+
+    def _agreement(self, node: Node) -> float:
+        """How far the first layers behind this one that have values are from what they should be."""
+        found, waiting = list[float](), list(self._readers[node.index])
+        while waiting:
+            index = waiting.pop()
+            if index in self._matches:
+                found.append(self._matches[index].apart.largest)
+            else:
+                waiting += self._readers[index]
+        return max(found, default=float("inf"))
+
+    def _take_faulty(self, node: Node) -> int | None:
+        """Take a tensor that is no other layer's for the value of a layer, or of one that follows it and that
+        it is part of: one that a known fault explains, else the nearest to it. The number of the layer that
+        has got a value; None if there is none left."""
+        taken = {match.number for match in self._matches.values()}
+        for tail in self._tails(node):
+            end = tail[-1][0] if tail else node
+            matches = self._candidates(end, taken)[:MOST_CANDIDATES]
+            inputs = self._run.inputs(node, self._known)
+            place = self._find_value(node, inputs, tail, [match.tensor for match in matches])
+            if place is not None:
+                return self._take(end, matches[place])
+        nearest = self._nearest(node, taken)
+        return None if nearest is None else self._take(node, nearest)
+
+    def _take(self, node: Node, match: _Match) -> int:
+        self._matches[node.index], self._known[node.index] = match, match.tensor
+        return node.index
+
+    def _tails(self, node: Node) -> list[Tail]:
+        """No layers behind this one, the one that alone reads it, and so on."""
+        tails: list[Tail] = [()]
+        while len(tails) <= MOST_TAIL and len(self._readers[node.index]) == 1:
+            node = self._run.graph.nodes[self._readers[node.index][0]]
+            if node.index in self._matches or node not in self._nodes:
+                break
+            tails.append([*tails[-1], (node, self._run.inputs(node, self._known))])
+        return tails
 
 
 def is_box_head(run: LayerRun, node: Node) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
 from yolor_cfg.analysis.compare.compare import Comparison
 from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis, Supposing
-from yolor_cfg.analysis.compare.layers import Difference, LayerRun
+from yolor_cfg.analysis.compare.layers import Difference, LayerRun, Tail, measure
 from yolor_cfg.analysis.compare.operations import (
     other_borders,
     other_inputs,
@@ -23,12 +23,8 @@ from yolor_cfg.analysis.compare.readings import (
     other_orders,
     other_rules,
 )
-from yolor_cfg.analysis.compare.tensors import (
-    other_kernels,
-    other_statistics,
-    shifted_weights,
-    shorter_numbers,
-)
+from yolor_cfg.analysis.compare.rounding import shorter_numbers
+from yolor_cfg.analysis.compare.tensors import other_kernels, other_statistics, shifted_weights
 from yolor_cfg.graph import Node
 
 SUPPOSING: tuple[Supposing, ...] = (
@@ -50,6 +46,8 @@ SHARE = 0.1
 """A cause leaves at most this share of the difference, and no more than the tolerance."""
 TIE = 3.0
 """Causes that leave less than so many times what the best one leaves cannot be told apart."""
+CLOSER = 0.5
+"""What leaves more than this share of the difference is not told."""
 
 
 class Cause(NamedTuple):
@@ -64,8 +62,8 @@ class Cause(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """The layer, the causes that explain the difference, the best first; else the hypothesis that came nearest, if any
-    came nearer at all. So many were tried."""
+    """The layer, and the causes that explain the difference, the simplest first; else the hypothesis that came
+    nearest, if any came nearer at all. So many were tried."""
 
     node: Node
     causes: tuple[Cause, ...]
@@ -75,33 +73,45 @@ class Diagnosis(NamedTuple):
 
 def diagnose(run: LayerRun, comparison: Comparison, fits: Mapping[str, Tensor]) -> Diagnosis | None:
     """Why the first layer differs, and of how many layers that is the reason; where none differs by itself
-    beyond the tolerance, why the one does that differs most. None for equal networks, and where the layer
-    cannot be computed alone."""
+    beyond the tolerance, why the one does that differs most. The cause may be in a layer before it whose
+    value is not known. None for equal networks, and where the layer cannot be computed alone."""
     layer = comparison.telling
-    if layer is None or layer.own is None or layer.node.index not in comparison.inputs:
+    if layer is None or layer.node.index not in comparison.inputs:
         return None
-    found = find_causes(_case(run, comparison, layer.node, fits), layer.own, comparison.tolerance)
+    theirs, tolerance = comparison.theirs[layer.node.index], comparison.tolerance
+    cases = list(_cases(run, comparison, layer.node, fits))
+    diagnoses = [find_causes(case, theirs, tolerance) for case in cases]
+    found = next((one for one in diagnoses if one.causes), diagnoses[0])
     counted = tuple(
         cause._replace(explained=_count_explained(run, comparison, cause, fits)) for cause in found.causes
     )
-    return found._replace(causes=counted)
+    return found._replace(causes=counted, tried=sum(one.tried for one in diagnoses))
 
 
-def _case(run: LayerRun, comparison: Comparison, node: Node, fits: Mapping[str, Tensor]) -> Case:
-    return Case(run, node, comparison.inputs[node.index], comparison.theirs[node.index], fits)
+def _cases(run: LayerRun, comparison: Comparison, node: Node, fits: Mapping[str, Tensor]) -> Iterator[Case]:
+    """The layer, and each before it whose value is not known, with those behind it as its tail."""
+    inputs = comparison.inputs
+    tail = list[tuple[Node, Sequence[Tensor]]]()
+    while True:
+        yield Case(run, node, inputs[node.index], fits, tuple(tail))
+        hidden = [one for one in node.sources if one in inputs and one not in comparison.theirs]
+        if not hidden:
+            return
+        tail.insert(0, (node, inputs[node.index]))
+        node = run.graph.nodes[hidden[0]]
 
 
 def _count_explained(run: LayerRun, comparison: Comparison, cause: Cause, fits: Mapping[str, Tensor]) -> int:
     """How many of the layers that differ by themselves agree under the same hypothesis."""
-    count = 0
-    for layer in comparison.differing:
-        if layer.own is None or layer.node.index not in comparison.inputs:
-            continue
-        case = _case(run, comparison, layer.node, fits)
-        same = (one for one in suppose_all(case) if (one.cause, one.text) == (cause.name, cause.text))
-        again = (Cause(one.cause, one.text, layer.own, one.apart()) for one in same)
-        count += any(explains(one, comparison.tolerance) for one in again)
-    return count
+    nodes = [layer.node for layer in comparison.differing if layer.node.index in comparison.inputs]
+    counts = [
+        any(
+            find_explained(case, [comparison.theirs[node.index]], comparison.tolerance, cause)
+            for case in _cases(run, comparison, node, fits)
+        )
+        for node in nodes
+    ]
+    return sum(counts)
 
 
 def suppose_all(case: Case) -> Iterator[Hypothesis]:
@@ -110,17 +120,56 @@ def suppose_all(case: Case) -> Iterator[Hypothesis]:
         yield from supposing(case)
 
 
-def find_causes(case: Case, before: Difference, tolerance: float) -> Diagnosis:
+def find_causes(case: Case, theirs: Tensor, tolerance: float) -> Diagnosis:
     """Try every hypothesis about the layer."""
-    tried = [Cause(one.cause, one.text, before, one.apart()) for one in suppose_all(case)]
+    before = measure(case.follow(case.compute()), theirs)
+    tried = [Cause(one.cause, one.text, before, one.apart(theirs)) for one in suppose_all(case)]
     ranked = sorted(tried, key=lambda cause: cause.after.largest)
-    found = [cause for cause in ranked if explains(cause, tolerance)]
-    limit = max(TIE * found[0].after.largest, tolerance / 100) if found else 0.0
-    best = tuple(cause for cause in found if cause.after.largest <= limit)
-    closer = [cause for cause in ranked if cause.after.largest < before.largest]
-    return Diagnosis(case.node, best, None if best or not closer else closer[0], len(tried))
+    limit = max(TIE * ranked[0].after.largest, tolerance / 100)
+    best = tuple(
+        cause for cause in tried if cause.after.largest <= limit and explains(before, cause.after, tolerance)
+    )
+    closer = ranked[0].after.largest <= CLOSER * before.largest
+    return Diagnosis(case.node, best, ranked[0] if closer and not best else None, len(tried))
 
 
-def explains(cause: Cause, tolerance: float) -> bool:
-    """Whether the layer agrees under this hypothesis."""
-    return cause.after.largest <= min(tolerance, SHARE * cause.before.largest)
+def explains(before: Difference, after: Difference, tolerance: float) -> bool:
+    """Whether what differed agrees."""
+    return after.largest <= min(tolerance, SHARE * before.largest)
+
+
+def find_explained(
+    case: Case, values: Sequence[Tensor], tolerance: float, cause: Cause | None = None
+) -> dict[int, Cause]:
+    """Those of the values, by place, that the layer has under a hypothesis: any, or that of a cause."""
+    ours = case.follow(case.compute())
+    before = [measure(ours, theirs) for theirs in values]
+    found: dict[int, Cause] = {}
+    for one in suppose_all(case):
+        if cause is not None and (one.cause, one.text) != (cause.name, cause.text):
+            continue
+        for place, theirs in enumerate(values):
+            if place not in found and explains(before[place], after := one.apart(theirs), tolerance):
+                found[place] = Cause(one.cause, one.text, before[place], after)
+    return found
+
+
+class Finder:
+    """Finds the value of a layer with a known fault among others."""
+
+    def __init__(self, run: LayerRun, tolerance: float, fits: Mapping[str, Tensor]) -> None:
+        self._run, self._tolerance, self._fits = run, tolerance, fits
+        self._last: Cause | None = None
+
+    def __call__(
+        self, node: Node, inputs: Sequence[Tensor], tail: Tail, values: Sequence[Tensor]
+    ) -> int | None:
+        """The place of the value of the layer, or of the last layer of its tail; of several it is the last
+        one: those before it are steps on the way there. None if no hypothesis explains any."""
+        case = Case(self._run, node, inputs, self._fits, tail)
+        found = find_explained(case, values, self._tolerance, self._last) if self._last else {}
+        found = found or find_explained(case, values, self._tolerance)
+        if not found:
+            return None
+        self._last = found[max(found)]
+        return max(found)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.align import Alignment, is_box_head
+from yolor_cfg.analysis.compare.align import Alignment, FindValue, is_box_head
 from yolor_cfg.analysis.compare.layers import LayerRun, join_boxes
 from yolor_cfg.analysis.compare.values import OtherValues
 from yolor_cfg.errors import MissingExtra, WeightsError
@@ -25,7 +25,7 @@ NO_VALUES = ("Parameter", "Constant", "Result")
 
 
 class FileInput(NamedTuple):
-    """The one input of a file: its name, its shape with 0 where any number fits, and the type of its numbers."""
+    """The one input of a file: its name, its shape with 0 where any number fits, the type of its numbers."""
 
     name: str
     shape: tuple[int, ...]
@@ -77,14 +77,16 @@ class ComparedFile:
         """`rgb` or `bgr`."""
         return "bgr" if '"bgr"' in self._reader.stored.get("input", "").lower() else "rgb"
 
-    def values(self, run: LayerRun, picture: Image | None, tolerance: float) -> OtherValues:
+    def values(
+        self, run: LayerRun, picture: Image | None, *, tolerance: float, find_value: FindValue
+    ) -> OtherValues:
         """The value of each layer that is found in the file."""
         if picture is not None and self.order == "bgr":
             picture = np.ascontiguousarray(picture[..., ::-1])
         given = self.input.prepare(run.images, picture)
         found = _guarded(self.path, "cannot be run", lambda: self._reader.run(given))
         tensors = {name: _first_image(value, len(given)) for name, value in found.items()}
-        layers = Alignment(run, list(tensors.values()), tolerance).find()
+        layers = Alignment(run, list(tensors.values()), tolerance=tolerance, find_value=find_value).find()
         return OtherValues(self.path, layers | _read_heads(run, tensors))
 
 
@@ -146,10 +148,9 @@ class _OnnxReader:
         self._session: Any = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        order = {name: number for number, node in enumerate(model.graph.node) for name in node.output}
-        self._names = sorted(
-            (one.name for one in self._session.get_outputs() if "float" in one.type), key=order.get
-        )
+        order = [name for node in model.graph.node for name in node.output]
+        floats = {one.name for one in self._session.get_outputs() if "float" in one.type}
+        self._names = [name for name in order if name in floats]
         (given,) = self._session.get_inputs()
         types = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
         shape = tuple(size if isinstance(size, int) else 0 for size in given.shape)

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, Difference, LayerRun, measure
+from yolor_cfg.analysis.compare.layers import INCOMPARABLE, Difference, LayerRun, Tail, measure
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Node
 from yolor_cfg.sections import Section
 
+Change = Callable[[nn.Module], nn.Module | None]
+"""Takes a layer, which it may change, and gives the layer that is supposed; None where there is none."""
+TELLING = 0.1
+"""Of the numbers of a value so many have to be finite: those that are not would agree for many reasons."""
+
 
 class Hypothesis(NamedTuple):
-    """A change on our side: the name of its kind, what the other side would do, and how far that leaves the
-    two apart."""
+    """A change on our side: the name of its kind, what the other side would do, and how far a value of the
+    other side is from ours then."""
 
     cause: str
     text: str
-    apart: Callable[[], Difference]
+    apart: Callable[[Tensor], Difference]
 
 
 class Case(NamedTuple):
-    """A layer that differs, its inputs, and the other side's value of it. `fits` are other inputs of the
-    network for the same picture, by what was done to it."""
+    """A layer that differs, and its inputs on the other side. What is compared is its value, or that of the
+    last layer of its `tail`: layers that follow it, each reading the one before, and their inputs. `fits` are
+    other inputs of the network for the same picture, by what was done to it."""
 
     run: LayerRun
     node: Node
     inputs: Sequence[Tensor]
-    theirs: Tensor
     fits: Mapping[str, Tensor] = {}
+    tail: Tail = ()
 
     @property
     def layer(self) -> nn.Module:
@@ -46,6 +54,15 @@ class Case(NamedTuple):
     def compute(self, layer: nn.Module | None = None, inputs: Sequence[Tensor] | None = None) -> Tensor:
         """The value of our layer, or with another layer or other inputs."""
         return self.run.compute(self.node, self.inputs if inputs is None else inputs, layer)
+
+    def follow(self, value: Tensor) -> Tensor:
+        """What the tail makes of a value of the layer."""
+        last = self.node.index
+        for node, inputs in self.tail:
+            pairs = zip(node.sources, inputs, strict=True)
+            value = self.run.compute(node, [value if source == last else one for source, one in pairs])
+            last = node.index
+        return value
 
     def copy_layer(self) -> nn.Module:
         """A copy of our layer, to be changed."""
@@ -62,14 +79,30 @@ class Case(NamedTuple):
     ) -> Hypothesis:
         """The hypothesis of another layer (None: there is none), of other inputs or of another value."""
 
-        def apart() -> Difference:
+        @cache
+        def compute() -> Tensor | None:
             other = layer() if layer else self.layer
             if other is None:
-                return INCOMPARABLE
+                return None
             found = value() if value else self.compute(other, inputs() if inputs else None)
-            return measure(found, self.theirs) if _is_telling(found) else INCOMPARABLE
+            if not _is_telling(found) or (self.tail and tuple(found.shape[1:]) != tuple(self.node.shape)):
+                return None
+            return self.follow(found)
+
+        def apart(theirs: Tensor) -> Difference:
+            found = compute()
+            return INCOMPARABLE if found is None else measure(found, theirs)
 
         return Hypothesis(cause, text, apart)
+
+    def suppose_changed(self, cause: str, text: str, *, change: Change) -> Hypothesis:
+        """The hypothesis of our layer after a change of a copy."""
+
+        def make() -> nn.Module | None:
+            with torch.no_grad():
+                return change(self.copy_layer())
+
+        return self.suppose(cause, text, layer=make)
 
     def rebuild(self, section: Section) -> nn.Module | None:
         """The layer of another section with our tensors; None where they do not go together."""
@@ -81,12 +114,11 @@ class Case(NamedTuple):
             layer.load_state_dict(self.layer.state_dict())
         except (CfgError, RuntimeError):
             return None
-        return layer.eval().to(self.theirs.dtype)
+        return layer.eval().to(self.run.images.dtype)
 
 
 def _is_telling(value: Tensor) -> bool:
-    """Whether most of the numbers are finite: those that are not would agree for many reasons."""
-    return 2 * int(value.isfinite().sum()) > value.numel()
+    return int(value.isfinite().sum()) >= TELLING * value.numel()
 
 
 Supposing = Callable[[Case], Iterator[Hypothesis]]

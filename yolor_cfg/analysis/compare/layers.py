@@ -19,6 +19,9 @@ FARTHEST = 10.0
 HEAD_FORMS = ("boxes", "darknet")
 """How the value of a head is compared: its boxes and scores, or what C Darknet stores."""
 
+Tail = Sequence[tuple[Node, Sequence[Tensor]]]
+"""Layers, each of which reads the one before, and their inputs."""
+
 
 class Difference(NamedTuple):
     """How far values are from ours: the largest difference as a part of our largest value, and the mean

@@ -63,7 +63,7 @@ def other_windows(case: Case) -> Iterator[Hypothesis]:
     layer = case.layer
     if not isinstance(layer, PoolLayer) or len(case.inputs) != 1:
         return
-    kinds = {"the maximum": F.max_pool2d, "the mean": F.avg_pool2d}
+    kinds: dict[str, Callable[..., Tensor]] = {"the maximum": F.max_pool2d, "the mean": F.avg_pool2d}
     for kind, pool in kinds.items():
         for before in range(layer.window.size):
             for fill in (-inf, 0.0) if kind == "the maximum" else (0.0,):
@@ -87,7 +87,7 @@ def _pool(case: Case, pool: Callable[..., Tensor], *, before: int, fill: float) 
     x, window = case.inputs[0], case.layer.window
     behind = [
         (count - 1) * stride + window.size - length - before
-        for count, stride, length in zip(case.theirs.shape[2:], window.strides, x.shape[2:], strict=True)
+        for count, stride, length in zip(case.node.shape[1:], window.strides, x.shape[2:], strict=True)
     ]
     padded = F.pad(x, (before, behind[1], before, behind[0]), value=fill)
     return pool(padded, window.size, window.strides)
@@ -113,7 +113,7 @@ def _convolve(case: Case, before: int) -> Tensor:
     behind = [
         (count - 1) * stride + dilation * (size - 1) + 1 - length - before
         for count, stride, dilation, size, length in zip(
-            case.theirs.shape[2:], conv.stride, conv.dilation, conv.kernel_size, x.shape[2:], strict=True
+            case.node.shape[1:], conv.stride, conv.dilation, conv.kernel_size, x.shape[2:], strict=True
         )
     ]
     conv.padding = (0, 0)
@@ -124,6 +124,8 @@ def other_resampling(case: Case) -> Iterator[Hypothesis]:
     """Upsampling between pixels, and blocks of pixels in torch's order."""
     layer, x = case.layer, case.inputs[0] if case.inputs else None
     if isinstance(layer, RepeatUpsample) and x is not None:
+        text = "bilinear, from the corners of pixels, here nearest"
+        yield case.suppose("upsampling", text, value=partial(_interpolate_from_corners, x, layer))
         for mode in ("bilinear", "bicubic"):
             for aligned in (False, True):
                 text = f"{mode}, {'corners aligned' if aligned else 'half-pixel centres'}, here nearest"
@@ -141,3 +143,14 @@ def other_resampling(case: Case) -> Iterator[Hypothesis]:
 def _interpolate(x: Tensor, layer: RepeatUpsample, *, mode: str, aligned: bool) -> Tensor:
     larger = F.interpolate(x, scale_factor=float(layer.stride), mode=mode, align_corners=aligned)
     return larger * layer.scale
+
+
+def _interpolate_from_corners(x: Tensor, layer: RepeatUpsample) -> Tensor:
+    """Bilinear, where pixel i of the result is at i / stride (ONNX's `asymmetric`)."""
+    for axis in (2, 3):
+        place = torch.arange(x.shape[axis] * layer.stride, dtype=x.dtype) / layer.stride
+        before = place.long()
+        after = (before + 1).clamp(max=x.shape[axis] - 1)
+        part = (place - before).reshape([-1 if one == axis else 1 for one in range(4)])
+        x = x.index_select(axis, before) * (1 - part) + x.index_select(axis, after) * part
+    return x * layer.scale

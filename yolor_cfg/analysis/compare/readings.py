@@ -88,6 +88,10 @@ def _with_keys(case: Case, **values: Any) -> nn.Module | None:
 
 def other_activations(case: Case) -> Iterator[Hypothesis]:
     """Another activation, and leaky with another slope."""
+    if case.section.activations == ("leaky",):
+        for slope in SLOPES:
+            text = f"leaky with slope {slope:g}, here {SLOPE:g}"
+            yield case.suppose("leaky slope", text, value=partial(_leaky, case, slope))
     values = case.section.values
     for key in (name for name in ("activation",) if name in case.section.keys):
         own = values.get(key, "")
@@ -95,10 +99,6 @@ def other_activations(case: Case) -> Iterator[Hypothesis]:
             if name != own:
                 text = f"activation {name}, here {own or 'the default'}"
                 yield case.suppose("activation", text, layer=partial(_with_keys, case, activation=name))
-    if case.section.activations == ("leaky",):
-        for slope in SLOPES:
-            text = f"leaky with slope {slope:g}, here {SLOPE:g}"
-            yield case.suppose("leaky slope", text, value=partial(_leaky, case, slope))
 
 
 def _leaky(case: Case, slope: float) -> Tensor:

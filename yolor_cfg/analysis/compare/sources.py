@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.align import Alignment, is_box_head
+from yolor_cfg.analysis.compare.align import Alignment, FindValue, is_box_head
 from yolor_cfg.analysis.compare.compare import TOLERANCE
 from yolor_cfg.analysis.compare.layers import LayerRun
 from yolor_cfg.analysis.compare.values import OtherValues
@@ -31,7 +31,7 @@ FILE_ENGINES = ("onnxruntime", "openvino", "opencv")
 OWN_ENGINES = ("native", "torch", "compiled")
 
 
-def network_values(run: LayerRun, network: Network, title: str) -> OtherValues:
+def network_values(run: LayerRun, network: Network, title: str, find_value: FindValue) -> OtherValues:
     """The values of another network; where it has other sections, of the layers that can be found there."""
     other = LayerRun(network, run.images)
     values = other.values()
@@ -41,7 +41,7 @@ def network_values(run: LayerRun, network: Network, title: str) -> OtherValues:
     plain = [values[node.index] for node in other.graph.nodes if not is_box_head(other, node)]
     heads = [node.index for node in other.graph.nodes if is_box_head(other, node)]
     ours = [node.index for node in run.graph.nodes if is_box_head(run, node)]
-    found = Alignment(run, plain, TOLERANCE).find()
+    found = Alignment(run, plain, tolerance=TOLERANCE, find_value=find_value).find()
     if len(heads) == len(ours):
         found |= {mine: values[theirs] for mine, theirs in zip(ours, heads, strict=True)}
     return OtherValues(title, found, notes=("it has other sections: layers are matched by their values",))

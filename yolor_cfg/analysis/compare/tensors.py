@@ -1,4 +1,4 @@
-"""Causes in the tensors: taken from the wrong place, in the wrong order, or with fewer bits."""
+"""Causes in the tensors: taken from the wrong place, or in the wrong order."""
 
 from __future__ import annotations
 
@@ -10,19 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, Difference
-from yolor_cfg.rewrite.absorb import find_norms, fold_norm, running_stats
+from yolor_cfg.analysis.compare.hypothesis import Case, Change, Hypothesis
+from yolor_cfg.rewrite.absorb import find_norms, running_stats
 from yolor_cfg.weights.layout import TensorSlot, file_layout
 
-Rounding = Callable[[Tensor], Tensor]
-Change = Callable[[nn.Module], nn.Module | None]
 MOST_SHIFTS = 60
-SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-"""The shortest first: most of its numbers are numbers of the other one too."""
-HALF_STEPS = 8.0
-"""So many units in the last place, of the largest value, may sums of rounded numbers be apart."""
-LEVELS = 256
 
 
 def other_statistics(case: Case) -> Iterator[Hypothesis]:
@@ -38,7 +30,7 @@ def other_statistics(case: Case) -> Iterator[Hypothesis]:
         "no batch norm": _forget_norm,
     }
     for text, change in changes.items():
-        yield _changed(case, "batch norm statistics", text, change=_each_norm(change))
+        yield case.suppose_changed("batch norm statistics", text, change=_each_norm(change))
 
 
 def _each_norm(change: Callable[[Any], None]) -> Change:
@@ -48,16 +40,6 @@ def _each_norm(change: Callable[[Any], None]) -> Change:
         return layer
 
     return change_all
-
-
-def _changed(case: Case, cause: str, text: str, *, change: Change) -> Hypothesis:
-    """The hypothesis of our layer after a change of a copy."""
-
-    def make() -> nn.Module | None:
-        with torch.no_grad():
-            return change(case.copy_layer())
-
-    return case.suppose(cause, text, layer=make)
 
 
 def _exchange_statistics(norm: Any) -> None:
@@ -102,9 +84,9 @@ def other_kernels(case: Case) -> Iterator[Hypothesis]:
     if not _kernels(case.layer):
         return
     for text, change in changes.items():
-        yield _changed(case, "kernel order", text, change=_each_kernel(change))
+        yield case.suppose_changed("kernel order", text, change=_each_kernel(change))
     if any(conv.bias is not None for conv in _kernels(case.layer)):
-        yield _changed(case, "bias", "no biases", change=_forget_biases)
+        yield case.suppose_changed("bias", "no biases", change=_forget_biases)
 
 
 def _kernels(layer: nn.Module) -> list[nn.Conv2d]:
@@ -177,81 +159,3 @@ def _shifted(case: Case, flat: Tensor, *, slots: Sequence[TensorSlot], shift: in
         target = tensors[slot.name.removeprefix(prefix)]
         target.copy_(padded[slot.offset + shift + 1 : slot.end + shift + 1].reshape(target.shape))
     return layer
-
-
-def shorter_numbers(case: Case) -> Iterator[Hypothesis]:
-    """Weights, or weights and inputs, of fewer bits; values of fewer bits."""
-    yield from _shorter_weights(case)
-    for name, kind in SHORT_TYPES.items():
-        text = f"values rounded to {name}"
-        yield Hypothesis("half precision", text, partial(_beyond_rounding, case, kind))
-    text = f"values of at most {LEVELS} levels: 8 bits"
-    yield Hypothesis("quantisation", text, partial(_beyond_levels, case))
-
-
-def _shorter_weights(case: Case) -> Iterator[Hypothesis]:
-    if not list(case.layer.parameters()):
-        return
-    roundings: dict[str, tuple[str, Rounding]] = {
-        f"weights rounded to {name}": ("half precision", partial(_to_type, kind=kind))
-        for name, kind in SHORT_TYPES.items()
-    }
-    roundings["weights rounded to 8 bits, a scale for each filter"] = ("quantisation", _to_int8_by_filter)
-    roundings["weights rounded to 8 bits, one scale"] = ("quantisation", _to_int8)
-    for text, (cause, rounding) in roundings.items():
-        for folded in (False, True):
-            if folded and not find_norms(case.layer):
-                continue
-            told = text + " after folding batch norm" * folded
-            round_all = partial(_round, rounding=rounding, folded=folded, biases=cause == "half precision")
-            yield _changed(case, cause, told, change=round_all)
-
-
-def _round(layer: nn.Module, *, rounding: Rounding, folded: bool, biases: bool) -> nn.Module | None:
-    """The layer with its weights rounded, and with `biases` all else that is learned too."""
-    taken = fold_norm(layer) if folded else layer
-    if taken is None:
-        return None
-    for tensor in taken.float().parameters():
-        if tensor.ndim > 1 or biases:
-            tensor.data = rounding(tensor.data)
-    return taken
-
-
-def _to_type(weight: Tensor, kind: torch.dtype) -> Tensor:
-    return weight.to(kind).to(weight.dtype)
-
-
-def _to_int8(weight: Tensor) -> Tensor:
-    step = weight.abs().max() / 127
-    return (weight / step).round() * step
-
-
-def _to_int8_by_filter(weight: Tensor) -> Tensor:
-    step = weight.abs().flatten(1).amax(1).clamp(min=1e-30).reshape(-1, *[1] * (weight.ndim - 1)) / 127
-    return (weight / step).round() * step
-
-
-def _beyond_rounding(case: Case, kind: torch.dtype) -> Difference:
-    """What is left of the difference without what rounding to this type makes; all of it where the other
-    side's values are no such numbers."""
-    ours, theirs = case.compute(), case.theirs
-    shortest = next((one for one in SHORT_TYPES.values() if torch.equal(_to_type(theirs, one), theirs)), None)
-    if ours.shape != theirs.shape or kind != shortest:
-        return INCOMPARABLE
-    return _beyond(ours, theirs, HALF_STEPS * torch.finfo(kind).eps * float(ours.abs().max()))
-
-
-def _beyond_levels(case: Case) -> Difference:
-    """What is left of the difference without a few steps between levels; all of it where there are more of
-    them."""
-    ours, theirs = case.compute(), case.theirs
-    levels = theirs.unique()
-    if ours.shape != theirs.shape or not 1 < len(levels) <= LEVELS < len(ours.unique()):
-        return INCOMPARABLE
-    return _beyond(ours, theirs, HALF_STEPS * float(levels.diff().min()))
-
-
-def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> Difference:
-    apart = ((ours - theirs).abs() - slack).clamp(min=0)
-    return Difference(float(apart.max() / ours.abs().max()), float(apart.mean() / ours.abs().mean()))

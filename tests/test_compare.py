@@ -1,0 +1,273 @@
+"""`yolor compare`: the first layer that differs and its cause, each proved by putting that very fault in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from yolor_cfg.analysis.compare.causes import Diagnosis, Finder, diagnose
+from yolor_cfg.analysis.compare.compare import ABSENT, DIFFERS, EQUAL, INHERITS, Comparison, compare_layers
+from yolor_cfg.analysis.compare.layers import LayerRun, measure
+from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture, other_fits
+from yolor_cfg.analysis.compare.sources import array_values, engine_values, network_values
+from yolor_cfg.analysis.compare.values import OtherValues
+from yolor_cfg.graph import Graph, ReadOptions, build_graph
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
+from yolor_cfg.rewrite.equality import seed_tensors
+from yolor_cfg.weights.darknet import write_weights
+from yolor_cfg.weights.loading import open_network
+
+CFG = """[net]
+width=64
+height=32
+channels=3
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+pad=1
+activation=mish
+[maxpool]
+size=2
+stride=1
+[shortcut]
+from=-2
+activation=linear
+[convolutional]
+batch_normalize=1
+filters=12
+size=3
+stride=2
+pad=1
+activation=swish
+[upsample]
+stride=2
+[route]
+layers=-1,3
+[reorg]
+stride=2
+[route]
+layers=-1
+groups=2
+group_id=1
+[convolutional]
+filters=16
+size=1
+activation=linear
+[yolo]
+mask=0,1
+num=4
+classes=3
+anchors=4,5, 7,9, 12,9, 20,20
+scale_x_y=1.1
+[route]
+layers=8
+[convolutional]
+filters=16
+size=1
+activation=logistic
+[yolo]
+mask=2,3
+num=4
+classes=3
+anchors=4,5, 7,9, 12,9, 20,20
+scale_x_y=2
+new_coords=1
+"""
+
+CONV0, CONV1, POOL, CONV4, UPSAMPLE, ROUTE, REORG, GROUP, CONV9, HEAD, HEAD2 = (
+    0,
+    1,
+    2,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    13,
+)
+
+
+def graph_of(text: str = CFG, **reading: object) -> Graph:
+    return build_graph(parse(text, "small.cfg"), ReadOptions(**{"dialect": "darknet", **reading}))  # type: ignore[arg-type]
+
+
+def network_of(text: str = CFG, **reading: object) -> Network:
+    """The network of a text with the same seeded weights, whatever is read otherwise."""
+    source = Network(graph_of()).eval()
+    with torch.no_grad():
+        seed_tensors(source, torch.Generator().manual_seed(0))
+    network = Network(graph_of(text, **reading)).eval()
+    network.load_state_dict(source.state_dict())
+    return network
+
+
+def changed(change: Callable[[dict[str, Tensor]], object]) -> Network:
+    """The network with other tensors."""
+    network = network_of()
+    with torch.no_grad():
+        change({name.removeprefix("module_list."): one for name, one in network.state_dict().items()})
+    return network
+
+
+def images_of(network: Network) -> Tensor:
+    return fit_picture(draw_picture(network), network.graph, "stretch")
+
+
+def compared(
+    other: Network | OtherValues, fits: dict[str, Tensor] | None = None
+) -> tuple[Comparison, Diagnosis | None]:
+    """The plain network beside another one or its values."""
+    network = network_of()
+    form = other.head_form if isinstance(other, OtherValues) else "boxes"
+    run = LayerRun(network, images_of(network), form)
+    values = (
+        network_values(run, other, "other", Finder(run, 1e-4, {})) if isinstance(other, Network) else other
+    )
+    found = compare_layers(run, values)
+    return found, diagnose(run, found, fits or {})
+
+
+def told(other: Network | OtherValues, fits: dict[str, Tensor] | None = None) -> tuple[int, str, str]:
+    """The first layer that differs, the name of the best cause and its text; empty if none explains it."""
+    found, why = compared(other, fits)
+    assert found.first is not None and why is not None
+    best = why.causes[0] if why.causes else None
+    return found.first.node.index, best.name if best else "", best.text if best else ""
+
+
+def exchange(tensors: dict[str, Tensor], one: str, other: str) -> None:
+    kept = tensors[one].clone()
+    tensors[one].copy_(tensors[other])
+    tensors[other].copy_(kept)
+
+
+def shift(first: int, by: int) -> Network:
+    """The network whose tensors from a layer on are read so many numbers behind their place."""
+    from yolor_cfg.weights.layout import file_layout
+
+    network = network_of()
+    state, slots = network.state_dict(), file_layout(network.graph)
+    flat = torch.cat([state[slot.name].reshape(-1) for slot in slots])
+    read = torch.cat([flat[by:], flat[:by]])
+    with torch.no_grad():
+        for slot in slots:
+            if slot.index >= first:
+                state[slot.name].copy_(read[slot.offset : slot.end].reshape(state[slot.name].shape))
+    return network
+
+
+CFG_FAULTS = {
+    "epsilon": (network_of_eps := {"bn_eps": 1e-3}, CONV0, "batch norm epsilon", "0.001 inside"),
+}
+
+
+def test_equal_networks_are_equal() -> None:
+    found, why = compared(network_of())
+    assert found.is_equal and why is None
+    assert {one.verdict for one in found.layers} == {EQUAL}
+
+
+@pytest.mark.parametrize(
+    ("reading", "text", "cause"),
+    [({"bn_eps": 1e-3}, "epsilon 0.001 inside the root", "batch norm epsilon")],
+)
+def test_another_epsilon_is_named(reading: dict[str, object], text: str, cause: str) -> None:
+    first, name, told_text = told(network_of(**reading))
+    assert (first, name) == (CONV0, cause) and text in told_text
+
+
+EDITS = {
+    "mish for swish": ("activation=mish", "activation=swish", CONV1, "activation", "activation swish"),
+    "relu for leaky": ("activation=leaky", "activation=relu", CONV0, "activation", "activation relu"),
+    "route order": ("layers=-1,3", "layers=3,-1", ROUTE, "route order", "#3, #5"),
+    "the first group": ("group_id=1", "group_id=0", GROUP, "route group", "group 0"),
+    "spread": ("scale_x_y=1.1", "scale_x_y=1.05", HEAD, "scale_x_y", "1.05, here 1.1"),
+    "new_coords": ("\nnew_coords=1", "", HEAD2, "new_coords", "new_coords=0"),
+    "anchors": ("mask=0,1", "mask=2,3", HEAD, "anchors", "mask=2,3"),
+    "average for maximum": ("[maxpool]", "[local_avgpool]", POOL, "pooling kind", "mean"),
+    "reorg3d": ("[reorg]", "[reorg3d]", REORG, "reorg order", "reorg_order=rows"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_another_line_in_the_cfg_is_named(name: str) -> None:
+    old, new, first, cause, text = EDITS[name]
+    assert CFG.count(old) >= 1
+    other = network_of(CFG.replace(old, new, 1))
+    run = LayerRun(other, images_of(other))
+    assert told(OtherValues("other", run.values()))[:2] == (first, cause)
+    assert text in told(OtherValues("other", run.values()))[2]
+
+
+TENSORS: dict[str, tuple[Callable[[], Network], int, str, str]] = {
+    "statistics exchanged": (
+        lambda: changed(lambda t: exchange(t, "0.BatchNorm2d.running_mean", "0.BatchNorm2d.running_var")),
+        CONV0,
+        "batch norm statistics",
+        "mean and variance exchanged",
+    ),
+    "statistics absent": (
+        lambda: changed(
+            lambda t: (t["4.BatchNorm2d.running_mean"].zero_(), t["4.BatchNorm2d.running_var"].fill_(1))
+        ),
+        CONV4,
+        "batch norm statistics",
+        "no running statistics",
+    ),
+    "scales and biases exchanged": (
+        lambda: changed(lambda t: exchange(t, "1.BatchNorm2d.weight", "1.BatchNorm2d.bias")),
+        CONV1,
+        "batch norm statistics",
+        "scales and biases of batch norm exchanged",
+    ),
+    "kernels turned": (
+        lambda: changed(lambda t: t["1.Conv2d.weight"].copy_(t["1.Conv2d.weight"].flip(2, 3))),
+        CONV1,
+        "kernel order",
+        "turned by 180 degrees",
+    ),
+    "no bias": (lambda: changed(lambda t: t["9.Conv2d.bias"].zero_()), CONV9, "bias", "no biases"),
+    "header of 20 bytes read as 16": (
+        lambda: shift(0, -1),
+        CONV0,
+        "file header",
+        "16 bytes where the file has 20",
+    ),
+    "header of 16 bytes read as 20": (
+        lambda: shift(0, 1),
+        CONV0,
+        "file header",
+        "20 bytes where the file has 16",
+    ),
+    "biases of a layer missing": (lambda: shift(CONV4, -8), CONV4, "shifted weights", "8 numbers before"),
+    "float16 weights": (
+        lambda: changed(lambda t: t["4.Conv2d.weight"].copy_(t["4.Conv2d.weight"].half().float())),
+        CONV4,
+        "half precision",
+        "kernels rounded to float16",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_that_were_read_otherwise_are_named(name: str) -> None:
+    make, first, cause, text = TENSORS[name]
+    found = told(make())
+    assert found[:2] == (first, cause) and text in found[2], found
