@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.causes import Diagnosis, Finder, diagnose
-from yolor_cfg.analysis.compare.compare import ABSENT, DIFFERS, EQUAL, INHERITS, Comparison, compare_layers
-from yolor_cfg.analysis.compare.layers import LayerRun, measure
-from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture, other_fits
-from yolor_cfg.analysis.compare.sources import array_values, engine_values, network_values
+from yolor_cfg.analysis.compare.causes import Diagnosis, FaultFinder, diagnose
+from yolor_cfg.analysis.compare.compare import (
+    EQUAL,
+    NetworkComparison,
+    compare_layers,
+)
+from yolor_cfg.analysis.compare.layers import LayerRun
+from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture
+from yolor_cfg.analysis.compare.sources import network_values
 from yolor_cfg.analysis.compare.values import OtherValues
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.equality import seed_tensors
-from yolor_cfg.weights.darknet import write_weights
-from yolor_cfg.weights.loading import open_network
 
 CFG = """[net]
 width=64
@@ -104,16 +103,16 @@ CONV0, CONV1, POOL, CONV4, UPSAMPLE, ROUTE, REORG, GROUP, CONV9, HEAD, HEAD2 = (
 )
 
 
-def graph_of(text: str = CFG, **reading: object) -> Graph:
-    return build_graph(parse(text, "small.cfg"), ReadOptions(**{"dialect": "darknet", **reading}))  # type: ignore[arg-type]
+def graph_of(text: str = CFG, *, dialect: str = "darknet", eps: float | None = None) -> Graph:
+    return build_graph(parse(text, "small.cfg"), ReadOptions(dialect, bn_eps=eps))
 
 
-def network_of(text: str = CFG, **reading: object) -> Network:
+def network_of(text: str = CFG, *, dialect: str = "darknet", eps: float | None = None) -> Network:
     """The network of a text with the same seeded weights, whatever is read otherwise."""
     source = Network(graph_of()).eval()
     with torch.no_grad():
         seed_tensors(source, torch.Generator().manual_seed(0))
-    network = Network(graph_of(text, **reading)).eval()
+    network = Network(graph_of(text, dialect=dialect, eps=eps)).eval()
     network.load_state_dict(source.state_dict())
     return network
 
@@ -132,13 +131,15 @@ def images_of(network: Network) -> Tensor:
 
 def compared(
     other: Network | OtherValues, fits: dict[str, Tensor] | None = None
-) -> tuple[Comparison, Diagnosis | None]:
+) -> tuple[NetworkComparison, Diagnosis | None]:
     """The plain network beside another one or its values."""
     network = network_of()
     form = other.head_form if isinstance(other, OtherValues) else "boxes"
     run = LayerRun(network, images_of(network), form)
     values = (
-        network_values(run, other, "other", Finder(run, 1e-4, {})) if isinstance(other, Network) else other
+        network_values(run, other, title="other", find_value=FaultFinder(run, 1e-4, {}))
+        if isinstance(other, Network)
+        else other
     )
     found = compare_layers(run, values)
     return found, diagnose(run, found, fits or {})
@@ -173,24 +174,24 @@ def shift(first: int, by: int) -> Network:
     return network
 
 
-CFG_FAULTS = {
-    "epsilon": (network_of_eps := {"bn_eps": 1e-3}, CONV0, "batch norm epsilon", "0.001 inside"),
-}
-
-
 def test_equal_networks_are_equal() -> None:
     found, why = compared(network_of())
     assert found.is_equal and why is None
     assert {one.verdict for one in found.layers} == {EQUAL}
 
 
-@pytest.mark.parametrize(
-    ("reading", "text", "cause"),
-    [({"bn_eps": 1e-3}, "epsilon 0.001 inside the root", "batch norm epsilon")],
-)
-def test_another_epsilon_is_named(reading: dict[str, object], text: str, cause: str) -> None:
-    first, name, told_text = told(network_of(**reading))
-    assert (first, name) == (CONV0, cause) and text in told_text
+@pytest.mark.parametrize("eps", [1e-3, 1e-4])
+def test_another_epsilon_is_named_and_explains_every_layer(eps: float) -> None:
+    found, why = compared(network_of(eps=eps))
+    assert found.first is not None and found.first.node.index == CONV0
+    assert why is not None and why.causes[0].name == "batch norm epsilon"
+    assert f"epsilon {eps:g} inside the root, here 1e-05" in why.causes[0].text
+    assert why.causes[0].explained == len(found.differing) == 3
+
+
+def test_an_epsilon_beside_the_root_is_named() -> None:
+    first, name, text = told(network_of(dialect="pjreddie"))
+    assert (first, name) == (CONV0, "batch norm epsilon") and "1e-06 beside the root" in text
 
 
 EDITS = {

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from yolor_cfg.analysis.compare.causes import Cause, Diagnosis
-    from yolor_cfg.analysis.compare.compare import Comparison, LayerComparison
+    from yolor_cfg.analysis.compare.compare import LayerComparison, NetworkComparison
     from yolor_cfg.analysis.compare.files import ComparedFile
-    from yolor_cfg.analysis.compare.layers import Difference, LayerRun
+    from yolor_cfg.analysis.compare.layers import LayerRun, ValueDifference
     from yolor_cfg.analysis.compare.values import OtherValues
     from yolor_cfg.graph import ReadOptions
     from yolor_cfg.model import Network
@@ -151,7 +151,7 @@ def compare(
 
 def _open_sides(asked: Asked, image: str | None, preprocess: str | None) -> Sides:
     """Both sides with the same image."""
-    from yolor_cfg.analysis.compare.causes import Finder
+    from yolor_cfg.analysis.compare.causes import FaultFinder
     from yolor_cfg.analysis.compare.layers import LayerRun
     from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture, other_fits
     from yolor_cfg.images.fit import default_preprocess
@@ -169,7 +169,7 @@ def _open_sides(asked: Asked, image: str | None, preprocess: str | None) -> Side
     run = LayerRun(network, images, "boxes" if arrays is None else "darknet")
     fits = other_fits(picture, graph) if image else {}
     if file is not None:
-        finder = Finder(run, asked.tolerance, fits)
+        finder = FaultFinder(run, asked.tolerance, fits)
         return Sides(run, file.values(run, picture, tolerance=asked.tolerance, find_value=finder), fits)
     return Sides(run, _find_values(asked, run, arrays), fits)
 
@@ -209,7 +209,7 @@ def _given_images(arrays: dict[str, Any] | None, network: Network) -> Tensor | N
 def _find_values(asked: Asked, run: LayerRun, arrays: dict[str, Any] | None) -> OtherValues:
     """The values of an engine, of a file of values or of another network."""
     from yolor_cfg.analysis.compare import sources
-    from yolor_cfg.analysis.compare.causes import Finder
+    from yolor_cfg.analysis.compare.causes import FaultFinder
     from yolor_cfg.weights.loading import open_network
 
     if arrays is not None:
@@ -221,7 +221,9 @@ def _find_values(asked: Asked, run: LayerRun, arrays: dict[str, Any] | None) -> 
     if cfg != asked.files.cfg:
         reading = reading._replace(dialect=None)
     other = open_network(cfg, weights, reading=reading).network
-    return sources.network_values(run, other, asked.other, Finder(run, asked.tolerance, {}))
+    return sources.network_values(
+        run, other, title=asked.other, find_value=FaultFinder(run, asked.tolerance, {})
+    )
 
 
 def _choose_other(asked: Asked) -> tuple[str, str]:
@@ -238,7 +240,7 @@ def _choose_other(asked: Asked) -> tuple[str, str]:
     return alone or files.network, asked.other
 
 
-def _format_table(compared: Comparison, *, shows_all: bool) -> list[str]:
+def _format_table(compared: NetworkComparison, *, shows_all: bool) -> list[str]:
     """The rows of the layers: those around the first that differs, unless all are asked for."""
     rows = [_row(one) for one in compared.layers]
     first = compared.first
@@ -273,7 +275,7 @@ def _format_number(number: float | None) -> str:
     return "0" if number == 0 else f"{number:.1e}"
 
 
-def _format_verdict(sides: Sides, compared: Comparison, found: Diagnosis | None) -> Iterator[str]:
+def _format_verdict(sides: Sides, compared: NetworkComparison, found: Diagnosis | None) -> Iterator[str]:
     first = compared.first
     if first is None:
         known = sum(one.difference is not None for one in compared.layers)
@@ -298,7 +300,7 @@ def _place(sides: Sides, one: LayerComparison | None) -> str:
     return f"{sides.run.graph.path}:{one.node.line}: [{one.node.section.type} #{one.node.index}]"
 
 
-def _format_causes(compared: Comparison, found: Diagnosis) -> Iterator[str]:
+def _format_causes(compared: NetworkComparison, found: Diagnosis) -> Iterator[str]:
     best, *others = found.causes
     yield f"cause: {_format_cause(best)}"
     if len(compared.differing) > 1:
@@ -314,7 +316,7 @@ def _format_cause(cause: Cause) -> str:
     return f"{cause.name}: the other side has {cause.text}; with that here {before} becomes {after}"
 
 
-def _to_json(sides: Sides, compared: Comparison, found: Diagnosis | None) -> dict[str, Any]:
+def _to_json(sides: Sides, compared: NetworkComparison, found: Diagnosis | None) -> dict[str, Any]:
     first = compared.first
     causes = [_cause_json(one) for one in found.causes] if found else []
     return {
@@ -354,7 +356,7 @@ def _layer_json(one: LayerComparison) -> dict[str, Any]:
     }
 
 
-def _difference_json(one: Difference | None) -> dict[str, float | None] | None:
+def _difference_json(one: ValueDifference | None) -> dict[str, float | None] | None:
     """JSON has no infinity: it becomes null."""
     if one is None:
         return None

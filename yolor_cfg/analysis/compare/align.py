@@ -7,12 +7,12 @@ the values of the other side that are known by then, so the search goes on behin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
-from typing import NamedTuple
+from collections.abc import Container, Sequence
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.layers import Difference, LayerRun, Tail, measure
+from yolor_cfg.analysis.compare.layers import LayerRun, Tail, ValueDifference, measure
 from yolor_cfg.graph import IMAGE_INDEX, Node
 from yolor_cfg.model import BoxHead
 
@@ -27,9 +27,15 @@ MOST_TAIL = 2
 DOUBTFUL, NEAR, BETTER = 0.1, 0.05, 3.0
 """A layer whose value is not found is a part of a later one, unless that one agrees no better than by this
 share of the tolerance, and better by such a factor once a tensor that is near is taken for the layer's."""
-FindValue = Callable[[Node, Sequence[Tensor], Tail, Sequence[Tensor]], int | None]
-"""Takes a layer, its inputs, the layers behind it up to that which the values are of, and the values: the
-place of the one that a known fault explains."""
+
+
+class FindValue(Protocol):
+    """Finds the value of a layer with a known fault among others."""
+
+    def __call__(
+        self, node: Node, inputs: Sequence[Tensor], *, tail: Tail, values: Sequence[Tensor]
+    ) -> int | None:
+        """The place of the value of the layer, or of the last layer of its tail; None if it is not there."""
 
 
 class _Match(NamedTuple):
@@ -37,7 +43,7 @@ class _Match(NamedTuple):
 
     number: int
     tensor: Tensor
-    apart: Difference
+    apart: ValueDifference
 
 
 class Alignment:
@@ -155,7 +161,7 @@ class Alignment:
             end = tail[-1][0] if tail else node
             matches = self._candidates(end, taken)[:MOST_CANDIDATES]
             inputs = self._run.inputs(node, self._known)
-            place = self._find_value(node, inputs, tail, [match.tensor for match in matches])
+            place = self._find_value(node, inputs, tail=tail, values=[match.tensor for match in matches])
             if place is not None:
                 return self._take(end, matches[place])
         nearest = self._nearest(node, taken)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.compare import Comparison
-from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis, Supposing
-from yolor_cfg.analysis.compare.layers import Difference, LayerRun, Tail, measure
+from yolor_cfg.analysis.compare.compare import NetworkComparison
+from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase, Supposing
+from yolor_cfg.analysis.compare.layers import LayerRun, Tail, ValueDifference, measure
 from yolor_cfg.analysis.compare.operations import (
     other_borders,
     other_inputs,
@@ -42,6 +42,8 @@ SUPPOSING: tuple[Supposing, ...] = (
     shifted_weights,
     shorter_numbers,
 )
+Fits = Mapping[str, Tensor]
+"""Other inputs of the network for the same picture, by what was done to it."""
 SHARE = 0.1
 """A cause leaves at most this share of the difference, and no more than the tolerance."""
 TIE = 3.0
@@ -56,14 +58,14 @@ class Cause(NamedTuple):
 
     name: str
     text: str
-    before: Difference
-    after: Difference
+    before: ValueDifference
+    after: ValueDifference
     explained: int = 0
 
 
 class Diagnosis(NamedTuple):
-    """The layer, and the causes that explain the difference, the simplest first; else the hypothesis that came
-    nearest, if any came nearer at all. So many were tried."""
+    """The layer, and the causes that explain the difference, the simplest first; else the hypothesis that
+    came nearest, if any came near. So many were tried."""
 
     node: Node
     causes: tuple[Cause, ...]
@@ -71,7 +73,7 @@ class Diagnosis(NamedTuple):
     tried: int
 
 
-def diagnose(run: LayerRun, comparison: Comparison, fits: Mapping[str, Tensor]) -> Diagnosis | None:
+def diagnose(run: LayerRun, comparison: NetworkComparison, fits: Fits) -> Diagnosis | None:
     """Why the first layer differs, and of how many layers that is the reason; where none differs by itself
     beyond the tolerance, why the one does that differs most. The cause may be in a layer before it whose
     value is not known. None for equal networks, and where the layer cannot be computed alone."""
@@ -79,21 +81,22 @@ def diagnose(run: LayerRun, comparison: Comparison, fits: Mapping[str, Tensor]) 
     if layer is None or layer.node.index not in comparison.inputs:
         return None
     theirs, tolerance = comparison.theirs[layer.node.index], comparison.tolerance
-    cases = list(_cases(run, comparison, layer.node, fits))
+    cases = list(_cases(run, comparison, node=layer.node, fits=fits))
     diagnoses = [find_causes(case, theirs, tolerance) for case in cases]
     found = next((one for one in diagnoses if one.causes), diagnoses[0])
     counted = tuple(
-        cause._replace(explained=_count_explained(run, comparison, cause, fits)) for cause in found.causes
+        cause._replace(explained=_count_explained(run, comparison, cause=cause, fits=fits))
+        for cause in found.causes
     )
     return found._replace(causes=counted, tried=sum(one.tried for one in diagnoses))
 
 
-def _cases(run: LayerRun, comparison: Comparison, node: Node, fits: Mapping[str, Tensor]) -> Iterator[Case]:
+def _cases(run: LayerRun, comparison: NetworkComparison, *, node: Node, fits: Fits) -> Iterator[LayerCase]:
     """The layer, and each before it whose value is not known, with those behind it as its tail."""
     inputs = comparison.inputs
     tail = list[tuple[Node, Sequence[Tensor]]]()
     while True:
-        yield Case(run, node, inputs[node.index], fits, tuple(tail))
+        yield LayerCase(run, node, inputs[node.index], fits, tuple(tail))
         hidden = [one for one in node.sources if one in inputs and one not in comparison.theirs]
         if not hidden:
             return
@@ -101,26 +104,26 @@ def _cases(run: LayerRun, comparison: Comparison, node: Node, fits: Mapping[str,
         node = run.graph.nodes[hidden[0]]
 
 
-def _count_explained(run: LayerRun, comparison: Comparison, cause: Cause, fits: Mapping[str, Tensor]) -> int:
+def _count_explained(run: LayerRun, comparison: NetworkComparison, *, cause: Cause, fits: Fits) -> int:
     """How many of the layers that differ by themselves agree under the same hypothesis."""
     nodes = [layer.node for layer in comparison.differing if layer.node.index in comparison.inputs]
     counts = [
         any(
-            find_explained(case, [comparison.theirs[node.index]], comparison.tolerance, cause)
-            for case in _cases(run, comparison, node, fits)
+            find_explained(case, [comparison.theirs[node.index]], tolerance=comparison.tolerance, cause=cause)
+            for case in _cases(run, comparison, node=node, fits=fits)
         )
         for node in nodes
     ]
     return sum(counts)
 
 
-def suppose_all(case: Case) -> Iterator[Hypothesis]:
+def suppose_all(case: LayerCase) -> Iterator[Hypothesis]:
     """Every hypothesis about the layer."""
     for supposing in SUPPOSING:
         yield from supposing(case)
 
 
-def find_causes(case: Case, theirs: Tensor, tolerance: float) -> Diagnosis:
+def find_causes(case: LayerCase, theirs: Tensor, tolerance: float) -> Diagnosis:
     """Try every hypothesis about the layer."""
     before = measure(case.follow(case.compute()), theirs)
     tried = [Cause(one.cause, one.text, before, one.apart(theirs)) for one in suppose_all(case)]
@@ -133,13 +136,13 @@ def find_causes(case: Case, theirs: Tensor, tolerance: float) -> Diagnosis:
     return Diagnosis(case.node, best, ranked[0] if closer and not best else None, len(tried))
 
 
-def explains(before: Difference, after: Difference, tolerance: float) -> bool:
+def explains(before: ValueDifference, after: ValueDifference, tolerance: float) -> bool:
     """Whether what differed agrees."""
     return after.largest <= min(tolerance, SHARE * before.largest)
 
 
 def find_explained(
-    case: Case, values: Sequence[Tensor], tolerance: float, cause: Cause | None = None
+    case: LayerCase, values: Sequence[Tensor], *, tolerance: float, cause: Cause | None = None
 ) -> dict[int, Cause]:
     """Those of the values, by place, that the layer has under a hypothesis: any, or that of a cause."""
     ours = case.follow(case.compute())
@@ -154,21 +157,23 @@ def find_explained(
     return found
 
 
-class Finder:
+class FaultFinder:
     """Finds the value of a layer with a known fault among others."""
 
-    def __init__(self, run: LayerRun, tolerance: float, fits: Mapping[str, Tensor]) -> None:
+    def __init__(self, run: LayerRun, tolerance: float, fits: Fits) -> None:
         self._run, self._tolerance, self._fits = run, tolerance, fits
         self._last: Cause | None = None
 
     def __call__(
-        self, node: Node, inputs: Sequence[Tensor], tail: Tail, values: Sequence[Tensor]
+        self, node: Node, inputs: Sequence[Tensor], *, tail: Tail, values: Sequence[Tensor]
     ) -> int | None:
         """The place of the value of the layer, or of the last layer of its tail; of several it is the last
         one: those before it are steps on the way there. None if no hypothesis explains any."""
-        case = Case(self._run, node, inputs, self._fits, tail)
-        found = find_explained(case, values, self._tolerance, self._last) if self._last else {}
-        found = found or find_explained(case, values, self._tolerance)
+        case = LayerCase(self._run, node, inputs, self._fits, tail)
+        found = (
+            find_explained(case, values, tolerance=self._tolerance, cause=self._last) if self._last else {}
+        )
+        found = found or find_explained(case, values, tolerance=self._tolerance)
         if not found:
             return None
         self._last = found[max(found)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.layers import Difference, LayerRun, measure
+from yolor_cfg.analysis.compare.layers import LayerRun, ValueDifference, measure
 from yolor_cfg.analysis.compare.values import OtherValues
 from yolor_cfg.graph import Node
 
@@ -28,11 +28,11 @@ class LayerComparison(NamedTuple):
 
     node: Node
     verdict: str
-    difference: Difference | None = None
-    own: Difference | None = None
+    difference: ValueDifference | None = None
+    own: ValueDifference | None = None
 
 
-class Comparison(NamedTuple):
+class NetworkComparison(NamedTuple):
     """All layers in order, and the other side's inputs and value of each that can be computed alone."""
 
     layers: tuple[LayerComparison, ...]
@@ -66,7 +66,7 @@ class Comparison(NamedTuple):
         return tuple(one for one in self.layers if one.verdict == DIFFERS)
 
 
-def compare_layers(run: LayerRun, other: OtherValues, tolerance: float = TOLERANCE) -> Comparison:
+def compare_layers(run: LayerRun, other: OtherValues, tolerance: float = TOLERANCE) -> NetworkComparison:
     """Our layers, on the images of the run, beside those of the other side."""
     ours, known = run.values(), dict[int, Tensor]()
     inputs, rows = dict[int, list[Tensor]](), list[LayerComparison]()
@@ -77,7 +77,7 @@ def compare_layers(run: LayerRun, other: OtherValues, tolerance: float = TOLERAN
             expected = run.compute(node, inputs[node.index])
         known[node.index] = expected if theirs is None else theirs
         rows.append(_compare(node, theirs, ours=ours[node.index], expected=expected, tolerance=tolerance))
-    return Comparison(tuple(rows), tolerance, inputs, other.layers)
+    return NetworkComparison(tuple(rows), tolerance, inputs, other.layers)
 
 
 def _compare(

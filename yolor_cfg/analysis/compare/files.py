@@ -64,7 +64,7 @@ class ComparedFile:
         except OSError as fault:
             raise WeightsError(f"the file cannot be read: {reason_of(fault)}", path=path) from None
         reader = _OpenvinoReader if path.lower().endswith(".xml") else _OnnxReader
-        self._reader = _guarded(path, "cannot be read", lambda: reader(path))
+        self._reader = _run_guarded(path, "cannot be read", lambda: reader(path))
         self.input: FileInput = self._reader.input
         if len(self.input.shape) != 4:
             allowed = "one input [N, C, H, W]"
@@ -84,13 +84,13 @@ class ComparedFile:
         if picture is not None and self.order == "bgr":
             picture = np.ascontiguousarray(picture[..., ::-1])
         given = self.input.prepare(run.images, picture)
-        found = _guarded(self.path, "cannot be run", lambda: self._reader.run(given))
+        found = _run_guarded(self.path, "cannot be run", lambda: self._reader.run(given))
         tensors = {name: _first_image(value, len(given)) for name, value in found.items()}
         layers = Alignment(run, list(tensors.values()), tolerance=tolerance, find_value=find_value).find()
         return OtherValues(self.path, layers | _read_heads(run, tensors))
 
 
-def _guarded(path: str, what: str, work: Any) -> Any:
+def _run_guarded(path: str, what: str, work: Any) -> Any:
     try:
         return work()
     except MissingExtra:
@@ -112,7 +112,7 @@ def _read_heads(run: LayerRun, tensors: Mapping[str, Tensor]) -> dict[int, Tenso
     heads = [node for node in graph.heads if is_box_head(run, node)]
     named = zip(head_names(graph), graph.heads, strict=True)
     found = {
-        node.index: run.compared(node, tensors[name])
+        node.index: run.compared_value(node, tensors[name])
         for name, node in named
         if node in heads and name in tensors
     }

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, Difference, LayerRun, Tail, measure
+from yolor_cfg.analysis.compare.layers import INCOMPARABLE, LayerRun, Tail, ValueDifference, measure
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Node
 from yolor_cfg.sections import Section
 
-Change = Callable[[nn.Module], nn.Module | None]
+LayerChange = Callable[[nn.Module], nn.Module | None]
 """Takes a layer, which it may change, and gives the layer that is supposed; None where there is none."""
 TELLING = 0.1
 """Of the numbers of a value so many have to be finite: those that are not would agree for many reasons."""
@@ -27,10 +27,10 @@ class Hypothesis(NamedTuple):
 
     cause: str
     text: str
-    apart: Callable[[Tensor], Difference]
+    apart: Callable[[Tensor], ValueDifference]
 
 
-class Case(NamedTuple):
+class LayerCase(NamedTuple):
     """A layer that differs, and its inputs on the other side. What is compared is its value, or that of the
     last layer of its `tail`: layers that follow it, each reading the one before, and their inputs. `fits` are
     other inputs of the network for the same picture, by what was done to it."""
@@ -89,13 +89,13 @@ class Case(NamedTuple):
                 return None
             return self.follow(found)
 
-        def apart(theirs: Tensor) -> Difference:
+        def apart(theirs: Tensor) -> ValueDifference:
             found = compute()
             return INCOMPARABLE if found is None else measure(found, theirs)
 
         return Hypothesis(cause, text, apart)
 
-    def suppose_changed(self, cause: str, text: str, *, change: Change) -> Hypothesis:
+    def suppose_changed(self, cause: str, text: str, *, change: LayerChange) -> Hypothesis:
         """The hypothesis of our layer after a change of a copy."""
 
         def make() -> nn.Module | None:
@@ -121,4 +121,4 @@ def _is_telling(value: Tensor) -> bool:
     return int(value.isfinite().sum()) >= TELLING * value.numel()
 
 
-Supposing = Callable[[Case], Iterator[Hypothesis]]
+Supposing = Callable[[LayerCase], Iterator[Hypothesis]]

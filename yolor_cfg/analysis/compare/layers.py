@@ -23,7 +23,7 @@ Tail = Sequence[tuple[Node, Sequence[Tensor]]]
 """Layers, each of which reads the one before, and their inputs."""
 
 
-class Difference(NamedTuple):
+class ValueDifference(NamedTuple):
     """How far values are from ours: the largest difference as a part of our largest value, and the mean
     difference as a part of our mean value; infinite for another shape, and where only one is finite."""
 
@@ -31,10 +31,10 @@ class Difference(NamedTuple):
     mean: float
 
 
-EQUAL, INCOMPARABLE = Difference(0, 0), Difference(float("inf"), float("inf"))
+EQUAL, INCOMPARABLE = ValueDifference(0, 0), ValueDifference(float("inf"), float("inf"))
 
 
-def measure(ours: Tensor, theirs: Tensor) -> Difference:
+def measure(ours: Tensor, theirs: Tensor) -> ValueDifference:
     """How far `theirs` is from `ours`; values that are infinite on both sides count as equal."""
     ours, theirs = ours.detach(), theirs.detach()
     if ours.shape != theirs.shape:
@@ -47,7 +47,7 @@ def measure(ours: Tensor, theirs: Tensor) -> Difference:
     if not apart.numel() or not apart.any():
         return EQUAL
     largest, mean = float(known.abs().max()), float(known.abs().mean())
-    return Difference(float(apart.max()) / (largest or 1.0), float(apart.mean()) / (mean or 1.0))
+    return ValueDifference(float(apart.max()) / (largest or 1.0), float(apart.mean()) / (mean or 1.0))
 
 
 class LayerRun:
@@ -66,7 +66,9 @@ class LayerRun:
         nodes = self.graph.nodes
         with torch.inference_mode():
             found, _ = self.network.step(self.images, self._states, layers=range(len(nodes)))
-            return {node.index: self.compared(node, value) for node, value in zip(nodes, found, strict=True)}
+            return {
+                node.index: self.compared_value(node, value) for node, value in zip(nodes, found, strict=True)
+            }
 
     def compute(self, node: Node, inputs: Sequence[Tensor], layer: nn.Module | None = None) -> Tensor:
         """The value of a node as it is compared, from these inputs; of another layer in its place."""
@@ -74,10 +76,10 @@ class LayerRun:
         given = [one.clone() for one in inputs]  # some layers overwrite them
         with torch.inference_mode():
             if node.index in self._states:
-                return self.compared(node, layer(*given, self._states[node.index])[0], layer)
-            return self.compared(node, layer(*given), layer)
+                return self.compared_value(node, layer(*given, self._states[node.index])[0], layer)
+            return self.compared_value(node, layer(*given), layer)
 
-    def compared(self, node: Node, value: Tensor, layer: nn.Module | None = None) -> Tensor:
+    def compared_value(self, node: Node, value: Tensor, layer: nn.Module | None = None) -> Tensor:
         """The value of a node in the form in which it is compared."""
         layer = self.network.module_list[node.index] if layer is None else layer
         if self.head_form == "darknet":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from math import inf
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis
+from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase
 from yolor_cfg.graph import IMAGE_INDEX
 from yolor_cfg.ops.blocks import ConvBlock
 from yolor_cfg.ops.pooling import PoolLayer, avg_pool2d, max_pool2d
@@ -24,41 +25,38 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "divided by 255 once more": lambda x: x / 255,
     "in -1..1": lambda x: 2 * x - 1,
     "in -0.5..0.5": lambda x: x - 0.5,
-    "less the mean of ImageNet": lambda x: x - _by_channel(x, MEANS),
+    "less the mean of ImageNet": lambda x: x - _spread_channels(x, MEANS),
     "less the mean of ImageNet, divided by its deviation": lambda x: (
-        (x - _by_channel(x, MEANS)) / _by_channel(x, DEVIATIONS)
+        (x - _spread_channels(x, MEANS)) / _spread_channels(x, DEVIATIONS)
     ),
-    "in 0..255 less the mean of ImageNet": lambda x: 255 * (x - _by_channel(x, MEANS)),
+    "in 0..255 less the mean of ImageNet": lambda x: 255 * (x - _spread_channels(x, MEANS)),
 }
 
 
-def _by_channel(x: Tensor, numbers: tuple[float, ...]) -> Tensor:
+def _spread_channels(x: Tensor, numbers: tuple[float, ...]) -> Tensor:
     return x.new_tensor(numbers if x.shape[1] == 3 else numbers[:1] * x.shape[1])[:, None, None]
 
 
-def other_inputs(case: Case) -> Iterator[Hypothesis]:
+def other_inputs(case: LayerCase) -> Iterator[Hypothesis]:
     """The picture fitted, ordered or scaled otherwise, where the layer reads it."""
     if IMAGE_INDEX not in case.node.sources:
         return
     fits = {"": case.run.images, **case.fits}
-    for fit, fitted in fits.items():
-        if fitted.shape != case.run.images.shape:
-            continue
-        for order in ("", "BGR") if fitted.shape[1] == 3 else ("",):
-            for scale, change in SCALES.items():
-                words = [word for word in (fit, order, scale) if word]
-                image = change(fitted.flip(1) if order else fitted)
-                if words:
-                    text = f"the input {', '.join(words)}"
-                    yield case.suppose("preprocessing", text, inputs=partial(_with_image, case, image))
+    orders = ("", "BGR") if case.run.images.shape[1] == 3 else ("",)
+    for fit, order, scale in product(fits, orders, SCALES):
+        words = [word for word in (fit, order, scale) if word]
+        if words and fits[fit].shape == case.run.images.shape:
+            image = SCALES[scale](fits[fit].flip(1) if order else fits[fit])
+            text = f"the input {', '.join(words)}"
+            yield case.suppose("preprocessing", text, inputs=partial(_replace_image, case, image))
 
 
-def _with_image(case: Case, image: Tensor) -> list[Tensor]:
+def _replace_image(case: LayerCase, image: Tensor) -> list[Tensor]:
     pairs = zip(case.node.sources, case.inputs, strict=True)
     return [image if source == IMAGE_INDEX else one for source, one in pairs]
 
 
-def other_windows(case: Case) -> Iterator[Hypothesis]:
+def other_windows(case: LayerCase) -> Iterator[Hypothesis]:
     """Pooling with other borders, and means that count them or not."""
     layer = case.layer
     if not isinstance(layer, PoolLayer) or len(case.inputs) != 1:
@@ -81,7 +79,7 @@ def other_windows(case: Case) -> Iterator[Hypothesis]:
         yield case.suppose("pooling kind", text, value=partial(function, case.inputs[0], layer.window))
 
 
-def _pool(case: Case, pool: Callable[..., Tensor], *, before: int, fill: float) -> Tensor:
+def _pool(case: LayerCase, pool: Callable[..., Tensor], *, before: int, fill: float) -> Tensor:
     """Windows that start so far before the map, as many as the other side has."""
     assert isinstance(case.layer, PoolLayer)
     x, window = case.inputs[0], case.layer.window
@@ -93,7 +91,7 @@ def _pool(case: Case, pool: Callable[..., Tensor], *, before: int, fill: float) 
     return pool(padded, window.size, window.strides)
 
 
-def other_borders(case: Case) -> Iterator[Hypothesis]:
+def other_borders(case: LayerCase) -> Iterator[Hypothesis]:
     """A convolution whose windows start elsewhere."""
     layer = case.layer
     conv = getattr(layer, layer.conv_name) if isinstance(layer, ConvBlock) else None
@@ -105,7 +103,7 @@ def other_borders(case: Case) -> Iterator[Hypothesis]:
         yield case.suppose("convolution padding", text, value=partial(_convolve, case, before))
 
 
-def _convolve(case: Case, before: int) -> Tensor:
+def _convolve(case: LayerCase, before: int) -> Tensor:
     """The value of a convolution whose windows start so far before the map."""
     layer, x = case.copy_layer(), case.inputs[0]
     assert isinstance(layer, ConvBlock)
@@ -120,7 +118,7 @@ def _convolve(case: Case, before: int) -> Tensor:
     return case.compute(layer, [F.pad(x, (before, behind[1], before, behind[0]))])
 
 
-def other_resampling(case: Case) -> Iterator[Hypothesis]:
+def other_resampling(case: LayerCase) -> Iterator[Hypothesis]:
     """Upsampling between pixels, and blocks of pixels in torch's order."""
     layer, x = case.layer, case.inputs[0] if case.inputs else None
     if isinstance(layer, RepeatUpsample) and x is not None:

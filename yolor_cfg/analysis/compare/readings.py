@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis
+from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import DIALECTS, Dialect
 from yolor_cfg.rewrite.absorb import find_norms
@@ -40,13 +40,13 @@ FACTS = {
 """The facts of a dialect that a layer computes by, and the kind of cause that each is."""
 SLOPE = 0.1
 """Darknet's slope of leaky."""
-SLOPES = (0.0, 0.01, 0.2, 0.3)
+SLOPES = (0.01, 0.2, 0.3)
 SPREADS = (1.0, 1.05, 1.1, 1.2, 2.0)
 MOST_ORDERS = 4
 """So many sources of a route are tried in every order."""
 
 
-def other_epsilons(case: Case) -> Iterator[Hypothesis]:
+def other_epsilons(case: LayerCase) -> Iterator[Hypothesis]:
     """Batch norm with another epsilon, inside the root or beside it."""
     norms = find_norms(case.layer)
     if not norms:
@@ -59,7 +59,7 @@ def other_epsilons(case: Case) -> Iterator[Hypothesis]:
             yield case.suppose("batch norm epsilon", text, layer=partial(_reread, case, facts))
 
 
-def other_rules(case: Case) -> Iterator[Hypothesis]:
+def other_rules(case: LayerCase) -> Iterator[Hypothesis]:
     """Each rule in which another program differs."""
     own = case.section.dialect
     for fact, cause in FACTS.items():
@@ -73,20 +73,20 @@ def _program_with(fact: str, value: Any) -> str:
     return next(other.program for other in DIALECTS.values() if getattr(other, fact) == value)
 
 
-def _reread(case: Case, facts: dict[str, Any]) -> nn.Module | None:
+def _reread(case: LayerCase, facts: dict[str, Any]) -> nn.Module | None:
     """The layer of the same lines in a dialect with other facts."""
     dialect: Dialect = case.section.dialect._replace(**facts)
     place = case.section.place._replace(dialect=dialect, shared=None)
     return case.rebuild(type(case.section)(case.section.raw, place))
 
 
-def _with_keys(case: Case, **values: Any) -> nn.Module | None:
+def _set_keys(case: LayerCase, **values: Any) -> nn.Module | None:
     """The layer of the section with other values of keys."""
     section: Section = case.section.replace_values(**values)
     return case.rebuild(section)
 
 
-def other_activations(case: Case) -> Iterator[Hypothesis]:
+def other_activations(case: LayerCase) -> Iterator[Hypothesis]:
     """Another activation, and leaky with another slope."""
     if case.section.activations == ("leaky",):
         for slope in SLOPES:
@@ -98,15 +98,15 @@ def other_activations(case: Case) -> Iterator[Hypothesis]:
         for name in ACTIVATIONS:
             if name != own:
                 text = f"activation {name}, here {own or 'the default'}"
-                yield case.suppose("activation", text, layer=partial(_with_keys, case, activation=name))
+                yield case.suppose("activation", text, layer=partial(_set_keys, case, activation=name))
 
 
-def _leaky(case: Case, slope: float) -> Tensor:
+def _leaky(case: LayerCase, slope: float) -> Tensor:
     """Our value with another slope below 0."""
     return F.leaky_relu(case.compute(), slope / SLOPE)
 
 
-def other_orders(case: Case) -> Iterator[Hypothesis]:
+def other_orders(case: LayerCase) -> Iterator[Hypothesis]:
     """The sources in another order, or another group of their channels."""
     count = len(case.inputs)
     if 1 < count <= MOST_ORDERS:
@@ -118,27 +118,27 @@ def other_orders(case: Case) -> Iterator[Hypothesis]:
     for number in range(groups):
         if number != case.section.values.get("group_id", 0):
             text = f"group {number} of the channels, here {case.section.values.get('group_id', 0)}"
-            yield case.suppose("route group", text, layer=partial(_with_keys, case, group_id=number))
+            yield case.suppose("route group", text, layer=partial(_set_keys, case, group_id=number))
 
 
-def _reorder(case: Case, order: Sequence[int]) -> list[Tensor]:
+def _reorder(case: LayerCase, order: Sequence[int]) -> list[Tensor]:
     return [case.inputs[number] for number in order]
 
 
-def other_boxes(case: Case) -> Iterator[Hypothesis]:
+def other_boxes(case: LayerCase) -> Iterator[Hypothesis]:
     """Boxes with other keys, or with the anchors of another head."""
     keys = case.section.keys
     if "scale_x_y" in keys:
         own = case.section.values.get("scale_x_y", 1.0)
         for spread in (one for one in SPREADS if one != own):
             text = f"scale_x_y={spread:g}, here {own:g}"
-            yield case.suppose("scale_x_y", text, layer=partial(_with_keys, case, scale_x_y=spread))
+            yield case.suppose("scale_x_y", text, layer=partial(_set_keys, case, scale_x_y=spread))
     if "new_coords" in keys:
         new = not case.section.values.get("new_coords", False)
         text = f"new_coords={new:d}, here {not new:d}"
-        yield case.suppose("new_coords", text, layer=partial(_with_keys, case, new_coords=new))
+        yield case.suppose("new_coords", text, layer=partial(_set_keys, case, new_coords=new))
     if "mask" in keys:
         masks = {getattr(head.section, "mask", ()) for head in case.run.graph.box_heads}
         for mask in sorted(masks - {case.section.values.get("mask", ())}):
             text = f"the anchors of mask={','.join(map(str, mask))}"
-            yield case.suppose("anchors", text, layer=partial(_with_keys, case, mask=mask))
+            yield case.suppose("anchors", text, layer=partial(_set_keys, case, mask=mask))

@@ -9,8 +9,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.analysis.compare.hypothesis import Case, Hypothesis
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, Difference
+from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase
+from yolor_cfg.analysis.compare.layers import INCOMPARABLE, ValueDifference
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm
 
 SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -21,22 +21,22 @@ LEVELS = 256
 Rounding = Callable[[Tensor], Tensor]
 
 
-def shorter_numbers(case: Case) -> Iterator[Hypothesis]:
+def shorter_numbers(case: LayerCase) -> Iterator[Hypothesis]:
     """Values or weights of fewer bits."""
     for name, kind in SHORT_TYPES.items():
         text = f"values rounded to {name}"
         yield Hypothesis("half precision", text, partial(_beyond_rounding, case, kind))
         yield from _rounded_weights(
-            case, "half precision", f"rounded to {name}", partial(_to_type, kind=kind)
+            case, "half precision", how=f"rounded to {name}", rounding=partial(_to_type, kind=kind)
         )
     yield Hypothesis("quantisation", f"values of at most {LEVELS} levels", partial(_beyond_levels, case))
     yield from _rounded_weights(
-        case, "quantisation", "of 8 bits, a scale for each filter", _to_int8_by_filter
+        case, "quantisation", how="of 8 bits, a scale for each filter", rounding=_to_int8_by_filter
     )
-    yield from _rounded_weights(case, "quantisation", "of 8 bits, one scale", _to_int8)
+    yield from _rounded_weights(case, "quantisation", how="of 8 bits, one scale", rounding=_to_int8)
 
 
-def _rounded_weights(case: Case, cause: str, how: str, rounding: Rounding) -> Iterator[Hypothesis]:
+def _rounded_weights(case: LayerCase, cause: str, *, how: str, rounding: Rounding) -> Iterator[Hypothesis]:
     """The kernels rounded, or all tensors; before or after batch norm is folded into them."""
     if not list(case.layer.parameters()):
         return
@@ -71,7 +71,7 @@ def _to_int8_by_filter(weight: Tensor) -> Tensor:
     return torch.stack([_to_int8(one) for one in weight]) if weight.ndim > 1 else _to_int8(weight)
 
 
-def _beyond_rounding(case: Case, kind: torch.dtype, theirs: Tensor) -> Difference:
+def _beyond_rounding(case: LayerCase, kind: torch.dtype, theirs: Tensor) -> ValueDifference:
     """What is left of the difference without what rounding to this type makes; all of it where the other
     side's values are no such numbers."""
     ours = case.follow(case.compute())
@@ -81,7 +81,7 @@ def _beyond_rounding(case: Case, kind: torch.dtype, theirs: Tensor) -> Differenc
     return _beyond(ours, theirs, SLACK * torch.finfo(kind).eps * float(ours.abs().max()))
 
 
-def _beyond_levels(case: Case, theirs: Tensor) -> Difference:
+def _beyond_levels(case: LayerCase, theirs: Tensor) -> ValueDifference:
     """What is left of the difference without a few steps between levels; all of it where there are more of
     them."""
     ours = case.follow(case.compute())
@@ -91,6 +91,6 @@ def _beyond_levels(case: Case, theirs: Tensor) -> Difference:
     return _beyond(ours, theirs, SLACK * float(levels.diff().min()))
 
 
-def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> Difference:
+def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> ValueDifference:
     apart = ((ours - theirs).abs() - slack).clamp(min=0)
-    return Difference(float(apart.max() / ours.abs().max()), float(apart.mean() / ours.abs().mean()))
+    return ValueDifference(float(apart.max() / ours.abs().max()), float(apart.mean() / ours.abs().mean()))

@@ -31,7 +31,7 @@ FILE_ENGINES = ("onnxruntime", "openvino", "opencv")
 OWN_ENGINES = ("native", "torch", "compiled")
 
 
-def network_values(run: LayerRun, network: Network, title: str, find_value: FindValue) -> OtherValues:
+def network_values(run: LayerRun, network: Network, *, title: str, find_value: FindValue) -> OtherValues:
     """The values of another network; where it has other sections, of the layers that can be found there."""
     other = LayerRun(network, run.images)
     values = other.values()
@@ -60,12 +60,12 @@ def engine_values(run: LayerRun, name: str, precision: str) -> OtherValues:
     maps = make_engine(name, whole, precision)(run.images)
     heads = choose_engine(run.network, EngineSettings(name, precision))(run.images)
     values = dict(zip(order, maps, strict=True)) | dict(zip(run.graph.outputs, heads, strict=True))
-    return OtherValues(title, _as_compared(run, values))
+    return OtherValues(title, _compared_values(run, values))
 
 
-def _as_compared(run: LayerRun, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+def _compared_values(run: LayerRun, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
     nodes = run.graph.nodes
-    return {index: run.compared(nodes[index], value) for index, value in values.items()}
+    return {index: run.compared_value(nodes[index], value) for index, value in values.items()}
 
 
 def _values_of_file(run: LayerRun, engine: str) -> dict[int, Tensor]:
@@ -76,7 +76,7 @@ def _values_of_file(run: LayerRun, engine: str) -> dict[int, Tensor]:
         path = Path(folder) / "layers.onnx"
         path.write_bytes(model.SerializeToString())
         found = RUNNERS[engine](path, {"images": run.images.numpy()}, names)
-    return _as_compared(run, {number: torch.from_numpy(value) for number, value in enumerate(found)})
+    return _compared_values(run, {number: torch.from_numpy(value) for number, value in enumerate(found)})
 
 
 def read_arrays(path: str) -> dict[str, Any]:

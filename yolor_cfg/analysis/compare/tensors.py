@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yolor_cfg.analysis.compare.hypothesis import Case, Change, Hypothesis
+from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase, LayerChange
 from yolor_cfg.rewrite.absorb import find_norms, running_stats
 from yolor_cfg.weights.layout import TensorSlot, file_layout
 
 MOST_SHIFTS = 60
 
 
-def other_statistics(case: Case) -> Iterator[Hypothesis]:
+def other_statistics(case: LayerCase) -> Iterator[Hypothesis]:
     """Statistics, scales and biases of batch norm exchanged or left out."""
     if not find_norms(case.layer):
         return
@@ -33,7 +33,7 @@ def other_statistics(case: Case) -> Iterator[Hypothesis]:
         yield case.suppose_changed("batch norm statistics", text, change=_each_norm(change))
 
 
-def _each_norm(change: Callable[[Any], None]) -> Change:
+def _each_norm(change: Callable[[Any], None]) -> LayerChange:
     def change_all(layer: nn.Module) -> nn.Module:
         for norm in find_norms(layer):
             change(norm)
@@ -71,7 +71,7 @@ def _forget_norm(norm: Any) -> None:
     norm.eps = 0.0
 
 
-def other_kernels(case: Case) -> Iterator[Hypothesis]:
+def other_kernels(case: LayerCase) -> Iterator[Hypothesis]:
     """Kernels mirrored, transposed, or stored in another order; biases left out."""
     changes: dict[str, Callable[[Tensor], Tensor | None]] = {
         "kernels turned by 180 degrees: a true convolution": lambda w: w.flip(2, 3),
@@ -93,7 +93,7 @@ def _kernels(layer: nn.Module) -> list[nn.Conv2d]:
     return [one for one in layer.modules() if isinstance(one, nn.Conv2d)]
 
 
-def _each_kernel(change: Callable[[Tensor], Tensor | None]) -> Change:
+def _each_kernel(change: Callable[[Tensor], Tensor | None]) -> LayerChange:
     def change_all(layer: nn.Module) -> nn.Module | None:
         for conv in _kernels(layer):
             new = change(conv.weight.data)
@@ -122,7 +122,7 @@ def _forget_biases(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def shifted_weights(case: Case) -> Iterator[Hypothesis]:
+def shifted_weights(case: LayerCase) -> Iterator[Hypothesis]:
     """The tensors of the layer read some numbers before or behind their place in the weights file."""
     slots = file_layout(case.run.graph)
     own = [slot for slot in slots if slot.index == case.node.index]
@@ -135,7 +135,7 @@ def shifted_weights(case: Case) -> Iterator[Hypothesis]:
     for shift in list(shifts)[:MOST_SHIFTS]:
         cause = "file header" if abs(shift) == 1 else "shifted weights"
         yield case.suppose(
-            cause, _shift_text(shift), layer=partial(_shifted, case, flat, slots=own, shift=shift)
+            cause, _shift_text(shift), layer=partial(_shift_tensors, case, flat, slots=own, shift=shift)
         )
 
 
@@ -147,7 +147,9 @@ def _shift_text(shift: int) -> str:
     return f"weights read one number {where} their place: a header of {sizes}"
 
 
-def _shifted(case: Case, flat: Tensor, *, slots: Sequence[TensorSlot], shift: int) -> nn.Module | None:
+def _shift_tensors(
+    case: LayerCase, flat: Tensor, *, slots: Sequence[TensorSlot], shift: int
+) -> nn.Module | None:
     """Our layer with what stands so many numbers behind its tensors in the file; one number before its start
     and one behind its end are taken for 0: they are not known."""
     if slots[0].offset + shift < -1 or slots[-1].end + shift > len(flat) + 1:
