@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny_detector as tiny
 import torch
 from torch import Tensor
 
 from yolor_cfg.analysis.compare.causes import Diagnosis, FaultFinder, diagnose
 from yolor_cfg.analysis.compare.compare import (
+    ABSENT,
+    DIFFERS,
     EQUAL,
+    INHERITS,
     NetworkComparison,
     compare_layers,
 )
-from yolor_cfg.analysis.compare.layers import LayerRun
-from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture
-from yolor_cfg.analysis.compare.sources import network_values
+from yolor_cfg.analysis.compare.layers import LayerRun, measure
+from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture, other_fits
+from yolor_cfg.analysis.compare.sources import (
+    array_values,
+    engine_values,
+    network_values,
+    read_arrays,
+)
 from yolor_cfg.analysis.compare.values import OtherValues
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.equality import seed_tensors
+from yolor_cfg.weights.layout import file_layout
 
 CFG = """[net]
 width=64
@@ -161,8 +173,6 @@ def exchange(tensors: dict[str, Tensor], one: str, other: str) -> None:
 
 def shift(first: int, by: int) -> Network:
     """The network whose tensors from a layer on are read so many numbers behind their place."""
-    from yolor_cfg.weights.layout import file_layout
-
     network = network_of()
     state, slots = network.state_dict(), file_layout(network.graph)
     flat = torch.cat([state[slot.name].reshape(-1) for slot in slots])
@@ -272,3 +282,116 @@ def test_tensors_that_were_read_otherwise_are_named(name: str) -> None:
     make, first, cause, text = TENSORS[name]
     found = told(make())
     assert found[:2] == (first, cause) and text in found[2], found
+
+
+def test_8_bit_kernels_are_named() -> None:
+    def to_8_bits(tensors: dict[str, Tensor]) -> None:
+        for filters in tensors["9.Conv2d.weight"]:
+            step = filters.abs().max() / 127
+            filters.copy_((filters / step).round() * step)
+
+    assert told(changed(to_8_bits)) == (CONV9, "quantisation", "kernels of 8 bits, a scale for each filter")
+
+
+def test_a_fault_of_its_own_kind_is_unexplained() -> None:
+    noise = 1 + 0.2 * torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(5))
+    found, why = compared(changed(lambda tensors: tensors["1.Conv2d.weight"].mul_(noise)))
+    assert found.first is not None and found.first.node.index == CONV1
+    assert why is not None and why.causes == () and why.tried > 50
+
+
+def test_two_faults_at_once_are_unexplained_and_not_half_explained() -> None:
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        tensors["1.Conv2d.weight"].copy_(tensors["1.Conv2d.weight"].flip(2, 3))
+        exchange(tensors, "1.BatchNorm2d.weight", "1.BatchNorm2d.bias")
+
+    found, why = compared(changed(spoil))
+    assert found.first is not None and found.first.node.index == CONV1
+    assert why is not None and why.causes == ()
+
+
+def test_layers_behind_a_fault_only_inherit_it() -> None:
+    found, _ = compared(changed(lambda tensors: tensors["4.Conv2d.weight"].mul_(1.5)))
+    assert [one.verdict for one in found.layers] == [EQUAL] * 4 + [DIFFERS] + [INHERITS] * 9
+
+
+def test_the_cause_of_small_differences_that_add_up_is_named() -> None:
+    network = network_of()
+    run = LayerRun(network, images_of(network))
+    other = network_values(run, network_of(eps=2e-5), title="other", find_value=FaultFinder(run, 1e-4, {}))
+    measured = [one for one in compare_layers(run, other, 0.0).layers if one.own and one.difference]
+    own = max(one.own.largest for one in measured if one.own)
+    whole = max(one.difference.largest for one in measured if one.difference)
+    assert whole > 1.2 * own
+    found = compare_layers(run, other, (own + whole) / 2)
+    assert found.first is not None and found.first.verdict == INHERITS and found.differing == ()
+    assert found.telling is not None and found.telling.own is not None and found.telling.own.largest == own
+
+
+def test_values_that_are_not_known_are_passed_over() -> None:
+    values = LayerRun(network_of(), images_of(network_of())).values()
+    found, _ = compared(OtherValues("other", {HEAD2: values[HEAD2]}))
+    assert found.is_equal and [one.verdict for one in found.layers] == [ABSENT] * 13 + [EQUAL]
+
+
+def test_a_fault_is_found_in_a_layer_whose_value_is_not_known() -> None:
+    other = changed(lambda tensors: tensors["4.Conv2d.weight"].copy_(tensors["4.Conv2d.weight"].flip(2, 3)))
+    values = LayerRun(other, images_of(other)).values()
+    found, why = compared(
+        OtherValues("other", {index: one for index, one in values.items() if index not in (4, 5)})
+    )
+    assert found.first is not None and found.first.node.index == ROUTE
+    assert why is not None and (why.node.index, why.causes[0].name) == (CONV4, "kernel order")
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_our_engines_are_equal_and_bfloat16_is_named(engine: str) -> None:
+    network = network_of()
+    run = LayerRun(network, images_of(network))
+    assert compare_layers(run, engine_values(run, engine, "fp32")).is_equal
+    found = compare_layers(run, engine_values(run, engine, "bf16"))
+    why = diagnose(run, found, {})
+    assert why is not None and why.causes[0].text == "values rounded to bfloat16"
+
+
+PICTURE = tiny.photo(40, 50)
+FITS: dict[str, tuple[Callable[[Graph], Tensor], str]] = {
+    "letterbox": (lambda graph: fit_picture(PICTURE, graph, "letterbox"), "in C Darknet's letterbox"),
+    "yolor": (lambda graph: other_fits(PICTURE, graph)["in YOLOR's letterbox"], "in YOLOR's letterbox"),
+    "opencv": (
+        lambda graph: other_fits(PICTURE, graph)["stretched by OpenCV, bilinear"],
+        "by OpenCV, bilinear",
+    ),
+    "bgr": (lambda graph: fit_picture(PICTURE, graph, "stretch").flip(1), "BGR"),
+    "0..255": (lambda graph: 255 * fit_picture(PICTURE, graph, "stretch"), "in 0..255"),
+    "bgr in 0..255": (lambda graph: 255 * fit_picture(PICTURE, graph, "stretch").flip(1), "BGR, in 0..255"),
+    "mean": (
+        lambda graph: (
+            fit_picture(PICTURE, graph, "stretch") - torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+        ),
+        "less the mean of ImageNet",
+    ),
+    "-1..1": (lambda graph: 2 * fit_picture(PICTURE, graph, "stretch") - 1, "in -1..1"),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_other_preprocessing_is_named(name: str, tmp_path: Path) -> None:
+    fit, text = FITS[name]
+    network = network_of()
+    run = LayerRun(network, fit_picture(PICTURE, network.graph, "stretch"), "darknet")
+    there = LayerRun(network_of(), fit(network.graph), "darknet").values()
+    np.savez(tmp_path / "values.npz", **{f"layer_{index}": value.numpy() for index, value in there.items()})
+    other = array_values(run, read_arrays(str(tmp_path / "values.npz")), "values.npz")
+    found = compare_layers(run, other)
+    why = diagnose(run, found, other_fits(PICTURE, network.graph))
+    assert found.first is not None and found.first.node.index == CONV0
+    assert why is not None and why.causes[0].name == "preprocessing"
+    assert why.causes[0].text == f"the input {text}" or text in why.causes[0].text
+
+
+def test_infinite_values_are_equal_on_both_sides_alone() -> None:
+    ours = torch.tensor([1.0, float("inf")])
+    assert measure(ours, ours.clone()).largest == 0
+    assert measure(ours, torch.tensor([1.0, 2.0])).largest == float("inf")
+    assert measure(ours, torch.tensor([1.0])).largest == float("inf")

@@ -171,7 +171,7 @@ def _open_sides(asked: Asked, image: str | None, preprocess: str | None) -> Side
     if file is not None:
         finder = FaultFinder(run, asked.tolerance, fits)
         return Sides(run, file.values(run, picture, tolerance=asked.tolerance, find_value=finder), fits)
-    return Sides(run, _find_values(asked, run, arrays), fits)
+    return Sides(run, _find_values(asked, run, arrays, fits=fits), fits)
 
 
 def _open_file(other: str) -> ComparedFile | None:
@@ -206,7 +206,9 @@ def _given_images(arrays: dict[str, Any] | None, network: Network) -> Tensor | N
     return check_images(arrays["images"], network) if arrays and "images" in arrays else None
 
 
-def _find_values(asked: Asked, run: LayerRun, arrays: dict[str, Any] | None) -> OtherValues:
+def _find_values(
+    asked: Asked, run: LayerRun, arrays: dict[str, Any] | None, *, fits: dict[str, Any]
+) -> OtherValues:
     """The values of an engine, of a file of values or of another network."""
     from yolor_cfg.analysis.compare import sources
     from yolor_cfg.analysis.compare.causes import FaultFinder
@@ -214,6 +216,13 @@ def _find_values(asked: Asked, run: LayerRun, arrays: dict[str, Any] | None) -> 
 
     if arrays is not None:
         return sources.array_values(run, arrays, asked.other)
+    finder = FaultFinder(run, asked.tolerance, fits)
+    own = asked.files
+    reads_files = own.cfg and own.weights and own.weights.lower().endswith(".weights")
+    if asked.other == "opencv" and reads_files and sources.has_darknet_importer():
+        return sources.opencv_values(
+            run, str(own.cfg), str(own.weights), tolerance=asked.tolerance, find_value=finder
+        )
     if asked.other in ENGINES:
         return sources.engine_values(run, asked.other, asked.precision)
     cfg, weights = _choose_other(asked)
@@ -221,9 +230,7 @@ def _find_values(asked: Asked, run: LayerRun, arrays: dict[str, Any] | None) -> 
     if cfg != asked.files.cfg:
         reading = reading._replace(dialect=None)
     other = open_network(cfg, weights, reading=reading).network
-    return sources.network_values(
-        run, other, title=asked.other, find_value=FaultFinder(run, asked.tolerance, {})
-    )
+    return sources.network_values(run, other, title=asked.other, find_value=finder)
 
 
 def _choose_other(asked: Asked) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from yolor_cfg.analysis.compare.align import Alignment, FindValue, is_box_head
 from yolor_cfg.analysis.compare.layers import LayerRun, join_boxes
-from yolor_cfg.analysis.compare.values import OtherValues
+from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
 from yolor_cfg.errors import MissingExtra, WeightsError
 from yolor_cfg.export.facts import IMAGE, PREDICTIONS
 from yolor_cfg.export.telemetry import import_openvino
@@ -64,7 +64,7 @@ class ComparedFile:
         except OSError as fault:
             raise WeightsError(f"the file cannot be read: {reason_of(fault)}", path=path) from None
         reader = _OpenvinoReader if path.lower().endswith(".xml") else _OnnxReader
-        self._reader = _run_guarded(path, "cannot be read", lambda: reader(path))
+        self._reader = run_guarded(lambda: reader(path), f"{path} cannot be read")
         self.input: FileInput = self._reader.input
         if len(self.input.shape) != 4:
             allowed = "one input [N, C, H, W]"
@@ -84,20 +84,10 @@ class ComparedFile:
         if picture is not None and self.order == "bgr":
             picture = np.ascontiguousarray(picture[..., ::-1])
         given = self.input.prepare(run.images, picture)
-        found = _run_guarded(self.path, "cannot be run", lambda: self._reader.run(given))
+        found = run_guarded(lambda: self._reader.run(given), f"{self.path} cannot be run")
         tensors = {name: _first_image(value, len(given)) for name, value in found.items()}
         layers = Alignment(run, list(tensors.values()), tolerance=tolerance, find_value=find_value).find()
         return OtherValues(self.path, layers | _read_heads(run, tensors))
-
-
-def _run_guarded(path: str, what: str, work: Any) -> Any:
-    try:
-        return work()
-    except MissingExtra:
-        raise
-    except Exception as cause:  # every library raises its own kinds
-        reason = str(cause).strip().split("\n")[0]
-        raise WeightsError(f"the file {what}", path=path, found=reason) from None
 
 
 def _first_image(value: NDArray[Any], batch: int) -> Tensor:

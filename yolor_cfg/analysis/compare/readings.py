@@ -92,13 +92,14 @@ def other_activations(case: LayerCase) -> Iterator[Hypothesis]:
         for slope in SLOPES:
             text = f"leaky with slope {slope:g}, here {SLOPE:g}"
             yield case.suppose("leaky slope", text, value=partial(_leaky, case, slope))
-    values = case.section.values
-    for key in (name for name in ("activation",) if name in case.section.keys):
-        own = values.get(key, "")
-        for name in ACTIVATIONS:
-            if name != own:
-                text = f"activation {name}, here {own or 'the default'}"
-                yield case.suppose("activation", text, layer=partial(_set_keys, case, activation=name))
+    if "activation" not in case.section.keys:
+        return
+    own = case.section.values.get("activation", "")
+    formulas = {one.formula: name for name, one in reversed(ACTIVATIONS.items())}  # of synonyms the first
+    for name in reversed(formulas.values()):
+        if name != own:
+            text = f"activation {name}, here {own or 'the default'}"
+            yield case.suppose("activation", text, layer=partial(_set_keys, case, activation=name))
 
 
 def _leaky(case: LayerCase, slope: float) -> Tensor:

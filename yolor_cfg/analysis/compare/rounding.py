@@ -92,5 +92,6 @@ def _beyond_levels(case: LayerCase, theirs: Tensor) -> ValueDifference:
 
 
 def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> ValueDifference:
+    ours = ours.detach()
     apart = ((ours - theirs).abs() - slack).clamp(min=0)
     return ValueDifference(float(apart.max() / ours.abs().max()), float(apart.mean() / ours.abs().mean()))

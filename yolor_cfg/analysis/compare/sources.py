@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,10 +18,10 @@ from torch import Tensor
 from yolor_cfg.analysis.compare.align import Alignment, FindValue, is_box_head
 from yolor_cfg.analysis.compare.compare import TOLERANCE
 from yolor_cfg.analysis.compare.layers import LayerRun
-from yolor_cfg.analysis.compare.values import OtherValues
+from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
 from yolor_cfg.engines.base import EngineSettings
 from yolor_cfg.engines.choice import choose_engine, make_engine
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import CfgError, DataError
 from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
 from yolor_cfg.export.parity import RUNNERS
 from yolor_cfg.files import reason_of
@@ -28,7 +29,8 @@ from yolor_cfg.model import Network
 
 FILE_ENGINES = ("onnxruntime", "openvino", "opencv")
 """Engines that run an ONNX file whose outputs are the values of all layers."""
-OWN_ENGINES = ("native", "torch", "compiled")
+IMPORTER = "readNetFromDarknet"
+"""OpenCV's function that reads a cfg and weights, gone in 5.0."""
 
 
 def network_values(run: LayerRun, network: Network, *, title: str, find_value: FindValue) -> OtherValues:
@@ -51,7 +53,10 @@ def engine_values(run: LayerRun, name: str, precision: str) -> OtherValues:
     """What an engine computes: of each layer alone, and of the heads as it runs the rewritten network."""
     title = f"{name}, {precision}"
     if name in FILE_ENGINES:
-        return OtherValues(title, _values_of_file(run, name))
+        if precision != "fp32":
+            raise CfgError("only native, torch and compiled are compared in it", found=title, allowed="fp32")
+        values = run_guarded(lambda: _values_of_file(run, name), f"{name} cannot run this network")
+        return OtherValues(title, values, notes=_opencv_notes() if name == "opencv" else ())
     nodes, whole = run.graph.nodes, copy.deepcopy(run.network)
     order = sorted(
         range(len(nodes)), key=lambda index: not nodes[index].section.is_head
@@ -63,9 +68,38 @@ def engine_values(run: LayerRun, name: str, precision: str) -> OtherValues:
     return OtherValues(title, _compared_values(run, values))
 
 
+def has_darknet_importer() -> bool:
+    """Whether OpenCV reads a cfg and weights itself."""
+    return hasattr(cv2.dnn, IMPORTER)
+
+
+def _opencv_notes() -> tuple[str, ...]:
+    version = cv2.__version__
+    if has_darknet_importer():
+        return (f"OpenCV {version} reads a cfg with .weights itself: this one is run as an ONNX file",)
+    return (f"OpenCV {version} has no importer for Darknet (4.x has): the network is run as an ONNX file",)
+
+
+def opencv_values(
+    run: LayerRun, cfg: str, weights: str, *, tolerance: float, find_value: FindValue
+) -> OtherValues:
+    """What OpenCV's own importer for Darknet makes of the two files; heads are not compared."""
+
+    def compute() -> list[Tensor]:
+        net: Any = getattr(cv2.dnn, IMPORTER)(cfg, weights)
+        net.enableFusion(False)
+        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+        net.setInput(run.images.numpy())
+        return [torch.from_numpy(net.forward(name).copy()) for name in net.getLayerNames()]
+
+    tensors = run_guarded(compute, "OpenCV cannot run this network")
+    found = Alignment(run, tensors, tolerance=tolerance, find_value=find_value).find()
+    return OtherValues(f"OpenCV {cv2.__version__}", found, notes=("the boxes of heads are not compared",))
+
+
 def _compared_values(run: LayerRun, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
     nodes = run.graph.nodes
-    return {index: run.compared_value(nodes[index], value) for index, value in values.items()}
+    return {index: run.compared_value(nodes[index], value.detach()) for index, value in values.items()}
 
 
 def _values_of_file(run: LayerRun, engine: str) -> dict[int, Tensor]:

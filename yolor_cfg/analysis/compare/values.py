@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
+
+from yolor_cfg.errors import WeightsError, YolorError, shorten
+
+Found = TypeVar("Found")
 
 
 class OtherValues(NamedTuple):
@@ -16,3 +20,14 @@ class OtherValues(NamedTuple):
     layers: Mapping[int, Tensor]
     head_form: str = "boxes"
     notes: tuple[str, ...] = ()
+
+
+def run_guarded(work: Callable[[], Found], message: str) -> Found:
+    """What the work of another library gives; whatever it raises becomes a WeightsError with this message."""
+    try:
+        return work()
+    except YolorError:
+        raise
+    except Exception as cause:  # every library raises its own kinds
+        reason = shorten(str(cause).strip().split("\n")[0])
+        raise WeightsError(message, found=reason or type(cause).__name__) from None
