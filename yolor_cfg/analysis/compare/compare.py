@@ -13,7 +13,7 @@ from yolor_cfg.graph import Node
 
 TOLERANCE = 1e-4
 """Of our largest value: what the order of sums makes in a deep network of float32."""
-EQUAL, DIFFERS, INHERITS, ABSENT = "equal", "differs", "input differs", "not there"
+EQUAL, DIFFERS, INHERITS, ABSENT = "equal", "differs", "input differs", "not known"
 VERDICTS = {
     EQUAL: "within the tolerance",
     DIFFERS: "its own computation differs, on equal inputs too",
