@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import test_compare as plain
-import torch
 from exports import make_onnx_once
 from onnx.helper import make_node
 from onnx.numpy_helper import from_array, to_array
@@ -18,12 +17,8 @@ from yolor_cfg.analysis.compare.causes import Diagnosis, FaultFinder, diagnose
 from yolor_cfg.analysis.compare.compare import EQUAL, NetworkComparison, compare_layers
 from yolor_cfg.analysis.compare.files import ComparedFile
 from yolor_cfg.analysis.compare.layers import LayerRun
-from yolor_cfg.analysis.compare.sources import engine_values
 from yolor_cfg.export.onnx_file import DEFAULT_SETTINGS, OnnxSettings
-from yolor_cfg.graph import ReadOptions, build_graph
-from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.rewrite.equality import seed_tensors
 from yolor_cfg.rewrite.faster import rewrite_for_speed
 
 Fault = Callable[[onnx.ModelProto], object]

@@ -16,8 +16,10 @@ from yolor_cfg.analysis.compare.layers import LayerRun, Tail, ValueDifference, m
 from yolor_cfg.graph import IMAGE_INDEX, Node
 from yolor_cfg.model import BoxHead
 
-MOST_FAULTS = 12
-"""Behind so many layers that differ the search ends: those after them are not known."""
+MOST_UNEXPLAINED = 4
+"""Behind so many layers that differ for unknown reasons the search ends: those after them are not known."""
+LOOKAHEAD = 16
+"""A layer whose value is not there is part of one of the next so many layers, or it differs."""
 
 
 MOST_CANDIDATES = 6
@@ -66,27 +68,31 @@ class Alignment:
             for node in run.graph.nodes
         }
         self._sought = _find_sought(run)
+        self._unexplained = 0
 
     def find(self) -> dict[int, Tensor]:
         """The value of each layer that the other program has. Layers that are part of a later one there have
         none."""
-        start, faults = 0, 0
-        while faults < MOST_FAULTS:
-            self._match_from(start)
+        self._match_from(0)
+        while self._unexplained < MOST_UNEXPLAINED:
             lost = self._first_lost() or self._first_doubtful()
             if lost is None:
                 break
-            taken = self._take_faulty(lost)
-            faults += taken is not None
-            last = lost.index if taken is None else taken
+            last = self._take_faulty(lost)
             self._sought -= set(range(lost.index, last + 1))
-            start = last + 1
+            self._match_from(last + 1)
         return {index: match.tensor for index, match in self._matches.items()}
 
     def _match_from(self, start: int) -> None:
-        """Look for the values of the layers from this one on."""
-        for node in (node for node in self._nodes if node.index >= start):
+        """Look for the values of the layers from this one on, as far as they do not depend on one that is
+        lost."""
+        later = [node for node in self._nodes if node.index >= start]
+        for node in later:
             self._matches.pop(node.index, None)
+        for node in later:
+            lost = self._first_lost()
+            if lost is not None and node.index > max([lost.index, *self._readers[lost.index]]) + LOOKAHEAD:
+                break
             self._known[node.index] = self._expect(node)
             match = self._nearest(node)
             if match is not None and match.apart.largest <= self._tolerance:
@@ -152,10 +158,10 @@ class Alignment:
                 waiting += self._readers[index]
         return max(found, default=float("inf"))
 
-    def _take_faulty(self, node: Node) -> int | None:
+    def _take_faulty(self, node: Node) -> int:
         """Take a tensor that is no other layer's for the value of a layer, or of one that follows it and that
-        it is part of: one that a known fault explains, else the nearest to it. The number of the layer that
-        has got a value; None if there is none left."""
+        it is part of: one that a known fault explains, else the nearest to it, if any is left. The number of
+        the layer up to which all is known then."""
         taken = {match.number for match in self._matches.values()}
         for tail in self._tails(node):
             end = tail[-1][0] if tail else node
@@ -163,20 +169,23 @@ class Alignment:
             inputs = self._run.inputs(node, self._known)
             place = self._find_value(node, inputs, tail=tail, values=[match.tensor for match in matches])
             if place is not None:
-                return self._take(end, matches[place])
+                self._take(end, matches[place])
+                return end.index
         nearest = self._nearest(node, taken)
-        return None if nearest is None else self._take(node, nearest)
-
-    def _take(self, node: Node, match: _Match) -> int:
-        self._matches[node.index], self._known[node.index] = match, match.tensor
+        if nearest is not None:
+            self._take(node, nearest)
+            self._unexplained += 1
         return node.index
+
+    def _take(self, node: Node, match: _Match) -> None:
+        self._matches[node.index], self._known[node.index] = match, match.tensor
 
     def _tails(self, node: Node) -> list[Tail]:
         """No layers behind this one, the one that alone reads it, and so on."""
         tails: list[Tail] = [()]
         while len(tails) <= MOST_TAIL and len(self._readers[node.index]) == 1:
             node = self._run.graph.nodes[self._readers[node.index][0]]
-            if node.index in self._matches or node not in self._nodes:
+            if node.index in self._matches or node.index not in self._known:
                 break
             tails.append([*tails[-1], (node, self._run.inputs(node, self._known))])
         return tails
