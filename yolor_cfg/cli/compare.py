@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from yolor_cfg.model import Network
 
 EXPORTED, ARRAYS = (".onnx", ".xml"), ".npz"
-ENGINES = ("native", "torch", "compiled", "onnxruntime", "openvino", "opencv")
+OWN_ENGINES = ("native", "torch", "compiled")
+ENGINES = (*OWN_ENGINES, "onnxruntime", "openvino", "opencv")
 HEADERS = ("#", "line", "section", "output", "largest", "mean", "by itself", "verdict")
 TEXT_COLUMNS = [HEADERS.index(header) for header in ("section", "output", "verdict")]
 ROWS_BEFORE, ROWS_AFTER = 2, 3
@@ -132,6 +133,7 @@ def compare(
     files = sort_paths(paths)
     if not (files.network and files.weights) or files.others:
         raise click.UsageError("give CFG WEIGHTS, or a checkpoint that holds its CFG")
+    _check_against(against, precision)
     asked = Asked(files, against, ReadOptions(dialect, size), tolerance, precision)
     sides = _open_sides(asked, image, preprocess)
     compared = compare_layers(sides.run, sides.other, tolerance)
@@ -147,6 +149,15 @@ def compare(
         )
     if not compared.is_equal:
         raise click.exceptions.Exit(DIFFERENT_CODE)
+
+
+def _check_against(against: tuple[str, ...], precision: str) -> None:
+    """Refuse what does not go together."""
+    first = against[0]
+    if len(against) > (2 if first.lower().endswith(".cfg") else 1):
+        raise click.UsageError("--against is given twice for a cfg and its weights alone")
+    if precision != "fp32" and first not in OWN_ENGINES:
+        raise click.UsageError(f"--precision {precision} is for the engines {', '.join(OWN_ENGINES)}")
 
 
 def _open_sides(asked: Asked, image: str | None, preprocess: str | None) -> Sides:
@@ -236,8 +247,6 @@ def _find_values(
 def _choose_other(asked: Asked) -> tuple[str, str]:
     """The cfg, or the checkpoint that holds it, and the weights of the other network."""
     files = asked.files
-    if len(asked.against) > 2:
-        raise click.UsageError("give --against once, or twice for a cfg and its weights")
     if len(asked.against) == 2:
         return asked.against[0], asked.against[1]
     assert files.network and files.weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +90,15 @@ class ComparedFile:
         return OtherValues(self.path, layers | _read_heads(run, tensors))
 
 
+def _single_input(inputs: Sequence[Any], path: str) -> Any:
+    if len(inputs) != 1:
+        allowed = "one input [N, C, H, W]"
+        raise WeightsError(
+            "not a network of images", path=path, found=f"{len(inputs)} inputs", allowed=allowed
+        )
+    return inputs[0]
+
+
 def _first_image(value: NDArray[Any], batch: int) -> Tensor:
     """The values of the first of equal images."""
     part = value[: len(value) // batch] if value.ndim and len(value) % batch == 0 else value
@@ -141,7 +150,7 @@ class _OnnxReader:
         order = [name for node in model.graph.node for name in node.output]
         floats = {one.name for one in self._session.get_outputs() if "float" in one.type}
         self._names = [name for name in order if name in floats]
-        (given,) = self._session.get_inputs()
+        given = _single_input(self._session.get_inputs(), path)
         types = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
         shape = tuple(size if isinstance(size, int) else 0 for size in given.shape)
         self.input = FileInput(given.name, shape, types.get(given.type, np.float32))
@@ -158,7 +167,7 @@ class _OpenvinoReader:
         core = import_openvino().Core()
         model = core.read_model(path)
         self.stored: dict[str, str] = {}
-        (given,) = model.inputs
+        given = _single_input(model.inputs, path)
         shape = tuple(0 if one.is_dynamic else one.get_length() for one in given.partial_shape)
         self.input = FileInput(given.get_any_name(), shape, given.get_element_type().to_dtype())
         values = [op.output(0) for op in model.get_ordered_ops() if op.get_type_name() not in NO_VALUES]

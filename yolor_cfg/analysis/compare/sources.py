@@ -21,7 +21,7 @@ from yolor_cfg.analysis.compare.layers import LayerRun
 from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
 from yolor_cfg.engines.base import EngineSettings
 from yolor_cfg.engines.choice import choose_engine, make_engine
-from yolor_cfg.errors import CfgError, DataError
+from yolor_cfg.errors import DataError
 from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
 from yolor_cfg.export.parity import RUNNERS
 from yolor_cfg.files import reason_of
@@ -53,8 +53,6 @@ def engine_values(run: LayerRun, name: str, precision: str) -> OtherValues:
     """What an engine computes: of each layer alone, and of the heads as it runs the rewritten network."""
     title = f"{name}, {precision}"
     if name in FILE_ENGINES:
-        if precision != "fp32":
-            raise CfgError("only native, torch and compiled are compared in it", found=title, allowed="fp32")
         values = run_guarded(lambda: _values_of_file(run, name), f"{name} cannot run this network")
         return OtherValues(title, values, notes=_opencv_notes() if name == "opencv" else ())
     nodes, whole = run.graph.nodes, copy.deepcopy(run.network)
@@ -129,16 +127,20 @@ def check_images(images: Any, network: Network) -> Tensor:
     wanted = (1, *network.graph.image)
     if images.shape != wanted:
         raise DataError("`images` does not fit the network", found=str(images.shape), allowed=str(wanted))
-    return torch.from_numpy(np.ascontiguousarray(images, np.float32))
+    return _to_floats("images", images)
+
+
+def _to_floats(name: str, array: Any) -> Tensor:
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"`{name}` holds no numbers", found=str(array.dtype))
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 
 def array_values(run: LayerRun, arrays: Mapping[str, Any], path: str) -> OtherValues:
     """The values in a .npz file of another program: `layer_5` is what C Darknet stores in layer 5."""
-    found = {}
-    for node in run.graph.nodes:
-        if (array := arrays.get(f"layer_{node.index}")) is not None:
-            found[node.index] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    names = {node.index: f"layer_{node.index}" for node in run.graph.nodes}
+    found = {index: _to_floats(name, arrays[name]) for index, name in names.items() if name in arrays}
     if not found:
-        allowed = "layer_0, layer_1, ...: the values of layers [N, C, H, W]"
+        allowed = "layer_0, layer_1, ...: the values of layers [1, C, H, W]"
         raise DataError("no values of layers", path=path, found=", ".join(list(arrays)[:5]), allowed=allowed)
     return OtherValues(path, found, "darknet")
