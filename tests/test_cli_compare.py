@@ -13,10 +13,8 @@ import tiny_detector as tiny
 import torch
 from click.testing import Result
 
-from yolor_cfg.analysis.compare.compare import EQUAL, compare_layers
 from yolor_cfg.analysis.compare.layers import LayerRun
 from yolor_cfg.analysis.compare.picture import fit_picture
-from yolor_cfg.analysis.compare.sources import array_values
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import open_network
@@ -175,37 +173,3 @@ def test_what_does_not_go_together_is_refused_with_the_reason(name: str) -> None
 def test_a_precision_is_for_our_engines() -> None:
     result = against("small.weights", options=("--precision", "bf16"))
     assert result.exit_code == 2 and "--precision bf16 is for the engines" in result.stderr
-
-
-WHOLE = ("m_act_leaky", "m_shortcut", "m_route", "m_reorg", "m_maxpool")
-"""Cases of C Darknet, of which those are taken whose values are stored whole."""
-
-
-def whole_values(case: Path) -> dict[str, np.ndarray]:
-    """The values of the layers of which all numbers are stored."""
-    with np.load(case.with_suffix(".npz")) as file:
-        numbers = [int(name[1:-6]) for name in file.files if name.startswith("L") and name.endswith("_shape")]
-        found = {}
-        for number in numbers:
-            shape, places = file[f"L{number}_shape"], file[f"L{number}_idx"]
-            if len(places) == np.prod(shape):
-                values = np.empty(len(places), np.float32)
-                values[places] = file[f"L{number}_val"]
-                found[f"layer_{number}"] = values.reshape(shape)
-    return found
-
-
-def test_c_darknets_own_values_are_equal(shared: Path) -> None:
-    compared = 0
-    for case in sorted((shared / "golden/darknet/micro").glob("m_act_*.cfg")):
-        facts = json.loads(case.with_suffix(".json").read_text())["input"]
-        arrays = whole_values(case)
-        if not arrays or len(facts["shape"]) != 4 or facts.get("steps", 1) > 1 or facts["shape"][0] != 1:
-            continue
-        network = open_network(case, case.with_suffix(".weights")).network
-        images = np.random.RandomState(facts["seed"]).rand(*facts["shape"]).astype(np.float32)
-        run = LayerRun(network, torch.from_numpy(images), "darknet")
-        found = compare_layers(run, array_values(run, arrays, str(case)))
-        assert found.is_equal, case
-        compared += sum(one.verdict == EQUAL for one in found.layers)
-    assert compared > 0
