@@ -15,6 +15,9 @@ from click.testing import Result
 
 from yolor_cfg.analysis.compare.layers import LayerRun
 from yolor_cfg.analysis.compare.picture import fit_picture
+from yolor_cfg.graph import build_graph
+from yolor_cfg.lang.syntax import parse
+from yolor_cfg.model import Network
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import open_network
@@ -173,3 +176,22 @@ def test_what_does_not_go_together_is_refused_with_the_reason(name: str) -> None
 def test_a_precision_is_for_our_engines() -> None:
     result = against("small.weights", options=("--precision", "bf16"))
     assert result.exit_code == 2 and "--precision bf16 is for the engines" in result.stderr
+
+
+def test_a_value_of_another_shape_differs_and_does_not_stop_the_rest() -> None:
+    network = open_network("small.cfg", "small.weights").network
+    values = LayerRun(network, plain.images_of(network), "darknet").values()
+    arrays = {f"layer_{index}": value.numpy() for index, value in values.items()}
+    arrays["layer_2"] = arrays["layer_2"][:, :4]
+    np.savez("values.npz", images=plain.images_of(network).numpy(), **arrays)
+    result = against("values.npz", options=("--all",))
+    assert result.exit_code == 1 and "its shape there is 1x4x16x32" in result.stdout
+    assert [line.split()[-1] for line in result.stdout.splitlines()[1:15]].count("equal") == 13
+
+
+def test_a_cfg_with_other_filters_differs_in_the_first_of_them() -> None:
+    wider = plain.CFG.replace("filters=12", "filters=20")
+    Path("wider.cfg").write_text(wider)
+    write_weights(Network(build_graph(parse(wider))).eval(), "wider.weights")
+    result = against("wider.cfg", "wider.weights")
+    assert result.exit_code == 1 and "Traceback" not in result.output

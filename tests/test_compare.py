@@ -141,9 +141,7 @@ def images_of(network: Network) -> Tensor:
     return fit_picture(draw_picture(network), network.graph, "stretch")
 
 
-def compared(
-    other: Network | OtherValues, fits: dict[str, Tensor] | None = None
-) -> tuple[NetworkComparison, Diagnosis | None]:
+def compared(other: Network | OtherValues) -> tuple[NetworkComparison, Diagnosis | None]:
     """The plain network beside another one or its values."""
     network = network_of()
     form = other.head_form if isinstance(other, OtherValues) else "boxes"
@@ -154,12 +152,12 @@ def compared(
         else other
     )
     found = compare_layers(run, values)
-    return found, diagnose(run, found, fits or {})
+    return found, diagnose(run, found, {})
 
 
-def told(other: Network | OtherValues, fits: dict[str, Tensor] | None = None) -> tuple[int, str, str]:
+def told(other: Network | OtherValues) -> tuple[int, str, str]:
     """The first layer that differs, the name of the best cause and its text; empty if none explains it."""
-    found, why = compared(other, fits)
+    found, why = compared(other)
     assert found.first is not None and why is not None
     best = why.causes[0] if why.causes else None
     return found.first.node.index, best.name if best else "", best.text if best else ""
@@ -291,6 +289,27 @@ def test_8_bit_kernels_are_named() -> None:
             filters.copy_((filters / step).round() * step)
 
     assert told(changed(to_8_bits)) == (CONV9, "quantisation", "kernels of 8 bits, a scale for each filter")
+
+
+def test_few_coarse_levels_are_no_8_bits() -> None:
+    values = LayerRun(network_of(), images_of(network_of())).values()
+    coarse = {index: (4 * value).round() / 4 for index, value in values.items() if index == CONV0}
+    found, why = compared(OtherValues("other", coarse))
+    assert not found.is_equal and why is not None and why.causes == ()
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_values_of_fewer_bits_are_named(bits: int) -> None:
+    value = LayerRun(network_of(), images_of(network_of())).values()[CONV0]
+    step = value.abs().max() / 127
+    short = value.half().float() if bits == 16 else (value / step).round() * step
+    cause = (
+        ("half precision", "values rounded to float16")
+        if bits == 16
+        else ("quantisation", "values of at most 256 levels")
+    )
+    found, why = compared(OtherValues("other", {CONV0: short}))
+    assert why is not None and (why.causes[0].name, why.causes[0].text) == cause
 
 
 def test_a_fault_of_its_own_kind_is_unexplained() -> None:

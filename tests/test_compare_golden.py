@@ -1,4 +1,4 @@
-"""`yolor compare` against C Darknet's own values: equal, or the cause is named where a cfg is read otherwise."""
+"""`yolor compare` against C Darknet's own values: equal, or named where a cfg is read otherwise."""
 
 from __future__ import annotations
 

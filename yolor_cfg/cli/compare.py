@@ -298,6 +298,9 @@ def _format_verdict(sides: Sides, compared: NetworkComparison, found: Diagnosis 
         yield f"equal: {known} of {len(compared.layers)} layers compared, tolerance {compared.tolerance:g}"
         return
     yield f"first difference: {_place(sides, first)}"
+    shape = tuple(sides.other.layers[first.node.index].shape)
+    if first.difference is not None and math.isinf(first.difference.largest):
+        yield f"  not comparable: its shape there is {'x'.join(map(str, shape))}, or only one side is finite"
     if compared.telling not in (None, first):
         yield "no layer up to there differs by itself: small differences add up"
         yield f"largest by itself: {_place(sides, compared.telling)}"

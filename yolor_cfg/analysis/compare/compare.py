@@ -75,7 +75,8 @@ def compare_layers(run: LayerRun, other: OtherValues, tolerance: float = TOLERAN
         if run.can_compute(node):
             inputs[node.index] = run.inputs(node, known)
             expected = run.compute(node, inputs[node.index])
-        known[node.index] = expected if theirs is None else theirs
+        fits = theirs is not None and theirs.shape == expected.shape
+        known[node.index] = theirs if fits and theirs is not None else expected
         rows.append(_compare(node, theirs, ours=ours[node.index], expected=expected, tolerance=tolerance))
     return NetworkComparison(tuple(rows), tolerance, inputs, other.layers)
 

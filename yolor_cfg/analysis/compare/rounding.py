@@ -15,9 +15,10 @@ from yolor_cfg.rewrite.absorb import find_norms, fold_norm
 
 SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 """The shortest first: most of its numbers are numbers of the other one too."""
-SLACK = 8.0
+SLACK = 3.0
 """So many units in the last place, of the largest value, may sums of rounded numbers be apart."""
-LEVELS = 256
+LEVELS, LEVELS_APART, COARSE = 256, 8.0, 0.1
+"""Values of 8 bits may be so many levels apart, if that is no more than such a share of the largest value."""
 Rounding = Callable[[Tensor], Tensor]
 
 
@@ -88,7 +89,8 @@ def _beyond_levels(case: LayerCase, theirs: Tensor) -> ValueDifference:
     levels = theirs.unique()
     if ours.shape != theirs.shape or not 1 < len(levels) <= LEVELS < len(ours.unique()):
         return INCOMPARABLE
-    return _beyond(ours, theirs, SLACK * float(levels.diff().min()))
+    slack = LEVELS_APART * float(levels.diff().min())
+    return _beyond(ours, theirs, slack) if slack <= COARSE * float(ours.abs().max()) else INCOMPARABLE
 
 
 def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> ValueDifference:
