@@ -195,3 +195,10 @@ def test_a_cfg_with_other_filters_differs_in_the_first_of_them() -> None:
     write_weights(Network(build_graph(parse(wider))).eval(), "wider.weights")
     result = against("wider.cfg", "wider.weights")
     assert result.exit_code == 1 and "Traceback" not in result.output
+
+
+def test_the_same_files_may_be_read_in_another_dialect() -> None:
+    result = against("darknet")
+    assert result.exit_code == 0, result.output
+    result = against("pjreddie")
+    assert result.exit_code == 1 and "epsilon 1e-06 beside the root, here 1e-05" in result.stdout

@@ -10,6 +10,7 @@ import pytest
 import tiny_detector as tiny
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from yolor_cfg.analysis.compare.causes import Diagnosis, FaultFinder, diagnose
 from yolor_cfg.analysis.compare.compare import (
@@ -414,3 +415,11 @@ def test_infinite_values_are_equal_on_both_sides_alone() -> None:
     assert measure(ours, ours.clone()).largest == 0
     assert measure(ours, torch.tensor([1.0, 2.0])).largest == float("inf")
     assert measure(ours, torch.tensor([1.0])).largest == float("inf")
+
+
+def test_windows_that_start_elsewhere_are_named() -> None:
+    other = network_of()
+    conv = other.module_list[CONV4].Conv2d
+    conv.padding = (0, 0)  # as TensorFlow pads an even map at stride 2: behind it alone
+    conv.register_forward_pre_hook(lambda _, given: (F.pad(given[0], (0, 1, 0, 1)),))
+    assert told(other) == (CONV4, "convolution padding", "padding 0 before the map, here 1")

@@ -9,16 +9,24 @@ import numpy as np
 import onnx
 import pytest
 import test_compare as plain
+import tiny_detector as tiny
+import torch
 from exports import make_onnx_once
 from onnx.helper import make_node
 from onnx.numpy_helper import from_array, to_array
 
 from yolor_cfg.analysis.compare.causes import Diagnosis, FaultFinder, diagnose
-from yolor_cfg.analysis.compare.compare import EQUAL, NetworkComparison, compare_layers
+from yolor_cfg.analysis.compare.compare import ABSENT, EQUAL, NetworkComparison, compare_layers
 from yolor_cfg.analysis.compare.files import ComparedFile
 from yolor_cfg.analysis.compare.layers import LayerRun
+from yolor_cfg.analysis.compare.picture import fit_picture, other_fits
+from yolor_cfg.export.formats import ExportOptions
 from yolor_cfg.export.onnx_file import DEFAULT_SETTINGS, OnnxSettings
+from yolor_cfg.export.run import export_network
+from yolor_cfg.graph import ReadOptions, build_graph
+from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.rewrite.equality import seed_tensors
 from yolor_cfg.rewrite.faster import rewrite_for_speed
 
 Fault = Callable[[onnx.ModelProto], object]
@@ -33,16 +41,25 @@ size=3
 stride=2
 pad=1
 activation=silu
+[implicit_add]
+filters=16
+[implicit_mul]
+filters=16
+[route]
+layers=0
 [convolutional]
 size=1
 filters=16
 activation=linear
-[implicit_add]
-filters=8
-[implicit_mul]
-filters=16
 [shift_channels]
+from=1
+[control_channels]
 from=2
+[yolo]
+mask=0,1
+num=2
+classes=3
+anchors=4,5, 7,9
 """
 
 
@@ -186,3 +203,36 @@ def test_openvino_reads_the_same_values(tmp_path: Path) -> None:
     )
     found, _ = judged(network, tmp_path / "model.xml")
     assert found.is_equal and sum(one.verdict == EQUAL for one in found.layers) >= 12
+
+
+def test_a_fault_in_a_convolution_that_took_in_implicit_knowledge_is_found_there(tmp_path: Path) -> None:
+    network = Network(build_graph(parse(IMPLICIT), ReadOptions("yolor"))).eval()
+    with torch.no_grad():
+        seed_tensors(network, torch.Generator().manual_seed(0))
+    model = make_onnx_once(rewrite_for_speed(network).network, OnnxSettings("raw"))
+    onnx.save(model, tmp_path / "model.onnx")
+    found, _ = judged(network, tmp_path / "model.onnx")
+    assert found.is_equal and [one.node.section.type for one in found.layers if one.verdict == ABSENT] == [
+        *("implicit_add", "implicit_mul", "convolutional", "shift_channels"),
+    ]
+    change_kernels(1, lambda kernels: kernels[:, ::-1])(model)
+    onnx.save(model, tmp_path / "model.onnx")
+    found, why = judged(network, tmp_path / "model.onnx")
+    assert found.first is not None and found.first.node.section.type == "control_channels"
+    assert why is not None and why.node.section.type == "convolutional"
+    assert why.causes[0].text == "kernels with inputs in reverse order"
+
+
+def test_a_file_that_fits_pictures_is_compared_on_one(tmp_path: Path) -> None:
+    network = plain.network_of()
+    options = ExportOptions("onnx", DEFAULT_SETTINGS, preprocess="rgb")
+    written = export_network(network, tmp_path, options, checks=False)
+    picture = tiny.photo(40, 50)
+    for how, is_equal in (("stretch", True), ("letterbox", False)):
+        run = LayerRun(network, fit_picture(picture, network.graph, how))
+        finder = FaultFinder(run, 1e-4, other_fits(picture, network.graph))
+        other = ComparedFile(str(written.path)).values(run, picture, tolerance=1e-4, find_value=finder)
+        found = compare_layers(run, other)
+        assert found.is_equal == is_equal
+    why = diagnose(run, found, other_fits(picture, network.graph))
+    assert why is not None and "stretched as by C Darknet" in why.causes[0].text

@@ -19,6 +19,7 @@ from yolor_cfg.cli.options import (
     report_warnings,
     size_option,
 )
+from yolor_cfg.lang.dialect import DIALECTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +79,8 @@ class Sides(NamedTuple):
     required=True,
     metavar="OTHER",
     help="Weights for the same CFG; a cfg, read with WEIGHTS or with the weights of a second --against; an "
-    f".onnx or .xml file; an .npz file of values; or an engine: {', '.join(ENGINES)}.",
+    f".onnx or .xml file; an .npz file of values; an engine: {', '.join(ENGINES)}; or a dialect "
+    f"in which the same files are read: {', '.join(DIALECTS)}.",
 )
 @click.option("--image", type=click.Path(), metavar="FILE", help="The image; default: one that is drawn.")
 @click.option(
@@ -237,9 +239,8 @@ def _find_values(
     if asked.other in ENGINES:
         return sources.engine_values(run, asked.other, asked.precision)
     cfg, weights = _choose_other(asked)
-    reading = asked.reading._replace(size=run.graph.image[1:])
-    if cfg != asked.files.cfg:
-        reading = reading._replace(dialect=None)
+    dialect = asked.other if asked.other in DIALECTS else asked.reading.dialect if cfg == own.cfg else None
+    reading = asked.reading._replace(size=run.graph.image[1:], dialect=dialect)
     other = open_network(cfg, weights, reading=reading).network
     return sources.network_values(run, other, title=asked.other, find_value=finder)
 
@@ -250,6 +251,8 @@ def _choose_other(asked: Asked) -> tuple[str, str]:
     if len(asked.against) == 2:
         return asked.against[0], asked.against[1]
     assert files.network and files.weights
+    if asked.other in DIALECTS:
+        return files.network, files.weights
     if asked.other.lower().endswith(".cfg"):
         return asked.other, files.weights
     alone = sort_paths([asked.other]).network if files.cfg is None else None
