@@ -74,9 +74,12 @@ def test_json_says_the_same() -> None:
     result = against("other.weights", options=("--json",))
     assert result.exit_code == 1
     value = json.loads(result.stdout)
-    assert (value["equal"], value["first"], value["tried"] > 50) == (False, 1, True)
-    assert value["causes"][0]["name"] == "batch norm statistics"
-    assert value["causes"][0]["after"]["largest"] < 1e-5 < value["causes"][0]["before"]["largest"]
+    assert (value["equal"], value["first"]) == (False, 1)
+    (diagnosis,) = value["diagnoses"]
+    cause = diagnosis["causes"][0]
+    assert (diagnosis["index"], diagnosis["explained"], diagnosis["tried"] > 50) == (1, [1], True)
+    assert cause["name"] == "batch norm statistics"
+    assert cause["after"]["largest"] < 1e-5 < cause["before"]["largest"]
     assert [layer["verdict"] for layer in value["layers"]][:3] == ["equal", "differs", "input differs"]
 
 

@@ -80,11 +80,11 @@ READ_OTHERWISE = {
 def test_what_was_read_otherwise_than_by_c_darknet_is_named(name: str, shared: Path) -> None:
     case, old, new, text = READ_OTHERWISE[name]
     run, found = compared(shared / f"golden/darknet/micro/{case}.cfg", old, new)
-    why = diagnose(run, found, {})
-    assert why is not None and why.causes and text in why.causes[0].text, why
+    (why,) = diagnose(run, found, {})
+    assert why and why.causes and text in why.causes[0].text, why
 
 
 def test_c_darknets_epsilon_is_found(shared: Path) -> None:
     run, found = compared(shared / "golden/darknet/micro/m_conv_s2.cfg", eps=1e-3)
-    why = diagnose(run, found, {})
-    assert why is not None and "epsilon 1e-05 inside the root" in why.causes[0].text
+    (why,) = diagnose(run, found, {})
+    assert why and "epsilon 1e-05 inside the root" in why.causes[0].text

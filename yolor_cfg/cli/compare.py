@@ -294,7 +294,7 @@ def _format_number(number: float | None) -> str:
     return "0" if number == 0 else f"{number:.1e}"
 
 
-def _format_verdict(sides: Sides, compared: NetworkComparison, found: Diagnosis | None) -> Iterator[str]:
+def _format_verdict(sides: Sides, compared: NetworkComparison, found: Sequence[Diagnosis]) -> Iterator[str]:
     first = compared.first
     if first is None:
         known = sum(one.difference is not None for one in compared.layers)
@@ -307,14 +307,27 @@ def _format_verdict(sides: Sides, compared: NetworkComparison, found: Diagnosis 
     if compared.telling not in (None, first):
         yield "no layer up to there differs by itself: small differences add up"
         yield f"largest by itself: {_place(sides, compared.telling)}"
-    if found is None:
+    if not found:
         yield "cause: not looked for: the layer reads a head, and cannot be computed alone"
-    elif found.causes:
-        yield from _format_causes(compared, found)
-    else:
+    for number, diagnosis in enumerate(found):
+        if number:
+            yield f"then: {_place(sides, compared.layers[diagnosis.node.index])}"
+        yield from _format_diagnosis(compared, diagnosis)
+
+
+def _format_diagnosis(compared: NetworkComparison, found: Diagnosis) -> Iterator[str]:
+    if not found.causes:
         yield f"cause: unexplained: {found.tried} changes were tried, and none makes the layer agree"
         if found.nearest:
             yield f"  nearest: {_format_cause(found.nearest)}"
+        return
+    best, *others = found.causes
+    yield f"cause: {_format_cause(best)}"
+    if len(compared.differing) > 1:
+        many = len(compared.differing)
+        yield f"  it explains {len(found.explained)} of the {many} layers that differ by themselves"
+    for other in others:
+        yield f"  or: {_format_cause(other)}"
 
 
 def _place(sides: Sides, one: LayerComparison | None) -> str:
@@ -322,47 +335,37 @@ def _place(sides: Sides, one: LayerComparison | None) -> str:
     return f"{sides.run.graph.path}:{one.node.line}: [{one.node.section.type} #{one.node.index}]"
 
 
-def _format_causes(compared: NetworkComparison, found: Diagnosis) -> Iterator[str]:
-    best, *others = found.causes
-    yield f"cause: {_format_cause(best)}"
-    if len(compared.differing) > 1:
-        many = len(compared.differing)
-        yield f"  it explains {best.explained} of the {many} layers that differ by themselves"
-    for other in others:
-        yield f"  or: {_format_cause(other)}"
-
-
 def _format_cause(cause: Cause) -> str:
-    numbers = (_format_number(one.largest) for one in (cause.before, cause.after))
-    before, after = numbers
+    before, after = (_format_number(one.largest) for one in (cause.before, cause.after))
     return f"{cause.name}: the other side has {cause.text}; with that here {before} becomes {after}"
 
 
-def _to_json(sides: Sides, compared: NetworkComparison, found: Diagnosis | None) -> dict[str, Any]:
+def _to_json(sides: Sides, compared: NetworkComparison, found: Sequence[Diagnosis]) -> dict[str, Any]:
     first = compared.first
-    causes = [_cause_json(one) for one in found.causes] if found else []
     return {
         "cfg": sides.run.graph.path,
         "against": sides.other.title,
         "equal": compared.is_equal,
         "tolerance": compared.tolerance,
         "first": None if first is None else first.node.index,
-        "causes": causes,
-        "nearest": _cause_json(found.nearest) if found and found.nearest else None,
-        "tried": found.tried if found else 0,
+        "diagnoses": [_diagnosis_json(one) for one in found],
         "layers": [_layer_json(one) for one in compared.layers],
+    }
+
+
+def _diagnosis_json(one: Diagnosis) -> dict[str, Any]:
+    return {
+        "index": one.node.index,
+        "causes": [_cause_json(cause) for cause in one.causes],
+        "nearest": _cause_json(one.nearest) if one.nearest else None,
+        "tried": one.tried,
+        "explained": sorted(one.explained),
     }
 
 
 def _cause_json(cause: Cause) -> dict[str, Any]:
     before, after = _difference_json(cause.before), _difference_json(cause.after)
-    return {
-        "name": cause.name,
-        "text": cause.text,
-        "before": before,
-        "after": after,
-        "explained": cause.explained,
-    }
+    return {"name": cause.name, "text": cause.text, "before": before, "after": after}
 
 
 def _layer_json(one: LayerComparison) -> dict[str, Any]:

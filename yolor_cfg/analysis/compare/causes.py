@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from yolor_cfg.analysis.compare.compare import NetworkComparison
+from yolor_cfg.analysis.compare.compare import LayerComparison, NetworkComparison
 from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase, Supposing
 from yolor_cfg.analysis.compare.layers import LayerRun, Tail, ValueDifference, measure
 from yolor_cfg.analysis.compare.operations import (
@@ -48,54 +48,68 @@ SHARE = 0.1
 """A cause leaves at most this share of the difference, and no more than the tolerance."""
 TIE = 3.0
 """Causes that leave less than so many times what the best one leaves cannot be told apart."""
+MOST_LOOKED_AT, MOST_HIDDEN = 4, 8
+"""Causes are looked for in so many layers that differ, and from each so many layers back to known values."""
 CLOSER = 0.5
 """What leaves more than this share of the difference is not told."""
 
 
 class Cause(NamedTuple):
-    """A hypothesis that was tried: the difference before and after; of the layers that differ by themselves
-    it explains so many."""
+    """A hypothesis that was tried, and the difference before and after."""
 
     name: str
     text: str
     before: ValueDifference
     after: ValueDifference
-    explained: int = 0
 
 
 class Diagnosis(NamedTuple):
-    """The layer, and the causes that explain the difference, the simplest first; else the hypothesis that
-    came nearest, if any came near. So many were tried."""
+    """A layer, and the causes that explain the difference, the simplest first; else the hypothesis that came
+    nearest, if any came near. So many were tried. `explained` are the layers that the first cause explains,
+    of those that differ by themselves."""
 
     node: Node
     causes: tuple[Cause, ...]
     nearest: Cause | None
     tried: int
+    explained: frozenset[int] = frozenset()
 
 
-def diagnose(run: LayerRun, comparison: NetworkComparison, fits: Fits) -> Diagnosis | None:
-    """Why the first layer differs, and of how many layers that is the reason; where none differs by itself
-    beyond the tolerance, why the one does that differs most. The cause may be in a layer before it whose
-    value is not known. None for equal networks, and where the layer cannot be computed alone."""
-    layer = comparison.telling
-    if layer is None or layer.node.index not in comparison.inputs:
-        return None
-    theirs, tolerance = comparison.theirs[layer.node.index], comparison.tolerance
-    cases = list(_cases(run, comparison, node=layer.node, fits=fits))
+def diagnose(run: LayerRun, comparison: NetworkComparison, fits: Fits) -> tuple[Diagnosis, ...]:
+    """Why the first layer differs, and then the causes of layers that differ by themselves for other reasons.
+
+    Where none differs by itself beyond the tolerance, it is the one that differs most. The cause may be in a
+    layer before it whose value is not known. Nothing for equal networks; a layer that reads a head is left
+    out."""
+    layers = [one for one in (comparison.telling, *comparison.differing) if one is not None]
+    waiting = [one.node for one in layers if one.node.index in comparison.inputs]
+    found = list[Diagnosis]()
+    for _ in range(MOST_LOOKED_AT):
+        if waiting:
+            found.append(_diagnose_layer(run, comparison, node=waiting[0], fits=fits))
+            done = {waiting[0].index, *found[-1].explained}
+            waiting = [node for node in waiting if node.index not in done]
+    return tuple(one for one in found if one.causes or one is found[0])
+
+
+def _diagnose_layer(run: LayerRun, comparison: NetworkComparison, *, node: Node, fits: Fits) -> Diagnosis:
+    theirs, tolerance = comparison.theirs[node.index], comparison.tolerance
+    cases = _cases(run, comparison, node=node, fits=fits)
     diagnoses = [find_causes(case, theirs, tolerance) for case in cases]
     found = next((one for one in diagnoses if one.causes), diagnoses[0])
-    counted = tuple(
-        cause._replace(explained=_count_explained(run, comparison, cause=cause, fits=fits))
-        for cause in found.causes
-    )
-    return found._replace(causes=counted, tried=sum(one.tried for one in diagnoses))
+    explained = [
+        layer.node.index
+        for layer in comparison.differing
+        if found.causes and _has_cause(run, comparison, layer=layer, cause=found.causes[0], fits=fits)
+    ]
+    return found._replace(explained=frozenset(explained), tried=sum(one.tried for one in diagnoses))
 
 
 def _cases(run: LayerRun, comparison: NetworkComparison, *, node: Node, fits: Fits) -> Iterator[LayerCase]:
-    """The layer, and each before it whose value is not known, with those behind it as its tail."""
+    """The layer, and a few before it whose values are not known, with those behind them as their tails."""
     inputs = comparison.inputs
     tail = list[tuple[Node, Sequence[Tensor]]]()
-    while True:
+    for _ in range(MOST_HIDDEN):
         yield LayerCase(run, node, inputs[node.index], fits, tuple(tail))
         hidden = [one for one in node.sources if one in inputs and one not in comparison.theirs]
         if not hidden:
@@ -104,17 +118,15 @@ def _cases(run: LayerRun, comparison: NetworkComparison, *, node: Node, fits: Fi
         node = run.graph.nodes[hidden[0]]
 
 
-def _count_explained(run: LayerRun, comparison: NetworkComparison, *, cause: Cause, fits: Fits) -> int:
-    """How many of the layers that differ by themselves agree under the same hypothesis."""
-    nodes = [layer.node for layer in comparison.differing if layer.node.index in comparison.inputs]
-    counts = [
-        any(
-            find_explained(case, [comparison.theirs[node.index]], tolerance=comparison.tolerance, cause=cause)
-            for case in _cases(run, comparison, node=node, fits=fits)
-        )
-        for node in nodes
-    ]
-    return sum(counts)
+def _has_cause(
+    run: LayerRun, comparison: NetworkComparison, *, layer: LayerComparison, cause: Cause, fits: Fits
+) -> bool:
+    """Whether a layer agrees under the same hypothesis."""
+    if layer.node.index not in comparison.inputs:
+        return False
+    theirs, tolerance = [comparison.theirs[layer.node.index]], comparison.tolerance
+    cases = _cases(run, comparison, node=layer.node, fits=fits)
+    return any(find_explained(case, theirs, tolerance=tolerance, cause=cause) for case in cases)
 
 
 def suppose_all(case: LayerCase) -> Iterator[Hypothesis]:
