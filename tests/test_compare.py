@@ -148,7 +148,7 @@ def compared(other: Network | OtherValues) -> tuple[NetworkComparison, Diagnosis
     form = other.head_form if isinstance(other, OtherValues) else "boxes"
     run = LayerRun(network, images_of(network), form)
     values = (
-        network_values(run, other, title="other", find_value=FaultFinder(run, 1e-4, {}))
+        network_values(run, other, title="other", tolerance=1e-4, find_value=FaultFinder(run, 1e-4, {}))
         if isinstance(other, Network)
         else other
     )
@@ -338,7 +338,9 @@ def test_layers_behind_a_fault_only_inherit_it() -> None:
 def test_the_cause_of_small_differences_that_add_up_is_named() -> None:
     network = network_of()
     run = LayerRun(network, images_of(network))
-    other = network_values(run, network_of(eps=2e-5), title="other", find_value=FaultFinder(run, 1e-4, {}))
+    other = network_values(
+        run, network_of(eps=2e-5), title="other", tolerance=1e-4, find_value=FaultFinder(run, 1e-4, {})
+    )
     measured = [one for one in compare_layers(run, other, 0.0).layers if one.own and one.difference]
     own = max(one.own.largest for one in measured if one.own)
     whole = max(one.difference.largest for one in measured if one.difference)

@@ -144,11 +144,8 @@ def compare(
     if as_json:
         print_json(_to_json(sides, compared, found))
     else:
-        echo(
-            "\n".join(
-                [*_format_table(compared, shows_all=shows_all), "", *_format_verdict(sides, compared, found)]
-            )
-        )
+        lines = _format_table(compared, shows_all=shows_all)
+        echo("\n".join([*lines, "", *_format_verdict(sides, compared, found)]))
     if not compared.is_equal:
         raise click.exceptions.Exit(DIFFERENT_CODE)
 
@@ -240,9 +237,15 @@ def _find_values(
         return sources.engine_values(run, asked.other, asked.precision)
     cfg, weights = _choose_other(asked)
     dialect = asked.other if asked.other in DIALECTS else asked.reading.dialect if cfg == own.cfg else None
-    reading = asked.reading._replace(size=run.graph.image[1:], dialect=dialect)
-    other = open_network(cfg, weights, reading=reading).network
-    return sources.network_values(run, other, title=asked.other, find_value=finder)
+    reading = asked.reading._replace(dialect=dialect)
+    if cfg != own.cfg and run.graph.image.area > 1:
+        reading = reading._replace(size=run.graph.image[1:])
+    opened = open_network(cfg, weights, reading=reading)
+    if (cfg, weights) != (own.network, own.weights):
+        report_warnings(opened.network.graph.warnings if cfg != own.network else (), opened.notes)
+    return sources.network_values(
+        run, opened.network, title=asked.other, tolerance=asked.tolerance, find_value=finder
+    )
 
 
 def _choose_other(asked: Asked) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from yolor_cfg.analysis.compare.align import Alignment, FindValue, is_box_head
 from yolor_cfg.analysis.compare.layers import LayerRun, join_boxes
 from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
 from yolor_cfg.errors import MissingExtra, WeightsError
-from yolor_cfg.export.facts import IMAGE, PREDICTIONS
+from yolor_cfg.export.facts import IMAGE, PREDICTIONS, RT_INFO
 from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.export.traced import head_names
 from yolor_cfg.files import open_regular, reason_of
@@ -169,7 +169,9 @@ class _OpenvinoReader:
     def __init__(self, path: str) -> None:
         core = import_openvino().Core()
         model = core.read_model(path)
-        self.stored: dict[str, str] = {}
+        place = [RT_INFO, "input"]
+        known = model.has_rt_info(place)
+        self.stored = {"input": str(model.get_rt_info(place).value)} if known else {}
         given = _single_input(model.inputs, path)
         shape = tuple(0 if one.is_dynamic else one.get_length() for one in given.partial_shape)
         self.input = FileInput(given.get_any_name(), shape, given.get_element_type().to_dtype())

@@ -80,7 +80,7 @@ def other_windows(case: LayerCase) -> Iterator[Hypothesis]:
 
 
 def _pool(case: LayerCase, pool: Callable[..., Tensor], *, before: int, fill: float) -> Tensor:
-    """Windows that start so far before the map, as many as the other side has."""
+    """As many windows as our layer has, the first of which starts so far before the map."""
     assert isinstance(case.layer, PoolLayer)
     x, window = case.inputs[0], case.layer.window
     behind = [
@@ -104,7 +104,7 @@ def other_borders(case: LayerCase) -> Iterator[Hypothesis]:
 
 
 def _convolve(case: LayerCase, before: int) -> Tensor:
-    """The value of a convolution whose windows start so far before the map."""
+    """The value of our convolution if its first window starts so far before the map."""
     layer, x = case.copy_layer(), case.inputs[0]
     assert isinstance(layer, ConvBlock)
     conv = getattr(layer, layer.conv_name)

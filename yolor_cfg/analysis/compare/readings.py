@@ -42,8 +42,8 @@ SLOPE = 0.1
 """Darknet's slope of leaky."""
 SLOPES = (0.01, 0.2, 0.3)
 SPREADS = (1.0, 1.05, 1.1, 1.2, 2.0)
-MOST_ORDERS = 4
-"""So many sources of a route are tried in every order."""
+MOST_ORDERS, MOST_GROUPS = 4, 16
+"""So many sources of a route are tried in every order, and so many groups of its channels."""
 
 
 def other_epsilons(case: LayerCase) -> Iterator[Hypothesis]:
@@ -116,7 +116,7 @@ def other_orders(case: LayerCase) -> Iterator[Hypothesis]:
             text = f"its sources in the order {shown}"
             yield case.suppose("route order", text, inputs=partial(_reorder, case, order))
     groups = case.section.values.get("groups", 1) if "group_id" in case.section.keys else 1
-    for number in range(groups):
+    for number in range(min(groups, MOST_GROUPS)):
         if number != case.section.values.get("group_id", 0):
             text = f"group {number} of the channels, here {case.section.values.get('group_id', 0)}"
             yield case.suppose("route group", text, layer=partial(_set_keys, case, group_id=number))

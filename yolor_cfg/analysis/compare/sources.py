@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.analysis.compare.align import Alignment, FindValue, is_box_head
-from yolor_cfg.analysis.compare.compare import TOLERANCE
 from yolor_cfg.analysis.compare.layers import LayerRun
 from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
 from yolor_cfg.engines.base import EngineSettings
@@ -33,7 +32,9 @@ IMPORTER = "readNetFromDarknet"
 """OpenCV's function that reads a cfg and weights, gone in 5.0."""
 
 
-def network_values(run: LayerRun, network: Network, *, title: str, find_value: FindValue) -> OtherValues:
+def network_values(
+    run: LayerRun, network: Network, *, title: str, tolerance: float, find_value: FindValue
+) -> OtherValues:
     """The values of another network; where it has other sections, of the layers that can be found there."""
     other = LayerRun(network, run.images)
     values = other.values()
@@ -43,7 +44,7 @@ def network_values(run: LayerRun, network: Network, *, title: str, find_value: F
     plain = [values[node.index] for node in other.graph.nodes if not is_box_head(other, node)]
     heads = [node.index for node in other.graph.nodes if is_box_head(other, node)]
     ours = [node.index for node in run.graph.nodes if is_box_head(run, node)]
-    found = Alignment(run, plain, tolerance=TOLERANCE, find_value=find_value).find()
+    found = Alignment(run, plain, tolerance=tolerance, find_value=find_value).find()
     if len(heads) == len(ours):
         found |= {mine: values[theirs] for mine, theirs in zip(ours, heads, strict=True)}
     return OtherValues(title, found, notes=("it has other sections: layers are matched by their values",))
@@ -56,9 +57,8 @@ def engine_values(run: LayerRun, name: str, precision: str) -> OtherValues:
         values = run_guarded(lambda: _values_of_file(run, name), f"{name} cannot run this network")
         return OtherValues(title, values, notes=_opencv_notes() if name == "opencv" else ())
     nodes, whole = run.graph.nodes, copy.deepcopy(run.network)
-    order = sorted(
-        range(len(nodes)), key=lambda index: not nodes[index].section.is_head
-    )  # as engines have it
+    # Heads first: that is the order in which engines give out values.
+    order = sorted(range(len(nodes)), key=lambda index: not nodes[index].section.is_head)
     whole.graph = replace(run.graph, outputs=tuple(order))
     maps = make_engine(name, whole, precision)(run.images)
     heads = choose_engine(run.network, EngineSettings(name, precision))(run.images)

@@ -128,15 +128,11 @@ def shifted_weights(case: LayerCase) -> Iterator[Hypothesis]:
     own = [slot for slot in slots if slot.index == case.node.index]
     if not own:
         return
-    state = case.run.network.state_dict()
-    flat = torch.cat([state[slot.name].detach().reshape(-1).float() for slot in slots])
     sizes = [slot.spec.size for slot in slots if slot.offset <= own[0].offset]
     shifts = dict.fromkeys(sign * size for size in (1, *sorted(sizes)) for sign in (1, -1))
     for shift in list(shifts)[:MOST_SHIFTS]:
         cause = "file header" if abs(shift) == 1 else "shifted weights"
-        yield case.suppose(
-            cause, _shift_text(shift), layer=partial(_shift_tensors, case, flat, slots=own, shift=shift)
-        )
+        yield case.suppose(cause, _shift_text(shift), layer=partial(_shift_tensors, case, slots, shift))
 
 
 def _shift_text(shift: int) -> str:
@@ -147,17 +143,27 @@ def _shift_text(shift: int) -> str:
     return f"weights read one number {where} their place: a header of {sizes}"
 
 
-def _shift_tensors(
-    case: LayerCase, flat: Tensor, *, slots: Sequence[TensorSlot], shift: int
-) -> nn.Module | None:
-    """Our layer with what stands so many numbers behind its tensors in the file; one number before its start
-    and one behind its end are taken for 0: they are not known."""
-    if slots[0].offset + shift < -1 or slots[-1].end + shift > len(flat) + 1:
+def _shift_tensors(case: LayerCase, slots: Sequence[TensorSlot], shift: int) -> nn.Module | None:
+    """Our layer with what stands so many numbers behind its tensors in the file of these slots; one number
+    before its start and one behind its end are taken for 0: they are not known."""
+    own = [slot for slot in slots if slot.index == case.node.index]
+    if own[0].offset + shift < -1 or own[-1].end + shift > slots[-1].end + 1:
         return None
-    padded = F.pad(flat, (1, 1))
     layer, prefix = case.copy_layer(), f"module_list.{case.node.index}."
     tensors = layer.state_dict()
-    for slot in slots:
+    for slot in own:
         target = tensors[slot.name.removeprefix(prefix)]
-        target.copy_(padded[slot.offset + shift + 1 : slot.end + shift + 1].reshape(target.shape))
+        numbers = _read_numbers(case, slots, start=slot.offset + shift, end=slot.end + shift)
+        target.copy_(numbers.reshape(target.shape))
     return layer
+
+
+def _read_numbers(case: LayerCase, slots: Sequence[TensorSlot], *, start: int, end: int) -> Tensor:
+    """The numbers from one place of the file to another, 0 outside of it."""
+    state = case.run.network.state_dict()
+    parts = [
+        state[slot.name].detach().reshape(-1)[max(0, start - slot.offset) : end - slot.offset]
+        for slot in slots
+        if slot.offset < end and slot.end > start
+    ]
+    return F.pad(torch.cat(parts), (max(0, -start), max(0, end - slots[-1].end)))
