@@ -29,7 +29,8 @@ from yolor_cfg.analysis.compare.sources import (
     network_values,
     read_arrays,
 )
-from yolor_cfg.analysis.compare.values import OtherValues
+from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
+from yolor_cfg.errors import MissingExtra, WeightsError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
@@ -434,3 +435,17 @@ def test_a_second_cause_in_a_later_layer_is_told_too() -> None:
     found = compare_layers(run, OtherValues("other", LayerRun(other, images_of(other)).values()))
     told_of = [(one.node.index, one.causes[0].name, len(one.explained)) for one in diagnose(run, found, {})]
     assert told_of == [(CONV0, "batch norm epsilon", 3), (HEAD, "scale_x_y", 1)]
+
+
+def test_faults_of_other_libraries_become_messages() -> None:
+    def fail() -> None:
+        raise ValueError("first line\nsecond line")
+
+    def miss() -> None:
+        raise ImportError("no such module")
+
+    with pytest.raises(WeightsError, match="cannot be run") as caught:
+        run_guarded(fail, "cannot be run")
+    assert caught.value.found == "first line"
+    with pytest.raises(MissingExtra):
+        run_guarded(miss, "cannot be run")

@@ -21,6 +21,7 @@ from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
 from yolor_cfg.engines.base import EngineSettings
 from yolor_cfg.engines.choice import choose_engine, make_engine
 from yolor_cfg.errors import DataError
+from yolor_cfg.export.facts import IMAGES
 from yolor_cfg.export.onnx_file import OnnxSettings, make_onnx
 from yolor_cfg.export.parity import RUNNERS
 from yolor_cfg.files import reason_of
@@ -103,12 +104,18 @@ def _compared_values(run: LayerRun, values: Mapping[int, Tensor]) -> dict[int, T
 def _values_of_file(run: LayerRun, engine: str) -> dict[int, Tensor]:
     """The values of all layers in an engine that reads ONNX files."""
     model = make_onnx(run.network, OnnxSettings("layers"))
-    names = [output.name for output in model.graph.output][: len(run.graph.nodes)]
+    made = {name for node in model.graph.node for name in node.output}
+    layers = {f"layer_{node.index}": node.index for node in run.graph.nodes}
+    outputs = [one for one in model.graph.output if one.name in made & layers.keys()]  # others are constants
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    names = [one.name for one in outputs]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layers.onnx"
         path.write_bytes(model.SerializeToString())
-        found = RUNNERS[engine](path, {"images": run.images.numpy()}, names)
-    return _compared_values(run, {number: torch.from_numpy(value) for number, value in enumerate(found)})
+        found = RUNNERS[engine](path, {IMAGES: run.images.numpy()}, names)
+    pairs = zip(names, found, strict=True)
+    return _compared_values(run, {layers[name]: torch.from_numpy(value) for name, value in pairs})
 
 
 def read_arrays(path: str) -> dict[str, Any]:

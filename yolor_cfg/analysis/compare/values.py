@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
-from yolor_cfg.errors import WeightsError, YolorError, shorten
+from yolor_cfg.errors import MissingExtra, WeightsError, YolorError, shorten
 
 Found = TypeVar("Found")
 
@@ -23,11 +23,14 @@ class OtherValues(NamedTuple):
 
 
 def run_guarded(work: Callable[[], Found], message: str) -> Found:
-    """What the work of another library gives; whatever it raises becomes a WeightsError with this message."""
+    """What the work of another library gives; whatever it raises becomes a WeightsError with this message,
+    and a MissingExtra where the library is not installed."""
     try:
         return work()
     except YolorError:
         raise
+    except ImportError as cause:
+        raise MissingExtra("export") from cause
     except Exception as cause:  # every library raises its own kinds
         reason = shorten(str(cause).strip().split("\n")[0])
         raise WeightsError(message, found=reason or type(cause).__name__) from None
