@@ -34,6 +34,7 @@ from yolor_cfg.errors import MissingExtra, WeightsError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
+from yolor_cfg.ops.pooling import max_pool2d_zero_pad
 from yolor_cfg.rewrite.equality import seed_tensors
 from yolor_cfg.weights.layout import file_layout
 
@@ -449,3 +450,10 @@ def test_faults_of_other_libraries_become_messages() -> None:
     assert caught.value.found == "first line"
     with pytest.raises(MissingExtra):
         run_guarded(miss, "cannot be run")
+
+
+def test_zeros_beyond_the_border_of_a_pool_are_named() -> None:
+    other = network_of()
+    other.module_list[POOL].function = max_pool2d_zero_pad
+    first, name, text = told(other)
+    assert (first, name) == (POOL, "pooling padding") and "of zeros before the map" in text

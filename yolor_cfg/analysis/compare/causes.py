@@ -48,8 +48,9 @@ SHARE = 0.1
 """A cause leaves at most this share of the difference, and no more than the tolerance."""
 TIE = 3.0
 """Causes that leave less than so many times what the best one leaves cannot be told apart."""
-MOST_LOOKED_AT, MOST_HIDDEN = 4, 8
-"""Causes are looked for in so many layers that differ, and from each so many layers back to known values."""
+MOST_LOOKED_AT, MOST_UNEXPLAINED, MOST_HIDDEN = 4, 2, 8
+"""Causes are looked for in so many layers that differ, or until so many are unexplained, and from each at
+most so many layers back to known values."""
 CLOSER = 0.5
 """What leaves more than this share of the difference is not told."""
 
@@ -84,11 +85,10 @@ def diagnose(run: LayerRun, comparison: NetworkComparison, fits: Fits) -> tuple[
     layers = [one for one in (comparison.telling, *comparison.differing) if one is not None]
     waiting = [one.node for one in layers if one.node.index in comparison.inputs]
     found = list[Diagnosis]()
-    for _ in range(MOST_LOOKED_AT):
-        if waiting:
-            found.append(_diagnose_layer(run, comparison, node=waiting[0], fits=fits))
-            done = {waiting[0].index, *found[-1].explained}
-            waiting = [node for node in waiting if node.index not in done]
+    while waiting and len(found) < MOST_LOOKED_AT and sum(not one.causes for one in found) < MOST_UNEXPLAINED:
+        found.append(_diagnose_layer(run, comparison, node=waiting[0], fits=fits))
+        done = {waiting[0].index, *found[-1].explained}
+        waiting = [node for node in waiting if node.index not in done]
     return tuple(one for one in found if one.causes or one is found[0])
 
 

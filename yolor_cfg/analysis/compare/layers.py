@@ -40,14 +40,18 @@ def measure(ours: Tensor, theirs: Tensor) -> ValueDifference:
     if ours.shape != theirs.shape:
         return INCOMPARABLE
     finite = ours.isfinite()
-    if not bool((finite == theirs.isfinite()).all()):
+    if not torch.equal(finite, theirs.isfinite()):
         return INCOMPARABLE
-    known = ours.where(finite, 0).double()
-    apart = (theirs.where(finite, 0).double() - known).abs()
+    if not bool(finite.all()):
+        ours, theirs = ours.where(finite, 0), theirs.where(finite, 0)
+    apart = (theirs - ours).abs()
     if not apart.numel() or not apart.any():
         return EQUAL
-    largest, mean = float(known.abs().max()), float(known.abs().mean())
-    return ValueDifference(float(apart.max()) / (largest or 1.0), float(apart.mean()) / (mean or 1.0))
+    size = ours.abs()
+    largest, mean = float(size.max()), float(size.mean(dtype=torch.float64))
+    return ValueDifference(
+        float(apart.max()) / (largest or 1.0), float(apart.mean(dtype=torch.float64)) / (mean or 1.0)
+    )
 
 
 class LayerRun:
