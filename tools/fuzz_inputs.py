@@ -78,6 +78,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "weights": (
         Command(("convert", "net.weights", "o.pt", "--cfg", "net.cfg"), ("net.weights",)),
         Command(("detect", *NET, "images/0.png", *OUT), ("net.weights",)),
+        Command(("compare", "net.cfg", "net.pt", "--against", "net.weights"), ("net.weights",)),
     ),
     "pt": (
         Command(("convert", "net.pt", "o.weights", "--cfg", "net.cfg"), ("net.pt",)),

@@ -22,6 +22,7 @@ COMMANDS = {
     "test": "yolor_cfg.cli.test:test",
     "bench": "yolor_cfg.cli.bench:bench",
     "convert": "yolor_cfg.cli.convert:convert",
+    "compare": "yolor_cfg.cli.compare:compare",
     "export": "yolor_cfg.cli.export:export",
     "implicit": "yolor_cfg.cli.implicit:implicit",
     "anchors": "yolor_cfg.cli.anchors:anchors",

@@ -1,0 +1,1 @@
+"""Where two programs that run the same network part, layer by layer, and why."""
