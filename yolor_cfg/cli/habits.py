@@ -247,7 +247,6 @@ TEST_HABITS = Habits(
         "-i": ("--device",),
     },
     {
-        "-thresh": "Darknet's mAP takes all detections above --conf, its P and R those above 0.25",
         "--augment": NO_AUGMENT,
         "--single-cls": SINGLE_CLASS,
         "--save-txt": "predictions.json in the folder of the results has all boxes; "

@@ -168,7 +168,7 @@ def _open_dataset(
 def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
     from yolor_cfg.evaluate.scores import MetricOptions
 
-    return MetricOptions(options["scorer"], options["points"], options["map_iou"])
+    return MetricOptions(options["scorer"], options["points"], options["map_iou"], options["map_conf"])
 
 
 class Tested(NamedTuple):
