@@ -70,6 +70,11 @@ Examples:
     type=click.Choice(["opencv", "darknet"]),
     help="With --fold-implicit: write for this reader alone; by default what both read, as far as it goes.",
 )
+@click.option(
+    "--reset-seen",
+    is_flag=True,
+    help="Write that no images were seen in training, as C Darknet's `partial`: it then begins at iteration 0.",
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def convert(
     source: str,
@@ -85,6 +90,7 @@ def convert(
     plain: bool,
     keep_bn: bool,
     reader: str | None,
+    reset_seen: bool,
     force: bool,
 ) -> None:
     """Convert the weights IN to OUT: .weights, .pt or .safetensors.
@@ -109,6 +115,8 @@ def convert(
     opened = name_classes(opened, () if as_weights and not has_cfg else (source, cfg), given=names)
     report_warnings(opened.network.graph.warnings, opened.notes)
     numbers = checkpoint_numbers(opened, source)
+    if reset_seen:
+        opened, numbers = _reset_seen(opened, numbers)
     record = _implicit_record(opened) if fuse else None
     if folds:
         _refuse_several_tasks(opened)
@@ -124,6 +132,14 @@ def convert(
         _write_cfg(opened, target, force=force)
     if names_path:
         _write_names(opened.names, names_path, force=force)
+
+
+def _reset_seen(
+    opened: LoadedNetwork, numbers: dict[str, float]
+) -> tuple[LoadedNetwork, dict[str, float]]:
+    """The same as if no images had been seen."""
+    header = opened.header and opened.header._replace(seen=0)
+    return opened._replace(header=header), {**numbers, "seen": 0}
 
 
 def _choose_task(opened: LoadedNetwork, task: str | None, source: str, *, upto: int | None) -> LoadedNetwork:

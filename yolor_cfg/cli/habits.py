@@ -202,10 +202,8 @@ def _take_numbers(rest: deque[str], *, least: int = 0) -> list[str]:
 
 
 DARKNET_COMMANDS = {
-    "detector": "`detector train D CFG W` is `yolor train CFG --data D --weights W`; `detector test` and "
-    "`demo` are `yolor detect CFG W SOURCE --names D`; `map` and `valid` are `yolor test CFG W --data D`; "
-    "`calc_anchors` is `yolor anchors CFG --data D`",
-    "partial": "`yolor convert IN OUT --cfg CFG --upto N`",
+    name: f"C Darknet's command lines are run by `yolor darknet {name} ...`"
+    for name in ("detector", "classifier", "classify", "partial", "average", "statistics", "oneoff")
 }
 """What C Darknet's commands are here."""
 ONE_DEVICE = "the device is --device 0; several GPUs: torchrun --nproc-per-node N -m yolor_cfg train ..."

@@ -1,15 +1,25 @@
 """The figures of a test as C Darknet prints them: of `detector map` (validate_detector_map in detector.c), and of
-`classifier valid` (validate_classifier_single in classifier.c)."""
+`classifier valid` (validate_classifier_single in classifier.c); and the figures of weights as `statistics` does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from yolor_cfg.errors import escape
 from yolor_cfg.evaluate.darknet_map import DarknetScores
 from yolor_cfg.evaluate.image_labels import LabelScores
+from yolor_cfg.graph import Node
+from yolor_cfg.sections import TensorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from yolor_cfg.model import Network
 
 TITLE = "\n calculation mAP (mean average precision)...\n"
+TITLES = {"connected": "Connected", "conn": "Connected", "gru": "GRU", "lstm": "LSTM"}
+ROLES = {"scale": "Scales", "bias": "Biases", "weight": "Weights"}
 
 
 def map_text(by: DarknetScores, names: Sequence[str]) -> str:
@@ -57,3 +67,35 @@ def _class_line(by: DarknetScores, class_id: int, name: str) -> str:
 def top_text(scores: LabelScores) -> str:
     """The last line of `classifier valid`, after all images."""
     return f"{scores.images - 1}: top 1: {scores.top1:f}, top {scores.k}: {scores.top:f}"
+
+
+def statistics_text(network: Network) -> str:
+    """What `statistics` prints: of each connected layer, GRU and LSTM with batch norm the root mean square
+    (called MSE), mean and variance of its scales, biases and weights; an empty line for each layer."""
+    state, lines = network.state_dict(), list[str]()
+    for node in network.graph.nodes:
+        specs = node.tensors
+        title = TITLES.get(node.section.type)
+        if title and any(spec.role == "scale" for spec in specs):
+            lines.append(f"{title} Layer {node.index}")
+            for part in dict.fromkeys(_part_of(spec) for spec in specs):
+                lines += _part_lines([spec for spec in specs if _part_of(spec) == part], part, node, state)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _part_of(spec: TensorSpec) -> str:
+    """`input_z` for a matrix of a recurrent section."""
+    return spec.name.rpartition(".")[0].rpartition(".")[0]
+
+
+def _part_lines(
+    specs: Sequence[TensorSpec], part: str, node: Node, state: Mapping[str, Tensor]
+) -> Iterator[str]:
+    if part:
+        yield part.replace("_", " ").title() if "_" in part else part
+    for role, word in ROLES.items():
+        name = next(spec.name for spec in specs if spec.role == role)
+        values = state[f"module_list.{node.index}.{name}"].double()
+        mean_square, variance = float((values**2).mean()), float(values.var(correction=0))
+        yield f"{word} MSE: {mean_square**0.5:.6f}, Mean: {float(values.mean()):.6f}, Variance: {variance:.6f}"
