@@ -71,7 +71,8 @@ def top_text(scores: LabelScores) -> str:
 
 def statistics_text(network: Network) -> str:
     """What `statistics` prints: of each connected layer, GRU and LSTM with batch norm the root mean square
-    (called MSE), mean and variance of its scales, biases and weights; an empty line for each layer."""
+    (called MSE), mean and variance of its scales, of its biases, and of as many of its weights, the first ones,
+    as it has outputs; an empty line for each layer."""
     state, lines = network.state_dict(), list[str]()
     for node in network.graph.nodes:
         specs = node.tensors
@@ -96,6 +97,6 @@ def _part_lines(
         yield part.replace("_", " ").title() if "_" in part else part
     for role, word in ROLES.items():
         name = next(spec.name for spec in specs if spec.role == role)
-        values = state[f"module_list.{node.index}.{name}"].double()
+        values = state[f"module_list.{node.index}.{name}"].double().flatten()[: specs[0].shape[0]]
         mean_square, variance = float((values**2).mean()), float(values.var(correction=0))
         yield f"{word} MSE: {mean_square**0.5:.6f}, Mean: {float(values.mean()):.6f}, Variance: {variance:.6f}"

@@ -90,8 +90,9 @@ def oneoff_weights(cfg: str | Path, weights: str | Path) -> Network:
 
 
 def _place_filters(bias: Tensor, weight: Tensor, numbers: np.ndarray, filters: int) -> None:
-    """Put the filters behind the numbers of the box, and the first third into the others."""
+    """Put the filters behind the numbers of the box, whose biases are 0, and the first third into the others."""
     place, third = slice(BOX_NUMBERS, BOX_NUMBERS + filters), len(bias) // THIRDS
+    bias.zero_()
     bias[place] = torch.from_numpy(numbers[:filters])
     weight[place] = torch.from_numpy(numbers[filters:]).view_as(weight[place])
     for tensor in (bias, weight):

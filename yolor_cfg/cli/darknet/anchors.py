@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from yolor_cfg.analysis.anchors import Shapes
     from yolor_cfg.data.types import Dataset
 
+ANCHORS_FILE, COUNTERS_FILE = "anchors.txt", "counters_per_class.txt"
 RUNS = 10
 SMALL = 32
 """Up to this width C Darknet takes cells for the unit and writes decimals."""
@@ -33,6 +34,7 @@ def calc_anchors(wanted: Wanted) -> None:
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.errors import DataError
 
+    _check_free(wanted)
     dataset = open_data(wanted.data)
     report_warnings((), map(str, dataset.problems))
     boxes = box_shapes(dataset.samples, wanted.size, stretched=True)
@@ -44,6 +46,17 @@ def calc_anchors(wanted: Wanted) -> None:
     _report(wanted, dataset, found, share=measure_fit(boxes, found).mean_iou)
 
 
+def _check_free(wanted: Wanted) -> None:
+    """Raise YolorError before anything is computed if a file would be overwritten."""
+    import os
+
+    from yolor_cfg.errors import YolorError
+
+    for path in (COUNTERS_FILE, ANCHORS_FILE):
+        if os.path.lexists(path) and not wanted.force:
+            raise YolorError("exists already", path=path, hint="use --force to overwrite it")
+
+
 def _report(wanted: Wanted, dataset: Dataset, anchors: Shapes, *, share: float) -> None:
     """The lines of C Darknet, and its two files."""
     height, width = wanted.size
@@ -52,9 +65,9 @@ def _report(wanted: Wanted, dataset: Dataset, anchors: Shapes, *, share: float) 
     text = format_anchors(anchors, width)
     echo(f"\n num_of_clusters = {wanted.count}, width = {width}, height = {height} ")
     echo(f" read labels from {len(dataset.samples)} images \n\n{counters}\n\n avg IoU = {share * 100:.2f} % ")
-    _save("counters_per_class.txt", counters, force=wanted.force)
+    _save(COUNTERS_FILE, counters, force=wanted.force)
     echo("\nSaving anchors to the file: anchors.txt ")
-    _save("anchors.txt", text, force=wanted.force)
+    _save(ANCHORS_FILE, text, force=wanted.force)
     echo(f"anchors = {text}")
 
 
