@@ -170,9 +170,9 @@ REPORT_OPTIONS = (
     ),
     click.option(
         "--darknet-text",
-        type=click.Choice(["map", "top"]),
+        type=click.Choice(["map", "recall", "top"]),
         help="Print to standard output what C Darknet prints, in place of the tables: map as `detector map`, "
-        "top as the last line of `classifier valid`.",
+        "recall as `detector recall`, top as the last line of `classifier valid`.",
     ),
     click.option(
         "--scorer",
