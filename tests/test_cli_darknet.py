@@ -15,7 +15,8 @@ HERE = Path(__file__).parent / "data/darknet"
 FILES = ("tiny.data", "tiny.cfg", "tiny.weights")
 CLASSIFIER = ("classifier.data", "classifier.cfg", "classifier.weights")
 OTHER_LINES = re.compile(
-    r" GPU isn't used|mini_batch = | seen 64| Detection layer| classes = |32 32$| TOP calc|Set -points| `-points| rank = "
+    r" GPU isn't used|mini_batch = | seen 64| Detection layer| classes = |32 32$| TOP calc|Set -points"
+    r"| `-points| rank = "
 )
 """What C Darknet prints besides: its build, the network, progress, advice."""
 NUMBER = re.compile(r"-?\d+\.\d{4,}")
@@ -61,7 +62,9 @@ def test_detector_test_prints_and_writes_what_c_does_for_a_list_on_standard_inpu
     args = ("detector", "test", *FILES, "-dont_show", "-thresh", 0.4, "-out", "result.json")
     out = darknet(*args, stdin=Path("train.txt").read_bytes())
     assert_close(own(out), recorded("test.txt"))
-    assert_close(Path("result.json").read_text().split("\n"), (HERE / "recorded/out.json").read_text().split("\n"))
+    assert_close(
+        Path("result.json").read_text().split("\n"), (HERE / "recorded/out.json").read_text().split("\n")
+    )
     assert len(json.loads(Path("result.json").read_text())) == 4
 
 
@@ -130,7 +133,9 @@ def test_calc_anchors_prints_and_writes_in_the_form_of_c() -> None:
     lines = out.splitlines()
     for start in (" num_of_clusters", " read labels", "counters_per_class"):
         assert next(line for line in lines if line.startswith(start)) in theirs
-    assert Path("counters_per_class.txt").read_bytes() == (HERE / "recorded/counters_per_class.txt").read_bytes()
+    assert (
+        Path("counters_per_class.txt").read_bytes() == (HERE / "recorded/counters_per_class.txt").read_bytes()
+    )
     anchors = Path("anchors.txt").read_text()
     assert re.fullmatch(r"( *\d+, *\d+, ){2} *\d+, *\d+", anchors) and lines[-1] == f"anchors = {anchors}"
     pairs = np.array(anchors.split(","), float).reshape(3, 2)
@@ -167,7 +172,10 @@ def test_partial_forgets_the_images_seen_and_convert_does_not() -> None:
     Path("seen.weights").write_bytes(data[:12] + struct.pack("<Q", 6400) + data[20:])
     darknet("partial", "tiny.cfg", "seen.weights", "zero", 2)
     tiny.yolor("convert", "seen.weights", "kept", "--cfg", "tiny.cfg", "--upto", 2)
-    assert [struct.unpack_from("<Q", Path(name).read_bytes(), 12)[0] for name in ("zero", "kept")] == [0, 6400]
+    assert [struct.unpack_from("<Q", Path(name).read_bytes(), 12)[0] for name in ("zero", "kept")] == [
+        0,
+        6400,
+    ]
 
 
 def test_average_leaves_alone_what_c_does_and_says_so() -> None:
@@ -217,5 +225,7 @@ def test_oneoff_refuses_other_networks_and_files_that_do_not_fit() -> None:
 def test_classifier_predict_prints_the_best_classes_and_valid_its_last_line() -> None:
     out = darknet("classifier", "predict", *CLASSIFIER, "images/0.png", "-t", 4)
     assert_close(own(out), recorded("predict.txt"))
-    assert len(own(darknet("classifier", "predict", *CLASSIFIER, "images/0.png"))) == 1 + 3  # top=3 in the data
+    assert (
+        len(own(darknet("classifier", "predict", *CLASSIFIER, "images/0.png"))) == 1 + 3
+    )  # top=3 in the data
     assert own(darknet("classifier", "valid", *CLASSIFIER)) == recorded("top.txt")[-1:]

@@ -162,7 +162,11 @@ def _print_boxes(scores: Scores, ground: GroundTruth, *, every: bool | None, is_
     _print_columns(class_table(scores, ground, every=every), words=(0,))
     _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
     if is_darknet:
-        echo("\n".join(["Darknet's `detector map`:", *map_summary(scores.darknet, ground.names, every=every), ""]))
+        echo(
+            "\n".join(
+                ["Darknet's `detector map`:", *map_summary(scores.darknet, ground.names, every=every), ""]
+            )
+        )
 
 
 def _print_darknet(scores: TaskScores, ground: GroundTruth, *, kind: str) -> None:

@@ -18,27 +18,28 @@ from yolor_cfg.detect.sources import Frame
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import whole_file
 from yolor_cfg.images.draw import Detection
+from yolor_cfg.names import MAX_CLASSES
 from yolor_cfg.runs import writing
 
 COCO_GAPS = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
 COCO_IDS = tuple(number for number in range(1, 91) if number not in COCO_GAPS)
 """COCO's ids of its 80 categories."""
 COCO_NAME = re.compile(r"(?:.*_)?([0-9]+)")
-Box = tuple[float, float, float, float]
-Entry = tuple[int, str]
+ClassEntry = tuple[int, str]
 """A class id, which tells the file where each class has one, and the text of an object or an image."""
 AddImage = Callable[[Frame, Detections], None]
 
 
-class FileForm(NamedTuple):
+class DarknetForm(NamedTuple):
     """How a file is made of entries: `entries(number, frame, found)` of the image of that number from 1 on.
     With `is_by_class` each class has a file, PATH + its name + .txt."""
 
-    entries: Callable[[int, Frame, Detections], Iterator[Entry]]
+    entries: Callable[[int, Frame, Detections], Iterator[ClassEntry]]
     start: str = ""
     between: str = ""
     end: str = ""
     is_by_class: bool = False
+    most_classes: int = MAX_CLASSES
 
 
 class WantedFile(NamedTuple):
@@ -53,7 +54,10 @@ def darknet_files(wanted: Sequence[WantedFile], names: Sequence[str], *, force: 
     """A function that adds an image to all of these files, which are complete at the end, also where Ctrl-C
     ends the work, and absent after an error. Existing files are replaced only with `force`."""
     with ExitStack() as stack:
-        writers = [_Writer(FORMS[kind], _open_files(kind, path, names, stack, force)) for kind, path in wanted]
+        writers = [
+            _Writer(FORMS[kind], _open_files(FORMS[kind], path, names, stack=stack, force=force))
+            for kind, path in wanted
+        ]
         interrupt = None
 
         def add(frame: Frame, found: Detections) -> None:
@@ -71,11 +75,11 @@ def darknet_files(wanted: Sequence[WantedFile], names: Sequence[str], *, force: 
 
 
 def _open_files(
-    kind: str, path: str, names: Sequence[str], stack: ExitStack, force: bool
+    form: DarknetForm, path: str, names: Sequence[str], *, stack: ExitStack, force: bool
 ) -> list[IO[str]]:
-    paths = [path + _file_part(name, path) + ".txt" for name in names] if FORMS[kind].is_by_class else [path]
-    if kind == "coco" and len(names) > len(COCO_IDS):
-        allowed = f"at most {len(COCO_IDS)}, those of COCO in its order"
+    paths = [path + _file_part(name, path) + ".txt" for name in names] if form.is_by_class else [path]
+    if len(names) > form.most_classes:
+        allowed = f"at most {form.most_classes}, those of COCO in its order"
         raise DataError("COCO has fewer classes", path=path, found=f"{len(names)} classes", allowed=allowed)
     with writing(Path(path)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +96,7 @@ def _file_part(name: str, path: str) -> str:
 class _Writer:
     """The open files of one form."""
 
-    def __init__(self, form: FileForm, files: Sequence[IO[str]]) -> None:
+    def __init__(self, form: DarknetForm, files: Sequence[IO[str]]) -> None:
         self._form, self._files = form, files
         self._images = self._entries = 0
         files[0].write(form.start)
@@ -110,7 +114,7 @@ class _Writer:
             file.close()
 
 
-def _json_entries(number: int, frame: Frame, found: Detections) -> Iterator[Entry]:
+def _json_entries(number: int, frame: Frame, found: Detections) -> Iterator[ClassEntry]:
     """An object for the image; boxes are fractions of it. A frame of a video has no file name."""
     name = f' "filename":{json.dumps(frame.source, ensure_ascii=False)}, \n' if frame.index is None else ""
     height, width = frame.image.shape[:2]
@@ -120,7 +124,9 @@ def _json_entries(number: int, frame: Frame, found: Detections) -> Iterator[Entr
 
 def _json_object(one: Detection, height: int, width: int) -> str:
     x, y, w, h = one.box_xywh
-    place = f'"center_x":{x / width:f}, "center_y":{y / height:f}, "width":{w / width:f}, "height":{h / height:f}'
+    place = (
+        f'"center_x":{x / width:f}, "center_y":{y / height:f}, "width":{w / width:f}, "height":{h / height:f}'
+    )
     name = json.dumps(one.name, ensure_ascii=False)
     start = f'  {{"class_id":{one.class_id}, "name":{name}, "relative_coordinates":{{{place}}}'
     return f'{start}, "confidence":{one.score:f}}}'
@@ -139,7 +145,7 @@ def _class_scores(same: Sequence[Detection]) -> list[tuple[int, float]]:
     return [(one.class_id, one.score) for one in reversed(same)]
 
 
-def _voc_entries(number: int, frame: Frame, found: Detections) -> Iterator[Entry]:
+def _voc_entries(number: int, frame: Frame, found: Detections) -> Iterator[ClassEntry]:
     """Name, score and corners; pixels count from 1."""
     height, width = frame.image.shape[:2]
     for one in found:
@@ -148,13 +154,13 @@ def _voc_entries(number: int, frame: Frame, found: Detections) -> Iterator[Entry
         yield one.class_id, f"{_image_name(frame)} {one.score:f} {box}\n"
 
 
-def _imagenet_entries(number: int, frame: Frame, found: Detections) -> Iterator[Entry]:
+def _imagenet_entries(number: int, frame: Frame, found: Detections) -> Iterator[ClassEntry]:
     for one in found:
         box = " ".join(f"{side:f}" for side in _clip(one, frame))
         yield one.class_id, f"{number} {one.class_id + 1} {one.score:f} {box}\n"
 
 
-def _coco_entries(number: int, frame: Frame, found: Detections) -> Iterator[Entry]:
+def _coco_entries(number: int, frame: Frame, found: Detections) -> Iterator[ClassEntry]:
     image = _coco_image_id(frame)
     for one in found:
         left, top, right, bottom = _clip(one, frame)
@@ -163,7 +169,7 @@ def _coco_entries(number: int, frame: Frame, found: Detections) -> Iterator[Entr
         yield one.class_id, f'{start}, "score":{one.score:f}}}'
 
 
-def _clip(one: Detection, frame: Frame) -> Box:
+def _clip(one: Detection, frame: Frame) -> tuple[float, float, float, float]:
     height, width = frame.image.shape[:2]
     left, top, right, bottom = one.bounds_xyxy
     return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
@@ -184,8 +190,8 @@ def _coco_image_id(frame: Frame) -> int:
 
 
 FORMS = {
-    "json": FileForm(_json_entries, "[\n", ", \n", "\n]"),
-    "voc": FileForm(_voc_entries, is_by_class=True),
-    "coco": FileForm(_coco_entries, "[\n", ",\n", "\n]\n"),
-    "imagenet": FileForm(_imagenet_entries),
+    "json": DarknetForm(_json_entries, "[\n", ", \n", "\n]"),
+    "voc": DarknetForm(_voc_entries, is_by_class=True),
+    "coco": DarknetForm(_coco_entries, "[\n", ",\n", "\n]\n", most_classes=len(COCO_IDS)),
+    "imagenet": DarknetForm(_imagenet_entries),
 }

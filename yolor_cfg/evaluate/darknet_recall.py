@@ -1,5 +1,5 @@
-"""C Darknet's `detector recall` (validate_detector_recall in detector.c): how many objects lie under any box, of
-whatever class.
+"""C Darknet's `detector recall` (validate_detector_recall in detector.c): how many objects lie under any box,
+of whatever class.
 
 Legend: B boxes, T true boxes.
 """
@@ -21,8 +21,8 @@ from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
 from yolor_cfg.ops.nms import darknet_nms
 
 CONF, IOU, NMS_IOU = 0.001, 0.5, 0.4
-"""The objectness of boxes that count, the IoU at which an object is found, that of NMS, which takes the boxes of
-all classes together."""
+"""The objectness of boxes that count, the IoU at which an object is found, that of NMS, which takes the boxes
+of all classes together."""
 
 
 class RecallCounts(NamedTuple):
@@ -38,15 +38,16 @@ class RecallCounts(NamedTuple):
     def __str__(self) -> str:
         """C Darknet's line; what 0 / 0 is in C before the first object."""
         share, recall = (
-            f"{100 * part / self.objects:.2f}" if self.objects else "-nan" for part in (self.overlap, self.correct)
+            f"{100 * part / self.objects:.2f}" if self.objects else "-nan"
+            for part in (self.overlap, self.correct)
         )
         counts = f"{self.images - 1:5d} {self.correct:5d} {self.objects:5d}"
         return f"{counts}\tRPs/Img: {self.proposals / self.images:.2f}\tIOU: {share}%\tRecall:{recall}%"
 
 
 def count_recall(network: Network, dataset: Dataset) -> Iterator[RecallCounts]:
-    """The counts after each image, which are stretched to the input. Raises DataError for an image that cannot
-    be read, where C Darknet ends too."""
+    """The counts after each image, all stretched to the input. Raises DataError for an image that cannot be
+    read, where C Darknet ends too."""
     check_heads(network)
     counts = RecallCounts()
     batches = [[ImagePlan(image, None)] for image in range(len(dataset.samples))]

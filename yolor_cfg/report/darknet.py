@@ -1,5 +1,6 @@
-"""The figures of a test as C Darknet prints them: of `detector map` (validate_detector_map in detector.c), and of
-`classifier valid` (validate_classifier_single in classifier.c); and the figures of weights as `statistics` does."""
+"""Figures as C Darknet prints them: of a test those of `detector map` (validate_detector_map in detector.c)
+and of `classifier valid` (validate_classifier_single in classifier.c), of weights those of `statistics`.
+"""
 
 from __future__ import annotations
 
@@ -71,16 +72,15 @@ def top_text(scores: LabelScores) -> str:
 
 def statistics_text(network: Network) -> str:
     """What `statistics` prints: of each connected layer, GRU and LSTM with batch norm the root mean square
-    (called MSE), mean and variance of its scales, of its biases, and of as many of its weights, the first ones,
-    as it has outputs; an empty line for each layer."""
+    (called MSE), mean and variance of its scales, of its biases, and of its first weights, as many as it has
+    outputs; an empty line for each layer."""
     state, lines = network.state_dict(), list[str]()
     for node in network.graph.nodes:
-        specs = node.tensors
         title = TITLES.get(node.section.type)
-        if title and any(spec.role == "scale" for spec in specs):
+        if title and any(spec.role == "scale" for spec in node.tensors):
             lines.append(f"{title} Layer {node.index}")
-            for part in dict.fromkeys(_part_of(spec) for spec in specs):
-                lines += _part_lines([spec for spec in specs if _part_of(spec) == part], part, node, state)
+            for part in dict.fromkeys(map(_part_of, node.tensors)):
+                lines += _part_lines(node, part, state=state)
         lines.append("")
     return "\n".join(lines)
 
@@ -90,13 +90,13 @@ def _part_of(spec: TensorSpec) -> str:
     return spec.name.rpartition(".")[0].rpartition(".")[0]
 
 
-def _part_lines(
-    specs: Sequence[TensorSpec], part: str, node: Node, state: Mapping[str, Tensor]
-) -> Iterator[str]:
+def _part_lines(node: Node, part: str, *, state: Mapping[str, Tensor]) -> Iterator[str]:
     if part:
         yield part.replace("_", " ").title() if "_" in part else part
+    specs = {spec.role: spec for spec in node.tensors if _part_of(spec) == part}
     for role, word in ROLES.items():
-        name = next(spec.name for spec in specs if spec.role == role)
-        values = state[f"module_list.{node.index}.{name}"].double().flatten()[: specs[0].shape[0]]
-        mean_square, variance = float((values**2).mean()), float(values.var(correction=0))
-        yield f"{word} MSE: {mean_square**0.5:.6f}, Mean: {float(values.mean()):.6f}, Variance: {variance:.6f}"
+        values = state[f"module_list.{node.index}.{specs[role].name}"].double().flatten()
+        values = values[: specs["bias"].size]
+        root, mean = float((values**2).mean()) ** 0.5, float(values.mean())
+        variance = float(values.var(correction=0))
+        yield f"{word} MSE: {root:.6f}, Mean: {mean:.6f}, Variance: {variance:.6f}"

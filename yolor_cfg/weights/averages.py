@@ -2,111 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from yolor_cfg.errors import CfgError, WeightsError, count_of
-from yolor_cfg.files import read_regular, reason_of
-from yolor_cfg.graph import Node, load_graph
+from yolor_cfg.files import open_regular, reason_of
+from yolor_cfg.graph import Graph, Node
 from yolor_cfg.model import Network
-from yolor_cfg.weights.darknet import LoadedWeights, fill_network, write_weights
+from yolor_cfg.weights.darknet import fill_network
 from yolor_cfg.weights.fitting import plan_read
-from yolor_cfg.weights.layout import FLOAT_BYTES, TensorSlot, WeightsHeader, file_layout, new_header
-from yolor_cfg.weights.loading import LoadedNetwork, open_network
+from yolor_cfg.weights.layout import FLOAT_BYTES, TensorSlot, count_floats, file_layout
 from yolor_cfg.weights.prefix import read_prefix
 
-AVERAGED = {"convolutional": (), "conv": (), "connected": ("scale", "mean", "variance")}
-AVERAGED["conn"] = AVERAGED["connected"]
+NORM_ROLES = ("scale", "mean", "variance")
+LEFT_ROLES = {"convolutional": (), "conv": (), "connected": NORM_ROLES, "conn": NORM_ROLES}
 """The sections that `average` takes the mean of, and the roles of their tensors that it leaves alone."""
-THIRDS = 3
-"""Anchors of the head that `oneoff` makes."""
+ANCHORS = 3
+"""Of the head that `oneoff` makes."""
 BOX_NUMBERS = 5
 """The filters of an anchor before those of its classes."""
 
 
-def average_weights(cfg: str | Path, paths: Sequence[str | Path]) -> tuple[LoadedNetwork, tuple[str, ...]]:
-    """A network whose convolutions and connected layers have the mean of these weights, as C Darknet
-    computes it in float32; all else, the batch norm of connected layers too, is that of the first file, as is
-    the number of images seen. With it the names of what was left alone: `[batchnorm]`, `[gru]` ..."""
-    opened = open_network(cfg, paths[0])
-    slots = file_layout(opened.network.graph)
-    nodes = opened.network.graph.nodes
+def average_networks(network: Network, others: Iterable[Network]) -> tuple[str, ...]:
+    """Give the convolutions and connected layers of a network the mean of its own weights and those of others
+    of the same cfg, as C Darknet computes it in float32. All else stays as it is, the batch norm of connected
+    layers too; what that is, in words: `[gru]`, ..."""
+    nodes, slots = network.graph.nodes, file_layout(network.graph)
     chosen = [slot for slot in slots if _is_averaged(nodes[slot.index], slot)]
-    totals = opened.network.state_dict()
+    totals, count = network.state_dict(), 1
     with torch.no_grad():
-        for path in paths[1:]:
-            others = open_network(cfg, path).network.state_dict()
-            for slot in chosen:
-                totals[slot.name] += others[slot.name]
+        for other in others:
+            _add_tensors(totals, other.state_dict(), chosen)
+            count += 1
         for slot in chosen:
-            totals[slot.name] *= float(np.float32(1 / len(paths)))
-    left = dict.fromkeys(_left_name(nodes[slot.index], slot) for slot in slots if slot not in chosen)
-    return opened, tuple(left)
+            totals[slot.name] *= float(np.float32(1 / count))
+    left = (nodes[slot.index].section.type for slot in slots if slot not in chosen)
+    return tuple(
+        dict.fromkeys(f"batch norm of [{kind}]" if kind in LEFT_ROLES else f"[{kind}]" for kind in left)
+    )
+
+
+def _add_tensors(
+    totals: Mapping[str, Tensor], terms: Mapping[str, Tensor], slots: Iterable[TensorSlot]
+) -> None:
+    for slot in slots:
+        totals[slot.name] += terms[slot.name]
 
 
 def _is_averaged(node: Node, slot: TensorSlot) -> bool:
     kind = node.section.type
-    return kind in AVERAGED and slot.spec.role not in AVERAGED[kind]
+    return kind in LEFT_ROLES and slot.spec.role not in LEFT_ROLES[kind]
 
 
-def _left_name(node: Node, slot: TensorSlot) -> str:
-    kind = node.section.type
-    return f"batch norm of [{kind}]" if kind in AVERAGED else f"[{kind}]"
-
-
-def oneoff_weights(cfg: str | Path, weights: str | Path) -> Network:
-    """The network of a detector in a class tree whose last convolution begins with that of a classifier.
+def oneoff_network(graph: Graph, path: str | Path) -> Network:
+    """The network of a detector in a class tree whose last convolution begins as that of a classifier.
 
     The convolution before the head has 3 x (5 + classes) filters. The file has as many as it has: they become
     those behind the first 5, and then the first third is copied to the other two. What no file fills keeps
-    its initialisation. Raises CfgError for another network, WeightsError for a file that does not fit.
+    its initialisation, biases 0. Raises CfgError for another network, WeightsError for a file that does not
+    fit.
     """
-    graph = load_graph(cfg)
-    node = _last_convolution(graph.nodes, str(cfg))
+    node = _last_convolution(graph)
     network = Network(graph)
-    file = read_prefix(weights)
-    loaded = _fill_before(network, node, str(weights))
-    start = loaded.header.size_bytes if loaded.header else 0
-    filled = FLOAT_BYTES * sum(slot.spec.size for slot in file_layout(graph, end=node.index))
-    rest = (file.size_bytes - start - filled) // FLOAT_BYTES
-    numbers = _read_end(str(weights), rest)
-    bias, weight = (network.state_dict()[name] for name in _tensor_names(node))
-    third, per_filter = len(bias) // THIRDS, 1 + weight[0].numel()
-    filters = rest // per_filter
-    if not 0 < filters <= third - BOX_NUMBERS or rest % per_filter:
+    fill_network(network, plan_read(graph, read_prefix(path), cutoff=node.index))
+    bias, weight = (network.state_dict()[slot.name] for slot in _slots_of(graph, node))
+    numbers = _read_rest(graph, node, str(path))
+    per_filter, most = 1 + weight[0].numel(), len(bias) // ANCHORS - BOX_NUMBERS
+    filters, rest = divmod(len(numbers), per_filter)
+    if rest or not 0 < filters <= most:
         raise WeightsError(
             "does not end with the filters of a classifier",
-            path=str(weights),
-            found=f"{count_of(rest, 'float')} after layer {node.index - 1}",
-            allowed=f"{per_filter} for each of at most {third - BOX_NUMBERS} filters",
+            path=str(path),
+            found=f"{count_of(len(numbers), 'float')} after layer {node.index - 1}",
+            allowed=f"{per_filter} for each of at most {most} filters",
         )
     with torch.no_grad():
-        _place_filters(bias, weight, numbers, filters)
+        _place_filters(bias, weight, numbers=numbers, filters=filters)
     return network
 
 
-def _place_filters(bias: Tensor, weight: Tensor, numbers: np.ndarray, filters: int) -> None:
-    """Put the filters behind the numbers of the box, whose biases are 0, and the first third into the others."""
-    place, third = slice(BOX_NUMBERS, BOX_NUMBERS + filters), len(bias) // THIRDS
+def _place_filters(bias: Tensor, weight: Tensor, *, numbers: NDArray[np.float32], filters: int) -> None:
+    """Put the filters behind the numbers of the box, whose biases are 0; copy the first third to the rest."""
+    place, third = slice(BOX_NUMBERS, BOX_NUMBERS + filters), len(bias) // ANCHORS
     bias.zero_()
     bias[place] = torch.from_numpy(numbers[:filters])
     weight[place] = torch.from_numpy(numbers[filters:]).view_as(weight[place])
     for tensor in (bias, weight):
-        tensor[third:] = tensor[:third].repeat(THIRDS - 1, *[1] * (tensor.dim() - 1))
+        tensor[third:] = tensor[:third].repeat(ANCHORS - 1, *[1] * (tensor.dim() - 1))
 
 
-def _last_convolution(nodes: Sequence[Node], path: str) -> Node:
+def _last_convolution(graph: Graph) -> Node:
     """The node before the last, which must be a convolution without batch norm in three equal parts."""
-    node = nodes[-2] if len(nodes) > 1 else nodes[-1]
-    roles = [tensor.role for tensor in node.tensors]
-    if sorted(roles) != ["bias", "weight"] or node.shape.channels % THIRDS:
+    node = graph.nodes[max(0, len(graph.nodes) - 2)]
+    roles = [spec.role for spec in node.tensors]
+    if roles != ["bias", "weight"] or node.shape.channels % ANCHORS:
         raise CfgError(
             "the section before the last is not the convolution of 3 anchors",
-            path=path,
+            path=graph.path,
             line=node.line,
             section=node.section.type,
             number=node.index,
@@ -115,27 +112,18 @@ def _last_convolution(nodes: Sequence[Node], path: str) -> Node:
     return node
 
 
-def _tensor_names(node: Node) -> Iterator[str]:
-    """State-dict names of its biases and its weights."""
-    for role in ("bias", "weight"):
-        spec = next(tensor for tensor in node.tensors if tensor.role == role)
-        yield TensorSlot(node.index, spec, 0).name
+def _slots_of(graph: Graph, node: Node) -> list[TensorSlot]:
+    return [slot for slot in file_layout(graph) if slot.index == node.index]
 
 
-def _fill_before(network: Network, node: Node, path: str) -> LoadedWeights:
-    """Load the layers before the node."""
-    return fill_network(network, plan_read(network.graph, read_prefix(path), cutoff=node.index))
-
-
-def _read_end(path: str, count: int) -> np.ndarray:
-    """The last numbers of the file."""
+def _read_rest(graph: Graph, node: Node, path: str) -> NDArray[np.float32]:
+    """The numbers of the file after the layers before the node."""
+    header = plan_read(graph, read_prefix(path), cutoff=node.index).header
+    start = header.size_bytes + FLOAT_BYTES * count_floats(file_layout(graph, end=node.index))
     try:
-        data = read_regular(path, most=1 << 40)
+        with open_regular(path) as file:
+            file.seek(start)
+            data = file.readall()
     except OSError as fault:
         raise WeightsError(f"the weights cannot be read: {reason_of(fault)}", path=path) from None
-    return np.frombuffer(data, "<f4", count, len(data) - FLOAT_BYTES * count).astype(np.float32)
-
-
-def save_new(network: Network, path: str | Path, *, header: WeightsHeader | None, force: bool) -> None:
-    """Write a `.weights` file with this header; None: a fresh one, of no images seen."""
-    write_weights(network, path, header=header or new_header(network.graph), force=force)
+    return np.frombuffer(data, "<f4", len(data) // FLOAT_BYTES).astype(np.float32)

@@ -20,14 +20,14 @@ class Wanted(NamedTuple):
     """The data set, the number of anchors, the height and width of the input in pixels."""
 
     data: str
-    count: int
+    number: int
     size: tuple[int, int]
     force: bool
 
 
 def calc_anchors(wanted: Wanted) -> None:
-    """Print the anchors and write anchors.txt and counters_per_class.txt; k-means starts at ten places, always
-    the same, and its best result counts."""
+    """Print the anchors and write anchors.txt and counters_per_class.txt; of ten starts of k-means
+    the best counts, the same in each run."""
     import numpy as np
 
     from yolor_cfg.analysis.anchors import Goal, SearchOptions, box_shapes, measure_fit, search_anchors
@@ -40,7 +40,7 @@ def calc_anchors(wanted: Wanted) -> None:
     boxes = box_shapes(dataset.samples, wanted.size, stretched=True)
     if not len(boxes):
         raise DataError("there are no boxes in the part for training", path=dataset.origin)
-    options = SearchOptions(wanted.count, RUNS, generations=0)
+    options = SearchOptions(wanted.number, RUNS, generations=0)
     goal = Goal(uses_iou=True, recall=0)
     found = search_anchors(boxes, np.zeros((0, 2)), options, goal=goal, rng=np.random.default_rng(0))
     _report(wanted, dataset, found, share=measure_fit(boxes, found).mean_iou)
@@ -63,7 +63,7 @@ def _report(wanted: Wanted, dataset: Dataset, anchors: Shapes, *, share: float) 
     counts = ", ".join(map(str, _class_counts(dataset)))
     counters = f"counters_per_class = {counts}"
     text = format_anchors(anchors, width)
-    echo(f"\n num_of_clusters = {wanted.count}, width = {width}, height = {height} ")
+    echo(f"\n num_of_clusters = {wanted.number}, width = {width}, height = {height} ")
     echo(f" read labels from {len(dataset.samples)} images \n\n{counters}\n\n avg IoU = {share * 100:.2f} % ")
     _save(COUNTERS_FILE, counters, force=wanted.force)
     echo("\nSaving anchors to the file: anchors.txt ")

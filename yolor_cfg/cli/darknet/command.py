@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from yolor_cfg.cli.darknet.functions import ANSWERS, FUNCTIONS, Function, NewForm
-from yolor_cfg.cli.darknet.line import Line, parse_line
+from yolor_cfg.cli.darknet.functions import ANSWERS, FUNCTIONS, DarknetFunction, NewForm
+from yolor_cfg.cli.darknet.line import CommandLine, parse_line
 from yolor_cfg.cli.options import is_on, print_stderr, report_warnings
 from yolor_cfg.errors import escape
 
@@ -53,7 +53,7 @@ def darknet(ctx: click.Context, args: tuple[str, ...]) -> None:
         _run_command(ctx, form.words)
 
 
-def _find_function(line: Line) -> tuple[str, Line]:
+def _find_function(line: CommandLine) -> tuple[str, CommandLine]:
     """The name of the function, and the line without it; raises UsageError for one that is not here."""
     for count in (2, 1):
         name = " ".join(line.words[:count])
@@ -71,7 +71,7 @@ def _find_function(line: Line) -> tuple[str, Line]:
     raise click.UsageError(f"{what}; {hint}")
 
 
-def _complete(name: str, function: Function, line: Line) -> NewForm:
+def _complete(name: str, function: DarknetFunction, line: CommandLine) -> NewForm:
     """The translation, with the words and the notes of the options."""
     words, notes = list[str](), list[str]()
     for option, value in line.options.items():
@@ -90,7 +90,7 @@ def _complete(name: str, function: Function, line: Line) -> NewForm:
     return NewForm((*form.words, *words, *device, *line.own), (*form.notes, *notes))
 
 
-def _device_words(line: Line) -> tuple[str, ...]:
+def _device_words(line: CommandLine) -> tuple[str, ...]:
     """-i is the number of the GPU; -1 stands for none."""
     number = line.integer(DEVICE, -1)
     return ("--device", str(number)) if number >= 0 else ()

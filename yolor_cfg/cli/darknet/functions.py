@@ -11,8 +11,8 @@ from typing import NamedTuple
 import click
 
 from yolor_cfg.cli.darknet import anchors, meanings, tools
-from yolor_cfg.cli.darknet.data_file import data_options, class_names_file, is_set, listed_images
-from yolor_cfg.cli.darknet.line import Line
+from yolor_cfg.cli.darknet.data_file import class_names_file, data_options, is_set, listed_images
+from yolor_cfg.cli.darknet.line import CommandLine
 from yolor_cfg.cli.darknet.meanings import Meanings
 from yolor_cfg.cli.darknet.training import train_words
 
@@ -38,16 +38,16 @@ class NewForm(NamedTuple):
     run: Callable[[], None] | None = None
 
 
-class Function(NamedTuple):
+class DarknetFunction(NamedTuple):
     """How a function is called, how many words it needs at least, its options, and its translation."""
 
     usage: str
     least: int
     options: Meanings
-    translate: Callable[[Line], NewForm]
+    translate: Callable[[CommandLine], NewForm]
 
 
-def translate_test(line: Line) -> NewForm:
+def translate_test(line: CommandLine) -> NewForm:
     """`detector test`: without images, a list of them on standard input."""
     data, cfg, weights, *images = line.words
     _check_hier(line, cfg)
@@ -55,7 +55,7 @@ def translate_test(line: Line) -> NewForm:
     return NewForm((*words, *_text_words(line)), _window_notes(line))
 
 
-def translate_demo(line: Line) -> NewForm:
+def translate_demo(line: CommandLine) -> NewForm:
     """`detector demo`: a video, or the camera -c."""
     data, cfg, weights, *videos = line.words
     source = videos[:1] or [str(line.integer("-c", 0))]
@@ -68,7 +68,7 @@ def translate_demo(line: Line) -> NewForm:
     return NewForm((*words, "--output", folder), (*_window_notes(line), note))
 
 
-def translate_detect(line: Line) -> NewForm:
+def translate_detect(line: CommandLine) -> NewForm:
     """`detect`, which reads the names that cfg/coco.data tells and has another threshold."""
     cfg, weights, *images = line.words
     names, notes = _usual_names(COCO_DATA)
@@ -77,14 +77,16 @@ def translate_detect(line: Line) -> NewForm:
     return NewForm((*words, "--conf", conf, *_text_words(line)), (*_window_notes(line), *notes))
 
 
-def translate_valid(line: Line) -> NewForm:
+def translate_valid(line: CommandLine) -> NewForm:
     """`detector valid`: the files for the servers of VOC, COCO and ImageNet."""
     data, cfg, weights, *_ = line.words
     options = data_options(data)
     kind = options.get("eval", "voc")
     if kind in ("bdd", "kitti") or is_set(options, "map"):
         what = "map=" if is_set(options, "map") else f"eval={kind}"
-        raise click.UsageError(f"{data}: {what}: such results are not written; eval= may be voc, coco, imagenet")
+        raise click.UsageError(
+            f"{data}: {what}: such results are not written; eval= may be voc, coco, imagenet"
+        )
     form, usual, suffix = RESULTS.get(kind, RESULTS["voc"])
     path = Path(options.get("results", "results")) / (line.options.get("-out", usual) + suffix)
     words = ("detect", cfg, weights, listed_images(data, options), "--names", data, "--nosave")
@@ -92,24 +94,24 @@ def translate_valid(line: Line) -> NewForm:
     return NewForm((*words, *rules, "--save-darknet", f"{form}={path}"))
 
 
-def translate_map(line: Line) -> NewForm:
+def translate_map(line: CommandLine) -> NewForm:
     """`detector map`."""
     data, cfg, weights, *_ = line.words
     return NewForm(("test", cfg, weights, "--data", data, "--darknet-text", "map", "--no-save"))
 
 
-def translate_recall(line: Line) -> NewForm:
+def translate_recall(line: CommandLine) -> NewForm:
     """`detector recall`."""
     data, cfg, weights, *_ = line.words
     return NewForm(("test", cfg, weights, "--data", data, "--darknet-text", "recall", "--no-save"))
 
 
-def translate_train(line: Line) -> NewForm:
+def translate_train(line: CommandLine) -> NewForm:
     """`detector train` and `classifier train`."""
     return NewForm(*train_words(line))
 
 
-def translate_anchors(line: Line) -> NewForm:
+def translate_anchors(line: CommandLine) -> NewForm:
     """`detector calc_anchors`, which needs no cfg."""
     count, width, height = (
         line.integer(name, default)
@@ -123,7 +125,7 @@ def translate_anchors(line: Line) -> NewForm:
     return NewForm((), (f"{note} --write OUT.cfg",), lambda: anchors.calc_anchors(wanted))
 
 
-def translate_predict(line: Line) -> NewForm:
+def translate_predict(line: CommandLine) -> NewForm:
     """`classifier predict`."""
     data, cfg, weights, *images = line.words
     options = data_options(data)
@@ -133,7 +135,7 @@ def translate_predict(line: Line) -> NewForm:
     return NewForm((*words, *names, "--darknet-output", "--top", str(min(top, BEST))), _top_notes(top))
 
 
-def translate_classify(line: Line) -> NewForm:
+def translate_classify(line: CommandLine) -> NewForm:
     """`classify`, which reads the names that cfg/imagenet1k.data tells."""
     cfg, weights, *images = line.words
     names, notes = _usual_names(IMAGENET_DATA)
@@ -141,26 +143,26 @@ def translate_classify(line: Line) -> NewForm:
     return NewForm((*words, "--darknet-output", "--top", str(BEST)), notes)
 
 
-def translate_top(line: Line) -> NewForm:
+def translate_top(line: CommandLine) -> NewForm:
     """`classifier valid`."""
     data, cfg, weights, *_ = line.words
     note = "the figures are printed once, after the last image"
     return NewForm(("test", cfg, weights, "--data", data, "--darknet-text", "top", "--no-save"), (note,))
 
 
-def translate_partial(line: Line) -> NewForm:
+def translate_partial(line: CommandLine) -> NewForm:
     """`partial`: the layers before N, and no images seen."""
     cfg, weights, target, count, *_ = line.words
     rules = ("--cutoff", count, "--upto", count, "--reset-seen")
     return NewForm(("convert", weights, target, "--cfg", cfg, *rules))
 
 
-def _translate_tool(tool: Callable[[Sequence[str], bool], None]) -> Callable[[Line], NewForm]:
+def _translate_tool(tool: Callable[[Sequence[str], bool], None]) -> Callable[[CommandLine], NewForm]:
     """A function that is here what it is there, and has no other form."""
     return lambda line: NewForm(run=lambda: tool(line.words, "--force" in line.own))
 
 
-def _text_words(line: Line) -> tuple[str, ...]:
+def _text_words(line: CommandLine) -> tuple[str, ...]:
     return ("--ext-output",) if "-ext_output" in line.options else ("--darknet-output",)
 
 
@@ -170,7 +172,7 @@ def _standard_input() -> tuple[str, ...]:
     return ("-",)
 
 
-def _window_notes(line: Line) -> tuple[str, ...]:
+def _window_notes(line: CommandLine) -> tuple[str, ...]:
     """What is to say where C Darknet would open a window."""
     if {"-dont_show", "-benchmark"} & set(line.options):
         return ()
@@ -188,7 +190,7 @@ def _usual_names(data: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (), (f"{data}, which C Darknet takes the names of the classes from, is not here",)
 
 
-def _check_hier(line: Line, cfg: str) -> None:
+def _check_hier(line: CommandLine, cfg: str) -> None:
     """Refuse another threshold in class trees than 0.5, the only one here."""
     asked = line.options.get("-hier", "0.5")
     if asked.rstrip("0") not in ("0.5", ".5") and _has_tree(cfg):
@@ -202,25 +204,25 @@ def _has_tree(cfg: str) -> bool:
 
 
 THREE = "DATA CFG WEIGHTS"
-FUNCTIONS: Mapping[str, Function] = {
-    "detector test": Function(f"{THREE} [IMAGE...]", 3, meanings.TEST, translate_test),
-    "detector demo": Function(f"{THREE} [VIDEO]", 3, meanings.DEMO, translate_demo),
-    "detector map": Function(THREE, 3, meanings.MAP, translate_map),
-    "detector valid": Function(THREE, 3, meanings.VALID, translate_valid),
-    "detector recall": Function(THREE, 3, meanings.RECALL, translate_recall),
-    "detector train": Function("DATA CFG [WEIGHTS]", 2, meanings.TRAIN, translate_train),
-    "detector calc_anchors": Function(
+FUNCTIONS: Mapping[str, DarknetFunction] = {
+    "detector test": DarknetFunction(f"{THREE} [IMAGE...]", 3, meanings.TEST, translate_test),
+    "detector demo": DarknetFunction(f"{THREE} [VIDEO]", 3, meanings.DEMO, translate_demo),
+    "detector map": DarknetFunction(THREE, 3, meanings.MAP, translate_map),
+    "detector valid": DarknetFunction(THREE, 3, meanings.VALID, translate_valid),
+    "detector recall": DarknetFunction(THREE, 3, meanings.RECALL, translate_recall),
+    "detector train": DarknetFunction("DATA CFG [WEIGHTS]", 2, meanings.TRAIN, translate_train),
+    "detector calc_anchors": DarknetFunction(
         "DATA -num_of_clusters N -width W -height H", 1, meanings.ANCHORS, translate_anchors
     ),
-    "classifier predict": Function(f"{THREE} [IMAGE]", 3, meanings.PREDICT, translate_predict),
-    "classifier valid": Function(THREE, 3, meanings.NONE, translate_top),
-    "classifier train": Function("DATA CFG [WEIGHTS]", 2, meanings.TRAIN, translate_train),
-    "detect": Function("CFG WEIGHTS [IMAGE...]", 2, meanings.DETECT, translate_detect),
-    "classify": Function("CFG WEIGHTS [IMAGE]", 2, meanings.NONE, translate_classify),
-    "partial": Function("CFG WEIGHTS OUT N", 4, meanings.NONE, translate_partial),
-    "average": Function("CFG OUT WEIGHTS...", 3, meanings.NONE, _translate_tool(tools.average)),
-    "statistics": Function("CFG WEIGHTS", 2, meanings.NONE, _translate_tool(tools.statistics)),
-    "oneoff": Function("CFG WEIGHTS OUT", 3, meanings.NONE, _translate_tool(tools.oneoff)),
+    "classifier predict": DarknetFunction(f"{THREE} [IMAGE]", 3, meanings.PREDICT, translate_predict),
+    "classifier valid": DarknetFunction(THREE, 3, meanings.NONE, translate_top),
+    "classifier train": DarknetFunction("DATA CFG [WEIGHTS]", 2, meanings.TRAIN, translate_train),
+    "detect": DarknetFunction("CFG WEIGHTS [IMAGE...]", 2, meanings.DETECT, translate_detect),
+    "classify": DarknetFunction("CFG WEIGHTS [IMAGE]", 2, meanings.NONE, translate_classify),
+    "partial": DarknetFunction("CFG WEIGHTS OUT N", 4, meanings.NONE, translate_partial),
+    "average": DarknetFunction("CFG OUT WEIGHTS...", 3, meanings.NONE, _translate_tool(tools.average)),
+    "statistics": DarknetFunction("CFG WEIGHTS", 2, meanings.NONE, _translate_tool(tools.statistics)),
+    "oneoff": DarknetFunction("CFG WEIGHTS OUT", 3, meanings.NONE, _translate_tool(tools.oneoff)),
 }
 ANSWERS: Mapping[str, str] = {
     "ops": "`yolor info CFG` counts operations",

@@ -1,5 +1,5 @@
-"""A command line of C Darknet: its options may stand anywhere (find_arg in utils.c), the other words keep their
-order."""
+"""A command line of C Darknet: its options may stand anywhere (find_arg in utils.c), and the other words keep
+their order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STRIPPED = str.maketrans("", "", "\r\n\t")
 """What C Darknet removes from each word: a list of commands may have Windows' line ends."""
 
 
-class Line(NamedTuple):
+class CommandLine(NamedTuple):
     """The words that are no options; the options with their values ("" for one without); and the options of
     ours, with two dashes, which are handed on."""
 
@@ -38,7 +38,7 @@ class Line(NamedTuple):
             raise click.UsageError(f"{name} {text}: not a whole number") from None
 
 
-def parse_line(args: Sequence[str]) -> Line:
+def parse_line(args: Sequence[str]) -> CommandLine:
     """Sort the words; raises UsageError for an option that C Darknet does not have. Of one that is given
     twice the first counts, as there."""
     rest = [arg.translate(STRIPPED) for arg in args]
@@ -53,7 +53,7 @@ def parse_line(args: Sequence[str]) -> Line:
             options.setdefault(word, "")
         else:
             options.setdefault(word, _take_value(word, rest))
-    return Line(tuple(words), options, tuple(own))
+    return CommandLine(tuple(words), options, tuple(own))
 
 
 def _take_value(word: str, rest: list[str]) -> str:

@@ -49,8 +49,8 @@ DEMO: Meanings = {
     "-dontdraw_bbox": Meaning(refusal="what is saved has its boxes drawn; --nosave saves nothing"),
     "-prefix": Meaning(refusal="the drawn frames are written as a video, not as single images"),
     "-time_limit_sec": Meaning(
-        refusal="no limit of time is kept; `timeout -s INT SECONDS yolor detect ...` ends a run with all that "
-        "is done by then"
+        refusal="no limit of time is kept; `timeout -s INT SECONDS yolor detect ...` ends a run with all "
+        "that is done by then"
     ),
     "-s": Meaning(note="nothing is shown, so nothing is delayed"),
     "-avgframes": Meaning(note="each frame counts for itself, as in C Darknet, which only shows it later"),
