@@ -1,6 +1,5 @@
 """Figures as C Darknet prints them: of a test those of `detector map` (validate_detector_map in detector.c)
-and of `classifier valid` (validate_classifier_single in classifier.c), of weights those of `statistics`.
-"""
+and of `classifier valid` (validate_classifier_single in classifier.c), of weights those of `statistics`."""
 
 from __future__ import annotations
 
