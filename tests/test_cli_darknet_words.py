@@ -191,3 +191,18 @@ def test_every_option_that_a_function_has_is_one_of_c_darknet() -> None:
         for option, meaning in function.options.items():
             placed = any("{}" in word for word in meaning.words)
             assert not meaning.words or placed == (option in WITH_VALUE), (name, option)
+
+
+def test_the_help_of_a_function_tells_its_options_in_our_words() -> None:
+    result = tiny.yolor("darknet", "detector", "test", "--help")
+    text = " ".join(result.stdout.split())
+    assert result.exit_code == 0 and f"detector test {FUNCTIONS['detector test'].usage}" in text
+    assert "-letter_box --preprocess letterbox" in text and "-out --save-darknet json=FILE" in text
+    everything = tiny.yolor("darknet", "-h").stdout
+    assert all(f"  {name} {function.usage}" in everything for name, function in FUNCTIONS.items())
+
+
+def test_options_of_ours_are_handed_on_or_refused_where_none_of_our_commands_runs() -> None:
+    assert translated(f"detector map {DETECTOR} --fix-labels=clip").words[-1] == "--fix-labels=clip"
+    assert "no such option: --fast; only --force" in refusal("average tiny.cfg o.weights tiny.weights --fast")
+    assert "--darknet-text and --json" in refusal(f"detector map {DETECTOR} --json")

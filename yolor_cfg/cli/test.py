@@ -53,6 +53,8 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
     count too. Unreadable images are reported and left out.
     """
     files = sort_paths(paths, cfg=options["cfg_file"], weights=options["weights_file"])
+    if options["darknet_text"] and options["as_json"]:
+        raise click.UsageError("--darknet-text and --json both print to standard output: give one of them")
     if files.others:
         raise click.UsageError(f"an argument too many: {files.others[0]}; the data set is given as --data D")
     if options["tracks"]:

@@ -9,14 +9,19 @@ import click
 
 from yolor_cfg.cli.darknet.functions import ANSWERS, FUNCTIONS, DarknetFunction, NewForm
 from yolor_cfg.cli.darknet.line import CommandLine, parse_line
+from yolor_cfg.cli.darknet.meanings import describe
 from yolor_cfg.cli.options import is_on, print_stderr, report_warnings
 from yolor_cfg.errors import escape
 
 OWN = frozenset(("-h", "--help", "-q", "--quiet", "-v", "--verbose", "--debug"))
 DEVICE = "-i"
-FUNCTIONS_HELP = "\n".join(
-    ["\b", "Functions:", *(f"  {name} {function.usage}" for name, function in FUNCTIONS.items())]
-)
+EXAMPLES = """\
+Examples:
+  yolor darknet detector test obj.data yolov4.cfg yolov4.weights \\
+    street.jpg -thresh 0.4 -ext_output -dont_show
+  yolor darknet detector map obj.data yolov4.cfg yolov4.weights
+  yolor darknet detector train obj.data yolov4.cfg yolov4.conv.137 -map"""
+WORDS = "yolor_cfg.darknet_words"
 
 
 class DarknetCommand(click.Command):
@@ -25,10 +30,29 @@ class DarknetCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the options that all our commands have; the rest are words to click."""
         own = [arg for arg in args if arg in OWN]
-        return super().parse_args(ctx, [*own, "--", *(arg for arg in args if arg not in OWN)])
+        rest = [arg for arg in args if arg not in OWN]
+        ctx.meta[WORDS] = rest
+        return super().parse_args(ctx, [*own, "--", *rest])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The functions, or of one that is named how it is called and what its options are here."""
+        words = parse_line(ctx.meta.get(WORDS, ())).words
+        name, _ = _find_function(CommandLine(words, {})) if words else ("", None)
+        formatter.write_paragraph()
+        if not name:
+            usages = [f"  {each} {function.usage}" for each, function in FUNCTIONS.items()]
+            formatter.write(
+                "\n".join(["Functions (--help after one shows its options):", *usages, "", EXAMPLES])
+            )
+            formatter.write("\n")
+            return
+        formatter.write(f"{name} {FUNCTIONS[name].usage}\n")
+        rows = [(option, describe(meaning)) for option, meaning in sorted(FUNCTIONS[name].options.items())]
+        with formatter.indentation():
+            formatter.write_dl(rows)
 
 
-@click.command(cls=DarknetCommand, epilog=FUNCTIONS_HELP)
+@click.command(cls=DarknetCommand)
 @click.argument("args", nargs=-1, metavar="FUNCTION ...")
 @click.pass_context
 def darknet(ctx: click.Context, args: tuple[str, ...]) -> None:
@@ -85,9 +109,17 @@ def _complete(name: str, function: DarknetFunction, line: CommandLine) -> NewFor
             notes += [f"{option}: {meaning.note}"] if meaning.note else []
     form = function.translate(line)
     if not form.words:
+        _refuse_own(line)
         return form._replace(notes=(*notes, *form.notes))
     device = _device_words(line) if form.words[0] in ("detect", "test", "train") else ()
     return NewForm((*form.words, *words, *device, *line.own), (*form.notes, *notes))
+
+
+def _refuse_own(line: CommandLine) -> None:
+    """Where no command of ours runs there is only --force."""
+    strange = [word for word in line.own if word != "--force"]
+    if strange:
+        raise click.UsageError(f"no such option: {strange[0]}; only --force may be added here")
 
 
 def _device_words(line: CommandLine) -> tuple[str, ...]:

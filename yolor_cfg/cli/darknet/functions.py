@@ -15,6 +15,7 @@ from yolor_cfg.cli.darknet.data_file import class_names_file, data_options, is_s
 from yolor_cfg.cli.darknet.line import CommandLine
 from yolor_cfg.cli.darknet.meanings import Meanings
 from yolor_cfg.cli.darknet.training import train_words
+from yolor_cfg.cli.detect_darknet import MOST_LABELS
 
 COCO_DATA, IMAGENET_DATA = "cfg/coco.data", "cfg/imagenet1k.data"
 """The files that `detect` and `classify` read, as C Darknet finds them from its own folder."""
@@ -27,7 +28,6 @@ RESULTS = {
     "imagenet": ("imagenet", "imagenet-detection", ".txt"),
 }
 """By `eval=` of the .data file: our name of the form, the usual name of the file, its suffix."""
-BEST = 5
 
 
 class NewForm(NamedTuple):
@@ -132,7 +132,7 @@ def translate_predict(line: CommandLine) -> NewForm:
     top = line.integer("-t", 0) or int(options.get("top", "1"))
     words = ("detect", cfg, weights, *(images[:1] or _standard_input()))
     names = ("--names", class_names_file(data, options), "--nosave")
-    return NewForm((*words, *names, "--darknet-output", "--top", str(min(top, BEST))), _top_notes(top))
+    return NewForm((*words, *names, "--darknet-output", "--top", str(min(top, MOST_LABELS))), _top_notes(top))
 
 
 def translate_classify(line: CommandLine) -> NewForm:
@@ -140,7 +140,7 @@ def translate_classify(line: CommandLine) -> NewForm:
     cfg, weights, *images = line.words
     names, notes = _usual_names(IMAGENET_DATA)
     words = ("detect", cfg, weights, *(images[:1] or _standard_input()), *names, "--nosave")
-    return NewForm((*words, "--darknet-output", "--top", str(BEST)), notes)
+    return NewForm((*words, "--darknet-output", "--top", str(MOST_LABELS)), notes)
 
 
 def translate_top(line: CommandLine) -> NewForm:
@@ -180,7 +180,7 @@ def _window_notes(line: CommandLine) -> tuple[str, ...]:
 
 
 def _top_notes(top: int) -> tuple[str, ...]:
-    return (f"the {BEST} best classes are shown, not {top}",) if top > BEST else ()
+    return (f"the {MOST_LABELS} best classes are shown, not {top}",) if top > MOST_LABELS else ()
 
 
 def _usual_names(data: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,25 +8,36 @@ from typing import NamedTuple
 
 class Meaning(NamedTuple):
     """The words of ours, with {} for the value; a note on what is other here; why it is refused. With none of
-    them the option is read by the function itself, or there is nothing to do."""
+    them the function itself reads the option, or there is nothing to do: what then is told by the help."""
 
     words: tuple[str, ...] = ()
     note: str = ""
     refusal: str = ""
+    help: str = ""
+
+
+def describe(meaning: Meaning) -> str:
+    """The meaning in words, for the help."""
+    words = " ".join(meaning.words).replace("{}", "N" if meaning.words[:1] != ("--save-darknet",) else "FILE")
+    refusal = f"refused: {meaning.refusal}" if meaning.refusal else ""
+    return "; ".join(filter(None, (words, meaning.note, refusal, meaning.help))) or "as in C Darknet"
 
 
 Meanings = Mapping[str, Meaning]
 READ = Meaning()
+SILENT = Meaning(help="nothing is shown anyway; without it a note says so where C Darknet opens a window")
+DEVICE = Meaning(help="--device N")
+EXT_OUTPUT = Meaning(help="--ext-output in place of --darknet-output")
 NO_LAYER_TIMES = Meaning(note="no times of layers are measured; `yolor bench CFG` compares engines")
 NOT_SERVED = "nothing is sent or served; `yolor detect ... --json` prints a line of JSON for each image"
 CHART = Meaning(note="the charts are results.png and others in the folder of the run")
 IMAGE_OPTIONS: Meanings = {
     "-thresh": Meaning(("--conf", "{}")),
     "-letter_box": Meaning(("--preprocess", "letterbox")),
-    "-ext_output": READ,
-    "-dont_show": READ,
-    "-hier": READ,
-    "-i": READ,
+    "-ext_output": EXT_OUTPUT,
+    "-dont_show": SILENT,
+    "-hier": Meaning(help="0.5 is the only threshold in class trees"),
+    "-i": DEVICE,
     "-benchmark_layers": NO_LAYER_TIMES,
 }
 TEST: Meanings = {
@@ -40,8 +51,8 @@ TEST: Meanings = {
 DEMO: Meanings = {
     **{name: meaning for name, meaning in IMAGE_OPTIONS.items() if name != "-hier"},
     "-benchmark": Meaning(("--nosave",)),
-    "-c": READ,
-    "-out_filename": READ,
+    "-c": Meaning(help="camera N in place of a video"),
+    "-out_filename": Meaning(help="--output with the name without its suffix, a folder"),
     "-json_file_output": Meaning(("--save-darknet", "json={}")),
     "-json_port": Meaning(refusal=NOT_SERVED),
     "-http_post_host": Meaning(refusal=NOT_SERVED),
@@ -59,19 +70,19 @@ MAP: Meanings = {
     "-thresh": Meaning(("--map-conf", "{}")),
     "-iou_thresh": Meaning(("--map-iou", "{}")),
     "-points": Meaning(("--points", "{}")),
-    "-dont_show": READ,
-    "-i": READ,
+    "-dont_show": SILENT,
+    "-i": DEVICE,
 }
-VALID: Meanings = {"-out": READ, "-dont_show": READ, "-i": READ}
-RECALL: Meanings = {"-dont_show": READ, "-i": READ}
+VALID: Meanings = {"-out": READ, "-dont_show": SILENT, "-i": DEVICE}
+RECALL: Meanings = {"-dont_show": SILENT, "-i": DEVICE}
 TRAIN: Meanings = {
-    "-map": READ,
-    "-mAP_epochs": READ,
-    "-topk": READ,
-    "-clear": READ,
-    "-gpus": READ,
-    "-i": READ,
-    "-dont_show": READ,
+    "-map": Meaning(help="--val-period 4; without it --no-val"),
+    "-mAP_epochs": Meaning(help="--val-period N"),
+    "-topk": Meaning(help="a test each epoch; without it --no-val"),
+    "-clear": Meaning(help="a run begins at iteration 0 anyway"),
+    "-gpus": Meaning(help="--device N; several are refused with the line for torchrun"),
+    "-i": DEVICE,
+    "-dont_show": SILENT,
     "-chart": CHART,
     "-mjpeg_port": CHART,
     "-show_imgs": Meaning(note="train_batch*.jpg in the folder of the run show what is learned from"),
@@ -84,8 +95,8 @@ ANCHORS: Meanings = {
     "-width": READ,
     "-height": READ,
     "-show": Meaning(note="no window is opened; `yolor anchors ... --plot FILE.png` draws boxes and anchors"),
-    "-dont_show": READ,
+    "-dont_show": SILENT,
 }
-DETECT: Meanings = {"-thresh": READ, "-ext_output": READ, "-i": READ, "-dont_show": READ}
-PREDICT: Meanings = {"-t": READ, "-i": READ, "-dont_show": READ}
-NONE: Meanings = {"-i": READ, "-dont_show": READ}
+DETECT: Meanings = {"-thresh": READ, "-ext_output": EXT_OUTPUT, "-i": DEVICE, "-dont_show": SILENT}
+PREDICT: Meanings = {"-t": Meaning(help="--top N"), "-i": DEVICE, "-dont_show": SILENT}
+NONE: Meanings = {"-i": DEVICE, "-dont_show": SILENT}

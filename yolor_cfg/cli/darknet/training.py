@@ -51,7 +51,8 @@ def _seen_notes(line: CommandLine, weights: list[str]) -> tuple[str, ...]:
     from yolor_cfg.weights.prefix import is_checkpoint, read_prefix
 
     file = read_prefix(weights[0])
-    seen = 0 if is_checkpoint(file) else WeightsHeader.from_bytes(file.first_bytes).seen
+    is_short = file.size_bytes < WeightsHeader().size_bytes  # the training says what is wrong with it
+    seen = 0 if is_checkpoint(file) or is_short else WeightsHeader.from_bytes(file.first_bytes).seen
     if not seen:
         return ()
     return (
