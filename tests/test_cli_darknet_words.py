@@ -62,13 +62,13 @@ def refusal(text: str) -> str:
         ),
         (
             f"detector map {DETECTOR} -iou_thresh 0.75 -points 101 -thresh 0.3",
-            "test tiny.cfg tiny.weights --data obj.data --darknet-text map --no-save --map-iou 0.75 --points 101 "
-            "--map-conf 0.3",
+            "test tiny.cfg tiny.weights --data obj.data --darknet-text map --no-save --map-iou 0.75 --points "
+            "101 --map-conf 0.3",
         ),
         (
             f"detector valid {DETECTOR} -out mine",
-            "detect tiny.cfg tiny.weights train.txt --names obj.data --nosave --conf 0.001 --iou 0.6 --max-det "
-            "1000000 --save-darknet voc=results/mine",
+            "detect tiny.cfg tiny.weights train.txt --names obj.data --nosave --conf 0.001 --iou 0.6 "
+            "--max-det 1000000 --save-darknet voc=results/mine",
         ),
         (
             "detector train obj.data tiny.cfg -map -mAP_epochs 2 -clear -gpus 1 -dont_show",
