@@ -225,8 +225,8 @@ DETECT_HABITS = Habits(
         "-i": ("--device",),
     },
     {
-        "-out": "--save-darknet json=FILE writes Darknet's file; --save-json writes detections.jsonl into the "
-        "folder of the results",
+        "-out": "--save-darknet json=FILE writes Darknet's file; --save-json writes detections.jsonl into "
+        "the folder of the results",
         "-out_filename": "--project FOLDER and --name NAME are where the results go",
         "-save_labels": "--save-txt writes labels into the folder of the results",
         "--augment": NO_AUGMENT,

@@ -81,8 +81,8 @@ def _open_files(
     if len(names) > form.most_classes:
         allowed = f"at most {form.most_classes}, those of COCO in its order"
         raise DataError("COCO has fewer classes", path=path, found=f"{len(names)} classes", allowed=allowed)
-    with writing(Path(path)):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with writing(Path(paths[0])):
+        Path(paths[0]).parent.mkdir(parents=True, exist_ok=True)
     partials = [stack.enter_context(whole_file(one, fault=DataError, force=force)) for one in paths]
     return [stack.enter_context(partial.open("w", encoding="utf-8")) for partial in partials]
 
