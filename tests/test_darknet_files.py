@@ -21,7 +21,7 @@ def found(names: tuple[str, ...] = NAMES) -> Detections:
 
 
 def write(
-    kind: str, path: Path, *sources: str, names: tuple[str, ...] = NAMES, stop: type | None = None
+    kind: str, path: Path | str, *sources: str, names: tuple[str, ...] = NAMES, stop: type | None = None
 ) -> None:
     with darknet_files([WantedFile(kind, str(path))], names, force=False) as add:
         for source in sources:
@@ -76,6 +76,8 @@ def test_vocs_pixels_count_from_1_and_a_class_is_no_folder(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         f"comp_{name}.txt" for name in sorted(NAMES)
     ]
+    write("voc", f"{tmp_path}/folder/", "x/street.b.jpg")
+    assert len(list((tmp_path / "folder").iterdir())) == 3
     with pytest.raises(DataError, match="cannot be part of a file's name"):
         write("voc", tmp_path / "comp_", names=("a", "../b", "c"))
 
