@@ -229,3 +229,14 @@ def test_classifier_predict_prints_the_best_classes_and_valid_its_last_line() ->
         len(own(darknet("classifier", "predict", *CLASSIFIER, "images/0.png"))) == 1 + 3
     )  # top=3 in the data
     assert own(darknet("classifier", "valid", *CLASSIFIER)) == recorded("top.txt")[-1:]
+
+
+def test_detector_train_trains_and_tests_only_with_map() -> None:
+    cfg = Path("tiny.cfg").read_text().replace("[net]", "[net]\nbatch=2\nsubdivisions=1\nmax_batches=2\n", 1)
+    Path("train.cfg").write_text(cfg)
+    args = ("detector", "train", "tiny.data", "train.cfg", "tiny.weights", "-dont_show")
+    for run, more in (("exp", ()), ("exp2", ("-map",))):
+        darknet(*args, *more)
+        header, *rows = (Path("runs/train") / run / "results.csv").read_text().splitlines()
+        assert (Path("runs/train") / run / "weights/last.pt").exists()
+        assert bool(rows[-1].split(",")[header.split(",").index("AP")].strip()) == bool(more)
