@@ -132,7 +132,7 @@ def test_one_size_may_stand_twice_and_two_are_answered() -> None:
         (("convert", "tiny.weights", "a.pt"), "tiny.weights holds no cfg"),
         (("test", "tiny.cfg", "best.pt", "d.data"), "--data D"),
         (("detect", "obj.data", "tiny.cfg", "best.pt", "x.png"), "--names obj.data"),
-        (("detector", "map", "obj.data", "tiny.cfg", "best.pt"), "yolor test CFG W --data D"),
+        (("detector", "map", "obj.data", "tiny.cfg", "best.pt"), "`yolor darknet detector ...`"),
         (("train", "--cfg", "tiny.cfg", "--data", "d", "-gpus", "0,1"), "--device 0"),
     ],
 )

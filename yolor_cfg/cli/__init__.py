@@ -29,6 +29,7 @@ COMMANDS = {
     "cfg": "yolor_cfg.cli.cfg_translate:cfg_group",
     "data": "yolor_cfg.cli.data:data",
     "demo": "yolor_cfg.cli.demo:demo",
+    "darknet": "yolor_cfg.cli.darknet.command:darknet",
 }
 ALIASES = {"predict": "detect", "val": "test", "map": "test"}
 ResolvedCommand = tuple[str | None, click.Command | None, list[str]]

@@ -70,6 +70,11 @@ Examples:
     type=click.Choice(["opencv", "darknet"]),
     help="With --fold-implicit: write for this reader alone; by default what both read, as far as it goes.",
 )
+@click.option(
+    "--reset-seen",
+    is_flag=True,
+    help="Write that no images were seen, as C Darknet's `partial`: training begins at iteration 0.",
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def convert(
     source: str,
@@ -85,6 +90,7 @@ def convert(
     plain: bool,
     keep_bn: bool,
     reader: str | None,
+    reset_seen: bool,
     force: bool,
 ) -> None:
     """Convert the weights IN to OUT: .weights, .pt or .safetensors.
@@ -108,7 +114,7 @@ def convert(
     opened = _choose_task(opened, task, source, upto=upto)
     opened = name_classes(opened, () if as_weights and not has_cfg else (source, cfg), given=names)
     report_warnings(opened.network.graph.warnings, opened.notes)
-    numbers = checkpoint_numbers(opened, source)
+    opened, numbers = _take_numbers(opened, source, reset=reset_seen)
     record = _implicit_record(opened) if fuse else None
     if folds:
         _refuse_several_tasks(opened)
@@ -122,8 +128,18 @@ def convert(
     print_stderr(f"{target}: {Path(target).stat().st_size:,} bytes", "green")
     if has_cfg:
         _write_cfg(opened, target, force=force)
-    if names_path:
-        _write_names(opened.names, names_path, force=force)
+    _write_names(opened.names, names_path, force=force)
+
+
+def _take_numbers(
+    opened: LoadedNetwork, source: str, *, reset: bool
+) -> tuple[LoadedNetwork, dict[str, float]]:
+    """The network, and what IN counts; with `reset` as if no images had been seen."""
+    numbers = checkpoint_numbers(opened, source)
+    if not reset:
+        return opened, numbers
+    header = opened.header and opened.header._replace(seen=0)
+    return opened._replace(header=header), {**numbers, "seen": 0}
 
 
 def _choose_task(opened: LoadedNetwork, task: str | None, source: str, *, upto: int | None) -> LoadedNetwork:
@@ -237,11 +253,13 @@ def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
     print_stderr(f"{beside}: {count_of(len(graph.nodes), 'section')}", "green")
 
 
-def _write_names(names: tuple[str, ...], beside: Path, *, force: bool) -> None:
-    """A .names file, one name a line, beside weights that hold none."""
+def _write_names(names: tuple[str, ...], beside: Path | None, *, force: bool) -> None:
+    """A .names file, if one is wanted, one name a line, beside weights that hold none."""
     from yolor_cfg.errors import DataError
     from yolor_cfg.files import replace_file
 
+    if beside is None:
+        return
     data = "".join(f"{' '.join(name.split())}\n" for name in names).encode()
     replace_file(beside, lambda file: file.write(data), fault=DataError, force=force)
     print_stderr(f"{beside}: {count_of(len(names), 'name')}", "green")

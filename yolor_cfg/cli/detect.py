@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.arguments import MOST_DETECTIONS
+from yolor_cfg.cli.detect_darknet import (
+    DARKNET_OPTIONS,
+    darknet_show,
+    prepare_darknet,
+    saving_darknet,
+)
 from yolor_cfg.cli.detect_parts import (
     SHARD_OPTIONS,
     check_output,
@@ -187,13 +193,7 @@ OUTPUT_OPTIONS = (
         "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels; for "
         "[detection] coords=5 of darkflow also angle: degrees by which the box is turned, clockwise).",
     ),
-    click.option(
-        "--ext-output",
-        "-ext_output",
-        is_flag=True,
-        help="Print each box as C Darknet's -ext_output does, to standard output: class, percent, left_x, "
-        "top_y, width, height in pixels; every class of a box, from left to right.",
-    ),
+    *DARKNET_OPTIONS,
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     click.option(
         "--workers",
@@ -249,8 +249,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     sources += files.others
     if not (files.network and files.weights and sources):
         raise click.UsageError(MISSING)
-    if output["ext_output"]:
-        _prepare_darknet_text(output, options)
+    prepare_darknet(output, options)
     check_exported(files, options)
     check_output(output)
     detector = make_detector(files.network, files.weights, options)
@@ -261,18 +260,11 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     if output["shard"]:
         _detect_shard(files, detector, frames, options={**options, **output})
         return
-    folder = new_folder(*_choose_folder(output))
-    with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
-        _run_detector(detector, frames, results, show=_choose_show(output), workers=output["workers"])
+    with saving_darknet(output, detector.names, _choose_show(output)) as show:
+        folder = new_folder(*_choose_folder(output))
+        with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
+            _run_detector(detector, frames, results, show=show, workers=output["workers"])
     _print_summary(results, folder)
-
-
-def _prepare_darknet_text(output: dict[str, Any], options: dict[str, Any]) -> None:
-    """C Darknet prints every class of a box above the threshold."""
-    if output["as_json"]:
-        raise click.UsageError("--ext-output and --json both print to standard output: give one of them")
-    if options["multi_label"] is None:
-        options["multi_label"] = True
 
 
 def _detect_shard(
@@ -323,11 +315,7 @@ def _choose_show(output: dict[str, Any]) -> ShowDetections:
 
         record = partial(frame_record, has_embeddings=output["save_embeddings"])
         return lambda frame, found: click.echo(json.dumps(record(frame, found)))
-    if output["ext_output"]:
-        from yolor_cfg.detect.darknet_text import format_image
-
-        return lambda frame, found: echo(format_image(frame, found))
-    return _show_line
+    return darknet_show(output) or _show_line
 
 
 def _show_line(frame: Frame, found: Detections) -> None:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from yolor_cfg.detect.sources import MediaSources
 
 MOST_PART_SIZE = 10_000_000
-OTHER_OUTPUT = ("save_txt", "save_conf", "save_crop", "as_json", "ext_output")
+OTHER_OUTPUT = (
+    "save_txt",
+    "save_conf",
+    "save_crop",
+    "as_json",
+    "ext_output",
+    "darknet_output",
+    "save_darknet",
+)
 
 
 class ShardParam(TextParam):

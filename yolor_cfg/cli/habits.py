@@ -202,10 +202,8 @@ def _take_numbers(rest: deque[str], *, least: int = 0) -> list[str]:
 
 
 DARKNET_COMMANDS = {
-    "detector": "`detector train D CFG W` is `yolor train CFG --data D --weights W`; `detector test` and "
-    "`demo` are `yolor detect CFG W SOURCE --names D`; `map` and `valid` are `yolor test CFG W --data D`; "
-    "`calc_anchors` is `yolor anchors CFG --data D`",
-    "partial": "`yolor convert IN OUT --cfg CFG --upto N`",
+    name: f"C Darknet's command lines are run by `yolor darknet {name} ...`"
+    for name in ("detector", "classifier", "classify", "partial", "average", "statistics", "oneoff")
 }
 """What C Darknet's commands are here."""
 ONE_DEVICE = "the device is --device 0; several GPUs: torchrun --nproc-per-node N -m yolor_cfg train ..."
@@ -227,7 +225,8 @@ DETECT_HABITS = Habits(
         "-i": ("--device",),
     },
     {
-        "-out": "--save-json writes detections.jsonl into the folder of the results",
+        "-out": "--save-darknet json=FILE writes Darknet's file; --save-json writes detections.jsonl into "
+        "the folder of the results",
         "-out_filename": "--project FOLDER and --name NAME are where the results go",
         "-save_labels": "--save-txt writes labels into the folder of the results",
         "--augment": NO_AUGMENT,
@@ -247,7 +246,6 @@ TEST_HABITS = Habits(
         "-i": ("--device",),
     },
     {
-        "-thresh": "Darknet's mAP takes all detections above --conf, its P and R those above 0.25",
         "--augment": NO_AUGMENT,
         "--single-cls": SINGLE_CLASS,
         "--save-txt": "predictions.json in the folder of the results has all boxes; "

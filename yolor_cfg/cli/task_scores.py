@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import click
+
 from yolor_cfg.cli.options import echo, format_columns, is_on, print_json, print_stderr
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ def print_scores(
     if options["as_json"]:
         print_json(scores_document(scores, ground))
         return
+    if options["darknet_text"]:
+        _print_darknet(scores, ground, kind=options["darknet_text"])
+        return
     if scores.boxes:
         _print_boxes(scores.boxes, ground, every=options["per_class"], is_darknet=is_darknet)
     for one in scores.labels:
@@ -148,7 +153,8 @@ def _report_folder(folder: Path) -> None:
 
 def _print_boxes(scores: Scores, ground: GroundTruth, *, every: bool | None, is_darknet: bool) -> None:
     from yolor_cfg.evaluate.coco import engine_line
-    from yolor_cfg.report.tables import class_table, coco_rows, darknet_lines
+    from yolor_cfg.report.darknet import map_summary
+    from yolor_cfg.report.tables import class_table, coco_rows
 
     if not is_on("quiet"):
         echo(engine_line(scores.coco), err=True)
@@ -156,7 +162,25 @@ def _print_boxes(scores: Scores, ground: GroundTruth, *, every: bool | None, is_
     _print_columns(class_table(scores, ground, every=every), words=(0,))
     _print_columns(coco_rows(scores.coco), words=(0, 1, 2))
     if is_darknet:
-        echo("\n".join(["Darknet's `detector map`:", *darknet_lines(scores, ground, every=every), ""]))
+        echo(
+            "\n".join(
+                ["Darknet's `detector map`:", *map_summary(scores.darknet, ground.names, every=every), ""]
+            )
+        )
+
+
+def _print_darknet(scores: TaskScores, ground: GroundTruth, *, kind: str) -> None:
+    """What C Darknet prints, and nothing else."""
+    from yolor_cfg.report.darknet import map_text, top_text
+
+    singles = [one for one in scores.labels if one.kind == "single"]
+    if kind == "map" and scores.boxes:
+        echo(map_text(scores.boxes.darknet, ground.names))
+    elif kind == "top" and singles:
+        echo(top_text(singles[-1]))
+    else:
+        what = {"map": "boxes", "top": "images of one class each"}[kind]
+        raise click.UsageError(f"--darknet-text {kind}: there are no {what} to score")
 
 
 def _print_labels(scores: LabelScores, *, every: bool | None) -> None:

@@ -12,7 +12,7 @@ import click
 
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, check_exported, sort_paths
 from yolor_cfg.cli.networks import name_classes
-from yolor_cfg.cli.options import is_on, print_stderr, report_warnings
+from yolor_cfg.cli.options import echo, is_on, print_stderr, report_warnings
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 from yolor_cfg.export.facts import is_exported
 
@@ -53,6 +53,8 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
     count too. Unreadable images are reported and left out.
     """
     files = sort_paths(paths, cfg=options["cfg_file"], weights=options["weights_file"])
+    if options["darknet_text"] and options["as_json"]:
+        raise click.UsageError("--darknet-text and --json both print to standard output: give one of them")
     if files.others:
         raise click.UsageError(f"an argument too many: {files.others[0]}; the data set is given as --data D")
     if options["tracks"]:
@@ -168,7 +170,7 @@ def _open_dataset(
 def _make_metric_options(options: dict[str, Any]) -> MetricOptions:
     from yolor_cfg.evaluate.scores import MetricOptions
 
-    return MetricOptions(options["scorer"], options["points"], options["map_iou"])
+    return MetricOptions(options["scorer"], options["points"], options["map_iou"], options["map_conf"])
 
 
 class Tested(NamedTuple):
@@ -230,6 +232,9 @@ def _test_data(opened: LoadedNetwork, given: GivenData, options: dict[str, Any])
 
     graph = opened.network.graph
     dataset = _open_dataset(given.path, options, graph=graph, names=opened.names, source=opened.names_source)
+    if options["darknet_text"] == "recall":
+        _print_recall(opened.network, dataset)
+        return None
     collected = _collect_detections(opened, dataset, options)
     if collected is None:
         return None
@@ -239,6 +244,13 @@ def _test_data(opened: LoadedNetwork, given: GivenData, options: dict[str, Any])
         for reason in scores.skipped:
             print_stderr(f"left out: {reason}", "yellow")
     return Tested(given, dataset, ground, collected.detections, scores)
+
+
+def _print_recall(network: Network, dataset: Dataset) -> None:
+    from yolor_cfg.evaluate.darknet_recall import count_recall
+
+    for counts in count_recall(network, dataset):
+        echo(str(counts))
 
 
 def _report_single(one: Tested, options: dict[str, Any], folder: Path | None, *, is_darknet: bool) -> None:

@@ -160,6 +160,21 @@ REPORT_OPTIONS = (
         help="IoU above which Darknet's mAP finds an object.",
     ),
     click.option(
+        "--map-conf",
+        "-thresh",
+        default=0.25,
+        show_default=True,
+        metavar="0..1",
+        type=FractionParam(),
+        help="Confidence above which Darknet's mAP counts true and false positives.",
+    ),
+    click.option(
+        "--darknet-text",
+        type=click.Choice(["map", "recall", "top"]),
+        help="Print to standard output what C Darknet prints, in place of the tables: map as `detector map`, "
+        "recall as `detector recall`, top as the last line of `classifier valid`.",
+    ),
+    click.option(
         "--scorer",
         type=click.Choice(["auto", "pycocotools", "hotcoco", "faster"]),
         default="auto",

@@ -37,7 +37,9 @@ from yolor_cfg.images.read import bytes_of, silence_stderr, to_rgb
 from yolor_cfg.images.stacks import READABLE_SUFFIXES, read_channels
 from yolor_cfg.images.types import Image
 
-OTHER_SUFFIXES = (".csv", ".data", ".json", ".jsonl", ".names", ".txt", ".xml", ".yaml", ".yml")
+LIST_SUFFIXES = (".txt", ".list")
+"""Of lists of paths; the second is common in files of Darknet."""
+OTHER_SUFFIXES = (".csv", ".data", ".json", ".jsonl", ".list", ".names", ".txt", ".xml", ".yaml", ".yml")
 """Files of these kinds are common beside images and are not opened to see whether they hold an image."""
 FILE_SUFFIXES = tuple({*READABLE_SUFFIXES, *VIDEO_SUFFIXES} - {".mjpg", ".mjpeg"})
 """Of addresses that lead to a file; those of cameras often end with the others."""
@@ -271,7 +273,7 @@ def _find_sources(text: str) -> list[MediaSource]:
         return [Video(text, is_live=True)]
     if path.is_dir():
         return _folder_sources(path)
-    if path.is_file() and path.suffix.lower() == ".txt":
+    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
         return _parse_source_list(bytes_of(path), text, path.parent)
     if path.exists():
         return [_make_source(text)]

@@ -13,7 +13,7 @@ from yolor_cfg.data.types import Dataset
 from yolor_cfg.data.union import select_part
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
 from yolor_cfg.evaluate.curves import Curves, compute_curves
-from yolor_cfg.evaluate.darknet_map import DarknetScores, score_darknet
+from yolor_cfg.evaluate.darknet_map import REPORT_CONF, DarknetScores, score_darknet
 from yolor_cfg.evaluate.embeddings import EmbeddingScores
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 from yolor_cfg.evaluate.image_labels import LabelScores, label_truth, labels_to_dict, score_labels
@@ -55,12 +55,13 @@ class Scores(NamedTuple):
 
 
 class MetricOptions(NamedTuple):
-    """The engine for COCO's metrics, and for Darknet's AP the number of recall points (0: the area) and the
-    IoU above which an object is found."""
+    """The engine for COCO's metrics, and for Darknet's AP the number of recall points (0: the area), the IoU
+    above which an object is found, and the confidence above which true and false positives are counted."""
 
     engine: str = "auto"
     points: int = 0
     iou: float = 0.5
+    reported: float = REPORT_CONF
 
 
 DEFAULT_METRICS = MetricOptions()
@@ -82,6 +83,7 @@ def score_detections(
             detections if darknet is None else darknet,
             points=metric_options.points,
             iou=metric_options.iou,
+            reported=metric_options.reported,
         ),
         len(ground.image_ids),
         len(ground.classes),

@@ -73,28 +73,6 @@ def class_table(scores: Scores, ground: GroundTruth, *, every: bool) -> list[tup
     return [tuple(header.format(metric) for header in HEADERS), total, *rows]
 
 
-def darknet_lines(scores: Scores, ground: GroundTruth, *, every: bool) -> list[str]:
-    """What C Darknet's `detector map` prints: counts, with `every` a line for each class, then the means."""
-    by = scores.darknet
-    at = f"for conf_thresh = {by.reported:.2f}"
-    tp, fp = int(by.true_positives.sum()), int(by.false_positives.sum())
-    how = f"used {by.points} Recall-points" if by.points else "used Area-Under-Curve for each unique Recall"
-    return [
-        f"detections_count = {by.detections}, unique_truth_count = {by.objects}",
-        *(_darknet_class_line(scores, k, name) for k, name in enumerate(ground.names) if every),
-        f"{at}, precision = {by.precision:.2f}, recall = {by.recall:.2f}, F1-score = {by.f1:.2f}",
-        f"{at}, TP = {tp}, FP = {fp}, FN = {by.false_negatives}, average IoU = {by.average_iou * 100:.2f} %",
-        f"IoU threshold = {by.iou * 100:.0f} %, {how}",
-        f"mean average precision (mAP@{by.iou:.2f}) = {by.map:.6f}, or {by.map * 100:.2f} %",
-    ]
-
-
-def _darknet_class_line(scores: Scores, class_id: int, name: str) -> str:
-    by = scores.darknet
-    counts = f"(TP = {by.true_positives[class_id]}, FP = {by.false_positives[class_id]})"
-    return f"class_id = {class_id}, name = {name}, ap = {by.ap[class_id] * 100:.2f}%   \t {counts}"
-
-
 def _class_row(row: dict[str, Any], *, metric: str) -> tuple[str, ...]:
     figures = ("confidence", "P", "R", "F1", "yolor_AP50", "yolor_AP", f"darknet_{metric}", "AP50", "AP")
     return (
