@@ -33,11 +33,8 @@ def add_test_notes(dataset: Dataset, graph: Graph) -> Dataset:
     """As `add_kind_notes`, with a note where a network has embeddings and nothing tells objects apart."""
     noted = add_kind_notes(dataset, graph)
     has_vectors = any(node.section.has_embedding for node in graph.heads)
-    if (
-        not has_vectors
-        or not dataset.is_labeled
-        or any((one.identities >= 0).any() for one in dataset.samples)
-    ):
+    is_known = any((sample.identities >= 0).any() for sample in dataset.samples)
+    if is_known or not has_vectors or not dataset.is_labeled:
         return noted
     note = Problem(dataset.origin, 0, "no identities here: embeddings are not scored", "note")
     return noted._replace(problems=(*noted.problems, note))

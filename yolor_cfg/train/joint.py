@@ -32,7 +32,7 @@ from yolor_cfg.train.losses.base import LossRules, upcast
 from yolor_cfg.train.losses.weights import JOINT
 from yolor_cfg.train.losses.yolor import GAINS_BY_CLASSES, balance
 from yolor_cfg.train.settings import BY_Z, NO_FEATURES
-from yolor_cfg.weights.tasks import digest_tensors
+from yolor_cfg.weights.official import digest_tensors
 
 LEARNABLE = ("yolor", "yolo")
 """The losses of heads whose raw values are x, y, w, h, objectness and classes."""

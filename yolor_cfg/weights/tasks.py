@@ -23,7 +23,7 @@ from yolor_cfg.lang.lists import ALLOWED_TASKS, is_task_name
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.weights.finite import non_finite_notes
-from yolor_cfg.weights.official import TRAINING_TENSORS
+from yolor_cfg.weights.official import digest_tensors
 from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
 
 SUFFIX = ".task.safetensors"
@@ -194,13 +194,3 @@ def digest_shared(network: Network) -> str:
     """A digest of the tensors that are not implicit knowledge, in float32."""
     own = implicit_tensors(network).keys()
     return digest_tensors({name: one for name, one in network.state_dict().items() if name not in own})
-
-
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """A digest of the tensors of a network by name, in float32; what only training uses does not count."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        if tensor.is_floating_point() and not TRAINING_TENSORS.search(name):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
