@@ -332,6 +332,13 @@ def test_a_file_whose_name_is_no_tasks_is_given_by_its_path(trained, tmp_path):
     load(trained.cfg, weights, task=odd)
 
 
+def test_a_pack_is_no_network(trained):
+    for paths in ((trained.pack,), (trained.cfg, trained.pack)):
+        with pytest.raises(WeightsError, match="not a whole network") as caught:
+            load(*paths)
+        assert (caught.value.path, "--task" in caught.value.hint) == (str(trained.pack), True)
+
+
 def test_a_file_of_tensors_is_no_task(trained, tmp_path):
     other = tmp_path / "other.safetensors"
     save_checkpoint(load(trained.cfg, trained.weights), other)

@@ -24,10 +24,9 @@ from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.weights.finite import non_finite_notes
 from yolor_cfg.weights.official import digest_tensors
-from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
+from yolor_cfg.weights.safetensors_file import PACK_FORMAT, read_beside, read_safetensors, write_safetensors
 
 SUFFIX = ".task.safetensors"
-FORMAT = "yolor-cfg task 1"
 UNKNOWN_HINT = "`yolor train --task NAME` writes one; put it beside the weights"
 
 
@@ -97,7 +96,7 @@ def save_task(
     """Write the implicit tensors of a network to a file; `shared` is a network with the tensors that tasks
     share (an average of equal numbers may be rounded otherwise)."""
     record = {
-        "format": FORMAT,
+        "format": PACK_FORMAT,
         "task": check_task_name(task),
         "names": list(names),
         "sections": digest_sections(learned.graph),
@@ -132,9 +131,9 @@ def find_task(task: str | Path, weights: str | Path | None, *, others: Sequence[
 def read_task(path: str | Path) -> TaskPack:
     """The pack in a file; raises WeightsError where it holds none."""
     record = read_beside(path)
-    if record.get("format") != FORMAT or not _is_whole(record):
+    if record.get("format") != PACK_FORMAT or not _is_whole(record):
         found = str(record.get("format") or "a file of another kind")
-        raise WeightsError("is not a task of this program", path=str(path), found=found, allowed=FORMAT)
+        raise WeightsError("is not a task of this program", path=str(path), found=found, allowed=PACK_FORMAT)
     names = tuple(str(name) for name in record["names"])
     return TaskPack(record["task"], read_safetensors(path), names, record["sections"], record["shared"])
 
