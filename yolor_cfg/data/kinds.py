@@ -32,9 +32,9 @@ def refuse_missing_boxes(
 def add_test_notes(dataset: Dataset, graph: Graph) -> Dataset:
     """As `add_kind_notes`, with a note where a network has embeddings and nothing tells objects apart."""
     noted = add_kind_notes(dataset, graph)
-    has_vectors = any(node.section.has_embedding for node in graph.heads)
-    is_known = any((sample.identities >= 0).any() for sample in dataset.samples)
-    if is_known or not has_vectors or not dataset.is_labeled:
+    if not dataset.is_labeled or not any(node.section.has_embedding for node in graph.heads):
+        return noted
+    if any((sample.identities >= 0).any() for sample in dataset.samples):
         return noted
     note = Problem(dataset.origin, 0, "no identities here: embeddings are not scored", "note")
     return noted._replace(problems=(*noted.problems, note))
