@@ -231,6 +231,23 @@ def test_test_prints_accuracy_and_writes_it(trained: Path, colors: Path, tmp_pat
     assert found["top1"] == pytest.approx(np.mean(right))
 
 
+def test_files_and_engines_of_a_classifier_have_its_accuracy(
+    trained: Path, colors: Path, tmp_path: Path
+) -> None:
+    best, project = trained / "weights/best.pt", tmp_path / "runs"
+    tested = tiny.yolor("test", best, "--data", colors, "--json", "--no-save")
+    top1 = json.loads(tested.stdout)["classification"]["top1"]
+    assert top1 > 0.5
+    done = tiny.yolor("export", best, "--data", colors, "--json", "--project", project)
+    assert done.exit_code == 0, done.stderr
+    written = json.loads(done.stdout)
+    assert "AP" not in written and written["top1"] == pytest.approx({"network": top1, "file": top1})
+    own = ("--engine", "torch", "--batch", "1", "--turns", "1", "--json")
+    raced = tiny.yolor("bench", best, "--data", colors, *own)
+    assert raced.exit_code == 0, raced.stderr
+    assert json.loads(raced.stdout)[0]["top1"] == pytest.approx(top1)
+
+
 def test_a_classifier_resumes_bit_equal(colors: Path, tmp_path: Path) -> None:
     """Gone on with after its first epoch; mixing, colours and angles follow from the seed."""
     text = classifier_text(net=NET + "mixup=1\nblur=3\nlabel_smooth_eps=.1\n")

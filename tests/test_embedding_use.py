@@ -1,6 +1,7 @@
 """Embeddings of detections: through NMS, letterbox and engines, in files, and their figures in a test."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -235,3 +236,17 @@ def test_a_test_reports_them(weights: str, data: Path) -> None:
     assert document["objects"] > 5 and set(document["tar_at_far"]) == {f"1e-{k}" for k in range(1, 7)}
     table = run("test", weights, "--data", data, "--no-save").stdout
     assert "rank-1" in table and "TAR@FAR 0.1" in table
+    assert "no identities" not in ran.stderr
+
+
+def test_a_test_without_identities_says_that_embeddings_are_not_scored(
+    weights: str, data: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / data.parent.name
+    shutil.copytree(data.parent, other)
+    for path in other.rglob("shape*.txt"):
+        lines = (line.split() for line in path.read_text().splitlines())
+        path.write_text("".join(" ".join([one[0], "-1", *one[2:]]) + "\n" for one in lines))
+    ran = run("test", weights, "--data", other / data.name, "--json", "--no-save")
+    assert (ran.exit_code, "embedding" in json.loads(ran.stdout)) == (0, False), ran.stderr
+    assert "no identities here: embeddings are not scored" in ran.stderr

@@ -9,7 +9,7 @@ import torch
 import training
 
 from yolor_cfg import load
-from yolor_cfg.errors import CfgError
+from yolor_cfg.errors import CfgError, WeightsError
 from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
@@ -21,6 +21,7 @@ from yolor_cfg.train.joint import (
     watch_features,
 )
 from yolor_cfg.train.losses.base import LossRules
+from yolor_cfg.train.run import resume_run
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 
 LARGE = training.yolor_text().replace("filters=32", "filters=48")
@@ -121,6 +122,23 @@ def test_a_run_with_a_large_network_resumes_to_the_bit(tmp_path: Path, monkeypat
     save_checkpoint(network_of(LARGE, 3), weights)
     said = training.options(tmp_path, data, joint=str(weights), epochs=2, deterministic=True)
     training.check_resume(said, tmp_path / "runs", monkeypatch, stop=3)
+
+
+def test_a_run_is_not_taught_by_another_network_from_some_batch_on(tmp_path: Path, monkeypatch):
+    data, weights = training.shapes(tmp_path), tmp_path / "large.pt"
+    save_checkpoint(network_of(LARGE, 3), weights)
+    said = training.options(tmp_path, data, joint=str(weights), epochs=2)
+    with monkeypatch.context() as inner:
+        training.stop_after(inner, 2)
+        begun = training.run(said, tmp_path / "runs")
+    before = (begun.folder / "weights/last.pt").read_bytes()
+    save_checkpoint(network_of(LARGE, 4), weights, force=True)
+    with pytest.raises(WeightsError, match="taught by another large network"):
+        resume_run(begun.folder, drawing=training.DRAWING, say=lambda text: None)
+    assert (begun.folder / "weights/last.pt").read_bytes() == before
+    save_checkpoint(network_of(LARGE, 3), weights, force=True)
+    done = resume_run(begun.folder, drawing=training.DRAWING, say=lambda text: None)
+    assert done.ending.reason == "done"
 
 
 def test_a_large_network_without_weights_or_with_other_classes_is_refused(tmp_path: Path):

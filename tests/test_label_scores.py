@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from yolor_cfg.evaluate.image_labels import PLACES, label_rows, score_labels
+from yolor_cfg.evaluate.image_labels import PLACES, label_rows, labels_to_dict, score_labels
 from yolor_cfg.report.charts import confusion_rows
+from yolor_cfg.report.tables import label_line
 
 NAMES = ("a", "b", "c", "d")
 
@@ -48,6 +49,12 @@ def test_the_first_class_of_an_image_decides_and_ties_go_to_the_lower_class():
     found = score_labels(truth, scores, kind="single", names=NAMES, top=2)
     assert (found.k, found.top1, found.top) == (2, 0.25, 0.5)
     assert score_labels(truth, scores, kind="single", names=NAMES).k == 4  # of four classes the best five
+
+
+def test_without_a_class_in_any_image_there_is_no_mean():
+    scores = score_labels(np.zeros((4, 3)), np.full((4, 3), 0.7), kind="multi", names=("a", "b", "c"))
+    assert (labels_to_dict(scores)["mAP"], labels_to_dict(scores)["F1"]) == (None, None)
+    assert "there is no mAP" in label_line(scores) and "0.0000" not in label_line(scores)
 
 
 def test_what_is_not_known_counts_neither_way():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from yolor_cfg.rewrite import task_places
 from yolor_cfg.rewrite.fold import fold
 from yolor_cfg.rewrite.task_places import add_task_places
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
+from yolor_cfg.weights.loading import open_network
+from yolor_cfg.weights.safetensors_file import read_beside, write_safetensors
 from yolor_cfg.weights.tasks import (
     apply_task,
     check_task_name,
@@ -213,7 +216,8 @@ def test_comments_and_the_input_size_do_not_count(trained, tmp_path):
     other = tmp_path / "other.cfg"
     other.write_text("# another comment\n" + trained.cfg.read_text().replace("height=64", "height = 96"))
     network = load(other, trained.weights)
-    assert "14 numbers" not in apply_task(network, read_task(trained.pack), path=trained.pack)
+    (note,) = apply_task(network, read_task(trained.pack), path=trained.pack)
+    assert "14 numbers" not in note
 
 
 @pytest.mark.parametrize("name", ["", "a/b", ".hidden", "val", "x" * 65])
@@ -297,6 +301,42 @@ def test_a_data_set_of_other_classes_gets_a_hint_that_works(trained, command, tm
         words = ("seven.cfg", "--weights", trained.weights, "--epochs", 1, "--no-val", "--data")
         done = tiny.yolor("train", *words, write_classes(tmp_path, data, 7))
         assert done.exit_code == 0, done.stderr
+
+
+def write_pack(trained, path, names, change):
+    """The pack under other names of classes, its tensors changed."""
+    pack = read_task(trained.pack)
+    record = {**read_beside(trained.pack), "names": names}
+    write_safetensors(path, {name: change(tensor) for name, tensor in pack.tensors.items()}, record=record)
+
+
+def test_a_pack_that_is_not_finite_or_lacks_names_is_told(trained, tmp_path):
+    names = read_task(trained.pack).names
+    write_pack(trained, tmp_path / "odd.task.safetensors", list(names), lambda tensor: tensor * torch.nan)
+    opened = open_network(trained.cfg, trained.weights, task=tmp_path / "odd.task.safetensors")
+    assert [note.split(" in the weights")[0] for note in opened.notes][-1] == "NaN or infinity"
+    write_pack(trained, tmp_path / "few.task.safetensors", list(names[:-1]), lambda tensor: tensor)
+    with pytest.raises(WeightsError, match="the names of this task are damaged") as caught:
+        load(trained.cfg, trained.weights, task=tmp_path / "few.task.safetensors")
+    assert (caught.value.found, caught.value.allowed) == ("5 names", "6 classes")
+
+
+def test_a_file_whose_name_is_no_tasks_is_given_by_its_path(trained, tmp_path):
+    weights = shutil.copy(trained.weights, tmp_path / "w.pt")
+    odd = shutil.copy(trained.pack, tmp_path / "a b.task.safetensors")
+    (tmp_path / "folder.task.safetensors").mkdir()
+    with pytest.raises(CfgError, match="no such task") as caught:
+        load(trained.cfg, weights, task="a b")
+    assert "a b" not in str(caught.value.allowed) and "folder" not in str(caught.value.allowed)
+    assert f"--task '{odd}'" in caught.value.hint
+    load(trained.cfg, weights, task=odd)
+
+
+def test_a_pack_is_no_network(trained):
+    for paths in ((trained.pack,), (trained.cfg, trained.pack)):
+        with pytest.raises(WeightsError, match="not a whole network") as caught:
+            load(*paths)
+        assert (caught.value.path, "--task" in caught.value.hint) == (str(trained.pack), True)
 
 
 def test_a_file_of_tensors_is_no_task(trained, tmp_path):

@@ -18,7 +18,7 @@ from yolor_cfg.train import loop
 from yolor_cfg.train.hyperparameters import hyperparameters, limit_warmup
 from yolor_cfg.train.loss import LossRules, NonFiniteLoss, detection_loss, initialize_biases
 from yolor_cfg.train.optim import Groups, build_optimizer, set_rates
-from yolor_cfg.train.run import build_state
+from yolor_cfg.train.run import build_state, start_run
 from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.weights.checkpoint import read_checkpoint
 from yolor_cfg.weights.loading import open_network
@@ -249,9 +249,34 @@ def test_a_non_finite_loss_names_its_head_and_the_last_good_state(tmp_path, data
 
 def test_training_ends_when_patience_runs_out(tmp_path, data, monkeypatch):
     said = training.options(tmp_path, data, epochs=9, patience=2, val_period=1)
-    monkeypatch.setattr(loop, "is_tested", lambda job, epoch, last: epoch == 1)
+    rank_tests(monkeypatch, [0.1, 0.3, 0.2, 0.2, 0.2])
     outcome = training.run(said, tmp_path / "runs")
     assert (outcome.ending.reason, outcome.state.best_epoch, outcome.state.epoch) == ("patience", 1, 4)
+
+
+def rank_tests(monkeypatch, rankings):
+    """Let the tests of a run give these figures, one after the other."""
+    scores = (SimpleNamespace(ranking=one, summary={"AP": one}) for one in rankings)
+    monkeypatch.setattr(loop, "evaluate_holdout", lambda job, state: next(scores))
+
+
+def test_epochs_without_a_test_do_not_end_training(tmp_path, data, monkeypatch):
+    said = training.options(tmp_path, data, epochs=9, patience=1, val_period=3)
+    rank_tests(monkeypatch, [0.3, 0.2])
+    outcome = training.run(said, tmp_path / "runs")
+    assert (outcome.ending.reason, outcome.state.best_epoch, outcome.state.epoch) == ("patience", 2, 6)
+    assert (outcome.folder / "weights/best.pt").exists()
+
+
+def test_a_test_that_fails_does_not_end_training(tmp_path, data, monkeypatch):
+    def fail(job, state):
+        raise RuntimeError("no memory")
+
+    said = training.options(tmp_path, data, epochs=3, patience=1, val_period=1)
+    monkeypatch.setattr(loop, "evaluate_holdout", fail)
+    drawing = training.DRAWING
+    done = start_run(said, project=str(tmp_path / "runs"), name="exp", drawing=drawing, say=lambda text: None)
+    assert (done.ending.reason, done.state.epoch) == ("done", 3)
 
 
 def test_penalties_of_implicit_models_are_added(tmp_path):
@@ -265,6 +290,9 @@ def test_contradictions_are_refused_before_anything_is_written(tmp_path, data):
         training.run(training.options(tmp_path, data, precision="fp16"), tmp_path / "runs")
     with pytest.raises(CfgError, match="not both"):
         training.run(training.options(tmp_path, data, max_batches=3), tmp_path / "runs")
+    for more in ({"val_period": 0}, {"no_val": True, "val_period": 1}):
+        with pytest.raises(CfgError, match="stops early by what tests"):
+            training.run(training.options(tmp_path, data, patience=3, **more), tmp_path / "runs")
     hyp = tmp_path / "hyp.yaml"
     hyp.write_text("lr: 1\n")
     with pytest.raises(DataError, match="unknown hyperparameter"):

@@ -15,6 +15,7 @@ from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.task_places import add_tasks_to_text
+from yolor_cfg.train.setup import prepare_job
 from yolor_cfg.weights.checkpoint import read_checkpoint
 
 TASKS = ("day", "night")
@@ -114,6 +115,14 @@ def test_a_data_set_without_its_task_is_refused(tmp_path, data):
             training.run(said._replace(data=(given,)), tmp_path / "runs")
 
 
+def test_a_task_without_data_is_told(tmp_path, data):
+    said = training.options(tmp_path, f"day={data['day']}", text=two_tasks())
+    notes = [str(problem) for problem in prepare_job(said).dataset.problems]
+    assert any("no data set of night: what is of this task learns nothing" in note for note in notes)
+    told = prepare_job(said._replace(data=both(data))).dataset.problems
+    assert not any("no data set of" in str(problem) for problem in told)
+
+
 def test_a_task_without_boxes_is_refused_for_that(tmp_path, data):
     for name in "abc":
         tiny.save(tmp_path / f"classes/train/{name}/0.png", tiny.photo())
@@ -132,6 +141,8 @@ def test_the_command_tests_a_task(tmp_path, data):
     day, night = data.values()
     mixed = tiny.yolor("test", best, "--data", f"day={day}", "--data", night)
     assert (mixed.exit_code, "say which task it is of" in mixed.stderr) == (2, True)
+    twice = tiny.yolor("test", best, "--data", f"night={night}", "--task", "day")
+    assert (twice.exit_code, "--task day has chosen the task" in twice.stderr) == (2, True)
     strange = tiny.yolor("test", best, "--data", f"dusk={day}")
     assert (strange.exit_code, "no such task in the cfg (day, night)" in strange.stderr) == (2, True)
     taught = training.options(tmp_path, Path(day), joint=str(best))

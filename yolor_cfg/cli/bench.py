@@ -34,6 +34,8 @@ from yolor_cfg.export.facts import is_exported
 if TYPE_CHECKING:
     from yolor_cfg.engines.race import Contestant, Result
 
+    Figures = dict[Contestant, tuple[str, float]]
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 HEADERS = ("engine", "batch", "ms", "quartiles", "images/s", "speedup", "MiB", "difference")
 EXAMPLES = """\b
@@ -92,7 +94,7 @@ def bench(paths: tuple[str, ...], **options: Any) -> None:
     Every engine has a process of its own; they take turns, so that a busy machine is as hard on one as on the
     other. The first line, torch without rewrites, is the network as it is written: `speedup` and
     `difference` (the largest of a raw map, relative to max(1, |x|)) are against it. MiB is the peak of the
-    process up to that batch. With --data the AP of each engine is measured too.
+    process up to that batch. With --data the AP of each engine is measured too, of a classifier top-1 or mAP.
     """
     check_plot(options["plot"])
     if options["data"]:
@@ -167,21 +169,21 @@ def _find_contestants(cfg: str, weights: str | None, options: dict[str, Any]) ->
     return [Contestant(cfg, weights, settings, *more) for settings in asked]
 
 
-def _score_all(results: Sequence[Result], options: dict[str, Any]) -> dict[Contestant, float]:
-    """The AP of each engine that ran."""
+def _score_all(results: Sequence[Result], options: dict[str, Any]) -> Figures:
+    """The main figure of each engine that ran, with its name."""
     ran = dict.fromkeys(one.contestant for one in results if not one.failed)
     return {contestant: _score(contestant, options["data"]) for contestant in ran}
 
 
-def _score(contestant: Contestant, data: str) -> float:
-    """COCO's AP, as `yolor test` prints it."""
+def _score(contestant: Contestant, data: str) -> tuple[str, float]:
+    """COCO's AP, of a classifier top-1 or mAP, as `yolor test` prints it."""
     from yolor_cfg.engines.choice import choose_engine
-    from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
-    from yolor_cfg.evaluate.run import collect_detections, score_network
+    from yolor_cfg.evaluate.run import collect_detections, main_figure
+    from yolor_cfg.evaluate.scores import main_word
     from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
 
-    _report(f"{contestant.label}: AP")
+    _report(f"{contestant.label}: scores")
     reading = ReadOptions(contestant.dialect, contestant.size)
     opened = open_network(
         contestant.cfg,
@@ -195,7 +197,8 @@ def _score(contestant: Contestant, data: str) -> float:
     engine = choose_engine(opened.network, contestant.settings)
     collected = collect_detections(opened.network, dataset, engine=engine)
     assert collected is not None
-    return score_network(dataset_ground_truth(dataset), collected).ap
+    graph = opened.network.graph
+    return main_word(graph), main_figure(graph, dataset, collected)
 
 
 def _find_first(results: Sequence[Result], one: Result) -> Result:
@@ -206,10 +209,11 @@ def _find_first(results: Sequence[Result], one: Result) -> Result:
     )
 
 
-def _print_tables(results: Sequence[Result], scores: dict[Contestant, float]) -> None:
+def _print_tables(results: Sequence[Result], scores: Figures) -> None:
     for cfg in dict.fromkeys(one.contestant.cfg for one in results):
         own = [one for one in results if one.contestant.cfg == cfg]
-        headers = [*HEADERS, *["AP"] * bool(scores)]
+        words = dict.fromkeys(scores[one.contestant][0] for one in own if one.contestant in scores)
+        headers = [*HEADERS, *words]
         rows = [_format_row(one, _find_first(own, one), scores) for one in own if not one.failed]
         echo(cfg)
         for line in format_columns([headers, *rows], words=(0,)):
@@ -220,7 +224,7 @@ def _print_tables(results: Sequence[Result], scores: dict[Contestant, float]) ->
         echo()
 
 
-def _format_row(one: Result, first: Result, scores: dict[Contestant, float]) -> list[str]:
+def _format_row(one: Result, first: Result, scores: Figures) -> list[str]:
     speedup = f"{first.median_ms / one.median_ms:.2f}" if first.median_ms else ""
     cells = [
         one.contestant.label,
@@ -232,10 +236,10 @@ def _format_row(one: Result, first: Result, scores: dict[Contestant, float]) -> 
         f"{one.peak_mib:.0f}",
         f"{one.difference:.1e}",
     ]
-    return cells + ([f"{scores[one.contestant]:.4f}"] if scores else [])
+    return cells + ([f"{scores[one.contestant][1]:.4f}"] if scores else [])
 
 
-def _to_dict(one: Result, scores: dict[Contestant, float]) -> dict[str, Any]:
+def _to_dict(one: Result, scores: Figures) -> dict[str, Any]:
     settings = one.contestant.settings
     found: dict[str, Any] = {
         "cfg": one.contestant.cfg,
@@ -248,7 +252,7 @@ def _to_dict(one: Result, scores: dict[Contestant, float]) -> dict[str, Any]:
         return {**found, "failed": one.failed}
     numbers = ("median_ms", "low_ms", "high_ms", "images_per_second", "peak_mib", "difference")
     found |= {name: getattr(one, name) for name in numbers}
-    return found | ({"AP": scores[one.contestant]} if scores else {})
+    return found | dict([scores[one.contestant]] if scores else [])
 
 
 def _make_chart(results: Sequence[Result]) -> Any:

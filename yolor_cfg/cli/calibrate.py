@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset
     from yolor_cfg.engines.base import Engine
     from yolor_cfg.export.quantize import Calibration
+    from yolor_cfg.graph import Graph
     from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
 
@@ -98,8 +99,8 @@ def check_data(options: dict[str, Any]) -> None:
 def score_both(
     opened: LoadedNetwork, path: Path, data: str, *, hidden: bool | None = None
 ) -> tuple[float, float]:
-    """COCO's AP of the network in float32 and of the file at path, on the same inputs; with a progress bar,
-    since that may take minutes."""
+    """The main figure (COCO's AP; of a classifier top-1 or mAP) of the network in float32 and of the file at
+    path, on the same inputs; with a progress bar, since that may take minutes."""
     from tqdm import tqdm
 
     from yolor_cfg.engines.choice import choose_engine
@@ -109,16 +110,16 @@ def score_both(
     dataset = open_test_data(data, opened)
     network = FileNetwork(ExportedModel(path)).eval()
     with tqdm(total=2 * len(dataset.samples), desc="testing", unit="img", disable=hidden) as bar:
-        score = _make_scorer(dataset, bar, is_padded=network.graph.has_fixed_size)
+        fixed = network.graph.has_fixed_size
+        score = _make_scorer(opened.network.graph, dataset, bar, is_padded=fixed)
         return score(opened.network, choose_engine(opened.network)), score(network, FileEngine(network))
 
 
-def _make_scorer(dataset: Dataset, bar: Any, *, is_padded: bool) -> Callable[[Network, Engine], float]:
-    """A function from a network and its engine to AP."""
-    from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
-    from yolor_cfg.evaluate.run import EvalSettings, collect_detections, score_network
-
-    truth = dataset_ground_truth(dataset)
+def _make_scorer(
+    graph: Graph, dataset: Dataset, bar: Any, *, is_padded: bool
+) -> Callable[[Network, Engine], float]:
+    """A function from a network, or a file of it, and its engine to the main figure."""
+    from yolor_cfg.evaluate.run import EvalSettings, collect_detections, main_figure
 
     def score(network: Network, engine: Engine) -> float:
         settings, before = EvalSettings(rectangles=not is_padded, is_padded=is_padded), bar.n
@@ -130,6 +131,6 @@ def _make_scorer(dataset: Dataset, bar: Any, *, is_padded: bool) -> Callable[[Ne
             progress=lambda done: _move_bar(bar, before + done),
         )
         assert collected is not None
-        return score_network(truth, collected).ap
+        return main_figure(graph, dataset, collected)
 
     return score

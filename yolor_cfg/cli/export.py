@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from yolor_cfg.export.formats import ExportOptions
     from yolor_cfg.export.run import ExportResult
     from yolor_cfg.export.traced import OutputForm
+    from yolor_cfg.graph import Graph
     from yolor_cfg.model import Network
     from yolor_cfg.weights.loading import LoadedNetwork
 
@@ -170,7 +171,7 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
     (input, preprocessing, classes, heads, the cfg; ONNX files hold them too) and parity.json: the largest
     difference of each output in each engine. Batch norms and implicit knowledge are folded first. Exit code 1
     where an engine gets something else. With --data the AP of the network in float32 and of the file are
-    measured too.
+    measured too, of classifiers top-1 or mAP.
     """
     from yolor_cfg.graph import ReadOptions
     from yolor_cfg.weights.loading import open_network
@@ -193,7 +194,7 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
         if options["nms"] and opened.network.embeds:
             report_warnings((), ["NMS inside the file takes away the embeddings; without --nms it has them"])
         result, scores = _write_results(opened, chosen, options)
-    _report(result, scores, as_json=options["as_json"])
+    _report(result, scores, word=_name_figure(graph) if scores else "", as_json=options["as_json"])
     if result.failures:
         _tell_first_difference(opened.network, result, chosen)
         raise click.exceptions.Exit(1)
@@ -267,13 +268,20 @@ def _read_options(network: Network, options: dict[str, Any]) -> ExportOptions:
     )
 
 
-def _report(result: ExportResult, scores: dict[str, float], *, as_json: bool) -> None:
-    """The file, the table of engines, and AP where it was measured; as JSON the same."""
+def _name_figure(graph: Graph) -> str:
+    """What --data measures."""
+    from yolor_cfg.evaluate.scores import main_word
+
+    return main_word(graph)
+
+
+def _report(result: ExportResult, scores: dict[str, float], *, word: str, as_json: bool) -> None:
+    """The file, the table of engines, and the main figure where it was measured; as JSON the same."""
     from yolor_cfg.export.run import parity_facts
 
     if as_json:
         facts = {"file": str(result.path), "bytes": result.size, "parity": parity_facts(result)}
-        print_json({**facts, "AP": scores} if scores else facts)
+        print_json({**facts, word: scores} if scores else facts)
         return
     echo(f"{result.path}: {result.size:,} bytes")
     rows = [("engine", "version", "largest difference", "relative", "")]
@@ -284,7 +292,7 @@ def _report(result: ExportResult, scores: dict[str, float], *, as_json: bool) ->
     if len(rows) > 1:
         echo("\n".join(format_columns(rows, words={0, 1, 4})))
     if scores:
-        echo(f"AP: {scores['file']:.4f}, of the network in float32 {scores['network']:.4f}")
+        echo(f"{word}: {scores['file']:.4f}, of the network in float32 {scores['network']:.4f}")
 
 
 def _tell_first_difference(network: Network, result: ExportResult, chosen: ExportOptions) -> None:

@@ -18,12 +18,16 @@ def find_test_data(data: str) -> FoundListing:
 
 
 def open_test_data(data: str, opened: LoadedNetwork) -> Dataset:
-    """The data set, its classes in the network's order, as `yolor test` reads it; labels are clipped."""
+    """The data set, its classes in the network's order, as `yolor test` reads it; labels are clipped. Raises
+    DataError if it has no boxes for the heads that predict them."""
     from yolor_cfg.data.classes import match_classes
+    from yolor_cfg.data.kinds import refuse_missing_boxes
     from yolor_cfg.data.sources import read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
 
-    listing, classes = find_test_data(data), opened.network.graph.classes
+    listing, graph = find_test_data(data), opened.network.graph
+    classes = graph.classes
+    refuse_missing_boxes(listing.listing, graph, path=listing.place, spares_labels=False)
     refuse_other_count(listing, classes, opened.names, is_fixed=True)
     dataset = read_listing(listing, classes=classes, checks=LabelChecks("clip", False))
     return match_classes(dataset, opened.names, source=opened.names_source, by_number=False)

@@ -142,7 +142,7 @@ def _open_dataset(
     """The data set, which must fit the graph, if there is one, and its `names`, which are those of `source`;
     it may label some of its classes."""
     from yolor_cfg.data.classes import match_classes
-    from yolor_cfg.data.kinds import add_kind_notes, refuse_missing_boxes
+    from yolor_cfg.data.kinds import add_test_notes, refuse_missing_boxes
     from yolor_cfg.data.sources import find_listing, read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.data.union import extend_names, has_part_of, labeled_note
@@ -161,7 +161,7 @@ def _open_dataset(
         dataset = extend_names(dataset, names)
     else:
         dataset = match_classes(dataset, names, source=source, by_number=options["by_number"])
-    dataset = add_kind_notes(dataset, graph) if graph else dataset
+    dataset = add_test_notes(dataset, graph) if graph else dataset
     told = dataset._replace(problems=(*dataset.problems, *labeled_note(dataset)))
     _report_once((), problem_lines(told))
     return dataset
@@ -189,6 +189,7 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
     from yolor_cfg.weights.task_choice import task_note
 
     given = tuple(map(parse_given, options["data"]))
+    _refuse_second_task(given, options["task"])
     with process_group(options["device"]):
         opened = _load_network(files, options, device=local_device(options["device"]))
         graph = opened.network.graph
@@ -202,6 +203,13 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
         _report_several(found, options, folder, is_darknet=is_darknet)
     elif found:
         _report_single(found[0], options, folder, is_darknet=is_darknet)
+
+
+def _refuse_second_task(given: Sequence[GivenData], chosen: str | None) -> None:
+    """--task has chosen one network for all data sets."""
+    told = next((one for one in given if one.task), None)
+    if chosen is not None and told is not None:
+        raise click.UsageError(f"--data {told.text}: --task {chosen} has chosen the task: --data {told.path}")
 
 
 def _refuse_mixed_data(given: Sequence[GivenData], graph: Graph) -> None:
@@ -220,7 +228,7 @@ def _choose_task(opened: LoadedNetwork, given: GivenData) -> LoadedNetwork:
 
     tasks = opened.network.graph.tasks
     if given.task and given.task not in tasks:
-        known = ", ".join(tasks) or "give --data PATH: --task has chosen one, or the cfg names none"
+        known = ", ".join(tasks) or f"it names none: --data {given.path}"
         raise click.UsageError(f"--data {given.task}={given.path}: no such task in the cfg ({known})")
     return switch_task(opened, given.task, None) if given.task else opened
 

@@ -135,7 +135,7 @@ DURATION_OPTIONS = (
         type=number_type("patience"),
         default=0,
         metavar="N",
-        help="Stop early if AP has not improved for N epochs; 0: never.",
+        help="Stop early, after a test, if AP has not improved for N epochs; 0: never.",
     ),
     click.option(
         "--val-period",

@@ -11,9 +11,14 @@ from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.graph import Graph, Node
 
 
-def refuse_missing_boxes(listing: ImageListing, graph: Graph, *, path: str) -> None:
-    """Raise DataError if the images have classes alone and the network predicts nothing but boxes."""
-    if not listing.is_labeled or not listing.images or listing.has_boxes or graph.label_heads:
+def refuse_missing_boxes(
+    listing: ImageListing, graph: Graph, *, path: str, spares_labels: bool = True
+) -> None:
+    """Raise DataError if the images have classes alone and the network predicts nothing but boxes; without
+    `spares_labels` also if it predicts classes of images besides."""
+    if not listing.is_labeled or not listing.images or listing.has_boxes or not graph.box_heads:
+        return
+    if spares_labels and graph.label_heads:
         return
     raise DataError(
         "no boxes: the images have classes alone",
@@ -22,6 +27,17 @@ def refuse_missing_boxes(listing: ImageListing, graph: Graph, *, path: str) -> N
         allowed=f"labels with boxes, which {graph.path} predicts",
         hint="no label file is beside the images; a classifier ends in [softmax] or [logistic]",
     )
+
+
+def add_test_notes(dataset: Dataset, graph: Graph) -> Dataset:
+    """As `add_kind_notes`, with a note where a network has embeddings and nothing tells objects apart."""
+    noted = add_kind_notes(dataset, graph)
+    if not dataset.is_labeled or not any(node.section.has_embedding for node in graph.heads):
+        return noted
+    if any((sample.identities >= 0).any() for sample in dataset.samples):
+        return noted
+    note = Problem(dataset.origin, 0, "no identities here: embeddings are not scored", "note")
+    return noted._replace(problems=(*noted.problems, note))
 
 
 def add_kind_notes(dataset: Dataset, graph: Graph) -> Dataset:

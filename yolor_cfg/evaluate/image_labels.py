@@ -183,9 +183,10 @@ def label_truth(dataset: Dataset) -> Doubles:
 
 def labels_to_dict(scores: LabelScores) -> dict[str, Any]:
     """The scores as a JSON object: of a single class top1 and the accuracy of the best k, of several mAP
-    and F1; and a row for each class."""
+    and F1, None if no class occurs; and a row for each class."""
     whole = {"top1": scores.top1, f"top{scores.k}": scores.top} if scores.kind == "single" else {}
-    means = {"mAP": scores.map, "F1": scores.mean_f1}
+    known = scores.present.any()
+    means = {"mAP": scores.map if known else None, "F1": scores.mean_f1 if known else None}
     return {"images": scores.images, **whole, **means, "per_class": label_rows(scores)}
 
 

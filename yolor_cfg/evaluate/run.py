@@ -167,6 +167,12 @@ def score_tasks(
     return TaskScores(boxes, labels, count, skipped, collected.speed, vectors)
 
 
+def main_figure(graph: Graph, dataset: Dataset, collected: NetworkDetections) -> float:
+    """The figure of `main_word`: COCO's AP, or that of the first head that classifies images."""
+    scores = score_tasks(graph, dataset, collected)
+    return scores.labels[0].ranking if scores.boxes is None else scores.boxes.ap
+
+
 def score_network(
     ground: GroundTruth, collected: NetworkDetections, *, metric_options: MetricOptions = DEFAULT_METRICS
 ) -> Scores:

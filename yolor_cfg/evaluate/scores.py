@@ -195,6 +195,13 @@ class TaskScores(NamedTuple):
         return row
 
 
+def main_word(graph: Graph) -> str:
+    """What the figure that stands for a network is: AP, or if it classifies images alone top1 or mAP."""
+    if graph.box_heads:
+        return "AP"
+    return "top1" if graph.label_heads[0].section.label_kind == "single" else "mAP"
+
+
 class DatasetScores(NamedTuple):
     """The scores on one of several data sets, with its name and its task, "" if it has none."""
 

@@ -109,6 +109,8 @@ def label_line(scores: LabelScores) -> str:
     """What a head that classifies images comes to, in one line."""
     if scores.kind == "single":
         best = f"top-1 {scores.top1:.4f}, top-{scores.k} {scores.top:.4f}"
+    elif not scores.present.any():
+        best = "no image has a class, so there is no mAP"
     else:
         best = f"mAP {scores.map:.4f}, F1 {scores.mean_f1:.4f} at probability {THRESHOLD}"
     return f"image labels: {best}, {count_of(scores.images, 'image')}"

@@ -35,7 +35,17 @@ def open_training_data(options: TrainOptions, graph: Graph, names: Mapping[str, 
         opened = [match_classes(opened[0], own, source="the run", by_number=options.by_number)]
     dataset = unite(opened, given, names, by_number=options.by_number)
     _refuse_other_union(dataset, graph, is_fixed=bool(options.task))
-    return dataset
+    return _note_idle_tasks(dataset, given, graph)
+
+
+def _note_idle_tasks(dataset: Dataset, given: Sequence[GivenData], graph: Graph) -> Dataset:
+    """The data set with a note on the tasks of the cfg that no data set teaches."""
+    idle = [task for task in graph.tasks if task not in {one.task for one in given}]
+    if not idle or not all(one.task for one in given):
+        return dataset
+    what = "these tasks" if idle[1:] else "this task"
+    text = f"no data set of {', '.join(idle)}: what is of {what} learns nothing"
+    return dataset._replace(problems=(*dataset.problems, Problem(graph.path, 0, text, "note")))
 
 
 def open_holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> Dataset:

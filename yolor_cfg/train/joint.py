@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ from yolor_cfg.train.losses.base import LossRules, upcast
 from yolor_cfg.train.losses.weights import JOINT
 from yolor_cfg.train.losses.yolor import GAINS_BY_CLASSES, balance
 from yolor_cfg.train.settings import BY_Z, NO_FEATURES
+from yolor_cfg.weights.official import digest_tensors
 
 LEARNABLE = ("yolor", "yolo")
 """The losses of heads whose raw values are x, y, w, h, objectness and classes."""
@@ -59,6 +61,11 @@ class JointTeacher:
         self.mine: dict[int, Tensor] = {}
         self.theirs: dict[int, Tensor] = {}
         self.raws: list[Tensor] = []
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells the tensors of a finished network from others."""
+        return digest_tensors(self.large.state_dict())
 
     def to(self, device: torch.device) -> None:
         """Move the large network to this device."""

@@ -100,10 +100,10 @@ def train(job: Job, state: TrainState, callback: Callback) -> Ending:
             if state.count >= job.count:
                 break
         # -------------------------------------------------------------------------------------- test and save
-        finish_epoch(learners, callback)
+        is_scored = finish_epoch(learners, callback)
         for learner in learners:
             set_train_mode(learner.state.network, learner.job.options)
-        if options.patience and state.epoch - state.best_epoch > options.patience:
+        if is_scored and 0 < options.patience < state.epoch - state.best_epoch:
             return Ending("patience")
     return Ending("done")
 
@@ -205,9 +205,9 @@ def update_weights(state: TrainState, updates: LayerUpdates) -> None:
     state.count_update()
 
 
-def finish_epoch(learners: list[Learner], callback: Callback) -> None:
+def finish_epoch(learners: list[Learner], callback: Callback) -> bool:
     """Test the networks if a test is due, record the results, and save the state; it is saved before the test
-    as well, so that no fault in the test costs the work of the epoch."""
+    as well, so that no fault in the test costs the work of the epoch. Returns whether there are scores."""
     job, state = learners[-1].job, learners[-1].state
     for learner in learners:
         broadcast_buffers(learner.state.network)
@@ -219,6 +219,7 @@ def finish_epoch(learners: list[Learner], callback: Callback) -> None:
     callback.log_epoch(state, scores[-1], best=bests[-1])
     # Last: a run killed before this resumes within this epoch, and tests and logs it again.
     callback.save(state)
+    return scores[-1] is not None
 
 
 def close_epoch(learner: Learner, scores: TaskScores | None) -> bool:

@@ -144,6 +144,12 @@ def refuse_contradictions(options: TrainOptions) -> None:
         raise CfgError("give --epochs or --max-batches, not both")
     if options.val_data and options.no_val:
         raise CfgError("give --val-data or --no-val, not both")
+    if options.patience and (options.no_val or not options.val_period):
+        raise CfgError(
+            "training stops early by what tests during it say",
+            found=f"--patience {options.patience} with {'--no-val' if options.no_val else '--val-period 0'}",
+            allowed="--patience with tests: --val-period 1 or more",
+        )
     if options.joint_learns and options.task:
         raise CfgError(
             "a task is added to a network that is finished, so a large one does not learn with it",

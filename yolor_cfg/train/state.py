@@ -29,6 +29,8 @@ EpochResults = dict[str, float]
 IMAGES_COLUMN = "images"
 """How many images of a data set an epoch had, told where some have no labels."""
 LOSSES_AND_COUNT = 8
+TEACHER = "teacher"
+"""Under this the state tells which finished large network taught."""
 LARGE = "large"
 """What names the state, the results and the files of a large network that learns too."""
 POSITION = ("epoch", "batch", "count", "updates", "best_ap", "best_epoch")
@@ -100,6 +102,8 @@ def save_state(
     large = None if state.large is None else _describe_learning(state.large)
     if this_process().rank:
         return
+    if state.large is None and state.teacher is not None:
+        training[TEACHER] = state.teacher.digest
     if state.large is not None:
         training[LARGE] = {**_describe_network(state.large, names), "training": large}
     training["random"] = torch.get_rng_state()
@@ -182,12 +186,21 @@ def _fill_state(state: TrainState, content: dict[str, Any]) -> None:
     training = content["training"]
     if (LARGE in training) != (state.large is not None):
         raise WeightsError("saved with other options", found=f"--joint-learns: {LARGE in training}")
+    _refuse_other_teacher(state, training)
     _fill_learning(state, content)
     if state.large is not None:
         _fill_learning(state.large, training[LARGE])
     torch.set_rng_state(training["random"])
     if training["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(training["random_cuda"])
+
+
+def _refuse_other_teacher(state: TrainState, training: dict[str, Any]) -> None:
+    """A run taught by another network from some batch on would not be the one that was begun."""
+    began = training.get(TEACHER)  # runs of the first versions do not say it
+    if state.teacher is not None and began is not None and began != state.teacher.digest:
+        hint = "restore the file of --joint that the run began with, or start a new run with --weights"
+        raise WeightsError("taught by another large network", found="other weights in --joint", hint=hint)
 
 
 def _fill_learning(state: TrainState, content: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from yolor_cfg.weights.official import (
 )
 from yolor_cfg.weights.pickle_machine import Opaque
 from yolor_cfg.weights.prefix import check_cutoff, cutoff_note, read_prefix
-from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
+from yolor_cfg.weights.safetensors_file import PACK_FORMAT, read_beside, read_safetensors, write_safetensors
 from yolor_cfg.weights.torch_file import module_state_dict, read_pt, write_pt
 
 MAX_LISTED = 8  # mismatches listed in a message; the rest are only counted
@@ -120,7 +120,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     try:
         if find_file_kind(read_prefix(path).first_bytes) == "a safetensors file":
-            return _build_checkpoint(read_safetensors(path), beside=read_beside(path))
+            record = read_beside(path)
+            _refuse_pack(record)
+            return _build_checkpoint(read_safetensors(path), beside=record)
         content = read_pt(path)
         return _build_checkpoint(
             _find_state_dict(content), beside=content if isinstance(content, dict) else {}
@@ -128,6 +130,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except WeightsError as fault:
         fault.path = fault.path or str(path)
         raise
+
+
+def _refuse_pack(record: Mapping[str, Any]) -> None:
+    if record.get("format") == PACK_FORMAT:
+        found, hint = f"the numbers of task {record.get('task')}", "give its network, and this file to --task"
+        raise WeightsError("a task pack is not a whole network", found=found, hint=hint)
 
 
 def load_tensors(

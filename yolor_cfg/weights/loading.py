@@ -127,8 +127,8 @@ def switch_task(opened: LoadedNetwork, task: str | Path, weights: str | Path | N
         return opened._replace(network=chosen, names=own, task_names={})
     path = find_task(task, weights, others=tasks)
     pack = read_task(path)
-    note = apply_task(opened.network, pack, path=path)
-    return opened._replace(names=pack.names, notes=(*opened.notes, note))
+    notes = apply_task(opened.network, pack, path=path)
+    return opened._replace(names=pack.names, notes=(*opened.notes, *notes))
 
 
 def read_graph(cfg: str | Path, reading: ReadOptions = graphs.DEFAULT_OPTIONS) -> Graph:

@@ -9,6 +9,7 @@ reads; in the cfg, it is next to the head.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -303,3 +304,13 @@ def _anchor_note(graph: Graph, anchors: Tensor | None) -> str:
     same = anchors.shape == (len(here), 2) and torch.allclose(anchors, torch.tensor(here), rtol=2e-3)
     listed = ", ".join(f"{width:g},{height:g}" for width, height in anchors.tolist()[:40])
     return "" if same else f"the file was trained with different anchors: anchors={listed}"
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """A digest of the tensors of a network by name, in float32; `TRAINING_TENSORS` do not count."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        if tensor.is_floating_point() and not TRAINING_TENSORS.search(name):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

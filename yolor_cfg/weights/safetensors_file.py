@@ -14,6 +14,8 @@ from yolor_cfg.files import FILE_KIND_HINTS, HEAD_BYTES, find_file_kind, replace
 
 RECORD_KEY = "yolor"
 """The one key of the metadata of our files; its text is JSON."""
+PACK_FORMAT = "yolor-cfg task 1"
+"""What the record of a task pack calls itself."""
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:

@@ -22,11 +22,12 @@ from yolor_cfg.lang.keys import strip_comment
 from yolor_cfg.lang.lists import ALLOWED_TASKS, is_task_name
 from yolor_cfg.model import Network
 from yolor_cfg.ops.implicit import ImplicitModel
-from yolor_cfg.weights.official import TRAINING_TENSORS
-from yolor_cfg.weights.safetensors_file import read_beside, read_safetensors, write_safetensors
+from yolor_cfg.weights.finite import non_finite_notes
+from yolor_cfg.weights.official import digest_tensors
+from yolor_cfg.weights.safetensors_file import PACK_FORMAT, read_beside, read_safetensors, write_safetensors
 
 SUFFIX = ".task.safetensors"
-FORMAT = "yolor-cfg task 1"
+UNKNOWN_HINT = "`yolor train --task NAME` writes one; put it beside the weights"
 
 
 class TaskPack(NamedTuple):
@@ -95,7 +96,7 @@ def save_task(
     """Write the implicit tensors of a network to a file; `shared` is a network with the tensors that tasks
     share (an average of equal numbers may be rounded otherwise)."""
     record = {
-        "format": FORMAT,
+        "format": PACK_FORMAT,
         "task": check_task_name(task),
         "names": list(names),
         "sections": digest_sections(learned.graph),
@@ -114,22 +115,25 @@ def find_task(task: str | Path, weights: str | Path | None, *, others: Sequence[
     if folder and is_task_name(name) and (folder / f"{name}{SUFFIX}").exists():
         return folder / f"{name}{SUFFIX}"
     packs = () if folder is None else folder.glob(f"*{SUFFIX}")
-    known = [*others, *sorted(one.name.removesuffix(SUFFIX) for one in packs)]
+    files = sorted(one.name.removesuffix(SUFFIX) for one in packs if one.is_file())
+    known = [*others, *filter(is_task_name, files)]
+    is_odd = folder is not None and name in files
+    odd = f"a file whose name is none of a task is given by its path: --task '{folder}/{name}{SUFFIX}'"
     raise CfgError(
         "no such task",
         path=str(weights or ""),
         found=f"task {name!r}",
         allowed=", ".join(known) or f"a file *{SUFFIX}",
-        hint="" if known else "`yolor train --task NAME` writes one; put it beside the weights",
+        hint=odd if is_odd else "" if known else UNKNOWN_HINT,
     )
 
 
 def read_task(path: str | Path) -> TaskPack:
     """The pack in a file; raises WeightsError where it holds none."""
     record = read_beside(path)
-    if record.get("format") != FORMAT or not _is_whole(record):
+    if record.get("format") != PACK_FORMAT or not _is_whole(record):
         found = str(record.get("format") or "a file of another kind")
-        raise WeightsError("is not a task of this program", path=str(path), found=found, allowed=FORMAT)
+        raise WeightsError("is not a task of this program", path=str(path), found=found, allowed=PACK_FORMAT)
     names = tuple(str(name) for name in record["names"])
     return TaskPack(record["task"], read_safetensors(path), names, record["sections"], record["shared"])
 
@@ -139,8 +143,8 @@ def _is_whole(record: dict[str, Any]) -> bool:
     return texts and isinstance(record.get("names"), list)
 
 
-def apply_task(network: Network, pack: TaskPack, *, path: str | Path) -> str:
-    """Give the network the tensors of a task; returns a note. Raises WeightsError, before anything changes,
+def apply_task(network: Network, pack: TaskPack, *, path: str | Path) -> tuple[str, ...]:
+    """Give the network the tensors of a task; returns notes. Raises WeightsError, before anything changes,
     where the task was learned by another network."""
     check_sections(network.graph, pack, path=path)
     mine = implicit_tensors(network)
@@ -151,13 +155,18 @@ def apply_task(network: Network, pack: TaskPack, *, path: str | Path) -> str:
         raise _foreign_error(path, pack.task, "weights")
     set_knowledge(network, pack.tensors)
     numbers = sum(tensor.numel() for tensor in mine.values())
-    return f"task {pack.task}: {count_of(numbers, 'number')} of its own, {count_of(len(pack.names), 'class')}"
+    own = f"task {pack.task}: {count_of(numbers, 'number')} of its own, {count_of(len(pack.names), 'class')}"
+    layers = ((int(name.split(".")[1]), tensor) for name, tensor in mine.items())
+    return (own, *non_finite_notes(network.graph, layers))
 
 
 def check_sections(graph: Graph, pack: TaskPack, *, path: str | Path) -> None:
     """Raise WeightsError where the task was learned with another cfg."""
     if pack.sections != digest_sections(graph):
         raise _foreign_error(path, pack.task, "cfg")
+    if len(pack.names) != graph.classes:
+        found, allowed = count_of(len(pack.names), "name"), count_of(graph.classes, "class")
+        raise WeightsError("the names of this task are damaged", path=str(path), found=found, allowed=allowed)
 
 
 def _foreign_error(path: str | Path, task: str, what: str) -> WeightsError:
@@ -182,9 +191,5 @@ def _key_texts(lines: Iterable[tuple[str, Any]]) -> list[str]:
 
 def digest_shared(network: Network) -> str:
     """A digest of the tensors that are not implicit knowledge, in float32."""
-    own, digest = implicit_tensors(network).keys(), hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        if name not in own and tensor.is_floating_point() and not TRAINING_TENSORS.search(name):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    own = implicit_tensors(network).keys()
+    return digest_tensors({name: one for name, one in network.state_dict().items() if name not in own})
