@@ -31,7 +31,8 @@ def errors(found: list[Tensor], wanted: list[Tensor]) -> list[float]:
 
 
 def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: float = EXACT) -> None:
-    """fp32 within the bound of float64; bf16 within torch's own error in bfloat16, up to luck in rounding."""
+    """fp32 within the bound of float64; bf16 within torch's own error in bfloat16, up to luck in rounding and
+    to how torch rounds on this processor (with AMX, with AVX512-BF16 alone, without)."""
     wanted = copy.deepcopy(network).double()(images.double())
     found = engine(images)
     if not engine._builder.narrow:
@@ -40,7 +41,7 @@ def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: floa
     rounded = [one.float() for one in copy.deepcopy(network).bfloat16()(images.bfloat16())]
     for ours, torchs, exact in zip(found, rounded, wanted, strict=True):
         far, far_torch = (ours - exact).abs(), (torchs - exact).abs()
-        assert far.mean() < 1.2 * far_torch.mean() + 1e-6 * exact.abs().max()
+        assert far.mean() < 1.4 * far_torch.mean() + 1e-6 * exact.abs().max()
         assert far.max() < 2 * far_torch.max() + 1e-6 * exact.abs().max()
 
 
