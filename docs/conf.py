@@ -1,8 +1,8 @@
 """The documentation as a site: `make docs` builds it with Sphinx into `docs/_build`.
 
-The source folder is the whole repository, so that a relative link leads to the same file on the site, in a clone
-and where the repository is shown: pages are the Markdown files of `include_patterns`; what else is linked (cfg
-files, tables, programs) is copied beside them.
+The source folder is the whole repository, so that a relative link leads to the same file on the site, in a
+clone and where the repository is shown: pages are the Markdown files of `include_patterns`; what else is
+linked (cfg files, tables, programs) is copied beside them.
 """
 
 from __future__ import annotations
