@@ -18,6 +18,7 @@ from yolor_cfg.cli import ALIASES, main
 
 PAGE = pages.DOCS / "cli.md"
 PROGRAM = "yolor"
+HELP = ["-h", "--help"]
 LONG = 200  # characters of a first sentence
 UNWRAPPED = "\b"  # click's mark of a paragraph whose lines stay as they are
 STAR = re.compile(r"(`[^`]*`)|\*")
@@ -95,7 +96,9 @@ def _format_options(command: click.Command) -> Iterator[str]:
 
 def _option_cells(option: click.Option, context: click.Context) -> tuple[str, ...]:
     """Names, values, meaning with default and bounds, as the help tells them."""
-    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    # A command keeps the --help of its first call, which may have had other names.
+    words = HELP if option.name == "help" else (*option.opts, *option.secondary_opts)
+    names = ", ".join(f"`{word}`" for word in words)
     has_value = not (option.is_flag or option.count)
     value = option.make_metavar(context).replace("|", " | ") if has_value else ""
     record = option.get_help_record(context)
@@ -103,7 +106,7 @@ def _option_cells(option: click.Option, context: click.Context) -> tuple[str, ..
 
 
 def _make_context(command: click.Command) -> click.Context:
-    return click.Context(command, info_name=PROGRAM, help_option_names=["-h", "--help"])
+    return click.Context(command, info_name=PROGRAM, help_option_names=HELP)
 
 
 def _escape(text: str) -> str:
