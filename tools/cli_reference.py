@@ -97,7 +97,8 @@ def _format_options(command: click.Command) -> Iterator[str]:
 def _option_cells(option: click.Option, context: click.Context) -> tuple[str, ...]:
     """Names, values, meaning with default and bounds, as the help tells them."""
     # A command keeps the --help of its first call, which may have had other names.
-    words = HELP if option.name == "help" else (*option.opts, *option.secondary_opts)
+    is_help = option is context.command.get_help_option(context)
+    words = HELP if is_help else [*option.opts, *option.secondary_opts]
     names = ", ".join(f"`{word}`" for word in words)
     has_value = not (option.is_flag or option.count)
     value = option.make_metavar(context).replace("|", " | ") if has_value else ""
