@@ -11,6 +11,7 @@ SITE_PACKAGES := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 RUNNING := $(VENV)/.installed
 TESTING := $(VENV)/.installed-test
 ORACLE := $(ORACLE_VENV)/.installed
+DOCUMENTING := $(VENV)/.installed-docs
 PYTHON_FOLDERS := yolor_cfg tools tests examples
 
 # The plain OpenCV wheel needs the system's libGL, which servers and containers often lack.
@@ -23,14 +24,15 @@ $(PIP) install -c constraints.txt -e '$(1)'
 	$(VENV)/bin/python -c 'import cv2'; }
 endef
 
-.PHONY: help demo test test-all native lint style clean
+.PHONY: help demo docs test test-all native lint style clean
 
 help:
 	@echo "make demo      install into $(VENV) and show the program on images that it draws itself"
 	@echo "make test      run the tests that take seconds"
 	@echo "make test-all  run every test, also the slow ones and those against OpenCV $(ORACLE_OPENCV)"
 	@echo "make native    build the native engine again, after a change of its kernels (C++)"
-	@echo "make lint      ruff (rules and format), mypy, the limits of style, files that tools/ writes"
+	@echo "make docs      build the documentation as a site: docs/_build/index.html; a warning is an error"
+	@echo "make lint      ruff (rules and format), mypy, the limits of style, files that tools/ writes, make docs"
 	@echo "make style     the limits of style alone; needs no installation"
 	@echo "make clean     remove what make installed and built; results in runs/ stay"
 
@@ -49,21 +51,26 @@ native: $(RUNNING)
 	$(VENV)/bin/python -m pip --quiet install "setuptools>=68"
 	$(VENV)/bin/python setup.py --quiet build_ext --inplace
 
-lint: $(TESTING)
-	$(VENV)/bin/python -m ruff check $(PYTHON_FOLDERS)
-	$(VENV)/bin/python -m ruff format --check $(PYTHON_FOLDERS)
+# Everything anew (-E): what a page warned of is not said again while it stays as it is.
+docs: $(DOCUMENTING)
+	$(VENV)/bin/python -m sphinx -q -E -n -W --keep-going -c docs . docs/_build
+
+lint: $(TESTING) docs
+	$(VENV)/bin/python -m ruff check $(PYTHON_FOLDERS) docs/conf.py
+	$(VENV)/bin/python -m ruff format --check $(PYTHON_FOLDERS) docs/conf.py
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/python tools/style_check.py
 	$(VENV)/bin/python tools/make_cfgs.py --check
 	$(VENV)/bin/python tools/readme_tables.py --check
 	$(VENV)/bin/python tools/cfg_reference.py --check
+	$(VENV)/bin/python tools/cli_reference.py --check
 
 # Needs no installation: the checker uses the standard library alone.
 style:
 	$(PYTHON) tools/style_check.py
 
 clean:
-	rm -rf $(VENV) $(ORACLE_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ORACLE_VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f yolor_cfg/engines/native/_kernels*
 	find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -77,6 +84,10 @@ $(RUNNING): setup.cfg setup.py pyproject.toml constraints.txt
 
 $(TESTING): $(RUNNING)
 	$(call install,.[test])
+	@touch $@
+
+$(DOCUMENTING): $(RUNNING)
+	$(call install,.[docs])
 	@touch $@
 
 # Only OpenCV differs from $(VENV): what this environment lacks is read from there, its own OpenCV comes first.

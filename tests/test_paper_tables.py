@@ -158,29 +158,28 @@ def test_the_json_has_the_four_conventions_of_each_network(document: dict[str, A
     assert {len(row) for row in kinds.values()} == {8}
 
 
-def test_the_networks_in_the_readme_are_those_in_cfg() -> None:
+def test_the_tables_of_networks_and_of_public_cfgs_are_up_to_date() -> None:
     result = CliRunner().invoke(readme_tables.main, ["--check"])
     assert (result.exit_code, result.output) == (0, "")
 
 
 @pytest.mark.slow
-def test_a_stale_table_in_a_readme_is_found_and_mended(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n<!-- networks -->\nold\n<!-- /networks -->\nafter\n{CORPUS}")
-    args = ["--readme", str(readme)]
+def test_a_stale_table_of_networks_is_found_and_mended(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- networks -->\nold\n<!-- /networks -->\nafter\n")
+    args = ["--page", str(page)]
     stale = CliRunner().invoke(readme_tables.main, [*args, "--check"])
     assert stale.exit_code == 1 and "out of date" in stale.output
     assert CliRunner().invoke(readme_tables.main, args).exit_code == 0
     assert CliRunner().invoke(readme_tables.main, [*args, "--check"]).exit_code == 0
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith("before\n<!-- networks -->\n") and "<!-- /networks -->\nafter\n" in text
-    assert "| [yolor_csp](cfg/yolor_csp.cfg) | 640 x 640 | 52,923,994 | 52,891,610 | 120.2 |" in text
+    assert "| [yolor_csp](../cfg/yolor_csp.cfg) | 640 x 640 | 52,923,994 | 52,891,610 | 120.2 |" in text
 
 
 def test_without_the_public_cfgs_their_table_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus_table, "SHARED", Path("nowhere"))
-    text = f"<!-- networks -->\n<!-- /networks -->\n{CORPUS}"
-    assert readme_tables.replace_tables(text).endswith(CORPUS)
+    assert readme_tables.replace_corpus(CORPUS) == CORPUS
 
 
 def test_public_cfgs_are_counted_by_family_and_reason(tmp_path: Path) -> None:
@@ -199,8 +198,8 @@ def test_public_cfgs_are_counted_by_family_and_reason(tmp_path: Path) -> None:
     ]
 
 
-def test_a_readme_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- /networks -->\n<!-- networks -->\n")
-    result = CliRunner().invoke(readme_tables.main, ["--readme", str(readme)])
+def test_a_page_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- /networks -->\n<!-- networks -->\n")
+    result = CliRunner().invoke(readme_tables.main, ["--page", str(page)])
     assert result.exit_code == 1 and "has no <!-- networks -->" in result.output

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import pages
+from pages import format_table
 
 from yolor_cfg.lang.activations import ACTIVATIONS
 from yolor_cfg.lang.dialect import ALL_DIALECTS, DARKNET, DIALECTS, Dialect
@@ -30,7 +31,7 @@ from yolor_cfg.sections.manual import (
 )
 from yolor_cfg.sections.refused import REFUSED_SECTIONS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "cfg-reference.md"
+PAGE = pages.DOCS / "cfg-reference.md"
 NAMING_FACTS = ("name", "family", "program")
 FIELD = re.compile(r"    (\w+): [^#\n]*(?:#\s*(.*))?$")
 LONG = 8  # words of a fact that a cell cannot hold
@@ -96,17 +97,17 @@ def write_page() -> str:
     """The whole page."""
     parts = (
         INTRODUCTION,
-        *_format_table(("dialect", "family", "program"), _list_programs()),
+        *format_table(("dialect", "family", "program"), _list_programs()),
         TELLING,
-        *_format_table(("fact", "meaning", *ALL_DIALECTS), list_facts()),
+        *format_table(("fact", "meaning", *ALL_DIALECTS), list_facts()),
         *(f"\n`{fact}` of {names}: {words}.\n" for fact, names, words in list_long_facts()),
         USES,
         *_format_keys(describe_key(Section, name) for name in Section.keys),
         *(part for kind in list_kinds() for part in _format_section(kind)),
         ACTIVATIONS_TEXT,
-        *_format_table(("activation", *ALL_DIALECTS), _list_activations()),
+        *format_table(("activation", *ALL_DIALECTS), _list_activations()),
         "\n## Sections that are refused\n\n",
-        *_format_table(
+        *format_table(
             ("section", "reason"), ((f"`[{name}]`", why) for name, why in REFUSED_SECTIONS.items())
         ),
     )
@@ -206,7 +207,7 @@ def _format_section(kind: type[Section]) -> Iterator[str]:
 def _format_keys(keys: Iterable[KeyManual], usual: tuple[str, ...] = ALL_DIALECTS) -> Iterator[str]:
     """The table of keys; `usual` are the dialects that need no mention."""
     heads = ("key", "default", "unit", "allowed", "use", "dialects", "meaning")
-    return _format_table(heads, (_key_cells(key, usual) for key in keys))
+    return format_table(heads, (_key_cells(key, usual) for key in keys))
 
 
 def _key_cells(key: KeyManual, usual: tuple[str, ...]) -> tuple[str, ...]:
@@ -217,24 +218,12 @@ def _key_cells(key: KeyManual, usual: tuple[str, ...]) -> tuple[str, ...]:
     return f"`{key.name}`", key.default, key.unit, allowed, key.use, names, meaning
 
 
-def _format_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
-    for row in rows:
-        cells = [" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in row]
-        yield f"| {' | '.join(cells)} |\n"
-
-
 @click.command()
 @click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="another page")
 @click.option("--check", is_flag=True, help="write nothing; exit 1 if the page is not what the classes give")
 def main(page: Path, check: bool) -> None:
     """Write the reference of the cfg language."""
-    fresh = write_page()
-    if page.exists() and page.read_text(encoding="utf-8") == fresh:
-        return
-    if check:
-        sys.exit(f"{page.name} is out of date; run python tools/cfg_reference.py")
-    page.write_text(fresh, encoding="utf-8")
+    pages.update_page(page, write_page(), tool="cfg_reference", check=check)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_inputs import COMMANDS, Command, make_inputs, pick_options  # noqa: E402
 from fuzz_mutate import mutate_file  # noqa: E402
 
-GOOD_CODES = frozenset(range(6))  # reference: the table of exit codes in the README
+GOOD_CODES = frozenset(range(6))  # reference: the table of exit codes in docs/errors.md
 CRASH = 99
 SECONDS = 60.0
 MEGABYTES = 3000

@@ -1,7 +1,8 @@
-"""Write two tables into the README: `python tools/readme_tables.py [--check]`.
+"""Write a table into the README and one into docs/networks.md: `python tools/readme_tables.py [--check]`.
 
-The networks in `cfg/` stand between `<!-- networks -->` and `<!-- /networks -->`; between `<!-- corpus -->`
-and `<!-- /corpus -->` how many public cfgs build, which stays as it is where these files are not at hand.
+The README has between `<!-- corpus -->` and `<!-- /corpus -->` how many public cfgs build, which stays as it
+is where these files are not at hand; the page has the networks of `cfg/` between `<!-- networks -->` and
+`<!-- /networks -->`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import click
 import corpus_table
+import pages
 
 from yolor_cfg.count import count_costs, peak_activation
 from yolor_cfg.graph import load_graph
 from yolor_cfg.networks.family import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
+NETWORKS_PAGE = pages.DOCS / "networks.md"
 TABLE_HEAD = """\
 Parameters are as trained and with batch norm folded; GFLOPs (two a multiply-add) and the peak memory of the
 activations (float32) are for one image of the size in the cfg.
@@ -35,7 +38,7 @@ def _table_row(name: str) -> str:
     graph = load_graph(ROOT / "cfg" / f"{name}.cfg")
     counted = count_costs(graph)
     cells = (
-        f"[{name}](cfg/{name}.cfg)",
+        f"[{name}](../cfg/{name}.cfg)",
         f"{graph.image.width} x {graph.image.height}",
         f"{counted.parameters:,}",
         f"{counted.parameters_folded:,}",
@@ -45,9 +48,13 @@ def _table_row(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def replace_tables(text: str) -> str:
-    """The README with fresh tables; exits if it has no place for one."""
-    text = replace_table(text, "networks", networks_table())
+def replace_networks(text: str) -> str:
+    """The page of the networks with a fresh table; exits if it has no place for one."""
+    return replace_table(text, "networks", networks_table())
+
+
+def replace_corpus(text: str) -> str:
+    """The README with a fresh table of public cfgs, if they are at hand; exits if it has no place for one."""
     files = corpus_table.find_corpus()
     return replace_table(text, "corpus", corpus_table.corpus_table(files)) if files else text
 
@@ -58,21 +65,21 @@ def replace_table(text: str, name: str, table: str) -> str:
     before, begin, rest = text.partition(opening)
     _, end, after = rest.partition(closing)
     if not begin or not end:
-        sys.exit(f"the README has no {opening} followed by {closing}")
+        sys.exit(f"the page has no {opening} followed by {closing}")
     return f"{before}{begin}\n{table}{end}{after}"
 
 
 @click.command()
 @click.option("--readme", type=click.Path(path_type=Path), default=ROOT / "README.md", help="another README")
+@click.option(
+    "--page", type=click.Path(path_type=Path), default=NETWORKS_PAGE, help="another page of networks"
+)
 @click.option("--check", is_flag=True, help="write nothing; exit 1 if a table is out of date")
-def main(readme: Path, check: bool) -> None:
-    """Write the tables of the networks and of public cfgs into the README."""
-    text = readme.read_text(encoding="utf-8")
-    fresh = replace_tables(text)
-    if check and fresh != text:
-        sys.exit(f"the tables in {readme.name} are out of date; run python tools/readme_tables.py")
-    if fresh != text:
-        readme.write_text(fresh, encoding="utf-8")
+def main(readme: Path, page: Path, check: bool) -> None:
+    """Write the tables of public cfgs and of the networks."""
+    for path, replace in ((readme, replace_corpus), (page, replace_networks)):
+        fresh = replace(path.read_text(encoding="utf-8"))
+        pages.update_page(path, fresh, tool="readme_tables", check=check)
 
 
 if __name__ == "__main__":
