@@ -41,7 +41,9 @@ def check(network: Network, images: torch.Tensor, precision: str) -> None:
         found = list(step_errors(engine, images.contiguous()))
     assert len(found) > 20
     worst = max(found, key=lambda one: one.error)
-    assert worst.error < BOUNDS[precision], worst
+    # Without a matrix unit F(2x2) rounds the transformed tiles and filters to bfloat16 as well.
+    rounds_twice = precision == "bf16" and engine.kernels.depth_step <= 2
+    assert worst.error < BOUNDS[precision] * (2 if rounds_twice else 1), worst
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
