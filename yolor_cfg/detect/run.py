@@ -96,7 +96,7 @@ class FrameReader:
     def __init__(self, frames: Iterable[MediaItem], detector: ImageDetector, crew: Crew) -> None:
         self._frames, self._detector, self._crew = frames, detector, crew
         self._most = crew.count_ahead(detector.batch_size)
-        self._image_bytes = 1
+        self._image_bytes = MOST_BYTES  # not known before the first is there: no other is read ahead of it
         self._walk: Walk[Any, Any] | None = None
         self._is_live = False
 
