@@ -18,6 +18,8 @@ needs_kernels = pytest.mark.skipif(not BUILT, reason="the native engine is not b
 SETS = list(instruction_sets()) if BUILT else ["not built"]
 EXACT = 2e-6  # of a layer's largest value
 PRECISIONS = ("fp32", "bf16")
+HAS_MATRIX_UNIT = BUILT and any(one.depth_step > 2 for one in instruction_sets().values())
+LUCK = 1.2 if HAS_MATRIX_UNIT else 1.4  # torch's own error in bfloat16 is smaller without AMX
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
 
@@ -31,8 +33,7 @@ def errors(found: list[Tensor], wanted: list[Tensor]) -> list[float]:
 
 
 def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: float = EXACT) -> None:
-    """fp32 within the bound of float64; bf16 within torch's own error in bfloat16, up to luck in rounding and
-    to how torch rounds on this processor (with AMX, with AVX512-BF16 alone, without)."""
+    """fp32 within the bound of float64; bf16 within torch's own error in bfloat16, up to luck in rounding."""
     wanted = copy.deepcopy(network).double()(images.double())
     found = engine(images)
     if not engine._builder.narrow:
@@ -41,7 +42,7 @@ def check(network: Network, engine: NativeEngine, images: Tensor, *, bound: floa
     rounded = [one.float() for one in copy.deepcopy(network).bfloat16()(images.bfloat16())]
     for ours, torchs, exact in zip(found, rounded, wanted, strict=True):
         far, far_torch = (ours - exact).abs(), (torchs - exact).abs()
-        assert far.mean() < 1.4 * far_torch.mean() + 1e-6 * exact.abs().max()
+        assert far.mean() < LUCK * far_torch.mean() + 1e-6 * exact.abs().max()
         assert far.max() < 2 * far_torch.max() + 1e-6 * exact.abs().max()
 
 
