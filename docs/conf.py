@@ -43,6 +43,8 @@ smartquotes = False
 
 html_theme = "furo"
 html_title = f"{project} {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 templates_path = ["_templates"]
 # The root of the site, which has no page of its own, leads to the first one.
 html_additional_pages = {"index": "root.html"}
