@@ -14,6 +14,7 @@ from yolor_cfg.graph import ReadOptions, build_graph, load_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.blocks import ConvBlock
+from yolor_cfg.ops.implicit import ImplicitTensor
 from yolor_cfg.rewrite.channel_ties import find_ties, keeps_zero
 from yolor_cfg.rewrite.slim import SlimNetwork, slim
 from yolor_cfg.weights.darknet import write_weights
@@ -76,6 +77,11 @@ def silence(network: Network, layer: int, rows: Iterable[int]) -> None:
         norm.weight.data[row] = norm.bias.data[row] = 0
 
 
+def vectors_of(network: Network) -> dict[int, ImplicitTensor]:
+    """Its implicit vectors, by layer."""
+    return {i: one for i, one in enumerate(network.module_list) if isinstance(one, ImplicitTensor)}
+
+
 def gone(network: Network, made: SlimNetwork) -> dict[int, list[int]]:
     """By layer, the channels that went."""
     missing = {
@@ -135,23 +141,31 @@ def test_a_filter_that_a_shortcut_adds_to_one_that_matters_stays() -> None:
 def test_networks_with_implicit_knowledge_lose_zeros_alone(name: str, seed: int) -> None:
     network = network_of((ROOT / "cfg" / name).read_text(), seed, size=64)
     chance = torch.Generator().manual_seed(seed)
-    norms = norms_of(network)
+    norms, vectors = norms_of(network), vectors_of(network)
     for layer, norm in norms.items():
         rows = torch.nonzero(torch.rand(norm.num_features, generator=chance) < 0.3)
         silence(network, layer, rows.flatten().tolist())
-    groups = find_ties(network).groups_of(norms.keys()).values()
-    silent = [group for group in groups if not any(norms[one.layer].weight[one.row] for one in group)]
-    count, free = sum(map(len, silent)), sum(map(len, groups))
+    for vector in vectors.values():
+        vector.implicit.data[torch.rand(vector.implicit.shape, generator=chance) < 0.5] = 0
+
+    def is_silent(layer: int, row: int) -> bool:
+        worth = norms[layer].weight if layer in norms else vectors[layer].implicit.flatten()
+        return not worth[row]
+
+    groups = find_ties(network).groups_of([*norms, *vectors]).values()
+    silent = [group for group in groups if all(is_silent(*one) for one in group)]
+    count = sum(one.layer in norms for group in silent for one in group)
+    free = sum(one.layer in norms for group in groups for one in group)
     made = slim(network, count / free)
     assert made.removed == count > 50
+    assert set(gone(network, made)) & vectors.keys(), "some of the vectors are shorter"
     assert_channels_that_stay_are_equal(network, made)
 
 
 @pytest.mark.parametrize(
     "between",
     [
-        "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n",
-        convolution(8, "groups=8"),
+        convolution(8, "groups=4"),
         "[reorg]\nstride=2\n",
         "[avgpool]\n[scale_channels]\nfrom=0\n",
         "[shortcut]\nfrom=-1\nactivation=logistic\n",
@@ -165,6 +179,61 @@ def test_channels_that_reach_anything_else_stay(between: str) -> None:
     made = slim(network, 0.5)
     assert made.kept[0] == tuple(range(8)) and made.removed == 3
     assert list(gone(network, made)) == [len(network.graph.nodes) - 3], "those of the last convolution"
+
+
+def test_filters_before_a_route_with_groups_go_place_by_place() -> None:
+    network = network_of(
+        NET + convolution(9) + "[route]\nlayers=-1\ngroups=3\ngroup_id=1\n" + convolution(6) + HEAD
+    )
+    silence(network, 0, [1, 4, 7, 2])
+    silence(network, 2, [5])
+    made = slim(network, 4 / 15)
+    assert gone(network, made) == {0: [1, 4, 7], 1: [1], 2: [5]}, "2 stays: 5 and 8 matter"
+    assert_channels_that_stay_are_equal(network, made)
+
+
+def test_a_depthwise_filter_goes_with_the_channel_that_it_reads() -> None:
+    network = network_of(NET + convolution(8) + convolution(8, "groups=8") + convolution(6) + HEAD)
+    silence(network, 0, [1, 2, 3])
+    silence(network, 1, [2, 3, 4])
+    made = slim(network, 4 / 22)
+    assert gone(network, made) == {0: [2, 3], 1: [2, 3]}
+    assert made.network.graph.nodes[1].section.groups == 6
+    assert_channels_that_stay_are_equal(network, made)
+
+
+def after_implicit(section: str, combine: str, keys: str = "") -> Network:
+    """Of a convolution, 0, whose channels a section, 1, adds to or multiplies, and a convolution, 4."""
+    combined = f"[{section}]\nfilters=8\n{keys}[route]\nlayers=0\n[{combine}]\nfrom=1\n"
+    return network_of(NET + convolution(8) + combined + convolution(6) + HEAD)
+
+
+@pytest.mark.parametrize("tasks", ["", "task=a,b\n"])
+def test_a_value_that_is_added_goes_with_its_channel_if_both_are_nothing(tasks: str) -> None:
+    network = after_implicit("implicit_add", "shift_channels", tasks)
+    silence(network, 0, [1, 2, 3])
+    vectors_of(network)[1].implicit.data[:, [2, 3, 5]] = 0
+    made = slim(network, 2 / 14)
+    assert gone(network, made) == dict.fromkeys((0, 1, 2, 3), [2, 3])
+    assert (made.removed, made.filters) == (2, 14), "implicit values are not counted"
+    assert_channels_that_stay_are_equal(network, made)
+
+
+@pytest.mark.parametrize("combine", ["control_channels", "select_channels"])
+def test_a_factor_goes_with_its_channel_and_has_no_say(combine: str) -> None:
+    network = after_implicit("implicit_mul", combine)
+    silence(network, 0, [0, 6])
+    made = slim(network, 2 / 14)
+    assert gone(network, made) == dict.fromkeys((0, 1, 2, 3), [0, 6])
+    assert_channels_that_stay_are_equal(network, made)
+
+
+def test_implicit_values_that_a_convolution_reads_stay() -> None:
+    network = network_of(
+        NET + "[implicit_add]\nfilters=8\n" + convolution(4) + "[route]\nlayers=-1\n" + convolution(6) + HEAD
+    )
+    made = slim(network, 0.5)
+    assert made.kept[0] == tuple(range(8))
 
 
 def test_filters_whose_weights_another_layer_uses_stay() -> None:

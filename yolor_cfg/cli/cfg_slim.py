@@ -46,9 +46,9 @@ def slim(
     """Write a smaller network, cfg and weights, by default NAME-slim.cfg and NAME-slim.weights.
 
     Filters go whose channels only reach convolutions: through activations, pools, [upsample] and [route];
-    those that a [shortcut] adds go together or stay. Every layer keeps a tenth of its filters. A filter
-    whose gain and bias are 0 can go without any change of the output; after others, train on: `yolor train
-    NEW.cfg --weights NEW.weights`.
+    those that a [shortcut] adds go together or stay, as do depthwise ones and those that they read. Every
+    layer keeps a tenth of its filters. A filter whose gain and bias are 0 can go without any change of the
+    output; after others, train on: `yolor train NEW.cfg --weights NEW.weights`.
     """
     from yolor_cfg.cli.networks import check_out, save_network
     from yolor_cfg.graph import ReadOptions

@@ -1,7 +1,9 @@
 """Which channels of a network hang together: those that one convolution makes, and all that carry them on.
 
 A channel can go if its values only reach convolutions, through what leaves each channel to itself and a
-channel of zeros at zero. Channels that are added to each other can only go together.
+channel of zeros at zero. Channels that are added to each other can only go together, and so can those of a
+depthwise convolution with those that it reads, those that a [route] with groups divides, place by place, and
+implicit knowledge with the channels that it is added to or multiplied by.
 """
 
 from __future__ import annotations
@@ -17,17 +19,21 @@ from yolor_cfg.graph import Node
 from yolor_cfg.model import Network
 from yolor_cfg.ops.activations import activate
 from yolor_cfg.ops.blocks import ConvBlock
-from yolor_cfg.ops.combining import Addition, Concatenate
+from yolor_cfg.ops.combining import Addition, ChannelGroup, Concatenate
 from yolor_cfg.ops.dropblock import DropBlock
+from yolor_cfg.ops.implicit import ImplicitTensor, VectorCombine, control, select, shift
 from yolor_cfg.ops.pooling import GlobalAvgPool, PoolLayer
 from yolor_cfg.ops.resampling import RepeatUpsample
 
 Channels = list[int]
 """The numbers of the channels of a map, one for each; equal numbers or tied ones are the same channel."""
+PER_CHANNEL = (shift, control, select)
+"""What changes each channel of a map by one value of a vector, and gives 0 for a channel and a value of 0."""
 
 
 class Filter(NamedTuple):
-    """The filter of a convolution that makes a channel: the number of the layer, and its row there."""
+    """What makes a channel, a filter of a convolution or an implicit value: the number of the layer, and its
+    row there."""
 
     layer: int
     row: int
@@ -92,15 +98,23 @@ def find_ties(network: Network) -> ChannelTies:
     lenders = {node.section.weight_source() for node in graph.nodes}
     ties.channels[-1] = ties.add(graph.image.channels)
     for node, module in zip(graph.nodes, network.module_list, strict=True):
-        if is_plain_convolution(module) and node.index not in lenders:
-            can_go = "filters" in node.section.lines and keeps_zero(str(module.activation))
-            channels = ties.add(node.shape.channels, layer=node.index if can_go else None)
+        if has_rows(module) and node.index not in lenders:
+            channels = _add_rows(node, module, ties)
         else:
             channels = _pass_on(node, module, ties)
         ties.channels[node.index] = channels
     for index in graph.outputs:
         ties.fix(ties.channels[index])
     return ties
+
+
+def _add_rows(node: Node, module: nn.Module, ties: ChannelTies) -> Channels:
+    """New channels, one for each row of the tensors of a layer."""
+    can_go = "filters" in node.section.lines and keeps_zero(str(getattr(module, "activation", "linear")))
+    channels = ties.add(node.shape.channels, layer=node.index if can_go else None)
+    if is_depthwise(module):
+        ties.tie(ties.channels[node.sources[0]], channels)
+    return channels
 
 
 def _pass_on(node: Node, module: nn.Module, ties: ChannelTies) -> Channels:
@@ -114,12 +128,36 @@ def _pass_on(node: Node, module: nn.Module, ties: ChannelTies) -> Channels:
     return ties.add(node.shape.channels)
 
 
+def has_rows(module: nn.Module) -> bool:
+    """Whether each channel has rows of its own in the tensors of a layer: filters or implicit values."""
+    return is_plain_convolution(module) or is_depthwise(module) or is_vector(module)
+
+
 def is_plain_convolution(module: nn.Module) -> bool:
     """Whether every filter reads all channels, as they are, by weights of its own."""
-    if type(module) is not ConvBlock or module.focus:
+    convolution = _convolution_of(module)
+    return convolution is not None and convolution.groups == 1
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """Whether every filter reads the one channel in its place."""
+    convolution = _convolution_of(module)
+    if convolution is None or convolution.groups == 1:
         return False
+    return convolution.groups == convolution.in_channels == convolution.out_channels
+
+
+def _convolution_of(module: nn.Module) -> nn.Conv2d | None:
+    """The convolution of a layer that reads its input as it is, by weights of its own."""
+    if type(module) is not ConvBlock or module.focus:
+        return None
     convolution = getattr(module, module.conv_name)
-    return type(convolution) is nn.Conv2d and convolution.groups == 1
+    return convolution if type(convolution) is nn.Conv2d else None
+
+
+def is_vector(module: nn.Module) -> bool:
+    """Whether it is implicit knowledge with one value of its own for each channel."""
+    return type(module) is ImplicitTensor and module.link is None and module.implicit[0, 0].numel() == 1
 
 
 def keeps_zero(activation: str) -> bool:
@@ -146,9 +184,20 @@ def _(module: nn.Module, inputs: Sequence[Channels], ties: ChannelTies) -> Chann
 
 @follow.register
 def _(module: Concatenate, inputs: Sequence[Channels], ties: ChannelTies) -> Channels | None:
-    if module.is_flat or module.part.groups > 1:  # the parts have to stay equal
+    if module.is_flat:
         return None
-    return [channel for channels in inputs for channel in channels]
+    parts = [_take_group(channels, module.part, ties) for channels in inputs]
+    return [channel for channels in parts for channel in channels]
+
+
+def _take_group(channels: Channels, part: ChannelGroup, ties: ChannelTies) -> Channels:
+    """One of equal groups of channels; place by place they go together, so that they stay equal."""
+    size = len(channels) // part.groups
+    groups = [channels[start : start + size] for start in range(0, size * part.groups, size)]
+    for other in groups[1:]:
+        ties.tie(groups[0], other)
+    ties.fix(channels[size * part.groups :])
+    return groups[part.number]
 
 
 @follow.register
@@ -159,3 +208,12 @@ def _(module: Addition, inputs: Sequence[Channels], ties: ChannelTies) -> Channe
     for other in inputs[1:]:
         ties.tie(inputs[0], other)
     return inputs[0]
+
+
+@follow.register
+def _(module: VectorCombine, inputs: Sequence[Channels], ties: ChannelTies) -> Channels | None:
+    x, z = inputs
+    if module.combine not in PER_CHANNEL or module.placing is not None or len(x) != len(z):
+        return None
+    ties.tie(x, z)
+    return x

@@ -2,25 +2,34 @@
 
 By batch norm: Network Slimming (arXiv 1708.06519), a channel matters as its gain, over the whole network. By
 l1: Pruning Filters (arXiv 1608.08710), as the sum of its weights; over the whole network in units of the mean
-of its layer.
+of its layer. An implicit value matters as it is, if it is added; if it multiplies, it does not.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import ReadOptions, build_graph
+from yolor_cfg.graph import Node, ReadOptions, build_graph
 from yolor_cfg.lang.edit import TextEdits, apply_text_edits
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.rewrite.channel_ties import TiedFilters, find_ties, is_plain_convolution
+from yolor_cfg.ops.implicit import VectorCombine, control, select
+from yolor_cfg.rewrite.channel_ties import (
+    Filter,
+    TiedFilters,
+    find_ties,
+    has_rows,
+    is_depthwise,
+    is_plain_convolution,
+    is_vector,
+)
 
 LEAST_SHARE = 0.1  # of its filters that each layer keeps, rounded up
 
@@ -45,8 +54,9 @@ def slim(network: Network, ratio: float, *, by: str = "bn") -> SlimNetwork:
     """The network without `ratio` (0 to 1) of the filters that can go, those that matter least by "bn" or
     "l1"; filters whose channels are added to each other go together. Raises CfgError if none can go."""
     ties, scores = find_ties(network), _score_layers(network, by)
-    groups = ties.groups_of(scores.keys())
-    free = sum(map(len, groups.values()))
+    tied = ties.groups_of(scores.keys())
+    groups = {root: group for root, group in tied.items() if _count_filters(network, group)}
+    free = sum(_count_filters(network, group) for group in groups.values())
     if not free:
         raise _nothing_error(network, by)
     chosen = _choose_groups(network, groups, scores, wanted=round(ratio * free))
@@ -54,8 +64,14 @@ def slim(network: Network, ratio: float, *, by: str = "bn") -> SlimNetwork:
         layer: tuple(row for row, channel in enumerate(channels) if ties.root(channel) not in chosen)
         for layer, channels in ties.channels.items()
     }
-    removed = sum(len(groups[root]) for root in chosen)
-    return SlimNetwork(_build(network, kept), kept, sum(map(len, scores.values())), free, removed)
+    removed = sum(_count_filters(network, groups[root]) for root in chosen)
+    filters = sum(len(rows) for layer, rows in scores.items() if not is_vector(network.module_list[layer]))
+    return SlimNetwork(_build(network, kept), kept, filters, free, removed)
+
+
+def _count_filters(network: Network, group: Sequence[Filter]) -> int:
+    """How many of tied rows are filters, not implicit values."""
+    return sum(not is_vector(network.module_list[made.layer]) for made in group)
 
 
 def _nothing_error(network: Network, by: str) -> CfgError:
@@ -75,15 +91,34 @@ def _score_layers(network: Network, by: str) -> dict[int, list[float]]:
 
 
 def _score_filters(network: Network, index: int, by: str) -> Tensor | None:
-    """How much each filter of a layer matters, [filters]; None where that cannot be told."""
+    """How much each row of a layer matters, [filters]; None where that cannot be told."""
     module: Any = network.module_list[index]
-    if not is_plain_convolution(module):
+    if is_vector(module):
+        return _score_values(network, index)
+    if not has_rows(module):
         return None
     if by == "bn":
         return module.norm.weight.detach().abs().double() if module.has_norm else None
     weights: Tensor = getattr(module, module.conv_name).weight.detach().double()  # [D, C, size, size]
     sums = weights.abs().sum((1, 2, 3))
     return sums / sums.mean().clamp(min=torch.finfo(sums.dtype).tiny)
+
+
+def _score_values(network: Network, index: int) -> Tensor:
+    """How much each value of an implicit section matters, [filters]: of several tasks as the largest one."""
+    module: Any = network.module_list[index]
+    values: Tensor = module.implicit.detach().abs().double().amax(0).flatten()
+    readers = [node for node in network.graph.nodes if index in node.sources]
+    is_factor = all(_multiplies(network, node, index) for node in readers)
+    return torch.zeros_like(values) if is_factor else values
+
+
+def _multiplies(network: Network, node: Node, index: int) -> bool:
+    """Whether a layer multiplies another one by the values of that index: where that is 0, they are
+    nothing."""
+    module = network.module_list[node.index]
+    factors = isinstance(module, VectorCombine) and module.combine in (control, select)
+    return factors and node.sources[0] != index
 
 
 def _choose_groups(
@@ -96,10 +131,10 @@ def _choose_groups(
     worth = {root: max(scores[one.layer][one.row] for one in group) for root, group in groups.items()}
     chosen = set[int]()
     for root in sorted(groups, key=lambda root: (worth[root], root)):
-        taken = Counter(one.layer for one in groups[root])
-        if len(groups[root]) <= wanted and all(left[one] - taken[one] >= least[one] for one in taken):
+        taken, count = Counter(one.layer for one in groups[root]), _count_filters(network, groups[root])
+        if count <= wanted and all(left[one] - taken[one] >= least[one] for one in taken):
             left -= taken
-            wanted -= len(groups[root])
+            wanted -= count
             chosen.add(root)
     return chosen
 
@@ -113,9 +148,11 @@ def _build(network: Network, kept: Mapping[int, tuple[int, ...]]) -> Network:
     small = Network(build_graph(parse(text, graph.path), reading)).to(dtype).eval()
     for node, old, new in zip(graph.nodes, network.module_list, small.module_list, strict=True):
         tensors = old.state_dict()
-        if is_plain_convolution(old):
-            rows, columns = (torch.tensor(kept[index]) for index in (node.index, node.sources[0]))
-            tensors = {name: _take(tensor, rows, columns) for name, tensor in tensors.items()}
+        if has_rows(old):
+            rows = torch.tensor(kept[node.index])
+            columns = torch.tensor(kept[node.sources[0]]) if is_plain_convolution(old) else None
+            axis = 1 if is_vector(old) else 0  # the rows of implicit values are tasks
+            tensors = {name: _take(tensor, rows, columns, axis=axis) for name, tensor in tensors.items()}
         new.load_state_dict(tensors)
     return small
 
@@ -124,14 +161,17 @@ def _edit_filters(network: Network, kept: Mapping[int, tuple[int, ...]]) -> Text
     edits = TextEdits.nothing()
     for node, module in zip(network.graph.nodes, network.module_list, strict=True):
         stay = len(kept[node.index])
-        if is_plain_convolution(module) and stay < node.shape.channels:
-            edits.set_key(node.section.raw, node.section.lines, ("filters", str(stay)))
+        if not has_rows(module) or stay == node.shape.channels:
+            continue
+        for key in ("filters", "groups") if is_depthwise(module) else ("filters",):
+            edits.set_key(node.section.raw, node.section.lines, (key, str(stay)))
     return edits
 
 
-def _take(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The rows of a vector, the rows and columns of a kernel [D, C, size, size], or a number as it is."""
+def _take(tensor: Tensor, rows: Tensor, columns: Tensor | None, *, axis: int) -> Tensor:
+    """The rows of a tensor along an axis, and the columns of a kernel [D, C, size, size]; a number as it
+    is."""
     if tensor.dim() == 0:
         return tensor
-    taken = tensor[rows.to(tensor.device)]
-    return taken[:, columns.to(tensor.device)] if tensor.dim() > 1 else taken
+    taken = tensor.index_select(axis, rows.to(tensor.device))
+    return taken[:, columns.to(tensor.device)] if columns is not None and tensor.dim() > 1 else taken
