@@ -40,6 +40,7 @@ class ByConvolution(torch.nn.Module):
 
 torch.manual_seed(0)
 image = torch.rand(1, 8, 6, 5)
+values = image[0].numpy().copy()  # an ncnn.Mat keeps no hold of the array that it reads
 for module in (ByLinear(), ByConvolution()):
     name = type(module).__name__
     torch.jit.trace(module.eval(), image).save(f"{name}.pt")
@@ -49,7 +50,7 @@ for module in (ByLinear(), ByConvolution()):
     net.load_param(f"{name}.ncnn.param")
     net.load_model(f"{name}.ncnn.bin")
     run = net.create_extractor()
-    run.input("in0", ncnn.Mat(image[0].numpy().copy()))
+    run.input("in0", ncnn.Mat(values))
     code, out = run.extract("out0")
     wanted, found = module(image)[0].detach().numpy(), np.array(out)
     same = found.shape == wanted.shape and bool(np.abs(found - wanted).max() < 1e-5)
