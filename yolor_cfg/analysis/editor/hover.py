@@ -55,7 +55,8 @@ def describe_place(reading: Reading, line: int, column: int) -> HoverText | None
     text, reference = reading.lines[line - 1], reference_at(reading, line, column)
     target = reading.find_block(reference.target) if reference else None
     if reference and target:
-        return HoverText(_describe_target(reading, str(reference.number), target), reference.span)
+        way = [f"`{reference.number}` leads to section {target.number}:", ""] if reference.number < 0 else []
+        return HoverText(_join([*way, *_describe_section(reading, target)]), reference.span)
     if text.kind == HEADER and column <= header_span(text).end:
         return HoverText(_join(_describe_section(reading, block)), header_span(text))
     if text.kind == ENTRY and column <= value_span(text).end:
@@ -69,10 +70,6 @@ def describe_block(reading: Reading, block: Block) -> str:
     """One line: what the section is and gives, and where it stands."""
     node = reading.nodes.get(block.number)
     return f"{block.title}{f': {node.shape}' if node else ''}, line {block.header.number}"
-
-
-def _describe_target(reading: Reading, written: str, target: Block) -> str:
-    return _join([f"`{written}` is section {target.number}", "", *_describe_section(reading, target)])
 
 
 def _describe_section(reading: Reading, block: Block) -> Iterator[str]:

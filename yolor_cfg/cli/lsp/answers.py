@@ -57,17 +57,17 @@ def complete(server: CfgServer, params: types.CompletionParams) -> list[types.Co
     """What may be written here."""
     text = server.open_text(params.text_document.uri)
     found = list_candidates(text.reading, *text.place_of(params.position))
-    return [_to_item(text, one) for one in found]
+    return [_to_item(text, one, place) for place, one in enumerate(found)]
 
 
-def _to_item(text: OpenText, one: Candidate) -> types.CompletionItem:
+def _to_item(text: OpenText, one: Candidate, place: int) -> types.CompletionItem:
     manual = types.MarkupContent(types.MarkupKind.Markdown, one.manual) if one.manual else None
     return types.CompletionItem(
         label=one.label,
         kind=KINDS[one.kind],
         detail=one.detail or None,
         documentation=manual,
-        sort_text=f"{one.rank:05d}{one.label if one.kind in ('section', 'key') else ''}",
+        sort_text=f"{one.rank:05d}{place:05d}",
         filter_text=one.label,
         text_edit=types.TextEdit(text.positions.to_range(one.span), one.text),
     )

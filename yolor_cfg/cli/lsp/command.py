@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from yolor_cfg.cli.options import dialect_option
+from yolor_cfg.cli.options import dialect_option, is_on
 from yolor_cfg.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -25,7 +28,19 @@ def lsp(stdio: bool, dialect: str | None) -> None:
     `yolor cfg check` while you type, sizes and costs of sections, what each key means; it completes, and
     leads to the sections that `from=` and `layers=` name. docs/editor.md has settings for editors.
     """
-    make_server(dialect).start_io()
+    if sys.stdin.isatty():
+        raise click.UsageError("an editor starts this command: docs/editor.md has its settings")
+    server = make_server(dialect)
+    _end_at_signals()
+    server.start_io()
+
+
+def _end_at_signals() -> None:
+    """Let SIGINT and SIGTERM end the process at once. Nothing is to be finished, and a thread that waits for
+    input would hold up the end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def make_server(dialect: str | None = None) -> CfgServer:
@@ -34,6 +49,8 @@ def make_server(dialect: str | None = None) -> CfgServer:
         import pygls  # noqa: F401
     except ImportError as cause:
         raise MissingExtra("lsp") from cause
+    # What a client sends that is no message is answered there; a traceback is for --debug.
+    logging.getLogger("pygls").setLevel(logging.DEBUG if is_on("debug") else logging.CRITICAL)
     from importlib.metadata import PackageNotFoundError, version
 
     from yolor_cfg.cli.lsp.answers import add_answers
