@@ -27,7 +27,7 @@ include_patterns = [
     "weights/*.md",
 ]
 # Folders that hold no page; .venv alone has tens of thousands of files.
-exclude_patterns = [".*", "build", "dist", "docs/_build", "runs", "tests", "tools", "yolor_cfg"]
+exclude_patterns = [".*", "build", "dist", "docs/_build", "editors", "runs", "tests", "tools", "yolor_cfg"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_enable_extensions = ["deflist"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from yolor_cfg.analysis.editor.hover import describe_manual
+from yolor_cfg.analysis.editor.hover import REQUIRED, describe_manual
 from yolor_cfg.analysis.editor.places import TextSpan, find_key, names_sections
 from yolor_cfg.analysis.editor.reading import Block, Reading
 from yolor_cfg.lang.dialect import DIALECTS

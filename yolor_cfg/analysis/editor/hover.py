@@ -32,6 +32,7 @@ from yolor_cfg.sections.manual import (
 )
 
 MOST_READERS = 12
+REQUIRED = "required"  # in place of a default
 USES = {
     BOTH: "running and training",
     INFERENCE: "finding boxes, not training",
@@ -97,7 +98,7 @@ def _describe_node(reading: Reading, node: Node | None) -> Iterator[str]:
         yield f"- cells: {_format_stride(reading, node)}"
     cost = node.derive(count_node)
     yield f"- parameters: {cost.parameters:,}"
-    yield f"- MACs: {cost.macs:,} for one image ({2 * cost.macs / 1e9:.3f} GFLOPs)"
+    yield f"- MACs: {_format_macs(cost.macs)}"
 
 
 def _format_stride(reading: Reading, node: Node) -> str:
@@ -110,8 +111,7 @@ def _format_stride(reading: Reading, node: Node) -> str:
 def _name_source(reading: Reading, number: int) -> str:
     block = reading.find_block(number)
     if block is None or number < 0:
-        draft = reading.draft
-        return f"the image, {draft.net.image}" if draft else "the image"
+        return f"the image, {reading.image}" if reading.image else "the image"
     return describe_block(reading, block)
 
 
@@ -121,20 +121,25 @@ def _describe_net(reading: Reading) -> Iterator[str]:
         return
     told = reading.draft.told
     yield f"- dialect: {told.dialect.name}, as {told.dialect.program} reads it"
-    yield f"- image: {reading.draft.net.image} (channels x height x width)"
+    yield f"- image: {reading.image or 'its size is not known'} (channels x height x width)"
     costs = [node.derive(count_node) for node in reading.nodes.values()]
-    macs = sum(cost.macs for cost in costs)
     known = "" if len(costs) == len(reading.sections) - 1 else f", {len(costs)} of them with a known size"
     yield f"- sections: {len(reading.sections) - 1}{known}"
     yield f"- parameters: {sum(cost.parameters for cost in costs):,}"
-    yield f"- MACs: {macs:,} for one image ({2 * macs / 1e9:.3f} GFLOPs)"
+    yield f"- MACs: {_format_macs(sum(cost.macs for cost in costs))}"
+
+
+def _format_macs(macs: int) -> str:
+    return f"{macs:,} for one image ({2 * macs / 1e9:.3f} GFLOPs)" if macs else "0"
 
 
 def _tell_readers(reading: Reading, number: int) -> Iterator[str]:
     blocks = list(dict.fromkeys(block for block, _ in find_readers(reading, number)))
     shown = [f"{block.title}, line {block.header.number}" for block in blocks[:MOST_READERS]]
     more = [f"{len(blocks) - MOST_READERS} more"] if len(blocks) > MOST_READERS else []
-    yield f"- read by: {'; '.join(shown + more) or 'no section'}"
+    is_head = number in reading.nodes and reading.nodes[number].section.is_head
+    none = "no section: it is an output of the network" if is_head else "no section"
+    yield f"- read by: {'; '.join(shown + more) or none}"
 
 
 def _describe_key(reading: Reading, block: Block, line: Line) -> Iterator[str]:
@@ -159,7 +164,7 @@ def describe_manual(kind: type[Section], manual: KeyManual) -> Iterator[str]:
     yield manual.sentence
     yield ""
     if manual.default:
-        yield f"- default: {_code(manual.default)}"
+        yield "- required" if manual.default == REQUIRED else f"- default: {manual.default}"
     if manual.allowed:
         yield f"- allowed: {manual.allowed}"
     yield f"- used for: {USES[manual.use]}"

@@ -54,7 +54,7 @@ def list_entries(reading: Reading) -> Iterator[OutlineEntry]:
 def _shape_of(reading: Reading, block: Block) -> str:
     """What the section gives; of [net] the image."""
     if block.number < 0:
-        return str(reading.draft.net.image) if reading.draft else ""
+        return str(reading.image or "")
     node = reading.nodes.get(block.number)
     return str(node.shape) if node else ""
 

@@ -26,6 +26,7 @@ from yolor_cfg.lang.syntax import (
 )
 from yolor_cfg.sections import Section
 from yolor_cfg.sections.detection import find_kind
+from yolor_cfg.shape import Shape
 
 MOST_MENDED = 20  # lines: a file with more of them is none of ours
 NET_NUMBER = -1
@@ -79,6 +80,11 @@ class Reading:
     def nodes(self) -> dict[int, Node]:
         """The sections whose sizes are known, by number."""
         return {node.index: node for node in self.draft.nodes} if self.draft else {}
+
+    @property
+    def image(self) -> Shape | None:
+        """The input of the network, if it is known."""
+        return self.draft.net.image if self.draft and all(self.draft.net.image) else None
 
     @cached_property
     def dialects(self) -> tuple[str, ...]:
