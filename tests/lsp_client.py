@@ -26,16 +26,15 @@ class Editor:
         self._client = LanguageClient("test", "1")
         self._told: dict[str, asyncio.Queue[types.PublishDiagnosticsParams]] = defaultdict(asyncio.Queue)
         self._versions: dict[str, int] = {}
-
-        @self._client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)
-        def keep(params: types.PublishDiagnosticsParams) -> None:
-            self._told[params.uri].put_nowait(params)
-
+        self._client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(self._keep)
         self._runner.run(self._start(options))
         general = types.GeneralClientCapabilities(position_encodings=encodings) if encodings else None
         params = types.InitializeParams(types.ClientCapabilities(general=general))
         self.initialized = self.ask(self._client.initialize_async(params))
         self._client.initialized(types.InitializedParams())
+
+    def _keep(self, params: types.PublishDiagnosticsParams) -> None:
+        self._told[params.uri].put_nowait(params)
 
     async def _start(self, options: tuple[str, ...]) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -107,7 +106,8 @@ class Editor:
         """The places that read it."""
         context = types.ReferenceContext(include_declaration=False)
         params = types.ReferenceParams(context, *_place(uri, line, column))
-        return [place.range for place in self.ask(self._client.text_document_references_async(params)) or ()]
+        found: Any = self.ask(self._client.text_document_references_async(params))
+        return [place.range for place in found or ()]
 
     def symbols(self, uri: str) -> list[types.DocumentSymbol]:
         """The outline."""
@@ -118,13 +118,15 @@ class Editor:
     def folds(self, uri: str) -> list[types.FoldingRange]:
         """What can be folded."""
         params = types.FoldingRangeParams(types.TextDocumentIdentifier(uri))
-        return list(self.ask(self._client.text_document_folding_range_async(params)) or ())
+        found: Any = self.ask(self._client.text_document_folding_range_async(params))
+        return list(found or ())
 
     def hints(self, uri: str, first: int = 0, last: int = 10_000) -> list[types.InlayHint]:
         """What is shown beside the text in these lines."""
         lines = types.Range(types.Position(first, 0), types.Position(last, 0))
         params = types.InlayHintParams(types.TextDocumentIdentifier(uri), lines)
-        return list(self.ask(self._client.text_document_inlay_hint_async(params)) or ())
+        found: Any = self.ask(self._client.text_document_inlay_hint_async(params))
+        return list(found or ())
 
     def actions(self, uri: str, fault: types.Diagnostic) -> list[types.CodeAction]:
         """The ways to mend a fault."""
@@ -137,7 +139,8 @@ class Editor:
         """The changes that format the text."""
         options = types.FormattingOptions(tab_size=4, insert_spaces=True)
         params = types.DocumentFormattingParams(types.TextDocumentIdentifier(uri), options)
-        return list(self.ask(self._client.text_document_formatting_async(params)) or ())
+        found: Any = self.ask(self._client.text_document_formatting_async(params))
+        return list(found or ())
 
     def end(self) -> tuple[int | None, str]:
         """Shut the server down: its exit code and what it wrote to standard error."""

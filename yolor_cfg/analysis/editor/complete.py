@@ -92,9 +92,7 @@ def _name_keys(reading: Reading, block: Block, span: TextSpan, *, behind: str) -
 
 
 def _tell_default(manual: KeyManual) -> str:
-    return (
-        "required" if manual.default == "required" else f"default {manual.default}" if manual.default else ""
-    )
+    return manual.default if manual.default in ("", REQUIRED) else f"default {manual.default}"
 
 
 def _is_known(reading: Reading, kind: type[Section], manual: KeyManual) -> bool:
