@@ -26,15 +26,16 @@ class Editor:
         self._client = LanguageClient("test", "1")
         self._told: dict[str, asyncio.Queue[types.PublishDiagnosticsParams]] = defaultdict(asyncio.Queue)
         self._versions: dict[str, int] = {}
-        self._client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(self._keep)
+
+        def keep(params: types.PublishDiagnosticsParams) -> None:
+            self._told[params.uri].put_nowait(params)
+
+        self._client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(keep)
         self._runner.run(self._start(options))
         general = types.GeneralClientCapabilities(position_encodings=encodings) if encodings else None
         params = types.InitializeParams(types.ClientCapabilities(general=general))
         self.initialized = self.ask(self._client.initialize_async(params))
         self._client.initialized(types.InitializedParams())
-
-    def _keep(self, params: types.PublishDiagnosticsParams) -> None:
-        self._told[params.uri].put_nowait(params)
 
     async def _start(self, options: tuple[str, ...]) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -60,6 +60,8 @@ SEVERITIES = {"error": 1, "warning": 2, "note": 3}
 INVALID = sorted((ROOT / "tests" / "data" / "invalid").glob("*.cfg"))
 CORPUS = sorted((SHARED / "corpus" / "cfg").glob("*.cfg"))
 FORKS = sorted((SHARED / "golden" / "forks").glob("*.cfg"))
+SHIPPED = sorted((ROOT / "cfg").glob("*.cfg"))[::6]
+VALID = sorted((ROOT / "tests" / "data" / "valid").glob("*.cfg"))
 
 
 @pytest.fixture(scope="module")
@@ -487,7 +489,7 @@ def test_a_dialect_can_be_stated(tiny: Path) -> None:
     assert one.end() == (0, "")
 
 
-@pytest.mark.parametrize("path", FORKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*FORKS, *SHIPPED], ids=lambda path: path.stem)
 def test_files_of_each_family_are_told_as_info_tells_them(editor: Editor, path: Path) -> None:
     """Each section's shape in the outline, and every key has something to be said of it."""
     told, uri = yolor("info", path, "--json"), path.as_uri()
@@ -496,9 +498,21 @@ def test_files_of_each_family_are_told_as_info_tells_them(editor: Editor, path: 
     _, *others = editor.symbols(uri)
     assert [one.detail for one in others] == ["x".join(map(str, one["shape"])) for one in told["layers"]]
     assert f"- dialect: {told['dialect']}" in editor.tell(uri, *place(text, "[net]"))
-    for line in text.split("\n"):
-        if re.match(r"\w+ *=", line):
-            assert editor.tell(uri, *place(text, line[:3])).startswith("**`")
+    keys = [number for number, line in enumerate(text.split("\n")) if re.match(r"\w+ *=", line)]
+    for number in keys[:60]:
+        assert editor.tell(uri, number, 1).startswith("**`")
+    editor.close(uri)
+
+
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+def test_headers_are_found_behind_every_kind_of_line_end(editor: Editor, path: Path) -> None:
+    """Byte order marks, CR, LF, both, form feeds: the places that are told hold the headers."""
+    text, uri = read(path), path.as_uri()
+    editor.open(uri, text)
+    lines = re.split(r"\r\n|\n|\r", text)
+    told = [part_of("\n".join(lines), one.selection_range) for one in editor.symbols(uri)]
+    assert told == [found[1] for line in lines if (found := re.match(r"[\ufeff\s]*(\[.*?\])", line))]
+    assert len(told) > 1
     editor.close(uri)
 
 
