@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from yolor_cfg.analysis.cfg_check import Remark, find_remarks
 from yolor_cfg.analysis.editor.places import (
+    NEXT_LINE,
     TextSpan,
     content_span,
     find_key,
@@ -17,7 +18,7 @@ from yolor_cfg.analysis.editor.places import (
     number_spans,
     value_span,
 )
-from yolor_cfg.analysis.editor.reading import ADDED_LINE, Reading
+from yolor_cfg.analysis.editor.reading import ADDED_LINE, NET_NUMBER, Reading
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.keys import BadValue, Choice, NumberKey
 from yolor_cfg.lang.lists import NumberList
@@ -33,7 +34,7 @@ CODE = re.compile(r"[a-z]+(?:[' -][a-z]+)*")
 
 
 class Edit(NamedTuple):
-    """New text in place of a part of a line; `span.end` of -1 is the start of the next line."""
+    """New text in place of a part of a line; the end of a span may be `NEXT_LINE`."""
 
     span: TextSpan
     text: str
@@ -94,19 +95,11 @@ def list_remedies(reading: Reading, fault: CfgError) -> Iterator[Remedy]:
         yield _replace(reading, fault, fault.allowed)
     yield from _set_in_source(reading, fault)
     if fault.message.startswith("a comment after"):
-        start = header_span(line).end
-        rest = line.text[start:].rstrip()
-        text = line.text[start + len(rest) :] + rest.strip()
-        yield Remedy(
-            "Put the comment on a line of its own",
-            Edit(TextSpan(line.number, start, start + len(rest)), text),
-        )
+        yield _move_comment(line)
     if fault.message.startswith(("given twice", "no value after")):
         yield from _delete(reading, fault)
     elif fault.message.startswith("has no effect"):
-        yield Remedy(
-            f"Delete {fault.key}, which has no effect", Edit(TextSpan(line.number, 0, -1), ""), is_sure=False
-        )
+        yield Remedy(f"Delete {fault.key}, which has no effect", _delete_line(line), is_sure=False)
 
 
 def _is_about_list(reading: Reading, line: Line, fault: CfgError) -> bool:
@@ -149,14 +142,21 @@ def _set_in_source(reading: Reading, fault: CfgError) -> Iterator[Remedy]:
 
 def _delete(reading: Reading, fault: CfgError) -> Iterator[Remedy]:
     """Take away the line that does not count."""
-    section = next((one for one in reading.sections.values() if one.index == _number_of(fault)), None)
+    section = reading.sections.get(NET_NUMBER if fault.number is None else fault.number)
     counting = section.lines.get(fault.key) if section else None
     for line in section.raw.entries if section else ():
         if line.key == fault.key and (counting is None or line.number != counting.number):
-            yield Remedy(
-                f"Delete line {line.number}, which does not count", Edit(TextSpan(line.number, 0, -1), "")
-            )
+            yield Remedy(f"Delete line {line.number}, which does not count", _delete_line(line))
 
 
-def _number_of(fault: CfgError) -> int:
-    return -1 if fault.number is None else fault.number
+def _delete_line(line: Line) -> Edit:
+    return Edit(TextSpan(line.number, 0, NEXT_LINE), "")
+
+
+def _move_comment(header: Line) -> Remedy:
+    """The comment behind a header on the line below."""
+    start = header_span(header).end
+    rest = header.text[start:].rstrip()
+    ending = header.text[start + len(rest) :]
+    edit = Edit(TextSpan(header.number, start, start + len(rest)), ending + rest.strip())
+    return Remedy("Put the comment on a line of its own", edit)

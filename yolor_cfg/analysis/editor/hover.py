@@ -61,9 +61,8 @@ def describe_place(reading: Reading, line: int, column: int) -> HoverText | None
     if text.kind == HEADER and column <= header_span(text).end:
         return HoverText(_join(_describe_section(reading, block)), header_span(text))
     if text.kind == ENTRY and column <= value_span(text).end:
-        return HoverText(
-            _join(_describe_key(reading, block, text)), key_span(text)._replace(end=value_span(text).end)
-        )
+        span = key_span(text)._replace(end=value_span(text).end)
+        return HoverText(_join(_describe_key(reading, block, text)), span)
     return None
 
 
@@ -95,13 +94,13 @@ def _describe_node(reading: Reading, node: Node | None) -> Iterator[str]:
     yield f"- reads: {'; '.join(sources) or 'nothing'}"
     yield f"- gives: {node.shape} (channels x height x width)"
     if node.section.is_head:
-        yield f"- cells: {_format_stride(reading, node)}"
+        yield f"- cells: {_format_cells(node)}"
     cost = node.derive(count_node)
     yield f"- parameters: {cost.parameters:,}"
     yield f"- MACs: {_format_macs(cost.macs)}"
 
 
-def _format_stride(reading: Reading, node: Node) -> str:
+def _format_cells(node: Node) -> str:
     """How many cells a head has, and how large they are."""
     image, cells = node.section.image, node.inputs[0] if node.inputs else node.shape
     width, height = image.width / cells.width, image.height / cells.height

@@ -12,6 +12,7 @@ from yolor_cfg.lang.lists import RefList
 from yolor_cfg.lang.syntax import BOM, ENTRY, HEADER, NET_KEY_MARK, Line
 
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
+NEXT_LINE = -1  # as the end of a span: the start of the line below
 
 
 class TextSpan(NamedTuple):

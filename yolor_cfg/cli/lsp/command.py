@@ -46,7 +46,7 @@ def _end_at_signals() -> None:
 def make_server(dialect: str | None = None) -> CfgServer:
     """The server with all that it answers; raises MissingExtra without pygls."""
     try:
-        import pygls  # noqa: F401
+        from pygls.lsp.server import LanguageServer  # noqa: F401  # of version 2 and later
     except ImportError as cause:
         raise MissingExtra("lsp") from cause
     # What a client sends that is no message is answered there; a traceback is for --debug.

@@ -27,17 +27,25 @@ class Publisher:
     def __init__(self, server: CfgServer) -> None:
         self._server = server
         self._waiting: dict[str, asyncio.TimerHandle] = {}
+        self._judged: dict[str, tuple[OpenText, list[Remark]]] = {}
+
+    def judge(self, uri: str) -> tuple[OpenText, list[Remark]]:
+        """The text as it stands now, and what is wrong in it."""
+        text = self._server.open_text(uri)
+        if uri not in self._judged or self._judged[uri][0] is not text:
+            self._judged[uri] = text, list_remarks(text.reading)
+        return self._judged[uri]
 
     def publish(self, uri: str) -> None:
-        """Judge the text as it stands now."""
+        """Send what is wrong in the text as it stands now."""
         self._stop_waiting(uri)
-        text = self._server.open_text(uri)
-        found = [to_diagnostic(text, remark) for remark in list_remarks(text.reading)]
+        text, remarks = self.judge(uri)
+        found = [to_diagnostic(text, remark) for remark in remarks]
         version = self._server.workspace.get_text_document(uri).version
         self._send(uri, found, version=version)
 
     def plan(self, uri: str) -> None:
-        """Judge the text if nothing comes first."""
+        """Do so if nothing comes first."""
         self._stop_waiting(uri)
         self._waiting[uri] = asyncio.get_running_loop().call_later(DELAY, self.publish, uri)
 
@@ -45,6 +53,7 @@ class Publisher:
         """Take back what was said about a text that was closed."""
         self._stop_waiting(uri)
         self._server.forget(uri)
+        self._judged.pop(uri, None)
         self._send(uri, [], version=None)
 
     def _stop_waiting(self, uri: str) -> None:
@@ -74,7 +83,10 @@ def add_diagnostics(server: CfgServer) -> None:
         publisher.clear(params.text_document.uri)
 
     kinds = types.CodeActionOptions([types.CodeActionKind.QuickFix])
-    server.feature(types.TEXT_DOCUMENT_CODE_ACTION, kinds)(list_actions)
+
+    @server.feature(types.TEXT_DOCUMENT_CODE_ACTION, kinds)
+    def list_actions(params: types.CodeActionParams) -> list[types.CodeAction]:
+        return find_actions(*publisher.judge(params.text_document.uri), params.range)
 
 
 def to_diagnostic(text: OpenText, remark: Remark) -> types.Diagnostic:
@@ -98,16 +110,15 @@ def format_message(fault: CfgError) -> str:
     return "\n".join([subject + fault.message, *(f"{label}: {words}" for label, words in rows if words)])
 
 
-def list_actions(server: CfgServer, params: types.CodeActionParams) -> list[types.CodeAction]:
+def find_actions(text: OpenText, remarks: list[Remark], place: types.Range) -> list[types.CodeAction]:
     """The ways to mend what is wrong in this range."""
-    text = server.open_text(params.text_document.uri)
-    actions = list[types.CodeAction]()
-    for remark in list_remarks(text.reading):
-        diagnostic = to_diagnostic(text, remark)
-        if _overlap(diagnostic.range, params.range):
-            found = list_remedies(text.reading, remark.fault)
-            actions += [_to_action(text, fix, diagnostic) for fix in found]
-    return actions
+    told = [(remark, to_diagnostic(text, remark)) for remark in remarks]
+    return [
+        _to_action(text, remedy, diagnostic)
+        for remark, diagnostic in told
+        if _overlap(diagnostic.range, place)
+        for remedy in list_remedies(text.reading, remark.fault)
+    ]
 
 
 def _overlap(one: types.Range, other: types.Range) -> bool:

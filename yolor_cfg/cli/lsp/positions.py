@@ -10,10 +10,9 @@ from itertools import accumulate
 from lsprotocol import types
 from pygls.workspace import PositionCodec, TextDocument
 
-from yolor_cfg.analysis.editor.places import TextSpan
+from yolor_cfg.analysis.editor.places import NEXT_LINE, TextSpan
 
 CLIENT_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
-NEXT_LINE = -1  # as the end of a span: the start of the line below
 
 
 class CfgDocument(TextDocument):
