@@ -455,6 +455,27 @@ def test_a_fault_with_one_remedy_is_mended(editor: Editor, uri: str, old: str, n
     assert editor.replace(uri, mended) == []
 
 
+def test_where_dialects_are_mixed_each_can_be_stated(editor: Editor, uri: str) -> None:
+    text = f"{NET}[implicit_add]\nfilters=4\n[gru]\noutput=4\n"
+    (fault,) = editor.replace(uri, text)
+    assert fault.code == "this-file-mixes-dialects"
+    for action, name in zip(editor.actions(uri, fault), ("darknet", "yolor"), strict=True):
+        assert not action.is_preferred and action.edit is not None and action.edit.changes is not None
+        mended = apply_edits(text, list(action.edit.changes[uri]))
+        assert mended == text.replace("[net]", f"[net]\ndialect={name}")
+        assert "this-file-mixes-dialects" not in {one.code for one in editor.replace(uri, mended)}
+        assert f"- dialect: {name}," in editor.tell(uri, 0, 1)
+
+
+def test_a_head_is_told_with_its_cells_and_anchors(editor: Editor, uri: str) -> None:
+    """Those that its mask names, of a list of all heads."""
+    text = editor.tell(uri, *place(TINY, "[yolo]"))
+    assert "- cells: 32 x 32, each of 2 x 2 pixels\n" in text
+    assert "- anchors: 10x13, 16x30, 33x23 (width x height in pixels)\n" in text
+    editor.replace(uri, TINY.replace("mask=0,1,2", "mask=2,7"))
+    assert "- anchors: 33x23 (" in editor.tell(uri, *place(TINY, "[yolo]"))
+
+
 def test_a_comment_behind_a_header_gets_a_line_of_its_own(editor: Editor, uri: str) -> None:
     (fault,) = editor.replace(uri, TINY.replace("[route]", "[route]  # both"))
     (action,) = editor.actions(uri, fault)

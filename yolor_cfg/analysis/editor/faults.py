@@ -30,6 +30,7 @@ MEANT = re.compile(r"did you mean (\S+)\?")
 FITTING = re.compile(r"(-?[0-9]+) would fit$")
 SETTING = re.compile(r"(\w+)=(\S+)")
 WORD = re.compile(r"[A-Za-z0-9_.+-]+")
+OPTION = re.compile(r"--dialect (\w+)")
 CODE = re.compile(r"[a-z]+(?:[' -][a-z]+)*")
 
 
@@ -94,6 +95,7 @@ def list_remedies(reading: Reading, fault: CfgError) -> Iterator[Remedy]:
     elif _is_value(reading, line, fault):
         yield _replace(reading, fault, fault.allowed)
     yield from _set_in_source(reading, fault)
+    yield from _state_dialect(reading, fault)
     if fault.message.startswith("a comment after"):
         yield _move_comment(line)
     if fault.message.startswith(("given twice", "no value after")):
@@ -138,6 +140,18 @@ def _set_in_source(reading: Reading, fault: CfgError) -> Iterator[Remedy]:
         if line.key == wanted[1] and line.value == found[2]:
             edit = Edit(value_span(line), wanted[2])
             yield Remedy(f"Set {wanted[0]} in {source.title}", edit, is_sure="would fit" not in fault.hint)
+
+
+def _state_dialect(reading: Reading, fault: CfgError) -> Iterator[Remedy]:
+    """`dialect=` in [net], for each of those that a hint names."""
+    net = reading.find_block(NET_NUMBER)
+    if net is None or not reading.is_contradictory:
+        return
+    header = net.header.text
+    end = len(header.rstrip("\r\n"))
+    for name in OPTION.findall(fault.hint):
+        edit = Edit(TextSpan(net.header.number, end, end), f"{header[end:]}dialect={name}")
+        yield Remedy(f"Say dialect={name} in [net]", edit, is_sure=False)
 
 
 def _delete(reading: Reading, fault: CfgError) -> Iterator[Remedy]:

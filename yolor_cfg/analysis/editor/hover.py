@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from yolor_cfg.analysis.anchor_edit import HeadAnchors
 from yolor_cfg.analysis.editor.places import (
     TextSpan,
     find_readers,
@@ -17,6 +19,7 @@ from yolor_cfg.analysis.editor.places import (
 )
 from yolor_cfg.analysis.editor.reading import Block, Reading
 from yolor_cfg.count import count_node
+from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Node
 from yolor_cfg.lang.keys import BOTH, INFERENCE, NONE, TRAINING
 from yolor_cfg.lang.syntax import ENTRY, HEADER, Line
@@ -94,17 +97,24 @@ def _describe_node(reading: Reading, node: Node | None) -> Iterator[str]:
     yield f"- reads: {'; '.join(sources) or 'nothing'}"
     yield f"- gives: {node.shape} (channels x height x width)"
     if node.section.is_head:
-        yield f"- cells: {_format_cells(node)}"
+        yield from _describe_head(node)
     cost = node.derive(count_node)
     yield f"- parameters: {cost.parameters:,}"
     yield f"- MACs: {_format_macs(cost.macs)}"
 
 
-def _format_cells(node: Node) -> str:
-    """How many cells a head has, and how large they are."""
+def _describe_head(node: Node) -> Iterator[str]:
+    """How many cells a head has, how large they are, and its anchors."""
     image, cells = node.section.image, node.inputs[0] if node.inputs else node.shape
     width, height = image.width / cells.width, image.height / cells.height
-    return f"{cells.width} x {cells.height}, each of {width:g} x {height:g} pixels"
+    yield f"- cells: {cells.width} x {cells.height}, each of {width:g} x {height:g} pixels"
+    if "anchors" in node.section.values:
+        head = HeadAnchors(node, (width, height))
+        with suppress(CfgError):  # of a faulty mask, which is told elsewhere
+            listed = head.list_slots
+            sizes = [listed[number].size_in_pixels for number in head.mask if number < len(listed)]
+            told = ", ".join(f"{width:g}x{height:g}" for width, height in sizes)
+            yield f"- anchors: {told} (width x height in pixels)"
 
 
 def _name_source(reading: Reading, number: int) -> str:
