@@ -8,7 +8,8 @@ import pytest
 from proofs import SHARED
 
 from yolor_cfg.analysis.editor.faults import Edit, list_remarks, list_remedies, locate, name_fault
-from yolor_cfg.analysis.editor.places import NEXT_LINE
+from yolor_cfg.analysis.editor.hover import describe_place
+from yolor_cfg.analysis.editor.places import NEXT_LINE, find_targets
 from yolor_cfg.analysis.editor.reading import Reading, read_text
 from yolor_cfg.errors import CfgError
 
@@ -61,3 +62,22 @@ def test_a_remedy_takes_its_fault_away() -> None:
                 helped[remedy.title.partition(" ")[0]] += 1
     assert set(helped) == {"Change", "Set", "Delete", "Say", "Put"}
     assert helped.total() > 40
+
+
+def test_the_page_shows_what_is_said() -> None:
+    page = (ROOT / "docs" / "editor.md").read_text(encoding="utf-8")
+    shown = "\n".join(line[2:] for line in page.splitlines() if line.startswith(">"))
+    found = describe_place(read(ROOT / "cfg" / "yolor_p6.cfg"), 26, 3)
+    assert found is not None and found.text == shown
+
+
+def test_a_value_taken_from_net_leads_there() -> None:
+    text = "[net]\nwidth=8\nheight=8\nembedding_dim = 4\n[convolutional]\nfilters=$embedding_dim\n"
+    (span,) = find_targets(read_text(text, "a.cfg"), 6, 10)
+    assert (span.line, span.start, span.end) == (4, 0, len("embedding_dim"))
+
+
+def test_a_text_that_is_no_cfg_gives_few_faults() -> None:
+    """A page of the web is not told line by line."""
+    reading = read_text("<p>words</p>\n" * 1000, "a.cfg")
+    assert 0 < len(list_remarks(reading)) <= 20 and reading.draft is None
