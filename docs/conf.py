@@ -23,11 +23,22 @@ include_patterns = [
     "*.md",
     "docs/*.md",
     "docs/experiments/*.md",
+    "editors/vscode/README.md",
     "examples/README.md",
     "weights/*.md",
 ]
 # Folders that hold no page; .venv alone has tens of thousands of files.
-exclude_patterns = [".*", "build", "dist", "docs/_build", "runs", "tests", "tools", "yolor_cfg"]
+exclude_patterns = [
+    ".*",
+    "build",
+    "dist",
+    "docs/_build",
+    "**/node_modules",
+    "runs",
+    "tests",
+    "tools",
+    "yolor_cfg",
+]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_enable_extensions = ["deflist"]

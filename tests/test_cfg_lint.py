@@ -190,3 +190,11 @@ def test_published_networks_have_the_faults_that_were_looked_at_and_no_others() 
                 found.setdefault(one.error.message, set()).add(path.stem.split("__", 2)[2])
     assert found == TRUE_FAULTS
     assert notes["anchors that are in no mask"] == 10, "yolov3-tiny, yolov4-tiny and what derives from them"
+
+
+def test_a_network_that_ends_in_a_value_without_a_source_is_checked() -> None:
+    """What is given out last may read nothing: no head behind a convolution is looked for then."""
+    text = "[net]\nwidth=8\nheight=8\nchannels=1\n[convolutional]\nfilters=1\n[implicit_mul]\nfilters=4\n"
+    graph = build_graph(parse(text))
+    assert graph.heads[0].sources == ()
+    assert [finding.error.key for finding in lint_graph(graph)] == []

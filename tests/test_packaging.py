@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 KERNELS = "yolor_cfg/engines/native/src"
+GRAMMAR = "editors/vscode/syntaxes/darknet-cfg.tmLanguage.json"
 PAGES = ("yolor_cfg/export/page", "yolor_cfg/report/picture/page")
-SOURCES = ("yolor_cfg", "cfg", "weights", "tests", "tools", "docs", "examples")
+SOURCES = ("yolor_cfg", "cfg", "weights", "tests", "tools", "docs", "editors", "examples")
 
 pytestmark = [
     pytest.mark.slow,
@@ -118,7 +119,7 @@ def test_the_sdist_holds_what_is_needed_to_work_on_it(sdist: Path) -> None:
     tests = {
         str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*") if path.suffix in (".py", ".cfg")
     }
-    assert wanted | tests | {"tools/make_cfgs.py", "examples/README.md"} <= names
+    assert wanted | tests | {"tools/make_cfgs.py", "examples/README.md", GRAMMAR} <= names
 
 
 def test_commands_that_need_shipped_files_work_from_the_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ __all__ = [
     "Node",
     "ReadOptions",
     "build_graph",
+    "collect_rarely",
+    "complete_draft",
     "draft_graph",
     "load",
     "load_graph",
@@ -163,12 +165,12 @@ DEFAULT_OPTIONS = ReadOptions()
 
 def load_graph(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
     """The graph of a cfg file; raises CfgError with file and line for everything wrong with it."""
-    with _collect_rarely():
+    with collect_rarely():
         return build_graph(read_document(path), reading)
 
 
 @contextmanager
-def _collect_rarely() -> Iterator[None]:
+def collect_rarely() -> Iterator[None]:
     """Let the collector of cycles look less often: a graph is many small objects, all kept until its end."""
     often = gc.get_threshold()
     gc.set_threshold(COLLECT_EVERY, *often[1:])
@@ -196,15 +198,25 @@ class Draft(NamedTuple):
     nodes: tuple[Node, ...]
     faults: tuple[CfgError, ...]
 
+    @property
+    def warnings(self) -> tuple[CfgError, ...]:
+        """What is unusual but valid in its sections, as far as it was looked for."""
+        return tuple(warning for one in (self.net, *self.sections) for warning in one.warnings)
+
 
 def build_graph(document: Document, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
     """The graph of a parsed cfg. All errors are reported together: in keys, and in connections and sizes as
     far as the rest can still be sized."""
-    told, net, sections, sized, faults = draft_graph(document, reading)
+    return complete_draft(document, draft_graph(document, reading), reading)
+
+
+def complete_draft(document: Document, draft: Draft, reading: ReadOptions = DEFAULT_OPTIONS) -> Graph:
+    """The graph of a draft of this document; raises CfgError with all of its faults."""
+    told, net, sections, sized, faults = draft
     nodes = () if faults else _add_freed_sources(sized)
     outputs = tuple(node.index for node in nodes if node.section.is_head) or _last_prediction(nodes)
     warn_of_oddities(nodes, outputs, told.dialect)
-    warnings = _collect_warnings(net, *sections)
+    warnings = draft.warnings
     if reading.strict:
         faults += warnings
     raise_faults(faults, document.path)
@@ -305,10 +317,6 @@ def _parse_sections(
 def _shared_values(dialect: Dialect) -> Answers:
     """Where the values of the sections of all files in this dialect are kept, to be read once."""
     return Answers()
-
-
-def _collect_warnings(*sections: Section) -> tuple[CfgError, ...]:
-    return tuple(warning for section in sections for warning in section.warnings)
 
 
 def _unknown_section_error(raw: RawSection, index: int, path: str, *, word: str) -> CfgError:

@@ -153,11 +153,11 @@ def _find_odd_masks(graph: Graph, masked: Sequence[HeadAnchors]) -> Iterator[Fin
 
 def _find_head_activations(graph: Graph) -> Iterator[Finding]:
     """Convolutions before heads with an activation that the head does not expect."""
-    for node in graph.box_heads:
+    for node in (one for one in graph.box_heads if "anchors" in one.section.keys):
         source = graph.nodes[node.sources[0]].section if node.sources[0] >= 0 else node.section
         activation = getattr(source, "activation", None)
         wanted = "logistic" if getattr(node.section, "new_coords", False) else "linear"
-        if "anchors" in node.section.keys and activation not in (None, wanted):
+        if activation not in (None, wanted):
             own = f"[{node.section.type}] applies its own"
             why = "with new_coords=1 the head applies none" if wanted == "logistic" else own
             yield _fault(

@@ -27,6 +27,7 @@ COMMANDS = {
     "implicit": "yolor_cfg.cli.implicit:implicit",
     "anchors": "yolor_cfg.cli.anchors:anchors",
     "cfg": "yolor_cfg.cli.cfg_translate:cfg_group",
+    "lsp": "yolor_cfg.cli.lsp.command:lsp",
     "data": "yolor_cfg.cli.data:data",
     "demo": "yolor_cfg.cli.demo:demo",
     "darknet": "yolor_cfg.cli.darknet.command:darknet",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,17 +16,13 @@ from yolor_cfg.cli.cfg_task import add_task
 from yolor_cfg.cli.options import cfg_argument, dialect_option, echo, json_option, print_json, print_stderr
 from yolor_cfg.errors import CfgError, CfgFaults, YolorError, count_of, escape
 
+if TYPE_CHECKING:
+    from yolor_cfg.analysis.cfg_check import Remark
+
 CFG_FAULT_CODE = 2
 ERROR, WARNING, NOTE = "error", "warning", "note"
 NO_EFFECT = "has no effect here"
 COLORS = {ERROR: "red", WARNING: "yellow", NOTE: "yellow"}
-
-
-class Remark(NamedTuple):
-    """What is said about a file: an error, a warning or a note."""
-
-    kind: str
-    fault: CfgError
 
 
 @click.group()
@@ -49,7 +45,7 @@ def check(cfgs: tuple[str, ...], dialect: str | None, as_json: bool) -> None:
     without either prints `CFG: ok`; the exit code is 2 if any file has one. Keys that have no effect, and
     what is unusual but often meant, are told in a `note:` each, and are no fault of the file.
     """
-    findings = {path: _find_faults(path, dialect) for path in cfgs}
+    findings = {path: _find_remarks(path, dialect) for path in cfgs}
     if as_json:
         print_json([_to_json(remark) for path in cfgs for remark in findings[path]])
     else:
@@ -86,32 +82,17 @@ def format_(cfg: str, output: str | None, in_place: bool, force: bool) -> None:
         click.echo(data, nl=False)
 
 
-def _find_faults(path: str, dialect: str | None) -> list[Remark]:
-    """Errors and warnings, sorted by line; then the notes on a file that can be read."""
-    from yolor_cfg.analysis.cfg_lint import lint_graph
-    from yolor_cfg.graph import ReadOptions, load_graph
+def _find_remarks(path: str, dialect: str | None) -> list[Remark]:
+    """All that is said about the file."""
+    from yolor_cfg.analysis.cfg_check import Remark, find_remarks
+    from yolor_cfg.graph import ReadOptions, collect_rarely, draft_graph, read_document
 
-    errors, notes, odd = list[CfgError](), list[CfgError](), list[CfgError]()
     try:
-        graph = load_graph(path, ReadOptions(dialect=dialect))
-        findings = lint_graph(graph)
-        notes = graph.unused_keys() + [found.error for found in findings if not found.is_fault]
-        odd = [found.error for found in findings if found.is_fault]
+        with collect_rarely():
+            document = read_document(path)
+            return find_remarks(document, draft_graph(document, ReadOptions(dialect=dialect)))
     except CfgError as fault:
-        errors = _list_faults(fault)
-    kinds = dict.fromkeys(map(str, errors), ERROR)
-    found = {str(fault): fault for fault in errors}
-    try:
-        load_graph(path, ReadOptions(dialect=dialect, strict=True))
-    except CfgError as fault:
-        found |= {str(one): one for one in _list_faults(fault)}
-    found |= {str(one): one for one in odd}
-    remarks = [Remark(kinds.get(text, WARNING), fault) for text, fault in found.items()]
-    return sorted(remarks, key=lambda remark: remark.fault.line) + [Remark(NOTE, one) for one in notes]
-
-
-def _list_faults(fault: CfgError) -> list[CfgError]:
-    return list(fault.faults) if isinstance(fault, CfgFaults) else [fault]
+        return [Remark("error", fault)]
 
 
 def _report(path: str, remarks: list[Remark]) -> None:

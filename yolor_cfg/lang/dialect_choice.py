@@ -7,6 +7,7 @@ from typing import NamedTuple, NoReturn
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import ALL_DIALECTS, DIALECTS, MAIN_DIALECTS, Dialect
+from yolor_cfg.lang.keys import suggest_word
 
 
 class DialectEvidence(NamedTuple):
@@ -100,6 +101,7 @@ def find_dialect(name: str, path: str = "", *, line: int = 0) -> Dialect:
             key="dialect",
             found=name,
             allowed=sorted(DIALECTS),
+            hint=suggest_word(name, DIALECTS),
         )
     return DIALECTS[name]
 

@@ -194,7 +194,7 @@ def parse(text: str, path: str = "<text>") -> Document:
     [net])."""
     is_suspect = any(marker in text for marker in MERGE_MARKS)
     if is_suspect and (MERGE_MARK.search(text) or LONE_CR.search(text)):
-        _refuse_merge_markers(_number_lines(text), path)
+        _refuse_merge_markers(number_lines(text), path)
     prelude, sections = _split_sections(text, path)
     _refuse_prose(prelude, path)
     _refuse_missing_net(sections, path)
@@ -204,7 +204,7 @@ def parse(text: str, path: str = "<text>") -> Document:
 def _split_sections(text: str, path: str) -> tuple[tuple[Line, ...], tuple[RawSection, ...]]:
     """The lines before the first header, and the sections."""
     if LONE_CR.search(text) or text.startswith(BOM):
-        lines = _number_lines(text)
+        lines = number_lines(text)
         starts = [i for i, line in enumerate(lines) if line.kind == HEADER]
         parts = [tuple(lines[start:end]) for start, end in pairwise([*starts, len(lines)])]
         prelude = tuple(lines[: starts[0]] if starts else lines)
@@ -212,7 +212,7 @@ def _split_sections(text: str, path: str) -> tuple[tuple[Line, ...], tuple[RawSe
             RawSection(_name_section(part[0], path), part[0].number, part) for part in parts
         )
     places = [match.start(1) - 1 for match in HEADER_START.finditer("\n" + text)]
-    prelude = tuple(_number_lines(text[: places[0]] if places else text))
+    prelude = tuple(number_lines(text[: places[0]] if places else text))
     number, sections = len(prelude) + 1, list[RawSection]()
     for start, end in pairwise([*places, len(text)]):
         block = text[start:end]
@@ -269,7 +269,8 @@ def _normalize_lines(lines: Iterable[Line]) -> list[str]:
     return [texts[line.kind](line) for line in lines if line.kind != BLANK]
 
 
-def _number_lines(text: str) -> list[Line]:
+def number_lines(text: str) -> list[Line]:
+    """The lines of any text, as they are."""
     # A lone CR ends a line only if the file has no LF at all; otherwise it is whitespace, as in Darknet.
     pattern = LINE_PATTERN if "\n" in text or "\r" not in text else CR_LINE_PATTERN
     lines = pattern.findall(text)

@@ -1,0 +1,1 @@
+"""`yolor lsp`: what an editor shows of a cfg, in the language server protocol."""
