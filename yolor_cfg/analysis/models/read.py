@@ -44,7 +44,8 @@ def read_source(path: str, reading: ReadOptions) -> Source:
     if is_checkpoint_file(path):
         return Source(path, "checkpoint", read_graph(path, reading), path, path)
     table = path.partition("/")[0]
-    if not os.path.lexists(path) and (path in NETWORKS or ("/" in path and table in TABLES)):
+    is_name = path in NETWORKS or table in TABLES or path == Path(path).stem
+    if is_name and not os.path.lexists(path):
         return _read_named(path, reading)
     return Source(path, "cfg", load_graph(path, reading), path)
 
@@ -75,9 +76,18 @@ def _add_weights(before: Sequence[Source], path: str) -> Source:
 def make_models(sources: Sequence[Source], published: dict[str, Score] | None = None) -> list[Model]:
     """The networks with their costs and with names that tell them apart; a score that was published under
     this name counts where there is none of a run."""
-    names = title_parts([GivenData(source.path) for source in sources])
-    pairs = zip(names, sources, strict=True)
+    pairs = zip(_name_sources([source.path for source in sources]), sources, strict=True)
     return [_make_model(name, source, (published or {}).get(name)) for name, source in pairs]
+
+
+def _name_sources(paths: Sequence[str]) -> Sequence[str]:
+    """Short names that tell the networks apart: without the suffix of a file, with it, or with folders."""
+    names = [os.path.basename(os.path.normpath(path)) for path in paths]
+    bare = [name if Path(path).is_dir() else Path(name).stem for name, path in zip(names, paths, strict=True)]
+    for choice in (bare, names):
+        if len(set(choice)) == len(choice):
+            return choice
+    return title_parts([GivenData(path) for path in paths])
 
 
 def _make_model(name: str, source: Source, published: Score | None) -> Model:

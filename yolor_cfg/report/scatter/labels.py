@@ -34,7 +34,7 @@ class Taken(NamedTuple):
     """What names have to stand clear of: the frame around all, marks, points of lines; names before them."""
 
     frame: Region
-    marks: Sequence[Pixel]
+    marks: dict[Pixel, Region]
     lines: Sequence[Pixel]
     names: list[Region]
 
@@ -44,14 +44,24 @@ def place_labels(
 ) -> list[Placed | None]:
     """For each spot the place of its text, within the frame and free of all spots and of other texts, and of
     lines where that can be; None where there is none. The first spots choose first."""
-    taken = Taken(frame, spots, [point for line in lines for point in _divide(line)], [])
+    points = [point for line in lines for point in _divide(line)]
+    taken = Taken(frame, {spot: around(*spot) for spot in spots}, points, [])
     found: list[Placed | None] = []
     for spot, text in zip(spots, texts, strict=True):
-        fitting = (one for one in _list_places(spot, text) if _is_free(one.region, taken))
-        best = min(fitting, key=lambda one: _cost(one, spot, taken), default=None)
+        best = _choose(spot, text, taken)
         found.append(best)
-        taken.names.extend([best.region] if best else [])
+        taken.names.extend([best.region.grow(NEAR_REGION)] if best else [])
     return found
+
+
+def _choose(spot: Pixel, text: str, taken: Taken) -> Placed | None:
+    """The best free place; those further off than it costs already are not tried."""
+    best, least = None, math.inf
+    for one in _list_places(spot, text):
+        if math.dist(one.region.nearest(*spot), spot) < least and _is_free(one.region, taken):
+            cost = _cost(one, spot, taken)
+            best, least = (one, cost) if cost < least else (best, least)
+    return best
 
 
 def _divide(line: Sequence[Pixel]) -> Iterator[Pixel]:
@@ -79,8 +89,7 @@ def _is_free(region: Region, taken: Taken) -> bool:
     frame = taken.frame
     is_inside = region.left >= frame.left and region.right <= frame.right
     is_inside = is_inside and region.top >= frame.top and region.bottom <= frame.bottom
-    others = (*(around(*mark) for mark in taken.marks), *(name.grow(NEAR_REGION) for name in taken.names))
-    return is_inside and not any(region.overlap(other) for other in others)
+    return is_inside and not any(region.overlap(other) for other in (*taken.names, *taken.marks.values()))
 
 
 def around(x: float, y: float) -> Region:
@@ -97,6 +106,6 @@ def _cost(one: Placed, spot: Pixel, taken: Taken) -> float:
     if not one.has_leader:
         return distance + aside + covered
     way = [*_divide((spot, end)), end]
-    others = [*taken.names, *(around(*other) for other in taken.marks if other != spot)]
+    others = [*taken.names, *(region for other, region in taken.marks.items() if other != spot)]
     crossed = sum(any(other.holds(*point) for point in way) for other in others)
     return distance + aside + covered + CROSSING * crossed
