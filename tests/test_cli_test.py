@@ -24,6 +24,7 @@ from yolor_cfg.weights.loading import load
 
 FILES = {
     "metrics.json",
+    "tested.json",
     "predictions.json",
     "per_class.csv",
     "confusion_matrix.png",
