@@ -1,4 +1,4 @@
-"""`yolor models`: costs are those of `yolor info`, the front that of comparing each with each, the SVG parses."""
+"""`yolor models`: costs are those of `yolor info`, the front is that of a comparison of each with each."""
 
 import json
 import shutil

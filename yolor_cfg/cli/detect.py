@@ -17,6 +17,7 @@ from yolor_cfg.cli.detect_darknet import (
     prepare_darknet,
     saving_darknet,
 )
+from yolor_cfg.cli.detect_heat import HEAT_OPTIONS, add_heat
 from yolor_cfg.cli.detect_parts import (
     SHARD_OPTIONS,
     check_output,
@@ -194,6 +195,7 @@ OUTPUT_OPTIONS = (
         "[detection] coords=5 of darkflow also angle: degrees by which the box is turned, clockwise).",
     ),
     *DARKNET_OPTIONS,
+    *HEAT_OPTIONS,
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     click.option(
         "--workers",
@@ -252,7 +254,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     prepare_darknet(output, options)
     check_exported(files, options)
     check_output(output)
-    detector = make_detector(files.network, files.weights, options)
+    detector = add_heat(make_detector(files.network, files.weights, options), output)
     if output["save_embeddings"]:
         refuse_no_embeddings(detector, files.network)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)

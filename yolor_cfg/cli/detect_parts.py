@@ -25,6 +25,7 @@ OTHER_OUTPUT = (
     "ext_output",
     "darknet_output",
     "save_darknet",
+    "heatmap",
 )
 
 
