@@ -85,6 +85,8 @@ class ResultsWriter:
         """`folder` comes from `new_folder`."""
         self.folder = folder
         self.notes: list[str] = []
+        self.labels: Counter[str] = Counter()
+        """How many images have a class as the best of their labels, where the network tells any."""
         self._options = wanted
         self._stems: set[str] = set()
         self._clip: VideoClip | None = None
@@ -112,6 +114,7 @@ class ResultsWriter:
         self._sources.add(frame.source)
         self._frames += 1
         self._class_counts.update(one.name for one in iter_detections(detections))
+        self.labels.update(one.name for one in (getattr(detections, "labels", None) or ())[:1])
         write = self._save_image if frame.index is None else self._write_frame
         stem = write(frame, drawn)
         if self._options.has_labels:
