@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from yolor_cfg.model import BoxHead, LabelHead, Network
 
+NARROW_DEVICES = ("mps",)
+"""They have no float64."""
+
 
 class HeadScores(NamedTuple):
     """What a head predicts for one image: its index, boxes_xywh [B, 4] in input pixels (None: it classifies
@@ -82,8 +85,13 @@ def _score(network: Network, raws: Sequence[Tensor]) -> Iterator[HeadScores]:
     for node, raw in zip(network.graph.heads, raws, strict=True):
         head = network.module_list[node.index]
         if not has_boxes and isinstance(head, LabelHead):
-            yield HeadScores(node.index, None, head.label_scores(raw.double()))
+            yield HeadScores(node.index, None, head.label_scores(_widen(raw)))
         elif has_boxes and not node.section.label_kind:
             assert isinstance(head, BoxHead)
-            boxes, objectness, scores = (part[0] for part in head.decode(raw.double()))
+            boxes, objectness, scores = (part[0] for part in head.decode(_widen(raw)))
             yield HeadScores(node.index, boxes, objectness[:, None] * scores)
+
+
+def _widen(value: Tensor) -> Tensor:
+    """The value in float64, if the device has it."""
+    return value if value.device.type in NARROW_DEVICES else value.double()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.detect.detections import Detections
-from yolor_cfg.detect.heat.gradients import Explained, HeadScores, explain
+from yolor_cfg.detect.heat.gradients import NARROW_DEVICES, Explained, HeadScores, explain
 from yolor_cfg.detect.heat.layers import find_layer
 from yolor_cfg.detect.heat.maps import HeatMaps, HeatSpot, lay_over_image, make_spot
 from yolor_cfg.errors import CfgError
@@ -48,7 +48,9 @@ class HeatMapper:
             raise CfgError("no such head", path=graph.path, found=str(choice.head), allowed=allowed)
         self._heads = heads if choice.head is None else [heads[choice.head]]
         # A softmax is sure beyond what float32 can tell, and then has no slope there.
-        self.network = network if graph.box_heads else copy.deepcopy(network).double()
+        has_float64 = next(network.parameters()).device.type not in NARROW_DEVICES
+        is_double = has_float64 and not graph.box_heads
+        self.network = copy.deepcopy(network).double() if is_double else network
 
     def add(self, batch: Sequence[NetworkInput], found: Sequence[Detections]) -> list[Detections]:
         """The detections of these images with their heat maps."""
