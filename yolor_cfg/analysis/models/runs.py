@@ -13,6 +13,7 @@ from yolor_cfg.data.formats.coco_schema import finite_number, read_json
 from yolor_cfg.data.union import GivenData, parse_given, title_parts
 from yolor_cfg.errors import DataError, describe
 from yolor_cfg.evaluate.record import TESTED, TestRecord, read_tested
+from yolor_cfg.export.facts import is_exported
 from yolor_cfg.files import read_bounded
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.train.record import ARGS, load_options
@@ -114,12 +115,16 @@ def _read_test(folder: Path, reading: ReadOptions) -> Source:
 
 
 def _read_tested_graph(tested: TestRecord, folder: Path, reading: ReadOptions) -> Graph:
-    """The graph of the network that was tested, at its size; raises DataError if the file is gone."""
+    """The graph of the network that was tested, at its size; raises DataError if the file is gone, or holds
+    none."""
     if not Path(tested.network).is_file():
         hint = f"bring it back, or correct the path in {folder / TESTED}"
         raise DataError(
             "the network that was tested is gone", path=str(folder), found=tested.network, hint=hint
         )
+    if is_exported(tested.network):
+        hint = "give its cfg, and its AP in a file of --ap"
+        raise DataError("an exported file was tested", path=str(folder), found=tested.network, hint=hint)
     size = reading.size or tested.size
     graph = read_graph(tested.network, ReadOptions(reading.dialect or tested.dialect, size))
     return choose_graph(graph, tested.task) if tested.task in graph.tasks else graph
