@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import tiny_detector as tiny
 import torch
 import training
 
+from yolor_cfg.data.formats.classes import is_divided_by_class
 from yolor_cfg.data.kinds import add_kind_notes
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.detect.pipeline import Detector
@@ -98,6 +100,18 @@ def test_a_class_without_images_in_one_split_keeps_its_number(tmp_path: Path) ->
     data = open_data(tmp_path, split="val", caches=False)
     assert data.names == ("blue", "green", "red")
     assert [one.image_classes.tolist() for one in data.samples] == [[1], [2]]
+
+
+def test_a_split_of_one_class_is_read_as_such(tmp_path: Path) -> None:
+    """Of one folder in all nothing tells that it is a class."""
+    folder = write_colors(tmp_path / "data")
+    shutil.rmtree(folder / "val/blue")
+    shutil.rmtree(folder / "val/green")
+    data = open_data(folder, split="val", caches=False)
+    assert (data.format, data.names) == ("classes", ("blue", "green", "red"))
+    assert {int(one.image_classes[0]) for one in data.samples} == {2}
+    shutil.rmtree(folder / "train")
+    assert not is_divided_by_class(str(folder))
 
 
 def test_one_heap_of_classes_is_divided_into_a_file_that_darknet_reads_too(tmp_path: Path) -> None:
@@ -194,6 +208,7 @@ def test_detect_prints_the_best_classes(trained: Path, colors: Path, tmp_path: P
         assert all(one["name"] == ("blue", "green", "red")[one["class"]] for one in line["labels"])
     best = [line["labels"][0]["name"] for line in lines]
     assert sum(name == right for name, right in zip(best, COLORS, strict=True)) >= 2
+    assert "3 images, labels for 3 images: " in result.stderr and "detection" not in result.stderr
     drawn = cv2.imread(str(tmp_path / "exp/100.png"))
     assert drawn is not None
 

@@ -177,7 +177,7 @@ def test_a_network_is_tested_and_its_files_give_the_same_numbers_again(
     assert value["images"] == 4 and value["detections"] > 0
     assert min(value["speed_ms"].values()) > 0
     folder = Path("runs/test/exp")
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES | {"tested.json"}
     assert json.loads((folder / "metrics.json").read_text()) == value
     assert (folder / "per_class.csv").read_text().count("\n") == 1 + len(NAMES)
     again = run("--predictions", folder / "predictions.json", "--annotations", data, "--json")
@@ -340,3 +340,16 @@ def test_a_row_for_each_class_is_shown_or_not(network: tuple[tiny.Files, Path]) 
     for flag, shown in ((), True), (("--per-class",), True), (("--no-per-class",), False):
         result = run(*files, "--data", data, "--no-save", *flag)
         assert (NAMES[0] in result.stdout) == shown, flag
+
+
+def test_without_objects_there_are_no_figures_at_all(tmp_path: Path) -> None:
+    """Not 0 by some rules and nothing by others."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    tiny.save(tmp_path / "images/a.png", tiny.photo())
+    (tmp_path / "labels/a.txt").write_text("")
+    (tmp_path / "d.yaml").write_text("path: .\nval: images\nnc: 3\nnames: [a, b, c]\n")
+    done = run(*tiny.write(tmp_path, tiny.text()), "--data", tmp_path / "d.yaml", "--no-save")
+    assert done.exit_code == 0, done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("all "))
+    assert row.split() == ["all", "1", "0", *["-"] * 9]

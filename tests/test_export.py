@@ -349,3 +349,18 @@ def test_files_around_one_model_are_traced_once(tmp_path: Path, monkeypatch: pyt
     assert onnx.load(result.path).graph.input[0].name == "image" and not result.failures
     plain = write_plain_file(network, tmp_path, options._replace(format="openvino"))
     assert traced == [settings] and plain.exists()
+
+
+def test_an_output_that_does_not_depend_on_the_image_is_given_out_too() -> None:
+    """torch writes it as a weight, which neither onnx's checker nor ONNX Runtime accept as an output."""
+    constant = "[implicit_add]\nfilters=14\n[yolo]\nmask=0,1\nclasses=2\nnum=2\nanchors=3,4,9,8\n"
+    network = make_network(DETECTOR + constant, "yolor")
+    images = torch.rand(1, 3, 32, 32)
+    model = make_onnx(network, OnnxSettings("raw"))
+    onnx.checker.check_model(model, full_check=True)
+    with torch.no_grad():
+        wanted = network(images)
+    found = run_onnx(model, images)
+    assert len(found) == len(wanted)
+    for ours, theirs in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-4, atol=1e-4)

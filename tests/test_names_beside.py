@@ -42,8 +42,13 @@ def test_those_beside_the_weights_come_before_those_beside_the_cfg(files, tmp_pa
     beside = write_names(tmp_path, "net", *BACK)
     assert Detector(*files).names == BACK
     assert f"the classes are named by {beside}" in Detector(*files).notes
-    write_names(tmp_path, "last", *NAMES)
+    first = write_names(tmp_path, "last", *NAMES)
     assert Detector(*files).names == NAMES
+    told = f"the classes are named by {first}; {beside} names them otherwise, --names chooses"
+    assert told in Detector(*files).notes
+    for others in (NAMES, NAMES[1:]):
+        write_names(tmp_path, "net", *others)
+        assert f"the classes are named by {first}" in Detector(*files).notes
 
 
 def test_names_that_are_given_or_held_come_first_and_nothing_is_told(files, tmp_path):

@@ -57,14 +57,25 @@ def find_names(own: Sequence[str], files: Sequence[StrPath | None], *, count: in
     """The names of `count` classes: a network's own, else those in the first file NAME.names beside one of
     its files NAME.weights or NAME.cfg; none if that has other than `count` names or cannot be read."""
     places = [os.path.splitext(file)[0] + ".names" for file in files if file is not None]
-    place = next(filter(os.path.isfile, places), None)
-    if own or place is None:
+    there = [place for place in dict.fromkeys(places) if os.path.isfile(place)]
+    if own or not there:
         return FoundNames(tuple(own))
+    place, *others = there
     try:
-        return FoundNames(class_names(place, count=count), place, (f"the classes are named by {place}",))
+        names = class_names(place, count=count)
+        rivals = [other for other in others if _names_otherwise(other, names)]
+        more = f"; {', '.join(rivals)} names them otherwise, --names chooses" if rivals else ""
+        return FoundNames(names, place, (f"the classes are named by {place}{more}",))
     except DataError as fault:
         found = f" ({fault.found}, not {fault.allowed})" if fault.allowed and fault.found else ""
         return FoundNames(notes=(f"{place} is not used: {fault.message}{found}",))
+
+
+def _names_otherwise(path: StrPath, names: Sequence[str]) -> bool:
+    """Whether this file has as many names as these, but others."""
+    with contextlib.suppress(DataError):
+        return class_names(path, count=len(names)) != tuple(names)
+    return False
 
 
 def number_classes(count: int, path: StrPath = "") -> tuple[str, ...]:

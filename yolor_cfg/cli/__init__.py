@@ -15,6 +15,7 @@ from yolor_cfg.errors import YolorError, printable
 COMMANDS = {
     "new": "yolor_cfg.cli.new:new",
     "info": "yolor_cfg.cli.info:info",
+    "models": "yolor_cfg.cli.models:models",
     "detect": "yolor_cfg.cli.detect:detect",
     "unite": "yolor_cfg.cli.unite:unite",
     "ray": "yolor_cfg.cli.ray:ray",

@@ -17,9 +17,11 @@ from yolor_cfg.cli.detect_darknet import (
     prepare_darknet,
     saving_darknet,
 )
+from yolor_cfg.cli.detect_heat import HEAT_OPTIONS, add_heat
 from yolor_cfg.cli.detect_parts import (
     SHARD_OPTIONS,
     check_output,
+    describe_summary,
     refuse_live,
     refuse_no_embeddings,
     run_shard,
@@ -51,7 +53,7 @@ from yolor_cfg.cli.options import (
     task_option,
 )
 from yolor_cfg.cli.process import delayed_signals
-from yolor_cfg.errors import count_of, escape
+from yolor_cfg.errors import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +72,6 @@ MISSING = (
     "convert` wrote and files of `yolor export` (.onnx, .xml) hold their CFG, others do not"
 )
 MOST_WORKERS = 64
-MAX_SUMMARY_CLASSES = 8  # named in the last line
 
 
 class ClassListParam(TextParam):
@@ -194,6 +195,7 @@ OUTPUT_OPTIONS = (
         "[detection] coords=5 of darkflow also angle: degrees by which the box is turned, clockwise).",
     ),
     *DARKNET_OPTIONS,
+    *HEAT_OPTIONS,
     _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
     click.option(
         "--workers",
@@ -252,7 +254,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     prepare_darknet(output, options)
     check_exported(files, options)
     check_output(output)
-    detector = make_detector(files.network, files.weights, options)
+    detector = add_heat(make_detector(files.network, files.weights, options), output)
     if output["save_embeddings"]:
         refuse_no_embeddings(detector, files.network)
     frames = open_sources(sources, vid_stride=output["vid_stride"], channels=detector.channels)
@@ -370,18 +372,6 @@ def _told_at_end(frames: MediaSources) -> Iterator[None]:
 def _print_summary(results: ResultsWriter, folder: Path) -> None:
     if is_on("quiet"):
         return
-    from yolor_cfg.detect.detections import format_class_count
-
-    summary = results.summary()
-    skipped = len(summary["unreadable"])
-    most = list(summary["classes"].items())[:MAX_SUMMARY_CLASSES]
-    classes = escape(", ".join(format_class_count(name, count) for name, count in most))
-    more = ", ..." if len(summary["classes"]) > MAX_SUMMARY_CLASSES else ""
-    text = f"{count_of(summary['frames'], 'image')}, {count_of(summary['detections'], 'detection')}"
-    text += f": {classes}{more}" if classes else ""
-    lost = sum(item["frames_lost"] for item in summary["incomplete"])
-    text += f"; {skipped} unreadable" if skipped else ""
-    text += f"; {count_of(lost, 'damaged frame')}" if lost else ""
-    echo(text, err=True)
+    echo(describe_summary(results.summary(), results.labels), err=True)
     report_warnings((), results.notes)
     echo(f"results saved to {escape(str(folder))}", err=True)

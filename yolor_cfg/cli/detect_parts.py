@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from yolor_cfg.detect.parts import RunParts, RunShard
     from yolor_cfg.detect.sources import MediaSources
 
+MAX_SUMMARY_CLASSES = 8  # named in the last line
 MOST_PART_SIZE = 10_000_000
 OTHER_OUTPUT = (
     "save_txt",
@@ -25,6 +27,7 @@ OTHER_OUTPUT = (
     "ext_output",
     "darknet_output",
     "save_darknet",
+    "heatmap",
 )
 
 
@@ -139,3 +142,26 @@ def _print_state(parts: RunParts, owned: Sequence[int], *, shard: RunShard, done
     echo(words + (f", {done_before} done before" if done_before else ""), err=True)
     place = escape(str(parts.folder))
     echo(f"results saved to {place}; yolor unite {place} makes one file of all parts", err=True)
+
+
+def describe_summary(summary: dict[str, Any], labels: Counter[str]) -> str:
+    """`2 images, 3 detections: 2 person, 1 dog`; of a classifier `2 images, labels for 2 images: 2 cat`; then
+    what could not be read."""
+    found = f", {count_of(summary['detections'], 'detection')}{_name_classes(summary['classes'])}"
+    if labels:
+        told = f"labels for {count_of(sum(labels.values()), 'image')}{_name_classes(labels)}"
+        found = f"{found}; {told}" if summary["detections"] else f", {told}"
+    lost = sum(item["frames_lost"] for item in summary["incomplete"])
+    skipped = len(summary["unreadable"])
+    parts = [f"{skipped} unreadable"] * bool(skipped) + [count_of(lost, "damaged frame")] * bool(lost)
+    return "; ".join([count_of(summary["frames"], "image") + found, *parts])
+
+
+def _name_classes(counts: Mapping[str, int]) -> str:
+    """`: 2 person, 1 dog`, the most frequent ones; nothing for none."""
+    from yolor_cfg.detect.detections import format_class_count
+
+    most = Counter(counts).most_common(MAX_SUMMARY_CLASSES)
+    classes = escape(", ".join(format_class_count(name, count) for name, count in most))
+    more = ", ..." if len(counts) > MAX_SUMMARY_CLASSES else ""
+    return f": {classes}{more}" if classes else ""

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 PLOT_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tiff")
 
 
-def check_plot(path: str | None) -> None:
-    """Refuse a file that is no image, and ask for matplotlib where it is missing; None: nothing to draw."""
+def check_plot(path: str | None, *, drawn: tuple[str, ...] = ()) -> None:
+    """Refuse a file that is no image, and ask for matplotlib where it is missing; None: nothing to draw.
+    Files that end in `drawn` need none."""
     if path is None:
         return
-    suffix = Path(path).suffix
-    if suffix not in PLOT_SUFFIXES:
-        raise click.UsageError(
-            f"--plot must end in {', '.join(PLOT_SUFFIXES)}; it ends in {suffix or 'no suffix'}"
-        )
+    suffix, allowed = Path(path).suffix, (*drawn, *PLOT_SUFFIXES)
+    if suffix not in allowed:
+        raise click.UsageError(f"--plot must end in {', '.join(allowed)}; it ends in {suffix or 'no suffix'}")
+    if suffix in drawn:
+        return
     from yolor_cfg.report.figures import require_matplotlib
 
     require_matplotlib()

@@ -203,6 +203,20 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
         _report_several(found, options, folder, is_darknet=is_darknet)
     elif found:
         _report_single(found[0], options, folder, is_darknet=is_darknet)
+    if folder is not None and found:
+        _save_record(folder, files, options)
+
+
+def _save_record(folder: Path, files: NetworkPaths, options: dict[str, Any]) -> None:
+    """tested.json: what the scores in the folder are of."""
+    from yolor_cfg.data.union import parse_given
+    from yolor_cfg.evaluate.record import TestRecord, save_tested
+
+    paths = [None if path is None else os.path.abspath(path) for path in (files.network, files.weights)]
+    given = map(parse_given, options["data"])
+    data = tuple(one._replace(path=os.path.abspath(one.path)).text for one in given)
+    chosen = options["split"] or "", options["size"], options["dialect"], options["task"]
+    save_tested(folder, TestRecord(str(paths[0]), paths[1], data, *chosen))
 
 
 def _refuse_second_task(given: Sequence[GivenData], chosen: str | None) -> None:

@@ -9,7 +9,7 @@ import importlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.errors import DataError, MissingExtra
 from yolor_cfg.images.draw import Detection, draw_detections, iter_detections
 from yolor_cfg.images.types import Image, Size
+
+if TYPE_CHECKING:
+    from yolor_cfg.detect.heat.maps import HeatMaps
 
 Values = Any
 """A tensor on the CPU or an array."""
@@ -34,7 +37,8 @@ class Detections:
     the network's images. `angles` [M] are in degrees, clockwise, if the network gives them
     (`[detection] coords=5` of darkflow): an object is its box, turned by its angle about the centre. `labels`
     are the classes of the whole image, best first; None if the network does not tell them. `embeddings`
-    [M, E] are unit vectors that tell objects apart, None if the network gives none.
+    [M, E] are unit vectors that tell objects apart, None if the network gives none. `heat` are heat maps of
+    what made them, where they were asked for.
     """
 
     boxes_xyxy: Values
@@ -48,6 +52,7 @@ class Detections:
     angles: Values | None = None
     labels: tuple[ImageLabel, ...] | None = None
     embeddings: Values | None = None
+    heat: HeatMaps | None = None
 
     def __str__(self) -> str:
         """`2 person, 1 dog`, the most frequent first; `no objects`; of a classifier `cat 0.92, dog 0.05`."""
@@ -80,7 +85,7 @@ class Detections:
         boxes, scores, classes = (part[which] for part in (self.boxes_xyxy, self.scores, self.classes))
         angles, vectors = (None if part is None else part[which] for part in (self.angles, self.embeddings))
         chosen = {"boxes_xyxy": boxes, "scores": scores, "classes": classes}
-        return replace(self, **chosen, angles=angles, embeddings=vectors)
+        return replace(self, **chosen, angles=angles, embeddings=vectors, heat=None)
 
     def draw(self, image: ImageLike, *, bgr: bool = False) -> Image:
         """A copy [H, W, 3] of the image with a box and a caption for each object: RGB, or BGR where the

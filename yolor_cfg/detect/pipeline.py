@@ -27,6 +27,8 @@ from yolor_cfg.detect.base import (
     log_notes,
     stack_inputs,
 )
+from yolor_cfg.detect.detections import Detections
+from yolor_cfg.detect.heat.mapper import HeatChoice, HeatMapper
 from yolor_cfg.detect.image_labels import LabelRange, choose_labels
 from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.memory import check_memory
@@ -75,6 +77,7 @@ class Detector(ImageDetector):
     NAME.names beside NAME.weights or NAME.cfg, else class ids.
     """
 
+    heat: HeatMapper | None = None
     _fitting = 0
     """So many images in a batch are known to fit into memory."""
 
@@ -134,6 +137,13 @@ class Detector(ImageDetector):
         vars(self).update(state)
         self.engine = choose_engine(self.network, self._asked)
 
+    def explain(self, choice: HeatChoice | None) -> Detector:
+        """A detector with the same network that makes heat maps of what it finds, `Detections.heat`; None:
+        one that does not. Raises CfgError where the network can have none."""
+        other = copy.copy(self)
+        other.heat = None if choice is None else HeatMapper(self.network, choice)
+        return other
+
     def task(self, name: str | Path | None) -> Detector:
         """A detector for another task of this network, with which it shares the other tensors: a file that
         `yolor train --task` wrote, or the name of one beside the weights; None is the task of the weights
@@ -151,6 +161,7 @@ class Detector(ImageDetector):
         other.rules = self.rules._replace(classes=None)
         other.notes = log_notes(opened.notes)
         other.engine = choose_engine(other.network, self._asked)
+        other.heat = self.heat and HeatMapper(other.network, self.heat.choice)
         return other
 
     def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
@@ -188,6 +199,11 @@ class Detector(ImageDetector):
             "engine": self.engine.name,
             "precision": self.engine.precision,
         }
+
+    def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
+        """The detections of prepared images, all of one size; with heat maps, where they are asked for."""
+        found = super().detect(batch, rules)
+        return found if self.heat is None else self.heat.add(batch, found)
 
     def reset(self) -> None:
         """Forget the state of a recurrent network."""

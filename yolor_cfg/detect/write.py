@@ -61,6 +61,9 @@ def frame_record(frame: Frame, detections: DetectionsLike, *, has_embeddings: bo
     if frame.time_s is not None:
         moment["time_s"] = round(frame.time_s, 6)
     found = {"detections": boxes, **label_record(detections)}
+    heat = getattr(detections, "heat", None)
+    if heat is not None:
+        heat.add_to(found)
     return {"source": frame.source, **moment, "width": width, "height": height, **found}
 
 
@@ -82,6 +85,8 @@ class ResultsWriter:
         """`folder` comes from `new_folder`."""
         self.folder = folder
         self.notes: list[str] = []
+        self.labels: Counter[str] = Counter()
+        """How many images have a class as the best of their labels, where the network tells any."""
         self._options = wanted
         self._stems: set[str] = set()
         self._clip: VideoClip | None = None
@@ -109,6 +114,7 @@ class ResultsWriter:
         self._sources.add(frame.source)
         self._frames += 1
         self._class_counts.update(one.name for one in iter_detections(detections))
+        self.labels.update(one.name for one in (getattr(detections, "labels", None) or ())[:1])
         write = self._save_image if frame.index is None else self._write_frame
         stem = write(frame, drawn)
         if self._options.has_labels:
@@ -116,6 +122,7 @@ class ResultsWriter:
             save_text(self.folder / "labels" / f"{stem}.txt", text)
         if self._options.has_crops:
             self._save_crops(frame, detections, stem=stem)
+        self._save_heat(frame, getattr(detections, "heat", None), stem=stem)
         if self._options.has_records:
             self._write_record(frame, detections)
         if self._options.has_embeddings:
@@ -196,6 +203,13 @@ class ResultsWriter:
             left, top, right, bottom = (int(side) for side in (*np.floor(box[:2]), *np.ceil(box[2:])))
             folder = self.folder / "crops" / _to_file_name(one.name)
             save_image(folder / f"{stem}_{number}.jpg", to_rgb(frame.image[top:bottom, left:right]))
+
+    def _save_heat(self, frame: Frame, heat: Any, *, stem: str) -> None:
+        """Save the pictures of heat maps, if there are any, and put their files down there."""
+        for picture in heat.pictures(frame.image) if heat else ():
+            path = self.folder / f"{self._unique_stem(f'{stem}_heat')}.jpg"
+            save_image(path, picture)
+            heat.files.append(str(path))
 
     def _write_record(self, frame: Frame, detections: DetectionsLike) -> None:
         path = self.folder / "detections.jsonl"

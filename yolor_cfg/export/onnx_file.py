@@ -16,7 +16,7 @@ from torch import nn
 
 from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.export.facts import IMAGES
-from yolor_cfg.export.onnx_plain import make_plain
+from yolor_cfg.export.onnx_plain import add_constant_outputs, find_constant_outputs, make_plain
 from yolor_cfg.export.traced import (
     Dynamic,
     ExampleInputs,
@@ -61,7 +61,8 @@ def make_onnx(network: Network, settings: OnnxSettings = DEFAULT_SETTINGS) -> Mo
         except Exception as cause:  # torch raises what it likes here
             reason = str(cause.__cause__ or cause).strip().partition("\n")[0]
             raise CfgError("cannot be expressed in ONNX", path=network.graph.path, found=reason) from cause
-        return make_plain(slim(model))
+        constants = find_constant_outputs(model)
+        return make_plain(add_constant_outputs(slim(model), constants))
 
 
 def make_raw_model(network: Network) -> ModelProto:

@@ -6,7 +6,7 @@ An attribute that is left out has ONNX's default, but other defaults in some eng
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,34 @@ def make_plain(model: ModelProto) -> ModelProto:
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         _write_out(node, opset, weights)
+    return model
+
+
+def find_constant_outputs(model: ModelProto) -> list[TensorProto]:
+    """The outputs that do not depend on the images: torch writes them as weights, which no model may give
+    out."""
+    outputs = {output.name for output in model.graph.output}
+    found: list[TensorProto] = []
+    for tensor in model.graph.initializer:
+        if tensor.name in outputs:
+            found.append(type(tensor).FromString(tensor.SerializeToString()))
+    return found
+
+
+def add_constant_outputs(model: ModelProto, constants: Sequence[TensorProto]) -> ModelProto:
+    """The model changed in place, with a node that gives out each of these; onnxslim drops them."""
+    from onnx import helper
+
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    made = {name for node in model.graph.node for name in node.output}
+    for tensor in constants:
+        if tensor.name in made:
+            continue
+        if tensor.name in weights:
+            model.graph.initializer.remove(weights[tensor.name])
+        output, tensor.name = tensor.name, f"{tensor.name}_constant"
+        model.graph.initializer.append(tensor)
+        model.graph.node.append(helper.make_node("Identity", [tensor.name], [output], name=tensor.name))
     return model
 
 

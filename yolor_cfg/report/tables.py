@@ -66,8 +66,11 @@ def class_table(scores: Scores, ground: GroundTruth, *, every: bool) -> list[tup
     """
     mean, coco = scores.classes.mean, scores.coco.numbers
     ours = (scores.classes.confidence, mean.precision, mean.recall, mean.f1, mean.map50, mean.map)
-    means = (*ours, scores.darknet.map, coco["AP50"], coco["AP"])
-    total = ("all", str(scores.images), str(int(scores.classes.labels.sum())), *map(_format_score, means))
+    means: tuple[float | None, ...] = (*ours, scores.darknet.map, coco["AP50"], coco["AP"])
+    count = int(scores.classes.labels.sum())
+    if not count:  # nothing to find: no figure is 0, there is none
+        means = (None,) * len(means)
+    total = ("all", str(scores.images), str(count), *map(_format_score, means))
     metric = scores.darknet.metric
     rows = [_class_row(row, metric=metric) for row in class_rows(scores, ground) if every and row["labels"]]
     return [tuple(header.format(metric) for header in HEADERS), total, *rows]

@@ -20,14 +20,17 @@ LEAST_CLASSES = 2
 
 
 def is_divided_by_class(folder: str) -> bool:
-    """Whether it has, or each of its splits has, only subfolders of images, which no label file describes."""
+    """Whether it has, or each of its splits has, only subfolders of images, which no label file describes. A
+    split may lack classes; one folder in all could be any."""
     places = list(split_folders(folder).values()) or [folder]
-    return all(_has_classes(place) for place in places)
+    if not all(_has_classes(place) for place in places):
+        return False
+    return len(set[str]().union(*map(class_names, places))) >= LEAST_CLASSES
 
 
 def _has_classes(place: str) -> bool:
     names = class_names(place)
-    if len(names) < LEAST_CLASSES or NO_CLASSES & {name.lower() for name in names}:
+    if not names or NO_CLASSES & {name.lower() for name in names}:
         return False
     firsts = [_first_image(os.path.join(place, name)) for name in names]
     loose = _first_image(place)

@@ -1,0 +1,1 @@
+"""Heat maps: what in an image made its detections or its class, by Grad-CAM."""
