@@ -1,0 +1,116 @@
+"""The record of a test, and the page that is made of a run at its end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from yolor_cfg.cli.options import is_on, print_stderr
+
+if TYPE_CHECKING:
+    from yolor_cfg.evaluate.facts import Found
+    from yolor_cfg.graph import Graph
+
+BEGAN = "yolor_cfg.began"
+
+
+class TestedData(NamedTuple):
+    """What a test found in one data set, its place, its name among several, its task."""
+
+    found: Found
+    path: str
+    name: str = ""
+    task: str = ""
+
+
+def note_start() -> None:
+    """Remember when the command began."""
+    click.get_current_context().meta[BEGAN] = time.time()
+
+
+def command_line() -> str:
+    """The command that was given, as a shell takes it."""
+    return shlex.join(["yolor", *sys.argv[1:]])
+
+
+def save_report(
+    folder: Path | None, tested: Sequence[TestedData], options: dict[str, Any], *, graph: Graph | None = None
+) -> None:
+    """Write run.json, the record of a test, and report.html, if the run has a folder."""
+    if folder is None or not tested:
+        return
+    from yolor_cfg.runs import save_record
+
+    save_record(folder, describe_test(tested, options, graph))
+    if options["report"]:
+        try_report(folder)
+
+
+def describe_test(
+    tested: Sequence[TestedData], options: dict[str, Any], graph: Graph | None
+) -> dict[str, Any]:
+    """The record as a JSON object."""
+    from yolor_cfg.engines.machine import describe_machine, describe_processes
+    from yolor_cfg.evaluate.facts import describe_found
+
+    processes = describe_processes() if graph else {}
+    began = click.get_current_context().meta[BEGAN]
+    return {
+        "kind": "test",
+        "command": command_line(),
+        "folder": str(Path.cwd()),
+        "begun": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - began, 3),
+        "environment": describe_machine() | processes,
+        "options": describe_options(options),
+        "network": describe_network(graph) if graph else {},
+        "tests": [
+            {"path": one.path, **describe_found(one.found, name=one.name, task=one.task)} for one in tested
+        ],
+    }
+
+
+def describe_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the command: value and whether it was given."""
+    from click.core import ParameterSource
+
+    source = click.get_current_context().get_parameter_source
+    return {
+        name: {
+            "value": list(value) if isinstance(value, tuple) else value,
+            "given": source(name) is ParameterSource.COMMANDLINE,
+        }
+        for name, value in options.items()
+    }
+
+
+def describe_network(graph: Graph) -> dict[str, Any]:
+    """What a report says of the network: path, dialect, input, and its cfg where it has one."""
+    document = getattr(graph, "document", None)
+    return {
+        "path": graph.path,
+        "dialect": graph.dialect.name,
+        "input": [graph.image.height, graph.image.width],
+        "cfg": document.text if document is not None else "",
+    }
+
+
+def try_report(folder: Path) -> None:
+    """Write report.html; whatever hinders that is told, and the other results stay."""
+    from yolor_cfg.errors import describe_fault
+    from yolor_cfg.report.run.write import REPORT, REPORT_FAULTS, write_report
+
+    try:
+        write_report(folder)
+    except REPORT_FAULTS as fault:
+        print_stderr(f"no {REPORT}: {describe_fault(fault)}", "yellow")
+        return
+    if not is_on("quiet"):
+        print_stderr(f"{folder / REPORT}: a page with all of it", "green")

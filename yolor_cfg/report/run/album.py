@@ -1,0 +1,124 @@
+"""Images of a page: sized down, kept inside it, and limited in number and in bytes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolor_cfg.errors import YolorError
+from yolor_cfg.images.read import read_image
+from yolor_cfg.report.run.markup import plain, tag
+
+MOST_BYTES = 3_000_000
+"""Of all images of a page, as they are written in it: no page has more than 5 MB."""
+PHOTO_SIDE, SHEET_SIDE = 480, 1200
+QUALITY = 78
+CORNER = 4
+VERDICT_CLASSES = {
+    "right": "right",
+    "wrong class": "wrong",
+    "duplicate": "duplicate",
+    "background": "background",
+    "missed": "missed",
+    "ignored": "ignored",
+}
+"""The class of the style sheet for each verdict."""
+
+
+class Album:
+    """The images of a page. `folders` are where the paths of images may start from."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders, self.bytes, self.left_out = folders, 0, 0
+
+    def embed(self, path: str, side: int) -> tuple[str, tuple[int, int]] | None:
+        """The image as a data: address, and its width and height there; None where it cannot be read, or
+        where the page is full."""
+        place = self._find(path)
+        if place is None or self.bytes > MOST_BYTES:
+            self.left_out += place is not None
+            return None
+        try:
+            image = read_image(place)
+        except YolorError:
+            return None
+        height, width = image.shape[:2]
+        gain = min(1.0, side / max(height, width))
+        size = max(1, round(width * gain)), max(1, round(height * gain))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if gain < 1 else image
+        pixels = cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        text = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+        self.bytes += len(text)
+        return text, size
+
+    def _find(self, path: str) -> Path | None:
+        places = [Path(path), *(folder / path for folder in self.folders)]
+        return next((place for place in places if place.is_file()), None)
+
+
+def show_sheet(album: Album, path: Path) -> str:
+    """A sheet of images as it is; nothing where it is not there."""
+    found = album.embed(str(path), SHEET_SIDE)
+    if found is None:
+        return ""
+    address, (width, height) = found
+    picture = tag("img", src=address, width=width, height=height, alt=path.name)
+    return tag("figure", picture + tag("figcaption", plain(path.name)), class_="sheet")
+
+
+def show_judged(album: Album, image: Mapping[str, Any], names: Sequence[str]) -> str:
+    """An image with its true boxes and the detections, each by its verdict; without the image, its boxes on
+    grey ground."""
+    height, width = image["size"]
+    found = album.embed(str(image["file"]), PHOTO_SIDE)
+    gain = PHOTO_SIDE / max(height, width, 1)
+    address, size = found or ("", (max(1, round(width * gain)), max(1, round(height * gain))))
+    scale = size[0] / max(width, 1)
+    draw = partial(_draw_box, names=names, scale=scale, size=size)
+    boxes = [draw(box, kind="truth") for box in image["truth"]]
+    boxes += [draw(box, kind="found") for box in reversed(image["found"])]
+    ground = tag("rect", width=size[0], height=size[1], class_="nothing")
+    picture = tag("image", href=address, width=size[0], height=size[1]) if address else ground
+    drawing = tag("svg", picture + "".join(boxes), viewBox=f"0 0 {size[0]} {size[1]}", role="img")
+    shown = len(image["truth"]) + len(image["found"])
+    more = f"; {shown} of {image['boxes']} boxes" if image.get("boxes", shown) > shown else ""
+    lost = "" if address else "; the image is not there, or the page is full"
+    text = f"{image['right']} right, {image['errors']} errors{more}{lost}"
+    caption = tag("b", plain(Path(str(image["file"])).name)) + tag("span", plain(text))
+    return tag("figure", drawing + tag("figcaption", caption), class_="judged")
+
+
+def _draw_box(
+    box: Mapping[str, Any], *, kind: str, names: Sequence[str], scale: float, size: tuple[int, int]
+) -> str:
+    left, top, width, height = (scale * float(side) for side in box["box"])
+    verdict, class_id = str(box["verdict"]), int(box["class"])
+    name = names[class_id] if class_id < len(names) else str(class_id)
+    score = f" {box['score']:.2f}" if "score" in box else ""
+    title = tag("title", plain(f"{'object' if kind == 'truth' else 'found'}: {name}{score}, {verdict}"))
+    frame = {"x": f"{left:.1f}", "y": f"{top:.1f}", "width": f"{width:.1f}", "height": f"{height:.1f}"}
+    parts = tag("rect", title, **frame)
+    if kind == "found" or verdict == "missed":
+        text = name + score if verdict == "right" else f"{verdict}: {name}{score}"
+        x = min(max(left, 1), max(1, size[0] - 6.4 * len(text)))
+        y = top - CORNER if top > 14 else min(top + height - CORNER, size[1] - CORNER)
+        parts += tag("text", plain(text), x=f"{x:.1f}", y=f"{max(11, y):.1f}")
+    return tag("g", parts, class_=f"{kind} {VERDICT_CLASSES.get(verdict, 'ignored')}")
+
+
+def show_classified(album: Album, image: Mapping[str, Any], names: Sequence[str]) -> str:
+    """An image with its true classes and those that the network gives it."""
+    found = album.embed(str(image["file"]), PHOTO_SIDE // 2)
+    picture = tag("img", src=found[0], width=found[1][0], height=found[1][1], alt="") if found else ""
+    truth = ", ".join(names[k] for k in image["truth"]) or "no class"
+    said = ", ".join(f"{names[k]} {share:.2f}" for k, share in image["found"][:3])
+    lines = tag("b", plain(Path(str(image["file"])).name))
+    lines += tag("span", plain(f"true: {truth}")) + tag("span", plain(f"said: {said}"))
+    return tag("figure", picture + tag("figcaption", lines), class_="classified")

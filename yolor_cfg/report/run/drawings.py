@@ -1,0 +1,151 @@
+"""Drawings of a page that do not move: bars, and confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from yolor_cfg.report.run.markup import (
+    Cell,
+    bar,
+    folded,
+    format_number,
+    number,
+    paragraph,
+    plain,
+    table,
+    tag,
+    words,
+)
+
+CELL_SIDES, NUMBERED_SIDE = (10, 34), 20
+"""The least and the largest side of a cell in pixels; from which side on it has a number."""
+MATRIX_SIDE = 860
+MAX_LETTERS = 18
+LETTER = 6.2
+"""Pixels of a letter."""
+BAR_HEIGHT, BAR_WIDTH, MAX_BARS = 18, 420, 100
+MOST_CONFUSIONS = 20
+
+
+def short(name: str) -> str:
+    """A name that fits beside a drawing."""
+    text = " ".join(name.split())
+    return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 1] + "…"
+
+
+def draw_bars(items: Sequence[tuple[str, float]], *, most: float | None = None) -> str:
+    """A bar with its figure for each name; of too many the first ones, and a line that says so."""
+    shown = items[:MAX_BARS]
+    top = most or max((value for _, value in shown), default=0) or 1
+    left = LETTER * max((len(short(name)) for name, _ in shown), default=0) + 12
+    parts = []
+    for place, (name, value) in enumerate(shown):
+        y, width = place * BAR_HEIGHT, BAR_WIDTH * max(value, 0) / top
+        title = tag("title", plain(f"{name}: {format_number(value)}"))
+        parts += [
+            tag("text", plain(short(name)), x=left - 6, y=y + 13, class_="name"),
+            tag("rect", title, x=left, y=y + 3, width=f"{width:.1f}", height=BAR_HEIGHT - 6, class_="bar"),
+            tag("text", format_number(value), x=f"{left + width + 5:.1f}", y=y + 13),
+        ]
+    width, height = left + BAR_WIDTH + 70, BAR_HEIGHT * len(shown)
+    drawing = tag(
+        "svg", "".join(parts), viewBox=f"0 0 {width:.0f} {height}", width=f"{width:.0f}", class_="bars"
+    )
+    more = f"the first {len(shown)} of {len(items)}" if len(items) > len(shown) else ""
+    return tag("div", drawing, class_="scroll") + (paragraph(more, "note") if more else "")
+
+
+def draw_confusion(found: Mapping[str, Any], names: Sequence[str], *, said: str) -> str:
+    """The matrix of `evaluate.facts` with a row for each true class; a cell is as dark as its share of the
+    row. `said` is what the columns are: detected or predicted."""
+    size, cells = int(found["size"]), [tuple(map(int, cell)) for cell in found["cells"]]
+    labels = [*names, "background"][:size]
+    sums = _sum_rows(cells, size)
+    side = min(CELL_SIDES[1], max(CELL_SIDES[0], MATRIX_SIDE // max(size, 1)))
+    left = LETTER * max((len(short(name)) for name in labels), default=0) + 14
+    drawn = [_draw_cell(cell, sums, labels, side=side) for cell in cells]
+    drawn += [_draw_names(labels, side)]
+    width = size * side
+    frame = tag("rect", width=width, height=width, class_="frame")
+    grid = tag("g", frame + "".join(drawn), transform=f"translate({left:.0f} {left:.0f})")
+    whole = f"{left + width + 4:.0f}"
+    drawing = tag("svg", grid, viewBox=f"0 0 {whole} {whole}", width=whole, class_="matrix")
+    note = f"Rows are true classes, columns {said} ones. "
+    left_out = int(found.get("left_out", 0))
+    note += f"{left_out:,} cells with the smallest counts are left out. " if left_out else ""
+    switch = tag("input", type="checkbox", class_="raw") + " counts instead of shares of the true class"
+    tools = tag("label", switch, class_="switch") if side >= NUMBERED_SIDE else ""
+    return (
+        paragraph(note, "note")
+        + tag("div", tools + tag("div", drawing, class_="scroll"), class_="confusion")
+        + _list_confusions(cells, sums, labels)
+    )
+
+
+def _sum_rows(cells: Sequence[Sequence[int]], size: int) -> list[int]:
+    sums = [0] * size
+    for row, _, count in cells:
+        sums[row] += count
+    return sums
+
+
+def _draw_cell(cell: Sequence[int], sums: Sequence[int], names: Sequence[str], *, side: int) -> str:
+    row, column, count = cell
+    share = count / max(sums[row], 1)
+    text = f"{names[row]} → {names[column]}: {count:,} ({share:.1%} of {names[row]})"
+    place = {"x": column * side, "y": row * side}
+    square = tag(
+        "rect", tag("title", plain(text)), **place, width=side, height=side, style=f"--share:{share:.3f}"
+    )
+    if side < NUMBERED_SIDE:
+        return square
+    middle = {"x": (column + 0.5) * side, "y": (row + 0.5) * side + 4}
+    ink = "dark" if share > 0.5 else ""
+    shares = tag("text", f"{share * 100:.0f}", **middle, class_=f"share {ink}")
+    return square + shares + tag("text", _short_count(count), **middle, class_=f"count {ink}")
+
+
+def _short_count(count: int) -> str:
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
+
+
+def _draw_names(names: Sequence[str], side: int) -> str:
+    size = min(12, side - 1)
+    parts = []
+    for place, name in enumerate(names):
+        middle = (place + 0.5) * side
+        style = f"font-size:{size}px"
+        parts.append(tag("text", plain(short(name)), x=-6, y=middle + size / 3, class_="name", style=style))
+        turn = f"translate({middle + size / 3:.1f} -6) rotate(-90)"
+        parts.append(tag("text", plain(short(name)), transform=turn, style=style))
+    return "".join(parts)
+
+
+def _list_confusions(cells: Sequence[Sequence[int]], sums: Sequence[int], names: Sequence[str]) -> str:
+    """The most frequent errors as a table."""
+    wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
+    if not wrong:
+        return paragraph("No two classes are confused.", "note")
+    rows = [
+        (
+            words(names[row]),
+            words("missed" if names[column] == "background" else names[column]),
+            number(count),
+            bar(count / max(sums[row], 1)),
+        )
+        for row, column, count in wrong[:MOST_CONFUSIONS]
+    ]
+    title = f"The {len(rows)} most frequent errors of {len(wrong)}"
+    return folded(title, table(("true", "said", "count", "share of the true class"), rows))
+
+
+def size_bars(numbers: Mapping[str, Any]) -> str:
+    """COCO's AP and AR of small, medium and large boxes as a table with bars."""
+    sizes = (("small, below 32²", "s"), ("medium", "m"), ("large, from 96²", "l"))
+    rows = [(words(name), bar(numbers.get(f"AP{end}")), bar(numbers.get(f"AR{end}"))) for name, end in sizes]
+    return table(("size in pixels of the image", "AP", "AR"), rows) if _has_any(rows) else ""
+
+
+def _has_any(rows: Sequence[Sequence[Cell]]) -> bool:
+    return any(cell.kind.startswith("number") for row in rows for cell in row)

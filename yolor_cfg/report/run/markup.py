@@ -1,0 +1,156 @@
+"""HTML from values; all text is escaped here, so no other module writes a value into the page by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from yolor_cfg.errors import printable
+
+DASH = "–"
+DAMAGES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What a record raises that is not as it was written."""
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+class Cell(NamedTuple):
+    """A cell of a table: its HTML, and the number or the text by which rows are sorted."""
+
+    html: str
+    key: float | str = ""
+    kind: str = ""
+
+
+class Section(NamedTuple):
+    """A part of the page: its heading, and what makes its content; "" leaves it out."""
+
+    title: str
+    build: Callable[[], str]
+
+
+def plain(value: object) -> str:
+    """Any value as text of the page."""
+    return escape(printable(str(value)))
+
+
+def tag(name: str, content: str = "", **attributes: object) -> str:
+    """An element around HTML; an attribute `class_` is `class`, `data_sort` is `data-sort`."""
+    words = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{plain(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return f"<{name}{words}>{content}</{name}>"
+
+
+def format_number(value: Any) -> str:
+    """Whole numbers with commas, others with three decimals or three digits; a dash for none."""
+    if value is None or isinstance(value, float) and not math.isfinite(value):
+        return DASH
+    if isinstance(value, int):
+        return f"{value:,}"
+    small = 0 < abs(value) < 0.1 and abs(value) < 0.01
+    return f"{value:.3g}" if small or abs(value) >= 1000 else f"{value:.3f}"
+
+
+def format_seconds(seconds: float) -> str:
+    """`45.2 s`, `12.5 min`, `3.4 h`."""
+    for length, name in UNITS:
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {name}"
+    return f"{seconds:.3g} s"
+
+
+def number(value: Any, digits: int | None = None) -> Cell:
+    """A cell with a number; COCO's -1 and None are a dash, and last in any order."""
+    if value is None or value == -1 or not math.isfinite(value):
+        return Cell(DASH, -math.inf, "number")
+    text = format_number(value) if digits is None else f"{value:.{digits}f}"
+    return Cell(text, float(value), "number")
+
+
+def words(value: object) -> Cell:
+    """A cell with text."""
+    text = " ".join(str(value).split())
+    return Cell(plain(text), text.lower())
+
+
+def bar(value: Any) -> Cell:
+    """A number from 0 to 1 with a bar behind it."""
+    cell = number(value, 3)
+    share = max(0.0, min(1.0, cell.key)) if isinstance(cell.key, float) else 0.0
+    return cell._replace(html=f'<i style="--share:{share:.3f}"></i><b>{cell.html}</b>', kind="number bar")
+
+
+def change(value: float | None, *, digits: int = 3) -> Cell:
+    """A difference with its sign."""
+    if value is None or not math.isfinite(value):
+        return Cell(DASH, -math.inf, "number")
+    text = f"{value:+.{digits}f}"
+    kind = "same" if float(text) == 0 else "up" if value > 0 else "down"
+    return Cell(text, value, f"number {kind}")
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[Cell]], *, sortable: bool = False, id_: str | None = None
+) -> str:
+    """A table; a sortable one has buttons in its header."""
+    made = [list(row) for row in rows]
+    kinds = [cell.kind.partition(" ")[0] for cell in made[0]] if made else [""] * len(header)
+    head = "".join(
+        tag("th", _sort_button(text) if sortable else plain(text), scope="col", class_=kind or None)
+        for text, kind in zip(header, kinds, strict=True)
+    )
+    body = "".join(tag("tr", "".join(map(_write_cell, row))) for row in made)
+    whole = tag(
+        "table", tag("thead", tag("tr", head)) + tag("tbody", body), id=id_, class_=_sorting(sortable)
+    )
+    return tag("div", whole, class_="scroll")
+
+
+def _sorting(sortable: bool) -> str | None:
+    return "sortable" if sortable else None
+
+
+def _sort_button(text: str) -> str:
+    return tag("button", plain(text), type="button")
+
+
+def _write_cell(cell: Cell) -> str:
+    key = cell.key if isinstance(cell.key, str) else f"{cell.key:.9g}"
+    return tag("td", cell.html, class_=cell.kind or None, data_sort=key)
+
+
+def pairs(items: Iterable[tuple[str, object]]) -> str:
+    """Names with their values; those without one are left out."""
+    rows = ((name, value) for name, value in items if value not in (None, "", [], ()))
+    return tag("dl", "".join(tag("dt", plain(name)) + tag("dd", plain(value)) for name, value in rows))
+
+
+def paragraph(text: str, class_: str | None = None) -> str:
+    """A paragraph of plain text."""
+    return tag("p", plain(text), class_=class_)
+
+
+def folded(title: str, content: str) -> str:
+    """Content behind a title that opens it."""
+    return tag("details", tag("summary", plain(title)) + content)
+
+
+def list_lines(lines: Sequence[str]) -> str:
+    """The lines as they were printed."""
+    return tag("pre", plain("\n".join(lines))) if lines else ""
+
+
+def tiles(items: Iterable[tuple[str, str, str]]) -> str:
+    """Figures in large type: name, figure, and a remark."""
+    return tag(
+        "div",
+        "".join(
+            tag("div", tag("b", plain(figure)) + tag("span", plain(name)) + tag("small", plain(more)))
+            for name, figure, more in items
+        ),
+        class_="tiles",
+    )

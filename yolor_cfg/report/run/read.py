@@ -1,0 +1,192 @@
+"""What is in the folder of a run: as much as can be read, and what is missing or damaged."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yolor_cfg.errors import DataError, YolorError, count_of
+from yolor_cfg.files import read_bounded
+from yolor_cfg.lang.yaml_text import read_yaml
+from yolor_cfg.runs import RECORD, read_record
+
+ARGS, ROWS, ROWS_JSON, METRICS, MODEL, ENVIRONMENT = (
+    *("args.yaml", "results.csv", "metrics.jsonl", "metrics.json", "model.cfg"),
+    "env.json",
+)
+SIGNS = {"train": (ARGS, ROWS, ROWS_JSON), "test": (METRICS,)}
+"""What the folder of a run has, by its kind."""
+MOST_JSON = 256 << 20
+Row = dict[str, float]
+
+
+class Run(NamedTuple):
+    """A run: `record` is its run.json, `rows` the results of its epochs, `options` all options by name,
+    `given` those that differ from their default, `tests` what was found in each data set (see
+    `evaluate.facts`), `problems` what could not be read."""
+
+    folder: Path
+    kind: str
+    record: dict[str, Any]
+    rows: list[Row]
+    options: dict[str, Any]
+    environment: dict[str, Any]
+    cfg: str
+    tests: list[dict[str, Any]]
+    problems: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The last two parts of its path: `train/exp`."""
+        return "/".join(self.folder.resolve().parts[-2:])
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """The calls of the command that the run is made of."""
+        return list_objects(self.record.get("sessions")) if self.kind == "train" else [self.record]
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """Time and memory of each epoch."""
+        return list_objects(self.record.get("epochs"))
+
+    @property
+    def best(self) -> Row:
+        """The row of the epoch that the best network is of; nothing without one."""
+        tested = [row for row in self.rows if ranking_of(row) is not None]
+        return max(tested, key=lambda row: ranking_of(row) or 0.0, default={})
+
+
+def ranking_of(row: Row) -> float | None:
+    """What the best epoch is chosen by: the mean of AP, top1 or mAP, and identity_mAP; None without a test."""
+    found = [row[word] for word in ("AP", "top1", "identity_mAP") if word in row]
+    found += [row["mAP"]] if "mAP" in row and "top1" not in row else []
+    return sum(found) / len(found) if found else None
+
+
+def list_objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of what should be a list of them."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_run(place: Path) -> Run:
+    """The run in a folder, or in that of a file of it; raises DataError where there is none."""
+    folder = place.parent if place.is_file() else place
+    record = read_record(folder)
+    kind = _tell_kind(folder, record)
+    problems = [f"{RECORD}: damaged; what it holds is missing here"] * _is_damaged(folder, record)
+    if not (folder / RECORD).exists():
+        problems.append(
+            f"no {RECORD}: the run is of an older version, or was cut short; only its figures are shown"
+        )
+    rows = list(_read_rows(folder, problems)) if kind == "train" else []
+    options = _read_args(folder, problems) if kind == "train" else _test_options(record)
+    environment = object_of(record.get("environment")) or _read_json(folder / ENVIRONMENT, problems)
+    network = object_of(record.get("network"))
+    cfg = _read_text(folder / MODEL, problems) if kind == "train" else str(network.get("cfg", ""))
+    tests = list_objects(record.get("tests"))
+    if kind == "test" and not tests:
+        tests = _read_metrics(folder, problems)
+    return Run(folder, kind, record, rows, options, environment, cfg, tests, tuple(problems))
+
+
+def _tell_kind(folder: Path, record: dict[str, Any]) -> str:
+    if not folder.is_dir():
+        raise DataError("no such folder", path=str(folder), hint="give the folder of a run")
+    if record.get("kind") in SIGNS:
+        return str(record["kind"])
+    found = [kind for kind, names in SIGNS.items() if any((folder / name).exists() for name in names)]
+    if not found:
+        names = sorted(one.name for one in folder.iterdir())[:8]
+        raise DataError(
+            "not the folder of a run",
+            path=str(folder),
+            found=", ".join(names) or "an empty folder",
+            allowed=f"one with {RECORD}, {ROWS} (yolor train) or {METRICS} (yolor test)",
+        )
+    return found[0]
+
+
+def _is_damaged(folder: Path, record: dict[str, Any]) -> bool:
+    return (folder / RECORD).exists() and not record
+
+
+def _read_rows(folder: Path, problems: list[str]) -> Iterator[Row]:
+    """The results of the epochs, from results.csv, else from metrics.jsonl."""
+    path = folder / ROWS
+    if not path.exists():
+        problems.append(f"no {ROWS}")
+        yield from _read_json_rows(folder / ROWS_JSON, problems)
+        return
+    header, *lines = [*csv.reader(_read_text(path, problems).splitlines()), []]
+    cut = 0
+    for line in filter(None, lines):
+        row = _parse_row(header, line)
+        cut += row is None
+        yield from [row] if row else []
+    if cut or not header:
+        problems.append(f"{ROWS}: {count_of(cut, 'line')} cut or damaged, left out")
+
+
+def _parse_row(header: list[str], line: list[str]) -> Row | None:
+    """The numbers of a line; None if it is not whole."""
+    try:
+        cells = zip(header, line, strict=True)
+        row = {name: float(cell) for name, cell in cells if cell}
+    except ValueError:
+        return None
+    return row if "epoch" in row else None
+
+
+def _read_json_rows(path: Path, problems: list[str]) -> Iterator[Row]:
+    for line in _read_text(path, problems).splitlines():
+        try:
+            row = json.loads(line)
+            yield {str(name): float(value) for name, value in row.items()}
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            problems.append(f"{path.name}: a line cut or damaged, left out")
+
+
+def _read_args(folder: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return object_of(read_yaml(folder / ARGS, fault=DataError, what="the record of the run's options"))
+    except YolorError as fault:
+        problems.append(f"{ARGS}: {fault.message}")
+        return {}
+
+
+def _test_options(record: dict[str, Any]) -> dict[str, Any]:
+    options = object_of(record.get("options"))
+    return {name: object_of(one).get("value") for name, one in options.items()}
+
+
+def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return object_of(json.loads(_read_text(path, problems) or "{}"))
+    except (ValueError, RecursionError):
+        problems.append(f"{path.name}: damaged")
+        return {}
+
+
+def _read_text(path: Path, problems: list[str]) -> str:
+    try:
+        data = read_bounded(path, fault=DataError, what="the file", most=MOST_JSON)
+    except DataError as fault:
+        problems.append(f"{path.name}: {fault.message}")
+        return ""
+    return data.decode("utf-8", errors="replace")
+
+
+def _read_metrics(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
+    """The figures of a test that left no record: those of metrics.json."""
+    found = _read_json(folder / METRICS, problems)
+    several = list_objects(found.get("datasets"))
+    return [{"name": str(one.get("name", "")), "metrics": one} for one in several or [found] if one]
